@@ -1,0 +1,72 @@
+# make run    starts everything on this machine: private PostgreSQL and Redis, provider stand-ins, API, workers, a demo event
+# make test   formatting, lints, SQL against a real schema, every test
+# make help   the rest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help run test build release deps node-deps fmt lint sqlx check-sqlx clean-data
+
+PORT ?= 3000
+NEXUS_DATA ?= .nexus
+# PROFILE=release for measuring; the default shares its build with `make test`.
+PROFILE ?= dev
+BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-12s %s\n", $$1, $$2 }'
+
+run: deps build ## Start everything; PORT chooses the API's port, NEXUS_DATA the data folder, PROFILE=release the optimised build
+	@exec env PORT=$(PORT) NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox run
+
+test: deps node-deps fmt build lint ## Check and test everything
+	@cargo test --workspace --no-fail-fast
+
+build: ## Build every binary
+	@cargo build --workspace --bins --profile $(PROFILE)
+
+release: ## Build every binary, optimised
+	@cargo build --workspace --bins --release
+
+deps: ## Install PostgreSQL and Redis with the system's package manager, where they are missing
+	@missing=()
+	shopt -s nullglob
+	command -v redis-server >/dev/null || missing+=(redis-server)
+	installed=(/usr/lib/postgresql/*/bin/postgres)
+	command -v postgres >/dev/null || [ $${#installed[@]} -gt 0 ] || missing+=(postgresql)
+	command -v setpriv >/dev/null || missing+=(util-linux)
+	if [ $${#missing[@]} -gt 0 ]; then
+		echo "Installing $${missing[*]} with apt-get"
+		command -v apt-get >/dev/null || { echo "Please install $${missing[*]}: there is no apt-get here" >&2; exit 1; }
+		as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo
+		$$as_root apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+	fi
+
+node-deps: ## Install the official clients that the tests use
+	@cd tests/clients
+	# Again only when the lock file has changed.
+	[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
+
+fmt: ## Check the formatting
+	@cargo fmt --all --check
+
+lint: build ## Clippy, with every query checked against a freshly migrated database and .sqlx compared with it
+	@fresh=$$(mktemp -d)
+	trap 'rm -rf "$$fresh"' EXIT
+	# The macros look at the database only when their crate is compiled anew.
+	touch common/src/lib.rs
+	SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$$fresh" $(BIN)/nexus-sandbox with-postgres --migrations migrations -- \
+		cargo clippy --workspace --all-targets -- -D warnings
+	diff -rq "$$fresh" .sqlx || { echo ".sqlx is not what the queries need: run make sqlx" >&2; exit 1; }
+
+sqlx: build ## Write .sqlx anew, after queries or migrations have changed
+	@rm -rf .sqlx
+	mkdir .sqlx
+	touch common/src/lib.rs
+	SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$$PWD/.sqlx" $(BIN)/nexus-sandbox with-postgres --migrations migrations -- \
+		cargo check -p nexus-common
+
+clean-data: build ## Forget what make run has stored
+	@NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox clean

@@ -1,0 +1,73 @@
+//! What every request can reach.
+
+use std::sync::Arc;
+
+use nexus_common::{
+    Error, Result,
+    cache::Cache,
+    clients::{razorpay::Razorpay, twilio::Twilio},
+    config,
+    domain::{auth, ids::UserId, seat_locks::SeatLocks, tokens::Signer},
+    realtime::SeatsUpdates,
+};
+use sqlx::PgPool;
+
+use crate::{
+    middleware::revocation::Verified,
+    socket::{Everyone, Io},
+};
+
+/// Shared by all requests and sockets. Cheap to clone.
+pub(crate) type App = Arc<AppState>;
+
+/// The connections, clients and settings of this process.
+pub(crate) struct AppState {
+    pub(crate) settings: config::Api,
+    pub(crate) db: PgPool,
+    pub(crate) cache: Cache,
+    pub(crate) signer: Signer,
+    pub(crate) locks: SeatLocks,
+    pub(crate) everyone: Everyone,
+    pub(crate) seats: SeatsUpdates<Everyone>,
+    pub(crate) twilio: Twilio,
+    pub(crate) razorpay: Razorpay,
+    verified: Verified,
+}
+
+impl AppState {
+    /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
+    pub(crate) fn new(settings: config::Api, io: Io) -> anyhow::Result<App> {
+        let db = nexus_common::db::pool(&settings.database, "nexus-api")?;
+        let cache = Cache::new(&settings.redis)?;
+        let everyone = Everyone(io);
+        Ok(Arc::new(AppState {
+            signer: Signer::new(&settings.tokens),
+            locks: SeatLocks::start(db.clone(), cache.clone(), settings.deadlines.lock),
+            seats: SeatsUpdates::new(db.clone(), &settings.redis, everyone.clone())?,
+            twilio: Twilio::new(&settings.twilio)?,
+            razorpay: Razorpay::new(&settings.razorpay)?,
+            verified: Verified::default(),
+            db,
+            cache,
+            everyone,
+            settings,
+        }))
+    }
+
+    /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for sure, and is asked again every few seconds,
+    /// or always while Redis is away.
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<UserId> {
+        let user = self.signer.verify_access(token)?.user;
+        match self.cache.is_revoked(token).await {
+            Some(true) => return Err(Error::TokenRevoked),
+            Some(false) if self.verified.contains(token) => return Ok(user),
+            Some(false) | None => {}
+        }
+        let mut conn = self.db.acquire().await?;
+        if auth::is_revoked(&mut conn, token).await? {
+            return Err(Error::TokenRevoked);
+        }
+        self.verified.insert(token);
+        Ok(user)
+    }
+}

@@ -1,0 +1,75 @@
+//! From failures to HTTP (CONTRACT.md, section 9). A failure travels as a response extension; [`middleware::requests`](crate::middleware)
+//! writes its body, because only there the request's id is known, and logs it, once.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use nexus_common::{Error, error::Kind};
+
+/// Why a request was not served.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// For the log only.
+    pub(crate) details: Option<String>,
+}
+
+/// For handlers.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure that only HTTP knows.
+    pub(crate) fn http(status: StatusCode, code: &'static str, message: &str) -> Self {
+        Failure { status, code, message: message.to_owned(), details: None }
+    }
+
+    /// There is no such route.
+    pub(crate) fn route_not_found() -> Self {
+        Self::http(StatusCode::NOT_FOUND, "route_not_found", "Route not found")
+    }
+
+    /// The route has other methods.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+    }
+
+    /// The request was not answered in time.
+    pub(crate) fn timed_out() -> Self {
+        Error::Unavailable("the request took too long".into()).into()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            Kind::Validation => StatusCode::BAD_REQUEST,
+            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Gone => StatusCode::GONE,
+            Kind::Mismatch => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Kind::Provider => StatusCode::BAD_GATEWAY,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let details = status.is_server_error().then(|| error.details());
+        Failure { status, code: error.code(), message: error.to_string(), details }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

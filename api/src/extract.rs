@@ -1,0 +1,120 @@
+//! What handlers take from a request: who calls, and the input.
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
+use nexus_common::{
+    Error,
+    domain::{ids::UserId, input::Input},
+};
+use serde_json::{Map, Value};
+
+use crate::{app::App, error::Failure};
+
+/// Bodies may be this long (CONTRACT.md, section 9).
+pub(crate) const BODY_LIMIT: usize = 1_000_000;
+
+/// An authenticated caller.
+pub(crate) struct Caller {
+    pub(crate) user: UserId,
+    /// The access token, for logout.
+    pub(crate) token: String,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let token = bearer(&parts.headers).ok_or(Error::TokenMissing)?;
+        let user = app.authenticate(token).await?;
+        Ok(Caller { user, token: token.to_owned() })
+    }
+}
+
+/// Who calls, where anybody may: an unusable token counts as none.
+pub(crate) struct MaybeCaller(pub(crate) Option<UserId>);
+
+impl FromRequestParts<App> for MaybeCaller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        match Caller::from_request_parts(parts, app).await {
+            Ok(caller) => Ok(MaybeCaller(Some(caller.user))),
+            Err(failure) if failure.status == StatusCode::UNAUTHORIZED => Ok(MaybeCaller(None)),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// The token of an `Authorization: Bearer <token>` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+/// Query parameters, JSON body and path segments as one [`Input`]; of two with one name the path's wins, then the body's.
+pub(crate) struct Fields(pub(crate) Input);
+
+impl FromRequest<App> for Fields {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let (mut parts, body) = request.into_parts();
+        let mut fields = Map::new();
+        if parts.method == Method::GET {
+            let query = Query::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
+            // A query that does not parse has no parameters, as in the Node service.
+            for (name, value) in query.map(|Query(pairs)| pairs).unwrap_or_default() {
+                fields.insert(name, Value::String(value));
+            }
+        } else if let Value::Object(sent) = json(&parts, body).await? {
+            fields.extend(sent);
+        }
+        let mut input = Input::from(Value::Object(fields));
+        if let Ok(path) = RawPathParams::from_request_parts(&mut parts, app).await {
+            for (name, value) in &path {
+                input.set(name, value);
+            }
+        }
+        Ok(Fields(input))
+    }
+}
+
+/// A request's JSON body; an absent one counts as `{}`.
+async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
+    let bytes = read(body).await?;
+    if bytes.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let is_json = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|mime| {
+            let mime = mime.trim().to_ascii_lowercase();
+            mime == "application/json" || (mime.starts_with("application/") && mime.ends_with("+json"))
+        });
+    if !is_json {
+        let message = "Content-Type must be application/json";
+        return Err(Failure::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
+        _ => Err(Failure::http(StatusCode::BAD_REQUEST, "malformed_json", "Request body is not valid JSON")),
+    }
+}
+
+/// The whole body, within the limit.
+pub(crate) async fn read(body: Body) -> Result<axum::body::Bytes, Failure> {
+    to_bytes(body, BODY_LIMIT).await.map_err(|error| {
+        let too_long = std::error::Error::source(&error)
+            .is_some_and(|source| source.to_string().contains("length limit"));
+        if too_long {
+            Failure::http(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body is too large")
+        } else {
+            Failure::http(StatusCode::BAD_REQUEST, "incomplete_body", "Request body could not be read")
+        }
+    })
+}

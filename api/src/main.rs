@@ -1,0 +1,75 @@
+//! `nexus-api`: REST and Socket.IO. Start reading at [`router`].
+
+mod app;
+mod commands;
+mod error;
+mod extract;
+mod middleware;
+mod router;
+mod routes;
+mod serve;
+mod socket;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use nexus_common::{
+    config::{self, Env},
+    db, telemetry,
+};
+
+/// The Nexus API.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve REST and Socket.IO until SIGTERM.
+    Serve,
+    /// Bring the database's schema up to date.
+    Migrate,
+    /// Say whether `serve` would find every setting it needs, and what is wrong with them.
+    CheckConfig,
+}
+
+/// The settings are unusable (EX_CONFIG of sysexits.h).
+const UNUSABLE_CONFIG: u8 = 78;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve => run_serve().await,
+        Command::Migrate => run_migrate().await,
+        Command::CheckConfig => Env::read().load(config::Api::from_env).map_err(Into::into).map(|_| {
+            println!("The configuration is usable.");
+        }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nexus-api: {error:#}");
+            if error.is::<config::ConfigError>() {
+                ExitCode::from(UNUSABLE_CONFIG)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+async fn run_serve() -> anyhow::Result<()> {
+    let settings = Env::read().load(config::Api::from_env)?;
+    telemetry::init(settings.production);
+    serve::serve(settings).await
+}
+
+async fn run_migrate() -> anyhow::Result<()> {
+    let settings = Env::read().load(|env| config::Database::from_env(env, 2))?;
+    db::migrate(&settings).await?;
+    println!("The schema is up to date.");
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! What wraps every request.
+
+pub(crate) mod origin;
+pub(crate) mod paths;
+pub(crate) mod requests;
+pub(crate) mod revocation;

@@ -1,0 +1,45 @@
+//! Which pages may call: CORS for HTTP, and the same rule for websocket upgrades, which browsers do not check by themselves.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::error::Failure;
+
+/// The origins of FRONTEND_URL.
+pub(crate) type Origins = Arc<Vec<HeaderValue>>;
+
+/// Reads the origins; the settings have checked that they are some.
+pub(crate) fn origins(frontends: &[String]) -> Origins {
+    Arc::new(frontends.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect())
+}
+
+/// CORS with credentials, for these origins only.
+pub(crate) fn cors(origins: &Origins) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
+}
+
+/// Refuses websocket upgrades from pages of other origins. Programs send no Origin and are welcome.
+pub(crate) async fn guard_upgrades(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+    let upgrades = request
+        .headers()
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    match request.headers().get(header::ORIGIN) {
+        Some(origin) if upgrades && !origins.contains(origin) => {
+            Failure::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed").into_response()
+        }
+        _ => next.run(request).await,
+    }
+}

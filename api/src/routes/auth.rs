@@ -1,0 +1,167 @@
+//! Accounts and sessions (CONTRACT.md, section 2).
+
+use axum::{Json, extract::State};
+use chrono::Utc;
+use nexus_common::{
+    Error, Result,
+    clients::twilio::CodeCheck,
+    domain::{
+        auth::{self, User},
+        credentials::{self, Login, Phone, Registration},
+        passwords::{self, Verdict},
+        tokens,
+    },
+    jobs::{self, otp::SendOtp},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    error::Outcome,
+    extract::{Caller, Fields},
+};
+
+/// `POST /auth/register`
+pub(crate) async fn register(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let new = Registration::parse(&input)?;
+    // Hashed before a connection is taken: it takes a while.
+    let hash = passwords::hash(new.password.clone()).await?;
+    let mut conn = app.db.acquire().await?;
+    let user = auth::register(&mut conn, &new, &hash).await?;
+    drop(conn);
+    let session = open_session(&app, &user).await?;
+    Ok(answer(&user, session, json!({ "message": "User registered successfully" })))
+}
+
+/// `POST /auth/login`
+pub(crate) async fn login(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let (login, password) = Login::parse(&input)?;
+    let mut conn = app.db.acquire().await?;
+    let account = auth::find(&mut conn, &login).await?;
+    drop(conn);
+    let stored = account.as_ref().and_then(|account| account.password_hash.clone());
+    let verdict = passwords::verify(password, stored.clone()).await?;
+    let Some(account) = account else { return Err(Error::BadCredentials.into()) };
+    match verdict {
+        Verdict::Wrong => return Err(Error::BadCredentials.into()),
+        Verdict::Right => {}
+        Verdict::RightRehash(new) => {
+            let mut conn = app.db.acquire().await?;
+            auth::rehash(&mut conn, account.user.id, &stored.unwrap_or_default(), &new).await?;
+        }
+    }
+    let session = open_session(&app, &account.user).await?;
+    Ok(answer(&account.user, session, json!({ "message": "Login successful" })))
+}
+
+/// `POST /auth/logout`
+pub(crate) async fn logout(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
+    let expires_at = app.signer.verify_access(&caller.token)?.expires_at;
+    let mut tx = app.db.begin().await?;
+    auth::revoke_access_token(&mut tx, caller.user, &caller.token, expires_at).await?;
+    let refresh = match input.text("refreshToken") {
+        // Somebody else's is left alone (CONTRACT.md, section 10, row 12).
+        Some(token) if auth::revoke_refresh_token(&mut tx, caller.user, token).await? => Some(token),
+        _ => None,
+    };
+    tx.commit().await?;
+    let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
+    app.cache.revoke(&caller.token, left).await;
+    if let Some(token) = refresh {
+        app.cache.drop_refresh_tokens(&[token.to_owned()]).await;
+        // Where the Node service looks before anything else.
+        app.cache.revoke(token, tokens::REFRESH_VALID).await;
+    }
+    Ok(Json(json!({ "data": { "message": "Logout successful" } })))
+}
+
+/// `POST /auth/refresh-token`
+pub(crate) async fn refresh(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let token = match input.get("refreshToken") {
+        None => return Err(Error::invalid("Refresh token is required").into()),
+        Some(value) => value.as_str().ok_or(Error::RefreshInvalid)?,
+    };
+    if token.is_empty() {
+        return Err(Error::invalid("Refresh token is required").into());
+    }
+    let user = app.signer.verify_refresh(token)?.user;
+    if app.cache.is_revoked(token).await == Some(true) {
+        return Err(Error::RefreshRevoked.into());
+    }
+    let mut conn = app.db.acquire().await?;
+    auth::check_refresh_token(&mut conn, user, token).await?;
+    drop(conn);
+    let access = app.signer.access(user)?;
+    Ok(Json(json!({ "data": { "accessToken": access, "message": "Access token refreshed successfully" } })))
+}
+
+/// `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and loses nothing.
+pub(crate) async fn send_otp(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let phone = Phone::of(&input, "Phone number is required")?;
+    let mut conn = app.db.acquire().await?;
+    jobs::enqueue(&mut conn, &SendOtp { phone: phone.as_str().to_owned() }).await?;
+    Ok(Json(json!({ "data": {
+        "success": true,
+        "message": "OTP sent successfully",
+        "status": "pending",
+        "expiresIn": "10 minutes",
+    } })))
+}
+
+/// `POST /auth/verify-otp`
+pub(crate) async fn verify_otp(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let (phone, otp) = credentials::phone_and_otp(&input)?;
+    match app.twilio.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from)? {
+        CodeCheck::Approved => {}
+        CodeCheck::Wrong => return Err(Error::OtpWrong.into()),
+        CodeCheck::NotFound => return Err(Error::OtpExpired.into()),
+        CodeCheck::TooManyAttempts => return Err(Error::OtpAttempts.into()),
+    }
+    let mut tx = app.db.begin().await?;
+    let (user, is_new) = auth::find_or_create_by_phone(&mut tx, &phone).await?;
+    tx.commit().await?;
+    let session = open_session(&app, &user).await?;
+    let message = if is_new {
+        "OTP verified, user created and login successful"
+    } else {
+        "OTP verified and login successful"
+    };
+    Ok(answer(&user, session, json!({ "message": message, "isNewUser": is_new })))
+}
+
+/// `POST /auth/check-unique-username`
+pub(crate) async fn check_username(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let username = credentials::normalised_username(&input)?;
+    let mut conn = app.db.acquire().await?;
+    let available = auth::username_is_available(&mut conn, &username).await?;
+    let message = if available { "Username is available" } else { "Username is already taken" };
+    Ok(Json(json!({ "data": { "isAvailable": available, "username": username, "message": message } })))
+}
+
+/// An access and a refresh token.
+struct Session {
+    access: String,
+    refresh: String,
+}
+
+async fn open_session(app: &App, user: &User) -> Result<Session> {
+    let session = Session { access: app.signer.access(user.id)?, refresh: app.signer.refresh(user.id)? };
+    let mut conn = app.db.acquire().await?;
+    let expires_at = Utc::now() + tokens::REFRESH_VALID;
+    auth::keep_refresh_token(&mut conn, user.id, &session.refresh, expires_at).await?;
+    drop(conn);
+    app.cache.keep_refresh_token(&session.refresh, user.id, tokens::REFRESH_VALID).await;
+    Ok(session)
+}
+
+fn answer(user: &User, session: Session, extra: Value) -> Json<Value> {
+    let mut data = json!({ "user": user, "accessToken": session.access, "refreshToken": session.refresh });
+    if let (Some(data), Value::Object(extra)) = (data.as_object_mut(), extra) {
+        data.extend(extra);
+    }
+    Json(json!({ "data": data }))
+}

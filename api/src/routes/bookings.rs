@@ -1,0 +1,59 @@
+//! Looking at one's bookings and tickets.
+
+use axum::{Json, extract::State};
+use nexus_common::{
+    Error, Result,
+    domain::{
+        bookings,
+        ids::BookingId,
+        input::{Input, Page},
+        tickets,
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    error::Outcome,
+    extract::{Caller, Fields},
+};
+
+/// `GET /bookings/my-bookings`
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(query): Fields,
+) -> Outcome<Json<Value>> {
+    let page = Page::parse(&query)?;
+    let mut conn = app.db.acquire().await?;
+    let (bookings, total) = bookings::list(&mut conn, caller.user, query.filled("status"), page).await?;
+    Ok(Json(json!({ "success": true, "data": bookings, "pagination": page.describe(total) })))
+}
+
+/// `GET /bookings/:id`
+pub(crate) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(path): Fields,
+) -> Outcome<Json<Value>> {
+    let id = booking_id(&path)?;
+    let mut conn = app.db.acquire().await?;
+    let booking = bookings::get(&mut conn, id, caller.user).await?;
+    Ok(Json(json!({ "success": true, "data": booking })))
+}
+
+/// `GET /bookings/:id/tickets`
+pub(crate) async fn tickets(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(path): Fields,
+) -> Outcome<Json<Value>> {
+    let id = booking_id(&path)?;
+    let mut conn = app.db.acquire().await?;
+    let tickets = tickets::of_booking(&mut conn, id, caller.user).await?;
+    Ok(Json(json!({ "success": true, "data": tickets })))
+}
+
+fn booking_id(path: &Input) -> Result<BookingId> {
+    path.id("booking_id").ok_or_else(|| Error::invalid("Invalid booking ID"))
+}

@@ -1,0 +1,42 @@
+//! Looking at events.
+
+use axum::{Json, extract::State};
+use nexus_common::{
+    Error,
+    domain::{
+        events::{self, ListFilter},
+        input::Page,
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    error::Outcome,
+    extract::{Fields, MaybeCaller},
+};
+
+/// `GET /events`
+pub(crate) async fn list(
+    State(app): State<App>,
+    MaybeCaller(viewer): MaybeCaller,
+    Fields(query): Fields,
+) -> Outcome<Json<Value>> {
+    let page = Page::parse(&query)?;
+    let filter = ListFilter::parse(&query, viewer);
+    let mut conn = app.db.acquire().await?;
+    let (events, total) = events::list(&mut conn, &filter, page).await?;
+    Ok(Json(json!({ "data": events, "pagination": page.describe(total) })))
+}
+
+/// `GET /events/:id`
+pub(crate) async fn get(
+    State(app): State<App>,
+    MaybeCaller(viewer): MaybeCaller,
+    Fields(path): Fields,
+) -> Outcome<Json<Value>> {
+    let id = path.id("eventId").ok_or_else(|| Error::invalid("Invalid event ID"))?;
+    let mut conn = app.db.acquire().await?;
+    let event = events::get(&mut conn, id, viewer).await?;
+    Ok(Json(json!({ "data": event })))
+}

@@ -1,0 +1,112 @@
+//! Orders, Razorpay's webhooks, and asking whether a payment has arrived (CONTRACT.md, section 6).
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use http::{HeaderMap, StatusCode};
+use nexus_common::{
+    Error,
+    clients::razorpay::webhook_is_signed,
+    domain::payments::{self, NewOrder, Webhook},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    error::Outcome,
+    extract::{Caller, Fields, read},
+};
+
+/// `POST /payments/create-order`. Asking again returns the order that exists. Razorpay is called outside any transaction; should we die
+/// before we remember the order, its payment finds the booking by the receipt.
+pub(crate) async fn create_order(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
+    let wanted = NewOrder::parse(&input)?;
+    let mut conn = app.db.acquire().await?;
+    let payable = payments::payable(&mut conn, caller.user, &wanted).await?;
+    drop(conn);
+    let order_id = match &payable.open_order {
+        Some(order_id) => order_id.clone(),
+        None => {
+            let notes = BTreeMap::from([
+                ("booking_id", payable.booking.to_string()),
+                ("booking_reference", payable.reference.clone()),
+            ]);
+            let order = app
+                .razorpay
+                .create_order(payable.total.get(), payments::CURRENCY, &payable.reference, &notes)
+                .await
+                .map_err(Error::from)?;
+            let mut tx = app.db.begin().await?;
+            payments::remember_order(&mut tx, payable.booking, &order.id, payable.total).await?;
+            tx.commit().await?;
+            order.id
+        }
+    };
+    let data = payments::checkout(&payable, &order_id, app.razorpay.key_id());
+    Ok(Json(json!({ "success": true, "data": data })))
+}
+
+/// `GET /payments/verify/:orderId`
+pub(crate) async fn verify(
+    State(app): State<App>,
+    caller: Caller,
+    Path(order_id): Path<String>,
+) -> Outcome<Json<Value>> {
+    let mut conn = app.db.acquire().await?;
+    let state = payments::state(&mut conn, &order_id, caller.user).await?;
+    Ok(Json(json!({ "success": true, "data": state })))
+}
+
+/// `POST /payments/webhook`: stored together with the job that acts on it, then 200. Anything but 200 makes Razorpay try again, so only
+/// forgeries and our own failure to store are refused.
+pub(crate) async fn webhook(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> (StatusCode, Json<Value>) {
+    let refuse = |status, error: &str| (status, Json(json!({ "success": false, "error": error })));
+    let Some(signature) = headers.get("x-razorpay-signature") else {
+        return refuse(StatusCode::BAD_REQUEST, "Missing Razorpay signature header");
+    };
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(failure) => return refuse(failure.status, &failure.message),
+    };
+    let signed = signature
+        .to_str()
+        .is_ok_and(|signature| webhook_is_signed(&app.settings.webhook_secrets, &body, signature));
+    if !signed {
+        tracing::warn!("a webhook without a valid signature was refused");
+        return refuse(StatusCode::BAD_REQUEST, "Invalid webhook signature");
+    }
+    let event_id = headers
+        .get("x-razorpay-event-id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=200).contains(&id.len()));
+    match store(&app, event_id, &body).await {
+        Ok(new) => {
+            tracing::debug!(event_id, new, "webhook stored");
+            (StatusCode::OK, Json(json!({ "success": true, "message": "Webhook processed successfully" })))
+        }
+        Err(error) => {
+            tracing::error!(event_id, error = error.details(), "a webhook could not be stored");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhook could not be stored")
+        }
+    }
+}
+
+async fn store(app: &App, event_id: Option<&str>, body: &[u8]) -> nexus_common::Result<bool> {
+    let event_type = Webhook::parse(body).map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
+    let mut tx = app.db.begin().await?;
+    let new = payments::receive_webhook(&mut tx, event_id, &event_type, body).await?;
+    tx.commit().await?;
+    Ok(new)
+}

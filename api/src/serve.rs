@@ -1,0 +1,95 @@
+//! Runs the server: everything that wraps the routes, and an end in good order.
+
+use std::{future::IntoFuture, time::Duration};
+
+use anyhow::Context;
+use axum::{Router, middleware, serve::ListenerExt};
+use nexus_common::config;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tower::{Layer, ServiceBuilder, util::MapRequestLayer};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    app::{App, AppState},
+    error::Failure,
+    middleware::{origin, paths, requests},
+    router, socket,
+};
+
+/// How long open requests and sockets may take to finish after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
+    let address = (settings.http.host, settings.http.port);
+    let origins = origin::origins(&settings.http.frontends);
+    let (sockets, io) = socket::layer(&settings.redis)?;
+    let app = AppState::new(settings, io.clone())?;
+    socket::listen(&io, app.clone()).await?;
+
+    let routes = router::routes(app.clone());
+    let service: Router = routes.layer(
+        ServiceBuilder::new()
+            .layer(origin::cors(&origins))
+            .layer(middleware::from_fn(requests::serve))
+            .layer(CatchPanicLayer::custom(|_| {
+                axum::response::IntoResponse::into_response(Failure::from(nexus_common::Error::internal(
+                    "a handler panicked",
+                )))
+            }))
+            .layer(middleware::from_fn_with_state(origins, origin::guard_upgrades))
+            .layer(sockets),
+    );
+    // Outside the router, because it decides which route matches.
+    let service = MapRequestLayer::new(paths::normalise::<axum::body::Body>).layer(service);
+
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let listener = listener.tap_io(|tcp| {
+        // Small messages must not wait for one another.
+        let _ = tcp.set_nodelay(true);
+    });
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(listener, tower::make::Shared::new(service)).with_graceful_shutdown(async {
+        let _ = stopped.await;
+    });
+    let server = tokio::spawn(server.into_future());
+    terminated().await?;
+    tracing::info!("shutting down");
+    let _ = stop.send(());
+    finish(app, io, server).await
+}
+
+async fn finish(
+    app: App,
+    io: socket::Io,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    // A socket whose client has stopped reading would hold this up for ever.
+    if tokio::time::timeout(GRACE / 2, io.close()).await.is_err() {
+        tracing::warn!("not every socket could be closed in time");
+    }
+    match tokio::time::timeout(GRACE / 2, server).await {
+        Ok(ended) => ended.context("the server's task failed")?.context("the server failed")?,
+        Err(_) => tracing::warn!("not every request finished in time"),
+    }
+    app.db.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn terminated() -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Commands over a socket: command `x` answers its sender with `x_response` and through the acknowledgement callback; everybody else hears
+//! the broadcasts (CONTRACT.md, section 7).
+
+use std::future::Future;
+
+use nexus_common::{
+    Error, Result,
+    domain::{
+        ids::{EventId, UserId},
+        input::Input,
+    },
+    error::Kind,
+    realtime::{ALL_EVENTS, event_room},
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{Others, Socket, Token, queue::Command};
+use crate::{
+    app::App,
+    commands::{Done, bookings, events, seats},
+};
+
+/// A socket may join so many events at once.
+const MOST_JOINED: usize = 100;
+
+/// Serves one socket's commands, one after the other, until the socket is gone.
+pub(super) async fn serve(socket: Socket, mut commands: mpsc::Receiver<Command>, app: App) {
+    while let Some(command) = commands.recv().await {
+        dispatch(&socket, command, &app).await;
+    }
+}
+
+/// Every command, on one screen.
+async fn dispatch(socket: &Socket, command: Command, app: &App) {
+    match command.name.as_str() {
+        "create_event" => run(socket, command, app, events::create).await,
+        "update_event" => run(socket, command, app, events::update).await,
+        "delete_event" => run(socket, command, app, events::delete).await,
+        "create_seat_type" => run(socket, command, app, events::create_seat_type).await,
+        "update_seat_type" => run(socket, command, app, events::update_seat_type).await,
+        "delete_seat_type" => run(socket, command, app, events::delete_seat_type).await,
+        "lock_seat" => run(socket, command, app, seats::lock).await,
+        "create_booking" => run(socket, command, app, bookings::create).await,
+        "cancel_booking" => run(socket, command, app, bookings::cancel).await,
+        // Listening to fewer events needs no account.
+        "join_event" => answer(socket, command, join),
+        "leave_event" => answer(socket, command, leave),
+        // What nobody has defined, nobody answers.
+        _ => {}
+    }
+}
+
+/// Runs a command for the socket's user.
+async fn run<F, Fut>(socket: &Socket, command: Command, app: &App, action: F)
+where
+    F: Fn(App, UserId, Input) -> Fut,
+    Fut: Future<Output = Result<Done>>,
+{
+    let user = match socket.extensions.get::<Token>() {
+        Some(Token(token)) => app.authenticate(&token).await,
+        None => Err(Error::TokenMissing),
+    };
+    let user = match user {
+        Ok(user) => user,
+        Err(error) if error.kind() == Kind::Unauthenticated => {
+            let _ = socket.emit("error", &json!({ "message": "Authentication required" }));
+            let _ = command.ack.send(&json!({ "success": false, "error": "Authentication required" }));
+            return;
+        }
+        Err(error) => return respond(socket, command, Err(error)),
+    };
+    match action(app.clone(), user, Input::from(command.payload.clone())).await {
+        Ok(done) => {
+            respond(socket, command, Ok(done.data));
+            done.after.run(&app.cache, &Others(socket.clone()), &app.seats).await;
+        }
+        Err(error) => respond(socket, command, Err(error)),
+    }
+}
+
+fn answer(socket: &Socket, command: Command, action: fn(&Socket, &Value) -> Result<Value>) {
+    let result = action(socket, &command.payload);
+    respond(socket, command, result);
+}
+
+fn respond(socket: &Socket, command: Command, result: Result<Value>) {
+    let response = match result {
+        Ok(data) => json!({ "success": true, "data": data }),
+        Err(error) => {
+            if matches!(error.kind(), Kind::Internal | Kind::Unavailable | Kind::Provider) {
+                tracing::error!(command = command.name, socket = %socket.id, error = error.details(), "command failed");
+            }
+            json!({ "success": false, "error": error.to_string() })
+        }
+    };
+    let _ = socket.emit(format!("{}_response", command.name), &response);
+    let _ = command.ack.send(&response);
+}
+
+/// From now on: news of the joined events only.
+fn join(socket: &Socket, payload: &Value) -> Result<Value> {
+    let event = event_id(payload)?;
+    if socket.rooms().len() > MOST_JOINED {
+        return Err(Error::invalid("Too many events are joined"));
+    }
+    socket.leave(ALL_EVENTS);
+    socket.join(event_room(event));
+    Ok(json!({ "event_id": event }))
+}
+
+fn leave(socket: &Socket, payload: &Value) -> Result<Value> {
+    let event = event_id(payload)?;
+    socket.leave(event_room(event));
+    Ok(json!({ "event_id": event }))
+}
+
+fn event_id(payload: &Value) -> Result<EventId> {
+    let mut input = Input::default();
+    input.set("event_id", payload.clone());
+    input.id("event_id").ok_or_else(|| Error::invalid("Invalid event ID"))
+}

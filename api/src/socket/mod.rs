@@ -1,0 +1,115 @@
+//! Socket.IO: the server's limits, the handshake, and delivery (CONTRACT.md, sections 7 and 8; REALTIME.md for every number here).
+
+mod command;
+mod driver;
+mod queue;
+
+use std::time::Duration;
+
+use nexus_common::{
+    config,
+    realtime::{ALL_EVENTS, Broadcast, Publish, user_room},
+};
+use serde_json::Value;
+use socketioxide::{
+    SocketIo,
+    adapter::Emitter,
+    extract::{SocketRef, TryData},
+    layer::SocketIoLayer,
+};
+use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
+
+use crate::{app::App, extract::bearer};
+use driver::RedisDriver;
+
+/// Carries broadcasts between API processes.
+pub(crate) type Adapter = CustomRedisAdapter<Emitter, RedisDriver>;
+/// The Socket.IO server of this process.
+pub(crate) type Io = SocketIo<Adapter>;
+/// One client's connection.
+pub(crate) type Socket = SocketRef<Adapter>;
+
+/// Packets that wait for a client. The library's 128 loses packets of healthy clients.
+const BUFFERED_PACKETS: usize = 4096;
+/// Largest message, over any transport; clients are told so in the handshake.
+const MAX_MESSAGE: usize = 1_000_000;
+
+/// The server, for the middleware stack.
+pub(crate) fn layer(redis: &config::Redis) -> anyhow::Result<(SocketIoLayer<Adapter>, Io)> {
+    let adapter = RedisAdapterCtr::new_with_driver(
+        RedisDriver::start(redis)?,
+        RedisAdapterConfig::new().with_stream_buffer(BUFFERED_PACKETS),
+    );
+    Ok(SocketIo::builder()
+        .max_buffer_size(BUFFERED_PACKETS)
+        .max_payload(MAX_MESSAGE as u64)
+        .ws_max_message_size(MAX_MESSAGE)
+        .ws_max_frame_size(MAX_MESSAGE)
+        .connect_timeout(Duration::from_secs(10))
+        .ping_interval(Duration::from_secs(25))
+        .ping_timeout(Duration::from_secs(20))
+        .with_adapter::<Adapter>(adapter)
+        .build_layer())
+}
+
+/// Accepts connections.
+pub(crate) async fn listen(io: &Io, app: App) -> anyhow::Result<()> {
+    io.ns("/", async move |socket: Socket, auth: TryData<Value>| on_connect(socket, auth, app.clone()).await)
+        .await
+        .map_err(|error| anyhow::anyhow!("the Socket.IO namespace cannot be opened: {error}"))
+}
+
+/// The access token that a socket came with, looked at anew for every command: it can expire or be revoked meanwhile.
+#[derive(Clone)]
+pub(crate) struct Token(pub(crate) String);
+
+async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
+    // An auth payload that cannot be read is not "no auth": something is wrong with this client.
+    let Ok(auth) = auth else {
+        let _ = socket.disconnect();
+        return;
+    };
+    // Commands first: they may arrive while the token is being looked at, and wait in the queue meanwhile.
+    let commands = queue::open(&socket);
+    socket.join(ALL_EVENTS);
+    let token = match auth.get("token").and_then(Value::as_str) {
+        Some(token) => Some(token.to_owned()),
+        None => bearer(&socket.req_parts().headers).map(str::to_owned),
+    };
+    if let Some(token) = token
+        && let Ok(user) = app.authenticate(&token).await
+    {
+        socket.join(user_room(user));
+        socket.extensions.insert(Token(token));
+    }
+    tokio::spawn(command::serve(socket, commands, app));
+}
+
+/// Delivers to every client of every process.
+#[derive(Clone)]
+pub(crate) struct Everyone(pub(crate) Io);
+
+impl Publish for Everyone {
+    async fn publish(&self, broadcast: Broadcast) {
+        let sent = self.0.to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload).await;
+        log_loss(broadcast.event, sent);
+    }
+}
+
+/// Delivers to every client of every process but the one whose command caused it.
+#[derive(Clone)]
+struct Others(Socket);
+
+impl Publish for Others {
+    async fn publish(&self, broadcast: Broadcast) {
+        let sent = self.0.broadcast().to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload).await;
+        log_loss(broadcast.event, sent);
+    }
+}
+
+fn log_loss<E: std::fmt::Display>(event: &str, sent: Result<(), E>) {
+    if let Err(error) = sent {
+        // Clients that are gone or stuck are the usual reason.
+        tracing::debug!(%error, event, "a broadcast did not reach everybody");
+    }
+}

@@ -1,0 +1,204 @@
+//! Redis as the hint it is: seat locks and revoked tokens, in the key format that the Node service uses (CONTRACT.md, section 11).
+//!
+//! Every call is bounded and may fail; callers then go on with PostgreSQL alone. Nothing here is the truth.
+
+use std::time::Duration;
+
+use redis::{
+    AsyncCommands, Client, RedisError, Script,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Redis,
+    domain::{
+        ids::{EventId, SeatTypeId, UserId},
+        seats::SeatKey,
+        time::Timestamp,
+    },
+};
+
+/// A connection that reconnects by itself.
+#[derive(Clone)]
+pub struct Cache {
+    conn: ConnectionManager,
+}
+
+/// What became of an attempt to take a seat's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// The key is ours; PostgreSQL decides next.
+    Won,
+    /// Somebody else has it.
+    Taken,
+    /// Redis cannot be asked; PostgreSQL alone decides.
+    Unknown,
+}
+
+/// The JSON under `seat_lock:{event}:{type}:{label}`, as the Node service writes it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LockValue<'a> {
+    user_id: UserId,
+    locked_at: Timestamp,
+    expires_at: Timestamp,
+    seat_label: &'a str,
+    event_id: EventId,
+    seat_type_id: SeatTypeId,
+}
+
+/// A key that was won lives this long until PostgreSQL has committed, so that a crash in between cannot block a free seat.
+const UNCOMMITTED: Duration = Duration::from_secs(5);
+/// At most once in this time is a taken key compared with PostgreSQL.
+const RECHECK: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+impl Cache {
+    /// A connection to `settings.url`, made in the background: Redis may be away.
+    pub fn new(settings: &Redis) -> Result<Self, RedisError> {
+        let client = Client::open(settings.url.expose_secret())?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT))
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_millis(200));
+        Ok(Cache { conn: ConnectionManager::new_lazy_with_config(client, config)? })
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), RedisError> {
+        redis::cmd("PING").query_async::<()>(&mut self.conn.clone()).await
+    }
+
+    /// Tries to take the seat's key for `user` until the database has decided.
+    pub async fn take_seat(&self, seat: &SeatKey, user: UserId, now: Timestamp, until: Timestamp) -> Hint {
+        let options = redis::SetOptions::default()
+            .conditional_set(redis::ExistenceCheck::NX)
+            .with_expiration(redis::SetExpiry::PX(UNCOMMITTED.as_millis() as u64));
+        let value = lock_value(seat, user, now, until);
+        let taken: Result<bool, _> = self
+            .conn
+            .clone()
+            .set_options::<_, _, Option<()>>(key(seat), value, options)
+            .await
+            .map(|v| v.is_some());
+        match taken {
+            Ok(true) => Hint::Won,
+            Ok(false) => Hint::Taken,
+            Err(error) => unknown(&error),
+        }
+    }
+
+    /// Whether it is this caller's turn to compare a taken key with PostgreSQL: the key may have outlived its row.
+    pub async fn may_recheck(&self, seat: &SeatKey) -> bool {
+        let options = redis::SetOptions::default()
+            .conditional_set(redis::ExistenceCheck::NX)
+            .with_expiration(redis::SetExpiry::PX(RECHECK.as_millis() as u64));
+        let asked: Result<Option<()>, _> =
+            self.conn.clone().set_options(format!("{}:checked", key(seat)), 1, options).await;
+        matches!(asked, Ok(Some(())))
+    }
+
+    /// Follows a lock or booking that has been committed: the keys live to its deadline, whoever had them before.
+    pub async fn keep_seats(&self, seats: &[SeatKey], user: UserId, now: Timestamp, until: Timestamp) {
+        let left = (until.0 - now.0).num_milliseconds();
+        if left <= 0 || seats.is_empty() {
+            return;
+        }
+        let mut pipe = redis::pipe();
+        for seat in seats {
+            pipe.pset_ex(key(seat), lock_value(seat, user, now, until), left as u64).ignore();
+        }
+        forget_failure(pipe.query_async::<()>(&mut self.conn.clone()).await);
+    }
+
+    /// Follows seats that have become free or booked: removes their keys as far as they are still `user`'s.
+    pub async fn drop_seats(&self, seats: &[SeatKey], user: UserId) {
+        if seats.is_empty() {
+            return;
+        }
+        let script = Script::new(
+            r"for _, key in ipairs(KEYS) do
+                  local value = redis.call('GET', key)
+                  if value then
+                      local ok, lock = pcall(cjson.decode, value)
+                      if ok and tostring(lock.userId) == ARGV[1] then redis.call('DEL', key) end
+                  end
+              end",
+        );
+        let mut call = script.prepare_invoke();
+        for seat in seats {
+            call.key(key(seat));
+        }
+        call.arg(user.0.to_string());
+        forget_failure(call.invoke_async::<()>(&mut self.conn.clone()).await);
+    }
+
+    /// Removes a key that was found to have outlived its row.
+    pub async fn drop_stale_seat(&self, seat: &SeatKey) {
+        forget_failure(self.conn.clone().del::<_, ()>(key(seat)).await);
+    }
+
+    /// Whether `token` is known to be revoked; `None` when Redis cannot be asked.
+    pub async fn is_revoked(&self, token: &str) -> Option<bool> {
+        match self.conn.clone().exists(format!("blacklist:{token}")).await {
+            Ok(revoked) => Some(revoked),
+            Err(error) => {
+                unknown(&error);
+                None
+            }
+        }
+    }
+
+    /// Remembers that `token` is revoked, for as long as it would have been valid.
+    pub async fn revoke(&self, token: &str, left: Duration) {
+        let seconds = left.as_secs().max(1);
+        forget_failure(
+            self.conn.clone().set_ex::<_, _, ()>(format!("blacklist:{token}"), "1", seconds).await,
+        );
+    }
+
+    /// Remembers a refresh token where the Node service looks for it.
+    pub async fn keep_refresh_token(&self, token: &str, user: UserId, left: Duration) {
+        let (key, seconds) = (format!("refresh_token:{token}"), left.as_secs().max(1));
+        forget_failure(self.conn.clone().set_ex::<_, _, ()>(key, user.0.to_string(), seconds).await);
+    }
+
+    /// Forgets refresh tokens that have been revoked.
+    pub async fn drop_refresh_tokens(&self, tokens: &[String]) {
+        if !tokens.is_empty() {
+            let keys: Vec<_> = tokens.iter().map(|token| format!("refresh_token:{token}")).collect();
+            forget_failure(self.conn.clone().del::<_, ()>(keys).await);
+        }
+    }
+}
+
+fn key(seat: &SeatKey) -> String {
+    format!("seat_lock:{}:{}:{}", seat.event.0, seat.seat_type.0, seat.label)
+}
+
+fn lock_value(seat: &SeatKey, user: UserId, now: Timestamp, until: Timestamp) -> String {
+    let value = LockValue {
+        user_id: user,
+        locked_at: now,
+        expires_at: until,
+        seat_label: seat.label.as_str(),
+        event_id: seat.event,
+        seat_type_id: seat.seat_type,
+    };
+    serde_json::to_string(&value).unwrap_or_default()
+}
+
+fn unknown(error: &RedisError) -> Hint {
+    tracing::debug!(%error, "Redis cannot be asked");
+    Hint::Unknown
+}
+
+/// A hint that could not be given is not worth more than a line: PostgreSQL has the truth, and keys expire.
+fn forget_failure(result: Result<(), RedisError>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a Redis hint was lost");
+    }
+}

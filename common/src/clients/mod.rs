@@ -1,0 +1,122 @@
+//! The outside world: one typed client per provider (PROVIDERS.md). Clients know no domain type; every call has a time-out; errors say
+//! whether trying again can help.
+
+pub mod razorpay;
+pub mod smtp;
+pub mod twilio;
+
+use std::{sync::Once, time::Duration};
+
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+
+/// Why a call to a provider did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The provider understood and refused: the same request will be refused again.
+    #[error("{provider} refused with {status}{}: {message}", code.as_ref().map(|c| format!(" ({c})")).unwrap_or_default())]
+    Refused {
+        /// Who.
+        provider: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// The provider's own code.
+        code: Option<String>,
+        /// What it said, without anything of ours in it.
+        message: String,
+    },
+    /// The provider did not answer, or not in a way that settles the matter: try again.
+    #[error("{provider} failed: {reason}")]
+    Failed {
+        /// Who.
+        provider: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl CallError {
+    /// Whether the same request may succeed later.
+    pub fn may_succeed_later(&self) -> bool {
+        matches!(self, CallError::Failed { .. })
+    }
+
+    /// The provider's own code, if it refused with one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            CallError::Refused { code, .. } => code.as_deref(),
+            CallError::Failed { .. } => None,
+        }
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        let message = "The provider could not be reached. Please try again shortly.".to_owned();
+        Error::Provider { message, source: Some(Box::new(error)) }
+    }
+}
+
+/// The HTTP client of every provider: bounded, without redirects, TLS by rustls.
+fn http() -> crate::Result<reqwest::Client> {
+    static CRYPTO: Once = Once::new();
+    CRYPTO.call_once(|| {
+        // Fails only when a provider is installed already, which is what we want.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .timeout(Duration::from_secs(10))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("nexus/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(Error::internal)
+}
+
+/// Sends a request and reads a JSON answer; `explain` finds code and message in a refusal's body.
+async fn call<T: DeserializeOwned>(
+    provider: &'static str,
+    request: RequestBuilder,
+    explain: fn(&serde_json::Value) -> (Option<String>, String),
+) -> Result<T, CallError> {
+    // Not the URL: it can hold a phone number.
+    let failed = |error: reqwest::Error| CallError::Failed { provider, reason: chain(&error.without_url()) };
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    if status.is_success() {
+        return response.json().await.map_err(failed);
+    }
+    Err(refusal(provider, status, response, explain).await)
+}
+
+async fn refusal(
+    provider: &'static str,
+    status: StatusCode,
+    response: Response,
+    explain: fn(&serde_json::Value) -> (Option<String>, String),
+) -> CallError {
+    let (code, message) = match response.json().await {
+        Ok(body) => explain(&body),
+        Err(_) => (None, "no explanation".into()),
+    };
+    if status.is_server_error()
+        || matches!(status.as_u16(), 408 | 409 | 425)
+        || (status.as_u16() == 429 && code.is_none())
+    {
+        return CallError::Failed { provider, reason: format!("status {}: {message}", status.as_u16()) };
+    }
+    CallError::Refused { provider, status: status.as_u16(), code, message }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,432 @@
+//! Settings, read once at start from the environment (and from `.env` unless NODE_ENV is production).
+//!
+//! Each process asks for the groups that it needs. Every missing or invalid variable is reported at once; values are never printed, and no
+//! secret has a default. `.env.example` lists every variable.
+
+use std::{collections::HashSet, fmt::Display, str::FromStr, time::Duration};
+
+use secrecy::SecretString;
+
+use crate::jobs::Queue;
+
+/// What is wrong with the environment: one line per problem.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration is not usable:\n  - {}", .0.join("\n  - "))]
+pub struct ConfigError(pub Vec<String>);
+
+/// Reads variables and remembers what is wrong with them.
+#[derive(Debug)]
+pub struct Env {
+    lookup: fn(&str) -> Option<String>,
+    problems: Vec<String>,
+    /// NODE_ENV is `production`.
+    pub production: bool,
+}
+
+impl Env {
+    /// The process's environment; `.env` fills in what is not set, except in production.
+    pub fn read() -> Self {
+        if std::env::var("NODE_ENV").as_deref() != Ok("production") {
+            // No file is the normal case; a broken one shows up as missing variables.
+            let _ = dotenvy::dotenv();
+        }
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    fn from_lookup(lookup: fn(&str) -> Option<String>) -> Self {
+        let mut env = Env { lookup, problems: Vec::new(), production: false };
+        match env.get("NODE_ENV").as_deref() {
+            Some("production") => env.production = true,
+            None | Some("development" | "test") => {}
+            Some(_) => env.problem("NODE_ENV must be development, test or production"),
+        }
+        env
+    }
+
+    /// Builds the settings of a process, or lists everything that is wrong.
+    pub fn load<T>(mut self, build: impl FnOnce(&mut Env) -> T) -> Result<T, ConfigError> {
+        let settings = build(&mut self);
+        if self.problems.is_empty() { Ok(settings) } else { Err(ConfigError(self.problems)) }
+    }
+
+    fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(text.into());
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn required(&mut self, name: &str) -> String {
+        self.get(name).unwrap_or_else(|| {
+            self.problem(format!("{name} is missing"));
+            String::new()
+        })
+    }
+
+    fn or<T: FromStr>(&mut self, name: &str, default: T) -> T
+    where
+        T::Err: Display,
+    {
+        match self.get(name).map(|value| value.parse()) {
+            None => default,
+            Some(Ok(value)) => value,
+            Some(Err(error)) => {
+                self.problem(format!("{name} is invalid: {error}"));
+                default
+            }
+        }
+    }
+
+    fn between(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
+        let value = self.or(name, default);
+        if !(least..=most).contains(&value) {
+            self.problem(format!("{name} must be between {least} and {most}"));
+        }
+        value
+    }
+
+    fn milliseconds(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.between(name, default, least, most))
+    }
+
+    fn url(&mut self, name: &str, default: Option<&str>, schemes: &[&str]) -> String {
+        let value = match (self.get(name), default) {
+            (Some(value), _) => value,
+            (None, Some(default)) => return default.to_owned(),
+            (None, None) => return self.required(name),
+        };
+        let valid = reqwest::Url::parse(&value).is_ok_and(|url| schemes.contains(&url.scheme()));
+        if !valid {
+            self.problem(format!("{name} must be a URL that starts with {}://", schemes.join(":// or ")));
+        }
+        value.trim_end_matches('/').to_owned()
+    }
+
+    /// A provider's credential: any text, as long as it is there.
+    fn credential(&mut self, name: &str) -> SecretString {
+        self.required(name).into()
+    }
+
+    /// A secret that we chose ourselves and that must resist guessing.
+    fn strong_secret(&mut self, name: &str) -> String {
+        let value = self.required(name);
+        if !value.is_empty()
+            && let Err(reason) = strength(&value)
+        {
+            self.problem(format!("{name} is too weak: {reason}"));
+        }
+        value
+    }
+}
+
+fn strength(secret: &str) -> Result<(), &'static str> {
+    let lower = secret.to_lowercase();
+    if secret.len() < 32 {
+        Err("use at least 32 characters, for example from `openssl rand -base64 48`")
+    } else if secret.chars().collect::<HashSet<_>>().len() < 10 {
+        Err("it repeats too few characters")
+    } else if ["changeme", "change-me", "change_me", "your-", "your_", "example", "password", "default"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
+        Err("it looks like a placeholder")
+    } else {
+        Ok(())
+    }
+}
+
+/// PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// DATABASE_URL
+    pub url: SecretString,
+    /// DATABASE_MAX_CONNECTIONS
+    pub max_connections: u32,
+    /// DATABASE_ACQUIRE_TIMEOUT_MS: how long a request waits for a free connection before it is answered 503.
+    pub acquire_timeout: Duration,
+}
+
+impl Database {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env, default_connections: u64) -> Self {
+        Database {
+            url: env.url("DATABASE_URL", None, &["postgres", "postgresql"]).into(),
+            max_connections: env.between("DATABASE_MAX_CONNECTIONS", default_connections, 2, 1000) as u32,
+            acquire_timeout: env.milliseconds("DATABASE_ACQUIRE_TIMEOUT_MS", 5_000, 100, 60_000),
+        }
+    }
+}
+
+/// REDIS_URL
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// With credentials, if there are any.
+    pub url: SecretString,
+}
+
+impl Redis {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        Redis { url: env.url("REDIS_URL", None, &["redis", "rediss"]).into() }
+    }
+}
+
+/// The keys that sign tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// JWT_SECRET
+    pub access: SecretString,
+    /// JWT_REFRESH_SECRET
+    pub refresh: SecretString,
+}
+
+impl Tokens {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let access = env.strong_secret("JWT_SECRET");
+        let refresh = env.strong_secret("JWT_REFRESH_SECRET");
+        if !access.is_empty() && access == refresh {
+            env.problem("JWT_REFRESH_SECRET must differ from JWT_SECRET");
+        }
+        Tokens { access: access.into(), refresh: refresh.into() }
+    }
+}
+
+/// Twilio: Verify for one-time passwords, Messages for SMS.
+#[derive(Debug, Clone)]
+pub struct Twilio {
+    /// TWILIO_ACCOUNT_SID
+    pub account_sid: String,
+    /// TWILIO_AUTH_TOKEN
+    pub auth_token: SecretString,
+    /// TWILIO_VERIFY_SID
+    pub verify_sid: String,
+    /// TWILIO_FROM: a phone number, or a messaging service's MG… id. Without it no SMS are sent, only one-time passwords.
+    pub from: Option<String>,
+    /// TWILIO_VERIFY_URL
+    pub verify_url: String,
+    /// TWILIO_API_URL
+    pub api_url: String,
+}
+
+impl Twilio {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        Twilio {
+            account_sid: env.required("TWILIO_ACCOUNT_SID"),
+            auth_token: env.credential("TWILIO_AUTH_TOKEN"),
+            verify_sid: env.required("TWILIO_VERIFY_SID"),
+            from: env.get("TWILIO_FROM"),
+            verify_url: env.url("TWILIO_VERIFY_URL", Some("https://verify.twilio.com"), &["https", "http"]),
+            api_url: env.url("TWILIO_API_URL", Some("https://api.twilio.com"), &["https", "http"]),
+        }
+    }
+}
+
+/// Razorpay's API.
+#[derive(Debug, Clone)]
+pub struct Razorpay {
+    /// RAZORPAY_KEY_ID; public, frontends get it with each order.
+    pub key_id: String,
+    /// RAZORPAY_KEY_SECRET
+    pub key_secret: SecretString,
+    /// RAZORPAY_API_URL
+    pub api_url: String,
+}
+
+impl Razorpay {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        Razorpay {
+            key_id: env.required("RAZORPAY_KEY_ID"),
+            key_secret: env.credential("RAZORPAY_KEY_SECRET"),
+            api_url: env.url("RAZORPAY_API_URL", Some("https://api.razorpay.com"), &["https", "http"]),
+        }
+    }
+}
+
+/// Where e-mail goes.
+#[derive(Debug, Clone)]
+pub struct Smtp {
+    /// SMTP_URL: `smtps://user:password@host:465`, `smtp://…?tls=required`, or plain `smtp://` for a relay on this machine.
+    pub url: SecretString,
+    /// MAIL_FROM
+    pub from: String,
+}
+
+impl Smtp {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let from = env.required("MAIL_FROM");
+        if !from.is_empty() && from.parse::<lettre::message::Mailbox>().is_err() {
+            env.problem("MAIL_FROM must look like Tickets <tickets@example.com>");
+        }
+        Smtp { url: env.url("SMTP_URL", None, &["smtp", "smtps"]).into(), from }
+    }
+}
+
+/// How long a seat is kept for somebody.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// SEAT_LOCK_SECONDS, 600: from lock to booking.
+    pub lock: Duration,
+    /// BOOKING_SECONDS, 900: from booking to payment.
+    pub booking: Duration,
+}
+
+impl Deadlines {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        Deadlines {
+            lock: Duration::from_secs(env.between("SEAT_LOCK_SECONDS", 600, 1, 3600)),
+            booking: Duration::from_secs(env.between("BOOKING_SECONDS", 900, 1, 3600)),
+        }
+    }
+}
+
+/// The HTTP side of the API.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// HOST, 0.0.0.0
+    pub host: std::net::IpAddr,
+    /// PORT, 3000
+    pub port: u16,
+    /// FRONTEND_URL: the origins, separated by commas, that browsers may call from.
+    pub frontends: Vec<String>,
+}
+
+impl Http {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let frontends: Vec<String> = env
+            .required("FRONTEND_URL")
+            .split(',')
+            .map(|origin| origin.trim().trim_end_matches('/').to_owned())
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        for origin in &frontends {
+            let is_origin = reqwest::Url::parse(origin)
+                .is_ok_and(|url| url.has_host() && url.path() == "/" && url.query().is_none());
+            if !is_origin {
+                env.problem(
+                    "FRONTEND_URL must list origins such as https://tickets.example, separated by commas",
+                );
+            }
+        }
+        Http {
+            host: env.or("HOST", std::net::IpAddr::from([0, 0, 0, 0])),
+            port: env.or("PORT", 3000),
+            frontends,
+        }
+    }
+}
+
+/// Everything `nexus-api serve` needs.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // groups, documented above
+pub struct Api {
+    pub production: bool,
+    pub http: Http,
+    pub database: Database,
+    pub redis: Redis,
+    pub tokens: Tokens,
+    pub deadlines: Deadlines,
+    pub twilio: Twilio,
+    pub razorpay: Razorpay,
+    /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced.
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+impl Api {
+    /// Reads every group.
+    pub fn from_env(env: &mut Env) -> Self {
+        Api {
+            production: env.production,
+            http: Http::from_env(env),
+            database: Database::from_env(env, 20),
+            redis: Redis::from_env(env),
+            tokens: Tokens::from_env(env),
+            deadlines: Deadlines::from_env(env),
+            twilio: Twilio::from_env(env),
+            razorpay: Razorpay::from_env(env),
+            webhook_secrets: env
+                .required("RAZORPAY_WEBHOOK_SECRET")
+                .split(',')
+                .map(str::trim)
+                .filter(|secret| !secret.is_empty())
+                .map(SecretString::from)
+                .collect(),
+        }
+    }
+}
+
+/// What every worker needs; its handlers read their own groups beside it.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // groups, documented above
+pub struct Worker {
+    pub production: bool,
+    pub database: Database,
+    pub redis: Redis,
+    /// WORKER_CONCURRENCY: jobs at once; the command line's `--concurrency` wins.
+    pub concurrency: usize,
+    /// JOB_LEASE_MS: a worker that has not been heard of for so long has lost its job to another.
+    pub lease: Duration,
+    /// JOB_LOST_MS: a job that was handed to Redis so long ago and never claimed is handed over again.
+    pub lost_after: Duration,
+    /// SHUTDOWN_GRACE_MS: how long running jobs may take to finish after SIGTERM.
+    pub grace: Duration,
+}
+
+impl Worker {
+    /// Reads every group.
+    pub fn from_env(env: &mut Env, queue: Queue) -> Self {
+        let concurrency = match queue {
+            Queue::Otp | Queue::Payments | Queue::Notifications => 16,
+            Queue::Bookings => 4,
+            Queue::Expiry | Queue::Cleanup => 1,
+        };
+        Worker {
+            production: env.production,
+            database: Database::from_env(env, 10),
+            redis: Redis::from_env(env),
+            concurrency: env.between("WORKER_CONCURRENCY", concurrency, 1, 1000) as usize,
+            lease: env.milliseconds("JOB_LEASE_MS", 6_000, 1_000, 300_000),
+            lost_after: env.milliseconds("JOB_LOST_MS", 10_000, 1_000, 300_000),
+            grace: env.milliseconds("SHUTDOWN_GRACE_MS", 10_000, 0, 300_000),
+        }
+    }
+}
+
+/// JOBS_KEEP_HOURS, 168: how long finished jobs stay for operators to look at. Dead letters stay until somebody decides.
+pub fn keep_jobs(env: &mut Env) -> Duration {
+    Duration::from_secs(env.between("JOBS_KEEP_HOURS", 168, 1, 8_760) * 3_600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_reported_at_once_and_no_value_is_printed() {
+        let env = Env::from_lookup(|name| match name {
+            "JWT_SECRET" => Some("hunter2".into()),
+            "PORT" => Some("eighty".into()),
+            _ => None,
+        });
+        let problems = env.load(Api::from_env).unwrap_err().to_string();
+        for name in
+            ["JWT_SECRET is too weak", "JWT_REFRESH_SECRET is missing", "DATABASE_URL is missing", "PORT"]
+        {
+            assert!(problems.contains(name), "{name} not in {problems}");
+        }
+        assert!(!problems.contains("hunter2"));
+    }
+
+    #[test]
+    fn placeholders_and_repetitions_are_weak_secrets() {
+        assert!(strength("your-super-secret-jwt-key-with-some-length").is_err());
+        assert!(strength(&"ab".repeat(40)).is_err());
+        assert!(strength("Zk3vQp9wLx7Tn2Rb8Ym4Cj6Hd1Fs5Ga0").is_ok());
+    }
+}

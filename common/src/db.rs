@@ -1,0 +1,61 @@
+//! The PostgreSQL pool and the migrations.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sqlx::{
+    Connection, PgConnection, PgPool,
+    migrate::{Migrate, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{
+    config::Database,
+    error::{Error, Result},
+};
+
+/// The migrations of `migrations/`, part of the binary.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// A pool that connects when first used, so that a process starts (and reports itself not ready) while PostgreSQL is away.
+pub fn pool(settings: &Database, process: &str) -> Result<PgPool> {
+    let options = options(settings, process)?.options([
+        // Nothing that a request does may hold a connection, or wait for a lock, for long.
+        ("statement_timeout", "15s"),
+        ("lock_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .idle_timeout(Duration::from_secs(300))
+        .connect_lazy_with(options))
+}
+
+/// Brings the schema up to date, however long that takes; safe to run from several processes at once (sqlx holds an advisory lock).
+pub async fn migrate(settings: &Database) -> Result<()> {
+    let mut conn = PgConnection::connect_with(&options(settings, "nexus-migrate")?).await?;
+    MIGRATIONS.run(&mut conn).await.map_err(|error| Error::Internal(Box::new(error)))
+}
+
+fn options(settings: &Database, process: &str) -> Result<PgConnectOptions> {
+    let options: PgConnectOptions = settings
+        .url
+        .expose_secret()
+        .parse()
+        .map_err(|error: sqlx::Error| Error::Internal(Box::new(error)))?;
+    Ok(options.application_name(process))
+}
+
+/// Whether every migration of this binary has been applied. Newer ones do not matter: they must be compatible with the previous release.
+pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
+    let mut conn = pool.acquire().await?;
+    let applied = match conn.list_applied_migrations(&MIGRATIONS.table_name).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            tracing::debug!(%error, "no migration has been applied");
+            return Ok(false);
+        }
+    };
+    Ok(MIGRATIONS.iter().all(|known| applied.iter().any(|done| done.version == known.version)))
+}

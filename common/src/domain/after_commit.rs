@@ -1,0 +1,90 @@
+//! What follows a commit: cache keys and broadcasts, collected while the transaction runs and sent when it has committed.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ids::{EventId, UserId},
+    seats::{Freed, SeatKey},
+    time::Timestamp,
+};
+use crate::{
+    cache::Cache,
+    realtime::{Audience, Broadcast, Publish, SeatsUpdates},
+};
+
+/// Collected effects outside PostgreSQL. Losing them, to a crash between commit and here, costs clients a hint and nothing else.
+#[derive(Debug, Default)]
+#[must_use = "run it after the commit"]
+pub struct AfterCommit {
+    broadcasts: Vec<Broadcast>,
+    kept: Vec<(UserId, Timestamp, Vec<SeatKey>)>,
+    dropped: Vec<(UserId, SeatKey)>,
+    changed: BTreeSet<EventId>,
+}
+
+impl AfterCommit {
+    /// Tells clients.
+    pub fn tell(&mut self, broadcast: Broadcast) {
+        self.broadcasts.push(broadcast);
+    }
+
+    /// Seats that are `user`'s until then: their Redis keys live as long.
+    pub fn keep(&mut self, user: UserId, until: Timestamp, seats: Vec<SeatKey>) {
+        self.kept.push((user, until, seats));
+    }
+
+    /// A seat whose Redis key has no use any more, if it is still `user`'s.
+    pub fn drop_key(&mut self, user: UserId, seat: SeatKey) {
+        self.dropped.push((user, seat));
+    }
+
+    /// The counts of `event` have changed.
+    pub fn counts_changed(&mut self, event: EventId) {
+        self.changed.insert(event);
+    }
+
+    /// Seats that became free, and why: `released`, `expired` or `cancelled`.
+    pub fn freed(&mut self, freed: Vec<Freed>, reason: &'static str) {
+        for seat in freed {
+            self.counts_changed(seat.key.event);
+            self.tell(Broadcast::new(
+                "seat_unlocked",
+                Audience::Event(seat.key.event),
+                serde_json::json!({
+                    "event_id": seat.key.event,
+                    "seat_type_id": seat.key.seat_type,
+                    "seat_label": seat.key.label,
+                    "available_quantity": seat.available_quantity,
+                    "reason": reason,
+                }),
+            ));
+            if let Some(holder) = seat.holder {
+                self.drop_key(holder, seat.key);
+            }
+        }
+    }
+
+    /// Everything that `other` collected, too.
+    pub fn merge(&mut self, other: AfterCommit) {
+        self.broadcasts.extend(other.broadcasts);
+        self.kept.extend(other.kept);
+        self.dropped.extend(other.dropped);
+        self.changed.extend(other.changed);
+    }
+
+    /// Does it all: keys first, so that whoever hears of a free seat can have it.
+    pub async fn run<P: Publish, Q: Publish>(self, cache: &Cache, publisher: &P, seats: &SeatsUpdates<Q>) {
+        for (user, seat) in self.dropped {
+            cache.drop_seats(&[seat], user).await;
+        }
+        for (user, until, keys) in self.kept {
+            cache.keep_seats(&keys, user, Timestamp::now(), until).await;
+        }
+        for broadcast in self.broadcasts {
+            publisher.publish(broadcast).await;
+        }
+        for event in self.changed {
+            seats.changed(event);
+        }
+    }
+}

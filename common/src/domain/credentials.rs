@@ -1,0 +1,312 @@
+//! What a person registers and logs in with: the rules and the messages of CONTRACT.md, section 2. No SQL here.
+
+use super::input::{Input, without_tags};
+use crate::error::{Error, Result};
+
+/// A lower-case e-mail address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email(String);
+
+impl Email {
+    /// Reads an address without spaces around it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (local, domain) = text.rsplit_once('@')?;
+        let valid = text.len() <= 254
+            && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+            && !local.is_empty()
+            && !local.contains('@')
+            && domain.split('.').count() > 1
+            && domain.split('.').all(|label| !label.is_empty());
+        valid.then(|| Email(text.to_lowercase()))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A phone number in E.164.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phone(String);
+
+impl Phone {
+    /// Reads an Indian number in any of its usual spellings, or an international one with `+` and 7 to 15 digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
+        let (plus, digits) = match compact.strip_prefix('+') {
+            Some(digits) => (true, digits),
+            None => (false, compact.as_str()),
+        };
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        match (plus, digits.len()) {
+            (true, 7..=15) if !digits.starts_with('0') => Some(Phone(format!("+{digits}"))),
+            (false, 10) if digits.starts_with(['6', '7', '8', '9']) => Some(Phone(format!("+91{digits}"))),
+            (false, 12) if digits.starts_with("91") => Some(Phone(format!("+{digits}"))),
+            _ => None,
+        }
+    }
+
+    /// Reads the `phone` field of a request.
+    pub fn of(input: &Input, missing: &str) -> Result<Self> {
+        match input.get("phone") {
+            None => Err(Error::invalid(missing)),
+            Some(value) => match value.as_str() {
+                Some("") => Err(Error::invalid(missing)),
+                Some(text) => Phone::parse(text).ok_or_else(|| Error::invalid("Invalid phone number format")),
+                None => Err(Error::invalid("Invalid phone number format")),
+            },
+        }
+    }
+
+    /// `+` and digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A one-time password as typed: 4 to 6 digits.
+#[derive(Clone)]
+pub struct Otp(String);
+
+impl Otp {
+    /// Reads the code.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = (4..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        valid.then(|| Otp(text.to_owned()))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Reads `phone` and `otp`, as verify-otp and reset-password take them.
+pub fn phone_and_otp(input: &Input) -> Result<(Phone, Otp)> {
+    const MISSING: &str = "Phone number and OTP are required";
+    let otp = input.get("otp").ok_or_else(|| Error::invalid(MISSING))?;
+    let phone = Phone::of(input, MISSING)?;
+    let otp = otp
+        .as_str()
+        .and_then(Otp::parse)
+        .ok_or_else(|| Error::invalid("Invalid OTP format. OTP must be 4-6 digits."))?;
+    Ok((phone, otp))
+}
+
+/// How somebody says who they are when logging in.
+#[derive(Debug)]
+pub enum Login {
+    /// By e-mail address.
+    Email(Email),
+    /// By phone number.
+    Phone(Phone),
+}
+
+impl Login {
+    /// Reads `email` or `phone`, and `password`.
+    pub fn parse(input: &Input) -> Result<(Self, String)> {
+        let invalid = |problem: &str| Error::invalid(format!("Validation failed: {problem}"));
+        let login = match (
+            input.text("email").filter(|t| !t.is_empty()),
+            input.text("phone").filter(|t| !t.is_empty()),
+        ) {
+            (Some(email), _) => {
+                Login::Email(Email::parse(email).ok_or_else(|| invalid("Invalid email format"))?)
+            }
+            (None, Some(phone)) => {
+                Login::Phone(Phone::parse(phone).ok_or_else(|| invalid("Invalid phone number format"))?)
+            }
+            (None, None) => return Err(invalid("Email or phone number is required")),
+        };
+        let password = input
+            .text("password")
+            .filter(|p| !p.is_empty())
+            .ok_or_else(|| invalid("Password is required"))?;
+        Ok((login, password.to_owned()))
+    }
+}
+
+/// A new account, every rule checked.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `users`
+pub struct Registration {
+    pub username: Option<String>,
+    pub name: Option<String>,
+    pub email: Option<Email>,
+    pub phone: Option<Phone>,
+    pub password: String,
+    pub address: Option<String>,
+    pub city: Option<String>,
+    pub state: Option<String>,
+    pub zip: Option<String>,
+    pub country: Option<String>,
+}
+
+impl Registration {
+    /// Reads a registration, or lists every problem in the contract's order.
+    pub fn parse(input: &Input) -> Result<Self> {
+        let mut problems = Vec::new();
+        let mut check = |result: Result<(), &'static str>| {
+            if let Err(problem) = result {
+                problems.push(problem);
+            }
+        };
+
+        let username = input.get("username").map(|value| value.as_str().unwrap_or("").trim().to_lowercase());
+        check(username.as_deref().map_or(Ok(()), username_rules));
+
+        let email_text = input.get("email").filter(|value| *value != "");
+        let email = email_text.and_then(|value| value.as_str()).and_then(|text| Email::parse(text.trim()));
+        check(if email_text.is_some() && email.is_none() { Err("Invalid email format") } else { Ok(()) });
+
+        let phone_text = input.get("phone").filter(|value| *value != "");
+        let phone = phone_text.and_then(|value| value.as_str()).and_then(Phone::parse);
+        check(if phone_text.is_some() && phone.is_none() {
+            Err("Invalid phone number format")
+        } else {
+            Ok(())
+        });
+
+        check(if email_text.is_none() && phone_text.is_none() {
+            Err("Either email or phone number is required")
+        } else {
+            Ok(())
+        });
+
+        let password = input.text("password").unwrap_or("");
+        check(password_rules(password));
+
+        let name = input.text("name").map(|text| without_tags(text).unwrap_or_default());
+        check(match &name {
+            Some(name) if !(2..=100).contains(&name.chars().count()) => {
+                Err("Name must be between 2 and 100 characters")
+            }
+            _ => Ok(()),
+        });
+
+        let field = |field: &str, longest: usize| {
+            input
+                .text(field)
+                .and_then(without_tags)
+                .map(|text| text.chars().take(longest).collect::<String>())
+        };
+        let registration = Registration {
+            username,
+            name,
+            email,
+            phone,
+            password: password.to_owned(),
+            address: field("address", 500),
+            city: field("city", 100),
+            state: field("state", 100),
+            zip: field("zip", 20),
+            country: field("country", 100),
+        };
+        if problems.is_empty() {
+            Ok(registration)
+        } else {
+            Err(Error::invalid(format!("Validation failed: {}", problems.join(", "))))
+        }
+    }
+}
+
+fn username_rules(username: &str) -> Result<(), &'static str> {
+    let length = username.chars().count();
+    let pairs = username.as_bytes().windows(2);
+    if length == 0 {
+        Err("Username is required")
+    } else if length < 3 {
+        Err("Username must be at least 3 characters long")
+    } else if length > 30 {
+        Err("Username must be less than 30 characters")
+    } else if !username.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        Err("Username must start with a letter")
+    } else if !username.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        Err("Username can only contain letters, numbers, underscores, and hyphens")
+    } else if pairs.into_iter().any(|pair| pair.iter().all(|byte| matches!(byte, b'_' | b'-'))) {
+        Err("Username cannot have consecutive underscores or hyphens")
+    } else {
+        Ok(())
+    }
+}
+
+fn password_rules(password: &str) -> Result<(), &'static str> {
+    let has = |class: fn(char) -> bool| password.chars().any(class);
+    let length = password.chars().count();
+    if length == 0 {
+        Err("Password is required")
+    } else if length < 8 {
+        Err("Password must be at least 8 characters long")
+    } else if length > 128 {
+        Err("Password must be less than 128 characters")
+    } else if !has(|c| c.is_uppercase()) {
+        Err("Password must contain at least one uppercase letter")
+    } else if !has(|c| c.is_lowercase()) {
+        Err("Password must contain at least one lowercase letter")
+    } else if !has(|c| c.is_numeric()) {
+        Err("Password must contain at least one number")
+    } else if !has(|c| !c.is_alphanumeric() && !c.is_whitespace()) {
+        Err("Password must contain at least one special character")
+    } else {
+        Ok(())
+    }
+}
+
+/// A username as it is compared: trimmed and lower-cased.
+pub fn normalised_username(input: &Input) -> Result<String> {
+    match input.get("username").map(|value| value.as_str()) {
+        Some(Some(text)) if !text.trim().is_empty() => Ok(text.trim().to_lowercase()),
+        _ => Err(Error::invalid("Username is required")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_problem_is_listed_in_order() {
+        let input = Input::from(json!({"email": "bad", "phone": "1", "password": "x", "username": "_"}));
+        assert_eq!(
+            Registration::parse(&input).unwrap_err().to_string(),
+            "Validation failed: Username must be at least 3 characters long, Invalid email format, Invalid phone number format, Password must be at least 8 characters long"
+        );
+    }
+
+    #[test]
+    fn phones_are_normalised() {
+        for text in ["98765 43210", "919876543210", "+91 98765-43210", "(987) 654-3210"] {
+            assert_eq!(Phone::parse(text).unwrap().as_str(), "+919876543210", "{text}");
+        }
+        assert_eq!(Phone::parse("+14155550100").unwrap().as_str(), "+14155550100");
+        for text in ["123", "", "+", "0123456789", "98765x3210", "+1234567890123456", "+0123456789"] {
+            assert_eq!(Phone::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_and_usernames_obey_their_rules() {
+        assert_eq!(password_rules("Passw0rd!"), Ok(()));
+        assert_eq!(
+            password_rules(&format!("Aa1!{}", "a".repeat(125))),
+            Err("Password must be less than 128 characters")
+        );
+        assert_eq!(username_rules("orga_one"), Ok(()));
+        assert_eq!(username_rules("ab_-cd"), Err("Username cannot have consecutive underscores or hyphens"));
+        assert_eq!(username_rules("1abc"), Err("Username must start with a letter"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in ".*") {
+            if let Some(email) = Email::parse(&text) { prop_assert_eq!(Email::parse(email.as_str()), Some(email)); }
+            if let Some(phone) = Phone::parse(&text) { prop_assert_eq!(Phone::parse(phone.as_str()), Some(phone)); }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Deleting an event, with everything that only exists because of it. What money moved stays in the ledger.
+
+use sqlx::PgConnection;
+
+use super::{
+    events::require_organizer,
+    ids::{EventId, UserId},
+    seats,
+};
+use crate::error::{Error, Result};
+
+/// Deletes an event for its organiser; returns its name. Not while somebody has paid, or is about to.
+pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Result<String> {
+    require_organizer(conn, id, user, "delete this event").await?;
+    // No booking can be confirmed, and no lock won, until this transaction ends.
+    seats::open_inventory(conn, &[id]).await?;
+    let active = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "active!" FROM bookings
+           WHERE event_id = $1 AND (status = 'confirmed' OR (status = 'pending' AND expires_at > now()))"#,
+        id.0,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if active > 0 {
+        return Err(Error::EventHasBookings(active));
+    }
+    sqlx::query_scalar!("DELETE FROM events WHERE id = $1 RETURNING name", id.0)
+        .fetch_optional(conn)
+        .await?
+        .ok_or(Error::EventNotFound)
+}

@@ -1,0 +1,205 @@
+//! Reading what clients send: JSON objects whose numbers may be text (CONTRACT.md, section 1), query parameters, path segments.
+
+use serde_json::{Map, Value};
+
+/// A request's body, query or command payload. Whatever is not a JSON object counts as an empty one.
+#[derive(Debug, Default, Clone)]
+pub struct Input(Map<String, Value>);
+
+impl From<Value> for Input {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Object(fields) => Input(fields),
+            _ => Input::default(),
+        }
+    }
+}
+
+impl Input {
+    /// The field, unless it is absent or null.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the field was sent at all, be it null.
+    pub fn was_sent(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The field, if it is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Value::as_str)
+    }
+
+    /// The field, if it is text with something in it, trimmed.
+    pub fn filled(&self, name: &str) -> Option<&str> {
+        self.text(name).map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    /// The field as a number; NaN when it is something else.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.get(name).map(to_number)
+    }
+
+    /// The field as a whole number, decimals cut off as JavaScript's `parseInt` does.
+    pub fn whole(&self, name: &str) -> Option<i64> {
+        self.get(name).and_then(to_whole)
+    }
+
+    /// Sets a field, over whatever was sent: path segments win over bodies.
+    pub fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    /// The field as an id. A number that no row can have is still well-formed: the answer to it is "not found".
+    pub fn id<I: From<i32>>(&self, name: &str) -> Option<I> {
+        self.get(name).and_then(to_whole).and_then(to_id)
+    }
+
+    /// The field as a truth value: `true`, `false`, or their text.
+    pub fn truth(&self, name: &str) -> Option<Result<bool, ()>> {
+        self.get(name).map(|value| match value {
+            Value::Bool(truth) => Ok(*truth),
+            Value::String(text) => text.trim().parse().map_err(drop),
+            _ => Err(()),
+        })
+    }
+
+    /// The field's elements, if it is an array.
+    pub fn list(&self, name: &str) -> Option<&[Value]> {
+        self.get(name).and_then(Value::as_array).map(Vec::as_slice)
+    }
+}
+
+fn to_id<I: From<i32>>(number: i64) -> Option<I> {
+    // Row ids start at 1, and no row has a negative one.
+    (number != 0).then(|| I::from(i32::try_from(number).unwrap_or(-1)))
+}
+
+fn to_number(value: &Value) -> f64 {
+    match value {
+        Value::Number(number) => number.as_f64().unwrap_or(f64::NAN),
+        Value::String(text) => text.trim().parse().unwrap_or(f64::NAN),
+        _ => f64::NAN,
+    }
+}
+
+fn to_whole(value: &Value) -> Option<i64> {
+    match value {
+        // `as` saturates, and turns NaN into 0.
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|n| n.trunc() as i64)),
+        Value::String(text) => leading_integer(text),
+        _ => None,
+    }
+}
+
+fn leading_integer(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits_start = usize::from(text.starts_with(['-', '+']));
+    let digits =
+        text[digits_start..].find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len() - digits_start);
+    if digits == 0 {
+        return None;
+    }
+    // Too many digits for i64: some number that is no id and no sensible quantity.
+    Some(text[..digits_start + digits].parse().unwrap_or(i64::MAX))
+}
+
+/// Text without HTML tags, trimmed; `None` when nothing is left.
+pub fn without_tags(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('<') {
+        plain.push_str(&rest[..start]);
+        match rest[start..].find('>') {
+            Some(end) => rest = &rest[start + end + 1..],
+            None => {
+                rest = &rest[start..];
+                break;
+            }
+        }
+    }
+    plain.push_str(rest);
+    let plain = plain.trim();
+    (!plain.is_empty()).then(|| plain.to_owned())
+}
+
+/// Which part of a list is wanted (CONTRACT.md: `limit(10) offset(0)`).
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// At most so many.
+    pub limit: i64,
+    /// Skipping so many.
+    pub offset: i64,
+}
+
+impl Page {
+    /// Longest page that is served.
+    pub const LONGEST: i64 = 100;
+
+    /// Reads `limit` and `offset`; what is missing, zero or not a number has its default, as in the Node service.
+    pub fn parse(input: &Input) -> Result<Self, crate::Error> {
+        let limit = input.whole("limit").filter(|limit| *limit != 0).unwrap_or(10);
+        let offset = input.whole("offset").unwrap_or(0);
+        if limit < 0 || offset < 0 {
+            return Err(crate::Error::invalid("limit and offset must not be negative"));
+        }
+        Ok(Page { limit: limit.min(Self::LONGEST), offset })
+    }
+
+    /// The envelope's `pagination`.
+    pub fn describe(self, total: i64) -> Value {
+        serde_json::json!({
+            "total": total,
+            "limit": self.limit,
+            "offset": self.offset,
+            "has_more": self.offset.saturating_add(self.limit) < total,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::ids::EventId;
+
+    #[test]
+    fn numbers_may_be_text() {
+        let input = Input::from(json!({"a": "7", "b": 7, "c": 2.9, "d": "abc", "e": null, "f": "0"}));
+        assert_eq!(input.whole("a"), Some(7));
+        assert_eq!(input.whole("b"), Some(7));
+        assert_eq!(input.whole("c"), Some(2));
+        assert_eq!(input.whole("d"), None);
+        assert_eq!(input.whole("e"), None);
+        assert_eq!(input.id::<EventId>("f"), None);
+        assert!(input.number("d").unwrap().is_nan());
+    }
+
+    #[test]
+    fn ids_read_as_in_javascript() {
+        let id = |text: &str| Input::from(json!({ "id": text })).id::<EventId>("id");
+        assert_eq!(id("1abc"), Some(EventId(1)));
+        assert_eq!(id("abc"), None);
+        assert_eq!(id("0"), None);
+        assert_eq!(id("99999999999"), Some(EventId(-1)));
+        assert_eq!(id("-1"), Some(EventId(-1)));
+    }
+
+    #[test]
+    fn tags_are_stripped() {
+        assert_eq!(without_tags("Orga <b>Nizer</b>").as_deref(), Some("Orga Nizer"));
+        assert_eq!(without_tags("<script>"), None);
+        assert_eq!(without_tags("1 < 2").as_deref(), Some("1 < 2"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in ".*") {
+            let _ = leading_integer(&text);
+            let _ = without_tags(&text);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What Nexus is about: types, rules and SQL of accounts, events, seats, bookings, payments and tickets.
+//!
+//! Verbs take the caller's connection (`seats::free(&mut tx, …)`), so that the caller decides what commits together; nobody opens a second
+//! connection inside one. Broadcasts and cache changes are collected while a transaction runs and sent by the caller after its commit.
+
+pub mod after_commit;
+pub mod auth;
+pub mod booking_changes;
+pub mod bookings;
+pub mod credentials;
+pub mod event_removal;
+pub mod events;
+pub mod ids;
+pub mod input;
+pub mod money;
+pub mod passwords;
+pub mod payments;
+pub mod seat_locks;
+pub mod seat_types;
+pub mod seats;
+pub mod tickets;
+pub mod time;
+pub mod tokens;
+pub mod upkeep;

@@ -1,0 +1,184 @@
+//! Seats: their labels, their rows, and the inventory that they are taken from. Seats are virtual: a row exists only while its seat is
+//! locked or booked, and `available_quantity` counts the rest.
+//!
+//! Every change of an event's inventory begins with [`open_inventory`], which makes one transaction at a time the owner of its counts. How
+//! a lock is won is in [`seat_locks`](super::seat_locks).
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::ids::{EventId, SeatTypeId, UserId};
+use crate::error::{Error, Result};
+
+/// A seat's label: trimmed, upper case, `[A-Z0-9]{1,20}` (CONTRACT.md, section 4).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct SeatLabel(String);
+
+impl SeatLabel {
+    /// Reads a label.
+    pub fn parse(text: &str) -> Result<Self> {
+        let label = text.trim();
+        if label.is_empty() {
+            Err(Error::invalid("Seat label is required"))
+        } else if !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Err(Error::invalid("Invalid seat label format. Only alphanumeric characters allowed."))
+        } else if label.len() > 20 {
+            Err(Error::invalid("Seat label too long (max 20 characters)"))
+        } else {
+            Ok(SeatLabel(label.to_ascii_uppercase()))
+        }
+    }
+
+    /// Reads a label from JSON, where only text is one.
+    pub fn from_value(value: &Value) -> Result<Self> {
+        value.as_str().map_or_else(|| Err(Error::invalid("Seat label is required")), Self::parse)
+    }
+
+    /// What a column holds.
+    pub fn from_db(label: String) -> Self {
+        SeatLabel(label)
+    }
+
+    /// The label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for SeatLabel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which seat: VIP-A1 and Standard-A1 are two.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub struct SeatKey {
+    pub event: EventId,
+    pub seat_type: SeatTypeId,
+    pub label: SeatLabel,
+}
+
+/// A seat that is nobody's any more.
+#[derive(Clone, Debug)]
+pub struct Freed {
+    /// Which.
+    pub key: SeatKey,
+    /// Whose it was.
+    pub holder: Option<UserId>,
+    /// Of its type, now.
+    pub available_quantity: i32,
+}
+
+/// Makes this transaction the only one that changes the inventory of `events`, until it ends. Always the first step, and always for all
+/// events at once: then no two transactions can wait for each other in a circle.
+pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
+    let ids: Vec<i32> = events.iter().map(|event| event.0).collect();
+    sqlx::query!(
+        "INSERT INTO event_inventory (event_id)
+         SELECT id FROM events WHERE id = ANY ($1) ORDER BY id
+         ON CONFLICT (event_id) DO UPDATE SET version = event_inventory.version + 1",
+        &ids,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Frees the seats of `seat_types` whose lock has run out. Their bookings, if any, are left to the expiry worker.
+pub async fn free_expired(conn: &mut PgConnection, seat_types: &[SeatTypeId]) -> Result<Vec<Freed>> {
+    let ids: Vec<i32> = seat_types.iter().map(|seat_type| seat_type.0).collect();
+    let seats = sqlx::query_scalar!(
+        "SELECT id FROM seats WHERE event_seat_type_id = ANY ($1) AND status = 'locked' AND expires_at <= now()",
+        &ids,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    free(conn, &seats).await
+}
+
+/// Frees seats by row id: the rows go, the counts return. The caller has opened the inventory.
+pub async fn free(conn: &mut PgConnection, seats: &[i32]) -> Result<Vec<Freed>> {
+    if seats.is_empty() {
+        return Ok(vec![]);
+    }
+    let gone = sqlx::query!(
+        "DELETE FROM seats WHERE id = ANY ($1) RETURNING event_id, event_seat_type_id, seat_label, user_id",
+        seats,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let types: Vec<i32> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
+    let counts = sqlx::query!(
+        "UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
+         FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
+         WHERE t.id = freed.id RETURNING t.id, t.available_quantity",
+        &types,
+    )
+    .fetch_all(conn)
+    .await?;
+    let counts: HashMap<i32, i32> = counts.into_iter().map(|row| (row.id, row.available_quantity)).collect();
+    let mut freed: Vec<Freed> = gone
+        .into_iter()
+        .map(|seat| Freed {
+            available_quantity: counts.get(&seat.event_seat_type_id).copied().unwrap_or(0),
+            key: SeatKey {
+                event: EventId(seat.event_id),
+                seat_type: SeatTypeId(seat.event_seat_type_id),
+                label: SeatLabel(seat.seat_label),
+            },
+            holder: seat.user_id.map(UserId),
+        })
+        .collect();
+    freed.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(freed)
+}
+
+/// Whether somebody holds or has booked the seat now.
+pub async fn is_taken(conn: &mut PgConnection, seat: &SeatKey) -> Result<bool> {
+    let taken = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM seats WHERE event_seat_type_id = $1 AND seat_label = $2 AND (status = 'booked' OR expires_at > now())
+           ) AS "taken!""#,
+        seat.seat_type.0,
+        seat.label.as_str(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_trimmed_and_upper_cased() {
+        assert_eq!(SeatLabel::parse(" v1 ").unwrap().as_str(), "V1");
+    }
+
+    #[test]
+    fn what_is_no_label_is_refused_in_the_contracts_words() {
+        let refusal = |text: &str| SeatLabel::parse(text).unwrap_err().to_string();
+        assert_eq!(refusal("  "), "Seat label is required");
+        assert_eq!(refusal("A-1"), "Invalid seat label format. Only alphanumeric characters allowed.");
+        assert_eq!(refusal("É1"), "Invalid seat label format. Only alphanumeric characters allowed.");
+        assert_eq!(refusal(&"A".repeat(21)), "Seat label too long (max 20 characters)");
+    }
+
+    proptest! {
+        #[test]
+        fn a_label_is_its_own_normal_form(text in ".*") {
+            if let Ok(label) = SeatLabel::parse(&text) {
+                prop_assert_eq!(SeatLabel::parse(label.as_str()).unwrap(), label);
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Tickets: one per seat of a confirmed booking, with a QR code (CONTRACT.md, section 5).
+
+use std::collections::HashMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use qrcodegen::{QrCode, QrCodeEcc};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::{
+    ids::{BookingId, UserId},
+    money::Paise,
+    time::Timestamp,
+};
+use crate::{
+    error::{Error, Result},
+    jobs::{
+        self,
+        notifications::{EmailTickets, SmsTickets},
+    },
+    realtime::{Audience, Broadcast},
+};
+
+/// A ticket that does not exist yet.
+#[derive(Debug)]
+pub struct Blank {
+    seat_id: i32,
+    ticket_id: String,
+    seat_label: String,
+    seat_type_name: String,
+    price: Paise,
+}
+
+/// A ticket with its QR code.
+#[derive(Debug)]
+pub struct Printed {
+    blank: Blank,
+    qr_code: String,
+}
+
+/// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types gets the type's id behind it, so that
+/// ticket ids differ (CONTRACT.md, section 10, row 9).
+pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<Blank>> {
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (bs.price_paid * 100)::bigint AS "price!",
+                  b.booking_reference
+           FROM bookings b
+           JOIN booking_seats bs ON bs.booking_id = b.id
+           JOIN seats s ON s.id = bs.seat_id AND s.status = 'booked'
+           JOIN event_seat_types t ON t.id = s.event_seat_type_id
+           WHERE b.id = $1 AND b.status = 'confirmed'
+           ORDER BY s.id"#,
+        booking.0,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let printed = sqlx::query_scalar!("SELECT seat_id FROM tickets WHERE booking_id = $1", booking.0)
+        .fetch_all(conn)
+        .await?;
+    let mut labels: HashMap<&str, usize> = HashMap::new();
+    for row in &rows {
+        *labels.entry(&row.seat_label).or_default() += 1;
+    }
+    Ok(rows
+        .iter()
+        .filter(|row| !printed.contains(&Some(row.id)))
+        .map(|row| {
+            let mut ticket_id = format!("TKT-{}-{}", row.booking_reference, row.seat_label);
+            if labels.get(row.seat_label.as_str()).is_some_and(|n| *n > 1) {
+                ticket_id.push_str(&format!("-{}", row.event_seat_type_id));
+            }
+            Blank {
+                seat_id: row.id,
+                ticket_id,
+                seat_label: row.seat_label.clone(),
+                seat_type_name: row.type_name.clone(),
+                price: Paise::from_db(row.price),
+            }
+        })
+        .collect())
+}
+
+/// Draws the QR codes. Takes a core for a while: not on an async thread.
+pub fn print(blanks: Vec<Blank>) -> Result<Vec<Printed>> {
+    blanks
+        .into_iter()
+        .map(|blank| {
+            let png = qr_png(&blank.ticket_id)?;
+            Ok(Printed { blank, qr_code: format!("data:image/png;base64,{}", BASE64.encode(png)) })
+        })
+        .collect()
+}
+
+/// Stores printed tickets, and enqueues their delivery. Returns what the buyer is told, unless the booking was cancelled meanwhile.
+pub async fn issue(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    tickets: &[Printed],
+) -> Result<Option<Broadcast>> {
+    // Shared with other readers, exclusive against cancellation.
+    let row = sqlx::query!(
+        "SELECT booking_reference, user_id FROM bookings WHERE id = $1 AND status = 'confirmed' FOR SHARE",
+        booking.0
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    for Printed { blank, qr_code } in tickets {
+        sqlx::query!(
+            "INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, status, generated_at)
+             VALUES ($1, $2, $3, $4, $5, $6::bigint / 100.0, $7, 'generated', now())
+             ON CONFLICT (booking_id, seat_id) DO NOTHING",
+            booking.0,
+            blank.seat_id,
+            blank.ticket_id,
+            blank.seat_label,
+            blank.seat_type_name,
+            blank.price.get(),
+            qr_code,
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    jobs::enqueue(conn, &EmailTickets { booking_id: booking.0 }).await?;
+    jobs::enqueue(conn, &SmsTickets { booking_id: booking.0 }).await?;
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM tickets WHERE booking_id = $1 AND status <> 'cancelled'"#,
+        booking.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Some(Broadcast::new(
+        "tickets:ready",
+        Audience::User(UserId(row.user_id)),
+        json!({
+            "bookingId": booking,
+            "bookingReference": row.booking_reference,
+            "ticketCount": count,
+            "userId": row.user_id,
+        }),
+    )))
+}
+
+/// A ticket as the API shows it.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // CONTRACT.md, section 5
+pub struct Ticket {
+    pub id: i32,
+    pub ticket_id: String,
+    pub seat_label: String,
+    pub seat_type_name: String,
+    pub price_paid: Paise,
+    pub qr_code: String,
+    pub status: String,
+    pub email_sent: bool,
+    pub sms_sent: bool,
+    pub generated_at: Timestamp,
+    pub delivered_at: Option<Timestamp>,
+}
+
+/// The tickets of a booking and how far they are.
+#[derive(Debug, Serialize)]
+pub struct Tickets {
+    /// Those that are made.
+    pub tickets: Vec<Ticket>,
+    /// `pending`, `generating`, `partial` or `ready`.
+    pub status: &'static str,
+}
+
+/// A booking's tickets, for its owner.
+pub async fn of_booking(conn: &mut PgConnection, booking: BookingId, user: UserId) -> Result<Tickets> {
+    let row = sqlx::query!(
+        r#"SELECT status, (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!"
+           FROM bookings WHERE id = $1 AND user_id = $2"#,
+        booking.0,
+        user.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::BookingNotFoundOrForbidden)?;
+    let tickets: Vec<Ticket> = sqlx::query!(
+        r#"SELECT id, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
+                  (price_paid * 100)::bigint AS "price_paid!", coalesce(qr_code, '') AS "qr_code!", status,
+                  coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!",
+                  coalesce(generated_at, created_at, now()) AS "generated_at!", delivered_at
+           FROM tickets WHERE booking_id = $1 ORDER BY id"#,
+        booking.0,
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(|row| Ticket {
+        id: row.id,
+        ticket_id: row.ticket_id,
+        seat_label: row.seat_label,
+        seat_type_name: row.seat_type_name,
+        price_paid: Paise::from_db(row.price_paid),
+        qr_code: row.qr_code,
+        status: row.status,
+        email_sent: row.email_sent,
+        sms_sent: row.sms_sent,
+        generated_at: row.generated_at.into(),
+        delivered_at: row.delivered_at.map(Timestamp),
+    })
+    .collect();
+    let status = match (row.status.as_str(), tickets.len()) {
+        ("confirmed", 0) => "generating",
+        (_, 0) => "pending",
+        (_, made) if (made as i64) < row.seats => "partial",
+        _ => "ready",
+    };
+    Ok(Tickets { tickets, status })
+}
+
+/// What is sent to a buyer.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Delivery {
+    pub reference: String,
+    pub event_name: String,
+    pub event_start: Timestamp,
+    pub location: String,
+    pub name: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub email_sent: bool,
+    pub sms_sent: bool,
+    /// Ticket id, seat label, seat type, QR code as a data URL.
+    pub tickets: Vec<(String, String, String, String)>,
+}
+
+/// The tickets of a booking and who gets them; `None` when there are none to deliver (any more).
+pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Delivery>> {
+    let row = sqlx::query!(
+        "SELECT b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email, u.phone
+         FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+         WHERE b.id = $1 AND b.status = 'confirmed'",
+        booking.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let tickets = sqlx::query!(
+        r#"SELECT ticket_id, seat_label, coalesce(seat_type_name, '') AS "type_name!", coalesce(qr_code, '') AS "qr_code!",
+                  coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
+           FROM tickets WHERE booking_id = $1 AND status <> 'cancelled' ORDER BY id"#,
+        booking.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    if tickets.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Delivery {
+        reference: row.booking_reference,
+        event_name: row.event_name,
+        event_start: row.start_date.into(),
+        location: row.location,
+        name: row.name,
+        email: row.email,
+        phone: row.phone,
+        email_sent: tickets.iter().all(|ticket| ticket.email_sent),
+        sms_sent: tickets.iter().all(|ticket| ticket.sms_sent),
+        tickets: tickets
+            .into_iter()
+            .map(|ticket| (ticket.ticket_id, ticket.seat_label, ticket.type_name, ticket.qr_code))
+            .collect(),
+    }))
+}
+
+/// How a ticket reached its buyer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Channel {
+    Email,
+    Sms,
+}
+
+/// Remembers that a booking's tickets have been sent.
+pub async fn mark_delivered(conn: &mut PgConnection, booking: BookingId, channel: Channel) -> Result<()> {
+    sqlx::query!(
+        "UPDATE tickets SET email_sent = coalesce(email_sent, FALSE) OR $2, sms_sent = coalesce(sms_sent, FALSE) OR NOT $2,
+                delivered_at = coalesce(delivered_at, now())
+         WHERE booking_id = $1",
+        booking.0,
+        channel == Channel::Email,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Pixels per side of a QR code's image.
+const SIDE: usize = 300;
+/// Modules of white around it that scanners need.
+const QUIET: usize = 4;
+
+/// A QR code as a PNG of 300 × 300 pixels, error correction H.
+pub fn qr_png(text: &str) -> Result<Vec<u8>> {
+    let code =
+        QrCode::encode_text(text, QrCodeEcc::High).map_err(|error| Error::internal(error.to_string()))?;
+    let modules = code.size() as usize + 2 * QUIET;
+    // The largest whole number of pixels a module that fits; what remains becomes more white around.
+    let scale = (SIDE / modules).max(1);
+    let margin = (SIDE.saturating_sub(scale * code.size() as usize)) / 2;
+    let mut pixels = vec![255_u8; SIDE * SIDE];
+    for y in 0..SIDE {
+        for x in 0..SIDE {
+            let module = |pixel: usize| (pixel as i32 - margin as i32).div_euclid(scale as i32);
+            if code.get_module(module(x), module(y)) {
+                pixels[y * SIDE + x] = 0;
+            }
+        }
+    }
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, SIDE as u32, SIDE as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(Error::internal)?;
+    writer.write_image_data(&pixels).map_err(Error::internal)?;
+    writer.finish().map_err(Error::internal)?;
+    Ok(file)
+}

@@ -1,0 +1,39 @@
+//! What the cleanup job removes: rows that have no use any more. Everything is bounded, so that a long backlog never becomes one long
+//! transaction.
+
+use sqlx::PgConnection;
+
+use crate::error::Result;
+
+/// How many rows went.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Removed {
+    pub refresh_tokens: u64,
+    pub revoked_tokens: u64,
+    pub idempotency_keys: u64,
+}
+
+/// Removes tokens and keys whose time is over, at most 10,000 of each a call.
+pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
+    let refresh_tokens = sqlx::query!(
+        "DELETE FROM refresh_tokens WHERE id IN (SELECT id FROM refresh_tokens WHERE expires_at < now() LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let revoked_tokens = sqlx::query!(
+        "DELETE FROM blacklisted_tokens WHERE id IN (SELECT id FROM blacklisted_tokens WHERE expires_at < now() LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let idempotency_keys = sqlx::query!(
+        "DELETE FROM idempotency_keys WHERE id IN (SELECT id FROM idempotency_keys WHERE expires_at < now() LIMIT 10000)"
+    )
+    .execute(conn)
+    .await?;
+    Ok(Removed {
+        refresh_tokens: refresh_tokens.rows_affected(),
+        revoked_tokens: revoked_tokens.rows_affected(),
+        idempotency_keys: idempotency_keys.rows_affected(),
+    })
+}

@@ -1,0 +1,263 @@
+//! The one error type of the domain: each variant is a decision that the caller can act on. [`Error::Internal`] alone is opaque.
+//!
+//! Messages are part of the wire contract (CONTRACT.md): frontends show and compare them. `code` is the stable name that new clients
+//! should look at; [`Kind`] is what HTTP turns into a status.
+
+use std::error::Error as StdError;
+
+/// Shorthand used everywhere.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What class of failure this is; CONTRACT.md section 9 maps each to one HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The input breaks a rule.
+    Validation,
+    /// Who are you? Credentials, token or one-time password.
+    Unauthenticated,
+    /// Known, but not the owner or organiser.
+    Forbidden,
+    /// There is no such thing, or none that you may know of.
+    NotFound,
+    /// Taken, sold out, duplicate, or in the wrong state.
+    Conflict,
+    /// It existed, and its time is over.
+    Gone,
+    /// The amount is not the booking's.
+    Mismatch,
+    /// Too often.
+    TooMany,
+    /// A provider failed or refused.
+    Provider,
+    /// A dependency is away; try again shortly.
+    Unavailable,
+    /// A defect of ours.
+    Internal,
+}
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum Error {
+    /// The message is the contract's, made where the rule is.
+    #[error("{0}")]
+    Invalid(String),
+
+    // Accounts.
+    #[error("User with this email, username or phone already exists")]
+    UserExists,
+    #[error("Invalid email or password")]
+    BadCredentials,
+    #[error("Access token is required")]
+    TokenMissing,
+    #[error("Token has been revoked")]
+    TokenRevoked,
+    #[error("Invalid or expired access token")]
+    TokenInvalid,
+    #[error("Invalid token type")]
+    TokenType,
+    #[error("Invalid or expired refresh token")]
+    RefreshInvalid,
+    #[error("Refresh token has been revoked")]
+    RefreshRevoked,
+    #[error("Refresh token not found or has been revoked")]
+    RefreshUnknown,
+    #[error("Invalid OTP. Please try again.")]
+    OtpWrong,
+    #[error("OTP not found or expired. Please request a new OTP.")]
+    OtpExpired,
+    #[error("Maximum verification attempts reached. Please request a new OTP.")]
+    OtpAttempts,
+    #[error("User not found with this phone number")]
+    PhoneUnknown,
+
+    // Events and seats.
+    #[error("Event not found")]
+    EventNotFound,
+    #[error("You are not authorized to {0}")]
+    Forbidden(&'static str),
+    #[error(
+        "Cannot delete event. There are {0} active booking(s). Please cancel all bookings first or change event status to 'cancelled'."
+    )]
+    EventHasBookings(i64),
+    #[error("Event is not available for booking")]
+    EventNotOnSale,
+    #[error("Event has already started. Booking is closed.")]
+    EventStarted,
+    #[error("Seat type not found")]
+    SeatTypeNotFound,
+    #[error("Cannot delete seat type. There are {0} booked seat(s). Please handle bookings first.")]
+    SeatTypeHasBookings(i64),
+    #[error("Quantity cannot be less than the {0} seat(s) that are locked or booked")]
+    QuantityBelowTaken(i64),
+    #[error("No seats available for this seat type")]
+    SoldOut,
+    #[error("Seat {0} is already taken. Please select another seat.")]
+    SeatTaken(String),
+    #[error("You can hold at most {0} ticket(s) for this event")]
+    TicketLimit(i32),
+
+    // Bookings.
+    #[error(
+        "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again."
+    )]
+    SeatsNotLocked,
+    #[error(
+        "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again."
+    )]
+    LockExpired,
+    #[error("One or more seats are already linked to another booking. Please lock the seats again.")]
+    SeatsLinked,
+    #[error("Booking not found")]
+    BookingNotFound,
+    #[error("Booking not found or unauthorized")]
+    BookingNotFoundOrForbidden,
+    #[error("Booking has expired. Please create a new booking.")]
+    BookingTimedOut,
+    #[error("Cannot cancel confirmed booking. The event has already started.")]
+    CancelTooLate,
+    #[error("A cancellation request with this idempotency key is already in progress.")]
+    IdempotencyInFlight,
+    #[error("Ticket generation job not found")]
+    TicketJobNotFound,
+
+    // Payments.
+    #[error("Booking not found or you don't have permission to pay for this booking")]
+    BookingNotPayable,
+    #[error("Booking is {0}, cannot create payment order")]
+    BookingNotPending(String),
+    #[error("Booking is expired, cannot create payment order")]
+    BookingExpired,
+    #[error("Amount mismatch. Booking total is {0}")]
+    AmountMismatch(String),
+    #[error("Order not found")]
+    OrderNotFound,
+
+    // Everything around.
+    #[error("Too many requests. Please try again later.")]
+    TooManyRequests,
+    /// Carries what the provider said, for the log; the message shown is ours.
+    #[error("{message}")]
+    Provider { message: String, source: Option<Source> },
+    #[error("Service temporarily unavailable. Please try again shortly.")]
+    Unavailable(#[source] Source),
+    /// Only workers see it: the job may be another's now, so its transaction must roll back.
+    #[error("the job's lease is lost")]
+    LeaseLost,
+    #[error("Internal server error")]
+    Internal(#[source] Source),
+}
+
+impl Error {
+    /// A broken rule, in the contract's words.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Error::Invalid(message.into())
+    }
+
+    /// A defect or an impossibility; the cause is logged and never shown.
+    pub fn internal(cause: impl Into<Source>) -> Self {
+        Error::Internal(cause.into())
+    }
+
+    /// The class and the stable code, on one screen.
+    fn class(&self) -> (Kind, &'static str) {
+        use Kind::*;
+        match self {
+            Error::Invalid(_) => (Validation, "validation_failed"),
+            Error::UserExists => (Conflict, "user_exists"),
+            Error::BadCredentials => (Unauthenticated, "bad_credentials"),
+            Error::TokenMissing => (Unauthenticated, "token_missing"),
+            Error::TokenRevoked => (Unauthenticated, "token_revoked"),
+            Error::TokenInvalid => (Unauthenticated, "token_invalid"),
+            Error::TokenType => (Unauthenticated, "token_type"),
+            Error::RefreshInvalid => (Unauthenticated, "refresh_token_invalid"),
+            Error::RefreshRevoked => (Unauthenticated, "refresh_token_revoked"),
+            Error::RefreshUnknown => (Unauthenticated, "refresh_token_unknown"),
+            Error::OtpWrong => (Unauthenticated, "otp_wrong"),
+            Error::OtpExpired => (Gone, "otp_expired"),
+            Error::OtpAttempts => (TooMany, "otp_attempts_exhausted"),
+            Error::PhoneUnknown => (NotFound, "phone_unknown"),
+            Error::EventNotFound => (NotFound, "event_not_found"),
+            Error::Forbidden(_) => (Kind::Forbidden, "forbidden"),
+            Error::EventHasBookings(_) => (Conflict, "event_has_bookings"),
+            Error::EventNotOnSale => (Conflict, "event_not_on_sale"),
+            Error::EventStarted => (Conflict, "event_started"),
+            Error::SeatTypeNotFound => (NotFound, "seat_type_not_found"),
+            Error::SeatTypeHasBookings(_) => (Conflict, "seat_type_has_bookings"),
+            Error::QuantityBelowTaken(_) => (Conflict, "quantity_below_taken"),
+            Error::SoldOut => (Conflict, "sold_out"),
+            Error::SeatTaken(_) => (Conflict, "seat_taken"),
+            Error::TicketLimit(_) => (Conflict, "ticket_limit_reached"),
+            Error::SeatsNotLocked => (Conflict, "seats_not_locked"),
+            Error::LockExpired => (Gone, "lock_expired"),
+            Error::SeatsLinked => (Conflict, "seats_already_booked"),
+            Error::BookingNotFound | Error::BookingNotFoundOrForbidden => (NotFound, "booking_not_found"),
+            Error::BookingTimedOut => (Gone, "booking_expired"),
+            Error::CancelTooLate => (Conflict, "event_started"),
+            Error::IdempotencyInFlight => (Conflict, "idempotency_key_in_use"),
+            Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
+            Error::BookingNotPayable => (NotFound, "booking_not_found"),
+            Error::BookingNotPending(_) => (Conflict, "booking_not_pending"),
+            Error::BookingExpired => (Gone, "booking_expired"),
+            Error::AmountMismatch(_) => (Mismatch, "amount_mismatch"),
+            Error::OrderNotFound => (NotFound, "order_not_found"),
+            Error::TooManyRequests => (TooMany, "rate_limited"),
+            Error::Provider { .. } => (Provider, "provider_failed"),
+            Error::Unavailable(_) => (Kind::Unavailable, "unavailable"),
+            Error::LeaseLost => (Kind::Internal, "lease_lost"),
+            Error::Internal(_) => (Kind::Internal, "internal"),
+        }
+    }
+
+    /// The class of the failure.
+    pub fn kind(&self) -> Kind {
+        self.class().0
+    }
+
+    /// The stable snake_case name of the failure.
+    pub fn code(&self) -> &'static str {
+        self.class().1
+    }
+
+    /// The whole chain of causes, for logs and job histories; never for clients.
+    pub fn details(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    /// An unreachable, restarting or exhausted PostgreSQL is [`Error::Unavailable`]; anything else that is not handled by name is a defect.
+    fn from(error: sqlx::Error) -> Self {
+        let away = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => true,
+            // Class 08: connection; 53: out of resources; 57: shutting down or cancelled; 40: serialisation or deadlock; 55: lock time-out.
+            sqlx::Error::Database(db) => db.code().is_some_and(|code| {
+                ["08", "53", "57", "40", "55"].iter().any(|class| code.starts_with(class))
+            }),
+            _ => false,
+        };
+        if away { Error::Unavailable(Box::new(error)) } else { Error::Internal(Box::new(error)) }
+    }
+}
+
+/// The name of the constraint that `error` violates, if that is what it is. Insert, then ask: no check before the act can be right.
+pub fn violated_constraint(error: &sqlx::Error) -> Option<&str> {
+    match error {
+        sqlx::Error::Database(db) => db.constraint(),
+        _ => None,
+    }
+}

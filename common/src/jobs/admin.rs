@@ -1,0 +1,149 @@
+//! What an operator may ask of the ledger: look, retry, discard. Used by `nexus-jobs`.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::JobId;
+use crate::error::Result;
+
+/// A job as an operator sees it.
+#[derive(Debug, serde::Serialize)]
+#[allow(missing_docs)] // columns of `jobs`, documented in its migration
+pub struct JobRow {
+    pub id: JobId,
+    pub queue: String,
+    pub kind: String,
+    pub state: String,
+    pub payload: Value,
+    pub unique_key: Option<String>,
+    pub priority: i16,
+    pub attempt: i32,
+    pub max_attempts: i32,
+    pub available_at: DateTime<Utc>,
+    pub worker: Option<String>,
+    pub last_error: Option<String>,
+    pub errors: Value,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Which jobs to list; `None` means any.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// A queue's name.
+    pub queue: Option<String>,
+    /// A kind's name.
+    pub kind: Option<String>,
+    /// A state's name.
+    pub state: Option<String>,
+    /// At most so many, newest first.
+    pub limit: i64,
+}
+
+/// The newest jobs that match.
+pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<JobRow>> {
+    let rows = sqlx::query_as!(
+        JobRow,
+        r#"SELECT id, queue, kind, state::text AS "state!", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
+                  last_error, errors, created_at, started_at, finished_at
+           FROM jobs
+           WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR state::text = $3)
+           ORDER BY id DESC LIMIT $4"#,
+        filter.queue,
+        filter.kind,
+        filter.state,
+        filter.limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+/// One job, if it (still) exists.
+pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
+    let row = sqlx::query_as!(
+        JobRow,
+        r#"SELECT id, queue, kind, state::text AS "state!", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
+                  last_error, errors, created_at, started_at, finished_at
+           FROM jobs WHERE id = $1"#,
+        id,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row)
+}
+
+/// Makes a dead or cancelled job due again, with all its attempts before it; its history stays. False when it was neither, or when a
+/// live job has its unique key.
+pub async fn retry(pool: &PgPool, id: JobId) -> Result<bool> {
+    Ok(revive(pool, Some(id), None).await? == 1)
+}
+
+/// Makes every dead job of `kind` due again; returns how many.
+pub async fn retry_all(pool: &PgPool, kind: &str) -> Result<u64> {
+    revive(pool, None, Some(kind)).await
+}
+
+async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<u64> {
+    let mut tx = pool.begin().await?;
+    let revived = sqlx::query_scalar!(
+        "UPDATE jobs SET state = 'pending', attempt = 0, available_at = now(), finished_at = NULL
+         WHERE id IN (
+             SELECT DISTINCT ON (coalesce(unique_key, id::text)) id FROM jobs dead
+             WHERE ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR kind = $2)
+               AND (state = 'dead' OR (state = 'cancelled' AND $1 IS NOT NULL))
+               AND NOT EXISTS (
+                   SELECT 1 FROM jobs live
+                   WHERE live.unique_key = dead.unique_key AND live.state IN ('pending', 'queued', 'running'))
+             ORDER BY coalesce(unique_key, id::text), id DESC
+         )
+         RETURNING queue",
+        id,
+        kind,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for queue in &revived {
+        sqlx::query!("SELECT pg_notify('nexus_jobs', $1)", queue).fetch_one(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(revived.len() as u64)
+}
+
+/// Cancels a job that has not started or is dead. False when it is running, or finished.
+pub async fn discard(pool: &PgPool, id: JobId) -> Result<bool> {
+    let discarded = sqlx::query!(
+        "UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = $1 AND state IN ('pending', 'queued', 'dead')",
+        id,
+    )
+    .execute(pool)
+    .await?;
+    Ok(discarded.rows_affected() == 1)
+}
+
+/// How many jobs a queue has in a state, and when the oldest of them became due.
+#[derive(Debug, serde::Serialize)]
+pub struct Stat {
+    /// The queue's name.
+    pub queue: String,
+    /// The state's name.
+    pub state: String,
+    /// Jobs in it.
+    pub count: i64,
+    /// When the oldest of them became due.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// Counts by queue and state.
+pub async fn stats(pool: &PgPool) -> Result<Vec<Stat>> {
+    let rows = sqlx::query_as!(
+        Stat,
+        r#"SELECT queue, state::text AS "state!", count(*) AS "count!", min(available_at) AS oldest
+           FROM jobs GROUP BY queue, state ORDER BY queue, state"#
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}

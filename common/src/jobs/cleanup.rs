@@ -1,0 +1,19 @@
+//! Jobs of the cleanup queue.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Job, Queue, RetryPolicy};
+
+/// Removes what nobody needs any more: expired and revoked tokens, idempotency keys past their time, finished jobs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CleanUp {}
+
+impl Job for CleanUp {
+    const QUEUE: Queue = Queue::Cleanup;
+    const KIND: &'static str = "clean_up";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+
+    fn unique_key(&self) -> Option<String> {
+        Some("clean_up".into())
+    }
+}

@@ -1,0 +1,305 @@
+//! How the workers move a job through its states. Everything here is one conditional statement, so that two workers, or one worker
+//! twice, can never both succeed:
+//!
+//! ```text
+//! pending --hand_over--> queued --claim--> running --complete--> done
+//!    ^                     |                 |  \--give_up-----> dead
+//!    +-- retry, snooze, give_back, rescue ---+
+//! ```
+//!
+//! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that it keeps moving. Whoever lost the lease
+//! (paused too long, presumed dead) finds that its `complete` changes nothing and must roll back.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool, postgres::types::PgInterval};
+
+use super::{JobId, Queue};
+use crate::error::{Error, Result};
+
+/// What travels through Redis: enough to find the row, and to notice that a later delivery has replaced this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Delivery {
+    /// The job.
+    pub job_id: JobId,
+    /// Which hand-over this is; the row remembers the newest.
+    pub delivery: i32,
+}
+
+/// The right to run a job, until somebody else may.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    delivery: Delivery,
+}
+
+/// A job that a worker has claimed.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The right to run it.
+    pub lease: Lease,
+    /// Selects the handler.
+    pub kind: String,
+    /// The job struct as JSON.
+    pub payload: Value,
+    /// 1 for the first attempt.
+    pub attempt: i32,
+    /// The attempt after which a failure is final.
+    pub max_attempts: i32,
+    /// W3C traceparent of what enqueued it.
+    pub trace_context: Option<String>,
+}
+
+impl Lease {
+    /// The job that is held.
+    pub fn job_id(&self) -> JobId {
+        self.delivery.job_id
+    }
+
+    /// Marks the job done **in the caller's transaction**, together with the job's effects. [`Error::LeaseLost`] means that another worker
+    /// may have the job: the caller must roll back.
+    pub async fn complete(&self, conn: &mut PgConnection) -> Result<()> {
+        if self.mark_done(conn).await? { Ok(()) } else { Err(Error::LeaseLost) }
+    }
+
+    /// Marks the job done unless its handler already has.
+    pub async fn complete_if_open(&self, conn: &mut PgConnection) -> Result<()> {
+        self.mark_done(conn).await.map(|_| ())
+    }
+
+    async fn mark_done(&self, conn: &mut PgConnection) -> Result<bool> {
+        let done = sqlx::query!(
+            "UPDATE jobs SET state = 'done', finished_at = now(), leased_until = NULL
+             WHERE id = $1 AND delivery = $2 AND state = 'running'",
+            self.delivery.job_id,
+            self.delivery.delivery,
+        )
+        .execute(conn)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Moves the deadline; false when the lease is lost.
+    pub async fn renew(&self, pool: &PgPool, lease: Duration) -> Result<bool> {
+        let renewed = sqlx::query!(
+            "UPDATE jobs SET leased_until = now() + $3 WHERE id = $1 AND delivery = $2 AND state = 'running'",
+            self.delivery.job_id,
+            self.delivery.delivery,
+            interval(lease)?,
+        )
+        .execute(pool)
+        .await?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    /// Whether the handler has completed the job: what a renewal that found nothing to renew must ask before it calls the lease lost.
+    pub async fn is_done(&self, pool: &PgPool) -> Result<bool> {
+        let done = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND delivery = $2 AND state = 'done') AS "done!""#,
+            self.delivery.job_id,
+            self.delivery.delivery,
+        )
+        .fetch_one(pool)
+        .await?;
+        Ok(done)
+    }
+
+    /// The attempt failed; try again after `delay`. The error joins the job's history.
+    pub async fn retry(&self, pool: &PgPool, error: &str, delay: Duration) -> Result<()> {
+        sqlx::query!(
+            "UPDATE jobs SET state = 'pending', available_at = now() + $3, leased_until = NULL, last_error = $4,
+                    errors = jobs_with_error(errors, attempt, $4)
+             WHERE id = $1 AND delivery = $2 AND state = 'running'",
+            self.delivery.job_id,
+            self.delivery.delivery,
+            interval(delay)?,
+            error,
+        )
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The job has failed for good: a dead letter, until an operator retries or discards it.
+    pub async fn give_up(&self, pool: &PgPool, error: &str) -> Result<()> {
+        sqlx::query!(
+            "UPDATE jobs SET state = 'dead', finished_at = now(), leased_until = NULL, last_error = $3,
+                    errors = jobs_with_error(errors, attempt, $3)
+             WHERE id = $1 AND delivery = $2 AND state = 'running'",
+            self.delivery.job_id,
+            self.delivery.delivery,
+            error,
+        )
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Not now but at `when`: the attempt does not count.
+    pub async fn snooze(&self, pool: &PgPool, when: DateTime<Utc>) -> Result<()> {
+        sqlx::query!(
+            "UPDATE jobs SET state = 'pending', available_at = $3, leased_until = NULL, attempt = attempt - 1
+             WHERE id = $1 AND delivery = $2 AND state = 'running'",
+            self.delivery.job_id,
+            self.delivery.delivery,
+            when,
+        )
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The worker is leaving: the job is due again at once, the attempt does not count.
+    pub async fn give_back(&self, pool: &PgPool) -> Result<()> {
+        self.snooze(pool, Utc::now()).await
+    }
+}
+
+/// Takes up to `limit` due jobs of `queue` for hand-over to Redis, first by priority, then by age.
+pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<Vec<Delivery>> {
+    // Priority by priority, so that the index leads to the due ones however many jobs wait for later.
+    let rows = sqlx::query!(
+        "WITH RECURSIVE levels AS (
+             (SELECT priority FROM jobs WHERE queue = $1 AND state = 'pending' ORDER BY priority LIMIT 1)
+             UNION ALL
+             SELECT next.priority FROM levels, LATERAL (
+                 SELECT priority FROM jobs WHERE queue = $1 AND state = 'pending' AND priority > levels.priority
+                 ORDER BY priority LIMIT 1) next
+         )
+         UPDATE jobs SET state = 'queued', queued_at = now(), delivery = delivery + 1
+         WHERE id IN (
+             SELECT due.id FROM levels, LATERAL (
+                 SELECT id FROM jobs
+                 WHERE queue = $1 AND state = 'pending' AND priority = levels.priority AND available_at <= now()
+                 ORDER BY available_at, id
+                 LIMIT $2
+                 FOR UPDATE SKIP LOCKED) due
+             LIMIT $2
+         )
+         RETURNING id, delivery, priority",
+        queue.name(),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| (row.priority, Delivery { job_id: row.id, delivery: row.delivery }))
+        .collect();
+    // RETURNING has no order of its own; ids are time-ordered.
+    rows.sort_by_key(|(priority, delivery)| (*priority, delivery.job_id));
+    Ok(rows.into_iter().map(|(_, delivery)| delivery).collect())
+}
+
+/// Puts jobs back whose hand-over to Redis failed.
+pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
+    let (ids, numbers): (Vec<_>, Vec<_>) = deliveries.iter().map(|d| (d.job_id, d.delivery)).unzip();
+    sqlx::query!(
+        "UPDATE jobs SET state = 'pending' FROM unnest($1::uuid[], $2::int[]) AS d (id, delivery)
+         WHERE jobs.id = d.id AND jobs.delivery = d.delivery AND jobs.state = 'queued'",
+        &ids,
+        &numbers,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// How many jobs of `queue` are in Redis now, and how long until the next pending one is due (zero: one is). PostgreSQL's clock decides.
+pub async fn backlog(pool: &PgPool, queue: Queue) -> Result<(i64, Option<Duration>)> {
+    // The first of each priority; a plain min() would read every pending job.
+    let row = sqlx::query!(
+        r#"WITH RECURSIVE firsts AS (
+               (SELECT priority, available_at FROM jobs WHERE queue = $1 AND state = 'pending'
+                ORDER BY priority, available_at LIMIT 1)
+               UNION ALL
+               SELECT next.priority, next.available_at FROM firsts, LATERAL (
+                   SELECT priority, available_at FROM jobs
+                   WHERE queue = $1 AND state = 'pending' AND priority > firsts.priority
+                   ORDER BY priority, available_at LIMIT 1) next
+           )
+           SELECT (SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'queued') AS "queued!",
+                  (SELECT extract(epoch FROM min(available_at) - now())::float8 FROM firsts) AS due_in"#,
+        queue.name(),
+    )
+    .fetch_one(pool)
+    .await?;
+    // What is before its time is due; what is centuries away is not soon.
+    let due_in =
+        row.due_in.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+    Ok((row.queued, due_in))
+}
+
+/// Claims a delivered job for `worker`. `None` when it is no longer this delivery's turn: run already, delivered anew, or cancelled.
+pub async fn claim(
+    pool: &PgPool,
+    delivery: Delivery,
+    worker: &str,
+    lease: Duration,
+) -> Result<Option<Claimed>> {
+    let row = sqlx::query!(
+        "UPDATE jobs SET state = 'running', attempt = attempt + 1, leased_until = now() + $3, worker = $4, started_at = now()
+         WHERE id = $1 AND delivery = $2 AND state = 'queued'
+         RETURNING kind, payload, attempt, max_attempts, trace_context",
+        delivery.job_id,
+        delivery.delivery,
+        interval(lease)?,
+        worker,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| Claimed {
+        lease: Lease { delivery },
+        kind: row.kind,
+        payload: row.payload,
+        attempt: row.attempt,
+        max_attempts: row.max_attempts,
+        trace_context: row.trace_context,
+    }))
+}
+
+/// Makes jobs of `queue` due again whose worker died (lease run out) or whose delivery was lost (queued for longer than `lost_after`:
+/// Redis was emptied). A job that keeps killing its workers ends as a dead letter after its last attempt. Returns how many were rescued.
+pub async fn rescue(pool: &PgPool, queue: Queue, lost_after: Duration) -> Result<u64> {
+    let rescued = sqlx::query!(
+        "UPDATE jobs SET
+             state = CASE WHEN state = 'running' AND attempt >= max_attempts THEN 'dead'::job_state ELSE 'pending' END,
+             finished_at = CASE WHEN state = 'running' AND attempt >= max_attempts THEN now() END,
+             available_at = now(),
+             leased_until = NULL,
+             last_error = CASE WHEN state = 'running' THEN 'worker ' || coalesce(worker, '?') || ' vanished' ELSE last_error END,
+             errors = CASE WHEN state = 'running'
+                 THEN jobs_with_error(errors, attempt, 'worker ' || coalesce(worker, '?') || ' vanished')
+                 ELSE errors END
+         WHERE id IN (
+             SELECT id FROM jobs
+             WHERE queue = $1
+               AND ((state = 'running' AND leased_until < now()) OR (state = 'queued' AND queued_at < now() - $2::interval))
+             LIMIT 1000
+             FOR UPDATE SKIP LOCKED
+         )",
+        queue.name(),
+        interval(lost_after)?,
+    )
+    .execute(pool)
+    .await?;
+    Ok(rescued.rows_affected())
+}
+
+/// Removes jobs that finished longer than `keep` ago, at most 10,000 a call; returns how many. Dead letters stay until somebody decides.
+pub async fn prune(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
+    let pruned = sqlx::query!(
+        "DELETE FROM jobs WHERE id IN (
+             SELECT id FROM jobs WHERE state IN ('done', 'cancelled') AND finished_at < now() - $1::interval LIMIT 10000)",
+        interval(keep)?,
+    )
+    .execute(conn)
+    .await?;
+    Ok(pruned.rows_affected())
+}
+
+fn interval(duration: Duration) -> Result<PgInterval> {
+    PgInterval::try_from(Duration::from_micros(duration.as_micros() as u64))
+        .map_err(|e| Error::internal(e.to_string()))
+}

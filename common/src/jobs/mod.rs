@@ -1,0 +1,180 @@
+//! Durable jobs: what a job is, and how one is enqueued.
+//!
+//! A job is a row of the `jobs` table, inserted by the transaction that needs the work done: state and job commit or vanish together.
+//! The workers move rows through the states (see [`ledger`]); Redis only carries ids. One file per queue holds its job structs, which
+//! say everything about a kind in one place: queue, retries, time limit, uniqueness. What a job *does* is in the worker crate.
+
+pub mod admin;
+pub mod bookings;
+pub mod cleanup;
+pub mod cron;
+pub mod expiry;
+pub mod ledger;
+pub mod notifications;
+pub mod otp;
+pub mod payments;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rand::RngExt;
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// A job's id: UUIDv7, shown to operators and, for ticket generation, to clients.
+pub type JobId = Uuid;
+
+/// A queue and the worker binary that serves it (`nexus-worker-<name>`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Queue {
+    /// One-time passwords.
+    Otp,
+    /// Webhooks, confirmations, refunds.
+    Payments,
+    /// Ticket generation.
+    Bookings,
+    /// Locks and unpaid bookings at their deadline.
+    Expiry,
+    /// Expired tokens, idempotency keys, finished jobs.
+    Cleanup,
+    /// E-mail and SMS.
+    Notifications,
+}
+
+impl Queue {
+    /// Every queue, in the order of the Procfile.
+    pub const ALL: [Queue; 6] =
+        [Queue::Otp, Queue::Payments, Queue::Bookings, Queue::Expiry, Queue::Cleanup, Queue::Notifications];
+
+    /// The name in the ledger, in Redis and in binaries' names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Queue::Otp => "otp",
+            Queue::Payments => "payments",
+            Queue::Bookings => "bookings",
+            Queue::Expiry => "expiry",
+            Queue::Cleanup => "cleanup",
+            Queue::Notifications => "notifications",
+        }
+    }
+
+    /// The queue of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|queue| queue.name() == name)
+    }
+}
+
+/// How long to wait after a failed attempt: exponential, with jitter, so that the victims of one outage do not return together.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    /// The wait after the first failure.
+    pub first: Duration,
+    /// No wait is longer than this.
+    pub longest: Duration,
+    /// After this many failed attempts the job is dead.
+    pub max_attempts: i32,
+}
+
+impl RetryPolicy {
+    /// For work that calls the outside world: 1 s, 2 s, 4 s … 10 min; gives up after about an hour.
+    pub const OUTBOUND: RetryPolicy =
+        RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(600), max_attempts: 14 };
+    /// For work inside PostgreSQL, where only an outage or a defect can be in the way: 0.5 s … 60 s.
+    pub const INTERNAL: RetryPolicy =
+        RetryPolicy { first: Duration::from_millis(500), longest: Duration::from_secs(60), max_attempts: 20 };
+
+    /// The wait after `attempt` (1 is the first) has failed: between 75 % and 125 % of `first * 2^(attempt-1)`, at most `longest`.
+    pub fn delay_after(&self, attempt: i32) -> Duration {
+        let doublings = attempt.clamp(1, 31) - 1;
+        let exact = self.first.saturating_mul(1 << doublings).min(self.longest);
+        exact.mul_f64(rand::rng().random_range(0.75..1.25)).min(self.longest)
+    }
+}
+
+/// A kind of job. The payload is the struct itself; it carries ids, never secrets.
+pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The queue that serves it.
+    const QUEUE: Queue;
+    /// Its name in the ledger; stable, because rows outlive deployments.
+    const KIND: &'static str;
+    /// When and how often it is tried again.
+    const RETRY: RetryPolicy;
+    /// An attempt that takes longer has failed.
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    /// Lower runs first within its queue.
+    const PRIORITY: i16 = 0;
+
+    /// At most one live job has this key; enqueueing a second one does nothing.
+    fn unique_key(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Enqueues `job` to run at once, as part of the caller's transaction. `None` when a live job already has its unique key.
+pub async fn enqueue<J: Job>(conn: &mut PgConnection, job: &J) -> Result<Option<JobId>> {
+    insert(conn, job, None).await
+}
+
+/// Enqueues `job` to run at `when`, as part of the caller's transaction. `None` when a live job already has its unique key.
+pub async fn enqueue_at<J: Job>(
+    conn: &mut PgConnection,
+    job: &J,
+    when: DateTime<Utc>,
+) -> Result<Option<JobId>> {
+    insert(conn, job, Some(when)).await
+}
+
+async fn insert<J: Job>(
+    conn: &mut PgConnection,
+    job: &J,
+    when: Option<DateTime<Utc>>,
+) -> Result<Option<JobId>> {
+    let payload = serde_json::to_value(job).map_err(Error::internal)?;
+    let id = sqlx::query_scalar!(
+        "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, available_at, trace_context)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, now()), $9)
+         ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
+         RETURNING id",
+        Uuid::now_v7(),
+        J::QUEUE.name(),
+        J::KIND,
+        payload,
+        job.unique_key(),
+        J::PRIORITY,
+        J::RETRY.max_attempts,
+        when,
+        crate::telemetry::current_trace(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_delay_grows_with_the_attempt_and_is_bounded(attempt in 1..100_i32) {
+            let policy = RetryPolicy::OUTBOUND;
+            let delay = policy.delay_after(attempt);
+            prop_assert!(delay <= policy.longest);
+            let exact = policy.first.saturating_mul(1_u32 << (attempt.min(20) - 1)).min(policy.longest);
+            prop_assert!(delay >= exact.mul_f64(0.74));
+        }
+    }
+
+    #[test]
+    fn every_queue_is_found_by_its_name() {
+        for queue in Queue::ALL {
+            assert_eq!(Queue::parse(queue.name()), Some(queue));
+        }
+        assert_eq!(Queue::parse("nope"), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! Jobs of the notifications queue. They talk to providers without idempotency keys, so they run **at least once**: a worker that dies
+//! between the provider's "accepted" and the commit sends again. The window is kept to that one moment, and the e-mail's Message-ID is
+//! derived from the booking, so that mail systems can recognise the copy.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Job, Queue, RetryPolicy};
+
+/// E-mails a booking's tickets, QR codes attached, to a buyer who has an e-mail address.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailTickets {
+    /// `bookings.id`
+    pub booking_id: i32,
+}
+
+impl Job for EmailTickets {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_tickets";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("email_tickets:{}", self.booking_id))
+    }
+}
+
+/// Tells a buyer by SMS, if there is a phone number, that the tickets are ready.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SmsTickets {
+    /// `bookings.id`
+    pub booking_id: i32,
+}
+
+impl Job for SmsTickets {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "sms_tickets";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("sms_tickets:{}", self.booking_id))
+    }
+}

@@ -1,0 +1,59 @@
+//! Jobs of the payments queue.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Job, Queue, RetryPolicy};
+
+/// Acts on a stored Razorpay webhook: captures what is only authorized, confirms bookings, decides on refunds. Its effects commit
+/// with the job; a capture that ran twice is refused by Razorpay with an error that says so.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProcessWebhook {
+    /// `webhook_events.id`
+    pub webhook_event_id: i64,
+}
+
+impl Job for ProcessWebhook {
+    const QUEUE: Queue = Queue::Payments;
+    const KIND: &'static str = "process_webhook";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("process_webhook:{}", self.webhook_event_id))
+    }
+}
+
+/// Confirms a booking that costs nothing and so needs no payment.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ConfirmFreeBooking {
+    /// `bookings.id`
+    pub booking_id: i32,
+}
+
+impl Job for ConfirmFreeBooking {
+    const QUEUE: Queue = Queue::Payments;
+    const KIND: &'static str = "confirm_free_booking";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("confirm_free_booking:{}", self.booking_id))
+    }
+}
+
+/// Sends a payment back. Razorpay's idempotency key makes a second run the same refund.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RefundPayment {
+    /// `refunds.id`
+    pub refund_id: i64,
+}
+
+impl Job for RefundPayment {
+    const QUEUE: Queue = Queue::Payments;
+    const KIND: &'static str = "refund_payment";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    /// Buyers who wait for their seats come before buyers who wait for their money.
+    const PRIORITY: i16 = 10;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("refund_payment:{}", self.refund_id))
+    }
+}

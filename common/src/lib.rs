@@ -1,0 +1,16 @@
+//! What the Nexus API and its workers share: settings, errors, connections, the domain, the job ledger and the providers' clients.
+//!
+//! Dependencies point one way: `domain` uses `jobs`, `db`, `error` and `realtime`; `clients` know no domain type. Nothing here knows axum,
+//! socketioxide or apalis.
+
+pub mod cache;
+pub mod clients;
+pub mod config;
+pub mod db;
+pub mod domain;
+pub mod error;
+pub mod jobs;
+pub mod realtime;
+pub mod telemetry;
+
+pub use error::{Error, Result};

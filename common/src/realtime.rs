@@ -1,0 +1,196 @@
+//! Broadcasts: what clients are told, to whom, and how a worker sends one.
+//!
+//! The API delivers to its own sockets and, through the adapter, to those of every other API process; a worker publishes in the same wire
+//! format ([`Emitter`]). Broadcasts are sent after commit and are hints: whoever missed one fetches the state.
+
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+
+use redis::{
+    AsyncCommands, Client, RedisError,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use serde_json::Value;
+use socketioxide_emitter::IoEmitter;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+
+use crate::{
+    config::Redis,
+    domain::{
+        events,
+        ids::{EventId, UserId},
+    },
+};
+
+/// Every socket is in this room until it joins an event.
+pub const ALL_EVENTS: &str = "all";
+
+/// Who receives a broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Every connected client, anonymous ones too.
+    Everyone,
+    /// Seat and booking news of an event: those who joined it, and those who never joined any.
+    Event(EventId),
+    /// One user's sockets.
+    User(UserId),
+}
+
+/// One message to clients.
+#[derive(Clone, Debug)]
+pub struct Broadcast {
+    /// The Socket.IO event's name (CONTRACT.md, section 8).
+    pub event: &'static str,
+    /// Who receives it.
+    pub audience: Audience,
+    /// Its one argument.
+    pub payload: Value,
+}
+
+impl Broadcast {
+    /// A message about `payload`, which must serialise to a JSON object.
+    pub fn new(event: &'static str, audience: Audience, payload: impl Serialize) -> Self {
+        let payload = serde_json::to_value(payload).unwrap_or_else(|error| {
+            tracing::error!(%error, event, "a broadcast does not serialise");
+            Value::Null
+        });
+        Broadcast { event, audience, payload }
+    }
+
+    /// The rooms that make up the audience; none means everyone.
+    pub fn rooms(&self) -> Vec<String> {
+        match self.audience {
+            Audience::Everyone => vec![],
+            Audience::Event(event) => vec![ALL_EVENTS.into(), event_room(event)],
+            Audience::User(user) => vec![user_room(user)],
+        }
+    }
+}
+
+/// The room of those who joined `event`.
+pub fn event_room(event: EventId) -> String {
+    format!("event:{event}")
+}
+
+/// The room of `user`'s sockets.
+pub fn user_room(user: UserId) -> String {
+    format!("user:{user}")
+}
+
+/// Something that can deliver a broadcast.
+pub trait Publish: Clone + Send + Sync + 'static {
+    /// Delivers, or logs why not; never fails and never blocks for long.
+    fn publish(&self, broadcast: Broadcast) -> impl Future<Output = ()> + Send;
+}
+
+/// Sends a worker's broadcasts to every API process, over Redis.
+#[derive(Clone)]
+pub struct Emitter {
+    driver: RedisDriver,
+}
+
+#[derive(Clone)]
+struct RedisDriver(ConnectionManager);
+
+impl socketioxide_emitter::Driver for RedisDriver {
+    type Error = RedisError;
+
+    async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
+        self.0.clone().publish::<_, _, ()>(channel, data).await
+    }
+}
+
+impl Emitter {
+    /// A connection made in the background; it returns by itself when Redis does.
+    pub fn new(settings: &Redis) -> Result<Self, RedisError> {
+        let client = Client::open(settings.url.expose_secret())?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(1)))
+            .set_response_timeout(Some(Duration::from_secs(1)))
+            .set_number_of_retries(2)
+            .set_max_delay(Duration::from_millis(500));
+        Ok(Emitter { driver: RedisDriver(ConnectionManager::new_lazy_with_config(client, config)?) })
+    }
+}
+
+impl Publish for Emitter {
+    async fn publish(&self, broadcast: Broadcast) {
+        let emitter = IoEmitter::new().to(broadcast.rooms());
+        if let Err(error) = emitter.emit(broadcast.event, &broadcast.payload, &self.driver).await {
+            tracing::warn!(%error, event = broadcast.event, "a broadcast was lost");
+        }
+    }
+}
+
+/// Tells clients the counts of an event after they changed (`event:seats-update`): coalesced, at most one per event per 100 ms over all
+/// processes, and always one after the last change.
+#[derive(Clone)]
+pub struct SeatsUpdates<P> {
+    db: PgPool,
+    gate: ConnectionManager,
+    publisher: P,
+    /// Without Redis: events whose update this process is about to send.
+    due: Arc<Mutex<HashSet<EventId>>>,
+}
+
+const COALESCE: Duration = Duration::from_millis(100);
+
+impl<P: Publish> SeatsUpdates<P> {
+    /// Sends through `publisher`; processes take turns through Redis.
+    pub fn new(db: PgPool, settings: &Redis, publisher: P) -> Result<Self, RedisError> {
+        let client = Client::open(settings.url.expose_secret())?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(COALESCE))
+            .set_response_timeout(Some(COALESCE))
+            .set_number_of_retries(0);
+        let gate = ConnectionManager::new_lazy_with_config(client, config)?;
+        Ok(SeatsUpdates { db, gate, publisher, due: Arc::default() })
+    }
+
+    /// Call after the commit of whatever changed an event's counts. Returns at once.
+    pub fn changed(&self, event: EventId) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            // Whoever finds the gate closed committed before it opens again, so the read after that sees the change.
+            match this.gate_is_mine(event).await {
+                Some(false) => return,
+                Some(true) => tokio::time::sleep(COALESCE + Duration::from_millis(5)).await,
+                None => {
+                    if !this.due.lock().await.insert(event) {
+                        return;
+                    }
+                    tokio::time::sleep(COALESCE).await;
+                    this.due.lock().await.remove(&event);
+                }
+            }
+            this.send(event).await;
+        });
+    }
+
+    /// Whether this process speaks for the event in the next 100 ms; `None` without Redis, when every process speaks for itself.
+    async fn gate_is_mine(&self, event: EventId) -> Option<bool> {
+        let options = redis::SetOptions::default()
+            .conditional_set(redis::ExistenceCheck::NX)
+            .with_expiration(redis::SetExpiry::PX(COALESCE.as_millis() as u64));
+        let won: Result<Option<()>, _> =
+            self.gate.clone().set_options(format!("seats_update:{event}"), 1, options).await;
+        won.ok().map(|won| won.is_some())
+    }
+
+    async fn send(&self, event: EventId) {
+        let counts = match self.db.acquire().await {
+            Ok(mut conn) => events::seat_counts(&mut conn, event).await,
+            Err(error) => Err(error.into()),
+        };
+        match counts {
+            Ok(counts) => {
+                self.publisher
+                    .publish(Broadcast::new("event:seats-update", Audience::Event(event), counts))
+                    .await;
+            }
+            Err(error) => tracing::debug!(error = error.details(), %event, "no event:seats-update"),
+        }
+    }
+}

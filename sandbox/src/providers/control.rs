@@ -1,0 +1,155 @@
+//! `/sandbox/…`: what people and scripts use to steer the stand-ins and to look inside. No credentials needed.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::faults::ActiveFault;
+use super::mail::Mail;
+use super::razorpay::{Order, Paid, Pay, Payment, Refund, Refusal};
+use super::twilio::{Otp, Sms};
+use super::webhooks::{Attempt, WebhookEvent};
+use super::world::World;
+
+const MAX_REPLAYS: usize = 100;
+
+pub(crate) fn router(world: &Arc<World>) -> Router {
+    Router::new()
+        .route("/", get(async || Html(include_str!("index.html"))))
+        .route("/sandbox/pay", post(pay))
+        .route("/sandbox/orders", get(orders))
+        .route("/sandbox/payments", get(payments))
+        .route("/sandbox/refunds", get(refunds))
+        .route("/sandbox/webhooks", get(webhooks).post(send_webhook))
+        .route("/sandbox/webhooks/replay", post(replay))
+        .route("/sandbox/otp/{phone}", get(otp))
+        .route("/sandbox/sms", get(sms))
+        .route("/sandbox/mail", get(mail).delete(clear_mail))
+        .route("/sandbox/faults", get(faults).post(add_fault).delete(clear_faults))
+        .route("/sandbox/calls", get(calls).delete(clear_calls))
+        .fallback(async || Problem(StatusCode::NOT_FOUND, "no such route; GET / lists them".to_owned()))
+        .with_state(world.clone())
+}
+
+type Sandbox = State<Arc<World>>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Answer<T> = Result<Json<T>, Problem>;
+
+async fn pay(State(world): Sandbox, body: Body<Pay>) -> Answer<Paid> {
+    let Json(pay) = body?;
+    Ok(Json(world.razorpay(|razorpay| razorpay.pay(&pay))?))
+}
+
+async fn orders(State(world): Sandbox) -> Json<Vec<Order>> {
+    Json(world.razorpay(|razorpay| razorpay.orders()))
+}
+
+async fn payments(State(world): Sandbox) -> Json<Vec<Payment>> {
+    Json(world.razorpay(|razorpay| razorpay.payments()))
+}
+
+async fn refunds(State(world): Sandbox) -> Json<Vec<Refund>> {
+    Json(world.razorpay(|razorpay| razorpay.refunds()))
+}
+
+async fn webhooks(State(world): Sandbox) -> Json<Vec<WebhookEvent>> {
+    Json(world.webhooks.list())
+}
+
+#[derive(Deserialize)]
+struct OwnEvent {
+    event: String,
+    #[serde(default)]
+    payload: Value,
+}
+
+async fn send_webhook(State(world): Sandbox, body: Body<OwnEvent>) -> Answer<Value> {
+    let Json(OwnEvent { event, payload }) = body?;
+    Ok(Json(json!({"event_id": world.emit(&event, payload)})))
+}
+
+#[derive(Deserialize)]
+struct Replay {
+    event_id: String,
+    times: Option<usize>,
+}
+
+async fn replay(State(world): Sandbox, body: Body<Replay>) -> Answer<Vec<Attempt>> {
+    let Json(Replay { event_id, times }) = body?;
+    let times = times.unwrap_or(1).min(MAX_REPLAYS);
+    let attempts = world.webhooks.replay(&world.calls, &event_id, times).await;
+    attempts.map(Json).map_err(|error| Problem(StatusCode::NOT_FOUND, error.to_string()))
+}
+
+/// The plus may be missing, which is what becomes of it in careless shells and query encoders.
+async fn otp(State(world): Sandbox, Path(phone): Path<String>) -> Answer<Otp> {
+    let phone = format!("+{}", phone.trim().trim_start_matches('+'));
+    let otp = world.twilio().otp(&phone);
+    otp.map(Json).ok_or_else(|| Problem(StatusCode::NOT_FOUND, format!("no code was sent to {phone}")))
+}
+
+async fn sms(State(world): Sandbox) -> Json<Vec<Sms>> {
+    Json(world.twilio().sms())
+}
+
+async fn mail(State(world): Sandbox) -> Json<Vec<Mail>> {
+    Json(world.mailbox().iter().cloned().collect())
+}
+
+async fn clear_mail(State(world): Sandbox) -> StatusCode {
+    world.mailbox().clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn faults(State(world): Sandbox) -> Json<Vec<ActiveFault>> {
+    Json(world.faults.list())
+}
+
+async fn add_fault(State(world): Sandbox, body: Body<ActiveFault>) -> Answer<Vec<ActiveFault>> {
+    let Json(active) = body?;
+    active.fault.check(active.target).map_err(|why| Problem(StatusCode::BAD_REQUEST, why))?;
+    world.faults.add(active);
+    Ok(Json(world.faults.list()))
+}
+
+async fn clear_faults(State(world): Sandbox) -> StatusCode {
+    world.faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn calls(State(world): Sandbox) -> Json<Value> {
+    Json(json!({"counts": world.calls.counts(), "calls": world.calls.newest()}))
+}
+
+async fn clear_calls(State(world): Sandbox) -> StatusCode {
+    world.calls.clear();
+    StatusCode::NO_CONTENT
+}
+
+/// A request to the sandbox itself that makes no sense.
+struct Problem(StatusCode, String);
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self(StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST), refusal.description)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
+    }
+}

@@ -1,0 +1,213 @@
+//! What goes wrong on purpose: which call, how often, and how.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::recent;
+use super::server::hang_up;
+use super::world::{World, locked};
+
+const LIMIT: usize = 1_000;
+
+/// A kind of call that can fail and that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Target {
+    /// Creating an order.
+    #[serde(rename = "razorpay.orders")]
+    RazorpayOrders,
+    /// Reading orders, or an order's payments.
+    #[serde(rename = "razorpay.order_fetch")]
+    RazorpayOrderFetch,
+    /// Capturing a payment.
+    #[serde(rename = "razorpay.capture")]
+    RazorpayCapture,
+    /// Refunding a payment.
+    #[serde(rename = "razorpay.refund")]
+    RazorpayRefund,
+    /// Reading a refund.
+    #[serde(rename = "razorpay.refund_fetch")]
+    RazorpayRefundFetch,
+    /// Reading a payment.
+    #[serde(rename = "razorpay.payment_fetch")]
+    RazorpayPaymentFetch,
+    /// Sending a one-time password.
+    #[serde(rename = "twilio.verify")]
+    TwilioVerify,
+    /// Checking one.
+    #[serde(rename = "twilio.check")]
+    TwilioCheck,
+    /// Sending a text message.
+    #[serde(rename = "twilio.sms")]
+    TwilioSms,
+    /// A message handed to the mail server.
+    #[serde(rename = "smtp")]
+    Smtp,
+    /// The delivery of an event to the webhook URL.
+    #[serde(rename = "webhook")]
+    Webhook,
+}
+
+/// One way of going wrong. Several fields may be set at once (slow, then an error); the rest stays default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fault {
+    /// Wait before the provider does its work.
+    pub delay_ms: u64,
+    /// Do the work, and wait before answering.
+    pub delay_response_ms: u64,
+    /// Do nothing, and answer this (for SMTP a reply code: 4xx is temporary, 5xx permanent).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Do nothing, and close the connection.
+    pub drop: bool,
+    /// Do the work, and close the connection instead of answering.
+    pub drop_after: bool,
+    /// Webhook: never deliver this event (a replay still does).
+    pub lose: bool,
+    /// Webhook: deliver this many extra copies at the same time.
+    pub duplicate: usize,
+    /// Webhook: deliver this much later.
+    pub late_ms: u64,
+    /// Webhook: deliver after the next event was delivered (or after 5 s).
+    pub reorder: bool,
+}
+
+impl Fault {
+    /// Wait before working.
+    pub fn delay(delay: Duration) -> Self {
+        Self { delay_ms: millis(delay), ..Self::default() }
+    }
+
+    /// Wait before answering.
+    pub fn delay_response(delay: Duration) -> Self {
+        Self { delay_response_ms: millis(delay), ..Self::default() }
+    }
+
+    /// Answer an error without working.
+    pub fn status(status: u16) -> Self {
+        Self { status: Some(status), ..Self::default() }
+    }
+
+    /// Close the connection without working.
+    pub fn dropped() -> Self {
+        Self { drop: true, ..Self::default() }
+    }
+
+    /// Work, then close the connection.
+    pub fn dropped_after() -> Self {
+        Self { drop_after: true, ..Self::default() }
+    }
+
+    /// A webhook that never comes.
+    pub fn lost() -> Self {
+        Self { lose: true, ..Self::default() }
+    }
+
+    /// A webhook that comes `1 + copies` times.
+    pub fn duplicated(copies: usize) -> Self {
+        Self { duplicate: copies, ..Self::default() }
+    }
+
+    /// A webhook that comes late.
+    pub fn late(delay: Duration) -> Self {
+        Self { late_ms: millis(delay), ..Self::default() }
+    }
+
+    /// A webhook that comes after its successor.
+    pub fn reordered() -> Self {
+        Self { reorder: true, ..Self::default() }
+    }
+
+    pub(crate) async fn wait_before(&self) {
+        tokio::time::sleep(Duration::from_millis(self.delay_ms)).await;
+    }
+
+    pub(crate) async fn wait_after(&self) {
+        tokio::time::sleep(Duration::from_millis(self.delay_response_ms)).await;
+    }
+
+    /// A script that asks for something its target cannot do is told so, rather than silently working.
+    pub(crate) fn check(&self, target: Target) -> Result<(), String> {
+        let webhook_only = self.lose || self.duplicate > 0 || self.late_ms > 0 || self.reorder;
+        let calls_only = self.drop || self.drop_after || self.status.is_some();
+        let calls_only = calls_only || self.delay_ms > 0 || self.delay_response_ms > 0;
+        match (target == Target::Webhook, webhook_only, calls_only) {
+            (_, false, false) => Err("the fault does nothing".to_owned()),
+            (true, _, true) => Err("a webhook can be lose, duplicate, late_ms or reorder".to_owned()),
+            (false, true, _) => Err("lose, duplicate, late_ms and reorder are for webhooks".to_owned()),
+            _ if self.status.is_some_and(|status| !(400..600).contains(&status)) => {
+                Err("status must be between 400 and 599".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A fault that waits for its calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveFault {
+    /// Whose calls.
+    pub target: Target,
+    /// How many more; `None` means until cleared.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// What happens to them.
+    pub fault: Fault,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<VecDeque<ActiveFault>>);
+
+impl Faults {
+    pub(crate) fn add(&self, fault: ActiveFault) {
+        recent::push(&mut locked(&self.0), LIMIT, fault);
+    }
+
+    pub(crate) fn list(&self) -> Vec<ActiveFault> {
+        locked(&self.0).iter().cloned().collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        locked(&self.0).clear();
+    }
+
+    /// What shall happen to this call: the oldest fault of its target, used up by one.
+    pub(crate) fn take(&self, target: Target) -> Fault {
+        let mut active = locked(&self.0);
+        active.retain(|active| active.times != Some(0));
+        let Some(found) = active.iter_mut().find(|active| active.target == target) else {
+            return Fault::default();
+        };
+        found.times = found.times.map(|times| times - 1);
+        found.fault.clone()
+    }
+}
+
+/// Middleware around one HTTP route.
+pub(crate) async fn inject(
+    State((world, target)): State<(Arc<World>, Target)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let fault = world.faults.take(target);
+    fault.wait_before().await;
+    if fault.drop {
+        return hang_up();
+    }
+    if let Some(status) = fault.status {
+        return target.failure(status).into_response();
+    }
+    let response = next.run(request).await;
+    fault.wait_after().await;
+    if fault.drop_after { hang_up() } else { response }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

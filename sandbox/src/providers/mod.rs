@@ -1,0 +1,226 @@
+//! Stand-ins for Razorpay, Twilio and a mail server: real HTTP and SMTP, real signatures, scripted faults.
+//!
+//! | Module | |
+//! |---|---|
+//! | `razorpay` | orders, payments, refunds: their rules, their HTTP routes |
+//! | `webhooks` | signed events to the webhook URL, with retries and replays |
+//! | `twilio` | one-time passwords (Verify) and text messages: their rules, their HTTP routes |
+//! | `smtp`, `mail` | the mail server; what it received, parsed |
+//! | `faults`, `calls` | what goes wrong on purpose; who called what |
+//! | `control` | `/sandbox/…`: everything above for people and scripts |
+//! | `server`, `world`, `recent` | listeners, shared state, bounded collections |
+
+mod calls;
+mod config;
+mod control;
+mod faults;
+mod mail;
+mod razorpay;
+mod recent;
+mod server;
+mod smtp;
+mod twilio;
+mod webhooks;
+mod world;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+pub use calls::{Call, Count};
+pub use config::ProvidersConfig;
+pub use faults::{ActiveFault, Fault, Target};
+pub use mail::{Attachment, Mail};
+pub use razorpay::{Order, Outcome, Paid, Pay, Payment, Refund, Refusal};
+pub use twilio::{Otp, Sms};
+pub use webhooks::{Attempt, WebhookEvent, sign};
+
+use server::Switch;
+use world::World;
+
+/// The running stand-ins. Dropping them closes their ports and ends all deliveries.
+///
+/// "Provider down" is [`Providers::stop`]; its state survives until [`Providers::resume`].
+pub struct Providers {
+    world: Arc<World>,
+    http: Switch,
+    smtp: Switch,
+}
+
+impl Providers {
+    /// Starts one HTTP server for Razorpay, Twilio and `/sandbox`, and one SMTP server, both on loopback.
+    pub async fn start(config: ProvidersConfig) -> Result<Self> {
+        let (http_port, smtp_port) = (config.port, config.smtp_port);
+        let world = World::new(config)?;
+        let router =
+            control::router(&world).merge(razorpay::api::router(&world)).merge(twilio::api::router(&world));
+        let http = Switch::start(http_port, server::http(router)).await?;
+        let smtp = Switch::start(smtp_port, smtp::service(world.clone())).await?;
+        Ok(Self { world, http, smtp })
+    }
+
+    /// Provider down: both servers refuse connections and cut the open ones. Webhooks already under way go on.
+    pub async fn stop(&self) {
+        self.stop_http().await;
+        self.stop_smtp().await;
+    }
+
+    /// Provider back, on the same ports.
+    pub async fn resume(&self) -> Result<()> {
+        self.resume_http().await?;
+        self.resume_smtp().await
+    }
+
+    /// Razorpay and Twilio down (and `/sandbox` with them).
+    pub async fn stop_http(&self) {
+        self.http.stop().await;
+    }
+
+    /// Razorpay and Twilio back.
+    pub async fn resume_http(&self) -> Result<()> {
+        self.http.resume().await
+    }
+
+    /// The mail server down.
+    pub async fn stop_smtp(&self) {
+        self.smtp.stop().await;
+    }
+
+    /// The mail server back.
+    pub async fn resume_smtp(&self) -> Result<()> {
+        self.smtp.resume().await
+    }
+
+    /// The credentials and timings in force.
+    pub fn config(&self) -> &ProvidersConfig {
+        &self.world.config
+    }
+
+    /// Where the HTTP stand-ins listen, without a trailing slash.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http.port())
+    }
+
+    /// `RAZORPAY_API_URL`.
+    pub fn razorpay_url(&self) -> String {
+        format!("{}/razorpay", self.url())
+    }
+
+    /// `TWILIO_VERIFY_URL`.
+    pub fn twilio_verify_url(&self) -> String {
+        format!("{}/twilio-verify", self.url())
+    }
+
+    /// `TWILIO_API_URL`.
+    pub fn twilio_url(&self) -> String {
+        format!("{}/twilio", self.url())
+    }
+
+    /// `SMTP_URL`.
+    pub fn smtp_url(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.smtp.port())
+    }
+
+    /// The environment that makes a process talk to these stand-ins.
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        let config = self.config();
+        vec![
+            ("RAZORPAY_API_URL", self.razorpay_url()),
+            ("RAZORPAY_KEY_ID", config.razorpay_key_id.clone()),
+            ("RAZORPAY_KEY_SECRET", config.razorpay_key_secret.clone()),
+            ("RAZORPAY_WEBHOOK_SECRET", config.razorpay_webhook_secret.clone()),
+            ("TWILIO_VERIFY_URL", self.twilio_verify_url()),
+            ("TWILIO_API_URL", self.twilio_url()),
+            ("TWILIO_ACCOUNT_SID", config.twilio_account_sid.clone()),
+            ("TWILIO_AUTH_TOKEN", config.twilio_auth_token.clone()),
+            ("TWILIO_VERIFY_SID", config.twilio_verify_sid.clone()),
+            ("SMTP_URL", self.smtp_url()),
+        ]
+    }
+
+    /// Where webhooks go from now on. Events that happened without an address are waiting for it.
+    pub fn set_webhook_url(&self, url: impl Into<String>) {
+        self.world.webhooks.set_url(url.into());
+    }
+
+    /// Makes the next `times` calls of `target` go wrong; `None` means all of them.
+    pub fn fault(&self, target: Target, times: Option<u32>, fault: Fault) {
+        self.world.faults.add(ActiveFault { target, times, fault });
+    }
+
+    /// Everything works again.
+    pub fn clear_faults(&self) {
+        self.world.faults.clear();
+    }
+
+    /// The newest one-time password sent to a phone.
+    pub fn otp(&self, phone: &str) -> Option<Otp> {
+        self.world.twilio().otp(phone)
+    }
+
+    /// Text messages, oldest first.
+    pub fn sms(&self) -> Vec<Sms> {
+        self.world.twilio().sms()
+    }
+
+    /// Mails, oldest first.
+    pub fn mail(&self) -> Vec<Mail> {
+        self.world.mailbox().iter().cloned().collect()
+    }
+
+    /// Forgets all mail.
+    pub fn clear_mail(&self) {
+        self.world.mailbox().clear();
+    }
+
+    /// Pays an order as a buyer at the checkout would; the webhooks follow.
+    pub fn pay(&self, pay: &Pay) -> Result<Paid, Refusal> {
+        self.world.razorpay(|razorpay| razorpay.pay(pay))
+    }
+
+    /// Orders, oldest first.
+    pub fn orders(&self) -> Vec<Order> {
+        self.world.razorpay(|razorpay| razorpay.orders())
+    }
+
+    /// Payments, oldest first.
+    pub fn payments(&self) -> Vec<Payment> {
+        self.world.razorpay(|razorpay| razorpay.payments())
+    }
+
+    /// Refunds, oldest first.
+    pub fn refunds(&self) -> Vec<Refund> {
+        self.world.razorpay(|razorpay| razorpay.refunds())
+    }
+
+    /// Webhook events and their delivery attempts, oldest first.
+    pub fn webhooks(&self) -> Vec<WebhookEvent> {
+        self.world.webhooks.list()
+    }
+
+    /// Delivers an event again, `times` at once, and says how each attempt went.
+    pub async fn replay(&self, event_id: &str, times: usize) -> Result<Vec<Attempt>> {
+        self.world.webhooks.replay(&self.world.calls, event_id, times).await
+    }
+
+    /// Sends an event of one's own making, for instance of an unknown type; returns its id.
+    pub fn send_webhook(&self, event: &str, payload: serde_json::Value) -> String {
+        self.world.emit(event, payload)
+    }
+
+    /// How often a target was called, and how often successfully.
+    pub fn count(&self, target: Target) -> Count {
+        self.world.calls.count(target)
+    }
+
+    /// The newest calls of a target, oldest first.
+    pub fn calls(&self, target: Target) -> Vec<Call> {
+        self.world.calls.newest().into_iter().filter(|call| call.target == target).collect()
+    }
+}
+
+impl Drop for Providers {
+    fn drop(&mut self) {
+        self.world.closed.cancel();
+    }
+}

@@ -1,0 +1,140 @@
+//! Razorpay's HTTP routes, under `/razorpay`. The rules behind them are in the parent module.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Order, Payment, Refund, Refusal};
+use crate::providers::calls::{faulty, observed, route};
+use crate::providers::faults::Target;
+use crate::providers::world::World;
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+pub(crate) fn router(world: &Arc<World>) -> Router {
+    use Target::{
+        RazorpayCapture, RazorpayOrderFetch, RazorpayOrders, RazorpayPaymentFetch, RazorpayRefund,
+        RazorpayRefundFetch,
+    };
+    let one_at_a_time = from_fn_with_state(world.clone(), one_refund_per_key_at_a_time);
+    let refund = faulty(world, RazorpayRefund, post(create_refund)).layer(one_at_a_time);
+    Router::new()
+        .route("/razorpay/v1/orders", route(world, RazorpayOrders, post(create_order)))
+        .route("/razorpay/v1/orders", route(world, RazorpayOrderFetch, get(find_orders)))
+        .route("/razorpay/v1/orders/{id}", route(world, RazorpayOrderFetch, get(fetch_order)))
+        .route("/razorpay/v1/orders/{id}/payments", route(world, RazorpayOrderFetch, get(order_payments)))
+        .route("/razorpay/v1/payments/{id}", route(world, RazorpayPaymentFetch, get(fetch_payment)))
+        .route("/razorpay/v1/payments/{id}/capture", route(world, RazorpayCapture, post(capture)))
+        .route("/razorpay/v1/payments/{id}/refund", observed(world, RazorpayRefund, refund))
+        .route("/razorpay/v1/refunds/{id}", route(world, RazorpayRefundFetch, get(fetch_refund)))
+        .with_state(world.clone())
+}
+
+async fn create_order(State(world): State<Arc<World>>, body: Bytes) -> Answer<Order> {
+    let body = parse(&body)?;
+    world.razorpay(|razorpay| razorpay.create_order(&body)).map(Json)
+}
+
+/// `count` and `skip` work like Razorpay's: 10 unless said, 100 at most.
+async fn find_orders(
+    State(world): State<Arc<World>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Json<Value> {
+    let number = |name: &str| query.get(name).and_then(|value| value.parse().ok());
+    let orders = world.razorpay(|razorpay| razorpay.find_orders(query.get("receipt").map(String::as_str)));
+    let page =
+        orders.into_iter().skip(number("skip").unwrap_or(0)).take(number("count").unwrap_or(10).min(100));
+    collection(page.collect::<Vec<_>>())
+}
+
+async fn fetch_order(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Order> {
+    world.razorpay(|razorpay| razorpay.order(&id)).map(Json)
+}
+
+async fn order_payments(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Value> {
+    world.razorpay(|razorpay| razorpay.payments_of(&id)).map(collection)
+}
+
+async fn fetch_payment(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Payment> {
+    world.razorpay(|razorpay| razorpay.payment(&id)).map(Json)
+}
+
+async fn capture(State(world): State<Arc<World>>, Path(id): Path<String>, body: Bytes) -> Answer<Payment> {
+    let body = parse(&body)?;
+    world.razorpay(|razorpay| razorpay.capture(&id, &body)).map(Json)
+}
+
+async fn create_refund(
+    State(world): State<Arc<World>>,
+    Path(payment_id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Refund> {
+    let body = parse(&body)?;
+    let key = refund_key(&headers)?;
+    let refund = world.razorpay(|razorpay| razorpay.refund(&payment_id, key.as_deref(), &body))?;
+    if refund.status == "pending" {
+        let (world_later, id, delay) = (world.clone(), refund.id.clone(), world.config.refund_delay);
+        world.spawn(async move {
+            tokio::time::sleep(delay).await;
+            world_later.razorpay(|razorpay| razorpay.process_refund(&id));
+        });
+    }
+    Ok(Json(refund))
+}
+
+async fn fetch_refund(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Refund> {
+    world.razorpay(|razorpay| razorpay.refund_by_id(&id)).map(Json)
+}
+
+/// A second request with a key whose first request is still being worked on is refused with 409.
+/// Outside of the faults, so that a scripted delay counts as work; inside of the observer, which sees the work through
+/// to its end, so that the key is always released.
+async fn one_refund_per_key_at_a_time(
+    State(world): State<Arc<World>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Ok(Some(key)) = refund_key(request.headers()) else { return next.run(request).await };
+    if !world.razorpay(|razorpay| razorpay.refunding.insert(key.clone())) {
+        return Refusal::conflict("Another request with the same X-Refund-Idempotency key is in progress")
+            .into_response();
+    }
+    let response = next.run(request).await;
+    world.razorpay(|razorpay| razorpay.refunding.remove(&key));
+    response
+}
+
+/// At least ten letters, digits, `-` or `_`.
+fn refund_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get("x-refund-idempotency") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    if key.len() >= 10 && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+        return Ok(Some(key.to_owned()));
+    }
+    Err(Refusal::bad_request("The X-Refund-Idempotency key must have 10 or more of A-Z, a-z, 0-9, - and _"))
+}
+
+/// No body counts as an empty object.
+fn parse(body: &[u8]) -> Result<Value, Refusal> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    match serde_json::from_slice(body) {
+        Ok(body @ Value::Object(_)) => Ok(body),
+        _ => Err(Refusal::bad_request("The request body is not a JSON object")),
+    }
+}
+
+fn collection<T: Serialize>(items: Vec<T>) -> Json<Value> {
+    Json(json!({"entity": "collection", "count": items.len(), "items": items}))
+}

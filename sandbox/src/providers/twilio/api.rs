@@ -1,0 +1,82 @@
+//! Twilio's HTTP routes: Verify under `/twilio-verify`, messages under `/twilio`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Form, FromRequest, Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::Value;
+
+use super::Failure;
+use crate::providers::calls::route;
+use crate::providers::faults::Target;
+use crate::providers::world::World;
+
+pub(crate) fn router(world: &Arc<World>) -> Router {
+    let verifications = route(world, Target::TwilioVerify, post(send_code));
+    let checks = route(world, Target::TwilioCheck, post(check_code));
+    let messages = route(world, Target::TwilioSms, post(send_message));
+    Router::new()
+        .route("/twilio-verify/v2/Services/{service}/Verifications", verifications)
+        .route("/twilio-verify/v2/Services/{service}/VerificationCheck", checks)
+        .route("/twilio/2010-04-01/Accounts/{account}/Messages.json", messages)
+        .with_state(world.clone())
+}
+
+async fn send_code(
+    State(world): State<Arc<World>>,
+    Path(service): Path<String>,
+    fields: Fields,
+) -> Result<Created, Failure> {
+    expect_sid(&service, &world.config.twilio_verify_sid, "Services")?;
+    let answer = world.twilio().send_code(fields.get("To"), fields.get("Channel"))?;
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+async fn check_code(
+    State(world): State<Arc<World>>,
+    Path(service): Path<String>,
+    fields: Fields,
+) -> Result<Json<Value>, Failure> {
+    expect_sid(&service, &world.config.twilio_verify_sid, "Services")?;
+    world.twilio().check_code(fields.get("To"), fields.get("Code")).map(Json)
+}
+
+async fn send_message(
+    State(world): State<Arc<World>>,
+    Path(account): Path<String>,
+    fields: Fields,
+) -> Result<Created, Failure> {
+    expect_sid(&account, &world.config.twilio_account_sid, "Accounts")?;
+    let from =
+        [fields.get("MessagingServiceSid"), fields.get("From")].into_iter().find(|from| !from.is_empty());
+    let answer = world.twilio().send_message(fields.get("To"), from.unwrap_or(""), fields.get("Body"))?;
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+type Created = (StatusCode, Json<Value>);
+
+/// A form's fields; an absent one is empty.
+struct Fields(HashMap<String, String>);
+
+impl Fields {
+    fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let Form(fields) = Form::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        Ok(Self(fields))
+    }
+}
+
+fn expect_sid(found: &str, ours: &str, kind: &str) -> Result<(), Failure> {
+    if found == ours { Ok(()) } else { Err(Failure::not_found(&format!("/{kind}/{found}"))) }
+}

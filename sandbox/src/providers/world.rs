@@ -1,0 +1,83 @@
+//! The state that all stand-ins share.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+
+use super::ProvidersConfig;
+use super::calls::Calls;
+use super::faults::{Faults, Target};
+use super::mail::Mail;
+use super::razorpay::{Event, Razorpay};
+use super::twilio::Twilio;
+use super::webhooks::Webhooks;
+
+pub(crate) struct World {
+    pub(crate) config: ProvidersConfig,
+    pub(crate) faults: Faults,
+    pub(crate) calls: Calls,
+    pub(crate) webhooks: Webhooks,
+    /// Cancelled when the stand-ins are dropped: background work ends.
+    pub(crate) closed: CancellationToken,
+    razorpay: Mutex<Razorpay>,
+    twilio: Mutex<Twilio>,
+    mailbox: Mutex<VecDeque<Mail>>,
+}
+
+impl World {
+    pub(crate) fn new(config: ProvidersConfig) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            faults: Faults::default(),
+            calls: Calls::default(),
+            webhooks: Webhooks::new(&config)?,
+            closed: CancellationToken::new(),
+            razorpay: Mutex::new(Razorpay::new(&config.razorpay_key_secret)),
+            twilio: Mutex::new(Twilio::new(&config)),
+            mailbox: Mutex::default(),
+            config,
+        }))
+    }
+
+    /// Does something at Razorpay and sends the webhooks that follow from it.
+    pub(crate) fn razorpay<T>(self: &Arc<Self>, act: impl FnOnce(&mut Razorpay) -> T) -> T {
+        let (result, events) = {
+            let mut razorpay = locked(&self.razorpay);
+            (act(&mut razorpay), razorpay.take_events())
+        };
+        for Event { name, payload } in events {
+            self.emit(name, payload);
+        }
+        result
+    }
+
+    pub(crate) fn twilio(&self) -> MutexGuard<'_, Twilio> {
+        locked(&self.twilio)
+    }
+
+    pub(crate) fn mailbox(&self) -> MutexGuard<'_, VecDeque<Mail>> {
+        locked(&self.mailbox)
+    }
+
+    /// Records a webhook event and delivers it in the background.
+    pub(crate) fn emit(self: &Arc<Self>, event: &str, payload: serde_json::Value) -> String {
+        let id = self.webhooks.record(event, payload);
+        // Taken here, so that faults meet events in the order in which they happened.
+        let fault = self.faults.take(Target::Webhook);
+        let (world, event_id) = (self.clone(), id.clone());
+        self.spawn(async move { world.webhooks.deliver(fault, &world.calls, &event_id).await });
+        id
+    }
+
+    /// Background work that ends with the stand-ins.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let closed = self.closed.clone();
+        tokio::spawn(async move { closed.run_until_cancelled(work).await });
+    }
+}
+
+/// A stand-in whose handler panicked in one test call stays usable.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

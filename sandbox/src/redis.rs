@@ -1,0 +1,135 @@
+//! A private Redis on a free loopback port.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::ports;
+use crate::postgres::{Durability, log_tail};
+use crate::process::{self, Process, Signal};
+
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A Redis server of one's own. Dropping it stops it; a throwaway one takes its directory along.
+#[derive(Debug)]
+pub struct Redis {
+    dir: PathBuf,
+    port: u16,
+    durability: Durability,
+    process: Option<Process>,
+}
+
+impl Redis {
+    /// Starts a server whose data and log live under `dir`, on `port` if that is free, else on any.
+    pub async fn start(dir: impl AsRef<Path>, durability: Durability, port: Option<u16>) -> Result<Self> {
+        let dir = dir.as_ref().to_owned();
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let mut redis = Self { dir: dir.canonicalize()?, port: 0, durability, process: None };
+        let mut wanted = port.filter(|port| ports::is_free(*port));
+        let mut attempts = 5;
+        loop {
+            redis.port = wanted.take().unwrap_or_else(ports::free);
+            match redis.launch().await {
+                Ok(()) => return Ok(redis),
+                // Another process may have taken the port between the look and the bind.
+                Err(_) if attempts > 1 => attempts -= 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `redis://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The port, the same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's process id while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Shuts down in an orderly way; connections are refused until [`Redis::restart`].
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.end(Signal::TERM, STOP_PATIENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL: a throwaway server forgets everything, a durable one keeps its append-only file.
+    pub async fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.end(Signal::KILL, STOP_PATIENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts again on the same port, stopping first if it still runs.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.launch().await
+    }
+
+    async fn launch(&mut self) -> Result<()> {
+        let log_path = self.dir.join("redis.log");
+        let log = File::options().create(true).append(true).open(&log_path)?;
+        let append_only = if self.durability == Durability::Durable { "yes" } else { "no" };
+        let mut command = process::command("redis-server", None, "KILL");
+        command
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--daemonize", "no"])
+            .args(["--save", "", "--appendonly", append_only, "--dir"])
+            .arg(&self.dir)
+            .stdin(std::process::Stdio::null())
+            .stderr(log.try_clone()?)
+            .stdout(log);
+        let mut process = Process::spawn(command).context("cannot start redis-server")?;
+
+        let deadline = Instant::now() + START_PATIENCE;
+        while !answers_ping(self.port).await {
+            if process.status().is_some() || Instant::now() > deadline {
+                bail!("redis-server did not start:\n{}", log_tail(&log_path));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // A stranger's Redis may have answered on this port while ours was failing to bind it.
+        if process.status().is_some() {
+            bail!("redis-server did not start:\n{}", log_tail(&log_path));
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let throwaway = self.durability == Durability::Throwaway;
+        if let Some(mut process) = self.process.take() {
+            process.end_blocking(if throwaway { Signal::KILL } else { Signal::TERM }, STOP_PATIENCE);
+        }
+        if throwaway {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// A plain PING: while Redis still loads its data it answers `-LOADING`.
+async fn answers_ping(port: u16) -> bool {
+    let ping = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).await?;
+        std::io::Result::Ok(&answer == b"+PONG\r\n")
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(1), ping).await, Ok(Ok(true)))
+}

@@ -1,0 +1,163 @@
+//! REST clients: they send JSON, keep a token, and look closely at answers.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+/// Somebody who talks to the API, logged in or not. Each has an address of its own, so that nobody's rate limit is another's.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// `users.id`; 0 for nobody.
+    pub id: i64,
+    /// The access token, if logged in.
+    pub token: Option<String>,
+    /// The refresh token, after a login over REST.
+    pub refresh_token: Option<String>,
+    http: reqwest::Client,
+    url: String,
+    address: Ipv4Addr,
+}
+
+impl Client {
+    /// Nobody in particular, talking to `http://host:port`.
+    pub fn anonymous(http: &reqwest::Client, url: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let address = Ipv4Addr::from(0x0a00_0000 | (NEXT.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff));
+        Self { id: 0, token: None, refresh_token: None, http: http.clone(), url: url.to_owned(), address }
+    }
+
+    /// The same client as that user.
+    pub fn with_token(mut self, id: i64, token: impl Into<String>) -> Self {
+        (self.id, self.token) = (id, Some(token.into()));
+        self
+    }
+
+    /// The same user, talking to another API process.
+    pub fn at(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
+    }
+
+    /// Takes over the user and the tokens of a login's answer.
+    pub fn logged_in(mut self, data: &Value) -> Self {
+        let text = |field: &str| data[field].as_str().unwrap_or_else(|| panic!("no {field} in {data}")).to_owned();
+        self.id = data["user"]["id"].as_i64().unwrap_or_else(|| panic!("no user id in {data}"));
+        (self.token, self.refresh_token) = (Some(text("accessToken")), Some(text("refreshToken")));
+        self
+    }
+
+    /// A request to `/api/v1{path}` that has everything but a body.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/api/v1{path}", self.url));
+        let request = request.header("x-forwarded-for", self.address.to_string());
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// GET
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::to(self.request(Method::GET, path)).await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        Answer::to(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// PUT with a JSON body.
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        Answer::to(self.request(Method::PUT, path).json(&body)).await
+    }
+
+    /// DELETE
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::to(self.request(Method::DELETE, path)).await
+    }
+
+    /// A path outside `/api/v1`, such as `/ready`.
+    pub async fn get_root(&self, path: &str) -> Answer {
+        Answer::to(self.http.get(format!("{}{path}", self.url))).await
+    }
+}
+
+/// A client for everybody in a test.
+pub fn http_client() -> reqwest::Client {
+    // The client insists on a TLS provider even though it only ever talks to loopback. A second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("an HTTP client")
+}
+
+/// What the API said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// `POST /api/v1/…`
+    pub request: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body as it came.
+    pub text: String,
+    /// The body as JSON, null when it is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// Sends a request; no answer at all is a failed test.
+    pub async fn to(request: RequestBuilder) -> Self {
+        Self::try_to(request).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Sends a request that may find nobody listening.
+    pub async fn try_to(request: RequestBuilder) -> Result<Self, String> {
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| error.to_string())?;
+        let what = format!("{} {}", request.method(), request.url().path());
+        let unanswered = |error: reqwest::Error| format!("{what} was not answered: {error:?}");
+        let response = client.execute(request).await.map_err(unanswered)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.map_err(unanswered)?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Self { request: what, status, headers, text, body })
+    }
+
+    /// The body of a success.
+    pub fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{self}");
+        self.body
+    }
+
+    /// The `data` of a success.
+    pub fn data(self) -> Value {
+        self.ok()["data"].take()
+    }
+
+    /// Checks that it failed so, in the envelope that the contract prescribes (section 9).
+    pub fn failed(&self, status: u16, message: &str) {
+        let error = &self.body["error"];
+        assert_eq!((self.status, error["message"].as_str()), (status, Some(message)), "{self}");
+        let code = error["code"].as_str().unwrap_or_default();
+        let snake_case = !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        assert!(snake_case, "the code is not snake_case: {self}");
+        assert!(error["request_id"].as_str().is_some_and(|id| !id.is_empty()), "no request_id: {self}");
+        let has_success = ["/api/v1/bookings", "/api/v1/payments"].iter().any(|path| self.request.contains(path));
+        let envelope = if has_success { json!({"success": false, "error": error}) } else { json!({"error": error}) };
+        assert_eq!(self.body, envelope, "{self}");
+    }
+
+    /// The message of a failure.
+    pub fn message(&self) -> &str {
+        self.body["error"]["message"].as_str().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} answered {}: {}", self.request, self.status, self.text)
+    }
+}

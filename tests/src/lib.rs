@@ -1,0 +1,38 @@
+//! The harness of the black-box tests: [`Stack`] is an empty world of one's own (PostgreSQL, Redis, providers, every Nexus process), and
+//! clients that speak the wire as anybody's would.
+//!
+//! | Module | |
+//! |---|---|
+//! | [`stack`], [`template`], [`program`] | the world: servers, processes, their logs |
+//! | [`client`], [`shop`], [`socket`] | REST clients, what people do in a ticket shop, the official Socket.IO client |
+//! | [`invariants`] | what must hold whenever a test has ended |
+//! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
+//!
+//! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
+//! was expected and what was seen: a test has nothing better to do with it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails its test by panicking")]
+
+pub mod client;
+pub mod invariants;
+pub mod program;
+pub mod qr;
+pub mod shop;
+pub mod socket;
+pub mod stack;
+pub mod template;
+pub mod waiting;
+
+use std::time::Duration;
+
+pub use client::{Answer, Client};
+pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
+pub use nexus_sandbox::process::Signal;
+pub use serde_json::{Value, json};
+pub use shop::{Booking, Event};
+pub use socket::SocketClient;
+pub use stack::Stack;
+pub use waiting::{eventually, seen};
+
+/// Long enough for anything that works, even on a busy machine; a test that waits for so long has failed.
+pub const SOON: Duration = Duration::from_secs(15);

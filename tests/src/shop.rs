@@ -1,0 +1,183 @@
+//! What people do in a ticket shop, over REST.
+
+use nexus_sandbox::providers::{Outcome, Pay, Payment};
+use serde_json::{Value, json};
+
+use crate::SOON;
+use crate::client::{Answer, Client};
+use crate::stack::Stack;
+use crate::waiting::{eventually, seen};
+
+/// A password that obeys every rule.
+pub const PASSWORD: &str = "Corr3ct-horse";
+
+/// An event on sale.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// `events.id`
+    pub id: i64,
+    /// Name and `event_seat_types.id`.
+    pub seat_types: Vec<(String, i64)>,
+}
+
+impl Event {
+    /// From the answer that created it.
+    pub fn from_created(data: &Value) -> Self {
+        let id = |value: &Value| value["id"].as_i64().unwrap_or_else(|| panic!("no id in {value} of {data}"));
+        let types = data["seat_types"].as_array().unwrap_or_else(|| panic!("no seat types in {data}"));
+        let named = |value: &Value| (value["name"].as_str().unwrap_or_default().to_owned(), id(value));
+        Self { id: id(&data["event"]), seat_types: types.iter().map(named).collect() }
+    }
+
+    /// The id of the seat type of that name.
+    pub fn seat_type(&self, name: &str) -> i64 {
+        let found = self.seat_types.iter().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("no seat type {name} in {self:?}")).1
+    }
+}
+
+/// A booking as its buyer knows it.
+#[derive(Debug, Clone)]
+pub struct Booking {
+    /// `bookings.id`
+    pub id: i64,
+    /// `BKG-…`
+    pub reference: String,
+    /// Rupees.
+    pub total: f64,
+}
+
+impl Booking {
+    /// From the answer that created it.
+    pub fn from_created(data: &Value) -> Self {
+        let booking = &data["booking"];
+        Self {
+            id: booking["id"].as_i64().unwrap_or_else(|| panic!("no booking id in {data}")),
+            reference: booking["booking_reference"].as_str().unwrap_or_default().to_owned(),
+            total: booking["total_amount"].as_f64().unwrap_or_else(|| panic!("no total in {data}")),
+        }
+    }
+}
+
+/// A request that creates an event with these seat types: name, price, quantity.
+pub fn event_request(seat_types: &[(&str, f64, u32)]) -> Value {
+    let seat_types = seat_types
+        .iter()
+        .map(|(name, price, quantity)| json!({"name": name, "price": price, "quantity": quantity}));
+    json!({
+        "name": "Monsoon Jazz Night",
+        "description": "Two sets under one roof.",
+        "start_date": "2099-05-01T18:00:00.000Z",
+        "end_date": "2099-05-01T22:00:00.000Z",
+        "location": "Mumbai",
+        "seat_types": seat_types.collect::<Vec<_>>(),
+    })
+}
+
+impl Stack {
+    /// A new user without a password, made in the database, which is quicker than registering; has an e-mail address and no phone.
+    pub async fn user(&self) -> Client {
+        self.users(1).await.remove(0)
+    }
+
+    /// So many of them.
+    pub async fn users(&self, count: usize) -> Vec<Client> {
+        let insert = "INSERT INTO users (name, email)
+                      SELECT 'User ' || n, 'user-' || gen_random_uuid() || '@nexus.example' FROM generate_series(1, $1) n RETURNING id";
+        let ids = sqlx::query_scalar::<_, i32>(insert).bind(count as i32).fetch_all(&self.db).await.expect("users");
+        ids.into_iter().map(|id| self.anonymous().with_token(id.into(), self.mint_token(id.into()))).collect()
+    }
+
+    /// Creates an event for `organiser` with these seat types: name, price, quantity.
+    pub async fn event(&self, organiser: &Client, seat_types: &[(&str, f64, u32)]) -> Event {
+        Event::from_created(&organiser.post("/events/create", event_request(seat_types)).await.data())
+    }
+
+    /// Lets `buyer` pay an order at the provider; the webhooks are on their way when this returns.
+    pub fn pay(&self, order_id: &str, outcome: Outcome) -> Payment {
+        self.pay_with(&Pay::order(order_id, outcome))
+    }
+
+    /// The same with everything chosen.
+    pub fn pay_with(&self, pay: &Pay) -> Payment {
+        self.providers.pay(pay).unwrap_or_else(|refusal| panic!("{pay:?} was refused: {refusal:?}")).payment
+    }
+
+    /// Locks, books, orders and pays; returns when the booking is confirmed.
+    pub async fn sell(&self, buyer: &Client, event: &Event, seats: &[(&str, &str)]) -> (Booking, Payment) {
+        let booking = buyer.lock_and_book(event, seats).await;
+        let payment = self.pay(&buyer.order(&booking).await, Outcome::Captured);
+        self.until_booking(buyer, &booking, "confirmed", "completed").await;
+        (booking, payment)
+    }
+
+    /// Waits until the booking has these states; returns `GET /bookings/:id`.
+    pub async fn until_booking(&self, buyer: &Client, booking: &Booking, status: &str, payment_status: &str) -> Value {
+        let what = format!("booking {} is {status}, its payment {payment_status}", booking.id);
+        eventually(&what, SOON, async || {
+            let data = buyer.get(&format!("/bookings/{}", booking.id)).await.data();
+            let state = (&data["booking"]["status"], &data["booking"]["payment_status"]);
+            seen(state == (&json!(status), &json!(payment_status)), &data).cloned()
+        })
+        .await
+    }
+
+    /// Waits until a booking has `count` tickets; returns them.
+    pub async fn until_tickets(&self, buyer: &Client, booking: &Booking, count: usize) -> Vec<Value> {
+        let what = format!("booking {} has {count} tickets", booking.id);
+        eventually(&what, SOON, async || {
+            let data = buyer.get(&format!("/bookings/{}/tickets", booking.id)).await.data();
+            let tickets = data["tickets"].as_array().cloned().unwrap_or_default();
+            seen(data["status"] == "ready" && tickets.len() == count, data).map(|_| tickets)
+        })
+        .await
+    }
+
+    /// What is left of a seat type, as the database counts.
+    pub async fn available(&self, seat_type: i64) -> i64 {
+        let query = format!("SELECT available_quantity AS n FROM event_seat_types WHERE id = {seat_type}");
+        self.row(&query).await["n"].as_i64().expect("a quantity")
+    }
+}
+
+impl Client {
+    /// Tries to lock a seat.
+    pub async fn lock(&self, event: &Event, seat_type: &str, label: &str) -> Answer {
+        let path = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type(seat_type));
+        self.post(&path, json!({"seat_label": label})).await
+    }
+
+    /// Tries to book locked seats: seat type and label.
+    pub async fn book(&self, event: &Event, seats: &[(&str, &str)]) -> Answer {
+        let details = seats
+            .iter()
+            .map(|(seat_type, label)| json!({"seat_label": label, "seat_type_id": event.seat_type(seat_type)}));
+        let request = json!({"event_id": event.id, "seat_details": details.collect::<Vec<_>>()});
+        self.post("/bookings/create", request).await
+    }
+
+    /// Locks and books.
+    pub async fn lock_and_book(&self, event: &Event, seats: &[(&str, &str)]) -> Booking {
+        for (seat_type, label) in seats {
+            self.lock(event, seat_type, label).await.ok();
+        }
+        Booking::from_created(&self.book(event, seats).await.data())
+    }
+
+    /// Tries to create a payment order.
+    pub async fn try_order(&self, booking: &Booking) -> Answer {
+        let request = json!({"booking_id": booking.id, "amount": booking.total, "currency": "INR"});
+        self.post("/payments/create-order", request).await
+    }
+
+    /// Creates a payment order; returns its id.
+    pub async fn order(&self, booking: &Booking) -> String {
+        let data = self.try_order(booking).await.data();
+        data["order_id"].as_str().unwrap_or_else(|| panic!("no order_id in {data}")).to_owned()
+    }
+
+    /// Cancels a booking.
+    pub async fn cancel(&self, booking: &Booking) -> Answer {
+        self.post(&format!("/bookings/{}/cancel", booking.id), json!({"reason": "changed my mind"})).await
+    }
+}

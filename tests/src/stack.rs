@@ -1,0 +1,307 @@
+//! An empty world of one's own: servers, stand-ins, and every Nexus process, gone without a trace when dropped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use nexus_sandbox::ports;
+use nexus_sandbox::postgres::{Durability, Postgres};
+use nexus_sandbox::providers::{Providers, ProvidersConfig, sign};
+use nexus_sandbox::redis::Redis;
+use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::client::{Answer, Client, http_client};
+use crate::program::{Environment, Program, binary, command};
+use crate::template::migrated_postgres;
+use crate::waiting::eventually;
+
+/// Every queue has a worker binary of its name.
+pub const QUEUES: [&str; 6] = ["otp", "payments", "bookings", "expiry", "cleanup", "notifications"];
+
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How to build a [`Stack`].
+#[derive(Debug)]
+pub struct Builder {
+    workers: Vec<String>,
+    env: Environment,
+    api_processes: usize,
+    webhook_retry: Duration,
+}
+
+impl Builder {
+    /// Only these workers; the others' jobs wait for ever.
+    pub fn workers<'a>(mut self, queues: impl IntoIterator<Item = &'a str>) -> Self {
+        self.workers = queues.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// A setting for every process.
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// So many API processes on one database and one Redis.
+    pub fn api_processes(mut self, count: usize) -> Self {
+        self.api_processes = count;
+        self
+    }
+
+    /// Starts everything and waits until the API is ready.
+    pub async fn start(self) -> Stack {
+        let dir = temp_dir();
+        let config = ProvidersConfig { webhook_retry: self.webhook_retry, ..ProvidersConfig::default() };
+        let providers = Providers::start(config).await.expect("the providers");
+        let redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
+        let postgres = migrated_postgres(&dir).await;
+        let jwt_secret = secret();
+        let mut env = environment(&postgres.url(), &redis.url(), &jwt_secret, &providers);
+        env.retain(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
+        env.extend(self.env);
+
+        let workers = self.workers.iter().map(|queue| {
+            let name = format!("nexus-worker-{queue}");
+            (queue.clone(), Program::new(&name, &name, &[], env.clone(), &dir))
+        });
+        let mut stack = Stack {
+            workers: workers.collect(),
+            apis: Vec::new(),
+            db: PgPoolOptions::new().max_connections(4).connect_lazy(&postgres.url()).expect("a pool"),
+            http: http_client(),
+            providers,
+            redis,
+            postgres,
+            jwt_secret,
+            env,
+            dir,
+        };
+        for number in 1..=self.api_processes {
+            stack.start_api(number).await;
+        }
+        for worker in stack.workers.values_mut() {
+            worker.start();
+        }
+        stack.providers.set_webhook_url(format!("{}/api/v1/payments/webhook", stack.api_url(0)));
+        stack
+    }
+}
+
+/// The world of one test.
+pub struct Stack {
+    /// By queue. Ended before the servers that they use.
+    workers: BTreeMap<String, Program>,
+    apis: Vec<(Program, String)>,
+    /// Connections to the database, for looking and for arranging.
+    pub db: PgPool,
+    /// Razorpay, Twilio, the mail server.
+    pub providers: Providers,
+    /// The Redis server.
+    pub redis: Redis,
+    /// The PostgreSQL server.
+    pub postgres: Postgres,
+    http: reqwest::Client,
+    jwt_secret: String,
+    env: Environment,
+    dir: PathBuf,
+}
+
+impl Stack {
+    /// One API process and every worker.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Something else.
+    pub fn builder() -> Builder {
+        Builder {
+            workers: QUEUES.map(str::to_owned).to_vec(),
+            env: Vec::new(),
+            api_processes: 1,
+            webhook_retry: Duration::from_millis(500),
+        }
+    }
+
+    async fn start_api(&mut self, number: usize) {
+        for attempts_left in (0..5).rev() {
+            let port = ports::free();
+            let url = format!("http://127.0.0.1:{port}");
+            let mut env = self.env.clone();
+            env.push(("PORT".to_owned(), port.to_string()));
+            let mut program = Program::new(&format!("nexus-api-{number}"), "nexus-api", &["serve"], env, &self.dir);
+            program.start();
+            let ready = eventually("the API is ready", START_PATIENCE, async || {
+                if !program.is_running() {
+                    return Ok(false);
+                }
+                self.readiness_at(&url).await.map(|()| true)
+            });
+            if ready.await {
+                self.apis.push((program, url));
+                return;
+            }
+            // Somebody else may have taken the port between the look and the bind.
+            assert!(attempts_left > 0 && program.log().contains("cannot listen"), "the API ended:\n{}", program.log());
+        }
+    }
+
+    async fn readiness_at(&self, url: &str) -> Result<(), String> {
+        let answer = Answer::try_to(self.http.get(format!("{url}/ready"))).await?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
+    }
+
+    /// `http://host:port` of an API process, the first is 0.
+    pub fn api_url(&self, index: usize) -> String {
+        self.apis[index].1.clone()
+    }
+
+    /// An API process, the first is 0.
+    pub fn api(&mut self, index: usize) -> &mut Program {
+        &mut self.apis[index].0
+    }
+
+    /// The worker of a queue.
+    pub fn worker(&mut self, queue: &str) -> &mut Program {
+        self.workers.get_mut(queue).unwrap_or_else(|| panic!("this stack has no worker for {queue}"))
+    }
+
+    /// The queues that have a worker.
+    pub fn queues(&self) -> Vec<&str> {
+        self.workers.keys().map(String::as_str).collect()
+    }
+
+    /// What every process is told.
+    pub fn env(&self) -> &Environment {
+        &self.env
+    }
+
+    /// A directory that goes when the stack does.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Somebody who is not logged in.
+    pub fn anonymous(&self) -> Client {
+        Client::anonymous(&self.http, &self.api_url(0))
+    }
+
+    /// An access token such as the API would issue.
+    pub fn mint_token(&self, user_id: i64) -> String {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
+        let claims = json!({"userId": user_id, "type": "access", "iat": now, "exp": now + 1800});
+        self.sign_token(&claims)
+    }
+
+    /// A token with any claims.
+    pub fn sign_token(&self, claims: &Value) -> String {
+        let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&json!({"alg": "HS256", "typ": "JWT"})), part(claims));
+        let signature = sign(&self.jwt_secret, signed.as_bytes());
+        let bytes = (0..signature.len()).step_by(2).map(|i| u8::from_str_radix(&signature[i..i + 2], 16).unwrap_or(0));
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes.collect::<Vec<_>>()))
+    }
+
+    /// Rows of a query, as JSON objects.
+    pub async fn rows(&self, query: &str) -> Vec<Value> {
+        let query = format!("SELECT to_jsonb(found) FROM ({query}) AS found");
+        let rows = sqlx::query_scalar(AssertSqlSafe(query.clone())).fetch_all(&self.db).await;
+        rows.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// The only row of a query.
+    pub async fn row(&self, query: &str) -> Value {
+        let mut rows = self.rows(query).await;
+        assert_eq!(rows.len(), 1, "rows of {query}: {rows:?}");
+        rows.remove(0)
+    }
+
+    /// How many rows; the argument is what follows FROM.
+    pub async fn count(&self, from: &str) -> i64 {
+        self.row(&format!("SELECT count(*) AS n FROM {from}")).await["n"].as_i64().expect("a count")
+    }
+
+    /// Changes something; returns how many rows.
+    pub async fn execute(&self, statement: &str) -> u64 {
+        let done = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&self.db).await;
+        done.unwrap_or_else(|error| panic!("{statement}: {error}")).rows_affected()
+    }
+
+    /// Sends Redis a command and returns the first line of its answer.
+    pub async fn redis_command(&self, words: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.redis.port())).await.expect("Redis");
+        stream.write_all(format!("{words}\r\n").as_bytes()).await.expect("Redis");
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer).await.expect("Redis");
+        String::from_utf8_lossy(&answer[..read]).lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Runs `nexus-jobs` with these words.
+    pub async fn jobs_cli(&self, arguments: &[&str]) -> Output {
+        let env = vec![("DATABASE_URL".to_owned(), self.postgres.url())];
+        let mut command = tokio::process::Command::from(command(&binary("nexus-jobs"), &self.dir, &env));
+        command.args(arguments).output().await.expect("nexus-jobs")
+    }
+
+    /// The same, for a command that has to succeed; returns what it printed.
+    pub async fn jobs_cli_ok(&self, arguments: &[&str]) -> String {
+        let output = self.jobs_cli(arguments).await;
+        assert!(output.status.success(), "nexus-jobs {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.apis.iter().for_each(|(api, _)| api.print_log());
+            self.workers.values().for_each(Program::print_log);
+        }
+        // Processes first: they would only complain that their servers go away.
+        self.workers.clear();
+        self.apis.clear();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Something random that resists guessing.
+pub fn secret() -> String {
+    let config = ProvidersConfig::default();
+    format!("{}{}", config.razorpay_webhook_secret, config.razorpay_key_secret)
+}
+
+/// The settings of a process that uses these servers.
+pub fn environment(database_url: &str, redis_url: &str, jwt_secret: &str, providers: &Providers) -> Environment {
+    let mut env: Environment = [
+        ("NODE_ENV", "test"),
+        ("HOST", "127.0.0.1"),
+        ("FRONTEND_URL", "http://localhost:5173"),
+        ("TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("DATABASE_URL", database_url),
+        ("REDIS_URL", redis_url),
+        ("JWT_SECRET", jwt_secret),
+        ("JWT_REFRESH_SECRET", &secret()),
+        ("TWILIO_FROM", "+15005550006"),
+        ("MAIL_FROM", "Nexus <tickets@nexus.example>"),
+        ("RUST_BACKTRACE", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    env.extend(providers.env().into_iter().map(|(name, value)| (name.to_owned(), value)));
+    env
+}
+
+/// A fresh directory.
+pub fn temp_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("nexus-test-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a temporary directory");
+    dir
+}

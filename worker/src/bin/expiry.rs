@@ -1,0 +1,15 @@
+//! The worker of the expiry queue.
+
+use std::{process::ExitCode, time::Duration};
+
+use nexus_common::jobs::{Queue, expiry::SweepExpired};
+use nexus_worker::handlers::expiry::{self, Expiry};
+
+fn main() -> ExitCode {
+    nexus_worker::serve(Queue::Expiry, Expiry::from_env, |worker| {
+        worker
+            .on(expiry::sweep_expired)
+            .every(Duration::from_secs(60), || SweepExpired {})
+            .at_start(|| SweepExpired {})
+    })
+}

@@ -1,0 +1,172 @@
+//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard what has no use any more. It needs
+//! DATABASE_URL only.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail};
+use chrono::Utc;
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use nexus_common::{
+    config::{Database, Env},
+    db,
+    jobs::{
+        JobId, Queue,
+        admin::{self, Filter},
+    },
+};
+use nexus_worker::operator;
+use sqlx::PgPool;
+
+/// Look into the job ledger, retry dead jobs, discard jobs.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The newest jobs.
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// Only jobs in this state.
+        #[arg(long, value_parser = PossibleValuesParser::new(["pending", "queued", "running", "done", "dead", "cancelled"]))]
+        state: Option<String>,
+    },
+    /// The newest dead jobs.
+    Dead(Which),
+    /// Everything about one job: payload, attempts, errors.
+    Show {
+        /// The job.
+        id: JobId,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make dead or cancelled jobs due again, with all their attempts before them.
+    #[command(arg_required_else_help = true)]
+    Retry {
+        /// The job.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<JobId>,
+        /// Every dead job of a kind.
+        #[arg(long, requires = "kind")]
+        all: bool,
+        /// The kind.
+        #[arg(long, requires = "all")]
+        kind: Option<String>,
+    },
+    /// Cancel a job that has not started, or is dead.
+    Discard {
+        /// The job.
+        id: JobId,
+    },
+    /// How many jobs each queue has in each state.
+    Stats {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct Which {
+    /// Only jobs of this queue.
+    #[arg(long, value_parser = PossibleValuesParser::new(Queue::ALL.map(Queue::name)))]
+    queue: Option<String>,
+    /// Only jobs of this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
+    limit: i64,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let settings = match Env::read().load(|env| Database::from_env(env, 2)) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(cli.command, &settings) {
+        Ok(text) => {
+            // A reader that has seen enough (`| head`) is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(command: Command, settings: &Database) -> Result<String> {
+    let db = db::pool(settings, "nexus-jobs")?;
+    match command {
+        Command::List { which, state } => list(&db, which, state).await,
+        Command::Dead(which) => list(&db, which, Some("dead".into())).await,
+        Command::Show { id, json } => {
+            let job = admin::show(&db, id).await?.with_context(|| format!("there is no job {id}"))?;
+            Ok(if json { operator::json(&job)? } else { operator::job(&job) })
+        }
+        Command::Retry { id: Some(id), .. } => {
+            if !admin::retry(&db, id).await? {
+                bail!(
+                    "{}",
+                    refused(
+                        &db,
+                        id,
+                        "only a dead or cancelled job can be retried, while no live job has its unique key"
+                    )
+                    .await?
+                );
+            }
+            Ok(format!("{id} is due again\n"))
+        }
+        Command::Retry { kind: Some(kind), .. } => match admin::retry_all(&db, &kind).await? {
+            0 => bail!("there is no dead job of kind {kind} that can be retried"),
+            retried => Ok(format!("{retried} jobs are due again\n")),
+        },
+        Command::Retry { .. } => bail!("name a job, or --all and a --kind"),
+        Command::Discard { id } => {
+            if !admin::discard(&db, id).await? {
+                bail!(
+                    "{}",
+                    refused(&db, id, "only a job that has not started or is dead can be discarded").await?
+                );
+            }
+            Ok(format!("{id} is cancelled\n"))
+        }
+        Command::Stats { json } => {
+            let stats = admin::stats(&db).await?;
+            Ok(if json { operator::json(&stats)? } else { operator::stats(&stats, Utc::now()) })
+        }
+    }
+}
+
+async fn list(db: &PgPool, which: Which, state: Option<String>) -> Result<String> {
+    let filter = Filter { queue: which.queue, kind: which.kind, state, limit: which.limit };
+    let jobs = admin::list(db, &filter).await?;
+    Ok(if which.json { operator::json(&jobs)? } else { operator::jobs(&jobs, Utc::now()) })
+}
+
+/// Why a job was left as it is.
+async fn refused(db: &PgPool, id: JobId, rule: &str) -> Result<String> {
+    Ok(match admin::show(db, id).await? {
+        None => format!("there is no job {id}"),
+        Some(job) => format!("{id} is {}; {rule}", job.state),
+    })
+}

@@ -1,0 +1,44 @@
+//! Handlers of the cleanup queue.
+
+use std::{sync::Arc, time::Duration};
+
+use nexus_common::{
+    config::{self, Env},
+    domain::upkeep::{self, Removed},
+    jobs::{cleanup::CleanUp, ledger},
+};
+
+use crate::{Attempt, Build, Context, Failure};
+
+/// What these handlers need beside the common context.
+pub struct Cleanup {
+    /// Finished jobs are kept this long, for operators to look at.
+    keep_jobs: Duration,
+}
+
+impl Cleanup {
+    /// Reads the settings.
+    pub fn from_env(env: &mut Env) -> Build<Self> {
+        let keep_jobs = config::keep_jobs(env);
+        Box::new(move || Ok(Cleanup { keep_jobs }))
+    }
+}
+
+/// See [`CleanUp`]. Every statement is bounded and commits by itself; repeating them does no harm.
+pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attempt) -> Result<(), Failure> {
+    let mut conn = cx.db.acquire().await?;
+    loop {
+        let removed = upkeep::remove_expired(&mut conn).await?;
+        let jobs = ledger::prune(&mut conn, cx.keep_jobs).await?;
+        if removed == Removed::default() && jobs == 0 {
+            return Ok(());
+        }
+        tracing::info!(
+            refresh_tokens = removed.refresh_tokens,
+            revoked_tokens = removed.revoked_tokens,
+            idempotency_keys = removed.idempotency_keys,
+            jobs,
+            "removed what nobody needs any more"
+        );
+    }
+}

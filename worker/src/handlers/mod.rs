@@ -1,0 +1,18 @@
+//! What the jobs do: one file a queue, one function a kind of job. When, how often and with what time limit is said by the job's struct in
+//! [`nexus_common::jobs`]; handlers know nothing of the queue's transport.
+
+pub mod bookings;
+pub mod cleanup;
+pub mod expiry;
+pub mod notifications;
+pub mod otp;
+pub mod payments;
+
+use nexus_common::clients::CallError;
+
+use crate::Failure;
+
+/// A provider's refusal is final; anything else may pass.
+fn outward(error: CallError) -> Failure {
+    if error.may_succeed_later() { Failure::Retry(error.into()) } else { Failure::Discard(error.to_string()) }
+}

@@ -1,0 +1,115 @@
+//! Handlers of the notifications queue. At least once: see [`nexus_common::jobs::notifications`].
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use nexus_common::{
+    clients::{
+        smtp::{Email, Smtp},
+        twilio::Twilio,
+    },
+    config::{self, Env},
+    domain::{
+        ids::BookingId,
+        tickets::{self, Channel, Delivery},
+    },
+    jobs::notifications::{EmailTickets, SmsTickets},
+};
+
+use super::outward;
+use crate::{Attempt, Build, Context, Failure};
+
+/// What these handlers need beside the common context.
+pub struct Notifications {
+    smtp: Smtp,
+    twilio: Twilio,
+}
+
+impl Notifications {
+    /// Reads the settings.
+    pub fn from_env(env: &mut Env) -> Build<Self> {
+        let (smtp, twilio) = (config::Smtp::from_env(env), config::Twilio::from_env(env));
+        Box::new(move || Ok(Notifications { smtp: Smtp::new(&smtp)?, twilio: Twilio::new(&twilio)? }))
+    }
+}
+
+/// See [`EmailTickets`].
+pub async fn email_tickets(
+    cx: Arc<Context<Notifications>>,
+    job: EmailTickets,
+    attempt: Attempt,
+) -> Result<(), Failure> {
+    let booking = BookingId(job.booking_id);
+    let Some(delivery) = tickets::delivery(&mut *cx.db.acquire().await?, booking).await? else {
+        return Ok(());
+    };
+    let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
+    cx.smtp.send(compose(&delivery, to)).await.map_err(outward)?;
+    delivered(&cx, booking, Channel::Email, attempt).await
+}
+
+/// See [`SmsTickets`].
+pub async fn sms_tickets(
+    cx: Arc<Context<Notifications>>,
+    job: SmsTickets,
+    attempt: Attempt,
+) -> Result<(), Failure> {
+    let booking = BookingId(job.booking_id);
+    let Some(delivery) = tickets::delivery(&mut *cx.db.acquire().await?, booking).await? else {
+        return Ok(());
+    };
+    let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent && cx.twilio.can_send_sms())
+    else {
+        return Ok(());
+    };
+    let seats: Vec<&str> = delivery.tickets.iter().map(|(_, label, _, _)| label.as_str()).collect();
+    let event: String = delivery.event_name.chars().take(100).collect();
+    let text = format!(
+        "Your tickets for {event} are ready. Booking {}, seat(s) {}.",
+        delivery.reference,
+        seats.join(", ")
+    );
+    cx.twilio.send_sms(phone, &text.chars().take(1600).collect::<String>()).await.map_err(outward)?;
+    delivered(&cx, booking, Channel::Sms, attempt).await
+}
+
+async fn delivered(
+    cx: &Context<Notifications>,
+    booking: BookingId,
+    channel: Channel,
+    attempt: Attempt,
+) -> Result<(), Failure> {
+    let mut tx = cx.db.begin().await?;
+    tickets::mark_delivered(&mut tx, booking, channel).await?;
+    attempt.lease.complete(&mut tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+fn compose(delivery: &Delivery, to: String) -> Email {
+    let mut text = format!(
+        "Hello{},\n\nyour booking {} is confirmed.\n\n{}\n{} UTC\n{}\n\nYour tickets (QR codes attached):\n",
+        delivery.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default(),
+        delivery.reference,
+        delivery.event_name,
+        delivery.event_start.0.format("%A, %-d %B %Y, %H:%M"),
+        delivery.location,
+    );
+    let mut images = Vec::with_capacity(delivery.tickets.len());
+    for (ticket_id, label, seat_type, qr_code) in &delivery.tickets {
+        text.push_str(&format!("  {seat_type}, seat {label}: {ticket_id}\n"));
+        let png = qr_code.strip_prefix("data:image/png;base64,").and_then(|data| BASE64.decode(data).ok());
+        if let Some(png) = png {
+            images.push((format!("{ticket_id}.png"), png));
+        }
+    }
+    text.push_str("\nPlease show one QR code per person at the entrance.\n");
+    Email {
+        to,
+        to_name: delivery.name.clone(),
+        subject: format!("Your tickets for {}", delivery.event_name),
+        text,
+        message_id: format!("tickets-{}", delivery.reference.to_lowercase()),
+        images,
+    }
+}

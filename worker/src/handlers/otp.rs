@@ -1,0 +1,30 @@
+//! Handlers of the otp queue.
+
+use std::sync::Arc;
+
+use nexus_common::{
+    clients::twilio::Twilio,
+    config::{self, Env},
+    jobs::otp::SendOtp,
+};
+
+use super::outward;
+use crate::{Attempt, Build, Context, Failure};
+
+/// What these handlers need beside the common context.
+pub struct Otp {
+    twilio: Twilio,
+}
+
+impl Otp {
+    /// Reads the settings.
+    pub fn from_env(env: &mut Env) -> Build<Self> {
+        let twilio = config::Twilio::from_env(env);
+        Box::new(move || Ok(Otp { twilio: Twilio::new(&twilio)? }))
+    }
+}
+
+/// See [`SendOtp`].
+pub async fn send_otp(cx: Arc<Context<Otp>>, job: SendOtp, _attempt: Attempt) -> Result<(), Failure> {
+    cx.twilio.send_code(&job.phone).await.map_err(outward)
+}

@@ -1,0 +1,188 @@
+//! How `nexus-jobs` shows jobs to an operator: aligned tables, one job in full, and JSON.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use nexus_common::jobs::admin::{JobRow, Stat};
+use serde_json::Value;
+
+/// A table of jobs, one a line.
+pub fn jobs(rows: &[JobRow], now: DateTime<Utc>) -> String {
+    let lines = rows.iter().map(|job| {
+        vec![
+            job.id.to_string(),
+            job.queue.clone(),
+            job.kind.clone(),
+            job.state.clone(),
+            attempts(job),
+            age(now, job.created_at),
+            job.last_error.as_deref().map(|error| shortened(error, 60)).unwrap_or_default(),
+        ]
+    });
+    table(&["ID", "QUEUE", "KIND", "STATE", "ATTEMPT", "AGE", "LAST ERROR"], lines)
+}
+
+/// Everything about one job, its payload and its failed attempts last.
+pub fn job(job: &JobRow) -> String {
+    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let fields = [
+        ("id", job.id.to_string()),
+        ("queue", job.queue.clone()),
+        ("kind", job.kind.clone()),
+        ("state", job.state.clone()),
+        ("attempt", attempts(job)),
+        ("priority", job.priority.to_string()),
+        ("unique key", job.unique_key.clone().unwrap_or_default()),
+        ("created", time(job.created_at)),
+        ("available", time(job.available_at)),
+        ("started", job.started_at.map(time).unwrap_or_default()),
+        ("finished", job.finished_at.map(time).unwrap_or_default()),
+        ("worker", job.worker.clone().unwrap_or_default()),
+        ("last error", job.last_error.clone().unwrap_or_default()),
+    ];
+    let mut text = String::new();
+    for (name, value) in fields {
+        let _ = writeln!(text, "{name:<11} {}", if value.is_empty() { "-" } else { &value });
+    }
+    let payload = serde_json::to_string_pretty(&job.payload).unwrap_or_default();
+    let _ = write!(text, "\npayload\n{}\n\nfailed attempts\n", indented(&payload));
+    match job.errors.as_array().filter(|errors| !errors.is_empty()) {
+        None => text.push_str("  none\n"),
+        Some(errors) => errors.iter().for_each(|error| text.push_str(&failed_attempt(error))),
+    }
+    text
+}
+
+/// A table of counts by queue and state.
+pub fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
+    let lines = rows.iter().map(|stat| {
+        vec![
+            stat.queue.clone(),
+            stat.state.clone(),
+            stat.count.to_string(),
+            stat.oldest.map(|oldest| age(now, oldest)).unwrap_or_default(),
+        ]
+    });
+    table(&["QUEUE", "STATE", "JOBS", "OLDEST DUE"], lines)
+}
+
+/// The same for programs.
+pub fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(value).map(|text| text + "\n")
+}
+
+fn failed_attempt(error: &Value) -> String {
+    let text = |name: &str| match &error[name] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    format!("  #{} at {}\n{}\n", text("attempt"), text("at"), indented(&indented(&text("error"))))
+}
+
+fn attempts(job: &JobRow) -> String {
+    // Some jobs are tried for ever.
+    if job.max_attempts == i32::MAX {
+        job.attempt.to_string()
+    } else {
+        format!("{}/{}", job.attempt, job.max_attempts)
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// One line of at most `longest` characters.
+fn shortened(text: &str, longest: usize) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= longest {
+        return line;
+    }
+    line.chars().take(longest - 1).chain(['…']).collect()
+}
+
+/// `3m`, `5h`: how long ago; `in 3m` for what is to come.
+fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    let seconds = (now - then).num_seconds();
+    let size = seconds.unsigned_abs();
+    let text = match size {
+        0..60 => format!("{size}s"),
+        60..3_600 => format!("{}m", size / 60),
+        3_600..86_400 => format!("{}h", size / 3_600),
+        _ => format!("{}d", size / 86_400),
+    };
+    if seconds < 0 { format!("in {text}") } else { text }
+}
+
+fn table(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
+    let head = head.iter().map(ToString::to_string).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
+    let columns = lines[0].len();
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use nexus_common::jobs::JobId;
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(now: DateTime<Utc>) -> JobRow {
+        JobRow {
+            id: JobId::nil(),
+            queue: "payments".into(),
+            kind: "refund_payment".into(),
+            state: "dead".into(),
+            payload: json!({"refund_id": 7}),
+            unique_key: None,
+            priority: 10,
+            attempt: 14,
+            max_attempts: 14,
+            available_at: now,
+            worker: None,
+            last_error: Some("Razorpay\nis away".into()),
+            errors: json!([{"attempt": 14, "at": "2026-01-01T00:00:00Z", "error": "Razorpay\nis away"}]),
+            created_at: now - TimeDelta::hours(2),
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
+    #[test]
+    fn a_table_is_aligned_and_keeps_one_line_a_job() {
+        let now = Utc::now();
+        let text = jobs(&[row(now)], now);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0].find("STATE"), lines[1].find("dead"));
+        assert!(lines[1].ends_with("14/14    2h   Razorpay is away"), "{text}");
+    }
+
+    #[test]
+    fn a_job_is_shown_with_its_payload_and_history() {
+        let text = job(&row(Utc::now()));
+        assert!(text.contains("kind        refund_payment"), "{text}");
+        assert!(text.contains("\"refund_id\": 7"));
+        assert!(text.contains("  #14 at 2026-01-01T00:00:00Z\n    Razorpay\n    is away\n"), "{text}");
+    }
+
+    #[test]
+    fn ages_are_short() {
+        let now = Utc::now();
+        assert_eq!(age(now, now - TimeDelta::seconds(59)), "59s");
+        assert_eq!(age(now, now - TimeDelta::days(3)), "3d");
+        assert_eq!(age(now, now + TimeDelta::minutes(5)), "in 5m");
+        assert_eq!(shortened("abcdef", 4), "abc…");
+    }
+}

@@ -1,0 +1,304 @@
+//! Hands due jobs of one queue from the ledger to Redis: batch by batch, never more than the workers are about to need, so that Redis holds
+//! no backlog and loses little when it loses everything.
+//!
+//! A round looks at the ledger and says when to look again: at the next due time, or after [`LOOK`]. `NOTIFY` from an enqueuing
+//! transaction and the worker's own progress wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed
+//! is taken back as soon as the transport reports trouble; everything else by `ledger::rescue`, which every relay runs.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use nexus_common::{
+    Error, Result,
+    jobs::{
+        Queue,
+        ledger::{self, Delivery},
+    },
+};
+use sqlx::{PgPool, postgres::PgListener};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    runtime::backoff::{Backoff, bounded, within},
+    transport::Transport,
+};
+
+/// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give no notice.
+const LOOK: Duration = Duration::from_millis(500);
+/// While Redis holds all that it may: own claims wake the relay earlier, those of other workers do not.
+const LOOK_FULL: Duration = Duration::from_millis(100);
+/// The shortest time between two rounds that found nothing.
+const PAUSE: Duration = Duration::from_millis(10);
+/// More than this many jobs of a queue are never in Redis, over all relays together; apalis dies of 8,000.
+const MOST: usize = 1000;
+/// Handed over at once. Small against `MOST`, because relays that look at the same moment do not see each other's batch.
+const BATCH: usize = 100;
+const RESCUE_EVERY: Duration = Duration::from_millis(1000);
+
+/// How the rest of the worker speaks to its relay.
+pub(crate) struct Wake {
+    bell: Notify,
+    /// Redis holds all that it may, and more is due.
+    full: AtomicBool,
+    claimed: AtomicUsize,
+    refill_after: usize,
+    /// What was pushed may be lost.
+    lost: AtomicBool,
+}
+
+impl Wake {
+    /// For a worker that runs `concurrency` jobs at once.
+    pub(crate) fn new(concurrency: usize) -> Arc<Self> {
+        Arc::new(Wake {
+            bell: Notify::new(),
+            full: AtomicBool::new(false),
+            claimed: AtomicUsize::new(0),
+            refill_after: target(concurrency).div_ceil(4),
+            lost: AtomicBool::new(false),
+        })
+    }
+
+    /// There may be something due.
+    pub(crate) fn wake(&self) {
+        self.bell.notify_one();
+    }
+
+    /// A delivery left Redis. Throughput must not depend on the relay's polling: it refills when a part has been used up.
+    pub(crate) fn claimed(&self) {
+        let claimed = self.claimed.fetch_add(1, Ordering::Relaxed) + 1;
+        if claimed >= self.refill_after && self.full.load(Ordering::Relaxed) {
+            self.claimed.store(0, Ordering::Relaxed);
+            self.wake();
+        }
+    }
+
+    /// Redis was away or has been emptied: what was pushed may be lost.
+    pub(crate) fn transport_failed(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.wake();
+    }
+}
+
+/// How many jobs this relay keeps in Redis: a small multiple of what the worker runs at once.
+fn target(concurrency: usize) -> usize {
+    (concurrency * 2).clamp(16, MOST)
+}
+
+/// The relay of one worker.
+pub(crate) struct Relay {
+    pub(crate) db: PgPool,
+    /// A pool of one connection, which listens.
+    pub(crate) notifications: PgPool,
+    pub(crate) queue: Queue,
+    pub(crate) concurrency: usize,
+    pub(crate) lost_after: Duration,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What a running relay remembers.
+struct Memory {
+    /// The newest pushes; those that nobody claimed yet are among them.
+    pushed: VecDeque<Delivery>,
+    rescue_at: Instant,
+    /// Rounds in a row that expected a due job and found none.
+    misses: u32,
+}
+
+impl Relay {
+    /// Relays until the worker stops; then takes back what nobody has claimed.
+    pub(crate) async fn run(self) {
+        let listener = tokio::spawn(listen(self.notifications.clone(), self.queue, self.wake.clone()));
+        let mut memory = Memory { pushed: VecDeque::new(), rescue_at: Instant::now(), misses: 0 };
+        let mut waits = Backoff::new();
+        while !self.stop.is_cancelled() {
+            match self.round(&mut memory).await {
+                Ok(pause) => {
+                    if waits.is_failing() {
+                        tracing::info!("relaying again");
+                        waits.reset();
+                    }
+                    tokio::select! {
+                        () = self.stop.cancelled() => {}
+                        () = self.wake.bell.notified() => {}
+                        () = sleep(pause) => {}
+                    }
+                }
+                Err(error) => {
+                    if !waits.is_failing() {
+                        tracing::warn!(
+                            error = error.details(),
+                            "jobs cannot be relayed; trying again until they can"
+                        );
+                    }
+                    // Without listening to the bell: enqueuing goes on, and must not turn an outage into a storm.
+                    tokio::select! {
+                        () = self.stop.cancelled() => {}
+                        () = sleep(waits.next()) => {}
+                    }
+                }
+            }
+        }
+        listener.abort();
+        if let Err(error) = within(Duration::from_secs(3), self.take_back(&mut memory)).await {
+            tracing::debug!(
+                error = error.details(),
+                "pushed jobs were not taken back; a rescue will find them"
+            );
+        }
+    }
+
+    /// Hands over what is due, and says how long there is nothing more to do.
+    async fn round(&self, memory: &mut Memory) -> Result<Duration> {
+        if self.wake.lost.swap(false, Ordering::Acquire)
+            && let Err(error) = bounded(self.take_back(memory)).await
+        {
+            self.wake.lost.store(true, Ordering::Release);
+            return Err(error);
+        }
+        if Instant::now() >= memory.rescue_at {
+            memory.rescue_at = Instant::now() + RESCUE_EVERY.mul_f64(jitter());
+            let rescued = bounded(ledger::rescue(&self.db, self.queue, self.lost_after)).await?;
+            if rescued > 0 {
+                tracing::info!(rescued, "jobs of a vanished worker or a lost delivery are due again");
+            }
+        }
+        let (queued, due_in) = bounded(ledger::backlog(&self.db, self.queue)).await?;
+        let pause = match due_in {
+            Some(Duration::ZERO) => self.relay(memory, queued as usize).await?,
+            later => {
+                self.wake.full.store(false, Ordering::Relaxed);
+                memory.misses = 0;
+                later.map_or(LOOK, |left| left.min(LOOK))
+            }
+        };
+        Ok(pause)
+    }
+
+    /// Hands over due jobs while `queued` are in Redis already.
+    async fn relay(&self, memory: &mut Memory, queued: usize) -> Result<Duration> {
+        // Redis may hold more than the ledger thinks, namely deliveries that have been replaced since. Also asked so that nothing is handed
+        // over while Redis is away.
+        let in_redis = self.transport.depth().await.map_err(|error| Error::Unavailable(Box::new(error)))?;
+        let room = target(self.concurrency).saturating_sub(queued).min(MOST.saturating_sub(in_redis));
+        let batch = room.min(BATCH);
+        let handed = if batch > 0 { self.hand_over(memory, batch).await? } else { 0 };
+        let full = handed == room;
+        self.wake.claimed.store(0, Ordering::Relaxed);
+        self.wake.full.store(full, Ordering::Relaxed);
+        memory.misses = if full || handed > 0 { 0 } else { (memory.misses + 1).min(6) };
+        Ok(if full {
+            LOOK_FULL
+        } else if handed == batch {
+            Duration::ZERO
+        } else {
+            // Perhaps another relay is taking the rest just now.
+            (PAUSE * (1 << memory.misses)).min(LOOK)
+        })
+    }
+
+    async fn hand_over(&self, memory: &mut Memory, limit: usize) -> Result<usize> {
+        // Dies here or before the push: the rows are `queued`, and rescued as lost.
+        let deliveries = bounded(ledger::hand_over(&self.db, self.queue, limit as i64)).await?;
+        if deliveries.is_empty() {
+            return Ok(0);
+        }
+        if let Err(error) = self.transport.push(&deliveries).await {
+            // Perhaps it did arrive: then the next hand-over has a higher number, and this delivery finds that it is not its turn.
+            bounded(ledger::take_back(&self.db, &deliveries)).await?;
+            self.wake.lost.store(true, Ordering::Release);
+            return Err(error);
+        }
+        memory.pushed.extend(&deliveries);
+        let excess = memory.pushed.len().saturating_sub(MOST);
+        memory.pushed.drain(..excess);
+        Ok(deliveries.len())
+    }
+
+    async fn take_back(&self, memory: &mut Memory) -> Result<()> {
+        if !memory.pushed.is_empty() {
+            ledger::take_back(&self.db, memory.pushed.make_contiguous()).await?;
+            memory.pushed.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Rings the bell whenever a job of `queue` is enqueued.
+async fn listen(pool: PgPool, queue: Queue, wake: Arc<Wake>) {
+    let mut waits = Backoff::new();
+    loop {
+        let Err(error) = hear(&pool, queue, &wake, &mut waits).await;
+        tracing::debug!(%error, "not listening to PostgreSQL");
+        sleep(waits.next()).await;
+    }
+}
+
+async fn hear(
+    pool: &PgPool,
+    queue: Queue,
+    wake: &Wake,
+    waits: &mut Backoff,
+) -> Result<std::convert::Infallible, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen("nexus_jobs").await?;
+    waits.reset();
+    // What was enqueued before gave no notice here.
+    wake.wake();
+    loop {
+        match listener.try_recv().await? {
+            Some(notice) if notice.payload() != queue.name() => {}
+            // Of this queue; or the connection was lost and is back, and with it perhaps notices.
+            Some(_) | None => wake.wake(),
+        }
+    }
+}
+
+/// Between 0.75 and 1.25, so that relays do not march in step.
+fn jitter() -> f64 {
+    0.75 + f64::from(uuid::Uuid::now_v7().as_bytes()[15]) / 512.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_follows_the_concurrency_within_bounds() {
+        assert_eq!(target(1), 16);
+        assert_eq!(target(16), 32);
+        assert_eq!(target(1000), MOST);
+    }
+
+    #[tokio::test]
+    async fn claims_wake_a_full_relay_only() {
+        let wake = Wake::new(1);
+        for _ in 0..16 {
+            wake.claimed();
+        }
+        assert!(!rings(&wake).await, "nothing more is due");
+        wake.full.store(true, Ordering::Relaxed);
+        wake.claimed();
+        assert!(rings(&wake).await);
+        assert!(!rings(&wake).await, "a part must be used up first");
+        for _ in 0..4 {
+            wake.claimed();
+        }
+        assert!(rings(&wake).await);
+    }
+
+    async fn rings(wake: &Wake) -> bool {
+        tokio::time::timeout(Duration::from_millis(5), wake.bell.notified()).await.is_ok()
+    }
+}

@@ -1,0 +1,214 @@
+//! One delivery, from claim to verdict.
+//!
+//! The handler runs in a task of its own: a panic stays there, and the supervisor can stop it when the time limit is reached, when the
+//! lease is lost, or when the worker leaves. Wherever this process dies, the row tells the rest: `queued` or an expired lease is
+//! found by the rescue of another relay.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use nexus_common::{
+    Result,
+    jobs::{
+        RetryPolicy,
+        ledger::{self, Claimed, Delivery},
+    },
+    telemetry::TRACE,
+};
+use sqlx::PgPool;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{
+    backoff::{Backoff, bounded, within},
+    context::{Attempt, Context, Failure},
+    registry::{Handler, Registry},
+    verdict::{Ended, judge},
+};
+use crate::relay::Wake;
+
+/// Runs the jobs of a worker.
+pub(super) struct Executor<S> {
+    pub(super) registry: Registry<S>,
+    pub(super) context: Arc<Context<S>>,
+    /// The runtime's own connections.
+    pub(super) db: PgPool,
+    /// This process, as the ledger names it.
+    pub(super) worker: String,
+    pub(super) lease: Duration,
+    pub(super) lost_after: Duration,
+    pub(super) relay: Arc<Wake>,
+    /// No more jobs are claimed.
+    pub(super) stop: CancellationToken,
+    /// Running jobs are given back.
+    pub(super) kill: CancellationToken,
+}
+
+/// A kind that this version does not know is left for a newer worker: it looks again so often, until its attempts are used up.
+const UNKNOWN_KIND: Duration = Duration::from_secs(60);
+/// An outcome that cannot be recorded for so long is left to the lease: the job will run again.
+const RECORD_FOR: Duration = Duration::from_secs(30);
+
+impl<S: Send + Sync + 'static> Executor<S> {
+    /// Runs the delivered job, if it is still this delivery's turn.
+    pub(super) async fn deliver(&self, delivery: Delivery) {
+        let Some((claimed, held_until)) = self.claim(delivery).await else { return };
+        let started = Instant::now();
+        let (ended, policy) = match self.registry.handler(&claimed.kind) {
+            Some(handler) => (self.supervise(handler, &claimed, held_until).await, handler.retry),
+            None => {
+                let error =
+                    format!("no handler for {} in version {}", claimed.kind, env!("CARGO_PKG_VERSION"));
+                (Ended::Broke { error, wait: Some(UNKNOWN_KIND) }, RetryPolicy::INTERNAL)
+            }
+        };
+        let verdict = judge(ended, &policy, claimed.attempt, claimed.max_attempts);
+        let took = started.elapsed();
+        let mut waits = Backoff::new();
+        while let Err(error) = bounded(verdict.record(&claimed, &self.db)).await {
+            if started.elapsed() > took + RECORD_FOR || self.kill.is_cancelled() {
+                let job_id = claimed.lease.job_id();
+                tracing::warn!(%job_id, error = error.details(), "an outcome is not recorded; the lease will run out");
+                break;
+            }
+            sleep(waits.next()).await;
+        }
+        if verdict.is_pending() {
+            self.relay.wake();
+        }
+        verdict.log(&claimed, took);
+    }
+
+    /// The job and until when it is held at least; `None` when it is not ours to run.
+    async fn claim(&self, delivery: Delivery) -> Option<(Claimed, Instant)> {
+        let give_up_at = Instant::now() + self.lost_after;
+        let mut waits = Backoff::new();
+        loop {
+            if self.stop.is_cancelled() {
+                self.refuse(delivery).await;
+                return None;
+            }
+            // The lease starts when PostgreSQL says so, which is later.
+            let held_until = Instant::now() + self.lease;
+            match bounded(ledger::claim(&self.db, delivery, &self.worker, self.lease)).await {
+                Ok(claimed) => {
+                    self.relay.claimed();
+                    return claimed.map(|claimed| (claimed, held_until));
+                }
+                // After that a rescue hands it over again.
+                Err(error) if Instant::now() > give_up_at => {
+                    tracing::warn!(job_id = %delivery.job_id, error = error.details(), "a job could not be claimed");
+                    return None;
+                }
+                Err(_) => {
+                    let _ = timeout(waits.next(), self.stop.cancelled()).await;
+                }
+            }
+        }
+    }
+
+    async fn refuse(&self, delivery: Delivery) {
+        if let Err(error) = within(self.lease, ledger::take_back(&self.db, &[delivery])).await {
+            tracing::debug!(error = error.details(), "a job was not taken back; a rescue will find it");
+        }
+    }
+
+    async fn supervise(&self, handler: &Handler<S>, claimed: &Claimed, mut held_until: Instant) -> Ended {
+        let attempt = Attempt {
+            lease: claimed.lease,
+            number: claimed.attempt,
+            max: claimed.max_attempts,
+            job_id: claimed.lease.job_id(),
+        };
+        let work = match (handler.run)(self.context.clone(), claimed.payload.clone(), attempt) {
+            Ok(work) => work,
+            Err(error) => {
+                return Ended::Returned(Err(Failure::Discard(format!(
+                    "the payload cannot be read: {error}"
+                ))));
+            }
+        };
+        let span = tracing::info_span!("job", kind = claimed.kind, job_id = %attempt.job_id, attempt = attempt.number);
+        let mut task = match claimed.trace_context.clone() {
+            Some(trace) => tokio::spawn(TRACE.scope(trace, work).instrument(span)),
+            None => tokio::spawn(work.instrument(span)),
+        };
+        let time_limit = sleep(handler.timeout);
+        tokio::pin!(time_limit);
+        let third = self.lease / 3;
+        let mut renewals = interval_at(Instant::now() + third, third);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut committed = false;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut task => return match result {
+                    Ok(returned) => Ended::Returned(returned),
+                    Err(error) if error.is_panic() => Ended::Broke { error: panicked(error.into_panic().as_ref()), wait: None },
+                    Err(_) => Ended::Interrupted,
+                },
+                () = self.kill.cancelled() => {
+                    end(task).await;
+                    return Ended::Interrupted;
+                }
+                () = &mut time_limit => {
+                    end(task).await;
+                    return Ended::Broke { error: format!("timed out after {:?}", handler.timeout), wait: None };
+                }
+                () = sleep_until(held_until), if !committed => {
+                    end(task).await;
+                    return Ended::Lost;
+                }
+                _ = renewals.tick(), if !committed => {
+                    let asked = Instant::now();
+                    match within(third, self.renew(claimed)).await {
+                        Ok(Renewed::Held) => held_until = asked + self.lease,
+                        // The handler has committed and does what follows; nobody else can have the job any more.
+                        Ok(Renewed::Done) => committed = true,
+                        Ok(Renewed::Lost) => {
+                            end(task).await;
+                            return Ended::Lost;
+                        }
+                        Err(error) => tracing::debug!(error = error.details(), "a lease was not renewed; trying again"),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, claimed: &Claimed) -> Result<Renewed> {
+        if claimed.lease.renew(&self.db, self.lease).await? {
+            Ok(Renewed::Held)
+        } else if claimed.lease.is_done(&self.db).await? {
+            Ok(Renewed::Done)
+        } else {
+            Ok(Renewed::Lost)
+        }
+    }
+}
+
+enum Renewed {
+    Held,
+    Done,
+    Lost,
+}
+
+/// Stops a handler at its next await, and waits until it has.
+async fn end(task: JoinHandle<Result<(), Failure>>) {
+    task.abort();
+    if timeout(Duration::from_secs(1), task).await.is_err() {
+        // It computes without awaiting. Its lease is gone, so it can commit nothing.
+        tracing::warn!("a handler does not stop");
+    }
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> String {
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", message.unwrap_or("(no message)"))
+}

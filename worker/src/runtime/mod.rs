@@ -1,0 +1,279 @@
+//! A worker process from start to end: command line, settings, connections, the tasks that make it up, and shutting down.
+//!
+//! On SIGTERM or SIGINT nothing more is claimed or relayed; jobs that run may finish within SHUTDOWN_GRACE_MS; the others are stopped and
+//! given back. A second signal ends the grace.
+
+pub(crate) mod backoff;
+pub(crate) mod context;
+mod execute;
+pub(crate) mod registry;
+mod schedule;
+mod verdict;
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use nexus_common::{
+    Error, Result,
+    cache::Cache,
+    config::{self, Env},
+    db,
+    jobs::Queue,
+    realtime::{Emitter, SeatsUpdates},
+    telemetry,
+};
+use sqlx::PgPool;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    backoff::{Backoff, bounded},
+    context::Context,
+    execute::Executor,
+    registry::Registry,
+};
+use crate::{
+    relay::{Relay, Wake},
+    transport::{Consumer, Deliver, Transport},
+};
+
+/// Runs the jobs of one queue. Settings come from the environment.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Jobs at once; overrides WORKER_CONCURRENCY.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    concurrency: Option<u16>,
+}
+
+/// The exit code for a command line or an environment that is not usable.
+const UNUSABLE: u8 = 2;
+
+/// Serves `queue` until SIGTERM or SIGINT: the whole `main` of a worker.
+///
+/// `settings` reads what the queue's handlers need from the environment and returns what builds their state; `register` names the handlers
+/// and the schedule.
+pub fn serve<S, B>(
+    queue: Queue,
+    settings: impl FnOnce(&mut Env) -> B,
+    register: impl FnOnce(Registry<S>) -> Registry<S>,
+) -> ExitCode
+where
+    S: Send + Sync + 'static,
+    B: FnOnce() -> Result<S>,
+{
+    let name: &'static str = format!("nexus-worker-{}", queue.name()).leak();
+    let command = Arguments::command().name(name);
+    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let loaded = Env::read().load(|env| (config::Worker::from_env(env, queue), settings(env)));
+    let (mut config, build) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return unusable(&error.to_string()),
+    };
+    if let Some(concurrency) = arguments.concurrency {
+        config.concurrency = usize::from(concurrency);
+    }
+    let registry = register(Registry::new(queue));
+    if !registry.mistakes.is_empty() {
+        return unusable(&registry.mistakes.join("\n"));
+    }
+    telemetry::init(config.production);
+    log_panics();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return unusable(&error.to_string()),
+    };
+    let result = runtime.block_on(run(queue, name, config, build, registry));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => unusable(&error.details()),
+    }
+}
+
+fn unusable(problem: &str) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::from(UNUSABLE)
+}
+
+/// A panic is a line of the log like any other; the attempt's own line follows.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        tracing::error!(at, message = panic.payload_as_str().unwrap_or("(no message)"), "panicked");
+    }));
+}
+
+async fn run<S: Send + Sync + 'static>(
+    queue: Queue,
+    name: &str,
+    config: config::Worker,
+    build: impl FnOnce() -> Result<S>,
+    registry: Registry<S>,
+) -> Result<()> {
+    let stop = CancellationToken::new();
+    let kill = CancellationToken::new();
+    on_signals(stop.clone(), kill.clone())?;
+
+    let (own, handlers) = split(config.database.max_connections);
+    let connect = |connections: u32| {
+        db::pool(&config::Database { max_connections: connections, ..config.database.clone() }, name)
+    };
+    let db = connect(own)?;
+    let handlers_db = connect(handlers)?;
+    let emitter = Emitter::new(&config.redis).map_err(Error::internal)?;
+    let context = Arc::new(Context {
+        cache: Cache::new(&config.redis).map_err(Error::internal)?,
+        seats: SeatsUpdates::new(handlers_db.clone(), &config.redis, emitter.clone())
+            .map_err(Error::internal)?,
+        emitter,
+        db: handlers_db,
+        state: build()?,
+    });
+    let worker = process_name(queue);
+    let transport = Arc::new(Transport::new(&config.redis, queue, worker.clone()).map_err(Error::internal)?);
+
+    tokio::select! {
+        () = ready(&db, &transport) => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+
+    let wake = Wake::new(config.concurrency);
+    let relay = tokio::spawn(
+        Relay {
+            db: db.clone(),
+            notifications: connect(1)?,
+            queue,
+            concurrency: config.concurrency,
+            lost_after: config.lost_after,
+            transport: transport.clone(),
+            wake: wake.clone(),
+            stop: stop.clone(),
+        }
+        .run(),
+    );
+    let mut registry = registry;
+    let clocks = schedule::start(std::mem::take(&mut registry.schedule), &db, &stop);
+    let executor = Arc::new(Executor {
+        registry,
+        context,
+        db,
+        worker: worker.clone(),
+        lease: config.lease,
+        lost_after: config.lost_after,
+        relay: wake.clone(),
+        stop: stop.clone(),
+        kill: kill.clone(),
+    });
+    let deliver: Deliver = Arc::new(move |delivery| {
+        let executor = executor.clone();
+        Box::pin(async move { executor.deliver(delivery).await })
+    });
+    let running = TaskTracker::new();
+    let consumer = tokio::spawn(transport.consume(Consumer {
+        deliver,
+        slots: Arc::new(Semaphore::new(config.concurrency)),
+        running: running.clone(),
+        relay: wake,
+        stop: stop.clone(),
+    }));
+    tracing::info!(queue = queue.name(), worker, concurrency = config.concurrency, "worker ready");
+
+    stop.cancelled().await;
+    tracing::info!(running = running.len(), "worker is leaving");
+    running.close();
+    tokio::select! {
+        () = running.wait() => {}
+        () = sleep(config.grace) => {}
+        () = kill.cancelled() => {}
+    }
+    kill.cancel();
+    // Bounded, because what is not given back in time is rescued when its lease has run out.
+    let _ = timeout(Duration::from_secs(5), async {
+        running.wait().await;
+        let _ = tokio::join!(relay, consumer, clocks);
+    })
+    .await;
+    tracing::info!("worker has left");
+    Ok(())
+}
+
+/// The runtime's share of the connections and that of the handlers: a third, but enough to renew leases while handlers use all of theirs.
+fn split(connections: u32) -> (u32, u32) {
+    let own = (connections / 3).clamp(1, 4);
+    (own, connections.saturating_sub(own).max(1))
+}
+
+/// Waits until PostgreSQL has every migration and Redis answers.
+async fn ready(db: &PgPool, transport: &Transport) {
+    let mut waits = Backoff::new();
+    loop {
+        let problem = match bounded(db::is_migrated(db)).await {
+            Err(error) => format!("PostgreSQL is away: {}", error.details()),
+            Ok(false) => "PostgreSQL is not migrated; run nexus-api migrate".into(),
+            Ok(true) => match transport.ping().await {
+                Err(error) => format!("Redis is away: {error}"),
+                Ok(()) => return,
+            },
+        };
+        if waits.is_failing() {
+            tracing::debug!(problem, "still waiting");
+        } else {
+            tracing::warn!(problem, "waiting");
+        }
+        sleep(waits.next()).await;
+    }
+}
+
+fn on_signals(stop: CancellationToken, kill: CancellationToken) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    tokio::spawn(async move {
+        for token in [stop, kill] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            token.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// Unique per start: a name that Redis still remembers would be refused, or would take another worker's jobs.
+fn process_name(queue: Queue) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .take(63)
+        .collect::<String>();
+    let host = if host.is_empty() { "host" } else { &host };
+    format!("{}-{host}-{}", queue.name(), ulid::Ulid::generate())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_and_runtime_share_the_connections() {
+        assert_eq!(split(10), (3, 7));
+        assert_eq!(split(2), (1, 1));
+        assert_eq!(split(100), (4, 96));
+    }
+
+    #[test]
+    fn a_process_name_is_unique() {
+        assert_ne!(process_name(Queue::Otp), process_name(Queue::Otp));
+        assert!(process_name(Queue::Otp).starts_with("otp-"));
+    }
+}

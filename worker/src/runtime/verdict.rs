@@ -1,0 +1,159 @@
+//! What an attempt's end means for its job, and writing that down: in the ledger and in one log line.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use nexus_common::{
+    Error, Result,
+    jobs::{RetryPolicy, ledger::Claimed},
+};
+use sqlx::PgPool;
+
+use super::context::Failure;
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The handler returned.
+    Returned(Result<(), Failure>),
+    /// It panicked, took too long, or there is none.
+    Broke { error: String, wait: Option<Duration> },
+    /// The job may be another worker's now.
+    Lost,
+    /// The worker is leaving and the handler was stopped.
+    Interrupted,
+}
+
+/// What becomes of the job.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    Done,
+    Retry { error: String, after: Duration },
+    Snooze(DateTime<Utc>),
+    Dead(String),
+    Lost,
+    GiveBack,
+}
+
+/// Decides, from the end of attempt number `attempt`.
+pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) -> Verdict {
+    let retry = |error: String, wait: Option<Duration>| {
+        if attempt >= max {
+            Verdict::Dead(error)
+        } else {
+            Verdict::Retry { error, after: wait.unwrap_or_else(|| policy.delay_after(attempt)) }
+        }
+    };
+    match ended {
+        Ended::Returned(Ok(())) => Verdict::Done,
+        Ended::Returned(Err(Failure::Retry(Error::LeaseLost) | Failure::RetryAfter(_, Error::LeaseLost))) => {
+            Verdict::Lost
+        }
+        Ended::Returned(Err(Failure::Retry(error))) => retry(error.details(), None),
+        Ended::Returned(Err(Failure::RetryAfter(wait, error))) => retry(error.details(), Some(wait)),
+        Ended::Returned(Err(Failure::Snooze(when))) => Verdict::Snooze(when),
+        Ended::Returned(Err(Failure::Discard(reason))) => Verdict::Dead(reason),
+        Ended::Broke { error, wait } => retry(error, wait),
+        Ended::Lost => Verdict::Lost,
+        Ended::Interrupted => Verdict::GiveBack,
+    }
+}
+
+impl Verdict {
+    /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated.
+    pub(super) async fn record(&self, claimed: &Claimed, db: &PgPool) -> Result<()> {
+        let lease = &claimed.lease;
+        match self {
+            Verdict::Done => lease.complete_if_open(&mut *db.acquire().await?).await,
+            Verdict::Retry { error, after } => lease.retry(db, error, *after).await,
+            Verdict::Snooze(when) => lease.snooze(db, *when).await,
+            Verdict::Dead(error) => lease.give_up(db, error).await,
+            Verdict::GiveBack => lease.give_back(db).await,
+            Verdict::Lost => Ok(()),
+        }
+    }
+
+    /// Whether the job is pending again, so that the relay has a new time to look at.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Verdict::Retry { .. } | Verdict::Snooze(_) | Verdict::GiveBack)
+    }
+
+    /// The one log line of an attempt.
+    pub(super) fn log(&self, claimed: &Claimed, took: Duration) {
+        let (kind, job_id, attempt) = (claimed.kind.as_str(), claimed.lease.job_id(), claimed.attempt);
+        let (max, trace) = (claimed.max_attempts, claimed.trace_context.as_deref());
+        let duration_ms = took.as_millis() as u64;
+        match self {
+            Verdict::Done => {
+                tracing::info!(kind, %job_id, attempt, outcome = "done", duration_ms, trace, "job is done");
+            }
+            Verdict::Retry { error, after } => {
+                let retry_in_ms = after.as_millis() as u64;
+                tracing::warn!(
+                    kind, %job_id, attempt, max, outcome = "retry", duration_ms, retry_in_ms, error, trace,
+                    "job failed and will be tried again"
+                );
+            }
+            Verdict::Snooze(until) => {
+                tracing::info!(kind, %job_id, attempt, outcome = "snooze", duration_ms, %until, trace, "job waits");
+            }
+            Verdict::Dead(error) => {
+                tracing::error!(kind, %job_id, attempt, max, outcome = "dead", duration_ms, error, trace, "job is dead");
+            }
+            Verdict::Lost => {
+                tracing::info!(
+                    kind, %job_id, attempt, outcome = "lost", duration_ms, trace,
+                    "job's lease is lost; it may be another worker's now"
+                );
+            }
+            Verdict::GiveBack => {
+                tracing::info!(
+                    kind, %job_id, attempt, outcome = "given_back", duration_ms, trace,
+                    "job is given back, the worker is leaving"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RetryPolicy = RetryPolicy::INTERNAL;
+
+    fn failed(failure: Failure) -> Ended {
+        Ended::Returned(Err(failure))
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_until_the_last_attempt() {
+        let error = || Failure::from(Error::invalid("no"));
+        assert!(matches!(judge(failed(error()), &POLICY, 1, 3), Verdict::Retry { .. }));
+        assert_eq!(judge(failed(error()), &POLICY, 3, 3), Verdict::Dead("no".into()));
+
+        let broke = || Ended::Broke { error: "panicked".into(), wait: None };
+        assert!(matches!(judge(broke(), &POLICY, 2, 3), Verdict::Retry { .. }));
+        assert_eq!(judge(broke(), &POLICY, 3, 3), Verdict::Dead("panicked".into()));
+    }
+
+    #[test]
+    fn the_handler_may_name_the_wait_or_the_end() {
+        let wait = Duration::from_secs(7);
+        let verdict = judge(failed(Failure::RetryAfter(wait, Error::invalid("busy"))), &POLICY, 1, 3);
+        assert_eq!(verdict, Verdict::Retry { error: "busy".into(), after: wait });
+        assert_eq!(
+            judge(failed(Failure::Discard("void".into())), &POLICY, 1, 3),
+            Verdict::Dead("void".into())
+        );
+        let when = Utc::now();
+        assert_eq!(judge(failed(Failure::Snooze(when)), &POLICY, 3, 3), Verdict::Snooze(when));
+    }
+
+    #[test]
+    fn a_lost_lease_is_nobodys_failure() {
+        assert_eq!(judge(failed(Error::LeaseLost.into()), &POLICY, 3, 3), Verdict::Lost);
+        assert_eq!(judge(Ended::Lost, &POLICY, 3, 3), Verdict::Lost);
+        assert_eq!(judge(Ended::Interrupted, &POLICY, 3, 3), Verdict::GiveBack);
+    }
+}

@@ -1,0 +1,176 @@
+//! Keeps Redis small. apalis removes nothing (its `vacuum` blocks Redis and deletes jobs that wait), so finished ids and the traces of workers
+//! that are gone are removed here, in bounded steps.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use apalis_redis::Config;
+use redis::{RedisError, Script, aio::ConnectionManager};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{MissedTickBehavior, interval},
+};
+
+/// Ids removed by one call.
+const BATCH: usize = 500;
+const EVERY: Duration = Duration::from_millis(500);
+/// Ids that could not be removed are kept for another try, up to so many. The rest waits for the end of its apalis worker.
+const KEEP: usize = 20_000;
+/// A worker's metadata vanishes by itself so long after its last sign of life.
+const METADATA: Duration = Duration::from_secs(60);
+
+/// Removes finished ids with their data, but only those that are still this worker's: an id that another has taken over will be delivered
+/// again, and a delivery without data would end every worker that fetches it.
+const REMOVE: &str = r"
+    -- KEYS: inflight set, data hash. ARGV: prefix of the metadata keys, ids.
+    for i = 2, #ARGV do
+        if redis.call('SREM', KEYS[1], ARGV[i]) == 1 then
+            redis.call('HDEL', KEYS[2], ARGV[i])
+            redis.call('DEL', ARGV[1] .. ':' .. ARGV[i])
+        end
+    end";
+
+/// Removes a worker and up to ARGV[2] ids that it had fetched; says how many there were. What a healthy worker leaves behind goes back to
+/// the others. After a failure the ids are dropped: one of them may be what apalis died of, and the ledger hands the jobs over anew.
+const RETIRE: &str = r"
+    -- KEYS: workers set, inflight set, data hash, worker's metadata, active list.
+    -- ARGV: worker, how many ids, prefix of the metadata keys, 1 if it was healthy.
+    redis.call('ZREM', KEYS[1], ARGV[1])
+    redis.call('DEL', KEYS[4])
+    local ids = redis.call('SPOP', KEYS[2], ARGV[2])
+    for _, id in ipairs(ids) do
+        if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[3], id) == 1 then
+            redis.call('RPUSH', KEYS[5], id)
+        else
+            redis.call('HDEL', KEYS[3], id)
+            redis.call('DEL', ARGV[3] .. ':' .. id)
+        end
+    end
+    return #ids";
+
+/// Where the end of a job is reported.
+#[derive(Clone)]
+pub(super) struct Finished(UnboundedSender<Report>);
+
+pub(super) enum Report {
+    /// From now on, the apalis worker has this name.
+    Alive(Arc<str>),
+    /// The id of a worker has no use any more.
+    Finished(Arc<str>, String),
+}
+
+impl Finished {
+    pub(super) fn channel() -> (Self, UnboundedReceiver<Report>) {
+        let (sender, inbox) = unbounded_channel();
+        (Finished(sender), inbox)
+    }
+
+    pub(super) fn alive(&self, worker: &str) {
+        let _ = self.0.send(Report::Alive(worker.into()));
+    }
+
+    /// Never blocks. There are never many: nothing is fetched while Redis is away.
+    pub(super) fn report(&self, worker: Arc<str>, id: String) {
+        let _ = self.0.send(Report::Finished(worker, id));
+    }
+}
+
+/// Removes what is not needed.
+#[derive(Clone)]
+pub(super) struct Sweep {
+    conn: ConnectionManager,
+    config: Config,
+}
+
+impl Sweep {
+    pub(super) fn new(conn: ConnectionManager, config: Config) -> Self {
+        Sweep { conn, config }
+    }
+
+    /// Removes what is reported, until the sender is gone.
+    pub(super) async fn run(self, mut inbox: UnboundedReceiver<Report>) {
+        let mut tick = interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut alive: Option<Arc<str>> = None;
+        let mut finished: HashMap<Arc<str>, Vec<String>> = HashMap::new();
+        for round in 0_u64.. {
+            tick.tick().await;
+            loop {
+                match inbox.try_recv() {
+                    Ok(Report::Alive(worker)) => alive = Some(worker),
+                    Ok(Report::Finished(worker, id)) => finished.entry(worker).or_default().push(id),
+                    Err(_) if inbox.is_closed() => return,
+                    Err(_) => break,
+                }
+            }
+            if let Err(error) = self.remove(&mut finished).await {
+                tracing::debug!(%error, "finished ids were not removed from Redis; trying again");
+            }
+            if round.is_multiple_of(2)
+                && let Some(worker) = &alive
+                && let Err(error) = self.keep_metadata(worker).await
+            {
+                tracing::debug!(%error, "a worker's metadata lives on in Redis");
+            }
+        }
+    }
+
+    async fn remove(&self, finished: &mut HashMap<Arc<str>, Vec<String>>) -> Result<(), RedisError> {
+        let script = Script::new(REMOVE);
+        for (worker, ids) in finished.iter_mut() {
+            ids.drain(..ids.len().saturating_sub(KEEP));
+            while !ids.is_empty() {
+                let batch = &ids[ids.len().saturating_sub(BATCH)..];
+                let mut call = script.prepare_invoke();
+                call.key(self.inflight(worker))
+                    .key(self.config.job_data_hash())
+                    .arg(self.config.job_meta_hash());
+                for id in batch {
+                    call.arg(id);
+                }
+                let left = ids.len() - batch.len();
+                call.invoke_async::<()>(&mut self.conn.clone()).await?;
+                ids.truncate(left);
+            }
+        }
+        finished.clear();
+        Ok(())
+    }
+
+    /// Removes the traces of a worker that has ended.
+    pub(super) async fn retire(&self, worker: &str, healthy: bool) -> Result<(), RedisError> {
+        let script = Script::new(RETIRE);
+        loop {
+            let removed: usize = script
+                .key(self.config.workers_set())
+                .key(self.inflight(worker))
+                .key(self.config.job_data_hash())
+                .key(self.metadata(worker))
+                .key(self.config.active_jobs_list())
+                .arg(worker)
+                .arg(BATCH)
+                .arg(self.config.job_meta_hash())
+                .arg(u8::from(healthy))
+                .invoke_async(&mut self.conn.clone())
+                .await?;
+            if removed < BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn keep_metadata(&self, worker: &str) -> Result<(), RedisError> {
+        redis::cmd("EXPIRE")
+            .arg(self.metadata(worker))
+            .arg(METADATA.as_secs())
+            .query_async(&mut self.conn.clone())
+            .await
+    }
+
+    fn inflight(&self, worker: &str) -> String {
+        format!("{}:{worker}", self.config.inflight_jobs_set())
+    }
+
+    fn metadata(&self, worker: &str) -> String {
+        format!("{}:metadata:{worker}", self.config.workers_set())
+    }
+}
