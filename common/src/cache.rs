@@ -2,10 +2,17 @@
 //!
 //! Every call is bounded and may fail; callers then go on with PostgreSQL alone. Nothing here is the truth.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use redis::{
-    AsyncCommands, Client, RedisError, Script,
+    AsyncCommands, Client, RedisError, RedisResult, Script,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use secrecy::ExposeSecret;
@@ -24,6 +31,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Cache {
     conn: ConnectionManager,
+    started: Instant,
+    /// Milliseconds after `started` until which Redis is not asked again.
+    away_until: Arc<AtomicU64>,
 }
 
 /// What became of an attempt to take a seat's key.
@@ -54,6 +64,8 @@ const UNCOMMITTED: Duration = Duration::from_secs(5);
 /// At most once in this time is a taken key compared with PostgreSQL.
 const RECHECK: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// After a failure nobody asks for this long, so that an outage costs one caller a time-out and not everybody.
+const PAUSE: Duration = Duration::from_millis(500);
 
 impl Cache {
     /// A connection to `settings.url`, made in the background: Redis may be away.
@@ -64,7 +76,27 @@ impl Cache {
             .set_response_timeout(Some(TIMEOUT))
             .set_number_of_retries(1)
             .set_max_delay(Duration::from_millis(200));
-        Ok(Cache { conn: ConnectionManager::new_lazy_with_config(client, config)? })
+        Ok(Cache {
+            conn: ConnectionManager::new_lazy_with_config(client, config)?,
+            started: Instant::now(),
+            away_until: Arc::default(),
+        })
+    }
+
+    /// Asks Redis, unless it was away a moment ago. A hint that cannot be had is worth a debug line: PostgreSQL has the truth.
+    async fn ask<T>(&self, question: impl Future<Output = RedisResult<T>>) -> Option<T> {
+        let now = self.started.elapsed();
+        if (now.as_millis() as u64) < self.away_until.load(Ordering::Relaxed) {
+            return None;
+        }
+        match tokio::time::timeout(2 * TIMEOUT, question).await {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => tracing::debug!(%error, "Redis cannot be asked"),
+            Err(_) => tracing::debug!("Redis does not answer"),
+        }
+        let pause = self.started.elapsed() + PAUSE;
+        self.away_until.store(pause.as_millis() as u64, Ordering::Relaxed);
+        None
     }
 
     /// Whether Redis answers.
@@ -78,16 +110,11 @@ impl Cache {
             .conditional_set(redis::ExistenceCheck::NX)
             .with_expiration(redis::SetExpiry::PX(UNCOMMITTED.as_millis() as u64));
         let value = lock_value(seat, user, now, until);
-        let taken: Result<bool, _> = self
-            .conn
-            .clone()
-            .set_options::<_, _, Option<()>>(key(seat), value, options)
-            .await
-            .map(|v| v.is_some());
-        match taken {
-            Ok(true) => Hint::Won,
-            Ok(false) => Hint::Taken,
-            Err(error) => unknown(&error),
+        let mut conn = self.conn.clone();
+        match self.ask(conn.set_options::<_, _, Option<()>>(key(seat), value, options)).await {
+            Some(Some(())) => Hint::Won,
+            Some(None) => Hint::Taken,
+            None => Hint::Unknown,
         }
     }
 
@@ -96,9 +123,10 @@ impl Cache {
         let options = redis::SetOptions::default()
             .conditional_set(redis::ExistenceCheck::NX)
             .with_expiration(redis::SetExpiry::PX(RECHECK.as_millis() as u64));
-        let asked: Result<Option<()>, _> =
-            self.conn.clone().set_options(format!("{}:checked", key(seat)), 1, options).await;
-        matches!(asked, Ok(Some(())))
+        let mut conn = self.conn.clone();
+        let turn =
+            self.ask(conn.set_options::<_, _, Option<()>>(format!("{}:checked", key(seat)), 1, options));
+        turn.await.flatten().is_some()
     }
 
     /// Follows a lock or booking that has been committed: the keys live to its deadline, whoever had them before.
@@ -111,7 +139,7 @@ impl Cache {
         for seat in seats {
             pipe.pset_ex(key(seat), lock_value(seat, user, now, until), left as u64).ignore();
         }
-        forget_failure(pipe.query_async::<()>(&mut self.conn.clone()).await);
+        self.ask(pipe.query_async::<()>(&mut self.conn.clone())).await;
     }
 
     /// Follows seats that have become free or booked: removes their keys as far as they are still `user`'s.
@@ -133,44 +161,36 @@ impl Cache {
             call.key(key(seat));
         }
         call.arg(user.0.to_string());
-        forget_failure(call.invoke_async::<()>(&mut self.conn.clone()).await);
+        self.ask(call.invoke_async::<()>(&mut self.conn.clone())).await;
     }
 
     /// Removes a key that was found to have outlived its row.
     pub async fn drop_stale_seat(&self, seat: &SeatKey) {
-        forget_failure(self.conn.clone().del::<_, ()>(key(seat)).await);
+        self.ask(self.conn.clone().del::<_, ()>(key(seat))).await;
     }
 
     /// Whether `token` is known to be revoked; `None` when Redis cannot be asked.
     pub async fn is_revoked(&self, token: &str) -> Option<bool> {
-        match self.conn.clone().exists(format!("blacklist:{token}")).await {
-            Ok(revoked) => Some(revoked),
-            Err(error) => {
-                unknown(&error);
-                None
-            }
-        }
+        self.ask(self.conn.clone().exists(format!("blacklist:{token}"))).await
     }
 
     /// Remembers that `token` is revoked, for as long as it would have been valid.
     pub async fn revoke(&self, token: &str, left: Duration) {
         let seconds = left.as_secs().max(1);
-        forget_failure(
-            self.conn.clone().set_ex::<_, _, ()>(format!("blacklist:{token}"), "1", seconds).await,
-        );
+        self.ask(self.conn.clone().set_ex::<_, _, ()>(format!("blacklist:{token}"), "1", seconds)).await;
     }
 
     /// Remembers a refresh token where the Node service looks for it.
     pub async fn keep_refresh_token(&self, token: &str, user: UserId, left: Duration) {
         let (key, seconds) = (format!("refresh_token:{token}"), left.as_secs().max(1));
-        forget_failure(self.conn.clone().set_ex::<_, _, ()>(key, user.0.to_string(), seconds).await);
+        self.ask(self.conn.clone().set_ex::<_, _, ()>(key, user.0.to_string(), seconds)).await;
     }
 
     /// Forgets refresh tokens that have been revoked.
     pub async fn drop_refresh_tokens(&self, tokens: &[String]) {
         if !tokens.is_empty() {
             let keys: Vec<_> = tokens.iter().map(|token| format!("refresh_token:{token}")).collect();
-            forget_failure(self.conn.clone().del::<_, ()>(keys).await);
+            self.ask(self.conn.clone().del::<_, ()>(keys)).await;
         }
     }
 }
@@ -189,16 +209,4 @@ fn lock_value(seat: &SeatKey, user: UserId, now: Timestamp, until: Timestamp) ->
         seat_type_id: seat.seat_type,
     };
     serde_json::to_string(&value).unwrap_or_default()
-}
-
-fn unknown(error: &RedisError) -> Hint {
-    tracing::debug!(%error, "Redis cannot be asked");
-    Hint::Unknown
-}
-
-/// A hint that could not be given is not worth more than a line: PostgreSQL has the truth, and keys expire.
-fn forget_failure(result: Result<(), RedisError>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "a Redis hint was lost");
-    }
 }

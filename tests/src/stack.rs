@@ -152,6 +152,18 @@ impl Stack {
         }
     }
 
+    /// Starts an API process again on its port, and waits until it is ready.
+    pub async fn restart_api(&mut self, index: usize) {
+        self.apis[index].0.start();
+        self.until_ready(index).await;
+    }
+
+    /// Waits until `/ready` says so.
+    pub async fn until_ready(&self, index: usize) {
+        let url = &self.apis[index].1;
+        eventually("the API is ready", START_PATIENCE, async || self.readiness_at(url).await).await;
+    }
+
     async fn readiness_at(&self, url: &str) -> Result<(), String> {
         let answer = Answer::try_to(self.http.get(format!("{url}/ready"))).await?;
         if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }

@@ -137,10 +137,7 @@ impl Relay {
                 }
                 Err(error) => {
                     if !waits.is_failing() {
-                        tracing::warn!(
-                            error = error.details(),
-                            "jobs cannot be relayed; trying again until they can"
-                        );
+                        tracing::warn!(error = error.details(), "jobs cannot be relayed; trying again");
                     }
                     // Without listening to the bell: enqueuing goes on, and must not turn an outage into a storm.
                     tokio::select! {
@@ -175,15 +172,12 @@ impl Relay {
             }
         }
         let (queued, due_in) = bounded(ledger::backlog(&self.db, self.queue)).await?;
-        let pause = match due_in {
-            Some(Duration::ZERO) => self.relay(memory, queued as usize).await?,
-            later => {
-                self.wake.full.store(false, Ordering::Relaxed);
-                memory.misses = 0;
-                later.map_or(LOOK, |left| left.min(LOOK))
-            }
-        };
-        Ok(pause)
+        if due_in == Some(Duration::ZERO) {
+            return self.relay(memory, queued as usize).await;
+        }
+        self.wake.full.store(false, Ordering::Relaxed);
+        memory.misses = 0;
+        Ok(due_in.map_or(LOOK, |left| left.min(LOOK)))
     }
 
     /// Hands over due jobs while `queued` are in Redis already.

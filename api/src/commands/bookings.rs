@@ -3,7 +3,7 @@
 use nexus_common::{
     Error, Result,
     domain::{
-        booking_changes,
+        booking_cancellation,
         bookings::{self, NewBooking},
         ids::UserId,
         input::Input,
@@ -36,7 +36,8 @@ pub(crate) async fn cancel(app: App, user: UserId, input: Input) -> Result<Done>
     };
     let reason = input.filled("reason").map(|reason| reason.chars().take(500).collect::<String>());
     let mut tx = app.db.begin().await?;
-    let (cancelled, after) = booking_changes::cancel(&mut tx, booking, user, reason.as_deref(), key).await?;
+    let (cancelled, after) =
+        booking_cancellation::cancel(&mut tx, booking, user, reason.as_deref(), key).await?;
     tx.commit().await?;
     Done::new(cancelled, after)
 }

@@ -35,10 +35,9 @@ pub(crate) async fn create(app: App, user: UserId, input: Input) -> Result<Done>
     let total: i64 = seat_types.iter().map(|seat_type| i64::from(seat_type.quantity)).sum();
     let mut after = AfterCommit::default();
     let news = json!({ "event": event, "seat_types": seat_types, "total_seats_available": total });
-    // Drafts and private events are nobody's business yet.
-    if new.is_public && new.status == events::EventStatus::Published {
-        after.tell(Broadcast::new("event_created", Audience::Everyone, &news));
-    }
+    let visible = new.is_public && new.status != events::EventStatus::Draft;
+    let audience = if visible { Audience::Everyone } else { Audience::User(user) };
+    after.tell(Broadcast::new("event_created", audience, &news));
     let mut data = news;
     data["message"] = json!(format!(
         "Event created successfully with {total} virtual seats. Seats will be generated on-demand when booked."
@@ -51,11 +50,13 @@ pub(crate) async fn update(app: App, user: UserId, input: Input) -> Result<Done>
     let id = event_id(&input)?;
     let changes = EventChanges::parse(&input)?;
     let mut tx = app.db.begin().await?;
-    let event = events::update(&mut tx, id, user, &changes).await?;
+    let (event, visible) = events::update(&mut tx, id, user, &changes).await?;
     tx.commit().await?;
 
     let mut after = AfterCommit::default();
-    after.tell(Broadcast::new("event_updated", Audience::Everyone, json!({ "event": event })));
+    // Drafts and private events are nobody else's business (CONTRACT.md, section 10, rows 10 and 16).
+    let audience = if visible { Audience::Everyone } else { Audience::User(user) };
+    after.tell(Broadcast::new("event_updated", audience, json!({ "event": event })));
     Done::new(json!({ "event": event, "message": "Event updated successfully" }), after)
 }
 

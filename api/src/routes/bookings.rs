@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use nexus_common::{
     Error, Result,
     domain::{
-        bookings,
+        booking_views,
         ids::BookingId,
         input::{Input, Page},
         tickets,
@@ -26,7 +26,7 @@ pub(crate) async fn list(
 ) -> Outcome<Json<Value>> {
     let page = Page::parse(&query)?;
     let mut conn = app.db.acquire().await?;
-    let (bookings, total) = bookings::list(&mut conn, caller.user, query.filled("status"), page).await?;
+    let (bookings, total) = booking_views::list(&mut conn, caller.user, query.filled("status"), page).await?;
     Ok(Json(json!({ "success": true, "data": bookings, "pagination": page.describe(total) })))
 }
 
@@ -38,7 +38,7 @@ pub(crate) async fn get(
 ) -> Outcome<Json<Value>> {
     let id = booking_id(&path)?;
     let mut conn = app.db.acquire().await?;
-    let booking = bookings::get(&mut conn, id, caller.user).await?;
+    let booking = booking_views::get(&mut conn, id, caller.user).await?;
     Ok(Json(json!({ "success": true, "data": booking })))
 }
 

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    body::Body,
-    extract::{Path, State},
-};
+use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
 use nexus_common::{
     Error,
     clients::razorpay::webhook_is_signed,
-    domain::payments::{self, NewOrder, Webhook},
+    domain::{
+        payment_orders::{self, NewOrder},
+        webhooks::{self, Webhook},
+    },
 };
 use serde_json::{Value, json};
 
@@ -30,7 +29,7 @@ pub(crate) async fn create_order(
 ) -> Outcome<Json<Value>> {
     let wanted = NewOrder::parse(&input)?;
     let mut conn = app.db.acquire().await?;
-    let payable = payments::payable(&mut conn, caller.user, &wanted).await?;
+    let payable = payment_orders::payable(&mut conn, caller.user, &wanted).await?;
     drop(conn);
     let order_id = match &payable.open_order {
         Some(order_id) => order_id.clone(),
@@ -41,16 +40,16 @@ pub(crate) async fn create_order(
             ]);
             let order = app
                 .razorpay
-                .create_order(payable.total.get(), payments::CURRENCY, &payable.reference, &notes)
+                .create_order(payable.total.get(), payment_orders::CURRENCY, &payable.reference, &notes)
                 .await
                 .map_err(Error::from)?;
             let mut tx = app.db.begin().await?;
-            payments::remember_order(&mut tx, payable.booking, &order.id, payable.total).await?;
+            payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
             tx.commit().await?;
             order.id
         }
     };
-    let data = payments::checkout(&payable, &order_id, app.razorpay.key_id());
+    let data = payment_orders::checkout(&payable, &order_id, app.razorpay.key_id());
     Ok(Json(json!({ "success": true, "data": data })))
 }
 
@@ -58,10 +57,11 @@ pub(crate) async fn create_order(
 pub(crate) async fn verify(
     State(app): State<App>,
     caller: Caller,
-    Path(order_id): Path<String>,
+    Fields(path): Fields,
 ) -> Outcome<Json<Value>> {
+    let order_id = path.text("order_id").unwrap_or_default();
     let mut conn = app.db.acquire().await?;
-    let state = payments::state(&mut conn, &order_id, caller.user).await?;
+    let state = payment_orders::state(&mut conn, order_id, caller.user).await?;
     Ok(Json(json!({ "success": true, "data": state })))
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn webhook(
 async fn store(app: &App, event_id: Option<&str>, body: &[u8]) -> nexus_common::Result<bool> {
     let event_type = Webhook::parse(body).map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
     let mut tx = app.db.begin().await?;
-    let new = payments::receive_webhook(&mut tx, event_id, &event_type, body).await?;
+    let new = webhooks::receive(&mut tx, event_id, &event_type, body).await?;
     tx.commit().await?;
     Ok(new)
 }

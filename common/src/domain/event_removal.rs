@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 /// Deletes an event for its organiser; returns its name. Not while somebody has paid, or is about to.
 pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Result<String> {
     require_organizer(conn, id, user, "delete this event").await?;
-    // No booking can be confirmed, and no lock won, until this transaction ends.
+    // No lock can be won, and no booking confirmed or created, until this transaction ends.
     seats::open_inventory(conn, &[id]).await?;
+    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut *conn).await?;
     let active = sqlx::query_scalar!(
         r#"SELECT count(*) AS "active!" FROM bookings
            WHERE event_id = $1 AND (status = 'confirmed' OR (status = 'pending' AND expires_at > now()))"#,

@@ -226,8 +226,7 @@ fn bounded(field: &str, text: &str, longest: usize) -> Result<String> {
     if text.chars().count() > longest {
         return Err(Error::invalid(format!("{field} must be at most {longest} characters long")));
     }
-    // PostgreSQL stores no NUL.
-    Ok(text.replace('\0', ""))
+    Ok(text.to_owned())
 }
 
 fn optional(input: &Input, field: &str, longest: usize) -> Result<Option<String>> {
@@ -500,28 +499,31 @@ pub async fn get(conn: &mut PgConnection, id: EventId, viewer: Option<UserId>) -
     })
 }
 
-/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …".
+/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …". Returns whether others know the event.
 pub async fn require_organizer(
     conn: &mut PgConnection,
     event: EventId,
     user: UserId,
     doing: &'static str,
-) -> Result<()> {
-    let organizer = sqlx::query_scalar!("SELECT organizer_id FROM events WHERE id = $1", event.0)
-        .fetch_optional(conn)
-        .await?
-        .ok_or(Error::EventNotFound)?;
-    if organizer == user.0 { Ok(()) } else { Err(Error::Forbidden(doing)) }
+) -> Result<bool> {
+    let row = sqlx::query!(
+        r#"SELECT organizer_id, is_public AND status <> 'draft' AS "visible!" FROM events WHERE id = $1"#,
+        event.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::EventNotFound)?;
+    if row.organizer_id == user.0 { Ok(row.visible) } else { Err(Error::Forbidden(doing)) }
 }
 
-/// Changes an event, for its organiser.
+/// Changes an event, for its organiser. Also returns whether anybody else knows of it, before or after.
 pub async fn update(
     conn: &mut PgConnection,
     id: EventId,
     user: UserId,
     changes: &EventChanges,
-) -> Result<EventUpdated> {
-    require_organizer(conn, id, user, "update this event").await?;
+) -> Result<(EventUpdated, bool)> {
+    let was_visible = require_organizer(conn, id, user, "update this event").await?;
     let updated = sqlx::query!(
         r#"UPDATE events e SET
                name = coalesce($2, e.name),
@@ -562,7 +564,8 @@ pub async fn update(
         }
         other => other?.ok_or(Error::EventNotFound)?,
     };
-    Ok(EventUpdated {
+    let is_visible = row.is_public && row.status != EventStatus::Draft.name();
+    let event = EventUpdated {
         event: Event {
             id,
             name: row.name,
@@ -580,7 +583,8 @@ pub async fn update(
         },
         updated_at: row.updated_at.into(),
         organizer_name: row.organizer_name,
-    })
+    };
+    Ok((event, was_visible || is_visible))
 }
 
 /// The counts of an event's seat types, with the version that orders them.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 pub struct Input(Map<String, Value>);
 
 impl From<Value> for Input {
-    fn from(value: Value) -> Self {
+    fn from(mut value: Value) -> Self {
+        remove_nul(&mut value);
         match value {
             Value::Object(fields) => Input(fields),
             _ => Input::default(),
@@ -48,7 +49,9 @@ impl Input {
 
     /// Sets a field, over whatever was sent: path segments win over bodies.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.insert(name.to_owned(), value.into());
+        let mut value = value.into();
+        remove_nul(&mut value);
+        self.0.insert(name.to_owned(), value);
     }
 
     /// The field as an id. A number that no row can have is still well-formed: the answer to it is "not found".
@@ -68,6 +71,16 @@ impl Input {
     /// The field's elements, if it is an array.
     pub fn list(&self, name: &str) -> Option<&[Value]> {
         self.get(name).and_then(Value::as_array).map(Vec::as_slice)
+    }
+}
+
+/// Removes the one character that JSON has and PostgreSQL does not store, wherever it is.
+pub fn remove_nul(value: &mut Value) {
+    match value {
+        Value::String(text) => text.retain(|c| c != '\0'),
+        Value::Array(items) => items.iter_mut().for_each(remove_nul),
+        Value::Object(fields) => fields.values_mut().for_each(remove_nul),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -186,6 +199,13 @@ mod tests {
         assert_eq!(id("0"), None);
         assert_eq!(id("99999999999"), Some(EventId(-1)));
         assert_eq!(id("-1"), Some(EventId(-1)));
+    }
+
+    #[test]
+    fn nul_is_removed_wherever_it_is() {
+        let input = Input::from(json!({"a": "x\u{0}y", "b": [{"c": "\u{0}z"}]}));
+        assert_eq!(input.text("a"), Some("xy"));
+        assert_eq!(input.list("b"), Some([json!({"c": "z"})].as_slice()));
     }
 
     #[test]

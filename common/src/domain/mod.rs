@@ -5,7 +5,9 @@
 
 pub mod after_commit;
 pub mod auth;
+pub mod booking_cancellation;
 pub mod booking_changes;
+pub mod booking_views;
 pub mod bookings;
 pub mod credentials;
 pub mod event_removal;
@@ -14,7 +16,9 @@ pub mod ids;
 pub mod input;
 pub mod money;
 pub mod passwords;
+pub mod payment_orders;
 pub mod payments;
+pub mod refunds;
 pub mod seat_locks;
 pub mod seat_types;
 pub mod seats;
@@ -22,3 +26,4 @@ pub mod tickets;
 pub mod time;
 pub mod tokens;
 pub mod upkeep;
+pub mod webhooks;

@@ -117,7 +117,7 @@ fn bounded_name(name: &str) -> Result<String> {
     if name.chars().count() > 100 {
         return Err(Error::invalid("name must be at most 100 characters long"));
     }
-    Ok(name.replace('\0', ""))
+    Ok(name.to_owned())
 }
 
 fn price(input: &Input) -> Result<Option<Paise>> {
@@ -243,6 +243,10 @@ pub async fn update(
 pub async fn delete(conn: &mut PgConnection, event: EventId, id: SeatTypeId, user: UserId) -> Result<String> {
     require_organizer(conn, event, user, MANAGE).await?;
     seats::open_inventory(conn, &[event]).await?;
+    // Waits for bookings that are being created of it.
+    sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
     let booked = sqlx::query_scalar!(
         r#"SELECT count(*) AS "booked!" FROM seats s
            WHERE s.event_seat_type_id = $1

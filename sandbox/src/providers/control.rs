@@ -23,6 +23,7 @@ const MAX_REPLAYS: usize = 100;
 pub(crate) fn router(world: &Arc<World>) -> Router {
     Router::new()
         .route("/", get(async || Html(include_str!("index.html"))))
+        .route("/demo", get(async || Html(include_str!("demo.html"))))
         .route("/sandbox/pay", post(pay))
         .route("/sandbox/orders", get(orders))
         .route("/sandbox/payments", get(payments))

@@ -106,7 +106,13 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error:#}");
+            // The first words of this one are meant for clients of the API.
+            match error.downcast_ref() {
+                Some(nexus_common::Error::Unavailable(cause)) => {
+                    eprintln!("PostgreSQL cannot be reached: {cause}")
+                }
+                _ => eprintln!("{error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

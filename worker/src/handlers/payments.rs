@@ -11,7 +11,10 @@ use nexus_common::{
         after_commit::AfterCommit,
         booking_changes,
         ids::BookingId,
-        payments::{self, Captured, RefundReason, RefundStatus, Settled, Webhook},
+        payment_orders,
+        payments::{self, Captured, Settled},
+        refunds::{self, RefundReason, RefundStatus},
+        webhooks::{self, Webhook},
     },
     jobs::payments::{ConfirmFreeBooking, ProcessWebhook, RefundPayment},
 };
@@ -39,7 +42,7 @@ pub async fn process_webhook(
     attempt: Attempt,
 ) -> Result<(), Failure> {
     let id = job.webhook_event_id;
-    let body = payments::open_webhook(&mut *cx.db.acquire().await?, id).await?;
+    let body = webhooks::open(&mut *cx.db.acquire().await?, id).await?;
     let Some(body) = body else { return Ok(()) };
     let Some(webhook) = Webhook::parse(&body) else { return close(&cx, id, attempt, "unreadable").await };
     match (webhook.event.as_str(), webhook.payment()) {
@@ -56,7 +59,7 @@ pub async fn process_webhook(
         ("payment.failed", Some(money)) => {
             let mut tx = cx.db.begin().await?;
             payments::note_failure(&mut tx, &money.order_id).await?;
-            payments::close_webhook(&mut tx, id, "failure_noted").await?;
+            webhooks::close(&mut tx, id, "failure_noted").await?;
             attempt.lease.complete(&mut tx).await?;
             tx.commit().await?;
             Ok(())
@@ -71,7 +74,7 @@ pub async fn process_webhook(
 /// Nothing follows from the webhook but that it has been looked at.
 async fn close(cx: &Context<Payments>, id: i64, attempt: Attempt, outcome: &str) -> Result<(), Failure> {
     let mut tx = cx.db.begin().await?;
-    payments::close_webhook(&mut tx, id, outcome).await?;
+    webhooks::close(&mut tx, id, outcome).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     Ok(())
@@ -89,7 +92,7 @@ async fn settle(cx: &Context<Payments>, id: i64, attempt: Attempt, money: Captur
         Settled::Already => "settled_before",
         Settled::Refunded(reason) => reason.name(),
     };
-    payments::close_webhook(&mut tx, id, outcome).await?;
+    webhooks::close(&mut tx, id, outcome).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     if settled == Settled::Refunded(RefundReason::AmountMismatch) {
@@ -106,7 +109,7 @@ async fn settle(cx: &Context<Payments>, id: i64, attempt: Attempt, money: Captur
 /// Whether an order belongs to one of our bookings. One that we do not know may have been created by a process that died before it could
 /// remember it: then Razorpay knows its receipt. Payments for anything else on the same Razorpay account are not our business.
 async fn order_is_ours(cx: &Context<Payments>, order_id: &str) -> Result<bool, Failure> {
-    if payments::order_is_known(&mut *cx.db.acquire().await?, order_id).await? {
+    if payment_orders::is_known(&mut *cx.db.acquire().await?, order_id).await? {
         return Ok(true);
     }
     let order = match cx.razorpay.order(order_id).await {
@@ -116,7 +119,7 @@ async fn order_is_ours(cx: &Context<Payments>, order_id: &str) -> Result<bool, F
     };
     let Some(receipt) = order.receipt else { return Ok(false) };
     let mut conn = cx.db.acquire().await?;
-    Ok(payments::adopt_order(&mut conn, order_id, &receipt, order.amount, &order.currency).await?)
+    Ok(payment_orders::adopt(&mut conn, order_id, &receipt, order.amount, &order.currency).await?)
 }
 
 /// Captures an authorized payment; false when it cannot be captured any more. A second capture is refused, so a refusal is followed by a look.
@@ -151,8 +154,8 @@ async fn follow_refund(
         _ => RefundStatus::Requested,
     };
     let mut tx = cx.db.begin().await?;
-    payments::follow_refund(&mut tx, payment_id, refund_id, status).await?;
-    payments::close_webhook(&mut tx, id, "refund_followed").await?;
+    refunds::follow(&mut tx, payment_id, refund_id, status).await?;
+    webhooks::close(&mut tx, id, "refund_followed").await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     Ok(())
@@ -184,7 +187,7 @@ pub async fn refund_payment(
     job: RefundPayment,
     attempt: Attempt,
 ) -> Result<(), Failure> {
-    let refund = payments::refund(&mut *cx.db.acquire().await?, job.refund_id).await?;
+    let refund = refunds::get(&mut *cx.db.acquire().await?, job.refund_id).await?;
     let Some(refund) = refund else { return Err(Failure::Discard("there is no such refund".into())) };
     if refund.status == "processed" {
         return Ok(());
@@ -208,7 +211,7 @@ pub async fn refund_payment(
             Err(error) => return Err(outward(error)),
         };
     let mut tx = cx.db.begin().await?;
-    payments::follow_refund(&mut tx, &refund.payment_id, &refund_id, status).await?;
+    refunds::follow(&mut tx, &refund.payment_id, &refund_id, status).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     Ok(())

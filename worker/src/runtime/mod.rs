@@ -50,8 +50,8 @@ struct Arguments {
     concurrency: Option<u16>,
 }
 
-/// The exit code for a command line or an environment that is not usable.
-const UNUSABLE: u8 = 2;
+/// The exit code for an environment that is not usable: EX_CONFIG of sysexits.h, as `nexus-api` has it.
+const UNUSABLE: u8 = 78;
 
 /// Serves `queue` until SIGTERM or SIGINT: the whole `main` of a worker.
 ///

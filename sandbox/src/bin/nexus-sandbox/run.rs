@@ -122,6 +122,8 @@ async fn start_servers(
     let config = settings.providers(settings::sandbox_port(api_port)?, smtp_port.unwrap_or(0));
     let providers = running.providers.insert(Providers::start(config).await?);
     settings.set("SANDBOX_URL", providers.url());
+    // The demo page calls the API from the sandbox's origin.
+    settings.set_default("FRONTEND_URL", &format!("http://localhost:5173,{}", providers.url()));
     settings.set_address(folder, "RAZORPAY_API_URL", &providers.razorpay_url())?;
     settings.set_address(folder, "TWILIO_VERIFY_URL", &providers.twilio_verify_url())?;
     settings.set_address(folder, "TWILIO_API_URL", &providers.twilio_url())?;
@@ -166,6 +168,7 @@ fn print_summary(settings: &Settings, folder: &DataFolder, event: Result<i64>) {
          \n\
          API          {api}/api/v1    readiness {api}/ready    Socket.IO {api}/socket.io/\n\
          Sandbox      {sandbox}/ (Razorpay, Twilio and mail stand-ins; the page lists what they can do)\n\
+         Demo page    {sandbox}/demo?api={api}\n\
          Demo event   {event}\n\
          Accounts     {}\n\
          \x20            {}\n\

@@ -68,7 +68,6 @@ impl Settings {
         let api_url = format!("http://{host}:{port}");
         settings.set("API_URL", api_url);
         settings.set_default("NODE_ENV", "development");
-        settings.set_default("FRONTEND_URL", "http://localhost:5173");
         settings.set_default("TRUSTED_PROXIES", "127.0.0.0/8,::1/128");
         settings.set_default("TWILIO_FROM", "+15005550006");
         settings.set_default("MAIL_FROM", "Nexus <tickets@nexus.example>");
