@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use crate::{
     config::Redis,
     domain::{
-        events,
+        event_views,
         ids::{EventId, UserId},
     },
 };
@@ -181,7 +181,7 @@ impl<P: Publish> SeatsUpdates<P> {
 
     async fn send(&self, event: EventId) {
         let counts = match self.db.acquire().await {
-            Ok(mut conn) => events::seat_counts(&mut conn, event).await,
+            Ok(mut conn) => event_views::seat_counts(&mut conn, event).await,
             Err(error) => Err(error.into()),
         };
         match counts {

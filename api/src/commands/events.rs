@@ -4,8 +4,8 @@ use nexus_common::{
     Error, Result,
     domain::{
         after_commit::AfterCommit,
-        event_removal,
-        events::{self, EventChanges, NewEvent},
+        event_input::{EventChanges, NewEvent},
+        event_removal, events,
         ids::{EventId, SeatTypeId, UserId},
         input::Input,
         seat_types::{self, NewSeatType, SeatTypeChanges},

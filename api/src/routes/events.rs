@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use nexus_common::{
     Error,
     domain::{
-        events::{self, ListFilter},
+        event_views::{self, ListFilter},
         input::Page,
     },
 };
@@ -25,7 +25,7 @@ pub(crate) async fn list(
     let page = Page::parse(&query)?;
     let filter = ListFilter::parse(&query, viewer);
     let mut conn = app.db.acquire().await?;
-    let (events, total) = events::list(&mut conn, &filter, page).await?;
+    let (events, total) = event_views::list(&mut conn, &filter, page).await?;
     Ok(Json(json!({ "data": events, "pagination": page.describe(total) })))
 }
 
@@ -37,6 +37,6 @@ pub(crate) async fn get(
 ) -> Outcome<Json<Value>> {
     let id = path.id("eventId").ok_or_else(|| Error::invalid("Invalid event ID"))?;
     let mut conn = app.db.acquire().await?;
-    let event = events::get(&mut conn, id, viewer).await?;
+    let event = event_views::get(&mut conn, id, viewer).await?;
     Ok(Json(json!({ "data": event })))
 }

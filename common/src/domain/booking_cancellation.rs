@@ -1,0 +1,161 @@
+//! Cancelling a booking, at most once however often it is asked for (CONTRACT.md, section 5).
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use super::{
+    after_commit::AfterCommit,
+    booking_changes::{free_seats, hold},
+    ids::{BookingId, UserId},
+    refunds,
+};
+use crate::{
+    error::{Error, Result},
+    realtime::{Audience, Broadcast},
+};
+
+/// What a cancellation answers.
+#[derive(Debug, Serialize)]
+pub struct Cancelled {
+    /// The contract's sentence.
+    pub message: &'static str,
+    /// Which.
+    pub booking_id: BookingId,
+    /// Only when it was cancelled before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub already_cancelled: bool,
+    /// Only when the same idempotency key had done it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub idempotent: bool,
+    /// What the first call with that key answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_response: Option<Value>,
+}
+
+/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund while its event has not started.
+pub async fn cancel(
+    conn: &mut PgConnection,
+    id: BookingId,
+    user: UserId,
+    reason: Option<&str>,
+    idempotency_key: Option<&str>,
+) -> Result<(Cancelled, AfterCommit)> {
+    let mut after = AfterCommit::default();
+    let key = idempotency_key.map(|key| stored_key(user, key));
+    if let Some(key) = &key
+        && let Some(first) = reserve_key(conn, key, id, user).await?
+    {
+        return Ok((first, after));
+    }
+    let booking = hold(conn, id).await?.ok_or(Error::BookingNotFound)?;
+    if booking.user != user {
+        return Err(Error::Forbidden("cancel this booking"));
+    }
+    let already_cancelled = match booking.status.as_str() {
+        "cancelled" => true,
+        "expired" => return Err(Error::BookingTimedOut),
+        "confirmed" => {
+            if booking.event_started {
+                return Err(Error::CancelTooLate);
+            }
+            refunds::reverse_sale(conn, &booking).await?;
+            sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id.0)
+                .execute(&mut *conn)
+                .await?;
+            false
+        }
+        _ => {
+            sqlx::query!("UPDATE bookings SET payment_status = 'cancelled' WHERE id = $1", id.0)
+                .execute(&mut *conn)
+                .await?;
+            false
+        }
+    };
+    if !already_cancelled {
+        let reason = reason.unwrap_or("Cancelled by user");
+        sqlx::query!(
+            "UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2 WHERE id = $1",
+            id.0,
+            reason,
+        )
+        .execute(&mut *conn)
+        .await?;
+        free_seats(conn, &booking, "cancelled", &mut after).await?;
+        after.tell(Broadcast::new(
+            "booking_cancelled",
+            Audience::Event(booking.event),
+            json!({ "booking_id": id, "reason": reason }),
+        ));
+    }
+    let answer = Cancelled {
+        message: if already_cancelled {
+            "Booking is already cancelled"
+        } else {
+            "Booking cancelled successfully"
+        },
+        booking_id: id,
+        already_cancelled,
+        idempotent: false,
+        cached_response: None,
+    };
+    if let Some(key) = &key {
+        let response = serde_json::to_value(&answer).map_err(Error::internal)?;
+        sqlx::query!(
+            "UPDATE idempotency_keys SET status = 'completed', completed_at = now(), response_data = $2 WHERE idempotency_key = $1",
+            key,
+            response,
+        )
+        .execute(conn)
+        .await?;
+    }
+    Ok((answer, after))
+}
+
+/// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the column is unique over all users.
+fn stored_key(user: UserId, key: &str) -> String {
+    let digest = Sha256::digest(key.as_bytes());
+    format!("cancel:{user}:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// Reserves an idempotency key, or answers what the first call with it did. Waits for a concurrent call with the same key.
+async fn reserve_key(
+    conn: &mut PgConnection,
+    key: &str,
+    booking: BookingId,
+    user: UserId,
+) -> Result<Option<Cancelled>> {
+    let reserved = sqlx::query!(
+        "INSERT INTO idempotency_keys AS stored (idempotency_key, operation_type, resource_id, user_id, expires_at)
+         SELECT $1, 'cancel_booking', $2, id, now() + interval '24 hours' FROM users WHERE id = $3
+         ON CONFLICT (idempotency_key) DO UPDATE
+             SET resource_id = excluded.resource_id, status = 'pending', created_at = now(), expires_at = excluded.expires_at
+             WHERE stored.expires_at < now()",
+        key,
+        booking.0,
+        user.0,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if reserved.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let first = sqlx::query!(
+        "SELECT resource_id, status, response_data FROM idempotency_keys WHERE idempotency_key = $1",
+        key
+    )
+    .fetch_optional(conn)
+    .await?;
+    match first {
+        Some(row) if row.status == "completed" && row.resource_id == Some(booking.0) => Ok(Some(Cancelled {
+            message: "Booking cancelled successfully (idempotent retry)",
+            booking_id: booking,
+            already_cancelled: false,
+            idempotent: true,
+            cached_response: row.response_data,
+        })),
+        Some(_) => Err(Error::IdempotencyInFlight),
+        None => Err(Error::TokenInvalid),
+    }
+}

@@ -1,0 +1,222 @@
+//! Orders: what a buyer is asked to pay, and finding the booking behind an order (CONTRACT.md, section 6).
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::{
+    ids::{BookingId, UserId},
+    input::Input,
+    money::Paise,
+};
+use crate::error::{Error, Result};
+
+/// The only currency that Nexus sells in.
+pub const CURRENCY: &str = "INR";
+
+/// A request for an order, every rule checked that needs no database.
+#[derive(Debug)]
+pub struct NewOrder {
+    /// For which booking.
+    pub booking: BookingId,
+    /// What the client believes to be the total.
+    pub amount: Paise,
+}
+
+impl NewOrder {
+    /// Reads a request.
+    pub fn parse(input: &Input) -> Result<Self> {
+        if input.get("booking_id").is_none() {
+            return Err(Error::invalid("Booking ID is required"));
+        }
+        let booking = input.id("booking_id").ok_or_else(|| Error::invalid("Invalid booking ID"))?;
+        let amount = input
+            .number("amount")
+            .and_then(Paise::from_rupees)
+            .filter(|amount| *amount > Paise::ZERO)
+            .ok_or_else(|| Error::invalid("Valid amount is required"))?;
+        match input.get("currency").map(Value::as_str) {
+            None | Some(Some("")) => {}
+            Some(Some(currency)) if currency.eq_ignore_ascii_case(CURRENCY) => {}
+            Some(_) => return Err(Error::invalid("Currency must be INR")),
+        }
+        Ok(NewOrder { booking, amount })
+    }
+}
+
+/// A booking that may be paid for.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Payable {
+    pub booking: BookingId,
+    pub reference: String,
+    pub total: Paise,
+    /// An order that was created before and can still be paid.
+    pub open_order: Option<String>,
+    pub prefill: Prefill,
+}
+
+/// What the checkout form fills in for the buyer.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // columns of `users`
+pub struct Prefill {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+}
+
+/// The booking, if `user` may pay for it now and the amount is its total.
+pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -> Result<Payable> {
+    let row = sqlx::query!(
+        r#"SELECT b.booking_reference, (b.total_amount * 100)::bigint AS "total!", b.status,
+                  coalesce(b.expires_at <= now(), FALSE) AS "overdue!", u.name, u.email, u.phone,
+                  (SELECT o.order_id FROM payment_orders o
+                   WHERE o.booking_id = b.id AND o.amount_paise = (b.total_amount * 100)::bigint AND o.currency = $3
+                   ORDER BY o.created_at DESC LIMIT 1) AS open_order
+           FROM bookings b JOIN users u ON u.id = b.user_id WHERE b.id = $1 AND b.user_id = $2"#,
+        wanted.booking.0,
+        user.0,
+        CURRENCY,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::BookingNotPayable)?;
+    if row.status == "expired" || (row.status == "pending" && row.overdue) {
+        return Err(Error::BookingExpired);
+    }
+    if row.status != "pending" {
+        return Err(Error::BookingNotPending(row.status));
+    }
+    let total = Paise::from_db(row.total);
+    if total != wanted.amount {
+        return Err(Error::AmountMismatch(total.to_string()));
+    }
+    Ok(Payable {
+        booking: wanted.booking,
+        reference: row.booking_reference,
+        total,
+        open_order: row.open_order,
+        prefill: Prefill { name: row.name, email: row.email, contact: row.phone },
+    })
+}
+
+/// Remembers an order that Razorpay has created.
+pub async fn remember(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    order_id: &str,
+    amount: Paise,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (order_id) DO NOTHING",
+        order_id,
+        booking.0,
+        amount.get(),
+        CURRENCY,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE bookings SET payment_id = $2, payment_gateway = 'razorpay' WHERE id = $1 AND status = 'pending'",
+        booking.0,
+        order_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The booking behind a receipt, for orders whose creation we did not live to remember.
+pub async fn adopt(
+    conn: &mut PgConnection,
+    order_id: &str,
+    receipt: &str,
+    amount_paise: i64,
+    currency: &str,
+) -> Result<bool> {
+    let adopted = sqlx::query!(
+        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency)
+         SELECT $1, id, $3, $4 FROM bookings WHERE booking_reference = $2 ON CONFLICT (order_id) DO NOTHING",
+        order_id,
+        receipt,
+        amount_paise,
+        currency,
+    )
+    .execute(conn)
+    .await?;
+    Ok(adopted.rows_affected() == 1)
+}
+
+/// Whether an order is one of ours.
+pub async fn is_known(conn: &mut PgConnection, order_id: &str) -> Result<bool> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM payment_orders WHERE order_id = $1) AS "known!""#,
+        order_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(known)
+}
+
+/// What `GET /payments/verify/:orderId` answers.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // CONTRACT.md, section 6
+pub struct PaymentState {
+    pub order_id: String,
+    pub booking_id: BookingId,
+    pub booking_reference: String,
+    pub status: String,
+    pub payment_status: String,
+    pub is_confirmed: bool,
+}
+
+/// The state of the booking behind an order or payment id, for its owner.
+pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentState> {
+    let row = sqlx::query!(
+        "SELECT b.id, b.booking_reference, b.status, b.payment_status FROM bookings b
+         WHERE b.user_id = $2 AND b.id IN (
+             SELECT booking_id FROM payment_orders WHERE order_id = $1
+             UNION ALL SELECT booking_id FROM payments WHERE payment_id = $1
+             UNION ALL SELECT id FROM bookings WHERE payment_id = $1)
+         LIMIT 1",
+        id,
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::OrderNotFound)?;
+    Ok(PaymentState {
+        order_id: id.to_owned(),
+        booking_id: BookingId(row.id),
+        booking_reference: row.booking_reference,
+        is_confirmed: row.status == "confirmed",
+        status: row.status,
+        payment_status: row.payment_status,
+    })
+}
+
+/// The checkout options of an order (CONTRACT.md, section 6).
+pub fn checkout(payable: &Payable, order_id: &str, key_id: &str) -> Value {
+    json!({
+        "order_id": order_id,
+        "amount": payable.total.get(),
+        "currency": CURRENCY,
+        "receipt": payable.reference,
+        "status": "created",
+        "key_id": key_id,
+        "checkout_options": {
+            "key": key_id,
+            "amount": payable.total.get(),
+            "currency": CURRENCY,
+            "name": "Event Booking",
+            "description": format!("Booking: {}", payable.reference),
+            "order_id": order_id,
+            "prefill": payable.prefill,
+            "theme": { "color": "#3399cc" },
+        },
+    })
+}
