@@ -221,16 +221,18 @@ impl Error {
         self.class().1
     }
 
-    /// The whole chain of causes, for logs and job histories; never for clients.
+    /// The whole chain of causes, for logs and job histories; never for clients. What clients are told is left out where it says less.
     pub fn details(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
         }
-        text
+        if causes.is_empty() {
+            causes.push(self.to_string());
+        }
+        causes.join(": ")
     }
 }
 

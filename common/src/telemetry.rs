@@ -17,7 +17,7 @@ pub fn current_trace() -> Option<String> {
 /// Starts logging; `RUST_LOG` chooses what.
 pub fn init(production: bool) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,apalis=warn,apalis_redis=warn,apalis_core=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,apalis=warn,apalis_redis=warn,apalis_core=off"));
     let registry = tracing_subscriber::registry().with(filter);
     // A second call (in a test) keeps the first subscriber.
     let _ = if production {

@@ -1,7 +1,8 @@
 //! Redis or PostgreSQL go away and come back, with work under way: nothing is lost, and what can be answered is answered.
 
-use nexus_tests::{Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
 use std::time::Duration;
+
+use nexus_tests::{Booking, Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
 
 /// One slow job at a time, so that the others wait in Redis.
 async fn slow_stack() -> Stack {
@@ -98,7 +99,7 @@ async fn the_api_sells_while_redis_is_away_and_the_workers_finish_when_it_is_bac
         viewer.wait_for("seat_locked", |news| news["seat_label"] == label, SOON).await;
     }
     let answer = buyer.book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
-    let booking = nexus_tests::Booking::from_created(&answer.data());
+    let booking = Booking::from_created(&answer.data());
     let order = buyer.order(&booking).await;
     stack.pay(&order, Outcome::Captured);
     eventually("the webhook is accepted", SOON, async || {
@@ -143,28 +144,24 @@ async fn revoked_tokens_stay_revoked_while_redis_is_away_or_has_forgotten() {
 #[tokio::test]
 async fn two_api_processes_hear_of_each_other_again_after_redis_was_away() {
     let mut stack = Stack::builder().workers([]).api_processes(2).start().await;
-    let (event, buyer) = on_sale(&stack).await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let elsewhere = json!({"url": stack.api_url(1), "transports": ["websocket"]});
     let viewer = stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
-    eventually("a lock is seen at the other process", SOON, async || {
-        let label = format!("A{}", viewer.received("seat_locked").len() + stack.count("seats").await as usize);
-        buyer.lock(&event, "VIP", &label).await.ok();
-        seen(!viewer.received("seat_locked").is_empty(), label)
-    })
-    .await;
+    let mut n = 0;
+    // A broadcast may be lost while Redis connects, which is why it is repeated.
+    let mut heard = async |stack: &Stack, when: &str| {
+        viewer.forget();
+        eventually(&format!("the other process hears of an update {when}"), SOON, async || {
+            n += 1;
+            organiser.put(&format!("/events/{}", event.id), json!({"location": format!("Hall {n}")})).await.ok();
+            seen(!viewer.received("event_updated").is_empty(), n)
+        })
+        .await;
+        stack.until_ready(1).await;
+    };
+    heard(&stack, "at first").await;
     stack.redis.kill().await.unwrap();
     stack.redis.restart().await.unwrap();
-    stack.until_ready(0).await;
-    let other = stack.user().await;
-    let mut n = 0;
-    eventually("locks are seen at the other process again", SOON, async || {
-        n += 1;
-        let label = format!("B{n}");
-        let user = if n <= 9 { &other } else { &buyer };
-        user.lock(&event, "VIP", &label).await.ok();
-        let heard = viewer.wait_for_quietly("seat_locked", |news| news["seat_label"] == label, Duration::from_millis(500));
-        seen(heard.await, label)
-    })
-    .await;
-    stack.assert_invariants().await;
+    heard(&stack, "after Redis was away").await;
 }
