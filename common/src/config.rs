@@ -153,7 +153,7 @@ impl Database {
         Database {
             url: env.url("DATABASE_URL", None, &["postgres", "postgresql"]).into(),
             max_connections: env.between("DATABASE_MAX_CONNECTIONS", default_connections, 2, 1000) as u32,
-            acquire_timeout: env.milliseconds("DATABASE_ACQUIRE_TIMEOUT_MS", 5_000, 100, 60_000),
+            acquire_timeout: env.milliseconds("DATABASE_ACQUIRE_TIMEOUT_MS", 3_000, 100, 60_000),
         }
     }
 }

@@ -43,7 +43,8 @@ impl Client {
 
     /// Takes over the user and the tokens of a login's answer.
     pub fn logged_in(mut self, data: &Value) -> Self {
-        let text = |field: &str| data[field].as_str().unwrap_or_else(|| panic!("no {field} in {data}")).to_owned();
+        let text =
+            |field: &str| data[field].as_str().unwrap_or_else(|| panic!("no {field} in {data}")).to_owned();
         self.id = data["user"]["id"].as_i64().unwrap_or_else(|| panic!("no user id in {data}"));
         (self.token, self.refresh_token) = (Some(text("accessToken")), Some(text("refreshToken")));
         self
@@ -142,11 +143,14 @@ impl Answer {
         let error = &self.body["error"];
         assert_eq!((self.status, error["message"].as_str()), (status, Some(message)), "{self}");
         let code = error["code"].as_str().unwrap_or_default();
-        let snake_case = !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let snake_case = !code.is_empty()
+            && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         assert!(snake_case, "the code is not snake_case: {self}");
         assert!(error["request_id"].as_str().is_some_and(|id| !id.is_empty()), "no request_id: {self}");
-        let has_success = ["/api/v1/bookings", "/api/v1/payments"].iter().any(|path| self.request.contains(path));
-        let envelope = if has_success { json!({"success": false, "error": error}) } else { json!({"error": error}) };
+        let has_success =
+            ["/api/v1/bookings", "/api/v1/payments"].iter().any(|path| self.request.contains(path));
+        let envelope =
+            if has_success { json!({"success": false, "error": error}) } else { json!({"error": error}) };
         assert_eq!(self.body, envelope, "{self}");
     }
 

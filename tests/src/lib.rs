@@ -4,19 +4,27 @@
 //! | Module | |
 //! |---|---|
 //! | [`stack`], [`template`], [`program`] | the world: servers, processes, their logs |
-//! | [`client`], [`shop`], [`socket`] | REST clients, what people do in a ticket shop, the official Socket.IO client |
+//! | [`looking`] | what is in the database and in Redis |
+//! | [`client`], [`shop`], [`refusals`], [`socket`] | REST clients, what people do in a ticket shop, what they must not do, the official Socket.IO client |
 //! | [`invariants`] | what must hold whenever a test has ended |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
 //! was expected and what was seen: a test has nothing better to do with it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails its test by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness fails its test by panicking"
+)]
 
 pub mod client;
 pub mod invariants;
+pub mod looking;
 pub mod program;
 pub mod qr;
+pub mod refusals;
 pub mod shop;
 pub mod socket;
 pub mod stack;
@@ -26,8 +34,8 @@ pub mod waiting;
 use std::time::Duration;
 
 pub use client::{Answer, Client};
-pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use nexus_sandbox::process::Signal;
+pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use serde_json::{Value, json};
 pub use shop::{Booking, Event};
 pub use socket::SocketClient;

@@ -97,7 +97,10 @@ impl Program {
     pub async fn exit_code(&mut self) -> Option<i32> {
         let mut process = self.process.take().unwrap_or_else(|| panic!("{} was not started", self.name));
         let ended = tokio::time::timeout(STOP_PATIENCE, process.ended()).await;
-        ended.unwrap_or_else(|_| panic!("{} still runs\n{}", self.name, self.log())).expect("an exit status").code()
+        ended
+            .unwrap_or_else(|_| panic!("{} still runs\n{}", self.name, self.log()))
+            .expect("an exit status")
+            .code()
     }
 
     /// Whether it runs.

@@ -84,7 +84,8 @@ impl Stack {
     pub async fn users(&self, count: usize) -> Vec<Client> {
         let insert = "INSERT INTO users (name, email)
                       SELECT 'User ' || n, 'user-' || gen_random_uuid() || '@nexus.example' FROM generate_series(1, $1) n RETURNING id";
-        let ids = sqlx::query_scalar::<_, i32>(insert).bind(count as i32).fetch_all(&self.db).await.expect("users");
+        let ids =
+            sqlx::query_scalar::<_, i32>(insert).bind(count as i32).fetch_all(&self.db).await.expect("users");
         ids.into_iter().map(|id| self.anonymous().with_token(id.into(), self.mint_token(id.into()))).collect()
     }
 
@@ -112,7 +113,13 @@ impl Stack {
     }
 
     /// Waits until the booking has these states; returns `GET /bookings/:id`.
-    pub async fn until_booking(&self, buyer: &Client, booking: &Booking, status: &str, payment_status: &str) -> Value {
+    pub async fn until_booking(
+        &self,
+        buyer: &Client,
+        booking: &Booking,
+        status: &str,
+        payment_status: &str,
+    ) -> Value {
         let what = format!("booking {} is {status}, its payment {payment_status}", booking.id);
         eventually(&what, SOON, async || {
             let data = buyer.get(&format!("/bookings/{}", booking.id)).await.data();
@@ -149,9 +156,9 @@ impl Client {
 
     /// Tries to book locked seats: seat type and label.
     pub async fn book(&self, event: &Event, seats: &[(&str, &str)]) -> Answer {
-        let details = seats
-            .iter()
-            .map(|(seat_type, label)| json!({"seat_label": label, "seat_type_id": event.seat_type(seat_type)}));
+        let details = seats.iter().map(
+            |(seat_type, label)| json!({"seat_label": label, "seat_type_id": event.seat_type(seat_type)}),
+        );
         let request = json!({"event_id": event.id, "seat_details": details.collect::<Vec<_>>()});
         self.post("/bookings/create", request).await
     }

@@ -125,7 +125,11 @@ impl SocketClient {
     /// The first arguments of all events of that name so far.
     pub fn received(&self, event: &str) -> Vec<Value> {
         let lines = self.lines("event");
-        lines.into_iter().filter(|line| line["event"] == event).map(|mut line| line["args"][0].take()).collect()
+        lines
+            .into_iter()
+            .filter(|line| line["event"] == event)
+            .map(|mut line| line["args"][0].take())
+            .collect()
     }
 
     /// Waits until the client says `connect`, `disconnect` or `connect_error`; returns the newest such line.
@@ -154,6 +158,8 @@ impl SocketClient {
     async fn write(&self, line: &Value) {
         let mut input = self.input.lock().await;
         let written = input.write_all(format!("{line}\n").as_bytes()).await;
-        written.and(input.flush().await).unwrap_or_else(|error| panic!("{}: {error}\n{}", self.name, self.describe()));
+        written
+            .and(input.flush().await)
+            .unwrap_or_else(|error| panic!("{}: {error}\n{}", self.name, self.describe()));
     }
 }

@@ -13,9 +13,8 @@ use nexus_sandbox::postgres::{Durability, Postgres};
 use nexus_sandbox::providers::{Providers, ProvidersConfig, sign};
 use nexus_sandbox::redis::Redis;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{Answer, Client, http_client};
 use crate::program::{Environment, Program, binary, command};
@@ -135,7 +134,8 @@ impl Stack {
             let url = format!("http://127.0.0.1:{port}");
             let mut env = self.env.clone();
             env.push(("PORT".to_owned(), port.to_string()));
-            let mut program = Program::new(&format!("nexus-api-{number}"), "nexus-api", &["serve"], env, &self.dir);
+            let mut program =
+                Program::new(&format!("nexus-api-{number}"), "nexus-api", &["serve"], env, &self.dir);
             program.start();
             let ready = eventually("the API is ready", START_PATIENCE, async || {
                 if !program.is_running() {
@@ -148,7 +148,11 @@ impl Stack {
                 return;
             }
             // Somebody else may have taken the port between the look and the bind.
-            assert!(attempts_left > 0 && program.log().contains("cannot listen"), "the API ended:\n{}", program.log());
+            assert!(
+                attempts_left > 0 && program.log().contains("cannot listen"),
+                "the API ended:\n{}",
+                program.log()
+            );
         }
     }
 
@@ -216,42 +220,10 @@ impl Stack {
         let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&json!({"alg": "HS256", "typ": "JWT"})), part(claims));
         let signature = sign(&self.jwt_secret, signed.as_bytes());
-        let bytes = (0..signature.len()).step_by(2).map(|i| u8::from_str_radix(&signature[i..i + 2], 16).unwrap_or(0));
+        let bytes = (0..signature.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&signature[i..i + 2], 16).unwrap_or(0));
         format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes.collect::<Vec<_>>()))
-    }
-
-    /// Rows of a query, as JSON objects.
-    pub async fn rows(&self, query: &str) -> Vec<Value> {
-        let query = format!("SELECT to_jsonb(found) FROM ({query}) AS found");
-        let rows = sqlx::query_scalar(AssertSqlSafe(query.clone())).fetch_all(&self.db).await;
-        rows.unwrap_or_else(|error| panic!("{query}: {error}"))
-    }
-
-    /// The only row of a query.
-    pub async fn row(&self, query: &str) -> Value {
-        let mut rows = self.rows(query).await;
-        assert_eq!(rows.len(), 1, "rows of {query}: {rows:?}");
-        rows.remove(0)
-    }
-
-    /// How many rows; the argument is what follows FROM.
-    pub async fn count(&self, from: &str) -> i64 {
-        self.row(&format!("SELECT count(*) AS n FROM {from}")).await["n"].as_i64().expect("a count")
-    }
-
-    /// Changes something; returns how many rows.
-    pub async fn execute(&self, statement: &str) -> u64 {
-        let done = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&self.db).await;
-        done.unwrap_or_else(|error| panic!("{statement}: {error}")).rows_affected()
-    }
-
-    /// Sends Redis a command and returns the first line of its answer.
-    pub async fn redis_command(&self, words: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.redis.port())).await.expect("Redis");
-        stream.write_all(format!("{words}\r\n").as_bytes()).await.expect("Redis");
-        let mut answer = vec![0; 4096];
-        let read = stream.read(&mut answer).await.expect("Redis");
-        String::from_utf8_lossy(&answer[..read]).lines().next().unwrap_or_default().to_owned()
     }
 
     /// Runs `nexus-jobs` with these words.
@@ -264,7 +236,11 @@ impl Stack {
     /// The same, for a command that has to succeed; returns what it printed.
     pub async fn jobs_cli_ok(&self, arguments: &[&str]) -> String {
         let output = self.jobs_cli(arguments).await;
-        assert!(output.status.success(), "nexus-jobs {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "nexus-jobs {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).expect("text")
     }
 }
@@ -289,7 +265,12 @@ pub fn secret() -> String {
 }
 
 /// The settings of a process that uses these servers.
-pub fn environment(database_url: &str, redis_url: &str, jwt_secret: &str, providers: &Providers) -> Environment {
+pub fn environment(
+    database_url: &str,
+    redis_url: &str,
+    jwt_secret: &str,
+    providers: &Providers,
+) -> Environment {
     let mut env: Environment = [
         ("NODE_ENV", "test"),
         ("HOST", "127.0.0.1"),

@@ -16,7 +16,8 @@ pub async fn migrated_postgres(dir: &Path) -> Postgres {
     let template = home.join(format!("postgres-{:016x}", fingerprint(&migrations)));
     let lock = File::create(home.join("lock")).expect("a lock file");
     // Test processes may run at once: one makes the template, the others wait here. Copying only needs it to stay.
-    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap().expect("a lock");
+    let lock =
+        tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap().expect("a lock");
     if !template.is_dir() {
         remove_templates(&home);
         make(&template, dir, migrations.len()).await;
@@ -29,18 +30,24 @@ pub async fn migrated_postgres(dir: &Path) -> Postgres {
 
 /// Migrates an empty cluster and saves it.
 async fn make(template: &Path, dir: &Path, migrations: usize) {
-    let mut postgres = Postgres::start(dir.join("empty-postgres"), Options::throwaway()).await.expect("PostgreSQL");
+    let mut postgres =
+        Postgres::start(dir.join("empty-postgres"), Options::throwaway()).await.expect("PostgreSQL");
     let env = vec![("DATABASE_URL".to_owned(), postgres.url())];
     let mut migrate = tokio::process::Command::from(command(&binary("nexus-api"), dir, &env));
     let output = migrate.arg("migrate").output().await.expect("nexus-api migrate");
     assert!(output.status.success(), "nexus-api migrate failed: {}", String::from_utf8_lossy(&output.stderr));
 
     let pool = sqlx::PgPool::connect(&postgres.url()).await.expect("a connection");
-    let applied: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&pool).await.expect("migrations");
+    let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+        .fetch_one(&pool)
+        .await
+        .expect("migrations");
     pool.close().await;
     // The migrations are part of the binary.
-    assert_eq!(applied, migrations as i64, "migrations applied: nexus-api is out of date, build the workspace first");
+    assert_eq!(
+        applied, migrations as i64,
+        "migrations applied: nexus-api is out of date, build the workspace first"
+    );
     postgres.save_as(template).await.expect("a template");
 }
 

@@ -1,5 +1,7 @@
 //! Many people want the same thing at the same moment.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+
 use std::time::Duration;
 
 use nexus_tests::{Answer, Booking, Client, Event, Stack, json};
@@ -9,7 +11,9 @@ use tokio::task::JoinSet;
 const NOBODY_WAITS_LONGER: Duration = Duration::from_secs(20);
 
 /// All at once; returns the answers, in any order.
-async fn at_once<F: Future<Output = Answer> + Send + 'static>(requests: impl IntoIterator<Item = F>) -> Vec<Answer> {
+async fn at_once<F: Future<Output = Answer> + Send + 'static>(
+    requests: impl IntoIterator<Item = F>,
+) -> Vec<Answer> {
     let mut running: JoinSet<Answer> = requests.into_iter().collect();
     let mut answers = Vec::new();
     while let Some(answer) = running.join_next().await {
@@ -107,7 +111,8 @@ async fn nobody_holds_more_tickets_than_the_event_allows() {
 
     // Pending bookings count, in every seat type of the event; cancelled ones do not.
     let won = answers.iter().filter(|answer| answer.status == 200);
-    let labels: Vec<&str> = won.map(|answer| answer.body["data"]["lock"]["seat_label"].as_str().unwrap()).collect();
+    let labels: Vec<&str> =
+        won.map(|answer| answer.body["data"]["lock"]["seat_label"].as_str().unwrap()).collect();
     let seats: Vec<_> = labels.iter().map(|label| ("VIP", *label)).collect();
     let booking = Booking::from_created(&buyer.book(&event, &seats).await.data());
     buyer.lock(&event, "Standard", "S1").await.failed(409, refusal);
@@ -130,7 +135,11 @@ async fn one_of_ten_bookings_of_the_same_seats_is_made_and_one_of_ten_cancellati
         async move { buyer.book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await }
     };
     let answers = at_once((0..10).map(book)).await;
-    assert_won(&answers, 1, "One or more seats are already linked to another booking. Please lock the seats again.");
+    assert_won(
+        &answers,
+        1,
+        "One or more seats are already linked to another booking. Please lock the seats again.",
+    );
 
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     let made = answers.into_iter().find(|answer| answer.status == 200).unwrap();

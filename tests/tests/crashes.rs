@@ -1,5 +1,7 @@
 //! Whoever dies in the middle of a job: the job is done, once, soon after somebody is there again.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::time::Duration;
 
 use nexus_tests::{Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
@@ -18,17 +20,24 @@ async fn on_sale(stack: &Stack) -> (Event, Client) {
 /// Waits until the newest job of that kind is in that state; returns it.
 async fn until_job(stack: &Stack, kind: &str, state: &str) -> Value {
     eventually(&format!("{kind} is {state}"), SOON, async || {
-        let query = format!("SELECT state, attempt, errors FROM jobs WHERE kind = '{kind}' ORDER BY id DESC LIMIT 1");
+        let query =
+            format!("SELECT state, attempt, errors FROM jobs WHERE kind = '{kind}' ORDER BY id DESC LIMIT 1");
         let rows = stack.rows(&query).await;
         seen(rows.first().is_some_and(|job| job["state"] == state), &rows).map(|rows| rows[0].clone())
     })
     .await
 }
 
-/// Kills the worker while it runs a job of that kind, and starts it again.
+/// A call that keeps its caller waiting and leads to nothing: whoever is killed meanwhile has not done the work.
+fn slow_and_futile() -> Fault {
+    Fault { delay_ms: 20_000, drop: true, ..Fault::default() }
+}
+
+/// Kills the worker while it runs a job of that kind, and starts it again in a world without faults.
 async fn kill_in_the_middle(stack: &mut Stack, queue: &str, kind: &str) {
     until_job(stack, kind, "running").await;
     stack.worker(queue).kill_9().await;
+    stack.providers.clear_faults();
     stack.worker(queue).start();
 }
 
@@ -37,7 +46,8 @@ async fn assert_done_after_a_crash(stack: &Stack, kind: &str) {
     let job = until_job(stack, kind, "done").await;
     assert_eq!(job["attempt"], 2, "{job}");
     let errors = job["errors"].as_array().unwrap();
-    let vanished = errors.iter().filter(|error| error["error"].as_str().is_some_and(|text| text.contains("vanished")));
+    let vanished =
+        errors.iter().filter(|error| error["error"].as_str().is_some_and(|text| text.contains("vanished")));
     assert_eq!((errors.len(), vanished.count()), (1, 1), "{job}");
 }
 
@@ -61,8 +71,7 @@ async fn until_blocked(stack: &Stack, queue: &str) {
 #[tokio::test]
 async fn an_otp_is_sent_although_its_worker_died_while_sending() {
     let mut stack = stack().await;
-    let fault = Fault { delay_ms: 3_000, drop: true, ..Fault::default() };
-    stack.providers.fault(Target::TwilioVerify, Some(1), fault);
+    stack.providers.fault(Target::TwilioVerify, None, slow_and_futile());
     stack.anonymous().post("/auth/send-otp", json!({"phone": "9812345678"})).await.ok();
     kill_in_the_middle(&mut stack, "otp", "send_otp").await;
     let otp = eventually("the code is sent", SOON, async || {
@@ -147,8 +156,7 @@ async fn tickets_are_made_once_although_their_worker_died_while_storing_them() {
 async fn a_mail_is_sent_once_although_its_worker_died_before_the_server_took_it() {
     let mut stack = stack().await;
     let (event, buyer) = on_sale(&stack).await;
-    let fault = Fault { delay_ms: 3_000, drop: true, ..Fault::default() };
-    stack.providers.fault(Target::Smtp, Some(1), fault);
+    stack.providers.fault(Target::Smtp, None, slow_and_futile());
     stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
     kill_in_the_middle(&mut stack, "notifications", "email_tickets").await;
     assert_done_after_a_crash(&stack, "email_tickets").await;
@@ -157,15 +165,36 @@ async fn a_mail_is_sent_once_although_its_worker_died_before_the_server_took_it(
 }
 
 #[tokio::test]
-async fn a_seat_is_freed_once_although_the_worker_died_while_freeing_it() {
+async fn a_mail_that_the_server_took_before_its_worker_died_comes_twice_with_one_message_id() {
     let mut stack = stack().await;
     let (event, buyer) = on_sale(&stack).await;
+    stack.providers.fault(Target::Smtp, Some(1), Fault::delay_response(Duration::from_secs(20)));
+    stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    eventually("the server has the mail", SOON, async || {
+        let mails = stack.providers.mail().len();
+        seen(mails == 1, mails)
+    })
+    .await;
+    kill_in_the_middle(&mut stack, "notifications", "email_tickets").await;
+    assert_done_after_a_crash(&stack, "email_tickets").await;
+    stack.assert_invariants().await;
+    let ids: Vec<_> = stack.providers.mail().into_iter().map(|mail| mail.message_id).collect();
+    assert_eq!(ids.len(), 2, "mails");
+    assert!(ids[0].is_some() && ids[0] == ids[1], "a mail system can recognise the copy: {ids:?}");
+}
+
+#[tokio::test]
+async fn a_seat_is_freed_once_although_the_worker_died_while_freeing_it() {
+    let mut stack = Stack::builder()
+        .env("SEAT_LOCK_SECONDS", 2)
+        .env("JOB_LEASE_MS", 2_000)
+        .workers(["expiry"])
+        .start()
+        .await;
+    let (event, buyer) = on_sale(&stack).await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
-    stack.worker("expiry").stop().await;
     buyer.lock(&event, "VIP", "A1").await.ok();
-    stack.execute("UPDATE seats SET expires_at = now()").await;
     let held = hold(&stack, &format!("SELECT * FROM event_inventory WHERE event_id = {}", event.id)).await;
-    stack.worker("expiry").start();
     until_blocked(&stack, "expiry").await;
     kill_in_the_middle(&mut stack, "expiry", "sweep_expired").await;
     held.rollback().await.unwrap();
@@ -183,13 +212,18 @@ async fn expired_tokens_are_removed_although_the_worker_died_while_removing_them
     let mut stack = stack().await;
     let user = stack.user().await;
     until_job(&stack, "clean_up", "done").await;
-    let token = format!("VALUES ({}, 'old', now() - interval '1 day'), ({}, 'new', now() + interval '1 day')", user.id, user.id);
+    let token = format!(
+        "VALUES ({}, 'old', now() - interval '1 day'), ({}, 'new', now() + interval '1 day')",
+        user.id, user.id
+    );
     stack.execute(&format!("INSERT INTO refresh_tokens (user_id, token, expires_at) {token}")).await;
     let held = hold(&stack, "SELECT * FROM refresh_tokens WHERE token = 'old'").await;
     let job = "INSERT INTO jobs (id, queue, kind, payload, unique_key, max_attempts, created_at)
                SELECT gen_random_uuid(), queue, kind, payload, unique_key, max_attempts, now() FROM jobs WHERE kind = 'clean_up'";
     // The clock's own comes only every few minutes.
-    stack.execute("UPDATE jobs SET id = '00000000-0000-7000-8000-000000000000' WHERE kind = 'clean_up'").await;
+    stack
+        .execute("UPDATE jobs SET id = '00000000-0000-7000-8000-000000000000' WHERE kind = 'clean_up'")
+        .await;
     stack.execute(job).await;
     until_blocked(&stack, "cleanup").await;
     kill_in_the_middle(&mut stack, "cleanup", "clean_up").await;
@@ -203,8 +237,7 @@ async fn expired_tokens_are_removed_although_the_worker_died_while_removing_them
 #[tokio::test]
 async fn with_the_lease_as_it_is_delivered_a_job_is_rescued_within_seconds() {
     let mut stack = Stack::start().await;
-    let fault = Fault { delay_ms: 9_000, drop: true, ..Fault::default() };
-    stack.providers.fault(Target::TwilioVerify, Some(1), fault);
+    stack.providers.fault(Target::TwilioVerify, None, slow_and_futile());
     stack.anonymous().post("/auth/send-otp", json!({"phone": "9812345678"})).await.ok();
     kill_in_the_middle(&mut stack, "otp", "send_otp").await;
     eventually("the code is sent", Duration::from_secs(12), async || {
@@ -226,7 +259,10 @@ async fn an_api_that_died_gets_the_webhook_when_it_is_back() {
     // Whoever was connected and whatever was locked is still there.
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     let other = stack.user().await;
-    other.lock(&event, "VIP", "A1").await.failed(409, "Seat A1 is already taken. Please select another seat.");
+    other
+        .lock(&event, "VIP", "A1")
+        .await
+        .failed(409, "Seat A1 is already taken. Please select another seat.");
     other.lock_and_book(&event, &[("VIP", "B1")]).await;
     stack.assert_invariants().await;
 }

@@ -61,7 +61,10 @@ async fn a_late_worker_costs_no_sale_and_takes_nothing_from_the_next_buyer() {
     for label in ["A1", "B2"] {
         first.lock(&event, "VIP", label).await.ok();
     }
-    second.lock(&event, "VIP", "A1").await.failed(409, "Seat A1 is already taken. Please select another seat.");
+    second
+        .lock(&event, "VIP", "A1")
+        .await
+        .failed(409, "Seat A1 is already taken. Please select another seat.");
     second.lock(&event, "VIP", "C3").await.failed(409, "No seats available for this seat type");
     until_lock_has_run_out(&stack, "A1").await;
     until_lock_has_run_out(&stack, "B2").await;
@@ -78,7 +81,8 @@ async fn a_late_worker_costs_no_sale_and_takes_nothing_from_the_next_buyer() {
     let holder = stack.row("SELECT user_id, status FROM seats WHERE seat_label = 'A1'").await;
     assert_eq!(holder, json!({"user_id": second.id, "status": "locked"}));
     second.book(&event, &[("VIP", "A1")]).await.ok();
-    let freed: Vec<_> = viewer.received("seat_unlocked").iter().map(|news| news["seat_label"].clone()).collect();
+    let freed: Vec<_> =
+        viewer.received("seat_unlocked").iter().map(|news| news["seat_label"].clone()).collect();
     assert_eq!(freed.iter().filter(|label| *label == "A1").count(), 1, "A1 was freed once: {freed:?}");
     stack.assert_invariants().await;
 }
@@ -112,7 +116,10 @@ async fn a_booking_keeps_its_seats_beyond_the_deadline_of_their_locks() {
     other.lock(&event, "VIP", "B2").await.ok();
     viewer.wait_for("seat_unlocked", |news| news["seat_label"] == "B2", SOON).await;
 
-    other.lock(&event, "VIP", "A1").await.failed(409, "Seat A1 is already taken. Please select another seat.");
+    other
+        .lock(&event, "VIP", "A1")
+        .await
+        .failed(409, "Seat A1 is already taken. Please select another seat.");
     stack.pay(&buyer.order(&booking).await, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     assert_eq!(viewer.received("seat_unlocked").len(), 1, "{}", viewer.describe());
@@ -129,7 +136,11 @@ async fn an_unpaid_booking_expires_and_its_seats_return() {
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
     let started = Instant::now();
     stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
-    assert!(started.elapsed() > Duration::from_millis(1_500), "a booking of 2 s expired after {:?}", started.elapsed());
+    assert!(
+        started.elapsed() > Duration::from_millis(1_500),
+        "a booking of 2 s expired after {:?}",
+        started.elapsed()
+    );
     for label in ["A1", "A2"] {
         let news = viewer.wait_for("seat_unlocked", |news| news["seat_label"] == label, SOON).await;
         assert_eq!(news, unlocked(&event, label, 50));
@@ -152,7 +163,8 @@ async fn a_payment_after_expiry_gets_the_same_seats_if_they_are_free() {
 
     stack.pay(&order, Outcome::Captured);
     let shown = stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
-    let mut labels: Vec<_> = shown["seats"].as_array().unwrap().iter().map(|seat| seat["seat_label"].as_str()).collect();
+    let mut labels: Vec<_> =
+        shown["seats"].as_array().unwrap().iter().map(|seat| seat["seat_label"].as_str()).collect();
     labels.sort();
     assert_eq!(labels, [Some("A1"), Some("A2")]);
     stack.until_tickets(&buyer, &booking, 2).await;

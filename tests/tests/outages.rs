@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use nexus_tests::{Booking, Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Booking, Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+};
 
 /// One slow job at a time, so that the others wait in Redis.
 async fn slow_stack() -> Stack {
-    let stack = Stack::builder().env("WORKER_CONCURRENCY", 1).env("JOB_LOST_MS", 2_000).env("JOB_LEASE_MS", 2_000);
+    let stack =
+        Stack::builder().env("WORKER_CONCURRENCY", 1).env("JOB_LOST_MS", 2_000).env("JOB_LEASE_MS", 2_000);
     let stack = stack.start().await;
     stack.providers.fault(Target::TwilioVerify, Some(16), Fault::delay(Duration::from_millis(150)));
     stack
@@ -54,7 +57,8 @@ async fn jobs_survive_a_redis_that_is_emptied_and_one_that_is_killed() {
     stack.redis.restart().await.unwrap();
     until_all_have_codes(&stack, &second).await;
     stack.assert_invariants().await;
-    let jobs = stack.rows("SELECT state, count(*) AS n FROM jobs WHERE kind = 'send_otp' GROUP BY state").await;
+    let jobs =
+        stack.rows("SELECT state, count(*) AS n FROM jobs WHERE kind = 'send_otp' GROUP BY state").await;
     assert_eq!(jobs, [json!({"state": "done", "n": 16})]);
 }
 
@@ -108,7 +112,11 @@ async fn the_api_sells_while_redis_is_away_and_the_workers_finish_when_it_is_bac
     })
     .await;
     let first_answers = stack.providers.webhooks().into_iter().map(|webhook| webhook.attempts[0].status);
-    assert!(first_answers.clone().all(|status| status == Some(200)), "{:?}", first_answers.collect::<Vec<_>>());
+    assert!(
+        first_answers.clone().all(|status| status == Some(200)),
+        "{:?}",
+        first_answers.collect::<Vec<_>>()
+    );
 
     stack.redis.restart().await.unwrap();
     stack.until_ready(0).await;
@@ -154,7 +162,10 @@ async fn two_api_processes_hear_of_each_other_again_after_redis_was_away() {
         viewer.forget();
         eventually(&format!("the other process hears of an update {when}"), SOON, async || {
             n += 1;
-            organiser.put(&format!("/events/{}", event.id), json!({"location": format!("Hall {n}")})).await.ok();
+            organiser
+                .put(&format!("/events/{}", event.id), json!({"location": format!("Hall {n}")}))
+                .await
+                .ok();
             seen(!viewer.received("event_updated").is_empty(), n)
         })
         .await;

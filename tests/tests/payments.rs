@@ -1,6 +1,8 @@
 //! Nobody pays for nothing: what each kind of payment leads to.
 
-use nexus_tests::{Booking, Client, Event, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Booking, Client, Event, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen,
+};
 
 async fn booked(stack: &Stack) -> (Client, Event, Booking, String) {
     let organiser = stack.user().await;
@@ -14,7 +16,8 @@ async fn booked(stack: &Stack) -> (Client, Event, Booking, String) {
 /// Waits until so many refunds have been carried out and followed; returns `refunds` rows.
 async fn until_refunded(stack: &Stack, count: usize) -> Vec<Value> {
     eventually(&format!("{count} refunds are processed"), SOON, async || {
-        let rows = stack.rows("SELECT payment_id, amount_paise, reason, status FROM refunds ORDER BY id").await;
+        let rows =
+            stack.rows("SELECT payment_id, amount_paise, reason, status FROM refunds ORDER BY id").await;
         let done = rows.iter().filter(|row| row["status"] == "processed").count();
         seen(done == count && rows.len() == count, rows)
     })
@@ -70,7 +73,9 @@ async fn a_second_payment_for_a_booking_goes_back() {
     let refunds = until_refunded(&stack, 1).await;
     assert_eq!(
         refunds,
-        [json!({"payment_id": second.id, "amount_paise": 20_000, "reason": "already_paid", "status": "processed"})]
+        [
+            json!({"payment_id": second.id, "amount_paise": 20_000, "reason": "already_paid", "status": "processed"})
+        ]
     );
     let shown = stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     assert_eq!(shown["booking"]["payment_id"], first.id);
@@ -135,7 +140,10 @@ async fn a_cancelled_confirmed_booking_gets_its_money_back_and_its_seats_return(
             "available_quantity": 50,
             "reason": "cancelled",
         });
-        assert_eq!(viewer.wait_for("seat_unlocked", |news| news["seat_label"] == label, SOON).await, expected);
+        assert_eq!(
+            viewer.wait_for("seat_unlocked", |news| news["seat_label"] == label, SOON).await,
+            expected
+        );
     }
     let expected = json!({"booking_id": booking.id, "reason": "changed my mind"});
     assert_eq!(viewer.wait_for_any("booking_cancelled").await, expected);

@@ -18,11 +18,13 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     ];
 
     // An organiser creates an event.
-    let registration = json!({"name": "Ravi", "username": "ravi", "email": "ravi@nexus.example", "password": PASSWORD});
+    let registration =
+        json!({"name": "Ravi", "username": "ravi", "email": "ravi@nexus.example", "password": PASSWORD});
     let answer = stack.anonymous().post("/auth/register", registration).await.data();
     assert_eq!(answer["message"], "User registered successfully");
     let organiser = stack.anonymous().logged_in(&answer);
-    let created = organiser.post("/events/create", shop::event_request(&[("VIP", 1500.5, 50), ("Standard", 499.0, 500)]));
+    let created = organiser
+        .post("/events/create", shop::event_request(&[("VIP", 1500.5, 50), ("Standard", 499.0, 500)]));
     let created = created.await.data();
     assert_eq!(
         created["message"],
@@ -43,9 +45,13 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
         sent,
         json!({"success": true, "message": "OTP sent successfully", "status": "pending", "expiresIn": "10 minutes"})
     );
-    let otp = eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into())).await;
+    let otp =
+        eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into())).await;
     let login = anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": otp.code})).await.data();
-    assert_eq!((&login["message"], &login["isNewUser"]), (&json!("OTP verified and login successful"), &json!(false)));
+    assert_eq!(
+        (&login["message"], &login["isNewUser"]),
+        (&json!("OTP verified and login successful"), &json!(false))
+    );
     assert_eq!(login["user"]["id"], registered["user"]["id"], "the phone's user logs in");
     assert_eq!(login["user"]["email"], EMAIL);
     let buyer = stack.anonymous().logged_in(&login);
@@ -106,7 +112,8 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     let order_id = order["order_id"].as_str().unwrap();
     let payment = stack.pay(order_id, Outcome::Captured);
     let delivery = eventually("the webhook is answered", SOON, async || {
-        let captured = stack.providers.webhooks().into_iter().find(|webhook| webhook.event == "payment.captured");
+        let captured =
+            stack.providers.webhooks().into_iter().find(|webhook| webhook.event == "payment.captured");
         captured.and_then(|webhook| webhook.attempts.first().cloned()).ok_or("no attempt yet".into())
     });
     let delivery = delivery.await;
@@ -134,7 +141,10 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
                 "seat_label": label,
                 "available_quantity": 48,
             });
-            assert_eq!(viewer.wait_for("seat_booked", |news| news["seat_label"] == label, SOON).await, expected);
+            assert_eq!(
+                viewer.wait_for("seat_booked", |news| news["seat_label"] == label, SOON).await,
+                expected
+            );
         }
     }
 
@@ -169,7 +179,9 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
         .map(|file| (file.content_type.as_str(), qr::read_png(&file.content())))
         .collect();
     codes.sort();
-    let expected = tickets.iter().map(|ticket| ("image/png", (300, 300, ticket["ticket_id"].as_str().unwrap().to_owned())));
+    let expected = tickets
+        .iter()
+        .map(|ticket| ("image/png", (300, 300, ticket["ticket_id"].as_str().unwrap().to_owned())));
     assert_eq!(codes, expected.collect::<Vec<_>>());
 
     // Another broadcast, so that whatever was on its way to the viewers has arrived: nothing that is the buyer's alone.
@@ -182,7 +194,11 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     }
     buyer_socket.wait_for_any("event_updated").await;
     for event in ["seat_locked", "booking_created"] {
-        assert!(buyer_socket.received(event).is_empty(), "the sender hears {event}: {}", buyer_socket.describe());
+        assert!(
+            buyer_socket.received(event).is_empty(),
+            "the sender hears {event}: {}",
+            buyer_socket.describe()
+        );
     }
     stack.assert_invariants().await;
 }

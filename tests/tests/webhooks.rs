@@ -1,7 +1,9 @@
 //! What the webhook accepts, however often and in whatever order Razorpay delivers.
 
 use nexus_sandbox::providers::sign;
-use nexus_tests::{Answer, Booking, Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Answer, Booking, Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+};
 use reqwest::Method;
 
 async fn booked(stack: &Stack) -> (Client, Event, Booking, String) {
@@ -59,16 +61,24 @@ async fn ten_copies_of_a_webhook_at_once_are_one_confirmation() {
     assert!(deliveries.iter().all(|attempt| attempt.status == Some(200)), "{deliveries:?}");
 
     // Copies of what has long been done change nothing either.
-    let captured = stack.providers.webhooks().into_iter().find(|webhook| webhook.event == "payment.captured").unwrap();
+    let captured =
+        stack.providers.webhooks().into_iter().find(|webhook| webhook.event == "payment.captured").unwrap();
     let again = stack.providers.replay(&captured.event_id, 10).await.unwrap();
     assert!(again.iter().all(|attempt| attempt.status == Some(200)), "{again:?}");
     stack.assert_invariants().await;
 
-    let webhooks = stack.rows("SELECT event_type, count(*) AS n FROM webhook_events GROUP BY 1 ORDER BY 1").await;
+    let webhooks =
+        stack.rows("SELECT event_type, count(*) AS n FROM webhook_events GROUP BY 1 ORDER BY 1").await;
     let once = |event_type: &str| json!({"event_type": event_type, "n": 1});
     assert_eq!(webhooks, [once("order.paid"), once("payment.captured")]);
     let ledger = stack.rows("SELECT kind, amount_paise FROM payments ORDER BY id").await;
-    assert_eq!(ledger, [json!({"kind": "capture", "amount_paise": 20_000}), json!({"kind": "sale", "amount_paise": -20_000})]);
+    assert_eq!(
+        ledger,
+        [
+            json!({"kind": "capture", "amount_paise": 20_000}),
+            json!({"kind": "sale", "amount_paise": -20_000})
+        ]
+    );
     assert_eq!(stack.count("tickets").await, 2);
     assert_eq!(stack.providers.mail().len(), 1, "mails");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 48);
@@ -151,7 +161,8 @@ async fn a_webhook_secret_can_be_replaced_while_old_events_are_under_way() {
     stack.restart_api(0).await;
     for (n, secret) in [old.as_str(), new].into_iter().enumerate() {
         let body = format!(r#"{{"event":"invoice.paid","payload":{{"n":{n}}}}}"#);
-        let answer = deliver(&stack, &body, Some(&sign(secret, body.as_bytes())), Some(&format!("evt_{n}"))).await;
+        let answer =
+            deliver(&stack, &body, Some(&sign(secret, body.as_bytes())), Some(&format!("evt_{n}"))).await;
         assert_eq!((answer.status, &answer.body), (200, &accepted()), "secret {n}: {answer}");
     }
     let combined = format!("{new}, {old}");

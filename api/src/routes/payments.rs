@@ -1,6 +1,6 @@
 //! Orders, Razorpay's webhooks, and asking whether a payment has arrived (CONTRACT.md, section 6).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
@@ -65,6 +65,10 @@ pub(crate) async fn verify(
     Ok(Json(json!({ "success": true, "data": state })))
 }
 
+/// Razorpay hangs up after 5 s (PROVIDERS.md); a 503 before that says more. Should the webhook have been stored after all, the next
+/// delivery finds it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// `POST /payments/webhook`: stored together with the job that acts on it, then 200. Anything but 200 makes Razorpay try again, so only
 /// forgeries and our own failure to store are refused.
 pub(crate) async fn webhook(
@@ -91,7 +95,8 @@ pub(crate) async fn webhook(
         .get("x-razorpay-event-id")
         .and_then(|value| value.to_str().ok())
         .filter(|id| (1..=200).contains(&id.len()));
-    match store(&app, event_id, &body).await {
+    let stored = tokio::time::timeout(PATIENCE, store(&app, event_id, &body)).await;
+    match stored.unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into()))) {
         Ok(new) => {
             tracing::debug!(event_id, new, "webhook stored");
             (StatusCode::OK, Json(json!({ "success": true, "message": "Webhook processed successfully" })))

@@ -7,8 +7,9 @@ pub mod twilio;
 
 use std::{sync::Once, time::Duration};
 
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::Error;
 
@@ -75,39 +76,44 @@ fn http() -> crate::Result<reqwest::Client> {
         .map_err(Error::internal)
 }
 
-/// Sends a request and reads a JSON answer; `explain` finds code and message in a refusal's body.
-async fn call<T: DeserializeOwned>(
-    provider: &'static str,
-    request: RequestBuilder,
-    explain: fn(&serde_json::Value) -> (Option<String>, String),
-) -> Result<T, CallError> {
-    // Not the URL: it can hold a phone number.
-    let failed = |error: reqwest::Error| CallError::Failed { provider, reason: chain(&error.without_url()) };
-    let response = request.send().await.map_err(failed)?;
-    let status = response.status();
-    if status.is_success() {
-        return response.json().await.map_err(failed);
-    }
-    Err(refusal(provider, status, response, explain).await)
+/// How a provider explains itself.
+struct Provider {
+    name: &'static str,
+    /// Finds code and message in a refusal's body.
+    explain: fn(&Value) -> (Option<String>, String),
+    /// Codes that are final although their status, 429, usually means "later".
+    final_limits: &'static [&'static str],
 }
 
-async fn refusal(
-    provider: &'static str,
-    status: StatusCode,
-    response: Response,
-    explain: fn(&serde_json::Value) -> (Option<String>, String),
-) -> CallError {
-    let (code, message) = match response.json().await {
-        Ok(body) => explain(&body),
-        Err(_) => (None, "no explanation".into()),
-    };
-    if status.is_server_error()
-        || matches!(status.as_u16(), 408 | 409 | 425)
-        || (status.as_u16() == 429 && code.is_none())
-    {
-        return CallError::Failed { provider, reason: format!("status {}: {message}", status.as_u16()) };
+impl Provider {
+    /// Sends a request and reads a JSON answer.
+    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CallError> {
+        // Not the URL: it can hold a phone number.
+        let failed = |error: reqwest::Error| CallError::Failed {
+            provider: self.name,
+            reason: chain(&error.without_url()),
+        };
+        let response = request.send().await.map_err(failed)?;
+        if response.status().is_success() {
+            return response.json().await.map_err(failed);
+        }
+        Err(self.refusal(response).await)
     }
-    CallError::Refused { provider, status: status.as_u16(), code, message }
+
+    async fn refusal(&self, response: Response) -> CallError {
+        let status = response.status();
+        let (code, message) = match response.json().await {
+            Ok(body) => (self.explain)(&body),
+            Err(_) => (None, "no explanation".into()),
+        };
+        let is_final = code.as_deref().is_some_and(|code| self.final_limits.contains(&code));
+        // Time-out, in flight with the same key, too early, too many: they pass.
+        if status.is_server_error() || (matches!(status.as_u16(), 408 | 409 | 425 | 429) && !is_final) {
+            let reason = format!("status {}: {message}", status.as_u16());
+            return CallError::Failed { provider: self.name, reason };
+        }
+        CallError::Refused { provider: self.name, status: status.as_u16(), code, message }
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{CallError, call, http};
+use super::{CallError, Provider, http};
 use crate::config::Razorpay as Settings;
 
-const PROVIDER: &str = "Razorpay";
+const PROVIDER: Provider = Provider { name: "Razorpay", explain, final_limits: &[] };
 
 /// The client. Cheap to clone.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl Razorpay {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        call(PROVIDER, self.request(reqwest::Method::GET, path), explain).await
+        PROVIDER.call(self.request(reqwest::Method::GET, path)).await
     }
 
     /// Creates an order. Not idempotent: an order too many is harmless, since each is remembered by its receipt.
@@ -80,7 +80,7 @@ impl Razorpay {
     ) -> Result<Order, CallError> {
         let body =
             json!({ "amount": amount_paise, "currency": currency, "receipt": receipt, "notes": notes });
-        call(PROVIDER, self.request(reqwest::Method::POST, "/v1/orders").json(&body), explain).await
+        PROVIDER.call(self.request(reqwest::Method::POST, "/v1/orders").json(&body)).await
     }
 
     /// An order by its id.
@@ -102,7 +102,7 @@ impl Razorpay {
     ) -> Result<Payment, CallError> {
         let path = format!("/v1/payments/{}/capture", path_segment(payment_id));
         let body = json!({ "amount": amount_paise, "currency": currency });
-        call(PROVIDER, self.request(reqwest::Method::POST, &path).json(&body), explain).await
+        PROVIDER.call(self.request(reqwest::Method::POST, &path).json(&body)).await
     }
 
     /// Refunds a whole payment. `idempotency_key` (at least ten of `A-Za-z0-9-_`) makes a repeated request the same refund.
@@ -120,7 +120,7 @@ impl Razorpay {
             .request(reqwest::Method::POST, &path)
             .header("X-Refund-Idempotency", idempotency_key)
             .json(&body);
-        call(PROVIDER, request, explain).await
+        PROVIDER.call(request).await
     }
 }
 

@@ -1,0 +1,33 @@
+//! Tables of bad requests.
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::stack::Stack;
+
+/// A body, the status and the message of its refusal.
+pub type Refusal = (Value, u16, &'static str);
+
+/// The same object with that field changed, or without it when the value is null.
+pub fn with(base: &Value, field: &str, value: Value) -> Value {
+    let mut changed = base.clone();
+    if let Some(fields) = changed.as_object_mut() {
+        fields.remove(field);
+        if !value.is_null() {
+            fields.insert(field.to_owned(), value);
+        }
+    }
+    changed
+}
+
+impl Stack {
+    /// Posts every body, and checks that each is refused so and that nothing was stored.
+    pub async fn refuses(&self, client: &Client, path: &str, cases: Vec<Refusal>) {
+        let before = self.contents().await;
+        for (body, status, message) in cases {
+            eprintln!("POST {path} {body:.200}");
+            client.post(path, body).await.failed(status, message);
+        }
+        assert_eq!(json!(self.contents().await), json!(before), "what is stored after {path}");
+    }
+}

@@ -1,0 +1,152 @@
+//! What is no sensible HTTP request at all, and what answers have in common.
+
+use nexus_tests::{Answer, Client, Stack, json};
+use reqwest::{Method, RequestBuilder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+async fn send(request: RequestBuilder) -> Answer {
+    Answer::to(request).await
+}
+
+fn post(client: &Client, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    client.request(Method::POST, path).header("content-type", content_type).body(body)
+}
+
+#[tokio::test]
+async fn routes_methods_and_bodies() {
+    let stack = Stack::builder().workers([]).start().await;
+    let user = stack.user().await;
+    let before = stack.contents().await;
+    for path in ["/nothing", "/auth/nothing", "/auth", "/seats/1", "/bookings/1/2/3", "/events/1/2"] {
+        user.get(path).await.failed(404, "Route not found");
+    }
+    for (method, path) in [
+        (Method::GET, "/auth/login"),
+        (Method::DELETE, "/events/create"),
+        (Method::POST, "/events/1"),
+        (Method::PUT, "/bookings/1"),
+        (Method::GET, "/payments/webhook"),
+        (Method::PATCH, "/seats/1/seat-types/1"),
+    ] {
+        let answer = send(user.request(method.clone(), path)).await;
+        answer.failed(405, "Method not allowed");
+        assert!(answer.headers.contains_key("allow"), "{method} {path}: {:?}", answer.headers);
+    }
+    let json_type = "application/json";
+    for path in ["/auth/login", "/events/create", "/bookings/create", "/payments/create-order"] {
+        for body in ["{", "no JSON", "{\"a\":}", "\"text\"", "7", "null", "\u{0}"] {
+            eprintln!("{path} {body:?}");
+            send(post(&user, path, json_type, body)).await.failed(400, "Request body is not valid JSON");
+        }
+        send(post(&user, path, json_type, vec![b'{', 0xff, b'}']))
+            .await
+            .failed(400, "Request body is not valid JSON");
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/xml",
+        ] {
+            let answer = send(post(&user, path, content_type, r#"{"a":1}"#)).await;
+            answer.failed(415, "Content-Type must be application/json");
+        }
+        let large = json!({"name": "x".repeat(1_000_001)}).to_string();
+        let answer = send(post(&user, path, json_type, large)).await;
+        answer.failed(413, "Request body is too large");
+    }
+    let nested = "[".repeat(100_000) + &"]".repeat(100_000);
+    send(post(&user, "/events/create", json_type, nested))
+        .await
+        .failed(400, "Request body is not valid JSON");
+    let webhook = post(&user, "/payments/webhook", json_type, "x".repeat(1_000_001))
+        .header("x-razorpay-signature", "0");
+    let answer = send(webhook).await;
+    assert_eq!((answer.status, &answer.body["success"]), (413, &json!(false)), "{answer}");
+    assert_eq!(stack.contents().await, before, "rows");
+
+    // What is no mistake: no body at all, a charset, a trailing slash, a query.
+    let invalid = "Validation failed: Email or phone number is required";
+    send(user.request(Method::POST, "/auth/login"))
+        .await
+        .failed(400, "Validation failed: Email or phone number is required");
+    send(post(&user, "/auth/login", "application/json; charset=utf-8", "{}")).await.failed(400, invalid);
+    user.get("/events/").await.ok();
+    user.get("/events/?limit=abc&limit=2").await.ok();
+    let exactly = json!({"email": "x".repeat(1_000_000 - 12)}).to_string();
+    assert_eq!(exactly.len(), 1_000_000, "a body of exactly 1 MB");
+    send(post(&user, "/auth/login", json_type, exactly))
+        .await
+        .failed(400, "Validation failed: Invalid email format");
+}
+
+#[tokio::test]
+async fn failures_tell_nothing_that_is_ours_and_can_be_found_in_the_log() {
+    let mut stack = Stack::builder().workers([]).start().await;
+    let user = stack.user().await;
+    stack.execute("ALTER TABLE events RENAME TO events_elsewhere").await;
+    let request = user.request(Method::GET, "/events").header("x-request-id", "my-own-request-7");
+    let answer = send(request).await;
+    answer.failed(500, "Internal server error");
+    assert_eq!(answer.body["error"]["request_id"], "my-own-request-7");
+    assert_eq!(answer.headers["x-request-id"], "my-own-request-7");
+    for secret in ["events_elsewhere", "relation", "SELECT", ".rs", "sqlx"] {
+        assert!(!answer.text.contains(secret), "{secret} in {answer}");
+    }
+    let log = stack.api(0).log();
+    assert!(
+        log.contains("my-own-request-7") && log.contains("does not exist"),
+        "the log knows the cause:\n{log}"
+    );
+    stack.execute("ALTER TABLE events_elsewhere RENAME TO events").await;
+    user.get("/events").await.ok();
+    for odd in ["short", "x".repeat(65).as_str(), "spaces in it"] {
+        let answer = send(user.request(Method::GET, "/nothing").header("x-request-id", odd)).await;
+        answer.failed(404, "Route not found");
+        assert_ne!(answer.body["error"]["request_id"], *odd, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_not_served() {
+    let stack = Stack::builder()
+        .workers([])
+        .env("FRONTEND_URL", "http://localhost:5173,https://tickets.example")
+        .start()
+        .await;
+    let anonymous = stack.anonymous();
+    for (origin, allowed) in [
+        ("http://localhost:5173", true),
+        ("https://tickets.example", true),
+        ("https://evil.example", false),
+        ("null", false),
+    ] {
+        let answer = send(anonymous.request(Method::GET, "/events").header("origin", origin)).await;
+        let told = answer.headers.get("access-control-allow-origin").and_then(|value| value.to_str().ok());
+        assert_eq!(told, allowed.then_some(origin), "{origin}: {:?}", answer.headers);
+        let preflight = anonymous
+            .request(Method::OPTIONS, "/events/create")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type");
+        let answer = send(preflight).await;
+        assert_eq!(
+            answer.headers.contains_key("access-control-allow-origin"),
+            allowed,
+            "{origin}: {:?}",
+            answer.headers
+        );
+
+        // Browsers do not check websocket upgrades by themselves.
+        let port = stack.api_url(0).rsplit(':').next().unwrap().to_owned();
+        let mut stream = tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: x\r\norigin: {origin}\r\nconnection: upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        let expected = if allowed { "HTTP/1.1 101" } else { "HTTP/1.1 403" };
+        assert_eq!(String::from_utf8_lossy(&answer), expected, "upgrade from {origin}");
+    }
+}
