@@ -86,3 +86,15 @@ SELECT t.id AS seat_type_id,
            WHERE s.event_seat_type_id = t.id AND s.status = 'locked' AND s.expires_at <= now()
        ) AS available
 FROM event_seat_types t;
+
+-- An event as everybody sees it: with its organiser and what is left of its seats.
+CREATE VIEW event_overview AS
+SELECT e.id, e.name, e.description, e.start_date, e.end_date, e.image_url, e.location, e.venue_name, e.organizer_id, e.status, e.is_public,
+       coalesce(e.max_tickets_per_user, 10) AS max_tickets_per_user, e.created_at, e.updated_at,
+       u.name AS organizer_name, u.email AS organizer_email,
+       coalesce(seats.total, 0) AS total_seats, coalesce(seats.available, 0) AS available_seats
+FROM events e
+JOIN users u ON u.id = e.organizer_id
+LEFT JOIN LATERAL (
+    SELECT sum(quantity) AS total, sum(available) AS available FROM seat_availability WHERE event_id = e.id
+) seats ON TRUE;

@@ -66,19 +66,14 @@ pub async fn list(
     page: Page,
 ) -> Result<(Vec<EventListItem>, i64)> {
     let own = filter.viewer.is_some() && filter.viewer == filter.organizer;
-    let rows = sqlx::query!(
-        r#"SELECT e.id, e.name, e.description, e.start_date, e.end_date, e.image_url, e.location, e.venue_name, e.organizer_id, e.status,
-                  e.is_public, coalesce(e.max_tickets_per_user, 10) AS "max_tickets!", e.created_at AS "created_at!",
-                  e.updated_at AS "updated_at!", u.name AS organizer_name,
-                  coalesce(seats.total, 0) AS "total!", coalesce(seats.available, 0) AS "available!", count(*) OVER () AS "events!"
-           FROM events e
-           JOIN users u ON u.id = e.organizer_id
-           LEFT JOIN LATERAL (
-               SELECT sum(quantity) AS total, sum(available) AS available FROM seat_availability WHERE event_id = e.id
-           ) seats ON TRUE
-           WHERE ($1::text IS NULL OR e.status = $1) AND ($2::boolean IS NULL OR e.is_public = $2)
-             AND ($3::integer IS NULL OR e.organizer_id = $3) AND ($4 OR (e.status = 'published' AND e.is_public))
-           ORDER BY e.created_at, e.id LIMIT $5 OFFSET $6"#,
+    let found = sqlx::query!(
+        r#"WITH matching AS (
+               SELECT id, created_at FROM events
+               WHERE ($1::text IS NULL OR status = $1) AND ($2::boolean IS NULL OR is_public = $2)
+                 AND ($3::integer IS NULL OR organizer_id = $3) AND ($4 OR (status = 'published' AND is_public))
+           )
+           SELECT (SELECT count(*) FROM matching) AS "total!",
+                  ARRAY (SELECT id FROM matching ORDER BY created_at, id LIMIT $5 OFFSET $6) AS "ids!""#,
         filter.status,
         filter.is_public,
         filter.organizer.map(|id| id.0),
@@ -86,105 +81,76 @@ pub async fn list(
         page.limit,
         page.offset,
     )
-    .fetch_all(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
-    let total = match rows.first() {
-        Some(row) => row.events,
-        // A page past the end has no row to count with.
-        None => sqlx::query_scalar!(
-            r#"SELECT count(*) AS "count!" FROM events e
-               WHERE ($1::text IS NULL OR e.status = $1) AND ($2::boolean IS NULL OR e.is_public = $2)
-                 AND ($3::integer IS NULL OR e.organizer_id = $3) AND ($4 OR (e.status = 'published' AND e.is_public))"#,
-            filter.status,
-            filter.is_public,
-            filter.organizer.map(|id| id.0),
-            own,
-        )
-        .fetch_one(conn)
-        .await?,
-    };
-    let items = rows
-        .into_iter()
-        .map(|row| EventListItem {
-            event: EventUpdated {
-                event: Event {
-                    id: EventId(row.id),
-                    name: row.name,
-                    description: row.description,
-                    start_date: row.start_date.into(),
-                    end_date: row.end_date.into(),
-                    image_url: row.image_url,
-                    location: row.location,
-                    venue_name: row.venue_name,
-                    organizer_id: UserId(row.organizer_id),
-                    status: row.status,
-                    is_public: row.is_public,
-                    max_tickets_per_user: row.max_tickets,
-                    created_at: row.created_at.into(),
-                },
-                updated_at: row.updated_at.into(),
-                organizer_name: row.organizer_name,
-            },
-            total_seats: row.total,
-            available_seats: row.available,
-            booked_seats: row.total - row.available,
-        })
-        .collect();
-    Ok((items, total))
+    let items = overview(conn, found.ids).await?.into_iter().map(|(event, _)| event).collect();
+    Ok((items, found.total))
 }
 
 /// One event. Drafts and private events exist for their organiser only.
 pub async fn get(conn: &mut PgConnection, id: EventId, viewer: Option<UserId>) -> Result<EventDetail> {
-    let row = sqlx::query!(
-        r#"SELECT e.name, e.description, e.start_date, e.end_date, e.image_url, e.location, e.venue_name, e.organizer_id, e.status,
-                  e.is_public, coalesce(e.max_tickets_per_user, 10) AS "max_tickets!", e.created_at AS "created_at!",
-                  e.updated_at AS "updated_at!", u.name AS organizer_name, u.email AS organizer_email,
-                  coalesce(seats.total, 0) AS "total!", coalesce(seats.available, 0) AS "available!"
-           FROM events e
-           JOIN users u ON u.id = e.organizer_id
-           LEFT JOIN LATERAL (
-               SELECT sum(quantity) AS total, sum(available) AS available FROM seat_availability WHERE event_id = e.id
-           ) seats ON TRUE
-           WHERE e.id = $1"#,
-        id.0,
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::EventNotFound)?;
-    let is_organizer = viewer == Some(UserId(row.organizer_id));
-    if !is_organizer && (row.status == EventStatus::Draft.name() || !row.is_public) {
+    let (item, organizer_email) = overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
+    let event = &item.event.event;
+    let is_organizer = viewer == Some(event.organizer_id);
+    if !is_organizer && (event.status == EventStatus::Draft.name() || !event.is_public) {
         return Err(Error::EventNotFound);
     }
-    let taken = row.total - row.available;
-    let occupancy = if row.total == 0 { 0.0 } else { taken as f64 * 100.0 / row.total as f64 };
+    let occupancy = match item.total_seats {
+        0 => 0.0,
+        total => item.booked_seats as f64 * 100.0 / total as f64,
+    };
     Ok(EventDetail {
-        event: EventListItem {
-            event: EventUpdated {
-                event: Event {
-                    id,
-                    name: row.name,
-                    description: row.description,
-                    start_date: row.start_date.into(),
-                    end_date: row.end_date.into(),
-                    image_url: row.image_url,
-                    location: row.location,
-                    venue_name: row.venue_name,
-                    organizer_id: UserId(row.organizer_id),
-                    status: row.status,
-                    is_public: row.is_public,
-                    max_tickets_per_user: row.max_tickets,
-                    created_at: row.created_at.into(),
-                },
-                updated_at: row.updated_at.into(),
-                organizer_name: row.organizer_name,
-            },
-            total_seats: row.total,
-            available_seats: row.available,
-            booked_seats: taken,
-        },
+        event: item,
         occupancy_rate: format!("{occupancy:.2}"),
-        organizer_email: row.organizer_email.filter(|_| is_organizer),
+        organizer_email: organizer_email.filter(|_| is_organizer),
     })
+}
+
+/// These events, oldest first, each with its organiser's e-mail address.
+pub(super) async fn overview(
+    conn: &mut PgConnection,
+    ids: Vec<i32>,
+) -> Result<Vec<(EventListItem, Option<String>)>> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!", name AS "name!", description AS "description!", start_date AS "start_date!", end_date AS "end_date!",
+                  image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!",
+                  is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!",
+                  updated_at AS "updated_at!", organizer_name, organizer_email, total_seats AS "total_seats!",
+                  available_seats AS "available_seats!"
+           FROM event_overview WHERE id = ANY ($1) ORDER BY created_at, id"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let event = Event {
+                id: EventId(row.id),
+                name: row.name,
+                description: row.description,
+                start_date: row.start_date.into(),
+                end_date: row.end_date.into(),
+                image_url: row.image_url,
+                location: row.location,
+                venue_name: row.venue_name,
+                organizer_id: UserId(row.organizer_id),
+                status: row.status,
+                is_public: row.is_public,
+                max_tickets_per_user: row.max_tickets_per_user,
+                created_at: row.created_at.into(),
+            };
+            let event =
+                EventUpdated { event, updated_at: row.updated_at.into(), organizer_name: row.organizer_name };
+            let item = EventListItem {
+                event,
+                total_seats: row.total_seats,
+                available_seats: row.available_seats,
+                booked_seats: row.total_seats - row.available_seats,
+            };
+            (item, row.organizer_email)
+        })
+        .collect())
 }
 
 /// The counts of an event's seat types, with the version that orders them.

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::{
     event_input::{EventChanges, NewEvent, ends_before_it_starts},
+    event_views,
     ids::{EventId, SeatTypeId, UserId},
     money::Paise,
     seat_types,
@@ -174,23 +175,19 @@ pub async fn update(
 ) -> Result<(EventUpdated, bool)> {
     let was_visible = require_organizer(conn, id, user, "update this event").await?;
     let updated = sqlx::query!(
-        r#"UPDATE events e SET
-               name = coalesce($2, e.name),
-               description = coalesce($3, e.description),
-               start_date = coalesce($4, e.start_date),
-               end_date = coalesce($5, e.end_date),
-               location = coalesce($6, e.location),
-               image_url = CASE WHEN $7 THEN $8 ELSE e.image_url END,
-               venue_name = CASE WHEN $9 THEN $10 ELSE e.venue_name END,
-               status = coalesce($11, e.status),
-               is_public = coalesce($12, e.is_public),
-               max_tickets_per_user = coalesce($13, e.max_tickets_per_user),
-               updated_at = now()
-           FROM users u
-           WHERE e.id = $1 AND u.id = e.organizer_id
-           RETURNING e.name, e.description, e.start_date, e.end_date, e.image_url, e.location, e.venue_name, e.organizer_id, e.status,
-                     e.is_public, coalesce(e.max_tickets_per_user, 10) AS "max_tickets!", e.created_at AS "created_at!",
-                     e.updated_at AS "updated_at!", u.name AS organizer_name"#,
+        "UPDATE events SET
+             name = coalesce($2, name),
+             description = coalesce($3, description),
+             start_date = coalesce($4, start_date),
+             end_date = coalesce($5, end_date),
+             location = coalesce($6, location),
+             image_url = CASE WHEN $7 THEN $8 ELSE image_url END,
+             venue_name = CASE WHEN $9 THEN $10 ELSE venue_name END,
+             status = coalesce($11, status),
+             is_public = coalesce($12, is_public),
+             max_tickets_per_user = coalesce($13, max_tickets_per_user),
+             updated_at = now()
+         WHERE id = $1",
         id.0,
         changes.name,
         changes.description,
@@ -205,33 +202,16 @@ pub async fn update(
         changes.is_public,
         changes.max_tickets_per_user,
     )
-    .fetch_optional(conn)
+    .execute(&mut *conn)
     .await;
-    let row = match updated {
+    match updated {
         Err(error) if violated_constraint(&error) == Some("events_dates_check") => {
             return Err(ends_before_it_starts());
         }
-        other => other?.ok_or(Error::EventNotFound)?,
+        other => other?,
     };
-    let is_visible = row.is_public && row.status != EventStatus::Draft.name();
-    let event = EventUpdated {
-        event: Event {
-            id,
-            name: row.name,
-            description: row.description,
-            start_date: row.start_date.into(),
-            end_date: row.end_date.into(),
-            image_url: row.image_url,
-            location: row.location,
-            venue_name: row.venue_name,
-            organizer_id: UserId(row.organizer_id),
-            status: row.status,
-            is_public: row.is_public,
-            max_tickets_per_user: row.max_tickets,
-            created_at: row.created_at.into(),
-        },
-        updated_at: row.updated_at.into(),
-        organizer_name: row.organizer_name,
-    };
+    let (item, _) = event_views::overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
+    let event = item.event;
+    let is_visible = event.event.is_public && event.event.status != EventStatus::Draft.name();
     Ok((event, was_visible || is_visible))
 }
