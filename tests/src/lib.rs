@@ -3,7 +3,7 @@
 //!
 //! | Module | |
 //! |---|---|
-//! | [`stack`], [`template`], [`program`] | the world: servers, processes, their logs |
+//! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
 //! | [`looking`] | what is in the database and in Redis |
 //! | [`client`], [`shop`], [`refusals`], [`socket`] | REST clients, what people do in a ticket shop, what they must not do, the official Socket.IO client |
 //! | [`invariants`] | what must hold whenever a test has ended |
@@ -25,6 +25,7 @@ pub mod looking;
 pub mod program;
 pub mod qr;
 pub mod refusals;
+pub mod settings;
 pub mod shop;
 pub mod socket;
 pub mod stack;
@@ -34,7 +35,6 @@ pub mod waiting;
 use std::time::Duration;
 
 pub use client::{Answer, Client};
-pub use nexus_sandbox::process::Signal;
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use serde_json::{Value, json};
 pub use shop::{Booking, Event};

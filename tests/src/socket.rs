@@ -132,6 +132,11 @@ impl SocketClient {
             .collect()
     }
 
+    /// The names of all events so far, oldest first.
+    pub fn event_names(&self) -> Vec<String> {
+        self.lines("event").iter().filter_map(|line| line["event"].as_str().map(str::to_owned)).collect()
+    }
+
     /// Waits until the client says `connect`, `disconnect` or `connect_error`; returns the newest such line.
     pub async fn wait_for_line(&self, kind: &str, deadline: Duration) -> Value {
         let what = format!("{} reports {kind}", self.name);
@@ -146,7 +151,7 @@ impl SocketClient {
     /// Everything so far, for messages.
     pub fn describe(&self) -> String {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<String> = log.iter().map(|line| format!("  {line:.300}")).collect();
+        let lines: Vec<String> = log.iter().map(|line| format!("  {:.300}", line.to_string())).collect();
         format!("{} received {} lines:\n{}", self.name, lines.len(), lines.join("\n"))
     }
 

@@ -1,9 +1,8 @@
 //! An empty world of one's own: servers, stand-ins, and every Nexus process, gone without a trace when dropped.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -18,6 +17,7 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::client::{Answer, Client, http_client};
 use crate::program::{Environment, Program, binary, command};
+use crate::settings::{TempDir, environment, secret};
 use crate::template::migrated_postgres;
 use crate::waiting::eventually;
 
@@ -56,9 +56,9 @@ impl Builder {
 
     /// Starts everything and waits until the API is ready.
     pub async fn start(self) -> Stack {
-        let dir = temp_dir();
+        let dir = TempDir::create();
         let config = ProvidersConfig { webhook_retry: self.webhook_retry, ..ProvidersConfig::default() };
-        let providers = Providers::start(config).await.expect("the providers");
+        let providers = start_providers(config).await;
         let redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
         let postgres = migrated_postgres(&dir).await;
         let jwt_secret = secret();
@@ -109,7 +109,8 @@ pub struct Stack {
     http: reqwest::Client,
     jwt_secret: String,
     env: Environment,
-    dir: PathBuf,
+    /// Last, so that everything that writes there has ended.
+    dir: TempDir,
 }
 
 impl Stack {
@@ -254,47 +255,15 @@ impl Drop for Stack {
         // Processes first: they would only complain that their servers go away.
         self.workers.clear();
         self.apis.clear();
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-/// Something random that resists guessing.
-pub fn secret() -> String {
-    let config = ProvidersConfig::default();
-    format!("{}{}", config.razorpay_webhook_secret, config.razorpay_key_secret)
-}
-
-/// The settings of a process that uses these servers.
-pub fn environment(
-    database_url: &str,
-    redis_url: &str,
-    jwt_secret: &str,
-    providers: &Providers,
-) -> Environment {
-    let mut env: Environment = [
-        ("NODE_ENV", "test"),
-        ("HOST", "127.0.0.1"),
-        ("FRONTEND_URL", "http://localhost:5173"),
-        ("TRUSTED_PROXIES", "127.0.0.0/8"),
-        ("DATABASE_URL", database_url),
-        ("REDIS_URL", redis_url),
-        ("JWT_SECRET", jwt_secret),
-        ("JWT_REFRESH_SECRET", &secret()),
-        ("TWILIO_FROM", "+15005550006"),
-        ("MAIL_FROM", "Nexus <tickets@nexus.example>"),
-        ("RUST_BACKTRACE", "1"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec();
-    env.extend(providers.env().into_iter().map(|(name, value)| (name.to_owned(), value)));
-    env
-}
-
-/// A fresh directory.
-pub fn temp_dir() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let dir = std::env::temp_dir().join(format!("nexus-test-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a temporary directory");
-    dir
+/// On ports that are free; another test may take one between the look and the bind.
+async fn start_providers(config: ProvidersConfig) -> Providers {
+    for _ in 0..4 {
+        if let Ok(providers) = Providers::start(config.clone()).await {
+            return providers;
+        }
+    }
+    Providers::start(config).await.expect("the providers")
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Looks again and again until `look` succeeds, and returns what it found; panics at the deadline with the last thing seen.
 pub async fn eventually<T>(

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nexus_tests::client::http_client;
 use nexus_tests::program::Program;
-use nexus_tests::stack::temp_dir;
+use nexus_tests::settings::TempDir;
 use nexus_tests::{Answer, Client, Value, eventually, seen};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(40);
@@ -16,13 +16,13 @@ const STARTS_WITHIN: Duration = Duration::from_secs(40);
 /// A run in a data folder of its own.
 struct Run {
     program: Program,
-    dir: PathBuf,
+    dir: TempDir,
     url: String,
 }
 
 impl Run {
     fn start() -> Self {
-        let dir = temp_dir();
+        let dir = TempDir::create();
         let port = nexus_sandbox::ports::free();
         let data = dir.join("data");
         let env = vec![
@@ -68,7 +68,6 @@ impl Drop for Run {
         if std::thread::panicking() {
             self.program.print_log();
         }
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 

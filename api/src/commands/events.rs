@@ -35,9 +35,7 @@ pub(crate) async fn create(app: App, user: UserId, input: Input) -> Result<Done>
     let total: i64 = seat_types.iter().map(|seat_type| i64::from(seat_type.quantity)).sum();
     let mut after = AfterCommit::default();
     let news = json!({ "event": event, "seat_types": seat_types, "total_seats_available": total });
-    let visible = new.is_public && new.status != events::EventStatus::Draft;
-    let audience = if visible { Audience::Everyone } else { Audience::User(user) };
-    after.tell(Broadcast::new("event_created", audience, &news));
+    after.tell(Broadcast::new("event_created", event.audience(), &news));
     let mut data = news;
     data["message"] = json!(format!(
         "Event created successfully with {total} virtual seats. Seats will be generated on-demand when booked."
@@ -50,12 +48,10 @@ pub(crate) async fn update(app: App, user: UserId, input: Input) -> Result<Done>
     let id = event_id(&input)?;
     let changes = EventChanges::parse(&input)?;
     let mut tx = app.db.begin().await?;
-    let (event, visible) = events::update(&mut tx, id, user, &changes).await?;
+    let (event, audience) = events::update(&mut tx, id, user, &changes).await?;
     tx.commit().await?;
 
     let mut after = AfterCommit::default();
-    // Drafts and private events are nobody else's business (CONTRACT.md, section 10, rows 10 and 16).
-    let audience = if visible { Audience::Everyone } else { Audience::User(user) };
     after.tell(Broadcast::new("event_updated", audience, json!({ "event": event })));
     Done::new(json!({ "event": event, "message": "Event updated successfully" }), after)
 }
@@ -64,13 +60,13 @@ pub(crate) async fn update(app: App, user: UserId, input: Input) -> Result<Done>
 pub(crate) async fn delete(app: App, user: UserId, input: Input) -> Result<Done> {
     let id = event_id(&input)?;
     let mut tx = app.db.begin().await?;
-    let name = event_removal::delete(&mut tx, id, user).await?;
+    let (name, audience) = event_removal::delete(&mut tx, id, user).await?;
     tx.commit().await?;
 
     let message = format!("Event \"{name}\" deleted successfully");
     let data = json!({ "message": message, "deleted_event_id": id });
     let mut after = AfterCommit::default();
-    after.tell(Broadcast::new("event_deleted", Audience::Everyone, &data));
+    after.tell(Broadcast::new("event_deleted", audience, &data));
     Done::new(data, after)
 }
 
@@ -79,9 +75,9 @@ pub(crate) async fn create_seat_type(app: App, user: UserId, input: Input) -> Re
     let event = event_id(&input)?;
     let new = NewSeatType::parse(&input)?;
     let mut tx = app.db.begin().await?;
-    let seat_type = seat_types::create(&mut tx, event, user, &new).await?;
+    let (seat_type, audience) = seat_types::create(&mut tx, event, user, &new).await?;
     tx.commit().await?;
-    seat_type_news("seat_type_created", "Seat type created successfully", seat_type)
+    seat_type_news("seat_type_created", "Seat type created successfully", seat_type, audience)
 }
 
 /// `PUT /seats/:eventId/seat-types/:id`, `update_seat_type`
@@ -89,19 +85,20 @@ pub(crate) async fn update_seat_type(app: App, user: UserId, input: Input) -> Re
     let (event, id) = (event_id(&input)?, seat_type_id(&input)?);
     let changes = SeatTypeChanges::parse(&input)?;
     let mut tx = app.db.begin().await?;
-    let seat_type = seat_types::update(&mut tx, event, id, user, &changes).await?;
+    let (seat_type, audience) = seat_types::update(&mut tx, event, id, user, &changes).await?;
     tx.commit().await?;
-    seat_type_news("seat_type_updated", "Seat type updated successfully", seat_type)
+    seat_type_news("seat_type_updated", "Seat type updated successfully", seat_type, audience)
 }
 
-fn seat_type_news(news: &'static str, message: &str, seat_type: seat_types::SeatType) -> Result<Done> {
+fn seat_type_news(
+    news: &'static str,
+    message: &str,
+    seat_type: seat_types::SeatType,
+    audience: Audience,
+) -> Result<Done> {
     let mut after = AfterCommit::default();
     let event = seat_type.event_id;
-    after.tell(Broadcast::new(
-        news,
-        Audience::Everyone,
-        json!({ "event_id": event, "seat_type": seat_type }),
-    ));
+    after.tell(Broadcast::new(news, audience, json!({ "event_id": event, "seat_type": seat_type })));
     after.counts_changed(event);
     Done::new(json!({ "seat_type": seat_type, "message": message }), after)
 }
@@ -110,7 +107,7 @@ fn seat_type_news(news: &'static str, message: &str, seat_type: seat_types::Seat
 pub(crate) async fn delete_seat_type(app: App, user: UserId, input: Input) -> Result<Done> {
     let (event, id) = (event_id(&input)?, seat_type_id(&input)?);
     let mut tx = app.db.begin().await?;
-    let name = seat_types::delete(&mut tx, event, id, user).await?;
+    let (name, audience) = seat_types::delete(&mut tx, event, id, user).await?;
     tx.commit().await?;
 
     let message = format!("Seat type \"{name}\" deleted successfully");
@@ -118,7 +115,7 @@ pub(crate) async fn delete_seat_type(app: App, user: UserId, input: Input) -> Re
     // The name is the whole sentence: that is what clients get today (CONTRACT.md, section 8).
     after.tell(Broadcast::new(
         "seat_type_deleted",
-        Audience::Everyone,
+        audience,
         json!({ "event_id": event, "seat_type_id": id, "seat_type_name": message }),
     ));
     after.counts_changed(event);

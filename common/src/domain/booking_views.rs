@@ -138,7 +138,7 @@ pub async fn get(conn: &mut PgConnection, id: BookingId, user: UserId) -> Result
     let seats = sqlx::query!(
         r#"SELECT s.id, s.seat_label, t.name AS type_name, (bs.price_paid * 100)::bigint AS "price!", s.status, s.booked_at
            FROM booking_seats bs JOIN seats s ON s.id = bs.seat_id JOIN event_seat_types t ON t.id = s.event_seat_type_id
-           WHERE bs.booking_id = $1 ORDER BY s.id"#,
+           WHERE bs.booking_id = $1 ORDER BY bs.id"#,
         id.0,
     )
     .fetch_all(conn)

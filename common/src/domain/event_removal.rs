@@ -7,11 +7,14 @@ use super::{
     ids::{EventId, UserId},
     seats,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    realtime::Audience,
+};
 
-/// Deletes an event for its organiser; returns its name. Not while somebody has paid, or is about to.
-pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Result<String> {
-    require_organizer(conn, id, user, "delete this event").await?;
+/// Deletes an event for its organiser; returns its name and who hears of it. Not while somebody has paid, or is about to.
+pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Result<(String, Audience)> {
+    let audience = require_organizer(conn, id, user, "delete this event").await?;
     // No lock can be won, and no booking confirmed or created, until this transaction ends.
     seats::open_inventory(conn, &[id]).await?;
     sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut *conn).await?;
@@ -25,8 +28,9 @@ pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Resul
     if active > 0 {
         return Err(Error::EventHasBookings(active));
     }
-    sqlx::query_scalar!("DELETE FROM events WHERE id = $1 RETURNING name", id.0)
+    let name = sqlx::query_scalar!("DELETE FROM events WHERE id = $1 RETURNING name", id.0)
         .fetch_optional(conn)
         .await?
-        .ok_or(Error::EventNotFound)
+        .ok_or(Error::EventNotFound)?;
+    Ok((name, audience))
 }

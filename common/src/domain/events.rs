@@ -12,7 +12,10 @@ use super::{
     seat_types,
     time::Timestamp,
 };
-use crate::error::{Error, Result, violated_constraint};
+use crate::{
+    error::{Error, Result, violated_constraint},
+    realtime::Audience,
+};
 
 /// What state an event is in; only `Published` ones are on sale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -149,31 +152,48 @@ pub struct CreatedSeatType {
     pub display_order: i32,
 }
 
-/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …". Returns whether others know the event.
+/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …". Returns who hears of what happens to the
+/// event.
 pub async fn require_organizer(
     conn: &mut PgConnection,
     event: EventId,
     user: UserId,
     doing: &'static str,
-) -> Result<bool> {
-    let row = sqlx::query!(
-        r#"SELECT organizer_id, is_public AND status <> 'draft' AS "visible!" FROM events WHERE id = $1"#,
-        event.0
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::EventNotFound)?;
-    if row.organizer_id == user.0 { Ok(row.visible) } else { Err(Error::Forbidden(doing)) }
+) -> Result<Audience> {
+    let row = sqlx::query!("SELECT organizer_id, is_public, status FROM events WHERE id = $1", event.0)
+        .fetch_optional(conn)
+        .await?
+        .ok_or(Error::EventNotFound)?;
+    if row.organizer_id != user.0 {
+        return Err(Error::Forbidden(doing));
+    }
+    Ok(audience(row.is_public, &row.status, user))
 }
 
-/// Changes an event, for its organiser. Also returns whether anybody else knows of it, before or after.
+/// Drafts and private events are nobody's business but their organiser's (CONTRACT.md, section 10, rows 10 and 16).
+fn audience(is_public: bool, status: &str, organizer: UserId) -> Audience {
+    if is_public && status != EventStatus::Draft.name() {
+        Audience::Everyone
+    } else {
+        Audience::User(organizer)
+    }
+}
+
+impl Event {
+    /// Who hears of it.
+    pub fn audience(&self) -> Audience {
+        audience(self.is_public, &self.status, self.organizer_id)
+    }
+}
+
+/// Changes an event, for its organiser. Also returns who knows of it, before or after, and so hears of the change.
 pub async fn update(
     conn: &mut PgConnection,
     id: EventId,
     user: UserId,
     changes: &EventChanges,
-) -> Result<(EventUpdated, bool)> {
-    let was_visible = require_organizer(conn, id, user, "update this event").await?;
+) -> Result<(EventUpdated, Audience)> {
+    let before = require_organizer(conn, id, user, "update this event").await?;
     let updated = sqlx::query!(
         "UPDATE events SET
              name = coalesce($2, name),
@@ -211,7 +231,9 @@ pub async fn update(
         other => other?,
     };
     let (item, _) = event_views::overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
-    let event = item.event;
-    let is_visible = event.event.is_public && event.event.status != EventStatus::Draft.name();
-    Ok((event, was_visible || is_visible))
+    let audience = match (before, item.event.event.audience()) {
+        (Audience::Everyone, _) => Audience::Everyone,
+        (_, after) => after,
+    };
+    Ok((item.event, audience))
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     domain::events::require_organizer,
     error::{Error, Result},
+    realtime::Audience,
 };
 
 /// A seat type.
@@ -143,15 +144,15 @@ fn quantity(input: &Input) -> Result<Option<i32>> {
 
 const MANAGE: &str = "manage seat types for this event";
 
-/// Creates a seat type, for the event's organiser.
+/// Creates a seat type, for the event's organiser. Also returns who hears of it.
 pub async fn create(
     conn: &mut PgConnection,
     event: EventId,
     user: UserId,
     new: &NewSeatType,
-) -> Result<SeatType> {
-    require_organizer(conn, event, user, MANAGE).await?;
-    insert(conn, event, new).await
+) -> Result<(SeatType, Audience)> {
+    let audience = require_organizer(conn, event, user, MANAGE).await?;
+    Ok((insert(conn, event, new).await?, audience))
 }
 
 /// Stores a seat type as the last of its event.
@@ -191,8 +192,8 @@ pub async fn update(
     id: SeatTypeId,
     user: UserId,
     changes: &SeatTypeChanges,
-) -> Result<SeatType> {
-    require_organizer(conn, event, user, MANAGE).await?;
+) -> Result<(SeatType, Audience)> {
+    let audience = require_organizer(conn, event, user, MANAGE).await?;
     seats::open_inventory(conn, &[event]).await?;
     let taken = sqlx::query_scalar!(
         r#"SELECT (quantity - available_quantity)::bigint AS "taken!" FROM event_seat_types WHERE id = $1 AND event_id = $2"#,
@@ -225,7 +226,7 @@ pub async fn update(
     )
     .fetch_one(conn)
     .await?;
-    Ok(SeatType {
+    let seat_type = SeatType {
         id,
         event_id: event,
         name: row.name,
@@ -236,12 +237,18 @@ pub async fn update(
         display_order: row.display_order,
         created_at: row.created_at.into(),
         updated_at: row.updated_at.into(),
-    })
+    };
+    Ok((seat_type, audience))
 }
 
 /// Deletes a seat type, for the event's organiser; returns its name. Not while seats of it are booked or being paid for.
-pub async fn delete(conn: &mut PgConnection, event: EventId, id: SeatTypeId, user: UserId) -> Result<String> {
-    require_organizer(conn, event, user, MANAGE).await?;
+pub async fn delete(
+    conn: &mut PgConnection,
+    event: EventId,
+    id: SeatTypeId,
+    user: UserId,
+) -> Result<(String, Audience)> {
+    let audience = require_organizer(conn, event, user, MANAGE).await?;
     seats::open_inventory(conn, &[event]).await?;
     // Waits for bookings that are being created of it.
     sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id.0)
@@ -259,12 +266,13 @@ pub async fn delete(conn: &mut PgConnection, event: EventId, id: SeatTypeId, use
     if booked > 0 {
         return Err(Error::SeatTypeHasBookings(booked));
     }
-    sqlx::query_scalar!(
+    let name = sqlx::query_scalar!(
         "DELETE FROM event_seat_types WHERE id = $1 AND event_id = $2 RETURNING name",
         id.0,
         event.0
     )
     .fetch_optional(conn)
     .await?
-    .ok_or(Error::SeatTypeNotFound)
+    .ok_or(Error::SeatTypeNotFound)?;
+    Ok((name, audience))
 }

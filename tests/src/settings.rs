@@ -1,0 +1,69 @@
+//! What processes are told, and where they may write.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nexus_sandbox::providers::{Providers, ProvidersConfig};
+
+use crate::program::Environment;
+
+/// Something random that resists guessing.
+pub fn secret() -> String {
+    let config = ProvidersConfig::default();
+    format!("{}{}", config.razorpay_webhook_secret, config.razorpay_key_secret)
+}
+
+/// The settings of a process that uses these servers.
+pub fn environment(
+    database_url: &str,
+    redis_url: &str,
+    jwt_secret: &str,
+    providers: &Providers,
+) -> Environment {
+    let mut env: Environment = [
+        ("NODE_ENV", "test"),
+        ("HOST", "127.0.0.1"),
+        ("FRONTEND_URL", "http://localhost:5173"),
+        ("TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("DATABASE_URL", database_url),
+        ("REDIS_URL", redis_url),
+        ("JWT_SECRET", jwt_secret),
+        ("JWT_REFRESH_SECRET", &secret()),
+        ("TWILIO_FROM", "+15005550006"),
+        ("MAIL_FROM", "Nexus <tickets@nexus.example>"),
+        ("RUST_BACKTRACE", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    env.extend(providers.env().into_iter().map(|(name, value)| (name.to_owned(), value)));
+    env
+}
+
+/// A directory of one's own, gone when dropped.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// A fresh, empty one.
+    pub fn create() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("nexus-test-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        Self(dir)
+    }
+}
+
+impl std::ops::Deref for TempDir {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
