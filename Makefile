@@ -29,12 +29,13 @@ build: ## Build every binary
 release: ## Build every binary, optimised
 	@cargo build --workspace --bins --release
 
-deps: ## Install PostgreSQL and Redis with the system's package manager, where they are missing
+deps: ## Install PostgreSQL, Redis and a linker with the system's package manager, where they are missing
 	@missing=()
 	shopt -s nullglob
 	command -v redis-server >/dev/null || missing+=(redis-server)
 	installed=(/usr/lib/postgresql/*/bin/postgres)
 	command -v postgres >/dev/null || [ $${#installed[@]} -gt 0 ] || missing+=(postgresql)
+	command -v cc >/dev/null || missing+=(gcc libc6-dev)
 	command -v setpriv >/dev/null || missing+=(util-linux)
 	if [ $${#missing[@]} -gt 0 ]; then
 		echo "Installing $${missing[*]} with apt-get"
