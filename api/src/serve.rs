@@ -19,6 +19,8 @@ use crate::{
     router, socket,
 };
 
+/// A peer that has not acknowledged anything for so long is gone.
+const STUCK: Duration = Duration::from_secs(20);
 /// How long open requests and sockets may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -53,6 +55,8 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let listener = listener.tap_io(|tcp| {
         // Small messages must not wait for one another.
         let _ = tcp.set_nodelay(true);
+        // Without it a client that stops reading keeps its socket and what is buffered for it for ever (REALTIME.md).
+        let _ = socket2::SockRef::from(&*tcp).set_tcp_user_timeout(Some(STUCK));
     });
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
