@@ -62,12 +62,17 @@ lint: build ## Clippy, with every query checked against a freshly migrated datab
 		cargo clippy --workspace --all-targets -- -D warnings
 	diff -rq "$$fresh" .sqlx || { echo ".sqlx is not what the queries need: run make sqlx" >&2; exit 1; }
 
-sqlx: build ## Write .sqlx anew, after queries or migrations have changed
-	@rm -rf .sqlx
-	mkdir .sqlx
+# The sandbox holds no queries, so it builds whatever state they are in.
+sqlx: ## Write .sqlx anew, after queries or migrations have changed
+	@cargo build -p nexus-sandbox --profile $(PROFILE)
+	fresh=$$(mktemp -d)
+	trap 'rm -rf "$$fresh"' EXIT
 	touch common/src/lib.rs
-	SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$$PWD/.sqlx" $(BIN)/nexus-sandbox with-postgres --migrations migrations -- \
+	SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$$fresh" $(BIN)/nexus-sandbox with-postgres --migrations migrations -- \
 		cargo check -p nexus-common
+	rm -rf .sqlx
+	cp -r "$$fresh" .sqlx
+	chmod 755 .sqlx
 
 clean-data: build ## Forget what make run has stored
 	@NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox clean

@@ -70,8 +70,6 @@ pub enum Error {
     OtpExpired,
     #[error("Maximum verification attempts reached. Please request a new OTP.")]
     OtpAttempts,
-    #[error("User not found with this phone number")]
-    PhoneUnknown,
 
     // Events and seats.
     #[error("Event not found")]
@@ -120,8 +118,6 @@ pub enum Error {
     CancelTooLate,
     #[error("A cancellation request with this idempotency key is already in progress.")]
     IdempotencyInFlight,
-    #[error("Ticket generation job not found")]
-    TicketJobNotFound,
 
     // Payments.
     #[error("Booking not found or you don't have permission to pay for this booking")]
@@ -136,8 +132,6 @@ pub enum Error {
     OrderNotFound,
 
     // Everything around.
-    #[error("Too many requests. Please try again later.")]
-    TooManyRequests,
     /// Carries what the provider said, for the log; the message shown is ours.
     #[error("{message}")]
     Provider { message: String, source: Option<Source> },
@@ -178,7 +172,6 @@ impl Error {
             Error::OtpWrong => (Unauthenticated, "otp_wrong"),
             Error::OtpExpired => (Gone, "otp_expired"),
             Error::OtpAttempts => (TooMany, "otp_attempts_exhausted"),
-            Error::PhoneUnknown => (NotFound, "phone_unknown"),
             Error::EventNotFound => (NotFound, "event_not_found"),
             Error::Forbidden(_) => (Kind::Forbidden, "forbidden"),
             Error::EventHasBookings(_) => (Conflict, "event_has_bookings"),
@@ -197,13 +190,11 @@ impl Error {
             Error::BookingTimedOut => (Gone, "booking_expired"),
             Error::CancelTooLate => (Conflict, "event_started"),
             Error::IdempotencyInFlight => (Conflict, "idempotency_key_in_use"),
-            Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
             Error::BookingNotPayable => (NotFound, "booking_not_found"),
             Error::BookingNotPending(_) => (Conflict, "booking_not_pending"),
             Error::BookingExpired => (Gone, "booking_expired"),
             Error::AmountMismatch(_) => (Mismatch, "amount_mismatch"),
             Error::OrderNotFound => (NotFound, "order_not_found"),
-            Error::TooManyRequests => (TooMany, "rate_limited"),
             Error::Provider { .. } => (Provider, "provider_failed"),
             Error::Unavailable(_) => (Kind::Unavailable, "unavailable"),
             Error::LeaseLost => (Kind::Internal, "lease_lost"),

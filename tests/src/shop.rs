@@ -94,6 +94,16 @@ impl Stack {
         Event::from_created(&organiser.post("/events/create", event_request(seat_types)).await.data())
     }
 
+    /// A buyer who has booked seats A1 and A2 of a new event and has an order to pay.
+    pub async fn booked(&self) -> (Client, Event, Booking, String) {
+        let organiser = self.user().await;
+        let event = self.event(&organiser, &[("VIP", 100.0, 50)]).await;
+        let buyer = self.user().await;
+        let booking = buyer.lock_and_book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
+        let order = buyer.order(&booking).await;
+        (buyer, event, booking, order)
+    }
+
     /// Lets `buyer` pay an order at the provider; the webhooks are on their way when this returns.
     pub fn pay(&self, order_id: &str, outcome: Outcome) -> Payment {
         self.pay_with(&Pay::order(order_id, outcome))

@@ -1,17 +1,6 @@
 //! Nobody pays for nothing: what each kind of payment leads to.
 
-use nexus_tests::{
-    Booking, Client, Event, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen,
-};
-
-async fn booked(stack: &Stack) -> (Client, Event, Booking, String) {
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    let buyer = stack.user().await;
-    let booking = buyer.lock_and_book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
-    let order = buyer.order(&booking).await;
-    (buyer, event, booking, order)
-}
+use nexus_tests::{Booking, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen};
 
 /// Waits until so many refunds have been carried out and followed; returns `refunds` rows.
 async fn until_refunded(stack: &Stack, count: usize) -> Vec<Value> {
@@ -27,7 +16,7 @@ async fn until_refunded(stack: &Stack, count: usize) -> Vec<Value> {
 #[tokio::test]
 async fn a_payment_that_failed_and_then_succeeded_confirms() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     stack.pay(&order, Outcome::Failed);
     stack.until_booking(&buyer, &booking, "pending", "failed").await;
     assert_eq!(buyer.order(&booking).await, order, "the open order is offered again");
@@ -41,7 +30,7 @@ async fn a_payment_that_failed_and_then_succeeded_confirms() {
 #[tokio::test]
 async fn the_same_payment_may_change_its_mind_days_later() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     let failed = stack.pay(&order, Outcome::Failed);
     stack.until_booking(&buyer, &booking, "pending", "failed").await;
     let late = Pay { payment_id: Some(failed.id.clone()), ..Pay::order(&order, Outcome::Authorized) };
@@ -54,7 +43,7 @@ async fn the_same_payment_may_change_its_mind_days_later() {
 #[tokio::test]
 async fn an_authorized_payment_is_captured_by_us_once() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     stack.pay(&order, Outcome::Authorized);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
@@ -66,7 +55,7 @@ async fn an_authorized_payment_is_captured_by_us_once() {
 #[tokio::test]
 async fn a_second_payment_for_a_booking_goes_back() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     let first = stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     let second = stack.pay(&order, Outcome::Captured);
@@ -86,7 +75,7 @@ async fn a_second_payment_for_a_booking_goes_back() {
 #[tokio::test]
 async fn two_payments_at_once_confirm_one_and_refund_the_other() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     for _ in 0..4 {
         stack.pay(&order, Outcome::Authorized);
     }
@@ -100,7 +89,7 @@ async fn two_payments_at_once_confirm_one_and_refund_the_other() {
 #[tokio::test]
 async fn a_payment_of_another_amount_or_currency_goes_back_and_the_right_one_confirms() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     let captured = || Pay::order(&order, Outcome::Captured);
     stack.pay_with(&Pay { amount: Some(100), ..captured() });
     stack.pay_with(&Pay { amount: Some(20_001), ..captured() });
@@ -163,7 +152,7 @@ async fn a_cancelled_confirmed_booking_gets_its_money_back_and_its_seats_return(
 #[tokio::test]
 async fn a_payment_under_way_when_its_booking_was_cancelled_gets_the_seats_or_goes_back() {
     let stack = Stack::start().await;
-    let (buyer, event, booking, order) = booked(&stack).await;
+    let (buyer, event, booking, order) = stack.booked().await;
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "cancelled").await;
     stack.user().await.lock(&event, "VIP", "A2").await.ok();
@@ -204,7 +193,7 @@ async fn a_free_booking_is_confirmed_without_an_order() {
 async fn capture_and_refund_survive(faults: &[Fault]) {
     let stack = Stack::start().await;
     for (n, fault) in faults.iter().enumerate() {
-        let (buyer, _, booking, order) = booked(&stack).await;
+        let (buyer, _, booking, order) = stack.booked().await;
         stack.providers.fault(Target::RazorpayCapture, Some(1), fault.clone());
         stack.pay(&order, Outcome::Authorized);
         stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
@@ -231,7 +220,7 @@ async fn a_provider_that_is_too_busy_delays_captures_and_refunds_and_loses_neith
 #[tokio::test]
 async fn an_order_that_we_did_not_live_to_remember_is_found_by_its_receipt() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     // As if the API had died between Razorpay's answer and its own commit.
     stack.execute("DELETE FROM payment_orders").await;
     stack.execute("UPDATE bookings SET payment_id = NULL, payment_gateway = NULL").await;

@@ -1,19 +1,8 @@
 //! What the webhook accepts, however often and in whatever order Razorpay delivers.
 
 use nexus_sandbox::providers::sign;
-use nexus_tests::{
-    Answer, Booking, Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
-};
+use nexus_tests::{Answer, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
 use reqwest::Method;
-
-async fn booked(stack: &Stack) -> (Client, Event, Booking, String) {
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    let buyer = stack.user().await;
-    let booking = buyer.lock_and_book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
-    let order = buyer.order(&booking).await;
-    (buyer, event, booking, order)
-}
 
 /// Sends a webhook as Razorpay would, signed or not.
 async fn deliver(stack: &Stack, body: &str, signature: Option<&str>, event_id: Option<&str>) -> Answer {
@@ -45,7 +34,7 @@ async fn outcome(stack: &Stack, event_type: &str) -> Value {
 #[tokio::test]
 async fn ten_copies_of_a_webhook_at_once_are_one_confirmation() {
     let stack = Stack::start().await;
-    let (buyer, event, booking, order) = booked(&stack).await;
+    let (buyer, event, booking, order) = stack.booked().await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     // payment.captured and order.paid, ten times each.
     stack.providers.fault(Target::Webhook, Some(2), Fault::duplicated(9));
@@ -174,7 +163,7 @@ async fn a_webhook_secret_can_be_replaced_while_old_events_are_under_way() {
 #[tokio::test]
 async fn an_order_that_is_paid_confirms_even_if_payment_captured_is_lost() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     stack.providers.fault(Target::Webhook, Some(1), Fault::lost());
     stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
@@ -185,7 +174,7 @@ async fn an_order_that_is_paid_confirms_even_if_payment_captured_is_lost() {
 #[tokio::test]
 async fn webhooks_in_the_wrong_order_lead_to_the_same_end() {
     let stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     // payment.failed of the first attempt arrives after payment.captured of the second.
     stack.providers.fault(Target::Webhook, Some(1), Fault::reordered());
     stack.pay(&order, Outcome::Failed);
@@ -207,7 +196,7 @@ async fn webhooks_in_the_wrong_order_lead_to_the_same_end() {
 #[tokio::test]
 async fn a_webhook_that_cannot_be_stored_is_refused_and_accepted_when_it_comes_again() {
     let mut stack = Stack::start().await;
-    let (buyer, _, booking, order) = booked(&stack).await;
+    let (buyer, _, booking, order) = stack.booked().await;
     stack.postgres.kill().await.unwrap();
     stack.pay(&order, Outcome::Captured);
     let refused = eventually("the webhook is refused", SOON, async || {

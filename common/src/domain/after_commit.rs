@@ -1,6 +1,6 @@
 //! What follows a commit: cache keys and broadcasts, collected while the transaction runs and sent when it has committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ids::{EventId, UserId},
@@ -18,7 +18,7 @@ use crate::{
 pub struct AfterCommit {
     broadcasts: Vec<Broadcast>,
     kept: Vec<(UserId, Timestamp, Vec<SeatKey>)>,
-    dropped: Vec<(UserId, SeatKey)>,
+    dropped: BTreeMap<UserId, Vec<SeatKey>>,
     changed: BTreeSet<EventId>,
 }
 
@@ -35,7 +35,7 @@ impl AfterCommit {
 
     /// A seat whose Redis key has no use any more, if it is still `user`'s.
     pub fn drop_key(&mut self, user: UserId, seat: SeatKey) {
-        self.dropped.push((user, seat));
+        self.dropped.entry(user).or_default().push(seat);
     }
 
     /// The counts of `event` have changed.
@@ -64,18 +64,10 @@ impl AfterCommit {
         }
     }
 
-    /// Everything that `other` collected, too.
-    pub fn merge(&mut self, other: AfterCommit) {
-        self.broadcasts.extend(other.broadcasts);
-        self.kept.extend(other.kept);
-        self.dropped.extend(other.dropped);
-        self.changed.extend(other.changed);
-    }
-
     /// Does it all: keys first, so that whoever hears of a free seat can have it.
     pub async fn run<P: Publish, Q: Publish>(self, cache: &Cache, publisher: &P, seats: &SeatsUpdates<Q>) {
-        for (user, seat) in self.dropped {
-            cache.drop_seats(&[seat], user).await;
+        for (user, seats) in self.dropped {
+            cache.drop_seats(&seats, user).await;
         }
         for (user, until, keys) in self.kept {
             cache.keep_seats(&keys, user, Timestamp::now(), until).await;

@@ -181,7 +181,7 @@ async fn take_again(
     // Somebody else's expired lock is no obstacle. The booking's own seats never are expired here: those rows are in `seat_id`, and an
     // overdue booking's remaining seats are freed and taken again with the rest.
     sqlx::query!(
-        "UPDATE seats SET expires_at = now() + interval '1 minute'
+        "UPDATE seats SET expires_at = greatest(expires_at, now() + interval '1 minute')
          WHERE id IN (SELECT seat_id FROM booking_seats WHERE booking_id = $1) AND status = 'locked'",
         booking.id.0,
     )

@@ -106,22 +106,28 @@ pub async fn issue(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    for Printed { blank, qr_code } in tickets {
-        sqlx::query!(
-            "INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, status, generated_at)
-             VALUES ($1, $2, $3, $4, $5, $6::bigint / 100.0, $7, 'generated', now())
-             ON CONFLICT (booking_id, seat_id) DO NOTHING",
-            booking.0,
-            blank.seat_id,
-            blank.ticket_id,
-            blank.seat_label,
-            blank.seat_type_name,
-            blank.price.get(),
-            qr_code,
-        )
-        .execute(&mut *conn)
-        .await?;
-    }
+    let seats: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.seat_id).collect();
+    let ids: Vec<String> = tickets.iter().map(|ticket| ticket.blank.ticket_id.clone()).collect();
+    let labels: Vec<String> = tickets.iter().map(|ticket| ticket.blank.seat_label.clone()).collect();
+    let types: Vec<String> = tickets.iter().map(|ticket| ticket.blank.seat_type_name.clone()).collect();
+    let prices: Vec<i64> = tickets.iter().map(|ticket| ticket.blank.price.get()).collect();
+    let codes: Vec<String> = tickets.iter().map(|ticket| ticket.qr_code.clone()).collect();
+    sqlx::query!(
+        "INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, status, generated_at)
+         SELECT $1, seat_id, ticket_id, label, type_name, price / 100.0, qr_code, 'generated', now()
+         FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+             AS ticket (seat_id, ticket_id, label, type_name, price, qr_code)
+         ON CONFLICT (booking_id, seat_id) DO NOTHING",
+        booking.0,
+        &seats,
+        &ids,
+        &labels,
+        &types,
+        &prices,
+        &codes,
+    )
+    .execute(&mut *conn)
+    .await?;
     jobs::enqueue(conn, &EmailTickets { booking_id: booking.0 }).await?;
     jobs::enqueue(conn, &SmsTickets { booking_id: booking.0 }).await?;
     let count = sqlx::query_scalar!(

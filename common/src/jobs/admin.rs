@@ -105,9 +105,12 @@ async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<
     )
     .fetch_all(&mut *tx)
     .await?;
-    for queue in &revived {
-        sqlx::query!("SELECT pg_notify('nexus_jobs', $1)", queue).fetch_one(&mut *tx).await?;
-    }
+    sqlx::query!(
+        "SELECT pg_notify('nexus_jobs', queue) FROM (SELECT DISTINCT unnest($1::text[]) AS queue) q",
+        &revived
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     tx.commit().await?;
     Ok(revived.len() as u64)
 }

@@ -60,11 +60,6 @@ impl Queue {
             Queue::Notifications => "notifications",
         }
     }
-
-    /// The queue of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|queue| queue.name() == name)
-    }
 }
 
 /// How long to wait after a failed attempt: exponential, with jitter, so that the victims of one outage do not return together.
@@ -168,13 +163,5 @@ mod tests {
             let exact = policy.first.saturating_mul(1_u32 << (attempt.min(20) - 1)).min(policy.longest);
             prop_assert!(delay >= exact.mul_f64(0.74));
         }
-    }
-
-    #[test]
-    fn every_queue_is_found_by_its_name() {
-        for queue in Queue::ALL {
-            assert_eq!(Queue::parse(queue.name()), Some(queue));
-        }
-        assert_eq!(Queue::parse("nope"), None);
     }
 }
