@@ -144,8 +144,9 @@ async fn a_payment_of_another_amount_goes_back() {
     let little = stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
     let answer = confirm(&socket, &booking, &little.id).await;
     assert_eq!(answer, refusal("The booking can no longer be confirmed. Your payment will be refunded."));
-    let refunded = "refunds WHERE status = 'processed' AND reason = 'amount_mismatch'";
+    let refunded = "refunds WHERE status = 'requested' AND reason = 'amount_mismatch' AND amount_paise = 100";
     eventually("it is refunded", SOON, async || seen(stack.count(refunded).await == 1, ())).await;
+    assert_eq!(stack.providers.count(Target::RazorpayRefund).succeeded, 1);
     stack.until_booking(&buyer, &booking, "pending", "pending").await;
 }
 
