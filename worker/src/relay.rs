@@ -20,6 +20,7 @@ use nexus_common::{
         Queue,
         ledger::{self, Delivery},
     },
+    metrics,
 };
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
@@ -204,10 +205,11 @@ impl Relay {
 
     async fn hand_over(&self, memory: &mut Memory, limit: usize) -> Result<usize> {
         // Dies here or before the push: the rows are `queued`, and rescued as lost.
-        let deliveries = bounded(ledger::hand_over(&self.db, self.queue, limit as i64)).await?;
+        let (deliveries, lag) = bounded(ledger::hand_over(&self.db, self.queue, limit as i64)).await?;
         if deliveries.is_empty() {
             return Ok(0);
         }
+        metrics::handed_over(self.queue, lag);
         if let Err(error) = self.transport.push(&deliveries).await {
             // Perhaps it did arrive: then the next hand-over has a higher number, and this delivery finds that it is not its turn.
             bounded(ledger::take_back(&self.db, &deliveries)).await?;

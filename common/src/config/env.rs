@@ -73,6 +73,20 @@ impl Env {
         }
     }
 
+    pub(super) fn optional<T: FromStr>(&mut self, name: &str) -> Option<T>
+    where
+        T::Err: Display,
+    {
+        let value = self.get(name)?;
+        match value.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(format!("{name} is invalid: {error}"));
+                None
+            }
+        }
+    }
+
     pub(super) fn between(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
         let value = self.or(name, default);
         if !(least..=most).contains(&value) {

@@ -5,7 +5,7 @@
 
 mod env;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use secrecy::SecretString;
 
@@ -172,6 +172,11 @@ pub struct Http {
     pub frontends: Vec<String>,
 }
 
+/// METRICS_ADDRESS: where Prometheus finds this process, such as `0.0.0.0:9464`; without it nothing is measured.
+pub fn metrics_address(env: &mut Env) -> Option<SocketAddr> {
+    env.optional("METRICS_ADDRESS")
+}
+
 impl Http {
     /// Reads the group.
     pub fn from_env(env: &mut Env) -> Self {
@@ -203,6 +208,7 @@ impl Http {
 #[allow(missing_docs)] // groups, documented above
 pub struct Api {
     pub production: bool,
+    pub metrics: Option<SocketAddr>,
     pub http: Http,
     pub database: Database,
     pub redis: Redis,
@@ -219,6 +225,7 @@ impl Api {
     pub fn from_env(env: &mut Env) -> Self {
         Api {
             production: env.production,
+            metrics: metrics_address(env),
             http: Http::from_env(env),
             database: Database::from_env(env, 20),
             redis: Redis::from_env(env),
@@ -242,6 +249,7 @@ impl Api {
 #[allow(missing_docs)] // groups, documented above
 pub struct Worker {
     pub production: bool,
+    pub metrics: Option<SocketAddr>,
     pub database: Database,
     pub redis: Redis,
     /// WORKER_CONCURRENCY: jobs at once; the command line's `--concurrency` wins.
@@ -264,6 +272,7 @@ impl Worker {
         };
         Worker {
             production: env.production,
+            metrics: metrics_address(env),
             database: Database::from_env(env, 10),
             redis: Redis::from_env(env),
             concurrency: env.between("WORKER_CONCURRENCY", concurrency, 1, 1000) as usize,

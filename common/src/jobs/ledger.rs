@@ -52,6 +52,8 @@ pub struct Claimed {
     pub max_attempts: i32,
     /// W3C traceparent of what enqueued it.
     pub trace_context: Option<String>,
+    /// How long it had been due.
+    pub waited: Duration,
 }
 
 impl Lease {
@@ -159,8 +161,9 @@ impl Lease {
     }
 }
 
-/// Takes up to `limit` due jobs of `queue` for hand-over to Redis, first by priority, then by age.
-pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<Vec<Delivery>> {
+/// Takes up to `limit` due jobs of `queue` for hand-over to Redis, first by priority, then by age. Also says for how long the oldest of
+/// them had been due.
+pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<Delivery>, Duration)> {
     // Priority by priority, so that the index leads to the due ones however many jobs wait for later.
     let rows = sqlx::query!(
         "WITH RECURSIVE levels AS (
@@ -180,19 +183,21 @@ pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<Vec<De
                  FOR UPDATE SKIP LOCKED) due
              LIMIT $2
          )
-         RETURNING id, delivery, priority",
+         RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS \"lag!\"",
         queue.name(),
         limit,
     )
     .fetch_all(pool)
     .await?;
+    let lag = rows.iter().map(|row| row.lag).fold(0.0, f64::max);
     let mut rows: Vec<_> = rows
         .into_iter()
         .map(|row| (row.priority, Delivery { job_id: row.id, delivery: row.delivery }))
         .collect();
     // RETURNING has no order of its own; ids are time-ordered.
     rows.sort_by_key(|(priority, delivery)| (*priority, delivery.job_id));
-    Ok(rows.into_iter().map(|(_, delivery)| delivery).collect())
+    let deliveries = rows.into_iter().map(|(_, delivery)| delivery).collect();
+    Ok((deliveries, Duration::try_from_secs_f64(lag).unwrap_or_default()))
 }
 
 /// Puts jobs back whose hand-over to Redis failed.
@@ -244,7 +249,8 @@ pub async fn claim(
     let row = sqlx::query!(
         "UPDATE jobs SET state = 'running', attempt = attempt + 1, leased_until = now() + $3, worker = $4, started_at = now()
          WHERE id = $1 AND delivery = $2 AND state = 'queued'
-         RETURNING kind, payload, attempt, max_attempts, trace_context",
+         RETURNING kind, payload, attempt, max_attempts, trace_context,
+                   extract(epoch FROM now() - available_at)::float8 AS \"waited!\"",
         delivery.job_id,
         delivery.delivery,
         interval(lease)?,
@@ -259,6 +265,7 @@ pub async fn claim(
         attempt: row.attempt,
         max_attempts: row.max_attempts,
         trace_context: row.trace_context,
+        waited: Duration::try_from_secs_f64(row.waited.max(0.0)).unwrap_or_default(),
     }))
 }
 

@@ -9,9 +9,10 @@ use std::{any::Any, sync::Arc, time::Duration};
 use nexus_common::{
     Result,
     jobs::{
-        RetryPolicy,
+        Queue, RetryPolicy,
         ledger::{self, Claimed, Delivery},
     },
+    metrics,
     telemetry::TRACE,
 };
 use sqlx::PgPool;
@@ -32,6 +33,7 @@ use crate::relay::Wake;
 
 /// Runs the jobs of a worker.
 pub(super) struct Executor<S> {
+    pub(super) queue: Queue,
     pub(super) registry: Registry<S>,
     pub(super) context: Arc<Context<S>>,
     /// The runtime's own connections.
@@ -56,6 +58,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
     /// Runs the delivered job, if it is still this delivery's turn.
     pub(super) async fn deliver(&self, delivery: Delivery) {
         let Some((claimed, held_until)) = self.claim(delivery).await else { return };
+        metrics::claimed(self.queue, &claimed.kind, claimed.waited);
         let started = Instant::now();
         let (ended, policy) = match self.registry.handler(&claimed.kind) {
             Some(handler) => (self.supervise(handler, &claimed, held_until).await, handler.retry),
@@ -79,6 +82,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
         if verdict.is_pending() {
             self.relay.wake();
         }
+        metrics::attempt(self.queue, &claimed.kind, verdict.outcome(), took);
         verdict.log(&claimed, took);
     }
 

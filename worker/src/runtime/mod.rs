@@ -18,7 +18,8 @@ use nexus_common::{
     cache::Cache,
     config::{self, Env},
     db,
-    jobs::Queue,
+    jobs::{Queue, admin},
+    metrics,
     realtime::{Emitter, SeatsUpdates},
     telemetry,
 };
@@ -118,6 +119,7 @@ async fn run<S: Send + Sync + 'static>(
     build: impl FnOnce() -> Result<S>,
     registry: Registry<S>,
 ) -> Result<()> {
+    metrics::serve(config.metrics)?;
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
     on_signals(stop.clone(), kill.clone())?;
@@ -161,7 +163,9 @@ async fn run<S: Send + Sync + 'static>(
     );
     let mut registry = registry;
     let clocks = schedule::start(std::mem::take(&mut registry.schedule), &db, &stop);
+    let sampler = tokio::spawn(sample(queue, db.clone(), context.db.clone()));
     let executor = Arc::new(Executor {
+        queue,
         registry,
         context,
         db,
@@ -188,6 +192,7 @@ async fn run<S: Send + Sync + 'static>(
 
     stop.cancelled().await;
     tracing::info!(running = running.len(), "worker is leaving");
+    sampler.abort();
     running.close();
     tokio::select! {
         () = running.wait() => {}
@@ -229,6 +234,21 @@ async fn ready(db: &PgPool, transport: &Transport) {
             tracing::warn!(problem, "waiting");
         }
         sleep(waits.next()).await;
+    }
+}
+
+/// How often the queue's depth is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+
+/// Measures what nobody reports: how long the queue is, and how the pools are used.
+async fn sample(queue: Queue, db: PgPool, handlers_db: PgPool) {
+    loop {
+        if let Ok(depth) = bounded(admin::depth(&db, queue)).await {
+            metrics::depth(queue, &depth);
+        }
+        metrics::pool("runtime", &db);
+        metrics::pool("handlers", &handlers_db);
+        sleep(SAMPLE_EVERY).await;
     }
 }
 

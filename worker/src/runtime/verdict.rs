@@ -78,37 +78,49 @@ impl Verdict {
         matches!(self, Verdict::Retry { .. } | Verdict::Snooze(_) | Verdict::GiveBack)
     }
 
+    /// As logged and measured.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Verdict::Done => "done",
+            Verdict::Retry { .. } => "retry",
+            Verdict::Snooze(_) => "snooze",
+            Verdict::Dead(_) => "dead",
+            Verdict::Lost => "lost",
+            Verdict::GiveBack => "given_back",
+        }
+    }
+
     /// The one log line of an attempt.
     pub(super) fn log(&self, claimed: &Claimed, took: Duration) {
         let (kind, job_id, attempt) = (claimed.kind.as_str(), claimed.lease.job_id(), claimed.attempt);
         let (max, trace) = (claimed.max_attempts, claimed.trace_context.as_deref());
-        let duration_ms = took.as_millis() as u64;
+        let (outcome, duration_ms) = (self.outcome(), took.as_millis() as u64);
         match self {
             Verdict::Done => {
-                tracing::info!(kind, %job_id, attempt, outcome = "done", duration_ms, trace, "job is done");
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, trace, "job is done");
             }
             Verdict::Retry { error, after } => {
                 let retry_in_ms = after.as_millis() as u64;
                 tracing::warn!(
-                    kind, %job_id, attempt, max, outcome = "retry", duration_ms, retry_in_ms, error, trace,
+                    kind, %job_id, attempt, max, outcome, duration_ms, retry_in_ms, error, trace,
                     "job failed and will be tried again"
                 );
             }
             Verdict::Snooze(until) => {
-                tracing::info!(kind, %job_id, attempt, outcome = "snooze", duration_ms, %until, trace, "job waits");
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, %until, trace, "job waits");
             }
             Verdict::Dead(error) => {
-                tracing::error!(kind, %job_id, attempt, max, outcome = "dead", duration_ms, error, trace, "job is dead");
+                tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace, "job is dead");
             }
             Verdict::Lost => {
                 tracing::info!(
-                    kind, %job_id, attempt, outcome = "lost", duration_ms, trace,
+                    kind, %job_id, attempt, outcome, duration_ms, trace,
                     "job's lease is lost; it may be another worker's now"
                 );
             }
             Verdict::GiveBack => {
                 tracing::info!(
-                    kind, %job_id, attempt, outcome = "given_back", duration_ms, trace,
+                    kind, %job_id, attempt, outcome, duration_ms, trace,
                     "job is given back, the worker is leaving"
                 );
             }

@@ -1,0 +1,134 @@
+//! What Prometheus is told: the name and the meaning of everything that is measured, in one place, and the listener that serves `/metrics`.
+//! Who measures calls the functions here; without METRICS_ADDRESS they do nothing.
+
+use std::{net::SocketAddr, time::Duration};
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use sqlx::PgPool;
+
+use crate::{
+    error::{Error, Result},
+    jobs::{Queue, admin::Depth},
+};
+
+const HTTP_REQUESTS: &str = "nexus_http_requests_total";
+const HTTP_DURATION: &str = "nexus_http_request_duration_seconds";
+const SOCKETS: &str = "nexus_sockets";
+const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
+const BROADCASTS: &str = "nexus_broadcasts_total";
+const DB_CONNECTIONS: &str = "nexus_db_connections";
+const JOBS: &str = "nexus_jobs";
+const OLDEST_DUE: &str = "nexus_jobs_oldest_due_seconds";
+const JOB_ATTEMPTS: &str = "nexus_job_attempts_total";
+const JOB_DURATION: &str = "nexus_job_duration_seconds";
+const JOB_WAIT: &str = "nexus_job_wait_seconds";
+const RELAY_LAG: &str = "nexus_relay_lag_seconds";
+
+/// From a millisecond to a minute.
+const SECONDS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Serves `/metrics` at `address`, if there is one. To be called inside the runtime.
+pub fn serve(address: Option<SocketAddr>) -> Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    PrometheusBuilder::new()
+        .with_http_listener(address)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+        .map_err(Error::internal)?
+        .install()
+        .map_err(Error::internal)?;
+    describe();
+    Ok(())
+}
+
+fn describe() {
+    describe_counter!(HTTP_REQUESTS, "Requests by method, route and status");
+    describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to answer a request, by method and route");
+    describe_gauge!(SOCKETS, "Socket.IO clients that are connected to this process");
+    describe_counter!(SOCKET_COMMANDS, "Socket.IO commands by name and outcome (ok, or the failure's code)");
+    describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
+    describe_gauge!(DB_CONNECTIONS, "PostgreSQL connections of this process by pool and state (idle, used)");
+    describe_gauge!(JOBS, "Jobs by queue and state: due, scheduled, queued (in Redis), running, dead");
+    describe_gauge!(OLDEST_DUE, Unit::Seconds, "How long the oldest due job of a queue has been waiting");
+    describe_counter!(
+        JOB_ATTEMPTS,
+        "Attempts by queue, kind and outcome: done, retry, snooze, dead, lost, given_back"
+    );
+    describe_histogram!(JOB_DURATION, Unit::Seconds, "Time from claim to outcome, by queue and kind");
+    describe_histogram!(
+        JOB_WAIT,
+        Unit::Seconds,
+        "Time from a job's being due to its claim, by queue and kind"
+    );
+    describe_histogram!(RELAY_LAG, Unit::Seconds, "Time from a job's being due to its hand-over to Redis");
+}
+
+/// A request has been answered.
+pub fn request(method: &str, route: &str, status: u16, took: Duration) {
+    let (method, route) = (method.to_owned(), route.to_owned());
+    counter!(HTTP_REQUESTS, "method" => method.clone(), "route" => route.clone(), "status" => status.to_string())
+        .increment(1);
+    histogram!(HTTP_DURATION, "method" => method, "route" => route).record(took);
+}
+
+/// A socket has been connected.
+pub fn socket_connected() {
+    gauge!(SOCKETS).increment(1);
+}
+
+/// A socket has gone.
+pub fn socket_gone() {
+    gauge!(SOCKETS).decrement(1);
+}
+
+/// A socket's command has been answered.
+pub fn socket_command(name: &'static str, outcome: &'static str) {
+    counter!(SOCKET_COMMANDS, "command" => name, "outcome" => outcome).increment(1);
+}
+
+/// A broadcast has been sent.
+pub fn broadcast(event: &'static str) {
+    counter!(BROADCASTS, "event" => event).increment(1);
+}
+
+/// How a pool is used now.
+pub fn pool(name: &'static str, pool: &PgPool) {
+    let idle = pool.num_idle();
+    let used = (pool.size() as usize).saturating_sub(idle);
+    gauge!(DB_CONNECTIONS, "pool" => name, "state" => "idle").set(idle as f64);
+    gauge!(DB_CONNECTIONS, "pool" => name, "state" => "used").set(used as f64);
+}
+
+/// What a queue's jobs are doing now.
+pub fn depth(queue: Queue, depth: &Depth) {
+    let states = [
+        ("due", depth.due),
+        ("scheduled", depth.scheduled),
+        ("queued", depth.queued),
+        ("running", depth.running),
+        ("dead", depth.dead),
+    ];
+    for (state, count) in states {
+        gauge!(JOBS, "queue" => queue.name(), "state" => state).set(count as f64);
+    }
+    gauge!(OLDEST_DUE, "queue" => queue.name()).set(depth.oldest_due.as_secs_f64());
+}
+
+/// A job has been claimed, so long after it was due.
+pub fn claimed(queue: Queue, kind: &str, waited: Duration) {
+    histogram!(JOB_WAIT, "queue" => queue.name(), "kind" => kind.to_owned()).record(waited);
+}
+
+/// An attempt has ended.
+pub fn attempt(queue: Queue, kind: &str, outcome: &'static str, took: Duration) {
+    let kind = kind.to_owned();
+    counter!(JOB_ATTEMPTS, "queue" => queue.name(), "kind" => kind.clone(), "outcome" => outcome)
+        .increment(1);
+    histogram!(JOB_DURATION, "queue" => queue.name(), "kind" => kind).record(took);
+}
+
+/// Jobs have been handed to Redis; the longest that one of them had been due.
+pub fn handed_over(queue: Queue, lag: Duration) {
+    histogram!(RELAY_LAG, "queue" => queue.name()).record(lag);
+}
