@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use nexus_common::jobs::admin::{JobRow, Stat};
+use nexus_common::jobs::admin::{JobRow, QueueNow, Stat};
 use serde_json::Value;
 
 /// A table of jobs, one a line.
@@ -64,6 +64,26 @@ pub fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
         ]
     });
     table(&["QUEUE", "STATE", "JOBS", "OLDEST DUE"], lines)
+}
+
+/// A table of the queues now, with what each finished a second since `before`.
+pub fn queues(now: &[QueueNow], before: Option<&[QueueNow]>, every: u64) -> String {
+    let lines = now.iter().map(|queue| {
+        let depth = &queue.depth;
+        let earlier = before.and_then(|before| before.iter().find(|earlier| earlier.queue == queue.queue));
+        let rate = earlier
+            .map(|earlier| (queue.done_last_hour - earlier.done_last_hour).max(0) as f64 / every as f64);
+        let counts =
+            [depth.due, depth.scheduled, depth.queued, depth.running, depth.dead, queue.done_last_hour];
+        let mut line = vec![queue.queue.name().to_owned()];
+        line.extend(counts.iter().map(ToString::to_string));
+        line.push(rate.map(|rate| format!("{rate:.1}")).unwrap_or_default());
+        line.push(format!("{:.1}s", depth.oldest_due.as_secs_f64()));
+        line
+    });
+    let head =
+        ["QUEUE", "DUE", "SCHEDULED", "IN REDIS", "RUNNING", "DEAD", "DONE 1H", "DONE/S", "OLDEST DUE"];
+    table(&head, lines)
 }
 
 /// The same for programs.

@@ -183,6 +183,37 @@ pub async fn depth(pool: &PgPool, queue: Queue) -> Result<Depth> {
     })
 }
 
+/// A queue at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct QueueNow {
+    /// Which.
+    pub queue: Queue,
+    /// What its unfinished and dead jobs are doing.
+    pub depth: Depth,
+    /// Jobs that were finished, in the last hour.
+    pub done_last_hour: i64,
+}
+
+/// Every queue now.
+pub async fn queues(pool: &PgPool) -> Result<Vec<QueueNow>> {
+    let done = sqlx::query!(
+        r#"SELECT queue, count(*) AS "count!" FROM jobs
+           WHERE state = 'done' AND finished_at > now() - interval '1 hour' GROUP BY queue"#
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut queues = Vec::with_capacity(Queue::ALL.len());
+    for queue in Queue::ALL {
+        let done = done.iter().find(|row| row.queue == queue.name());
+        queues.push(QueueNow {
+            queue,
+            depth: depth(pool, queue).await?,
+            done_last_hour: done.map_or(0, |row| row.count),
+        });
+    }
+    Ok(queues)
+}
+
 /// Counts by queue and state.
 pub async fn stats(pool: &PgPool) -> Result<Vec<Stat>> {
     let rows = sqlx::query_as!(

@@ -2,8 +2,9 @@
 //! DATABASE_URL only.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +15,7 @@ use nexus_common::{
     db,
     jobs::{
         JobId, Queue,
-        admin::{self, Filter},
+        admin::{self, Filter, QueueNow},
     },
 };
 use nexus_worker::operator;
@@ -71,6 +72,15 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// A live table of the queues, until Ctrl-C.
+    Watch {
+        /// Seconds between two looks.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        every: u64,
+        /// End after so many looks.
+        #[arg(long)]
+        looks: Option<u64>,
     },
 }
 
@@ -156,11 +166,34 @@ async fn run(command: Command, settings: &Database) -> Result<String> {
             }
             Ok(format!("{id} is cancelled\n"))
         }
+        Command::Watch { every, looks } => watch(&db, every, looks).await,
         Command::Stats { json } => {
             let stats = admin::stats(&db).await?;
             Ok(if json { operator::json(&stats)? } else { operator::stats(&stats, Utc::now()) })
         }
     }
+}
+
+/// Prints the queues again and again, over the last table when somebody watches on a terminal.
+async fn watch(db: &PgPool, every: u64, looks: Option<u64>) -> Result<String> {
+    let mut out = io::stdout();
+    let clear = if out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    let mut before: Option<Vec<QueueNow>> = None;
+    for look in 1.. {
+        let now = admin::queues(db).await?;
+        let table = operator::queues(&now, before.as_deref(), every);
+        let time = Utc::now().format("%H:%M:%S");
+        if writeln!(out, "{clear}{time} UTC, every {every} s\n\n{table}").and_then(|()| out.flush()).is_err()
+        {
+            break;
+        }
+        if looks == Some(look) {
+            break;
+        }
+        before = Some(now);
+        tokio::time::sleep(Duration::from_secs(every)).await;
+    }
+    Ok(String::new())
 }
 
 async fn list(db: &PgPool, which: Which, state: Option<String>) -> Result<String> {
