@@ -31,7 +31,7 @@ pub(crate) struct AppState {
     pub(crate) seats: SeatsUpdates<Everyone>,
     pub(crate) twilio: Twilio,
     pub(crate) razorpay: Razorpay,
-    verified: Verified,
+    pub(crate) verified: Verified,
 }
 
 impl AppState {
@@ -57,17 +57,17 @@ impl AppState {
     /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for sure, and is asked again every few seconds,
     /// or always while Redis is away.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<UserId> {
-        let user = self.signer.verify_access(token)?.user;
-        match self.cache.is_revoked(token).await {
+        let verified = self.signer.verify_access(token)?;
+        match self.cache.is_revoked(token, &verified).await {
             Some(true) => return Err(Error::TokenRevoked),
-            Some(false) if self.verified.contains(token) => return Ok(user),
+            Some(false) if self.verified.contains(token) => return Ok(verified.user),
             Some(false) | None => {}
         }
         let mut conn = self.db.acquire().await?;
-        if auth::is_revoked(&mut conn, token).await? {
+        if auth::is_revoked(&mut conn, token, &verified).await? {
             return Err(Error::TokenRevoked);
         }
-        self.verified.insert(token);
-        Ok(user)
+        self.verified.insert(token, verified.user);
+        Ok(verified.user)
     }
 }

@@ -1,6 +1,8 @@
 //! From failures to HTTP (CONTRACT.md, section 9). A failure travels as a response extension; [`middleware::requests`](crate::middleware)
 //! writes its body, because only there the request's id is known, and logs it, once.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use nexus_common::{Error, error::Kind};
@@ -9,7 +11,7 @@ use nexus_common::{Error, error::Kind};
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
     /// For the log only.
     pub(crate) details: Option<String>,
@@ -20,8 +22,19 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
     /// A failure that only HTTP knows.
-    pub(crate) fn http(status: StatusCode, code: &'static str, message: &str) -> Self {
-        Failure { status, code, message: message.to_owned(), details: None }
+    pub(crate) fn http(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Failure { status, code: code.into(), message: message.into(), details: None }
+    }
+
+    /// Whether the same request may succeed a little later.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.status.is_server_error()
+            || matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
+            || self.code == Error::RequestInFlight.code()
     }
 
     /// There is no such route.
@@ -56,7 +69,7 @@ impl From<Error> for Failure {
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let details = status.is_server_error().then(|| error.details());
-        Failure { status, code: error.code(), message: error.to_string(), details }
+        Failure { status, code: error.code().into(), message: error.to_string(), details }
     }
 }
 

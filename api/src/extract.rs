@@ -2,12 +2,12 @@
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request},
 };
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use nexus_common::{
     Error,
-    domain::{ids::UserId, input::Input},
+    domain::{idempotency, ids::UserId, input::Input},
 };
 use serde_json::{Map, Value};
 
@@ -53,6 +53,32 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
+/// The `Idempotency-Key` header and the route that it is used on.
+pub(crate) struct IdempotencyKey(Option<(String, String)>);
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let Some(key) = parts.headers.get("idempotency-key") else { return Ok(IdempotencyKey(None)) };
+        let key = key
+            .to_str()
+            .ok()
+            .filter(|key| (1..=255).contains(&key.len()))
+            .ok_or_else(|| Error::invalid("Idempotency-Key must be 1 to 255 visible ASCII characters"))?
+            .to_owned();
+        let path = MatchedPath::from_request_parts(parts, app).await.map_err(Error::internal)?;
+        Ok(IdempotencyKey(Some((format!("{} {}", parts.method, path.as_str()), key))))
+    }
+}
+
+impl IdempotencyKey {
+    /// The request that the key stands for.
+    pub(crate) fn request(self, user: UserId, input: &Input) -> Option<idempotency::Request> {
+        self.0.map(|(route, key)| idempotency::Request { user, route, key, hash: input.digest() })
+    }
+}
+
 /// Query parameters, JSON body and path segments as one [`Input`]; of two with one name the path's wins, then the body's.
 pub(crate) struct Fields(pub(crate) Input);
 
@@ -62,13 +88,17 @@ impl FromRequest<App> for Fields {
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         let (mut parts, body) = request.into_parts();
         let mut fields = Map::new();
-        if parts.method == Method::GET {
+        // Bodies of DELETE are lost on some ways.
+        if matches!(parts.method, Method::GET | Method::DELETE) {
             let query = Query::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
             // A query that does not parse has no parameters, as in the Node service.
             for (name, value) in query.map(|Query(pairs)| pairs).unwrap_or_default() {
                 fields.insert(name, Value::String(value));
             }
-        } else if let Value::Object(sent) = json(&parts, body).await? {
+        }
+        if parts.method != Method::GET
+            && let Value::Object(sent) = json(&parts, body).await?
+        {
             fields.extend(sent);
         }
         let mut input = Input::from(Value::Object(fields));

@@ -7,7 +7,7 @@ use axum::{
 
 use crate::{
     app::App,
-    commands::{bookings, events, seats},
+    commands::{bookings, events, orders, seats},
     error::Failure,
     routes::{
         self,
@@ -24,30 +24,38 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/refresh-token", post(routes::auth::refresh))
         .route("/send-otp", post(routes::auth::send_otp))
         .route("/verify-otp", post(routes::auth::verify_otp))
-        .route("/check-unique-username", post(routes::auth::check_username));
+        .route("/check-unique-username", post(routes::auth::check_username))
+        .route("/reset-password", post(routes::auth::reset_password))
+        .route("/me", get(routes::auth::me))
+        .route("/logout-all", post(routes::auth::logout_all));
 
     let events = Router::new()
         .route("/", get(routes::events::list))
         .route("/create", post(act(events::create)))
-        .route("/{eventId}", get(routes::events::get).put(act(events::update)).delete(act(events::delete)));
+        .route("/{eventId}", get(routes::events::get).put(act(events::update)).delete(act(events::delete)))
+        .route("/{eventId}/seat-types", get(routes::events::seat_types));
 
     let seats = Router::new()
+        .route("/{eventId}", get(routes::seats::map))
+        .route("/{eventId}/locks", post(act(seats::lock_several)))
         .route("/{eventId}/seat-types", post(act(events::create_seat_type)))
         .route(
             "/{eventId}/seat-types/{seatTypeId}",
             put(act(events::update_seat_type)).delete(act(events::delete_seat_type)),
         )
-        .route("/{eventId}/seat-types/{seatTypeId}/lock", post(act(seats::lock)));
+        .route("/{eventId}/seat-types/{seatTypeId}/lock", post(act(seats::lock)).delete(act(seats::unlock)))
+        .route("/{eventId}/seat-types/{seatTypeId}/lock/extend", post(act(seats::extend)));
 
     let bookings = Router::new()
         .route("/create", post(act_with_success(bookings::create)))
         .route("/my-bookings", get(routes::bookings::list))
         .route("/{booking_id}", get(routes::bookings::get))
         .route("/{booking_id}/cancel", post(act_with_success(bookings::cancel)))
-        .route("/{booking_id}/tickets", get(routes::bookings::tickets));
+        .route("/{booking_id}/tickets", get(routes::bookings::tickets))
+        .route("/ticket-status/{job_id}", get(routes::bookings::ticket_status));
 
     let payments = Router::new()
-        .route("/create-order", post(routes::payments::create_order))
+        .route("/create-order", post(act_with_success(orders::create)))
         .route("/webhook", post(routes::payments::webhook))
         .route("/verify/{order_id}", get(routes::payments::verify));
 

@@ -21,9 +21,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Redis,
     domain::{
+        auth::EndedSessions,
         ids::{EventId, SeatTypeId, UserId},
         seats::SeatKey,
         time::Timestamp,
+        tokens::{ACCESS_VALID, REFRESH_VALID, Verified},
     },
 };
 
@@ -170,26 +172,42 @@ impl Cache {
     }
 
     /// Whether `token` is known to be revoked; `None` when Redis cannot be asked.
-    pub async fn is_revoked(&self, token: &str) -> Option<bool> {
-        self.ask(self.conn.clone().exists(format!("blacklist:{token}"))).await
+    pub async fn is_revoked(&self, token: &str, verified: &Verified) -> Option<bool> {
+        let mut conn = self.conn.clone();
+        let mut pipe = redis::pipe();
+        pipe.exists(blacklist(token)).get(sessions_from(verified.user));
+        let (listed, from): (bool, Option<i64>) = self.ask(pipe.query_async(&mut conn)).await?;
+        Some(listed || from.is_some_and(|from| verified.issued_at.timestamp_millis() < from))
     }
 
     /// Remembers that `token` is revoked, for as long as it would have been valid.
     pub async fn revoke(&self, token: &str, left: Duration) {
         let seconds = left.as_secs().max(1);
-        self.ask(self.conn.clone().set_ex::<_, _, ()>(format!("blacklist:{token}"), "1", seconds)).await;
+        self.ask(self.conn.clone().set_ex::<_, _, ()>(blacklist(token), "1", seconds)).await;
+    }
+
+    /// Remembers that all sessions of `user` have ended, refresh tokens where the Node service looks for them.
+    pub async fn end_sessions(&self, user: UserId, ended: &EndedSessions) {
+        let mut pipe = redis::pipe();
+        pipe.set_ex(sessions_from(user), ended.from.timestamp_millis(), ACCESS_VALID.as_secs()).ignore();
+        for token in &ended.refresh_tokens {
+            pipe.del(refresh_token(token)).ignore();
+            pipe.set_ex(blacklist(token), "1", REFRESH_VALID.as_secs()).ignore();
+        }
+        self.ask(pipe.query_async::<()>(&mut self.conn.clone())).await;
     }
 
     /// Remembers a refresh token where the Node service looks for it.
     pub async fn keep_refresh_token(&self, token: &str, user: UserId, left: Duration) {
-        let (key, seconds) = (format!("refresh_token:{token}"), left.as_secs().max(1));
-        self.ask(self.conn.clone().set_ex::<_, _, ()>(key, user.0.to_string(), seconds)).await;
+        let seconds = left.as_secs().max(1);
+        self.ask(self.conn.clone().set_ex::<_, _, ()>(refresh_token(token), user.0.to_string(), seconds))
+            .await;
     }
 
     /// Forgets refresh tokens that have been revoked.
     pub async fn drop_refresh_tokens(&self, tokens: &[String]) {
         if !tokens.is_empty() {
-            let keys: Vec<_> = tokens.iter().map(|token| format!("refresh_token:{token}")).collect();
+            let keys: Vec<_> = tokens.iter().map(|token| refresh_token(token)).collect();
             self.ask(self.conn.clone().del::<_, ()>(keys)).await;
         }
     }
@@ -197,6 +215,18 @@ impl Cache {
 
 fn key(seat: &SeatKey) -> String {
     format!("seat_lock:{}:{}:{}", seat.event.0, seat.seat_type.0, seat.label)
+}
+
+fn blacklist(token: &str) -> String {
+    format!("blacklist:{token}")
+}
+
+fn refresh_token(token: &str) -> String {
+    format!("refresh_token:{token}")
+}
+
+fn sessions_from(user: UserId) -> String {
+    format!("sessions_from:{user}")
 }
 
 fn lock_value(seat: &SeatKey, user: UserId, now: Timestamp, until: Timestamp) -> String {

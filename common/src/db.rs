@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool,
     migrate::{Migrate, Migrator},
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, types::PgInterval},
 };
 
 use crate::{
@@ -58,4 +58,11 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
         }
     };
     Ok(MIGRATIONS.iter().all(|known| applied.iter().any(|done| done.version == known.version)))
+}
+
+/// A duration as PostgreSQL takes one.
+pub fn interval(duration: Duration) -> Result<PgInterval> {
+    // It counts microseconds, and takes nothing finer.
+    PgInterval::try_from(Duration::from_micros(duration.as_micros() as u64))
+        .map_err(|error| Error::internal(error.to_string()))
 }

@@ -23,7 +23,7 @@ pub enum Kind {
     Conflict,
     /// It existed, and its time is over.
     Gone,
-    /// The amount is not the booking's.
+    /// It is not what was asked for before: another amount, another request.
     Mismatch,
     /// Too often.
     TooMany,
@@ -70,6 +70,8 @@ pub enum Error {
     OtpExpired,
     #[error("Maximum verification attempts reached. Please request a new OTP.")]
     OtpAttempts,
+    #[error("User not found with this phone number")]
+    PhoneUnknown,
 
     // Events and seats.
     #[error("Event not found")]
@@ -96,6 +98,12 @@ pub enum Error {
     SeatTaken(String),
     #[error("You can hold at most {0} ticket(s) for this event")]
     TicketLimit(i32),
+    #[error("You have no lock on seat {0}")]
+    LockNotFound(String),
+    #[error("Seat {0} belongs to a booking. Cancel the booking instead.")]
+    SeatInBooking(String),
+    #[error("Seat {0} cannot be locked any longer. Please book it now.")]
+    LockLimit(String),
 
     // Bookings.
     #[error(
@@ -116,6 +124,10 @@ pub enum Error {
     BookingTimedOut,
     #[error("Cannot cancel confirmed booking. The event has already started.")]
     CancelTooLate,
+    #[error("Booking is already confirmed")]
+    BookingConfirmed,
+    #[error("Ticket generation job not found")]
+    TicketJobNotFound,
     #[error("A cancellation request with this idempotency key is already in progress.")]
     IdempotencyInFlight,
 
@@ -130,8 +142,16 @@ pub enum Error {
     AmountMismatch(String),
     #[error("Order not found")]
     OrderNotFound,
+    #[error("Payment could not be verified for this booking")]
+    PaymentNotVerified,
+    #[error("The booking can no longer be confirmed. Your payment will be refunded.")]
+    PaymentReturned,
 
     // Everything around.
+    #[error("A request with this Idempotency-Key is already in progress")]
+    RequestInFlight,
+    #[error("This Idempotency-Key belongs to a different request")]
+    IdempotencyKeyReused,
     /// Carries what the provider said, for the log; the message shown is ours.
     #[error("{message}")]
     Provider { message: String, source: Option<Source> },
@@ -172,6 +192,7 @@ impl Error {
             Error::OtpWrong => (Unauthenticated, "otp_wrong"),
             Error::OtpExpired => (Gone, "otp_expired"),
             Error::OtpAttempts => (TooMany, "otp_attempts_exhausted"),
+            Error::PhoneUnknown => (NotFound, "user_not_found"),
             Error::EventNotFound => (NotFound, "event_not_found"),
             Error::Forbidden(_) => (Kind::Forbidden, "forbidden"),
             Error::EventHasBookings(_) => (Conflict, "event_has_bookings"),
@@ -183,18 +204,26 @@ impl Error {
             Error::SoldOut => (Conflict, "sold_out"),
             Error::SeatTaken(_) => (Conflict, "seat_taken"),
             Error::TicketLimit(_) => (Conflict, "ticket_limit_reached"),
+            Error::LockNotFound(_) => (NotFound, "lock_not_found"),
+            Error::SeatInBooking(_) => (Conflict, "seat_in_booking"),
+            Error::LockLimit(_) => (Conflict, "lock_limit_reached"),
             Error::SeatsNotLocked => (Conflict, "seats_not_locked"),
             Error::LockExpired => (Gone, "lock_expired"),
             Error::SeatsLinked => (Conflict, "seats_already_booked"),
             Error::BookingNotFound | Error::BookingNotFoundOrForbidden => (NotFound, "booking_not_found"),
             Error::BookingTimedOut => (Gone, "booking_expired"),
             Error::CancelTooLate => (Conflict, "event_started"),
-            Error::IdempotencyInFlight => (Conflict, "idempotency_key_in_use"),
+            Error::BookingConfirmed => (Conflict, "booking_confirmed"),
+            Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
+            Error::IdempotencyInFlight | Error::RequestInFlight => (Conflict, "idempotency_key_in_use"),
+            Error::IdempotencyKeyReused => (Mismatch, "idempotency_key_reused"),
             Error::BookingNotPayable => (NotFound, "booking_not_found"),
             Error::BookingNotPending(_) => (Conflict, "booking_not_pending"),
             Error::BookingExpired => (Gone, "booking_expired"),
             Error::AmountMismatch(_) => (Mismatch, "amount_mismatch"),
             Error::OrderNotFound => (NotFound, "order_not_found"),
+            Error::PaymentNotVerified => (Mismatch, "payment_not_verified"),
+            Error::PaymentReturned => (Conflict, "payment_returned"),
             Error::Provider { .. } => (Provider, "provider_failed"),
             Error::Unavailable(_) => (Kind::Unavailable, "unavailable"),
             Error::LeaseLost => (Kind::Internal, "lease_lost"),

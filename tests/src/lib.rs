@@ -40,6 +40,7 @@ use std::time::Duration;
 pub use browser::{Browser, Page};
 pub use client::{Answer, Client};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
+pub use reqwest::Method;
 pub use serde_json::{Value, json};
 pub use shop::{Booking, Event};
 pub use socket::SocketClient;

@@ -5,27 +5,24 @@ use nexus_common::{
     domain::{
         booking_cancellation,
         bookings::{self, NewBooking},
-        ids::UserId,
-        input::Input,
     },
 };
 
-use super::{Done, id};
-use crate::app::App;
+use super::{Call, Done};
 
 /// `POST /bookings/create`, `create_booking`
-pub(crate) async fn create(app: App, user: UserId, input: Input) -> Result<Done> {
-    let new = NewBooking::parse(&input)?;
-    let mut tx = app.db.begin().await?;
-    let (created, after) = bookings::create(&mut tx, user, &new, app.settings.deadlines.booking).await?;
-    tx.commit().await?;
-    Done::new(created, after)
+pub(crate) async fn create(call: Call) -> Result<Done> {
+    let new = NewBooking::parse(&call.input)?;
+    let mut tx = call.begin().await?;
+    let valid = call.app.settings.deadlines.booking;
+    let (created, after) = bookings::create(&mut tx, call.user, &new, valid).await?;
+    call.commit(tx, created, after).await
 }
 
 /// `POST /bookings/:id/cancel`, `cancel_booking`
-pub(crate) async fn cancel(app: App, user: UserId, input: Input) -> Result<Done> {
-    let booking = id(&input, "booking_id", Error::BookingNotFound, "Invalid booking ID")?;
-    let key = match input.get("idempotency_key") {
+pub(crate) async fn cancel(call: Call) -> Result<Done> {
+    let booking = call.id("booking_id", Error::BookingNotFound, "Invalid booking ID")?;
+    let key = match call.input.get("idempotency_key") {
         None => None,
         Some(value) => Some(
             value
@@ -34,10 +31,9 @@ pub(crate) async fn cancel(app: App, user: UserId, input: Input) -> Result<Done>
                 .ok_or_else(|| Error::invalid("idempotency_key must be text of 1 to 255 characters"))?,
         ),
     };
-    let reason = input.filled("reason").map(|reason| reason.chars().take(500).collect::<String>());
-    let mut tx = app.db.begin().await?;
+    let reason = call.input.filled("reason").map(|reason| reason.chars().take(500).collect::<String>());
+    let mut tx = call.begin().await?;
     let (cancelled, after) =
-        booking_cancellation::cancel(&mut tx, booking, user, reason.as_deref(), key).await?;
-    tx.commit().await?;
-    Done::new(cancelled, after)
+        booking_cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key).await?;
+    call.commit(tx, cancelled, after).await
 }

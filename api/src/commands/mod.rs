@@ -1,16 +1,36 @@
-//! What a caller can ask for that changes something, whether over HTTP or a socket: both ways lead here. A command takes the caller and the
-//! input (for HTTP: body and path segments, named as the socket's payload names them) and returns what to answer and what to do after it.
+//! What a caller can ask for that changes something, whether over HTTP or a socket: both ways lead here. A command takes a [`Call`] and
+//! returns what to answer and what to do after it.
 
 pub(crate) mod bookings;
+pub(crate) mod confirmation;
 pub(crate) mod events;
+pub(crate) mod orders;
 pub(crate) mod seats;
 
 use nexus_common::{
     Error, Result,
-    domain::{after_commit::AfterCommit, input::Input},
+    domain::{
+        after_commit::AfterCommit,
+        idempotency::{Answer, Reservation},
+        ids::UserId,
+        input::Input,
+    },
 };
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::PgTransaction;
+
+use crate::app::App;
+
+/// Somebody asks for something.
+pub(crate) struct Call {
+    pub(crate) app: App,
+    pub(crate) user: UserId,
+    /// For HTTP: body and path segments, named as the socket's payload names them.
+    pub(crate) input: Input,
+    /// Of the request's `Idempotency-Key`, if it has one.
+    pub(crate) reservation: Option<Reservation>,
+}
 
 /// A command that has been carried out, and committed.
 pub(crate) struct Done {
@@ -26,10 +46,36 @@ impl Done {
     }
 }
 
-/// A required id: absent is `missing`, unreadable is `invalid`.
-fn id<I: From<i32>>(input: &Input, field: &str, missing: Error, invalid: &str) -> Result<I> {
-    if input.get(field).is_none() {
-        return Err(missing);
+impl Call {
+    /// Begins the command's transaction.
+    async fn begin(&self) -> Result<PgTransaction<'static>> {
+        Ok(self.app.db.begin().await?)
     }
-    input.id(field).ok_or_else(|| Error::invalid(invalid))
+
+    /// Commits the command together with its answer, so that no crash can come between the two: a request that is sent again with the same
+    /// `Idempotency-Key` is never carried out twice.
+    async fn commit(
+        &self,
+        mut tx: PgTransaction<'static>,
+        data: impl Serialize,
+        after: AfterCommit,
+    ) -> Result<Done> {
+        let done = Done::new(data, after)?;
+        if let Some(reservation) = &self.reservation {
+            let answer = Answer { status: 200, body: done.data.clone() };
+            if !reservation.complete(&mut tx, &answer).await? {
+                return Err(Error::RequestInFlight);
+            }
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// A required id: absent is `missing`, unreadable is `invalid`.
+    fn id<I: From<i32>>(&self, field: &str, missing: Error, invalid: &str) -> Result<I> {
+        if self.input.get(field).is_none() {
+            return Err(missing);
+        }
+        self.input.id(field).ok_or_else(|| Error::invalid(invalid))
+    }
 }

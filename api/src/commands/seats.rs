@@ -1,55 +1,120 @@
-//! Locking a seat.
+//! Locking seats, keeping them locked, giving them back.
 
 use nexus_common::{
     Error, Result,
     domain::{
         after_commit::AfterCommit,
         bookings::in_words,
-        ids::UserId,
-        input::Input,
+        ids::EventId,
+        seat_lock_changes,
+        seat_locks::{Lock, Won},
+        seat_selection::Selection,
         seats::{SeatKey, SeatLabel},
+        time::Timestamp,
     },
     realtime::{Audience, Broadcast},
 };
 use serde_json::json;
 
-use super::{Done, id};
-use crate::app::App;
+use super::{Call, Done};
 
-/// `POST /seats/:eventId/seat-types/:id/lock`, `lock_seat`
-pub(crate) async fn lock(app: App, user: UserId, input: Input) -> Result<Done> {
-    let event = id(&input, "eventId", Error::EventNotFound, "Invalid event ID")?;
-    let seat_type = id(&input, "seatTypeId", Error::SeatTypeNotFound, "Invalid seat type ID")?;
-    let label = input
+fn event_id(call: &Call) -> Result<EventId> {
+    call.id("eventId", Error::EventNotFound, "Invalid event ID")
+}
+
+/// The seat that a call is about.
+fn seat(call: &Call) -> Result<SeatKey> {
+    let event = event_id(call)?;
+    let seat_type = call.id("seatTypeId", Error::SeatTypeNotFound, "Invalid seat type ID")?;
+    let label = call
+        .input
         .get("seat_label")
         .filter(|label| *label != "")
         .ok_or_else(|| Error::invalid("Seat label is required in request body"))?;
-    let seat = SeatKey { event, seat_type, label: SeatLabel::from_value(label)? };
-    let won = app.locks.lock(user, seat).await?;
+    Ok(SeatKey { event, seat_type, label: SeatLabel::from_value(label)? })
+}
 
-    let valid = app.locks.valid();
-    let mut after = AfterCommit::default();
-    after.freed(won.cleared, "expired");
-    after.counts_changed(event);
-    after.tell(Broadcast::new(
-        "seat_locked",
-        Audience::Event(event),
-        json!({
-            "event_id": event,
-            "seat_type_id": seat_type,
-            "seat_label": won.lock.seat_label,
-            "user_id": user,
-            "available_quantity": won.available_quantity,
-            "lock": won.lock,
-        }),
-    ));
-    let message =
-        format!("Seat {} locked successfully. Lock expires in {}.", won.lock.seat_label, in_words(valid));
+/// `POST /seats/:eventId/seat-types/:id/lock`, `lock_seat`
+pub(crate) async fn lock(call: Call) -> Result<Done> {
+    let mut won = call.app.locks.lock(call.user, Selection::one(seat(&call)?)).await?;
+    let after = news(&mut won);
+    let (lock, _) = won.locks.first().ok_or_else(|| Error::internal("a lock was won and is not there"))?;
+    let valid = call.app.locks.valid();
     let data = json!({
-        "lock": won.lock,
-        "message": message,
+        "lock": lock,
+        "message": format!("Seat {} locked successfully. Lock expires in {}.", lock.seat_label, in_words(valid)),
         "expires_in_seconds": valid.as_secs(),
         "cache_hit": won.cache_hit,
     });
     Done::new(data, after)
+}
+
+/// `POST /seats/:eventId/locks`, `lock_seats`: several seats, all or none.
+pub(crate) async fn lock_several(call: Call) -> Result<Done> {
+    let selection = Selection::parse(event_id(&call)?, &call.input)?;
+    let mut won = call.app.locks.lock(call.user, selection).await?;
+    let after = news(&mut won);
+    let locks: Vec<&Lock> = won.locks.iter().map(|(lock, _)| lock).collect();
+    let valid = call.app.locks.valid();
+    let data = json!({
+        "locks": locks,
+        "message": format!("{} seat(s) locked successfully. Locks expire in {}.", locks.len(), in_words(valid)),
+        "expires_in_seconds": valid.as_secs(),
+    });
+    Done::new(data, after)
+}
+
+/// What others hear of new locks.
+fn news(won: &mut Won) -> AfterCommit {
+    let mut after = AfterCommit::default();
+    after.freed(std::mem::take(&mut won.cleared), "expired");
+    for (lock, available_quantity) in &won.locks {
+        after.counts_changed(lock.event_id);
+        after.tell(Broadcast::new(
+            "seat_locked",
+            Audience::Event(lock.event_id),
+            json!({
+                "event_id": lock.event_id,
+                "seat_type_id": lock.event_seat_type_id,
+                "seat_label": lock.seat_label,
+                "user_id": lock.user_id,
+                "available_quantity": available_quantity,
+                "lock": lock,
+            }),
+        ));
+    }
+    after
+}
+
+/// `DELETE /seats/:eventId/seat-types/:id/lock`, `unlock_seat`: gives back one's own lock.
+pub(crate) async fn unlock(call: Call) -> Result<Done> {
+    let seat = seat(&call)?;
+    let mut tx = call.begin().await?;
+    let freed = seat_lock_changes::release(&mut tx, call.user, &seat).await?;
+    let data = json!({
+        "event_id": seat.event,
+        "seat_type_id": seat.seat_type,
+        "seat_label": seat.label,
+        "available_quantity": freed.available_quantity,
+        "message": format!("Seat {} released successfully.", seat.label),
+    });
+    let mut after = AfterCommit::default();
+    after.freed(vec![freed], "released");
+    call.commit(tx, data, after).await
+}
+
+/// `POST /seats/:eventId/seat-types/:id/lock/extend`, `extend_lock`: keeps one's own lock for longer, within bounds.
+pub(crate) async fn extend(call: Call) -> Result<Done> {
+    let seat = seat(&call)?;
+    let mut tx = call.begin().await?;
+    let lock = seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
+    let left = (lock.expires_at.0 - Timestamp::now().0).num_seconds().max(0);
+    let data = json!({
+        "message": format!("Lock on seat {} extended. It expires in {left} seconds.", lock.seat_label),
+        "expires_in_seconds": left,
+        "lock": lock,
+    });
+    let mut after = AfterCommit::default();
+    after.keep(call.user, lock.expires_at, vec![seat]);
+    call.commit(tx, data, after).await
 }

@@ -60,7 +60,7 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
             route,
             status,
             duration_ms,
-            code = failure.as_ref().map(|failure| failure.code),
+            code = failure.as_ref().map(|failure| failure.code.as_ref()),
             "request"
         ),
     }

@@ -1,13 +1,14 @@
 //! Accounts and sessions (CONTRACT.md, section 2).
 
 use axum::{Json, extract::State};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use nexus_common::{
     Error, Result,
     clients::twilio::CodeCheck,
     domain::{
-        auth::{self, User},
-        credentials::{self, Login, Phone, Registration},
+        auth::{self, EndedSessions, User},
+        credentials::{self, Login, Otp, PasswordReset, Phone, Registration},
+        ids::UserId,
         passwords::{self, Verdict},
         tokens,
     },
@@ -23,18 +24,20 @@ use crate::{
 
 /// `POST /auth/register`
 pub(crate) async fn register(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let since = Utc::now();
     let new = Registration::parse(&input)?;
     // Hashed before a connection is taken: it takes a while.
     let hash = passwords::hash(new.password.clone()).await?;
     let mut conn = app.db.acquire().await?;
     let user = auth::register(&mut conn, &new, &hash).await?;
     drop(conn);
-    let session = open_session(&app, &user).await?;
+    let session = open_session(&app, &user, since).await?;
     Ok(answer(&user, session, json!({ "message": "User registered successfully" })))
 }
 
 /// `POST /auth/login`
 pub(crate) async fn login(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let since = Utc::now();
     let (login, password) = Login::parse(&input)?;
     let mut conn = app.db.acquire().await?;
     let account = auth::find(&mut conn, &login).await?;
@@ -50,7 +53,7 @@ pub(crate) async fn login(State(app): State<App>, Fields(input): Fields) -> Outc
             auth::rehash(&mut conn, account.user.id, &stored.unwrap_or_default(), &new).await?;
         }
     }
-    let session = open_session(&app, &account.user).await?;
+    let session = open_session(&app, &account.user, since).await?;
     Ok(answer(&account.user, session, json!({ "message": "Login successful" })))
 }
 
@@ -69,6 +72,7 @@ pub(crate) async fn logout(
         _ => None,
     };
     tx.commit().await?;
+    app.verified.forget(caller.user);
     let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
     app.cache.revoke(&caller.token, left).await;
     if let Some(token) = refresh {
@@ -88,14 +92,16 @@ pub(crate) async fn refresh(State(app): State<App>, Fields(input): Fields) -> Ou
     if token.is_empty() {
         return Err(Error::invalid("Refresh token is required").into());
     }
-    let user = app.signer.verify_refresh(token)?.user;
-    if app.cache.is_revoked(token).await == Some(true) {
+    let verified = app.signer.verify_refresh(token)?;
+    let user = verified.user;
+    if app.cache.is_revoked(token, &verified).await == Some(true) {
         return Err(Error::RefreshRevoked.into());
     }
+    // Before the last look at the refresh token: see there.
+    let access = app.signer.access(user)?;
     let mut conn = app.db.acquire().await?;
     auth::check_refresh_token(&mut conn, user, token).await?;
     drop(conn);
-    let access = app.signer.access(user)?;
     Ok(Json(json!({ "data": { "accessToken": access, "message": "Access token refreshed successfully" } })))
 }
 
@@ -115,16 +121,12 @@ pub(crate) async fn send_otp(State(app): State<App>, Fields(input): Fields) -> O
 /// `POST /auth/verify-otp`
 pub(crate) async fn verify_otp(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
     let (phone, otp) = credentials::phone_and_otp(&input)?;
-    match app.twilio.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from)? {
-        CodeCheck::Approved => {}
-        CodeCheck::Wrong => return Err(Error::OtpWrong.into()),
-        CodeCheck::NotFound => return Err(Error::OtpExpired.into()),
-        CodeCheck::TooManyAttempts => return Err(Error::OtpAttempts.into()),
-    }
+    let since = Utc::now();
+    check_otp(&app, &phone, &otp).await?;
     let mut tx = app.db.begin().await?;
     let (user, is_new) = auth::find_or_create_by_phone(&mut tx, &phone).await?;
     tx.commit().await?;
-    let session = open_session(&app, &user).await?;
+    let session = open_session(&app, &user, since).await?;
     let message = if is_new {
         "OTP verified, user created and login successful"
     } else {
@@ -142,17 +144,69 @@ pub(crate) async fn check_username(State(app): State<App>, Fields(input): Fields
     Ok(Json(json!({ "data": { "isAvailable": available, "username": username, "message": message } })))
 }
 
+/// `GET /auth/me`
+pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Outcome<Json<Value>> {
+    let mut conn = app.db.acquire().await?;
+    let user = auth::get(&mut conn, caller.user).await?.ok_or(Error::TokenInvalid)?;
+    Ok(Json(json!({ "data": { "user": user } })))
+}
+
+/// `POST /auth/reset-password`: whoever has the phone may set a new password; then every session ends.
+pub(crate) async fn reset_password(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+    let reset = PasswordReset::parse(&input)?;
+    check_otp(&app, &reset.phone, &reset.otp).await?;
+    let hash = passwords::hash(reset.password).await?;
+    let mut tx = app.db.begin().await?;
+    let user = auth::set_password(&mut tx, &reset.phone, &hash).await?;
+    let ended = auth::end_sessions(&mut tx, user).await?;
+    tx.commit().await?;
+    forget_sessions(&app, user, &ended).await;
+    Ok(Json(json!({ "data": {
+        "message": "Password reset successful. Please login with your new password.",
+        "security_note": "All existing sessions have been terminated for security.",
+    } })))
+}
+
+/// `POST /auth/logout-all`: ends every session of the caller, this one included.
+pub(crate) async fn logout_all(State(app): State<App>, caller: Caller) -> Outcome<Json<Value>> {
+    let mut tx = app.db.begin().await?;
+    let ended = auth::end_sessions(&mut tx, caller.user).await?;
+    tx.commit().await?;
+    forget_sessions(&app, caller.user, &ended).await;
+    Ok(Json(json!({ "data": {
+        "message": "Logged out of all sessions",
+        "sessions_ended": ended.refresh_tokens.len(),
+    } })))
+}
+
+/// Makes it known at once, and stops telling the user's sockets what only the user may hear.
+async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
+    app.verified.forget(user);
+    app.cache.end_sessions(user, ended).await;
+    app.everyone.forget(user).await;
+}
+
+async fn check_otp(app: &App, phone: &Phone, otp: &Otp) -> Result<()> {
+    match app.twilio.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from)? {
+        CodeCheck::Approved => Ok(()),
+        CodeCheck::Wrong => Err(Error::OtpWrong),
+        CodeCheck::NotFound => Err(Error::OtpExpired),
+        CodeCheck::TooManyAttempts => Err(Error::OtpAttempts),
+    }
+}
+
 /// An access and a refresh token.
 struct Session {
     access: String,
     refresh: String,
 }
 
-async fn open_session(app: &App, user: &User) -> Result<Session> {
+/// Opens a session for whoever proved after `since` to be `user`.
+async fn open_session(app: &App, user: &User, since: DateTime<Utc>) -> Result<Session> {
     let session = Session { access: app.signer.access(user.id)?, refresh: app.signer.refresh(user.id)? };
     let mut conn = app.db.acquire().await?;
     let expires_at = Utc::now() + tokens::REFRESH_VALID;
-    auth::keep_refresh_token(&mut conn, user.id, &session.refresh, expires_at).await?;
+    auth::keep_refresh_token(&mut conn, user.id, &session.refresh, since, expires_at).await?;
     drop(conn);
     app.cache.keep_refresh_token(&session.refresh, user.id, tokens::REFRESH_VALID).await;
     Ok(session)

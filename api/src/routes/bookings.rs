@@ -54,6 +54,18 @@ pub(crate) async fn tickets(
     Ok(Json(json!({ "success": true, "data": tickets })))
 }
 
+/// `GET /bookings/ticket-status/:jobId`
+pub(crate) async fn ticket_status(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(path): Fields,
+) -> Outcome<Json<Value>> {
+    let job = path.text("job_id").and_then(|id| id.parse().ok()).ok_or(Error::TicketJobNotFound)?;
+    let mut conn = app.db.acquire().await?;
+    let status = tickets::job_status(&mut conn, job, caller.user).await?;
+    Ok(Json(json!({ "success": true, "data": status })))
+}
+
 fn booking_id(path: &Input) -> Result<BookingId> {
     path.id("booking_id").ok_or_else(|| Error::invalid("Invalid booking ID"))
 }

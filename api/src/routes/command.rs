@@ -1,29 +1,45 @@
-//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope (CONTRACT.md, section 1).
+//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope (CONTRACT.md, section 1). With an `Idempotency-Key` a
+//! command that is sent again is answered what it was answered before.
 
-use axum::{Json, extract::State};
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue, StatusCode};
 use nexus_common::{
-    Result,
-    domain::{ids::UserId, input::Input},
+    Error, Result,
+    domain::idempotency::{self, Answer, Begun, Reservation},
+    telemetry::{TRACE, current_trace},
 };
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    commands::Done,
-    error::Outcome,
-    extract::{Caller, Fields},
+    commands::{Call, Done},
+    error::{Failure, Outcome},
+    extract::{Caller, Fields, IdempotencyKey},
 };
 
-type Answer = BoxFuture<'static, Outcome<Json<Value>>>;
+/// Longer than any command takes: whoever still holds a key then has died.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// Says that an answer is the first one's.
+static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+type Envelope = fn(Value) -> Value;
+type Answering = BoxFuture<'static, Outcome<Response>>;
 
 /// Serves a command, answering `{"data": …}`.
 pub(crate) fn act<F, Fut>(
     command: F,
-) -> impl Fn(State<App>, Caller, Fields) -> Answer + Clone + Send + Sync + 'static
+) -> impl Fn(State<App>, Caller, IdempotencyKey, Fields) -> Answering + Clone + Send + Sync + 'static
 where
-    F: Fn(App, UserId, Input) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Done>> + Send,
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Done>> + Send + 'static,
 {
     handler(command, |data| json!({ "data": data }))
 }
@@ -31,28 +47,96 @@ where
 /// Serves a command, answering `{"success": true, "data": …}`.
 pub(crate) fn act_with_success<F, Fut>(
     command: F,
-) -> impl Fn(State<App>, Caller, Fields) -> Answer + Clone + Send + Sync + 'static
+) -> impl Fn(State<App>, Caller, IdempotencyKey, Fields) -> Answering + Clone + Send + Sync + 'static
 where
-    F: Fn(App, UserId, Input) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Done>> + Send,
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Done>> + Send + 'static,
 {
     handler(command, |data| json!({ "success": true, "data": data }))
 }
 
 fn handler<F, Fut>(
     command: F,
-    envelope: fn(Value) -> Value,
-) -> impl Fn(State<App>, Caller, Fields) -> Answer + Clone + Send + Sync + 'static
+    envelope: Envelope,
+) -> impl Fn(State<App>, Caller, IdempotencyKey, Fields) -> Answering + Clone + Send + Sync + 'static
 where
-    F: Fn(App, UserId, Input) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Done>> + Send,
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Done>> + Send + 'static,
 {
-    move |State(app), caller, Fields(input)| {
+    move |State(app), caller, key, Fields(input)| {
         let command = command.clone();
         Box::pin(async move {
-            let done = command(app.clone(), caller.user, input).await?;
-            done.after.run(&app.cache, &app.everyone, &app.seats).await;
-            Ok(Json(envelope(done.data)))
+            let Some(request) = key.request(caller.user, &input) else {
+                let call = Call { app, user: caller.user, input, reservation: None };
+                return Ok(Json(envelope(carry_out(call, command).await?)).into_response());
+            };
+            let mut conn = app.db.acquire().await?;
+            let begun = idempotency::begin(&mut conn, request, LEASE).await?;
+            drop(conn);
+            match begun {
+                Begun::Answered(answer) => replay(answer, envelope),
+                Begun::First(reservation) => {
+                    let call = Call { app, user: caller.user, input, reservation: Some(reservation) };
+                    // In a task of its own: a client that hangs up and asks again shall find the answer.
+                    let trace = current_trace().unwrap_or_default();
+                    let once = tokio::spawn(TRACE.scope(trace, carry_out_once(call, command)));
+                    let data = once.await.map_err(Error::internal)??;
+                    Ok(Json(envelope(data)).into_response())
+                }
+            }
         })
     }
+}
+
+async fn carry_out<F, Fut>(call: Call, command: F) -> Result<Value>
+where
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = Result<Done>>,
+{
+    let app = call.app.clone();
+    let done = command(call).await?;
+    done.after.run(&app.cache, &app.everyone, &app.seats).await;
+    Ok(done.data)
+}
+
+/// Also remembers the answer. Refusals are answers, too; a failure that may pass gives the key back.
+async fn carry_out_once<F, Fut>(call: Call, command: F) -> Outcome<Value>
+where
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = Result<Done>>,
+{
+    let (app, reservation) = (call.app.clone(), call.reservation.clone());
+    let result = carry_out(call, command).await.map_err(Failure::from);
+    if let Some(reservation) = reservation
+        && let Err(error) = remember(&app, &reservation, &result).await
+    {
+        tracing::error!(error = error.details(), "the answer to an idempotent request could not be stored");
+    }
+    result
+}
+
+async fn remember(app: &App, reservation: &Reservation, result: &Outcome<Value>) -> Result<()> {
+    let mut conn = app.db.acquire().await?;
+    let answer = match result {
+        Ok(data) => Answer { status: 200, body: data.clone() },
+        Err(failure) if failure.may_pass() => return reservation.release(&mut conn).await,
+        Err(failure) => Answer {
+            status: failure.status.as_u16(),
+            body: json!({ "code": failure.code, "message": failure.message }),
+        },
+    };
+    reservation.complete(&mut conn, &answer).await.map(drop)
+}
+
+fn replay(answer: Answer, envelope: Envelope) -> Outcome<Response> {
+    let mut response = match StatusCode::from_u16(answer.status) {
+        Ok(StatusCode::OK) => Json(envelope(answer.body)).into_response(),
+        Ok(status) => {
+            let text = |field: &str| answer.body[field].as_str().unwrap_or_default().to_owned();
+            Failure::http(status, text("code"), text("message")).into_response()
+        }
+        Err(error) => return Err(Error::internal(error).into()),
+    };
+    response.headers_mut().insert(&REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
 }

@@ -2,10 +2,12 @@
 
 use axum::{Json, extract::State};
 use nexus_common::{
-    Error,
+    Error, Result,
     domain::{
         event_views::{self, ListFilter},
-        input::Page,
+        ids::EventId,
+        input::{Input, Page},
+        seat_types,
     },
 };
 use serde_json::{Value, json};
@@ -35,8 +37,24 @@ pub(crate) async fn get(
     MaybeCaller(viewer): MaybeCaller,
     Fields(path): Fields,
 ) -> Outcome<Json<Value>> {
-    let id = path.id("eventId").ok_or_else(|| Error::invalid("Invalid event ID"))?;
+    let id = event_id(&path)?;
     let mut conn = app.db.acquire().await?;
     let event = event_views::get(&mut conn, id, viewer).await?;
     Ok(Json(json!({ "data": event })))
+}
+
+/// `GET /events/:id/seat-types`
+pub(crate) async fn seat_types(
+    State(app): State<App>,
+    MaybeCaller(viewer): MaybeCaller,
+    Fields(path): Fields,
+) -> Outcome<Json<Value>> {
+    let id = event_id(&path)?;
+    let mut conn = app.db.acquire().await?;
+    let seat_types = seat_types::list(&mut conn, id, viewer).await?;
+    Ok(Json(json!({ "data": seat_types })))
+}
+
+pub(super) fn event_id(path: &Input) -> Result<EventId> {
+    path.id("eventId").ok_or_else(|| Error::invalid("Invalid event ID"))
 }

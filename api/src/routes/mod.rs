@@ -7,3 +7,4 @@ pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod payments;
+pub(crate) mod seats;

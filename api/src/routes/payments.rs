@@ -1,6 +1,6 @@
-//! Orders, Razorpay's webhooks, and asking whether a payment has arrived (CONTRACT.md, section 6).
+//! Razorpay's webhooks, and asking whether a payment has arrived (CONTRACT.md, section 6).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
@@ -8,7 +8,7 @@ use nexus_common::{
     Error,
     clients::razorpay::webhook_is_signed,
     domain::{
-        payment_orders::{self, NewOrder},
+        payment_orders,
         webhooks::{self, Webhook},
     },
 };
@@ -19,39 +19,6 @@ use crate::{
     error::Outcome,
     extract::{Caller, Fields, read},
 };
-
-/// `POST /payments/create-order`. Asking again returns the order that exists. Razorpay is called outside any transaction; should we die
-/// before we remember the order, its payment finds the booking by the receipt.
-pub(crate) async fn create_order(
-    State(app): State<App>,
-    caller: Caller,
-    Fields(input): Fields,
-) -> Outcome<Json<Value>> {
-    let wanted = NewOrder::parse(&input)?;
-    let mut conn = app.db.acquire().await?;
-    let payable = payment_orders::payable(&mut conn, caller.user, &wanted).await?;
-    drop(conn);
-    let order_id = match &payable.open_order {
-        Some(order_id) => order_id.clone(),
-        None => {
-            let notes = BTreeMap::from([
-                ("booking_id", payable.booking.to_string()),
-                ("booking_reference", payable.reference.clone()),
-            ]);
-            let order = app
-                .razorpay
-                .create_order(payable.total.get(), payment_orders::CURRENCY, &payable.reference, &notes)
-                .await
-                .map_err(Error::from)?;
-            let mut tx = app.db.begin().await?;
-            payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
-            tx.commit().await?;
-            order.id
-        }
-    };
-    let data = payment_orders::checkout(&payable, &order_id, app.razorpay.key_id());
-    Ok(Json(json!({ "success": true, "data": data })))
-}
 
 /// `GET /payments/verify/:orderId`
 pub(crate) async fn verify(

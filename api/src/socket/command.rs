@@ -5,10 +5,7 @@ use std::future::Future;
 
 use nexus_common::{
     Error, Result,
-    domain::{
-        ids::{EventId, UserId},
-        input::Input,
-    },
+    domain::{ids::EventId, input::Input},
     error::Kind,
     realtime::{ALL_EVENTS, event_room},
 };
@@ -18,7 +15,7 @@ use tokio::sync::mpsc;
 use super::{Others, Socket, Token, queue::Command};
 use crate::{
     app::App,
-    commands::{Done, bookings, events, seats},
+    commands::{Call, Done, bookings, confirmation, events, seats},
 };
 
 /// A socket may join so many events at once.
@@ -41,7 +38,11 @@ async fn dispatch(socket: &Socket, command: Command, app: &App) {
         "update_seat_type" => run(socket, command, app, events::update_seat_type).await,
         "delete_seat_type" => run(socket, command, app, events::delete_seat_type).await,
         "lock_seat" => run(socket, command, app, seats::lock).await,
+        "lock_seats" => run(socket, command, app, seats::lock_several).await,
+        "extend_lock" => run(socket, command, app, seats::extend).await,
+        "unlock_seat" => run(socket, command, app, seats::unlock).await,
         "create_booking" => run(socket, command, app, bookings::create).await,
+        "confirm_booking" => run(socket, command, app, confirmation::confirm).await,
         "cancel_booking" => run(socket, command, app, bookings::cancel).await,
         // Listening to fewer events needs no account.
         "join_event" => answer(socket, command, join),
@@ -54,7 +55,7 @@ async fn dispatch(socket: &Socket, command: Command, app: &App) {
 /// Runs a command for the socket's user.
 async fn run<F, Fut>(socket: &Socket, command: Command, app: &App, action: F)
 where
-    F: Fn(App, UserId, Input) -> Fut,
+    F: Fn(Call) -> Fut,
     Fut: Future<Output = Result<Done>>,
 {
     let user = match socket.extensions.get::<Token>() {
@@ -70,7 +71,8 @@ where
         }
         Err(error) => return respond(socket, command, Err(error)),
     };
-    match action(app.clone(), user, Input::from(command.payload.clone())).await {
+    let input = Input::from(command.payload.clone());
+    match action(Call { app: app.clone(), user, input, reservation: None }).await {
         Ok(done) => {
             respond(socket, command, Ok(done.data));
             done.after.run(&app.cache, &Others(socket.clone()), &app.seats).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nexus_common::{
     config,
+    domain::ids::UserId,
     realtime::{ALL_EVENTS, Broadcast, Publish, user_room},
 };
 use serde_json::Value;
@@ -88,6 +89,14 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
 /// Delivers to every client of every process.
 #[derive(Clone)]
 pub(crate) struct Everyone(pub(crate) Io);
+
+impl Everyone {
+    /// What is told to `user` alone is not told to the sockets that are open now any more.
+    pub(crate) async fn forget(&self, user: UserId) {
+        let room = user_room(user);
+        log_loss("the end of a user's sessions", self.0.to(room.clone()).leave(room).await);
+    }
+}
 
 impl Publish for Everyone {
     async fn publish(&self, broadcast: Broadcast) {

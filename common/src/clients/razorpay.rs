@@ -105,6 +105,21 @@ impl Razorpay {
         PROVIDER.call(self.request(reqwest::Method::POST, &path).json(&body)).await
     }
 
+    /// Sees to it that an authorized payment is captured; false when it cannot be any more. A second capture is refused, so a refusal is
+    /// followed by a look.
+    pub async fn ensure_captured(
+        &self,
+        payment_id: &str,
+        amount_paise: i64,
+        currency: &str,
+    ) -> Result<bool, CallError> {
+        match self.capture(payment_id, amount_paise, currency).await {
+            Ok(_) => Ok(true),
+            Err(CallError::Refused { .. }) => Ok(self.payment(payment_id).await?.status == "captured"),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Refunds a whole payment. `idempotency_key` (at least ten of `A-Za-z0-9-_`) makes a repeated request the same refund.
     pub async fn refund(
         &self,

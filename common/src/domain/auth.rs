@@ -9,6 +9,7 @@ use super::{
     credentials::{Login, Phone, Registration},
     ids::UserId,
     time::Timestamp,
+    tokens::Verified,
 };
 use crate::error::{Error, Result, violated_constraint};
 
@@ -21,7 +22,7 @@ pub struct User {
     pub name: Option<String>,
     pub email: Option<String>,
     pub phone: Option<String>,
-    /// Only shown to whoever has just registered.
+    /// Only shown to whoever has just registered, and by `me`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
 }
@@ -96,6 +97,24 @@ pub async fn find(conn: &mut PgConnection, login: &Login) -> Result<Option<Accou
     }))
 }
 
+/// A user who has logged in, by id.
+pub async fn get(conn: &mut PgConnection, user: UserId) -> Result<Option<User>> {
+    let row = sqlx::query!(
+        r#"SELECT id, username, name, email, phone, created_at AS "created_at!" FROM users WHERE id = $1"#,
+        user.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| User {
+        id: UserId(row.id),
+        username: row.username,
+        name: row.name,
+        email: row.email,
+        phone: row.phone,
+        created_at: Some(row.created_at.into()),
+    }))
+}
+
 /// The user of that phone, created if there is none; true when it was.
 pub async fn find_or_create_by_phone(conn: &mut PgConnection, phone: &Phone) -> Result<(User, bool)> {
     let created =
@@ -128,34 +147,74 @@ pub async fn username_is_available(conn: &mut PgConnection, username: &str) -> R
     Ok(!taken)
 }
 
-/// Remembers a refresh token.
+/// Remembers the refresh token of a session whose credentials were looked at after `since`. [`Error::BadCredentials`] when the account has
+/// gone, or all its sessions were ended, meanwhile.
 pub async fn keep_refresh_token(
     conn: &mut PgConnection,
     user: UserId,
     token: &str,
+    since: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Result<()> {
+    // The row's lock makes this wait for whoever is ending the user's sessions, and them for this.
     let inserted = sqlx::query!(
-        "INSERT INTO refresh_tokens (user_id, token, expires_at) VALUES ($1, $2, $3)",
+        "INSERT INTO refresh_tokens (user_id, token, expires_at)
+         SELECT id, $2, $4 FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) FOR SHARE",
         user.0,
         token,
+        since,
         expires_at,
     )
     .execute(conn)
-    .await;
-    match inserted {
-        // Deleted between authentication and here.
-        Err(error) if violated_constraint(&error) == Some("refresh_tokens_user_id_fkey") => {
-            Err(Error::BadCredentials)
-        }
-        other => other.map(|_| ()).map_err(Error::from),
-    }
+    .await?;
+    if inserted.rows_affected() == 0 { Err(Error::BadCredentials) } else { Ok(()) }
 }
 
-/// Whether a refresh token of `user` is known and not revoked.
+/// Sets the password of the account with that phone number; it must be followed by [`end_sessions`] in the same transaction.
+pub async fn set_password(conn: &mut PgConnection, phone: &Phone, hash: &str) -> Result<UserId> {
+    let id = sqlx::query_scalar!(
+        "UPDATE users SET password = $2, updated_at = now() WHERE phone = $1 RETURNING id",
+        phone.as_str(),
+        hash,
+    )
+    .fetch_optional(conn)
+    .await?;
+    id.map(UserId).ok_or(Error::PhoneUnknown)
+}
+
+/// Ended sessions of a user.
+#[derive(Debug)]
+pub struct EndedSessions {
+    /// Access tokens that were issued before are revoked.
+    pub from: DateTime<Utc>,
+    /// The refresh tokens that were revoked, each of them a session.
+    pub refresh_tokens: Vec<String>,
+}
+
+/// Ends every session of `user`: all access and refresh tokens that have been issued are revoked.
+pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<EndedSessions> {
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user.0).fetch_optional(&mut *conn).await?;
+    // This process's clock, as for the tokens, and read only now that nobody can open a session meanwhile.
+    let from = Utc::now();
+    sqlx::query!("UPDATE users SET sessions_valid_from = $2 WHERE id = $1", user.0, from)
+        .execute(&mut *conn)
+        .await?;
+    let refresh_tokens = sqlx::query_scalar!(
+        "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now()
+         WHERE user_id = $1 AND is_revoked IS NOT TRUE AND expires_at > now() RETURNING token",
+        user.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(EndedSessions { from, refresh_tokens })
+}
+
+/// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued before this is asked: then whoever ends
+/// the user's sessions either is waited for here, or revokes that, too.
 pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
     let revoked = sqlx::query_scalar!(
-        r#"SELECT coalesce(is_revoked, FALSE) AS "revoked!" FROM refresh_tokens WHERE token = $1 AND user_id = $2"#,
+        r#"SELECT coalesce(t.is_revoked, FALSE) AS "revoked!" FROM refresh_tokens t JOIN users u ON u.id = t.user_id
+           WHERE t.token = $1 AND t.user_id = $2 FOR SHARE"#,
         token,
         user.0,
     )
@@ -199,11 +258,14 @@ pub async fn revoke_access_token(
     Ok(())
 }
 
-/// Whether an access token has been revoked.
-pub async fn is_revoked(conn: &mut PgConnection, token: &str) -> Result<bool> {
+/// Whether an access token has been revoked, alone or with all of its user's.
+pub async fn is_revoked(conn: &mut PgConnection, token: &str, verified: &Verified) -> Result<bool> {
     let revoked = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = $1) AS "revoked!""#,
-        token
+        r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = $1)
+               OR EXISTS (SELECT 1 FROM users WHERE id = $2 AND sessions_valid_from > $3) AS "revoked!""#,
+        token,
+        verified.user.0,
+        verified.issued_at,
     )
     .fetch_one(conn)
     .await?;

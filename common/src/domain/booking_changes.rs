@@ -75,17 +75,18 @@ pub async fn confirm(
     after: &mut AfterCommit,
 ) -> Result<bool> {
     let Some(seats) = take_seats(conn, booking, after).await? else { return Ok(false) };
+    let job = jobs::enqueue(conn, &FinaliseBooking { booking_id: booking.id.0 }).await?;
     sqlx::query!(
         "UPDATE bookings SET status = 'confirmed', payment_status = 'completed', payment_id = coalesce($2, payment_id),
                 payment_gateway = CASE WHEN $2::text IS NULL THEN payment_gateway ELSE 'razorpay' END,
-                confirmed_at = now(), cancelled_at = NULL, cancellation_reason = NULL
+                confirmed_at = now(), cancelled_at = NULL, cancellation_reason = NULL, finalisation_job = coalesce($3, finalisation_job)
          WHERE id = $1",
         booking.id.0,
         payment_id,
+        job,
     )
     .execute(&mut *conn)
     .await?;
-    jobs::enqueue(conn, &FinaliseBooking { booking_id: booking.id.0 }).await?;
 
     after.tell(Broadcast::new(
         "booking_confirmed",

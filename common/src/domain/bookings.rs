@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use rand::RngExt;
 use serde::Serialize;
 use serde_json::json;
-use sqlx::{PgConnection, postgres::types::PgInterval};
+use sqlx::PgConnection;
 
 use super::{
     after_commit::AfterCommit,
@@ -17,6 +17,7 @@ use super::{
     time::Timestamp,
 };
 use crate::{
+    db,
     error::{Error, Result, violated_constraint},
     jobs::{self, payments::ConfirmFreeBooking},
     realtime::{Audience, Broadcast},
@@ -250,7 +251,7 @@ async fn insert(
     total: Paise,
     valid: Duration,
 ) -> Result<CreatedBooking> {
-    let valid = PgInterval::try_from(valid).map_err(|error| Error::internal(error.to_string()))?;
+    let valid = db::interval(valid)?;
     let row = sqlx::query!(
         r#"INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, booked_at, expires_at)
            VALUES ($1, $2, $3, $4::bigint / 100.0, now(), now() + $5::interval)

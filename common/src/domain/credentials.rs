@@ -72,6 +72,14 @@ impl Phone {
 pub struct Otp(String);
 
 impl Otp {
+    /// Reads the `otp` field of a request.
+    fn of(input: &Input, missing: &str) -> Result<Self> {
+        let otp = input.get("otp").filter(|otp| **otp != "").ok_or_else(|| Error::invalid(missing))?;
+        otp.as_str()
+            .and_then(Otp::parse)
+            .ok_or_else(|| Error::invalid("Invalid OTP format. OTP must be 4-6 digits."))
+    }
+
     /// Reads the code.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = (4..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -87,13 +95,41 @@ impl Otp {
 /// Reads `phone` and `otp`, as verify-otp and reset-password take them.
 pub fn phone_and_otp(input: &Input) -> Result<(Phone, Otp)> {
     const MISSING: &str = "Phone number and OTP are required";
-    let otp = input.get("otp").ok_or_else(|| Error::invalid(MISSING))?;
-    let phone = Phone::of(input, MISSING)?;
-    let otp = otp
-        .as_str()
-        .and_then(Otp::parse)
-        .ok_or_else(|| Error::invalid("Invalid OTP format. OTP must be 4-6 digits."))?;
-    Ok((phone, otp))
+    if input.get("otp").is_none() {
+        return Err(Error::invalid(MISSING));
+    }
+    Ok((Phone::of(input, MISSING)?, Otp::of(input, MISSING)?))
+}
+
+/// A new password for whoever has the phone.
+pub struct PasswordReset {
+    /// Whose password.
+    pub phone: Phone,
+    /// Proves it.
+    pub otp: Otp,
+    /// The new password.
+    pub password: String,
+}
+
+impl PasswordReset {
+    /// Reads a request. Unlike a registration's, the password need only be long enough, as it has always been.
+    pub fn parse(input: &Input) -> Result<Self> {
+        let password = input.text("newPassword").unwrap_or("");
+        match password.chars().count() {
+            0..8 => return Err(Error::invalid("Password must be at least 8 characters long")),
+            8..=LONGEST_PASSWORD => {}
+            _ => return Err(Error::invalid(PASSWORD_TOO_LONG)),
+        }
+        let otp = Otp::of(input, "OTP is required for password reset")?;
+        let given = |field: &str| input.get(field).is_some_and(|value| *value != "");
+        if given("email") && !given("phone") {
+            return Err(Error::invalid(
+                "Email-based password reset requires phone OTP verification. Please provide phone number.",
+            ));
+        }
+        let phone = Phone::of(input, "Email or phone number is required")?;
+        Ok(PasswordReset { phone, otp, password: password.to_owned() })
+    }
 }
 
 /// How somebody says who they are when logging in.
@@ -233,6 +269,9 @@ fn username_rules(username: &str) -> Result<(), &'static str> {
     }
 }
 
+const LONGEST_PASSWORD: usize = 128;
+const PASSWORD_TOO_LONG: &str = "Password must be less than 128 characters";
+
 fn password_rules(password: &str) -> Result<(), &'static str> {
     let has = |class: fn(char) -> bool| password.chars().any(class);
     let length = password.chars().count();
@@ -240,8 +279,8 @@ fn password_rules(password: &str) -> Result<(), &'static str> {
         Err("Password is required")
     } else if length < 8 {
         Err("Password must be at least 8 characters long")
-    } else if length > 128 {
-        Err("Password must be less than 128 characters")
+    } else if length > LONGEST_PASSWORD {
+        Err(PASSWORD_TOO_LONG)
     } else if !has(|c| c.is_uppercase()) {
         Err("Password must contain at least one uppercase letter")
     } else if !has(|c| c.is_lowercase()) {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{
-    events::{Event, EventStatus, EventUpdated},
+    events::{Event, EventUpdated},
     ids::{EventId, SeatTypeId, UserId},
     input::{Input, Page},
 };
@@ -87,14 +87,24 @@ pub async fn list(
     Ok((items, found.total))
 }
 
-/// One event. Drafts and private events exist for their organiser only.
+/// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events exist for their organiser only.
+pub async fn require_visible(conn: &mut PgConnection, id: EventId, viewer: Option<UserId>) -> Result<()> {
+    sqlx::query_scalar!(
+        "SELECT 1 FROM events WHERE id = $1 AND ((status <> 'draft' AND is_public) OR organizer_id = $2)",
+        id.0,
+        viewer.map(|user| user.0),
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(|_| ())
+    .ok_or(Error::EventNotFound)
+}
+
+/// One event, if `viewer` may know of it.
 pub async fn get(conn: &mut PgConnection, id: EventId, viewer: Option<UserId>) -> Result<EventDetail> {
+    require_visible(conn, id, viewer).await?;
     let (item, organizer_email) = overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
-    let event = &item.event.event;
-    let is_organizer = viewer == Some(event.organizer_id);
-    if !is_organizer && (event.status == EventStatus::Draft.name() || !event.is_public) {
-        return Err(Error::EventNotFound);
-    }
+    let is_organizer = viewer == Some(item.event.event.organizer_id);
     let occupancy = match item.total_seats {
         0 => 0.0,
         total => item.booked_seats as f64 * 100.0 / total as f64,

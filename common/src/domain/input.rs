@@ -1,6 +1,7 @@
 //! Reading what clients send: JSON objects whose numbers may be text (CONTRACT.md, section 1), query parameters, path segments.
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 /// A request's body, query or command payload. Whatever is not a JSON object counts as an empty one.
 #[derive(Debug, Default, Clone)]
@@ -66,6 +67,12 @@ impl Input {
             Value::String(text) => text.trim().parse().map_err(drop),
             _ => Err(()),
         })
+    }
+
+    /// Tells this input from any other: SHA-256 of its fields, whatever their order.
+    pub fn digest(&self) -> Vec<u8> {
+        // The map is sorted.
+        Sha256::digest(Value::from(self.0.clone()).to_string()).to_vec()
     }
 
     /// The field's elements, if it is an array.
@@ -199,6 +206,16 @@ mod tests {
         assert_eq!(id("0"), None);
         assert_eq!(id("99999999999"), Some(EventId(-1)));
         assert_eq!(id("-1"), Some(EventId(-1)));
+    }
+
+    #[test]
+    fn the_order_of_fields_makes_no_other_input() {
+        let digest = |text| Input::from(serde_json::from_str::<Value>(text).unwrap()).digest();
+        assert_eq!(
+            digest(r#"{"a": {"x": 1, "y": 2}, "b": 3}"#),
+            digest(r#"{"b": 3, "a": {"y": 2, "x": 1}}"#)
+        );
+        assert_ne!(digest(r#"{"a": 1}"#), digest(r#"{"a": "1"}"#));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{
+    event_views,
     ids::{EventId, SeatTypeId, UserId},
     input::{Input, without_tags},
     money::Paise,
@@ -140,6 +141,35 @@ fn quantity(input: &Input) -> Result<Option<i32>> {
         }
         Some(_) => Err(Error::invalid("Quantity must be greater than or equal to 0")),
     }
+}
+
+/// The seat types of an event that `viewer` may see, in the organiser's order.
+pub async fn list(conn: &mut PgConnection, event: EventId, viewer: Option<UserId>) -> Result<Vec<SeatType>> {
+    event_views::require_visible(conn, event, viewer).await?;
+    let rows = sqlx::query!(
+        r#"SELECT t.id, name, description, (price * 100)::bigint AS "price!", t.quantity, available AS "available!",
+                  coalesce(display_order, 0) AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!"
+           FROM event_seat_types t JOIN seat_availability a ON a.seat_type_id = t.id
+           WHERE t.event_id = $1 ORDER BY display_order, t.id"#,
+        event.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| SeatType {
+            id: SeatTypeId(row.id),
+            event_id: event,
+            name: row.name,
+            description: row.description,
+            price: Paise::from_db(row.price),
+            quantity: row.quantity,
+            available_quantity: row.available,
+            display_order: row.display_order,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        })
+        .collect())
 }
 
 const MANAGE: &str = "manage seat types for this event";

@@ -16,7 +16,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     jobs::{
-        self,
+        self, Job, JobId,
+        bookings::FinaliseBooking,
         notifications::{EmailTickets, SmsTickets},
     },
     realtime::{Audience, Broadcast},
@@ -217,6 +218,58 @@ pub async fn of_booking(conn: &mut PgConnection, booking: BookingId, user: UserI
         _ => "ready",
     };
     Ok(Tickets { tickets, status })
+}
+
+/// How far the job is that makes a booking's tickets, in the words of the queue that the Node service used.
+#[derive(Debug, Serialize)]
+pub struct TicketJob {
+    /// `waiting`, `active`, `completed`, `failed` or `delayed`.
+    pub status: &'static str,
+    /// Percent.
+    pub progress: i32,
+    /// Once it is completed.
+    pub result: Option<TicketJobResult>,
+}
+
+/// What a completed job has made.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct TicketJobResult {
+    pub tickets_generated: i64,
+    pub booking_id: BookingId,
+}
+
+/// The job that makes the tickets of one of `user`'s bookings.
+pub async fn job_status(conn: &mut PgConnection, job: JobId, user: UserId) -> Result<TicketJob> {
+    let row = sqlx::query!(
+        r#"SELECT j.state::text AS "state!", j.available_at > now() AS "later!", b.id AS "booking_id!",
+                  (SELECT count(*) FROM tickets WHERE booking_id = b.id) AS "tickets!"
+           FROM jobs j JOIN bookings b ON b.id = (j.payload ->> 'booking_id')::integer
+           WHERE j.id = $1 AND j.kind = $2 AND b.user_id = $3"#,
+        job,
+        FinaliseBooking::KIND,
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::TicketJobNotFound)?;
+    let status = match row.state.as_str() {
+        "pending" if row.later => "delayed",
+        "pending" | "queued" => "waiting",
+        "running" => "active",
+        "done" => "completed",
+        _ => "failed",
+    };
+    let completed = status == "completed";
+    Ok(TicketJob {
+        status,
+        progress: if completed { 100 } else { 0 },
+        result: completed.then_some(TicketJobResult {
+            tickets_generated: row.tickets,
+            booking_id: BookingId(row.booking_id),
+        }),
+    })
 }
 
 /// What is sent to a buyer.

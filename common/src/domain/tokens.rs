@@ -47,6 +47,8 @@ struct Claims {
 pub struct Verified {
     /// Whose it is.
     pub user: UserId,
+    /// When it was issued: to the millisecond, or to the second if the Node service did.
+    pub issued_at: DateTime<Utc>,
     /// When it ends.
     pub expires_at: DateTime<Utc>,
 }
@@ -107,11 +109,24 @@ fn verify(keys: &Keys, token: &str, expected: TokenType, invalid: Error) -> Resu
     let mut rules = Validation::new(Algorithm::HS256);
     rules.leeway = 0;
     let Ok(data) = decode::<Claims>(token, &keys.verify, &rules) else { return Err(invalid) };
-    let Some(expires_at) = DateTime::from_timestamp(data.claims.exp, 0) else { return Err(invalid) };
-    if data.claims.token_type != expected {
+    let claims = data.claims;
+    let Some(expires_at) = DateTime::from_timestamp(claims.exp, 0) else { return Err(invalid) };
+    let Some(issued_at) = issued_at(&claims) else { return Err(invalid) };
+    if claims.token_type != expected {
         return Err(Error::TokenType);
     }
-    Ok(Verified { user: data.claims.user_id, expires_at })
+    Ok(Verified { user: claims.user_id, issued_at, expires_at })
+}
+
+/// A second is too coarse to tell the last token before a password reset from the first after it; our `jti` holds milliseconds.
+fn issued_at(claims: &Claims) -> Option<DateTime<Utc>> {
+    match claims.jti.and_then(|jti| jti.get_timestamp()) {
+        Some(time) => {
+            let (seconds, nanos) = time.to_unix();
+            DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+        }
+        None => DateTime::from_timestamp(claims.iat, 0),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub struct Removed {
     pub refresh_tokens: u64,
     pub revoked_tokens: u64,
     pub idempotency_keys: u64,
+    pub idempotent_requests: u64,
 }
 
 /// Removes tokens and keys whose time is over, at most 10,000 of each a call.
@@ -29,11 +30,18 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
     let idempotency_keys = sqlx::query!(
         "DELETE FROM idempotency_keys WHERE id IN (SELECT id FROM idempotency_keys WHERE expires_at < now() LIMIT 10000)"
     )
+    .execute(&mut *conn)
+    .await?;
+    let idempotent_requests = sqlx::query!(
+        "DELETE FROM idempotent_requests WHERE (user_id, route, key) IN
+             (SELECT user_id, route, key FROM idempotent_requests WHERE expires_at < now() LIMIT 10000)"
+    )
     .execute(conn)
     .await?;
     Ok(Removed {
         refresh_tokens: refresh_tokens.rows_affected(),
         revoked_tokens: revoked_tokens.rows_affected(),
         idempotency_keys: idempotency_keys.rows_affected(),
+        idempotent_requests: idempotent_requests.rows_affected(),
     })
 }

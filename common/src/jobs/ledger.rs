@@ -14,10 +14,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool, postgres::types::PgInterval};
+use sqlx::{PgConnection, PgPool};
 
 use super::{JobId, Queue};
-use crate::error::{Error, Result};
+use crate::{
+    db::interval,
+    error::{Error, Result},
+};
 
 /// What travels through Redis: enough to find the row, and to notice that a later delivery has replaced this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -297,9 +300,4 @@ pub async fn prune(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
     .execute(conn)
     .await?;
     Ok(pruned.rows_affected())
-}
-
-fn interval(duration: Duration) -> Result<PgInterval> {
-    PgInterval::try_from(Duration::from_micros(duration.as_micros() as u64))
-        .map_err(|e| Error::internal(e.to_string()))
 }

@@ -37,6 +37,7 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             refresh_tokens = removed.refresh_tokens,
             revoked_tokens = removed.revoked_tokens,
             idempotency_keys = removed.idempotency_keys,
+            idempotent_requests = removed.idempotent_requests,
             jobs,
             "removed what nobody needs any more"
         );

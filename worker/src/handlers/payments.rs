@@ -51,7 +51,9 @@ pub async fn process_webhook(
             if !order_is_ours(&cx, &money.order_id).await? {
                 return close(&cx, id, attempt, "not_ours").await;
             }
-            match capture(&cx, &money).await? {
+            let captured =
+                cx.razorpay.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await;
+            match captured.map_err(outward)? {
                 true => settle(&cx, id, attempt, money).await,
                 false => close(&cx, id, attempt, "not_capturable").await,
             }
@@ -120,18 +122,6 @@ async fn order_is_ours(cx: &Context<Payments>, order_id: &str) -> Result<bool, F
     let Some(receipt) = order.receipt else { return Ok(false) };
     let mut conn = cx.db.acquire().await?;
     Ok(payment_orders::adopt(&mut conn, order_id, &receipt, order.amount, &order.currency).await?)
-}
-
-/// Captures an authorized payment; false when it cannot be captured any more. A second capture is refused, so a refusal is followed by a look.
-async fn capture(cx: &Context<Payments>, money: &Captured) -> Result<bool, Failure> {
-    match cx.razorpay.capture(&money.payment_id, money.amount_paise, &money.currency).await {
-        Ok(_) => Ok(true),
-        Err(CallError::Refused { .. }) => {
-            let payment = cx.razorpay.payment(&money.payment_id).await.map_err(outward)?;
-            Ok(payment.status == "captured")
-        }
-        Err(error) => Err(outward(error)),
-    }
 }
 
 async fn follow_refund(

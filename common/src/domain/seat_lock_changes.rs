@@ -1,0 +1,77 @@
+//! What the holder of a lock may do with it before booking: give it back, or keep it longer. How one is won is in
+//! [`seat_locks`](super::seat_locks).
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::{
+    ids::UserId,
+    seat_locks::Lock,
+    seats::{self, Freed, SeatKey},
+};
+use crate::{
+    db,
+    error::{Error, Result},
+};
+
+/// No seat stays locked for longer than this, counted from its lock, however often that is extended.
+pub const LONGEST: Duration = Duration::from_secs(20 * 60);
+
+/// Gives back a lock of `user`'s.
+pub async fn release(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<Freed> {
+    let id = own_lock(conn, user, seat).await?;
+    let freed = seats::free(conn, &[id]).await?;
+    freed.into_iter().next().ok_or_else(|| Error::internal("a lock vanished while it was released"))
+}
+
+/// Locks a seat of `user`'s for another `valid` from now, within [`LONGEST`].
+pub async fn extend(conn: &mut PgConnection, user: UserId, seat: &SeatKey, valid: Duration) -> Result<Lock> {
+    let id = own_lock(conn, user, seat).await?;
+    let row = sqlx::query!(
+        r#"UPDATE seats SET expires_at = greatest(expires_at, least(clock_timestamp() + $2::interval, locked_at + $3::interval)),
+                  updated_at = now()
+           WHERE id = $1 AND expires_at < locked_at + $3::interval
+           RETURNING locked_at AS "locked_at!", expires_at AS "expires_at!""#,
+        id,
+        db::interval(valid)?,
+        db::interval(LONGEST)?,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::LockLimit(seat.label.to_string()))?;
+    Ok(Lock {
+        id,
+        event_id: seat.event,
+        event_seat_type_id: seat.seat_type,
+        seat_label: seat.label.clone(),
+        user_id: user,
+        status: "locked",
+        locked_at: row.locked_at.into(),
+        expires_at: row.expires_at.into(),
+    })
+}
+
+/// The row of a live lock of `user`'s that no booking has taken over, with the event's inventory opened.
+async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<i32> {
+    seats::open_inventory(conn, &[seat.event]).await?;
+    let row = sqlx::query!(
+        r#"SELECT id, status = 'booked' OR EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "in_booking!",
+                  expires_at <= clock_timestamp() AS "expired!"
+           FROM seats s WHERE event_id = $1 AND event_seat_type_id = $2 AND seat_label = $3 AND user_id = $4 FOR UPDATE"#,
+        seat.event.0,
+        seat.seat_type.0,
+        seat.label.as_str(),
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::LockNotFound(seat.label.to_string()))?;
+    if row.in_booking {
+        Err(Error::SeatInBooking(seat.label.to_string()))
+    } else if row.expired {
+        Err(Error::LockExpired)
+    } else {
+        Ok(row.id)
+    }
+}
