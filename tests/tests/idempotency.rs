@@ -8,6 +8,15 @@ async fn keyed(who: &Client, path: &str, key: &str, body: &Value) -> Answer {
     Answer::to(who.request(Method::POST, path).header("Idempotency-Key", key).json(body)).await
 }
 
+/// A buyer, and the request for an order of their booking: something that takes as long as Razorpay does.
+async fn before_ordering(stack: &Stack) -> (Client, Value) {
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    (buyer, json!({"booking_id": booking.id, "amount": booking.total}))
+}
+
 fn is_replay(answer: &Answer) -> bool {
     answer.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
 }
@@ -102,11 +111,7 @@ async fn a_key_belongs_to_one_user_one_route_and_one_body() {
 #[tokio::test]
 async fn a_request_that_is_still_being_worked_on_is_not_begun_again() {
     let stack = Stack::builder().workers([]).start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
-    let buyer = stack.user().await;
-    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
-    let order = json!({"booking_id": booking.id, "amount": booking.total});
+    let (buyer, order) = before_ordering(&stack).await;
     stack.providers.fault(Target::RazorpayOrders, Some(1), Fault::delay(std::time::Duration::from_secs(2)));
     let slow = tokio::spawn({
         let (buyer, order) = (buyer.clone(), order.clone());
@@ -126,11 +131,7 @@ async fn a_request_that_is_still_being_worked_on_is_not_begun_again() {
 #[tokio::test]
 async fn a_client_that_hangs_up_finds_the_answer_when_it_asks_again() {
     let stack = Stack::builder().workers([]).start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
-    let buyer = stack.user().await;
-    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
-    let order = json!({"booking_id": booking.id, "amount": booking.total});
+    let (buyer, order) = before_ordering(&stack).await;
     stack.providers.fault(Target::RazorpayOrders, Some(1), Fault::delay(std::time::Duration::from_secs(1)));
     let impatient = buyer.request(Method::POST, "/payments/create-order").header("Idempotency-Key", "k");
     let impatient = impatient.json(&order).timeout(std::time::Duration::from_millis(300));
@@ -147,11 +148,7 @@ async fn a_client_that_hangs_up_finds_the_answer_when_it_asks_again() {
 #[tokio::test]
 async fn a_failure_that_passes_is_not_replayed() {
     let stack = Stack::builder().workers([]).start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
-    let buyer = stack.user().await;
-    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
-    let order = json!({"booking_id": booking.id, "amount": booking.total});
+    let (buyer, order) = before_ordering(&stack).await;
     stack.providers.fault(Target::RazorpayOrders, Some(1), Fault::status(500));
     assert_eq!(keyed(&buyer, "/payments/create-order", "k", &order).await.status, 502);
     keyed(&buyer, "/payments/create-order", "k", &order).await.ok();
@@ -160,11 +157,7 @@ async fn a_failure_that_passes_is_not_replayed() {
 #[tokio::test]
 async fn a_key_whose_process_died_can_be_used_again() {
     let mut stack = Stack::builder().workers([]).start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
-    let buyer = stack.user().await;
-    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
-    let order = json!({"booking_id": booking.id, "amount": booking.total});
+    let (buyer, order) = before_ordering(&stack).await;
     stack.providers.fault(Target::RazorpayOrders, Some(1), Fault::delay(SOON));
     let dying = tokio::spawn({
         let (buyer, order) = (buyer.clone(), order.clone());
