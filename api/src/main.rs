@@ -1,5 +1,6 @@
 //! `nexus-api`: REST and Socket.IO. Start reading at [`router`].
 
+mod admin;
 mod app;
 mod commands;
 mod error;
@@ -12,10 +13,16 @@ mod socket;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use nexus_common::{
     config::{self, Env},
-    db, telemetry,
+    db,
+    domain::{
+        credentials::Login,
+        roles::{self, Role},
+    },
+    telemetry,
 };
 
 /// The Nexus API.
@@ -32,6 +39,14 @@ enum Command {
     Serve,
     /// Bring the database's schema up to date.
     Migrate,
+    /// Make an account an admin, who may see `/admin`, or an ordinary user again.
+    SetRole {
+        /// The account's e-mail address or phone number.
+        account: String,
+        /// Which role.
+        #[arg(value_enum)]
+        role: RoleName,
+    },
     /// Say whether `serve` would find every setting it needs, and what is wrong with them.
     CheckConfig,
 }
@@ -44,6 +59,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve => run_serve().await,
         Command::Migrate => run_migrate().await,
+        Command::SetRole { account, role } => run_set_role(&account, role).await,
         Command::CheckConfig => Env::read().load(config::Api::from_env).map_err(Into::into).map(|_| {
             println!("The configuration is usable.");
         }),
@@ -65,6 +81,26 @@ async fn run_serve() -> anyhow::Result<()> {
     let settings = Env::read().load(config::Api::from_env)?;
     telemetry::init(settings.production);
     serve::serve(settings).await
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum RoleName {
+    User,
+    Admin,
+}
+
+async fn run_set_role(account: &str, role: RoleName) -> anyhow::Result<()> {
+    let settings = Env::read().load(|env| config::Database::from_env(env, 2))?;
+    let login = Login::of(account).context("this is neither an e-mail address nor a phone number")?;
+    let role = match role {
+        RoleName::User => Role::User,
+        RoleName::Admin => Role::Admin,
+    };
+    let pool = db::pool(&settings, "nexus-api set-role")?;
+    let user = roles::set(&mut *pool.acquire().await?, &login, role).await?;
+    let user = user.with_context(|| format!("there is no account {account}"))?;
+    println!("User {user} is {} now.", role.name());
+    Ok(())
 }
 
 async fn run_migrate() -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use axum::{
 };
 
 use crate::{
+    admin,
     app::App,
     commands::{bookings, events, orders, seats},
     error::Failure,
@@ -71,6 +72,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/health", get(routes::health::health))
         .route("/ready", get(routes::health::ready))
         .nest("/api/v1", api)
+        .nest("/admin", admin::routes())
         .fallback(async || Failure::route_not_found())
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .with_state(app)

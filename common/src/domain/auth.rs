@@ -73,10 +73,7 @@ pub async fn register(conn: &mut PgConnection, new: &Registration, password_hash
 
 /// The account that logs in so.
 pub async fn find(conn: &mut PgConnection, login: &Login) -> Result<Option<Account>> {
-    let (email, phone) = match login {
-        Login::Email(email) => (Some(email.as_str()), None),
-        Login::Phone(phone) => (None, Some(phone.as_str())),
-    };
+    let (email, phone) = login.columns();
     let row = sqlx::query!(
         "SELECT id, username, name, email, phone, password FROM users WHERE email = $1 OR phone = $2",
         email,

@@ -142,6 +142,19 @@ pub enum Login {
 }
 
 impl Login {
+    /// Reads an e-mail address or a phone number.
+    pub fn of(text: &str) -> Option<Self> {
+        Email::parse(text.trim()).map(Login::Email).or_else(|| Phone::parse(text).map(Login::Phone))
+    }
+
+    /// What `email` and `phone` of its row are compared with.
+    pub(super) fn columns(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Login::Email(email) => (Some(email.as_str()), None),
+            Login::Phone(phone) => (None, Some(phone.as_str())),
+        }
+    }
+
     /// Reads `email` or `phone`, and `password`.
     pub fn parse(input: &Input) -> Result<(Self, String)> {
         let invalid = |problem: &str| Error::invalid(format!("Validation failed: {problem}"));

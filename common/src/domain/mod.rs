@@ -23,6 +23,7 @@ pub mod passwords;
 pub mod payment_orders;
 pub mod payments;
 pub mod refunds;
+pub mod roles;
 pub mod seat_lock_changes;
 mod seat_lock_groups;
 pub mod seat_locks;

@@ -141,6 +141,40 @@ pub struct Stat {
     pub oldest: Option<DateTime<Utc>>,
 }
 
+/// Cancels every dead job of `kind`; returns how many.
+pub async fn discard_all(pool: &PgPool, kind: &str) -> Result<u64> {
+    let discarded = sqlx::query!(
+        "UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE kind = $1 AND state = 'dead'",
+        kind
+    )
+    .execute(pool)
+    .await?;
+    Ok(discarded.rows_affected())
+}
+
+/// The dead jobs of one kind.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct DeadKind {
+    pub kind: String,
+    pub queue: String,
+    pub count: i64,
+    /// Of the job that died last.
+    pub last_error: Option<String>,
+}
+
+/// What has died, by kind.
+pub async fn dead_kinds(pool: &PgPool) -> Result<Vec<DeadKind>> {
+    let kinds = sqlx::query_as!(
+        DeadKind,
+        r#"SELECT kind, queue, count(*) AS "count!", (array_agg(last_error ORDER BY finished_at DESC))[1] AS last_error
+           FROM jobs WHERE state = 'dead' GROUP BY kind, queue ORDER BY count(*) DESC, kind"#
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(kinds)
+}
+
 /// What one queue's jobs are doing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Depth {
@@ -190,25 +224,28 @@ pub struct QueueNow {
     pub queue: Queue,
     /// What its unfinished and dead jobs are doing.
     pub depth: Depth,
-    /// Jobs that were finished, in the last hour.
+    /// Jobs that were done in the last hour.
     pub done_last_hour: i64,
+    /// Jobs that died in the last hour.
+    pub died_last_hour: i64,
 }
 
 /// Every queue now.
 pub async fn queues(pool: &PgPool) -> Result<Vec<QueueNow>> {
-    let done = sqlx::query!(
-        r#"SELECT queue, count(*) AS "count!" FROM jobs
-           WHERE state = 'done' AND finished_at > now() - interval '1 hour' GROUP BY queue"#
+    let finished = sqlx::query!(
+        r#"SELECT queue, count(*) FILTER (WHERE state = 'done') AS "done!", count(*) FILTER (WHERE state = 'dead') AS "died!"
+           FROM jobs WHERE state IN ('done', 'dead') AND finished_at > now() - interval '1 hour' GROUP BY queue"#
     )
     .fetch_all(pool)
     .await?;
     let mut queues = Vec::with_capacity(Queue::ALL.len());
     for queue in Queue::ALL {
-        let done = done.iter().find(|row| row.queue == queue.name());
+        let finished = finished.iter().find(|row| row.queue == queue.name());
         queues.push(QueueNow {
             queue,
             depth: depth(pool, queue).await?,
-            done_last_hour: done.map_or(0, |row| row.count),
+            done_last_hour: finished.map_or(0, |row| row.done),
+            died_last_hour: finished.map_or(0, |row| row.died),
         });
     }
     Ok(queues)

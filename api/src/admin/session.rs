@@ -1,0 +1,176 @@
+//! Who may see the operators' page. A browser keeps the access token in a cookie that no script reads and no other site sends.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Form,
+    extract::{FromRequestParts, State},
+    response::{IntoResponse, Redirect, Response},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use maud::Markup;
+use nexus_common::{
+    Error,
+    domain::{
+        auth,
+        credentials::Login,
+        ids::UserId,
+        passwords::{self, Verdict},
+        roles, tokens,
+    },
+    error::Kind,
+};
+
+use super::pages;
+use crate::{app::App, error::Failure, extract::bearer};
+
+const COOKIE: &str = "nexus_admin";
+
+/// An admin, by cookie or bearer token.
+pub(super) struct Admin {
+    pub(super) user: UserId,
+}
+
+/// Why somebody is not let in.
+pub(super) enum NotAdmin {
+    /// Nobody, or somebody else than an admin: may log in as one.
+    LogIn,
+    /// The request comes from another site, or cannot be looked at.
+    Failed(Failure),
+}
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = NotAdmin;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, NotAdmin> {
+        let token = match (bearer(&parts.headers), cookie(&parts.headers)) {
+            (Some(token), _) => token,
+            (None, Some(token)) if parts.method == Method::GET || is_same_origin(&parts.headers) => token,
+            (None, Some(_)) => {
+                return Err(NotAdmin::Failed(Failure::http(
+                    StatusCode::FORBIDDEN,
+                    "origin_not_allowed",
+                    "Origin not allowed",
+                )));
+            }
+            (None, None) => return Err(NotAdmin::LogIn),
+        };
+        match allowed(app, token).await {
+            Ok(user) => Ok(Admin { user }),
+            Err(error) if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden) => {
+                Err(NotAdmin::LogIn)
+            }
+            Err(error) => Err(NotAdmin::Failed(error.into())),
+        }
+    }
+}
+
+impl IntoResponse for NotAdmin {
+    fn into_response(self) -> Response {
+        match self {
+            NotAdmin::LogIn => Redirect::to("/admin/login").into_response(),
+            NotAdmin::Failed(failure) => failure.into_response(),
+        }
+    }
+}
+
+async fn allowed(app: &App, token: &str) -> nexus_common::Result<UserId> {
+    let user = app.authenticate(token).await?;
+    roles::require_admin(&mut *app.db.acquire().await?, user).await?;
+    Ok(user)
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
+    cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+/// Whether the page that sent the request is one of ours: the cookie's SameSite says so, too, to browsers that know it.
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => origin.split("://").nth(1) == Some(host),
+        _ => false,
+    }
+}
+
+/// `GET /admin/login`
+pub(super) async fn ask() -> Markup {
+    pages::log_in(None)
+}
+
+/// `POST /admin/login`
+pub(super) async fn log_in(State(app): State<App>, form: Form<BTreeMap<String, String>>) -> Response {
+    match open(&app, &form).await {
+        Ok(token) => {
+            let secure = if app.settings.production { "; Secure" } else { "" };
+            let seconds = tokens::ACCESS_VALID.as_secs();
+            let cookie = format!(
+                "{COOKIE}={token}; Path=/admin; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+            );
+            ([(header::SET_COOKIE, cookie)], Redirect::to("/admin")).into_response()
+        }
+        Err(error) if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden | Kind::Validation) => {
+            let page = pages::log_in(Some("This is no operator's e-mail address or phone and password."));
+            (StatusCode::UNAUTHORIZED, page).into_response()
+        }
+        Err(error) => Failure::from(error).into_response(),
+    }
+}
+
+async fn open(app: &App, form: &BTreeMap<String, String>) -> nexus_common::Result<String> {
+    let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    let login = Login::of(field("login")).ok_or(Error::BadCredentials)?;
+    let mut conn = app.db.acquire().await?;
+    let account = auth::find(&mut conn, &login).await?;
+    drop(conn);
+    let stored = account.as_ref().and_then(|account| account.password_hash.clone());
+    // Compared whether or not there is such an account: the time must not tell.
+    let verdict = passwords::verify(field("password").to_owned(), stored).await?;
+    let user = account.filter(|_| verdict != Verdict::Wrong).ok_or(Error::BadCredentials)?.user.id;
+    roles::require_admin(&mut *app.db.acquire().await?, user).await?;
+    tracing::info!(operator = %user, "an operator has logged in");
+    app.signer.access(user)
+}
+
+/// `POST /admin/logout`: the token is revoked as by any logout.
+pub(super) async fn log_out(
+    State(app): State<App>,
+    operator: Admin,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    if let Some(token) = cookie(&headers) {
+        let expires_at = app.signer.verify_access(token)?.expires_at;
+        auth::revoke_access_token(&mut *app.db.acquire().await?, operator.user, token, expires_at).await?;
+        app.verified.forget(operator.user);
+        app.cache.revoke(token, tokens::ACCESS_VALID).await;
+    }
+    let gone = format!("{COOKIE}=; Path=/admin; Max-Age=0; HttpOnly; SameSite=Strict");
+    Ok(([(header::SET_COOKIE, gone)], Redirect::to("/admin/login")).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let found = |text| cookie(&headers(&[(header::COOKIE, text)])).map(str::to_owned);
+        assert_eq!(found("a=1; nexus_admin=token; b=2").as_deref(), Some("token"));
+        assert_eq!(found("nexus_administrator=token"), None);
+    }
+
+    #[test]
+    fn another_sites_page_has_another_origin() {
+        let from =
+            |origin| is_same_origin(&headers(&[(header::ORIGIN, origin), (header::HOST, "a.example:80")]));
+        assert!(from("http://a.example:80"));
+        assert!(!from("http://b.example"));
+        assert!(!from("null"));
+        assert!(!is_same_origin(&headers(&[(header::HOST, "a.example")])));
+    }
+}
