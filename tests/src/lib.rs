@@ -6,6 +6,7 @@
 //! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
 //! | [`looking`] | what is in the database and in Redis |
 //! | [`client`], [`shop`], [`refusals`], [`socket`] | REST clients, what people do in a ticket shop, what they must not do, the official Socket.IO client |
+//! | [`legacy`], [`lines`] | what there was before Nexus; programs in other languages |
 //! | [`invariants`] | what must hold whenever a test has ended |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
@@ -21,6 +22,8 @@
 
 pub mod client;
 pub mod invariants;
+pub mod legacy;
+pub mod lines;
 pub mod looking;
 pub mod program;
 pub mod qr;
@@ -35,6 +38,7 @@ pub mod waiting;
 use std::time::Duration;
 
 pub use client::{Answer, Client};
+pub use legacy::{LegacyShop, NodeService};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use reqwest::Method;
 pub use serde_json::{Value, json};
