@@ -5,8 +5,9 @@
 //! |---|---|
 //! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
 //! | [`looking`] | what is in the database and in Redis |
-//! | [`client`], [`shop`], [`refusals`], [`socket`] | REST clients, what people do in a ticket shop, what they must not do, the official Socket.IO client |
-//! | [`legacy`], [`lines`] | what there was before Nexus; programs in other languages |
+//! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
+//! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
+//! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`] | what must hold whenever a test has ended |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
@@ -20,6 +21,7 @@
     reason = "a harness fails its test by panicking"
 )]
 
+pub mod browser;
 pub mod client;
 pub mod invariants;
 pub mod legacy;
@@ -37,6 +39,7 @@ pub mod waiting;
 
 use std::time::Duration;
 
+pub use browser::{Browser, Page};
 pub use client::{Answer, Client};
 pub use legacy::{LegacyShop, NodeService};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
