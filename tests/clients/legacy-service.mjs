@@ -113,6 +113,7 @@ const commands = {
     await rows(update, seatTypeId, quantity);
   },
 
+  // Redis first, then the row, under whatever rule the installation has against a second one, then the count.
   async lock({ userId, eventId, seatTypeId, label }) {
     const lockedAt = new Date();
     const expiresAt = new Date(lockedAt.getTime() + LOCK);
