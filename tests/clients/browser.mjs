@@ -1,6 +1,6 @@
 // A real browser with some pages, each of an origin of its own. The first line on standard input is `{executable, profile, pages}`, answered by
-// `{type: "origins", origins}`; every further one is `{id, page, call, args}`: a function of page.js, called in that page, answered by
-// `{type: "result", id, result}`. What the browser itself says about a page is `{type: "console", page, text}`.
+// `{type: "origins", origins}`; every further one is `{id, page, call, args}`: a function of page.js, called in that page; or
+// `{id, page, act, args}`: a method of Playwright's page. Both are answered by `{type: "result", id, result}`. What the browser itself says about a page is `{type: "console", page, text}`.
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -50,7 +50,9 @@ for (let number = 0; number < pages; number++) {
 tell({ type: "origins", origins });
 
 for await (const line of lines) {
-  const { id, page, call, args } = JSON.parse(line);
-  const result = await open[page].evaluate(([call, args]) => globalThis[call](...args), [call, args]);
+  const { id, page, call, act, args } = JSON.parse(line);
+  const result = call
+    ? await open[page].evaluate(([call, args]) => globalThis[call](...args), [call, args])
+    : await open[page][act](...args).then((result) => (typeof result === "string" ? result : null), ({ message }) => message);
   tell({ type: "result", id, result });
 }

@@ -69,9 +69,19 @@ impl Page<'_> {
 
     /// Calls a function of `page.js`.
     pub async fn call(&self, function: &str, arguments: Value) -> Value {
+        self.ask("call", function, arguments).await
+    }
+
+    /// Does what a user would, by a method of Playwright's page: `goto`, `fill`, `click`, `innerText`, `screenshot` …; returns its text, or
+    /// what went wrong.
+    pub async fn act(&self, method: &str, arguments: Value) -> String {
+        self.ask("act", method, arguments).await.as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn ask(&self, how: &str, function: &str, arguments: Value) -> Value {
         let lines = &self.browser.lines;
         let id = self.browser.next_call.fetch_add(1, Ordering::Relaxed);
-        lines.write(&json!({"id": id, "page": self.number, "call": function, "args": arguments})).await;
+        lines.write(&json!({"id": id, "page": self.number, how: function, "args": arguments})).await;
         let what = format!("the page's {function}({arguments}) returns");
         eventually(&what, SOON, async || {
             let mut results = lines.of("result").into_iter();

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -89,13 +90,24 @@ impl Client {
     pub async fn get_root(&self, path: &str) -> Answer {
         Answer::to(self.http.get(format!("{}{path}", self.url))).await
     }
+
+    /// A request to a path outside `/api/v1` that has everything but a body.
+    pub fn request_root(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
 }
 
 /// A client for everybody in a test.
 pub fn http_client() -> reqwest::Client {
     // The client insists on a TLS provider even though it only ever talks to loopback. A second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("an HTTP client")
+    let client =
+        reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(Duration::from_secs(30));
+    client.build().expect("an HTTP client")
 }
 
 /// What the API said.

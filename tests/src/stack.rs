@@ -260,21 +260,31 @@ impl Stack {
 
     /// Runs `nexus-jobs` with these words.
     pub async fn jobs_cli(&self, arguments: &[&str]) -> Output {
-        let env = vec![("DATABASE_URL".to_owned(), self.postgres.url())];
-        let mut command = tokio::process::Command::from(command(&binary("nexus-jobs"), &self.dir, &env));
-        command.args(arguments).output().await.expect("nexus-jobs")
+        self.cli("nexus-jobs", arguments).await
     }
 
     /// The same, for a command that has to succeed; returns what it printed.
     pub async fn jobs_cli_ok(&self, arguments: &[&str]) -> String {
-        let output = self.jobs_cli(arguments).await;
-        assert!(
-            output.status.success(),
-            "nexus-jobs {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).expect("text")
+        printed("nexus-jobs", arguments, self.jobs_cli(arguments).await)
     }
+
+    /// Runs `nexus-api` with these words, which have to succeed; returns what it printed.
+    pub async fn api_cli_ok(&self, arguments: &[&str]) -> String {
+        printed("nexus-api", arguments, self.cli("nexus-api", arguments).await)
+    }
+
+    /// A program that needs the database only.
+    async fn cli(&self, program: &str, arguments: &[&str]) -> Output {
+        let env = vec![("DATABASE_URL".to_owned(), self.postgres.url())];
+        let mut command = tokio::process::Command::from(command(&binary(program), &self.dir, &env));
+        command.args(arguments).output().await.unwrap_or_else(|error| panic!("{program}: {error}"))
+    }
+}
+
+fn printed(program: &str, arguments: &[&str], output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 impl Drop for Stack {
