@@ -1,5 +1,6 @@
 //! `nexus-api`: REST and Socket.IO. Start reading at [`router`].
 
+mod answers;
 mod app;
 mod commands;
 mod error;

@@ -1,7 +1,9 @@
 //! Reading what clients send: JSON objects whose numbers may be text (CONTRACT.md, section 1), query parameters, path segments.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 /// A request's body, query or command payload. Whatever is not a JSON object counts as an empty one.
 #[derive(Debug, Default, Clone)]
@@ -168,14 +170,27 @@ impl Page {
     }
 
     /// The envelope's `pagination`.
-    pub fn describe(self, total: i64) -> Value {
-        serde_json::json!({
-            "total": total,
-            "limit": self.limit,
-            "offset": self.offset,
-            "has_more": self.offset.saturating_add(self.limit) < total,
-        })
+    pub fn describe(self, total: i64) -> Pagination {
+        Pagination {
+            total,
+            limit: self.limit,
+            offset: self.offset,
+            has_more: self.offset.saturating_add(self.limit) < total,
+        }
     }
+}
+
+/// Which part of a list was served.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct Pagination {
+    #[schema(minimum = 0)]
+    pub total: i64,
+    #[schema(minimum = 1, maximum = 100)]
+    pub limit: i64,
+    #[schema(minimum = 0)]
+    pub offset: i64,
+    pub has_more: bool,
 }
 
 #[cfg(test)]

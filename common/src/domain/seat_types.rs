@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     event_views,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// A seat type.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `event_seat_types`
 pub struct SeatType {
     pub id: SeatTypeId,
