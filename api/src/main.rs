@@ -3,6 +3,7 @@
 mod answers;
 mod app;
 mod commands;
+mod docs;
 mod error;
 mod extract;
 mod middleware;
@@ -33,6 +34,10 @@ enum Command {
     Serve,
     /// Bring the database's schema up to date.
     Migrate,
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print the AsyncAPI document.
+    Asyncapi,
     /// Say whether `serve` would find every setting it needs, and what is wrong with them.
     CheckConfig,
 }
@@ -45,6 +50,8 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve => run_serve().await,
         Command::Migrate => run_migrate().await,
+        Command::Openapi => print(&docs::OPENAPI),
+        Command::Asyncapi => print(&docs::ASYNCAPI),
         Command::CheckConfig => Env::read().load(config::Api::from_env).map_err(Into::into).map(|_| {
             println!("The configuration is usable.");
         }),
@@ -72,5 +79,10 @@ async fn run_migrate() -> anyhow::Result<()> {
     let settings = Env::read().load(|env| config::Database::from_env(env, 2))?;
     db::migrate(&settings).await?;
     println!("The schema is up to date.");
+    Ok(())
+}
+
+fn print(document: &serde_json::Value) -> anyhow::Result<()> {
+    println!("{document:#}");
     Ok(())
 }

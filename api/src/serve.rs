@@ -32,8 +32,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let app = AppState::new(settings, io.clone())?;
     socket::listen(&io, app.clone()).await?;
 
-    let routes = router::routes(app.clone());
-    let service: Router = routes.layer(
+    let service: Router = router::router(app.clone()).layer(
         ServiceBuilder::new()
             .layer(origin::cors(&origins))
             .layer(middleware::from_fn(requests::serve))
