@@ -31,7 +31,7 @@ pub(crate) struct AppState {
     pub(crate) seats: SeatsUpdates<Everyone>,
     pub(crate) twilio: Twilio,
     pub(crate) razorpay: Razorpay,
-    verified: Verified,
+    pub(crate) verified: Verified,
 }
 
 impl AppState {
@@ -67,7 +67,7 @@ impl AppState {
         if auth::is_revoked(&mut conn, token, &verified).await? {
             return Err(Error::TokenRevoked);
         }
-        self.verified.insert(token);
+        self.verified.insert(token, verified.user);
         Ok(verified.user)
     }
 }

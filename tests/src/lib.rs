@@ -36,6 +36,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Client};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
+pub use reqwest::Method;
 pub use serde_json::{Value, json};
 pub use shop::{Booking, Event};
 pub use socket::SocketClient;

@@ -76,6 +76,7 @@ pub(crate) async fn logout(
         _ => None,
     };
     tx.commit().await?;
+    app.verified.forget(caller.user);
     let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
     app.cache.revoke(&caller.token, left).await;
     if let Some(token) = refresh {
@@ -186,6 +187,7 @@ pub(crate) async fn logout_all(State(app): State<App>, caller: Caller) -> Outcom
 
 /// Makes it known at once, and stops telling the user's sockets what only the user may hear.
 async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
+    app.verified.forget(user);
     app.cache.end_sessions(user, ended).await;
     app.everyone.forget(user).await;
 }
