@@ -32,7 +32,7 @@ pub(super) fn document<'a>(commands: impl Iterator<Item = &'a Operation>) -> Val
 
     let Channel { schemas, messages, operations } = channel;
     json!({
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": { "title": "Nexus over Socket.IO", "version": env!("CARGO_PKG_VERSION"), "description": DESCRIPTION },
         "defaultContentType": "application/json",
         "servers": {
