@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test build release deps node-deps fmt lint sqlx check-sqlx clean-data
+.PHONY: help run test build release deps node-deps python-deps browser-deps fmt lint sqlx check-sqlx clean-data
 
 PORT ?= 3000
 NEXUS_DATA ?= .nexus
@@ -20,7 +20,7 @@ help: ## Say what can be made
 run: deps build ## Start everything; PORT chooses the API's port, NEXUS_DATA the data folder, PROFILE=release the optimised build
 	@exec env PORT=$(PORT) NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox run
 
-test: deps node-deps fmt build lint ## Check and test everything
+test: deps node-deps python-deps browser-deps fmt build lint ## Check and test everything
 	@cargo test --workspace --no-fail-fast
 
 build: ## Build every binary
@@ -28,6 +28,17 @@ build: ## Build every binary
 
 release: ## Build every binary, optimised
 	@cargo build --workspace --bins --release
+
+# Installs what a recipe has found to be $missing.
+define apt_install
+if [ $${#missing[@]} -gt 0 ]; then
+	echo "Installing $${missing[*]} with apt-get"
+	command -v apt-get >/dev/null || { echo "Please install $${missing[*]}: there is no apt-get here" >&2; exit 1; }
+	as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo
+	$$as_root apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+fi
+endef
 
 deps: ## Install PostgreSQL, Redis and a linker with the system's package manager, where they are missing
 	@missing=()
@@ -37,18 +48,30 @@ deps: ## Install PostgreSQL, Redis and a linker with the system's package manage
 	command -v postgres >/dev/null || [ $${#installed[@]} -gt 0 ] || missing+=(postgresql)
 	command -v cc >/dev/null || missing+=(gcc libc6-dev)
 	command -v setpriv >/dev/null || missing+=(util-linux)
-	if [ $${#missing[@]} -gt 0 ]; then
-		echo "Installing $${missing[*]} with apt-get"
-		command -v apt-get >/dev/null || { echo "Please install $${missing[*]}: there is no apt-get here" >&2; exit 1; }
-		as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo
-		$$as_root apt-get update -qq
-		DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends "$${missing[@]}"
-	fi
+	$(apt_install)
 
-node-deps: ## Install the official clients that the tests use
+node-deps: ## Install what the tests use from npm: JavaScript's official clients
 	@cd tests/clients
 	# Again only when the lock file has changed.
 	[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
+
+python-deps: ## Install what the tests use from PyPI: Python's official client
+	@missing=()
+	command -v python3 >/dev/null || missing+=(python3)
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+	$(apt_install)
+	cd tests/clients
+	# Again only when the requirements have changed. The copy is made last, so that what was interrupted is not taken for done.
+	cmp -s requirements.txt .venv/requirements.txt || {
+		python3 -m venv --clear .venv
+		.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+		cp requirements.txt .venv/
+	}
+
+browser-deps: ## Install the browser that the tests use
+	@missing=()
+	command -v chromium google-chrome >/dev/null || missing+=(chromium)
+	$(apt_install)
 
 fmt: ## Check the formatting
 	@cargo fmt --all --check

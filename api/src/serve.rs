@@ -9,19 +9,20 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceBuilder, util::MapRequestLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    app::{App, AppState},
+    app::AppState,
     error::Failure,
-    middleware::{origin, paths, requests},
+    middleware::{origin, paths, requests, shutdown},
     router, socket,
 };
 
 /// A peer that has not acknowledged anything for so long is gone.
 const STUCK: Duration = Duration::from_secs(20);
-/// How long open requests and sockets may take to finish after SIGTERM.
+/// How long open requests may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT.
@@ -31,6 +32,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let (sockets, io) = socket::layer(&settings.redis)?;
     let app = AppState::new(settings, io.clone())?;
     socket::listen(&io, app.clone()).await?;
+    let stopping = CancellationToken::new();
 
     let service: Router = router::router(app.clone()).layer(
         ServiceBuilder::new()
@@ -42,6 +44,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
                 )))
             }))
             .layer(middleware::from_fn_with_state(origins, origin::guard_upgrades))
+            .layer(middleware::from_fn_with_state(stopping.clone(), shutdown::drop_polls))
             .layer(sockets),
     );
     // Outside the router, because it decides which route matches.
@@ -58,27 +61,13 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
         let _ = socket2::SockRef::from(&*tcp).set_tcp_user_timeout(Some(STUCK));
     });
 
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, tower::make::Shared::new(service)).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
+    let server = axum::serve(listener, tower::make::Shared::new(service))
+        .with_graceful_shutdown(stopping.clone().cancelled_owned());
     let server = tokio::spawn(server.into_future());
     terminated().await?;
     tracing::info!("shutting down");
-    let _ = stop.send(());
-    finish(app, io, server).await
-}
-
-async fn finish(
-    app: App,
-    io: socket::Io,
-    server: tokio::task::JoinHandle<std::io::Result<()>>,
-) -> anyhow::Result<()> {
-    // A socket whose client has stopped reading would hold this up for ever.
-    if tokio::time::timeout(GRACE / 2, io.close()).await.is_err() {
-        tracing::warn!("not every socket could be closed in time");
-    }
-    match tokio::time::timeout(GRACE / 2, server).await {
+    stopping.cancel();
+    match tokio::time::timeout(GRACE, server).await {
         Ok(ended) => ended.context("the server's task failed")?.context("the server failed")?,
         Err(_) => tracing::warn!("not every request finished in time"),
     }

@@ -52,12 +52,17 @@ impl Client {
 
     /// A request to `/api/v1{path}` that has everything but a body.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}/api/v1{path}", self.url));
+        let request = self.http.request(method, self.url_of(path));
         let request = request.header("x-forwarded-for", self.address.to_string());
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    /// The address of `/api/v1{path}`.
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}/api/v1{path}", self.url)
     }
 
     /// GET

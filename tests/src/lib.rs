@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
 //! | [`looking`] | what is in the database and in Redis |
-//! | [`client`], [`shop`], [`refusals`], [`socket`] | REST clients, what people do in a ticket shop, what they must not do, the official Socket.IO client |
+//! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
+//! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`invariants`] | what must hold whenever a test has ended |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
@@ -19,8 +20,10 @@
     reason = "a harness fails its test by panicking"
 )]
 
+pub mod browser;
 pub mod client;
 pub mod invariants;
+pub mod lines;
 pub mod looking;
 pub mod program;
 pub mod qr;
@@ -34,6 +37,7 @@ pub mod waiting;
 
 use std::time::Duration;
 
+pub use browser::{Browser, Page};
 pub use client::{Answer, Client};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use reqwest::Method;

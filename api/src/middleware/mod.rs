@@ -4,3 +4,4 @@ pub(crate) mod origin;
 pub(crate) mod paths;
 pub(crate) mod requests;
 pub(crate) mod revocation;
+pub(crate) mod shutdown;
