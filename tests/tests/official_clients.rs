@@ -259,10 +259,10 @@ async fn a_broadcast_reaches_every_client_of_every_process() {
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let mut viewers = Vec::new();
     for client in ["socket.io-client", "socket.io-client-4.0", "socket.io-client-3.1", "python-socketio"] {
-        for (process, transport) in ["polling", "websocket"].into_iter().enumerate() {
-            let name = format!("{client} over {transport}");
-            let cell = Cell { client, transports: if process == 0 { &["polling"] } else { &["websocket"] } };
-            let options = json!({"url": stack.api_url(process)});
+        for (process, transports) in [&["polling"], &["websocket"]].into_iter().enumerate() {
+            let (name, options) =
+                (format!("{client} over {transports:?}"), json!({"url": stack.api_url(process)}));
+            let cell = Cell { client, transports };
             viewers.push(cell.socket_with(&stack, &name, &stack.anonymous(), options).await);
         }
     }
