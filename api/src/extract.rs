@@ -130,7 +130,7 @@ async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
         return Err(Failure::unsupported_media_type());
     }
     match serde_json::from_slice(&bytes) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
+        Ok(value @ Value::Object(_)) => Ok(value),
         _ => Err(Failure::malformed_json()),
     }
 }

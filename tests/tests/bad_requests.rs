@@ -17,7 +17,7 @@ async fn routes_methods_and_bodies() {
     let stack = Stack::builder().workers([]).start().await;
     let user = stack.user().await;
     let before = stack.contents().await;
-    for path in ["/nothing", "/auth/nothing", "/auth", "/seats/1", "/bookings/1/2/3", "/events/1/2"] {
+    for path in ["/nothing", "/auth/nothing", "/auth", "/seats", "/bookings/1/2/3", "/events/1/2"] {
         user.get(path).await.failed(404, "Route not found");
     }
     for (method, path) in [
@@ -34,7 +34,7 @@ async fn routes_methods_and_bodies() {
     }
     let json_type = "application/json";
     for path in ["/auth/login", "/events/create", "/bookings/create", "/payments/create-order"] {
-        for body in ["{", "no JSON", "{\"a\":}", "\"text\"", "7", "null", "\u{0}"] {
+        for body in ["{", "no JSON", "{\"a\":}", "\"text\"", "7", "null", "[]", "[{}]", "\u{0}"] {
             eprintln!("{path} {body:?}");
             send(post(&user, path, json_type, body)).await.failed(400, "Request body is not valid JSON");
         }

@@ -27,7 +27,7 @@ pub(crate) async fn cancel(call: Call) -> Result<Done> {
         Some(value) => Some(
             value
                 .as_str()
-                .filter(|key| (1..=255).contains(&key.len()))
+                .filter(|key| (1..=255).contains(&key.chars().count()))
                 .ok_or_else(|| Error::invalid("idempotency_key must be text of 1 to 255 characters"))?,
         ),
     };

@@ -69,7 +69,7 @@ struct Channel {
 impl Channel {
     fn add_command(&mut self, command: &Operation) {
         let name = command.name;
-        let payload = command.input.map_or_else(|| json!({}), |input| input(&mut self.schemas));
+        let payload = command.input(&mut self.schemas).unwrap_or_default();
         let data = command.answer.as_ref().map(|answer| answer.data(&mut self.schemas));
         let failures: Vec<_> =
             command.failures.iter().map(|failure| format!("- {}", failure.message)).collect();

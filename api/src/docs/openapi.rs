@@ -111,7 +111,7 @@ fn operation(Route { method, path, tag, operation }: &Route, schemas: &mut Schem
     });
     if let Some(body) = body {
         described["requestBody"] = json!({
-            "required": body["required"] != json!([]),
+            "required": body["required"] != json!([]) || body["anyOf"].is_array(),
             "content": { "application/json": { "schema": body } },
         });
     }
@@ -129,8 +129,7 @@ fn input(
     if operation.once {
         parameters.push(json!({ "$ref": "#/components/parameters/Idempotency-Key" }));
     }
-    let Some(input) = operation.input else { return (parameters, None) };
-    let mut body = input(schemas);
+    let Some(mut body) = operation.input(schemas) else { return (parameters, None) };
     let required = body["required"].as_array().cloned().unwrap_or_default();
     let fields = body["properties"].as_object().cloned().unwrap_or_default();
     let has_body = !matches!(*method, Method::GET | Method::DELETE);

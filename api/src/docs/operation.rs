@@ -1,7 +1,7 @@
 //! What the documents say of one operation: something that a client can ask for, over HTTP, a socket, or both.
 
 use nexus_common::Error;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::schemas::{Describe, Schemas};
@@ -18,7 +18,9 @@ pub(crate) struct Operation {
     /// Whether HTTP clients may send it twice, with an `Idempotency-Key`.
     pub(super) once: bool,
     /// Path segments, query parameters or body, and payload alike: an object.
-    pub(super) input: Option<Describe>,
+    input: Option<Describe>,
+    /// Fields of which at least one has to be sent.
+    pub(super) one_of: &'static [&'static str],
     pub(super) headers: Vec<Header>,
     /// None: its answers are `plain`, and no others than these.
     pub(super) answer: Option<Answer>,
@@ -79,6 +81,7 @@ impl Operation {
             is_command: false,
             once: false,
             input: None,
+            one_of: &[],
             headers: vec![],
             answer: None,
             plain: vec![],
@@ -120,6 +123,20 @@ impl Operation {
     pub(super) fn takes<T: ToSchema>(mut self) -> Self {
         self.failures.push(Error::invalid("The message says which rule the input breaks.").into());
         Operation { input: Some(Schemas::input::<T>), ..self }
+    }
+
+    /// At least one of these fields has to be sent.
+    pub(super) fn needs_one_of(self, one_of: &'static [&'static str]) -> Self {
+        Operation { one_of, ..self }
+    }
+
+    /// The schema of its input.
+    pub(super) fn input(&self, schemas: &mut Schemas) -> Option<Value> {
+        let mut input = self.input?(schemas);
+        if !self.one_of.is_empty() {
+            input["anyOf"] = self.one_of.iter().map(|field| json!({ "required": [field] })).collect();
+        }
+        Some(input)
     }
 
     /// The `data` of its success.

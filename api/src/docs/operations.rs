@@ -7,11 +7,12 @@ use nexus_common::{
         booking_confirmation::Confirmed,
         booking_views::{BookingDetail, ListedBooking},
         bookings::Created,
+        event_input::EventChanges,
         event_views::{EventDetail, EventListItem},
         news::EventDeleted,
         payment_orders::{Order, PaymentState},
         seat_map::SeatMap,
-        seat_types::SeatType,
+        seat_types::{SeatType, SeatTypeChanges},
         tickets::{TicketJob, Tickets},
     },
 };
@@ -25,6 +26,7 @@ use crate::answers::*;
 pub(crate) fn register() -> Operation {
     Operation::open("register", "Create an account and log in")
         .takes::<Register>()
+        .needs_one_of(&["email", "phone"])
         .answers::<LoggedIn>()
         .fails([Error::UserExists])
 }
@@ -32,6 +34,7 @@ pub(crate) fn register() -> Operation {
 pub(crate) fn login() -> Operation {
     Operation::open("login", "Log in with a password")
         .takes::<Login>()
+        .needs_one_of(&["email", "phone"])
         .answers::<LoggedIn>()
         .fails([Error::BadCredentials])
 }
@@ -117,8 +120,9 @@ pub(crate) fn create_event() -> Operation {
 
 pub(crate) fn update_event() -> Operation {
     Operation::command("update_event", "Change an event")
-        .says("Only what is sent changes, and something has to be sent.")
+        .says("What is not sent stays as it is.")
         .takes::<UpdateEvent>()
+        .needs_one_of(EventChanges::FIELDS)
         .answers::<ChangedEvent>()
         .fails([Error::EventNotFound, Error::Forbidden("update this event")])
 }
@@ -158,8 +162,9 @@ pub(crate) fn create_seat_type() -> Operation {
 
 pub(crate) fn update_seat_type() -> Operation {
     Operation::command("update_seat_type", "Change a seat type")
-        .says("Only what is sent changes, and something has to be sent.")
+        .says("What is not sent stays as it is.")
         .takes::<UpdateSeatType>()
+        .needs_one_of(SeatTypeChanges::FIELDS)
         .answers::<ChangedSeatType>()
         .fails([Error::EventNotFound, Error::SeatTypeNotFound, MANAGE, Error::QuantityBelowTaken(2)])
 }
@@ -182,6 +187,7 @@ pub(crate) fn lock_seat() -> Operation {
 pub(crate) fn lock_seats() -> Operation {
     Operation::command("lock_seats", "Lock several seats, all or none")
         .takes::<LockSeats>()
+        .needs_one_of(&["seats", "best_available"])
         .answers::<LockedSeats>()
         .fails(lock_failures())
 }
@@ -309,7 +315,7 @@ pub(crate) fn webhook() -> Operation {
     Operation::open("webhook", "Take a webhook of Razorpay")
         .says("Any event of any kind. It is stored before it is answered; anything but 200 makes Razorpay try again.")
         .looks_at("X-Razorpay-Signature", true, "HMAC-SHA256 of the body's bytes, in hexadecimal digits.")
-        .looks_at("x-razorpay-event-id", false, "The same for every delivery of one event.")
+        .looks_at("X-Razorpay-Event-Id", false, "The same for every delivery of one event.")
         .answers_plainly::<WebhookStored>(200, "Stored, now or before.")
         .answers_plainly::<WebhookRefused>(400, "The signature is missing or wrong.")
         .answers_plainly::<WebhookRefused>(413, "The body is longer than 1 MB.")

@@ -84,6 +84,10 @@ impl<'a> Pen<'a> {
         if !rows.is_empty() {
             let _ = write!(html, "<table>{rows}</table>");
         }
+        let one_of: Vec<&str> = list(&body["anyOf"]).iter().map(|one| text(&one["required"][0])).collect();
+        if !one_of.is_empty() {
+            let _ = write!(html, "<p>At least one of <code>{}</code>.</p>", one_of.join(", "));
+        }
         if body.is_object() {
             let _ = write!(html, "<pre>{}</pre>", escape(&format!("{:#}", self.example(body))));
         }
@@ -172,11 +176,6 @@ impl<'a> Pen<'a> {
         if let Some(constant) = schema.get("const") {
             return constant.to_string();
         }
-        for word in ["oneOf", "anyOf"] {
-            if schema[word].is_array() {
-                return one_of(list(&schema[word]));
-            }
-        }
         if schema["enum"].is_array() {
             return list(&schema["enum"]).iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
         }
@@ -192,6 +191,11 @@ impl<'a> Pen<'a> {
             });
             return format!("{{\n{}{}}}", fields.collect::<String>(), "  ".repeat(depth));
         }
+        for word in ["oneOf", "anyOf"] {
+            if schema[word].is_array() {
+                return one_of(list(&schema[word]));
+            }
+        }
         match &schema["type"] {
             Value::Array(types) => types.iter().map(text).collect::<Vec<_>>().join(" | "),
             kind => kind.as_str().unwrap_or("any").to_owned(),
@@ -206,6 +210,16 @@ impl<'a> Pen<'a> {
         if let Some(given) = given {
             return given.clone();
         }
+        if schema["properties"].is_object() {
+            let required = list(&schema["required"]);
+            let sent = entries(&schema["properties"]).filter(|(name, field)| {
+                required.iter().any(|of| of == name) || field.get("example").is_some()
+            });
+            return sent
+                .map(|(name, field)| (name.to_owned(), self.example(field)))
+                .collect::<Map<_, _>>()
+                .into();
+        }
         for word in ["oneOf", "anyOf"] {
             let not_null = list(&schema[word]).iter().find(|one| one["type"] != "null");
             if let Some(one) = not_null {
@@ -213,13 +227,6 @@ impl<'a> Pen<'a> {
             }
         }
         match text(schema["type"].get(0).unwrap_or(&schema["type"])) {
-            "object" => {
-                let required = list(&schema["required"]);
-                let sent = entries(&schema["properties"]).filter(|(name, field)| {
-                    required.iter().any(|of| of == name) || field.get("example").is_some()
-                });
-                sent.map(|(name, field)| (name.to_owned(), self.example(field))).collect::<Map<_, _>>().into()
-            }
             "array" => Value::Array(vec![self.example(&schema["items"])]),
             "integer" => 1.into(),
             "number" => 1500.5.into(),

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "described, never made")]
 
-use nexus_common::domain::{events::EventStatus, schemas::BookingStatus};
+use nexus_common::domain::events::EventStatus;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type, schema::AnyOfBuilder},
@@ -24,25 +24,42 @@ macro_rules! value {
     };
 }
 
-value!(Id: or_text(integer(1, i32::MAX), "^[1-9][0-9]{0,9}$"));
-value!(Count: or_text(integer(0, 1_000_000), "^[0-9]{1,7}$"));
-value!(Amount: or_text(
-    ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(99_999_999.99)),
-    r"^[0-9]{1,8}(\.[0-9]{1,2})?$",
-).description(Some("Rupees.")));
+value!(Id: or_text(integer(1, i32::MAX), "^[1-9][0-9]{0,8}$"));
+value!(Quantity: or_text(integer(0, 1_000_000), "^([0-9]{1,6}|1000000)$"));
+value!(SomeQuantity: or_text(integer(1, 1_000_000), "^([1-9][0-9]{0,5}|1000000)$"));
+value!(TicketLimit: or_text(integer(1, 10_000), "^([1-9][0-9]{0,3}|10000)$"));
+value!(SeatLimit: or_text(integer(1, 100), "^([1-9][0-9]?|100)$"));
+value!(Price: or_text(rupees().minimum(Some(0)), r"^[0-9]{1,8}(\.[0-9]{1,2})?$"));
+value!(Total: or_text(rupees().minimum(Some(0.01)), r"^[1-9][0-9]{0,7}(\.[0-9]{1,2})?$"));
 value!(Truth: or_text(ObjectBuilder::new().schema_type(Type::Boolean), "^(true|false)$"));
-value!(Time: text("RFC 3339; also a date with or without a time, which then is UTC.", "2031-05-01T18:00:00.000Z")
-    .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))));
-value!(Phone: text("Indian in any usual spelling, or international with `+` and 7 to 15 digits.", "98765 43210")
-    .pattern(Some(r"^\+?[0-9 ()-]{7,}$")));
-value!(Label: text("Trimmed and upper-cased; unique within its seat type.", "V1").pattern(Some("^ *[A-Za-z0-9]{1,20} *$")));
+value!(Time: text("2031-05-01T18:00:00.000Z")
+    .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+    .description(Some("RFC 3339; also a date with or without a time, which then is UTC.")));
+value!(Phone: text("98765 43210")
+    .pattern(Some(
+        r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|(9[ ()-]*1[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
+    ))
+    .description(Some("An Indian number in any usual spelling, or `+` and 7 to 15 digits.")));
+value!(Password: text("Corr3ct-horse")
+    .min_length(Some(8))
+    .max_length(Some(128))
+    .pattern(Some(r"^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])(?=.*[!-/:-@\[-`{-~])"))
+    .description(Some("With an upper-case and a lower-case letter, a digit and a special character.")));
+value!(Otp: text("123456").pattern(Some("^[0-9]{4,6}$")));
+value!(Label: text("V1")
+    .pattern(Some("^ *[A-Za-z0-9]{1,20} *$"))
+    .description(Some("Trimmed and upper-cased; unique within its seat type.")));
 
 fn integer(from: i32, to: i32) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(from)).maximum(Some(to))
 }
 
-fn text(description: &str, example: &str) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String).description(Some(description)).examples([example])
+fn rupees() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Number).maximum(Some(99_999_999.99)).description(Some("Rupees."))
+}
+
+fn text(example: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).examples([example])
 }
 
 /// Of a JSON type of its own, or the same as text.
@@ -54,23 +71,20 @@ fn or_text(schema: ObjectBuilder, pattern: &str) -> AnyOfBuilder {
 
 #[derive(ToSchema)]
 pub(super) struct Register {
-    /// With an upper-case and a lower-case letter, a digit and a special character.
-    #[schema(min_length = 8, max_length = 128, example = "Corr3ct-horse")]
-    password: String,
-    /// This or `phone`.
-    #[schema(format = Email, max_length = 254, example = "asha@nexus.example")]
+    password: Password,
+    #[schema(format = Email, max_length = 254, nullable = false, example = "asha@nexus.example")]
     email: Option<String>,
-    /// This or `email`.
+    #[schema(nullable = false)]
     phone: Option<Phone>,
-    /// Letters, digits, `_` and `-`, the first a letter; unique whatever its case.
+    /// Letters, digits, and single `_` and `-`, the first a letter; unique whatever its case.
     #[schema(
         min_length = 3,
         max_length = 30,
-        pattern = "^ *[A-Za-z][A-Za-z0-9]*([_-][A-Za-z0-9]+)*[_-]? *$",
+        pattern = "^[A-Za-z][A-Za-z0-9]*([_-][A-Za-z0-9]+)*[_-]?$",
         example = "asha"
     )]
     username: Option<String>,
-    #[schema(min_length = 2, example = "Asha Rao")]
+    #[schema(max_length = 100, pattern = r"^[^<>\s][^<>]*[^<>\s]$", example = "Asha Rao")]
     name: Option<String>,
     address: Option<String>,
     city: Option<String>,
@@ -81,9 +95,10 @@ pub(super) struct Register {
 
 #[derive(ToSchema)]
 pub(super) struct Login {
-    /// This or `phone`.
-    #[schema(format = Email, example = "asha@nexus.example")]
+    #[schema(format = Email, max_length = 254, nullable = false, example = "asha@nexus.example")]
     email: Option<String>,
+    /// Not looked at if there is an e-mail address.
+    #[schema(nullable = false)]
     phone: Option<Phone>,
     #[schema(min_length = 1, example = "Corr3ct-horse")]
     password: String,
@@ -111,19 +126,15 @@ pub(super) struct SendOtp {
 #[derive(ToSchema)]
 pub(super) struct VerifyOtp {
     phone: Phone,
-    #[schema(pattern = "^[0-9]{4,6}$", example = "123456")]
-    otp: String,
+    otp: Otp,
 }
 
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct ResetPassword {
     phone: Phone,
-    #[schema(pattern = "^[0-9]{4,6}$", example = "123456")]
-    otp: String,
-    /// By the rules of registration.
-    #[schema(min_length = 8, max_length = 128, example = "Corr3ct-horse")]
-    new_password: String,
+    otp: Otp,
+    new_password: Password,
 }
 
 #[derive(ToSchema)]
@@ -134,8 +145,8 @@ pub(super) struct CheckUsername {
 
 #[derive(ToSchema)]
 pub(super) struct ListEvents {
-    /// Other than published ones only for their organiser, who also gives `organizer_id`.
-    status: Option<EventStatus>,
+    /// Such as `draft`, for organisers who give their `organizer_id`, too.
+    status: Option<String>,
     is_public: Option<Truth>,
     organizer_id: Option<Id>,
     #[schema(minimum = 1, maximum = 100, default = 10)]
@@ -171,16 +182,16 @@ pub(super) struct CreateEvent {
     status: Option<EventStatus>,
     /// True unless said otherwise.
     is_public: Option<Truth>,
-    /// Seats that one user can hold and own, 1 to 10000; 10 unless said otherwise.
-    max_tickets_per_user: Option<Count>,
+    /// Seats that one user can hold and own; 10 unless said otherwise.
+    max_tickets_per_user: Option<TicketLimit>,
 }
 
 #[derive(ToSchema)]
 pub(super) struct NewSeatType {
     #[schema(min_length = 1, max_length = 100, pattern = r"\S", example = "VIP")]
     name: String,
-    price: Amount,
-    quantity: Count,
+    price: Price,
+    quantity: SomeQuantity,
     description: Option<String>,
 }
 
@@ -204,8 +215,7 @@ pub(super) struct UpdateEvent {
     venue_name: Option<String>,
     status: Option<EventStatus>,
     is_public: Option<Truth>,
-    /// 1 to 10000.
-    max_tickets_per_user: Option<Count>,
+    max_tickets_per_user: Option<TicketLimit>,
 }
 
 #[derive(ToSchema)]
@@ -214,8 +224,8 @@ pub(super) struct CreateSeatType {
     event_id: Id,
     #[schema(min_length = 1, max_length = 100, pattern = r"\S", example = "Balcony")]
     name: String,
-    price: Amount,
-    quantity: Count,
+    price: Price,
+    quantity: Quantity,
     description: Option<String>,
 }
 
@@ -227,9 +237,9 @@ pub(super) struct UpdateSeatType {
     seat_type_id: Id,
     #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
     name: Option<String>,
-    price: Option<Amount>,
+    price: Option<Price>,
     /// Not below the number of seats that are locked or booked.
-    quantity: Option<Count>,
+    quantity: Option<Quantity>,
     /// Null removes it.
     description: Option<String>,
 }
@@ -251,15 +261,15 @@ pub(super) struct OneSeat {
     seat_label: Label,
 }
 
-/// At least one seat in all, at most 100.
 #[derive(ToSchema)]
 pub(super) struct LockSeats {
     #[schema(rename = "eventId")]
     event_id: Id,
-    /// These.
-    #[schema(max_items = 100)]
+    /// These, each once.
+    #[schema(nullable = false, min_items = 1, max_items = 100)]
     seats: Option<Vec<Seat>>,
-    /// So many more, whichever are best.
+    /// So many more, whichever are best; not more than 100 in all.
+    #[schema(nullable = false)]
     best_available: Option<BestAvailable>,
 }
 
@@ -272,8 +282,7 @@ pub(super) struct Seat {
 #[derive(ToSchema)]
 pub(super) struct BestAvailable {
     seat_type_id: Id,
-    /// At least 1.
-    count: Count,
+    count: SeatLimit,
 }
 
 #[derive(ToSchema)]
@@ -286,7 +295,8 @@ pub(super) struct CreateBooking {
 
 #[derive(ToSchema)]
 pub(super) struct ListBookings {
-    status: Option<BookingStatus>,
+    /// Such as `confirmed`.
+    status: Option<String>,
     #[schema(minimum = 1, maximum = 100, default = 10)]
     limit: Option<i32>,
     #[schema(minimum = 0, default = 0)]
@@ -327,7 +337,7 @@ pub(super) struct OneJob {
 pub(super) struct CreateOrder {
     booking_id: Id,
     /// The booking's total.
-    amount: Amount,
+    amount: Total,
     /// `INR`, whatever its case.
     #[schema(pattern = "^(?:[Ii][Nn][Rr])?$", example = "INR")]
     currency: Option<String>,

@@ -94,9 +94,12 @@ pub struct SeatTypeChanges {
 }
 
 impl SeatTypeChanges {
+    /// What can be changed.
+    pub const FIELDS: &[&str] = &["name", "description", "price", "quantity"];
+
     /// Reads a request; fields that it does not know do not count.
     pub fn parse(input: &Input) -> Result<Self> {
-        if !["name", "description", "price", "quantity"].iter().any(|field| input.was_sent(field)) {
+        if !Self::FIELDS.iter().any(|field| input.was_sent(field)) {
             return Err(Error::invalid("No fields to update"));
         }
         let name = match input.get("name") {
