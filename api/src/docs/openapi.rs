@@ -137,8 +137,13 @@ fn input(
         fields.into_iter().partition(|(name, _)| has_body && !is_segment(path, name));
     parameters.extend(outside.into_iter().map(|(name, field)| {
         let place = if is_segment(path, &name) { "path" } else { "query" };
-        let schema = as_text(&field, schemas);
-        json!({ "name": name, "in": place, "required": required.contains(&json!(name)), "schema": schema })
+        json!({
+            "name": name,
+            "in": place,
+            "required": required.contains(&json!(name)),
+            "description": field["description"].as_str().unwrap_or_default(),
+            "schema": as_text(&field, schemas),
+        })
     }));
     if inside.is_empty() {
         return (parameters, None);
@@ -175,8 +180,8 @@ fn as_text(field: &Value, schemas: &Schemas) -> Value {
     if let Some(types) = schema["type"].as_array() {
         schema["type"] = types.iter().find(not_null).cloned().unwrap_or_default();
     }
-    if let Some(description) = field.get("description") {
-        schema["description"] = description.clone();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("description");
     }
     schema
 }

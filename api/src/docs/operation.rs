@@ -19,8 +19,8 @@ pub(crate) struct Operation {
     pub(super) once: bool,
     /// Path segments, query parameters or body, and payload alike: an object.
     input: Option<Describe>,
-    /// Fields of which at least one has to be sent.
-    pub(super) one_of: &'static [&'static str],
+    /// Schemas of which the input fits at least one.
+    any_of: Vec<Value>,
     pub(super) headers: Vec<Header>,
     /// None: its answers are `plain`, and no others than these.
     pub(super) answer: Option<Answer>,
@@ -81,7 +81,7 @@ impl Operation {
             is_command: false,
             once: false,
             input: None,
-            one_of: &[],
+            any_of: vec![],
             headers: vec![],
             answer: None,
             plain: vec![],
@@ -125,16 +125,22 @@ impl Operation {
         Operation { input: Some(Schemas::input::<T>), ..self }
     }
 
-    /// At least one of these fields has to be sent.
-    pub(super) fn needs_one_of(self, one_of: &'static [&'static str]) -> Self {
-        Operation { one_of, ..self }
+    /// At least one of these fields has to say something.
+    pub(super) fn needs_one_of(self, fields: &[&str]) -> Self {
+        let something = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "type": "null" } } } });
+        Operation { any_of: fields.iter().map(something).collect(), ..self }
+    }
+
+    /// At least one of these fields has to be sent; null is a change, too.
+    pub(super) fn changes(self, fields: &[&str]) -> Self {
+        Operation { any_of: fields.iter().map(|name| json!({ "required": [name] })).collect(), ..self }
     }
 
     /// The schema of its input.
     pub(super) fn input(&self, schemas: &mut Schemas) -> Option<Value> {
         let mut input = self.input?(schemas);
-        if !self.one_of.is_empty() {
-            input["anyOf"] = self.one_of.iter().map(|field| json!({ "required": [field] })).collect();
+        if !self.any_of.is_empty() {
+            input["anyOf"] = json!(self.any_of);
         }
         Some(input)
     }

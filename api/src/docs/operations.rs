@@ -122,7 +122,7 @@ pub(crate) fn update_event() -> Operation {
     Operation::command("update_event", "Change an event")
         .says("What is not sent stays as it is.")
         .takes::<UpdateEvent>()
-        .needs_one_of(EventChanges::FIELDS)
+        .changes(EventChanges::FIELDS)
         .answers::<ChangedEvent>()
         .fails([Error::EventNotFound, Error::Forbidden("update this event")])
 }
@@ -164,7 +164,7 @@ pub(crate) fn update_seat_type() -> Operation {
     Operation::command("update_seat_type", "Change a seat type")
         .says("What is not sent stays as it is.")
         .takes::<UpdateSeatType>()
-        .needs_one_of(SeatTypeChanges::FIELDS)
+        .changes(SeatTypeChanges::FIELDS)
         .answers::<ChangedSeatType>()
         .fails([Error::EventNotFound, Error::SeatTypeNotFound, MANAGE, Error::QuantityBelowTaken(2)])
 }

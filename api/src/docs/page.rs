@@ -38,7 +38,7 @@ pub(super) fn render(openapi: &Value, asyncapi: &Value) -> String {
         }
     }
     let _ = write!(index, "<h2>Types</h2>{}", link("types", "Kinds of values"));
-    let _ = write!(body, "<h2 id=types>Kinds of values</h2><dl>{}</dl>", http.types());
+    let _ = write!(body, "<h2 id=types>Kinds of values</h2><table>{}</table>", http.types());
     let about = prose(text(&openapi["info"]["description"]));
     let style = include_str!("page.css");
     format!(
@@ -63,20 +63,19 @@ impl<'a> Pen<'a> {
         };
         let (method, path) = (method.to_uppercase(), escape(path));
         let mut html = format!(
-            "<section id={id}><h3><b class={method}>{method}</b> <code>{path}</code> {who}</h3><p>{} {}</p>",
-            prose(text(&operation["summary"])),
-            prose(text(&operation["description"])),
+            "<section id={id}><h3><b class={method}>{method}</b> <code>{path}</code> {who}</h3>{}",
+            introduction(operation)
         );
         let parameters = list(&operation["parameters"]).iter().map(|parameter| {
             let parameter = self.resolve(parameter);
             let required = parameter["required"] == true;
-            let about = [text(&parameter["description"]), text(&parameter["schema"]["description"])].concat();
+            let about = text(&parameter["description"]);
             self.field(
                 text(&parameter["name"]),
                 text(&parameter["in"]),
                 required,
                 &parameter["schema"],
-                &about,
+                about,
             )
         });
         let body = &operation["requestBody"]["content"]["application/json"]["schema"];
@@ -84,44 +83,41 @@ impl<'a> Pen<'a> {
         if !rows.is_empty() {
             let _ = write!(html, "<table>{rows}</table>");
         }
-        let one_of: Vec<&str> = list(&body["anyOf"]).iter().map(|one| text(&one["required"][0])).collect();
-        if !one_of.is_empty() {
-            let _ = write!(html, "<p>At least one of <code>{}</code>.</p>", one_of.join(", "));
-        }
         if body.is_object() {
+            html.push_str(&any_of(body));
             let _ = write!(html, "<pre>{}</pre>", escape(&format!("{:#}", self.example(body))));
         }
+        let mut failures = String::new();
         for (status, response) in entries(&operation["responses"]) {
             let about = prose(text(&response["description"]));
             let schema = &response["content"]["application/json"]["schema"];
-            // Failures look all the same.
-            let shape = if schema["allOf"].is_array() { String::new() } else { self.block(schema) };
-            let _ = write!(
-                html,
-                "<details{}><summary><b>{status}</b> {about}</summary>{shape}</details>",
-                open(status)
-            );
+            // Failures all look the same.
+            if schema["allOf"].is_array() {
+                let _ = write!(failures, "<tr><td><b>{status}</b><td>{about}");
+            } else {
+                let _ = write!(html, "<p><b>{status}</b> {about}</p>{}", self.block(schema));
+            }
+        }
+        if !failures.is_empty() {
+            let _ = write!(html, "<details><summary>Failures</summary><table>{failures}</table></details>");
         }
         html + "</section>"
     }
 
     fn message(&self, name: &str, operation: &'a Value) -> String {
         let message = &self.resolve(&operation["messages"][0])["payload"];
-        let mut html = format!(
-            "<section id=\"socket-{name}\"><h3><code>{name}</code></h3><p>{} {}</p>",
-            prose(text(&operation["summary"])),
-            prose(text(&operation["description"])),
-        );
+        let mut html =
+            format!("<section id=\"socket-{name}\"><h3><code>{name}</code></h3>{}", introduction(operation));
         let rows = self.fields(message, "");
         if operation["action"] == "receive" && !rows.is_empty() {
-            let _ = write!(html, "<table>{rows}</table>");
+            let _ = write!(html, "<table>{rows}</table>{}", any_of(message));
         } else {
             html.push_str(&self.block(message));
         }
         for reply in list(&operation["reply"]["messages"]) {
             let reply = self.resolve(reply);
             let (name, shape) = (text(&reply["name"]), self.block(&reply["payload"]));
-            let _ = write!(html, "<details open><summary><b>{name}</b></summary>{shape}</details>");
+            let _ = write!(html, "<p><b>{name}</b></p>{shape}");
         }
         html + "</section>"
     }
@@ -129,29 +125,27 @@ impl<'a> Pen<'a> {
     fn fields(&self, schema: &'a Value, place: &str) -> String {
         let required = list(&schema["required"]);
         let fields = entries(&schema["properties"]).map(|(name, field)| {
-            let about = [text(&field["description"]), text(&self.resolve(field)["description"])].concat();
-            self.field(name, place, required.iter().any(|of| of == name), field, &about)
+            let about = text(&field["description"]);
+            self.field(name, place, required.iter().any(|of| of == name), field, about)
         });
         fields.collect()
     }
 
     fn field(&self, name: &str, place: &str, required: bool, schema: &'a Value, about: &str) -> String {
         let required = if required { "required" } else { "" };
-        let (kind, about) = (escape(&self.shape(schema, 0)), prose(about));
-        format!("<tr><td><code>{name}</code><td>{place}<td>{required}<td><code>{kind}</code><td>{about}")
+        let (kind, rules, about) = (escape(&self.shape(schema, 0)), rules(schema), prose(about));
+        format!(
+            "<tr><td><code>{name}</code><td>{place}<td>{required}<td><code>{kind}</code> {rules}<td>{about}"
+        )
     }
 
     fn types(&self) -> String {
         let kinds = entries(&self.document["components"]["schemas"]);
         let simple = kinds.filter(|(_, schema)| !schema["properties"].is_object());
         let described = simple.map(|(name, schema)| {
-            let mut rules = schema.clone();
-            let about = rules.as_object_mut().and_then(|rules| rules.remove("description"));
-            format!(
-                "<dt>{name}<dd>{} <code>{}</code>",
-                prose(text(&about.unwrap_or_default())),
-                escape(&rules.to_string())
-            )
+            let (about, kind, rules) =
+                (prose(text(&schema["description"])), escape(&self.shape(schema, 0)), rules(schema));
+            format!("<tr><td><b>{name}</b><td><code>{kind}</code> {rules}<td>{about}")
         });
         described.collect()
     }
@@ -253,8 +247,35 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn open(status: &str) -> &'static str {
-    if status == "200" { " open" } else { "" }
+fn introduction(operation: &Value) -> String {
+    let (summary, description) = (text(&operation["summary"]), text(&operation["description"]));
+    format!("<p><b>{}.</b> {}</p>", prose(summary.trim_end_matches('.')), prose(description))
+}
+
+fn any_of(schema: &Value) -> String {
+    let fields: Vec<&str> = list(&schema["anyOf"]).iter().map(|one| text(&one["required"][0])).collect();
+    if fields.is_empty() {
+        String::new()
+    } else {
+        format!("<p>At least one of <code>{}</code>.</p>", fields.join(", "))
+    }
+}
+
+/// What a value has to be beyond its type.
+fn rules(schema: &Value) -> String {
+    const RULES: [&str; 9] = [
+        "format",
+        "pattern",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+        "default",
+    ];
+    let said = RULES.iter().filter_map(|rule| Some(format!("{rule} {}", schema.get(rule)?)));
+    format!("<small>{}</small>", escape(&said.collect::<Vec<_>>().join(", ")))
 }
 
 fn link(id: &str, label: &str) -> String {
@@ -274,7 +295,7 @@ fn prose(text: &str) -> String {
         let code = pieces.map(
             |(nth, piece)| if nth % 2 == 1 { format!("<code>{piece}</code>") } else { piece.to_owned() },
         );
-        item.to_owned() + &code.collect::<String>() + " "
+        item.to_owned() + &code.collect::<String>()
     });
-    lines.collect()
+    lines.collect::<Vec<_>>().join(" ")
 }

@@ -25,10 +25,10 @@ macro_rules! value {
 }
 
 value!(Id: or_text(integer(1, i32::MAX), "^[1-9][0-9]{0,8}$"));
-value!(Quantity: or_text(integer(0, 1_000_000), "^([0-9]{1,6}|1000000)$"));
-value!(SomeQuantity: or_text(integer(1, 1_000_000), "^([1-9][0-9]{0,5}|1000000)$"));
-value!(TicketLimit: or_text(integer(1, 10_000), "^([1-9][0-9]{0,3}|10000)$"));
-value!(SeatLimit: or_text(integer(1, 100), "^([1-9][0-9]?|100)$"));
+value!(Quantity: or_text(number(0, 1_000_000), "^([0-9]{1,6}|1000000)$"));
+value!(SomeQuantity: or_text(number(1, 1_000_000), "^([1-9][0-9]{0,5}|1000000)$"));
+value!(TicketLimit: or_text(number(0, 10_000), "^([0-9]{1,4}|10000)$"));
+value!(SeatLimit: or_text(number(1, 100), "^([1-9][0-9]?|100)$"));
 value!(Price: or_text(rupees().minimum(Some(0)), r"^[0-9]{1,8}(\.[0-9]{1,2})?$"));
 value!(Total: or_text(rupees().minimum(Some(0.01)), r"^[1-9][0-9]{0,7}(\.[0-9]{1,2})?$"));
 value!(Truth: or_text(ObjectBuilder::new().schema_type(Type::Boolean), "^(true|false)$"));
@@ -54,6 +54,15 @@ fn integer(from: i32, to: i32) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(from)).maximum(Some(to))
 }
 
+/// Decimals are cut off, as `parseInt` did in the Node service.
+fn number(from: i32, to: i32) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .minimum(Some(from))
+        .maximum(Some(to))
+        .description(Some("Decimals are cut off."))
+}
+
 fn rupees() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Number).maximum(Some(99_999_999.99)).description(Some("Rupees."))
 }
@@ -72,9 +81,8 @@ fn or_text(schema: ObjectBuilder, pattern: &str) -> AnyOfBuilder {
 #[derive(ToSchema)]
 pub(super) struct Register {
     password: Password,
-    #[schema(format = Email, max_length = 254, nullable = false, example = "asha@nexus.example")]
+    #[schema(format = Email, max_length = 254, example = "asha@nexus.example")]
     email: Option<String>,
-    #[schema(nullable = false)]
     phone: Option<Phone>,
     /// Letters, digits, and single `_` and `-`, the first a letter; unique whatever its case.
     #[schema(
@@ -95,10 +103,9 @@ pub(super) struct Register {
 
 #[derive(ToSchema)]
 pub(super) struct Login {
-    #[schema(format = Email, max_length = 254, nullable = false, example = "asha@nexus.example")]
+    #[schema(format = Email, max_length = 254, example = "asha@nexus.example")]
     email: Option<String>,
     /// Not looked at if there is an e-mail address.
-    #[schema(nullable = false)]
     phone: Option<Phone>,
     #[schema(min_length = 1, example = "Corr3ct-horse")]
     password: String,
@@ -182,7 +189,7 @@ pub(super) struct CreateEvent {
     status: Option<EventStatus>,
     /// True unless said otherwise.
     is_public: Option<Truth>,
-    /// Seats that one user can hold and own; 10 unless said otherwise.
+    /// Seats that one user can hold and own; 10 for 0 and unless said otherwise.
     max_tickets_per_user: Option<TicketLimit>,
 }
 
@@ -266,10 +273,9 @@ pub(super) struct LockSeats {
     #[schema(rename = "eventId")]
     event_id: Id,
     /// These, each once.
-    #[schema(nullable = false, min_items = 1, max_items = 100)]
+    #[schema(max_items = 100)]
     seats: Option<Vec<Seat>>,
     /// So many more, whichever are best; not more than 100 in all.
-    #[schema(nullable = false)]
     best_available: Option<BestAvailable>,
 }
 

@@ -140,7 +140,7 @@ fn bounded(field: &str, text: &str, longest: usize) -> Result<String> {
 }
 
 fn optional(input: &Input, field: &str, longest: usize) -> Result<Option<String>> {
-    input.filled(field).map(|text| bounded(field, text, longest)).transpose()
+    input.optional_text(field)?.map(|text| bounded(field, text, longest)).transpose()
 }
 
 fn dates(start: &str, end: &str) -> Result<(Timestamp, Timestamp)> {

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::error::{Error, Result};
+
 /// A request's body, query or command payload. Whatever is not a JSON object counts as an empty one.
 #[derive(Debug, Default, Clone)]
 pub struct Input(Map<String, Value>);
@@ -38,6 +40,14 @@ impl Input {
     /// The field, if it is text with something in it, trimmed.
     pub fn filled(&self, name: &str) -> Option<&str> {
         self.text(name).map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    /// The field, trimmed, unless it is absent or empty; anything but text is refused.
+    pub fn optional_text(&self, name: &str) -> Result<Option<&str>> {
+        match self.get(name) {
+            Some(value) if !value.is_string() => Err(Error::invalid(format!("{name} must be text"))),
+            _ => Ok(self.filled(name)),
+        }
     }
 
     /// The field as a number; NaN when it is something else.
@@ -160,11 +170,11 @@ impl Page {
     pub const LONGEST: i64 = 100;
 
     /// Reads `limit` and `offset`; what is missing, zero or not a number has its default, as in the Node service.
-    pub fn parse(input: &Input) -> Result<Self, crate::Error> {
+    pub fn parse(input: &Input) -> Result<Self> {
         let limit = input.whole("limit").filter(|limit| *limit != 0).unwrap_or(10);
         let offset = input.whole("offset").unwrap_or(0);
         if limit < 0 || offset < 0 {
-            return Err(crate::Error::invalid("limit and offset must not be negative"));
+            return Err(Error::invalid("limit and offset must not be negative"));
         }
         Ok(Page { limit: limit.min(Self::LONGEST), offset })
     }

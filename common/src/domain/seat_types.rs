@@ -75,7 +75,7 @@ impl NewSeatType {
     fn from_fields(input: &Input, name: &str) -> Result<Self> {
         Ok(NewSeatType {
             name: bounded_name(name)?,
-            description: input.text("description").and_then(without_tags),
+            description: input.optional_text("description")?.and_then(without_tags),
             price: price(input)?.unwrap_or(Paise::ZERO),
             quantity: quantity(input)?.unwrap_or(0),
         })
@@ -110,9 +110,10 @@ impl SeatTypeChanges {
         };
         Ok(SeatTypeChanges {
             name,
-            description: input
-                .was_sent("description")
-                .then(|| input.text("description").and_then(without_tags)),
+            description: match input.optional_text("description")? {
+                None if !input.was_sent("description") => None,
+                text => Some(text.and_then(without_tags)),
+            },
             price: price(input)?,
             quantity: quantity(input)?,
         })
