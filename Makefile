@@ -50,12 +50,12 @@ deps: ## Install PostgreSQL, Redis and a linker with the system's package manage
 	command -v setpriv >/dev/null || missing+=(util-linux)
 	$(apt_install)
 
-node-deps: ## Install what the tests use from npm: JavaScript's official clients
+node-deps: ## Install what the tests use from npm
 	@cd tests/clients
 	# Again only when the lock file has changed.
 	[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
 
-python-deps: ## Install what the tests use from PyPI: Python's official client
+python-deps: ## Install what the tests use from PyPI
 	@missing=()
 	command -v python3 >/dev/null || missing+=(python3)
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

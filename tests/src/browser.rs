@@ -81,8 +81,8 @@ impl Page<'_> {
         .await
     }
 
-    /// `fetch`, as the frontend of `who` calls the API: what the page can read of the answer, or what it is told when the browser lets it
-    /// read nothing. Without a body it is a request that browsers send without asking, unless `who` is logged in.
+    /// `fetch` with credentials, as a frontend where `who` is logged in calls the API: what the page can read of the answer, or what it is
+    /// told instead when the browser lets it read nothing.
     pub async fn fetch(&self, who: &Client, method: &str, path: &str, body: Value) -> Result<Answer, String> {
         let mut options = json!({"method": method, "headers": {}});
         if let Some(token) = &who.token {

@@ -8,6 +8,7 @@
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`conformance`] | the documents of the API, against which whatever it says is held |
+//! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`] | what must hold whenever a test has ended |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
@@ -25,6 +26,7 @@ pub mod browser;
 pub mod client;
 pub mod conformance;
 pub mod invariants;
+pub mod legacy;
 pub mod lines;
 pub mod looking;
 pub mod program;
@@ -41,6 +43,7 @@ use std::time::Duration;
 
 pub use browser::{Browser, Page};
 pub use client::{Answer, Client};
+pub use legacy::{LegacyShop, NodeService};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use reqwest::Method;
 pub use serde_json::{Value, json};

@@ -57,6 +57,20 @@ async fn a_page_of_the_frontend_calls_the_api_and_reads_every_answer() {
         assert_eq!(id, failure.body["error"]["request_id"].as_str(), "{failure}");
     }
 
+    let lock_a2 = json!({
+        "method": "POST",
+        "headers": {
+            "Authorization": format!("Bearer {}", organiser.token.as_deref().unwrap_or_default()),
+            "Content-Type": "application/json",
+            "Idempotency-Key": "the-seat-beside",
+        },
+        "body": json!({"seat_label": "A2"}).to_string(),
+    });
+    for replayed in [Value::Null, json!("true")] {
+        let answer = page.call("request", json!([organiser.url_of(&lock), lock_a2])).await;
+        assert_eq!((&answer["status"], &answer["headers"]["idempotent-replayed"]), (&json!(200), &replayed));
+    }
+
     let unwanted = event_request(&[("VIP", 100.0, 50)]);
     let unwanted = Event::from_created(&fetch(&organiser, "POST", "/events/create", unwanted).await.data());
     fetch(&organiser, "DELETE", &format!("/events/{}", unwanted.id), Value::Null).await.ok();

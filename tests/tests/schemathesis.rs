@@ -61,7 +61,8 @@ async fn run(stack: &Stack, more_settings: &str) {
 
     let examples = std::env::var("EXAMPLES").unwrap_or_else(|_| "10".into());
     let document = format!("{}/openapi.json", stack.api_url(0));
-    let env = vec![("PYTHONPATH".to_owned(), clients.display().to_string())];
+    let env = [("PYTHONPATH", clients.to_str().expect("text")), ("PYTHONDONTWRITEBYTECODE", "1")];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let mut schemathesis = tokio::process::Command::from(command(&program, stack.dir(), &env));
     schemathesis.arg("--config-file").arg(file);
     schemathesis.args(["run", &document, "--no-color", "--max-examples", &examples]);

@@ -7,10 +7,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::error::Failure;
+use super::requests::REQUEST_ID;
+use crate::{error::Failure, routes::command::REPLAYED};
 
 /// The origins of FRONTEND_URL.
 pub(crate) type Origins = Arc<Vec<HeaderValue>>;
@@ -27,7 +28,7 @@ pub(crate) fn cors(origins: &Origins) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
+        .expose_headers([REQUEST_ID.clone(), REPLAYED.clone(), header::RETRY_AFTER])
 }
 
 /// Refuses websocket upgrades from pages of other origins. Programs send no Origin and are welcome.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::error::{Failure, has_success_field};
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// No answer takes longer; locks of a database and of a queue are shorter.
 const DEADLINE: Duration = Duration::from_secs(30);

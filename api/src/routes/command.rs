@@ -28,7 +28,7 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(60);
 
 /// Says that an answer is the first one's.
-static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 type Envelope = fn(Value) -> Value;
 type Answering = BoxFuture<'static, Outcome<Response>>;
