@@ -17,6 +17,11 @@ pub(crate) struct Failure {
     pub(crate) details: Option<String>,
 }
 
+/// Whether answers to this path say `success` beside `data` or `error` (CONTRACT.md, sections 1 and 9).
+pub(crate) fn has_success_field(path: &str) -> bool {
+    ["/api/v1/bookings", "/api/v1/payments"].iter().any(|base| path.starts_with(base))
+}
+
 /// For handlers.
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
@@ -45,6 +50,27 @@ impl Failure {
     /// The route has other methods.
     pub(crate) fn method_not_allowed() -> Self {
         Self::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+    }
+
+    /// The body is not what it says to be.
+    pub(crate) fn malformed_json() -> Self {
+        Self::http(StatusCode::BAD_REQUEST, "malformed_json", "Request body is not valid JSON")
+    }
+
+    /// The body ended early.
+    pub(crate) fn incomplete_body() -> Self {
+        Self::http(StatusCode::BAD_REQUEST, "incomplete_body", "Request body could not be read")
+    }
+
+    /// The body is too long.
+    pub(crate) fn body_too_large() -> Self {
+        Self::http(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body is too large")
+    }
+
+    /// The body is not JSON.
+    pub(crate) fn unsupported_media_type() -> Self {
+        let message = "Content-Type must be application/json";
+        Self::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
 
     /// The request was not answered in time.

@@ -127,12 +127,11 @@ async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
             mime == "application/json" || (mime.starts_with("application/") && mime.ends_with("+json"))
         });
     if !is_json {
-        let message = "Content-Type must be application/json";
-        return Err(Failure::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+        return Err(Failure::unsupported_media_type());
     }
     match serde_json::from_slice(&bytes) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(value),
-        _ => Err(Failure::http(StatusCode::BAD_REQUEST, "malformed_json", "Request body is not valid JSON")),
+        Ok(value @ Value::Object(_)) => Ok(value),
+        _ => Err(Failure::malformed_json()),
     }
 }
 
@@ -141,10 +140,6 @@ pub(crate) async fn read(body: Body) -> Result<axum::body::Bytes, Failure> {
     to_bytes(body, BODY_LIMIT).await.map_err(|error| {
         let too_long = std::error::Error::source(&error)
             .is_some_and(|source| source.to_string().contains("length limit"));
-        if too_long {
-            Failure::http(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Request body is too large")
-        } else {
-            Failure::http(StatusCode::BAD_REQUEST, "incomplete_body", "Request body could not be read")
-        }
+        if too_long { Failure::body_too_large() } else { Failure::incomplete_body() }
     })
 }

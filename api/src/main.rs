@@ -1,8 +1,10 @@
 //! `nexus-api`: REST and Socket.IO. Start reading at [`router`].
 
 mod admin;
+mod answers;
 mod app;
 mod commands;
+mod docs;
 mod error;
 mod extract;
 mod middleware;
@@ -47,6 +49,10 @@ enum Command {
         #[arg(value_enum)]
         role: RoleName,
     },
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print the AsyncAPI document.
+    Asyncapi,
     /// Say whether `serve` would find every setting it needs, and what is wrong with them.
     CheckConfig,
 }
@@ -60,6 +66,8 @@ async fn main() -> ExitCode {
         Command::Serve => run_serve().await,
         Command::Migrate => run_migrate().await,
         Command::SetRole { account, role } => run_set_role(&account, role).await,
+        Command::Openapi => print(&docs::OPENAPI),
+        Command::Asyncapi => print(&docs::ASYNCAPI),
         Command::CheckConfig => Env::read().load(config::Api::from_env).map_err(Into::into).map(|_| {
             println!("The configuration is usable.");
         }),
@@ -107,5 +115,10 @@ async fn run_migrate() -> anyhow::Result<()> {
     let settings = Env::read().load(|env| config::Database::from_env(env, 2))?;
     db::migrate(&settings).await?;
     println!("The schema is up to date.");
+    Ok(())
+}
+
+fn print(document: &serde_json::Value) -> anyhow::Result<()> {
+    println!("{document:#}");
     Ok(())
 }

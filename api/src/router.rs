@@ -1,14 +1,13 @@
-//! Every route of the API, on one screen. Path parameters have the names of the fields in the socket commands' payloads.
+//! Every route of the API, on one screen, each with its description. Path parameters have the names of the fields in the socket commands'
+//! payloads.
 
-use axum::{
-    Router,
-    routing::{get, post, put},
-};
+use axum::Router;
 
 use crate::{
     admin,
     app::App,
     commands::{bookings, events, orders, seats},
+    docs::{self, operations as described, routes::Routes},
     error::Failure,
     routes::{
         self,
@@ -16,62 +15,66 @@ use crate::{
     },
 };
 
-/// The routes, without what wraps them (see [`serve`](crate::serve)).
-pub(crate) fn routes(app: App) -> Router {
-    let auth = Router::new()
-        .route("/register", post(routes::auth::register))
-        .route("/login", post(routes::auth::login))
-        .route("/logout", post(routes::auth::logout))
-        .route("/refresh-token", post(routes::auth::refresh))
-        .route("/send-otp", post(routes::auth::send_otp))
-        .route("/verify-otp", post(routes::auth::verify_otp))
-        .route("/check-unique-username", post(routes::auth::check_username))
-        .route("/reset-password", post(routes::auth::reset_password))
-        .route("/me", get(routes::auth::me))
-        .route("/logout-all", post(routes::auth::logout_all));
+/// The routes.
+pub(crate) fn routes() -> Routes {
+    let auth = Routes::new("Auth", "/api/v1/auth")
+        .post("/register", routes::auth::register, described::register())
+        .post("/login", routes::auth::login, described::login())
+        .post("/logout", routes::auth::logout, described::logout())
+        .post("/logout-all", routes::auth::logout_all, described::logout_all())
+        .post("/refresh-token", routes::auth::refresh, described::refresh_token())
+        .post("/send-otp", routes::auth::send_otp, described::send_otp())
+        .post("/verify-otp", routes::auth::verify_otp, described::verify_otp())
+        .post("/reset-password", routes::auth::reset_password, described::reset_password())
+        .post("/check-unique-username", routes::auth::check_username, described::check_username())
+        .get("/me", routes::auth::me, described::me());
 
-    let events = Router::new()
-        .route("/", get(routes::events::list))
-        .route("/create", post(act(events::create)))
-        .route("/{eventId}", get(routes::events::get).put(act(events::update)).delete(act(events::delete)))
-        .route("/{eventId}/seat-types", get(routes::events::seat_types));
+    let events = Routes::new("Events", "/api/v1/events")
+        .get("", routes::events::list, described::list_events())
+        .post("/create", act(events::create), described::create_event())
+        .get("/{eventId}", routes::events::get, described::get_event())
+        .put("/{eventId}", act(events::update), described::update_event())
+        .delete("/{eventId}", act(events::delete), described::delete_event())
+        .get("/{eventId}/seat-types", routes::events::seat_types, described::list_seat_types());
 
-    let seats = Router::new()
-        .route("/{eventId}", get(routes::seats::map))
-        .route("/{eventId}/locks", post(act(seats::lock_several)))
-        .route("/{eventId}/seat-types", post(act(events::create_seat_type)))
-        .route(
-            "/{eventId}/seat-types/{seatTypeId}",
-            put(act(events::update_seat_type)).delete(act(events::delete_seat_type)),
-        )
-        .route("/{eventId}/seat-types/{seatTypeId}/lock", post(act(seats::lock)).delete(act(seats::unlock)))
-        .route("/{eventId}/seat-types/{seatTypeId}/lock/extend", post(act(seats::extend)));
+    let seats = Routes::new("Seats", "/api/v1/seats/{eventId}")
+        .get("", routes::seats::map, described::get_seats())
+        .post("/locks", act(seats::lock_several), described::lock_seats())
+        .post("/seat-types", act(events::create_seat_type), described::create_seat_type())
+        .put("/seat-types/{seatTypeId}", act(events::update_seat_type), described::update_seat_type())
+        .delete("/seat-types/{seatTypeId}", act(events::delete_seat_type), described::delete_seat_type())
+        .post("/seat-types/{seatTypeId}/lock", act(seats::lock), described::lock_seat())
+        .delete("/seat-types/{seatTypeId}/lock", act(seats::unlock), described::unlock_seat())
+        .post("/seat-types/{seatTypeId}/lock/extend", act(seats::extend), described::extend_lock());
 
-    let bookings = Router::new()
-        .route("/create", post(act_with_success(bookings::create)))
-        .route("/my-bookings", get(routes::bookings::list))
-        .route("/{booking_id}", get(routes::bookings::get))
-        .route("/{booking_id}/cancel", post(act_with_success(bookings::cancel)))
-        .route("/{booking_id}/tickets", get(routes::bookings::tickets))
-        .route("/ticket-status/{job_id}", get(routes::bookings::ticket_status));
+    let bookings = Routes::new("Bookings", "/api/v1/bookings")
+        .post("/create", act_with_success(bookings::create), described::create_booking())
+        .get("/my-bookings", routes::bookings::list, described::list_bookings())
+        .get("/{booking_id}", routes::bookings::get, described::get_booking())
+        .post("/{booking_id}/cancel", act_with_success(bookings::cancel), described::cancel_booking())
+        .get("/{booking_id}/tickets", routes::bookings::tickets, described::get_tickets())
+        .get("/ticket-status/{job_id}", routes::bookings::ticket_status, described::get_ticket_job());
 
-    let payments = Router::new()
-        .route("/create-order", post(act_with_success(orders::create)))
-        .route("/webhook", post(routes::payments::webhook))
-        .route("/verify/{order_id}", get(routes::payments::verify));
+    let payments = Routes::new("Payments", "/api/v1/payments")
+        .post("/create-order", act_with_success(orders::create), described::create_order())
+        .get("/verify/{order_id}", routes::payments::verify, described::verify_payment())
+        .post("/webhook", routes::payments::webhook, described::webhook());
 
-    let api = Router::new()
-        .nest("/auth", auth)
-        .nest("/events", events)
-        .nest("/seats", seats)
-        .nest("/bookings", bookings)
-        .nest("/payments", payments);
+    let service = Routes::new("Service", "")
+        .get("/", routes::health::running, described::root())
+        .get("/health", routes::health::health, described::health())
+        .get("/ready", routes::health::ready, described::ready())
+        .get("/docs", docs::page, described::docs())
+        .get("/openapi.json", docs::openapi, described::openapi())
+        .get("/asyncapi.json", docs::asyncapi, described::asyncapi());
 
-    Router::new()
-        .route("/", get(routes::health::running))
-        .route("/health", get(routes::health::health))
-        .route("/ready", get(routes::health::ready))
-        .nest("/api/v1", api)
+    auth.and(events).and(seats).and(bookings).and(payments).and(service)
+}
+
+/// What serves them, without what wraps it (see [`serve`](crate::serve)).
+pub(crate) fn router(app: App) -> Router {
+    routes()
+        .router
         .nest("/admin", admin::routes())
         .fallback(async || Failure::route_not_found())
         .method_not_allowed_fallback(async || Failure::method_not_allowed())

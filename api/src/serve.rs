@@ -34,8 +34,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     socket::listen(&io, app.clone()).await?;
     let stopping = CancellationToken::new();
 
-    let routes = router::routes(app.clone());
-    let service: Router = routes.layer(
+    let service: Router = router::router(app.clone()).layer(
         ServiceBuilder::new()
             .layer(origin::cors(&origins))
             .layer(middleware::from_fn(requests::serve))

@@ -10,7 +10,6 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use secrecy::ExposeSecret;
-use serde::Serialize;
 use serde_json::Value;
 use socketioxide_emitter::IoEmitter;
 use sqlx::PgPool;
@@ -21,6 +20,7 @@ use crate::{
     domain::{
         event_views,
         ids::{EventId, UserId},
+        news::News,
     },
 };
 
@@ -50,13 +50,13 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// A message about `payload`, which must serialise to a JSON object.
-    pub fn new(event: &'static str, audience: Audience, payload: impl Serialize) -> Self {
-        let payload = serde_json::to_value(payload).unwrap_or_else(|error| {
-            tracing::error!(%error, event, "a broadcast does not serialise");
+    /// Tells `audience` the news.
+    pub fn new<N: News>(audience: Audience, news: N) -> Self {
+        let payload = serde_json::to_value(news).unwrap_or_else(|error| {
+            tracing::error!(%error, event = N::EVENT, "a broadcast does not serialise");
             Value::Null
         });
-        Broadcast { event, audience, payload }
+        Broadcast { event: N::EVENT, audience, payload }
     }
 
     /// The rooms that make up the audience; none means everyone.
@@ -186,9 +186,7 @@ impl<P: Publish> SeatsUpdates<P> {
         };
         match counts {
             Ok(counts) => {
-                self.publisher
-                    .publish(Broadcast::new("event:seats-update", Audience::Event(event), counts))
-                    .await;
+                self.publisher.publish(Broadcast::new(Audience::Event(event), counts)).await;
             }
             Err(error) => tracing::debug!(error = error.details(), %event, "no event:seats-update"),
         }

@@ -8,6 +8,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::conformance;
+
 /// Somebody who talks to the API, logged in or not. Each has an address of its own, so that nobody's rate limit is another's.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -136,12 +138,17 @@ impl Answer {
         let (client, request) = request.build_split();
         let request = request.map_err(|error| error.to_string())?;
         let what = format!("{} {}", request.method(), request.url().path());
+        let sent = request.try_clone();
         let unanswered = |error: reqwest::Error| format!("{what} was not answered: {error:?}");
         let response = client.execute(request).await.map_err(unanswered)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.map_err(unanswered)?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Ok(Self { request: what, status, headers, text, body })
+        let answer = Self { request: what, status, headers, text, body };
+        if let Some(sent) = sent {
+            conformance::check_answer(&sent, &answer);
+        }
+        Ok(answer)
     }
 
     /// The body of a success.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::SOON;
 use crate::client::Client;
+use crate::conformance;
 use crate::lines::Lines;
 use crate::stack::Stack;
 use crate::waiting::eventually;
@@ -61,12 +62,14 @@ impl SocketClient {
         let ack = self.next_ack.fetch_add(1, Ordering::Relaxed);
         self.lines.write(&json!({"event": event, "args": arguments, "ack": ack})).await;
         let what = format!("{} gets its acknowledgement of {event} {arguments:?}", self.lines.name());
-        eventually(&what, SOON, async || {
+        let answer = eventually(&what, SOON, async || {
             let lines = self.lines.of("ack");
             let found = lines.iter().find(|line| line["ack"] == ack);
             found.map(|line| line["answer"][0].clone()).ok_or_else(|| format!("{lines:?}"))
         })
-        .await
+        .await;
+        conformance::check_acknowledgement(event, arguments, &answer);
+        answer
     }
 
     /// [`SocketClient::call`] for a command that has to succeed; returns `data`.
@@ -113,11 +116,27 @@ impl SocketClient {
 
     /// Forgets what it received so far.
     pub fn forget(&self) {
+        self.check();
         self.lines.forget();
+    }
+
+    /// Holds everything that it received against the document.
+    fn check(&self) {
+        for line in self.lines.of("event") {
+            conformance::check_event(&line);
+        }
     }
 
     /// Everything so far, for messages.
     pub fn describe(&self) -> String {
         self.lines.describe()
+    }
+}
+
+impl Drop for SocketClient {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check();
+        }
     }
 }

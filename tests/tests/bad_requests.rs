@@ -34,7 +34,7 @@ async fn routes_methods_and_bodies() {
     }
     let json_type = "application/json";
     for path in ["/auth/login", "/events/create", "/bookings/create", "/payments/create-order"] {
-        for body in ["{", "no JSON", "{\"a\":}", "\"text\"", "7", "null", "\u{0}"] {
+        for body in ["{", "no JSON", "{\"a\":}", "\"text\"", "7", "null", "[]", "[{}]", "\u{0}"] {
             eprintln!("{path} {body:?}");
             send(post(&user, path, json_type, body)).await.failed(400, "Request body is not valid JSON");
         }

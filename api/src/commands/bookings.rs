@@ -27,11 +27,12 @@ pub(crate) async fn cancel(call: Call) -> Result<Done> {
         Some(value) => Some(
             value
                 .as_str()
-                .filter(|key| (1..=255).contains(&key.len()))
+                .filter(|key| (1..=255).contains(&key.chars().count()))
                 .ok_or_else(|| Error::invalid("idempotency_key must be text of 1 to 255 characters"))?,
         ),
     };
-    let reason = call.input.filled("reason").map(|reason| reason.chars().take(500).collect::<String>());
+    let reason = call.input.optional_text("reason")?;
+    let reason = reason.map(|reason| reason.chars().take(500).collect::<String>());
     let mut tx = call.begin().await?;
     let (cancelled, after) =
         booking_cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key).await?;

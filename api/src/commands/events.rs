@@ -7,13 +7,14 @@ use nexus_common::{
         event_input::{EventChanges, NewEvent},
         event_removal, events,
         ids::{EventId, SeatTypeId},
-        seat_types::{self, NewSeatType, SeatType, SeatTypeChanges},
+        news::{EventChanged, EventCreated, EventDeleted, SeatTypeCreated, SeatTypeDeleted, SeatTypeUpdated},
+        seat_types::{self, NewSeatType, SeatTypeChanges},
     },
-    realtime::{Audience, Broadcast},
+    realtime::Broadcast,
 };
-use serde_json::json;
 
 use super::{Call, Done};
+use crate::answers::{ChangedEvent, ChangedSeatType, CreatedEvent, DeletedSeatType};
 
 fn event_id(call: &Call) -> Result<EventId> {
     call.id("eventId", Error::EventNotFound, "Invalid event ID")
@@ -30,13 +31,14 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     let (event, seat_types) = events::create(&mut tx, call.user, &new).await?;
 
     let total: i64 = seat_types.iter().map(|seat_type| i64::from(seat_type.quantity)).sum();
+    let audience = event.audience();
+    let news = EventCreated { event, seat_types, total_seats_available: total };
     let mut after = AfterCommit::default();
-    let news = json!({ "event": event, "seat_types": seat_types, "total_seats_available": total });
-    after.tell(Broadcast::new("event_created", event.audience(), &news));
-    let mut data = news;
-    data["message"] = json!(format!(
+    after.tell(Broadcast::new(audience, news.clone()));
+    let message = format!(
         "Event created successfully with {total} virtual seats. Seats will be generated on-demand when booked."
-    ));
+    );
+    let data = CreatedEvent { news, message };
     call.commit(tx, data, after).await
 }
 
@@ -48,8 +50,8 @@ pub(crate) async fn update(call: Call) -> Result<Done> {
     let (event, audience) = events::update(&mut tx, id, call.user, &changes).await?;
 
     let mut after = AfterCommit::default();
-    after.tell(Broadcast::new("event_updated", audience, json!({ "event": event })));
-    let data = json!({ "event": event, "message": "Event updated successfully" });
+    after.tell(Broadcast::new(audience, EventChanged { event: event.clone() }));
+    let data = ChangedEvent { event, message: "Event updated successfully" };
     call.commit(tx, data, after).await
 }
 
@@ -60,10 +62,10 @@ pub(crate) async fn delete(call: Call) -> Result<Done> {
     let (name, audience) = event_removal::delete(&mut tx, id, call.user).await?;
 
     let message = format!("Event \"{name}\" deleted successfully");
-    let data = json!({ "message": message, "deleted_event_id": id });
+    let news = EventDeleted { message, deleted_event_id: id };
     let mut after = AfterCommit::default();
-    after.tell(Broadcast::new("event_deleted", audience, &data));
-    call.commit(tx, data, after).await
+    after.tell(Broadcast::new(audience, news.clone()));
+    call.commit(tx, news, after).await
 }
 
 /// `POST /seats/:eventId/seat-types`, `create_seat_type`
@@ -72,8 +74,10 @@ pub(crate) async fn create_seat_type(call: Call) -> Result<Done> {
     let new = NewSeatType::parse(&call.input)?;
     let mut tx = call.begin().await?;
     let (seat_type, audience) = seat_types::create(&mut tx, event, call.user, &new).await?;
-    let after = seat_type_news("seat_type_created", &seat_type, audience);
-    let data = json!({ "seat_type": seat_type, "message": "Seat type created successfully" });
+    let mut after = AfterCommit::default();
+    after.counts_changed(event);
+    after.tell(Broadcast::new(audience, SeatTypeCreated { event_id: event, seat_type: seat_type.clone() }));
+    let data = ChangedSeatType { seat_type, message: "Seat type created successfully" };
     call.commit(tx, data, after).await
 }
 
@@ -83,17 +87,11 @@ pub(crate) async fn update_seat_type(call: Call) -> Result<Done> {
     let changes = SeatTypeChanges::parse(&call.input)?;
     let mut tx = call.begin().await?;
     let (seat_type, audience) = seat_types::update(&mut tx, event, id, call.user, &changes).await?;
-    let after = seat_type_news("seat_type_updated", &seat_type, audience);
-    let data = json!({ "seat_type": seat_type, "message": "Seat type updated successfully" });
-    call.commit(tx, data, after).await
-}
-
-fn seat_type_news(news: &'static str, seat_type: &SeatType, audience: Audience) -> AfterCommit {
     let mut after = AfterCommit::default();
-    let event = seat_type.event_id;
-    after.tell(Broadcast::new(news, audience, json!({ "event_id": event, "seat_type": seat_type })));
     after.counts_changed(event);
-    after
+    after.tell(Broadcast::new(audience, SeatTypeUpdated { event_id: event, seat_type: seat_type.clone() }));
+    let data = ChangedSeatType { seat_type, message: "Seat type updated successfully" };
+    call.commit(tx, data, after).await
 }
 
 /// `DELETE /seats/:eventId/seat-types/:id`, `delete_seat_type`
@@ -104,13 +102,9 @@ pub(crate) async fn delete_seat_type(call: Call) -> Result<Done> {
 
     let message = format!("Seat type \"{name}\" deleted successfully");
     let mut after = AfterCommit::default();
-    // The name is the whole sentence: that is what clients get today (CONTRACT.md, section 8).
-    after.tell(Broadcast::new(
-        "seat_type_deleted",
-        audience,
-        json!({ "event_id": event, "seat_type_id": id, "seat_type_name": message }),
-    ));
     after.counts_changed(event);
-    let data = json!({ "message": message, "deleted_seat_type_id": id });
+    let news = SeatTypeDeleted { event_id: event, seat_type_id: id, seat_type_name: message.clone() };
+    after.tell(Broadcast::new(audience, news));
+    let data = DeletedSeatType { message, deleted_seat_type_id: id };
     call.commit(tx, data, after).await
 }

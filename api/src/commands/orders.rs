@@ -38,6 +38,6 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
             order.id
         }
     };
-    let data = payment_orders::checkout(&payable, &order_id, app.razorpay.key_id());
+    let data = payment_orders::checkout(payable, order_id, app.razorpay.key_id());
     Done::new(data, AfterCommit::default())
 }

@@ -6,6 +6,7 @@ use nexus_common::{
         after_commit::AfterCommit,
         bookings::in_words,
         ids::EventId,
+        news::{SeatLocked, UnlockReason},
         seat_lock_changes,
         seat_locks::{Lock, Won},
         seat_selection::Selection,
@@ -14,9 +15,9 @@ use nexus_common::{
     },
     realtime::{Audience, Broadcast},
 };
-use serde_json::json;
 
 use super::{Call, Done};
+use crate::answers::{ExtendedLock, LockedSeat, LockedSeats, UnlockedSeat};
 
 fn event_id(call: &Call) -> Result<EventId> {
     call.id("eventId", Error::EventNotFound, "Invalid event ID")
@@ -40,12 +41,16 @@ pub(crate) async fn lock(call: Call) -> Result<Done> {
     let after = news(&mut won);
     let (lock, _) = won.locks.first().ok_or_else(|| Error::internal("a lock was won and is not there"))?;
     let valid = call.app.locks.valid();
-    let data = json!({
-        "lock": lock,
-        "message": format!("Seat {} locked successfully. Lock expires in {}.", lock.seat_label, in_words(valid)),
-        "expires_in_seconds": valid.as_secs(),
-        "cache_hit": won.cache_hit,
-    });
+    let data = LockedSeat {
+        lock: lock.clone(),
+        message: format!(
+            "Seat {} locked successfully. Lock expires in {}.",
+            lock.seat_label,
+            in_words(valid)
+        ),
+        expires_in_seconds: valid.as_secs(),
+        cache_hit: won.cache_hit,
+    };
     Done::new(data, after)
 }
 
@@ -54,34 +59,31 @@ pub(crate) async fn lock_several(call: Call) -> Result<Done> {
     let selection = Selection::parse(event_id(&call)?, &call.input)?;
     let mut won = call.app.locks.lock(call.user, selection).await?;
     let after = news(&mut won);
-    let locks: Vec<&Lock> = won.locks.iter().map(|(lock, _)| lock).collect();
+    let locks: Vec<Lock> = won.locks.into_iter().map(|(lock, _)| lock).collect();
     let valid = call.app.locks.valid();
-    let data = json!({
-        "locks": locks,
-        "message": format!("{} seat(s) locked successfully. Locks expire in {}.", locks.len(), in_words(valid)),
-        "expires_in_seconds": valid.as_secs(),
-    });
+    let data = LockedSeats {
+        message: format!("{} seat(s) locked successfully. Locks expire in {}.", locks.len(), in_words(valid)),
+        expires_in_seconds: valid.as_secs(),
+        locks,
+    };
     Done::new(data, after)
 }
 
 /// What others hear of new locks.
 fn news(won: &mut Won) -> AfterCommit {
     let mut after = AfterCommit::default();
-    after.freed(std::mem::take(&mut won.cleared), "expired");
+    after.freed(std::mem::take(&mut won.cleared), UnlockReason::Expired);
     for (lock, available_quantity) in &won.locks {
         after.counts_changed(lock.event_id);
-        after.tell(Broadcast::new(
-            "seat_locked",
-            Audience::Event(lock.event_id),
-            json!({
-                "event_id": lock.event_id,
-                "seat_type_id": lock.event_seat_type_id,
-                "seat_label": lock.seat_label,
-                "user_id": lock.user_id,
-                "available_quantity": available_quantity,
-                "lock": lock,
-            }),
-        ));
+        let news = SeatLocked {
+            event_id: lock.event_id,
+            seat_type_id: lock.event_seat_type_id,
+            seat_label: lock.seat_label.clone(),
+            user_id: lock.user_id,
+            available_quantity: *available_quantity,
+            lock: lock.clone(),
+        };
+        after.tell(Broadcast::new(Audience::Event(lock.event_id), news));
     }
     after
 }
@@ -91,15 +93,15 @@ pub(crate) async fn unlock(call: Call) -> Result<Done> {
     let seat = seat(&call)?;
     let mut tx = call.begin().await?;
     let freed = seat_lock_changes::release(&mut tx, call.user, &seat).await?;
-    let data = json!({
-        "event_id": seat.event,
-        "seat_type_id": seat.seat_type,
-        "seat_label": seat.label,
-        "available_quantity": freed.available_quantity,
-        "message": format!("Seat {} released successfully.", seat.label),
-    });
+    let data = UnlockedSeat {
+        event_id: seat.event,
+        seat_type_id: seat.seat_type,
+        message: format!("Seat {} released successfully.", seat.label),
+        seat_label: seat.label,
+        available_quantity: freed.available_quantity,
+    };
     let mut after = AfterCommit::default();
-    after.freed(vec![freed], "released");
+    after.freed(vec![freed], UnlockReason::Released);
     call.commit(tx, data, after).await
 }
 
@@ -109,12 +111,12 @@ pub(crate) async fn extend(call: Call) -> Result<Done> {
     let mut tx = call.begin().await?;
     let lock = seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
     let left = (lock.expires_at.0 - Timestamp::now().0).num_seconds().max(0);
-    let data = json!({
-        "message": format!("Lock on seat {} extended. It expires in {left} seconds.", lock.seat_label),
-        "expires_in_seconds": left,
-        "lock": lock,
-    });
     let mut after = AfterCommit::default();
     after.keep(call.user, lock.expires_at, vec![seat]);
+    let data = ExtendedLock {
+        message: format!("Lock on seat {} extended. It expires in {left} seconds.", lock.seat_label),
+        expires_in_seconds: left,
+        lock,
+    };
     call.commit(tx, data, after).await
 }

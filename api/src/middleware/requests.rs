@@ -13,7 +13,7 @@ use nexus_common::telemetry::TRACE;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::error::Failure;
+use crate::error::{Failure, has_success_field};
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -76,7 +76,7 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
 /// The JSON of a failure (CONTRACT.md, section 9); bookings and payments add `success:false`.
 fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &str) {
     let mut body = json!({ "error": { "message": failure.message, "code": failure.code, "request_id": id } });
-    if path.starts_with("/api/v1/bookings") || path.starts_with("/api/v1/payments") {
+    if has_success_field(path) {
         body["success"] = json!(false);
     }
     let mut written = (failure.status, Json(body)).into_response();

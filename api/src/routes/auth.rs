@@ -7,7 +7,7 @@ use nexus_common::{
     clients::twilio::CodeCheck,
     domain::{
         auth::{self, EndedSessions, User},
-        credentials::{self, Login, Otp, PasswordReset, Phone, Registration},
+        credentials::{self, Login, Otp, Phone, Registration},
         ids::UserId,
         passwords::{self, Verdict},
         tokens,
@@ -17,6 +17,10 @@ use nexus_common::{
 use serde_json::{Value, json};
 
 use crate::{
+    answers::{
+        LoggedIn, LoggedOutOfAll, Me, Message, OtpSent, OtpVerified, PasswordReset, Refreshed,
+        UsernameChecked,
+    },
     app::App,
     error::Outcome,
     extract::{Caller, Fields},
@@ -31,8 +35,8 @@ pub(crate) async fn register(State(app): State<App>, Fields(input): Fields) -> O
     let mut conn = app.db.acquire().await?;
     let user = auth::register(&mut conn, &new, &hash).await?;
     drop(conn);
-    let session = open_session(&app, &user, since).await?;
-    Ok(answer(&user, session, json!({ "message": "User registered successfully" })))
+    let login = open_session(&app, user, since, "User registered successfully").await?;
+    Ok(Json(json!({ "data": login })))
 }
 
 /// `POST /auth/login`
@@ -53,8 +57,8 @@ pub(crate) async fn login(State(app): State<App>, Fields(input): Fields) -> Outc
             auth::rehash(&mut conn, account.user.id, &stored.unwrap_or_default(), &new).await?;
         }
     }
-    let session = open_session(&app, &account.user, since).await?;
-    Ok(answer(&account.user, session, json!({ "message": "Login successful" })))
+    let login = open_session(&app, account.user, since, "Login successful").await?;
+    Ok(Json(json!({ "data": login })))
 }
 
 /// `POST /auth/logout`
@@ -80,7 +84,7 @@ pub(crate) async fn logout(
         // Where the Node service looks before anything else.
         app.cache.revoke(token, tokens::REFRESH_VALID).await;
     }
-    Ok(Json(json!({ "data": { "message": "Logout successful" } })))
+    Ok(Json(json!({ "data": Message { message: "Logout successful" } })))
 }
 
 /// `POST /auth/refresh-token`
@@ -102,7 +106,8 @@ pub(crate) async fn refresh(State(app): State<App>, Fields(input): Fields) -> Ou
     let mut conn = app.db.acquire().await?;
     auth::check_refresh_token(&mut conn, user, token).await?;
     drop(conn);
-    Ok(Json(json!({ "data": { "accessToken": access, "message": "Access token refreshed successfully" } })))
+    let data = Refreshed { access_token: access, message: "Access token refreshed successfully" };
+    Ok(Json(json!({ "data": data })))
 }
 
 /// `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and loses nothing.
@@ -110,12 +115,13 @@ pub(crate) async fn send_otp(State(app): State<App>, Fields(input): Fields) -> O
     let phone = Phone::of(&input, "Phone number is required")?;
     let mut conn = app.db.acquire().await?;
     jobs::enqueue(&mut conn, &SendOtp { phone: phone.as_str().to_owned() }).await?;
-    Ok(Json(json!({ "data": {
-        "success": true,
-        "message": "OTP sent successfully",
-        "status": "pending",
-        "expiresIn": "10 minutes",
-    } })))
+    let data = OtpSent {
+        success: true,
+        message: "OTP sent successfully",
+        status: "pending",
+        expires_in: "10 minutes",
+    };
+    Ok(Json(json!({ "data": data })))
 }
 
 /// `POST /auth/verify-otp`
@@ -126,34 +132,34 @@ pub(crate) async fn verify_otp(State(app): State<App>, Fields(input): Fields) ->
     let mut tx = app.db.begin().await?;
     let (user, is_new) = auth::find_or_create_by_phone(&mut tx, &phone).await?;
     tx.commit().await?;
-    let session = open_session(&app, &user, since).await?;
     let message = if is_new {
         "OTP verified, user created and login successful"
     } else {
         "OTP verified and login successful"
     };
-    Ok(answer(&user, session, json!({ "message": message, "isNewUser": is_new })))
+    let login = open_session(&app, user, since, message).await?;
+    Ok(Json(json!({ "data": OtpVerified { login, is_new_user: is_new } })))
 }
 
 /// `POST /auth/check-unique-username`
 pub(crate) async fn check_username(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
     let username = credentials::normalised_username(&input)?;
     let mut conn = app.db.acquire().await?;
-    let available = auth::username_is_available(&mut conn, &username).await?;
-    let message = if available { "Username is available" } else { "Username is already taken" };
-    Ok(Json(json!({ "data": { "isAvailable": available, "username": username, "message": message } })))
+    let is_available = auth::username_is_available(&mut conn, &username).await?;
+    let message = if is_available { "Username is available" } else { "Username is already taken" };
+    Ok(Json(json!({ "data": UsernameChecked { is_available, username, message } })))
 }
 
 /// `GET /auth/me`
 pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Outcome<Json<Value>> {
     let mut conn = app.db.acquire().await?;
     let user = auth::get(&mut conn, caller.user).await?.ok_or(Error::TokenInvalid)?;
-    Ok(Json(json!({ "data": { "user": user } })))
+    Ok(Json(json!({ "data": Me { user } })))
 }
 
 /// `POST /auth/reset-password`: whoever has the phone may set a new password; then every session ends.
 pub(crate) async fn reset_password(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
-    let reset = PasswordReset::parse(&input)?;
+    let reset = credentials::PasswordReset::parse(&input)?;
     check_otp(&app, &reset.phone, &reset.otp).await?;
     let hash = passwords::hash(reset.password).await?;
     let mut tx = app.db.begin().await?;
@@ -161,10 +167,11 @@ pub(crate) async fn reset_password(State(app): State<App>, Fields(input): Fields
     let ended = auth::end_sessions(&mut tx, user).await?;
     tx.commit().await?;
     forget_sessions(&app, user, &ended).await;
-    Ok(Json(json!({ "data": {
-        "message": "Password reset successful. Please login with your new password.",
-        "security_note": "All existing sessions have been terminated for security.",
-    } })))
+    let data = PasswordReset {
+        message: "Password reset successful. Please login with your new password.",
+        security_note: "All existing sessions have been terminated for security.",
+    };
+    Ok(Json(json!({ "data": data })))
 }
 
 /// `POST /auth/logout-all`: ends every session of the caller, this one included.
@@ -173,10 +180,9 @@ pub(crate) async fn logout_all(State(app): State<App>, caller: Caller) -> Outcom
     let ended = auth::end_sessions(&mut tx, caller.user).await?;
     tx.commit().await?;
     forget_sessions(&app, caller.user, &ended).await;
-    Ok(Json(json!({ "data": {
-        "message": "Logged out of all sessions",
-        "sessions_ended": ended.refresh_tokens.len(),
-    } })))
+    let data =
+        LoggedOutOfAll { message: "Logged out of all sessions", sessions_ended: ended.refresh_tokens.len() };
+    Ok(Json(json!({ "data": data })))
 }
 
 /// Makes it known at once, and stops telling the user's sockets what only the user may hear.
@@ -195,27 +201,18 @@ async fn check_otp(app: &App, phone: &Phone, otp: &Otp) -> Result<()> {
     }
 }
 
-/// An access and a refresh token.
-struct Session {
-    access: String,
-    refresh: String,
-}
-
 /// Opens a session for whoever proved after `since` to be `user`.
-async fn open_session(app: &App, user: &User, since: DateTime<Utc>) -> Result<Session> {
-    let session = Session { access: app.signer.access(user.id)?, refresh: app.signer.refresh(user.id)? };
+async fn open_session(
+    app: &App,
+    user: User,
+    since: DateTime<Utc>,
+    message: &'static str,
+) -> Result<LoggedIn> {
+    let (access_token, refresh_token) = (app.signer.access(user.id)?, app.signer.refresh(user.id)?);
     let mut conn = app.db.acquire().await?;
     let expires_at = Utc::now() + tokens::REFRESH_VALID;
-    auth::keep_refresh_token(&mut conn, user.id, &session.refresh, since, expires_at).await?;
+    auth::keep_refresh_token(&mut conn, user.id, &refresh_token, since, expires_at).await?;
     drop(conn);
-    app.cache.keep_refresh_token(&session.refresh, user.id, tokens::REFRESH_VALID).await;
-    Ok(session)
-}
-
-fn answer(user: &User, session: Session, extra: Value) -> Json<Value> {
-    let mut data = json!({ "user": user, "accessToken": session.access, "refreshToken": session.refresh });
-    if let (Some(data), Value::Object(extra)) = (data.as_object_mut(), extra) {
-        data.extend(extra);
-    }
-    Json(json!({ "data": data }))
+    app.cache.keep_refresh_token(&refresh_token, user.id, tokens::REFRESH_VALID).await;
+    Ok(LoggedIn { user, access_token, refresh_token, message })
 }

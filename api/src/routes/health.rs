@@ -5,9 +5,11 @@ use std::time::Duration;
 use axum::{Json, extract::State};
 use http::StatusCode;
 use nexus_common::db;
-use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::{
+    answers::{Checks, Health, Readiness},
+    app::App,
+};
 
 /// What the Node service said at its root.
 pub(crate) async fn running() -> &'static str {
@@ -15,15 +17,15 @@ pub(crate) async fn running() -> &'static str {
 }
 
 /// The process is alive; nothing else is asked.
-pub(crate) async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+pub(crate) async fn health() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Longer than this is as bad as no answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 and what is missing.
-pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
+pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let (migrated, pong) = tokio::join!(
         tokio::time::timeout(PATIENCE, db::is_migrated(&app.db)),
         tokio::time::timeout(PATIENCE, app.cache.ping()),
@@ -34,9 +36,9 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let ready = postgresql && migrations && redis;
     let word = |up: bool| if up { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
-        "status": if ready { "ready" } else { "not_ready" },
-        "checks": { "postgresql": word(postgresql), "redis": word(redis), "migrations": word(migrations) },
-    });
+    let body = Readiness {
+        status: if ready { "ready" } else { "not_ready" },
+        checks: Checks { postgresql: word(postgresql), redis: word(redis), migrations: word(migrations) },
+    };
     (status, Json(body))
 }

@@ -15,6 +15,7 @@ use nexus_common::{
 use serde_json::{Value, json};
 
 use crate::{
+    answers::{WebhookRefused, WebhookStored},
     app::App,
     error::Outcome,
     extract::{Caller, Fields, read},
@@ -42,8 +43,9 @@ pub(crate) async fn webhook(
     State(app): State<App>,
     headers: HeaderMap,
     body: Body,
-) -> (StatusCode, Json<Value>) {
-    let refuse = |status, error: &str| (status, Json(json!({ "success": false, "error": error })));
+) -> Result<Json<WebhookStored>, (StatusCode, Json<WebhookRefused>)> {
+    let refuse =
+        |status, error: &str| Err((status, Json(WebhookRefused { success: false, error: error.to_owned() })));
     let Some(signature) = headers.get("x-razorpay-signature") else {
         return refuse(StatusCode::BAD_REQUEST, "Missing Razorpay signature header");
     };
@@ -66,7 +68,7 @@ pub(crate) async fn webhook(
     match stored.unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into()))) {
         Ok(new) => {
             tracing::debug!(event_id, new, "webhook stored");
-            (StatusCode::OK, Json(json!({ "success": true, "message": "Webhook processed successfully" })))
+            Ok(Json(WebhookStored { success: true, message: "Webhook processed successfully" }))
         }
         Err(error) => {
             tracing::error!(event_id, error = error.details(), "a webhook could not be stored");

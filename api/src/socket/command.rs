@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{Others, Socket, Token, queue::Command};
 use crate::{
+    answers::Joined,
     app::App,
     commands::{Call, Done, bookings, confirmation, events, seats},
 };
@@ -108,13 +109,13 @@ fn join(socket: &Socket, payload: &Value) -> Result<Value> {
     }
     socket.leave(ALL_EVENTS);
     socket.join(event_room(event));
-    Ok(json!({ "event_id": event }))
+    Ok(json!(Joined { event_id: event }))
 }
 
 fn leave(socket: &Socket, payload: &Value) -> Result<Value> {
     let event = event_id(payload)?;
     socket.leave(event_room(event));
-    Ok(json!({ "event_id": event }))
+    Ok(json!(Joined { event_id: event }))
 }
 
 fn event_id(payload: &Value) -> Result<EventId> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ids::{EventId, UserId},
+    news::{SeatUnlocked, UnlockReason},
     seats::{Freed, SeatKey},
     time::Timestamp,
 };
@@ -43,21 +44,18 @@ impl AfterCommit {
         self.changed.insert(event);
     }
 
-    /// Seats that became free, and why: `released`, `expired` or `cancelled`.
-    pub fn freed(&mut self, freed: Vec<Freed>, reason: &'static str) {
+    /// Seats that became free, and why.
+    pub fn freed(&mut self, freed: Vec<Freed>, reason: UnlockReason) {
         for seat in freed {
             self.counts_changed(seat.key.event);
-            self.tell(Broadcast::new(
-                "seat_unlocked",
-                Audience::Event(seat.key.event),
-                serde_json::json!({
-                    "event_id": seat.key.event,
-                    "seat_type_id": seat.key.seat_type,
-                    "seat_label": seat.key.label,
-                    "available_quantity": seat.available_quantity,
-                    "reason": reason,
-                }),
-            ));
+            let news = SeatUnlocked {
+                event_id: seat.key.event,
+                seat_type_id: seat.key.seat_type,
+                seat_label: seat.key.label.clone(),
+                available_quantity: seat.available_quantity,
+                reason,
+            };
+            self.tell(Broadcast::new(Audience::Event(seat.key.event), news));
             if let Some(holder) = seat.holder {
                 self.drop_key(holder, seat.key);
             }

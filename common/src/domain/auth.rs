@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     credentials::{Login, Phone, Registration},
@@ -14,7 +15,7 @@ use super::{
 use crate::error::{Error, Result, violated_constraint};
 
 /// A user as the API shows one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `users`
 pub struct User {
     pub id: UserId,
@@ -24,6 +25,7 @@ pub struct User {
     pub phone: Option<String>,
     /// Only shown to whoever has just registered, and by `me`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub created_at: Option<Timestamp>,
 }
 

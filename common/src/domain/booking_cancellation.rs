@@ -1,14 +1,16 @@
 //! Cancelling a booking, at most once however often it is asked for (CONTRACT.md, section 5).
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     after_commit::AfterCommit,
     booking_changes::{free_seats, hold},
     ids::{BookingId, UserId},
+    news::{BookingCancelled, UnlockReason},
     refunds,
 };
 use crate::{
@@ -17,7 +19,8 @@ use crate::{
 };
 
 /// What a cancellation answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Cancellation)]
 pub struct Cancelled {
     /// The contract's sentence.
     pub message: &'static str,
@@ -31,6 +34,7 @@ pub struct Cancelled {
     pub idempotent: bool,
     /// What the first call with that key answered.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Cancelled, nullable = false, no_recursion)]
     pub cached_response: Option<Value>,
 }
 
@@ -82,12 +86,9 @@ pub async fn cancel(
         )
         .execute(&mut *conn)
         .await?;
-        free_seats(conn, &booking, "cancelled", &mut after).await?;
-        after.tell(Broadcast::new(
-            "booking_cancelled",
-            Audience::Event(booking.event),
-            json!({ "booking_id": id, "reason": reason }),
-        ));
+        free_seats(conn, &booking, UnlockReason::Cancelled, &mut after).await?;
+        let news = BookingCancelled { booking_id: id, reason: reason.to_owned() };
+        after.tell(Broadcast::new(Audience::Event(booking.event), news));
     }
     let answer = Cancelled {
         message: if already_cancelled {

@@ -2,13 +2,13 @@
 //! booking's row, then the seats: always in that order.
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use super::{
     after_commit::AfterCommit,
     ids::{BookingId, EventId, SeatTypeId, UserId},
     money::Paise,
+    news::{BookingConfirmed, SeatBooked, UnlockReason},
     seats::{self, SeatKey, SeatLabel},
 };
 use crate::{
@@ -95,28 +95,23 @@ pub async fn confirm(
     .execute(&mut *conn)
     .await?;
 
-    after.tell(Broadcast::new(
-        "booking_confirmed",
-        Audience::Event(booking.event),
-        json!({
-            "booking_id": booking.id,
-            "booking_reference": booking.reference,
-            "event_id": booking.event,
-            "total_tickets": seats.len(),
-            "status": "confirmed",
-        }),
-    ));
+    let viewers = Audience::Event(booking.event);
+    let news = BookingConfirmed {
+        booking_id: booking.id,
+        booking_reference: booking.reference.clone(),
+        event_id: booking.event,
+        total_tickets: seats.len(),
+        status: "confirmed",
+    };
+    after.tell(Broadcast::new(viewers, news));
     for (key, available_quantity) in seats {
-        after.tell(Broadcast::new(
-            "seat_booked",
-            Audience::Event(booking.event),
-            json!({
-                "event_id": key.event,
-                "seat_type_id": key.seat_type,
-                "seat_label": key.label,
-                "available_quantity": available_quantity,
-            }),
-        ));
+        let news = SeatBooked {
+            event_id: key.event,
+            seat_type_id: key.seat_type,
+            seat_label: key.label.clone(),
+            available_quantity,
+        };
+        after.tell(Broadcast::new(viewers, news));
         after.drop_key(booking.user, key);
     }
     after.counts_changed(booking.event);
@@ -198,7 +193,7 @@ async fn take_again(
     .execute(&mut *conn)
     .await?;
     let freed = seats::free_expired(conn, all_types).await?;
-    after.freed(freed, "expired");
+    after.freed(freed, UnlockReason::Expired);
 
     let mut attempt = conn.begin().await?;
     let taken = sqlx::query!(
@@ -244,7 +239,7 @@ async fn take_again(
 pub(super) async fn free_seats(
     conn: &mut PgConnection,
     booking: &Held,
-    reason: &'static str,
+    reason: UnlockReason,
     after: &mut AfterCommit,
 ) -> Result<()> {
     let seats = sqlx::query_scalar!(
@@ -267,7 +262,7 @@ pub async fn expire(conn: &mut PgConnection, id: BookingId, after: &mut AfterCom
     sqlx::query!("UPDATE bookings SET status = 'expired', payment_status = 'cancelled' WHERE id = $1", id.0)
         .execute(&mut *conn)
         .await?;
-    free_seats(conn, &booking, "expired", after).await?;
+    free_seats(conn, &booking, UnlockReason::Expired, after).await?;
     Ok(true)
 }
 

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     auth,
@@ -10,6 +11,7 @@ use super::{
     ids::{BookingId, EventId, UserId},
     input::Input,
     money::Paise,
+    schemas::{BookingStatus, PaymentStatus},
     tickets::{self, Ticket},
     time::Timestamp,
 };
@@ -83,7 +85,8 @@ pub async fn is_order_of(conn: &mut PgConnection, order_id: &str, booking: Booki
 }
 
 /// What `confirm_booking` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Confirmation)]
 #[allow(missing_docs)] // CONTRACT.md, section 7
 pub struct Confirmed {
     pub booking: ConfirmedBooking,
@@ -96,7 +99,7 @@ pub struct Confirmed {
 }
 
 /// A booking that has just been confirmed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `bookings`
 pub struct ConfirmedBooking {
     pub id: BookingId,
@@ -104,7 +107,9 @@ pub struct ConfirmedBooking {
     pub event_id: EventId,
     pub user_id: UserId,
     pub total_amount: Paise,
+    #[schema(value_type = BookingStatus)]
     pub status: String,
+    #[schema(value_type = PaymentStatus)]
     pub payment_status: String,
     pub payment_id: Option<String>,
     pub payment_gateway: Option<String>,
@@ -113,7 +118,7 @@ pub struct ConfirmedBooking {
 }
 
 /// Who has booked.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `users`
 pub struct Buyer {
     pub id: UserId,
@@ -123,7 +128,7 @@ pub struct Buyer {
 }
 
 /// The job that makes the tickets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)]
 pub struct TicketGeneration {

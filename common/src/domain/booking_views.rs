@@ -2,18 +2,20 @@
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     bookings::BookedEvent,
     ids::{BookingId, EventId, UserId},
     input::Page,
     money::Paise,
+    schemas::{BookingStatus, PaymentStatus, SeatStatus},
     time::Timestamp,
 };
 use crate::error::{Error, Result};
 
 /// A booking in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // CONTRACT.md, section 5
 pub struct ListedBooking {
     pub id: BookingId,
@@ -24,7 +26,9 @@ pub struct ListedBooking {
     pub end_date: Timestamp,
     pub image_url: Option<String>,
     pub total_amount: Paise,
+    #[schema(value_type = BookingStatus)]
     pub status: String,
+    #[schema(value_type = PaymentStatus)]
     pub payment_status: String,
     pub booked_at: Timestamp,
     pub confirmed_at: Option<Timestamp>,
@@ -81,7 +85,7 @@ pub async fn list(
 }
 
 /// What `GET /bookings/:id` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // CONTRACT.md, section 5
 pub struct BookingDetail {
     pub booking: DetailedBooking,
@@ -90,7 +94,7 @@ pub struct BookingDetail {
 }
 
 /// A booking, looked at closely.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `bookings`
 pub struct DetailedBooking {
     pub id: BookingId,
@@ -98,7 +102,9 @@ pub struct DetailedBooking {
     pub event_id: EventId,
     pub user_id: UserId,
     pub total_amount: Paise,
+    #[schema(value_type = BookingStatus)]
     pub status: String,
+    #[schema(value_type = PaymentStatus)]
     pub payment_status: String,
     pub payment_id: Option<String>,
     pub payment_gateway: Option<String>,
@@ -109,13 +115,14 @@ pub struct DetailedBooking {
 }
 
 /// A seat of a booking; seats that have been freed are not its any more.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct DetailedSeat {
     pub seat_id: i32,
     pub seat_label: String,
     pub seat_type_name: String,
     pub price: Paise,
+    #[schema(value_type = SeatStatus)]
     pub status: String,
     pub booked_at: Option<Timestamp>,
 }

@@ -5,14 +5,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use rand::RngExt;
 use serde::Serialize;
-use serde_json::json;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     after_commit::AfterCommit,
     ids::{BookingId, EventId, SeatTypeId, UserId},
     input::Input,
     money::Paise,
+    news::BookingCreated,
+    schemas::{BookingStatus, PaymentStatus},
     seats::{SeatKey, SeatLabel},
     time::Timestamp,
 };
@@ -56,7 +58,8 @@ impl NewBooking {
 }
 
 /// What `create` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewBooking)]
 #[allow(missing_docs)] // CONTRACT.md, section 5
 pub struct Created {
     pub booking: CreatedBooking,
@@ -68,7 +71,7 @@ pub struct Created {
 }
 
 /// A new booking.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `bookings`
 pub struct CreatedBooking {
     pub id: BookingId,
@@ -76,20 +79,23 @@ pub struct CreatedBooking {
     pub event_id: EventId,
     pub user_id: UserId,
     pub total_amount: Paise,
+    #[schema(value_type = BookingStatus)]
     pub status: &'static str,
+    #[schema(value_type = PaymentStatus)]
     pub payment_status: &'static str,
     pub booked_at: Timestamp,
     pub expires_at: Timestamp,
 }
 
 /// The event of a booking.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `events`
 pub struct BookedEvent {
     pub id: EventId,
     pub name: String,
     /// Shown by `create` only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub description: Option<String>,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
@@ -99,7 +105,7 @@ pub struct BookedEvent {
 }
 
 /// A seat of a new booking.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct CreatedSeat {
     pub seat_id: i32,
@@ -140,16 +146,13 @@ pub async fn create(
         })
         .collect();
     after.keep(user, booking.expires_at, keys);
-    after.tell(Broadcast::new(
-        "booking_created",
-        Audience::Event(new.event),
-        json!({
-            "event_id": new.event,
-            "booking_reference": booking.booking_reference,
-            "total_amount": total,
-            "status": "pending",
-        }),
-    ));
+    let news = BookingCreated {
+        event_id: new.event,
+        booking_reference: booking.booking_reference.clone(),
+        total_amount: total,
+        status: booking.status,
+    };
+    after.tell(Broadcast::new(Audience::Event(new.event), news));
     let created = Created {
         message: if payment_required {
             format!("Booking created successfully. Please complete payment within {}.", in_words(valid))

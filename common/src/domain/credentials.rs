@@ -228,7 +228,7 @@ impl Registration {
         let password = input.text("password").unwrap_or("");
         check(password_rules(password));
 
-        let name = input.text("name").map(|text| without_tags(text).unwrap_or_default());
+        let name = input.get("name").map(|name| name.as_str().and_then(without_tags).unwrap_or_default());
         check(match &name {
             Some(name) if !(2..=100).contains(&name.chars().count()) => {
                 Err("Name must be between 2 and 100 characters")

@@ -80,21 +80,23 @@ pub struct EventChanges {
 }
 
 impl EventChanges {
+    /// What can be changed.
+    pub const FIELDS: &[&str] = &[
+        "name",
+        "description",
+        "start_date",
+        "end_date",
+        "location",
+        "image_url",
+        "venue_name",
+        "status",
+        "is_public",
+        "max_tickets_per_user",
+    ];
+
     /// Reads a request; fields that it does not know do not count.
     pub fn parse(input: &Input) -> Result<Self> {
-        const KNOWN: [&str; 10] = [
-            "name",
-            "description",
-            "start_date",
-            "end_date",
-            "location",
-            "image_url",
-            "venue_name",
-            "status",
-            "is_public",
-            "max_tickets_per_user",
-        ];
-        if !KNOWN.iter().any(|field| input.was_sent(field)) {
+        if !Self::FIELDS.iter().any(|field| input.was_sent(field)) {
             return Err(Error::invalid("No fields to update"));
         }
         let text = |name: &'static str, longest| match input.get(name) {
@@ -138,7 +140,7 @@ fn bounded(field: &str, text: &str, longest: usize) -> Result<String> {
 }
 
 fn optional(input: &Input, field: &str, longest: usize) -> Result<Option<String>> {
-    input.filled(field).map(|text| bounded(field, text, longest)).transpose()
+    input.optional_text(field)?.map(|text| bounded(field, text, longest)).transpose()
 }
 
 fn dates(start: &str, end: &str) -> Result<(Timestamp, Timestamp)> {

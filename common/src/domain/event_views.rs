@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     events::{Event, EventUpdated},
@@ -11,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// An event in a list: seats that are neither free nor sold count as booked.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct EventListItem {
     #[serde(flatten)]
@@ -22,7 +23,7 @@ pub struct EventListItem {
 }
 
 /// One event, looked at closely.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct EventDetail {
     #[serde(flatten)]
@@ -31,6 +32,7 @@ pub struct EventDetail {
     pub occupancy_rate: String,
     /// The organiser's own, shown to nobody else.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub organizer_email: Option<String>,
 }
 
@@ -164,7 +166,7 @@ pub(super) async fn overview(
 }
 
 /// The counts of an event's seat types, with the version that orders them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct SeatCounts {
     pub event_id: EventId,
@@ -173,7 +175,7 @@ pub struct SeatCounts {
 }
 
 /// What is left of one seat type.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct SeatCount {
     pub seat_type_id: SeatTypeId,

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     event_input::{EventChanges, NewEvent, ends_before_it_starts},
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// What state an event is in; only `Published` ones are on sale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum EventStatus {
@@ -48,7 +49,7 @@ impl EventStatus {
 }
 
 /// An event.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `events`
 pub struct Event {
     pub id: EventId,
@@ -60,6 +61,7 @@ pub struct Event {
     pub location: String,
     pub venue_name: Option<String>,
     pub organizer_id: UserId,
+    #[schema(value_type = EventStatus)]
     pub status: String,
     pub is_public: bool,
     pub max_tickets_per_user: i32,
@@ -67,7 +69,7 @@ pub struct Event {
 }
 
 /// An event with what lists and updates show.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct EventUpdated {
     #[serde(flatten)]
@@ -140,7 +142,7 @@ pub async fn create(
 }
 
 /// A seat type as event creation shows it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `event_seat_types`
 pub struct CreatedSeatType {
     pub id: SeatTypeId,

@@ -1,7 +1,11 @@
 //! Reading what clients send: JSON objects whose numbers may be text (CONTRACT.md, section 1), query parameters, path segments.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::error::{Error, Result};
 
 /// A request's body, query or command payload. Whatever is not a JSON object counts as an empty one.
 #[derive(Debug, Default, Clone)]
@@ -36,6 +40,14 @@ impl Input {
     /// The field, if it is text with something in it, trimmed.
     pub fn filled(&self, name: &str) -> Option<&str> {
         self.text(name).map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    /// The field, trimmed, unless it is absent or empty; anything but text is refused.
+    pub fn optional_text(&self, name: &str) -> Result<Option<&str>> {
+        match self.get(name) {
+            Some(value) if !value.is_string() => Err(Error::invalid(format!("{name} must be text"))),
+            _ => Ok(self.filled(name)),
+        }
     }
 
     /// The field as a number; NaN when it is something else.
@@ -158,24 +170,37 @@ impl Page {
     pub const LONGEST: i64 = 100;
 
     /// Reads `limit` and `offset`; what is missing, zero or not a number has its default, as in the Node service.
-    pub fn parse(input: &Input) -> Result<Self, crate::Error> {
+    pub fn parse(input: &Input) -> Result<Self> {
         let limit = input.whole("limit").filter(|limit| *limit != 0).unwrap_or(10);
         let offset = input.whole("offset").unwrap_or(0);
         if limit < 0 || offset < 0 {
-            return Err(crate::Error::invalid("limit and offset must not be negative"));
+            return Err(Error::invalid("limit and offset must not be negative"));
         }
         Ok(Page { limit: limit.min(Self::LONGEST), offset })
     }
 
     /// The envelope's `pagination`.
-    pub fn describe(self, total: i64) -> Value {
-        serde_json::json!({
-            "total": total,
-            "limit": self.limit,
-            "offset": self.offset,
-            "has_more": self.offset.saturating_add(self.limit) < total,
-        })
+    pub fn describe(self, total: i64) -> Pagination {
+        Pagination {
+            total,
+            limit: self.limit,
+            offset: self.offset,
+            has_more: self.offset.saturating_add(self.limit) < total,
+        }
     }
+}
+
+/// Which part of a list was served.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct Pagination {
+    #[schema(minimum = 0)]
+    pub total: i64,
+    #[schema(minimum = 1, maximum = 100)]
+    pub limit: i64,
+    #[schema(minimum = 0)]
+    pub offset: i64,
+    pub has_more: bool,
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Orders: what a buyer is asked to pay, and finding the booking behind an order (CONTRACT.md, section 6).
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     ids::{BookingId, UserId},
     input::Input,
     money::Paise,
+    schemas::{BookingStatus, PaymentStatus},
 };
 use crate::error::{Error, Result};
 
@@ -57,14 +59,17 @@ pub struct Payable {
 }
 
 /// What the checkout form fills in for the buyer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `users`
 pub struct Prefill {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub contact: Option<String>,
 }
 
@@ -163,13 +168,15 @@ pub async fn is_known(conn: &mut PgConnection, order_id: &str) -> Result<bool> {
 }
 
 /// What `GET /payments/verify/:orderId` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // CONTRACT.md, section 6
 pub struct PaymentState {
     pub order_id: String,
     pub booking_id: BookingId,
     pub booking_reference: String,
+    #[schema(value_type = BookingStatus)]
     pub status: String,
+    #[schema(value_type = PaymentStatus)]
     pub payment_status: String,
     pub is_confirmed: bool,
 }
@@ -199,24 +206,64 @@ pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<Pa
     })
 }
 
-/// The checkout options of an order (CONTRACT.md, section 6).
-pub fn checkout(payable: &Payable, order_id: &str, key_id: &str) -> Value {
-    json!({
-        "order_id": order_id,
-        "amount": payable.total.get(),
-        "currency": CURRENCY,
-        "receipt": payable.reference,
-        "status": "created",
-        "key_id": key_id,
-        "checkout_options": {
-            "key": key_id,
-            "amount": payable.total.get(),
-            "currency": CURRENCY,
-            "name": "Event Booking",
-            "description": format!("Booking: {}", payable.reference),
-            "order_id": order_id,
-            "prefill": payable.prefill,
-            "theme": { "color": "#3399cc" },
+/// What `POST /payments/create-order` answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // CONTRACT.md, section 6
+pub struct Order {
+    pub order_id: String,
+    /// Paise.
+    #[schema(minimum = 1)]
+    pub amount: i64,
+    pub currency: &'static str,
+    /// The booking's reference.
+    pub receipt: String,
+    pub status: &'static str,
+    pub key_id: String,
+    pub checkout_options: CheckoutOptions,
+}
+
+/// What the checkout form of Razorpay takes.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // CONTRACT.md, section 6
+pub struct CheckoutOptions {
+    pub key: String,
+    /// Paise.
+    #[schema(minimum = 1)]
+    pub amount: i64,
+    pub currency: &'static str,
+    pub name: &'static str,
+    pub description: String,
+    pub order_id: String,
+    pub prefill: Prefill,
+    pub theme: Theme,
+}
+
+/// What the checkout form looks like.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct Theme {
+    pub color: &'static str,
+}
+
+/// An order as its buyer gets it.
+pub fn checkout(payable: Payable, order_id: String, key_id: &str) -> Order {
+    let amount = payable.total.get();
+    Order {
+        amount,
+        currency: CURRENCY,
+        status: "created",
+        key_id: key_id.to_owned(),
+        checkout_options: CheckoutOptions {
+            key: key_id.to_owned(),
+            amount,
+            currency: CURRENCY,
+            name: "Event Booking",
+            description: format!("Booking: {}", payable.reference),
+            order_id: order_id.clone(),
+            prefill: payable.prefill,
+            theme: Theme { color: "#3399cc" },
         },
-    })
+        receipt: payable.reference,
+        order_id,
+    }
 }

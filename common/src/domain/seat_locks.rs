@@ -10,9 +10,11 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
+use utoipa::ToSchema;
 
 use super::{
     ids::{EventId, SeatTypeId, UserId},
+    schemas::SeatStatus,
     seat_lock_groups::decide,
     seat_selection::Selection,
     seats::{self, Freed, SeatKey, SeatLabel},
@@ -24,7 +26,7 @@ use crate::{
 };
 
 /// A lock as the API shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `seats`
 pub struct Lock {
     pub id: i32,
@@ -32,6 +34,7 @@ pub struct Lock {
     pub event_seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
     pub user_id: UserId,
+    #[schema(value_type = SeatStatus)]
     pub status: &'static str,
     pub locked_at: Timestamp,
     pub expires_at: Timestamp,

@@ -3,17 +3,19 @@
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     event_views::{self, SeatCounts},
     ids::{EventId, SeatTypeId, UserId},
+    schemas::SeatStatus,
     seats::SeatLabel,
     time::Timestamp,
 };
 use crate::error::Result;
 
 /// The taken seats of an event, with the counts and the version that belong to them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct SeatMap {
     #[serde(flatten)]
@@ -22,12 +24,12 @@ pub struct SeatMap {
 }
 
 /// A seat that is locked or booked.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct TakenSeat {
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
-    /// `locked` or `booked`.
+    #[schema(value_type = SeatStatus)]
     pub status: String,
     /// Whether it is the caller's.
     pub mine: bool,

@@ -34,7 +34,11 @@ impl Selection {
     /// Reads `seats` and `best_available` of a request for several seats of `event`.
     pub fn parse(event: EventId, input: &Input) -> Result<Self> {
         let mut seats = BTreeSet::new();
-        for seat in input.list("seats").unwrap_or_default() {
+        let wanted = match input.get("seats") {
+            None => &[],
+            Some(_) => input.list("seats").ok_or_else(|| Error::invalid("seats must be a list"))?,
+        };
+        for seat in wanted {
             let seat = Input::from(seat.clone());
             let seat_type = seat.id("seat_type_id");
             let (Some(seat_type), Some(label)) = (seat_type, seat.get("seat_label")) else {

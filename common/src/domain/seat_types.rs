@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     event_views,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// A seat type.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `event_seat_types`
 pub struct SeatType {
     pub id: SeatTypeId,
@@ -74,7 +75,7 @@ impl NewSeatType {
     fn from_fields(input: &Input, name: &str) -> Result<Self> {
         Ok(NewSeatType {
             name: bounded_name(name)?,
-            description: input.text("description").and_then(without_tags),
+            description: input.optional_text("description")?.and_then(without_tags),
             price: price(input)?.unwrap_or(Paise::ZERO),
             quantity: quantity(input)?.unwrap_or(0),
         })
@@ -93,9 +94,12 @@ pub struct SeatTypeChanges {
 }
 
 impl SeatTypeChanges {
+    /// What can be changed.
+    pub const FIELDS: &[&str] = &["name", "description", "price", "quantity"];
+
     /// Reads a request; fields that it does not know do not count.
     pub fn parse(input: &Input) -> Result<Self> {
-        if !["name", "description", "price", "quantity"].iter().any(|field| input.was_sent(field)) {
+        if !Self::FIELDS.iter().any(|field| input.was_sent(field)) {
             return Err(Error::invalid("No fields to update"));
         }
         let name = match input.get("name") {
@@ -106,9 +110,10 @@ impl SeatTypeChanges {
         };
         Ok(SeatTypeChanges {
             name,
-            description: input
-                .was_sent("description")
-                .then(|| input.text("description").and_then(without_tags)),
+            description: match input.optional_text("description")? {
+                None if !input.was_sent("description") => None,
+                text => Some(text.and_then(without_tags)),
+            },
             price: price(input)?,
             quantity: quantity(input)?,
         })

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Serialize;
-use serde_json::json;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 use super::{
     ids::{BookingId, UserId},
     money::Paise,
+    news::TicketsReady,
+    schemas::{JobStatus, Printing, TicketStatus},
     time::Timestamp,
 };
 use crate::{
@@ -137,20 +139,18 @@ pub async fn issue(
     )
     .fetch_one(conn)
     .await?;
-    Ok(Some(Broadcast::new(
-        "tickets:ready",
-        Audience::User(UserId(row.user_id)),
-        json!({
-            "bookingId": booking,
-            "bookingReference": row.booking_reference,
-            "ticketCount": count,
-            "userId": row.user_id,
-        }),
-    )))
+    let user_id = UserId(row.user_id);
+    let news = TicketsReady {
+        booking_id: booking,
+        booking_reference: row.booking_reference,
+        ticket_count: count,
+        user_id,
+    };
+    Ok(Some(Broadcast::new(Audience::User(user_id), news)))
 }
 
 /// A ticket as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // CONTRACT.md, section 5
 pub struct Ticket {
     pub id: i32,
@@ -159,6 +159,7 @@ pub struct Ticket {
     pub seat_type_name: String,
     pub price_paid: Paise,
     pub qr_code: String,
+    #[schema(value_type = TicketStatus)]
     pub status: String,
     pub email_sent: bool,
     pub sms_sent: bool,
@@ -167,11 +168,12 @@ pub struct Ticket {
 }
 
 /// The tickets of a booking and how far they are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Tickets {
     /// Those that are made.
     pub tickets: Vec<Ticket>,
-    /// `pending`, `generating`, `partial` or `ready`.
+    /// How far.
+    #[schema(value_type = Printing)]
     pub status: &'static str,
 }
 
@@ -221,9 +223,10 @@ pub async fn of_booking(conn: &mut PgConnection, booking: BookingId, user: UserI
 }
 
 /// How far the job is that makes a booking's tickets, in the words of the queue that the Node service used.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TicketJob {
-    /// `waiting`, `active`, `completed`, `failed` or `delayed`.
+    /// How far.
+    #[schema(value_type = JobStatus)]
     pub status: &'static str,
     /// Percent.
     pub progress: i32,
@@ -232,7 +235,7 @@ pub struct TicketJob {
 }
 
 /// What a completed job has made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)]
 pub struct TicketJobResult {

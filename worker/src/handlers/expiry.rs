@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use nexus_common::{
     config::{self, Env},
-    domain::{after_commit::AfterCommit, booking_changes, seats},
+    domain::{after_commit::AfterCommit, booking_changes, news::UnlockReason, seats},
     jobs::expiry::SweepExpired,
 };
 
@@ -75,7 +75,7 @@ async fn free_locks(cx: &Context<Expiry>) -> Result<usize, Failure> {
         let freed = seats::free_expired(&mut tx, &seat_types).await?;
         tx.commit().await?;
         count += freed.len();
-        after.freed(freed, "expired");
+        after.freed(freed, UnlockReason::Expired);
         after.run(&cx.cache, &cx.emitter, &cx.seats).await;
     }
     Ok(count)

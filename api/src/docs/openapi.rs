@@ -1,0 +1,273 @@
+//! The OpenAPI document: what the routes say of themselves, put into the form that tools read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Method;
+use nexus_common::{Error, domain::input::Pagination};
+use serde_json::{Map, Value, json};
+
+use super::{
+    operation::{Answer, Caller, Header, Operation},
+    routes::Route,
+    schemas::{Schemas, exactly},
+};
+use crate::error::{Failure, has_success_field};
+
+/// Sections of the document, in the order in which people read them.
+const TAGS: [(&str, &str); 6] = [
+    ("Auth", "Accounts and sessions. An access token is valid for 30 minutes, a refresh token for 7 days."),
+    ("Events", "What organisers sell. Drafts and private events exist for their organiser only."),
+    (
+        "Seats",
+        "Seat types, and locking single seats. Seats are virtual: one exists only while it is locked or booked.",
+    ),
+    ("Bookings", "Locked seats become a booking, a paid booking gets its tickets."),
+    ("Payments", "Orders at Razorpay, and what becomes of them."),
+    ("Service", "Whether the service lives, and these documents."),
+];
+
+const DESCRIPTION: &str = "Nexus sells seats for events. Bodies are JSON; an absent body counts as `{}`, fields that are not listed are \
+ignored, and numeric text is accepted where a number is meant. A trailing slash and the case of a path make no difference. \
+What changes something can also be asked for over Socket.IO: see `/asyncapi.json`.";
+
+/// Those that routes have, as the document spells them, in the order in which people read them.
+pub(super) const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
+
+/// The document.
+pub(super) fn document(routes: &[Route]) -> Value {
+    let mut schemas = Schemas::default();
+    let mut paths = Map::new();
+    for route in routes {
+        let item = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
+        item[route.method.as_str().to_ascii_lowercase()] = operation(route, &mut schemas);
+    }
+    let mut components = schemas.finish();
+    components["Failure"] = failure(false);
+    components["FailureWithSuccess"] = failure(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Nexus", "version": env!("CARGO_PKG_VERSION"), "description": DESCRIPTION },
+        "servers": [{ "url": "/" }],
+        "tags": TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "headers": {
+                "X-Request-Id": {
+                    "description": "The request's own `X-Request-Id`, or a new one. It is in the log, too.",
+                    "required": true,
+                    "schema": { "type": "string", "pattern": "^[A-Za-z0-9-]{8,64}$" },
+                },
+                "Idempotent-Replayed": {
+                    "description": "The answer is the one that the first request with this `Idempotency-Key` got.",
+                    "schema": { "const": "true" },
+                },
+                "Retry-After": {
+                    "description": "Seconds after which trying again makes sense.",
+                    "required": true,
+                    "schema": { "type": "integer", "minimum": 1 },
+                },
+            },
+            "parameters": {
+                "Idempotency-Key": {
+                    "name": "Idempotency-Key",
+                    "in": "header",
+                    "description": "Sent again with the same key, the same request is answered what it was answered before, for 24 hours.",
+                    "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+                },
+            },
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+        },
+    })
+}
+
+/// The envelope of failures (CONTRACT.md, section 9).
+fn failure(with_success: bool) -> Value {
+    let mut fields = json!({ "error": exactly(json!({
+        "message": { "type": "string", "description": "For people." },
+        "code": { "type": "string", "description": "For programs." },
+        "request_id": { "type": "string", "description": "The log knows the request by it." },
+    })) });
+    if with_success {
+        fields["success"] = json!({ "const": false });
+    }
+    exactly(fields)
+}
+
+fn operation(Route { method, path, tag, operation }: &Route, schemas: &mut Schemas) -> Value {
+    let (parameters, body) = input(method, path, operation, schemas);
+    let mut described = json!({
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": operation.description,
+        "tags": [tag],
+        "security": match operation.caller {
+            Caller::Anybody => json!([]),
+            Caller::MaybeUser => json!([{}, { "bearer": [] }]),
+            Caller::User => json!([{ "bearer": [] }]),
+        },
+        "parameters": parameters,
+        "responses": responses(method, path, operation, schemas),
+    });
+    if let Some(body) = body {
+        described["requestBody"] = json!({
+            "required": body["required"] != json!([]) || body["anyOf"].is_array(),
+            "content": { "application/json": { "schema": body } },
+        });
+    }
+    described
+}
+
+/// The fields of the input as HTTP has them: parameters, and the schema of the body.
+fn input(
+    method: &Method,
+    path: &str,
+    operation: &Operation,
+    schemas: &mut Schemas,
+) -> (Vec<Value>, Option<Value>) {
+    let mut parameters: Vec<Value> = operation.headers.iter().map(header).collect();
+    if operation.once {
+        parameters.push(json!({ "$ref": "#/components/parameters/Idempotency-Key" }));
+    }
+    let Some(mut body) = operation.input(schemas) else { return (parameters, None) };
+    let required = body["required"].as_array().cloned().unwrap_or_default();
+    let fields = body["properties"].as_object().cloned().unwrap_or_default();
+    let has_body = !matches!(*method, Method::GET | Method::DELETE);
+    let (inside, outside): (Map<_, _>, Map<_, _>) =
+        fields.into_iter().partition(|(name, _)| has_body && !is_segment(path, name));
+    parameters.extend(outside.into_iter().map(|(name, field)| {
+        let place = if is_segment(path, &name) { "path" } else { "query" };
+        json!({
+            "name": name,
+            "in": place,
+            "required": required.contains(&json!(name)),
+            "description": field["description"].as_str().unwrap_or_default(),
+            "schema": as_text(&field, schemas),
+        })
+    }));
+    if inside.is_empty() {
+        return (parameters, None);
+    }
+    body["required"] = required.into_iter().filter(|name| inside.keys().any(|field| field == name)).collect();
+    body["properties"] = inside.into();
+    (parameters, Some(body))
+}
+
+fn header(header: &Header) -> Value {
+    json!({
+        "name": header.name,
+        "in": "header",
+        "required": header.required,
+        "description": header.description,
+        "schema": { "type": "string" },
+    })
+}
+
+fn is_segment(path: &str, name: &str) -> bool {
+    path.split('/')
+        .any(|segment| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name))
+}
+
+/// In paths and queries everything is text and nothing is null: that goes without saying.
+fn as_text(field: &Value, schemas: &Schemas) -> Value {
+    let not_null = |value: &&Value| **value != "null" && value["type"] != "null";
+    let mut schema = match field["oneOf"].as_array() {
+        Some(of) => schemas.resolve(of.iter().find(not_null).unwrap_or(field)),
+        None => schemas.resolve(field),
+    };
+    schema = schema["anyOf"].get(0).unwrap_or(schema);
+    let mut schema = schema.clone();
+    if let Some(types) = schema["type"].as_array() {
+        schema["type"] = types.iter().find(not_null).cloned().unwrap_or_default();
+    }
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("description");
+    }
+    schema
+}
+
+fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut Schemas) -> Value {
+    let mut responses = BTreeMap::new();
+    for plain in &operation.plain {
+        let body = (plain.body)(schemas);
+        responses.insert(plain.status, response(plain.description, plain.media_type, body));
+    }
+    if let Some(answer) = operation.answer {
+        let mut done = response("Done.", "application/json", success(answer, path, schemas));
+        if operation.once {
+            done["headers"]["Idempotent-Replayed"] =
+                json!({ "$ref": "#/components/headers/Idempotent-Replayed" });
+        }
+        responses.insert(200, done);
+        for (status, reasons) in failures(method, operation) {
+            let mut about = response(&in_words(&reasons), "application/json", failed(path, &reasons));
+            if status == 503 {
+                about["headers"]["Retry-After"] = json!({ "$ref": "#/components/headers/Retry-After" });
+            }
+            responses.insert(status, about);
+        }
+    }
+    json!(responses)
+}
+
+fn response(description: &str, media_type: &str, schema: Value) -> Value {
+    json!({
+        "description": description,
+        "headers": { "X-Request-Id": { "$ref": "#/components/headers/X-Request-Id" } },
+        "content": { media_type: { "schema": schema } },
+    })
+}
+
+/// The envelope of a success (CONTRACT.md, section 1).
+fn success(answer: Answer, path: &str, schemas: &mut Schemas) -> Value {
+    let mut fields = json!({ "data": answer.data(schemas) });
+    if let Answer::Page(_) = answer {
+        fields["pagination"] = schemas.output::<Pagination>();
+    }
+    if has_success_field(path) {
+        fields["success"] = json!({ "const": true });
+    }
+    exactly(fields)
+}
+
+/// The failures of an operation by status: its own, and those of all operations like it.
+fn failures(method: &Method, operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
+    let mut all: Vec<Failure> = vec![Error::internal("").into(), Error::Unavailable("".into()).into()];
+    if operation.caller == Caller::User {
+        all.extend(
+            [Error::TokenMissing, Error::TokenInvalid, Error::TokenRevoked, Error::TokenType]
+                .map(Failure::from),
+        );
+    }
+    if method != Method::GET {
+        all.extend([
+            Failure::malformed_json(),
+            Failure::incomplete_body(),
+            Failure::body_too_large(),
+            Failure::unsupported_media_type(),
+        ]);
+    }
+    if operation.once {
+        all.extend([Error::RequestInFlight, Error::IdempotencyKeyReused].map(Failure::from));
+    }
+    all.extend(operation.failures.iter().cloned());
+    let mut by_status: BTreeMap<u16, Vec<Failure>> = BTreeMap::new();
+    for failure in all {
+        by_status.entry(failure.status.as_u16()).or_default().push(failure);
+    }
+    by_status
+}
+
+fn in_words(reasons: &[Failure]) -> String {
+    let lines = reasons.iter().map(|reason| format!("- `{}`: {}", reason.code, reason.message));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn failed(path: &str, reasons: &[Failure]) -> Value {
+    let envelope = if has_success_field(path) { "FailureWithSuccess" } else { "Failure" };
+    let codes: BTreeSet<_> = reasons.iter().map(|reason| &reason.code).collect();
+    json!({ "allOf": [
+        { "$ref": format!("#/components/schemas/{envelope}") },
+        { "properties": { "error": { "properties": { "code": { "enum": codes } } } } },
+    ] })
+}

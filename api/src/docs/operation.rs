@@ -1,0 +1,191 @@
+//! What the documents say of one operation: something that a client can ask for, over HTTP, a socket, or both.
+
+use nexus_common::Error;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::schemas::{Describe, Schemas};
+use crate::error::Failure;
+
+/// An operation, described.
+pub(crate) struct Operation {
+    /// Unique; a command has the same name over a socket.
+    pub(super) name: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) description: &'static str,
+    pub(super) caller: Caller,
+    pub(super) is_command: bool,
+    /// Whether HTTP clients may send it twice, with an `Idempotency-Key`.
+    pub(super) once: bool,
+    /// Path segments, query parameters or body, and payload alike: an object.
+    input: Option<Describe>,
+    /// Schemas of which the input fits at least one.
+    any_of: Vec<Value>,
+    pub(super) headers: Vec<Header>,
+    /// None: its answers are `plain`, and no others than these.
+    pub(super) answer: Option<Answer>,
+    pub(super) plain: Vec<Plain>,
+    /// Beside those that every operation of its kind has.
+    pub(super) failures: Vec<Failure>,
+}
+
+/// Who may ask for it.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Caller {
+    Anybody,
+    /// Anybody, but users may be told more.
+    MaybeUser,
+    User,
+}
+
+/// A request's header that matters to one operation.
+pub(super) struct Header {
+    pub(super) name: &'static str,
+    pub(super) required: bool,
+    pub(super) description: &'static str,
+}
+
+/// What a success says in its envelope.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// `data`
+    Data(Describe),
+    /// An array in `data`, and `pagination` beside it.
+    Page(Describe),
+}
+
+impl Answer {
+    /// The schema of its `data`.
+    pub(super) fn data(self, schemas: &mut Schemas) -> Value {
+        match self {
+            Answer::Data(data) | Answer::Page(data) => data(schemas),
+        }
+    }
+}
+
+/// An answer without an envelope.
+pub(super) struct Plain {
+    pub(super) status: u16,
+    pub(super) description: &'static str,
+    pub(super) media_type: &'static str,
+    pub(super) body: Describe,
+}
+
+impl Operation {
+    fn new(name: &'static str, summary: &'static str, caller: Caller) -> Self {
+        Operation {
+            name,
+            summary,
+            description: "",
+            caller,
+            is_command: false,
+            once: false,
+            input: None,
+            any_of: vec![],
+            headers: vec![],
+            answer: None,
+            plain: vec![],
+            failures: vec![],
+        }
+    }
+
+    /// For everybody.
+    pub(super) fn open(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, Caller::Anybody)
+    }
+
+    /// For everybody; who has logged in may be told more.
+    pub(super) fn open_to_users(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, Caller::MaybeUser)
+    }
+
+    /// For users.
+    pub(super) fn private(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, Caller::User)
+    }
+
+    /// For users, over sockets too.
+    pub(super) fn command(name: &'static str, summary: &'static str) -> Self {
+        Operation { is_command: true, ..Self::private(name, summary) }.once()
+    }
+
+    /// With an `Idempotency-Key` it happens once, however often it is asked for.
+    pub(super) fn once(self) -> Self {
+        Operation { once: true, ..self }
+    }
+
+    /// More about it.
+    pub(super) fn says(self, description: &'static str) -> Self {
+        Operation { description, ..self }
+    }
+
+    /// Its input's fields.
+    pub(super) fn takes<T: ToSchema>(mut self) -> Self {
+        self.failures.push(Error::invalid("The message says which rule the input breaks.").into());
+        Operation { input: Some(Schemas::input::<T>), ..self }
+    }
+
+    /// At least one of these fields has to say something.
+    pub(super) fn needs_one_of(self, fields: &[&str]) -> Self {
+        let something = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "type": "null" } } } });
+        Operation { any_of: fields.iter().map(something).collect(), ..self }
+    }
+
+    /// At least one of these fields has to be sent; null is a change, too.
+    pub(super) fn changes(self, fields: &[&str]) -> Self {
+        Operation { any_of: fields.iter().map(|name| json!({ "required": [name] })).collect(), ..self }
+    }
+
+    /// The schema of its input.
+    pub(super) fn input(&self, schemas: &mut Schemas) -> Option<Value> {
+        let mut input = self.input?(schemas);
+        if !self.any_of.is_empty() {
+            input["anyOf"] = json!(self.any_of);
+        }
+        Some(input)
+    }
+
+    /// The `data` of its success.
+    pub(super) fn answers<T: ToSchema>(self) -> Self {
+        Operation { answer: Some(Answer::Data(Schemas::output::<T>)), ..self }
+    }
+
+    /// The elements of its `data`.
+    pub(super) fn lists<T: ToSchema>(self) -> Self {
+        Operation { answer: Some(Answer::Data(Schemas::list::<T>)), ..self }
+    }
+
+    /// The elements of the page that it answers.
+    pub(super) fn pages<T: ToSchema>(self) -> Self {
+        Operation { answer: Some(Answer::Page(Schemas::list::<T>)), ..self }
+    }
+
+    /// JSON without an envelope.
+    pub(super) fn answers_plainly<T: ToSchema>(self, status: u16, description: &'static str) -> Self {
+        self.answers_with(status, description, "application/json", Schemas::output::<T>)
+    }
+
+    /// Anything without an envelope.
+    pub(super) fn answers_with(
+        mut self,
+        status: u16,
+        description: &'static str,
+        media_type: &'static str,
+        body: Describe,
+    ) -> Self {
+        self.plain.push(Plain { status, description, media_type, body });
+        self
+    }
+
+    /// A header that it looks at.
+    pub(super) fn looks_at(mut self, name: &'static str, required: bool, description: &'static str) -> Self {
+        self.headers.push(Header { name, required, description });
+        self
+    }
+
+    /// Why it may fail.
+    pub(super) fn fails(mut self, failures: impl IntoIterator<Item = Error>) -> Self {
+        self.failures.extend(failures.into_iter().map(Failure::from));
+        self
+    }
+}

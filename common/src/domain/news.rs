@@ -1,0 +1,197 @@
+//! What clients are told: every broadcast with its name and its payload (CONTRACT.md, section 8). Who hears one is decided where it is
+//! sent, as an [`Audience`](crate::realtime::Audience).
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    event_views::SeatCounts,
+    events::{CreatedSeatType, Event, EventUpdated},
+    ids::{BookingId, EventId, SeatTypeId, UserId},
+    money::Paise,
+    schemas::BookingStatus,
+    seat_locks::Lock,
+    seat_types::SeatType,
+    seats::SeatLabel,
+};
+
+/// The payload of a broadcast.
+pub trait News: Serialize + ToSchema {
+    /// The Socket.IO event's name.
+    const EVENT: &'static str;
+}
+
+/// Is shown every kind of news, for the documents.
+pub trait Visit {
+    /// One kind, and who hears of it.
+    fn visit<N: News>(&mut self, audience: &'static str);
+}
+
+macro_rules! news {
+    ($($event:literal => $payload:ty, $audience:expr;)+) => {
+        $(impl News for $payload {
+            const EVENT: &'static str = $event;
+        })+
+
+        /// Shows a visitor every kind of news.
+        pub fn visit_all(visitor: &mut impl Visit) {
+            $(visitor.visit::<$payload>($audience);)+
+        }
+    };
+}
+
+const EVERYBODY: &str = "Every client; of drafts and private events, their organiser only.";
+const VIEWERS: &str = "Clients that have joined the event, and those that have joined none.";
+
+news! {
+    "event_created" => EventCreated, EVERYBODY;
+    "event_updated" => EventChanged, EVERYBODY;
+    "event_deleted" => EventDeleted, EVERYBODY;
+    "seat_type_created" => SeatTypeCreated, EVERYBODY;
+    "seat_type_updated" => SeatTypeUpdated, EVERYBODY;
+    "seat_type_deleted" => SeatTypeDeleted, EVERYBODY;
+    "seat_locked" => SeatLocked, VIEWERS;
+    "seat_unlocked" => SeatUnlocked, VIEWERS;
+    "seat_booked" => SeatBooked, VIEWERS;
+    "event:seats-update" => SeatCounts, VIEWERS;
+    "booking_created" => BookingCreated, VIEWERS;
+    "booking_confirmed" => BookingConfirmed, VIEWERS;
+    "booking_cancelled" => BookingCancelled, VIEWERS;
+    "tickets:ready" => TicketsReady, "The buyer's clients.";
+}
+
+/// There is a new event.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct EventCreated {
+    pub event: Event,
+    pub seat_types: Vec<CreatedSeatType>,
+    pub total_seats_available: i64,
+}
+
+/// An event has changed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct EventChanged {
+    pub event: EventUpdated,
+}
+
+/// An event is gone.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct EventDeleted {
+    pub message: String,
+    pub deleted_event_id: EventId,
+}
+
+/// An event has one more seat type.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatTypeCreated {
+    pub event_id: EventId,
+    pub seat_type: SeatType,
+}
+
+/// A seat type has changed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatTypeUpdated {
+    pub event_id: EventId,
+    pub seat_type: SeatType,
+}
+
+/// A seat type is gone.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatTypeDeleted {
+    pub event_id: EventId,
+    pub seat_type_id: SeatTypeId,
+    /// The whole sentence that says so: that is what clients get today (CONTRACT.md, section 8).
+    pub seat_type_name: String,
+}
+
+/// A seat is somebody's for a while.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatLocked {
+    pub event_id: EventId,
+    pub seat_type_id: SeatTypeId,
+    pub seat_label: SeatLabel,
+    pub user_id: UserId,
+    /// After this lock.
+    pub available_quantity: i32,
+    pub lock: Lock,
+}
+
+/// A seat is free again.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatUnlocked {
+    pub event_id: EventId,
+    pub seat_type_id: SeatTypeId,
+    pub seat_label: SeatLabel,
+    pub available_quantity: i32,
+    pub reason: UnlockReason,
+}
+
+/// Why a seat is free again.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum UnlockReason {
+    Released,
+    Expired,
+    Cancelled,
+}
+
+/// A seat is sold.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatBooked {
+    pub event_id: EventId,
+    pub seat_type_id: SeatTypeId,
+    pub seat_label: SeatLabel,
+    pub available_quantity: i32,
+}
+
+/// Somebody is about to pay for seats.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct BookingCreated {
+    pub event_id: EventId,
+    pub booking_reference: String,
+    pub total_amount: Paise,
+    #[schema(value_type = BookingStatus)]
+    pub status: &'static str,
+}
+
+/// Seats are paid for.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct BookingConfirmed {
+    pub booking_id: BookingId,
+    pub booking_reference: String,
+    pub event_id: EventId,
+    pub total_tickets: usize,
+    #[schema(value_type = BookingStatus)]
+    pub status: &'static str,
+}
+
+/// A booking is cancelled; said once.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct BookingCancelled {
+    pub booking_id: BookingId,
+    pub reason: String,
+}
+
+/// Tickets can be fetched.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct TicketsReady {
+    pub booking_id: BookingId,
+    pub booking_reference: String,
+    pub ticket_count: i64,
+    pub user_id: UserId,
+}
