@@ -8,6 +8,7 @@
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`invariants`] | what must hold whenever a test has ended |
+//! | [`replay`] | the recording of the Node service, replayed |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
@@ -28,6 +29,7 @@ pub mod looking;
 pub mod program;
 pub mod qr;
 pub mod refusals;
+pub mod replay;
 pub mod settings;
 pub mod shop;
 pub mod socket;
