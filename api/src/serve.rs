@@ -16,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     app::AppState,
     error::Failure,
-    middleware::{origin, paths, requests, shutdown},
+    middleware::{origin, paths, requests, shutdown, tags},
     router, socket,
 };
 
@@ -36,6 +36,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
 
     let service: Router = router::router(app.clone()).layer(
         ServiceBuilder::new()
+            .layer(middleware::from_fn(origin::empty_preflight))
             .layer(origin::cors(&origins))
             .layer(middleware::from_fn(requests::serve))
             .layer(CatchPanicLayer::custom(|_| {
@@ -45,6 +46,8 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
             }))
             .layer(middleware::from_fn_with_state(origins, origin::guard_upgrades))
             .layer(middleware::from_fn_with_state(stopping.clone(), shutdown::drop_polls))
+            .layer(middleware::from_fn(tags::tag))
+            .layer(middleware::from_fn(socket::http::serve))
             .layer(sockets),
     );
     // Outside the router, because it decides which route matches.

@@ -53,6 +53,11 @@ impl Client {
         self
     }
 
+    /// Where its requests say that they come from.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
     /// A request to `/api/v1{path}` that has everything but a body.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, self.url_of(path));

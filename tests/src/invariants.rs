@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::stack::Stack;
-use crate::waiting::eventually;
+use crate::waiting::{eventually, seen};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -55,16 +55,30 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ("no job has died", "SELECT id, kind, payload, attempt, errors FROM jobs WHERE state = 'dead'"),
 ];
 
+/// Jobs of these queues that are to be done. What is planned for later and has never failed may stay, and so may the sweep, which never ends.
+fn unfinished(queues: &[&str]) -> String {
+    let queues = queues.join(",");
+    format!(
+        "SELECT id, kind, payload, state, attempt, available_at, errors FROM jobs
+         WHERE state IN ('pending', 'queued', 'running') AND kind <> 'sweep_expired' AND queue = ANY ('{{{queues}}}')
+           AND NOT (state = 'pending' AND attempt = 0 AND available_at > now())"
+    )
+}
+
 impl Stack {
+    /// Waits until these queues have nothing left to do.
+    pub async fn until_idle(&self, queues: &[&str]) {
+        let unfinished = unfinished(queues);
+        eventually("all work is done", DEADLINE, async || {
+            let left = self.rows(&unfinished).await;
+            seen(left.is_empty(), left)
+        })
+        .await;
+    }
+
     /// Waits until all work is done, then checks everything that must hold.
     pub async fn assert_invariants(&self) {
-        let queues = self.queues().join(",");
-        // What is planned for later and has never failed may stay, and so may the sweep, which never ends.
-        let unfinished = format!(
-            "SELECT id, kind, payload, state, attempt, available_at, errors FROM jobs
-             WHERE state IN ('pending', 'queued', 'running') AND kind <> 'sweep_expired' AND queue = ANY ('{{{queues}}}')
-               AND NOT (state = 'pending' AND attempt = 0 AND available_at > now())"
-        );
+        let unfinished = unfinished(&self.queues());
         let mut rules = vec![("all work is done", unfinished.as_str())];
         rules.extend(FORBIDDEN);
         if self.queues().contains(&"bookings") {

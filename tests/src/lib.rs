@@ -10,6 +10,7 @@
 //! | [`conformance`] | the documents of the API, against which whatever it says is held |
 //! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`] | what must hold whenever a test has ended |
+//! | [`replay`] | the recording of the Node service, replayed |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
@@ -32,6 +33,7 @@ pub mod looking;
 pub mod program;
 pub mod qr;
 pub mod refusals;
+pub mod replay;
 pub mod settings;
 pub mod shop;
 pub mod socket;

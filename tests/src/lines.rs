@@ -78,7 +78,13 @@ impl Lines {
         log.iter().filter(|line| line["type"] == kind).cloned().collect()
     }
 
-    /// Forgets it.
+    /// The same, which is then forgotten.
+    pub fn take(&self, kind: &str) -> Vec<Value> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.extract_if(.., |line| line["type"] == kind).collect()
+    }
+
+    /// Forgets everything.
     pub fn forget(&self) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

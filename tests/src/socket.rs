@@ -114,6 +114,12 @@ impl SocketClient {
         eventually(&what, deadline, async || self.lines.of(kind).pop().ok_or_else(|| self.describe())).await
     }
 
+    /// All events since the last call, as `{event, args}`, oldest first; they are forgotten.
+    pub fn take(&self) -> Vec<Value> {
+        let events = self.lines.take("event").into_iter();
+        events.map(|line| json!({"event": line["event"], "args": line["args"]})).collect()
+    }
+
     /// Forgets what it received so far.
     pub fn forget(&self) {
         self.check();

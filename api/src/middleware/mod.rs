@@ -5,3 +5,4 @@ pub(crate) mod paths;
 pub(crate) mod requests;
 pub(crate) mod revocation;
 pub(crate) mod shutdown;
+pub(crate) mod tags;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Html};
 use http::StatusCode;
 use nexus_common::db;
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// What the Node service said at its root.
-pub(crate) async fn running() -> &'static str {
-    "Backend is running"
+pub(crate) async fn running() -> Html<&'static str> {
+    Html("Backend is running")
 }
 
 /// The process is alive; nothing else is asked.

@@ -2,6 +2,7 @@
 
 mod command;
 mod driver;
+pub(crate) mod http;
 mod queue;
 
 use std::time::Duration;

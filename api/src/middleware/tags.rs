@@ -1,0 +1,63 @@
+//! Tags of what was read (`ETag`), so that a client that has it already is told so in a few bytes: 304, as Express did.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use axum::{
+    body::{Body, HttpBody, to_bytes},
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+/// Longer answers are sent as they are.
+const LONGEST: u64 = 1_000_000;
+
+/// Tags what a GET reads, and leaves out a body that the client has.
+pub(crate) async fn tag(request: Request, next: Next) -> Response {
+    let known =
+        (request.method() == Method::GET).then(|| request.headers().get(header::IF_NONE_MATCH).cloned());
+    let response = next.run(request).await;
+    match known {
+        Some(known) if response.status() == StatusCode::OK => tagged(response, known).await,
+        _ => response,
+    }
+}
+
+async fn tagged(response: Response, known: Option<HeaderValue>) -> Response {
+    let is_short = response.body().size_hint().exact().is_some_and(|length| length <= LONGEST);
+    if !is_short || response.headers().get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store") {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(body) = to_bytes(body, LONGEST as usize).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut hash = DefaultHasher::new();
+    body.hash(&mut hash);
+    // Weak: the same content, but for its encoding.
+    let tag = format!("W/\"{:x}-{:016x}\"", body.len(), hash.finish());
+    let is_known = known.as_ref().is_some_and(|known| holds(known, &tag));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        head.headers.insert(header::ETAG, tag);
+    }
+    if !is_known {
+        return Response::from_parts(head, body.into());
+    }
+    head.status = StatusCode::NOT_MODIFIED;
+    without_body(&mut head.headers);
+    Response::from_parts(head, Body::empty())
+}
+
+fn without_body(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_TYPE);
+    headers.remove(header::CONTENT_LENGTH);
+}
+
+/// Whether an `If-None-Match` has the tag, weak or strong, in its list.
+fn holds(known: &HeaderValue, tag: &str) -> bool {
+    let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    known
+        .to_str()
+        .is_ok_and(|known| known.split(',').any(|one| plain(one) == plain(tag) || one.trim() == "*"))
+}
