@@ -44,6 +44,7 @@ async fn events() {
     let before_start = with(&good, "end_date", json!("2098-05-01T18:00:00.000Z"));
     cases.push((before_start, 400, "end_date must not be before start_date"));
     cases.push((with(&good, "start_date", json!("tomorrow")), 400, "start_date is not a valid date"));
+    cases.push((with(&good, "venue_name", json!({})), 400, "venue_name must be text"));
     stack.refuses(&organiser, "/events/create", cases).await;
 
     let before = stack.contents().await;
@@ -74,6 +75,7 @@ async fn events() {
         let answer: Answer = organiser.put(&path, json!({field: value})).await;
         assert_eq!(answer.status, 400, "{field}={value}: {answer}");
     }
+    organiser.put(&path, json!({"image_url": 7})).await.failed(400, "image_url must be text");
     for query in ["limit=-1", "offset=-1"] {
         assert_eq!(stack.anonymous().get(&format!("/events?{query}")).await.status, 400, "{query}");
     }
@@ -105,6 +107,7 @@ async fn seat_types() {
         (json!({"name": "New", "price": "abc", "quantity": 1}), price),
         (json!({"name": "New", "price": 1, "quantity": -1}), quantity),
         (json!({"name": "New", "price": 1, "quantity": "many"}), quantity),
+        (json!({"name": "New", "price": 1, "quantity": 1, "description": 7}), "description must be text"),
     ] {
         eprintln!("{body}");
         organiser.post(&all, body).await.failed(400, message);
@@ -115,6 +118,7 @@ async fn seat_types() {
         (json!({"price": -1}), price),
         (json!({"price": "NaN"}), price),
         (json!({"quantity": -1}), quantity),
+        (json!({"description": []}), "description must be text"),
     ] {
         eprintln!("{body}");
         organiser.put(&vip, body).await.failed(400, message);

@@ -47,7 +47,7 @@ async fn registration() {
     {
         cases.push((with(&new, "phone", phone), 400, "Validation failed: Invalid phone number format"));
     }
-    for name in [json!("A"), json!("<b></b>"), json!("x".repeat(101))] {
+    for name in [json!("A"), json!("<b></b>"), json!("x".repeat(101)), json!({})] {
         cases.push((
             with(&new, "name", name),
             400,

@@ -167,6 +167,8 @@ async fn idempotency_keys_belong_to_a_user_and_a_booking() {
         let answer = buyer.post(&cancel(&second), json!({"idempotency_key": key})).await;
         assert_eq!(answer.status, 400, "key {key}: {answer}");
     }
+    buyer.post(&cancel(&second), json!({"reason": {}})).await.failed(400, "reason must be text");
+    buyer.post(&cancel(&second), json!({"idempotency_key": "é".repeat(255)})).await.ok();
     stack.assert_invariants().await;
 }
 

@@ -206,6 +206,7 @@ async fn a_selection_of_seats_is_refused_when_it_makes_no_sense() {
     let cases = vec![
         (json!({}), 400, "At least one seat is required"),
         (json!({"seats": []}), 400, "At least one seat is required"),
+        (json!({"seats": {}}), 400, "seats must be a list"),
         (json!({"seats": ["A1"]}), 400, incomplete),
         (json!({"seats": [{"seat_label": "A1"}]}), 400, incomplete),
         (json!({"seats": [seat, seat]}), 400, "Each seat can be wanted once"),

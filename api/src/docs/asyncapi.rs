@@ -4,7 +4,7 @@ use nexus_common::domain::news::{self, News, Visit};
 use serde_json::{Map, Value, json};
 
 use super::{
-    operation::{Caller, Operation},
+    operation::{Access, Operation},
     schemas::{Schemas, exactly},
 };
 
@@ -85,9 +85,9 @@ impl Channel {
             exactly(json!({ "success": { "const": false }, "error": { "type": "string" } })),
         ] }),
         );
-        let security = match command.caller {
-            Caller::User => json!([{ "$ref": "#/components/securitySchemes/token" }]),
-            Caller::Anybody | Caller::MaybeUser => json!([]),
+        let security = match command.access {
+            Access::User => json!([{ "$ref": "#/components/securitySchemes/token" }]),
+            Access::Anybody | Access::MaybeUser => json!([]),
         };
         self.operations.insert(
             name.to_owned(),

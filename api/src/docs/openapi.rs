@@ -7,7 +7,7 @@ use nexus_common::{Error, domain::input::Pagination};
 use serde_json::{Map, Value, json};
 
 use super::{
-    operation::{Answer, Caller, Header, Operation},
+    operation::{Access, Answer, Header, Operation},
     routes::Route,
     schemas::{Schemas, exactly},
 };
@@ -101,10 +101,10 @@ fn operation(Route { method, path, tag, operation }: &Route, schemas: &mut Schem
         "summary": operation.summary,
         "description": operation.description,
         "tags": [tag],
-        "security": match operation.caller {
-            Caller::Anybody => json!([]),
-            Caller::MaybeUser => json!([{}, { "bearer": [] }]),
-            Caller::User => json!([{ "bearer": [] }]),
+        "security": match operation.access {
+            Access::Anybody => json!([]),
+            Access::MaybeUser => json!([{}, { "bearer": [] }]),
+            Access::User => json!([{ "bearer": [] }]),
         },
         "parameters": parameters,
         "responses": responses(method, path, operation, schemas),
@@ -193,18 +193,20 @@ fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut S
         responses.insert(plain.status, response(plain.description, plain.media_type, body));
     }
     if let Some(answer) = operation.answer {
-        let mut done = response("Done.", "application/json", success(answer, path, schemas));
-        if operation.once {
-            done["headers"]["Idempotent-Replayed"] =
-                json!({ "$ref": "#/components/headers/Idempotent-Replayed" });
-        }
-        responses.insert(200, done);
+        responses.insert(200, response("Done.", "application/json", success(answer, path, schemas)));
         for (status, reasons) in failures(method, operation) {
             let mut about = response(&in_words(&reasons), "application/json", failed(path, &reasons));
             if status == 503 {
                 about["headers"]["Retry-After"] = json!({ "$ref": "#/components/headers/Retry-After" });
             }
             responses.insert(status, about);
+        }
+    }
+    if operation.once {
+        // Refusals are replayed, too.
+        for (_, about) in responses.iter_mut().filter(|(status, _)| **status < 500) {
+            about["headers"]["Idempotent-Replayed"] =
+                json!({ "$ref": "#/components/headers/Idempotent-Replayed" });
         }
     }
     json!(responses)
@@ -233,7 +235,7 @@ fn success(answer: Answer, path: &str, schemas: &mut Schemas) -> Value {
 /// The failures of an operation by status: its own, and those of all operations like it.
 fn failures(method: &Method, operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
     let mut all: Vec<Failure> = vec![Error::internal("").into(), Error::Unavailable("".into()).into()];
-    if operation.caller == Caller::User {
+    if operation.access == Access::User {
         all.extend(
             [Error::TokenMissing, Error::TokenInvalid, Error::TokenRevoked, Error::TokenType]
                 .map(Failure::from),

@@ -13,7 +13,7 @@ pub(crate) struct Operation {
     pub(super) name: &'static str,
     pub(super) summary: &'static str,
     pub(super) description: &'static str,
-    pub(super) caller: Caller,
+    pub(super) access: Access,
     pub(super) is_command: bool,
     /// Whether HTTP clients may send it twice, with an `Idempotency-Key`.
     pub(super) once: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Operation {
 
 /// Who may ask for it.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Caller {
+pub(super) enum Access {
     Anybody,
     /// Anybody, but users may be told more.
     MaybeUser,
@@ -72,12 +72,12 @@ pub(super) struct Plain {
 }
 
 impl Operation {
-    fn new(name: &'static str, summary: &'static str, caller: Caller) -> Self {
+    fn new(name: &'static str, summary: &'static str, access: Access) -> Self {
         Operation {
             name,
             summary,
             description: "",
-            caller,
+            access,
             is_command: false,
             once: false,
             input: None,
@@ -91,17 +91,17 @@ impl Operation {
 
     /// For everybody.
     pub(super) fn open(name: &'static str, summary: &'static str) -> Self {
-        Self::new(name, summary, Caller::Anybody)
+        Self::new(name, summary, Access::Anybody)
     }
 
     /// For everybody; who has logged in may be told more.
     pub(super) fn open_to_users(name: &'static str, summary: &'static str) -> Self {
-        Self::new(name, summary, Caller::MaybeUser)
+        Self::new(name, summary, Access::MaybeUser)
     }
 
     /// For users.
     pub(super) fn private(name: &'static str, summary: &'static str) -> Self {
-        Self::new(name, summary, Caller::User)
+        Self::new(name, summary, Access::User)
     }
 
     /// For users, over sockets too.

@@ -37,7 +37,7 @@ value!(Time: text("2031-05-01T18:00:00.000Z")
     .description(Some("RFC 3339; also a date with or without a time, which then is UTC.")));
 value!(Phone: text("98765 43210")
     .pattern(Some(
-        r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|(9[ ()-]*1[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
+        r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|9[ ()-]*1([ ()-]*[0-9]){10}|[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
     ))
     .description(Some("An Indian number in any usual spelling, or `+` and 7 to 15 digits.")));
 value!(Password: text("Corr3ct-horse")
@@ -141,7 +141,8 @@ pub(super) struct VerifyOtp {
 pub(super) struct ResetPassword {
     phone: Phone,
     otp: Otp,
-    new_password: Password,
+    #[schema(min_length = 8, max_length = 128, example = "Corr3ct-horse")]
+    new_password: String,
 }
 
 #[derive(ToSchema)]
