@@ -5,13 +5,13 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool,
-    migrate::{Migrate, Migrator},
+    migrate::{Migrate, MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions, types::PgInterval},
 };
 
 use crate::{
     config::Database,
-    error::{Error, Result},
+    error::{Error, Result, is_collision},
 };
 
 /// The migrations of `migrations/`, part of the binary.
@@ -32,10 +32,24 @@ pub fn pool(settings: &Database, process: &str) -> Result<PgPool> {
         .connect_lazy_with(options))
 }
 
-/// Brings the schema up to date, however long that takes; safe to run from several processes at once (sqlx holds an advisory lock).
+/// A migration that collides with a transaction is begun at most so often.
+const MIGRATION_ATTEMPTS: u32 = 10;
+
+/// Brings the schema up to date, however long that takes; safe to run from several processes at once (sqlx holds an advisory lock), and
+/// while the Node service is at work.
 pub async fn migrate(settings: &Database) -> Result<()> {
-    let mut conn = PgConnection::connect_with(&options(settings, "nexus-migrate")?).await?;
-    MIGRATIONS.run(&mut conn).await.map_err(|error| Error::Internal(Box::new(error)))
+    let mut attempt = 1;
+    loop {
+        let mut conn = PgConnection::connect_with(&options(settings, "nexus-migrate")?).await?;
+        match MIGRATIONS.run(&mut conn).await {
+            Err(MigrateError::ExecuteMigration(error, _))
+                if is_collision(&error) && attempt < MIGRATION_ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            result => return result.map_err(|error| Error::Internal(Box::new(error))),
+        }
+    }
 }
 
 fn options(settings: &Database, process: &str) -> Result<PgConnectOptions> {

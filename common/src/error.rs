@@ -157,6 +157,9 @@ pub enum Error {
     Provider { message: String, source: Option<Source> },
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Unavailable(#[source] Source),
+    /// Another transaction was in the way and this one has been undone; the same again may succeed.
+    #[error("Service temporarily unavailable. Please try again shortly.")]
+    Collision(#[source] Source),
     /// Only workers see it: the job may be another's now, so its transaction must roll back.
     #[error("the job's lease is lost")]
     LeaseLost,
@@ -225,7 +228,7 @@ impl Error {
             Error::PaymentNotVerified => (Mismatch, "payment_not_verified"),
             Error::PaymentReturned => (Conflict, "payment_returned"),
             Error::Provider { .. } => (Provider, "provider_failed"),
-            Error::Unavailable(_) => (Kind::Unavailable, "unavailable"),
+            Error::Unavailable(_) | Error::Collision(_) => (Kind::Unavailable, "unavailable"),
             Error::LeaseLost => (Kind::Internal, "lease_lost"),
             Error::Internal(_) => (Kind::Internal, "internal"),
         }
@@ -259,6 +262,9 @@ impl Error {
 impl From<sqlx::Error> for Error {
     /// An unreachable, restarting or exhausted PostgreSQL is [`Error::Unavailable`]; anything else that is not handled by name is a defect.
     fn from(error: sqlx::Error) -> Self {
+        if is_collision(&error) {
+            return Error::Collision(Box::new(error));
+        }
         let away = match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
@@ -266,13 +272,24 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => true,
-            // Class 08: connection; 53: out of resources; 57: shutting down or cancelled; 40: serialisation or deadlock; 55: lock time-out.
-            sqlx::Error::Database(db) => db.code().is_some_and(|code| {
-                ["08", "53", "57", "40", "55"].iter().any(|class| code.starts_with(class))
-            }),
-            _ => false,
+            // Class 08: connection; 53: out of resources; 57: shutting down or cancelled; 55: lock time-out.
+            _ => has_class(&error, &["08", "53", "57", "55"]),
         };
         if away { Error::Unavailable(Box::new(error)) } else { Error::Internal(Box::new(error)) }
+    }
+}
+
+/// Whether PostgreSQL has undone the transaction because of another one: a deadlock, or no serial order.
+pub fn is_collision(error: &sqlx::Error) -> bool {
+    has_class(error, &["40"])
+}
+
+fn has_class(error: &sqlx::Error, classes: &[&str]) -> bool {
+    match error {
+        sqlx::Error::Database(db) => {
+            db.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`looking`] | what is in the database and in Redis |
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
+//! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`] | what must hold whenever a test has ended |
 //! | [`replay`] | the recording of the Node service, replayed |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
@@ -24,6 +25,7 @@
 pub mod browser;
 pub mod client;
 pub mod invariants;
+pub mod legacy;
 pub mod lines;
 pub mod looking;
 pub mod program;
@@ -41,6 +43,7 @@ use std::time::Duration;
 
 pub use browser::{Browser, Page};
 pub use client::{Answer, Client};
+pub use legacy::{LegacyShop, NodeService};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use reqwest::Method;
 pub use serde_json::{Value, json};

@@ -122,6 +122,18 @@ impl Stack {
         (booking, payment)
     }
 
+    /// Waits until the provider has been asked to return a payment, the whole of it.
+    pub async fn until_refund(&self, payment: &Payment) {
+        eventually(&format!("{} goes back", payment.id), SOON, async || {
+            let refunds = self.providers.refunds();
+            let found = refunds
+                .iter()
+                .any(|refund| refund.payment_id == payment.id && refund.amount == payment.amount);
+            seen(found, refunds).map(drop)
+        })
+        .await;
+    }
+
     /// Waits until the booking has these states; returns `GET /bookings/:id`.
     pub async fn until_booking(
         &self,

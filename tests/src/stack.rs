@@ -16,9 +16,10 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::client::{Answer, Client, http_client};
+use crate::legacy::{NodeService, legacy_postgres};
 use crate::program::{Environment, Program, binary, command};
 use crate::settings::{TempDir, environment, secret};
-use crate::template::migrated_postgres;
+use crate::template::{migrate, migrated_postgres};
 use crate::waiting::eventually;
 
 /// Every queue has a worker binary of its name.
@@ -57,10 +58,27 @@ impl Builder {
     /// Starts everything and waits until the API is ready.
     pub async fn start(self) -> Stack {
         let dir = TempDir::create();
+        let postgres = migrated_postgres(&dir).await;
+        let api_processes = self.api_processes;
+        let mut stack = self.servers(dir, postgres).await;
+        stack.start_processes(api_processes).await;
+        stack
+    }
+
+    /// An installation of the Node service, and that service; nothing of Nexus before [`Stack::cut_over`].
+    pub async fn legacy(self) -> (Stack, NodeService) {
+        let dir = TempDir::create();
+        let postgres = legacy_postgres(&dir).await;
+        let stack = self.servers(dir, postgres).await;
+        let node = NodeService::start(&stack).await;
+        (stack, node)
+    }
+
+    /// Everything but the Nexus processes.
+    async fn servers(self, dir: TempDir, postgres: Postgres) -> Stack {
         let config = ProvidersConfig { webhook_retry: self.webhook_retry, ..ProvidersConfig::default() };
         let providers = start_providers(config).await;
         let redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
-        let postgres = migrated_postgres(&dir).await;
         let jwt_secret = secret();
         let mut env = environment(&postgres.url(), &redis.url(), &jwt_secret, &providers);
         env.retain(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
@@ -70,7 +88,7 @@ impl Builder {
             let name = format!("nexus-worker-{queue}");
             (queue.clone(), Program::new(&name, &name, &[], env.clone(), &dir))
         });
-        let mut stack = Stack {
+        Stack {
             workers: workers.collect(),
             apis: Vec::new(),
             db: PgPoolOptions::new().max_connections(4).connect_lazy(&postgres.url()).expect("a pool"),
@@ -81,15 +99,7 @@ impl Builder {
             jwt_secret,
             env,
             dir,
-        };
-        for number in 1..=self.api_processes {
-            stack.start_api(number).await;
         }
-        for worker in stack.workers.values_mut() {
-            worker.start();
-        }
-        stack.providers.set_webhook_url(format!("{}/api/v1/payments/webhook", stack.api_url(0)));
-        stack
     }
 }
 
@@ -127,6 +137,27 @@ impl Stack {
             api_processes: 1,
             webhook_retry: Duration::from_millis(500),
         }
+    }
+
+    async fn start_processes(&mut self, api_processes: usize) {
+        for number in 1..=api_processes {
+            self.start_api(number).await;
+        }
+        for worker in self.workers.values_mut() {
+            worker.start();
+        }
+        self.providers.set_webhook_url(format!("{}/api/v1/payments/webhook", self.api_url(0)));
+    }
+
+    /// `nexus-api migrate`
+    pub async fn migrate(&self) {
+        migrate(&self.postgres, &self.dir).await;
+    }
+
+    /// Nexus takes over: the schema is migrated, the API and the workers start.
+    pub async fn cut_over(&mut self) {
+        self.migrate().await;
+        self.start_processes(1).await;
     }
 
     async fn start_api(&mut self, number: usize) {

@@ -28,14 +28,19 @@ pub async fn migrated_postgres(dir: &Path) -> Postgres {
     postgres
 }
 
-/// Migrates an empty cluster and saves it.
-async fn make(template: &Path, dir: &Path, migrations: usize) {
-    let mut postgres =
-        Postgres::start(dir.join("empty-postgres"), Options::throwaway()).await.expect("PostgreSQL");
+/// `nexus-api migrate`
+pub async fn migrate(postgres: &Postgres, dir: &Path) {
     let env = vec![("DATABASE_URL".to_owned(), postgres.url())];
     let mut migrate = tokio::process::Command::from(command(&binary("nexus-api"), dir, &env));
     let output = migrate.arg("migrate").output().await.expect("nexus-api migrate");
     assert!(output.status.success(), "nexus-api migrate failed: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Migrates an empty cluster and saves it.
+async fn make(template: &Path, dir: &Path, migrations: usize) {
+    let mut postgres =
+        Postgres::start(dir.join("empty-postgres"), Options::throwaway()).await.expect("PostgreSQL");
+    migrate(&postgres, dir).await;
 
     let pool = sqlx::PgPool::connect(&postgres.url()).await.expect("a connection");
     let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")

@@ -44,8 +44,8 @@ pub async fn cancel(
 ) -> Result<(Cancelled, AfterCommit)> {
     let mut after = AfterCommit::default();
     let key = idempotency_key.map(|key| stored_key(user, key));
-    if let Some(key) = &key
-        && let Some(first) = reserve_key(conn, key, id, user).await?
+    if let (Some(key), Some(sent)) = (&key, idempotency_key)
+        && let Some(first) = reserve_key(conn, key, sent, id, user).await?
     {
         return Ok((first, after));
     }
@@ -119,22 +119,27 @@ fn stored_key(user: UserId, key: &str) -> String {
     format!("cancel:{user}:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Reserves an idempotency key, or answers what the first call with it did. Waits for a concurrent call with the same key.
+/// Reserves an idempotency key, or answers what the first call with it did, which may have come to the Node service: that stored keys as
+/// they were `sent`. Waits for a concurrent call with the same key.
 async fn reserve_key(
     conn: &mut PgConnection,
     key: &str,
+    sent: &str,
     booking: BookingId,
     user: UserId,
 ) -> Result<Option<Cancelled>> {
     let reserved = sqlx::query!(
         "INSERT INTO idempotency_keys AS stored (idempotency_key, operation_type, resource_id, user_id, expires_at)
-         SELECT $1, 'cancel_booking', $2, id, now() + interval '24 hours' FROM users WHERE id = $3
+         SELECT $1, 'cancel_booking', $2, id, now() + interval '24 hours' FROM users
+         WHERE id = $3 AND NOT EXISTS (
+             SELECT 1 FROM idempotency_keys WHERE idempotency_key = $4 AND user_id = $3 AND resource_id = $2 AND expires_at >= now())
          ON CONFLICT (idempotency_key) DO UPDATE
              SET resource_id = excluded.resource_id, status = 'pending', created_at = now(), expires_at = excluded.expires_at
              WHERE stored.expires_at < now()",
         key,
         booking.0,
         user.0,
+        sent,
     )
     .execute(&mut *conn)
     .await?;
@@ -142,8 +147,12 @@ async fn reserve_key(
         return Ok(None);
     }
     let first = sqlx::query!(
-        "SELECT resource_id, status, response_data FROM idempotency_keys WHERE idempotency_key = $1",
-        key
+        "SELECT resource_id, status, response_data FROM idempotency_keys
+         WHERE idempotency_key = $1 OR (idempotency_key = $2 AND user_id = $3)
+         ORDER BY idempotency_key = $1 DESC LIMIT 1",
+        key,
+        sent,
+        user.0,
     )
     .fetch_optional(conn)
     .await?;

@@ -284,10 +284,17 @@ fn reference(now: Timestamp) -> String {
     format!("{}-{tail}", now.0.format("BKG-%Y-%m%d-%H%M%S"))
 }
 
-/// Ties the seats to their booking and gives them its deadline.
+/// Gives the seats their booking's deadline, and ties them to it.
 async fn link(conn: &mut PgConnection, booking: &CreatedBooking, seats: &[CreatedSeat]) -> Result<()> {
     let ids: Vec<i32> = seats.iter().map(|seat| seat.seat_id).collect();
     let prices: Vec<i64> = seats.iter().map(|seat| seat.price.get()).collect();
+    sqlx::query!(
+        "UPDATE seats SET expires_at = $2, updated_at = now() WHERE id = ANY ($1)",
+        &ids,
+        booking.expires_at.0,
+    )
+    .execute(&mut *conn)
+    .await?;
     let linked = sqlx::query!(
         "INSERT INTO booking_seats (booking_id, seat_id, price_paid)
          SELECT $1, seat_id, price / 100.0 FROM unnest($2::int[], $3::bigint[]) AS seat (seat_id, price)",
@@ -295,7 +302,7 @@ async fn link(conn: &mut PgConnection, booking: &CreatedBooking, seats: &[Create
         &ids,
         &prices,
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await;
     match linked {
         Err(error) if violated_constraint(&error) == Some("booking_seats_seat_key") => {
@@ -303,13 +310,6 @@ async fn link(conn: &mut PgConnection, booking: &CreatedBooking, seats: &[Create
         }
         other => other?,
     };
-    sqlx::query!(
-        "UPDATE seats SET expires_at = $2, updated_at = now() WHERE id = ANY ($1)",
-        &ids,
-        booking.expires_at.0,
-    )
-    .execute(conn)
-    .await?;
     Ok(())
 }
 

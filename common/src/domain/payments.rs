@@ -10,6 +10,7 @@ use super::{
     after_commit::AfterCommit,
     booking_changes,
     ids::BookingId,
+    payment_orders::CURRENCY,
     refunds::{RefundReason, owe_refund},
 };
 use crate::error::{Error, Result};
@@ -50,7 +51,15 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     if !record(conn, Movement::Capture, Some(id), money).await? {
         return Ok(Settled::Already);
     }
-    let as_ordered = money.amount_paise == order.amount_paise && money.currency == order.currency;
+    // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left but to write its sale down.
+    if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(&money.payment_id)) {
+        record(conn, Movement::Sale, Some(id), money).await?;
+        return Ok(Settled::Already);
+    }
+    // The currency of an order used to be the client's choice (CONTRACT.md, section 10, row 6).
+    let as_ordered = money.amount_paise == order.amount_paise
+        && money.currency == order.currency
+        && money.currency == CURRENCY;
     let refusal = match &booking {
         None => Some(RefundReason::BookingGone),
         Some(booking) if !as_ordered || money.amount_paise != booking.total.get() => {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     db,
-    error::{Error, Result},
+    error::{Error, Result, violated_constraint},
 };
 
 /// What a group needs to know before it can be decided.
@@ -305,7 +305,12 @@ async fn insert(
         &inserted,
     )
     .execute(conn)
-    .await?;
+    .await
+    // The Node service counts without opening the inventory: what was left a moment ago is not any more.
+    .map_err(|error| match violated_constraint(&error) {
+        Some("seat_types_available_check") => Error::Collision(Box::new(error)),
+        _ => error.into(),
+    })?;
     Ok(rows
         .into_iter()
         .map(|row| {

@@ -75,6 +75,8 @@ pub struct SeatLocks {
 
 /// Locks that are written in one transaction.
 const GROUP: usize = 100;
+/// A group that collides is decided at most so often.
+const ATTEMPTS: u32 = 5;
 /// Locks that may wait; more than that are told to come back.
 const WAITING: usize = 10_000;
 /// Longest that a caller waits for an answer.
@@ -203,8 +205,23 @@ async fn write_groups(db: PgPool, mut waiting: mpsc::Receiver<(Request, Answer)>
     }
 }
 
-/// Writes a group in one transaction; one answer a request, in order.
+/// Writes a group; one answer a request, in order. The Node service does not open the inventory, so that a group can collide with it: then
+/// everything is decided anew.
 async fn write_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
+    let mut attempt = 1;
+    loop {
+        match try_group(db, requests, valid).await {
+            Err(error @ Error::Collision(_)) if attempt < ATTEMPTS => {
+                tracing::info!(error = error.details(), attempt, "a group of locks is decided anew");
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Writes a group in one transaction.
+async fn try_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
     let mut tx = db.begin().await?;
     let answers = decide(&mut tx, requests, valid).await?;
     if answers.iter().any(Result::is_ok) {
