@@ -27,7 +27,7 @@ fn compare(place: &str, expected: &Value, live: &Value, names: &mut Names, found
             }
         }
         (Value::Array(wanted), Value::Array(got)) if wanted.len() == got.len() => {
-            for (index, (wanted, got)) in by_name(wanted).into_iter().zip(by_name(got)).enumerate() {
+            for (index, (wanted, got)) in in_order(wanted).into_iter().zip(in_order(got)).enumerate() {
                 compare(&format!("{place}/{index}"), wanted, got, names, found);
             }
         }
@@ -38,11 +38,13 @@ fn compare(place: &str, expected: &Value, live: &Value, names: &mut Names, found
     }
 }
 
-/// Broadcasts by their names: nobody promises which of two comes first, but two of one name keep their order. Other lists stay as they are.
-fn by_name(list: &[Value]) -> Vec<&Value> {
+/// Broadcasts by name and seat: nobody promises which of two comes first. Other lists stay as they are.
+fn in_order(list: &[Value]) -> Vec<&Value> {
     let mut list: Vec<&Value> = list.iter().collect();
     list.sort_by_key(|news| {
-        news["event"].as_str().filter(|_| news.get("args").is_some()).unwrap_or_default()
+        let name = news["event"].as_str().filter(|_| news.get("args").is_some());
+        let seat = &news["args"][0];
+        (name, seat["seat_type_id"].as_i64(), seat["seat_label"].as_str())
     });
     list
 }
@@ -124,6 +126,16 @@ mod tests {
         assert_eq!(put("/broadcasts/anonymous", extra).len(), 1);
         assert_eq!(put("/broadcasts/buyer/0/event", json!("seat_unlocked")).len(), 1);
         assert_eq!(put("/broadcasts/buyer/0/args/0/seat_label", json!("V2")).len(), 1);
+    }
+
+    #[test]
+    fn broadcasts_may_overtake_each_other_and_nothing_else_may() {
+        let seat = |event: &str, label: &str| json!({"event": event, "args": [{"seat_type_id": 1, "seat_label": label}]});
+        let (one, two, three) = (seat("a", "V1"), seat("a", "V2"), seat("b", "V1"));
+        let compared = |expected, live| differences(&expected, &live, &mut Names::default());
+        assert_eq!(compared(json!([one, two, three]), json!([three, two, one])), [""; 0]);
+        assert_eq!(compared(json!([one, two, two]), json!([one, one, two])).len(), 1);
+        assert_eq!(compared(json!([1, 2]), json!([2, 1])).len(), 2);
     }
 
     #[test]
