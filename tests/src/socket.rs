@@ -117,7 +117,10 @@ impl SocketClient {
     /// All events since the last call, as `{event, args}`, oldest first; they are forgotten.
     pub fn take(&self) -> Vec<Value> {
         let events = self.lines.take("event").into_iter();
-        events.map(|line| json!({"event": line["event"], "args": line["args"]})).collect()
+        events
+            .inspect(conformance::check_event)
+            .map(|line| json!({"event": line["event"], "args": line["args"]}))
+            .collect()
     }
 
     /// Forgets what it received so far.

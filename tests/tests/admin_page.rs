@@ -1,5 +1,7 @@
 //! The operators' page: who may see it, and that dead letters can be understood and dealt with there, in a real browser.
 
+#![allow(clippy::expect_used, reason = "helpers of tests are tests")]
+
 use nexus_tests::browser::{Browser, Page};
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Client, Fault, Method, SOON, Stack, Target, eventually, json, seen};

@@ -62,6 +62,10 @@ pub(super) fn document(routes: &[Route]) -> Value {
                     "description": "The answer is the one that the first request with this `Idempotency-Key` got.",
                     "schema": { "const": "true" },
                 },
+                "ETag": {
+                    "description": "For `If-None-Match`.",
+                    "schema": { "type": "string" },
+                },
                 "Retry-After": {
                     "description": "Seconds after which trying again makes sense.",
                     "required": true,
@@ -74,6 +78,12 @@ pub(super) fn document(routes: &[Route]) -> Value {
                     "in": "header",
                     "description": "Sent again with the same key, the same request is answered what it was answered before, for 24 hours.",
                     "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+                },
+                "If-None-Match": {
+                    "name": "If-None-Match",
+                    "in": "header",
+                    "description": "The `ETag` of an answer that the client has: 304 if that is still the answer.",
+                    "schema": { "type": "string" },
                 },
             },
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
@@ -126,6 +136,9 @@ fn input(
     schemas: &mut Schemas,
 ) -> (Vec<Value>, Option<Value>) {
     let mut parameters: Vec<Value> = operation.headers.iter().map(header).collect();
+    if method == Method::GET {
+        parameters.push(json!({ "$ref": "#/components/parameters/If-None-Match" }));
+    }
     if operation.once {
         parameters.push(json!({ "$ref": "#/components/parameters/Idempotency-Key" }));
     }
@@ -202,6 +215,12 @@ fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut S
             responses.insert(status, about);
         }
     }
+    if method == Method::GET {
+        for status in [200, 304] {
+            let headers = &mut responses.entry(status).or_insert_with(|| not_modified())["headers"];
+            headers["ETag"] = json!({ "$ref": "#/components/headers/ETag" });
+        }
+    }
     if operation.once {
         // Refusals are replayed, too.
         for (_, about) in responses.iter_mut().filter(|(status, _)| **status < 500) {
@@ -210,6 +229,13 @@ fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut S
         }
     }
     json!(responses)
+}
+
+fn not_modified() -> Value {
+    json!({
+        "description": "The client has the answer already.",
+        "headers": { "X-Request-Id": { "$ref": "#/components/headers/X-Request-Id" } },
+    })
 }
 
 fn response(description: &str, media_type: &str, schema: Value) -> Value {

@@ -328,7 +328,7 @@ pub(crate) fn root() -> Operation {
     Operation::open("root", "Say that the backend is running").answers_with(
         200,
         "It is.",
-        "text/plain",
+        "text/html",
         |_| json!({ "const": "Backend is running" }),
     )
 }
