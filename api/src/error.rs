@@ -57,6 +57,11 @@ impl Failure {
         Self::http(StatusCode::BAD_REQUEST, "malformed_json", "Request body is not valid JSON")
     }
 
+    /// The body is JSON that has no fields.
+    pub(crate) fn not_an_object() -> Self {
+        Self::http(StatusCode::BAD_REQUEST, "not_an_object", "Request body must be a JSON object")
+    }
+
     /// The body ended early.
     pub(crate) fn incomplete_body() -> Self {
         Self::http(StatusCode::BAD_REQUEST, "incomplete_body", "Request body could not be read")

@@ -131,7 +131,8 @@ async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
     }
     match serde_json::from_slice(&bytes) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        _ => Err(Failure::malformed_json()),
+        Ok(_) => Err(Failure::not_an_object()),
+        Err(_) => Err(Failure::malformed_json()),
     }
 }
 

@@ -34,9 +34,11 @@ async fn routes_methods_and_bodies() {
     }
     let json_type = "application/json";
     for path in ["/auth/login", "/events/create", "/bookings/create", "/payments/create-order"] {
-        for body in ["{", "no JSON", "{\"a\":}", "\"text\"", "7", "null", "[]", "[{}]", "\u{0}"] {
-            eprintln!("{path} {body:?}");
+        for body in ["{", "no JSON", "{\"a\":}", "\u{0}"] {
             send(post(&user, path, json_type, body)).await.failed(400, "Request body is not valid JSON");
+        }
+        for body in ["\"text\"", "7", "null", "[]", "[{}]"] {
+            send(post(&user, path, json_type, body)).await.failed(400, "Request body must be a JSON object");
         }
         send(post(&user, path, json_type, vec![b'{', 0xff, b'}']))
             .await

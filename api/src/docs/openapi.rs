@@ -270,6 +270,7 @@ fn failures(method: &Method, operation: &Operation) -> BTreeMap<u16, Vec<Failure
     if method != Method::GET {
         all.extend([
             Failure::malformed_json(),
+            Failure::not_an_object(),
             Failure::incomplete_body(),
             Failure::body_too_large(),
             Failure::unsupported_media_type(),

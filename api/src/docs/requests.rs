@@ -29,7 +29,7 @@ value!(Quantity: or_text(number(0, 1_000_000), "^([0-9]{1,6}|1000000)$"));
 value!(SomeQuantity: or_text(number(1, 1_000_000), "^([1-9][0-9]{0,5}|1000000)$"));
 value!(TicketLimit: or_text(number(0, 10_000), "^([0-9]{1,4}|10000)$"));
 value!(SeatLimit: or_text(number(1, 100), "^([1-9][0-9]?|100)$"));
-value!(Price: or_text(rupees().minimum(Some(0)), r"^[0-9]{1,8}(\.[0-9]{1,2})?$"));
+value!(Price: or_text(rupees().minimum(Some(0)), r"^([0-9]{1,8}(\.[0-9]{1,2})?|[0-9]{1,7}\.[0-9]+)$"));
 value!(Total: or_text(rupees().minimum(Some(0.01)), r"^[1-9][0-9]{0,7}(\.[0-9]{1,2})?$"));
 value!(Truth: or_text(ObjectBuilder::new().schema_type(Type::Boolean), "^(true|false)$"));
 value!(Time: text("2031-05-01T18:00:00.000Z")
@@ -92,7 +92,8 @@ pub(super) struct Register {
         example = "asha"
     )]
     username: Option<String>,
-    #[schema(max_length = 100, pattern = r"^[^<>\s][^<>]*[^<>\s]$", example = "Asha Rao")]
+    /// Two letters at least, when HTML tags are gone.
+    #[schema(max_length = 100, pattern = r"^[^<>\s][^<>]*[^<>\s]", example = "Asha Rao")]
     name: Option<String>,
     address: Option<String>,
     city: Option<String>,
