@@ -65,13 +65,17 @@ impl Stack {
     }
 
     async fn redis_answer(&self, words: &str) -> String {
-        let mut stream =
-            tokio::net::TcpStream::connect(("127.0.0.1", self.redis.port())).await.expect("Redis");
-        // Redis closes the connection after QUIT, so that the end of a long answer is known.
-        stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).await.expect("Redis");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.expect("Redis");
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        answer.strip_suffix("+OK\r\n").map_or(answer.clone(), str::to_owned)
+        ask_redis(self.redis.port(), words).await
     }
+}
+
+/// What the Redis at that port answers to a command, in its protocol.
+pub async fn ask_redis(port: u16, words: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("Redis");
+    // Redis closes the connection after QUIT, so that the end of a long answer is known.
+    stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).await.expect("Redis");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("Redis");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.strip_suffix("+OK\r\n").map_or(answer.clone(), str::to_owned)
 }

@@ -92,6 +92,13 @@ impl Program {
         process.end(Signal::KILL, STOP_PATIENCE).await.expect("the end of a killed process");
     }
 
+    /// The same for one that may have ended by itself.
+    pub async fn kill_9_if_running(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.end(Signal::KILL, STOP_PATIENCE).await.expect("the end of a killed process");
+        }
+    }
+
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));

@@ -149,6 +149,33 @@ async fn snooze_waits_and_does_not_count() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_tried_for_ever_counts_anew_when_it_went_well() {
+    let (stack, _probes) = stack_and_probe().await;
+    let id = "00000000-0000-7000-8000-000000000001";
+    let payload = json!({"steps": ["retry", "retry", {"snooze": 100}, "retry", "done"]});
+    let insert = format!(
+        "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES ('{id}', 'cleanup', 'probe', '{payload}', 2147483647)"
+    );
+    stack.execute(&insert).await;
+    let job = stack.until_state(id, "done").await;
+    let attempts: Vec<_> =
+        job["errors"].as_array().unwrap().iter().map(|error| error["attempt"].as_i64().unwrap()).collect();
+    assert_eq!((attempts, &job["attempt"]), (vec![1, 2, 1], &json!(2)), "{job}");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_when_a_job_is_done_is_no_failure_of_it() {
+    let (stack, mut probes) = stack_and_probe().await;
+    let id = stack.enqueue_one("probe", json!(["panic_after_commit"])).await;
+    stack.until_state(&id, "done").await;
+    probes.process(0).wait_for_log("a handler did not end well after its job was done", SOON).await;
+    probes.process(0).wait_for_log("job is done", SOON).await;
+    let job = stack.job(&id).await;
+    assert_eq!((&job["state"], &job["attempt"], &job["errors"]), (&json!("done"), &json!(1), &json!([])));
+    assert_eq!((stack.runs(&id).await, stack.effects(&id).await), (1, 1));
+}
+
+#[tokio::test]
 async fn discard_is_final_with_its_reason() {
     let (stack, _probes) = stack_and_probe().await;
     let id = stack.enqueue_one("probe", json!(["discard"])).await;

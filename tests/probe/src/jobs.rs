@@ -35,6 +35,7 @@ pub(crate) enum Step {
     DieBeforeCommit,
     /// Dies when its effect has been committed, and with it the job.
     DieAfterCommit,
+    PanicAfterCommit,
 }
 
 impl Script {

@@ -53,7 +53,6 @@ async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(
             sleep(wait(*milliseconds)).await;
             commit(&cx.db, attempt).await
         }
-        // The transaction is open when the worker is paused, and is committed as if nothing had happened.
         Step::Hold(milliseconds) => {
             let mut tx = cx.db.begin().await?;
             effect(&mut tx, attempt).await?;
@@ -78,6 +77,10 @@ async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(
         Step::DieAfterCommit => {
             commit(&cx.db, attempt).await?;
             std::process::abort()
+        }
+        Step::PanicAfterCommit => {
+            commit(&cx.db, attempt).await?;
+            panic!("as told")
         }
     }
 }
