@@ -2,9 +2,10 @@
 //! twice, can never both succeed:
 //!
 //! ```text
-//! pending --hand_over--> queued --claim--> running --complete--> done
-//!    ^                     |                 |  \--give_up-----> dead
-//!    +-- retry, snooze, give_back, rescue ---+
+//! pending --hand_over--> queued --claim--> running --complete----------> done
+//!    ^ ^                   |                 | \--give_up, rescue------> dead
+//!    | +- take_back, rescue+                 |
+//!    +----- retry, snooze, give_back, rescue +
 //! ```
 //!
 //! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that it keeps moving. Whoever lost the lease
