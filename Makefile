@@ -27,7 +27,7 @@ build: ## Build every binary
 	@cargo build --workspace --bins --profile $(PROFILE)
 
 release: ## Build every binary, optimised
-	@cargo build --workspace --bins --release
+	@cargo build --workspace --exclude nexus-probe --bins --release
 
 # Installs what a recipe has found to be $missing.
 define apt_install

@@ -19,17 +19,28 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// A pool that connects when first used, so that a process starts (and reports itself not ready) while PostgreSQL is away.
 pub fn pool(settings: &Database, process: &str) -> Result<PgPool> {
-    let options = options(settings, process)?.options([
+    Ok(lazy_pool(settings, options(settings, process)?))
+}
+
+/// The same for a worker. Nothing that it does needs a whole table; but a plan that was made while the ledger was small would read it, over
+/// and over, until PostgreSQL notices that it has grown.
+pub fn worker_pool(settings: &Database, process: &str) -> Result<PgPool> {
+    let options = options(settings, process)?.options([("enable_seqscan", "off")]);
+    Ok(lazy_pool(settings, options))
+}
+
+fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
+    let options = options.options([
         // Nothing that a request does may hold a connection, or wait for a lock, for long.
         ("statement_timeout", "15s"),
         ("lock_timeout", "10s"),
         ("idle_in_transaction_session_timeout", "30s"),
     ]);
-    Ok(PgPoolOptions::new()
+    PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(Duration::from_secs(300))
-        .connect_lazy_with(options))
+        .connect_lazy_with(options)
 }
 
 /// A migration that collides with a transaction is begun at most so often.

@@ -78,10 +78,15 @@ impl Stack {
 
     /// Waits until all work is done, then checks everything that must hold.
     pub async fn assert_invariants(&self) {
-        let unfinished = unfinished(&self.queues());
+        self.assert_invariants_with(&self.queues()).await;
+    }
+
+    /// The same with workers for these queues.
+    pub async fn assert_invariants_with(&self, queues: &[&str]) {
+        let unfinished = unfinished(queues);
         let mut rules = vec![("all work is done", unfinished.as_str())];
         rules.extend(FORBIDDEN);
-        if self.queues().contains(&"bookings") {
+        if queues.contains(&"bookings") {
             rules.push((
                 "a confirmed booking has exactly one ticket per seat",
                 "SELECT b.id, seats.n AS seats, tickets.n AS tickets FROM bookings b

@@ -4,6 +4,7 @@
 //! | Module | |
 //! |---|---|
 //! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
+//! | [`probes`] | workers whose jobs fail, hang and die as they are told |
 //! | [`looking`] | what is in the database and in Redis |
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
@@ -30,6 +31,7 @@ pub mod invariants;
 pub mod legacy;
 pub mod lines;
 pub mod looking;
+pub mod probes;
 pub mod program;
 pub mod qr;
 pub mod refusals;

@@ -80,6 +80,11 @@ impl Program {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Words for the command line of the next start.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    }
+
     /// `kill -9`: no handler runs, nothing is given back.
     pub async fn kill_9(&mut self) {
         let mut process = self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
@@ -87,10 +92,29 @@ impl Program {
         process.end(Signal::KILL, STOP_PATIENCE).await.expect("the end of a killed process");
     }
 
+    /// The same for one that may have ended by itself.
+    pub async fn kill_9_if_running(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.end(Signal::KILL, STOP_PATIENCE).await.expect("the end of a killed process");
+        }
+    }
+
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
         process.end(Signal::TERM, STOP_PATIENCE).await.expect("the end of a stopped process")
+    }
+
+    /// Sends it a signal and does not wait for what follows.
+    pub fn signal(&mut self, signal: Signal) {
+        if let Some(process) = &mut self.process {
+            process.signal(signal);
+        }
+    }
+
+    /// Its process id while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
     }
 
     /// Waits until it ends by itself, and returns its exit code.

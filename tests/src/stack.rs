@@ -49,7 +49,7 @@ impl Builder {
         self
     }
 
-    /// So many API processes on one database and one Redis.
+    /// So many API processes on one database and one Redis; none where only jobs matter.
     pub fn api_processes(mut self, count: usize) -> Self {
         self.api_processes = count;
         self
@@ -143,10 +143,10 @@ impl Stack {
         for number in 1..=api_processes {
             self.start_api(number).await;
         }
-        for worker in self.workers.values_mut() {
-            worker.start();
+        self.workers.values_mut().for_each(Program::start);
+        if let Some((_, url)) = self.apis.first() {
+            self.providers.set_webhook_url(format!("{url}/api/v1/payments/webhook"));
         }
-        self.providers.set_webhook_url(format!("{}/api/v1/payments/webhook", self.api_url(0)));
     }
 
     /// `nexus-api migrate`
@@ -265,15 +265,19 @@ impl Stack {
 
     /// The same, for a command that has to succeed; returns what it printed.
     pub async fn jobs_cli_ok(&self, arguments: &[&str]) -> String {
-        printed("nexus-jobs", arguments, self.jobs_cli(arguments).await)
+        self.cli_ok("nexus-jobs", arguments).await
     }
 
     /// Runs `nexus-api` with these words, which have to succeed; returns what it printed.
     pub async fn api_cli_ok(&self, arguments: &[&str]) -> String {
-        printed("nexus-api", arguments, self.cli("nexus-api", arguments).await)
+        self.cli_ok("nexus-api", arguments).await
     }
 
-    /// A program that needs the database only.
+    /// Runs a program that needs the database only, and has to succeed; returns what it printed.
+    pub async fn cli_ok(&self, program: &str, arguments: &[&str]) -> String {
+        printed(program, arguments, self.cli(program, arguments).await)
+    }
+
     async fn cli(&self, program: &str, arguments: &[&str]) -> Output {
         let env = vec![("DATABASE_URL".to_owned(), self.postgres.url())];
         let mut command = tokio::process::Command::from(command(&binary(program), &self.dir, &env));

@@ -18,7 +18,7 @@ use nexus_common::{
     Error, Result,
     jobs::{
         Queue,
-        ledger::{self, Delivery},
+        ledger::{self, Delivery, Rescued, Vanished},
     },
     metrics,
 };
@@ -64,7 +64,7 @@ impl Wake {
             bell: Notify::new(),
             full: AtomicBool::new(false),
             claimed: AtomicUsize::new(0),
-            refill_after: target(concurrency).div_ceil(4),
+            refill_after: target(concurrency, 1).div_ceil(4),
             lost: AtomicBool::new(false),
         })
     }
@@ -90,9 +90,15 @@ impl Wake {
     }
 }
 
-/// How many jobs this relay keeps in Redis: a small multiple of what the worker runs at once.
-fn target(concurrency: usize) -> usize {
-    (concurrency * 2).clamp(16, MOST)
+/// How many jobs of a queue the relays keep in Redis together: a small multiple of what its workers run at once, so that none has to wait
+/// for a relay, be it another's or its own.
+fn target(concurrency: usize, workers: usize) -> usize {
+    (share(concurrency) * workers.max(1)).min(MOST)
+}
+
+/// One worker's part of it.
+fn share(concurrency: usize) -> usize {
+    (concurrency * 2).max(16)
 }
 
 /// The relay of one worker.
@@ -167,10 +173,7 @@ impl Relay {
         }
         if Instant::now() >= memory.rescue_at {
             memory.rescue_at = Instant::now() + RESCUE_EVERY.mul_f64(jitter());
-            let rescued = bounded(ledger::rescue(&self.db, self.queue, self.lost_after)).await?;
-            if rescued > 0 {
-                tracing::info!(rescued, "jobs of a vanished worker or a lost delivery are due again");
-            }
+            self.report(&bounded(ledger::rescue(&self.db, self.queue, self.lost_after)).await?);
         }
         let (queued, due_in) = bounded(ledger::backlog(&self.db, self.queue)).await?;
         if due_in == Some(Duration::ZERO) {
@@ -181,12 +184,29 @@ impl Relay {
         Ok(due_in.map_or(LOOK, |left| left.min(LOOK)))
     }
 
+    fn report(&self, rescued: &Rescued) {
+        if rescued.lost > 0 {
+            tracing::info!(
+                lost = rescued.lost,
+                "jobs waited in Redis for long, or were lost there; they are due again"
+            );
+        }
+        for Vanished { job_id, kind, attempt, max_attempts: max, error, dead } in &rescued.vanished {
+            if *dead {
+                tracing::error!(kind, %job_id, attempt, max, outcome = "dead", error, "job is dead");
+            } else {
+                tracing::warn!(kind, %job_id, attempt, max, outcome = "vanished", error, "job failed and will be tried again");
+            }
+        }
+    }
+
     /// Hands over due jobs while `queued` are in Redis already.
     async fn relay(&self, memory: &mut Memory, queued: usize) -> Result<Duration> {
         // Redis may hold more than the ledger thinks, namely deliveries that have been replaced since. Also asked so that nothing is handed
         // over while Redis is away.
-        let in_redis = self.transport.depth().await.map_err(|error| Error::Unavailable(Box::new(error)))?;
-        let room = target(self.concurrency).saturating_sub(queued).min(MOST.saturating_sub(in_redis));
+        let redis = self.transport.depth().await.map_err(|error| Error::Unavailable(Box::new(error)))?;
+        let room = target(self.concurrency, redis.workers).saturating_sub(queued);
+        let room = room.min(MOST.saturating_sub(redis.deliveries));
         let batch = room.min(BATCH);
         let handed = if batch > 0 { self.hand_over(memory, batch).await? } else { 0 };
         let full = handed == room;
@@ -271,10 +291,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_target_follows_the_concurrency_within_bounds() {
-        assert_eq!(target(1), 16);
-        assert_eq!(target(16), 32);
-        assert_eq!(target(1000), MOST);
+    fn the_target_follows_the_slots_of_all_workers_within_bounds() {
+        assert_eq!(target(1, 1), 16);
+        assert_eq!(target(16, 1), 32);
+        assert_eq!(target(16, 3), 96);
+        assert_eq!(target(16, 0), 32, "this worker is not registered yet");
+        assert_eq!(target(1000, 1), MOST);
+        assert_eq!(target(16, 1000), MOST);
     }
 
     #[tokio::test]

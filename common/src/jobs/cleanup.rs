@@ -12,6 +12,8 @@ impl Job for CleanUp {
     const QUEUE: Queue = Queue::Cleanup;
     const KIND: &'static str = "clean_up";
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    /// A run ends by itself after ten seconds and the statements that it is in.
+    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(90);
 
     fn unique_key(&self) -> Option<String> {
         Some("clean_up".into())

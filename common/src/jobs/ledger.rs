@@ -2,9 +2,10 @@
 //! twice, can never both succeed:
 //!
 //! ```text
-//! pending --hand_over--> queued --claim--> running --complete--> done
-//!    ^                     |                 |  \--give_up-----> dead
-//!    +-- retry, snooze, give_back, rescue ---+
+//! pending --hand_over--> queued --claim--> running --complete----------> done
+//!    ^ ^                   |                 | \--give_up, rescue------> dead
+//!    | +- take_back, rescue+                 |
+//!    +----- retry, snooze, give_back, rescue +
 //! ```
 //!
 //! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that it keeps moving. Whoever lost the lease
@@ -110,9 +111,10 @@ impl Lease {
         Ok(done)
     }
 
-    /// The attempt failed; try again after `delay`. The error joins the job's history.
-    pub async fn retry(&self, pool: &PgPool, error: &str, delay: Duration) -> Result<()> {
-        sqlx::query!(
+    /// The attempt failed; try again after `delay`. The error joins the job's history. As for every way to end an attempt, false means that
+    /// it was no longer this lease's to end: the job is done already, or another worker's.
+    pub async fn retry(&self, pool: &PgPool, error: &str, delay: Duration) -> Result<bool> {
+        let retried = sqlx::query!(
             "UPDATE jobs SET state = 'pending', available_at = now() + $3, leased_until = NULL, last_error = $4,
                     errors = jobs_with_error(errors, attempt, $4)
              WHERE id = $1 AND delivery = $2 AND state = 'running'",
@@ -123,12 +125,12 @@ impl Lease {
         )
         .execute(pool)
         .await?;
-        Ok(())
+        Ok(retried.rows_affected() == 1)
     }
 
     /// The job has failed for good: a dead letter, until an operator retries or discards it.
-    pub async fn give_up(&self, pool: &PgPool, error: &str) -> Result<()> {
-        sqlx::query!(
+    pub async fn give_up(&self, pool: &PgPool, error: &str) -> Result<bool> {
+        let given_up = sqlx::query!(
             "UPDATE jobs SET state = 'dead', finished_at = now(), leased_until = NULL, last_error = $3,
                     errors = jobs_with_error(errors, attempt, $3)
              WHERE id = $1 AND delivery = $2 AND state = 'running'",
@@ -138,13 +140,15 @@ impl Lease {
         )
         .execute(pool)
         .await?;
-        Ok(())
+        Ok(given_up.rows_affected() == 1)
     }
 
-    /// Not now but at `when`: the attempt does not count.
-    pub async fn snooze(&self, pool: &PgPool, when: DateTime<Utc>) -> Result<()> {
-        sqlx::query!(
-            "UPDATE jobs SET state = 'pending', available_at = $3, leased_until = NULL, attempt = attempt - 1
+    /// Not now but at `when`: the attempt does not count. A job that is tried for ever begins anew: it went well, and its earlier failures
+    /// must not slow down what it does after the next one.
+    pub async fn snooze(&self, pool: &PgPool, when: DateTime<Utc>) -> Result<bool> {
+        let snoozed = sqlx::query!(
+            "UPDATE jobs SET state = 'pending', available_at = $3, leased_until = NULL,
+                    attempt = CASE WHEN max_attempts = 2147483647 THEN 0 ELSE attempt - 1 END
              WHERE id = $1 AND delivery = $2 AND state = 'running'",
             self.delivery.job_id,
             self.delivery.delivery,
@@ -152,19 +156,33 @@ impl Lease {
         )
         .execute(pool)
         .await?;
-        Ok(())
+        Ok(snoozed.rows_affected() == 1)
     }
 
-    /// The worker is leaving: the job is due again at once, the attempt does not count.
-    pub async fn give_back(&self, pool: &PgPool) -> Result<()> {
-        self.snooze(pool, Utc::now()).await
+    /// The worker is leaving: the job is due again at once, in its old place, and the attempt does not count. The relays of other workers
+    /// are told.
+    pub async fn give_back(&self, pool: &PgPool) -> Result<bool> {
+        let given = sqlx::query!(
+            "WITH back AS (
+                 UPDATE jobs SET state = 'pending', leased_until = NULL, attempt = attempt - 1
+                 WHERE id = $1 AND delivery = $2 AND state = 'running'
+                 RETURNING queue
+             )
+             SELECT pg_notify('nexus_jobs', queue) FROM back",
+            self.delivery.job_id,
+            self.delivery.delivery,
+        )
+        .fetch_all(pool)
+        .await?;
+        Ok(!given.is_empty())
     }
 }
 
 /// Takes up to `limit` due jobs of `queue` for hand-over to Redis, first by priority, then by age. Also says for how long the oldest of
 /// them had been due.
 pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<Delivery>, Duration)> {
-    // Priority by priority, so that the index leads to the due ones however many jobs wait for later.
+    // Priority by priority, so that the index leads to the due ones however many jobs wait for later. An array rather than a join, so that no
+    // plan, made while the table was small, reads the whole table once it is large.
     let rows = sqlx::query!(
         "WITH RECURSIVE levels AS (
              (SELECT priority FROM jobs WHERE queue = $1 AND state = 'pending' ORDER BY priority LIMIT 1)
@@ -174,7 +192,7 @@ pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<D
                  ORDER BY priority LIMIT 1) next
          )
          UPDATE jobs SET state = 'queued', queued_at = now(), delivery = delivery + 1
-         WHERE id IN (
+         WHERE id = ANY (ARRAY(
              SELECT due.id FROM levels, LATERAL (
                  SELECT id FROM jobs
                  WHERE queue = $1 AND state = 'pending' AND priority = levels.priority AND available_at <= now()
@@ -182,7 +200,7 @@ pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<D
                  LIMIT $2
                  FOR UPDATE SKIP LOCKED) due
              LIMIT $2
-         )
+         ))
          RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS \"lag!\"",
         queue.name(),
         limit,
@@ -200,16 +218,21 @@ pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<D
     Ok((deliveries, Duration::try_from_secs_f64(lag).unwrap_or_default()))
 }
 
-/// Puts jobs back whose hand-over to Redis failed.
+/// Puts jobs back that nobody has claimed: their hand-over to Redis failed, Redis may have lost them, or the worker is leaving. They keep
+/// their place in the queue, and the relays of other workers are told.
 pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
     let (ids, numbers): (Vec<_>, Vec<_>) = deliveries.iter().map(|d| (d.job_id, d.delivery)).unzip();
     sqlx::query!(
-        "UPDATE jobs SET state = 'pending' FROM unnest($1::uuid[], $2::int[]) AS d (id, delivery)
-         WHERE jobs.id = d.id AND jobs.delivery = d.delivery AND jobs.state = 'queued'",
+        "WITH back AS (
+             UPDATE jobs SET state = 'pending' FROM unnest($1::uuid[], $2::int[]) AS d (id, delivery)
+             WHERE jobs.id = d.id AND jobs.delivery = d.delivery AND jobs.state = 'queued'
+             RETURNING queue
+         )
+         SELECT pg_notify('nexus_jobs', queue) FROM (SELECT DISTINCT queue FROM back) q",
         &ids,
         &numbers,
     )
-    .execute(pool)
+    .fetch_all(pool)
     .await?;
     Ok(())
 }
@@ -269,39 +292,69 @@ pub async fn claim(
     }))
 }
 
-/// Makes jobs of `queue` due again whose worker died (lease run out) or whose delivery was lost (queued for longer than `lost_after`:
-/// Redis was emptied). A job that keeps killing its workers ends as a dead letter after its last attempt. Returns how many were rescued.
-pub async fn rescue(pool: &PgPool, queue: Queue, lost_after: Duration) -> Result<u64> {
-    let rescued = sqlx::query!(
-        "UPDATE jobs SET
-             state = CASE WHEN state = 'running' AND attempt >= max_attempts THEN 'dead'::job_state ELSE 'pending' END,
-             finished_at = CASE WHEN state = 'running' AND attempt >= max_attempts THEN now() END,
-             available_at = now(),
-             leased_until = NULL,
-             last_error = CASE WHEN state = 'running' THEN 'worker ' || coalesce(worker, '?') || ' vanished' ELSE last_error END,
-             errors = CASE WHEN state = 'running'
-                 THEN jobs_with_error(errors, attempt, 'worker ' || coalesce(worker, '?') || ' vanished')
-                 ELSE errors END
-         WHERE id IN (
-             SELECT id FROM jobs
-             WHERE queue = $1
-               AND ((state = 'running' AND leased_until < now()) OR (state = 'queued' AND queued_at < now() - $2::interval))
-             LIMIT 1000
-             FOR UPDATE SKIP LOCKED
-         )",
+/// What [`rescue`] found.
+#[derive(Debug, Default)]
+pub struct Rescued {
+    /// Jobs that were handed over and never claimed; they are due again.
+    pub lost: u64,
+    /// Jobs whose worker vanished.
+    pub vanished: Vec<Vanished>,
+}
+
+/// A job whose worker vanished.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `jobs`, documented in its migration
+pub struct Vanished {
+    pub job_id: JobId,
+    pub kind: String,
+    pub attempt: i32,
+    pub max_attempts: i32,
+    pub error: String,
+    /// That was its last attempt.
+    pub dead: bool,
+}
+
+/// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`: Redis was emptied) or whose worker died
+/// (lease run out), at most 1,000 of each a call.
+///
+/// What was lost keeps its place in the queue: it has not been tried. What its worker was running has been: it is due at once the first
+/// time, then after pauses that grow to a minute, so that a job that kills its workers leaves them time for the others, and after its last
+/// attempt it is a dead letter.
+pub async fn rescue(pool: &PgPool, queue: Queue, lost_after: Duration) -> Result<Rescued> {
+    let lost = sqlx::query!(
+        "UPDATE jobs SET state = 'pending' WHERE id = ANY (ARRAY(
+             SELECT id FROM jobs WHERE queue = $1 AND state = 'queued' AND queued_at < now() - $2::interval
+             LIMIT 1000 FOR UPDATE SKIP LOCKED))",
         queue.name(),
         interval(lost_after)?,
     )
     .execute(pool)
     .await?;
-    Ok(rescued.rows_affected())
+    let vanished = sqlx::query_as!(
+        Vanished,
+        r#"UPDATE jobs SET
+               state = CASE WHEN attempt >= max_attempts THEN 'dead'::job_state ELSE 'pending' END,
+               finished_at = CASE WHEN attempt >= max_attempts THEN now() END,
+               available_at = now() + interval '1 second' * least(2 ^ least(attempt - 1, 10) - 1, 60),
+               leased_until = NULL,
+               last_error = 'worker ' || coalesce(worker, '?') || ' vanished',
+               errors = jobs_with_error(errors, attempt, 'worker ' || coalesce(worker, '?') || ' vanished')
+           WHERE id = ANY (ARRAY(
+               SELECT id FROM jobs WHERE queue = $1 AND state = 'running' AND leased_until < now()
+               LIMIT 1000 FOR UPDATE SKIP LOCKED))
+           RETURNING id AS job_id, kind, attempt, max_attempts, last_error AS "error!", state = 'dead' AS "dead!""#,
+        queue.name(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(Rescued { lost: lost.rows_affected(), vanished })
 }
 
 /// Removes jobs that finished longer than `keep` ago, at most 10,000 a call; returns how many. Dead letters stay until somebody decides.
 pub async fn prune(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
     let pruned = sqlx::query!(
-        "DELETE FROM jobs WHERE id IN (
-             SELECT id FROM jobs WHERE state IN ('done', 'cancelled') AND finished_at < now() - $1::interval LIMIT 10000)",
+        "DELETE FROM jobs WHERE id = ANY (ARRAY(
+             SELECT id FROM jobs WHERE state IN ('done', 'cancelled') AND finished_at < now() - $1::interval LIMIT 10000))",
         interval(keep)?,
     )
     .execute(conn)

@@ -3,6 +3,17 @@
 //! A job is a row of the `jobs` table, inserted by the transaction that needs the work done: state and job commit or vanish together.
 //! The workers move rows through the states (see [`ledger`]); Redis only carries ids. One file per queue holds its job structs, which
 //! say everything about a kind in one place: queue, retries, time limit, uniqueness. What a job *does* is in the worker crate.
+//!
+//! What whoever enqueues may rely on (`docs/jobs.md` has the whole, with a picture of the states):
+//!
+//! - A job exists if and only if its transaction commits, and is then run until it is done or dead, whatever dies meanwhile.
+//! - Of the jobs with one [unique key](Job::unique_key), at most one is live; it is free again when that one is done, dead or cancelled.
+//! - It runs when it is due, not before; lower [priorities](Job::PRIORITY) first, then the older.
+//! - It may run more than once, in two workers at a time even, if one of them is presumed dead. What a handler commits together with
+//!   [`ledger::Lease::complete`] happens exactly once all the same; what it does outside PostgreSQL may be repeated after a crash.
+//! - An attempt ends as done, as a failure that counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
+//!   count, or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and stays until an operator decides.
+//! - A failure keeps nobody else waiting.
 
 pub mod admin;
 pub mod bookings;
@@ -97,7 +108,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// When and how often it is tried again.
     const RETRY: RetryPolicy;
-    /// An attempt that takes longer has failed.
+    /// An attempt that takes longer is stopped and has failed.
     const TIMEOUT: Duration = Duration::from_secs(30);
     /// Lower runs first within its queue.
     const PRIORITY: i16 = 0;

@@ -1,7 +1,11 @@
 //! Handlers of the cleanup queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use chrono::Utc;
 use nexus_common::{
     config::{self, Env},
     domain::upkeep::{self, Removed},
@@ -24,8 +28,13 @@ impl Cleanup {
     }
 }
 
-/// See [`CleanUp`]. Every statement is bounded and commits by itself; repeating them does no harm.
+/// A run removes for so long; then other jobs have their turn before the next one.
+const RUN: Duration = Duration::from_secs(10);
+
+/// See [`CleanUp`]. Every statement is bounded and commits by itself; repeating them does no harm. It goes on until nothing is left, however
+/// much there is.
 pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attempt) -> Result<(), Failure> {
+    let started = Instant::now();
     let mut conn = cx.db.acquire().await?;
     loop {
         let removed = upkeep::remove_expired(&mut conn).await?;
@@ -41,5 +50,8 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             jobs,
             "removed what nobody needs any more"
         );
+        if started.elapsed() > RUN {
+            return Err(Failure::Snooze(Utc::now()));
+        }
     }
 }

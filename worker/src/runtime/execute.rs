@@ -27,7 +27,7 @@ use super::{
     backoff::{Backoff, bounded, within},
     context::{Attempt, Context, Failure},
     registry::{Handler, Registry},
-    verdict::{Ended, judge},
+    verdict::{Ended, Verdict, judge},
 };
 use crate::relay::Wake;
 
@@ -70,20 +70,29 @@ impl<S: Send + Sync + 'static> Executor<S> {
         };
         let verdict = judge(ended, &policy, claimed.attempt, claimed.max_attempts);
         let took = started.elapsed();
-        let mut waits = Backoff::new();
-        while let Err(error) = bounded(verdict.record(&claimed, &self.db)).await {
-            if started.elapsed() > took + RECORD_FOR || self.kill.is_cancelled() {
-                let job_id = claimed.lease.job_id();
-                tracing::warn!(%job_id, error = error.details(), "an outcome is not recorded; the lease will run out");
-                break;
-            }
-            sleep(waits.next()).await;
-        }
+        let verdict = self.record(verdict, &claimed).await;
         if verdict.is_pending() {
             self.relay.wake();
         }
         metrics::attempt(self.queue, &claimed.kind, verdict.outcome(), took);
         verdict.log(&claimed, took);
+    }
+
+    /// Writes the verdict down, and says what became of the job.
+    async fn record(&self, verdict: Verdict, claimed: &Claimed) -> Verdict {
+        let give_up_at = Instant::now() + RECORD_FOR;
+        let mut waits = Backoff::new();
+        loop {
+            match bounded(verdict.clone().record(claimed, &self.db)).await {
+                Ok(verdict) => return verdict,
+                Err(error) if Instant::now() > give_up_at || self.kill.is_cancelled() => {
+                    let job_id = claimed.lease.job_id();
+                    tracing::warn!(%job_id, error = error.details(), "an outcome is not recorded; the lease will run out");
+                    return verdict;
+                }
+                Err(_) => sleep(waits.next()).await,
+            }
+        }
     }
 
     /// The job and until when it is held at least; `None` when it is not ours to run.

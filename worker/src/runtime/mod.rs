@@ -126,7 +126,7 @@ async fn run<S: Send + Sync + 'static>(
 
     let (own, handlers) = split(config.database.max_connections);
     let connect = |connections: u32| {
-        db::pool(&config::Database { max_connections: connections, ..config.database.clone() }, name)
+        db::worker_pool(&config::Database { max_connections: connections, ..config.database.clone() }, name)
     };
     let db = connect(own)?;
     let handlers_db = connect(handlers)?;

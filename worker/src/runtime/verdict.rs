@@ -25,7 +25,7 @@ pub(super) enum Ended {
 }
 
 /// What becomes of the job.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     Done,
     Retry { error: String, after: Duration },
@@ -60,16 +60,25 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
 }
 
 impl Verdict {
-    /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated.
-    pub(super) async fn record(&self, claimed: &Claimed, db: &PgPool) -> Result<()> {
+    /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated. Returns what became of the job: a handler
+    /// that committed its job and failed after that has done it all the same.
+    pub(super) async fn record(self, claimed: &Claimed, db: &PgPool) -> Result<Verdict> {
         let lease = &claimed.lease;
-        match self {
-            Verdict::Done => lease.complete_if_open(&mut *db.acquire().await?).await,
-            Verdict::Retry { error, after } => lease.retry(db, error, *after).await,
-            Verdict::Snooze(when) => lease.snooze(db, *when).await,
-            Verdict::Dead(error) => lease.give_up(db, error).await,
-            Verdict::GiveBack => lease.give_back(db).await,
-            Verdict::Lost => Ok(()),
+        let recorded = match &self {
+            Verdict::Done => lease.complete_if_open(&mut *db.acquire().await?).await.map(|()| true)?,
+            Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
+            Verdict::Snooze(when) => lease.snooze(db, *when).await?,
+            Verdict::Dead(error) => lease.give_up(db, error).await?,
+            Verdict::GiveBack => lease.give_back(db).await?,
+            Verdict::Lost => true,
+        };
+        if recorded {
+            Ok(self)
+        } else if lease.is_done(db).await? {
+            tracing::warn!(job_id = %lease.job_id(), verdict = ?self, "a handler did not end well after its job was done");
+            Ok(Verdict::Done)
+        } else {
+            Ok(Verdict::Lost)
         }
     }
 

@@ -56,6 +56,14 @@ pub(crate) struct Transport {
     pushed: Arc<AtomicWaker>,
 }
 
+/// What Redis holds of a queue.
+pub(crate) struct Depth {
+    /// Those that wait to be fetched.
+    pub(crate) deliveries: usize,
+    /// Worker processes with a heartbeat.
+    pub(crate) workers: usize,
+}
+
 /// What the worker offers to deliveries.
 pub(crate) struct Consumer {
     pub(crate) deliver: Deliver,
@@ -109,14 +117,17 @@ impl Transport {
         redis::cmd("PING").query_async(&mut self.conn.clone()).await
     }
 
-    /// How many deliveries wait to be fetched.
-    pub(crate) async fn depth(&self) -> Result<usize, RedisError> {
-        let (scheduled, active): (usize, usize) = redis::pipe()
+    /// How much waits to be fetched, and by how many.
+    pub(crate) async fn depth(&self) -> Result<Depth, RedisError> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let alive_since = now.saturating_sub(self.config.orphaned_duration()).as_secs();
+        let (scheduled, active, workers): (usize, usize, usize) = redis::pipe()
             .zcard(self.config.scheduled_jobs_set())
             .llen(self.config.active_jobs_list())
+            .zcount(self.config.workers_set(), alive_since, "+inf")
             .query_async(&mut self.conn.clone())
             .await?;
-        Ok(scheduled + active)
+        Ok(Depth { deliveries: scheduled + active, workers })
     }
 
     /// Sends deliveries on their way, all or, after an error, perhaps none. They are fetched in this order.
@@ -152,6 +163,7 @@ impl Transport {
             let name = format!("{}-{life}", self.worker);
             let since = Instant::now();
             finished.alive(&name);
+            let _ = timeout(FAST, sweep.announce(&name)).await;
             let error = self.live(&name, &consumer, &finished).await;
             // Without this, another worker does it when the heartbeat has been missing for ten seconds.
             let _ = timeout(FAST, sweep.retire(&name, error.is_none())).await;

@@ -158,6 +158,15 @@ impl Sweep {
         }
     }
 
+    /// Before a worker registers: its metadata, which apalis adds to, is to vanish even if the process dies at once.
+    pub(super) async fn announce(&self, worker: &str) -> Result<(), RedisError> {
+        redis::pipe()
+            .hset(self.metadata(worker), "worker", worker)
+            .expire(self.metadata(worker), METADATA.as_secs() as i64)
+            .query_async(&mut self.conn.clone())
+            .await
+    }
+
     async fn keep_metadata(&self, worker: &str) -> Result<(), RedisError> {
         redis::cmd("EXPIRE")
             .arg(self.metadata(worker))

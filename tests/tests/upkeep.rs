@@ -1,0 +1,96 @@
+//! What is left of finished jobs: removed in time, in bounded steps, and no burden while it is there.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::Duration;
+
+use nexus_tests::{SOON, Stack, eventually, json, seen};
+
+/// So many jobs that ended so many days ago.
+async fn finished(stack: &Stack, count: u32, state: &str, days: u32) {
+    let insert = format!(
+        "INSERT INTO jobs (id, queue, kind, payload, state, attempt, max_attempts, delivery, created_at, available_at, started_at, finished_at)
+         SELECT gen_random_uuid(), 'cleanup', 'probe', '{{\"steps\": [\"done\"]}}', '{state}', 1, 20, 1, t, t, t, t
+         FROM generate_series(1, {count}) n, LATERAL (SELECT now() - interval '{days} days' - n * interval '1 millisecond' AS t) times"
+    );
+    stack.execute(&insert).await;
+}
+
+#[tokio::test]
+async fn finished_jobs_are_removed_in_bounded_steps_until_none_is_left_and_dead_letters_stay() {
+    let stack = Stack::builder().api_processes(0).workers([]).env("JOBS_KEEP_HOURS", 24).start().await;
+    finished(&stack, 34_000, "done", 2).await;
+    finished(&stack, 1_000, "cancelled", 2).await;
+    finished(&stack, 7, "dead", 400).await;
+    finished(&stack, 5, "done", 0).await;
+    // Its clock has never ticked, and so does at once.
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("what is old is gone", SOON, async || {
+        let old = stack
+            .count("jobs WHERE state IN ('done', 'cancelled') AND finished_at < now() - interval '1 day'")
+            .await;
+        seen(old == 0, old).map(drop)
+    })
+    .await;
+    assert_eq!(stack.count("jobs WHERE kind = 'probe' AND state = 'dead'").await, 7);
+    assert_eq!(stack.count("jobs WHERE kind = 'probe' AND state = 'done'").await, 5);
+    let log = worker.process(0).log();
+    let steps: Vec<u32> =
+        log.split(" jobs=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect();
+    assert!(steps.len() >= 4 && steps.iter().all(|step| *step <= 10_000), "{steps:?}");
+    assert_eq!(steps.iter().sum::<u32>(), 35_000);
+}
+
+#[tokio::test]
+async fn workers_read_none_of_a_million_finished_jobs() {
+    let stack = Stack::builder().api_processes(0).workers([]).start().await;
+    // Plans are made while the table is small and known to be, and must not be a burden when it has grown.
+    stack.flood(50, json!(["done"])).await;
+    stack.execute("ANALYZE jobs").await;
+    let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "4")]).await;
+    probes.start().await;
+    stack.flood(50, json!(["done"])).await;
+    stack.until_idle(&["cleanup"]).await;
+    for _ in 0..10 {
+        finished(&stack, 100_000, "done", 1).await;
+    }
+
+    let read = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'jobs'";
+    let before = stack.row(read).await;
+    stack.flood(500, json!(["retry", "done"])).await;
+    stack.flood(500, json!(["done"])).await;
+    eventually("all have run", Duration::from_secs(60), async || {
+        // Not by looking at the jobs, which would be counted.
+        let effects = stack.count("probe_effects").await;
+        seen(effects == 1_100, effects).map(drop)
+    })
+    .await;
+    for n in 0..probes.len() {
+        // With its last connection, a process leaves its numbers.
+        probes.process(n).stop().await;
+    }
+    let after = stack.row(read).await;
+    let read = |name: &str| after[name].as_i64().unwrap() - before[name].as_i64().unwrap();
+    assert!(read("idx_tup_fetch") > 1_000, "{before} {after}");
+    // What was read while the table was small may be counted late.
+    assert!(read("seq_tup_read") < 100_000, "the table was read from end to end: {before} {after}");
+}
+
+#[tokio::test]
+async fn redis_remembers_nothing_of_what_is_done() {
+    let stack = Stack::builder().api_processes(0).workers([]).start().await;
+    let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "8")]).await;
+    probes.start().await;
+    let before = stack.redis_keys().await;
+    stack.flood(2_000, json!(["done"])).await;
+    stack.flood(50, json!(["discard"])).await;
+    stack.until_idle(&["cleanup"]).await;
+    eventually("Redis holds what it held before", SOON, async || {
+        let keys = stack.redis_keys().await;
+        let more: Vec<_> =
+            keys.iter().filter(|key| !before.contains(key) && *key != "nexus:cleanup:signal").collect();
+        seen(more.is_empty(), more).map(drop)
+    })
+    .await;
+}
