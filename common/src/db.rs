@@ -23,9 +23,10 @@ pub fn pool(settings: &Database, process: &str) -> Result<PgPool> {
 }
 
 /// The same for a worker. Nothing that it does needs a whole table; but a plan that was made while the ledger was small would read it, over
-/// and over, until PostgreSQL notices that it has grown.
+/// and over, until PostgreSQL notices that it has grown. (Where there is no index, it is read all the same, at a price that would make the
+/// query look worth compiling.)
 pub fn worker_pool(settings: &Database, process: &str) -> Result<PgPool> {
-    let options = options(settings, process)?.options([("enable_seqscan", "off")]);
+    let options = options(settings, process)?.options([("enable_seqscan", "off"), ("jit", "off")]);
     Ok(lazy_pool(settings, options))
 }
 

@@ -1,0 +1,79 @@
+//! What goes wrong, and when: by dice whose seed is known.
+
+use std::time::Duration;
+
+use nexus_sandbox::postgres::Postgres;
+use nexus_sandbox::redis::Redis;
+use nexus_tests::looking::ask_redis;
+use nexus_tests::probes::Processes;
+use tokio::time::sleep;
+
+/// SplitMix64: the same seed, the same faults.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    pub(crate) fn pause(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.below(to - from))
+    }
+}
+
+/// Everything that may be killed.
+pub(crate) struct World<'a> {
+    pub(crate) postgres: &'a mut Postgres,
+    pub(crate) redis: &'a mut Redis,
+    pub(crate) apis: Processes,
+    pub(crate) workers: Vec<Processes>,
+}
+
+impl World<'_> {
+    /// Whatever has died, by a fault or by its own jobs, is started again, as any supervisor does.
+    pub(crate) fn supervise(&mut self) {
+        self.apis.supervise();
+        self.workers.iter_mut().for_each(Processes::supervise);
+    }
+
+    /// One fault at random; says which.
+    pub(crate) async fn fault(&mut self, dice: &mut Dice) -> &'static str {
+        match dice.below(100) {
+            0..45 => {
+                let kind = dice.below(self.workers.len() as u64) as usize;
+                kill(&mut self.workers[kind], dice).await;
+                "worker killed"
+            }
+            45..65 => {
+                kill(&mut self.apis, dice).await;
+                "API process killed"
+            }
+            65..77 => {
+                ask_redis(self.redis.port(), "FLUSHALL").await;
+                "Redis emptied"
+            }
+            77..89 => {
+                self.redis.kill().await.expect("a kill");
+                sleep(dice.pause(0, 500)).await;
+                self.redis.restart().await.expect("Redis");
+                "Redis killed and started"
+            }
+            _ => {
+                self.postgres.kill().await.expect("a kill");
+                sleep(dice.pause(0, 500)).await;
+                self.postgres.restart().await.expect("PostgreSQL");
+                "PostgreSQL killed and started"
+            }
+        }
+    }
+}
+
+async fn kill(processes: &mut Processes, dice: &mut Dice) {
+    let victim = dice.below(processes.len() as u64) as usize;
+    processes.process(victim).kill_9_if_running().await;
+    sleep(dice.pause(0, 300)).await;
+}

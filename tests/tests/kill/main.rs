@@ -1,0 +1,134 @@
+//! A hundred faults under load, at random: workers and API processes are killed, Redis is emptied and killed, PostgreSQL is killed. Afterwards
+//! every job is done, or dead with a reason; every effect happened exactly once; nothing is stuck, and Redis holds nothing stale.
+//!
+//! NEXUS_SEED repeats a sequence of faults (not their timing). The report is printed and kept as `kill-report.txt` in cargo's folder for
+//! the files of tests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
+
+mod accounts;
+mod faults;
+mod load;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use nexus_sandbox::ports;
+use nexus_tests::probes::Processes;
+use nexus_tests::stack::QUEUES;
+use nexus_tests::{Fault, Stack, Target, eventually, json, seen};
+use tokio::time::sleep;
+
+use accounts::{assert_dead_with_a_reason, assert_effects, assert_nothing_stale_in_redis, report};
+use faults::{Dice, World};
+use load::Load;
+
+const FAULTS: usize = 100;
+const JOBS: i64 = 2_000;
+/// For whatever has to happen after the last fault.
+const AFTERWARDS: Duration = Duration::from_secs(60);
+
+/// Kills and starts, while the load goes on; says how many faults of which kind there were.
+async fn wreak_havoc(
+    world: &mut World<'_>,
+    dice: &mut Dice,
+    load: &Load<'_>,
+) -> BTreeMap<&'static str, usize> {
+    let mut faults = BTreeMap::new();
+    for _ in 0..FAULTS {
+        sleep(dice.pause(300, 1_500)).await;
+        let fault = world.fault(dice).await;
+        world.supervise();
+        *faults.entry(fault).or_default() += 1;
+    }
+    load.over.store(true, Ordering::Relaxed);
+    faults
+}
+
+#[tokio::test]
+async fn a_hundred_faults_under_load_cost_no_job_and_no_effect() {
+    let begun = Instant::now();
+    let seed = match std::env::var("NEXUS_SEED") {
+        Ok(seed) => seed.parse().expect("a number in NEXUS_SEED"),
+        Err(_) => SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
+    };
+    println!("NEXUS_SEED={seed}");
+    let mut dice = Dice(seed);
+
+    let stack = Stack::builder().workers([]).env("JOB_LEASE_MS", 3_000).env("JOB_LOST_MS", 4_000);
+    let stack =
+        stack.env("DATABASE_MAX_CONNECTIONS", 6).env("SEAT_LOCK_SECONDS", 20).env("BOOKING_SECONDS", 40);
+    let mut stack = stack.start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 2_000)]).await;
+    let buyers = stack.users(600).await;
+    // Its place is taken by two that die.
+    stack.api(0).stop().await;
+    let mut apis = stack.processes("nexus-api", 2, &[]);
+    let urls = [0, 1].map(|n| {
+        let port = ports::free().to_string();
+        apis.process(n).add_arguments(&["serve"]);
+        apis.process(n).set_env("PORT", &port);
+        format!("http://127.0.0.1:{port}")
+    });
+    stack.providers.set_webhook_url(format!("{}/api/v1/payments/webhook", urls[0]));
+    // Slow to answer: a process may die when its call has been made and before it knows.
+    for target in [Target::TwilioVerify, Target::Smtp, Target::RazorpayCapture] {
+        stack.providers.fault(target, None, Fault::delay_response(Duration::from_millis(200)));
+    }
+    let mut workers = vec![stack.probes(2, &[("WORKER_CONCURRENCY", "8")]).await];
+    for (queue, count) in [("otp", 2), ("payments", 2), ("bookings", 1), ("notifications", 2), ("expiry", 2)]
+    {
+        workers.push(stack.processes(&format!("nexus-worker-{queue}"), count, &[]));
+    }
+    let load = Load {
+        db: stack.db.clone(),
+        providers: &stack.providers,
+        urls,
+        event,
+        over: AtomicBool::new(false),
+        next: AtomicUsize::new(0),
+    };
+    let mut world = World { postgres: &mut stack.postgres, redis: &mut stack.redis, apis, workers };
+    world.supervise();
+    let (one, other) = buyers.split_at(buyers.len() / 2);
+    let (faults, ..) = tokio::join!(
+        wreak_havoc(&mut world, &mut dice, &load),
+        load.probes(),
+        load.codes(),
+        load.buyers(one),
+        load.buyers(other),
+    );
+    let World { apis: _apis, mut workers, .. } = world;
+    let quiet = Instant::now();
+
+    // Whoever was too slow for two thousand jobs gets the rest now.
+    let missing = JOBS - stack.count("jobs").await;
+    stack.flood(missing.max(0) as u32, json!(["done"])).await;
+    let unfinished =
+        "SELECT * FROM jobs WHERE state IN ('pending', 'queued', 'running') AND kind <> 'sweep_expired'";
+    eventually("every job is done or dead", AFTERWARDS, async || {
+        // Its own jobs may kill a worker even now.
+        workers.iter_mut().for_each(Processes::supervise);
+        let pending =
+            stack.providers.webhooks().into_iter().filter(|webhook| webhook.state != "delivered").count();
+        let left = stack.rows(unfinished).await;
+        seen(left.is_empty() && pending == 0, (pending, left)).map(drop)
+    })
+    .await;
+    let settled = quiet.elapsed();
+
+    assert_dead_with_a_reason(&stack).await;
+    let calls = assert_effects(&stack).await;
+    assert_nothing_stale_in_redis(&stack, &mut workers).await;
+    let report = report(&stack, seed, &faults, &calls, settled, begun.elapsed()).await;
+    println!("{report}");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kill-report.txt");
+    std::fs::write(&path, report).expect("the report is written");
+
+    // The rest of what must hold, but for what was to be discarded.
+    stack.execute("DELETE FROM jobs WHERE state = 'dead'").await;
+    stack.assert_invariants_with(&QUEUES).await;
+}
