@@ -169,6 +169,7 @@ impl Relay {
             memory.rescue_at = Instant::now() + RESCUE_EVERY.mul_f64(jitter());
             let rescued = bounded(ledger::rescue(&self.db, self.queue, self.lost_after)).await?;
             if rescued > 0 {
+                metrics::rescued(self.queue, rescued);
                 tracing::info!(rescued, "jobs of a vanished worker or a lost delivery are due again");
             }
         }
