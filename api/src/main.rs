@@ -24,7 +24,7 @@ use nexus_common::{
         credentials::Login,
         roles::{self, Role},
     },
-    telemetry,
+    telemetry, traces,
 };
 
 /// The Nexus API.
@@ -88,7 +88,13 @@ async fn main() -> ExitCode {
 async fn run_serve() -> anyhow::Result<()> {
     let settings = Env::read().load(config::Api::from_env)?;
     telemetry::init(settings.production);
-    serve::serve(settings).await
+    if settings.traces {
+        traces::start("nexus-api")
+            .map_err(|error| anyhow::anyhow!("traces cannot be exported: {}", error.details()))?;
+    }
+    let served = serve::serve(settings).await;
+    traces::stop();
+    served
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]

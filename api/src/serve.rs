@@ -4,7 +4,11 @@ use std::{future::IntoFuture, time::Duration};
 
 use anyhow::Context;
 use axum::{Router, middleware, serve::ListenerExt};
-use nexus_common::config;
+use nexus_common::{
+    config,
+    jobs::{Queue, admin},
+    metrics,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -14,7 +18,7 @@ use tower::{Layer, ServiceBuilder, util::MapRequestLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    app::AppState,
+    app::{App, AppState},
     error::Failure,
     middleware::{origin, paths, requests, shutdown, tags},
     router, socket,
@@ -29,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let address = (settings.http.host, settings.http.port);
     let origins = origin::origins(&settings.http.frontends);
+    metrics::serve(settings.metrics)
+        .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
+    let measured = settings.metrics.is_some();
     let (sockets, io) = socket::layer(&settings.redis)?;
     let app = AppState::new(settings, io.clone())?;
     socket::listen(&io, app.clone()).await?;
@@ -67,6 +74,9 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let server = axum::serve(listener, tower::make::Shared::new(service))
         .with_graceful_shutdown(stopping.clone().cancelled_owned());
     let server = tokio::spawn(server.into_future());
+    if measured {
+        tokio::spawn(sample(app.clone()));
+    }
     terminated().await?;
     tracing::info!("shutting down");
     stopping.cancel();
@@ -77,6 +87,23 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     app.db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How often is measured what nobody reports.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+
+/// Measures how the pool is used and how long every queue is: whether a queue has a worker or not, somebody must see that it grows.
+async fn sample(app: App) {
+    loop {
+        metrics::pool("api", &app.db);
+        for queue in Queue::ALL {
+            match admin::depth(&app.db, queue).await {
+                Ok(depth) => metrics::depth(queue, &depth),
+                Err(error) => tracing::debug!(error = error.details(), "a queue's depth is not measured"),
+            }
+        }
+        tokio::time::sleep(SAMPLE_EVERY).await;
+    }
 }
 
 async fn terminated() -> anyhow::Result<()> {

@@ -13,5 +13,6 @@ pub mod jobs;
 pub mod metrics;
 pub mod realtime;
 pub mod telemetry;
+pub mod traces;
 
 pub use error::{Error, Result};

@@ -16,10 +16,15 @@ const HTTP_REQUESTS: &str = "nexus_http_requests_total";
 const HTTP_DURATION: &str = "nexus_http_request_duration_seconds";
 const SOCKETS: &str = "nexus_sockets";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
+const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
 const BROADCASTS: &str = "nexus_broadcasts_total";
 const DB_CONNECTIONS: &str = "nexus_db_connections";
+const DB_CONNECTIONS_MAX: &str = "nexus_db_connections_max";
 const JOBS: &str = "nexus_jobs";
 const OLDEST_DUE: &str = "nexus_jobs_oldest_due_seconds";
+const JOBS_ENQUEUED: &str = "nexus_jobs_enqueued_total";
+const JOBS_RESCUED: &str = "nexus_jobs_rescued_total";
+const WORKER_SLOTS: &str = "nexus_worker_slots";
 const JOB_ATTEMPTS: &str = "nexus_job_attempts_total";
 const JOB_DURATION: &str = "nexus_job_duration_seconds";
 const JOB_WAIT: &str = "nexus_job_wait_seconds";
@@ -43,12 +48,27 @@ pub fn serve(address: Option<SocketAddr>) -> Result<()> {
 }
 
 fn describe() {
-    describe_counter!(HTTP_REQUESTS, "Requests by method, route and status");
+    describe_counter!(
+        HTTP_REQUESTS,
+        "Requests by method, route and status; a route is its pattern, or unmatched, or /socket.io"
+    );
     describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to answer a request, by method and route");
+    describe_histogram!(
+        SOCKET_COMMAND_DURATION,
+        Unit::Seconds,
+        "Time to answer a Socket.IO command, by name"
+    );
     describe_gauge!(SOCKETS, "Socket.IO clients that are connected to this process");
     describe_counter!(SOCKET_COMMANDS, "Socket.IO commands by name and outcome (ok, or the failure's code)");
     describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
     describe_gauge!(DB_CONNECTIONS, "PostgreSQL connections of this process by pool and state (idle, used)");
+    describe_gauge!(DB_CONNECTIONS_MAX, "How many connections a pool may open");
+    describe_counter!(
+        JOBS_ENQUEUED,
+        "Jobs that this process has enqueued, by queue and kind; also those of transactions that were rolled back"
+    );
+    describe_counter!(JOBS_RESCUED, "Jobs whose worker vanished or whose delivery was lost, by queue");
+    describe_gauge!(WORKER_SLOTS, "Jobs that this worker runs at once");
     describe_gauge!(JOBS, "Jobs by queue and state: due, scheduled, queued (in Redis), running, dead");
     describe_gauge!(OLDEST_DUE, Unit::Seconds, "How long the oldest due job of a queue has been waiting");
     describe_counter!(
@@ -72,19 +92,28 @@ pub fn request(method: &str, route: &str, status: u16, took: Duration) {
     histogram!(HTTP_DURATION, "method" => method, "route" => route).record(took);
 }
 
-/// A socket has been connected.
-pub fn socket_connected() {
-    gauge!(SOCKETS).increment(1);
+/// A socket that is connected for as long as this lives.
+#[derive(Debug)]
+pub struct Connected(());
+
+impl Connected {
+    /// It has been connected.
+    pub fn now() -> Self {
+        gauge!(SOCKETS).increment(1);
+        Connected(())
+    }
 }
 
-/// A socket has gone.
-pub fn socket_gone() {
-    gauge!(SOCKETS).decrement(1);
+impl Drop for Connected {
+    fn drop(&mut self) {
+        gauge!(SOCKETS).decrement(1);
+    }
 }
 
-/// A socket's command has been answered.
-pub fn socket_command(name: &'static str, outcome: &'static str) {
-    counter!(SOCKET_COMMANDS, "command" => name, "outcome" => outcome).increment(1);
+/// A socket's command, of those that exist, has been answered: `ok`, or with a failure's code.
+pub fn socket_command(name: &str, outcome: &'static str, took: Duration) {
+    counter!(SOCKET_COMMANDS, "command" => name.to_owned(), "outcome" => outcome).increment(1);
+    histogram!(SOCKET_COMMAND_DURATION, "command" => name.to_owned()).record(took);
 }
 
 /// A broadcast has been sent.
@@ -98,6 +127,12 @@ pub fn pool(name: &'static str, pool: &PgPool) {
     let used = (pool.size() as usize).saturating_sub(idle);
     gauge!(DB_CONNECTIONS, "pool" => name, "state" => "idle").set(idle as f64);
     gauge!(DB_CONNECTIONS, "pool" => name, "state" => "used").set(used as f64);
+    gauge!(DB_CONNECTIONS_MAX, "pool" => name).set(f64::from(pool.options().get_max_connections()));
+}
+
+/// A worker of `queue` runs so many jobs at once.
+pub fn slots(queue: Queue, slots: usize) {
+    gauge!(WORKER_SLOTS, "queue" => queue.name()).set(slots as f64);
 }
 
 /// What a queue's jobs are doing now.
@@ -113,6 +148,16 @@ pub fn depth(queue: Queue, depth: &Depth) {
         gauge!(JOBS, "queue" => queue.name(), "state" => state).set(count as f64);
     }
     gauge!(OLDEST_DUE, "queue" => queue.name()).set(depth.oldest_due.as_secs_f64());
+}
+
+/// A job has been enqueued.
+pub fn enqueued(queue: Queue, kind: &'static str) {
+    counter!(JOBS_ENQUEUED, "queue" => queue.name(), "kind" => kind).increment(1);
+}
+
+/// Jobs are due again because their worker vanished, or their delivery was lost.
+pub fn rescued(queue: Queue, jobs: u64) {
+    counter!(JOBS_RESCUED, "queue" => queue.name()).increment(jobs);
 }
 
 /// A job has been claimed, so long after it was due.

@@ -22,6 +22,8 @@ use crate::{
         ids::{EventId, UserId},
         news::News,
     },
+    metrics,
+    traces::{self, KeyValue, Span, SpanKind},
 };
 
 /// Every socket is in this room until it joins an event.
@@ -57,6 +59,23 @@ impl Broadcast {
             Value::Null
         });
         Broadcast { event: N::EVENT, audience, payload }
+    }
+
+    /// Sends it by `emit`: counted, logged and traced as a part of what caused it.
+    pub async fn send<E: std::fmt::Display>(
+        &self,
+        emit: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
+        let span = Span::within(SpanKind::Producer, || format!("broadcast {}", self.event));
+        let sent = span.run(emit).await;
+        metrics::broadcast(self.event);
+        tracing::debug!(event = self.event, audience = ?self.audience, trace_id = span.trace_id(), "broadcast");
+        span.describe(|| [KeyValue::new("nexus.broadcast.audience", format!("{:?}", self.audience))]);
+        if let Err(error) = &sent {
+            span.failed(&error.to_string());
+        }
+        span.end();
+        sent
     }
 
     /// The rooms that make up the audience; none means everyone.
@@ -118,7 +137,8 @@ impl Emitter {
 impl Publish for Emitter {
     async fn publish(&self, broadcast: Broadcast) {
         let emitter = IoEmitter::new().to(broadcast.rooms());
-        if let Err(error) = emitter.emit(broadcast.event, &broadcast.payload, &self.driver).await {
+        let emit = emitter.emit(broadcast.event, &broadcast.payload, &self.driver);
+        if let Err(error) = broadcast.send(emit).await {
             tracing::warn!(%error, event = broadcast.event, "a broadcast was lost");
         }
     }
@@ -152,7 +172,7 @@ impl<P: Publish> SeatsUpdates<P> {
     /// Call after the commit of whatever changed an event's counts. Returns at once.
     pub fn changed(&self, event: EventId) {
         let this = self.clone();
-        tokio::spawn(async move {
+        tokio::spawn(traces::carried(async move {
             // Whoever finds the gate closed committed before it opens again, so the read after that sees the change.
             match this.gate_is_mine(event).await {
                 Some(false) => return,
@@ -166,7 +186,7 @@ impl<P: Publish> SeatsUpdates<P> {
                 }
             }
             this.send(event).await;
-        });
+        }));
     }
 
     /// Whether this process speaks for the event in the next 100 ms; `None` without Redis, when every process speaks for itself.

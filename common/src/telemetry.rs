@@ -4,16 +4,6 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-tokio::task_local! {
-    /// The W3C traceparent of the request or job that this task serves.
-    pub static TRACE: String;
-}
-
-/// The traceparent of what is being served now; it travels with the jobs that this enqueues.
-pub fn current_trace() -> Option<String> {
-    TRACE.try_with(Clone::clone).ok()
-}
-
 /// Starts logging; `RUST_LOG` chooses what.
 pub fn init(production: bool) {
     let filter = EnvFilter::try_from_default_env()

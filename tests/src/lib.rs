@@ -8,6 +8,7 @@
 //! | [`looking`] | what is in the database and in Redis |
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
+//! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
 //! | [`conformance`] | the documents of the API, against which whatever it says is held |
 //! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`] | what must hold whenever a test has ended |
@@ -26,11 +27,13 @@
 
 pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod conformance;
 pub mod invariants;
 pub mod legacy;
 pub mod lines;
 pub mod looking;
+pub mod metrics;
 pub mod probes;
 pub mod program;
 pub mod qr;

@@ -33,6 +33,7 @@ pub struct Builder {
     workers: Vec<String>,
     env: Environment,
     api_processes: usize,
+    measured: bool,
     webhook_retry: Duration,
 }
 
@@ -46,6 +47,12 @@ impl Builder {
     /// A setting for every process.
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Every process serves its metrics; [`Stack::metrics_urls`] says where.
+    pub fn measured(mut self) -> Self {
+        self.measured = true;
         self
     }
 
@@ -84,12 +91,22 @@ impl Builder {
         env.retain(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
         env.extend(self.env);
 
+        let mut metrics = BTreeMap::new();
+        let mut measured = |name: &str| {
+            let address = self.measured.then(|| format!("127.0.0.1:{}", ports::free()))?;
+            metrics.insert(name.to_owned(), format!("http://{address}/metrics"));
+            Some(("METRICS_ADDRESS".to_owned(), address))
+        };
+        let api_metrics = measured("api");
         let workers = self.workers.iter().map(|queue| {
             let name = format!("nexus-worker-{queue}");
-            (queue.clone(), Program::new(&name, &name, &[], env.clone(), &dir))
+            let env = env.iter().cloned().chain(measured(queue)).collect();
+            (queue.clone(), Program::new(&name, &name, &[], env, &dir))
         });
         Stack {
             workers: workers.collect(),
+            api_metrics,
+            metrics,
             apis: Vec::new(),
             db: PgPoolOptions::new().max_connections(4).connect_lazy(&postgres.url()).expect("a pool"),
             http: http_client(),
@@ -108,6 +125,9 @@ pub struct Stack {
     /// By queue. Ended before the servers that they use.
     workers: BTreeMap<String, Program>,
     apis: Vec<(Program, String)>,
+    /// METRICS_ADDRESS of the first API process.
+    api_metrics: Option<(String, String)>,
+    metrics: BTreeMap<String, String>,
     /// Connections to the database, for looking and for arranging.
     pub db: PgPool,
     /// Razorpay, Twilio, the mail server.
@@ -135,6 +155,7 @@ impl Stack {
             workers: QUEUES.map(str::to_owned).to_vec(),
             env: Vec::new(),
             api_processes: 1,
+            measured: false,
             webhook_retry: Duration::from_millis(500),
         }
     }
@@ -166,6 +187,7 @@ impl Stack {
             let url = format!("http://127.0.0.1:{port}");
             let mut env = self.env.clone();
             env.push(("PORT".to_owned(), port.to_string()));
+            env.extend(self.api_metrics.clone().filter(|_| number == 1));
             let mut program =
                 Program::new(&format!("nexus-api-{number}"), "nexus-api", &["serve"], env, &self.dir);
             program.start();
@@ -218,6 +240,11 @@ impl Stack {
     /// The worker of a queue.
     pub fn worker(&mut self, queue: &str) -> &mut Program {
         self.workers.get_mut(queue).unwrap_or_else(|| panic!("this stack has no worker for {queue}"))
+    }
+
+    /// Where the first API process (`api`) and the workers (by queue) serve their metrics.
+    pub fn metrics_urls(&self) -> &BTreeMap<String, String> {
+        &self.metrics
     }
 
     /// The queues that have a worker.

@@ -85,6 +85,7 @@ async fn an_operator_understands_and_retries_dead_letters_in_a_browser() {
     page.act("click", json!(["nav >> text=Queues"])).await;
     page.act("click", json!(["text=Retry all"])).await;
     until_jobs(&stack, "done", 3).await;
+    until_text(&page, &["Due again: 2.", "Nothing has died.", "Nothing is failing."]).await;
 
     page.act("click", json!(["text=Log out"])).await;
     until_text(&page, &["Nexus operators"]).await;
@@ -92,8 +93,108 @@ async fn an_operator_understands_and_retries_dead_letters_in_a_browser() {
     until_text(&page, &["Nexus operators"]).await;
 }
 
+/// Logs in and opens the first page.
+async fn logged_in(stack: &Stack, page: &Page<'_>) {
+    page.act("goto", json!([format!("{}/admin", stack.api_url(0))])).await;
+    page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
+    page.act("fill", json!(["[name=password]", PASSWORD])).await;
+    page.act("click", json!(["main button"])).await;
+    until_text(page, &["Queues", "Dead letters by kind"]).await;
+}
+
 #[tokio::test]
-async fn every_dead_letter_of_a_kind_is_discarded_at_once() {
+async fn every_dead_letter_of_a_kind_is_discarded_at_once_after_a_question() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    admin(&mut stack).await;
+    dead_letters(&stack, 2).await;
+    let browser = Browser::start(1).await;
+    let page = browser.page(0);
+    logged_in(&stack, &page).await;
+    page.act("click", json!(["text=Discard all"])).await;
+    until_text(&page, &["Discard all 2 dead letters of the kind send_otp?"]).await;
+    picture(&page, "discard-all").await;
+    page.act("click", json!(["text=Keep"])).await;
+    until_text(&page, &["Dead letters by kind", "send_otp"]).await;
+    until_jobs(&stack, "dead", 2).await;
+    page.act("click", json!(["text=Discard all"])).await;
+    page.act("click", json!(["text=Discard 2"])).await;
+    until_text(&page, &["Discarded: 2.", "Nothing has died."]).await;
+    until_jobs(&stack, "cancelled", 2).await;
+}
+
+#[tokio::test]
+async fn every_page_fits_a_phone_and_bears_long_errors() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    admin(&mut stack).await;
+    // A word that does not end, and an error of many lines; one dead letter and one that will be tried again.
+    let insert = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, finished_at, available_at, last_error, errors)
+                  SELECT gen_random_uuid(), 'payments', 'refund_payment', jsonb_build_object('refund_id', n, 'note', repeat('x', 300)), 14, 3 + n,
+                         state::job_state, CASE state WHEN 'dead' THEN now() END, now() + interval '1 hour', error,
+                         jsonb_build_array(jsonb_build_object('attempt', 1, 'at', now(), 'error', error))
+                  FROM (VALUES (1, 'dead', repeat('0123456789', 120)), (2, 'pending', repeat(E'Razorpay failed: status 503\n', 30))) AS j (n, state, error)";
+    assert_eq!(stack.execute(insert).await, 2);
+    let browser = Browser::start(1).await;
+    let page = browser.page(0);
+    page.act("setViewportSize", json!([{"width": 390, "height": 844}])).await;
+    logged_in(&stack, &page).await;
+    let job = stack.row("SELECT id FROM jobs WHERE state = 'dead'").await["id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let pages = [
+        ("/admin", "queues"),
+        ("/admin/jobs", "jobs"),
+        (&*format!("/admin/jobs/{job}"), "job"),
+        ("/admin/jobs?kind=none", "empty"),
+    ];
+    for (path, name) in pages {
+        page.act("goto", json!([format!("{}{path}", stack.api_url(0))])).await;
+        let wide =
+            page.act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"])).await;
+        assert_eq!(wide, "390 of 390", "{name} is wider than the phone");
+        picture(&page, &format!("phone-{name}")).await;
+    }
+    until_text(&page, &["No job is like that."]).await;
+    page.act("setViewportSize", json!([{"width": 1280, "height": 800}])).await;
+    for (path, name) in pages {
+        page.act("goto", json!([format!("{}{path}", stack.api_url(0))])).await;
+        let wide =
+            page.act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"])).await;
+        assert_eq!(wide, "1280 of 1280", "{name} is wider than the screen");
+        picture(&page, &format!("wide-{name}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_alone_changes_nothing_without_the_token_of_its_pages() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    let admin = admin(&mut stack).await;
+    dead_letters(&stack, 1).await;
+    let (api, token) = (stack.api_url(0), admin.token.clone().unwrap_or_default());
+    let with_cookie = |method: Method, path: &str| {
+        let request = stack.anonymous().request_root(method, path);
+        request.header("cookie", format!("nexus_admin={token}")).header("origin", &api)
+    };
+    let page =
+        with_cookie(Method::GET, "/admin").send().await.expect("an answer").text().await.expect("a page");
+    let form_token = page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let form_token = form_token.expect("forms have a token");
+    for wrong in [vec![("kind", "send_otp")], vec![("kind", "send_otp"), ("token", "guessed")]] {
+        for path in ["/admin/dead/discard", "/admin/dead/retry", "/admin/logout"] {
+            let answer = with_cookie(Method::POST, path).form(&wrong).send().await.expect("an answer");
+            assert_eq!(answer.status(), 403, "{path} {wrong:?}");
+        }
+    }
+    until_jobs(&stack, "dead", 1).await;
+    let right = [("kind", "send_otp"), ("token", form_token)];
+    let answer =
+        with_cookie(Method::POST, "/admin/dead/discard").form(&right).send().await.expect("an answer");
+    assert_eq!(answer.status(), 303);
+    until_jobs(&stack, "cancelled", 1).await;
+}
+
+#[tokio::test]
+async fn a_program_needs_a_bearer_token_and_nothing_else() {
     let mut stack = Stack::builder().workers(["otp"]).start().await;
     let admin = admin(&mut stack).await;
     dead_letters(&stack, 2).await;

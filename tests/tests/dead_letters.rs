@@ -129,3 +129,23 @@ async fn dead_jobs_of_a_kind_are_brought_back_together() {
     .await;
     stack.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn dead_jobs_of_a_kind_are_discarded_together_and_no_others() {
+    let stack = Stack::builder().workers([]).start().await;
+    let insert = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, state, finished_at)
+                  SELECT gen_random_uuid(), 'otp', kind, '{}', 3, state::job_state, CASE state WHEN 'dead' THEN now() END
+                  FROM (VALUES ('send_otp', 'dead'), ('send_otp', 'dead'), ('send_otp', 'pending'), ('other', 'dead')) AS j (kind, state)";
+    assert_eq!(stack.execute(insert).await, 4);
+    let said = stack.jobs_cli_ok(&["discard", "--all", "--kind", "send_otp"]).await;
+    assert_eq!(said, "2 jobs are cancelled\n");
+    assert_eq!(stack.count("jobs WHERE state = 'cancelled' AND kind = 'send_otp'").await, 2);
+    assert_eq!(stack.count("jobs WHERE state IN ('pending', 'dead')").await, 2);
+    for (arguments, code) in [
+        (vec!["discard", "--all", "--kind", "send_otp"], 1),
+        (vec!["discard", "--all"], 2),
+        (vec!["discard"], 2),
+    ] {
+        assert_eq!(stack.jobs_cli(&arguments).await.status.code(), Some(code), "{arguments:?}");
+    }
+}

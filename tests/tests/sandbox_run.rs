@@ -103,6 +103,11 @@ async fn one_command_starts_everything_and_a_second_world_fits_beside_it() {
         let sandbox =
             Answer::to(http_client().get(format!("{}/sandbox/calls", settings["SANDBOX_URL"]))).await;
         assert_eq!(sandbox.status, 200, "{sandbox}");
+        for process in ["API", "OTP", "PAYMENTS", "BOOKINGS", "EXPIRY", "CLEANUP", "NOTIFICATIONS"] {
+            let url = &settings[&format!("{process}_METRICS_URL")];
+            let metrics = Answer::to(http_client().get(url)).await;
+            assert!(metrics.text.contains("# TYPE nexus_"), "{process}: {metrics}");
+        }
         // The servers, and every process of the Procfile.
         for name in ["nexus-api", "postgres", "redis-server"] {
             let running = processes_of(&run.dir);
@@ -114,7 +119,7 @@ async fn one_command_starts_everything_and_a_second_world_fits_beside_it() {
             assert!(running.iter().any(|command| command.contains(&worker)), "{worker} among {running:#?}");
         }
     }
-    for name in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SANDBOX_URL", "SMTP_URL"] {
+    for name in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SANDBOX_URL", "SMTP_URL", "API_METRICS_URL"] {
         assert_ne!(settings[0][name], settings[1][name], "{name} is not shared");
     }
 

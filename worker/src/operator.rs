@@ -14,7 +14,7 @@ pub fn jobs(rows: &[JobRow], now: DateTime<Utc>) -> String {
             job.queue.clone(),
             job.kind.clone(),
             job.state.clone(),
-            attempts(job),
+            job.attempts(),
             age(now, job.created_at),
             job.last_error.as_deref().map(|error| shortened(error, 60)).unwrap_or_default(),
         ]
@@ -30,7 +30,7 @@ pub fn job(job: &JobRow) -> String {
         ("queue", job.queue.clone()),
         ("kind", job.kind.clone()),
         ("state", job.state.clone()),
-        ("attempt", attempts(job)),
+        ("attempt", job.attempts()),
         ("priority", job.priority.to_string()),
         ("unique key", job.unique_key.clone().unwrap_or_default()),
         ("created", time(job.created_at)),
@@ -38,6 +38,7 @@ pub fn job(job: &JobRow) -> String {
         ("started", job.started_at.map(time).unwrap_or_default()),
         ("finished", job.finished_at.map(time).unwrap_or_default()),
         ("worker", job.worker.clone().unwrap_or_default()),
+        ("trace", job.trace_id().unwrap_or_default().to_owned()),
         ("last error", job.last_error.clone().unwrap_or_default()),
     ];
     let mut text = String::new();
@@ -97,15 +98,6 @@ fn failed_attempt(error: &Value) -> String {
         other => other.to_string(),
     };
     format!("  #{} at {}\n{}\n", text("attempt"), text("at"), indented(&indented(&text("error"))))
-}
-
-fn attempts(job: &JobRow) -> String {
-    // Some jobs are tried for ever.
-    if job.max_attempts == i32::MAX {
-        job.attempt.to_string()
-    } else {
-        format!("{}/{}", job.attempt, job.max_attempts)
-    }
 }
 
 fn indented(text: &str) -> String {
@@ -173,6 +165,7 @@ mod tests {
             worker: None,
             last_error: Some("Razorpay\nis away".into()),
             errors: json!([{"attempt": 14, "at": "2026-01-01T00:00:00Z", "error": "Razorpay\nis away"}]),
+            trace_context: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             created_at: now - TimeDelta::hours(2),
             started_at: None,
             finished_at: None,
@@ -193,6 +186,7 @@ mod tests {
     fn a_job_is_shown_with_its_payload_and_history() {
         let text = job(&row(Utc::now()));
         assert!(text.contains("kind        refund_payment"), "{text}");
+        assert!(text.contains("trace       0af7651916cd43dd8448eb211c80319c\n"), "{text}");
         assert!(text.contains("\"refund_id\": 7"));
         assert!(text.contains("  #14 at 2026-01-01T00:00:00Z\n    Razorpay\n    is away\n"), "{text}");
     }

@@ -185,6 +185,7 @@ impl Relay {
     }
 
     fn report(&self, rescued: &Rescued) {
+        metrics::rescued(self.queue, rescued.lost + rescued.vanished.len() as u64);
         if rescued.lost > 0 {
             tracing::info!(
                 lost = rescued.lost,

@@ -1,20 +1,19 @@
 //! The operators' page: queues, throughput, failures, dead letters with their history, and what to do about them. Rendered here, for admins
 //! only, without a line of script. What it shows and does is `nexus_common::jobs::admin`, which `nexus-jobs` uses, too.
 
+mod jobs;
+mod overview;
 mod pages;
 mod session;
 
-use std::collections::BTreeMap;
-
 use axum::{
-    Form, Router,
+    Router,
     extract::{Path, Query, State},
     middleware::{self, Next},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use http::{HeaderValue, StatusCode, header};
-use maud::Markup;
 use nexus_common::jobs::{
     JobId,
     admin::{self, Filter},
@@ -22,10 +21,9 @@ use nexus_common::jobs::{
 use serde::Deserialize;
 
 use crate::{app::App, error::Failure};
-use session::Admin;
+use session::{Acting, Admin};
 
-type Page = Result<Markup, Failure>;
-type Action = Result<Redirect, Failure>;
+type Page = Result<Response, Failure>;
 
 /// The pages, below `/admin`.
 pub(crate) fn routes() -> Router<App> {
@@ -38,7 +36,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/jobs/{id}/retry", post(retry))
         .route("/jobs/{id}/discard", post(discard))
         .route("/dead/retry", post(retry_all))
-        .route("/dead/discard", post(discard_all))
+        .route("/dead/discard", get(ask_to_discard_all).post(discard_all))
         .route("/style.css", get(style))
         .layer(middleware::from_fn(protect))
 }
@@ -64,10 +62,18 @@ async fn style() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css"))
 }
 
-async fn overview(State(app): State<App>, _admin: Admin) -> Page {
+/// What an action did, as the page that follows it says.
+#[derive(Deserialize)]
+struct Did {
+    retried: Option<u64>,
+    discarded: Option<u64>,
+}
+
+async fn overview(State(app): State<App>, admin: Admin, Query(did): Query<Did>) -> Page {
     let queues = admin::queues(&app.db).await?;
     let dead = admin::dead_kinds(&app.db).await?;
-    Ok(pages::overview(&queues, &dead))
+    let failing = admin::failing_kinds(&app.db).await?;
+    Ok(overview::page(&admin, &did, &queues, &dead, &failing).into_response())
 }
 
 /// Which jobs a list shows; absent and empty mean any.
@@ -81,64 +87,68 @@ struct Which {
 /// Jobs on one page.
 const LISTED: i64 = 100;
 
-async fn list(State(app): State<App>, _admin: Admin, Query(which): Query<Which>) -> Page {
+async fn list(State(app): State<App>, admin: Admin, Query(which): Query<Which>) -> Page {
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let filter =
-        Filter { queue: some(which.queue), kind: some(which.kind), state: some(which.state), limit: LISTED };
+    let state = some(which.state).filter(|state| jobs::STATES.contains(&state.as_str()));
+    let filter = Filter { queue: some(which.queue), kind: some(which.kind), state, limit: LISTED };
     let jobs = admin::list(&app.db, &filter).await?;
-    Ok(pages::list(&filter, &jobs))
+    Ok(jobs::list(&admin, &filter, &jobs).into_response())
 }
 
-async fn show(State(app): State<App>, _admin: Admin, Path(id): Path<JobId>) -> Page {
-    let job = admin::show(&app.db, id).await?.ok_or_else(job_not_found)?;
-    Ok(pages::job(&job))
+async fn show(State(app): State<App>, admin: Admin, Path(id): Path<String>) -> Page {
+    let job = match id.parse::<JobId>() {
+        Ok(id) => admin::show(&app.db, id).await?,
+        Err(_) => None,
+    };
+    Ok(match job {
+        Some(job) => jobs::job(&admin, &job).into_response(),
+        None => (StatusCode::NOT_FOUND, pages::refusal("There is no such job (any more).")).into_response(),
+    })
 }
 
-async fn retry(State(app): State<App>, operator: Admin, Path(id): Path<JobId>) -> Action {
+async fn retry(State(app): State<App>, Path(id): Path<JobId>, operator: Acting) -> Page {
     if !admin::retry(&app.db, id).await? {
-        return Err(refused(
-            "Only a dead or cancelled job can be retried, while no live job has its unique key",
-        ));
+        let rule =
+            "Only a dead or cancelled job can be retried, and only while no live job has its unique key.";
+        return Ok((StatusCode::CONFLICT, pages::refusal(rule)).into_response());
     }
     tracing::info!(operator = %operator.user, job_id = %id, "an operator retries a job");
-    Ok(Redirect::to(&format!("/admin/jobs/{id}")))
+    Ok(Redirect::to(&format!("/admin/jobs/{id}")).into_response())
 }
 
-async fn discard(State(app): State<App>, operator: Admin, Path(id): Path<JobId>) -> Action {
+async fn discard(State(app): State<App>, Path(id): Path<JobId>, operator: Acting) -> Page {
     if !admin::discard(&app.db, id).await? {
-        return Err(refused("Only a job that has not started or is dead can be discarded"));
+        let rule = "Only a job that has not started or is dead can be discarded.";
+        return Ok((StatusCode::CONFLICT, pages::refusal(rule)).into_response());
     }
     tracing::info!(operator = %operator.user, job_id = %id, "an operator discards a job");
-    Ok(Redirect::to(&format!("/admin/jobs/{id}")))
+    Ok(Redirect::to(&format!("/admin/jobs/{id}")).into_response())
 }
 
-async fn retry_all(State(app): State<App>, operator: Admin, form: Form<BTreeMap<String, String>>) -> Action {
-    let kind = kind(&form)?;
+async fn retry_all(State(app): State<App>, operator: Acting) -> Page {
+    let kind = kind(&operator)?;
     let retried = admin::retry_all(&app.db, kind).await?;
     tracing::info!(operator = %operator.user, kind, retried, "an operator retries all dead jobs of a kind");
-    Ok(Redirect::to("/admin"))
+    Ok(Redirect::to(&format!("/admin?retried={retried}")).into_response())
 }
 
-async fn discard_all(
-    State(app): State<App>,
-    operator: Admin,
-    form: Form<BTreeMap<String, String>>,
-) -> Action {
-    let kind = kind(&form)?;
+async fn ask_to_discard_all(State(app): State<App>, admin: Admin, Query(which): Query<Which>) -> Page {
+    let dead = admin::dead_kinds(&app.db).await?;
+    let found = dead.iter().find(|dead| Some(&dead.kind) == which.kind.as_ref());
+    Ok(match found {
+        Some(dead) => overview::discard(&admin, &dead.kind, dead.count).into_response(),
+        None => Redirect::to("/admin").into_response(),
+    })
+}
+
+async fn discard_all(State(app): State<App>, operator: Acting) -> Page {
+    let kind = kind(&operator)?;
     let discarded = admin::discard_all(&app.db, kind).await?;
     tracing::info!(operator = %operator.user, kind, discarded, "an operator discards all dead jobs of a kind");
-    Ok(Redirect::to("/admin"))
+    Ok(Redirect::to(&format!("/admin?discarded={discarded}")).into_response())
 }
 
-fn kind(form: &BTreeMap<String, String>) -> Result<&str, Failure> {
-    let kind = form.get("kind").map(String::as_str).filter(|kind| !kind.is_empty());
+fn kind(operator: &Acting) -> Result<&str, Failure> {
+    let kind = operator.fields.get("kind").map(String::as_str).filter(|kind| !kind.is_empty());
     kind.ok_or_else(|| Failure::http(StatusCode::BAD_REQUEST, "validation_failed", "kind is required"))
-}
-
-fn job_not_found() -> Failure {
-    Failure::http(StatusCode::NOT_FOUND, "job_not_found", "Job not found")
-}
-
-fn refused(why: &str) -> Failure {
-    Failure::http(StatusCode::CONFLICT, "job_state", why)
 }

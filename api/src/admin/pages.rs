@@ -1,241 +1,105 @@
-//! The HTML of the operators' page.
+//! What the operators' pages have in common: the frame, forms, times; and the pages that are little more than that.
 
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{DOCTYPE, Markup, html};
-use nexus_common::jobs::{
-    Queue,
-    admin::{DeadKind, Filter, JobRow, QueueNow},
-};
-use serde_json::Value;
 
-const STATES: [&str; 6] = ["pending", "queued", "running", "done", "dead", "cancelled"];
+use super::session::Admin;
 
-fn page(title: &str, refresh: bool, content: &Markup) -> Markup {
+/// A page for an admin; the first one, which shows what changes by itself, is loaded again every few seconds.
+pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) -> Markup {
+    let links = html! {
+        nav {
+            a href="/admin" { "Queues" }
+            a href="/admin/jobs?state=dead" { "Dead letters" }
+            a href="/admin/jobs" { "Jobs" }
+            (form(admin, "/admin/logout", &html! { button.plain { "Log out" } }))
+        }
+    };
+    frame(title, refresh, &links, &html! { main { h1 { (title) } (content) } })
+}
+
+fn frame(title: &str, refresh: bool, links: &Markup, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                @if refresh { meta http-equiv="refresh" content="5"; }
+                @if refresh { meta http-equiv="refresh" content="5; url=/admin"; }
                 title { (title) " · Nexus" }
                 link rel="stylesheet" href="/admin/style.css";
             }
             body {
-                header {
-                    a href="/admin" { "Nexus" }
-                    nav {
-                        a href="/admin" { "Queues" }
-                        a href="/admin/jobs?state=dead" { "Dead letters" }
-                        a href="/admin/jobs" { "Jobs" }
-                        form method="post" action="/admin/logout" { button.plain { "Log out" } }
-                    }
-                }
-                main { h1 { (title) } (content) }
+                header { a href="/admin" { "Nexus" } (links) }
+                (content)
             }
         }
     }
 }
 
+/// The login, with what was wrong with the last attempt.
 pub(super) fn log_in(problem: Option<&str>) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Log in · Nexus" }
-                link rel="stylesheet" href="/admin/style.css";
-            }
-            body {
-                main.narrow {
-                    h1 { "Nexus operators" }
-                    form method="post" action="/admin/login" {
-                        @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
-                        label { "E-mail or phone" input name="login" autocomplete="username" required autofocus; }
-                        label { "Password" input name="password" type="password" autocomplete="current-password" required; }
-                        button { "Log in" }
-                    }
-                }
+    let content = html! {
+        main.narrow {
+            h1 { "Nexus operators" }
+            form method="post" action="/admin/login" {
+                @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
+                label { "E-mail or phone" input name="login" autocomplete="username" required autofocus; }
+                label { "Password" input name="password" type="password" autocomplete="current-password" required; }
+                button { "Log in" }
             }
         }
-    }
+    };
+    frame("Log in", false, &html! {}, &content)
 }
 
-/// Every queue, and what has died.
-pub(super) fn overview(queues: &[QueueNow], dead: &[DeadKind]) -> Markup {
-    page(
-        "Queues",
-        true,
-        &html! {
-            table {
-                thead { tr {
-                    th { "Queue" } th.n { "Due" } th.n { "Oldest due" } th.n { "Scheduled" } th.n { "In Redis" } th.n { "Running" }
-                    th.n { "Done, last hour" } th.n { "Died, last hour" } th.n { "Dead" }
-                } }
-                tbody {
-                    @for queue in queues {
-                        @let (name, depth) = (queue.queue.name(), &queue.depth);
-                        tr {
-                            th { a href={ "/admin/jobs?queue=" (name) } { (name) } }
-                            td.n { (depth.due) }
-                            td.n { (seconds(depth.oldest_due)) }
-                            td.n { (depth.scheduled) }
-                            td.n { (depth.queued) }
-                            td.n { (depth.running) }
-                            td.n { (queue.done_last_hour) }
-                            td.n.bad[queue.died_last_hour > 0] { (queue.died_last_hour) }
-                            td.n.bad[depth.dead > 0] { a href={ "/admin/jobs?state=dead&queue=" (name) } { (depth.dead) } }
-                        }
-                    }
-                }
-            }
-            h2 { "Dead letters by kind" }
-            @if dead.is_empty() { p { "None." } } @else {
-                table {
-                    thead { tr { th { "Kind" } th { "Queue" } th.n { "Jobs" } th { "Newest failure" } th {} } }
-                    tbody {
-                        @for kind in dead {
-                            tr {
-                                th { a href={ "/admin/jobs?state=dead&kind=" (kind.kind) } { (kind.kind) } }
-                                td { (kind.queue) }
-                                td.n { (kind.count) }
-                                td.error { (kind.last_error.as_deref().unwrap_or("—")) }
-                                td.actions {
-                                    (all_of("/admin/dead/retry", "Retry all", &kind.kind))
-                                    (all_of("/admin/dead/discard", "Discard all", &kind.kind))
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        },
-    )
+/// What was not done, and why.
+pub(super) fn refusal(why: &str) -> Markup {
+    let content = html! { main.narrow { h1 { "Not done" } p role="alert" { (why) } p { a href="/admin" { "To the queues" } } } };
+    frame("Not done", false, &html! {}, &content)
 }
 
-fn all_of(action: &str, what: &str, kind: &str) -> Markup {
-    html! { form method="post" action=(action) { input type="hidden" name="kind" value=(kind); button { (what) } } }
+/// A form that changes something.
+pub(super) fn form(admin: &Admin, action: &str, content: &Markup) -> Markup {
+    html! { form method="post" action=(action) { input type="hidden" name="token" value=(admin.form_token()); (content) } }
 }
 
-/// Jobs, the newest first.
-pub(super) fn list(filter: &Filter, jobs: &[JobRow]) -> Markup {
-    let title = if filter.state.as_deref() == Some("dead") { "Dead letters" } else { "Jobs" };
-    page(
-        title,
-        false,
-        &html! {
-            form.filter method="get" action="/admin/jobs" {
-                label { "Queue" select name="queue" {
-                    option value="" { "any" }
-                    @for queue in Queue::ALL {
-                        option value=(queue.name()) selected[filter.queue.as_deref() == Some(queue.name())] { (queue.name()) }
-                    }
-                } }
-                label { "State" select name="state" {
-                    option value="" { "any" }
-                    @for state in STATES {
-                        option value=(state) selected[filter.state.as_deref() == Some(state)] { (state) }
-                    }
-                } }
-                label { "Kind" input name="kind" value=[filter.kind.as_deref()]; }
-                button { "Show" }
-            }
-            @if jobs.is_empty() { p { "None." } } @else {
-                table {
-                    thead { tr { th { "Job" } th { "Queue" } th { "Kind" } th { "State" } th.n { "Attempt" } th { "Created" } th { "Last error" } th {} } }
-                    tbody {
-                        @for job in jobs {
-                            tr {
-                                th { a href={ "/admin/jobs/" (job.id) } { code { (job.id) } } }
-                                td { (job.queue) }
-                                td { (job.kind) }
-                                td class=(job.state) { (job.state) }
-                                td.n { (attempts(job)) }
-                                td { (time(job.created_at)) }
-                                td.error { (job.last_error.as_deref().unwrap_or("")) }
-                                td.actions { (actions(job)) }
-                            }
-                        }
-                    }
-                }
-                @if jobs.len() as i64 == filter.limit { p { "The newest " (filter.limit) " are shown." } }
-            }
-        },
-    )
+/// What went wrong, as a cell that stays small however long the text is.
+pub(super) fn error(label: &str, text: Option<&str>) -> Markup {
+    html! { td.error data-label=(label) { div { (text.unwrap_or("—")) } } }
 }
 
-/// Everything about one job.
-pub(super) fn job(job: &JobRow) -> Markup {
-    let payload = serde_json::to_string_pretty(&job.payload).unwrap_or_default();
-    let optional = |when: Option<DateTime<Utc>>| when.map_or_else(|| "—".to_owned(), time);
-    page(
-        &job.kind,
-        false,
-        &html! {
-            p.actions { span class=(job.state) { (job.state) } (actions(job)) }
-            dl {
-                dt { "Job" } dd { code { (job.id) } }
-                dt { "Queue" } dd { (job.queue) }
-                dt { "Attempt" } dd { (attempts(job)) }
-                dt { "Priority" } dd { (job.priority) }
-                dt { "Unique key" } dd { (job.unique_key.as_deref().unwrap_or("—")) }
-                dt { "Created" } dd { (time(job.created_at)) }
-                dt { "Available" } dd { (time(job.available_at)) }
-                dt { "Started" } dd { (optional(job.started_at)) }
-                dt { "Finished" } dd { (optional(job.finished_at)) }
-                dt { "Worker" } dd { (job.worker.as_deref().unwrap_or("—")) }
-            }
-            h2 { "Payload" }
-            pre { (payload) }
-            h2 { "Failed attempts" }
-            @match job.errors.as_array().filter(|errors| !errors.is_empty()) {
-                None => { p { "None." } }
-                Some(errors) => {
-                    table {
-                        thead { tr { th.n { "Attempt" } th { "At" } th { "Error" } } }
-                        tbody {
-                            @for error in errors {
-                                tr { td.n { (text(&error["attempt"])) } td { (text(&error["at"])) } td.error { (text(&error["error"])) } }
-                            }
-                        }
-                    }
-                }
-            }
-        },
-    )
+/// How long ago, with the exact time for whoever points at it.
+pub(super) fn ago(time: DateTime<Utc>) -> Markup {
+    let passed = Utc::now() - time;
+    let size = passed.num_seconds().unsigned_abs();
+    let size = match size {
+        0..60 => format!("{size} s"),
+        60..3_600 => format!("{} min", size / 60),
+        3_600..172_800 => format!("{} h", size / 3_600),
+        _ => format!("{} days", size / 86_400),
+    };
+    let text = if passed.num_seconds() < 0 { format!("in {size}") } else { format!("{size} ago") };
+    html! { time datetime=(exact(time)) title=(exact(time)) { (text) } }
 }
 
-fn actions(job: &JobRow) -> Markup {
-    html! {
-        @if matches!(job.state.as_str(), "dead" | "cancelled") {
-            form method="post" action={ "/admin/jobs/" (job.id) "/retry" } { button { "Retry" } }
-        }
-        @if matches!(job.state.as_str(), "dead" | "pending" | "queued") {
-            form method="post" action={ "/admin/jobs/" (job.id) "/discard" } { button { "Discard" } }
-        }
-    }
+/// The exact time and how long ago that is.
+pub(super) fn at(time: Option<DateTime<Utc>>) -> Markup {
+    html! { @match time { Some(time) => { (exact(time)) " (" (ago(time)) ")" } None => { "—" } } }
 }
 
-fn attempts(job: &JobRow) -> String {
-    // Some jobs are tried for ever.
-    if job.max_attempts == i32::MAX {
-        job.attempt.to_string()
-    } else {
-        format!("{}/{}", job.attempt, job.max_attempts)
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn time(time: DateTime<Utc>) -> String {
+fn exact(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn seconds(time: Duration) -> String {
-    if time.is_zero() { "—".into() } else { format!("{:.1} s", time.as_secs_f64()) }
+/// `1.5 s`, `12 min`, and nothing for no time at all.
+pub(super) fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        _ if time.is_zero() => "—".into(),
+        0..120 => format!("{:.1} s", time.as_secs_f64()),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
+    }
 }

@@ -1,10 +1,11 @@
-//! Who may see the operators' page. A browser keeps the access token in a cookie that no script reads and no other site sends.
+//! Who may see the operators' page. A browser keeps the access token in a cookie that no script reads and no other site sends; what changes
+//! something also needs the token that every form of ours holds.
 
 use std::collections::BTreeMap;
 
 use axum::{
     Form,
-    extract::{FromRequestParts, State},
+    extract::{FromRequest, FromRequestParts, Request, State},
     response::{IntoResponse, Redirect, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
@@ -28,35 +29,64 @@ const COOKIE: &str = "nexus_admin";
 
 /// An admin, by cookie or bearer token.
 pub(super) struct Admin {
+    user: UserId,
+    /// What the forms of this admin's pages hold; a bearer token needs none, no browser adds it by itself.
+    form_token: Option<String>,
+}
+
+impl Admin {
+    /// The token for forms.
+    pub(super) fn form_token(&self) -> &str {
+        self.form_token.as_deref().unwrap_or_default()
+    }
+}
+
+/// An admin who submitted one of our forms.
+pub(super) struct Acting {
     pub(super) user: UserId,
+    pub(super) fields: BTreeMap<String, String>,
+}
+
+impl FromRequest<App> for Acting {
+    type Rejection = NotAdmin;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, NotAdmin> {
+        let (mut parts, body) = request.into_parts();
+        let admin = Admin::from_request_parts(&mut parts, app).await?;
+        let form = Form::<BTreeMap<String, String>>::from_request(Request::from_parts(parts, body), app);
+        // A body that is no form has no fields.
+        let fields = form.await.map(|Form(fields)| fields).unwrap_or_default();
+        match &admin.form_token {
+            Some(token) if fields.get("token") != Some(token) => Err(NotAdmin::Forged),
+            _ => Ok(Acting { user: admin.user, fields }),
+        }
+    }
 }
 
 /// Why somebody is not let in.
 pub(super) enum NotAdmin {
     /// Nobody, or somebody else than an admin: may log in as one.
     LogIn,
-    /// The request comes from another site, or cannot be looked at.
+    /// The request cannot be looked at.
     Failed(Failure),
+    /// The form is another site's, or was rendered for another session.
+    Forged,
 }
 
 impl FromRequestParts<App> for Admin {
     type Rejection = NotAdmin;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, NotAdmin> {
-        let token = match (bearer(&parts.headers), cookie(&parts.headers)) {
-            (Some(token), _) => token,
-            (None, Some(token)) if parts.method == Method::GET || is_same_origin(&parts.headers) => token,
-            (None, Some(_)) => {
-                return Err(NotAdmin::Failed(Failure::http(
-                    StatusCode::FORBIDDEN,
-                    "origin_not_allowed",
-                    "Origin not allowed",
-                )));
+        let (token, form_token) = match (bearer(&parts.headers), cookie(&parts.headers)) {
+            (Some(token), _) => (token, None),
+            (None, Some(token)) if parts.method == Method::GET || is_same_origin(&parts.headers) => {
+                (token, Some(tokens::form_token(token)))
             }
+            (None, Some(_)) => return Err(NotAdmin::Forged),
             (None, None) => return Err(NotAdmin::LogIn),
         };
         match allowed(app, token).await {
-            Ok(user) => Ok(Admin { user }),
+            Ok(user) => Ok(Admin { user, form_token }),
             Err(error) if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden) => {
                 Err(NotAdmin::LogIn)
             }
@@ -70,6 +100,10 @@ impl IntoResponse for NotAdmin {
         match self {
             NotAdmin::LogIn => Redirect::to("/admin/login").into_response(),
             NotAdmin::Failed(failure) => failure.into_response(),
+            NotAdmin::Forged => {
+                let why = "This form comes from elsewhere, or is older than your login. Load the page again.";
+                (StatusCode::FORBIDDEN, pages::refusal(why)).into_response()
+            }
         }
     }
 }
@@ -136,8 +170,8 @@ async fn open(app: &App, form: &BTreeMap<String, String>) -> nexus_common::Resul
 /// `POST /admin/logout`: the token is revoked as by any logout.
 pub(super) async fn log_out(
     State(app): State<App>,
-    operator: Admin,
     headers: HeaderMap,
+    operator: Acting,
 ) -> Result<Response, Failure> {
     if let Some(token) = cookie(&headers) {
         let expires_at = app.signer.verify_access(token)?.expires_at;

@@ -1,4 +1,4 @@
-//! Every request: an id, a trace, a deadline, one log line at its end, and the body of its failure.
+//! Every request: an id, a trace, a deadline, one log line and its metrics at its end, and the body of its failure.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,13 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use nexus_common::telemetry::TRACE;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use nexus_common::{
+    metrics,
+    traces::{KeyValue, Span, SpanKind},
+};
 use serde_json::json;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::error::{Failure, has_success_field};
@@ -24,9 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) async fn serve(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
-    // The pattern, not the path: paths hold ids, and would make every request its own kind.
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let path = request.uri().path().to_owned();
+    let route = route(&request).to_owned();
     let id = request
         .headers()
         .get(&REQUEST_ID)
@@ -35,27 +38,43 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
             (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         })
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-    let trace = request
-        .headers()
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .filter(|trace| is_traceparent(trace))
-        .map_or_else(new_traceparent, str::to_owned);
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let span = match route.as_str() {
+        SOCKET_IO => Span::none(),
+        _ => Span::asked_for(SpanKind::Server, traceparent, || format!("{} {route}", method_label(&method))),
+    };
+    let trace_id = span.trace_id();
 
-    let mut response = match tokio::time::timeout(DEADLINE, TRACE.scope(trace, next.run(request))).await {
+    let log = tracing::info_span!("request", request_id = id, trace_id);
+    let served = span.run(next.run(request).instrument(log));
+    let mut response = match tokio::time::timeout(DEADLINE, served).await {
         Ok(response) => response,
         Err(_) => Failure::timed_out().into_response(),
     };
     let failure = response.extensions_mut().remove::<Failure>();
     let status = response.status().as_u16();
-    let duration_ms = started.elapsed().as_millis() as u64;
-    let route = route.as_deref().unwrap_or("-");
+    let took = started.elapsed();
+    metrics::request(method_label(&method), &route, status, took);
+    span.describe(|| {
+        [
+            KeyValue::new("http.request.method", method_label(&method).to_owned()),
+            KeyValue::new("http.route", route.clone()),
+            KeyValue::new("http.response.status_code", i64::from(status)),
+            KeyValue::new("nexus.request_id", id.clone()),
+        ]
+    });
+    if status >= 500 {
+        span.failed(failure.as_ref().map_or("", |failure| failure.code.as_ref()));
+    }
+    span.end();
+    let duration_ms = took.as_millis() as u64;
     match failure.as_ref().and_then(|failure| failure.details.as_deref()) {
         Some(error) => {
-            tracing::error!(request_id = id, %method, route, status, duration_ms, error, "request failed");
+            tracing::error!(request_id = id, trace_id, %method, route, status, duration_ms, error, "request failed");
         }
         None => tracing::info!(
             request_id = id,
+            trace_id,
             %method,
             route,
             status,
@@ -92,16 +111,28 @@ fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &st
     *response = written;
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context).
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    parts.len() == 4
-        && parts.iter().zip([2, 32, 16, 2]).all(|(part, length)| {
-            part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        })
+/// Socket.IO's polls wait on purpose: they stay out of everybody else's times, and out of traces.
+const SOCKET_IO: &str = "/socket.io";
+
+/// The pattern that matched, not the path: paths hold ids, and would make every request its own kind.
+fn route(request: &Request) -> &str {
+    match request.extensions().get::<MatchedPath>() {
+        Some(matched) => matched.as_str(),
+        None if request.uri().path().starts_with(SOCKET_IO) => SOCKET_IO,
+        None => "unmatched",
+    }
 }
 
-fn new_traceparent() -> String {
-    let (trace, span) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
-    format!("00-{trace}-{}-01", &span[..16])
+/// One of a few: a method can be any word.
+fn method_label(method: &Method) -> &str {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    if known.contains(method) { method.as_str() } else { "OTHER" }
 }

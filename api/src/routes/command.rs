@@ -13,9 +13,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use nexus_common::{
     Error, Result,
     domain::idempotency::{self, Answer, Begun, Reservation},
-    telemetry::{TRACE, current_trace},
+    traces,
 };
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use crate::{
     app::App,
@@ -78,8 +79,8 @@ where
                 Begun::First(reservation) => {
                     let call = Call { app, user: caller.user, input, reservation: Some(reservation) };
                     // In a task of its own: a client that hangs up and asks again shall find the answer.
-                    let trace = current_trace().unwrap_or_default();
-                    let once = tokio::spawn(TRACE.scope(trace, carry_out_once(call, command)));
+                    let once = carry_out_once(call, command).in_current_span();
+                    let once = tokio::spawn(traces::carried(once));
                     let data = once.await.map_err(Error::internal)??;
                     Ok(Json(envelope(data)).into_response())
                 }

@@ -1,16 +1,19 @@
 //! Commands over a socket: command `x` answers its sender with `x_response` and through the acknowledgement callback; everybody else hears
 //! the broadcasts (CONTRACT.md, section 7).
 
-use std::future::Future;
+use std::{future::Future, time::Instant};
 
 use nexus_common::{
     Error, Result,
     domain::{ids::EventId, input::Input},
     error::Kind,
+    metrics,
     realtime::{ALL_EVENTS, event_room},
+    traces::{KeyValue, Span, SpanKind},
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::{Others, Socket, Token, queue::Command};
 use crate::{
@@ -24,13 +27,36 @@ const MOST_JOINED: usize = 100;
 
 /// Serves one socket's commands, one after the other, until the socket is gone.
 pub(super) async fn serve(socket: Socket, mut commands: mpsc::Receiver<Command>, app: App) {
+    let _connected = metrics::Connected::now();
     while let Some(command) = commands.recv().await {
-        dispatch(&socket, command, &app).await;
+        measured(&socket, command, &app).await;
     }
 }
 
+/// How a command was answered: `ok` or the failure's code; `None` for what is no command.
+type Outcome = Option<&'static str>;
+
+/// Serves a command in a trace of its own, or in that of the `traceparent` that its payload names: a socket lives much longer than what its
+/// user does at a time.
+async fn measured(socket: &Socket, command: Command, app: &App) {
+    let started = Instant::now();
+    let name = command.name.clone();
+    let traceparent = command.payload["traceparent"].as_str();
+    let span = Span::asked_for(SpanKind::Server, traceparent, || format!("command {name}"));
+    let trace_id = span.trace_id();
+    let log = tracing::info_span!("command", socket = %socket.id, trace_id);
+    let served = span.run(dispatch(socket, command, app).instrument(log)).await;
+    let Some(outcome) = served else { return };
+    let took = started.elapsed();
+    metrics::socket_command(&name, outcome, took);
+    span.describe(|| [KeyValue::new("nexus.outcome", outcome)]);
+    span.end();
+    let duration_ms = took.as_millis() as u64;
+    tracing::info!(command = name, socket = %socket.id, trace_id, outcome, duration_ms, "command");
+}
+
 /// Every command, on one screen.
-async fn dispatch(socket: &Socket, command: Command, app: &App) {
+async fn dispatch(socket: &Socket, command: Command, app: &App) -> Outcome {
     match command.name.as_str() {
         "create_event" => run(socket, command, app, events::create).await,
         "update_event" => run(socket, command, app, events::update).await,
@@ -49,12 +75,12 @@ async fn dispatch(socket: &Socket, command: Command, app: &App) {
         "join_event" => answer(socket, command, join),
         "leave_event" => answer(socket, command, leave),
         // What nobody has defined, nobody answers.
-        _ => {}
+        _ => None,
     }
 }
 
 /// Runs a command for the socket's user.
-async fn run<F, Fut>(socket: &Socket, command: Command, app: &App, action: F)
+async fn run<F, Fut>(socket: &Socket, command: Command, app: &App, action: F) -> Outcome
 where
     F: Fn(Call) -> Fut,
     Fut: Future<Output = Result<Done>>,
@@ -68,37 +94,40 @@ where
         Err(error) if error.kind() == Kind::Unauthenticated => {
             let _ = socket.emit("error", &json!({ "message": "Authentication required" }));
             let _ = command.ack.send(&json!({ "success": false, "error": "Authentication required" }));
-            return;
+            return Some(error.code());
         }
         Err(error) => return respond(socket, command, Err(error)),
     };
     let input = Input::from(command.payload.clone());
     match action(Call { app: app.clone(), user, input, reservation: None }).await {
         Ok(done) => {
-            respond(socket, command, Ok(done.data));
+            let outcome = respond(socket, command, Ok(done.data));
             done.after.run(&app.cache, &Others(socket.clone()), &app.seats).await;
+            outcome
         }
         Err(error) => respond(socket, command, Err(error)),
     }
 }
 
-fn answer(socket: &Socket, command: Command, action: fn(&Socket, &Value) -> Result<Value>) {
+fn answer(socket: &Socket, command: Command, action: fn(&Socket, &Value) -> Result<Value>) -> Outcome {
     let result = action(socket, &command.payload);
-    respond(socket, command, result);
+    respond(socket, command, result)
 }
 
-fn respond(socket: &Socket, command: Command, result: Result<Value>) {
+fn respond(socket: &Socket, command: Command, result: Result<Value>) -> Outcome {
+    let outcome = result.as_ref().map_or_else(Error::code, |_| "ok");
     let response = match result {
         Ok(data) => json!({ "success": true, "data": data }),
         Err(error) => {
             if matches!(error.kind(), Kind::Internal | Kind::Unavailable | Kind::Provider) {
-                tracing::error!(command = command.name, socket = %socket.id, error = error.details(), "command failed");
+                tracing::error!(command = command.name, error = error.details(), "command failed");
             }
             json!({ "success": false, "error": error.to_string() })
         }
     };
     let _ = socket.emit(format!("{}_response", command.name), &response);
     let _ = command.ack.send(&response);
+    Some(outcome)
 }
 
 /// From now on: news of the joined events only.

@@ -101,8 +101,8 @@ impl Everyone {
 
 impl Publish for Everyone {
     async fn publish(&self, broadcast: Broadcast) {
-        let sent = self.0.to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload).await;
-        log_loss(broadcast.event, sent);
+        let emit = self.0.to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload);
+        log_loss(broadcast.event, broadcast.send(emit).await);
     }
 }
 
@@ -112,8 +112,8 @@ struct Others(Socket);
 
 impl Publish for Others {
     async fn publish(&self, broadcast: Broadcast) {
-        let sent = self.0.broadcast().to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload).await;
-        log_loss(broadcast.event, sent);
+        let emit = self.0.broadcast().to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload);
+        log_loss(broadcast.event, broadcast.send(emit).await);
     }
 }
 

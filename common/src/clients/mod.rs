@@ -60,13 +60,18 @@ impl From<CallError> for Error {
     }
 }
 
-/// The HTTP client of every provider: bounded, without redirects, TLS by rustls.
-fn http() -> crate::Result<reqwest::Client> {
+/// Chooses the cryptography of TLS; to be called before the first HTTP client is made.
+pub(crate) fn install_crypto() {
     static CRYPTO: Once = Once::new();
     CRYPTO.call_once(|| {
         // Fails only when a provider is installed already, which is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// The HTTP client of every provider: bounded, without redirects, TLS by rustls.
+fn http() -> crate::Result<reqwest::Client> {
+    install_crypto();
     reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(3))
         .timeout(Duration::from_secs(10))

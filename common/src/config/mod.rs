@@ -173,8 +173,17 @@ pub struct Http {
 }
 
 /// METRICS_ADDRESS: where Prometheus finds this process, such as `0.0.0.0:9464`; without it nothing is measured.
-pub fn metrics_address(env: &mut Env) -> Option<SocketAddr> {
+fn metrics_address(env: &mut Env) -> Option<SocketAddr> {
     env.optional("METRICS_ADDRESS")
+}
+
+/// OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: whether there is a collector for traces, and OTEL_SDK_DISABLED does not
+/// keep them from it. The exporter reads both again, and its other settings.
+fn has_collector(env: &mut Env) -> bool {
+    let names = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+    let given = names.map(|name| !env.url(name, Some(""), &["http", "https"]).is_empty());
+    let disabled = env.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    given.contains(&true) && !disabled
 }
 
 impl Http {
@@ -209,6 +218,7 @@ impl Http {
 pub struct Api {
     pub production: bool,
     pub metrics: Option<SocketAddr>,
+    pub traces: bool,
     pub http: Http,
     pub database: Database,
     pub redis: Redis,
@@ -226,6 +236,7 @@ impl Api {
         Api {
             production: env.production,
             metrics: metrics_address(env),
+            traces: has_collector(env),
             http: Http::from_env(env),
             database: Database::from_env(env, 20),
             redis: Redis::from_env(env),
@@ -250,6 +261,7 @@ impl Api {
 pub struct Worker {
     pub production: bool,
     pub metrics: Option<SocketAddr>,
+    pub traces: bool,
     pub database: Database,
     pub redis: Redis,
     /// WORKER_CONCURRENCY: jobs at once; the command line's `--concurrency` wins.
@@ -273,6 +285,7 @@ impl Worker {
         Worker {
             production: env.production,
             metrics: metrics_address(env),
+            traces: has_collector(env),
             database: Database::from_env(env, 10),
             redis: Redis::from_env(env),
             concurrency: env.between("WORKER_CONCURRENCY", concurrency, 1, 1000) as usize,

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::ids::UserId;
@@ -96,6 +98,12 @@ impl Signer {
     pub fn verify_refresh(&self, token: &str) -> Result<Verified> {
         verify(&self.refresh, token, TokenType::Refresh, Error::RefreshInvalid)
     }
+}
+
+/// What a form holds that was rendered for whoever has this access token in a cookie: other sites can have the cookie sent, but cannot know this.
+pub fn form_token(access_token: &str) -> String {
+    let digest = Sha256::new().chain_update("form ").chain_update(access_token).finalize();
+    BASE64_URL_SAFE_NO_PAD.encode(digest)
 }
 
 fn sign(keys: &Keys, user_id: UserId, token_type: TokenType, valid: Duration) -> Result<String> {

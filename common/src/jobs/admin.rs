@@ -1,4 +1,4 @@
-//! What an operator may ask of the ledger: look, retry, discard. Used by `nexus-jobs`.
+//! What an operator may ask of the ledger: look, retry, discard. Used by `nexus-jobs`, the API's `/admin` and the metrics.
 
 use std::time::Duration;
 
@@ -26,9 +26,27 @@ pub struct JobRow {
     pub worker: Option<String>,
     pub last_error: Option<String>,
     pub errors: Value,
+    pub trace_context: Option<String>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl JobRow {
+    /// `3/14`: attempts made, of how many.
+    pub fn attempts(&self) -> String {
+        // Some jobs are tried for ever.
+        if self.max_attempts == i32::MAX {
+            self.attempt.to_string()
+        } else {
+            format!("{}/{}", self.attempt, self.max_attempts)
+        }
+    }
+
+    /// The trace of what enqueued it.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_context.as_deref()?.split('-').nth(1)
+    }
 }
 
 /// Which jobs to list; `None` means any.
@@ -49,9 +67,10 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<JobRow>> {
     let rows = sqlx::query_as!(
         JobRow,
         r#"SELECT id, queue, kind, state::text AS "state!", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
-                  last_error, errors, created_at, started_at, finished_at
+                  last_error, errors, trace_context, created_at, started_at, finished_at
            FROM jobs
-           WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR state::text = $3)
+           WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR kind = $2)
+             AND state = ANY (CASE WHEN $3::text IS NULL THEN enum_range(NULL::job_state) ELSE ARRAY[$3::text::job_state] END)
            ORDER BY id DESC LIMIT $4"#,
         filter.queue,
         filter.kind,
@@ -68,7 +87,7 @@ pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
     let row = sqlx::query_as!(
         JobRow,
         r#"SELECT id, queue, kind, state::text AS "state!", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
-                  last_error, errors, created_at, started_at, finished_at
+                  last_error, errors, trace_context, created_at, started_at, finished_at
            FROM jobs WHERE id = $1"#,
         id,
     )
@@ -152,23 +171,40 @@ pub async fn discard_all(pool: &PgPool, kind: &str) -> Result<u64> {
     Ok(discarded.rows_affected())
 }
 
-/// The dead jobs of one kind.
+/// The jobs of one kind that are in trouble.
 #[derive(Debug)]
 #[allow(missing_docs)]
-pub struct DeadKind {
+pub struct Trouble {
     pub kind: String,
     pub queue: String,
     pub count: i64,
-    /// Of the job that died last.
+    /// Of the job that failed last.
     pub last_error: Option<String>,
+    /// When that was, or when the next of them is tried again.
+    pub when: Option<DateTime<Utc>>,
 }
 
 /// What has died, by kind.
-pub async fn dead_kinds(pool: &PgPool) -> Result<Vec<DeadKind>> {
+pub async fn dead_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
     let kinds = sqlx::query_as!(
-        DeadKind,
-        r#"SELECT kind, queue, count(*) AS "count!", (array_agg(last_error ORDER BY finished_at DESC))[1] AS last_error
+        Trouble,
+        r#"SELECT kind, queue, count(*) AS "count!", (array_agg(last_error ORDER BY finished_at DESC))[1] AS last_error,
+                  max(finished_at) AS when
            FROM jobs WHERE state = 'dead' GROUP BY kind, queue ORDER BY count(*) DESC, kind"#
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(kinds)
+}
+
+/// What has failed and will be tried again, by kind.
+pub async fn failing_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
+    let kinds = sqlx::query_as!(
+        Trouble,
+        r#"SELECT kind, queue, count(*) AS "count!", (array_agg(last_error ORDER BY started_at DESC))[1] AS last_error,
+                  min(available_at) AS when
+           FROM jobs WHERE state = 'pending' AND attempt > 0 AND last_error IS NOT NULL
+           GROUP BY kind, queue ORDER BY count(*) DESC, kind"#
     )
     .fetch_all(pool)
     .await?;
@@ -228,24 +264,36 @@ pub struct QueueNow {
     pub done_last_hour: i64,
     /// Jobs that died in the last hour.
     pub died_last_hour: i64,
+    /// Jobs that were done in the last hour, by spans of five minutes, oldest first.
+    pub done_by_span: [i64; SPANS],
 }
+
+/// An hour has so many spans of five minutes.
+const SPANS: usize = 12;
 
 /// Every queue now.
 pub async fn queues(pool: &PgPool) -> Result<Vec<QueueNow>> {
     let finished = sqlx::query!(
-        r#"SELECT queue, count(*) FILTER (WHERE state = 'done') AS "done!", count(*) FILTER (WHERE state = 'dead') AS "died!"
-           FROM jobs WHERE state IN ('done', 'dead') AND finished_at > now() - interval '1 hour' GROUP BY queue"#
+        r#"SELECT queue, floor(extract(epoch FROM now() - finished_at) / 300)::int AS "spans_ago!",
+                  count(*) FILTER (WHERE state = 'done') AS "done!", count(*) FILTER (WHERE state = 'dead') AS "died!"
+           FROM jobs WHERE state IN ('done', 'dead') AND finished_at > now() - interval '1 hour' GROUP BY 1, 2"#
     )
     .fetch_all(pool)
     .await?;
     let mut queues = Vec::with_capacity(Queue::ALL.len());
     for queue in Queue::ALL {
-        let finished = finished.iter().find(|row| row.queue == queue.name());
+        let finished = finished.iter().filter(|row| row.queue == queue.name());
+        let mut done_by_span = [0; SPANS];
+        for row in finished.clone() {
+            let ago = usize::try_from(row.spans_ago).unwrap_or(0).min(SPANS - 1);
+            done_by_span[SPANS - 1 - ago] += row.done;
+        }
         queues.push(QueueNow {
             queue,
             depth: depth(pool, queue).await?,
-            done_last_hour: finished.map_or(0, |row| row.done),
-            died_last_hour: finished.map_or(0, |row| row.died),
+            done_last_hour: done_by_span.iter().sum(),
+            died_last_hour: finished.map(|row| row.died).sum(),
+            done_by_span,
         });
     }
     Ok(queues)

@@ -152,10 +152,13 @@ async fn insert<J: Job>(
         J::PRIORITY,
         J::RETRY.max_attempts,
         when,
-        crate::telemetry::current_trace(),
+        crate::traces::current(),
     )
     .fetch_optional(conn)
     .await?;
+    if id.is_some() {
+        crate::metrics::enqueued(J::QUEUE, J::KIND);
+    }
     Ok(id)
 }
 

@@ -63,9 +63,17 @@ enum Command {
         kind: Option<String>,
     },
     /// Cancel a job that has not started, or is dead.
+    #[command(arg_required_else_help = true)]
     Discard {
         /// The job.
-        id: JobId,
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<JobId>,
+        /// Every dead job of a kind.
+        #[arg(long, requires = "kind")]
+        all: bool,
+        /// The kind.
+        #[arg(long, requires = "all")]
+        kind: Option<String>,
     },
     /// How many jobs each queue has in each state.
     Stats {
@@ -156,8 +164,7 @@ async fn run(command: Command, settings: &Database) -> Result<String> {
             0 => bail!("there is no dead job of kind {kind} that can be retried"),
             retried => Ok(format!("{retried} jobs are due again\n")),
         },
-        Command::Retry { .. } => bail!("name a job, or --all and a --kind"),
-        Command::Discard { id } => {
+        Command::Discard { id: Some(id), .. } => {
             if !admin::discard(&db, id).await? {
                 bail!(
                     "{}",
@@ -166,6 +173,11 @@ async fn run(command: Command, settings: &Database) -> Result<String> {
             }
             Ok(format!("{id} is cancelled\n"))
         }
+        Command::Discard { kind: Some(kind), .. } => match admin::discard_all(&db, &kind).await? {
+            0 => bail!("there is no dead job of kind {kind}"),
+            discarded => Ok(format!("{discarded} jobs are cancelled\n")),
+        },
+        Command::Retry { .. } | Command::Discard { .. } => bail!("name a job, or --all and a --kind"),
         Command::Watch { every, looks } => watch(&db, every, looks).await,
         Command::Stats { json } => {
             let stats = admin::stats(&db).await?;

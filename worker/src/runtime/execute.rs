@@ -13,7 +13,7 @@ use nexus_common::{
         ledger::{self, Claimed, Delivery},
     },
     metrics,
-    telemetry::TRACE,
+    traces::{Span, SpanKind},
 };
 use sqlx::PgPool;
 use tokio::{
@@ -60,8 +60,10 @@ impl<S: Send + Sync + 'static> Executor<S> {
         let Some((claimed, held_until)) = self.claim(delivery).await else { return };
         metrics::claimed(self.queue, &claimed.kind, claimed.waited);
         let started = Instant::now();
+        let trace = claimed.trace_context.as_deref();
+        let span = Span::asked_for(SpanKind::Consumer, trace, || format!("job {}", claimed.kind));
         let (ended, policy) = match self.registry.handler(&claimed.kind) {
-            Some(handler) => (self.supervise(handler, &claimed, held_until).await, handler.retry),
+            Some(handler) => (self.supervise(handler, &claimed, held_until, &span).await, handler.retry),
             None => {
                 let error =
                     format!("no handler for {} in version {}", claimed.kind, env!("CARGO_PKG_VERSION"));
@@ -75,7 +77,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
             self.relay.wake();
         }
         metrics::attempt(self.queue, &claimed.kind, verdict.outcome(), took);
-        verdict.log(&claimed, took);
+        verdict.log(&claimed, span.trace_id().as_deref(), took);
+        verdict.trace(&claimed, span);
     }
 
     /// Writes the verdict down, and says what became of the job.
@@ -129,7 +132,13 @@ impl<S: Send + Sync + 'static> Executor<S> {
         }
     }
 
-    async fn supervise(&self, handler: &Handler<S>, claimed: &Claimed, mut held_until: Instant) -> Ended {
+    async fn supervise(
+        &self,
+        handler: &Handler<S>,
+        claimed: &Claimed,
+        mut held_until: Instant,
+        span: &Span,
+    ) -> Ended {
         let attempt = Attempt {
             lease: claimed.lease,
             number: claimed.attempt,
@@ -144,11 +153,10 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 ))));
             }
         };
-        let span = tracing::info_span!("job", kind = claimed.kind, job_id = %attempt.job_id, attempt = attempt.number);
-        let mut task = match claimed.trace_context.clone() {
-            Some(trace) => tokio::spawn(TRACE.scope(trace, work).instrument(span)),
-            None => tokio::spawn(work.instrument(span)),
-        };
+        let (job_id, trace_id) = (attempt.job_id, span.trace_id());
+        let log =
+            tracing::info_span!("job", kind = claimed.kind, %job_id, attempt = attempt.number, trace_id);
+        let mut task = tokio::spawn(span.run(work.instrument(log)));
         let time_limit = sleep(handler.timeout);
         tokio::pin!(time_limit);
         let third = self.lease / 3;

@@ -21,7 +21,7 @@ use nexus_common::{
     jobs::{Queue, admin},
     metrics,
     realtime::{Emitter, SeatsUpdates},
-    telemetry,
+    telemetry, traces,
 };
 use sqlx::PgPool;
 use tokio::{
@@ -87,12 +87,18 @@ where
     }
     telemetry::init(config.production);
     log_panics();
+    if config.traces
+        && let Err(error) = traces::start(name)
+    {
+        return unusable(&error.details());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return unusable(&error.to_string()),
     };
     let result = runtime.block_on(run(queue, name, config, build, registry));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    traces::stop();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => unusable(&error.details()),
@@ -120,6 +126,7 @@ async fn run<S: Send + Sync + 'static>(
     registry: Registry<S>,
 ) -> Result<()> {
     metrics::serve(config.metrics)?;
+    metrics::slots(queue, config.concurrency);
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
     on_signals(stop.clone(), kill.clone())?;

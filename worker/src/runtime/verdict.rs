@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use nexus_common::{
     Error, Result,
     jobs::{RetryPolicy, ledger::Claimed},
+    traces::{KeyValue, Span},
 };
 use sqlx::PgPool;
 
@@ -100,40 +101,55 @@ impl Verdict {
     }
 
     /// The one log line of an attempt.
-    pub(super) fn log(&self, claimed: &Claimed, took: Duration) {
+    pub(super) fn log(&self, claimed: &Claimed, trace_id: Option<&str>, took: Duration) {
         let (kind, job_id, attempt) = (claimed.kind.as_str(), claimed.lease.job_id(), claimed.attempt);
-        let (max, trace) = (claimed.max_attempts, claimed.trace_context.as_deref());
+        let max = claimed.max_attempts;
         let (outcome, duration_ms) = (self.outcome(), took.as_millis() as u64);
         match self {
             Verdict::Done => {
-                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, trace, "job is done");
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, trace_id, "job is done");
             }
             Verdict::Retry { error, after } => {
                 let retry_in_ms = after.as_millis() as u64;
                 tracing::warn!(
-                    kind, %job_id, attempt, max, outcome, duration_ms, retry_in_ms, error, trace,
+                    kind, %job_id, attempt, max, outcome, duration_ms, retry_in_ms, error, trace_id,
                     "job failed and will be tried again"
                 );
             }
             Verdict::Snooze(until) => {
-                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, %until, trace, "job waits");
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, %until, trace_id, "job waits");
             }
             Verdict::Dead(error) => {
-                tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace, "job is dead");
+                tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace_id, "job is dead");
             }
             Verdict::Lost => {
                 tracing::info!(
-                    kind, %job_id, attempt, outcome, duration_ms, trace,
+                    kind, %job_id, attempt, outcome, duration_ms, trace_id,
                     "job's lease is lost; it may be another worker's now"
                 );
             }
             Verdict::GiveBack => {
                 tracing::info!(
-                    kind, %job_id, attempt, outcome, duration_ms, trace,
+                    kind, %job_id, attempt, outcome, duration_ms, trace_id,
                     "job is given back, the worker is leaving"
                 );
             }
         }
+    }
+
+    /// Ends the attempt's span.
+    pub(super) fn trace(&self, claimed: &Claimed, span: Span) {
+        span.describe(|| {
+            [
+                KeyValue::new("nexus.job.id", claimed.lease.job_id().to_string()),
+                KeyValue::new("nexus.job.attempt", i64::from(claimed.attempt)),
+                KeyValue::new("nexus.outcome", self.outcome()),
+            ]
+        });
+        if let Verdict::Retry { error, .. } | Verdict::Dead(error) = self {
+            span.failed(error);
+        }
+        span.end();
     }
 }
 

@@ -42,12 +42,18 @@ impl Member {
         })
     }
 
+    /// Its name in the Procfile.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Starts it with its output going to the console.
     fn start(&self, settings: &Settings) -> Result<Process> {
         let mut command = process::command(&self.program, None, "KILL");
         command
             .args(&self.arguments)
             .envs(settings.0.iter().map(|(name, value)| (name, value)))
+            .env("METRICS_ADDRESS", settings.metrics_address(&self.name))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

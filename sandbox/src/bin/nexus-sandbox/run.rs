@@ -82,6 +82,9 @@ async fn start(
     let migrate = Member::new("migrate", "nexus-api migrate", bin_dir, 0).context("no migration command")?;
     migrate.run_once(settings).await?;
 
+    for member in &members {
+        settings.set_metrics(folder, member.name())?;
+    }
     let crew = running.crew.insert(Crew::start(members, settings));
     let api = Api::new(settings.get("API_URL"))?;
     tokio::select! {
@@ -172,6 +175,8 @@ fn print_summary(settings: &Settings, folder: &DataFolder, event: Result<i64>) {
          Demo event   {event}\n\
          Accounts     {}\n\
          \x20            {}\n\
+         Operators    {api}/admin, for accounts that `nexus-api set-role` has made admins\n\
+         Metrics      {}; those of the workers are the *_METRICS_URL of the settings\n\
          \n\
          Read a code  curl {sandbox}/sandbox/otp/{}\n\
          Read mail    curl {sandbox}/sandbox/mail\n\
@@ -183,6 +188,7 @@ fn print_summary(settings: &Settings, folder: &DataFolder, event: Result<i64>) {
          Stop         Ctrl-C; what was stored stays there for the next start\n",
         account(&demo::ORGANISER),
         account(&demo::BUYER),
+        get("API_METRICS_URL"),
         demo::BUYER.phone,
         env_file.display(),
         folder.path().display(),

@@ -52,6 +52,21 @@ impl Settings {
         Ok(())
     }
 
+    /// Where the metrics of a process are to be found: the same place at every start, if it is free.
+    pub(crate) fn set_metrics(&mut self, folder: &mut DataFolder, process: &str) -> Result<()> {
+        let name = metrics_name(process);
+        let kept = folder.own(&name).and_then(port_of).filter(|port| ports::is_free(*port));
+        let url = format!("http://127.0.0.1:{}/metrics", kept.unwrap_or_else(ports::free));
+        folder.keep(&name, &url)?;
+        self.set(&name, url);
+        Ok(())
+    }
+
+    /// METRICS_ADDRESS of a process; every process needs one of its own.
+    pub(crate) fn metrics_address(&self, process: &str) -> String {
+        port_of(self.get(&metrics_name(process))).map_or_else(String::new, |port| format!("127.0.0.1:{port}"))
+    }
+
     /// Everything that can be said before any server is started.
     pub(crate) fn prepare(folder: &mut DataFolder) -> Result<Self> {
         let mut settings = Self::default();
@@ -106,6 +121,11 @@ impl Settings {
             ..ProvidersConfig::default()
         }
     }
+}
+
+/// `API_METRICS_URL`
+fn metrics_name(process: &str) -> String {
+    format!("{}_METRICS_URL", process.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// A port number from the environment.
