@@ -9,7 +9,7 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-use super::context::Failure;
+use super::{batches::Batches, context::Failure};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -61,10 +61,10 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
 
 impl Verdict {
     /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated.
-    pub(super) async fn record(&self, claimed: &Claimed, db: &PgPool) -> Result<()> {
+    pub(super) async fn record(&self, claimed: &Claimed, db: &PgPool, batches: &Batches) -> Result<()> {
         let lease = &claimed.lease;
         match self {
-            Verdict::Done => lease.complete_if_open(&mut *db.acquire().await?).await,
+            Verdict::Done => batches.complete(*lease).await,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await,
             Verdict::Snooze(when) => lease.snooze(db, *when).await,
             Verdict::Dead(error) => lease.give_up(db, error).await,
