@@ -44,7 +44,7 @@ enum Part {
 
 /// How jobs are enqueued: name, transactions at once, jobs in each.
 const ENQUEUING: [(&str, usize, usize); 3] = [("1 × 1", 1, 1), ("16 × 1", 16, 1), ("4 × 100", 4, 100)];
-const ENQUEUE_FOR: Duration = Duration::from_millis(1500);
+const ENQUEUE_FOR: Duration = Duration::from_secs(1);
 const PROBES: u64 = 200;
 const LOCK_FOR: Duration = Duration::from_secs(2);
 const DELIVER_FOR: Duration = Duration::from_secs(4);

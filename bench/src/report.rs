@@ -117,7 +117,7 @@ fn scaled(results: &Results) -> String {
 
 fn idle(results: &Results) -> String {
     let mut text = "## Waiting for work\n\n\
-        200 jobs a round, one at a time with gaps of 5 to 45 ms: milliseconds from the moment before COMMIT is sent to the handler's start, so the commit is\n\
+        200 jobs a round, one at a time with gaps of 5 to 30 ms: milliseconds from the moment before COMMIT is sent to the handler's start, so the commit is\n\
         included. Then two seconds without jobs: thousandths of one processor used by the workers, and by both servers.\n\n\
         | System | Processes | p50, ms | p99, ms | Idle workers | Idle servers |\n|---|---|---|---|---|---|\n"
         .to_owned();
@@ -140,7 +140,8 @@ fn shop(results: &Results) -> String {
          | Seat locks per second: {CLIENTS} clients, one seat type, everybody another seat | {} |\n\
          | p99 of a lock, ms | {} |\n\
          | Processors used meanwhile: API, PostgreSQL, Redis, all | {}, {}, {}, {} |\n\
-         | Webhooks answered per second, {OFFERED} offered | {} |\n\
+         | Webhooks stored per second, {OFFERED} offered for four seconds | {} |\n\
+         | Webhooks answered 503, for Razorpay to send again | {} |\n\
          | p50 from the time when a webhook was due to the answer, ms | {} |\n\
          | p99, ms | {} |\n\
          | From the last answer until every webhook was processed, ms | {} |\n",
@@ -151,6 +152,7 @@ fn shop(results: &Results) -> String {
         share(locked.cpu.redis),
         share(locked.cpu.machine),
         delivered.rate,
+        delivered.refused,
         delivered.p50,
         delivered.p99,
         delivered.backlog,
@@ -168,8 +170,8 @@ const METHOD: &str = "## What limits it\n\n\
     ## How it is measured\n\n\
     PostgreSQL with fsync, full page writes and synchronous commits; Redis with an append-only file that is synced every second; otherwise the defaults of both.\n\
     Before each measurement, tables and Redis are emptied and PostgreSQL writes a checkpoint. Workers are started anew, have run something before, and log\n\
-    as they do in production, to a file. A run ends with the last job, and a check that each was run once; or after four seconds, with what has been run by then. The driver is `bench/src`, the other systems' processes are in\n\
-    `bench/node`; `nexus-bench --help` says how to run a part.\n";
+    as they do in production, to a file. A run ends with the last job, and a check that each was run once; or after 2.5 seconds, with what has been run by\n\
+    then. The driver is `bench/src`, the other systems' processes are in `bench/node`; `nexus-bench --help` says how to run a part.\n";
 
 fn per_thousand(seconds: f64, row: &DrainRow) -> String {
     // Milliseconds per 1,000 jobs.

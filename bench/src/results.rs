@@ -79,8 +79,10 @@ pub struct LockRow {
 /// Webhooks.
 #[derive(Debug, Default)]
 pub struct WebhookRow {
-    /// Answered per second.
+    /// Stored per second.
     pub rate: Samples,
+    /// How many of a round were not.
+    pub refused: Samples,
     /// Milliseconds.
     pub p50: Samples,
     /// Milliseconds.
@@ -157,6 +159,7 @@ impl Results {
     /// One more round of webhooks.
     pub fn add_delivered(&mut self, delivered: Delivered) {
         self.delivered.rate.add(delivered.rate);
+        self.delivered.refused.add(delivered.refused);
         self.delivered.p50.add(delivered.p50);
         self.delivered.p99.add(delivered.p99);
         self.delivered.backlog.add(delivered.backlog);

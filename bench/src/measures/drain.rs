@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// After that, what has been run by then is counted.
-const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_millis(2500);
 
 /// What came of it.
 #[derive(Debug, Clone, Copy)]

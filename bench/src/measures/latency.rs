@@ -36,7 +36,7 @@ pub async fn latency<C: Contender>(
     let mut crew = Crew::start(contender, hub, servers, setup, processes).await?;
     let mut latencies = Vec::new();
     for seq in 0..probes {
-        tokio::time::sleep(Duration::from_micros(rand::random_range(5_000..45_000))).await;
+        tokio::time::sleep(Duration::from_micros(rand::random_range(5_000..30_000))).await;
         let committed = contender.probe(seq).await?;
         let started = heard(&mut crew, seq).await?;
         latencies.push((started as f64 - committed as f64) / 1000.0);
