@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test build release deps node-deps python-deps browser-deps fmt lint sqlx check-sqlx clean-data
+.PHONY: help run test bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx clean-data
 
 PORT ?= 3000
 NEXUS_DATA ?= .nexus
@@ -23,11 +23,14 @@ run: deps build ## Start everything; PORT chooses the API's port, NEXUS_DATA the
 test: deps node-deps python-deps browser-deps fmt build lint ## Check and test everything
 	@cargo test --workspace --no-fail-fast
 
+bench: deps bench-deps release ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
+	@target/release/nexus-bench --report bench/REPORT.md
+
 build: ## Build every binary
 	@cargo build --workspace --bins --profile $(PROFILE)
 
 release: ## Build every binary, optimised
-	@cargo build --workspace --exclude nexus-probe --bins --release
+	@cargo build --workspace --exclude nexus-probe --exclude nexus-bench --bins --release
 
 # Installs what a recipe has found to be $missing.
 define apt_install
@@ -53,6 +56,10 @@ deps: ## Install PostgreSQL, Redis and a linker with the system's package manage
 node-deps: ## Install what the tests use from npm
 	@cd tests/clients
 	# Again only when the lock file has changed.
+	[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
+
+bench-deps: ## Install the job systems that Nexus is measured beside
+	@cd bench/node
 	[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
 
 python-deps: ## Install what the tests use from PyPI

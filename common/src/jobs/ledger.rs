@@ -11,7 +11,10 @@
 //! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that it keeps moving. Whoever lost the lease
 //! (paused too long, presumed dead) finds that its `complete` changes nothing and must roll back.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -24,7 +27,7 @@ use crate::{
 };
 
 /// What travels through Redis: enough to find the row, and to notice that a later delivery has replaced this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Delivery {
     /// The job.
     pub job_id: JobId,
@@ -66,15 +69,6 @@ impl Lease {
     /// Marks the job done **in the caller's transaction**, together with the job's effects. [`Error::LeaseLost`] means that another worker
     /// may have the job: the caller must roll back.
     pub async fn complete(&self, conn: &mut PgConnection) -> Result<()> {
-        if self.mark_done(conn).await? { Ok(()) } else { Err(Error::LeaseLost) }
-    }
-
-    /// Marks the job done unless its handler already has.
-    pub async fn complete_if_open(&self, conn: &mut PgConnection) -> Result<()> {
-        self.mark_done(conn).await.map(|_| ())
-    }
-
-    async fn mark_done(&self, conn: &mut PgConnection) -> Result<bool> {
         let done = sqlx::query!(
             "UPDATE jobs SET state = 'done', finished_at = now(), leased_until = NULL
              WHERE id = $1 AND delivery = $2 AND state = 'running'",
@@ -83,7 +77,7 @@ impl Lease {
         )
         .execute(conn)
         .await?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() == 1 { Ok(()) } else { Err(Error::LeaseLost) }
     }
 
     /// Moves the deadline; false when the lease is lost.
@@ -262,34 +256,71 @@ pub async fn backlog(pool: &PgPool, queue: Queue) -> Result<(i64, Option<Duratio
     Ok((row.queued, due_in))
 }
 
-/// Claims a delivered job for `worker`. `None` when it is no longer this delivery's turn: run already, delivered anew, or cancelled.
+/// Claims delivered jobs for `worker`; one answer for each delivery. `None` when it is no longer its turn: run already, delivered anew, or
+/// cancelled.
 pub async fn claim(
     pool: &PgPool,
-    delivery: Delivery,
+    deliveries: &[Delivery],
     worker: &str,
     lease: Duration,
-) -> Result<Option<Claimed>> {
-    let row = sqlx::query!(
+) -> Result<Vec<Option<Claimed>>> {
+    let (ids, numbers) = newest(deliveries.iter().copied());
+    let rows = sqlx::query!(
         "UPDATE jobs SET state = 'running', attempt = attempt + 1, leased_until = now() + $3, worker = $4, started_at = now()
-         WHERE id = $1 AND delivery = $2 AND state = 'queued'
-         RETURNING kind, payload, attempt, max_attempts, trace_context,
+         WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'queued'
+         RETURNING id, delivery, kind, payload, attempt, max_attempts, trace_context,
                    extract(epoch FROM now() - available_at)::float8 AS \"waited!\"",
-        delivery.job_id,
-        delivery.delivery,
+        &ids,
+        &numbers,
         interval(lease)?,
         worker,
     )
-    .fetch_optional(pool)
+    .fetch_all(pool)
     .await?;
-    Ok(row.map(|row| Claimed {
-        lease: Lease { delivery },
-        kind: row.kind,
-        payload: row.payload,
-        attempt: row.attempt,
-        max_attempts: row.max_attempts,
-        trace_context: row.trace_context,
-        waited: Duration::try_from_secs_f64(row.waited.max(0.0)).unwrap_or_default(),
-    }))
+    let mut claimed: HashMap<Delivery, Claimed> = rows
+        .into_iter()
+        .map(|row| {
+            let delivery = Delivery { job_id: row.id, delivery: row.delivery };
+            let claimed = Claimed {
+                lease: Lease { delivery },
+                kind: row.kind,
+                payload: row.payload,
+                attempt: row.attempt,
+                max_attempts: row.max_attempts,
+                trace_context: row.trace_context,
+                waited: Duration::try_from_secs_f64(row.waited.max(0.0)).unwrap_or_default(),
+            };
+            (delivery, claimed)
+        })
+        .collect();
+    Ok(deliveries.iter().map(|delivery| claimed.remove(delivery)).collect())
+}
+
+/// Marks jobs done, but for those that their handlers have completed, and those whose lease is lost.
+pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
+    let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
+    sqlx::query!(
+        "UPDATE jobs SET state = 'done', finished_at = now(), leased_until = NULL
+         WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'running'",
+        &ids,
+        &numbers,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Ids and delivery numbers, each job once and in order, so that two statements never wait for each other in a circle. Of several deliveries
+/// of a job only the newest can have its turn.
+fn newest(deliveries: impl Iterator<Item = Delivery>) -> (Vec<JobId>, Vec<i32>) {
+    let mut newest = BTreeMap::new();
+    for Delivery { job_id, delivery } in deliveries {
+        newest
+            .entry(job_id)
+            .and_modify(|number: &mut i32| *number = delivery.max(*number))
+            .or_insert(delivery);
+    }
+    newest.into_iter().unzip()
 }
 
 /// What [`rescue`] found.

@@ -133,6 +133,32 @@ pub async fn enqueue_at<J: Job>(
     insert(conn, job, Some(when)).await
 }
 
+/// Enqueues many jobs of a kind with one statement, to run at once, as part of the caller's transaction. Returns how many were enqueued: not those
+/// whose unique key a live job already has.
+pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<u64> {
+    let ids: Vec<JobId> = jobs.iter().map(|_| Uuid::now_v7()).collect();
+    let payloads = jobs.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+    let payloads = payloads.map_err(Error::internal)?;
+    let keys: Vec<Option<String>> = jobs.iter().map(J::unique_key).collect();
+    let enqueued = sqlx::query!(
+        "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, trace_context)
+         SELECT id, $4, $5, payload, unique_key, $6, $7, $8
+         FROM unnest($1::uuid[], $2::jsonb[], $3::text[]) AS job (id, payload, unique_key)
+         ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING",
+        &ids,
+        &payloads,
+        &keys as &[Option<String>],
+        J::QUEUE.name(),
+        J::KIND,
+        J::PRIORITY,
+        J::RETRY.max_attempts,
+        crate::telemetry::current_trace(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(enqueued.rows_affected())
+}
+
 async fn insert<J: Job>(
     conn: &mut PgConnection,
     job: &J,

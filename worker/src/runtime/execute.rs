@@ -25,6 +25,7 @@ use tracing::Instrument;
 
 use super::{
     backoff::{Backoff, bounded, within},
+    batches::Batches,
     context::{Attempt, Context, Failure},
     registry::{Handler, Registry},
     verdict::{Ended, Verdict, judge},
@@ -38,8 +39,8 @@ pub(super) struct Executor<S> {
     pub(super) context: Arc<Context<S>>,
     /// The runtime's own connections.
     pub(super) db: PgPool,
-    /// This process, as the ledger names it.
-    pub(super) worker: String,
+    /// What every job needs of the ledger.
+    pub(super) batches: Batches,
     pub(super) lease: Duration,
     pub(super) lost_after: Duration,
     pub(super) relay: Arc<Wake>,
@@ -86,7 +87,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
         let give_up_at = Instant::now() + RECORD_FOR;
         let mut waits = Backoff::new();
         loop {
-            match bounded(verdict.clone().record(claimed, &self.db)).await {
+            match bounded(verdict.clone().record(claimed, &self.db, &self.batches)).await {
                 Ok(verdict) => return verdict,
                 Err(error) if Instant::now() > give_up_at || self.kill.is_cancelled() => {
                     let job_id = claimed.lease.job_id();
@@ -109,7 +110,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
             }
             // The lease starts when PostgreSQL says so, which is later.
             let held_until = Instant::now() + self.lease;
-            match bounded(ledger::claim(&self.db, delivery, &self.worker, self.lease)).await {
+            match self.batches.claim(delivery).await {
                 Ok(claimed) => {
                     self.relay.claimed();
                     return claimed.map(|claimed| (claimed, held_until));

@@ -4,6 +4,7 @@
 //! given back. A second signal ends the grace.
 
 pub(crate) mod backoff;
+mod batches;
 pub(crate) mod context;
 mod execute;
 pub(crate) mod registry;
@@ -33,6 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     backoff::{Backoff, bounded},
+    batches::Batches,
     context::Context,
     execute::Executor,
     registry::Registry,
@@ -175,8 +177,8 @@ async fn run<S: Send + Sync + 'static>(
         queue,
         registry,
         context,
+        batches: Batches::new(&db, &worker, config.lease),
         db,
-        worker: worker.clone(),
         lease: config.lease,
         lost_after: config.lost_after,
         relay: wake.clone(),

@@ -10,7 +10,7 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-use super::context::Failure;
+use super::{batches::Batches, context::Failure};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -63,10 +63,10 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
 impl Verdict {
     /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated. Returns what became of the job: a handler
     /// that committed its job and failed after that has done it all the same.
-    pub(super) async fn record(self, claimed: &Claimed, db: &PgPool) -> Result<Verdict> {
+    pub(super) async fn record(self, claimed: &Claimed, db: &PgPool, batches: &Batches) -> Result<Verdict> {
         let lease = &claimed.lease;
         let recorded = match &self {
-            Verdict::Done => lease.complete_if_open(&mut *db.acquire().await?).await.map(|()| true)?,
+            Verdict::Done => batches.complete(*lease).await.map(|()| true)?,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
             Verdict::Snooze(when) => lease.snooze(db, *when).await?,
             Verdict::Dead(error) => lease.give_up(db, error).await?,

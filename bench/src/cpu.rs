@@ -1,0 +1,105 @@
+//! Where the processors' time goes, from Linux's `/proc`: what a rate costs, and what limits it.
+
+use std::{
+    collections::HashMap,
+    fs,
+    ops::{Add, Sub},
+};
+
+/// Processor seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    /// Of the workers or the API.
+    pub processes: f64,
+    /// Of PostgreSQL with all its processes.
+    pub postgres: f64,
+    /// Of Redis.
+    pub redis: f64,
+    /// Of the whole machine, also for others.
+    pub machine: f64,
+}
+
+/// Linux counts hundredths of a second.
+const TICK: f64 = 0.01;
+
+impl Cpu {
+    /// What has been used so far.
+    pub fn used(processes: &[u32], postgres: Option<u32>, redis: Option<u32>) -> Self {
+        let all = every_process();
+        let own = |id: &u32| all.get(id).map_or(0, |process| process.ticks);
+        let family: u64 = postgres.map_or(0, |server| {
+            all.iter()
+                .filter(|(id, process)| **id == server || process.parent == server)
+                .map(|(_, p)| p.ticks)
+                .sum()
+        });
+        Cpu {
+            processes: processes.iter().map(own).sum::<u64>() as f64 * TICK,
+            postgres: family as f64 * TICK,
+            redis: redis.as_ref().map_or(0, own) as f64 * TICK,
+            machine: machine() as f64 * TICK,
+        }
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Cpu;
+
+    fn sub(self, other: Cpu) -> Cpu {
+        Cpu {
+            processes: self.processes - other.processes,
+            postgres: self.postgres - other.postgres,
+            redis: self.redis - other.redis,
+            machine: self.machine - other.machine,
+        }
+    }
+}
+
+impl Add for Cpu {
+    type Output = Cpu;
+
+    fn add(self, other: Cpu) -> Cpu {
+        Cpu {
+            processes: self.processes + other.processes,
+            postgres: self.postgres + other.postgres,
+            redis: self.redis + other.redis,
+            machine: self.machine + other.machine,
+        }
+    }
+}
+
+struct Process {
+    parent: u32,
+    ticks: u64,
+}
+
+fn every_process() -> HashMap<u32, Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // The name, in brackets, may hold anything; the fields after it are numbers.
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+            // Own user and system time, and those of children that have ended.
+            let ticks = (11..15).map(number).sum::<Option<u64>>()?;
+            Some((id, Process { parent: number(1)? as u32, ticks }))
+        })
+        .collect()
+}
+
+/// Everything but idle and waiting.
+fn machine() -> u64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; what guests use is part of user.
+    ticks
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(index, _)| !matches!(index, 3 | 4))
+        .map(|(_, ticks)| ticks)
+        .sum()
+}

@@ -1,0 +1,22 @@
+//! Measures the job system side by side with others, on servers of its own, and writes `REPORT.md`.
+//!
+//! | Module | |
+//! |---|---|
+//! | [`servers`] | PostgreSQL and Redis as they would be run in earnest, shared by everybody who is measured |
+//! | [`jobs`] | the jobs that do nothing |
+//! | [`hub`] | the line between the driver and the processes that it measures |
+//! | [`contenders`] | who is measured: Nexus, graphile-worker, BullMQ |
+//! | [`measures`] | what is measured |
+//! | [`cpu`], [`machine`] | where the processors' time goes meanwhile, and what is measured on |
+//! | [`samples`], [`results`], [`report`] | medians, tables, and the text |
+
+pub mod contenders;
+pub mod cpu;
+pub mod hub;
+pub mod jobs;
+pub mod machine;
+pub mod measures;
+pub mod report;
+pub mod results;
+pub mod samples;
+pub mod servers;

@@ -1,0 +1,187 @@
+//! The text. What is said here beside the numbers is true of how they were measured; what they come to, the reader sees.
+
+use crate::{
+    machine::Machine,
+    measures::shop::{CLIENTS, OFFERED},
+    results::{DrainRow, IdleRow, Results},
+    samples::number,
+};
+
+/// The whole report.
+pub fn write(results: &Results, machine: &Machine, rounds: usize) -> String {
+    [
+        head(machine, rounds),
+        goals(results),
+        enqueued(results),
+        drained(results),
+        scaled(results),
+        idle(results),
+        shop(results),
+        METHOD.to_owned(),
+    ]
+    .join("\n")
+}
+
+fn head(machine: &Machine, rounds: usize) -> String {
+    format!(
+        "# How fast\n\n\
+         Written by `make bench`. Numbers are **medians** (least–most) of {rounds} rounds; in every round each system has its turn, so that whatever else the\n\
+         machine does hits all of them. Compare numbers of one report with each other, not with those of another machine.\n\n\
+         {}\n",
+        machine.describe()
+    )
+}
+
+fn goals(results: &Results) -> String {
+    let nexus = results.rate("noop", "Nexus", "default", 1);
+    let against = |setup| nexus / results.rate("noop", "graphile-worker", setup, 1);
+    let latency = idle_row(results, "Nexus", 1).map_or(f64::NAN, |row| row.p50.median());
+    format!(
+        "| Goal | Measured |\n|---|---|\n\
+         | twice the jobs per second of graphile-worker as it is configured by default | {} × |\n\
+         | … with as many jobs at once as Nexus runs | {} × |\n\
+         | … with fetching and completing in batches, as its documentation tunes it | {} × |\n\
+         | from commit to the handler's start in 10 ms (p50), without busy polling | {} ms |\n\
+         | webhooks answered far below Razorpay's 5 s at {OFFERED} a second (p99) | {} ms |\n",
+        number(against("default")),
+        number(against("16 at once")),
+        number(against("batched")),
+        number(latency),
+        number(results.delivered.p99.median()),
+    )
+}
+
+fn enqueued(results: &Results) -> String {
+    let mut text = "## Enqueueing\n\n\
+        Jobs per second. With PostgreSQL, each transaction is begun, enqueues, and is committed with fsync; both systems are called from the same\n\
+        driver (`jobs::enqueue` and `jobs::enqueue_all` in Nexus, `add_job` and `add_jobs` in graphile-worker). BullMQ is called through its own library, has no\n\
+        transaction that anything else could be part of, and Redis syncs its file once a second.\n\n\
+        | Transactions at once × jobs in each | Nexus | graphile-worker | BullMQ |\n|---|---|---|---|\n"
+        .to_owned();
+    let mut ways: Vec<&str> = results.enqueued.iter().map(|row| row.0).collect();
+    ways.dedup();
+    for way in ways {
+        let of = |system: &str| {
+            let row = results.enqueued.iter().find(|row| (row.0, row.1) == (way, system));
+            row.map_or_else(String::new, |row| row.2.to_string())
+        };
+        text += &format!("| {way} | {} | {} | {} |\n", of("Nexus"), of("graphile-worker"), of("BullMQ"));
+    }
+    text
+}
+
+fn drained(results: &Results) -> String {
+    let mut text = "## Running\n\n\
+        Jobs per second of one worker process, from the commit that makes thousands of them visible. They do nothing. The processor\n\
+        times are milliseconds per 1,000 jobs.\n\n\
+        | System | Jobs at once | Jobs per second | Worker | PostgreSQL | Redis | Processors in use |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in results.drained.iter().filter(|row| row.work == "noop" && row.processes == 1) {
+        let at_once = match (row.system, row.setup) {
+            ("Nexus", _) => "16 (default)",
+            (_, "default") => "1 (default)",
+            (_, "batched") => "24, in batches",
+            _ => "16",
+        };
+        text += &format!(
+            "| {} | {at_once} | {} | {} | {} | {} | {} |\n",
+            row.system,
+            row.rate,
+            per_thousand(row.cpu.processes, row),
+            per_thousand(row.cpu.postgres, row),
+            per_thousand(row.cpu.redis, row),
+            number(row.cpu.machine / row.time),
+        );
+    }
+    text + "\nThe same guarantee is not the same everywhere. Nexus and graphile-worker keep jobs in PostgreSQL and run each at least once; a Nexus handler whose effects\n\
+        are in PostgreSQL may commit them together with the job, once. When a worker dies, Nexus runs its jobs elsewhere after 7 s, graphile-worker after 4 h;\n\
+        *in batches* means that up to 500 more are locked for as long. BullMQ keeps jobs in Redis.\n"
+}
+
+fn scaled(results: &Results) -> String {
+    let mut text = "## More processes\n\n\
+        Nexus's jobs per second by the number of worker processes, each with 16 jobs at once.\n\n\
+        | Jobs | 1 process | 2 processes | 3 processes |\n|---|---|---|---|\n"
+        .to_owned();
+    for (work, says) in [("wait 20 ms", "wait 20 ms each, as for an answer"), ("noop", "do nothing")] {
+        let first = results.rate(work, "Nexus", "default", 1);
+        let cell = |processes: usize| match nexus_row(results, work, processes) {
+            Some(row) => format!("{}, {} ×", row.rate, number(row.rate.median() / first)),
+            None => "–".into(),
+        };
+        text += &format!("| {says} | {} | {} | {} |\n", cell(1), cell(2), cell(3));
+    }
+    text + "\nJobs that wait leave the processors alone: there a second process adds as much as the first. Jobs that do nothing keep PostgreSQL busy, whoever\n\
+        runs them.\n"
+}
+
+fn idle(results: &Results) -> String {
+    let mut text = "## Waiting for work\n\n\
+        200 jobs a round, one at a time with gaps of 5 to 30 ms: milliseconds from the moment before COMMIT is sent to the handler's start, so the commit is\n\
+        included. Then two seconds without jobs: thousandths of one processor used by the workers, and by both servers.\n\n\
+        | System | Processes | p50, ms | p99, ms | Idle workers | Idle servers |\n|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in &results.idle {
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            row.system, row.processes, row.p50, row.p99, row.workers, row.servers
+        );
+    }
+    text
+}
+
+fn shop(results: &Results) -> String {
+    let (locked, delivered) = (&results.locked, &results.delivered);
+    let share = |used: f64| number(used / locked.time);
+    format!(
+        "## The shop\n\n\
+         One API process, driven over HTTP from the same machine.\n\n\
+         | | |\n|---|---|\n\
+         | Seat locks per second: {CLIENTS} clients, one seat type, everybody another seat | {} |\n\
+         | p99 of a lock, ms | {} |\n\
+         | Processors used meanwhile: API, PostgreSQL, Redis, all | {}, {}, {}, {} |\n\
+         | Webhooks stored per second, {OFFERED} offered for four seconds | {} |\n\
+         | Webhooks answered 503, for Razorpay to send again | {} |\n\
+         | p50 from the time when a webhook was due to the answer, ms | {} |\n\
+         | p99, ms | {} |\n\
+         | From the last answer until every webhook was processed, ms | {} |\n",
+        locked.rate,
+        locked.p99,
+        share(locked.cpu.processes),
+        share(locked.cpu.postgres),
+        share(locked.cpu.redis),
+        share(locked.cpu.machine),
+        delivered.rate,
+        delivered.refused,
+        delivered.p50,
+        delivered.p99,
+        delivered.backlog,
+    )
+}
+
+const METHOD: &str = "## What limits it\n\n\
+    - **The processors.** Driver, workers, PostgreSQL and Redis share one machine; *processors in use* shows how much of it a run takes. A job that does nothing\n\
+    \x20 is four changes of its row (enqueued, handed over, claimed, done), and each of them is written to the row, its indexes and the log.\n\
+    - **Commits.** Claims and completions that come at the same time share one, and so do jobs that are handed over. A worker that runs one job at a\n\
+    \x20 time, or a queue that is nearly empty, pays for each of its own.\n\
+    - **NOTIFY.** PostgreSQL lets transactions that notify commit one after the other, in both systems that use it: single enqueues at once gain little from more\n\
+    \x20 connections. Many jobs in one transaction do.\n\
+    - **Redis** is not it: deliveries take it a small part of a processor.\n\n\
+    ## How it is measured\n\n\
+    PostgreSQL with fsync, full page writes and synchronous commits; Redis with an append-only file that is synced every second; otherwise the defaults of both.\n\
+    Before each measurement, tables and Redis are emptied and PostgreSQL writes a checkpoint. Workers are started anew, have run something before, and log\n\
+    as they do in production, to a file. A run ends with the last job, and a check that each was run once; or after 2.5 seconds, with what has been run by\n\
+    then. The driver is `bench/src`, the other systems' processes are in `bench/node`; `nexus-bench --help` says how to run a part.\n";
+
+fn per_thousand(seconds: f64, row: &DrainRow) -> String {
+    // Milliseconds per 1,000 jobs.
+    number(seconds * 1e6 / row.jobs as f64)
+}
+
+fn nexus_row<'a>(results: &'a Results, work: &str, processes: usize) -> Option<&'a DrainRow> {
+    results.drained.iter().find(|row| (row.work, row.system, row.processes) == (work, "Nexus", processes))
+}
+
+fn idle_row<'a>(results: &'a Results, system: &str, processes: usize) -> Option<&'a IdleRow> {
+    results.idle.iter().find(|row| (row.system, row.processes) == (system, processes))
+}

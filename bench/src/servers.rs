@@ -1,0 +1,119 @@
+//! PostgreSQL and Redis as they would be run in earnest: with fsync, full page writes and synchronous commits, and an append-only file that
+//! is synced every second. Everybody who is measured uses the same two.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use nexus_common::{config, db};
+use nexus_sandbox::{
+    postgres::{Durability, Options, Postgres},
+    process,
+    redis::Redis,
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+
+/// The two servers, and where their clients write their logs. Gone when dropped.
+#[derive(Debug)]
+pub struct Servers {
+    /// PostgreSQL
+    pub postgres: Postgres,
+    /// Redis
+    pub redis: Redis,
+    /// The driver's connections.
+    pub db: PgPool,
+    dir: PathBuf,
+}
+
+impl Servers {
+    /// Starts them below `dir`, which is emptied first, and makes Nexus's schema.
+    pub async fn start(dir: &Path) -> Result<Self> {
+        if dir.exists() {
+            std::fs::remove_dir_all(dir)?;
+        }
+        std::fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        let postgres = Postgres::start(dir.join("postgres"), Options::durable()).await?;
+        let redis = Redis::start(dir.join("redis"), Durability::Durable, None).await?;
+        let settings = config::Database {
+            url: postgres.url().into(),
+            max_connections: 2,
+            acquire_timeout: Duration::from_secs(10),
+        };
+        db::migrate(&settings).await?;
+        let db = PgPoolOptions::new().max_connections(40).connect(&postgres.url()).await?;
+        let servers = Servers { postgres, redis, db, dir };
+        for (setting, earnest) in [("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]
+        {
+            let value = servers.setting(setting).await?;
+            ensure!(value == earnest, "{setting} is {value}");
+        }
+        Ok(servers)
+    }
+
+    /// A setting of PostgreSQL.
+    pub async fn setting(&self, name: &str) -> Result<String> {
+        Ok(sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(&self.db).await?)
+    }
+
+    /// What is not to be measured is written before.
+    pub async fn settle(&self) -> Result<()> {
+        sqlx::query("CHECKPOINT").execute(&self.db).await?;
+        Ok(())
+    }
+
+    /// A connection to Redis.
+    pub async fn redis_connection(&self) -> Result<redis::aio::MultiplexedConnection> {
+        Ok(redis::Client::open(self.redis.url())?.get_multiplexed_async_connection().await?)
+    }
+
+    /// A command that knows the servers and nothing else, dies with the driver and logs to a file, as it would be run in earnest.
+    pub fn command(&self, program: &Path, log: &str) -> Result<Command> {
+        let mut command = process::command(program, None, "KILL");
+        let log = File::options().create(true).append(true).open(self.dir.join(format!("{log}.log")))?;
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("NODE_ENV", "production")
+            .env("DATABASE_URL", self.postgres.url())
+            .env("REDIS_URL", self.redis.url())
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(command)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.dir.join("redis"));
+    }
+}
+
+/// A binary of this workspace, built beside the driver.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let path = own.parent().context("no directory")?.join(name);
+    ensure!(path.is_file(), "{} is not built", path.display());
+    Ok(path)
+}
+
+/// A script of `bench/node`.
+pub fn script(name: &str) -> PathBuf {
+    node_dir().join(name)
+}
+
+/// Node.js: that of `package.json`, else the one on the PATH.
+pub fn node() -> PathBuf {
+    let packaged = |arch: &str| node_dir().join(format!("node_modules/node-linux-{arch}/bin/node"));
+    ["x64", "arm64"].map(packaged).into_iter().find(|path| path.is_file()).unwrap_or_else(|| "node".into())
+}
+
+fn node_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("node")
+}

@@ -1,0 +1,147 @@
+//! Claims and completions that come at the same time are made by one statement: a busy worker pays for a commit once a group of jobs, not
+//! twice a job. Nobody waits for company: a call that comes alone is made at once, and while it is under way the next group gathers.
+
+use std::{sync::Arc, time::Duration};
+
+use nexus_common::{
+    Error, Result,
+    jobs::ledger::{self, Claimed, Delivery, Lease},
+};
+use sqlx::PgPool;
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    oneshot,
+};
+
+use super::backoff::bounded;
+
+/// Most jobs of one statement.
+const MOST: usize = 100;
+
+/// Makes the worker's calls to the ledger that every job needs.
+pub(super) struct Batches {
+    claims: UnboundedSender<Call<Delivery, Option<Claimed>>>,
+    completions: UnboundedSender<Call<Lease, ()>>,
+}
+
+struct Call<T, R> {
+    what: T,
+    answer: oneshot::Sender<Result<R>>,
+}
+
+impl Batches {
+    /// For a worker of that name, which holds its jobs for `lease`. The tasks behind it end with it.
+    pub(super) fn new(db: &PgPool, worker: &str, lease: Duration) -> Self {
+        let (claims, inbox) = unbounded_channel();
+        let (pool, worker) = (db.clone(), Arc::<str>::from(worker));
+        tokio::spawn(gather(inbox, move |deliveries: Vec<Delivery>| {
+            let (pool, worker) = (pool.clone(), worker.clone());
+            async move { ledger::claim(&pool, &deliveries, &worker, lease).await }
+        }));
+        let (completions, inbox) = unbounded_channel();
+        let pool = db.clone();
+        tokio::spawn(gather(inbox, move |leases: Vec<Lease>| {
+            let pool = pool.clone();
+            async move {
+                ledger::complete(&pool, &leases).await?;
+                Ok(vec![(); leases.len()])
+            }
+        }));
+        Batches { claims, completions }
+    }
+
+    /// As [`ledger::claim`], for one delivery.
+    pub(super) async fn claim(&self, delivery: Delivery) -> Result<Option<Claimed>> {
+        call(&self.claims, delivery).await
+    }
+
+    /// As [`ledger::complete`], for one job.
+    pub(super) async fn complete(&self, lease: Lease) -> Result<()> {
+        call(&self.completions, lease).await
+    }
+}
+
+async fn call<T, R>(calls: &UnboundedSender<Call<T, R>>, what: T) -> Result<R> {
+    let (answer, answered) = oneshot::channel();
+    let _ = calls.send(Call { what, answer });
+    answered.await.unwrap_or_else(|gone| Err(Error::Unavailable(Box::new(gone))))
+}
+
+/// Makes all calls that have come, again and again. Who no longer waits for the answer is treated as one who dies after the statement.
+async fn gather<T, R, F>(mut inbox: UnboundedReceiver<Call<T, R>>, make: impl Fn(Vec<T>) -> F)
+where
+    F: Future<Output = Result<Vec<R>>>,
+{
+    let mut calls = Vec::new();
+    while inbox.recv_many(&mut calls, MOST).await > 0 {
+        let (all, answers): (Vec<T>, Vec<_>) = calls.drain(..).map(|call| (call.what, call.answer)).unzip();
+        match bounded(make(all)).await {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    let _ = answer.send(Ok(result));
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    let _ = answer.send(Err(Error::Unavailable(error.details().into())));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::future::join_all;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_that_come_meanwhile_are_made_together_and_answered_one_by_one() {
+        let (calls, inbox) = unbounded_channel();
+        let (made, go) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+        let (log, gate) = (made.clone(), go.clone());
+        let task = tokio::spawn(gather(inbox, move |numbers: Vec<u32>| {
+            log.lock().unwrap().push(numbers.len());
+            let gate = gate.clone();
+            async move {
+                gate.notified().await;
+                Ok(numbers.iter().map(|number| number * 2).collect())
+            }
+        }));
+        let first = tokio::spawn({
+            let calls = calls.clone();
+            async move { call(&calls, 1).await.unwrap() }
+        });
+        while made.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let others = join_all((2..=10).map(|number| call(&calls, number)));
+        let (first, others, ()) = tokio::join!(first, others, async {
+            go.notify_one();
+            while made.lock().unwrap().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            go.notify_one();
+        });
+        assert_eq!(first.unwrap(), 2);
+        assert_eq!(
+            others.into_iter().map(Result::unwrap).collect::<Vec<u32>>(),
+            [4, 6, 8, 10, 12, 14, 16, 18, 20]
+        );
+        assert_eq!(*made.lock().unwrap(), [1, 9]);
+        drop(calls);
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_fails_fails_for_all_who_wait_for_it() {
+        let (calls, inbox) = unbounded_channel();
+        tokio::spawn(gather(inbox, async |_: Vec<()>| Err::<Vec<()>, _>(Error::internal("no"))));
+        let answers = join_all((0..3).map(|_| call(&calls, ()))).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Unavailable(_)))), "{answers:?}");
+    }
+}
