@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use nexus_tests::collector::{Collector, Span};
+use nexus_tests::stack::Builder;
 use nexus_tests::{Answer, Fault, Method, Outcome, SOON, Stack, Target, eventually, json, seen};
 
 /// A trace that a client began.
@@ -16,9 +17,9 @@ fn traceparent() -> String {
 }
 
 /// A world whose processes export their spans, soon.
-async fn traced(collector: &Collector) -> Stack {
-    let stack = Stack::builder().env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
-    stack.env("OTEL_BSP_SCHEDULE_DELAY", 100).start().await
+async fn traced(collector: &Collector, world: Builder) -> Stack {
+    let world = world.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
+    world.env("OTEL_BSP_SCHEDULE_DELAY", 100).start().await
 }
 
 fn named<'a>(name: &'a str, trace: &'a str) -> impl Fn(&Span) -> bool {
@@ -28,7 +29,7 @@ fn named<'a>(name: &'a str, trace: &'a str) -> impl Fn(&Span) -> bool {
 #[tokio::test]
 async fn one_trace_spans_the_request_its_job_and_the_broadcast() {
     let collector = Collector::start().await;
-    let stack = traced(&collector).await;
+    let stack = traced(&collector, Stack::builder()).await;
     let (buyer, _, booking, order) = stack.booked().await;
     stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
@@ -56,7 +57,7 @@ async fn one_trace_spans_the_request_its_job_and_the_broadcast() {
 #[tokio::test]
 async fn a_callers_trace_is_continued_and_a_failed_attempt_is_seen_in_it() {
     let collector = Collector::start().await;
-    let stack = traced(&collector).await;
+    let stack = traced(&collector, Stack::builder().workers(["otp"])).await;
     stack.providers.fault(Target::TwilioVerify, None, Fault::status(403));
     let request = stack.anonymous().request(Method::POST, "/auth/send-otp");
     let request = request.header("traceparent", traceparent()).json(&json!({"phone": "+919811111111"}));
@@ -75,7 +76,7 @@ async fn a_callers_trace_is_continued_and_a_failed_attempt_is_seen_in_it() {
 #[tokio::test]
 async fn a_sockets_command_is_a_trace_of_its_own_or_that_which_its_payload_names() {
     let collector = Collector::start().await;
-    let stack = traced(&collector).await;
+    let stack = traced(&collector, Stack::builder().workers([])).await;
     let buyer = stack.user().await;
     let event = stack.event(&buyer, &[("VIP", 1500.0, 10)]).await;
     let socket = stack.socket("buyer", &buyer).await;
