@@ -34,6 +34,7 @@ pub struct Builder {
     env: Environment,
     api_processes: usize,
     webhook_retry: Duration,
+    razorpay_minute: Duration,
 }
 
 impl Builder {
@@ -46,6 +47,12 @@ impl Builder {
     /// A setting for every process.
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// How long a minute of Razorpay's capture options takes.
+    pub fn razorpay_minute(mut self, minute: Duration) -> Self {
+        self.razorpay_minute = minute;
         self
     }
 
@@ -76,7 +83,11 @@ impl Builder {
 
     /// Everything but the Nexus processes.
     async fn servers(self, dir: TempDir, postgres: Postgres) -> Stack {
-        let config = ProvidersConfig { webhook_retry: self.webhook_retry, ..ProvidersConfig::default() };
+        let config = ProvidersConfig {
+            webhook_retry: self.webhook_retry,
+            razorpay_minute: self.razorpay_minute,
+            ..ProvidersConfig::default()
+        };
         let providers = start_providers(config).await;
         let redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
         let jwt_secret = secret();
@@ -136,6 +147,7 @@ impl Stack {
             env: Vec::new(),
             api_processes: 1,
             webhook_retry: Duration::from_millis(500),
+            razorpay_minute: Duration::from_secs(60),
         }
     }
 
