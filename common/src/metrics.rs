@@ -23,6 +23,8 @@ const OLDEST_DUE: &str = "nexus_jobs_oldest_due_seconds";
 const JOB_ATTEMPTS: &str = "nexus_job_attempts_total";
 const JOB_DURATION: &str = "nexus_job_duration_seconds";
 const JOB_WAIT: &str = "nexus_job_wait_seconds";
+const PAYMENT_ALERTS: &str = "nexus_payment_alerts_total";
+const INVARIANT_VIOLATIONS: &str = "nexus_invariant_violations";
 const RELAY_LAG: &str = "nexus_relay_lag_seconds";
 
 /// From a millisecond to a minute.
@@ -61,6 +63,8 @@ fn describe() {
         Unit::Seconds,
         "Time from a job's being due to its claim, by queue and kind"
     );
+    describe_counter!(PAYMENT_ALERTS, "Payments that operators have to look at, by reason");
+    describe_gauge!(INVARIANT_VIOLATIONS, "Invariants that the newest check of the books has found broken");
     describe_histogram!(RELAY_LAG, Unit::Seconds, "Time from a job's being due to its hand-over to Redis");
 }
 
@@ -131,4 +135,14 @@ pub fn attempt(queue: Queue, kind: &str, outcome: &'static str, took: Duration) 
 /// Jobs have been handed to Redis; the longest that one of them had been due.
 pub fn handed_over(queue: Queue, lag: Duration) {
     histogram!(RELAY_LAG, "queue" => queue.name()).record(lag);
+}
+
+/// Operators have to look at a payment.
+pub fn payment_alert(reason: &'static str) {
+    counter!(PAYMENT_ALERTS, "reason" => reason).increment(1);
+}
+
+/// The books have been checked.
+pub fn books_checked(violations: usize) {
+    gauge!(INVARIANT_VIOLATIONS).set(violations as f64);
 }

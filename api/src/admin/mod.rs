@@ -1,6 +1,8 @@
-//! The operators' page: queues, throughput, failures, dead letters with their history, and what to do about them. Rendered here, for admins
+//! The operators' page: queues, throughput, failures, dead letters with their history, payments that are not as they should be, and what to
+//! do about them. Rendered here, for admins
 //! only, without a line of script. What it shows and does is `nexus_common::jobs::admin`, which `nexus-jobs` uses, too.
 
+mod ledger;
 mod pages;
 mod session;
 
@@ -15,9 +17,12 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use maud::Markup;
-use nexus_common::jobs::{
-    JobId,
-    admin::{self, Filter},
+use nexus_common::{
+    domain::alerts,
+    jobs::{
+        JobId,
+        admin::{self, Filter},
+    },
 };
 use serde::Deserialize;
 
@@ -39,6 +44,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/jobs/{id}/discard", post(discard))
         .route("/dead/retry", post(retry_all))
         .route("/dead/discard", post(discard_all))
+        .route("/alerts/{id}/close", post(close_alert))
+        .route("/ledger.csv", get(ledger::export))
         .route("/style.css", get(style))
         .layer(middleware::from_fn(protect))
 }
@@ -67,7 +74,8 @@ async fn style() -> impl IntoResponse {
 async fn overview(State(app): State<App>, _admin: Admin) -> Page {
     let queues = admin::queues(&app.db).await?;
     let dead = admin::dead_kinds(&app.db).await?;
-    Ok(pages::overview(&queues, &dead))
+    let open = alerts::open(&app.db, LISTED).await?;
+    Ok(pages::overview(&queues, &dead, &open))
 }
 
 /// Which jobs a list shows; absent and empty mean any.
@@ -78,7 +86,7 @@ struct Which {
     state: Option<String>,
 }
 
-/// Jobs on one page.
+/// Jobs, or alerts, on one page.
 const LISTED: i64 = 100;
 
 async fn list(State(app): State<App>, _admin: Admin, Query(which): Query<Which>) -> Page {
@@ -127,6 +135,14 @@ async fn discard_all(
     let kind = kind(&form)?;
     let discarded = admin::discard_all(&app.db, kind).await?;
     tracing::info!(operator = %operator.user, kind, discarded, "an operator discards all dead jobs of a kind");
+    Ok(Redirect::to("/admin"))
+}
+
+async fn close_alert(State(app): State<App>, operator: Admin, Path(id): Path<i64>) -> Action {
+    if !alerts::close(&app.db, id).await? {
+        return Err(refused("Only an open alert can be closed"));
+    }
+    tracing::info!(operator = %operator.user, alert = id, "an operator closes an alert");
     Ok(Redirect::to("/admin"))
 }
 

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{DOCTYPE, Markup, html};
-use nexus_common::jobs::{
-    Queue,
-    admin::{DeadKind, Filter, JobRow, QueueNow},
+use nexus_common::{
+    domain::alerts::AlertRow,
+    jobs::{
+        Queue,
+        admin::{DeadKind, Filter, JobRow, QueueNow},
+    },
 };
 use serde_json::Value;
 
@@ -30,6 +33,7 @@ fn page(title: &str, refresh: bool, content: &Markup) -> Markup {
                         a href="/admin" { "Queues" }
                         a href="/admin/jobs?state=dead" { "Dead letters" }
                         a href="/admin/jobs" { "Jobs" }
+                        a href="/admin/ledger.csv" { "Ledger" }
                         form method="post" action="/admin/logout" { button.plain { "Log out" } }
                     }
                 }
@@ -64,8 +68,8 @@ pub(super) fn log_in(problem: Option<&str>) -> Markup {
     }
 }
 
-/// Every queue, and what has died.
-pub(super) fn overview(queues: &[QueueNow], dead: &[DeadKind]) -> Markup {
+/// Every queue, what has died, and payments that somebody has to look at.
+pub(super) fn overview(queues: &[QueueNow], dead: &[DeadKind], alerts: &[AlertRow]) -> Markup {
     page(
         "Queues",
         true,
@@ -92,6 +96,10 @@ pub(super) fn overview(queues: &[QueueNow], dead: &[DeadKind]) -> Markup {
                     }
                 }
             }
+            @if !alerts.is_empty() {
+                h2 { "Payments to look at" }
+                (alert_table(alerts))
+            }
             h2 { "Dead letters by kind" }
             @if dead.is_empty() { p { "None." } } @else {
                 table {
@@ -114,6 +122,26 @@ pub(super) fn overview(queues: &[QueueNow], dead: &[DeadKind]) -> Markup {
             }
         },
     )
+}
+
+fn alert_table(alerts: &[AlertRow]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "Reason" } th { "About" } th.n { "Booking" } th { "Since" } th { "Details" } th {} } }
+            tbody {
+                @for alert in alerts {
+                    tr {
+                        th { (alert.reason) }
+                        td { code { (alert.subject) } }
+                        td.n { @if let Some(booking) = alert.booking_id { (booking) } }
+                        td { (time(alert.created_at)) }
+                        td.error { (alert.details) }
+                        td.actions { form method="post" action={ "/admin/alerts/" (alert.id) "/close" } { button { "Close" } } }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn all_of(action: &str, what: &str, kind: &str) -> Markup {

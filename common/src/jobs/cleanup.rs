@@ -17,3 +17,17 @@ impl Job for CleanUp {
         Some("clean_up".into())
     }
 }
+
+/// Looks for broken invariants of seats and money, once a day. Changes nothing.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CheckBooks {}
+
+impl Job for CheckBooks {
+    const QUEUE: Queue = Queue::Cleanup;
+    const KIND: &'static str = "check_books";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+
+    fn unique_key(&self) -> Option<String> {
+        Some("check_books".into())
+    }
+}
