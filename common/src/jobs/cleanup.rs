@@ -1,5 +1,7 @@
 //! Jobs of the cleanup queue.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
@@ -26,6 +28,7 @@ impl Job for CheckBooks {
     const QUEUE: Queue = Queue::Cleanup;
     const KIND: &'static str = "check_books";
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    const TIMEOUT: Duration = Duration::from_secs(600);
 
     fn unique_key(&self) -> Option<String> {
         Some("check_books".into())
