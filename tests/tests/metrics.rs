@@ -1,7 +1,7 @@
 //! What Prometheus reads: queues, attempts, times and pools, with names that stay.
 
 use nexus_tests::client::http_client;
-use nexus_tests::{Answer, Fault, Outcome, SOON, Stack, Target, eventually, seen};
+use nexus_tests::{Answer, Fault, Outcome, Pay, SOON, Stack, Target, eventually, seen};
 
 /// Restarts a worker so that it can be asked; returns where.
 async fn measured(stack: &mut Stack, queue: &str) -> String {
@@ -73,4 +73,21 @@ async fn depth_shows_what_waits_what_died_and_for_how_long() {
         (r#"nexus_job_attempts_total{queue="otp",kind="send_otp",outcome="dead"}"#, 1.0),
     ];
     until_shown(&url, &expected).await;
+}
+
+#[tokio::test]
+async fn alerts_and_broken_invariants_are_counted() {
+    let mut stack = Stack::builder().workers(["payments", "cleanup"]).start().await;
+    let payments = measured(&mut stack, "payments").await;
+    let cleanup = measured(&mut stack, "cleanup").await;
+    let (_, _, _, order) = stack.booked().await;
+    stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
+    until_shown(&payments, &[(r#"nexus_payment_alerts_total{reason="amount_mismatch"}"#, 1.0)]).await;
+
+    let check = "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES (gen_random_uuid(), 'cleanup', 'check_books', '{}', 3)";
+    stack.execute(check).await;
+    until_shown(&cleanup, &[("nexus_invariant_violations", 0.0)]).await;
+    stack.execute("UPDATE event_seat_types SET available_quantity = 0").await;
+    stack.execute(check).await;
+    until_shown(&cleanup, &[("nexus_invariant_violations", 1.0)]).await;
 }
