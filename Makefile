@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx clean-data
+.PHONY: help run test bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx docs clean-data
 
 PORT ?= 3000
 NEXUS_DATA ?= .nexus
@@ -103,6 +103,9 @@ sqlx: ## Write .sqlx anew, after queries or migrations have changed
 	rm -rf .sqlx
 	cp -r "$$fresh" .sqlx
 	chmod 755 .sqlx
+
+docs: ## Write the tables in docs/payments.md anew, after states have changed
+	@WRITE_DOCS=1 cargo test --quiet --workspace --test state_tables
 
 clean-data: build ## Forget what make run has stored
 	@NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox clean

@@ -28,6 +28,8 @@ const WORKER_SLOTS: &str = "nexus_worker_slots";
 const JOB_ATTEMPTS: &str = "nexus_job_attempts_total";
 const JOB_DURATION: &str = "nexus_job_duration_seconds";
 const JOB_WAIT: &str = "nexus_job_wait_seconds";
+const PAYMENT_ALERTS: &str = "nexus_payment_alerts_total";
+const INVARIANT_VIOLATIONS: &str = "nexus_invariant_violations";
 const RELAY_LAG: &str = "nexus_relay_lag_seconds";
 
 /// From a millisecond to a minute.
@@ -81,6 +83,8 @@ fn describe() {
         Unit::Seconds,
         "Time from a job's being due to its claim, by queue and kind"
     );
+    describe_counter!(PAYMENT_ALERTS, "Payments that operators have to look at, by reason");
+    describe_gauge!(INVARIANT_VIOLATIONS, "Invariants that the newest check of the books has found broken");
     describe_histogram!(RELAY_LAG, Unit::Seconds, "Time from a job's being due to its hand-over to Redis");
 }
 
@@ -150,9 +154,9 @@ pub fn depth(queue: Queue, depth: &Depth) {
     gauge!(OLDEST_DUE, "queue" => queue.name()).set(depth.oldest_due.as_secs_f64());
 }
 
-/// A job has been enqueued.
-pub fn enqueued(queue: Queue, kind: &'static str) {
-    counter!(JOBS_ENQUEUED, "queue" => queue.name(), "kind" => kind).increment(1);
+/// Jobs have been enqueued.
+pub fn enqueued(queue: Queue, kind: &'static str, jobs: u64) {
+    counter!(JOBS_ENQUEUED, "queue" => queue.name(), "kind" => kind).increment(jobs);
 }
 
 /// Jobs are due again because their worker vanished, or their delivery was lost.
@@ -176,4 +180,14 @@ pub fn attempt(queue: Queue, kind: &str, outcome: &'static str, took: Duration) 
 /// Jobs have been handed to Redis; the longest that one of them had been due.
 pub fn handed_over(queue: Queue, lag: Duration) {
     histogram!(RELAY_LAG, "queue" => queue.name()).record(lag);
+}
+
+/// Operators have to look at a payment.
+pub fn payment_alert(reason: &'static str) {
+    counter!(PAYMENT_ALERTS, "reason" => reason).increment(1);
+}
+
+/// The books have been checked.
+pub fn books_checked(violations: usize) {
+    gauge!(INVARIANT_VIOLATIONS).set(violations as f64);
 }

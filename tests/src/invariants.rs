@@ -105,5 +105,9 @@ impl Stack {
             Ok(())
         })
         .await;
+        // Nexus's own check knows more rules, and has to agree.
+        let checked = self.jobs_cli(&["check-books"]).await;
+        let found = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success(), "nexus-jobs check-books: {found}");
     }
 }

@@ -35,6 +35,7 @@ pub struct Builder {
     api_processes: usize,
     measured: bool,
     webhook_retry: Duration,
+    razorpay_minute: Duration,
 }
 
 impl Builder {
@@ -47,6 +48,12 @@ impl Builder {
     /// A setting for every process.
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// How long a minute of Razorpay's capture options takes.
+    pub fn razorpay_minute(mut self, minute: Duration) -> Self {
+        self.razorpay_minute = minute;
         self
     }
 
@@ -83,7 +90,11 @@ impl Builder {
 
     /// Everything but the Nexus processes.
     async fn servers(self, dir: TempDir, postgres: Postgres) -> Stack {
-        let config = ProvidersConfig { webhook_retry: self.webhook_retry, ..ProvidersConfig::default() };
+        let config = ProvidersConfig {
+            webhook_retry: self.webhook_retry,
+            razorpay_minute: self.razorpay_minute,
+            ..ProvidersConfig::default()
+        };
         let providers = start_providers(config).await;
         let redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
         let jwt_secret = secret();
@@ -157,6 +168,7 @@ impl Stack {
             api_processes: 1,
             measured: false,
             webhook_retry: Duration::from_millis(500),
+            razorpay_minute: Duration::from_secs(60),
         }
     }
 

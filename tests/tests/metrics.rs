@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
 use nexus_tests::metrics::Metrics;
-use nexus_tests::{Answer, Fault, Method, Outcome, Stack, Target, json};
+use nexus_tests::{Answer, Fault, Method, Outcome, Pay, Stack, Target, json};
 
 /// Waits until a page shows these values.
 async fn until_shown(stack: &Stack, process: &str, expected: &[(&str, f64)]) -> Metrics {
@@ -141,4 +141,20 @@ async fn sockets_their_commands_and_broadcasts_are_counted() {
     assert!(!page.0.contains("no_such_command"), "{}", page.0);
     drop(nobody);
     until_shown(&stack, "api", &[("nexus_sockets", 1.0)]).await;
+}
+
+#[tokio::test]
+async fn alerts_and_broken_invariants_are_counted() {
+    let stack = Stack::builder().workers(["payments", "cleanup"]).measured().start().await;
+    let (_, _, _, order) = stack.booked().await;
+    stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
+    until_shown(&stack, "payments", &[(r#"nexus_payment_alerts_total{reason="amount_mismatch"}"#, 1.0)])
+        .await;
+
+    let check = "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES (gen_random_uuid(), 'cleanup', 'check_books', '{}', 3)";
+    stack.execute(check).await;
+    until_shown(&stack, "cleanup", &[("nexus_invariant_violations", 0.0)]).await;
+    stack.execute("UPDATE event_seat_types SET available_quantity = 0").await;
+    stack.execute(check).await;
+    until_shown(&stack, "cleanup", &[("nexus_invariant_violations", 1.0)]).await;
 }

@@ -1,5 +1,8 @@
 //! What the webhook accepts, however often and in whatever order Razorpay delivers.
 
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 use nexus_sandbox::providers::sign;
 use nexus_tests::{Answer, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
 use reqwest::Method;
@@ -208,4 +211,26 @@ async fn a_webhook_that_cannot_be_stored_is_refused_and_accepted_when_it_comes_a
     stack.postgres.restart().await.unwrap();
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn five_hundred_webhooks_in_a_second_are_stored_well_before_razorpay_hangs_up() {
+    let stack = Stack::builder().workers([]).start().await;
+    let secret = stack.providers.config().razorpay_webhook_secret.clone();
+    let begun = Instant::now();
+    let sent = (0..500).map(async |n: u32| {
+        tokio::time::sleep_until((begun + Duration::from_millis(2) * n).into()).await;
+        let body = format!(r#"{{"event":"invoice.paid","payload":{{"n":{n}}}}}"#);
+        let signature = sign(&secret, body.as_bytes());
+        let sent = Instant::now();
+        let answer = deliver(&stack, &body, Some(&signature), Some(&format!("evt_{n}"))).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        sent.elapsed()
+    });
+    let mut took = join_all(sent).await;
+    took.sort();
+    println!("half within {:?}, 99 of 100 within {:?}, all within {:?}", took[250], took[495], took[499]);
+    assert!(took[495] < Duration::from_millis(2_500), "99 of 100 within {:?}", took[495]);
+    assert_eq!(stack.count("webhook_events").await, 500, "webhooks stored");
+    assert_eq!(stack.count("jobs WHERE kind = 'process_webhook'").await, 500, "each with its job");
 }

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use nexus_common::jobs::admin::{JobRow, QueueNow, Stat};
+use nexus_common::{
+    domain::{alerts::AlertRow, books::Violation},
+    jobs::admin::{JobRow, QueueNow, Stat},
+};
 use serde_json::Value;
 
 /// A table of jobs, one a line.
@@ -85,6 +88,33 @@ pub fn queues(now: &[QueueNow], before: Option<&[QueueNow]>, every: u64) -> Stri
     let head =
         ["QUEUE", "DUE", "SCHEDULED", "IN REDIS", "RUNNING", "DEAD", "DONE 1H", "DONE/S", "OLDEST DUE"];
     table(&head, lines)
+}
+
+/// A table of payment alerts.
+pub fn alerts(rows: &[AlertRow], now: DateTime<Utc>) -> String {
+    let lines = rows.iter().map(|alert| {
+        let booking = alert.booking_id.map(|id| id.to_string()).unwrap_or_default();
+        let age = age(now, alert.created_at);
+        vec![
+            alert.id.to_string(),
+            alert.reason.clone(),
+            alert.subject.clone(),
+            booking,
+            age,
+            shortened(&alert.details, 120),
+        ]
+    });
+    table(&["ID", "REASON", "ABOUT", "BOOKING", "AGE", "DETAILS"], lines)
+}
+
+/// A table of broken invariants, or that there is none.
+pub fn violations(rows: &[Violation]) -> String {
+    if rows.is_empty() {
+        return "the books are in order\n".into();
+    }
+    let lines =
+        rows.iter().map(|row| vec![row.rule.clone(), row.subject.clone(), shortened(&row.found, 120)]);
+    table(&["INVARIANT", "OF", "FOUND"], lines)
 }
 
 /// The same for programs.

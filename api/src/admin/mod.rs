@@ -1,7 +1,9 @@
-//! The operators' page: queues, throughput, failures, dead letters with their history, and what to do about them. Rendered here, for admins
-//! only, without a line of script. What it shows and does is `nexus_common::jobs::admin`, which `nexus-jobs` uses, too.
+//! The operators' page: queues, throughput, failures, dead letters with their history, payments that are not as they should be, and what to
+//! do about them. Rendered here, for admins only, without a line of script. What it shows and does is `nexus_common::jobs::admin` and
+//! `nexus_common::domain::alerts`, which `nexus-jobs` uses, too.
 
 mod jobs;
+mod ledger;
 mod overview;
 mod pages;
 mod session;
@@ -14,9 +16,12 @@ use axum::{
     routing::{get, post},
 };
 use http::{HeaderValue, StatusCode, header};
-use nexus_common::jobs::{
-    JobId,
-    admin::{self, Filter},
+use nexus_common::{
+    domain::alerts,
+    jobs::{
+        JobId,
+        admin::{self, Filter},
+    },
 };
 use serde::Deserialize;
 
@@ -37,6 +42,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/jobs/{id}/discard", post(discard))
         .route("/dead/retry", post(retry_all))
         .route("/dead/discard", get(ask_to_discard_all).post(discard_all))
+        .route("/alerts/{id}/close", post(close_alert))
+        .route("/ledger.csv", get(ledger::export))
         .route("/style.css", get(style))
         .layer(middleware::from_fn(protect))
 }
@@ -67,13 +74,15 @@ async fn style() -> impl IntoResponse {
 struct Did {
     retried: Option<u64>,
     discarded: Option<u64>,
+    closed: Option<i64>,
 }
 
 async fn overview(State(app): State<App>, admin: Admin, Query(did): Query<Did>) -> Page {
     let queues = admin::queues(&app.db).await?;
     let dead = admin::dead_kinds(&app.db).await?;
     let failing = admin::failing_kinds(&app.db).await?;
-    Ok(overview::page(&admin, &did, &queues, &dead, &failing).into_response())
+    let alerts = alerts::open(&app.db, LISTED).await?;
+    Ok(overview::page(&admin, &did, &queues, &dead, &failing, &alerts).into_response())
 }
 
 /// Which jobs a list shows; absent and empty mean any.
@@ -84,7 +93,7 @@ struct Which {
     state: Option<String>,
 }
 
-/// Jobs on one page.
+/// Jobs, or alerts, on one page.
 const LISTED: i64 = 100;
 
 async fn list(State(app): State<App>, admin: Admin, Query(which): Query<Which>) -> Page {
@@ -146,6 +155,16 @@ async fn discard_all(State(app): State<App>, operator: Acting) -> Page {
     let discarded = admin::discard_all(&app.db, kind).await?;
     tracing::info!(operator = %operator.user, kind, discarded, "an operator discards all dead jobs of a kind");
     Ok(Redirect::to(&format!("/admin?discarded={discarded}")).into_response())
+}
+
+async fn close_alert(State(app): State<App>, Path(id): Path<i64>, operator: Acting) -> Page {
+    if !alerts::close(&app.db, id).await? {
+        return Ok(
+            (StatusCode::CONFLICT, pages::refusal("Only an open alert can be closed.")).into_response()
+        );
+    }
+    tracing::info!(operator = %operator.user, alert = id, "an operator closes an alert");
+    Ok(Redirect::to(&format!("/admin?closed={id}")).into_response())
 }
 
 fn kind(operator: &Acting) -> Result<&str, Failure> {

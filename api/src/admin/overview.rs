@@ -1,7 +1,10 @@
-//! The first page: every queue, what fails, and what has died.
+//! The first page: every queue, payments to look at, what fails, and what has died.
 
 use maud::{Markup, PreEscaped, html};
-use nexus_common::jobs::admin::{QueueNow, Trouble};
+use nexus_common::{
+    domain::alerts::AlertRow,
+    jobs::admin::{QueueNow, Trouble},
+};
 
 use super::{
     Did,
@@ -16,6 +19,7 @@ pub(super) fn page(
     queues: &[QueueNow],
     dead: &[Trouble],
     failing: &[Trouble],
+    alerts: &[AlertRow],
 ) -> Markup {
     framed(
         admin,
@@ -24,7 +28,12 @@ pub(super) fn page(
         &html! {
             @if let Some(jobs) = did.retried { p.notice role="status" { "Due again: " (jobs) "." } }
             @if let Some(jobs) = did.discarded { p.notice role="status" { "Discarded: " (jobs) "." } }
+            @if let Some(alert) = did.closed { p.notice role="status" { "Closed: alert " (alert) "." } }
             (table(queues))
+            @if !alerts.is_empty() {
+                h2 { "Payments to look at" }
+                (payment_alerts(admin, alerts))
+            }
             h2 { "Dead letters by kind" }
             @if dead.is_empty() { p.empty { "Nothing has died." } } @else { (dead_letters(admin, dead)) }
             h2 { "Failing now, to be tried again" }
@@ -96,6 +105,28 @@ fn dead_letters(admin: &Admin, dead: &[Trouble]) -> Markup {
                         td.actions {
                             (all_of(admin, "/admin/dead/retry", &kind.kind, &html! { button { "Retry all" } }))
                             a.button href={ "/admin/dead/discard?kind=" (kind.kind) } { "Discard all" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn payment_alerts(admin: &Admin, alerts: &[AlertRow]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "Reason" } th { "About" } th.n { "Booking" } th { "Details" } th { "Raised" } th {} } }
+            tbody {
+                @for alert in alerts {
+                    tr {
+                        th { (alert.reason) }
+                        td data-label="About" { code { (alert.subject) } }
+                        td.n data-label="Booking" { @match alert.booking_id { Some(booking) => { (booking) } None => { "—" } } }
+                        (error("Details", Some(&alert.details)))
+                        td data-label="Raised" { (ago(alert.created_at)) }
+                        td.actions {
+                            (form(admin, &format!("/admin/alerts/{}/close", alert.id), &html! { button { "Close" } }))
                         }
                     }
                 }

@@ -29,7 +29,7 @@ const COOKIE: &str = "nexus_admin";
 
 /// An admin, by cookie or bearer token.
 pub(super) struct Admin {
-    user: UserId,
+    pub(super) user: UserId,
     /// What the forms of this admin's pages hold; a bearer token needs none, no browser adds it by itself.
     form_token: Option<String>,
 }

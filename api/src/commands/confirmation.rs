@@ -37,8 +37,7 @@ pub(crate) async fn confirm(call: Call) -> Result<Done> {
     } else if needed == Needed::FreeConfirmation {
         let booking = booking_changes::hold(&mut tx, claim.booking).await?.ok_or(Error::BookingNotFound)?;
         // Its own job may have been faster.
-        if booking.status == "pending"
-            && !booking_changes::confirm(&mut tx, &booking, None, &mut after).await?
+        if !booking_changes::confirm_free(&mut tx, &booking, &mut after).await? && booking.status == "pending"
         {
             return Err(Error::LockExpired);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use nexus_common::{
     Error, Result,
+    clients::razorpay,
     domain::{
         after_commit::AfterCommit,
         payment_orders::{self, NewOrder},
@@ -12,8 +13,9 @@ use nexus_common::{
 
 use super::{Call, Done};
 
-/// `POST /payments/create-order`. Asking again returns the order that exists. Razorpay is called outside any transaction; should we die
-/// before we remember the order, its payment finds the booking by the receipt.
+/// `POST /payments/create-order`. Asking again returns the order that exists, and asking twice at once returns one of the two to both. Razorpay
+/// is called outside any transaction; should we die before we remember the order, nobody has it to pay, and a payment would find the
+/// booking by the receipt.
 pub(crate) async fn create(call: Call) -> Result<Done> {
     let app = &call.app;
     let wanted = NewOrder::parse(&call.input)?;
@@ -27,15 +29,18 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
                 ("booking_id", payable.booking.to_string()),
                 ("booking_reference", payable.reference.clone()),
             ]);
-            let order = app
-                .razorpay
-                .create_order(payable.total.get(), payment_orders::CURRENCY, &payable.reference, &notes)
-                .await
-                .map_err(Error::from)?;
+            let new = razorpay::NewOrder {
+                amount_paise: payable.total.get(),
+                currency: payment_orders::CURRENCY,
+                receipt: &payable.reference,
+                notes,
+                valid: app.settings.deadlines.booking,
+            };
+            let order = app.razorpay.create_order(&new).await.map_err(Error::from)?;
             let mut tx = call.begin().await?;
-            payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
+            let live = payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
             tx.commit().await?;
-            order.id
+            live
         }
     };
     let data = payment_orders::checkout(payable, order_id, app.razorpay.key_id());

@@ -9,10 +9,10 @@ use nexus_common::{
     clients::razorpay::webhook_is_signed,
     domain::{
         payment_orders,
-        webhooks::{self, Webhook},
+        webhooks::{self, Incoming},
     },
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     answers::{WebhookRefused, WebhookStored},
@@ -64,7 +64,8 @@ pub(crate) async fn webhook(
         .get("x-razorpay-event-id")
         .and_then(|value| value.to_str().ok())
         .filter(|id| (1..=200).contains(&id.len()));
-    let stored = tokio::time::timeout(PATIENCE, store(&app, event_id, &body)).await;
+    let incoming = Incoming { event_id, headers: kept(&headers), body: &body };
+    let stored = tokio::time::timeout(PATIENCE, store(&app, &incoming)).await;
     match stored.unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into()))) {
         Ok(new) => {
             tracing::debug!(event_id, new, "webhook stored");
@@ -77,10 +78,18 @@ pub(crate) async fn webhook(
     }
 }
 
-async fn store(app: &App, event_id: Option<&str>, body: &[u8]) -> nexus_common::Result<bool> {
-    let event_type = Webhook::parse(body).map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
+async fn store(app: &App, incoming: &Incoming<'_>) -> nexus_common::Result<bool> {
     let mut tx = app.db.begin().await?;
-    let new = webhooks::receive(&mut tx, event_id, &event_type, body).await?;
+    let new = webhooks::receive(&mut tx, incoming).await?;
     tx.commit().await?;
     Ok(new)
+}
+
+/// Headers that tell where a webhook comes from; everything else is the way it took.
+const KEPT: [&str; 4] = ["x-razorpay-signature", "x-razorpay-event-id", "content-type", "user-agent"];
+
+fn kept(headers: &HeaderMap) -> Value {
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.chars().take(500).collect::<String>());
+    let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), text(name)?.into())));
+    Value::Object(kept.collect::<Map<_, _>>())
 }

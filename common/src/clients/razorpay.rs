@@ -1,6 +1,6 @@
 //! Razorpay: orders, captures, refunds, and the signatures of its webhooks (PROVIDERS.md).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
@@ -49,6 +49,44 @@ pub struct Refund {
     pub status: String,
 }
 
+/// An order to create.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct NewOrder<'a> {
+    pub amount_paise: i64,
+    pub currency: &'a str,
+    /// At most 40 characters, by which the order is found again.
+    pub receipt: &'a str,
+    pub notes: BTreeMap<&'a str, String>,
+    /// How long a buyer has to pay.
+    pub valid: Duration,
+}
+
+/// Razorpay captures no later than so many minutes after a payment was begun, at the least.
+const SHORTEST_CAPTURE: u64 = 12;
+/// For so many minutes longer we may capture what was authorized late; then it goes back to the buyer by itself.
+const LATE_CAPTURE: u64 = 60;
+
+impl NewOrder<'_> {
+    fn body(&self) -> Value {
+        let automatic = self.valid.as_secs().div_ceil(60).max(SHORTEST_CAPTURE);
+        json!({
+            "amount": self.amount_paise,
+            "currency": self.currency,
+            "receipt": self.receipt,
+            "notes": self.notes,
+            "payment": {
+                "capture": "automatic",
+                "capture_options": {
+                    "automatic_expiry_period": automatic,
+                    "manual_expiry_period": automatic + LATE_CAPTURE,
+                    "refund_speed": "normal",
+                },
+            },
+        })
+    }
+}
+
 impl Razorpay {
     /// A client for the account in `settings`.
     pub fn new(settings: &Settings) -> crate::Result<Self> {
@@ -71,16 +109,8 @@ impl Razorpay {
     }
 
     /// Creates an order. Not idempotent: an order too many is harmless, since each is remembered by its receipt.
-    pub async fn create_order(
-        &self,
-        amount_paise: i64,
-        currency: &str,
-        receipt: &str,
-        notes: &BTreeMap<&str, String>,
-    ) -> Result<Order, CallError> {
-        let body =
-            json!({ "amount": amount_paise, "currency": currency, "receipt": receipt, "notes": notes });
-        PROVIDER.call(self.request(reqwest::Method::POST, "/v1/orders").json(&body)).await
+    pub async fn create_order(&self, order: &NewOrder<'_>) -> Result<Order, CallError> {
+        PROVIDER.call(self.request(reqwest::Method::POST, "/v1/orders").json(&order.body())).await
     }
 
     /// An order by its id.
@@ -191,6 +221,21 @@ mod tests {
         assert!(!webhook_is_signed(&secrets(&["old"]), body, signature));
         assert!(!webhook_is_signed(&secrets(&["key"]), body, &signature.to_uppercase()));
         assert!(!webhook_is_signed(&secrets(&["key"]), b"another body", signature));
+    }
+
+    #[test]
+    fn an_order_is_captured_in_time_or_goes_back() {
+        let order = |minutes: u64| NewOrder {
+            amount_paise: 100,
+            currency: "INR",
+            receipt: "BKG-1",
+            notes: BTreeMap::new(),
+            valid: Duration::from_secs(minutes * 60),
+        };
+        let options = |minutes| order(minutes).body()["payment"]["capture_options"].take();
+        let expected = |automatic: u64, manual: u64| json!({"automatic_expiry_period": automatic, "manual_expiry_period": manual, "refund_speed": "normal"});
+        assert_eq!(options(15), expected(15, 75));
+        assert_eq!(options(1), expected(12, 72), "twelve minutes are the least that Razorpay takes");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use super::{
     after_commit::AfterCommit,
-    booking_changes::{free_seats, hold},
+    booking_changes::{Held, free_seats, hold},
+    booking_states::{self, BookingEvent, BookingState, BookingStep},
     ids::{BookingId, UserId},
     news::{BookingCancelled, UnlockReason},
     refunds,
@@ -57,47 +58,13 @@ pub async fn cancel(
     if booking.user != user {
         return Err(Error::Forbidden("cancel this booking"));
     }
-    let already_cancelled = match booking.status.as_str() {
-        "cancelled" => true,
-        "expired" => return Err(Error::BookingTimedOut),
-        "confirmed" => {
-            if booking.event_started {
-                return Err(Error::CancelTooLate);
-            }
-            refunds::reverse_sale(conn, &booking).await?;
-            sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id.0)
-                .execute(&mut *conn)
-                .await?;
-            false
-        }
-        _ => {
-            sqlx::query!("UPDATE bookings SET payment_status = 'cancelled' WHERE id = $1", id.0)
-                .execute(&mut *conn)
-                .await?;
-            false
-        }
-    };
-    if !already_cancelled {
-        let reason = reason.unwrap_or("Cancelled by user");
-        sqlx::query!(
-            "UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2 WHERE id = $1",
-            id.0,
-            reason,
-        )
-        .execute(&mut *conn)
-        .await?;
-        free_seats(conn, &booking, UnlockReason::Cancelled, &mut after).await?;
-        let news = BookingCancelled { booking_id: id, reason: reason.to_owned() };
-        after.tell(Broadcast::new(Audience::Event(booking.event), news));
-    }
+    let event = if booking.event_started { BookingEvent::CancelAfterStart } else { BookingEvent::Cancel };
+    let cancelled =
+        carry_out(conn, &booking, event, reason.unwrap_or("Cancelled by user"), &mut after).await?;
     let answer = Cancelled {
-        message: if already_cancelled {
-            "Booking is already cancelled"
-        } else {
-            "Booking cancelled successfully"
-        },
+        message: if cancelled { "Booking cancelled successfully" } else { "Booking is already cancelled" },
         booking_id: id,
-        already_cancelled,
+        already_cancelled: !cancelled,
         idempotent: false,
         cached_response: None,
     };
@@ -112,6 +79,47 @@ pub async fn cancel(
         .await?;
     }
     Ok((answer, after))
+}
+
+/// Cancels a held booking, as far as its state lets `event` do that: a sale is reversed and its money owed, its tickets are void, its seats
+/// free. False when there is nothing left to cancel.
+pub async fn carry_out(
+    conn: &mut PgConnection,
+    booking: &Held,
+    event: BookingEvent,
+    reason: &str,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    let id = booking.id;
+    match booking_states::next(booking.state(), event) {
+        BookingStep::Cancel => {
+            sqlx::query!("UPDATE bookings SET payment_status = 'cancelled' WHERE id = $1", id.0)
+                .execute(&mut *conn)
+                .await?;
+        }
+        BookingStep::CancelSale => {
+            refunds::reverse_sale(conn, booking).await?;
+            sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id.0)
+                .execute(&mut *conn)
+                .await?;
+        }
+        BookingStep::Refuse if booking.state() == BookingState::Expired => {
+            return Err(Error::BookingTimedOut);
+        }
+        BookingStep::Refuse => return Err(Error::CancelTooLate),
+        _ => return Ok(false),
+    }
+    sqlx::query!(
+        "UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2 WHERE id = $1",
+        id.0,
+        reason,
+    )
+    .execute(&mut *conn)
+    .await?;
+    free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
+    let news = BookingCancelled { booking_id: id, reason: reason.to_owned() };
+    after.tell(Broadcast::new(Audience::Event(booking.event), news));
+    Ok(true)
 }
 
 /// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the column is unique over all users.

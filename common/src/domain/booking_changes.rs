@@ -1,11 +1,13 @@
-//! How a booking changes after it was created: confirmed or expired; cancelled in [`booking_cancellation`](super::booking_cancellation). Each verb opens the event's inventory first, then takes the
-//! booking's row, then the seats: always in that order.
+//! How a booking changes after it was created: confirmed or expired; cancelled in [`booking_cancellation`](super::booking_cancellation). What
+//! may happen in which state is said by [`booking_states`]. Each verb opens the event's inventory first, then takes the booking's row, then
+//! the seats: always in that order.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::{
     after_commit::AfterCommit,
+    booking_states::{self, BookingEvent, BookingState, BookingStep},
     ids::{BookingId, EventId, SeatTypeId, UserId},
     money::Paise,
     news::{BookingConfirmed, SeatBooked, UnlockReason},
@@ -31,11 +33,18 @@ pub struct Held {
     pub payment_id: Option<String>,
     /// Its deadline has passed, whether or not its status says so yet.
     pub overdue: bool,
+    /// It has paid for itself once, whether or not it was cancelled since.
+    pub sold: bool,
     pub event_started: bool,
     pub event_on_sale: bool,
 }
 
 impl Held {
+    /// Where it stands.
+    pub fn state(&self) -> BookingState {
+        BookingState::of(&self.status, self.overdue, self.sold)
+    }
+
     /// Whether it was confirmed with that payment.
     pub fn is_confirmed_with(&self, payment_id: &str) -> bool {
         self.status == "confirmed" && self.payment_id.as_deref() == Some(payment_id)
@@ -52,6 +61,7 @@ pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.user_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status, b.payment_id,
                   coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
+                  EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
                   e.status = 'published' AS "on_sale!"
            FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 FOR UPDATE OF b"#,
         id.0,
@@ -68,9 +78,31 @@ pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>
         payment_status: row.payment_status,
         payment_id: row.payment_id,
         overdue: row.overdue,
+        sold: row.sold,
         event_started: row.started,
         event_on_sale: row.on_sale,
     }))
+}
+
+/// Where a booking stands, for a look; it may have moved on by the time the answer is used.
+pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingState> {
+    let row = sqlx::query!(
+        r#"SELECT status, coalesce(expires_at <= clock_timestamp(), FALSE) AS "overdue!",
+                  EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!"
+           FROM bookings b WHERE id = $1"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map_or(BookingState::Gone, |row| BookingState::of(&row.status, row.overdue, row.sold)))
+}
+
+/// Confirms a booking that costs nothing. False when it needs no confirmation any more, or its seats cannot be had.
+pub async fn confirm_free(conn: &mut PgConnection, booking: &Held, after: &mut AfterCommit) -> Result<bool> {
+    let step = booking_states::next(booking.state(), BookingEvent::NothingToPay);
+    Ok(booking.total == Paise::ZERO
+        && step == BookingStep::Confirm
+        && confirm(conn, booking, None, after).await?)
 }
 
 /// Confirms a booking: its seats are booked, its tickets will be made. False, with nothing changed, when not all of its seats can be had
@@ -256,7 +288,7 @@ pub(super) async fn free_seats(
 /// Expires an unpaid booking whose deadline has passed, and frees its seats. False when it was paid or cancelled meanwhile.
 pub async fn expire(conn: &mut PgConnection, id: BookingId, after: &mut AfterCommit) -> Result<bool> {
     let Some(booking) = hold(conn, id).await? else { return Ok(false) };
-    if booking.status != "pending" || !booking.overdue {
+    if booking_states::next(booking.state(), BookingEvent::DeadlineCheck) != BookingStep::Expire {
         return Ok(false);
     }
     sqlx::query!("UPDATE bookings SET status = 'expired', payment_status = 'cancelled' WHERE id = $1", id.0)

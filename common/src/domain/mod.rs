@@ -4,12 +4,15 @@
 //! connection inside one. Broadcasts and cache changes are collected while a transaction runs and sent by the caller after its commit.
 
 pub mod after_commit;
+pub mod alerts;
 pub mod auth;
 pub mod booking_cancellation;
 pub mod booking_changes;
 pub mod booking_confirmation;
+pub mod booking_states;
 pub mod booking_views;
 pub mod bookings;
+pub mod books;
 pub mod credentials;
 pub mod event_input;
 pub mod event_removal;
@@ -18,11 +21,15 @@ pub mod events;
 pub mod idempotency;
 pub mod ids;
 pub mod input;
+pub mod ledger_export;
 pub mod money;
 pub mod news;
 pub mod passwords;
 pub mod payment_orders;
+pub mod payment_states;
+pub mod payment_webhooks;
 pub mod payments;
+pub mod refund_news;
 pub mod refunds;
 pub mod roles;
 pub mod schemas;

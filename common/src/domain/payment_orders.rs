@@ -55,6 +55,8 @@ pub struct Payable {
     pub total: Paise,
     /// An order that was created before and can still be paid.
     pub open_order: Option<String>,
+    /// Until the booking expires.
+    pub seconds_left: Option<i64>,
     pub prefill: Prefill,
 }
 
@@ -79,8 +81,9 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
         r#"SELECT b.booking_reference, (b.total_amount * 100)::bigint AS "total!", b.status,
                   coalesce(b.expires_at <= now(), FALSE) AS "overdue!", u.name, u.email, u.phone,
                   (SELECT o.order_id FROM payment_orders o
-                   WHERE o.booking_id = b.id AND o.amount_paise = (b.total_amount * 100)::bigint AND o.currency = $3
-                   ORDER BY o.created_at DESC LIMIT 1) AS open_order
+                   WHERE o.booking_id = b.id AND o.superseded_at IS NULL
+                     AND o.amount_paise = (b.total_amount * 100)::bigint AND o.currency = $3) AS open_order,
+                  greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left"
            FROM bookings b JOIN users u ON u.id = b.user_id WHERE b.id = $1 AND b.user_id = $2"#,
         wanted.booking.0,
         user.0,
@@ -104,19 +107,37 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
         reference: row.booking_reference,
         total,
         open_order: row.open_order,
+        seconds_left: row.seconds_left,
         prefill: Prefill { name: row.name, email: row.email, contact: row.phone },
     })
 }
 
-/// Remembers an order that Razorpay has created.
+/// Remembers an order that Razorpay has created, and returns the one that is to be paid: of several that were asked for at once, the first
+/// to get here. The others stay known, should somebody pay them after all.
 pub async fn remember(
     conn: &mut PgConnection,
     booking: BookingId,
     order_id: &str,
     amount: Paise,
-) -> Result<()> {
+) -> Result<String> {
+    // One at a time: whoever comes second finds what the first has written.
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    // An order of another amount or currency is not what the buyer is asked for any more.
     sqlx::query!(
-        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency) VALUES ($1, $2, $3, $4)
+        "UPDATE payment_orders SET superseded_at = now()
+         WHERE booking_id = $1 AND superseded_at IS NULL AND (amount_paise <> $2 OR currency <> $3)",
+        booking.0,
+        amount.get(),
+        CURRENCY,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
+         VALUES ($1, $2, $3, $4, CASE WHEN EXISTS (
+             SELECT 1 FROM payment_orders WHERE booking_id = $2 AND superseded_at IS NULL) THEN now() END)
          ON CONFLICT (order_id) DO NOTHING",
         order_id,
         booking.0,
@@ -125,17 +146,23 @@ pub async fn remember(
     )
     .execute(&mut *conn)
     .await?;
+    let live = sqlx::query_scalar!(
+        "SELECT order_id FROM payment_orders WHERE booking_id = $1 AND superseded_at IS NULL",
+        booking.0,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
     sqlx::query!(
         "UPDATE bookings SET payment_id = $2, payment_gateway = 'razorpay' WHERE id = $1 AND status = 'pending'",
         booking.0,
-        order_id,
+        live,
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(live)
 }
 
-/// The booking behind a receipt, for orders whose creation we did not live to remember.
+/// The booking behind a receipt, for orders whose creation we did not live to remember. No buyer is asked to pay one of these again.
 pub async fn adopt(
     conn: &mut PgConnection,
     order_id: &str,
@@ -144,8 +171,8 @@ pub async fn adopt(
     currency: &str,
 ) -> Result<bool> {
     let adopted = sqlx::query!(
-        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency)
-         SELECT $1, id, $3, $4 FROM bookings WHERE booking_reference = $2 ON CONFLICT (order_id) DO NOTHING",
+        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
+         SELECT $1, id, $3, $4, now() FROM bookings WHERE booking_reference = $2 ON CONFLICT (order_id) DO NOTHING",
         order_id,
         receipt,
         amount_paise,
@@ -234,6 +261,10 @@ pub struct CheckoutOptions {
     pub name: &'static str,
     pub description: String,
     pub order_id: String,
+    /// Seconds until the booking expires, when the form closes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, nullable = false)]
+    pub timeout: Option<i64>,
     pub prefill: Prefill,
     pub theme: Theme,
 }
@@ -260,6 +291,7 @@ pub fn checkout(payable: Payable, order_id: String, key_id: &str) -> Order {
             name: "Event Booking",
             description: format!("Booking: {}", payable.reference),
             order_id: order_id.clone(),
+            timeout: payable.seconds_left,
             prefill: payable.prefill,
             theme: Theme { color: "#3399cc" },
         },

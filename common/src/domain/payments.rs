@@ -1,5 +1,6 @@
 //! Payments: what captured money leads to, and the ledger (ARCHITECTURE.md, "nobody pays for nothing"). Orders are in
 //! [`payment_orders`](super::payment_orders), webhooks in [`webhooks`](super::webhooks), money that goes back in [`refunds`](super::refunds).
+//! What to do in which state is said by [`payment_states`] and [`booking_states`]; here it is done.
 //!
 //! Nothing here calls Razorpay; amounts and ids come from signed webhooks or from what the caller fetched, and every decision commits
 //! together with its ledger rows and the jobs that follow from it.
@@ -8,10 +9,13 @@ use sqlx::PgConnection;
 
 use super::{
     after_commit::AfterCommit,
-    booking_changes,
+    alerts::{self, AlertReason},
+    booking_changes::{self, Held},
+    booking_states::{self, BookingEvent, BookingState, BookingStep},
     ids::BookingId,
     payment_orders::CURRENCY,
-    refunds::{RefundReason, owe_refund},
+    payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
+    refunds::{RefundReason, owe_refund, settle_returned},
 };
 use crate::error::{Error, Result};
 
@@ -36,6 +40,27 @@ pub enum Settled {
     Already,
 }
 
+/// Where a payment stands. It may have moved on by the time the answer is used; see [`hold_state`].
+pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
+    let row = sqlx::query!(
+        r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1 AND kind = 'capture') AS "captured!",
+                  (SELECT status FROM refunds WHERE payment_id = $1) AS refund"#,
+        payment_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(PaymentState::of(row.captured, row.refund.as_deref()))
+}
+
+/// The same for whoever changes it: nobody else does until this transaction ends. A booking's row, and the inventory before it, are taken
+/// before the payment is: always in that order.
+pub(super) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $1, 0))", payment_id)
+        .execute(&mut *conn)
+        .await?;
+    state(conn, payment_id).await
+}
+
 /// Turns captured money into a confirmed booking, or owes it back. Whatever the webhooks say, and however often: once per payment.
 pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut AfterCommit) -> Result<Settled> {
     let order = sqlx::query!(
@@ -48,9 +73,16 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     let id = BookingId(order.booking_id);
     // The inventory comes first, so that two payments of one booking queue up here rather than at the ledger.
     let booking = booking_changes::hold(conn, id).await?;
-    if !record(conn, Movement::Capture, Some(id), money).await? {
-        return Ok(Settled::Already);
+    let state = hold_state(conn, &money.payment_id).await?;
+    match payment_states::next(state, PaymentEvent::Captured) {
+        PaymentStep::Settle => {}
+        PaymentStep::SettleReturned => {
+            settle_returned(conn, money, id).await?;
+            return Ok(Settled::Refunded(RefundReason::NotOurs));
+        }
+        _ => return Ok(Settled::Already),
     }
+    record(conn, Movement::Capture, Some(id), money).await?;
     // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left but to write its sale down.
     if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(&money.payment_id)) {
         record(conn, Movement::Sale, Some(id), money).await?;
@@ -60,55 +92,74 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     let as_ordered = money.amount_paise == order.amount_paise
         && money.currency == order.currency
         && money.currency == CURRENCY;
-    let refusal = match &booking {
-        None => Some(RefundReason::BookingGone),
-        Some(booking) if !as_ordered || money.amount_paise != booking.total.get() => {
-            Some(RefundReason::AmountMismatch)
-        }
-        Some(booking) if booking.status == "confirmed" => Some(RefundReason::AlreadyPaid),
-        Some(booking) if !booking.event_on_sale => Some(RefundReason::EventOver),
-        Some(booking) if booking.event_started && (booking.overdue || booking.status != "pending") => {
-            Some(RefundReason::EventOver)
-        }
-        // A booking is sold once; after a sale and its cancellation, money goes back.
-        Some(_) if has_sale(conn, id).await? => Some(RefundReason::Cancelled),
-        Some(booking) => {
-            if booking_changes::confirm(conn, booking, Some(&money.payment_id), after).await? {
-                None
-            } else {
-                booking_changes::expire(conn, id, after).await?;
-                Some(RefundReason::SeatsGone)
-            }
-        }
+    let Some(reason) = sell(conn, booking.as_ref(), as_ordered, money, after).await? else {
+        record(conn, Movement::Sale, Some(id), money).await?;
+        return Ok(Settled::Confirmed);
     };
-    match refusal {
-        None => {
-            record(conn, Movement::Sale, Some(id), money).await?;
-            Ok(Settled::Confirmed)
-        }
-        Some(reason) => {
-            owe_refund(conn, money, Some(id), reason).await?;
-            Ok(Settled::Refunded(reason))
-        }
+    if reason == RefundReason::AmountMismatch {
+        let details = format!(
+            "{} {} paid on order {} of {} {}",
+            money.amount_paise, money.currency, money.order_id, order.amount_paise, order.currency
+        );
+        alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details).await?;
     }
+    owe_refund(conn, money, Some(id), reason).await?;
+    Ok(Settled::Refunded(reason))
 }
 
-async fn has_sale(conn: &mut PgConnection, id: BookingId) -> Result<bool> {
-    let sold = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM payments WHERE booking_id = $1 AND kind = 'sale') AS "sold!""#,
-        id.0
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(sold)
+/// Confirms the booking with money that has arrived for it, or says why it goes back.
+async fn sell(
+    conn: &mut PgConnection,
+    booking: Option<&Held>,
+    as_ordered: bool,
+    money: &Captured,
+    after: &mut AfterCommit,
+) -> Result<Option<RefundReason>> {
+    let state = booking.map_or(BookingState::Gone, Held::state);
+    let event = match booking {
+        Some(booking) if !as_ordered || money.amount_paise != booking.total.get() => {
+            BookingEvent::PaidWrongly
+        }
+        Some(booking) if !booking.event_on_sale => BookingEvent::PaidOffSale,
+        Some(booking) if booking.event_started => BookingEvent::PaidAfterStart,
+        _ => BookingEvent::Paid,
+    };
+    let step = booking_states::next(state, event);
+    let (BookingStep::Confirm, Some(booking)) = (step, booking) else {
+        return refund_reason(step).map(Some);
+    };
+    if booking_changes::confirm(conn, booking, Some(&money.payment_id), after).await? {
+        return Ok(None);
+    }
+    let step = booking_states::next(state, BookingEvent::SeatsLost);
+    if let BookingStep::ExpireAndRefund(_) = step {
+        booking_changes::expire(conn, booking.id, after).await?;
+    }
+    refund_reason(step).map(Some)
+}
+
+fn refund_reason(step: BookingStep) -> Result<RefundReason> {
+    match step {
+        BookingStep::Refund(reason) | BookingStep::ExpireAndRefund(reason) => Ok(reason),
+        // No money leads there: see the tests of the table.
+        other => Err(Error::internal(format!("money that arrives leads to {other:?}"))),
+    }
 }
 
 /// A payment attempt failed. The buyer may try again on the same order until the booking's deadline.
 pub async fn note_failure(conn: &mut PgConnection, order_id: &str) -> Result<()> {
+    let booking = sqlx::query_scalar!("SELECT booking_id FROM payment_orders WHERE order_id = $1", order_id)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(id) = booking.map(BookingId) else { return Ok(()) };
+    let state = booking_changes::state(conn, id).await?;
+    if booking_states::next(state, BookingEvent::PaymentFailed) != BookingStep::NoteFailure {
+        return Ok(());
+    }
+    // It may have been confirmed since the look.
     sqlx::query!(
-        "UPDATE bookings SET payment_status = 'failed'
-         WHERE id = (SELECT booking_id FROM payment_orders WHERE order_id = $1) AND status = 'pending' AND payment_status = 'pending'",
-        order_id,
+        "UPDATE bookings SET payment_status = 'failed' WHERE id = $1 AND status = 'pending' AND payment_status = 'pending'",
+        id.0,
     )
     .execute(conn)
     .await?;

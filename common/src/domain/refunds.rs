@@ -1,13 +1,15 @@
-//! Refunds: money that goes back, from the decision to what Razorpay says of it.
+//! Refunds: money that goes back, always the whole payment. What Razorpay says of them is in [`refund_news`](super::refund_news).
 
 use sqlx::PgConnection;
 
+pub use super::refund_news::{RefundStatus, follow};
 use super::{
     booking_changes::Held,
     ids::BookingId,
     money::Paise,
     payment_orders::CURRENCY,
-    payments::{Captured, Movement, record},
+    payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
+    payments::{Captured, Movement, hold_state, record},
 };
 use crate::{
     error::Result,
@@ -15,15 +17,22 @@ use crate::{
 };
 
 /// Why money goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefundReason {
+    /// It is not of the amount or currency that was ordered.
     AmountMismatch,
+    /// Another payment had confirmed the booking.
     AlreadyPaid,
+    /// A seat is somebody else's now.
     SeatsGone,
+    /// The event has started, or is not on sale.
     EventOver,
+    /// The booking went with its event.
     BookingGone,
+    /// The booking has been cancelled.
     Cancelled,
+    /// Somebody has refunded it at Razorpay.
+    NotOurs,
 }
 
 impl RefundReason {
@@ -36,6 +45,7 @@ impl RefundReason {
             RefundReason::EventOver => "event_over",
             RefundReason::BookingGone => "booking_gone",
             RefundReason::Cancelled => "cancelled",
+            RefundReason::NotOurs => "not_ours",
         }
     }
 }
@@ -64,14 +74,23 @@ pub async fn reverse_sale(conn: &mut PgConnection, booking: &Held) -> Result<()>
                 amount_paise: booking.total.get(),
                 currency: CURRENCY.into(),
             };
+            // Somebody may have refunded it at Razorpay before the books knew it.
+            let lapsed = hold_state(conn, &money.payment_id).await? == PaymentState::Lapsed;
             record(conn, Movement::Capture, Some(booking.id), &money).await?;
             record(conn, Movement::Sale, Some(booking.id), &money).await?;
+            if lapsed {
+                settle_returned(conn, &money, booking.id).await?;
+            }
             money
         }
         (None, _) => return Ok(()),
     };
+    let state = hold_state(conn, &money.payment_id).await?;
     record(conn, Movement::SaleReversal, Some(booking.id), &money).await?;
-    owe_refund(conn, &money, Some(booking.id), RefundReason::Cancelled).await
+    match payment_states::next(state, PaymentEvent::SaleReversed) {
+        PaymentStep::OweRefund => owe_refund(conn, &money, Some(booking.id), RefundReason::Cancelled).await,
+        _ => Ok(()),
+    }
 }
 
 /// Owes the whole payment back. Once per payment.
@@ -107,12 +126,27 @@ pub struct Refund {
     pub amount_paise: i64,
     pub reason: String,
     pub status: String,
+    /// How often Razorpay may still fail to make it before an operator has to decide.
+    pub tries_left: i32,
+    /// How often it has.
+    pub failures: i32,
+}
+
+impl Refund {
+    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has failed to make.
+    pub fn key(&self) -> String {
+        match self.failures {
+            0 => format!("refund-{}", self.payment_id),
+            failures => format!("refund-{}-{failures}", self.payment_id),
+        }
+    }
 }
 
 /// A refund by its row id.
 pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
     let row = sqlx::query!(
-        "SELECT payment_id, booking_id, amount_paise, reason, status FROM refunds WHERE id = $1",
+        r#"SELECT payment_id, booking_id, amount_paise, reason, status, tries_left, cardinality(failed_ids) AS "failures!"
+           FROM refunds WHERE id = $1"#,
         id
     )
     .fetch_optional(conn)
@@ -123,57 +157,31 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
         amount_paise: row.amount_paise,
         reason: row.reason,
         status: row.status,
+        tries_left: row.tries_left,
+        failures: row.failures,
     }))
 }
 
-/// What Razorpay says of a refund.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum RefundStatus {
-    Requested,
-    Processed,
-    Failed,
+/// No tries are left: whoever retries the dead job grants others.
+pub async fn grant_tries(conn: &mut PgConnection, id: i64) -> Result<()> {
+    sqlx::query!("UPDATE refunds SET tries_left = DEFAULT WHERE id = $1", id).execute(conn).await?;
+    Ok(())
 }
 
-/// Follows a refund of `payment_id`: once processed it is in the ledger, and a cancelled booking says `refunded`. A refund that somebody made
-/// by hand is recorded, too.
-pub async fn follow(
+/// Money that went back before we heard that it had come: both are written, nothing is sold.
+pub(super) async fn settle_returned(
     conn: &mut PgConnection,
-    payment_id: &str,
-    refund_id: &str,
-    status: RefundStatus,
+    money: &Captured,
+    booking: BookingId,
 ) -> Result<()> {
-    let status_name = match status {
-        RefundStatus::Requested => "requested",
-        RefundStatus::Processed => "processed",
-        RefundStatus::Failed => "failed",
-    };
-    // Webhooks come in any order: what is processed stays so.
-    let row = sqlx::query!(
-        "UPDATE refunds SET status = $3, refund_id = coalesce(refund_id, $2), updated_at = now()
-         WHERE payment_id = $1 AND status <> 'processed' AND NOT (status = 'failed' AND $3 = 'requested')
-         RETURNING booking_id, amount_paise, currency",
-        payment_id,
-        refund_id,
-        status_name,
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some(row) = row else { return Ok(()) };
-    if status != RefundStatus::Processed {
-        return Ok(());
-    }
-    let money = Captured {
-        payment_id: payment_id.to_owned(),
-        order_id: String::new(),
-        amount_paise: row.amount_paise,
-        currency: row.currency,
-    };
-    record(conn, Movement::Refund, row.booking_id.map(BookingId), &money).await?;
+    record(conn, Movement::Capture, Some(booking), money).await?;
+    record(conn, Movement::Refund, Some(booking), money).await?;
     sqlx::query!(
-        "UPDATE bookings SET payment_status = 'refunded'
-         WHERE id = $1 AND status IN ('cancelled', 'expired')",
-        row.booking_id,
+        "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1",
+        money.payment_id,
+        booking.0,
+        money.amount_paise,
+        money.currency,
     )
     .execute(conn)
     .await?;

@@ -4,32 +4,44 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
-use super::{input::remove_nul, payment_orders::CURRENCY, payments::Captured};
+use super::{
+    input::remove_nul, payment_orders::CURRENCY, payment_states::PaymentEvent, payments::Captured,
+    refunds::RefundStatus,
+};
 use crate::{
     error::Result,
     jobs::{self, payments::ProcessWebhook},
 };
 
+/// A webhook whose signature has been checked.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// `x-razorpay-event-id`, the same for every delivery of one event.
+    pub event_id: Option<&'a str>,
+    /// Those headers that tell where it comes from, by name.
+    pub headers: Value,
+    /// What was signed, byte for byte.
+    pub body: &'a [u8],
+}
+
 /// Stores a webhook and enqueues the job that acts on it. False when it was stored before.
-pub async fn receive(
-    conn: &mut PgConnection,
-    event_id: Option<&str>,
-    event_type: &str,
-    body: &[u8],
-) -> Result<bool> {
-    let event_id = match event_id {
+pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result<bool> {
+    let event_id = match incoming.event_id {
         Some(id) => id.to_owned(),
         None => {
-            let digest = Sha256::digest(body);
+            let digest = Sha256::digest(incoming.body);
             format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
         }
     };
+    let event_type =
+        Webhook::parse(incoming.body).map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
     let stored = sqlx::query_scalar!(
-        "INSERT INTO webhook_events (event_id, event_type, body) VALUES ($1, $2, $3)
+        "INSERT INTO webhook_events (event_id, event_type, headers, body) VALUES ($1, $2, $3, $4)
          ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id",
         event_id,
         event_type,
-        body,
+        incoming.headers,
+        incoming.body,
     )
     .fetch_optional(&mut *conn)
     .await?;
@@ -72,21 +84,80 @@ impl Webhook {
         Some(Webhook { event, payload: body["payload"].take() })
     }
 
+    /// What it tells, as far as it is about money.
+    pub fn told(&self) -> Told {
+        let payment = |event| self.payment().map_or(Told::Unreadable, |money| Told::Payment(event, money));
+        let refund = |status| self.refund().map_or(Told::Unreadable, |refund| Told::Refund(status, refund));
+        match self.event.as_str() {
+            "payment.captured" | "order.paid" => payment(PaymentEvent::Captured),
+            "payment.authorized" => payment(PaymentEvent::Authorized),
+            "payment.failed" => payment(PaymentEvent::Failed),
+            "refund.created" => refund(RefundStatus::Requested),
+            "refund.processed" => refund(RefundStatus::Processed),
+            "refund.failed" => refund(RefundStatus::Failed),
+            _ => Told::Nothing,
+        }
+    }
+
     /// The entity of that name, wrapped in `entity` as Razorpay sends it, or bare.
-    pub fn entity(&self, name: &str) -> Option<&Value> {
+    fn entity(&self, name: &str) -> Option<&Value> {
         let wrapper = self.payload.get(name)?;
         Some(wrapper.get("entity").unwrap_or(wrapper)).filter(|entity| entity.is_object())
     }
 
-    /// The payment that the webhook is about, if it names its order and amount.
-    pub fn payment(&self) -> Option<Captured> {
+    /// The payment that the webhook is about, if it names its amount. A payment without an order is one that we have not asked for.
+    fn payment(&self) -> Option<Captured> {
         let entity = self.entity("payment")?;
         let text = |field: &str| entity.get(field).and_then(Value::as_str).map(str::to_owned);
         Some(Captured {
             payment_id: text("id")?,
-            order_id: text("order_id")?,
+            order_id: text("order_id").unwrap_or_default(),
             amount_paise: entity.get("amount")?.as_i64().filter(|amount| *amount > 0)?,
             currency: text("currency").unwrap_or_else(|| CURRENCY.into()),
         })
     }
+
+    fn refund(&self) -> Option<RefundTold> {
+        let entity = self.entity("refund")?;
+        let text = |field: &str| entity.get(field).and_then(Value::as_str).map(str::to_owned);
+        let number = |entity: Option<&Value>, field: &str| entity?.get(field)?.as_i64();
+        let (refund_id, payment_id) = (text("id")?, text("payment_id")?);
+        let payment = self.entity("payment");
+        let amount = number(Some(entity), "amount");
+        let amount_paise = number(payment, "amount").or(amount);
+        let payment = Captured {
+            payment_id,
+            order_id: String::new(),
+            amount_paise: amount_paise.filter(|amount| *amount > 0)?,
+            currency: text("currency").unwrap_or_else(|| CURRENCY.into()),
+        };
+        // Several parts may add up to the whole, the last of which tells.
+        let is_whole =
+            amount.max(number(self.entity("payment"), "amount_refunded")) >= Some(payment.amount_paise);
+        Some(RefundTold { is_whole, refund_id, payment })
+    }
+}
+
+/// What a webhook tells.
+#[derive(Debug)]
+pub enum Told {
+    /// Something happened to a payment.
+    Payment(PaymentEvent, Captured),
+    /// Something happened to a refund.
+    Refund(RefundStatus, RefundTold),
+    /// It is about money, and cannot be understood.
+    Unreadable,
+    /// Nothing that matters here.
+    Nothing,
+}
+
+/// A refund that a webhook tells of.
+#[derive(Debug)]
+pub struct RefundTold {
+    /// `rfnd_…`
+    pub refund_id: String,
+    /// The payment that goes back, with its own amount.
+    pub payment: Captured,
+    /// Whether all of it has gone back, or is going.
+    pub is_whole: bool,
 }

@@ -1,5 +1,7 @@
 //! Jobs of the cleanup queue.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
@@ -17,5 +19,20 @@ impl Job for CleanUp {
 
     fn unique_key(&self) -> Option<String> {
         Some("clean_up".into())
+    }
+}
+
+/// Looks for broken invariants of seats and money, once a day. Changes nothing.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CheckBooks {}
+
+impl Job for CheckBooks {
+    const QUEUE: Queue = Queue::Cleanup;
+    const KIND: &'static str = "check_books";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    const TIMEOUT: Duration = Duration::from_secs(600);
+
+    fn unique_key(&self) -> Option<String> {
+        Some("check_books".into())
     }
 }

@@ -27,6 +27,8 @@ pub struct ProvidersConfig {
     pub smtp_port: u16,
     /// How long a one-time password is valid: 10 minutes at Twilio.
     pub otp_validity: Duration,
+    /// How long a minute of Razorpay's capture options takes.
+    pub razorpay_minute: Duration,
     /// How long a refund stays pending.
     pub refund_delay: Duration,
     /// Pause before the second delivery of a webhook; it doubles with each further one.
@@ -46,6 +48,7 @@ impl Default for ProvidersConfig {
             port: 0,
             smtp_port: 0,
             otp_validity: Duration::from_secs(600),
+            razorpay_minute: Duration::from_secs(60),
             refund_delay: Duration::from_millis(300),
             webhook_retry: Duration::from_secs(1),
         }

@@ -28,6 +28,7 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .route("/sandbox/orders", get(orders))
         .route("/sandbox/payments", get(payments))
         .route("/sandbox/refunds", get(refunds))
+        .route("/sandbox/refunds/fail", post(fail_refunds))
         .route("/sandbox/webhooks", get(webhooks).post(send_webhook))
         .route("/sandbox/webhooks/replay", post(replay))
         .route("/sandbox/otp/{phone}", get(otp))
@@ -58,6 +59,17 @@ async fn payments(State(world): Sandbox) -> Json<Vec<Payment>> {
 
 async fn refunds(State(world): Sandbox) -> Json<Vec<Refund>> {
     Json(world.razorpay(|razorpay| razorpay.refunds()))
+}
+
+#[derive(Deserialize)]
+struct FailRefunds {
+    times: u32,
+}
+
+async fn fail_refunds(State(world): Sandbox, body: Body<FailRefunds>) -> Answer<Value> {
+    let Json(FailRefunds { times }) = body?;
+    world.razorpay(|razorpay| razorpay.fail_refunds(times));
+    Ok(Json(json!({"failing": times})))
 }
 
 async fn webhooks(State(world): Sandbox) -> Json<Vec<WebhookEvent>> {

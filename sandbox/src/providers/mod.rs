@@ -178,6 +178,11 @@ impl Providers {
         self.world.razorpay(|razorpay| razorpay.pay(pay))
     }
 
+    /// The bank cannot make the next `times` refunds: they end as `failed`.
+    pub fn fail_refunds(&self, times: u32) {
+        self.world.razorpay(|razorpay| razorpay.fail_refunds(times));
+    }
+
     /// Orders, oldest first.
     pub fn orders(&self) -> Vec<Order> {
         self.world.razorpay(|razorpay| razorpay.orders())

@@ -10,7 +10,7 @@ use super::ProvidersConfig;
 use super::calls::Calls;
 use super::faults::{Faults, Target};
 use super::mail::Mail;
-use super::razorpay::{Event, Razorpay};
+use super::razorpay::{Event, Lapse, Razorpay};
 use super::twilio::Twilio;
 use super::webhooks::Webhooks;
 
@@ -42,14 +42,26 @@ impl World {
 
     /// Does something at Razorpay and sends the webhooks that follow from it.
     pub(crate) fn razorpay<T>(self: &Arc<Self>, act: impl FnOnce(&mut Razorpay) -> T) -> T {
-        let (result, events) = {
+        let (result, events, lapsing) = {
             let mut razorpay = locked(&self.razorpay);
-            (act(&mut razorpay), razorpay.take_events())
+            (act(&mut razorpay), razorpay.take_events(), razorpay.take_lapsing())
         };
         for Event { name, payload } in events {
             self.emit(name, payload);
         }
+        for Lapse { payment_id, begun, minutes } in lapsing {
+            let (world, when) = (self.clone(), begun + self.config.razorpay_minute * minutes);
+            self.spawn(async move {
+                tokio::time::sleep_until(when.into()).await;
+                world.lapse(&payment_id);
+            });
+        }
         result
+    }
+
+    /// The time for capturing an authorisation is over.
+    fn lapse(self: &Arc<Self>, payment_id: &str) {
+        self.razorpay(|razorpay| razorpay.lapse(payment_id));
     }
 
     pub(crate) fn twilio(&self) -> MutexGuard<'_, Twilio> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// The hour of the recording: every time in it that was not sent by a client.
 const RECORDED_ON: &str = "2026-11-23T2";
 
-/// Stands in an expected outcome for text that nobody can foresee, but for its form.
+/// Stands in an expected outcome for what nobody can foresee, but for its form.
 pub mod any {
     /// A stable name of a failure.
     pub const CODE: &str = "<snake_case>";
@@ -18,6 +18,8 @@ pub mod any {
     pub const ID: &str = "<id>";
     /// The reference of a booking that the recording does not know.
     pub const REFERENCE: &str = "<reference>";
+    /// The number of seconds that are left to pay a booking.
+    pub const SECONDS_LEFT: &str = "<seconds left>";
     /// Now.
     pub const TIME: &str = "<time>";
     /// A token that nobody has had before.

@@ -2,11 +2,18 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use nexus_common::jobs::{Queue, cleanup::CleanUp};
+use nexus_common::jobs::{
+    Queue,
+    cleanup::{CheckBooks, CleanUp},
+};
 use nexus_worker::handlers::cleanup::{self, Cleanup};
 
 fn main() -> ExitCode {
     nexus_worker::serve(Queue::Cleanup, Cleanup::from_env, |worker| {
-        worker.on(cleanup::clean_up).every(Duration::from_secs(300), || CleanUp {})
+        worker
+            .on(cleanup::clean_up)
+            .every(Duration::from_secs(300), || CleanUp {})
+            .on(cleanup::check_books)
+            .every(Duration::from_secs(86_400), || CheckBooks {})
     })
 }

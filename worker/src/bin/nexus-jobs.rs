@@ -1,5 +1,5 @@
-//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard what has no use any more. It needs
-//! DATABASE_URL only.
+//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard what has no use any more; see payments that
+//! are not as they should be, and whether the books are in order. It needs DATABASE_URL only.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use nexus_common::{
     config::{Database, Env},
     db,
+    domain::{alerts, books},
     jobs::{
         JobId, Queue,
         admin::{self, Filter, QueueNow},
@@ -21,7 +22,10 @@ use nexus_common::{
 use nexus_worker::operator;
 use sqlx::PgPool;
 
-/// Look into the job ledger, retry dead jobs, discard jobs.
+/// Alerts that are listed.
+const ALERTS: i64 = 200;
+
+/// Look into the job ledger, retry dead jobs, discard jobs; check the books.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -74,6 +78,23 @@ enum Command {
         /// The kind.
         #[arg(long, requires = "all")]
         kind: Option<String>,
+    },
+    /// Payments that somebody has to look at.
+    Alerts {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// An alert has been dealt with.
+    CloseAlert {
+        /// The alert.
+        id: i64,
+    },
+    /// Whether every invariant of seats and money holds; fails when one does not.
+    CheckBooks {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// How many jobs each queue has in each state.
     Stats {
@@ -138,20 +159,31 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(command: Command, settings: &Database) -> Result<String> {
-    let db = db::pool(settings, "nexus-jobs")?;
+    let db = &db::pool(settings, "nexus-jobs")?;
     match command {
-        Command::List { which, state } => list(&db, which, state).await,
-        Command::Dead(which) => list(&db, which, Some("dead".into())).await,
+        Command::CheckBooks { json } => check_books(db, json).await,
+        Command::Alerts { json } => {
+            let open = alerts::open(db, ALERTS).await?;
+            Ok(if json { operator::json(&open)? } else { operator::alerts(&open, Utc::now()) })
+        }
+        Command::CloseAlert { id } => {
+            if !alerts::close(db, id).await? {
+                bail!("there is no open alert {id}");
+            }
+            Ok(format!("{id} is closed\n"))
+        }
+        Command::List { which, state } => list(db, which, state).await,
+        Command::Dead(which) => list(db, which, Some("dead".into())).await,
         Command::Show { id, json } => {
-            let job = admin::show(&db, id).await?.with_context(|| format!("there is no job {id}"))?;
+            let job = admin::show(db, id).await?.with_context(|| format!("there is no job {id}"))?;
             Ok(if json { operator::json(&job)? } else { operator::job(&job) })
         }
         Command::Retry { id: Some(id), .. } => {
-            if !admin::retry(&db, id).await? {
+            if !admin::retry(db, id).await? {
                 bail!(
                     "{}",
                     refused(
-                        &db,
+                        db,
                         id,
                         "only a dead or cancelled job can be retried, while no live job has its unique key"
                     )
@@ -160,27 +192,27 @@ async fn run(command: Command, settings: &Database) -> Result<String> {
             }
             Ok(format!("{id} is due again\n"))
         }
-        Command::Retry { kind: Some(kind), .. } => match admin::retry_all(&db, &kind).await? {
+        Command::Retry { kind: Some(kind), .. } => match admin::retry_all(db, &kind).await? {
             0 => bail!("there is no dead job of kind {kind} that can be retried"),
             retried => Ok(format!("{retried} jobs are due again\n")),
         },
         Command::Discard { id: Some(id), .. } => {
-            if !admin::discard(&db, id).await? {
+            if !admin::discard(db, id).await? {
                 bail!(
                     "{}",
-                    refused(&db, id, "only a job that has not started or is dead can be discarded").await?
+                    refused(db, id, "only a job that has not started or is dead can be discarded").await?
                 );
             }
             Ok(format!("{id} is cancelled\n"))
         }
-        Command::Discard { kind: Some(kind), .. } => match admin::discard_all(&db, &kind).await? {
+        Command::Discard { kind: Some(kind), .. } => match admin::discard_all(db, &kind).await? {
             0 => bail!("there is no dead job of kind {kind}"),
             discarded => Ok(format!("{discarded} jobs are cancelled\n")),
         },
         Command::Retry { .. } | Command::Discard { .. } => bail!("name a job, or --all and a --kind"),
-        Command::Watch { every, looks } => watch(&db, every, looks).await,
+        Command::Watch { every, looks } => watch(db, every, looks).await,
         Command::Stats { json } => {
-            let stats = admin::stats(&db).await?;
+            let stats = admin::stats(db).await?;
             Ok(if json { operator::json(&stats)? } else { operator::stats(&stats, Utc::now()) })
         }
     }
@@ -212,6 +244,17 @@ async fn list(db: &PgPool, which: Which, state: Option<String>) -> Result<String
     let filter = Filter { queue: which.queue, kind: which.kind, state, limit: which.limit };
     let jobs = admin::list(db, &filter).await?;
     Ok(if which.json { operator::json(&jobs)? } else { operator::jobs(&jobs, Utc::now()) })
+}
+
+/// Prints what is wrong, and fails then.
+async fn check_books(db: &PgPool, json: bool) -> Result<String> {
+    let violations = books::violations(&mut *db.acquire().await?).await?;
+    let text = if json { operator::json(&violations)? } else { operator::violations(&violations) };
+    if violations.is_empty() {
+        return Ok(text);
+    }
+    let _ = io::stdout().write_all(text.as_bytes());
+    bail!("{} invariants are broken", violations.len())
 }
 
 /// Why a job was left as it is.

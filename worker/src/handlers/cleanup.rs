@@ -8,8 +8,15 @@ use std::{
 use chrono::Utc;
 use nexus_common::{
     config::{self, Env},
-    domain::upkeep::{self, Removed},
-    jobs::{cleanup::CleanUp, ledger},
+    domain::{
+        books,
+        upkeep::{self, Removed},
+    },
+    jobs::{
+        cleanup::{CheckBooks, CleanUp},
+        ledger,
+    },
+    metrics,
 };
 
 use crate::{Attempt, Build, Context, Failure};
@@ -54,4 +61,26 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             return Err(Failure::Snooze(Utc::now()));
         }
     }
+}
+
+/// See [`CheckBooks`].
+pub async fn check_books(
+    cx: Arc<Context<Cleanup>>,
+    _job: CheckBooks,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let violations = books::violations(&mut *cx.db.acquire().await?).await?;
+    metrics::books_checked(violations.len());
+    for violation in &violations {
+        tracing::error!(
+            rule = violation.rule,
+            subject = violation.subject,
+            found = violation.found,
+            "an invariant is broken"
+        );
+    }
+    if violations.is_empty() {
+        tracing::info!("the books are in order");
+    }
+    Ok(())
 }

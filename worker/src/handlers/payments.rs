@@ -9,15 +9,18 @@ use nexus_common::{
     config::{self, Env},
     domain::{
         after_commit::AfterCommit,
+        alerts::{self, AlertReason},
         booking_changes,
         ids::BookingId,
         payment_orders,
-        payments::{self, Captured, Settled},
-        refunds::{self, RefundReason, RefundStatus},
-        webhooks::{self, Webhook},
+        payment_webhooks::{self, Acted},
+        payments::Captured,
+        refunds::{self, RefundStatus},
+        webhooks::{self, Told, Webhook},
     },
     jobs::payments::{ConfirmFreeBooking, ProcessWebhook, RefundPayment},
 };
+use sqlx::PgTransaction;
 
 use super::outward;
 use crate::{Attempt, Build, Context, Failure};
@@ -41,78 +44,73 @@ pub async fn process_webhook(
     job: ProcessWebhook,
     attempt: Attempt,
 ) -> Result<(), Failure> {
-    let id = job.webhook_event_id;
-    let body = webhooks::open(&mut *cx.db.acquire().await?, id).await?;
-    let Some(body) = body else { return Ok(()) };
-    let Some(webhook) = Webhook::parse(&body) else { return close(&cx, id, attempt, "unreadable").await };
-    match (webhook.event.as_str(), webhook.payment()) {
-        ("payment.captured" | "order.paid", Some(money)) => settle(&cx, id, attempt, money).await,
-        ("payment.authorized", Some(money)) => {
-            if !order_is_ours(&cx, &money.order_id).await? {
-                return close(&cx, id, attempt, "not_ours").await;
+    let result = act_on_webhook(&cx, job.webhook_event_id, attempt).await;
+    let subject = format!("webhook {}", job.webhook_event_id);
+    alert_if_final(&cx, attempt, &result, AlertReason::WebhookFailed, &subject, None).await;
+    result
+}
+
+async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Result<(), Failure> {
+    // Twice at most: once an order that nobody knew has been found, it is known.
+    loop {
+        let body = webhooks::open(&mut *cx.db.acquire().await?, id).await?;
+        let Some(body) = body else { return Ok(()) };
+        let told = Webhook::parse(&body).map_or(Told::Unreadable, |webhook| webhook.told());
+        let mut after = AfterCommit::default();
+        let mut tx = cx.db.begin().await?;
+        match payment_webhooks::act_on(&mut tx, id, told, &mut after).await? {
+            Acted::Done(outcome) => return close(cx, tx, id, attempt, outcome, after).await,
+            Acted::Capture(money) => {
+                tx.rollback().await?;
+                return capture(cx, id, attempt, &money).await;
             }
-            let captured =
-                cx.razorpay.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await;
-            match captured.map_err(outward)? {
-                true => settle(&cx, id, attempt, money).await,
-                false => close(&cx, id, attempt, "not_capturable").await,
+            Acted::FindOrder(money) => {
+                tx.rollback().await?;
+                if find_order(cx, &money.order_id).await? {
+                    continue;
+                }
+                let mut tx = cx.db.begin().await?;
+                payment_webhooks::note_stranger(&mut tx, &money).await?;
+                return close(cx, tx, id, attempt, "not_ours", AfterCommit::default()).await;
             }
         }
-        ("payment.failed", Some(money)) => {
-            let mut tx = cx.db.begin().await?;
-            payments::note_failure(&mut tx, &money.order_id).await?;
-            webhooks::close(&mut tx, id, "failure_noted").await?;
-            attempt.lease.complete(&mut tx).await?;
-            tx.commit().await?;
-            Ok(())
-        }
-        ("refund.created" | "refund.processed" | "refund.failed", _) => {
-            follow_refund(&cx, id, attempt, &webhook).await
-        }
-        _ => close(&cx, id, attempt, "ignored").await,
     }
 }
 
-/// Nothing follows from the webhook but that it has been looked at.
-async fn close(cx: &Context<Payments>, id: i64, attempt: Attempt, outcome: &str) -> Result<(), Failure> {
-    let mut tx = cx.db.begin().await?;
+/// Commits what follows from a webhook, together with its job, and does what follows that.
+async fn close(
+    cx: &Context<Payments>,
+    mut tx: PgTransaction<'_>,
+    id: i64,
+    attempt: Attempt,
+    outcome: &str,
+    after: AfterCommit,
+) -> Result<(), Failure> {
     webhooks::close(&mut tx, id, outcome).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
-    Ok(())
-}
-
-async fn settle(cx: &Context<Payments>, id: i64, attempt: Attempt, money: Captured) -> Result<(), Failure> {
-    if !order_is_ours(cx, &money.order_id).await? {
-        return close(cx, id, attempt, "not_ours").await;
-    }
-    let mut after = AfterCommit::default();
-    let mut tx = cx.db.begin().await?;
-    let settled = payments::settle(&mut tx, &money, &mut after).await?;
-    let outcome = match settled {
-        Settled::Confirmed => "confirmed",
-        Settled::Already => "settled_before",
-        Settled::Refunded(reason) => reason.name(),
-    };
-    webhooks::close(&mut tx, id, outcome).await?;
-    attempt.lease.complete(&mut tx).await?;
-    tx.commit().await?;
-    if settled == Settled::Refunded(RefundReason::AmountMismatch) {
-        tracing::error!(
-            payment_id = money.payment_id,
-            order_id = money.order_id,
-            "a payment is not what was ordered: refunding"
-        );
-    }
     after.run(&cx.cache, &cx.emitter, &cx.seats).await;
     Ok(())
 }
 
-/// Whether an order belongs to one of our bookings. One that we do not know may have been created by a process that died before it could
-/// remember it: then Razorpay knows its receipt. Payments for anything else on the same Razorpay account are not our business.
-async fn order_is_ours(cx: &Context<Payments>, order_id: &str) -> Result<bool, Failure> {
-    if payment_orders::is_known(&mut *cx.db.acquire().await?, order_id).await? {
-        return Ok(true);
+/// A payment that is only authorized is captured, then settled. One that cannot be captured any more has gone back by itself.
+async fn capture(cx: &Context<Payments>, id: i64, attempt: Attempt, money: &Captured) -> Result<(), Failure> {
+    let captured = cx.razorpay.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await;
+    let mut after = AfterCommit::default();
+    let captured = captured.map_err(outward)?;
+    let mut tx = cx.db.begin().await?;
+    let outcome = match captured {
+        true => payment_webhooks::settle(&mut tx, money, &mut after).await?,
+        false => "not_capturable",
+    };
+    close(cx, tx, id, attempt, outcome, after).await
+}
+
+/// Whether Razorpay knows the order as one of ours. It may have been created by a process that died before it could remember it: then its
+/// receipt is our booking's.
+async fn find_order(cx: &Context<Payments>, order_id: &str) -> Result<bool, Failure> {
+    if order_id.is_empty() {
+        return Ok(false);
     }
     let order = match cx.razorpay.order(order_id).await {
         Ok(order) => order,
@@ -120,35 +118,31 @@ async fn order_is_ours(cx: &Context<Payments>, order_id: &str) -> Result<bool, F
         Err(error) => return Err(outward(error)),
     };
     let Some(receipt) = order.receipt else { return Ok(false) };
-    let mut conn = cx.db.acquire().await?;
-    Ok(payment_orders::adopt(&mut conn, order_id, &receipt, order.amount, &order.currency).await?)
+    let mut tx = cx.db.begin().await?;
+    let ours = payment_orders::adopt(&mut tx, order_id, &receipt, order.amount, &order.currency).await?;
+    tx.commit().await?;
+    Ok(ours)
 }
 
-async fn follow_refund(
+/// Tells operators of a job that dies with this attempt. Should that fail, the daily check of the books finds what is left undone.
+async fn alert_if_final(
     cx: &Context<Payments>,
-    id: i64,
     attempt: Attempt,
-    webhook: &Webhook,
-) -> Result<(), Failure> {
-    let refund = webhook.entity("refund");
-    let text = |field: &str| refund.and_then(|refund| refund.get(field)).and_then(|value| value.as_str());
-    let (Some(refund_id), Some(payment_id)) = (text("id"), text("payment_id")) else {
-        return close(cx, id, attempt, "unreadable").await;
+    result: &Result<(), Failure>,
+    reason: AlertReason,
+    subject: &str,
+    booking: Option<BookingId>,
+) {
+    let Err(failure) = result else { return };
+    let Some(why) = attempt.last_words(failure) else { return };
+    let details = format!("job {} is dead: {why}", attempt.job_id);
+    let raised = match cx.db.acquire().await {
+        Ok(mut conn) => alerts::raise(&mut conn, reason, subject, booking, &details).await,
+        Err(error) => Err(error.into()),
     };
-    let status = match webhook.event.as_str() {
-        "refund.processed" => RefundStatus::Processed,
-        "refund.failed" => {
-            tracing::error!(payment_id, refund_id, "a refund failed at Razorpay");
-            RefundStatus::Failed
-        }
-        _ => RefundStatus::Requested,
-    };
-    let mut tx = cx.db.begin().await?;
-    refunds::follow(&mut tx, payment_id, refund_id, status).await?;
-    webhooks::close(&mut tx, id, "refund_followed").await?;
-    attempt.lease.complete(&mut tx).await?;
-    tx.commit().await?;
-    Ok(())
+    if let Err(error) = raised {
+        tracing::error!(error = error.details(), subject, details, "an alert could not be raised");
+    }
 }
 
 /// See [`ConfirmFreeBooking`].
@@ -159,11 +153,8 @@ pub async fn confirm_free_booking(
 ) -> Result<(), Failure> {
     let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
-    if let Some(booking) = booking_changes::hold(&mut tx, BookingId(job.booking_id)).await?
-        && booking.status == "pending"
-        && booking.total.get() == 0
-    {
-        booking_changes::confirm(&mut tx, &booking, None, &mut after).await?;
+    if let Some(booking) = booking_changes::hold(&mut tx, BookingId(job.booking_id)).await? {
+        booking_changes::confirm_free(&mut tx, &booking, &mut after).await?;
     }
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
@@ -179,29 +170,50 @@ pub async fn refund_payment(
 ) -> Result<(), Failure> {
     let refund = refunds::get(&mut *cx.db.acquire().await?, job.refund_id).await?;
     let Some(refund) = refund else { return Err(Failure::Discard("there is no such refund".into())) };
-    if refund.status == "processed" {
+    let result = refund_once(&cx, &job, attempt, &refund).await;
+    alert_if_final(&cx, attempt, &result, AlertReason::RefundFailed, &refund.payment_id, refund.booking)
+        .await;
+    result
+}
+
+async fn refund_once(
+    cx: &Context<Payments>,
+    job: &RefundPayment,
+    attempt: Attempt,
+    refund: &refunds::Refund,
+) -> Result<(), Failure> {
+    if matches!(refund.status.as_str(), "requested" | "processed") {
         return Ok(());
     }
-    // One refund per payment, so the payment's id makes the key.
-    let key = format!("refund-{}", refund.payment_id);
+    if refund.tries_left == 0 {
+        refunds::grant_tries(&mut *cx.db.acquire().await?, job.refund_id).await?;
+        return Err(Failure::Discard(format!(
+            "Razorpay has failed {} times to make the refund",
+            refund.failures
+        )));
+    }
     let mut notes = BTreeMap::from([("reason", refund.reason.clone())]);
     if let Some(booking) = refund.booking {
         notes.insert("booking_id", booking.to_string());
     }
-    let (refund_id, status) =
-        match cx.razorpay.refund(&refund.payment_id, refund.amount_paise, &key, &notes).await {
-            Ok(made) if made.status == "processed" => (made.id, RefundStatus::Processed),
-            Ok(made) if made.status == "failed" => {
-                return Err(Failure::Retry(Error::Provider {
-                    message: "Razorpay could not make the refund".into(),
-                    source: None,
-                }));
-            }
-            Ok(made) => (made.id, RefundStatus::Requested),
-            Err(error) => return Err(outward(error)),
-        };
+    let asked = cx.razorpay.refund(&refund.payment_id, refund.amount_paise, &refund.key(), &notes).await;
+    let made = asked.map_err(outward)?;
+    let status = match made.status.as_str() {
+        "processed" => RefundStatus::Processed,
+        "failed" => RefundStatus::Failed,
+        _ => RefundStatus::Requested,
+    };
     let mut tx = cx.db.begin().await?;
-    refunds::follow(&mut tx, &refund.payment_id, &refund_id, status).await?;
+    refunds::follow(&mut tx, &refund.payment_id, &made.id, status).await?;
+    // Its webhook may have told us of the failure before Razorpay's answer did; this job, being alive, is the one that asks again.
+    let now = refunds::get(&mut tx, job.refund_id).await?;
+    if now.is_some_and(|now| now.status == "failed") {
+        tx.commit().await?;
+        return Err(Failure::Retry(Error::Provider {
+            message: "Razorpay could not make the refund".into(),
+            source: None,
+        }));
+    }
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     Ok(())

@@ -1,5 +1,7 @@
 //! Razorpay's entities, field for field as they travel.
 
+use std::time::Instant;
+
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +23,9 @@ pub struct Order {
     pub attempts: u32,
     pub notes: Value,
     pub created_at: i64,
+    /// For so many minutes from its beginning a payment may be captured; then it goes back. Razorpay does not show it.
+    #[serde(skip)]
+    pub capture_minutes: Option<u32>,
 }
 
 /// One attempt to pay an order.
@@ -45,6 +50,8 @@ pub struct Payment {
     pub error_code: Option<String>,
     pub error_description: Option<String>,
     pub created_at: i64,
+    #[serde(skip)]
+    pub(super) begun: Instant,
 }
 
 impl Payment {
@@ -68,6 +75,7 @@ impl Payment {
             error_code: None,
             error_description: None,
             created_at: Utc::now().timestamp(),
+            begun: Instant::now(),
         }
     }
 }

@@ -49,3 +49,23 @@ pub(super) fn notes(body: &Value) -> Answer<Value> {
         _ => Err(Refusal::invalid("notes", "The notes must be an object.")),
     }
 }
+
+/// For how many minutes a payment of the order may be captured; `None` when the order does not say so.
+pub(super) fn capture_minutes(body: &Value) -> Answer<Option<u32>> {
+    const LONGEST: i64 = 7_200;
+    let options = &body["payment"]["capture_options"];
+    let refuse = |field, description| Err(Refusal::invalid(field, description));
+    let automatic = options["automatic_expiry_period"].as_i64();
+    if automatic.is_some_and(|minutes| minutes < 12) {
+        return refuse("automatic_expiry_period", "The automatic expiry period must be at least 12.");
+    }
+    let manual = options["manual_expiry_period"].as_i64();
+    if manual.is_some_and(|minutes| minutes < automatic.unwrap_or(0) || minutes > LONGEST) {
+        let description = "The manual expiry period must be between the automatic expiry period and 7200.";
+        return refuse("manual_expiry_period", description);
+    }
+    if !matches!(options["refund_speed"].as_str().unwrap_or("normal"), "normal" | "optimum") {
+        return refuse("refund_speed", "The selected refund speed is invalid.");
+    }
+    Ok(manual.or(automatic).and_then(|minutes| u32::try_from(minutes).ok()))
+}

@@ -8,6 +8,7 @@ mod fields;
 mod refusal;
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::providers::webhooks::sign;
 use crate::random;
 
 pub use entities::{Order, Outcome, Paid, Pay, Payment, Refund};
-use fields::{amount, notes, receipt};
+use fields::{amount, capture_minutes, notes, receipt};
 pub use refusal::Refusal;
 
 const LIMIT: usize = 50_000;
@@ -48,6 +49,18 @@ pub(crate) struct Razorpay {
     /// Keys of refund requests that are being worked on at this moment.
     pub(crate) refunding: HashSet<String>,
     events: Vec<Event>,
+    /// Authorisations that go back unless they are captured in time.
+    lapsing: Vec<Lapse>,
+    /// So many of the next refunds cannot be made.
+    failing_refunds: u32,
+}
+
+/// An authorised payment, and when it goes back: so many minutes after it was begun.
+#[derive(Debug)]
+pub(crate) struct Lapse {
+    pub(crate) payment_id: String,
+    pub(crate) begun: Instant,
+    pub(crate) minutes: u32,
 }
 
 type Answer<T> = Result<T, Refusal>;
@@ -62,12 +75,19 @@ impl Razorpay {
             refund_keys: Recent::new(LIMIT),
             refunding: HashSet::new(),
             events: Vec::new(),
+            lapsing: Vec::new(),
+            failing_refunds: 0,
         }
     }
 
     /// What happened since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Authorisations since the last call.
+    pub(crate) fn take_lapsing(&mut self) -> Vec<Lapse> {
+        std::mem::take(&mut self.lapsing)
     }
 
     pub(crate) fn orders(&self) -> Vec<Order> {
@@ -115,11 +135,6 @@ impl Razorpay {
             Some(currency) if CURRENCIES.contains(&currency) => currency.to_owned(),
             Some(_) => return Err(Refusal::invalid("currency", "Currency is not supported")),
         };
-        let expiry = &body["payment"]["capture_options"]["automatic_expiry_period"];
-        if expiry.as_i64().is_some_and(|minutes| minutes < 12) {
-            let description = "The automatic expiry period must be at least 12.";
-            return Err(Refusal::invalid("automatic_expiry_period", description));
-        }
         let order = Order {
             id: format!("order_{}", random::alphanumeric(14)),
             entity: "order",
@@ -132,6 +147,7 @@ impl Razorpay {
             attempts: 0,
             notes: notes(body)?,
             created_at: Utc::now().timestamp(),
+            capture_minutes: capture_minutes(body)?,
         };
         self.orders.insert(&order.id, order.clone());
         Ok(order)
@@ -162,7 +178,13 @@ impl Razorpay {
         }
         match pay.outcome {
             Outcome::Failed => self.tell("payment.failed", json!({"payment": {"entity": payment}})),
-            Outcome::Authorized => self.tell("payment.authorized", json!({"payment": {"entity": payment}})),
+            Outcome::Authorized => {
+                self.tell("payment.authorized", json!({"payment": {"entity": payment}}));
+                if let Some(minutes) = order.capture_minutes {
+                    let (payment_id, begun) = (payment.id.clone(), payment.begun);
+                    self.lapsing.push(Lapse { payment_id, begun, minutes });
+                }
+            }
             Outcome::Captured => payment = self.settle(payment),
         }
         let proof = format!("{}|{}", order.id, payment.id);
@@ -278,15 +300,61 @@ impl Razorpay {
         Ok(refund)
     }
 
-    /// The bank has carried out a refund.
+    /// Nobody has captured an authorisation in time: it goes back by itself.
+    pub(crate) fn lapse(&mut self, payment_id: &str) {
+        let Some(payment) =
+            self.payments.get_mut(payment_id).filter(|payment| payment.status == "authorized")
+        else {
+            return;
+        };
+        payment.status = "refunded";
+        payment.amount_refunded = payment.amount;
+        payment.refund_status = Some("full");
+        let refund = Refund {
+            id: format!("rfnd_{}", random::alphanumeric(14)),
+            entity: "refund",
+            payment_id: payment_id.to_owned(),
+            amount: payment.amount,
+            currency: payment.currency.clone(),
+            status: "processed",
+            speed_requested: "normal".to_owned(),
+            speed_processed: "normal",
+            receipt: None,
+            notes: json!([]),
+            acquirer_data: json!({"arn": null}),
+            created_at: Utc::now().timestamp(),
+        };
+        self.refunds.insert(&refund.id, refund.clone());
+        self.tell_refund("refund.processed", &refund);
+    }
+
+    /// The bank cannot make the next `times` refunds.
+    pub(crate) fn fail_refunds(&mut self, times: u32) {
+        self.failing_refunds = times;
+    }
+
+    /// The bank has carried out a refund, or could not.
     pub(crate) fn process_refund(&mut self, id: &str) {
+        let fails = self.failing_refunds > 0;
         let Some(refund) = self.refunds.get_mut(id).filter(|refund| refund.status == "pending") else {
             return;
         };
-        refund.status = "processed";
-        refund.acquirer_data = json!({"arn": random::digits(23)});
+        if fails {
+            refund.status = "failed";
+        } else {
+            refund.status = "processed";
+            refund.acquirer_data = json!({"arn": random::digits(23)});
+        }
         let refund = refund.clone();
-        self.tell_refund("refund.processed", &refund);
+        if fails {
+            self.failing_refunds -= 1;
+            if let Some(payment) = self.payments.get_mut(&refund.payment_id) {
+                payment.amount_refunded -= refund.amount;
+                payment.refund_status = (payment.amount_refunded > 0).then_some("partial");
+                payment.status = "captured";
+            }
+        }
+        self.tell_refund(if fails { "refund.failed" } else { "refund.processed" }, &refund);
     }
 
     fn tell_refund(&mut self, name: &'static str, refund: &Refund) {

@@ -13,6 +13,9 @@ pub(super) fn payments() -> Vec<Rule> {
             let buyer = json!({"name": "Buyer", "email": "buyer@example.com"});
             merge(outcome, json!({"body": {"data": {"checkout_options": {"prefill": buyer}}}}));
         }),
+        rule("§6", "the checkout closes when the booking expires").on([278, 357, 359, 361], |_, outcome| {
+            merge(outcome, json!({"body": {"data": {"checkout_options": {"timeout": any::SECONDS_LEFT}}}}));
+        }),
         rule("10.6", "the currency is not the client's to choose")
             .refused(353, 400, "Currency must be INR")
             .refused(358, 400, "Currency must be INR"),

@@ -1,0 +1,105 @@
+//! Money that is not as it should be: what operators have to know of, or to decide. An alert is a row of `payment_alerts`, a line in the log at
+//! error level and a count for Prometheus.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+
+use super::ids::BookingId;
+use crate::{error::Result, metrics};
+
+/// Why an alert was raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertReason {
+    /// A payment is not of the amount or currency that was ordered. It is refunded.
+    AmountMismatch,
+    /// A payment is on no order of ours. Nothing is done about it.
+    UnknownOrder,
+    /// A webhook of Razorpay's about money cannot be understood. It stays in the inbox.
+    Unreadable,
+    /// Somebody has refunded the payment of a confirmed booking at Razorpay. The booking still has its seats.
+    ForeignRefund,
+    /// Somebody has refunded a part of a payment at Razorpay. The ledger knows whole refunds only.
+    PartialRefund,
+    /// Razorpay does not make a refund that we owe. The job is a dead letter.
+    RefundFailed,
+    /// A webhook could not be acted on. The job is a dead letter.
+    WebhookFailed,
+}
+
+impl AlertReason {
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            AlertReason::AmountMismatch => "amount_mismatch",
+            AlertReason::UnknownOrder => "unknown_order",
+            AlertReason::Unreadable => "unreadable",
+            AlertReason::ForeignRefund => "foreign_refund",
+            AlertReason::PartialRefund => "partial_refund",
+            AlertReason::RefundFailed => "refund_failed",
+            AlertReason::WebhookFailed => "webhook_failed",
+        }
+    }
+}
+
+/// Raises an alert about `subject`, a payment's id for instance; again only when operators have closed the first. Logged before the caller's
+/// commit: better twice than never.
+pub async fn raise(
+    conn: &mut PgConnection,
+    reason: AlertReason,
+    subject: &str,
+    booking: Option<BookingId>,
+    details: &str,
+) -> Result<()> {
+    let raised = sqlx::query!(
+        "INSERT INTO payment_alerts AS known (reason, subject, booking_id, details) VALUES ($1, $2, $3, $4)
+         ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
+         DO UPDATE SET details = EXCLUDED.details, created_at = now(), closed_at = NULL WHERE known.closed_at IS NOT NULL",
+        reason.name(),
+        subject,
+        booking.map(|id| id.0),
+        details,
+    )
+    .execute(conn)
+    .await?;
+    if raised.rows_affected() == 1 {
+        let booking = booking.map(|id| id.0);
+        tracing::error!(reason = reason.name(), subject, booking, details, "payment alert");
+        metrics::payment_alert(reason.name());
+    }
+    Ok(())
+}
+
+/// An alert as operators see it.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // columns of `payment_alerts`
+pub struct AlertRow {
+    pub id: i64,
+    pub reason: String,
+    pub subject: String,
+    pub booking_id: Option<i32>,
+    pub details: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Alerts that nobody has closed, the newest first.
+pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
+    let rows = sqlx::query_as!(
+        AlertRow,
+        "SELECT id, reason, subject, booking_id, details, created_at FROM payment_alerts
+         WHERE closed_at IS NULL ORDER BY created_at DESC, id DESC LIMIT $1",
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows)
+}
+
+/// An operator has dealt with an alert; false when it is not open.
+pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
+    let closed =
+        sqlx::query!("UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL", id)
+            .execute(db)
+            .await?;
+    Ok(closed.rows_affected() == 1)
+}

@@ -1,0 +1,32 @@
+//! What must hold of seats and money whenever nothing is being changed, in one place: `books.sql` lists what does not. The daily job
+//! `check_books`, `nexus-jobs check-books` and the tests ask here.
+
+use serde::Serialize;
+use sqlx::{Connection, PgConnection};
+
+use crate::error::Result;
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Which.
+    pub rule: String,
+    /// Of what: `booking 7`, `payment pay_…`.
+    pub subject: String,
+    /// What is there instead.
+    pub found: String,
+}
+
+/// Violations that one check lists; more of them do not tell more.
+pub const LISTED: i64 = 1_000;
+
+/// Every invariant that does not hold now, at most [`LISTED`]. Looks at everything that was ever sold: for once a day, not for requests.
+pub async fn violations(conn: &mut PgConnection) -> Result<Vec<Violation>> {
+    let mut tx = conn.begin().await?;
+    // Longer than anything else may take.
+    sqlx::query!("SELECT set_config('statement_timeout', '10min', TRUE) AS set").fetch_one(&mut *tx).await?;
+    let violations =
+        sqlx::query_file_as!(Violation, "src/domain/books.sql", LISTED).fetch_all(&mut *tx).await?;
+    tx.rollback().await?;
+    Ok(violations)
+}

@@ -1,0 +1,75 @@
+-- Every invariant of seats and money that does not hold at this moment: which, of what, and what is there instead. One statement is one
+-- snapshot, so that work in progress never looks like a violation.
+WITH payment AS (
+    SELECT payment_id, min(booking_id) AS booking_id, sum(amount_paise) AS balance,
+           bool_or(kind = 'capture') AS captured, bool_or(kind = 'sale') AS sold, bool_or(kind = 'sale_reversal') AS reversed,
+           bool_or(kind = 'refund') AS refunded
+    FROM payments GROUP BY payment_id
+), taken AS (
+    SELECT event_seat_type_id, count(*) AS n FROM seats GROUP BY event_seat_type_id
+), live_job AS (
+    SELECT unique_key FROM jobs WHERE state IN ('pending', 'queued', 'running') AND unique_key IS NOT NULL
+)
+SELECT 'seats sold are at most the quantity' AS "rule!", 'seat type ' || t.id AS "subject!",
+       format('%s of %s are taken', taken.n, t.quantity) AS "found!"
+FROM event_seat_types t JOIN taken ON taken.event_seat_type_id = t.id WHERE taken.n > t.quantity
+UNION ALL
+SELECT 'available = quantity - locked - booked', 'seat type ' || t.id,
+       format('%s available, %s of %s taken', t.available_quantity, coalesce(taken.n, 0), t.quantity)
+FROM event_seat_types t LEFT JOIN taken ON taken.event_seat_type_id = t.id
+WHERE t.available_quantity <> t.quantity - coalesce(taken.n, 0)
+UNION ALL
+SELECT 'a seat has one owner', 'seat ' || s.id, format('%s of booking %s belongs to user %s', s.seat_label, b.id, coalesce(s.user_id::text, 'nobody'))
+FROM seats s JOIN booking_seats bs ON bs.seat_id = s.id JOIN bookings b ON b.id = bs.booking_id
+WHERE s.user_id IS DISTINCT FROM b.user_id
+UNION ALL
+SELECT 'a confirmed booking has all its seats', 'booking ' || b.id, format('seat %s is %s', bs.seat_label, coalesce(s.status, 'not its own'))
+FROM bookings b JOIN booking_seats bs ON bs.booking_id = b.id LEFT JOIN seats s ON s.id = bs.seat_id
+WHERE b.status = 'confirmed' AND s.status IS DISTINCT FROM 'booked'
+UNION ALL
+SELECT 'a booked seat belongs to a confirmed booking', 'seat ' || s.id, s.seat_label
+FROM seats s WHERE s.status = 'booked' AND NOT EXISTS (
+    SELECT 1 FROM booking_seats bs JOIN bookings b ON b.id = bs.booking_id WHERE bs.seat_id = s.id AND b.status = 'confirmed')
+UNION ALL
+SELECT 'a booking that is over holds no seats', 'booking ' || b.id, format('%s, and seat %s', b.status, bs.seat_label)
+FROM bookings b JOIN booking_seats bs ON bs.booking_id = b.id
+WHERE b.status IN ('cancelled', 'expired') AND bs.seat_id IS NOT NULL
+UNION ALL
+-- At rest nothing is owed, and this is zero per booking.
+SELECT 'money in = money for seats + money returned or owed', 'payment ' || p.payment_id,
+       format('a balance of %s paise, and %s owed, for booking %s', p.balance, coalesce(r.amount_paise, 0), p.booking_id)
+FROM payment p LEFT JOIN refunds r ON r.payment_id = p.payment_id AND r.status <> 'processed'
+WHERE p.balance <> coalesce(r.amount_paise, 0)
+UNION ALL
+SELECT 'captured money has been decided on', 'payment ' || p.payment_id, format('neither sale nor refund for booking %s', p.booking_id)
+FROM payment p WHERE p.captured AND NOT p.sold AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = p.payment_id)
+UNION ALL
+SELECT 'what moved had been captured', 'payment ' || p.payment_id, format('not captured, for booking %s', p.booking_id)
+FROM payment p WHERE NOT p.captured
+UNION ALL
+-- Bookings that the Node service has confirmed have no ledger; those confirmed here have the job that makes their tickets.
+SELECT 'a confirmed booking has a sale of its total', 'booking ' || b.id, format('%s paise sold, %s to pay', coalesce(sold.paise, 0), b.total_amount * 100)
+FROM bookings b LEFT JOIN LATERAL (
+    SELECT -sum(amount_paise) AS paise FROM payments WHERE booking_id = b.id AND kind IN ('sale', 'sale_reversal')) sold ON TRUE
+WHERE b.status = 'confirmed' AND (b.finalisation_job IS NOT NULL OR sold.paise IS NOT NULL)
+  AND coalesce(sold.paise, 0) <> b.total_amount * 100
+UNION ALL
+SELECT 'a sale is of a confirmed booking', 'payment ' || p.payment_id, format('booking %s is %s', p.booking_id, coalesce(b.status, 'gone'))
+FROM payment p LEFT JOIN bookings b ON b.id = p.booking_id
+WHERE p.sold AND NOT p.reversed AND b.status IS DISTINCT FROM 'confirmed'
+UNION ALL
+SELECT 'a refund that was made is in the ledger', 'payment ' || r.payment_id, 'no refund in the ledger'
+FROM refunds r JOIN payment p ON p.payment_id = r.payment_id WHERE r.status = 'processed' AND NOT p.refunded
+UNION ALL
+SELECT 'a refund in the ledger was made', 'payment ' || p.payment_id, 'no refund that was made'
+FROM payment p WHERE p.refunded AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = p.payment_id AND r.status = 'processed')
+UNION ALL
+SELECT 'a refund that is owed has a job', 'payment ' || r.payment_id, format('%s, with %s tries left', r.status, r.tries_left)
+FROM refunds r WHERE r.status IN ('pending', 'failed') AND NOT EXISTS (
+    SELECT 1 FROM live_job WHERE unique_key = 'refund_payment:' || r.id)
+UNION ALL
+SELECT 'a webhook that waits has a job', 'webhook ' || w.id, w.event_type
+FROM webhook_events w WHERE w.processed_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM live_job WHERE unique_key = 'process_webhook:' || w.id)
+ORDER BY 1, 2
+LIMIT $1

@@ -1,0 +1,183 @@
+//! What can happen to a payment, as a table: every pair of state and event has its step. Whoever hears of a payment or refund asks it
+//! what to do; `docs/payments.md` is drawn from it. How a state is read from the books is in [`payments`](super::payments); nothing here
+//! touches the database.
+
+/// Where a payment stands in our books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentState {
+    /// They do not have it: created, failed, or only authorized.
+    New,
+    /// It went back before it was ours: somebody refunded it, or its authorisation ran out.
+    Lapsed,
+    /// It paid for a booking.
+    Sold,
+    /// We owe it back and have to ask Razorpay for the refund.
+    Owed,
+    /// Razorpay has accepted the refund.
+    Requested,
+    /// Razorpay could not make the refund, and is asked again.
+    RefundFailed,
+    /// It went back.
+    Refunded,
+}
+
+/// What can be heard of it, from Razorpay or from its booking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentEvent {
+    /// The bank has reserved the money.
+    Authorized,
+    /// The money has arrived.
+    Captured,
+    /// The bank has refused.
+    Failed,
+    /// The booking that it paid for has been cancelled.
+    SaleReversed,
+    /// Razorpay has accepted a refund of the whole of it.
+    RefundCreated,
+    /// Razorpay has made that refund.
+    RefundProcessed,
+    /// Razorpay could not make it.
+    RefundFailed,
+}
+
+/// What is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentStep {
+    /// Nothing.
+    Nothing,
+    /// Razorpay is asked to capture it; then it has been captured.
+    Capture,
+    /// The capture is written, and its booking decides: a sale or a refund.
+    Settle,
+    /// The capture and the refund are written at once.
+    SettleReturned,
+    /// Its booking is told.
+    NoteFailure,
+    /// A refund of the whole is owed, and a job asks for it.
+    OweRefund,
+    /// The refund is remembered as Razorpay's.
+    FollowRefund,
+    /// The refund is written.
+    WriteRefund,
+    /// A job asks for it again, until no tries are left.
+    RetryRefund,
+    /// It is remembered, so that a capture that is heard of later sells nothing.
+    RememberReturn,
+    /// The refund, which nobody here has asked for, is written, and operators are told: the booking still has its seats.
+    WriteForeignRefund,
+}
+
+impl PaymentState {
+    /// All of them.
+    pub const ALL: [PaymentState; 7] = [
+        PaymentState::New,
+        PaymentState::Lapsed,
+        PaymentState::Sold,
+        PaymentState::Owed,
+        PaymentState::Requested,
+        PaymentState::RefundFailed,
+        PaymentState::Refunded,
+    ];
+
+    /// As the books say it: whether the capture is in the ledger, and the status of the row in `refunds`.
+    pub fn of(captured: bool, refund: Option<&str>) -> Self {
+        match (captured, refund) {
+            (false, None) => PaymentState::New,
+            (false, Some(_)) => PaymentState::Lapsed,
+            (true, None) => PaymentState::Sold,
+            (true, Some("requested")) => PaymentState::Requested,
+            (true, Some("failed")) => PaymentState::RefundFailed,
+            (true, Some("processed")) => PaymentState::Refunded,
+            (true, Some(_)) => PaymentState::Owed,
+        }
+    }
+}
+
+impl PaymentEvent {
+    /// All of them.
+    pub const ALL: [PaymentEvent; 7] = [
+        PaymentEvent::Authorized,
+        PaymentEvent::Captured,
+        PaymentEvent::Failed,
+        PaymentEvent::SaleReversed,
+        PaymentEvent::RefundCreated,
+        PaymentEvent::RefundProcessed,
+        PaymentEvent::RefundFailed,
+    ];
+}
+
+/// What `event` leads to for a payment in `state`. No pair is forgotten: the compiler insists on each.
+pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
+    use PaymentEvent as Event;
+    use PaymentState::*;
+    use PaymentStep::*;
+    match (state, event) {
+        (New, Event::Authorized) => Capture,
+        (Lapsed | Sold | Owed | Requested | RefundFailed | Refunded, Event::Authorized) => Nothing,
+
+        (New, Event::Captured) => Settle,
+        (Lapsed, Event::Captured) => SettleReturned,
+        (Sold | Owed | Requested | RefundFailed | Refunded, Event::Captured) => Nothing,
+
+        (New, Event::Failed) => NoteFailure,
+        // It was heard of too late: the same payment has succeeded since.
+        (Lapsed | Sold | Owed | Requested | RefundFailed | Refunded, Event::Failed) => Nothing,
+
+        (Sold, Event::SaleReversed) => OweRefund,
+        // Somebody has refunded it before the booking was cancelled.
+        (Owed | Requested | RefundFailed | Refunded, Event::SaleReversed) => Nothing,
+        (New | Lapsed, Event::SaleReversed) => Nothing,
+
+        (Owed | RefundFailed, Event::RefundCreated) => FollowRefund,
+        (New | Lapsed | Sold | Requested | Refunded, Event::RefundCreated) => Nothing,
+
+        (Owed | Requested | RefundFailed, Event::RefundProcessed) => WriteRefund,
+        (New, Event::RefundProcessed) => RememberReturn,
+        (Sold, Event::RefundProcessed) => WriteForeignRefund,
+        (Lapsed | Refunded, Event::RefundProcessed) => Nothing,
+
+        (Owed | Requested | RefundFailed, Event::RefundFailed) => RetryRefund,
+        (New | Lapsed | Sold | Refunded, Event::RefundFailed) => Nothing,
+    }
+}
+
+impl PaymentStep {
+    /// Where it leaves a payment that was in `state`; `None` when its booking decides.
+    pub fn leads_to(self, state: PaymentState) -> Option<PaymentState> {
+        match self {
+            PaymentStep::Nothing | PaymentStep::NoteFailure => Some(state),
+            PaymentStep::Capture | PaymentStep::Settle => None,
+            PaymentStep::SettleReturned | PaymentStep::WriteRefund | PaymentStep::WriteForeignRefund => {
+                Some(PaymentState::Refunded)
+            }
+            PaymentStep::OweRefund => Some(PaymentState::Owed),
+            PaymentStep::FollowRefund => Some(PaymentState::Requested),
+            PaymentStep::RetryRefund => Some(PaymentState::RefundFailed),
+            PaymentStep::RememberReturn => Some(PaymentState::Lapsed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_settled_or_owed_twice() {
+        for event in PaymentEvent::ALL {
+            for state in PaymentState::ALL.into_iter().filter(|state| *state != PaymentState::New) {
+                assert_ne!(next(state, event), PaymentStep::Settle, "{state:?} {event:?}");
+            }
+            for state in PaymentState::ALL.into_iter().filter(|state| *state != PaymentState::Sold) {
+                assert_ne!(next(state, event), PaymentStep::OweRefund, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_went_back_stays_so() {
+        for event in PaymentEvent::ALL {
+            assert_eq!(next(PaymentState::Refunded, event), PaymentStep::Nothing, "{event:?}");
+        }
+    }
+}

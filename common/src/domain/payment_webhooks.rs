@@ -1,0 +1,105 @@
+//! What a webhook leads to. Whatever needs Razorpay is left to the caller, who asks outside any transaction and comes back; everything else is
+//! done here, in the caller's transaction.
+
+use sqlx::PgConnection;
+
+use super::{
+    after_commit::AfterCommit,
+    alerts::{self, AlertReason},
+    payment_orders,
+    payment_states::{self, PaymentEvent, PaymentStep},
+    payments::{self, Captured, Settled},
+    refund_news::{self, RefundStatus},
+    webhooks::{RefundTold, Told},
+};
+use crate::error::Result;
+
+/// What came of a webhook.
+#[derive(Debug)]
+pub enum Acted {
+    /// It has been dealt with; as the inbox remembers it.
+    Done(&'static str),
+    /// Razorpay has to capture this first; then it is to be settled.
+    Capture(Captured),
+    /// Nobody knows the payment's order. Razorpay may know its receipt, which is our booking's if the order is ours.
+    FindOrder(Captured),
+}
+
+/// Acts on a webhook, however late, doubled or early it is. `inbox_id` names it where its content cannot.
+pub async fn act_on(
+    conn: &mut PgConnection,
+    inbox_id: i64,
+    told: Told,
+    after: &mut AfterCommit,
+) -> Result<Acted> {
+    match told {
+        Told::Payment(event, money) => payment(conn, event, money, after).await,
+        Told::Refund(status, refund) => follow(conn, status, &refund).await.map(Acted::Done),
+        Told::Unreadable => {
+            let (subject, details) = (format!("webhook {inbox_id}"), "see webhook_events");
+            alerts::raise(conn, AlertReason::Unreadable, &subject, None, details).await?;
+            Ok(Acted::Done("unreadable"))
+        }
+        Told::Nothing => Ok(Acted::Done("ignored")),
+    }
+}
+
+async fn payment(
+    conn: &mut PgConnection,
+    event: PaymentEvent,
+    money: Captured,
+    after: &mut AfterCommit,
+) -> Result<Acted> {
+    // A look: whoever settles looks again, with the payment held.
+    let step = payment_states::next(payments::state(conn, &money.payment_id).await?, event);
+    match step {
+        PaymentStep::NoteFailure => {
+            payments::note_failure(conn, &money.order_id).await?;
+            return Ok(Acted::Done("failure_noted"));
+        }
+        PaymentStep::Capture | PaymentStep::Settle | PaymentStep::SettleReturned => {}
+        _ => return Ok(Acted::Done("settled_before")),
+    }
+    if !payment_orders::is_known(conn, &money.order_id).await? {
+        return Ok(Acted::FindOrder(money));
+    }
+    if step == PaymentStep::Capture {
+        return Ok(Acted::Capture(money));
+    }
+    settle(conn, &money, after).await.map(Acted::Done)
+}
+
+/// Settles captured money; as the inbox remembers it.
+pub async fn settle(
+    conn: &mut PgConnection,
+    money: &Captured,
+    after: &mut AfterCommit,
+) -> Result<&'static str> {
+    Ok(match payments::settle(conn, money, after).await? {
+        Settled::Confirmed => "confirmed",
+        Settled::Already => "settled_before",
+        Settled::Refunded(reason) => reason.name(),
+    })
+}
+
+/// A payment on no order of ours: other shops may share the account at Razorpay, and orders may have been forgotten.
+pub async fn note_stranger(conn: &mut PgConnection, money: &Captured) -> Result<()> {
+    let details = format!("{} {} paid on {:?}", money.amount_paise, money.currency, money.order_id);
+    alerts::raise(conn, AlertReason::UnknownOrder, &money.payment_id, None, &details).await
+}
+
+async fn follow(conn: &mut PgConnection, status: RefundStatus, refund: &RefundTold) -> Result<&'static str> {
+    let payment_id = &refund.payment.payment_id;
+    if !refund.is_whole {
+        if status == RefundStatus::Processed {
+            let details = format!("{} is a part of it only; the ledger waits for the rest", refund.refund_id);
+            alerts::raise(conn, AlertReason::PartialRefund, payment_id, None, &details).await?;
+        }
+        return Ok("partial_refund");
+    }
+    if refund_news::follow(conn, payment_id, &refund.refund_id, status).await? == PaymentStep::RememberReturn
+    {
+        refund_news::remember_return(conn, &refund.payment, &refund.refund_id).await?;
+    }
+    Ok("refund_followed")
+}

@@ -1,0 +1,171 @@
+//! Razorpay as far as histories need it: orders, payments, refunds, and the webhooks that it would send, which wait until they are delivered.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+/// How a payment goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Captured,
+    Authorized,
+    Failed,
+}
+
+/// What is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Amount {
+    Right,
+    Wrong,
+    ForeignCurrency,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) id: String,
+    pub(crate) paise: i64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Payment {
+    pub(crate) id: String,
+    order: String,
+    paise: i64,
+    currency: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Refund {
+    pub(crate) id: String,
+    payment: String,
+    pub(crate) status: &'static str,
+}
+
+#[derive(Default)]
+pub(crate) struct Razorpay {
+    /// Makes ids unique over all histories.
+    pub(crate) name: String,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) payments: Vec<Payment>,
+    pub(crate) refunds: Vec<Refund>,
+    pub(crate) keys: HashMap<String, usize>,
+    /// Webhooks that have not been delivered.
+    pub(crate) waiting: Vec<Value>,
+    /// Webhooks that have.
+    pub(crate) delivered: Vec<Value>,
+}
+
+impl Razorpay {
+    pub(crate) fn create_order(&mut self, paise: i64) -> String {
+        let id = format!("order_{}n{}", self.name, self.orders.len());
+        self.orders.push(Order { id: id.clone(), paise });
+        id
+    }
+
+    pub(crate) fn pay(&mut self, order: usize, outcome: Outcome, amount: Amount) {
+        let order = &self.orders[order];
+        let payment = Payment {
+            id: format!("pay_{}n{}", self.name, self.payments.len()),
+            order: order.id.clone(),
+            paise: order.paise + i64::from(amount == Amount::Wrong),
+            currency: if amount == Amount::ForeignCurrency { "USD" } else { "INR" },
+            status: "created",
+        };
+        self.payments.push(payment);
+        self.attempt(self.payments.len() - 1, outcome);
+    }
+
+    /// The bank decides, or decides anew.
+    pub(crate) fn attempt(&mut self, payment: usize, outcome: Outcome) {
+        if !matches!(self.payments[payment].status, "created" | "failed" | "authorized") {
+            return;
+        }
+        match outcome {
+            Outcome::Captured => {
+                self.tell_payment(payment, "authorized", "payment.authorized");
+                self.settle(payment);
+            }
+            Outcome::Authorized => self.tell_payment(payment, "authorized", "payment.authorized"),
+            // What is authorized does not fail any more.
+            Outcome::Failed if self.payments[payment].status == "authorized" => {}
+            Outcome::Failed => self.tell_payment(payment, "failed", "payment.failed"),
+        }
+    }
+
+    /// `POST /v1/payments/:id/capture`; whether the payment is captured now.
+    pub(crate) fn capture(&mut self, id: &str) -> bool {
+        let Some(payment) = self.payments.iter().position(|payment| payment.id == id) else { return false };
+        if self.payments[payment].status == "authorized" {
+            self.settle(payment);
+        }
+        self.payments[payment].status == "captured"
+    }
+
+    fn settle(&mut self, payment: usize) {
+        self.tell_payment(payment, "captured", "payment.captured");
+        self.tell_payment(payment, "captured", "order.paid");
+    }
+
+    pub(crate) fn lapse(&mut self, payment: usize) {
+        if self.payments[payment].status == "authorized" {
+            self.payments[payment].status = "lapsed";
+            let id = format!("rfnd_{}l{payment}", self.name);
+            self.tell_refund(&id, payment, "refund.processed");
+        }
+    }
+
+    /// `POST /v1/payments/:id/refund`: a key that is known answers with the refund that it stands for.
+    pub(crate) fn refund(&mut self, payment_id: &str, key: &str) -> Refund {
+        if let Some(known) = self.keys.get(key) {
+            return self.refunds[*known].clone();
+        }
+        let payment = self.payments.iter().position(|payment| payment.id == payment_id).expect("a payment");
+        assert_eq!(self.payments[payment].status, "captured", "only captured money is refunded, once");
+        self.payments[payment].status = "refunded";
+        let id = format!("rfnd_{}n{}", self.name, self.refunds.len());
+        let refund = Refund { id, payment: payment_id.to_owned(), status: "pending" };
+        self.tell_refund(&refund.id, payment, "refund.created");
+        self.refunds.push(refund.clone());
+        self.keys.insert(key.to_owned(), self.refunds.len() - 1);
+        refund
+    }
+
+    pub(crate) fn end_refund(&mut self, refund: usize, succeeds: bool) {
+        if self.refunds[refund].status != "pending" {
+            return;
+        }
+        let Refund { id, payment, .. } = self.refunds[refund].clone();
+        let payment = self.payments.iter().position(|known| known.id == payment).expect("its payment");
+        self.refunds[refund].status = if succeeds { "processed" } else { "failed" };
+        if !succeeds {
+            self.payments[payment].status = "captured";
+        }
+        self.tell_refund(&id, payment, if succeeds { "refund.processed" } else { "refund.failed" });
+    }
+
+    /// Paise that have come and not gone back.
+    pub(crate) fn kept(&self) -> i64 {
+        self.payments.iter().filter(|payment| payment.status == "captured").map(|payment| payment.paise).sum()
+    }
+
+    fn tell_payment(&mut self, payment: usize, status: &'static str, event: &str) {
+        self.payments[payment].status = status;
+        let entity = self.entity(payment);
+        self.waiting.push(json!({"event": event, "payload": {"payment": {"entity": entity}}}));
+    }
+
+    fn tell_refund(&mut self, id: &str, payment: usize, event: &str) {
+        let Payment { id: payment_id, paise, currency, .. } = &self.payments[payment];
+        let refund = json!({"id": id, "payment_id": payment_id, "amount": paise, "currency": currency});
+        let entity = self.entity(payment);
+        self.waiting.push(
+            json!({"event": event, "payload": {"refund": {"entity": refund}, "payment": {"entity": entity}}}),
+        );
+    }
+
+    fn entity(&self, payment: usize) -> Value {
+        let payment = &self.payments[payment];
+        json!({"id": payment.id, "order_id": payment.order, "amount": payment.paise, "currency": payment.currency, "status": payment.status})
+    }
+}

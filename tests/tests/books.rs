@@ -1,0 +1,125 @@
+//! The books: what is checked every day and by hand, and the ledger that operators take away.
+
+#![allow(clippy::expect_used, reason = "helpers of tests are tests")]
+
+use nexus_tests::shop::PASSWORD;
+use nexus_tests::{Answer, Client, Method, SOON, Stack, eventually, json, seen};
+
+async fn admin(stack: &Stack) -> Client {
+    let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
+    let data = stack.anonymous().post("/auth/register", account).await.data();
+    stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
+    stack.anonymous().logged_in(&data)
+}
+
+#[tokio::test]
+async fn broken_books_are_found_by_hand_and_by_the_clock() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    stack.assert_invariants().await;
+    assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
+    eventually("the day's check is done", SOON, async || {
+        seen(stack.count("jobs WHERE kind = 'check_books' AND state = 'done'").await == 1, ())
+    })
+    .await;
+
+    // Money without a seat or a refund, a refund without money, a seat sold twice over, a count that is wrong.
+    stack.execute(&format!("UPDATE bookings SET status = 'cancelled' WHERE id = {}", booking.id)).await;
+    stack.execute("UPDATE event_seat_types SET available_quantity = 0").await;
+    stack
+        .execute("INSERT INTO payments (kind, payment_id, amount_paise, currency) VALUES ('refund', 'pay_never', -100, 'INR')")
+        .await;
+    let output = stack.jobs_cli(&["check-books", "--json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let found: Vec<nexus_tests::Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let found: Vec<_> = found.iter().map(|row| (row["rule"].as_str(), row["subject"].as_str())).collect();
+    let (sold, seat_type) =
+        (format!("payment {}", payment.id), format!("seat type {}", event.seat_type("VIP")));
+    let booking = format!("booking {}", booking.id);
+    let expected = [
+        ("a booking that is over holds no seats", booking.as_str()),
+        ("a refund in the ledger was made", "payment pay_never"),
+        ("a sale is of a confirmed booking", &sold),
+        ("available = quantity - locked - booked", &seat_type),
+        ("money in = money for seats + money returned or owed", "payment pay_never"),
+        ("what moved had been captured", "payment pay_never"),
+    ];
+    for (rule, subject) in expected {
+        assert!(found.contains(&(Some(rule), Some(subject))), "{rule}: {subject} in {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_is_exported_for_admins() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 150.5, 5)]).await;
+    let buyer = stack.user().await;
+    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    stack
+        .execute("INSERT INTO payments (kind, order_id, payment_id, amount_paise, currency, created_at)
+                  VALUES ('capture', 'order_\"x\",y', '=cmd|''/c calc''!A1', 7, 'INR', '2020-02-29 23:59:59.5+00'),
+                         ('refund', '', '=cmd|''/c calc''!A1', -7, 'INR', '2020-03-01 00:00:00+00')")
+        .await;
+    let admin = admin(&stack).await;
+    let export = async |query: &str| {
+        Answer::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
+    };
+
+    let everything = export("").await;
+    assert_eq!(everything.status, 200);
+    assert_eq!(everything.headers["content-type"], "text/csv; charset=utf-8");
+    let lines: Vec<&str> = everything.text.split("\r\n").collect();
+    assert_eq!(
+        lines[0],
+        "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency"
+    );
+    assert_eq!(lines.len(), 1 + 4 + 1, "{lines:?}");
+    let paid = format!(",capture,{},{},", booking.id, booking.reference);
+    assert!(
+        lines[1].contains(&paid) && lines[1].ends_with(&format!("{},150.50,INR", payment.id)),
+        "{}",
+        lines[1]
+    );
+    assert!(lines[2].contains(",sale,") && lines[2].contains(",-150.50,"), "{}", lines[2]);
+
+    let february = export("?from=2020-02-01&to=2020-02-29").await;
+    let expected = r#",2020-02-29T23:59:59.500Z,capture,,,"order_""x"",y",'=cmd|'/c calc'!A1,0.07,INR"#;
+    let lines: Vec<&str> = february.text.trim_end().split("\r\n").collect();
+    assert!(lines.len() == 2 && lines[1].ends_with(expected), "{lines:?}");
+    assert_eq!(export("?from=2020-03-01T00:00:00Z&to=2020-03-02").await.text.matches("\r\n").count(), 2);
+    assert_eq!(export("?from=yesterday").await.status, 400);
+
+    for nobody in [&stack.anonymous(), &buyer] {
+        let answer = nobody.request_root(Method::GET, "/admin/ledger.csv").send().await.expect("an answer");
+        assert_eq!(answer.status(), 303, "to the login page");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_of_many_pages_is_exported_whole() {
+    let stack = Stack::builder().workers([]).start().await;
+    stack
+        .execute("INSERT INTO payments (kind, payment_id, amount_paise, currency) SELECT 'capture', 'pay_' || n, n, 'INR' FROM generate_series(1, 2500) n")
+        .await;
+    let admin = admin(&stack).await;
+    let answer = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await;
+    let lines: Vec<&str> = answer.text.trim_end().split("\r\n").collect();
+    assert_eq!(lines.len(), 2_501);
+    assert!(lines[1].contains("pay_1,0.01,INR") && lines[2500].contains("pay_2500,25.00,INR"));
+}
+
+#[tokio::test]
+async fn the_ledger_cannot_be_changed() {
+    let stack = Stack::builder().workers([]).start().await;
+    stack
+        .execute("INSERT INTO payments (kind, payment_id, amount_paise, currency) VALUES ('capture', 'pay_1', 100, 'INR')")
+        .await;
+    for statement in ["UPDATE payments SET amount_paise = 1", "DELETE FROM payments", "TRUNCATE payments"] {
+        let refused = sqlx::query(statement).execute(&stack.db).await.expect_err(statement);
+        assert!(refused.to_string().contains("payments is append-only"), "{statement}: {refused}");
+    }
+}

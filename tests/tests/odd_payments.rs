@@ -1,0 +1,276 @@
+//! Payments that are late, for nothing we know, or go back in odd ways: each ends as a seat or a refund, and whoever has to know is told.
+
+#![allow(clippy::expect_used, reason = "helpers of tests are tests")]
+
+use std::time::Duration;
+
+use nexus_sandbox::providers::sign;
+use nexus_tests::{
+    Booking, Client, Event, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen,
+};
+
+/// Alerts: reason and subject.
+async fn alerts(stack: &Stack) -> Vec<Value> {
+    stack.rows("SELECT reason, subject FROM payment_alerts WHERE closed_at IS NULL ORDER BY id").await
+}
+
+async fn until_alert(stack: &Stack, reason: &str, subject: &str) {
+    eventually(&format!("an alert: {reason} {subject}"), SOON, async || {
+        let alerts = alerts(stack).await;
+        seen(alerts.contains(&json!({"reason": reason, "subject": subject})), alerts).map(drop)
+    })
+    .await;
+}
+
+async fn until_refund_is(stack: &Stack, payment_id: &str, status: &str) -> Value {
+    eventually(&format!("the refund of {payment_id} is {status}"), SOON, async || {
+        let query =
+            format!("SELECT reason, status, tries_left FROM refunds WHERE payment_id = '{payment_id}'");
+        let rows = stack.rows(&query).await;
+        seen(rows.len() == 1 && rows[0]["status"] == status, &rows).map(|rows| rows[0].clone())
+    })
+    .await
+}
+
+/// A booking whose deadline passes a moment after its order was made, and that has been swept.
+async fn expired(stack: &Stack) -> (Client, Event, Booking, String) {
+    let (buyer, event, booking, order) = stack.booked().await;
+    stack.execute("UPDATE bookings SET expires_at = now() - interval '1 second'").await;
+    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'").await;
+    stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
+    (buyer, event, booking, order)
+}
+
+/// Razorpay tells of something that it did by itself.
+async fn tell(stack: &Stack, event: &str, payload: Value) {
+    let id = stack.providers.send_webhook(event, payload);
+    eventually(&format!("{event} is acted on"), SOON, async || {
+        let acted = format!("webhook_events WHERE event_id = '{id}' AND processed_at IS NOT NULL");
+        seen(stack.count(&acted).await == 1, ())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_payment_after_the_deadline_gets_the_same_seats_while_they_are_free() {
+    let stack = Stack::builder().env("BOOKING_SECONDS", 2).start().await;
+    let (buyer, event, booking, order) = expired(&stack).await;
+    stack.pay(&order, Outcome::Captured);
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    stack.until_tickets(&buyer, &booking, 2).await;
+    assert_eq!(stack.available(event.seat_type("VIP")).await, 48);
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_payment_after_the_deadline_goes_back_when_a_seat_is_gone() {
+    let stack = Stack::builder().env("BOOKING_SECONDS", 2).start().await;
+    let (buyer, event, booking, order) = expired(&stack).await;
+    stack.user().await.lock(&event, "VIP", "A2").await.ok();
+    let payment = stack.pay(&order, Outcome::Captured);
+    assert_eq!(until_refund_is(&stack, &payment.id, "processed").await["reason"], "seats_gone");
+    stack.until_booking(&buyer, &booking, "expired", "refunded").await;
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_payment_for_a_deleted_event_goes_back() {
+    let stack = Stack::builder().env("BOOKING_SECONDS", 2).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    let order = buyer.order(&booking).await;
+    stack.execute("UPDATE bookings SET expires_at = now() - interval '1 second'").await;
+    stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
+    organiser.delete(&format!("/events/{}", event.id)).await.ok();
+    let payment = stack.pay(&order, Outcome::Captured);
+    assert_eq!(until_refund_is(&stack, &payment.id, "processed").await["reason"], "booking_gone");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_payment_of_another_amount_is_told_to_operators_who_close_the_alert() {
+    let stack = Stack::start().await;
+    let (_, _, _, order) = stack.booked().await;
+    let payment = stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
+    until_alert(&stack, "amount_mismatch", &payment.id).await;
+    let table = stack.jobs_cli_ok(&["alerts"]).await;
+    assert!(table.contains("100 INR paid on order") && table.contains(&payment.id), "{table}");
+    let listed: Value = serde_json::from_str(&stack.jobs_cli_ok(&["alerts", "--json"]).await).expect("JSON");
+    let id = listed[0]["id"].to_string();
+    stack.jobs_cli_ok(&["close-alert", &id]).await;
+    assert_eq!(stack.jobs_cli_ok(&["alerts", "--json"]).await, "[]\n");
+    assert_eq!(stack.jobs_cli(&["close-alert", &id]).await.status.code(), Some(1), "closed twice");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_payment_on_no_order_of_ours_is_told_to_operators_and_left_alone() {
+    let stack = Stack::builder().workers(["payments"]).start().await;
+    let foreign =
+        json!({"id": "pay_foreign", "order_id": "order_ofAnotherShop", "amount": 100, "currency": "INR"});
+    let without_order = json!({"id": "pay_withoutOrder", "amount": 100, "currency": "INR"});
+    for (payment, id) in [(foreign, "pay_foreign"), (without_order, "pay_withoutOrder")] {
+        for event in ["payment.captured", "payment.authorized"] {
+            tell(&stack, event, json!({"payment": {"entity": payment}})).await;
+        }
+        until_alert(&stack, "unknown_order", id).await;
+    }
+    assert_eq!(alerts(&stack).await.len(), 2, "one alert a payment");
+    assert_eq!(stack.count("payments").await, 0, "money moved");
+    assert_eq!(stack.providers.count(Target::RazorpayCapture).calls, 0, "captures");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_webhook_about_money_that_cannot_be_read_is_told_to_operators() {
+    let stack = Stack::builder().workers(["payments"]).start().await;
+    tell(&stack, "payment.captured", json!({"payment": {"entity": {"id": "pay_1"}}})).await;
+    let id = stack.row("SELECT id, body FROM webhook_events").await["id"].to_string();
+    until_alert(&stack, "unreadable", &format!("webhook {id}")).await;
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn an_authorisation_that_nobody_captures_goes_back_by_itself() {
+    // Razorpay's minutes are short here: fifteen to pay in, sixty more for us to capture.
+    let stack = Stack::builder().razorpay_minute(Duration::from_millis(10)).start().await;
+    let (buyer, event, booking, order) = stack.booked().await;
+    stack.providers.fault(Target::RazorpayCapture, None, Fault::status(503));
+    let payment = stack.pay(&order, Outcome::Authorized);
+    eventually("Razorpay returns it", SOON, async || {
+        let payments = stack.providers.payments();
+        seen(payments[0].status == "refunded", payments).map(drop)
+    })
+    .await;
+    stack.providers.clear_faults();
+    let outcome = "webhook_events WHERE event_type = 'payment.authorized' AND outcome = 'settled_before'";
+    let outcomes = format!("{outcome} OR outcome = 'not_capturable'");
+    eventually("the webhook is acted on", SOON, async || seen(stack.count(&outcomes).await == 1, ())).await;
+    stack.until_booking(&buyer, &booking, "pending", "pending").await;
+    assert_eq!(stack.count("payments").await, 0, "it was never ours");
+
+    // Should its capture be told of after all, nothing is sold for money that went back.
+    let entity = json!({"id": payment.id, "order_id": order, "amount": 20_000, "currency": "INR"});
+    tell(&stack, "payment.captured", json!({"payment": {"entity": entity}})).await;
+    stack.until_booking(&buyer, &booking, "pending", "pending").await;
+    assert_eq!(stack.available(event.seat_type("VIP")).await, 48, "the seats are still kept");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_refund_that_the_bank_could_not_make_is_asked_for_again() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    stack.providers.fail_refunds(2);
+    buyer.cancel(&booking).await.ok();
+    assert_eq!(until_refund_is(&stack, &payment.id, "processed").await["tries_left"], 3);
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    let made: Vec<_> = stack.providers.refunds().iter().map(|refund| refund.status).collect();
+    assert_eq!(made, ["failed", "failed", "processed"]);
+    assert!(alerts(&stack).await.is_empty(), "it went well in the end");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_refund_that_always_fails_becomes_a_dead_letter_with_an_alert_and_is_brought_back() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    stack.providers.fail_refunds(2);
+    // Two tries instead of five, so that this does not take a minute.
+    stack.execute("ALTER TABLE refunds ALTER COLUMN tries_left SET DEFAULT 2").await;
+    buyer.cancel(&booking).await.ok();
+    until_alert(&stack, "refund_failed", &payment.id).await;
+    let dead = stack.row("SELECT id, last_error FROM jobs WHERE state = 'dead'").await;
+    assert_eq!(dead["last_error"], "Razorpay has failed 2 times to make the refund");
+    let books = stack.jobs_cli(&["check-books"]).await;
+    let said = String::from_utf8_lossy(&books.stdout).into_owned();
+    assert!(books.status.code() == Some(1) && said.contains("a refund that is owed has a job"), "{said}");
+
+    stack.jobs_cli_ok(&["retry", dead["id"].as_str().unwrap_or_default()]).await;
+    until_refund_is(&stack, &payment.id, "processed").await;
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_refund_that_razorpay_refuses_becomes_a_dead_letter_with_an_alert() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    stack.providers.fault(Target::RazorpayRefund, None, Fault::status(400));
+    buyer.cancel(&booking).await.ok();
+    until_alert(&stack, "refund_failed", &payment.id).await;
+    assert_eq!(stack.count("jobs WHERE kind = 'refund_payment' AND state = 'dead'").await, 1);
+    stack.providers.clear_faults();
+    stack.jobs_cli_ok(&["retry", "--all", "--kind", "refund_payment"]).await;
+    until_refund_is(&stack, &payment.id, "processed").await;
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_refund_that_somebody_made_at_razorpay_is_written_and_told_until_the_booking_is_cancelled() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let payload = |refund: &str, back: i64| {
+        json!({
+            "refund": {"entity": {"id": refund, "payment_id": payment.id, "amount": back, "currency": "INR"}},
+            "payment": {"entity": {"id": payment.id, "amount": 10_000, "amount_refunded": back, "currency": "INR"}},
+        })
+    };
+    tell(&stack, "refund.processed", payload("rfnd_part", 4_000)).await;
+    until_alert(&stack, "partial_refund", &payment.id).await;
+    assert_eq!(stack.count("payments WHERE kind = 'refund'").await, 0, "the ledger knows whole refunds only");
+
+    tell(&stack, "refund.processed", payload("rfnd_rest", 10_000)).await;
+    until_alert(&stack, "foreign_refund", &payment.id).await;
+    let books = stack.jobs_cli(&["check-books"]).await;
+    let said = String::from_utf8_lossy(&books.stdout).into_owned();
+    assert!(books.status.code() == Some(1) && said.contains(&payment.id), "{said}");
+
+    buyer.cancel(&booking).await.ok();
+    stack.assert_invariants().await;
+    let ledger = stack.rows("SELECT kind, amount_paise FROM payments ORDER BY id").await;
+    let kinds: Vec<_> = ledger.iter().map(|row| row["kind"].as_str().unwrap_or_default()).collect();
+    assert_eq!(kinds, ["capture", "sale", "refund", "sale_reversal"]);
+    assert!(stack.providers.refunds().is_empty(), "we do not refund it a second time");
+}
+
+#[tokio::test]
+async fn a_webhook_is_kept_with_the_headers_that_matter() {
+    let stack = Stack::builder().workers(["payments"]).start().await;
+    let body = r#"{"event":"invoice.paid","payload":{}}"#;
+    let signature = sign(&stack.providers.config().razorpay_webhook_secret, body.as_bytes());
+    let request = stack.anonymous().request(nexus_tests::Method::POST, "/payments/webhook");
+    let request = request
+        .header("x-razorpay-signature", &signature)
+        .header("x-razorpay-event-id", "evt_1")
+        .header("content-type", "application/json")
+        .header("user-agent", "Razorpay-Webhook/v1")
+        .header("cookie", "not=kept")
+        .body(body);
+    nexus_tests::Answer::to(request).await.ok();
+    let stored =
+        stack.row("SELECT event_id, convert_from(body, 'UTF8') AS body, headers FROM webhook_events").await;
+    let headers = json!({
+        "x-razorpay-signature": signature,
+        "x-razorpay-event-id": "evt_1",
+        "content-type": "application/json",
+        "user-agent": "Razorpay-Webhook/v1",
+    });
+    assert_eq!(stored, json!({"event_id": "evt_1", "body": body, "headers": headers}));
+    assert_eq!(stack.count("jobs WHERE kind = 'process_webhook'").await, 1, "stored with its job");
+    stack.assert_invariants().await;
+}
