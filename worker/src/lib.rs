@@ -13,6 +13,7 @@
 
 pub mod handlers;
 pub mod operator;
+pub mod reconciler;
 mod relay;
 mod runtime;
 mod transport;

@@ -1,5 +1,7 @@
 //! Cancelling a booking, at most once however often it is asked for (CONTRACT.md, section 5).
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -8,12 +10,15 @@ use utoipa::ToSchema;
 
 use super::{
     after_commit::AfterCommit,
-    booking_changes::{free_seats, hold},
+    booking_changes::{Held, free_seats, hold},
+    bookings::in_words,
+    cancellation_notices,
     ids::{BookingId, UserId},
     news::{BookingCancelled, UnlockReason},
     refunds,
 };
 use crate::{
+    db::interval,
     error::{Error, Result},
     realtime::{Audience, Broadcast},
 };
@@ -38,13 +43,14 @@ pub struct Cancelled {
     pub cached_response: Option<Value>,
 }
 
-/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund while its event has not started.
+/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund until `closing` before its event starts.
 pub async fn cancel(
     conn: &mut PgConnection,
     id: BookingId,
     user: UserId,
     reason: Option<&str>,
     idempotency_key: Option<&str>,
+    closing: Duration,
 ) -> Result<(Cancelled, AfterCommit)> {
     let mut after = AfterCommit::default();
     let key = idempotency_key.map(|key| stored_key(user, key));
@@ -57,38 +63,14 @@ pub async fn cancel(
     if booking.user != user {
         return Err(Error::Forbidden("cancel this booking"));
     }
-    let already_cancelled = match booking.status.as_str() {
-        "cancelled" => true,
+    let already_cancelled = booking.status == "cancelled";
+    match booking.status.as_str() {
         "expired" => return Err(Error::BookingTimedOut),
-        "confirmed" => {
-            if booking.event_started {
-                return Err(Error::CancelTooLate);
-            }
-            refunds::reverse_sale(conn, &booking).await?;
-            sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id.0)
-                .execute(&mut *conn)
-                .await?;
-            false
-        }
-        _ => {
-            sqlx::query!("UPDATE bookings SET payment_status = 'cancelled' WHERE id = $1", id.0)
-                .execute(&mut *conn)
-                .await?;
-            false
-        }
-    };
+        "confirmed" => require_time_left(conn, &booking, closing).await?,
+        _ => {}
+    }
     if !already_cancelled {
-        let reason = reason.unwrap_or("Cancelled by user");
-        sqlx::query!(
-            "UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2 WHERE id = $1",
-            id.0,
-            reason,
-        )
-        .execute(&mut *conn)
-        .await?;
-        free_seats(conn, &booking, UnlockReason::Cancelled, &mut after).await?;
-        let news = BookingCancelled { booking_id: id, reason: reason.to_owned() };
-        after.tell(Broadcast::new(Audience::Event(booking.event), news));
+        carry_out(conn, &booking, reason.unwrap_or("Cancelled by user"), &mut after).await?;
     }
     let answer = Cancelled {
         message: if already_cancelled {
@@ -112,6 +94,53 @@ pub async fn cancel(
         .await?;
     }
     Ok((answer, after))
+}
+
+async fn require_time_left(conn: &mut PgConnection, booking: &Held, closing: Duration) -> Result<()> {
+    if booking.event_started {
+        return Err(Error::CancelTooLate);
+    }
+    let closed = sqlx::query_scalar!(
+        r#"SELECT start_date - $2::interval <= clock_timestamp() AS "closed!" FROM events WHERE id = $1"#,
+        booking.event.0,
+        interval(closing)?,
+    )
+    .fetch_one(conn)
+    .await?;
+    if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
+}
+
+/// Cancels a pending or confirmed booking: a sale is taken back and its money owed, tickets are void, seats free. Whoever had paid, or
+/// was about to when the event was cancelled, is told.
+pub(super) async fn carry_out(
+    conn: &mut PgConnection,
+    booking: &Held,
+    reason: &str,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    let id = booking.id;
+    if booking.status == "confirmed" {
+        refunds::reverse_sale(conn, booking).await?;
+        sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id.0)
+            .execute(&mut *conn)
+            .await?;
+    }
+    let told = sqlx::query_scalar!(
+        r#"UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2,
+               payment_status = CASE status WHEN 'confirmed' THEN payment_status ELSE 'cancelled' END
+           WHERE id = $1 RETURNING confirmed_at IS NOT NULL OR cancelled_with_event AS "told!""#,
+        id.0,
+        reason,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
+    let news = BookingCancelled { booking_id: id, reason: reason.to_owned() };
+    after.tell(Broadcast::new(Audience::Event(booking.event), news));
+    if told {
+        cancellation_notices::enqueue(conn, id).await?;
+    }
+    Ok(())
 }
 
 /// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the column is unique over all users.

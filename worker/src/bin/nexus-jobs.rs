@@ -1,5 +1,5 @@
-//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard what has no use any more. It needs
-//! DATABASE_URL only.
+//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard what has no use any more, compare our books
+//! with Razorpay's. It needs DATABASE_URL only; the comparison also needs the Razorpay settings.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -18,10 +18,13 @@ use nexus_common::{
         admin::{self, Filter, QueueNow},
     },
 };
-use nexus_worker::operator;
+use nexus_worker::{
+    operator,
+    reconciler::by_hand::{self, Settings},
+};
 use sqlx::PgPool;
 
-/// Look into the job ledger, retry dead jobs, discard jobs.
+/// Look into the job ledger, retry dead jobs, discard jobs, reconcile payments.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -82,6 +85,18 @@ enum Command {
         #[arg(long)]
         looks: Option<u64>,
     },
+    /// Compare payments and refunds with Razorpay's, put right what differs, and print it. Exits with 1 when something differed.
+    Reconcile {
+        /// A date, a time, or how long ago: 2031-05-01, 2031-05-01T18:00Z, 3d, 12h, 30m.
+        #[arg(long, value_parser = by_hand::since)]
+        since: chrono::TimeDelta,
+        /// Change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
@@ -102,18 +117,20 @@ struct Which {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let settings = match Env::read().load(|env| Database::from_env(env, 2)) {
+    let reconciles = matches!(cli.command, Command::Reconcile { .. });
+    let load = |env: &mut Env| (Database::from_env(env, 2), reconciles.then(|| Settings::from_env(env)));
+    let (database, settings) = match Env::read().load(load) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(2);
         }
     };
-    match run(cli.command, &settings) {
-        Ok(text) => {
+    match run(cli.command, &database, settings) {
+        Ok((text, code)) => {
             // A reader that has seen enough (`| head`) is no failure.
             let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+            code
         }
         Err(error) => {
             // The first words of this one are meant for clients of the API.
@@ -129,21 +146,35 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(command: Command, settings: &Database) -> Result<String> {
-    let db = db::pool(settings, "nexus-jobs")?;
+async fn run(
+    command: Command,
+    database: &Database,
+    settings: Option<Settings>,
+) -> Result<(String, ExitCode)> {
+    let db = db::pool(database, "nexus-jobs")?;
+    if let (Command::Reconcile { since, dry_run, json }, Some(settings)) = (&command, settings) {
+        let report = by_hand::reconcile(&db, settings, *since, *dry_run).await?;
+        let text = if *json { operator::json(&report)? } else { report.table() };
+        let code = if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return Ok((text, code));
+    }
+    Ok((look(command, &db).await?, ExitCode::SUCCESS))
+}
+
+async fn look(command: Command, db: &PgPool) -> Result<String> {
     match command {
-        Command::List { which, state } => list(&db, which, state).await,
-        Command::Dead(which) => list(&db, which, Some("dead".into())).await,
+        Command::List { which, state } => list(db, which, state).await,
+        Command::Dead(which) => list(db, which, Some("dead".into())).await,
         Command::Show { id, json } => {
-            let job = admin::show(&db, id).await?.with_context(|| format!("there is no job {id}"))?;
+            let job = admin::show(db, id).await?.with_context(|| format!("there is no job {id}"))?;
             Ok(if json { operator::json(&job)? } else { operator::job(&job) })
         }
         Command::Retry { id: Some(id), .. } => {
-            if !admin::retry(&db, id).await? {
+            if !admin::retry(db, id).await? {
                 bail!(
                     "{}",
                     refused(
-                        &db,
+                        db,
                         id,
                         "only a dead or cancelled job can be retried, while no live job has its unique key"
                     )
@@ -152,23 +183,24 @@ async fn run(command: Command, settings: &Database) -> Result<String> {
             }
             Ok(format!("{id} is due again\n"))
         }
-        Command::Retry { kind: Some(kind), .. } => match admin::retry_all(&db, &kind).await? {
+        Command::Retry { kind: Some(kind), .. } => match admin::retry_all(db, &kind).await? {
             0 => bail!("there is no dead job of kind {kind} that can be retried"),
             retried => Ok(format!("{retried} jobs are due again\n")),
         },
         Command::Retry { .. } => bail!("name a job, or --all and a --kind"),
         Command::Discard { id } => {
-            if !admin::discard(&db, id).await? {
+            if !admin::discard(db, id).await? {
                 bail!(
                     "{}",
-                    refused(&db, id, "only a job that has not started or is dead can be discarded").await?
+                    refused(db, id, "only a job that has not started or is dead can be discarded").await?
                 );
             }
             Ok(format!("{id} is cancelled\n"))
         }
-        Command::Watch { every, looks } => watch(&db, every, looks).await,
+        Command::Watch { every, looks } => watch(db, every, looks).await,
+        Command::Reconcile { .. } => bail!("the Razorpay settings are missing"),
         Command::Stats { json } => {
-            let stats = admin::stats(&db).await?;
+            let stats = admin::stats(db).await?;
             Ok(if json { operator::json(&stats)? } else { operator::stats(&stats, Utc::now()) })
         }
     }

@@ -20,18 +20,24 @@ use nexus_common::{
 };
 
 use super::outward;
-use crate::{Attempt, Build, Context, Failure};
+use crate::{Attempt, Build, Context, Failure, reconciler::Pace};
 
 /// What these handlers need beside the common context.
 pub struct Payments {
-    razorpay: Razorpay,
+    pub(super) razorpay: Razorpay,
+    pub(super) pace: Pace,
+    pub(super) reconciliation: config::Reconciliation,
 }
 
 impl Payments {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let razorpay = config::Razorpay::from_env(env);
-        Box::new(move || Ok(Payments { razorpay: Razorpay::new(&razorpay)? }))
+        let reconciliation = config::Reconciliation::from_env(env);
+        Box::new(move || {
+            let (razorpay, pace) = (Razorpay::new(&razorpay)?, Pace::new(reconciliation.per_second));
+            Ok(Payments { razorpay, pace, reconciliation })
+        })
     }
 }
 
