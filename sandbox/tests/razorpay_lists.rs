@@ -43,6 +43,20 @@ async fn payments_and_refunds_of_a_span_come_newest_first_and_in_pages() {
 }
 
 #[tokio::test]
+async fn a_chance_can_be_scripted_over_http() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let providers = Providers::start(ProvidersConfig::default()).await.unwrap();
+    let script = async |percent: u8| {
+        let fault =
+            json!({"target": "webhook", "percent": percent, "seed": 7, "fault": {"late_up_to_ms": 9}});
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.post(format!("{}/sandbox/faults", providers.url())).json(&fault);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((script(30).await, script(0).await, script(101).await), (200, 400, 400));
+}
+
+#[tokio::test]
 async fn faults_by_chance_take_their_share_and_the_same_seed_draws_the_same() {
     let mut draws = Vec::new();
     for _ in 0..2 {

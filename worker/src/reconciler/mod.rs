@@ -175,7 +175,7 @@ impl Reconciler<'_> {
         self.tell(after).await;
         Ok(match settled {
             Settled::Confirmed => "confirmed".into(),
-            Settled::Already => "its webhook was quicker".into(),
+            Settled::Already => "settled before".into(),
             Settled::Refunded(reason) => {
                 if reason == RefundReason::AmountMismatch {
                     tracing::error!(
