@@ -6,12 +6,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx docs clean-data
+.PHONY: help run test chaos bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx docs clean-data
 
 PORT ?= 3000
 NEXUS_DATA ?= .nexus
 # PROFILE=release for measuring; the default shares its build with `make test`.
 PROFILE ?= dev
+# For `make chaos`.
+PAYMENTS ?= 1000
+REPORT ?= target/chaos.md
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 
 help: ## Say what can be made
@@ -22,6 +25,9 @@ run: deps build ## Start everything; PORT chooses the API's port, NEXUS_DATA the
 
 test: deps node-deps python-deps browser-deps fmt build lint ## Check and test everything
 	@cargo test --workspace --no-fail-fast
+
+chaos: build ## Sell to PAYMENTS buyers while webhooks are lost and processes killed; what was measured goes to REPORT
+	@NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_CHAOS_REPORT=$(abspath $(REPORT)) cargo test --workspace --test chaos -- --nocapture
 
 bench: deps bench-deps release ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
 	@target/release/nexus-bench --report bench/REPORT.md

@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Routes {
         .get("/{eventId}", routes::events::get, described::get_event())
         .put("/{eventId}", act(events::update), described::update_event())
         .delete("/{eventId}", act(events::delete), described::delete_event())
+        .get("/{eventId}/cancellation", routes::events::cancellation, described::get_cancellation())
         .get("/{eventId}/seat-types", routes::events::seat_types, described::list_seat_types());
 
     let seats = Routes::new("Seats", "/api/v1/seats/{eventId}")

@@ -82,6 +82,12 @@ pub enum Error {
         "Cannot delete event. There are {0} active booking(s). Please cancel all bookings first or change event status to 'cancelled'."
     )]
     EventHasBookings(i64),
+    #[error("Cannot delete event. {0} refund(s) are still under way. Please try again when they are done.")]
+    EventHasRefunds(i64),
+    #[error("Event is cancelled and its bookings are being refunded. This cannot be undone.")]
+    EventCancelled,
+    #[error("Event is not cancelled")]
+    EventNotCancelled,
     #[error("Event is not available for booking")]
     EventNotOnSale,
     #[error("Event has already started. Booking is closed.")]
@@ -124,6 +130,8 @@ pub enum Error {
     BookingTimedOut,
     #[error("Cannot cancel confirmed booking. The event has already started.")]
     CancelTooLate,
+    #[error("Cannot cancel confirmed booking. Cancelling ended {0} before the event starts.")]
+    CancelClosed(String),
     #[error("Booking is already confirmed")]
     BookingConfirmed,
     #[error("Ticket generation job not found")]
@@ -199,6 +207,9 @@ impl Error {
             Error::EventNotFound => (NotFound, "event_not_found"),
             Error::Forbidden(_) => (Kind::Forbidden, "forbidden"),
             Error::EventHasBookings(_) => (Conflict, "event_has_bookings"),
+            Error::EventHasRefunds(_) => (Conflict, "event_has_refunds"),
+            Error::EventCancelled => (Conflict, "event_cancelled"),
+            Error::EventNotCancelled => (NotFound, "event_not_cancelled"),
             Error::EventNotOnSale => (Conflict, "event_not_on_sale"),
             Error::EventStarted => (Conflict, "event_started"),
             Error::SeatTypeNotFound => (NotFound, "seat_type_not_found"),
@@ -216,6 +227,7 @@ impl Error {
             Error::BookingNotFound | Error::BookingNotFoundOrForbidden => (NotFound, "booking_not_found"),
             Error::BookingTimedOut => (Gone, "booking_expired"),
             Error::CancelTooLate => (Conflict, "event_started"),
+            Error::CancelClosed(_) => (Conflict, "cancellation_closed"),
             Error::BookingConfirmed => (Conflict, "booking_confirmed"),
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
             Error::IdempotencyInFlight | Error::RequestInFlight => (Conflict, "idempotency_key_in_use"),

@@ -302,6 +302,11 @@ impl Stack {
         self.cli("nexus-jobs", arguments).await
     }
 
+    /// The same, with every setting that the workers have.
+    pub async fn jobs_cli_with_settings(&self, arguments: &[&str]) -> Output {
+        run("nexus-jobs", arguments, &self.dir, &self.env).await
+    }
+
     /// The same, for a command that has to succeed; returns what it printed.
     pub async fn jobs_cli_ok(&self, arguments: &[&str]) -> String {
         self.cli_ok("nexus-jobs", arguments).await
@@ -318,10 +323,13 @@ impl Stack {
     }
 
     async fn cli(&self, program: &str, arguments: &[&str]) -> Output {
-        let env = vec![("DATABASE_URL".to_owned(), self.postgres.url())];
-        let mut command = tokio::process::Command::from(command(&binary(program), &self.dir, &env));
-        command.args(arguments).output().await.unwrap_or_else(|error| panic!("{program}: {error}"))
+        run(program, arguments, &self.dir, &vec![("DATABASE_URL".to_owned(), self.postgres.url())]).await
     }
+}
+
+async fn run(program: &str, arguments: &[&str], dir: &Path, env: &Environment) -> Output {
+    let mut command = tokio::process::Command::from(command(&binary(program), dir, env));
+    command.args(arguments).output().await.unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
 fn printed(program: &str, arguments: &[&str], output: Output) -> String {

@@ -11,8 +11,10 @@
 //! Redis may lose everything at any time, a process may die at any point, and a delivery may come twice: a job still runs to its end, and
 //! what its handler commits together with [`nexus_common::jobs::ledger::Lease::complete`] happens exactly once.
 
+mod forgotten_orders;
 pub mod handlers;
 pub mod operator;
+pub mod reconciler;
 mod relay;
 mod runtime;
 mod transport;

@@ -156,7 +156,7 @@ fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     if seconds < 0 { format!("in {text}") } else { text }
 }
 
-fn table(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
     let head = head.iter().map(ToString::to_string).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
     let columns = lines[0].len();

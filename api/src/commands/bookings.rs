@@ -34,7 +34,8 @@ pub(crate) async fn cancel(call: Call) -> Result<Done> {
     let reason = call.input.optional_text("reason")?;
     let reason = reason.map(|reason| reason.chars().take(500).collect::<String>());
     let mut tx = call.begin().await?;
+    let closing = call.app.settings.cancel_until;
     let (cancelled, after) =
-        booking_cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key).await?;
+        booking_cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key, closing).await?;
     call.commit(tx, cancelled, after).await
 }

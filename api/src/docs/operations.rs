@@ -7,6 +7,7 @@ use nexus_common::{
         booking_confirmation::Confirmed,
         booking_views::{BookingDetail, ListedBooking},
         bookings::Created,
+        event_cancellation::EventCancellation,
         event_input::EventChanges,
         event_views::{EventDetail, EventListItem},
         news::EventDeleted,
@@ -120,18 +121,33 @@ pub(crate) fn create_event() -> Operation {
 
 pub(crate) fn update_event() -> Operation {
     Operation::command("update_event", "Change an event")
-        .says("What is not sent stays as it is.")
+        .says("What is not sent stays as it is. With the status `cancelled`, every booking is cancelled and refunded, every lock freed, and buyers are told; `get_cancellation` says how far that is. Once a booking has been cancelled so, the status cannot be changed back.")
         .takes::<UpdateEvent>()
         .changes(EventChanges::FIELDS)
         .answers::<ChangedEvent>()
-        .fails([Error::EventNotFound, Error::Forbidden("update this event")])
+        .fails([Error::EventNotFound, Error::Forbidden("update this event"), Error::EventCancelled])
 }
 
 pub(crate) fn delete_event() -> Operation {
-    Operation::command("delete_event", "Delete an event")
+    Operation::command("delete_event", "Delete an event").takes::<OneEvent>().answers::<EventDeleted>().fails(
+        [
+            Error::EventNotFound,
+            Error::Forbidden("delete this event"),
+            Error::EventHasBookings(2),
+            Error::EventHasRefunds(2),
+        ],
+    )
+}
+
+pub(crate) fn get_cancellation() -> Operation {
+    Operation::private("get_cancellation", "Ask how far the cancellation of one's event is")
         .takes::<OneEvent>()
-        .answers::<EventDeleted>()
-        .fails([Error::EventNotFound, Error::Forbidden("delete this event"), Error::EventHasBookings(2)])
+        .answers::<EventCancellation>()
+        .fails([
+            Error::EventNotFound,
+            Error::Forbidden("see how far this event's cancellation is"),
+            Error::EventNotCancelled,
+        ])
 }
 
 pub(crate) fn list_seat_types() -> Operation {
@@ -269,6 +285,7 @@ pub(crate) fn cancel_booking() -> Operation {
             Error::Forbidden("cancel this booking"),
             Error::BookingTimedOut,
             Error::CancelTooLate,
+            Error::CancelClosed("60 minutes".into()),
             Error::IdempotencyInFlight,
         ])
 }

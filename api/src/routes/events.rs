@@ -4,6 +4,7 @@ use axum::{Json, extract::State};
 use nexus_common::{
     Error, Result,
     domain::{
+        event_cancellation,
         event_views::{self, ListFilter},
         ids::EventId,
         input::{Input, Page},
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     app::App,
     error::Outcome,
-    extract::{Fields, MaybeCaller},
+    extract::{Caller, Fields, MaybeCaller},
 };
 
 /// `GET /events`
@@ -53,6 +54,18 @@ pub(crate) async fn seat_types(
     let mut conn = app.db.acquire().await?;
     let seat_types = seat_types::list(&mut conn, id, viewer).await?;
     Ok(Json(json!({ "data": seat_types })))
+}
+
+/// `GET /events/:id/cancellation`
+pub(crate) async fn cancellation(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(path): Fields,
+) -> Outcome<Json<Value>> {
+    let id = event_id(&path)?;
+    let mut conn = app.db.acquire().await?;
+    let progress = event_cancellation::progress(&mut conn, id, caller.user).await?;
+    Ok(Json(json!({ "data": progress })))
 }
 
 pub(super) fn event_id(path: &Input) -> Result<EventId> {

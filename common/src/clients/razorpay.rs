@@ -1,5 +1,7 @@
 //! Razorpay: orders, captures, refunds, and the signatures of its webhooks (PROVIDERS.md).
 
+mod lists;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+pub use self::lists::{PAGE, Span};
 use super::{CallError, Provider, http};
 use crate::config::Razorpay as Settings;
 
@@ -28,6 +31,9 @@ pub struct Order {
     pub amount: i64,
     pub currency: String,
     pub receipt: Option<String>,
+    /// `[]` when there are none.
+    #[serde(default)]
+    pub notes: Value,
 }
 
 /// A payment as Razorpay has it.
@@ -39,6 +45,12 @@ pub struct Payment {
     pub amount: i64,
     pub currency: String,
     pub status: String,
+    /// Refunds that are under way count.
+    #[serde(default)]
+    pub amount_refunded: i64,
+    /// When the buyer began to pay, in seconds since 1970.
+    #[serde(default)]
+    pub created_at: i64,
 }
 
 /// A refund as Razorpay has it.
@@ -47,6 +59,8 @@ pub struct Payment {
 pub struct Refund {
     pub id: String,
     pub status: String,
+    pub payment_id: String,
+    pub amount: i64,
 }
 
 /// An order to create.

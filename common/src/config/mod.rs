@@ -46,6 +46,11 @@ impl Redis {
     pub fn from_env(env: &mut Env) -> Self {
         Redis { url: env.url("REDIS_URL", None, &["redis", "rediss"]).into() }
     }
+
+    /// For a process that can do without.
+    pub fn optional(env: &mut Env) -> Option<Self> {
+        env.get("REDIS_URL").map(|_| Self::from_env(env))
+    }
 }
 
 /// The keys that sign tokens.
@@ -161,6 +166,35 @@ impl Deadlines {
     }
 }
 
+/// How Razorpay is asked about what its webhooks should have told.
+#[derive(Debug, Clone, Copy)]
+pub struct Reconciliation {
+    /// RECONCILE_EVERY_SECONDS, 60: from one look to the next.
+    pub every: Duration,
+    /// RECONCILE_AFTER_SECONDS, 10: webhooks get so long before Razorpay is asked.
+    pub after: Duration,
+    /// RECONCILE_DAYS, 7: how long a payment can still become authorized, and how far the daily comparison reaches back.
+    pub days: Duration,
+    /// RECONCILE_PER_SECOND, 10: requests to Razorpay.
+    pub per_second: u32,
+    /// Payments that were begun in this time are looked at every time: what a buyer has until the deadline, and a while to finish.
+    pub recent: Duration,
+}
+
+impl Reconciliation {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let days = env.between("RECONCILE_DAYS", 7, 1, 180);
+        Reconciliation {
+            every: Duration::from_secs(env.between("RECONCILE_EVERY_SECONDS", 60, 1, 3_600)),
+            after: Duration::from_secs(env.between("RECONCILE_AFTER_SECONDS", 10, 0, 3_600)),
+            days: Duration::from_secs(days * 86_400),
+            per_second: env.between("RECONCILE_PER_SECOND", 10, 1, 1_000) as u32,
+            recent: Deadlines::from_env(env).booking + Duration::from_secs(300),
+        }
+    }
+}
+
 /// The HTTP side of the API.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -228,6 +262,8 @@ pub struct Api {
     pub razorpay: Razorpay,
     /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced.
     pub webhook_secrets: Vec<SecretString>,
+    /// CANCEL_UNTIL_MINUTES_BEFORE_START, 0: how long before an event starts its confirmed bookings can be cancelled.
+    pub cancel_until: Duration,
 }
 
 impl Api {
@@ -251,6 +287,9 @@ impl Api {
                 .filter(|secret| !secret.is_empty())
                 .map(SecretString::from)
                 .collect(),
+            cancel_until: Duration::from_secs(
+                60 * env.between("CANCEL_UNTIL_MINUTES_BEFORE_START", 0, 0, 525_600),
+            ),
         }
     }
 }

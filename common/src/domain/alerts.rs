@@ -17,7 +17,7 @@ pub enum AlertReason {
     UnknownOrder,
     /// A webhook of Razorpay's about money cannot be understood. It stays in the inbox.
     Unreadable,
-    /// Somebody has refunded the payment of a confirmed booking at Razorpay. The booking still has its seats.
+    /// Somebody has refunded the payment of a confirmed booking at Razorpay. The booking is cancelled.
     ForeignRefund,
     /// Somebody has refunded a part of a payment at Razorpay. The ledger knows whole refunds only.
     PartialRefund,

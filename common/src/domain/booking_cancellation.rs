@@ -1,5 +1,7 @@
 //! Cancelling a booking, at most once however often it is asked for (CONTRACT.md, section 5).
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -10,11 +12,14 @@ use super::{
     after_commit::AfterCommit,
     booking_changes::{Held, free_seats, hold},
     booking_states::{self, BookingEvent, BookingState, BookingStep},
+    bookings::in_words,
+    cancellation_notices,
     ids::{BookingId, UserId},
     news::{BookingCancelled, UnlockReason},
     refunds,
 };
 use crate::{
+    db::interval,
     error::{Error, Result},
     realtime::{Audience, Broadcast},
 };
@@ -39,13 +44,14 @@ pub struct Cancelled {
     pub cached_response: Option<Value>,
 }
 
-/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund while its event has not started.
+/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund until `closing` before its event starts.
 pub async fn cancel(
     conn: &mut PgConnection,
     id: BookingId,
     user: UserId,
     reason: Option<&str>,
     idempotency_key: Option<&str>,
+    closing: Duration,
 ) -> Result<(Cancelled, AfterCommit)> {
     let mut after = AfterCommit::default();
     let key = idempotency_key.map(|key| stored_key(user, key));
@@ -59,6 +65,9 @@ pub async fn cancel(
         return Err(Error::Forbidden("cancel this booking"));
     }
     let event = if booking.event_started { BookingEvent::CancelAfterStart } else { BookingEvent::Cancel };
+    if booking_states::next(booking.state(), event) == BookingStep::CancelSale {
+        require_time_left(conn, &booking, closing).await?;
+    }
     let cancelled =
         carry_out(conn, &booking, event, reason.unwrap_or("Cancelled by user"), &mut after).await?;
     let answer = Cancelled {
@@ -81,8 +90,20 @@ pub async fn cancel(
     Ok((answer, after))
 }
 
+/// A sale can be cancelled until `closing` before the event starts.
+async fn require_time_left(conn: &mut PgConnection, booking: &Held, closing: Duration) -> Result<()> {
+    let closed = sqlx::query_scalar!(
+        r#"SELECT start_date - $2::interval <= clock_timestamp() AS "closed!" FROM events WHERE id = $1"#,
+        booking.event.0,
+        interval(closing)?,
+    )
+    .fetch_one(conn)
+    .await?;
+    if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
+}
+
 /// Cancels a held booking, as far as its state lets `event` do that: a sale is reversed and its money owed, its tickets are void, its seats
-/// free. False when there is nothing left to cancel.
+/// free; whoever had paid, or was about to when the event was cancelled, is told. False when there is nothing left to cancel.
 pub async fn carry_out(
     conn: &mut PgConnection,
     booking: &Held,
@@ -109,16 +130,20 @@ pub async fn carry_out(
         BookingStep::Refuse => return Err(Error::CancelTooLate),
         _ => return Ok(false),
     }
-    sqlx::query!(
-        "UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2 WHERE id = $1",
+    let told = sqlx::query_scalar!(
+        r#"UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2
+           WHERE id = $1 RETURNING confirmed_at IS NOT NULL OR cancelled_with_event AS "told!""#,
         id.0,
         reason,
     )
-    .execute(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
     free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
     let news = BookingCancelled { booking_id: id, reason: reason.to_owned() };
     after.tell(Broadcast::new(Audience::Event(booking.event), news));
+    if told {
+        cancellation_notices::enqueue(conn, id).await?;
+    }
     Ok(true)
 }
 

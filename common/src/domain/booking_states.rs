@@ -48,6 +48,8 @@ pub enum BookingEvent {
     CancelAfterStart,
     /// Its organiser cancels the event.
     EventCancelled,
+    /// Somebody has refunded its payment at Razorpay.
+    RefundedByHand,
 }
 
 /// What is done about it, in one transaction.
@@ -100,7 +102,7 @@ impl BookingState {
 
 impl BookingEvent {
     /// All of them.
-    pub const ALL: [BookingEvent; 11] = [
+    pub const ALL: [BookingEvent; 12] = [
         BookingEvent::Paid,
         BookingEvent::PaidAfterStart,
         BookingEvent::PaidOffSale,
@@ -112,6 +114,7 @@ impl BookingEvent {
         BookingEvent::Cancel,
         BookingEvent::CancelAfterStart,
         BookingEvent::EventCancelled,
+        BookingEvent::RefundedByHand,
     ];
 }
 
@@ -152,6 +155,9 @@ pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
         (Expired | Gone, Cancel | CancelAfterStart) => Step::Refuse,
         (Cancelled | Returned, Cancel | CancelAfterStart | EventCancelled) => Step::Nothing,
         (Expired | Gone, EventCancelled) => Step::Nothing,
+
+        (Confirmed, RefundedByHand) => Step::CancelSale,
+        (Pending | Overdue | Cancelled | Returned | Expired | Gone, RefundedByHand) => Step::Nothing,
     }
 }
 

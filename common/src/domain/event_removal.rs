@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{
+    event_cancellation,
     events::require_organizer,
     ids::{EventId, UserId},
     seats,
@@ -12,7 +13,8 @@ use crate::{
     realtime::Audience,
 };
 
-/// Deletes an event for its organiser; returns its name and who hears of it. Not while somebody has paid, or is about to.
+/// Deletes an event for its organiser; returns its name and who hears of it. Not while somebody has paid, or is about to, or
+/// while its cancellation sends money back.
 pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, id, user, "delete this event").await?;
     // No lock can be won, and no booking confirmed or created, until this transaction ends.
@@ -27,6 +29,10 @@ pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Resul
     .await?;
     if active > 0 {
         return Err(Error::EventHasBookings(active));
+    }
+    let refunds = event_cancellation::open_refunds(conn, id).await?;
+    if refunds > 0 {
+        return Err(Error::EventHasRefunds(refunds));
     }
     let name = sqlx::query_scalar!("DELETE FROM events WHERE id = $1 RETURNING name", id.0)
         .fetch_optional(conn)

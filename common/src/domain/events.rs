@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{
+    event_cancellation,
     event_input::{EventChanges, NewEvent, ends_before_it_starts},
     event_views,
     ids::{EventId, SeatTypeId, UserId},
@@ -196,6 +197,9 @@ pub async fn update(
     changes: &EventChanges,
 ) -> Result<(EventUpdated, Audience)> {
     let before = require_organizer(conn, id, user, "update this event").await?;
+    if let Some(status) = changes.status {
+        event_cancellation::prepare(conn, id, status).await?;
+    }
     let updated = sqlx::query!(
         "UPDATE events SET
              name = coalesce($2, name),

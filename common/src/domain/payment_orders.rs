@@ -162,36 +162,42 @@ pub async fn remember(
     Ok(live)
 }
 
-/// The booking behind a receipt, for orders whose creation we did not live to remember. No buyer is asked to pay one of these again.
+/// Remembers an order that a process created and did not live to remember; its booking may have gone with its event since. No buyer is
+/// asked to pay one of these again.
 pub async fn adopt(
     conn: &mut PgConnection,
     order_id: &str,
-    receipt: &str,
+    booking: BookingId,
     amount_paise: i64,
     currency: &str,
-) -> Result<bool> {
-    let adopted = sqlx::query!(
+) -> Result<()> {
+    sqlx::query!(
         "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
-         SELECT $1, id, $3, $4, now() FROM bookings WHERE booking_reference = $2 ON CONFLICT (order_id) DO NOTHING",
+         VALUES ($1, $2, $3, $4, now()) ON CONFLICT (order_id) DO NOTHING",
         order_id,
-        receipt,
+        booking.0,
         amount_paise,
         currency,
     )
     .execute(conn)
     .await?;
-    Ok(adopted.rows_affected() == 1)
+    Ok(())
 }
 
-/// Whether an order is one of ours.
-pub async fn is_known(conn: &mut PgConnection, order_id: &str) -> Result<bool> {
-    let known = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM payment_orders WHERE order_id = $1) AS "known!""#,
-        order_id
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(known)
+/// The booking of an order, if the order is one of ours.
+pub async fn booking(conn: &mut PgConnection, order_id: &str) -> Result<Option<BookingId>> {
+    let id = sqlx::query_scalar!("SELECT booking_id FROM payment_orders WHERE order_id = $1", order_id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(id.map(BookingId))
+}
+
+/// The booking of a receipt.
+pub async fn booking_of_receipt(conn: &mut PgConnection, receipt: &str) -> Result<Option<BookingId>> {
+    let id = sqlx::query_scalar!("SELECT id FROM bookings WHERE booking_reference = $1", receipt)
+        .fetch_optional(conn)
+        .await?;
+    Ok(id.map(BookingId))
 }
 
 /// What `GET /payments/verify/:orderId` answers.

@@ -63,7 +63,7 @@ pub enum PaymentStep {
     RetryRefund,
     /// It is remembered, so that a capture that is heard of later sells nothing.
     RememberReturn,
-    /// The refund, which nobody here has asked for, is written, and operators are told: the booking still has its seats.
+    /// The refund, which nobody here has asked for, is written, its booking is cancelled, and operators are told.
     WriteForeignRefund,
 }
 

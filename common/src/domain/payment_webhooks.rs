@@ -34,7 +34,7 @@ pub async fn act_on(
 ) -> Result<Acted> {
     match told {
         Told::Payment(event, money) => payment(conn, event, money, after).await,
-        Told::Refund(status, refund) => follow(conn, status, &refund).await.map(Acted::Done),
+        Told::Refund(status, refund) => follow(conn, status, &refund, after).await.map(Acted::Done),
         Told::Unreadable => {
             let (subject, details) = (format!("webhook {inbox_id}"), "see webhook_events");
             alerts::raise(conn, AlertReason::Unreadable, &subject, None, details).await?;
@@ -60,7 +60,7 @@ async fn payment(
         PaymentStep::Capture | PaymentStep::Settle | PaymentStep::SettleReturned => {}
         _ => return Ok(Acted::Done("settled_before")),
     }
-    if !payment_orders::is_known(conn, &money.order_id).await? {
+    if payment_orders::booking(conn, &money.order_id).await?.is_none() {
         return Ok(Acted::FindOrder(money));
     }
     if step == PaymentStep::Capture {
@@ -88,7 +88,12 @@ pub async fn note_stranger(conn: &mut PgConnection, money: &Captured) -> Result<
     alerts::raise(conn, AlertReason::UnknownOrder, &money.payment_id, None, &details).await
 }
 
-async fn follow(conn: &mut PgConnection, status: RefundStatus, refund: &RefundTold) -> Result<&'static str> {
+async fn follow(
+    conn: &mut PgConnection,
+    status: RefundStatus,
+    refund: &RefundTold,
+    after: &mut AfterCommit,
+) -> Result<&'static str> {
     let payment_id = &refund.payment.payment_id;
     if !refund.is_whole {
         if status == RefundStatus::Processed {
@@ -97,9 +102,6 @@ async fn follow(conn: &mut PgConnection, status: RefundStatus, refund: &RefundTo
         }
         return Ok("partial_refund");
     }
-    if refund_news::follow(conn, payment_id, &refund.refund_id, status).await? == PaymentStep::RememberReturn
-    {
-        refund_news::remember_return(conn, &refund.payment, &refund.refund_id).await?;
-    }
+    refund_news::follow(conn, &refund.payment, &refund.refund_id, status, after).await?;
     Ok("refund_followed")
 }

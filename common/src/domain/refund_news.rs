@@ -6,9 +6,13 @@ use chrono::Utc;
 use sqlx::PgConnection;
 
 use super::{
+    after_commit::AfterCommit,
     alerts::{self, AlertReason},
+    booking_cancellation,
+    booking_changes::{self, Held},
+    booking_states::BookingEvent,
     ids::BookingId,
-    payment_states::{self, PaymentEvent, PaymentStep},
+    payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
     payments::{Captured, Movement, hold_state, record},
     refunds::RefundReason,
 };
@@ -36,16 +40,22 @@ impl RefundStatus {
     }
 }
 
-/// Follows a refund of the whole of `payment_id`: once processed it is in the ledger, and a cancelled booking says `refunded`; one that failed
-/// is asked for again. Returns what was done; a payment that our books do not have is left to [`remember_return`].
+/// Follows a refund of the whole of `payment`: once processed it is in the ledger, and a cancelled booking says `refunded`; one that failed is
+/// asked for again; one that we have not asked for cancels the booking. Returns what was done.
 pub async fn follow(
     conn: &mut PgConnection,
-    payment_id: &str,
+    payment: &Captured,
     refund_id: &str,
     status: RefundStatus,
+    after: &mut AfterCommit,
 ) -> Result<PaymentStep> {
-    hold_booking(conn, payment_id).await?;
+    let payment_id = &payment.payment_id;
+    let mut booking = hold_booking(conn, payment_id).await?;
     let state = hold_state(conn, payment_id).await?;
+    if booking.is_none() && state == PaymentState::Sold {
+        // It was sold between these two. Out of order, the booking may have to be asked for again, by the caller's next try.
+        booking = hold_booking(conn, payment_id).await?;
+    }
     let heard_before = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM refunds WHERE payment_id = $1 AND $2 = ANY (failed_ids)) AS "failed!""#,
         payment_id,
@@ -70,23 +80,37 @@ pub async fn follow(
         }
         PaymentStep::WriteRefund => write(conn, payment_id, refund_id).await?,
         PaymentStep::RetryRefund => try_again(conn, payment_id, refund_id).await?,
-        PaymentStep::WriteForeignRefund => write_foreign(conn, payment_id, refund_id).await?,
+        PaymentStep::WriteForeignRefund => {
+            write_foreign(conn, payment_id, refund_id).await?;
+            cancel_returned(conn, payment_id, refund_id, booking.as_ref(), after).await?;
+        }
+        PaymentStep::RememberReturn => {
+            remember_return(conn, payment, refund_id).await?;
+            // Confirmed by the Node service, which keeps no ledger.
+            if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(payment_id)) {
+                cancel_returned(conn, payment_id, refund_id, booking.as_ref(), after).await?;
+            }
+        }
         _ => {}
     }
     Ok(step)
 }
 
-/// Takes the row of the booking that the payment is about, if there is one.
-async fn hold_booking(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
-    sqlx::query!(
-        "SELECT id FROM bookings WHERE id IN (
-             SELECT booking_id FROM payments WHERE payment_id = $1 UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1)
-         ORDER BY id FOR UPDATE",
+/// Takes the booking that the payment is about, if there is one.
+async fn hold_booking(conn: &mut PgConnection, payment_id: &str) -> Result<Option<Held>> {
+    let booking = sqlx::query_scalar!(
+        r#"SELECT booking_id AS "id!" FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
+           UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
+           UNION ALL SELECT id FROM bookings WHERE payment_id = $1 AND status = 'confirmed'
+           LIMIT 1"#,
         payment_id,
     )
-    .fetch_all(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    Ok(())
+    match booking {
+        Some(id) => booking_changes::hold(conn, BookingId(id)).await,
+        None => Ok(None),
+    }
 }
 
 /// The money has gone back.
@@ -135,7 +159,7 @@ async fn try_again(conn: &mut PgConnection, payment_id: &str, refund_id: &str) -
     Ok(())
 }
 
-/// Somebody has refunded the payment of a sale at Razorpay. The books say so, and are uneven until the booking is cancelled.
+/// Somebody has refunded the payment of a sale at Razorpay: the books say so.
 async fn write_foreign(conn: &mut PgConnection, payment_id: &str, refund_id: &str) -> Result<()> {
     let row = sqlx::query!(
         "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status, refund_id)
@@ -148,21 +172,41 @@ async fn write_foreign(conn: &mut PgConnection, payment_id: &str, refund_id: &st
     )
     .fetch_one(&mut *conn)
     .await?;
-    let booking = row.booking_id.map(BookingId);
     let money = Captured {
         payment_id: payment_id.to_owned(),
         order_id: String::new(),
         amount_paise: row.amount_paise,
         currency: row.currency,
     };
-    record(conn, Movement::Refund, booking, &money).await?;
-    let details =
-        format!("{refund_id} was not asked for by us, and the booking still has its seats: cancel it");
+    record(conn, Movement::Refund, row.booking_id.map(BookingId), &money).await?;
+    Ok(())
+}
+
+/// Cancels the booking whose payment has gone back without us, and tells operators.
+async fn cancel_returned(
+    conn: &mut PgConnection,
+    payment_id: &str,
+    refund_id: &str,
+    booking: Option<&Held>,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    if let Some(booking) = booking {
+        let event = BookingEvent::RefundedByHand;
+        booking_cancellation::carry_out(conn, booking, event, "Refunded", after).await?;
+        sqlx::query!(
+            "UPDATE bookings SET payment_status = 'refunded' WHERE id = $1 AND status = 'cancelled'",
+            booking.id.0
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    let details = format!("{refund_id} was not asked for by us: the booking is cancelled");
+    let booking = booking.map(|booking| booking.id);
     alerts::raise(conn, AlertReason::ForeignRefund, payment_id, booking, &details).await
 }
 
 /// A payment that our books do not have has gone back: should its capture be heard of yet, nothing is sold for it.
-pub async fn remember_return(conn: &mut PgConnection, money: &Captured, refund_id: &str) -> Result<()> {
+async fn remember_return(conn: &mut PgConnection, money: &Captured, refund_id: &str) -> Result<()> {
     sqlx::query!(
         "INSERT INTO refunds (payment_id, amount_paise, currency, reason, status, refund_id)
          VALUES ($1, $2, $3, $4, 'processed', $5) ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING",

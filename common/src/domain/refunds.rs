@@ -124,6 +124,7 @@ pub struct Refund {
     pub payment_id: String,
     pub booking: Option<BookingId>,
     pub amount_paise: i64,
+    pub currency: String,
     pub reason: String,
     pub status: String,
     /// How often Razorpay may still fail to make it before an operator has to decide.
@@ -133,6 +134,16 @@ pub struct Refund {
 }
 
 impl Refund {
+    /// The payment that goes back.
+    pub fn payment(&self) -> Captured {
+        Captured {
+            payment_id: self.payment_id.clone(),
+            order_id: String::new(),
+            amount_paise: self.amount_paise,
+            currency: self.currency.clone(),
+        }
+    }
+
     /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has failed to make.
     pub fn key(&self) -> String {
         match self.failures {
@@ -145,7 +156,7 @@ impl Refund {
 /// A refund by its row id.
 pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
     let row = sqlx::query!(
-        r#"SELECT payment_id, booking_id, amount_paise, reason, status, tries_left, cardinality(failed_ids) AS "failures!"
+        r#"SELECT payment_id, booking_id, amount_paise, currency, reason, status, tries_left, cardinality(failed_ids) AS "failures!"
            FROM refunds WHERE id = $1"#,
         id
     )
@@ -155,6 +166,7 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
         payment_id: row.payment_id,
         booking: row.booking_id.map(BookingId),
         amount_paise: row.amount_paise,
+        currency: row.currency,
         reason: row.reason,
         status: row.status,
         tries_left: row.tries_left,

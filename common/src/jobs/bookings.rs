@@ -1,5 +1,7 @@
 //! Jobs of the bookings queue.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
@@ -18,5 +20,24 @@ impl Job for FinaliseBooking {
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("finalise_booking:{}", self.booking_id))
+    }
+}
+
+/// Cancels every booking of a cancelled event, a batch a run, and frees its locks. Each booking commits by itself, so that a run can be
+/// interrupted anywhere; what is cancelled is not looked at again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CancelEvent {
+    /// `events.id`
+    pub event_id: i32,
+}
+
+impl Job for CancelEvent {
+    const QUEUE: Queue = Queue::Bookings;
+    const KIND: &'static str = "cancel_event";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("cancel_event:{}", self.event_id))
     }
 }

@@ -39,3 +39,37 @@ impl Job for SmsTickets {
         Some(format!("sms_tickets:{}", self.booking_id))
     }
 }
+
+/// E-mails a buyer, if there is an e-mail address, that a booking has been cancelled, and what goes back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailCancellation {
+    /// `bookings.id`
+    pub booking_id: i32,
+}
+
+impl Job for EmailCancellation {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_cancellation";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("email_cancellation:{}", self.booking_id))
+    }
+}
+
+/// The same by SMS, if there is a phone number.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SmsCancellation {
+    /// `bookings.id`
+    pub booking_id: i32,
+}
+
+impl Job for SmsCancellation {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "sms_cancellation";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("sms_cancellation:{}", self.booking_id))
+    }
+}

@@ -1,5 +1,7 @@
 //! Jobs of the payments queue.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
@@ -55,5 +57,43 @@ impl Job for RefundPayment {
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("refund_payment:{}", self.refund_id))
+    }
+}
+
+/// Asks Razorpay what no webhook has told: about recent payments, about orders that are open after their booking's deadline, about refunds
+/// that are not finished. Then it sleeps until the next time: one job that lives for ever, so that no two ask at once. The worker's clock
+/// enqueues it anew should it ever be lost. What it settles commits payment by payment, and settling twice does nothing.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconcileOrders {}
+
+impl Job for ReconcileOrders {
+    const QUEUE: Queue = Queue::Payments;
+    const KIND: &'static str = "reconcile_orders";
+    const RETRY: RetryPolicy = RetryPolicy {
+        first: Duration::from_millis(250),
+        longest: Duration::from_secs(10),
+        max_attempts: i32::MAX,
+    };
+    const TIMEOUT: Duration = Duration::from_secs(600);
+
+    fn unique_key(&self) -> Option<String> {
+        Some("reconcile_orders".into())
+    }
+}
+
+/// Compares the last days' payments and refunds with Razorpay's lists, once a day. Starts over when it is interrupted.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconcileDays {}
+
+impl Job for ReconcileDays {
+    const QUEUE: Queue = Queue::Payments;
+    const KIND: &'static str = "reconcile_days";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
+    /// After everything that somebody waits for.
+    const PRIORITY: i16 = 20;
+
+    fn unique_key(&self) -> Option<String> {
+        Some("reconcile_days".into())
     }
 }

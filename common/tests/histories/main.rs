@@ -1,5 +1,5 @@
 //! Ten thousand random histories of an event: seats are locked, booked, ordered, paid, authorized, captured, refused, given up, cancelled and
-//! refunded; Razorpay's webhooks come late, twice and in any order. After each step, seats and money must be as they should be.
+//! refunded, by us or by hand; Razorpay's webhooks come late, twice and in any order. After each step, seats and money must be as they should be.
 //!
 //! The code is the real one, on a real PostgreSQL; Razorpay is a model ([`razorpay`]), because its calls are made outside the domain. The inbox
 //! is left out on purpose: it would recognise doubled webhooks, and here the states alone have to. Histories are the same in every run;
@@ -99,6 +99,10 @@ pub(crate) enum Step {
         refund: Index,
         succeeds: bool,
     },
+    /// Somebody refunds a payment at Razorpay.
+    RefundByHand {
+        payment: Index,
+    },
     StartEvent,
     CancelEvent,
     DeleteEvent,
@@ -128,6 +132,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => index().prop_map(|booking| Step::Cancel { booking }),
         5 => index().prop_map(|refund| Step::AskRefund { refund }),
         4 => (index(), any::<bool>()).prop_map(|(refund, succeeds)| Step::EndRefund { refund, succeeds }),
+        2 => index().prop_map(|payment| Step::RefundByHand { payment }),
         1 => Just(Step::StartEvent),
         1 => Just(Step::CancelEvent),
         1 => Just(Step::DeleteEvent),

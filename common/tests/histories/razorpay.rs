@@ -115,12 +115,24 @@ impl Razorpay {
         }
     }
 
-    /// `POST /v1/payments/:id/refund`: a key that is known answers with the refund that it stands for.
-    pub(crate) fn refund(&mut self, payment_id: &str, key: &str) -> Refund {
+    /// Somebody refunds the payment, and the bank makes that refund.
+    pub(crate) fn refund_by_hand(&mut self, payment: usize) {
+        if self.payments[payment].status == "captured" {
+            self.payments[payment].status = "refunded by hand";
+            let id = format!("rfnd_{}h{payment}", self.name);
+            self.tell_refund(&id, payment, "refund.processed");
+        }
+    }
+
+    /// `POST /v1/payments/:id/refund`: a key that is known answers with the refund that it stands for. What somebody has refunded is refused.
+    pub(crate) fn refund(&mut self, payment_id: &str, key: &str) -> Option<Refund> {
         if let Some(known) = self.keys.get(key) {
-            return self.refunds[*known].clone();
+            return Some(self.refunds[*known].clone());
         }
         let payment = self.payments.iter().position(|payment| payment.id == payment_id).expect("a payment");
+        if self.payments[payment].status == "refunded by hand" {
+            return None;
+        }
         assert_eq!(self.payments[payment].status, "captured", "only captured money is refunded, once");
         self.payments[payment].status = "refunded";
         let id = format!("rfnd_{}n{}", self.name, self.refunds.len());
@@ -128,7 +140,7 @@ impl Razorpay {
         self.tell_refund(&refund.id, payment, "refund.created");
         self.refunds.push(refund.clone());
         self.keys.insert(key.to_owned(), self.refunds.len() - 1);
-        refund
+        Some(refund)
     }
 
     pub(crate) fn end_refund(&mut self, refund: usize, succeeds: bool) {

@@ -174,7 +174,9 @@ impl<'a> Shop<'a> {
             Step::Cancel { booking } => match pick(*booking, &self.bookings) {
                 Some((booking, buyer)) => {
                     let mut tx = self.begin().await?;
-                    let result = booking_cancellation::cancel(&mut tx, booking, buyer, None, None).await;
+                    let result =
+                        booking_cancellation::cancel(&mut tx, booking, buyer, None, None, Duration::ZERO)
+                            .await;
                     self.end(tx, result).await.map(drop)
                 }
                 None => Ok(()),
@@ -186,6 +188,12 @@ impl<'a> Shop<'a> {
             Step::EndRefund { refund, succeeds } => {
                 if let Some(refund) = position(*refund, &self.razorpay.refunds) {
                     self.razorpay.end_refund(refund, *succeeds);
+                }
+                Ok(())
+            }
+            Step::RefundByHand { payment } => {
+                if let Some(payment) = position(*payment, &self.razorpay.payments) {
+                    self.razorpay.refund_by_hand(payment);
                 }
                 Ok(())
             }
@@ -352,14 +360,15 @@ impl<'a> Shop<'a> {
         let mut tx = self.begin().await?;
         let result = refunds::get(&mut tx, id).await;
         let Some(refund) = self.end(tx, result).await?.flatten() else { return Ok(()) };
-        let made = self.razorpay.refund(&refund.payment_id, &refund.key());
+        let Some(made) = self.razorpay.refund(&refund.payment_id, &refund.key()) else { return Ok(()) };
         let status = match made.status {
             "processed" => RefundStatus::Processed,
             "failed" => RefundStatus::Failed,
             _ => RefundStatus::Requested,
         };
         let mut tx = self.begin().await?;
-        let result = refunds::follow(&mut tx, &refund.payment_id, &made.id, status).await;
+        let result =
+            refunds::follow(&mut tx, &refund.payment(), &made.id, status, &mut AfterCommit::default()).await;
         self.end(tx, result).await.map(drop)
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .route("/sandbox/pay", post(pay))
         .route("/sandbox/orders", get(orders))
         .route("/sandbox/payments", get(payments))
-        .route("/sandbox/refunds", get(refunds))
+        .route("/sandbox/refunds", get(refunds).post(refund))
         .route("/sandbox/refunds/fail", post(fail_refunds))
         .route("/sandbox/webhooks", get(webhooks).post(send_webhook))
         .route("/sandbox/webhooks/replay", post(replay))
@@ -70,6 +70,17 @@ async fn fail_refunds(State(world): Sandbox, body: Body<FailRefunds>) -> Answer<
     let Json(FailRefunds { times }) = body?;
     world.razorpay(|razorpay| razorpay.fail_refunds(times));
     Ok(Json(json!({"failing": times})))
+}
+
+#[derive(Deserialize)]
+struct ByHand {
+    payment_id: String,
+    amount: Option<i64>,
+}
+
+async fn refund(State(world): Sandbox, body: Body<ByHand>) -> Answer<Refund> {
+    let Json(ByHand { payment_id, amount }) = body?;
+    Ok(Json(world.refund_by_hand(&payment_id, amount)?))
 }
 
 async fn webhooks(State(world): Sandbox) -> Json<Vec<WebhookEvent>> {
@@ -127,7 +138,7 @@ async fn faults(State(world): Sandbox) -> Json<Vec<ActiveFault>> {
 
 async fn add_fault(State(world): Sandbox, body: Body<ActiveFault>) -> Answer<Vec<ActiveFault>> {
     let Json(active) = body?;
-    active.fault.check(active.target).map_err(|why| Problem(StatusCode::BAD_REQUEST, why))?;
+    active.check().map_err(|why| Problem(StatusCode::BAD_REQUEST, why))?;
     world.faults.add(active);
     Ok(Json(world.faults.list()))
 }

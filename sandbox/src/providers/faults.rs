@@ -7,6 +7,8 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::recent;
@@ -36,6 +38,9 @@ pub enum Target {
     /// Reading a payment.
     #[serde(rename = "razorpay.payment_fetch")]
     RazorpayPaymentFetch,
+    /// Listing payments or refunds of some days.
+    #[serde(rename = "razorpay.list")]
+    RazorpayList,
     /// Sending a one-time password.
     #[serde(rename = "twilio.verify")]
     TwilioVerify,
@@ -74,6 +79,8 @@ pub struct Fault {
     pub duplicate: usize,
     /// Webhook: deliver this much later.
     pub late_ms: u64,
+    /// Webhook: deliver later by a time that is drawn, this much at most; so events overtake each other.
+    pub late_up_to_ms: u64,
     /// Webhook: deliver after the next event was delivered (or after 5 s).
     pub reorder: bool,
 }
@@ -119,6 +126,11 @@ impl Fault {
         Self { late_ms: millis(delay), ..Self::default() }
     }
 
+    /// A webhook that comes late, by anything up to `delay`.
+    pub fn late_up_to(delay: Duration) -> Self {
+        Self { late_up_to_ms: millis(delay), ..Self::default() }
+    }
+
     /// A webhook that comes after its successor.
     pub fn reordered() -> Self {
         Self { reorder: true, ..Self::default() }
@@ -133,14 +145,19 @@ impl Fault {
     }
 
     /// A script that asks for something its target cannot do is told so, rather than silently working.
-    pub(crate) fn check(&self, target: Target) -> Result<(), String> {
-        let webhook_only = self.lose || self.duplicate > 0 || self.late_ms > 0 || self.reorder;
+    fn check(&self, target: Target) -> Result<(), String> {
+        let late = self.late_ms > 0 || self.late_up_to_ms > 0;
+        let webhook_only = self.lose || self.duplicate > 0 || late || self.reorder;
         let calls_only = self.drop || self.drop_after || self.status.is_some();
         let calls_only = calls_only || self.delay_ms > 0 || self.delay_response_ms > 0;
         match (target == Target::Webhook, webhook_only, calls_only) {
             (_, false, false) => Err("the fault does nothing".to_owned()),
-            (true, _, true) => Err("a webhook can be lose, duplicate, late_ms or reorder".to_owned()),
-            (false, true, _) => Err("lose, duplicate, late_ms and reorder are for webhooks".to_owned()),
+            (true, _, true) => {
+                Err("a webhook can be lose, duplicate, late_ms, late_up_to_ms or reorder".to_owned())
+            }
+            (false, true, _) => {
+                Err("lose, duplicate, late_ms, late_up_to_ms and reorder are for webhooks".to_owned())
+            }
             _ if self.status.is_some_and(|status| !(400..600).contains(&status)) => {
                 Err("status must be between 400 and 599".to_owned())
             }
@@ -157,35 +174,81 @@ pub struct ActiveFault {
     /// How many more; `None` means until cleared.
     #[serde(default)]
     pub times: Option<u32>,
+    /// How many of a hundred calls. Those that are spared meet the target's next fault, if there is one: 30 and 20 and one without a
+    /// share are three tenths, two tenths and the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// Starts the draws anew, so that the same calls in the same order meet the same faults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// What happens to them.
     pub fault: Fault,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<VecDeque<ActiveFault>>);
+impl ActiveFault {
+    /// A script that makes no sense is told so.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+            return Err("percent must be between 1 and 100".to_owned());
+        }
+        self.fault.check(self.target)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Faults(Mutex<Script>);
+
+#[derive(Debug)]
+struct Script {
+    active: VecDeque<ActiveFault>,
+    draws: StdRng,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self(Mutex::new(Script { active: VecDeque::new(), draws: StdRng::seed_from_u64(0) }))
+    }
+}
 
 impl Faults {
     pub(crate) fn add(&self, fault: ActiveFault) {
-        recent::push(&mut locked(&self.0), LIMIT, fault);
+        let mut script = locked(&self.0);
+        if let Some(seed) = fault.seed {
+            script.draws = StdRng::seed_from_u64(seed);
+        }
+        recent::push(&mut script.active, LIMIT, fault);
     }
 
     pub(crate) fn list(&self) -> Vec<ActiveFault> {
-        locked(&self.0).iter().cloned().collect()
+        locked(&self.0).active.iter().cloned().collect()
     }
 
     pub(crate) fn clear(&self) {
-        locked(&self.0).clear();
+        locked(&self.0).active.clear();
     }
 
-    /// What shall happen to this call: the oldest fault of its target, used up by one.
+    /// What shall happen to this call: the oldest fault of its target that does not spare it, used up by one.
     pub(crate) fn take(&self, target: Target) -> Fault {
-        let mut active = locked(&self.0);
+        let mut script = locked(&self.0);
+        let Script { active, draws } = &mut *script;
         active.retain(|active| active.times != Some(0));
-        let Some(found) = active.iter_mut().find(|active| active.target == target) else {
-            return Fault::default();
-        };
-        found.times = found.times.map(|times| times - 1);
-        found.fault.clone()
+        let mut drawn: Option<u8> = None;
+        for candidate in active.iter_mut().filter(|active| active.target == target) {
+            if let Some(percent) = candidate.percent {
+                let rest = drawn.get_or_insert_with(|| draws.random_range(0..100));
+                if *rest >= percent {
+                    *rest -= percent;
+                    continue;
+                }
+            }
+            candidate.times = candidate.times.map(|times| times - 1);
+            let mut fault = candidate.fault.clone();
+            if fault.late_up_to_ms > 0 {
+                fault.late_ms += draws.random_range(0..=fault.late_up_to_ms);
+            }
+            return fault;
+        }
+        Fault::default()
     }
 }
 

@@ -145,7 +145,15 @@ impl Providers {
 
     /// Makes the next `times` calls of `target` go wrong; `None` means all of them.
     pub fn fault(&self, target: Target, times: Option<u32>, fault: Fault) {
-        self.world.faults.add(ActiveFault { target, times, fault });
+        self.world.faults.add(ActiveFault { target, times, percent: None, seed: None, fault });
+    }
+
+    /// Makes so many of a hundred calls of `target` go wrong, drawn from `seed`; of the spared ones the next fault's share, and so on.
+    pub fn faults_by_chance(&self, target: Target, seed: u64, shares: &[(u8, Fault)]) {
+        for (percent, fault) in shares {
+            let (percent, fault) = (Some(*percent), fault.clone());
+            self.world.faults.add(ActiveFault { target, times: None, percent, seed: Some(seed), fault });
+        }
     }
 
     /// Everything works again.
@@ -181,6 +189,16 @@ impl Providers {
     /// The bank cannot make the next `times` refunds: they end as `failed`.
     pub fn fail_refunds(&self, times: u32) {
         self.world.razorpay(|razorpay| razorpay.fail_refunds(times));
+    }
+
+    /// Refunds a payment as somebody at Razorpay's dashboard would: all that is left of it, or `amount` paise.
+    pub fn refund_by_hand(&self, payment_id: &str, amount: Option<i64>) -> Result<Refund, Refusal> {
+        self.world.refund_by_hand(payment_id, amount)
+    }
+
+    /// Creates an order as the API would, `body` being what it would send.
+    pub fn create_order(&self, body: &serde_json::Value) -> Result<Order, Refusal> {
+        self.world.razorpay(|razorpay| razorpay.create_order(body))
     }
 
     /// Orders, oldest first.

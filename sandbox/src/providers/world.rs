@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Result;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::ProvidersConfig;
 use super::calls::Calls;
 use super::faults::{Faults, Target};
 use super::mail::Mail;
-use super::razorpay::{Event, Lapse, Razorpay};
+use super::razorpay::{Event, Lapse, Razorpay, Refund, Refusal};
 use super::twilio::Twilio;
 use super::webhooks::Webhooks;
 
@@ -27,7 +27,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(config: ProvidersConfig) -> Result<Arc<Self>> {
+    pub(crate) fn new(config: ProvidersConfig) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             faults: Faults::default(),
             calls: Calls::default(),
@@ -62,6 +62,29 @@ impl World {
     /// The time for capturing an authorisation is over.
     fn lapse(self: &Arc<Self>, payment_id: &str) {
         self.razorpay(|razorpay| razorpay.lapse(payment_id));
+    }
+
+    /// Refunds a payment as somebody at Razorpay's dashboard would; the whole of what is left of it unless `amount` says otherwise.
+    pub(crate) fn refund_by_hand(
+        self: &Arc<Self>,
+        payment_id: &str,
+        amount: Option<i64>,
+    ) -> Result<Refund, Refusal> {
+        let body = amount.map_or_else(|| json!({}), |amount| json!({ "amount": amount }));
+        let refund = self.razorpay(|razorpay| razorpay.refund(payment_id, None, &body))?;
+        self.process_later(&refund);
+        Ok(refund)
+    }
+
+    /// The bank carries out a refund a while after it was asked for.
+    pub(crate) fn process_later(self: &Arc<Self>, refund: &Refund) {
+        if refund.status == "pending" {
+            let (world, id) = (self.clone(), refund.id.clone());
+            self.spawn(async move {
+                tokio::time::sleep(world.config.refund_delay).await;
+                world.razorpay(|razorpay| razorpay.process_refund(&id));
+            });
+        }
     }
 
     pub(crate) fn twilio(&self) -> MutexGuard<'_, Twilio> {

@@ -3,8 +3,13 @@
 use std::process::ExitCode;
 
 use nexus_common::jobs::Queue;
-use nexus_worker::handlers::bookings::{self, Bookings};
+use nexus_worker::handlers::{
+    bookings::{self, Bookings},
+    event_cancellation,
+};
 
 fn main() -> ExitCode {
-    nexus_worker::serve(Queue::Bookings, Bookings::from_env, |worker| worker.on(bookings::finalise_booking))
+    nexus_worker::serve(Queue::Bookings, Bookings::from_env, |worker| {
+        worker.on(bookings::finalise_booking).on(event_cancellation::cancel_event)
+    })
 }

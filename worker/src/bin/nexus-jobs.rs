@@ -1,5 +1,6 @@
 //! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard what has no use any more; see payments that
-//! are not as they should be, and whether the books are in order. It needs DATABASE_URL only.
+//! are not as they should be, whether the books are in order, and whether Razorpay agrees with them. It needs DATABASE_URL only; the
+//! comparison with Razorpay also needs its settings.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -19,13 +20,16 @@ use nexus_common::{
         admin::{self, Filter, QueueNow},
     },
 };
-use nexus_worker::operator;
+use nexus_worker::{
+    operator,
+    reconciler::by_hand::{self, Settings},
+};
 use sqlx::PgPool;
 
 /// Alerts that are listed.
 const ALERTS: i64 = 200;
 
-/// Look into the job ledger, retry dead jobs, discard jobs; check the books.
+/// Look into the job ledger, retry dead jobs, discard jobs; check the books, reconcile payments.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -111,6 +115,18 @@ enum Command {
         #[arg(long)]
         looks: Option<u64>,
     },
+    /// Compare payments and refunds with Razorpay's, put right what differs, and print it. Exits with 1 when something differed.
+    Reconcile {
+        /// A date, a time, or how long ago: 2031-05-01, 2031-05-01T18:00Z, 3d, 12h, 30m.
+        #[arg(long, value_parser = by_hand::since)]
+        since: chrono::TimeDelta,
+        /// Change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
@@ -131,18 +147,20 @@ struct Which {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let settings = match Env::read().load(|env| Database::from_env(env, 2)) {
+    let reconciles = matches!(cli.command, Command::Reconcile { .. });
+    let load = |env: &mut Env| (Database::from_env(env, 2), reconciles.then(|| Settings::from_env(env)));
+    let (database, settings) = match Env::read().load(load) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::from(2);
         }
     };
-    match run(cli.command, &settings) {
-        Ok(text) => {
+    match run(cli.command, &database, settings) {
+        Ok((text, code)) => {
             // A reader that has seen enough (`| head`) is no failure.
             let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+            code
         }
         Err(error) => {
             // The first words of this one are meant for clients of the API.
@@ -158,8 +176,22 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(command: Command, settings: &Database) -> Result<String> {
-    let db = &db::pool(settings, "nexus-jobs")?;
+async fn run(
+    command: Command,
+    database: &Database,
+    settings: Option<Settings>,
+) -> Result<(String, ExitCode)> {
+    let db = db::pool(database, "nexus-jobs")?;
+    if let (Command::Reconcile { since, dry_run, json }, Some(settings)) = (&command, settings) {
+        let report = by_hand::reconcile(&db, settings, *since, *dry_run).await?;
+        let text = if *json { operator::json(&report)? } else { report.table() };
+        let code = if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return Ok((text, code));
+    }
+    Ok((look(command, &db).await?, ExitCode::SUCCESS))
+}
+
+async fn look(command: Command, db: &PgPool) -> Result<String> {
     match command {
         Command::CheckBooks { json } => check_books(db, json).await,
         Command::Alerts { json } => {
@@ -210,6 +242,7 @@ async fn run(command: Command, settings: &Database) -> Result<String> {
             discarded => Ok(format!("{discarded} jobs are cancelled\n")),
         },
         Command::Retry { .. } | Command::Discard { .. } => bail!("name a job, or --all and a --kind"),
+        Command::Reconcile { .. } => bail!("the Razorpay settings are missing"),
         Command::Watch { every, looks } => watch(db, every, looks).await,
         Command::Stats { json } => {
             let stats = admin::stats(db).await?;

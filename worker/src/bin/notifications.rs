@@ -3,10 +3,17 @@
 use std::process::ExitCode;
 
 use nexus_common::jobs::Queue;
-use nexus_worker::handlers::notifications::{self, Notifications};
+use nexus_worker::handlers::{
+    cancellation_notices,
+    notifications::{self, Notifications},
+};
 
 fn main() -> ExitCode {
     nexus_worker::serve(Queue::Notifications, Notifications::from_env, |worker| {
-        worker.on(notifications::email_tickets).on(notifications::sms_tickets)
+        worker
+            .on(notifications::email_tickets)
+            .on(notifications::sms_tickets)
+            .on(cancellation_notices::email_cancellation)
+            .on(cancellation_notices::sms_cancellation)
     })
 }

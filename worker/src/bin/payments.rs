@@ -1,12 +1,26 @@
 //! The worker of the payments queue.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use nexus_common::jobs::Queue;
-use nexus_worker::handlers::payments::{self, Payments};
+use nexus_common::jobs::{
+    Queue,
+    payments::{ReconcileDays, ReconcileOrders},
+};
+use nexus_worker::handlers::{
+    payments::{self, Payments},
+    reconciliation,
+};
 
 fn main() -> ExitCode {
     nexus_worker::serve(Queue::Payments, Payments::from_env, |worker| {
-        worker.on(payments::process_webhook).on(payments::confirm_free_booking).on(payments::refund_payment)
+        worker
+            .on(payments::process_webhook)
+            .on(payments::confirm_free_booking)
+            .on(payments::refund_payment)
+            .on(reconciliation::reconcile_orders)
+            .on(reconciliation::reconcile_days)
+            .at_start(|| ReconcileOrders {})
+            .every(Duration::from_secs(60), || ReconcileOrders {})
+            .every(Duration::from_secs(86_400), || ReconcileDays {})
     })
 }

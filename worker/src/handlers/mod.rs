@@ -2,11 +2,14 @@
 //! [`nexus_common::jobs`]; handlers know nothing of the queue's transport.
 
 pub mod bookings;
+pub mod cancellation_notices;
 pub mod cleanup;
+pub mod event_cancellation;
 pub mod expiry;
 pub mod notifications;
 pub mod otp;
 pub mod payments;
+pub mod reconciliation;
 
 use nexus_common::clients::CallError;
 

@@ -21,8 +21,8 @@ use crate::{Attempt, Build, Context, Failure};
 
 /// What these handlers need beside the common context.
 pub struct Notifications {
-    smtp: Smtp,
-    twilio: Twilio,
+    pub(super) smtp: Smtp,
+    pub(super) twilio: Twilio,
 }
 
 impl Notifications {

@@ -5,14 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use nexus_common::{
     Error,
-    clients::{CallError, razorpay::Razorpay},
+    clients::razorpay::Razorpay,
     config::{self, Env},
     domain::{
         after_commit::AfterCommit,
         alerts::{self, AlertReason},
         booking_changes,
         ids::BookingId,
-        payment_orders,
         payment_webhooks::{self, Acted},
         payments::Captured,
         refunds::{self, RefundStatus},
@@ -23,18 +22,24 @@ use nexus_common::{
 use sqlx::PgTransaction;
 
 use super::outward;
-use crate::{Attempt, Build, Context, Failure};
+use crate::{Attempt, Build, Context, Failure, forgotten_orders, reconciler::Pace};
 
 /// What these handlers need beside the common context.
 pub struct Payments {
-    razorpay: Razorpay,
+    pub(super) razorpay: Razorpay,
+    pub(super) pace: Pace,
+    pub(super) reconciliation: config::Reconciliation,
 }
 
 impl Payments {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let razorpay = config::Razorpay::from_env(env);
-        Box::new(move || Ok(Payments { razorpay: Razorpay::new(&razorpay)? }))
+        let reconciliation = config::Reconciliation::from_env(env);
+        Box::new(move || {
+            let (razorpay, pace) = (Razorpay::new(&razorpay)?, Pace::new(reconciliation.per_second));
+            Ok(Payments { razorpay, pace, reconciliation })
+        })
     }
 }
 
@@ -66,7 +71,8 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
             }
             Acted::FindOrder(money) => {
                 tx.rollback().await?;
-                if find_order(cx, &money.order_id).await? {
+                if let Some(order) = forgotten_orders::find(&cx.db, &cx.razorpay, &money.order_id).await? {
+                    order.remember(&cx.db).await?;
                     continue;
                 }
                 let mut tx = cx.db.begin().await?;
@@ -104,24 +110,6 @@ async fn capture(cx: &Context<Payments>, id: i64, attempt: Attempt, money: &Capt
         false => "not_capturable",
     };
     close(cx, tx, id, attempt, outcome, after).await
-}
-
-/// Whether Razorpay knows the order as one of ours. It may have been created by a process that died before it could remember it: then its
-/// receipt is our booking's.
-async fn find_order(cx: &Context<Payments>, order_id: &str) -> Result<bool, Failure> {
-    if order_id.is_empty() {
-        return Ok(false);
-    }
-    let order = match cx.razorpay.order(order_id).await {
-        Ok(order) => order,
-        Err(CallError::Refused { .. }) => return Ok(false),
-        Err(error) => return Err(outward(error)),
-    };
-    let Some(receipt) = order.receipt else { return Ok(false) };
-    let mut tx = cx.db.begin().await?;
-    let ours = payment_orders::adopt(&mut tx, order_id, &receipt, order.amount, &order.currency).await?;
-    tx.commit().await?;
-    Ok(ours)
 }
 
 /// Tells operators of a job that dies with this attempt. Should that fail, the daily check of the books finds what is left undone.
@@ -203,8 +191,9 @@ async fn refund_once(
         "failed" => RefundStatus::Failed,
         _ => RefundStatus::Requested,
     };
+    let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
-    refunds::follow(&mut tx, &refund.payment_id, &made.id, status).await?;
+    refunds::follow(&mut tx, &refund.payment(), &made.id, status, &mut after).await?;
     // Its webhook may have told us of the failure before Razorpay's answer did; this job, being alive, is the one that asks again.
     let now = refunds::get(&mut tx, job.refund_id).await?;
     if now.is_some_and(|now| now.status == "failed") {

@@ -1,6 +1,7 @@
 //! Razorpay's HTTP routes, under `/razorpay`. The rules behind them are in the parent module.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -22,8 +23,8 @@ type Answer<T> = Result<Json<T>, Refusal>;
 
 pub(crate) fn router(world: &Arc<World>) -> Router {
     use Target::{
-        RazorpayCapture, RazorpayOrderFetch, RazorpayOrders, RazorpayPaymentFetch, RazorpayRefund,
-        RazorpayRefundFetch,
+        RazorpayCapture, RazorpayList, RazorpayOrderFetch, RazorpayOrders, RazorpayPaymentFetch,
+        RazorpayRefund, RazorpayRefundFetch,
     };
     let one_at_a_time = from_fn_with_state(world.clone(), one_refund_per_key_at_a_time);
     let refund = faulty(world, RazorpayRefund, post(create_refund)).layer(one_at_a_time);
@@ -32,9 +33,12 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .route("/razorpay/v1/orders", route(world, RazorpayOrderFetch, get(find_orders)))
         .route("/razorpay/v1/orders/{id}", route(world, RazorpayOrderFetch, get(fetch_order)))
         .route("/razorpay/v1/orders/{id}/payments", route(world, RazorpayOrderFetch, get(order_payments)))
+        .route("/razorpay/v1/payments", route(world, RazorpayList, get(list_payments)))
         .route("/razorpay/v1/payments/{id}", route(world, RazorpayPaymentFetch, get(fetch_payment)))
         .route("/razorpay/v1/payments/{id}/capture", route(world, RazorpayCapture, post(capture)))
         .route("/razorpay/v1/payments/{id}/refund", observed(world, RazorpayRefund, refund))
+        .route("/razorpay/v1/payments/{id}/refunds", route(world, RazorpayRefundFetch, get(payment_refunds)))
+        .route("/razorpay/v1/refunds", route(world, RazorpayList, get(list_refunds)))
         .route("/razorpay/v1/refunds/{id}", route(world, RazorpayRefundFetch, get(fetch_refund)))
         .with_state(world.clone())
 }
@@ -44,16 +48,41 @@ async fn create_order(State(world): State<Arc<World>>, body: Bytes) -> Answer<Or
     world.razorpay(|razorpay| razorpay.create_order(&body)).map(Json)
 }
 
-/// `count` and `skip` work like Razorpay's: 10 unless said, 100 at most.
-async fn find_orders(
-    State(world): State<Arc<World>>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Json<Value> {
-    let number = |name: &str| query.get(name).and_then(|value| value.parse().ok());
+type Parameters = Query<HashMap<String, String>>;
+
+async fn find_orders(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
     let orders = world.razorpay(|razorpay| razorpay.find_orders(query.get("receipt").map(String::as_str)));
-    let page =
-        orders.into_iter().skip(number("skip").unwrap_or(0)).take(number("count").unwrap_or(10).min(100));
-    collection(page.collect::<Vec<_>>())
+    collection(page(&query, orders.into_iter()))
+}
+
+/// Created between `from` and `to`, newest first.
+async fn list_payments(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
+    let payments = world.razorpay(|razorpay| razorpay.payments()).into_iter().rev();
+    collection(page(&query, payments.filter(|payment| is_between(&query, payment.created_at))))
+}
+
+async fn list_refunds(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
+    let refunds = world.razorpay(|razorpay| razorpay.refunds()).into_iter().rev();
+    collection(page(&query, refunds.filter(|refund| is_between(&query, refund.created_at))))
+}
+
+async fn payment_refunds(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Value> {
+    world.razorpay(|razorpay| razorpay.refunds_of(&id)).map(collection)
+}
+
+fn number<T: FromStr>(query: &HashMap<String, String>, name: &str) -> Option<T> {
+    query.get(name).and_then(|value| value.parse().ok())
+}
+
+fn is_between(query: &HashMap<String, String>, created_at: i64) -> bool {
+    number(query, "from").is_none_or(|from: i64| from <= created_at)
+        && number(query, "to").is_none_or(|to: i64| created_at <= to)
+}
+
+/// `count` and `skip` work like Razorpay's: 10 unless said, 100 at most.
+fn page<T>(query: &HashMap<String, String>, items: impl Iterator<Item = T>) -> Vec<T> {
+    let count = number(query, "count").unwrap_or(10).min(100);
+    items.skip(number(query, "skip").unwrap_or(0)).take(count).collect()
 }
 
 async fn fetch_order(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Order> {
@@ -82,13 +111,7 @@ async fn create_refund(
     let body = parse(&body)?;
     let key = refund_key(&headers)?;
     let refund = world.razorpay(|razorpay| razorpay.refund(&payment_id, key.as_deref(), &body))?;
-    if refund.status == "pending" {
-        let (world_later, id, delay) = (world.clone(), refund.id.clone(), world.config.refund_delay);
-        world.spawn(async move {
-            tokio::time::sleep(delay).await;
-            world_later.razorpay(|razorpay| razorpay.process_refund(&id));
-        });
-    }
+    world.process_later(&refund);
     Ok(Json(refund))
 }
 

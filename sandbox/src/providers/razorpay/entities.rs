@@ -74,7 +74,7 @@ impl Payment {
             tax: None,
             error_code: None,
             error_description: None,
-            created_at: Utc::now().timestamp(),
+            created_at: pay.created_at.unwrap_or_else(|| Utc::now().timestamp()),
             begun: Instant::now(),
         }
     }
@@ -132,6 +132,8 @@ pub struct Pay {
     pub email: Option<String>,
     /// The buyer's phone.
     pub contact: Option<String>,
+    /// When it was begun, if not now, in seconds since 1970.
+    pub created_at: Option<i64>,
 }
 
 impl Pay {

@@ -127,6 +127,13 @@ impl Razorpay {
         Ok(self.payments.iter().rev().filter(of_order).cloned().collect())
     }
 
+    /// Newest first.
+    pub(crate) fn refunds_of(&self, payment_id: &str) -> Answer<Vec<Refund>> {
+        self.payment(payment_id)?;
+        let of_payment = |refund: &&Refund| refund.payment_id == payment_id;
+        Ok(self.refunds.iter().rev().filter(of_payment).cloned().collect())
+    }
+
     pub(crate) fn create_order(&mut self, body: &Value) -> Answer<Order> {
         let amount = amount(body, "Order amount less than minimum amount allowed")?
             .ok_or_else(|| Refusal::invalid("amount", "The amount field is required."))?;

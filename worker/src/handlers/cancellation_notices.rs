@@ -1,0 +1,70 @@
+//! Handlers of the notifications queue that tell a buyer of a cancelled booking. At least once, as all of that queue's.
+
+use std::sync::Arc;
+
+use nexus_common::{
+    clients::smtp::Email,
+    domain::{
+        cancellation_notices::{self, Notice},
+        ids::BookingId,
+    },
+    jobs::notifications::{EmailCancellation, SmsCancellation},
+};
+
+use super::{notifications::Notifications, outward};
+use crate::{Attempt, Context, Failure};
+
+/// See [`EmailCancellation`].
+pub async fn email_cancellation(
+    cx: Arc<Context<Notifications>>,
+    job: EmailCancellation,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let booking = BookingId(job.booking_id);
+    let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
+    let Some(notice) = notice else { return Ok(()) };
+    let Some(to) = notice.email.clone() else { return Ok(()) };
+    cx.smtp.send(compose(&notice, to)).await.map_err(outward)
+}
+
+/// See [`SmsCancellation`].
+pub async fn sms_cancellation(
+    cx: Arc<Context<Notifications>>,
+    job: SmsCancellation,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let booking = BookingId(job.booking_id);
+    let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
+    let Some(notice) = notice else { return Ok(()) };
+    let Some(phone) = notice.phone.as_deref().filter(|_| cx.twilio.can_send_sms()) else { return Ok(()) };
+    let event: String = notice.event_name.chars().take(100).collect();
+    let refund = notice.refund.map(|refund| format!(" Rs {refund} will be refunded.")).unwrap_or_default();
+    let text = format!("Your booking {} for {event} has been cancelled.{refund}", notice.reference);
+    cx.twilio.send_sms(phone, &text).await.map_err(outward)
+}
+
+fn compose(notice: &Notice, to: String) -> Email {
+    let name = notice.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let mut text = format!(
+        "Hello{name},\n\nyour booking {} has been cancelled; its tickets are void.\n\n{}\n{} UTC\n",
+        notice.reference,
+        notice.event_name,
+        notice.event_start.0.format("%A, %-d %B %Y, %H:%M"),
+    );
+    if let Some(reason) = &notice.reason {
+        text.push_str(&format!("Reason: {reason}\n"));
+    }
+    if let Some(refund) = notice.refund {
+        text.push_str(&format!(
+            "\nRs {refund} go back the way you have paid. Banks usually need five to seven working days.\n"
+        ));
+    }
+    Email {
+        to,
+        to_name: notice.name.clone(),
+        subject: format!("Your booking for {} is cancelled", notice.event_name),
+        text,
+        message_id: format!("cancelled-{}", notice.reference.to_lowercase()),
+        images: vec![],
+    }
+}

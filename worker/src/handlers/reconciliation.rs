@@ -1,0 +1,66 @@
+//! Handlers of the payments queue that ask Razorpay what its webhooks have not told. See [`reconciler`](crate::reconciler).
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use nexus_common::{
+    error::Kind,
+    jobs::payments::{ReconcileDays, ReconcileOrders},
+};
+
+use super::payments::Payments;
+use crate::{
+    Attempt, Context, Failure,
+    reconciler::{Clients, Reconciler, Report},
+};
+
+fn reconciler(cx: &Context<Payments>) -> Reconciler<'_> {
+    Reconciler {
+        db: &cx.db,
+        razorpay: &cx.razorpay,
+        pace: &cx.pace,
+        clients: Some(Clients { cache: &cx.cache, emitter: &cx.emitter, seats: &cx.seats }),
+        settings: cx.reconciliation,
+        dry_run: false,
+    }
+}
+
+/// See [`ReconcileOrders`].
+pub async fn reconcile_orders(
+    cx: Arc<Context<Payments>>,
+    _job: ReconcileOrders,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let started = Utc::now();
+    let mut report = Report::default();
+    let looked = reconciler(&cx).look(&mut report).await;
+    log(&report);
+    match looked {
+        Ok(true) => Err(Failure::Snooze(Utc::now())),
+        Ok(false) => Err(Failure::Snooze(started + cx.reconciliation.every)),
+        // What is due stays due; there is a next time anyway.
+        Err(error) if error.kind() == Kind::Provider => {
+            tracing::warn!(error = error.details(), "Razorpay could not be asked");
+            Err(Failure::Snooze(Utc::now() + cx.reconciliation.every))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// See [`ReconcileDays`].
+pub async fn reconcile_days(
+    cx: Arc<Context<Payments>>,
+    _job: ReconcileDays,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let mut report = Report::default();
+    let compared = reconciler(&cx).compare(cx.reconciliation.days, &mut report).await;
+    log(&report);
+    Ok(compared?)
+}
+
+fn log(report: &Report) {
+    let Report { compared, orders, not_ours, differences } = report;
+    let differences = differences.len();
+    tracing::info!(compared, orders, not_ours, differences, "compared our books with Razorpay's");
+}

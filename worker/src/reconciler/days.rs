@@ -1,0 +1,49 @@
+//! Whole days, compared with Razorpay's lists: once a day, and by hand.
+
+use std::time::Duration;
+
+use nexus_common::{
+    Result,
+    clients::razorpay::{PAGE, Span},
+};
+
+use super::{Reconciler, report::Report};
+
+/// Unfinished refunds that one comparison asks about.
+const REFUNDS: i64 = 1_000;
+
+impl Reconciler<'_> {
+    /// Compares every payment and every refund since then, and every refund of ours that is due to be asked about.
+    pub async fn compare(&self, back: Duration, report: &mut Report) -> Result<()> {
+        let span = self.span(back);
+        self.list_payments(span, report).await?;
+        self.list_refunds(span, report).await?;
+        self.due_refunds(REFUNDS, report).await?;
+        Ok(())
+    }
+
+    pub(super) async fn list_payments(&self, span: Span, report: &mut Report) -> Result<()> {
+        // New ones come after the span's end, so pages do not shift while they are read.
+        for page in 0.. {
+            self.pace.turn().await;
+            let payments = self.razorpay.payments(span, page * PAGE).await?;
+            self.payments(&payments, report).await?;
+            if payments.len() < PAGE {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn list_refunds(&self, span: Span, report: &mut Report) -> Result<()> {
+        for page in 0.. {
+            self.pace.turn().await;
+            let refunds = self.razorpay.refunds(span, page * PAGE).await?;
+            self.listed_refunds(&refunds, report).await?;
+            if refunds.len() < PAGE {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! The look that is taken every minute or so: at recent payments, at orders that are open after their booking's deadline, at refunds that
+//! are not finished. Each look is bounded; what is left over waits for the next, the longest waiting first.
+
+use nexus_common::{Result, domain::reconciliation as books, error::Kind};
+
+use super::{Reconciler, report::Report, unless_refused};
+
+impl Reconciler<'_> {
+    /// One look. True when there is more to do at once.
+    pub async fn look(&self, report: &mut Report) -> Result<bool> {
+        self.list_payments(self.span(self.settings.recent), report).await?;
+        // So many that the next look at recent payments is not late by much.
+        let limit = i64::from(self.settings.per_second) * 10;
+        let orders = self.due_orders(limit, report).await?;
+        let refunds = self.due_refunds(limit, report).await?;
+        Ok(orders == limit || refunds == limit)
+    }
+
+    /// A payment can become authorized days after its order's deadline, so an order is asked about again and again.
+    async fn due_orders(&self, limit: i64, report: &mut Report) -> Result<i64> {
+        let due = books::due_orders(&mut *self.db.acquire().await?, self.settings.after, limit).await?;
+        for order in &due {
+            self.pace.turn().await;
+            let payments = unless_refused(self.razorpay.payments_of_order(order).await)?;
+            self.payments(&payments, report).await?;
+            let mut conn = self.db.acquire().await?;
+            books::order_asked(&mut conn, order, self.settings.every, self.settings.days).await?;
+            report.orders += 1;
+        }
+        Ok(due.len() as i64)
+    }
+
+    pub(super) async fn due_refunds(&self, limit: i64, report: &mut Report) -> Result<i64> {
+        let first = self.settings.every.max(self.settings.after);
+        let due = books::due_refunds(&mut *self.db.acquire().await?, first, limit).await?;
+        for refund in &due {
+            if let Err(error) = self.open_refund(refund, report).await {
+                if matches!(error.kind(), Kind::Provider | Kind::Unavailable) {
+                    return Err(error);
+                }
+                tracing::error!(
+                    payment_id = refund.payment_id,
+                    error = error.details(),
+                    "a refund cannot be reconciled"
+                );
+            }
+        }
+        Ok(due.len() as i64)
+    }
+}

@@ -1,0 +1,143 @@
+//! What a comparison has found.
+
+use nexus_common::{
+    clients::razorpay::{Payment, Refund},
+    domain::ids::BookingId,
+};
+use serde::Serialize;
+
+use crate::operator;
+
+/// Something that Razorpay and our books do not agree on.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// `pay_…` or `rfnd_…`
+    pub subject: String,
+    /// For which booking, as far as is known.
+    pub booking: Option<BookingId>,
+    /// How much it is about.
+    pub amount_paise: i64,
+    /// What Razorpay says.
+    pub razorpay: String,
+    /// What we said.
+    pub nexus: String,
+    /// What was done about it; `-` when it was only looked at.
+    pub done: String,
+}
+
+impl Difference {
+    pub(super) fn new(payment: &Payment, nexus: &str, done: &str) -> Self {
+        let razorpay = match (payment.amount_refunded, payment.status.as_str()) {
+            (refunded, "captured") if refunded > 0 => format!("captured, {} refunded", rupees(refunded)),
+            (_, status) => status.to_owned(),
+        };
+        Difference {
+            subject: payment.id.clone(),
+            booking: None,
+            amount_paise: payment.amount,
+            razorpay,
+            nexus: nexus.to_owned(),
+            done: done.to_owned(),
+        }
+    }
+
+    pub(super) fn of_refund(refund: &Refund, nexus: &str, done: &str) -> Self {
+        Difference {
+            subject: refund.id.clone(),
+            booking: None,
+            amount_paise: refund.amount,
+            razorpay: format!("refund {}", refund.status),
+            nexus: nexus.to_owned(),
+            done: done.to_owned(),
+        }
+    }
+}
+
+/// Everything that a comparison has found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Payments and refunds that were compared.
+    pub compared: usize,
+    /// Orders that Razorpay was asked about.
+    pub orders: usize,
+    /// Payments that are for something else on the same Razorpay account.
+    pub not_ours: usize,
+    /// What differed.
+    pub differences: Vec<Difference>,
+}
+
+impl Report {
+    /// Each difference is a line of the log, too: a webhook was lost, or somebody did something by hand.
+    pub(super) fn add(&mut self, difference: Difference) {
+        // A payment can be in more than one list.
+        if self.differences.contains(&difference) {
+            return;
+        }
+        let Difference { subject, booking, amount_paise, razorpay, nexus, done } = &difference;
+        let booking_id = booking.map(|id| id.0);
+        tracing::warn!(
+            subject,
+            booking_id,
+            amount_paise,
+            razorpay,
+            nexus,
+            done,
+            "Razorpay and our books differed"
+        );
+        self.differences.push(difference);
+    }
+
+    /// For a person: a table, and how much was looked at.
+    pub fn table(&self) -> String {
+        let lines = self.differences.iter().map(|difference| {
+            vec![
+                difference.subject.clone(),
+                difference.booking.map(|id| id.to_string()).unwrap_or_default(),
+                rupees(difference.amount_paise),
+                difference.razorpay.clone(),
+                difference.nexus.clone(),
+                difference.done.clone(),
+            ]
+        });
+        let table = match self.differences.is_empty() {
+            true => String::new(),
+            false => {
+                operator::table(&["WHAT", "BOOKING", "AMOUNT", "RAZORPAY", "NEXUS", "DONE"], lines) + "\n"
+            }
+        };
+        let not_ours = match self.not_ours {
+            0 => String::new(),
+            count => format!(", {count} not ours"),
+        };
+        let differences = self.differences.len();
+        format!("{table}{} compared{not_ours}, {differences} differences\n", self.compared)
+    }
+}
+
+fn rupees(paise: i64) -> String {
+    format!("{}.{:02}", paise / 100, paise % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_differs_and_how_much_was_looked_at() {
+        let mut report = Report { compared: 3, ..Report::default() };
+        assert_eq!(report.table(), "3 compared, 0 differences\n");
+        report.add(Difference {
+            subject: "pay_1".into(),
+            booking: Some(BookingId(7)),
+            amount_paise: 20_050,
+            razorpay: "captured".into(),
+            nexus: "unknown".into(),
+            done: "confirmed".into(),
+        });
+        report.not_ours = 1;
+        let expected = "WHAT   BOOKING  AMOUNT  RAZORPAY  NEXUS    DONE\n\
+                        pay_1  7        200.50  captured  unknown  confirmed\n\n\
+                        3 compared, 1 not ours, 1 differences\n";
+        assert_eq!(report.table(), expected);
+    }
+}
