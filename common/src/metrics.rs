@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use sqlx::PgPool;
 
 use crate::{
+    domain::alerts::AlertReason,
     error::{Error, Result},
     jobs::{Queue, admin::Depth},
 };
@@ -46,6 +47,10 @@ pub fn serve(address: Option<SocketAddr>) -> Result<()> {
         .install()
         .map_err(Error::internal)?;
     describe();
+    for reason in AlertReason::ALL {
+        // From zero on, so that Prometheus sees the first one as an increase.
+        counter!(PAYMENT_ALERTS, "reason" => reason.name()).absolute(0);
+    }
     Ok(())
 }
 

@@ -204,6 +204,30 @@ async fn a_program_needs_a_bearer_token_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_payment_alert_is_shown_until_somebody_closes_it() {
+    let mut stack = Stack::builder().workers([]).start().await;
+    let admin = admin(&mut stack).await;
+    stack
+        .execute(
+            "INSERT INTO payment_alerts (reason, subject, details) VALUES ('unknown_order', 'pay_1', '<b>')",
+        )
+        .await;
+    let shown = async || {
+        let page = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
+        page.text().await.expect("a page")
+    };
+    let page = shown().await;
+    assert!(page.contains("unknown_order") && page.contains("pay_1") && page.contains("&lt;b&gt;"), "{page}");
+    let id = &stack.row("SELECT id FROM payment_alerts").await["id"];
+    let close = format!("/admin/alerts/{id}/close");
+    for status in [303, 409] {
+        let answer = admin.request_root(Method::POST, &close).send().await.expect("an answer");
+        assert_eq!(answer.status(), status);
+    }
+    assert!(!shown().await.contains("pay_1"));
+}
+
+#[tokio::test]
 async fn nobody_but_an_admin_sees_or_does_anything() {
     let mut stack = Stack::builder().workers(["otp"]).start().await;
     let admin = admin(&mut stack).await;
@@ -218,6 +242,8 @@ async fn nobody_but_an_admin_sees_or_does_anything() {
         (Method::POST, &retry),
         (Method::POST, "/admin/dead/retry"),
         (Method::POST, "/admin/dead/discard"),
+        (Method::POST, "/admin/alerts/1/close"),
+        (Method::GET, "/admin/ledger.csv"),
     ];
     for who in [&stack.anonymous(), &user] {
         for (method, path) in &pages {

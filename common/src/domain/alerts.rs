@@ -28,6 +28,17 @@ pub enum AlertReason {
 }
 
 impl AlertReason {
+    /// All of them.
+    pub const ALL: [AlertReason; 7] = [
+        AlertReason::AmountMismatch,
+        AlertReason::UnknownOrder,
+        AlertReason::Unreadable,
+        AlertReason::ForeignRefund,
+        AlertReason::PartialRefund,
+        AlertReason::RefundFailed,
+        AlertReason::WebhookFailed,
+    ];
+
     /// As stored.
     pub fn name(self) -> &'static str {
         match self {
