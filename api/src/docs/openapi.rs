@@ -217,7 +217,7 @@ fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut S
     }
     if method == Method::GET {
         for status in [200, 304] {
-            let headers = &mut responses.entry(status).or_insert_with(|| not_modified())["headers"];
+            let headers = &mut responses.entry(status).or_insert_with(not_modified)["headers"];
             headers["ETag"] = json!({ "$ref": "#/components/headers/ETag" });
         }
     }
