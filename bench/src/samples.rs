@@ -68,7 +68,9 @@ mod tests {
     #[test]
     fn samples_show_median_and_range() {
         let mut samples = Samples::default();
-        [1500.0, 1000.4, 12345.6].map(|value| samples.add(value));
+        for value in [1500.0, 1000.4, 12345.6] {
+            samples.add(value);
+        }
         assert_eq!(samples.to_string(), "**1,500** (1,000–12,346)");
         assert_eq!([number(0.123), number(45.67), number(f64::NAN)], ["0.12", "45.7", "–"]);
     }
