@@ -150,9 +150,9 @@ pub fn depth(queue: Queue, depth: &Depth) {
     gauge!(OLDEST_DUE, "queue" => queue.name()).set(depth.oldest_due.as_secs_f64());
 }
 
-/// A job has been enqueued.
-pub fn enqueued(queue: Queue, kind: &'static str) {
-    counter!(JOBS_ENQUEUED, "queue" => queue.name(), "kind" => kind).increment(1);
+/// Jobs have been enqueued.
+pub fn enqueued(queue: Queue, kind: &'static str, jobs: u64) {
+    counter!(JOBS_ENQUEUED, "queue" => queue.name(), "kind" => kind).increment(jobs);
 }
 
 /// Jobs are due again because their worker vanished, or their delivery was lost.

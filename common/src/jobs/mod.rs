@@ -152,10 +152,11 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
         J::KIND,
         J::PRIORITY,
         J::RETRY.max_attempts,
-        crate::telemetry::current_trace(),
+        crate::traces::current(),
     )
     .execute(conn)
     .await?;
+    crate::metrics::enqueued(J::QUEUE, J::KIND, enqueued.rows_affected());
     Ok(enqueued.rows_affected())
 }
 
@@ -183,7 +184,7 @@ async fn insert<J: Job>(
     .fetch_optional(conn)
     .await?;
     if id.is_some() {
-        crate::metrics::enqueued(J::QUEUE, J::KIND);
+        crate::metrics::enqueued(J::QUEUE, J::KIND, 1);
     }
     Ok(id)
 }
