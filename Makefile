@@ -29,7 +29,8 @@ test: deps node-deps python-deps browser-deps fmt build lint ## Check and test e
 chaos: build ## Sell to PAYMENTS buyers while webhooks are lost and processes killed; what was measured goes to REPORT
 	@NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_CHAOS_REPORT=$(abspath $(REPORT)) cargo test --workspace --test chaos -- --nocapture
 
-bench: deps bench-deps release ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
+bench: deps bench-deps ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
+	@cargo build --workspace --release --bin nexus-bench --bin nexus-bench-worker --bin nexus-api --bin nexus-worker-payments
 	@target/release/nexus-bench --report bench/REPORT.md
 
 build: ## Build every binary

@@ -73,11 +73,13 @@ async fn main() -> Result<()> {
         if wants(Part::Shop) {
             bench.shop().await?;
         }
-    }
-    let text = report::write(&bench.results, &machine, arguments.rounds);
-    match arguments.report {
-        Some(path) => std::fs::write(&path, text).with_context(|| path.display().to_string())?,
-        None => println!("{text}"),
+        // After every round, so that whoever is interrupted keeps what has been measured.
+        let text = report::write(&bench.results, &machine, round);
+        match &arguments.report {
+            Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string())?,
+            None if round == arguments.rounds => println!("{text}"),
+            None => {}
+        }
     }
     Ok(())
 }

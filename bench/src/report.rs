@@ -166,7 +166,7 @@ const METHOD: &str = "## What limits it\n\n\
     \x20 time, or a queue that is nearly empty, pays for each of its own.\n\
     - **NOTIFY.** PostgreSQL lets transactions that notify commit one after the other, in both systems that use it: single enqueues at once gain little from more\n\
     \x20 connections. Many jobs in one transaction do.\n\
-    - **Redis** is not it: deliveries take it a small part of a processor.\n\n\
+    - **Redis** costs the least of the three: it carries ids, one fetch a job.\n\n\
     ## How it is measured\n\n\
     PostgreSQL with fsync, full page writes and synchronous commits; Redis with an append-only file that is synced every second; otherwise the defaults of both.\n\
     Before each measurement, tables and Redis are emptied and PostgreSQL writes a checkpoint. Workers are started anew, have run something before, and log\n\

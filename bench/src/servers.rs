@@ -26,7 +26,17 @@ pub struct Servers {
     pub redis: Redis,
     /// The driver's connections.
     pub db: PgPool,
-    dir: PathBuf,
+    /// Last, so that the servers have ended when it goes.
+    dir: Dir,
+}
+
+#[derive(Debug)]
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Servers {
@@ -36,9 +46,9 @@ impl Servers {
             std::fs::remove_dir_all(dir)?;
         }
         std::fs::create_dir_all(dir)?;
-        let dir = dir.canonicalize()?;
-        let postgres = Postgres::start(dir.join("postgres"), Options::durable()).await?;
-        let redis = Redis::start(dir.join("redis"), Durability::Durable, None).await?;
+        let dir = Dir(dir.canonicalize()?);
+        let postgres = Postgres::start(dir.0.join("postgres"), Options::durable()).await?;
+        let redis = Redis::start(dir.0.join("redis"), Durability::Durable, None).await?;
         let settings = config::Database {
             url: postgres.url().into(),
             max_connections: 2,
@@ -74,24 +84,18 @@ impl Servers {
     /// A command that knows the servers and nothing else, dies with the driver and logs to a file, as it would be run in earnest.
     pub fn command(&self, program: &Path, log: &str) -> Result<Command> {
         let mut command = process::command(program, None, "KILL");
-        let log = File::options().create(true).append(true).open(self.dir.join(format!("{log}.log")))?;
+        let log = File::options().create(true).append(true).open(self.dir.0.join(format!("{log}.log")))?;
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NODE_ENV", "production")
             .env("DATABASE_URL", self.postgres.url())
             .env("REDIS_URL", self.redis.url())
-            .current_dir(&self.dir)
+            .current_dir(&self.dir.0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
         Ok(command)
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.dir.join("redis"));
     }
 }
 

@@ -155,10 +155,9 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
         crate::traces::current(),
     )
     .execute(conn)
-    .await?
-    .rows_affected();
-    crate::metrics::enqueued(J::QUEUE, J::KIND, enqueued);
-    Ok(enqueued)
+    .await?;
+    crate::metrics::enqueued(J::QUEUE, J::KIND, enqueued.rows_affected());
+    Ok(enqueued.rows_affected())
 }
 
 async fn insert<J: Job>(
