@@ -55,13 +55,15 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ("no job has died", "SELECT id, kind, payload, attempt, errors FROM jobs WHERE state = 'dead'"),
 ];
 
-/// Jobs of these queues that are to be done. What is planned for later and has never failed may stay, and so may the sweep and the
-/// reconciler's look, which never end.
+/// The sweep and the reconciler's look, jobs that never end.
+pub const ENDLESS: &str = "kind IN ('sweep_expired', 'reconcile_orders')";
+
+/// Jobs of these queues that are to be done. What is planned for later and has never failed may stay, and so may what never ends.
 fn unfinished(queues: &[&str]) -> String {
     let queues = queues.join(",");
     format!(
         "SELECT id, kind, payload, state, attempt, available_at, errors FROM jobs
-         WHERE state IN ('pending', 'queued', 'running') AND kind NOT IN ('sweep_expired', 'reconcile_orders') AND queue = ANY ('{{{queues}}}')
+         WHERE state IN ('pending', 'queued', 'running') AND NOT {ENDLESS} AND queue = ANY ('{{{queues}}}')
            AND NOT (state = 'pending' AND attempt = 0 AND available_at > now())"
     )
 }

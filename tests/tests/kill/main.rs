@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use nexus_sandbox::ports;
+use nexus_tests::invariants::ENDLESS;
 use nexus_tests::probes::Processes;
 use nexus_tests::stack::QUEUES;
 use nexus_tests::{Fault, Stack, Target, eventually, json, seen};
@@ -108,13 +109,13 @@ async fn a_hundred_faults_under_load_cost_no_job_and_no_effect() {
     let missing = JOBS - stack.count("jobs").await;
     stack.flood(missing.max(0) as u32, json!(["done"])).await;
     let unfinished =
-        "SELECT * FROM jobs WHERE state IN ('pending', 'queued', 'running') AND kind <> 'sweep_expired'";
+        format!("SELECT * FROM jobs WHERE state IN ('pending', 'queued', 'running') AND NOT {ENDLESS}");
     eventually("every job is done or dead", AFTERWARDS, async || {
         // Its own jobs may kill a worker even now.
         workers.iter_mut().for_each(Processes::supervise);
         let pending =
             stack.providers.webhooks().into_iter().filter(|webhook| webhook.state != "delivered").count();
-        let left = stack.rows(unfinished).await;
+        let left = stack.rows(&unfinished).await;
         seen(left.is_empty() && pending == 0, (pending, left)).map(drop)
     })
     .await;
