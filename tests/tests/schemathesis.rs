@@ -31,8 +31,8 @@ retry_on = [401]
     )
 }
 
-/// Somebody who organises the events 1 to 3, the first with the seat types 1 to 3, and has the bookings 1 to 3 for an event of somebody else's. Returns dictionaries of
-/// what else there is.
+/// Somebody who organises the events 1 to 3, the first with the seat types 1 to 3, and one that is cancelled, and has the bookings 1 to 3 for an event of
+/// somebody else's. Returns dictionaries of what else there is.
 async fn arrange(stack: &Stack) -> String {
     let account = |email| json!({"email": email, "password": PASSWORD, "name": "Asha"});
     let asha = stack.anonymous().post("/auth/register", account(EMAIL)).await.data();
@@ -51,10 +51,13 @@ async fn arrange(stack: &Stack) -> String {
     asha.lock_and_book(&event, &[("VIP", "A3")]).await;
     // An event with bookings cannot be deleted.
     other.lock_and_book(&lasting, &[("VIP", "A1")]).await;
+    let called_off = stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
+    asha.put(&format!("/events/{}", called_off.id), json!({"status": "cancelled"})).await.ok();
     let job = stack.row("SELECT id FROM jobs WHERE kind = 'finalise_booking'").await;
     let dictionary = |name: &str, value: &Value| format!("\n[dictionaries.{name}]\nvalues = [{value}]\n");
     dictionary("orders", &json!(payment.order_id))
         + &dictionary("jobs", &job["id"])
+        + &dictionary("cancelled", &json!(called_off.id))
         + &dictionary("sessions", &json!(other.refresh_token))
 }
 

@@ -46,7 +46,8 @@ pub fn since(text: &str) -> Result<TimeDelta, String> {
         (Some(seconds), Some(count)) => TimeDelta::try_seconds(i64::from(count) * seconds),
         _ => Timestamp::parse(text).map(|then| Utc::now() - then.0),
     };
-    back.filter(|back| *back > TimeDelta::zero())
+    // A time before chrono's first one cannot be asked for.
+    back.filter(|back| *back > TimeDelta::zero() && Utc::now().checked_sub_signed(*back).is_some())
         .ok_or_else(|| "give a date or a time that has passed, or how long ago, such as 3d or 12h".into())
 }
 
