@@ -42,7 +42,12 @@ impl Machine {
         Ok(Machine {
             cores: std::thread::available_parallelism()?.get(),
             memory: kilobytes.div_ceil(1 << 20),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kernel: read("/proc/sys/kernel/osrelease")
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             sync: sync(&dir.join("sync"))?,
             load: read("/proc/loadavg")
                 .split(' ')
