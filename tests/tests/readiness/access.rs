@@ -1,0 +1,1 @@
+//! Who may do what: sockets and their payloads, typed identity (findings 10, 20, 21).
