@@ -32,8 +32,9 @@ retry_on = [401]
 }
 
 /// Somebody who organises the events 1 to 3, the first with the seat types 1 to 3, and one that is cancelled, and has the bookings 1 to 3 for an event of
-/// somebody else's. Returns dictionaries of what else there is.
-async fn arrange(stack: &Stack) -> String {
+/// somebody else's. Returns dictionaries of what else there is, and requests that succeed, by operation: what has to fit together is hardly
+/// ever guessed.
+async fn arrange(stack: &Stack) -> (String, Value) {
     let account = |email| json!({"email": email, "password": PASSWORD, "name": "Asha"});
     let asha = stack.anonymous().post("/auth/register", account(EMAIL)).await.data();
     let asha = stack.anonymous().logged_in(&asha);
@@ -48,17 +49,32 @@ async fn arrange(stack: &Stack) -> String {
     stack.until_tickets(&asha, &sold, 1).await;
     let cancelled = asha.lock_and_book(&event, &[("VIP", "A2")]).await;
     asha.cancel(&cancelled).await.ok();
-    asha.lock_and_book(&event, &[("VIP", "A3")]).await;
+    let pending = asha.lock_and_book(&event, &[("VIP", "A3")]).await;
+    for label in ["K1", "K2"] {
+        asha.lock(&lasting, "Floor", label).await.ok();
+    }
     // An event with bookings cannot be deleted.
     other.lock_and_book(&lasting, &[("VIP", "A1")]).await;
     let called_off = stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
     asha.put(&format!("/events/{}", called_off.id), json!({"status": "cancelled"})).await.ok();
     let job = stack.row("SELECT id FROM jobs WHERE kind = 'finalise_booking'").await;
     let dictionary = |name: &str, value: &Value| format!("\n[dictionaries.{name}]\nvalues = [{value}]\n");
-    dictionary("orders", &json!(payment.order_id))
+    let dictionaries = dictionary("orders", &json!(payment.order_id))
         + &dictionary("jobs", &job["id"])
         + &dictionary("cancelled", &json!(called_off.id))
-        + &dictionary("sessions", &json!(other.refresh_token))
+        + &dictionary("sessions", &json!(other.refresh_token));
+    let seat_type = |name| json!({"eventId": lasting.id, "seatTypeId": lasting.seat_type(name)});
+    let examples = json!({
+        "update_seat_type": {"path_parameters": seat_type("Balcony"), "body": {"name": "Gallery"}},
+        "delete_seat_type": {"path_parameters": seat_type("Balcony")},
+        "lock_seat": {"path_parameters": seat_type("Floor"), "body": {"seat_label": "K3"}},
+        "unlock_seat": {"path_parameters": seat_type("Floor"), "query": {"seat_label": "K1"}},
+        "extend_lock": {"path_parameters": seat_type("Floor"), "body": {"seat_label": "K2"}},
+        "create_order": {"body": {"booking_id": pending.id, "amount": pending.total, "currency": "INR"}},
+        "verify_payment": {"path_parameters": {"order_id": payment.order_id}},
+        "get_ticket_job": {"path_parameters": {"job_id": job["id"]}},
+    });
+    (dictionaries, examples)
 }
 
 /// Runs it with the settings of the file and these, 10 examples an operation; EXAMPLES asks for more.
@@ -67,16 +83,25 @@ async fn run(stack: &Stack, more_settings: &str) {
     let program = clients.join(".venv/bin/schemathesis");
     assert!(program.is_file(), "tests/clients/.venv is missing: run `make python-deps`");
     let settings = std::fs::read_to_string(clients.join("schemathesis.toml")).expect("the settings");
+    let (dictionaries, examples) = arrange(stack).await;
     let file = stack.dir().join("schemathesis.toml");
-    std::fs::write(&file, settings + &arrange(stack).await + more_settings).expect("a file");
+    std::fs::write(&file, settings + &dictionaries + more_settings).expect("a file");
+    let examples_file = stack.dir().join("examples.json");
+    std::fs::write(&examples_file, examples.to_string()).expect("a file");
 
-    let examples = std::env::var("EXAMPLES").unwrap_or_else(|_| "10".into());
+    let most = std::env::var("EXAMPLES").unwrap_or_else(|_| "10".into());
     let document = format!("{}/openapi.json", stack.api_url(0));
-    let env = [("PYTHONPATH", clients.to_str().expect("text")), ("PYTHONDONTWRITEBYTECODE", "1")];
+    let env = [
+        ("PYTHONPATH", clients.to_str().expect("text")),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+        // The same requests every time.
+        ("PYTHONHASHSEED", "0"),
+        ("NEXUS_EXAMPLES", examples_file.to_str().expect("text")),
+    ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let mut schemathesis = tokio::process::Command::from(command(&program, stack.dir(), &env));
     schemathesis.arg("--config-file").arg(file);
-    schemathesis.args(["run", &document, "--no-color", "--max-examples", &examples]);
+    schemathesis.args(["run", &document, "--no-color", "--max-examples", &most]);
     let output = schemathesis.output().await.expect("schemathesis");
     println!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -197,23 +197,6 @@ async fn webhooks_in_the_wrong_order_lead_to_the_same_end() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_cannot_be_stored_is_refused_and_accepted_when_it_comes_again() {
-    let mut stack = Stack::start().await;
-    let (buyer, _, booking, order) = stack.booked().await;
-    stack.postgres.kill().await.unwrap();
-    stack.pay(&order, Outcome::Captured);
-    let refused = eventually("the webhook is refused", SOON, async || {
-        let attempts = stack.providers.webhooks().into_iter().flat_map(|webhook| webhook.attempts);
-        attempts.into_iter().find_map(|attempt| attempt.status).ok_or("no answer yet".into())
-    })
-    .await;
-    assert_eq!(refused, 503, "status of a webhook that could not be stored");
-    stack.postgres.restart().await.unwrap();
-    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
-    stack.assert_invariants().await;
-}
-
-#[tokio::test]
 async fn five_hundred_webhooks_in_a_second_are_stored_well_before_razorpay_hangs_up() {
     let stack = Stack::builder().workers([]).start().await;
     let secret = stack.providers.config().razorpay_webhook_secret.clone();

@@ -123,13 +123,7 @@ async fn write(conn: &mut PgConnection, payment_id: &str, refund_id: &str) -> Re
     )
     .fetch_one(&mut *conn)
     .await?;
-    let money = Captured {
-        payment_id: payment_id.to_owned(),
-        order_id: String::new(),
-        amount_paise: row.amount_paise,
-        currency: row.currency,
-    };
-    record(conn, Movement::Refund, row.booking_id.map(BookingId), &money).await?;
+    record_refund(conn, payment_id, row.booking_id, row.amount_paise, row.currency).await?;
     sqlx::query!(
         "UPDATE bookings SET payment_status = 'refunded'
          WHERE id = $1 AND status IN ('cancelled', 'expired')",
@@ -172,13 +166,20 @@ async fn write_foreign(conn: &mut PgConnection, payment_id: &str, refund_id: &st
     )
     .fetch_one(&mut *conn)
     .await?;
-    let money = Captured {
-        payment_id: payment_id.to_owned(),
-        order_id: String::new(),
-        amount_paise: row.amount_paise,
-        currency: row.currency,
-    };
-    record(conn, Movement::Refund, row.booking_id.map(BookingId), &money).await?;
+    record_refund(conn, payment_id, row.booking_id, row.amount_paise, row.currency).await
+}
+
+/// Writes it into the ledger.
+async fn record_refund(
+    conn: &mut PgConnection,
+    payment_id: &str,
+    booking_id: Option<i32>,
+    amount_paise: i64,
+    currency: String,
+) -> Result<()> {
+    let money =
+        Captured { payment_id: payment_id.to_owned(), order_id: String::new(), amount_paise, currency };
+    record(conn, Movement::Refund, booking_id.map(BookingId), &money).await?;
     Ok(())
 }
 
