@@ -6,6 +6,7 @@ import re
 from itertools import count
 
 import schemathesis
+from schemathesis.auths import AuthContext, set_on_case
 
 number = count()
 
@@ -20,7 +21,10 @@ def before_add_examples(context, examples):
     example = EXAMPLES.get(operation.definition.raw.get("operationId"))
     if example is not None:
         media_type = "application/json" if "body" in example else None
-        examples.append(operation.Case(**example, media_type=media_type))
+        case = operation.Case(**example, media_type=media_type)
+        # As whoever the configuration logs in, which it does for cases of its own only.
+        set_on_case(case, AuthContext(operation=operation, app=operation.app), None)
+        examples.append(case)
 
 
 @schemathesis.hook

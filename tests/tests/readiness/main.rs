@@ -9,3 +9,4 @@ mod rate_limits;
 mod repository;
 mod sales;
 mod settings;
+mod table;
