@@ -282,3 +282,18 @@ async fn events_and_bookings_are_shown_as_the_contract_has_them() {
     let tickets = buyer.get(&format!("/bookings/{}/tickets", booking.id)).await;
     assert_eq!(without_times(tickets.data()), expected);
 }
+
+#[tokio::test]
+async fn a_sale_that_somebody_refunds_at_razorpay_is_cancelled_and_told_to_operators() {
+    let shop = LegacyShop::open(Stack::builder()).await;
+    let (booking, payment) = shop.confirmed(shop.buyers[0], "A1").await;
+    let LegacyShop { node: _node, mut stack, event, buyers: [buyer, _], .. } = shop;
+    stack.cut_over().await;
+    let buyer = stack.client_of(buyer);
+    stack.providers.refund_by_hand(&payment.id, None).unwrap();
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
+    let alert = stack.row("SELECT reason, subject FROM payment_alerts").await;
+    assert_eq!(alert, json!({"reason": "foreign_refund", "subject": payment.id}));
+    stack.assert_invariants().await;
+}
