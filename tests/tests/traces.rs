@@ -66,6 +66,8 @@ async fn a_callers_trace_is_continued_and_a_failed_attempt_is_seen_in_it() {
     let job = collector.span("the job", named("job send_otp", TRACE)).await;
     assert_eq!((request.parent.as_str(), &job.parent), (CALLER, &request.id));
     assert_eq!((job.attribute("nexus.outcome"), job.failed, request.failed), (Some("dead"), true, false));
+    let call = collector.span("the call", named("call Twilio", TRACE)).await;
+    assert_eq!((&call.parent, call.failed), (&job.id, true));
 
     // Where operators look, they find the trace.
     let id = job.attribute("nexus.job.id").expect("the job's id");

@@ -11,7 +11,10 @@ use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    traces::{Span, SpanKind},
+};
 
 /// Why a call to a provider did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +96,18 @@ struct Provider {
 impl Provider {
     /// Sends a request and reads a JSON answer.
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CallError> {
+        let span = Span::within(SpanKind::Client, || format!("call {}", self.name));
+        let answer = span.run(self.send(request)).await;
+        match &answer {
+            Ok(_) => {}
+            Err(CallError::Refused { .. }) => span.failed("refused"),
+            Err(CallError::Failed { .. }) => span.failed("failed"),
+        }
+        span.end();
+        answer
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CallError> {
         // Not the URL: it can hold a phone number.
         let failed = |error: reqwest::Error| CallError::Failed {
             provider: self.name,
