@@ -104,6 +104,14 @@ impl Stack {
         (buyer, event, booking, order)
     }
 
+    /// A buyer who has bought seat A1 of a new event.
+    pub async fn sold(&self) -> (Client, Event, Booking, Payment) {
+        let event = self.event(&self.user().await, &[("VIP", 100.0, 50)]).await;
+        let buyer = self.user().await;
+        let (booking, payment) = self.sell(&buyer, &event, &[("VIP", "A1")]).await;
+        (buyer, event, booking, payment)
+    }
+
     /// Lets `buyer` pay an order at the provider; the webhooks are on their way when this returns.
     pub fn pay(&self, order_id: &str, outcome: Outcome) -> Payment {
         self.pay_with(&Pay::order(order_id, outcome))

@@ -15,10 +15,7 @@ async fn admin(stack: &Stack) -> Client {
 #[tokio::test]
 async fn broken_books_are_found_by_hand_and_by_the_clock() {
     let stack = Stack::start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
-    let buyer = stack.user().await;
-    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let (_, event, booking, payment) = stack.sold().await;
     stack.assert_invariants().await;
     assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
     eventually("the day's check is done", SOON, async || {

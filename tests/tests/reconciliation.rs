@@ -156,10 +156,7 @@ async fn a_payment_is_settled_once_although_the_worker_died_while_reconciling() 
 #[tokio::test]
 async fn refunds_of_which_no_webhook_tells_are_followed_to_their_end() {
     let stack = builder().start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    let buyer = stack.user().await;
-    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let (buyer, _, booking, payment) = stack.sold().await;
     stack.providers.fault(Target::Webhook, None, Fault::lost());
     buyer.cancel(&booking).await.ok();
     until_refund_is(&stack, &payment, "processed").await;
@@ -170,10 +167,7 @@ async fn refunds_of_which_no_webhook_tells_are_followed_to_their_end() {
 #[tokio::test]
 async fn a_refund_that_nobody_works_on_is_asked_for_again() {
     let mut stack = builder().start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    let buyer = stack.user().await;
-    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let (buyer, _, booking, payment) = stack.sold().await;
     stack.worker("payments").stop().await;
     buyer.cancel(&booking).await.ok();
     assert_eq!(stack.execute("DELETE FROM jobs WHERE kind = 'refund_payment'").await, 1);
@@ -250,10 +244,7 @@ async fn a_payment_for_a_booking_that_is_gone_goes_back_and_one_for_somebody_els
 #[tokio::test]
 async fn a_refund_that_somebody_made_by_hand_cancels_the_booking_that_it_paid() {
     let stack = builder().start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    let buyer = stack.user().await;
-    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let (buyer, event, booking, payment) = stack.sold().await;
     stack.until_tickets(&buyer, &booking, 1).await;
     stack.providers.fault(Target::Webhook, None, Fault::lost());
     stack.providers.refund_by_hand(&payment.id, None).unwrap();
@@ -282,10 +273,7 @@ async fn a_refund_by_hand_of_a_payment_that_nobody_told_of_does_not_become_a_sea
 #[tokio::test]
 async fn a_refund_of_a_part_by_hand_is_shown_to_an_operator_and_changes_nothing() {
     let stack = builder().start().await;
-    let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    let buyer = stack.user().await;
-    let (booking, payment) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let (buyer, _, booking, payment) = stack.sold().await;
     stack.providers.refund_by_hand(&payment.id, Some(5_000)).unwrap();
     let found = async || {
         let found = reconcile(&stack, &[]).await;
