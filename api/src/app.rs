@@ -8,6 +8,7 @@ use nexus_common::{
     clients::{razorpay::Razorpay, twilio::Twilio},
     config,
     domain::{auth, ids::UserId, seat_locks::SeatLocks, tokens::Signer},
+    feature::Feature,
     realtime::SeatsUpdates,
 };
 use sqlx::PgPool;
@@ -29,29 +30,39 @@ pub(crate) struct AppState {
     pub(crate) locks: SeatLocks,
     pub(crate) everyone: Everyone,
     pub(crate) seats: SeatsUpdates<Everyone>,
-    pub(crate) twilio: Twilio,
-    pub(crate) razorpay: Razorpay,
+    twilio: Option<Twilio>,
+    razorpay: Option<Razorpay>,
     pub(crate) verified: Verified,
 }
 
 impl AppState {
     /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
     pub(crate) fn new(settings: config::Api, io: Io) -> anyhow::Result<App> {
-        let db = nexus_common::db::pool(&settings.database, "nexus-api")?;
+        let db = nexus_common::db::pool(&settings.database, "nexus-api");
         let cache = Cache::new(&settings.redis)?;
         let everyone = Everyone(io);
         Ok(Arc::new(AppState {
             signer: Signer::new(&settings.tokens),
             locks: SeatLocks::start(db.clone(), cache.clone(), settings.deadlines.lock),
             seats: SeatsUpdates::new(db.clone(), &settings.redis, everyone.clone())?,
-            twilio: Twilio::new(&settings.twilio)?,
-            razorpay: Razorpay::new(&settings.razorpay)?,
+            twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
+            razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: Verified::default(),
             db,
             cache,
             everyone,
             settings,
         }))
+    }
+
+    /// Twilio, where its credentials are set.
+    pub(crate) fn twilio(&self) -> Result<&Twilio> {
+        self.twilio.as_ref().ok_or(Error::Off(Feature::Sms))
+    }
+
+    /// Razorpay, where its credentials are set.
+    pub(crate) fn razorpay(&self) -> Result<&Razorpay> {
+        self.razorpay.as_ref().ok_or(Error::Off(Feature::Payments))
     }
 
     /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for sure, and is asked again every few seconds,

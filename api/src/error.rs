@@ -96,10 +96,11 @@ impl From<Error> for Failure {
             Kind::Mismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Kind::Provider => StatusCode::BAD_GATEWAY,
-            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Unavailable | Kind::Off => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let details = status.is_server_error().then(|| error.details());
+        // What is off on purpose is no fault.
+        let details = (status.is_server_error() && error.kind() != Kind::Off).then(|| error.details());
         Failure { status, code: error.code().into(), message: error.to_string(), details }
     }
 }

@@ -54,7 +54,11 @@ enum Command {
     /// Print the AsyncAPI document.
     Asyncapi,
     /// Say whether `serve` would find every setting it needs, and what is wrong with them.
-    CheckConfig,
+    CheckConfig {
+        /// Print the variables that `serve` reads instead, with what each is taken for when it is not set.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 /// The settings are unusable (EX_CONFIG of sysexits.h).
@@ -68,9 +72,11 @@ async fn main() -> ExitCode {
         Command::SetRole { account, role } => run_set_role(&account, role).await,
         Command::Openapi => print(&docs::OPENAPI),
         Command::Asyncapi => print(&docs::ASYNCAPI),
-        Command::CheckConfig => Env::read().load(config::Api::from_env).map_err(Into::into).map(|_| {
-            println!("The configuration is usable.");
-        }),
+        Command::CheckConfig { list: true } => {
+            print!("{}", Env::list(config::Api::from_env));
+            Ok(())
+        }
+        Command::CheckConfig { list: false } => check_config(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,10 +91,19 @@ async fn main() -> ExitCode {
     }
 }
 
+fn check_config() -> anyhow::Result<()> {
+    let settings = Env::read().load(config::Api::from_env)?;
+    for warning in &settings.warnings {
+        println!("{warning}");
+    }
+    println!("The configuration is usable.");
+    Ok(())
+}
+
 async fn run_serve() -> anyhow::Result<()> {
     let settings = Env::read().load(config::Api::from_env)?;
-    telemetry::init(settings.production);
-    if settings.traces {
+    telemetry::init(&settings.sight, &settings.warnings);
+    if settings.sight.traces {
         traces::start("nexus-api")
             .map_err(|error| anyhow::anyhow!("traces cannot be exported: {}", error.details()))?;
     }
@@ -110,7 +125,7 @@ async fn run_set_role(account: &str, role: RoleName) -> anyhow::Result<()> {
         RoleName::User => Role::User,
         RoleName::Admin => Role::Admin,
     };
-    let pool = db::pool(&settings, "nexus-api set-role")?;
+    let pool = db::pool(&settings, "nexus-api set-role");
     let user = roles::set(&mut *pool.acquire().await?, &login, role).await?;
     let user = user.with_context(|| format!("there is no account {account}"))?;
     println!("User {user} is {} now.", role.name());

@@ -33,9 +33,9 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let address = (settings.http.host, settings.http.port);
     let origins = origin::origins(&settings.http.frontends);
-    metrics::serve(settings.metrics)
+    metrics::serve(settings.sight.metrics)
         .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
-    let measured = settings.metrics.is_some();
+    let measured = settings.sight.metrics.is_some();
     let (sockets, io) = socket::layer(&settings.redis)?;
     let app = AppState::new(settings, io.clone())?;
     socket::listen(&io, app.clone()).await?;

@@ -5,7 +5,6 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -49,12 +48,7 @@ impl Servers {
         let dir = Dir(dir.canonicalize()?);
         let postgres = Postgres::start(dir.0.join("postgres"), Options::durable()).await?;
         let redis = Redis::start(dir.0.join("redis"), Durability::Durable, None).await?;
-        let settings = config::Database {
-            url: postgres.url().into(),
-            max_connections: 2,
-            acquire_timeout: Duration::from_secs(10),
-        };
-        db::migrate(&settings).await?;
+        db::migrate(&config::Database::at(postgres.url().parse()?, 2)).await?;
         let db = PgPoolOptions::new().max_connections(40).connect(&postgres.url()).await?;
         let servers = Servers { postgres, redis, db, dir };
         for (setting, earnest) in [("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]

@@ -12,10 +12,9 @@ use std::{
 };
 
 use redis::{
-    AsyncCommands, Client, RedisError, RedisResult, Script,
+    AsyncCommands, RedisError, RedisResult, Script,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -72,7 +71,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl Cache {
     /// A connection to `settings.url`, made in the background: Redis may be away.
     pub fn new(settings: &Redis) -> Result<Self, RedisError> {
-        let client = Client::open(settings.url.expose_secret())?;
+        let client = settings.client()?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT))

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool,
     migrate::{Migrate, MigrateError, Migrator},
@@ -18,32 +17,36 @@ use crate::{
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// A pool that connects when first used, so that a process starts (and reports itself not ready) while PostgreSQL is away.
-pub fn pool(settings: &Database, process: &str) -> Result<PgPool> {
-    Ok(lazy_pool(settings, options(settings, process)?))
+pub fn pool(settings: &Database, process: &str) -> PgPool {
+    lazy_pool(settings, options(settings, process))
 }
 
 /// The same for a worker. Nothing that it does needs a whole table; but a plan that was made while the ledger was small would read it, over
 /// and over, until PostgreSQL notices that it has grown. (Where there is no index, it is read all the same, at a price that would make the
 /// query look worth compiling.)
-pub fn worker_pool(settings: &Database, process: &str) -> Result<PgPool> {
-    let options = options(settings, process)?.options([("enable_seqscan", "off"), ("jit", "off")]);
-    Ok(lazy_pool(settings, options))
+pub fn worker_pool(settings: &Database, process: &str) -> PgPool {
+    let options = options(settings, process).options([("enable_seqscan", "off"), ("jit", "off")]);
+    lazy_pool(settings, options)
 }
 
 fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
+    // Nothing that a request does may hold a connection, or wait for a lock, for long.
+    let milliseconds = |limit: Duration| limit.as_millis().to_string();
     let options = options.options([
-        // Nothing that a request does may hold a connection, or wait for a lock, for long.
-        ("statement_timeout", "15s"),
-        ("lock_timeout", "10s"),
-        ("idle_in_transaction_session_timeout", "30s"),
+        ("statement_timeout", milliseconds(settings.statement_timeout)),
+        ("lock_timeout", milliseconds(settings.lock_timeout)),
+        ("idle_in_transaction_session_timeout", milliseconds(2 * settings.statement_timeout)),
     ]);
     PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.acquire_timeout)
-        .idle_timeout(Duration::from_secs(300))
+        .idle_timeout(settings.idle)
+        .max_lifetime(settings.max_lifetime)
         .connect_lazy_with(options)
 }
 
+/// A server that takes longer to let us in is away.
+const CONNECTING: Duration = Duration::from_secs(10);
 /// A migration that collides with a transaction is begun at most so often.
 const MIGRATION_ATTEMPTS: u32 = 10;
 
@@ -52,7 +55,10 @@ const MIGRATION_ATTEMPTS: u32 = 10;
 pub async fn migrate(settings: &Database) -> Result<()> {
     let mut attempt = 1;
     loop {
-        let mut conn = PgConnection::connect_with(&options(settings, "nexus-migrate")?).await?;
+        let options = options(settings, "nexus-migrate");
+        let connecting = tokio::time::timeout(CONNECTING, PgConnection::connect_with(&options));
+        let mut conn =
+            connecting.await.map_err(|_| Error::Unavailable("PostgreSQL does not answer".into()))??;
         match MIGRATIONS.run(&mut conn).await {
             Err(MigrateError::ExecuteMigration(error, _))
                 if is_collision(&error) && attempt < MIGRATION_ATTEMPTS =>
@@ -64,13 +70,8 @@ pub async fn migrate(settings: &Database) -> Result<()> {
     }
 }
 
-fn options(settings: &Database, process: &str) -> Result<PgConnectOptions> {
-    let options: PgConnectOptions = settings
-        .url
-        .expose_secret()
-        .parse()
-        .map_err(|error: sqlx::Error| Error::Internal(Box::new(error)))?;
-    Ok(options.application_name(process))
+fn options(settings: &Database, process: &str) -> PgConnectOptions {
+    settings.connection.clone().application_name(process)
 }
 
 /// Whether every migration of this binary has been applied. Newer ones do not matter: they must be compatible with the previous release.

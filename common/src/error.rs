@@ -5,6 +5,8 @@
 
 use std::error::Error as StdError;
 
+use crate::feature::Feature;
+
 /// Shorthand used everywhere.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,6 +33,8 @@ pub enum Kind {
     Provider,
     /// A dependency is away; try again shortly.
     Unavailable,
+    /// This installation does not do that.
+    Off,
     /// A defect of ours.
     Internal,
 }
@@ -163,6 +167,8 @@ pub enum Error {
     /// Carries what the provider said, for the log; the message shown is ours.
     #[error("{message}")]
     Provider { message: String, source: Option<Source> },
+    #[error("{}", .0.message())]
+    Off(Feature),
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Unavailable(#[source] Source),
     /// Another transaction was in the way and this one has been undone; the same again may succeed.
@@ -240,6 +246,7 @@ impl Error {
             Error::PaymentNotVerified => (Mismatch, "payment_not_verified"),
             Error::PaymentReturned => (Conflict, "payment_returned"),
             Error::Provider { .. } => (Provider, "provider_failed"),
+            Error::Off(feature) => (Kind::Off, feature.code()),
             Error::Unavailable(_) | Error::Collision(_) => (Kind::Unavailable, "unavailable"),
             Error::LeaseLost => (Kind::Internal, "lease_lost"),
             Error::Internal(_) => (Kind::Internal, "internal"),

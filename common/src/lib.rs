@@ -9,6 +9,7 @@ pub mod config;
 pub mod db;
 pub mod domain;
 pub mod error;
+pub mod feature;
 pub mod jobs;
 pub mod metrics;
 pub mod realtime;

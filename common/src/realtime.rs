@@ -6,10 +6,9 @@
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use redis::{
-    AsyncCommands, Client, RedisError,
+    AsyncCommands, RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use secrecy::ExposeSecret;
 use serde_json::Value;
 use socketioxide_emitter::IoEmitter;
 use sqlx::PgPool;
@@ -124,7 +123,7 @@ impl socketioxide_emitter::Driver for RedisDriver {
 impl Emitter {
     /// A connection made in the background; it returns by itself when Redis does.
     pub fn new(settings: &Redis) -> Result<Self, RedisError> {
-        let client = Client::open(settings.url.expose_secret())?;
+        let client = settings.client()?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(1)))
             .set_response_timeout(Some(Duration::from_secs(1)))
@@ -160,7 +159,7 @@ const COALESCE: Duration = Duration::from_millis(100);
 impl<P: Publish> SeatsUpdates<P> {
     /// Sends through `publisher`; processes take turns through Redis.
     pub fn new(db: PgPool, settings: &Redis, publisher: P) -> Result<Self, RedisError> {
-        let client = Client::open(settings.url.expose_secret())?;
+        let client = settings.client()?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(COALESCE))
             .set_response_timeout(Some(COALESCE))

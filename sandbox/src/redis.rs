@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::identity::Identity;
 use crate::ports;
 use crate::postgres::{Durability, log_tail};
 use crate::process::{self, Process, Signal};
@@ -21,6 +22,8 @@ pub struct Redis {
     dir: PathBuf,
     port: u16,
     durability: Durability,
+    /// It speaks TLS, and nothing else.
+    is_secured: bool,
     process: Option<Process>,
 }
 
@@ -29,7 +32,8 @@ impl Redis {
     pub async fn start(dir: impl AsRef<Path>, durability: Durability, port: Option<u16>) -> Result<Self> {
         let dir = dir.as_ref().to_owned();
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let mut redis = Self { dir: dir.canonicalize()?, port: 0, durability, process: None };
+        let mut redis =
+            Self { dir: dir.canonicalize()?, port: 0, durability, is_secured: false, process: None };
         let mut wanted = port.filter(|port| ports::is_free(*port));
         let mut attempts = 5;
         loop {
@@ -43,9 +47,18 @@ impl Redis {
         }
     }
 
-    /// `redis://127.0.0.1:port`.
+    /// `redis://127.0.0.1:port`, or `rediss://`.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis{}://127.0.0.1:{}", if self.is_secured { "s" } else { "" }, self.port)
+    }
+
+    /// Restarts it as a server that takes TLS connections only, and proves with `identity` who it is; or, without one, without TLS.
+    pub async fn secure(&mut self, identity: Option<&Identity>) -> Result<()> {
+        if let Some(identity) = identity {
+            identity.write(&self.dir, None)?;
+        }
+        self.is_secured = identity.is_some();
+        self.restart().await
     }
 
     /// The port, the same after a restart.
@@ -86,16 +99,21 @@ impl Redis {
         let append_only = if self.durability == Durability::Durable { "yes" } else { "no" };
         let mut command = process::command("redis-server", None, "KILL");
         command
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--daemonize", "no"])
+            .args(["--bind", "127.0.0.1", "--daemonize", "no"])
+            .args(if self.is_secured { ["--port", "0", "--tls-port"] } else { ["--tls-port", "0", "--port"] })
+            .arg(self.port.to_string())
             .args(["--save", "", "--appendonly", append_only, "--dir"])
-            .arg(&self.dir)
-            .stdin(std::process::Stdio::null())
-            .stderr(log.try_clone()?)
-            .stdout(log);
+            .arg(&self.dir);
+        if self.is_secured {
+            // Paths are relative to `--dir`. Clients prove who they are by other means.
+            command.args(["--tls-cert-file", "server.crt", "--tls-key-file", "server.key"]);
+            command.args(["--tls-auth-clients", "no"]);
+        }
+        command.stdin(std::process::Stdio::null()).stderr(log.try_clone()?).stdout(log);
         let mut process = Process::spawn(command).context("cannot start redis-server")?;
 
         let deadline = Instant::now() + START_PATIENCE;
-        while !answers_ping(self.port).await {
+        while !self.answers().await {
             if process.status().is_some() || Instant::now() > deadline {
                 bail!("redis-server did not start:\n{}", log_tail(&log_path));
             }
@@ -107,6 +125,14 @@ impl Redis {
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// A secured one is asked for no more than a connection.
+    async fn answers(&self) -> bool {
+        if self.is_secured {
+            return TcpStream::connect(("127.0.0.1", self.port)).await.is_ok();
+        }
+        answers_ping(self.port).await
     }
 }
 

@@ -5,10 +5,11 @@
 //! |---|---|
 //! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
 //! | [`probes`] | workers whose jobs fail, hang and die as they are told |
-//! | [`looking`] | what is in the database and in Redis |
+//! | [`looking`] | what is in the database, in Redis and in the logs |
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
+//! | [`authority`] | certificates, good and bad |
 //! | [`conformance`] | the documents of the API, against which whatever it says is held |
 //! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`] | what must hold whenever a test has ended |
@@ -25,6 +26,7 @@
     reason = "a harness fails its test by panicking"
 )]
 
+pub mod authority;
 pub mod browser;
 pub mod client;
 pub mod collector;

@@ -1,4 +1,6 @@
-//! Looking into a stack's database and Redis, and arranging what is in them.
+//! Looking into a stack's database, Redis and logs, and arranging what is in them.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
@@ -45,6 +47,18 @@ impl Stack {
             contents.push(self.row(&sum).await);
         }
         contents
+    }
+
+    /// What every process has written since the beginning, by its name.
+    pub fn logs(&self) -> BTreeMap<String, String> {
+        let entries = std::fs::read_dir(self.dir()).expect("a directory").flatten();
+        let logs =
+            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "log"));
+        logs.map(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            (name, String::from_utf8_lossy(&std::fs::read(&path).expect("a log")).into_owned())
+        })
+        .collect()
     }
 
     /// Sends Redis a command and returns the first line of its answer.

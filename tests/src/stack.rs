@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use nexus_sandbox::identity::Identity;
 use nexus_sandbox::ports;
-use nexus_sandbox::postgres::{Durability, Postgres};
+use nexus_sandbox::postgres::{self, Durability, Postgres};
 use nexus_sandbox::providers::{Providers, ProvidersConfig, sign};
 use nexus_sandbox::redis::Redis;
 use serde_json::{Value, json};
@@ -36,6 +37,7 @@ pub struct Builder {
     measured: bool,
     webhook_retry: Duration,
     razorpay_minute: Duration,
+    secured: Option<(Identity, String)>,
 }
 
 impl Builder {
@@ -54,6 +56,12 @@ impl Builder {
     /// How long a minute of Razorpay's capture options takes.
     pub fn razorpay_minute(mut self, minute: Duration) -> Self {
         self.razorpay_minute = minute;
+        self
+    }
+
+    /// PostgreSQL and Redis take TLS connections only; every process knows the authority's certificate and insists on TLS.
+    pub fn secured(mut self, identity: Identity, authority: &str) -> Self {
+        self.secured = Some((identity, authority.to_owned()));
         self
     }
 
@@ -89,16 +97,28 @@ impl Builder {
     }
 
     /// Everything but the Nexus processes.
-    async fn servers(self, dir: TempDir, postgres: Postgres) -> Stack {
+    async fn servers(self, dir: TempDir, mut postgres: Postgres) -> Stack {
         let config = ProvidersConfig {
             webhook_retry: self.webhook_retry,
             razorpay_minute: self.razorpay_minute,
             ..ProvidersConfig::default()
         };
         let providers = start_providers(config).await;
-        let redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
+        let mut redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
+        if let Some((identity, _)) = &self.secured {
+            postgres.secure(Some(identity)).await.expect("PostgreSQL");
+            redis.secure(Some(identity)).await.expect("Redis");
+        }
         let jwt_secret = secret();
-        let mut env = environment(&postgres.url(), &redis.url(), &jwt_secret, &providers);
+        let mut env = environment(&postgres::url(postgres.port()), &redis.url(), &jwt_secret, &providers);
+        if let Some((_, authority)) = &self.secured {
+            let path = dir.join("authority.pem");
+            std::fs::write(&path, authority).expect("a file");
+            for server in ["DATABASE", "REDIS"] {
+                env.push((format!("{server}_CA_FILE"), path.display().to_string()));
+                env.push((format!("{server}_TLS"), "required".to_owned()));
+            }
+        }
         env.retain(|(name, _)| !self.env.iter().any(|(own, _)| own == name));
         env.extend(self.env);
 
@@ -169,6 +189,7 @@ impl Stack {
             measured: false,
             webhook_retry: Duration::from_millis(500),
             razorpay_minute: Duration::from_secs(60),
+            secured: None,
         }
     }
 
@@ -267,6 +288,28 @@ impl Stack {
     /// What every process is told.
     pub fn env(&self) -> &Environment {
         &self.env
+    }
+
+    /// Ends every process and starts it again with these settings.
+    pub async fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        for queue in self.queues().into_iter().map(str::to_owned).collect::<Vec<_>>() {
+            let worker = self.worker(&queue);
+            worker.stop().await;
+            settings.iter().for_each(|(name, value)| worker.set_env(name, value));
+            worker.start();
+            worker.wait_for_log("worker ready", START_PATIENCE).await;
+        }
+        for index in 0..self.apis.len() {
+            let api = self.api(index);
+            api.stop().await;
+            settings.iter().for_each(|(name, value)| api.set_env(name, value));
+            self.restart_api(index).await;
+        }
+    }
+
+    /// Where PostgreSQL is, and no word of how it is to be talked to.
+    pub fn plain_database_url(&self) -> String {
+        postgres::url(self.postgres.port())
     }
 
     /// A directory that goes when the stack does.

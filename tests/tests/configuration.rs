@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nexus_tests::program::{Environment, Program};
 use nexus_tests::stack::QUEUES;
-use nexus_tests::{SOON, Stack, eventually, json, seen};
+use nexus_tests::{Outcome, SOON, Stack, eventually, json, seen};
 
 /// The settings are unusable (EX_CONFIG of sysexits.h).
 const UNUSABLE: i32 = 78;
@@ -35,26 +35,14 @@ async fn every_missing_setting_is_listed_at_once() {
     for command in ["serve", "check-config"] {
         let (code, said) = run(&stack, "nexus-api", &[command], nothing.clone()).await;
         assert_eq!(code, UNUSABLE, "nexus-api {command}: {said}");
-        for name in [
-            "DATABASE_URL",
-            "REDIS_URL",
-            "JWT_SECRET",
-            "JWT_REFRESH_SECRET",
-            "FRONTEND_URL",
-            "TWILIO_ACCOUNT_SID",
-            "TWILIO_AUTH_TOKEN",
-            "TWILIO_VERIFY_SID",
-            "RAZORPAY_KEY_ID",
-            "RAZORPAY_KEY_SECRET",
-            "RAZORPAY_WEBHOOK_SECRET",
-        ] {
+        for name in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_REFRESH_SECRET", "FRONTEND_URL"] {
             assert!(said.contains(&format!("{name} is missing")), "{name} in nexus-api {command}: {said}");
         }
     }
     let own = [
         ("otp", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]),
-        ("payments", ["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"]),
-        ("notifications", ["SMTP_URL", "MAIL_FROM"]),
+        ("payments", ["REDIS_URL", "DATABASE_URL"]),
+        ("notifications", ["SMTP_URL", "REDIS_URL"]),
         ("bookings", ["REDIS_URL", "DATABASE_URL"]),
         ("expiry", ["REDIS_URL", "DATABASE_URL"]),
         ("cleanup", ["REDIS_URL", "DATABASE_URL"]),
@@ -111,6 +99,147 @@ async fn weak_and_malformed_settings_are_refused_and_never_printed() {
         .await;
         assert_eq!(code, UNUSABLE, "JWT_REFRESH_SECRET is {why}: {said}");
         assert!(said.contains("JWT_REFRESH_SECRET") && !said.contains(placeholder), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_providers_credentials_are_no_credentials() {
+    let stack = Stack::builder().workers([]).api_processes(0).start().await;
+    for (binary, command, removed) in [
+        ("nexus-api", "check-config", "TWILIO_AUTH_TOKEN"),
+        ("nexus-api", "check-config", "TWILIO_ACCOUNT_SID"),
+        ("nexus-api", "check-config", "RAZORPAY_KEY_SECRET"),
+        ("nexus-api", "check-config", "RAZORPAY_KEY_ID"),
+        ("nexus-worker-notifications", "--check-config", "MAIL_FROM"),
+        ("nexus-worker-payments", "--check-config", "RAZORPAY_KEY_SECRET"),
+        ("nexus-worker-otp", "--check-config", "TWILIO_VERIFY_SID"),
+    ] {
+        let (code, said) = run(&stack, binary, &[command], changed(&stack, &[(removed, "")])).await;
+        assert_eq!(code, UNUSABLE, "{binary} without {removed}: {said}");
+        assert!(said.contains(&format!("{removed} is missing")), "{binary} without {removed}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_wait_for_a_provider_whose_credentials_are_not_set_and_are_done_once_they_are() {
+    let mut stack = Stack::builder().start().await;
+    let original = stack.env().clone();
+    let value = |name: &str| original.iter().find(|(known, _)| known == name).unwrap().1.clone();
+    let missing = [
+        ("payments", &["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"][..], "refund_payment"),
+        ("notifications", &["SMTP_URL"], "email_tickets"),
+    ];
+    for (queue, names, _) in missing {
+        let worker = stack.worker(queue);
+        worker.stop().await;
+        names.iter().for_each(|name| worker.set_env(name, ""));
+        worker.start();
+        worker.wait_for_log(&format!("not set: {}. Off: ", names.join(", ")), SOON).await;
+    }
+    let (buyer, _, booking, order) = stack.booked().await;
+    // What Razorpay has told needs no question.
+    let payment = stack.pay(&order, Outcome::Captured);
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    stack.until_tickets(&buyer, &booking, 2).await;
+    let waits = |kind: &'static str| {
+        format!(
+            "jobs WHERE kind = '{kind}' AND state = 'pending' AND attempt = 0 AND last_error IS NULL AND available_at > now()"
+        )
+    };
+    eventually("the e-mail waits", SOON, async || seen(stack.count(&waits("email_tickets")).await == 1, ""))
+        .await;
+    buyer.cancel(&booking).await.ok();
+    eventually("the refund waits", SOON, async || seen(stack.count(&waits("refund_payment")).await == 1, ""))
+        .await;
+    assert!(stack.providers.mail().is_empty() && stack.providers.refunds().is_empty());
+
+    for (queue, names, kind) in missing {
+        let worker = stack.worker(queue);
+        worker.stop().await;
+        names.iter().for_each(|name| worker.set_env(name, &value(name)));
+        worker.start();
+        let due = stack.execute(&format!("UPDATE jobs SET available_at = now() WHERE kind = '{kind}'")).await;
+        assert_eq!(due, 1, "{kind}");
+    }
+    stack.until_refund(&payment).await;
+    eventually("the e-mail is done with", SOON, async || {
+        seen(stack.count("jobs WHERE kind = 'email_tickets' AND state = 'done'").await == 1, "")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn production_refuses_what_anybody_could_guess_or_listen_to() {
+    let stack = Stack::builder().workers([]).api_processes(0).start().await;
+    let production = |changes: &[(&str, &str)]| {
+        let mut env = changed(&stack, changes);
+        env.retain(|(name, _)| name != "NODE_ENV");
+        env.push(("NODE_ENV".to_owned(), "production".to_owned()));
+        env
+    };
+    let (code, said) = run(&stack, "nexus-api", &["check-config"], production(&[])).await;
+    assert_eq!(code, 0, "servers on this machine need no TLS: {said}");
+
+    let jwt = stack.env().iter().find(|(name, _)| name == "JWT_SECRET").unwrap().1.clone();
+    let database = |rest: &str| format!("postgres://nexus:hunter-Zk3vQp9wLx@{rest}");
+    let not_verify_full = "DATABASE_URL must not say another sslmode than verify-full";
+    let refused = [
+        ("RAZORPAY_WEBHOOK_SECRET", "hunter2", "RAZORPAY_WEBHOOK_SECRET is too weak"),
+        ("RAZORPAY_WEBHOOK_SECRET", "Zk3vQp9wLx7Tn2Rb8Y,hunter", "RAZORPAY_WEBHOOK_SECRET is too weak"),
+        ("RAZORPAY_WEBHOOK_SECRET", "hunter-your-webhook-secret", "RAZORPAY_WEBHOOK_SECRET is too weak"),
+        ("RAZORPAY_WEBHOOK_SECRET", &jwt, "RAZORPAY_WEBHOOK_SECRET must differ"),
+        ("RAZORPAY_KEY_SECRET", "hunter", "RAZORPAY_KEY_SECRET is too weak"),
+        ("RAZORPAY_API_URL", "http://hunter.example", "RAZORPAY_API_URL must start with https://"),
+        ("TWILIO_AUTH_TOKEN", "hunter-changeme-hunter", "TWILIO_AUTH_TOKEN is too weak"),
+        (
+            "DATABASE_URL",
+            "postgres://nexus:hunter@127.0.0.1/nexus",
+            "the password in DATABASE_URL is too weak",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://nexus:hunter-postgres-password@db/nexus",
+            "the password in DATABASE_URL is too weak",
+        ),
+        ("DATABASE_URL", &database("db.example/nexus?sslmode=disable"), not_verify_full),
+        ("DATABASE_URL", &database("db.example/nexus?sslmode=prefer"), not_verify_full),
+        ("DATABASE_URL", &database("db.example/nexus?sslmode=require"), not_verify_full),
+        ("DATABASE_URL", &database("db.example/nexus?sslmode=verify-ca"), not_verify_full),
+        ("DATABASE_CA_FILE", "/hunter/authority.pem", "DATABASE_CA_FILE names a file that cannot be read"),
+        ("DATABASE_CA_FILE", "/dev/null", "DATABASE_CA_FILE names a file that is not PEM"),
+        ("DATABASE_TLS", "hunter", "DATABASE_TLS must be required or optional"),
+        ("REDIS_URL", "redis://:hunter-Zk3vQp9wLx@redis.example", "REDIS_URL must start with rediss://"),
+        ("REDIS_URL", "rediss://:hunter@redis.example", "the password in REDIS_URL is too weak"),
+        ("REDIS_URL", "rediss://redis.example/0#insecure", "REDIS_URL must not end with #insecure"),
+        ("RUST_LOG", "hunter=loud", "RUST_LOG must be a level"),
+    ];
+    for (name, value, problem) in refused {
+        let (code, said) = run(&stack, "nexus-api", &["check-config"], production(&[(name, value)])).await;
+        assert_eq!(code, UNUSABLE, "{name}={value}: {said}");
+        assert!(said.contains(problem), "{problem:?} in: {said}");
+        assert!(!said.contains("hunter") && !said.contains(&jwt), "a value is printed: {said}");
+    }
+    let mail = [("MAIL_FROM", "Tickets <tickets@example.com>"), ("SMTP_URL", "smtp://mail.example:587")];
+    let (code, said) =
+        run(&stack, "nexus-worker-notifications", &["--check-config"], production(&mail)).await;
+    assert_eq!(code, UNUSABLE, "{said}");
+    assert!(
+        said.contains("MAIL_FROM must not be an example")
+            && said.contains("SMTP_URL must start with smtps://"),
+        "{said}"
+    );
+
+    let network = database("db.example/nexus?sslmode=disable");
+    for accepted in [
+        &[("DATABASE_URL", network.as_str()), ("DATABASE_TLS", "optional")][..],
+        &[("DATABASE_URL", &database("db.example/nexus"))],
+        &[("DATABASE_URL", &database("db.example/nexus?sslmode=verify-full"))],
+        &[("DATABASE_URL", "postgres://nexus@%2Frun%2Fpostgresql/nexus")],
+        &[("REDIS_URL", "redis://redis.example"), ("REDIS_TLS", "optional")],
+        &[("REDIS_URL", "rediss://nexus:hunter-Zk3vQp9wLx@redis.example/3")],
+    ] {
+        let (code, said) = run(&stack, "nexus-api", &["check-config"], production(accepted)).await;
+        assert_eq!(code, 0, "{accepted:?}: {said}");
     }
 }
 

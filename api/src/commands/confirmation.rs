@@ -53,7 +53,7 @@ pub(crate) async fn confirm(call: Call) -> Result<Done> {
 /// The payment of the claim, as Razorpay has it: of an order of this booking, and captured. Whether amount and currency are those of the
 /// order is decided where it is settled, because money that has arrived is either a booking's or goes back.
 async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
-    let payment = match call.app.razorpay.payment(&claim.payment_id).await {
+    let payment = match call.app.razorpay()?.payment(&claim.payment_id).await {
         Ok(payment) => payment,
         Err(CallError::Refused { .. }) => return Err(Error::PaymentNotVerified),
         Err(error) => return Err(error.into()),
@@ -67,7 +67,7 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
     let captured = match payment.status.as_str() {
         "captured" => true,
         "authorized" => {
-            call.app.razorpay.ensure_captured(&payment.id, payment.amount, &payment.currency).await?
+            call.app.razorpay()?.ensure_captured(&payment.id, payment.amount, &payment.currency).await?
         }
         _ => false,
     };

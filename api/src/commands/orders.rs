@@ -22,6 +22,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     let mut conn = app.db.acquire().await?;
     let payable = payment_orders::payable(&mut conn, call.user, &wanted).await?;
     drop(conn);
+    let razorpay = app.razorpay()?;
     let order_id = match &payable.open_order {
         Some(order_id) => order_id.clone(),
         None => {
@@ -36,13 +37,13 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
                 notes,
                 valid: app.settings.deadlines.booking,
             };
-            let order = app.razorpay.create_order(&new).await.map_err(Error::from)?;
+            let order = razorpay.create_order(&new).await.map_err(Error::from)?;
             let mut tx = call.begin().await?;
             let live = payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
             tx.commit().await?;
             live
         }
     };
-    let data = payment_orders::checkout(payable, order_id, app.razorpay.key_id());
+    let data = payment_orders::checkout(payable, order_id, razorpay.key_id());
     Done::new(data, AfterCommit::default())
 }

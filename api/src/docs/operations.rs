@@ -16,6 +16,7 @@ use nexus_common::{
         seat_types::{SeatType, SeatTypeChanges},
         tickets::{TicketJob, Tickets},
     },
+    feature::Feature,
 };
 use serde_json::json;
 
@@ -60,7 +61,10 @@ pub(crate) fn refresh_token() -> Operation {
 }
 
 pub(crate) fn send_otp() -> Operation {
-    Operation::open("send_otp", "Send a one-time password by SMS").takes::<SendOtp>().answers::<OtpSent>()
+    Operation::open("send_otp", "Send a one-time password by SMS")
+        .takes::<SendOtp>()
+        .answers::<OtpSent>()
+        .fails([Error::Off(Feature::Sms)])
 }
 
 pub(crate) fn verify_otp() -> Operation {
@@ -68,7 +72,13 @@ pub(crate) fn verify_otp() -> Operation {
         .says("A phone number that nobody has used before gets an account of its own.")
         .takes::<VerifyOtp>()
         .answers::<OtpVerified>()
-        .fails([Error::OtpWrong, Error::OtpExpired, Error::OtpAttempts, provider_failed()])
+        .fails([
+            Error::OtpWrong,
+            Error::OtpExpired,
+            Error::OtpAttempts,
+            provider_failed(),
+            Error::Off(Feature::Sms),
+        ])
 }
 
 pub(crate) fn reset_password() -> Operation {
@@ -82,6 +92,7 @@ pub(crate) fn reset_password() -> Operation {
             Error::OtpAttempts,
             Error::PhoneUnknown,
             provider_failed(),
+            Error::Off(Feature::Sms),
         ])
 }
 
@@ -318,6 +329,7 @@ pub(crate) fn create_order() -> Operation {
             Error::BookingExpired,
             Error::AmountMismatch("1500.50".into()),
             provider_failed(),
+            Error::Off(Feature::Payments),
         ])
 }
 
@@ -336,7 +348,7 @@ pub(crate) fn webhook() -> Operation {
         .answers_plainly::<WebhookStored>(200, "Stored, now or before.")
         .answers_plainly::<WebhookRefused>(400, "The signature is missing or wrong.")
         .answers_plainly::<WebhookRefused>(413, "The body is longer than 1 MB.")
-        .answers_plainly::<WebhookRefused>(503, "It could not be stored.")
+        .answers_plainly::<WebhookRefused>(503, "It could not be stored, or RAZORPAY_WEBHOOK_SECRET is not set.")
 }
 
 // The service.
@@ -410,6 +422,7 @@ pub(crate) fn socket_only() -> [Operation; 3] {
                 Error::PaymentNotVerified,
                 Error::PaymentReturned,
                 provider_failed(),
+                Error::Off(Feature::Payments),
             ]),
         Operation::open("join_event", "Hear of one event's seats and bookings")
             .says("From now on this client hears of the seats and bookings of the events that it has joined, and of no others. At most 100.")

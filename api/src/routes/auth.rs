@@ -113,6 +113,8 @@ pub(crate) async fn refresh(State(app): State<App>, Fields(input): Fields) -> Ou
 /// `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and loses nothing.
 pub(crate) async fn send_otp(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
     let phone = Phone::of(&input, "Phone number is required")?;
+    // Nobody would send it.
+    app.twilio()?;
     let mut conn = app.db.acquire().await?;
     jobs::enqueue(&mut conn, &SendOtp { phone: phone.as_str().to_owned() }).await?;
     let data = OtpSent {
@@ -193,7 +195,7 @@ async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
 }
 
 async fn check_otp(app: &App, phone: &Phone, otp: &Otp) -> Result<()> {
-    match app.twilio.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from)? {
+    match app.twilio()?.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from)? {
         CodeCheck::Approved => Ok(()),
         CodeCheck::Wrong => Err(Error::OtpWrong),
         CodeCheck::NotFound => Err(Error::OtpExpired),

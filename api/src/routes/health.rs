@@ -30,6 +30,12 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
         tokio::time::timeout(PATIENCE, db::is_migrated(&app.db)),
         tokio::time::timeout(PATIENCE, app.cache.ping()),
     );
+    if let Ok(Err(error)) = &migrated {
+        tracing::warn!(error = error.details(), "PostgreSQL is away");
+    }
+    if let Ok(Err(error)) = &pong {
+        tracing::warn!(%error, "Redis is away");
+    }
     let postgresql = matches!(migrated, Ok(Ok(_)));
     let migrations = matches!(migrated, Ok(Ok(true)));
     let redis = matches!(pong, Ok(Ok(())));

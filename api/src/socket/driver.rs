@@ -15,7 +15,6 @@ use redis::{
     AsyncCommands, Client, RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use secrecy::ExposeSecret;
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::sync::{Notify, mpsc};
 
@@ -54,7 +53,7 @@ impl Subscriptions {
 impl RedisDriver {
     /// Starts the tasks that publish and listen. Redis may be away.
     pub(crate) fn start(settings: &config::Redis) -> Result<Self, RedisError> {
-        let client = Client::open(settings.url.expose_secret())?;
+        let client = settings.client()?;
         let limits = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT))

@@ -61,7 +61,11 @@ impl Smtp {
                 // The server's words may repeat the address.
                 message: "permanent refusal".into(),
             }),
-            Err(error) => Err(CallError::Failed { provider: PROVIDER, reason: chain(&error) }),
+            Err(error) => Err(CallError::Failed {
+                provider: PROVIDER,
+                // The same goes for a refusal that may pass.
+                reason: error.status().map_or_else(|| chain(&error), |status| format!("status {status}")),
+            }),
         }
     }
 

@@ -1,8 +1,12 @@
 //! Reading variables: what is missing or invalid is remembered, so that everything wrong is reported at once.
 
-use std::{collections::HashSet, fmt::Display, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr, str::FromStr, time::Duration};
 
+use reqwest::Url;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::SecretString;
+
+use super::secrets;
 
 /// What is wrong with the environment: one line per problem.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +18,11 @@ pub struct ConfigError(pub Vec<String>);
 pub struct Env {
     lookup: fn(&str) -> Option<String>,
     problems: Vec<String>,
+    warnings: Vec<String>,
+    /// Every variable that was asked for, and what it is taken for when it is not set.
+    asked: BTreeMap<String, Option<String>>,
+    /// Nothing is read: this is about what would be.
+    pub(super) listing: bool,
     /// NODE_ENV is `production`.
     pub production: bool,
 }
@@ -29,7 +38,14 @@ impl Env {
     }
 
     pub(super) fn from_lookup(lookup: fn(&str) -> Option<String>) -> Self {
-        let mut env = Env { lookup, problems: Vec::new(), production: false };
+        let mut env = Env {
+            lookup,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            asked: BTreeMap::new(),
+            listing: false,
+            production: false,
+        };
         match env.get("NODE_ENV").as_deref() {
             Some("production") => env.production = true,
             None | Some("development" | "test") => {}
@@ -44,12 +60,56 @@ impl Env {
         if self.problems.is_empty() { Ok(settings) } else { Err(ConfigError(self.problems)) }
     }
 
-    pub(super) fn problem(&mut self, text: impl Into<String>) {
+    /// The variables that `build` reads, one a line, with what each is taken for when it is not set: `PORT=3000`, or just `DATABASE_URL`.
+    pub fn list<T>(build: impl FnOnce(&mut Env) -> T) -> String {
+        let mut env = Env { listing: true, ..Self::from_lookup(|_| None) };
+        build(&mut env);
+        let line = |(name, default): (String, Option<String>)| match default {
+            Some(default) => format!("{name}={default}\n"),
+            None => format!("{name}\n"),
+        };
+        env.asked.into_iter().map(line).collect()
+    }
+
+    /// Something that is wrong.
+    pub fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<String> {
+    pub(super) fn warning(&mut self, text: impl Into<String>) {
+        self.warnings.push(text.into());
+    }
+
+    /// What somebody should know although it keeps nothing from starting; to be logged once there is a log.
+    pub fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    pub(super) fn get(&mut self, name: &str) -> Option<String> {
+        self.asked.entry(name.to_owned()).or_default();
         (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The same for a variable that has a default.
+    fn get_or(&mut self, name: &str, default: impl ToString) -> Option<String> {
+        self.asked.insert(name.to_owned(), Some(default.to_string()));
+        self.get(name)
+    }
+
+    /// Variables that a library reads by itself.
+    pub(super) fn left_to_library(&mut self, names: &[&str]) {
+        for name in names {
+            self.get(name);
+        }
+    }
+
+    /// Whether settings that belong together are there: one of these is. If none is, what needs them is off, and that is said at start.
+    pub(super) fn has_any_of(&mut self, names: &[&str], off: &str) -> bool {
+        let given = names.iter().filter(|name| self.get(name).is_some()).count();
+        if given == 0 && !self.listing {
+            self.warning(format!("not set: {}. Off: {off}.", names.join(", ")));
+        }
+        given > 0 || self.listing
     }
 
     pub(super) fn required(&mut self, name: &str) -> String {
@@ -59,11 +119,11 @@ impl Env {
         })
     }
 
-    pub(super) fn or<T: FromStr>(&mut self, name: &str, default: T) -> T
+    pub(super) fn or<T: FromStr + Display>(&mut self, name: &str, default: T) -> T
     where
         T::Err: Display,
     {
-        match self.get(name).map(|value| value.parse()) {
+        match self.get_or(name, &default).map(|value| value.parse()) {
             None => default,
             Some(Ok(value)) => value,
             Some(Err(error)) => {
@@ -100,59 +160,79 @@ impl Env {
     }
 
     pub(super) fn url(&mut self, name: &str, default: Option<&str>, schemes: &[&str]) -> String {
-        let value = match (self.get(name), default) {
-            (Some(value), _) => value,
-            (None, Some(default)) => return default.to_owned(),
-            (None, None) => return self.required(name),
+        let value = match default {
+            Some(default) => match self.get_or(name, default) {
+                Some(value) => value,
+                None => return default.to_owned(),
+            },
+            None => self.required(name),
         };
-        let valid = reqwest::Url::parse(&value).is_ok_and(|url| schemes.contains(&url.scheme()));
+        if value.is_empty() {
+            return value;
+        }
+        let valid = Url::parse(&value).is_ok_and(|url| schemes.contains(&url.scheme()));
         if !valid {
             self.problem(format!("{name} must be a URL that starts with {}://", schemes.join(":// or ")));
         }
         value.trim_end_matches('/').to_owned()
     }
 
-    /// A provider's credential: any text, as long as it is there.
+    /// Where a provider's API is. In production nothing secret travels in the clear, except to this machine.
+    pub(super) fn provider_url(&mut self, name: &str, default: &str) -> String {
+        let value = self.url(name, Some(default), &["https", "http"]);
+        let is_clear = Url::parse(&value).is_ok_and(|url| url.scheme() == "http" && !is_local(&url));
+        if self.production && is_clear {
+            self.problem(format!("{name} must start with https:// in production"));
+        }
+        value
+    }
+
+    /// The certificates in a PEM file.
+    pub(super) fn certificates(&mut self, name: &str) -> Option<Vec<u8>> {
+        let path = self.get(name)?;
+        let Ok(pem) = std::fs::read(path) else {
+            self.problem(format!("{name} names a file that cannot be read"));
+            return None;
+        };
+        let mut certificates = CertificateDer::pem_slice_iter(&pem).peekable();
+        if certificates.peek().is_none() || certificates.any(|certificate| certificate.is_err()) {
+            self.problem(format!("{name} names a file that is not PEM with certificates"));
+            return None;
+        }
+        Some(pem)
+    }
+
+    /// A provider's credential; in production not one that anybody could guess.
     pub(super) fn credential(&mut self, name: &str) -> SecretString {
-        self.required(name).into()
+        let value = self.required(name);
+        if self.production && !value.is_empty() {
+            self.refuse_weak(name, secrets::guessable(&value));
+        }
+        value.into()
     }
 
     /// A secret that we chose ourselves and that must resist guessing.
     pub(super) fn strong_secret(&mut self, name: &str) -> String {
         let value = self.required(name);
-        if !value.is_empty()
-            && let Err(reason) = strength(&value)
-        {
-            self.problem(format!("{name} is too weak: {reason}"));
+        if !value.is_empty() {
+            self.refuse_weak(name, secrets::weakness(&value));
         }
         value
     }
-}
 
-fn strength(secret: &str) -> Result<(), &'static str> {
-    let lower = secret.to_lowercase();
-    if secret.len() < 32 {
-        Err("use at least 32 characters, for example from `openssl rand -base64 48`")
-    } else if secret.chars().collect::<HashSet<_>>().len() < 10 {
-        Err("it repeats too few characters")
-    } else if ["changeme", "change-me", "change_me", "your-", "your_", "example", "password", "default"]
-        .iter()
-        .any(|word| lower.contains(word))
-    {
-        Err("it looks like a placeholder")
-    } else {
-        Ok(())
+    pub(super) fn refuse_weak(&mut self, name: &str, weakness: Option<&str>) {
+        if let Some(why) = weakness {
+            self.problem(format!("{name} is too weak: {why}"));
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whether a URL leads to this machine: what is sent there passes no network.
+pub(super) fn is_local(url: &Url) -> bool {
+    url.host_str().is_some_and(is_local_host)
+}
 
-    #[test]
-    fn placeholders_and_repetitions_are_weak_secrets() {
-        assert!(strength("your-super-secret-jwt-key-with-some-length").is_err());
-        assert!(strength(&"ab".repeat(40)).is_err());
-        assert!(strength("Zk3vQp9wLx7Tn2Rb8Ym4Cj6Hd1Fs5Ga0").is_ok());
-    }
+pub(super) fn is_local_host(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -151,13 +151,12 @@ pub(crate) struct World {
 impl World {
     async fn new(postgres: &Postgres, redis: &Redis) -> Self {
         let settings = Database {
-            url: postgres.url().into(),
-            max_connections: 2 * AT_ONCE,
             acquire_timeout: Duration::from_secs(60),
+            ..Database::at(postgres.url().parse().expect("an address"), 2 * AT_ONCE)
         };
         db::migrate(&settings).await.expect("migrations");
-        let db = db::pool(&settings, "histories").expect("a pool");
-        let cache = Cache::new(&RedisSettings { url: redis.url().into() }).expect("a cache");
+        let db = db::pool(&settings, "histories");
+        let cache = Cache::new(&RedisSettings { url: redis.url().into(), ca: None }).expect("a cache");
         let users = "INSERT INTO users (name, email) SELECT 'User', n || '@nexus.example' FROM generate_series(0, $1) n RETURNING id";
         let mut buyers: Vec<i32> =
             sqlx::query_scalar(users).bind(shop::BUYERS as i32).fetch_all(&db).await.expect("users");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::identity::Identity;
 use crate::ports;
 use crate::process::{self, Account, Process, Signal};
 
@@ -58,6 +59,8 @@ pub struct Postgres {
     durability: Durability,
     binaries: PathBuf,
     account: Option<Account>,
+    /// It speaks TLS, and nothing else.
+    is_secured: bool,
     process: Option<Process>,
 }
 
@@ -76,7 +79,8 @@ impl Postgres {
         .await??;
 
         let durability = options.durability;
-        let mut postgres = Self { dir, port: 0, durability, binaries, account, process: None };
+        let mut postgres =
+            Self { dir, port: 0, durability, binaries, account, is_secured: false, process: None };
         let mut wanted = options.port.filter(|port| ports::is_free(*port));
         let mut attempts = 5;
         loop {
@@ -92,9 +96,22 @@ impl Postgres {
         }
     }
 
-    /// `postgres://nexus@127.0.0.1:port/nexus`.
+    /// `postgres://nexus@127.0.0.1:port/nexus`; a secured one is believed whoever it is.
     pub fn url(&self) -> String {
-        url(self.port)
+        format!("{}{}", url(self.port), if self.is_secured { "?sslmode=require" } else { "" })
+    }
+
+    /// Restarts it as a server that takes TLS connections only, and proves with `identity` who it is; or, without one, as a server that
+    /// takes any and has no TLS.
+    pub async fn secure(&mut self, identity: Option<&Identity>) -> Result<()> {
+        self.stop().await?;
+        let access = if identity.is_some() { "hostssl all all all trust" } else { "host all all all trust" };
+        std::fs::write(self.data().join("pg_hba.conf"), format!("{access}\n"))?;
+        if let Some(identity) = identity {
+            identity.write(&self.data(), self.account)?;
+        }
+        self.is_secured = identity.is_some();
+        self.restart().await
     }
 
     /// The port, the same after a restart.
@@ -167,6 +184,9 @@ impl Postgres {
             command.arg("-D").arg(self.data()).stdin(Stdio::null());
         }
         command.args(["-p", &self.port.to_string()]);
+        if self.is_secured {
+            command.args(["-c", "ssl=on"]);
+        }
         for setting in settings(self.durability) {
             command.args(["-c", setting]);
         }

@@ -152,8 +152,10 @@ impl Session {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         if let Some(status) = fault.status {
+            // As real servers do, it repeats the address.
+            let answer = format!("{status} {path}: scripted failure");
             self.record(path, Some(status));
-            return self.reply(&format!("{status} Scripted failure")).await;
+            return self.reply(&answer).await;
         }
         let mail = Mail::parse(from, to, &message);
         let answer = format!("250 2.0.0 Ok: queued as {}", mail.id);

@@ -115,6 +115,8 @@ enum Command {
         #[arg(long)]
         looks: Option<u64>,
     },
+    /// Print the variables that are read, with what each is taken for when it is not set.
+    ListConfig,
     /// Compare payments and refunds with Razorpay's, put right what differs, and print it. Exits with 1 when something differed.
     Reconcile {
         /// A date, a time, or how long ago: 2031-05-01, 2031-05-01T18:00Z, 3d, 12h, 30m.
@@ -147,6 +149,10 @@ struct Which {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::ListConfig) {
+        print!("{}", Env::list(|env| (Database::from_env(env, 2), Settings::from_env(env))));
+        return ExitCode::SUCCESS;
+    }
     let reconciles = matches!(cli.command, Command::Reconcile { .. });
     let load = |env: &mut Env| (Database::from_env(env, 2), reconciles.then(|| Settings::from_env(env)));
     let (database, settings) = match Env::read().load(load) {
@@ -181,7 +187,7 @@ async fn run(
     database: &Database,
     settings: Option<Settings>,
 ) -> Result<(String, ExitCode)> {
-    let db = db::pool(database, "nexus-jobs")?;
+    let db = db::pool(database, "nexus-jobs");
     if let (Command::Reconcile { since, dry_run, json }, Some(settings)) = (&command, settings) {
         let report = by_hand::reconcile(&db, settings, *since, *dry_run).await?;
         let text = if *json { operator::json(&report)? } else { report.table() };
@@ -242,7 +248,7 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
             discarded => Ok(format!("{discarded} jobs are cancelled\n")),
         },
         Command::Retry { .. } | Command::Discard { .. } => bail!("name a job, or --all and a --kind"),
-        Command::Reconcile { .. } => bail!("the Razorpay settings are missing"),
+        Command::Reconcile { .. } | Command::ListConfig => bail!("the settings are missing"),
         Command::Watch { every, looks } => watch(db, every, looks).await,
         Command::Stats { json } => {
             let stats = admin::stats(db).await?;

@@ -11,7 +11,7 @@ use nexus_common::{
     jobs::notifications::{EmailCancellation, SmsCancellation},
 };
 
-use super::{notifications::Notifications, outward};
+use super::{needed, notifications::Notifications, outward};
 use crate::{Attempt, Context, Failure};
 
 /// See [`EmailCancellation`].
@@ -24,7 +24,7 @@ pub async fn email_cancellation(
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    cx.smtp.send(compose(&notice, to)).await.map_err(outward)
+    needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
 }
 
 /// See [`SmsCancellation`].
@@ -36,11 +36,12 @@ pub async fn sms_cancellation(
     let booking = BookingId(job.booking_id);
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
-    let Some(phone) = notice.phone.as_deref().filter(|_| cx.twilio.can_send_sms()) else { return Ok(()) };
+    let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
+    let Some(twilio) = cx.sms()? else { return Ok(()) };
     let event: String = notice.event_name.chars().take(100).collect();
     let refund = notice.refund.map(|refund| format!(" Rs {refund} will be refunded.")).unwrap_or_default();
     let text = format!("Your booking {} for {event} has been cancelled.{refund}", notice.reference);
-    cx.twilio.send_sms(phone, &text).await.map_err(outward)
+    twilio.send_sms(phone, &text).await.map_err(outward)
 }
 
 fn compose(notice: &Notice, to: String) -> Email {

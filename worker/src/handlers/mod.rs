@@ -11,9 +11,20 @@ pub mod otp;
 pub mod payments;
 pub mod reconciliation;
 
+use std::time::Duration;
+
+use chrono::Utc;
 use nexus_common::clients::CallError;
 
 use crate::Failure;
+
+/// How long a job waits that needs a provider whose credentials are not set.
+const UNTIL_SET: Duration = Duration::from_secs(600);
+
+/// A provider's client; without one the job waits, and does not count the attempt.
+fn needed<C>(client: &Option<C>) -> Result<&C, Failure> {
+    client.as_ref().ok_or_else(|| Failure::Snooze(Utc::now() + UNTIL_SET))
+}
 
 /// A provider's refusal is final; anything else may pass.
 fn outward(error: CallError) -> Failure {

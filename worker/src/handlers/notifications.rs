@@ -16,20 +16,33 @@ use nexus_common::{
     jobs::notifications::{EmailTickets, SmsTickets},
 };
 
-use super::outward;
+use super::{needed, outward};
 use crate::{Attempt, Build, Context, Failure};
 
 /// What these handlers need beside the common context.
 pub struct Notifications {
-    pub(super) smtp: Smtp,
-    pub(super) twilio: Twilio,
+    pub(super) smtp: Option<Smtp>,
+    pub(super) twilio: Option<Twilio>,
 }
 
 impl Notifications {
-    /// Reads the settings.
+    /// Reads the settings. What cannot be sent waits; a worker that could send nothing has no use.
     pub fn from_env(env: &mut Env) -> Build<Self> {
-        let (smtp, twilio) = (config::Smtp::from_env(env), config::Twilio::from_env(env));
-        Box::new(move || Ok(Notifications { smtp: Smtp::new(&smtp)?, twilio: Twilio::new(&twilio)? }))
+        let smtp = config::Smtp::optional(env, "e-mail, which waits");
+        let twilio = config::Twilio::optional(env, "SMS, which wait");
+        if smtp.is_none() && twilio.is_none() {
+            env.problem("SMTP_URL is missing, and so are TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_VERIFY_SID: nothing can be sent");
+        }
+        Box::new(move || {
+            let smtp = smtp.as_ref().map(Smtp::new).transpose()?;
+            let twilio = twilio.as_ref().map(Twilio::new).transpose()?;
+            Ok(Notifications { smtp, twilio })
+        })
+    }
+
+    /// Who sends SMS; `None` if none are to be sent, because Twilio has been given no sender.
+    pub(super) fn sms(&self) -> Result<Option<&Twilio>, Failure> {
+        Ok(Some(needed(&self.twilio)?).filter(|twilio| twilio.can_send_sms()))
     }
 }
 
@@ -44,7 +57,7 @@ pub async fn email_tickets(
         return Ok(());
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
-    cx.smtp.send(compose(&delivery, to)).await.map_err(outward)?;
+    needed(&cx.smtp)?.send(compose(&delivery, to)).await.map_err(outward)?;
     delivered(&cx, booking, Channel::Email, attempt).await
 }
 
@@ -58,10 +71,8 @@ pub async fn sms_tickets(
     let Some(delivery) = tickets::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());
     };
-    let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent && cx.twilio.can_send_sms())
-    else {
-        return Ok(());
-    };
+    let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else { return Ok(()) };
+    let Some(twilio) = cx.sms()? else { return Ok(()) };
     let seats: Vec<&str> = delivery.tickets.iter().map(|(_, label, _, _)| label.as_str()).collect();
     let event: String = delivery.event_name.chars().take(100).collect();
     let text = format!(
@@ -69,7 +80,7 @@ pub async fn sms_tickets(
         delivery.reference,
         seats.join(", ")
     );
-    cx.twilio.send_sms(phone, &text.chars().take(1600).collect::<String>()).await.map_err(outward)?;
+    twilio.send_sms(phone, &text.chars().take(1600).collect::<String>()).await.map_err(outward)?;
     delivered(&cx, booking, Channel::Sms, attempt).await
 }
 

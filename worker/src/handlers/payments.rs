@@ -21,12 +21,12 @@ use nexus_common::{
 };
 use sqlx::PgTransaction;
 
-use super::outward;
+use super::{needed, outward};
 use crate::{Attempt, Build, Context, Failure, forgotten_orders, reconciler::Pace};
 
 /// What these handlers need beside the common context.
 pub struct Payments {
-    pub(super) razorpay: Razorpay,
+    razorpay: Option<Razorpay>,
     pub(super) pace: Pace,
     pub(super) reconciliation: config::Reconciliation,
 }
@@ -34,12 +34,19 @@ pub struct Payments {
 impl Payments {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
-        let razorpay = config::Razorpay::from_env(env);
+        let off =
+            "captures, refunds and reconciliation, which wait; bookings that cost nothing are confirmed";
+        let razorpay = config::Razorpay::optional(env, off);
         let reconciliation = config::Reconciliation::from_env(env);
         Box::new(move || {
-            let (razorpay, pace) = (Razorpay::new(&razorpay)?, Pace::new(reconciliation.per_second));
-            Ok(Payments { razorpay, pace, reconciliation })
+            let razorpay = razorpay.as_ref().map(Razorpay::new).transpose()?;
+            Ok(Payments { razorpay, pace: Pace::new(reconciliation.per_second), reconciliation })
         })
+    }
+
+    /// Razorpay, where its credentials are set.
+    pub(super) fn razorpay(&self) -> Result<&Razorpay, Failure> {
+        needed(&self.razorpay)
     }
 }
 
@@ -71,7 +78,7 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
             }
             Acted::FindOrder(money) => {
                 tx.rollback().await?;
-                if let Some(order) = forgotten_orders::find(&cx.db, &cx.razorpay, &money.order_id).await? {
+                if let Some(order) = forgotten_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await? {
                     order.remember(&cx.db).await?;
                     continue;
                 }
@@ -101,7 +108,8 @@ async fn close(
 
 /// A payment that is only authorized is captured, then settled. One that cannot be captured any more has gone back by itself.
 async fn capture(cx: &Context<Payments>, id: i64, attempt: Attempt, money: &Captured) -> Result<(), Failure> {
-    let captured = cx.razorpay.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await;
+    let captured =
+        cx.razorpay()?.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await;
     let mut after = AfterCommit::default();
     let captured = captured.map_err(outward)?;
     let mut tx = cx.db.begin().await?;
@@ -184,7 +192,7 @@ async fn refund_once(
     if let Some(booking) = refund.booking {
         notes.insert("booking_id", booking.to_string());
     }
-    let asked = cx.razorpay.refund(&refund.payment_id, refund.amount_paise, &refund.key(), &notes).await;
+    let asked = cx.razorpay()?.refund(&refund.payment_id, refund.amount_paise, &refund.key(), &notes).await;
     let made = asked.map_err(outward)?;
     let status = match made.status.as_str() {
         "processed" => RefundStatus::Processed,

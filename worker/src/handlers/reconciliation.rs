@@ -14,15 +14,15 @@ use crate::{
     reconciler::{Clients, Reconciler, Report},
 };
 
-fn reconciler(cx: &Context<Payments>) -> Reconciler<'_> {
-    Reconciler {
+fn reconciler(cx: &Context<Payments>) -> Result<Reconciler<'_>, Failure> {
+    Ok(Reconciler {
         db: &cx.db,
-        razorpay: &cx.razorpay,
+        razorpay: cx.razorpay()?,
         pace: &cx.pace,
         clients: Some(Clients { cache: &cx.cache, emitter: &cx.emitter, seats: &cx.seats }),
         settings: cx.reconciliation,
         dry_run: false,
-    }
+    })
 }
 
 /// See [`ReconcileOrders`].
@@ -33,7 +33,7 @@ pub async fn reconcile_orders(
 ) -> Result<(), Failure> {
     let started = Utc::now();
     let mut report = Report::default();
-    let looked = reconciler(&cx).look(&mut report).await;
+    let looked = reconciler(&cx)?.look(&mut report).await;
     log(&report);
     match looked {
         Ok(true) => Err(Failure::Snooze(Utc::now())),
@@ -54,7 +54,7 @@ pub async fn reconcile_days(
     _attempt: Attempt,
 ) -> Result<(), Failure> {
     let mut report = Report::default();
-    let compared = reconciler(&cx).compare(cx.reconciliation.days, &mut report).await;
+    let compared = reconciler(&cx)?.compare(cx.reconciliation.days, &mut report).await;
     log(&report);
     Ok(compared?)
 }

@@ -51,6 +51,12 @@ struct Arguments {
     /// Jobs at once; overrides WORKER_CONCURRENCY.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: Option<u16>,
+    /// Only say whether every setting is there, and what is wrong with them.
+    #[arg(long)]
+    check_config: bool,
+    /// Only print the variables that are read, with what each is taken for when it is not set.
+    #[arg(long)]
+    list_config: bool,
 }
 
 /// The exit code for an environment that is not usable: EX_CONFIG of sysexits.h, as `nexus-api` has it.
@@ -75,11 +81,23 @@ where
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let loaded = Env::read().load(|env| (config::Worker::from_env(env, queue), settings(env)));
-    let (mut config, build) = match loaded {
+    let read = |env: &mut Env| {
+        let (config, build) = (config::Worker::from_env(env, queue), settings(env));
+        (config, build, env.warnings())
+    };
+    if arguments.list_config {
+        print!("{}", Env::list(read));
+        return ExitCode::SUCCESS;
+    }
+    let (mut config, build, warnings) = match Env::read().load(read) {
         Ok(loaded) => loaded,
         Err(error) => return unusable(&error.to_string()),
     };
+    if arguments.check_config {
+        warnings.iter().for_each(|warning| println!("{warning}"));
+        println!("The configuration is usable.");
+        return ExitCode::SUCCESS;
+    }
     if let Some(concurrency) = arguments.concurrency {
         config.concurrency = usize::from(concurrency);
     }
@@ -87,9 +105,8 @@ where
     if !registry.mistakes.is_empty() {
         return unusable(&registry.mistakes.join("\n"));
     }
-    telemetry::init(config.production);
-    log_panics();
-    if config.traces
+    telemetry::init(&config.sight, &warnings);
+    if config.sight.traces
         && let Err(error) = traces::start(name)
     {
         return unusable(&error.details());
@@ -112,14 +129,6 @@ fn unusable(problem: &str) -> ExitCode {
     ExitCode::from(UNUSABLE)
 }
 
-/// A panic is a line of the log like any other; the attempt's own line follows.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let at = panic.location().map(ToString::to_string);
-        tracing::error!(at, message = panic.payload_as_str().unwrap_or("(no message)"), "panicked");
-    }));
-}
-
 async fn run<S: Send + Sync + 'static>(
     queue: Queue,
     name: &str,
@@ -127,7 +136,7 @@ async fn run<S: Send + Sync + 'static>(
     build: impl FnOnce() -> Result<S>,
     registry: Registry<S>,
 ) -> Result<()> {
-    metrics::serve(config.metrics)?;
+    metrics::serve(config.sight.metrics)?;
     metrics::slots(queue, config.concurrency);
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
@@ -137,8 +146,8 @@ async fn run<S: Send + Sync + 'static>(
     let connect = |connections: u32| {
         db::worker_pool(&config::Database { max_connections: connections, ..config.database.clone() }, name)
     };
-    let db = connect(own)?;
-    let handlers_db = connect(handlers)?;
+    let db = connect(own);
+    let handlers_db = connect(handlers);
     let emitter = Emitter::new(&config.redis).map_err(Error::internal)?;
     let context = Arc::new(Context {
         cache: Cache::new(&config.redis).map_err(Error::internal)?,
@@ -160,7 +169,7 @@ async fn run<S: Send + Sync + 'static>(
     let relay = tokio::spawn(
         Relay {
             db: db.clone(),
-            notifications: connect(1)?,
+            notifications: connect(1),
             queue,
             concurrency: config.concurrency,
             lost_after: config.lost_after,

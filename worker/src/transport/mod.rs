@@ -22,10 +22,9 @@ use nexus_common::{
     jobs::{Queue, ledger::Delivery},
 };
 use redis::{
-    Client, RedisError,
+    RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::{
     sync::Semaphore,
@@ -84,7 +83,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 impl Transport {
     /// The transport of `queue` for the process `worker`; connects when first used.
     pub(crate) fn new(settings: &config::Redis, queue: Queue, worker: String) -> Result<Self, RedisError> {
-        let client = Client::open(settings.url.expose_secret())?;
+        let client = settings.client()?;
         let connect = |response: Duration| {
             let config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(FAST))

@@ -1,0 +1,118 @@
+//! Razorpay, Twilio and the mail server. An installation may have none of them: what needs one is off then, and everything else works.
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::{Env, env, secrets};
+
+/// Twilio: Verify for one-time passwords, Messages for SMS.
+#[derive(Debug, Clone)]
+pub struct Twilio {
+    /// TWILIO_ACCOUNT_SID
+    pub account_sid: String,
+    /// TWILIO_AUTH_TOKEN
+    pub auth_token: SecretString,
+    /// TWILIO_VERIFY_SID
+    pub verify_sid: String,
+    /// TWILIO_FROM: a phone number, or a messaging service's MG… id. Without it no SMS are sent, only one-time passwords.
+    pub from: Option<String>,
+    /// TWILIO_VERIFY_URL
+    pub verify_url: String,
+    /// TWILIO_API_URL
+    pub api_url: String,
+}
+
+impl Twilio {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        Twilio {
+            account_sid: env.required("TWILIO_ACCOUNT_SID"),
+            auth_token: env.credential("TWILIO_AUTH_TOKEN"),
+            verify_sid: env.required("TWILIO_VERIFY_SID"),
+            from: env.get("TWILIO_FROM"),
+            verify_url: env.provider_url("TWILIO_VERIFY_URL", "https://verify.twilio.com"),
+            api_url: env.provider_url("TWILIO_API_URL", "https://api.twilio.com"),
+        }
+    }
+
+    /// For a process that can do without, except for what is `off` then.
+    pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
+        let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_VERIFY_SID"];
+        env.has_any_of(&names, off).then(|| Self::from_env(env))
+    }
+}
+
+/// Razorpay's API.
+#[derive(Debug, Clone)]
+pub struct Razorpay {
+    /// RAZORPAY_KEY_ID; public, frontends get it with each order.
+    pub key_id: String,
+    /// RAZORPAY_KEY_SECRET
+    pub key_secret: SecretString,
+    /// RAZORPAY_API_URL
+    pub api_url: String,
+}
+
+impl Razorpay {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let key_id = env.required("RAZORPAY_KEY_ID");
+        if env.production && key_id.starts_with("rzp_test_") {
+            env.warning("RAZORPAY_KEY_ID is a test key: no money moves");
+        }
+        Razorpay {
+            key_id,
+            key_secret: env.credential("RAZORPAY_KEY_SECRET"),
+            api_url: env.provider_url("RAZORPAY_API_URL", "https://api.razorpay.com"),
+        }
+    }
+
+    /// For a process that can do without, except for what is `off` then.
+    pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
+        env.has_any_of(&["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"], off).then(|| Self::from_env(env))
+    }
+}
+
+/// Where e-mail goes.
+#[derive(Debug, Clone)]
+pub struct Smtp {
+    /// SMTP_URL: `smtps://user:password@host:465`, `smtp://…?tls=required`, or plain `smtp://` for a relay on this machine.
+    pub url: SecretString,
+    /// MAIL_FROM
+    pub from: String,
+}
+
+impl Smtp {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let from = env.required("MAIL_FROM");
+        let mailbox = from.parse::<lettre::message::Mailbox>();
+        match mailbox {
+            Ok(mailbox) if env.production && mailbox.email.domain() == "example.com" => {
+                env.problem("MAIL_FROM must not be an example in production");
+            }
+            Err(_) if !from.is_empty() => {
+                env.problem("MAIL_FROM must look like Tickets <tickets@example.com>");
+            }
+            _ => {}
+        }
+        let url = env.url("SMTP_URL", None, &["smtp", "smtps"]);
+        secrets::check_password(env, "SMTP_URL", &url);
+        let is_clear = Url::parse(&url).is_ok_and(|url| {
+            let is_secured = url.query_pairs().any(|(key, value)| key == "tls" && value == "required");
+            url.scheme() == "smtp" && !is_secured && !env::is_local(&url)
+        });
+        if env.production && is_clear {
+            env.problem("SMTP_URL must start with smtps:// or say ?tls=required in production");
+        }
+        Smtp { url: url.into(), from }
+    }
+
+    /// For a process that can do without, except for what is `off` then.
+    pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
+        // The sender alone sends nothing, and is no secret that somebody has forgotten the other half of.
+        let given = env.has_any_of(&["SMTP_URL"], off);
+        env.get("MAIL_FROM");
+        given.then(|| Self::from_env(env))
+    }
+}

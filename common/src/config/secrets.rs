@@ -1,0 +1,115 @@
+//! Secrets: which are too weak, and those that are ours to choose.
+
+use std::collections::HashSet;
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::Env;
+
+/// The keys that sign tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// JWT_SECRET
+    pub access: SecretString,
+    /// JWT_REFRESH_SECRET
+    pub refresh: SecretString,
+}
+
+impl Tokens {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let access = env.strong_secret("JWT_SECRET");
+        let refresh = env.strong_secret("JWT_REFRESH_SECRET");
+        if !access.is_empty() && access == refresh {
+            env.problem("JWT_REFRESH_SECRET must differ from JWT_SECRET");
+        }
+        Tokens { access: access.into(), refresh: refresh.into() }
+    }
+}
+
+/// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced. Without any, no webhook is taken.
+pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
+    const NAME: &str = "RAZORPAY_WEBHOOK_SECRET";
+    let off = "webhooks of Razorpay, which are answered 503; payments are found by the payments worker's reconciler only";
+    if !env.has_any_of(&[NAME], off) {
+        return vec![];
+    }
+    let given = env.required(NAME);
+    let secrets: Vec<&str> = given.split(',').map(str::trim).filter(|secret| !secret.is_empty()).collect();
+    if secrets.is_empty() {
+        env.problem(format!("{NAME} holds no secret"));
+    }
+    let checked: &[&str] = if env.production { &secrets } else { &[] };
+    for secret in checked {
+        // Whoever guesses it can confirm bookings that nobody has paid.
+        env.refuse_weak(NAME, guessable(secret));
+        if ["JWT_SECRET", "JWT_REFRESH_SECRET"].iter().any(|name| env.get(name).as_deref() == Some(*secret)) {
+            env.problem(format!("{NAME} must differ from the secrets that sign tokens"));
+        }
+    }
+    secrets.into_iter().map(SecretString::from).collect()
+}
+
+/// In production, a password in a URL must not be one that anybody would try first.
+pub(super) fn check_password(env: &mut Env, name: &str, url: &str) {
+    let password = Url::parse(url).ok().and_then(|url| url.password().map(str::to_owned));
+    if let Some(password) = password.filter(|password| env.production && !password.is_empty()) {
+        env.refuse_weak(&format!("the password in {name}"), obvious(&password, 12, 6));
+    }
+}
+
+/// Why a secret that we chose is too weak.
+pub(super) fn weakness(secret: &str) -> Option<&'static str> {
+    if secret.len() < 32 {
+        return Some("use at least 32 characters, for example from `openssl rand -base64 48`");
+    }
+    obvious(secret, 32, 10)
+}
+
+/// Why a secret that we share with a provider is too weak.
+pub(super) fn guessable(secret: &str) -> Option<&'static str> {
+    obvious(secret, 16, 8)
+}
+
+fn obvious(secret: &str, least: usize, distinct: usize) -> Option<&'static str> {
+    const PLACEHOLDERS: [&str; 12] = [
+        "changeme",
+        "change-me",
+        "change_me",
+        "your-",
+        "your_",
+        "example",
+        "password",
+        "default",
+        "placeholder",
+        "123456",
+        "qwerty",
+        "xxxxxx",
+    ];
+    let lower = secret.to_lowercase();
+    if secret.len() < least {
+        Some("it is too short")
+    } else if secret.chars().collect::<HashSet<_>>().len() < distinct {
+        Some("it repeats too few characters")
+    } else if PLACEHOLDERS.iter().any(|word| lower.contains(word)) {
+        Some("it looks like a placeholder")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_and_repetitions_are_weak_secrets() {
+        assert!(weakness("your-super-secret-jwt-key-with-some-length").is_some());
+        assert!(weakness(&"ab".repeat(40)).is_some());
+        assert!(weakness("Zk3vQp9wLx7Tn2Rb8Ym4Cj6Hd1Fs5Ga").is_some());
+        assert!(weakness("Zk3vQp9wLx7Tn2Rb8Ym4Cj6Hd1Fs5Ga0").is_none());
+        assert!(guessable("whsec_changeme_please").is_some());
+        assert!(guessable("0f3a9c5e7b1d2468").is_none());
+    }
+}
