@@ -14,8 +14,9 @@ pub(crate) const TELLING: Duration = Duration::from_secs(240);
 /// Megabytes a minute. What is remembered on purpose (tokens that were looked up a moment ago, plans of queries) is bounded, and this allows
 /// for its filling up; a leak of a kilobyte a request would be five times as much.
 pub(crate) const GROWTH: f64 = 1.0;
-/// Beside connections to PostgreSQL: those to Redis, and to whoever was asked last.
-pub(crate) const FILES: usize = 16;
+/// Beside connections to PostgreSQL: those to Redis, and those that stay open for a minute and a half after their last use, to providers and from
+/// whoever delivers webhooks.
+pub(crate) const FILES: usize = 40;
 
 pub(crate) async fn everything(
     stack: &mut Stack,
@@ -50,9 +51,15 @@ pub(crate) async fn everything(
 
 /// 502 and 503, and only while something is wrong; nothing else of that kind ever.
 fn answers(havoc: &Havoc, record: &Record, broken: &mut impl FnMut(String)) {
+    let [elder, _] = havoc.urls();
     for failure in record.failures.borrow().iter() {
         let excused = havoc.is_excused(failure.began, failure.ended);
-        let known = matches!(failure.status, 0 | 502 | 503);
+        let known = match failure.status {
+            502 | 503 => true,
+            // Whoever is killed does not answer; the elder is not.
+            0 => !failure.what.contains(&elder),
+            _ => false,
+        };
         if !(known && excused) {
             let when = if excused { "while something was wrong" } else { "with nothing wrong" };
             broken(format!("answered {} {when}: {:.400}", failure.status, failure.what));

@@ -41,7 +41,7 @@ async fn nothing_is_lost_leaked_or_broken_by_mixed_traffic_with_faults() {
 }
 
 async fn soak() {
-    let (seconds, seed) = (setting("NEXUS_SOAK_SECONDS", 40), setting("NEXUS_SOAK_SEED", 7));
+    let (seconds, seed) = (setting("NEXUS_SOAK_SECONDS", 30), setting("NEXUS_SOAK_SEED", 7));
     let duration = Duration::from_secs(seconds);
     let mut stack = Stack::builder()
         .env("RATE_LIMITS", "off")

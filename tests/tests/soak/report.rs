@@ -31,7 +31,9 @@ pub(crate) async fn write(
         let _ = writeln!(text, "Everything held:\n");
     } else {
         let _ = writeln!(text, "**Broken:**\n");
-        violations.iter().for_each(|what| drop(writeln!(text, "- {}", what.replace('\n', " "))));
+        for what in violations {
+            let _ = writeln!(text, "- {}", what.replace('\n', " "));
+        }
         let _ = writeln!(text, "\nWhat was checked:\n");
     }
     let checked = [
@@ -41,7 +43,9 @@ pub(crate) async fn write(
         "answers of 500 and above were 502 or 503, and came, like errors in the logs, only while something was wrong or shortly after; nothing panicked",
         "no connection to PostgreSQL is held; Redis keeps nothing for ever but its registry of workers, who are those that live",
     ];
-    checked.iter().for_each(|what| drop(writeln!(text, "- {what}")));
+    for what in checked {
+        let _ = writeln!(text, "- {what}");
+    }
     let _ = writeln!(
         text,
         "- open files are no more than at first, plus {CONNECTIONS} connections to PostgreSQL and {FILES} others"

@@ -10,7 +10,7 @@ use crate::record::{Record, now};
 
 /// Shared by everybody.
 pub(crate) struct World {
-    pub(crate) urls: Vec<String>,
+    pub(crate) urls: [String; 2],
     /// Of the stand-ins for the providers.
     pub(crate) sandbox: String,
     pub(crate) http: reqwest::Client,
@@ -24,7 +24,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new(stack: &Stack, urls: Vec<String>, seed: u64) -> Self {
+    pub(crate) async fn new(stack: &Stack, urls: [String; 2], seed: u64) -> Self {
         let http = http_client();
         let [organiser, admin] = <[Client; 2]>::try_from(users(stack, &http, 2).await).unwrap();
         stack.execute(&format!("UPDATE users SET role = 'admin' WHERE id = {}", admin.id)).await;
