@@ -45,7 +45,8 @@ async fn whoever_finds_no_connection_is_told_so_and_is_served_as_soon_as_there_i
         users[1].book(&event, &[("VIP", "A2")]),
         others
     );
-    (first.ok(), second.ok());
+    first.ok();
+    second.ok();
     assert_eq!(stack.process_ids(), processes, "no process was started anew");
     stack.assert_invariants().await;
 }
