@@ -6,15 +6,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx docs clean-data
+.PHONY: help run test chaos soak clock-deps bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx docs clean-data
 
 PORT ?= 3000
 NEXUS_DATA ?= .nexus
 # PROFILE=release for measuring; the default shares its build with `make test`.
 PROFILE ?= dev
-# For `make chaos`.
+# For `make chaos` and `make soak`; REPORT names another file for what they measure.
 PAYMENTS ?= 1000
-REPORT ?= target/chaos.md
+SOAK_MINUTES ?= 30
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 
 help: ## Say what can be made
@@ -23,11 +23,15 @@ help: ## Say what can be made
 run: deps build ## Start everything; PORT chooses the API's port, NEXUS_DATA the data folder, PROFILE=release the optimised build
 	@exec env PORT=$(PORT) NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox run
 
-test: deps node-deps python-deps browser-deps fmt build lint ## Check and test everything
+test: deps node-deps python-deps browser-deps clock-deps fmt build lint ## Check and test everything
 	@cargo test --workspace --no-fail-fast
 
 chaos: build ## Sell to PAYMENTS buyers while webhooks are lost and processes killed; what was measured goes to REPORT
-	@NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_CHAOS_REPORT=$(abspath $(REPORT)) cargo test --workspace --test chaos -- --nocapture
+	@NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_CHAOS_REPORT=$(abspath $(or $(REPORT),target/chaos.md)) cargo test --workspace --test chaos -- --nocapture
+
+soak: deps node-deps build ## Mixed traffic with faults for SOAK_MINUTES, then a look at what is left; a report goes to REPORT; PROFILE=release for the optimised build
+	@NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) NEXUS_SOAK_REPORT=$(abspath $(or $(REPORT),target/soak.md)) \
+		cargo test --workspace $(if $(filter release,$(PROFILE)),--release) --test soak -- --nocapture
 
 bench: deps bench-deps ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
 	@cargo build --workspace --release --bin nexus-bench --bin nexus-bench-worker --bin nexus-api --bin nexus-worker-payments
@@ -81,6 +85,11 @@ python-deps: ## Install what the tests use from PyPI
 		.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 		cp requirements.txt .venv/
 	}
+
+clock-deps: ## Install what the tests show processes a wrong clock with
+	@missing=()
+	compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || [ -e /usr/lib/faketime/libfaketime.so.1 ] || missing+=(faketime)
+	$(apt_install)
 
 browser-deps: ## Install the browser that the tests use
 	@missing=()

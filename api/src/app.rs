@@ -7,6 +7,7 @@ use nexus_common::{
     cache::Cache,
     clients::{razorpay::Razorpay, twilio::Twilio},
     config,
+    db::bounded,
     domain::{auth, ids::UserId, seat_locks::SeatLocks, tokens::Signer},
     feature::Feature,
     realtime::SeatsUpdates,
@@ -74,8 +75,8 @@ impl AppState {
             Some(false) if self.verified.contains(token) => return Ok(verified.user),
             Some(false) | None => {}
         }
-        let mut conn = self.db.acquire().await?;
-        if auth::is_revoked(&mut conn, token, &verified).await? {
+        let revoked = async { auth::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
+        if bounded(revoked).await? {
             return Err(Error::TokenRevoked);
         }
         self.verified.insert(token, verified.user);

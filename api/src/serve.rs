@@ -6,6 +6,7 @@ use anyhow::Context;
 use axum::{Router, middleware, serve::ListenerExt};
 use nexus_common::{
     config,
+    db::bounded,
     jobs::{Queue, admin},
     metrics,
 };
@@ -28,6 +29,8 @@ use crate::{
 const STUCK: Duration = Duration::from_secs(20);
 /// How long open requests may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long closing the connections may take after that.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
@@ -84,7 +87,8 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
         Ok(ended) => ended.context("the server's task failed")?.context("the server failed")?,
         Err(_) => tracing::warn!("not every request finished in time"),
     }
-    app.db.close().await;
+    // Not for ever: PostgreSQL may have vanished.
+    let _ = tokio::time::timeout(FAREWELL, app.db.close()).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -97,7 +101,7 @@ async fn sample(app: App) {
     loop {
         metrics::pool("api", &app.db);
         for queue in Queue::ALL {
-            match admin::depth(&app.db, queue).await {
+            match bounded(admin::depth(&app.db, queue)).await {
                 Ok(depth) => metrics::depth(queue, &depth),
                 Err(error) => tracing::debug!(error = error.details(), "a queue's depth is not measured"),
             }

@@ -1,7 +1,8 @@
 //! The PostgreSQL pool and the migrations.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
+use chrono::{DateTime, Utc};
 use sqlx::{
     Connection, PgConnection, PgPool,
     migrate::{Migrate, MigrateError, Migrator},
@@ -42,11 +43,44 @@ fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(settings.idle)
         .max_lifetime(settings.max_lifetime)
+        // What was left in the middle of a call is made ready again before others may have it. A server that has vanished without a word
+        // says nothing to that, and its connections must not be missing for as long as TCP keeps trying, which is a quarter of an hour.
+        .after_release(|conn, _| {
+            Box::pin(async move {
+                let pinged = tokio::time::timeout(RELEASE, conn.ping()).await;
+                pinged.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options)
 }
 
+const RELEASE: Duration = Duration::from_secs(5);
+
 /// A server that takes longer to let us in is away.
 const CONNECTING: Duration = Duration::from_secs(10);
+
+/// Longer than PostgreSQL lets a statement run: whoever has not answered by then will not answer.
+const CALL: Duration = Duration::from_secs(20);
+
+/// A call to PostgreSQL or Redis that ends, whatever the other side does: PostgreSQL's own time-outs do not help where it is stopped in its
+/// tracks, or out of reach.
+pub async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+    within(CALL, call).await
+}
+
+/// As [`bounded`], but no longer than `limit`.
+pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, call)
+        .await
+        .unwrap_or_else(|elapsed| Err(Error::Unavailable(Box::new(elapsed))))
+}
+
+/// The time by PostgreSQL's clock, which decides about every deadline: those of processes may differ, and jump.
+pub async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>> {
+    Ok(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(conn).await?)
+}
+
 /// A migration that collides with a transaction is begun at most so often.
 const MIGRATION_ATTEMPTS: u32 = 10;
 

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     config::Redis,
+    db::bounded,
     domain::{
         event_views,
         ids::{EventId, UserId},
@@ -199,11 +200,8 @@ impl<P: Publish> SeatsUpdates<P> {
     }
 
     async fn send(&self, event: EventId) {
-        let counts = match self.db.acquire().await {
-            Ok(mut conn) => event_views::seat_counts(&mut conn, event).await,
-            Err(error) => Err(error.into()),
-        };
-        match counts {
+        let counts = async { event_views::seat_counts(&mut *self.db.acquire().await?, event).await };
+        match bounded(counts).await {
             Ok(counts) => {
                 self.publisher.publish(Broadcast::new(Audience::Event(event), counts)).await;
             }

@@ -91,6 +91,21 @@ impl Process {
         }
     }
 
+    /// Sends a signal to it and to its own children.
+    pub fn signal_with_children(&mut self, signal: Signal) {
+        let children = self.children();
+        self.signal(signal);
+        for child in children {
+            let _ = rustix::process::kill_process(child, signal);
+        }
+    }
+
+    fn children(&self) -> Vec<Pid> {
+        let id = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|id| pid(id.parse().ok()?)).collect()
+    }
+
     /// How it ended, or `None` while it runs.
     pub fn status(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
@@ -129,12 +144,7 @@ impl Process {
 
     /// Kills it together with its own children, as a machine that loses power would.
     pub async fn kill_with_children(&mut self) -> io::Result<()> {
-        let id = self.0.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        self.signal(Signal::KILL);
-        for child in children.split_whitespace().filter_map(|id| pid(id.parse().ok()?)) {
-            let _ = rustix::process::kill_process(child, Signal::KILL);
-        }
+        self.signal_with_children(Signal::KILL);
         self.ended().await.map(drop)
     }
 }

@@ -87,6 +87,13 @@ impl Redis {
         Ok(())
     }
 
+    /// Stops the server in its tracks: connections stay open, and nobody answers. Or lets it go on.
+    pub fn freeze(&mut self, frozen: bool) {
+        if let Some(process) = &mut self.process {
+            process.signal(if frozen { Signal::STOP } else { Signal::CONT });
+        }
+    }
+
     /// Starts again on the same port, stopping first if it still runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;

@@ -6,15 +6,16 @@
 //! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
 //! | [`probes`] | workers whose jobs fail, hang and die as they are told |
 //! | [`looking`] | what is in the database, in Redis and in the logs |
+//! | [`passage`] | a way to a server, which can vanish |
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
 //! | [`authority`] | certificates, good and bad |
 //! | [`conformance`] | the documents of the API, against which whatever it says is held |
 //! | [`legacy`] | the Node service and the database that it leaves behind |
-//! | [`invariants`] | what must hold whenever a test has ended |
+//! | [`invariants`], [`settlement`] | what must hold whenever a test has ended; where the money is |
 //! | [`replay`] | the recording of the Node service, replayed |
-//! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
+//! | [`waiting`], [`dice`], [`qr`] | deadlines instead of sleeps; chance with a seed; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
 //! was expected and what was seen: a test has nothing better to do with it.
@@ -31,17 +32,20 @@ pub mod browser;
 pub mod client;
 pub mod collector;
 pub mod conformance;
+pub mod dice;
 pub mod invariants;
 pub mod legacy;
 pub mod lines;
 pub mod looking;
 pub mod metrics;
+pub mod passage;
 pub mod probes;
 pub mod program;
 pub mod qr;
 pub mod refusals;
 pub mod replay;
 pub mod settings;
+pub mod settlement;
 pub mod shop;
 pub mod socket;
 pub mod stack;

@@ -78,6 +78,22 @@ impl Stack {
         self.redis_list("KEYS *").await
     }
 
+    /// What is in Redis for ever and has no right to be, and how many workers are registered there.
+    pub async fn lasting_in_redis(&self) -> (Vec<String>, usize) {
+        let (mut registered, mut lasting) = (0, Vec::new());
+        for key in self.redis_keys().await {
+            let is_registry = key.starts_with("nexus:") && key.ends_with(":workers");
+            if is_registry {
+                registered += self.redis_list(&format!("ZRANGE {key} 0 -1")).await.len();
+            }
+            let may_last = is_registry || key.ends_with(":signal") || key == "core:apalis:queues:list";
+            if !may_last && self.redis_command(&format!("PTTL {key}")).await == ":-1" {
+                lasting.push(key);
+            }
+        }
+        (lasting, registered)
+    }
+
     async fn redis_answer(&self, words: &str) -> String {
         ask_redis(self.redis.port(), words).await
     }

@@ -1,6 +1,7 @@
 //! Workers whose jobs go as they are told (`tests/probe`): everything that a handler may do, brought about on purpose. And processes that come
 //! in numbers, to be ended and started while something else goes on.
 
+use nexus_sandbox::ports;
 use nexus_sandbox::process::Signal;
 use serde_json::{Value, json};
 
@@ -33,6 +34,19 @@ impl Stack {
         env.extend(settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let process = |n| Program::new(&format!("{program}-{n}"), program, &[], env.clone(), self.dir());
         Processes((1..=count).map(process).collect())
+    }
+
+    /// So many API processes beside the stack's own, not started yet, with these settings beside everybody's; and where they will be.
+    pub fn further_apis(&self, count: usize, settings: &[(&str, &str)]) -> (Processes, Vec<String>) {
+        let mut apis = self.processes("nexus-api", count, settings);
+        let place = |api: &mut Program| {
+            let port = ports::free().to_string();
+            api.add_arguments(&["serve"]);
+            api.set_env("PORT", &port);
+            format!("http://127.0.0.1:{port}")
+        };
+        let urls = apis.0.iter_mut().map(place).collect();
+        (apis, urls)
     }
 
     /// Enqueues probes in one transaction, as a process of Nexus does it; their ids.

@@ -112,6 +112,11 @@ impl Program {
         }
     }
 
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id while it runs.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
@@ -153,10 +158,14 @@ impl Program {
         String::from_utf8_lossy(&log[start..]).into_owned()
     }
 
+    /// Everything it has ever written.
+    pub fn whole_log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
     /// Everything it has ever written, under its name, for a failed test.
     pub fn print_log(&self) {
-        let log = std::fs::read(self.log_path()).unwrap_or_default();
-        eprintln!("----- {} -----\n{}", self.name, String::from_utf8_lossy(&log).trim_end());
+        eprintln!("----- {} -----\n{}", self.name, self.whole_log().trim_end());
     }
 
     fn log_path(&self) -> PathBuf {

@@ -251,7 +251,11 @@ impl Stack {
 
     /// Waits until `/ready` says so.
     pub async fn until_ready(&self, index: usize) {
-        let url = &self.apis[index].1;
+        self.until_ready_at(&self.apis[index].1).await;
+    }
+
+    /// The same for an API process that is not the stack's own.
+    pub async fn until_ready_at(&self, url: &str) {
         eventually("the API is ready", START_PATIENCE, async || self.readiness_at(url).await).await;
     }
 
@@ -268,6 +272,12 @@ impl Stack {
     /// An API process, the first is 0.
     pub fn api(&mut self, index: usize) -> &mut Program {
         &mut self.apis[index].0
+    }
+
+    /// The process ids of all Nexus processes: the same as before when none has been started anew, or has ended.
+    pub fn process_ids(&mut self) -> Vec<u32> {
+        let programs = self.apis.iter_mut().map(|(api, _)| api).chain(self.workers.values_mut());
+        programs.filter_map(|program| program.is_running().then(|| program.id()).flatten()).collect()
     }
 
     /// The worker of a queue.

@@ -7,15 +7,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nexus_tests::client::http_client;
-use nexus_tests::{
-    Answer, Booking, Client, Event, Fault, Method, Stack, Target, Value, eventually, json, seen,
-};
+use nexus_tests::dice::Dice;
+use nexus_tests::{Answer, Booking, Client, Event, Fault, Method, Stack, Target, Value, eventually, json};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
@@ -54,27 +53,14 @@ struct Paid {
     habit: Habit,
 }
 
-/// SplitMix64: the same seed, the same story.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn habit(&mut self) -> Habit {
-        match self.below(100) {
-            0..65 => Habit::Pays,
-            65..80 => Habit::PaysWithAnAuthorization,
-            80..86 => Habit::FailsFirst,
-            86..92 => Habit::PaysTwice,
-            92..96 => Habit::PaysLate,
-            _ => Habit::PaysLateForASeatThatIsGone,
-        }
+fn habit(dice: &mut Dice) -> Habit {
+    match dice.below(100) {
+        0..65 => Habit::Pays,
+        65..80 => Habit::PaysWithAnAuthorization,
+        80..86 => Habit::FailsFirst,
+        86..92 => Habit::PaysTwice,
+        92..96 => Habit::PaysLate,
+        _ => Habit::PaysLateForASeatThatIsGone,
     }
 }
 
@@ -186,11 +172,11 @@ impl Buyer {
 async fn kill_until_done(
     stack: &mut Stack,
     buyers: &mut JoinSet<Vec<Paid>>,
-    draws: &mut Draws,
+    dice: &mut Dice,
 ) -> (Vec<Paid>, BTreeMap<&'static str, u32>) {
     let (mut paid, mut kills) = (Vec::new(), BTreeMap::new());
     loop {
-        let pause = Duration::from_millis(1_500 + draws.below(2_500));
+        let pause = Duration::from_millis(1_500 + dice.below(2_500));
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             match tokio::time::timeout(left, buyers.join_next()).await {
@@ -199,7 +185,7 @@ async fn kill_until_done(
                 Err(_) => break,
             }
         }
-        let victim = match draws.below(100) {
+        let victim = match dice.below(100) {
             0..45 => "payments",
             45..65 => "expiry",
             65..82 => "api 0",
@@ -219,62 +205,6 @@ async fn kill_until_done(
             }
         }
     }
-}
-
-/// When the books learned of each payment, in seconds since 1970, and what came of it.
-async fn decisions(stack: &Stack) -> HashMap<String, (f64, String)> {
-    let query = "SELECT c.payment_id, extract(epoch FROM c.created_at)::float8 AS at,
-                        coalesce((SELECT status FROM refunds r WHERE r.payment_id = c.payment_id),
-                                 (SELECT kind FROM payments s WHERE s.payment_id = c.payment_id AND s.kind = 'sale'), 'nothing') AS end
-                 FROM payments c WHERE c.kind = 'capture'";
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let rows = stack.rows(query).await;
-    rows.iter()
-        .map(|row| (text(&row["payment_id"]), (row["at"].as_f64().unwrap(), text(&row["end"]))))
-        .collect()
-}
-
-/// Waits until all money that the provider has is a sale, or back.
-async fn until_settled(stack: &Stack) {
-    eventually("every payment is settled", Duration::from_secs(120), async || {
-        let decided = decisions(stack).await;
-        let mut open = Vec::new();
-        for payment in stack.providers.payments() {
-            let end = decided.get(&payment.id).map(|(_, end)| end.as_str());
-            match (payment.status, end) {
-                ("captured", Some("sale")) | ("refunded", Some("processed")) | ("failed", None) => {}
-                ("authorized", None) => {
-                    let query = format!("payment_orders o JOIN bookings b ON b.id = o.booking_id WHERE o.order_id = '{}' AND b.status = 'pending'", payment.order_id);
-                    if stack.count(&query).await > 0 {
-                        open.push(format!("{} is authorized for a pending booking", payment.id));
-                    }
-                }
-                (status, end) => open.push(format!("{} is {status}, its end {end:?}", payment.id)),
-            }
-        }
-        if !open.is_empty() {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        seen(open.is_empty(), open).map(drop)
-    })
-    .await;
-}
-
-/// Every paisa that was taken and not sent back has bought a booking that is confirmed.
-async fn assert_books_match(stack: &Stack) -> (i64, i64) {
-    let taken: i64 =
-        stack.providers.payments().iter().filter(|payment| payment.captured).map(|p| p.amount).sum();
-    let back: i64 = stack
-        .providers
-        .refunds()
-        .iter()
-        .filter(|refund| refund.status == "processed")
-        .map(|r| r.amount)
-        .sum();
-    let sold = "SELECT coalesce(sum(total_amount * 100), 0)::bigint AS paise FROM bookings WHERE status = 'confirmed'";
-    let sold = stack.row(sold).await["paise"].as_i64().unwrap();
-    assert_eq!(taken - back, sold, "paise taken, less those sent back, against confirmed bookings");
-    (taken, back)
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {
@@ -309,7 +239,7 @@ async fn sell_in_chaos() {
     for _ in 0..4 {
         events.push(stack.event(&organiser, &[("VIP", 100.0, 5_000)]).await);
     }
-    let mut draws = Draws(seed);
+    let mut dice = Dice(seed);
     let users = stack.users(2 * count as usize).await;
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let started = Instant::now();
@@ -320,7 +250,7 @@ async fn sell_in_chaos() {
             rival: pair[1].clone(),
             event: events[n % events.len()].clone(),
             label: format!("S{n}"),
-            habit: draws.habit(),
+            habit: habit(&mut dice),
             bank: http_client(),
             checkout: format!("{}/sandbox/pay", stack.providers.url()),
             slots: slots.clone(),
@@ -328,14 +258,15 @@ async fn sell_in_chaos() {
         };
         buyers.spawn_local(buyer.live());
     }
-    let (paid, kills) = kill_until_done(&mut stack, &mut buyers, &mut draws).await;
-    until_settled(&stack).await;
+    let (paid, kills) = kill_until_done(&mut stack, &mut buyers, &mut dice).await;
+    stack.until_settled(Duration::from_secs(120)).await;
     let took = started.elapsed();
     stack.assert_invariants().await;
-    let (taken, back) = assert_books_match(&stack).await;
+    let (taken, back, sold) = stack.money().await;
+    assert_eq!(taken - back, sold, "paise taken, less those sent back, against confirmed bookings");
 
     // How long each buyer waited until it was decided: a seat, or money back.
-    let decided = decisions(&stack).await;
+    let decided = stack.decisions().await;
     let mut waits: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut lapsed = 0;
     let told = "SELECT convert_from(body, 'UTF8')::jsonb #>> '{payload,payment,entity,id}' AS id FROM webhook_events";

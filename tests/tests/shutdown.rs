@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use nexus_tests::{SOON, Stack, eventually, json, probes::Processes, seen};
+use nexus_tests::probes::Processes;
+use nexus_tests::stack::QUEUES;
+use nexus_tests::{Client, Event, SOON, Stack, Target, eventually, json, seen};
 use tokio::time::sleep;
 
 /// Whoever has to wait for a rescue here waits for longer than any test does.
@@ -62,36 +66,70 @@ async fn what_does_not_finish_in_time_is_given_back_and_runs_elsewhere_as_if_for
     assert_eq!(stack.effects(&id).await, 1);
 }
 
-/// One probe every few milliseconds and one-time passwords among them, until `end`.
-async fn under_load(stack: &Stack, end: impl Future<Output = ()>) {
-    let load = async {
-        for n in 0_u64.. {
-            stack.flood(1, json!([{"sleep": 20}])).await;
-            if n.is_multiple_of(4) {
-                let insert = format!(
-                    "INSERT INTO jobs (id, queue, kind, payload, max_attempts)
-                     VALUES (gen_random_uuid(), 'otp', 'send_otp', '{{\"phone\": \"+9198{n:08}\"}}', 10)"
-                );
-                stack.execute(&insert).await;
-            }
-            sleep(Duration::from_millis(15)).await;
-        }
-    };
-    tokio::select! {
-        () = load => {}
-        () = end => {}
-    }
-    stack.until_idle(&["cleanup", "otp"]).await;
+/// Whoever keeps all queues busy: people who book free seats (payments, bookings, notifications), let locks run out (expiry) and ask for codes
+/// (otp); and checks of the books (cleanup).
+struct Load {
+    event: Event,
+    people: Vec<Client>,
+    next: usize,
+    /// For how long the sweep had been due at most, in seconds: it never ends, and so has no wait of its own.
+    sweep_late: f64,
 }
 
-/// How long the jobs so far have waited for a worker, by the ledger's own columns: the longest, in seconds.
-async fn longest_wait(stack: &Stack, when: &str) -> f64 {
-    let waits = "SELECT count(*) AS jobs, max(wait) AS longest, percentile_disc(0.99) WITHIN GROUP (ORDER BY wait) AS p99,
-                        percentile_disc(0.5) WITHIN GROUP (ORDER BY wait) AS median
-                 FROM (SELECT extract(epoch FROM started_at - created_at)::float8 AS wait FROM jobs) waits";
-    let waits = stack.row(waits).await;
-    println!("waits in seconds {when}: {waits}");
-    waits["longest"].as_f64().unwrap()
+impl Load {
+    async fn new(stack: &Stack) -> Self {
+        let organiser = stack.user().await;
+        let event = stack.event(&organiser, &[("Standing", 0.0, 5_000)]).await;
+        Self { event, people: stack.users(1_000).await, next: 0, sweep_late: 0.0 }
+    }
+
+    /// Until `end`, and until all of it is done.
+    async fn go_on(&mut self, stack: &Stack, end: impl Future<Output = ()>) {
+        let over = Cell::new(false);
+        let load = async {
+            while !over.get() {
+                self.step(stack).await;
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::join!(load, async {
+            end.await;
+            over.set(true);
+        });
+        stack.until_idle(&QUEUES).await;
+    }
+
+    async fn step(&mut self, stack: &Stack) {
+        self.next += 1;
+        let (n, buyer) = (self.next, &self.people[self.next % self.people.len()]);
+        let seat = format!("S{n}");
+        buyer.lock(&self.event, "Standing", &seat).await.ok();
+        if !n.is_multiple_of(4) {
+            buyer.book(&self.event, &[("Standing", seat.as_str())]).await.ok();
+        }
+        if n.is_multiple_of(3) {
+            let phone = json!({"phone": format!("+9198{n:08}")});
+            stack.anonymous().post("/auth/send-otp", phone).await.ok();
+            let insert = "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES (gen_random_uuid(), 'cleanup', 'check_books', '{}', 10)";
+            stack.execute(insert).await;
+        }
+        let late = "SELECT coalesce(max(extract(epoch FROM now() - available_at)), 0)::float8 AS s FROM jobs
+                    WHERE kind = 'sweep_expired' AND state IN ('pending', 'queued')";
+        self.sweep_late = self.sweep_late.max(stack.row(late).await["s"].as_f64().unwrap());
+    }
+
+    /// How long the jobs so far have waited for a worker at most, by queue, in seconds; then all is forgotten.
+    async fn longest_waits(&mut self, stack: &Stack, when: &str) -> BTreeMap<String, f64> {
+        let waits = "SELECT queue, count(*) AS jobs, max(extract(epoch FROM started_at - created_at))::float8 AS longest
+                     FROM jobs WHERE kind <> 'sweep_expired' AND started_at IS NOT NULL GROUP BY 1";
+        let mut longest = BTreeMap::from([("expiry".to_owned(), std::mem::take(&mut self.sweep_late))]);
+        for row in stack.rows(waits).await {
+            longest.insert(row["queue"].as_str().unwrap().to_owned(), row["longest"].as_f64().unwrap());
+        }
+        println!("longest waits in seconds {when}: {longest:?}");
+        assert!(QUEUES.iter().all(|queue| longest.contains_key(*queue)), "every queue was busy: {longest:?}");
+        longest
+    }
 }
 
 /// Each process ends and is back before the next one's turn. Returns how long the slowest of them took, in seconds.
@@ -110,33 +148,50 @@ async fn restart_in_turn(workers: &mut [Processes]) -> f64 {
 }
 
 #[tokio::test]
-async fn a_rolling_restart_under_load_loses_nothing_and_delays_no_job_by_more_than_a_second() {
-    let stack = stack(10_000).await;
-    let probes = stack.probes(2, &[("WORKER_CONCURRENCY", "8")]).await;
-    let mut workers = [probes, stack.processes("nexus-worker-otp", 2, &[])];
+async fn a_rolling_restart_of_all_workers_under_load_loses_nothing_and_delays_no_job_by_more_than_a_second() {
+    let stack = Stack::builder().workers([]).env("SEAT_LOCK_SECONDS", 2).env("SHUTDOWN_GRACE_MS", 10_000);
+    // Whoever has to wait for a rescue waits for longer than this test does.
+    let stack = stack.env("JOB_LEASE_MS", 120_000).env("JOB_LOST_MS", 120_000).start().await;
+    let mut workers = QUEUES.map(|queue| stack.processes(&format!("nexus-worker-{queue}"), 2, &[]));
     for workers in &mut workers {
         workers.start().await;
     }
-    under_load(&stack, sleep(Duration::from_secs(3))).await;
-    let before = longest_wait(&stack, "before").await;
+    let mut load = Load::new(&stack).await;
+    load.go_on(&stack, sleep(Duration::from_secs(4))).await;
+    let before = load.longest_waits(&stack, "before").await;
 
-    stack.execute("DELETE FROM jobs").await;
-    let (mut rounds, mut slowest) = (0, 0_f64);
-    under_load(&stack, async {
-        while rounds < 3 || stack.count("jobs WHERE kind = 'probe'").await < 200 {
+    let begun = stack.row("SELECT now()::text AS now").await["now"].as_str().unwrap().to_owned();
+    stack.execute("DELETE FROM jobs WHERE state = 'done'").await;
+    let (mut slowest, mut rounds) = (0_f64, 0);
+    load.go_on(&stack, async {
+        while rounds == 0 || stack.count(&format!("bookings WHERE booked_at > '{begun}'")).await < 30 {
             slowest = slowest.max(restart_in_turn(&mut workers).await);
             rounds += 1;
         }
     })
     .await;
-    let during = longest_wait(&stack, &format!("while all workers were restarted {rounds} times")).await;
-    let untouched = "state = 'done' AND attempt = 1 AND errors = '[]'";
-    let harmed = stack.rows(&format!("SELECT * FROM jobs WHERE NOT ({untouched})")).await;
+    let during =
+        load.longest_waits(&stack, &format!("while all workers were restarted {rounds} times")).await;
+
+    let harmed = "SELECT * FROM jobs WHERE kind NOT IN ('sweep_expired', 'reconcile_orders')
+                  AND NOT (state = 'done' AND attempt = 1 AND errors = '[]')
+                  AND NOT (state = 'pending' AND attempt = 0 AND available_at > now())";
+    let harmed = stack.rows(harmed).await;
     assert!(harmed.is_empty(), "{harmed:?}");
-    let probes = stack.count("jobs WHERE kind = 'probe'").await;
-    let twice = "probe_runs WHERE job_id IN (SELECT id FROM jobs)";
-    assert_eq!(stack.count(twice).await, probes, "each ran once");
+    let sent = stack.providers.count(Target::TwilioVerify).succeeded as i64;
+    assert_eq!(sent, load.next as i64 / 3, "codes, each sent once");
+    let booked = stack.count("bookings WHERE status = 'confirmed'").await;
+    assert_eq!(booked, stack.count("bookings").await, "every booking was confirmed");
+    assert_eq!(stack.providers.mail().len() as i64, booked, "tickets, each sent once");
     // A process that takes long to come back, because the machine is busy, shows how slow everything is.
     println!("the slowest restart took {slowest} s");
-    assert!(during <= before + slowest + 1.0, "{during} s instead of {before} s");
+    let usual = before.values().copied().fold(0.0, f64::max);
+    let late: Vec<_> = during.iter().filter(|(_, wait)| **wait > usual + slowest + 1.0).collect();
+    assert!(late.is_empty(), "{late:?} instead of {usual} s");
+    eventually("locks that ran out are gone", SOON, async || {
+        let left = stack.count("seats WHERE status = 'locked'").await;
+        seen(left == 0, left).map(drop)
+    })
+    .await;
+    stack.assert_invariants_with(&QUEUES).await;
 }

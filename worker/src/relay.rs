@@ -16,6 +16,7 @@ use std::{
 
 use nexus_common::{
     Error, Result,
+    db::{bounded, within},
     jobs::{
         Queue,
         ledger::{self, Delivery, Rescued, Vanished},
@@ -25,14 +26,11 @@ use nexus_common::{
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    runtime::backoff::{Backoff, bounded, within},
-    transport::Transport,
-};
+use crate::{runtime::backoff::Backoff, transport::Transport};
 
 /// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give no notice.
 const LOOK: Duration = Duration::from_millis(500);
@@ -252,6 +250,9 @@ impl Relay {
     }
 }
 
+/// When nothing has been heard for so long, the connection is made anew: one that has silently broken would never say so.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// Rings the bell whenever a job of `queue` is enqueued.
 async fn listen(pool: PgPool, queue: Queue, wake: Arc<Wake>) {
     let mut waits = Backoff::new();
@@ -274,7 +275,8 @@ async fn hear(
     // What was enqueued before gave no notice here.
     wake.wake();
     loop {
-        match listener.try_recv().await? {
+        let heard = timeout(SILENCE, listener.try_recv()).await;
+        match heard.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?? {
             Some(notice) if notice.payload() != queue.name() => {}
             // Of this queue; or the connection was lost and is back, and with it perhaps notices.
             Some(_) | None => wake.wake(),

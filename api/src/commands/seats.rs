@@ -11,7 +11,6 @@ use nexus_common::{
         seat_locks::{Lock, Won},
         seat_selection::Selection,
         seats::{SeatKey, SeatLabel},
-        time::Timestamp,
     },
     realtime::{Audience, Broadcast},
 };
@@ -109,10 +108,10 @@ pub(crate) async fn unlock(call: Call) -> Result<Done> {
 pub(crate) async fn extend(call: Call) -> Result<Done> {
     let seat = seat(&call)?;
     let mut tx = call.begin().await?;
-    let lock = seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
-    let left = (lock.expires_at.0 - Timestamp::now().0).num_seconds().max(0);
+    let (lock, now) = seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
+    let left = (lock.expires_at.0 - now.0).num_seconds().max(0);
     let mut after = AfterCommit::default();
-    after.keep(call.user, lock.expires_at, vec![seat]);
+    after.keep(call.user, now, lock.expires_at, vec![seat]);
     let data = ExtendedLock {
         message: format!("Lock on seat {} extended. It expires in {left} seconds.", lock.seat_label),
         expires_in_seconds: left,

@@ -21,8 +21,8 @@ use crate::error::{Failure, has_success_field};
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// No answer takes longer; locks of a database and of a queue are shorter.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// No answer takes longer: clients and proxies often give up after 30 s. Locks of a database and of a queue are shorter.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
 
 /// Serves a request.
 pub(crate) async fn serve(request: Request, next: Next) -> Response {

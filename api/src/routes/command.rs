@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, StatusCode};
 use nexus_common::{
     Error, Result,
+    db::{bounded, within},
     domain::idempotency::{self, Answer, Begun, Reservation},
     traces,
 };
@@ -23,6 +24,7 @@ use crate::{
     commands::{Call, Done},
     error::{Failure, Outcome},
     extract::{Caller, Fields, IdempotencyKey},
+    middleware::requests::DEADLINE,
 };
 
 /// Longer than any command takes: whoever still holds a key then has died.
@@ -107,9 +109,9 @@ where
     Fut: Future<Output = Result<Done>>,
 {
     let (app, reservation) = (call.app.clone(), call.reservation.clone());
-    let result = carry_out(call, command).await.map_err(Failure::from);
+    let result = within(DEADLINE, carry_out(call, command)).await.map_err(Failure::from);
     if let Some(reservation) = reservation
-        && let Err(error) = remember(&app, &reservation, &result).await
+        && let Err(error) = bounded(remember(&app, &reservation, &result)).await
     {
         tracing::error!(error = error.details(), "the answer to an idempotent request could not be stored");
     }

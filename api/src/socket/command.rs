@@ -5,6 +5,7 @@ use std::{future::Future, time::Instant};
 
 use nexus_common::{
     Error, Result,
+    db::within,
     domain::{ids::EventId, input::Input},
     error::Kind,
     metrics,
@@ -20,6 +21,7 @@ use crate::{
     answers::Joined,
     app::App,
     commands::{Call, Done, bookings, confirmation, events, seats},
+    middleware::requests::DEADLINE,
 };
 
 /// A socket may join so many events at once.
@@ -99,7 +101,8 @@ where
         Err(error) => return respond(socket, command, Err(error)),
     };
     let input = Input::from(command.payload.clone());
-    match action(Call { app: app.clone(), user, input, reservation: None }).await {
+    let call = Call { app: app.clone(), user, input, reservation: None };
+    match within(DEADLINE, action(call)).await {
         Ok(done) => {
             let outcome = respond(socket, command, Ok(done.data));
             done.after.run(&app.cache, &Others(socket.clone()), &app.seats).await;

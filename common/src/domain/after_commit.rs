@@ -18,7 +18,7 @@ use crate::{
 #[must_use = "run it after the commit"]
 pub struct AfterCommit {
     broadcasts: Vec<Broadcast>,
-    kept: Vec<(UserId, Timestamp, Vec<SeatKey>)>,
+    kept: Vec<(UserId, Timestamp, Timestamp, Vec<SeatKey>)>,
     dropped: BTreeMap<UserId, Vec<SeatKey>>,
     changed: BTreeSet<EventId>,
 }
@@ -29,9 +29,9 @@ impl AfterCommit {
         self.broadcasts.push(broadcast);
     }
 
-    /// Seats that are `user`'s until then: their Redis keys live as long.
-    pub fn keep(&mut self, user: UserId, until: Timestamp, seats: Vec<SeatKey>) {
-        self.kept.push((user, until, seats));
+    /// Seats that are `user`'s from now, which is PostgreSQL's, until then: their Redis keys live as long.
+    pub fn keep(&mut self, user: UserId, now: Timestamp, until: Timestamp, seats: Vec<SeatKey>) {
+        self.kept.push((user, now, until, seats));
     }
 
     /// A seat whose Redis key has no use any more, if it is still `user`'s.
@@ -67,8 +67,8 @@ impl AfterCommit {
         for (user, seats) in self.dropped {
             cache.drop_seats(&seats, user).await;
         }
-        for (user, until, keys) in self.kept {
-            cache.keep_seats(&keys, user, Timestamp::now(), until).await;
+        for (user, now, until, keys) in self.kept {
+            cache.keep_seats(&keys, user, now, until).await;
         }
         for broadcast in self.broadcasts {
             publisher.publish(broadcast).await;

@@ -2,7 +2,8 @@
 //! may happen in which state is said by [`booking_states`]. Each verb opens the event's inventory first, then takes the booking's row, then
 //! the seats: always in that order.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
 use sqlx::{Connection, PgConnection};
 
 use super::{
@@ -310,14 +311,14 @@ pub async fn overdue(conn: &mut PgConnection, limit: i64) -> Result<Vec<BookingI
 }
 
 /// When the next lock or unpaid booking runs out, if there is one.
-pub async fn next_deadline(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>> {
+pub async fn next_deadline(conn: &mut PgConnection) -> Result<Option<Duration>> {
     let next = sqlx::query_scalar!(
-        "SELECT least((SELECT min(expires_at) FROM seats WHERE status = 'locked'),
-                      (SELECT min(expires_at) FROM bookings WHERE status = 'pending'))"
+        "SELECT extract(epoch FROM least((SELECT min(expires_at) FROM seats WHERE status = 'locked'),
+                                         (SELECT min(expires_at) FROM bookings WHERE status = 'pending')) - clock_timestamp())::float8"
     )
     .fetch_one(conn)
     .await?;
-    Ok(next)
+    Ok(next.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
 }
 
 /// Seat types, by event, with locks that have run out.

@@ -145,7 +145,7 @@ pub async fn create(
             label: seat.seat_label.clone(),
         })
         .collect();
-    after.keep(user, booking.expires_at, keys);
+    after.keep(user, booking.booked_at, booking.expires_at, keys);
     let news = BookingCreated {
         event_id: new.event,
         booking_reference: booking.booking_reference.clone(),

@@ -1,18 +1,43 @@
 //! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service (CONTRACT.md, section 11). Always off the async threads, and
 //! only a few at once, because each takes a core and 19 MiB.
 
-use std::sync::LazyLock;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        mpsc::{Sender, channel},
+    },
+    thread,
+};
 
 use argon2::{
     Argon2,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 
-static SLOTS: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
+type Work = Box<dyn FnOnce() + Send>;
+
+/// To the threads that hash, one a core. They are not the runtime's, of which there are many: the allocator keeps the 19 MiB for each thread
+/// that ever needed them.
+static HASHERS: LazyLock<Sender<Work>> = LazyLock::new(|| {
+    let (works, inbox) = channel::<Work>();
+    let inbox = Arc::new(Mutex::new(inbox));
+    for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+        let inbox = inbox.clone();
+        thread::spawn(move || {
+            loop {
+                let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(work) = next else { return };
+                // A panic ends the work, not the thread; whoever waits is told.
+                let _ = catch_unwind(AssertUnwindSafe(work));
+            }
+        });
+    }
+    works
+});
 
 /// Hash of a password that nobody has: what unknown accounts are compared with, so that the time does not tell them apart.
 static NOBODY: LazyLock<String> =
@@ -66,8 +91,15 @@ fn argon2_hash(password: &str) -> Result<String> {
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let _slot = SLOTS.acquire().await.map_err(Error::internal)?;
-    tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+    let (answer, answered) = oneshot::channel();
+    let work = move || {
+        // Nobody may be waiting any more.
+        if !answer.is_closed() {
+            let _ = answer.send(work());
+        }
+    };
+    HASHERS.send(Box::new(work)).map_err(|_| Error::internal("there are no threads to hash"))?;
+    answered.await.map_err(Error::internal)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use sqlx::PgConnection;
 
 use super::{
@@ -149,7 +148,7 @@ async fn try_again(conn: &mut PgConnection, payment_id: &str, refund_id: &str) -
     // The last job finds that no tries are left, and says so by dying.
     let wait =
         if row.tries_left == 0 { Duration::ZERO } else { RefundPayment::RETRY.delay_after(row.failures) };
-    jobs::enqueue_at(conn, &RefundPayment { refund_id: row.id }, Utc::now() + wait).await?;
+    jobs::enqueue_in(conn, &RefundPayment { refund_id: row.id }, wait).await?;
     Ok(())
 }
 

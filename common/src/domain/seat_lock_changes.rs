@@ -9,6 +9,7 @@ use super::{
     ids::UserId,
     seat_locks::Lock,
     seats::{self, Freed, SeatKey},
+    time::Timestamp,
 };
 use crate::{
     db,
@@ -25,14 +26,19 @@ pub async fn release(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> R
     freed.into_iter().next().ok_or_else(|| Error::internal("a lock vanished while it was released"))
 }
 
-/// Locks a seat of `user`'s for another `valid` from now, within [`LONGEST`].
-pub async fn extend(conn: &mut PgConnection, user: UserId, seat: &SeatKey, valid: Duration) -> Result<Lock> {
+/// Locks a seat of `user`'s for another `valid` from now, within [`LONGEST`]; also says when that is.
+pub async fn extend(
+    conn: &mut PgConnection,
+    user: UserId,
+    seat: &SeatKey,
+    valid: Duration,
+) -> Result<(Lock, Timestamp)> {
     let id = own_lock(conn, user, seat).await?;
     let row = sqlx::query!(
         r#"UPDATE seats SET expires_at = greatest(expires_at, least(clock_timestamp() + $2::interval, locked_at + $3::interval)),
                   updated_at = now()
            WHERE id = $1 AND expires_at < locked_at + $3::interval
-           RETURNING locked_at AS "locked_at!", expires_at AS "expires_at!""#,
+           RETURNING locked_at AS "locked_at!", expires_at AS "expires_at!", clock_timestamp() AS "now!""#,
         id,
         db::interval(valid)?,
         db::interval(LONGEST)?,
@@ -40,7 +46,7 @@ pub async fn extend(conn: &mut PgConnection, user: UserId, seat: &SeatKey, valid
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| Error::LockLimit(seat.label.to_string()))?;
-    Ok(Lock {
+    let lock = Lock {
         id,
         event_id: seat.event,
         event_seat_type_id: seat.seat_type,
@@ -49,7 +55,8 @@ pub async fn extend(conn: &mut PgConnection, user: UserId, seat: &SeatKey, valid
         status: "locked",
         locked_at: row.locked_at.into(),
         expires_at: row.expires_at.into(),
-    })
+    };
+    Ok((lock, row.now.into()))
 }
 
 /// The row of a live lock of `user`'s that no booking has taken over, with the event's inventory opened.

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     cache::{Cache, Hint},
+    db::bounded,
     error::{Error, Kind, Result},
 };
 
@@ -175,7 +176,7 @@ async fn write_groups(db: PgPool, mut waiting: mpsc::Receiver<(Request, Answer)>
         // Nobody waits for these any more: a lock that its caller does not hear of would only block the seat.
         group.retain(|(_, answer): &(Request, Answer)| !answer.is_closed());
         let (requests, answers): (Vec<Request>, Vec<Answer>) = group.drain(..).unzip();
-        match write_group(&db, &requests, valid).await {
+        match bounded(write_group(&db, &requests, valid)).await {
             Ok(results) => {
                 for (answer, result) in answers.into_iter().zip(results) {
                     // The caller may have gone; its lock runs out by itself.
@@ -186,7 +187,7 @@ async fn write_groups(db: PgPool, mut waiting: mpsc::Receiver<(Request, Answer)>
             Err(error) if error.kind() == Kind::Internal && requests.len() > 1 => {
                 tracing::error!(error = error.details(), "a group of locks failed; writing one by one");
                 for (request, answer) in requests.iter().zip(answers) {
-                    let result = write_group(&db, std::slice::from_ref(request), valid).await;
+                    let result = bounded(write_group(&db, std::slice::from_ref(request), valid)).await;
                     let _ = answer.send(result.and_then(|mut only| {
                         only.pop().unwrap_or_else(|| Err(Error::internal("no answer")))
                     }));

@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
@@ -137,16 +136,16 @@ impl Lease {
         Ok(given_up.rows_affected() == 1)
     }
 
-    /// Not now but at `when`: the attempt does not count. A job that is tried for ever begins anew: it went well, and its earlier failures
+    /// Not now but `after` that: the attempt does not count. A job that is tried for ever begins anew: it went well, and its earlier failures
     /// must not slow down what it does after the next one.
-    pub async fn snooze(&self, pool: &PgPool, when: DateTime<Utc>) -> Result<bool> {
+    pub async fn snooze(&self, pool: &PgPool, after: Duration) -> Result<bool> {
         let snoozed = sqlx::query!(
-            "UPDATE jobs SET state = 'pending', available_at = $3, leased_until = NULL,
+            "UPDATE jobs SET state = 'pending', available_at = clock_timestamp() + $3::interval, leased_until = NULL,
                     attempt = CASE WHEN max_attempts = 2147483647 THEN 0 ELSE attempt - 1 END
              WHERE id = $1 AND delivery = $2 AND state = 'running'",
             self.delivery.job_id,
             self.delivery.delivery,
-            when,
+            interval(after)?,
         )
         .execute(pool)
         .await?;

@@ -27,7 +27,6 @@ pub mod payments;
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use rand::RngExt;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::PgConnection;
@@ -121,16 +120,12 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 
 /// Enqueues `job` to run at once, as part of the caller's transaction. `None` when a live job already has its unique key.
 pub async fn enqueue<J: Job>(conn: &mut PgConnection, job: &J) -> Result<Option<JobId>> {
-    insert(conn, job, None).await
+    insert(conn, job, Duration::ZERO).await
 }
 
-/// Enqueues `job` to run at `when`, as part of the caller's transaction. `None` when a live job already has its unique key.
-pub async fn enqueue_at<J: Job>(
-    conn: &mut PgConnection,
-    job: &J,
-    when: DateTime<Utc>,
-) -> Result<Option<JobId>> {
-    insert(conn, job, Some(when)).await
+/// Enqueues `job` to run after `wait`, as part of the caller's transaction. `None` when a live job already has its unique key.
+pub async fn enqueue_in<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Result<Option<JobId>> {
+    insert(conn, job, wait).await
 }
 
 /// Enqueues many jobs of a kind with one statement, to run at once, as part of the caller's transaction. Returns how many were enqueued: not those
@@ -160,15 +155,11 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
     Ok(enqueued.rows_affected())
 }
 
-async fn insert<J: Job>(
-    conn: &mut PgConnection,
-    job: &J,
-    when: Option<DateTime<Utc>>,
-) -> Result<Option<JobId>> {
+async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Result<Option<JobId>> {
     let payload = serde_json::to_value(job).map_err(Error::internal)?;
     let id = sqlx::query_scalar!(
         "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, available_at, trace_context)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, now()), $9)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8::interval, $9)
          ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
          RETURNING id",
         Uuid::now_v7(),
@@ -178,7 +169,7 @@ async fn insert<J: Job>(
         job.unique_key(),
         J::PRIORITY,
         J::RETRY.max_attempts,
-        when,
+        crate::db::interval(wait)?,
         crate::traces::current(),
     )
     .fetch_optional(conn)

@@ -146,6 +146,13 @@ impl Postgres {
         Ok(())
     }
 
+    /// Stops the server and every backend in their tracks: connections stay open, and nobody answers. Or lets them go on.
+    pub fn freeze(&mut self, frozen: bool) {
+        if let Some(process) = &mut self.process {
+            process.signal_with_children(if frozen { Signal::STOP } else { Signal::CONT });
+        }
+    }
+
     /// Starts again on the same port, stopping first if it still runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
@@ -166,7 +173,8 @@ impl Postgres {
         tokio::task::spawn_blocking(move || cluster::copy(&data, &template)).await?
     }
 
-    fn data(&self) -> PathBuf {
+    /// Where the cluster is.
+    pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
@@ -209,6 +217,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let throwaway = self.durability == Durability::Throwaway;
+        self.freeze(false);
         if let Some(mut process) = self.process.take() {
             // Immediate shutdown rather than SIGKILL: it gives the shared memory back.
             process.end_blocking(if throwaway { Signal::QUIT } else { Signal::INT }, STOP_PATIENCE);

@@ -2,7 +2,6 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use chrono::Utc;
 use nexus_common::jobs::{self, Job, JobId};
 use serde::Deserialize;
 use sqlx::{Connection, PgConnection};
@@ -45,7 +44,7 @@ pub(crate) async fn run(mut arguments: impl Iterator<Item = String>) -> ExitCode
 
 async fn enqueue<J: Job>(conn: &mut PgConnection, job: &J, delay_ms: Option<u64>) -> Option<JobId> {
     let enqueued = match delay_ms {
-        Some(delay) => jobs::enqueue_at(conn, job, Utc::now() + Duration::from_millis(delay)).await,
+        Some(delay) => jobs::enqueue_in(conn, job, Duration::from_millis(delay)).await,
         None => jobs::enqueue(conn, job).await,
     };
     enqueued.unwrap()

@@ -12,7 +12,6 @@ mod jobs;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use chrono::Utc;
 use nexus_common::{Error, jobs::Queue};
 use nexus_worker::{Attempt, Context, Failure};
 use sqlx::PgPool;
@@ -63,7 +62,7 @@ async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(
         }
         Step::Retry => Err(failure().into()),
         Step::RetryAfter(milliseconds) => Err(Failure::RetryAfter(wait(*milliseconds), failure())),
-        Step::Snooze(milliseconds) => Err(Failure::Snooze(Utc::now() + wait(*milliseconds))),
+        Step::Snooze(milliseconds) => Err(Failure::Snooze(wait(*milliseconds))),
         Step::Discard => Err(Failure::Discard("as told".into())),
         Step::Panic => panic!("as told"),
         Step::Hang => std::future::pending().await,

@@ -67,20 +67,8 @@ pub(crate) async fn assert_nothing_stale_in_redis(stack: &Stack, workers: &mut [
     let alive: usize = workers.iter().map(Processes::len).sum();
     eventually("Redis holds nothing stale", AFTERWARDS, async || {
         workers.iter_mut().for_each(Processes::supervise);
-        let mut registered = 0;
-        let mut stale = Vec::new();
-        for key in stack.redis_keys().await {
-            let is_registry = key.starts_with("nexus:") && key.ends_with(":workers");
-            if is_registry {
-                registered += stack.redis_list(&format!("ZRANGE {key} 0 -1")).await.len();
-            }
-            let lasts = is_registry || key.ends_with(":signal") || key == "core:apalis:queues:list";
-            let forgets_itself = stack.redis_command(&format!("PTTL {key}")).await != ":-1";
-            if !lasts && !forgets_itself {
-                stale.push(key);
-            }
-        }
-        seen(stale.is_empty() && registered == alive, (stale, registered, alive)).map(drop)
+        let (lasting, registered) = stack.lasting_in_redis().await;
+        seen(lasting.is_empty() && registered == alive, (lasting, registered, alive)).map(drop)
     })
     .await;
 }

@@ -1,29 +1,11 @@
 //! What goes wrong, and when: by dice whose seed is known.
 
-use std::time::Duration;
-
 use nexus_sandbox::postgres::Postgres;
 use nexus_sandbox::redis::Redis;
+use nexus_tests::dice::Dice;
 use nexus_tests::looking::ask_redis;
 use nexus_tests::probes::Processes;
 use tokio::time::sleep;
-
-/// SplitMix64: the same seed, the same faults.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    pub(crate) fn pause(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.below(to - from))
-    }
-}
 
 /// Everything that may be killed.
 pub(crate) struct World<'a> {

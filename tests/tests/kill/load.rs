@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 pub(crate) struct Load<'a> {
     pub(crate) db: PgPool,
     pub(crate) providers: &'a Providers,
-    pub(crate) urls: [String; 2],
+    pub(crate) urls: Vec<String>,
     pub(crate) event: Event,
     pub(crate) over: AtomicBool,
     pub(crate) next: AtomicUsize,

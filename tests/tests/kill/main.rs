@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use nexus_sandbox::ports;
+use nexus_tests::dice::Dice;
 use nexus_tests::invariants::ENDLESS;
 use nexus_tests::probes::Processes;
 use nexus_tests::stack::QUEUES;
@@ -23,7 +23,7 @@ use nexus_tests::{Fault, Stack, Target, eventually, json, seen};
 use tokio::time::sleep;
 
 use accounts::{assert_dead_with_a_reason, assert_effects, assert_nothing_stale_in_redis, report};
-use faults::{Dice, World};
+use faults::World;
 use load::Load;
 
 const FAULTS: usize = 100;
@@ -67,13 +67,7 @@ async fn a_hundred_faults_under_load_cost_no_job_and_no_effect() {
     let buyers = stack.users(600).await;
     // Its place is taken by two that die.
     stack.api(0).stop().await;
-    let mut apis = stack.processes("nexus-api", 2, &[]);
-    let urls = [0, 1].map(|n| {
-        let port = ports::free().to_string();
-        apis.process(n).add_arguments(&["serve"]);
-        apis.process(n).set_env("PORT", &port);
-        format!("http://127.0.0.1:{port}")
-    });
+    let (apis, urls) = stack.further_apis(2, &[]);
     stack.providers.set_webhook_url(format!("{}/api/v1/payments/webhook", urls[0]));
     // Slow to answer: a process may die when its call has been made and before it knows.
     for target in [Target::TwilioVerify, Target::Smtp, Target::RazorpayCapture] {

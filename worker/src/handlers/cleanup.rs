@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
 use nexus_common::{
     config::{self, Env},
     domain::{
@@ -58,7 +57,7 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             "removed what nobody needs any more"
         );
         if started.elapsed() > RUN {
-            return Err(Failure::Snooze(Utc::now()));
+            return Err(Failure::Snooze(Duration::ZERO));
         }
     }
 }

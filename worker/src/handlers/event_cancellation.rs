@@ -1,8 +1,7 @@
 //! The handler of the bookings queue that cancels an event's bookings.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
 use nexus_common::{
     Error,
     domain::{
@@ -47,9 +46,9 @@ pub async fn cancel_event(
         }
     }
     match failed.pop() {
-        None if open.len() == BATCH => return Err(Failure::Snooze(Utc::now())),
+        None if open.len() == BATCH => return Err(Failure::Snooze(Duration::ZERO)),
         Some(_) if failed.len() + 1 < open.len() && open.len() == BATCH => {
-            return Err(Failure::Snooze(Utc::now()));
+            return Err(Failure::Snooze(Duration::ZERO));
         }
         Some(error) => return Err(error.into()),
         None => {}

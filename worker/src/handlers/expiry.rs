@@ -1,8 +1,10 @@
 //! Handlers of the expiry queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use chrono::Utc;
 use nexus_common::{
     config::{self, Env},
     domain::{after_commit::AfterCommit, booking_changes, news::UnlockReason, seats},
@@ -39,16 +41,16 @@ pub async fn sweep_expired(
     _attempt: Attempt,
 ) -> Result<(), Failure> {
     loop {
-        let looked = Utc::now();
+        let looked = Instant::now();
         let bookings = expire_bookings(&cx).await?;
         let locks = free_locks(&cx).await?;
         if bookings + locks > 0 {
             continue;
         }
+        let horizon = cx.horizon.saturating_sub(looked.elapsed());
         let next = booking_changes::next_deadline(&mut *cx.db.acquire().await?).await?;
-        let horizon = looked + cx.horizon;
-        let when = next.map_or(horizon, |next| next.min(horizon));
-        return Err(Failure::Snooze(when.max(Utc::now() + SOONEST)));
+        let wait = next.map_or(horizon, |next| next.min(horizon));
+        return Err(Failure::Snooze(wait.max(SOONEST)));
     }
 }
 

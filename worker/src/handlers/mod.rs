@@ -13,7 +13,6 @@ pub mod reconciliation;
 
 use std::time::Duration;
 
-use chrono::Utc;
 use nexus_common::clients::CallError;
 
 use crate::Failure;
@@ -23,7 +22,7 @@ const UNTIL_SET: Duration = Duration::from_secs(600);
 
 /// A provider's client; without one the job waits, and does not count the attempt.
 fn needed<C>(client: &Option<C>) -> Result<&C, Failure> {
-    client.as_ref().ok_or_else(|| Failure::Snooze(Utc::now() + UNTIL_SET))
+    client.as_ref().ok_or_else(|| Failure::Snooze(UNTIL_SET))
 }
 
 /// A provider's refusal is final; anything else may pass.

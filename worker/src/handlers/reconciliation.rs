@@ -1,8 +1,10 @@
 //! Handlers of the payments queue that ask Razorpay what its webhooks have not told. See [`reconciler`](crate::reconciler).
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use chrono::Utc;
 use nexus_common::{
     error::Kind,
     jobs::payments::{ReconcileDays, ReconcileOrders},
@@ -31,17 +33,17 @@ pub async fn reconcile_orders(
     _job: ReconcileOrders,
     _attempt: Attempt,
 ) -> Result<(), Failure> {
-    let started = Utc::now();
+    let started = Instant::now();
     let mut report = Report::default();
     let looked = reconciler(&cx)?.look(&mut report).await;
     log(&report);
     match looked {
-        Ok(true) => Err(Failure::Snooze(Utc::now())),
-        Ok(false) => Err(Failure::Snooze(started + cx.reconciliation.every)),
+        Ok(true) => Err(Failure::Snooze(Duration::ZERO)),
+        Ok(false) => Err(Failure::Snooze(cx.reconciliation.every.saturating_sub(started.elapsed()))),
         // What is due stays due; there is a next time anyway.
         Err(error) if error.kind() == Kind::Provider => {
             tracing::warn!(error = error.details(), "Razorpay could not be asked");
-            Err(Failure::Snooze(Utc::now() + cx.reconciliation.every))
+            Err(Failure::Snooze(cx.reconciliation.every))
         }
         Err(error) => Err(error.into()),
     }

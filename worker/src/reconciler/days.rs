@@ -15,7 +15,7 @@ const REFUNDS: i64 = 1_000;
 impl Reconciler<'_> {
     /// Compares every payment and every refund since then, and every refund of ours that is due to be asked about.
     pub async fn compare(&self, back: Duration, report: &mut Report) -> Result<()> {
-        let span = self.span(back);
+        let span = self.span(back).await?;
         self.list_payments(span, report).await?;
         self.list_refunds(span, report).await?;
         self.due_refunds(REFUNDS, report).await?;

@@ -8,7 +8,7 @@ use super::{Reconciler, report::Report, unless_refused};
 impl Reconciler<'_> {
     /// One look. True when there is more to do at once.
     pub async fn look(&self, report: &mut Report) -> Result<bool> {
-        self.list_payments(self.span(self.settings.recent), report).await?;
+        self.list_payments(self.span(self.settings.recent).await?, report).await?;
         // So many that the next look at recent payments is not late by much.
         let limit = i64::from(self.settings.per_second) * 10;
         let orders = self.due_orders(limit, report).await?;

@@ -21,6 +21,7 @@ use nexus_common::{
         razorpay::{Payment, Razorpay, Span},
     },
     config::Reconciliation,
+    db,
     domain::{
         after_commit::AfterCommit,
         ids::BookingId,
@@ -91,9 +92,9 @@ enum Order {
 
 impl Reconciler<'_> {
     /// Payments and refunds that were created between `from` and now, without those that webhooks may still tell of.
-    fn span(&self, back: Duration) -> Span {
-        let to = chrono::Utc::now() - self.settings.after;
-        Span { from: (to - back).timestamp(), to: to.timestamp() }
+    async fn span(&self, back: Duration) -> Result<Span> {
+        let to = db::now(&mut *self.db.acquire().await?).await? - self.settings.after;
+        Ok(Span { from: (to - back).timestamp(), to: to.timestamp() })
     }
 
     /// Compares payments with our books, one after the other. One that cannot be settled does not keep the others from it.

@@ -1,8 +1,8 @@
-//! Waiting for something that is away, and never for ever on a call.
+//! Waiting for something that is away.
 
 use std::time::Duration;
 
-use nexus_common::{Error, Result, jobs::RetryPolicy};
+use nexus_common::jobs::RetryPolicy;
 
 /// Waits that grow from 100 ms to 1 s with jitter, until something works again.
 pub(crate) struct Backoff {
@@ -34,19 +34,4 @@ impl Backoff {
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
-}
-
-/// Longer than PostgreSQL lets a statement run: whoever has not answered by then will not answer.
-const CALL: Duration = Duration::from_secs(20);
-
-/// A call to PostgreSQL or Redis that ends, whatever the other side does.
-pub(crate) async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
-    within(CALL, call).await
-}
-
-/// As [`bounded`], but no longer than `limit`.
-pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(limit, call)
-        .await
-        .unwrap_or_else(|elapsed| Err(Error::Unavailable(Box::new(elapsed))))
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
     Error, Result,
+    db::bounded,
     jobs::ledger::{self, Claimed, Delivery, Lease},
 };
 use sqlx::PgPool;
@@ -12,8 +13,6 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot,
 };
-
-use super::backoff::bounded;
 
 /// Most jobs of one statement.
 const MOST: usize = 100;

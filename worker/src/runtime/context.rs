@@ -2,7 +2,6 @@
 
 use std::{ops::Deref, time::Duration};
 
-use chrono::{DateTime, Utc};
 use nexus_common::{
     Error,
     cache::Cache,
@@ -68,8 +67,8 @@ pub enum Failure {
     Retry(Error),
     /// Try again after exactly so long, because somebody said so (`Retry-After`).
     RetryAfter(Duration, Error),
-    /// Nothing failed, it is just not time yet: run again at that time. The attempt does not count.
-    Snooze(DateTime<Utc>),
+    /// Nothing failed, it is just not time yet: run again after so long. The attempt does not count.
+    Snooze(Duration),
     /// Trying again cannot help: a dead letter, for that reason.
     Discard(String),
 }

@@ -8,6 +8,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use nexus_common::{
     Result,
+    db::{bounded, within},
     jobs::{
         Queue, RetryPolicy,
         ledger::{self, Claimed, Delivery},
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    backoff::{Backoff, bounded, within},
+    backoff::Backoff,
     batches::Batches,
     context::{Attempt, Context, Failure},
     registry::{Handler, Registry},

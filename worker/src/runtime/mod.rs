@@ -18,7 +18,7 @@ use nexus_common::{
     Error, Result,
     cache::Cache,
     config::{self, Env},
-    db,
+    db::{self, bounded},
     jobs::{Queue, admin},
     metrics,
     realtime::{Emitter, SeatsUpdates},
@@ -32,13 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{
-    backoff::{Backoff, bounded},
-    batches::Batches,
-    context::Context,
-    execute::Executor,
-    registry::Registry,
-};
+use self::{backoff::Backoff, batches::Batches, context::Context, execute::Executor, registry::Registry};
 use crate::{
     relay::{Relay, Wake},
     transport::{Consumer, Deliver, Transport},

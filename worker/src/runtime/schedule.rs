@@ -3,14 +3,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
+use nexus_common::db::bounded;
 use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    backoff::{Backoff, bounded},
-    registry::Scheduled,
-};
+use super::{backoff::Backoff, registry::Scheduled};
 
 /// Keeps time for every scheduled job until the worker stops.
 pub(super) fn start(

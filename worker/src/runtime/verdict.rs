@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use nexus_common::{
     Error, Result,
     jobs::{RetryPolicy, ledger::Claimed},
@@ -30,7 +29,7 @@ pub(super) enum Ended {
 pub(super) enum Verdict {
     Done,
     Retry { error: String, after: Duration },
-    Snooze(DateTime<Utc>),
+    Snooze(Duration),
     Dead(String),
     Lost,
     GiveBack,
@@ -52,7 +51,7 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
         }
         Ended::Returned(Err(Failure::Retry(error))) => retry(error.details(), None),
         Ended::Returned(Err(Failure::RetryAfter(wait, error))) => retry(error.details(), Some(wait)),
-        Ended::Returned(Err(Failure::Snooze(when))) => Verdict::Snooze(when),
+        Ended::Returned(Err(Failure::Snooze(wait))) => Verdict::Snooze(wait),
         Ended::Returned(Err(Failure::Discard(reason))) => Verdict::Dead(reason),
         Ended::Broke { error, wait } => retry(error, wait),
         Ended::Lost => Verdict::Lost,
@@ -68,7 +67,7 @@ impl Verdict {
         let recorded = match &self {
             Verdict::Done => batches.complete(*lease).await.map(|()| true)?,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
-            Verdict::Snooze(when) => lease.snooze(db, *when).await?,
+            Verdict::Snooze(wait) => lease.snooze(db, *wait).await?,
             Verdict::Dead(error) => lease.give_up(db, error).await?,
             Verdict::GiveBack => lease.give_back(db).await?,
             Verdict::Lost => true,
@@ -116,8 +115,9 @@ impl Verdict {
                     "job failed and will be tried again"
                 );
             }
-            Verdict::Snooze(until) => {
-                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, %until, trace_id, "job waits");
+            Verdict::Snooze(wait) => {
+                let again_in_ms = wait.as_millis() as u64;
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, again_in_ms, trace_id, "job waits");
             }
             Verdict::Dead(error) => {
                 tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace_id, "job is dead");
@@ -183,8 +183,8 @@ mod tests {
             judge(failed(Failure::Discard("void".into())), &POLICY, 1, 3),
             Verdict::Dead("void".into())
         );
-        let when = Utc::now();
-        assert_eq!(judge(failed(Failure::Snooze(when)), &POLICY, 3, 3), Verdict::Snooze(when));
+        let wait = Duration::from_secs(60);
+        assert_eq!(judge(failed(Failure::Snooze(wait)), &POLICY, 3, 3), Verdict::Snooze(wait));
     }
 
     #[test]

@@ -1,0 +1,95 @@
+//! Every connection is in use.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nexus_tests::{Answer, SOON, Stack, eventually, seen};
+
+use crate::{assert_unavailable, hold_seats, until_blocked, within};
+
+const ACQUIRE: Duration = Duration::from_secs(1);
+
+async fn stack() -> Stack {
+    let stack = Stack::builder().workers([]).env("DATABASE_MAX_CONNECTIONS", 2);
+    stack.env("DATABASE_ACQUIRE_TIMEOUT_MS", ACQUIRE.as_millis()).start().await
+}
+
+#[tokio::test]
+async fn whoever_finds_no_connection_is_told_so_and_is_served_as_soon_as_there_is_one() {
+    let mut stack = stack().await;
+    let users = stack.users(3).await;
+    let event = stack.event(&users[0], &[("VIP", 100.0, 50)]).await;
+    for (label, user) in ["A1", "A2"].into_iter().zip(&users) {
+        user.lock(&event, "VIP", label).await.ok();
+    }
+    let processes = stack.process_ids();
+    let held = hold_seats(&stack).await;
+
+    // They wait for a row, which is not for ever either; the others wait for them.
+    let others = async {
+        until_blocked(&stack, 2).await;
+        let answers = join_all((0..20).map(|_| within(ACQUIRE, users[2].get("/events"))));
+        let (answers, ready, health) = tokio::join!(
+            answers,
+            within(2 * ACQUIRE, users[2].get_root("/ready")),
+            within(Duration::ZERO, users[2].get_root("/health"))
+        );
+        answers.iter().for_each(assert_unavailable);
+        assert_eq!(ready.status, 503, "{ready}");
+        health.ok();
+        held.rollback().await.unwrap();
+        within(ACQUIRE, users[2].get("/events")).await.ok();
+    };
+    let (first, second, ()) = tokio::join!(
+        users[0].book(&event, &[("VIP", "A1")]),
+        users[1].book(&event, &[("VIP", "A2")]),
+        others
+    );
+    first.ok();
+    second.ok();
+    assert_eq!(stack.process_ids(), processes, "no process was started anew");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn five_hundred_requests_at_once_are_all_answered_and_break_nothing() {
+    let mut stack = stack().await;
+    let users = stack.users(500).await;
+    let event = stack.event(&users[0], &[("VIP", 100.0, 50)]).await;
+    let processes = stack.process_ids();
+    let flood = users.iter().enumerate().map(|(n, user)| {
+        let event = &event;
+        async move {
+            match n % 5 {
+                0 => user.get("/events").await,
+                1 => user.get("/bookings/my-bookings").await,
+                2 => user.get(&format!("/seats/{}", event.id)).await,
+                // Ten want the same seat.
+                _ => user.lock(event, "VIP", &format!("A{}", n / 10)).await,
+            }
+        }
+    });
+    let answers: Vec<Answer> = join_all(flood).await;
+    for answer in &answers {
+        match answer.status {
+            200 | 409 => {}
+            _ => assert_unavailable(answer),
+        }
+    }
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!(served > 0, "nobody was served");
+    for path in ["/events", "/bookings/my-bookings"] {
+        users[0].get(path).await.ok();
+    }
+    eventually("no connection is left in use", SOON, async || {
+        let busy = stack
+            .rows("SELECT state, query FROM pg_stat_activity WHERE application_name = 'nexus-api' AND state <> 'idle'")
+            .await;
+        seen(busy.is_empty(), busy).map(drop)
+    })
+    .await;
+    let locked = stack.count("seats").await;
+    let left = stack.available(event.seat_type("VIP")).await;
+    assert_eq!(locked + left, 50);
+    assert_eq!(stack.process_ids(), processes, "no process was started anew");
+}

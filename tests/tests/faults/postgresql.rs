@@ -1,0 +1,170 @@
+//! PostgreSQL is killed, stopped, frozen, or vanishes with its machine, in the middle of purchases.
+
+use std::time::Duration;
+
+use nexus_sandbox::postgres::Postgres;
+use nexus_tests::passage::Passage;
+use nexus_tests::{Answer, Booking, Client, Method, Outcome, SOON, Stack, Value, eventually, json, seen};
+
+use crate::{assert_unavailable, hold_seats, on_sale, until_blocked, within};
+
+/// No request takes longer, whatever happens to it.
+const LONGEST: Duration = Duration::from_secs(25);
+/// How long a request waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// One buyer has locked a seat, another has an order and pays while PostgreSQL is away. Everybody is answered meanwhile; afterwards both have
+/// what they wanted, and nobody else has.
+async fn purchases_survive(
+    away: impl AsyncFnOnce(&mut Postgres),
+    back: impl AsyncFnOnce(&mut Postgres),
+) -> Stack {
+    let mut stack = Stack::builder().env("JOB_LOST_MS", 2_000).env("JOB_LEASE_MS", 2_000).start().await;
+    let (event, buyer) = on_sale(&stack).await;
+    let (payer, rival) = (stack.user().await, stack.user().await);
+    let paid = payer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    let order = payer.order(&paid).await;
+    buyer.lock(&event, "VIP", "A2").await.ok();
+    let processes = stack.process_ids();
+
+    away(&mut stack.postgres).await;
+    stack.pay(&order, Outcome::Captured);
+    let (book, lock, list, ready, health) = tokio::join!(
+        within(ACQUIRE, buyer.book(&event, &[("VIP", "A2")])),
+        // Waits in the queue of locks, which is served by one connection.
+        within(2 * ACQUIRE, rival.lock(&event, "VIP", "A3")),
+        within(ACQUIRE, rival.get("/events")),
+        within(ACQUIRE, rival.get_root("/ready")),
+        within(Duration::ZERO, rival.get_root("/health")),
+    );
+    [&book, &lock, &list].into_iter().for_each(assert_unavailable);
+    assert_eq!((ready.status, &ready.body["checks"]["postgresql"]), (503, &json!("failed")), "{ready}");
+    health.ok();
+    until_a_webhook_was_refused(&stack).await;
+    back(&mut stack.postgres).await;
+
+    stack.until_ready(0).await;
+    let booking = Booking::from_created(&buyer.book(&event, &[("VIP", "A2")]).await.data());
+    stack.pay(&buyer.order(&booking).await, Outcome::Captured);
+    rival
+        .lock(&event, "VIP", "A1")
+        .await
+        .failed(409, "Seat A1 is already taken. Please select another seat.");
+    rival.lock(&event, "VIP", "A3").await.ok();
+    for (who, booking) in [(&payer, &paid), (&buyer, &booking)] {
+        stack.until_booking(who, booking, "confirmed", "completed").await;
+        stack.until_tickets(who, booking, 1).await;
+    }
+    stack.assert_invariants().await;
+    assert_eq!(stack.process_ids(), processes, "no process was started anew");
+    stack
+}
+
+/// Razorpay was told to come back, within the five seconds after which it hangs up.
+async fn until_a_webhook_was_refused(stack: &Stack) {
+    eventually("a webhook is refused", SOON, async || {
+        let webhooks = stack.providers.webhooks();
+        let statuses: Vec<Option<u16>> =
+            webhooks.iter().flat_map(|w| &w.attempts).map(|attempt| attempt.status).collect();
+        assert!(statuses.iter().all(|status| *status != Some(200)), "{statuses:?}");
+        seen(statuses.contains(&Some(503)), statuses).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn purchases_survive_a_postgresql_that_is_killed() {
+    purchases_survive(
+        async |server| server.kill().await.unwrap(),
+        async |server| server.restart().await.unwrap(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn purchases_survive_a_postgresql_that_is_stopped_in_good_order() {
+    purchases_survive(
+        async |server| server.stop().await.unwrap(),
+        async |server| server.restart().await.unwrap(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn purchases_survive_a_postgresql_that_is_frozen() {
+    purchases_survive(async |server| server.freeze(true), async |server| server.freeze(false)).await;
+}
+
+#[tokio::test]
+async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_successor_is_used_at_once() {
+    let stack = Stack::builder().workers([]).start().await;
+    let passage = Passage::to(stack.postgres.port()).await;
+    let database = format!("postgres://nexus@127.0.0.1:{}/nexus", passage.port());
+    let own = [
+        ("DATABASE_URL", database.as_str()),
+        ("DATABASE_MAX_CONNECTIONS", "5"),
+        ("DATABASE_ACQUIRE_TIMEOUT_MS", "3000"),
+    ];
+    let (mut apis, urls) = stack.further_apis(1, &own);
+    apis.supervise();
+    stack.until_ready_at(&urls[0]).await;
+    let mut otp = stack.processes("nexus-worker-otp", 1, &own);
+    otp.start().await;
+    let buyers: Vec<Client> = stack.users(4).await.into_iter().map(|buyer| buyer.at(&urls[0])).collect();
+    let event = stack.event(&buyers[0], &[("VIP", 100.0, 50)]).await;
+    let lock =
+        |label: &str| json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label});
+    let socket = stack.socket_with("the buyer", &buyers[3], json!({"url": urls[0]})).await;
+    for (n, buyer) in buyers.iter().enumerate() {
+        buyer.lock(&event, "VIP", &format!("A{n}")).await.ok();
+    }
+
+    let held = hold_seats(&stack).await;
+    let booked = |n: usize| {
+        let (buyer, event) = (&buyers[n], &event);
+        async move { buyer.book(event, &[("VIP", format!("A{n}").as_str())]).await }
+    };
+    let keyed = async {
+        let path = format!("/seats/{}/seat-types/{}/lock/extend", event.id, event.seat_type("VIP"));
+        let request = buyers[2].request(Method::POST, &path).json(&json!({"seat_label": "A2"}));
+        Answer::to(request.header("idempotency-key", "the-only-one")).await
+    };
+    let vanish = async {
+        until_blocked(&stack, 5).await;
+        passage.vanish();
+    };
+    let forget = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A3"});
+    socket.emit("unlock_seat", &[forget]).await;
+    let (first, second, keyed, group, ()) = tokio::join!(
+        within(LONGEST, booked(0)),
+        within(LONGEST, booked(1)),
+        within(LONGEST, keyed),
+        within(LONGEST, buyers[3].lock(&event, "VIP", "B1")),
+        vanish,
+    );
+    [&first, &second, &keyed, &group].into_iter().for_each(assert_unavailable);
+    let refused = |answer: &Value| answer["success"] == false;
+    socket.wait_for("unlock_seat_response", refused, LONGEST).await;
+    drop(held);
+
+    // All five connections were lost, and everything is as it was.
+    eventually("everybody is served by the successor", SOON, async || {
+        let answer = buyers[3].lock(&event, "VIP", "B2").await;
+        seen(answer.status == 200, answer.to_string()).map(drop)
+    })
+    .await;
+    for n in [0, 1] {
+        booked(n).await.ok();
+    }
+    socket.call_ok("lock_seat", lock("B3")).await;
+    let all =
+        futures_util::future::join_all((0..30).map(|n| buyers[n % 4].get("/bookings/my-bookings"))).await;
+    all.into_iter().for_each(|answer| drop(answer.ok()));
+
+    buyers[0].post("/auth/send-otp", json!({"phone": "9812345678"})).await.ok();
+    eventually("the worker serves its queue", LONGEST, async || {
+        stack.providers.otp("+919812345678").ok_or("no code".into())
+    })
+    .await;
+    stack.assert_invariants_with(&["otp"]).await;
+}

@@ -1,0 +1,133 @@
+//! Redis does not answer, has no room, may not be written, or forgets everything, while seats are sold by two API processes.
+
+use std::time::Duration;
+
+use nexus_tests::{Client, Event, Outcome, SOON, Stack, eventually, json, seen};
+
+use crate::{SLACK, on_sale, within};
+
+/// What the calls to Redis of one request cost at most.
+const ASKED: Duration = Duration::from_secs(3);
+/// So long may an API process believe a token that another has revoked, while Redis cannot tell.
+const BELIEVED: Duration = Duration::from_secs(10);
+
+/// Seats are sold and sessions end meanwhile, as always; jobs and broadcasts go on afterwards.
+async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnce(&mut Stack)) {
+    let mut stack = Stack::builder().api_processes(2).env("JOB_LOST_MS", 2_000).start().await;
+    let (event, buyer) = on_sale(&stack).await;
+    let elsewhere = stack.api_url(1);
+    let rival = stack.user().await.at(&elsewhere);
+    let [before, meanwhile] = [stack.user().await, stack.user().await];
+    let viewer = json!({"url": elsewhere, "transports": ["websocket"]});
+    let viewer = stack.socket_with("the viewer of the other process", &stack.anonymous(), viewer).await;
+    buyer.lock(&event, "VIP", "A1").await.ok();
+    buyer.lock(&event, "VIP", "A3").await.ok();
+    before.post("/auth/logout", json!({})).await.ok();
+    for url in [stack.api_url(0), elsewhere.clone()] {
+        meanwhile.clone().at(&url).get("/bookings/my-bookings").await.ok();
+    }
+    let processes = stack.process_ids();
+
+    begin(&mut stack).await;
+    let taken = |answer: nexus_tests::Answer| assert_eq!(answer.status, 409, "{answer}");
+    taken(within(ASKED, rival.lock(&event, "VIP", "A1")).await);
+    within(ASKED, buyer.lock(&event, "VIP", "A2")).await.ok();
+    taken(within(ASKED, rival.lock(&event, "VIP", "A2")).await);
+    for url in [stack.api_url(0), elsewhere.clone()] {
+        let answer = within(ASKED, before.clone().at(&url).get("/bookings/my-bookings")).await;
+        answer.failed(401, "Token has been revoked");
+    }
+    within(ASKED, meanwhile.post("/auth/logout", json!({}))).await.ok();
+    within(ASKED, meanwhile.get("/bookings/my-bookings")).await.failed(401, "Token has been revoked");
+    let elsewhere_too = meanwhile.clone().at(&elsewhere);
+    eventually("the other process refuses the token, too", BELIEVED + SLACK, async || {
+        let answer = elsewhere_too.get("/bookings/my-bookings").await;
+        seen(answer.status == 401, answer.to_string())
+    })
+    .await;
+    // Given back, and taken by somebody else: what Redis remembers of it does not count.
+    unlock(&buyer, &event, "A3").await;
+    eventually("the seat is free", SOON, async || {
+        let answer = within(ASKED, rival.lock(&event, "VIP", "A3")).await;
+        seen(answer.status == 200, answer.to_string())
+    })
+    .await;
+    let booking = buyer.book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
+    let booking = nexus_tests::Booking::from_created(&booking.data());
+    stack.pay(&buyer.order(&booking).await, Outcome::Captured);
+    eventually("the webhook is taken", SOON, async || {
+        let webhooks = stack.providers.webhooks();
+        seen(webhooks.iter().all(|webhook| webhook.state == "delivered"), webhooks).map(drop)
+    })
+    .await;
+    end(&mut stack).await;
+
+    stack.until_ready(0).await;
+    stack.until_ready(1).await;
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    stack.until_tickets(&buyer, &booking, 2).await;
+    let mut n = 0;
+    viewer.forget();
+    eventually("the processes hear of each other", SOON, async || {
+        n += 1;
+        let label = format!("B{}", n % 40 + 1);
+        buyer.lock(&event, "VIP", &label).await;
+        unlock(&buyer, &event, &label).await;
+        seen(!viewer.received("seat_locked").is_empty(), n).map(drop)
+    })
+    .await;
+    meanwhile.get("/bookings/my-bookings").await.failed(401, "Token has been revoked");
+    assert_eq!(stack.process_ids(), processes, "no process was started anew");
+    stack.assert_invariants().await;
+}
+
+async fn unlock(buyer: &Client, event: &Event, label: &str) {
+    let path = format!("/seats/{}/seat-types/{}/lock?seat_label={label}", event.id, event.seat_type("VIP"));
+    within(ASKED, buyer.delete(&path)).await.ok();
+}
+
+async fn command(stack: &Stack, words: &str) {
+    assert_eq!(stack.redis_command(words).await, "+OK", "{words}");
+}
+
+#[tokio::test]
+async fn sales_survive_a_redis_that_does_not_answer() {
+    sales_survive(async |stack| stack.redis.freeze(true), async |stack| stack.redis.freeze(false)).await;
+}
+
+#[tokio::test]
+async fn sales_survive_a_redis_without_room() {
+    sales_survive(
+        async |stack| {
+            command(stack, "CONFIG SET maxmemory-policy noeviction").await;
+            command(stack, "CONFIG SET maxmemory 1").await;
+            let refused = stack.redis_command("SET room none").await;
+            assert!(refused.starts_with("-OOM"), "{refused}");
+        },
+        async |stack| command(stack, "CONFIG SET maxmemory 0").await,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn sales_survive_a_redis_that_has_become_a_read_only_replica() {
+    sales_survive(
+        // Of a server that is not there, so that it keeps what it has.
+        async |stack| {
+            command(stack, "REPLICAOF 127.0.0.1 1").await;
+            let refused = stack.redis_command("SET room none").await;
+            assert!(refused.starts_with("-READONLY"), "{refused}");
+        },
+        async |stack| command(stack, "REPLICAOF NO ONE").await,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn sales_survive_a_redis_that_forgets_everything() {
+    sales_survive(
+        async |stack| command(stack, "FLUSHALL").await,
+        async |stack| command(stack, "FLUSHALL").await,
+    )
+    .await;
+}
