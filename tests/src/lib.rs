@@ -7,6 +7,7 @@
 //! | [`probes`] | workers whose jobs fail, hang and die as they are told |
 //! | [`looking`] | what is in the database and in Redis |
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
+//! | [`wire`] | HTTP by hand, byte for byte |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
 //! | [`conformance`] | the documents of the API, against which whatever it says is held |
@@ -45,6 +46,7 @@ pub mod socket;
 pub mod stack;
 pub mod template;
 pub mod waiting;
+pub mod wire;
 
 use std::time::Duration;
 
