@@ -127,9 +127,12 @@ impl Stream {
 
     /// Says 408, if that is possible, and why the connection ends.
     fn too_slow(&mut self) -> io::Error {
-        metrics::refused("slow");
-        if self.begun && self.flushed {
-            let _ = self.tcp.try_write(&refusal::too_slow());
+        // Browsers open connections in case they need them: nothing has been asked on those.
+        if self.begun {
+            metrics::refused("slow");
+            if self.flushed {
+                let _ = self.tcp.try_write(&refusal::too_slow());
+            }
         }
         io::Error::new(ErrorKind::TimedOut, "the request takes too long to arrive")
     }
