@@ -155,11 +155,12 @@ pub(crate) struct Joined {
     pub(crate) event_id: EventId,
 }
 
-/// The process lives.
+/// The process lives, and how its servers are.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
     pub(crate) status: &'static str,
     pub(crate) version: &'static str,
+    pub(crate) checks: Checks,
 }
 
 /// Whether the process can serve.
@@ -175,6 +176,15 @@ pub(crate) struct Checks {
     pub(crate) postgresql: &'static str,
     pub(crate) redis: &'static str,
     pub(crate) migrations: &'static str,
+}
+
+impl Checks {
+    pub(crate) const OK: &'static str = "ok";
+    pub(crate) const FAILED: &'static str = "failed";
+
+    pub(crate) fn all_ok(&self) -> bool {
+        [self.postgresql, self.redis, self.migrations].iter().all(|check| *check == Self::OK)
+    }
 }
 
 /// A webhook is stored.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use nexus_common::{Error, error::Kind};
+use serde_json::{Value, json};
 
 /// Why a request was not served.
 #[derive(Clone, Debug)]
@@ -33,6 +34,22 @@ impl Failure {
         message: impl Into<String>,
     ) -> Self {
         Failure { status, code: code.into(), message: message.into(), details: None }
+    }
+
+    /// What a library of ours answers without a word: the status has to do.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let words = status.canonical_reason().unwrap_or("Failed");
+        Self::http(status, words.to_ascii_lowercase().replace([' ', '-'], "_"), words)
+    }
+
+    /// Its JSON (CONTRACT.md, section 9); some say `success` beside it.
+    pub(crate) fn body(&self, request_id: &str, with_success: bool) -> Value {
+        let mut body =
+            json!({ "error": { "message": self.message, "code": self.code, "request_id": request_id } });
+        if with_success {
+            body["success"] = json!(false);
+        }
+        body
     }
 
     /// Whether the same request may succeed a little later.
@@ -76,6 +93,23 @@ impl Failure {
     pub(crate) fn unsupported_media_type() -> Self {
         let message = "Content-Type must be application/json";
         Self::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+    }
+
+    /// The request takes too long to arrive.
+    pub(crate) fn request_timeout() -> Self {
+        let message = "The request took too long to arrive";
+        Self::http(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
+    }
+
+    /// The request's URI is too long.
+    pub(crate) fn uri_too_long() -> Self {
+        Self::http(StatusCode::URI_TOO_LONG, "uri_too_long", "Request URI is too long")
+    }
+
+    /// The request has too many headers, or too much in them.
+    pub(crate) fn headers_too_large() -> Self {
+        let message = "Request headers are too large";
+        Self::http(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message)
     }
 
     /// The request was not answered in time.

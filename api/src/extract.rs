@@ -11,10 +11,11 @@ use nexus_common::{
 };
 use serde_json::{Map, Value};
 
-use crate::{app::App, error::Failure};
-
-/// Bodies may be this long (CONTRACT.md, section 9).
-pub(crate) const BODY_LIMIT: usize = 1_000_000;
+use crate::{
+    app::App,
+    error::Failure,
+    middleware::limits::{BODY_LIMIT, Excess},
+};
 
 /// An authenticated caller.
 pub(crate) struct Caller {
@@ -136,11 +137,8 @@ async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
     }
 }
 
-/// The whole body, within the limit.
+/// The whole body, within its limits.
 pub(crate) async fn read(body: Body) -> Result<axum::body::Bytes, Failure> {
-    to_bytes(body, BODY_LIMIT).await.map_err(|error| {
-        let too_long = std::error::Error::source(&error)
-            .is_some_and(|source| source.to_string().contains("length limit"));
-        if too_long { Failure::body_too_large() } else { Failure::incomplete_body() }
-    })
+    let read = to_bytes(body, BODY_LIMIT).await;
+    read.map_err(|error| Excess::of(&error).map_or_else(Failure::incomplete_body, Excess::failure))
 }

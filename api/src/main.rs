@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod app;
 mod commands;
+mod connections;
 mod docs;
 mod error;
 mod extract;

@@ -1,11 +1,14 @@
 //! Runs the server: everything that wraps the routes, and an end in good order.
 
-use std::{future::IntoFuture, time::Duration};
+use std::{any::Any, time::Duration};
 
 use anyhow::Context;
-use axum::{Router, middleware, serve::ListenerExt};
+use axum::{
+    Router, middleware,
+    response::{IntoResponse, Response},
+};
 use nexus_common::{
-    config,
+    Error, config,
     db::bounded,
     jobs::{Queue, admin},
     metrics,
@@ -20,17 +23,16 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     app::{App, AppState},
+    connections,
     error::Failure,
-    middleware::{origin, paths, requests, shutdown, tags},
+    middleware::{headers, limits, origin, paths, requests, shutdown, tags},
     router, socket,
 };
 
-/// A peer that has not acknowledged anything for so long is gone.
-const STUCK: Duration = Duration::from_secs(20);
 /// How long open requests may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long closing the connections may take after that.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long PostgreSQL may take to say goodbye after that.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
@@ -45,16 +47,15 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
 
     let service: Router = router::router(app.clone()).layer(
+        // From the outside to the routes.
         ServiceBuilder::new()
+            .layer(middleware::from_fn_with_state(app.settings.production, headers::protect))
             .layer(middleware::from_fn(origin::empty_preflight))
             .layer(origin::cors(&origins))
             .layer(middleware::from_fn(requests::serve))
-            .layer(CatchPanicLayer::custom(|_| {
-                axum::response::IntoResponse::into_response(Failure::from(nexus_common::Error::internal(
-                    "a handler panicked",
-                )))
-            }))
-            .layer(middleware::from_fn_with_state(origins, origin::guard_upgrades))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn_with_state(app.settings.http.timeout, limits::limit))
+            .layer(middleware::from_fn_with_state(origins, origin::guard_sockets))
             .layer(middleware::from_fn_with_state(stopping.clone(), shutdown::drop_polls))
             .layer(middleware::from_fn(tags::tag))
             .layer(middleware::from_fn(socket::http::serve))
@@ -67,16 +68,10 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let listener = listener.tap_io(|tcp| {
-        // Small messages must not wait for one another.
-        let _ = tcp.set_nodelay(true);
-        // Without it a client that stops reading keeps its socket and what is buffered for it for ever (REALTIME.md).
-        let _ = socket2::SockRef::from(&*tcp).set_tcp_user_timeout(Some(STUCK));
-    });
-
-    let server = axum::serve(listener, tower::make::Shared::new(service))
-        .with_graceful_shutdown(stopping.clone().cancelled_owned());
-    let server = tokio::spawn(server.into_future());
+    let server = {
+        let (http, stopping) = (app.settings.http.clone(), stopping.clone());
+        tokio::spawn(async move { connections::serve(listener, service, &http, stopping).await })
+    };
     if measured {
         tokio::spawn(sample(app.clone()));
     }
@@ -84,13 +79,18 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     stopping.cancel();
     match tokio::time::timeout(GRACE, server).await {
-        Ok(ended) => ended.context("the server's task failed")?.context("the server failed")?,
+        Ok(ended) => ended.context("the server's task failed")?,
         Err(_) => tracing::warn!("not every request finished in time"),
     }
-    // Not for ever: PostgreSQL may have vanished.
-    let _ = tokio::time::timeout(FAREWELL, app.db.close()).await;
+    // What did not finish may hold a connection for ever.
+    let _ = tokio::time::timeout(GOODBYE, app.db.close()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a client is told when a handler panics; the panic itself is in the log.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    Failure::from(Error::internal("a handler panicked")).into_response()
 }
 
 /// How often is measured what nobody reports.

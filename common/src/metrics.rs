@@ -15,6 +15,8 @@ use crate::{
 
 const HTTP_REQUESTS: &str = "nexus_http_requests_total";
 const HTTP_DURATION: &str = "nexus_http_request_duration_seconds";
+const HTTP_CONNECTIONS: &str = "nexus_http_connections";
+const HTTP_REFUSED: &str = "nexus_http_connections_refused_total";
 const SOCKETS: &str = "nexus_sockets";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
 const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
@@ -60,6 +62,11 @@ fn describe() {
         "Requests by method, route and status; a route is its pattern, or unmatched, or /socket.io"
     );
     describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to answer a request, by method and route");
+    describe_gauge!(HTTP_CONNECTIONS, "Connections that are open, sockets included");
+    describe_counter!(
+        HTTP_REFUSED,
+        "Connections that were closed on their client, by reason: full, slow (to send or to read), unreadable"
+    );
     describe_histogram!(
         SOCKET_COMMAND_DURATION,
         Unit::Seconds,
@@ -99,6 +106,29 @@ pub fn request(method: &str, route: &str, status: u16, took: Duration) {
     counter!(HTTP_REQUESTS, "method" => method.clone(), "route" => route.clone(), "status" => status.to_string())
         .increment(1);
     histogram!(HTTP_DURATION, "method" => method, "route" => route).record(took);
+}
+
+/// A connection that is open for as long as this lives.
+#[derive(Debug)]
+pub struct Connection(());
+
+impl Connection {
+    /// It has been opened.
+    pub fn open() -> Self {
+        gauge!(HTTP_CONNECTIONS).increment(1);
+        Connection(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        gauge!(HTTP_CONNECTIONS).decrement(1);
+    }
+}
+
+/// A connection has been closed on its client.
+pub fn refused(reason: &'static str) {
+    counter!(HTTP_REFUSED, "reason" => reason).increment(1);
 }
 
 /// A socket that is connected for as long as this lives.

@@ -136,6 +136,12 @@ impl Page<'_> {
         .await;
     }
 
+    /// What the browser's console has said about the page.
+    pub fn console(&self) -> Vec<String> {
+        let said = self.browser.lines.of("console").into_iter().filter(|line| line["page"] == self.number);
+        said.filter_map(|line| line["text"].as_str().map(str::to_owned)).collect()
+    }
+
     /// Forgets what the console said.
     pub fn forget(&self) {
         self.browser.lines.forget();

@@ -8,6 +8,7 @@
 //! | [`looking`] | what is in the database, in Redis and in the logs |
 //! | [`passage`] | a way to a server, which can vanish |
 //! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
+//! | [`wire`] | HTTP by hand, byte for byte |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
 //! | [`authority`] | certificates, good and bad |
@@ -51,6 +52,7 @@ pub mod socket;
 pub mod stack;
 pub mod template;
 pub mod waiting;
+pub mod wire;
 
 use std::time::Duration;
 

@@ -184,7 +184,7 @@ async fn a_refund_that_cannot_be_made_is_seen_and_keeps_the_event_from_being_del
 #[tokio::test]
 async fn a_confirmed_booking_can_be_cancelled_until_so_long_before_its_event() {
     let stack = Stack::builder().env("CANCEL_UNTIL_MINUTES_BEFORE_START", 60).start().await;
-    let (buyer, event, booking, _) = stack.sold().await;
+    let (buyer, _, booking, _) = stack.sold().await;
     let starts =
         |in_minutes: i64| format!("UPDATE events SET start_date = now() + interval '{in_minutes} minutes'");
     stack.execute(&starts(59)).await;

@@ -17,8 +17,14 @@ mod schemas;
 
 use std::sync::LazyLock;
 
-use axum::{Json, response::Html};
+use axum::{
+    Json,
+    response::{Html, IntoResponse},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::header;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::router;
 
@@ -30,6 +36,14 @@ pub(crate) static ASYNCAPI: LazyLock<Value> = LazyLock::new(|| {
     let (routes, others) = (router::routes().described, operations::socket_only());
     let commands = routes.iter().map(|route| &route.operation).filter(|operation| operation.is_command);
     asyncapi::document(commands.chain(&others))
+});
+
+/// The page has its style in itself, and nothing else.
+static PAGE_POLICY: LazyLock<String> = LazyLock::new(|| {
+    let style = BASE64_STANDARD.encode(Sha256::digest(page::STYLE));
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    )
 });
 
 static PAGE: LazyLock<String> = LazyLock::new(|| page::render(&OPENAPI, &ASYNCAPI));
@@ -45,6 +59,6 @@ pub(crate) async fn asyncapi() -> Json<&'static Value> {
 }
 
 /// `GET /docs`
-pub(crate) async fn page() -> Html<&'static str> {
-    Html(&PAGE)
+pub(crate) async fn page() -> impl IntoResponse {
+    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY.as_str())], Html(PAGE.as_str()))
 }

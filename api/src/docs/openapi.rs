@@ -261,7 +261,8 @@ fn success(answer: Answer, path: &str, schemas: &mut Schemas) -> Value {
 
 /// The failures of an operation by status: its own, and those of all operations like it.
 fn failures(method: &Method, operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
-    let mut all: Vec<Failure> = vec![Error::internal("").into(), Error::Unavailable("".into()).into()];
+    let mut all: Vec<Failure> =
+        vec![Error::internal("").into(), Error::Unavailable("".into()).into(), Failure::uri_too_long()];
     if operation.access == Access::User {
         all.extend(
             [Error::TokenMissing, Error::TokenInvalid, Error::TokenRevoked, Error::TokenType]
@@ -273,6 +274,7 @@ fn failures(method: &Method, operation: &Operation) -> BTreeMap<u16, Vec<Failure
             Failure::malformed_json(),
             Failure::not_an_object(),
             Failure::incomplete_body(),
+            Failure::request_timeout(),
             Failure::body_too_large(),
             Failure::unsupported_media_type(),
         ]);

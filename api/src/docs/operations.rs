@@ -363,7 +363,9 @@ pub(crate) fn root() -> Operation {
 }
 
 pub(crate) fn health() -> Operation {
-    Operation::open("health", "Say that the process lives").answers_plainly::<Health>(200, "It does.")
+    Operation::open("health", "Say that the process lives")
+        .says("And how PostgreSQL and Redis are; with `/ready` the status tells.")
+        .answers_plainly::<Health>(200, "It does.")
 }
 
 pub(crate) fn ready() -> Operation {

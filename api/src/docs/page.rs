@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 
 use super::openapi::METHODS;
 
+/// How the page looks.
+pub(super) const STYLE: &str = include_str!("page.css");
+
 /// The page.
 pub(super) fn render(openapi: &Value, asyncapi: &Value) -> String {
     let (http, sockets) = (Pen { document: openapi }, Pen { document: asyncapi });
@@ -40,10 +43,9 @@ pub(super) fn render(openapi: &Value, asyncapi: &Value) -> String {
     let _ = write!(index, "<h2>Types</h2>{}", link("types", "Kinds of values"));
     let _ = write!(body, "<h2 id=types>Kinds of values</h2><table>{}</table>", http.types());
     let about = prose(text(&openapi["info"]["description"]));
-    let style = include_str!("page.css");
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Nexus API</title>\
-         <style>{style}</style><nav><h1>Nexus API</h1>{index}</nav><main><p>{about}</p>\
+         <style>{STYLE}</style><nav><h1>Nexus API</h1>{index}</nav><main><p>{about}</p>\
          <p>For programs: <a href=openapi.json>openapi.json</a>, <a href=asyncapi.json>asyncapi.json</a>.</p>{body}</main></html>"
     )
 }

@@ -1,5 +1,7 @@
 //! What wraps every request.
 
+pub(crate) mod headers;
+pub(crate) mod limits;
 pub(crate) mod origin;
 pub(crate) mod paths;
 pub(crate) mod requests;

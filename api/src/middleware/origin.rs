@@ -1,4 +1,5 @@
-//! Which pages may call: CORS for HTTP, and the same rule for websocket upgrades, which browsers do not check by themselves.
+//! Which pages may call: CORS for HTTP, and the same rule for everything of Socket.IO. Browsers do not check websocket upgrades by
+//! themselves, and would let any page open sessions over polling, only to read nothing of them.
 
 use std::sync::Arc;
 
@@ -42,14 +43,11 @@ pub(crate) async fn empty_preflight(request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses websocket upgrades from pages of other origins. Programs send no Origin and are welcome.
-pub(crate) async fn guard_upgrades(State(origins): State<Origins>, request: Request, next: Next) -> Response {
-    let upgrades = request
-        .headers()
-        .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+/// Refuses Socket.IO to pages of other origins. Programs send no Origin and are welcome.
+pub(crate) async fn guard_sockets(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+    let is_socket = request.uri().path().starts_with("/socket.io");
     match request.headers().get(header::ORIGIN) {
-        Some(origin) if upgrades && !origins.contains(origin) => {
+        Some(origin) if is_socket && !origins.contains(origin) => {
             Failure::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed").into_response()
         }
         _ => next.run(request).await,

@@ -13,7 +13,6 @@ use nexus_common::{
     metrics,
     traces::{KeyValue, Span, SpanKind},
 };
-use serde_json::json;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -51,7 +50,7 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => Failure::timed_out().into_response(),
     };
-    let failure = response.extensions_mut().remove::<Failure>();
+    let failure = response.extensions_mut().remove::<Failure>().or_else(|| unexplained(&response));
     let status = response.status().as_u16();
     let took = started.elapsed();
     metrics::request(method_label(&method), &route, status, took);
@@ -94,11 +93,8 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
 
 /// The JSON of a failure (CONTRACT.md, section 9); bookings and payments add `success:false`.
 fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &str) {
-    let mut body = json!({ "error": { "message": failure.message, "code": failure.code, "request_id": id } });
-    if has_success_field(path) {
-        body["success"] = json!(false);
-    }
-    let mut written = (failure.status, Json(body)).into_response();
+    let body = Json(failure.body(id, has_success_field(path)));
+    let mut written = (failure.status, body).into_response();
     // What inner layers said (Allow, CORS, Vary) stays, except about the body.
     for (name, value) in response.headers() {
         if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
@@ -109,6 +105,14 @@ fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &st
         written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     *response = written;
+}
+
+/// What a library of ours refuses without a word.
+fn unexplained(response: &Response) -> Option<Failure> {
+    let status = response.status();
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let is_bare = is_failure && !response.headers().contains_key(header::CONTENT_TYPE);
+    is_bare.then(|| Failure::of_status(status))
 }
 
 /// Socket.IO's polls wait on purpose: they stay out of everybody else's times, and out of traces.

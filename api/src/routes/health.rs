@@ -16,19 +16,29 @@ pub(crate) async fn running() -> Html<&'static str> {
     Html("Backend is running")
 }
 
-/// The process is alive; nothing else is asked.
-pub(crate) async fn health() -> Json<Health> {
-    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+/// The process is alive, and how its servers are. Always 200: no restart of this process mends PostgreSQL.
+pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
+    let checks = check(&app, BRIEFLY).await;
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), checks })
 }
 
+/// Whoever asks for the process's health takes a late answer for a dead process.
+const BRIEFLY: Duration = Duration::from_millis(500);
 /// Longer than this is as bad as no answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 and what is missing.
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
+    let checks = check(&app, PATIENCE).await;
+    let ready = checks.all_ok();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { status: if ready { "ready" } else { "not_ready" }, checks }))
+}
+
+async fn check(app: &App, patience: Duration) -> Checks {
     let (migrated, pong) = tokio::join!(
-        tokio::time::timeout(PATIENCE, db::is_migrated(&app.db)),
-        tokio::time::timeout(PATIENCE, app.cache.ping()),
+        tokio::time::timeout(patience, db::is_migrated(&app.db)),
+        tokio::time::timeout(patience, app.cache.ping()),
     );
     if let Ok(Err(error)) = &migrated {
         tracing::warn!(error = error.details(), "PostgreSQL is away");
@@ -36,15 +46,10 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
     if let Ok(Err(error)) = &pong {
         tracing::warn!(%error, "Redis is away");
     }
-    let postgresql = matches!(migrated, Ok(Ok(_)));
-    let migrations = matches!(migrated, Ok(Ok(true)));
-    let redis = matches!(pong, Ok(Ok(())));
-    let ready = postgresql && migrations && redis;
-    let word = |up: bool| if up { "ok" } else { "failed" };
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = Readiness {
-        status: if ready { "ready" } else { "not_ready" },
-        checks: Checks { postgresql: word(postgresql), redis: word(redis), migrations: word(migrations) },
-    };
-    (status, Json(body))
+    let word = |up: bool| if up { Checks::OK } else { Checks::FAILED };
+    Checks {
+        postgresql: word(matches!(migrated, Ok(Ok(_)))),
+        redis: word(matches!(pong, Ok(Ok(())))),
+        migrations: word(matches!(migrated, Ok(Ok(true)))),
+    }
 }

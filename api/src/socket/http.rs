@@ -7,6 +7,8 @@ use axum::{
 };
 use http::{HeaderValue, Method, StatusCode, header};
 
+use crate::{error::Failure, middleware::headers::RESOURCE_POLICY};
+
 /// The browser's client, as npm's socket.io-client has it.
 const CLIENT: &str = include_str!("../../assets/socket.io.min.js");
 
@@ -18,13 +20,22 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
         let headers = [
             (header::CONTENT_TYPE, "application/javascript; charset=utf-8"),
             (header::CACHE_CONTROL, "public, max-age=0"),
+            // Frontends load it from here, whatever their origin.
+            (RESOURCE_POLICY, "cross-origin"),
         ];
         return (headers, CLIENT).into_response();
     }
     let is_poll = path.starts_with("/socket.io");
     let mut response = next.run(request).await;
-    if is_poll && response.status() == StatusCode::OK {
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match response.status() {
+        StatusCode::OK if is_poll => {
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        // The library's word for requests that are none of the protocol's.
+        StatusCode::INTERNAL_SERVER_ERROR if is_poll && response.extensions().get::<Failure>().is_none() => {
+            return Failure::of_status(StatusCode::BAD_REQUEST).into_response();
+        }
+        _ => {}
     }
     response
 }

@@ -1,12 +1,12 @@
 //! The HTTP side of the API.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use reqwest::Url;
 
 use super::Env;
 
-/// Where the API listens, and who may call it from a browser.
+/// Where the API listens, who may call it from a browser, and how long it waits for clients.
 #[derive(Debug, Clone)]
 pub struct Http {
     /// HOST, 0.0.0.0
@@ -15,26 +15,86 @@ pub struct Http {
     pub port: u16,
     /// FRONTEND_URL: the origins, separated by commas, that browsers may call from.
     pub frontends: Vec<String>,
+    /// HTTP_MAX_CONNECTIONS: open at once, sockets included. Unset: what the limit of open files leaves.
+    pub max_connections: usize,
+    /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that, and a client to take its answer, or a
+    /// good part of it.
+    pub timeout: Duration,
+    /// HTTP_KEEP_ALIVE_MS, 75000: how long a connection may be open between two requests.
+    pub keep_alive: Duration,
 }
 
 impl Http {
     /// Reads the group.
     pub fn from_env(env: &mut Env) -> Self {
-        let frontends: Vec<String> = env
-            .required("FRONTEND_URL")
-            .split(',')
-            .map(|origin| origin.trim().trim_end_matches('/').to_owned())
-            .filter(|origin| !origin.is_empty())
-            .collect();
-        for origin in &frontends {
-            let is_origin = Url::parse(origin)
-                .is_ok_and(|url| url.has_host() && url.path() == "/" && url.query().is_none());
-            if !is_origin {
-                env.problem(
-                    "FRONTEND_URL must list origins such as https://tickets.example, separated by commas",
-                );
-            }
+        let frontends = env.required("FRONTEND_URL");
+        let frontends = frontends.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+        let frontends: Vec<_> = frontends.map(origin).collect();
+        if frontends.contains(&None) {
+            env.problem(
+                "FRONTEND_URL must list origins such as https://tickets.example, separated by commas",
+            );
         }
-        Http { host: env.or("HOST", IpAddr::from([0, 0, 0, 0])), port: env.or("PORT", 3000), frontends }
+        Http {
+            host: env.or("HOST", IpAddr::from([0, 0, 0, 0])),
+            port: env.or("PORT", 3000),
+            frontends: frontends.into_iter().flatten().collect(),
+            max_connections: max_connections(env),
+            // Less than the 30 s after which a request is given up.
+            timeout: env.milliseconds("HTTP_TIMEOUT_MS", 15_000, 100, 25_000),
+            keep_alive: env.milliseconds("HTTP_KEEP_ALIVE_MS", 75_000, 100, 3_600_000),
+        }
+    }
+}
+
+/// An origin as browsers spell it: in lower case, without the port that goes without saying. No pattern is one.
+fn origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let is_origin = matches!(url.scheme(), "http" | "https")
+        && url.host_str().is_some_and(|host| !host.contains('*'))
+        && (url.path(), url.query(), url.fragment()) == ("/", None, None)
+        && (url.username(), url.password()) == ("", None);
+    is_origin.then(|| url.origin().ascii_serialization())
+}
+
+fn max_connections(env: &mut Env) -> usize {
+    match env.optional("HTTP_MAX_CONNECTIONS") {
+        None => spare_files(),
+        Some(0) => {
+            env.problem("HTTP_MAX_CONNECTIONS must be at least 1");
+            1
+        }
+        Some(count) => count,
+    }
+}
+
+/// Files that this process may open, less those that it needs for PostgreSQL, Redis, providers and itself.
+fn spare_files() -> usize {
+    const OWN: usize = 200;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    // Where nothing can be read, or there is no limit: what one process serves well.
+    let files = files.and_then(|files| files.parse::<usize>().ok()).unwrap_or(20_000);
+    files.saturating_sub(OWN).clamp(100, 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_read_as_browsers_spell_them_and_patterns_are_none() {
+        let spelled = |text| origin(text).unwrap_or_default();
+        assert_eq!(spelled("HTTPS://Tickets.Example:443/"), "https://tickets.example");
+        assert_eq!(spelled("http://localhost:5173"), "http://localhost:5173");
+        for none in ["*", "https://*", "https://*.example", "null", "tickets.example", "ftp://a.example"] {
+            assert_eq!(origin(none), None, "{none}");
+        }
+        for more in
+            ["https://a.example/path", "https://a.example?", "https://a.example#b", "https://u@a.example"]
+        {
+            assert_eq!(origin(more), None, "{more}");
+        }
     }
 }

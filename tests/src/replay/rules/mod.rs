@@ -28,6 +28,7 @@ pub fn rules() -> Vec<Rule> {
         payments::webhooks(),
         sockets::sockets(),
         sockets::news(),
+        accounts::caches(),
     ];
     topics.into_iter().flatten().collect()
 }

@@ -1,0 +1,130 @@
+//! The connections: each is accepted, counted, served by hyper within its limits, and closed in good order when the process stops.
+//! axum's own loop sets none of hyper's limits.
+
+mod refusal;
+mod stream;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+    serve::Listener,
+};
+use http::StatusCode;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nexus_common::{config, metrics};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{Service, ServiceExt};
+
+use self::stream::{Serving, Stream};
+
+/// A peer that has not acknowledged anything for so long is gone.
+const STUCK: Duration = Duration::from_secs(20);
+/// The longest head of a request: its line and its headers. Chromium and the proxies before us send no more than half of it.
+const LONGEST_HEAD: usize = 32 * 1024;
+/// The most headers of a request.
+const MOST_HEADERS: usize = 100;
+
+/// Serves connections until told to stop; then those that are open finish the request that they are at.
+///
+/// Those beyond `HTTP_MAX_CONNECTIONS` are answered 503 at once and cost nothing further: clients, and whoever balances the load, can try
+/// another process, which they could not while they wait.
+pub(crate) async fn serve<S>(
+    mut listener: TcpListener,
+    service: S,
+    settings: &config::Http,
+    stopping: CancellationToken,
+) where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        // How long there may be no request: hyper's clock starts when the one before has been answered.
+        .header_read_timeout(settings.keep_alive)
+        .max_header_size(LONGEST_HEAD)
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(2 * LONGEST_HEAD)
+        // Who has sent all that it wants to ask may close that side and go on reading.
+        .half_close(true);
+    let slots = Arc::new(Semaphore::new(settings.max_connections));
+    let open = TaskTracker::new();
+    loop {
+        let (tcp, peer) = tokio::select! {
+            // First, so that those who got through before the end are served.
+            biased;
+            // axum's waits out what cannot be helped, such as too many open files.
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = stopping.cancelled() => break,
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            metrics::refused("full");
+            let _ = tcp.try_write(&refusal::busy());
+            continue;
+        };
+        prepare(&tcp);
+        let serving = Serving::default();
+        let stream = Stream::new(tcp, serving.clone(), settings.timeout, (slot, metrics::Connection::open()));
+        let answer = answer(service.clone(), peer, serving);
+        let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer)).with_upgrades();
+        let stopping = stopping.clone();
+        open.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                // First, so that a request that is here already is not closed upon.
+                biased;
+                ended = connection.as_mut() => ended,
+                () = stopping.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, %peer, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    open.close();
+    open.wait().await;
+}
+
+/// Answers one request after the other of a connection, each of which knows its peer (`ConnectInfo`).
+fn answer<S>(
+    service: S,
+    peer: SocketAddr,
+    serving: Serving,
+) -> impl Fn(http::Request<Incoming>) -> futures_util::future::BoxFuture<'static, Result<Response, Infallible>>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    move |request| {
+        serving.begin();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let (service, serving) = (service.clone(), serving.clone());
+        Box::pin(async move {
+            let response = service.oneshot(request).await?;
+            // What becomes a websocket has no more requests to wait for.
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                serving.end();
+            }
+            Ok(response)
+        })
+    }
+}
+
+fn prepare(tcp: &TcpStream) {
+    // Small messages must not wait for one another.
+    let _ = tcp.set_nodelay(true);
+    // Without it a client that stops reading keeps its socket and what is buffered for it for ever (REALTIME.md).
+    let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(STUCK));
+}

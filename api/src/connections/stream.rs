@@ -1,0 +1,251 @@
+//! A connection's bytes, on their way to and from hyper, and what hyper does not look at: how long a request's head takes from its first
+//! byte, whether the client takes its answers, and what it says of its own accord.
+
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use nexus_common::metrics;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
+};
+
+use super::refusal;
+
+/// Who takes so much of an answer within the patience is slow, but reads.
+const PROGRESS: usize = 64 * 1024;
+/// A refused client gets so long, and may send so much more, to read why: closing on what it has sent would destroy the answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LEFTOVERS: usize = 1 << 20;
+
+/// Whether a request is being answered, or the connection has become a websocket. Neither is waiting for a request.
+#[derive(Clone, Default)]
+pub(super) struct Serving(Arc<Requests>);
+
+#[derive(Default)]
+struct Requests {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Serving {
+    pub(super) fn begin(&self) {
+        self.0.begun.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.0.ended.fetch_add(1, Relaxed);
+    }
+
+    fn now(&self) -> bool {
+        self.requests() != self.0.ended.load(Relaxed)
+    }
+
+    fn requests(&self) -> usize {
+        self.0.begun.load(Relaxed)
+    }
+}
+
+/// The connection.
+pub(super) struct Stream {
+    tcp: TcpStream,
+    serving: Serving,
+    patience: Duration,
+    /// Runs from the first byte of a request's head, and from the beginning.
+    head: Option<Pin<Box<Sleep>>>,
+    /// Whether a byte has come since the last request.
+    begun: bool,
+    /// The requests until then.
+    requests: usize,
+    /// Runs while the client takes nothing of its answer.
+    taking: Option<Pin<Box<Sleep>>>,
+    /// How much it has taken since.
+    taken: usize,
+    /// Whether hyper has nothing more to write.
+    flushed: bool,
+    /// What is left of the refusal that is written instead of hyper's own.
+    refusal: Option<Bytes>,
+    /// The connection ends with a refusal: how long it lingers, and how much more has come.
+    lingering: Option<(Pin<Box<Sleep>>, usize)>,
+    /// As long as the connection lives, also as a websocket.
+    _counted: (OwnedSemaphorePermit, metrics::Connection),
+}
+
+impl Stream {
+    pub(super) fn new(
+        tcp: TcpStream,
+        serving: Serving,
+        patience: Duration,
+        counted: (OwnedSemaphorePermit, metrics::Connection),
+    ) -> Self {
+        Stream {
+            tcp,
+            serving,
+            patience,
+            head: Some(Box::pin(sleep(patience))),
+            begun: false,
+            requests: 0,
+            taking: None,
+            taken: 0,
+            flushed: true,
+            refusal: None,
+            lingering: None,
+            _counted: counted,
+        }
+    }
+
+    /// Starts, stops and asks the clock of a request's head.
+    fn poll_head(&mut self, cx: &mut Context<'_>, read: usize) -> Poll<()> {
+        let requests = self.serving.requests();
+        if requests != self.requests {
+            (self.head, self.begun, self.requests) = (None, false, requests);
+        }
+        if self.serving.now() {
+            return Poll::Pending;
+        }
+        if read > 0 {
+            self.begun = true;
+            self.head.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+            return Poll::Pending;
+        }
+        match &mut self.head {
+            Some(head) => head.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Says 408, if that is possible, and why the connection ends.
+    fn too_slow(&mut self) -> io::Error {
+        // Browsers open connections in case they need them: nothing has been asked on those.
+        if self.begun {
+            metrics::refused("slow");
+            if self.flushed {
+                let _ = self.tcp.try_write(&refusal::too_slow());
+            }
+        }
+        io::Error::new(ErrorKind::TimedOut, "the request takes too long to arrive")
+    }
+
+    /// Looks at how the client takes its answer; what becomes a websocket has clocks of its own.
+    fn poll_taking(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(written) => {
+                self.taken += written.as_ref().map_or(0, |written| *written);
+                if self.taken >= PROGRESS {
+                    (self.taking, self.taken) = (None, 0);
+                }
+                Poll::Ready(written)
+            }
+            Poll::Pending if self.serving.now() => Poll::Pending,
+            Poll::Pending => {
+                let taking = self.taking.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+                ready!(taking.as_mut().poll(cx));
+                metrics::refused("slow");
+                Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client does not take its answer")))
+            }
+        }
+    }
+
+    /// Writes the rest of a refusal; then hyper believes that it has written `all` of what it wanted to.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>, mut rest: Bytes, all: usize) -> Poll<io::Result<usize>> {
+        while !rest.is_empty() {
+            match Pin::new(&mut self.tcp).poll_write(cx, &rest) {
+                Poll::Ready(written) => drop(rest.split_to(written?)),
+                Poll::Pending => {
+                    self.refusal = Some(rest);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.lingering = Some((Box::pin(sleep(LINGER)), 0));
+        Poll::Ready(Ok(all))
+    }
+
+    /// A refusal that is to be written, or goes on being written, in place of these bytes.
+    fn refusal(&mut self, bytes: &[u8]) -> Option<Bytes> {
+        let rest = self.refusal.take();
+        rest.or_else(|| refusal::instead_of(bytes).inspect(|_| metrics::refused("unreadable")))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        match this.poll_head(cx, buf.filled().len() - before) {
+            Poll::Ready(()) => Poll::Ready(Err(this.too_slow())),
+            Poll::Pending => read,
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.flushed = false;
+        if let Some(refusal) = this.refusal(buf) {
+            return this.poll_refusal(cx, refusal, buf.len());
+        }
+        let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
+        this.poll_taking(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.flushed = false;
+        // hyper's own answers are nothing but a head.
+        if let [head] = bufs
+            && let Some(refusal) = this.refusal(head)
+        {
+            return this.poll_refusal(cx, refusal, head.len());
+        }
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
+        this.poll_taking(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        (this.taking, this.taken, this.flushed) = (None, 0, true);
+        Pin::new(&mut this.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+        let Some((clock, leftovers)) = &mut this.lingering else { return Poll::Ready(Ok(())) };
+        let mut scratch = [0; 4096];
+        while *leftovers < LEFTOVERS && clock.as_mut().poll(cx).is_pending() {
+            let mut scratch = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut this.tcp).poll_read(cx, &mut scratch))?;
+            match scratch.filled().len() {
+                0 => break,
+                read => *leftovers += read,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
