@@ -10,6 +10,7 @@ pub mod db;
 pub mod domain;
 pub mod error;
 pub mod jobs;
+pub mod limiter;
 pub mod metrics;
 pub mod realtime;
 pub mod telemetry;

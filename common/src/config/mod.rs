@@ -4,12 +4,20 @@
 //! secret has a default. `.env.example` lists every variable.
 
 mod env;
+mod rate_limits;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{AddrParseError, IpAddr, SocketAddr},
+    time::Duration,
+};
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 
-pub use self::env::{ConfigError, Env};
+pub use self::{
+    env::{ConfigError, Env},
+    rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
+};
 use crate::jobs::Queue;
 
 /// PostgreSQL.
@@ -199,11 +207,27 @@ impl Reconciliation {
 #[derive(Debug, Clone)]
 pub struct Http {
     /// HOST, 0.0.0.0
-    pub host: std::net::IpAddr,
+    pub host: IpAddr,
     /// PORT, 3000
     pub port: u16,
     /// FRONTEND_URL: the origins, separated by commas, that browsers may call from.
     pub frontends: Vec<String>,
+    /// TRUSTED_PROXIES: whose X-Forwarded-For is believed.
+    pub proxies: Vec<IpNet>,
+}
+
+/// TRUSTED_PROXIES: addresses and networks, separated by commas; none unless set.
+fn trusted_proxies(env: &mut Env) -> Vec<IpNet> {
+    let listed = env.get("TRUSTED_PROXIES").unwrap_or_default();
+    let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let network = |entry: &str| entry.parse().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+    let proxies: Result<Vec<IpNet>, _> = entries.map(network).collect();
+    proxies.unwrap_or_else(|_: AddrParseError| {
+        env.problem(
+            "TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8, separated by commas",
+        );
+        Vec::new()
+    })
 }
 
 /// METRICS_ADDRESS: where Prometheus finds this process, such as `0.0.0.0:9464`; without it nothing is measured.
@@ -239,9 +263,10 @@ impl Http {
             }
         }
         Http {
-            host: env.or("HOST", std::net::IpAddr::from([0, 0, 0, 0])),
+            host: env.or("HOST", IpAddr::from([0, 0, 0, 0])),
             port: env.or("PORT", 3000),
             frontends,
+            proxies: trusted_proxies(env),
         }
     }
 }
@@ -254,6 +279,7 @@ pub struct Api {
     pub metrics: Option<SocketAddr>,
     pub traces: bool,
     pub http: Http,
+    pub limits: RateLimits,
     pub database: Database,
     pub redis: Redis,
     pub tokens: Tokens,
@@ -274,6 +300,7 @@ impl Api {
             metrics: metrics_address(env),
             traces: has_collector(env),
             http: Http::from_env(env),
+            limits: RateLimits::from_env(env),
             database: Database::from_env(env, 20),
             redis: Redis::from_env(env),
             tokens: Tokens::from_env(env),
