@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use nexus_common::{Error, error::Kind};
+use nexus_common::{Error, error::Kind, limiter::Usage};
 
 /// Why a request was not served.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// For the log only.
     pub(crate) details: Option<String>,
+    /// Of the limit that has refused it.
+    pub(crate) usage: Option<Usage>,
 }
 
 /// Whether answers to this path say `success` beside `data` or `error` (CONTRACT.md, sections 1 and 9).
@@ -32,7 +34,7 @@ impl Failure {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Failure { status, code: code.into(), message: message.into(), details: None }
+        Failure { status, code: code.into(), message: message.into(), details: None, usage: None }
     }
 
     /// Whether the same request may succeed a little later.
@@ -100,7 +102,13 @@ impl From<Error> for Failure {
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let details = status.is_server_error().then(|| error.details());
-        Failure { status, code: error.code().into(), message: error.to_string(), details }
+        Failure {
+            status,
+            code: error.code().into(),
+            message: error.to_string(),
+            details,
+            usage: error.usage(),
+        }
     }
 }
 

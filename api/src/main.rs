@@ -1,5 +1,6 @@
 //! `nexus-api`: REST and Socket.IO. Start reading at [`router`].
 
+mod address;
 mod admin;
 mod answers;
 mod app;
@@ -7,6 +8,8 @@ mod commands;
 mod docs;
 mod error;
 mod extract;
+mod limits;
+mod login;
 mod middleware;
 mod router;
 mod routes;

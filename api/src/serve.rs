@@ -1,9 +1,9 @@
 //! Runs the server: everything that wraps the routes, and an end in good order.
 
-use std::{future::IntoFuture, time::Duration};
+use std::{future::IntoFuture, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use axum::{Router, middleware, serve::ListenerExt};
+use axum::{Router, ServiceExt, extract::Request, middleware, serve::ListenerExt};
 use nexus_common::{
     config,
     jobs::{Queue, admin},
@@ -20,7 +20,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     app::{App, AppState},
     error::Failure,
-    middleware::{origin, paths, requests, shutdown, tags},
+    middleware::{limits, origin, paths, requests, shutdown, tags},
     router, socket,
 };
 
@@ -55,6 +55,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
             .layer(middleware::from_fn_with_state(stopping.clone(), shutdown::drop_polls))
             .layer(middleware::from_fn(tags::tag))
             .layer(middleware::from_fn(socket::http::serve))
+            .layer(middleware::from_fn_with_state(app.clone(), limits::connections))
             .layer(sockets),
     );
     // Outside the router, because it decides which route matches.
@@ -71,8 +72,11 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
         let _ = socket2::SockRef::from(&*tcp).set_tcp_user_timeout(Some(STUCK));
     });
 
-    let server = axum::serve(listener, tower::make::Shared::new(service))
-        .with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let server = axum::serve(
+        listener,
+        ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service),
+    )
+    .with_graceful_shutdown(stopping.clone().cancelled_owned());
     let server = tokio::spawn(server.into_future());
     if measured {
         tokio::spawn(sample(app.clone()));

@@ -166,7 +166,7 @@ async fn commands_end_with_the_session() {
 
 #[tokio::test]
 async fn one_sockets_commands_are_served_in_order_and_a_flood_is_refused() {
-    let stack = Stack::builder().workers([]).start().await;
+    let stack = Stack::builder().workers([]).without_limits().start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     organiser.put(&format!("/events/{}", event.id), json!({"max_tickets_per_user": 50})).await.ok();

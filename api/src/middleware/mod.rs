@@ -1,5 +1,6 @@
 //! What wraps every request.
 
+pub(crate) mod limits;
 pub(crate) mod origin;
 pub(crate) mod paths;
 pub(crate) mod requests;

@@ -17,6 +17,7 @@ use serde_json::json;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::limits;
 use crate::error::{Failure, has_success_field};
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -98,12 +99,21 @@ fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &st
     if has_success_field(path) {
         body["success"] = json!(false);
     }
+    if let Some(usage) = &failure.usage {
+        body["error"]["retryAfter"] = json!(usage.seconds_until_room());
+        body["error"]["limit"] = json!(usage.limit);
+        body["error"]["current"] = json!(usage.used);
+    }
     let mut written = (failure.status, Json(body)).into_response();
     // What inner layers said (Allow, CORS, Vary) stays, except about the body.
     for (name, value) in response.headers() {
         if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
             written.headers_mut().append(name, value.clone());
         }
+    }
+    if let Some(usage) = &failure.usage {
+        limits::tell(written.headers_mut(), usage);
+        written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(usage.seconds_until_room()));
     }
     if failure.status == StatusCode::SERVICE_UNAVAILABLE {
         written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));

@@ -3,6 +3,7 @@
 mod command;
 mod driver;
 pub(crate) mod http;
+mod pace;
 mod queue;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr
 
 use crate::{app::App, extract::bearer};
 use driver::RedisDriver;
+use pace::Pace;
 
 /// Carries broadcasts between API processes.
 pub(crate) type Adapter = CustomRedisAdapter<Emitter, RedisDriver>;
@@ -72,7 +74,7 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         return;
     };
     // Commands first: they may arrive while the token is being looked at, and wait in the queue meanwhile.
-    let commands = queue::open(&socket);
+    let commands = queue::open(&socket, Pace::new(app.limits.commands()));
     socket.join(ALL_EVENTS);
     let token = match auth.get("token").and_then(Value::as_str) {
         Some(token) => Some(token.to_owned()),
