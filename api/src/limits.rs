@@ -60,7 +60,7 @@ impl Limits {
         self.take(vec![self.budget(Limit::Connections, address)]).await
     }
 
-    /// Commands over one socket, which it counts itself; unlimited when there are no limits.
+    /// Commands over one connection, which counts them itself; unlimited when there are no limits.
     pub(crate) fn commands(&self) -> Option<RateLimit> {
         self.rates.enforced.then(|| self.rates.of(Limit::Commands))
     }

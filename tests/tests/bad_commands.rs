@@ -75,7 +75,7 @@ async fn both_ways(socket: &SocketClient, command: &str, arguments: &[Value]) ->
 
 #[tokio::test]
 async fn payloads_of_every_shape_are_answered() {
-    let stack = Stack::builder().workers([]).start().await;
+    let stack = Stack::builder().without_limits().workers([]).start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;

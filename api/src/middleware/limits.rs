@@ -17,6 +17,7 @@ use crate::{
     app::App,
     error::{Failure, Outcome},
     extract::bearer,
+    socket::pace::Pace,
 };
 
 pub(crate) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -69,15 +70,18 @@ pub(crate) async fn requests(
 pub(crate) async fn connections(
     State(app): State<App>,
     address: ClientAddress,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let uri = request.uri();
     let has_session = uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")));
     let connects =
         uri.path().starts_with("/socket.io") && !has_session && request.method() != Method::OPTIONS;
-    if connects && let Err(error) = app.limits.connection(address).await {
-        return Failure::from(error).into_response();
+    if connects {
+        if let Err(error) = app.limits.connection(address).await {
+            return Failure::from(error).into_response();
+        }
+        request.extensions_mut().insert(Pace::new(app.limits.commands()));
     }
     next.run(request).await
 }

@@ -1,6 +1,9 @@
-//! How fast one socket's commands may come, whoever sends them. A socket lives in one process, so this needs no Redis.
+//! How fast commands may come over one connection, whoever sends them. A connection ends in one process, so this needs no Redis.
 
-use std::time::Instant;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use nexus_common::{
     Error,
@@ -9,10 +12,17 @@ use nexus_common::{
     metrics,
 };
 
-/// A socket's pace.
-pub(super) struct Pace {
+/// A connection's pace: it travels with the request that opened the connection, so that a client that is disconnected and connects anew
+/// over the same one begins no new budget.
+#[derive(Clone)]
+pub(crate) struct Pace {
     /// None: as fast as they like.
     rate: Option<RateLimit>,
+    windows: Arc<Mutex<Windows>>,
+}
+
+#[derive(Default)]
+struct Windows {
     taken: Window,
     refused: Window,
 }
@@ -26,19 +36,20 @@ pub(super) enum Step {
 }
 
 impl Pace {
-    pub(super) fn new(rate: Option<RateLimit>) -> Self {
-        Pace { rate, taken: Window::default(), refused: Window::default() }
+    pub(crate) fn new(rate: Option<RateLimit>) -> Self {
+        Pace { rate, windows: Arc::default() }
     }
 
     /// Another command has come.
-    pub(super) fn step(&mut self) -> Step {
+    pub(super) fn step(&self) -> Step {
         let (Some(rate), now) = (self.rate, Instant::now()) else { return Step::Taken };
-        if self.taken.take(rate, now) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.taken.take(rate, now) {
             return Step::Taken;
         }
         metrics::rate_limited(Limit::Commands);
-        match self.refused.take(rate, now) {
-            true => Step::Refused(Error::RateLimited(self.taken.usage(rate, now))),
+        match windows.refused.take(rate, now) {
+            true => Step::Refused(Error::RateLimited(windows.taken.usage(rate, now))),
             false => Step::Flooding,
         }
     }

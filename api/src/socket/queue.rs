@@ -1,10 +1,7 @@
 //! One queue of commands a socket. The library runs handlers concurrently and without a bound, so that one socket's commands would overtake
 //! each other; an extractor, however, runs in arrival order. It puts each command into the socket's queue, where one task takes them out.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{convert::Infallible, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer,
@@ -40,13 +37,13 @@ pub(super) struct Command {
 #[derive(Clone)]
 struct Sender {
     queue: mpsc::Sender<Command>,
-    pace: Arc<Mutex<Pace>>,
+    pace: Pace,
 }
 
 /// Lets the socket's commands queue up; the receiver ends when the socket is gone.
 pub(super) fn open(socket: &Socket, pace: Pace) -> mpsc::Receiver<Command> {
     let (queue, receiver) = mpsc::channel(WAITING);
-    socket.extensions.insert(Sender { queue, pace: Arc::new(Mutex::new(pace)) });
+    socket.extensions.insert(Sender { queue, pace });
     socket.on_fallback(async |socket: Socket, queued: Queued| match queued {
         Queued::Yes => {}
         Queued::Refused(command, why) => refuse(&socket, command, &why),
@@ -91,7 +88,7 @@ impl FromMessageParts<Adapter> for Queued {
         let payload = arguments.ok().and_then(|arguments| arguments.0).unwrap_or_default();
         let Some(Sender { queue, pace }) = socket.extensions.get() else { return Ok(Queued::Yes) };
         let command = Command { name, payload, ack };
-        Ok(match pace.lock().unwrap_or_else(PoisonError::into_inner).step() {
+        Ok(match pace.step() {
             Step::Taken => match queue.try_send(command) {
                 Ok(()) => Queued::Yes,
                 Err(full) => Queued::Refused(full.into_inner(), FULL.to_owned()),

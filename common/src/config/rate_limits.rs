@@ -87,7 +87,7 @@ impl Limit {
             Limit::User => ("user", "RATE_LIMIT_USER", rate(1_000, MINUTE)),
             // New Socket.IO connections from one address.
             Limit::Connections => ("connections", "RATE_LIMIT_CONNECTIONS", rate(300, MINUTE)),
-            // Commands over one socket.
+            // Commands over one Socket.IO connection, connecting included.
             Limit::Commands => ("commands", "RATE_LIMIT_COMMANDS", rate(100, 10)),
             // Logins with a password from one address.
             Limit::Login => ("login", "RATE_LIMIT_LOGIN", rate(5, 15 * MINUTE)),
