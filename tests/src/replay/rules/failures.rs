@@ -28,6 +28,8 @@ pub(super) fn failures() -> Vec<Rule> {
                 }
             },
         ),
+        rule("§9", "429 says when to try again")
+            .says(118, json!({"body": {"error": {"limit": 5, "current": 5, "retryAfter": 600}}})),
         rule("10.13", "who asks too often is told so, and everybody how much is left")
             .says(53, json!({"data": {"ratelimit_headers": RATE_LIMIT_HEADERS}}))
             .says(64, json!({"data": {"last_status": 429, "ratelimit_headers": RATE_LIMIT_HEADERS}})),
