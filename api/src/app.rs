@@ -15,6 +15,7 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
+    limits::Limits,
     middleware::revocation::Verified,
     socket::{Everyone, Io},
 };
@@ -27,6 +28,7 @@ pub(crate) struct AppState {
     pub(crate) settings: config::Api,
     pub(crate) db: PgPool,
     pub(crate) cache: Cache,
+    pub(crate) limits: Limits,
     pub(crate) signer: Signer,
     pub(crate) locks: SeatLocks,
     pub(crate) everyone: Everyone,
@@ -43,6 +45,7 @@ impl AppState {
         let cache = Cache::new(&settings.redis)?;
         let everyone = Everyone(io);
         Ok(Arc::new(AppState {
+            limits: Limits::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens),
             locks: SeatLocks::start(db.clone(), cache.clone(), settings.deadlines.lock),
             seats: SeatsUpdates::new(db.clone(), &settings.redis, everyone.clone())?,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use nexus_common::{Error, error::Kind};
+use nexus_common::{Error, error::Kind, limiter::Usage};
 use serde_json::{Value, json};
 
 /// Why a request was not served.
@@ -16,6 +16,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// For the log only.
     pub(crate) details: Option<String>,
+    /// Of the limit that has refused it.
+    pub(crate) usage: Option<Usage>,
 }
 
 /// Whether answers to this path say `success` beside `data` or `error` (CONTRACT.md, sections 1 and 9).
@@ -33,7 +35,7 @@ impl Failure {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Failure { status, code: code.into(), message: message.into(), details: None }
+        Failure { status, code: code.into(), message: message.into(), details: None, usage: None }
     }
 
     /// What a library of ours answers without a word: the status has to do.
@@ -46,6 +48,11 @@ impl Failure {
     pub(crate) fn body(&self, request_id: &str, with_success: bool) -> Value {
         let mut body =
             json!({ "error": { "message": self.message, "code": self.code, "request_id": request_id } });
+        if let Some(usage) = &self.usage {
+            body["error"]["retryAfter"] = json!(usage.seconds_until_room());
+            body["error"]["limit"] = json!(usage.limit);
+            body["error"]["current"] = json!(usage.used);
+        }
         if with_success {
             body["success"] = json!(false);
         }
@@ -135,7 +142,13 @@ impl From<Error> for Failure {
         };
         // What is off on purpose is no fault.
         let details = (status.is_server_error() && error.kind() != Kind::Off).then(|| error.details());
-        Failure { status, code: error.code().into(), message: error.to_string(), details }
+        Failure {
+            status,
+            code: error.code().into(),
+            message: error.to_string(),
+            details,
+            usage: error.usage(),
+        }
     }
 }
 

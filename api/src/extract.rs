@@ -14,7 +14,10 @@ use serde_json::{Map, Value};
 use crate::{
     app::App,
     error::Failure,
-    middleware::limits::{BODY_LIMIT, Excess},
+    middleware::{
+        limits::{BODY_LIMIT, Excess},
+        rate_limits::Identity,
+    },
 };
 
 /// An authenticated caller.
@@ -29,7 +32,10 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let token = bearer(&parts.headers).ok_or(Error::TokenMissing)?;
-        let user = app.authenticate(token).await?;
+        let user = match parts.extensions.get::<Identity>() {
+            Some(Identity(user)) => user.clone()?,
+            None => app.authenticate(token).await?,
+        };
         Ok(Caller { user, token: token.to_owned() })
     }
 }

@@ -1,5 +1,6 @@
 //! `nexus-api`: REST and Socket.IO. Start reading at [`router`].
 
+mod address;
 mod admin;
 mod answers;
 mod app;
@@ -8,6 +9,8 @@ mod connections;
 mod docs;
 mod error;
 mod extract;
+mod limits;
+mod login;
 mod middleware;
 mod router;
 mod routes;

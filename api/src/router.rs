@@ -1,7 +1,7 @@
 //! Every route of the API, on one screen, each with its description. Path parameters have the names of the fields in the socket commands'
 //! payloads.
 
-use axum::Router;
+use axum::{Router, middleware};
 
 use crate::{
     admin,
@@ -9,6 +9,7 @@ use crate::{
     commands::{bookings, events, orders, seats},
     docs::{self, operations as described, routes::Routes},
     error::Failure,
+    middleware::rate_limits,
     routes::{
         self,
         command::{act, act_with_success},
@@ -79,5 +80,6 @@ pub(crate) fn router(app: App) -> Router {
         .nest("/admin", admin::routes())
         .fallback(async || Failure::route_not_found())
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
+        .layer(middleware::from_fn_with_state(app.clone(), rate_limits::requests))
         .with_state(app)
 }

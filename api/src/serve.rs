@@ -25,7 +25,7 @@ use crate::{
     app::{App, AppState},
     connections,
     error::Failure,
-    middleware::{headers, limits, origin, paths, requests, shutdown, tags},
+    middleware::{headers, limits, origin, paths, rate_limits, requests, shutdown, tags},
     router, socket,
 };
 
@@ -59,6 +59,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
             .layer(middleware::from_fn_with_state(stopping.clone(), shutdown::drop_polls))
             .layer(middleware::from_fn(tags::tag))
             .layer(middleware::from_fn(socket::http::serve))
+            .layer(middleware::from_fn_with_state(app.clone(), rate_limits::connections))
             .layer(sockets),
     );
     // Outside the router, because it decides which route matches.

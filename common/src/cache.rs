@@ -1,4 +1,4 @@
-//! Redis as the hint it is: seat locks and revoked tokens, in the key format that the Node service uses (CONTRACT.md, section 11).
+//! Redis as the hint it is: seat locks, revoked tokens and rate limits (those are in [`limiter`](crate::limiter)), in the key format that the Node service uses (CONTRACT.md, section 11).
 //!
 //! Every call is bounded and may fail; callers then go on with PostgreSQL alone. Nothing here is the truth.
 
@@ -12,7 +12,7 @@ use std::{
 };
 
 use redis::{
-    AsyncCommands, RedisError, RedisResult, Script,
+    AsyncCommands, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,20 @@ impl Cache {
         let pause = self.started.elapsed() + PAUSE;
         self.away_until.store(pause.as_millis() as u64, Ordering::Relaxed);
         None
+    }
+
+    /// Runs a script; `None` when Redis cannot be asked.
+    pub(crate) async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Option<T> {
+        self.ask(call.invoke_async(&mut self.conn.clone())).await
+    }
+
+    /// Gives back a use, taken at that time, of each of these budgets.
+    pub(crate) async fn give_back(&self, budgets: impl Iterator<Item = &str>, at: i64) {
+        let mut pipe = redis::pipe();
+        for key in budgets {
+            pipe.lrem(key, -1, at).ignore();
+        }
+        self.ask(pipe.query_async::<()>(&mut self.conn.clone())).await;
     }
 
     /// Whether Redis answers.

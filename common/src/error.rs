@@ -3,7 +3,9 @@
 //! Messages are part of the wire contract (CONTRACT.md): frontends show and compare them. `code` is the stable name that new clients
 //! should look at; [`Kind`] is what HTTP turns into a status.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
+
+use crate::limiter::Usage;
 
 use crate::feature::Feature;
 
@@ -160,6 +162,8 @@ pub enum Error {
     PaymentReturned,
 
     // Everything around.
+    #[error("Too many requests. Please try again later.")]
+    RateLimited(Usage),
     #[error("A request with this Idempotency-Key is already in progress")]
     RequestInFlight,
     #[error("This Idempotency-Key belongs to a different request")]
@@ -236,6 +240,7 @@ impl Error {
             Error::CancelClosed(_) => (Conflict, "cancellation_closed"),
             Error::BookingConfirmed => (Conflict, "booking_confirmed"),
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
+            Error::RateLimited(_) => (TooMany, "rate_limited"),
             Error::IdempotencyInFlight | Error::RequestInFlight => (Conflict, "idempotency_key_in_use"),
             Error::IdempotencyKeyReused => (Mismatch, "idempotency_key_reused"),
             Error::BookingNotPayable => (NotFound, "booking_not_found"),
@@ -261,6 +266,16 @@ impl Error {
     /// The stable snake_case name of the failure.
     pub fn code(&self) -> &'static str {
         self.class().1
+    }
+
+    /// For [`Kind::TooMany`]: how much is allowed, and when to try again.
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            Error::RateLimited(usage) => Some(*usage),
+            // Twilio looks at five codes for one that it has sent, and forgets that after ten minutes (PROVIDERS.md).
+            Error::OtpAttempts => Some(Usage { limit: 5, used: 5, until_room: Duration::from_secs(600) }),
+            _ => None,
+        }
     }
 
     /// The whole chain of causes, for logs and job histories; never for clients. What clients are told is left out where it says less.

@@ -11,6 +11,7 @@ pub mod domain;
 pub mod error;
 pub mod feature;
 pub mod jobs;
+pub mod limiter;
 pub mod metrics;
 pub mod realtime;
 pub mod telemetry;

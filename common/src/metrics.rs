@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use sqlx::PgPool;
 
 use crate::{
+    config::Limit,
     domain::alerts::AlertReason,
     error::{Error, Result},
     jobs::{Queue, admin::Depth},
@@ -20,6 +21,7 @@ const HTTP_REFUSED: &str = "nexus_http_connections_refused_total";
 const SOCKETS: &str = "nexus_sockets";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
 const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
+const RATE_LIMITED: &str = "nexus_rate_limited_total";
 const BROADCASTS: &str = "nexus_broadcasts_total";
 const DB_CONNECTIONS: &str = "nexus_db_connections";
 const DB_CONNECTIONS_MAX: &str = "nexus_db_connections_max";
@@ -53,6 +55,9 @@ pub fn serve(address: Option<SocketAddr>) -> Result<()> {
         // From zero on, so that Prometheus sees the first one as an increase.
         counter!(PAYMENT_ALERTS, "reason" => reason.name()).absolute(0);
     }
+    for limit in Limit::ALL {
+        counter!(RATE_LIMITED, "limit" => limit.name()).absolute(0);
+    }
     Ok(())
 }
 
@@ -74,6 +79,7 @@ fn describe() {
     );
     describe_gauge!(SOCKETS, "Socket.IO clients that are connected to this process");
     describe_counter!(SOCKET_COMMANDS, "Socket.IO commands by name and outcome (ok, or the failure's code)");
+    describe_counter!(RATE_LIMITED, "Requests, commands and connections that a limit has refused, by limit");
     describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
     describe_gauge!(DB_CONNECTIONS, "PostgreSQL connections of this process by pool and state (idle, used)");
     describe_gauge!(DB_CONNECTIONS_MAX, "How many connections a pool may open");
@@ -153,6 +159,11 @@ impl Drop for Connected {
 pub fn socket_command(name: &str, outcome: &'static str, took: Duration) {
     counter!(SOCKET_COMMANDS, "command" => name.to_owned(), "outcome" => outcome).increment(1);
     histogram!(SOCKET_COMMAND_DURATION, "command" => name.to_owned()).record(took);
+}
+
+/// A limit has refused something.
+pub fn rate_limited(limit: Limit) {
+    counter!(RATE_LIMITED, "limit" => limit.name()).increment(1);
 }
 
 /// A broadcast has been sent.

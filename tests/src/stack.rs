@@ -53,6 +53,11 @@ impl Builder {
         self
     }
 
+    /// Nothing is too often: for tests that ask for more than people do.
+    pub fn without_limits(self) -> Self {
+        self.env("RATE_LIMITS", "off")
+    }
+
     /// How long a minute of Razorpay's capture options takes.
     pub fn razorpay_minute(mut self, minute: Duration) -> Self {
         self.razorpay_minute = minute;

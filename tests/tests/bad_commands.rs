@@ -75,7 +75,7 @@ async fn both_ways(socket: &SocketClient, command: &str, arguments: &[Value]) ->
 
 #[tokio::test]
 async fn payloads_of_every_shape_are_answered() {
-    let stack = Stack::builder().workers([]).start().await;
+    let stack = Stack::builder().without_limits().workers([]).start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
@@ -166,7 +166,7 @@ async fn commands_end_with_the_session() {
 
 #[tokio::test]
 async fn one_sockets_commands_are_served_in_order_and_a_flood_is_refused() {
-    let stack = Stack::builder().workers([]).start().await;
+    let stack = Stack::builder().workers([]).without_limits().start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     organiser.put(&format!("/events/{}", event.id), json!({"max_tickets_per_user": 50})).await.ok();

@@ -220,6 +220,7 @@ async fn every_paisa_is_a_seat_or_a_refund_while_webhooks_are_lost_and_processes
 async fn sell_in_chaos() {
     let (count, seed) = (setting("NEXUS_CHAOS_PAYMENTS", 1_000), setting("NEXUS_CHAOS_SEED", 5));
     let mut stack = Stack::builder()
+        .without_limits()
         .workers(["payments", "expiry"])
         .api_processes(2)
         .env("RECONCILE_EVERY_SECONDS", EVERY)

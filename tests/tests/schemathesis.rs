@@ -15,7 +15,11 @@ const EMAIL: &str = "asha@nexus.example";
 
 /// Without the worker that sends one-time passwords: providers take no more than a few for one phone.
 async fn start() -> Stack {
-    Stack::builder().workers(QUEUES.into_iter().filter(|queue| *queue != "otp")).start().await
+    Stack::builder()
+        .without_limits()
+        .workers(QUEUES.into_iter().filter(|queue| *queue != "otp"))
+        .start()
+        .await
 }
 
 /// Logs in, and again when an operation has ended the session.

@@ -12,18 +12,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use maud::Markup;
 use nexus_common::{
     Error,
-    domain::{
-        auth,
-        credentials::Login,
-        ids::UserId,
-        passwords::{self, Verdict},
-        roles, tokens,
-    },
+    domain::{auth, credentials::Login, ids::UserId, login_networks, roles, tokens},
     error::Kind,
 };
 
 use super::pages;
-use crate::{app::App, error::Failure, extract::bearer};
+use crate::{address::ClientAddress, app::App, error::Failure, extract::bearer, login};
 
 const COOKIE: &str = "nexus_admin";
 
@@ -134,8 +128,12 @@ pub(super) async fn ask() -> Markup {
 }
 
 /// `POST /admin/login`
-pub(super) async fn log_in(State(app): State<App>, form: Form<BTreeMap<String, String>>) -> Response {
-    match open(&app, &form).await {
+pub(super) async fn log_in(
+    State(app): State<App>,
+    address: ClientAddress,
+    form: Form<BTreeMap<String, String>>,
+) -> Response {
+    match open(&app, address, &form).await {
         Ok(token) => {
             let secure = if app.settings.production { "; Secure" } else { "" };
             let seconds = tokens::ACCESS_VALID.as_secs();
@@ -148,21 +146,26 @@ pub(super) async fn log_in(State(app): State<App>, form: Form<BTreeMap<String, S
             let page = pages::log_in(Some("This is no operator's e-mail address or phone and password."));
             (StatusCode::UNAUTHORIZED, page).into_response()
         }
+        Err(Error::RateLimited(usage)) => {
+            let wait = [(header::RETRY_AFTER, usage.seconds_until_room().to_string())];
+            let page = pages::log_in(Some("Too many attempts. Please try again later."));
+            (StatusCode::TOO_MANY_REQUESTS, wait, page).into_response()
+        }
         Err(error) => Failure::from(error).into_response(),
     }
 }
 
-async fn open(app: &App, form: &BTreeMap<String, String>) -> nexus_common::Result<String> {
+async fn open(
+    app: &App,
+    address: ClientAddress,
+    form: &BTreeMap<String, String>,
+) -> nexus_common::Result<String> {
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let login = Login::of(field("login")).ok_or(Error::BadCredentials)?;
+    let user = login::with_password(app, address, &login, field("password").to_owned()).await?.id;
     let mut conn = app.db.acquire().await?;
-    let account = auth::find(&mut conn, &login).await?;
-    drop(conn);
-    let stored = account.as_ref().and_then(|account| account.password_hash.clone());
-    // Compared whether or not there is such an account: the time must not tell.
-    let verdict = passwords::verify(field("password").to_owned(), stored).await?;
-    let user = account.filter(|_| verdict != Verdict::Wrong).ok_or(Error::BadCredentials)?.user.id;
-    roles::require_admin(&mut *app.db.acquire().await?, user).await?;
+    roles::require_admin(&mut conn, user).await?;
+    login_networks::remember(&mut conn, user, &address.to_string()).await?;
     tracing::info!(operator = %user, "an operator has logged in");
     app.signer.access(user)
 }

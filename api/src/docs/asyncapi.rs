@@ -11,7 +11,7 @@ use super::{
 const DESCRIPTION: &str = "Socket.IO 4.x (Engine.IO 4), polling and websocket. A client connects with the access token in `auth.token` or \
 an `Authorization: Bearer` header; without one it may listen, join and leave. Command `x` is answered by the event `x_response`, and with \
 the same object through the acknowledgement callback, if there is one. What changes something can also be asked for over HTTP: see \
-`/openapi.json`. A payload may name a W3C `traceparent`, which the command's trace then continues.";
+`/openapi.json`. Too many commands are answered `success: false`; who goes on is disconnected. A payload may name a W3C `traceparent`, which the command's trace then continues.";
 
 const CHANNEL: &str = "#/channels/nexus";
 

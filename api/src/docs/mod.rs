@@ -9,6 +9,7 @@ pub(crate) mod operations;
 pub(crate) mod routes;
 
 mod asyncapi;
+mod components;
 mod openapi;
 mod operation;
 mod page;

@@ -1,17 +1,24 @@
 //! The OpenAPI document: what the routes say of themselves, put into the form that tools read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use http::Method;
-use nexus_common::{Error, domain::input::Pagination};
+use nexus_common::{Error, domain::input::Pagination, limiter::Usage};
 use serde_json::{Map, Value, json};
 
 use super::{
+    components,
     operation::{Access, Answer, Header, Operation},
     routes::Route,
     schemas::{Schemas, exactly},
 };
-use crate::error::{Failure, has_success_field};
+use crate::{
+    error::{Failure, has_success_field},
+    middleware::rate_limits::is_limited,
+};
 
 /// Sections of the document, in the order in which people read them.
 const TAGS: [(&str, &str); 6] = [
@@ -29,7 +36,7 @@ const TAGS: [(&str, &str); 6] = [
 const DESCRIPTION: &str = "Nexus sells seats for events. Bodies are JSON; an absent body counts as `{}`, fields that are not listed are \
 ignored, and numeric text is accepted where a number is meant. A trailing slash and the case of a path make no difference. \
 What changes something can also be asked for over Socket.IO: see `/asyncapi.json`. A W3C `traceparent` header is \
-continued.";
+continued. How often one may ask is limited: every answer says how much is left, and 429 when to try again.";
 
 /// Those that routes have, as the document spells them, in the order in which people read them.
 pub(super) const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
@@ -42,9 +49,11 @@ pub(super) fn document(routes: &[Route]) -> Value {
         let item = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
         item[route.method.as_str().to_ascii_lowercase()] = operation(route, &mut schemas);
     }
-    let mut components = schemas.finish();
-    components["Failure"] = failure(false);
-    components["FailureWithSuccess"] = failure(true);
+    let mut described = schemas.finish();
+    described["Failure"] = components::failure(false);
+    described["FailureWithSuccess"] = components::failure(true);
+    described["TooMany"] = components::too_many(false);
+    described["TooManyWithSuccess"] = components::too_many(true);
     json!({
         "openapi": "3.1.0",
         "info": { "title": "Nexus", "version": env!("CARGO_PKG_VERSION"), "description": DESCRIPTION },
@@ -52,57 +61,12 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "tags": TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
         "paths": paths,
         "components": {
-            "schemas": components,
-            "headers": {
-                "X-Request-Id": {
-                    "description": "The request's own `X-Request-Id`, or a new one. It is in the log, too.",
-                    "required": true,
-                    "schema": { "type": "string", "pattern": "^[A-Za-z0-9-]{8,64}$" },
-                },
-                "Idempotent-Replayed": {
-                    "description": "The answer is the one that the first request with this `Idempotency-Key` got.",
-                    "schema": { "const": "true" },
-                },
-                "ETag": {
-                    "description": "For `If-None-Match`.",
-                    "schema": { "type": "string" },
-                },
-                "Retry-After": {
-                    "description": "Seconds after which trying again makes sense.",
-                    "required": true,
-                    "schema": { "type": "integer", "minimum": 1 },
-                },
-            },
-            "parameters": {
-                "Idempotency-Key": {
-                    "name": "Idempotency-Key",
-                    "in": "header",
-                    "description": "Sent again with the same key, the same request is answered what it was answered before, for 24 hours.",
-                    "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
-                },
-                "If-None-Match": {
-                    "name": "If-None-Match",
-                    "in": "header",
-                    "description": "The `ETag` of an answer that the client has: 304 if that is still the answer.",
-                    "schema": { "type": "string" },
-                },
-            },
+            "schemas": described,
+            "headers": components::headers(),
+            "parameters": components::parameters(),
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
         },
     })
-}
-
-/// The envelope of failures (CONTRACT.md, section 9).
-fn failure(with_success: bool) -> Value {
-    let mut fields = json!({ "error": exactly(json!({
-        "message": { "type": "string", "description": "For people." },
-        "code": { "type": "string", "description": "For programs." },
-        "request_id": { "type": "string", "description": "The log knows the request by it." },
-    })) });
-    if with_success {
-        fields["success"] = json!({ "const": false });
-    }
-    exactly(fields)
 }
 
 fn operation(Route { method, path, tag, operation }: &Route, schemas: &mut Schemas) -> Value {
@@ -208,9 +172,9 @@ fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut S
     }
     if let Some(answer) = operation.answer {
         responses.insert(200, response("Done.", "application/json", success(answer, path, schemas)));
-        for (status, reasons) in failures(method, operation) {
-            let mut about = response(&in_words(&reasons), "application/json", failed(path, &reasons));
-            if status == 503 {
+        for (status, reasons) in failures(method, path, operation) {
+            let mut about = response(&in_words(&reasons), "application/json", failed(path, status, &reasons));
+            if matches!(status, 429 | 503) {
                 about["headers"]["Retry-After"] = json!({ "$ref": "#/components/headers/Retry-After" });
             }
             responses.insert(status, about);
@@ -220,6 +184,13 @@ fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut S
         for status in [200, 304] {
             let headers = &mut responses.entry(status).or_insert_with(not_modified)["headers"];
             headers["ETag"] = json!({ "$ref": "#/components/headers/ETag" });
+        }
+    }
+    if is_limited(path) {
+        for about in responses.values_mut() {
+            for name in ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"] {
+                about["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
+            }
         }
     }
     if operation.once {
@@ -260,9 +231,12 @@ fn success(answer: Answer, path: &str, schemas: &mut Schemas) -> Value {
 }
 
 /// The failures of an operation by status: its own, and those of all operations like it.
-fn failures(method: &Method, operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
+fn failures(method: &Method, path: &str, operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
     let mut all: Vec<Failure> =
         vec![Error::internal("").into(), Error::Unavailable("".into()).into(), Failure::uri_too_long()];
+    if is_limited(path) {
+        all.push(Error::RateLimited(Usage { limit: 1, used: 1, until_room: Duration::ZERO }).into());
+    }
     if operation.access == Access::User {
         all.extend(
             [Error::TokenMissing, Error::TokenInvalid, Error::TokenRevoked, Error::TokenType]
@@ -295,8 +269,13 @@ fn in_words(reasons: &[Failure]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn failed(path: &str, reasons: &[Failure]) -> Value {
-    let envelope = if has_success_field(path) { "FailureWithSuccess" } else { "Failure" };
+fn failed(path: &str, status: u16, reasons: &[Failure]) -> Value {
+    let envelope = match (status, has_success_field(path)) {
+        (429, false) => "TooMany",
+        (429, true) => "TooManyWithSuccess",
+        (_, false) => "Failure",
+        (_, true) => "FailureWithSuccess",
+    };
     let codes: BTreeSet<_> = reasons.iter().map(|reason| &reason.code).collect();
     json!({ "allOf": [
         { "$ref": format!("#/components/schemas/{envelope}") },

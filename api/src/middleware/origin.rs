@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::requests::REQUEST_ID;
+use super::{rate_limits, requests::REQUEST_ID};
 use crate::{error::Failure, routes::command::REPLAYED};
 
 /// The origins of FRONTEND_URL.
@@ -29,7 +29,14 @@ pub(crate) fn cors(origins: &Origins) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID.clone(), REPLAYED.clone(), header::RETRY_AFTER])
+        .expose_headers([
+            REQUEST_ID.clone(),
+            REPLAYED.clone(),
+            header::RETRY_AFTER,
+            rate_limits::LIMIT.clone(),
+            rate_limits::REMAINING.clone(),
+            rate_limits::RESET.clone(),
+        ])
 }
 
 /// Answers a preflight with 204, as Express did: there is nothing to read.

@@ -16,6 +16,7 @@ use nexus_common::{
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::rate_limits;
 use crate::error::{Failure, has_success_field};
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -100,6 +101,10 @@ fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &st
         if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
             written.headers_mut().append(name, value.clone());
         }
+    }
+    if let Some(usage) = &failure.usage {
+        rate_limits::tell(written.headers_mut(), usage);
+        written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(usage.seconds_until_room()));
     }
     if failure.status == StatusCode::SERVICE_UNAVAILABLE {
         written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));

@@ -4,19 +4,18 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use nexus_common::{
     Error, Result,
-    clients::twilio::CodeCheck,
     domain::{
         auth::{self, EndedSessions, User},
-        credentials::{self, Login, Otp, Phone, Registration},
+        credentials::{self, Login, Phone, Registration},
         ids::UserId,
-        passwords::{self, Verdict},
-        tokens,
+        login_networks, passwords, tokens,
     },
     jobs::{self, otp::SendOtp},
 };
 use serde_json::{Value, json};
 
 use crate::{
+    address::ClientAddress,
     answers::{
         LoggedIn, LoggedOutOfAll, Me, Message, OtpSent, OtpVerified, PasswordReset, Refreshed,
         UsernameChecked,
@@ -24,40 +23,37 @@ use crate::{
     app::App,
     error::Outcome,
     extract::{Caller, Fields},
+    login,
 };
 
 /// `POST /auth/register`
-pub(crate) async fn register(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+pub(crate) async fn register(
+    State(app): State<App>,
+    address: ClientAddress,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
     let since = Utc::now();
     let new = Registration::parse(&input)?;
+    app.limits.registration(address).await?;
     // Hashed before a connection is taken: it takes a while.
     let hash = passwords::hash(new.password.clone()).await?;
     let mut conn = app.db.acquire().await?;
     let user = auth::register(&mut conn, &new, &hash).await?;
     drop(conn);
-    let login = open_session(&app, user, since, "User registered successfully").await?;
+    let login = open_session(&app, address, user, since, "User registered successfully").await?;
     Ok(Json(json!({ "data": login })))
 }
 
 /// `POST /auth/login`
-pub(crate) async fn login(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+pub(crate) async fn login(
+    State(app): State<App>,
+    address: ClientAddress,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
     let since = Utc::now();
     let (login, password) = Login::parse(&input)?;
-    let mut conn = app.db.acquire().await?;
-    let account = auth::find(&mut conn, &login).await?;
-    drop(conn);
-    let stored = account.as_ref().and_then(|account| account.password_hash.clone());
-    let verdict = passwords::verify(password, stored.clone()).await?;
-    let Some(account) = account else { return Err(Error::BadCredentials.into()) };
-    match verdict {
-        Verdict::Wrong => return Err(Error::BadCredentials.into()),
-        Verdict::Right => {}
-        Verdict::RightRehash(new) => {
-            let mut conn = app.db.acquire().await?;
-            auth::rehash(&mut conn, account.user.id, &stored.unwrap_or_default(), &new).await?;
-        }
-    }
-    let login = open_session(&app, account.user, since, "Login successful").await?;
+    let user = login::with_password(&app, address, &login, password).await?;
+    let login = open_session(&app, address, user, since, "Login successful").await?;
     Ok(Json(json!({ "data": login })))
 }
 
@@ -111,10 +107,16 @@ pub(crate) async fn refresh(State(app): State<App>, Fields(input): Fields) -> Ou
 }
 
 /// `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and loses nothing.
-pub(crate) async fn send_otp(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+pub(crate) async fn send_otp(
+    State(app): State<App>,
+    address: ClientAddress,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
     let phone = Phone::of(&input, "Phone number is required")?;
     // Nobody would send it.
     app.twilio()?;
+    let claimant = login::claimant(&app, address, &Login::Phone(phone.clone())).await?;
+    app.limits.otp_send(claimant, &phone).await?;
     let mut conn = app.db.acquire().await?;
     jobs::enqueue(&mut conn, &SendOtp { phone: phone.as_str().to_owned() }).await?;
     let data = OtpSent {
@@ -127,10 +129,16 @@ pub(crate) async fn send_otp(State(app): State<App>, Fields(input): Fields) -> O
 }
 
 /// `POST /auth/verify-otp`
-pub(crate) async fn verify_otp(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+pub(crate) async fn verify_otp(
+    State(app): State<App>,
+    address: ClientAddress,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
     let (phone, otp) = credentials::phone_and_otp(&input)?;
     let since = Utc::now();
-    check_otp(&app, &phone, &otp).await?;
+    let claimant = login::claimant(&app, address, &Login::Phone(phone.clone())).await?;
+    let taken = app.limits.otp_check(claimant, &phone).await?;
+    login::check_code(&app, taken, &phone, &otp).await?;
     let mut tx = app.db.begin().await?;
     let (user, is_new) = auth::find_or_create_by_phone(&mut tx, &phone).await?;
     tx.commit().await?;
@@ -139,7 +147,7 @@ pub(crate) async fn verify_otp(State(app): State<App>, Fields(input): Fields) ->
     } else {
         "OTP verified and login successful"
     };
-    let login = open_session(&app, user, since, message).await?;
+    let login = open_session(&app, address, user, since, message).await?;
     Ok(Json(json!({ "data": OtpVerified { login, is_new_user: is_new } })))
 }
 
@@ -160,9 +168,15 @@ pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Outcome<Json<V
 }
 
 /// `POST /auth/reset-password`: whoever has the phone may set a new password; then every session ends.
-pub(crate) async fn reset_password(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+pub(crate) async fn reset_password(
+    State(app): State<App>,
+    address: ClientAddress,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
     let reset = credentials::PasswordReset::parse(&input)?;
-    check_otp(&app, &reset.phone, &reset.otp).await?;
+    let claimant = login::claimant(&app, address, &Login::Phone(reset.phone.clone())).await?;
+    let taken = app.limits.password_reset(claimant, &reset.phone).await?;
+    login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
     let hash = passwords::hash(reset.password).await?;
     let mut tx = app.db.begin().await?;
     let user = auth::set_password(&mut tx, &reset.phone, &hash).await?;
@@ -194,18 +208,10 @@ async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
     app.everyone.forget(user).await;
 }
 
-async fn check_otp(app: &App, phone: &Phone, otp: &Otp) -> Result<()> {
-    match app.twilio()?.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from)? {
-        CodeCheck::Approved => Ok(()),
-        CodeCheck::Wrong => Err(Error::OtpWrong),
-        CodeCheck::NotFound => Err(Error::OtpExpired),
-        CodeCheck::TooManyAttempts => Err(Error::OtpAttempts),
-    }
-}
-
-/// Opens a session for whoever proved after `since` to be `user`.
+/// Opens a session for whoever proved after `since` to be `user`, and remembers from where.
 async fn open_session(
     app: &App,
+    address: ClientAddress,
     user: User,
     since: DateTime<Utc>,
     message: &'static str,
@@ -214,6 +220,7 @@ async fn open_session(
     let mut conn = app.db.acquire().await?;
     let expires_at = Utc::now() + tokens::REFRESH_VALID;
     auth::keep_refresh_token(&mut conn, user.id, &refresh_token, since, expires_at).await?;
+    login_networks::remember(&mut conn, user.id, &address.to_string()).await?;
     drop(conn);
     app.cache.keep_refresh_token(&refresh_token, user.id, tokens::REFRESH_VALID).await;
     Ok(LoggedIn { user, access_token, refresh_token, message })

@@ -100,6 +100,10 @@ where
         }
         Err(error) => return respond(socket, command, Err(error)),
     };
+    // The same budget as over HTTP.
+    if let Err(error) = app.limits.user(user).await {
+        return respond(socket, command, Err(error));
+    }
     let input = Input::from(command.payload.clone());
     let call = Call { app: app.clone(), user, input, reservation: None };
     match within(DEADLINE, action(call)).await {

@@ -3,6 +3,7 @@
 mod command;
 mod driver;
 pub(crate) mod http;
+pub(crate) mod pace;
 mod queue;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr
 
 use crate::{app::App, extract::bearer};
 use driver::RedisDriver;
+use pace::{Pace, Step};
 
 /// Carries broadcasts between API processes.
 pub(crate) type Adapter = CustomRedisAdapter<Emitter, RedisDriver>;
@@ -71,8 +73,14 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         let _ = socket.disconnect();
         return;
     };
+    let pace = socket.req_parts().extensions.get::<Pace>().cloned();
+    let pace = pace.unwrap_or_else(|| Pace::new(app.limits.commands()));
+    if !matches!(pace.step(), Step::Taken) {
+        let _ = socket.disconnect();
+        return;
+    }
     // Commands first: they may arrive while the token is being looked at, and wait in the queue meanwhile.
-    let commands = queue::open(&socket);
+    let commands = queue::open(&socket, pace);
     socket.join(ALL_EVENTS);
     let token = match auth.get("token").and_then(Value::as_str) {
         Some(token) => Some(token.to_owned()),

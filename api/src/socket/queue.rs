@@ -7,7 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use socketioxide::{
     extract::{AckSender, Event, TryData},
     handler::{FromMessageParts, Value as RawMessage},
@@ -15,10 +15,14 @@ use socketioxide::{
 };
 use tokio::sync::mpsc;
 
-use super::{Adapter, Socket};
+use super::{
+    Adapter, Socket,
+    pace::{Pace, Step},
+};
 
 /// Commands of one socket that may wait.
 const WAITING: usize = 64;
+const FULL: &str = "Too many commands are waiting. Please slow down.";
 
 /// A command as it arrived.
 pub(super) struct Command {
@@ -31,16 +35,21 @@ pub(super) struct Command {
 }
 
 #[derive(Clone)]
-struct Sender(mpsc::Sender<Command>);
+struct Sender {
+    queue: mpsc::Sender<Command>,
+    pace: Pace,
+}
 
 /// Lets the socket's commands queue up; the receiver ends when the socket is gone.
-pub(super) fn open(socket: &Socket) -> mpsc::Receiver<Command> {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    socket.extensions.insert(Sender(sender));
-    socket.on_fallback(async |socket: Socket, queued: Queued| {
-        if let Queued::Full(name) = queued {
-            let busy = serde_json::json!({ "success": false, "error": "Too many commands are waiting. Please slow down." });
-            let _ = socket.emit(format!("{name}_response"), &busy);
+pub(super) fn open(socket: &Socket, pace: Pace) -> mpsc::Receiver<Command> {
+    let (queue, receiver) = mpsc::channel(WAITING);
+    socket.extensions.insert(Sender { queue, pace });
+    socket.on_fallback(async |socket: Socket, queued: Queued| match queued {
+        Queued::Yes => {}
+        Queued::Refused(command, why) => refuse(&socket, command, &why),
+        Queued::Flooding => {
+            tracing::info!(socket = %socket.id, "a client that went on flooding is disconnected");
+            let _ = socket.disconnect();
         }
     });
     socket.on_disconnect(async |socket: Socket| {
@@ -49,10 +58,18 @@ pub(super) fn open(socket: &Socket) -> mpsc::Receiver<Command> {
     receiver
 }
 
+/// Answers a command that will not be served, as any other that fails.
+fn refuse(socket: &Socket, command: Command, why: &str) {
+    let refusal = json!({ "success": false, "error": why });
+    let _ = socket.emit(format!("{}_response", command.name), &refusal);
+    let _ = command.ack.send(&refusal);
+}
+
 /// Queues a command as a side effect of being extracted, because extraction happens in arrival order.
 enum Queued {
     Yes,
-    Full(String),
+    Refused(Command, String),
+    Flooding,
 }
 
 impl FromMessageParts<Adapter> for Queued {
@@ -69,11 +86,16 @@ impl FromMessageParts<Adapter> for Queued {
         let Ok(TryData(arguments)) = TryData::<Arguments>::from_message_parts(socket, message, ack_id);
         let Ok(ack) = AckSender::from_message_parts(socket, message, ack_id);
         let payload = arguments.ok().and_then(|arguments| arguments.0).unwrap_or_default();
-        let Some(queue) = socket.extensions.get::<Sender>() else { return Ok(Queued::Yes) };
-        match queue.0.try_send(Command { name, payload, ack }) {
-            Ok(()) => Ok(Queued::Yes),
-            Err(refused) => Ok(Queued::Full(refused.into_inner().name)),
-        }
+        let Some(Sender { queue, pace }) = socket.extensions.get() else { return Ok(Queued::Yes) };
+        let command = Command { name, payload, ack };
+        Ok(match pace.step() {
+            Step::Taken => match queue.try_send(command) {
+                Ok(()) => Queued::Yes,
+                Err(full) => Queued::Refused(full.into_inner(), FULL.to_owned()),
+            },
+            Step::Refused(why) => Queued::Refused(command, why.to_string()),
+            Step::Flooding => Queued::Flooding,
+        })
     }
 }
 

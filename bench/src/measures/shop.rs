@@ -98,6 +98,9 @@ impl Shop {
                 .env("HOST", "127.0.0.1")
                 .env("PORT", port.to_string())
                 .env("FRONTEND_URL", "http://localhost:5173")
+                // Counted as in production, and never too many.
+                .env("RATE_LIMIT_ANONYMOUS", "1000000/1s")
+                .env("RATE_LIMIT_USER", "1000000/1s")
                 .env("JWT_SECRET", secret("a"))
                 .env("JWT_REFRESH_SECRET", secret("r"));
             command

@@ -1,7 +1,11 @@
 //! The HTTP side of the API.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{AddrParseError, IpAddr},
+    time::Duration,
+};
 
+use ipnet::IpNet;
 use reqwest::Url;
 
 use super::Env;
@@ -15,6 +19,8 @@ pub struct Http {
     pub port: u16,
     /// FRONTEND_URL: the origins, separated by commas, that browsers may call from.
     pub frontends: Vec<String>,
+    /// TRUSTED_PROXIES: whose X-Forwarded-For is believed.
+    pub proxies: Vec<IpNet>,
     /// HTTP_MAX_CONNECTIONS: open at once, sockets included. Unset: what the limit of open files leaves.
     pub max_connections: usize,
     /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that, and a client to take its answer, or a
@@ -39,6 +45,7 @@ impl Http {
             host: env.or("HOST", IpAddr::from([0, 0, 0, 0])),
             port: env.or("PORT", 3000),
             frontends: frontends.into_iter().flatten().collect(),
+            proxies: trusted_proxies(env),
             max_connections: max_connections(env),
             // Less than the 30 s after which a request is given up.
             timeout: env.milliseconds("HTTP_TIMEOUT_MS", 15_000, 100, 25_000),
@@ -55,6 +62,20 @@ fn origin(text: &str) -> Option<String> {
         && (url.path(), url.query(), url.fragment()) == ("/", None, None)
         && (url.username(), url.password()) == ("", None);
     is_origin.then(|| url.origin().ascii_serialization())
+}
+
+/// TRUSTED_PROXIES: addresses and networks, separated by commas; none unless set.
+fn trusted_proxies(env: &mut Env) -> Vec<IpNet> {
+    let listed = env.get("TRUSTED_PROXIES").unwrap_or_default();
+    let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let network = |entry: &str| entry.parse().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+    let proxies: Result<Vec<IpNet>, _> = entries.map(network).collect();
+    proxies.unwrap_or_else(|_: AddrParseError| {
+        env.problem(
+            "TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8, separated by commas",
+        );
+        Vec::new()
+    })
 }
 
 fn max_connections(env: &mut Env) -> usize {

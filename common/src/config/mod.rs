@@ -8,6 +8,7 @@ mod deadlines;
 mod env;
 mod http;
 mod providers;
+mod rate_limits;
 mod redis;
 mod secrets;
 mod sight;
@@ -23,6 +24,7 @@ pub use self::{
     env::{ConfigError, Env},
     http::Http,
     providers::{Razorpay, Smtp, Twilio},
+    rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
     redis::Redis,
     secrets::Tokens,
     sight::Sight,
@@ -36,6 +38,7 @@ pub struct Api {
     pub production: bool,
     pub sight: Sight,
     pub http: Http,
+    pub limits: RateLimits,
     pub database: Database,
     pub redis: Redis,
     pub tokens: Tokens,
@@ -59,6 +62,7 @@ impl Api {
             production: env.production,
             sight: Sight::from_env(env),
             http: Http::from_env(env),
+            limits: RateLimits::from_env(env),
             database: Database::from_env(env, 20),
             redis: Redis::from_env(env),
             tokens: Tokens::from_env(env),

@@ -65,6 +65,23 @@ impl Phone {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The calling code of its country, in which all numbers of North America are one (ITU-T E.164).
+    pub fn calling_code(&self) -> &str {
+        let digits = self.0.trim_start_matches('+');
+        let length = match digits.as_bytes() {
+            [b'1' | b'7', ..] => 1,
+            [b'2', b'0' | b'7', ..]
+            | [b'3', b'0'..=b'4' | b'6' | b'9', ..]
+            | [b'4', b'0' | b'1' | b'3'..=b'9', ..]
+            | [b'5', b'1'..=b'8', ..]
+            | [b'6', b'0'..=b'6', ..]
+            | [b'8', b'1' | b'2' | b'4' | b'6', ..]
+            | [b'9', b'0'..=b'5' | b'8', ..] => 2,
+            _ => 3,
+        };
+        digits.get(..length).unwrap_or(digits)
+    }
 }
 
 /// A one-time password as typed: 4 to 6 digits.
@@ -145,6 +162,14 @@ impl Login {
     /// Reads an e-mail address or a phone number.
     pub fn of(text: &str) -> Option<Self> {
         Email::parse(text.trim()).map(Login::Email).or_else(|| Phone::parse(text).map(Login::Phone))
+    }
+
+    /// The address or the number.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Login::Email(email) => email.as_str(),
+            Login::Phone(phone) => phone.as_str(),
+        }
     }
 
     /// What `email` and `phone` of its row are compared with.

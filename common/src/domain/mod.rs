@@ -24,6 +24,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod input;
 pub mod ledger_export;
+pub mod login_networks;
 pub mod money;
 pub mod news;
 pub mod passwords;

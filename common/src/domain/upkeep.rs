@@ -13,9 +13,10 @@ pub struct Removed {
     pub revoked_tokens: u64,
     pub idempotency_keys: u64,
     pub idempotent_requests: u64,
+    pub login_networks: u64,
 }
 
-/// Removes tokens and keys whose time is over, at most 10,000 of each a call.
+/// Removes tokens, keys and networks whose time is over, at most 10,000 of each a call.
 pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE id IN (SELECT id FROM refresh_tokens WHERE expires_at < now() LIMIT 10000)"
@@ -36,6 +37,12 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         "DELETE FROM idempotent_requests WHERE (user_id, route, key) IN
              (SELECT user_id, route, key FROM idempotent_requests WHERE expires_at < now() LIMIT 10000)"
     )
+    .execute(&mut *conn)
+    .await?;
+    let login_networks = sqlx::query!(
+        "DELETE FROM login_networks WHERE (user_id, network) IN
+             (SELECT user_id, network FROM login_networks WHERE last_login_at < now() - interval '90 days' LIMIT 10000)"
+    )
     .execute(conn)
     .await?;
     Ok(Removed {
@@ -43,5 +50,6 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         revoked_tokens: revoked_tokens.rows_affected(),
         idempotency_keys: idempotency_keys.rows_affected(),
         idempotent_requests: idempotent_requests.rows_affected(),
+        login_networks: login_networks.rows_affected(),
     })
 }

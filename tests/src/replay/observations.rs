@@ -178,6 +178,8 @@ impl Replay {
 
 fn rate_limited(answers: &[Answer]) -> Value {
     let last = answers.last().expect("an answer");
-    let headers = last.headers.keys().map(|name| name.as_str()).filter(|name| name.contains("ratelimit"));
-    json!({"last_status": last.status, "ratelimit_headers": headers.collect::<Vec<_>>()})
+    let names = last.headers.keys().map(|name| name.as_str());
+    let mut headers: Vec<_> = names.filter(|name| name.contains("ratelimit")).collect();
+    headers.sort_unstable();
+    json!({"last_status": last.status, "ratelimit_headers": headers})
 }

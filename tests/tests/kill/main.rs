@@ -58,7 +58,8 @@ async fn a_hundred_faults_under_load_cost_no_job_and_no_effect() {
     println!("NEXUS_SEED={seed}");
     let mut dice = Dice(seed);
 
-    let stack = Stack::builder().workers([]).env("JOB_LEASE_MS", 3_000).env("JOB_LOST_MS", 4_000);
+    let stack =
+        Stack::builder().without_limits().workers([]).env("JOB_LEASE_MS", 3_000).env("JOB_LOST_MS", 4_000);
     let stack =
         stack.env("DATABASE_MAX_CONNECTIONS", 6).env("SEAT_LOCK_SECONDS", 20).env("BOOKING_SECONDS", 40);
     let mut stack = stack.start().await;

@@ -53,6 +53,7 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             revoked_tokens = removed.revoked_tokens,
             idempotency_keys = removed.idempotency_keys,
             idempotent_requests = removed.idempotent_requests,
+            login_networks = removed.login_networks,
             jobs,
             "removed what nobody needs any more"
         );

@@ -28,7 +28,11 @@ pub(super) fn failures() -> Vec<Rule> {
                 }
             },
         ),
-        rule("§9", "wrong passwords are 401, however many").says(64, json!({"data": {"last_status": 401}})),
+        rule("§9", "429 says when to try again")
+            .says(118, json!({"body": {"error": {"limit": 5, "current": 5, "retryAfter": 600}}})),
+        rule("10.13", "who asks too often is told so, and everybody how much is left")
+            .says(53, json!({"data": {"ratelimit_headers": RATE_LIMIT_HEADERS}}))
+            .says(64, json!({"data": {"last_status": 429, "ratelimit_headers": RATE_LIMIT_HEADERS}})),
         rule("§9", "what was an accident of the code has a message and a status")
             .refused(6, 404, "Route not found")
             .refused(7, 405, "Method not allowed")
@@ -57,6 +61,8 @@ pub(super) fn failures() -> Vec<Rule> {
             .refused(356, 400, "Invalid booking ID"),
     ]
 }
+
+const RATE_LIMIT_HEADERS: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
 /// The status of each failure (section 9); `*` stands for anything.
 const FAILURES: [(u64, &[&str]); 8] = [

@@ -1,0 +1,56 @@
+//! How fast commands may come over one connection, whoever sends them. A connection ends in one process, so this needs no Redis.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use nexus_common::{
+    Error,
+    config::{Limit, RateLimit},
+    limiter::Window,
+    metrics,
+};
+
+/// A connection's pace: it travels with the request that opened the connection, so that a client that is disconnected and connects anew
+/// over the same one begins no new budget.
+#[derive(Clone)]
+pub(crate) struct Pace {
+    /// None: as fast as they like.
+    rate: Option<RateLimit>,
+    windows: Arc<Mutex<Windows>>,
+}
+
+#[derive(Default)]
+struct Windows {
+    taken: Window,
+    refused: Window,
+}
+
+/// What becomes of a command.
+pub(super) enum Step {
+    Taken,
+    Refused(Error),
+    /// As many have been refused as would have been taken: this client does not listen.
+    Flooding,
+}
+
+impl Pace {
+    pub(crate) fn new(rate: Option<RateLimit>) -> Self {
+        Pace { rate, windows: Arc::default() }
+    }
+
+    /// Another command has come.
+    pub(super) fn step(&self) -> Step {
+        let (Some(rate), now) = (self.rate, Instant::now()) else { return Step::Taken };
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.taken.take(rate, now) {
+            return Step::Taken;
+        }
+        metrics::rate_limited(Limit::Commands);
+        match windows.refused.take(rate, now) {
+            true => Step::Refused(Error::RateLimited(windows.taken.usage(rate, now))),
+            false => Step::Flooding,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! How often somebody may ask: `RATE_LIMIT_LOGIN=5/15m` and the like. `docs/limits.md` says what each limit is for.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use super::Env;
+use crate::domain::credentials::Phone;
+
+/// At most `count` in any `period`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How many.
+    pub count: u32,
+    /// In which time.
+    pub period: Duration,
+}
+
+const SHAPE: &str =
+    "it must look like 5/15m: a count from 1 to 1000000, and a time of at most a day in s, m, h or d";
+const DAY: Duration = Duration::from_secs(86_400);
+const MOST: u32 = 1_000_000;
+
+impl FromStr for RateLimit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (count, period) = text.split_once('/').ok_or(SHAPE)?;
+        let (number, unit) = period.split_at_checked(period.len().saturating_sub(1)).ok_or(SHAPE)?;
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return Err(SHAPE),
+        };
+        let count = count.trim().parse().map_err(|_| SHAPE)?;
+        let number: u32 = number.trim().parse().map_err(|_| SHAPE)?;
+        let period = Duration::from_secs(u64::from(number) * unit);
+        let is_usable = (1..=MOST).contains(&count) && !period.is_zero() && period <= DAY;
+        is_usable.then_some(RateLimit { count, period }).ok_or(SHAPE)
+    }
+}
+
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.period.as_secs();
+        let (number, unit) = match seconds {
+            86_400 => (1, "d"),
+            _ if seconds % 3_600 == 0 => (seconds / 3_600, "h"),
+            _ if seconds % 60 == 0 => (seconds / 60, "m"),
+            _ => (seconds, "s"),
+        };
+        write!(f, "{}/{number}{unit}", self.count)
+    }
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // `row` says it
+pub enum Limit {
+    Anonymous,
+    User,
+    Connections,
+    Commands,
+    Login,
+    LoginFailures,
+    Registration,
+    OtpSend,
+    OtpCountry,
+    OtpFailures,
+    OtpFailuresAddress,
+    PasswordReset,
+}
+
+impl Limit {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Limit; 12] = [
+        Limit::Anonymous,
+        Limit::User,
+        Limit::Connections,
+        Limit::Commands,
+        Limit::Login,
+        Limit::LoginFailures,
+        Limit::Registration,
+        Limit::OtpSend,
+        Limit::OtpCountry,
+        Limit::OtpFailures,
+        Limit::OtpFailuresAddress,
+        Limit::PasswordReset,
+    ];
+
+    /// Its name in metrics and in Redis, its variable, and how much is allowed unless that says something else.
+    fn row(self) -> (&'static str, &'static str, RateLimit) {
+        let rate = |count, seconds| RateLimit { count, period: Duration::from_secs(seconds) };
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 3_600;
+        match self {
+            // Requests to the API from one address, without a valid token.
+            Limit::Anonymous => ("anonymous", "RATE_LIMIT_ANONYMOUS", rate(100, MINUTE)),
+            // Requests and socket commands of one user, together.
+            Limit::User => ("user", "RATE_LIMIT_USER", rate(1_000, MINUTE)),
+            // New Socket.IO connections from one address.
+            Limit::Connections => ("connections", "RATE_LIMIT_CONNECTIONS", rate(300, MINUTE)),
+            // Commands over one Socket.IO connection, connecting included.
+            Limit::Commands => ("commands", "RATE_LIMIT_COMMANDS", rate(100, 10)),
+            // Logins with a password from one address.
+            Limit::Login => ("login", "RATE_LIMIT_LOGIN", rate(5, 15 * MINUTE)),
+            // Wrong passwords for one account.
+            Limit::LoginFailures => ("login_failures", "RATE_LIMIT_LOGIN_FAILURES", rate(10, HOUR)),
+            // New accounts from one address.
+            Limit::Registration => ("registration", "RATE_LIMIT_REGISTRATION", rate(3, HOUR)),
+            // Codes to one phone, and from one address.
+            Limit::OtpSend => ("otp_send", "RATE_LIMIT_OTP_SEND", rate(5, 30 * MINUTE)),
+            // Codes to one country a day.
+            Limit::OtpCountry => ("otp_country", "OTP_DAILY_CAP", rate(500, 24 * HOUR)),
+            // Wrong codes for one phone.
+            Limit::OtpFailures => ("otp_failures", "RATE_LIMIT_OTP_FAILURES", rate(10, 30 * MINUTE)),
+            // Wrong codes from one address.
+            Limit::OtpFailuresAddress => {
+                ("otp_failures_address", "RATE_LIMIT_OTP_FAILURES_ADDRESS", rate(30, 30 * MINUTE))
+            }
+            // Password resets for one phone, and from one address.
+            Limit::PasswordReset => ("password_reset", "RATE_LIMIT_PASSWORD_RESET", rate(3, HOUR)),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+}
+
+/// How many codes a day go to phones of one country.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DailyCaps {
+    /// By calling code, or a longer beginning of numbers.
+    own: Vec<(String, u32)>,
+    /// Of every other calling code.
+    others: u32,
+}
+
+impl DailyCaps {
+    /// Which numbers are counted with this one, and how many codes they may get.
+    pub fn of<'a>(&self, phone: &'a Phone) -> (&'a str, RateLimit) {
+        let digits = phone.as_str().trim_start_matches('+');
+        let own = self.own.iter().filter(|(prefix, _)| digits.starts_with(prefix.as_str()));
+        let (prefix, count) = match own.max_by_key(|(prefix, _)| prefix.len()) {
+            Some((prefix, count)) => (&digits[..prefix.len()], *count),
+            None => (phone.calling_code(), self.others),
+        };
+        (prefix, RateLimit { count, period: DAY })
+    }
+}
+
+impl FromStr for DailyCaps {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const SHAPE: &str = "it must look like 91:20000,*:500: calling codes, * for all others, each with a count from 1 to 1000000";
+        let mut caps = DailyCaps { own: Vec::new(), others: 0 };
+        for entry in text.split(',') {
+            let (prefix, count) = entry.trim().split_once(':').ok_or(SHAPE)?;
+            let count = count.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or(SHAPE)?;
+            match prefix {
+                "*" => caps.others = count,
+                _ if (1..=15).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_digit()) => {
+                    caps.own.push((prefix.to_owned(), count));
+                }
+                _ => return Err(SHAPE),
+            }
+        }
+        if caps.others == 0 { Err(SHAPE) } else { Ok(caps) }
+    }
+}
+
+impl fmt::Display for DailyCaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (prefix, count) in &self.own {
+            write!(f, "{prefix}:{count},")?;
+        }
+        write!(f, "*:{}", self.others)
+    }
+}
+
+/// Every limit.
+#[derive(Clone, Debug)]
+pub struct RateLimits {
+    /// RATE_LIMITS is not `off`.
+    pub enforced: bool,
+    /// OTP_DAILY_CAP
+    pub otp_caps: DailyCaps,
+    rates: [RateLimit; Limit::ALL.len()],
+}
+
+impl RateLimits {
+    /// Reads the group.
+    pub fn from_env(env: &mut Env) -> Self {
+        let enforced = match env.or("RATE_LIMITS", "on".to_owned()).as_str() {
+            "on" => true,
+            "off" => {
+                if env.production {
+                    env.problem("RATE_LIMITS=off is refused when NODE_ENV is production");
+                }
+                false
+            }
+            _ => {
+                env.problem("RATE_LIMITS must be on or off");
+                true
+            }
+        };
+        let rates = Limit::ALL.map(|limit| match limit.row() {
+            // Has caps rather than one rate.
+            (_, "OTP_DAILY_CAP", default) => default,
+            (_, variable, default) => env.or(variable, default),
+        });
+        let usual = DailyCaps { own: vec![("91".to_owned(), 20_000)], others: 500 };
+        RateLimits { enforced, otp_caps: env.or("OTP_DAILY_CAP", usual), rates }
+    }
+
+    /// How much of something is allowed.
+    pub fn of(&self, limit: Limit) -> RateLimit {
+        self.rates[limit as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_count_and_a_time() {
+        let read = |text: &str| text.parse::<RateLimit>().map(|rate| (rate.count, rate.period.as_secs()));
+        assert_eq!(read("5/15m"), Ok((5, 900)));
+        assert_eq!(read("1000/1s"), Ok((1_000, 1)));
+        assert_eq!(read("1/1d"), Ok((1, 86_400)));
+        for text in
+            ["", "5", "5/", "/5m", "0/1m", "5/0m", "5/15", "5/m", "-1/1m", "5/25h", "5/1é", "1000001/1s"]
+        {
+            assert_eq!(read(text), Err(SHAPE), "{text}");
+        }
+        for text in ["5/15m", "7/90s", "1/2h", "100/1d"] {
+            assert_eq!(text.parse::<RateLimit>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn limits_are_found_where_they_are_declared() {
+        for (place, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, place, "{}", limit.name());
+        }
+    }
+
+    #[test]
+    fn a_phone_counts_for_the_longest_beginning_that_has_a_cap() {
+        let caps: DailyCaps = "91:20000, 1:100,1876:10,*:500".parse().unwrap();
+        for (phone, prefix, count) in [
+            ("+919812345678", "91", 20_000),
+            ("+18765550100", "1876", 10),
+            ("+14155550100", "1", 100),
+            ("+447700900123", "44", 500),
+            ("+35312345678", "353", 500),
+        ] {
+            let phone = Phone::parse(phone).unwrap();
+            let (found, rate) = caps.of(&phone);
+            assert_eq!((found, rate.count), (prefix, count), "{}", phone.as_str());
+        }
+        for text in ["", "91:5", "*:0", "*:x", "+91:5,*:5", "*"] {
+            assert!(text.parse::<DailyCaps>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Counts how often somebody has done something, exactly, across all processes.
+//!
+//! A budget is a sliding window: a list in Redis of the times of its uses, of which no period ever holds more than the limit says. (GCRA, which
+//! needs one number, would let nearly twice as many through in the first period, after which its bucket is only as full as its rate; "5 in
+//! 15 minutes" shall mean that.) One script looks at all budgets of a request and takes from all or none, by Redis's own clock; keys expire by
+//! themselves. Whoever dies after taking has taken.
+//!
+//! While Redis cannot be asked, each process counts for itself ([`Local`]), from nothing; Redis rules again when it answers.
+
+mod local;
+mod window;
+
+use std::{
+    fmt::Display,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use redis::Script;
+use sha2::{Digest, Sha256};
+
+use self::local::Local;
+pub use self::window::{Usage, Window};
+use crate::{
+    cache::Cache,
+    config::{Limit, RateLimit},
+    error::{Error, Result},
+    metrics,
+};
+
+static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
+
+/// What somebody may use of a limit.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    limit: Limit,
+    rate: RateLimit,
+    key: String,
+}
+
+impl Budget {
+    /// The budget of `whose`. Who that is stays out of Redis: it may be an address or a phone number.
+    pub fn new(limit: Limit, rate: RateLimit, whose: impl Display) -> Self {
+        let digest = Sha256::digest(whose.to_string());
+        let key = format!("limit:{}:{}", limit.name(), BASE64_URL_SAFE_NO_PAD.encode(&digest[..16]));
+        Budget { limit, rate, key }
+    }
+}
+
+/// Uses that have been taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// How each budget stands now, in the order in which they were asked for.
+    pub usage: Vec<Usage>,
+    budgets: Vec<Budget>,
+    at: Time,
+}
+
+/// When, and by whose clock.
+#[derive(Debug)]
+enum Time {
+    /// Milliseconds of Redis.
+    Redis(i64),
+    Here(Instant),
+}
+
+/// Takes from budgets. Cheap to clone.
+#[derive(Clone)]
+pub struct Limiter {
+    cache: Cache,
+    local: Arc<Local>,
+    /// Whether Redis could not be asked the last time.
+    alone: Arc<AtomicBool>,
+}
+
+impl Limiter {
+    /// On that Redis.
+    pub fn new(cache: Cache) -> Self {
+        Limiter { cache, local: Arc::default(), alone: Arc::default() }
+    }
+
+    /// Takes one use of each budget, or none: [`Error::RateLimited`] by the one that takes longest to have room again.
+    pub async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
+        if budgets.is_empty() {
+            return Ok(Taken { usage: Vec::new(), budgets, at: Time::Here(Instant::now()) });
+        }
+        let (at, taken, usage) = match self.take_in_redis(&budgets).await {
+            Some(answer) => answer,
+            None => {
+                let now = Instant::now();
+                let (taken, usage) = self.local.take(&budgets, now);
+                (Time::Here(now), taken, usage)
+            }
+        };
+        if taken {
+            return Ok(Taken { usage, budgets, at });
+        }
+        let refused = budgets.iter().zip(usage).filter(|(_, usage)| usage.remaining() == 0);
+        let (budget, usage) = refused
+            .max_by_key(|(_, usage)| usage.until_room)
+            .ok_or_else(|| Error::internal("refused by no budget"))?;
+        metrics::rate_limited(budget.limit);
+        Err(Error::RateLimited(usage))
+    }
+
+    /// Gives the uses of one limit back.
+    pub async fn give_back(&self, taken: &Taken, limit: Limit) {
+        let budgets = taken.budgets.iter().filter(|budget| budget.limit == limit);
+        match taken.at {
+            Time::Redis(at) => self.cache.give_back(budgets.map(|budget| budget.key.as_str()), at).await,
+            Time::Here(at) => budgets.for_each(|budget| self.local.give_back(budget, at)),
+        }
+    }
+
+    async fn take_in_redis(&self, budgets: &[Budget]) -> Option<(Time, bool, Vec<Usage>)> {
+        let mut call = TAKE.prepare_invoke();
+        for budget in budgets {
+            call.key(&budget.key).arg(budget.rate.count).arg(budget.rate.period.as_millis() as u64);
+        }
+        let answer = self.cache.run::<Vec<i64>>(&call).await;
+        if self.alone.swap(answer.is_none(), Ordering::Relaxed) != answer.is_none() {
+            match answer {
+                None => tracing::warn!("Redis cannot be asked: this process counts rate limits for itself"),
+                Some(_) => tracing::info!("Redis counts rate limits again"),
+            }
+        }
+        let (taken, now, uses) = match answer?.as_slice() {
+            [taken, now, uses @ ..] => (*taken == 1, *now, uses.to_vec()),
+            _ => return None,
+        };
+        let usage = budgets.iter().zip(uses.chunks_exact(2)).map(|(budget, uses)| Usage {
+            limit: budget.rate.count,
+            used: u32::try_from(uses[0]).unwrap_or(u32::MAX).min(budget.rate.count),
+            until_room: Duration::from_millis(u64::try_from(uses[1]).unwrap_or_default()),
+        });
+        Some((Time::Redis(now), taken, usage.collect()))
+    }
+}
