@@ -21,7 +21,7 @@ use crate::{
     app::{App, AppState},
     error::Failure,
     middleware::{origin, paths, requests, shutdown, tags},
-    router, socket,
+    revocations, router, socket,
 };
 
 /// A peer that has not acknowledged anything for so long is gone.
@@ -37,7 +37,9 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
     let measured = settings.metrics.is_some();
     let (sockets, io) = socket::layer(&settings.redis)?;
+    let notifications = revocations::pool(&settings.database)?;
     let app = AppState::new(settings, io.clone())?;
+    tokio::spawn(revocations::listen(app.clone(), notifications));
     socket::listen(&io, app.clone()).await?;
     let stopping = CancellationToken::new();
 

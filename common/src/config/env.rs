@@ -87,6 +87,19 @@ impl Env {
         }
     }
 
+    /// One of a few words; the first is the default.
+    pub(super) fn one_of<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> T {
+        let given = self.get(name);
+        let found =
+            given.as_deref().map_or(words.first(), |given| words.iter().find(|(word, _)| *word == given));
+        if let Some((_, value)) = found {
+            return *value;
+        }
+        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        self.problem(format!("{name} must be {}", known.join(" or ")));
+        words[0].1
+    }
+
     pub(super) fn between(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
         let value = self.or(name, default);
         if !(least..=most).contains(&value) {

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 use secrecy::SecretString;
 
 pub use self::env::{ConfigError, Env};
-use crate::jobs::Queue;
+use crate::{domain::tokens::Keeping, jobs::Queue};
 
 /// PostgreSQL.
 #[derive(Debug, Clone)]
@@ -72,6 +72,20 @@ impl Tokens {
         }
         Tokens { access: access.into(), refresh: refresh.into() }
     }
+}
+
+/// SIDE_BY_SIDE, off: whether the Node service works on the same data, and so has to find tokens in PostgreSQL and Redis as they are.
+pub fn tokens_kept(env: &mut Env) -> Keeping {
+    env.one_of("SIDE_BY_SIDE", &[("off", Keeping::Hashed), ("on", Keeping::Raw)])
+}
+
+/// Who may create events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventCreation {
+    /// Every user, as existing frontends expect.
+    Users,
+    /// Organisers and admins.
+    Organisers,
 }
 
 /// Twilio: Verify for one-time passwords, Messages for SMS.
@@ -257,6 +271,10 @@ pub struct Api {
     pub database: Database,
     pub redis: Redis,
     pub tokens: Tokens,
+    /// SIDE_BY_SIDE
+    pub tokens_kept: Keeping,
+    /// EVENT_CREATION, users: who may create events.
+    pub event_creation: EventCreation,
     pub deadlines: Deadlines,
     pub twilio: Twilio,
     pub razorpay: Razorpay,
@@ -277,6 +295,11 @@ impl Api {
             database: Database::from_env(env, 20),
             redis: Redis::from_env(env),
             tokens: Tokens::from_env(env),
+            tokens_kept: tokens_kept(env),
+            event_creation: env.one_of(
+                "EVENT_CREATION",
+                &[("users", EventCreation::Users), ("organisers", EventCreation::Organisers)],
+            ),
             deadlines: Deadlines::from_env(env),
             twilio: Twilio::from_env(env),
             razorpay: Razorpay::from_env(env),
