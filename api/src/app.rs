@@ -42,7 +42,7 @@ impl AppState {
     /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
     pub(crate) fn new(settings: config::Api, io: Io) -> anyhow::Result<App> {
         let db = nexus_common::db::pool(&settings.database, "nexus-api");
-        let cache = Cache::new(&settings.redis)?;
+        let cache = Cache::new(&settings.redis)?.keeping_tokens(settings.tokens_kept);
         let everyone = Everyone(io);
         Ok(Arc::new(AppState {
             limits: Limits::new(settings.limits.clone(), cache.clone()),
@@ -69,20 +69,26 @@ impl AppState {
         self.razorpay.as_ref().ok_or(Error::Off(Feature::Payments))
     }
 
-    /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for sure, and is asked again every few seconds,
-    /// or always while Redis is away.
+    /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for sure, tells of each, and is asked again every
+    /// few seconds, or always while Redis is away.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<UserId> {
         let verified = self.signer.verify_access(token)?;
-        match self.cache.is_revoked(token, &verified).await {
-            Some(true) => return Err(Error::TokenRevoked),
-            Some(false) if self.verified.contains(token) => return Ok(verified.user),
-            Some(false) | None => {}
+        let redis = self.cache.is_revoked(token, &verified).await;
+        if redis == Some(true) {
+            return Err(Error::TokenRevoked);
         }
+        let began = match self.verified.contains(token, verified.user) {
+            Ok(()) if redis.is_some() => return Ok(verified.user),
+            Ok(()) => None,
+            Err(began) => Some(began),
+        };
         let revoked = async { auth::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
         if bounded(revoked).await? {
             return Err(Error::TokenRevoked);
         }
-        self.verified.insert(token, verified.user);
+        if let Some(began) = began {
+            self.verified.insert(token, verified.user, &began);
+        }
         Ok(verified.user)
     }
 }

@@ -12,6 +12,8 @@ mod extract;
 mod limits;
 mod login;
 mod middleware;
+mod operator;
+mod revocations;
 mod router;
 mod routes;
 mod serve;
@@ -19,16 +21,10 @@ mod socket;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use nexus_common::{
     config::{self, Env},
-    db,
-    domain::{
-        credentials::Login,
-        roles::{self, Role},
-    },
-    telemetry, traces,
+    db, telemetry, traces,
 };
 
 /// The Nexus API.
@@ -45,14 +41,8 @@ enum Command {
     Serve,
     /// Bring the database's schema up to date.
     Migrate,
-    /// Make an account an admin, who may see `/admin`, or an ordinary user again.
-    SetRole {
-        /// The account's e-mail address or phone number.
-        account: String,
-        /// Which role.
-        #[arg(value_enum)]
-        role: RoleName,
-    },
+    #[command(flatten)]
+    Operator(operator::Command),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the AsyncAPI document.
@@ -73,7 +63,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve => run_serve().await,
         Command::Migrate => run_migrate().await,
-        Command::SetRole { account, role } => run_set_role(&account, role).await,
+        Command::Operator(command) => operator::run(command).await,
         Command::Openapi => print(&docs::OPENAPI),
         Command::Asyncapi => print(&docs::ASYNCAPI),
         Command::CheckConfig { list: true } => {
@@ -114,26 +104,6 @@ async fn run_serve() -> anyhow::Result<()> {
     let served = serve::serve(settings).await;
     traces::stop();
     served
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum RoleName {
-    User,
-    Admin,
-}
-
-async fn run_set_role(account: &str, role: RoleName) -> anyhow::Result<()> {
-    let settings = Env::read().load(|env| config::Database::from_env(env, 2))?;
-    let login = Login::of(account).context("this is neither an e-mail address nor a phone number")?;
-    let role = match role {
-        RoleName::User => Role::User,
-        RoleName::Admin => Role::Admin,
-    };
-    let pool = db::pool(&settings, "nexus-api set-role");
-    let user = roles::set(&mut *pool.acquire().await?, &login, role).await?;
-    let user = user.with_context(|| format!("there is no account {account}"))?;
-    println!("User {user} is {} now.", role.name());
-    Ok(())
 }
 
 async fn run_migrate() -> anyhow::Result<()> {

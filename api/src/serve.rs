@@ -26,7 +26,7 @@ use crate::{
     connections,
     error::Failure,
     middleware::{headers, limits, origin, paths, rate_limits, requests, shutdown, tags},
-    router, socket,
+    revocations, router, socket,
 };
 
 /// How long open requests may take to finish after SIGTERM.
@@ -42,7 +42,9 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
     let measured = settings.sight.metrics.is_some();
     let (sockets, io) = socket::layer(&settings.redis)?;
+    let notifications = revocations::pool(&settings.database);
     let app = AppState::new(settings, io.clone())?;
+    tokio::spawn(revocations::listen(app.clone(), notifications));
     socket::listen(&io, app.clone()).await?;
     let stopping = CancellationToken::new();
 

@@ -24,7 +24,7 @@ use crate::{
         ids::{EventId, SeatTypeId, UserId},
         seats::SeatKey,
         time::Timestamp,
-        tokens::{ACCESS_VALID, REFRESH_VALID, Verified},
+        tokens::{self, ACCESS_VALID, Keeping, REFRESH_VALID, Verified},
     },
 };
 
@@ -32,6 +32,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Cache {
     conn: ConnectionManager,
+    tokens: Keeping,
     started: Instant,
     /// Milliseconds after `started` until which Redis is not asked again.
     away_until: Arc<AtomicU64>,
@@ -79,9 +80,15 @@ impl Cache {
             .set_max_delay(Duration::from_millis(200));
         Ok(Cache {
             conn: ConnectionManager::new_lazy_with_config(client, config)?,
+            tokens: Keeping::Hashed,
             started: Instant::now(),
             away_until: Arc::default(),
         })
+    }
+
+    /// Tokens are kept hashed unless this says otherwise.
+    pub fn keeping_tokens(self, tokens: Keeping) -> Self {
+        Cache { tokens, ..self }
     }
 
     /// Asks Redis, unless it was away a moment ago. A hint that cannot be had is worth a debug line: PostgreSQL has the truth.
@@ -188,15 +195,17 @@ impl Cache {
     pub async fn is_revoked(&self, token: &str, verified: &Verified) -> Option<bool> {
         let mut conn = self.conn.clone();
         let mut pipe = redis::pipe();
-        pipe.exists(blacklist(token)).get(sessions_from(verified.user));
-        let (listed, from): (bool, Option<i64>) = self.ask(pipe.query_async(&mut conn)).await?;
-        Some(listed || from.is_some_and(|from| verified.issued_at.timestamp_millis() < from))
+        let listed = tokens::either_way(token).map(|token| blacklist(&token));
+        pipe.exists(&listed).get(sessions_from(verified.user));
+        let (listed, from): (u32, Option<i64>) = self.ask(pipe.query_async(&mut conn)).await?;
+        Some(listed > 0 || from.is_some_and(|from| verified.issued_at.timestamp_millis() < from))
     }
 
     /// Remembers that `token` is revoked, for as long as it would have been valid.
     pub async fn revoke(&self, token: &str, left: Duration) {
         let seconds = left.as_secs().max(1);
-        self.ask(self.conn.clone().set_ex::<_, _, ()>(blacklist(token), "1", seconds)).await;
+        let key = blacklist(&self.tokens.kept(token));
+        self.ask(self.conn.clone().set_ex::<_, _, ()>(key, "1", seconds)).await;
     }
 
     /// Remembers that all sessions of `user` have ended, refresh tokens where the Node service looks for them.
@@ -205,19 +214,22 @@ impl Cache {
         pipe.set_ex(sessions_from(user), ended.from.timestamp_millis(), ACCESS_VALID.as_secs()).ignore();
         for token in &ended.refresh_tokens {
             pipe.del(refresh_token(token)).ignore();
-            pipe.set_ex(blacklist(token), "1", REFRESH_VALID.as_secs()).ignore();
+            pipe.set_ex(blacklist(&self.tokens.kept(token)), "1", REFRESH_VALID.as_secs()).ignore();
         }
         self.ask(pipe.query_async::<()>(&mut self.conn.clone())).await;
     }
 
-    /// Remembers a refresh token where the Node service looks for it.
+    /// Remembers a refresh token where the Node service looks for it; nobody else does.
     pub async fn keep_refresh_token(&self, token: &str, user: UserId, left: Duration) {
+        if self.tokens == Keeping::Hashed {
+            return;
+        }
         let seconds = left.as_secs().max(1);
         self.ask(self.conn.clone().set_ex::<_, _, ()>(refresh_token(token), user.0.to_string(), seconds))
             .await;
     }
 
-    /// Forgets refresh tokens that have been revoked.
+    /// Forgets refresh tokens that have been revoked, or that nobody looks for here any more.
     pub async fn drop_refresh_tokens(&self, tokens: &[String]) {
         if !tokens.is_empty() {
             let keys: Vec<_> = tokens.iter().map(|token| refresh_token(token)).collect();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use nexus_tests::{Answer, Client, LegacyShop, SOON, Stack, eventually, json};
+use nexus_tests::{Answer, Client, LegacyShop, SOON, Stack, eventually, json, seen};
 
 async fn open() -> LegacyShop {
     LegacyShop::open(Stack::builder().workers([])).await
@@ -111,4 +111,66 @@ async fn tokens_that_were_logged_out_stay_so() {
         assert_eq!(socket.wait_for_any("error").await, json!({"message": "Authentication required"}));
         stack.redis_command("FLUSHALL").await;
     }
+}
+
+#[tokio::test]
+async fn tokens_are_hashed_once_the_node_service_has_ended_and_go_on() {
+    let LegacyShop { mut stack, node, buyers: [first, second], .. } =
+        LegacyShop::open(Stack::builder().workers(["cleanup"])).await;
+    let (access, refresh) = node.login(first).await;
+    let (ended_access, ended_refresh) = node.login(second).await;
+    let session = json!({"userId": second, "accessToken": ended_access, "refreshToken": ended_refresh});
+    node.call_ok("logout", session).await;
+    drop(node);
+    stack.cut_over().await;
+
+    eventually("every token is hashed", SOON, async || {
+        let raw = stack
+            .count("(SELECT token FROM refresh_tokens UNION ALL SELECT token FROM blacklisted_tokens) kept WHERE token NOT LIKE 'sha256:%'")
+            .await;
+        let keys = stack.redis_keys().await;
+        let known: Vec<_> = keys.iter().filter(|key| key.starts_with("refresh_token:")).collect();
+        seen(raw == 0 && known.is_empty(), (raw, known)).map(drop)
+    })
+    .await;
+    assert_eq!(stack.count("blacklisted_tokens").await, 2);
+    stack.redis_command("FLUSHALL").await;
+
+    let user = stack.anonymous().with_token(first, access);
+    user.get("/auth/me").await.ok();
+    let request = json!({"refreshToken": refresh});
+    user.post("/auth/refresh-token", request.clone()).await.ok();
+    user.post("/auth/logout", request.clone()).await.ok();
+    user.post("/auth/refresh-token", request).await.failed(401, "Refresh token has been revoked");
+
+    let ended = stack.anonymous().with_token(second, ended_access);
+    ended.get("/auth/me").await.failed(401, "Token has been revoked");
+    let request = json!({"refreshToken": ended_refresh});
+    ended.post("/auth/refresh-token", request).await.failed(401, "Refresh token has been revoked");
+}
+
+#[tokio::test]
+async fn sessions_go_on_when_the_way_of_keeping_them_changes() {
+    let stack = Stack::builder().workers([]).env("SIDE_BY_SIDE", "on").start().await;
+    let account = json!({"email": "asha@nexus.example", "password": "Passw0rd!"});
+    let anonymous = stack.anonymous();
+    let user = anonymous.clone().logged_in(&anonymous.post("/auth/register", account.clone()).await.data());
+    let ended = anonymous.clone().logged_in(&anonymous.post("/auth/login", account).await.data());
+    ended.post("/auth/logout", json!({"refreshToken": ended.refresh_token})).await.ok();
+    assert_eq!(
+        stack.count("refresh_tokens WHERE token LIKE 'ey%'").await,
+        2,
+        "as the Node service wants them"
+    );
+
+    // What another process, with another setting, would have made of them.
+    stack.redis_command("FLUSHALL").await;
+    for table in ["refresh_tokens", "blacklisted_tokens"] {
+        let hash = "'sha256:' || encode(sha256(convert_to(token, 'UTF8')), 'hex')";
+        stack.execute(&format!("UPDATE {table} SET token = {hash}")).await;
+    }
+    user.post("/auth/refresh-token", json!({"refreshToken": user.refresh_token})).await.ok();
+    ended.get("/auth/me").await.failed(401, "Token has been revoked");
+    let request = json!({"refreshToken": ended.refresh_token});
+    ended.post("/auth/refresh-token", request).await.failed(401, "Refresh token has been revoked");
 }

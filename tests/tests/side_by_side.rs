@@ -5,6 +5,7 @@
 
 use futures_util::future::{join, join_all};
 use nexus_tests::shop::PASSWORD;
+use nexus_tests::stack::Builder;
 use nexus_tests::{
     Booking, Client, Event, Fault, NodeService, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
 };
@@ -31,9 +32,13 @@ struct Shop {
     event: Event,
 }
 
+fn side_by_side() -> Builder {
+    Stack::builder().env("SIDE_BY_SIDE", "on")
+}
+
 impl Shop {
     async fn open(quantity: u32, workers: &[&str]) -> Self {
-        let stack = Stack::builder().workers(workers.iter().copied()).start().await;
+        let stack = side_by_side().workers(workers.iter().copied()).start().await;
         let node = NodeService::start(&stack).await;
         let organiser = stack.user().await;
         let event = stack.event(&organiser, &[("VIP", 100.0, quantity)]).await;
@@ -292,7 +297,7 @@ async fn a_seat_that_is_freed_can_be_locked_at_once() {
 
 #[tokio::test]
 async fn sessions_of_one_service_work_and_end_on_both() {
-    let stack = Stack::builder().workers([]).start().await;
+    let stack = side_by_side().workers([]).start().await;
     let node = NodeService::start(&stack).await;
     let account = json!({"email": "asha@nexus.example", "password": PASSWORD});
     let session = stack.anonymous().post("/auth/register", account).await.data();

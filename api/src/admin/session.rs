@@ -17,7 +17,7 @@ use nexus_common::{
 };
 
 use super::pages;
-use crate::{address::ClientAddress, app::App, error::Failure, extract::bearer, login};
+use crate::{address::ClientAddress, app::App, error::Failure, extract::bearer, login, revocations};
 
 const COOKIE: &str = "nexus_admin";
 
@@ -178,9 +178,11 @@ pub(super) async fn log_out(
 ) -> Result<Response, Failure> {
     if let Some(token) = cookie(&headers) {
         let expires_at = app.signer.verify_access(token)?.expires_at;
-        auth::revoke_access_token(&mut *app.db.acquire().await?, operator.user, token, expires_at).await?;
-        app.verified.forget(operator.user);
+        let (mut conn, kept) = (app.db.acquire().await?, app.settings.tokens_kept);
+        auth::revoke_access_token(&mut conn, operator.user, token, kept, expires_at).await?;
+        drop(conn);
         app.cache.revoke(token, tokens::ACCESS_VALID).await;
+        revocations::revoked(&app, operator.user).await;
     }
     let gone = format!("{COOKIE}=; Path=/admin; Max-Age=0; HttpOnly; SameSite=Strict");
     Ok(([(header::SET_COOKIE, gone)], Redirect::to("/admin/login")).into_response())

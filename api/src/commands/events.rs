@@ -2,12 +2,14 @@
 
 use nexus_common::{
     Error, Result,
+    config::EventCreation,
     domain::{
         after_commit::AfterCommit,
         event_input::{EventChanges, NewEvent},
         event_removal, events,
         ids::{EventId, SeatTypeId},
         news::{EventChanged, EventCreated, EventDeleted, SeatTypeCreated, SeatTypeDeleted, SeatTypeUpdated},
+        roles,
         seat_types::{self, NewSeatType, SeatTypeChanges},
     },
     realtime::Broadcast,
@@ -28,6 +30,9 @@ fn seat_type_id(call: &Call) -> Result<SeatTypeId> {
 pub(crate) async fn create(call: Call) -> Result<Done> {
     let new = NewEvent::parse(&call.input)?;
     let mut tx = call.begin().await?;
+    if call.app.settings.event_creation == EventCreation::Organisers {
+        roles::require_organiser(&mut tx, call.user).await?;
+    }
     let (event, seat_types) = events::create(&mut tx, call.user, &new).await?;
 
     let total: i64 = seat_types.iter().map(|seat_type| i64::from(seat_type.quantity)).sum();

@@ -128,6 +128,7 @@ pub(crate) fn create_event() -> Operation {
     Operation::command("create_event", "Create an event and its seat types")
         .takes::<CreateEvent>()
         .answers::<CreatedEvent>()
+        .fails([Error::Forbidden("create events")])
 }
 
 pub(crate) fn update_event() -> Operation {

@@ -23,7 +23,7 @@ use crate::{
     app::App,
     error::Outcome,
     extract::{Caller, Fields},
-    login,
+    login, revocations,
 };
 
 /// `POST /auth/register`
@@ -65,16 +65,17 @@ pub(crate) async fn logout(
 ) -> Outcome<Json<Value>> {
     let expires_at = app.signer.verify_access(&caller.token)?.expires_at;
     let mut tx = app.db.begin().await?;
-    auth::revoke_access_token(&mut tx, caller.user, &caller.token, expires_at).await?;
+    let kept = app.settings.tokens_kept;
+    auth::revoke_access_token(&mut tx, caller.user, &caller.token, kept, expires_at).await?;
     let refresh = match input.text("refreshToken") {
         // Somebody else's is left alone (CONTRACT.md, section 10, row 12).
         Some(token) if auth::revoke_refresh_token(&mut tx, caller.user, token).await? => Some(token),
         _ => None,
     };
     tx.commit().await?;
-    app.verified.forget(caller.user);
     let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
     app.cache.revoke(&caller.token, left).await;
+    revocations::revoked(&app, caller.user).await;
     if let Some(token) = refresh {
         app.cache.drop_refresh_tokens(&[token.to_owned()]).await;
         // Where the Node service looks before anything else.
@@ -201,11 +202,10 @@ pub(crate) async fn logout_all(State(app): State<App>, caller: Caller) -> Outcom
     Ok(Json(json!({ "data": data })))
 }
 
-/// Makes it known at once, and stops telling the user's sockets what only the user may hear.
+/// Makes it known before the answer; other processes hear of it by themselves.
 async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
-    app.verified.forget(user);
     app.cache.end_sessions(user, ended).await;
-    app.everyone.forget(user).await;
+    revocations::revoked(app, user).await;
 }
 
 /// Opens a session for whoever proved after `since` to be `user`, and remembers from where.
@@ -219,7 +219,8 @@ async fn open_session(
     let (access_token, refresh_token) = (app.signer.access(user.id)?, app.signer.refresh(user.id)?);
     let mut conn = app.db.acquire().await?;
     let expires_at = Utc::now() + tokens::REFRESH_VALID;
-    auth::keep_refresh_token(&mut conn, user.id, &refresh_token, since, expires_at).await?;
+    let kept = app.settings.tokens_kept;
+    auth::keep_refresh_token(&mut conn, user.id, &refresh_token, kept, since, expires_at).await?;
     login_networks::remember(&mut conn, user.id, &address.to_string()).await?;
     drop(conn);
     app.cache.keep_refresh_token(&refresh_token, user.id, tokens::REFRESH_VALID).await;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{Others, Socket, Token, queue::Command};
+use super::{Identity, Others, Socket, queue::Command};
 use crate::{
     answers::Joined,
     app::App,
@@ -87,8 +87,8 @@ where
     F: Fn(Call) -> Fut,
     Fut: Future<Output = Result<Done>>,
 {
-    let user = match socket.extensions.get::<Token>() {
-        Some(Token(token)) => app.authenticate(&token).await,
+    let user = match socket.extensions.get::<Identity>() {
+        Some(Identity { token, .. }) => app.authenticate(&token).await,
         None => Err(Error::TokenMissing),
     };
     let user = match user {
@@ -157,5 +157,6 @@ fn leave(socket: &Socket, payload: &Value) -> Result<Value> {
 fn event_id(payload: &Value) -> Result<EventId> {
     let mut input = Input::default();
     input.set("event_id", payload.clone());
-    input.id("event_id").ok_or_else(|| Error::invalid("Invalid event ID"))
+    let id: Option<EventId> = input.id("event_id");
+    id.filter(|event| event.0 > 0).ok_or_else(|| Error::invalid("Invalid event ID"))
 }

@@ -65,7 +65,19 @@ pub(crate) async fn listen(io: &Io, app: App) -> anyhow::Result<()> {
 
 /// The access token that a socket came with, looked at anew for every command: it can expire or be revoked meanwhile.
 #[derive(Clone)]
-pub(crate) struct Token(pub(crate) String);
+pub(crate) struct Identity {
+    token: String,
+    user: UserId,
+}
+
+impl Identity {
+    /// Ends what the socket is told as its user's, unless the token is good. In doubt it ends, too: it could not be ended later.
+    pub(crate) async fn recheck(&self, socket: &Socket, app: &App) {
+        if app.authenticate(&self.token).await.is_err() {
+            socket.leave(user_room(self.user));
+        }
+    }
+}
 
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
     // An auth payload that cannot be read is not "no auth": something is wrong with this client.
@@ -89,8 +101,11 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
     if let Some(token) = token
         && let Ok(user) = app.authenticate(&token).await
     {
+        let identity = Identity { token, user };
+        socket.extensions.insert(identity.clone());
         socket.join(user_room(user));
-        socket.extensions.insert(Token(token));
+        // Whoever revoked it in this moment did not find the socket in the room.
+        identity.recheck(&socket, &app).await;
     }
     tokio::spawn(command::serve(socket, commands, app));
 }
@@ -100,10 +115,14 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
 pub(crate) struct Everyone(pub(crate) Io);
 
 impl Everyone {
-    /// What is told to `user` alone is not told to the sockets that are open now any more.
-    pub(crate) async fn forget(&self, user: UserId) {
-        let room = user_room(user);
-        log_loss("the end of a user's sessions", self.0.to(room.clone()).leave(room).await);
+    /// The sockets of this process that are told what is `user`'s alone, or anybody's.
+    pub(crate) fn identified(&self, user: Option<UserId>) -> Vec<(Socket, Identity)> {
+        let sockets = match user {
+            Some(user) => self.0.within(user_room(user)).sockets(),
+            None => self.0.sockets(),
+        };
+        let identified = sockets.into_iter().map(|socket| (socket.extensions.get::<Identity>(), socket));
+        identified.filter_map(|(identity, socket)| Some((socket, identity?))).collect()
     }
 }
 

@@ -147,6 +147,20 @@ impl Env {
         }
     }
 
+    /// One of a few words; the first is the default.
+    pub(super) fn one_of<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> T {
+        let (default, usual) = words[0];
+        let Some(given) = self.get_or(name, default) else { return usual };
+        match words.iter().find(|(word, _)| *word == given) {
+            Some((_, value)) => *value,
+            None => {
+                let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                self.problem(format!("{name} must be {}", known.join(" or ")));
+                usual
+            }
+        }
+    }
+
     pub(super) fn between(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
         let value = self.or(name, default);
         if !(least..=most).contains(&value) {

@@ -3,6 +3,7 @@
 //! Each process asks for the groups that it needs. Every missing or invalid variable is reported at once; values are never printed, and no
 //! secret has a default. `.env.example` lists every variable, and a test compares it with what the processes read ([`Env::list`]).
 
+mod accounts;
 mod database;
 mod deadlines;
 mod env;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use self::{
+    accounts::{EventCreation, tokens_kept},
     database::Database,
     deadlines::{Deadlines, Reconciliation, keep_jobs},
     env::{ConfigError, Env},
@@ -30,6 +32,7 @@ pub use self::{
     sight::Sight,
     worker::Worker,
 };
+use crate::domain::tokens::Keeping;
 
 /// Everything `nexus-api serve` needs.
 #[derive(Debug, Clone)]
@@ -42,6 +45,9 @@ pub struct Api {
     pub database: Database,
     pub redis: Redis,
     pub tokens: Tokens,
+    /// SIDE_BY_SIDE
+    pub tokens_kept: Keeping,
+    pub event_creation: EventCreation,
     pub deadlines: Deadlines,
     /// Without it there are no one-time passwords.
     pub twilio: Option<Twilio>,
@@ -66,6 +72,8 @@ impl Api {
             database: Database::from_env(env, 20),
             redis: Redis::from_env(env),
             tokens: Tokens::from_env(env),
+            tokens_kept: tokens_kept(env),
+            event_creation: EventCreation::from_env(env),
             deadlines: Deadlines::from_env(env),
             twilio: Twilio::optional(env, "one-time passwords, and setting another password with one"),
             razorpay: Razorpay::optional(env, "payments; events that cost nothing can be booked"),

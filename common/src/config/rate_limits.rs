@@ -194,19 +194,10 @@ pub struct RateLimits {
 impl RateLimits {
     /// Reads the group.
     pub fn from_env(env: &mut Env) -> Self {
-        let enforced = match env.or("RATE_LIMITS", "on".to_owned()).as_str() {
-            "on" => true,
-            "off" => {
-                if env.production {
-                    env.problem("RATE_LIMITS=off is refused when NODE_ENV is production");
-                }
-                false
-            }
-            _ => {
-                env.problem("RATE_LIMITS must be on or off");
-                true
-            }
-        };
+        let enforced = env.one_of("RATE_LIMITS", &[("on", true), ("off", false)]);
+        if !enforced && env.production {
+            env.problem("RATE_LIMITS=off is refused when NODE_ENV is production");
+        }
         let rates = Limit::ALL.map(|limit| match limit.row() {
             // Has caps rather than one rate.
             (_, "OTP_DAILY_CAP", default) => default,

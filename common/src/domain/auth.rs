@@ -10,7 +10,7 @@ use super::{
     credentials::{Login, Phone, Registration},
     ids::UserId,
     time::Timestamp,
-    tokens::Verified,
+    tokens::{Keeping, Verified, either_way},
 };
 use crate::error::{Error, Result, violated_constraint};
 
@@ -152,6 +152,7 @@ pub async fn keep_refresh_token(
     conn: &mut PgConnection,
     user: UserId,
     token: &str,
+    keeping: Keeping,
     since: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Result<()> {
@@ -160,7 +161,7 @@ pub async fn keep_refresh_token(
         "INSERT INTO refresh_tokens (user_id, token, expires_at)
          SELECT id, $2, $4 FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) FOR SHARE",
         user.0,
-        token,
+        keeping.kept(token),
         since,
         expires_at,
     )
@@ -186,7 +187,7 @@ pub async fn set_password(conn: &mut PgConnection, phone: &Phone, hash: &str) ->
 pub struct EndedSessions {
     /// Access tokens that were issued before are revoked.
     pub from: DateTime<Utc>,
-    /// The refresh tokens that were revoked, each of them a session.
+    /// The refresh tokens that were revoked, as they were kept; each of them is a session.
     pub refresh_tokens: Vec<String>,
 }
 
@@ -203,9 +204,22 @@ pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<Ended
          WHERE user_id = $1 AND is_revoked IS NOT TRUE AND expires_at > now() RETURNING token",
         user.0,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
+    tell_processes(conn, user).await?;
     Ok(EndedSessions { from, refresh_tokens })
+}
+
+/// How many sessions of `user` could still be continued.
+pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "open!" FROM refresh_tokens
+           WHERE user_id = $1 AND is_revoked IS NOT TRUE AND expires_at > now()"#,
+        user.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(open)
 }
 
 /// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued before this is asked: then whoever ends
@@ -213,8 +227,8 @@ pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<Ended
 pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
     let revoked = sqlx::query_scalar!(
         r#"SELECT coalesce(t.is_revoked, FALSE) AS "revoked!" FROM refresh_tokens t JOIN users u ON u.id = t.user_id
-           WHERE t.token = $1 AND t.user_id = $2 FOR SHARE"#,
-        token,
+           WHERE t.token = ANY ($1) AND t.user_id = $2 ORDER BY 1 DESC LIMIT 1 FOR SHARE"#,
+        &either_way(token)[..],
         user.0,
     )
     .fetch_optional(conn)
@@ -229,8 +243,8 @@ pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &
 /// Revokes a refresh token if it is `user`'s; true when it was.
 pub async fn revoke_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<bool> {
     let revoked = sqlx::query!(
-        "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now() WHERE token = $1 AND user_id = $2",
-        token,
+        "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now() WHERE token = ANY ($1) AND user_id = $2",
+        &either_way(token)[..],
         user.0,
     )
     .execute(conn)
@@ -243,26 +257,36 @@ pub async fn revoke_access_token(
     conn: &mut PgConnection,
     user: UserId,
     token: &str,
+    keeping: Keeping,
     expires_at: DateTime<Utc>,
 ) -> Result<()> {
     sqlx::query!(
         "INSERT INTO blacklisted_tokens (token, user_id, expires_at)
          SELECT $1, (SELECT id FROM users WHERE id = $2), $3 ON CONFLICT (token) DO NOTHING",
-        token,
+        keeping.kept(token),
         user.0,
         expires_at,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    tell_processes(conn, user).await
+}
+
+/// The channel on which every API process hears whose tokens have been revoked, by the time the transaction has committed: see
+/// `api/src/revocations.rs`.
+pub const REVOCATIONS: &str = "nexus_revocations";
+
+async fn tell_processes(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    sqlx::query!("SELECT pg_notify($1, $2)", REVOCATIONS, user.to_string()).execute(conn).await?;
     Ok(())
 }
 
 /// Whether an access token has been revoked, alone or with all of its user's.
 pub async fn is_revoked(conn: &mut PgConnection, token: &str, verified: &Verified) -> Result<bool> {
     let revoked = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = $1)
+        r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = ANY ($1))
                OR EXISTS (SELECT 1 FROM users WHERE id = $2 AND sessions_valid_from > $3) AS "revoked!""#,
-        token,
+        &either_way(token)[..],
         verified.user.0,
         verified.issued_at,
     )

@@ -1,5 +1,7 @@
-//! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service (CONTRACT.md, section 11). Always off the async threads, and
-//! only a few at once, because each takes a core and 19 MiB.
+//! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service (CONTRACT.md, section 11). Always off the async threads, only
+//! a few at once, because each takes a core and 19 MiB, and never with a long queue: in a flood of logins most are refused at once.
+//!
+//! A password is the bytes that were sent, in whatever Unicode form: the Node service hashed those, and nobody can normalise a hash.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,37 +13,76 @@ use std::{
 };
 
 use argon2::{
-    Argon2,
+    Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Error, Result};
 
-type Work = Box<dyn FnOnce() + Send>;
+/// OWASP's parameters: 19 MiB, 2 passes, 1 lane. Hashes that were made with others are replaced at their owner's next login.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// What the Node service hashed with.
+const BCRYPT_COST: u32 = 10;
 
-/// To the threads that hash, one a core. They are not the runtime's, of which there are many: the allocator keeps the 19 MiB for each thread
-/// that ever needed them.
-static HASHERS: LazyLock<Sender<Work>> = LazyLock::new(|| {
-    let (works, inbox) = channel::<Work>();
-    let inbox = Arc::new(Mutex::new(inbox));
-    for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
-        let inbox = inbox.clone();
-        thread::spawn(move || {
-            loop {
-                let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(work) = next else { return };
-                // A panic ends the work, not the thread; whoever waits is told.
-                let _ = catch_unwind(AssertUnwindSafe(work));
-            }
-        });
+/// No password is longer, in bytes: registration allows 128 characters. What is longer is not even hashed.
+const LONGEST: usize = 1024;
+/// So many passwords may wait for each that is being hashed: about two seconds' work. Whoever comes then is told to come again.
+const WAITING: usize = 32;
+
+static QUEUE: LazyLock<Queue> =
+    LazyLock::new(|| Queue::new(thread::available_parallelism().map_or(2, usize::from)));
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// Threads that hash, one a core, and who may wait for them. They are not the runtime's, of which there are many: the allocator keeps the
+/// 19 MiB for each thread that ever needed them.
+struct Queue {
+    places: Semaphore,
+    tasks: Sender<Task>,
+}
+
+impl Queue {
+    fn new(threads: usize) -> Self {
+        let (tasks, inbox) = channel::<Task>();
+        let inbox = Arc::new(Mutex::new(inbox));
+        for _ in 0..threads {
+            let inbox = inbox.clone();
+            thread::spawn(move || {
+                loop {
+                    let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(task) = next else { return };
+                    // A panic ends the task, not the thread; whoever waits is told.
+                    let _ = catch_unwind(AssertUnwindSafe(task));
+                }
+            });
+        }
+        Queue { places: Semaphore::new(threads * (1 + WAITING)), tasks }
     }
-    works
-});
 
-/// Hash of a password that nobody has: what unknown accounts are compared with, so that the time does not tell them apart.
-static NOBODY: LazyLock<String> =
-    LazyLock::new(|| argon2_hash("nobody has this password").unwrap_or_default());
+    async fn run<T: Send + 'static>(&'static self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let place =
+            self.places.try_acquire().map_err(|_| Error::Unavailable("too many passwords wait".into()))?;
+        let (answer, answered) = oneshot::channel();
+        let task = move || {
+            // Given back when the work is done: a client that hangs up does not stop what has begun.
+            let _place = place;
+            if !answer.is_closed() {
+                let _ = answer.send(work());
+            }
+        };
+        self.tasks.send(Box::new(task)).map_err(|_| Error::internal("there are no threads to hash"))?;
+        answered.await.map_err(Error::internal)
+    }
+}
+
+/// Hashes of a password that nobody has: what is compared where there is no hash of that kind.
+static NOBODY: LazyLock<(String, String)> = LazyLock::new(|| {
+    let nobody = "nobody has this password";
+    (argon2_hash(nobody).unwrap_or_default(), bcrypt::hash(nobody, BCRYPT_COST).unwrap_or_default())
+});
 
 /// The result of comparing a password.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,75 +91,156 @@ pub enum Verdict {
     Wrong,
     /// It is, and the stored hash is as we make it.
     Right,
-    /// It is; the stored hash is bcrypt and should be replaced by this one.
+    /// It is; the stored hash is bcrypt, or was made with other parameters, and should be replaced by this one.
     RightRehash(String),
 }
 
-/// An Argon2id hash of `password` with OWASP's parameters (19 MiB, 2 passes, 1 lane), as a PHC string.
+/// An Argon2id hash of `password`, as a PHC string. [`Error::Unavailable`] when too many others wait.
 pub async fn hash(password: String) -> Result<String> {
-    off_thread(move || argon2_hash(&password)).await?
+    QUEUE.run(move || argon2_hash(&password)).await?
 }
 
-/// Compares `password` with a stored hash, or with nobody's when there is none.
+/// Compares `password` with a stored hash, or with nobody's when there is none. [`Error::Unavailable`] when too many others wait.
 pub async fn verify(password: String, stored: Option<String>) -> Result<Verdict> {
-    off_thread(move || {
-        let known = stored.is_some();
-        let stored = stored.unwrap_or_else(|| NOBODY.clone());
-        let (matches, is_bcrypt) = if stored.starts_with("$2") {
-            // bcrypt looks at 72 bytes; npm's bcrypt cuts off, too.
-            (bcrypt::verify(&password.as_bytes()[..password.len().min(72)], &stored).unwrap_or(false), true)
-        } else {
-            let hash = PasswordHash::new(&stored);
-            (
-                hash.is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()),
-                false,
-            )
-        };
-        Ok(match (matches && known, is_bcrypt) {
-            (false, _) => Verdict::Wrong,
-            (true, false) => Verdict::Right,
-            (true, true) => Verdict::RightRehash(argon2_hash(&password)?),
-        })
-    })
-    .await?
+    if password.len() > LONGEST {
+        return Ok(Verdict::Wrong);
+    }
+    QUEUE.run(move || compare(&password, stored.as_deref(), &mut Work::default())).await?
+}
+
+/// What a comparison has cost.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Work {
+    argon2: u32,
+    bcrypt: u32,
+}
+
+/// Every failure costs one Argon2id and one bcrypt, whether there is such an account and whatever kind of hash it has: the time that an
+/// answer takes tells nothing. Success costs no more than it must; whoever succeeds knows that the account is there.
+fn compare(password: &str, stored: Option<&str>, work: &mut Work) -> Result<Verdict> {
+    let (argon2_nobody, bcrypt_nobody) = &*NOBODY;
+    match stored {
+        Some(stored) if stored.starts_with("$2") => {
+            if bcrypt_matches(password, stored, work) {
+                work.argon2 += 1;
+                return Ok(Verdict::RightRehash(argon2_hash(password)?));
+            }
+            argon2_matches(password, argon2_nobody, work);
+        }
+        Some(stored) => {
+            if let Some(current) = argon2_matches(password, stored, work) {
+                return Ok(if current {
+                    Verdict::Right
+                } else {
+                    Verdict::RightRehash(argon2_hash(password)?)
+                });
+            }
+            bcrypt_matches(password, bcrypt_nobody, work);
+        }
+        None => {
+            argon2_matches(password, argon2_nobody, work);
+            bcrypt_matches(password, bcrypt_nobody, work);
+        }
+    }
+    Ok(Verdict::Wrong)
+}
+
+/// bcrypt looks at 72 bytes; npm's bcrypt cuts off, too.
+fn bcrypt_matches(password: &str, stored: &str, work: &mut Work) -> bool {
+    work.bcrypt += 1;
+    bcrypt::verify(&password.as_bytes()[..password.len().min(72)], stored).unwrap_or(false)
+}
+
+/// Whether the password matches, and if so, whether the hash has the parameters of today.
+fn argon2_matches(password: &str, stored: &str, work: &mut Work) -> Option<bool> {
+    work.argon2 += 1;
+    let hash = PasswordHash::new(stored).ok()?;
+    // With the parameters that the hash names.
+    Argon2::default().verify_password(password.as_bytes(), &hash).ok()?;
+    let params = Params::try_from(&hash).ok()?;
+    let made_with = (hash.algorithm.as_str(), params.m_cost(), params.t_cost(), params.p_cost());
+    Some(made_with == (Algorithm::Argon2id.as_str(), MEMORY_KIB, PASSES, LANES))
 }
 
 fn argon2_hash(password: &str) -> Result<String> {
-    // The crate's defaults are OWASP's parameters; the salt comes from the operating system.
-    let hash =
-        Argon2::default().hash_password(password.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| Error::internal(e.to_string()))?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    // The salt comes from the operating system.
+    let hash = argon2.hash_password(password.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
     Ok(hash.to_string())
-}
-
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let (answer, answered) = oneshot::channel();
-    let work = move || {
-        // Nobody may be waiting any more.
-        if !answer.is_closed() {
-            let _ = answer.send(work());
-        }
-    };
-    HASHERS.send(Box::new(work)).map_err(|_| Error::internal("there are no threads to hash"))?;
-    answered.await.map_err(Error::internal)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PASSWORD: &str = "Passw0rd!";
+
+    /// A hash that takes less than ours.
+    fn weak(password: &str) -> String {
+        let argon2 =
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8 * 1024, 1, 1, None).unwrap());
+        argon2.hash_password(password.as_bytes()).unwrap().to_string()
+    }
+
     #[tokio::test]
     async fn a_bcrypt_hash_verifies_and_is_replaced() {
-        let old = bcrypt::hash("Passw0rd!", 4).unwrap();
-        let Verdict::RightRehash(new) = verify("Passw0rd!".into(), Some(old.clone())).await.unwrap() else {
+        let old = bcrypt::hash(PASSWORD, 4).unwrap();
+        let Verdict::RightRehash(new) = verify(PASSWORD.into(), Some(old.clone())).await.unwrap() else {
             panic!("a bcrypt hash must be replaced")
         };
         assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
-        assert_eq!(verify("Passw0rd!".into(), Some(new)).await.unwrap(), Verdict::Right);
+        assert_eq!(verify(PASSWORD.into(), Some(new)).await.unwrap(), Verdict::Right);
+        assert_eq!(verify("passw0rd!".into(), Some(old)).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn a_hash_with_other_parameters_verifies_and_is_replaced() {
+        let old = weak(PASSWORD);
+        let Verdict::RightRehash(new) = verify(PASSWORD.into(), Some(old.clone())).await.unwrap() else {
+            panic!("a hash with other parameters must be replaced")
+        };
+        assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
         assert_eq!(verify("passw0rd!".into(), Some(old)).await.unwrap(), Verdict::Wrong);
     }
 
     #[tokio::test]
     async fn nobody_can_log_in_without_a_password() {
         assert_eq!(verify("nobody has this password".into(), None).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_to_be_a_password_is_not_hashed() {
+        let long = "a".repeat(LONGEST + 1);
+        let stored = argon2_hash(&long).unwrap();
+        assert_eq!(verify(long, Some(stored)).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[test]
+    fn every_failure_costs_the_same() {
+        let stored =
+            [None, Some(argon2_hash(PASSWORD).unwrap()), Some(bcrypt::hash(PASSWORD, BCRYPT_COST).unwrap())];
+        for stored in stored {
+            let mut work = Work::default();
+            assert_eq!(compare("wrong", stored.as_deref(), &mut work).unwrap(), Verdict::Wrong);
+            assert_eq!(work, Work { argon2: 1, bcrypt: 1 }, "{stored:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_refused_at_once_and_who_waited_is_served() {
+        let queue: &Queue = Box::leak(Box::new(Queue::new(1)));
+        let (open, door) = std::sync::mpsc::channel::<()>();
+        let mut served = tokio::task::JoinSet::new();
+        // One is at it until the door opens; the others wait for that one.
+        served.spawn(queue.run(move || door.recv().unwrap_or_default()));
+        (0..WAITING).for_each(|_| drop(served.spawn(queue.run(|| ()))));
+        while queue.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(queue.run(|| ()).await, Err(Error::Unavailable(_))));
+        drop(open);
+        assert!(served.join_all().await.iter().all(Result::is_ok));
+        assert!(queue.run(|| ()).await.is_ok());
     }
 }

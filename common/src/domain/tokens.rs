@@ -1,7 +1,7 @@
 //! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti}` (CONTRACT.md, section 1). Those of the Node service, which have no
 //! `jti`, stay valid.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -98,6 +98,45 @@ impl Signer {
     pub fn verify_refresh(&self, token: &str) -> Result<Verified> {
         verify(&self.refresh, token, TokenType::Refresh, Error::RefreshInvalid)
     }
+}
+
+/// How tokens are kept in PostgreSQL and Redis. Whichever way it is, both are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// Hashed: whoever reads the database or Redis can log in as nobody.
+    Hashed,
+    /// As they are: the Node service, which works on the same data, looks for them so (CONTRACT.md, section 11).
+    Raw,
+}
+
+impl Keeping {
+    /// The token as it is kept.
+    pub fn kept(self, token: &str) -> String {
+        match self {
+            Keeping::Hashed => hashed(token),
+            Keeping::Raw => token.to_owned(),
+        }
+    }
+}
+
+/// What stands for a token that is kept hashed; `upkeep` makes the same in SQL. A token is too random to be guessed, so that a fast hash will do.
+/// The prefix cannot begin a token. What has it already stays as it is.
+pub fn hashed(token: &str) -> String {
+    if token.starts_with(HASHED) {
+        return token.to_owned();
+    }
+    let mut hashed = HASHED.to_owned();
+    for byte in Sha256::digest(token) {
+        let _ = write!(hashed, "{byte:02x}");
+    }
+    hashed
+}
+
+const HASHED: &str = "sha256:";
+
+/// A token in both ways in which it may be kept, for looking it up.
+pub fn either_way(token: &str) -> [String; 2] {
+    [token.to_owned(), hashed(token)]
 }
 
 /// What a form holds that was rendered for whoever has this access token in a cookie: other sites can have the cookie sent, but cannot know this.

@@ -1,4 +1,4 @@
-//! What the cleanup job removes: rows that have no use any more. Everything is bounded, so that a long backlog never becomes one long
+//! What the cleanup job removes: rows that have no use any more; and the tokens that it hashes. Everything is bounded, so that a long backlog never becomes one long
 //! transaction.
 
 use sqlx::PgConnection;
@@ -52,4 +52,31 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         idempotent_requests: idempotent_requests.rows_affected(),
         login_networks: login_networks.rows_affected(),
     })
+}
+
+/// Hashes the tokens that the Node service has left behind, at most 10,000 of each kind a call; see [`tokens::hashed`](super::tokens::hashed).
+/// Returns the refresh tokens among them, and how many there were of both.
+pub async fn hash_tokens(conn: &mut PgConnection) -> Result<(Vec<String>, u64)> {
+    let refresh_tokens = sqlx::query_scalar!(
+        "UPDATE refresh_tokens t SET token = 'sha256:' || encode(sha256(convert_to(t.token, 'UTF8')), 'hex')
+         FROM (SELECT id, token FROM refresh_tokens WHERE token NOT LIKE 'sha256:%' LIMIT 10000 FOR UPDATE) raw
+         WHERE t.id = raw.id RETURNING raw.token"
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // One that is listed both ways keeps one row.
+    let revoked_tokens = sqlx::query_scalar!(
+        r#"WITH raw AS (
+             DELETE FROM blacklisted_tokens WHERE id IN (SELECT id FROM blacklisted_tokens WHERE token NOT LIKE 'sha256:%' LIMIT 10000)
+             RETURNING token, user_id, expires_at, created_at),
+         hashed AS (
+             INSERT INTO blacklisted_tokens (token, user_id, expires_at, created_at)
+             SELECT 'sha256:' || encode(sha256(convert_to(token, 'UTF8')), 'hex'), user_id, expires_at, created_at FROM raw
+             ON CONFLICT (token) DO NOTHING)
+         SELECT count(*) AS "n!" FROM raw"#
+    )
+    .fetch_one(conn)
+    .await?;
+    let hashed = refresh_tokens.len() as u64 + revoked_tokens as u64;
+    Ok((refresh_tokens, hashed))
 }

@@ -9,6 +9,7 @@ use nexus_common::{
     config::{self, Env},
     domain::{
         books,
+        tokens::Keeping,
         upkeep::{self, Removed},
     },
     jobs::{
@@ -17,6 +18,7 @@ use nexus_common::{
     },
     metrics,
 };
+use sqlx::PgConnection;
 
 use crate::{Attempt, Build, Context, Failure};
 
@@ -24,13 +26,15 @@ use crate::{Attempt, Build, Context, Failure};
 pub struct Cleanup {
     /// Finished jobs are kept this long, for operators to look at.
     keep_jobs: Duration,
+    tokens: Keeping,
 }
 
 impl Cleanup {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let keep_jobs = config::keep_jobs(env);
-        Box::new(move || Ok(Cleanup { keep_jobs }))
+        let tokens = config::tokens_kept(env);
+        Box::new(move || Ok(Cleanup { keep_jobs, tokens }))
     }
 }
 
@@ -45,7 +49,11 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
     loop {
         let removed = upkeep::remove_expired(&mut conn).await?;
         let jobs = ledger::prune(&mut conn, cx.keep_jobs).await?;
-        if removed == Removed::default() && jobs == 0 {
+        let hashed = match cx.tokens {
+            Keeping::Hashed => hash_tokens(&cx, &mut conn).await?,
+            Keeping::Raw => 0,
+        };
+        if removed == Removed::default() && jobs == 0 && hashed == 0 {
             return Ok(());
         }
         tracing::info!(
@@ -55,12 +63,22 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             idempotent_requests = removed.idempotent_requests,
             login_networks = removed.login_networks,
             jobs,
+            hashed_tokens = hashed,
             "removed what nobody needs any more"
         );
         if started.elapsed() > RUN {
             return Err(Failure::Snooze(Duration::ZERO));
         }
     }
+}
+
+/// Hashes what the Node service has left behind, and has Redis forget what only that service looked for.
+async fn hash_tokens(cx: &Context<Cleanup>, conn: &mut PgConnection) -> Result<u64, Failure> {
+    let (refresh_tokens, hashed) = upkeep::hash_tokens(conn).await?;
+    for some in refresh_tokens.chunks(1000) {
+        cx.cache.drop_refresh_tokens(some).await;
+    }
+    Ok(hashed)
 }
 
 /// See [`CheckBooks`].

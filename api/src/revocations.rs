@@ -1,0 +1,74 @@
+//! What happens when tokens are revoked, by whichever process, the operators' command line included: PostgreSQL notifies every API process as
+//! the revocation commits. From then on none answers from memory that the token is good, and the sockets that came with it are told no more of
+//! what is their user's alone.
+
+use std::time::Duration;
+
+use nexus_common::{
+    config::Database,
+    db,
+    domain::{auth::REVOCATIONS, ids::UserId},
+};
+use sqlx::{Executor, PgPool, postgres::PgListener};
+use tokio::time::timeout;
+
+use crate::app::App;
+
+const RECONNECT_AFTER: Duration = Duration::from_millis(250);
+/// A server that has said nothing for so long is asked whether it is still there, and has so long to answer.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A pool of one connection, which listens.
+pub(crate) fn pool(database: &Database) -> PgPool {
+    db::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api")
+}
+
+/// Listens for as long as the process lives.
+pub(crate) async fn listen(app: App, pool: PgPool) {
+    loop {
+        let error = match session(&app, &pool).await {
+            Ok(()) => "the connection was closed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        app.verified.listen(false);
+        tracing::warn!(error, "revocations are not heard of, so every token is looked up; reconnecting");
+        tokio::time::sleep(RECONNECT_AFTER).await;
+    }
+}
+
+/// One connection, until it breaks.
+async fn session(app: &App, pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(REVOCATIONS).await?;
+    app.verified.listen(true);
+    // Whoever was revoked meanwhile.
+    tokio::spawn(recheck(app.clone(), None));
+    loop {
+        let notification = match timeout(SILENCE, listener.try_recv()).await {
+            Ok(received) => received?,
+            Err(_) => {
+                let answer = timeout(SILENCE, listener.execute("SELECT 1")).await;
+                answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
+                continue;
+            }
+        };
+        let Some(notification) = notification else { return Ok(()) };
+        if let Ok(user) = notification.payload().parse().map(UserId) {
+            app.verified.forget(user);
+            tokio::spawn(recheck(app.clone(), Some(user)));
+        }
+    }
+}
+
+/// A token of `user` has been revoked, or all of them: known in this process when this returns.
+pub(crate) async fn revoked(app: &App, user: UserId) {
+    app.verified.forget(user);
+    recheck(app.clone(), Some(user)).await;
+}
+
+/// Looks again at the tokens of the sockets of this process: `user`'s, or everybody's.
+async fn recheck(app: App, user: Option<UserId>) {
+    for (socket, identity) in app.everyone.identified(user) {
+        identity.recheck(&socket, &app).await;
+    }
+}
