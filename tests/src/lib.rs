@@ -13,6 +13,7 @@
 //! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`] | what must hold whenever a test has ended |
 //! | [`replay`] | the recording of the Node service, replayed |
+//! | [`repository`] | the files of the repository, what git and cargo know of them |
 //! | [`waiting`], [`qr`] | deadlines instead of sleeps; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
@@ -39,6 +40,7 @@ pub mod program;
 pub mod qr;
 pub mod refusals;
 pub mod replay;
+pub mod repository;
 pub mod settings;
 pub mod shop;
 pub mod socket;
