@@ -52,8 +52,10 @@ NEXUS_VERSION ?= $(shell sed -n '/^version = /{ s/.*"\(.*\)"/\1/p; q }' Cargo.to
 
 release: ## Build what is deployed into target/dist, with checksums: the same bytes wherever one commit is built
 	@# No path of this machine gets into the binaries, and no setting that is not committed but these.
-	export RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/nexus --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo"
-	export NEXUS_VERSION="$(NEXUS_VERSION)" CARGO_INCREMENTAL=0 CFLAGS="-ffile-prefix-map=$(CURDIR)=/nexus"
+	crates=$${CARGO_HOME:-$$HOME/.cargo}
+	export RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/nexus --remap-path-prefix=$$crates=/cargo"
+	export CFLAGS="-ffile-prefix-map=$(CURDIR)=/nexus -ffile-prefix-map=$$crates=/cargo"
+	export NEXUS_VERSION="$(NEXUS_VERSION)" CARGO_INCREMENTAL=0
 	export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0)
 	cargo build --locked --release -p nexus-api -p nexus-worker --bins --target-dir target/dist/build
 	cd target/dist
