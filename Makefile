@@ -6,7 +6,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos soak clock-deps bench build release deps node-deps bench-deps python-deps browser-deps fmt lint sqlx check-sqlx docs clean-data
+.PHONY: help run test chaos soak bench build release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
+	clock-deps fmt lint sqlx check-sqlx docs clean-data
+
+# rust-toolchain.toml names the compiler. Where rustup may not fetch it, it may be there under another name; the tests check the version.
+ifneq ($(shell cargo --version >/dev/null 2>&1 && echo usable),usable)
+export RUSTUP_TOOLCHAIN := stable
+endif
 
 PORT ?= 3000
 NEXUS_DATA ?= .nexus
@@ -15,6 +21,8 @@ PROFILE ?= dev
 # For `make chaos` and `make soak`; REPORT names another file for what they measure.
 PAYMENTS ?= 1000
 SOAK_MINUTES ?= 30
+# For `make fuzz`: how long each target runs.
+FUZZ_SECONDS ?= 600
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
 
 help: ## Say what can be made
@@ -23,7 +31,7 @@ help: ## Say what can be made
 run: deps build ## Start everything; PORT chooses the API's port, NEXUS_DATA the data folder, PROFILE=release the optimised build
 	@exec env PORT=$(PORT) NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox run
 
-test: deps node-deps python-deps browser-deps clock-deps fmt build lint ## Check and test everything
+test: deps node-deps python-deps browser-deps clock-deps fmt build lint fuzz-smoke ## Check and test everything
 	@cargo test --workspace --no-fail-fast
 
 chaos: build ## Sell to PAYMENTS buyers while webhooks are lost and processes killed; what was measured goes to REPORT
@@ -40,8 +48,52 @@ bench: deps bench-deps ## Measure Nexus beside graphile-worker and BullMQ, and w
 build: ## Build every binary
 	@cargo build --workspace --bins --profile $(PROFILE)
 
-release: ## Build every binary, optimised
-	@cargo build --workspace --exclude nexus-probe --exclude nexus-bench --bins --release
+
+# What is deployed, and nothing else.
+SHIPPED := nexus-api nexus-jobs $(addprefix nexus-worker-,otp payments bookings expiry cleanup notifications)
+COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+NEXUS_VERSION ?= $(shell sed -n '/^version = /{ s/.*"\(.*\)"/\1/p; q }' Cargo.toml)$(if $(COMMIT), ($(COMMIT)))
+
+release: ## Build what is deployed into target/dist, with checksums: the same bytes wherever one commit is built
+	@# No path of this machine gets into the binaries, and no setting that is not committed but these.
+	crates=$${CARGO_HOME:-$$HOME/.cargo}
+	export RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/nexus --remap-path-prefix=$$crates=/cargo"
+	export CFLAGS="-ffile-prefix-map=$(CURDIR)=/nexus -ffile-prefix-map=$$crates=/cargo"
+	export NEXUS_VERSION="$(NEXUS_VERSION)" CARGO_INCREMENTAL=0
+	export SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0)
+	cargo build --locked --release -p nexus-api -p nexus-worker --bins --target-dir target/dist/build
+	cd target/dist
+	install -m 755 $(addprefix build/release/,$(SHIPPED)) .
+	sha256sum $(SHIPPED) | tee SHA256SUMS
+
+fuzz: fuzz-build ## Fuzz every target for FUZZ_SECONDS, and write what was measured into docs/fuzzing.md
+	@fuzz/run $(FUZZ_SECONDS) --report
+
+fuzz-smoke: fuzz-build ## Fuzz every target for a few seconds
+	@fuzz/run 4
+
+# Only the crates of this workspace are compiled anew: what they are made of is linked as the tests have it.
+fuzz-build: fuzz-deps
+	@RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/fuzz/instrument cargo build --workspace --features nexus-fuzz/libfuzzer --bin 'fuzz-*'
+
+fuzz-deps: ## Install what libFuzzer is compiled with
+	@missing=()
+	command -v c++ >/dev/null || missing+=(g++)
+	$(apt_install)
+
+audit: ## Licences, known vulnerabilities, banned, doubled and unused crates; installs cargo-deny and cargo-machete with cargo
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	command -v cargo-machete >/dev/null || cargo install --locked cargo-machete
+	# The database of vulnerabilities is fetched from GitHub; ADVISORIES=offline takes what was fetched before.
+	cargo deny --locked $(if $(filter offline,$(ADVISORIES)),--offline) check
+	cargo machete
+
+sbom: ## Write what the deployed binaries are made of to target/sbom (CycloneDX); installs cargo-sbom with cargo
+	@command -v cargo-sbom >/dev/null || cargo install --locked cargo-sbom
+	mkdir -p target/sbom
+	for package in nexus-api nexus-worker; do
+		cargo sbom --cargo-package $$package --output-format cyclone_dx_json_1_6 >target/sbom/$$package.cdx.json
+	done
 
 # Installs what a recipe has found to be $missing.
 define apt_install
@@ -99,13 +151,13 @@ browser-deps: ## Install the browser that the tests use
 fmt: ## Check the formatting
 	@cargo fmt --all --check
 
-lint: build ## Clippy, with every query checked against a freshly migrated database and .sqlx compared with it
+lint: build fuzz-deps ## Clippy, with every query checked against a freshly migrated database and .sqlx compared with it
 	@fresh=$$(mktemp -d)
 	trap 'rm -rf "$$fresh"' EXIT
 	# The macros look at the database only when their crate is compiled anew.
 	touch common/src/lib.rs
 	SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$$fresh" $(BIN)/nexus-sandbox with-postgres --migrations migrations -- \
-		cargo clippy --workspace --all-targets -- -D warnings
+		cargo clippy --workspace --all-targets --features nexus-fuzz/libfuzzer -- -D warnings
 	diff -rq "$$fresh" .sqlx || { echo ".sqlx is not what the queries need: run make sqlx" >&2; exit 1; }
 
 # The sandbox holds no queries, so it builds whatever state they are in.

@@ -29,7 +29,7 @@ use nexus_common::{
 
 /// The Nexus API.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = nexus_common::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

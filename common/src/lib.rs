@@ -18,3 +18,9 @@ pub mod telemetry;
 pub mod traces;
 
 pub use error::{Error, Result};
+
+/// What `--version` says: the version, and of releases the commit that they were built from, which `make release` puts in.
+pub const VERSION: &str = match option_env!("NEXUS_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};

@@ -16,6 +16,7 @@
 //! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`], [`settlement`] | what must hold whenever a test has ended; where the money is |
 //! | [`replay`] | the recording of the Node service, replayed |
+//! | [`repository`] | the files of the repository, what git and cargo know of them |
 //! | [`waiting`], [`dice`], [`qr`] | deadlines instead of sleeps; chance with a seed; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
@@ -45,6 +46,7 @@ pub mod program;
 pub mod qr;
 pub mod refusals;
 pub mod replay;
+pub mod repository;
 pub mod settings;
 pub mod settlement;
 pub mod shop;

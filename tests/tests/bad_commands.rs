@@ -60,6 +60,20 @@ async fn an_anonymous_command_is_refused_and_listening_is_not() {
     }
 }
 
+/// socketioxide looks for attachments in what it reads, and stumbles over such an object.
+#[tokio::test]
+async fn a_first_field_that_has_to_be_escaped_hides_no_other() {
+    let stack = Stack::builder().workers([]).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let socket = stack.socket("the buyer", &organiser).await;
+    let payload =
+        json!({"\"": 1, "eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "V1"});
+    assert!(payload.to_string().starts_with(r#"{"\""#), "{payload}");
+    let answer = socket.call("lock_seat", &[payload]).await;
+    assert_eq!(answer["data"]["lock"]["seat_label"], "V1", "{answer}");
+}
+
 /// Sends without a callback and waits for the response; then with one, which gets the same object.
 async fn both_ways(socket: &SocketClient, command: &str, arguments: &[Value]) -> Value {
     socket.forget();

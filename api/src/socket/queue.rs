@@ -3,10 +3,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
-};
+use nexus_common::domain::arguments::Arguments;
 use serde_json::{Value, json};
 use socketioxide::{
     extract::{AckSender, Event, TryData},
@@ -96,31 +93,5 @@ impl FromMessageParts<Adapter> for Queued {
             Step::Refused(why) => Queued::Refused(command, why.to_string()),
             Step::Flooding => Queued::Flooding,
         })
-    }
-}
-
-/// The arguments of an event, however many there are: the first counts.
-struct Arguments(Option<Value>);
-
-impl<'de> Deserialize<'de> for Arguments {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct First;
-
-        impl<'de> Visitor<'de> for First {
-            type Value = Arguments;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("the arguments of an event")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut arguments: A) -> Result<Arguments, A::Error> {
-                let first = arguments.next_element()?;
-                while arguments.next_element::<Value>()?.is_some() {}
-                Ok(Arguments(first))
-            }
-        }
-
-        // As a tuple: the parser then hands over every argument rather than the first alone.
-        deserializer.deserialize_tuple(1, First)
     }
 }

@@ -11,13 +11,15 @@ impl Email {
     /// Reads an address without spaces around it.
     pub fn parse(text: &str) -> Option<Self> {
         let (local, domain) = text.rsplit_once('@')?;
-        let valid = text.len() <= 254
+        // Some letters are longer in lower case.
+        let address = text.to_lowercase();
+        let valid = address.len() <= 254
             && !text.chars().any(|c| c.is_whitespace() || c.is_control())
             && !local.is_empty()
             && !local.contains('@')
             && domain.split('.').count() > 1
             && domain.split('.').all(|label| !label.is_empty());
-        valid.then(|| Email(text.to_lowercase()))
+        valid.then_some(Email(address))
     }
 
     /// The address.
@@ -365,6 +367,14 @@ mod tests {
         for text in ["123", "", "+", "0123456789", "98765x3210", "+1234567890123456", "+0123456789"] {
             assert_eq!(Phone::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_that_lower_case_makes_too_long_is_none() {
+        // Ⱥ takes two bytes, ⱥ three.
+        let address = |letters: usize| format!("{}@example.com", "Ⱥ".repeat(letters));
+        assert_eq!(Email::parse(&address(80)).unwrap().as_str().len(), 252);
+        assert_eq!(Email::parse(&address(100)), None);
     }
 
     #[test]

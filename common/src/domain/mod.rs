@@ -5,6 +5,7 @@
 
 pub mod after_commit;
 pub mod alerts;
+pub mod arguments;
 pub mod auth;
 pub mod booking_cancellation;
 pub mod booking_changes;

@@ -1,6 +1,6 @@
 //! Points in time as the wire shows them: ISO-8601, UTC, exactly three decimals (CONTRACT.md, notation).
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A point in time.
@@ -13,9 +13,13 @@ impl Timestamp {
         Timestamp(Utc::now().trunc_subsecs(3))
     }
 
-    /// Reads what frontends send: RFC 3339, or a date with or without a time and without a zone, which then is UTC.
+    /// Reads what frontends send: RFC 3339, or a date with or without a time and without a zone, which then is UTC. Years have four digits:
+    /// others cannot be shown as the contract says, and PostgreSQL does not store all of them.
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
+        Self::read(text.trim()).filter(|time| (1..=9999).contains(&time.0.year()))
+    }
+
+    fn read(text: &str) -> Option<Self> {
         if let Ok(time) = DateTime::parse_from_rfc3339(text) {
             return Some(Timestamp(time.to_utc()));
         }
@@ -59,5 +63,15 @@ mod tests {
         assert_eq!(shown("2031-05-01T18:00:00.123456+05:30"), "\"2031-05-01T12:30:00.123Z\"");
         assert_eq!(shown("2031-05-01 18:00"), "\"2031-05-01T18:00:00.000Z\"");
         assert_eq!(shown("2031-05-01"), "\"2031-05-01T00:00:00.000Z\"");
+    }
+
+    #[test]
+    fn a_year_has_four_digits() {
+        assert!(Timestamp::parse("9999-12-31T23:59:59Z").is_some());
+        for text in
+            ["0000-12-31", "-0044-03-15", "+10000-01-01", "+262142-01-01", "9999-12-31T23:59:59-01:00"]
+        {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
     }
 }

@@ -31,7 +31,7 @@ const ALERTS: i64 = 200;
 
 /// Look into the job ledger, retry dead jobs, discard jobs; check the books, reconcile payments.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "nexus-jobs", version = nexus_common::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -40,7 +40,7 @@ use crate::{
 
 /// Runs the jobs of one queue. Settings come from the environment.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = nexus_common::VERSION)]
 struct Arguments {
     /// Jobs at once; overrides WORKER_CONCURRENCY.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
