@@ -45,8 +45,8 @@ impl fmt::Display for RateLimit {
         let seconds = self.period.as_secs();
         let (number, unit) = match seconds {
             86_400 => (1, "d"),
-            _ if seconds % 3_600 == 0 => (seconds / 3_600, "h"),
-            _ if seconds % 60 == 0 => (seconds / 60, "m"),
+            _ if seconds.is_multiple_of(3_600) => (seconds / 3_600, "h"),
+            _ if seconds.is_multiple_of(60) => (seconds / 60, "m"),
             _ => (seconds, "s"),
         };
         write!(f, "{}/{number}{unit}", self.count)
