@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// A pool of one connection, which listens.
 pub(crate) fn pool(database: &Database) -> PgPool {
-    db::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api")
+    db::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api revocations")
 }
 
 /// Listens for as long as the process lives.

@@ -60,7 +60,10 @@ impl Client {
 
     /// A request to `/api/v1{path}` that has everything but a body.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, self.url_of(path));
+        self.identified(self.http.request(method, self.url_of(path)))
+    }
+
+    fn identified(&self, request: RequestBuilder) -> RequestBuilder {
         let request = request.header("x-forwarded-for", self.address.to_string());
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -100,11 +103,7 @@ impl Client {
 
     /// A request to a path outside `/api/v1` that has everything but a body.
     pub fn request_root(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.url));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
+        self.identified(self.http.request(method, format!("{}{path}", self.url)))
     }
 }
 

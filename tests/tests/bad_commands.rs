@@ -149,7 +149,7 @@ async fn payloads_of_every_shape_are_answered() {
 
 #[tokio::test]
 async fn commands_end_with_the_session() {
-    let stack = Stack::builder().workers([]).start().await;
+    let stack = Stack::builder().workers([]).without_limits().start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let buyer = stack.user().await;

@@ -14,7 +14,7 @@ async fn log_in(anonymous: &Client, email: &str, password: &str) -> Answer {
 
 #[tokio::test]
 async fn old_passwords_log_in_and_their_hashes_become_argon2id() {
-    let (mut stack, node) = Stack::builder().workers([]).legacy().await;
+    let (mut stack, node) = Stack::builder().workers([]).without_limits().legacy().await;
     let long = format!("Aa1!{}", "long".repeat(20));
     let passwords = ["Passw0rd!", "Пароль-密码-1aA!🔑", &long];
     for (n, password) in passwords.iter().enumerate() {

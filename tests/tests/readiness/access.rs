@@ -73,7 +73,7 @@ fn malformed() -> Vec<Value> {
 
 #[tokio::test]
 async fn finding_20_every_payload_is_answered_with_a_sentence() {
-    let stack = Stack::builder().workers([]).start().await;
+    let stack = Stack::builder().workers([]).without_limits().start().await;
     let socket = stack.socket("the user", &stack.user().await).await;
     let before = stack.contents().await;
     for (name, fields) in commands() {
