@@ -25,22 +25,29 @@ pub(crate) fn pool(database: &Database) -> PgPool {
 
 /// Listens for as long as the process lives.
 pub(crate) async fn listen(app: App, pool: PgPool) {
+    let mut heard = true;
     loop {
-        let error = match session(&app, &pool).await {
+        let error = match session(&app, &pool, &mut heard).await {
             Ok(()) => "the connection was closed".to_owned(),
             Err(error) => error.to_string(),
         };
         app.verified.listen(false);
-        tracing::warn!(error, "revocations are not heard of, so every token is looked up; reconnecting");
+        if heard {
+            tracing::warn!(error, "revocations are not heard of, so every token is looked up; reconnecting");
+        }
+        heard = false;
         tokio::time::sleep(RECONNECT_AFTER).await;
     }
 }
 
 /// One connection, until it breaks.
-async fn session(app: &App, pool: &PgPool) -> Result<(), sqlx::Error> {
+async fn session(app: &App, pool: &PgPool, heard: &mut bool) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(REVOCATIONS).await?;
     app.verified.listen(true);
+    if !std::mem::replace(heard, true) {
+        tracing::info!("revocations are heard of again");
+    }
     // Whoever was revoked meanwhile.
     tokio::spawn(recheck(app.clone(), None));
     loop {

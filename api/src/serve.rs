@@ -44,8 +44,9 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let (sockets, io) = socket::layer(&settings.redis)?;
     let notifications = revocations::pool(&settings.database);
     let app = AppState::new(settings, io.clone())?;
-    tokio::spawn(revocations::listen(app.clone(), notifications));
     socket::listen(&io, app.clone()).await?;
+    // Only now, because it looks at the sockets, for which there has to be a namespace.
+    tokio::spawn(revocations::listen(app.clone(), notifications));
     let stopping = CancellationToken::new();
 
     let service: Router = router::router(app.clone()).layer(

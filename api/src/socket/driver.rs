@@ -22,6 +22,8 @@ use tokio::sync::{Notify, mpsc};
 const OUTBOX: usize = 4096;
 const TIMEOUT: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER: Duration = Duration::from_millis(250);
+/// A Redis that has said nothing for so long is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// See the module's documentation. Cheap to clone.
 #[derive(Clone)]
@@ -89,29 +91,35 @@ async fn publish(mut waiting: mpsc::Receiver<ChanItem>, mut connection: Connecti
 
 /// Keeps every channel subscribed for as long as the process lives.
 async fn listen(client: Client, subscriptions: Arc<Subscriptions>) {
+    let mut heard = true;
     loop {
-        let error = match session(&client, &subscriptions).await {
+        let error = match session(&client, &subscriptions, &mut heard).await {
             Ok(()) => "the connection was closed".to_owned(),
             Err(error) => error.to_string(),
         };
-        tracing::warn!(error, "broadcasts from other processes are not heard; reconnecting");
+        if heard {
+            tracing::warn!(error, "broadcasts from other processes are not heard; reconnecting");
+        }
+        heard = false;
         tokio::time::sleep(RECONNECT_AFTER).await;
     }
 }
 
 /// One connection, until it breaks.
-async fn session(client: &Client, subscriptions: &Subscriptions) -> Result<(), RedisError> {
-    let connecting = tokio::time::timeout(TIMEOUT, client.get_async_pubsub());
-    let pubsub = connecting.await.map_err(|_| timed_out())??;
+async fn session(client: &Client, subscriptions: &Subscriptions, heard: &mut bool) -> Result<(), RedisError> {
+    let pubsub = in_time(client.get_async_pubsub()).await?;
+    if !std::mem::replace(heard, true) {
+        tracing::info!("broadcasts from other processes are heard again");
+    }
     let (mut sink, mut messages) = pubsub.split();
     let mut subscribed: Vec<String> = Vec::new();
     loop {
         let wanted: Vec<String> = subscriptions.with(|channels| channels.keys().cloned().collect());
         for channel in wanted.iter().filter(|channel| !subscribed.contains(channel)) {
-            sink.subscribe(channel).await?;
+            in_time(sink.subscribe(channel)).await?;
         }
         for channel in subscribed.iter().filter(|channel| !wanted.contains(channel)) {
-            sink.unsubscribe(channel).await?;
+            in_time(sink.unsubscribe(channel)).await?;
         }
         subscribed = wanted;
         loop {
@@ -121,13 +129,16 @@ async fn session(client: &Client, subscriptions: &Subscriptions) -> Result<(), R
                     Some(message) => subscriptions.deliver(message.get_channel_name(), message.get_payload_bytes().to_vec()),
                     None => return Ok(()),
                 },
+                // One that has vanished closes no connection.
+                () = tokio::time::sleep(SILENCE) => in_time(sink.ping()).await?,
             }
         }
     }
 }
 
-fn timed_out() -> RedisError {
-    RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
+async fn in_time<T>(call: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    let timed_out = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    tokio::time::timeout(TIMEOUT, call).await.map_err(timed_out)?
 }
 
 impl Driver for RedisDriver {

@@ -157,7 +157,12 @@ async fn connections(stack: &Stack, broken: &mut impl FnMut(String)) {
 async fn redis(stack: &Stack, broken: &mut impl FnMut(String)) {
     let deadline = Instant::now() + 2 * SOON;
     loop {
-        let (lasting, workers) = stack.lasting_in_redis().await;
+        let (mut lasting, workers) = stack.lasting_in_redis().await;
+        // What is under way may be there, and the jobs that never end always are.
+        for row in stack.rows("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')").await {
+            let own = format!("nexus:{}:", row["queue"].as_str().unwrap_or_default());
+            lasting.retain(|key| !key.starts_with(&own));
+        }
         if lasting.is_empty() && workers == 2 * QUEUES.len() {
             return;
         }

@@ -34,6 +34,8 @@ pub(crate) struct Havoc {
     pub(crate) faults: BTreeMap<&'static str, u32>,
 }
 
+const UNAVAILABLE: &str = "providers answer 503, mail servers 451";
+
 impl Havoc {
     pub(crate) async fn new(stack: &mut Stack, seed: u64) -> Self {
         let (mut api, mut urls) = stack.further_apis(1, &[]);
@@ -180,7 +182,7 @@ impl Havoc {
     async fn providers(&mut self, stack: &Stack) -> &'static str {
         let (what, fault) = match self.dice.below(4) {
             0 => ("providers slow", Fault::delay(Duration::from_secs(2))),
-            1 => ("providers answer 503", Fault::status(503)),
+            1 => (UNAVAILABLE, Fault::status(503)),
             2 => ("providers hang up", Fault::dropped()),
             _ => ("providers hang up when they have worked", Fault::dropped_after()),
         };
@@ -195,7 +197,13 @@ impl Havoc {
             (Target::Smtp, 5),
         ];
         for (target, times) in calls {
-            stack.providers.fault(target, Some(times), fault.clone());
+            // What begins with 5 is a mail server's last word; what begins with 4 may pass.
+            let fault = if target == Target::Smtp && what == UNAVAILABLE {
+                Fault::status(451)
+            } else {
+                fault.clone()
+            };
+            stack.providers.fault(target, Some(times), fault);
         }
         sleep(self.dice.pause(2_000, 4_000)).await;
         what
