@@ -54,7 +54,7 @@ SHIPPED := nexus-api nexus-jobs $(addprefix nexus-worker-,otp payments bookings 
 COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 NEXUS_VERSION ?= $(shell sed -n '/^version = /{ s/.*"\(.*\)"/\1/p; q }' Cargo.toml)$(if $(COMMIT), ($(COMMIT)))
 
-release: ## Build what is deployed into target/dist, with checksums: the same bytes wherever one commit is built
+release: ## Build what is deployed into target/dist, with checksums; paths and times stay out of them
 	@# No path of this machine gets into the binaries, and no setting that is not committed but these.
 	crates=$${CARGO_HOME:-$$HOME/.cargo}
 	export RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/nexus --remap-path-prefix=$$crates=/cargo"
