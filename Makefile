@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos soak bench build release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
+.PHONY: help run test chaos soak bench bench-stress build release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
 	clock-deps fmt lint sqlx check-sqlx docs clean-data
 
 # rust-toolchain.toml names the compiler. Where rustup may not fetch it, it may be there under another name; the tests check the version.
@@ -21,6 +21,8 @@ PROFILE ?= dev
 # For `make chaos` and `make soak`; REPORT names another file for what they measure.
 PAYMENTS ?= 1000
 SOAK_MINUTES ?= 30
+# For `make bench-stress`: the commit that this one is compared with.
+BEFORE ?= HEAD~1
 # For `make fuzz`: how long each target runs.
 FUZZ_SECONDS ?= 600
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
@@ -44,6 +46,18 @@ soak: deps node-deps build ## Mixed traffic with faults for SOAK_MINUTES, then a
 bench: deps bench-deps ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
 	@cargo build --workspace --release --bin nexus-bench --bin nexus-bench-worker --bin nexus-api --bin nexus-worker-payments
 	@target/release/nexus-bench --report bench/REPORT.md
+
+# What is measured besides the driver.
+STRESSED := -p nexus-api -p nexus-worker --bin nexus-api --bin nexus-worker-payments
+
+bench-stress: deps ## Measure this release beside that of the commit BEFORE under stress, and write bench/STRESS.md; takes five minutes
+	@source=target/before/source
+	rm -rf $$source && mkdir -p $$source
+	git archive $(BEFORE) | tar -x -C $$source
+	cargo build --release --manifest-path $$source/Cargo.toml --target-dir target/before/build $(STRESSED)
+	cargo build --release $(STRESSED)
+	cargo build --release -p nexus-bench --bin nexus-bench-stress
+	target/release/nexus-bench-stress --before target/before/build/release --before-name $$(git rev-parse --short $(BEFORE)) --report bench/STRESS.md
 
 build: ## Build every binary
 	@cargo build --workspace --bins --profile $(PROFILE)

@@ -6,6 +6,8 @@
 //! | [`jobs`] | the jobs that do nothing |
 //! | [`hub`] | the line between the driver and the processes that it measures |
 //! | [`contenders`] | who is measured: Nexus, graphile-worker, BullMQ |
+//! | [`release`], [`site`] | the binaries of a release; its processes with buyers, a shop in earnest |
+//! | [`slow_line`] | round trips as they are between machines |
 //! | [`measures`] | what is measured |
 //! | [`cpu`], [`machine`] | where the processors' time goes meanwhile, and what is measured on |
 //! | [`samples`], [`results`], [`report`] | medians, tables, and the text |
@@ -16,7 +18,10 @@ pub mod hub;
 pub mod jobs;
 pub mod machine;
 pub mod measures;
+pub mod release;
 pub mod report;
 pub mod results;
 pub mod samples;
 pub mod servers;
+pub mod site;
+pub mod slow_line;

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nexus_common::{config, db};
 use nexus_sandbox::{
     postgres::{Durability, Options, Postgres},
@@ -39,8 +39,15 @@ impl Drop for Dir {
 }
 
 impl Servers {
-    /// Starts them below `dir`, which is emptied first, and makes Nexus's schema.
+    /// Starts them below `dir`, which is emptied first, and makes the schema of the driver's own release.
     pub async fn start(dir: &Path) -> Result<Self> {
+        let servers = Self::empty(dir).await?;
+        db::migrate(&config::Database::at(servers.postgres.url().parse()?, 2)).await?;
+        Ok(servers)
+    }
+
+    /// The same without a schema.
+    pub async fn empty(dir: &Path) -> Result<Self> {
         if dir.exists() {
             std::fs::remove_dir_all(dir)?;
         }
@@ -48,7 +55,6 @@ impl Servers {
         let dir = Dir(dir.canonicalize()?);
         let postgres = Postgres::start(dir.0.join("postgres"), Options::durable()).await?;
         let redis = Redis::start(dir.0.join("redis"), Durability::Durable, None).await?;
-        db::migrate(&config::Database::at(postgres.url().parse()?, 2)).await?;
         let db = PgPoolOptions::new().max_connections(40).connect(&postgres.url()).await?;
         let servers = Servers { postgres, redis, db, dir };
         for (setting, earnest) in [("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]
@@ -91,14 +97,6 @@ impl Servers {
             .stderr(log);
         Ok(command)
     }
-}
-
-/// A binary of this workspace, built beside the driver.
-pub fn binary(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let path = own.parent().context("no directory")?.join(name);
-    ensure!(path.is_file(), "{} is not built", path.display());
-    Ok(path)
 }
 
 /// A script of `bench/node`.

@@ -1,0 +1,39 @@
+//! A release of Nexus: the binaries of one folder. Whoever compares two has a folder of each.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::servers::Servers;
+
+/// Where a release's binaries are.
+#[derive(Debug, Clone)]
+pub struct Release(PathBuf);
+
+impl Release {
+    /// What has been built together with the driver.
+    pub fn of_driver() -> Result<Self> {
+        let own = std::env::current_exe()?;
+        Ok(Release(own.parent().context("no directory")?.to_owned()))
+    }
+
+    /// What has been built elsewhere.
+    pub fn at(dir: &Path) -> Result<Self> {
+        let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+        Ok(Release(dir))
+    }
+
+    /// One of its binaries.
+    pub fn binary(&self, name: &str) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        ensure!(path.is_file(), "{} is not built", path.display());
+        Ok(path)
+    }
+
+    /// Makes its schema.
+    pub fn migrate(&self, servers: &Servers) -> Result<()> {
+        let status = servers.command(&self.binary("nexus-api")?, "migrate")?.arg("migrate").status()?;
+        ensure!(status.success(), "nexus-api migrate ended with {status}");
+        Ok(())
+    }
+}
