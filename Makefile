@@ -176,7 +176,7 @@ lint: build fuzz-deps ## Clippy, with every query checked against a freshly migr
 
 # The sandbox holds no queries, so it builds whatever state they are in.
 sqlx: ## Write .sqlx anew, after queries or migrations have changed
-	@cargo build -p nexus-sandbox --profile $(PROFILE)
+	@cargo build --workspace --bin nexus-sandbox --profile $(PROFILE)
 	fresh=$$(mktemp -d)
 	trap 'rm -rf "$$fresh"' EXIT
 	touch common/src/lib.rs

@@ -108,7 +108,7 @@ async fn run_serve() -> anyhow::Result<()> {
 
 async fn run_migrate() -> anyhow::Result<()> {
     let settings = Env::read().load(|env| config::Database::from_env(env, 2))?;
-    db::migrate(&settings).await?;
+    db::migrate(&settings, |why| eprintln!("nexus-api: the migration waits: {why}")).await?;
     println!("The schema is up to date.");
     Ok(())
 }

@@ -10,7 +10,7 @@ use axum::{
 use nexus_common::{
     Error, config,
     db::bounded,
-    jobs::{Queue, admin},
+    jobs::{Queue, admin, wakeups},
     metrics,
 };
 use tokio::{
@@ -44,6 +44,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let (sockets, io) = socket::layer(&settings.redis)?;
     let notifications = revocations::pool(&settings.database);
     let app = AppState::new(settings, io.clone())?;
+    wakeups::start(app.db.clone());
     socket::listen(&io, app.clone()).await?;
     // Only now, because it looks at the sockets, for which there has to be a namespace.
     tokio::spawn(revocations::listen(app.clone(), notifications));

@@ -164,8 +164,8 @@ const METHOD: &str = "## What limits it\n\n\
     \x20 is four changes of its row (enqueued, handed over, claimed, done), and each of them is written to the row, its indexes and the log.\n\
     - **Commits.** Claims and completions that come at the same time share one, and so do jobs that are handed over. A worker that runs one job at a\n\
     \x20 time, or a queue that is nearly empty, pays for each of its own.\n\
-    - **NOTIFY.** PostgreSQL lets transactions that notify commit one after the other, in both systems that use it: single enqueues at once gain little from more\n\
-    \x20 connections. Many jobs in one transaction do.\n\
+    - **NOTIFY.** PostgreSQL lets transactions that notify commit one after the other, each with its own flush. graphile-worker notifies in the transaction that\n\
+    \x20 enqueues; Nexus after it, once for all that has been committed meanwhile (`make bench-stress` shows the difference).\n\
     - **Redis** costs the least of the three: it carries ids, one fetch a job.\n\n\
     ## How it is measured\n\n\
     PostgreSQL with fsync, full page writes and synchronous commits; Redis with an append-only file that is synced every second; otherwise the defaults of both.\n\

@@ -42,7 +42,7 @@ impl Servers {
     /// Starts them below `dir`, which is emptied first, and makes the schema of the driver's own release.
     pub async fn start(dir: &Path) -> Result<Self> {
         let servers = Self::empty(dir).await?;
-        db::migrate(&config::Database::at(servers.postgres.url().parse()?, 2)).await?;
+        db::migrate(&config::Database::at(servers.postgres.url().parse()?, 2), |_| ()).await?;
         Ok(servers)
     }
 

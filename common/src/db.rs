@@ -1,6 +1,9 @@
 //! The PostgreSQL pool and the migrations.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::{
@@ -81,27 +84,58 @@ pub async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(conn).await?)
 }
 
-/// A migration that collides with a transaction is begun at most so often.
-const MIGRATION_ATTEMPTS: u32 = 10;
+/// Longest that a migration waits for a lock, and so for which everybody who comes after it waits for the same table.
+const MIGRATION_LOCK: Duration = Duration::from_secs(2);
+/// A migration that was in somebody's way is begun anew after the first of these, then later each time, up to the second.
+const MIGRATION_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// After so long it gives up: what is in its way for an hour has to be looked at.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Brings the schema up to date, however long that takes; safe to run from several processes at once (sqlx holds an advisory lock), and
-/// while the Node service is at work.
-pub async fn migrate(settings: &Database) -> Result<()> {
-    let mut attempt = 1;
+/// Brings the schema up to date; safe to run from several processes at once (sqlx holds an advisory lock), and while others are at work.
+///
+/// A lock that somebody else has, a dump of the database for one, is waited for in short attempts with pauses between: PostgreSQL makes
+/// everybody who wants the table queue up behind whoever waits for it. `waiting` hears what is in the way before each pause.
+pub async fn migrate(settings: &Database, mut waiting: impl FnMut(String)) -> Result<()> {
+    let began = Instant::now();
+    let mut pause = MIGRATION_PAUSES.0;
     loop {
-        let options = options(settings, "nexus-migrate");
+        let options = options(settings, "nexus-migrate")
+            .options([("lock_timeout", MIGRATION_LOCK.as_millis().to_string())]);
         let connecting = tokio::time::timeout(CONNECTING, PgConnection::connect_with(&options));
         let mut conn =
             connecting.await.map_err(|_| Error::Unavailable("PostgreSQL does not answer".into()))??;
         match MIGRATIONS.run(&mut conn).await {
-            Err(MigrateError::ExecuteMigration(error, _))
-                if is_collision(&error) && attempt < MIGRATION_ATTEMPTS =>
+            Err(MigrateError::ExecuteMigration(error, _) | MigrateError::Execute(error))
+                if is_in_the_way(&error) && began.elapsed() < MIGRATION_PATIENCE =>
             {
-                attempt += 1;
+                let others = long_transactions(&mut conn).await?;
+                waiting(format!("{error}; again in {pause:?}. Open transactions: {others}"));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(MIGRATION_PAUSES.1);
             }
             result => return result.map_err(|error| Error::Internal(Box::new(error))),
         }
     }
+}
+
+/// Whether a statement failed because somebody else had what it wanted.
+fn is_in_the_way(error: &sqlx::Error) -> bool {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    is_collision(error)
+        || error.as_database_error().and_then(|error| error.code()).as_deref() == Some(LOCK_NOT_AVAILABLE)
+}
+
+/// The oldest transactions of others, as an operator finds them.
+async fn long_transactions(conn: &mut PgConnection) -> Result<String> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT coalesce(string_agg(format('%s (pid %s) since %s', coalesce(nullif(application_name, ''), 'somebody'), pid,
+                                             date_trunc('second', xact_start)), ', '), 'none') AS "others!"
+           FROM (SELECT application_name, pid, xact_start FROM pg_stat_activity
+                 WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+                 ORDER BY xact_start LIMIT 3) oldest"#
+    )
+    .fetch_one(conn)
+    .await?)
 }
 
 fn options(settings: &Database, process: &str) -> PgConnectOptions {

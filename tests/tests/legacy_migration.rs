@@ -103,3 +103,24 @@ async fn a_migration_that_collides_with_the_node_service_is_begun_anew() {
     let links = stack.count("booking_seats WHERE seat_label = 'A1'").await;
     assert_eq!(links, i64::from(linked.is_ok()), "{linked:?}");
 }
+
+#[tokio::test]
+async fn a_migration_waits_for_a_dump_and_keeps_nobody_waiting_behind_it() {
+    let LegacyShop { stack, node, event, buyers: [buyer, _], .. } = LegacyShop::open(Stack::builder()).await;
+    // What pg_dump does with every table first.
+    let mut dump = stack.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE seats, bookings, booking_seats IN ACCESS SHARE MODE")
+        .execute(&mut *dump)
+        .await
+        .unwrap();
+    let others = async {
+        let waiting =
+            "pg_stat_activity WHERE application_name = 'nexus-migrate' AND wait_event_type = 'Lock'";
+        eventually("the migration waits", SOON, async || seen(stack.count(waiting).await > 0, ())).await;
+        // It is answered while the dump goes on, which never ends by itself.
+        node.lock(buyer, &event, "VIP", "A1").await.unwrap();
+        dump.rollback().await.unwrap();
+    };
+    join(stack.migrate(), others).await;
+    assert_eq!(stack.count("seats WHERE seat_label = 'A1'").await, 1);
+}

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use nexus_sandbox::providers::sign;
 use nexus_tests::{Answer, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
 use reqwest::Method;
+use sqlx::postgres::PgListener;
 
 /// Sends a webhook as Razorpay would, signed or not.
 async fn deliver(stack: &Stack, body: &str, signature: Option<&str>, event_id: Option<&str>) -> Answer {
@@ -216,4 +217,19 @@ async fn five_hundred_webhooks_in_a_second_are_stored_well_before_razorpay_hangs
     assert!(took[495] < Duration::from_millis(2_500), "99 of 100 within {:?}", took[495]);
     assert_eq!(stack.count("webhook_events").await, 500, "webhooks stored");
     assert_eq!(stack.count("jobs WHERE kind = 'process_webhook'").await, 500, "each with its job");
+}
+
+#[tokio::test]
+async fn relays_hear_of_a_job_from_its_process_and_not_from_its_transaction() {
+    let stack = Stack::builder().workers([]).start().await;
+    let mut relay = PgListener::connect_with(&stack.db).await.unwrap();
+    relay.listen("nexus_jobs").await.unwrap();
+    // Whoever inserts without more tells nobody: a notice would hold up everybody else who commits.
+    stack.flood(1, json!(["done"])).await;
+    let body = json!({"event": "payment.failed", "payload": {}}).to_string();
+    let secret = &stack.providers.config().razorpay_webhook_secret;
+    let signature = sign(secret, body.as_bytes());
+    assert_eq!(deliver(&stack, &body, Some(&signature), Some("evt_1")).await.status, 200);
+    let notice = tokio::time::timeout(SOON, relay.recv()).await.unwrap().unwrap();
+    assert_eq!(notice.payload(), "payments");
 }

@@ -1,8 +1,8 @@
 //! Hands due jobs of one queue from the ledger to Redis: batch by batch, never more than the workers are about to need, so that Redis holds
 //! no backlog and loses little when it loses everything.
 //!
-//! A round looks at the ledger and says when to look again: at the next due time, or after [`LOOK`]. `NOTIFY` from an enqueuing
-//! transaction and the worker's own progress wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed
+//! A round looks at the ledger and says when to look again: at the next due time, or after [`LOOK`]. A notice of whoever has enqueued
+//! something ([`wakeups`]) and the worker's own progress wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed
 //! is taken back as soon as the transport reports trouble; everything else by `ledger::rescue`, which every relay runs.
 
 use std::{
@@ -20,6 +20,7 @@ use nexus_common::{
     jobs::{
         Queue,
         ledger::{self, Delivery, Rescued, Vanished},
+        wakeups,
     },
     metrics,
 };
@@ -270,7 +271,7 @@ async fn hear(
     waits: &mut Backoff,
 ) -> Result<std::convert::Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen("nexus_jobs").await?;
+    listener.listen(wakeups::CHANNEL).await?;
     waits.reset();
     // What was enqueued before gave no notice here.
     wake.wake();

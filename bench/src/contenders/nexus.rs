@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use nexus_common::jobs;
+use nexus_common::jobs::{self, wakeups};
 use sqlx::{PgPool, Postgres, Transaction};
 
 use super::{Contender, Enqueuing, Setup, Work};
@@ -25,6 +25,7 @@ pub struct Nexus {
 impl Nexus {
     /// On these servers.
     pub async fn new(servers: &Servers) -> Result<Self> {
+        wakeups::start(servers.db.clone());
         Ok(Nexus { db: servers.db.clone(), redis: servers.redis_connection().await? })
     }
 }

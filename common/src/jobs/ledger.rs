@@ -171,6 +171,20 @@ impl Lease {
     }
 }
 
+/// Wakes the relays of those of these jobs that are committed, with one notice a queue; returns which those are.
+pub(super) async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>> {
+    // A transaction that notifies writes to the log, and would wait for its flush with a lock that all others need who notify.
+    let announced = sqlx::query!(
+        r#"SELECT array_agg(id) AS "ids!", pg_notify('nexus_jobs', queue) AS told
+           FROM jobs, (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
+           WHERE id = ANY ($1) GROUP BY queue"#,
+        ids,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(announced.into_iter().flat_map(|row| row.ids).collect())
+}
+
 /// Takes up to `limit` due jobs of `queue` for hand-over to Redis, first by priority, then by age. Also says for how long the oldest of
 /// them had been due.
 pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<Delivery>, Duration)> {

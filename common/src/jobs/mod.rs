@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod notifications;
 pub mod otp;
 pub mod payments;
+pub mod wakeups;
 
 use std::time::Duration;
 
@@ -135,11 +136,12 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
     let payloads = jobs.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
     let payloads = payloads.map_err(Error::internal)?;
     let keys: Vec<Option<String>> = jobs.iter().map(J::unique_key).collect();
-    let enqueued = sqlx::query!(
+    let enqueued = sqlx::query_scalar!(
         "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, trace_context)
          SELECT id, $4, $5, payload, unique_key, $6, $7, $8
          FROM unnest($1::uuid[], $2::jsonb[], $3::text[]) AS job (id, payload, unique_key)
-         ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING",
+         ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
+         RETURNING id",
         &ids,
         &payloads,
         &keys as &[Option<String>],
@@ -149,10 +151,14 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
         J::RETRY.max_attempts,
         crate::traces::current(),
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    crate::metrics::enqueued(J::QUEUE, J::KIND, enqueued.rows_affected());
-    Ok(enqueued.rows_affected())
+    crate::metrics::enqueued(J::QUEUE, J::KIND, enqueued.len() as u64);
+    // One is enough to wake the queue's relays.
+    if let Some(first) = enqueued.first() {
+        wakeups::enqueued(*first);
+    }
+    Ok(enqueued.len() as u64)
 }
 
 async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Result<Option<JobId>> {
@@ -174,8 +180,11 @@ async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Res
     )
     .fetch_optional(conn)
     .await?;
-    if id.is_some() {
+    if let Some(id) = id {
         crate::metrics::enqueued(J::QUEUE, J::KIND, 1);
+        if wait.is_zero() {
+            wakeups::enqueued(id);
+        }
     }
     Ok(id)
 }

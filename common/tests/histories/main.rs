@@ -154,7 +154,7 @@ impl World {
             acquire_timeout: Duration::from_secs(60),
             ..Database::at(postgres.url().parse().expect("an address"), 2 * AT_ONCE)
         };
-        db::migrate(&settings).await.expect("migrations");
+        db::migrate(&settings, |_| ()).await.expect("migrations");
         let db = db::pool(&settings, "histories");
         let cache = Cache::new(&RedisSettings { url: redis.url().into(), ca: None }).expect("a cache");
         let users = "INSERT INTO users (name, email) SELECT 'User', n || '@nexus.example' FROM generate_series(0, $1) n RETURNING id";

@@ -19,7 +19,7 @@ use nexus_common::{
     cache::Cache,
     config::{self, Env},
     db::{self, bounded},
-    jobs::{Queue, admin},
+    jobs::{Queue, admin, wakeups},
     metrics,
     realtime::{Emitter, SeatsUpdates},
     telemetry, traces,
@@ -159,6 +159,7 @@ async fn run<S: Send + Sync + 'static>(
         () = stop.cancelled() => return Ok(()),
     }
 
+    wakeups::start(db.clone());
     let wake = Wake::new(config.concurrency);
     let relay = tokio::spawn(
         Relay {

@@ -1,0 +1,77 @@
+//! How workers hear of new jobs at once: the process that has enqueued some tells their relays when they are committed.
+//!
+//! Not by a NOTIFY in the enqueueing transaction: PostgreSQL lets transactions that notify commit one after the other, each with its
+//! own flush of the log, and so all that enqueue would queue up behind a lock of the whole installation. Here one task a process remembers
+//! what has been enqueued, asks a moment later which of it is committed, and notifies once for all that is, in a transaction of its own that
+//! changes nothing and waits for no flush. A wake-up may be lost, to a crash or to an outage: the relays look by themselves, too.
+
+use std::{collections::HashMap, sync::OnceLock, time::Duration};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+
+use super::{JobId, ledger};
+use crate::db::within;
+
+/// The channel of PostgreSQL on which relays hear the names of queues.
+pub const CHANNEL: &str = "nexus_jobs";
+
+/// Jobs that may wait to be told of; those beyond are found by the relays' own look.
+const WAITING: usize = 10_000;
+/// Jobs that are enqueued within this time are told of together; most are committed by then.
+const SOON: Duration = Duration::from_millis(2);
+/// A transaction that takes longer is looked at again, later each time, up to this.
+const LATER: Duration = Duration::from_millis(100);
+/// One that has not been committed by then has been rolled back, or the relays find its jobs by themselves.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+/// A PostgreSQL that takes longer is away.
+const ANSWER: Duration = Duration::from_secs(2);
+
+static ENQUEUED: OnceLock<mpsc::Sender<JobId>> = OnceLock::new();
+
+/// Starts the task that tells the relays what this process has enqueued. Without it, jobs wait for the relays' own look.
+pub fn start(db: PgPool) {
+    let (sender, enqueued) = mpsc::channel(WAITING);
+    if ENQUEUED.set(sender).is_ok() {
+        tokio::spawn(tell(db, enqueued));
+    }
+}
+
+/// A job has been enqueued; its transaction may or may not be committed.
+pub(super) fn enqueued(id: JobId) {
+    if let Some(sender) = ENQUEUED.get() {
+        // Full: somebody has very much to do, and whoever looks finds the rest.
+        let _ = sender.try_send(id);
+    }
+}
+
+async fn tell(db: PgPool, mut enqueued: mpsc::Receiver<JobId>) {
+    let mut open: HashMap<JobId, Instant> = HashMap::new();
+    let mut pause = SOON;
+    loop {
+        tokio::select! {
+            id = enqueued.recv() => {
+                let Some(id) = id else { return };
+                open.insert(id, Instant::now());
+                pause = SOON;
+                sleep(pause).await;
+            }
+            () = sleep(pause), if !open.is_empty() => {}
+        }
+        while open.len() < WAITING
+            && let Ok(id) = enqueued.try_recv()
+        {
+            open.insert(id, Instant::now());
+        }
+        let ids: Vec<JobId> = open.keys().copied().collect();
+        match within(ANSWER, ledger::announce(&db, &ids)).await {
+            Ok(committed) => open.retain(|id, _| !committed.contains(id)),
+            Err(error) => tracing::debug!(error = error.details(), "relays could not be woken"),
+        }
+        open.retain(|_, since| since.elapsed() < FORGOTTEN);
+        pause = (pause * 2).min(LATER);
+    }
+}
