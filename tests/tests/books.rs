@@ -23,7 +23,9 @@ async fn broken_books_are_found_by_hand_and_by_the_clock() {
     })
     .await;
 
-    // Money without a seat or a refund, a refund without money, a seat sold twice over, a count that is wrong.
+    // Money without a seat or a refund, a refund without money, a seat sold twice over, a count that is wrong, a booking without its seat.
+    let unpaid = stack.user().await.lock_and_book(&event, &[("VIP", "B1")]).await;
+    stack.execute("DELETE FROM seats WHERE seat_label = 'B1'").await;
     stack.execute(&format!("UPDATE bookings SET status = 'cancelled' WHERE id = {}", booking.id)).await;
     stack.execute("UPDATE event_seat_types SET available_quantity = 0").await;
     stack
@@ -35,9 +37,10 @@ async fn broken_books_are_found_by_hand_and_by_the_clock() {
     let found: Vec<_> = found.iter().map(|row| (row["rule"].as_str(), row["subject"].as_str())).collect();
     let (sold, seat_type) =
         (format!("payment {}", payment.id), format!("seat type {}", event.seat_type("VIP")));
-    let booking = format!("booking {}", booking.id);
+    let (booking, unpaid) = (format!("booking {}", booking.id), format!("booking {}", unpaid.id));
     let expected = [
         ("a booking that is over holds no seats", booking.as_str()),
+        ("a pending booking has all its seats until its deadline", unpaid.as_str()),
         ("a refund in the ledger was made", "payment pay_never"),
         ("a sale is of a confirmed booking", &sold),
         ("available = quantity - locked - booked", &seat_type),

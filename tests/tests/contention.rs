@@ -195,3 +195,33 @@ async fn lowering_the_quantity_during_the_rush_oversells_nothing() {
     assert_eq!(stack.available(event.seat_type("VIP")).await, 0);
     stack.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn a_seat_is_given_back_or_booked_and_never_both() {
+    const BUYERS: usize = 20;
+    let stack = Stack::builder().workers([]).without_limits().start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let mut buying = JoinSet::new();
+    for (n, buyer) in stack.users(BUYERS).await.into_iter().enumerate() {
+        let (event, label) = (event.clone(), format!("S{n}"));
+        buying.spawn(async move {
+            let lock = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type("VIP"));
+            for _ in 0..15 {
+                buyer.lock(&event, "VIP", &label).await.ok();
+                let unlocking = format!("{lock}?seat_label={label}");
+                let seats = [("VIP", label.as_str())];
+                let (unlocked, booked) = tokio::join!(buyer.delete(&unlocking), buyer.book(&event, &seats));
+                let won = (unlocked.status == 200, booked.status == 200);
+                assert!(won.0 != won.1, "{unlocked} and {booked}");
+                if won.1 {
+                    buyer.cancel(&Booking::from_created(&booked.data())).await.ok();
+                }
+            }
+            buyer.lock_and_book(&event, &[("VIP", &label)]).await;
+        });
+    }
+    buying.join_all().await;
+    assert_eq!(stack.available(event.seat_type("VIP")).await, 50 - BUYERS as i64);
+    stack.assert_invariants().await;
+}

@@ -225,9 +225,11 @@ pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64>
 /// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued before this is asked: then whoever ends
 /// the user's sessions either is waited for here, or revokes that, too.
 pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
+    // The user first, as whoever ends the sessions does, and the look in a statement of its own, so that it sees what was waited for.
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user.0).fetch_optional(&mut *conn).await?;
     let revoked = sqlx::query_scalar!(
-        r#"SELECT coalesce(t.is_revoked, FALSE) AS "revoked!" FROM refresh_tokens t JOIN users u ON u.id = t.user_id
-           WHERE t.token = ANY ($1) AND t.user_id = $2 ORDER BY 1 DESC LIMIT 1 FOR SHARE"#,
+        r#"SELECT coalesce(is_revoked, FALSE) AS "revoked!" FROM refresh_tokens
+           WHERE token = ANY ($1) AND user_id = $2 ORDER BY 1 DESC LIMIT 1"#,
         &either_way(token)[..],
         user.0,
     )

@@ -2,7 +2,7 @@
 //! may happen in which state is said by [`booking_states`]. Each verb opens the event's inventory first, then takes the booking's row, then
 //! the seats: always in that order.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use sqlx::{Connection, PgConnection};
 
@@ -52,19 +52,25 @@ impl Held {
     }
 }
 
+/// The event that a booking is of; `None` when there is no such booking.
+pub async fn event(conn: &mut PgConnection, id: BookingId) -> Result<Option<EventId>> {
+    let event =
+        sqlx::query_scalar!("SELECT event_id FROM bookings WHERE id = $1", id.0).fetch_optional(conn).await?;
+    Ok(event.map(EventId))
+}
+
 /// Takes a booking for change; `None` when there is none.
 pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>> {
-    let event = sqlx::query_scalar!("SELECT event_id FROM bookings WHERE id = $1", id.0)
-        .fetch_optional(&mut *conn)
-        .await?;
-    let Some(event) = event else { return Ok(None) };
-    seats::open_inventory(conn, &[EventId(event)]).await?;
+    let Some(event) = event(conn, id).await? else { return Ok(None) };
+    seats::open_inventory(conn, &[event]).await?;
+    // First the row, and only then the look: one statement would see other tables as they were before the wait for the row.
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut *conn).await?;
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.user_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status, b.payment_id,
                   coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
                   e.status = 'published' AS "on_sale!"
-           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 FOR UPDATE OF b"#,
+           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1"#,
         id.0,
     )
     .fetch_optional(conn)
@@ -72,7 +78,7 @@ pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>
     Ok(row.map(|row| Held {
         id,
         reference: row.booking_reference,
-        event: EventId(event),
+        event,
         user: UserId(row.user_id),
         total: Paise::from_db(row.total),
         status: row.status,
@@ -169,19 +175,17 @@ async fn take_seats(
         return Ok(None);
     }
     let mut lost = (Vec::new(), Vec::new(), Vec::new());
-    let mut types = Vec::with_capacity(wanted.len());
     for seat in &wanted {
         let (Some(seat_type), Some(label)) = (seat.event_seat_type_id, &seat.seat_label) else {
             return Ok(None);
         };
-        types.push(SeatTypeId(seat_type));
         if seat.seat_id.is_none() {
             lost.0.push(seat.id);
             lost.1.push(seat_type);
             lost.2.push(label.clone());
         }
     }
-    if !lost.0.is_empty() && !take_again(conn, booking, &lost, &types, after).await? {
+    if !lost.0.is_empty() && !take_again(conn, booking, &lost, after).await? {
         return Ok(None);
     }
     let booked = sqlx::query!(
@@ -213,7 +217,6 @@ async fn take_again(
     conn: &mut PgConnection,
     booking: &Held,
     (links, types, labels): &(Vec<i32>, Vec<i32>, Vec<String>),
-    all_types: &[SeatTypeId],
     after: &mut AfterCommit,
 ) -> Result<bool> {
     // Somebody else's expired lock is no obstacle. The booking's own seats never are expired here: those rows are in `seat_id`, and an
@@ -225,7 +228,16 @@ async fn take_again(
     )
     .execute(&mut *conn)
     .await?;
-    let freed = seats::free_expired(conn, all_types).await?;
+    let named: Vec<(SeatTypeId, SeatLabel)> = types
+        .iter()
+        .zip(labels)
+        .map(|(seat_type, label)| (SeatTypeId(*seat_type), SeatLabel::from_db(label.clone())))
+        .collect();
+    let mut room = BTreeMap::new();
+    for (seat_type, _) in &named {
+        *room.entry(*seat_type).or_insert(0) += 1;
+    }
+    let freed = seats::free_expired(conn, &named, &room).await?;
     after.freed(freed, UnlockReason::Expired);
 
     let mut attempt = conn.begin().await?;

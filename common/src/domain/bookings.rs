@@ -210,19 +210,28 @@ async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<BookedEven
 async fn locked_seats(conn: &mut PgConnection, user: UserId, new: &NewBooking) -> Result<Vec<CreatedSeat>> {
     let (types, labels): (Vec<i32>, Vec<String>) =
         new.seats.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
-    let rows = sqlx::query!(
-        r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (t.price * 100)::bigint AS "price!",
-                  s.status = 'locked' AND s.expires_at > now() AS "live!",
-                  EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "linked!"
-           FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
-           JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
-           JOIN event_seat_types t ON t.id = s.event_seat_type_id
-           WHERE s.event_id = $1 AND s.user_id = $2
-           ORDER BY s.id FOR UPDATE OF s FOR KEY SHARE OF t"#,
+    // First the rows, and only then the look: one statement would decide by what it saw, and at the time when it came, before waiting for
+    // whoever else was at these seats.
+    let ids = sqlx::query_scalar!(
+        "SELECT s.id FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
+         JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+         JOIN event_seat_types t ON t.id = s.event_seat_type_id
+         WHERE s.event_id = $1 AND s.user_id = $2
+         ORDER BY s.id FOR UPDATE OF s FOR KEY SHARE OF t",
         new.event.0,
         user.0,
         &types,
         &labels,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (t.price * 100)::bigint AS "price!",
+                  s.status = 'locked' AND s.expires_at > statement_timestamp() AS "live!",
+                  EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "linked!"
+           FROM seats s JOIN event_seat_types t ON t.id = s.event_seat_type_id
+           WHERE s.id = ANY ($1) ORDER BY s.id"#,
+        &ids,
     )
     .fetch_all(conn)
     .await?;

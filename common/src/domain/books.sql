@@ -27,6 +27,13 @@ SELECT 'a confirmed booking has all its seats', 'booking ' || b.id, format('seat
 FROM bookings b JOIN booking_seats bs ON bs.booking_id = b.id LEFT JOIN seats s ON s.id = bs.seat_id
 WHERE b.status = 'confirmed' AND s.status IS DISTINCT FROM 'booked'
 UNION ALL
+-- Past its deadline its seats may be anybody's.
+SELECT 'a pending booking has all its seats until its deadline', 'booking ' || b.id,
+       format('seat %s is %s', bs.seat_label, CASE WHEN s.id IS NULL THEN 'not its own' ELSE format('%s until %s', s.status, s.expires_at) END)
+FROM bookings b JOIN booking_seats bs ON bs.booking_id = b.id LEFT JOIN seats s ON s.id = bs.seat_id
+WHERE b.status = 'pending' AND b.expires_at > now()
+  AND (s.status IS DISTINCT FROM 'locked' OR s.user_id IS DISTINCT FROM b.user_id OR s.expires_at < b.expires_at)
+UNION ALL
 SELECT 'a booked seat belongs to a confirmed booking', 'seat ' || s.id, s.seat_label
 FROM seats s WHERE s.status = 'booked' AND NOT EXISTS (
     SELECT 1 FROM booking_seats bs JOIN bookings b ON b.id = bs.booking_id WHERE bs.seat_id = s.id AND b.status = 'confirmed')

@@ -98,11 +98,7 @@ pub async fn finish(conn: &mut PgConnection, event: EventId, after: &mut AfterCo
     if !is_cancelled(conn, event).await? {
         return Ok(());
     }
-    let locks =
-        sqlx::query_scalar!("SELECT id FROM seats WHERE event_id = $1 AND status = 'locked'", event.0)
-            .fetch_all(&mut *conn)
-            .await?;
-    after.freed(seats::free(conn, &locks).await?, UnlockReason::Cancelled);
+    after.freed(seats::free_locked(conn, event).await?, UnlockReason::Cancelled);
     sqlx::query!("UPDATE event_cancellations SET finished_at = now() WHERE event_id = $1", event.0)
         .execute(conn)
         .await?;

@@ -71,7 +71,7 @@ pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -
            SELECT TRUE AS "reserved!", NULL::bytea AS request_hash, NULL::smallint AS status, NULL::jsonb AS answer FROM reserved
            UNION ALL
            SELECT FALSE, request_hash, status, answer FROM idempotent_requests
-           WHERE user_id = $1 AND route = $2 AND key = $3 AND NOT EXISTS (SELECT 1 FROM reserved)"#,
+           WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now() AND NOT EXISTS (SELECT 1 FROM reserved)"#,
         request.user.0,
         request.route,
         request.key,
@@ -88,7 +88,7 @@ pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -
             (Some(status), Some(body)) => Ok(Begun::Answered(Answer { status: status.unsigned_abs(), body })),
             _ => Err(Error::RequestInFlight),
         },
-        // Neither ours nor there: another transaction has just inserted it.
+        // Neither ours nor there: another transaction has just inserted it, or begun it anew after its day.
         None => Err(Error::RequestInFlight),
     }
 }

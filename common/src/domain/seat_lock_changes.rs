@@ -59,26 +59,35 @@ pub async fn extend(
     Ok((lock, row.now.into()))
 }
 
-/// The row of a live lock of `user`'s that no booking has taken over, with the event's inventory opened.
+/// The row of a live lock of `user`'s that no booking has taken over, with the event's inventory opened and the row held.
 async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<i32> {
     seats::open_inventory(conn, &[seat.event]).await?;
-    let row = sqlx::query!(
-        r#"SELECT id, status = 'booked' OR EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "in_booking!",
-                  expires_at <= clock_timestamp() AS "expired!"
-           FROM seats s WHERE event_id = $1 AND event_seat_type_id = $2 AND seat_label = $3 AND user_id = $4 FOR UPDATE"#,
+    // First the row, which a booking that is being made holds, and only then the look: one statement would decide by what it saw before
+    // the wait.
+    let id = sqlx::query_scalar!(
+        "SELECT id FROM seats
+         WHERE event_id = $1 AND event_seat_type_id = $2 AND seat_label = $3 AND user_id = $4 FOR UPDATE",
         seat.event.0,
         seat.seat_type.0,
         seat.label.as_str(),
         user.0,
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?
     .ok_or_else(|| Error::LockNotFound(seat.label.to_string()))?;
+    let row = sqlx::query!(
+        r#"SELECT status = 'booked' OR EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "in_booking!",
+                  expires_at <= clock_timestamp() AS "expired!"
+           FROM seats s WHERE id = $1"#,
+        id,
+    )
+    .fetch_one(conn)
+    .await?;
     if row.in_booking {
         Err(Error::SeatInBooking(seat.label.to_string()))
     } else if row.expired {
         Err(Error::LockExpired)
     } else {
-        Ok(row.id)
+        Ok(id)
     }
 }

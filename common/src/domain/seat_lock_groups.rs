@@ -55,8 +55,17 @@ pub(super) async fn decide(
     let events = Vec::from_iter(events);
 
     seats::open_inventory(conn, &events).await?;
-    let mut cleared = seats::free_expired(conn, &Vec::from_iter(wanted.keys().copied())).await?;
-    let mut facts = facts(conn, requests, &events, &wanted).await?;
+    let best_of: BTreeSet<SeatTypeId> =
+        requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
+    let best = best_seats(conn, best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)?)))).await?;
+    // What is wanted by name, and room for as many seats as are wanted at all; what has run out beyond that is not this group's to pay for.
+    let named: Vec<(SeatTypeId, SeatLabel)> = requests
+        .iter()
+        .flat_map(|request| request.selection.seats.iter().cloned())
+        .chain(best.iter().flat_map(|(id, labels)| labels.iter().map(|label| (*id, label.clone()))))
+        .collect();
+    let mut cleared = seats::free_expired(conn, &named, &wanted).await?;
+    let mut facts = facts(conn, requests, &events, &wanted, best).await?;
 
     let verdicts: Vec<Result<Vec<Grant>>> = requests.iter().map(|request| facts.verdict(request)).collect();
     let winners: Vec<(&Request, &Grant)> = requests
@@ -166,6 +175,7 @@ async fn facts(
     requests: &[Request],
     events: &[EventId],
     wanted: &BTreeMap<SeatTypeId, usize>,
+    best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
 ) -> Result<Facts> {
     let event_ids: Vec<i32> = events.iter().map(|event| event.0).collect();
     let type_ids: Vec<i32> = wanted.keys().map(|seat_type| seat_type.0).collect();
@@ -212,9 +222,6 @@ async fn facts(
     )
     .fetch_all(&mut *conn)
     .await?;
-    let best_of: BTreeSet<SeatTypeId> =
-        requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
-    let best = best_seats(conn, best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)?)))).await?;
 
     Ok(Facts {
         events: events
@@ -256,7 +263,8 @@ async fn best_seats(
            CROSS JOIN LATERAL (
                SELECT letter || n AS label
                FROM (SELECT coalesce(upper(substring(t.name FROM '[A-Za-z]')), 'S') AS letter, generate_series(1, t.quantity) AS n) numbers
-               WHERE NOT EXISTS (SELECT 1 FROM seats s WHERE s.event_seat_type_id = t.id AND s.seat_label = letter || n)
+               WHERE NOT EXISTS (SELECT 1 FROM seats s WHERE s.event_seat_type_id = t.id AND s.seat_label = letter || n
+                                   AND (s.status = 'booked' OR s.expires_at > statement_timestamp()))
                LIMIT wanted.most
            ) free"#,
         &types,

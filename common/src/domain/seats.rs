@@ -4,7 +4,7 @@
 //! Every change of an event's inventory begins with [`open_inventory`], which makes one transaction at a time the owner of its counts. How
 //! a lock is won is in [`seat_locks`](super::seat_locks).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -90,29 +90,86 @@ pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Resu
     Ok(())
 }
 
-/// Frees the seats of `seat_types` whose lock has run out. Their bookings, if any, are left to the expiry worker.
-pub async fn free_expired(conn: &mut PgConnection, seat_types: &[SeatTypeId]) -> Result<Vec<Freed>> {
-    let ids: Vec<i32> = seat_types.iter().map(|seat_type| seat_type.0).collect();
-    let seats = sqlx::query_scalar!(
-        "SELECT id FROM seats WHERE event_seat_type_id = ANY ($1) AND status = 'locked' AND expires_at <= now()",
-        &ids,
+/// Frees seats whose lock has run out: those that are `named`, and of each seat type those that are over for longest, as many as `room` says.
+/// Never more, however many have run out: the rest is the expiry worker's, and so are their bookings. The caller has opened the inventory.
+///
+/// A seat whose row somebody holds is being booked or extended: it is left alone, and looked at again by whoever comes next.
+pub async fn free_expired(
+    conn: &mut PgConnection,
+    named: &[(SeatTypeId, SeatLabel)],
+    room: &BTreeMap<SeatTypeId, usize>,
+) -> Result<Vec<Freed>> {
+    let (named_types, labels): (Vec<i32>, Vec<String>) =
+        named.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
+    let (types, counts): (Vec<i32>, Vec<i64>) = room.iter().map(|(id, count)| (id.0, *count as i64)).unzip();
+    // The time of the statement: that of the transaction may lie seconds back, before the wait for the inventory.
+    let gone = sqlx::query_as!(
+        Gone,
+        "WITH named AS (
+             SELECT s.id FROM unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
+             JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+             WHERE s.status = 'locked' AND s.expires_at <= statement_timestamp()
+             FOR UPDATE OF s SKIP LOCKED
+         ), longest AS (
+             SELECT expired.id FROM unnest($3::int[], $4::bigint[]) AS room (seat_type, count), LATERAL (
+                 SELECT id FROM seats
+                 WHERE event_seat_type_id = room.seat_type AND status = 'locked' AND expires_at <= statement_timestamp()
+                 ORDER BY expires_at LIMIT room.count
+                 FOR UPDATE SKIP LOCKED) expired
+         )
+         DELETE FROM seats
+         WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM longest)
+           AND status = 'locked' AND expires_at <= statement_timestamp()
+         RETURNING event_id, event_seat_type_id, seat_label, user_id",
+        &named_types,
+        &labels,
+        &types,
+        &counts,
     )
     .fetch_all(&mut *conn)
     .await?;
-    free(conn, &seats).await
+    count_freed(conn, gone).await
 }
 
-/// Frees seats by row id: the rows go, the counts return. The caller has opened the inventory.
+/// Frees seats by row id. The caller has opened the inventory, and holds what says that these seats are to go: their rows, or their booking.
 pub async fn free(conn: &mut PgConnection, seats: &[i32]) -> Result<Vec<Freed>> {
-    if seats.is_empty() {
-        return Ok(vec![]);
-    }
-    let gone = sqlx::query!(
-        "DELETE FROM seats WHERE id = ANY ($1) RETURNING event_id, event_seat_type_id, seat_label, user_id",
+    let gone = sqlx::query_as!(
+        Gone,
+        "DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
+         RETURNING event_id, event_seat_type_id, seat_label, user_id",
         seats,
     )
     .fetch_all(&mut *conn)
     .await?;
+    count_freed(conn, gone).await
+}
+
+/// Frees whatever is locked of an event, and nothing that is booked. The caller has opened the inventory.
+pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<Freed>> {
+    let gone = sqlx::query_as!(
+        Gone,
+        "DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
+         RETURNING event_id, event_seat_type_id, seat_label, user_id",
+        event.0,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    count_freed(conn, gone).await
+}
+
+/// A row of `seats` that has been deleted.
+struct Gone {
+    event_id: i32,
+    event_seat_type_id: i32,
+    seat_label: String,
+    user_id: Option<i32>,
+}
+
+/// Returns deleted seats to the counts.
+async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Freed>> {
+    if gone.is_empty() {
+        return Ok(vec![]);
+    }
     let types: Vec<i32> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
     let counts = sqlx::query!(
         "UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()

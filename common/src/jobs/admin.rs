@@ -120,6 +120,8 @@ async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<
                    WHERE live.unique_key = dead.unique_key AND live.state IN ('pending', 'queued', 'running'))
              ORDER BY coalesce(unique_key, id::text), id DESC
          )
+         -- Two operators at once: what the first has revived may be running when the second has waited for it.
+         AND state IN ('dead', 'cancelled')
          RETURNING queue",
         id,
         kind,

@@ -397,7 +397,8 @@ pub async fn rescue(pool: &PgPool, queue: Queue, lost_after: Duration) -> Result
 /// Removes jobs that finished longer than `keep` ago, at most 10,000 a call; returns how many. Dead letters stay until somebody decides.
 pub async fn prune(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
     let pruned = sqlx::query!(
-        "DELETE FROM jobs WHERE id = ANY (ARRAY(
+        // What an operator has revived between the look and the lock stays.
+        "DELETE FROM jobs WHERE state IN ('done', 'cancelled') AND id = ANY (ARRAY(
              SELECT id FROM jobs WHERE state IN ('done', 'cancelled') AND finished_at < now() - $1::interval LIMIT 10000))",
         interval(keep)?,
     )

@@ -322,10 +322,11 @@ impl<'a> Shop<'a> {
             let result = booking_changes::expire(&mut tx, *booking, &mut AfterCommit::default()).await;
             self.end(tx, result).await?;
         }
+        let all = self.types.iter().map(|seat_type| (*seat_type, 100)).collect();
         let mut tx = self.begin().await?;
         let result = async {
             seats::open_inventory(&mut tx, &[self.event]).await?;
-            seats::free_expired(&mut tx, &self.types).await
+            seats::free_expired(&mut tx, &[], &all).await
         };
         let result = result.await;
         self.end(tx, result).await.map(drop)

@@ -31,6 +31,8 @@ impl Expiry {
 
 /// Bookings that one look takes.
 const BATCH: i64 = 100;
+/// Locks of a seat type that one transaction frees: others of its event do not wait for long.
+const LOCKS: usize = 100;
 /// A deadline that could not be served is tried again after this.
 const SOONEST: Duration = Duration::from_millis(50);
 
@@ -74,7 +76,8 @@ async fn free_locks(cx: &Context<Expiry>) -> Result<usize, Failure> {
         let mut after = AfterCommit::default();
         let mut tx = cx.db.begin().await?;
         seats::open_inventory(&mut tx, &[event]).await?;
-        let freed = seats::free_expired(&mut tx, &seat_types).await?;
+        let room = seat_types.into_iter().map(|seat_type| (seat_type, LOCKS)).collect();
+        let freed = seats::free_expired(&mut tx, &[], &room).await?;
         tx.commit().await?;
         count += freed.len();
         after.freed(freed, UnlockReason::Expired);
