@@ -1,6 +1,6 @@
 //! What every request can reach.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
     Error, Result,
@@ -8,7 +8,13 @@ use nexus_common::{
     clients::{razorpay::Razorpay, twilio::Twilio},
     config,
     db::bounded,
-    domain::{auth, ids::UserId, seat_locks::SeatLocks, tokens::Signer},
+    domain::{
+        auth,
+        event_turns::Turns,
+        ids::UserId,
+        seat_locks::{self, SeatLocks},
+        tokens::Signer,
+    },
     feature::Feature,
     realtime::SeatsUpdates,
 };
@@ -31,6 +37,8 @@ pub(crate) struct AppState {
     pub(crate) limits: Limits,
     pub(crate) signer: Signer,
     pub(crate) locks: SeatLocks,
+    /// Of the requests for one event, so many at once may wait for its inventory.
+    pub(crate) turns: Turns,
     pub(crate) everyone: Everyone,
     pub(crate) seats: SeatsUpdates<Everyone>,
     twilio: Option<Twilio>,
@@ -38,16 +46,21 @@ pub(crate) struct AppState {
     pub(crate) verified: Verified,
 }
 
+/// How long a request waits for its turn at an event.
+const TURN: Duration = Duration::from_secs(5);
+
 impl AppState {
     /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
     pub(crate) fn new(settings: config::Api, io: Io) -> anyhow::Result<App> {
         let db = nexus_common::db::pool(&settings.database, "nexus-api");
+        let writing = seat_locks::pool(&settings.database, settings.lock_connections, "nexus-api locks");
         let cache = Cache::new(&settings.redis)?.keeping_tokens(settings.tokens_kept);
         let everyone = Everyone(io);
         Ok(Arc::new(AppState {
             limits: Limits::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens),
-            locks: SeatLocks::start(db.clone(), cache.clone(), settings.deadlines.lock),
+            turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
+            locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
             seats: SeatsUpdates::new(db.clone(), &settings.redis, everyone.clone())?,
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,

@@ -88,7 +88,8 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
         Err(_) => tracing::warn!("not every request finished in time"),
     }
     // What did not finish may hold a connection for ever.
-    let _ = tokio::time::timeout(GOODBYE, app.db.close()).await;
+    let goodbye = async { tokio::join!(app.db.close(), app.locks.pool().close()) };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -105,6 +106,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 async fn sample(app: App) {
     loop {
         metrics::pool("api", &app.db);
+        metrics::pool("locks", app.locks.pool());
         for queue in Queue::ALL {
             match bounded(admin::depth(&app.db, queue)).await {
                 Ok(depth) => metrics::depth(queue, &depth),

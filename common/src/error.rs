@@ -178,6 +178,9 @@ pub enum Error {
     /// Another transaction was in the way and this one has been undone; the same again may succeed.
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Collision(#[source] Source),
+    /// Somebody held what this needs for longer than we wait, and it has been undone; the same again may succeed.
+    #[error("Service temporarily unavailable. Please try again shortly.")]
+    Busy(#[source] Source),
     /// Only workers see it: the job may be another's now, so its transaction must roll back.
     #[error("the job's lease is lost")]
     LeaseLost,
@@ -252,7 +255,9 @@ impl Error {
             Error::PaymentReturned => (Conflict, "payment_returned"),
             Error::Provider { .. } => (Provider, "provider_failed"),
             Error::Off(feature) => (Kind::Off, feature.code()),
-            Error::Unavailable(_) | Error::Collision(_) => (Kind::Unavailable, "unavailable"),
+            Error::Unavailable(_) | Error::Collision(_) | Error::Busy(_) => {
+                (Kind::Unavailable, "unavailable")
+            }
             Error::LeaseLost => (Kind::Internal, "lease_lost"),
             Error::Internal(_) => (Kind::Internal, "internal"),
         }
@@ -266,6 +271,17 @@ impl Error {
     /// The stable snake_case name of the failure.
     pub fn code(&self) -> &'static str {
         self.class().1
+    }
+
+    /// Whether only others were in the way: they held a lock, or every connection of the pool, for longer than we wait.
+    pub fn is_crowded(&self) -> bool {
+        match self {
+            Error::Busy(_) => true,
+            Error::Unavailable(source) => {
+                matches!(source.downcast_ref::<sqlx::Error>(), Some(sqlx::Error::PoolTimedOut))
+            }
+            _ => false,
+        }
     }
 
     /// For [`Kind::TooMany`]: how much is allowed, and when to try again.
@@ -299,6 +315,10 @@ impl From<sqlx::Error> for Error {
         if is_collision(&error) {
             return Error::Collision(Box::new(error));
         }
+        // lock_not_available: the lock time-out.
+        if has_class(&error, &["55P03"]) {
+            return Error::Busy(Box::new(error));
+        }
         let away = match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
@@ -306,8 +326,8 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => true,
-            // Class 08: connection; 53: out of resources; 57: shutting down or cancelled; 55: lock time-out.
-            _ => has_class(&error, &["08", "53", "57", "55"]),
+            // Class 08: connection; 53: out of resources; 55: in use; 57: shutting down or cancelled.
+            _ => has_class(&error, &["08", "53", "55", "57"]),
         };
         if away { Error::Unavailable(Box::new(error)) } else { Error::Internal(Box::new(error)) }
     }

@@ -33,6 +33,7 @@ pub(crate) async fn cancel(call: Call) -> Result<Done> {
     };
     let reason = call.input.optional_text("reason")?;
     let reason = reason.map(|reason| reason.chars().take(500).collect::<String>());
+    let _turn = call.turn_of(booking).await?;
     let mut tx = call.begin().await?;
     let closing = call.app.settings.cancel_until;
     let (cancelled, after) =

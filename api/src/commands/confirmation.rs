@@ -26,6 +26,7 @@ pub(crate) async fn confirm(call: Call) -> Result<Done> {
         Needed::FreeConfirmation | Needed::Nothing => None,
     };
 
+    let _turn = call.turn_of(claim.booking).await?;
     let mut tx = call.begin().await?;
     if let Some(money) = &money {
         if let Settled::Refunded(_) = payments::settle(&mut tx, money, &mut after).await? {

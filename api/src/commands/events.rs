@@ -51,6 +51,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
 pub(crate) async fn update(call: Call) -> Result<Done> {
     let id = event_id(&call)?;
     let changes = EventChanges::parse(&call.input)?;
+    let _turn = call.turn(id).await?;
     let mut tx = call.begin().await?;
     let (event, audience) = events::update(&mut tx, id, call.user, &changes).await?;
 
@@ -63,6 +64,7 @@ pub(crate) async fn update(call: Call) -> Result<Done> {
 /// `DELETE /events/:id`, `delete_event`
 pub(crate) async fn delete(call: Call) -> Result<Done> {
     let id = event_id(&call)?;
+    let _turn = call.turn(id).await?;
     let mut tx = call.begin().await?;
     let (name, audience) = event_removal::delete(&mut tx, id, call.user).await?;
 
@@ -90,6 +92,7 @@ pub(crate) async fn create_seat_type(call: Call) -> Result<Done> {
 pub(crate) async fn update_seat_type(call: Call) -> Result<Done> {
     let (event, id) = (event_id(&call)?, seat_type_id(&call)?);
     let changes = SeatTypeChanges::parse(&call.input)?;
+    let _turn = call.turn(event).await?;
     let mut tx = call.begin().await?;
     let (seat_type, audience) = seat_types::update(&mut tx, event, id, call.user, &changes).await?;
     let mut after = AfterCommit::default();
@@ -102,6 +105,7 @@ pub(crate) async fn update_seat_type(call: Call) -> Result<Done> {
 /// `DELETE /seats/:eventId/seat-types/:id`, `delete_seat_type`
 pub(crate) async fn delete_seat_type(call: Call) -> Result<Done> {
     let (event, id) = (event_id(&call)?, seat_type_id(&call)?);
+    let _turn = call.turn(event).await?;
     let mut tx = call.begin().await?;
     let (name, audience) = seat_types::delete(&mut tx, event, id, call.user).await?;
 

@@ -11,8 +11,10 @@ use nexus_common::{
     Error, Result,
     domain::{
         after_commit::AfterCommit,
+        booking_changes,
+        event_turns::Turn,
         idempotency::{Answer, Reservation},
-        ids::UserId,
+        ids::{BookingId, EventId, UserId},
         input::Input,
     },
 };
@@ -47,6 +49,20 @@ impl Done {
 }
 
 impl Call {
+    /// Waits for a turn at the inventory of `event`, before the command takes a connection: an event whose inventory is held may have a share of
+    /// those, and not all.
+    async fn turn(&self, event: EventId) -> Result<Turn> {
+        self.app.turns.turn(event).await
+    }
+
+    /// The same for the event of a booking, if there is such a booking.
+    async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
+        match booking_changes::event(&mut *self.app.db.acquire().await?, booking).await? {
+            Some(event) => Ok(Some(self.turn(event).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// Begins the command's transaction.
     async fn begin(&self) -> Result<PgTransaction<'static>> {
         Ok(self.app.db.begin().await?)

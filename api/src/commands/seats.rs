@@ -90,6 +90,7 @@ fn news(won: &mut Won) -> AfterCommit {
 /// `DELETE /seats/:eventId/seat-types/:id/lock`, `unlock_seat`: gives back one's own lock.
 pub(crate) async fn unlock(call: Call) -> Result<Done> {
     let seat = seat(&call)?;
+    let _turn = call.turn(seat.event).await?;
     let mut tx = call.begin().await?;
     let freed = seat_lock_changes::release(&mut tx, call.user, &seat).await?;
     let data = UnlockedSeat {
@@ -107,6 +108,7 @@ pub(crate) async fn unlock(call: Call) -> Result<Done> {
 /// `POST /seats/:eventId/seat-types/:id/lock/extend`, `extend_lock`: keeps one's own lock for longer, within bounds.
 pub(crate) async fn extend(call: Call) -> Result<Done> {
     let seat = seat(&call)?;
+    let _turn = call.turn(seat.event).await?;
     let mut tx = call.begin().await?;
     let (lock, now) = seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
     let left = (lock.expires_at.0 - now.0).num_seconds().max(0);

@@ -43,6 +43,8 @@ pub struct Api {
     pub http: Http,
     pub limits: RateLimits,
     pub database: Database,
+    /// SEAT_LOCK_CONNECTIONS, 4: connections that lock seats and do nothing else, beside DATABASE_MAX_CONNECTIONS; as many events at once.
+    pub lock_connections: u32,
     pub redis: Redis,
     pub tokens: Tokens,
     /// SIDE_BY_SIDE
@@ -70,6 +72,7 @@ impl Api {
             http: Http::from_env(env),
             limits: RateLimits::from_env(env),
             database: Database::from_env(env, 20),
+            lock_connections: env.between("SEAT_LOCK_CONNECTIONS", 4, 1, 100) as u32,
             redis: Redis::from_env(env),
             tokens: Tokens::from_env(env),
             tokens_kept: tokens_kept(env),

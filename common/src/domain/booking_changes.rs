@@ -2,7 +2,7 @@
 //! may happen in which state is said by [`booking_states`]. Each verb opens the event's inventory first, then takes the booking's row, then
 //! the seats: always in that order.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use sqlx::{Connection, PgConnection};
 
@@ -309,40 +309,4 @@ pub async fn expire(conn: &mut PgConnection, id: BookingId, after: &mut AfterCom
         .await?;
     free_seats(conn, &booking, UnlockReason::Expired, after).await?;
     Ok(true)
-}
-
-/// Unpaid bookings past their deadline, the oldest first.
-pub async fn overdue(conn: &mut PgConnection, limit: i64) -> Result<Vec<BookingId>> {
-    let ids = sqlx::query_scalar!(
-        "SELECT id FROM bookings WHERE status = 'pending' AND expires_at <= now() ORDER BY expires_at LIMIT $1",
-        limit,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(ids.into_iter().map(BookingId).collect())
-}
-
-/// When the next lock or unpaid booking runs out, if there is one.
-pub async fn next_deadline(conn: &mut PgConnection) -> Result<Option<Duration>> {
-    let next = sqlx::query_scalar!(
-        "SELECT extract(epoch FROM least((SELECT min(expires_at) FROM seats WHERE status = 'locked'),
-                                         (SELECT min(expires_at) FROM bookings WHERE status = 'pending')) - clock_timestamp())::float8"
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(next.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
-}
-
-/// Seat types, by event, with locks that have run out.
-pub async fn expired_locks(conn: &mut PgConnection) -> Result<Vec<(EventId, Vec<SeatTypeId>)>> {
-    let rows = sqlx::query!(
-        r#"SELECT event_id, array_agg(DISTINCT event_seat_type_id) AS "types!" FROM seats
-           WHERE status = 'locked' AND expires_at <= now() GROUP BY event_id ORDER BY event_id"#
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (EventId(row.event_id), row.types.into_iter().map(SeatTypeId).collect()))
-        .collect())
 }

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use super::{
     after_commit::AfterCommit,
     alerts::{self, AlertReason},
+    ids::EventId,
     payment_orders,
     payment_states::{self, PaymentEvent, PaymentStep},
     payments::{self, Captured, Settled},
@@ -23,6 +24,25 @@ pub enum Acted {
     Capture(Captured),
     /// Nobody knows the payment's order. Razorpay may know its receipt, which is our booking's if the order is ours.
     FindOrder(Captured),
+}
+
+/// The event whose inventory a webhook may need, if it is about a booking of ours.
+pub async fn event(conn: &mut PgConnection, told: &Told) -> Result<Option<EventId>> {
+    let money = match told {
+        Told::Payment(_, money) => money,
+        Told::Refund(_, refund) => &refund.payment,
+        Told::Unreadable | Told::Nothing => return Ok(None),
+    };
+    let event = sqlx::query_scalar!(
+        "SELECT event_id FROM bookings WHERE id = coalesce(
+             (SELECT booking_id FROM payment_orders WHERE order_id = $1),
+             (SELECT booking_id FROM payments WHERE payment_id = $2 LIMIT 1))",
+        money.order_id,
+        money.payment_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(event.map(EventId))
 }
 
 /// Acts on a webhook, however late, doubled or early it is. `inbox_id` names it where its content cannot.

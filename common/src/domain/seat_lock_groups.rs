@@ -1,5 +1,6 @@
 //! How a group of requests for seats is decided: all facts with a few statements under the inventory mutex, every verdict in memory, all
-//! locks with one insert. What brings the groups together is in [`seat_locks`](super::seat_locks).
+//! locks with one insert. What brings the groups together is in
+//! [`seat_lock_queues`](super::seat_lock_queues).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},

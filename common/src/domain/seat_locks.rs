@@ -1,29 +1,30 @@
 //! How a seat is locked when thousands want it (ARCHITECTURE.md, "Seats: hybrid lock").
 //!
-//! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in groups: whatever arrived while the previous
-//! group committed becomes one transaction, because a single hot row commits only so many times a second. A caller is answered after its
-//! group's commit. PostgreSQL has the final word; without Redis it decides alone. What a group's transaction does is in
-//! [`seat_lock_groups`](super::seat_lock_groups).
+//! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in groups, event by event: whatever arrived
+//! while the event's previous group committed becomes one transaction, because a single hot row commits only so many times a second. A
+//! caller is answered after its group's commit. PostgreSQL has the final word; without Redis it decides alone. What brings the groups together
+//! is in [`seat_lock_queues`](super::seat_lock_queues), what a group's transaction does in [`seat_lock_groups`](super::seat_lock_groups).
 
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use sqlx::PgPool;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 use super::{
     ids::{EventId, SeatTypeId, UserId},
     schemas::SeatStatus,
-    seat_lock_groups::decide,
+    seat_lock_queues::Writer,
     seat_selection::Selection,
     seats::{self, Freed, SeatKey, SeatLabel},
     time::Timestamp,
 };
 use crate::{
     cache::{Cache, Hint},
-    db::bounded,
-    error::{Error, Kind, Result},
+    config::Database,
+    db,
+    error::{Error, Result},
 };
 
 /// A lock as the API shows it.
@@ -66,32 +67,39 @@ pub(super) struct Request {
     pub(super) selection: Selection,
 }
 
-type Answer = oneshot::Sender<Result<Won>>;
-
 /// The way to lock seats. Cheap to clone.
 #[derive(Clone)]
 pub struct SeatLocks {
     cache: Cache,
     db: PgPool,
-    queue: mpsc::Sender<(Request, Answer)>,
+    writer: Arc<Writer>,
     valid: Duration,
 }
 
-/// Locks that are written in one transaction.
-const GROUP: usize = 100;
-/// A group that collides is decided at most so often.
-const ATTEMPTS: u32 = 5;
-/// Locks that may wait; more than that are told to come back.
-const WAITING: usize = 10_000;
 /// Longest that a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Longest that a group waits for its event's inventory, with one of few connections.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The connections over which locks are written, and nothing else: whatever else a process does, it can lock seats.
+pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
+    let settings = Database {
+        max_connections: connections,
+        lock_timeout: database.lock_timeout.min(LOCK_TIMEOUT),
+        ..database.clone()
+    };
+    db::pool(&settings, process)
+}
 
 impl SeatLocks {
-    /// Starts the task that writes the groups. Locks are valid for `valid`.
-    pub fn start(db: PgPool, cache: Cache, valid: Duration) -> Self {
-        let (queue, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write_groups(db.clone(), waiting, valid));
-        SeatLocks { cache, db, queue, valid }
+    /// Looks over the connections of `db` and writes over those of `writing`. Locks are valid for `valid`.
+    pub fn new(db: PgPool, writing: PgPool, cache: Cache, valid: Duration) -> Self {
+        SeatLocks { cache, db, writer: Writer::new(writing, valid), valid }
+    }
+
+    /// The connections over which it writes.
+    pub fn pool(&self) -> &PgPool {
+        self.writer.pool()
     }
 
     /// How long a lock is valid.
@@ -161,77 +169,13 @@ impl SeatLocks {
     async fn write(&self, request: Request) -> Result<Won> {
         let (answer, answered) = oneshot::channel();
         let overloaded = || Error::Unavailable("too many locks are waiting".into());
-        self.queue.try_send((request, answer)).map_err(|_| overloaded())?;
+        if !self.writer.push(request, answer) {
+            return Err(overloaded());
+        }
         match tokio::time::timeout(PATIENCE, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::internal("the lock writer is gone")),
             Err(_) => Err(overloaded()),
         }
     }
-}
-
-async fn write_groups(db: PgPool, mut waiting: mpsc::Receiver<(Request, Answer)>, valid: Duration) {
-    let mut group = Vec::with_capacity(GROUP);
-    while waiting.recv_many(&mut group, GROUP).await > 0 {
-        // Nobody waits for these any more: a lock that its caller does not hear of would only block the seat.
-        group.retain(|(_, answer): &(Request, Answer)| !answer.is_closed());
-        let (requests, answers): (Vec<Request>, Vec<Answer>) = group.drain(..).unzip();
-        match bounded(write_group(&db, &requests, valid)).await {
-            Ok(results) => {
-                for (answer, result) in answers.into_iter().zip(results) {
-                    // The caller may have gone; its lock runs out by itself.
-                    let _ = answer.send(result);
-                }
-            }
-            // One bad apple must not spoil the group: each by itself, once.
-            Err(error) if error.kind() == Kind::Internal && requests.len() > 1 => {
-                tracing::error!(error = error.details(), "a group of locks failed; writing one by one");
-                for (request, answer) in requests.iter().zip(answers) {
-                    let result = bounded(write_group(&db, std::slice::from_ref(request), valid)).await;
-                    let _ = answer.send(result.and_then(|mut only| {
-                        only.pop().unwrap_or_else(|| Err(Error::internal("no answer")))
-                    }));
-                }
-            }
-            Err(error) => {
-                let cause: Arc<str> = error.details().into();
-                let unavailable = error.kind() == Kind::Unavailable;
-                for answer in answers {
-                    let error = if unavailable {
-                        Error::Unavailable(cause.as_ref().into())
-                    } else {
-                        Error::internal(cause.as_ref())
-                    };
-                    let _ = answer.send(Err(error));
-                }
-            }
-        }
-    }
-}
-
-/// Writes a group; one answer a request, in order. The Node service does not open the inventory, so that a group can collide with it: then
-/// everything is decided anew.
-async fn write_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
-    let mut attempt = 1;
-    loop {
-        match try_group(db, requests, valid).await {
-            Err(error @ Error::Collision(_)) if attempt < ATTEMPTS => {
-                tracing::info!(error = error.details(), attempt, "a group of locks is decided anew");
-                attempt += 1;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Writes a group in one transaction.
-async fn try_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
-    let mut tx = db.begin().await?;
-    let answers = decide(&mut tx, requests, valid).await?;
-    if answers.iter().any(Result::is_ok) {
-        tx.commit().await?;
-    } else {
-        tx.rollback().await?;
-    }
-    Ok(answers)
 }

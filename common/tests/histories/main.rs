@@ -161,7 +161,7 @@ impl World {
         let mut buyers: Vec<i32> =
             sqlx::query_scalar(users).bind(shop::BUYERS as i32).fetch_all(&db).await.expect("users");
         World {
-            locks: SeatLocks::start(db.clone(), cache.clone(), Duration::from_secs(600)),
+            locks: SeatLocks::new(db.clone(), db.clone(), cache.clone(), Duration::from_secs(600)),
             organiser: buyers.pop().expect("one more user than buyers"),
             db,
             cache,

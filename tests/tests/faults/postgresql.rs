@@ -110,7 +110,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     stack.until_ready_at(&urls[0]).await;
     let mut otp = stack.processes("nexus-worker-otp", 1, &own);
     otp.start().await;
-    let buyers: Vec<Client> = stack.users(4).await.into_iter().map(|buyer| buyer.at(&urls[0])).collect();
+    let buyers: Vec<Client> = stack.users(6).await.into_iter().map(|buyer| buyer.at(&urls[0])).collect();
     let event = stack.event(&buyers[0], &[("VIP", 100.0, 50)]).await;
     let lock =
         |label: &str| json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label});
@@ -130,19 +130,22 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
         Answer::to(request.header("idempotency-key", "the-only-one")).await
     };
     let vanish = async {
-        until_blocked(&stack, 5).await;
+        // Every connection, and one of those that lock seats.
+        until_blocked(&stack, 6).await;
         passage.vanish();
     };
     let forget = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A3"});
     socket.emit("unlock_seat", &[forget]).await;
-    let (first, second, keyed, group, ()) = tokio::join!(
+    let (first, second, third, fourth, keyed, group, ()) = tokio::join!(
         within(LONGEST, booked(0)),
         within(LONGEST, booked(1)),
+        within(LONGEST, booked(4)),
+        within(LONGEST, booked(5)),
         within(LONGEST, keyed),
         within(LONGEST, buyers[3].lock(&event, "VIP", "B1")),
         vanish,
     );
-    [&first, &second, &keyed, &group].into_iter().for_each(assert_unavailable);
+    [&first, &second, &third, &fourth, &keyed, &group].into_iter().for_each(assert_unavailable);
     let refused = |answer: &Value| answer["success"] == false;
     socket.wait_for("unlock_seat_response", refused, LONGEST).await;
     drop(held);
@@ -153,7 +156,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
         seen(answer.status == 200, answer.to_string()).map(drop)
     })
     .await;
-    for n in [0, 1] {
+    for n in [0, 1, 4, 5] {
         booked(n).await.ok();
     }
     socket.call_ok("lock_seat", lock("B3")).await;

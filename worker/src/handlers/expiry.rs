@@ -6,17 +6,28 @@ use std::{
 };
 
 use nexus_common::{
+    Error,
     config::{self, Env},
-    domain::{after_commit::AfterCommit, booking_changes, news::UnlockReason, seats},
+    domain::{
+        after_commit::AfterCommit,
+        booking_changes, deadlines,
+        ids::{BookingId, EventId, SeatTypeId},
+        news::UnlockReason,
+        seats,
+    },
     jobs::expiry::SweepExpired,
 };
+use tokio::sync::Mutex;
 
+use super::expiry_troubles::{Deadline, Troubles};
 use crate::{Attempt, Build, Context, Failure};
 
 /// What these handlers need beside the common context.
 pub struct Expiry {
     /// No deadline that does not exist yet can be sooner than this.
     horizon: Duration,
+    /// Remembered from one sweep to the next, of which there is one at a time.
+    troubles: Mutex<Troubles>,
 }
 
 impl Expiry {
@@ -25,63 +36,84 @@ impl Expiry {
         let deadlines = config::Deadlines::from_env(env);
         // Looking once a minute costs nothing, and forgives a clock that jumped.
         let horizon = deadlines.lock.min(deadlines.booking).min(Duration::from_secs(60));
-        Box::new(move || Ok(Expiry { horizon }))
+        Box::new(move || Ok(Expiry { horizon, troubles: Mutex::default() }))
     }
 }
 
-/// Bookings that one look takes.
+/// Bookings that one look takes, and locks.
 const BATCH: i64 = 100;
+const LOCKS_AT_A_LOOK: i64 = 1_000;
 /// Locks of a seat type that one transaction frees: others of its event do not wait for long.
 const LOCKS: usize = 100;
 /// A deadline that could not be served is tried again after this.
 const SOONEST: Duration = Duration::from_millis(50);
 
-/// See [`SweepExpired`]. Each booking and each event is a transaction of its own: one that is stuck does not hold up the others for long.
+/// See [`SweepExpired`]. Each booking, and each seat type's locks, are a transaction of their own. What cannot be served, because its event's
+/// inventory is held or because it fails, is passed over for a while and holds up nothing else.
 pub async fn sweep_expired(
     cx: Arc<Context<Expiry>>,
     _job: SweepExpired,
     _attempt: Attempt,
 ) -> Result<(), Failure> {
+    let mut troubles = cx.troubles.lock().await;
     loop {
         let looked = Instant::now();
-        let bookings = expire_bookings(&cx).await?;
-        let locks = free_locks(&cx).await?;
+        troubles.forget_old();
+        let bookings = expire_bookings(&cx, &mut troubles).await?;
+        let locks = free_locks(&cx, &mut troubles).await?;
         if bookings + locks > 0 {
             continue;
         }
         let horizon = cx.horizon.saturating_sub(looked.elapsed());
-        let next = booking_changes::next_deadline(&mut *cx.db.acquire().await?).await?;
-        let wait = next.map_or(horizon, |next| next.min(horizon));
+        let next = deadlines::next(&mut *cx.db.acquire().await?, &troubles.except()).await?;
+        let wait = [next, troubles.next()].into_iter().flatten().fold(horizon, Duration::min);
         return Err(Failure::Snooze(wait.max(SOONEST)));
     }
 }
 
-async fn expire_bookings(cx: &Context<Expiry>) -> Result<usize, Failure> {
-    let overdue = booking_changes::overdue(&mut *cx.db.acquire().await?, BATCH).await?;
-    let mut expired = 0;
-    for booking in overdue {
-        let mut after = AfterCommit::default();
-        let mut tx = cx.db.begin().await?;
-        expired += usize::from(booking_changes::expire(&mut tx, booking, &mut after).await?);
-        tx.commit().await?;
-        after.run(&cx.cache, &cx.emitter, &cx.seats).await;
+/// Returns how many bookings it has looked at: each is served now, or passed over from now on.
+async fn expire_bookings(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usize, Failure> {
+    let except = troubles.except();
+    let overdue = deadlines::overdue_bookings(&mut *cx.db.acquire().await?, &except, BATCH).await?;
+    for (event, booking) in &overdue {
+        if !troubles.is_held(*event) {
+            let expired = expire(cx, *booking).await;
+            troubles.note(expired, *event, Deadline::Booking(*booking))?;
+        }
     }
+    Ok(overdue.len())
+}
+
+async fn expire(cx: &Context<Expiry>, booking: BookingId) -> Result<bool, Error> {
+    let mut after = AfterCommit::default();
+    let mut tx = cx.db.begin().await?;
+    let expired = booking_changes::expire(&mut tx, booking, &mut after).await?;
+    tx.commit().await?;
+    after.run(&cx.cache, &cx.emitter, &cx.seats).await;
     Ok(expired)
 }
 
-async fn free_locks(cx: &Context<Expiry>) -> Result<usize, Failure> {
-    let events = booking_changes::expired_locks(&mut *cx.db.acquire().await?).await?;
-    let mut count = 0;
-    for (event, seat_types) in events {
-        let mut after = AfterCommit::default();
-        let mut tx = cx.db.begin().await?;
-        seats::open_inventory(&mut tx, &[event]).await?;
-        let room = seat_types.into_iter().map(|seat_type| (seat_type, LOCKS)).collect();
-        let freed = seats::free_expired(&mut tx, &[], &room).await?;
-        tx.commit().await?;
-        count += freed.len();
-        after.freed(freed, UnlockReason::Expired);
-        after.run(&cx.cache, &cx.emitter, &cx.seats).await;
+/// As [`expire_bookings`], by seat type.
+async fn free_locks(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usize, Failure> {
+    let except = troubles.except();
+    let expired = deadlines::expired_locks(&mut *cx.db.acquire().await?, &except, LOCKS_AT_A_LOOK).await?;
+    for (event, seat_type) in &expired {
+        if !troubles.is_held(*event) {
+            let freed = free(cx, *event, *seat_type).await;
+            troubles.note(freed, *event, Deadline::Locks(*seat_type))?;
+        }
     }
-    Ok(count)
+    Ok(expired.len())
+}
+
+async fn free(cx: &Context<Expiry>, event: EventId, seat_type: SeatTypeId) -> Result<bool, Error> {
+    let mut after = AfterCommit::default();
+    let mut tx = cx.db.begin().await?;
+    seats::open_inventory(&mut tx, &[event]).await?;
+    let freed = seats::free_expired(&mut tx, &[], &[(seat_type, LOCKS)].into()).await?;
+    tx.commit().await?;
+    let any = !freed.is_empty();
+    after.freed(freed, UnlockReason::Expired);
+    after.run(&cx.cache, &cx.emitter, &cx.seats).await;
+    Ok(any)
 }

@@ -6,6 +6,7 @@ pub mod cancellation_notices;
 pub mod cleanup;
 pub mod event_cancellation;
 pub mod expiry;
+mod expiry_troubles;
 pub mod notifications;
 pub mod otp;
 pub mod payments;

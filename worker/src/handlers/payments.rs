@@ -1,7 +1,7 @@
 //! Handlers of the payments queue. They call Razorpay first, outside any transaction, and then commit what follows from its answer together
 //! with the job.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use nexus_common::{
     Error,
@@ -11,7 +11,8 @@ use nexus_common::{
         after_commit::AfterCommit,
         alerts::{self, AlertReason},
         booking_changes,
-        ids::BookingId,
+        event_turns::Turns,
+        ids::{BookingId, EventId},
         payment_webhooks::{self, Acted},
         payments::Captured,
         refunds::{self, RefundStatus},
@@ -29,7 +30,14 @@ pub struct Payments {
     razorpay: Option<Razorpay>,
     pub(super) pace: Pace,
     pub(super) reconciliation: config::Reconciliation,
+    /// Of the jobs of one event, so many at once change its bookings.
+    turns: Turns,
 }
+
+/// Connections that the jobs of one event may take: fewer than there are, which is 7 unless set.
+const AT_ONE_EVENT: usize = 3;
+/// A job whose event has no turn for it gives its slot to others after this, and comes again.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Payments {
     /// Reads the settings.
@@ -40,13 +48,26 @@ impl Payments {
         let reconciliation = config::Reconciliation::from_env(env);
         Box::new(move || {
             let razorpay = razorpay.as_ref().map(Razorpay::new).transpose()?;
-            Ok(Payments { razorpay, pace: Pace::new(reconciliation.per_second), reconciliation })
+            let pace = Pace::new(reconciliation.per_second);
+            Ok(Payments { razorpay, pace, reconciliation, turns: Turns::new(AT_ONE_EVENT, PATIENCE) })
         })
     }
 
     /// Razorpay, where its credentials are set.
     pub(super) fn razorpay(&self) -> Result<&Razorpay, Failure> {
         needed(&self.razorpay)
+    }
+
+    /// Does `work` when it is its event's turn; at once if there is no event.
+    async fn in_turn<T>(
+        &self,
+        event: Option<EventId>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match event {
+            Some(event) => self.turns.take(event, work).await,
+            None => work.await,
+        }
     }
 }
 
@@ -65,59 +86,70 @@ pub async fn process_webhook(
 async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Result<(), Failure> {
     // Twice at most: once an order that nobody knew has been found, it is known.
     loop {
-        let body = webhooks::open(&mut *cx.db.acquire().await?, id).await?;
-        let Some(body) = body else { return Ok(()) };
+        let mut conn = cx.db.acquire().await?;
+        let Some(body) = webhooks::open(&mut conn, id).await? else { return Ok(()) };
         let told = Webhook::parse(&body).map_or(Told::Unreadable, |webhook| webhook.told());
+        let event = payment_webhooks::event(&mut conn, &told).await?;
+        drop(conn);
         let mut after = AfterCommit::default();
-        let mut tx = cx.db.begin().await?;
-        match payment_webhooks::act_on(&mut tx, id, told, &mut after).await? {
-            Acted::Done(outcome) => return close(cx, tx, id, attempt, outcome, after).await,
-            Acted::Capture(money) => {
-                tx.rollback().await?;
-                return capture(cx, id, attempt, &money).await;
+        let acting = async {
+            let mut tx = cx.db.begin().await?;
+            let acted = payment_webhooks::act_on(&mut tx, id, told, &mut after).await?;
+            match &acted {
+                Acted::Done(outcome) => close(tx, id, attempt, outcome).await?,
+                Acted::Capture(_) | Acted::FindOrder(_) => tx.rollback().await?,
             }
+            Ok(acted)
+        };
+        match cx.in_turn(event, acting).await? {
+            Acted::Done(_) => {
+                after.run(&cx.cache, &cx.emitter, &cx.seats).await;
+                return Ok(());
+            }
+            Acted::Capture(money) => return capture(cx, id, attempt, event, &money).await,
             Acted::FindOrder(money) => {
-                tx.rollback().await?;
                 if let Some(order) = forgotten_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await? {
                     order.remember(&cx.db).await?;
                     continue;
                 }
                 let mut tx = cx.db.begin().await?;
                 payment_webhooks::note_stranger(&mut tx, &money).await?;
-                return close(cx, tx, id, attempt, "not_ours", AfterCommit::default()).await;
+                return Ok(close(tx, id, attempt, "not_ours").await?);
             }
         }
     }
 }
 
-/// Commits what follows from a webhook, together with its job, and does what follows that.
-async fn close(
-    cx: &Context<Payments>,
-    mut tx: PgTransaction<'_>,
-    id: i64,
-    attempt: Attempt,
-    outcome: &str,
-    after: AfterCommit,
-) -> Result<(), Failure> {
+/// Commits what follows from a webhook, together with its job.
+async fn close(mut tx: PgTransaction<'_>, id: i64, attempt: Attempt, outcome: &str) -> Result<(), Error> {
     webhooks::close(&mut tx, id, outcome).await?;
     attempt.lease.complete(&mut tx).await?;
-    tx.commit().await?;
-    after.run(&cx.cache, &cx.emitter, &cx.seats).await;
-    Ok(())
+    Ok(tx.commit().await?)
 }
 
 /// A payment that is only authorized is captured, then settled. One that cannot be captured any more has gone back by itself.
-async fn capture(cx: &Context<Payments>, id: i64, attempt: Attempt, money: &Captured) -> Result<(), Failure> {
+async fn capture(
+    cx: &Context<Payments>,
+    id: i64,
+    attempt: Attempt,
+    event: Option<EventId>,
+    money: &Captured,
+) -> Result<(), Failure> {
     let captured =
         cx.razorpay()?.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await;
     let mut after = AfterCommit::default();
     let captured = captured.map_err(outward)?;
-    let mut tx = cx.db.begin().await?;
-    let outcome = match captured {
-        true => payment_webhooks::settle(&mut tx, money, &mut after).await?,
-        false => "not_capturable",
+    let settling = async {
+        let mut tx = cx.db.begin().await?;
+        let outcome = match captured {
+            true => payment_webhooks::settle(&mut tx, money, &mut after).await?,
+            false => "not_capturable",
+        };
+        close(tx, id, attempt, outcome).await
     };
-    close(cx, tx, id, attempt, outcome, after).await
+    cx.in_turn(event, settling).await?;
+    after.run(&cx.cache, &cx.emitter, &cx.seats).await;
+    Ok(())
 }
 
 /// Tells operators of a job that dies with this attempt. Should that fail, the daily check of the books finds what is left undone.
@@ -147,13 +179,18 @@ pub async fn confirm_free_booking(
     job: ConfirmFreeBooking,
     attempt: Attempt,
 ) -> Result<(), Failure> {
+    let booking = BookingId(job.booking_id);
+    let event = booking_changes::event(&mut *cx.db.acquire().await?, booking).await?;
     let mut after = AfterCommit::default();
-    let mut tx = cx.db.begin().await?;
-    if let Some(booking) = booking_changes::hold(&mut tx, BookingId(job.booking_id)).await? {
-        booking_changes::confirm_free(&mut tx, &booking, &mut after).await?;
-    }
-    attempt.lease.complete(&mut tx).await?;
-    tx.commit().await?;
+    let confirming = async {
+        let mut tx = cx.db.begin().await?;
+        if let Some(booking) = booking_changes::hold(&mut tx, booking).await? {
+            booking_changes::confirm_free(&mut tx, &booking, &mut after).await?;
+        }
+        attempt.lease.complete(&mut tx).await?;
+        Ok(tx.commit().await?)
+    };
+    cx.in_turn(event, confirming).await?;
     after.run(&cx.cache, &cx.emitter, &cx.seats).await;
     Ok(())
 }
@@ -199,19 +236,25 @@ async fn refund_once(
         "failed" => RefundStatus::Failed,
         _ => RefundStatus::Requested,
     };
+    let event = match refund.booking {
+        Some(booking) => booking_changes::event(&mut *cx.db.acquire().await?, booking).await?,
+        None => None,
+    };
     let mut after = AfterCommit::default();
-    let mut tx = cx.db.begin().await?;
-    refunds::follow(&mut tx, &refund.payment(), &made.id, status, &mut after).await?;
-    // Its webhook may have told us of the failure before Razorpay's answer did; this job, being alive, is the one that asks again.
-    let now = refunds::get(&mut tx, job.refund_id).await?;
-    if now.is_some_and(|now| now.status == "failed") {
-        tx.commit().await?;
-        return Err(Failure::Retry(Error::Provider {
-            message: "Razorpay could not make the refund".into(),
-            source: None,
-        }));
-    }
-    attempt.lease.complete(&mut tx).await?;
-    tx.commit().await?;
-    Ok(())
+    let following = async {
+        let mut tx = cx.db.begin().await?;
+        refunds::follow(&mut tx, &refund.payment(), &made.id, status, &mut after).await?;
+        // Its webhook may have told us of the failure before Razorpay's answer did; this job, being alive, is the one that asks again.
+        let now = refunds::get(&mut tx, job.refund_id).await?;
+        if now.is_some_and(|now| now.status == "failed") {
+            tx.commit().await?;
+            return Err(Error::Provider {
+                message: "Razorpay could not make the refund".into(),
+                source: None,
+            });
+        }
+        attempt.lease.complete(&mut tx).await?;
+        Ok(tx.commit().await?)
+    };
+    Ok(cx.in_turn(event, following).await?)
 }

@@ -1,9 +1,9 @@
 //! The look that is taken every minute or so: at recent payments, at orders that are open after their booking's deadline, at refunds that
 //! are not finished. Each look is bounded; what is left over waits for the next, the longest waiting first.
 
-use nexus_common::{Result, domain::reconciliation as books, error::Kind};
+use nexus_common::{Result, domain::reconciliation as books};
 
-use super::{Reconciler, report::Report, unless_refused};
+use super::{Reconciler, ends_the_look, report::Report, unless_refused};
 
 impl Reconciler<'_> {
     /// One look. True when there is more to do at once.
@@ -35,7 +35,7 @@ impl Reconciler<'_> {
         let due = books::due_refunds(&mut *self.db.acquire().await?, first, limit).await?;
         for refund in &due {
             if let Err(error) = self.open_refund(refund, report).await {
-                if matches!(error.kind(), Kind::Provider | Kind::Unavailable) {
+                if ends_the_look(&error) {
                     return Err(error);
                 }
                 tracing::error!(

@@ -105,7 +105,7 @@ impl Reconciler<'_> {
         for payment in theirs {
             let booked = ours.get(&payment.id).cloned().unwrap_or_default();
             if let Err(error) = self.payment(payment, booked, report).await {
-                if matches!(error.kind(), Kind::Provider | Kind::Unavailable) {
+                if ends_the_look(&error) {
                     return Err(error);
                 }
                 tracing::error!(
@@ -206,6 +206,11 @@ impl Reconciler<'_> {
             after.run(clients.cache, clients.emitter, clients.seats).await;
         }
     }
+}
+
+/// Whether nothing else could be compared either. An event whose inventory is held is its own affair.
+fn ends_the_look(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Provider | Kind::Unavailable) && !matches!(error, Error::Busy(_))
 }
 
 /// A payment as our domain takes it; `None` for one without an order, or of nothing.

@@ -52,6 +52,7 @@ impl Attempt {
         match failure {
             Failure::Discard(why) => Some(why.clone()),
             Failure::Retry(Error::LeaseLost) | Failure::RetryAfter(_, Error::LeaseLost) => None,
+            Failure::Retry(error) | Failure::RetryAfter(_, error) if error.is_crowded() => None,
             Failure::Retry(error) | Failure::RetryAfter(_, error) => {
                 (self.number >= self.max).then(|| error.details())
             }

@@ -137,11 +137,16 @@ async fn run<S: Send + Sync + 'static>(
     on_signals(stop.clone(), kill.clone())?;
 
     let (own, handlers) = split(config.database.max_connections);
-    let connect = |connections: u32| {
-        db::worker_pool(&config::Database { max_connections: connections, ..config.database.clone() }, name)
+    let connect = |connections: u32, lock_timeout: Duration| {
+        let settings = config::Database {
+            max_connections: connections,
+            lock_timeout: config.database.lock_timeout.min(lock_timeout),
+            ..config.database.clone()
+        };
+        db::worker_pool(&settings, name)
     };
-    let db = connect(own);
-    let handlers_db = connect(handlers);
+    let db = connect(own, Duration::MAX);
+    let handlers_db = connect(handlers, LOCK_TIMEOUT);
     let emitter = Emitter::new(&config.redis).map_err(Error::internal)?;
     let context = Arc::new(Context {
         cache: Cache::new(&config.redis).map_err(Error::internal)?,
@@ -164,7 +169,7 @@ async fn run<S: Send + Sync + 'static>(
     let relay = tokio::spawn(
         Relay {
             db: db.clone(),
-            notifications: connect(1),
+            notifications: connect(1, Duration::MAX),
             queue,
             concurrency: config.concurrency,
             lost_after: config.lost_after,
@@ -222,6 +227,9 @@ async fn run<S: Send + Sync + 'static>(
     tracing::info!("worker has left");
     Ok(())
 }
+
+/// Whatever a job waits for longer than this is in trouble: the job gives its slot and its connection to others, and comes again.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The runtime's share of the connections and that of the handlers: a third, but enough to renew leases while handlers use all of theirs.
 fn split(connections: u32) -> (u32, u32) {

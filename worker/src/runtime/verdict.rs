@@ -28,8 +28,16 @@ pub(super) enum Ended {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     Done,
-    Retry { error: String, after: Duration },
+    Retry {
+        error: String,
+        after: Duration,
+    },
     Snooze(Duration),
+    /// Others held what it needs: nobody's failure.
+    Crowded {
+        error: String,
+        after: Duration,
+    },
     Dead(String),
     Lost,
     GiveBack,
@@ -49,6 +57,9 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
         Ended::Returned(Err(Failure::Retry(Error::LeaseLost) | Failure::RetryAfter(_, Error::LeaseLost))) => {
             Verdict::Lost
         }
+        Ended::Returned(Err(Failure::Retry(error) | Failure::RetryAfter(_, error))) if error.is_crowded() => {
+            Verdict::Crowded { error: error.details(), after: policy.delay_after(attempt) }
+        }
         Ended::Returned(Err(Failure::Retry(error))) => retry(error.details(), None),
         Ended::Returned(Err(Failure::RetryAfter(wait, error))) => retry(error.details(), Some(wait)),
         Ended::Returned(Err(Failure::Snooze(wait))) => Verdict::Snooze(wait),
@@ -67,7 +78,7 @@ impl Verdict {
         let recorded = match &self {
             Verdict::Done => batches.complete(*lease).await.map(|()| true)?,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
-            Verdict::Snooze(wait) => lease.snooze(db, *wait).await?,
+            Verdict::Snooze(after) | Verdict::Crowded { after, .. } => lease.snooze(db, *after).await?,
             Verdict::Dead(error) => lease.give_up(db, error).await?,
             Verdict::GiveBack => lease.give_back(db).await?,
             Verdict::Lost => true,
@@ -84,7 +95,10 @@ impl Verdict {
 
     /// Whether the job is pending again, so that the relay has a new time to look at.
     pub(super) fn is_pending(&self) -> bool {
-        matches!(self, Verdict::Retry { .. } | Verdict::Snooze(_) | Verdict::GiveBack)
+        matches!(
+            self,
+            Verdict::Retry { .. } | Verdict::Snooze(_) | Verdict::Crowded { .. } | Verdict::GiveBack
+        )
     }
 
     /// As logged and measured.
@@ -92,7 +106,7 @@ impl Verdict {
         match self {
             Verdict::Done => "done",
             Verdict::Retry { .. } => "retry",
-            Verdict::Snooze(_) => "snooze",
+            Verdict::Snooze(_) | Verdict::Crowded { .. } => "snooze",
             Verdict::Dead(_) => "dead",
             Verdict::Lost => "lost",
             Verdict::GiveBack => "given_back",
@@ -118,6 +132,13 @@ impl Verdict {
             Verdict::Snooze(wait) => {
                 let again_in_ms = wait.as_millis() as u64;
                 tracing::info!(kind, %job_id, attempt, outcome, duration_ms, again_in_ms, trace_id, "job waits");
+            }
+            Verdict::Crowded { error, after } => {
+                let again_in_ms = after.as_millis() as u64;
+                tracing::warn!(
+                    kind, %job_id, attempt, outcome, duration_ms, again_in_ms, error, trace_id,
+                    "job waits for what others hold"
+                );
             }
             Verdict::Dead(error) => {
                 tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace_id, "job is dead");
@@ -185,6 +206,14 @@ mod tests {
         );
         let wait = Duration::from_secs(60);
         assert_eq!(judge(failed(Failure::Snooze(wait)), &POLICY, 3, 3), Verdict::Snooze(wait));
+    }
+
+    #[test]
+    fn to_wait_for_others_uses_no_attempt() {
+        let crowded = [Error::Busy("held".into()), Error::from(sqlx::Error::PoolTimedOut)];
+        for error in crowded {
+            assert!(matches!(judge(failed(error.into()), &POLICY, 3, 3), Verdict::Crowded { .. }));
+        }
     }
 
     #[test]
