@@ -23,6 +23,7 @@ use sqlx::PgPool;
 use crate::{
     limits::Limits,
     middleware::revocation::Verified,
+    seat_maps::SeatMaps,
     socket::{Everyone, Io},
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct AppState {
     pub(crate) turns: Turns,
     pub(crate) everyone: Everyone,
     pub(crate) seats: SeatsUpdates<Everyone>,
+    pub(crate) seat_maps: SeatMaps,
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
     pub(crate) verified: Verified,
@@ -65,6 +67,7 @@ impl AppState {
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: Verified::default(),
+            seat_maps: SeatMaps::default(),
             db,
             cache,
             everyone,

@@ -16,6 +16,7 @@ mod operator;
 mod revocations;
 mod router;
 mod routes;
+mod seat_maps;
 mod serve;
 mod socket;
 

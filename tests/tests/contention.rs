@@ -225,3 +225,13 @@ async fn a_seat_is_given_back_or_booked_and_never_both() {
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50 - BUYERS as i64);
     stack.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn a_seat_that_nobody_may_book_any_more_is_not_locked() {
+    let stack = Stack::builder().workers([]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
+    stack.execute("UPDATE events SET start_date = now()").await;
+    let refusal = "Event is not available for booking";
+    stack.user().await.lock(&event, "VIP", "A1").await.failed(409, refusal);
+    assert_eq!(stack.count("seats").await, 0);
+}

@@ -7,12 +7,13 @@ use nexus_tests::{Event, Outcome, SOON, Stack, Value, eventually, json, seen};
 const NOT_LOCKED: &str =
     "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
 
-fn unlocked(event: &Event, label: &str, available: i64) -> Value {
+fn unlocked(event: &Event, label: &str, available: i64, version: &Value) -> Value {
     json!({
         "event_id": event.id,
         "seat_type_id": event.seat_type("VIP"),
         "seat_label": label,
         "available_quantity": available,
+        "version": version,
         "reason": "expired",
     })
 }
@@ -41,7 +42,7 @@ async fn a_lock_that_is_not_booked_frees_itself_at_its_deadline() {
 
     let news = viewer.wait_for_any("seat_unlocked").await;
     let waited = started.elapsed();
-    assert_eq!(news, unlocked(&event, "A1", 50));
+    assert_eq!(news, unlocked(&event, "A1", 50, &news["version"]));
     assert!((2.0..5.0).contains(&waited.as_secs_f64()), "a lock of 2 s was freed after {waited:?}");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     assert_eq!(stack.count("seats").await, 0);
@@ -99,7 +100,8 @@ async fn a_worker_that_comes_back_after_the_deadline_tidies_up() {
     assert!(viewer.received("seat_unlocked").is_empty(), "{}", viewer.describe());
 
     stack.worker("expiry").start();
-    assert_eq!(viewer.wait_for_any("seat_unlocked").await, unlocked(&event, "A1", 50));
+    let news = viewer.wait_for_any("seat_unlocked").await;
+    assert_eq!(news, unlocked(&event, "A1", 50, &news["version"]));
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     stack.assert_invariants().await;
 }
@@ -143,7 +145,7 @@ async fn an_unpaid_booking_expires_and_its_seats_return() {
     );
     for label in ["A1", "A2"] {
         let news = viewer.wait_for("seat_unlocked", |news| news["seat_label"] == label, SOON).await;
-        assert_eq!(news, unlocked(&event, label, 50));
+        assert_eq!(news, unlocked(&event, label, 50, &news["version"]));
     }
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     buyer.try_order(&booking).await.failed(410, "Booking is expired, cannot create payment order");

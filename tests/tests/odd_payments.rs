@@ -270,3 +270,44 @@ async fn a_webhook_is_kept_with_the_headers_that_matter() {
     assert_eq!(stack.count("jobs WHERE kind = 'process_webhook'").await, 1, "stored with its job");
     stack.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn a_payment_after_the_deadline_goes_back_when_its_buyer_has_taken_other_seats_meanwhile() {
+    let stack = Stack::builder().env("BOOKING_SECONDS", 2).start().await;
+    let (buyer, event, booking, order) = expired(&stack).await;
+    stack.execute("UPDATE events SET max_tickets_per_user = 3").await;
+    for label in ["B1", "B2"] {
+        buyer.lock(&event, "VIP", label).await.ok();
+    }
+    let payment = stack.pay(&order, Outcome::Captured);
+    assert_eq!(until_refund_is(&stack, &payment.id, "processed").await["reason"], "ticket_limit");
+    stack.until_booking(&buyer, &booking, "expired", "refunded").await;
+    assert_eq!(stack.available(event.seat_type("VIP")).await, 48, "the two that were taken meanwhile");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_booking_in_a_state_of_a_newer_release_is_left_to_that() {
+    let stack = Stack::builder().start().await;
+    let (buyer, event, booking, order) = stack.booked().await;
+    stack.execute("ALTER TABLE bookings DROP CONSTRAINT bookings_status_check").await;
+    stack.execute("UPDATE bookings SET status = 'on_hold'").await;
+    stack.pay(&order, Outcome::Captured);
+    eventually("the payment's job has failed and waits", SOON, async || {
+        let jobs =
+            stack.rows("SELECT state, attempt, last_error FROM jobs WHERE kind = 'process_webhook'").await;
+        seen(
+            jobs.iter().any(|job| job["last_error"].as_str().is_some_and(|error| error.contains("on_hold"))),
+            jobs,
+        )
+        .map(drop)
+    })
+    .await;
+    assert_eq!(stack.count("payments").await, 0, "rows in the ledger");
+    assert_eq!(buyer.cancel(&booking).await.status, 500);
+    assert_eq!(stack.count("seats WHERE status = 'locked'").await, 2);
+    // Whoever knows the state brings it to an end, and the payment finds its booking.
+    stack.execute("UPDATE bookings SET status = 'pending'").await;
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    assert_eq!(stack.available(event.seat_type("VIP")).await, 48);
+}

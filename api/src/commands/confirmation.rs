@@ -6,8 +6,8 @@ use nexus_common::{
     clients::CallError,
     domain::{
         after_commit::AfterCommit,
-        booking_changes,
         booking_confirmation::{self, Claim, Needed},
+        booking_sale,
         payments::{self, Captured, Settled},
     },
 };
@@ -20,26 +20,34 @@ pub(crate) async fn confirm(call: Call) -> Result<Done> {
     let mut conn = call.app.db.acquire().await?;
     let needed = booking_confirmation::needed(&mut conn, &claim, call.user).await?;
     drop(conn);
-    let mut after = AfterCommit::default();
     let money = match needed {
         Needed::Payment => Some(captured_payment(&call, &claim).await?),
         Needed::FreeConfirmation | Needed::Nothing => None,
     };
 
     let _turn = call.turn_of(claim.booking).await?;
+    match carry_out(&call, &claim, &needed, money.as_ref()).await {
+        // Somebody changed the booking at that moment: it takes another look, and no second one.
+        Err(Error::Collision(_)) => carry_out(&call, &claim, &needed, money.as_ref()).await,
+        done => done,
+    }
+}
+
+async fn carry_out(call: &Call, claim: &Claim, needed: &Needed, money: Option<&Captured>) -> Result<Done> {
+    let mut after = AfterCommit::default();
     let mut tx = call.begin().await?;
-    if let Some(money) = &money {
+    if let Some(money) = money {
         if let Settled::Refunded(_) = payments::settle(&mut tx, money, &mut after).await? {
             // The decision stands, whatever this caller is told: seats may have become free, and the money is on its way back.
             tx.commit().await?;
             after.run(&call.app.cache, &call.app.everyone, &call.app.seats).await;
             return Err(Error::PaymentReturned);
         }
-    } else if needed == Needed::FreeConfirmation {
-        let booking = booking_changes::hold(&mut tx, claim.booking).await?.ok_or(Error::BookingNotFound)?;
+    } else if *needed == Needed::FreeConfirmation {
+        let booking =
+            booking_sale::hold(&mut tx, claim.booking, None).await?.ok_or(Error::BookingNotFound)?;
         // Its own job may have been faster.
-        if !booking_changes::confirm_free(&mut tx, &booking, &mut after).await? && booking.status == "pending"
-        {
+        if !booking_sale::confirm_free(&mut tx, &booking, &mut after).await? && booking.status == "pending" {
             return Err(Error::LockExpired);
         }
     }

@@ -80,6 +80,7 @@ fn news(won: &mut Won) -> AfterCommit {
             seat_label: lock.seat_label.clone(),
             user_id: lock.user_id,
             available_quantity: *available_quantity,
+            version: won.version,
             lock: lock.clone(),
         };
         after.tell(Broadcast::new(Audience::Event(lock.event_id), news));

@@ -96,8 +96,9 @@ where
     F: Fn(Call) -> Fut,
     Fut: Future<Output = Result<Done>>,
 {
-    let app = call.app.clone();
+    let (app, user) = (call.app.clone(), call.user);
     let done = command(call).await?;
+    app.seat_maps.changed(user);
     done.after.run(&app.cache, &app.everyone, &app.seats).await;
     Ok(done.data)
 }

@@ -1,8 +1,7 @@
 //! Looking at an event's seats.
 
-use axum::{Json, extract::State};
-use nexus_common::domain::seat_map;
-use serde_json::{Value, json};
+use axum::{body::Bytes, extract::State};
+use http::header;
 
 use super::events::event_id;
 use crate::{
@@ -16,10 +15,8 @@ pub(crate) async fn map(
     State(app): State<App>,
     MaybeCaller(viewer): MaybeCaller,
     Fields(path): Fields,
-) -> Outcome<Json<Value>> {
+) -> Outcome<([(header::HeaderName, &'static str); 1], Bytes)> {
     let event = event_id(&path)?;
-    let mut tx = app.db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let map = seat_map::get(&mut tx, event, viewer).await?;
-    tx.rollback().await?;
-    Ok(Json(json!({ "data": map })))
+    let answer = app.seat_maps.answer(&app, event, viewer).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer))
 }

@@ -108,6 +108,7 @@ where
     let call = Call { app: app.clone(), user, input, reservation: None };
     match within(DEADLINE, action(call)).await {
         Ok(done) => {
+            app.seat_maps.changed(user);
             let outcome = respond(socket, command, Ok(done.data));
             done.after.run(&app.cache, &Others(socket.clone()), &app.seats).await;
             outcome

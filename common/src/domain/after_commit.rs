@@ -53,6 +53,7 @@ impl AfterCommit {
                 seat_type_id: seat.key.seat_type,
                 seat_label: seat.key.label.clone(),
                 available_quantity: seat.available_quantity,
+                version: seat.version,
                 reason,
             };
             self.tell(Broadcast::new(Audience::Event(seat.key.event), news));

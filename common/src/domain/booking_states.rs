@@ -3,6 +3,7 @@
 //! it what to do; `docs/payments.md` is drawn from it. Nothing here touches the database.
 
 use super::refunds::RefundReason;
+use crate::error::{Error, Result};
 
 /// Where a booking stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +37,8 @@ pub enum BookingEvent {
     PaidWrongly,
     /// It could not be confirmed: one of its seats is somebody else's now.
     SeatsLost,
+    /// It could not be confirmed: since its deadline its buyer has taken so many other seats that these would be more than the event allows.
+    OverLimit,
     /// A payment for it has failed.
     PaymentFailed,
     /// It costs nothing, so that it needs no payment.
@@ -57,7 +60,8 @@ pub enum BookingEvent {
 pub enum BookingStep {
     /// Nothing.
     Nothing,
-    /// Its seats are booked, taken again if they were lost, and the sale is written. [`BookingEvent::SeatsLost`] if they cannot be had.
+    /// Its seats are booked, taken again if they were lost, and the sale is written. [`BookingEvent::SeatsLost`] or
+    /// [`BookingEvent::OverLimit`] if they cannot be had.
     Confirm,
     /// Its seats are freed.
     Expire,
@@ -87,27 +91,30 @@ impl BookingState {
         BookingState::Gone,
     ];
 
-    /// As the columns of `bookings` say it, `overdue` being a matter of the clock and `sold` of the ledger.
-    pub fn of(status: &str, overdue: bool, sold: bool) -> Self {
+    /// As the columns of `bookings` say it, `overdue` being a matter of the clock and `sold` of the ledger. A status that this release does
+    /// not know is an error: a newer one has written it, and knows what may be done.
+    pub fn of(status: &str, overdue: bool, sold: bool) -> Result<Self> {
         match (status, overdue, sold) {
-            ("confirmed", _, _) => BookingState::Confirmed,
-            ("cancelled", _, true) => BookingState::Returned,
-            ("cancelled", _, false) => BookingState::Cancelled,
-            ("expired", _, _) => BookingState::Expired,
-            (_, true, _) => BookingState::Overdue,
-            (_, false, _) => BookingState::Pending,
+            ("pending", false, _) => Ok(BookingState::Pending),
+            ("pending", true, _) => Ok(BookingState::Overdue),
+            ("confirmed", _, _) => Ok(BookingState::Confirmed),
+            ("cancelled", _, true) => Ok(BookingState::Returned),
+            ("cancelled", _, false) => Ok(BookingState::Cancelled),
+            ("expired", _, _) => Ok(BookingState::Expired),
+            _ => Err(Error::internal(format!("a booking's status {status:?} is not known to this release"))),
         }
     }
 }
 
 impl BookingEvent {
     /// All of them.
-    pub const ALL: [BookingEvent; 12] = [
+    pub const ALL: [BookingEvent; 13] = [
         BookingEvent::Paid,
         BookingEvent::PaidAfterStart,
         BookingEvent::PaidOffSale,
         BookingEvent::PaidWrongly,
         BookingEvent::SeatsLost,
+        BookingEvent::OverLimit,
         BookingEvent::PaymentFailed,
         BookingEvent::NothingToPay,
         BookingEvent::DeadlineCheck,
@@ -138,7 +145,9 @@ pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
 
         (Pending | Cancelled | Expired, SeatsLost) => Step::Refund(RefundReason::SeatsGone),
         (Overdue, SeatsLost) => Step::ExpireAndRefund(RefundReason::SeatsGone),
-        (Confirmed | Returned | Gone, SeatsLost) => Step::Nothing,
+        (Pending | Cancelled | Expired, OverLimit) => Step::Refund(RefundReason::TicketLimit),
+        (Overdue, OverLimit) => Step::ExpireAndRefund(RefundReason::TicketLimit),
+        (Confirmed | Returned | Gone, SeatsLost | OverLimit) => Step::Nothing,
 
         (Pending | Overdue, PaymentFailed) => Step::NoteFailure,
         (Confirmed | Cancelled | Returned | Expired | Gone, PaymentFailed) => Step::Nothing,
@@ -203,11 +212,20 @@ mod tests {
         let confirmed =
             |state: &BookingState| MONEY.iter().any(|event| next(*state, *event) == BookingStep::Confirm);
         for state in BookingState::ALL.into_iter().filter(confirmed) {
-            let step = next(state, BookingEvent::SeatsLost);
-            assert!(
-                matches!(step, BookingStep::Refund(_) | BookingStep::ExpireAndRefund(_)),
-                "{state:?}: {step:?}"
-            );
+            for event in [BookingEvent::SeatsLost, BookingEvent::OverLimit] {
+                let step = next(state, event);
+                assert!(
+                    matches!(step, BookingStep::Refund(_) | BookingStep::ExpireAndRefund(_)),
+                    "{state:?} {event:?}: {step:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_status_of_a_newer_release_is_no_state() {
+        for (overdue, sold) in [(false, false), (true, false), (false, true), (true, true)] {
+            assert!(BookingState::of("on_hold", overdue, sold).is_err());
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     time::Timestamp,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, violated_constraint},
     jobs::{self, bookings::CancelEvent},
 };
 
@@ -27,7 +27,7 @@ const REASON: &str = "Event cancelled";
 /// An event's status is about to become `status`. Cancelling begins here, and so does going back, which is possible until the first booking
 /// has been cancelled.
 pub(super) async fn prepare(conn: &mut PgConnection, event: EventId, status: EventStatus) -> Result<()> {
-    // Whatever is under way with the event's seats ends before, or sees the new status.
+    // Whatever is under way with the event's seats ends before, or sees the new status; a sale that does neither is found by the job.
     seats::open_inventory(conn, &[event]).await?;
     if status == EventStatus::Cancelled {
         sqlx::query!(
@@ -35,7 +35,12 @@ pub(super) async fn prepare(conn: &mut PgConnection, event: EventId, status: Eve
             event.0
         )
         .execute(&mut *conn)
-        .await?;
+        .await
+        .map_err(|error| match violated_constraint(&error) {
+            // It was deleted since we looked.
+            Some("event_cancellations_event_id_fkey") => Error::EventNotFound,
+            _ => error.into(),
+        })?;
         jobs::enqueue(conn, &CancelEvent { event_id: event.0 }).await?;
         return Ok(());
     }

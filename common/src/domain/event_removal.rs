@@ -17,9 +17,15 @@ use crate::{
 /// while its cancellation sends money back.
 pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, id, user, "delete this event").await?;
-    // No lock can be won, and no booking confirmed or created, until this transaction ends.
+    // No lock can be won, and no booking created or confirmed, until this transaction ends.
     seats::open_inventory(conn, &[id]).await?;
     sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut *conn).await?;
+    sqlx::query!(
+        "SELECT id FROM bookings WHERE event_id = $1 AND status = 'pending' ORDER BY id FOR UPDATE",
+        id.0
+    )
+    .fetch_all(&mut *conn)
+    .await?;
     let active = sqlx::query_scalar!(
         r#"SELECT count(*) AS "active!" FROM bookings
            WHERE event_id = $1 AND (status = 'confirmed' OR (status = 'pending' AND expires_at > now()))"#,

@@ -166,7 +166,7 @@ pub(super) async fn overview(
 }
 
 /// The counts of an event's seat types, with the version that orders them.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct SeatCounts {
     pub event_id: EventId,
@@ -175,7 +175,7 @@ pub struct SeatCounts {
 }
 
 /// What is left of one seat type.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct SeatCount {
     pub seat_type_id: SeatTypeId,
@@ -183,28 +183,28 @@ pub struct SeatCount {
     pub available_quantity: i32,
 }
 
-/// The counts of an event's seat types now.
+/// The counts of an event's seat types, as their version says: the same version always has the same counts. So a lock that is over counts as
+/// long as nobody has freed it, which makes another version.
 pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<SeatCounts> {
     // One statement, so that counts and version belong together.
     let rows = sqlx::query!(
-        r#"SELECT coalesce(i.version, 0) AS "version!", a.seat_type_id AS "seat_type_id!", a.quantity AS "quantity!",
-                  a.available AS "available!"
-           FROM seat_availability a LEFT JOIN event_inventory i ON i.event_id = a.event_id
-           WHERE a.event_id = $1 ORDER BY a.seat_type_id"#,
+        r#"SELECT i.version, t.id AS "id?", t.quantity AS "quantity?", t.available_quantity AS "available?"
+           FROM event_inventory i LEFT JOIN event_seat_types t ON t.event_id = i.event_id
+           WHERE i.event_id = $1 ORDER BY t.id"#,
         event.0,
     )
     .fetch_all(conn)
     .await?;
+    let count = |id, quantity, available_quantity| {
+        Some(SeatCount {
+            seat_type_id: SeatTypeId(id?),
+            quantity: quantity?,
+            available_quantity: available_quantity?,
+        })
+    };
     Ok(SeatCounts {
         event_id: event,
         version: rows.first().map_or(0, |row| row.version),
-        seat_types: rows
-            .into_iter()
-            .map(|row| SeatCount {
-                seat_type_id: SeatTypeId(row.seat_type_id),
-                quantity: row.quantity,
-                available_quantity: row.available,
-            })
-            .collect(),
+        seat_types: rows.iter().filter_map(|row| count(row.id, row.quantity, row.available)).collect(),
     })
 }

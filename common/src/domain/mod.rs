@@ -10,6 +10,7 @@ pub mod auth;
 pub mod booking_cancellation;
 pub mod booking_changes;
 pub mod booking_confirmation;
+pub mod booking_sale;
 pub mod booking_states;
 pub mod booking_views;
 pub mod bookings;

@@ -120,6 +120,9 @@ pub struct SeatLocked {
     pub user_id: UserId,
     /// After this lock.
     pub available_quantity: i32,
+    /// Of the event's counts, as `event:seats-update` numbers them, with this lock. Of two news of one seat that with the higher version is
+    /// the later; of one version, first `seat_unlocked`, then `seat_locked`, then `seat_booked`.
+    pub version: i64,
     pub lock: Lock,
 }
 
@@ -131,6 +134,8 @@ pub struct SeatUnlocked {
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
     pub available_quantity: i32,
+    /// As in `seat_locked`.
+    pub version: i64,
     pub reason: UnlockReason,
 }
 
@@ -152,6 +157,9 @@ pub struct SeatBooked {
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
     pub available_quantity: i32,
+    /// As in `seat_locked`. From locked to booked no count changes, and most sales make no version of their own: then this is the newest one
+    /// when the seat was sold, and `available_quantity` belongs to it.
+    pub version: i64,
 }
 
 /// Somebody is about to pay for seats.

@@ -2,6 +2,8 @@
 //! what to do; `docs/payments.md` is drawn from it. How a state is read from the books is in [`payments`](super::payments); nothing here
 //! touches the database.
 
+use crate::error::{Error, Result};
+
 /// Where a payment stands in our books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentState {
@@ -79,16 +81,20 @@ impl PaymentState {
         PaymentState::Refunded,
     ];
 
-    /// As the books say it: whether the capture is in the ledger, and the status of the row in `refunds`.
-    pub fn of(captured: bool, refund: Option<&str>) -> Self {
+    /// As the books say it: whether the capture is in the ledger, and the status of the row in `refunds`. A status that this release does not
+    /// know is an error: a newer one has written it, and knows what may be done.
+    pub fn of(captured: bool, refund: Option<&str>) -> Result<Self> {
         match (captured, refund) {
-            (false, None) => PaymentState::New,
-            (false, Some(_)) => PaymentState::Lapsed,
-            (true, None) => PaymentState::Sold,
-            (true, Some("requested")) => PaymentState::Requested,
-            (true, Some("failed")) => PaymentState::RefundFailed,
-            (true, Some("processed")) => PaymentState::Refunded,
-            (true, Some(_)) => PaymentState::Owed,
+            (false, None) => Ok(PaymentState::New),
+            (false, Some(_)) => Ok(PaymentState::Lapsed),
+            (true, None) => Ok(PaymentState::Sold),
+            (true, Some("pending")) => Ok(PaymentState::Owed),
+            (true, Some("requested")) => Ok(PaymentState::Requested),
+            (true, Some("failed")) => Ok(PaymentState::RefundFailed),
+            (true, Some("processed")) => Ok(PaymentState::Refunded),
+            (true, Some(status)) => {
+                Err(Error::internal(format!("a refund's status {status:?} is not known to this release")))
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     after_commit::AfterCommit,
     alerts::{self, AlertReason},
     booking_changes::{self, Held},
+    booking_sale,
     booking_states::{self, BookingEvent, BookingState, BookingStep},
     ids::BookingId,
     payment_orders::CURRENCY,
@@ -49,11 +50,11 @@ pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentS
     )
     .fetch_one(conn)
     .await?;
-    Ok(PaymentState::of(row.captured, row.refund.as_deref()))
+    PaymentState::of(row.captured, row.refund.as_deref())
 }
 
 /// The same for whoever changes it: nobody else does until this transaction ends. A booking's row, and the inventory before it, are taken
-/// before the payment is: always in that order.
+/// before the payment is: always in that order. [`booking_sale::hold`] takes the same lock.
 pub(super) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $1, 0))", payment_id)
         .execute(&mut *conn)
@@ -71,9 +72,9 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     .await?
     .ok_or(Error::OrderNotFound)?;
     let id = BookingId(order.booking_id);
-    // The inventory comes first, so that two payments of one booking queue up here rather than at the ledger.
-    let booking = booking_changes::hold(conn, id).await?;
-    let state = hold_state(conn, &money.payment_id).await?;
+    // The booking comes first, so that two payments of one booking queue up here rather than at the ledger.
+    let booking = booking_sale::hold(conn, id, Some(&money.payment_id)).await?;
+    let state = state(conn, &money.payment_id).await?;
     match payment_states::next(state, PaymentEvent::Captured) {
         PaymentStep::Settle => {}
         PaymentStep::SettleReturned => {
@@ -82,10 +83,9 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
         }
         _ => return Ok(Settled::Already),
     }
-    record(conn, Movement::Capture, Some(id), money).await?;
     // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left but to write its sale down.
     if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(&money.payment_id)) {
-        record(conn, Movement::Sale, Some(id), money).await?;
+        record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
         return Ok(Settled::Already);
     }
     // The currency of an order used to be the client's choice (CONTRACT.md, section 10, row 6).
@@ -93,9 +93,10 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
         && money.currency == order.currency
         && money.currency == CURRENCY;
     let Some(reason) = sell(conn, booking.as_ref(), as_ordered, money, after).await? else {
-        record(conn, Movement::Sale, Some(id), money).await?;
+        record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
         return Ok(Settled::Confirmed);
     };
+    record(conn, Movement::Capture, Some(id), money).await?;
     if reason == RefundReason::AmountMismatch {
         let details = format!(
             "{} {} paid on order {} of {} {}",
@@ -128,10 +129,10 @@ async fn sell(
     let (BookingStep::Confirm, Some(booking)) = (step, booking) else {
         return refund_reason(step).map(Some);
     };
-    if booking_changes::confirm(conn, booking, Some(&money.payment_id), after).await? {
+    let Some(obstacle) = booking_sale::confirm(conn, booking, Some(&money.payment_id), after).await? else {
         return Ok(None);
-    }
-    let step = booking_states::next(state, BookingEvent::SeatsLost);
+    };
+    let step = booking_states::next(state, obstacle);
     if let BookingStep::ExpireAndRefund(_) = step {
         booking_changes::expire(conn, booking.id, after).await?;
     }
@@ -182,23 +183,37 @@ pub(super) async fn record(
     booking: Option<BookingId>,
     money: &Captured,
 ) -> Result<bool> {
-    let (kind, sign) = match movement {
-        Movement::Capture => ("capture", 1),
-        Movement::Sale => ("sale", -1),
-        Movement::SaleReversal => ("sale_reversal", 1),
-        Movement::Refund => ("refund", -1),
-    };
+    Ok(record_all(conn, &[movement], booking, money).await? == 1)
+}
+
+/// Adds several rows to the ledger, in that order; returns how many of them are new.
+async fn record_all(
+    conn: &mut PgConnection,
+    movements: &[Movement],
+    booking: Option<BookingId>,
+    money: &Captured,
+) -> Result<u64> {
+    let (kinds, amounts): (Vec<String>, Vec<i64>) = movements
+        .iter()
+        .map(|movement| match movement {
+            Movement::Capture => ("capture".to_owned(), money.amount_paise),
+            Movement::Sale => ("sale".to_owned(), -money.amount_paise),
+            Movement::SaleReversal => ("sale_reversal".to_owned(), money.amount_paise),
+            Movement::Refund => ("refund".to_owned(), -money.amount_paise),
+        })
+        .unzip();
     let recorded = sqlx::query!(
-        "INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency)
+         SELECT kind, $3, $4, $5, amount, $6 FROM unnest($1::text[], $2::bigint[]) AS movement (kind, amount)
          ON CONFLICT ON CONSTRAINT payments_movement_key DO NOTHING",
-        kind,
+        &kinds,
+        &amounts,
         booking.map(|id| id.0),
         money.order_id,
         money.payment_id,
-        money.amount_paise * sign,
         money.currency,
     )
     .execute(conn)
     .await?;
-    Ok(recorded.rows_affected() == 1)
+    Ok(recorded.rows_affected())
 }

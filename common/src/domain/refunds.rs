@@ -25,6 +25,8 @@ pub enum RefundReason {
     AlreadyPaid,
     /// A seat is somebody else's now.
     SeatsGone,
+    /// With these seats its buyer would have more than the event allows.
+    TicketLimit,
     /// The event has started, or is not on sale.
     EventOver,
     /// The booking went with its event.
@@ -42,6 +44,7 @@ impl RefundReason {
             RefundReason::AmountMismatch => "amount_mismatch",
             RefundReason::AlreadyPaid => "already_paid",
             RefundReason::SeatsGone => "seats_gone",
+            RefundReason::TicketLimit => "ticket_limit",
             RefundReason::EventOver => "event_over",
             RefundReason::BookingGone => "booking_gone",
             RefundReason::Cancelled => "cancelled",

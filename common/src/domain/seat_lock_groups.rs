@@ -33,9 +33,14 @@ struct Facts {
 }
 
 struct EventFacts {
+    /// It is published, and has not started: seats that nobody may book any more are not locked.
     on_sale: bool,
+    version: i64,
     most_per_user: i32,
 }
+
+/// So many more of the best seats are looked for than are wanted: others may take some before this group has its turn.
+const SPARE: usize = 100;
 
 /// A seat that a request gets, and what is left of its type after it.
 type Grant = (SeatTypeId, SeatLabel, i32);
@@ -55,10 +60,12 @@ pub(super) async fn decide(
     }
     let events = Vec::from_iter(events);
 
-    seats::open_inventory(conn, &events).await?;
+    // Looked for before anybody waits for this group: that takes the longer, the more seats are sold.
     let best_of: BTreeSet<SeatTypeId> =
         requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
-    let best = best_seats(conn, best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)?)))).await?;
+    let most = best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)? + SPARE)));
+    let best = best_seats(conn, most, true).await?;
+    seats::open_inventory(conn, &events).await?;
     // What is wanted by name, and room for as many seats as are wanted at all; what has run out beyond that is not this group's to pay for.
     let named: Vec<(SeatTypeId, SeatLabel)> = requests
         .iter()
@@ -66,7 +73,8 @@ pub(super) async fn decide(
         .chain(best.iter().flat_map(|(id, labels)| labels.iter().map(|label| (*id, label.clone()))))
         .collect();
     let mut cleared = seats::free_expired(conn, &named, &wanted).await?;
-    let mut facts = facts(conn, requests, &events, &wanted, best).await?;
+    let mut facts = facts(conn, requests, &events, &wanted, &named).await?;
+    facts.best = facts.still_free(conn, best, &wanted).await?;
 
     let verdicts: Vec<Result<Vec<Grant>>> = requests.iter().map(|request| facts.verdict(request)).collect();
     let winners: Vec<(&Request, &Grant)> = requests
@@ -77,13 +85,14 @@ pub(super) async fn decide(
     let mut locks = insert(conn, &winners, valid).await?;
 
     let mut answers = Vec::with_capacity(requests.len());
-    for verdict in verdicts {
+    for (request, verdict) in requests.iter().zip(verdicts) {
         let answer = match verdict {
             Ok(grants) => collect(conn, grants, &mut locks).await?,
             Err(error) => Err(error),
         };
         answers.push(answer.map(|locks| Won {
             locks,
+            version: facts.events.get(&request.selection.event).map_or(0, |event| event.version),
             cache_hit: false,
             cleared: std::mem::take(&mut cleared),
         }));
@@ -162,6 +171,27 @@ impl Facts {
         Ok(grants)
     }
 
+    /// Of the `best` seats that were free before the inventory was opened, those that still are. Where others have taken so many of them that
+    /// they may not be enough, it is looked again, which is seldom: with the inventory open, what is free stays so.
+    async fn still_free(
+        &self,
+        conn: &mut PgConnection,
+        mut best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
+        wanted: &BTreeMap<SeatTypeId, usize>,
+    ) -> Result<HashMap<SeatTypeId, VecDeque<SeatLabel>>> {
+        let mut short = Vec::new();
+        for (seat_type, labels) in &mut best {
+            labels.retain(|label| !self.taken.contains(&(*seat_type, label.clone())));
+            let left = self.types.get(seat_type).map_or(0, |(_, left)| *left as usize);
+            let needed = wanted.get(seat_type).copied().unwrap_or(0).min(left);
+            if labels.len() < needed {
+                short.push((*seat_type, needed));
+            }
+        }
+        best.extend(best_seats(conn, short.into_iter(), false).await?);
+        Ok(best)
+    }
+
     fn grant(&mut self, seat_type: SeatTypeId, label: SeatLabel, grants: &mut Vec<Grant>) {
         if let Some((_, left)) = self.types.get_mut(&seat_type) {
             *left -= 1;
@@ -176,19 +206,17 @@ async fn facts(
     requests: &[Request],
     events: &[EventId],
     wanted: &BTreeMap<SeatTypeId, usize>,
-    best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
+    named: &[(SeatTypeId, SeatLabel)],
 ) -> Result<Facts> {
     let event_ids: Vec<i32> = events.iter().map(|event| event.0).collect();
     let type_ids: Vec<i32> = wanted.keys().map(|seat_type| seat_type.0).collect();
     let user_ids: Vec<i32> = requests.iter().map(|request| request.user.0).collect();
-    let (seat_types, labels): (Vec<i32>, Vec<String>) = requests
-        .iter()
-        .flat_map(|request| &request.selection.seats)
-        .map(|(seat_type, label)| (seat_type.0, label.to_string()))
-        .unzip();
+    let (seat_types, labels): (Vec<i32>, Vec<String>) =
+        named.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
 
     let events = sqlx::query!(
-        r#"SELECT id, status, coalesce(max_tickets_per_user, 10) AS "most!" FROM events WHERE id = ANY ($1)"#,
+        r#"SELECT e.id, e.status, e.start_date <= clock_timestamp() AS "started!", coalesce(e.max_tickets_per_user, 10) AS "most!", i.version
+           FROM events e JOIN event_inventory i ON i.event_id = e.id WHERE e.id = ANY ($1)"#,
         &event_ids
     )
     .fetch_all(&mut *conn)
@@ -228,8 +256,8 @@ async fn facts(
         events: events
             .into_iter()
             .map(|row| {
-                let on_sale = row.status == EventStatus::Published.name();
-                (EventId(row.id), EventFacts { on_sale, most_per_user: row.most })
+                let on_sale = row.status == EventStatus::Published.name() && !row.started;
+                (EventId(row.id), EventFacts { on_sale, version: row.version, most_per_user: row.most })
             })
             .collect(),
         users: users.into_iter().map(UserId).collect(),
@@ -242,18 +270,21 @@ async fn facts(
             .map(|row| (SeatTypeId(row.event_seat_type_id), SeatLabel::from_db(row.seat_label)))
             .collect(),
         held: held.into_iter().map(|row| ((EventId(row.event_id), UserId(row.user_id)), row.held)).collect(),
-        best,
+        best: HashMap::new(),
     })
 }
 
-/// The best free seats of some types, so many of each. Seats have no map: the lower the number the better, behind the first letter of the
-/// type's name (V1, V2, … of VIP). No type has fewer numbers than seats, so whatever is left has a free one.
+/// The best free seats of some types, so many of each, those that nobody has freed yet among them if `expired`. Seats have no map: the lower
+/// the number the better, behind the first letter of the type's name (V1, V2, … of VIP). No type has fewer numbers than seats, so whatever is
+/// left has a free one.
 async fn best_seats(
     conn: &mut PgConnection,
     wanted: impl Iterator<Item = (SeatTypeId, usize)>,
+    expired: bool,
 ) -> Result<HashMap<SeatTypeId, VecDeque<SeatLabel>>> {
     let (types, counts): (Vec<i32>, Vec<i64>) = wanted.map(|(id, count)| (id.0, count as i64)).unzip();
-    let mut best: HashMap<SeatTypeId, VecDeque<SeatLabel>> = HashMap::new();
+    let mut best: HashMap<SeatTypeId, VecDeque<SeatLabel>> =
+        types.iter().map(|id| (SeatTypeId(*id), VecDeque::new())).collect();
     if types.is_empty() {
         return Ok(best);
     }
@@ -265,11 +296,12 @@ async fn best_seats(
                SELECT letter || n AS label
                FROM (SELECT coalesce(upper(substring(t.name FROM '[A-Za-z]')), 'S') AS letter, generate_series(1, t.quantity) AS n) numbers
                WHERE NOT EXISTS (SELECT 1 FROM seats s WHERE s.event_seat_type_id = t.id AND s.seat_label = letter || n
-                                   AND (s.status = 'booked' OR s.expires_at > statement_timestamp()))
-               LIMIT wanted.most
+                                   AND (NOT $3 OR s.status = 'booked' OR s.expires_at > statement_timestamp()))
+               ORDER BY n LIMIT wanted.most
            ) free"#,
         &types,
         &counts,
+        expired,
     )
     .fetch_all(conn)
     .await?;

@@ -54,6 +54,8 @@ impl Lock {
 pub struct Won {
     /// Each lock, and what is left of its seat type after it.
     pub locks: Vec<(Lock, i32)>,
+    /// Of the event's counts, with these locks.
+    pub version: i64,
     /// Whether Redis took part in the decision.
     pub cache_hit: bool,
     /// Expired locks that were cleared away with the same commit; whoever gets them tells the clients.

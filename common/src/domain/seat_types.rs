@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::events::require_organizer,
-    error::{Error, Result},
+    error::{Error, Result, violated_constraint},
     realtime::Audience,
 };
 
@@ -187,12 +187,14 @@ pub async fn create(
     new: &NewSeatType,
 ) -> Result<(SeatType, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
+    // More seats are left than before: that is another version of the counts.
+    seats::open_inventory(conn, &[event]).await?;
     Ok((insert(conn, event, new).await?, audience))
 }
 
 /// Stores a seat type as the last of its event.
 pub async fn insert(conn: &mut PgConnection, event: EventId, new: &NewSeatType) -> Result<SeatType> {
-    let row = sqlx::query!(
+    let inserted = sqlx::query!(
         r#"INSERT INTO event_seat_types (event_id, name, description, price, quantity, available_quantity, display_order)
            SELECT $1, $2, $3, $4::bigint / 100.0, $5, $5, coalesce(max(display_order), 0) + 1
            FROM event_seat_types WHERE event_id = $1
@@ -204,7 +206,14 @@ pub async fn insert(conn: &mut PgConnection, event: EventId, new: &NewSeatType) 
         new.quantity,
     )
     .fetch_one(conn)
-    .await?;
+    .await;
+    let row = match inserted {
+        // It was deleted since we looked.
+        Err(error) if violated_constraint(&error) == Some("event_seat_types_event_id_fkey") => {
+            return Err(Error::EventNotFound);
+        }
+        other => other?,
+    };
     Ok(SeatType {
         id: SeatTypeId(row.id),
         event_id: event,
@@ -285,10 +294,16 @@ pub async fn delete(
 ) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
     seats::open_inventory(conn, &[event]).await?;
-    // Waits for bookings that are being created of it.
+    // Waits for bookings that are being created of it, or confirmed.
     sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id.0)
         .fetch_optional(&mut *conn)
         .await?;
+    sqlx::query!(
+        "SELECT id FROM seats WHERE event_seat_type_id = $1 AND status = 'locked' ORDER BY id FOR UPDATE",
+        id.0
+    )
+    .fetch_all(&mut *conn)
+    .await?;
     let booked = sqlx::query_scalar!(
         r#"SELECT count(*) AS "booked!" FROM seats s
            WHERE s.event_seat_type_id = $1

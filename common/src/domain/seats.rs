@@ -73,21 +73,37 @@ pub struct Freed {
     pub holder: Option<UserId>,
     /// Of its type, now.
     pub available_quantity: i32,
+    /// Of the event's counts, now.
+    pub version: i64,
 }
 
-/// Makes this transaction the only one that changes the inventory of `events`, until it ends. Always the first step, and always for all
-/// events at once: then no two transactions can wait for each other in a circle.
+/// Makes this transaction the only one that changes the inventory of `events`, until it ends, and gives the counts that it leaves behind
+/// their version. Always the first step, and always for all events at once: then no two transactions can wait for each other in a circle.
+///
+/// Every event has an inventory for as long as it exists. Whoever has waited here for an event to be deleted has nothing to change any more,
+/// and finds that out by looking.
 pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
     let ids: Vec<i32> = events.iter().map(|event| event.0).collect();
     sqlx::query!(
-        "INSERT INTO event_inventory (event_id)
-         SELECT id FROM events WHERE id = ANY ($1) ORDER BY id
-         ON CONFLICT (event_id) DO UPDATE SET version = event_inventory.version + 1",
+        "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = ANY ($1) ORDER BY event_id FOR UPDATE)
+         UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",
         &ids,
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// As [`open_inventory`], but does not wait: false when somebody else has it, or the event is gone.
+pub async fn try_open_inventory(conn: &mut PgConnection, event: EventId) -> Result<bool> {
+    let opened = sqlx::query!(
+        "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = $1 FOR UPDATE SKIP LOCKED)
+         UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",
+        event.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(opened.rows_affected() == 1)
 }
 
 /// Frees seats whose lock has run out: those that are `named`, and of each seat type those that are over for longest, as many as `room` says.
@@ -174,22 +190,29 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Fre
     let counts = sqlx::query!(
         "UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
          FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
-         WHERE t.id = freed.id RETURNING t.id, t.available_quantity",
+         WHERE t.id = freed.id
+         RETURNING t.id, t.available_quantity, (SELECT version FROM event_inventory i WHERE i.event_id = t.event_id) AS \"version!\"",
         &types,
     )
     .fetch_all(conn)
     .await?;
-    let counts: HashMap<i32, i32> = counts.into_iter().map(|row| (row.id, row.available_quantity)).collect();
+    let counts: HashMap<i32, (i32, i64)> =
+        counts.into_iter().map(|row| (row.id, (row.available_quantity, row.version))).collect();
     let mut freed: Vec<Freed> = gone
         .into_iter()
-        .map(|seat| Freed {
-            available_quantity: counts.get(&seat.event_seat_type_id).copied().unwrap_or(0),
-            key: SeatKey {
-                event: EventId(seat.event_id),
-                seat_type: SeatTypeId(seat.event_seat_type_id),
-                label: SeatLabel(seat.seat_label),
-            },
-            holder: seat.user_id.map(UserId),
+        .map(|seat| {
+            let (available_quantity, version) =
+                counts.get(&seat.event_seat_type_id).copied().unwrap_or_default();
+            Freed {
+                available_quantity,
+                version,
+                key: SeatKey {
+                    event: EventId(seat.event_id),
+                    seat_type: SeatTypeId(seat.event_seat_type_id),
+                    label: SeatLabel(seat.seat_label),
+                },
+                holder: seat.user_id.map(UserId),
+            }
         })
         .collect();
     freed.sort_by(|a, b| a.key.cmp(&b.key));

@@ -6,7 +6,7 @@ use nexus_common::{
     Error,
     domain::{
         after_commit::AfterCommit,
-        booking_cancellation, booking_changes,
+        booking_cancellation, booking_changes, booking_sale,
         booking_states::BookingEvent,
         bookings::{self, NewBooking},
         event_removal,
@@ -279,10 +279,8 @@ impl<'a> Shop<'a> {
     async fn confirm_free(&self, booking: BookingId) -> Result<(), String> {
         let mut tx = self.begin().await?;
         let result = async {
-            match booking_changes::hold(&mut tx, booking).await? {
-                Some(held) => {
-                    booking_changes::confirm_free(&mut tx, &held, &mut AfterCommit::default()).await
-                }
+            match booking_sale::hold(&mut tx, booking, None).await? {
+                Some(held) => booking_sale::confirm_free(&mut tx, &held, &mut AfterCommit::default()).await,
                 None => Ok(false),
             }
         };

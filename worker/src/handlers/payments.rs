@@ -10,7 +10,7 @@ use nexus_common::{
     domain::{
         after_commit::AfterCommit,
         alerts::{self, AlertReason},
-        booking_changes,
+        booking_changes, booking_sale,
         event_turns::Turns,
         ids::{BookingId, EventId},
         payment_webhooks::{self, Acted},
@@ -184,8 +184,8 @@ pub async fn confirm_free_booking(
     let mut after = AfterCommit::default();
     let confirming = async {
         let mut tx = cx.db.begin().await?;
-        if let Some(booking) = booking_changes::hold(&mut tx, booking).await? {
-            booking_changes::confirm_free(&mut tx, &booking, &mut after).await?;
+        if let Some(booking) = booking_sale::hold(&mut tx, booking, None).await? {
+            booking_sale::confirm_free(&mut tx, &booking, &mut after).await?;
         }
         attempt.lease.complete(&mut tx).await?;
         Ok(tx.commit().await?)
@@ -215,8 +215,10 @@ async fn refund_once(
     attempt: Attempt,
     refund: &refunds::Refund,
 ) -> Result<(), Failure> {
-    if matches!(refund.status.as_str(), "requested" | "processed") {
-        return Ok(());
+    match refund.status.as_str() {
+        "pending" | "failed" => {}
+        "requested" | "processed" => return Ok(()),
+        unknown => return Err(Error::internal(format!("a refund's status {unknown:?} is not known")).into()),
     }
     if refund.tries_left == 0 {
         refunds::grant_tries(&mut *cx.db.acquire().await?, job.refund_id).await?;

@@ -1,0 +1,188 @@
+//! Seat maps when everybody asks at once: a process takes one snapshot of an event at a time, and whoever asks meanwhile, or a moment later,
+//! shares it. Their own seats are marked from that snapshot, too, so that a thousand readers cost what one does.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::body::Bytes;
+use nexus_common::{
+    Error, Result,
+    db::bounded,
+    domain::{
+        after_commit::AfterCommit,
+        ids::{EventId, UserId},
+        news::UnlockReason,
+        seat_map::{self, SeatMap, Snapshot},
+    },
+    error::Kind,
+};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::app::App;
+
+/// How long a snapshot is shared once it is there. Whoever has heard of a later version sees from the map's own that it is older.
+const SHARED: Duration = Duration::from_millis(100);
+/// Longer than any snapshot is under way or shared.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Changes that are remembered before old ones are looked for.
+const MANY: usize = 1_000;
+
+/// Snapshots that are under way or shared, and who must not be shown an older one.
+#[derive(Default)]
+pub(crate) struct SeatMaps {
+    snapshots: Mutex<HashMap<EventId, Taking>>,
+    /// When a user last changed something through this process: a map from before that would not show it.
+    changes: Mutex<HashMap<UserId, Instant>>,
+}
+
+/// A snapshot that is being taken, or has been.
+#[derive(Clone)]
+struct Taking {
+    began: Instant,
+    taken: watch::Receiver<Option<Taken>>,
+}
+
+#[derive(Clone)]
+struct Taken {
+    at: Instant,
+    result: Result<Arc<Shared>, Arc<Error>>,
+}
+
+/// What is answered (CONTRACT.md, section 1).
+#[derive(Serialize)]
+struct Envelope {
+    data: SeatMap,
+}
+
+/// A snapshot, and the answer to all who have no seats in it.
+struct Shared {
+    snapshot: Snapshot,
+    strangers: Bytes,
+}
+
+impl Taking {
+    fn is_under_way(&self) -> bool {
+        self.taken.borrow().is_none() && self.taken.has_changed().is_ok()
+    }
+
+    /// A failure is for those who have waited for it, and nobody else.
+    fn is_fresh(&self) -> bool {
+        self.taken.borrow().as_ref().is_some_and(|taken| taken.result.is_ok() && taken.at.elapsed() <= SHARED)
+    }
+}
+
+impl SeatMaps {
+    /// A user has changed something.
+    pub(crate) fn changed(&self, user: UserId) {
+        let mut changes = locked(&self.changes);
+        if changes.len() >= MANY {
+            changes.retain(|_, at| at.elapsed() < REMEMBERED);
+        }
+        changes.insert(user, Instant::now());
+    }
+
+    /// The answer to `GET /seats/:eventId`.
+    pub(crate) async fn answer(&self, app: &App, event: EventId, viewer: Option<UserId>) -> Result<Bytes> {
+        let shared = self.shared(app, event, viewer).await?;
+        shared.snapshot.require_visible(viewer)?;
+        match viewer {
+            Some(user) if shared.snapshot.has_seats_of(user) => answer(&shared.snapshot, viewer),
+            _ => Ok(shared.strangers.clone()),
+        }
+    }
+
+    async fn shared(&self, app: &App, event: EventId, viewer: Option<UserId>) -> Result<Arc<Shared>> {
+        let since = viewer.and_then(|user| locked(&self.changes).get(&user).copied());
+        loop {
+            let mut taking = self.join(app, event, since);
+            let taken = taking.taken.wait_for(Option::is_some).await.map(|taken| taken.clone());
+            let Ok(Some(Taken { result, .. })) = taken else {
+                return Err(Error::internal("the task that takes a snapshot is gone"));
+            };
+            // One that began before the caller's own change may not show it; the next one will.
+            if since.is_none_or(|since| since <= taking.began) {
+                return result.map_err(|error| same(&error));
+            }
+        }
+    }
+
+    /// Joins the snapshot that is being taken or shared, or begins one.
+    fn join(&self, app: &App, event: EventId, since: Option<Instant>) -> Taking {
+        let mut snapshots = locked(&self.snapshots);
+        if let Some(taking) = snapshots.get(&event)
+            && (taking.is_under_way()
+                || (taking.is_fresh() && since.is_none_or(|since| since <= taking.began)))
+        {
+            return taking.clone();
+        }
+        let (sender, taken) = watch::channel(None);
+        let taking = Taking { began: Instant::now(), taken };
+        snapshots.insert(event, taking.clone());
+        // In a task of its own: whoever asked first may leave, and the others still get their answer.
+        tokio::spawn(take(app.clone(), event, taking.began, sender));
+        taking
+    }
+
+    /// Forgets a snapshot, unless another has come in its place.
+    fn forget(&self, event: EventId, began: Instant) {
+        let mut snapshots = locked(&self.snapshots);
+        if snapshots.get(&event).is_some_and(|taking| taking.began == began) {
+            snapshots.remove(&event);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn take(app: App, event: EventId, began: Instant, sender: watch::Sender<Option<Taken>>) {
+    let result = bounded(tidy_snapshot(&app, event)).await.map(Arc::new).map_err(Arc::new);
+    let is_shared = result.is_ok();
+    sender.send_replace(Some(Taken { at: Instant::now(), result }));
+    if is_shared {
+        tokio::time::sleep(SHARED).await;
+    }
+    app.seat_maps.forget(event, began);
+}
+
+/// A snapshot without locks that are over, as far as they can be freed without waiting for anybody.
+async fn tidy_snapshot(app: &App, event: EventId) -> Result<Shared> {
+    let mut snapshot = snapshot(app, event).await?;
+    if snapshot.is_behind() {
+        let mut tx = app.db.begin().await?;
+        if let Some(freed) = snapshot.free_expired(&mut tx).await? {
+            tx.commit().await?;
+            let mut after = AfterCommit::default();
+            after.freed(freed, UnlockReason::Expired);
+            after.run(&app.cache, &app.everyone, &app.seats).await;
+            snapshot = self::snapshot(app, event).await?;
+        }
+    }
+    Ok(Shared { strangers: answer(&snapshot, None)?, snapshot })
+}
+
+async fn snapshot(app: &App, event: EventId) -> Result<Snapshot> {
+    let mut tx = app.db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let snapshot = seat_map::snapshot(&mut tx, event).await?;
+    tx.rollback().await?;
+    Ok(snapshot)
+}
+
+fn answer(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Bytes> {
+    let answer = serde_json::to_vec(&Envelope { data: snapshot.map(viewer) }).map_err(Error::internal)?;
+    Ok(answer.into())
+}
+
+/// The failure that several callers share, for one of them.
+fn same(error: &Error) -> Error {
+    match error.kind() {
+        Kind::NotFound => Error::EventNotFound,
+        Kind::Unavailable => Error::Unavailable(error.details().into()),
+        _ => Error::internal(error.details()),
+    }
+}

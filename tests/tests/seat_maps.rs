@@ -1,0 +1,85 @@
+//! `GET /seats/:eventId` when everybody asks at once.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use nexus_tests::{Answer, Client, Event, SOON, Stack, eventually, json, seen};
+use sqlx::{Postgres, Transaction};
+use tokio::task::JoinSet;
+
+/// Nobody can look at seats until this is dropped.
+async fn hold_seats(stack: &Stack) -> Transaction<'static, Postgres> {
+    let mut tx = stack.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE seats IN ACCESS EXCLUSIVE MODE").execute(&mut *tx).await.unwrap();
+    tx
+}
+
+/// How many statements wait for it.
+async fn waiting(stack: &Stack) -> i64 {
+    stack
+        .count("pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'nexus-api%'")
+        .await
+}
+
+async fn until_waiting(stack: &Stack) {
+    eventually("a snapshot is being taken", SOON, async || {
+        let waiting = waiting(stack).await;
+        seen(waiting > 0, waiting)
+    })
+    .await;
+}
+
+async fn map(viewer: Client, event: Event) -> Answer {
+    viewer.get(&format!("/seats/{}", event.id)).await
+}
+
+#[tokio::test]
+async fn a_crowd_that_asks_at_once_costs_one_query() {
+    let stack = Stack::builder().without_limits().workers([]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
+    let holder = stack.user().await;
+    holder.lock(&event, "VIP", "A1").await.ok();
+    let held = hold_seats(&stack).await;
+    let mut crowd = JoinSet::new();
+    for viewer in stack.users(200).await {
+        crowd.spawn(map(viewer, event.clone()));
+    }
+    let (own, leaver) =
+        (tokio::spawn(map(holder, event.clone())), tokio::spawn(map(stack.anonymous(), event.clone())));
+    until_waiting(&stack).await;
+    // Who leaves takes nobody with them.
+    leaver.abort();
+    // Others, who need a connection, get one: the crowd has not taken them all.
+    stack.user().await.get("/bookings/my-bookings").await.ok();
+    assert_eq!(waiting(&stack).await, 1, "statements that look at seats");
+    held.rollback().await.unwrap();
+    while let Some(answer) = crowd.join_next().await {
+        let taken = answer.unwrap().data()["taken"].clone();
+        assert_eq!((&taken[0]["seat_label"], &taken[0]["mine"]), (&json!("A1"), &json!(false)));
+    }
+    assert_eq!(own.await.unwrap().data()["taken"][0]["mine"], true);
+}
+
+#[tokio::test]
+async fn a_map_shows_what_its_reader_has_just_done() {
+    let stack = Stack::builder().without_limits().workers([]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
+    let buyer = stack.user().await;
+    for n in 1..=9 {
+        buyer.lock(&event, "VIP", &format!("A{n}")).await.ok();
+        let taken = map(buyer.clone(), event.clone()).await.data()["taken"].as_array().unwrap().len();
+        assert_eq!(taken, n, "seats after the lock of A{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_not_remembered() {
+    let stack =
+        Stack::builder().without_limits().workers([]).env("DATABASE_LOCK_TIMEOUT_MS", 500).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
+    let held = hold_seats(&stack).await;
+    let refused = map(stack.anonymous(), event.clone()).await;
+    assert_eq!(refused.status, 503, "{refused}");
+    held.rollback().await.unwrap();
+    map(stack.anonymous(), event.clone()).await.ok();
+    stack.anonymous().get("/seats/424242").await.failed(404, "Event not found");
+}
