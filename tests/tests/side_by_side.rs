@@ -186,7 +186,8 @@ async fn the_other_half(shop: &Shop, mut tx: Transaction<'static, Postgres>) -> 
 
 async fn until_nexus_waits(shop: &Shop) {
     eventually("Nexus waits for the other transaction", SOON, async || {
-        let waiting = "pg_stat_activity WHERE application_name = 'nexus-api' AND wait_event_type = 'Lock'";
+        let waiting =
+            "pg_stat_activity WHERE application_name LIKE 'nexus-api%' AND wait_event_type = 'Lock'";
         seen(shop.stack.count(waiting).await > 0, ())
     })
     .await;

@@ -31,7 +31,7 @@ UNION ALL
 SELECT 'a pending booking has all its seats until its deadline', 'booking ' || b.id,
        format('seat %s is %s', bs.seat_label, CASE WHEN s.id IS NULL THEN 'not its own' ELSE format('%s until %s', s.status, s.expires_at) END)
 FROM bookings b JOIN booking_seats bs ON bs.booking_id = b.id LEFT JOIN seats s ON s.id = bs.seat_id
-WHERE b.status = 'pending' AND b.expires_at > now()
+WHERE b.status = 'pending' AND b.expires_at > now() AND b.booked_at > bookings_complete_since()
   AND (s.status IS DISTINCT FROM 'locked' OR s.user_id IS DISTINCT FROM b.user_id OR s.expires_at < b.expires_at)
 UNION ALL
 SELECT 'a booked seat belongs to a confirmed booking', 'seat ' || s.id, s.seat_label

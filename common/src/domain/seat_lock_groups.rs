@@ -45,6 +45,10 @@ const SPARE: usize = 100;
 /// A seat that a request gets, and what is left of its type after it.
 type Grant = (SeatTypeId, SeatLabel, i32);
 
+/// Expired locks of a seat type that a group clears away where there are so many, whatever it needs: then the counts that it tells of are right
+/// unless the expiry worker is far behind.
+const ROOM: usize = 50;
+
 /// One answer a request, in order.
 pub(super) async fn decide(
     conn: &mut PgConnection,
@@ -66,13 +70,15 @@ pub(super) async fn decide(
     let most = best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)? + SPARE)));
     let best = best_seats(conn, most, true).await?;
     seats::open_inventory(conn, &events).await?;
-    // What is wanted by name, and room for as many seats as are wanted at all; what has run out beyond that is not this group's to pay for.
+    // What is wanted by name, and room for as many seats as are wanted at all; not much of what has run out beyond that is this group's to
+    // pay for.
+    let room = wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
     let named: Vec<(SeatTypeId, SeatLabel)> = requests
         .iter()
         .flat_map(|request| request.selection.seats.iter().cloned())
         .chain(best.iter().flat_map(|(id, labels)| labels.iter().map(|label| (*id, label.clone()))))
         .collect();
-    let mut cleared = seats::free_expired(conn, &named, &wanted).await?;
+    let mut cleared = seats::free_expired(conn, &named, &room).await?;
     let mut facts = facts(conn, requests, &events, &wanted, &named).await?;
     facts.best = facts.still_free(conn, best, &wanted).await?;
 
