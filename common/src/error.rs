@@ -5,9 +5,7 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use crate::limiter::Usage;
-
-use crate::feature::Feature;
+use crate::{feature::Feature, limiter::Usage};
 
 /// Shorthand used everywhere.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -171,6 +169,9 @@ pub enum Error {
     /// Carries what the provider said, for the log; the message shown is ours.
     #[error("{message}")]
     Provider { message: String, source: Option<Source> },
+    /// A provider refuses our key: whatever needs it waits so long, and is nobody else's fault.
+    #[error("The provider could not be reached. Please try again shortly.")]
+    KeyRefused { wait: Duration, source: Source },
     #[error("{}", .0.message())]
     Off(Feature),
     #[error("Service temporarily unavailable. Please try again shortly.")]
@@ -250,7 +251,7 @@ impl Error {
             Error::OrderNotFound => (NotFound, "order_not_found"),
             Error::PaymentNotVerified => (Mismatch, "payment_not_verified"),
             Error::PaymentReturned => (Conflict, "payment_returned"),
-            Error::Provider { .. } => (Provider, "provider_failed"),
+            Error::Provider { .. } | Error::KeyRefused { .. } => (Provider, "provider_failed"),
             Error::Off(feature) => (Kind::Off, feature.code()),
             Error::Unavailable(_) | Error::Collision(_) => (Kind::Unavailable, "unavailable"),
             Error::LeaseLost => (Kind::Internal, "lease_lost"),

@@ -15,5 +15,6 @@ fn main() -> ExitCode {
             .on(notifications::sms_tickets)
             .on(cancellation_notices::email_cancellation)
             .on(cancellation_notices::sms_cancellation)
+            .keys(Notifications::keys)
     })
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use nexus_common::{
     Error,
-    clients::razorpay::Razorpay,
+    clients::{Key, razorpay::Razorpay},
     config::{self, Env},
     domain::{
         after_commit::AfterCommit,
@@ -42,6 +42,11 @@ impl Payments {
             let razorpay = razorpay.as_ref().map(Razorpay::new).transpose()?;
             Ok(Payments { razorpay, pace: Pace::new(reconciliation.per_second), reconciliation })
         })
+    }
+
+    /// What the work depends on.
+    pub fn keys(&self) -> Vec<Key> {
+        self.razorpay.iter().map(|razorpay| razorpay.key().clone()).collect()
     }
 
     /// Razorpay, where its credentials are set.
