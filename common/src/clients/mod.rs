@@ -63,11 +63,14 @@ impl CallError {
 
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
-        if let CallError::KeyRefused { wait, .. } = error {
-            return Error::KeyRefused { wait, source: Box::new(error) };
+        match error {
+            CallError::KeyRefused { wait, .. } => Error::KeyRefused { wait, source: Box::new(error) },
+            CallError::Refused { .. } => Error::ProviderRefused { source: Box::new(error) },
+            CallError::Failed { .. } => Error::Provider {
+                message: "The provider could not be reached. Please try again shortly.".to_owned(),
+                source: Some(Box::new(error)),
+            },
         }
-        let message = "The provider could not be reached. Please try again shortly.".to_owned();
-        Error::Provider { message, source: Some(Box::new(error)) }
     }
 }
 

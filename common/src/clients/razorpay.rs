@@ -190,6 +190,11 @@ impl Razorpay {
     }
 }
 
+/// Whether Razorpay has refused an order because of its amount: less than it charges, or more than this account may.
+pub fn refuses_amount(error: &CallError) -> bool {
+    matches!(error, CallError::Refused { message, .. } if message.to_ascii_lowercase().contains("amount"))
+}
+
 /// Ids come from webhooks and clients: nothing in them may change the path.
 fn path_segment(id: &str) -> String {
     id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect()
@@ -257,6 +262,19 @@ mod tests {
         let expected = |automatic: u64, manual: u64| json!({"automatic_expiry_period": automatic, "manual_expiry_period": manual, "refund_speed": "normal"});
         assert_eq!(options(15), expected(15, 75));
         assert_eq!(options(1), expected(12, 72), "twelve minutes are the least that Razorpay takes");
+    }
+
+    #[test]
+    fn a_refused_amount_is_told_from_other_refusals() {
+        let refused = |message: &str| CallError::Refused {
+            provider: "Razorpay",
+            status: 400,
+            code: Some("BAD_REQUEST_ERROR".into()),
+            message: message.into(),
+        };
+        assert!(refuses_amount(&refused("Order amount less than minimum amount allowed")));
+        assert!(refuses_amount(&refused("Amount exceeds maximum amount allowed.")));
+        assert!(!refuses_amount(&refused("Currency is not supported")));
     }
 
     #[test]
