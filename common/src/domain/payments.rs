@@ -13,6 +13,7 @@ use super::{
     booking_changes::{self, Held},
     booking_states::{self, BookingEvent, BookingState, BookingStep},
     ids::BookingId,
+    money::written,
     payment_orders::CURRENCY,
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
     refunds::{RefundReason, owe_refund, settle_returned},
@@ -27,6 +28,13 @@ pub struct Captured {
     pub order_id: String,
     pub amount_paise: i64,
     pub currency: String,
+}
+
+impl Captured {
+    /// Its amount as people write it.
+    pub fn written(&self) -> String {
+        written(self.amount_paise, &self.currency)
+    }
 }
 
 /// What a captured payment led to.
@@ -98,8 +106,10 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     };
     if reason == RefundReason::AmountMismatch {
         let details = format!(
-            "{} {} paid on order {} of {} {}",
-            money.amount_paise, money.currency, money.order_id, order.amount_paise, order.currency
+            "{} paid on order {} of {}",
+            money.written(),
+            money.order_id,
+            written(order.amount_paise, &order.currency)
         );
         alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details).await?;
     }
