@@ -35,6 +35,7 @@ pub mod payment_webhooks;
 pub mod payments;
 pub mod reconciliation;
 pub mod refund_news;
+pub mod refund_notices;
 pub mod refunds;
 pub mod roles;
 pub mod schemas;

@@ -16,6 +16,7 @@ use super::{
     money::written,
     payment_orders::CURRENCY,
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
+    refund_notices,
     refunds::{RefundReason, owe_refund, settle_returned},
 };
 use crate::error::{Error, Result};
@@ -85,8 +86,13 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     match payment_states::next(state, PaymentEvent::Captured) {
         PaymentStep::Settle => {}
         PaymentStep::SettleReturned => {
-            settle_returned(conn, money, id).await?;
-            return Ok(Settled::Refunded(RefundReason::NotOurs));
+            let refund = settle_returned(conn, money, id).await?;
+            let reason = RefundReason::NotOurs;
+            // Whose sale was cancelled because of it has been told so.
+            if !booking.as_ref().is_some_and(|booking| booking.was_sold_with(&money.payment_id)) {
+                refund_notices::announce(conn, refund, money, id, reason, after).await?;
+            }
+            return Ok(Settled::Refunded(reason));
         }
         _ => return Ok(Settled::Already),
     }
@@ -113,7 +119,9 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
         );
         alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details).await?;
     }
-    owe_refund(conn, money, Some(id), reason).await?;
+    if let Some(refund) = owe_refund(conn, money, Some(id), reason).await? {
+        refund_notices::announce(conn, refund, money, id, reason, after).await?;
+    }
     Ok(Settled::Refunded(reason))
 }
 

@@ -10,6 +10,7 @@ pub mod notifications;
 pub mod otp;
 pub mod payments;
 pub mod reconciliation;
+pub mod refund_notices;
 
 use std::time::Duration;
 
