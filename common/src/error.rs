@@ -160,6 +160,8 @@ pub enum Error {
     OrderRefused { source: Source },
     #[error("Order not found")]
     OrderNotFound,
+    #[error("Something is still being written that may belong into this period. Please try again shortly.")]
+    LedgerPeriodOpen,
     #[error("Payment could not be verified for this booking")]
     PaymentNotVerified,
     #[error("The booking can no longer be confirmed. Your payment will be refunded.")]
@@ -261,6 +263,7 @@ impl Error {
             Error::AmountRefused { .. } => (Mismatch, "amount_refused"),
             Error::OrderRefused { .. } => (Provider, "order_refused"),
             Error::OrderNotFound => (NotFound, "order_not_found"),
+            Error::LedgerPeriodOpen => (Kind::Unavailable, "ledger_period_open"),
             Error::PaymentNotVerified => (Mismatch, "payment_not_verified"),
             Error::PaymentReturned => (Conflict, "payment_returned"),
             Error::ProviderRefused { .. } => (Provider, "provider_refused"),

@@ -31,6 +31,7 @@ pub mod news;
 pub mod passwords;
 pub mod payment_orders;
 pub mod payment_states;
+pub mod payment_story;
 pub mod payment_webhooks;
 pub mod payments;
 pub mod reconciliation;
