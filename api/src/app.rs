@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use nexus_common::{
     Error, Result,
     cache::Cache,
-    clients::{razorpay::Razorpay, twilio::Twilio},
+    clients::{Key, razorpay::Razorpay, twilio::Twilio},
     config,
     db::bounded,
     domain::{
@@ -83,6 +83,12 @@ impl AppState {
     /// Razorpay, where its credentials are set.
     pub(crate) fn razorpay(&self) -> Result<&Razorpay> {
         self.razorpay.as_ref().ok_or(Error::Off(Feature::Payments))
+    }
+
+    /// What the work of this process depends on.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let twilio = self.twilio.as_ref().map(Twilio::key);
+        twilio.into_iter().chain(self.razorpay.as_ref().map(Razorpay::key)).cloned()
     }
 
     /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for sure, tells of each, and is asked again every

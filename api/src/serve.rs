@@ -10,6 +10,7 @@ use axum::{
 use nexus_common::{
     Error, config,
     db::bounded,
+    domain::alerts,
     jobs::{Queue, admin, wakeups},
     metrics,
 };
@@ -48,6 +49,9 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     socket::listen(&io, app.clone()).await?;
     // Only now, because it looks at the sockets, for which there has to be a namespace.
     tokio::spawn(revocations::listen(app.clone(), notifications));
+    for key in app.keys() {
+        tokio::spawn(alerts::watch_key(app.db.clone(), key));
+    }
     let stopping = CancellationToken::new();
 
     let service: Router = router::router(app.clone()).layer(

@@ -5,9 +5,7 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use crate::limiter::Usage;
-
-use crate::feature::Feature;
+use crate::{domain::money::Paise, feature::Feature, limiter::Usage};
 
 /// Shorthand used everywhere.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -154,8 +152,16 @@ pub enum Error {
     BookingExpired,
     #[error("Amount mismatch. Booking total is {0}")]
     AmountMismatch(String),
+    #[error("A payment can be between {} and {}. The total of {} cannot be paid.", least.written(), most.written(), total.written())]
+    TotalNotPayable { total: Paise, least: Paise, most: Paise },
+    #[error("The payment provider does not accept a payment of {}. Trying again will not help.", total.written())]
+    AmountRefused { total: Paise, source: Source },
+    #[error("The payment provider does not accept an order for this booking. Trying again will not help.")]
+    OrderRefused { source: Source },
     #[error("Order not found")]
     OrderNotFound,
+    #[error("Something is still being written that may belong into this period. Please try again shortly.")]
+    LedgerPeriodOpen,
     #[error("Payment could not be verified for this booking")]
     PaymentNotVerified,
     #[error("The booking can no longer be confirmed. Your payment will be refunded.")]
@@ -168,9 +174,15 @@ pub enum Error {
     RequestInFlight,
     #[error("This Idempotency-Key belongs to a different request")]
     IdempotencyKeyReused,
+    /// A provider has answered, and does not do that: no outage, and the same again will be refused.
+    #[error("The provider does not accept this request. Trying again will not help.")]
+    ProviderRefused { source: Source },
     /// Carries what the provider said, for the log; the message shown is ours.
     #[error("{message}")]
     Provider { message: String, source: Option<Source> },
+    /// A provider refuses our key: whatever needs it waits so long, and is nobody else's fault.
+    #[error("The provider could not be reached. Please try again shortly.")]
+    KeyRefused { wait: Duration, source: Source },
     #[error("{}", .0.message())]
     Off(Feature),
     #[error("Service temporarily unavailable. Please try again shortly.")]
@@ -250,10 +262,15 @@ impl Error {
             Error::BookingNotPending(_) => (Conflict, "booking_not_pending"),
             Error::BookingExpired => (Gone, "booking_expired"),
             Error::AmountMismatch(_) => (Mismatch, "amount_mismatch"),
+            Error::TotalNotPayable { .. } => (Mismatch, "total_not_payable"),
+            Error::AmountRefused { .. } => (Mismatch, "amount_refused"),
+            Error::OrderRefused { .. } => (Provider, "order_refused"),
             Error::OrderNotFound => (NotFound, "order_not_found"),
+            Error::LedgerPeriodOpen => (Kind::Unavailable, "ledger_period_open"),
             Error::PaymentNotVerified => (Mismatch, "payment_not_verified"),
             Error::PaymentReturned => (Conflict, "payment_returned"),
-            Error::Provider { .. } => (Provider, "provider_failed"),
+            Error::ProviderRefused { .. } => (Provider, "provider_refused"),
+            Error::Provider { .. } | Error::KeyRefused { .. } => (Provider, "provider_failed"),
             Error::Off(feature) => (Kind::Off, feature.code()),
             Error::Unavailable(_) | Error::Collision(_) | Error::Busy(_) => {
                 (Kind::Unavailable, "unavailable")

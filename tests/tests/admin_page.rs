@@ -133,6 +133,9 @@ async fn every_page_fits_a_phone_and_bears_long_errors() {
                          jsonb_build_array(jsonb_build_object('attempt', 1, 'at', now(), 'error', error))
                   FROM (VALUES (1, 'dead', repeat('0123456789', 120)), (2, 'pending', repeat(E'Razorpay failed: status 503\n', 30))) AS j (n, state, error)";
     assert_eq!(stack.execute(insert).await, 2);
+    let insert = "INSERT INTO webhook_events (event_id, event_type, body, payment_id, order_id)
+                  VALUES ('sha256:' || repeat('0123456789', 7), 'payment.captured', 'x', 'pay_phone', 'order_phone')";
+    assert_eq!(stack.execute(insert).await, 1);
     let browser = Browser::start(1).await;
     let page = browser.page(0);
     page.act("setViewportSize", json!([{"width": 390, "height": 844}])).await;
@@ -145,6 +148,7 @@ async fn every_page_fits_a_phone_and_bears_long_errors() {
         ("/admin", "queues"),
         ("/admin/jobs", "jobs"),
         (&*format!("/admin/jobs/{job}"), "job"),
+        ("/admin/payments?about=pay_phone", "payment"),
         ("/admin/jobs?kind=none", "empty"),
     ];
     for (path, name) in pages {

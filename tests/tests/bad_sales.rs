@@ -238,12 +238,13 @@ async fn payments() {
     stack.anonymous().get(&verify).await.failed(401, "Access token is required");
 
     // A provider that does not work is not the buyer's fault, and nothing is remembered of it.
-    for fault in [Fault::status(500), Fault::status(400), Fault::dropped()] {
+    let away = "The provider could not be reached. Please try again shortly.";
+    let refused =
+        "The payment provider does not accept an order for this booking. Trying again will not help.";
+    for (fault, said) in [(Fault::status(500), away), (Fault::status(400), refused), (Fault::dropped(), away)]
+    {
         stack.providers.fault(Target::RazorpayOrders, Some(1), fault);
-        buyer
-            .try_order(&booking)
-            .await
-            .failed(502, "The provider could not be reached. Please try again shortly.");
+        buyer.try_order(&booking).await.failed(502, said);
     }
     assert_eq!(stack.contents().await, before, "rows");
     buyer.order(&booking).await;

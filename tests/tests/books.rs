@@ -75,19 +75,21 @@ async fn the_ledger_is_exported_for_admins() {
     let lines: Vec<&str> = everything.text.split("\r\n").collect();
     assert_eq!(
         lines[0],
-        "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency"
+        "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason"
     );
     assert_eq!(lines.len(), 1 + 4 + 1, "{lines:?}");
+    // By date.
+    let lines = &lines[2..];
     let paid = format!(",capture,{},{},", booking.id, booking.reference);
     assert!(
-        lines[1].contains(&paid) && lines[1].ends_with(&format!("{},150.50,INR", payment.id)),
+        lines[1].contains(&paid) && lines[1].ends_with(&format!("{},150.50,INR,", payment.id)),
         "{}",
         lines[1]
     );
     assert!(lines[2].contains(",sale,") && lines[2].contains(",-150.50,"), "{}", lines[2]);
 
     let february = export("?from=2020-02-01&to=2020-02-29").await;
-    let expected = r#",2020-02-29T23:59:59.500Z,capture,,,"order_""x"",y",'=cmd|'/c calc'!A1,0.07,INR"#;
+    let expected = r#",2020-02-29T23:59:59.500Z,capture,,,"order_""x"",y",'=cmd|'/c calc'!A1,0.07,INR,"#;
     let lines: Vec<&str> = february.text.trim_end().split("\r\n").collect();
     assert!(lines.len() == 2 && lines[1].ends_with(expected), "{lines:?}");
     assert_eq!(export("?from=2020-03-01T00:00:00Z&to=2020-03-02").await.text.matches("\r\n").count(), 2);
@@ -109,7 +111,59 @@ async fn a_ledger_of_many_pages_is_exported_whole() {
     let answer = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await;
     let lines: Vec<&str> = answer.text.trim_end().split("\r\n").collect();
     assert_eq!(lines.len(), 2_501);
-    assert!(lines[1].contains("pay_1,0.01,INR") && lines[2500].contains("pay_2500,25.00,INR"));
+    assert!(lines[1].contains("pay_1,0.01,INR,") && lines[2500].contains("pay_2500,25.00,INR"));
+}
+
+#[tokio::test]
+async fn a_refund_in_the_export_says_why() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    buyer.cancel(&booking).await.ok();
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    let admin = admin(&stack).await;
+    let text = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await.text;
+    let lines: Vec<&str> = text.trim_end().split("\r\n").skip(1).collect();
+    let kinds: Vec<_> = lines.iter().map(|line| line.split(',').nth(2).unwrap_or_default()).collect();
+    assert_eq!(kinds, ["capture", "sale", "sale_reversal", "refund"]);
+    assert!(lines[3].ends_with(&format!("{},-100.00,INR,cancelled", payment.id)), "{}", lines[3]);
+    assert!(lines[..3].iter().all(|line| line.ends_with(",INR,")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_row_that_is_committed_after_the_end_of_its_day_is_in_exactly_one_file() {
+    let stack = Stack::builder().workers([]).start().await;
+    let admin = admin(&stack).await;
+    let export = async |query: &str| {
+        Answer::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
+    };
+    let now = async || {
+        let row = stack.row("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS now").await;
+        row["now"].as_str().unwrap_or_default().to_owned()
+    };
+    let insert =
+        "INSERT INTO payments (kind, payment_id, amount_paise, currency) VALUES ('capture', $1, 100, 'INR')";
+    // Two transactions begin before the day's end; one writes before it, the other after. Both end after it.
+    let mut early = stack.db.begin().await.expect("a transaction");
+    let mut late = stack.db.begin().await.expect("a transaction");
+    sqlx::query(insert).bind("pay_early").execute(&mut *early).await.expect("a row");
+    sqlx::query("SELECT now()").execute(&mut *late).await.expect("a transaction that has begun");
+    let midnight = now().await;
+    sqlx::query(insert).bind("pay_late").execute(&mut *late).await.expect("a row");
+
+    let day = format!("?to={midnight}");
+    let refused = export(&day).await;
+    assert_eq!(refused.status, 503, "{refused}");
+    assert_eq!(refused.body["error"]["code"], "ledger_period_open", "{refused}");
+    assert!(refused.headers.contains_key("retry-after"), "{refused}");
+    // A look at what is not over yet waits for nothing.
+    assert_eq!(export("?to=2999-01-01").await.status, 200);
+
+    early.commit().await.expect("a commit");
+    late.commit().await.expect("a commit");
+    let first = export(&day).await.text;
+    let second = export(&format!("?from={midnight}")).await.text;
+    assert!(first.contains("pay_early") && !first.contains("pay_late"), "{first}");
+    assert!(second.contains("pay_late") && !second.contains("pay_early"), "{second}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use nexus_tests::client::http_client;
 use nexus_tests::conformance::{ASYNCAPI, OPENAPI, check_answer, check_event};
 use nexus_tests::program::command;
 use nexus_tests::settings::TempDir;
-use nexus_tests::{Answer, Method, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{Answer, Method, Outcome, SOON, Stack, Value, eventually, json, seen};
 
 fn clients() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/clients"))
@@ -141,6 +141,12 @@ async fn every_event_of_the_document_is_heard() {
     buyer.cancel(&booking).await.ok();
     organiser.delete(&path).await.ok();
     stranger.call("lock_seat", &[json!({})]).await;
+    // Paid twice, one of which goes back.
+    let other = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let booking = buyer.lock_and_book(&other, &[("VIP", "A1")]).await;
+    let order = buyer.order(&booking).await;
+    stack.pay(&order, Outcome::Captured);
+    stack.pay(&order, Outcome::Captured);
 
     let documented = over_sockets("send");
     eventually("every event is heard", SOON, async || {

@@ -85,10 +85,10 @@ async fn a_cancelled_event_sends_everybody_their_money_and_tells_them() {
         sent.iter().all(|mail| mail.subject == "Your booking for Monsoon Jazz Night is cancelled"),
         "{sent:?}"
     );
-    let told = sent.iter().filter(|mail| mail.text.contains("Rs 100.00 go back")).count();
+    let told = sent.iter().filter(|mail| mail.text.contains("₹100.00 go back")).count();
     assert_eq!(told, 3, "mails that speak of money: {sent:?}");
     let sms = stack.providers.sms();
-    let about = sms.iter().filter(|sms| sms.body.contains("has been cancelled. Rs 100.00 will be refunded."));
+    let about = sms.iter().filter(|sms| sms.body.contains("has been cancelled. ₹100.00 will be refunded."));
     assert_eq!(about.count(), 1, "{sms:?}");
 
     // Money that comes now goes back, too, and there is no way back for the event.
@@ -223,12 +223,12 @@ async fn a_buyer_who_cancels_is_told_by_mail_and_sms() {
     let mails = stack.providers.mail();
     assert_eq!(mails.len(), 2, "{mails:?}");
     let expected = format!("your booking {} has been cancelled; its tickets are void.", booking.reference);
-    for part in [expected.as_str(), "Monsoon Jazz Night", "Reason: changed my mind", "Rs 200.00 go back"] {
+    for part in [expected.as_str(), "Monsoon Jazz Night", "Reason: changed my mind", "₹200.00 go back"] {
         assert!(mails[1].text.contains(part), "{part} in {}", mails[1].text);
     }
     let sms = stack.providers.sms();
     let expected = format!(
-        "Your booking {} for Monsoon Jazz Night has been cancelled. Rs 200.00 will be refunded.",
+        "Your booking {} for Monsoon Jazz Night has been cancelled. ₹200.00 will be refunded.",
         booking.reference
     );
     assert_eq!(sms.last().map(|sms| &sms.body), Some(&expected), "{sms:?}");

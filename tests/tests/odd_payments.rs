@@ -106,7 +106,10 @@ async fn a_payment_of_another_amount_is_told_to_operators_who_close_the_alert() 
     let payment = stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
     until_alert(&stack, "amount_mismatch", &payment.id).await;
     let table = stack.jobs_cli_ok(&["alerts"]).await;
-    assert!(table.contains("100 INR paid on order") && table.contains(&payment.id), "{table}");
+    assert!(
+        table.contains(&format!("₹1.00 paid on order {order} of ₹200.00")) && table.contains(&payment.id),
+        "{table}"
+    );
     let listed: Value = serde_json::from_str(&stack.jobs_cli_ok(&["alerts", "--json"]).await).expect("JSON");
     let id = listed[0]["id"].to_string();
     stack.jobs_cli_ok(&["close-alert", &id]).await;

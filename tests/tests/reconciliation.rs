@@ -283,7 +283,7 @@ async fn a_refund_of_a_part_by_hand_is_shown_to_an_operator_and_changes_nothing(
     let differences = report["differences"].as_array().unwrap();
     let told = |difference: &Value| {
         difference["subject"] == payment.id
-            && difference["razorpay"] == "captured, 50.00 refunded"
+            && difference["razorpay"] == "captured, ₹50.00 refunded"
             && difference["done"] == "nothing: part of it was refunded by hand"
     };
     assert!(!differences.is_empty() && differences.iter().all(told), "{report}");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use nexus_common::{
-    domain::{alerts::AlertRow, books::Violation},
+    domain::{alerts::AlertRow, books::Violation, payment_story::Story},
     jobs::admin::{JobRow, QueueNow, Stat},
 };
 use serde_json::Value;
@@ -105,6 +105,30 @@ pub fn alerts(rows: &[AlertRow], now: DateTime<Utc>) -> String {
         ]
     });
     table(&["ID", "REASON", "ABOUT", "BOOKING", "AGE", "DETAILS"], lines)
+}
+
+/// What a story is about, and a table of what happened.
+pub fn story(story: &Story) -> String {
+    let booking = match (&story.booking_reference, story.booking_id) {
+        (Some(reference), Some(id)) => format!("{reference} ({id})"),
+        (_, Some(id)) => format!("{id}, which is gone"),
+        (_, None) => "-".into(),
+    };
+    let listed = |ids: &[String]| if ids.is_empty() { "-".into() } else { ids.join(" ") };
+    let lines = story.entries.iter().map(|entry| {
+        vec![
+            entry.at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            entry.what.to_owned(),
+            entry.id.clone(),
+            shortened(&entry.says, 160),
+        ]
+    });
+    format!(
+        "booking   {booking}\norders    {}\npayments  {}\n\n{}",
+        listed(&story.orders),
+        listed(&story.payments),
+        table(&["AT", "WHAT", "ID", ""], lines)
+    )
 }
 
 /// A table of broken invariants, or that there is none.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     pages::{ago, at, error, form, page},
+    payments,
     session::Admin,
 };
 
@@ -99,6 +100,7 @@ pub(super) fn job(admin: &Admin, job: &JobRow) -> Markup {
             }
             h2 { "Payload" }
             pre { (payload) }
+            @if let Some(about) = money_of(&job.payload) { p { "The payment: " (payments::link(&about)) } }
             h2 { "Failed attempts" }
             @match job.errors.as_array().filter(|errors| !errors.is_empty()) {
                 None => { p.empty { "No attempt has failed." } }
@@ -120,6 +122,12 @@ pub(super) fn job(admin: &Admin, job: &JobRow) -> Markup {
             }
         },
     )
+}
+
+/// What a job about money names, as its story is found.
+fn money_of(payload: &Value) -> Option<String> {
+    let named = [("webhook_event_id", "webhook"), ("refund_id", "refund"), ("booking_id", "booking")];
+    named.into_iter().find_map(|(field, what)| Some(format!("{what} {}", payload[field].as_i64()?)))
 }
 
 fn actions(admin: &Admin, job: &JobRow) -> Markup {

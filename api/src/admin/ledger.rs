@@ -1,5 +1,7 @@
 //! The payments ledger as a file, streamed page by page: it may be long.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -8,9 +10,11 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use http::header;
 use nexus_common::{
-    Result,
-    domain::ledger_export::{self, Range},
+    Error, Result,
+    domain::ledger_export::{self, Place, Range},
 };
+
+use tokio::time::{Instant, sleep};
 
 use super::session::Admin;
 use crate::{app::App, error::Failure, extract::Fields};
@@ -22,11 +26,12 @@ pub(super) async fn export(
     Fields(query): Fields,
 ) -> Result<Response, Failure> {
     let range = Range::parse(&query)?;
+    until_closed(&app, range).await?;
     tracing::info!(operator = %operator.user, ?range, "an operator exports the ledger");
     let head = stream::once(async {
         Ok::<_, nexus_common::Error>(Bytes::from_static(ledger_export::HEADER.as_bytes()))
     });
-    let pages = stream::try_unfold((app, 0), move |(app, after)| async move {
+    let pages = stream::try_unfold((app, Place::first(range)), move |(app, after)| async move {
         let page = next_page(&app, range, after).await.inspect_err(|error| {
             // The answer has begun: it breaks off, which is what its reader sees.
             tracing::error!(error = error.details(), "an export of the ledger broke off");
@@ -40,6 +45,24 @@ pub(super) async fn export(
     Ok((headers, Body::from_stream(head.chain(pages))).into_response())
 }
 
-async fn next_page(app: &App, range: Range, after: i64) -> Result<Option<(String, i64)>> {
+/// How long an export waits for what is still being written.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits until nothing dated in the period can appear any more, if it is over. Nobody waits for the export meanwhile.
+async fn until_closed(app: &App, range: Range) -> Result<()> {
+    let Some(barrier) = ledger_export::barrier(&mut *app.db.acquire().await?, range).await? else {
+        return Ok(());
+    };
+    let give_up_at = Instant::now() + PATIENCE;
+    while !ledger_export::is_past(&mut *app.db.acquire().await?, &barrier).await? {
+        if Instant::now() >= give_up_at {
+            return Err(Error::LedgerPeriodOpen);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+async fn next_page(app: &App, range: Range, after: Place) -> Result<Option<(String, Place)>> {
     ledger_export::page(&mut *app.db.acquire().await?, range, after).await
 }

@@ -6,6 +6,7 @@ mod jobs;
 mod ledger;
 mod overview;
 mod pages;
+mod payments;
 mod session;
 
 use axum::{
@@ -43,6 +44,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/dead/retry", post(retry_all))
         .route("/dead/discard", get(ask_to_discard_all).post(discard_all))
         .route("/alerts/{id}/close", post(close_alert))
+        .route("/payments", get(payments::show))
         .route("/ledger.csv", get(ledger::export))
         .route("/style.css", get(style))
         .layer(middleware::from_fn(protect))

@@ -9,6 +9,7 @@ use nexus_common::{
 use super::{
     Did,
     pages::{ago, error, form, page as framed, seconds},
+    payments,
     session::Admin,
 };
 
@@ -121,8 +122,10 @@ fn payment_alerts(admin: &Admin, alerts: &[AlertRow]) -> Markup {
                 @for alert in alerts {
                     tr {
                         th { (alert.reason) }
-                        td data-label="About" { code { (alert.subject) } }
-                        td.n data-label="Booking" { @match alert.booking_id { Some(booking) => { (booking) } None => { "—" } } }
+                        td data-label="About" { (payments::link(&alert.subject)) }
+                        td.n data-label="Booking" {
+                            @match alert.booking_id { Some(booking) => { (payments::link(&booking.to_string())) } None => { "—" } }
+                        }
                         (error("Details", Some(&alert.details)))
                         td data-label="Raised" { (ago(alert.created_at)) }
                         td.actions {

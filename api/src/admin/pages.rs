@@ -14,6 +14,7 @@ pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) 
             a href="/admin" { "Queues" }
             a href="/admin/jobs?state=dead" { "Dead letters" }
             a href="/admin/jobs" { "Jobs" }
+            a href="/admin/payments" { "Payments" }
             a href="/admin/ledger.csv" { "Ledger" }
             (form(admin, "/admin/logout", &html! { button.plain { "Log out" } }))
         }

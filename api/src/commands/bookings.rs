@@ -16,6 +16,8 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     let mut tx = call.begin().await?;
     let valid = call.app.settings.deadlines.booking;
     let (created, after) = bookings::create(&mut tx, call.user, &new, valid).await?;
+    // Rolled back with its transaction: nobody is asked for what they could not pay.
+    call.app.settings.chargeable.check_total(created.booking.total_amount)?;
     call.commit(tx, created, after).await
 }
 

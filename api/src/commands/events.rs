@@ -29,6 +29,8 @@ fn seat_type_id(call: &Call) -> Result<SeatTypeId> {
 /// `POST /events/create`, `create_event`
 pub(crate) async fn create(call: Call) -> Result<Done> {
     let new = NewEvent::parse(&call.input)?;
+    let chargeable = call.app.settings.chargeable;
+    new.seat_types.iter().try_for_each(|seat_type| chargeable.check_price(seat_type.price))?;
     let mut tx = call.begin().await?;
     if call.app.settings.event_creation == EventCreation::Organisers {
         roles::require_organiser(&mut tx, call.user).await?;
@@ -79,6 +81,7 @@ pub(crate) async fn delete(call: Call) -> Result<Done> {
 pub(crate) async fn create_seat_type(call: Call) -> Result<Done> {
     let event = event_id(&call)?;
     let new = NewSeatType::parse(&call.input)?;
+    call.app.settings.chargeable.check_price(new.price)?;
     let mut tx = call.begin().await?;
     let (seat_type, audience) = seat_types::create(&mut tx, event, call.user, &new).await?;
     let mut after = AfterCommit::default();
@@ -94,7 +97,9 @@ pub(crate) async fn update_seat_type(call: Call) -> Result<Done> {
     let changes = SeatTypeChanges::parse(&call.input)?;
     let _turn = call.turn(event).await?;
     let mut tx = call.begin().await?;
-    let (seat_type, audience) = seat_types::update(&mut tx, event, id, call.user, &changes).await?;
+    let chargeable = call.app.settings.chargeable;
+    let (seat_type, audience) =
+        seat_types::update(&mut tx, event, id, call.user, &changes, chargeable).await?;
     let mut after = AfterCommit::default();
     after.counts_changed(event);
     after.tell(Broadcast::new(audience, SeatTypeUpdated { event_id: event, seat_type: seat_type.clone() }));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use nexus_common::{
     Error, Result,
-    clients::razorpay,
+    clients::{CallError, razorpay},
     domain::{
         after_commit::AfterCommit,
+        money::Paise,
         payment_orders::{self, NewOrder},
     },
 };
@@ -37,7 +38,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
                 notes,
                 valid: app.settings.deadlines.booking,
             };
-            let order = razorpay.create_order(&new).await.map_err(Error::from)?;
+            let order = razorpay.create_order(&new).await.map_err(|error| refused(error, payable.total))?;
             let mut tx = call.begin().await?;
             let live = payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
             tx.commit().await?;
@@ -46,4 +47,13 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     };
     let data = payment_orders::checkout(payable, order_id, razorpay.key_id());
     Done::new(data, AfterCommit::default())
+}
+
+/// Why there is no order. A refusal is not an outage: the buyer is told that trying again will not help.
+fn refused(error: CallError, total: Paise) -> Error {
+    match error {
+        _ if razorpay::refuses_amount(&error) => Error::AmountRefused { total, source: Box::new(error) },
+        CallError::Refused { .. } => Error::OrderRefused { source: Box::new(error) },
+        error => error.into(),
+    }
 }

@@ -10,6 +10,7 @@ use nexus_common::{
         event_cancellation::EventCancellation,
         event_input::EventChanges,
         event_views::{EventDetail, EventListItem},
+        money::{Chargeable, Paise},
         news::EventDeleted,
         payment_orders::{Order, PaymentState},
         seat_map::SeatMap,
@@ -77,6 +78,7 @@ pub(crate) fn verify_otp() -> Operation {
             Error::OtpExpired,
             Error::OtpAttempts,
             provider_failed(),
+            provider_refused(),
             Error::Off(Feature::Sms),
         ])
 }
@@ -92,6 +94,7 @@ pub(crate) fn reset_password() -> Operation {
             Error::OtpAttempts,
             Error::PhoneUnknown,
             provider_failed(),
+            provider_refused(),
             Error::Off(Feature::Sms),
         ])
 }
@@ -271,6 +274,7 @@ pub(crate) fn create_booking() -> Operation {
             Error::SeatsNotLocked,
             Error::LockExpired,
             Error::SeatsLinked,
+            Error::TotalNotPayable { total: Paise::MAX, least: Chargeable::LEAST, most: Paise::MAX },
         ])
 }
 
@@ -329,6 +333,8 @@ pub(crate) fn create_order() -> Operation {
             Error::BookingNotPending("confirmed".into()),
             Error::BookingExpired,
             Error::AmountMismatch("1500.50".into()),
+            Error::AmountRefused { total: Paise::MAX, source: "refused".into() },
+            Error::OrderRefused { source: "refused".into() },
             provider_failed(),
             Error::Off(Feature::Payments),
         ])
@@ -409,6 +415,10 @@ fn provider_failed() -> Error {
     }
 }
 
+fn provider_refused() -> Error {
+    Error::ProviderRefused { source: "refused".into() }
+}
+
 // Over sockets only.
 
 /// Commands that have no HTTP twin.
@@ -425,6 +435,7 @@ pub(crate) fn socket_only() -> [Operation; 3] {
                 Error::PaymentNotVerified,
                 Error::PaymentReturned,
                 provider_failed(),
+                provider_refused(),
                 Error::Off(Feature::Payments),
             ]),
         Operation::open("join_event", "Hear of one event's seats and bookings")

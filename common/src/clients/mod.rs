@@ -1,6 +1,7 @@
 //! The outside world: one typed client per provider (PROVIDERS.md). Clients know no domain type; every call has a time-out; errors say
 //! whether trying again can help.
 
+mod keys;
 pub mod razorpay;
 pub mod smtp;
 pub mod twilio;
@@ -11,6 +12,7 @@ use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::keys::{Key, Standing};
 use crate::{
     error::Error,
     traces::{Span, SpanKind},
@@ -39,27 +41,36 @@ pub enum CallError {
         /// Why.
         reason: String,
     },
+    /// The provider refuses our key, whatever is asked: nobody's request is at fault, and all of them wait until the key is right.
+    #[error("{provider} refuses our key")]
+    KeyRefused {
+        /// Who.
+        provider: &'static str,
+        /// When to try again.
+        wait: Duration,
+    },
 }
 
 impl CallError {
-    /// Whether the same request may succeed later.
-    pub fn may_succeed_later(&self) -> bool {
-        matches!(self, CallError::Failed { .. })
-    }
-
     /// The provider's own code, if it refused with one.
     pub fn code(&self) -> Option<&str> {
         match self {
             CallError::Refused { code, .. } => code.as_deref(),
-            CallError::Failed { .. } => None,
+            CallError::Failed { .. } | CallError::KeyRefused { .. } => None,
         }
     }
 }
 
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
-        let message = "The provider could not be reached. Please try again shortly.".to_owned();
-        Error::Provider { message, source: Some(Box::new(error)) }
+        match error {
+            CallError::KeyRefused { wait, .. } => Error::KeyRefused { wait, source: Box::new(error) },
+            CallError::Refused { .. } => Error::ProviderRefused { source: Box::new(error) },
+            CallError::Failed { .. } => Error::Provider {
+                message: "The provider could not be reached. Please try again shortly.".to_owned(),
+                source: Some(Box::new(error)),
+            },
+        }
     }
 }
 
@@ -89,25 +100,26 @@ struct Provider {
     name: &'static str,
     /// Finds code and message in a refusal's body.
     explain: fn(&Value) -> (Option<String>, String),
-    /// Codes that are final although their status, 429, usually means "later".
-    final_limits: &'static [&'static str],
+    /// Codes that are about this very request although their status usually means "later" (429) or "not with this key" (403).
+    final_codes: &'static [&'static str],
 }
 
 impl Provider {
-    /// Sends a request and reads a JSON answer.
-    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CallError> {
+    /// Sends a request and reads a JSON answer, unless the key has just been refused.
+    async fn call<T: DeserializeOwned>(&self, key: &Key, request: RequestBuilder) -> Result<T, CallError> {
+        key.permit()?;
         let span = Span::within(SpanKind::Client, || format!("call {}", self.name));
-        let answer = span.run(self.send(request)).await;
+        let answer = span.run(self.send(key, request)).await;
         match &answer {
             Ok(_) => {}
-            Err(CallError::Refused { .. }) => span.failed("refused"),
+            Err(CallError::Refused { .. } | CallError::KeyRefused { .. }) => span.failed("refused"),
             Err(CallError::Failed { .. }) => span.failed("failed"),
         }
         span.end();
         answer
     }
 
-    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CallError> {
+    async fn send<T: DeserializeOwned>(&self, key: &Key, request: RequestBuilder) -> Result<T, CallError> {
         // Not the URL: it can hold a phone number.
         let failed = |error: reqwest::Error| CallError::Failed {
             provider: self.name,
@@ -115,23 +127,29 @@ impl Provider {
         };
         let response = request.send().await.map_err(failed)?;
         if response.status().is_success() {
-            return response.json().await.map_err(failed);
+            let answer = response.json().await.map_err(failed)?;
+            key.accepted();
+            return Ok(answer);
         }
-        Err(self.refusal(response).await)
+        Err(self.refusal(key, response).await)
     }
 
-    async fn refusal(&self, response: Response) -> CallError {
+    async fn refusal(&self, key: &Key, response: Response) -> CallError {
         let status = response.status();
         let (code, message) = match response.json().await {
             Ok(body) => (self.explain)(&body),
             Err(_) => (None, "no explanation".into()),
         };
-        let is_final = code.as_deref().is_some_and(|code| self.final_limits.contains(&code));
+        let is_final = code.as_deref().is_some_and(|code| self.final_codes.contains(&code));
+        if matches!(status.as_u16(), 401 | 403) && !is_final {
+            return key.refused(status.as_u16());
+        }
         // Time-out, in flight with the same key, too early, too many: they pass.
         if status.is_server_error() || (matches!(status.as_u16(), 408 | 409 | 425 | 429) && !is_final) {
             let reason = format!("status {}: {message}", status.as_u16());
             return CallError::Failed { provider: self.name, reason };
         }
+        key.accepted();
         CallError::Refused { provider: self.name, status: status.as_u16(), code, message }
     }
 }

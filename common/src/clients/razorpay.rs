@@ -11,16 +11,17 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 pub use self::lists::{PAGE, Span};
-use super::{CallError, Provider, http};
+use super::{CallError, Key, Provider, http};
 use crate::config::Razorpay as Settings;
 
-const PROVIDER: Provider = Provider { name: "Razorpay", explain, final_limits: &[] };
+const PROVIDER: Provider = Provider { name: "Razorpay", explain, final_codes: &[] };
 
 /// The client. Cheap to clone.
 #[derive(Clone)]
 pub struct Razorpay {
     http: reqwest::Client,
     settings: Settings,
+    key: Key,
 }
 
 /// An order as Razorpay has it.
@@ -104,7 +105,13 @@ impl NewOrder<'_> {
 impl Razorpay {
     /// A client for the account in `settings`.
     pub fn new(settings: &Settings) -> crate::Result<Self> {
-        Ok(Razorpay { http: http()?, settings: settings.clone() })
+        let key = Key::new(PROVIDER.name, "RAZORPAY_KEY_SECRET, or RAZORPAY_KEY_ID,");
+        Ok(Razorpay { http: http()?, settings: settings.clone(), key })
+    }
+
+    /// Our key there.
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     /// The public half of the API key.
@@ -119,12 +126,12 @@ impl Razorpay {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        PROVIDER.call(self.request(reqwest::Method::GET, path)).await
+        PROVIDER.call(&self.key, self.request(reqwest::Method::GET, path)).await
     }
 
     /// Creates an order. Not idempotent: an order too many is harmless, since each is remembered by its receipt.
     pub async fn create_order(&self, order: &NewOrder<'_>) -> Result<Order, CallError> {
-        PROVIDER.call(self.request(reqwest::Method::POST, "/v1/orders").json(&order.body())).await
+        PROVIDER.call(&self.key, self.request(reqwest::Method::POST, "/v1/orders").json(&order.body())).await
     }
 
     /// An order by its id.
@@ -146,7 +153,7 @@ impl Razorpay {
     ) -> Result<Payment, CallError> {
         let path = format!("/v1/payments/{}/capture", path_segment(payment_id));
         let body = json!({ "amount": amount_paise, "currency": currency });
-        PROVIDER.call(self.request(reqwest::Method::POST, &path).json(&body)).await
+        PROVIDER.call(&self.key, self.request(reqwest::Method::POST, &path).json(&body)).await
     }
 
     /// Sees to it that an authorized payment is captured; false when it cannot be any more. A second capture is refused, so a refusal is
@@ -179,8 +186,13 @@ impl Razorpay {
             .request(reqwest::Method::POST, &path)
             .header("X-Refund-Idempotency", idempotency_key)
             .json(&body);
-        PROVIDER.call(request).await
+        PROVIDER.call(&self.key, request).await
     }
+}
+
+/// Whether Razorpay has refused an order because of its amount: less than it charges, or more than this account may.
+pub fn refuses_amount(error: &CallError) -> bool {
+    matches!(error, CallError::Refused { message, .. } if message.to_ascii_lowercase().contains("amount"))
 }
 
 /// Ids come from webhooks and clients: nothing in them may change the path.
@@ -250,6 +262,19 @@ mod tests {
         let expected = |automatic: u64, manual: u64| json!({"automatic_expiry_period": automatic, "manual_expiry_period": manual, "refund_speed": "normal"});
         assert_eq!(options(15), expected(15, 75));
         assert_eq!(options(1), expected(12, 72), "twelve minutes are the least that Razorpay takes");
+    }
+
+    #[test]
+    fn a_refused_amount_is_told_from_other_refusals() {
+        let refused = |message: &str| CallError::Refused {
+            provider: "Razorpay",
+            status: 400,
+            code: Some("BAD_REQUEST_ERROR".into()),
+            message: message.into(),
+        };
+        assert!(refuses_amount(&refused("Order amount less than minimum amount allowed")));
+        assert!(refuses_amount(&refused("Amount exceeds maximum amount allowed.")));
+        assert!(!refuses_amount(&refused("Currency is not supported")));
     }
 
     #[test]

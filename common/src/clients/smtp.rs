@@ -8,16 +8,20 @@ use lettre::{
 };
 use secrecy::ExposeSecret;
 
-use super::{CallError, chain};
+use super::{CallError, Key, chain};
 use crate::{config::Smtp as Settings, error::Error};
 
 const PROVIDER: &str = "SMTP";
+
+/// Replies that are about our password rather than the mail: required, too weak, wrong, only over TLS (RFC 4954).
+const KEY_REFUSED: [u16; 4] = [530, 534, 535, 538];
 
 /// The client. Cheap to clone; keeps a few connections.
 #[derive(Clone)]
 pub struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
+    key: Key,
 }
 
 /// One e-mail.
@@ -41,7 +45,13 @@ impl Smtp {
             .map_err(Error::internal)?
             .timeout(Some(Duration::from_secs(10)))
             .build();
-        Ok(Smtp { transport, from: settings.from.parse().map_err(Error::internal)? })
+        let from = settings.from.parse().map_err(Error::internal)?;
+        Ok(Smtp { transport, from, key: Key::new(PROVIDER, "SMTP_URL") })
+    }
+
+    /// Our user and password there.
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Hands an e-mail to the server. When this returns, the server has it.
@@ -52,15 +62,22 @@ impl Smtp {
             code: None,
             message: reason,
         })?;
+        self.key.permit()?;
         match self.transport.send(message).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_permanent() => Err(CallError::Refused {
-                provider: PROVIDER,
-                status: error.status().map_or(0, u16::from),
-                code: None,
+            Ok(_) => {
+                self.key.accepted();
+                Ok(())
+            }
+            Err(error) if error.is_permanent() => {
+                let status = error.status().map_or(0, u16::from);
+                if KEY_REFUSED.contains(&status) {
+                    return Err(self.key.refused(status));
+                }
+                self.key.accepted();
                 // The server's words may repeat the address.
-                message: "permanent refusal".into(),
-            }),
+                let message = "permanent refusal".into();
+                Err(CallError::Refused { provider: PROVIDER, status, code: None, message })
+            }
             Err(error) => Err(CallError::Failed {
                 provider: PROVIDER,
                 // The same goes for a refusal that may pass.

@@ -4,14 +4,14 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CallError, Provider, http};
+use super::{CallError, Key, Provider, http};
 use crate::config::Twilio as Settings;
 
 const PROVIDER: Provider = Provider {
     name: "Twilio",
     explain,
-    // Five checks, five sends: they hold until the code expires.
-    final_limits: &["60202", "60203"],
+    // Five checks, five sends: they hold until the code expires. Fraud, and countries that SMS may not go to: the phone's fault.
+    final_codes: &["60202", "60203", "60410", "60605", "21408"],
 };
 
 /// The client. Cheap to clone.
@@ -19,6 +19,7 @@ const PROVIDER: Provider = Provider {
 pub struct Twilio {
     http: reqwest::Client,
     settings: Settings,
+    key: Key,
 }
 
 /// What Twilio says about a code.
@@ -48,7 +49,13 @@ struct Message {
 impl Twilio {
     /// A client for the account in `settings`.
     pub fn new(settings: &Settings) -> crate::Result<Self> {
-        Ok(Twilio { http: http()?, settings: settings.clone() })
+        let key = Key::new(PROVIDER.name, "TWILIO_AUTH_TOKEN, or TWILIO_ACCOUNT_SID,");
+        Ok(Twilio { http: http()?, settings: settings.clone(), key })
+    }
+
+    /// Our key there.
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     fn post(&self, url: String, form: &[(&str, &str)]) -> reqwest::RequestBuilder {
@@ -65,13 +72,13 @@ impl Twilio {
     /// Sends a one-time password by SMS. A second call within ten minutes sends the same code again.
     pub async fn send_code(&self, phone: &str) -> Result<(), CallError> {
         let request = self.post(self.verify_url("Verifications"), &[("To", phone), ("Channel", "sms")]);
-        PROVIDER.call::<Verification>(request).await.map(drop)
+        PROVIDER.call::<Verification>(&self.key, request).await.map(drop)
     }
 
     /// Checks a one-time password; an approved one is used up.
     pub async fn check_code(&self, phone: &str, code: &str) -> Result<CodeCheck, CallError> {
         let request = self.post(self.verify_url("VerificationCheck"), &[("To", phone), ("Code", code)]);
-        match PROVIDER.call::<Verification>(request).await {
+        match PROVIDER.call::<Verification>(&self.key, request).await {
             Ok(check) if check.status == "approved" => Ok(CodeCheck::Approved),
             Ok(_) => Ok(CodeCheck::Wrong),
             Err(error) => match error.code() {
@@ -96,7 +103,7 @@ impl Twilio {
             self.settings.api_url, self.settings.account_sid
         );
         let request = self.post(url, &[("To", to), (sender, from), ("Body", body)]);
-        PROVIDER.call::<Message>(request).await.map(drop)
+        PROVIDER.call::<Message>(&self.key, request).await.map(drop)
     }
 }
 

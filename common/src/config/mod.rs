@@ -32,7 +32,7 @@ pub use self::{
     sight::Sight,
     worker::Worker,
 };
-use crate::domain::tokens::Keeping;
+use crate::domain::{money::Chargeable, tokens::Keeping};
 
 /// Everything `nexus-api serve` needs.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ pub struct Api {
     pub twilio: Option<Twilio>,
     /// Without it nothing can be paid.
     pub razorpay: Option<Razorpay>,
+    /// RAZORPAY_MAX_PAISE, 50000000: the most that the account at Razorpay may take at once.
+    pub chargeable: Chargeable,
     /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced; none takes no webhooks.
     pub webhook_secrets: Vec<SecretString>,
     /// CANCEL_UNTIL_MINUTES_BEFORE_START, 0: how long before an event starts its confirmed bookings can be cancelled.
@@ -80,6 +82,7 @@ impl Api {
             deadlines: Deadlines::from_env(env),
             twilio: Twilio::optional(env, "one-time passwords, and setting another password with one"),
             razorpay: Razorpay::optional(env, "payments; events that cost nothing can be booked"),
+            chargeable: providers::chargeable(env),
             webhook_secrets: secrets::webhook_secrets(env),
             cancel_until: Duration::from_secs(
                 60 * env.between("CANCEL_UNTIL_MINUTES_BEFORE_START", 0, 0, 525_600),

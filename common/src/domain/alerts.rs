@@ -1,12 +1,18 @@
 //! Money that is not as it should be: what operators have to know of, or to decide. An alert is a row of `payment_alerts`, a line in the log at
-//! error level and a count for Prometheus.
+//! error level and a count for Prometheus. A provider that refuses our key is one of them, since no money moves then.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 
 use super::ids::BookingId;
-use crate::{error::Result, metrics};
+use crate::{
+    clients::{Key, Standing},
+    error::Result,
+    metrics,
+};
 
 /// Why an alert was raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +31,13 @@ pub enum AlertReason {
     RefundFailed,
     /// A webhook could not be acted on. The job is a dead letter.
     WebhookFailed,
+    /// A provider refuses our key. What needs it waits; closed by itself when the key works.
+    ProviderRefusesKey,
 }
 
 impl AlertReason {
     /// All of them.
-    pub const ALL: [AlertReason; 7] = [
+    pub const ALL: [AlertReason; 8] = [
         AlertReason::AmountMismatch,
         AlertReason::UnknownOrder,
         AlertReason::Unreadable,
@@ -37,6 +45,7 @@ impl AlertReason {
         AlertReason::PartialRefund,
         AlertReason::RefundFailed,
         AlertReason::WebhookFailed,
+        AlertReason::ProviderRefusesKey,
     ];
 
     /// As stored.
@@ -49,6 +58,7 @@ impl AlertReason {
             AlertReason::PartialRefund => "partial_refund",
             AlertReason::RefundFailed => "refund_failed",
             AlertReason::WebhookFailed => "webhook_failed",
+            AlertReason::ProviderRefusesKey => "provider_refuses_key",
         }
     }
 }
@@ -77,6 +87,45 @@ pub async fn raise(
         let booking = booking.map(|id| id.0);
         tracing::error!(reason = reason.name(), subject, booking, details, "payment alert");
         metrics::payment_alert(reason.name());
+    }
+    Ok(())
+}
+
+/// Tells operators when a provider refuses our key, once however many processes and jobs need it, and takes that back when the key works. For as
+/// long as the process lives.
+pub async fn watch_key(db: PgPool, key: Key) {
+    let mut standing = key.standing();
+    while standing.changed().await.is_ok() {
+        while let Err(error) = {
+            let news = *standing.borrow_and_update();
+            tell_standing(&db, &key, news).await
+        } {
+            tracing::warn!(provider = key.provider, error = error.details(), "an alert could not be written");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Result<()> {
+    let reason = AlertReason::ProviderRefusesKey;
+    match standing {
+        None => {}
+        Some(Standing::Refused(status)) => {
+            let details = format!("it answers {status}; what needs it waits until {} is right", key.settings);
+            raise(&mut *db.acquire().await?, reason, key.provider, None, &details).await?;
+        }
+        Some(Standing::Accepted) => {
+            let closed = sqlx::query!(
+                "UPDATE payment_alerts SET closed_at = now() WHERE reason = $1 AND subject = $2 AND closed_at IS NULL",
+                reason.name(),
+                key.provider,
+            )
+            .execute(db)
+            .await?;
+            if closed.rows_affected() == 1 {
+                tracing::info!(provider = key.provider, "our key is accepted again");
+            }
+        }
     }
     Ok(())
 }

@@ -43,6 +43,11 @@ impl Held {
     pub fn is_confirmed_with(&self, payment_id: &str) -> bool {
         self.status == "confirmed" && self.payment_id.as_deref() == Some(payment_id)
     }
+
+    /// Whether it was confirmed with that payment, and has been cancelled since.
+    pub fn was_sold_with(&self, payment_id: &str) -> bool {
+        self.status == "cancelled" && self.payment_id.as_deref() == Some(payment_id)
+    }
 }
 
 /// The event that a booking is of; `None` when there is no such booking.

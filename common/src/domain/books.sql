@@ -44,7 +44,7 @@ WHERE b.status IN ('cancelled', 'expired') AND bs.seat_id IS NOT NULL
 UNION ALL
 -- At rest nothing is owed, and this is zero per booking.
 SELECT 'money in = money for seats + money returned or owed', 'payment ' || p.payment_id,
-       format('a balance of %s paise, and %s owed, for booking %s', p.balance, coalesce(r.amount_paise, 0), p.booking_id)
+       format('a balance of ₹%s, and ₹%s owed, for booking %s', round(p.balance / 100.0, 2), round(coalesce(r.amount_paise, 0) / 100.0, 2), p.booking_id)
 FROM payment p LEFT JOIN refunds r ON r.payment_id = p.payment_id AND r.status <> 'processed'
 WHERE p.balance <> coalesce(r.amount_paise, 0)
 UNION ALL
@@ -55,7 +55,7 @@ SELECT 'what moved had been captured', 'payment ' || p.payment_id, format('not c
 FROM payment p WHERE NOT p.captured
 UNION ALL
 -- Bookings that the Node service has confirmed have no ledger; those confirmed here have the job that makes their tickets.
-SELECT 'a confirmed booking has a sale of its total', 'booking ' || b.id, format('%s paise sold, %s to pay', coalesce(sold.paise, 0), b.total_amount * 100)
+SELECT 'a confirmed booking has a sale of its total', 'booking ' || b.id, format('₹%s sold, ₹%s to pay', round(coalesce(sold.paise, 0) / 100.0, 2), b.total_amount)
 FROM bookings b LEFT JOIN LATERAL (
     SELECT -sum(amount_paise) AS paise FROM payments WHERE booking_id = b.id AND kind IN ('sale', 'sale_reversal')) sold ON TRUE
 WHERE b.status = 'confirmed' AND (b.finalisation_job IS NOT NULL OR sold.paise IS NOT NULL)

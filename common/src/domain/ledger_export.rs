@@ -1,4 +1,6 @@
-//! The payments ledger as CSV (RFC 4180), for accountants and their spreadsheets.
+//! The payments ledger as CSV (RFC 4180), for accountants and their spreadsheets. A row is dated by the moment at which it is written, and a period
+//! that is over is exported only once nothing dated in it can appear any more: so each row is in exactly one of the files of consecutive periods,
+//! whenever they are fetched.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use sqlx::PgConnection;
@@ -8,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// The first line.
 pub const HEADER: &str =
-    "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency\r\n";
+    "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason\r\n";
 
 /// Rows that are fetched at once.
 const PAGE: i64 = 1_000;
@@ -43,20 +45,64 @@ fn moment(text: &str, day_after: i64) -> Option<DateTime<Utc>> {
     Some(DateTime::parse_from_rfc3339(text).ok()?.to_utc())
 }
 
-/// The rows after the one with the id `after`, as lines, and the id of the last; `None` when there are no more.
-pub async fn page(conn: &mut PgConnection, range: Range, after: i64) -> Result<Option<(String, i64)>> {
+/// A transaction's number: it and all before it have to have ended before a period is exported.
+#[derive(Clone, Debug)]
+pub struct Barrier(String);
+
+/// What has to end before `range` can be exported; `None` when its end is still to come, so that it is a look and no file to keep.
+///
+/// A transaction that writes a row has its number before the row has its date (`ledger_time`). So what is dated before now belongs to a number that
+/// has been given by now, which is less than the one that is given here.
+pub async fn barrier(conn: &mut PgConnection, range: Range) -> Result<Option<Barrier>> {
+    let own = sqlx::query_scalar!(
+        r#"SELECT pg_current_xact_id()::text AS "own!" WHERE $1 <= clock_timestamp()"#,
+        range.to,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(own.map(Barrier))
+}
+
+/// Whether all of them have ended.
+pub async fn is_past(conn: &mut PgConnection, barrier: &Barrier) -> Result<bool> {
+    let past = sqlx::query_scalar!(
+        r#"SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS "past!""#,
+        barrier.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(past)
+}
+
+/// Where the next page begins: after the row of this date and id.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(DateTime<Utc>, i64);
+
+impl Place {
+    /// Where the first page begins.
+    pub fn first(range: Range) -> Self {
+        // Ids are positive: the first row of the period comes after this one.
+        Place(range.from, 0)
+    }
+}
+
+/// The rows after `after`, by date, as lines, and where the next page begins; `None` when there are no more.
+pub async fn page(conn: &mut PgConnection, range: Range, after: Place) -> Result<Option<(String, Place)>> {
     let rows = sqlx::query!(
-        r#"SELECT p.id, p.created_at, p.kind, p.booking_id, b.booking_reference AS "reference?", p.order_id, p.payment_id, p.amount_paise, p.currency
-           FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id
-           WHERE p.id > $1 AND p.created_at >= $2 AND p.created_at < $3 ORDER BY p.id LIMIT $4"#,
-        after,
-        range.from,
+        r#"SELECT p.id, p.created_at, p.kind, p.booking_id, b.booking_reference AS "reference?", p.order_id, p.payment_id, p.amount_paise, p.currency,
+                  r.reason AS "reason?"
+           FROM payments p
+           LEFT JOIN bookings b ON b.id = p.booking_id
+           LEFT JOIN refunds r ON r.payment_id = p.payment_id AND p.kind = 'refund'
+           WHERE (p.created_at, p.id) > ($1, $2) AND p.created_at < $3 ORDER BY p.created_at, p.id LIMIT $4"#,
+        after.0,
+        after.1,
         range.to,
         PAGE,
     )
     .fetch_all(conn)
     .await?;
-    let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
+    let Some(last) = rows.last().map(|row| Place(row.created_at, row.id)) else { return Ok(None) };
     let mut lines = String::with_capacity(rows.len() * 128);
     for row in rows {
         let fields = [
@@ -69,6 +115,7 @@ pub async fn page(conn: &mut PgConnection, range: Range, after: i64) -> Result<O
             text(&row.payment_id),
             amount(row.amount_paise),
             text(&row.currency),
+            text(row.reason.as_deref().unwrap_or_default()),
         ];
         lines.push_str(&fields.join(","));
         lines.push_str("\r\n");

@@ -2,12 +2,77 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::payment_orders::CURRENCY;
+use crate::error::{Error, Result};
+
 /// A hundredth of a rupee. Never negative, never fractional, and small enough for NUMERIC(10,2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub struct Paise(i64);
 
+/// An amount as people write it: `₹1,00,000.50`, `-₹100.00`, `USD 12.00`. For alerts, messages, pages and logs; the wire has numbers.
+pub fn written(paise: i64, currency: &str) -> String {
+    let sign = if paise < 0 { "-" } else { "" };
+    let symbol = if currency == CURRENCY { "₹".to_owned() } else { format!("{currency} ") };
+    let paise = paise.unsigned_abs();
+    format!("{sign}{symbol}{}.{:02}", grouped(paise / 100), paise % 100)
+}
+
+/// Thousands, then hundreds of those: `12,34,567`.
+fn grouped(number: u64) -> String {
+    let (mut rest, thousand) = (number / 1000, number % 1000);
+    if rest == 0 {
+        return thousand.to_string();
+    }
+    let mut text = format!(",{thousand:03}");
+    while rest >= 100 {
+        text.insert_str(0, &format!(",{:02}", rest % 100));
+        rest /= 100;
+    }
+    format!("{rest}{text}")
+}
+
+/// The amounts that can be paid at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Chargeable {
+    /// The most. The least is a rupee, for every account at Razorpay.
+    pub most: Paise,
+}
+
+impl Chargeable {
+    /// The least that Razorpay charges.
+    pub const LEAST: Paise = Paise(100);
+
+    /// Refuses a price at which nobody could buy a seat.
+    pub fn check_price(self, price: Paise) -> Result<()> {
+        if self.can_be_due(price) {
+            return Ok(());
+        }
+        let (least, most) = (Self::LEAST.written(), self.most.written());
+        Err(Error::invalid(format!(
+            "Price must be 0, or between {least} and {most}: no other amount can be paid"
+        )))
+    }
+
+    /// Refuses a booking that could not be paid.
+    pub fn check_total(self, total: Paise) -> Result<()> {
+        if self.can_be_due(total) {
+            return Ok(());
+        }
+        Err(Error::TotalNotPayable { total, least: Self::LEAST, most: self.most })
+    }
+
+    fn can_be_due(self, amount: Paise) -> bool {
+        amount == Paise::ZERO || (Self::LEAST..=self.most).contains(&amount)
+    }
+}
+
 impl Paise {
+    /// As people write it: see [`written`].
+    pub fn written(self) -> String {
+        written(self.0, CURRENCY)
+    }
+
     /// Nothing.
     pub const ZERO: Paise = Paise(0);
     /// The largest that a NUMERIC(10,2) column holds.
@@ -43,7 +108,7 @@ impl Paise {
 }
 
 impl std::fmt::Display for Paise {
-    /// Rupees with two decimals: `1500.50`.
+    /// Rupees with two decimals, as the contract's messages have them: `1500.50`. For people, see [`written`].
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
     }
@@ -73,6 +138,34 @@ mod tests {
         assert_eq!(shown(50_000), "500");
         assert_eq!(shown(1), "0.01");
         assert_eq!(Paise::new(150_050).unwrap().to_string(), "1500.50");
+    }
+
+    #[test]
+    fn people_read_amounts_as_they_write_them() {
+        let amounts = [(10_000, "₹100.00"), (-10_000, "-₹100.00"), (7, "₹0.07"), (99_999, "₹999.99")];
+        let large =
+            [(100_050, "₹1,000.50"), (10_000_000, "₹1,00,000.00"), (1_234_567_800, "₹1,23,45,678.00")];
+        for (paise, text) in amounts.into_iter().chain(large) {
+            assert_eq!(written(paise, "INR"), text);
+        }
+        assert_eq!(written(1_200, "USD"), "USD 12.00");
+        assert_eq!(written(i64::MIN, "INR"), "-₹92,23,37,20,36,85,47,758.08");
+    }
+
+    #[test]
+    fn nothing_is_on_sale_that_cannot_be_paid() {
+        let chargeable = Chargeable { most: Paise(50_000_000) };
+        for paise in [0, 100, 50_000_000] {
+            assert!(
+                chargeable.check_price(Paise(paise)).is_ok() && chargeable.check_total(Paise(paise)).is_ok()
+            );
+        }
+        for paise in [1, 99, 50_000_001] {
+            assert!(
+                chargeable.check_price(Paise(paise)).is_err()
+                    && chargeable.check_total(Paise(paise)).is_err()
+            );
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     events::{CreatedSeatType, Event, EventUpdated},
     ids::{BookingId, EventId, SeatTypeId, UserId},
     money::Paise,
+    refunds::RefundReason,
     schemas::BookingStatus,
     seat_locks::Lock,
     seat_types::SeatType,
@@ -57,6 +58,7 @@ news! {
     "booking_created" => BookingCreated, VIEWERS;
     "booking_confirmed" => BookingConfirmed, VIEWERS;
     "booking_cancelled" => BookingCancelled, VIEWERS;
+    "payment_refunded" => PaymentRefunded, "The buyer's clients.";
     "tickets:ready" => TicketsReady, "The buyer's clients.";
 }
 
@@ -191,6 +193,19 @@ pub struct BookingConfirmed {
 pub struct BookingCancelled {
     pub booking_id: BookingId,
     pub reason: String,
+}
+
+/// A payment goes back without a cancellation: it came late, twice, or of another amount.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct PaymentRefunded {
+    pub booking_id: BookingId,
+    /// None when the booking has gone with its event.
+    pub booking_reference: Option<String>,
+    pub payment_id: String,
+    pub amount: Paise,
+    pub currency: String,
+    pub reason: RefundReason,
 }
 
 /// Tickets can be fetched.

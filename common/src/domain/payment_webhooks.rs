@@ -104,7 +104,10 @@ pub async fn settle(
 
 /// A payment on no order of ours: other shops may share the account at Razorpay, and orders may have been forgotten.
 pub async fn note_stranger(conn: &mut PgConnection, money: &Captured) -> Result<()> {
-    let details = format!("{} {} paid on {:?}", money.amount_paise, money.currency, money.order_id);
+    let details = match money.order_id.as_str() {
+        "" => format!("{} paid on no order", money.written()),
+        order_id => format!("{} paid on order {order_id}", money.written()),
+    };
     alerts::raise(conn, AlertReason::UnknownOrder, &money.payment_id, None, &details).await
 }
 

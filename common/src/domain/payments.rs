@@ -14,8 +14,10 @@ use super::{
     booking_sale,
     booking_states::{self, BookingEvent, BookingState, BookingStep},
     ids::BookingId,
+    money::written,
     payment_orders::CURRENCY,
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
+    refund_notices,
     refunds::{RefundReason, owe_refund, settle_returned},
 };
 use crate::error::{Error, Result};
@@ -28,6 +30,13 @@ pub struct Captured {
     pub order_id: String,
     pub amount_paise: i64,
     pub currency: String,
+}
+
+impl Captured {
+    /// Its amount as people write it.
+    pub fn written(&self) -> String {
+        written(self.amount_paise, &self.currency)
+    }
 }
 
 /// What a captured payment led to.
@@ -78,8 +87,13 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     match payment_states::next(state, PaymentEvent::Captured) {
         PaymentStep::Settle => {}
         PaymentStep::SettleReturned => {
-            settle_returned(conn, money, id).await?;
-            return Ok(Settled::Refunded(RefundReason::NotOurs));
+            let refund = settle_returned(conn, money, id).await?;
+            let reason = RefundReason::NotOurs;
+            // Whose sale was cancelled because of it has been told so.
+            if !booking.as_ref().is_some_and(|booking| booking.was_sold_with(&money.payment_id)) {
+                refund_notices::announce(conn, refund, money, id, reason, after).await?;
+            }
+            return Ok(Settled::Refunded(reason));
         }
         _ => return Ok(Settled::Already),
     }
@@ -99,12 +113,16 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     record(conn, Movement::Capture, Some(id), money).await?;
     if reason == RefundReason::AmountMismatch {
         let details = format!(
-            "{} {} paid on order {} of {} {}",
-            money.amount_paise, money.currency, money.order_id, order.amount_paise, order.currency
+            "{} paid on order {} of {}",
+            money.written(),
+            money.order_id,
+            written(order.amount_paise, &order.currency)
         );
         alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details).await?;
     }
-    owe_refund(conn, money, Some(id), reason).await?;
+    if let Some(refund) = owe_refund(conn, money, Some(id), reason).await? {
+        refund_notices::announce(conn, refund, money, id, reason, after).await?;
+    }
     Ok(Settled::Refunded(reason))
 }
 

@@ -1,6 +1,8 @@
 //! Refunds: money that goes back, always the whole payment. What Razorpay says of them is in [`refund_news`](super::refund_news).
 
+use serde::Serialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 pub use super::refund_news::{RefundStatus, follow};
 use super::{
@@ -17,7 +19,8 @@ use crate::{
 };
 
 /// Why money goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum RefundReason {
     /// It is not of the amount or currency that was ordered.
     AmountMismatch,
@@ -38,6 +41,37 @@ pub enum RefundReason {
 }
 
 impl RefundReason {
+    /// All of them.
+    pub const ALL: [RefundReason; 7] = [
+        RefundReason::AmountMismatch,
+        RefundReason::AlreadyPaid,
+        RefundReason::SeatsGone,
+        RefundReason::EventOver,
+        RefundReason::BookingGone,
+        RefundReason::Cancelled,
+        RefundReason::NotOurs,
+    ];
+
+    /// One that has been stored; `None` for one that only a newer release knows.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
+    /// As its buyer is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            RefundReason::AmountMismatch => "it is not the amount that the booking costs",
+            RefundReason::AlreadyPaid => "the booking had been paid before",
+            RefundReason::SeatsGone => {
+                "it came after the booking had expired, and a seat is somebody else's now"
+            }
+            RefundReason::EventOver => "it came when the event was not on sale any more",
+            RefundReason::BookingGone => "the event does not take place here any more",
+            RefundReason::Cancelled => "it came after the booking had been cancelled",
+            RefundReason::NotOurs => "it has been returned by hand",
+        }
+    }
+
     /// As stored.
     pub fn name(self) -> &'static str {
         match self {
@@ -91,18 +125,20 @@ pub async fn reverse_sale(conn: &mut PgConnection, booking: &Held) -> Result<()>
     let state = hold_state(conn, &money.payment_id).await?;
     record(conn, Movement::SaleReversal, Some(booking.id), &money).await?;
     match payment_states::next(state, PaymentEvent::SaleReversed) {
-        PaymentStep::OweRefund => owe_refund(conn, &money, Some(booking.id), RefundReason::Cancelled).await,
+        PaymentStep::OweRefund => {
+            owe_refund(conn, &money, Some(booking.id), RefundReason::Cancelled).await.map(drop)
+        }
         _ => Ok(()),
     }
 }
 
-/// Owes the whole payment back. Once per payment.
+/// Owes the whole payment back, once per payment; returns the new refund.
 pub(super) async fn owe_refund(
     conn: &mut PgConnection,
     money: &Captured,
     booking: Option<BookingId>,
     reason: RefundReason,
-) -> Result<()> {
+) -> Result<Option<i64>> {
     let refund_id = sqlx::query_scalar!(
         "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING RETURNING id",
@@ -117,7 +153,7 @@ pub(super) async fn owe_refund(
     if let Some(refund_id) = refund_id {
         jobs::enqueue(conn, &RefundPayment { refund_id }).await?;
     }
-    Ok(())
+    Ok(refund_id)
 }
 
 /// A refund that we owe.
@@ -183,22 +219,22 @@ pub async fn grant_tries(conn: &mut PgConnection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Money that went back before we heard that it had come: both are written, nothing is sold.
+/// Money that went back before we heard that it had come: both are written, nothing is sold. Returns the refund.
 pub(super) async fn settle_returned(
     conn: &mut PgConnection,
     money: &Captured,
     booking: BookingId,
-) -> Result<()> {
+) -> Result<i64> {
     record(conn, Movement::Capture, Some(booking), money).await?;
     record(conn, Movement::Refund, Some(booking), money).await?;
-    sqlx::query!(
-        "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1",
+    let refund_id = sqlx::query_scalar!(
+        "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1 RETURNING id",
         money.payment_id,
         booking.0,
         money.amount_paise,
         money.currency,
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(())
+    Ok(refund_id)
 }

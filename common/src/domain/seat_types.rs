@@ -8,7 +8,7 @@ use super::{
     event_views,
     ids::{EventId, SeatTypeId, UserId},
     input::{Input, without_tags},
-    money::Paise,
+    money::{Chargeable, Paise},
     seats,
     time::Timestamp,
 };
@@ -229,26 +229,31 @@ pub async fn insert(conn: &mut PgConnection, event: EventId, new: &NewSeatType) 
 }
 
 /// Changes a seat type, for the event's organiser. Seats that are locked or booked stay so: lowering the quantity below their number is
-/// [`Error::QuantityBelowTaken`] (CONTRACT.md, section 10, row 5).
+/// [`Error::QuantityBelowTaken`] (CONTRACT.md, section 10, row 5). A price that it has already may be sent again, whether or not it is chargeable.
 pub async fn update(
     conn: &mut PgConnection,
     event: EventId,
     id: SeatTypeId,
     user: UserId,
     changes: &SeatTypeChanges,
+    chargeable: Chargeable,
 ) -> Result<(SeatType, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
     seats::open_inventory(conn, &[event]).await?;
-    let taken = sqlx::query_scalar!(
-        r#"SELECT (quantity - available_quantity)::bigint AS "taken!" FROM event_seat_types WHERE id = $1 AND event_id = $2"#,
+    let now = sqlx::query!(
+        r#"SELECT (quantity - available_quantity)::bigint AS "taken!", (price * 100)::bigint AS "price!"
+           FROM event_seat_types WHERE id = $1 AND event_id = $2"#,
         id.0,
         event.0,
     )
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::SeatTypeNotFound)?;
-    if changes.quantity.is_some_and(|quantity| i64::from(quantity) < taken) {
-        return Err(Error::QuantityBelowTaken(taken));
+    if changes.quantity.is_some_and(|quantity| i64::from(quantity) < now.taken) {
+        return Err(Error::QuantityBelowTaken(now.taken));
+    }
+    if let Some(price) = changes.price.filter(|price| price.get() != now.price) {
+        chargeable.check_price(price)?;
     }
     let row = sqlx::query!(
         r#"UPDATE event_seat_types SET

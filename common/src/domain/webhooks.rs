@@ -33,15 +33,18 @@ pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result
             format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
         }
     };
-    let event_type =
-        Webhook::parse(incoming.body).map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
+    let webhook = Webhook::parse(incoming.body);
+    let (payment_id, order_id) = webhook.as_ref().map(Webhook::about).unwrap_or_default();
+    let event_type = webhook.map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
     let stored = sqlx::query_scalar!(
-        "INSERT INTO webhook_events (event_id, event_type, headers, body) VALUES ($1, $2, $3, $4)
+        "INSERT INTO webhook_events (event_id, event_type, headers, body, payment_id, order_id) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id",
         event_id,
         event_type,
         incoming.headers,
         incoming.body,
+        payment_id,
+        order_id,
     )
     .fetch_optional(&mut *conn)
     .await?;
@@ -65,6 +68,27 @@ pub async fn close(conn: &mut PgConnection, id: i64, outcome: &str) -> Result<()
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Finds out what webhooks are about that were stored before anybody looked, at most 500 a call; returns how many.
+pub async fn find_subjects(conn: &mut PgConnection) -> Result<u64> {
+    let rows =
+        sqlx::query!("SELECT id, body FROM webhook_events WHERE payment_id IS NULL ORDER BY id LIMIT 500")
+            .fetch_all(&mut *conn)
+            .await?;
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let about = |body: &[u8]| Webhook::parse(body).as_ref().map(Webhook::about).unwrap_or_default();
+    let (payments, orders): (Vec<String>, Vec<String>) = rows.iter().map(|row| about(&row.body)).unzip();
+    let found = sqlx::query!(
+        "UPDATE webhook_events w SET payment_id = found.payment_id, order_id = found.order_id
+         FROM unnest($1::bigint[], $2::text[], $3::text[]) AS found (id, payment_id, order_id) WHERE w.id = found.id",
+        &ids,
+        &payments,
+        &orders,
+    )
+    .execute(conn)
+    .await?;
+    Ok(found.rows_affected())
 }
 
 /// The parts of a webhook that its handler looks at.
@@ -97,6 +121,20 @@ impl Webhook {
             "refund.failed" => refund(RefundStatus::Failed),
             _ => Told::Nothing,
         }
+    }
+
+    /// The payment and the order that it is about, in whichever way it names them; empty if it does not.
+    fn about(&self) -> (String, String) {
+        let text = |entity: &str, field: &str| {
+            let text = self.entity(entity)?.get(field)?.as_str()?;
+            // Longer than any id, and than an index takes.
+            Some(text.to_owned()).filter(|text| (1..=200).contains(&text.len()))
+        };
+        let payment = text("payment", "id")
+            .or_else(|| text("refund", "payment_id"))
+            .or_else(|| text("dispute", "payment_id"));
+        let order = text("payment", "order_id").or_else(|| text("order", "id"));
+        (payment.unwrap_or_default(), order.unwrap_or_default())
     }
 
     /// The entity of that name, wrapped in `entity` as Razorpay sends it, or bare.

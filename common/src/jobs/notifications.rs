@@ -73,3 +73,37 @@ impl Job for SmsCancellation {
         Some(format!("sms_cancellation:{}", self.booking_id))
     }
 }
+
+/// E-mails a buyer, if there is an e-mail address, that a payment goes back, and why.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailRefund {
+    /// `refunds.id`
+    pub refund_id: i64,
+}
+
+impl Job for EmailRefund {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_refund";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("email_refund:{}", self.refund_id))
+    }
+}
+
+/// The same by SMS, if there is a phone number.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SmsRefund {
+    /// `refunds.id`
+    pub refund_id: i64,
+}
+
+impl Job for SmsRefund {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "sms_refund";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("sms_refund:{}", self.refund_id))
+    }
+}

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use nexus_common::{
     config::{Database, Env},
     db,
-    domain::{alerts, books},
+    domain::{alerts, books, payment_story},
     jobs::{
         JobId, Queue,
         admin::{self, Filter, QueueNow},
@@ -85,6 +85,15 @@ enum Command {
     },
     /// Payments that somebody has to look at.
     Alerts {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The story of a payment: order, webhooks, ledger, refund, jobs, alerts.
+    #[command(arg_required_else_help = true)]
+    Payment {
+        /// A payment (pay_…), an order (order_…), a refund (rfnd_…), a booking (BKG-… or its number), or what an alert names ("webhook 7").
+        about: String,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -203,6 +212,11 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
         Command::Alerts { json } => {
             let open = alerts::open(db, ALERTS).await?;
             Ok(if json { operator::json(&open)? } else { operator::alerts(&open, Utc::now()) })
+        }
+        Command::Payment { about, json } => {
+            let story = payment_story::tell(&mut *db.acquire().await?, &about).await?;
+            let story = story.with_context(|| format!("nothing is known of {about}"))?;
+            Ok(if json { operator::json(&story)? } else { operator::story(&story) })
         }
         Command::CloseAlert { id } => {
             if !alerts::close(db, id).await? {

@@ -6,6 +6,7 @@ use nexus_common::jobs::Queue;
 use nexus_worker::handlers::{
     cancellation_notices,
     notifications::{self, Notifications},
+    refund_notices,
 };
 
 fn main() -> ExitCode {
@@ -15,5 +16,8 @@ fn main() -> ExitCode {
             .on(notifications::sms_tickets)
             .on(cancellation_notices::email_cancellation)
             .on(cancellation_notices::sms_cancellation)
+            .on(refund_notices::email_refund)
+            .on(refund_notices::sms_refund)
+            .keys(Notifications::keys)
     })
 }

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             .on(payments::refund_payment)
             .on(reconciliation::reconcile_orders)
             .on(reconciliation::reconcile_days)
+            .keys(Payments::keys)
             .at_start(|| ReconcileOrders {})
             .every(Duration::from_secs(60), || ReconcileOrders {})
             .every(Duration::from_secs(86_400), || ReconcileDays {})

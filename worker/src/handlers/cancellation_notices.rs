@@ -39,7 +39,8 @@ pub async fn sms_cancellation(
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
     let Some(twilio) = cx.sms()? else { return Ok(()) };
     let event: String = notice.event_name.chars().take(100).collect();
-    let refund = notice.refund.map(|refund| format!(" Rs {refund} will be refunded.")).unwrap_or_default();
+    let refund =
+        notice.refund.map(|refund| format!(" {} will be refunded.", refund.written())).unwrap_or_default();
     let text = format!("Your booking {} for {event} has been cancelled.{refund}", notice.reference);
     twilio.send_sms(phone, &text).await.map_err(outward)
 }
@@ -57,7 +58,8 @@ fn compose(notice: &Notice, to: String) -> Email {
     }
     if let Some(refund) = notice.refund {
         text.push_str(&format!(
-            "\nRs {refund} go back the way you have paid. Banks usually need five to seven working days.\n"
+            "\n{} go back the way you have paid. Banks usually need five to seven working days.\n",
+            refund.written()
         ));
     }
     Email {

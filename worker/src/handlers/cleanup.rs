@@ -11,6 +11,7 @@ use nexus_common::{
         books,
         tokens::Keeping,
         upkeep::{self, Removed},
+        webhooks,
     },
     jobs::{
         cleanup::{CheckBooks, CleanUp},
@@ -53,7 +54,8 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             Keeping::Hashed => hash_tokens(&cx, &mut conn).await?,
             Keeping::Raw => 0,
         };
-        if removed == Removed::default() && jobs == 0 && hashed == 0 {
+        let webhooks = webhooks::find_subjects(&mut conn).await?;
+        if removed == Removed::default() && jobs == 0 && hashed == 0 && webhooks == 0 {
             return Ok(());
         }
         tracing::info!(
@@ -64,6 +66,7 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             login_networks = removed.login_networks,
             jobs,
             hashed_tokens = hashed,
+            webhooks_read = webhooks,
             "removed what nobody needs any more"
         );
         if started.elapsed() > RUN {

@@ -11,10 +11,11 @@ pub mod notifications;
 pub mod otp;
 pub mod payments;
 pub mod reconciliation;
+pub mod refund_notices;
 
 use std::time::Duration;
 
-use nexus_common::clients::CallError;
+use nexus_common::{Error, clients::CallError};
 
 use crate::Failure;
 
@@ -26,7 +27,10 @@ fn needed<C>(client: &Option<C>) -> Result<&C, Failure> {
     client.as_ref().ok_or_else(|| Failure::Snooze(UNTIL_SET))
 }
 
-/// A provider's refusal is final; anything else may pass.
+/// A provider's refusal is final; anything else may pass. A key that it refuses makes the job wait, without counting the attempt.
 fn outward(error: CallError) -> Failure {
-    if error.may_succeed_later() { Failure::Retry(error.into()) } else { Failure::Discard(error.to_string()) }
+    match error {
+        CallError::Refused { .. } => Failure::Discard(error.to_string()),
+        CallError::Failed { .. } | CallError::KeyRefused { .. } => Error::from(error).into(),
+    }
 }

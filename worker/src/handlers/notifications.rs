@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use nexus_common::{
     clients::{
+        Key,
         smtp::{Email, Smtp},
         twilio::Twilio,
     },
@@ -38,6 +39,12 @@ impl Notifications {
             let twilio = twilio.as_ref().map(Twilio::new).transpose()?;
             Ok(Notifications { smtp, twilio })
         })
+    }
+
+    /// What the work depends on.
+    pub fn keys(&self) -> Vec<Key> {
+        let smtp = self.smtp.as_ref().map(Smtp::key);
+        smtp.into_iter().chain(self.twilio.as_ref().map(Twilio::key)).cloned().collect()
     }
 
     /// Who sends SMS; `None` if none are to be sent, because Twilio has been given no sender.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nexus_common::{
-    clients::twilio::Twilio,
+    clients::{Key, twilio::Twilio},
     config::{self, Env},
     jobs::otp::SendOtp,
 };
@@ -21,6 +21,11 @@ impl Otp {
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let twilio = config::Twilio::from_env(env);
         Box::new(move || Ok(Otp { twilio: Twilio::new(&twilio)? }))
+    }
+
+    /// What the work depends on.
+    pub fn keys(&self) -> Vec<Key> {
+        vec![self.twilio.key().clone()]
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use nexus_common::{
     Error,
-    clients::razorpay::Razorpay,
+    clients::{Key, razorpay::Razorpay},
     config::{self, Env},
     domain::{
         after_commit::AfterCommit,
@@ -51,6 +51,11 @@ impl Payments {
             let pace = Pace::new(reconciliation.per_second);
             Ok(Payments { razorpay, pace, reconciliation, turns: Turns::new(AT_ONE_EVENT, PATIENCE) })
         })
+    }
+
+    /// What the work depends on.
+    pub fn keys(&self) -> Vec<Key> {
+        self.razorpay.iter().map(|razorpay| razorpay.key().clone()).collect()
     }
 
     /// Razorpay, where its credentials are set.

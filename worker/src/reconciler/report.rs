@@ -2,7 +2,7 @@
 
 use nexus_common::{
     clients::razorpay::{Payment, Refund},
-    domain::ids::BookingId,
+    domain::{ids::BookingId, money::written, payment_orders::CURRENCY},
 };
 use serde::Serialize;
 
@@ -28,7 +28,9 @@ pub struct Difference {
 impl Difference {
     pub(super) fn new(payment: &Payment, nexus: &str, done: &str) -> Self {
         let razorpay = match (payment.amount_refunded, payment.status.as_str()) {
-            (refunded, "captured") if refunded > 0 => format!("captured, {} refunded", rupees(refunded)),
+            (refunded, "captured") if refunded > 0 => {
+                format!("captured, {} refunded", written(refunded, &payment.currency))
+            }
             (_, status) => status.to_owned(),
         };
         Difference {
@@ -78,7 +80,7 @@ impl Report {
         tracing::warn!(
             subject,
             booking_id,
-            amount_paise,
+            amount = written(*amount_paise, CURRENCY),
             razorpay,
             nexus,
             done,
@@ -93,7 +95,7 @@ impl Report {
             vec![
                 difference.subject.clone(),
                 difference.booking.map(|id| id.to_string()).unwrap_or_default(),
-                rupees(difference.amount_paise),
+                written(difference.amount_paise, CURRENCY),
                 difference.razorpay.clone(),
                 difference.nexus.clone(),
                 difference.done.clone(),
@@ -114,10 +116,6 @@ impl Report {
     }
 }
 
-fn rupees(paise: i64) -> String {
-    format!("{}.{:02}", paise / 100, paise % 100)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,8 +133,8 @@ mod tests {
             done: "confirmed".into(),
         });
         report.not_ours = 1;
-        let expected = "WHAT   BOOKING  AMOUNT  RAZORPAY  NEXUS    DONE\n\
-                        pay_1  7        200.50  captured  unknown  confirmed\n\n\
+        let expected = "WHAT   BOOKING  AMOUNT   RAZORPAY  NEXUS    DONE\n\
+                        pay_1  7        ₹200.50  captured  unknown  confirmed\n\n\
                         3 compared, 1 not ours, 1 differences\n";
         assert_eq!(report.table(), expected);
     }

@@ -64,7 +64,8 @@ impl Attempt {
 /// Why an attempt did not do the job.
 #[derive(Debug)]
 pub enum Failure {
-    /// Try again after the wait of the job's retry policy. `?` on a domain or SQL error gives this.
+    /// Try again after the wait of the job's retry policy. `?` on a domain or SQL error gives this, but for a key that a provider refuses,
+    /// which makes the job wait.
     Retry(Error),
     /// Try again after exactly so long, because somebody said so (`Retry-After`).
     RetryAfter(Duration, Error),
@@ -76,7 +77,10 @@ pub enum Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure::Retry(error)
+        match error {
+            Error::KeyRefused { wait, .. } => Failure::Snooze(wait),
+            error => Failure::Retry(error),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use nexus_common::{
     cache::Cache,
     config::{self, Env},
     db::{self, bounded},
+    domain::alerts,
     jobs::{Queue, admin, wakeups},
     metrics,
     realtime::{Emitter, SeatsUpdates},
@@ -181,6 +182,9 @@ async fn run<S: Send + Sync + 'static>(
     );
     let mut registry = registry;
     let clocks = schedule::start(std::mem::take(&mut registry.schedule), &db, &stop);
+    for key in (registry.keys)(&context.state) {
+        tokio::spawn(alerts::watch_key(context.db.clone(), key));
+    }
     let sampler = tokio::spawn(sample(queue, db.clone(), context.db.clone()));
     let executor = Arc::new(Executor {
         queue,

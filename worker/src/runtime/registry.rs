@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use nexus_common::{
     Result,
+    clients::Key,
     jobs::{self, Job, Queue, RetryPolicy, cron},
 };
 use serde_json::Value;
@@ -21,6 +22,7 @@ pub struct Registry<S> {
     queue: Queue,
     handlers: HashMap<&'static str, Handler<S>>,
     pub(super) schedule: Vec<Scheduled>,
+    pub(super) keys: fn(&S) -> Vec<Key>,
     pub(super) mistakes: Vec<String>,
 }
 
@@ -42,7 +44,13 @@ pub(super) struct Scheduled {
 
 impl<S: Send + Sync + 'static> Registry<S> {
     pub(super) fn new(queue: Queue) -> Self {
-        Registry { queue, handlers: HashMap::new(), schedule: Vec::new(), mistakes: Vec::new() }
+        Registry {
+            queue,
+            handlers: HashMap::new(),
+            schedule: Vec::new(),
+            keys: |_| vec![],
+            mistakes: Vec::new(),
+        }
     }
 
     /// Runs jobs of the kind `J` with `handler`.
@@ -84,6 +92,12 @@ impl<S: Send + Sync + 'static> Registry<S> {
             async move { Ok(jobs::enqueue(&mut *db.acquire().await?, &job()).await?.is_some()) }.boxed()
         };
         self.schedule.push(Scheduled { kind: J::KIND, period: None, enqueue: Box::new(enqueue) });
+        self
+    }
+
+    /// Tells operators when a provider refuses one of these.
+    pub fn keys(mut self, keys: fn(&S) -> Vec<Key>) -> Self {
+        self.keys = keys;
         self
     }
 

@@ -22,6 +22,8 @@ use fields::{amount, capture_minutes, notes, receipt};
 pub use refusal::Refusal;
 
 const LIMIT: usize = 50_000;
+/// Paise that one payment may have, unless Razorpay and the shop agree on more.
+const MAXIMUM: i64 = 50_000_000;
 const CURRENCIES: [&str; 7] = ["INR", "USD", "EUR", "GBP", "SGD", "AED", "AUD"];
 
 /// Something a webhook tells.
@@ -137,6 +139,9 @@ impl Razorpay {
     pub(crate) fn create_order(&mut self, body: &Value) -> Answer<Order> {
         let amount = amount(body, "Order amount less than minimum amount allowed")?
             .ok_or_else(|| Refusal::invalid("amount", "The amount field is required."))?;
+        if amount > MAXIMUM {
+            return Err(Refusal::invalid("amount", "Amount exceeds maximum amount allowed."));
+        }
         let currency = match body["currency"].as_str() {
             None => return Err(Refusal::invalid("currency", "The currency field is required.")),
             Some(currency) if CURRENCIES.contains(&currency) => currency.to_owned(),

@@ -1,0 +1,100 @@
+//! The story of a payment, and the search for one.
+
+use axum::{
+    extract::{Query, State},
+    response::{IntoResponse, Response},
+};
+use maud::{Markup, html};
+use nexus_common::domain::payment_story::{self, Story};
+use serde::Deserialize;
+
+use super::{
+    pages::{at, page},
+    session::Admin,
+};
+use crate::{app::App, error::Failure};
+
+/// What somebody looks for; absent before they have.
+#[derive(Deserialize)]
+pub(super) struct Search {
+    about: Option<String>,
+}
+
+/// `GET /admin/payments?about=`
+pub(super) async fn show(
+    State(app): State<App>,
+    admin: Admin,
+    Query(search): Query<Search>,
+) -> Result<Response, Failure> {
+    let about = search.about.unwrap_or_default();
+    let story = match about.trim() {
+        "" => None,
+        about => payment_story::tell(&mut *app.db.acquire().await?, about).await?,
+    };
+    Ok(story_page(&admin, &about, story.as_ref()).into_response())
+}
+
+/// Leads to the story about something. An id that would need escaping is none of Razorpay's, and leads nowhere.
+pub(super) fn link(about: &str) -> Markup {
+    let is_plain = about.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ' '));
+    let text = html! { code { (about) } };
+    match is_plain {
+        true => html! { a href={ "/admin/payments?about=" (about.replace(' ', "+")) } { (text) } },
+        false => text,
+    }
+}
+
+fn story_page(admin: &Admin, about: &str, story: Option<&Story>) -> Markup {
+    page(
+        admin,
+        "Payments",
+        false,
+        &html! {
+            form.filter method="get" action="/admin/payments" {
+                label { "Payment, order, refund or booking"
+                    input name="about" value=(about) placeholder="pay_… order_… rfnd_… BKG-…" size="40" required; }
+                button { "Show" }
+            }
+            @match story {
+                Some(story) => { (told(story)) }
+                None if !about.trim().is_empty() => { p.empty { "Nothing is known of " code { (about) } "." } }
+                None => {}
+            }
+        },
+    )
+}
+
+fn told(story: &Story) -> Markup {
+    let listed = |ids: &[String]| html! { @if ids.is_empty() { "—" } @for id in ids { code { (id) } " " } };
+    html! {
+        dl {
+            dt { "Booking" } dd {
+                @match (&story.booking_reference, story.booking_id) {
+                    (Some(reference), Some(id)) => { code { (reference) } " (" (id) ")" }
+                    (_, Some(id)) => { (id) ", which is gone" }
+                    (_, None) => { "—" }
+                }
+            }
+            dt { "Orders" } dd { (listed(&story.orders)) }
+            dt { "Payments" } dd { (listed(&story.payments)) }
+        }
+        table {
+            thead { tr { th { "At" } th { "What" } th { "Id" } th { "" } } }
+            tbody {
+                @for entry in &story.entries {
+                    tr {
+                        td.wide data-label="At" { (at(Some(entry.at))) }
+                        th { (entry.what) }
+                        td.whole data-label="Id" {
+                            @match entry.job_id {
+                                Some(job) => { a href={ "/admin/jobs/" (job) } { code { (entry.id) } } }
+                                None => { code { (entry.id) } }
+                            }
+                        }
+                        td.whole { (entry.says) }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Money that goes back although nobody has cancelled anything: its buyer is told why, once, and nobody else.
+
+use nexus_tests::{Booking, Client, Outcome, Pay, SOON, Stack, Value, eventually, json, seen};
+
+/// The only mail about a refund that somebody has got.
+async fn until_mail(stack: &Stack, buyer: &Client) -> String {
+    let address = stack.row(&format!("SELECT email FROM users WHERE id = {}", buyer.id)).await;
+    eventually("a mail about the refund", SOON, async || {
+        let mails = stack.providers.mail().into_iter();
+        let mails: Vec<_> = mails.filter(|mail| mail.text.contains("goes back to you")).collect();
+        let found = mails.len() == 1
+            && mails[0].to.contains(&address["email"].as_str().unwrap_or_default().to_owned());
+        seen(found, mails).map(|mails| mails[0].text.clone())
+    })
+    .await
+}
+
+/// No job about it is left, so no second message comes.
+async fn until_quiet(stack: &Stack) {
+    eventually("every message is sent", SOON, async || {
+        let left = stack.rows("SELECT kind, state::text FROM jobs WHERE queue IN ('payments', 'notifications') AND kind NOT LIKE 'reconcile%' AND state <> 'done'").await;
+        seen(left.is_empty(), left).map(drop)
+    })
+    .await;
+}
+
+/// Lets a booking's deadline pass.
+async fn expire(stack: &Stack, buyer: &Client, booking: &Booking) {
+    stack.execute("UPDATE bookings SET expires_at = now() - interval '1 second'").await;
+    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'").await;
+    stack.until_booking(buyer, booking, "expired", "cancelled").await;
+}
+
+#[tokio::test]
+async fn a_buyer_hears_once_of_a_second_payment_by_mail_sms_and_socket() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, order) = stack.booked().await;
+    stack.execute(&format!("UPDATE users SET phone = '+919812345678' WHERE id = {}", buyer.id)).await;
+    let socket = stack.socket("the buyer", &buyer).await;
+    let other = stack.socket("somebody else", &stack.user().await).await;
+    stack.pay(&order, Outcome::Captured);
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    let second = stack.pay(&order, Outcome::Captured);
+
+    let heard = socket.wait_for_any("payment_refunded").await;
+    let expected = json!({
+        "booking_id": booking.id, "booking_reference": booking.reference, "payment_id": second.id,
+        "amount": 200, "currency": "INR", "reason": "already_paid",
+    });
+    assert_eq!(heard, expected);
+    let said = format!(
+        "payment of ₹200.00 for booking {} goes back to you: the booking had been paid before.",
+        booking.reference
+    );
+    let mail = until_mail(&stack, &buyer).await;
+    assert!(mail.contains(&format!("your {said}")) && mail.contains(&second.id), "{mail}");
+    until_quiet(&stack).await;
+    let sms: Vec<_> =
+        stack.providers.sms().into_iter().filter(|sms| sms.body.contains("goes back")).collect();
+    assert_eq!(sms.iter().map(|sms| sms.body.clone()).collect::<Vec<_>>(), [format!("Your {said}")]);
+    assert_eq!(socket.received("payment_refunded").len(), 1);
+    assert!(other.received("payment_refunded").is_empty(), "others hear nothing of it");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn each_reason_is_said_in_words() {
+    let stack = Stack::builder().env("BOOKING_SECONDS", 2).start().await;
+    let (buyer, event, booking, order) = stack.booked().await;
+    expire(&stack, &buyer, &booking).await;
+    stack.user().await.lock(&event, "VIP", "A2").await.ok();
+    stack.pay(&order, Outcome::Captured);
+    let mail = until_mail(&stack, &buyer).await;
+    assert!(
+        mail.contains("it came after the booking had expired, and a seat is somebody else's now"),
+        "{mail}"
+    );
+    assert!(mail.contains("Monsoon Jazz Night"), "{mail}");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_buyer_whose_booking_went_with_its_event_is_told_all_the_same() {
+    let stack = Stack::builder().env("BOOKING_SECONDS", 2).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = stack.user().await;
+    let socket = stack.socket("the buyer", &buyer).await;
+    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    let order = buyer.order(&booking).await;
+    expire(&stack, &buyer, &booking).await;
+    organiser.delete(&format!("/events/{}", event.id)).await.ok();
+    stack.pay(&order, Outcome::Captured);
+    let mail = until_mail(&stack, &buyer).await;
+    assert!(
+        mail.contains("your payment of ₹100.00 goes back to you: the event does not take place here"),
+        "{mail}"
+    );
+    let heard = socket.wait_for_any("payment_refunded").await;
+    assert_eq!((&heard["reason"], &heard["booking_reference"]), (&json!("booking_gone"), &Value::Null));
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_payment_of_another_amount_is_told_of_and_a_cancelled_booking_once() {
+    let stack = Stack::start().await;
+    let (buyer, _, _, order) = stack.booked().await;
+    stack.pay_with(&Pay { amount: Some(12_345), ..Pay::order(&order, Outcome::Captured) });
+    let mail = until_mail(&stack, &buyer).await;
+    assert!(
+        mail.contains("payment of ₹123.45") && mail.contains("not the amount that the booking costs"),
+        "{mail}"
+    );
+
+    // Who cancels is told by the notice of the cancellation, and by nothing else.
+    let (seller, _, sold, _) = stack.sold().await;
+    let socket = stack.socket("who cancels", &seller).await;
+    seller.cancel(&sold).await.ok();
+    stack.until_booking(&seller, &sold, "cancelled", "refunded").await;
+    until_quiet(&stack).await;
+    until_mail(&stack, &buyer).await;
+    assert!(socket.received("payment_refunded").is_empty());
+    stack.assert_invariants().await;
+}

@@ -1,0 +1,62 @@
+//! Handlers of the notifications queue that tell a buyer of money that goes back. At least once, as all of that queue's.
+
+use std::sync::Arc;
+
+use nexus_common::{
+    clients::smtp::Email,
+    domain::refund_notices::{self, Notice},
+    jobs::notifications::{EmailRefund, SmsRefund},
+};
+
+use super::{needed, notifications::Notifications, outward};
+use crate::{Attempt, Context, Failure};
+
+/// See [`EmailRefund`].
+pub async fn email_refund(
+    cx: Arc<Context<Notifications>>,
+    job: EmailRefund,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
+    let Some(notice) = notice else { return Ok(()) };
+    let Some(to) = notice.email.clone() else { return Ok(()) };
+    needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
+}
+
+/// See [`SmsRefund`].
+pub async fn sms_refund(
+    cx: Arc<Context<Notifications>>,
+    job: SmsRefund,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
+    let Some(notice) = notice else { return Ok(()) };
+    let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
+    let Some(twilio) = cx.sms()? else { return Ok(()) };
+    twilio.send_sms(phone, &sentence(&notice, "Your")).await.map_err(outward)
+}
+
+/// `your payment of ₹200.00 for booking BKG-… goes back to you: …`
+fn sentence(notice: &Notice, your: &str) -> String {
+    let booking = notice.reference.as_ref().map(|it| format!(" for booking {it}")).unwrap_or_default();
+    format!("{your} payment of {}{booking} goes back to you: {}.", notice.amount, notice.reason)
+}
+
+fn compose(notice: &Notice, to: String) -> Email {
+    let name = notice.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let event = notice.event_name.as_ref().map(|event| format!("\n{event}\n")).unwrap_or_default();
+    let text = format!(
+        "Hello{name},\n\n{}\n{event}\nIt goes back the way you have paid. Banks usually need five to seven working days.\n\
+         Payment {}\n",
+        sentence(notice, "your"),
+        notice.payment_id,
+    );
+    Email {
+        to,
+        to_name: notice.name.clone(),
+        subject: format!("Your payment of {} goes back to you", notice.amount),
+        text,
+        message_id: format!("refund-{}", notice.payment_id.to_lowercase()),
+        images: vec![],
+    }
+}
