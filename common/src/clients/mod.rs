@@ -31,6 +31,14 @@ pub enum CallError {
         /// What it said, without anything of ours in it.
         message: String,
     },
+    /// It cannot be asked for, so nobody was asked.
+    #[error("{provider} cannot be asked: {reason}")]
+    Invalid {
+        /// Who.
+        provider: &'static str,
+        /// Why, without anything of ours in it.
+        reason: String,
+    },
     /// The provider did not answer, or not in a way that settles the matter: try again.
     #[error("{provider} failed: {reason}")]
     Failed {
@@ -51,7 +59,7 @@ impl CallError {
     pub fn code(&self) -> Option<&str> {
         match self {
             CallError::Refused { code, .. } => code.as_deref(),
-            CallError::Failed { .. } => None,
+            CallError::Invalid { .. } | CallError::Failed { .. } => None,
         }
     }
 }
@@ -100,7 +108,7 @@ impl Provider {
         let answer = span.run(self.send(request)).await;
         match &answer {
             Ok(_) => {}
-            Err(CallError::Refused { .. }) => span.failed("refused"),
+            Err(CallError::Refused { .. } | CallError::Invalid { .. }) => span.failed("refused"),
             Err(CallError::Failed { .. }) => span.failed("failed"),
         }
         span.end();

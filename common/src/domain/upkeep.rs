@@ -14,9 +14,10 @@ pub struct Removed {
     pub idempotency_keys: u64,
     pub idempotent_requests: u64,
     pub login_networks: u64,
+    pub cancellation_notices: u64,
 }
 
-/// Removes tokens, keys and networks whose time is over, at most 10,000 of each a call.
+/// Removes tokens, keys, networks and notices whose time is over, at most 10,000 of each a call.
 pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE id IN (SELECT id FROM refresh_tokens WHERE expires_at < now() LIMIT 10000)"
@@ -43,6 +44,12 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         "DELETE FROM login_networks WHERE (user_id, network) IN
              (SELECT user_id, network FROM login_networks WHERE last_login_at < now() - interval '90 days' LIMIT 10000)"
     )
+    .execute(&mut *conn)
+    .await?;
+    let cancellation_notices = sqlx::query!(
+        "DELETE FROM cancellation_notices WHERE booking_id IN
+             (SELECT booking_id FROM cancellation_notices WHERE kept_at < now() - interval '90 days' LIMIT 10000)"
+    )
     .execute(conn)
     .await?;
     Ok(Removed {
@@ -51,6 +58,7 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         idempotency_keys: idempotency_keys.rows_affected(),
         idempotent_requests: idempotent_requests.rows_affected(),
         login_networks: login_networks.rows_affected(),
+        cancellation_notices: cancellation_notices.rows_affected(),
     })
 }
 
