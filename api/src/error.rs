@@ -102,6 +102,12 @@ impl Failure {
         Self::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
     }
 
+    /// The body is compressed.
+    pub(crate) fn unsupported_content_encoding() -> Self {
+        let message = "Content-Encoding is not supported; send the body uncompressed";
+        Self::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", message)
+    }
+
     /// The request takes too long to arrive.
     pub(crate) fn request_timeout() -> Self {
         let message = "The request took too long to arrive";

@@ -120,7 +120,7 @@ impl FromRequest<App> for Fields {
 
 /// A request's JSON body; an absent one counts as `{}`.
 async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
-    let bytes = read(body).await?;
+    let bytes = read(&parts.headers, body).await?;
     if bytes.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
@@ -143,8 +143,14 @@ async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
     }
 }
 
-/// The whole body, within its limits.
-pub(crate) async fn read(body: Body) -> Result<axum::body::Bytes, Failure> {
+/// The whole body, within its limits, as it was sent: one that is compressed is refused.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<axum::body::Bytes, Failure> {
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Failure::unsupported_content_encoding());
+    }
     let read = to_bytes(body, BODY_LIMIT).await;
     read.map_err(|error| Excess::of(&error).map_or_else(Failure::incomplete_body, Excess::failure))
 }

@@ -8,7 +8,7 @@ use nexus_common::{
     db,
     domain::{
         auth,
-        credentials::Login,
+        credentials::{Email, Login},
         roles::{self, Holder, Role},
     },
 };
@@ -30,6 +30,13 @@ pub(crate) enum Command {
     ShowAccount {
         /// The account's e-mail address or phone number.
         account: String,
+    },
+    /// Give an account another e-mail address, such as one without a typing error.
+    SetEmail {
+        /// The account's e-mail address or phone number.
+        account: String,
+        /// The new address.
+        email: String,
     },
     /// End every session of an account at once: its tokens are worth nothing any more.
     EndSessions {
@@ -75,6 +82,13 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::ShowAccount { account } => show(&mut conn, &account).await?,
+        Command::SetEmail { account, email } => {
+            let holder = find(&mut conn, &account).await?;
+            let email = Email::parse(email.trim()).context("mail cannot be sent to such an address")?;
+            let before = auth::set_email(&mut conn, holder.id, &email).await?;
+            let before = before.as_deref().unwrap_or("none");
+            println!("The e-mail address of user {} was {before} and is {} now.", holder.id, email.as_str());
+        }
         Command::EndSessions { account } => {
             let holder = find(&mut conn, &account).await?;
             drop(conn);

@@ -12,9 +12,15 @@ use nexus_common::{
 use sqlx::{Executor, PgPool, postgres::PgListener};
 use tokio::time::timeout;
 
-use crate::app::App;
+use crate::{
+    app::App,
+    socket::{Identity, Socket},
+};
 
 const RECONNECT_AFTER: Duration = Duration::from_millis(250);
+/// How soon a socket is looked at again whose token could not be looked up, and the longest pause between two looks.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A server that has said nothing for so long is asked whether it is still there, and has so long to answer.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -49,7 +55,7 @@ async fn session(app: &App, pool: &PgPool, heard: &mut bool) -> Result<(), sqlx:
         tracing::info!("revocations are heard of again");
     }
     // Whoever was revoked meanwhile.
-    tokio::spawn(recheck(app.clone(), None));
+    tokio::spawn(recheck_identified(app.clone(), None));
     loop {
         let notification = match timeout(SILENCE, listener.try_recv()).await {
             Ok(received) => received?,
@@ -62,20 +68,48 @@ async fn session(app: &App, pool: &PgPool, heard: &mut bool) -> Result<(), sqlx:
         let Some(notification) = notification else { return Ok(()) };
         if let Ok(user) = notification.payload().parse().map(UserId) {
             app.verified.forget(user);
-            tokio::spawn(recheck(app.clone(), Some(user)));
+            tokio::spawn(recheck_identified(app.clone(), Some(user)));
         }
     }
+}
+
+/// Looks again at the sockets of this process: `user`'s, or everybody's.
+async fn recheck_identified(app: App, user: Option<UserId>) {
+    recheck(&app, app.everyone.identified(user)).await;
 }
 
 /// A token of `user` has been revoked, or all of them: known in this process when this returns.
 pub(crate) async fn revoked(app: &App, user: UserId) {
     app.verified.forget(user);
-    recheck(app.clone(), Some(user)).await;
+    recheck(app, app.everyone.identified(Some(user))).await;
 }
 
-/// Looks again at the tokens of the sockets of this process: `user`'s, or everybody's.
-async fn recheck(app: App, user: Option<UserId>) {
-    for (socket, identity) in app.everyone.identified(user) {
-        identity.recheck(&socket, &app).await;
+/// Looks again at the tokens of these sockets; later once more at those that could not be looked up.
+pub(crate) async fn recheck(app: &App, sockets: Vec<(Socket, Identity)>) {
+    let doubtful = look(app, sockets).await;
+    if !doubtful.is_empty() {
+        tokio::spawn(settle(app.clone(), doubtful));
     }
+}
+
+/// Looks, less and less often, until there is no doubt about any of the sockets, or they are gone. A token that has expired leaves none.
+async fn settle(app: App, mut doubtful: Vec<(Socket, Identity)>) {
+    let mut wait = LOOK_AGAIN_AFTER;
+    while !doubtful.is_empty() {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+        doubtful.retain(|(socket, _)| socket.connected());
+        doubtful = look(&app, doubtful).await;
+    }
+}
+
+/// Returns the sockets of which it could not be said.
+async fn look(app: &App, sockets: Vec<(Socket, Identity)>) -> Vec<(Socket, Identity)> {
+    let mut doubtful = Vec::new();
+    for (socket, identity) in sockets {
+        if !identity.recheck(&socket, app).await {
+            doubtful.push((socket, identity));
+        }
+    }
+    doubtful
 }

@@ -370,6 +370,11 @@ impl Stack {
         self.cli_ok("nexus-jobs", arguments).await
     }
 
+    /// Runs `nexus-api` with these words.
+    pub async fn api_cli(&self, arguments: &[&str]) -> Output {
+        self.cli("nexus-api", arguments).await
+    }
+
     /// Runs `nexus-api` with these words, which have to succeed; returns what it printed.
     pub async fn api_cli_ok(&self, arguments: &[&str]) -> String {
         self.cli_ok("nexus-api", arguments).await

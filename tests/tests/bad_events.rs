@@ -43,7 +43,9 @@ async fn events() {
     ));
     let before_start = with(&good, "end_date", json!("2098-05-01T18:00:00.000Z"));
     cases.push((before_start, 400, "end_date must not be before start_date"));
-    cases.push((with(&good, "start_date", json!("tomorrow")), 400, "start_date is not a valid date"));
+    for date in ["tomorrow", "2098-05-01T18:00:60Z", "2098-05-01T24:00Z", "2098-05-01T18:00+25:00"] {
+        cases.push((with(&good, "start_date", json!(date)), 400, "start_date is not a valid date"));
+    }
     cases.push((with(&good, "venue_name", json!({})), 400, "venue_name must be text"));
     stack.refuses(&organiser, "/events/create", cases).await;
 
@@ -146,4 +148,30 @@ async fn seat_types() {
     let active = "Cannot delete event. There are 1 active booking(s). Please cancel all bookings first or change event status to 'cancelled'.";
     organiser.delete(&format!("/events/{}", event.id)).await.failed(409, active);
     assert_eq!(stack.contents().await, before, "rows");
+}
+
+#[tokio::test]
+async fn times_and_texts_are_kept_as_they_are_answered() {
+    let stack = Stack::builder().workers([]).start().await;
+    let organiser = stack.user().await;
+    let mut request = event_request(&[("VIP", 100.0, 50)]);
+    request["name"] = json!("Monsoon\r\n\tJazz\u{7}");
+    request["description"] = json!("Two sets.\r\nOne roof.\u{1b}[2J\tBring 3 < 5 and 7 > 2 friends");
+    request["seat_types"][0]["description"] = json!("3 < 5 and 7 > 2 <b>friends</b>");
+    for (written, read) in [
+        ("2098-05-01T18:00Z", "2098-05-01T18:00:00.000Z"),
+        ("2098-05-01T18:00+05:30", "2098-05-01T12:30:00.000Z"),
+        ("2098-05-01T18:00:59.1239999+05:30", "2098-05-01T12:30:59.123Z"),
+        ("2098-05-01 18:00", "2098-05-01T18:00:00.000Z"),
+    ] {
+        request["start_date"] = json!(written);
+        let created = organiser.post("/events/create", request.clone()).await.data();
+        let kept = organiser.get(&format!("/events/{}", created["event"]["id"])).await.data();
+        for event in [&created["event"], &kept] {
+            assert_eq!(event["start_date"], read, "{written}");
+            assert_eq!(event["name"], "Monsoon Jazz");
+            assert_eq!(event["description"], "Two sets.\nOne roof.[2J\tBring 3 < 5 and 7 > 2 friends");
+        }
+        assert_eq!(created["seat_types"][0]["description"], "3 < 5 and 7 > 2 friends");
+    }
 }

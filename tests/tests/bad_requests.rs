@@ -55,7 +55,18 @@ async fn routes_methods_and_bodies() {
         let large = json!({"name": "x".repeat(1_000_001)}).to_string();
         let answer = send(post(&user, path, json_type, large)).await;
         answer.failed(413, "Request body is too large");
+        for coding in ["gzip", "br", "gzip, identity"] {
+            let answer = send(post(&user, path, json_type, "{}").header("content-encoding", coding)).await;
+            answer.failed(415, "Content-Encoding is not supported; send the body uncompressed");
+        }
     }
+    let webhook = post(&user, "/payments/webhook", json_type, "{}")
+        .header("x-razorpay-signature", "0")
+        .header("content-encoding", "gzip");
+    let answer = send(webhook).await;
+    let refusal =
+        json!({"success": false, "error": "Content-Encoding is not supported; send the body uncompressed"});
+    assert_eq!((answer.status, &answer.body), (415, &refusal), "{answer}");
     let nested = "[".repeat(100_000) + &"]".repeat(100_000);
     send(post(&user, "/events/create", json_type, nested))
         .await
@@ -72,6 +83,8 @@ async fn routes_methods_and_bodies() {
         .await
         .failed(400, "Validation failed: Email or phone number is required");
     send(post(&user, "/auth/login", "application/json; charset=utf-8", "{}")).await.failed(400, invalid);
+    let plain = post(&user, "/auth/login", json_type, "{}").header("content-encoding", "identity");
+    send(plain).await.failed(400, invalid);
     user.get("/events/").await.ok();
     user.get("/events/?limit=abc&limit=2").await.ok();
     let exactly = json!({"email": "x".repeat(1_000_000 - 12)}).to_string();

@@ -235,3 +235,119 @@ async fn a_buyer_who_cancels_is_told_by_mail_and_sms() {
     let tickets = stack.rows("SELECT DISTINCT status FROM tickets").await;
     assert_eq!(tickets, [json!({"status": "cancelled"})]);
 }
+
+/// Waits until one of our processes waits with such a query for what somebody else holds.
+async fn until_blocked(stack: &Stack, process: &str, query: &str) {
+    eventually(&format!("{process} waits to {query}"), SOON, async || {
+        let blocked = stack.count(&waiting(process, query)).await;
+        seen(blocked > 0, blocked).map(drop)
+    })
+    .await;
+}
+
+fn waiting(process: &str, query: &str) -> String {
+    format!(
+        "pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE '{process}%' AND query LIKE '{query}%'"
+    )
+}
+
+/// Waits until the event's cancellation is finished, with every booking.
+async fn until_all_is_cancelled(stack: &Stack, organiser: &Client, event: &Event) {
+    until_progress(organiser, event, |shown| !shown["finished_at"].is_null()).await;
+    stack.until_idle(&["bookings"]).await;
+    assert_eq!(stack.count("bookings WHERE status <> 'cancelled'").await, 0, "bookings that are left");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_cancelled_again_just_as_its_job_ends_is_cancelled() {
+    let mut stack = Stack::builder().workers(["bookings"]).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    stack.user().await.lock_and_book(&event, &[("VIP", "A1")]).await;
+    stack.worker("bookings").stop().await;
+    set_status(&organiser, &event, "cancelled").await.ok();
+
+    // The organiser goes back when the job has the booking before it.
+    let mut going_back = stack.db.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM event_inventory FOR UPDATE").execute(&mut *going_back).await.unwrap();
+    stack.worker("bookings").start();
+    until_blocked(&stack, "nexus-worker-bookings", "INSERT INTO event_inventory").await;
+    for change in ["DELETE FROM event_cancellations", "UPDATE events SET status = 'published'"] {
+        sqlx::query(change).execute(&mut *going_back).await.unwrap();
+    }
+    let mut ending = stack.db.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM jobs WHERE kind = 'cancel_event' FOR UPDATE")
+        .execute(&mut *ending)
+        .await
+        .unwrap();
+    going_back.commit().await.unwrap();
+    until_blocked(&stack, "nexus-worker-bookings", "UPDATE jobs SET state = ''done''").await;
+
+    // And cancels once more before the job has ended.
+    let end = async {
+        eventually("the event is cancelled, or that waits for the job", SOON, async || {
+            let cancelled = stack.count("event_cancellations").await;
+            let blocked = stack.count(&waiting("nexus-api", "INSERT INTO event_inventory")).await;
+            seen(cancelled + blocked > 0, (cancelled, blocked)).map(drop)
+        })
+        .await;
+        ending.rollback().await.unwrap();
+    };
+    let (again, ()) = tokio::join!(set_status(&organiser, &event, "cancelled"), end);
+    again.ok();
+    until_all_is_cancelled(&stack, &organiser, &event).await;
+}
+
+#[tokio::test]
+async fn a_booking_that_was_made_between_two_cancellations_is_cancelled() {
+    let mut stack = Stack::builder().workers(["bookings"]).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    stack.worker("bookings").stop().await;
+    set_status(&organiser, &event, "cancelled").await.ok();
+
+    // While the job that has seen no booking is about to end, the event is on sale, sold and cancelled again.
+    let mut between = stack.db.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM event_inventory FOR UPDATE").execute(&mut *between).await.unwrap();
+    stack.worker("bookings").start();
+    until_blocked(&stack, "nexus-worker-bookings", "INSERT INTO event_inventory").await;
+    let booking = format!(
+        "INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, expires_at)
+         VALUES ('BKG-1', {}, {}, 100, now() + interval '1 hour')",
+        event.id, organiser.id
+    );
+    sqlx::query(AssertSqlSafe(booking)).execute(&mut *between).await.unwrap();
+    between.commit().await.unwrap();
+    until_all_is_cancelled(&stack, &organiser, &event).await;
+}
+
+#[tokio::test]
+async fn buyers_of_an_event_that_is_deleted_before_they_were_told_are_told() {
+    let mut stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let buyers = sold(&stack, &event, 2).await;
+    stack.until_idle(&["bookings", "notifications"]).await;
+    stack.execute(&format!("UPDATE users SET phone = '+919812345678' WHERE id = {}", buyers[0].id)).await;
+    let (mails, sms) = (stack.providers.mail().len(), stack.providers.sms().len());
+    stack.worker("notifications").stop().await;
+    set_status(&organiser, &event, "cancelled").await.ok();
+    until_progress(&organiser, &event, |shown| shown["refunded"] == 2).await;
+    organiser.delete(&format!("/events/{}", event.id)).await.ok();
+    assert_eq!(stack.count("bookings").await, 0, "bookings");
+
+    stack.worker("notifications").start();
+    stack.until_idle(&["notifications"]).await;
+    let sent = stack.providers.mail().split_off(mails);
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    for mail in &sent {
+        assert_eq!(mail.subject, "Your booking for Monsoon Jazz Night is cancelled");
+        assert!(mail.text.contains("Rs 100.00 go back"), "{}", mail.text);
+        assert!(mail.text.contains("Reason: Event cancelled"), "{}", mail.text);
+    }
+    let sent = stack.providers.sms().split_off(sms);
+    let told = sent.iter().filter(|sms| sms.body.contains("has been cancelled. Rs 100.00 will be refunded."));
+    assert_eq!(told.count(), 1, "{sent:?}");
+    stack.assert_invariants().await;
+}

@@ -1,4 +1,4 @@
-//! What is left of finished jobs: removed in time, in bounded steps, and no burden while it is there.
+//! What is left of finished jobs, and of what they might have sent: removed in time, in bounded steps, and no burden while it is there.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -40,6 +40,23 @@ async fn finished_jobs_are_removed_in_bounded_steps_until_none_is_left_and_dead_
         log.split(" jobs=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect();
     assert!(steps.len() >= 4 && steps.iter().all(|step| *step <= 10_000), "{steps:?}");
     assert_eq!(steps.iter().sum::<u32>(), 35_000);
+}
+
+#[tokio::test]
+async fn notices_of_deleted_events_are_kept_for_as_long_as_a_job_may_want_them() {
+    let stack = Stack::builder().api_processes(0).workers([]).start().await;
+    let kept = "WITH buyer AS (INSERT INTO users (name) VALUES ('Asha') RETURNING id)
+                INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, kept_at)
+                SELECT days, id, 'BKG-' || days, 'Monsoon Jazz Night', now(), now() - days * interval '1 day'
+                FROM buyer, unnest(ARRAY[89, 91]) days";
+    assert_eq!(stack.execute(kept).await, 2);
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("what is old is gone", SOON, async || {
+        let left = stack.rows("SELECT booking_id FROM cancellation_notices").await;
+        seen(left == [json!({"booking_id": 89})], left).map(drop)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -251,6 +251,7 @@ fn failures(method: &Method, path: &str, operation: &Operation) -> BTreeMap<u16,
             Failure::request_timeout(),
             Failure::body_too_large(),
             Failure::unsupported_media_type(),
+            Failure::unsupported_content_encoding(),
         ]);
     }
     if operation.once {

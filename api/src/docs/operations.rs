@@ -355,6 +355,7 @@ pub(crate) fn webhook() -> Operation {
         .answers_plainly::<WebhookStored>(200, "Stored, now or before.")
         .answers_plainly::<WebhookRefused>(400, "The signature is missing or wrong.")
         .answers_plainly::<WebhookRefused>(413, "The body is longer than 1 MB.")
+        .answers_plainly::<WebhookRefused>(415, "The body is compressed.")
         .answers_plainly::<WebhookRefused>(503, "It could not be stored, or RAZORPAY_WEBHOOK_SECRET is not set.")
 }
 

@@ -32,14 +32,28 @@ value!(SeatLimit: or_text(number(1, 100), "^([1-9][0-9]?|100)$"));
 value!(Price: or_text(rupees().minimum(Some(0)), r"^([0-9]{1,8}(\.[0-9]{1,2})?|[0-9]{1,7}\.[0-9]+)$"));
 value!(Total: or_text(rupees().minimum(Some(0.01)), r"^[1-9][0-9]{0,7}(\.[0-9]{1,2})?$"));
 value!(Truth: or_text(ObjectBuilder::new().schema_type(Type::Boolean), "^(true|false)$"));
-value!(Time: text("2031-05-01T18:00:00.000Z")
-    .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-    .description(Some("RFC 3339; also a date with or without a time, which then is UTC.")));
+value!(Time: AnyOfBuilder::new()
+    .item(text("2031-05-01T18:00:00.000Z").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
+    .item(text("2031-05-01T18:00+05:30").pattern(Some(
+        r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-3]):?[0-5][0-9])?)?$"
+    )))
+    .description(Some("RFC 3339, the seconds or the zone left out if need be; without a zone it is UTC. A date alone is its midnight.")));
+value!(Email: text("asha@nexus.example")
+    .format(Some(SchemaFormat::KnownFormat(KnownFormat::IdnEmail)))
+    .max_length(Some(254))
+    .description(Some("The domain may be internationalised, what is before the @ not.")));
+value!(Address: text("asha@nexus.example")
+    .max_length(Some(254))
+    .pattern(Some(r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@.\s\x00-\x1f\x7f-\x9f]+(\.[^@.\s\x00-\x1f\x7f-\x9f]+)+$"))
+    .description(Some("Whatever registration has ever taken for an e-mail address.")));
 value!(Phone: text("98765 43210")
     .pattern(Some(
-        r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|9[ ()-]*1([ ()-]*[0-9]){10}|[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
+        r"^[ ()-]*(\+[ ()-]*([1-8]([ ()-]*[0-9]){6,14}|9[ ()-]*[02-9]([ ()-]*[0-9]){5,13})|(\+[ ()-]*9[ ()-]*1([ ()-]*0)?|9[ ()-]*1)[ ()-]*[1-9]([ ()-]*[0-9]){9}|(0[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
     ))
-    .description(Some("An Indian number in any usual spelling, or `+` and 7 to 15 digits.")));
+    .description(Some("An Indian number of ten digits in any usual spelling, or `+` and 7 to 15 digits.")));
+value!(Number: text("98765 43210")
+    .pattern(Some(r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|9[ ()-]*1([ ()-]*[0-9]){10}|(0[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"))
+    .description(Some("Whatever registration has ever taken for a phone number.")));
 value!(Password: text("Corr3ct-horse")
     .min_length(Some(8))
     .max_length(Some(128))
@@ -81,8 +95,7 @@ fn or_text(schema: ObjectBuilder, pattern: &str) -> AnyOfBuilder {
 #[derive(ToSchema)]
 pub(super) struct Register {
     password: Password,
-    #[schema(format = Email, max_length = 254, example = "asha@nexus.example")]
-    email: Option<String>,
+    email: Option<Email>,
     phone: Option<Phone>,
     /// Letters, digits, and single `_` and `-`, the first a letter; unique whatever its case.
     #[schema(
@@ -104,10 +117,9 @@ pub(super) struct Register {
 
 #[derive(ToSchema)]
 pub(super) struct Login {
-    #[schema(format = Email, max_length = 254, example = "asha@nexus.example")]
-    email: Option<String>,
+    email: Option<Address>,
     /// Not looked at if there is an e-mail address.
-    phone: Option<Phone>,
+    phone: Option<Number>,
     #[schema(min_length = 1, example = "Corr3ct-horse")]
     password: String,
 }

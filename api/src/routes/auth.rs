@@ -116,7 +116,7 @@ pub(crate) async fn send_otp(
     let phone = Phone::of(&input, "Phone number is required")?;
     // Nobody would send it.
     app.twilio()?;
-    let claimant = login::claimant(&app, address, &Login::Phone(phone.clone())).await?;
+    let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
     app.limits.otp_send(claimant, &phone).await?;
     let mut conn = app.db.acquire().await?;
     jobs::enqueue(&mut conn, &SendOtp { phone: phone.as_str().to_owned() }).await?;
@@ -137,7 +137,7 @@ pub(crate) async fn verify_otp(
 ) -> Outcome<Json<Value>> {
     let (phone, otp) = credentials::phone_and_otp(&input)?;
     let since = Utc::now();
-    let claimant = login::claimant(&app, address, &Login::Phone(phone.clone())).await?;
+    let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
     let taken = app.limits.otp_check(claimant, &phone).await?;
     login::check_code(&app, taken, &phone, &otp).await?;
     let mut tx = app.db.begin().await?;
@@ -175,7 +175,7 @@ pub(crate) async fn reset_password(
     Fields(input): Fields,
 ) -> Outcome<Json<Value>> {
     let reset = credentials::PasswordReset::parse(&input)?;
-    let claimant = login::claimant(&app, address, &Login::Phone(reset.phone.clone())).await?;
+    let claimant = login::claimant(&app, address, &Login::from(&reset.phone)).await?;
     let taken = app.limits.password_reset(claimant, &reset.phone).await?;
     login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
     let hash = passwords::hash(reset.password).await?;

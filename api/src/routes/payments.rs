@@ -53,7 +53,7 @@ pub(crate) async fn webhook(
     let Some(signature) = headers.get("x-razorpay-signature") else {
         return refuse(StatusCode::BAD_REQUEST, "Missing Razorpay signature header");
     };
-    let body = match read(body).await {
+    let body = match read(&headers, body).await {
         Ok(body) => body,
         Err(failure) => return refuse(failure.status, &failure.message),
     };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nexus_common::{
     config,
     domain::ids::UserId,
+    error::Kind,
     realtime::{ALL_EVENTS, Broadcast, Publish, user_room},
 };
 use serde_json::Value;
@@ -22,7 +23,7 @@ use socketioxide::{
 };
 use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
 
-use crate::{app::App, extract::bearer};
+use crate::{app::App, extract::bearer, revocations};
 use driver::RedisDriver;
 use pace::{Pace, Step};
 
@@ -71,11 +72,19 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Ends what the socket is told as its user's, unless the token is good. In doubt it ends, too: it could not be ended later.
-    pub(crate) async fn recheck(&self, socket: &Socket, app: &App) {
-        if app.authenticate(&self.token).await.is_err() {
-            socket.leave(user_room(self.user));
+    /// Begins or ends what the socket is told as its user's, as the token is good or not. In doubt it ends, too, and false is returned: it
+    /// must be looked at again.
+    pub(crate) async fn recheck(&self, socket: &Socket, app: &App) -> bool {
+        let room = user_room(self.user);
+        let mut looked = app.authenticate(&self.token).await;
+        if looked.is_ok() && !socket.rooms().iter().any(|joined| *joined == room) {
+            socket.join(room.clone());
+            // Whoever revoked it in this moment did not find the socket in the room.
+            looked = app.authenticate(&self.token).await;
         }
+        let Err(error) = looked else { return true };
+        socket.leave(room);
+        error.kind() == Kind::Unauthenticated
     }
 }
 
@@ -99,13 +108,11 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         None => bearer(&socket.req_parts().headers).map(str::to_owned),
     };
     if let Some(token) = token
-        && let Ok(user) = app.authenticate(&token).await
+        && let Ok(verified) = app.signer.verify_access(&token)
     {
-        let identity = Identity { token, user };
+        let identity = Identity { token, user: verified.user };
         socket.extensions.insert(identity.clone());
-        socket.join(user_room(user));
-        // Whoever revoked it in this moment did not find the socket in the room.
-        identity.recheck(&socket, &app).await;
+        revocations::recheck(&app, vec![(socket.clone(), identity)]).await;
     }
     tokio::spawn(command::serve(socket, commands, app));
 }

@@ -33,6 +33,14 @@ pub enum CallError {
         /// What it said, without anything of ours in it.
         message: String,
     },
+    /// It cannot be asked for, so nobody was asked.
+    #[error("{provider} cannot be asked: {reason}")]
+    Invalid {
+        /// Who.
+        provider: &'static str,
+        /// Why, without anything of ours in it.
+        reason: String,
+    },
     /// The provider did not answer, or not in a way that settles the matter: try again.
     #[error("{provider} failed: {reason}")]
     Failed {
@@ -56,7 +64,7 @@ impl CallError {
     pub fn code(&self) -> Option<&str> {
         match self {
             CallError::Refused { code, .. } => code.as_deref(),
-            CallError::Failed { .. } | CallError::KeyRefused { .. } => None,
+            CallError::Invalid { .. } | CallError::Failed { .. } | CallError::KeyRefused { .. } => None,
         }
     }
 }
@@ -65,7 +73,9 @@ impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         match error {
             CallError::KeyRefused { wait, .. } => Error::KeyRefused { wait, source: Box::new(error) },
-            CallError::Refused { .. } => Error::ProviderRefused { source: Box::new(error) },
+            CallError::Refused { .. } | CallError::Invalid { .. } => {
+                Error::ProviderRefused { source: Box::new(error) }
+            }
             CallError::Failed { .. } => Error::Provider {
                 message: "The provider could not be reached. Please try again shortly.".to_owned(),
                 source: Some(Box::new(error)),
@@ -112,7 +122,9 @@ impl Provider {
         let answer = span.run(self.send(key, request)).await;
         match &answer {
             Ok(_) => {}
-            Err(CallError::Refused { .. } | CallError::KeyRefused { .. }) => span.failed("refused"),
+            Err(CallError::Refused { .. } | CallError::Invalid { .. } | CallError::KeyRefused { .. }) => {
+                span.failed("refused");
+            }
             Err(CallError::Failed { .. }) => span.failed("failed"),
         }
         span.end();

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    address::Envelope,
     message::{Attachment, Mailbox, MultiPart, SinglePart, header::ContentType},
 };
 use secrecy::ExposeSecret;
@@ -15,6 +17,21 @@ const PROVIDER: &str = "SMTP";
 
 /// Replies that are about our password rather than the mail: required, too weak, wrong, only over TLS (RFC 4954).
 const KEY_REFUSED: [u16; 4] = [530, 534, 535, 538];
+
+/// Reads an address that any server takes: in ASCII, with the domain as DNS knows it (an internationalised one in punycode), and that is a
+/// name, not an IP address. What cannot be read here gets no mail.
+pub fn address(text: &str) -> Option<Address> {
+    let (user, domain) = text.rsplit_once('@')?;
+    let domain = Uts46::new()
+        .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
+        .ok()?;
+    let (_, top) = domain.rsplit_once('.')?;
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '@';
+    if !user.chars().all(is_plain) || top.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Address::new(user, domain).ok()
+}
 
 /// The client. Cheap to clone; keeps a few connections.
 #[derive(Clone)]
@@ -56,12 +73,8 @@ impl Smtp {
 
     /// Hands an e-mail to the server. When this returns, the server has it.
     pub async fn send(&self, email: Email) -> Result<(), CallError> {
-        let message = self.compose(email).map_err(|reason| CallError::Refused {
-            provider: PROVIDER,
-            status: 0,
-            code: None,
-            message: reason,
-        })?;
+        let message = compose(self.from.clone(), email)
+            .map_err(|reason| CallError::Invalid { provider: PROVIDER, reason })?;
         self.key.permit()?;
         match self.transport.send(message).await {
             Ok(_) => {
@@ -85,20 +98,119 @@ impl Smtp {
             }),
         }
     }
+}
 
-    fn compose(&self, email: Email) -> Result<Message, String> {
-        let address = email.to.parse().map_err(|_| "the address is invalid".to_owned())?;
-        let mut parts = MultiPart::mixed().singlepart(SinglePart::plain(email.text));
-        let png = ContentType::parse("image/png").map_err(|error| error.to_string())?;
-        for (name, image) in email.images {
-            parts = parts.singlepart(Attachment::new(name).body(image, png.clone()));
+fn compose(from: Mailbox, email: Email) -> Result<Message, String> {
+    let to = address(&email.to).ok_or("the address is invalid")?;
+    let envelope =
+        Envelope::new(Some(from.email.clone()), vec![to.clone()]).map_err(|error| error.to_string())?;
+    let message_id = format!("<{}@{}>", email.message_id, from.email.domain());
+    let mut parts = MultiPart::mixed().singlepart(SinglePart::plain(email.text));
+    let png = ContentType::parse("image/png").map_err(|error| error.to_string())?;
+    for (name, image) in email.images {
+        parts = parts.singlepart(Attachment::new(name).body(image, png.clone()));
+    }
+    Message::builder()
+        .envelope(envelope)
+        .from(from)
+        .to(Mailbox::new(email.to_name.as_deref().map(header_text), to))
+        .subject(header_text(&email.subject))
+        .message_id(Some(message_id))
+        .multipart(parts)
+        .map_err(|error| error.to_string())
+}
+
+/// Text as a header can hold it: lettre panics at control characters, which old rows may have.
+fn header_text(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn email(to: &str, name: &str) -> Email {
+        Email {
+            to: to.to_owned(),
+            to_name: Some(name.to_owned()),
+            subject: format!("Your tickets for {name}"),
+            text: format!("Hello {name}"),
+            message_id: "tickets-1".into(),
+            images: vec![(format!("{to}.png"), vec![0])],
         }
-        Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(email.to_name, address))
-            .subject(email.subject)
-            .message_id(Some(format!("<{}@{}>", email.message_id, self.from.email.domain())))
-            .multipart(parts)
-            .map_err(|error| error.to_string())
+    }
+
+    fn from() -> Mailbox {
+        "Nexus <tickets@nexus.example>".parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_is_one_that_any_server_takes() {
+        for (text, read) in [
+            ("asha.rao+x@example.com", "asha.rao+x@example.com"),
+            ("user@ex\u{e4}mple.de", "user@xn--exmple-cua.de"),
+            ("user@exa\u{308}mple.de", "user@xn--exmple-cua.de"),
+            ("user@xn--exmple-cua.de", "user@xn--exmple-cua.de"),
+            ("\"taro..yamada\"@example.com", "\"taro..yamada\"@example.com"),
+            (
+                "user@\u{92d}\u{93e}\u{930}\u{924}.\u{92d}\u{93e}\u{930}\u{924}",
+                "user@xn--h2brj9c.xn--h2brj9c",
+            ),
+        ] {
+            assert_eq!(address(text).map(|address| address.to_string()).as_deref(), Some(read), "{text}");
+        }
+        for text in [
+            "taro..yamada@example.com",
+            "name.@example.com",
+            "name@mail.example,",
+            "<a@b.example>",
+            "x@[127.0.0.1]",
+            "x@127.0.0.1",
+            "a@x;y",
+            "a@x;y.example",
+            "a@b",
+            "a@b.",
+            "a@.b",
+            "a@-b.example",
+            "a@b..example",
+            "@b.example",
+            "a@@b.example",
+            "\"a@b\"@c.example",
+            "\"a b\"@c.example",
+            "\u{e4}@b.example",
+            "a b@c.example",
+            "a@xn--.example",
+            "a\n@b.example",
+            "",
+            "a",
+        ] {
+            assert_eq!(address(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_names_are_a_mail_is_composed_in_ascii_or_refused(name in "[\\PC\\p{Cc}]*", to in "[a-z.\"\u{e4}@ ]{0,20}") {
+            if let Ok(message) = compose(from(), email(&to, &name)) {
+                prop_assert!(address(&to).is_some());
+                prop_assert!(message.formatted().is_ascii());
+                prop_assert_eq!(message.envelope().to().len(), 1);
+            } else {
+                prop_assert_eq!(address(&to), None);
+            }
+        }
+
+        #[test]
+        fn every_address_is_its_own_normal_form_and_gets_mail(
+            user in "[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~\"\\\\(),:;<>-]{1,12}", domain in "[a-z\u{e4}\u{3b1}\u{92d}-]{1,8}\\.[a-z\u{e4}]{2,4}"
+        ) {
+            if let Some(read) = address(&format!("{user}@{domain}")) {
+                prop_assert!(read.to_string().is_ascii());
+                prop_assert_eq!(address(&read.to_string()), Some(read.clone()));
+                prop_assert!(compose(from(), email(&read.to_string(), "Asha")).is_ok());
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{
-    credentials::{Login, Phone, Registration},
+    credentials::{Email, Login, Phone, Registration},
     ids::UserId,
     time::Timestamp,
     tokens::{Keeping, Verified, either_way},
@@ -42,7 +42,8 @@ pub struct Account {
 pub async fn register(conn: &mut PgConnection, new: &Registration, password_hash: &str) -> Result<User> {
     let inserted = sqlx::query!(
         r#"INSERT INTO users (username, name, email, phone, password, address, city, state, zip, country)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+           SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+           WHERE NOT EXISTS (SELECT 1 FROM users WHERE email = ANY ($11))
            RETURNING id, created_at AS "created_at!""#,
         new.username,
         new.name,
@@ -54,15 +55,11 @@ pub async fn register(conn: &mut PgConnection, new: &Registration, password_hash
         new.state,
         new.zip,
         new.country,
+        &new.email.as_ref().map(Email::spellings).unwrap_or_default(),
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await;
-    let row = match inserted {
-        Err(error) if violated_constraint(&error).is_some_and(|name| name.starts_with("users_")) => {
-            return Err(Error::UserExists);
-        }
-        other => other?,
-    };
+    let row = taken_or(inserted)?.ok_or(Error::UserExists)?;
     Ok(User {
         id: UserId(row.id),
         username: new.username.clone(),
@@ -73,11 +70,36 @@ pub async fn register(conn: &mut PgConnection, new: &Registration, password_hash
     })
 }
 
+/// [`Error::UserExists`] if somebody else has what was to be stored.
+fn taken_or<T>(stored: Result<T, sqlx::Error>) -> Result<T> {
+    stored.map_err(|error| match violated_constraint(&error) {
+        Some(name) if name.starts_with("users_") => Error::UserExists,
+        _ => error.into(),
+    })
+}
+
+/// Gives an account another e-mail address; returns the one before. [`Error::UserExists`] when somebody else has it.
+pub async fn set_email(conn: &mut PgConnection, user: UserId, email: &Email) -> Result<Option<String>> {
+    let changed = sqlx::query_scalar!(
+        "UPDATE users u SET email = $2, updated_at = now()
+         FROM (SELECT id, email FROM users WHERE id = $1 FOR UPDATE) before
+         WHERE u.id = before.id AND NOT EXISTS (SELECT 1 FROM users WHERE email = ANY ($3) AND id <> $1)
+         RETURNING before.email",
+        user.0,
+        email.as_str(),
+        &email.spellings(),
+    )
+    .fetch_optional(conn)
+    .await;
+    taken_or(changed)?.ok_or(Error::UserExists)
+}
+
 /// The account that logs in so.
 pub async fn find(conn: &mut PgConnection, login: &Login) -> Result<Option<Account>> {
     let (email, phone) = login.columns();
     let row = sqlx::query!(
-        "SELECT id, username, name, email, phone, password FROM users WHERE email = $1 OR phone = $2",
+        "SELECT id, username, name, email, phone, password FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
+         ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1",
         email,
         phone,
     )
@@ -122,7 +144,7 @@ pub async fn find_or_create_by_phone(conn: &mut PgConnection, phone: &Phone) -> 
             .await?
             .rows_affected()
             == 1;
-    let account = find(conn, &Login::Phone(phone.clone())).await?;
+    let account = find(conn, &Login::from(phone)).await?;
     let account = account.ok_or_else(|| Error::internal("a user vanished while logging in"))?;
     Ok((account.user, created))
 }

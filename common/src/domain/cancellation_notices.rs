@@ -2,7 +2,11 @@
 
 use sqlx::PgConnection;
 
-use super::{ids::BookingId, money::Paise, time::Timestamp};
+use super::{
+    ids::{BookingId, EventId},
+    money::Paise,
+    time::Timestamp,
+};
 use crate::{
     error::Result,
     jobs::{
@@ -34,13 +38,37 @@ pub(super) async fn enqueue(conn: &mut PgConnection, booking: BookingId) -> Resu
     Ok(())
 }
 
+/// Keeps what has not been sent yet of an event that is about to be deleted, with its bookings.
+pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, reason)
+         SELECT b.id, b.user_id, b.booking_reference, e.name, e.start_date, b.cancellation_reason
+         FROM bookings b JOIN events e ON e.id = b.event_id
+         WHERE b.event_id = $1 AND b.status = 'cancelled' AND EXISTS (
+             SELECT 1 FROM jobs WHERE unique_key = ANY (ARRAY['email_cancellation:' || b.id, 'sms_cancellation:' || b.id])
+                 AND state IN ('pending', 'queued', 'running'))
+         ON CONFLICT (booking_id) DO NOTHING",
+        event.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// What to send about a booking; `None` when it is not cancelled (any more).
 pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Notice>> {
     let row = sqlx::query!(
-        r#"SELECT b.booking_reference, b.cancellation_reason, e.name AS event_name, e.start_date, u.name, u.email, u.phone,
-                  (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = b.id) AS refund
-           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-           WHERE b.id = $1 AND b.status = 'cancelled'"#,
+        r#"SELECT n.booking_reference AS "booking_reference!", n.reason, n.event_name AS "event_name!", n.event_start AS "event_start!",
+                  u.name, u.email, u.phone,
+                  (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = $1) AS refund
+           FROM (SELECT b.user_id, b.booking_reference, b.cancellation_reason AS reason, e.name AS event_name,
+                        e.start_date AS event_start
+                 FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 AND b.status = 'cancelled'
+                 UNION ALL
+                 SELECT user_id, booking_reference, reason, event_name, event_start
+                 FROM cancellation_notices WHERE booking_id = $1) n
+           JOIN users u ON u.id = n.user_id
+           LIMIT 1"#,
         booking.0,
     )
     .fetch_optional(conn)
@@ -48,11 +76,11 @@ pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Optio
     Ok(row.map(|row| Notice {
         reference: row.booking_reference,
         event_name: row.event_name,
-        event_start: row.start_date.into(),
+        event_start: row.event_start.into(),
         name: row.name,
         email: row.email,
         phone: row.phone,
-        reason: row.cancellation_reason,
+        reason: row.reason,
         refund: row.refund.map(Paise::from_db),
     }))
 }

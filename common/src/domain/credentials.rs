@@ -1,32 +1,41 @@
 //! What a person registers and logs in with: the rules and the messages of CONTRACT.md, section 2. No SQL here.
 
 use super::input::{Input, without_tags};
-use crate::error::{Error, Result};
+use crate::{
+    clients::smtp,
+    error::{Error, Result},
+};
 
-/// A lower-case e-mail address.
+/// A lower-case e-mail address that mail can be sent to, an internationalised domain in punycode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email(String);
 
 impl Email {
     /// Reads an address without spaces around it.
     pub fn parse(text: &str) -> Option<Self> {
-        let (local, domain) = text.rsplit_once('@')?;
-        // Some letters are longer in lower case.
-        let address = text.to_lowercase();
-        let valid = address.len() <= 254
-            && !text.chars().any(|c| c.is_whitespace() || c.is_control())
-            && !local.is_empty()
-            && !local.contains('@')
-            && domain.split('.').count() > 1
-            && domain.split('.').all(|label| !label.is_empty());
-        valid.then_some(Email(address))
+        let address = smtp::address(&text.to_lowercase())?.to_string();
+        (address.len() <= LONGEST_ADDRESS).then_some(Email(address))
     }
 
     /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The address as accounts may have it: before punycode, domains were kept as they had been typed.
+    pub(super) fn spellings(&self) -> Vec<String> {
+        let mut spellings = vec![self.0.clone()];
+        if let Some((user, domain)) = self.0.rsplit_once('@') {
+            let shown = format!("{user}@{}", idna::domain_to_unicode(domain).0);
+            if shown != self.0 {
+                spellings.push(shown);
+            }
+        }
+        spellings
+    }
 }
+
+const LONGEST_ADDRESS: usize = 254;
 
 /// A phone number in E.164.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,19 +44,13 @@ pub struct Phone(String);
 impl Phone {
     /// Reads an Indian number in any of its usual spellings, or an international one with `+` and 7 to 15 digits.
     pub fn parse(text: &str) -> Option<Self> {
-        let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
-        let (plus, digits) = match compact.strip_prefix('+') {
-            Some(digits) => (true, digits),
-            None => (false, compact.as_str()),
-        };
-        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        match (plus, digits.len()) {
-            (true, 7..=15) if !digits.starts_with('0') => Some(Phone(format!("+{digits}"))),
-            (false, 10) if digits.starts_with(['6', '7', '8', '9']) => Some(Phone(format!("+91{digits}"))),
-            (false, 12) if digits.starts_with("91") => Some(Phone(format!("+{digits}"))),
-            _ => None,
+        match international(text)?.strip_prefix("+91") {
+            // Whoever dials within India begins with a 0, and some write it behind +91, too.
+            Some(national) => {
+                let national = national.strip_prefix('0').unwrap_or(national);
+                (national.len() == 10 && !national.starts_with('0')).then(|| Phone(format!("+91{national}")))
+            }
+            None => international(text).map(Phone),
         }
     }
 
@@ -151,35 +154,70 @@ impl PasswordReset {
     }
 }
 
-/// How somebody says who they are when logging in.
-#[derive(Debug)]
-pub enum Login {
-    /// By e-mail address.
-    Email(Email),
-    /// By phone number.
-    Phone(Phone),
+/// `+` and 7 to 15 digits, as every release has read numbers; accounts may have one that is no number.
+fn international(text: &str) -> Option<String> {
+    let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
+    let (plus, digits) = match compact.strip_prefix('+') {
+        Some(digits) => (true, digits),
+        None => (false, compact.as_str()),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mobile = digits.strip_prefix('0').filter(|_| digits.len() == 11).unwrap_or(digits);
+    match (plus, digits.len()) {
+        (true, 7..=15) if !digits.starts_with('0') => Some(format!("+{digits}")),
+        (false, 10 | 11) if mobile.len() == 10 && mobile.starts_with(['6', '7', '8', '9']) => {
+            Some(format!("+91{mobile}"))
+        }
+        (false, 12) if digits.starts_with("91") => Some(format!("+{digits}")),
+        _ => None,
+    }
+}
+
+/// How somebody says who they are when logging in: by e-mail address or phone number. Accounts that were made under older rules are found by
+/// what was stored then, even if nobody could register with it today.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The same for every spelling.
+    name: String,
+    emails: Vec<String>,
+    phones: Vec<String>,
 }
 
 impl Login {
     /// Reads an e-mail address or a phone number.
     pub fn of(text: &str) -> Option<Self> {
-        Email::parse(text.trim()).map(Login::Email).or_else(|| Phone::parse(text).map(Login::Phone))
+        Self::by_email(text.trim()).or_else(|| Self::by_phone(text))
+    }
+
+    /// Reads an e-mail address without spaces around it.
+    pub fn by_email(text: &str) -> Option<Self> {
+        let typed = Some(text.to_lowercase()).filter(|address| was_an_address(address));
+        let today = Email::parse(text).map(|email| email.spellings()).unwrap_or_default();
+        let name = today.first().or(typed.as_ref())?.clone();
+        let older = typed.into_iter().filter(|address| !today.contains(address));
+        let emails = older.chain(today.clone()).collect();
+        Some(Login { name, emails, phones: vec![] })
+    }
+
+    /// Reads a phone number.
+    pub fn by_phone(text: &str) -> Option<Self> {
+        let typed = international(text)?;
+        let name = Phone::parse(text).map_or_else(|| typed.clone(), |phone| phone.0);
+        let mut phones = vec![typed, name.clone()];
+        phones.dedup();
+        Some(Login { name, emails: vec![], phones })
     }
 
     /// The address or the number.
     pub fn as_str(&self) -> &str {
-        match self {
-            Login::Email(email) => email.as_str(),
-            Login::Phone(phone) => phone.as_str(),
-        }
+        &self.name
     }
 
-    /// What `email` and `phone` of its row are compared with.
-    pub(super) fn columns(&self) -> (Option<&str>, Option<&str>) {
-        match self {
-            Login::Email(email) => (Some(email.as_str()), None),
-            Login::Phone(phone) => (None, Some(phone.as_str())),
-        }
+    /// What `email` or `phone` of its row is; the first counts where several have a row.
+    pub(super) fn columns(&self) -> (&[String], &[String]) {
+        (&self.emails, &self.phones)
     }
 
     /// Reads `email` or `phone`, and `password`.
@@ -189,11 +227,9 @@ impl Login {
             input.text("email").filter(|t| !t.is_empty()),
             input.text("phone").filter(|t| !t.is_empty()),
         ) {
-            (Some(email), _) => {
-                Login::Email(Email::parse(email).ok_or_else(|| invalid("Invalid email format"))?)
-            }
+            (Some(email), _) => Self::by_email(email).ok_or_else(|| invalid("Invalid email format"))?,
             (None, Some(phone)) => {
-                Login::Phone(Phone::parse(phone).ok_or_else(|| invalid("Invalid phone number format"))?)
+                Self::by_phone(phone).ok_or_else(|| invalid("Invalid phone number format"))?
             }
             (None, None) => return Err(invalid("Email or phone number is required")),
         };
@@ -203,6 +239,24 @@ impl Login {
             .ok_or_else(|| invalid("Password is required"))?;
         Ok((login, password.to_owned()))
     }
+}
+
+impl From<&Phone> for Login {
+    fn from(phone: &Phone) -> Self {
+        Login { name: phone.0.clone(), emails: vec![], phones: vec![phone.0.clone()] }
+    }
+}
+
+/// Whether registration has ever taken this for an address.
+fn was_an_address(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(local, domain)| {
+        text.len() <= LONGEST_ADDRESS
+            && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+            && !local.is_empty()
+            && !local.contains('@')
+            && domain.split('.').count() > 1
+            && domain.split('.').all(|label| !label.is_empty())
+    })
 }
 
 /// A new account, every rule checked.
@@ -360,21 +414,72 @@ mod tests {
 
     #[test]
     fn phones_are_normalised() {
-        for text in ["98765 43210", "919876543210", "+91 98765-43210", "(987) 654-3210"] {
-            assert_eq!(Phone::parse(text).unwrap().as_str(), "+919876543210", "{text}");
+        for text in [
+            "98765 43210",
+            "919876543210",
+            "+91 98765-43210",
+            "(987) 654-3210",
+            "098765 43210",
+            "0-98765-43210",
+            "+91 0 98765 43210",
+            "+91 (0) 98765 43210",
+        ] {
+            assert_eq!(Phone::parse(text).map(|phone| phone.0).as_deref(), Some("+919876543210"), "{text}");
         }
-        assert_eq!(Phone::parse("+14155550100").unwrap().as_str(), "+14155550100");
-        for text in ["123", "", "+", "0123456789", "98765x3210", "+1234567890123456", "+0123456789"] {
+        for (text, read) in [
+            ("+14155550100", "+14155550100"),
+            ("+44 20 7946 0958", "+442079460958"),
+            ("+39 06 698 12345", "+390669812345"),
+            ("+91 22 2778 2183", "+912227782183"),
+            ("912227782183", "+912227782183"),
+            ("+1234567", "+1234567"),
+        ] {
+            assert_eq!(Phone::parse(text).map(|phone| phone.0).as_deref(), Some(read), "{text}");
+        }
+        for text in [
+            "123",
+            "",
+            "+",
+            "0123456789",
+            "98765x3210",
+            "+1234567890123456",
+            "+0123456789",
+            "+91987654321",
+            "+9198765432101",
+            "+91 0 9876 5432",
+            "+91 00 98765 43210",
+            "910987654321",
+            "0 5876 543210",
+            "00919876543210",
+            "00 98765 43210",
+            "+91",
+            "5876543210",
+        ] {
             assert_eq!(Phone::parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn an_address_that_lower_case_makes_too_long_is_none() {
-        // Ⱥ takes two bytes, ⱥ three.
-        let address = |letters: usize| format!("{}@example.com", "Ⱥ".repeat(letters));
-        assert_eq!(Email::parse(&address(80)).unwrap().as_str().len(), 252);
-        assert_eq!(Email::parse(&address(100)), None);
+    fn an_account_is_found_by_what_was_stored_under_older_rules() {
+        let spellings = |text| {
+            let login = Login::of(text).unwrap();
+            (login.as_str().to_owned(), [login.emails, login.phones].concat())
+        };
+        let found = |name: &str, spellings: &[&str]| {
+            (name.to_owned(), spellings.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(spellings("Asha@Nexus.example"), found("asha@nexus.example", &["asha@nexus.example"]));
+        let both = ["user@ex\u{e4}mple.de", "user@xn--exmple-cua.de"];
+        assert_eq!(spellings("User@EX\u{c4}MPLE.de"), found(both[1], &[both[1], both[0]]));
+        assert_eq!(spellings(both[1]), found(both[1], &[both[1], both[0]]));
+        assert_eq!(spellings("name.@example.com"), found("name.@example.com", &["name.@example.com"]));
+        assert_eq!(
+            spellings("+91 0 98765 43210"),
+            found("+919876543210", &["+9109876543210", "+919876543210"])
+        );
+        assert_eq!(spellings("+91 98765 4321"), found("+91987654321", &["+91987654321"]));
+        assert_eq!(spellings("098765 43210"), found("+919876543210", &["+919876543210"]));
+        assert!(Login::of("no address").is_none());
     }
 
     #[test]

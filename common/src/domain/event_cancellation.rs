@@ -97,17 +97,23 @@ pub async fn cancel_booking(
     Ok(true)
 }
 
-/// Once no booking is left: frees the locks, and remembers that this much is done.
-pub async fn finish(conn: &mut PgConnection, event: EventId, after: &mut AfterCommit) -> Result<()> {
+/// Once no booking is left: frees the locks, and remembers that this much is done. False while there is something left to cancel.
+///
+/// Its transaction must also complete the job: an organiser who goes back, and cancels once more, waits for it in [`prepare`], and then
+/// either is seen here, or finds that there is no job any more.
+pub async fn finish(conn: &mut PgConnection, event: EventId, after: &mut AfterCommit) -> Result<bool> {
     seats::open_inventory(conn, &[event]).await?;
     if !is_cancelled(conn, event).await? {
-        return Ok(());
+        return Ok(true);
+    }
+    if !open_bookings(conn, event, 1).await?.is_empty() {
+        return Ok(false);
     }
     after.freed(seats::free_locked(conn, event).await?, UnlockReason::Cancelled);
     sqlx::query!("UPDATE event_cancellations SET finished_at = now() WHERE event_id = $1", event.0)
         .execute(conn)
         .await?;
-    Ok(())
+    Ok(true)
 }
 
 async fn is_cancelled(conn: &mut PgConnection, event: EventId) -> Result<bool> {

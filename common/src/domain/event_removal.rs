@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{
-    event_cancellation,
+    cancellation_notices, event_cancellation,
     events::require_organizer,
     ids::{EventId, UserId},
     seats,
@@ -40,6 +40,7 @@ pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Resul
     if refunds > 0 {
         return Err(Error::EventHasRefunds(refunds));
     }
+    cancellation_notices::keep(conn, id).await?;
     let name = sqlx::query_scalar!("DELETE FROM events WHERE id = $1 RETURNING name", id.0)
         .fetch_optional(conn)
         .await?

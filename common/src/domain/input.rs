@@ -12,12 +12,10 @@ use crate::error::{Error, Result};
 pub struct Input(Map<String, Value>);
 
 impl From<Value> for Input {
-    fn from(mut value: Value) -> Self {
-        remove_nul(&mut value);
-        match value {
-            Value::Object(fields) => Input(fields),
-            _ => Input::default(),
-        }
+    fn from(value: Value) -> Self {
+        let Value::Object(mut fields) = value else { return Input::default() };
+        fields.iter_mut().for_each(|(name, value)| clean(name, value));
+        Input(fields)
     }
 }
 
@@ -63,7 +61,7 @@ impl Input {
     /// Sets a field, over whatever was sent: path segments win over bodies.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         let mut value = value.into();
-        remove_nul(&mut value);
+        clean(name, &mut value);
         self.0.insert(name.to_owned(), value);
     }
 
@@ -91,6 +89,44 @@ impl Input {
     pub fn list(&self, name: &str) -> Option<&[Value]> {
         self.get(name).and_then(Value::as_array).map(Vec::as_slice)
     }
+}
+
+/// Fields that are compared with a hash: every character of them counts.
+const VERBATIM: &[&str] = &["password", "newPassword"];
+/// Fields whose text may have several lines. All other text has one.
+const MULTI_LINE: &[&str] = &["description"];
+
+/// Removes control characters from a field's text: nobody sees them, mail headers cannot hold them, and terminals and logs obey them.
+fn clean(name: &str, value: &mut Value) {
+    match value {
+        Value::String(text) if !text.contains(is_control) => {}
+        Value::String(text) if VERBATIM.contains(&name) => text.retain(|c| c != '\0'),
+        Value::String(text) if MULTI_LINE.contains(&name) => *text = several_lines(text),
+        Value::String(text) => *text = one_line(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| clean(name, item)),
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| clean(name, value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Unicode's line and paragraph separator are no control characters to Unicode, and do what those do.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+fn several_lines(text: &str) -> String {
+    let mut text = text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
+    text.retain(|c| matches!(c, '\n' | '\t') || !is_control(c));
+    text
+}
+
+/// A line break or a tab parts words, and becomes a space.
+fn one_line(text: &str) -> String {
+    let breaks = |c: char| c.is_whitespace() && is_control(c);
+    let parts: Vec<&str> = text.split(breaks).filter(|part| !part.is_empty()).collect();
+    let mut line = parts.join(" ");
+    line.retain(|c| !is_control(c));
+    line
 }
 
 /// Removes the one character that JSON has and PostgreSQL does not store, wherever it is.
@@ -137,21 +173,23 @@ fn leading_integer(text: &str) -> Option<i64> {
     Some(text[..digits_start + digits].parse().unwrap_or(i64::MAX))
 }
 
-/// Text without HTML tags, trimmed; `None` when nothing is left.
+/// Text without HTML tags, trimmed; `None` when nothing is left. As in HTML, a `<` begins a tag only before a letter, `/`, `!` or `?`.
 pub fn without_tags(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find('<') {
-        plain.push_str(&rest[..start]);
-        match rest[start..].find('>') {
-            Some(end) => rest = &rest[start + end + 1..],
-            None => {
-                rest = &rest[start..];
-                break;
-            }
+    // Where in `plain` tags have begun that have not ended. What the end of one removes may bring together the beginning of another.
+    let mut begun: Vec<usize> = Vec::new();
+    for c in text.chars() {
+        if c == '>'
+            && let Some(start) = begun.pop()
+        {
+            plain.truncate(start);
+            continue;
         }
+        if plain.ends_with('<') && (c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?')) {
+            begun.push(plain.len() - 1);
+        }
+        plain.push(c);
     }
-    plain.push_str(rest);
     let plain = plain.trim();
     (!plain.is_empty()).then(|| plain.to_owned())
 }
@@ -251,13 +289,60 @@ mod tests {
     }
 
     #[test]
+    fn a_line_break_becomes_a_space_where_text_has_one_line() {
+        let input = Input::from(json!({
+            "name": "Ann\r\n\tLee\u{7}\u{7f}", "description": "a\r\nb\tc\u{1b}[31m\u{2028}d",
+            "password": "a\tb\u{0}", "seats": [{"seat_label": "\nA1"}], "reason": "x\u{2029}y",
+        }));
+        assert_eq!(input.text("name"), Some("Ann Lee"));
+        assert_eq!(input.text("description"), Some("a\nb\tc[31m\nd"));
+        assert_eq!(input.text("password"), Some("a\tb"));
+        assert_eq!(input.text("reason"), Some("x y"));
+        assert_eq!(input.list("seats"), Some([json!({"seat_label": "A1"})].as_slice()));
+    }
+
+    #[test]
     fn tags_are_stripped() {
         assert_eq!(without_tags("Orga <b>Nizer</b>").as_deref(), Some("Orga Nizer"));
         assert_eq!(without_tags("<script>"), None);
-        assert_eq!(without_tags("1 < 2").as_deref(), Some("1 < 2"));
+        assert_eq!(without_tags("a<!-- b -->c</br>d<?php e?>").as_deref(), Some("acd"));
+        // What is left by removing a tag is no tag, either.
+        assert_eq!(without_tags("<<b>script>x</</b>script>").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn what_is_no_tag_stays() {
+        for text in ["1 < 2", "3 < 5 and 7 > 2 friends", "I <3 you > me", "a <b", "->"] {
+            assert_eq!(without_tags(text).as_deref(), Some(text));
+        }
+    }
+
+    fn has_a_tag(text: &str) -> bool {
+        text.match_indices('<').any(|(at, _)| {
+            let inner = &text[at + 1..];
+            inner.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'))
+                && inner.contains('>')
+        })
     }
 
     proptest! {
+        #[test]
+        fn nothing_that_is_left_is_a_tag(text in "[<>a/!? 1]{0,24}") {
+            let plain = without_tags(&text).unwrap_or_default();
+            prop_assert!(!has_a_tag(&plain), "{plain}");
+            prop_assert_eq!(without_tags(&plain).unwrap_or_default(), plain);
+        }
+
+        #[test]
+        fn text_of_one_line_has_no_control_characters_and_is_its_own_clean_form(text in "[\\PC\\p{Cc}\u{2028}]*") {
+            let line = one_line(&text);
+            prop_assert!(!line.contains(is_control));
+            prop_assert_eq!(one_line(&line), line);
+            let lines = several_lines(&text);
+            prop_assert!(lines.chars().all(|c| matches!(c, '\n' | '\t') || !is_control(c)));
+            prop_assert_eq!(several_lines(&lines), lines);
+        }
+
         #[test]
         fn no_text_is_too_odd(text in ".*") {
             let _ = leading_integer(&text);

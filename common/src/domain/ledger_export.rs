@@ -5,7 +5,7 @@
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use sqlx::PgConnection;
 
-use super::input::Input;
+use super::{input::Input, time::Timestamp};
 use crate::error::{Error, Result};
 
 /// The first line.
@@ -23,7 +23,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// Reads `from` and `to`: RFC 3339, or a day, of which `to` includes the whole. Absent ones mean always.
+    /// Reads `from` and `to`: a time, or a day, of which `to` includes the whole. Absent ones mean always.
     pub fn parse(input: &Input) -> Result<Self> {
         let moment = |field: &str, day_after: i64| match input.filled(field) {
             None => Ok(None),
@@ -42,7 +42,7 @@ fn moment(text: &str, day_after: i64) -> Option<DateTime<Utc>> {
         let day = day.checked_add_signed(chrono::TimeDelta::days(day_after))?;
         return Some(day.and_hms_opt(0, 0, 0)?.and_utc());
     }
-    Some(DateTime::parse_from_rfc3339(text).ok()?.to_utc())
+    Some(Timestamp::parse(text)?.0)
 }
 
 /// A transaction's number: it and all before it have to have ended before a period is exported.

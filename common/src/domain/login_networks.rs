@@ -11,7 +11,7 @@ pub async fn is_own(conn: &mut PgConnection, login: &Login, network: &str) -> Re
     let own = sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT 1 FROM users u JOIN login_networks n ON n.user_id = u.id
-               WHERE (u.email = $1 OR u.phone = $2) AND n.network = $3
+               WHERE (u.email = ANY ($1) OR u.phone = ANY ($2)) AND n.network = $3
                    AND n.last_login_at > now() - interval '90 days'
            ) AS "own!""#,
         email,

@@ -1,7 +1,8 @@
 //! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service (CONTRACT.md, section 11). Always off the async threads, only
 //! a few at once, because each takes a core and 19 MiB, and never with a long queue: in a flood of logins most are refused at once.
 //!
-//! A password is the bytes that were sent, in whatever Unicode form: the Node service hashed those, and nobody can normalise a hash.
+//! A password is hashed in one Unicode form, NFC (RFC 8265), because keyboards differ in how they write the same letters. Older hashes are of
+//! whatever was sent, and nobody can normalise a hash: what does not match in NFC is tried as it was typed, where that differs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,6 +18,7 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use tokio::sync::{Semaphore, oneshot};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{Error, Result};
 
@@ -95,7 +97,7 @@ pub enum Verdict {
 
 /// An Argon2id hash of `password`, as a PHC string. [`Error::Unavailable`] when too many others wait.
 pub async fn hash(password: String) -> Result<String> {
-    QUEUE.run(move || argon2_hash(&password)).await?
+    QUEUE.run(move || argon2_hash(&normalised(&password))).await?
 }
 
 /// Compares `password` with a stored hash, or with nobody's when there is none. [`Error::Unavailable`] when too many others wait.
@@ -113,24 +115,37 @@ struct Work {
     bcrypt: u32,
 }
 
-/// Every failure costs one Argon2id and one bcrypt, whether there is such an account and whatever kind of hash it has: the time that an
-/// answer takes tells nothing. Success costs no more than it must; whoever succeeds knows that the account is there.
-fn compare(password: &str, stored: Option<&str>, work: &mut Work) -> Result<Verdict> {
+fn compare(typed: &str, stored: Option<&str>, work: &mut Work) -> Result<Verdict> {
+    let password = normalised(typed);
+    let matched = match matches(&password, stored, work) {
+        None if password != typed => matches(typed, stored, work).map(|_| false),
+        matched => matched,
+    };
+    match matched {
+        None => Ok(Verdict::Wrong),
+        Some(true) => Ok(Verdict::Right),
+        Some(false) => Ok(Verdict::RightRehash(argon2_hash(&password)?)),
+    }
+}
+
+fn normalised(password: &str) -> String {
+    password.nfc().collect()
+}
+
+/// Whether the password matches, and if so, whether the hash is as we make it. Every failure costs one Argon2id and one bcrypt, whether there
+/// is such an account and whatever kind of hash it has: the time that an answer takes tells nothing. Success costs no more than it must;
+/// whoever succeeds knows that the account is there.
+fn matches(password: &str, stored: Option<&str>, work: &mut Work) -> Option<bool> {
     match stored {
         Some(stored) if stored.starts_with("$2") => {
             if bcrypt_matches(password, stored, work) {
-                work.argon2 += 1;
-                return Ok(Verdict::RightRehash(argon2_hash(password)?));
+                return Some(false);
             }
             argon2_matches(password, &NOBODY, work);
         }
         Some(stored) => {
             if let Some(current) = argon2_matches(password, stored, work) {
-                return Ok(if current {
-                    Verdict::Right
-                } else {
-                    Verdict::RightRehash(argon2_hash(password)?)
-                });
+                return Some(current);
             }
             bcrypt_matches(password, BCRYPT_NOBODY, work);
         }
@@ -139,7 +154,7 @@ fn compare(password: &str, stored: Option<&str>, work: &mut Work) -> Result<Verd
             bcrypt_matches(password, BCRYPT_NOBODY, work);
         }
     }
-    Ok(Verdict::Wrong)
+    None
 }
 
 /// bcrypt looks at 72 bytes; npm's bcrypt cuts off, too.
@@ -199,6 +214,37 @@ mod tests {
         };
         assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
         assert_eq!(verify("passw0rd!".into(), Some(old)).await.unwrap(), Verdict::Wrong);
+    }
+
+    const COMPOSED: &str = "P\u{e4}ssw0rd!";
+    const DECOMPOSED: &str = "Pa\u{308}ssw0rd!";
+
+    #[tokio::test]
+    async fn a_password_is_the_same_in_either_unicode_form() {
+        for (kept, typed) in [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), (DECOMPOSED, DECOMPOSED)] {
+            let stored = hash(kept.into()).await.unwrap();
+            assert_eq!(verify(typed.into(), Some(stored)).await.unwrap(), Verdict::Right);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_older_hash_of_another_unicode_form_verifies_and_is_replaced() {
+        for old in [argon2_hash(DECOMPOSED).unwrap(), bcrypt::hash(DECOMPOSED, 4).unwrap()] {
+            let Verdict::RightRehash(new) = verify(DECOMPOSED.into(), Some(old)).await.unwrap() else {
+                panic!("a hash of another form must be replaced")
+            };
+            assert_eq!(verify(COMPOSED.into(), Some(new)).await.unwrap(), Verdict::Right);
+        }
+    }
+
+    #[test]
+    fn whoever_types_another_form_waits_twice_as_long_whether_or_not_there_is_an_account() {
+        for stored in [None, Some(argon2_hash(PASSWORD).unwrap()), Some(bcrypt::hash(PASSWORD, 10).unwrap())]
+        {
+            let mut work = Work::default();
+            assert_eq!(compare(DECOMPOSED, stored.as_deref(), &mut work).unwrap(), Verdict::Wrong);
+            assert_eq!(work, Work { argon2: 2, bcrypt: 2 }, "{stored:?}");
+        }
     }
 
     #[tokio::test]

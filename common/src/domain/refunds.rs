@@ -42,10 +42,11 @@ pub enum RefundReason {
 
 impl RefundReason {
     /// All of them.
-    pub const ALL: [RefundReason; 7] = [
+    pub const ALL: [RefundReason; 8] = [
         RefundReason::AmountMismatch,
         RefundReason::AlreadyPaid,
         RefundReason::SeatsGone,
+        RefundReason::TicketLimit,
         RefundReason::EventOver,
         RefundReason::BookingGone,
         RefundReason::Cancelled,
@@ -64,6 +65,9 @@ impl RefundReason {
             RefundReason::AlreadyPaid => "the booking had been paid before",
             RefundReason::SeatsGone => {
                 "it came after the booking had expired, and a seat is somebody else's now"
+            }
+            RefundReason::TicketLimit => {
+                "it came after the booking had expired, and its buyer has as many other tickets as the event allows"
             }
             RefundReason::EventOver => "it came when the event was not on sale any more",
             RefundReason::BookingGone => "the event does not take place here any more",

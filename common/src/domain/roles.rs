@@ -55,7 +55,8 @@ async fn require(conn: &mut PgConnection, user: UserId, roles: &[Role], doing: &
 pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<Option<UserId>> {
     let (email, phone) = login.columns();
     let id = sqlx::query_scalar!(
-        r#"WITH found AS (SELECT id, role FROM users WHERE email = $1 OR phone = $2 FOR UPDATE),
+        r#"WITH found AS (SELECT id, role FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
+                          ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1 FOR UPDATE),
                 changed AS (UPDATE users u SET role = $3, updated_at = now() FROM found
                             WHERE u.id = found.id AND found.role <> $3 RETURNING u.id, found.role),
                 remembered AS (INSERT INTO role_changes (user_id, role_before, role_after) SELECT id, role, $3 FROM changed)
@@ -98,7 +99,8 @@ pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Hol
     let holder = sqlx::query_as!(
         Holder,
         r#"SELECT id, email, phone, role, created_at AS "created_at!"
-           FROM users WHERE email = $1 OR phone = $2"#,
+           FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
+           ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1"#,
         email,
         phone,
     )

@@ -353,6 +353,34 @@ pub async fn mark_delivered(conn: &mut PgConnection, booking: BookingId, channel
     Ok(())
 }
 
+/// Has a confirmed booking's tickets e-mailed again, to the address that its buyer has now. An error says why nothing is to be sent.
+pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
+    let booking = sqlx::query!(
+        r#"SELECT b.id, u.email IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
+           WHERE b.booking_reference = $1 AND b.status = 'confirmed' FOR UPDATE OF b"#,
+        reference,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or_else(|| Error::invalid(format!("there is no confirmed booking {reference}")))?;
+    if !booking.has_email {
+        return Err(Error::invalid("its buyer has no e-mail address"));
+    }
+    let unsent = sqlx::query!(
+        "UPDATE tickets SET email_sent = FALSE WHERE booking_id = $1 AND status <> 'cancelled'",
+        booking.id
+    )
+    .execute(&mut *conn)
+    .await?;
+    if unsent.rows_affected() == 0 {
+        return Err(Error::invalid("its tickets have not been made yet, and will be sent then"));
+    }
+    // One that runs may have read the old address.
+    let job = jobs::enqueue(conn, &EmailTickets { booking_id: booking.id }).await?;
+    job.map(drop)
+        .ok_or_else(|| Error::invalid("its e-mail is under way: see `nexus-jobs list --kind email_tickets`"))
+}
+
 /// Pixels per side of a QR code's image.
 const SIDE: usize = 300;
 /// Modules of white around it that scanners need.

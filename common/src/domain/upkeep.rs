@@ -14,10 +14,11 @@ pub struct Removed {
     pub idempotency_keys: u64,
     pub idempotent_requests: u64,
     pub login_networks: u64,
+    pub cancellation_notices: u64,
 }
 
-/// Removes tokens, keys and networks whose time is over, at most 10,000 of each a call. Each statement says twice what is over: keys and
-/// networks can be used anew between the look and the lock, and then stay.
+/// Removes tokens, keys, networks and notices whose time is over, at most 10,000 of each a call. Statements say twice what is over where it
+/// can be used anew between the look and the lock, and then stays.
 pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE expires_at < now()
@@ -47,6 +48,12 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         "DELETE FROM login_networks WHERE last_login_at < now() - interval '90 days' AND (user_id, network) IN
              (SELECT user_id, network FROM login_networks WHERE last_login_at < now() - interval '90 days' LIMIT 10000)"
     )
+    .execute(&mut *conn)
+    .await?;
+    let cancellation_notices = sqlx::query!(
+        "DELETE FROM cancellation_notices WHERE booking_id IN
+             (SELECT booking_id FROM cancellation_notices WHERE kept_at < now() - interval '90 days' LIMIT 10000)"
+    )
     .execute(conn)
     .await?;
     Ok(Removed {
@@ -55,6 +62,7 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         idempotency_keys: idempotency_keys.rows_affected(),
         idempotent_requests: idempotent_requests.rows_affected(),
         login_networks: login_networks.rows_affected(),
+        cancellation_notices: cancellation_notices.rows_affected(),
     })
 }
 

@@ -171,3 +171,42 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     .await;
     stack.assert_invariants_with(&["otp"]).await;
 }
+
+#[tokio::test]
+async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_news_once_it_can_be() {
+    let mut stack = Stack::start().await;
+    let (event, buyer) = on_sale(&stack).await;
+    let newcomer = stack.user().await;
+    let before = stack.socket("who was there before", &buyer).await;
+
+    // Its token is looked at again, in vain.
+    let mut held = stack.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE blacklisted_tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    stack.execute(&format!("SELECT pg_notify('nexus_revocations', '{}')", buyer.id)).await;
+    until_blocked(&stack, 1).await;
+    stack
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE wait_event_type = 'Lock' AND application_name LIKE 'nexus-api%'",
+        )
+        .await;
+    held.rollback().await.unwrap();
+
+    // Another one comes while nobody can say whether its token is good.
+    stack.postgres.stop().await.unwrap();
+    let during = stack.socket("who came while it was away", &newcomer).await;
+    stack.postgres.restart().await.unwrap();
+    stack.until_ready(0).await;
+
+    for (n, (who, socket)) in [(&buyer, &before), (&newcomer, &during)].into_iter().enumerate() {
+        let mut seat = 0;
+        eventually("it hears of its own tickets", SOON, async || {
+            seat += 1;
+            stack.sell(who, &event, &[("VIP", &format!("{n}A{seat}"))]).await;
+            let heard = socket.received("tickets:ready");
+            seen(!heard.is_empty(), heard).map(drop)
+        })
+        .await;
+    }
+    stack.assert_invariants().await;
+}

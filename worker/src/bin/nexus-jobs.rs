@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use nexus_common::{
     config::{Database, Env},
     db,
-    domain::{alerts, books, payment_story},
+    domain::{alerts, books, payment_story, tickets},
     jobs::{
         JobId, Queue,
         admin::{self, Filter, QueueNow},
@@ -82,6 +82,11 @@ enum Command {
         /// The kind.
         #[arg(long, requires = "all")]
         kind: Option<String>,
+    },
+    /// E-mail a booking's tickets again, to the address that its buyer has now (`nexus-api set-email`).
+    ResendTickets {
+        /// The booking's reference: BKG-….
+        booking: String,
     },
     /// Payments that somebody has to look at.
     Alerts {
@@ -223,6 +228,12 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
                 bail!("there is no open alert {id}");
             }
             Ok(format!("{id} is closed\n"))
+        }
+        Command::ResendTickets { booking } => {
+            let mut tx = db.begin().await?;
+            tickets::resend(&mut tx, &booking).await?;
+            tx.commit().await?;
+            Ok(format!("the tickets of {booking} will be e-mailed\n"))
         }
         Command::List { which, state } => list(db, which, state).await,
         Command::Dead(which) => list(db, which, Some("dead".into())).await,

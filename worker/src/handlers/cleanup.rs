@@ -64,6 +64,7 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             idempotency_keys = removed.idempotency_keys,
             idempotent_requests = removed.idempotent_requests,
             login_networks = removed.login_networks,
+            cancellation_notices = removed.cancellation_notices,
             jobs,
             hashed_tokens = hashed,
             webhooks_read = webhooks,

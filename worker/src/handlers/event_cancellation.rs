@@ -31,8 +31,8 @@ pub async fn cancel_event(
     for booking in &open {
         match cancel_booking(&cx, event, *booking).await {
             Ok(true) => {}
-            // The organiser has changed their mind in time.
-            Ok(false) => return Ok(()),
+            // The organiser has changed their mind in time; perhaps once more since.
+            Ok(false) => return finish(&cx, event, &attempt).await,
             Err(error) if error.kind() == Kind::Unavailable => return Err(error.into()),
             Err(error) => {
                 tracing::error!(
@@ -46,16 +46,22 @@ pub async fn cancel_event(
         }
     }
     match failed.pop() {
-        None if open.len() == BATCH => return Err(Failure::Snooze(Duration::ZERO)),
+        None if open.len() == BATCH => Err(Failure::Snooze(Duration::ZERO)),
         Some(_) if failed.len() + 1 < open.len() && open.len() == BATCH => {
-            return Err(Failure::Snooze(Duration::ZERO));
+            Err(Failure::Snooze(Duration::ZERO))
         }
-        Some(error) => return Err(error.into()),
-        None => {}
+        Some(error) => Err(error.into()),
+        None => finish(&cx, event, &attempt).await,
     }
+}
+
+/// Completes the job, unless there are bookings to cancel now.
+async fn finish(cx: &Context<Bookings>, event: EventId, attempt: &Attempt) -> Result<(), Failure> {
     let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
-    event_cancellation::finish(&mut tx, event, &mut after).await?;
+    if !event_cancellation::finish(&mut tx, event, &mut after).await? {
+        return Err(Failure::Snooze(Duration::ZERO));
+    }
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     after.run(&cx.cache, &cx.emitter, &cx.seats).await;

@@ -85,7 +85,9 @@ mod tests {
     fn how_long_ago_is_a_duration_or_a_time() {
         assert_eq!(since("3d").unwrap(), TimeDelta::days(3));
         assert_eq!(since("90s").unwrap(), TimeDelta::seconds(90));
-        assert!(since("2020-01-01").unwrap() > TimeDelta::days(365));
+        for time in ["2020-01-01", "2020-01-01T03:55Z", "2020-01-01T03:55+05:30", "2020-01-01 03:55:10"] {
+            assert!(since(time).unwrap() > TimeDelta::days(365), "{time}");
+        }
         for wrong in ["", "d", "0h", "-1h", "tomorrow", "2999-01-01", "4000000000d", "3ü"] {
             assert!(since(wrong).is_err(), "{wrong:?}");
         }
