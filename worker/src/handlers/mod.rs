@@ -30,7 +30,7 @@ fn needed<C>(client: &Option<C>) -> Result<&C, Failure> {
 /// A provider's refusal is final; anything else may pass. A key that it refuses makes the job wait, without counting the attempt.
 fn outward(error: CallError) -> Failure {
     match error {
-        CallError::Refused { .. } => Failure::Discard(error.to_string()),
+        CallError::Refused { .. } | CallError::Invalid { .. } => Failure::Discard(error.to_string()),
         CallError::Failed { .. } | CallError::KeyRefused { .. } => Error::from(error).into(),
     }
 }
