@@ -177,3 +177,36 @@ async fn the_ledger_cannot_be_changed() {
         assert!(refused.to_string().contains("payments is append-only"), "{statement}: {refused}");
     }
 }
+
+#[tokio::test]
+async fn the_books_of_fifty_thousand_bookings_are_checked_while_nobody_has_counted_them() {
+    let stack = Stack::builder().workers([]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50_000)]).await;
+    let buyer = stack.user().await.id;
+    let (event, seat_type) = (event.id, event.seat_type("VIP"));
+    for statement in [
+        format!(
+            "INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, booked_at)
+             SELECT {event}, {seat_type}, 'S' || n, {buyer}, 'booked', now() FROM generate_series(1, 50000) n"
+        ),
+        format!(
+            "INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, status, payment_status, confirmed_at, finalisation_job)
+             SELECT 'BKG-' || n, {event}, {buyer}, 100, 'confirmed', 'completed', now(), gen_random_uuid() FROM generate_series(1, 50000) n"
+        ),
+        format!(
+            "INSERT INTO booking_seats (booking_id, seat_id, price_paid, event_seat_type_id, seat_label)
+             SELECT b.id, s.id, 100, {seat_type}, s.seat_label
+             FROM bookings b JOIN seats s ON s.seat_label = replace(b.booking_reference, 'BKG-', 'S')"
+        ),
+        "INSERT INTO payments (kind, booking_id, payment_id, amount_paise, currency)
+         SELECT kind, id, 'pay_' || id, sign * 10000, 'INR' FROM bookings, (VALUES ('capture', 1), ('sale', -1)) k (kind, sign)"
+            .to_owned(),
+        // Counts what is taken.
+        format!("UPDATE event_seat_types SET quantity = 50000 WHERE id = {seat_type}"),
+    ] {
+        stack.execute(&statement).await;
+    }
+    assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
+    stack.execute("UPDATE bookings SET total_amount = 99 WHERE booking_reference = 'BKG-40000'").await;
+    assert_eq!(stack.jobs_cli(&["check-books"]).await.status.code(), Some(1));
+}

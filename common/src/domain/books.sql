@@ -5,6 +5,9 @@ WITH payment AS (
            bool_or(kind = 'capture') AS captured, bool_or(kind = 'sale') AS sold, bool_or(kind = 'sale_reversal') AS reversed,
            bool_or(kind = 'refund') AS refunded
     FROM payments GROUP BY payment_id
+), sold AS (
+    SELECT booking_id, -sum(amount_paise) AS paise FROM payments
+    WHERE booking_id IS NOT NULL AND kind IN ('sale', 'sale_reversal') GROUP BY booking_id
 ), taken AS (
     SELECT event_seat_type_id, count(*) AS n FROM seats GROUP BY event_seat_type_id
 ), live_job AS (
@@ -56,8 +59,7 @@ FROM payment p WHERE NOT p.captured
 UNION ALL
 -- Bookings that the Node service has confirmed have no ledger; those confirmed here have the job that makes their tickets.
 SELECT 'a confirmed booking has a sale of its total', 'booking ' || b.id, format('₹%s sold, ₹%s to pay', round(coalesce(sold.paise, 0) / 100.0, 2), b.total_amount)
-FROM bookings b LEFT JOIN LATERAL (
-    SELECT -sum(amount_paise) AS paise FROM payments WHERE booking_id = b.id AND kind IN ('sale', 'sale_reversal')) sold ON TRUE
+FROM bookings b LEFT JOIN sold ON sold.booking_id = b.id
 WHERE b.status = 'confirmed' AND (b.finalisation_job IS NOT NULL OR sold.paise IS NOT NULL)
   AND coalesce(sold.paise, 0) <> b.total_amount * 100
 UNION ALL
