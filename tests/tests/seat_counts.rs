@@ -1,6 +1,6 @@
 //! What is left of an event's seats, and the version that says of two counts which is the later.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use nexus_tests::{Client, Event, Outcome, SOON, Stack, Value, eventually, json, seen};
 
