@@ -36,8 +36,31 @@ pub enum Audience {
     Everyone,
     /// Seat and booking news of an event: those who joined it, and those who never joined any.
     Event(EventId),
+    /// Of those, the sockets of the two whose booking it is.
+    Parties(Parties),
+    /// Of those, all others.
+    Bystanders(Parties),
     /// One user's sockets.
     User(UserId),
+}
+
+/// Whose business a booking is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Parties {
+    pub event: EventId,
+    pub buyer: UserId,
+    pub organiser: UserId,
+}
+
+impl Parties {
+    /// The rooms of both, as viewers of the event.
+    fn rooms(self) -> Vec<String> {
+        let viewing = viewers(self.event);
+        let mut users = vec![self.buyer, self.organiser];
+        users.dedup();
+        users.iter().flat_map(|user| viewing.iter().map(|room| own_room(*user, room))).collect()
+    }
 }
 
 /// One message to clients.
@@ -82,10 +105,24 @@ impl Broadcast {
     pub fn rooms(&self) -> Vec<String> {
         match self.audience {
             Audience::Everyone => vec![],
-            Audience::Event(event) => vec![ALL_EVENTS.into(), event_room(event)],
+            Audience::Event(event) | Audience::Bystanders(Parties { event, .. }) => viewers(event).into(),
+            Audience::Parties(parties) => parties.rooms(),
             Audience::User(user) => vec![user_room(user)],
         }
     }
+
+    /// The rooms whose sockets are left out.
+    pub fn except(&self) -> Vec<String> {
+        match self.audience {
+            Audience::Bystanders(parties) => parties.rooms(),
+            _ => vec![],
+        }
+    }
+}
+
+/// The rooms of those who hear the news of `event`.
+fn viewers(event: EventId) -> [String; 2] {
+    [ALL_EVENTS.into(), event_room(event)]
 }
 
 /// The room of those who joined `event`.
@@ -96,6 +133,16 @@ pub fn event_room(event: EventId) -> String {
 /// The room of `user`'s sockets.
 pub fn user_room(user: UserId) -> String {
     format!("user:{user}")
+}
+
+/// The room of those of `user`'s sockets that are in `room`, too: rooms can be added up and left out, but not intersected.
+pub fn own_room(user: UserId, room: &str) -> String {
+    format!("user:{user}:{room}")
+}
+
+/// Whether a room is of one user's sockets.
+pub fn is_own(room: &str) -> bool {
+    room.starts_with("user:")
 }
 
 /// Something that can deliver a broadcast.
@@ -136,7 +183,7 @@ impl Emitter {
 
 impl Publish for Emitter {
     async fn publish(&self, broadcast: Broadcast) {
-        let emitter = IoEmitter::new().to(broadcast.rooms());
+        let emitter = IoEmitter::new().to(broadcast.rooms()).except(broadcast.except());
         let emit = emitter.emit(broadcast.event, &broadcast.payload, &self.driver);
         if let Err(error) = broadcast.send(emit).await {
             tracing::warn!(%error, event = broadcast.event, "a broadcast was lost");

@@ -74,6 +74,9 @@ pub fn event_request(seat_types: &[(&str, f64, u32)]) -> Value {
     })
 }
 
+/// What others than its buyer and its organiser are told as a booking's reference.
+pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
+
 impl Stack {
     /// A new user without a password, made in the database, which is quicker than registering; has an e-mail address and no phone.
     pub async fn user(&self) -> Client {

@@ -80,7 +80,7 @@ async fn commands_over_a_socket_are_heard_by_all_others_in_every_process() {
     let id = &booked["booking"]["id"];
     let cancelled = sender.call_ok("cancel_booking", json!({"booking_id": id, "reason": "rain"})).await;
     assert_eq!(cancelled, json!({"message": "Booking cancelled successfully", "booking_id": id}));
-    heard("booking_cancelled", &json!({"booking_id": id, "reason": "rain"})).await;
+    heard("booking_cancelled", &json!({"booking_id": id, "reason": "Cancelled by user"})).await;
 
     let deleted = sender.call_ok("delete_event", json!({"eventId": event.id})).await;
     assert_eq!(

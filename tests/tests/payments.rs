@@ -133,7 +133,7 @@ async fn a_cancelled_confirmed_booking_gets_its_money_back_and_its_seats_return(
         });
         assert_eq!(news, expected);
     }
-    let expected = json!({"booking_id": booking.id, "reason": "changed my mind"});
+    let expected = json!({"booking_id": booking.id, "reason": "Cancelled by user"});
     assert_eq!(viewer.wait_for_any("booking_cancelled").await, expected);
     stack.user().await.lock(&event, "VIP", "A1").await.ok();
 

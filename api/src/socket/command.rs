@@ -9,14 +9,14 @@ use nexus_common::{
     domain::{ids::EventId, input::Input},
     error::Kind,
     metrics,
-    realtime::{ALL_EVENTS, event_room},
+    realtime::{ALL_EVENTS, event_room, is_own},
     traces::{KeyValue, Span, SpanKind},
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{Identity, Others, Socket, queue::Command};
+use super::{Identity, Others, Socket, look_away, queue::Command, view};
 use crate::{
     answers::Joined,
     app::App,
@@ -141,17 +141,17 @@ fn respond(socket: &Socket, command: Command, result: Result<Value>) -> Outcome 
 /// From now on: news of the joined events only.
 fn join(socket: &Socket, payload: &Value) -> Result<Value> {
     let event = event_id(payload)?;
-    if socket.rooms().len() > MOST_JOINED {
+    if socket.rooms().iter().filter(|room| !is_own(room)).count() >= MOST_JOINED {
         return Err(Error::invalid("Too many events are joined"));
     }
-    socket.leave(ALL_EVENTS);
-    socket.join(event_room(event));
+    look_away(socket, ALL_EVENTS.into());
+    view(socket, event_room(event));
     Ok(json!(Joined { event_id: event }))
 }
 
 fn leave(socket: &Socket, payload: &Value) -> Result<Value> {
     let event = event_id(payload)?;
-    socket.leave(event_room(event));
+    look_away(socket, event_room(event));
     Ok(json!(Joined { event_id: event }))
 }
 

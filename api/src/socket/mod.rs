@@ -12,7 +12,7 @@ use nexus_common::{
     config,
     domain::ids::UserId,
     error::Kind,
-    realtime::{ALL_EVENTS, Broadcast, Publish, user_room},
+    realtime::{ALL_EVENTS, Broadcast, Publish, is_own, own_room, user_room},
 };
 use serde_json::Value;
 use socketioxide::{
@@ -79,12 +79,37 @@ impl Identity {
         let mut looked = app.authenticate(&self.token).await;
         if looked.is_ok() && !socket.rooms().iter().any(|joined| *joined == room) {
             socket.join(room.clone());
+            let viewed = socket.rooms().into_iter().filter(|room| !is_own(room));
+            socket.join(viewed.map(|viewed| own_room(self.user, &viewed)).collect::<Vec<_>>());
             // Whoever revoked it in this moment did not find the socket in the room.
             looked = app.authenticate(&self.token).await;
         }
         let Err(error) = looked else { return true };
         socket.leave(room);
+        // After the first: whoever joins an event in this moment looks there.
+        let own: Vec<_> = socket.rooms().into_iter().filter(|room| is_own(room)).collect();
+        socket.leave(own);
         error.kind() == Kind::Unauthenticated
+    }
+}
+
+/// Lets a socket hear the news for `room`; in full where they are its user's business, as long as it hears what is its user's alone.
+fn view(socket: &Socket, room: String) {
+    let Some(Identity { user, .. }) = socket.extensions.get::<Identity>() else { return socket.join(room) };
+    let own = own_room(user, &room);
+    // At once: a broadcast finds both or none.
+    socket.join([room, own.clone()]);
+    let user_room = user_room(user);
+    if !socket.rooms().iter().any(|room| *room == user_room) {
+        socket.leave(own);
+    }
+}
+
+/// The opposite.
+fn look_away(socket: &Socket, room: String) {
+    match socket.extensions.get::<Identity>() {
+        Some(Identity { user, .. }) => socket.leave([own_room(user, &room), room]),
+        None => socket.leave(room),
     }
 }
 
@@ -135,7 +160,8 @@ impl Everyone {
 
 impl Publish for Everyone {
     async fn publish(&self, broadcast: Broadcast) {
-        let emit = self.0.to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload);
+        let emit =
+            self.0.to(broadcast.rooms()).except(broadcast.except()).emit(broadcast.event, &broadcast.payload);
         log_loss(broadcast.event, broadcast.send(emit).await);
     }
 }
@@ -146,7 +172,8 @@ struct Others(Socket);
 
 impl Publish for Others {
     async fn publish(&self, broadcast: Broadcast) {
-        let emit = self.0.broadcast().to(broadcast.rooms()).emit(broadcast.event, &broadcast.payload);
+        let others = self.0.broadcast().to(broadcast.rooms()).except(broadcast.except());
+        let emit = others.emit(broadcast.event, &broadcast.payload);
         log_loss(broadcast.event, broadcast.send(emit).await);
     }
 }

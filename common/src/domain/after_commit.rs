@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ids::{EventId, UserId},
-    news::{SeatUnlocked, UnlockReason},
+    news::{News, SeatUnlocked, UnlockReason},
     seats::{Freed, SeatKey},
     time::Timestamp,
 };
 use crate::{
     cache::Cache,
-    realtime::{Audience, Broadcast, Publish, SeatsUpdates},
+    realtime::{Audience, Broadcast, Parties, Publish, SeatsUpdates},
 };
 
 /// Collected effects outside PostgreSQL. Losing them, to a crash between commit and here, costs clients a hint and nothing else.
@@ -27,6 +27,12 @@ impl AfterCommit {
     /// Tells clients.
     pub fn tell(&mut self, broadcast: Broadcast) {
         self.broadcasts.push(broadcast);
+    }
+
+    /// Tells whose booking it is the news in `full`, and all others who hear of the event what is left of it `masked`.
+    pub fn tell_of_booking<N: News>(&mut self, parties: Parties, full: N, masked: N) {
+        self.tell(Broadcast::new(Audience::Parties(parties), full));
+        self.tell(Broadcast::new(Audience::Bystanders(parties), masked));
     }
 
     /// Seats that are `user`'s from now, which is PostgreSQL's, until then: their Redis keys live as long.

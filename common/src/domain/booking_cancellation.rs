@@ -21,7 +21,6 @@ use super::{
 use crate::{
     db::interval,
     error::{Error, Result},
-    realtime::{Audience, Broadcast},
 };
 
 /// What a cancellation answers.
@@ -68,8 +67,7 @@ pub async fn cancel(
     if booking_states::next(booking.state(), event) == BookingStep::CancelSale {
         require_time_left(conn, &booking, closing).await?;
     }
-    let cancelled =
-        carry_out(conn, &booking, event, reason.unwrap_or("Cancelled by user"), &mut after).await?;
+    let cancelled = carry_out(conn, &booking, event, reason, &mut after).await?;
     let answer = Cancelled {
         message: if cancelled { "Booking cancelled successfully" } else { "Booking is already cancelled" },
         booking_id: id,
@@ -103,12 +101,13 @@ async fn require_time_left(conn: &mut PgConnection, booking: &Held, closing: Dur
 }
 
 /// Cancels a held booking, as far as its state lets `event` do that: a sale is reversed and its money owed, its tickets are void, its seats
-/// free; whoever had paid, or was about to when the event was cancelled, is told. False when there is nothing left to cancel.
+/// free; whoever had paid, or was about to when the event was cancelled, is told. The reason is the buyer's, if they
+/// have `said` one, and before others than them and the organiser the event's own. False when there is nothing left to cancel.
 pub async fn carry_out(
     conn: &mut PgConnection,
     booking: &Held,
     event: BookingEvent,
-    reason: &str,
+    said: Option<&str>,
     after: &mut AfterCommit,
 ) -> Result<bool> {
     let id = booking.id;
@@ -130,21 +129,31 @@ pub async fn carry_out(
         BookingStep::Refuse => return Err(Error::CancelTooLate),
         _ => return Ok(false),
     }
+    let reason = reason_of(event);
     let told = sqlx::query_scalar!(
         r#"UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2
            WHERE id = $1 RETURNING confirmed_at IS NOT NULL OR cancelled_with_event AS "told!""#,
         id.0,
-        reason,
+        said.unwrap_or(reason),
     )
     .fetch_one(&mut *conn)
     .await?;
     free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
-    let news = BookingCancelled { booking_id: id, reason: reason.to_owned() };
-    after.tell(Broadcast::new(Audience::Event(booking.event), news));
+    let news = |reason: &str| BookingCancelled { booking_id: id, reason: reason.to_owned() };
+    after.tell_of_booking(booking.parties(), news(said.unwrap_or(reason)), news(reason));
     if told {
         cancellation_notices::enqueue(conn, id).await?;
     }
     Ok(true)
+}
+
+/// Why a booking is cancelled, in words that tell nothing of its buyer.
+fn reason_of(event: BookingEvent) -> &'static str {
+    match event {
+        BookingEvent::EventCancelled => "Event cancelled",
+        BookingEvent::RefundedByHand => "Refunded",
+        _ => "Cancelled by user",
+    }
 }
 
 /// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the column is unique over all users.

@@ -12,7 +12,7 @@ use super::{
     news::UnlockReason,
     seats,
 };
-use crate::error::Result;
+use crate::{error::Result, realtime::Parties};
 
 /// A booking whose row belongs to this transaction.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Held {
     pub id: BookingId,
     pub reference: String,
     pub event: EventId,
+    pub organiser: UserId,
     pub user: UserId,
     pub total: Paise,
     pub status: String,
@@ -37,6 +38,11 @@ impl Held {
     /// Where it stands.
     pub fn state(&self) -> BookingState {
         self.state
+    }
+
+    /// Whose business it is.
+    pub fn parties(&self) -> Parties {
+        Parties { event: self.event, buyer: self.user, organiser: self.organiser }
     }
 
     /// Whether it was confirmed with that payment.
@@ -72,7 +78,7 @@ pub(super) async fn look(conn: &mut PgConnection, id: BookingId, inventory: bool
         r#"SELECT b.booking_reference, b.event_id, b.user_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status,
                   b.payment_id, coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
-                  e.status = 'published' AS "on_sale!"
+                  e.status = 'published' AS "on_sale!", e.organizer_id
            FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1"#,
         id.0,
     )
@@ -83,6 +89,7 @@ pub(super) async fn look(conn: &mut PgConnection, id: BookingId, inventory: bool
         id,
         reference: row.booking_reference,
         event: EventId(row.event_id),
+        organiser: UserId(row.organizer_id),
         user: UserId(row.user_id),
         total: Paise::from_db(row.total),
         state: BookingState::of(&row.status, row.overdue, row.sold)?,

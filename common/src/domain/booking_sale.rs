@@ -102,7 +102,6 @@ pub async fn confirm(
         return Err(changed());
     }
 
-    let viewers = Audience::Event(booking.event);
     let news = BookingConfirmed {
         booking_id: booking.id,
         booking_reference: booking.reference.clone(),
@@ -110,11 +109,12 @@ pub async fn confirm(
         total_tickets: booked.len(),
         status: "confirmed",
     };
-    after.tell(Broadcast::new(viewers, news));
+    let masked = news.masked();
+    after.tell_of_booking(booking.parties(), news, masked);
     for news in booked {
         let key =
             SeatKey { event: news.event_id, seat_type: news.seat_type_id, label: news.seat_label.clone() };
-        after.tell(Broadcast::new(viewers, news));
+        after.tell(Broadcast::new(Audience::Event(booking.event), news));
         after.drop_key(booking.user, key);
     }
     if booking.inventory {

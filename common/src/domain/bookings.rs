@@ -22,7 +22,7 @@ use crate::{
     db,
     error::{Error, Result, violated_constraint},
     jobs::{self, payments::ConfirmFreeBooking},
-    realtime::{Audience, Broadcast},
+    realtime::Parties,
 };
 
 /// A request for a booking, every rule checked.
@@ -122,7 +122,7 @@ pub async fn create(
     new: &NewBooking,
     valid: Duration,
 ) -> Result<(Created, AfterCommit)> {
-    let event = booked_event(conn, new.event).await?;
+    let (event, organiser) = booked_event(conn, new.event).await?;
     let seats = locked_seats(conn, user, new).await?;
     let total = seats
         .iter()
@@ -149,10 +149,12 @@ pub async fn create(
     let news = BookingCreated {
         event_id: new.event,
         booking_reference: booking.booking_reference.clone(),
-        total_amount: total,
+        total_amount: Some(total),
         status: booking.status,
     };
-    after.tell(Broadcast::new(Audience::Event(new.event), news));
+    let parties = Parties { event: new.event, buyer: user, organiser };
+    let masked = news.masked();
+    after.tell_of_booking(parties, news, masked);
     let created = Created {
         message: if payment_required {
             format!("Booking created successfully. Please complete payment within {}.", in_words(valid))
@@ -177,10 +179,10 @@ pub fn in_words(duration: Duration) -> String {
     }
 }
 
-/// The event, which cannot be deleted until this transaction ends.
-async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<BookedEvent> {
+/// The event, which cannot be deleted until this transaction ends, and whose it is.
+async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEvent, UserId)> {
     let row = sqlx::query!(
-        r#"SELECT name, description, start_date, end_date, location, venue_name, image_url, status, start_date <= now() AS "started!"
+        r#"SELECT name, description, start_date, end_date, location, venue_name, image_url, organizer_id, status, start_date <= now() AS "started!"
            FROM events WHERE id = $1 FOR KEY SHARE"#,
         id.0,
     )
@@ -193,7 +195,7 @@ async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<BookedEven
     if row.status != "published" {
         return Err(Error::EventNotOnSale);
     }
-    Ok(BookedEvent {
+    let event = BookedEvent {
         id,
         name: row.name,
         description: Some(row.description),
@@ -202,7 +204,8 @@ async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<BookedEven
         location: row.location,
         venue_name: row.venue_name,
         image_url: row.image_url,
-    })
+    };
+    Ok((event, UserId(row.organizer_id)))
 }
 
 /// The wanted seats, if every one is locked by `user`. Their rows, and their types against deletion, stay locked until the

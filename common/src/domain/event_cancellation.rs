@@ -21,9 +21,6 @@ use crate::{
     jobs::{self, bookings::CancelEvent},
 };
 
-/// What buyers are told.
-const REASON: &str = "Event cancelled";
-
 /// An event's status is about to become `status`. Cancelling begins here, and so does going back, which is possible until the first booking
 /// has been cancelled.
 pub(super) async fn prepare(conn: &mut PgConnection, event: EventId, status: EventStatus) -> Result<()> {
@@ -92,7 +89,7 @@ pub async fn cancel_booking(
         sqlx::query!("UPDATE bookings SET cancelled_with_event = TRUE WHERE id = $1", id.0)
             .execute(&mut *conn)
             .await?;
-        booking_cancellation::carry_out(conn, &booking, BookingEvent::EventCancelled, REASON, after).await?;
+        booking_cancellation::carry_out(conn, &booking, BookingEvent::EventCancelled, None, after).await?;
     }
     Ok(true)
 }

@@ -43,6 +43,12 @@ macro_rules! news {
 
 const EVERYBODY: &str = "Every client; of drafts and private events, their organiser only.";
 const VIEWERS: &str = "Clients that have joined the event, and those that have joined none.";
+const VIEWERS_OF_BOOKINGS: &str = "Clients that have joined the event, and those that have joined none: the buyer's and the organiser's are told all of \
+it, others without what is nobody else's business.";
+
+/// What stands for a booking's reference before whom it does not concern: neither its time nor its random tail can be told from it, and with
+/// them the ids of its tickets.
+pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
 
 news! {
     "event_created" => EventCreated, EVERYBODY;
@@ -55,9 +61,9 @@ news! {
     "seat_unlocked" => SeatUnlocked, VIEWERS;
     "seat_booked" => SeatBooked, VIEWERS;
     "event:seats-update" => SeatCounts, VIEWERS;
-    "booking_created" => BookingCreated, VIEWERS;
-    "booking_confirmed" => BookingConfirmed, VIEWERS;
-    "booking_cancelled" => BookingCancelled, VIEWERS;
+    "booking_created" => BookingCreated, VIEWERS_OF_BOOKINGS;
+    "booking_confirmed" => BookingConfirmed, VIEWERS_OF_BOOKINGS;
+    "booking_cancelled" => BookingCancelled, VIEWERS_OF_BOOKINGS;
     "payment_refunded" => PaymentRefunded, "The buyer's clients.";
     "tickets:ready" => TicketsReady, "The buyer's clients.";
 }
@@ -169,10 +175,19 @@ pub struct SeatBooked {
 #[allow(missing_docs)]
 pub struct BookingCreated {
     pub event_id: EventId,
+    /// `BKG-****-****-******-****` for others than its buyer and its organiser.
     pub booking_reference: String,
-    pub total_amount: Paise,
+    /// `null` for others than its buyer and its organiser: 0 would be a price.
+    pub total_amount: Option<Paise>,
     #[schema(value_type = BookingStatus)]
     pub status: &'static str,
+}
+
+impl BookingCreated {
+    /// For whom it does not concern.
+    pub fn masked(&self) -> Self {
+        BookingCreated { booking_reference: MASKED_REFERENCE.into(), total_amount: None, ..*self }
+    }
 }
 
 /// Seats are paid for.
@@ -180,6 +195,7 @@ pub struct BookingCreated {
 #[allow(missing_docs)]
 pub struct BookingConfirmed {
     pub booking_id: BookingId,
+    /// `BKG-****-****-******-****` for others than its buyer and its organiser.
     pub booking_reference: String,
     pub event_id: EventId,
     pub total_tickets: usize,
@@ -187,11 +203,20 @@ pub struct BookingConfirmed {
     pub status: &'static str,
 }
 
+impl BookingConfirmed {
+    /// For whom it does not concern.
+    pub fn masked(&self) -> Self {
+        BookingConfirmed { booking_reference: MASKED_REFERENCE.into(), ..*self }
+    }
+}
+
 /// A booking is cancelled; said once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct BookingCancelled {
     pub booking_id: BookingId,
+    /// In the buyer's own words, if they have said why; others than the buyer and the organiser are told `Cancelled by user`,
+    /// `Event cancelled` or `Refunded`.
     pub reason: String,
 }
 

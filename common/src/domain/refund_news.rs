@@ -192,7 +192,7 @@ async fn cancel_returned(
 ) -> Result<()> {
     if let Some(booking) = booking {
         let event = BookingEvent::RefundedByHand;
-        booking_cancellation::carry_out(conn, booking, event, "Refunded", after).await?;
+        booking_cancellation::carry_out(conn, booking, event, None, after).await?;
         sqlx::query!(
             "UPDATE bookings SET payment_status = 'refunded' WHERE id = $1 AND status = 'cancelled'",
             booking.id.0

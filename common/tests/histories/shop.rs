@@ -337,7 +337,7 @@ impl<'a> Shop<'a> {
             let result = async {
                 let Some(held) = booking_changes::hold(&mut tx, *booking).await? else { return Ok(false) };
                 let (event, mut after) = (BookingEvent::EventCancelled, AfterCommit::default());
-                booking_cancellation::carry_out(&mut tx, &held, event, "Event cancelled", &mut after).await
+                booking_cancellation::carry_out(&mut tx, &held, event, None, &mut after).await
             };
             let result = result.await;
             self.end(tx, result).await?;

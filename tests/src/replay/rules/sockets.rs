@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::replay::mapping::any;
 use crate::replay::outcome::{everybody, merge, object, payloads, silence};
 use crate::replay::rule::{Case, Rule, rule};
+use crate::shop::MASKED_REFERENCE;
 
 pub(super) fn sockets() -> Vec<Rule> {
     vec![
@@ -64,6 +65,19 @@ pub(super) fn news() -> Vec<Rule> {
             for news in payloads(outcome, "seat_locked") {
                 let seat_type = news["seat_type_id"].as_i64().unwrap_or_default();
                 news["available_quantity"] = json!(case.truth.available(seat_type));
+            }
+        }),
+        rule("10.17", "a booking's reference, amount and words are its buyer's and its organiser's").everywhere(|_, outcome| {
+            // Every recorded booking is the buyer's, of an event that is the organizer's.
+            let Some(Value::Array(heard)) = outcome.pointer_mut("/broadcasts/anonymous") else { return };
+            for news in heard {
+                let masked = match news["event"].as_str() {
+                    Some("booking_created") => json!({"booking_reference": MASKED_REFERENCE, "total_amount": null}),
+                    Some("booking_confirmed") => json!({"booking_reference": MASKED_REFERENCE}),
+                    Some("booking_cancelled") => json!({"reason": "Cancelled by user"}),
+                    _ => continue,
+                };
+                merge(&mut news["args"][0], masked);
             }
         }),
         rule("§8", "event:seats-update follows every change of an event's counts").everywhere(|case, outcome| {
