@@ -155,7 +155,7 @@ async fn a_session_that_has_ended_hears_what_strangers_hear() {
 
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let claims = json!({"userId": buyer.id, "type": "access", "iat": now, "exp": now + 1800, "jti": "6f1c2f0e-7d39-4f6e-9d0a-2c1b5e8a4d37"});
-    let anew = buyer.clone().with_token(buyer.id, &stack.sign_token(&claims));
+    let anew = buyer.clone().with_token(buyer.id, stack.sign_token(&claims));
     buyer.post("/auth/logout", json!({})).await.ok();
     joins_later.call_ok("join_event", json!(event.id)).await;
     anew.lock_and_book(&event, &[("VIP", "A2")]).await;

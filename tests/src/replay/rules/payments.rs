@@ -117,6 +117,25 @@ pub(super) fn webhooks() -> Vec<Rule> {
         }),
         rule("10.4", "such a booking is not listed as pending")
             .says(313, json!({"body": {"pagination": {"total": 5}}})),
+        rule("10.4", "money that comes a second time goes back, and its buyer hears of it").on(
+            [378, 400],
+            |case, outcome| {
+                let (booking, reference, payment, amount) = match case.exchange.seq {
+                    378 => (4, "BKG-2026-1123-224640-B4D8", "pay_0", json!(1500.5)),
+                    _ => (13, "BKG-2026-1123-224655-7C18", "pay_f3", json!(500)),
+                };
+                let news = json!({
+                    "booking_id": booking,
+                    "booking_reference": reference,
+                    "payment_id": payment,
+                    "amount": amount,
+                    "currency": "INR",
+                    "reason": "already_paid",
+                });
+                let buyer = outcome["broadcasts"]["buyer"].as_array_mut().expect("what the buyer hears");
+                buyer.push(json!({"event": "payment_refunded", "args": [news]}));
+            },
+        ),
         rule("10.3", "money for a live booking buys its seats, however old their locks are")
             .on([415], confirm),
         rule("10.3", "a booking that was paid in time is confirmed").on([416], |_, outcome| {
