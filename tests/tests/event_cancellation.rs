@@ -236,6 +236,9 @@ async fn a_buyer_who_cancels_is_told_by_mail_and_sms() {
     assert_eq!(tickets, [json!({"status": "cancelled"})]);
 }
 
+/// How the statement begins that everybody waits with for an event's inventory.
+const OPEN_INVENTORY: &str = "WITH held AS (SELECT event_id FROM event_inventory";
+
 /// Waits until one of our processes waits with such a query for what somebody else holds.
 async fn until_blocked(stack: &Stack, process: &str, query: &str) {
     eventually(&format!("{process} waits to {query}"), SOON, async || {
@@ -272,7 +275,7 @@ async fn an_event_that_is_cancelled_again_just_as_its_job_ends_is_cancelled() {
     let mut going_back = stack.db.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM event_inventory FOR UPDATE").execute(&mut *going_back).await.unwrap();
     stack.worker("bookings").start();
-    until_blocked(&stack, "nexus-worker-bookings", "INSERT INTO event_inventory").await;
+    until_blocked(&stack, "nexus-worker-bookings", OPEN_INVENTORY).await;
     for change in ["DELETE FROM event_cancellations", "UPDATE events SET status = 'published'"] {
         sqlx::query(change).execute(&mut *going_back).await.unwrap();
     }
@@ -288,7 +291,7 @@ async fn an_event_that_is_cancelled_again_just_as_its_job_ends_is_cancelled() {
     let end = async {
         eventually("the event is cancelled, or that waits for the job", SOON, async || {
             let cancelled = stack.count("event_cancellations").await;
-            let blocked = stack.count(&waiting("nexus-api", "INSERT INTO event_inventory")).await;
+            let blocked = stack.count(&waiting("nexus-api", OPEN_INVENTORY)).await;
             seen(cancelled + blocked > 0, (cancelled, blocked)).map(drop)
         })
         .await;
@@ -311,7 +314,7 @@ async fn a_booking_that_was_made_between_two_cancellations_is_cancelled() {
     let mut between = stack.db.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM event_inventory FOR UPDATE").execute(&mut *between).await.unwrap();
     stack.worker("bookings").start();
-    until_blocked(&stack, "nexus-worker-bookings", "INSERT INTO event_inventory").await;
+    until_blocked(&stack, "nexus-worker-bookings", OPEN_INVENTORY).await;
     let booking = format!(
         "INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, expires_at)
          VALUES ('BKG-1', {}, {}, 100, now() + interval '1 hour')",
@@ -343,11 +346,11 @@ async fn buyers_of_an_event_that_is_deleted_before_they_were_told_are_told() {
     assert_eq!(sent.len(), 2, "{sent:?}");
     for mail in &sent {
         assert_eq!(mail.subject, "Your booking for Monsoon Jazz Night is cancelled");
-        assert!(mail.text.contains("Rs 100.00 go back"), "{}", mail.text);
+        assert!(mail.text.contains("₹100.00 go back"), "{}", mail.text);
         assert!(mail.text.contains("Reason: Event cancelled"), "{}", mail.text);
     }
     let sent = stack.providers.sms().split_off(sms);
-    let told = sent.iter().filter(|sms| sms.body.contains("has been cancelled. Rs 100.00 will be refunded."));
+    let told = sent.iter().filter(|sms| sms.body.contains("has been cancelled. ₹100.00 will be refunded."));
     assert_eq!(told.count(), 1, "{sent:?}");
     stack.assert_invariants().await;
 }

@@ -29,7 +29,13 @@ value!(Quantity: or_text(number(0, 1_000_000), "^([0-9]{1,6}|1000000)$"));
 value!(SomeQuantity: or_text(number(1, 1_000_000), "^([1-9][0-9]{0,5}|1000000)$"));
 value!(TicketLimit: or_text(number(0, 10_000), "^([0-9]{1,4}|10000)$"));
 value!(SeatLimit: or_text(number(1, 100), "^([1-9][0-9]?|100)$"));
-value!(Price: or_text(rupees().minimum(Some(0)), r"^([0-9]{1,8}(\.[0-9]{1,2})?|[0-9]{1,7}\.[0-9]+)$"));
+value!(Price: AnyOfBuilder::new()
+    .item(rupees().minimum(Some(0)).maximum(Some(0)))
+    .item(rupees().minimum(Some(1)).maximum(Some(500_000)))
+    .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some(
+        r"^(0|[1-9][0-9]{0,4}(\.[0-9]+)?|[1-4][0-9]{5}(\.[0-9]+)?|500000)$"
+    )))
+    .description(Some("Nothing, or what can be paid at once: the installation may have set another maximum (RAZORPAY_MAX_PAISE).")));
 value!(Total: or_text(rupees().minimum(Some(0.01)), r"^[1-9][0-9]{0,7}(\.[0-9]{1,2})?$"));
 value!(Truth: or_text(ObjectBuilder::new().schema_type(Type::Boolean), "^(true|false)$"));
 value!(Time: AnyOfBuilder::new()
@@ -106,7 +112,11 @@ pub(super) struct Register {
     )]
     username: Option<String>,
     /// Two letters at least, when HTML tags are gone.
-    #[schema(max_length = 100, pattern = r"^[^<>\s][^<>]*[^<>\s]", example = "Asha Rao")]
+    #[schema(
+        max_length = 100,
+        pattern = r"^[^<>\s\x00-\x1f\x7f-\x9f][^<>]*[^<>\s\x00-\x1f\x7f-\x9f]",
+        example = "Asha Rao"
+    )]
     name: Option<String>,
     address: Option<String>,
     city: Option<String>,
@@ -160,7 +170,7 @@ pub(super) struct ResetPassword {
 
 #[derive(ToSchema)]
 pub(super) struct CheckUsername {
-    #[schema(min_length = 1, pattern = r"\S", example = "asha")]
+    #[schema(min_length = 1, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", example = "asha")]
     username: String,
 }
 
@@ -184,14 +194,24 @@ pub(super) struct OneEvent {
 
 #[derive(ToSchema)]
 pub(super) struct CreateEvent {
-    #[schema(min_length = 1, max_length = 255, pattern = r"\S", example = "Monsoon Jazz Night")]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Monsoon Jazz Night"
+    )]
     name: String,
-    #[schema(min_length = 1, max_length = 20_000, pattern = r"\S", example = "Two sets under one roof.")]
+    #[schema(
+        min_length = 1,
+        max_length = 20_000,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Two sets under one roof."
+    )]
     description: String,
     start_date: Time,
     /// Not before the start.
     end_date: Time,
-    #[schema(min_length = 1, max_length = 255, pattern = r"\S", example = "Mumbai")]
+    #[schema(min_length = 1, max_length = 255, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", example = "Mumbai")]
     location: String,
     #[schema(min_items = 1, max_items = 100)]
     seat_types: Vec<NewSeatType>,
@@ -209,7 +229,7 @@ pub(super) struct CreateEvent {
 
 #[derive(ToSchema)]
 pub(super) struct NewSeatType {
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S", example = "VIP")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", example = "VIP")]
     name: String,
     price: Price,
     quantity: SomeQuantity,
@@ -220,13 +240,18 @@ pub(super) struct NewSeatType {
 pub(super) struct UpdateEvent {
     #[schema(rename = "eventId")]
     event_id: Id,
-    #[schema(min_length = 1, max_length = 255, pattern = r"\S", example = "Monsoon Jazz Night")]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Monsoon Jazz Night"
+    )]
     name: Option<String>,
-    #[schema(min_length = 1, max_length = 20_000, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 20_000, pattern = r"[^\s\x00-\x1f\x7f-\x9f]")]
     description: Option<String>,
     start_date: Option<Time>,
     end_date: Option<Time>,
-    #[schema(min_length = 1, max_length = 255, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 255, pattern = r"[^\s\x00-\x1f\x7f-\x9f]")]
     location: Option<String>,
     /// Null removes it.
     #[schema(max_length = 2_000)]
@@ -243,7 +268,7 @@ pub(super) struct UpdateEvent {
 pub(super) struct CreateSeatType {
     #[schema(rename = "eventId")]
     event_id: Id,
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S", example = "Balcony")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", example = "Balcony")]
     name: String,
     price: Price,
     quantity: Quantity,
@@ -256,7 +281,7 @@ pub(super) struct UpdateSeatType {
     event_id: Id,
     #[schema(rename = "seatTypeId")]
     seat_type_id: Id,
-    #[schema(min_length = 1, max_length = 100, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 100, pattern = r"[^\s\x00-\x1f\x7f-\x9f]")]
     name: Option<String>,
     price: Option<Price>,
     /// Not below the number of seats that are locked or booked.
