@@ -152,6 +152,8 @@ pub enum Error {
     BookingExpired,
     #[error("Amount mismatch. Booking total is {0}")]
     AmountMismatch(String),
+    #[error("Price must be 0, or between {} and {}: no other amount can be paid", least.written(), most.written())]
+    PriceNotPayable { least: Paise, most: Paise },
     #[error("A payment can be between {} and {}. The total of {} cannot be paid.", least.written(), most.written(), total.written())]
     TotalNotPayable { total: Paise, least: Paise, most: Paise },
     #[error("The payment provider does not accept a payment of {}. Trying again will not help.", total.written())]
@@ -262,6 +264,7 @@ impl Error {
             Error::BookingNotPending(_) => (Conflict, "booking_not_pending"),
             Error::BookingExpired => (Gone, "booking_expired"),
             Error::AmountMismatch(_) => (Mismatch, "amount_mismatch"),
+            Error::PriceNotPayable { .. } => (Mismatch, "price_not_payable"),
             Error::TotalNotPayable { .. } => (Mismatch, "total_not_payable"),
             Error::AmountRefused { .. } => (Mismatch, "amount_refused"),
             Error::OrderRefused { .. } => (Provider, "order_refused"),

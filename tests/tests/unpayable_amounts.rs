@@ -20,11 +20,11 @@ async fn a_price_that_cannot_be_paid_is_refused_wherever_it_is_set() {
     let socket = stack.socket("the organiser", &organiser).await;
     for price in [0.01, 0.99, 500_000.01] {
         let seat_type = json!({"name": "VIP", "price": price, "quantity": 5});
-        organiser.post(&types, seat_type.clone()).await.failed(400, said);
-        organiser.put(&one, json!({"price": price})).await.failed(400, said);
+        organiser.post(&types, seat_type.clone()).await.failed(422, said);
+        organiser.put(&one, json!({"price": price})).await.failed(422, said);
         let mut request = nexus_tests::shop::event_request(&[("VIP", 100.0, 5)]);
         request["seat_types"][0]["price"] = json!(price);
-        organiser.post("/events/create", request.clone()).await.failed(400, said);
+        organiser.post("/events/create", request.clone()).await.failed(422, said);
         for (command, payload) in [
             ("create_event", request),
             ("create_seat_type", json!({"eventId": event.id, "name": "VIP", "price": price, "quantity": 5})),
@@ -49,7 +49,7 @@ async fn the_maximum_is_a_setting() {
     let types = format!("/seats/{}/seat-types", event.id);
     let seat_type = json!({"name": "Royal", "price": 200.01, "quantity": 5});
     let said = "Price must be 0, or between ₹1.00 and ₹200.00: no other amount can be paid";
-    organiser.post(&types, seat_type).await.failed(400, said);
+    organiser.post(&types, seat_type).await.failed(422, said);
 }
 
 #[tokio::test]

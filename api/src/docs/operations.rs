@@ -131,7 +131,7 @@ pub(crate) fn create_event() -> Operation {
     Operation::command("create_event", "Create an event and its seat types")
         .takes::<CreateEvent>()
         .answers::<CreatedEvent>()
-        .fails([Error::Forbidden("create events")])
+        .fails([Error::Forbidden("create events"), price_not_payable()])
 }
 
 pub(crate) fn update_event() -> Operation {
@@ -188,7 +188,7 @@ pub(crate) fn create_seat_type() -> Operation {
     Operation::command("create_seat_type", "Add a seat type to an event")
         .takes::<CreateSeatType>()
         .answers::<ChangedSeatType>()
-        .fails([Error::EventNotFound, MANAGE])
+        .fails([Error::EventNotFound, MANAGE, price_not_payable()])
 }
 
 pub(crate) fn update_seat_type() -> Operation {
@@ -197,7 +197,13 @@ pub(crate) fn update_seat_type() -> Operation {
         .takes::<UpdateSeatType>()
         .changes(SeatTypeChanges::FIELDS)
         .answers::<ChangedSeatType>()
-        .fails([Error::EventNotFound, Error::SeatTypeNotFound, MANAGE, Error::QuantityBelowTaken(2)])
+        .fails([
+            Error::EventNotFound,
+            Error::SeatTypeNotFound,
+            MANAGE,
+            Error::QuantityBelowTaken(2),
+            price_not_payable(),
+        ])
 }
 
 pub(crate) fn delete_seat_type() -> Operation {
@@ -414,6 +420,10 @@ fn provider_failed() -> Error {
         message: "The provider could not be reached. Please try again shortly.".into(),
         source: None,
     }
+}
+
+fn price_not_payable() -> Error {
+    Error::PriceNotPayable { least: Chargeable::LEAST, most: Paise::MAX }
 }
 
 fn provider_refused() -> Error {

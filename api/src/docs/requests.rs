@@ -29,13 +29,12 @@ value!(Quantity: or_text(number(0, 1_000_000), "^([0-9]{1,6}|1000000)$"));
 value!(SomeQuantity: or_text(number(1, 1_000_000), "^([1-9][0-9]{0,5}|1000000)$"));
 value!(TicketLimit: or_text(number(0, 10_000), "^([0-9]{1,4}|10000)$"));
 value!(SeatLimit: or_text(number(1, 100), "^([1-9][0-9]?|100)$"));
-value!(Price: AnyOfBuilder::new()
-    .item(rupees().minimum(Some(0)).maximum(Some(0)))
-    .item(rupees().minimum(Some(1)).maximum(Some(500_000)))
-    .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some(
-        r"^(0|[1-9][0-9]{0,4}(\.[0-9]+)?|[1-4][0-9]{5}(\.[0-9]+)?|500000)$"
-    )))
-    .description(Some("Nothing, or what can be paid at once: the installation may have set another maximum (RAZORPAY_MAX_PAISE).")));
+value!(Price: or_text(
+    rupees()
+        .minimum(Some(0))
+        .description(Some("Rupees: 0, or what can be paid at once (RAZORPAY_MAX_PAISE).")),
+    r"^([0-9]{1,8}(\.[0-9]{1,2})?|[0-9]{1,7}\.[0-9]+)$"
+));
 value!(Total: or_text(rupees().minimum(Some(0.01)), r"^[1-9][0-9]{0,7}(\.[0-9]{1,2})?$"));
 value!(Truth: or_text(ObjectBuilder::new().schema_type(Type::Boolean), "^(true|false)$"));
 value!(Time: AnyOfBuilder::new()

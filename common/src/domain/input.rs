@@ -154,8 +154,8 @@ fn to_number(value: &Value) -> f64 {
 
 fn to_whole(value: &Value) -> Option<i64> {
     match value {
-        // `as` saturates, and turns NaN into 0.
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|n| n.trunc() as i64)),
+        // `as` saturates, and turns NaN into 0. Rounded down, so that what is negative stays so.
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|n| n.floor() as i64)),
         Value::String(text) => leading_integer(text),
         _ => None,
     }
@@ -255,6 +255,7 @@ mod tests {
         assert_eq!(input.whole("a"), Some(7));
         assert_eq!(input.whole("b"), Some(7));
         assert_eq!(input.whole("c"), Some(2));
+        assert_eq!(Input::from(json!({"a": -0.5})).whole("a"), Some(-1));
         assert_eq!(input.whole("d"), None);
         assert_eq!(input.whole("e"), None);
         assert_eq!(input.id::<EventId>("f"), None);

@@ -48,10 +48,7 @@ impl Chargeable {
         if self.can_be_due(price) {
             return Ok(());
         }
-        let (least, most) = (Self::LEAST.written(), self.most.written());
-        Err(Error::invalid(format!(
-            "Price must be 0, or between {least} and {most}: no other amount can be paid"
-        )))
+        Err(Error::PriceNotPayable { least: Self::LEAST, most: self.most })
     }
 
     /// Refuses a booking that could not be paid.
