@@ -150,20 +150,31 @@ async fn take(app: App, event: EventId, began: Instant, sender: watch::Sender<Op
     app.seat_maps.forget(event, began);
 }
 
-/// A snapshot without locks that are over, as far as they can be freed without waiting for anybody.
+/// A snapshot without locks that are over, as far as they can be freed: where they cannot, the map is shown as it is.
 async fn tidy_snapshot(app: &App, event: EventId) -> Result<Shared> {
     let mut snapshot = snapshot(app, event).await?;
     if snapshot.is_behind() {
-        let mut tx = app.db.begin().await?;
-        if let Some(freed) = snapshot.free_expired(&mut tx).await? {
-            tx.commit().await?;
-            let mut after = AfterCommit::default();
-            after.freed(freed, UnlockReason::Expired);
-            after.run(&app.cache, &app.everyone, &app.seats).await;
-            snapshot = self::snapshot(app, event).await?;
+        match tidy(app, &snapshot).await {
+            Ok(true) => snapshot = self::snapshot(app, event).await?,
+            Ok(false) => {}
+            // The expiry worker tells operators what is in its way.
+            Err(error) => {
+                tracing::debug!(event_id = event.0, error = error.details(), "locks that are over stay");
+            }
         }
     }
     Ok(Shared { strangers: answer(&snapshot, None)?, snapshot })
+}
+
+/// Frees locks that are over; false where somebody else is about to change the event's counts.
+async fn tidy(app: &App, snapshot: &Snapshot) -> Result<bool> {
+    let mut tx = app.db.begin().await?;
+    let Some(freed) = snapshot.free_expired(&mut tx).await? else { return Ok(false) };
+    tx.commit().await?;
+    let mut after = AfterCommit::default();
+    after.freed(freed, UnlockReason::Expired);
+    after.run(&app.cache, &app.everyone, &app.seats).await;
+    Ok(true)
 }
 
 async fn snapshot(app: &App, event: EventId) -> Result<Snapshot> {
