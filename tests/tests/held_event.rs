@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
-use nexus_tests::{Client, Event, Outcome, SOON, Stack, Value, eventually, seen};
+use nexus_tests::{Answer, Client, Event, Method, Outcome, SOON, Stack, Value, eventually, seen};
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 
@@ -202,15 +202,25 @@ async fn requests_for_other_events_find_connections_while_one_is_held() {
     let stack = Stack::builder().workers([]).env("DATABASE_MAX_CONNECTIONS", 4).start().await;
     let [held, other] = events(&stack).await;
     let buyers = stack.users(12).await;
-    for buyer in &buyers {
-        buyer.lock(&held, "VIP", &format!("A{}", buyer.id)).await.ok();
+    let mut leavers = Vec::new();
+    for (n, buyer) in buyers.into_iter().enumerate() {
+        let label = format!("A{}", buyer.id);
+        let leaving = if n % 2 == 0 {
+            buyer.lock(&held, "VIP", &label).await.ok();
+            (
+                Method::DELETE,
+                format!("/seats/{}/seat-types/{}/lock?seat_label={label}", held.id, held.seat_type("VIP")),
+            )
+        } else {
+            let booking = buyer.lock_and_book(&held, &[("VIP", &label)]).await;
+            (Method::POST, format!("/bookings/{}/cancel", booking.id))
+        };
+        leavers.push((buyer, leaving));
     }
     let holding = hold(&stack, &held).await;
     let mut waiting = JoinSet::new();
-    for buyer in buyers {
-        let unlocking =
-            format!("/seats/{}/seat-types/{}/lock?seat_label=A{}", held.id, held.seat_type("VIP"), buyer.id);
-        waiting.spawn(async move { buyer.delete(&unlocking).await.status });
+    for (buyer, (method, path)) in leavers {
+        waiting.spawn(async move { Answer::to(buyer.request(method, &path)).await.status });
     }
     eventually("somebody waits for the held event", SOON, async || {
         let waits = stack.count("pg_stat_activity WHERE wait_event_type = 'Lock'").await;

@@ -57,7 +57,9 @@ impl Call {
 
     /// The same for the event of a booking, if there is such a booking.
     async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
-        match booking_changes::event(&mut *self.app.db.acquire().await?, booking).await? {
+        // The connection goes back before the wait: in the match's own head it would be kept until the end.
+        let event = booking_changes::event(&mut *self.app.db.acquire().await?, booking).await?;
+        match event {
             Some(event) => Ok(Some(self.turn(event).await?)),
             None => Ok(None),
         }
