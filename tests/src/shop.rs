@@ -92,6 +92,14 @@ impl Stack {
         ids.into_iter().map(|id| self.anonymous().with_token(id.into(), self.mint_token(id.into()))).collect()
     }
 
+    /// A new admin, who can log in to the operators' pages.
+    pub async fn admin(&self) -> Client {
+        let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
+        let data = self.anonymous().post("/auth/register", account).await.data();
+        self.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
+        self.anonymous().logged_in(&data)
+    }
+
     /// Creates an event for `organiser` with these seat types: name, price, quantity.
     pub async fn event(&self, organiser: &Client, seat_types: &[(&str, f64, u32)]) -> Event {
         Event::from_created(&organiser.post("/events/create", event_request(seat_types)).await.data())

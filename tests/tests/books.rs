@@ -2,15 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
-use nexus_tests::shop::PASSWORD;
-use nexus_tests::{Answer, Client, Method, SOON, Stack, eventually, json, seen};
-
-async fn admin(stack: &Stack) -> Client {
-    let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
-    let data = stack.anonymous().post("/auth/register", account).await.data();
-    stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
-    stack.anonymous().logged_in(&data)
-}
+use nexus_tests::{Answer, Method, SOON, Stack, eventually, seen};
 
 #[tokio::test]
 async fn broken_books_are_found_by_hand_and_by_the_clock() {
@@ -64,7 +56,7 @@ async fn the_ledger_is_exported_for_admins() {
                   VALUES ('capture', 'order_\"x\",y', '=cmd|''/c calc''!A1', 7, 'INR', '2020-02-29 23:59:59.5+00'),
                          ('refund', '', '=cmd|''/c calc''!A1', -7, 'INR', '2020-03-01 00:00:00+00')")
         .await;
-    let admin = admin(&stack).await;
+    let admin = stack.admin().await;
     let export = async |query: &str| {
         Answer::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
     };
@@ -107,7 +99,7 @@ async fn a_ledger_of_many_pages_is_exported_whole() {
     stack
         .execute("INSERT INTO payments (kind, payment_id, amount_paise, currency) SELECT 'capture', 'pay_' || n, n, 'INR' FROM generate_series(1, 2500) n")
         .await;
-    let admin = admin(&stack).await;
+    let admin = stack.admin().await;
     let answer = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await;
     let lines: Vec<&str> = answer.text.trim_end().split("\r\n").collect();
     assert_eq!(lines.len(), 2_501);
@@ -120,7 +112,7 @@ async fn a_refund_in_the_export_says_why() {
     let (buyer, _, booking, payment) = stack.sold().await;
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
-    let admin = admin(&stack).await;
+    let admin = stack.admin().await;
     let text = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await.text;
     let lines: Vec<&str> = text.trim_end().split("\r\n").skip(1).collect();
     let kinds: Vec<_> = lines.iter().map(|line| line.split(',').nth(2).unwrap_or_default()).collect();
@@ -132,7 +124,7 @@ async fn a_refund_in_the_export_says_why() {
 #[tokio::test]
 async fn a_row_that_is_committed_after_the_end_of_its_day_is_in_exactly_one_file() {
     let stack = Stack::builder().workers([]).start().await;
-    let admin = admin(&stack).await;
+    let admin = stack.admin().await;
     let export = async |query: &str| {
         Answer::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
     };

@@ -2,10 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use nexus_tests::shop::PASSWORD;
-use nexus_tests::{
-    Answer, Client, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
-};
+use nexus_tests::{Answer, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
 
 async fn story(stack: &Stack, about: &str) -> Value {
     serde_json::from_str(&stack.jobs_cli_ok(&["payment", about, "--json"]).await).unwrap()
@@ -16,13 +13,6 @@ fn told(story: &Value) -> Vec<(String, String)> {
     let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
     let entries = story["entries"].as_array().unwrap();
     entries.iter().map(|entry| (text(entry, "what"), text(entry, "says"))).collect()
-}
-
-async fn admin(stack: &Stack) -> Client {
-    let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
-    let data = stack.anonymous().post("/auth/register", account).await.data();
-    stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
-    stack.anonymous().logged_in(&data)
 }
 
 #[tokio::test]
@@ -92,7 +82,7 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
 
     // The same on the operators' page, which leads there from the alert and from the dead letter.
-    let admin = admin(&stack).await;
+    let admin = stack.admin().await;
     let page = async |path: &str| Answer::to(admin.request_root(Method::GET, path)).await;
     let shown = page(&format!("/admin/payments?about={}", second.id)).await;
     assert_eq!(shown.status, 200, "{shown}");
