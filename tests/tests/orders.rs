@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nexus_tests::{Fault, Outcome, Stack, Target, json};
+use nexus_tests::{Fault, Outcome, Pay, Stack, Target, json};
 
 #[tokio::test]
 async fn two_orders_asked_for_at_once_are_one_for_the_buyer() {
@@ -57,4 +57,47 @@ async fn the_checkout_closes_when_the_booking_expires() {
     let order = &stack.providers.orders()[0];
     assert_eq!(order.capture_minutes, Some(12 + 60), "what is authorized late goes back by itself");
     assert_eq!(order.receipt.as_deref(), Some(booking.reference.as_str()));
+}
+
+#[tokio::test]
+async fn an_order_whose_payment_went_back_is_not_handed_out_again() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, order) = stack.booked().await;
+    let payment = stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
+    stack.until_refund(&payment).await;
+    for id in [&order, &payment.id] {
+        let state = buyer.get(&format!("/payments/verify/{id}")).await.data();
+        assert_eq!(
+            (&state["status"], &state["payment_status"]),
+            (&json!("pending"), &json!("refunded")),
+            "{state}"
+        );
+    }
+    let another = buyer.order(&booking).await;
+    assert_ne!(another, order);
+    let state = buyer.get(&format!("/payments/verify/{another}")).await.data();
+    assert_eq!(state["payment_status"], "pending", "{state}");
+    stack.pay(&another, Outcome::Captured);
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    let state = buyer.get(&format!("/payments/verify/{order}")).await.data();
+    assert_eq!(state["is_confirmed"], true, "{state}");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_came_when_the_event_was_over_is_refunded_and_nobody_is_asked_for_another() {
+    let stack = Stack::start().await;
+    let (buyer, event, booking, order) = stack.booked().await;
+    stack.execute(&format!("UPDATE events SET status = 'completed' WHERE id = {}", event.id)).await;
+    let payment = stack.pay(&order, Outcome::Captured);
+    stack.until_refund(&payment).await;
+    let state = buyer.get(&format!("/payments/verify/{order}")).await.data();
+    assert_eq!(state["payment_status"], "refunded", "{state}");
+    let refusal = buyer.try_order(&booking).await;
+    assert_eq!(
+        (refusal.status, &refusal.body["error"]["code"]),
+        (409, &json!("event_not_on_sale")),
+        "{refusal}"
+    );
+    stack.assert_invariants().await;
 }

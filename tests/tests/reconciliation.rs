@@ -184,7 +184,7 @@ async fn an_operator_compares_by_hand_and_is_told_what_differed() {
     let payment = stack.pay(&order, Outcome::Captured);
     let (code, report) = reconcile(&stack, &["--dry-run"]).await;
     assert_eq!(code, Some(1), "{report}");
-    assert_eq!(only_difference(&report), ["captured", "unknown", "-"]);
+    assert_eq!(only_difference(&report), ["captured", "unknown", "would be confirmed"]);
     assert_eq!(report["differences"][0]["subject"], payment.id);
     assert_eq!(report["differences"][0]["booking"], booking.id);
     assert_eq!(stack.count("payments").await, 0, "a dry run changes nothing");
@@ -220,24 +220,6 @@ async fn a_payment_on_an_order_that_nobody_lived_to_remember_finds_its_booking_b
     stack.execute("UPDATE bookings SET payment_id = NULL, payment_gateway = NULL").await;
     stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
-    stack.assert_invariants().await;
-}
-
-#[tokio::test]
-async fn a_payment_for_a_booking_that_is_gone_goes_back_and_one_for_somebody_else_is_left_alone() {
-    let stack = builder().start().await;
-    stack.providers.fault(Target::Webhook, None, Fault::lost());
-    let reference = "BKG-2026-0101-000000-ABCDEFGH";
-    let gone = json!({"amount": 10_000, "currency": "INR", "receipt": reference,
-                      "notes": {"booking_id": "4711", "booking_reference": reference}});
-    let foreign = json!({"amount": 20_000, "currency": "INR", "receipt": "invoice-7"});
-    let [gone, foreign] = [gone, foreign]
-        .map(|order| stack.pay(&stack.providers.create_order(&order).unwrap().id, Outcome::Captured));
-    assert_eq!(until_refund_is(&stack, &gone, "processed").await["reason"], "booking_gone");
-    let (code, report) = reconcile(&stack, &[]).await;
-    assert_eq!((code, &report["differences"]), (Some(0), &json!([])), "{report}");
-    assert_eq!(report["not_ours"], 1, "{report}");
-    assert_eq!(stack.count(&format!("payments WHERE payment_id = '{}'", foreign.id)).await, 0);
     stack.assert_invariants().await;
 }
 

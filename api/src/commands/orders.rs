@@ -7,6 +7,7 @@ use nexus_common::{
     clients::{CallError, razorpay},
     domain::{
         after_commit::AfterCommit,
+        installation,
         money::Paise,
         payment_orders::{self, NewOrder},
     },
@@ -16,7 +17,7 @@ use super::{Call, Done};
 
 /// `POST /payments/create-order`. Asking again returns the order that exists, and asking twice at once returns one of the two to both. Razorpay
 /// is called outside any transaction; should we die before we remember the order, nobody has it to pay, and a payment would find the
-/// booking by the receipt.
+/// booking by the installation's note and the receipt.
 pub(crate) async fn create(call: Call) -> Result<Done> {
     let app = &call.app;
     let wanted = NewOrder::parse(&call.input)?;
@@ -30,6 +31,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
             let notes = BTreeMap::from([
                 ("booking_id", payable.booking.to_string()),
                 ("booking_reference", payable.reference.clone()),
+                (installation::NOTE, payable.installation.to_string()),
             ]);
             let new = razorpay::NewOrder {
                 amount_paise: payable.total.get(),

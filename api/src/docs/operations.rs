@@ -338,6 +338,7 @@ pub(crate) fn create_order() -> Operation {
             Error::BookingNotPayable,
             Error::BookingNotPending("confirmed".into()),
             Error::BookingExpired,
+            Error::EventNotOnSale,
             Error::AmountMismatch("1500.50".into()),
             Error::AmountRefused { total: Paise::MAX, source: "refused".into() },
             Error::OrderRefused { source: "refused".into() },

@@ -21,6 +21,12 @@ pub enum AlertReason {
     AmountMismatch,
     /// A payment is on no order of ours. Nothing is done about it.
     UnknownOrder,
+    /// A payment is on an order of ours, for a booking that our books do not have. Nothing is done about it.
+    LostBooking,
+    /// Another installation uses our account at Razorpay. Nothing is done about its payments.
+    OtherInstallation,
+    /// No refund is asked for until an operator says so; closed when one does.
+    RefundsHeld,
     /// A webhook of Razorpay's about money cannot be understood. It stays in the inbox.
     Unreadable,
     /// Somebody has refunded the payment of a confirmed booking at Razorpay. The booking is cancelled.
@@ -37,9 +43,12 @@ pub enum AlertReason {
 
 impl AlertReason {
     /// All of them.
-    pub const ALL: [AlertReason; 8] = [
+    pub const ALL: [AlertReason; 11] = [
         AlertReason::AmountMismatch,
         AlertReason::UnknownOrder,
+        AlertReason::LostBooking,
+        AlertReason::OtherInstallation,
+        AlertReason::RefundsHeld,
         AlertReason::Unreadable,
         AlertReason::ForeignRefund,
         AlertReason::PartialRefund,
@@ -53,6 +62,9 @@ impl AlertReason {
         match self {
             AlertReason::AmountMismatch => "amount_mismatch",
             AlertReason::UnknownOrder => "unknown_order",
+            AlertReason::LostBooking => "lost_booking",
+            AlertReason::OtherInstallation => "other_installation",
+            AlertReason::RefundsHeld => "refunds_held",
             AlertReason::Unreadable => "unreadable",
             AlertReason::ForeignRefund => "foreign_refund",
             AlertReason::PartialRefund => "partial_refund",
@@ -115,19 +127,25 @@ async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Re
             raise(&mut *db.acquire().await?, reason, key.provider, None, &details).await?;
         }
         Some(Standing::Accepted) => {
-            let closed = sqlx::query!(
-                "UPDATE payment_alerts SET closed_at = now() WHERE reason = $1 AND subject = $2 AND closed_at IS NULL",
-                reason.name(),
-                key.provider,
-            )
-            .execute(db)
-            .await?;
-            if closed.rows_affected() == 1 {
+            let accepted_again = settle(&mut *db.acquire().await?, reason, key.provider).await?;
+            if accepted_again {
                 tracing::info!(provider = key.provider, "our key is accepted again");
             }
         }
     }
     Ok(())
+}
+
+/// What an alert was about is over; false when none was open.
+pub async fn settle(conn: &mut PgConnection, reason: AlertReason, subject: &str) -> Result<bool> {
+    let closed = sqlx::query!(
+        "UPDATE payment_alerts SET closed_at = now() WHERE reason = $1 AND subject = $2 AND closed_at IS NULL",
+        reason.name(),
+        subject,
+    )
+    .execute(conn)
+    .await?;
+    Ok(closed.rows_affected() == 1)
 }
 
 /// An alert as operators see it.
@@ -155,11 +173,15 @@ pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
     Ok(rows)
 }
 
-/// An operator has dealt with an alert; false when it is not open.
+/// An operator has dealt with an alert; false when it is not open, or is closed by whoever releases the refunds that are held.
 pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
-    let closed =
-        sqlx::query!("UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL", id)
-            .execute(db)
-            .await?;
+    let closed = sqlx::query!(
+        "UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL
+             AND NOT (reason = $2 AND (SELECT refunds_held_at IS NOT NULL FROM installation))",
+        id,
+        AlertReason::RefundsHeld.name(),
+    )
+    .execute(db)
+    .await?;
     Ok(closed.rows_affected() == 1)
 }

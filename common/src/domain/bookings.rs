@@ -268,8 +268,8 @@ async fn insert(
 ) -> Result<CreatedBooking> {
     let valid = db::interval(valid)?;
     let row = sqlx::query!(
-        r#"INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, booked_at, expires_at)
-           VALUES ($1, $2, $3, $4::bigint / 100.0, now(), now() + $5::interval)
+        r#"INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, booked_at, expires_at, orders_are_marked)
+           VALUES ($1, $2, $3, $4::bigint / 100.0, now(), now() + $5::interval, TRUE)
            RETURNING id, booking_reference, booked_at AS "booked_at!", expires_at AS "expires_at!""#,
         reference(Timestamp::now()),
         event.0,

@@ -27,6 +27,7 @@ pub mod events;
 pub mod idempotency;
 pub mod ids;
 pub mod input;
+pub mod installation;
 pub mod ledger_export;
 pub mod login_networks;
 pub mod money;

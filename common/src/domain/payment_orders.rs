@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{
     ids::{BookingId, UserId},
@@ -52,6 +53,8 @@ impl NewOrder {
 pub struct Payable {
     pub booking: BookingId,
     pub reference: String,
+    /// Which this is: see [`installation`](super::installation).
+    pub installation: Uuid,
     pub total: Paise,
     /// An order that was created before and can still be paid.
     pub open_order: Option<String>,
@@ -83,8 +86,10 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
                   (SELECT o.order_id FROM payment_orders o
                    WHERE o.booking_id = b.id AND o.superseded_at IS NULL
                      AND o.amount_paise = (b.total_amount * 100)::bigint AND o.currency = $3) AS open_order,
-                  greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left"
-           FROM bookings b JOIN users u ON u.id = b.user_id WHERE b.id = $1 AND b.user_id = $2"#,
+                  greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left",
+                  e.status = 'published' AS "on_sale!", i.id AS installation
+           FROM bookings b JOIN users u ON u.id = b.user_id JOIN events e ON e.id = b.event_id CROSS JOIN installation i
+           WHERE b.id = $1 AND b.user_id = $2"#,
         wanted.booking.0,
         user.0,
         CURRENCY,
@@ -98,6 +103,9 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
     if row.status != "pending" {
         return Err(Error::BookingNotPending(row.status));
     }
+    if !row.on_sale {
+        return Err(Error::EventNotOnSale);
+    }
     let total = Paise::from_db(row.total);
     if total != wanted.amount {
         return Err(Error::AmountMismatch(total.to_string()));
@@ -105,6 +113,7 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
     Ok(Payable {
         booking: wanted.booking,
         reference: row.booking_reference,
+        installation: row.installation,
         total,
         open_order: row.open_order,
         seconds_left: row.seconds_left,
@@ -192,12 +201,15 @@ pub async fn booking(conn: &mut PgConnection, order_id: &str) -> Result<Option<B
     Ok(id.map(BookingId))
 }
 
-/// The booking of a receipt.
-pub async fn booking_of_receipt(conn: &mut PgConnection, receipt: &str) -> Result<Option<BookingId>> {
-    let id = sqlx::query_scalar!("SELECT id FROM bookings WHERE booking_reference = $1", receipt)
-        .fetch_optional(conn)
-        .await?;
-    Ok(id.map(BookingId))
+/// What was paid on an order has gone back: nobody can pay it again, so that its buyer gets another.
+pub(super) async fn supersede(conn: &mut PgConnection, order_id: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE payment_orders SET superseded_at = now() WHERE order_id = $1 AND superseded_at IS NULL",
+        order_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// What `GET /payments/verify/:orderId` answers.
@@ -214,15 +226,21 @@ pub struct PaymentState {
     pub is_confirmed: bool,
 }
 
-/// The state of the booking behind an order or payment id, for its owner.
+/// The state of the booking behind an order or payment id, for its owner. What was paid there may have gone back while the booking still waits for
+/// another payment: then it is `refunded`.
 pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentState> {
     let row = sqlx::query!(
-        "SELECT b.id, b.booking_reference, b.status, b.payment_status FROM bookings b
+        r#"SELECT b.id, b.booking_reference, b.status,
+                CASE WHEN b.status = 'pending' AND EXISTS (
+                    SELECT 1 FROM payments p JOIN refunds r ON r.payment_id = p.payment_id
+                    WHERE p.booking_id = b.id AND p.kind = 'capture' AND $1 IN (p.order_id, p.payment_id))
+                THEN 'refunded' ELSE b.payment_status END AS "payment_status!"
+         FROM bookings b
          WHERE b.user_id = $2 AND b.id IN (
              SELECT booking_id FROM payment_orders WHERE order_id = $1
              UNION ALL SELECT booking_id FROM payments WHERE payment_id = $1
              UNION ALL SELECT id FROM bookings WHERE payment_id = $1)
-         LIMIT 1",
+         LIMIT 1"#,
         id,
         user.0,
     )

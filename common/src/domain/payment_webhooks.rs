@@ -22,7 +22,7 @@ pub enum Acted {
     Done(&'static str),
     /// Razorpay has to capture this first; then it is to be settled.
     Capture(Captured),
-    /// Nobody knows the payment's order. Razorpay may know its receipt, which is our booking's if the order is ours.
+    /// Our books do not have the payment's order. Razorpay may say whose it is: see [`installation`](super::installation).
     FindOrder(Captured),
 }
 
@@ -100,15 +100,6 @@ pub async fn settle(
         Settled::Already => "settled_before",
         Settled::Refunded(reason) => reason.name(),
     })
-}
-
-/// A payment on no order of ours: other shops may share the account at Razorpay, and orders may have been forgotten.
-pub async fn note_stranger(conn: &mut PgConnection, money: &Captured) -> Result<()> {
-    let details = match money.order_id.as_str() {
-        "" => format!("{} paid on no order", money.written()),
-        order_id => format!("{} paid on order {order_id}", money.written()),
-    };
-    alerts::raise(conn, AlertReason::UnknownOrder, &money.payment_id, None, &details).await
 }
 
 async fn follow(

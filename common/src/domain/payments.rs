@@ -15,7 +15,7 @@ use super::{
     booking_states::{self, BookingEvent, BookingState, BookingStep},
     ids::BookingId,
     money::written,
-    payment_orders::CURRENCY,
+    payment_orders::{self, CURRENCY},
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
     refund_notices,
     refunds::{RefundReason, owe_refund, settle_returned},
@@ -88,6 +88,7 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
         PaymentStep::Settle => {}
         PaymentStep::SettleReturned => {
             let refund = settle_returned(conn, money, id).await?;
+            payment_orders::supersede(conn, &money.order_id).await?;
             let reason = RefundReason::NotOurs;
             // Whose sale was cancelled because of it has been told so.
             if !booking.as_ref().is_some_and(|booking| booking.was_sold_with(&money.payment_id)) {
@@ -120,10 +121,22 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
         );
         alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details).await?;
     }
+    payment_orders::supersede(conn, &money.order_id).await?;
     if let Some(refund) = owe_refund(conn, money, Some(id), reason).await? {
         refund_notices::announce(conn, refund, money, id, reason, after).await?;
     }
     Ok(Settled::Refunded(reason))
+}
+
+/// Owes money back that was paid for a booking that our books do not have, because an operator says so. False when it has been settled before.
+pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
+    let state = hold_state(conn, &money.payment_id).await?;
+    if payment_states::next(state, PaymentEvent::Captured) != PaymentStep::Settle {
+        return Ok(false);
+    }
+    record(conn, Movement::Capture, None, money).await?;
+    owe_refund(conn, money, None, RefundReason::BookingGone).await?;
+    Ok(true)
 }
 
 /// Confirms the booking with money that has arrived for it, or says why it goes back.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
-use super::{JobId, Queue};
+use super::{Job, JobId, Queue};
 use crate::error::Result;
 
 /// A job as an operator sees it.
@@ -197,6 +197,18 @@ pub async fn dead_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
     .fetch_all(pool)
     .await?;
     Ok(kinds)
+}
+
+/// What the jobs of a kind have waited for has come: they are due now.
+pub async fn make_due<J: Job>(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!(
+        "UPDATE jobs SET available_at = now() WHERE queue = $1 AND kind = $2 AND state = 'pending' AND available_at > now()",
+        J::QUEUE.name(),
+        J::KIND,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// What has failed and will be tried again, by kind.

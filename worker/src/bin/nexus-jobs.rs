@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use nexus_common::{
     config::{Database, Env},
     db,
-    domain::{alerts, books, payment_story, tickets},
+    domain::{alerts, books, installation, payment_story, tickets},
     jobs::{
         JobId, Queue,
         admin::{self, Filter, QueueNow},
@@ -22,7 +22,10 @@ use nexus_common::{
 };
 use nexus_worker::{
     operator,
-    reconciler::by_hand::{self, Settings},
+    reconciler::{
+        Mode,
+        by_hand::{self, Settings},
+    },
 };
 use sqlx::PgPool;
 
@@ -114,6 +117,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask for no refund until `release-refunds`: before the workers start on books that were restored from a backup.
+    HoldRefunds,
+    /// Ask for refunds again.
+    ReleaseRefunds,
     /// How many jobs each queue has in each state.
     Stats {
         /// As JSON.
@@ -136,9 +143,12 @@ enum Command {
         /// A date, a time, or how long ago: 2031-05-01, 2031-05-01T18:00Z, 3d, 12h, 30m.
         #[arg(long, value_parser = by_hand::since)]
         since: chrono::TimeDelta,
-        /// Change nothing.
+        /// Change nothing, show what would be done.
         #[arg(long)]
         dry_run: bool,
+        /// Send back what was paid for bookings that our books have lost.
+        #[arg(long, conflicts_with = "dry_run")]
+        refund_lost: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -202,8 +212,13 @@ async fn run(
     settings: Option<Settings>,
 ) -> Result<(String, ExitCode)> {
     let db = db::pool(database, "nexus-jobs");
-    if let (Command::Reconcile { since, dry_run, json }, Some(settings)) = (&command, settings) {
-        let report = by_hand::reconcile(&db, settings, *since, *dry_run).await?;
+    if let (Command::Reconcile { since, dry_run, refund_lost, json }, Some(settings)) = (&command, settings) {
+        let mode = match (dry_run, refund_lost) {
+            (true, _) => Mode::DryRun,
+            (_, true) => Mode::RefundLost,
+            _ => Mode::ByHand,
+        };
+        let report = by_hand::reconcile(&db, settings, *since, mode).await?;
         let text = if *json { operator::json(&report)? } else { report.table() };
         let code = if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         return Ok((text, code));
@@ -225,9 +240,23 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
         }
         Command::CloseAlert { id } => {
             if !alerts::close(db, id).await? {
-                bail!("there is no open alert {id}");
+                bail!(
+                    "there is no open alert {id} that can be closed; refunds that are held have release-refunds"
+                );
             }
             Ok(format!("{id} is closed\n"))
+        }
+        Command::HoldRefunds => {
+            let mut tx = db.begin().await?;
+            installation::hold_refunds(&mut tx, "an operator wants it so").await?;
+            tx.commit().await?;
+            Ok("no refund is asked for until release-refunds\n".into())
+        }
+        Command::ReleaseRefunds => {
+            if !installation::release_refunds(db).await? {
+                bail!("refunds are not held");
+            }
+            Ok("refunds are asked for again\n".into())
         }
         Command::ResendTickets { booking } => {
             let mut tx = db.begin().await?;

@@ -13,6 +13,7 @@ use nexus_common::{
         booking_changes, booking_sale,
         event_turns::Turns,
         ids::{BookingId, EventId},
+        installation,
         payment_webhooks::{self, Acted},
         payments::Captured,
         refunds::{self, RefundStatus},
@@ -38,6 +39,9 @@ pub struct Payments {
 const AT_ONE_EVENT: usize = 3;
 /// A job whose event has no turn for it gives its slot to others after this, and comes again.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a refund waits that is held; whoever releases it makes it due.
+const UNTIL_RELEASED: Duration = Duration::from_secs(600);
 
 impl Payments {
     /// Reads the settings.
@@ -113,13 +117,24 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
             }
             Acted::Capture(money) => return capture(cx, id, attempt, event, &money).await,
             Acted::FindOrder(money) => {
-                if let Some(order) = forgotten_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await? {
-                    order.remember(&cx.db).await?;
-                    continue;
+                let mut conn = cx.db.acquire().await?;
+                if installation::is_foreign(&mut conn, &money.order_id).await? {
+                    drop(conn);
+                    return Ok(close(cx.db.begin().await?, id, attempt, "not_ours").await?);
                 }
+                drop(conn);
+                let found = forgotten_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await?;
                 let mut tx = cx.db.begin().await?;
-                payment_webhooks::note_stranger(&mut tx, &money).await?;
-                return Ok(close(tx, id, attempt, "not_ours").await?);
+                match found {
+                    Ok(order) => {
+                        order.remember(&mut tx).await?;
+                        tx.commit().await?;
+                    }
+                    Err(owner) => {
+                        installation::note_foreign(&mut tx, &money, &owner).await?;
+                        return Ok(close(tx, id, attempt, owner.outcome()).await?);
+                    }
+                }
             }
         }
     }
@@ -224,6 +239,9 @@ async fn refund_once(
         "pending" | "failed" => {}
         "requested" | "processed" => return Ok(()),
         unknown => return Err(Error::internal(format!("a refund's status {unknown:?} is not known")).into()),
+    }
+    if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
+        return Err(Failure::Snooze(UNTIL_RELEASED));
     }
     if refund.tries_left == 0 {
         refunds::grant_tries(&mut *cx.db.acquire().await?, job.refund_id).await?;

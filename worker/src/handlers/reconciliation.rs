@@ -13,7 +13,7 @@ use nexus_common::{
 use super::payments::Payments;
 use crate::{
     Attempt, Context, Failure,
-    reconciler::{Clients, Reconciler, Report},
+    reconciler::{Clients, Mode, Reconciler, Report},
 };
 
 fn reconciler(cx: &Context<Payments>) -> Result<Reconciler<'_>, Failure> {
@@ -23,7 +23,7 @@ fn reconciler(cx: &Context<Payments>) -> Result<Reconciler<'_>, Failure> {
         pace: &cx.pace,
         clients: Some(Clients { cache: &cx.cache, emitter: &cx.emitter, seats: &cx.seats }),
         settings: cx.reconciliation,
-        dry_run: false,
+        mode: Mode::Job,
     })
 }
 

@@ -11,7 +11,7 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-use super::{Clients, Pace, Reconciler, Report};
+use super::{Clients, Mode, Pace, Reconciler, Report};
 
 /// What it needs beside the database.
 pub struct Settings {
@@ -51,20 +51,15 @@ pub fn since(text: &str) -> Result<TimeDelta, String> {
         .ok_or_else(|| "give a date or a time that has passed, or how long ago, such as 3d or 12h".into())
 }
 
-/// Compares, and puts right what differs unless it is a `dry_run`.
-pub async fn reconcile(db: &PgPool, settings: Settings, since: TimeDelta, dry_run: bool) -> Result<Report> {
+/// Compares, and does what the `mode` says about what differs.
+pub async fn reconcile(db: &PgPool, settings: Settings, since: TimeDelta, mode: Mode) -> Result<Report> {
     let razorpay = Razorpay::new(&settings.razorpay)?;
     let pace = Pace::new(settings.reconciliation.per_second);
-    let redis = settings.redis.filter(|_| !dry_run).map(|redis| connect(db, &redis)).transpose()?;
+    let redis =
+        settings.redis.filter(|_| mode != Mode::DryRun).map(|redis| connect(db, &redis)).transpose()?;
     let clients = redis.as_ref().map(|(cache, emitter, seats)| Clients { cache, emitter, seats });
-    let reconciler = Reconciler {
-        db,
-        razorpay: &razorpay,
-        pace: &pace,
-        clients,
-        settings: settings.reconciliation,
-        dry_run,
-    };
+    let reconciler =
+        Reconciler { db, razorpay: &razorpay, pace: &pace, clients, settings: settings.reconciliation, mode };
     let mut report = Report::default();
     reconciler.compare(since.to_std().map_err(Error::internal)?, &mut report).await?;
     Ok(report)

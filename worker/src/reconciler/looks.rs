@@ -1,14 +1,21 @@
 //! The look that is taken every minute or so: at recent payments, at orders that are open after their booking's deadline, at refunds that
 //! are not finished. Each look is bounded; what is left over waits for the next, the longest waiting first.
 
-use nexus_common::{Result, domain::reconciliation as books};
+use nexus_common::{
+    Result,
+    domain::{installation, reconciliation as books},
+};
 
 use super::{Reconciler, ends_the_look, report::Report, unless_refused};
 
 impl Reconciler<'_> {
     /// One look. True when there is more to do at once.
     pub async fn look(&self, report: &mut Report) -> Result<bool> {
-        self.list_payments(self.span(self.settings.recent).await?, report).await?;
+        // First, since it may find that our books are not what they were, and refunds are held then.
+        let back = installation::unlooked(&mut *self.db.acquire().await?, self.settings.recent).await?;
+        let span = self.span(back.min(self.settings.days)).await?;
+        self.list_payments(span, report).await?;
+        installation::looked(&mut *self.db.acquire().await?, span.to).await?;
         // So many that the next look at recent payments is not late by much.
         let limit = i64::from(self.settings.per_second) * 10;
         let orders = self.due_orders(limit, report).await?;

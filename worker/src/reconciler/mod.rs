@@ -25,6 +25,7 @@ use nexus_common::{
     domain::{
         after_commit::AfterCommit,
         ids::BookingId,
+        installation::{self, Owner},
         payment_orders,
         payments::{self, Captured, Settled},
         reconciliation::{self as books, Booked},
@@ -40,7 +41,7 @@ use tokio::{
 };
 
 pub use self::report::{Difference, Report};
-use crate::forgotten_orders;
+use crate::forgotten_orders::{self, Forgotten};
 
 /// Lets so many requests a second through, in turn.
 pub struct Pace(Mutex<Interval>);
@@ -80,14 +81,33 @@ pub struct Reconciler<'a> {
     pub clients: Option<Clients<'a>>,
     /// When, and how far back.
     pub settings: Reconciliation,
-    /// Only look.
-    pub dry_run: bool,
+    /// What is done about what differs.
+    pub mode: Mode,
+}
+
+/// What is done about what differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is put right. Razorpay is asked once whose an order is that is not in our books.
+    Job,
+    /// It is put right for an operator, who is shown everything each time.
+    ByHand,
+    /// The same, and what was paid for bookings that our books have lost goes back.
+    RefundLost,
+    /// An operator is shown what would be done.
+    DryRun,
 }
 
 /// Whose order a payment is on.
 enum Order {
-    Ours(BookingId),
-    NotOurs,
+    Ours {
+        booking: BookingId,
+        /// When our books do not have the order yet.
+        forgotten: Option<Forgotten>,
+    },
+    NotOurs(Owner),
+    /// Not ours, and dealt with.
+    Known,
 }
 
 impl Reconciler<'_> {
@@ -137,27 +157,67 @@ impl Reconciler<'_> {
     /// Money of which we have not heard: a seat, or back.
     async fn untold(&self, theirs: &Payment, report: &mut Report) -> Result<()> {
         let mut difference = Difference::new(theirs, "unknown", "-");
-        let booking = match self.order_of(theirs).await? {
-            Order::Ours(booking) => booking,
-            Order::NotOurs => {
+        difference.done = match self.order_of(theirs).await? {
+            Order::Ours { booking, forgotten } => {
+                difference.booking = Some(booking);
+                let Some(money) = captured(theirs) else { return Ok(()) };
+                if self.dry_run() {
+                    format!("would be {}", self.would_be(theirs, &money, forgotten).await?)
+                } else {
+                    if let Some(order) = forgotten {
+                        order.remember(&mut *self.db.acquire().await?).await?;
+                    }
+                    self.put_right(theirs, &money).await?
+                }
+            }
+            Order::NotOurs(Owner::Lost) => {
+                difference.nexus = "unknown, and so is its booking".into();
+                self.lost(theirs).await?
+            }
+            Order::NotOurs(_) | Order::Known => {
                 report.not_ours += 1;
                 return Ok(());
             }
         };
-        difference.booking = Some(booking);
-        if self.dry_run {
-            report.add(difference);
-            return Ok(());
-        }
-        let Some(money) = captured(theirs) else { return Ok(()) };
-        difference.done = if theirs.status == "authorized" && !self.capture(&money).await? {
-            "left to lapse: it would buy nothing".into()
-        } else {
-            let done = self.settle(&money).await?;
-            if theirs.status == "authorized" { format!("captured, {done}") } else { done }
-        };
         report.add(difference);
         Ok(())
+    }
+
+    async fn put_right(&self, theirs: &Payment, money: &Captured) -> Result<String> {
+        Ok(match theirs.status.as_str() {
+            "authorized" if !self.capture(money).await? => LAPSES.into(),
+            "authorized" => format!("captured, {}", self.settle(money).await?),
+            _ => self.settle(money).await?,
+        })
+    }
+
+    /// Does everything that needs no Razorpay, and takes it back.
+    async fn would_be(
+        &self,
+        theirs: &Payment,
+        money: &Captured,
+        forgotten: Option<Forgotten>,
+    ) -> Result<String> {
+        let mut tx = self.db.begin().await?;
+        if let Some(order) = forgotten {
+            order.remember(&mut tx).await?;
+        }
+        let done = match theirs.status.as_str() {
+            "authorized" if !books::is_wanted(&mut tx, money).await? => LAPSES.into(),
+            _ => told(payments::settle(&mut tx, money, &mut AfterCommit::default()).await?),
+        };
+        tx.rollback().await?;
+        Ok(done)
+    }
+
+    /// Money for a booking that our books do not have.
+    async fn lost(&self, theirs: &Payment) -> Result<String> {
+        let money = captured(theirs).filter(|_| self.mode == Mode::RefundLost && theirs.status == "captured");
+        let Some(money) = money else { return Ok("nothing: see docs/reconciliation.md".into()) };
+        let mut tx = self.db.begin().await?;
+        let owed = payments::return_lost(&mut tx, &money).await?;
+        tx.commit().await?;
+        Ok(if owed { "refunding: its booking is lost" } else { "settled before" }.into())
     }
 
     /// Captures what is only reserved, if it would buy something; false when it would not, or cannot be captured any more.
@@ -176,35 +236,53 @@ impl Reconciler<'_> {
         let settled = payments::settle(&mut tx, money, &mut after).await?;
         tx.commit().await?;
         self.tell(after).await;
-        Ok(match settled {
-            Settled::Confirmed => "confirmed".into(),
-            Settled::Already => "settled before".into(),
-            Settled::Refunded(RefundReason::NotOurs) => "written down with its refund".into(),
-            Settled::Refunded(reason) => format!("refunding: {}", reason.name()),
-        })
+        Ok(told(settled))
     }
 
     /// Finds the booking of a payment's order, also of one that was forgotten.
     async fn order_of(&self, payment: &Payment) -> Result<Order> {
-        let Some(order_id) = &payment.order_id else { return Ok(Order::NotOurs) };
-        let known = payment_orders::booking(&mut *self.db.acquire().await?, order_id).await?;
-        if let Some(booking) = known {
-            return Ok(Order::Ours(booking));
+        let Some(order_id) = &payment.order_id else { return Ok(Order::NotOurs(Owner::Stranger)) };
+        let mut conn = self.db.acquire().await?;
+        if let Some(booking) = payment_orders::booking(&mut conn, order_id).await? {
+            return Ok(Order::Ours { booking, forgotten: None });
         }
+        if self.mode == Mode::Job && installation::is_foreign(&mut conn, order_id).await? {
+            return Ok(Order::Known);
+        }
+        drop(conn);
         self.pace.turn().await;
-        let Some(order) = forgotten_orders::find(self.db, self.razorpay, order_id).await? else {
-            return Ok(Order::NotOurs);
+        let owner = match forgotten_orders::find(self.db, self.razorpay, order_id).await? {
+            Ok(order) => return Ok(Order::Ours { booking: order.booking, forgotten: Some(order) }),
+            Err(owner) => owner,
         };
-        if !self.dry_run {
-            order.remember(self.db).await?;
+        if let (false, Some(money)) = (self.dry_run(), captured(payment)) {
+            let mut tx = self.db.begin().await?;
+            installation::note_foreign(&mut tx, &money, &owner).await?;
+            tx.commit().await?;
         }
-        Ok(Order::Ours(order.booking))
+        Ok(Order::NotOurs(owner))
+    }
+
+    fn dry_run(&self) -> bool {
+        self.mode == Mode::DryRun
     }
 
     async fn tell(&self, after: AfterCommit) {
         if let Some(clients) = &self.clients {
             after.run(clients.cache, clients.emitter, clients.seats).await;
         }
+    }
+}
+
+/// What is done about money that is only reserved and would buy nothing.
+const LAPSES: &str = "left to lapse: it would buy nothing";
+
+fn told(settled: Settled) -> String {
+    match settled {
+        Settled::Confirmed => "confirmed".into(),
+        Settled::Already => "settled before".into(),
+        Settled::Refunded(RefundReason::NotOurs) => "written down with its refund".into(),
+        Settled::Refunded(reason) => format!("refunding: {}", reason.name()),
     }
 }
 

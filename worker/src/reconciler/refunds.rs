@@ -22,10 +22,13 @@ use super::{
 impl Reconciler<'_> {
     /// A payment that Razorpay calls refunded, of which we owe no refund: somebody has made it by hand.
     pub(super) async fn refunded(&self, theirs: &Payment, ours: Booked, report: &mut Report) -> Result<()> {
-        let Order::Ours(booking) = self.order_of(theirs).await? else {
+        let Order::Ours { booking, forgotten } = self.order_of(theirs).await? else {
             report.not_ours += 1;
             return Ok(());
         };
+        if let (false, Some(order)) = (self.dry_run(), forgotten) {
+            order.remember(&mut *self.db.acquire().await?).await?;
+        }
         let nexus = if ours.captured { "not refunded" } else { "unknown" };
         let mut difference = Difference { booking: Some(booking), ..Difference::new(theirs, nexus, "-") };
         let Some(refund) = self.whole_refunds(&theirs.id, theirs.amount).await?.into_iter().next() else {
@@ -33,7 +36,7 @@ impl Reconciler<'_> {
             report.add(difference);
             return Ok(());
         };
-        if let (false, Some(money)) = (self.dry_run, captured(theirs)) {
+        if let (false, Some(money)) = (self.dry_run(), captured(theirs)) {
             difference.done = match self.write(&money, &refund).await? {
                 PaymentStep::WriteForeignRefund => "refund by hand written down, booking cancelled".into(),
                 PaymentStep::RememberReturn => {
@@ -50,12 +53,12 @@ impl Reconciler<'_> {
     /// A refund of which our books know less than Razorpay.
     async fn follow(&self, ours: Booked, theirs: &Refund, report: &mut Report) -> Result<()> {
         let known = ours.refund.unwrap_or_default();
-        if known == status_name(theirs) && (known != "failed" || self.dry_run) {
+        if known == status_name(theirs) && (known != "failed" || self.dry_run()) {
             return Ok(());
         }
         let mut difference = Difference::of_refund(theirs, &format!("refund {known}"), "-");
         difference.booking = ours.booking;
-        if !self.dry_run {
+        if !self.dry_run() {
             let payment = Captured {
                 payment_id: theirs.payment_id.clone(),
                 order_id: String::new(),
@@ -128,12 +131,12 @@ impl Reconciler<'_> {
             difference.done = "nothing: its job has died, see nexus-jobs dead --kind refund_payment".into();
             report.add(difference);
         } else if stuck {
-            if !self.dry_run && books::resume_refund(&mut *self.db.acquire().await?, ours.id).await? {
+            if !self.dry_run() && books::resume_refund(&mut *self.db.acquire().await?, ours.id).await? {
                 difference.done = "asked for again".into();
             }
             report.add(difference);
         }
-        if !self.dry_run {
+        if !self.dry_run() {
             books::refund_asked(&mut *self.db.acquire().await?, ours.id).await?;
         }
         Ok(())
