@@ -324,3 +324,16 @@ async fn seat_types_are_listed_in_the_organisers_order() {
     stack.anonymous().get("/events/424242/seat-types").await.failed(404, "Event not found");
     stack.anonymous().get("/events/abc/seat-types").await.failed(400, "Invalid event ID");
 }
+
+#[tokio::test]
+async fn a_lock_is_not_kept_longer_once_its_event_has_started_and_can_still_be_given_back() {
+    let stack = Stack::builder().workers([]).start().await;
+    let (event, holder) = sale(&stack).await;
+    holder.lock(&event, "VIP", "A1").await.ok();
+    age(&stack, "A1", 5).await;
+    let started =
+        "UPDATE events SET start_date = now() - interval '1 minute', end_date = now() + interval '1 hour'";
+    stack.execute(started).await;
+    extend(&holder, &event, "A1").await.failed(409, "Event is not available for booking");
+    unlock(&holder, &event, "A1").await.ok();
+}

@@ -242,7 +242,7 @@ pub(crate) fn extend_lock() -> Operation {
         .takes::<OneSeat>()
         .answers::<ExtendedLock>()
         .fails(own_lock_failures())
-        .fails([Error::LockLimit("V1".into())])
+        .fails([Error::LockLimit("V1".into()), Error::EventNotOnSale])
 }
 
 fn own_lock_failures() -> [Error; 5] {

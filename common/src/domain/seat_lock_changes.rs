@@ -21,7 +21,7 @@ pub const LONGEST: Duration = Duration::from_secs(20 * 60);
 
 /// Gives back a lock of `user`'s.
 pub async fn release(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<Freed> {
-    let id = own_lock(conn, user, seat).await?;
+    let OwnLock { id, .. } = own_lock(conn, user, seat).await?;
     let freed = seats::free(conn, &[id]).await?;
     freed.into_iter().next().ok_or_else(|| Error::internal("a lock vanished while it was released"))
 }
@@ -33,7 +33,10 @@ pub async fn extend(
     seat: &SeatKey,
     valid: Duration,
 ) -> Result<(Lock, Timestamp)> {
-    let id = own_lock(conn, user, seat).await?;
+    let OwnLock { id, on_sale } = own_lock(conn, user, seat).await?;
+    if !on_sale {
+        return Err(Error::EventNotOnSale);
+    }
     let row = sqlx::query!(
         r#"UPDATE seats SET expires_at = greatest(expires_at, least(clock_timestamp() + $2::interval, locked_at + $3::interval)),
                   updated_at = now()
@@ -59,8 +62,15 @@ pub async fn extend(
     Ok((lock, row.now.into()))
 }
 
-/// The row of a live lock of `user`'s that no booking has taken over, with the event's inventory opened and the row held.
-async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<i32> {
+/// A live lock of somebody's.
+struct OwnLock {
+    id: i32,
+    /// Its event is published, and has not started: the seat can still be booked.
+    on_sale: bool,
+}
+
+/// A live lock of `user`'s that no booking has taken over, with the event's inventory opened and the row held.
+async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<OwnLock> {
     seats::open_inventory(conn, &[seat.event]).await?;
     // First the row, which a booking that is being made holds, and only then the look: one statement would decide by what it saw before
     // the wait.
@@ -76,9 +86,10 @@ async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Resu
     .await?
     .ok_or_else(|| Error::LockNotFound(seat.label.to_string()))?;
     let row = sqlx::query!(
-        r#"SELECT status = 'booked' OR EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "in_booking!",
-                  expires_at <= clock_timestamp() AS "expired!"
-           FROM seats s WHERE id = $1"#,
+        r#"SELECT s.status = 'booked' OR EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "in_booking!",
+                  s.expires_at <= clock_timestamp() AS "expired!",
+                  e.status = 'published' AND e.start_date > clock_timestamp() AS "on_sale!"
+           FROM seats s JOIN events e ON e.id = s.event_id WHERE s.id = $1"#,
         id,
     )
     .fetch_one(conn)
@@ -88,6 +99,6 @@ async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Resu
     } else if row.expired {
         Err(Error::LockExpired)
     } else {
-        Ok(id)
+        Ok(OwnLock { id, on_sale: row.on_sale })
     }
 }
