@@ -251,6 +251,33 @@ async fn a_job_that_kills_its_worker_every_time_dies_and_the_others_are_done() {
 }
 
 #[tokio::test]
+async fn a_claim_that_takes_longer_than_its_lease_is_no_attempt() {
+    let (stack, mut probes) = stack_and_probe().await;
+    stack
+        .execute("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NEW; END'")
+        .await;
+    stack
+        .execute(
+            "CREATE TRIGGER slow BEFORE UPDATE ON jobs FOR EACH ROW
+             WHEN (OLD.state = 'queued' AND NEW.state = 'running') EXECUTE FUNCTION slow()",
+        )
+        .await;
+    let id = stack.enqueue_one("probe_hasty", json!(["done"])).await;
+    let job = stack.until_state(&id, "done").await;
+    assert_eq!((&job["attempt"], &job["errors"], stack.runs(&id).await), (&json!(1), &json!([]), 1), "{job}");
+
+    // A worker that died between the claim and the handler.
+    stack.execute("DROP TRIGGER slow ON jobs").await;
+    probes.process(0).kill_9().await;
+    let id = stack.enqueue_one("probe_hasty", json!(["done"])).await;
+    let claim = "UPDATE jobs SET state = 'running', attempt = 1, delivery = 1, leased_until = now(), started_at = NULL";
+    stack.execute(&format!("{claim} WHERE id = '{id}'")).await;
+    probes.start().await;
+    let job = stack.until_state(&id, "done").await;
+    assert_eq!((&job["attempt"], &job["errors"]), (&json!(2), &json!([])), "{job}");
+}
+
+#[tokio::test]
 async fn a_slow_job_keeps_its_lease() {
     let stack = stack().await;
     let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "4")]).await;

@@ -195,7 +195,6 @@ async fn a_refund_that_always_fails_becomes_a_dead_letter_with_an_alert_and_is_b
     stack.execute("ALTER TABLE refunds ALTER COLUMN tries_left SET DEFAULT 2").await;
     buyer.cancel(&booking).await.ok();
     until_alert(&stack, "refund_failed", &payment.id).await;
-    // The alert comes first: a worker that dies between them raises it again, which changes nothing.
     let dead = until_dead(&stack).await;
     assert_eq!(dead["last_error"], "Razorpay has failed 2 times to make the refund");
     let books = stack.jobs_cli(&["check-books"]).await;
@@ -220,6 +219,24 @@ async fn a_refund_that_razorpay_refuses_becomes_a_dead_letter_with_an_alert() {
     stack.jobs_cli_ok(&["retry", "--all", "--kind", "refund_payment"]).await;
     until_refund_is(&stack, &payment.id, "processed").await;
     stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn operators_hear_of_a_job_that_dies_without_an_error_of_its_handler() {
+    let stack = Stack::builder().api_processes(0).workers(["payments"]).start().await;
+    let (vanished, unreadable) =
+        ("00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002");
+    let insert = format!(
+        "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, leased_until, started_at) VALUES
+         ('{vanished}', 'payments', 'process_webhook', '{{\"webhook_event_id\": 7}}', 14, 14, 'running', now(), now()),
+         ('{unreadable}', 'payments', 'refund_payment', '{{}}', 14, 0, 'pending', NULL, NULL)"
+    );
+    stack.execute(&insert).await;
+    until_alert(&stack, "webhook_failed", "webhook 7").await;
+    until_alert(&stack, "refund_failed", &format!("job {unreadable}")).await;
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 2);
+    let details = stack.row("SELECT details FROM payment_alerts WHERE reason = 'webhook_failed'").await;
+    assert_eq!(details["details"], format!("job {vanished} is dead: worker ? vanished"));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 //! Redis may lose everything at any time, a process may die at any point, and a delivery may come twice: a job still runs to its end, and
 //! what its handler commits together with [`nexus_common::jobs::ledger::Lease::complete`] happens exactly once.
 
+mod dead_letters;
 mod forgotten_orders;
 pub mod handlers;
 pub mod operator;

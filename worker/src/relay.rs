@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{runtime::backoff::Backoff, transport::Transport};
+use crate::{dead_letters, runtime::backoff::Backoff, transport::Transport};
 
 /// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give no notice.
 const LOOK: Duration = Duration::from_millis(500);
@@ -172,7 +172,7 @@ impl Relay {
         }
         if Instant::now() >= memory.rescue_at {
             memory.rescue_at = Instant::now() + RESCUE_EVERY.mul_f64(jitter());
-            self.report(&bounded(ledger::rescue(&self.db, self.queue, self.lost_after)).await?);
+            self.report(&bounded(self.rescue()).await?);
         }
         let (queued, due_in) = bounded(ledger::backlog(&self.db, self.queue)).await?;
         if due_in == Some(Duration::ZERO) {
@@ -183,6 +183,17 @@ impl Relay {
         Ok(due_in.map_or(LOOK, |left| left.min(LOOK)))
     }
 
+    /// Also tells operators of the jobs that are dead, in the same transaction.
+    async fn rescue(&self) -> Result<Rescued> {
+        let mut tx = self.db.begin().await?;
+        let rescued = ledger::rescue(&mut tx, self.queue, self.lost_after).await?;
+        for Vanished { job_id, kind, payload, error, .. } in rescued.vanished.iter().filter(|job| job.dead) {
+            dead_letters::tell(&mut tx, *job_id, kind, payload, error).await?;
+        }
+        tx.commit().await?;
+        Ok(rescued)
+    }
+
     fn report(&self, rescued: &Rescued) {
         metrics::rescued(self.queue, rescued.lost + rescued.vanished.len() as u64);
         if rescued.lost > 0 {
@@ -191,7 +202,7 @@ impl Relay {
                 "jobs waited in Redis for long, or were lost there; they are due again"
             );
         }
-        for Vanished { job_id, kind, attempt, max_attempts: max, error, dead } in &rescued.vanished {
+        for Vanished { job_id, kind, attempt, max_attempts: max, error, dead, .. } in &rescued.vanished {
             if *dead {
                 tracing::error!(kind, %job_id, attempt, max, outcome = "dead", error, "job is dead");
             } else {

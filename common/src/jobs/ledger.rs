@@ -3,16 +3,19 @@
 //!
 //! ```text
 //! pending --hand_over--> queued --claim--> running --complete----------> done
-//!    ^ ^                   |                 | \--give_up, rescue------> dead
+//!    ^ ^                   |               (begin) \--give_up, rescue---> dead
 //!    | +- take_back, rescue+                 |
 //!    +----- retry, snooze, give_back, rescue +
 //! ```
+//!
+//! A claim is not an attempt yet: [`begin`] counts one, and is the last thing before the handler. A job whose worker vanished between the
+//! two, or whose claim took so long that the lease ran out, has not been tried.
 //!
 //! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that it keeps moving. Whoever lost the lease
 //! (paused too long, presumed dead) finds that its `complete` changes nothing and must roll back.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -49,7 +52,7 @@ pub struct Claimed {
     pub kind: String,
     /// The job struct as JSON.
     pub payload: Value,
-    /// 1 for the first attempt.
+    /// The attempt that begins now; 1 for the first.
     pub attempt: i32,
     /// The attempt after which a failure is final.
     pub max_attempts: i32,
@@ -122,7 +125,8 @@ impl Lease {
     }
 
     /// The job has failed for good: a dead letter, until an operator retries or discards it.
-    pub async fn give_up(&self, pool: &PgPool, error: &str) -> Result<bool> {
+    /// In the caller's transaction, together with what tells operators of it.
+    pub async fn give_up(&self, conn: &mut PgConnection, error: &str) -> Result<bool> {
         let given_up = sqlx::query!(
             "UPDATE jobs SET state = 'dead', finished_at = now(), leased_until = NULL, last_error = $3,
                     errors = jobs_with_error(errors, attempt, $3)
@@ -131,7 +135,7 @@ impl Lease {
             self.delivery.delivery,
             error,
         )
-        .execute(pool)
+        .execute(conn)
         .await?;
         Ok(given_up.rows_affected() == 1)
     }
@@ -279,9 +283,9 @@ pub async fn claim(
 ) -> Result<Vec<Option<Claimed>>> {
     let (ids, numbers) = newest(deliveries.iter().copied());
     let rows = sqlx::query!(
-        "UPDATE jobs SET state = 'running', attempt = attempt + 1, leased_until = now() + $3, worker = $4, started_at = now()
+        "UPDATE jobs SET state = 'running', leased_until = now() + $3, worker = $4, started_at = NULL
          WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'queued'
-         RETURNING id, delivery, kind, payload, attempt, max_attempts, trace_context,
+         RETURNING id, delivery, kind, payload, attempt + 1 AS \"attempt!\", max_attempts, trace_context,
                    extract(epoch FROM now() - available_at)::float8 AS \"waited!\"",
         &ids,
         &numbers,
@@ -307,6 +311,36 @@ pub async fn claim(
         })
         .collect();
     Ok(deliveries.iter().map(|delivery| claimed.remove(delivery)).collect())
+}
+
+/// Counts the attempts that their handlers are about to begin, and renews their leases; one answer for each, false when the lease is lost.
+/// May be repeated.
+pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) -> Result<Vec<bool>> {
+    // In order and each job once, as in `newest`.
+    let mut newest: BTreeMap<JobId, (i32, i32)> = BTreeMap::new();
+    for (Lease { delivery: Delivery { job_id, delivery } }, number) in attempts {
+        let attempt = newest.entry(*job_id).or_default();
+        *attempt = (*delivery, *number).max(*attempt);
+    }
+    let ids: Vec<JobId> = newest.keys().copied().collect();
+    let (deliveries, numbers): (Vec<i32>, Vec<i32>) = newest.into_values().unzip();
+    // Nobody waits for the flush: should PostgreSQL forget this in a crash of its own, the attempt does not count.
+    let begun = sqlx::query!(
+        "UPDATE jobs SET attempt = ($3::int[])[array_position($1, id)], started_at = clock_timestamp(),
+                leased_until = clock_timestamp() + $4::interval
+         FROM (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
+         WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'running'
+         RETURNING id, delivery",
+        &ids,
+        &deliveries,
+        &numbers,
+        interval(lease)?,
+    )
+    .fetch_all(pool)
+    .await?;
+    let begun: HashSet<Delivery> =
+        begun.into_iter().map(|row| Delivery { job_id: row.id, delivery: row.delivery }).collect();
+    Ok(attempts.iter().map(|(lease, _)| begun.contains(&lease.delivery)).collect())
 }
 
 /// Marks jobs done, but for those that their handlers have completed, and those whose lease is lost.
@@ -339,9 +373,9 @@ fn newest(deliveries: impl Iterator<Item = Delivery>) -> (Vec<JobId>, Vec<i32>) 
 /// What [`rescue`] found.
 #[derive(Debug, Default)]
 pub struct Rescued {
-    /// Jobs that were handed over and never claimed; they are due again.
+    /// Jobs that were handed over and not begun; they are due again.
     pub lost: u64,
-    /// Jobs whose worker vanished.
+    /// Jobs whose worker vanished while it ran them.
     pub vanished: Vec<Vanished>,
 }
 
@@ -351,6 +385,7 @@ pub struct Rescued {
 pub struct Vanished {
     pub job_id: JobId,
     pub kind: String,
+    pub payload: Value,
     pub attempt: i32,
     pub max_attempts: i32,
     pub error: String,
@@ -359,20 +394,22 @@ pub struct Vanished {
 }
 
 /// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`: Redis was emptied) or whose worker died
-/// (lease run out), at most 1,000 of each a call.
+/// (lease run out), at most 1,000 of each a call. In the caller's transaction, together with what tells operators of those that are dead.
 ///
-/// What was lost keeps its place in the queue: it has not been tried. What its worker was running has been: it is due at once the first
+/// What was lost, or claimed and not begun, keeps its place in the queue: it has not been tried. What its worker was running has been: it is due at once the first
 /// time, then after pauses that grow to a minute, so that a job that kills its workers leaves them time for the others, and after its last
 /// attempt it is a dead letter.
-pub async fn rescue(pool: &PgPool, queue: Queue, lost_after: Duration) -> Result<Rescued> {
+pub async fn rescue(conn: &mut PgConnection, queue: Queue, lost_after: Duration) -> Result<Rescued> {
     let lost = sqlx::query!(
-        "UPDATE jobs SET state = 'pending' WHERE id = ANY (ARRAY(
-             SELECT id FROM jobs WHERE queue = $1 AND state = 'queued' AND queued_at < now() - $2::interval
+        "UPDATE jobs SET state = 'pending', leased_until = NULL WHERE id = ANY (ARRAY(
+             SELECT id FROM jobs WHERE queue = $1 AND state IN ('queued', 'running')
+                 AND CASE state WHEN 'queued' THEN queued_at < now() - $2::interval
+                                ELSE started_at IS NULL AND leased_until < now() END
              LIMIT 1000 FOR UPDATE SKIP LOCKED))",
         queue.name(),
         interval(lost_after)?,
     )
-    .execute(pool)
+    .execute(&mut *conn)
     .await?;
     let vanished = sqlx::query_as!(
         Vanished,
@@ -384,12 +421,13 @@ pub async fn rescue(pool: &PgPool, queue: Queue, lost_after: Duration) -> Result
                last_error = 'worker ' || coalesce(worker, '?') || ' vanished',
                errors = jobs_with_error(errors, attempt, 'worker ' || coalesce(worker, '?') || ' vanished')
            WHERE id = ANY (ARRAY(
-               SELECT id FROM jobs WHERE queue = $1 AND state = 'running' AND leased_until < now()
+               SELECT id FROM jobs
+               WHERE queue = $1 AND state = 'running' AND leased_until < now() AND started_at IS NOT NULL
                LIMIT 1000 FOR UPDATE SKIP LOCKED))
-           RETURNING id AS job_id, kind, attempt, max_attempts, last_error AS "error!", state = 'dead' AS "dead!""#,
+           RETURNING id AS job_id, kind, payload, attempt, max_attempts, last_error AS "error!", state = 'dead' AS "dead!""#,
         queue.name(),
     )
-    .fetch_all(pool)
+    .fetch_all(conn)
     .await?;
     Ok(Rescued { lost: lost.rows_affected(), vanished })
 }

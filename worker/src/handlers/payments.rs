@@ -9,7 +9,6 @@ use nexus_common::{
     config::{self, Env},
     domain::{
         after_commit::AfterCommit,
-        alerts::{self, AlertReason},
         booking_changes, booking_sale,
         event_turns::Turns,
         ids::{BookingId, EventId},
@@ -86,10 +85,7 @@ pub async fn process_webhook(
     job: ProcessWebhook,
     attempt: Attempt,
 ) -> Result<(), Failure> {
-    let result = act_on_webhook(&cx, job.webhook_event_id, attempt).await;
-    let subject = format!("webhook {}", job.webhook_event_id);
-    alert_if_final(&cx, attempt, &result, AlertReason::WebhookFailed, &subject, None).await;
-    result
+    act_on_webhook(&cx, job.webhook_event_id, attempt).await
 }
 
 async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Result<(), Failure> {
@@ -172,27 +168,6 @@ async fn capture(
     Ok(())
 }
 
-/// Tells operators of a job that dies with this attempt. Should that fail, the daily check of the books finds what is left undone.
-async fn alert_if_final(
-    cx: &Context<Payments>,
-    attempt: Attempt,
-    result: &Result<(), Failure>,
-    reason: AlertReason,
-    subject: &str,
-    booking: Option<BookingId>,
-) {
-    let Err(failure) = result else { return };
-    let Some(why) = attempt.last_words(failure) else { return };
-    let details = format!("job {} is dead: {why}", attempt.job_id);
-    let raised = match cx.db.acquire().await {
-        Ok(mut conn) => alerts::raise(&mut conn, reason, subject, booking, &details).await,
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = raised {
-        tracing::error!(error = error.details(), subject, details, "an alert could not be raised");
-    }
-}
-
 /// See [`ConfirmFreeBooking`].
 pub async fn confirm_free_booking(
     cx: Arc<Context<Payments>>,
@@ -223,10 +198,7 @@ pub async fn refund_payment(
 ) -> Result<(), Failure> {
     let refund = refunds::get(&mut *cx.db.acquire().await?, job.refund_id).await?;
     let Some(refund) = refund else { return Err(Failure::Discard("there is no such refund".into())) };
-    let result = refund_once(&cx, &job, attempt, &refund).await;
-    alert_if_final(&cx, attempt, &result, AlertReason::RefundFailed, &refund.payment_id, refund.booking)
-        .await;
-    result
+    refund_once(&cx, &job, attempt, &refund).await
 }
 
 async fn refund_once(

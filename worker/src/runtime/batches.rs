@@ -1,5 +1,5 @@
-//! Claims and completions that come at the same time are made by one statement: a busy worker pays for a commit once a group of jobs, not
-//! twice a job. Nobody waits for company: a call that comes alone is made at once, and while it is under way the next group gathers.
+//! Claims, beginnings and completions that come at the same time are made by one statement each: a busy worker pays for them once a group of
+//! jobs, not once a job. Nobody waits for company: a call that comes alone is made at once, and while it is under way the next group gathers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +20,7 @@ const MOST: usize = 100;
 /// Makes the worker's calls to the ledger that every job needs.
 pub(super) struct Batches {
     claims: UnboundedSender<Call<Delivery, Option<Claimed>>>,
+    beginnings: UnboundedSender<Call<(Lease, i32), bool>>,
     completions: UnboundedSender<Call<Lease, ()>>,
 }
 
@@ -37,6 +38,12 @@ impl Batches {
             let (pool, worker) = (pool.clone(), worker.clone());
             async move { ledger::claim(&pool, &deliveries, &worker, lease).await }
         }));
+        let (beginnings, inbox) = unbounded_channel();
+        let pool = db.clone();
+        tokio::spawn(gather(inbox, move |attempts: Vec<(Lease, i32)>| {
+            let pool = pool.clone();
+            async move { ledger::begin(&pool, &attempts, lease).await }
+        }));
         let (completions, inbox) = unbounded_channel();
         let pool = db.clone();
         tokio::spawn(gather(inbox, move |leases: Vec<Lease>| {
@@ -46,12 +53,17 @@ impl Batches {
                 Ok(vec![(); leases.len()])
             }
         }));
-        Batches { claims, completions }
+        Batches { claims, beginnings, completions }
     }
 
     /// As [`ledger::claim`], for one delivery.
     pub(super) async fn claim(&self, delivery: Delivery) -> Result<Option<Claimed>> {
         call(&self.claims, delivery).await
+    }
+
+    /// As [`ledger::begin`], for one attempt.
+    pub(super) async fn begin(&self, lease: Lease, attempt: i32) -> Result<bool> {
+        call(&self.beginnings, (lease, attempt)).await
     }
 
     /// As [`ledger::complete`], for one job.

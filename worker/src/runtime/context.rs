@@ -46,21 +46,6 @@ pub struct Attempt {
     pub job_id: JobId,
 }
 
-impl Attempt {
-    /// Why the job dies, if it dies with this attempt of its handler.
-    pub fn last_words(&self, failure: &Failure) -> Option<String> {
-        match failure {
-            Failure::Discard(why) => Some(why.clone()),
-            Failure::Retry(Error::LeaseLost) | Failure::RetryAfter(_, Error::LeaseLost) => None,
-            Failure::Retry(error) | Failure::RetryAfter(_, error) if error.is_crowded() => None,
-            Failure::Retry(error) | Failure::RetryAfter(_, error) => {
-                (self.number >= self.max).then(|| error.details())
-            }
-            Failure::Snooze(_) => None,
-        }
-    }
-}
-
 /// Why an attempt did not do the job.
 #[derive(Debug)]
 pub enum Failure {

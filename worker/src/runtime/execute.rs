@@ -59,7 +59,8 @@ const RECORD_FOR: Duration = Duration::from_secs(30);
 impl<S: Send + Sync + 'static> Executor<S> {
     /// Runs the delivered job, if it is still this delivery's turn.
     pub(super) async fn deliver(&self, delivery: Delivery) {
-        let Some((claimed, held_until)) = self.claim(delivery).await else { return };
+        let Some(claimed) = self.claim(delivery).await else { return };
+        let Some(held_until) = self.begin(&claimed).await else { return };
         metrics::claimed(self.queue, &claimed.kind, claimed.waited);
         let started = Instant::now();
         let trace = claimed.trace_context.as_deref();
@@ -100,8 +101,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// The job and until when it is held at least; `None` when it is not ours to run.
-    async fn claim(&self, delivery: Delivery) -> Option<(Claimed, Instant)> {
+    /// The job; `None` when it is not ours to run.
+    async fn claim(&self, delivery: Delivery) -> Option<Claimed> {
         let give_up_at = Instant::now() + self.lost_after;
         let mut waits = Backoff::new();
         loop {
@@ -109,12 +110,10 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 self.refuse(delivery).await;
                 return None;
             }
-            // The lease starts when PostgreSQL says so, which is later.
-            let held_until = Instant::now() + self.lease;
             match self.batches.claim(delivery).await {
                 Ok(claimed) => {
                     self.relay.claimed();
-                    return claimed.map(|claimed| (claimed, held_until));
+                    return claimed;
                 }
                 // After that a rescue hands it over again.
                 Err(error) if Instant::now() > give_up_at => {
@@ -126,6 +125,35 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 }
             }
         }
+    }
+
+    /// Counts the attempt, and says until when the job is held at least; `None` when it is not ours to run any more. However long the claim
+    /// took, what counts is what the handler has begun.
+    async fn begin(&self, claimed: &Claimed) -> Option<Instant> {
+        let job_id = claimed.lease.job_id();
+        let give_up_at = Instant::now() + self.lost_after;
+        let mut waits = Backoff::new();
+        while !self.kill.is_cancelled() {
+            // The lease starts when PostgreSQL says so, which is later.
+            let held_until = Instant::now() + self.lease;
+            match self.batches.begin(claimed.lease, claimed.attempt).await {
+                Ok(true) if Instant::now() < held_until => return Some(held_until),
+                // The answer came too late to hold the job by it.
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::info!(kind = claimed.kind, %job_id, "a claim took longer than its lease; the job was not begun");
+                    return None;
+                }
+                Err(error) if Instant::now() > give_up_at => {
+                    tracing::warn!(%job_id, error = error.details(), "a job could not be begun");
+                    return None;
+                }
+                Err(_) => {
+                    let _ = timeout(waits.next(), self.kill.cancelled()).await;
+                }
+            }
+        }
+        None
     }
 
     async fn refuse(&self, delivery: Delivery) {

@@ -10,6 +10,7 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use super::{batches::Batches, context::Failure};
+use crate::dead_letters;
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -79,7 +80,16 @@ impl Verdict {
             Verdict::Done => batches.complete(*lease).await.map(|()| true)?,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
             Verdict::Snooze(after) | Verdict::Crowded { after, .. } => lease.snooze(db, *after).await?,
-            Verdict::Dead(error) => lease.give_up(db, error).await?,
+            Verdict::Dead(error) => {
+                let mut tx = db.begin().await?;
+                let given_up = lease.give_up(&mut tx, error).await?;
+                if given_up {
+                    dead_letters::tell(&mut tx, lease.job_id(), &claimed.kind, &claimed.payload, error)
+                        .await?;
+                }
+                tx.commit().await?;
+                given_up
+            }
             Verdict::GiveBack => lease.give_back(db).await?,
             Verdict::Lost => true,
         };

@@ -1,0 +1,57 @@
+//! What operators are told when a job has failed for good. One place for all ways to die: a handler's error, a panic, a time-out, a payload that
+//! cannot be read, a worker that vanished once too often.
+
+use nexus_common::{
+    Result,
+    domain::{
+        alerts::{self, AlertReason},
+        refunds,
+    },
+    jobs::{
+        Job, JobId,
+        payments::{ProcessWebhook, RefundPayment},
+    },
+};
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+
+/// Raises the alert of a dead job's kind, where it has one, in the transaction that makes the job dead. An alert that cannot be raised keeps
+/// no job alive: it is logged, and the daily check of the books finds what is left undone.
+pub(crate) async fn tell(
+    conn: &mut PgConnection,
+    job_id: JobId,
+    kind: &str,
+    payload: &Value,
+    why: &str,
+) -> Result<()> {
+    // Of its own, so that its failure does not take the caller's transaction along.
+    let mut tx = conn.begin().await?;
+    match alert(&mut tx, job_id, kind, payload, why).await {
+        Ok(()) => tx.commit().await?,
+        Err(error) => {
+            tx.rollback().await?;
+            tracing::error!(kind, %job_id, error = error.details(), "an alert could not be raised");
+        }
+    }
+    Ok(())
+}
+
+async fn alert(conn: &mut PgConnection, job_id: JobId, kind: &str, payload: &Value, why: &str) -> Result<()> {
+    let (reason, (subject, booking)) = match kind {
+        ProcessWebhook::KIND => {
+            let job = serde_json::from_value(payload.clone()).ok();
+            let subject = job.map(|ProcessWebhook { webhook_event_id: id }| (format!("webhook {id}"), None));
+            (AlertReason::WebhookFailed, subject.unwrap_or_else(|| (format!("job {job_id}"), None)))
+        }
+        RefundPayment::KIND => {
+            let refund = match serde_json::from_value(payload.clone()) {
+                Ok(RefundPayment { refund_id }) => refunds::get(conn, refund_id).await?,
+                Err(_) => None,
+            };
+            let subject = refund.map(|refund| (refund.payment_id, refund.booking));
+            (AlertReason::RefundFailed, subject.unwrap_or_else(|| (format!("job {job_id}"), None)))
+        }
+        _ => return Ok(()),
+    };
+    alerts::raise(conn, reason, &subject, booking, &format!("job {job_id} is dead: {why}")).await
+}
