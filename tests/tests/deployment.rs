@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use nexus_tests::program::binary;
@@ -65,6 +65,48 @@ fn every_process_has_a_unit_and_a_line_in_the_procfile() {
     let mut programs: Vec<String> = programs.chain(["nexus-jobs".to_owned()]).collect();
     programs.sort();
     assert_eq!(programs, binaries(), "whatever is shipped is run, or is for operators");
+}
+
+#[test]
+fn every_queue_has_a_worker_and_every_kind_of_job_a_handler_in_it() {
+    // What there is: the queues by name, and the kinds with their queues, as the sources say it.
+    let jobs = file("common/src/jobs/mod.rs");
+    let queues: BTreeMap<&str, &str> = jobs
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Queue::")?.strip_suffix("\",")?.split_once(" => \""))
+        .collect();
+    let workers: BTreeSet<String> =
+        binaries().iter().filter_map(|name| Some(name.strip_prefix("nexus-worker-")?.to_owned())).collect();
+    assert_eq!(queues.values().map(ToString::to_string).collect::<BTreeSet<_>>(), workers);
+    let mut kinds: Vec<(String, String)> = Vec::new();
+    for name in folder("common/src/jobs") {
+        for job in file(format!("common/src/jobs/{name}")).split("\nimpl Job for ").skip(1) {
+            let constant = |name: &str| {
+                let rest = job.split_once(&format!("const {name} = ")).expect("a constant").1;
+                rest.split_once(';').expect("its end").0.trim_matches('"').to_owned()
+            };
+            let queue = constant("QUEUE: Queue");
+            let queue = queues[queue.strip_prefix("Queue::").expect("a queue")];
+            kinds.push((queue.to_owned(), constant("KIND: &'static str")));
+        }
+    }
+    kinds.sort();
+
+    let mut handled: Vec<(String, String)> = Vec::new();
+    for queue in workers {
+        let listed = said(&[&format!("nexus-worker-{queue}"), "--list-kinds"]);
+        handled.extend(listed.lines().map(|kind| (queue.clone(), kind.to_owned())));
+    }
+    assert_eq!(handled, kinds, "a worker that finds two handlers for a kind does not start");
+    let page = file("docs/jobs.md");
+    for (queue, kind) in &kinds {
+        let rows = page.lines().filter(|line| line.starts_with(&format!("| {queue} | ")));
+        assert_eq!(
+            rows.filter(|row| row.contains(&format!("`{kind}`"))).count(),
+            1,
+            "{kind} in docs/jobs.md"
+        );
+    }
 }
 
 #[test]

@@ -52,6 +52,9 @@ struct Arguments {
     /// Only print the variables that are read, with what each is taken for when it is not set.
     #[arg(long)]
     list_config: bool,
+    /// Only print the kinds of jobs that it runs.
+    #[arg(long)]
+    list_kinds: bool,
 }
 
 /// The exit code for an environment that is not usable: EX_CONFIG of sysexits.h, as `nexus-api` has it.
@@ -76,6 +79,14 @@ where
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
+    let registry = register(Registry::new(queue));
+    if !registry.mistakes.is_empty() {
+        return unusable(&registry.mistakes.join("\n"));
+    }
+    if arguments.list_kinds {
+        registry.kinds().iter().for_each(|kind| println!("{kind}"));
+        return ExitCode::SUCCESS;
+    }
     let read = |env: &mut Env| {
         let (config, build) = (config::Worker::from_env(env, queue), settings(env));
         (config, build, env.warnings())
@@ -95,10 +106,6 @@ where
     }
     if let Some(concurrency) = arguments.concurrency {
         config.concurrency = usize::from(concurrency);
-    }
-    let registry = register(Registry::new(queue));
-    if !registry.mistakes.is_empty() {
-        return unusable(&registry.mistakes.join("\n"));
     }
     telemetry::init(&config.sight, &warnings);
     if config.sight.traces

@@ -101,6 +101,13 @@ impl<S: Send + Sync + 'static> Registry<S> {
         self
     }
 
+    /// What it has a handler for, by name.
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
+        let mut kinds: Vec<_> = self.handlers.keys().copied().collect();
+        kinds.sort_unstable();
+        kinds
+    }
+
     pub(super) fn handler(&self, kind: &str) -> Option<&Handler<S>> {
         self.handlers.get(kind)
     }
