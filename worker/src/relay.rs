@@ -19,7 +19,7 @@ use nexus_common::{
     db::{bounded, within},
     jobs::{
         Queue,
-        ledger::{self, Delivery, Rescued, Vanished},
+        ledger::{self, Delivery, Rescued, Room, Vanished},
         wakeups,
     },
     metrics,
@@ -50,6 +50,8 @@ pub(crate) struct Wake {
     bell: Notify,
     /// Redis holds all that it may, and more is due.
     full: AtomicBool,
+    /// Something was due that had to wait for the end of another job.
+    waiting: AtomicBool,
     claimed: AtomicUsize,
     refill_after: usize,
     /// What was pushed may be lost.
@@ -62,6 +64,7 @@ impl Wake {
         Arc::new(Wake {
             bell: Notify::new(),
             full: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
             claimed: AtomicUsize::new(0),
             refill_after: target(concurrency, 1).div_ceil(4),
             lost: AtomicBool::new(false),
@@ -82,6 +85,13 @@ impl Wake {
         }
     }
 
+    /// A job has ended.
+    pub(crate) fn ended(&self) {
+        if self.waiting.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
     /// Redis was away or has been emptied: what was pushed may be lost.
     pub(crate) fn transport_failed(&self) {
         self.lost.store(true, Ordering::Release);
@@ -93,6 +103,11 @@ impl Wake {
 /// for a relay, be it another's or its own.
 fn target(concurrency: usize, workers: usize) -> usize {
     (share(concurrency) * workers.max(1)).min(MOST)
+}
+
+/// How many jobs of one priority above 0 may be with the workers at once: half of all slots.
+fn of_a_priority(concurrency: usize, workers: usize) -> usize {
+    (concurrency * workers.max(1) / 2).max(1)
 }
 
 /// One worker's part of it.
@@ -179,6 +194,7 @@ impl Relay {
             return self.relay(memory, queued as usize).await;
         }
         self.wake.full.store(false, Ordering::Relaxed);
+        self.wake.waiting.store(false, Ordering::Relaxed);
         memory.misses = 0;
         Ok(due_in.map_or(LOOK, |left| left.min(LOOK)))
     }
@@ -219,24 +235,32 @@ impl Relay {
         let room = target(self.concurrency, redis.workers).saturating_sub(queued);
         let room = room.min(MOST.saturating_sub(redis.deliveries));
         let batch = room.min(BATCH);
-        let handed = if batch > 0 { self.hand_over(memory, batch).await? } else { 0 };
+        // Said before the look: what ends meanwhile makes another.
+        self.wake.waiting.store(true, Ordering::Relaxed);
+        let handed = if batch > 0 { self.hand_over(memory, batch, redis.workers).await? } else { 0 };
         let full = handed == room;
         self.wake.claimed.store(0, Ordering::Relaxed);
         self.wake.full.store(full, Ordering::Relaxed);
+        self.wake.waiting.store(handed < batch, Ordering::Relaxed);
         memory.misses = if full || handed > 0 { 0 } else { (memory.misses + 1).min(6) };
         Ok(if full {
             LOOK_FULL
         } else if handed == batch {
             Duration::ZERO
         } else {
-            // Perhaps another relay is taking the rest just now.
+            // The rest has a priority whose slots are taken; or another relay is taking it just now.
             (PAUSE * (1 << memory.misses)).min(LOOK)
         })
     }
 
-    async fn hand_over(&self, memory: &mut Memory, limit: usize) -> Result<usize> {
+    async fn hand_over(&self, memory: &mut Memory, limit: usize, workers: usize) -> Result<usize> {
+        let room = Room {
+            jobs: limit as i64,
+            of_a_priority: of_a_priority(self.concurrency, workers) as i64,
+            relays: workers as i64,
+        };
         // Dies here or before the push: the rows are `queued`, and rescued as lost.
-        let (deliveries, lag) = bounded(ledger::hand_over(&self.db, self.queue, limit as i64)).await?;
+        let (deliveries, lag) = bounded(ledger::hand_over(&self.db, self.queue, room)).await?;
         if deliveries.is_empty() {
             return Ok(0);
         }
@@ -313,6 +337,14 @@ mod tests {
         assert_eq!(target(16, 0), 32, "this worker is not registered yet");
         assert_eq!(target(1000, 1), MOST);
         assert_eq!(target(16, 1000), MOST);
+    }
+
+    #[test]
+    fn a_priority_above_0_has_half_of_the_slots_and_at_least_one() {
+        assert_eq!(of_a_priority(16, 1), 8);
+        assert_eq!(of_a_priority(16, 3), 24);
+        assert_eq!(of_a_priority(1, 1), 1);
+        assert_eq!(of_a_priority(4, 0), 2, "this worker is not registered yet");
     }
 
     #[tokio::test]

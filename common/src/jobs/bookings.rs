@@ -35,6 +35,8 @@ impl Job for CancelEvent {
     const QUEUE: Queue = Queue::Bookings;
     const KIND: &'static str = "cancel_event";
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    /// Long runs; buyers who wait for their tickets have half of the slots for themselves.
+    const PRIORITY: i16 = 10;
     const TIMEOUT: Duration = Duration::from_secs(120);
 
     fn unique_key(&self) -> Option<String> {

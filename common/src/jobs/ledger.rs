@@ -189,9 +189,20 @@ pub(super) async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>>
     Ok(announced.into_iter().flat_map(|row| row.ids).collect())
 }
 
-/// Takes up to `limit` due jobs of `queue` for hand-over to Redis, first by priority, then by age. Also says for how long the oldest of
-/// them had been due.
-pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<Delivery>, Duration)> {
+/// How many jobs a relay may hand over.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// In all.
+    pub jobs: i64,
+    /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once, those included that are.
+    pub of_a_priority: i64,
+    /// Relays that share that. Each takes its part of what is left, so that all of them at the same moment take no more than there is.
+    pub relays: i64,
+}
+
+/// Takes due jobs of `queue` for hand-over to Redis, first by priority, then by age, and no more than there is room for. Also says for how
+/// long the oldest of them had been due.
+pub async fn hand_over(pool: &PgPool, queue: Queue, room: Room) -> Result<(Vec<Delivery>, Duration)> {
     // Priority by priority, so that the index leads to the due ones however many jobs wait for later. An array rather than a join, so that no
     // plan, made while the table was small, reads the whole table once it is large.
     let rows = sqlx::query!(
@@ -201,20 +212,29 @@ pub async fn hand_over(pool: &PgPool, queue: Queue, limit: i64) -> Result<(Vec<D
              SELECT next.priority FROM levels, LATERAL (
                  SELECT priority FROM jobs WHERE queue = $1 AND state = 'pending' AND priority > levels.priority
                  ORDER BY priority LIMIT 1) next
+         ),
+         rooms AS (
+             SELECT priority, CASE WHEN priority <= 0 THEN $2 ELSE least($2, ceil(greatest(0, $3 - (
+                 SELECT count(*) FROM jobs busy
+                 WHERE busy.queue = $1 AND busy.state IN ('queued', 'running') AND busy.priority = levels.priority
+             )) / greatest($4::bigint, 1)::float8)::bigint) END AS room
+             FROM levels
          )
          UPDATE jobs SET state = 'queued', queued_at = now(), delivery = delivery + 1
          WHERE id = ANY (ARRAY(
-             SELECT due.id FROM levels, LATERAL (
+             SELECT due.id FROM rooms, LATERAL (
                  SELECT id FROM jobs
-                 WHERE queue = $1 AND state = 'pending' AND priority = levels.priority AND available_at <= now()
+                 WHERE queue = $1 AND state = 'pending' AND priority = rooms.priority AND available_at <= now()
                  ORDER BY available_at, id
-                 LIMIT $2
+                 LIMIT rooms.room
                  FOR UPDATE SKIP LOCKED) due
              LIMIT $2
          ))
          RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS \"lag!\"",
         queue.name(),
-        limit,
+        room.jobs,
+        room.of_a_priority,
+        room.relays,
     )
     .fetch_all(pool)
     .await?;

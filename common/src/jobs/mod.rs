@@ -110,7 +110,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const RETRY: RetryPolicy;
     /// An attempt that takes longer is stopped and has failed.
     const TIMEOUT: Duration = Duration::from_secs(30);
-    /// Lower runs first within its queue.
+    /// Lower runs first within its queue. All jobs with the same priority above 0 use half of the queue's slots at most: what may wait, or
+    /// depends on somebody slow, gets such a number, and leaves the other half to the rest of the queue.
     const PRIORITY: i16 = 0;
 
     /// At most one live job has this key; enqueueing a second one does nothing.

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
+/// A mail server that hangs holds up no SMS, and the other way round: each has half of the slots.
+const SMS: i16 = 10;
+/// See [`SMS`].
+const EMAIL: i16 = 11;
+
 /// E-mails a booking's tickets, QR codes attached, to a buyer who has an e-mail address.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailTickets {
@@ -17,6 +22,7 @@ impl Job for EmailTickets {
     const QUEUE: Queue = Queue::Notifications;
     const KIND: &'static str = "email_tickets";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = EMAIL;
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("email_tickets:{}", self.booking_id))
@@ -34,6 +40,7 @@ impl Job for SmsTickets {
     const QUEUE: Queue = Queue::Notifications;
     const KIND: &'static str = "sms_tickets";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = SMS;
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("sms_tickets:{}", self.booking_id))
@@ -51,6 +58,7 @@ impl Job for EmailCancellation {
     const QUEUE: Queue = Queue::Notifications;
     const KIND: &'static str = "email_cancellation";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = EMAIL;
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("email_cancellation:{}", self.booking_id))
@@ -68,6 +76,7 @@ impl Job for SmsCancellation {
     const QUEUE: Queue = Queue::Notifications;
     const KIND: &'static str = "sms_cancellation";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = SMS;
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("sms_cancellation:{}", self.booking_id))
@@ -85,6 +94,7 @@ impl Job for EmailRefund {
     const QUEUE: Queue = Queue::Notifications;
     const KIND: &'static str = "email_refund";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = EMAIL;
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("email_refund:{}", self.refund_id))
@@ -102,6 +112,7 @@ impl Job for SmsRefund {
     const QUEUE: Queue = Queue::Notifications;
     const KIND: &'static str = "sms_refund";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = SMS;
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("sms_refund:{}", self.refund_id))

@@ -52,7 +52,8 @@ impl Job for RefundPayment {
     const QUEUE: Queue = Queue::Payments;
     const KIND: &'static str = "refund_payment";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
-    /// Buyers who wait for their seats come before buyers who wait for their money.
+    /// Buyers who wait for their seats come before buyers who wait for their money, and have half of the slots for themselves, however slowly
+    /// Razorpay makes refunds.
     const PRIORITY: i16 = 10;
 
     fn unique_key(&self) -> Option<String> {

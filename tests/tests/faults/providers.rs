@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexus_tests::{Answer, Booking, Client, Fault, Method, Outcome, Stack, Target, eventually, json, seen};
+use nexus_tests::{
+    Answer, Booking, Client, Fault, Method, Outcome, SOON, Stack, Target, eventually, json, seen,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -248,4 +250,43 @@ async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect
     assert_eq!(stack.providers.refunds().len(), 1);
     assert_eq!(stack.count("payments WHERE kind = 'refund'").await, 1);
     stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn slow_refunds_leave_slots_to_confirmations_and_slow_mail_to_sms() {
+    let stack = Stack::builder().env("WORKER_CONCURRENCY", 2).start().await;
+    let (event, buyer) = on_sale(&stack).await;
+    for slow in [Target::RazorpayRefund, Target::Smtp] {
+        stack.providers.fault(slow, None, Fault::delay(FOREVER));
+    }
+    // More than there are slots, and than Redis holds for them.
+    stack
+        .execute(
+            "WITH owed AS (
+                 INSERT INTO refunds (payment_id, amount_paise, currency, reason)
+                 SELECT 'pay_slow' || n, 100, 'INR', 'late' FROM generate_series(1, 80) n RETURNING id)
+             INSERT INTO jobs (id, queue, kind, priority, payload, max_attempts)
+             SELECT gen_random_uuid(), 'payments', 'refund_payment', 10, jsonb_build_object('refund_id', id), 14 FROM owed",
+        )
+        .await;
+    let busy = "jobs WHERE kind = 'refund_payment' AND state IN ('queued', 'running')";
+    eventually("a refund is being made", SOON, async || {
+        let busy = stack.count(busy).await;
+        seen(busy > 0, busy).map(drop)
+    })
+    .await;
+    stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    assert!(stack.count(busy).await <= 1, "the other slot is not theirs");
+
+    for label in ["A2", "A3", "A4"] {
+        stack.sell(&buyer, &event, &[("VIP", label)]).await;
+    }
+    eventually("every SMS is sent", SOON, async || {
+        let sent = "jobs WHERE kind = 'sms_tickets' AND state = 'done'";
+        let sent = stack.count(sent).await;
+        seen(sent == 4, sent).map(drop)
+    })
+    .await;
+    let mails = "jobs WHERE kind = 'email_tickets' AND state IN ('queued', 'running')";
+    assert!(stack.count(mails).await <= 1, "the other slot is not theirs");
 }

@@ -78,6 +78,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
         let verdict = self.record(verdict, &claimed).await;
         if verdict.is_pending() {
             self.relay.wake();
+        } else {
+            self.relay.ended();
         }
         metrics::attempt(self.queue, &claimed.kind, verdict.outcome(), took);
         verdict.log(&claimed, span.trace_id().as_deref(), took);
