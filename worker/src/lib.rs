@@ -3,7 +3,8 @@
 //! PostgreSQL holds every job and its state (`nexus_common::jobs::ledger`); Redis, through apalis, only carries deliveries to whoever
 //! has a slot free. Following a job:
 //!
-//! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded number at a time;
+//! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded number at a time, or to its own worker while
+//!   Redis is away;
 //! - `transport` pushes and fetches them; it is the only place that knows apalis;
 //! - `runtime::execute` claims a delivered job, runs its handler under a lease, and writes down what became of it;
 //! - `runtime` starts and supervises all that, and shuts it down.

@@ -4,6 +4,9 @@
 //! A round looks at the ledger and says when to look again: at the next due time, or after [`LOOK`]. A notice of whoever has enqueued
 //! something ([`wakeups`]) and the worker's own progress wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed
 //! is taken back as soon as the transport reports trouble; everything else by `ledger::rescue`, which every relay runs.
+//!
+//! A Redis that takes nothing for [`AWAY_AFTER`] is done without: the relay hands due jobs to the slots of its own worker, until Redis takes
+//! them again. Whatever Redis still delivers after that has been replaced in the ledger, and is not run twice.
 
 use std::{
     collections::VecDeque,
@@ -26,12 +29,16 @@ use nexus_common::{
 };
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{dead_letters, runtime::backoff::Backoff, transport::Transport};
+use crate::{
+    dead_letters,
+    runtime::backoff::Backoff,
+    transport::{Deliver, Transport},
+};
 
 /// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give no notice.
 const LOOK: Duration = Duration::from_millis(500);
@@ -44,6 +51,12 @@ const MOST: usize = 1000;
 /// Handed over at once. Small against `MOST`, because relays that look at the same moment do not see each other's batch.
 const BATCH: usize = 100;
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
+/// A Redis that has taken nothing for so long is away.
+const AWAY_AFTER: Duration = Duration::from_secs(3);
+/// Failures that are further apart have nothing to do with each other.
+const APART: Duration = Duration::from_secs(10);
+/// Whether Redis answers is looked at so often, and one that is away and answers is tried so often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// How the rest of the worker speaks to its relay.
 pub(crate) struct Wake {
@@ -124,6 +137,12 @@ pub(crate) struct Relay {
     pub(crate) concurrency: usize,
     pub(crate) lost_after: Duration,
     pub(crate) transport: Arc<Transport>,
+    /// Runs a job here, without Redis.
+    pub(crate) deliver: Deliver,
+    /// The worker's slots, whoever delivers.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Knows every running job.
+    pub(crate) running: TaskTracker,
     pub(crate) wake: Arc<Wake>,
     pub(crate) stop: CancellationToken,
 }
@@ -135,16 +154,55 @@ struct Memory {
     rescue_at: Instant,
     /// Rounds in a row that expected a due job and found none.
     misses: u32,
+    redis: Standing,
+}
+
+/// How Redis has been doing.
+struct Standing {
+    /// Workers of the queue, when it last said so.
+    workers: usize,
+    /// The first and the last failure since it last took something.
+    failing: Option<(Instant, Instant)>,
+    /// It is away, and not tried before that.
+    away_until: Option<Instant>,
+}
+
+impl Standing {
+    fn works(&mut self) {
+        self.failing = None;
+        if self.away_until.take().is_some() {
+            tracing::info!("Redis is back; jobs go through it again");
+        }
+    }
+
+    /// A call that began at `asked` has failed.
+    fn failed(&mut self, asked: Instant, error: &Error) {
+        let now = Instant::now();
+        let first = self.failing.filter(|(_, last)| asked < *last + APART).map_or(asked, |(first, _)| first);
+        self.failing = Some((first, now));
+        if now >= first + AWAY_AFTER {
+            if self.away_until.is_none() {
+                tracing::warn!(
+                    error = error.details(),
+                    "Redis is away; this worker runs its jobs without it"
+                );
+            }
+            self.away_until = Some(now + ASK_EVERY);
+        }
+    }
 }
 
 impl Relay {
     /// Relays until the worker stops; then takes back what nobody has claimed.
     pub(crate) async fn run(self) {
         let listener = tokio::spawn(listen(self.notifications.clone(), self.queue, self.wake.clone()));
-        let mut memory = Memory { pushed: VecDeque::new(), rescue_at: Instant::now(), misses: 0 };
+        let redis_answers = Arc::new(AtomicBool::new(true));
+        let asker = tokio::spawn(ask(self.transport.clone(), redis_answers.clone()));
+        let redis = Standing { workers: 1, failing: None, away_until: None };
+        let mut memory = Memory { pushed: VecDeque::new(), rescue_at: Instant::now(), misses: 0, redis };
         let mut waits = Backoff::new();
         while !self.stop.is_cancelled() {
-            match self.round(&mut memory).await {
+            match self.round(&mut memory, &redis_answers).await {
                 Ok(pause) => {
                     if waits.is_failing() {
                         tracing::info!("relaying again");
@@ -169,6 +227,7 @@ impl Relay {
             }
         }
         listener.abort();
+        asker.abort();
         if let Err(error) = within(Duration::from_secs(3), self.take_back(&mut memory)).await {
             tracing::debug!(
                 error = error.details(),
@@ -178,7 +237,7 @@ impl Relay {
     }
 
     /// Hands over what is due, and says how long there is nothing more to do.
-    async fn round(&self, memory: &mut Memory) -> Result<Duration> {
+    async fn round(&self, memory: &mut Memory, redis_answers: &AtomicBool) -> Result<Duration> {
         if self.wake.lost.swap(false, Ordering::Acquire)
             && let Err(error) = bounded(self.take_back(memory)).await
         {
@@ -191,7 +250,18 @@ impl Relay {
         }
         let (queued, due_in) = bounded(ledger::backlog(&self.db, self.queue)).await?;
         if due_in == Some(Duration::ZERO) {
-            return self.relay(memory, queued as usize).await;
+            // A Redis that does not answer would hold the relay up with every question.
+            let away = |redis: &Standing| {
+                let until = redis.away_until;
+                until.is_some_and(|until| Instant::now() < until || !redis_answers.load(Ordering::Relaxed))
+            };
+            if !away(&memory.redis) {
+                match self.relay(memory, queued as usize).await {
+                    Err(_) if away(&memory.redis) => {}
+                    relayed => return relayed,
+                }
+            }
+            return self.run_here(memory).await;
         }
         self.wake.full.store(false, Ordering::Relaxed);
         self.wake.waiting.store(false, Ordering::Relaxed);
@@ -231,13 +301,19 @@ impl Relay {
     async fn relay(&self, memory: &mut Memory, queued: usize) -> Result<Duration> {
         // Redis may hold more than the ledger thinks, namely deliveries that have been replaced since. Also asked so that nothing is handed
         // over while Redis is away.
-        let redis = self.transport.depth().await.map_err(|error| Error::Unavailable(Box::new(error)))?;
+        let asked = Instant::now();
+        let redis = self.transport.depth().await.map_err(|error| {
+            let error = Error::Unavailable(Box::new(error));
+            memory.redis.failed(asked, &error);
+            error
+        })?;
+        memory.redis.workers = redis.workers.max(1);
         let room = target(self.concurrency, redis.workers).saturating_sub(queued);
         let room = room.min(MOST.saturating_sub(redis.deliveries));
         let batch = room.min(BATCH);
         // Said before the look: what ends meanwhile makes another.
         self.wake.waiting.store(true, Ordering::Relaxed);
-        let handed = if batch > 0 { self.hand_over(memory, batch, redis.workers).await? } else { 0 };
+        let handed = if batch > 0 { self.push(memory, batch).await? } else { 0 };
         let full = handed == room;
         self.wake.claimed.store(0, Ordering::Relaxed);
         self.wake.full.store(full, Ordering::Relaxed);
@@ -253,24 +329,63 @@ impl Relay {
         })
     }
 
-    async fn hand_over(&self, memory: &mut Memory, limit: usize, workers: usize) -> Result<usize> {
+    /// Takes up to `limit` due jobs out of the ledger. Who dies before they are delivered leaves rows that are `queued`, and rescued as lost.
+    async fn hand_over(&self, limit: usize, workers: usize) -> Result<Vec<Delivery>> {
         let room = Room {
             jobs: limit as i64,
             of_a_priority: of_a_priority(self.concurrency, workers) as i64,
             relays: workers as i64,
         };
-        // Dies here or before the push: the rows are `queued`, and rescued as lost.
         let (deliveries, lag) = bounded(ledger::hand_over(&self.db, self.queue, room)).await?;
+        if !deliveries.is_empty() {
+            metrics::handed_over(self.queue, lag);
+        }
+        Ok(deliveries)
+    }
+
+    /// Hands due jobs to the slots of this worker that are free, without Redis.
+    async fn run_here(&self, memory: &mut Memory) -> Result<Duration> {
+        // Nobody may ever fetch these.
+        bounded(self.take_back(memory)).await?;
+        let mut slots = Vec::new();
+        while slots.len() < BATCH
+            && let Ok(slot) = self.slots.clone().try_acquire_owned()
+        {
+            slots.push(slot);
+        }
+        let free = slots.len();
+        self.wake.waiting.store(true, Ordering::Relaxed);
+        if free == 0 {
+            return Ok(LOOK_FULL);
+        }
+        let deliveries = self.hand_over(free, memory.redis.workers).await?;
+        memory.misses = if deliveries.is_empty() { (memory.misses + 1).min(6) } else { 0 };
+        for (delivery, slot) in deliveries.into_iter().zip(slots) {
+            let (deliver, wake) = (self.deliver.clone(), self.wake.clone());
+            self.running.spawn(async move {
+                deliver(delivery).await;
+                drop(slot);
+                wake.ended();
+            });
+        }
+        Ok((PAUSE * (1 << memory.misses)).min(LOOK))
+    }
+
+    /// Sends up to `limit` due jobs to Redis.
+    async fn push(&self, memory: &mut Memory, limit: usize) -> Result<usize> {
+        let deliveries = self.hand_over(limit, memory.redis.workers).await?;
         if deliveries.is_empty() {
             return Ok(0);
         }
-        metrics::handed_over(self.queue, lag);
+        let asked = Instant::now();
         if let Err(error) = self.transport.push(&deliveries).await {
+            memory.redis.failed(asked, &error);
             // Perhaps it did arrive: then the next hand-over has a higher number, and this delivery finds that it is not its turn.
             bounded(ledger::take_back(&self.db, &deliveries)).await?;
             self.wake.lost.store(true, Ordering::Release);
             return Err(error);
         }
+        memory.redis.works();
         memory.pushed.extend(&deliveries);
         let excess = memory.pushed.len().saturating_sub(MOST);
         memory.pushed.drain(..excess);
@@ -283,6 +398,14 @@ impl Relay {
             memory.pushed.clear();
         }
         Ok(())
+    }
+}
+
+/// Looks again and again whether Redis answers.
+async fn ask(transport: Arc<Transport>, answers: Arc<AtomicBool>) {
+    loop {
+        answers.store(transport.ping().await.is_ok(), Ordering::Relaxed);
+        sleep(ASK_EVERY).await;
     }
 }
 

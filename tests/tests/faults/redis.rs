@@ -12,7 +12,7 @@ const ASKED: Duration = Duration::from_secs(3);
 /// PostgreSQL tells of revoked tokens what Redis cannot; a process that did not hear of one would believe it for 10 s.
 const TOLD: Duration = Duration::from_secs(5);
 
-/// Seats are sold and sessions end meanwhile, as always; jobs and broadcasts go on afterwards.
+/// Seats are sold, sessions end and payments are confirmed meanwhile, as always; broadcasts go on afterwards.
 async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnce(&mut Stack)) {
     let mut stack = Stack::builder().api_processes(2).env("JOB_LOST_MS", 2_000).start().await;
     let (event, buyer) = on_sale(&stack).await;
@@ -61,11 +61,11 @@ async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnc
         seen(webhooks.iter().all(|webhook| webhook.state == "delivered"), webhooks).map(drop)
     })
     .await;
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     end(&mut stack).await;
 
     stack.until_ready(0).await;
     stack.until_ready(1).await;
-    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.until_tickets(&buyer, &booking, 2).await;
     until_heard(&viewer, &buyer, &event).await;
     meanwhile.get("/bookings/my-bookings").await.failed(401, "Token has been revoked");
@@ -152,4 +152,39 @@ async fn broadcasts_are_heard_again_when_redis_vanishes_and_another_takes_its_pl
     until_heard(&viewer, &buyer, &event).await;
     passage.vanish();
     until_heard(&viewer, &buyer, &event).await;
+}
+
+/// Waits until so many jobs are done.
+async fn until_done(stack: &Stack, count: i64) {
+    eventually("the jobs are done", SOON, async || {
+        let done = stack.count("jobs WHERE state = 'done'").await;
+        seen(done == count, done).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_runs_its_jobs_without_redis_within_its_slots_and_returns_to_it() {
+    let mut stack = Stack::builder().api_processes(0).workers([]).start().await;
+    let mut probes = stack.probes(1, &[("WORKER_CONCURRENCY", "4")]).await;
+    probes.start().await;
+    stack.redis.freeze(true);
+    stack.flood(24, json!([{"sleep": 100}])).await;
+    until_done(&stack, 24).await;
+    let most =
+        "SELECT max(n) AS most FROM (SELECT (SELECT count(*) FROM jobs b WHERE b.started_at <= a.started_at
+                    AND b.finished_at > a.started_at) AS n FROM jobs a) at_once";
+    assert!(stack.row(most).await["most"].as_i64() <= Some(4), "more at once than there are slots");
+
+    stack.redis.freeze(false);
+    let mut count = 24;
+    eventually("jobs go through Redis again", SOON, async || {
+        stack.flood(1, json!(["done"])).await;
+        count += 1;
+        seen(probes.process(0).log().contains("Redis is back"), count).map(drop)
+    })
+    .await;
+    until_done(&stack, count).await;
+    // What Redis had been told of before ran once all the same.
+    assert_eq!(stack.count("probe_effects").await, count);
 }

@@ -174,25 +174,13 @@ async fn run<S: Send + Sync + 'static>(
 
     wakeups::start(db.clone());
     let wake = Wake::new(config.concurrency);
-    let relay = tokio::spawn(
-        Relay {
-            db: db.clone(),
-            notifications: connect(1, Duration::MAX),
-            queue,
-            concurrency: config.concurrency,
-            lost_after: config.lost_after,
-            transport: transport.clone(),
-            wake: wake.clone(),
-            stop: stop.clone(),
-        }
-        .run(),
-    );
     let mut registry = registry;
     let clocks = schedule::start(std::mem::take(&mut registry.schedule), &db, &stop);
     for key in (registry.keys)(&context.state) {
         tokio::spawn(alerts::watch_key(context.db.clone(), key));
     }
     let sampler = tokio::spawn(sample(queue, db.clone(), context.db.clone()));
+    let runtime_db = db.clone();
     let executor = Arc::new(Executor {
         queue,
         registry,
@@ -209,10 +197,27 @@ async fn run<S: Send + Sync + 'static>(
         let executor = executor.clone();
         Box::pin(async move { executor.deliver(delivery).await })
     });
+    let slots = Arc::new(Semaphore::new(config.concurrency));
     let running = TaskTracker::new();
+    let relay = tokio::spawn(
+        Relay {
+            db: runtime_db,
+            notifications: connect(1, Duration::MAX),
+            queue,
+            concurrency: config.concurrency,
+            lost_after: config.lost_after,
+            transport: transport.clone(),
+            deliver: deliver.clone(),
+            slots: slots.clone(),
+            running: running.clone(),
+            wake: wake.clone(),
+            stop: stop.clone(),
+        }
+        .run(),
+    );
     let consumer = tokio::spawn(transport.consume(Consumer {
         deliver,
-        slots: Arc::new(Semaphore::new(config.concurrency)),
+        slots,
         running: running.clone(),
         relay: wake,
         stop: stop.clone(),
