@@ -161,7 +161,7 @@ fn shop(results: &Results) -> String {
 
 const METHOD: &str = "## What limits it\n\n\
     - **The processors.** Driver, workers, PostgreSQL and Redis share one machine; *processors in use* shows how much of it a run takes. A job that does nothing\n\
-    \x20 is four changes of its row (enqueued, handed over, claimed, done), and each of them is written to the row, its indexes and the log.\n\
+    \x20 is five changes of its row (enqueued, handed over, claimed, begun, done), and each of them is written to the row, its indexes and the log.\n\
     - **Commits.** Claims and completions that come at the same time share one, and so do jobs that are handed over. A worker that runs one job at a\n\
     \x20 time, or a queue that is nearly empty, pays for each of its own.\n\
     - **NOTIFY.** PostgreSQL lets transactions that notify commit one after the other, each with its own flush. graphile-worker notifies in the transaction that\n\

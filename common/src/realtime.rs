@@ -3,7 +3,12 @@
 //! The API delivers to its own sockets and, through the adapter, to those of every other API process; a worker publishes in the same wire
 //! format ([`Emitter`]). Broadcasts are sent after commit and are hints: whoever missed one fetches the state.
 
-use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    future::Future,
+    sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use redis::{
     AsyncCommands, RedisError,
@@ -12,7 +17,10 @@ use redis::{
 use serde_json::Value;
 use socketioxide_emitter::IoEmitter;
 use sqlx::PgPool;
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use crate::{
     config::Redis,
@@ -155,7 +163,14 @@ pub trait Publish: Clone + Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Emitter {
     driver: RedisDriver,
+    /// After a failure that took long nobody tries until then, so that an outage of Redis costs a job one time-out and not one a broadcast.
+    quiet_until: Arc<StdMutex<Option<Instant>>>,
 }
+
+/// For how long; also what is long.
+const QUIET: Duration = Duration::from_millis(500);
+/// A Redis that has not taken a broadcast by then, connecting included, is away.
+const EMIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 struct RedisDriver(ConnectionManager);
@@ -177,15 +192,34 @@ impl Emitter {
             .set_response_timeout(Some(Duration::from_secs(1)))
             .set_number_of_retries(2)
             .set_max_delay(Duration::from_millis(500));
-        Ok(Emitter { driver: RedisDriver(ConnectionManager::new_lazy_with_config(client, config)?) })
+        let driver = RedisDriver(ConnectionManager::new_lazy_with_config(client, config)?);
+        Ok(Emitter { driver, quiet_until: Arc::default() })
+    }
+
+    fn quiet_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Publish for Emitter {
     async fn publish(&self, broadcast: Broadcast) {
+        if self.quiet_until().is_some_and(|until| Instant::now() < until) {
+            tracing::debug!(event = broadcast.event, "a broadcast was lost, Redis was away a moment ago");
+            return;
+        }
         let emitter = IoEmitter::new().to(broadcast.rooms()).except(broadcast.except());
-        let emit = emitter.emit(broadcast.event, &broadcast.payload, &self.driver);
+        let begun = Instant::now();
+        let emit = async {
+            let emit = emitter.emit(broadcast.event, &broadcast.payload, &self.driver);
+            match timeout(EMIT, emit).await {
+                Ok(emitted) => emitted.map_err(|error| error.to_string()),
+                Err(elapsed) => Err(elapsed.to_string()),
+            }
+        };
         if let Err(error) = broadcast.send(emit).await {
+            if begun.elapsed() > QUIET {
+                *self.quiet_until() = Some(Instant::now() + QUIET);
+            }
             tracing::warn!(%error, event = broadcast.event, "a broadcast was lost");
         }
     }
@@ -254,5 +288,41 @@ impl<P: Publish> SeatsUpdates<P> {
             }
             Err(error) => tracing::debug!(error = error.details(), %event, "no event:seats-update"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_redis_that_does_not_answer_is_left_alone_for_a_moment() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok(connection) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                open.push(connection);
+            }
+        });
+        let emitter = Emitter::new(&Redis { url: url.into(), ca: None }).unwrap();
+        let broadcast = Broadcast { event: "news", audience: Audience::Everyone, payload: Value::Null };
+        emitter.publish(broadcast.clone()).await;
+        assert!(emitter.quiet_until().is_some());
+
+        // So that the test depends on no time.
+        *emitter.quiet_until() = Some(Instant::now() + Duration::from_secs(3_600));
+        let before = connections.load(Ordering::Relaxed);
+        for _ in 0..100 {
+            emitter.publish(broadcast.clone()).await;
+        }
+        assert_eq!((before > 0, connections.load(Ordering::Relaxed)), (true, before));
     }
 }

@@ -35,7 +35,13 @@ fn slow_and_futile() -> Fault {
 
 /// Kills the worker while it runs a job of that kind, and starts it again in a world without faults.
 async fn kill_in_the_middle(stack: &mut Stack, queue: &str, kind: &str) {
-    until_job(stack, kind, "running").await;
+    // A claim is no attempt yet.
+    let begun = format!("jobs WHERE kind = '{kind}' AND state = 'running' AND started_at IS NOT NULL");
+    eventually(&format!("{kind} has begun"), SOON, async || {
+        let begun = stack.count(&begun).await;
+        seen(begun > 0, begun).map(drop)
+    })
+    .await;
     stack.worker(queue).kill_9().await;
     stack.providers.clear_faults();
     stack.worker(queue).start();
