@@ -3,6 +3,7 @@
 //! - [`postgres`], [`redis`]: private servers under a directory of one's own, on free loopback ports;
 //! - [`providers`]: Razorpay, Twilio and an SMTP server, with scripted faults;
 //! - [`identity`]: certificates for the servers;
+//! - [`random`]: identifiers and secrets;
 //! - [`process`]: child processes that never outlive their parent;
 //! - [`ports`]: loopback ports that are free and stay reusable.
 //!
@@ -13,5 +14,5 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod providers;
-mod random;
+pub mod random;
 pub mod redis;

@@ -1,4 +1,7 @@
-//! Random identifiers and secrets in the forms that the providers use.
+//! Random identifiers and secrets in the forms that the providers and Nexus use.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const HEX: &[u8] = b"0123456789abcdef";
@@ -16,6 +19,11 @@ pub(crate) fn hex(length: usize) -> String {
 /// `length` decimal digits: a one-time password.
 pub(crate) fn digits(length: usize) -> String {
     pick(b"0123456789", length)
+}
+
+/// 32 bytes in base64, as `openssl rand -base64 32` makes them: what signs tickets.
+pub fn signing_key() -> String {
+    BASE64_STANDARD.encode(rand::random::<[u8; 32]>())
 }
 
 fn pick(alphabet: &[u8], length: usize) -> String {

@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use data_encoding::BASE32_NOPAD;
+use ed25519_dalek::{Signature, SigningKey};
 
 /// Width, height and content of a QR code in a PNG file.
 pub fn read_png(file: &[u8]) -> (u32, u32, String) {
@@ -24,4 +26,27 @@ pub fn read_data_url(url: &str) -> (u32, u32, String) {
     let encoded = url.strip_prefix("data:image/png;base64,");
     let encoded = encoded.unwrap_or_else(|| panic!("expected a PNG data URL, saw {:.60}…", url));
     read_png(&BASE64_STANDARD.decode(encoded).expect("base64"))
+}
+
+/// What a ticket's text says once its signature has been checked (docs/tickets.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct Claim {
+    pub event: i64,
+    pub ticket: i64,
+    pub nonce: i64,
+}
+
+/// Reads the text of a ticket that the owner of this `TICKET_SIGNING_KEY` has signed.
+pub fn read_ticket(text: &str, signing_key: &str) -> Claim {
+    let seed = BASE64_STANDARD.decode(signing_key).expect("a key in base64");
+    let key = SigningKey::from_bytes(&seed.try_into().expect("32 bytes")).verifying_key();
+    let encoded = text.strip_prefix("NX1-").unwrap_or_else(|| panic!("not a ticket: {text}"));
+    let bytes = BASE32_NOPAD.decode(encoded.as_bytes()).expect("base32");
+    let (claim, signature) = bytes.split_at(20);
+    let signature = Signature::from_slice(signature).expect("64 bytes");
+    key.verify_strict(&[b"NX1-", claim].concat(), &signature).expect("a good signature");
+    let number = |from: usize| i32::from_be_bytes(claim[from..from + 4].try_into().expect("4 bytes")).into();
+    let nonce = i64::from_be_bytes(claim[12..].try_into().expect("8 bytes"));
+    Claim { event: number(4), ticket: number(8), nonce }
 }

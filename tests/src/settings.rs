@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nexus_sandbox::providers::{Providers, ProvidersConfig};
+use nexus_sandbox::random;
 
 use crate::program::Environment;
 
@@ -29,6 +30,7 @@ pub fn environment(
         ("REDIS_URL", redis_url),
         ("JWT_SECRET", jwt_secret),
         ("JWT_REFRESH_SECRET", &secret()),
+        ("TICKET_SIGNING_KEY", &random::signing_key()),
         ("TWILIO_FROM", "+15005550006"),
         ("MAIL_FROM", "Nexus <tickets@nexus.example>"),
         ("RUST_BACKTRACE", "1"),

@@ -19,6 +19,7 @@ use sqlx::postgres::PgPoolOptions;
 use crate::client::{Answer, Client, http_client};
 use crate::legacy::{NodeService, legacy_postgres};
 use crate::program::{Environment, Program, binary, command};
+use crate::qr;
 use crate::settings::{TempDir, environment, secret};
 use crate::template::{migrate, migrated_postgres};
 use crate::waiting::eventually;
@@ -303,6 +304,20 @@ impl Stack {
     /// What every process is told.
     pub fn env(&self) -> &Environment {
         &self.env
+    }
+
+    /// What a ticket's picture says, if this installation has signed it.
+    pub fn ticket_code(&self, ticket: &Value) -> qr::Claim {
+        let picture = ticket["qr_code"].as_str().expect("a picture");
+        let (width, height, text) = qr::read_data_url(picture);
+        assert_eq!((width, height), (300, 300));
+        self.ticket_text(&text)
+    }
+
+    /// The same for what a picture says.
+    pub fn ticket_text(&self, text: &str) -> qr::Claim {
+        let key = self.env.iter().find(|(name, _)| name == "TICKET_SIGNING_KEY");
+        qr::read_ticket(text, &key.expect("a key").1)
     }
 
     /// Ends every process and starts it again with these settings.

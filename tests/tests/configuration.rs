@@ -43,7 +43,7 @@ async fn every_missing_setting_is_listed_at_once() {
         ("otp", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]),
         ("payments", ["REDIS_URL", "DATABASE_URL"]),
         ("notifications", ["SMTP_URL", "REDIS_URL"]),
-        ("bookings", ["REDIS_URL", "DATABASE_URL"]),
+        ("bookings", ["TICKET_SIGNING_KEY", "DATABASE_URL"]),
         ("expiry", ["REDIS_URL", "DATABASE_URL"]),
         ("cleanup", ["REDIS_URL", "DATABASE_URL"]),
     ];

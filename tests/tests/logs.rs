@@ -237,6 +237,7 @@ async fn story(stack: &mut Stack) -> Canaries {
     for name in [
         "JWT_SECRET",
         "JWT_REFRESH_SECRET",
+        "TICKET_SIGNING_KEY",
         "RAZORPAY_KEY_SECRET",
         "RAZORPAY_WEBHOOK_SECRET",
         "TWILIO_AUTH_TOKEN",

@@ -119,7 +119,15 @@ async fn one_command_starts_everything_and_a_second_world_fits_beside_it() {
             assert!(running.iter().any(|command| command.contains(&worker)), "{worker} among {running:#?}");
         }
     }
-    for name in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SANDBOX_URL", "SMTP_URL", "API_METRICS_URL"] {
+    for name in [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "JWT_SECRET",
+        "TICKET_SIGNING_KEY",
+        "SANDBOX_URL",
+        "SMTP_URL",
+        "API_METRICS_URL",
+    ] {
         assert_ne!(settings[0][name], settings[1][name], "{name} is not shared");
     }
 
@@ -151,7 +159,7 @@ async fn what_was_stored_is_there_at_the_next_start_and_kill_9_leaves_no_process
     run.program.start();
     let again = run.ready().await;
     assert_eq!(run.demo_events().await, before, "the demo event is kept and not made twice");
-    for name in ["JWT_SECRET", "RAZORPAY_KEY_ID", "DATABASE_URL"] {
+    for name in ["JWT_SECRET", "TICKET_SIGNING_KEY", "RAZORPAY_KEY_ID", "DATABASE_URL"] {
         assert_eq!(again[name], settings[name], "{name} after a restart");
     }
     assert_eq!(run.program.stop().await.code(), Some(0));

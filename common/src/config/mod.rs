@@ -28,7 +28,7 @@ pub use self::{
     providers::{Razorpay, Smtp, Twilio},
     rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
     redis::Redis,
-    secrets::Tokens,
+    secrets::{Tokens, ticket_signing_key},
     sight::Sight,
     worker::Worker,
 };

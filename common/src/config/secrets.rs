@@ -6,6 +6,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::Env;
+use crate::domain::ticket_codes::SigningKey;
 
 /// The keys that sign tokens.
 #[derive(Debug, Clone)]
@@ -26,6 +27,22 @@ impl Tokens {
         }
         Tokens { access: access.into(), refresh: refresh.into() }
     }
+}
+
+/// TICKET_SIGNING_KEY: signs the QR codes of tickets; 32 bytes in base64.
+pub fn ticket_signing_key(env: &mut Env) -> Option<SigningKey> {
+    const NAME: &str = "TICKET_SIGNING_KEY";
+    let given = env.required(NAME);
+    if given.is_empty() {
+        return None;
+    }
+    let key = SigningKey::parse(&given);
+    if key.is_none() {
+        env.problem(format!("{NAME} must be 32 bytes in base64, from `openssl rand -base64 32`"));
+    } else {
+        env.refuse_weak(NAME, weakness(&given));
+    }
+    key
 }
 
 /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced. Without any, no webhook is taken.
@@ -111,5 +128,18 @@ mod tests {
         assert!(weakness("Zk3vQp9wLx7Tn2Rb8Ym4Cj6Hd1Fs5Ga0").is_none());
         assert!(guessable("whsec_changeme_please").is_some());
         assert!(guessable("0f3a9c5e7b1d2468").is_none());
+    }
+
+    #[test]
+    fn a_key_that_signs_tickets_is_32_bytes_that_nobody_guesses() {
+        let said =
+            |lookup| Env::from_lookup(lookup).load(ticket_signing_key).map_err(|error| error.to_string());
+        assert!(said(|_| None).unwrap_err().contains("TICKET_SIGNING_KEY is missing"));
+        let short = said(|name| (name == "TICKET_SIGNING_KEY").then(|| "c2hvcnQ=".into())).unwrap_err();
+        assert!(short.contains("must be 32 bytes in base64") && !short.contains("c2hvcnQ="), "{short}");
+        let zeros = said(|name| (name == "TICKET_SIGNING_KEY").then(|| format!("{}=", "A".repeat(43))));
+        assert!(zeros.unwrap_err().contains("too weak"));
+        const GOOD: &str = "mHmlQy7hUbRZzGKbRhbGJYl6W5qQ0Vn6pXlZ9E3s7kA=";
+        assert!(said(|name| (name == "TICKET_SIGNING_KEY").then(|| GOOD.into())).unwrap().is_some());
     }
 }

@@ -52,6 +52,8 @@ pub mod seat_map;
 pub mod seat_selection;
 pub mod seat_types;
 pub mod seats;
+pub mod ticket_codes;
+pub mod ticket_reissue;
 pub mod tickets;
 pub mod time;
 pub mod tokens;

@@ -1,4 +1,4 @@
-//! Tickets: one per seat of a confirmed booking, with a QR code (CONTRACT.md, section 5).
+//! Tickets: one per seat of a confirmed booking, with a QR code (CONTRACT.md, section 5) that holds a signed text (`ticket_codes`).
 
 use std::collections::HashMap;
 
@@ -9,10 +9,11 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{
-    ids::{BookingId, UserId},
+    ids::{BookingId, EventId, UserId},
     money::Paise,
     news::TicketsReady,
     schemas::{JobStatus, Printing, TicketStatus},
+    ticket_codes::{Claim, SigningKey},
     time::Timestamp,
 };
 use crate::{
@@ -28,6 +29,9 @@ use crate::{
 /// A ticket that does not exist yet.
 #[derive(Debug)]
 pub struct Blank {
+    /// `tickets.id`, which the code names; one that is not used in the end is lost.
+    number: i32,
+    event: EventId,
     seat_id: i32,
     ticket_id: String,
     seat_label: String,
@@ -39,7 +43,25 @@ pub struct Blank {
 #[derive(Debug)]
 pub struct Printed {
     blank: Blank,
-    qr_code: String,
+    code: Code,
+}
+
+/// A drawn QR code.
+#[derive(Debug)]
+pub struct Code {
+    /// What makes its text differ from others of the same ticket.
+    pub nonce: i64,
+    /// A data URL.
+    pub picture: String,
+}
+
+impl Code {
+    /// Signs and draws a ticket's code.
+    pub fn draw(key: &SigningKey, event: EventId, ticket: i32) -> Result<Self> {
+        let nonce = rand::random();
+        let png = qr_png(&key.sign(Claim { event, ticket, nonce }))?;
+        Ok(Code { nonce, picture: format!("data:image/png;base64,{}", BASE64.encode(png)) })
+    }
 }
 
 /// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types gets the type's id behind it, so that
@@ -47,52 +69,51 @@ pub struct Printed {
 pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<Blank>> {
     let rows = sqlx::query!(
         r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (bs.price_paid * 100)::bigint AS "price!",
-                  b.booking_reference
+                  b.booking_reference, b.event_id,
+                  k.id IS NOT NULL AS "printed!",
+                  CASE WHEN k.id IS NULL THEN nextval(pg_get_serial_sequence('tickets', 'id'))::integer END AS number
            FROM bookings b
            JOIN booking_seats bs ON bs.booking_id = b.id
            JOIN seats s ON s.id = bs.seat_id AND s.status = 'booked'
            JOIN event_seat_types t ON t.id = s.event_seat_type_id
+           LEFT JOIN tickets k ON k.booking_id = b.id AND k.seat_id = s.id
            WHERE b.id = $1 AND b.status = 'confirmed'
            ORDER BY s.id"#,
         booking.0,
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(conn)
     .await?;
-    let printed = sqlx::query_scalar!("SELECT seat_id FROM tickets WHERE booking_id = $1", booking.0)
-        .fetch_all(conn)
-        .await?;
     let mut labels: HashMap<&str, usize> = HashMap::new();
     for row in &rows {
         *labels.entry(&row.seat_label).or_default() += 1;
     }
-    Ok(rows
-        .iter()
-        .filter(|row| !printed.contains(&Some(row.id)))
+    rows.iter()
+        .filter(|row| !row.printed)
         .map(|row| {
             let mut ticket_id = format!("TKT-{}-{}", row.booking_reference, row.seat_label);
             if labels.get(row.seat_label.as_str()).is_some_and(|n| *n > 1) {
                 ticket_id.push_str(&format!("-{}", row.event_seat_type_id));
             }
-            Blank {
+            Ok(Blank {
+                number: row.number.ok_or_else(|| Error::internal("tickets.id has no sequence"))?,
+                event: EventId(row.event_id),
                 seat_id: row.id,
                 ticket_id,
                 seat_label: row.seat_label.clone(),
                 seat_type_name: row.type_name.clone(),
                 price: Paise::from_db(row.price),
-            }
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// Draws the QR codes. Takes a core for a while: not on an async thread.
-pub fn print(blanks: Vec<Blank>) -> Result<Vec<Printed>> {
-    blanks
-        .into_iter()
-        .map(|blank| {
-            let png = qr_png(&blank.ticket_id)?;
-            Ok(Printed { blank, qr_code: format!("data:image/png;base64,{}", BASE64.encode(png)) })
-        })
-        .collect()
+pub fn print(blanks: Vec<Blank>, key: &SigningKey) -> Result<Vec<Printed>> {
+    let print = |blank: Blank| {
+        let code = Code::draw(key, blank.event, blank.number)?;
+        Ok(Printed { blank, code })
+    };
+    blanks.into_iter().map(print).collect()
 }
 
 /// Stores printed tickets, and enqueues their delivery. Returns what the buyer is told, unless the booking was cancelled meanwhile.
@@ -100,6 +121,7 @@ pub async fn issue(
     conn: &mut PgConnection,
     booking: BookingId,
     tickets: &[Printed],
+    key: &SigningKey,
 ) -> Result<Option<Broadcast>> {
     // Shared with other readers, exclusive against cancellation.
     let row = sqlx::query!(
@@ -109,17 +131,20 @@ pub async fn issue(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
+    let numbers: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.number).collect();
     let seats: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.seat_id).collect();
     let ids: Vec<String> = tickets.iter().map(|ticket| ticket.blank.ticket_id.clone()).collect();
     let labels: Vec<String> = tickets.iter().map(|ticket| ticket.blank.seat_label.clone()).collect();
     let types: Vec<String> = tickets.iter().map(|ticket| ticket.blank.seat_type_name.clone()).collect();
     let prices: Vec<i64> = tickets.iter().map(|ticket| ticket.blank.price.get()).collect();
-    let codes: Vec<String> = tickets.iter().map(|ticket| ticket.qr_code.clone()).collect();
+    let codes: Vec<String> = tickets.iter().map(|ticket| ticket.code.picture.clone()).collect();
+    let nonces: Vec<i64> = tickets.iter().map(|ticket| ticket.code.nonce).collect();
     sqlx::query!(
-        "INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, status, generated_at)
-         SELECT $1, seat_id, ticket_id, label, type_name, price / 100.0, qr_code, 'generated', now()
-         FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
-             AS ticket (seat_id, ticket_id, label, type_name, price, qr_code)
+        "INSERT INTO tickets (id, booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key,
+                              status, generated_at)
+         SELECT number, $1, seat_id, ticket_id, label, type_name, price / 100.0, qr_code, nonce, $10, 'generated', now()
+         FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::int[], $9::bigint[])
+             AS ticket (seat_id, ticket_id, label, type_name, price, qr_code, number, nonce)
          ON CONFLICT (booking_id, seat_id) DO NOTHING",
         booking.0,
         &seats,
@@ -128,6 +153,9 @@ pub async fn issue(
         &types,
         &prices,
         &codes,
+        &numbers,
+        &nonces,
+        key.public().id().to_string(),
     )
     .execute(&mut *conn)
     .await?;
@@ -288,8 +316,20 @@ pub struct Delivery {
     pub phone: Option<String>,
     pub email_sent: bool,
     pub sms_sent: bool,
-    /// Ticket id, seat label, seat type, QR code as a data URL.
-    pub tickets: Vec<(String, String, String, String)>,
+    pub tickets: Vec<Delivered>,
+}
+
+/// A ticket as it is sent.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `tickets`
+pub struct Delivered {
+    pub number: i32,
+    pub nonce: Option<i64>,
+    pub ticket_id: String,
+    pub seat_label: String,
+    pub seat_type_name: String,
+    /// A data URL.
+    pub qr_code: String,
 }
 
 /// The tickets of a booking and who gets them; `None` when there are none to deliver (any more).
@@ -304,8 +344,8 @@ pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Opt
     .await?;
     let Some(row) = row else { return Ok(None) };
     let tickets = sqlx::query!(
-        r#"SELECT ticket_id, seat_label, coalesce(seat_type_name, '') AS "type_name!", coalesce(qr_code, '') AS "qr_code!",
-                  coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
+        r#"SELECT id, qr_nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "type_name!",
+                  coalesce(qr_code, '') AS "qr_code!", coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
            FROM tickets WHERE booking_id = $1 AND status <> 'cancelled' ORDER BY id"#,
         booking.0,
     )
@@ -326,27 +366,40 @@ pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Opt
         sms_sent: tickets.iter().all(|ticket| ticket.sms_sent),
         tickets: tickets
             .into_iter()
-            .map(|ticket| (ticket.ticket_id, ticket.seat_label, ticket.type_name, ticket.qr_code))
+            .map(|ticket| Delivered {
+                number: ticket.id,
+                nonce: ticket.qr_nonce,
+                ticket_id: ticket.ticket_id,
+                seat_label: ticket.seat_label,
+                seat_type_name: ticket.type_name,
+                qr_code: ticket.qr_code,
+            })
             .collect(),
     }))
 }
 
-/// How a ticket reached its buyer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Channel {
-    Email,
-    Sms,
+/// Remembers that tickets have been e-mailed. False when there are others by now, issued anew meanwhile: those are still to be sent.
+pub async fn mark_emailed(conn: &mut PgConnection, booking: BookingId, sent: &[Delivered]) -> Result<bool> {
+    let numbers: Vec<i32> = sent.iter().map(|ticket| ticket.number).collect();
+    let nonces: Vec<Option<i64>> = sent.iter().map(|ticket| ticket.nonce).collect();
+    let still = sqlx::query!(
+        "UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
+         FROM unnest($2::int[], $3::bigint[]) AS sent (id, nonce)
+         WHERE t.booking_id = $1 AND t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce",
+        booking.0,
+        &numbers,
+        &nonces as &[Option<i64>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(still.rows_affected() == sent.len() as u64)
 }
 
-/// Remembers that a booking's tickets have been sent.
-pub async fn mark_delivered(conn: &mut PgConnection, booking: BookingId, channel: Channel) -> Result<()> {
+/// Remembers that a booking's buyer has been told by SMS.
+pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
     sqlx::query!(
-        "UPDATE tickets SET email_sent = coalesce(email_sent, FALSE) OR $2, sms_sent = coalesce(sms_sent, FALSE) OR NOT $2,
-                delivered_at = coalesce(delivered_at, now())
-         WHERE booking_id = $1",
+        "UPDATE tickets SET sms_sent = TRUE, delivered_at = coalesce(delivered_at, now()) WHERE booking_id = $1",
         booking.0,
-        channel == Channel::Email,
     )
     .execute(conn)
     .await?;
@@ -394,19 +447,20 @@ pub fn qr_png(text: &str) -> Result<Vec<u8>> {
     // The largest whole number of pixels a module that fits; what remains becomes more white around.
     let scale = (SIDE / modules).max(1);
     let margin = (SIDE.saturating_sub(scale * code.size() as usize)) / 2;
-    let mut pixels = vec![255_u8; SIDE * SIDE];
+    // One bit a pixel: a picture is a row's largest part, and half as large as with eight.
+    let mut pixels = vec![u8::MAX; SIDE.div_ceil(8) * SIDE];
     for y in 0..SIDE {
         for x in 0..SIDE {
             let module = |pixel: usize| (pixel as i32 - margin as i32).div_euclid(scale as i32);
             if code.get_module(module(x), module(y)) {
-                pixels[y * SIDE + x] = 0;
+                pixels[y * SIDE.div_ceil(8) + x / 8] &= !(0x80 >> (x % 8));
             }
         }
     }
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, SIDE as u32, SIDE as u32);
     encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_depth(png::BitDepth::One);
     let mut writer = encoder.write_header().map_err(Error::internal)?;
     writer.write_image_data(&pixels).map_err(Error::internal)?;
     writer.finish().map_err(Error::internal)?;

@@ -43,3 +43,26 @@ impl Job for CancelEvent {
         Some(format!("cancel_event:{}", self.event_id))
     }
 }
+
+/// Issues tickets anew whose QR codes nobody has signed. Each booking commits by itself, so that a run can be interrupted anywhere; a run
+/// that has been at it for long leaves the rest to the next job.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReissueTickets {
+    /// Those with ids from here on have been looked at; without it, none. A dump that lasts keeps what is left in the index of
+    /// those, which nobody is to read again and again.
+    #[serde(default)]
+    pub before: Option<i32>,
+}
+
+impl Job for ReissueTickets {
+    const QUEUE: Queue = Queue::Bookings;
+    const KIND: &'static str = "reissue_tickets";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+    /// Who has just bought comes first.
+    const PRIORITY: i16 = 10;
+
+    fn unique_key(&self) -> Option<String> {
+        Some("reissue_tickets".into())
+    }
+}

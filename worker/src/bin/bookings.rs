@@ -1,8 +1,8 @@
 //! The worker of the bookings queue.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use nexus_common::jobs::Queue;
+use nexus_common::jobs::{Queue, bookings::ReissueTickets};
 use nexus_worker::handlers::{
     bookings::{self, Bookings},
     event_cancellation,
@@ -10,6 +10,11 @@ use nexus_worker::handlers::{
 
 fn main() -> ExitCode {
     nexus_worker::serve(Queue::Bookings, Bookings::from_env, |worker| {
-        worker.on(bookings::finalise_booking).on(event_cancellation::cancel_event)
+        worker
+            .on(bookings::finalise_booking)
+            .on(event_cancellation::cancel_event)
+            // The Node service makes tickets as long as it runs beside us.
+            .on(bookings::reissue_tickets)
+            .every(Duration::from_secs(300), || ReissueTickets { before: None })
     })
 }

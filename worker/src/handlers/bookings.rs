@@ -1,24 +1,38 @@
 //! Handlers of the bookings queue.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use nexus_common::{
     Error,
-    config::Env,
-    domain::{ids::BookingId, tickets},
-    jobs::bookings::FinaliseBooking,
+    config::{self, Env},
+    domain::{ids::BookingId, ticket_codes::SigningKey, ticket_reissue, tickets},
+    jobs::{
+        self,
+        bookings::{FinaliseBooking, ReissueTickets},
+    },
     realtime::Publish,
 };
 
 use crate::{Attempt, Build, Context, Failure};
 
-/// These handlers need nothing beside the common context.
-pub struct Bookings {}
+/// What these handlers need beside the common context.
+pub struct Bookings {
+    key: SigningKey,
+}
 
 impl Bookings {
-    /// Reads no settings.
-    pub fn from_env(_env: &mut Env) -> Build<Self> {
-        Box::new(|| Ok(Bookings {}))
+    /// Reads the settings.
+    pub fn from_env(env: &mut Env) -> Build<Self> {
+        let key = config::ticket_signing_key(env);
+        Box::new(move || {
+            let key = key.ok_or_else(|| Error::internal("there is no key to sign tickets with"))?;
+            // To be kept for as long as its tickets are good, also when another key signs.
+            tracing::info!(key = %key.public().id(), public_key = %key.public(), "signing tickets");
+            Ok(Bookings { key })
+        })
     }
 }
 
@@ -30,14 +44,52 @@ pub async fn finalise_booking(
 ) -> Result<(), Failure> {
     let booking = BookingId(job.booking_id);
     let blanks = tickets::blanks(&mut *cx.db.acquire().await?, booking).await?;
-    let printed =
-        tokio::task::spawn_blocking(move || tickets::print(blanks)).await.map_err(Error::internal)??;
+    let key = cx.key.clone();
+    let print = move || tickets::print(blanks, &key);
+    let printed = tokio::task::spawn_blocking(print).await.map_err(Error::internal)??;
     let mut tx = cx.db.begin().await?;
-    let news = tickets::issue(&mut tx, booking, &printed).await?;
+    let news = tickets::issue(&mut tx, booking, &printed, &cx.key).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     if let Some(news) = news {
         cx.emitter.publish(news).await;
     }
+    Ok(())
+}
+
+/// A run issues tickets anew for so long; then other jobs have their turn before the next one.
+const RUN: Duration = Duration::from_secs(10);
+
+/// See [`ReissueTickets`].
+pub async fn reissue_tickets(
+    cx: Arc<Context<Bookings>>,
+    job: ReissueTickets,
+    attempt: Attempt,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut before = job.before.unwrap_or(i32::MAX);
+    let mut reissued = 0;
+    while started.elapsed() < RUN {
+        let (some, lowest) = ticket_reissue::unsigned(&mut *cx.db.acquire().await?, before).await?;
+        if some.is_empty() {
+            if reissued > 0 {
+                tracing::info!(tickets = reissued, "issued anew, and no others are left");
+            }
+            return Ok(());
+        }
+        before = lowest;
+        let key = cx.key.clone();
+        let print = move || ticket_reissue::print(some, &key);
+        for reissue in tokio::task::spawn_blocking(print).await.map_err(Error::internal)?? {
+            let mut tx = cx.db.begin().await?;
+            reissued += ticket_reissue::replace(&mut tx, &reissue, &cx.key).await?;
+            tx.commit().await?;
+        }
+    }
+    tracing::info!(tickets = reissued, before, "issued anew");
+    let mut tx = cx.db.begin().await?;
+    attempt.lease.complete(&mut tx).await?;
+    jobs::enqueue(&mut tx, &ReissueTickets { before: Some(before) }).await?;
+    tx.commit().await?;
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! Handlers of the notifications queue. At least once: see [`nexus_common::jobs::notifications`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL},
+};
 use nexus_common::{
     clients::{
         Key,
@@ -12,10 +15,11 @@ use nexus_common::{
     config::{self, Env},
     domain::{
         ids::BookingId,
-        tickets::{self, Channel, Delivery},
+        tickets::{self, Delivered, Delivery},
     },
     jobs::notifications::{EmailTickets, SmsTickets},
 };
+use sha2::{Digest, Sha256};
 
 use super::{needed, outward};
 use crate::{Attempt, Build, Context, Failure};
@@ -65,7 +69,13 @@ pub async fn email_tickets(
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&delivery, to)).await.map_err(outward)?;
-    delivered(&cx, booking, Channel::Email, attempt).await
+    let mut tx = cx.db.begin().await?;
+    if !tickets::mark_emailed(&mut tx, booking, &delivery.tickets).await? {
+        return Err(Failure::Snooze(Duration::ZERO));
+    }
+    attempt.lease.complete(&mut tx).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// See [`SmsTickets`].
@@ -80,7 +90,7 @@ pub async fn sms_tickets(
     };
     let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else { return Ok(()) };
     let Some(twilio) = cx.sms()? else { return Ok(()) };
-    let seats: Vec<&str> = delivery.tickets.iter().map(|(_, label, _, _)| label.as_str()).collect();
+    let seats: Vec<&str> = delivery.tickets.iter().map(|ticket| ticket.seat_label.as_str()).collect();
     let event: String = delivery.event_name.chars().take(100).collect();
     let text = format!(
         "Your tickets for {event} are ready. Booking {}, seat(s) {}.",
@@ -88,17 +98,8 @@ pub async fn sms_tickets(
         seats.join(", ")
     );
     twilio.send_sms(phone, &text.chars().take(1600).collect::<String>()).await.map_err(outward)?;
-    delivered(&cx, booking, Channel::Sms, attempt).await
-}
-
-async fn delivered(
-    cx: &Context<Notifications>,
-    booking: BookingId,
-    channel: Channel,
-    attempt: Attempt,
-) -> Result<(), Failure> {
     let mut tx = cx.db.begin().await?;
-    tickets::mark_delivered(&mut tx, booking, channel).await?;
+    tickets::mark_texted(&mut tx, booking).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     Ok(())
@@ -114,20 +115,26 @@ fn compose(delivery: &Delivery, to: String) -> Email {
         delivery.location,
     );
     let mut images = Vec::with_capacity(delivery.tickets.len());
-    for (ticket_id, label, seat_type, qr_code) in &delivery.tickets {
-        text.push_str(&format!("  {seat_type}, seat {label}: {ticket_id}\n"));
+    // Another mail once tickets have been issued anew; the same one if it is sent twice.
+    let mut contents = Sha256::new();
+    for Delivered { ticket_id, seat_label, seat_type_name, qr_code, .. } in &delivery.tickets {
+        text.push_str(&format!("  {seat_type_name}, seat {seat_label}: {ticket_id}\n"));
+        contents.update(qr_code);
         let png = qr_code.strip_prefix("data:image/png;base64,").and_then(|data| BASE64.decode(data).ok());
         if let Some(png) = png {
             images.push((format!("{ticket_id}.png"), png));
         }
     }
-    text.push_str("\nPlease show one QR code per person at the entrance.\n");
+    text.push_str(
+        "\nPlease show one QR code per person at the entrance. They replace any that you have had before.\n",
+    );
+    let contents = BASE64_URL.encode(&contents.finalize()[..9]);
     Email {
         to,
         to_name: delivery.name.clone(),
         subject: format!("Your tickets for {}", delivery.event_name),
         text,
-        message_id: format!("tickets-{}", delivery.reference.to_lowercase()),
+        message_id: format!("tickets-{}-{contents}", delivery.reference.to_lowercase()),
         images,
     }
 }

@@ -1,8 +1,8 @@
 //! The settings a run needs: the user's where given, else kept from the last run, else made up.
 
 use anyhow::{Context, Result, bail};
-use nexus_sandbox::ports;
 use nexus_sandbox::providers::ProvidersConfig;
+use nexus_sandbox::{ports, random};
 
 use crate::data_folder::DataFolder;
 
@@ -92,6 +92,7 @@ impl Settings {
 
         settings.set_secret(folder, "JWT_SECRET", &secret())?;
         settings.set_secret(folder, "JWT_REFRESH_SECRET", &secret())?;
+        settings.set_secret(folder, "TICKET_SIGNING_KEY", &random::signing_key())?;
         let new = ProvidersConfig::default();
         for (name, value) in [
             ("TWILIO_ACCOUNT_SID", &new.twilio_account_sid),
