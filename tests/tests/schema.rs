@@ -1,5 +1,8 @@
 //! What the schema promises, read from PostgreSQL's catalogue.
 
+use std::collections::BTreeSet;
+
+use nexus_tests::repository::file;
 use nexus_tests::{Stack, Value};
 
 /// Foreign keys that no index begins with, and that do not say why. A partial index counts if it leaves out nothing but NULL.
@@ -19,4 +22,25 @@ async fn every_foreign_key_has_an_index_or_says_why_not() {
     let stack = Stack::builder().workers([]).api_processes(0).start().await;
     assert!(stack.count("pg_constraint WHERE contype = 'f'").await > 10);
     assert_eq!(stack.rows(WITHOUT_INDEX).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn every_table_is_in_the_list_that_says_how_long_it_is_kept() {
+    let stack = Stack::builder().workers([]).api_processes(0).start().await;
+    let tables = "SELECT relname::text AS name FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace";
+    let tables = stack.rows(tables).await;
+    let tables: BTreeSet<&str> = tables.iter().filter_map(|row| row["name"].as_str()).collect();
+    let document = file("docs/retention.md");
+    let listed: Vec<Vec<&str>> = document
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let names: BTreeSet<&str> = listed.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(tables, names, "left: in the database; right: in docs/retention.md");
+    assert_eq!(names.len(), listed.len(), "each once");
+    for row in listed {
+        let says_all = row.len() == 4 && row.iter().all(|cell| !cell.is_empty());
+        assert!(says_all, "{row:?} says what it grows with, how long it is kept, and who removes it");
+    }
 }

@@ -60,6 +60,45 @@ async fn notices_of_deleted_events_are_kept_for_as_long_as_a_job_may_want_them()
 }
 
 #[tokio::test]
+async fn webhooks_and_alerts_that_are_over_are_removed_and_all_others_stay() {
+    let stack = Stack::builder().api_processes(0).workers([]).env("WEBHOOKS_KEEP_DAYS", 30).start().await;
+    // Processed so many days ago, or never; closed so many days ago, or never.
+    stack
+        .execute(
+            "INSERT INTO webhook_events (event_id, event_type, body, payment_id, order_id, received_at, processed_at)
+             SELECT 'old-' || n, 'payment.captured', '{}'::bytea, '', '', now() - interval '40 days', now() - interval '31 days'
+             FROM generate_series(1, 4500) n
+             UNION ALL SELECT 'open', 'payment.captured', '{}', '', '', now() - interval '400 days', NULL
+             UNION ALL SELECT 'young', 'payment.captured', '{}', '', '', now() - interval '31 days', now() - interval '29 days'",
+        )
+        .await;
+    stack
+        .execute(
+            "INSERT INTO payment_alerts (reason, subject, details, created_at, closed_at)
+             SELECT 'unreadable', subject, '', now() - interval '999 days', now() - days * interval '1 day'
+             FROM (VALUES ('old', 366), ('young', 364), ('open', NULL)) alert (subject, days)",
+        )
+        .await;
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("what is old is gone", SOON, async || {
+        let webhooks = stack.rows("SELECT event_id FROM webhook_events ORDER BY id").await;
+        let alerts = stack.rows("SELECT subject FROM payment_alerts ORDER BY id").await;
+        let is_left = webhooks == [json!({"event_id": "open"}), json!({"event_id": "young"})]
+            && alerts == [json!({"subject": "young"}), json!({"subject": "open"})];
+        seen(is_left, (webhooks.len(), alerts)).map(drop)
+    })
+    .await;
+    let log = worker.process(0).log();
+    let steps: Vec<u32> = log
+        .split(" webhooks=")
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
+        .collect();
+    assert!(steps.iter().all(|step| *step <= 2_000) && steps.iter().sum::<u32>() == 4_500, "{steps:?}");
+}
+
+#[tokio::test]
 async fn workers_read_none_of_a_million_finished_jobs() {
     let stack = Stack::builder().api_processes(0).workers([]).start().await;
     // Plans are made while the table is small and known to be, and must not be a burden when it has grown.

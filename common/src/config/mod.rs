@@ -22,7 +22,7 @@ use secrecy::SecretString;
 pub use self::{
     accounts::{EventCreation, tokens_kept},
     database::Database,
-    deadlines::{Deadlines, Reconciliation, keep_jobs},
+    deadlines::{Deadlines, Reconciliation, keep_jobs, retention},
     env::{ConfigError, Env},
     http::Http,
     providers::{Razorpay, Smtp, Twilio},

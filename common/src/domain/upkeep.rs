@@ -1,9 +1,11 @@
 //! What the cleanup job removes: rows that have no use any more; and the tokens that it hashes. Everything is bounded, so that a long backlog never becomes one long
 //! transaction.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
-use crate::error::Result;
+use crate::{db::interval, error::Result};
 
 /// How many rows went.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,11 +17,22 @@ pub struct Removed {
     pub idempotent_requests: u64,
     pub login_networks: u64,
     pub cancellation_notices: u64,
+    pub webhooks: u64,
+    pub alerts: u64,
 }
 
-/// Removes tokens, keys, networks and notices whose time is over, at most 10,000 of each a call. Statements say twice what is over where it
+/// How long what is over is kept for operators to look at (docs/retention.md).
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// WEBHOOKS_KEEP_DAYS, 90: webhooks that have been acted on.
+    pub webhooks: Duration,
+    /// ALERTS_KEEP_DAYS, 365: alerts that are closed.
+    pub alerts: Duration,
+}
+
+/// Removes tokens, keys, networks, notices, webhooks and alerts whose time is over, at most 10,000 of each a call. Statements say twice what is over where it
 /// can be used anew between the look and the lock, and then stays.
-pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
+pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE expires_at < now()
              AND id IN (SELECT id FROM refresh_tokens WHERE expires_at < now() LIMIT 10000)"
@@ -54,6 +67,22 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         "DELETE FROM cancellation_notices WHERE booking_id IN
              (SELECT booking_id FROM cancellation_notices WHERE kept_at < now() - interval '90 days' LIMIT 10000)"
     )
+    .execute(&mut *conn)
+    .await?;
+    // Those that nobody has acted on stay, however old. Razorpay sends a webhook again for a day; should it come later still, acting on it
+    // once more moves no money.
+    let webhooks = sqlx::query!(
+        "DELETE FROM webhook_events WHERE processed_at IS NOT NULL AND id = ANY (ARRAY(
+             SELECT id FROM webhook_events WHERE processed_at < now() - $1::interval ORDER BY processed_at LIMIT 2000))",
+        interval(retention.webhooks)?,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let alerts = sqlx::query!(
+        "DELETE FROM payment_alerts WHERE closed_at < now() - $1::interval AND id = ANY (ARRAY(
+             SELECT id FROM payment_alerts WHERE closed_at < now() - $1::interval ORDER BY closed_at LIMIT 10000))",
+        interval(retention.alerts)?,
+    )
     .execute(conn)
     .await?;
     Ok(Removed {
@@ -63,6 +92,8 @@ pub async fn remove_expired(conn: &mut PgConnection) -> Result<Removed> {
         idempotent_requests: idempotent_requests.rows_affected(),
         login_networks: login_networks.rows_affected(),
         cancellation_notices: cancellation_notices.rows_affected(),
+        webhooks: webhooks.rows_affected(),
+        alerts: alerts.rows_affected(),
     })
 }
 

@@ -10,7 +10,7 @@ use nexus_common::{
     domain::{
         books,
         tokens::Keeping,
-        upkeep::{self, Removed},
+        upkeep::{self, Removed, Retention},
         webhooks,
     },
     jobs::{
@@ -27,6 +27,7 @@ use crate::{Attempt, Build, Context, Failure};
 pub struct Cleanup {
     /// Finished jobs are kept this long, for operators to look at.
     keep_jobs: Duration,
+    retention: Retention,
     tokens: Keeping,
 }
 
@@ -34,8 +35,9 @@ impl Cleanup {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let keep_jobs = config::keep_jobs(env);
+        let retention = config::retention(env);
         let tokens = config::tokens_kept(env);
-        Box::new(move || Ok(Cleanup { keep_jobs, tokens }))
+        Box::new(move || Ok(Cleanup { keep_jobs, retention, tokens }))
     }
 }
 
@@ -48,7 +50,7 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
     let started = Instant::now();
     let mut conn = cx.db.acquire().await?;
     loop {
-        let removed = upkeep::remove_expired(&mut conn).await?;
+        let removed = upkeep::remove_expired(&mut conn, &cx.retention).await?;
         let jobs = ledger::prune(&mut conn, cx.keep_jobs).await?;
         let hashed = match cx.tokens {
             Keeping::Hashed => hash_tokens(&cx, &mut conn).await?,
@@ -65,6 +67,8 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             idempotent_requests = removed.idempotent_requests,
             login_networks = removed.login_networks,
             cancellation_notices = removed.cancellation_notices,
+            webhooks = removed.webhooks,
+            alerts = removed.alerts,
             jobs,
             hashed_tokens = hashed,
             webhooks_read = webhooks,
