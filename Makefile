@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos soak bench bench-stress build release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
+.PHONY: help run test chaos soak bench bench-stress bench-books build release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
 	clock-deps fmt lint sqlx check-sqlx docs clean-data
 
 # rust-toolchain.toml names the compiler. Where rustup may not fetch it, it may be there under another name; the tests check the version.
@@ -23,6 +23,8 @@ PAYMENTS ?= 1000
 SOAK_MINUTES ?= 30
 # For `make bench-stress`: the commit that this one is compared with.
 BEFORE ?= HEAD~1
+# For `make bench-books`.
+BOOKINGS ?= 500000
 # For `make fuzz`: how long each target runs.
 FUZZ_SECONDS ?= 600
 BIN := target/$(if $(filter release,$(PROFILE)),release,debug)
@@ -58,6 +60,9 @@ bench-stress: deps ## Measure this release beside that of the commit BEFORE unde
 	cargo build --release $(STRESSED)
 	cargo build --release -p nexus-bench --bin nexus-bench-stress
 	target/release/nexus-bench-stress --before target/before/build/release --before-name $$(git rev-parse --short $(BEFORE)) --report bench/STRESS.md
+
+bench-books: build ## Check the books of BOOKINGS bookings and say how long it takes; a minute for filling them in
+	@NEXUS_BOOKS_BOOKINGS=$(BOOKINGS) cargo test --workspace --test books while_nobody_has_counted_them -- --nocapture
 
 build: ## Build every binary
 	@cargo build --workspace --bins --profile $(PROFILE)

@@ -1,0 +1,64 @@
+-- A shop that has been at it for years: about a million rows, most of which are over.
+-- No triggers and no foreign keys: what is inserted here belongs together.
+SET session_replication_role = replica;
+
+INSERT INTO users (id, name, email, phone, password, role)
+SELECT n, 'Buyer ' || n, 'buyer' || n || '@nexus.example', '+9198' || lpad(n::text, 8, '0'), 'x', CASE WHEN n <= 3 THEN 'admin' ELSE 'user' END
+FROM generate_series(1, 50000) n;
+INSERT INTO role_changes (user_id, role_before, role_after) SELECT n, 'user', 'organiser' FROM generate_series(1, 20000) n;
+INSERT INTO login_networks (user_id, network, last_login_at)
+SELECT n, '10.0.0.0/24', now() - n * interval '40 seconds' FROM generate_series(1, 50000) n;
+INSERT INTO refresh_tokens (user_id, token, expires_at) SELECT n, 'sha256:' || md5(n::text), now() + n * interval '1 second' FROM generate_series(1, 50000) n;
+INSERT INTO blacklisted_tokens (user_id, token, expires_at) SELECT n, 'sha256:' || md5(n::text), now() + n * interval '1 second' FROM generate_series(1, 50000) n;
+INSERT INTO idempotency_keys (idempotency_key, operation_type, user_id, expires_at)
+SELECT md5(n::text), 'create_booking', n, now() + n * interval '1 second' FROM generate_series(1, 25000) n;
+INSERT INTO idempotent_requests (user_id, route, key, request_hash, attempt, leased_until, status, answer, expires_at)
+SELECT n, 'create_booking', md5(n::text), '', gen_random_uuid(), now(), 200, '{}', now() + n * interval '1 second' FROM generate_series(1, 25000) n;
+
+INSERT INTO events (id, name, description, start_date, end_date, location, organizer_id, status, is_public, created_at)
+SELECT n, 'Event ' || n, '', t, t + interval '3 hours', 'Mumbai', 1 + n % 5000, CASE WHEN n % 50 = 0 THEN 'draft' ELSE 'published' END, TRUE, t - interval '60 days'
+FROM generate_series(1, 25000) n, LATERAL (SELECT now() + (n - 24500) * interval '1 hour' AS t) times;
+INSERT INTO event_inventory (event_id) SELECT id FROM events;
+INSERT INTO event_seat_types (id, event_id, name, price, quantity, available_quantity)
+SELECT n, 1 + n / 2, CASE n % 2 WHEN 0 THEN 'VIP' ELSE 'Standing' END, 100, 100, 98 FROM generate_series(1, 49999) n;
+INSERT INTO event_cancellations (event_id, finished_at) SELECT n, now() FROM generate_series(1, 5000) n;
+
+-- A thousand bookings wait to be paid, a tenth is over, and all others are confirmed.
+INSERT INTO bookings (id, booking_reference, event_id, user_id, total_amount, status, payment_status, payment_id, booked_at, confirmed_at, expires_at)
+SELECT n, 'BKG-' || n, 1 + n % 25000, 1 + n % 50000, 100, s, CASE s WHEN 'confirmed' THEN 'completed' ELSE 'pending' END, 'pay_' || n,
+       t, t, t + interval '15 minutes'
+FROM generate_series(1, 75000) n,
+     LATERAL (SELECT CASE WHEN n > 74500 THEN 'pending' WHEN n % 10 = 0 THEN 'expired' ELSE 'confirmed' END AS s,
+                     now() - (75000 - n) * interval '1 minute' AS t) what;
+INSERT INTO seats (id, event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at, booked_at)
+SELECT id, event_id, 2 * event_id - 1, 'A' || id, user_id, CASE status WHEN 'pending' THEN 'locked' ELSE 'booked' END, booked_at,
+       CASE status WHEN 'pending' THEN expires_at END, confirmed_at
+FROM bookings WHERE status <> 'expired';
+INSERT INTO booking_seats (booking_id, seat_id, price_paid, event_seat_type_id, seat_label)
+SELECT id, CASE WHEN status <> 'expired' THEN id END, 100, 2 * event_id - 1, 'A' || id FROM bookings;
+INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key, status)
+SELECT id, id, 'TKT-' || id, 'A' || id, 'VIP', 100, '', id, '00000000', 'generated' FROM bookings WHERE status = 'confirmed';
+INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, created_at, look_at)
+SELECT 'order_' || id, id, 10000, 'INR', booked_at, CASE status WHEN 'pending' THEN expires_at END FROM bookings;
+INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency, created_at)
+SELECT kind, id, 'order_' || id, 'pay_' || id, sign * 10000, 'INR', booked_at
+FROM bookings, (VALUES ('capture', 1), ('sale', -1)) k (kind, sign) WHERE status = 'confirmed';
+INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status, refund_id, created_at)
+SELECT 'pay_' || id, id, 10000, 'INR', 'late', CASE WHEN id % 1000 = 0 THEN 'pending' ELSE 'processed' END, 'rfnd_' || id, booked_at
+FROM bookings WHERE status = 'expired' OR id % 20 = 1;
+INSERT INTO webhook_events (event_id, event_type, body, payment_id, order_id, received_at, processed_at, outcome)
+SELECT 'evt_' || id, 'payment.captured', '{}', 'pay_' || id, 'order_' || id, booked_at, CASE WHEN id < 74990 THEN booked_at END, 'confirmed' FROM bookings;
+INSERT INTO payment_alerts (reason, subject, booking_id, details, closed_at)
+SELECT 'unknown_order', 'pay_' || n, n, '', CASE WHEN n > 20 THEN now() - n * interval '1 minute' END FROM generate_series(1, 20000) n;
+INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, kept_at)
+SELECT 200000 + n, n, 'BKG-' || n, 'Gone', now(), now() - n * interval '1 minute' FROM generate_series(1, 20000) n;
+INSERT INTO jobs (id, queue, kind, payload, unique_key, state, max_attempts, delivery, available_at, created_at, started_at, finished_at)
+SELECT gen_random_uuid(), queue, kind, jsonb_build_object('booking_id', n), CASE WHEN state <> 'done' THEN kind || ':' || n END, state::job_state,
+       20, 1, t, t, t, CASE WHEN state IN ('done', 'dead') THEN t END
+FROM generate_series(1, 75000) n,
+     LATERAL (SELECT now() - (75000 - n) * interval '3 seconds' AS t,
+                     CASE WHEN n > 74900 THEN 'pending' WHEN n % 1000 = 0 THEN 'dead' ELSE 'done' END AS state) what,
+     LATERAL (SELECT * FROM (VALUES (0, 'payments', 'process_webhook'), (1, 'bookings', 'finalise_booking'), (2, 'notifications', 'email_tickets')) q (r, queue, kind)
+              WHERE r = n % 3) q;
+RESET session_replication_role;
+ANALYZE;
