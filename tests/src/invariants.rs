@@ -48,9 +48,9 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ),
     (
         "a confirmed booking that was paid for has one sale of its total",
-        "SELECT b.id, b.total_amount, (SELECT sum(-amount_paise) FROM payments WHERE booking_id = b.id AND kind IN ('sale', 'sale_reversal')) AS sold
+        "SELECT b.id, b.total_amount, (SELECT sum(-amount_paise) FROM payments WHERE booking_id = b.id AND kind IN ('sale', 'sale_reversal') AND source_id = '') AS sold
          FROM bookings b WHERE b.status = 'confirmed' AND (b.total_amount * 100)::bigint <>
-             coalesce((SELECT sum(-amount_paise) FROM payments WHERE booking_id = b.id AND kind IN ('sale', 'sale_reversal')), 0)",
+             coalesce((SELECT sum(-amount_paise) FROM payments WHERE booking_id = b.id AND kind IN ('sale', 'sale_reversal') AND source_id = ''), 0)",
     ),
     ("no job has died", "SELECT id, kind, payload, attempt, errors FROM jobs WHERE state = 'dead'"),
 ];

@@ -161,6 +161,41 @@ async fn a_row_that_is_committed_after_the_end_of_its_day_is_in_exactly_one_file
 }
 
 #[tokio::test]
+async fn no_more_goes_back_than_was_captured_whoever_writes_it() {
+    let stack = Stack::builder().workers([]).start().await;
+    stack
+        .execute(
+            "INSERT INTO payments (kind, payment_id, amount_paise, currency, source_id)
+                  VALUES ('capture', 'pay_1', 100, 'INR', ''), ('refund', 'pay_1', -60, 'INR', 'rfnd_1')",
+        )
+        .await;
+    let insert = "INSERT INTO payments (kind, payment_id, amount_paise, currency, source_id) VALUES ('refund', 'pay_1', -30, 'INR', $1)";
+    // Two at once, each of which would be right without the other.
+    let mut first = stack.db.begin().await.expect("a transaction");
+    sqlx::query(insert).bind("rfnd_2").execute(&mut *first).await.expect("a row");
+    let db = stack.db.clone();
+    let second = tokio::spawn(async move { sqlx::query(insert).bind("rfnd_3").execute(&db).await });
+    eventually("the second waits", SOON, async || {
+        seen(stack.count("pg_locks WHERE locktype = 'advisory' AND NOT granted").await == 1, ())
+    })
+    .await;
+    first.commit().await.expect("a commit");
+    let refused = second.await.expect("no panic").expect_err("90 and 30 of 100");
+    assert!(refused.to_string().contains("would exceed what was captured"), "{refused}");
+
+    // What the ledger does not have, or has too much of, is found.
+    stack
+        .execute("INSERT INTO provider_refunds (refund_id, payment_id, amount_paise, status, ours)
+                  VALUES ('rfnd_1', 'pay_1', 60, 'processed', FALSE), ('rfnd_4', 'pay_1', 70, 'processed', FALSE)")
+        .await;
+    let found = stack.jobs_cli(&["check-books"]).await;
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    for rule in ["a refund that was made is in the ledger", "refunds are at most what was captured"] {
+        assert!(found.contains(rule), "{rule} in {found}");
+    }
+}
+
+#[tokio::test]
 async fn the_ledger_cannot_be_changed() {
     let stack = Stack::builder().workers([]).start().await;
     stack

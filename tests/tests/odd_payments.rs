@@ -221,6 +221,27 @@ async fn a_refund_that_razorpay_refuses_becomes_a_dead_letter_with_an_alert() {
     stack.assert_invariants().await;
 }
 
+/// What the ledger says, in the order of writing: kind and paise.
+async fn ledger(stack: &Stack) -> Vec<(String, i64)> {
+    let rows = stack.rows("SELECT kind, amount_paise FROM payments ORDER BY id").await;
+    let row = |row: &Value| Some((row["kind"].as_str()?.to_owned(), row["amount_paise"].as_i64()?));
+    rows.iter().filter_map(row).collect()
+}
+
+async fn until_ledger(stack: &Stack, expected: &[(&str, i64)]) {
+    eventually("the ledger", SOON, async || {
+        let ledger = ledger(stack).await;
+        seen(ledger.iter().map(|(kind, paise)| (kind.as_str(), *paise)).eq(expected.iter().copied()), ledger)
+            .map(drop)
+    })
+    .await;
+}
+
+/// Paise and status of every refund at Razorpay.
+fn refunds(stack: &Stack) -> Vec<(i64, &'static str)> {
+    stack.providers.refunds().iter().map(|refund| (refund.amount, refund.status)).collect()
+}
+
 #[tokio::test]
 async fn operators_hear_of_a_job_that_dies_without_an_error_of_its_handler() {
     let stack = Stack::builder().api_processes(0).workers(["payments"]).start().await;
@@ -240,28 +261,106 @@ async fn operators_hear_of_a_job_that_dies_without_an_error_of_its_handler() {
 }
 
 #[tokio::test]
-async fn a_refund_that_somebody_made_at_razorpay_is_written_and_told_and_cancels_the_booking() {
+async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_of_it_has_gone_back() {
     let stack = Stack::start().await;
     let (buyer, event, booking, payment) = stack.sold().await;
-    let payload = |refund: &str, back: i64| {
-        json!({
-            "refund": {"entity": {"id": refund, "payment_id": payment.id, "amount": back, "currency": "INR"}},
-            "payment": {"entity": {"id": payment.id, "amount": 10_000, "amount_refunded": back, "currency": "INR"}},
-        })
-    };
-    tell(&stack, "refund.processed", payload("rfnd_part", 4_000)).await;
+    stack.providers.refund_by_hand(&payment.id, Some(4_000)).expect("a refund");
     until_alert(&stack, "partial_refund", &payment.id).await;
-    assert_eq!(stack.count("payments WHERE kind = 'refund'").await, 0, "the ledger knows whole refunds only");
+    let part = [("capture", 10_000), ("sale", -10_000), ("refund", -4_000), ("sale_reversal", 4_000)];
+    until_ledger(&stack, &part).await;
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    stack.assert_invariants().await;
 
-    tell(&stack, "refund.processed", payload("rfnd_rest", 10_000)).await;
+    // What the bank cannot make does not count.
+    stack.providers.fail_refunds(1);
+    stack.providers.refund_by_hand(&payment.id, None).expect("a refund");
+    let failed = "webhook_events WHERE event_type = 'refund.failed' AND processed_at IS NOT NULL";
+    eventually("its failure is heard of", SOON, async || seen(stack.count(failed).await == 1, ())).await;
+    until_ledger(&stack, &part).await;
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    stack.assert_invariants().await;
+
+    stack.providers.refund_by_hand(&payment.id, None).expect("a refund");
     until_alert(&stack, "foreign_refund", &payment.id).await;
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    until_ledger(&stack, &[&part[..], &[("refund", -6_000), ("sale_reversal", 6_000)]].concat()).await;
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
+    assert_eq!(refunds(&stack), [(4_000, "processed"), (6_000, "failed"), (6_000, "processed")]);
+    // Told once more, and late, nothing happens.
+    for webhook in stack.providers.webhooks() {
+        stack.providers.replay(&webhook.event_id, 1).await.expect("a delivery");
+    }
     stack.assert_invariants().await;
-    let ledger = stack.rows("SELECT kind, amount_paise FROM payments ORDER BY id").await;
-    let kinds: Vec<_> = ledger.iter().map(|row| row["kind"].as_str().unwrap_or_default()).collect();
-    assert_eq!(kinds, ["capture", "sale", "refund", "sale_reversal"]);
-    assert!(stack.providers.refunds().is_empty(), "we do not refund it a second time");
+    assert_eq!(stack.count("payments WHERE kind = 'refund'").await, 2, "refunds in the ledger");
+}
+
+#[tokio::test]
+async fn a_buyer_who_cancels_after_a_part_went_back_gets_the_rest_and_is_told_so() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    stack.execute(&format!("UPDATE users SET phone = '+919812345678' WHERE id = {}", buyer.id)).await;
+    stack.providers.refund_by_hand(&payment.id, Some(2_000)).expect("a refund");
+    until_alert(&stack, "partial_refund", &payment.id).await;
+    buyer.cancel(&booking).await.ok();
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    assert_eq!(refunds(&stack), [(2_000, "processed"), (8_000, "processed")]);
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
+    let told = async || {
+        let mail = stack.providers.mail().into_iter().find(|mail| mail.text.contains("has been cancelled"));
+        let sms = stack.providers.sms().into_iter().find(|sms| sms.body.contains("has been cancelled"));
+        mail.zip(sms).ok_or("nothing".into())
+    };
+    let (mail, sms) = eventually("the buyer is told", SOON, told).await;
+    assert!(mail.text.contains("\n₹80.00 go back the way you have paid."), "{}", mail.text);
+    assert!(sms.body.ends_with("₹80.00 will be refunded."), "{}", sms.body);
+
+    let admin = stack.admin().await;
+    let export = admin.request_root(nexus_tests::Method::GET, "/admin/ledger.csv");
+    let export = nexus_tests::Answer::to(export).await.text;
+    let lines: Vec<_> = export.lines().map(|line| line.rsplit(',').collect::<Vec<_>>()).collect();
+    let refunds: Vec<_> = lines.iter().filter(|line| !line[0].is_empty() && line[0] != "reason").collect();
+    assert_eq!(lines.len(), 1 + 6, "{export}");
+    assert_eq!(
+        refunds.iter().map(|line| (line[0], line[2])).collect::<Vec<_>>(),
+        [("not_ours", "-20.00"), ("cancelled", "-80.00")]
+    );
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_part_that_somebody_refunds_before_ours_is_asked_for_is_left_out_of_ours() {
+    let mut stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    stack.worker("payments").stop().await;
+    buyer.cancel(&booking).await.ok();
+    // Nothing is heard of it but what Razorpay answers to whoever asks for the whole.
+    stack.providers.fault(Target::Webhook, Some(2), Fault::lost());
+    stack.providers.refund_by_hand(&payment.id, Some(2_500)).expect("a refund");
+    eventually("it is made", SOON, async || {
+        let refunds = refunds(&stack);
+        seen(refunds[0].1 == "processed", refunds).map(drop)
+    })
+    .await;
+    stack.worker("payments").start();
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    assert_eq!(refunds(&stack), [(2_500, "processed"), (7_500, "processed")]);
+    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 2, "the whole, then the rest");
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn what_a_refund_by_hand_would_have_returned_is_returned_by_us_when_the_bank_cannot() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    stack.providers.fail_refunds(1);
+    stack.providers.refund_by_hand(&payment.id, Some(4_000)).expect("a refund");
+    buyer.cancel(&booking).await.ok();
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    let made: i64 = refunds(&stack).iter().filter(|made| made.1 == "processed").map(|made| made.0).sum();
+    assert_eq!(made, 10_000, "{:?}", refunds(&stack));
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
+    stack.assert_invariants().await;
 }
 
 #[tokio::test]

@@ -253,22 +253,38 @@ async fn a_refund_by_hand_of_a_payment_that_nobody_told_of_does_not_become_a_sea
 }
 
 #[tokio::test]
-async fn a_refund_of_a_part_by_hand_is_shown_to_an_operator_and_changes_nothing() {
-    let stack = builder().start().await;
-    let (buyer, _, booking, payment) = stack.sold().await;
-    stack.providers.refund_by_hand(&payment.id, Some(5_000)).unwrap();
-    let found = async || {
-        let found = reconcile(&stack, &[]).await;
-        seen(found.0 == Some(1), found)
-    };
-    let (_, report) = eventually("the refund is listed", SOON, found).await;
-    let differences = report["differences"].as_array().unwrap();
-    let told = |difference: &Value| {
-        difference["subject"] == payment.id
-            && difference["razorpay"] == "captured, ₹50.00 refunded"
-            && difference["done"] == "nothing: part of it was refunded by hand"
-    };
-    assert!(!differences.is_empty() && differences.iter().all(told), "{report}");
+async fn a_refund_of_a_part_by_hand_is_written_down_and_the_booking_stands() {
+    let stack = builder().workers(["bookings", "notifications"]).start().await;
+    stack.providers.fault(Target::Webhook, None, Fault::lost());
+    let (buyer, _, booking, order) = stack.booked().await;
+    let payment = stack.pay(&order, Outcome::Captured);
+    reconcile(&stack, &[]).await;
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    stack.providers.refund_by_hand(&payment.id, Some(5_000)).unwrap();
+    eventually("the refund is made", SOON, async || {
+        let refunds = stack.providers.refunds();
+        seen(refunds[0].status == "processed", refunds).map(drop)
+    })
+    .await;
+    let (code, report) = reconcile(&stack, &["--dry-run"]).await;
+    assert_eq!(code, Some(1), "{report}");
+    assert_eq!(only_difference(&report), ["refund processed", "unknown", "-"]);
+    let (_, report) = reconcile(&stack, &[]).await;
+    assert_eq!(only_difference(&report), ["refund processed", "unknown", "written down"]);
+    assert_eq!(stack.count("payments WHERE kind = 'refund' AND amount_paise = -5000").await, 1);
+    assert_eq!(reconcile(&stack, &[]).await.0, Some(0), "nothing differs any more");
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    stack.assert_invariants().await;
+
+    // The rest, by hand as well.
+    stack.providers.refund_by_hand(&payment.id, None).unwrap();
+    eventually("the rest is made", SOON, async || {
+        let refunds = stack.providers.refunds();
+        seen(refunds.iter().all(|refund| refund.status == "processed"), refunds).map(drop)
+    })
+    .await;
+    let (_, report) = reconcile(&stack, &[]).await;
+    assert_eq!(only_difference(&report)[2], "refund by hand written down, booking cancelled");
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     stack.assert_invariants().await;
 }

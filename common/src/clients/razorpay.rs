@@ -62,6 +62,8 @@ pub struct Refund {
     pub status: String,
     pub payment_id: String,
     pub amount: i64,
+    /// Of ours, the idempotency key.
+    pub receipt: Option<String>,
 }
 
 /// An order to create.
@@ -171,7 +173,7 @@ impl Razorpay {
         }
     }
 
-    /// Refunds a whole payment. `idempotency_key` (at least ten of `A-Za-z0-9-_`) makes a repeated request the same refund.
+    /// Refunds a payment, or a part of it. `idempotency_key` (at least ten of `A-Za-z0-9-_`) makes a repeated request the same refund.
     pub async fn refund(
         &self,
         payment_id: &str,

@@ -31,7 +31,7 @@ pub enum AlertReason {
     Unreadable,
     /// Somebody has refunded the payment of a confirmed booking at Razorpay. The booking is cancelled.
     ForeignRefund,
-    /// Somebody has refunded a part of a payment at Razorpay. The ledger knows whole refunds only.
+    /// Somebody has refunded a part of a payment at Razorpay. The booking stands.
     PartialRefund,
     /// Razorpay does not make a refund that we owe. The job is a dead letter.
     RefundFailed,

@@ -2,11 +2,16 @@
 -- snapshot, so that work in progress never looks like a violation.
 WITH payment AS (
     SELECT payment_id, min(booking_id) AS booking_id, sum(amount_paise) AS balance,
-           bool_or(kind = 'capture') AS captured, bool_or(kind = 'sale') AS sold, bool_or(kind = 'sale_reversal') AS reversed,
-           bool_or(kind = 'refund') AS refunded
+           bool_or(kind = 'capture') AS captured, bool_or(kind = 'sale') AS sold,
+           coalesce(sum(amount_paise) FILTER (WHERE kind IN ('sale', 'sale_reversal')), 0) = 0 AS reversed,
+           coalesce(sum(amount_paise) FILTER (WHERE kind = 'capture'), 0) AS captured_paise,
+           -coalesce(sum(amount_paise) FILTER (WHERE kind = 'refund'), 0) AS refunded_paise
     FROM payments GROUP BY payment_id
+), made AS (
+    SELECT payment_id, sum(amount_paise) AS paise FROM provider_refunds WHERE status = 'processed' GROUP BY payment_id
 ), sold AS (
-    SELECT booking_id, -sum(amount_paise) AS paise FROM payments
+    -- A part of a sale that was taken back with a part of its payment leaves the booking as it is.
+    SELECT booking_id, -sum(amount_paise) FILTER (WHERE source_id = '') AS paise FROM payments
     WHERE booking_id IS NOT NULL AND kind IN ('sale', 'sale_reversal') GROUP BY booking_id
 ), taken AS (
     SELECT event_seat_type_id, count(*) AS n FROM seats GROUP BY event_seat_type_id
@@ -47,9 +52,11 @@ WHERE b.status IN ('cancelled', 'expired') AND bs.seat_id IS NOT NULL
 UNION ALL
 -- At rest nothing is owed, and this is zero per booking.
 SELECT 'money in = money for seats + money returned or owed', 'payment ' || p.payment_id,
-       format('a balance of ₹%s, and ₹%s owed, for booking %s', round(p.balance / 100.0, 2), round(coalesce(r.amount_paise, 0) / 100.0, 2), p.booking_id)
-FROM payment p LEFT JOIN refunds r ON r.payment_id = p.payment_id AND r.status <> 'processed'
-WHERE p.balance <> coalesce(r.amount_paise, 0)
+       format('a balance of ₹%s instead of ₹%s for booking %s', round(p.balance / 100.0, 2), round(p.expected / 100.0, 2), p.booking_id)
+FROM (SELECT p.*, CASE WHEN r.id IS NOT NULL THEN p.captured_paise - p.refunded_paise ELSE 0 END AS expected
+      FROM payment p
+      LEFT JOIN refunds r ON r.payment_id = p.payment_id AND r.status <> 'processed') p
+WHERE p.balance <> p.expected
 UNION ALL
 SELECT 'captured money has been decided on', 'payment ' || p.payment_id, format('neither sale nor refund for booking %s', p.booking_id)
 FROM payment p WHERE p.captured AND NOT p.sold AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = p.payment_id)
@@ -67,11 +74,17 @@ SELECT 'a sale is of a confirmed booking', 'payment ' || p.payment_id, format('b
 FROM payment p LEFT JOIN bookings b ON b.id = p.booking_id
 WHERE p.sold AND NOT p.reversed AND b.status IS DISTINCT FROM 'confirmed'
 UNION ALL
-SELECT 'a refund that was made is in the ledger', 'payment ' || r.payment_id, 'no refund in the ledger'
-FROM refunds r JOIN payment p ON p.payment_id = r.payment_id WHERE r.status = 'processed' AND NOT p.refunded
+SELECT 'a refund that was made is in the ledger', 'payment ' || p.payment_id,
+       format('₹%s were refunded, ₹%s in the ledger', round(made.paise / 100.0, 2), round(p.refunded_paise / 100.0, 2))
+FROM made JOIN payment p ON p.payment_id = made.payment_id WHERE made.paise > p.refunded_paise
 UNION ALL
-SELECT 'a refund in the ledger was made', 'payment ' || p.payment_id, 'no refund that was made'
-FROM payment p WHERE p.refunded AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = p.payment_id AND r.status = 'processed')
+SELECT 'a refund in the ledger was made', 'payment ' || p.payment_id,
+       format('₹%s in the ledger, ₹%s were refunded', round(p.refunded_paise / 100.0, 2), round(coalesce(made.paise, 0) / 100.0, 2))
+FROM payment p LEFT JOIN made ON made.payment_id = p.payment_id WHERE p.refunded_paise > coalesce(made.paise, 0)
+UNION ALL
+SELECT 'refunds are at most what was captured', 'payment ' || p.payment_id,
+       format('₹%s were refunded of ₹%s', round(made.paise / 100.0, 2), round(p.captured_paise / 100.0, 2))
+FROM made JOIN payment p ON p.payment_id = made.payment_id WHERE p.captured AND made.paise > p.captured_paise
 UNION ALL
 SELECT 'a refund that is owed has a job', 'payment ' || r.payment_id, format('%s, with %s tries left', r.status, r.tries_left)
 FROM refunds r WHERE r.status IN ('pending', 'failed') AND NOT EXISTS (

@@ -34,11 +34,13 @@ pub enum PaymentEvent {
     Failed,
     /// The booking that it paid for has been cancelled.
     SaleReversed,
-    /// Razorpay has accepted a refund of the whole of it.
+    /// Razorpay has accepted a refund of all that had not gone back.
     RefundCreated,
-    /// Razorpay has made that refund.
+    /// Razorpay has made a refund, and a part has not gone back.
+    PartRefunded,
+    /// Razorpay has made a refund, and all of it has gone back.
     RefundProcessed,
-    /// Razorpay could not make it.
+    /// Razorpay could not make a refund.
     RefundFailed,
 }
 
@@ -59,6 +61,10 @@ pub enum PaymentStep {
     OweRefund,
     /// The refund is remembered as Razorpay's.
     FollowRefund,
+    /// The refund is written; what is owed is less by it.
+    WritePart,
+    /// The refund, which nobody here has asked for, is written, its part of the sale is taken back, and operators are told.
+    WriteForeignPart,
     /// The refund is written.
     WriteRefund,
     /// A job asks for it again, until no tries are left.
@@ -101,12 +107,13 @@ impl PaymentState {
 
 impl PaymentEvent {
     /// All of them.
-    pub const ALL: [PaymentEvent; 7] = [
+    pub const ALL: [PaymentEvent; 8] = [
         PaymentEvent::Authorized,
         PaymentEvent::Captured,
         PaymentEvent::Failed,
         PaymentEvent::SaleReversed,
         PaymentEvent::RefundCreated,
+        PaymentEvent::PartRefunded,
         PaymentEvent::RefundProcessed,
         PaymentEvent::RefundFailed,
     ];
@@ -137,6 +144,12 @@ pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
         (Owed | RefundFailed, Event::RefundCreated) => FollowRefund,
         (New | Lapsed | Sold | Requested | Refunded, Event::RefundCreated) => Nothing,
 
+        (Sold, Event::PartRefunded) => WriteForeignPart,
+        (Owed | Requested | RefundFailed, Event::PartRefunded) => WritePart,
+        // Written with its capture.
+        (New, Event::PartRefunded) => Nothing,
+        (Lapsed | Refunded, Event::PartRefunded) => Nothing,
+
         (Owed | Requested | RefundFailed, Event::RefundProcessed) => WriteRefund,
         (New, Event::RefundProcessed) => RememberReturn,
         (Sold, Event::RefundProcessed) => WriteForeignRefund,
@@ -151,7 +164,10 @@ impl PaymentStep {
     /// Where it leaves a payment that was in `state`; `None` when its booking decides.
     pub fn leads_to(self, state: PaymentState) -> Option<PaymentState> {
         match self {
-            PaymentStep::Nothing | PaymentStep::NoteFailure => Some(state),
+            PaymentStep::Nothing
+            | PaymentStep::NoteFailure
+            | PaymentStep::WritePart
+            | PaymentStep::WriteForeignPart => Some(state),
             PaymentStep::Capture | PaymentStep::Settle => None,
             PaymentStep::SettleReturned | PaymentStep::WriteRefund | PaymentStep::WriteForeignRefund => {
                 Some(PaymentState::Refunded)

@@ -98,7 +98,8 @@ async fn booking(conn: &mut PgConnection, about: &str) -> Result<Option<i32>> {
            UNION ALL SELECT booking_id FROM payment_orders WHERE order_id = $1
            UNION ALL SELECT booking_id FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
            UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
-           UNION ALL SELECT booking_id FROM refunds WHERE refund_id = $1 AND booking_id IS NOT NULL
+           UNION ALL SELECT p.booking_id FROM provider_refunds made JOIN payments p ON p.payment_id = made.payment_id
+                     WHERE made.refund_id = $1 AND p.booking_id IS NOT NULL
            UNION ALL SELECT id FROM bookings WHERE payment_id = $1
            UNION ALL SELECT o.booking_id FROM webhook_events w JOIN payment_orders o ON o.order_id = w.order_id WHERE w.payment_id = $1
            LIMIT 1"#,
@@ -126,7 +127,7 @@ async fn find_ids(conn: &mut PgConnection, story: &mut Story, about: &str) -> Re
         r#"SELECT payment_id AS "id!" FROM payments WHERE booking_id = $1
            UNION SELECT payment_id FROM payments WHERE order_id = ANY ($2)
            UNION SELECT payment_id FROM refunds WHERE booking_id = $1
-           UNION SELECT payment_id FROM refunds WHERE refund_id = $3
+           UNION SELECT payment_id FROM provider_refunds WHERE refund_id = $3
            UNION SELECT payment_id FROM bookings WHERE id = $1 AND starts_with(payment_id, 'pay_')
            UNION SELECT payment_id FROM webhook_events WHERE order_id = ANY ($2) AND payment_id <> ''
            UNION SELECT $3 WHERE starts_with($3, 'pay_') LIMIT $4"#,
@@ -233,7 +234,7 @@ async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<
          FROM refunds WHERE payment_id = ANY ($1) ORDER BY id",
         &story.payments,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     for row in &rows {
         let amount = written(row.amount_paise, &row.currency);
@@ -246,6 +247,17 @@ async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<
             };
             story.add(row.updated_at, "refund", id, format!("{}{failed}", row.status));
         }
+    }
+    let made = sqlx::query!(
+        "SELECT refund_id, amount_paise, status, ours, updated_at FROM provider_refunds WHERE payment_id = ANY ($1) ORDER BY refund_id",
+        &story.payments,
+    )
+    .fetch_all(conn)
+    .await?;
+    for row in made {
+        let amount = written(row.amount_paise, super::payment_orders::CURRENCY);
+        let whose = if row.ours { "asked for by us" } else { "made by hand" };
+        story.add(row.updated_at, "refund", &row.refund_id, format!("{amount} {whose}: {}", row.status));
     }
     Ok(rows.into_iter().map(|row| row.id).collect())
 }

@@ -10,8 +10,8 @@ use super::{
     payment_orders,
     payment_states::{self, PaymentEvent, PaymentStep},
     payments::{self, Captured, Settled},
-    refund_news::{self, RefundStatus},
-    webhooks::{RefundTold, Told},
+    refund_news,
+    webhooks::Told,
 };
 use crate::error::Result;
 
@@ -54,7 +54,10 @@ pub async fn act_on(
 ) -> Result<Acted> {
     match told {
         Told::Payment(event, money) => payment(conn, event, money, after).await,
-        Told::Refund(status, refund) => follow(conn, status, &refund, after).await.map(Acted::Done),
+        Told::Refund(status, refund) => {
+            refund_news::follow(conn, &refund, status, after).await?;
+            Ok(Acted::Done("refund_followed"))
+        }
         Told::Unreadable => {
             let (subject, details) = (format!("webhook {inbox_id}"), "see webhook_events");
             alerts::raise(conn, AlertReason::Unreadable, &subject, None, details).await?;
@@ -100,22 +103,4 @@ pub async fn settle(
         Settled::Already => "settled_before",
         Settled::Refunded(reason) => reason.name(),
     })
-}
-
-async fn follow(
-    conn: &mut PgConnection,
-    status: RefundStatus,
-    refund: &RefundTold,
-    after: &mut AfterCommit,
-) -> Result<&'static str> {
-    let payment_id = &refund.payment.payment_id;
-    if !refund.is_whole {
-        if status == RefundStatus::Processed {
-            let details = format!("{} is a part of it only; the ledger waits for the rest", refund.refund_id);
-            alerts::raise(conn, AlertReason::PartialRefund, payment_id, None, &details).await?;
-        }
-        return Ok("partial_refund");
-    }
-    refund_news::follow(conn, &refund.payment, &refund.refund_id, status, after).await?;
-    Ok("refund_followed")
 }

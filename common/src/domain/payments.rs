@@ -217,12 +217,34 @@ pub(super) async fn record(
     Ok(record_all(conn, &[movement], booking, money).await? == 1)
 }
 
+/// The same for something of which a payment may have several: `source_id` is the refund that it is about.
+pub(super) async fn record_source(
+    conn: &mut PgConnection,
+    movements: &[Movement],
+    booking: Option<BookingId>,
+    money: &Captured,
+    source_id: &str,
+) -> Result<()> {
+    insert(conn, movements, booking, money, source_id).await.map(drop)
+}
+
 /// Adds several rows to the ledger, in that order; returns how many of them are new.
 async fn record_all(
     conn: &mut PgConnection,
     movements: &[Movement],
     booking: Option<BookingId>,
     money: &Captured,
+) -> Result<u64> {
+    insert(conn, movements, booking, money, "").await
+}
+
+/// What has gone back of a payment before its capture is written, or its sale, is written together with that.
+async fn insert(
+    conn: &mut PgConnection,
+    movements: &[Movement],
+    booking: Option<BookingId>,
+    money: &Captured,
+    source_id: &str,
 ) -> Result<u64> {
     let (kinds, amounts): (Vec<String>, Vec<i64>) = movements
         .iter()
@@ -234,8 +256,17 @@ async fn record_all(
         })
         .unzip();
     let recorded = sqlx::query!(
-        "INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency)
-         SELECT kind, $3, $4, $5, amount, $6 FROM unnest($1::text[], $2::bigint[]) AS movement (kind, amount)
+        "INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency, source_id)
+         SELECT kind, $3, $4, $5, amount, $6, source_id FROM (
+             SELECT number, kind, amount, $7 AS source_id
+             FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS movement (kind, amount, number)
+             UNION ALL
+             SELECT 10, 'refund', -amount_paise, refund_id FROM provider_refunds
+             WHERE 'capture' = ANY ($1) AND payment_id = $5 AND status = 'processed'
+             UNION ALL
+             SELECT 11, 'sale_reversal', amount_paise, refund_id FROM provider_refunds
+             WHERE 'sale' = ANY ($1) AND payment_id = $5 AND status = 'processed') movement
+         ORDER BY number
          ON CONFLICT ON CONSTRAINT payments_movement_key DO NOTHING",
         &kinds,
         &amounts,
@@ -243,6 +274,7 @@ async fn record_all(
         money.order_id,
         money.payment_id,
         money.currency,
+        source_id,
     )
     .execute(conn)
     .await?;

@@ -50,9 +50,11 @@ pub(super) async fn announce(
     jobs::enqueue(conn, &EmailRefund { refund_id }).await?;
     jobs::enqueue(conn, &SmsRefund { refund_id }).await?;
     let buyer = sqlx::query!(
-        r#"SELECT coalesce(b.user_id, o.user_id) AS user_id, b.booking_reference AS "reference?"
+        r#"SELECT coalesce(b.user_id, o.user_id) AS user_id, b.booking_reference AS "reference?",
+                  (SELECT amount_paise FROM refunds WHERE id = $2) AS "paise!"
            FROM payment_orders o LEFT JOIN bookings b ON b.id = o.booking_id WHERE o.order_id = $1"#,
         money.order_id,
+        refund_id,
     )
     .fetch_optional(conn)
     .await?;
@@ -63,7 +65,7 @@ pub(super) async fn announce(
             booking_id: booking,
             booking_reference: buyer.reference,
             payment_id: money.payment_id.clone(),
-            amount: Paise::from_db(money.amount_paise),
+            amount: Paise::from_db(buyer.paise),
             currency: money.currency.clone(),
             reason,
         };

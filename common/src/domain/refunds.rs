@@ -1,10 +1,11 @@
-//! Refunds: money that goes back, always the whole payment. What Razorpay says of them is in [`refund_news`](super::refund_news).
+//! Refunds: payments that we owe back. A part of one may have gone back by hand: then we owe, and ask for, what is left. What Razorpay says of
+//! each refund is in [`refund_news`](super::refund_news).
 
 use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-pub use super::refund_news::{RefundStatus, follow};
+pub use super::refund_news::{RefundStatus, RefundTold, follow};
 use super::{
     booking_changes::Held,
     ids::BookingId,
@@ -93,41 +94,33 @@ impl RefundReason {
 
 /// Takes back the sale of a confirmed booking that is being cancelled, and owes its money. A booking that cost nothing owes nothing.
 pub async fn reverse_sale(conn: &mut PgConnection, booking: &Held) -> Result<()> {
-    let sale = sqlx::query!(
-        r#"SELECT payment_id, coalesce(order_id, '') AS "order_id!", amount_paise, currency FROM payments
-           WHERE booking_id = $1 AND kind = 'sale'"#,
-        booking.id.0,
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let money = match (sale, &booking.payment_id) {
-        (Some(sale), _) => Captured {
-            payment_id: sale.payment_id,
-            order_id: sale.order_id,
-            amount_paise: -sale.amount_paise,
-            currency: sale.currency,
-        },
-        // Confirmed by the Node service, which kept no ledger: both sides of its payment are written now.
-        (None, Some(payment_id)) if payment_id.starts_with("pay_") && booking.total > Paise::ZERO => {
-            let money = Captured {
-                payment_id: payment_id.clone(),
-                order_id: String::new(),
-                amount_paise: booking.total.get(),
-                currency: CURRENCY.into(),
-            };
-            // Somebody may have refunded it at Razorpay before the books knew it.
-            let lapsed = hold_state(conn, &money.payment_id).await? == PaymentState::Lapsed;
-            record(conn, Movement::Capture, Some(booking.id), &money).await?;
-            record(conn, Movement::Sale, Some(booking.id), &money).await?;
-            if lapsed {
-                settle_returned(conn, &money, booking.id).await?;
-            }
-            money
+    let mut sale = sale_of(conn, booking.id).await?;
+    // Confirmed by the Node service, which kept no ledger: both sides of its payment are written now.
+    if let (None, Some(payment_id)) = (&sale, &booking.payment_id)
+        && payment_id.starts_with("pay_")
+        && booking.total > Paise::ZERO
+    {
+        let money = Captured {
+            payment_id: payment_id.clone(),
+            order_id: String::new(),
+            amount_paise: booking.total.get(),
+            currency: CURRENCY.into(),
+        };
+        // Somebody may have refunded it at Razorpay before the books knew it.
+        let lapsed = hold_state(conn, &money.payment_id).await? == PaymentState::Lapsed;
+        record(conn, Movement::Capture, Some(booking.id), &money).await?;
+        record(conn, Movement::Sale, Some(booking.id), &money).await?;
+        if lapsed {
+            settle_returned(conn, &money, booking.id).await?;
         }
-        (None, _) => return Ok(()),
-    };
+        sale = sale_of(conn, booking.id).await?;
+    }
+    let Some(Sale { money, left_paise }) = sale else { return Ok(()) };
     let state = hold_state(conn, &money.payment_id).await?;
-    record(conn, Movement::SaleReversal, Some(booking.id), &money).await?;
+    if left_paise > 0 {
+        let left = Captured { amount_paise: left_paise, ..money.clone() };
+        record(conn, Movement::SaleReversal, Some(booking.id), &left).await?;
+    }
     match payment_states::next(state, PaymentEvent::SaleReversed) {
         PaymentStep::OweRefund => {
             owe_refund(conn, &money, Some(booking.id), RefundReason::Cancelled).await.map(drop)
@@ -136,16 +129,49 @@ pub async fn reverse_sale(conn: &mut PgConnection, booking: &Held) -> Result<()>
     }
 }
 
-/// Owes the whole payment back, once per payment; returns the new refund.
+/// What a booking was sold for.
+struct Sale {
+    money: Captured,
+    /// What has not been taken back of it with a part of its payment.
+    left_paise: i64,
+}
+
+async fn sale_of(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Sale>> {
+    let row = sqlx::query!(
+        r#"SELECT payment_id, coalesce(order_id, '') AS "order_id!", -amount_paise AS "paise!", currency,
+                  (SELECT coalesce(sum(r.amount_paise), 0)::bigint FROM payments r
+                   WHERE r.payment_id = s.payment_id AND r.kind = 'sale_reversal') AS "reversed!"
+           FROM payments s WHERE booking_id = $1 AND kind = 'sale'"#,
+        booking.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Sale {
+        left_paise: row.paise - row.reversed,
+        money: Captured {
+            payment_id: row.payment_id,
+            order_id: row.order_id,
+            amount_paise: row.paise,
+            currency: row.currency,
+        },
+    }))
+}
+
+/// Owes back what has not gone back of a payment, once per payment; returns the new refund. A part that is on its way already, because somebody
+/// has asked for it at Razorpay, is owed, and not asked for unless that fails.
 pub(super) async fn owe_refund(
     conn: &mut PgConnection,
     money: &Captured,
     booking: Option<BookingId>,
     reason: RefundReason,
 ) -> Result<Option<i64>> {
-    let refund_id = sqlx::query_scalar!(
-        "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING RETURNING id",
+    let refund = sqlx::query!(
+        "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status)
+         SELECT $1, $2, $3 - back.gone, $4, $5, CASE WHEN $3 > back.gone + back.going THEN 'pending' ELSE 'requested' END
+         FROM (SELECT coalesce(sum(amount_paise) FILTER (WHERE status = 'processed'), 0)::bigint AS gone,
+                      coalesce(sum(amount_paise) FILTER (WHERE status = 'requested'), 0)::bigint AS going
+               FROM provider_refunds WHERE payment_id = $1) back
+         ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING RETURNING id, status",
         money.payment_id,
         booking.map(|id| id.0),
         money.amount_paise,
@@ -154,10 +180,11 @@ pub(super) async fn owe_refund(
     )
     .fetch_optional(&mut *conn)
     .await?;
-    if let Some(refund_id) = refund_id {
-        jobs::enqueue(conn, &RefundPayment { refund_id }).await?;
+    let Some(refund) = refund else { return Ok(None) };
+    if refund.status == "pending" {
+        jobs::enqueue(conn, &RefundPayment { refund_id: refund.id }).await?;
     }
-    Ok(refund_id)
+    Ok(Some(refund.id))
 }
 
 /// A refund that we owe.
@@ -166,7 +193,9 @@ pub(super) async fn owe_refund(
 pub struct Refund {
     pub payment_id: String,
     pub booking: Option<BookingId>,
-    pub amount_paise: i64,
+    pub captured_paise: i64,
+    /// What has neither gone back nor is on its way: what to ask for.
+    pub left_paise: i64,
     pub currency: String,
     pub reason: String,
     pub status: String,
@@ -182,25 +211,42 @@ impl Refund {
         Captured {
             payment_id: self.payment_id.clone(),
             order_id: String::new(),
-            amount_paise: self.amount_paise,
+            amount_paise: self.captured_paise,
             currency: self.currency.clone(),
         }
     }
 
-    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has failed to make.
+    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has failed to make, and refuses
+    /// one that it knows with another amount. It takes forty characters.
     pub fn key(&self) -> String {
-        match self.failures {
-            0 => format!("refund-{}", self.payment_id),
-            failures => format!("refund-{}-{failures}", self.payment_id),
+        let mut key = format!("{OURS}{}", self.payment_id);
+        if self.failures > 0 {
+            key.push_str(&format!("-{}", self.failures));
         }
+        if self.left_paise < self.captured_paise {
+            key.push_str(&format!("-p{}", self.left_paise));
+        }
+        key
     }
+}
+
+/// How the keys of our refunds begin, which are their receipts, too.
+const OURS: &str = "refund-";
+
+/// Whether a refund with that receipt is one that we have asked for.
+pub fn is_ours(payment_id: &str, receipt: Option<&str>) -> bool {
+    receipt.and_then(|receipt| receipt.strip_prefix(OURS)).is_some_and(|rest| rest.starts_with(payment_id))
 }
 
 /// A refund by its row id.
 pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
     let row = sqlx::query!(
-        r#"SELECT payment_id, booking_id, amount_paise, currency, reason, status, tries_left, cardinality(failed_ids) AS "failures!"
-           FROM refunds WHERE id = $1"#,
+        r#"SELECT r.payment_id, r.booking_id, r.currency, r.reason, r.status, r.tries_left, cardinality(r.failed_ids) AS "failures!",
+                  coalesce(c.amount_paise, r.amount_paise) AS "captured!",
+                  (SELECT coalesce(sum(amount_paise), 0)::bigint FROM provider_refunds
+                   WHERE payment_id = r.payment_id AND status <> 'failed') AS "back!"
+           FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
+           WHERE r.id = $1"#,
         id
     )
     .fetch_optional(conn)
@@ -208,7 +254,8 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
     Ok(row.map(|row| Refund {
         payment_id: row.payment_id,
         booking: row.booking_id.map(BookingId),
-        amount_paise: row.amount_paise,
+        captured_paise: row.captured,
+        left_paise: row.captured - row.back,
         currency: row.currency,
         reason: row.reason,
         status: row.status,
@@ -217,20 +264,48 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
     }))
 }
 
+/// What our books know of a payment's refunds.
+#[derive(Debug)]
+pub struct Back {
+    /// What has gone back or is on its way.
+    pub paise: i64,
+    /// Some of it is only on its way.
+    pub under_way: bool,
+}
+
+/// What our books know of a payment's refunds.
+pub async fn back(conn: &mut PgConnection, payment_id: &str) -> Result<Back> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(sum(amount_paise), 0)::bigint AS "paise!", coalesce(bool_or(status = 'requested'), FALSE) AS "under_way!"
+           FROM provider_refunds WHERE payment_id = $1 AND status <> 'failed'"#,
+        payment_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Back { paise: row.paise, under_way: row.under_way })
+}
+
+/// How far a refund is by our books: the [`name`](RefundStatus::name) of its status.
+pub async fn known(conn: &mut PgConnection, refund_id: &str) -> Result<Option<String>> {
+    let status = sqlx::query_scalar!("SELECT status FROM provider_refunds WHERE refund_id = $1", refund_id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(status)
+}
+
 /// No tries are left: whoever retries the dead job grants others.
 pub async fn grant_tries(conn: &mut PgConnection, id: i64) -> Result<()> {
     sqlx::query!("UPDATE refunds SET tries_left = DEFAULT WHERE id = $1", id).execute(conn).await?;
     Ok(())
 }
 
-/// Money that went back before we heard that it had come: both are written, nothing is sold. Returns the refund.
+/// Money that went back before we heard that it had come: both are written, the refunds with the capture, nothing is sold. Returns the refund.
 pub(super) async fn settle_returned(
     conn: &mut PgConnection,
     money: &Captured,
     booking: BookingId,
 ) -> Result<i64> {
     record(conn, Movement::Capture, Some(booking), money).await?;
-    record(conn, Movement::Refund, Some(booking), money).await?;
     let refund_id = sqlx::query_scalar!(
         "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1 RETURNING id",
         money.payment_id,

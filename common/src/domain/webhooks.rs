@@ -5,8 +5,11 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::{
-    input::remove_nul, payment_orders::CURRENCY, payment_states::PaymentEvent, payments::Captured,
-    refunds::RefundStatus,
+    input::remove_nul,
+    payment_orders::CURRENCY,
+    payment_states::PaymentEvent,
+    payments::Captured,
+    refunds::{self, RefundStatus, RefundTold},
 };
 use crate::{
     error::Result,
@@ -157,22 +160,23 @@ impl Webhook {
 
     fn refund(&self) -> Option<RefundTold> {
         let entity = self.entity("refund")?;
-        let text = |field: &str| entity.get(field).and_then(Value::as_str).map(str::to_owned);
-        let number = |entity: Option<&Value>, field: &str| entity?.get(field)?.as_i64();
-        let (refund_id, payment_id) = (text("id")?, text("payment_id")?);
-        let payment = self.entity("payment");
-        let amount = number(Some(entity), "amount");
-        let amount_paise = number(payment, "amount").or(amount);
-        let payment = Captured {
-            payment_id,
-            order_id: String::new(),
-            amount_paise: amount_paise.filter(|amount| *amount > 0)?,
-            currency: text("currency").unwrap_or_else(|| CURRENCY.into()),
-        };
-        // Several parts may add up to the whole, the last of which tells.
-        let is_whole =
-            amount.max(number(self.entity("payment"), "amount_refunded")) >= Some(payment.amount_paise);
-        Some(RefundTold { is_whole, refund_id, payment })
+        let text = |field: &str| entity.get(field).and_then(Value::as_str);
+        let positive = |entity: &Value| entity.get("amount")?.as_i64().filter(|amount| *amount > 0);
+        let payment_id = text("payment_id")?;
+        // A refund of everything has been known to come without its amount.
+        let whole = self.entity("payment").and_then(positive);
+        let amount_paise = positive(entity).or(whole)?;
+        Some(RefundTold {
+            refund_id: text("id")?.to_owned(),
+            amount_paise,
+            ours: refunds::is_ours(payment_id, text("receipt")),
+            payment: Captured {
+                payment_id: payment_id.to_owned(),
+                order_id: String::new(),
+                amount_paise: whole.unwrap_or(amount_paise),
+                currency: text("currency").unwrap_or(CURRENCY).to_owned(),
+            },
+        })
     }
 }
 
@@ -187,15 +191,4 @@ pub enum Told {
     Unreadable,
     /// Nothing that matters here.
     Nothing,
-}
-
-/// A refund that a webhook tells of.
-#[derive(Debug)]
-pub struct RefundTold {
-    /// `rfnd_…`
-    pub refund_id: String,
-    /// The payment that goes back, with its own amount.
-    pub payment: Captured,
-    /// Whether all of it has gone back, or is going.
-    pub is_whole: bool,
 }

@@ -32,9 +32,12 @@ SELECT
     (SELECT count(*) FROM held WHERE booking_status = 'confirmed' AND status IS DISTINCT FROM 'booked')
         + (SELECT count(*) FROM held WHERE booking_status <> 'confirmed' AND status = 'booked') AS homeless,
     (SELECT coalesce(sum(amount_paise), 0)::bigint FROM payments WHERE booking_id = ANY ($2) AND kind = 'capture') AS came_in,
-    (SELECT coalesce(sum(total_amount * 100), 0)::bigint FROM own WHERE status = 'confirmed') AS for_seats,
+    (SELECT coalesce(sum(total_amount * 100), 0)::bigint FROM own WHERE status = 'confirmed')
+        - (SELECT coalesce(sum(amount_paise), 0)::bigint FROM payments p JOIN own b ON b.id = p.booking_id
+           WHERE b.status = 'confirmed' AND kind = 'sale_reversal') AS for_seats,
     (SELECT coalesce(-sum(amount_paise), 0)::bigint FROM payments WHERE booking_id = ANY ($2) AND kind = 'refund') AS returned,
-    (SELECT coalesce(sum(amount_paise), 0)::bigint FROM refunds WHERE booking_id = ANY ($2) AND status <> 'processed') AS returning,
+    (SELECT coalesce(sum(p.amount_paise), 0)::bigint FROM refunds r JOIN payments p ON p.payment_id = r.payment_id
+     WHERE r.booking_id = ANY ($2) AND r.status <> 'processed' AND p.kind IN ('capture', 'refund')) AS returning,
     (SELECT coalesce(sum(amount_paise), 0)::bigint FROM payments WHERE booking_id = ANY ($2)) AS ledger";
 
 impl Shop<'_> {

@@ -99,9 +99,10 @@ pub(crate) enum Step {
         refund: Index,
         succeeds: bool,
     },
-    /// Somebody refunds a payment at Razorpay.
+    /// Somebody refunds a payment at Razorpay, or a part of it.
     RefundByHand {
         payment: Index,
+        part: bool,
     },
     StartEvent,
     CancelEvent,
@@ -132,7 +133,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => index().prop_map(|booking| Step::Cancel { booking }),
         5 => index().prop_map(|refund| Step::AskRefund { refund }),
         4 => (index(), any::<bool>()).prop_map(|(refund, succeeds)| Step::EndRefund { refund, succeeds }),
-        2 => index().prop_map(|payment| Step::RefundByHand { payment }),
+        4 => (index(), any::<bool>()).prop_map(|(payment, part)| Step::RefundByHand { payment, part }),
         1 => Just(Step::StartEvent),
         1 => Just(Step::CancelEvent),
         1 => Just(Step::DeleteEvent),

@@ -33,13 +33,18 @@ pub(crate) struct Payment {
     paise: i64,
     currency: &'static str,
     status: &'static str,
+    /// What has gone back of it, or is on its way.
+    back: i64,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Refund {
     pub(crate) id: String,
-    payment: String,
+    pub(crate) payment: String,
+    pub(crate) paise: i64,
     pub(crate) status: &'static str,
+    /// The key of a refund of ours.
+    pub(crate) receipt: Option<String>,
 }
 
 #[derive(Default)]
@@ -71,6 +76,7 @@ impl Razorpay {
             paise: order.paise + i64::from(amount == Amount::Wrong),
             currency: if amount == Amount::ForeignCurrency { "USD" } else { "INR" },
             status: "created",
+            back: 0,
         };
         self.payments.push(payment);
         self.attempt(self.payments.len() - 1, outcome);
@@ -110,55 +116,69 @@ impl Razorpay {
     pub(crate) fn lapse(&mut self, payment: usize) {
         if self.payments[payment].status == "authorized" {
             self.payments[payment].status = "lapsed";
-            let id = format!("rfnd_{}l{payment}", self.name);
-            self.tell_refund(&id, payment, "refund.processed");
+            let paise = self.payments[payment].paise;
+            let refund = self.make_refund(payment, paise, None);
+            self.end_refund(refund, true);
         }
     }
 
-    /// Somebody refunds the payment, and the bank makes that refund.
-    pub(crate) fn refund_by_hand(&mut self, payment: usize) {
-        if self.payments[payment].status == "captured" {
-            self.payments[payment].status = "refunded by hand";
-            let id = format!("rfnd_{}h{payment}", self.name);
-            self.tell_refund(&id, payment, "refund.processed");
+    /// Somebody asks for a refund of the payment at Razorpay, or of a part of it.
+    pub(crate) fn refund_by_hand(&mut self, payment: usize, part: bool) {
+        let Payment { status, paise, back, .. } = self.payments[payment];
+        let left = paise - back;
+        if status == "captured" && left > 1 {
+            let refund = self.make_refund(payment, if part { left / 3 } else { left }, None);
+            self.tell_refund(refund, "refund.created");
         }
     }
 
-    /// `POST /v1/payments/:id/refund`: a key that is known answers with the refund that it stands for. What somebody has refunded is refused.
-    pub(crate) fn refund(&mut self, payment_id: &str, key: &str) -> Option<Refund> {
+    /// `POST /v1/payments/:id/refund`: a key that is known answers with the refund that it stands for. More than is left is refused.
+    pub(crate) fn refund(&mut self, payment_id: &str, paise: i64, key: &str) -> Option<Refund> {
         if let Some(known) = self.keys.get(key) {
+            assert_eq!(self.refunds[*known].paise, paise, "a key stands for one request");
             return Some(self.refunds[*known].clone());
         }
+        assert!((10..=40).contains(&key.len()), "{key}");
         let payment = self.payments.iter().position(|payment| payment.id == payment_id).expect("a payment");
-        if self.payments[payment].status == "refunded by hand" {
+        assert_eq!(self.payments[payment].status, "captured", "only captured money is refunded");
+        if paise > self.payments[payment].paise - self.payments[payment].back {
             return None;
         }
-        assert_eq!(self.payments[payment].status, "captured", "only captured money is refunded, once");
-        self.payments[payment].status = "refunded";
+        let refund = self.make_refund(payment, paise, Some(key.to_owned()));
+        self.tell_refund(refund, "refund.created");
+        self.keys.insert(key.to_owned(), refund);
+        Some(self.refunds[refund].clone())
+    }
+
+    fn make_refund(&mut self, payment: usize, paise: i64, receipt: Option<String>) -> usize {
+        self.payments[payment].back += paise;
         let id = format!("rfnd_{}n{}", self.name, self.refunds.len());
-        let refund = Refund { id, payment: payment_id.to_owned(), status: "pending" };
-        self.tell_refund(&refund.id, payment, "refund.created");
-        self.refunds.push(refund.clone());
-        self.keys.insert(key.to_owned(), self.refunds.len() - 1);
-        Some(refund)
+        let payment = self.payments[payment].id.clone();
+        self.refunds.push(Refund { id, payment, paise, status: "pending", receipt });
+        self.refunds.len() - 1
     }
 
     pub(crate) fn end_refund(&mut self, refund: usize, succeeds: bool) {
         if self.refunds[refund].status != "pending" {
             return;
         }
-        let Refund { id, payment, .. } = self.refunds[refund].clone();
-        let payment = self.payments.iter().position(|known| known.id == payment).expect("its payment");
         self.refunds[refund].status = if succeeds { "processed" } else { "failed" };
         if !succeeds {
-            self.payments[payment].status = "captured";
+            let payment = self.payment_of(refund);
+            self.payments[payment].back -= self.refunds[refund].paise;
         }
-        self.tell_refund(&id, payment, if succeeds { "refund.processed" } else { "refund.failed" });
+        self.tell_refund(refund, if succeeds { "refund.processed" } else { "refund.failed" });
+    }
+
+    fn payment_of(&self, refund: usize) -> usize {
+        let id = &self.refunds[refund].payment;
+        self.payments.iter().position(|payment| payment.id == *id).expect("its payment")
     }
 
     /// Paise that have come and not gone back.
     pub(crate) fn kept(&self) -> i64 {
-        self.payments.iter().filter(|payment| payment.status == "captured").map(|payment| payment.paise).sum()
+        let captured = self.payments.iter().filter(|payment| payment.status == "captured");
+        captured.map(|payment| payment.paise - payment.back).sum()
     }
 
     fn tell_payment(&mut self, payment: usize, status: &'static str, event: &str) {
@@ -167,9 +187,11 @@ impl Razorpay {
         self.waiting.push(json!({"event": event, "payload": {"payment": {"entity": entity}}}));
     }
 
-    fn tell_refund(&mut self, id: &str, payment: usize, event: &str) {
-        let Payment { id: payment_id, paise, currency, .. } = &self.payments[payment];
-        let refund = json!({"id": id, "payment_id": payment_id, "amount": paise, "currency": currency});
+    fn tell_refund(&mut self, refund: usize, event: &str) {
+        let payment = self.payment_of(refund);
+        let Refund { id, payment: payment_id, paise, receipt, .. } = &self.refunds[refund];
+        let currency = self.payments[payment].currency;
+        let refund = json!({"id": id, "payment_id": payment_id, "amount": paise, "currency": currency, "receipt": receipt});
         let entity = self.entity(payment);
         self.waiting.push(
             json!({"event": event, "payload": {"refund": {"entity": refund}, "payment": {"entity": entity}}}),

@@ -14,7 +14,7 @@ use nexus_common::{
         input::Input,
         payment_orders::{self, NewOrder},
         payment_webhooks::{self, Acted},
-        refunds::{self, RefundStatus},
+        refunds::{self, RefundStatus, RefundTold},
         seat_selection::Selection,
         seats::{self, SeatKey, SeatLabel},
         webhooks::Webhook,
@@ -191,9 +191,9 @@ impl<'a> Shop<'a> {
                 }
                 Ok(())
             }
-            Step::RefundByHand { payment } => {
+            Step::RefundByHand { payment, part } => {
                 if let Some(payment) = position(*payment, &self.razorpay.payments) {
-                    self.razorpay.refund_by_hand(payment);
+                    self.razorpay.refund_by_hand(payment, *part);
                 }
                 Ok(())
             }
@@ -359,15 +359,32 @@ impl<'a> Shop<'a> {
         let mut tx = self.begin().await?;
         let result = refunds::get(&mut tx, id).await;
         let Some(refund) = self.end(tx, result).await?.flatten() else { return Ok(()) };
-        let Some(made) = self.razorpay.refund(&refund.payment_id, &refund.key()) else { return Ok(()) };
-        let status = match made.status {
-            "processed" => RefundStatus::Processed,
-            "failed" => RefundStatus::Failed,
-            _ => RefundStatus::Requested,
+        if refund.left_paise <= 0 {
+            return Ok(());
+        }
+        // What is refused leads to a look at what others have asked for.
+        let made = match self.razorpay.refund(&refund.payment_id, refund.left_paise, &refund.key()) {
+            Some(made) => vec![made],
+            None => {
+                let refunds = self.razorpay.refunds.iter();
+                refunds.filter(|made| made.payment == refund.payment_id).cloned().collect()
+            }
         };
         let mut tx = self.begin().await?;
-        let result =
-            refunds::follow(&mut tx, &refund.payment(), &made.id, status, &mut AfterCommit::default()).await;
+        let result = async {
+            for made in made {
+                let told = RefundTold {
+                    ours: refunds::is_ours(&refund.payment_id, made.receipt.as_deref()),
+                    refund_id: made.id,
+                    amount_paise: made.paise,
+                    payment: refund.payment(),
+                };
+                let status = RefundStatus::of(made.status);
+                refunds::follow(&mut tx, &told, status, &mut AfterCommit::default()).await?;
+            }
+            Ok(())
+        };
+        let result = result.await;
         self.end(tx, result).await.map(drop)
     }
 

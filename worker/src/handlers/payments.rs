@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use nexus_common::{
     Error,
-    clients::{Key, razorpay::Razorpay},
+    clients::{
+        CallError, Key,
+        razorpay::{Razorpay, Refund},
+    },
     config::{self, Env},
     domain::{
         after_commit::AfterCommit,
@@ -15,7 +18,7 @@ use nexus_common::{
         installation,
         payment_webhooks::{self, Acted},
         payments::Captured,
-        refunds::{self, RefundStatus},
+        refunds::{self, RefundStatus, RefundTold},
         webhooks::{self, Told, Webhook},
     },
     jobs::payments::{ConfirmFreeBooking, ProcessWebhook, RefundPayment},
@@ -198,41 +201,78 @@ pub async fn refund_payment(
 ) -> Result<(), Failure> {
     let refund = refunds::get(&mut *cx.db.acquire().await?, job.refund_id).await?;
     let Some(refund) = refund else { return Err(Failure::Discard("there is no such refund".into())) };
-    refund_once(&cx, &job, attempt, &refund).await
+    refund_left(&cx, &job, attempt, refund).await
 }
 
-async fn refund_once(
+/// Asks for what is left, and once more for what is left then whenever somebody has refunded a part at Razorpay meanwhile.
+async fn refund_left(
     cx: &Context<Payments>,
     job: &RefundPayment,
     attempt: Attempt,
-    refund: &refunds::Refund,
+    mut refund: refunds::Refund,
 ) -> Result<(), Failure> {
-    match refund.status.as_str() {
-        "pending" | "failed" => {}
-        "requested" | "processed" => return Ok(()),
-        unknown => return Err(Error::internal(format!("a refund's status {unknown:?} is not known")).into()),
+    loop {
+        match refund.status.as_str() {
+            "pending" | "failed" => {}
+            "requested" | "processed" => return Ok(()),
+            unknown => {
+                return Err(Error::internal(format!("a refund's status {unknown:?} is not known")).into());
+            }
+        }
+        if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
+            return Err(Failure::Snooze(UNTIL_RELEASED));
+        }
+        if refund.tries_left == 0 {
+            refunds::grant_tries(&mut *cx.db.acquire().await?, job.refund_id).await?;
+            return Err(Failure::Discard(format!(
+                "Razorpay has failed {} times to make the refund",
+                refund.failures
+            )));
+        }
+        let (made, refused) = ask(cx, &refund).await?;
+        let now = follow_all(cx, job, attempt, &refund, &made).await?;
+        let Some(now) = now else { return Ok(()) };
+        match refused {
+            // Nobody has refunded anything: the refusal is about something else.
+            Some(refused) if now.left_paise == refund.left_paise => return Err(outward(refused)),
+            _ if now.failures == refund.failures && now.left_paise != refund.left_paise => refund = now,
+            // Its webhook may have told us of the failure before Razorpay's answer did; this job, being alive, is the one that asks again.
+            _ => {
+                let message = "Razorpay could not make the refund".into();
+                return Err(Error::Provider { message, source: None }.into());
+            }
+        }
     }
-    if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
-        return Err(Failure::Snooze(UNTIL_RELEASED));
-    }
-    if refund.tries_left == 0 {
-        refunds::grant_tries(&mut *cx.db.acquire().await?, job.refund_id).await?;
-        return Err(Failure::Discard(format!(
-            "Razorpay has failed {} times to make the refund",
-            refund.failures
-        )));
-    }
+}
+
+/// Asks Razorpay for what is left: the refund that it makes. If it refuses, everything that it has made of the payment, and the refusal.
+async fn ask(
+    cx: &Context<Payments>,
+    refund: &refunds::Refund,
+) -> Result<(Vec<Refund>, Option<CallError>), Failure> {
     let mut notes = BTreeMap::from([("reason", refund.reason.clone())]);
     if let Some(booking) = refund.booking {
         notes.insert("booking_id", booking.to_string());
     }
-    let asked = cx.razorpay()?.refund(&refund.payment_id, refund.amount_paise, &refund.key(), &notes).await;
-    let made = asked.map_err(outward)?;
-    let status = match made.status.as_str() {
-        "processed" => RefundStatus::Processed,
-        "failed" => RefundStatus::Failed,
-        _ => RefundStatus::Requested,
-    };
+    let razorpay = cx.razorpay()?;
+    match razorpay.refund(&refund.payment_id, refund.left_paise, &refund.key(), &notes).await {
+        Ok(made) => Ok((vec![made], None)),
+        Err(refused @ CallError::Refused { .. }) => {
+            let made = razorpay.refunds_of_payment(&refund.payment_id).await.map_err(outward)?;
+            Ok((made, Some(refused)))
+        }
+        Err(error) => Err(outward(error)),
+    }
+}
+
+/// Writes down what Razorpay says; returns what is left to ask for, and otherwise completes the job.
+async fn follow_all(
+    cx: &Context<Payments>,
+    job: &RefundPayment,
+    attempt: Attempt,
+    refund: &refunds::Refund,
+    made: &[Refund],
+) -> Result<Option<refunds::Refund>, Failure> {
     let event = match refund.booking {
         Some(booking) => booking_changes::event(&mut *cx.db.acquire().await?, booking).await?,
         None => None,
@@ -240,18 +280,27 @@ async fn refund_once(
     let mut after = AfterCommit::default();
     let following = async {
         let mut tx = cx.db.begin().await?;
-        refunds::follow(&mut tx, &refund.payment(), &made.id, status, &mut after).await?;
-        // Its webhook may have told us of the failure before Razorpay's answer did; this job, being alive, is the one that asks again.
-        let now = refunds::get(&mut tx, job.refund_id).await?;
-        if now.is_some_and(|now| now.status == "failed") {
-            tx.commit().await?;
-            return Err(Error::Provider {
-                message: "Razorpay could not make the refund".into(),
-                source: None,
-            });
+        for made in made {
+            let told = RefundTold {
+                refund_id: made.id.clone(),
+                amount_paise: made.amount,
+                ours: refunds::is_ours(&refund.payment_id, made.receipt.as_deref()),
+                payment: refund.payment(),
+            };
+            refunds::follow(&mut tx, &told, RefundStatus::of(&made.status), &mut after).await?;
         }
-        attempt.lease.complete(&mut tx).await?;
-        Ok(tx.commit().await?)
+        let now = refunds::get(&mut tx, job.refund_id).await?;
+        match now {
+            Some(now) if matches!(now.status.as_str(), "pending" | "failed") => {
+                tx.commit().await?;
+                Ok(Some(now))
+            }
+            _ => {
+                attempt.lease.complete(&mut tx).await?;
+                tx.commit().await?;
+                Ok(None)
+            }
+        }
     };
     Ok(cx.in_turn(event, following).await?)
 }

@@ -142,11 +142,8 @@ impl Reconciler<'_> {
     async fn payment(&self, theirs: &Payment, ours: Booked, report: &mut Report) -> Result<()> {
         match (theirs.status.as_str(), ours.captured) {
             ("authorized" | "captured", false) => self.untold(theirs, report).await,
-            ("captured", true) if theirs.amount_refunded > 0 => {
-                let difference =
-                    Difference::new(theirs, "not refunded", "nothing: part of it was refunded by hand");
-                report.add(Difference { booking: ours.booking, ..difference });
-                Ok(())
+            ("captured", true) if theirs.amount_refunded > 0 && ours.refund.is_none() => {
+                self.refunded_in_part(theirs, ours, report).await
             }
             // Refunds that we owe are followed as refunds.
             ("refunded", _) if ours.refund.is_none() => self.refunded(theirs, ours, report).await,

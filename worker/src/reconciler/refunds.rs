@@ -9,7 +9,7 @@ use nexus_common::{
         payment_states::PaymentStep,
         payments::Captured,
         reconciliation::{self as books, Booked, OpenRefund},
-        refunds::{self, RefundStatus},
+        refunds::{self, RefundStatus, RefundTold},
     },
 };
 
@@ -20,7 +20,7 @@ use super::{
 };
 
 impl Reconciler<'_> {
-    /// A payment that Razorpay calls refunded, of which we owe no refund: somebody has made it by hand.
+    /// A payment that Razorpay calls refunded, of which we owe no refund: somebody has made it by hand, in one or several parts.
     pub(super) async fn refunded(&self, theirs: &Payment, ours: Booked, report: &mut Report) -> Result<()> {
         let Order::Ours { booking, forgotten } = self.order_of(theirs).await? else {
             report.not_ours += 1;
@@ -31,32 +31,51 @@ impl Reconciler<'_> {
         }
         let nexus = if ours.captured { "not refunded" } else { "unknown" };
         let mut difference = Difference { booking: Some(booking), ..Difference::new(theirs, nexus, "-") };
-        let Some(refund) = self.whole_refunds(&theirs.id, theirs.amount).await?.into_iter().next() else {
-            difference.done = "nothing: it was refunded by hand, in parts".into();
-            report.add(difference);
-            return Ok(());
-        };
+        let refunds = self.refunds_of(&theirs.id).await?;
         if let (false, Some(money)) = (self.dry_run(), captured(theirs)) {
-            difference.done = match self.write(&money, &refund).await? {
-                PaymentStep::WriteForeignRefund => "refund by hand written down, booking cancelled".into(),
-                PaymentStep::RememberReturn => {
-                    self.settle(&money).await?;
-                    "written down with its refund by hand".into()
+            difference.done = "nothing yet: a refund by hand is under way".into();
+            for refund in &refunds {
+                match self.write(&money, refund).await? {
+                    PaymentStep::WriteForeignRefund => {
+                        difference.done = "refund by hand written down, booking cancelled".into();
+                    }
+                    PaymentStep::RememberReturn => {
+                        self.settle(&money).await?;
+                        difference.done = "written down with its refund by hand".into();
+                    }
+                    _ => {}
                 }
-                _ => "nothing yet: a refund by hand is under way".into(),
-            };
+            }
         }
         report.add(difference);
         Ok(())
     }
 
-    /// A refund of which our books know less than Razorpay.
-    async fn follow(&self, ours: Booked, theirs: &Refund, report: &mut Report) -> Result<()> {
-        let known = ours.refund.unwrap_or_default();
-        if known == status_name(theirs) && (known != "failed" || self.dry_run()) {
+    /// A payment a part of which Razorpay calls refunded, or is refunding: somebody has done so by hand.
+    pub(super) async fn refunded_in_part(
+        &self,
+        theirs: &Payment,
+        ours: Booked,
+        report: &mut Report,
+    ) -> Result<()> {
+        let back = refunds::back(&mut *self.db.acquire().await?, &theirs.id).await?;
+        if back.paise == theirs.amount_refunded && !back.under_way {
             return Ok(());
         }
-        let mut difference = Difference::of_refund(theirs, &format!("refund {known}"), "-");
+        for refund in &self.refunds_of(&theirs.id).await? {
+            self.follow(ours.clone(), refund, report).await?;
+        }
+        Ok(())
+    }
+
+    /// A refund of which our books know less than Razorpay.
+    async fn follow(&self, ours: Booked, theirs: &Refund, report: &mut Report) -> Result<()> {
+        let known = refunds::known(&mut *self.db.acquire().await?, &theirs.id).await?;
+        if known.as_deref() == Some(RefundStatus::of(&theirs.status).name()) {
+            return Ok(());
+        }
+        let nexus = known.map_or_else(|| "unknown".into(), |known| format!("refund {known}"));
+        let mut difference = Difference::of_refund(theirs, &nexus, "-");
         difference.booking = ours.booking;
         if !self.dry_run() {
             let payment = Captured {
@@ -65,9 +84,7 @@ impl Reconciler<'_> {
                 amount_paise: theirs.amount,
                 currency: CURRENCY.into(),
             };
-            if self.write(&payment, theirs).await? == PaymentStep::Nothing {
-                return Ok(());
-            }
+            self.write(&payment, theirs).await?;
             difference.done = "written down".into();
         }
         report.add(difference);
@@ -76,9 +93,15 @@ impl Reconciler<'_> {
 
     /// What a webhook about the refund would have done.
     async fn write(&self, payment: &Captured, refund: &Refund) -> Result<PaymentStep> {
+        let told = RefundTold {
+            refund_id: refund.id.clone(),
+            amount_paise: refund.amount,
+            ours: refunds::is_ours(&refund.payment_id, refund.receipt.as_deref()),
+            payment: payment.clone(),
+        };
         let mut after = AfterCommit::default();
         let mut tx = self.db.begin().await?;
-        let step = refunds::follow(&mut tx, payment, &refund.id, status(refund), &mut after).await?;
+        let step = refunds::follow(&mut tx, &told, RefundStatus::of(&refund.status), &mut after).await?;
         tx.commit().await?;
         self.tell(after).await;
         Ok(step)
@@ -106,7 +129,7 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// A refund of ours that is not finished: what Razorpay says of it is written down; one that nobody works on is asked for again.
+    /// A refund of ours that is not finished: what Razorpay says of it is written down; what nobody works on is asked for again.
     pub(super) async fn open_refund(&self, ours: &OpenRefund, report: &mut Report) -> Result<()> {
         let mut difference = Difference {
             subject: ours.payment_id.clone(),
@@ -116,17 +139,16 @@ impl Reconciler<'_> {
             nexus: format!("refund {}", ours.status),
             done: "-".into(),
         };
-        let theirs = self.whole_refunds(&ours.payment_id, ours.amount_paise).await?;
-        if let Some(furthest) = theirs.first() {
+        let theirs = self.refunds_of(&ours.payment_id).await?;
+        if let Some(furthest) = theirs.iter().find(|refund| refund.status != "failed").or(theirs.first()) {
             difference.razorpay = format!("refund {}", furthest.status);
         }
-        let failed = theirs.iter().all(|refund| status(refund) == RefundStatus::Failed);
-        // One that is under way or made is all that matters; of several that failed, any may be news.
-        for theirs in theirs.iter().take(if failed { usize::MAX } else { 1 }) {
+        for theirs in &theirs {
             let booked = Booked { booking: ours.booking, captured: true, refund: Some(ours.status.clone()) };
             self.follow(booked, theirs, report).await?;
         }
-        let stuck = failed && !ours.in_work;
+        let now = refunds::get(&mut *self.db.acquire().await?, ours.id).await?;
+        let stuck = now.is_some_and(|now| now.left_paise > 0) && !ours.in_work;
         if stuck && ours.dead {
             difference.done = "nothing: its job has died, see nexus-jobs dead --kind refund_payment".into();
             report.add(difference);
@@ -142,33 +164,11 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// The refunds of a whole payment, the one that went furthest first.
-    async fn whole_refunds(&self, payment_id: &str, amount_paise: i64) -> Result<Vec<Refund>> {
+    /// Every refund of a payment, the earliest first.
+    async fn refunds_of(&self, payment_id: &str) -> Result<Vec<Refund>> {
         self.pace.turn().await;
         let mut refunds = unless_refused(self.razorpay.refunds_of_payment(payment_id).await)?;
-        refunds.retain(|refund| refund.amount == amount_paise);
-        refunds.sort_by_key(|refund| match status(refund) {
-            RefundStatus::Processed => 0,
-            RefundStatus::Requested => 1,
-            RefundStatus::Failed => 2,
-        });
+        refunds.reverse();
         Ok(refunds)
-    }
-}
-
-fn status(refund: &Refund) -> RefundStatus {
-    match refund.status.as_str() {
-        "processed" => RefundStatus::Processed,
-        "failed" => RefundStatus::Failed,
-        _ => RefundStatus::Requested,
-    }
-}
-
-/// As our books call it.
-fn status_name(refund: &Refund) -> &'static str {
-    match status(refund) {
-        RefundStatus::Processed => "processed",
-        RefundStatus::Requested => "requested",
-        RefundStatus::Failed => "failed",
     }
 }
