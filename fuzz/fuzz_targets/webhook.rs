@@ -66,6 +66,15 @@ fn read(body: &[u8]) {
             assert!(!refund.refund_id.contains('\0'));
             refund.payment
         }
+        Told::Dispute(dispute) => {
+            assert!(dispute.amount_paise > 0);
+            for text in
+                [&dispute.id, &dispute.payment_id, &dispute.currency, &dispute.phase, &dispute.reason_code]
+            {
+                assert!(!text.contains('\0'), "PostgreSQL stores no NUL");
+            }
+            return;
+        }
         Told::Unreadable => return assert!(webhook.event.contains('.')),
         Told::Nothing => return,
     };

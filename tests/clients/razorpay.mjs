@@ -1,6 +1,7 @@
 // Razorpay's own library, asked by a test: each line on standard input is `{id, call, args}`, answered by
 // `{type: "result", id, result}`. `webhook` and `payment` are
-// the library's signature checks; `order` creates an order at `args.url` and finds it again by its receipt.
+// the library's signature checks; `order` creates an order at `args.url` and finds it again by its receipt; `disputes` lists disputes,
+// accepts one and fetches it.
 import { createInterface } from "node:readline";
 import Razorpay from "razorpay";
 import { validatePaymentVerification, validateWebhookSignature } from "razorpay/dist/utils/razorpay-utils.js";
@@ -15,6 +16,13 @@ const calls = {
     const created = await razorpay.orders.create(order);
     const found = await razorpay.orders.all({ receipt: order.receipt });
     return { created, found };
+  },
+  disputes: async ({ url, key_id, key_secret, accept }) => {
+    const razorpay = new Razorpay({ key_id, key_secret });
+    razorpay.api.rq.defaults.baseURL = url;
+    const all = await razorpay.disputes.all({ count: 10 });
+    const accepted = await razorpay.disputes.accept(accept);
+    return { all, accepted, fetched: await razorpay.disputes.fetch(accept) };
   },
 };
 

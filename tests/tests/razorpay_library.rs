@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
-use nexus_sandbox::providers::sign;
+use nexus_sandbox::providers::{OpenDispute, sign};
 use nexus_tests::lines::Lines;
 use nexus_tests::{Answer, Method, Outcome, Pay, SOON, Stack, Value, eventually, json, seen};
 
@@ -98,4 +98,32 @@ async fn the_library_creates_an_order_as_we_do_and_finds_it_by_its_receipt() {
             .await;
     let why = "The manual expiry period must be between the automatic expiry period and 7200.";
     assert_eq!(refused["error"], why);
+}
+
+#[tokio::test]
+async fn the_library_lists_accepts_and_fetches_disputes() {
+    let stack = Stack::builder().workers(["payments", "bookings"]).start().await;
+    let library = Lines::node("Razorpay's library", "razorpay.mjs");
+    let config = stack.providers.config();
+    let (_, _, _, payment) = stack.sold().await;
+    let open = |amount| OpenDispute {
+        payment_id: payment.id.clone(),
+        amount: Some(amount),
+        ..OpenDispute::default()
+    };
+    let first = stack.providers.open_dispute(&open(1_000)).expect("a dispute");
+    let second = stack.providers.open_dispute(&open(2_000)).expect("a dispute");
+    let args = json!({"url": stack.providers.razorpay_url(), "key_id": config.razorpay_key_id, "key_secret": config.razorpay_key_secret, "accept": first.id});
+    let said = ask(&library, "disputes", args.clone()).await;
+    assert_eq!((&said["all"]["entity"], &said["all"]["count"]), (&json!("collection"), &json!(2)), "{said}");
+    assert_eq!(said["all"]["items"][0]["id"], second.id, "{said}");
+    assert_eq!(said["all"]["items"][1]["amount_deducted"], 0, "{said}");
+    let lost = &said["fetched"];
+    assert_eq!(said["accepted"], *lost);
+    assert_eq!((&lost["status"], &lost["amount_deducted"]), (&json!("lost"), &json!(1_000)), "{said}");
+    let again = ask(&library, "disputes", json!({"again": true, "accept": first.id, "url": args["url"], "key_id": args["key_id"], "key_secret": args["key_secret"]})).await;
+    assert_eq!(again["error"], "Action not allowed as the dispute is already closed");
+    // What it has accepted our books know.
+    let lost = async || seen(stack.count("disputes WHERE status = 'lost'").await == 1, ());
+    eventually("the loss is heard of", SOON, lost).await;
 }

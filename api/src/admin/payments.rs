@@ -51,8 +51,8 @@ fn story_page(admin: &Admin, about: &str, story: Option<&Story>) -> Markup {
         false,
         &html! {
             form.filter method="get" action="/admin/payments" {
-                label { "Payment, order, refund or booking"
-                    input name="about" value=(about) placeholder="pay_… order_… rfnd_… BKG-…" size="40" required; }
+                label { "Payment, order, refund, dispute or booking"
+                    input name="about" value=(about) placeholder="pay_… order_… rfnd_… disp_… BKG-…" size="40" required; }
                 button { "Show" }
             }
             @match story {

@@ -66,6 +66,23 @@ pub struct Refund {
     pub receipt: Option<String>,
 }
 
+/// A dispute as Razorpay has it.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs)]
+pub struct Dispute {
+    pub id: String,
+    pub payment_id: String,
+    pub amount: i64,
+    pub currency: String,
+    #[serde(default)]
+    pub amount_deducted: i64,
+    pub reason_code: Option<String>,
+    /// In seconds since 1970.
+    pub respond_by: Option<i64>,
+    pub status: String,
+    pub phase: Option<String>,
+}
+
 /// An order to create.
 #[derive(Debug)]
 #[allow(missing_docs)]
@@ -139,6 +156,11 @@ impl Razorpay {
     /// An order by its id.
     pub async fn order(&self, id: &str) -> Result<Order, CallError> {
         self.get(&format!("/v1/orders/{}", path_segment(id))).await
+    }
+
+    /// A dispute by its id.
+    pub async fn dispute(&self, id: &str) -> Result<Dispute, CallError> {
+        self.get(&format!("/v1/disputes/{}", path_segment(id))).await
     }
 
     /// A payment by its id.

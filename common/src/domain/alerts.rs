@@ -33,6 +33,10 @@ pub enum AlertReason {
     ForeignRefund,
     /// Somebody has refunded a part of a payment at Razorpay. The booking stands.
     PartialRefund,
+    /// A buyer's bank asks for a payment back. Somebody has to answer at Razorpay, until a day.
+    DisputeOpen,
+    /// A dispute was lost: the bank keeps the money.
+    DisputeLost,
     /// Razorpay does not make a refund that we owe. The job is a dead letter.
     RefundFailed,
     /// A webhook could not be acted on. The job is a dead letter.
@@ -43,7 +47,7 @@ pub enum AlertReason {
 
 impl AlertReason {
     /// All of them.
-    pub const ALL: [AlertReason; 11] = [
+    pub const ALL: [AlertReason; 13] = [
         AlertReason::AmountMismatch,
         AlertReason::UnknownOrder,
         AlertReason::LostBooking,
@@ -52,6 +56,8 @@ impl AlertReason {
         AlertReason::Unreadable,
         AlertReason::ForeignRefund,
         AlertReason::PartialRefund,
+        AlertReason::DisputeOpen,
+        AlertReason::DisputeLost,
         AlertReason::RefundFailed,
         AlertReason::WebhookFailed,
         AlertReason::ProviderRefusesKey,
@@ -68,6 +74,8 @@ impl AlertReason {
             AlertReason::Unreadable => "unreadable",
             AlertReason::ForeignRefund => "foreign_refund",
             AlertReason::PartialRefund => "partial_refund",
+            AlertReason::DisputeOpen => "dispute_open",
+            AlertReason::DisputeLost => "dispute_lost",
             AlertReason::RefundFailed => "refund_failed",
             AlertReason::WebhookFailed => "webhook_failed",
             AlertReason::ProviderRefusesKey => "provider_refuses_key",

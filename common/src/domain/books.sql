@@ -5,10 +5,14 @@ WITH payment AS (
            bool_or(kind = 'capture') AS captured, bool_or(kind = 'sale') AS sold,
            coalesce(sum(amount_paise) FILTER (WHERE kind IN ('sale', 'sale_reversal')), 0) = 0 AS reversed,
            coalesce(sum(amount_paise) FILTER (WHERE kind = 'capture'), 0) AS captured_paise,
-           -coalesce(sum(amount_paise) FILTER (WHERE kind = 'refund'), 0) AS refunded_paise
+           -coalesce(sum(amount_paise) FILTER (WHERE kind = 'refund'), 0) AS refunded_paise,
+           -coalesce(sum(amount_paise) FILTER (WHERE kind IN ('dispute', 'dispute_reversal')), 0) AS disputed_paise
     FROM payments GROUP BY payment_id
 ), made AS (
     SELECT payment_id, sum(amount_paise) AS paise FROM provider_refunds WHERE status = 'processed' GROUP BY payment_id
+), disputed AS (
+    SELECT payment_id, sum(taken_paise) AS paise, coalesce(sum(taken_paise) FILTER (WHERE stage < 3), 0) AS undecided_paise
+    FROM disputes GROUP BY payment_id
 ), sold AS (
     -- A part of a sale that was taken back with a part of its payment leaves the booking as it is.
     SELECT booking_id, -sum(amount_paise) FILTER (WHERE source_id = '') AS paise FROM payments
@@ -50,13 +54,21 @@ SELECT 'a booking that is over holds no seats', 'booking ' || b.id, format('%s, 
 FROM bookings b JOIN booking_seats bs ON bs.booking_id = b.id
 WHERE b.status IN ('cancelled', 'expired') AND bs.seat_id IS NOT NULL
 UNION ALL
--- At rest nothing is owed, and this is zero per booking.
+-- At rest nothing is owed, and this is zero per booking; less what a bank has taken for a dispute that is not decided, or has returned twice.
 SELECT 'money in = money for seats + money returned or owed', 'payment ' || p.payment_id,
        format('a balance of ₹%s instead of ₹%s for booking %s', round(p.balance / 100.0, 2), round(p.expected / 100.0, 2), p.booking_id)
-FROM (SELECT p.*, CASE WHEN r.id IS NOT NULL THEN p.captured_paise - p.refunded_paise ELSE 0 END AS expected
+FROM (SELECT p.*, CASE WHEN r.id IS NOT NULL THEN p.captured_paise - p.refunded_paise - p.disputed_paise
+                       WHEN p.sold AND NOT p.reversed THEN -coalesce(d.undecided_paise, 0)
+                       WHEN p.captured THEN least(p.captured_paise - p.refunded_paise - p.disputed_paise, 0)
+                       ELSE 0 END AS expected
       FROM payment p
-      LEFT JOIN refunds r ON r.payment_id = p.payment_id AND r.status <> 'processed') p
+      LEFT JOIN refunds r ON r.payment_id = p.payment_id AND r.status <> 'processed'
+      LEFT JOIN disputed d ON d.payment_id = p.payment_id) p
 WHERE p.balance <> p.expected
+UNION ALL
+SELECT 'what disputes have taken is in the ledger', 'payment ' || p.payment_id,
+       format('₹%s were taken, ₹%s in the ledger', round(coalesce(d.paise, 0) / 100.0, 2), round(p.disputed_paise / 100.0, 2))
+FROM payment p LEFT JOIN disputed d ON d.payment_id = p.payment_id WHERE p.captured AND p.disputed_paise <> coalesce(d.paise, 0)
 UNION ALL
 SELECT 'captured money has been decided on', 'payment ' || p.payment_id, format('neither sale nor refund for booking %s', p.booking_id)
 FROM payment p WHERE p.captured AND NOT p.sold AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = p.payment_id)

@@ -60,7 +60,7 @@ pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Optio
     let row = sqlx::query!(
         r#"SELECT n.booking_reference AS "booking_reference!", n.reason, n.event_name AS "event_name!", n.event_start AS "event_start!",
                   u.name, u.email, u.phone,
-                  (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = $1) AS refund
+                  (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = $1 AND reason <> 'disputed') AS refund
            FROM (SELECT b.user_id, b.booking_reference, b.cancellation_reason AS reason, e.name AS event_name,
                         e.start_date AS event_start
                  FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 AND b.status = 'cancelled'

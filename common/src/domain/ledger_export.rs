@@ -91,10 +91,12 @@ pub async fn page(conn: &mut PgConnection, range: Range, after: Place) -> Result
     let rows = sqlx::query!(
         r#"SELECT p.id, p.created_at, p.kind, p.booking_id, b.booking_reference AS "reference?", p.order_id, p.payment_id, p.amount_paise, p.currency,
                   -- Each joins one row at most.
-                  CASE WHEN p.kind <> 'refund' THEN NULL WHEN NOT made.ours THEN 'not_ours' ELSE r.reason END AS reason
+                  CASE WHEN p.kind IN ('dispute', 'dispute_reversal') THEN d.reason_code
+                       WHEN p.kind <> 'refund' THEN NULL WHEN NOT made.ours THEN 'not_ours' ELSE r.reason END AS reason
            FROM payments p
            LEFT JOIN bookings b ON b.id = p.booking_id
            LEFT JOIN refunds r ON r.payment_id = p.payment_id AND p.kind = 'refund'
+           LEFT JOIN disputes d ON d.dispute_id = p.source_id AND p.kind IN ('dispute', 'dispute_reversal')
            LEFT JOIN provider_refunds made ON made.refund_id = p.source_id AND p.kind = 'refund'
            WHERE (p.created_at, p.id) > ($1, $2) AND p.created_at < $3 ORDER BY p.created_at, p.id LIMIT $4"#,
         after.0,

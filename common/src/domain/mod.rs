@@ -18,6 +18,7 @@ pub mod books;
 pub mod cancellation_notices;
 pub mod credentials;
 pub mod deadlines;
+pub mod disputes;
 pub mod event_cancellation;
 pub mod event_input;
 pub mod event_removal;

@@ -28,7 +28,7 @@ pub struct Story {
 pub struct Entry {
     /// When.
     pub at: DateTime<Utc>,
-    /// Of which kind: `booking`, `order`, `webhook`, `ledger`, `refund`, `job`, `alert`.
+    /// Of which kind: `booking`, `order`, `webhook`, `ledger`, `refund`, `dispute`, `job`, `alert`.
     pub what: &'static str,
     /// Its id: the provider's where it has one.
     pub id: String,
@@ -44,7 +44,7 @@ const MOST: i64 = 100;
 /// Webhooks that one story shows: somebody may have replayed them a thousand times.
 const MOST_WEBHOOKS: i64 = 500;
 
-/// The story behind a payment's id, an order's, a refund's, a booking's reference or number; `webhook 7`, `refund 7` and `booking 7`, as alerts and
+/// The story behind a payment's id, an order's, a refund's, a dispute's, a booking's reference or number; `webhook 7`, `refund 7` and `booking 7`, as alerts and
 /// jobs name them, work, too. `None` when nobody knows anything of it.
 pub async fn tell(conn: &mut PgConnection, about: &str) -> Result<Option<Story>> {
     // PostgreSQL takes no text with it.
@@ -61,8 +61,9 @@ pub async fn tell(conn: &mut PgConnection, about: &str) -> Result<Option<Story>>
     let webhooks = tell_webhooks(conn, &mut story).await?;
     tell_ledger(conn, &mut story).await?;
     let refunds = tell_refunds(conn, &mut story).await?;
+    let disputes = tell_disputes(conn, &mut story).await?;
     tell_jobs(conn, &mut story, &webhooks, &refunds).await?;
-    tell_alerts(conn, &mut story, &webhooks).await?;
+    tell_alerts(conn, &mut story, &webhooks, &disputes).await?;
     // Stable: what happened in one moment stays in the order of cause and effect.
     story.entries.sort_by_key(|entry| entry.at);
     Ok(Some(story).filter(|story| !story.entries.is_empty()))
@@ -100,6 +101,8 @@ async fn booking(conn: &mut PgConnection, about: &str) -> Result<Option<i32>> {
            UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
            UNION ALL SELECT p.booking_id FROM provider_refunds made JOIN payments p ON p.payment_id = made.payment_id
                      WHERE made.refund_id = $1 AND p.booking_id IS NOT NULL
+           UNION ALL SELECT p.booking_id FROM disputes d JOIN payments p ON p.payment_id = d.payment_id
+                     WHERE d.dispute_id = $1 AND p.booking_id IS NOT NULL
            UNION ALL SELECT id FROM bookings WHERE payment_id = $1
            UNION ALL SELECT o.booking_id FROM webhook_events w JOIN payment_orders o ON o.order_id = w.order_id WHERE w.payment_id = $1
            LIMIT 1"#,
@@ -128,6 +131,7 @@ async fn find_ids(conn: &mut PgConnection, story: &mut Story, about: &str) -> Re
            UNION SELECT payment_id FROM payments WHERE order_id = ANY ($2)
            UNION SELECT payment_id FROM refunds WHERE booking_id = $1
            UNION SELECT payment_id FROM provider_refunds WHERE refund_id = $3
+           UNION SELECT payment_id FROM disputes WHERE dispute_id = $3
            UNION SELECT payment_id FROM bookings WHERE id = $1 AND starts_with(payment_id, 'pay_')
            UNION SELECT payment_id FROM webhook_events WHERE order_id = ANY ($2) AND payment_id <> ''
            UNION SELECT $3 WHERE starts_with($3, 'pay_') LIMIT $4"#,
@@ -262,6 +266,32 @@ async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
+/// Returns the disputes' ids.
+async fn tell_disputes(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<String>> {
+    let rows = sqlx::query!(
+        "SELECT dispute_id, amount_paise, currency, taken_paise, phase, reason_code, status, respond_by, created_at, updated_at
+         FROM disputes WHERE payment_id = ANY ($1) ORDER BY created_at, dispute_id",
+        &story.payments,
+    )
+    .fetch_all(conn)
+    .await?;
+    for row in &rows {
+        let amount = written(row.amount_paise, &row.currency);
+        let until = row
+            .respond_by
+            .map(|at| format!("; to be answered before {} UTC", at.format("%Y-%m-%d %H:%M")))
+            .unwrap_or_default();
+        let opened = format!("{amount} disputed: {}, {}{until}", row.phase, row.reason_code);
+        story.add(row.created_at, "dispute", &row.dispute_id, opened);
+        let taken = match row.taken_paise {
+            0 => String::new(),
+            taken => format!("; the bank has {}", written(taken, &row.currency)),
+        };
+        story.add(row.updated_at, "dispute", &row.dispute_id, format!("{}{taken}", row.status));
+    }
+    Ok(rows.into_iter().map(|row| row.dispute_id).collect())
+}
+
 /// Jobs that are alive, or dead letters; of finished ones what they did says enough.
 async fn tell_jobs(
     conn: &mut PgConnection,
@@ -305,8 +335,14 @@ async fn tell_jobs(
     Ok(())
 }
 
-async fn tell_alerts(conn: &mut PgConnection, story: &mut Story, webhooks: &[i64]) -> Result<()> {
+async fn tell_alerts(
+    conn: &mut PgConnection,
+    story: &mut Story,
+    webhooks: &[i64],
+    disputes: &[String],
+) -> Result<()> {
     let mut subjects = story.payments.clone();
+    subjects.extend(disputes.iter().cloned());
     subjects.extend(story.orders.iter().cloned());
     subjects.extend(webhooks.iter().map(|id| format!("webhook {id}")));
     let rows = sqlx::query!(

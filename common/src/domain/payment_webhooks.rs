@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use super::{
     after_commit::AfterCommit,
     alerts::{self, AlertReason},
+    disputes,
     ids::EventId,
     payment_orders,
     payment_states::{self, PaymentEvent, PaymentStep},
@@ -28,17 +29,18 @@ pub enum Acted {
 
 /// The event whose inventory a webhook may need, if it is about a booking of ours.
 pub async fn event(conn: &mut PgConnection, told: &Told) -> Result<Option<EventId>> {
-    let money = match told {
-        Told::Payment(_, money) => money,
-        Told::Refund(_, refund) => &refund.payment,
+    let (order_id, payment_id) = match told {
+        Told::Payment(_, money) => (money.order_id.as_str(), &money.payment_id),
+        Told::Refund(_, refund) => ("", &refund.payment.payment_id),
+        Told::Dispute(dispute) => ("", &dispute.payment_id),
         Told::Unreadable | Told::Nothing => return Ok(None),
     };
     let event = sqlx::query_scalar!(
         "SELECT event_id FROM bookings WHERE id = coalesce(
              (SELECT booking_id FROM payment_orders WHERE order_id = $1),
              (SELECT booking_id FROM payments WHERE payment_id = $2 LIMIT 1))",
-        money.order_id,
-        money.payment_id,
+        order_id,
+        payment_id,
     )
     .fetch_optional(conn)
     .await?;
@@ -57,6 +59,10 @@ pub async fn act_on(
         Told::Refund(status, refund) => {
             refund_news::follow(conn, &refund, status, after).await?;
             Ok(Acted::Done("refund_followed"))
+        }
+        Told::Dispute(dispute) => {
+            let news = disputes::follow(conn, &dispute, after).await?;
+            Ok(Acted::Done(if news { "dispute_followed" } else { "known_before" }))
         }
         Told::Unreadable => {
             let (subject, details) = (format!("webhook {inbox_id}"), "see webhook_events");

@@ -205,6 +205,8 @@ pub(super) enum Movement {
     Sale,
     SaleReversal,
     Refund,
+    Dispute,
+    DisputeReversal,
 }
 
 /// Adds a row to the ledger; false when this payment has moved so before.
@@ -217,7 +219,7 @@ pub(super) async fn record(
     Ok(record_all(conn, &[movement], booking, money).await? == 1)
 }
 
-/// The same for something of which a payment may have several: `source_id` is the refund that it is about.
+/// The same for something of which a payment may have several: `source_id` is the refund or dispute that it is about.
 pub(super) async fn record_source(
     conn: &mut PgConnection,
     movements: &[Movement],
@@ -253,6 +255,8 @@ async fn insert(
             Movement::Sale => ("sale".to_owned(), -money.amount_paise),
             Movement::SaleReversal => ("sale_reversal".to_owned(), money.amount_paise),
             Movement::Refund => ("refund".to_owned(), -money.amount_paise),
+            Movement::Dispute => ("dispute".to_owned(), -money.amount_paise),
+            Movement::DisputeReversal => ("dispute_reversal".to_owned(), money.amount_paise),
         })
         .unzip();
     let recorded = sqlx::query!(
@@ -264,8 +268,14 @@ async fn insert(
              SELECT 10, 'refund', -amount_paise, refund_id FROM provider_refunds
              WHERE 'capture' = ANY ($1) AND payment_id = $5 AND status = 'processed'
              UNION ALL
+             SELECT 10, 'dispute', -taken_paise, dispute_id FROM disputes
+             WHERE 'capture' = ANY ($1) AND payment_id = $5 AND taken_paise > 0
+             UNION ALL
              SELECT 11, 'sale_reversal', amount_paise, refund_id FROM provider_refunds
-             WHERE 'sale' = ANY ($1) AND payment_id = $5 AND status = 'processed') movement
+             WHERE 'sale' = ANY ($1) AND payment_id = $5 AND status = 'processed'
+             UNION ALL
+             SELECT 11, 'sale_reversal', taken_paise, dispute_id FROM disputes
+             WHERE 'sale' = ANY ($1) AND payment_id = $5 AND taken_paise > 0 AND stage = 3) movement
          ORDER BY number
          ON CONFLICT ON CONSTRAINT payments_movement_key DO NOTHING",
         &kinds,

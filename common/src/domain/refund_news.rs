@@ -63,7 +63,7 @@ pub struct RefundTold {
     pub payment: Captured,
 }
 
-/// What has become of a payment's money by its refunds.
+/// What has become of a payment's money by its refunds, and by disputes that have taken some.
 struct Back {
     captured: i64,
     /// It has gone back.
@@ -165,9 +165,9 @@ async fn remember(conn: &mut PgConnection, told: &RefundTold, status: RefundStat
     }
     let back = sqlx::query!(
         r#"SELECT coalesce((SELECT amount_paise FROM payments WHERE payment_id = $1 AND kind = 'capture'), $2) AS "captured!",
-                  coalesce(sum(amount_paise) FILTER (WHERE status = 'processed'), 0)::bigint AS "gone!",
-                  coalesce(sum(amount_paise) FILTER (WHERE status = 'requested'), 0)::bigint AS "going!"
-           FROM provider_refunds WHERE payment_id = $1"#,
+                  coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS "gone!",
+                  coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS "going!"
+           FROM money_back WHERE payment_id = $1"#,
         told.payment.payment_id,
         told.payment.amount_paise,
     )
@@ -177,7 +177,7 @@ async fn remember(conn: &mut PgConnection, told: &RefundTold, status: RefundStat
 }
 
 /// Takes the booking that the payment is about, if there is one.
-async fn hold_booking(conn: &mut PgConnection, payment_id: &str) -> Result<Option<Held>> {
+pub(super) async fn hold_booking(conn: &mut PgConnection, payment_id: &str) -> Result<Option<Held>> {
     let booking = sqlx::query_scalar!(
         r#"SELECT booking_id AS "id!" FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
            UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
@@ -279,7 +279,7 @@ async fn write_ledger(
     Ok(booking)
 }
 
-/// Cancels the booking whose payment has gone back without us, and tells operators.
+/// Cancels the booking whose payment somebody has refunded without us, and tells operators.
 async fn cancel_returned(
     conn: &mut PgConnection,
     payment_id: &str,
@@ -288,18 +288,28 @@ async fn cancel_returned(
     after: &mut AfterCommit,
 ) -> Result<()> {
     if let Some(booking) = booking {
-        let event = BookingEvent::RefundedByHand;
-        booking_cancellation::carry_out(conn, booking, event, None, after).await?;
-        sqlx::query!(
-            "UPDATE bookings SET payment_status = 'refunded' WHERE id = $1 AND status = 'cancelled'",
-            booking.id.0
-        )
-        .execute(&mut *conn)
-        .await?;
+        cancel_paid_back(conn, booking, None, after).await?;
     }
     let details = format!("{refund_id} was not asked for by us: the booking is cancelled");
     let booking = booking.map(|booking| booking.id);
     alerts::raise(conn, AlertReason::ForeignRefund, payment_id, booking, &details).await
+}
+
+/// Cancels a booking whose payment has gone back.
+pub(super) async fn cancel_paid_back(
+    conn: &mut PgConnection,
+    booking: &Held,
+    said: Option<&str>,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    booking_cancellation::carry_out(conn, booking, BookingEvent::RefundedByHand, said, after).await?;
+    sqlx::query!(
+        "UPDATE bookings SET payment_status = 'refunded' WHERE id = $1 AND status = 'cancelled'",
+        booking.id.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// A payment that our books do not have has gone back: should its capture be heard of yet, nothing is sold for it.

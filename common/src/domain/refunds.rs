@@ -39,11 +39,13 @@ pub enum RefundReason {
     Cancelled,
     /// Somebody has refunded it at Razorpay.
     NotOurs,
+    /// Its bank has returned it, after a dispute.
+    Disputed,
 }
 
 impl RefundReason {
     /// All of them.
-    pub const ALL: [RefundReason; 8] = [
+    pub const ALL: [RefundReason; 9] = [
         RefundReason::AmountMismatch,
         RefundReason::AlreadyPaid,
         RefundReason::SeatsGone,
@@ -52,6 +54,7 @@ impl RefundReason {
         RefundReason::BookingGone,
         RefundReason::Cancelled,
         RefundReason::NotOurs,
+        RefundReason::Disputed,
     ];
 
     /// One that has been stored; `None` for one that only a newer release knows.
@@ -74,6 +77,7 @@ impl RefundReason {
             RefundReason::BookingGone => "the event does not take place here any more",
             RefundReason::Cancelled => "it came after the booking had been cancelled",
             RefundReason::NotOurs => "it has been returned by hand",
+            RefundReason::Disputed => "its bank has returned it after a dispute",
         }
     }
 
@@ -88,6 +92,7 @@ impl RefundReason {
             RefundReason::BookingGone => "booking_gone",
             RefundReason::Cancelled => "cancelled",
             RefundReason::NotOurs => "not_ours",
+            RefundReason::Disputed => "disputed",
         }
     }
 }
@@ -168,9 +173,10 @@ pub(super) async fn owe_refund(
     let refund = sqlx::query!(
         "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status)
          SELECT $1, $2, $3 - back.gone, $4, $5, CASE WHEN $3 > back.gone + back.going THEN 'pending' ELSE 'requested' END
-         FROM (SELECT coalesce(sum(amount_paise) FILTER (WHERE status = 'processed'), 0)::bigint AS gone,
-                      coalesce(sum(amount_paise) FILTER (WHERE status = 'requested'), 0)::bigint AS going
-               FROM provider_refunds WHERE payment_id = $1) back
+         FROM (SELECT coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS gone,
+                      coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS going
+               FROM money_back WHERE payment_id = $1) back
+         WHERE $3 > back.gone
          ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING RETURNING id, status",
         money.payment_id,
         booking.map(|id| id.0),
@@ -243,8 +249,7 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.booking_id, r.currency, r.reason, r.status, r.tries_left, cardinality(r.failed_ids) AS "failures!",
                   coalesce(c.amount_paise, r.amount_paise) AS "captured!",
-                  (SELECT coalesce(sum(amount_paise), 0)::bigint FROM provider_refunds
-                   WHERE payment_id = r.payment_id AND status <> 'failed') AS "back!"
+                  (SELECT coalesce(sum(paise), 0)::bigint FROM money_back WHERE payment_id = r.payment_id) AS "back!"
            FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
            WHERE r.id = $1"#,
         id
@@ -291,6 +296,65 @@ pub async fn known(conn: &mut PgConnection, refund_id: &str) -> Result<Option<St
         .fetch_optional(conn)
         .await?;
     Ok(status)
+}
+
+/// What has gone back of a payment for good: by refunds, and by disputes that have ended.
+pub(super) async fn gone_for_good(conn: &mut PgConnection, payment_id: &str) -> Result<i64> {
+    let paise = sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(paise), 0)::bigint AS "paise!" FROM money_back WHERE payment_id = $1 AND is_final"#,
+        payment_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(paise)
+}
+
+/// A lost dispute has returned what we owed.
+pub(super) async fn settled_by_dispute(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
+    sqlx::query!(
+        "WITH settled AS (
+             UPDATE refunds SET status = 'processed', updated_at = now() WHERE payment_id = $1 RETURNING booking_id)
+         UPDATE bookings SET payment_status = 'refunded'
+         WHERE id IN (SELECT booking_id FROM settled) AND status IN ('cancelled', 'expired')",
+        payment_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Nothing is left to ask for, because a bank has it for a dispute that is not decided: its end says what is owed.
+pub async fn wait_for_dispute(conn: &mut PgConnection, refund_id: i64, payment_id: &str) -> Result<()> {
+    hold_state(conn, payment_id).await?;
+    sqlx::query!(
+        "UPDATE refunds SET status = 'requested', updated_at = now()
+         WHERE id = $1 AND status IN ('pending', 'failed')
+           AND (SELECT amount_paise FROM payments WHERE payment_id = $2 AND kind = 'capture')
+               <= (SELECT coalesce(sum(paise), 0) FROM money_back WHERE payment_id = $2)",
+        refund_id,
+        payment_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A dispute has given back what it had taken: what we owe of it is asked for.
+pub(super) async fn resume_after_dispute(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
+    let resumed = sqlx::query_scalar!(
+        "UPDATE refunds SET status = CASE status WHEN 'requested' THEN 'pending' ELSE status END, updated_at = now()
+         WHERE payment_id = $1 AND status <> 'processed'
+           AND (SELECT amount_paise FROM payments WHERE payment_id = $1 AND kind = 'capture')
+               > (SELECT coalesce(sum(paise), 0) FROM money_back WHERE payment_id = $1)
+         RETURNING id",
+        payment_id,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(refund_id) = resumed {
+        jobs::enqueue(conn, &RefundPayment { refund_id }).await?;
+    }
+    Ok(())
 }
 
 /// No tries are left: whoever retries the dead job grants others.

@@ -1,10 +1,12 @@
 //! The inbox: Razorpay's webhooks, stored byte for byte together with the job that acts on them, and how they are read.
 
+use chrono::DateTime;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::{
+    disputes::{Dispute, DisputeStatus},
     input::remove_nul,
     payment_orders::CURRENCY,
     payment_states::PaymentEvent,
@@ -115,6 +117,7 @@ impl Webhook {
     pub fn told(&self) -> Told {
         let payment = |event| self.payment().map_or(Told::Unreadable, |money| Told::Payment(event, money));
         let refund = |status| self.refund().map_or(Told::Unreadable, |refund| Told::Refund(status, refund));
+        let dispute = |status| self.dispute(status).map_or(Told::Unreadable, Told::Dispute);
         match self.event.as_str() {
             "payment.captured" | "order.paid" => payment(PaymentEvent::Captured),
             "payment.authorized" => payment(PaymentEvent::Authorized),
@@ -122,6 +125,12 @@ impl Webhook {
             "refund.created" => refund(RefundStatus::Requested),
             "refund.processed" => refund(RefundStatus::Processed),
             "refund.failed" => refund(RefundStatus::Failed),
+            "payment.dispute.created" => dispute(None),
+            "payment.dispute.under_review" => dispute(Some(DisputeStatus::UnderReview)),
+            "payment.dispute.action_required" => dispute(Some(DisputeStatus::ActionRequired)),
+            "payment.dispute.won" => dispute(Some(DisputeStatus::Won)),
+            "payment.dispute.lost" => dispute(Some(DisputeStatus::Lost)),
+            "payment.dispute.closed" => dispute(Some(DisputeStatus::Closed)),
             _ => Told::Nothing,
         }
     }
@@ -158,6 +167,24 @@ impl Webhook {
         })
     }
 
+    /// The dispute that the webhook is about, as far as its event says that it is.
+    fn dispute(&self, status: Option<DisputeStatus>) -> Option<Dispute> {
+        let entity = self.entity("dispute")?;
+        let text = |field: &str| entity.get(field).and_then(Value::as_str);
+        let number = |field: &str| entity.get(field).and_then(Value::as_i64);
+        Some(Dispute {
+            id: text("id")?.to_owned(),
+            payment_id: text("payment_id")?.to_owned(),
+            amount_paise: number("amount").filter(|amount| *amount > 0)?,
+            currency: text("currency").unwrap_or(CURRENCY).to_owned(),
+            deducted_paise: number("amount_deducted").unwrap_or(0),
+            phase: text("phase").unwrap_or("dispute").to_owned(),
+            reason_code: text("reason_code").unwrap_or("unknown").to_owned(),
+            status: status.unwrap_or_else(|| DisputeStatus::of(text("status").unwrap_or_default())),
+            respond_by: number("respond_by").and_then(|at| DateTime::from_timestamp(at, 0)),
+        })
+    }
+
     fn refund(&self) -> Option<RefundTold> {
         let entity = self.entity("refund")?;
         let text = |field: &str| entity.get(field).and_then(Value::as_str);
@@ -187,6 +214,8 @@ pub enum Told {
     Payment(PaymentEvent, Captured),
     /// Something happened to a refund.
     Refund(RefundStatus, RefundTold),
+    /// Something happened to a dispute.
+    Dispute(Dispute),
     /// It is about money, and cannot be understood.
     Unreadable,
     /// Nothing that matters here.

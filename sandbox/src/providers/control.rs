@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::faults::ActiveFault;
 use super::mail::Mail;
-use super::razorpay::{Order, Paid, Pay, Payment, Refund, Refusal};
+use super::razorpay::{Dispute, DisputeMove, OpenDispute, Order, Paid, Pay, Payment, Refund, Refusal};
 use super::twilio::{Otp, Sms};
 use super::webhooks::{Attempt, WebhookEvent};
 use super::world::World;
@@ -29,6 +29,8 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .route("/sandbox/payments", get(payments))
         .route("/sandbox/refunds", get(refunds).post(refund))
         .route("/sandbox/refunds/fail", post(fail_refunds))
+        .route("/sandbox/disputes", get(disputes).post(open_dispute))
+        .route("/sandbox/disputes/{id}", post(move_dispute))
         .route("/sandbox/webhooks", get(webhooks).post(send_webhook))
         .route("/sandbox/webhooks/replay", post(replay))
         .route("/sandbox/otp/{phone}", get(otp))
@@ -81,6 +83,25 @@ struct ByHand {
 async fn refund(State(world): Sandbox, body: Body<ByHand>) -> Answer<Refund> {
     let Json(ByHand { payment_id, amount }) = body?;
     Ok(Json(world.refund_by_hand(&payment_id, amount)?))
+}
+
+async fn disputes(State(world): Sandbox) -> Json<Vec<Dispute>> {
+    Json(world.razorpay(|razorpay| razorpay.disputes()))
+}
+
+async fn open_dispute(State(world): Sandbox, body: Body<OpenDispute>) -> Answer<Dispute> {
+    let Json(open) = body?;
+    Ok(Json(world.razorpay(|razorpay| razorpay.open_dispute(&open))?))
+}
+
+#[derive(Deserialize)]
+struct Move {
+    to: DisputeMove,
+}
+
+async fn move_dispute(State(world): Sandbox, Path(id): Path<String>, body: Body<Move>) -> Answer<Dispute> {
+    let Json(Move { to }) = body?;
+    Ok(Json(world.razorpay(|razorpay| razorpay.move_dispute(&id, to))?))
 }
 
 async fn webhooks(State(world): Sandbox) -> Json<Vec<WebhookEvent>> {

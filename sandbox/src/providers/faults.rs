@@ -38,7 +38,7 @@ pub enum Target {
     /// Reading a payment.
     #[serde(rename = "razorpay.payment_fetch")]
     RazorpayPaymentFetch,
-    /// Listing payments or refunds of some days.
+    /// Listing payments, refunds or disputes of some days, and everything about one dispute.
     #[serde(rename = "razorpay.list")]
     RazorpayList,
     /// Sending a one-time password.

@@ -2,7 +2,7 @@
 //!
 //! | Module | |
 //! |---|---|
-//! | `razorpay` | orders, payments, refunds: their rules, their HTTP routes |
+//! | `razorpay` | orders, payments, refunds, disputes: their rules, their HTTP routes |
 //! | `webhooks` | signed events to the webhook URL, with retries and replays |
 //! | `twilio` | one-time passwords (Verify) and text messages: their rules, their HTTP routes |
 //! | `smtp`, `mail` | the mail server; what it received, parsed |
@@ -31,7 +31,7 @@ pub use calls::{Call, Count};
 pub use config::ProvidersConfig;
 pub use faults::{ActiveFault, Fault, Target};
 pub use mail::{Attachment, Mail};
-pub use razorpay::{Order, Outcome, Paid, Pay, Payment, Refund, Refusal};
+pub use razorpay::{Dispute, DisputeMove, OpenDispute, Order, Outcome, Paid, Pay, Payment, Refund, Refusal};
 pub use twilio::{Otp, Sms};
 pub use webhooks::{Attempt, WebhookEvent, sign};
 
@@ -194,6 +194,16 @@ impl Providers {
     /// Refunds a payment as somebody at Razorpay's dashboard would: all that is left of it, or `amount` paise.
     pub fn refund_by_hand(&self, payment_id: &str, amount: Option<i64>) -> Result<Refund, Refusal> {
         self.world.refund_by_hand(payment_id, amount)
+    }
+
+    /// A buyer's bank disputes a payment.
+    pub fn open_dispute(&self, open: &OpenDispute) -> Result<Dispute, Refusal> {
+        self.world.razorpay(|razorpay| razorpay.open_dispute(open))
+    }
+
+    /// A dispute goes on, or ends.
+    pub fn move_dispute(&self, id: &str, to: DisputeMove) -> Result<Dispute, Refusal> {
+        self.world.razorpay(|razorpay| razorpay.move_dispute(id, to))
     }
 
     /// Creates an order as the API would, `body` being what it would send.

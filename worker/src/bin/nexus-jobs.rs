@@ -100,7 +100,7 @@ enum Command {
     /// The story of a payment: order, webhooks, ledger, refund, jobs, alerts.
     #[command(arg_required_else_help = true)]
     Payment {
-        /// A payment (pay_…), an order (order_…), a refund (rfnd_…), a booking (BKG-… or its number), or what an alert names ("webhook 7").
+        /// A payment (pay_…), an order (order_…), a refund (rfnd_…), a dispute (disp_…), a booking (BKG-… or its number), or what an alert names ("webhook 7").
         about: String,
         /// As JSON.
         #[arg(long)]

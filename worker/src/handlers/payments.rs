@@ -229,6 +229,12 @@ async fn refund_left(
                 refund.failures
             )));
         }
+        if refund.left_paise <= 0 {
+            let mut tx = cx.db.begin().await?;
+            refunds::wait_for_dispute(&mut tx, job.refund_id, &refund.payment_id).await?;
+            attempt.lease.complete(&mut tx).await?;
+            return Ok(tx.commit().await?);
+        }
         let (made, refused) = ask(cx, &refund).await?;
         let now = follow_all(cx, job, attempt, &refund, &made).await?;
         let Some(now) = now else { return Ok(()) };

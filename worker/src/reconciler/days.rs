@@ -13,12 +13,14 @@ use super::{Reconciler, report::Report};
 const REFUNDS: i64 = 1_000;
 
 impl Reconciler<'_> {
-    /// Compares every payment and every refund since then, and every refund of ours that is due to be asked about.
+    /// Compares every payment, refund and dispute since then, every refund of ours that is due to be asked about, and every dispute that has not ended.
     pub async fn compare(&self, back: Duration, report: &mut Report) -> Result<()> {
         let span = self.span(back).await?;
         self.list_payments(span, report).await?;
         self.list_refunds(span, report).await?;
+        self.list_disputes(span, report).await?;
         self.due_refunds(REFUNDS, report).await?;
+        self.undecided_disputes(report).await?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 
 pub mod by_hand;
 mod days;
+mod disputes;
 mod looks;
 mod refunds;
 mod report;

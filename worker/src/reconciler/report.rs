@@ -1,7 +1,7 @@
 //! What a comparison has found.
 
 use nexus_common::{
-    clients::razorpay::{Payment, Refund},
+    clients::razorpay::{Dispute, Payment, Refund},
     domain::{ids::BookingId, money::written, payment_orders::CURRENCY},
 };
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::operator;
 /// Something that Razorpay and our books do not agree on.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// `pay_…` or `rfnd_…`
+    /// `pay_…`, `rfnd_…` or `disp_…`
     pub subject: String,
     /// For which booking, as far as is known.
     pub booking: Option<BookingId>,
@@ -43,6 +43,17 @@ impl Difference {
         }
     }
 
+    pub(super) fn of_dispute(dispute: &Dispute, nexus: &str, done: &str) -> Self {
+        Difference {
+            subject: dispute.id.clone(),
+            booking: None,
+            amount_paise: dispute.amount,
+            razorpay: format!("dispute {}", dispute.status),
+            nexus: nexus.to_owned(),
+            done: done.to_owned(),
+        }
+    }
+
     pub(super) fn of_refund(refund: &Refund, nexus: &str, done: &str) -> Self {
         Difference {
             subject: refund.id.clone(),
@@ -58,7 +69,7 @@ impl Difference {
 /// Everything that a comparison has found.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// Payments and refunds that were compared.
+    /// Payments, refunds and disputes that were compared.
     pub compared: usize,
     /// Orders that Razorpay was asked about.
     pub orders: usize,

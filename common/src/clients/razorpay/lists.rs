@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{CallError, Payment, Razorpay, Refund, path_segment};
+use super::{CallError, Dispute, Payment, Razorpay, Refund, path_segment};
 
 /// The most that Razorpay puts on a page.
 pub const PAGE: usize = 100;
@@ -41,6 +41,11 @@ impl Razorpay {
     /// Refunds of a span, likewise.
     pub async fn refunds(&self, span: Span, skip: usize) -> Result<Vec<Refund>, CallError> {
         self.page("refunds", span, skip).await
+    }
+
+    /// Disputes of a span, likewise.
+    pub async fn disputes(&self, span: Span, skip: usize) -> Result<Vec<Dispute>, CallError> {
+        self.page("disputes", span, skip).await
     }
 
     async fn page<T: DeserializeOwned>(

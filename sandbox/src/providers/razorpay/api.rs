@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Order, Payment, Refund, Refusal};
+use super::{Dispute, DisputeMove, Order, Payment, Refund, Refusal};
 use crate::providers::calls::{faulty, observed, route};
 use crate::providers::faults::Target;
 use crate::providers::world::World;
@@ -40,6 +40,9 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .route("/razorpay/v1/payments/{id}/refunds", route(world, RazorpayRefundFetch, get(payment_refunds)))
         .route("/razorpay/v1/refunds", route(world, RazorpayList, get(list_refunds)))
         .route("/razorpay/v1/refunds/{id}", route(world, RazorpayRefundFetch, get(fetch_refund)))
+        .route("/razorpay/v1/disputes", route(world, RazorpayList, get(list_disputes)))
+        .route("/razorpay/v1/disputes/{id}", route(world, RazorpayList, get(fetch_dispute)))
+        .route("/razorpay/v1/disputes/{id}/accept", route(world, RazorpayList, post(accept_dispute)))
         .with_state(world.clone())
 }
 
@@ -64,6 +67,20 @@ async fn list_payments(State(world): State<Arc<World>>, Query(query): Parameters
 async fn list_refunds(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
     let refunds = world.razorpay(|razorpay| razorpay.refunds()).into_iter().rev();
     collection(page(&query, refunds.filter(|refund| is_between(&query, refund.created_at))))
+}
+
+async fn list_disputes(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
+    let disputes = world.razorpay(|razorpay| razorpay.disputes()).into_iter().rev();
+    collection(page(&query, disputes.filter(|dispute| is_between(&query, dispute.created_at))))
+}
+
+async fn fetch_dispute(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Dispute> {
+    world.razorpay(|razorpay| razorpay.dispute(&id)).map(Json)
+}
+
+/// To accept a dispute is to lose it.
+async fn accept_dispute(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Dispute> {
+    world.razorpay(|razorpay| razorpay.move_dispute(&id, DisputeMove::Lose)).map(Json)
 }
 
 async fn payment_refunds(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Value> {

@@ -98,6 +98,57 @@ pub struct Refund {
     pub created_at: i64,
 }
 
+/// A payment that a buyer's bank asks back.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the fields are Razorpay's")]
+pub struct Dispute {
+    pub id: String,
+    pub entity: &'static str,
+    pub payment_id: String,
+    pub amount: i64,
+    pub currency: String,
+    pub amount_deducted: i64,
+    pub reason_code: String,
+    pub respond_by: i64,
+    pub status: &'static str,
+    pub phase: String,
+    pub created_at: i64,
+    pub evidence: Value,
+}
+
+/// A dispute to open. Everything but the payment has a sensible default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenDispute {
+    /// The payment that is disputed.
+    pub payment_id: String,
+    /// A part of it, in paise.
+    pub amount: Option<i64>,
+    /// The bank takes the money at once, not only when the dispute is lost.
+    #[serde(default)]
+    pub deduct: bool,
+    /// `chargeback`, `fraud`, `retrieval`, …
+    pub phase: Option<String>,
+    /// In seconds since 1970; a week from now unless said.
+    pub respond_by: Option<i64>,
+}
+
+/// What becomes of a dispute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeMove {
+    /// The bank looks at the evidence.
+    UnderReview,
+    /// It wants more of it.
+    ActionRequired,
+    /// The shop keeps the money.
+    Win,
+    /// The buyer keeps the money.
+    Lose,
+    /// It has come to nothing.
+    Close,
+}
+
 /// How a payment ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,8 +1,9 @@
-//! Razorpay's rules: what orders, payments and refunds are, and what may happen to them.
+//! Razorpay's rules: what orders, payments and refunds are, and what may happen to them. Disputes are in `disputes`.
 //!
 //! Routes are in `api`; the events recorded here are delivered by `webhooks`.
 
 pub(crate) mod api;
+mod disputes;
 mod entities;
 mod fields;
 mod refusal;
@@ -17,7 +18,7 @@ use crate::providers::recent::Recent;
 use crate::providers::webhooks::sign;
 use crate::random;
 
-pub use entities::{Order, Outcome, Paid, Pay, Payment, Refund};
+pub use entities::{Dispute, DisputeMove, OpenDispute, Order, Outcome, Paid, Pay, Payment, Refund};
 use fields::{amount, capture_minutes, notes, receipt};
 pub use refusal::Refusal;
 
@@ -47,6 +48,7 @@ pub(crate) struct Razorpay {
     orders: Recent<Order>,
     payments: Recent<Payment>,
     refunds: Recent<Refund>,
+    disputes: Recent<Dispute>,
     refund_keys: Recent<RefundKey>,
     /// Keys of refund requests that are being worked on at this moment.
     pub(crate) refunding: HashSet<String>,
@@ -74,6 +76,7 @@ impl Razorpay {
             orders: Recent::new(LIMIT),
             payments: Recent::new(LIMIT),
             refunds: Recent::new(LIMIT),
+            disputes: Recent::new(LIMIT),
             refund_keys: Recent::new(LIMIT),
             refunding: HashSet::new(),
             events: Vec::new(),
