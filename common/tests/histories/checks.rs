@@ -17,6 +17,8 @@ struct Books {
     for_seats: i64,
     returned: i64,
     returning: i64,
+    /// Taken by banks for disputes that are not decided, of bookings that stand.
+    undecided: i64,
     ledger: i64,
 }
 
@@ -35,9 +37,11 @@ SELECT
     (SELECT coalesce(sum(total_amount * 100), 0)::bigint FROM own WHERE status = 'confirmed')
         - (SELECT coalesce(sum(amount_paise), 0)::bigint FROM payments p JOIN own b ON b.id = p.booking_id
            WHERE b.status = 'confirmed' AND kind = 'sale_reversal') AS for_seats,
-    (SELECT coalesce(-sum(amount_paise), 0)::bigint FROM payments WHERE booking_id = ANY ($2) AND kind = 'refund') AS returned,
+    (SELECT coalesce(-sum(amount_paise), 0)::bigint FROM payments WHERE booking_id = ANY ($2) AND kind IN ('refund', 'dispute', 'dispute_reversal')) AS returned,
     (SELECT coalesce(sum(p.amount_paise), 0)::bigint FROM refunds r JOIN payments p ON p.payment_id = r.payment_id
-     WHERE r.booking_id = ANY ($2) AND r.status <> 'processed' AND p.kind IN ('capture', 'refund')) AS returning,
+     WHERE r.booking_id = ANY ($2) AND r.status <> 'processed' AND p.kind IN ('capture', 'refund', 'dispute', 'dispute_reversal')) AS returning,
+    (SELECT coalesce(sum(d.taken_paise), 0)::bigint FROM disputes d JOIN payments p ON p.payment_id = d.payment_id AND p.kind = 'sale'
+     JOIN own b ON b.id = p.booking_id WHERE b.status = 'confirmed' AND d.stage < 3) AS undecided,
     (SELECT coalesce(sum(amount_paise), 0)::bigint FROM payments WHERE booking_id = ANY ($2)) AS ledger";
 
 impl Shop<'_> {
@@ -57,8 +61,8 @@ impl Shop<'_> {
         let sound = books.oversold == 0
             && books.strangers == 0
             && books.homeless == 0
-            && books.came_in == books.for_seats + books.returned + books.returning
-            && books.ledger == books.returning;
+            && books.came_in + books.undecided == books.for_seats + books.returned + books.returning
+            && books.ledger == books.returning - books.undecided;
         if sound { Ok(()) } else { Err(format!("{books:?}")) }
     }
 

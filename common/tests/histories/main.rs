@@ -1,5 +1,5 @@
-//! Ten thousand random histories of an event: seats are locked, booked, ordered, paid, authorized, captured, refused, given up, cancelled and
-//! refunded, by us or by hand; Razorpay's webhooks come late, twice and in any order. After each step, seats and money must be as they should be.
+//! Ten thousand random histories of an event: seats are locked, booked, ordered, paid, authorized, captured, refused, given up, cancelled,
+//! refunded, by us or by hand, and disputed; Razorpay's webhooks come late, twice and in any order. After each step, seats and money must be as they should be.
 //!
 //! The code is the real one, on a real PostgreSQL; Razorpay is a model ([`razorpay`]), because its calls are made outside the domain. The inbox
 //! is left out on purpose: it would recognise doubled webhooks, and here the states alone have to. Histories are the same in every run;
@@ -104,6 +104,16 @@ pub(crate) enum Step {
         payment: Index,
         part: bool,
     },
+    /// The buyer's bank asks for a payment back, or for a part of it.
+    Dispute {
+        payment: Index,
+        part: bool,
+        deduct: bool,
+    },
+    EndDispute {
+        dispute: Index,
+        won: bool,
+    },
     StartEvent,
     CancelEvent,
     DeleteEvent,
@@ -134,6 +144,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => index().prop_map(|refund| Step::AskRefund { refund }),
         4 => (index(), any::<bool>()).prop_map(|(refund, succeeds)| Step::EndRefund { refund, succeeds }),
         4 => (index(), any::<bool>()).prop_map(|(payment, part)| Step::RefundByHand { payment, part }),
+        8 => (index(), any::<bool>(), any::<bool>()).prop_map(|(payment, part, deduct)| Step::Dispute { payment, part, deduct }),
+        6 => (index(), any::<bool>()).prop_map(|(dispute, won)| Step::EndDispute { dispute, won }),
         1 => Just(Step::StartEvent),
         1 => Just(Step::CancelEvent),
         1 => Just(Step::DeleteEvent),
@@ -231,6 +243,7 @@ fn no_history_costs_anybody_money_or_a_seat() {
     assert!(violations.is_empty(), "{violations:#?}");
     runtime.block_on(async {
         let kinds = "SELECT kind || ' ' || count(*) FROM payments GROUP BY kind
+                     UNION ALL SELECT 'dispute ' || status || ' ' || count(*) FROM disputes GROUP BY status
                      UNION ALL SELECT reason || ' ' || count(*) FROM refunds GROUP BY reason
                      UNION ALL SELECT status || ' ' || count(*) FROM bookings GROUP BY status";
         let seen: Vec<String> = sqlx::query_scalar(kinds).fetch_all(&world.db).await.expect("counts");

@@ -35,6 +35,17 @@ pub(crate) struct Payment {
     status: &'static str,
     /// What has gone back of it, or is on its way.
     back: i64,
+    /// What its bank asks back, or has got.
+    disputed: i64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Dispute {
+    id: String,
+    payment: usize,
+    paise: i64,
+    deducted: i64,
+    status: &'static str,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +65,7 @@ pub(crate) struct Razorpay {
     pub(crate) orders: Vec<Order>,
     pub(crate) payments: Vec<Payment>,
     pub(crate) refunds: Vec<Refund>,
+    pub(crate) disputes: Vec<Dispute>,
     pub(crate) keys: HashMap<String, usize>,
     /// Webhooks that have not been delivered.
     pub(crate) waiting: Vec<Value>,
@@ -77,6 +89,7 @@ impl Razorpay {
             currency: if amount == Amount::ForeignCurrency { "USD" } else { "INR" },
             status: "created",
             back: 0,
+            disputed: 0,
         };
         self.payments.push(payment);
         self.attempt(self.payments.len() - 1, outcome);
@@ -124,8 +137,8 @@ impl Razorpay {
 
     /// Somebody asks for a refund of the payment at Razorpay, or of a part of it.
     pub(crate) fn refund_by_hand(&mut self, payment: usize, part: bool) {
-        let Payment { status, paise, back, .. } = self.payments[payment];
-        let left = paise - back;
+        let left = self.left(payment);
+        let status = self.payments[payment].status;
         if status == "captured" && left > 1 {
             let refund = self.make_refund(payment, if part { left / 3 } else { left }, None);
             self.tell_refund(refund, "refund.created");
@@ -141,7 +154,7 @@ impl Razorpay {
         assert!((10..=40).contains(&key.len()), "{key}");
         let payment = self.payments.iter().position(|payment| payment.id == payment_id).expect("a payment");
         assert_eq!(self.payments[payment].status, "captured", "only captured money is refunded");
-        if paise > self.payments[payment].paise - self.payments[payment].back {
+        if paise > self.left(payment) {
             return None;
         }
         let refund = self.make_refund(payment, paise, Some(key.to_owned()));
@@ -178,7 +191,54 @@ impl Razorpay {
     /// Paise that have come and not gone back.
     pub(crate) fn kept(&self) -> i64 {
         let captured = self.payments.iter().filter(|payment| payment.status == "captured");
-        captured.map(|payment| payment.paise - payment.back).sum()
+        captured.map(|payment| payment.paise - payment.back - payment.disputed).sum()
+    }
+
+    /// What can be refunded, or disputed.
+    fn left(&self, payment: usize) -> i64 {
+        let Payment { paise, back, disputed, .. } = self.payments[payment];
+        paise - back - disputed
+    }
+
+    /// The buyer's bank asks for the payment back, or for a part, and may take it at once. It does so weeks later: the capture has been heard of.
+    pub(crate) fn open_dispute(&mut self, payment: usize, part: bool, deduct: bool) {
+        let (id, left) = (self.payments[payment].id.clone(), self.left(payment));
+        let captured = |webhook: &Value| {
+            webhook["event"] == "payment.captured"
+                && webhook["payload"]["payment"]["entity"]["id"] == id.as_str()
+        };
+        if self.payments[payment].status != "captured" || left <= 1 || !self.delivered.iter().any(captured) {
+            return;
+        }
+        let paise = if part { left / 3 } else { left };
+        self.payments[payment].disputed += paise;
+        let id = format!("disp_{}n{}", self.name, self.disputes.len());
+        let deducted = if deduct { paise } else { 0 };
+        self.disputes.push(Dispute { id, payment, paise, deducted, status: "open" });
+        self.tell_dispute(self.disputes.len() - 1, "payment.dispute.created");
+    }
+
+    pub(crate) fn end_dispute(&mut self, dispute: usize, won: bool) {
+        let Dispute { payment, paise, status, .. } = self.disputes[dispute];
+        if status != "open" {
+            return;
+        }
+        if won {
+            self.payments[payment].disputed -= paise;
+        }
+        self.disputes[dispute].status = if won { "won" } else { "lost" };
+        self.disputes[dispute].deducted = if won { 0 } else { paise };
+        self.tell_dispute(dispute, if won { "payment.dispute.won" } else { "payment.dispute.lost" });
+    }
+
+    fn tell_dispute(&mut self, dispute: usize, event: &str) {
+        let Dispute { id, payment, paise, deducted, status } = &self.disputes[dispute];
+        let dispute = json!({"id": id, "payment_id": self.payments[*payment].id, "amount": paise,
+            "currency": self.payments[*payment].currency, "amount_deducted": deducted, "status": status});
+        let entity = self.entity(*payment);
+        self.waiting.push(
+            json!({"event": event, "payload": {"dispute": {"entity": dispute}, "payment": {"entity": entity}}}),
+        );
     }
 
     fn tell_payment(&mut self, payment: usize, status: &'static str, event: &str) {

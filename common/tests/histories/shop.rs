@@ -197,6 +197,18 @@ impl<'a> Shop<'a> {
                 }
                 Ok(())
             }
+            Step::Dispute { payment, part, deduct } => {
+                if let Some(payment) = position(*payment, &self.razorpay.payments) {
+                    self.razorpay.open_dispute(payment, *part, *deduct);
+                }
+                Ok(())
+            }
+            Step::EndDispute { dispute, won } => {
+                if let Some(dispute) = position(*dispute, &self.razorpay.disputes) {
+                    self.razorpay.end_dispute(dispute, *won);
+                }
+                Ok(())
+            }
             Step::StartEvent => {
                 let started = "UPDATE events SET start_date = now() - interval '1 second' WHERE id = $1";
                 self.arrange(started, self.event.0).await
@@ -360,7 +372,9 @@ impl<'a> Shop<'a> {
         let result = refunds::get(&mut tx, id).await;
         let Some(refund) = self.end(tx, result).await?.flatten() else { return Ok(()) };
         if refund.left_paise <= 0 {
-            return Ok(());
+            let mut tx = self.begin().await?;
+            let result = refunds::wait_for_dispute(&mut tx, id, &refund.payment_id).await;
+            return self.end(tx, result).await.map(drop);
         }
         // What is refused leads to a look at what others have asked for.
         let made = match self.razorpay.refund(&refund.payment_id, refund.left_paise, &refund.key()) {
@@ -401,6 +415,9 @@ impl<'a> Shop<'a> {
             }
             for refund in 0..self.razorpay.refunds.len() {
                 self.razorpay.end_refund(refund, true);
+            }
+            for dispute in 0..self.razorpay.disputes.len() {
+                self.razorpay.end_dispute(dispute, dispute % 2 == 0);
             }
             if self.razorpay.waiting.is_empty() {
                 return Ok(());
