@@ -311,13 +311,11 @@ impl Relay {
         let room = target(self.concurrency, redis.workers).saturating_sub(queued);
         let room = room.min(MOST.saturating_sub(redis.deliveries));
         let batch = room.min(BATCH);
-        // Said before the look: what ends meanwhile makes another.
-        self.wake.waiting.store(true, Ordering::Relaxed);
         let handed = if batch > 0 { self.push(memory, batch).await? } else { 0 };
         let full = handed == room;
         self.wake.claimed.store(0, Ordering::Relaxed);
         self.wake.full.store(full, Ordering::Relaxed);
-        self.wake.waiting.store(handed < batch, Ordering::Relaxed);
+        self.wake.waiting.store(batch > 0 && handed == 0, Ordering::Relaxed);
         memory.misses = if full || handed > 0 { 0 } else { (memory.misses + 1).min(6) };
         Ok(if full {
             LOOK_FULL
