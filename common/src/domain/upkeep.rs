@@ -17,6 +17,7 @@ pub struct Removed {
     pub idempotent_requests: u64,
     pub login_networks: u64,
     pub cancellation_notices: u64,
+    pub foreign_orders: u64,
     pub webhooks: u64,
     pub alerts: u64,
 }
@@ -30,8 +31,8 @@ pub struct Retention {
     pub alerts: Duration,
 }
 
-/// Removes tokens, keys, networks, notices, webhooks and alerts whose time is over, at most 10,000 of each a call. Statements say twice what is over where it
-/// can be used anew between the look and the lock, and then stays.
+/// Removes tokens, keys, networks, notices, others' orders, webhooks and alerts whose time is over, at most 10,000 of each a call. Statements say twice
+/// what is over where it can be used anew between the look and the lock, and then stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE expires_at < now()
@@ -69,6 +70,12 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     )
     .execute(&mut *conn)
     .await?;
+    let foreign_orders = sqlx::query!(
+        "DELETE FROM foreign_orders WHERE order_id = ANY (ARRAY(
+             SELECT order_id FROM foreign_orders WHERE noticed_at < now() - interval '90 days' LIMIT 10000))"
+    )
+    .execute(&mut *conn)
+    .await?;
     // Those that nobody has acted on stay, however old. Razorpay sends a webhook again for a day; should it come later still, acting on it
     // once more moves no money.
     let webhooks = sqlx::query!(
@@ -92,6 +99,7 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         idempotent_requests: idempotent_requests.rows_affected(),
         login_networks: login_networks.rows_affected(),
         cancellation_notices: cancellation_notices.rows_affected(),
+        foreign_orders: foreign_orders.rows_affected(),
         webhooks: webhooks.rows_affected(),
         alerts: alerts.rows_affected(),
     })

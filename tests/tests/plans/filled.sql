@@ -46,6 +46,12 @@ FROM bookings, (VALUES ('capture', 1), ('sale', -1)) k (kind, sign) WHERE status
 INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status, refund_id, created_at)
 SELECT 'pay_' || id, id, 10000, 'INR', 'late', CASE WHEN id % 1000 = 0 THEN 'pending' ELSE 'processed' END, 'rfnd_' || id, booked_at
 FROM bookings WHERE status = 'expired' OR id % 20 = 1;
+INSERT INTO provider_refunds (refund_id, payment_id, amount_paise, status, ours)
+SELECT refund_id, payment_id, amount_paise, CASE status WHEN 'pending' THEN 'requested' ELSE status END, TRUE FROM refunds;
+INSERT INTO disputes (dispute_id, payment_id, amount_paise, currency, taken_paise, phase, reason_code, status, stage)
+SELECT 'disp_' || n, 'pay_' || 2 * n, 10000, 'INR', 0, 'chargeback', 'fraud', 'won', 3 FROM generate_series(1, 20000) n;
+INSERT INTO foreign_orders (order_id, installation, noticed_at)
+SELECT 'order_x' || n, CASE WHEN n % 2 = 0 THEN md5((n / 20)::text) END, now() - n * interval '1 minute' FROM generate_series(1, 20000) n;
 INSERT INTO webhook_events (event_id, event_type, body, payment_id, order_id, received_at, processed_at, outcome)
 SELECT 'evt_' || id, 'payment.captured', '{}', 'pay_' || id, 'order_' || id, booked_at, CASE WHEN id < 74990 THEN booked_at END, 'confirmed' FROM bookings;
 INSERT INTO payment_alerts (reason, subject, booking_id, details, closed_at)

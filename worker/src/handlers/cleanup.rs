@@ -67,6 +67,7 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
             idempotent_requests = removed.idempotent_requests,
             login_networks = removed.login_networks,
             cancellation_notices = removed.cancellation_notices,
+            foreign_orders = removed.foreign_orders,
             webhooks = removed.webhooks,
             alerts = removed.alerts,
             jobs,

@@ -57,8 +57,8 @@ impl Reconciler<'_> {
             return Ok(());
         }
         let nexus = known.map_or_else(|| "unknown".into(), |known| format!("dispute {}", known.name()));
-        let mut difference = Difference::of_dispute(theirs, &nexus, "-");
-        if !self.dry_run {
+        let mut difference = Difference::of_dispute(theirs, &nexus, "would be written down");
+        if !self.dry_run() {
             let told = Dispute {
                 id: theirs.id.clone(),
                 payment_id: theirs.payment_id.clone(),

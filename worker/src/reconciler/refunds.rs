@@ -32,7 +32,9 @@ impl Reconciler<'_> {
         let nexus = if ours.captured { "not refunded" } else { "unknown" };
         let mut difference = Difference { booking: Some(booking), ..Difference::new(theirs, nexus, "-") };
         let refunds = self.refunds_of(&theirs.id).await?;
-        if let (false, Some(money)) = (self.dry_run(), captured(theirs)) {
+        if self.dry_run() {
+            difference.done = "would be written down, its booking cancelled".into();
+        } else if let Some(money) = captured(theirs) {
             difference.done = "nothing yet: a refund by hand is under way".into();
             for refund in &refunds {
                 match self.write(&money, refund).await? {
@@ -75,7 +77,7 @@ impl Reconciler<'_> {
             return Ok(());
         }
         let nexus = known.map_or_else(|| "unknown".into(), |known| format!("refund {known}"));
-        let mut difference = Difference::of_refund(theirs, &nexus, "-");
+        let mut difference = Difference::of_refund(theirs, &nexus, "would be written down");
         difference.booking = ours.booking;
         if !self.dry_run() {
             let payment = Captured {
@@ -153,7 +155,9 @@ impl Reconciler<'_> {
             difference.done = "nothing: its job has died, see nexus-jobs dead --kind refund_payment".into();
             report.add(difference);
         } else if stuck {
-            if !self.dry_run() && books::resume_refund(&mut *self.db.acquire().await?, ours.id).await? {
+            if self.dry_run() {
+                difference.done = "would be asked for again".into();
+            } else if books::resume_refund(&mut *self.db.acquire().await?, ours.id).await? {
                 difference.done = "asked for again".into();
             }
             report.add(difference);
