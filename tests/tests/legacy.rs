@@ -167,6 +167,7 @@ async fn a_confirmed_booking_that_has_no_tickets_yet_gets_them() {
         node.call_ok("confirm", request).await;
         bookings.push(booking);
     }
+    stack.execute("UPDATE tickets SET generated_at = now() - interval '1 hour'").await;
     stack.cut_over().await;
     let buyer = stack.client_of(buyer);
     let tickets = stack.until_tickets(&buyer, &bookings[1], 1).await;

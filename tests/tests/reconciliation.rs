@@ -268,7 +268,7 @@ async fn a_refund_of_a_part_by_hand_is_written_down_and_the_booking_stands() {
     .await;
     let (code, report) = reconcile(&stack, &["--dry-run"]).await;
     assert_eq!(code, Some(1), "{report}");
-    assert_eq!(only_difference(&report), ["refund processed", "unknown", "-"]);
+    assert_eq!(only_difference(&report), ["refund processed", "unknown", "would be written down"]);
     let (_, report) = reconcile(&stack, &[]).await;
     assert_eq!(only_difference(&report), ["refund processed", "unknown", "written down"]);
     assert_eq!(stack.count("payments WHERE kind = 'refund' AND amount_paise = -5000").await, 1);

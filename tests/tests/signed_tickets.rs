@@ -27,7 +27,7 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     let first = stack.ticket_text(&before);
     assert_eq!((first.event, first.ticket), (event.id, ticket["id"].as_i64().unwrap()));
     assert!(!heard.contains(&before) && !heard.contains(&first.nonce.to_string()), "{heard}");
-    assert!(!before.contains(&booking.reference) && !before.contains("A1-"), "{before}");
+    assert!(!before.contains(&booking.reference), "{before}");
     let mails = async |count: usize| {
         eventually("the tickets are mailed", SOON, async || {
             let mails = stack.providers.mail();
@@ -39,17 +39,29 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     stack.until_idle(&["bookings", "notifications"]).await;
 
     // As an earlier release and the Node service left them: of this booking, of others that are over, and one that is not good any more.
-    stack.execute("UPDATE tickets SET qr_nonce = NULL, qr_key = NULL, qr_code = 'data:image/png;base64,iVBORw0KGgo='").await;
+    let over = stack.event(&stack.user().await, &[("VIP", 100.0, 1)]).await;
+    stack
+        .execute(&format!(
+            "UPDATE events SET start_date = now() - interval '1 day', end_date = now() - interval '20 hours' WHERE id = {}",
+            over.id
+        ))
+        .await;
+    stack
+        .execute(
+            "UPDATE tickets SET qr_nonce = NULL, qr_key = NULL, qr_code = 'data:image/png;base64,iVBORw0KGgo=',
+                                generated_at = now() - interval '1 hour'",
+        )
+        .await;
     stack
         .execute(&format!(
             "WITH old AS (
-                 INSERT INTO bookings (booking_reference, user_id, event_id, total_amount, status, payment_status, expires_at)
-                 SELECT 'BKG-OLD-' || n, user_id, event_id, 0, 'cancelled', 'cancelled', now()
-                 FROM bookings, generate_series(1, 60) n WHERE bookings.id = {} RETURNING id)
-             INSERT INTO tickets (booking_id, ticket_id, seat_label, price_paid, qr_code, status)
+                 INSERT INTO bookings (booking_reference, user_id, event_id, total_amount, status, payment_status, confirmed_at)
+                 SELECT 'BKG-OLD-' || n, user_id, {}, 0, CASE n WHEN 2 THEN 'cancelled' ELSE 'confirmed' END, 'completed', now()
+                 FROM bookings, generate_series(1, 61) n WHERE bookings.id = {} RETURNING id, booking_reference)
+             INSERT INTO tickets (booking_id, ticket_id, seat_label, price_paid, qr_code, status, generated_at)
              SELECT id, 'TKT-OLD-' || id, 'Z', 0, 'data:image/png;base64,iVBORw0KGgo=',
-                    CASE WHEN row_number() OVER () = 1 THEN 'cancelled' ELSE 'generated' END FROM old",
-            booking.id
+                    CASE booking_reference WHEN 'BKG-OLD-1' THEN 'cancelled' ELSE 'generated' END, now() - interval '1 hour' FROM old",
+            over.id, booking.id
         ))
         .await;
     let reissue = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
@@ -60,7 +72,12 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
         seen(unsigned == 0, unsigned)
     })
     .await;
-    assert_eq!(stack.count("tickets WHERE qr_nonce IS NULL").await, 1, "one that is cancelled stays");
+    let cancelled = "tickets WHERE qr_nonce IS NULL AND status = 'cancelled'";
+    assert_eq!(
+        stack.count(cancelled).await,
+        2,
+        "one that is cancelled stays, one of a cancelled booking becomes so"
+    );
 
     // The same ticket, with another text; its buyer is sent it, and nobody else is sent anything.
     let sent = mails(2).await;

@@ -159,8 +159,8 @@ pub async fn issue(
     )
     .execute(&mut *conn)
     .await?;
-    jobs::enqueue(conn, &EmailTickets { booking_id: booking.0 }).await?;
-    jobs::enqueue(conn, &SmsTickets { booking_id: booking.0 }).await?;
+    jobs::enqueue(conn, &EmailTickets { booking_id: booking.0, reissued: false }).await?;
+    jobs::enqueue(conn, &SmsTickets { booking_id: booking.0, reissued: false }).await?;
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM tickets WHERE booking_id = $1 AND status <> 'cancelled'"#,
         booking.0
@@ -429,7 +429,7 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
         return Err(Error::invalid("its tickets have not been made yet, and will be sent then"));
     }
     // One that runs may have read the old address.
-    let job = jobs::enqueue(conn, &EmailTickets { booking_id: booking.id }).await?;
+    let job = jobs::enqueue(conn, &EmailTickets { booking_id: booking.id, reissued: false }).await?;
     job.map(drop)
         .ok_or_else(|| Error::invalid("its e-mail is under way: see `nexus-jobs list --kind email_tickets`"))
 }

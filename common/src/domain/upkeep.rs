@@ -76,11 +76,12 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     )
     .execute(&mut *conn)
     .await?;
-    // Those that nobody has acted on stay, however old. Razorpay sends a webhook again for a day; should it come later still, acting on it
+    // Those that nobody has acted on stay, however old, and those that nobody could read, to which their alert points. Razorpay sends a webhook again for a day; should it come later still, acting on it
     // once more moves no money.
     let webhooks = sqlx::query!(
         "DELETE FROM webhook_events WHERE processed_at IS NOT NULL AND id = ANY (ARRAY(
-             SELECT id FROM webhook_events WHERE processed_at < now() - $1::interval ORDER BY processed_at LIMIT 2000))",
+             SELECT id FROM webhook_events
+             WHERE processed_at < now() - $1::interval AND outcome IS DISTINCT FROM 'unreadable' ORDER BY processed_at LIMIT 2000))",
         interval(retention.webhooks)?,
     )
     .execute(&mut *conn)

@@ -114,6 +114,11 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// depends on somebody slow, gets such a number, and leaves the other half to the rest of the queue.
     const PRIORITY: i16 = 0;
 
+    /// The priority of this one, where jobs of a kind differ.
+    fn priority(&self) -> i16 {
+        Self::PRIORITY
+    }
+
     /// At most one live job has this key; enqueueing a second one does nothing.
     fn unique_key(&self) -> Option<String> {
         None
@@ -137,10 +142,11 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
     let payloads = jobs.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
     let payloads = payloads.map_err(Error::internal)?;
     let keys: Vec<Option<String>> = jobs.iter().map(J::unique_key).collect();
+    let priorities: Vec<i16> = jobs.iter().map(J::priority).collect();
     let enqueued = sqlx::query_scalar!(
         "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, trace_context)
-         SELECT id, $4, $5, payload, unique_key, $6, $7, $8
-         FROM unnest($1::uuid[], $2::jsonb[], $3::text[]) AS job (id, payload, unique_key)
+         SELECT id, $4, $5, payload, unique_key, priority, $7, $8
+         FROM unnest($1::uuid[], $2::jsonb[], $3::text[], $6::smallint[]) AS job (id, payload, unique_key, priority)
          ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
          RETURNING id",
         &ids,
@@ -148,7 +154,7 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
         &keys as &[Option<String>],
         J::QUEUE.name(),
         J::KIND,
-        J::PRIORITY,
+        &priorities,
         J::RETRY.max_attempts,
         crate::traces::current(),
     )
@@ -174,7 +180,7 @@ async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Res
         J::KIND,
         payload,
         job.unique_key(),
-        J::PRIORITY,
+        job.priority(),
         J::RETRY.max_attempts,
         crate::db::interval(wait)?,
         crate::traces::current(),

@@ -10,12 +10,17 @@ use super::{Job, Queue, RetryPolicy};
 const SMS: i16 = 10;
 /// See [`SMS`].
 const EMAIL: i16 = 11;
+/// Tickets that were issued anew, of which there may be hundreds of thousands at once: every other message goes first.
+const REISSUED: i16 = 12;
 
 /// E-mails a booking's tickets, QR codes attached, to a buyer who has an e-mail address.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailTickets {
     /// `bookings.id`
     pub booking_id: i32,
+    /// They were sent before, with other codes.
+    #[serde(default)]
+    pub reissued: bool,
 }
 
 impl Job for EmailTickets {
@@ -23,6 +28,10 @@ impl Job for EmailTickets {
     const KIND: &'static str = "email_tickets";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
     const PRIORITY: i16 = EMAIL;
+
+    fn priority(&self) -> i16 {
+        if self.reissued { REISSUED } else { EMAIL }
+    }
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("email_tickets:{}", self.booking_id))
@@ -34,6 +43,9 @@ impl Job for EmailTickets {
 pub struct SmsTickets {
     /// `bookings.id`
     pub booking_id: i32,
+    /// See [`EmailTickets::reissued`].
+    #[serde(default)]
+    pub reissued: bool,
 }
 
 impl Job for SmsTickets {
@@ -41,6 +53,10 @@ impl Job for SmsTickets {
     const KIND: &'static str = "sms_tickets";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
     const PRIORITY: i16 = SMS;
+
+    fn priority(&self) -> i16 {
+        if self.reissued { REISSUED } else { SMS }
+    }
 
     fn unique_key(&self) -> Option<String> {
         Some(format!("sms_tickets:{}", self.booking_id))
