@@ -1,6 +1,9 @@
 -- A payment may go back in several parts, some of which somebody makes at Razorpay by hand. `refunds` says what a payment is owed back, once per
 -- payment; here is each refund that Razorpay has made, is making, or could not make.
 
+-- First, as whoever settles a payment takes the ledger before the refunds. The refund that a row of the ledger is about; '' for other kinds of rows, and for refunds of the release before, which were always the whole.
+ALTER TABLE payments ADD COLUMN source_id TEXT NOT NULL DEFAULT '';
+
 CREATE TABLE provider_refunds (
     -- rfnd_…
     refund_id TEXT PRIMARY KEY,
@@ -39,9 +42,6 @@ UNION
 SELECT refund_id, payment_id, amount_paise, status, reason <> 'not_ours', created_at, updated_at FROM refunds
 WHERE refund_id IS NOT NULL AND status IN ('requested', 'processed')
 ON CONFLICT DO NOTHING;
-
--- The refund that a row of the ledger is about; '' for other kinds of rows, and for refunds of the release before, which were always the whole.
-ALTER TABLE payments ADD COLUMN source_id TEXT NOT NULL DEFAULT '';
 
 -- No more goes back than was captured, whatever anybody says, and however many write at once.
 CREATE FUNCTION payments_refunds_within_capture() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -32,8 +32,8 @@ ALTER TABLE payments DROP CONSTRAINT payments_kind_check, DROP CONSTRAINT paymen
     ADD CONSTRAINT payments_sign_check
         CHECK ((kind IN ('capture', 'sale_reversal', 'dispute_reversal')) = (amount_paise > 0) AND amount_paise <> 0) NOT VALID;
 
--- What has left a payment in one way or another, or is leaving it; for good, or perhaps not.
+-- What has left a payment in one way or another, is leaving it, or may leave it by the end of a dispute; for good, or perhaps not.
 CREATE VIEW money_back AS
 SELECT payment_id, amount_paise AS paise, status = 'processed' AS is_final FROM provider_refunds WHERE status <> 'failed'
 UNION ALL
-SELECT payment_id, taken_paise, stage = 3 FROM disputes WHERE taken_paise > 0;
+SELECT payment_id, CASE WHEN stage < 3 THEN amount_paise ELSE taken_paise END, stage = 3 FROM disputes WHERE stage < 3 OR taken_paise > 0;

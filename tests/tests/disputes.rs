@@ -209,3 +209,32 @@ async fn a_refund_waits_while_a_bank_has_the_money() {
     checked_books(&stack).await;
     stack.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn a_refund_waits_for_the_end_of_a_dispute_although_nothing_has_been_taken_yet() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    let dispute = stack.providers.open_dispute(&dispute(&payment.id)).expect("a dispute");
+    until_status(&stack, &dispute, "open").await;
+    buyer.cancel(&booking).await.ok();
+    assert_eq!(stack.count("refunds WHERE status = 'requested'").await, 1, "owed, and waiting");
+    assert_eq!(stack.count("jobs WHERE kind = 'refund_payment'").await, 0, "nobody asks for it");
+    stack.providers.move_dispute(&dispute.id, DisputeMove::Lose).expect("an end");
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    assert!(stack.providers.refunds().is_empty(), "the bank has returned the money");
+    checked_books(&stack).await;
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_dispute_of_somebody_elses_payment_is_left_alone() {
+    let stack = Stack::builder().workers(["payments"]).start().await;
+    let order = json!({"amount": 20_000, "currency": "INR", "receipt": "invoice-7"});
+    let payment = stack.pay(&stack.providers.create_order(&order).expect("an order").id, Outcome::Captured);
+    stack.providers.open_dispute(&dispute(&payment.id)).expect("a dispute");
+    let told = "webhook_events WHERE event_type LIKE 'payment.dispute%' AND outcome = 'not_ours'";
+    eventually("it is heard of", SOON, async || seen(stack.count(told).await == 1, ())).await;
+    assert_eq!(stack.count("disputes").await, 0);
+    assert_eq!(stack.count("payment_alerts WHERE reason LIKE 'dispute%'").await, 0);
+    assert_eq!(stack.count("payments").await, 0);
+}

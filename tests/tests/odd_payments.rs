@@ -354,7 +354,7 @@ async fn what_a_refund_by_hand_would_have_returned_is_returned_by_us_when_the_ba
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
     stack.providers.fail_refunds(1);
-    stack.providers.refund_by_hand(&payment.id, Some(4_000)).expect("a refund");
+    stack.providers.refund_by_hand(&payment.id, Some(5_000)).expect("a refund");
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     let made: i64 = refunds(&stack).iter().filter(|made| made.1 == "processed").map(|made| made.0).sum();

@@ -89,7 +89,7 @@ pub struct Dispute {
 
 impl Dispute {
     /// What the bank has taken of it, as things stand.
-    fn taken(&self) -> i64 {
+    pub fn taken(&self) -> i64 {
         match self.status {
             DisputeStatus::Won => 0,
             DisputeStatus::Lost if self.deducted_paise == 0 => self.amount_paise,
@@ -102,7 +102,19 @@ impl Dispute {
     }
 }
 
-/// Follows a dispute; false when nothing about it is new.
+/// Whether a payment is in our books: other shops and installations may use our account at Razorpay.
+pub async fn is_ours(conn: &mut PgConnection, payment_id: &str) -> Result<bool> {
+    let ours = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1)
+               OR EXISTS (SELECT 1 FROM bookings WHERE payment_id = $1) AS "ours!""#,
+        payment_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(ours)
+}
+
+/// Follows a dispute of a payment of ours; false when nothing about it is new.
 pub async fn follow(conn: &mut PgConnection, dispute: &Dispute, after: &mut AfterCommit) -> Result<bool> {
     let payment_id = &dispute.payment_id;
     let mut booking = hold_booking(conn, payment_id).await?;
@@ -319,10 +331,10 @@ pub async fn undecided(conn: &mut PgConnection, limit: i64) -> Result<Vec<String
     Ok(ids)
 }
 
-/// How far a dispute is by our books.
-pub async fn known(conn: &mut PgConnection, id: &str) -> Result<Option<DisputeStatus>> {
-    let status = sqlx::query_scalar!("SELECT status FROM disputes WHERE dispute_id = $1", id)
+/// How far a dispute is by our books, and what the bank has taken.
+pub async fn known(conn: &mut PgConnection, id: &str) -> Result<Option<(DisputeStatus, i64)>> {
+    let row = sqlx::query!("SELECT status, taken_paise FROM disputes WHERE dispute_id = $1", id)
         .fetch_optional(conn)
         .await?;
-    Ok(status.map(|status| DisputeStatus::of(&status)))
+    Ok(row.map(|row| (DisputeStatus::of(&row.status), row.taken_paise)))
 }

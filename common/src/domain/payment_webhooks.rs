@@ -60,6 +60,10 @@ pub async fn act_on(
             refund_news::follow(conn, &refund, status, after).await?;
             Ok(Acted::Done("refund_followed"))
         }
+        // Should our books have its payment later, the reconciler finds the dispute.
+        Told::Dispute(dispute) if !disputes::is_ours(conn, &dispute.payment_id).await? => {
+            Ok(Acted::Done("not_ours"))
+        }
         Told::Dispute(dispute) => {
             let news = disputes::follow(conn, &dispute, after).await?;
             Ok(Acted::Done(if news { "dispute_followed" } else { "known_before" }))

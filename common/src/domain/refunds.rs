@@ -209,6 +209,8 @@ pub struct Refund {
     pub tries_left: i32,
     /// How often it has.
     pub failures: i32,
+    /// Refunds of this payment that we have asked for, and that Razorpay has told us of.
+    pub asked: i64,
 }
 
 impl Refund {
@@ -222,12 +224,12 @@ impl Refund {
         }
     }
 
-    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has failed to make, and refuses
-    /// one that it knows with another amount. It takes forty characters.
+    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has made for it, or failed to
+    /// make, and refuses one that it knows with another amount. It takes forty characters.
     pub fn key(&self) -> String {
         let mut key = format!("{OURS}{}", self.payment_id);
-        if self.failures > 0 {
-            key.push_str(&format!("-{}", self.failures));
+        if self.asked > 0 {
+            key.push_str(&format!("-{}", self.asked));
         }
         if self.left_paise < self.captured_paise {
             key.push_str(&format!("-p{}", self.left_paise));
@@ -249,7 +251,8 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.booking_id, r.currency, r.reason, r.status, r.tries_left, cardinality(r.failed_ids) AS "failures!",
                   coalesce(c.amount_paise, r.amount_paise) AS "captured!",
-                  (SELECT coalesce(sum(paise), 0)::bigint FROM money_back WHERE payment_id = r.payment_id) AS "back!"
+                  (SELECT coalesce(sum(paise), 0)::bigint FROM money_back WHERE payment_id = r.payment_id) AS "back!",
+                  (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND ours) AS "asked!"
            FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
            WHERE r.id = $1"#,
         id
@@ -266,6 +269,7 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
         status: row.status,
         tries_left: row.tries_left,
         failures: row.failures,
+        asked: row.asked,
     }))
 }
 
@@ -309,11 +313,12 @@ pub(super) async fn gone_for_good(conn: &mut PgConnection, payment_id: &str) -> 
     Ok(paise)
 }
 
-/// A lost dispute has returned what we owed.
+/// A lost dispute has returned what we owed. A refund that is on its way is told of by itself.
 pub(super) async fn settled_by_dispute(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
     sqlx::query!(
         "WITH settled AS (
-             UPDATE refunds SET status = 'processed', updated_at = now() WHERE payment_id = $1 RETURNING booking_id)
+             UPDATE refunds SET status = 'processed', refund_id = NULL, updated_at = now() WHERE payment_id = $1
+             RETURNING booking_id)
          UPDATE bookings SET payment_status = 'refunded'
          WHERE id IN (SELECT booking_id FROM settled) AND status IN ('cancelled', 'expired')",
         payment_id,
@@ -323,10 +328,10 @@ pub(super) async fn settled_by_dispute(conn: &mut PgConnection, payment_id: &str
     Ok(())
 }
 
-/// Nothing is left to ask for, because a bank has it for a dispute that is not decided: its end says what is owed.
-pub async fn wait_for_dispute(conn: &mut PgConnection, refund_id: i64, payment_id: &str) -> Result<()> {
+/// Nothing is left to ask for, because a dispute is not decided: its end says what is owed. False when that is not so any more.
+pub async fn wait_for_dispute(conn: &mut PgConnection, refund_id: i64, payment_id: &str) -> Result<bool> {
     hold_state(conn, payment_id).await?;
-    sqlx::query!(
+    let waits = sqlx::query!(
         "UPDATE refunds SET status = 'requested', updated_at = now()
          WHERE id = $1 AND status IN ('pending', 'failed')
            AND (SELECT amount_paise FROM payments WHERE payment_id = $2 AND kind = 'capture')
@@ -336,7 +341,7 @@ pub async fn wait_for_dispute(conn: &mut PgConnection, refund_id: i64, payment_i
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(waits.rows_affected() == 1)
 }
 
 /// A dispute has given back what it had taken: what we owe of it is asked for.

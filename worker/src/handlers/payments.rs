@@ -231,7 +231,9 @@ async fn refund_left(
         }
         if refund.left_paise <= 0 {
             let mut tx = cx.db.begin().await?;
-            refunds::wait_for_dispute(&mut tx, job.refund_id, &refund.payment_id).await?;
+            if !refunds::wait_for_dispute(&mut tx, job.refund_id, &refund.payment_id).await? {
+                return Err(Failure::Snooze(Duration::ZERO));
+            }
             attempt.lease.complete(&mut tx).await?;
             return Ok(tx.commit().await?);
         }

@@ -3,7 +3,10 @@
 use chrono::DateTime;
 use nexus_common::{
     Result,
-    clients::razorpay::{Dispute as Theirs, PAGE, Span},
+    clients::{
+        CallError,
+        razorpay::{Dispute as Theirs, PAGE, Span},
+    },
     domain::{
         after_commit::AfterCommit,
         disputes::{self, Dispute, DisputeStatus},
@@ -11,7 +14,7 @@ use nexus_common::{
 };
 
 use super::{
-    Reconciler, ends_the_look,
+    Reconciler, pass_over,
     report::{Difference, Report},
 };
 
@@ -24,7 +27,7 @@ impl Reconciler<'_> {
             self.pace.turn().await;
             let disputes = self.razorpay.disputes(span, page * PAGE).await?;
             for dispute in &disputes {
-                self.dispute(dispute, report).await?;
+                pass_over("a dispute", &dispute.id, self.dispute(dispute, report).await)?;
             }
             if disputes.len() < PAGE {
                 break;
@@ -38,12 +41,13 @@ impl Reconciler<'_> {
         let open = disputes::undecided(&mut *self.db.acquire().await?, DISPUTES).await?;
         for id in &open {
             self.pace.turn().await;
-            match self.razorpay.dispute(id).await.map_err(Into::into) {
-                Ok(dispute) => self.dispute(&dispute, report).await?,
-                Err(error) if ends_the_look(&error) => return Err(error),
-                Err(error) => {
-                    tracing::error!(dispute_id = id, error = error.details(), "a dispute cannot be compared");
+            match self.razorpay.dispute(id).await {
+                Ok(dispute) => pass_over("a dispute", id, self.dispute(&dispute, report).await)?,
+                // Of another account, as it seems: the others are asked about all the same.
+                Err(refused @ CallError::Refused { .. }) => {
+                    tracing::error!(dispute_id = id, error = %refused, "Razorpay does not know a dispute");
                 }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -51,25 +55,30 @@ impl Reconciler<'_> {
 
     async fn dispute(&self, theirs: &Theirs, report: &mut Report) -> Result<()> {
         report.compared += 1;
-        let status = DisputeStatus::of(&theirs.status);
-        let known = disputes::known(&mut *self.db.acquire().await?, &theirs.id).await?;
-        if known == Some(status) || theirs.amount <= 0 {
+        let told = Dispute {
+            id: theirs.id.clone(),
+            payment_id: theirs.payment_id.clone(),
+            amount_paise: theirs.amount,
+            currency: theirs.currency.clone(),
+            deducted_paise: theirs.amount_deducted,
+            phase: theirs.phase.clone().unwrap_or_else(|| "dispute".into()),
+            reason_code: theirs.reason_code.clone().unwrap_or_else(|| "unknown".into()),
+            status: DisputeStatus::of(&theirs.status),
+            respond_by: theirs.respond_by.and_then(|at| DateTime::from_timestamp(at, 0)),
+        };
+        let mut conn = self.db.acquire().await?;
+        let known = disputes::known(&mut conn, &theirs.id).await?;
+        if known == Some((told.status, told.taken())) || theirs.amount <= 0 {
             return Ok(());
         }
-        let nexus = known.map_or_else(|| "unknown".into(), |known| format!("dispute {}", known.name()));
+        if !disputes::is_ours(&mut conn, &theirs.payment_id).await? {
+            report.not_ours += 1;
+            return Ok(());
+        }
+        drop(conn);
+        let nexus = known.map_or_else(|| "unknown".into(), |(known, _)| format!("dispute {}", known.name()));
         let mut difference = Difference::of_dispute(theirs, &nexus, "would be written down");
         if !self.dry_run() {
-            let told = Dispute {
-                id: theirs.id.clone(),
-                payment_id: theirs.payment_id.clone(),
-                amount_paise: theirs.amount,
-                currency: theirs.currency.clone(),
-                deducted_paise: theirs.amount_deducted,
-                phase: theirs.phase.clone().unwrap_or_else(|| "dispute".into()),
-                reason_code: theirs.reason_code.clone().unwrap_or_else(|| "unknown".into()),
-                status,
-                respond_by: theirs.respond_by.and_then(|at| DateTime::from_timestamp(at, 0)),
-            };
             let mut after = AfterCommit::default();
             let mut tx = self.db.begin().await?;
             let news = disputes::follow(&mut tx, &told, &mut after).await?;

@@ -6,7 +6,7 @@ use nexus_common::{
     domain::{installation, reconciliation as books},
 };
 
-use super::{Reconciler, ends_the_look, report::Report, unless_refused};
+use super::{Reconciler, pass_over, report::Report, unless_refused};
 
 impl Reconciler<'_> {
     /// One look. True when there is more to do at once.
@@ -41,16 +41,7 @@ impl Reconciler<'_> {
         let first = self.settings.every.max(self.settings.after);
         let due = books::due_refunds(&mut *self.db.acquire().await?, first, limit).await?;
         for refund in &due {
-            if let Err(error) = self.open_refund(refund, report).await {
-                if ends_the_look(&error) {
-                    return Err(error);
-                }
-                tracing::error!(
-                    payment_id = refund.payment_id,
-                    error = error.details(),
-                    "a refund cannot be reconciled"
-                );
-            }
+            pass_over("a refund", &refund.payment_id, self.open_refund(refund, report).await)?;
         }
         Ok(due.len() as i64)
     }

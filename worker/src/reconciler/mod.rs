@@ -289,6 +289,17 @@ fn ends_the_look(error: &Error) -> bool {
     matches!(error.kind(), Kind::Provider | Kind::Unavailable) && !matches!(error, Error::Busy(_))
 }
 
+/// One that cannot be compared does not keep the others from it.
+fn pass_over(what: &str, id: &str, outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if !ends_the_look(&error) => {
+            tracing::error!(id, error = error.details(), "{what} cannot be reconciled");
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
 /// A payment as our domain takes it; `None` for one without an order, or of nothing.
 fn captured(payment: &Payment) -> Option<Captured> {
     Some(Captured {

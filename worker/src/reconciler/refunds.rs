@@ -14,7 +14,7 @@ use nexus_common::{
 };
 
 use super::{
-    Order, Reconciler, captured,
+    Order, Reconciler, captured, pass_over,
     report::{Difference, Report},
     unless_refused,
 };
@@ -117,7 +117,7 @@ impl Reconciler<'_> {
         for refund in theirs {
             match ours.get(&refund.payment_id) {
                 Some(booked) if booked.refund.is_some() => {
-                    self.follow(booked.clone(), refund, report).await?
+                    pass_over("a refund", &refund.id, self.follow(booked.clone(), refund, report).await)?;
                 }
                 // Unknown here, and its payment is perhaps older than the list of payments reaches.
                 _ => {
