@@ -253,13 +253,7 @@ async fn decide(
     after: &mut AfterCommit,
 ) -> Result<()> {
     // Nobody can answer any more.
-    sqlx::query!(
-        "UPDATE payment_alerts SET closed_at = now() WHERE reason = $1 AND subject = $2 AND closed_at IS NULL",
-        AlertReason::DisputeOpen.name(),
-        dispute.id,
-    )
-    .execute(&mut *conn)
-    .await?;
+    alerts::settle(conn, AlertReason::DisputeOpen, &dispute.id).await?;
     if dispute.taken() == 0 {
         return refunds::resume_after_dispute(conn, &dispute.payment_id).await;
     }

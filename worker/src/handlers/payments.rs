@@ -116,12 +116,10 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
             }
             Acted::Capture(money) => return capture(cx, id, attempt, event, &money).await,
             Acted::FindOrder(money) => {
-                let mut conn = cx.db.acquire().await?;
-                if installation::is_foreign(&mut conn, &money.order_id).await? {
-                    drop(conn);
+                let noted = installation::is_foreign(&mut *cx.db.acquire().await?, &money.order_id).await?;
+                if noted {
                     return Ok(close(cx.db.begin().await?, id, attempt, "not_ours").await?);
                 }
-                drop(conn);
                 let found = forgotten_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await?;
                 let mut tx = cx.db.begin().await?;
                 match found {
