@@ -79,6 +79,14 @@ impl Stack {
         self.execute(&insert).await;
     }
 
+    /// How many jobs ran at the same time, at most.
+    pub async fn most_at_once(&self) -> i64 {
+        let most = "SELECT max(n) AS most FROM jobs one, LATERAL (
+                        SELECT count(*) AS n FROM jobs other
+                        WHERE other.started_at <= one.started_at AND other.finished_at > one.started_at) at_once";
+        self.row(most).await["most"].as_i64().unwrap_or_default()
+    }
+
     /// A job as the ledger has it.
     pub async fn job(&self, id: &str) -> Value {
         self.row(&format!("SELECT * FROM jobs WHERE id = '{id}'")).await

@@ -69,15 +69,24 @@ impl Statement {
 
     /// How PostgreSQL would carry it out whatever the parameters are.
     async fn plan(&self, conn: &mut PgConnection) -> Value {
-        let list = |of: &[String]| if of.is_empty() { String::new() } else { format!("({})", of.join(", ")) };
-        let nulls = vec!["NULL".to_owned(); self.parameters.len()];
+        self.explain(conn, "FORMAT JSON", &vec!["NULL"; self.parameters.len()]).await
+    }
+
+    /// How many pages PostgreSQL reads to carry it out.
+    async fn pages(&self, conn: &mut PgConnection, arguments: &[&str]) -> u64 {
+        let plan = self.explain(conn, "ANALYZE, BUFFERS, FORMAT JSON", arguments).await;
+        ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|pages| plan[pages].as_u64().unwrap()).sum()
+    }
+
+    async fn explain(&self, conn: &mut PgConnection, options: &str, arguments: &[&str]) -> Value {
+        let list = |of: &str| if of.is_empty() { String::new() } else { format!("({of})") };
         for preparation in
-            ["DEALLOCATE ALL", &format!("PREPARE s{} AS {}", list(&self.parameters), self.text)]
+            ["DEALLOCATE ALL", &format!("PREPARE s{} AS {}", list(&self.parameters.join(", ")), self.text)]
         {
             let prepared = raw_sql(AssertSqlSafe(preparation)).execute(&mut *conn).await;
             prepared.unwrap_or_else(|error| panic!("{error}: {preparation}"));
         }
-        let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE s{}", list(&nulls));
+        let explain = format!("EXPLAIN ({options}) EXECUTE s{}", list(&arguments.join(", ")));
         let plan = raw_sql(AssertSqlSafe(explain)).fetch_one(conn).await.unwrap();
         plan.get::<Value, _>(0)[0]["Plan"].take()
     }
@@ -132,4 +141,50 @@ async fn no_statement_reads_what_grows_from_end_to_end() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     let gone: Vec<_> = ALLOWED.iter().filter(|(beginning, _)| !excused.contains(beginning)).collect();
     assert!(gone.is_empty(), "there are no such statements any more: {gone:?}");
+}
+
+#[tokio::test]
+async fn a_relay_passes_by_the_jobs_that_have_gone_while_an_old_snapshot_is_held() {
+    let stack = Stack::builder().workers([]).api_processes(0).start().await;
+    let mut dump = stack.db.begin().await.unwrap();
+    for beginning in ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM jobs"] {
+        raw_sql(AssertSqlSafe(beginning)).execute(&mut *dump).await.unwrap();
+    }
+    stack
+        .execute(
+            "INSERT INTO jobs (id, queue, kind, payload, max_attempts, available_at)
+             SELECT gen_random_uuid(), 'payments', 'process_webhook', '{}', 14, now() - interval '1 hour'
+             FROM generate_series(1, 20000)",
+        )
+        .await;
+    for step in [
+        "state = 'queued', queued_at = now() - interval '1 hour', delivery = 1",
+        "state = 'running', leased_until = now()",
+        "state = 'done', leased_until = NULL, finished_at = now()",
+    ] {
+        stack
+            .execute(&format!("UPDATE jobs SET {step} WHERE state IN ('pending', 'queued', 'running')"))
+            .await;
+    }
+    let due = "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES (gen_random_uuid(), 'payments', 'process_webhook', '{}', 14)";
+    stack.execute(due).await;
+
+    let mut conn = stack.db.acquire().await.unwrap();
+    let all = Statement::all();
+    let starting = |with: &str| {
+        let mut found = all.iter().filter(|statement| statement.line().starts_with(with));
+        found.next().unwrap_or_else(|| panic!("no statement starts with {with}"))
+    };
+    let survey = starting("WITH RECURSIVE first AS");
+    let all_live = survey.pages(&mut conn, &["'payments'", "'{}'", "'1 second'"]).await;
+    assert!(all_live > 1_000, "the snapshot is not in the way: {all_live} pages");
+    let from = "ARRAY[now() - interval '1 second']";
+    let look = starting("SELECT priority AS \"priority!\", (SELECT count(*) FROM jobs");
+    let pages = look.pages(&mut conn, &["'payments'", "'{0}'", from, from]).await;
+    assert!(pages < 30, "a look reads {pages} pages");
+    let take = starting("WITH rooms AS");
+    let pages = take.pages(&mut conn, &["'payments'", "32", "8", "'{0}'", from, from]).await;
+    assert!(pages < 60, "a hand-over reads {pages} pages");
+    assert_eq!(stack.rows("SELECT state FROM jobs WHERE state <> 'done'").await.len(), 1);
+    dump.rollback().await.unwrap();
 }

@@ -22,7 +22,8 @@ use nexus_common::{
     db::{bounded, within},
     jobs::{
         Queue,
-        ledger::{self, Delivery, Rescued, Room, Vanished},
+        backlog::{Backlog, Room},
+        ledger::{self, Delivery, Rescued, Vanished},
         wakeups,
     },
     metrics,
@@ -51,6 +52,8 @@ const MOST: usize = 1000;
 /// Handed over at once. Small against `MOST`, because relays that look at the same moment do not see each other's batch.
 const BATCH: usize = 100;
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
+/// What reads all live jobs is paused for so many times as long as it took, up to a limit: with an old snapshot around it is not cheap.
+const THRIFT: (u32, Duration) = (50, Duration::from_secs(5));
 /// A Redis that has taken nothing for so long is away.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// Failures that are further apart have nothing to do with each other.
@@ -69,6 +72,8 @@ pub(crate) struct Wake {
     refill_after: usize,
     /// What was pushed may be lost.
     lost: AtomicBool,
+    /// Something is pending again in its old place, perhaps before all that is looked at.
+    back: AtomicBool,
 }
 
 impl Wake {
@@ -81,12 +86,19 @@ impl Wake {
             claimed: AtomicUsize::new(0),
             refill_after: target(concurrency, 1).div_ceil(4),
             lost: AtomicBool::new(false),
+            back: AtomicBool::new(false),
         })
     }
 
     /// There may be something due.
     pub(crate) fn wake(&self) {
         self.bell.notify_one();
+    }
+
+    /// Something is pending again in its old place.
+    fn back(&self) {
+        self.back.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// A delivery left Redis. Throughput must not depend on the relay's polling: it refills when a part has been used up.
@@ -149,6 +161,9 @@ pub(crate) struct Relay {
 
 /// What a running relay remembers.
 struct Memory {
+    backlog: Backlog,
+    /// All live jobs are looked at then, not only those from where they began the last time.
+    survey_at: Instant,
     /// The newest pushes; those that nobody claimed yet are among them.
     pushed: VecDeque<Delivery>,
     rescue_at: Instant,
@@ -199,7 +214,14 @@ impl Relay {
         let redis_answers = Arc::new(AtomicBool::new(true));
         let asker = tokio::spawn(ask(self.transport.clone(), redis_answers.clone()));
         let redis = Standing { workers: 1, failing: None, away_until: None };
-        let mut memory = Memory { pushed: VecDeque::new(), rescue_at: Instant::now(), misses: 0, redis };
+        let mut memory = Memory {
+            backlog: Backlog::unknown(self.queue),
+            survey_at: Instant::now(),
+            pushed: VecDeque::new(),
+            rescue_at: Instant::now(),
+            misses: 0,
+            redis,
+        };
         let mut waits = Backoff::new();
         while !self.stop.is_cancelled() {
             match self.round(&mut memory, &redis_answers).await {
@@ -245,10 +267,17 @@ impl Relay {
             return Err(error);
         }
         if Instant::now() >= memory.rescue_at {
-            memory.rescue_at = Instant::now() + RESCUE_EVERY.mul_f64(jitter());
-            self.report(&bounded(self.rescue()).await?);
+            let began = Instant::now();
+            memory.rescue_at = began + RESCUE_EVERY.mul_f64(jitter());
+            let rescued = bounded(self.rescue()).await?;
+            memory.rescue_at = memory.rescue_at.max(began + thrifty(began.elapsed()));
+            if rescued.lost > 0 {
+                memory.survey_at = began;
+            }
+            self.report(&rescued);
         }
-        let (queued, due_in) = bounded(ledger::backlog(&self.db, self.queue)).await?;
+        self.look(memory).await?;
+        let due_in = memory.backlog.due_in();
         if due_in == Some(Duration::ZERO) {
             // A Redis that does not answer would hold the relay up with every question.
             let away = |redis: &Standing| {
@@ -256,7 +285,7 @@ impl Relay {
                 until.is_some_and(|until| Instant::now() < until || !redis_answers.load(Ordering::Relaxed))
             };
             if !away(&memory.redis) {
-                match self.relay(memory, queued as usize).await {
+                match self.relay(memory).await {
                     Err(_) if away(&memory.redis) => {}
                     relayed => return relayed,
                 }
@@ -267,6 +296,20 @@ impl Relay {
         self.wake.waiting.store(false, Ordering::Relaxed);
         memory.misses = 0;
         Ok(due_in.map_or(LOOK, |left| left.min(LOOK)))
+    }
+
+    /// Looks at the ledger: at all of it, as often as that is cheap.
+    async fn look(&self, memory: &mut Memory) -> Result<()> {
+        let began = Instant::now();
+        if self.wake.back.swap(false, Ordering::Acquire) {
+            memory.survey_at = began;
+        }
+        if began < memory.survey_at {
+            return bounded(memory.backlog.look(&self.db)).await;
+        }
+        bounded(memory.backlog.survey(&self.db)).await?;
+        memory.survey_at = began + thrifty(began.elapsed());
+        Ok(())
     }
 
     /// Also tells operators of the jobs that are dead, in the same transaction.
@@ -297,8 +340,8 @@ impl Relay {
         }
     }
 
-    /// Hands over due jobs while `queued` are in Redis already.
-    async fn relay(&self, memory: &mut Memory, queued: usize) -> Result<Duration> {
+    /// Hands due jobs to Redis.
+    async fn relay(&self, memory: &mut Memory) -> Result<Duration> {
         // Redis may hold more than the ledger thinks, namely deliveries that have been replaced since. Also asked so that nothing is handed
         // over while Redis is away.
         let asked = Instant::now();
@@ -308,7 +351,7 @@ impl Relay {
             error
         })?;
         memory.redis.workers = redis.workers.max(1);
-        let room = target(self.concurrency, redis.workers).saturating_sub(queued);
+        let room = target(self.concurrency, redis.workers).saturating_sub(memory.backlog.queued() as usize);
         let room = room.min(MOST.saturating_sub(redis.deliveries));
         let batch = room.min(BATCH);
         let handed = if batch > 0 { self.push(memory, batch).await? } else { 0 };
@@ -328,13 +371,10 @@ impl Relay {
     }
 
     /// Takes up to `limit` due jobs out of the ledger. Who dies before they are delivered leaves rows that are `queued`, and rescued as lost.
-    async fn hand_over(&self, limit: usize, workers: usize) -> Result<Vec<Delivery>> {
-        let room = Room {
-            jobs: limit as i64,
-            of_a_priority: of_a_priority(self.concurrency, workers) as i64,
-            relays: workers as i64,
-        };
-        let (deliveries, lag) = bounded(ledger::hand_over(&self.db, self.queue, room)).await?;
+    async fn hand_over(&self, memory: &Memory, limit: usize) -> Result<Vec<Delivery>> {
+        let of_a_priority = of_a_priority(self.concurrency, memory.redis.workers) as i64;
+        let room = Room { jobs: limit as i64, of_a_priority };
+        let (deliveries, lag) = bounded(memory.backlog.hand_over(&self.db, room)).await?;
         if !deliveries.is_empty() {
             metrics::handed_over(self.queue, lag);
         }
@@ -356,7 +396,7 @@ impl Relay {
         if free == 0 {
             return Ok(LOOK_FULL);
         }
-        let deliveries = self.hand_over(free, memory.redis.workers).await?;
+        let deliveries = self.hand_over(memory, free).await?;
         memory.misses = if deliveries.is_empty() { (memory.misses + 1).min(6) } else { 0 };
         for (delivery, slot) in deliveries.into_iter().zip(slots) {
             let (deliver, wake) = (self.deliver.clone(), self.wake.clone());
@@ -371,7 +411,7 @@ impl Relay {
 
     /// Sends up to `limit` due jobs to Redis.
     async fn push(&self, memory: &mut Memory, limit: usize) -> Result<usize> {
-        let deliveries = self.hand_over(limit, memory.redis.workers).await?;
+        let deliveries = self.hand_over(memory, limit).await?;
         if deliveries.is_empty() {
             return Ok(0);
         }
@@ -429,16 +469,26 @@ async fn hear(
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(wakeups::CHANNEL).await?;
     waits.reset();
-    // What was enqueued before gave no notice here.
-    wake.wake();
+    // What happened before gave no notice here.
+    wake.back();
     loop {
         let heard = timeout(SILENCE, listener.try_recv()).await;
         match heard.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?? {
-            Some(notice) if notice.payload() != queue.name() => {}
-            // Of this queue; or the connection was lost and is back, and with it perhaps notices.
-            Some(_) | None => wake.wake(),
+            Some(notice) => match notice.payload().strip_prefix(queue.name()) {
+                Some("") => wake.wake(),
+                Some(wakeups::BACK) => wake.back(),
+                _ => {}
+            },
+            // The connection was lost and is there again; notices may be missing.
+            None => wake.back(),
         }
     }
+}
+
+/// How long to leave alone what took so long.
+fn thrifty(took: Duration) -> Duration {
+    let (times, most) = THRIFT;
+    took.saturating_mul(times).min(most)
 }
 
 /// Between 0.75 and 1.25, so that relays do not march in step.

@@ -1,5 +1,5 @@
-//! How the workers move a job through its states. Everything here is one conditional statement, so that two workers, or one worker
-//! twice, can never both succeed:
+//! How the workers move a job through its states, once [`backlog`](super::backlog) has found that it is due. Everything
+//! here is one conditional statement, so that two workers, or one worker twice, can never both succeed:
 //!
 //! ```text
 //! pending --hand_over--> queued --claim--> running --complete----------> done
@@ -157,7 +157,7 @@ impl Lease {
     }
 
     /// The worker is leaving: the job is due again at once, in its old place, and the attempt does not count. The relays of other workers
-    /// are told.
+    /// are told that something is [back](super::wakeups::BACK).
     pub async fn give_back(&self, pool: &PgPool) -> Result<bool> {
         let given = sqlx::query!(
             "WITH back AS (
@@ -165,7 +165,7 @@ impl Lease {
                  WHERE id = $1 AND delivery = $2 AND state = 'running'
                  RETURNING queue
              )
-             SELECT pg_notify('nexus_jobs', queue) FROM back",
+             SELECT pg_notify('nexus_jobs', queue || ' back') FROM back",
             self.delivery.job_id,
             self.delivery.delivery,
         )
@@ -189,68 +189,8 @@ pub(super) async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>>
     Ok(announced.into_iter().flat_map(|row| row.ids).collect())
 }
 
-/// How many jobs a relay may hand over.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// In all.
-    pub jobs: i64,
-    /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once, those included that are.
-    pub of_a_priority: i64,
-    /// Relays that share that. Each takes its part of what is left, so that all of them at the same moment take no more than there is.
-    pub relays: i64,
-}
-
-/// Takes due jobs of `queue` for hand-over to Redis, first by priority, then by age, and no more than there is room for. Also says for how
-/// long the oldest of them had been due.
-pub async fn hand_over(pool: &PgPool, queue: Queue, room: Room) -> Result<(Vec<Delivery>, Duration)> {
-    // Priority by priority, so that the index leads to the due ones however many jobs wait for later. An array rather than a join, so that no
-    // plan, made while the table was small, reads the whole table once it is large.
-    let rows = sqlx::query!(
-        "WITH RECURSIVE levels AS (
-             (SELECT priority FROM jobs WHERE queue = $1 AND state = 'pending' ORDER BY priority LIMIT 1)
-             UNION ALL
-             SELECT next.priority FROM levels, LATERAL (
-                 SELECT priority FROM jobs WHERE queue = $1 AND state = 'pending' AND priority > levels.priority
-                 ORDER BY priority LIMIT 1) next
-         ),
-         rooms AS (
-             SELECT priority, CASE WHEN priority <= 0 THEN $2 ELSE least($2, ceil(greatest(0, $3 - (
-                 SELECT count(*) FROM jobs busy
-                 WHERE busy.queue = $1 AND busy.state IN ('queued', 'running') AND busy.priority = levels.priority
-             )) / greatest($4::bigint, 1)::float8)::bigint) END AS room
-             FROM levels
-         )
-         UPDATE jobs SET state = 'queued', queued_at = now(), delivery = delivery + 1
-         WHERE id = ANY (ARRAY(
-             SELECT due.id FROM rooms, LATERAL (
-                 SELECT id FROM jobs
-                 WHERE queue = $1 AND state = 'pending' AND priority = rooms.priority AND available_at <= now()
-                 ORDER BY available_at, id
-                 LIMIT rooms.room
-                 FOR UPDATE SKIP LOCKED) due
-             LIMIT $2
-         ))
-         RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS \"lag!\"",
-        queue.name(),
-        room.jobs,
-        room.of_a_priority,
-        room.relays,
-    )
-    .fetch_all(pool)
-    .await?;
-    let lag = rows.iter().map(|row| row.lag).fold(0.0, f64::max);
-    let mut rows: Vec<_> = rows
-        .into_iter()
-        .map(|row| (row.priority, Delivery { job_id: row.id, delivery: row.delivery }))
-        .collect();
-    // RETURNING has no order of its own; ids are time-ordered.
-    rows.sort_by_key(|(priority, delivery)| (*priority, delivery.job_id));
-    let deliveries = rows.into_iter().map(|(_, delivery)| delivery).collect();
-    Ok((deliveries, Duration::try_from_secs_f64(lag).unwrap_or_default()))
-}
-
 /// Puts jobs back that nobody has claimed: their hand-over to Redis failed, Redis may have lost them, or the worker is leaving. They keep
-/// their place in the queue, and the relays of other workers are told.
+/// their place in the queue, and the relays of other workers are told that something is [back](super::wakeups::BACK).
 pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
     let (ids, numbers): (Vec<_>, Vec<_>) = deliveries.iter().map(|d| (d.job_id, d.delivery)).unzip();
     sqlx::query!(
@@ -259,38 +199,13 @@ pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
              WHERE jobs.id = d.id AND jobs.delivery = d.delivery AND jobs.state = 'queued'
              RETURNING queue
          )
-         SELECT pg_notify('nexus_jobs', queue) FROM (SELECT DISTINCT queue FROM back) q",
+         SELECT pg_notify('nexus_jobs', queue || ' back') FROM (SELECT DISTINCT queue FROM back) q",
         &ids,
         &numbers,
     )
     .fetch_all(pool)
     .await?;
     Ok(())
-}
-
-/// How many jobs of `queue` are in Redis now, and how long until the next pending one is due (zero: one is). PostgreSQL's clock decides.
-pub async fn backlog(pool: &PgPool, queue: Queue) -> Result<(i64, Option<Duration>)> {
-    // The first of each priority; a plain min() would read every pending job.
-    let row = sqlx::query!(
-        r#"WITH RECURSIVE firsts AS (
-               (SELECT priority, available_at FROM jobs WHERE queue = $1 AND state = 'pending'
-                ORDER BY priority, available_at LIMIT 1)
-               UNION ALL
-               SELECT next.priority, next.available_at FROM firsts, LATERAL (
-                   SELECT priority, available_at FROM jobs
-                   WHERE queue = $1 AND state = 'pending' AND priority > firsts.priority
-                   ORDER BY priority, available_at LIMIT 1) next
-           )
-           SELECT (SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'queued') AS "queued!",
-                  (SELECT extract(epoch FROM min(available_at) - now())::float8 FROM firsts) AS due_in"#,
-        queue.name(),
-    )
-    .fetch_one(pool)
-    .await?;
-    // What is before its time is due; what is centuries away is not soon.
-    let due_in =
-        row.due_in.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
-    Ok((row.queued, due_in))
 }
 
 /// Claims delivered jobs for `worker`; one answer for each delivery. `None` when it is no longer its turn: run already, delivered anew, or

@@ -16,6 +16,7 @@
 //! - A failure keeps nobody else waiting.
 
 pub mod admin;
+pub mod backlog;
 pub mod bookings;
 pub mod cleanup;
 pub mod cron;
@@ -144,8 +145,8 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
     let keys: Vec<Option<String>> = jobs.iter().map(J::unique_key).collect();
     let priorities: Vec<i16> = jobs.iter().map(J::priority).collect();
     let enqueued = sqlx::query_scalar!(
-        "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, trace_context)
-         SELECT id, $4, $5, payload, unique_key, priority, $7, $8
+        "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, available_at, trace_context)
+         SELECT id, $4, $5, payload, unique_key, priority, $7, clock_timestamp(), $8
          FROM unnest($1::uuid[], $2::jsonb[], $3::text[], $6::smallint[]) AS job (id, payload, unique_key, priority)
          ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
          RETURNING id",
@@ -172,7 +173,7 @@ async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Res
     let payload = serde_json::to_value(job).map_err(Error::internal)?;
     let id = sqlx::query_scalar!(
         "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, available_at, trace_context)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, now() + $8::interval, $9)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8::interval, $9)
          ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
          RETURNING id",
         Uuid::now_v7(),

@@ -1,0 +1,200 @@
+//! What waits in a queue, and which of it a relay takes next. What becomes of a job after that is in [`ledger`](super::ledger).
+//!
+//! Every job passes through the two small indexes that are read here, and leaves an entry in them for each state that it was in. Vacuum
+//! removes these entries, but none that an old snapshot could still see: while a dump runs for an hour, a look at the head of the queue
+//! would walk over all jobs of that hour. So a relay remembers where the live jobs begin, and looks from there.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::{Queue, ledger::Delivery};
+use crate::{db::interval, error::Result};
+
+/// A job may become visible so long after the moment from which it is due, since its transaction goes on for a while. Those that take
+/// longer are found by the next [`Backlog::survey`].
+const LATE: Duration = Duration::from_secs(1);
+
+/// The live jobs of a queue, as far as a relay needs to know them.
+#[derive(Debug)]
+pub struct Backlog {
+    queue: Queue,
+    /// By priority.
+    levels: Vec<Level>,
+}
+
+/// The live jobs of one [priority](super::Job::PRIORITY).
+#[derive(Debug)]
+struct Level {
+    priority: i16,
+    /// No pending one was due before that.
+    pending_from: DateTime<Utc>,
+    /// None that is with the workers was handed over before that.
+    taken_from: DateTime<Utc>,
+    /// In Redis.
+    queued: i64,
+    /// How long until the next pending one is due, in seconds; negative when it has been.
+    due_in: Option<f64>,
+}
+
+/// How many jobs a relay may hand over.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// In all.
+    pub jobs: i64,
+    /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once, those included that are.
+    pub of_a_priority: i64,
+}
+
+impl Backlog {
+    /// Nothing is known yet.
+    pub fn unknown(queue: Queue) -> Self {
+        Backlog { queue, levels: Vec::new() }
+    }
+
+    /// How many jobs are in Redis.
+    pub fn queued(&self) -> i64 {
+        self.levels.iter().map(|level| level.queued).sum()
+    }
+
+    /// How long until the next pending job is due (zero: one is). PostgreSQL's clock decides.
+    pub fn due_in(&self) -> Option<Duration> {
+        let first = self.levels.iter().filter_map(|level| level.due_in).min_by(f64::total_cmp)?;
+        // What is before its time is due; what is centuries away is not soon.
+        Some(Duration::try_from_secs_f64(first.max(0.0)).unwrap_or(Duration::MAX))
+    }
+
+    /// Looks at all live jobs, and forgets where they began. While somebody holds an old snapshot, the cost grows with every job that has gone
+    /// since.
+    pub async fn survey(&mut self, pool: &PgPool) -> Result<()> {
+        let known: Vec<i16> = self.levels.iter().map(|level| level.priority).collect();
+        self.levels = sqlx::query_as!(
+            Level,
+            r#"WITH RECURSIVE first AS (
+                   (SELECT priority, available_at FROM jobs WHERE queue = $1 AND state = 'pending'
+                    ORDER BY priority, available_at LIMIT 1)
+                   UNION ALL
+                   SELECT next.priority, next.available_at FROM first, LATERAL (
+                       SELECT priority, available_at FROM jobs
+                       WHERE queue = $1 AND state = 'pending' AND priority > first.priority
+                       ORDER BY priority, available_at LIMIT 1) next
+               ),
+               taken AS (
+                   SELECT priority, count(*) FILTER (WHERE state = 'queued') AS queued, min(queued_at) AS since FROM jobs
+                   WHERE queue = $1 AND state IN ('queued', 'running') GROUP BY priority
+               ),
+               level AS (
+                   SELECT priority FROM first UNION SELECT priority FROM taken UNION SELECT unnest($2::smallint[])
+               )
+               SELECT priority AS "priority!",
+                      least(first.available_at, now() - $3::interval) AS "pending_from!",
+                      least(taken.since, now() - $3::interval) AS "taken_from!",
+                      coalesce(taken.queued, 0) AS "queued!",
+                      extract(epoch FROM first.available_at - now())::float8 AS due_in
+               FROM level LEFT JOIN first USING (priority) LEFT JOIN taken USING (priority) ORDER BY priority"#,
+            self.queue.name(),
+            &known,
+            interval(LATE)?,
+        )
+        .fetch_all(pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Looks from where the live jobs began. Misses jobs of a priority that no survey has met, and those that are back in an old place.
+    pub async fn look(&mut self, pool: &PgPool) -> Result<()> {
+        let (priorities, pending_from, taken_from) = columns(&self.levels);
+        let seen = sqlx::query!(
+            r#"SELECT priority AS "priority!",
+                      (SELECT count(*) FROM jobs
+                       WHERE queue = $1 AND state = 'queued' AND priority = level.priority AND queued_at >= level.taken_from
+                      ) AS "queued!",
+                      extract(epoch FROM (
+                          SELECT available_at FROM jobs
+                          WHERE queue = $1 AND state = 'pending' AND priority = level.priority
+                              AND available_at >= level.pending_from
+                          ORDER BY available_at LIMIT 1
+                      ) - now())::float8 AS due_in
+               FROM unnest($2::smallint[], $3::timestamptz[], $4::timestamptz[]) AS level (priority, pending_from, taken_from)"#,
+            self.queue.name(),
+            &priorities,
+            &pending_from,
+            &taken_from,
+        )
+        .fetch_all(pool)
+        .await?;
+        for row in seen {
+            if let Some(level) = self.levels.iter_mut().find(|level| level.priority == row.priority) {
+                (level.queued, level.due_in) = (row.queued, row.due_in);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes due jobs for hand-over to Redis, first by priority, then by age, and no more than there is room for. Also says for how long the
+    /// oldest of them had been due.
+    pub async fn hand_over(&self, pool: &PgPool, room: Room) -> Result<(Vec<Delivery>, Duration)> {
+        let is_due = |level: &&Level| level.due_in.is_some_and(|left| left <= 0.0);
+        let due: Vec<&Level> = self.levels.iter().filter(is_due).collect();
+        take(&mut *pool.acquire().await?, self.queue, room, due).await
+    }
+}
+
+async fn take<'a>(
+    conn: &mut PgConnection,
+    queue: Queue,
+    room: Room,
+    due: impl IntoIterator<Item = &'a Level>,
+) -> Result<(Vec<Delivery>, Duration)> {
+    let (priorities, pending_from, taken_from) = columns(due);
+    // Priority by priority, so that the index leads to the due ones however many jobs wait for later. An array rather than a join, so that no
+    // plan, made while the table was small, reads the whole table once it is large.
+    let rows = sqlx::query!(
+        r#"WITH rooms AS (
+               SELECT priority, pending_from, CASE WHEN priority <= 0 THEN $2 ELSE least($2, greatest(0, $3 - (
+                   SELECT count(*) FROM jobs taken
+                   WHERE taken.queue = $1 AND taken.state IN ('queued', 'running') AND taken.priority = level.priority
+                       AND taken.queued_at >= level.taken_from
+               ))) END AS room
+               FROM unnest($4::smallint[], $5::timestamptz[], $6::timestamptz[]) AS level (priority, pending_from, taken_from)
+           )
+           UPDATE jobs SET state = 'queued', queued_at = now(), delivery = delivery + 1
+           WHERE id = ANY (ARRAY(
+               SELECT due.id FROM rooms, LATERAL (
+                   SELECT id FROM jobs
+                   WHERE queue = $1 AND state = 'pending' AND priority = rooms.priority
+                       AND available_at BETWEEN rooms.pending_from AND now()
+                   ORDER BY available_at, id
+                   LIMIT rooms.room
+                   FOR UPDATE SKIP LOCKED) due
+               LIMIT $2
+           ))
+           RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS "lag!""#,
+        queue.name(),
+        room.jobs,
+        room.of_a_priority,
+        &priorities,
+        &pending_from,
+        &taken_from,
+    )
+    .fetch_all(conn)
+    .await?;
+    let lag = rows.iter().map(|row| row.lag).fold(0.0, f64::max);
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| (row.priority, Delivery { job_id: row.id, delivery: row.delivery }))
+        .collect();
+    // RETURNING has no order of its own; ids are time-ordered.
+    rows.sort_by_key(|(priority, delivery)| (*priority, delivery.job_id));
+    let deliveries = rows.into_iter().map(|(_, delivery)| delivery).collect();
+    Ok((deliveries, Duration::try_from_secs_f64(lag).unwrap_or_default()))
+}
+
+/// Levels as PostgreSQL takes them: priorities, where the pending jobs begin, and where those that are with the workers do.
+fn columns<'a>(
+    levels: impl IntoIterator<Item = &'a Level>,
+) -> (Vec<i16>, Vec<DateTime<Utc>>, Vec<DateTime<Utc>>) {
+    let row = |level: &Level| (level.priority, level.pending_from, level.taken_from);
+    levels.into_iter().map(row).collect()
+}
