@@ -74,6 +74,25 @@ async fn every_process_of_a_queue_takes_its_share() {
 }
 
 #[tokio::test]
+async fn jobs_of_one_priority_take_half_of_all_slots_however_many_relays_look_at_once() {
+    let stack = stack().await;
+    let mut probes = stack.probes(4, &[("WORKER_CONCURRENCY", "1")]).await;
+    probes.start().await;
+    stack.flood(80, json!([{"sleep": 50}])).await;
+    stack.until_idle(&["cleanup"]).await;
+
+    stack.execute("UPDATE jobs SET state = 'pending', priority = 10, attempt = 0, finished_at = NULL, started_at = NULL").await;
+    eventually("everything is done", Duration::from_secs(60), async || {
+        // All four look at the same moment.
+        stack.execute("SELECT pg_notify('nexus_jobs', 'cleanup')").await;
+        let done = stack.count("jobs WHERE state = 'done'").await;
+        seen(done == 80, done).map(drop)
+    })
+    .await;
+    assert_eq!(stack.most_at_once().await, 2, "half of four");
+}
+
+#[tokio::test]
 async fn a_queue_that_is_stuck_leaves_the_others_alone() {
     let stack = Stack::builder().env("WORKER_CONCURRENCY", 2).start().await;
     stack.providers.fault(Target::TwilioVerify, None, Fault::delay(Duration::from_secs(60)));

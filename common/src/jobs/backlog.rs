@@ -137,7 +137,22 @@ impl Backlog {
     pub async fn hand_over(&self, pool: &PgPool, room: Room) -> Result<(Vec<Delivery>, Duration)> {
         let is_due = |level: &&Level| level.due_in.is_some_and(|left| left <= 0.0);
         let due: Vec<&Level> = self.levels.iter().filter(is_due).collect();
-        take(&mut *pool.acquire().await?, self.queue, room, due).await
+        if due.iter().all(|level| level.priority <= 0) {
+            return take(&mut *pool.acquire().await?, self.queue, room, due).await;
+        }
+        // How many of a priority are with the workers is counted by one relay at a time, so that together they take no more than there is
+        // room for. The others leave such jobs to that one. A statement of its own, so that the next one sees what the last one took.
+        let mut tx = pool.begin().await?;
+        let alone = sqlx::query_scalar!(
+            r#"SELECT pg_try_advisory_xact_lock(hashtextextended('nexus.hand_over.' || $1, 0)) AS "alone!""#,
+            self.queue.name()
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let due = due.into_iter().filter(|level| alone || level.priority <= 0);
+        let taken = take(&mut tx, self.queue, room, due).await?;
+        tx.commit().await?;
+        Ok(taken)
     }
 }
 
