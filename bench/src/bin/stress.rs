@@ -10,14 +10,15 @@ use clap::Parser;
 use nexus_bench::{
     machine::Machine,
     measures::stress::{
-        DELIVERING, FLUSH, LOCKING, PAYING, PAYING_BESIDE, ROUND_TRIP, held_event, hot_event, slow_commits,
+        DELIVERING, FLUSH, GONE, LOCKING, PAYING, PAYING_BESIDE, ROUND_TRIP, held_event, hot_event,
+        old_snapshot, slow_commits,
     },
     release::Release,
     samples::{Samples, number},
     servers::Servers,
 };
 
-/// Measures what one event, or slow commits, do to everything else: with an earlier release beside this one.
+/// Measures what one event, slow commits, or a dump do to everything else: with an earlier release beside this one.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -48,6 +49,8 @@ async fn measure(dir: &Path, release: &Release) -> Result<Vec<(String, f64)>> {
     eprintln!("  {held:.1?}");
     let stored = slow_commits(&servers, release).await?;
     eprintln!("  {stored:.1?}");
+    let beside_dump = old_snapshot(&servers, release).await?;
+    eprintln!("  {beside_dump:.1?}");
     let (round_trip, flush) = (ROUND_TRIP.as_millis(), FLUSH / 1000);
     Ok(vec![
         (
@@ -68,6 +71,12 @@ async fn measure(dir: &Path, release: &Release) -> Result<Vec<(String, f64)>> {
         (format!("… until {PAYING_BESIDE} payments of the other are confirmed, ms"), held.confirmed_after),
         (format!("Flushes of {flush} ms: webhooks stored a second, {DELIVERING} clients"), stored.rate),
         ("… p99 of these webhooks, ms".into(), stored.p99),
+        (
+            format!(
+                "A dump, and {GONE} jobs that have gone since it began: confirmations a second, of {PAYING}"
+            ),
+            beside_dump,
+        ),
     ])
 }
 

@@ -1,5 +1,5 @@
-//! What one event, or one slow part, does to everything else: an event that everybody wants, an event whose inventory somebody holds, and
-//! commits that take long.
+//! What one event, or one slow part, does to everything else: an event that everybody wants, an event whose inventory somebody holds,
+//! commits that take long, and a dump that takes long.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -36,6 +36,8 @@ pub const LOCKING: usize = 16;
 pub const FLUSH: u32 = 5_000;
 /// Clients that deliver webhooks, in [`slow_commits`].
 pub const DELIVERING: usize = 32;
+/// Jobs that have gone since the snapshot of [`old_snapshot`] was taken.
+pub const GONE: i32 = 200_000;
 
 /// How long something is looked at that need not end by itself.
 const WATCH: Duration = Duration::from_secs(4);
@@ -150,6 +152,38 @@ pub async fn slow_commits(servers: &Servers, release: &Release) -> Result<Answer
     set_flush(servers, 0).await?;
     site.close().await?;
     Ok(answered)
+}
+
+/// Somebody holds a snapshot, as a dump does, and many jobs have gone since: bookings per second.
+pub async fn old_snapshot(servers: &Servers, release: &Release) -> Result<f64> {
+    let mut dump = servers.db.begin().await?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *dump).await?;
+    sqlx::query("SELECT FROM jobs LIMIT 1").execute(&mut *dump).await?;
+    sqlx::query(
+        "INSERT INTO jobs (id, queue, kind, payload, max_attempts, available_at)
+         SELECT gen_random_uuid(), 'payments', 'process_webhook', '{}', 1, now() - interval '1 minute'
+         FROM generate_series(1, $1)",
+    )
+    .bind(GONE)
+    .execute(&servers.db)
+    .await?;
+    for step in [
+        "UPDATE jobs SET state = 'queued', queued_at = now(), delivery = 1 WHERE state = 'pending'",
+        "UPDATE jobs SET state = 'running', leased_until = now() WHERE state = 'queued'",
+        "UPDATE jobs SET state = 'done', leased_until = NULL, finished_at = now() WHERE state = 'running'",
+    ] {
+        sqlx::query(step).execute(&servers.db).await?;
+    }
+    let site = Site::open(servers, release, servers.postgres.port()).await?;
+    let event = site.event(1_000_000).await?;
+    let orders = orders(&site, event, 0..PAYING).await?;
+    servers.settle().await?;
+    let start = Instant::now();
+    pay(&site, &orders)?;
+    let confirmed = until_confirmed(servers, event, start).await? as f64 / start.elapsed().as_secs_f64();
+    site.close().await?;
+    dump.rollback().await?;
+    Ok(confirmed)
 }
 
 async fn set_flush(servers: &Servers, microseconds: u32) -> Result<()> {
