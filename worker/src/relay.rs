@@ -52,8 +52,12 @@ const MOST: usize = 1000;
 /// Handed over at once. Small against `MOST`, because relays that look at the same moment do not see each other's batch.
 const BATCH: usize = 100;
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
-/// What reads all live jobs is paused for so many times as long as it took, up to a limit: with an old snapshot around it is not cheap.
-const THRIFT: (u32, Duration) = (50, Duration::from_secs(5));
+/// What reads all live jobs is paused for so many times as long as it took: with an old snapshot around it is not cheap.
+const THRIFT: u32 = 50;
+/// The same where something has come that only it can find.
+const HASTE: u32 = 5;
+/// Never for longer.
+const LONGEST: Duration = Duration::from_secs(5);
 /// A Redis that has taken nothing for so long is away.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// Failures that are further apart have nothing to do with each other.
@@ -72,7 +76,7 @@ pub(crate) struct Wake {
     refill_after: usize,
     /// What was pushed may be lost.
     lost: AtomicBool,
-    /// Something is pending again in its old place, perhaps before all that is looked at.
+    /// Something is pending in an old place, perhaps before all that is looked at.
     back: AtomicBool,
 }
 
@@ -95,7 +99,7 @@ impl Wake {
         self.bell.notify_one();
     }
 
-    /// Something is pending again in its old place.
+    /// Something is pending in an old place.
     fn back(&self) {
         self.back.store(true, Ordering::Release);
         self.wake();
@@ -162,8 +166,8 @@ pub(crate) struct Relay {
 /// What a running relay remembers.
 struct Memory {
     backlog: Backlog,
-    /// All live jobs are looked at then, not only those from where they began the last time.
-    survey_at: Instant,
+    /// When all live jobs were looked at, not only those from where they began the last time, and how long that took.
+    surveyed: Option<(Instant, Duration)>,
     /// The newest pushes; those that nobody claimed yet are among them.
     pushed: VecDeque<Delivery>,
     rescue_at: Instant,
@@ -216,7 +220,7 @@ impl Relay {
         let redis = Standing { workers: 1, failing: None, away_until: None };
         let mut memory = Memory {
             backlog: Backlog::unknown(self.queue),
-            survey_at: Instant::now(),
+            surveyed: None,
             pushed: VecDeque::new(),
             rescue_at: Instant::now(),
             misses: 0,
@@ -270,9 +274,9 @@ impl Relay {
             let began = Instant::now();
             memory.rescue_at = began + RESCUE_EVERY.mul_f64(jitter());
             let rescued = bounded(self.rescue()).await?;
-            memory.rescue_at = memory.rescue_at.max(began + thrifty(began.elapsed()));
+            memory.rescue_at = memory.rescue_at.max(began + pause(began.elapsed(), THRIFT));
             if rescued.lost > 0 {
-                memory.survey_at = began;
+                self.wake.back.store(true, Ordering::Release);
             }
             self.report(&rescued);
         }
@@ -301,14 +305,13 @@ impl Relay {
     /// Looks at the ledger: at all of it, as often as that is cheap.
     async fn look(&self, memory: &mut Memory) -> Result<()> {
         let began = Instant::now();
-        if self.wake.back.swap(false, Ordering::Acquire) {
-            memory.survey_at = began;
-        }
-        if began < memory.survey_at {
+        let times = if self.wake.back.load(Ordering::Acquire) { HASTE } else { THRIFT };
+        if memory.surveyed.is_some_and(|(last, took)| began < last + pause(took, times)) {
             return bounded(memory.backlog.look(&self.db)).await;
         }
+        self.wake.back.store(false, Ordering::Release);
         bounded(memory.backlog.survey(&self.db)).await?;
-        memory.survey_at = began + thrifty(began.elapsed());
+        memory.surveyed = Some((began, began.elapsed()));
         Ok(())
     }
 
@@ -486,9 +489,8 @@ async fn hear(
 }
 
 /// How long to leave alone what took so long.
-fn thrifty(took: Duration) -> Duration {
-    let (times, most) = THRIFT;
-    took.saturating_mul(times).min(most)
+fn pause(took: Duration, times: u32) -> Duration {
+    took.saturating_mul(times).min(LONGEST)
 }
 
 /// Between 0.75 and 1.25, so that relays do not march in step.

@@ -12,9 +12,9 @@ use sqlx::{PgConnection, PgPool};
 use super::{Queue, ledger::Delivery};
 use crate::{db::interval, error::Result};
 
-/// A job may become visible so long after the moment from which it is due, since its transaction goes on for a while. Those that take
-/// longer are found by the next [`Backlog::survey`].
-const LATE: Duration = Duration::from_secs(1);
+/// A job may become visible so long after the moment from which it is due, since its transaction goes on for a while. One that takes longer
+/// is found by the next [`Backlog::survey`], which [`BACK`](super::wakeups::BACK) asks for.
+pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// The live jobs of a queue, as far as a relay needs to know them.
 #[derive(Debug)]

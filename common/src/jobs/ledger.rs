@@ -22,7 +22,7 @@ use std::{
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
-use super::{JobId, Queue};
+use super::{JobId, Queue, backlog::LATE};
 use crate::{
     db::interval,
     error::{Error, Result},
@@ -179,10 +179,13 @@ impl Lease {
 pub(super) async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>> {
     // A transaction that notifies writes to the log, and would wait for its flush with a lock that all others need who notify.
     let announced = sqlx::query!(
-        r#"SELECT array_agg(id) AS "ids!", pg_notify('nexus_jobs', queue) AS told
+        // What has been due for long by now was committed late.
+        r#"SELECT array_agg(id) AS "ids!",
+                  pg_notify('nexus_jobs', queue || CASE WHEN min(available_at) < now() - $2::interval THEN ' back' ELSE '' END) AS told
            FROM jobs, (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
            WHERE id = ANY ($1) GROUP BY queue"#,
         ids,
+        interval(LATE)?,
     )
     .fetch_all(pool)
     .await?;

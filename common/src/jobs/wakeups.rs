@@ -18,7 +18,7 @@ use crate::db::within;
 
 /// The channel of PostgreSQL on which relays hear the names of queues.
 pub const CHANNEL: &str = "nexus_jobs";
-/// Follows a queue's name where jobs are pending again in their old places, which may be before all that a relay looks at.
+/// Follows a queue's name where jobs are pending in old places, which may be before all that a relay looks at: they are back, or were committed late.
 pub const BACK: &str = " back";
 
 /// Jobs that may wait to be told of; those beyond are found by the relays' own look.
