@@ -232,6 +232,23 @@ async fn a_payment_alert_is_shown_until_somebody_closes_it() {
 }
 
 #[tokio::test]
+async fn a_list_bears_whatever_it_is_asked_for() {
+    let mut stack = Stack::builder().workers([]).start().await;
+    let admin = admin(&mut stack).await;
+    for asked in [
+        "jobs?kind=%00",
+        "jobs?queue=%00&state=%00",
+        "dead/discard?kind=%00",
+        "payments?about=%00",
+        "jobs?kind=%FF",
+    ] {
+        let answer =
+            admin.request_root(Method::GET, &format!("/admin/{asked}")).send().await.expect("an answer");
+        assert!(answer.status().as_u16() < 400, "{asked}: {}", answer.status());
+    }
+}
+
+#[tokio::test]
 async fn nobody_but_an_admin_sees_or_does_anything() {
     let mut stack = Stack::builder().workers(["otp"]).start().await;
     let admin = admin(&mut stack).await;

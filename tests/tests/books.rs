@@ -87,7 +87,12 @@ async fn the_ledger_is_exported_for_admins() {
     let lines: Vec<&str> = february.text.trim_end().split("\r\n").collect();
     assert!(lines.len() == 2 && lines[1].ends_with(expected), "{lines:?}");
     assert_eq!(export("?from=2020-03-01T00:00:00Z&to=2020-03-02").await.text.matches("\r\n").count(), 2);
-    assert_eq!(export("?from=yesterday").await.status, 400);
+    for wrong in
+        ["from=yesterday", "from=-9999-01-01", "from=-9999-01-01&to=-9998-01-01", "to=%2B10000-01-01"]
+    {
+        assert_eq!(export(&format!("?{wrong}")).await.status, 400, "{wrong}");
+    }
+    assert_eq!(export("?from=0001-01-01&to=9999-12-31").await.text, everything.text);
 
     for nobody in [&stack.anonymous(), &buyer] {
         let answer = nobody.request_root(Method::GET, "/admin/ledger.csv").send().await.expect("an answer");

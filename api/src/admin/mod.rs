@@ -26,7 +26,7 @@ use nexus_common::{
 };
 use serde::Deserialize;
 
-use crate::{app::App, error::Failure};
+use crate::{app::App, error::Failure, extract::Fields};
 use session::{Acting, Admin};
 
 type Page = Result<Response, Failure>;
@@ -83,21 +83,14 @@ async fn overview(State(app): State<App>, admin: Admin, Query(did): Query<Did>) 
     Ok(overview::page(&admin, &did, &queues, &dead, &failing, &alerts).into_response())
 }
 
-/// Which jobs a list shows; absent and empty mean any.
-#[derive(Deserialize)]
-struct Which {
-    queue: Option<String>,
-    kind: Option<String>,
-    state: Option<String>,
-}
-
 /// Jobs, or alerts, on one page.
 const LISTED: i64 = 100;
 
-async fn list(State(app): State<App>, admin: Admin, Query(which): Query<Which>) -> Page {
-    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let state = some(which.state).filter(|state| jobs::STATES.contains(&state.as_str()));
-    let filter = Filter { queue: some(which.queue), kind: some(which.kind), state, limit: LISTED };
+async fn list(State(app): State<App>, admin: Admin, Fields(which): Fields) -> Page {
+    // Absent and empty mean any.
+    let some = |field: &str| which.filled(field).map(str::to_owned);
+    let state = some("state").filter(|state| jobs::STATES.contains(&state.as_str()));
+    let filter = Filter { queue: some("queue"), kind: some("kind"), state, limit: LISTED };
     let jobs = admin::list(&app.db, &filter).await?;
     Ok(jobs::list(&admin, &filter, &jobs).into_response())
 }
@@ -139,9 +132,9 @@ async fn retry_all(State(app): State<App>, operator: Acting) -> Page {
     Ok(Redirect::to(&format!("/admin?retried={retried}")).into_response())
 }
 
-async fn ask_to_discard_all(State(app): State<App>, admin: Admin, Query(which): Query<Which>) -> Page {
+async fn ask_to_discard_all(State(app): State<App>, admin: Admin, Fields(which): Fields) -> Page {
     let dead = admin::dead_kinds(&app.db).await?;
-    let found = dead.iter().find(|dead| Some(&dead.kind) == which.kind.as_ref());
+    let found = dead.iter().find(|dead| Some(dead.kind.as_str()) == which.text("kind"));
     Ok(match found {
         Some(dead) => overview::discard(&admin, &dead.kind, dead.count).into_response(),
         None => Redirect::to("/admin").into_response(),

@@ -2,7 +2,7 @@
 //! that is over is exported only once nothing dated in it can appear any more: so each row is in exactly one of the files of consecutive periods,
 //! whenever they are fetched.
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::{input::Input, time::Timestamp};
@@ -38,11 +38,9 @@ impl Range {
 }
 
 fn moment(text: &str, day_after: i64) -> Option<DateTime<Utc>> {
-    if let Ok(day) = text.parse::<NaiveDate>() {
-        let day = day.checked_add_signed(chrono::TimeDelta::days(day_after))?;
-        return Some(day.and_hms_opt(0, 0, 0)?.and_utc());
-    }
-    Some(Timestamp::parse(text)?.0)
+    let Timestamp(time) = Timestamp::parse(text)?;
+    let is_day = text.trim().parse::<NaiveDate>().is_ok();
+    if is_day { time.checked_add_signed(TimeDelta::days(day_after)) } else { Some(time) }
 }
 
 /// A transaction's number: it and all before it have to have ended before a period is exported.
