@@ -186,3 +186,30 @@ async fn drafts_and_private_events_are_nobodys_business() {
     }
     assert_eq!(viewer.received("event_created").len(), 1, "only the fence: {}", viewer.describe());
 }
+
+#[tokio::test]
+async fn whoever_has_known_an_event_hears_that_it_is_hidden_and_nothing_else_of_it() {
+    let stack = Stack::builder().workers([]).start().await;
+    let organiser = stack.user().await;
+    let viewer = stack.socket("the viewer", &stack.anonymous()).await;
+    let own = stack.socket("the organiser", &organiser).await;
+    for (field, value) in [("status", json!("draft")), ("is_public", json!(false))] {
+        let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+        let path = format!("/events/{}", event.id);
+        let before = stack.anonymous().get(&path).await.data();
+        organiser
+            .put(&path, json!({field: value, "description": "a secret", "location": "a cellar"}))
+            .await
+            .ok();
+        let secret = |news: &Value| news["event"]["description"] == "a secret";
+        own.wait_for("event_updated", secret, SOON).await;
+        fence(&stack, &[&viewer]).await;
+        let heard = viewer.received("event_updated");
+        let news = &heard.last().expect("the news")["event"];
+        assert_eq!((&news["id"], &news[field]), (&json!(event.id), &value));
+        for kept in ["name", "description", "location", "start_date"] {
+            assert_eq!(news[kept], before[kept], "{kept}");
+        }
+        assert!(!heard.iter().any(secret), "{heard:?}");
+    }
+}

@@ -55,10 +55,12 @@ pub(crate) async fn update(call: Call) -> Result<Done> {
     let changes = EventChanges::parse(&call.input)?;
     let _turn = call.turn(id).await?;
     let mut tx = call.begin().await?;
-    let (event, audience) = events::update(&mut tx, id, call.user, &changes).await?;
+    let (event, news) = events::update(&mut tx, id, call.user, &changes).await?;
 
     let mut after = AfterCommit::default();
-    after.tell(Broadcast::new(audience, EventChanged { event: event.clone() }));
+    for (audience, event) in news {
+        after.tell(Broadcast::new(audience, EventChanged { event }));
+    }
     let data = ChangedEvent { event, message: "Event updated successfully" };
     call.commit(tx, data, after).await
 }
@@ -82,6 +84,7 @@ pub(crate) async fn create_seat_type(call: Call) -> Result<Done> {
     let event = event_id(&call)?;
     let new = NewSeatType::parse(&call.input)?;
     call.app.settings.chargeable.check_price(new.price)?;
+    let _turn = call.turn(event).await?;
     let mut tx = call.begin().await?;
     let (seat_type, audience) = seat_types::create(&mut tx, event, call.user, &new).await?;
     let mut after = AfterCommit::default();

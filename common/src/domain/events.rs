@@ -189,14 +189,20 @@ impl Event {
     }
 }
 
-/// Changes an event, for its organiser. Also returns who knows of it, before or after, and so hears of the change.
+/// Changes an event, for its organiser. Also returns who hears of the change, and what: of an event that is hidden from now on, everybody who
+/// has known it hears just that.
 pub async fn update(
     conn: &mut PgConnection,
     id: EventId,
     user: UserId,
     changes: &EventChanges,
-) -> Result<(EventUpdated, Audience)> {
+) -> Result<(EventUpdated, Vec<(Audience, EventUpdated)>)> {
     let before = require_organizer(conn, id, user, "update this event").await?;
+    let hides = changes.is_public == Some(false) || changes.status == Some(EventStatus::Draft);
+    let known = match before {
+        Audience::Everyone if hides => Some(current(conn, id).await?),
+        _ => None,
+    };
     if let Some(status) = changes.status {
         event_cancellation::prepare(conn, id, status).await?;
     }
@@ -236,10 +242,19 @@ pub async fn update(
         }
         other => other?,
     };
+    let event = current(conn, id).await?;
+    let mut news = Vec::new();
+    if let Some(mut known) = known {
+        known.event.is_public = event.event.is_public;
+        known.event.status.clone_from(&event.event.status);
+        known.updated_at = event.updated_at;
+        news.push((Audience::Everyone, known));
+    }
+    news.push((event.event.audience(), event.clone()));
+    Ok((event, news))
+}
+
+async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
     let (item, _) = event_views::overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
-    let audience = match (before, item.event.event.audience()) {
-        (Audience::Everyone, _) => Audience::Everyone,
-        (_, after) => after,
-    };
-    Ok((item.event, audience))
+    Ok(item.event)
 }
