@@ -44,6 +44,9 @@ pub struct Phone(String);
 impl Phone {
     /// Reads an Indian number in any of its usual spellings, or an international one with `+` and 7 to 15 digits.
     pub fn parse(text: &str) -> Option<Self> {
+        // "+44 (0)20 …" is how people write a 0 that is dialled within the country only.
+        let abroad = text.trim_start().starts_with('+').then(|| text.replacen("(0)", "", 1));
+        let text = abroad.as_deref().unwrap_or(text);
         match international(text)?.strip_prefix("+91") {
             // Whoever dials within India begins with a 0, and some write it behind +91, too.
             Some(national) => {
@@ -227,7 +230,9 @@ impl Login {
             input.text("email").filter(|t| !t.is_empty()),
             input.text("phone").filter(|t| !t.is_empty()),
         ) {
-            (Some(email), _) => Self::by_email(email).ok_or_else(|| invalid("Invalid email format"))?,
+            (Some(email), _) => {
+                Self::by_email(email.trim()).ok_or_else(|| invalid("Invalid email format"))?
+            }
             (None, Some(phone)) => {
                 Self::by_phone(phone).ok_or_else(|| invalid("Invalid phone number format"))?
             }
@@ -429,6 +434,7 @@ mod tests {
         for (text, read) in [
             ("+14155550100", "+14155550100"),
             ("+44 20 7946 0958", "+442079460958"),
+            (" +44 (0)20 7946 0958", "+442079460958"),
             ("+39 06 698 12345", "+390669812345"),
             ("+91 22 2778 2183", "+912227782183"),
             ("912227782183", "+912227782183"),
