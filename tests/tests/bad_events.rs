@@ -98,6 +98,7 @@ async fn seat_types() {
 
     let missing = "Missing required fields: name, price, quantity";
     let price = "Price must be greater than or equal to 0";
+    let (long, too_long) = ("x".repeat(2_001), "description must be at most 2000 characters long");
     let quantity = "Quantity must be greater than or equal to 0";
     for (body, message) in [
         (json!({}), missing),
@@ -110,6 +111,7 @@ async fn seat_types() {
         (json!({"name": "New", "price": 1, "quantity": -1}), quantity),
         (json!({"name": "New", "price": 1, "quantity": "many"}), quantity),
         (json!({"name": "New", "price": 1, "quantity": 1, "description": 7}), "description must be text"),
+        (json!({"name": "New", "price": 1, "quantity": 1, "description": long}), too_long),
     ] {
         eprintln!("{body}");
         organiser.post(&all, body).await.failed(400, message);
@@ -121,6 +123,7 @@ async fn seat_types() {
         (json!({"price": "NaN"}), price),
         (json!({"quantity": -1}), quantity),
         (json!({"description": []}), "description must be text"),
+        (json!({"description": long}), too_long),
     ] {
         eprintln!("{body}");
         organiser.put(&vip, body).await.failed(400, message);
@@ -148,6 +151,24 @@ async fn seat_types() {
     let active = "Cannot delete event. There are 1 active booking(s). Please cancel all bookings first or change event status to 'cancelled'.";
     organiser.delete(&format!("/events/{}", event.id)).await.failed(409, active);
     assert_eq!(stack.contents().await, before, "rows");
+}
+
+#[tokio::test]
+async fn an_event_has_a_hundred_seat_types_at_most() {
+    let stack = Stack::builder().workers([]).without_limits().start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    stack
+        .execute(&format!(
+            "INSERT INTO event_seat_types (event_id, name, price, quantity, available_quantity, display_order)
+             SELECT {}, 'Row ' || n, 10, 5, 5, n FROM generate_series(2, 99) n",
+            event.id
+        ))
+        .await;
+    let path = format!("/seats/{}/seat-types", event.id);
+    let new = json!({"name": "The last", "price": 1, "quantity": 1});
+    organiser.post(&path, new.clone()).await.ok();
+    organiser.post(&path, new).await.failed(400, "An event can have at most 100 seat types");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
-use nexus_tests::{Answer, Client, Event, Method, Outcome, SOON, Stack, Value, eventually, seen};
+use nexus_tests::{Answer, Client, Event, Method, Outcome, SOON, Stack, Value, eventually, json, seen};
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 
@@ -200,7 +200,9 @@ async fn a_count_that_is_wrong_stops_only_its_own_seats() {
 #[tokio::test]
 async fn requests_for_other_events_find_connections_while_one_is_held() {
     let stack = Stack::builder().workers([]).env("DATABASE_MAX_CONNECTIONS", 4).start().await;
-    let [held, other] = events(&stack).await;
+    let organiser = stack.user().await;
+    let held = stack.event(&organiser, &[("VIP", 100.0, 100)]).await;
+    let other = stack.event(&organiser, &[("VIP", 100.0, 100)]).await;
     let buyers = stack.users(12).await;
     let mut leavers = Vec::new();
     for (n, buyer) in buyers.into_iter().enumerate() {
@@ -221,6 +223,12 @@ async fn requests_for_other_events_find_connections_while_one_is_held() {
     let mut waiting = JoinSet::new();
     for (buyer, (method, path)) in leavers {
         waiting.spawn(async move { Answer::to(buyer.request(method, &path)).await.status });
+    }
+    for n in 0..6 {
+        let seat_type = json!({"name": format!("Row {n}"), "price": 1, "quantity": 1});
+        let creating =
+            organiser.request(Method::POST, &format!("/seats/{}/seat-types", held.id)).json(&seat_type);
+        waiting.spawn(async move { Answer::to(creating).await.status });
     }
     eventually("somebody waits for the held event", SOON, async || {
         let waits = stack.count("pg_stat_activity WHERE wait_event_type = 'Lock'").await;

@@ -18,7 +18,7 @@ async fn a_price_that_cannot_be_paid_is_refused_wherever_it_is_set() {
     let types = format!("/seats/{}/seat-types", event.id);
     let one = format!("{types}/{}", event.seat_type("Free"));
     let socket = stack.socket("the organiser", &organiser).await;
-    for price in [0.01, 0.99, 500_000.01] {
+    for price in [0.004, 0.01, 0.99, 500_000.01] {
         let seat_type = json!({"name": "VIP", "price": price, "quantity": 5});
         organiser.post(&types, seat_type.clone()).await.failed(422, said);
         organiser.put(&one, json!({"price": price})).await.failed(422, said);

@@ -49,7 +49,7 @@ value!(Email: text("asha@nexus.example")
     .description(Some("The domain may be internationalised, what is before the @ not.")));
 value!(Address: text("asha@nexus.example")
     .max_length(Some(254))
-    .pattern(Some(r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@.\s\x00-\x1f\x7f-\x9f]+(\.[^@.\s\x00-\x1f\x7f-\x9f]+)+$"))
+    .pattern(Some(r"^ *[^@\s\x00-\x1f\x7f-\x9f]+@[^@.\s\x00-\x1f\x7f-\x9f]+(\.[^@.\s\x00-\x1f\x7f-\x9f]+)+ *$"))
     .description(Some("Whatever registration has ever taken for an e-mail address.")));
 value!(Phone: text("98765 43210")
     .pattern(Some(
@@ -232,6 +232,7 @@ pub(super) struct NewSeatType {
     name: String,
     price: Price,
     quantity: SomeQuantity,
+    #[schema(max_length = 2_000)]
     description: Option<String>,
 }
 
@@ -271,6 +272,7 @@ pub(super) struct CreateSeatType {
     name: String,
     price: Price,
     quantity: Quantity,
+    #[schema(max_length = 2_000)]
     description: Option<String>,
 }
 
@@ -286,6 +288,7 @@ pub(super) struct UpdateSeatType {
     /// Not below the number of seats that are locked or booked.
     quantity: Option<Quantity>,
     /// Null removes it.
+    #[schema(max_length = 2_000)]
     description: Option<String>,
 }
 

@@ -1,6 +1,11 @@
 //! What organisers send about events: the rules and the messages of CONTRACT.md, section 3. No SQL here.
 
-use super::{events::EventStatus, input::Input, seat_types::NewSeatType, time::Timestamp};
+use super::{
+    events::EventStatus,
+    input::Input,
+    seat_types::{MOST_TYPES, NewSeatType, TOO_MANY_TYPES},
+    time::Timestamp,
+};
 use crate::error::{Error, Result};
 
 /// A new event, every rule checked.
@@ -36,8 +41,8 @@ impl NewEvent {
             Some(types) if !types.is_empty() => types,
             _ => return Err(Error::invalid("At least one seat type is required")),
         };
-        if seat_types.len() > 100 {
-            return Err(Error::invalid("An event can have at most 100 seat types"));
+        if seat_types.len() > MOST_TYPES {
+            return Err(Error::invalid(TOO_MANY_TYPES));
         }
         let seat_types = seat_types
             .iter()

@@ -75,7 +75,7 @@ impl NewSeatType {
     fn from_fields(input: &Input, name: &str) -> Result<Self> {
         Ok(NewSeatType {
             name: bounded_name(name)?,
-            description: input.optional_text("description")?.and_then(without_tags),
+            description: description(input)?,
             price: price(input)?.unwrap_or(Paise::ZERO),
             quantity: quantity(input)?.unwrap_or(0),
         })
@@ -110,10 +110,7 @@ impl SeatTypeChanges {
         };
         Ok(SeatTypeChanges {
             name,
-            description: match input.optional_text("description")? {
-                None if !input.was_sent("description") => None,
-                text => Some(text.and_then(without_tags)),
-            },
+            description: input.was_sent("description").then(|| description(input)).transpose()?,
             price: price(input)?,
             quantity: quantity(input)?,
         })
@@ -127,11 +124,22 @@ fn bounded_name(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
+fn description(input: &Input) -> Result<Option<String>> {
+    let text = input.optional_text("description")?.and_then(without_tags);
+    match text {
+        Some(text) if text.chars().count() > 2_000 => {
+            Err(Error::invalid("description must be at most 2000 characters long"))
+        }
+        text => Ok(text),
+    }
+}
+
 fn price(input: &Input) -> Result<Option<Paise>> {
     match input.number("price") {
         None => Ok(None),
         Some(rupees) if rupees >= 1e8 => Err(Error::invalid("Price must be less than 100000000")),
-        Some(rupees) => Paise::from_rupees(rupees)
+        // Less than half a paisa is not free: it is refused like all else that is too little to be paid.
+        Some(rupees) => Paise::from_rupees(if rupees > 0.0 { rupees.max(0.01) } else { rupees })
             .map(Some)
             .ok_or_else(|| Error::invalid("Price must be greater than or equal to 0")),
     }
@@ -177,6 +185,10 @@ pub async fn list(conn: &mut PgConnection, event: EventId, viewer: Option<UserId
         .collect())
 }
 
+/// Most seat types of an event: each is part of all its counts.
+pub(super) const MOST_TYPES: usize = 100;
+pub(super) const TOO_MANY_TYPES: &str = "An event can have at most 100 seat types";
+
 const MANAGE: &str = "manage seat types for this event";
 
 /// Creates a seat type, for the event's organiser. Also returns who hears of it.
@@ -189,6 +201,15 @@ pub async fn create(
     let audience = require_organizer(conn, event, user, MANAGE).await?;
     // More seats are left than before: that is another version of the counts.
     seats::open_inventory(conn, &[event]).await?;
+    let types = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM event_seat_types WHERE event_id = $1"#,
+        event.0
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if types >= MOST_TYPES as i64 {
+        return Err(Error::invalid(TOO_MANY_TYPES));
+    }
     Ok((insert(conn, event, new).await?, audience))
 }
 
