@@ -20,6 +20,7 @@ pub mod reconciler;
 mod relay;
 mod runtime;
 mod transport;
+mod wake;
 
 pub use runtime::{
     context::{Attempt, Context, Failure},

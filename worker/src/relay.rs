@@ -12,7 +12,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,7 @@ use nexus_common::{
 };
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -39,6 +39,7 @@ use crate::{
     dead_letters,
     runtime::backoff::Backoff,
     transport::{Deliver, Transport},
+    wake::Wake,
 };
 
 /// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give no notice.
@@ -65,69 +66,6 @@ const APART: Duration = Duration::from_secs(10);
 /// Whether Redis answers is looked at so often, and one that is away and answers is tried so often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// How the rest of the worker speaks to its relay.
-pub(crate) struct Wake {
-    bell: Notify,
-    /// Redis holds all that it may, and more is due.
-    full: AtomicBool,
-    /// Something was due that had to wait for the end of another job.
-    waiting: AtomicBool,
-    claimed: AtomicUsize,
-    refill_after: usize,
-    /// What was pushed may be lost.
-    lost: AtomicBool,
-    /// Something is pending in an old place, perhaps before all that is looked at.
-    back: AtomicBool,
-}
-
-impl Wake {
-    /// For a worker that runs `concurrency` jobs at once.
-    pub(crate) fn new(concurrency: usize) -> Arc<Self> {
-        Arc::new(Wake {
-            bell: Notify::new(),
-            full: AtomicBool::new(false),
-            waiting: AtomicBool::new(false),
-            claimed: AtomicUsize::new(0),
-            refill_after: target(concurrency, 1).div_ceil(4),
-            lost: AtomicBool::new(false),
-            back: AtomicBool::new(false),
-        })
-    }
-
-    /// There may be something due.
-    pub(crate) fn wake(&self) {
-        self.bell.notify_one();
-    }
-
-    /// Something is pending in an old place.
-    fn back(&self) {
-        self.back.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// A delivery left Redis. Throughput must not depend on the relay's polling: it refills when a part has been used up.
-    pub(crate) fn claimed(&self) {
-        let claimed = self.claimed.fetch_add(1, Ordering::Relaxed) + 1;
-        if claimed >= self.refill_after && self.full.load(Ordering::Relaxed) {
-            self.claimed.store(0, Ordering::Relaxed);
-            self.wake();
-        }
-    }
-
-    /// A job has ended.
-    pub(crate) fn ended(&self) {
-        if self.waiting.load(Ordering::Relaxed) {
-            self.wake();
-        }
-    }
-
-    /// Redis was away or has been emptied: what was pushed may be lost.
-    pub(crate) fn transport_failed(&self) {
-        self.lost.store(true, Ordering::Release);
-        self.wake();
-    }
-}
-
 /// How many jobs of a queue the relays keep in Redis together: a small multiple of what its workers run at once, so that none has to wait
 /// for a relay, be it another's or its own.
 fn target(concurrency: usize, workers: usize) -> usize {
@@ -137,6 +75,11 @@ fn target(concurrency: usize, workers: usize) -> usize {
 /// How many jobs of one priority above 0 may be with the workers at once: half of all slots.
 fn of_a_priority(concurrency: usize, workers: usize) -> usize {
     (concurrency * workers.max(1) / 2).max(1)
+}
+
+/// After so many claims of a worker's own, Redis has room for a part of what its relay keeps there.
+pub(crate) fn refill_after(concurrency: usize) -> usize {
+    target(concurrency, 1).div_ceil(4)
 }
 
 /// One worker's part of it.
@@ -518,26 +461,5 @@ mod tests {
         assert_eq!(of_a_priority(16, 3), 24);
         assert_eq!(of_a_priority(1, 1), 1);
         assert_eq!(of_a_priority(4, 0), 2, "this worker is not registered yet");
-    }
-
-    #[tokio::test]
-    async fn claims_wake_a_full_relay_only() {
-        let wake = Wake::new(1);
-        for _ in 0..16 {
-            wake.claimed();
-        }
-        assert!(!rings(&wake).await, "nothing more is due");
-        wake.full.store(true, Ordering::Relaxed);
-        wake.claimed();
-        assert!(rings(&wake).await);
-        assert!(!rings(&wake).await, "a part must be used up first");
-        for _ in 0..4 {
-            wake.claimed();
-        }
-        assert!(rings(&wake).await);
-    }
-
-    async fn rings(wake: &Wake) -> bool {
-        tokio::time::timeout(Duration::from_millis(5), wake.bell.notified()).await.is_ok()
     }
 }

@@ -31,7 +31,7 @@ use super::{
     registry::{Handler, Registry},
     verdict::{Ended, Verdict, judge},
 };
-use crate::relay::Wake;
+use crate::wake::Wake;
 
 /// Runs the jobs of a worker.
 pub(super) struct Executor<S> {

@@ -35,8 +35,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{backoff::Backoff, batches::Batches, context::Context, execute::Executor, registry::Registry};
 use crate::{
-    relay::{Relay, Wake},
+    relay::{self, Relay},
     transport::{Consumer, Deliver, Transport},
+    wake::Wake,
 };
 
 /// Runs the jobs of one queue. Settings come from the environment.
@@ -173,7 +174,7 @@ async fn run<S: Send + Sync + 'static>(
     }
 
     wakeups::start(db.clone());
-    let wake = Wake::new(config.concurrency);
+    let wake = Wake::new(relay::refill_after(config.concurrency));
     let mut registry = registry;
     let clocks = schedule::start(std::mem::take(&mut registry.schedule), &db, &stop);
     for key in (registry.keys)(&context.state) {
@@ -199,7 +200,7 @@ async fn run<S: Send + Sync + 'static>(
     });
     let slots = Arc::new(Semaphore::new(config.concurrency));
     let running = TaskTracker::new();
-    let relay = tokio::spawn(
+    let relaying = tokio::spawn(
         Relay {
             db: runtime_db,
             notifications: connect(1, Duration::MAX),
@@ -237,7 +238,7 @@ async fn run<S: Send + Sync + 'static>(
     // Bounded, because what is not given back in time is rescued when its lease has run out.
     let _ = timeout(Duration::from_secs(5), async {
         running.wait().await;
-        let _ = tokio::join!(relay, consumer, clocks);
+        let _ = tokio::join!(relaying, consumer, clocks);
     })
     .await;
     tracing::info!("worker has left");

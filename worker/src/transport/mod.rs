@@ -38,7 +38,7 @@ use self::{
     sweep::{Finished, Sweep},
     wakeup::Wakeup,
 };
-use crate::{relay::Wake, runtime::backoff::Backoff};
+use crate::{runtime::backoff::Backoff, wake::Wake};
 
 /// Runs a delivered job to its end.
 pub(crate) type Deliver = Arc<dyn Fn(Delivery) -> BoxFuture<'static, ()> + Send + Sync>;
