@@ -329,6 +329,7 @@ impl Relay {
 
     /// Hands due jobs to the slots of this worker that are free, without Redis.
     async fn run_here(&self, memory: &mut Memory) -> Result<Duration> {
+        self.transport.let_go();
         // Nobody may ever fetch these.
         bounded(self.take_back(memory)).await?;
         let mut slots = Vec::new();

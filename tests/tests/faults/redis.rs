@@ -185,3 +185,29 @@ async fn a_worker_runs_its_jobs_without_redis_within_its_slots_and_returns_to_it
     // What Redis had been told of before ran once all the same.
     assert_eq!(stack.count("probe_effects").await, count);
 }
+
+#[tokio::test]
+async fn a_worker_with_a_single_slot_runs_its_jobs_without_redis_too() {
+    let mut stack = Stack::builder().api_processes(0).workers([]).start().await;
+    let mut probes = stack.probes(1, &[("WORKER_CONCURRENCY", "1")]).await;
+    probes.start().await;
+    stack.redis.freeze(true);
+    stack.flood(3, json!(["done"])).await;
+    // Shorter than the worker would wait for Redis's next delivery.
+    eventually("the jobs are done", Duration::from_secs(12), async || {
+        let done = stack.count("jobs WHERE state = 'done'").await;
+        seen(done == 3, done).map(drop)
+    })
+    .await;
+
+    stack.redis.freeze(false);
+    let mut count = 3;
+    eventually("jobs go through Redis again", SOON, async || {
+        stack.flood(1, json!(["done"])).await;
+        count += 1;
+        seen(probes.process(0).log().contains("Redis is back"), count).map(drop)
+    })
+    .await;
+    until_done(&stack, count).await;
+    assert_eq!(stack.count("probe_effects").await, count);
+}

@@ -27,7 +27,7 @@ use redis::{
 };
 use serde_json::Value;
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -53,6 +53,7 @@ pub(crate) struct Transport {
     patient: ConnectionManager,
     ids: Mutex<Generator>,
     pushed: Arc<AtomicWaker>,
+    let_go: Notify,
 }
 
 /// What Redis holds of a queue.
@@ -108,12 +109,19 @@ impl Transport {
             patient: connect(PATIENT)?,
             ids: Mutex::new(Generator::new()),
             pushed: Arc::default(),
+            let_go: Notify::new(),
         })
     }
 
     /// Whether Redis answers.
     pub(crate) async fn ping(&self) -> Result<(), RedisError> {
         redis::cmd("PING").query_async(&mut self.conn.clone()).await
+    }
+
+    /// Redis is away: its consumer ends, and gives back the slot that it holds for the next delivery.
+    /// Another starts when Redis answers.
+    pub(crate) fn let_go(&self) {
+        self.let_go.notify_waiters();
     }
 
     /// How much waits to be fetched, and by how many.
@@ -208,6 +216,10 @@ impl Transport {
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             }),
+            () = self.let_go.notified() => {
+                run.abort();
+                Some("Redis is away".into())
+            }
             () = consumer.stop.cancelled() => {
                 if context.stop().is_err() || timeout(FAST, &mut run).await.is_err() {
                     run.abort();
