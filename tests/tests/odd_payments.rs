@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nexus_sandbox::providers::sign;
@@ -258,6 +259,43 @@ async fn operators_hear_of_a_job_that_dies_without_an_error_of_its_handler() {
     assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 2);
     let details = stack.row("SELECT details FROM payment_alerts WHERE reason = 'webhook_failed'").await;
     assert_eq!(details["details"], format!("job {vanished} is dead: worker ? vanished"));
+}
+
+#[tokio::test]
+async fn a_job_whose_alert_has_to_wait_for_a_lock_is_dead_once_operators_are_told() {
+    let stack = Stack::builder().api_processes(0).workers(["payments"]);
+    let stack = stack.env("DATABASE_LOCK_TIMEOUT_MS", 500).start().await;
+    let (vanished, unreadable) =
+        ("00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002");
+    let subjects = [("webhook_failed", "webhook 7".into()), ("refund_failed", format!("job {unreadable}"))];
+    let mut others = stack.db.begin().await.expect("a transaction");
+    for (reason, subject) in &subjects {
+        let insert = "INSERT INTO payment_alerts (reason, subject, details) VALUES ($1, $2, '')";
+        sqlx::query(insert).bind(reason).bind(subject).execute(&mut *others).await.expect("an alert");
+    }
+    let insert = format!(
+        "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, leased_until, started_at) VALUES
+         ('{vanished}', 'payments', 'process_webhook', '{{\"webhook_event_id\": 7}}', 14, 14, 'running', now(), now()),
+         ('{unreadable}', 'payments', 'refund_payment', '{{}}', 14, 13, 'pending', NULL, NULL)"
+    );
+    stack.execute(&insert).await;
+    let mut waits = BTreeSet::new();
+    eventually("both alerts are tried again", SOON, async || {
+        let dead = stack.count("jobs WHERE state = 'dead'").await;
+        assert_eq!(dead, 0, "dead, and nobody knows");
+        let waiting = "SELECT xact_start::text AS since FROM pg_stat_activity
+                       WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO payment_alerts%'";
+        for row in stack.rows(waiting).await {
+            waits.insert(row["since"].to_string());
+        }
+        seen(waits.len() >= 4, &waits).map(drop)
+    })
+    .await;
+    others.rollback().await.expect("PostgreSQL");
+    for (reason, subject) in &subjects {
+        until_alert(&stack, reason, subject).await;
+    }
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 2);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use nexus_common::{
         alerts::{self, AlertReason},
         refunds,
     },
+    error::Kind,
     jobs::{
         Job, JobId,
         payments::{ProcessWebhook, RefundPayment},
@@ -15,8 +16,10 @@ use nexus_common::{
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-/// Raises the alert of a dead job's kind, where it has one, in the transaction that makes the job dead. An alert that cannot be raised keeps
-/// no job alive: it is logged, and the daily check of the books finds what is left undone.
+/// Raises the alert of a dead job's kind, where it has one, in the transaction that makes the job
+/// dead. An error is one that passes (a lock that others hold, a PostgreSQL that restarts): the
+/// caller rolls back, and tries the whole again. Any other keeps no job alive: it is logged, and the
+/// daily check of the books finds what is left undone.
 pub(crate) async fn tell(
     conn: &mut PgConnection,
     job_id: JobId,
@@ -28,6 +31,7 @@ pub(crate) async fn tell(
     let mut tx = conn.begin().await?;
     match alert(&mut tx, job_id, kind, payload, why).await {
         Ok(()) => tx.commit().await?,
+        Err(error) if error.kind() == Kind::Unavailable => return Err(error),
         Err(error) => {
             tx.rollback().await?;
             tracing::error!(kind, %job_id, error = error.details(), "an alert could not be raised");
@@ -53,5 +57,7 @@ async fn alert(conn: &mut PgConnection, job_id: JobId, kind: &str, payload: &Val
         }
         _ => return Ok(()),
     };
+    // Whoever tells may hold up all others of its queue.
+    sqlx::query("SET LOCAL lock_timeout = '1s'").execute(&mut *conn).await?;
     alerts::raise(conn, reason, &subject, booking, &format!("job {job_id} is dead: {why}")).await
 }
