@@ -66,6 +66,32 @@ async fn what_does_not_finish_in_time_is_given_back_and_runs_elsewhere_as_if_for
     assert_eq!(stack.effects(&id).await, 1);
 }
 
+#[tokio::test]
+async fn a_job_that_was_claimed_and_cannot_be_begun_is_given_back() {
+    let stack = stack(300).await;
+    let mut probes = stack.probes(1, &[]).await;
+    // Claiming a job forgets when it was started.
+    stack
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$",
+        )
+        .await;
+    stack
+        .execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON jobs FOR EACH ROW
+             WHEN (NEW.started_at IS NOT NULL) EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    probes.start().await;
+    let id = stack.enqueue_one("probe", json!(["done"])).await;
+    let due = stack.until_state(&id, "running").await["available_at"].clone();
+    let status = probes.process(0).stop().await;
+    assert!(status.success(), "{status}");
+    let job = stack.job(&id).await;
+    assert_eq!((&job["state"], &job["attempt"], &job["errors"]), (&json!("pending"), &json!(0), &json!([])));
+    assert_eq!(job["available_at"], due, "it keeps its place in the queue");
+}
+
 /// Whoever keeps all queues busy: people who book free seats (payments, bookings, notifications), let locks run out (expiry) and ask for codes
 /// (otp); and checks of the books (cleanup).
 struct Load {

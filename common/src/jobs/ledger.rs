@@ -156,18 +156,20 @@ impl Lease {
         Ok(snoozed.rows_affected() == 1)
     }
 
-    /// The worker is leaving: the job is due again at once, in its old place, and the attempt does not count. The relays of other workers
-    /// are told that something is [back](super::wakeups::BACK).
-    pub async fn give_back(&self, pool: &PgPool) -> Result<bool> {
+    /// The worker is leaving, or cannot begin: the job is due again at once, in its old place, and
+    /// `attempt` does not count, whether it had begun or not. The relays of other workers are told
+    /// that something is [back](super::wakeups::BACK).
+    pub async fn give_back(&self, pool: &PgPool, attempt: i32) -> Result<bool> {
         let given = sqlx::query!(
             "WITH back AS (
-                 UPDATE jobs SET state = 'pending', leased_until = NULL, attempt = attempt - 1
+                 UPDATE jobs SET state = 'pending', leased_until = NULL, attempt = $3
                  WHERE id = $1 AND delivery = $2 AND state = 'running'
                  RETURNING queue
              )
              SELECT pg_notify('nexus_jobs', queue || ' back') FROM back",
             self.delivery.job_id,
             self.delivery.delivery,
+            attempt - 1,
         )
         .fetch_all(pool)
         .await?;

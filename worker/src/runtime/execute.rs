@@ -129,8 +129,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// Counts the attempt, and says until when the job is held at least; `None` when it is not ours to run any more. However long the claim
-    /// took, what counts is what the handler has begun.
+    /// Counts the attempt, and says until when the job is held at least; `None` when it is not ours
+    /// to run any more. However long the claim took, what counts is what the handler has begun.
     async fn begin(&self, claimed: &Claimed) -> Option<Instant> {
         let job_id = claimed.lease.job_id();
         let give_up_at = Instant::now() + self.lost_after;
@@ -138,7 +138,11 @@ impl<S: Send + Sync + 'static> Executor<S> {
         while !self.kill.is_cancelled() {
             // The lease starts when PostgreSQL says so, which is later.
             let held_until = Instant::now() + self.lease;
-            match self.batches.begin(claimed.lease, claimed.attempt).await {
+            let begun = tokio::select! {
+                begun = self.batches.begin(claimed.lease, claimed.attempt) => begun,
+                () = self.kill.cancelled() => break,
+            };
+            match begun {
                 Ok(true) if Instant::now() < held_until => return Some(held_until),
                 // The answer came too late to hold the job by it.
                 Ok(true) => {}
@@ -148,12 +152,17 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 }
                 Err(error) if Instant::now() > give_up_at => {
                     tracing::warn!(%job_id, error = error.details(), "a job could not be begun");
-                    return None;
+                    break;
                 }
                 Err(_) => {
                     let _ = timeout(waits.next(), self.kill.cancelled()).await;
                 }
             }
+        }
+        // Whatever became of the statements before, the handler has not begun.
+        let given_back = claimed.lease.give_back(&self.db, claimed.attempt);
+        if let Err(error) = within(self.lease, given_back).await {
+            tracing::debug!(%job_id, error = error.details(), "a job was not given back; its lease will run out");
         }
         None
     }

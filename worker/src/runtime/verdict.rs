@@ -90,7 +90,7 @@ impl Verdict {
                 tx.commit().await?;
                 given_up
             }
-            Verdict::GiveBack => lease.give_back(db).await?,
+            Verdict::GiveBack => lease.give_back(db, claimed.attempt).await?,
             Verdict::Lost => true,
         };
         if recorded {
