@@ -150,6 +150,11 @@ async fn workers_whose_clocks_differ_share_a_queue_and_do_each_job_once_and_in_t
     let twice = "SELECT job_id FROM probe_effects GROUP BY 1 HAVING count(*) <> 1";
     assert_eq!(stack.rows(twice).await, Vec::<Value>::new());
     assert_eq!(stack.count("probe_effects").await, 320);
+    // No worker takes another for dead because of its clock, and drops what that has fetched.
+    for process in 0..probes.len() {
+        let log = probes.process(process).log();
+        assert!(!log.contains("the Redis consumer ended"), "{log}");
+    }
     for id in ids {
         let gaps = format!(
             "SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY at))::float8 AS gap FROM probe_runs WHERE job_id = '{id}' ORDER BY at"

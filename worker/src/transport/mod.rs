@@ -60,7 +60,7 @@ pub(crate) struct Transport {
 pub(crate) struct Depth {
     /// Those that wait to be fetched.
     pub(crate) deliveries: usize,
-    /// Worker processes with a heartbeat.
+    /// Worker processes that live, and those that died just now.
     pub(crate) workers: usize,
 }
 
@@ -78,6 +78,9 @@ pub(crate) struct Consumer {
 
 const FAST: Duration = Duration::from_secs(2);
 const PATIENT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// So many heartbeats.
+const A_DAY: usize = 24 * 3_600 / HEARTBEAT.as_secs() as usize;
 /// A worker that lived so long did not fail at its start.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -95,13 +98,16 @@ impl Transport {
         };
         Ok(Transport {
             worker,
-            // One at a time: a task that waits in a worker's buffer can be run by no other worker, and stops the heartbeat. 5 x 2 s
-            // after its last heartbeat, another worker takes a worker's ids.
+            // One at a time: a task that waits in a worker's buffer can be run by no other worker, and
+            // stops the heartbeat.
             config: Config::default()
                 .queue(format!("nexus:{}", queue.name()))
                 .batch_size(1)
-                .heartbeat_interval(Duration::from_secs(2))
-                .missed_heartbeats(5)
+                // apalis compares heartbeats by the clocks of those who wrote them with its own: a worker
+                // whose clock is fast would take all others for dead. The sweep looks for the dead, by
+                // Redis's clock.
+                .heartbeat_interval(HEARTBEAT)
+                .missed_heartbeats(A_DAY)
                 .lock_tasks(false)
                 .persist_results(false)
                 .emit_events(false),
@@ -126,12 +132,10 @@ impl Transport {
 
     /// How much waits to be fetched, and by how many.
     pub(crate) async fn depth(&self) -> Result<Depth, RedisError> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let alive_since = now.saturating_sub(self.config.orphaned_duration()).as_secs();
         let (scheduled, active, workers): (usize, usize, usize) = redis::pipe()
             .zcard(self.config.scheduled_jobs_set())
             .llen(self.config.active_jobs_list())
-            .zcount(self.config.workers_set(), alive_since, "+inf")
+            .zcard(self.config.workers_set())
             .query_async(&mut self.conn.clone())
             .await?;
         Ok(Depth { deliveries: scheduled + active, workers })
@@ -172,7 +176,7 @@ impl Transport {
             finished.alive(&name);
             let _ = timeout(FAST, sweep.announce(&name)).await;
             let error = self.live(&name, &consumer, &finished).await;
-            // Without this, another worker does it when the heartbeat has been missing for ten seconds.
+            // Without this, another worker does it when this one has given no sign of life for ten seconds.
             let _ = timeout(FAST, sweep.retire(&name, error.is_none())).await;
             let Some(error) = error else { break };
             consumer.relay.transport_failed();

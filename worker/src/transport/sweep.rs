@@ -15,8 +15,11 @@ const BATCH: usize = 500;
 const EVERY: Duration = Duration::from_millis(500);
 /// Ids that could not be removed are kept for another try, up to so many. The rest waits for the end of its apalis worker.
 const KEEP: usize = 20_000;
-/// A worker's metadata vanishes by itself so long after its last sign of life.
-const METADATA: Duration = Duration::from_secs(60);
+/// A worker's metadata vanishes by itself so long after its last sign of life. Whoever has none is
+/// dead: Redis alone measures that, so that it does not matter what the workers' clocks show.
+const METADATA: Duration = Duration::from_secs(10);
+/// So many rounds lie between two looks for the dead.
+const LOOK_FOR_DEAD: u64 = 4;
 
 /// Removes finished ids with their data, but only those that are still this worker's: an id that another has taken over will be delivered
 /// again, and a delivery without data would end every worker that fetches it.
@@ -28,6 +31,18 @@ const REMOVE: &str = r"
             redis.call('DEL', ARGV[1] .. ':' .. ARGV[i])
         end
     end";
+
+/// The workers that are registered and whose metadata has vanished; or will never vanish, because a
+/// registration that nobody waited for any more has made it.
+const DEAD: &str = r"
+    -- KEYS: workers set. ARGV: prefix of the workers' metadata.
+    local dead = {}
+    for _, worker in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+        if redis.call('PTTL', ARGV[1] .. worker) < 0 then
+            table.insert(dead, worker)
+        end
+    end
+    return dead";
 
 /// Removes a worker and up to ARGV[2] ids that it had fetched; says how many there were. What a healthy worker leaves behind goes back to
 /// the others. After a failure the ids are dropped: one of them may be what apalis died of, and the ledger hands the jobs over anew.
@@ -107,9 +122,14 @@ impl Sweep {
             }
             if round.is_multiple_of(2)
                 && let Some(worker) = &alive
-                && let Err(error) = self.keep_metadata(worker).await
+                && let Err(error) = self.announce(worker).await
             {
-                tracing::debug!(%error, "a worker's metadata lives on in Redis");
+                tracing::debug!(%error, "a worker could not say that it lives");
+            }
+            if round.is_multiple_of(LOOK_FOR_DEAD)
+                && let Err(error) = self.retire_dead().await
+            {
+                tracing::debug!(%error, "dead workers were not looked for");
             }
         }
     }
@@ -158,19 +178,27 @@ impl Sweep {
         }
     }
 
-    /// Before a worker registers: its metadata, which apalis adds to, is to vanish even if the process dies at once.
+    /// Removes the traces of workers that died without doing so; what they had fetched goes to the
+    /// others.
+    async fn retire_dead(&self) -> Result<(), RedisError> {
+        let dead: Vec<String> = Script::new(DEAD)
+            .key(self.config.workers_set())
+            .arg(self.metadata(""))
+            .invoke_async(&mut self.conn.clone())
+            .await?;
+        for worker in dead {
+            tracing::info!(worker, "a worker has vanished");
+            self.retire(&worker, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that a worker lives, first before it registers: its metadata, which apalis adds to, is to
+    /// vanish even if the process dies at once.
     pub(super) async fn announce(&self, worker: &str) -> Result<(), RedisError> {
         redis::pipe()
             .hset(self.metadata(worker), "worker", worker)
             .expire(self.metadata(worker), METADATA.as_secs() as i64)
-            .query_async(&mut self.conn.clone())
-            .await
-    }
-
-    async fn keep_metadata(&self, worker: &str) -> Result<(), RedisError> {
-        redis::cmd("EXPIRE")
-            .arg(self.metadata(worker))
-            .arg(METADATA.as_secs())
             .query_async(&mut self.conn.clone())
             .await
     }
