@@ -11,8 +11,10 @@
 //! - It runs when it is due, not before; lower [priorities](Job::PRIORITY) first, then the older.
 //! - It may run more than once, in two workers at a time even, if one of them is presumed dead. What a handler commits together with
 //!   [`ledger::Lease::complete`] happens exactly once all the same; what it does outside PostgreSQL may be repeated after a crash.
-//! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
-//!   count, or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and stays until an operator decides.
+//! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that
+//!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not count,
+//!   or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and stays until an
+//!   operator decides.
 //! - A failure keeps nobody else waiting.
 
 pub mod admin;
@@ -136,8 +138,8 @@ pub async fn enqueue_in<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration
     insert(conn, job, wait).await
 }
 
-/// Enqueues many jobs of a kind with one statement, to run at once, as part of the caller's transaction. Returns how many were enqueued: not those
-/// whose unique key a live job already has.
+/// Enqueues many jobs of a kind with one statement, to run at once, as part of the caller's
+/// transaction. Returns how many were enqueued: not those whose unique key a live job already has.
 pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<u64> {
     let ids: Vec<JobId> = jobs.iter().map(|_| Uuid::now_v7()).collect();
     let payloads = jobs.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
