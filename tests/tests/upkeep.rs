@@ -138,6 +138,11 @@ async fn redis_remembers_nothing_of_what_is_done() {
     let stack = Stack::builder().api_processes(0).workers([]).start().await;
     let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "8")]).await;
     probes.start().await;
+    eventually("both workers are registered", SOON, async || {
+        let (_, registered) = stack.lasting_in_redis().await;
+        seen(registered == 2, registered).map(drop)
+    })
+    .await;
     let before = stack.redis_keys().await;
     stack.flood(2_000, json!(["done"])).await;
     stack.flood(50, json!(["discard"])).await;
