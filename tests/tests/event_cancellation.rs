@@ -114,7 +114,7 @@ async fn a_cancellation_goes_on_where_its_worker_died() {
         "SELECT * FROM bookings WHERE id = (SELECT id FROM bookings ORDER BY id OFFSET 2 LIMIT 1) FOR UPDATE";
     sqlx::query(AssertSqlSafe(third)).execute(&mut *held).await.unwrap();
     set_status(&organiser, &event, "cancelled").await.ok();
-    until_progress(&organiser, &event, |shown| shown["cancelled"] == 2).await;
+    until_progress(&organiser, &event, |shown| shown["cancelled"] == 4).await;
     stack.worker("bookings").kill_9().await;
     held.rollback().await.unwrap();
     stack.worker("bookings").start();
@@ -123,6 +123,25 @@ async fn a_cancellation_goes_on_where_its_worker_died() {
     stack.assert_invariants().await;
     assert_eq!(stack.providers.refunds().len(), 5, "refunds at the provider");
     assert_eq!(stack.providers.mail().len(), mails + 5, "mails");
+#[tokio::test]
+async fn a_booking_that_somebody_holds_does_not_keep_the_others_from_being_refunded() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    sold(&stack, &event, 4).await;
+    stack.until_idle(&["bookings", "notifications"]).await;
+    let mut held = stack.db.begin().await.unwrap();
+    let first = "SELECT 1 FROM bookings WHERE id = (SELECT min(id) FROM bookings) FOR UPDATE";
+    sqlx::query(first).execute(&mut *held).await.unwrap();
+    set_status(&organiser, &event, "cancelled").await.ok();
+    let shown = until_progress(&organiser, &event, |shown| shown["refunded"] == 3).await;
+    assert_eq!((&shown["cancelled"], &shown["finished_at"]), (&json!(3), &Value::Null), "{shown}");
+    held.rollback().await.unwrap();
+    let shown = until_progress(&organiser, &event, |shown| shown["refunded"] == 4).await;
+    assert_eq!(shown["cancelled"], 4, "{shown}");
+    stack.assert_invariants().await;
+}
+
 }
 
 #[tokio::test]

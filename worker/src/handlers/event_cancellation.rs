@@ -13,28 +13,41 @@ use nexus_common::{
     jobs::bookings::CancelEvent,
 };
 
+use rand::seq::SliceRandom;
+
 use super::bookings::Bookings;
 use crate::{Attempt, Context, Failure};
 
 /// Bookings that one run cancels.
 const BATCH: usize = 100;
 
-/// See [`CancelEvent`]. A booking that cannot be cancelled does not keep the others from it; the job comes back to it.
+/// Bookings that somebody holds and that one run waits for, two seconds each. More are rather one event whose inventory is held.
+const MOST_HELD: usize = 10;
+
+/// See [`CancelEvent`]. A booking that cannot be cancelled, or that somebody holds, does not keep the others from it; the job comes back to
+/// it.
 pub async fn cancel_event(
     cx: Arc<Context<Bookings>>,
     job: CancelEvent,
     attempt: Attempt,
 ) -> Result<(), Failure> {
     let event = EventId(job.event_id);
-    let open = event_cancellation::open_bookings(&mut *cx.db.acquire().await?, event, BATCH as i64).await?;
-    let mut failed = Vec::new();
+    let mut open =
+        event_cancellation::open_bookings(&mut *cx.db.acquire().await?, event, BATCH as i64).await?;
+    // The same ones do not come first in every run.
+    open.shuffle(&mut rand::rng());
+    let (mut failed, mut held) = (Vec::new(), 0);
     for booking in &open {
         match cancel_booking(&cx, event, *booking).await {
             Ok(true) => {}
             // The organiser has changed their mind in time; perhaps once more since.
             Ok(false) => return finish(&cx, event, &attempt).await,
-            Err(error) if error.kind() == Kind::Unavailable => return Err(error.into()),
+            Err(error) if is_away(&error) => return Err(error.into()),
             Err(error) => {
+                held += usize::from(matches!(error, Error::Busy(_)));
+                if held == MOST_HELD {
+                    return Err(error.into());
+                }
                 tracing::error!(
                     booking_id = booking.0,
                     event_id = event.0,
@@ -45,14 +58,19 @@ pub async fn cancel_event(
             }
         }
     }
-    match failed.pop() {
-        None if open.len() == BATCH => Err(Failure::Snooze(Duration::ZERO)),
-        Some(_) if failed.len() + 1 < open.len() && open.len() == BATCH => {
-            Err(Failure::Snooze(Duration::ZERO))
-        }
+    if open.len() == BATCH && failed.len() < BATCH {
+        return Err(Failure::Snooze(Duration::ZERO));
+    }
+    // To wait for somebody is no failure of the job.
+    match failed.into_iter().max_by_key(Error::is_crowded) {
         Some(error) => Err(error.into()),
         None => finish(&cx, event, &attempt).await,
     }
+}
+
+/// Whether no other booking could be cancelled either.
+fn is_away(error: &Error) -> bool {
+    error.kind() == Kind::Unavailable && !matches!(error, Error::Busy(_) | Error::Collision(_))
 }
 
 /// Completes the job, unless there are bookings to cancel now.
