@@ -371,5 +371,33 @@ async fn buyers_of_an_event_that_is_deleted_before_they_were_told_are_told() {
     let sent = stack.providers.sms().split_off(sms);
     let told = sent.iter().filter(|sms| sms.body.contains("has been cancelled. ₹100.00 will be refunded."));
     assert_eq!(told.count(), 1, "{sent:?}");
+
+#[tokio::test]
+async fn a_buyer_whose_address_was_refused_is_told_after_the_event_was_deleted_and_the_address_set_right() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let buyer = &sold(&stack, &event, 1).await[0];
+    stack.until_idle(&["bookings", "notifications"]).await;
+    let mails = stack.providers.mail().len();
+    stack.providers.fault(Target::Smtp, Some(1), Fault::status(550));
+    set_status(&organiser, &event, "cancelled").await.ok();
+    until_progress(&organiser, &event, |shown| shown["refunded"] == 1).await;
+    eventually("the notice is a dead letter", SOON, async || {
+        let dead = stack.count("jobs WHERE kind = 'email_cancellation' AND state = 'dead'").await;
+        seen(dead == 1, dead).map(drop)
+    })
+    .await;
+    organiser.delete(&format!("/events/{}", event.id)).await.ok();
+
+    stack.execute(&format!("UPDATE users SET email = 'asha@new.example' WHERE id = {}", buyer.id)).await;
+    stack.jobs_cli_ok(&["retry", "--all", "--kind", "email_cancellation"]).await;
+    stack.until_idle(&["notifications"]).await;
+    let sent = stack.providers.mail().split_off(mails);
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert_eq!(sent[0].to, ["asha@new.example"]);
+    assert_eq!(sent[0].subject, "Your booking for Monsoon Jazz Night is cancelled");
+    stack.assert_invariants().await;
+}
     stack.assert_invariants().await;
 }

@@ -48,13 +48,18 @@ async fn notices_of_deleted_events_are_kept_for_as_long_as_a_job_may_want_them()
     let kept = "WITH buyer AS (INSERT INTO users (name) VALUES ('Asha') RETURNING id)
                 INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, kept_at)
                 SELECT days, id, 'BKG-' || days, 'Monsoon Jazz Night', now(), now() - days * interval '1 day'
-                FROM buyer, unnest(ARRAY[89, 91]) days";
-    assert_eq!(stack.execute(kept).await, 2);
+                FROM buyer, unnest(ARRAY[89, 91, 92, 93]) days";
+    assert_eq!(stack.execute(kept).await, 4);
+    let jobs = "INSERT INTO jobs (id, queue, kind, payload, unique_key, state, attempt, max_attempts, available_at, finished_at)
+                SELECT gen_random_uuid(), 'notifications', kind, jsonb_build_object('booking_id', booking), kind || ':' || booking,
+                       state::job_state, 1, 14, now(), now()
+                FROM (VALUES ('email_cancellation', 92, 'dead'), ('sms_cancellation', 93, 'done')) jobs (kind, booking, state)";
+    assert_eq!(stack.execute(jobs).await, 2);
     let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
     worker.start().await;
     eventually("what is old is gone", SOON, async || {
-        let left = stack.rows("SELECT booking_id FROM cancellation_notices").await;
-        seen(left == [json!({"booking_id": 89})], left).map(drop)
+        let left = stack.rows("SELECT booking_id FROM cancellation_notices ORDER BY booking_id").await;
+        seen(left == [json!({"booking_id": 89}), json!({"booking_id": 92})], left).map(drop)
     })
     .await;
 }

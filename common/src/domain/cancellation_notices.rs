@@ -38,15 +38,17 @@ pub(super) async fn enqueue(conn: &mut PgConnection, booking: BookingId) -> Resu
     Ok(())
 }
 
-/// Keeps what has not been sent yet of an event that is about to be deleted, with its bookings.
+/// Keeps what has not been sent yet of an event that is about to be deleted, with its bookings. An operator may have dead letters sent again.
 pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> {
     sqlx::query!(
         "INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, reason)
          SELECT b.id, b.user_id, b.booking_reference, e.name, e.start_date, b.cancellation_reason
          FROM bookings b JOIN events e ON e.id = b.event_id
-         WHERE b.event_id = $1 AND b.status = 'cancelled' AND EXISTS (
-             SELECT 1 FROM jobs WHERE unique_key = ANY (ARRAY['email_cancellation:' || b.id, 'sms_cancellation:' || b.id])
-                 AND state IN ('pending', 'queued', 'running'))
+         WHERE b.event_id = $1 AND b.status = 'cancelled' AND (
+             EXISTS (SELECT 1 FROM jobs WHERE unique_key = ANY (ARRAY['email_cancellation:' || b.id, 'sms_cancellation:' || b.id])
+                 AND state IN ('pending', 'queued', 'running')) OR
+             EXISTS (SELECT 1 FROM jobs WHERE unique_key = ANY (ARRAY['email_cancellation:' || b.id, 'sms_cancellation:' || b.id])
+                 AND state = 'dead'))
          ON CONFLICT (booking_id) DO NOTHING",
         event.0
     )

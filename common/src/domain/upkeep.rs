@@ -66,7 +66,13 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     .await?;
     let cancellation_notices = sqlx::query!(
         "DELETE FROM cancellation_notices WHERE booking_id IN
-             (SELECT booking_id FROM cancellation_notices WHERE kept_at < now() - interval '90 days' LIMIT 10000)"
+             (SELECT booking_id FROM cancellation_notices n WHERE kept_at < now() - interval '90 days'
+                  AND NOT EXISTS (SELECT 1 FROM jobs
+                      WHERE unique_key = ANY (ARRAY['email_cancellation:' || n.booking_id, 'sms_cancellation:' || n.booking_id])
+                          AND state IN ('pending', 'queued', 'running'))
+                  AND NOT EXISTS (SELECT 1 FROM jobs
+                      WHERE unique_key = ANY (ARRAY['email_cancellation:' || n.booking_id, 'sms_cancellation:' || n.booking_id])
+                          AND state = 'dead') LIMIT 10000)"
     )
     .execute(&mut *conn)
     .await?;
