@@ -83,6 +83,13 @@ impl Stack {
         self.users(1).await.remove(0)
     }
 
+    /// Gives a user a phone number, and has them prove that it is theirs.
+    pub async fn set_phone(&self, user: &Client, phone: &str) {
+        let set =
+            format!("UPDATE users SET phone = '{phone}', phone_verified_at = now() WHERE id = {}", user.id);
+        self.execute(&set).await;
+    }
+
     /// So many of them.
     pub async fn users(&self, count: usize) -> Vec<Client> {
         let insert = "INSERT INTO users (name, email)

@@ -336,7 +336,7 @@ async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_o
 async fn a_buyer_who_cancels_after_a_part_went_back_gets_the_rest_and_is_told_so() {
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
-    stack.execute(&format!("UPDATE users SET phone = '+919812345678' WHERE id = {}", buyer.id)).await;
+    stack.set_phone(&buyer, "+919812345678").await;
     stack.providers.refund_by_hand(&payment.id, Some(2_000)).expect("a refund");
     until_alert(&stack, "partial_refund", &payment.id).await;
     buyer.cancel(&booking).await.ok();

@@ -35,7 +35,7 @@ async fn expire(stack: &Stack, buyer: &Client, booking: &Booking) {
 async fn a_buyer_hears_once_of_a_second_payment_by_mail_sms_and_socket() {
     let stack = Stack::start().await;
     let (buyer, _, booking, order) = stack.booked().await;
-    stack.execute(&format!("UPDATE users SET phone = '+919812345678' WHERE id = {}", buyer.id)).await;
+    stack.set_phone(&buyer, "+919812345678").await;
     let socket = stack.socket("the buyer", &buyer).await;
     let other = stack.socket("somebody else", &stack.user().await).await;
     stack.pay(&order, Outcome::Captured);
@@ -60,6 +60,48 @@ async fn a_buyer_hears_once_of_a_second_payment_by_mail_sms_and_socket() {
     assert_eq!(sms.iter().map(|sms| sms.body.clone()).collect::<Vec<_>>(), [format!("Your {said}")]);
     assert_eq!(socket.received("payment_refunded").len(), 1);
     assert!(other.received("payment_refunded").is_empty(), "others hear nothing of it");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn sms_go_to_a_number_only_once_a_one_time_password_has_proved_it() {
+    const PHONE: &str = "+919812345678";
+    let stack = Stack::builder().without_limits().start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
+    let anonymous = stack.anonymous();
+    let account = json!({"email": "asha@nexus.example", "phone": PHONE, "password": "Correct-Horse-1"});
+    let buyer = anonymous.clone().logged_in(&anonymous.post("/auth/register", account).await.data());
+    let pay_twice = async |seat: &str| {
+        let booking = buyer.lock_and_book(&event, &[("VIP", seat)]).await;
+        let order = buyer.order(&booking).await;
+        stack.pay(&order, Outcome::Captured);
+        stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+        stack.pay(&order, Outcome::Captured);
+        eventually("the second payment goes back", SOON, async || {
+            let refunds = stack.count(&format!("refunds WHERE booking_id = {}", booking.id)).await;
+            seen(refunds == 1, refunds).map(drop)
+        })
+        .await;
+        stack.until_idle(&["bookings"]).await;
+        until_quiet(&stack).await;
+        buyer.cancel(&booking).await.ok();
+        stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+        until_quiet(&stack).await;
+    };
+
+    pay_twice("A1").await;
+    assert_eq!(stack.providers.mail().len(), 3, "tickets, refund and cancellation");
+    assert_eq!(stack.providers.sms().len(), 0, "messages to who may be a stranger");
+
+    anonymous.post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
+    let code = eventually("a code", SOON, async || {
+        let sent = stack.providers.otp(PHONE);
+        seen(sent.is_some(), sent.clone()).map(|_| sent.map(|otp| otp.code).unwrap_or_default())
+    })
+    .await;
+    anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await.ok();
+    pay_twice("A2").await;
+    assert_eq!((stack.providers.mail().len(), stack.providers.sms().len()), (6, 3));
     stack.assert_invariants().await;
 }
 

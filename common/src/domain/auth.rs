@@ -136,14 +136,18 @@ pub async fn get(conn: &mut PgConnection, user: UserId) -> Result<Option<User>> 
     }))
 }
 
-/// The user of that phone, created if there is none; true when it was.
+/// The user of a phone that a one-time password has just proved, created if there is none; true when it was.
 pub async fn find_or_create_by_phone(conn: &mut PgConnection, phone: &Phone) -> Result<(User, bool)> {
-    let created =
-        sqlx::query!("INSERT INTO users (phone) VALUES ($1) ON CONFLICT (phone) DO NOTHING", phone.as_str())
-            .execute(&mut *conn)
-            .await?
-            .rows_affected()
-            == 1;
+    // A row that was there, and not only now inserted, has been locked by this.
+    let created = sqlx::query_scalar!(
+        r#"INSERT INTO users AS known (phone, phone_verified_at) VALUES ($1, now())
+           ON CONFLICT (phone) DO UPDATE SET phone_verified_at = now() WHERE known.phone_verified_at IS NULL
+           RETURNING xmax = 0 AS "created!""#,
+        phone.as_str()
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .unwrap_or(false);
     let account = find(conn, &Login::from(phone)).await?;
     let account = account.ok_or_else(|| Error::internal("a user vanished while logging in"))?;
     Ok((account.user, created))
@@ -192,10 +196,12 @@ pub async fn keep_refresh_token(
     if inserted.rows_affected() == 0 { Err(Error::BadCredentials) } else { Ok(()) }
 }
 
-/// Sets the password of the account with that phone number; it must be followed by [`end_sessions`] in the same transaction.
+/// Sets the password of the account with that phone number, which a one-time password has just proved; it must be followed by
+/// [`end_sessions`] in the same transaction.
 pub async fn set_password(conn: &mut PgConnection, phone: &Phone, hash: &str) -> Result<UserId> {
     let id = sqlx::query_scalar!(
-        "UPDATE users SET password = $2, updated_at = now() WHERE phone = $1 RETURNING id",
+        "UPDATE users SET password = $2, phone_verified_at = coalesce(phone_verified_at, now()), updated_at = now()
+         WHERE phone = $1 RETURNING id",
         phone.as_str(),
         hash,
     )

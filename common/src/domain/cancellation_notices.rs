@@ -24,6 +24,7 @@ pub struct Notice {
     pub event_start: Timestamp,
     pub name: Option<String>,
     pub email: Option<String>,
+    /// Only a number that has been proved to be theirs.
     pub phone: Option<String>,
     /// Why.
     pub reason: Option<String>,
@@ -61,7 +62,7 @@ pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> 
 pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Notice>> {
     let row = sqlx::query!(
         r#"SELECT n.booking_reference AS "booking_reference!", n.reason, n.event_name AS "event_name!", n.event_start AS "event_start!",
-                  u.name, u.email, u.phone,
+                  u.name, u.email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
                   (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = $1 AND reason <> 'disputed') AS refund
            FROM (SELECT b.user_id, b.booking_reference, b.cancellation_reason AS reason, e.name AS event_name,
                         e.start_date AS event_start

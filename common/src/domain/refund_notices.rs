@@ -34,6 +34,7 @@ pub struct Notice {
     pub event_name: Option<String>,
     pub name: Option<String>,
     pub email: Option<String>,
+    /// Only a number that has been proved to be theirs.
     pub phone: Option<String>,
 }
 
@@ -78,7 +79,7 @@ pub(super) async fn announce(
 pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<Notice>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.amount_paise, r.currency, r.reason, b.booking_reference AS "reference?", e.name AS "event_name?",
-                  u.name, u.email, u.phone
+                  u.name, u.email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
            FROM refunds r
            LEFT JOIN payments p ON p.payment_id = r.payment_id AND p.kind = 'capture'
            LEFT JOIN payment_orders o ON o.order_id = p.order_id

@@ -313,6 +313,7 @@ pub struct Delivery {
     pub location: String,
     pub name: Option<String>,
     pub email: Option<String>,
+    /// Only a number that has been proved to be theirs.
     pub phone: Option<String>,
     pub email_sent: bool,
     pub sms_sent: bool,
@@ -335,7 +336,8 @@ pub struct Delivered {
 /// The tickets of a booking and who gets them; `None` when there are none to deliver (any more).
 pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Delivery>> {
     let row = sqlx::query!(
-        "SELECT b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email, u.phone
+        "SELECT b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email,
+                CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
          FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
          WHERE b.id = $1 AND b.status = 'confirmed'",
         booking.0,
