@@ -1,4 +1,7 @@
-//! A provider that refuses our key: what needs it waits, operators are told once, and everything is done when the key is right.
+//! A provider that refuses our key, or another of our settings: what needs it waits, operators are told once, and everything is done when it
+//! is right.
+
+#![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
 use std::time::Duration;
 
@@ -91,6 +94,51 @@ async fn messages_wait_while_twilio_or_the_mail_server_refuses_the_key_and_are_s
     assert_eq!(stack.providers.mail().len(), 3);
     until_alert(&stack, "Twilio", false).await;
     until_alert(&stack, "SMTP", false).await;
+    stack.assert_invariants().await;
+}
+
+/// Starts a worker again with one of its settings changed; returns what it was.
+async fn set_anew(stack: &mut Stack, queue: &str, name: &str, value: &str) -> String {
+    let before = stack.env().iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let worker = stack.worker(queue);
+    worker.stop().await;
+    worker.set_env(name, value);
+    worker.start();
+    before.expect("a setting")
+}
+
+#[tokio::test]
+async fn messages_wait_while_their_service_or_their_sender_is_refused_and_are_sent_once_it_is_right() {
+    let mut stack = Stack::builder().without_limits().start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
+    let phones = ["+919812345671", "+919812345672", "+919812345673"];
+
+    let right = set_anew(&mut stack, "otp", "TWILIO_VERIFY_SID", "VA00000000000000000000000000000000").await;
+    for phone in phones {
+        stack.anonymous().post("/auth/send-otp", json!({"phone": phone})).await.ok();
+    }
+    until_alert(&stack, "Twilio", true).await;
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
+    set_anew(&mut stack, "otp", "TWILIO_VERIFY_SID", &right).await;
+    until_done(&stack, "send_otp", 3).await;
+    until_alert(&stack, "Twilio", false).await;
+
+    let sender = set_anew(&mut stack, "notifications", "TWILIO_FROM", "+15005550001").await;
+    let from = set_anew(&mut stack, "notifications", "MAIL_FROM", "Nexus <tickets@nexus.invalid>").await;
+    for (n, (buyer, phone)) in stack.users(3).await.iter().zip(phones).enumerate() {
+        stack.set_phone(buyer, phone).await;
+        stack.sell(buyer, &event, &[("VIP", &format!("A{}", n + 1))]).await;
+    }
+    until_alert(&stack, "Twilio", true).await;
+    until_alert(&stack, "SMTP", true).await;
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
+    set_anew(&mut stack, "notifications", "TWILIO_FROM", &sender).await;
+    set_anew(&mut stack, "notifications", "MAIL_FROM", &from).await;
+    until_done(&stack, "sms_tickets", 3).await;
+    until_done(&stack, "email_tickets", 3).await;
+    until_alert(&stack, "Twilio", false).await;
+    until_alert(&stack, "SMTP", false).await;
+    assert_eq!((stack.providers.mail().len(), stack.providers.sms().len()), (3, 3));
     stack.assert_invariants().await;
 }
 

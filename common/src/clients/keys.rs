@@ -1,5 +1,6 @@
-//! Whether a provider accepts our credentials. Once it has refused them it is asked only now and then, by one call at a time: with a wrong key
-//! every call would be refused, and a provider may shut out whoever insists.
+//! Whether a provider accepts our key: the credentials, and whatever else of our settings every call depends on (a service, a sender). Once it
+//! has refused them it is asked only now and then, by one call at a time: with a wrong key every call would be refused, and a provider may
+//! shut out whoever insists.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -29,12 +30,12 @@ pub struct Key {
 }
 
 /// What the provider says of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It works.
     Accepted,
-    /// It does not, says this status.
-    Refused(u16),
+    /// It does not: the status of the answer, and the provider's code.
+    Refused(String),
 }
 
 #[derive(Debug)]
@@ -79,8 +80,8 @@ impl Key {
         });
     }
 
-    /// The provider does not know the key. Calls that were under way at once count as one.
-    pub(super) fn refused(&self, status: u16) -> CallError {
+    /// The provider does not take the key, with this answer. Calls that were under way at once count as one.
+    pub(super) fn refused(&self, answer: String) -> CallError {
         let mut pause = self.pause();
         let now = Instant::now();
         let refusals = match pause.as_ref() {
@@ -91,7 +92,7 @@ impl Key {
         let wait = PAUSES.delay_after(refusals);
         *pause = Some(Pause { refusals, until: now + wait, looking: false });
         drop(pause);
-        self.standing.send_replace(Some(Standing::Refused(status)));
+        self.standing.send_replace(Some(Standing::Refused(answer)));
         self.refusal(wait)
     }
 
@@ -115,16 +116,16 @@ mod tests {
     fn a_refused_key_is_tried_again_after_a_pause_that_grows_by_one_call_at_a_time() {
         let key = Key::new("Razorpay", "RAZORPAY_KEY_ID");
         assert!(key.permit().is_ok() && key.permit().is_ok());
-        key.refused(401);
+        key.refused("401".into());
         let pause = |key: &Key| key.pause().as_ref().map(|pause| (pause.refusals, pause.looking));
-        key.refused(401);
+        key.refused("401".into());
         assert_eq!(pause(&key), Some((1, false)), "both calls were under way");
         assert!(matches!(key.permit(), Err(CallError::KeyRefused { wait, .. }) if wait < 2 * PAUSES.first));
 
         let over = |key: &Key| key.pause().as_mut().expect("a pause").until = Instant::now();
         over(&key);
         assert!(key.permit().is_ok() && key.permit().is_err(), "one looks");
-        key.refused(401);
+        key.refused("401".into());
         assert_eq!(pause(&key), Some((2, false)));
         over(&key);
         assert!(key.permit().is_ok());
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(*standing.borrow_and_update(), Some(Standing::Accepted));
         key.accepted();
         assert!(standing.has_changed().is_ok_and(|changed| !changed));
-        key.refused(403);
-        assert_eq!(*standing.borrow_and_update(), Some(Standing::Refused(403)));
+        key.refused("403".into());
+        assert_eq!(*standing.borrow_and_update(), Some(Standing::Refused("403".into())));
     }
 }

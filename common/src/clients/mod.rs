@@ -49,7 +49,8 @@ pub enum CallError {
         /// Why.
         reason: String,
     },
-    /// The provider refuses our key, whatever is asked: nobody's request is at fault, and all of them wait until the key is right.
+    /// The provider refuses our key, or another of our settings, whatever is asked: nobody's request is at fault, and all of them wait until
+    /// it is right.
     #[error("{provider} refuses our key")]
     KeyRefused {
         /// Who.
@@ -112,6 +113,8 @@ struct Provider {
     explain: fn(&Value) -> (Option<String>, String),
     /// Codes that are about this very request although their status usually means "later" (429) or "not with this key" (403).
     final_codes: &'static [&'static str],
+    /// Codes that are about our settings, whatever their status: every request is refused until those are right.
+    key_codes: &'static [&'static str],
 }
 
 impl Provider {
@@ -152,9 +155,10 @@ impl Provider {
             Ok(body) => (self.explain)(&body),
             Err(_) => (None, "no explanation".into()),
         };
-        let is_final = code.as_deref().is_some_and(|code| self.final_codes.contains(&code));
-        if matches!(status.as_u16(), 401 | 403) && !is_final {
-            return key.refused(status.as_u16());
+        let is_one_of = |codes: &[&str]| code.as_deref().is_some_and(|code| codes.contains(&code));
+        let is_final = is_one_of(self.final_codes);
+        if is_one_of(self.key_codes) || (matches!(status.as_u16(), 401 | 403) && !is_final) {
+            return key.refused(format!("{} ({message})", status.as_u16()));
         }
         // Time-out, in flight with the same key, too early, too many: they pass.
         if status.is_server_error() || (matches!(status.as_u16(), 408 | 409 | 425 | 429) && !is_final) {

@@ -14,7 +14,7 @@ pub use self::lists::{PAGE, Span};
 use super::{CallError, Key, Provider, http};
 use crate::config::Razorpay as Settings;
 
-const PROVIDER: Provider = Provider { name: "Razorpay", explain, final_codes: &[] };
+const PROVIDER: Provider = Provider { name: "Razorpay", explain, final_codes: &[], key_codes: &[] };
 
 /// The client. Cheap to clone.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! E-mail over SMTP.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use lettre::{
@@ -17,6 +17,10 @@ const PROVIDER: &str = "SMTP";
 
 /// Replies that are about our password rather than the mail: required, too weak, wrong, only over TLS (RFC 4954).
 const KEY_REFUSED: [u16; 4] = [530, 534, 535, 538];
+
+/// What says in a reply that the sender (MAIL_FROM) is refused, whoever is to get the mail: bad address or domain (RFC 3463), a domain that
+/// takes no mail (RFC 7505), not ours to send as (Exchange); what Postfix, and most others, write.
+const SENDER_REFUSED: [&str; 5] = ["5.1.7", "5.1.8", "5.7.27", "5.7.60", "sender address rejected"];
 
 /// Reads an address that any server takes: in ASCII, with the domain as DNS knows it (an internationalised one in punycode), and that is a
 /// name, not an IP address. What cannot be read here gets no mail.
@@ -63,7 +67,7 @@ impl Smtp {
             .timeout(Some(Duration::from_secs(10)))
             .build();
         let from = settings.from.parse().map_err(Error::internal)?;
-        Ok(Smtp { transport, from, key: Key::new(PROVIDER, "SMTP_URL") })
+        Ok(Smtp { transport, from, key: Key::new(PROVIDER, "SMTP_URL or MAIL_FROM") })
     }
 
     /// Our user and password there.
@@ -75,6 +79,7 @@ impl Smtp {
     pub async fn send(&self, email: Email) -> Result<(), CallError> {
         let message = compose(self.from.clone(), email)
             .map_err(|reason| CallError::Invalid { provider: PROVIDER, reason })?;
+        let to = message.envelope().to().first().map(ToString::to_string).unwrap_or_default();
         self.key.permit()?;
         match self.transport.send(message).await {
             Ok(_) => {
@@ -83,8 +88,12 @@ impl Smtp {
             }
             Err(error) if error.is_permanent() => {
                 let status = error.status().map_or(0, u16::from);
+                let reply = error.source().map(ToString::to_string).unwrap_or_default();
                 if KEY_REFUSED.contains(&status) {
-                    return Err(self.key.refused(status));
+                    return Err(self.key.refused(status.to_string()));
+                }
+                if refuses_sender(&reply, &self.from.email, &to) {
+                    return Err(self.key.refused(format!("{status} to the sender")));
                 }
                 self.key.accepted();
                 // The server's words may repeat the address.
@@ -98,6 +107,14 @@ impl Smtp {
             }),
         }
     }
+}
+
+/// Whether a refusal is of our sender rather than of this mail. To go by the command that was refused would not do: lettre does not tell,
+/// and many servers refuse a sender only when they hear of the recipient. A reply about a recipient repeats that.
+fn refuses_sender(reply: &str, from: &Address, to: &str) -> bool {
+    let reply = reply.to_lowercase();
+    let names = |address: &str| reply.contains(&address.to_lowercase());
+    !names(to) && (names(from.as_ref()) || SENDER_REFUSED.iter().any(|said| reply.contains(said)))
 }
 
 fn compose(from: Mailbox, email: Email) -> Result<Message, String> {
@@ -144,6 +161,27 @@ mod tests {
 
     fn from() -> Mailbox {
         "Nexus <tickets@nexus.example>".parse().unwrap()
+    }
+
+    #[test]
+    fn a_refused_sender_is_told_from_a_refused_recipient() {
+        let refused = |reply: &str| refuses_sender(reply, &from().email, "asha@example.com");
+        for reply in [
+            "5.7.1 <tickets@nexus.example>: Sender address rejected: not owned by user shop",
+            "5.1.8 Bad sender's system address",
+            "Email address is not verified. The following identities failed the check: Tickets@Nexus.example",
+            "5.7.60 SMTP; Client does not have permissions to send as this sender",
+        ] {
+            assert!(refused(reply), "{reply}");
+        }
+        for reply in [
+            "5.1.1 <asha@example.com>: Recipient address rejected: User unknown",
+            "5.7.1 <asha@example.com> does not take mail from tickets@nexus.example",
+            "5.3.4 Message too big",
+            "",
+        ] {
+            assert!(!refused(reply), "{reply}");
+        }
     }
 
     #[test]

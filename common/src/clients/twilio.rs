@@ -7,12 +7,20 @@ use serde_json::Value;
 use super::{CallError, Key, Provider, http};
 use crate::config::Twilio as Settings;
 
-const PROVIDER: Provider = Provider {
+const CHECK_CODE: Provider = Provider {
     name: "Twilio",
     explain,
     // Five checks, five sends: they hold until the code expires. Fraud, and countries that SMS may not go to: the phone's fault.
     final_codes: &["60202", "60203", "60410", "60605", "21408"],
+    // 20404 is that the code has expired: a TWILIO_VERIFY_SID that is wrong cannot be told from that.
+    key_codes: &[],
 };
+// There is no such service: TWILIO_VERIFY_SID is wrong.
+const SEND_CODE: Provider = Provider { key_codes: &["20404"], ..CHECK_CODE };
+// TWILIO_FROM is wrong (https://www.twilio.com/docs/api/errors): no valid number, none at all, none of Twilio's (two codes), none of this
+// account, none for SMS; no valid messaging service.
+const SEND_SMS: Provider =
+    Provider { key_codes: &["21212", "21603", "21606", "21659", "21660", "21661", "21705"], ..CHECK_CODE };
 
 /// The client. Cheap to clone.
 #[derive(Clone)]
@@ -49,7 +57,8 @@ struct Message {
 impl Twilio {
     /// A client for the account in `settings`.
     pub fn new(settings: &Settings) -> crate::Result<Self> {
-        let key = Key::new(PROVIDER.name, "TWILIO_AUTH_TOKEN, or TWILIO_ACCOUNT_SID,");
+        let ours = "the one that is wrong of TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_VERIFY_SID and TWILIO_FROM";
+        let key = Key::new(CHECK_CODE.name, ours);
         Ok(Twilio { http: http()?, settings: settings.clone(), key })
     }
 
@@ -72,13 +81,13 @@ impl Twilio {
     /// Sends a one-time password by SMS. A second call within ten minutes sends the same code again.
     pub async fn send_code(&self, phone: &str) -> Result<(), CallError> {
         let request = self.post(self.verify_url("Verifications"), &[("To", phone), ("Channel", "sms")]);
-        PROVIDER.call::<Verification>(&self.key, request).await.map(drop)
+        SEND_CODE.call::<Verification>(&self.key, request).await.map(drop)
     }
 
     /// Checks a one-time password; an approved one is used up.
     pub async fn check_code(&self, phone: &str, code: &str) -> Result<CodeCheck, CallError> {
         let request = self.post(self.verify_url("VerificationCheck"), &[("To", phone), ("Code", code)]);
-        match PROVIDER.call::<Verification>(&self.key, request).await {
+        match CHECK_CODE.call::<Verification>(&self.key, request).await {
             Ok(check) if check.status == "approved" => Ok(CodeCheck::Approved),
             Ok(_) => Ok(CodeCheck::Wrong),
             Err(error) => match error.code() {
@@ -103,7 +112,10 @@ impl Twilio {
             self.settings.api_url, self.settings.account_sid
         );
         let request = self.post(url, &[("To", to), (sender, from), ("Body", body)]);
-        PROVIDER.call::<Message>(&self.key, request).await.map(drop)
+        // A short code may also be refused because the recipient is abroad, with the same codes.
+        let is_short_code = from.len() <= 6 && from.bytes().all(|byte| byte.is_ascii_digit());
+        let provider = if is_short_code { CHECK_CODE } else { SEND_SMS };
+        provider.call::<Message>(&self.key, request).await.map(drop)
     }
 }
 

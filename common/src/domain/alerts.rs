@@ -41,7 +41,7 @@ pub enum AlertReason {
     RefundFailed,
     /// A webhook could not be acted on. The job is a dead letter.
     WebhookFailed,
-    /// A provider refuses our key. What needs it waits; closed by itself when the key works.
+    /// A provider refuses our key, or a setting that all calls need. What needs it waits; closed by itself when it works.
     ProviderRefusesKey,
 }
 
@@ -117,7 +117,7 @@ pub async fn watch_key(db: PgPool, key: Key) {
     let mut standing = key.standing();
     while standing.changed().await.is_ok() {
         while let Err(error) = {
-            let news = *standing.borrow_and_update();
+            let news = standing.borrow_and_update().clone();
             tell_standing(&db, &key, news).await
         } {
             tracing::warn!(provider = key.provider, error = error.details(), "an alert could not be written");
@@ -130,8 +130,8 @@ async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Re
     let reason = AlertReason::ProviderRefusesKey;
     match standing {
         None => {}
-        Some(Standing::Refused(status)) => {
-            let details = format!("it answers {status}; what needs it waits until {} is right", key.settings);
+        Some(Standing::Refused(answer)) => {
+            let details = format!("it answers {answer}; what needs it waits until {} is right", key.settings);
             raise(&mut *db.acquire().await?, reason, key.provider, None, &details).await?;
         }
         Some(Standing::Accepted) => {

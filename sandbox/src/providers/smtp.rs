@@ -1,4 +1,4 @@
-//! A mail server that accepts everything: enough of SMTP for any client, no TLS, no relaying.
+//! A mail server that accepts everything but senders at `.invalid` domains: enough of SMTP for any client, no TLS, no relaying.
 //!
 //! A message counts when its final dot was received. One scripted fault is used up per message, at that dot.
 
@@ -104,6 +104,11 @@ impl Session {
             return self.reply("552 5.3.4 Message too big").await;
         }
         self.reset();
+        if from.ends_with(".invalid") {
+            return self
+                .reply(&format!("550 5.1.8 <{from}>: Sender address rejected: Domain not found"))
+                .await;
+        }
         self.from = Some(from);
         self.reply("250 2.1.0 Ok").await
     }

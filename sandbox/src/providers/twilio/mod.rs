@@ -19,6 +19,8 @@ const LIMIT: usize = 20_000;
 const MAX_SENDS: usize = 5;
 const MAX_CHECKS: u32 = 5;
 const MAX_BODY: usize = 1_600;
+/// The sender that Twilio itself offers to try a wrong one.
+const WRONG_SENDER: &str = "+15005550001";
 
 /// A one-time password and where it stands.
 #[derive(Debug, Clone, Serialize)]
@@ -179,6 +181,9 @@ impl Twilio {
         }
         if from.is_empty() {
             return Err(Failure(400, 21603, "A 'From' phone number is required.".to_owned()));
+        }
+        if from == WRONG_SENDER {
+            return Err(Failure(400, 21212, format!("Invalid From Number: {from}")));
         }
         if body.is_empty() {
             return Err(Failure(400, 21602, "Message body is required.".to_owned()));
