@@ -42,6 +42,9 @@ const AT_ONE_EVENT: usize = 3;
 /// A job whose event has no turn for it gives its slot to others after this, and comes again.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How long a refund waits that somebody else has changed between two looks: no job spins, whatever the books say.
+const CHANGED_MEANWHILE: Duration = Duration::from_secs(1);
+
 /// How long a refund waits that is held; whoever releases it makes it due.
 const UNTIL_RELEASED: Duration = Duration::from_secs(600);
 
@@ -230,7 +233,7 @@ async fn refund_left(
         if refund.left_paise <= 0 {
             let mut tx = cx.db.begin().await?;
             if !refunds::wait_for_dispute(&mut tx, job.refund_id, &refund.payment_id).await? {
-                return Err(Failure::Snooze(Duration::ZERO));
+                return Err(Failure::Snooze(CHANGED_MEANWHILE));
             }
             attempt.lease.complete(&mut tx).await?;
             return Ok(tx.commit().await?);
