@@ -227,6 +227,28 @@ async fn a_refund_waits_for_the_end_of_a_dispute_although_nothing_has_been_taken
 }
 
 #[tokio::test]
+async fn what_a_lost_dispute_leaves_and_is_too_little_for_a_refund_is_told_to_operators() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    let open = OpenDispute { amount: Some(9_901), ..dispute(&payment.id) };
+    let dispute = stack.providers.open_dispute(&open).expect("a dispute");
+    until_status(&stack, &dispute, "open").await;
+    buyer.cancel(&booking).await.ok();
+    eventually("its refund waits", SOON, async || {
+        let waiting = stack.count("refunds WHERE status = 'requested'").await;
+        seen(waiting == 1, waiting)
+    })
+    .await;
+    stack.providers.move_dispute(&dispute.id, DisputeMove::Lose).expect("a loss");
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    let remainder = stack.row("SELECT details FROM payment_alerts WHERE reason = 'refund_remainder'").await;
+    let details = remainder["details"].as_str().unwrap_or_default();
+    assert!(details.starts_with("₹0.99 of ₹100.00 are left"), "{details}");
+    assert!(stack.providers.refunds().is_empty(), "it is too little");
+    checked_books(&stack).await;
+}
+
+#[tokio::test]
 async fn a_dispute_of_somebody_elses_payment_is_left_alone() {
     let stack = Stack::builder().workers(["payments"]).start().await;
     let order = json!({"amount": 20_000, "currency": "INR", "receipt": "invoice-7"});

@@ -402,6 +402,44 @@ async fn what_a_refund_by_hand_would_have_returned_is_returned_by_us_when_the_ba
 }
 
 #[tokio::test]
+async fn what_is_too_little_for_a_refund_is_told_to_operators_and_asked_for_no_more() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    stack.providers.refund_by_hand(&payment.id, Some(9_950)).expect("a refund");
+    until_alert(&stack, "partial_refund", &payment.id).await;
+    buyer.cancel(&booking).await.ok();
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    until_refund_is(&stack, &payment.id, "processed").await;
+    until_alert(&stack, "refund_remainder", &payment.id).await;
+    let told = stack.row("SELECT details FROM payment_alerts WHERE reason = 'refund_remainder'").await;
+    let told = told["details"].as_str().unwrap_or_default();
+    assert!(told.starts_with("₹0.50 of ₹100.00 are left"), "{told}");
+    assert_eq!(refunds(&stack), [(9_950, "processed")]);
+    assert_eq!(stack.count("jobs WHERE kind = 'refund_payment' AND state <> 'done'").await, 0, "jobs left");
+    assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
+}
+
+#[tokio::test]
+async fn what_is_too_little_for_a_refund_waits_for_a_part_that_is_under_way() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    let part = |status: &str| {
+        let refund = json!({"id": "rfnd_Part", "payment_id": payment.id, "amount": 9_950, "status": status});
+        json!({"refund": {"entity": refund}, "payment": {"entity": payment}})
+    };
+    tell(&stack, "refund.created", part("pending")).await;
+    buyer.cancel(&booking).await.ok();
+    let refund = until_refund_is(&stack, &payment.id, "requested").await;
+    assert_eq!(refund["reason"], "cancelled");
+    assert_eq!(stack.count("payment_alerts").await, 0, "alerts");
+    tell(&stack, "refund.processed", part("processed")).await;
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    until_alert(&stack, "refund_remainder", &payment.id).await;
+    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 0, "refunds that were asked for");
+    assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
+}
+
+#[tokio::test]
 async fn a_webhook_is_kept_with_the_headers_that_matter() {
     let stack = Stack::builder().workers(["payments"]).start().await;
     let body = r#"{"event":"invoice.paid","payload":{}}"#;

@@ -39,6 +39,8 @@ pub enum AlertReason {
     DisputeLost,
     /// Razorpay does not make a refund that we owe. The job is a dead letter.
     RefundFailed,
+    /// What is left of a refund that we owe is less than Razorpay refunds. It is asked for no more.
+    RefundRemainder,
     /// A webhook could not be acted on. The job is a dead letter.
     WebhookFailed,
     /// A provider refuses our key, or a setting that all calls need. What needs it waits; closed by itself when it works.
@@ -47,7 +49,7 @@ pub enum AlertReason {
 
 impl AlertReason {
     /// All of them.
-    pub const ALL: [AlertReason; 13] = [
+    pub const ALL: [AlertReason; 14] = [
         AlertReason::AmountMismatch,
         AlertReason::UnknownOrder,
         AlertReason::LostBooking,
@@ -59,6 +61,7 @@ impl AlertReason {
         AlertReason::DisputeOpen,
         AlertReason::DisputeLost,
         AlertReason::RefundFailed,
+        AlertReason::RefundRemainder,
         AlertReason::WebhookFailed,
         AlertReason::ProviderRefusesKey,
     ];
@@ -77,6 +80,7 @@ impl AlertReason {
             AlertReason::DisputeOpen => "dispute_open",
             AlertReason::DisputeLost => "dispute_lost",
             AlertReason::RefundFailed => "refund_failed",
+            AlertReason::RefundRemainder => "refund_remainder",
             AlertReason::WebhookFailed => "webhook_failed",
             AlertReason::ProviderRefusesKey => "provider_refuses_key",
         }

@@ -55,13 +55,14 @@ FROM bookings b JOIN booking_seats bs ON bs.booking_id = b.id
 WHERE b.status IN ('cancelled', 'expired') AND bs.seat_id IS NOT NULL
 UNION ALL
 -- At rest nothing is owed, and this is zero per booking; less what a bank has taken for a dispute that is not decided, or has returned twice.
+-- What is left of a payment that went back is less than Razorpay refunds, a rupee.
 SELECT 'money in = money for seats + money returned or owed', 'payment ' || p.payment_id,
        format('a balance of ₹%s instead of ₹%s for booking %s', round(p.balance / 100.0, 2), round(p.expected / 100.0, 2), p.booking_id)
-FROM (SELECT p.*, CASE WHEN r.id IS NOT NULL THEN p.captured_paise - p.refunded_paise - p.disputed_paise
+FROM (SELECT p.*, CASE WHEN r.id IS NOT NULL THEN p.left_paise
                        WHEN p.sold AND NOT p.reversed THEN -coalesce(d.undecided_paise, 0)
-                       WHEN p.captured THEN least(p.captured_paise - p.refunded_paise - p.disputed_paise, 0)
+                       WHEN p.captured AND p.left_paise < 100 THEN p.left_paise
                        ELSE 0 END AS expected
-      FROM payment p
+      FROM (SELECT p.*, p.captured_paise - p.refunded_paise - p.disputed_paise AS left_paise FROM payment p) p
       LEFT JOIN refunds r ON r.payment_id = p.payment_id AND r.status <> 'processed'
       LEFT JOIN disputed d ON d.payment_id = p.payment_id) p
 WHERE p.balance <> p.expected

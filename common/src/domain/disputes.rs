@@ -255,7 +255,7 @@ async fn decide(
     // Nobody can answer any more.
     alerts::settle(conn, AlertReason::DisputeOpen, &dispute.id).await?;
     if dispute.taken() == 0 {
-        return refunds::resume_after_dispute(conn, &dispute.payment_id).await;
+        return refunds::resume(conn, &dispute.payment_id).await;
     }
     // Confirmed by the Node service, which keeps no ledger: its sale is written when it is cancelled.
     let legacy = booking.filter(|booking| booking.is_confirmed_with(&dispute.payment_id));
@@ -281,10 +281,14 @@ async fn decide(
             "it is a part of the payment: the booking stands"
         }
         PaymentState::Owed | PaymentState::Requested | PaymentState::RefundFailed if all => {
-            refunds::settled_by_dispute(conn, &dispute.payment_id).await?;
+            refunds::settle(conn, &dispute.payment_id).await?;
             "nothing is owed any more"
         }
-        PaymentState::Owed | PaymentState::Requested | PaymentState::RefundFailed => "the rest is still owed",
+        PaymentState::Requested => {
+            refunds::resume(conn, &dispute.payment_id).await?;
+            "the rest is still owed"
+        }
+        PaymentState::Owed | PaymentState::RefundFailed => "the rest is still owed",
         PaymentState::Refunded => "it had been refunded: the money is gone twice",
         PaymentState::New | PaymentState::Lapsed => "the payment is not in our books",
     };

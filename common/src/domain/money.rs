@@ -40,7 +40,7 @@ pub struct Chargeable {
 }
 
 impl Chargeable {
-    /// The least that Razorpay charges.
+    /// The least that Razorpay charges, or refunds.
     pub const LEAST: Paise = Paise(100);
 
     /// Refuses a price at which nobody could buy a seat.

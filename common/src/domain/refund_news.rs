@@ -14,7 +14,7 @@ use super::{
     money::written,
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
     payments::{Captured, Movement, hold_state, record_source},
-    refunds::RefundReason,
+    refunds::{self, RefundReason},
 };
 use crate::{
     error::Result,
@@ -114,7 +114,12 @@ pub async fn follow(
             .execute(conn)
             .await?;
         }
-        PaymentStep::WritePart => write_ledger(conn, told, &[Movement::Refund]).await.map(drop)?,
+        PaymentStep::WritePart => {
+            write_ledger(conn, told, &[Movement::Refund]).await?;
+            if state == PaymentState::Requested {
+                refunds::resume(conn, payment_id).await?;
+            }
+        }
         PaymentStep::WriteForeignPart => {
             let booking = write_ledger(conn, told, &[Movement::Refund, Movement::SaleReversal]).await?;
             let currency = &told.payment.currency;

@@ -7,12 +7,14 @@ use utoipa::ToSchema;
 
 pub use super::refund_news::{RefundStatus, RefundTold, follow};
 use super::{
+    alerts::{self, AlertReason},
     booking_changes::Held,
     ids::BookingId,
-    money::Paise,
+    money::{Chargeable, Paise, written},
     payment_orders::CURRENCY,
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
     payments::{Captured, Movement, hold_state, record},
+    refund_news::hold_booking,
 };
 use crate::{
     error::Result,
@@ -202,6 +204,8 @@ pub struct Refund {
     pub captured_paise: i64,
     /// What has neither gone back nor is on its way: what to ask for.
     pub left_paise: i64,
+    /// Something is on its way, or disputed.
+    pub under_way: bool,
     pub currency: String,
     pub reason: String,
     pub status: String,
@@ -222,6 +226,16 @@ impl Refund {
             amount_paise: self.captured_paise,
             currency: self.currency.clone(),
         }
+    }
+
+    /// Nothing is left to ask for, or less than Razorpay refunds.
+    pub fn is_too_little(&self) -> bool {
+        self.left_paise < Chargeable::LEAST.get()
+    }
+
+    /// There is something to ask for, or to settle, and nothing to wait for.
+    pub fn is_stuck(&self) -> bool {
+        self.left_paise > 0 && self.status != "processed" && !(self.is_too_little() && self.under_way)
     }
 
     /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has made for it, or failed to
@@ -252,6 +266,7 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
         r#"SELECT r.payment_id, r.booking_id, r.currency, r.reason, r.status, r.tries_left, cardinality(r.failed_ids) AS "failures!",
                   coalesce(c.amount_paise, r.amount_paise) AS "captured!",
                   (SELECT coalesce(sum(paise), 0)::bigint FROM money_back WHERE payment_id = r.payment_id) AS "back!",
+                  EXISTS (SELECT 1 FROM money_back WHERE payment_id = r.payment_id AND NOT is_final) AS "under_way!",
                   (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND ours) AS "asked!"
            FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
            WHERE r.id = $1"#,
@@ -264,6 +279,7 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
         booking: row.booking_id.map(BookingId),
         captured_paise: row.captured,
         left_paise: row.captured - row.back,
+        under_way: row.under_way,
         currency: row.currency,
         reason: row.reason,
         status: row.status,
@@ -313,8 +329,8 @@ pub(super) async fn gone_for_good(conn: &mut PgConnection, payment_id: &str) -> 
     Ok(paise)
 }
 
-/// A lost dispute has returned what we owed. A refund that is on its way is told of by itself.
-pub(super) async fn settled_by_dispute(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
+/// Nothing is owed any more, as when a lost dispute has returned it. A refund that is on its way is told of by itself.
+pub(super) async fn settle(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
     sqlx::query!(
         "WITH settled AS (
              UPDATE refunds SET status = 'processed', refund_id = NULL, updated_at = now() WHERE payment_id = $1
@@ -328,24 +344,36 @@ pub(super) async fn settled_by_dispute(conn: &mut PgConnection, payment_id: &str
     Ok(())
 }
 
-/// Nothing is left to ask for, because a dispute is not decided: its end says what is owed. False when that is not so any more.
-pub async fn wait_for_dispute(conn: &mut PgConnection, refund_id: i64, payment_id: &str) -> Result<bool> {
+/// Leaves what is [too little](Refund::is_too_little) to ask for. While something is under way, its end says what is owed; then the refund is
+/// settled, and operators are told what the buyer has not got. False when that is not so any more.
+pub async fn leave(conn: &mut PgConnection, id: i64, payment_id: &str) -> Result<bool> {
+    hold_booking(conn, payment_id).await?;
     hold_state(conn, payment_id).await?;
-    let waits = sqlx::query!(
-        "UPDATE refunds SET status = 'requested', updated_at = now()
-         WHERE id = $1 AND status IN ('pending', 'failed')
-           AND (SELECT amount_paise FROM payments WHERE payment_id = $2 AND kind = 'capture')
-               <= (SELECT coalesce(sum(paise), 0) FROM money_back WHERE payment_id = $2)",
-        refund_id,
-        payment_id,
-    )
-    .execute(conn)
-    .await?;
-    Ok(waits.rows_affected() == 1)
+    let Some(refund) = get(conn, id).await? else { return Ok(false) };
+    if !refund.is_too_little() || !matches!(refund.status.as_str(), "pending" | "failed") {
+        return Ok(false);
+    }
+    if refund.under_way {
+        sqlx::query!("UPDATE refunds SET status = 'requested', updated_at = now() WHERE id = $1", id)
+            .execute(conn)
+            .await?;
+        return Ok(true);
+    }
+    settle(conn, payment_id).await?;
+    if refund.left_paise > 0 {
+        let amount = |paise| written(paise, &refund.currency);
+        let details = format!(
+            "{} of {} are left, less than Razorpay refunds: pay the buyer in another way",
+            amount(refund.left_paise),
+            amount(refund.captured_paise),
+        );
+        alerts::raise(conn, AlertReason::RefundRemainder, payment_id, refund.booking, &details).await?;
+    }
+    Ok(true)
 }
 
-/// A dispute has given back what it had taken: what we owe of it is asked for.
-pub(super) async fn resume_after_dispute(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
+/// What our refund waited for has ended: what is left is asked for.
+pub(super) async fn resume(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
     let resumed = sqlx::query_scalar!(
         "UPDATE refunds SET status = CASE status WHEN 'requested' THEN 'pending' ELSE status END, updated_at = now()
          WHERE payment_id = $1 AND status <> 'processed'

@@ -371,9 +371,9 @@ impl<'a> Shop<'a> {
         let mut tx = self.begin().await?;
         let result = refunds::get(&mut tx, id).await;
         let Some(refund) = self.end(tx, result).await?.flatten() else { return Ok(()) };
-        if refund.left_paise <= 0 {
+        if refund.is_too_little() {
             let mut tx = self.begin().await?;
-            let result = refunds::wait_for_dispute(&mut tx, id, &refund.payment_id).await;
+            let result = refunds::leave(&mut tx, id, &refund.payment_id).await;
             return self.end(tx, result).await.map(drop);
         }
         // What is refused leads to a look at what others have asked for.

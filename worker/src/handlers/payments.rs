@@ -230,9 +230,9 @@ async fn refund_left(
                 refund.failures
             )));
         }
-        if refund.left_paise <= 0 {
+        if refund.is_too_little() {
             let mut tx = cx.db.begin().await?;
-            if !refunds::wait_for_dispute(&mut tx, job.refund_id, &refund.payment_id).await? {
+            if !refunds::leave(&mut tx, job.refund_id, &refund.payment_id).await? {
                 return Err(Failure::Snooze(CHANGED_MEANWHILE));
             }
             attempt.lease.complete(&mut tx).await?;

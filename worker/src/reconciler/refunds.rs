@@ -150,7 +150,7 @@ impl Reconciler<'_> {
             self.follow(booked, theirs, report).await?;
         }
         let now = refunds::get(&mut *self.db.acquire().await?, ours.id).await?;
-        let stuck = now.is_some_and(|now| now.left_paise > 0) && !ours.in_work;
+        let stuck = now.is_some_and(|now| now.is_stuck()) && !ours.in_work;
         if stuck && ours.dead {
             difference.done = "nothing: its job has died, see nexus-jobs dead --kind refund_payment".into();
             report.add(difference);
