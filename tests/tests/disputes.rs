@@ -227,6 +227,40 @@ async fn a_refund_waits_for_the_end_of_a_dispute_although_nothing_has_been_taken
 }
 
 #[tokio::test]
+async fn a_payment_whose_dispute_was_lost_before_its_capture_is_heard_of_buys_nothing() {
+    let stack = Stack::builder().env("RECONCILE_EVERY_SECONDS", 3_600).start().await;
+    let (buyer, event, booking, order) = stack.booked().await;
+    stack.providers.fault(Target::Webhook, None, Fault::lost());
+    let payment = stack.pay(&order, Outcome::Captured);
+    let dispute = stack.providers.open_dispute(&dispute(&payment.id)).expect("a dispute");
+    stack.providers.clear_faults();
+    stack.providers.move_dispute(&dispute.id, DisputeMove::Lose).expect("a loss");
+    until_status(&stack, &dispute, "lost").await;
+
+    for webhook in stack.providers.webhooks() {
+        stack.providers.replay(&webhook.event_id, 1).await.expect("a delivery");
+    }
+    eventually("the capture is heard of", SOON, async || {
+        let heard = "webhook_events WHERE event_type = 'payment.captured' AND outcome IS NOT NULL";
+        seen(stack.count(heard).await == 1, ())
+    })
+    .await;
+    assert_eq!(ledger(&stack).await, ["capture 20000", "dispute -20000"]);
+    stack.until_booking(&buyer, &booking, "pending", "pending").await;
+    assert_eq!(stack.count("tickets").await, 0, "tickets");
+    assert_eq!(stack.available(event.seat_type("VIP")).await, 48, "its buyer may pay again");
+    assert!(stack.providers.refunds().is_empty(), "nothing is refunded as well");
+    let mail = async || {
+        let mail = stack.providers.mail().into_iter().find(|mail| mail.text.contains(&payment.id));
+        mail.ok_or("none".into())
+    };
+    let mail = eventually("the buyer is told", SOON, mail).await;
+    assert!(mail.text.contains("its bank has returned it after a dispute"), "{}", mail.text);
+    checked_books(&stack).await;
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
 async fn what_a_lost_dispute_leaves_and_is_too_little_for_a_refund_is_told_to_operators() {
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;

@@ -85,6 +85,8 @@ pub struct Dispute {
     pub reason_code: String,
     pub status: DisputeStatus,
     pub respond_by: Option<DateTime<Utc>>,
+    /// The payment, where it is told of, too: its capture may not have been heard of yet.
+    pub payment: Option<Captured>,
 }
 
 impl Dispute {
@@ -100,18 +102,6 @@ impl Dispute {
     fn is_decided(&self) -> bool {
         self.status.stage() == DECIDED
     }
-}
-
-/// Whether a payment is in our books: other shops and installations may use our account at Razorpay.
-pub async fn is_ours(conn: &mut PgConnection, payment_id: &str) -> Result<bool> {
-    let ours = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1)
-               OR EXISTS (SELECT 1 FROM bookings WHERE payment_id = $1) AS "ours!""#,
-        payment_id,
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(ours)
 }
 
 /// Follows a dispute of a payment of ours; false when nothing about it is new.
@@ -262,16 +252,19 @@ async fn decide(
     let whole = match (captured, legacy) {
         (Some(captured), _) => captured.amount_paise,
         (None, Some(booking)) => booking.total.get(),
-        (None, None) => i64::MAX,
+        (None, None) => dispute.payment.as_ref().map_or(i64::MAX, |payment| payment.amount_paise),
     };
     let all = refunds::gone_for_good(conn, &dispute.payment_id).await? >= whole;
     let outcome = match state {
         PaymentState::Sold | PaymentState::New if all => {
             remember_whole(conn, dispute, of, whole).await?;
-            if let Some(booking) = booking {
-                cancel_paid_back(conn, booking, Some("Payment disputed"), after).await?;
+            match booking {
+                Some(booking) => {
+                    cancel_paid_back(conn, booking, Some("Payment disputed"), after).await?;
+                    "the booking is cancelled, its tickets are void"
+                }
+                None => "no booking has it",
             }
-            "the booking is cancelled, its tickets are void"
         }
         PaymentState::Sold => {
             if let Some(captured) = captured {

@@ -60,11 +60,12 @@ pub async fn act_on(
             refund_news::follow(conn, &refund, status, after).await?;
             Ok(Acted::Done("refund_followed"))
         }
-        // Should our books have its payment later, the reconciler finds the dispute.
-        Told::Dispute(dispute) if !disputes::is_ours(conn, &dispute.payment_id).await? => {
-            Ok(Acted::Done("not_ours"))
-        }
         Told::Dispute(dispute) => {
+            let order_id = dispute.payment.as_ref().map_or("", |payment| &payment.order_id);
+            // Should our books have its payment later, the reconciler finds the dispute.
+            if !payments::is_ours(conn, &dispute.payment_id, order_id).await? {
+                return Ok(Acted::Done("not_ours"));
+            }
             let news = disputes::follow(conn, &dispute, after).await?;
             Ok(Acted::Done(if news { "dispute_followed" } else { "known_before" }))
         }

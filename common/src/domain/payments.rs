@@ -71,6 +71,20 @@ pub(super) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Res
     state(conn, payment_id).await
 }
 
+/// Whether a payment is in our books, or on an order that is: other shops and installations may use our account at Razorpay.
+pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) -> Result<bool> {
+    let ours = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1)
+               OR EXISTS (SELECT 1 FROM bookings WHERE payment_id = $1)
+               OR EXISTS (SELECT 1 FROM payment_orders WHERE order_id = $2) AS "ours!""#,
+        payment_id,
+        order_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(ours)
+}
+
 /// Turns captured money into a confirmed booking, or owes it back. Whatever the webhooks say, and however often: once per payment.
 pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut AfterCommit) -> Result<Settled> {
     let order = sqlx::query!(
@@ -87,9 +101,8 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     match payment_states::next(state, PaymentEvent::Captured) {
         PaymentStep::Settle => {}
         PaymentStep::SettleReturned => {
-            let refund = settle_returned(conn, money, id).await?;
+            let (refund, reason) = settle_returned(conn, money, id).await?;
             payment_orders::supersede(conn, &money.order_id).await?;
-            let reason = RefundReason::NotOurs;
             // Whose sale was cancelled because of it has been told so.
             if !booking.as_ref().is_some_and(|booking| booking.was_sold_with(&money.payment_id)) {
                 refund_notices::announce(conn, refund, money, id, reason, after).await?;

@@ -396,15 +396,16 @@ pub async fn grant_tries(conn: &mut PgConnection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Money that went back before we heard that it had come: both are written, the refunds with the capture, nothing is sold. Returns the refund.
+/// Money that went back before we heard that it had come: both are written, the refunds with the capture, nothing is sold. Returns the refund, and why
+/// it was made.
 pub(super) async fn settle_returned(
     conn: &mut PgConnection,
     money: &Captured,
     booking: BookingId,
-) -> Result<i64> {
+) -> Result<(i64, RefundReason)> {
     record(conn, Movement::Capture, Some(booking), money).await?;
-    let refund_id = sqlx::query_scalar!(
-        "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1 RETURNING id",
+    let refund = sqlx::query!(
+        "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1 RETURNING id, reason",
         money.payment_id,
         booking.0,
         money.amount_paise,
@@ -412,5 +413,5 @@ pub(super) async fn settle_returned(
     )
     .fetch_one(conn)
     .await?;
-    Ok(refund_id)
+    Ok((refund.id, RefundReason::parse(&refund.reason).unwrap_or(RefundReason::NotOurs)))
 }

@@ -182,6 +182,7 @@ impl Webhook {
             reason_code: text("reason_code").unwrap_or("unknown").to_owned(),
             status: status.unwrap_or_else(|| DisputeStatus::of(text("status").unwrap_or_default())),
             respond_by: number("respond_by").and_then(|at| DateTime::from_timestamp(at, 0)),
+            payment: self.payment(),
         })
     }
 

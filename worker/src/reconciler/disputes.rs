@@ -10,6 +10,7 @@ use nexus_common::{
     domain::{
         after_commit::AfterCommit,
         disputes::{self, Dispute, DisputeStatus},
+        payments,
     },
 };
 
@@ -65,13 +66,14 @@ impl Reconciler<'_> {
             reason_code: theirs.reason_code.clone().unwrap_or_else(|| "unknown".into()),
             status: DisputeStatus::of(&theirs.status),
             respond_by: theirs.respond_by.and_then(|at| DateTime::from_timestamp(at, 0)),
+            payment: None,
         };
         let mut conn = self.db.acquire().await?;
         let known = disputes::known(&mut conn, &theirs.id).await?;
         if known == Some((told.status, told.taken())) || theirs.amount <= 0 {
             return Ok(());
         }
-        if !disputes::is_ours(&mut conn, &theirs.payment_id).await? {
+        if !payments::is_ours(&mut conn, &theirs.payment_id, "").await? {
             report.not_ours += 1;
             return Ok(());
         }

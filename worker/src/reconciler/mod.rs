@@ -280,6 +280,7 @@ fn told(settled: Settled) -> String {
         Settled::Confirmed => "confirmed".into(),
         Settled::Already => "settled before".into(),
         Settled::Refunded(RefundReason::NotOurs) => "written down with its refund".into(),
+        Settled::Refunded(RefundReason::Disputed) => "written down with its dispute".into(),
         Settled::Refunded(reason) => format!("refunding: {}", reason.name()),
     }
 }
