@@ -74,8 +74,7 @@ pub struct Dispute {
     pub payment_id: String,
     pub amount: i64,
     pub currency: String,
-    #[serde(default)]
-    pub amount_deducted: i64,
+    pub amount_deducted: Option<i64>,
     pub reason_code: Option<String>,
     /// In seconds since 1970.
     pub respond_by: Option<i64>,

@@ -18,7 +18,7 @@ use super::{
     refund_news::{cancel_paid_back, hold_booking},
     refunds::{self, RefundReason},
 };
-use crate::error::Result;
+use crate::{clients::razorpay, error::Result};
 
 /// How far a dispute is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,22 @@ pub struct Dispute {
 }
 
 impl Dispute {
+    /// One as Razorpay has it; `None` when it is of nothing.
+    pub fn of(theirs: &razorpay::Dispute) -> Option<Self> {
+        Some(Dispute {
+            id: theirs.id.clone(),
+            payment_id: theirs.payment_id.clone(),
+            amount_paise: Some(theirs.amount).filter(|amount| *amount > 0)?,
+            currency: theirs.currency.clone(),
+            deducted_paise: theirs.amount_deducted.unwrap_or(0),
+            phase: theirs.phase.clone().unwrap_or_else(|| "dispute".into()),
+            reason_code: theirs.reason_code.clone().unwrap_or_else(|| "unknown".into()),
+            status: DisputeStatus::of(&theirs.status),
+            respond_by: theirs.respond_by.and_then(|at| DateTime::from_timestamp(at, 0)),
+            payment: None,
+        })
+    }
+
     /// What the bank has taken of it, as things stand.
     pub fn taken(&self) -> i64 {
         match self.status {

@@ -1,6 +1,6 @@
 //! The inbox: Razorpay's webhooks, stored byte for byte together with the job that acts on them, and how they are read.
 
-use chrono::DateTime;
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -14,6 +14,7 @@ use super::{
     refunds::{self, RefundStatus, RefundTold},
 };
 use crate::{
+    clients::razorpay,
     error::Result,
     jobs::{self, payments::ProcessWebhook},
 };
@@ -169,21 +170,9 @@ impl Webhook {
 
     /// The dispute that the webhook is about, as far as its event says that it is.
     fn dispute(&self, status: Option<DisputeStatus>) -> Option<Dispute> {
-        let entity = self.entity("dispute")?;
-        let text = |field: &str| entity.get(field).and_then(Value::as_str);
-        let number = |field: &str| entity.get(field).and_then(Value::as_i64);
-        Some(Dispute {
-            id: text("id")?.to_owned(),
-            payment_id: text("payment_id")?.to_owned(),
-            amount_paise: number("amount").filter(|amount| *amount > 0)?,
-            currency: text("currency").unwrap_or(CURRENCY).to_owned(),
-            deducted_paise: number("amount_deducted").unwrap_or(0),
-            phase: text("phase").unwrap_or("dispute").to_owned(),
-            reason_code: text("reason_code").unwrap_or("unknown").to_owned(),
-            status: status.unwrap_or_else(|| DisputeStatus::of(text("status").unwrap_or_default())),
-            respond_by: number("respond_by").and_then(|at| DateTime::from_timestamp(at, 0)),
-            payment: self.payment(),
-        })
+        let theirs = razorpay::Dispute::deserialize(self.entity("dispute")?).ok()?;
+        let told = Dispute::of(&theirs)?;
+        Some(Dispute { status: status.unwrap_or(told.status), payment: self.payment(), ..told })
     }
 
     fn refund(&self) -> Option<RefundTold> {

@@ -1,6 +1,5 @@
 //! Disputes of which no webhook told: those of a span of days, and those that have not ended as far as we know.
 
-use chrono::DateTime;
 use nexus_common::{
     Result,
     clients::{
@@ -9,7 +8,7 @@ use nexus_common::{
     },
     domain::{
         after_commit::AfterCommit,
-        disputes::{self, Dispute, DisputeStatus},
+        disputes::{self, Dispute},
         payments,
     },
 };
@@ -56,21 +55,10 @@ impl Reconciler<'_> {
 
     async fn dispute(&self, theirs: &Theirs, report: &mut Report) -> Result<()> {
         report.compared += 1;
-        let told = Dispute {
-            id: theirs.id.clone(),
-            payment_id: theirs.payment_id.clone(),
-            amount_paise: theirs.amount,
-            currency: theirs.currency.clone(),
-            deducted_paise: theirs.amount_deducted,
-            phase: theirs.phase.clone().unwrap_or_else(|| "dispute".into()),
-            reason_code: theirs.reason_code.clone().unwrap_or_else(|| "unknown".into()),
-            status: DisputeStatus::of(&theirs.status),
-            respond_by: theirs.respond_by.and_then(|at| DateTime::from_timestamp(at, 0)),
-            payment: None,
-        };
+        let Some(told) = Dispute::of(theirs) else { return Ok(()) };
         let mut conn = self.db.acquire().await?;
         let known = disputes::known(&mut conn, &theirs.id).await?;
-        if known == Some((told.status, told.taken())) || theirs.amount <= 0 {
+        if known == Some((told.status, told.taken())) {
             return Ok(());
         }
         if !payments::is_ours(&mut conn, &theirs.payment_id, "").await? {
