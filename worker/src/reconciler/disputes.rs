@@ -42,7 +42,9 @@ impl Reconciler<'_> {
         for id in &open {
             self.pace.turn().await;
             match self.razorpay.dispute(id).await {
-                Ok(dispute) => pass_over("a dispute", id, self.dispute(&dispute, report).await)?,
+                Ok(dispute) => {
+                    pass_over("a dispute", id, self.dispute(&dispute, report).await)?;
+                }
                 // Of another account, as it seems: the others are asked about all the same.
                 Err(refused @ CallError::Refused { .. }) => {
                     tracing::error!(dispute_id = id, error = %refused, "Razorpay does not know a dispute");

@@ -125,15 +125,8 @@ impl Reconciler<'_> {
         report.compared += theirs.len();
         for payment in theirs {
             let booked = ours.get(&payment.id).cloned().unwrap_or_default();
-            if let Err(error) = self.payment(payment, booked, report).await {
-                if ends_the_look(&error) {
-                    return Err(error);
-                }
-                tracing::error!(
-                    payment_id = payment.id,
-                    error = error.details(),
-                    "a payment cannot be reconciled"
-                );
+            let outcome = self.payment(payment, booked, report).await;
+            if let Some(error) = pass_over("a payment", &payment.id, outcome)? {
                 report.add(Difference::new(payment, "not comparable", &error.details()));
             }
         }
@@ -290,14 +283,14 @@ fn ends_the_look(error: &Error) -> bool {
     matches!(error.kind(), Kind::Provider | Kind::Unavailable) && !matches!(error, Error::Busy(_))
 }
 
-/// One that cannot be compared does not keep the others from it.
-fn pass_over(what: &str, id: &str, outcome: Result<()>) -> Result<()> {
+/// One that cannot be compared does not keep the others from it. Returns why it cannot.
+fn pass_over(what: &str, id: &str, outcome: Result<()>) -> Result<Option<Error>> {
     match outcome {
         Err(error) if !ends_the_look(&error) => {
             tracing::error!(id, error = error.details(), "{what} cannot be reconciled");
-            Ok(())
+            Ok(Some(error))
         }
-        outcome => outcome,
+        outcome => outcome.map(|()| None),
     }
 }
 
