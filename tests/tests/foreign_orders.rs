@@ -116,6 +116,26 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
 }
 
 #[tokio::test]
+async fn refunds_of_others_leave_nothing_in_our_books() {
+    let stack = builder().workers(["payments"]).start().await;
+    let order = json!({"amount": 20_000, "currency": "INR", "receipt": "invoice-7"});
+    let payment = stack.pay(&stack.providers.create_order(&order).expect("an order").id, Outcome::Captured);
+    for part in [Some(5_000), None] {
+        stack.providers.refund_by_hand(&payment.id, part).expect("a refund");
+    }
+    eventually("all of it is heard of", SOON, async || {
+        let heard = "webhook_events WHERE event_type IN ('refund.created', 'refund.processed') AND outcome IS NOT NULL";
+        let heard = stack.count(heard).await;
+        seen(heard == 4, heard)
+    })
+    .await;
+    until_looked_again(&stack).await;
+    for table in ["refunds", "provider_refunds", "payments"] {
+        assert_eq!(stack.count(table).await, 0, "{table}");
+    }
+}
+
+#[tokio::test]
 async fn after_a_restore_no_refund_is_asked_for_until_an_operator_says_so() {
     let mut stack = builder().start().await;
     let (early_buyer, _, early, early_payment) = stack.sold().await;

@@ -57,6 +57,11 @@ pub async fn act_on(
     match told {
         Told::Payment(event, money) => payment(conn, event, money, after).await,
         Told::Refund(status, refund) => {
+            let payment = &refund.payment;
+            // The reconciler finds it, should our books have its payment later.
+            if !payments::is_ours(conn, &payment.payment_id, &payment.order_id).await? {
+                return Ok(Acted::Done("not_ours"));
+            }
             refund_news::follow(conn, &refund, status, after).await?;
             Ok(Acted::Done("refund_followed"))
         }

@@ -180,8 +180,10 @@ impl Webhook {
         let text = |field: &str| entity.get(field).and_then(Value::as_str);
         let positive = |entity: &Value| entity.get("amount")?.as_i64().filter(|amount| *amount > 0);
         let payment_id = text("payment_id")?;
+        let payment = self.entity("payment");
         // A refund of everything has been known to come without its amount.
-        let whole = self.entity("payment").and_then(positive);
+        let whole = payment.and_then(positive);
+        let order_id = payment.and_then(|payment| payment.get("order_id")?.as_str()).unwrap_or_default();
         let amount_paise = positive(entity).or(whole)?;
         Some(RefundTold {
             refund_id: text("id")?.to_owned(),
@@ -189,7 +191,7 @@ impl Webhook {
             ours: refunds::is_ours(payment_id, text("receipt")),
             payment: Captured {
                 payment_id: payment_id.to_owned(),
-                order_id: String::new(),
+                order_id: order_id.to_owned(),
                 amount_paise: whole.unwrap_or(amount_paise),
                 currency: text("currency").unwrap_or(CURRENCY).to_owned(),
             },
