@@ -102,3 +102,32 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     stack.until_idle(&["bookings", "notifications"]).await;
     assert_eq!((stack.row(codes).await, stack.providers.mail().len()), (known, 2));
 }
+
+#[tokio::test]
+async fn tickets_that_are_issued_anew_while_their_mail_is_under_way_are_mailed_again() {
+    let mut stack = Stack::builder().workers(["payments", "bookings", "notifications"]).start().await;
+    stack.worker("notifications").stop().await;
+    let (buyer, _, booking, _) = stack.sold().await;
+    let old = text(&stack.until_tickets(&buyer, &booking, 1).await[0]);
+    let mut issuing = stack.db.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM tickets FOR UPDATE").execute(&mut *issuing).await.unwrap();
+    stack.worker("notifications").start();
+    eventually("the mail is sent, and its sender waits for the tickets", SOON, async || {
+        let waiting = "pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'nexus-worker-notifications'";
+        let waiting = stack.count(waiting).await;
+        seen(waiting == 1 && stack.providers.mail().len() == 1, waiting)
+    })
+    .await;
+    sqlx::query("UPDATE tickets SET qr_nonce = qr_nonce + 1, qr_code = 'data:image/png;base64,bmV3'")
+        .execute(&mut *issuing)
+        .await
+        .unwrap();
+    issuing.commit().await.unwrap();
+
+    stack.until_idle(&["notifications"]).await;
+    let mails = stack.providers.mail();
+    assert_eq!(mails.len(), 2, "mails");
+    assert_eq!(qr::read_png(&mails[0].attachments[0].content()).2, old);
+    assert_eq!(mails[1].attachments[0].content(), b"new");
+    assert_eq!(stack.count("tickets WHERE email_sent").await, 1, "tickets that their buyer has");
+}
