@@ -136,6 +136,67 @@ async fn refunds_of_others_leave_nothing_in_our_books() {
 }
 
 #[tokio::test]
+async fn a_copy_with_an_id_of_its_own_moves_none_of_the_originals_money() {
+    let mut stack = builder().start().await;
+    let (seller, _, sold, _) = stack.sold().await;
+    let (buyer, event, booking, order) = stack.booked().await;
+    // As the Node service has left them: their orders at Razorpay name no installation.
+    let (node_seller, _, node_sold, _) = stack.sold().await;
+    let (_, _, unmarked, _) = stack.booked().await;
+    stack.worker("payments").stop().await;
+    let of_node = format!("id IN ({}, {})", node_sold.id, unmarked.id);
+    stack.execute(&format!("UPDATE bookings SET orders_are_marked = FALSE WHERE {of_node}")).await;
+    stack.execute("ALTER TABLE payments DISABLE TRIGGER USER").await;
+    stack.execute(&format!("DELETE FROM payments WHERE booking_id = {}", node_sold.id)).await;
+    stack.execute("ALTER TABLE payments ENABLE TRIGGER USER").await;
+    stack.execute(&format!("DELETE FROM payment_orders WHERE booking_id = {}", node_sold.id)).await;
+    let of_node = || {
+        let order = json!({"amount": 20_000, "currency": "INR", "receipt": unmarked.reference});
+        stack.providers.create_order(&order).expect("an order").id
+    };
+    let (node_order, newer) = (of_node(), of_node());
+    let known =
+        format!("UPDATE payment_orders SET order_id = '{node_order}' WHERE booking_id = {}", unmarked.id);
+    stack.execute(&known).await;
+
+    let original = stack.row("SELECT id FROM installation").await["id"].clone();
+    stack.execute("UPDATE installation SET id = gen_random_uuid()").await;
+    let own = buyer.order(&booking).await;
+    stack.worker("payments").start();
+    stack
+        .execute("UPDATE bookings SET expires_at = now() - interval '1 second' WHERE status = 'pending'")
+        .await;
+    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'").await;
+    stack.execute("UPDATE jobs SET available_at = now() WHERE kind = 'sweep_expired'").await;
+    stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
+    stack.user().await.lock(&event, "VIP", "A2").await.ok();
+    stack.pay(&order, Outcome::Captured);
+    stack.pay(&node_order, Outcome::Captured);
+    stack.pay(&newer, Outcome::Captured);
+    seller.cancel(&sold).await.ok();
+    node_seller.cancel(&node_sold).await.ok();
+
+    let others = until_alerts(&stack, "other_installation", 1).await;
+    assert_eq!(others[0]["subject"], original, "{others:?}");
+    eventually("the webhooks are dealt with, and what was sold waits", SOON, async || {
+        let jobs = stack.rows("SELECT kind, state::text, available_at > now() AS later FROM jobs WHERE kind IN ('process_webhook', 'refund_payment') AND state <> 'done'").await;
+        let waits = |job: &Value| job["state"] == "pending" && job["later"] == true;
+        let all = |kind: &str| jobs.iter().filter(|job| job["kind"] == kind).collect::<Vec<_>>();
+        let refunds = all("refund_payment");
+        let done = all("process_webhook").is_empty() && refunds.len() == 2 && refunds.into_iter().all(waits);
+        seen(done, &jobs).map(drop)
+    })
+    .await;
+    until_looked_again(&stack).await;
+    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 0, "refunds that were asked for");
+    assert_eq!(stack.count("payment_alerts").await, 1, "alerts");
+    assert_ne!(own, order, "the copy's buyers get orders of its own");
+    stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
+    // What the original has sold stays owed in these books.
+    stack.jobs_cli_ok(&["check-books"]).await;
+}
+
+#[tokio::test]
 async fn after_a_restore_no_refund_is_asked_for_until_an_operator_says_so() {
     let mut stack = builder().start().await;
     let (early_buyer, _, early, early_payment) = stack.sold().await;

@@ -36,7 +36,7 @@ pub(crate) async fn find(
         Err(error) => return Err(error.into()),
     };
     let mut conn = db.acquire().await?;
-    Ok(match installation::owner(&mut conn, order.receipt.as_deref(), &order.notes).await? {
+    Ok(match installation::owner(&mut conn, order_id, order.receipt.as_deref(), &order.notes).await? {
         Owner::Ours(booking) => Ok(Forgotten {
             order_id: order_id.to_owned(),
             booking,

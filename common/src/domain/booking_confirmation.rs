@@ -75,7 +75,7 @@ pub async fn needed(conn: &mut PgConnection, claim: &Claim, user: UserId) -> Res
 /// Whether an order belongs to the booking.
 pub async fn is_order_of(conn: &mut PgConnection, order_id: &str, booking: BookingId) -> Result<bool> {
     let known = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM payment_orders WHERE order_id = $1 AND booking_id = $2) AS "known!""#,
+        r#"SELECT EXISTS (SELECT 1 FROM own_orders WHERE order_id = $1 AND booking_id = $2) AS "known!""#,
         order_id,
         booking.0,
     )

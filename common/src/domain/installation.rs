@@ -1,8 +1,9 @@
 //! Which installation this is, whose an order at Razorpay is, and the hold on refunds while operators look at books that are not what they were.
 //!
 //! Other shops and other installations may use our account at Razorpay, and our own database may have been restored from a backup or emptied.
-//! So an order is ours only if our books have it, or if its notes name this installation and its receipt is the reference of a booking. That is
-//! against accidents: whoever can create orders at Razorpay with our key can name us.
+//! So an order is ours only if our books have it as made under our id (they may be a copy: see the views `own_orders` and `copied_payments`), or if
+//! its notes name this installation and its receipt is the reference of a booking. That is against accidents: whoever can create orders at Razorpay
+//! with our key can name us.
 
 use std::time::Duration;
 
@@ -49,22 +50,35 @@ impl Owner {
     }
 }
 
-/// Decides whose an order is, by its receipt and notes.
-pub async fn owner(conn: &mut PgConnection, receipt: Option<&str>, notes: &Value) -> Result<Owner> {
+/// Decides whose an order is on which this installation takes no money: by our books, which may be a copy of another installation's, or by its receipt
+/// and notes.
+pub async fn owner(
+    conn: &mut PgConnection,
+    order_id: &str,
+    receipt: Option<&str>,
+    notes: &Value,
+) -> Result<Owner> {
     let named = notes[NOTE].as_str();
     let found = sqlx::query!(
-        r#"SELECT coalesce(i.id::text = $2, FALSE) AS "ours!", b.id AS "booking?", b.orders_are_marked AS "marked?"
-           FROM installation i LEFT JOIN bookings b ON b.booking_reference = $1"#,
+        r#"SELECT coalesce(i.id::text = $2, FALSE) AS "ours!", b.id AS "booking?", b.orders_are_marked AS "marked?",
+                  nullif(o.installation, i.id)::text AS ordered_by, nullif(b.installation, i.id)::text AS booked_by
+           FROM installation i LEFT JOIN bookings b ON b.booking_reference = $1 LEFT JOIN payment_orders o ON o.order_id = $3"#,
         receipt,
         named,
+        order_id,
     )
     .fetch_one(conn)
     .await?;
+    if let Some(other) = found.ordered_by {
+        return Ok(Owner::OtherInstallation(other));
+    }
     Ok(match (named, found.booking.map(BookingId)) {
         (Some(_), Some(booking)) if found.ours => Owner::Ours(booking),
         (Some(_), None) if found.ours => Owner::Lost,
         (Some(named), _) => Owner::OtherInstallation(named.to_owned()),
-        (None, Some(booking)) if found.marked == Some(false) => Owner::Ours(booking),
+        (None, Some(booking)) if found.marked == Some(false) => {
+            found.booked_by.map_or(Owner::Ours(booking), Owner::OtherInstallation)
+        }
         (None, _) => Owner::Stranger,
     })
 }

@@ -83,7 +83,7 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, (b.total_amount * 100)::bigint AS "total!", b.status,
                   coalesce(b.expires_at <= now(), FALSE) AS "overdue!", u.name, u.email, u.phone,
-                  (SELECT o.order_id FROM payment_orders o
+                  (SELECT o.order_id FROM own_orders o
                    WHERE o.booking_id = b.id AND o.superseded_at IS NULL
                      AND o.amount_paise = (b.total_amount * 100)::bigint AND o.currency = $3) AS open_order,
                   greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left",
@@ -133,10 +133,11 @@ pub async fn remember(
     sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking.0)
         .fetch_optional(&mut *conn)
         .await?;
-    // An order of another amount or currency is not what the buyer is asked for any more.
+    // An order of another amount, currency or installation is not what the buyer is asked for any more.
     sqlx::query!(
         "UPDATE payment_orders SET superseded_at = now()
-         WHERE booking_id = $1 AND superseded_at IS NULL AND (amount_paise <> $2 OR currency <> $3)",
+         WHERE booking_id = $1 AND superseded_at IS NULL
+             AND (amount_paise <> $2 OR currency <> $3 OR installation <> (SELECT id FROM installation))",
         booking.0,
         amount.get(),
         CURRENCY,
@@ -193,11 +194,12 @@ pub async fn adopt(
     Ok(())
 }
 
-/// The booking of an order, if the order is one of ours.
+/// The booking of an order, if this installation takes money on it.
 pub async fn booking(conn: &mut PgConnection, order_id: &str) -> Result<Option<BookingId>> {
-    let id = sqlx::query_scalar!("SELECT booking_id FROM payment_orders WHERE order_id = $1", order_id)
-        .fetch_optional(conn)
-        .await?;
+    let id =
+        sqlx::query_scalar!(r#"SELECT booking_id AS "id!" FROM own_orders WHERE order_id = $1"#, order_id)
+            .fetch_optional(conn)
+            .await?;
     Ok(id.map(BookingId))
 }
 

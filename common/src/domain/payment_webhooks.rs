@@ -8,7 +8,7 @@ use super::{
     alerts::{self, AlertReason},
     disputes,
     ids::EventId,
-    payment_orders,
+    installation, payment_orders,
     payment_states::{self, PaymentEvent, PaymentStep},
     payments::{self, Captured, Settled},
     refund_news,

@@ -74,9 +74,10 @@ pub(super) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Res
 /// Whether a payment is in our books, or on an order that is: other shops and installations may use our account at Razorpay.
 pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) -> Result<bool> {
     let ours = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1)
-               OR EXISTS (SELECT 1 FROM bookings WHERE payment_id = $1)
-               OR EXISTS (SELECT 1 FROM payment_orders WHERE order_id = $2) AS "ours!""#,
+        r#"SELECT NOT EXISTS (SELECT 1 FROM copied_payments WHERE payment_id = $1) AND (
+                   EXISTS (SELECT 1 FROM payments WHERE payment_id = $1)
+                   OR EXISTS (SELECT 1 FROM bookings WHERE payment_id = $1 AND installation = (SELECT id FROM installation))
+                   OR EXISTS (SELECT 1 FROM own_orders WHERE order_id = $2)) AS "ours!""#,
         payment_id,
         order_id,
     )
@@ -88,7 +89,8 @@ pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) 
 /// Turns captured money into a confirmed booking, or owes it back. Whatever the webhooks say, and however often: once per payment.
 pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut AfterCommit) -> Result<Settled> {
     let order = sqlx::query!(
-        "SELECT booking_id, amount_paise, currency FROM payment_orders WHERE order_id = $1",
+        r#"SELECT booking_id AS "booking_id!", amount_paise AS "amount_paise!", currency AS "currency!" FROM own_orders
+           WHERE order_id = $1"#,
         money.order_id
     )
     .fetch_optional(&mut *conn)
@@ -193,10 +195,7 @@ fn refund_reason(step: BookingStep) -> Result<RefundReason> {
 
 /// A payment attempt failed. The buyer may try again on the same order until the booking's deadline.
 pub async fn note_failure(conn: &mut PgConnection, order_id: &str) -> Result<()> {
-    let booking = sqlx::query_scalar!("SELECT booking_id FROM payment_orders WHERE order_id = $1", order_id)
-        .fetch_optional(&mut *conn)
-        .await?;
-    let Some(id) = booking.map(BookingId) else { return Ok(()) };
+    let Some(id) = payment_orders::booking(conn, order_id).await? else { return Ok(()) };
     let state = booking_changes::state(conn, id).await?;
     if booking_states::next(state, BookingEvent::PaymentFailed) != BookingStep::NoteFailure {
         return Ok(());

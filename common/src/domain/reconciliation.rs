@@ -24,13 +24,14 @@ pub struct Booked {
     pub refund: Option<String>,
 }
 
-/// Our side of these payments; those that we have never heard of are missing.
+/// Our side of these payments; those that we have never heard of are missing, and those of another installation whose books ours are a copy of.
 pub async fn booked(conn: &mut PgConnection, payments: &[String]) -> Result<HashMap<String, Booked>> {
     let rows = sqlx::query!(
         r#"SELECT coalesce(p.payment_id, r.payment_id) AS "payment_id!", coalesce(p.booking_id, r.booking_id) AS booking_id,
                   p.id IS NOT NULL AS "captured!", r.status AS "refund?"
            FROM (SELECT * FROM payments WHERE payment_id = ANY ($1) AND kind = 'capture') p
-           FULL JOIN (SELECT * FROM refunds WHERE payment_id = ANY ($1)) r ON r.payment_id = p.payment_id"#,
+           FULL JOIN (SELECT * FROM refunds WHERE payment_id = ANY ($1)) r ON r.payment_id = p.payment_id
+           WHERE NOT EXISTS (SELECT 1 FROM copied_payments c WHERE c.payment_id = p.payment_id)"#,
         payments,
     )
     .fetch_all(conn)
@@ -48,14 +49,14 @@ pub async fn due_orders(conn: &mut PgConnection, patience: Duration, limit: i64)
         // The planner does not know how many are due, and would read all bookings. Those of more than a thousand have their turn later.
         "UPDATE payment_orders o SET look_at = NULL FROM bookings b
          WHERE o.order_id = ANY (ARRAY(
-                   SELECT order_id FROM payment_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT 1000))
+                   SELECT order_id FROM own_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT 1000))
              AND b.id = o.booking_id AND b.status = 'confirmed'",
         patience,
     )
     .execute(&mut *conn)
     .await?;
     let orders = sqlx::query_scalar!(
-        "SELECT order_id FROM payment_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT $2",
+        r#"SELECT order_id AS "id!" FROM own_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT $2"#,
         patience,
         limit,
     )
@@ -109,6 +110,7 @@ pub async fn due_refunds(conn: &mut PgConnection, first: Duration, limit: i64) -
            FROM refunds r
            WHERE r.status <> 'processed' AND r.created_at <= now() - $1::interval
              AND (r.looked_at IS NULL OR r.looked_at <= now() - least(greatest(r.looked_at - r.created_at, $1), interval '12 hours'))
+             AND NOT EXISTS (SELECT 1 FROM copied_payments c WHERE c.payment_id = r.payment_id)
            ORDER BY r.created_at LIMIT $2"#,
         interval(first)?,
         limit,

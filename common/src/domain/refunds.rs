@@ -215,6 +215,8 @@ pub struct Refund {
     pub failures: i32,
     /// Refunds of this payment that we have asked for, and that Razorpay has told us of.
     pub asked: i64,
+    /// Whose payment it is, if not ours: see [`installation`](super::installation).
+    pub other_installation: Option<String>,
 }
 
 impl Refund {
@@ -267,7 +269,8 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
                   coalesce(c.amount_paise, r.amount_paise) AS "captured!",
                   (SELECT coalesce(sum(paise), 0)::bigint FROM money_back WHERE payment_id = r.payment_id) AS "back!",
                   EXISTS (SELECT 1 FROM money_back WHERE payment_id = r.payment_id AND NOT is_final) AS "under_way!",
-                  (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND ours) AS "asked!"
+                  (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND ours) AS "asked!",
+                  (SELECT installation::text FROM copied_payments WHERE payment_id = r.payment_id) AS other_installation
            FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
            WHERE r.id = $1"#,
         id
@@ -286,6 +289,7 @@ pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
         tries_left: row.tries_left,
         failures: row.failures,
         asked: row.asked,
+        other_installation: row.other_installation,
     }))
 }
 

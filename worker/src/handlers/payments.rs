@@ -15,7 +15,7 @@ use nexus_common::{
         booking_changes, booking_sale,
         event_turns::Turns,
         ids::{BookingId, EventId},
-        installation,
+        installation::{self, Owner},
         payment_webhooks::{self, Acted},
         payments::Captured,
         refunds::{self, RefundStatus, RefundTold},
@@ -221,6 +221,14 @@ async fn refund_left(
             }
         }
         if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
+            return Err(Failure::Snooze(UNTIL_RELEASED));
+        }
+        // Whose payment it is returns it; here it waits, should our id have been changed by mistake.
+        if let Some(other) = &refund.other_installation {
+            let owner = Owner::OtherInstallation(other.clone());
+            let mut tx = cx.db.begin().await?;
+            installation::note_foreign(&mut tx, &refund.payment(), &owner).await?;
+            tx.commit().await?;
             return Err(Failure::Snooze(UNTIL_RELEASED));
         }
         if refund.tries_left == 0 {
