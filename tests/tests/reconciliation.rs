@@ -165,6 +165,45 @@ async fn refunds_of_which_no_webhook_tells_are_followed_to_their_end() {
 }
 
 #[tokio::test]
+async fn an_order_or_refund_that_razorpay_cannot_answer_does_not_keep_the_others_from_it() {
+    let mut stack = builder().start().await;
+    let (stuck_seller, _, stuck_sold, stuck_sale) = stack.sold().await;
+    let (seller, _, sold, sale) = stack.sold().await;
+    let (_, _, _, stuck_order) = stack.booked().await;
+    let (buyer, _, booking, order) = stack.booked().await;
+    stack.worker("payments").stop().await;
+    stack.providers.fault(Target::Webhook, None, Fault::lost());
+    for (number, order) in [&stuck_order, &order].into_iter().enumerate() {
+        stack.pay_with(&begun_long_ago(order, Outcome::Captured));
+        let due = format!(
+            "UPDATE payment_orders SET look_at = now() - interval '{} seconds' WHERE order_id = '{order}'",
+            9 - number
+        );
+        stack.execute(&due).await;
+    }
+    stuck_seller.cancel(&stuck_sold).await.ok();
+    seller.cancel(&sold).await.ok();
+    stack.providers.fault_about(Target::RazorpayOrderFetch, &stuck_order, Fault::status(500));
+    stack.providers.fault_about(Target::RazorpayRefundFetch, &stuck_sale.id, Fault::status(429));
+    stack.worker("payments").start();
+
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    until_refund_is(&stack, &sale, "processed").await;
+    let looks = format!(
+        "SELECT looks, look_at > looked_at AS later FROM payment_orders WHERE order_id = '{stuck_order}'"
+    );
+    eventually("the order that failed has its next look", SOON, async || {
+        let row = stack.row(&looks).await;
+        seen(row["looks"].as_i64() > Some(0) && row["later"] == true, row).map(drop)
+    })
+    .await;
+    until_refund_is(&stack, &stuck_sale, "requested").await;
+    stack.providers.clear_faults();
+    until_refund_is(&stack, &stuck_sale, "processed").await;
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
 async fn a_refund_that_nobody_works_on_is_asked_for_again() {
     let mut stack = builder().start().await;
     let (buyer, _, booking, payment) = stack.sold().await;

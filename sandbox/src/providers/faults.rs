@@ -181,6 +181,9 @@ pub struct ActiveFault {
     /// Starts the draws anew, so that the same calls in the same order meet the same faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// Only calls whose path names this, an order for instance; the others are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// What happens to them.
     pub fault: Fault,
 }
@@ -190,6 +193,9 @@ impl ActiveFault {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
             return Err("percent must be between 1 and 100".to_owned());
+        }
+        if self.about.is_some() && matches!(self.target, Target::Smtp | Target::Webhook) {
+            return Err("about is for calls that have a path".to_owned());
         }
         self.fault.check(self.target)
     }
@@ -227,13 +233,16 @@ impl Faults {
         locked(&self.0).active.clear();
     }
 
-    /// What shall happen to this call: the oldest fault of its target that does not spare it, used up by one.
-    pub(crate) fn take(&self, target: Target) -> Fault {
+    /// What shall happen to this call: the oldest fault of its target that does not spare it, used up by one. What has no path has an empty one.
+    pub(crate) fn take(&self, target: Target, path: &str) -> Fault {
         let mut script = locked(&self.0);
         let Script { active, draws } = &mut *script;
         active.retain(|active| active.times != Some(0));
         let mut drawn: Option<u8> = None;
-        for candidate in active.iter_mut().filter(|active| active.target == target) {
+        let names = |id: &String| path.split('/').any(|part| part == id);
+        let meets =
+            |active: &&mut ActiveFault| active.target == target && active.about.as_ref().is_none_or(names);
+        for candidate in active.iter_mut().filter(meets) {
             if let Some(percent) = candidate.percent {
                 let rest = drawn.get_or_insert_with(|| draws.random_range(0..100));
                 if *rest >= percent {
@@ -258,7 +267,7 @@ pub(crate) async fn inject(
     request: Request,
     next: Next,
 ) -> Response {
-    let fault = world.faults.take(target);
+    let fault = world.faults.take(target, request.uri().path());
     fault.wait_before().await;
     if fault.drop {
         return hang_up();

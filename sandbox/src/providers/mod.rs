@@ -145,14 +145,21 @@ impl Providers {
 
     /// Makes the next `times` calls of `target` go wrong; `None` means all of them.
     pub fn fault(&self, target: Target, times: Option<u32>, fault: Fault) {
-        self.world.faults.add(ActiveFault { target, times, percent: None, seed: None, fault });
+        let (percent, seed, about) = (None, None, None);
+        self.world.faults.add(ActiveFault { target, times, percent, seed, about, fault });
+    }
+
+    /// Makes every call of `target` go wrong whose path names `id`.
+    pub fn fault_about(&self, target: Target, id: &str, fault: Fault) {
+        let (times, percent, seed, about) = (None, None, None, Some(id.to_owned()));
+        self.world.faults.add(ActiveFault { target, times, percent, seed, about, fault });
     }
 
     /// Makes so many of a hundred calls of `target` go wrong, drawn from `seed`; of the spared ones the next fault's share, and so on.
     pub fn faults_by_chance(&self, target: Target, seed: u64, shares: &[(u8, Fault)]) {
         for (percent, fault) in shares {
-            let (percent, fault) = (Some(*percent), fault.clone());
-            self.world.faults.add(ActiveFault { target, times: None, percent, seed: Some(seed), fault });
+            let (times, percent, seed, about) = (None, Some(*percent), Some(seed), None);
+            self.world.faults.add(ActiveFault { target, times, percent, seed, about, fault: fault.clone() });
         }
     }
 

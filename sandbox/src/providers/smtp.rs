@@ -149,7 +149,7 @@ impl Session {
             return self.reply("552 5.3.4 Message too big").await;
         }
 
-        let fault = self.world.faults.take(Target::Smtp);
+        let fault = self.world.faults.take(Target::Smtp, "");
         let path = to.join(",");
         fault.wait_before().await;
         if fault.drop {

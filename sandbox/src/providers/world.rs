@@ -99,7 +99,7 @@ impl World {
     pub(crate) fn emit(self: &Arc<Self>, event: &str, payload: serde_json::Value) -> String {
         let id = self.webhooks.record(event, payload);
         // Taken here, so that faults meet events in the order in which they happened.
-        let fault = self.faults.take(Target::Webhook);
+        let fault = self.faults.take(Target::Webhook, "");
         let (world, event_id) = (self.clone(), id.clone());
         self.spawn(async move { world.webhooks.deliver(fault, &world.calls, &event_id).await });
         id

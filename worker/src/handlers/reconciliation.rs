@@ -1,7 +1,7 @@
 //! Handlers of the payments queue that ask Razorpay what its webhooks have not told. See [`reconciler`](crate::reconciler).
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU32},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ fn reconciler(cx: &Context<Payments>) -> Result<Reconciler<'_>, Failure> {
         clients: Some(Clients { cache: &cx.cache, emitter: &cx.emitter, seats: &cx.seats }),
         settings: cx.reconciliation,
         mode: Mode::Job,
+        unanswered: AtomicU32::default(),
     })
 }
 

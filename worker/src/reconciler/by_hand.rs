@@ -1,5 +1,7 @@
 //! `nexus-jobs reconcile`: the daily comparison, whenever an operator wants it.
 
+use std::sync::atomic::AtomicU32;
+
 use chrono::{TimeDelta, Utc};
 use nexus_common::{
     Error, Result,
@@ -58,8 +60,15 @@ pub async fn reconcile(db: &PgPool, settings: Settings, since: TimeDelta, mode: 
     let redis =
         settings.redis.filter(|_| mode != Mode::DryRun).map(|redis| connect(db, &redis)).transpose()?;
     let clients = redis.as_ref().map(|(cache, emitter, seats)| Clients { cache, emitter, seats });
-    let reconciler =
-        Reconciler { db, razorpay: &razorpay, pace: &pace, clients, settings: settings.reconciliation, mode };
+    let reconciler = Reconciler {
+        db,
+        razorpay: &razorpay,
+        pace: &pace,
+        clients,
+        settings: settings.reconciliation,
+        mode,
+        unanswered: AtomicU32::default(),
+    };
     let mut report = Report::default();
     reconciler.compare(since.to_std().map_err(Error::internal)?, &mut report).await?;
     Ok(report)

@@ -27,8 +27,7 @@ impl Reconciler<'_> {
     pub(super) async fn list_payments(&self, span: Span, report: &mut Report) -> Result<()> {
         // New ones come after the span's end, so pages do not shift while they are read.
         for page in 0.. {
-            self.pace.turn().await;
-            let payments = self.razorpay.payments(span, page * PAGE).await?;
+            let payments = self.ask(self.razorpay.payments(span, page * PAGE)).await?;
             self.payments(&payments, report).await?;
             if payments.len() < PAGE {
                 break;
@@ -39,8 +38,7 @@ impl Reconciler<'_> {
 
     async fn list_refunds(&self, span: Span, report: &mut Report) -> Result<()> {
         for page in 0.. {
-            self.pace.turn().await;
-            let refunds = self.razorpay.refunds(span, page * PAGE).await?;
+            let refunds = self.ask(self.razorpay.refunds(span, page * PAGE)).await?;
             self.listed_refunds(&refunds, report).await?;
             if refunds.len() < PAGE {
                 break;

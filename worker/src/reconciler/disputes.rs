@@ -1,11 +1,8 @@
 //! Disputes of which no webhook told: those of a span of days, and those that have not ended as far as we know.
 
 use nexus_common::{
-    Result,
-    clients::{
-        CallError,
-        razorpay::{Dispute as Theirs, PAGE, Span},
-    },
+    Error, Result,
+    clients::razorpay::{Dispute as Theirs, PAGE, Span},
     domain::{
         after_commit::AfterCommit,
         disputes::{self, Dispute},
@@ -14,7 +11,7 @@ use nexus_common::{
 };
 
 use super::{
-    Reconciler, pass_over,
+    Reconciler,
     report::{Difference, Report},
 };
 
@@ -24,10 +21,10 @@ const DISPUTES: i64 = 1_000;
 impl Reconciler<'_> {
     pub(super) async fn list_disputes(&self, span: Span, report: &mut Report) -> Result<()> {
         for page in 0.. {
-            self.pace.turn().await;
-            let disputes = self.razorpay.disputes(span, page * PAGE).await?;
+            let disputes = self.ask(self.razorpay.disputes(span, page * PAGE)).await?;
             for dispute in &disputes {
-                pass_over("a dispute", &dispute.id, self.dispute(dispute, report).await)?;
+                let compared = self.dispute(dispute, report).await;
+                self.pass_over("a dispute", &dispute.id, compared, report)?;
             }
             if disputes.len() < PAGE {
                 break;
@@ -40,17 +37,17 @@ impl Reconciler<'_> {
     pub(super) async fn undecided_disputes(&self, report: &mut Report) -> Result<()> {
         let open = disputes::undecided(&mut *self.db.acquire().await?, DISPUTES).await?;
         for id in &open {
-            self.pace.turn().await;
-            match self.razorpay.dispute(id).await {
-                Ok(dispute) => {
-                    pass_over("a dispute", id, self.dispute(&dispute, report).await)?;
+            let compared = match self.ask(self.razorpay.dispute(id)).await {
+                Ok(dispute) => self.dispute(&dispute, report).await,
+                // Of another account, as it seems.
+                Err(refused @ Error::ProviderRefused { .. }) => {
+                    let error = refused.details();
+                    tracing::error!(dispute_id = id, error, "Razorpay does not know a dispute");
+                    Ok(())
                 }
-                // Of another account, as it seems: the others are asked about all the same.
-                Err(refused @ CallError::Refused { .. }) => {
-                    tracing::error!(dispute_id = id, error = %refused, "Razorpay does not know a dispute");
-                }
-                Err(error) => return Err(error.into()),
-            }
+                Err(error) => Err(error),
+            };
+            self.pass_over("a dispute", id, compared, report)?;
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! The look that is taken every minute or so: at recent payments, at orders that are open after their booking's deadline, at refunds that
-//! are not finished. Each look is bounded; what is left over waits for the next, the longest waiting first.
+//! are not finished. Each look is bounded; what is left over waits for the next, the longest waiting first. What
+//! Razorpay cannot answer has been asked about all the same, so that it does not stay the first.
 
 use nexus_common::{
     Result,
     domain::{installation, reconciliation as books},
 };
 
-use super::{Reconciler, pass_over, report::Report, unless_refused};
+use super::{Reconciler, concerns_all, report::Report, unless_refused};
 
 impl Reconciler<'_> {
     /// One look. True when there is more to do at once.
@@ -27,21 +28,31 @@ impl Reconciler<'_> {
     async fn due_orders(&self, limit: i64, report: &mut Report) -> Result<i64> {
         let due = books::due_orders(&mut *self.db.acquire().await?, self.settings.after, limit).await?;
         for order in &due {
-            self.pace.turn().await;
-            let payments = unless_refused(self.razorpay.payments_of_order(order).await)?;
-            self.payments(&payments, report).await?;
-            let mut conn = self.db.acquire().await?;
-            books::order_asked(&mut conn, order, self.settings.every, self.settings.days).await?;
-            report.orders += 1;
+            let compared = self.open_order(order, report).await;
+            if !compared.as_ref().is_err_and(concerns_all) {
+                let mut conn = self.db.acquire().await?;
+                books::order_asked(&mut conn, order, self.settings.every, self.settings.days).await?;
+                report.orders += 1;
+            }
+            self.pass_over("an order", order, compared, report)?;
         }
         Ok(due.len() as i64)
+    }
+
+    async fn open_order(&self, order: &str, report: &mut Report) -> Result<()> {
+        let payments = unless_refused(self.ask(self.razorpay.payments_of_order(order)).await)?;
+        self.payments(&payments, report).await
     }
 
     pub(super) async fn due_refunds(&self, limit: i64, report: &mut Report) -> Result<i64> {
         let first = self.settings.every.max(self.settings.after);
         let due = books::due_refunds(&mut *self.db.acquire().await?, first, limit).await?;
         for refund in &due {
-            pass_over("a refund", &refund.payment_id, self.open_refund(refund, report).await)?;
+            let compared = self.open_refund(refund, report).await;
+            if !self.dry_run() && !compared.as_ref().is_err_and(concerns_all) {
+                books::refund_asked(&mut *self.db.acquire().await?, refund.id).await?;
+            }
+            self.pass_over("a refund", &refund.payment_id, compared, report)?;
         }
         Ok(due.len() as i64)
     }

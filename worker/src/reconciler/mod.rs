@@ -12,15 +12,15 @@ mod looks;
 mod refunds;
 mod report;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use nexus_common::{
     Error, Result,
     cache::Cache,
-    clients::{
-        CallError,
-        razorpay::{Payment, Razorpay, Span},
-    },
+    clients::razorpay::{Payment, Razorpay, Span},
     config::Reconciliation,
     db,
     domain::{
@@ -84,6 +84,8 @@ pub struct Reconciler<'a> {
     pub settings: Reconciliation,
     /// What is done about what differs.
     pub mode: Mode,
+    /// How many calls in a row Razorpay has not answered.
+    pub unanswered: AtomicU32,
 }
 
 /// What is done about what differs.
@@ -118,6 +120,41 @@ impl Reconciler<'_> {
         Ok(Span { from: (to - back).timestamp(), to: to.timestamp() })
     }
 
+    /// Asks Razorpay, in turn.
+    async fn ask<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T>
+    where
+        Error: From<E>,
+    {
+        self.pace.turn().await;
+        let answer = call.await.map_err(Error::from);
+        match &answer {
+            Err(Error::Provider { .. }) => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(_) | Err(Error::ProviderRefused { .. }) => self.unanswered.store(0, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// Whether nothing else could be compared either.
+    fn ends_the_look(&self, error: &Error) -> bool {
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        concerns_all(error) || (matches!(error, Error::Provider { .. }) && unanswered >= SILENCE)
+    }
+
+    /// One that cannot be compared does not keep the others from it.
+    fn pass_over(&self, what: &str, id: &str, outcome: Result<()>, report: &mut Report) -> Result<()> {
+        match outcome {
+            Err(error) if !self.ends_the_look(&error) => {
+                tracing::error!(id, error = error.details(), "{what} cannot be reconciled");
+                report.add(Difference::unknown(id, &error.details()));
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Compares payments with our books, one after the other. One that cannot be settled does not keep the others from it.
     async fn payments(&self, theirs: &[Payment], report: &mut Report) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|payment| payment.id.clone()).collect();
@@ -126,9 +163,7 @@ impl Reconciler<'_> {
         for payment in theirs {
             let booked = ours.get(&payment.id).cloned().unwrap_or_default();
             let outcome = self.payment(payment, booked, report).await;
-            if let Some(error) = pass_over("a payment", &payment.id, outcome)? {
-                report.add(Difference::new(payment, "not comparable", &error.details()));
-            }
+            self.pass_over("a payment", &payment.id, outcome, report)?;
         }
         Ok(())
     }
@@ -216,8 +251,7 @@ impl Reconciler<'_> {
         if !books::is_wanted(&mut *self.db.acquire().await?, money).await? {
             return Ok(false);
         }
-        self.pace.turn().await;
-        Ok(self.razorpay.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await?)
+        self.ask(self.razorpay.ensure_captured(&money.payment_id, money.amount_paise, &money.currency)).await
     }
 
     /// What a webhook would have done.
@@ -241,8 +275,7 @@ impl Reconciler<'_> {
             return Ok(Order::Known);
         }
         drop(conn);
-        self.pace.turn().await;
-        let owner = match forgotten_orders::find(self.db, self.razorpay, order_id).await? {
+        let owner = match self.ask(forgotten_orders::find(self.db, self.razorpay, order_id)).await? {
             Ok(order) => return Ok(Order::Ours { booking: order.booking, forgotten: Some(order) }),
             Err(owner) => owner,
         };
@@ -278,20 +311,13 @@ fn told(settled: Settled) -> String {
     }
 }
 
-/// Whether nothing else could be compared either. An event whose inventory is held is its own affair.
-fn ends_the_look(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Provider | Kind::Unavailable) && !matches!(error, Error::Busy(_))
-}
+/// After so many calls in a row without an answer it is Razorpay that is away, and not one order or refund that it has trouble with.
+const SILENCE: u32 = 3;
 
-/// One that cannot be compared does not keep the others from it. Returns why it cannot.
-fn pass_over(what: &str, id: &str, outcome: Result<()>) -> Result<Option<Error>> {
-    match outcome {
-        Err(error) if !ends_the_look(&error) => {
-            tracing::error!(id, error = error.details(), "{what} cannot be reconciled");
-            Ok(Some(error))
-        }
-        outcome => outcome.map(|()| None),
-    }
+/// Whether the cause is ours, or our key. An event whose inventory is held is its own affair.
+fn concerns_all(error: &Error) -> bool {
+    matches!(error, Error::KeyRefused { .. })
+        || (error.kind() == Kind::Unavailable && !matches!(error, Error::Busy(_)))
 }
 
 /// A payment as our domain takes it; `None` for one without an order, or of nothing.
@@ -305,10 +331,9 @@ fn captured(payment: &Payment) -> Option<Captured> {
 }
 
 /// Razorpay has no such thing, which is an answer.
-fn unless_refused<T: Default>(answer: Result<T, CallError>) -> Result<T> {
+fn unless_refused<T: Default>(answer: Result<T>) -> Result<T> {
     match answer {
-        Ok(found) => Ok(found),
-        Err(CallError::Refused { .. }) => Ok(T::default()),
-        Err(error) => Err(Error::from(error)),
+        Err(Error::ProviderRefused { .. }) => Ok(T::default()),
+        answer => answer,
     }
 }

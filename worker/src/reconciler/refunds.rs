@@ -14,7 +14,7 @@ use nexus_common::{
 };
 
 use super::{
-    Order, Reconciler, captured, pass_over,
+    Order, Reconciler, captured,
     report::{Difference, Report},
     unless_refused,
 };
@@ -117,18 +117,22 @@ impl Reconciler<'_> {
         for refund in theirs {
             match ours.get(&refund.payment_id) {
                 Some(booked) if booked.refund.is_some() => {
-                    pass_over("a refund", &refund.id, self.follow(booked.clone(), refund, report).await)?;
+                    let followed = self.follow(booked.clone(), refund, report).await;
+                    self.pass_over("a refund", &refund.id, followed, report)?;
                 }
                 // Unknown here, and its payment is perhaps older than the list of payments reaches.
                 _ => {
-                    self.pace.turn().await;
-                    let payment =
-                        self.razorpay.payment(&refund.payment_id).await.map(|payment| vec![payment]);
-                    self.payments(&unless_refused(payment)?, report).await?;
+                    let paid = self.payment_of(refund, report).await;
+                    self.pass_over("a refund", &refund.id, paid, report)?;
                 }
             }
         }
         Ok(())
+    }
+
+    async fn payment_of(&self, refund: &Refund, report: &mut Report) -> Result<()> {
+        let payment = self.ask(self.razorpay.payment(&refund.payment_id)).await.map(|payment| vec![payment]);
+        self.payments(&unless_refused(payment)?, report).await
     }
 
     /// A refund of ours that is not finished: what Razorpay says of it is written down; what nobody works on is asked for again.
@@ -162,16 +166,12 @@ impl Reconciler<'_> {
             }
             report.add(difference);
         }
-        if !self.dry_run() {
-            books::refund_asked(&mut *self.db.acquire().await?, ours.id).await?;
-        }
         Ok(())
     }
 
     /// Every refund of a payment, the earliest first.
     async fn refunds_of(&self, payment_id: &str) -> Result<Vec<Refund>> {
-        self.pace.turn().await;
-        let mut refunds = unless_refused(self.razorpay.refunds_of_payment(payment_id).await)?;
+        let mut refunds = unless_refused(self.ask(self.razorpay.refunds_of_payment(payment_id)).await)?;
         refunds.reverse();
         Ok(refunds)
     }

@@ -11,7 +11,7 @@ use crate::operator;
 /// Something that Razorpay and our books do not agree on.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// `pay_…`, `rfnd_…` or `disp_…`
+    /// `pay_…`, `rfnd_…`, `disp_…` or `order_…`
     pub subject: String,
     /// For which booking, as far as is known.
     pub booking: Option<BookingId>,
@@ -40,6 +40,18 @@ impl Difference {
             razorpay,
             nexus: nexus.to_owned(),
             done: done.to_owned(),
+        }
+    }
+
+    /// What cannot be compared.
+    pub(super) fn unknown(id: &str, why: &str) -> Self {
+        Difference {
+            subject: id.to_owned(),
+            booking: None,
+            amount_paise: 0,
+            razorpay: "-".into(),
+            nexus: "not comparable".into(),
+            done: why.to_owned(),
         }
     }
 
