@@ -79,6 +79,8 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
     ];
     let others = [order(reference, &notes(Some(other))), order(gone, &notes(Some(other)))];
 
+    let late = order("invoice-9", &json!({}));
+
     // Half of them are told by webhooks, the rest the reconciler finds.
     for (number, order) in strangers.iter().chain(&others).enumerate() {
         stack.providers.clear_faults();
@@ -87,17 +89,25 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
         }
         stack.pay(order, Outcome::Captured);
     }
-    until_alerts(&stack, "unknown_order", strangers.len()).await;
+    let told = format!("{} in all, the newest: ₹200.00 paid on order", strangers.len());
+    eventually("one alert about all strangers", SOON, async || {
+        let listed = stack.jobs_cli_ok(&["alerts"]).await;
+        seen(listed.contains(&told), listed).map(drop)
+    })
+    .await;
+    assert_eq!(alerts(&stack, "unknown_order").await.len(), 1);
     let installations = until_alerts(&stack, "other_installation", 1).await;
     assert_eq!(installations[0]["subject"], other, "{installations:?}");
 
-    // Operators who have dealt with it are not told again. Webhooks that are still under way would ask again.
+    // Operators who have dealt with it are not told again. Webhooks and looks that are still under way would ask again.
     stack.api(0).stop().await;
-    eventually("the webhooks are dealt with", SOON, async || {
-        let open = stack.count("jobs WHERE kind = 'process_webhook' AND state <> 'done'").await;
+    eventually("the webhooks are dealt with, and the days compared", SOON, async || {
+        let open = "jobs WHERE kind IN ('process_webhook', 'reconcile_days') AND state <> 'done'";
+        let open = stack.count(open).await;
         seen(open == 0, open)
     })
     .await;
+    until_looked_again(&stack).await;
     stack.execute("UPDATE payment_alerts SET closed_at = now()").await;
     let asked = stack.providers.count(Target::RazorpayOrderFetch).calls;
     until_looked_again(&stack).await;
@@ -108,6 +118,14 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
         "Razorpay is asked once whose they are"
     );
     stack.restart_api(0).await;
+
+    // Of another stranger's they are.
+    stack.pay(&late, Outcome::Captured);
+    eventually("the alert is raised again, with one order", SOON, async || {
+        let listed = stack.jobs_cli_ok(&["alerts"]).await;
+        seen(listed.contains("paid on order") && !listed.contains("in all"), listed).map(drop)
+    })
+    .await;
     stack.until_booking(&buyer, &booking, "pending", "pending").await;
     assert_eq!(stack.count("payments").await, 0, "ledger rows");
     assert_eq!(stack.count("refunds").await, 0, "refunds");

@@ -19,7 +19,7 @@ use crate::{
 pub enum AlertReason {
     /// A payment is not of the amount or currency that was ordered. It is refunded.
     AmountMismatch,
-    /// A payment is on no order of ours. Nothing is done about it.
+    /// Payments are on no order of ours. Nothing is done about them.
     UnknownOrder,
     /// A payment is on an order of ours, for a booking that our books do not have. Nothing is done about it.
     LostBooking,
@@ -108,11 +108,36 @@ pub async fn raise(
     .execute(conn)
     .await?;
     if raised.rows_affected() == 1 {
-        let booking = booking.map(|id| id.0);
-        tracing::error!(reason = reason.name(), subject, booking, details, "payment alert");
-        metrics::payment_alert(reason.name());
+        tell(reason, subject, booking, details);
     }
     Ok(())
+}
+
+/// The same about what happens again and again: while its alert is open, that counts, and has the newest one's details.
+pub async fn count(conn: &mut PgConnection, reason: AlertReason, subject: &str, details: &str) -> Result<()> {
+    let cases = sqlx::query_scalar!(
+        "INSERT INTO payment_alerts AS known (reason, subject, details) VALUES ($1, $2, $3)
+         ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
+         DO UPDATE SET details = EXCLUDED.details, closed_at = NULL,
+             cases = CASE WHEN known.closed_at IS NULL THEN known.cases + 1 ELSE 1 END,
+             created_at = CASE WHEN known.closed_at IS NULL THEN known.created_at ELSE now() END
+         RETURNING cases",
+        reason.name(),
+        subject,
+        details,
+    )
+    .fetch_one(conn)
+    .await?;
+    if cases == 1 {
+        tell(reason, subject, None, details);
+    }
+    Ok(())
+}
+
+fn tell(reason: AlertReason, subject: &str, booking: Option<BookingId>, details: &str) {
+    let booking = booking.map(|id| id.0);
+    tracing::error!(reason = reason.name(), subject, booking, details, "payment alert");
+    metrics::payment_alert(reason.name());
 }
 
 /// Tells operators when a provider refuses our key, once however many processes and jobs need it, and takes that back when the key works. For as
@@ -176,8 +201,9 @@ pub struct AlertRow {
 pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
     let rows = sqlx::query_as!(
         AlertRow,
-        "SELECT id, reason, subject, booking_id, details, created_at FROM payment_alerts
-         WHERE closed_at IS NULL ORDER BY created_at DESC, id DESC LIMIT $1",
+        r#"SELECT id, reason, subject, booking_id, created_at,
+                  CASE WHEN cases > 1 THEN cases || ' in all, the newest: ' ELSE '' END || details AS "details!"
+           FROM payment_alerts WHERE closed_at IS NULL ORDER BY created_at DESC, id DESC LIMIT $1"#,
         limit,
     )
     .fetch_all(db)

@@ -25,6 +25,8 @@ pub const NOTE: &str = "nexus_installation";
 
 /// What an alert about held refunds is about.
 const REFUNDS: &str = "refunds";
+/// What the alert about strangers' orders is about.
+const ORDERS: &str = "orders";
 
 /// Whose an order is that our books do not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,8 +96,9 @@ pub async fn is_foreign(conn: &mut PgConnection, order_id: &str) -> Result<bool>
     Ok(known)
 }
 
-/// Notes money on an order that is not in our books: nothing is done with it, and operators are told, once per order, or once per installation
-/// where it is another's. If the order is ours, no refund is asked for from now on: our books may have been restored from a backup.
+/// Notes money on an order that is not in our books: nothing is done with it, and operators are told, once per order where it is ours, once per
+/// installation where it is another's, and otherwise by one alert that counts. If the order is ours, no refund is asked for from now on: our books
+/// may have been restored from a backup.
 pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Owner) -> Result<()> {
     let other = match owner {
         Owner::OtherInstallation(id) => Some(id.as_str()),
@@ -113,8 +116,8 @@ pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Own
     .await?;
     let Some(noted) = noted else { return Ok(()) };
     let paid = match money.order_id.as_str() {
-        "" => format!("{} paid on no order", money.written()),
-        order_id => format!("{} paid on order {order_id}", money.written()),
+        "" => format!("{} paid on no order by {}", money.written(), money.payment_id),
+        order_id => format!("{} paid on order {order_id} by {}", money.written(), money.payment_id),
     };
     match owner {
         Owner::OtherInstallation(id) if noted.first_of_installation => {
@@ -131,7 +134,7 @@ pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Own
             hold_refunds(conn, "our books are older than an order of ours at Razorpay").await
         }
         Owner::Ours(_) | Owner::Stranger => {
-            alerts::raise(conn, AlertReason::UnknownOrder, &money.payment_id, None, &paid).await
+            alerts::count(conn, AlertReason::UnknownOrder, ORDERS, &paid).await
         }
     }
 }

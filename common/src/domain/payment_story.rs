@@ -119,6 +119,7 @@ async fn find_ids(conn: &mut PgConnection, story: &mut Story, about: &str) -> Re
     story.orders = sqlx::query_scalar!(
         r#"SELECT order_id AS "id!" FROM payment_orders WHERE booking_id = $1
            UNION SELECT order_id FROM payments WHERE payment_id = $2 AND order_id <> ''
+           UNION SELECT order_id FROM webhook_events WHERE payment_id = $2 AND order_id <> ''
            UNION SELECT $2 WHERE starts_with($2, 'order_') LIMIT $3"#,
         story.booking_id,
         about,
@@ -180,7 +181,7 @@ async fn tell_orders(conn: &mut PgConnection, story: &mut Story) -> Result<()> {
         "SELECT order_id, amount_paise, currency, created_at, superseded_at FROM payment_orders WHERE order_id = ANY ($1)",
         &story.orders,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     for row in rows {
         let amount = written(row.amount_paise, &row.currency);
@@ -188,6 +189,15 @@ async fn tell_orders(conn: &mut PgConnection, story: &mut Story) -> Result<()> {
         if let Some(at) = row.superseded_at {
             story.add(at, "order", &row.order_id, "superseded".into());
         }
+    }
+    // A payment on no order is noted by its own id.
+    let ids = [story.orders.as_slice(), story.payments.as_slice()].concat();
+    let foreign =
+        sqlx::query!("SELECT order_id, noticed_at FROM foreign_orders WHERE order_id = ANY ($1)", &ids)
+            .fetch_all(conn)
+            .await?;
+    for row in foreign {
+        story.add(row.noticed_at, "order", &row.order_id, "not in our books: left alone".into());
     }
     Ok(())
 }
