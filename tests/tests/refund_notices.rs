@@ -1,6 +1,6 @@
 //! Money that goes back although nobody has cancelled anything: its buyer is told why, once, and nobody else.
 
-use nexus_tests::{Booking, Client, Outcome, Pay, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{Booking, Client, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen};
 
 /// The only mail about a refund that somebody has got.
 async fn until_mail(stack: &Stack, buyer: &Client) -> String {
@@ -102,6 +102,54 @@ async fn sms_go_to_a_number_only_once_a_one_time_password_has_proved_it() {
     anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await.ok();
     pay_twice("A2").await;
     assert_eq!((stack.providers.mail().len(), stack.providers.sms().len()), (6, 3));
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_buyer_hears_once_of_each_part_that_goes_back_by_hand() {
+    let stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    stack.set_phone(&buyer, "+919812345678").await;
+    let socket = stack.socket("the buyer", &buyer).await;
+    // Razorpay tells of everything twice, and is asked once more in the end.
+    stack.providers.fault(Target::Webhook, None, Fault::duplicated(1));
+    for (number, part) in [2_000, 1_500].into_iter().enumerate() {
+        stack
+            .providers
+            .refund_by_hand(&payment.id, Some(part))
+            .unwrap_or_else(|refused| panic!("{refused:?}"));
+        eventually("the buyer hears of it", SOON, async || {
+            let heard = socket.received("payment_refunded");
+            seen(heard.len() == number + 1, heard).map(drop)
+        })
+        .await;
+    }
+    stack.jobs_cli_with_settings(&["reconcile", "--since", "1d"]).await;
+
+    let heard = |amount: u64| {
+        json!({
+            "booking_id": booking.id, "booking_reference": booking.reference, "payment_id": payment.id,
+            "amount": amount, "currency": "INR", "reason": "not_ours",
+        })
+    };
+    assert_eq!(socket.received("payment_refunded"), [heard(20), heard(15)]);
+    until_quiet(&stack).await;
+    let said = |part: &str| {
+        let reference = &booking.reference;
+        format!(
+            "{part} of your payment of ₹100.00 for booking {reference} goes back to you: it has been returned by hand. Your booking stands."
+        )
+    };
+    let mut sms: Vec<_> = stack.providers.sms().into_iter().map(|sms| sms.body).collect();
+    sms.retain(|body| body.contains("goes back"));
+    sms.sort();
+    assert_eq!(sms, [said("₹15.00"), said("₹20.00")]);
+    let mut mails: Vec<_> = stack.providers.mail().into_iter().map(|mail| mail.text).collect();
+    mails.retain(|text| text.contains("goes back"));
+    mails.sort();
+    assert_eq!(mails.len(), 2, "{mails:?}");
+    assert!(mails[0].contains(&said("₹15.00")) && mails[1].contains(&said("₹20.00")), "{mails:?}");
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
 }
 

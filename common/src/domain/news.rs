@@ -220,7 +220,8 @@ pub struct BookingCancelled {
     pub reason: String,
 }
 
-/// A payment goes back without a cancellation: it came late, twice, or of another amount.
+/// A payment goes back without a cancellation: it came late, twice, or of another amount. Or a part of it has been returned by hand, and its booking
+/// stands.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct PaymentRefunded {
@@ -228,6 +229,7 @@ pub struct PaymentRefunded {
     /// None when the booking has gone with its event.
     pub booking_reference: Option<String>,
     pub payment_id: String,
+    /// What goes back by this.
     pub amount: Paise,
     pub currency: String,
     pub reason: RefundReason,

@@ -14,6 +14,7 @@ use super::{
     money::written,
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
     payments::{Captured, Movement, hold_state, record_source},
+    refund_notices,
     refunds::{self, RefundReason},
 };
 use crate::{
@@ -130,6 +131,7 @@ pub async fn follow(
                 told.refund_id,
             );
             alerts::raise(conn, AlertReason::PartialRefund, payment_id, booking, &details).await?;
+            refund_notices::announce_part(conn, &told.refund_id, after).await?;
         }
         PaymentStep::WriteRefund => write(conn, told).await?,
         PaymentStep::RetryRefund => try_again(conn, told).await?,

@@ -1,4 +1,5 @@
-//! What a buyer is told whose money goes back although nobody has cancelled anything: it came late, twice, or of another amount. Whoever cancels is
+//! What a buyer is told whose money goes back although nobody has cancelled anything: it came late, twice, or of another amount, or somebody has
+//! returned a part of it by hand. Whoever cancels is
 //! told by [`cancellation_notices`](super::cancellation_notices).
 
 use sqlx::PgConnection;
@@ -15,7 +16,7 @@ use crate::{
     error::Result,
     jobs::{
         self,
-        notifications::{EmailRefund, SmsRefund},
+        notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
     },
     realtime::{Audience, Broadcast},
 };
@@ -24,9 +25,13 @@ use crate::{
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Notice {
+    /// What the message is known by: the payment that goes back, or the refund of a part.
+    pub id: String,
     pub payment_id: String,
-    /// As people write it.
+    /// Of the payment, as people write it.
     pub amount: String,
+    /// What goes back of it, if that is only a part: then its booking stands.
+    pub part: Option<String>,
     /// Why it goes back: ends a sentence.
     pub reason: &'static str,
     /// Of the booking that it was for, if that has not gone with its event.
@@ -75,6 +80,63 @@ pub(super) async fn announce(
     Ok(())
 }
 
+/// Has the buyer of a booking told that a part of its payment has been returned by hand, likewise. The caller sees to it that this is once a refund.
+pub(super) async fn announce_part(
+    conn: &mut PgConnection,
+    refund_id: &str,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    jobs::enqueue(conn, &EmailPartRefund { refund_id: refund_id.to_owned() }).await?;
+    jobs::enqueue(conn, &SmsPartRefund { refund_id: refund_id.to_owned() }).await?;
+    let sold = sqlx::query!(
+        "SELECT b.id, b.user_id, b.booking_reference, r.payment_id, r.amount_paise, s.currency
+         FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
+         JOIN bookings b ON b.id = s.booking_id WHERE r.refund_id = $1",
+        refund_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    if let Some(sold) = sold {
+        let news = PaymentRefunded {
+            booking_id: BookingId(sold.id),
+            booking_reference: Some(sold.booking_reference),
+            payment_id: sold.payment_id,
+            amount: Paise::from_db(sold.amount_paise),
+            currency: sold.currency,
+            reason: RefundReason::NotOurs,
+        };
+        after.tell(Broadcast::new(Audience::User(UserId(sold.user_id)), news));
+    }
+    Ok(())
+}
+
+/// What to send about a part; `None` when its booking has gone.
+pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Option<Notice>> {
+    let row = sqlx::query!(
+        r#"SELECT r.payment_id, r.amount_paise AS part, -s.amount_paise AS "paise!", s.currency, b.booking_reference,
+                  e.name AS event_name, u.name, u.email,
+                  CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
+           FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
+           JOIN bookings b ON b.id = s.booking_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+           WHERE r.refund_id = $1"#,
+        refund_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Notice {
+        amount: written(row.paise, &row.currency),
+        id: refund_id.to_owned(),
+        part: Some(written(row.part, &row.currency)),
+        reason: RefundReason::NotOurs.words(),
+        payment_id: row.payment_id,
+        reference: Some(row.booking_reference),
+        event_name: Some(row.event_name),
+        name: row.name,
+        email: row.email,
+        phone: row.phone,
+    }))
+}
+
 /// What to send about a refund; `None` when nobody knows whose it is.
 pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<Notice>> {
     let row = sqlx::query!(
@@ -92,6 +154,8 @@ pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<No
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| Notice {
+        id: row.payment_id.clone(),
+        part: None,
         amount: written(row.amount_paise, &row.currency),
         reason: RefundReason::parse(&row.reason).map_or("it could not be used", RefundReason::words),
         payment_id: row.payment_id,

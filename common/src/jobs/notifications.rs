@@ -134,3 +134,39 @@ impl Job for SmsRefund {
         Some(format!("sms_refund:{}", self.refund_id))
     }
 }
+
+/// E-mails a buyer, if there is an e-mail address, that a part of a payment has been returned by hand.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailPartRefund {
+    /// Razorpay's id, `rfnd_…`
+    pub refund_id: String,
+}
+
+impl Job for EmailPartRefund {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_part_refund";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = EMAIL;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("email_part_refund:{}", self.refund_id))
+    }
+}
+
+/// The same by SMS, if there is a phone number.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SmsPartRefund {
+    /// Razorpay's id, `rfnd_…`
+    pub refund_id: String,
+}
+
+impl Job for SmsPartRefund {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "sms_part_refund";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = SMS;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(format!("sms_part_refund:{}", self.refund_id))
+    }
+}

@@ -18,6 +18,8 @@ fn main() -> ExitCode {
             .on(cancellation_notices::sms_cancellation)
             .on(refund_notices::email_refund)
             .on(refund_notices::sms_refund)
+            .on(refund_notices::email_part_refund)
+            .on(refund_notices::sms_part_refund)
             .keys(Notifications::keys)
     })
 }

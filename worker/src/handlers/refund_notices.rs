@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexus_common::{
     clients::smtp::Email,
     domain::refund_notices::{self, Notice},
-    jobs::notifications::{EmailRefund, SmsRefund},
+    jobs::notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
 };
 
 use super::{needed, notifications::Notifications, outward};
@@ -18,9 +18,7 @@ pub async fn email_refund(
     _attempt: Attempt,
 ) -> Result<(), Failure> {
     let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
-    let Some(notice) = notice else { return Ok(()) };
-    let Some(to) = notice.email.clone() else { return Ok(()) };
-    needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
+    email(&cx, notice).await
 }
 
 /// See [`SmsRefund`].
@@ -30,16 +28,52 @@ pub async fn sms_refund(
     _attempt: Attempt,
 ) -> Result<(), Failure> {
     let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
+    sms(&cx, notice).await
+}
+
+/// See [`EmailPartRefund`].
+pub async fn email_part_refund(
+    cx: Arc<Context<Notifications>>,
+    job: EmailPartRefund,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let notice = refund_notices::part_notice(&mut *cx.db.acquire().await?, &job.refund_id).await?;
+    email(&cx, notice).await
+}
+
+/// See [`SmsPartRefund`].
+pub async fn sms_part_refund(
+    cx: Arc<Context<Notifications>>,
+    job: SmsPartRefund,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
+    let notice = refund_notices::part_notice(&mut *cx.db.acquire().await?, &job.refund_id).await?;
+    sms(&cx, notice).await
+}
+
+async fn email(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), Failure> {
+    let Some(notice) = notice else { return Ok(()) };
+    let Some(to) = notice.email.clone() else { return Ok(()) };
+    needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
+}
+
+async fn sms(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), Failure> {
     let Some(notice) = notice else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
     let Some(twilio) = cx.sms()? else { return Ok(()) };
     twilio.send_sms(phone, &sentence(&notice, "Your")).await.map_err(outward)
 }
 
-/// `your payment of ₹200.00 for booking BKG-… goes back to you: …`
+/// `your payment of ₹200.00 for booking BKG-… goes back to you: …`, or `₹50.00 of your payment …`
 fn sentence(notice: &Notice, your: &str) -> String {
     let booking = notice.reference.as_ref().map(|it| format!(" for booking {it}")).unwrap_or_default();
-    format!("{your} payment of {}{booking} goes back to you: {}.", notice.amount, notice.reason)
+    let Notice { amount, reason, .. } = notice;
+    match &notice.part {
+        None => format!("{your} payment of {amount}{booking} goes back to you: {reason}."),
+        Some(part) => format!(
+            "{part} of your payment of {amount}{booking} goes back to you: {reason}. Your booking stands."
+        ),
+    }
 }
 
 fn compose(notice: &Notice, to: String) -> Email {
@@ -54,9 +88,12 @@ fn compose(notice: &Notice, to: String) -> Email {
     Email {
         to,
         to_name: notice.name.clone(),
-        subject: format!("Your payment of {} goes back to you", notice.amount),
+        subject: match &notice.part {
+            None => format!("Your payment of {} goes back to you", notice.amount),
+            Some(part) => format!("{part} of your payment goes back to you"),
+        },
         text,
-        message_id: format!("refund-{}", notice.payment_id.to_lowercase()),
+        message_id: format!("refund-{}", notice.id.to_lowercase()),
         images: vec![],
     }
 }
