@@ -8,7 +8,7 @@ use super::{
     alerts::{self, AlertReason},
     disputes,
     ids::EventId,
-    installation, payment_orders,
+    payment_orders,
     payment_states::{self, PaymentEvent, PaymentStep},
     payments::{self, Captured, Settled},
     refund_news,
