@@ -270,8 +270,7 @@ async fn operators_hear_of_a_job_that_dies_without_an_error_of_its_handler() {
 async fn a_job_whose_alert_has_to_wait_for_a_lock_is_dead_once_operators_are_told() {
     let stack = Stack::builder().api_processes(0).workers(["payments"]);
     let stack = stack.env("DATABASE_LOCK_TIMEOUT_MS", 500).start().await;
-    let (vanished, unreadable) =
-        ("00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002");
+    let [vanished, unreadable, other] = [1, 2, 3].map(|n| format!("00000000-0000-7000-8000-00000000000{n}"));
     let subjects = [("webhook_failed", "webhook 7".into()), ("refund_failed", format!("job {unreadable}"))];
     let mut others = stack.db.begin().await.expect("a transaction");
     for (reason, subject) in &subjects {
@@ -281,6 +280,7 @@ async fn a_job_whose_alert_has_to_wait_for_a_lock_is_dead_once_operators_are_tol
     let insert = format!(
         "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, leased_until, started_at) VALUES
          ('{vanished}', 'payments', 'process_webhook', '{{\"webhook_event_id\": 7}}', 14, 14, 'running', now(), now()),
+         ('{other}', 'payments', 'process_webhook', '{{\"webhook_event_id\": 8}}', 14, 1, 'running', now(), now()),
          ('{unreadable}', 'payments', 'refund_payment', '{{}}', 14, 13, 'pending', NULL, NULL)"
     );
     stack.execute(&insert).await;
@@ -296,6 +296,8 @@ async fn a_job_whose_alert_has_to_wait_for_a_lock_is_dead_once_operators_are_tol
         seen(waits.len() >= 4, &waits).map(drop)
     })
     .await;
+    let rescued = format!("jobs WHERE id = '{other}' AND errors <> '[]'");
+    assert_eq!(stack.count(&rescued).await, 1, "what has no alert waits for none");
     others.rollback().await.expect("PostgreSQL");
     for (reason, subject) in &subjects {
         until_alert(&stack, reason, subject).await;

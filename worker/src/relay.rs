@@ -109,7 +109,7 @@ pub(crate) struct Relay {
 /// What a running relay remembers.
 struct Memory {
     backlog: Backlog,
-    /// When all live jobs were looked at, not only those from where they began the last time, and how long that took.
+    /// When all live jobs had been looked at, not only those from where they began the last time, and how long that took.
     surveyed: Option<(Instant, Duration)>,
     /// The newest pushes; those that nobody claimed yet are among them.
     pushed: VecDeque<Delivery>,
@@ -213,17 +213,18 @@ impl Relay {
             self.wake.lost.store(true, Ordering::Release);
             return Err(error);
         }
+        let mut unrescued = None;
         if Instant::now() >= memory.rescue_at {
             let began = Instant::now();
             memory.rescue_at = began + RESCUE_EVERY.mul_f64(jitter());
-            let rescued = bounded(self.rescue()).await?;
-            memory.rescue_at = memory.rescue_at.max(began + pause(began.elapsed(), THRIFT));
-            if rescued.lost > 0 {
-                self.wake.back.store(true, Ordering::Release);
-            }
-            self.report(&rescued);
+            unrescued = bounded(self.rescue()).await.err();
+            memory.rescue_at = memory.rescue_at.max(Instant::now() + pause(began.elapsed(), THRIFT));
         }
         self.look(memory).await?;
+        // What is due must not wait for a rescue that fails.
+        if let Some(error) = unrescued {
+            tracing::warn!(error = error.details(), "lost jobs cannot be rescued; trying again");
+        }
         let due_in = memory.backlog.due_in();
         if due_in == Some(Duration::ZERO) {
             // A Redis that does not answer would hold the relay up with every question.
@@ -242,31 +243,54 @@ impl Relay {
         self.wake.full.store(false, Ordering::Relaxed);
         self.wake.waiting.store(false, Ordering::Relaxed);
         memory.misses = 0;
-        Ok(due_in.map_or(LOOK, |left| left.min(LOOK)))
+        let next = self.next_survey(memory).filter(|_| self.wake.back.load(Ordering::Acquire));
+        let next = next.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
+        Ok(due_in.unwrap_or(LOOK).min(LOOK).min(next))
+    }
+
+    /// Until when all of the ledger is left alone.
+    fn next_survey(&self, memory: &Memory) -> Option<Instant> {
+        let times = if self.wake.back.load(Ordering::Acquire) { HASTE } else { THRIFT };
+        memory.surveyed.map(|(last, took)| last + pause(took, times))
     }
 
     /// Looks at the ledger: at all of it, as often as that is cheap.
     async fn look(&self, memory: &mut Memory) -> Result<()> {
         let began = Instant::now();
-        let times = if self.wake.back.load(Ordering::Acquire) { HASTE } else { THRIFT };
-        if memory.surveyed.is_some_and(|(last, took)| began < last + pause(took, times)) {
-            return bounded(memory.backlog.look(&self.db)).await;
+        if self.next_survey(memory).is_none_or(|at| at <= began) {
+            self.wake.back.store(false, Ordering::Release);
+            match bounded(memory.backlog.survey(&self.db)).await {
+                Err(error) if memory.surveyed.is_none() => return Err(error),
+                // What is known already can be looked at all the same.
+                Err(error) => {
+                    tracing::debug!(error = error.details(), "not all jobs could be looked at");
+                    self.wake.back.store(true, Ordering::Release);
+                    memory.surveyed = Some((Instant::now(), began.elapsed()));
+                }
+                Ok(()) => {
+                    memory.surveyed = Some((Instant::now(), began.elapsed()));
+                    return Ok(());
+                }
+            }
         }
-        self.wake.back.store(false, Ordering::Release);
-        bounded(memory.backlog.survey(&self.db)).await?;
-        memory.surveyed = Some((began, began.elapsed()));
-        Ok(())
+        bounded(memory.backlog.look(&self.db)).await
     }
 
-    /// Also tells operators of the jobs that are dead, in the same transaction.
-    async fn rescue(&self) -> Result<Rescued> {
-        let mut tx = self.db.begin().await?;
-        let rescued = ledger::rescue(&mut tx, self.queue, self.lost_after).await?;
-        for Vanished { job_id, kind, payload, error, .. } in rescued.vanished.iter().filter(|job| job.dead) {
-            dead_letters::tell(&mut tx, *job_id, kind, payload, error).await?;
+    async fn rescue(&self) -> Result<()> {
+        let rescued = ledger::rescue(&mut *self.db.acquire().await?, self.queue, self.lost_after).await?;
+        if rescued.lost > 0 {
+            self.wake.back();
         }
-        tx.commit().await?;
-        Ok(rescued)
+        self.report(&rescued);
+        // One at a time: an alert that has to wait for a lock puts off its own job's death, and nothing else.
+        loop {
+            let mut tx = self.db.begin().await?;
+            let Some(dead) = ledger::bury(&mut tx, self.queue).await? else { return Ok(()) };
+            let Vanished { job_id, kind, payload, error, .. } = &dead;
+            dead_letters::tell(&mut tx, *job_id, kind, payload, error).await?;
+            tx.commit().await?;
+            self.report(&Rescued { lost: 0, vanished: vec![dead] });
+        }
     }
 
     fn report(&self, rescued: &Rescued) {

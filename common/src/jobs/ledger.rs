@@ -334,11 +334,11 @@ pub struct Vanished {
 }
 
 /// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`: Redis was emptied) or whose worker died
-/// (lease run out), at most 1,000 of each a call. In the caller's transaction, together with what tells operators of those that are dead.
+/// (lease run out), at most 1,000 of each a call.
 ///
 /// What was lost, or claimed and not begun, keeps its place in the queue: it has not been tried. What its worker was running has been: it is due at once the first
-/// time, then after pauses that grow to a minute, so that a job that kills its workers leaves them time for the others, and after its last
-/// attempt it is a dead letter.
+/// time, then after pauses that grow to a minute, so that a job that kills its workers leaves them time for the others. After its last
+/// attempt it is left to [`bury`].
 pub async fn rescue(conn: &mut PgConnection, queue: Queue, lost_after: Duration) -> Result<Rescued> {
     let lost = sqlx::query!(
         "UPDATE jobs SET state = 'pending', leased_until = NULL WHERE id = ANY (ARRAY(
@@ -351,6 +351,17 @@ pub async fn rescue(conn: &mut PgConnection, queue: Queue, lost_after: Duration)
     )
     .execute(&mut *conn)
     .await?;
+    let vanished = vanished(conn, queue, false, 1000).await?;
+    Ok(Rescued { lost: lost.rows_affected(), vanished })
+}
+
+/// Makes a dead letter of a job of `queue` whose worker vanished during its last attempt. In the caller's transaction, together with what
+/// tells operators of it.
+pub async fn bury(conn: &mut PgConnection, queue: Queue) -> Result<Option<Vanished>> {
+    Ok(vanished(conn, queue, true, 1).await?.pop())
+}
+
+async fn vanished(conn: &mut PgConnection, queue: Queue, last: bool, most: i64) -> Result<Vec<Vanished>> {
     let vanished = sqlx::query_as!(
         Vanished,
         r#"UPDATE jobs SET
@@ -363,13 +374,16 @@ pub async fn rescue(conn: &mut PgConnection, queue: Queue, lost_after: Duration)
            WHERE id = ANY (ARRAY(
                SELECT id FROM jobs
                WHERE queue = $1 AND state = 'running' AND leased_until < now() AND started_at IS NOT NULL
-               LIMIT 1000 FOR UPDATE SKIP LOCKED))
+                   AND (attempt >= max_attempts) = $2
+               LIMIT $3 FOR UPDATE SKIP LOCKED))
            RETURNING id AS job_id, kind, payload, attempt, max_attempts, last_error AS "error!", state = 'dead' AS "dead!""#,
         queue.name(),
+        last,
+        most,
     )
     .fetch_all(conn)
     .await?;
-    Ok(Rescued { lost: lost.rows_affected(), vanished })
+    Ok(vanished)
 }
 
 /// Removes jobs that finished longer than `keep` ago, at most 10,000 a call; returns how many. Dead letters stay until somebody decides.
