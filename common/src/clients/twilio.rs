@@ -17,10 +17,10 @@ const CHECK_CODE: Provider = Provider {
 };
 // There is no such service: TWILIO_VERIFY_SID is wrong.
 const SEND_CODE: Provider = Provider { key_codes: &["20404"], ..CHECK_CODE };
-// TWILIO_FROM is wrong (https://www.twilio.com/docs/api/errors): no valid number, none at all, none of Twilio's (two codes), none of this
-// account, none for SMS; no valid messaging service.
+// TWILIO_FROM is wrong (https://www.twilio.com/docs/api/errors): no valid number, none at all, none of Twilio's, none of this account, none
+// for SMS; no valid messaging service. Not 21606, which may be about where the recipient lives.
 const SEND_SMS: Provider =
-    Provider { key_codes: &["21212", "21603", "21606", "21659", "21660", "21661", "21705"], ..CHECK_CODE };
+    Provider { key_codes: &["21212", "21603", "21659", "21660", "21661", "21705"], ..CHECK_CODE };
 
 /// The client. Cheap to clone.
 #[derive(Clone)]
@@ -112,9 +112,9 @@ impl Twilio {
             self.settings.api_url, self.settings.account_sid
         );
         let request = self.post(url, &[("To", to), (sender, from), ("Body", body)]);
-        // A short code may also be refused because the recipient is abroad, with the same codes.
-        let is_short_code = from.len() <= 6 && from.bytes().all(|byte| byte.is_ascii_digit());
-        let provider = if is_short_code { CHECK_CODE } else { SEND_SMS };
+        // A short code or a name may also be refused because of where the recipient lives, with the same codes.
+        let is_for_all = from.starts_with('+') || sender == "MessagingServiceSid";
+        let provider = if is_for_all { SEND_SMS } else { CHECK_CODE };
         provider.call::<Message>(&self.key, request).await.map(drop)
     }
 }
