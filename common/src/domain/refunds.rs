@@ -354,7 +354,7 @@ pub async fn leave(conn: &mut PgConnection, id: i64, payment_id: &str) -> Result
     hold_booking(conn, payment_id).await?;
     hold_state(conn, payment_id).await?;
     let Some(refund) = get(conn, id).await? else { return Ok(false) };
-    if !refund.is_too_little() || !matches!(refund.status.as_str(), "pending" | "failed") {
+    if !refund.is_too_little() || refund.status == "processed" {
         return Ok(false);
     }
     if refund.under_way {
