@@ -30,8 +30,10 @@ pub struct Notice {
     pub payment_id: String,
     /// Of the payment, as people write it.
     pub amount: String,
-    /// What goes back of it, if that is only a part: then its booking stands.
+    /// What goes back of it, if that is only a part.
     pub part: Option<String>,
+    /// Its booking is confirmed all the same.
+    pub stands: bool,
     /// Why it goes back: ends a sentence.
     pub reason: &'static str,
     /// Of the booking that it was for, if that has not gone with its event.
@@ -113,7 +115,7 @@ pub(super) async fn announce_part(
 /// What to send about a part; `None` when its booking has gone.
 pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Option<Notice>> {
     let row = sqlx::query!(
-        r#"SELECT r.payment_id, r.amount_paise AS part, -s.amount_paise AS "paise!", s.currency, b.booking_reference,
+        r#"SELECT r.payment_id, r.amount_paise AS part, b.status = 'confirmed' AS "stands!", -s.amount_paise AS "paise!", s.currency, b.booking_reference,
                   e.name AS event_name, u.name, u.email,
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
            FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
@@ -127,6 +129,7 @@ pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Opt
         amount: written(row.paise, &row.currency),
         id: refund_id.to_owned(),
         part: Some(written(row.part, &row.currency)),
+        stands: row.stands,
         reason: RefundReason::NotOurs.words(),
         payment_id: row.payment_id,
         reference: Some(row.booking_reference),
@@ -156,6 +159,7 @@ pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<No
     Ok(row.map(|row| Notice {
         id: row.payment_id.clone(),
         part: None,
+        stands: false,
         amount: written(row.amount_paise, &row.currency),
         reason: RefundReason::parse(&row.reason).map_or("it could not be used", RefundReason::words),
         payment_id: row.payment_id,

@@ -68,11 +68,12 @@ async fn sms(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), 
 fn sentence(notice: &Notice, your: &str) -> String {
     let booking = notice.reference.as_ref().map(|it| format!(" for booking {it}")).unwrap_or_default();
     let Notice { amount, reason, .. } = notice;
+    let stands = if notice.stands { " Your booking stands." } else { "" };
     match &notice.part {
         None => format!("{your} payment of {amount}{booking} goes back to you: {reason}."),
-        Some(part) => format!(
-            "{part} of your payment of {amount}{booking} goes back to you: {reason}. Your booking stands."
-        ),
+        Some(part) => {
+            format!("{part} of your payment of {amount}{booking} goes back to you: {reason}.{stands}")
+        }
     }
 }
 
