@@ -42,6 +42,8 @@ pub const ALL_EVENTS: &str = "all";
 pub enum Audience {
     /// Every connected client, anonymous ones too.
     Everyone,
+    /// Of those, all but one user's sockets.
+    Others(UserId),
     /// Seat and booking news of an event: those who joined it, and those who never joined any.
     Event(EventId),
     /// Of those, the sockets of the two whose booking it is.
@@ -109,10 +111,10 @@ impl Broadcast {
         sent
     }
 
-    /// The rooms that make up the audience; none means everyone.
+    /// The rooms that make up the audience, but for those of [`except`](Self::except); none means everyone.
     pub fn rooms(&self) -> Vec<String> {
         match self.audience {
-            Audience::Everyone => vec![],
+            Audience::Everyone | Audience::Others(_) => vec![],
             Audience::Event(event) | Audience::Bystanders(Parties { event, .. }) => viewers(event).into(),
             Audience::Parties(parties) => parties.rooms(),
             Audience::User(user) => vec![user_room(user)],
@@ -123,6 +125,7 @@ impl Broadcast {
     pub fn except(&self) -> Vec<String> {
         match self.audience {
             Audience::Bystanders(parties) => parties.rooms(),
+            Audience::Others(user) => vec![user_room(user)],
             _ => vec![],
         }
     }

@@ -212,4 +212,5 @@ async fn whoever_has_known_an_event_hears_that_it_is_hidden_and_nothing_else_of_
         }
         assert!(!heard.iter().any(secret), "{heard:?}");
     }
+    assert_eq!(own.received("event_updated").len(), 2, "{}", own.describe());
 }

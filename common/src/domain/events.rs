@@ -189,8 +189,8 @@ impl Event {
     }
 }
 
-/// Changes an event, for its organiser. Also returns who hears of the change, and what: of an event that is hidden from now on, everybody who
-/// has known it hears just that.
+/// Changes an event, for its organiser. Also returns who hears of the change, and what: of an event that is hidden from now on, everybody else
+/// hears just that.
 pub async fn update(
     conn: &mut PgConnection,
     id: EventId,
@@ -248,7 +248,7 @@ pub async fn update(
         known.event.is_public = event.event.is_public;
         known.event.status.clone_from(&event.event.status);
         known.updated_at = event.updated_at;
-        news.push((Audience::Everyone, known));
+        news.push((Audience::Others(user), known));
     }
     news.push((event.event.audience(), event.clone()));
     Ok((event, news))
