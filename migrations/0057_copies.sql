@@ -3,7 +3,9 @@
 
 -- As a default it serves whoever inserts: previous releases, and the trigger that follows the Node service. It does not change within a statement, so
 -- that the rows that exist get the present id without being written.
-CREATE FUNCTION installation_id() RETURNS UUID STABLE LANGUAGE sql AS 'SELECT id FROM installation';
+-- Whoever may insert may do so, whatever else they may read, and wherever they look for tables.
+CREATE FUNCTION installation_id() RETURNS UUID STABLE LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+    AS 'SELECT id FROM installation';
 
 ALTER TABLE payment_orders ADD COLUMN installation UUID NOT NULL DEFAULT installation_id();
 ALTER TABLE bookings ADD COLUMN installation UUID NOT NULL DEFAULT installation_id();
