@@ -49,7 +49,7 @@ value!(Email: text("asha@nexus.example")
     .description(Some("The domain may be internationalised, what is before the @ not.")));
 value!(Address: text("asha@nexus.example")
     .max_length(Some(254))
-    .pattern(Some(r"^ *[^@\s\x00-\x1f\x7f-\x9f]+@[^@.\s\x00-\x1f\x7f-\x9f]+(\.[^@.\s\x00-\x1f\x7f-\x9f]+)+ *$"))
+    .pattern(Some(r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@.\s\x00-\x1f\x7f-\x9f]+(\.[^@.\s\x00-\x1f\x7f-\x9f]+)+$"))
     .description(Some("Whatever registration has ever taken for an e-mail address.")));
 value!(Phone: text("98765 43210")
     .pattern(Some(

@@ -230,9 +230,7 @@ impl Login {
             input.text("email").filter(|t| !t.is_empty()),
             input.text("phone").filter(|t| !t.is_empty()),
         ) {
-            (Some(email), _) => {
-                Self::by_email(email.trim()).ok_or_else(|| invalid("Invalid email format"))?
-            }
+            (Some(email), _) => Self::by_email(email).ok_or_else(|| invalid("Invalid email format"))?,
             (None, Some(phone)) => {
                 Self::by_phone(phone).ok_or_else(|| invalid("Invalid phone number format"))?
             }
