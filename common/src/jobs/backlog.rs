@@ -16,6 +16,9 @@ use crate::{db::interval, error::Result};
 /// is found by the next [`Backlog::survey`], which [`BACK`](super::wakeups::BACK) asks for.
 pub(super) const LATE: Duration = Duration::from_secs(1);
 
+/// Priorities that kinds of jobs have. One that is not among them is known once a survey has met it.
+const PRIORITIES: [i16; 5] = [0, 10, 11, 12, 20];
+
 /// The live jobs of a queue, as far as a relay needs to know them.
 #[derive(Debug)]
 pub struct Backlog {
@@ -68,7 +71,7 @@ impl Backlog {
     /// Looks at all live jobs, and forgets where they began. While somebody holds an old snapshot, the cost grows with every job that has gone
     /// since.
     pub async fn survey(&mut self, pool: &PgPool) -> Result<()> {
-        let known: Vec<i16> = self.levels.iter().map(|level| level.priority).collect();
+        let known: Vec<i16> = self.levels.iter().map(|level| level.priority).chain(PRIORITIES).collect();
         self.levels = sqlx::query_as!(
             Level,
             r#"WITH RECURSIVE first AS (
