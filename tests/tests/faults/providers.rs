@@ -231,7 +231,8 @@ async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect
         seen(json!(states) == all, states).map(drop)
     })
     .await;
-    eventually("no job is left", 4 * CALL, async || {
+    // A mail may hang until its time limit, and the next try as long, for its connection's end to be answered.
+    eventually("no job is left", 12 * CALL, async || {
         let left = stack
             .rows(
                 "SELECT kind, state, errors FROM jobs WHERE state IN ('queued', 'running', 'dead')
