@@ -9,12 +9,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::{Queue, ledger::Delivery};
+use super::{Queue, ledger::Delivery, wakeups::LATE};
 use crate::{db::interval, error::Result};
-
-/// A job may become visible so long after the moment from which it is due, since its transaction goes on for a while. One that takes longer
-/// is found by the next [`Backlog::survey`], which [`BACK`](super::wakeups::BACK) asks for.
-pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// Priorities that kinds of jobs have. One that is not among them is known once a survey has met it.
 const PRIORITIES: [i16; 5] = [0, 10, 11, 12, 20];

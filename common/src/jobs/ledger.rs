@@ -22,7 +22,7 @@ use std::{
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
-use super::{JobId, Queue, backlog::LATE};
+use super::{JobId, Queue};
 use crate::{
     db::interval,
     error::{Error, Result},
@@ -177,23 +177,6 @@ impl Lease {
     }
 }
 
-/// Wakes the relays of those of these jobs that are committed, with one notice a queue; returns which those are.
-pub(super) async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>> {
-    // A transaction that notifies writes to the log, and would wait for its flush with a lock that all others need who notify.
-    let announced = sqlx::query!(
-        // What has been due for long by now was committed late.
-        r#"SELECT array_agg(id) AS "ids!",
-                  pg_notify('nexus_jobs', queue || CASE WHEN min(available_at) < now() - $2::interval THEN ' back' ELSE '' END) AS told
-           FROM jobs, (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
-           WHERE id = ANY ($1) GROUP BY queue"#,
-        ids,
-        interval(LATE)?,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(announced.into_iter().flat_map(|row| row.ids).collect())
-}
-
 /// Puts jobs back that nobody has claimed: their hand-over to Redis failed, Redis may have lost them, or the worker is leaving. They keep
 /// their place in the queue, and the relays of other workers are told that something is [back](super::wakeups::BACK).
 pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
@@ -336,8 +319,8 @@ pub struct Vanished {
 /// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`: Redis was emptied) or whose worker died
 /// (lease run out), at most 1,000 of each a call.
 ///
-/// What was lost, or claimed and not begun, keeps its place in the queue: it has not been tried. What its worker was running has been: it is due at once the first
-/// time, then after pauses that grow to a minute, so that a job that kills its workers leaves them time for the others. After its last
+/// What was lost, or claimed and not begun, keeps its place in the queue: it has not been tried. What its worker was running has been: it is
+/// due at once the first time, then after pauses that grow to a minute, so that a job that kills its workers leaves them time for the others. After its last
 /// attempt it is left to [`bury`].
 pub async fn rescue(conn: &mut PgConnection, queue: Queue, lost_after: Duration) -> Result<Rescued> {
     let lost = sqlx::query!(

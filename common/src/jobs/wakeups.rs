@@ -13,13 +13,20 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{JobId, ledger};
-use crate::db::within;
+use super::JobId;
+use crate::{
+    db::{interval, within},
+    error::Result,
+};
 
 /// The channel of PostgreSQL on which relays hear the names of queues.
 pub const CHANNEL: &str = "nexus_jobs";
-/// Follows a queue's name where jobs are pending in old places, which may be before all that a relay looks at: they are back, or were committed late.
+/// Follows a queue's name where jobs are pending in old places, which may be before all that a relay
+/// looks at: they are back, or were committed late.
 pub const BACK: &str = " back";
+/// A job may become visible so long after the moment from which it is due, since its transaction goes on for a while. One that takes longer
+/// is found by the next [`Backlog::survey`](super::backlog::Backlog::survey), which [`BACK`] asks for.
+pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// Jobs that may wait to be told of; those beyond are found by the relays' own look.
 const WAITING: usize = 10_000;
@@ -69,11 +76,28 @@ async fn tell(db: PgPool, mut enqueued: mpsc::Receiver<JobId>) {
             open.insert(id, Instant::now());
         }
         let ids: Vec<JobId> = open.keys().copied().collect();
-        match within(ANSWER, ledger::announce(&db, &ids)).await {
+        match within(ANSWER, announce(&db, &ids)).await {
             Ok(committed) => open.retain(|id, _| !committed.contains(id)),
             Err(error) => tracing::debug!(error = error.details(), "relays could not be woken"),
         }
         open.retain(|_, since| since.elapsed() < FORGOTTEN);
         pause = (pause * 2).min(LATER);
     }
+}
+
+/// Wakes the relays of those of these jobs that are committed, with one notice a queue; returns which those are.
+async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>> {
+    // A transaction that notifies writes to the log, and would wait for its flush with a lock that all others need who notify.
+    let announced = sqlx::query!(
+        // What has been due for long by now was committed late.
+        r#"SELECT array_agg(id) AS "ids!",
+                  pg_notify('nexus_jobs', queue || CASE WHEN min(available_at) < now() - $2::interval THEN ' back' ELSE '' END) AS told
+           FROM jobs, (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
+           WHERE id = ANY ($1) GROUP BY queue"#,
+        ids,
+        interval(LATE)?,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(announced.into_iter().flat_map(|row| row.ids).collect())
 }
