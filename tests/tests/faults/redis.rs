@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nexus_tests::passage::Passage;
+use nexus_tests::probes::Processes;
 use nexus_tests::{Client, Event, Outcome, SOON, SocketClient, Stack, eventually, json, seen};
 
 use crate::{on_sale, within};
@@ -163,6 +164,19 @@ async fn until_done(stack: &Stack, count: i64) {
     .await;
 }
 
+/// Lets Redis go on after so many jobs: others go through it again, and what it had been told of before has run once all the same.
+async fn thaw(stack: &mut Stack, probes: &mut Processes, mut count: i64) {
+    stack.redis.freeze(false);
+    eventually("jobs go through Redis again", SOON, async || {
+        stack.flood(1, json!(["done"])).await;
+        count += 1;
+        seen(probes.process(0).log().contains("Redis is back"), count).map(drop)
+    })
+    .await;
+    until_done(stack, count).await;
+    assert_eq!(stack.count("probe_effects").await, count);
+}
+
 #[tokio::test]
 async fn a_worker_runs_its_jobs_without_redis_within_its_slots_and_returns_to_it() {
     let mut stack = Stack::builder().api_processes(0).workers([]).start().await;
@@ -173,17 +187,7 @@ async fn a_worker_runs_its_jobs_without_redis_within_its_slots_and_returns_to_it
     until_done(&stack, 24).await;
     assert!(stack.most_at_once().await <= 4, "more at once than there are slots");
 
-    stack.redis.freeze(false);
-    let mut count = 24;
-    eventually("jobs go through Redis again", SOON, async || {
-        stack.flood(1, json!(["done"])).await;
-        count += 1;
-        seen(probes.process(0).log().contains("Redis is back"), count).map(drop)
-    })
-    .await;
-    until_done(&stack, count).await;
-    // What Redis had been told of before ran once all the same.
-    assert_eq!(stack.count("probe_effects").await, count);
+    thaw(&mut stack, &mut probes, 24).await;
 }
 
 #[tokio::test]
@@ -200,14 +204,5 @@ async fn a_worker_with_a_single_slot_runs_its_jobs_without_redis_too() {
     })
     .await;
 
-    stack.redis.freeze(false);
-    let mut count = 3;
-    eventually("jobs go through Redis again", SOON, async || {
-        stack.flood(1, json!(["done"])).await;
-        count += 1;
-        seen(probes.process(0).log().contains("Redis is back"), count).map(drop)
-    })
-    .await;
-    until_done(&stack, count).await;
-    assert_eq!(stack.count("probe_effects").await, count);
+    thaw(&mut stack, &mut probes, 3).await;
 }
