@@ -34,7 +34,7 @@ impl Redis {
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let mut redis =
             Self { dir: dir.canonicalize()?, port: 0, durability, is_secured: false, process: None };
-        let mut wanted = port.filter(|port| ports::is_free(*port));
+        let mut wanted = port.filter(|port| ports::claim(*port));
         let mut attempts = 5;
         loop {
             redis.port = wanted.take().unwrap_or_else(ports::free);

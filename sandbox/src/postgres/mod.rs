@@ -81,7 +81,7 @@ impl Postgres {
         let durability = options.durability;
         let mut postgres =
             Self { dir, port: 0, durability, binaries, account, is_secured: false, process: None };
-        let mut wanted = options.port.filter(|port| ports::is_free(*port));
+        let mut wanted = options.port.filter(|port| ports::claim(*port));
         let mut attempts = 5;
         loop {
             postgres.port = wanted.take().unwrap_or_else(ports::free);

@@ -121,7 +121,7 @@ async fn start_servers(
     settings.set_address(folder, "REDIS_URL", &redis_url)?;
 
     let api_port = settings.get("PORT").parse()?;
-    let smtp_port = kept_port(folder, "SMTP_URL").filter(|port| nexus_sandbox::ports::is_free(*port));
+    let smtp_port = kept_port(folder, "SMTP_URL").filter(|port| nexus_sandbox::ports::claim(*port));
     let config = settings.providers(settings::sandbox_port(api_port)?, smtp_port.unwrap_or(0));
     let providers = running.providers.insert(Providers::start(config).await?);
     settings.set("SANDBOX_URL", providers.url());

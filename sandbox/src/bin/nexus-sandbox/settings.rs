@@ -55,7 +55,7 @@ impl Settings {
     /// Where the metrics of a process are to be found: the same place at every start, if it is free.
     pub(crate) fn set_metrics(&mut self, folder: &mut DataFolder, process: &str) -> Result<()> {
         let name = metrics_name(process);
-        let kept = folder.own(&name).and_then(port_of).filter(|port| ports::is_free(*port));
+        let kept = folder.own(&name).and_then(port_of).filter(|port| ports::claim(*port));
         let url = format!("http://127.0.0.1:{}/metrics", kept.unwrap_or_else(ports::free));
         folder.keep(&name, &url)?;
         self.set(&name, url);
@@ -145,7 +145,7 @@ pub(crate) fn sandbox_port(api_port: u16) -> Result<u16> {
             bail!("port {port} is in use; set SANDBOX_PORT to another one")
         }
         Some(port) => Ok(port),
-        None => Ok(api_port.checked_add(1).filter(|port| ports::is_free(*port)).unwrap_or_else(ports::free)),
+        None => Ok(api_port.checked_add(1).filter(|port| ports::claim(*port)).unwrap_or_else(ports::free)),
     }
 }
 
