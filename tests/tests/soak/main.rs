@@ -108,7 +108,7 @@ async fn until_settled(stack: &Stack) {
     .await;
     eventually("no job is left", AFTERWARDS, async || {
         let left = "SELECT kind, state, attempt, last_error FROM jobs WHERE kind NOT IN ('sweep_expired', 'reconcile_orders')
-                    AND (state IN ('queued', 'running') OR (state = 'pending' AND (attempt > 0 OR available_at <= now())))";
+                    AND (state IN ('queued', 'running') OR (state = 'pending' AND (attempt > 0 OR available_at <= clock_timestamp())))";
         let left = stack.rows(left).await;
         seen(left.is_empty(), left).map(drop)
     })
