@@ -14,6 +14,11 @@ ifneq ($(shell cargo --version >/dev/null 2>&1 && echo usable),usable)
 export RUSTUP_TOOLCHAIN := stable
 endif
 
+# CI builds once, from nothing: what makes the next build faster only takes time and gigabytes there.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
+
 PORT ?= 3000
 NEXUS_DATA ?= .nexus
 # PROFILE=release for measuring; the default shares its build with `make test`.
