@@ -72,8 +72,13 @@ fn unfinished(queues: &[&str]) -> String {
 impl Stack {
     /// Waits until these queues have nothing left to do.
     pub async fn until_idle(&self, queues: &[&str]) {
+        self.until_idle_within(DEADLINE, queues).await;
+    }
+
+    /// The same, for those who have left them much to do.
+    pub async fn until_idle_within(&self, deadline: Duration, queues: &[&str]) {
         let unfinished = unfinished(queues);
-        eventually("all work is done", DEADLINE, async || {
+        eventually("all work is done", deadline, async || {
             let left = self.rows(&unfinished).await;
             seen(left.is_empty(), left)
         })

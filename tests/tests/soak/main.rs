@@ -106,13 +106,7 @@ async fn until_settled(stack: &Stack) {
         seen(open == 0, json!(open)).map(drop)
     })
     .await;
-    eventually("no job is left", AFTERWARDS, async || {
-        let left = "SELECT kind, state, attempt, last_error FROM jobs WHERE kind NOT IN ('sweep_expired', 'reconcile_orders')
-                    AND (state IN ('queued', 'running') OR (state = 'pending' AND (attempt > 0 OR available_at <= clock_timestamp())))";
-        let left = stack.rows(left).await;
-        seen(left.is_empty(), left).map(drop)
-    })
-    .await;
+    stack.until_idle_within(AFTERWARDS, &stack.queues()).await;
 }
 
 /// A soak in which nobody did anything shows nothing.
