@@ -14,8 +14,8 @@ use crate::app::App;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The client's address: the peer's, or what our proxies say of theirs. Shown as the network that limits count: an IPv4 address, or the /64
-/// of an IPv6 address, of which everybody has all.
+/// The client's address: the peer's, or what our proxies say of theirs. Shown as the network that
+/// limits count: an IPv4 address, or the /64 of an IPv6 address, of which everybody has all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAddress(IpAddr);
 
@@ -31,12 +31,16 @@ impl FromRequestParts<App> for ClientAddress {
 }
 
 impl ClientAddress {
-    /// Each proxy adds the address of who asked it at the right. So an entry is to be believed as long as a proxy of ours has written it,
-    /// and the first one that is not a proxy of ours is the client.
+    /// Each proxy adds the address of who asked it at the right. So an entry is to be believed as
+    /// long as a proxy of ours has written it, and the first one that is not a proxy of ours is the
+    /// client.
     fn of(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Self {
         let is_proxy = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
-        let lines: Vec<&str> =
-            headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or("unreadable")).collect();
+        let lines: Vec<&str> = headers
+            .get_all(FORWARDED_FOR)
+            .iter()
+            .map(|line| line.to_str().unwrap_or("unreadable"))
+            .collect();
         let mut entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
         let mut client = peer.to_canonical();
         while is_proxy(&client)
@@ -100,8 +104,14 @@ mod tests {
 
     #[test]
     fn beyond_garbage_nothing_is_believed() {
-        for garbage in ["unknown", "", "1.1.1", "1.1.1.1.1", "<script>", "999.1.1.1", "_hidden", "[", ",,"] {
-            assert_eq!(client("10.0.0.1", &[&format!("1.1.1.1, {garbage}")]), "10.0.0.1", "{garbage}");
+        for garbage in
+            ["unknown", "", "1.1.1", "1.1.1.1.1", "<script>", "999.1.1.1", "_hidden", "[", ",,"]
+        {
+            assert_eq!(
+                client("10.0.0.1", &[&format!("1.1.1.1, {garbage}")]),
+                "10.0.0.1",
+                "{garbage}"
+            );
             assert_eq!(
                 client("10.0.0.1", &[&format!("1.1.1.1, {garbage}, 10.0.0.2")]),
                 "10.0.0.2",
@@ -112,9 +122,12 @@ mod tests {
 
     #[test]
     fn addresses_are_read_however_they_are_written() {
-        for written in
-            ["198.51.100.1", "198.51.100.1:4711", "::ffff:198.51.100.1", "[::ffff:198.51.100.1]:4711"]
-        {
+        for written in [
+            "198.51.100.1",
+            "198.51.100.1:4711",
+            "::ffff:198.51.100.1",
+            "[::ffff:198.51.100.1]:4711",
+        ] {
             assert_eq!(client("10.0.0.1", &[written]), "198.51.100.1", "{written}");
         }
         assert_eq!(client("::ffff:203.0.113.7", &[]), "203.0.113.7");
@@ -123,7 +136,9 @@ mod tests {
 
     #[test]
     fn an_ipv6_client_is_its_64() {
-        for written in ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", "[2001:db8:1:2::1]:4711"] {
+        for written in
+            ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", "[2001:db8:1:2::1]:4711"]
+        {
             assert_eq!(client("10.0.0.1", &[written]), "2001:db8:1:2::/64", "{written}");
         }
         assert_eq!(client("10.0.0.1", &["2001:db8:1:3::1"]), "2001:db8:1:3::/64");

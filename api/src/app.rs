@@ -55,7 +55,8 @@ impl AppState {
     /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
     pub(crate) fn new(settings: config::Api, io: Io) -> anyhow::Result<App> {
         let db = nexus_common::db::pool(&settings.database, "nexus-api");
-        let writing = seat_locks::pool(&settings.database, settings.lock_connections, "nexus-api locks");
+        let writing =
+            seat_locks::pool(&settings.database, settings.lock_connections, "nexus-api locks");
         let cache = Cache::new(&settings.redis)?.keeping_tokens(settings.tokens_kept);
         let everyone = Everyone(io);
         Ok(Arc::new(AppState {
@@ -91,8 +92,8 @@ impl AppState {
         twilio.into_iter().chain(self.razorpay.as_ref().map(Razorpay::key)).cloned()
     }
 
-    /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for sure, tells of each, and is asked again every
-    /// few seconds, or always while Redis is away.
+    /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for
+    /// sure, tells of each, and is asked again every few seconds, or always while Redis is away.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<UserId> {
         let verified = self.signer.verify_access(token)?;
         let redis = self.cache.is_revoked(token, &verified).await;
@@ -104,7 +105,8 @@ impl AppState {
             Ok(()) => None,
             Err(began) => Some(began),
         };
-        let revoked = async { auth::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
+        let revoked =
+            async { auth::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
         if bounded(revoked).await? {
             return Err(Error::TokenRevoked);
         }

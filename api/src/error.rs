@@ -1,5 +1,6 @@
-//! From failures to HTTP (CONTRACT.md, section 9). A failure travels as a response extension; [`middleware::requests`](crate::middleware)
-//! writes its body, because only there the request's id is known, and logs it, once.
+//! From failures to HTTP (CONTRACT.md, section 9). A failure travels as a response extension;
+//! [`middleware::requests`](crate::middleware) writes its body, because only there the request's id
+//! is known, and logs it, once.
 
 use std::borrow::Cow;
 
@@ -20,7 +21,8 @@ pub(crate) struct Failure {
     pub(crate) usage: Option<Usage>,
 }
 
-/// Whether answers to this path say `success` beside `data` or `error` (CONTRACT.md, sections 1 and 9).
+/// Whether answers to this path say `success` beside `data` or `error` (CONTRACT.md, sections 1 and
+/// 9).
 pub(crate) fn has_success_field(path: &str) -> bool {
     ["/api/v1/bookings", "/api/v1/payments"].iter().any(|base| path.starts_with(base))
 }
@@ -46,8 +48,7 @@ impl Failure {
 
     /// Its JSON (CONTRACT.md, section 9); some say `success` beside it.
     pub(crate) fn body(&self, request_id: &str, with_success: bool) -> Value {
-        let mut body =
-            json!({ "error": { "message": self.message, "code": self.code, "request_id": request_id } });
+        let mut body = json!({ "error": { "message": self.message, "code": self.code, "request_id": request_id } });
         if let Some(usage) = &self.usage {
             body["error"]["retryAfter"] = json!(usage.seconds_until_room());
             body["error"]["limit"] = json!(usage.limit);
@@ -147,7 +148,8 @@ impl From<Error> for Failure {
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         // What is off on purpose is no fault.
-        let details = (status.is_server_error() && error.kind() != Kind::Off).then(|| error.details());
+        let details =
+            (status.is_server_error() && error.kind() != Kind::Off).then(|| error.details());
         Failure {
             status,
             code: error.code().into(),

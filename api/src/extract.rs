@@ -67,12 +67,16 @@ impl FromRequestParts<App> for IdempotencyKey {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let Some(key) = parts.headers.get("idempotency-key") else { return Ok(IdempotencyKey(None)) };
+        let Some(key) = parts.headers.get("idempotency-key") else {
+            return Ok(IdempotencyKey(None));
+        };
         let key = key
             .to_str()
             .ok()
             .filter(|key| (1..=255).contains(&key.len()))
-            .ok_or_else(|| Error::invalid("Idempotency-Key must be 1 to 255 visible ASCII characters"))?
+            .ok_or_else(|| {
+                Error::invalid("Idempotency-Key must be 1 to 255 visible ASCII characters")
+            })?
             .to_owned();
         let path = MatchedPath::from_request_parts(parts, app).await.map_err(Error::internal)?;
         Ok(IdempotencyKey(Some((format!("{} {}", parts.method, path.as_str()), key))))
@@ -86,7 +90,8 @@ impl IdempotencyKey {
     }
 }
 
-/// Query parameters, JSON body and path segments as one [`Input`]; of two with one name the path's wins, then the body's.
+/// Query parameters, JSON body and path segments as one [`Input`]; of two with one name the path's
+/// wins, then the body's.
 pub(crate) struct Fields(pub(crate) Input);
 
 impl FromRequest<App> for Fields {
@@ -131,7 +136,8 @@ async fn json(parts: &Parts, body: Body) -> Result<Value, Failure> {
         .and_then(|value| value.split(';').next())
         .is_some_and(|mime| {
             let mime = mime.trim().to_ascii_lowercase();
-            mime == "application/json" || (mime.starts_with("application/") && mime.ends_with("+json"))
+            mime == "application/json"
+                || (mime.starts_with("application/") && mime.ends_with("+json"))
         });
     if !is_json {
         return Err(Failure::unsupported_media_type());

@@ -1,8 +1,11 @@
-//! Who may ask for what how often: the budgets of everything that is limited, on one screen. `docs/limits.md` says why they are what they are.
+//! Who may ask for what how often: the budgets of everything that is limited, on one screen.
+//! `docs/limits.md` says why they are what they are.
 //!
-//! What is counted for an account (wrong passwords, wrong codes, codes sent) would let a stranger keep its owner out. So whoever comes from a
-//! network from which the account has logged in before has a budget of their own there, which strangers' failures do not touch; all other
-//! networks share one. Accounts are counted by the address or number that was typed, whether or not there is such an account.
+//! What is counted for an account (wrong passwords, wrong codes, codes sent) would let a stranger
+//! keep its owner out. So whoever comes from a network from which the account has logged in before
+//! has a budget of their own there, which strangers' failures do not touch; all other networks
+//! share one. Accounts are counted by the address or number that was typed, whether or not there is
+//! such an account.
 
 use std::fmt::Display;
 
@@ -65,8 +68,8 @@ impl Limits {
         self.rates.enforced.then(|| self.rates.of(Limit::Commands))
     }
 
-    /// A login with a password. Unless it fails, [`Limit::LoginFailures`] is to be given back: it is taken before, so that no number of
-    /// attempts at once gets around it.
+    /// A login with a password. Unless it fails, [`Limit::LoginFailures`] is to be given back: it
+    /// is taken before, so that no number of attempts at once gets around it.
     pub(crate) async fn login(&self, claimant: Claimant, login: &Login) -> Result<Taken> {
         self.take(vec![
             self.budget(Limit::Login, claimant.address),
@@ -91,7 +94,8 @@ impl Limits {
         .await
     }
 
-    /// A code to compare. Unless it is wrong, [`Limit::OtpFailures`] and [`Limit::OtpFailuresAddress`] are to be given back.
+    /// A code to compare. Unless it is wrong, [`Limit::OtpFailures`] and
+    /// [`Limit::OtpFailuresAddress`] are to be given back.
     pub(crate) async fn otp_check(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
         self.take(self.otp_failures(claimant, phone).into()).await
     }

@@ -1,4 +1,5 @@
-//! Proving who one is, with a password or a code sent to one's phone, within limits (see [`limits`](crate::limits)).
+//! Proving who one is, with a password or a code sent to one's phone, within limits (see
+//! [`limits`](crate::limits)).
 
 use nexus_common::{
     Error, Result,
@@ -22,7 +23,8 @@ pub(crate) async fn claimant(app: &App, address: ClientAddress, login: &Login) -
     Ok(Claimant { address, at_home })
 }
 
-/// The user who has this password. An attempt that a limit refuses hashes nothing, and is the same whether or not there is such an account.
+/// The user who has this password. An attempt that a limit refuses hashes nothing, and is the same
+/// whether or not there is such an account.
 pub(crate) async fn with_password(
     app: &App,
     address: ClientAddress,
@@ -60,13 +62,14 @@ async fn compare(app: &App, login: &Login, password: String) -> Result<User> {
 
 /// Asks Twilio about a code. Whatever was taken counts only if the code is wrong.
 pub(crate) async fn check_code(app: &App, taken: Taken, phone: &Phone, otp: &Otp) -> Result<()> {
-    let checked = match app.twilio()?.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from) {
-        Ok(CodeCheck::Approved) => Ok(()),
-        Ok(CodeCheck::Wrong) => Err(Error::OtpWrong),
-        Ok(CodeCheck::NotFound) => Err(Error::OtpExpired),
-        Ok(CodeCheck::TooManyAttempts) => Err(Error::OtpAttempts),
-        Err(error) => Err(error),
-    };
+    let checked =
+        match app.twilio()?.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from) {
+            Ok(CodeCheck::Approved) => Ok(()),
+            Ok(CodeCheck::Wrong) => Err(Error::OtpWrong),
+            Ok(CodeCheck::NotFound) => Err(Error::OtpExpired),
+            Ok(CodeCheck::TooManyAttempts) => Err(Error::OtpAttempts),
+            Err(error) => Err(error),
+        };
     if !matches!(checked, Err(Error::OtpWrong)) {
         app.limits.give_back(&taken, &[Limit::OtpFailures, Limit::OtpFailuresAddress]).await;
     }

@@ -50,7 +50,8 @@ enum Command {
     Asyncapi,
     /// Say whether `serve` would find every setting it needs, and what is wrong with them.
     CheckConfig {
-        /// Print the variables that `serve` reads instead, with what each is taken for when it is not set.
+        /// Print the variables that `serve` reads instead, with what each is taken for when it is
+        /// not set.
         #[arg(long)]
         list: bool,
     },

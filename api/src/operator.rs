@@ -1,4 +1,5 @@
-//! What operators do to accounts on the command line. It needs the database only; where REDIS_URL is given, Redis hears of it, too.
+//! What operators do to accounts on the command line. It needs the database only; where REDIS_URL
+//! is given, Redis hears of it, too.
 
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
@@ -16,7 +17,8 @@ use sqlx::PgConnection;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Say what an account may do: an admin sees `/admin`, an organiser may create events where EVENT_CREATION=organisers.
+    /// Say what an account may do: an admin sees `/admin`, an organiser may create events where
+    /// EVENT_CREATION=organisers.
     SetRole {
         /// The account's e-mail address or phone number.
         account: String,
@@ -65,7 +67,10 @@ impl From<RoleName> for Role {
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let (database, cache) = Env::read().load(|env| {
         let kept = config::tokens_kept(env);
-        (config::Database::from_env(env, 2), config::Redis::optional(env).map(|redis| (redis, kept)))
+        (
+            config::Database::from_env(env, 2),
+            config::Redis::optional(env).map(|redis| (redis, kept)),
+        )
     })?;
     let pool = db::pool(&database, "nexus-api operator");
     let mut conn = pool.acquire().await?;
@@ -84,10 +89,15 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::ShowAccount { account } => show(&mut conn, &account).await?,
         Command::SetEmail { account, email } => {
             let holder = find(&mut conn, &account).await?;
-            let email = Email::parse(email.trim()).context("mail cannot be sent to such an address")?;
+            let email =
+                Email::parse(email.trim()).context("mail cannot be sent to such an address")?;
             let before = auth::set_email(&mut conn, holder.id, &email).await?;
             let before = before.as_deref().unwrap_or("none");
-            println!("The e-mail address of user {} was {before} and is {} now.", holder.id, email.as_str());
+            println!(
+                "The e-mail address of user {} was {before} and is {} now.",
+                holder.id,
+                email.as_str()
+            );
         }
         Command::EndSessions { account } => {
             let holder = find(&mut conn, &account).await?;
@@ -111,7 +121,10 @@ async fn show(conn: &mut PgConnection, account: &str) -> anyhow::Result<()> {
     println!("{} open session(s)", auth::open_sessions(conn, holder.id).await?);
     for change in roles::history(conn, holder.id).await? {
         let roles::Change { role_before, role_after, changed_by, changed_at } = change;
-        println!("{} {role_before} -> {role_after} by {changed_by}", changed_at.format("%F %T UTC"));
+        println!(
+            "{} {role_before} -> {role_after} by {changed_by}",
+            changed_at.format("%F %T UTC")
+        );
     }
     Ok(())
 }

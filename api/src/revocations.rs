@@ -1,6 +1,7 @@
-//! What happens when tokens are revoked, by whichever process, the operators' command line included: PostgreSQL notifies every API process as
-//! the revocation commits. From then on none answers from memory that the token is good, and the sockets that came with it are told no more of
-//! what is their user's alone.
+//! What happens when tokens are revoked, by whichever process, the operators' command line
+//! included: PostgreSQL notifies every API process as the revocation commits. From then on none
+//! answers from memory that the token is good, and the sockets that came with it are told no more
+//! of what is their user's alone.
 
 use std::time::Duration;
 
@@ -18,10 +19,12 @@ use crate::{
 };
 
 const RECONNECT_AFTER: Duration = Duration::from_millis(250);
-/// How soon a socket is looked at again whose token could not be looked up, and the longest pause between two looks.
+/// How soon a socket is looked at again whose token could not be looked up, and the longest pause
+/// between two looks.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A server that has said nothing for so long is asked whether it is still there, and has so long to answer.
+/// A server that has said nothing for so long is asked whether it is still there, and has so long
+/// to answer.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// A pool of one connection, which listens.
@@ -39,7 +42,10 @@ pub(crate) async fn listen(app: App, pool: PgPool) {
         };
         app.verified.listen(false);
         if heard {
-            tracing::warn!(error, "revocations are not heard of, so every token is looked up; reconnecting");
+            tracing::warn!(
+                error,
+                "revocations are not heard of, so every token is looked up; reconnecting"
+            );
         }
         heard = false;
         tokio::time::sleep(RECONNECT_AFTER).await;
@@ -84,7 +90,8 @@ pub(crate) async fn revoked(app: &App, user: UserId) {
     recheck(app, app.everyone.identified(Some(user))).await;
 }
 
-/// Looks again at the tokens of these sockets; later once more at those that could not be looked up.
+/// Looks again at the tokens of these sockets; later once more at those that could not be looked
+/// up.
 pub(crate) async fn recheck(app: &App, sockets: Vec<(Socket, Identity)>) {
     let doubtful = look(app, sockets).await;
     if !doubtful.is_empty() {
@@ -92,7 +99,8 @@ pub(crate) async fn recheck(app: &App, sockets: Vec<(Socket, Identity)>) {
     }
 }
 
-/// Looks, less and less often, until there is no doubt about any of the sockets, or they are gone. A token that has expired leaves none.
+/// Looks, less and less often, until there is no doubt about any of the sockets, or they are gone.
+/// A token that has expired leaves none.
 async fn settle(app: App, mut doubtful: Vec<(Socket, Identity)>) {
     let mut wait = LOOK_AGAIN_AFTER;
     while !doubtful.is_empty() {

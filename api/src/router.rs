@@ -1,5 +1,5 @@
-//! Every route of the API, on one screen, each with its description. Path parameters have the names of the fields in the socket commands'
-//! payloads.
+//! Every route of the API, on one screen, each with its description. Path parameters have the names
+//! of the fields in the socket commands' payloads.
 
 use axum::{Router, middleware};
 
@@ -43,8 +43,16 @@ pub(crate) fn routes() -> Routes {
         .get("", routes::seats::map, described::get_seats())
         .post("/locks", act(seats::lock_several), described::lock_seats())
         .post("/seat-types", act(events::create_seat_type), described::create_seat_type())
-        .put("/seat-types/{seatTypeId}", act(events::update_seat_type), described::update_seat_type())
-        .delete("/seat-types/{seatTypeId}", act(events::delete_seat_type), described::delete_seat_type())
+        .put(
+            "/seat-types/{seatTypeId}",
+            act(events::update_seat_type),
+            described::update_seat_type(),
+        )
+        .delete(
+            "/seat-types/{seatTypeId}",
+            act(events::delete_seat_type),
+            described::delete_seat_type(),
+        )
         .post("/seat-types/{seatTypeId}/lock", act(seats::lock), described::lock_seat())
         .delete("/seat-types/{seatTypeId}/lock", act(seats::unlock), described::unlock_seat())
         .post("/seat-types/{seatTypeId}/lock/extend", act(seats::extend), described::extend_lock());
@@ -53,9 +61,17 @@ pub(crate) fn routes() -> Routes {
         .post("/create", act_with_success(bookings::create), described::create_booking())
         .get("/my-bookings", routes::bookings::list, described::list_bookings())
         .get("/{booking_id}", routes::bookings::get, described::get_booking())
-        .post("/{booking_id}/cancel", act_with_success(bookings::cancel), described::cancel_booking())
+        .post(
+            "/{booking_id}/cancel",
+            act_with_success(bookings::cancel),
+            described::cancel_booking(),
+        )
         .get("/{booking_id}/tickets", routes::bookings::tickets, described::get_tickets())
-        .get("/ticket-status/{job_id}", routes::bookings::ticket_status, described::get_ticket_job());
+        .get(
+            "/ticket-status/{job_id}",
+            routes::bookings::ticket_status,
+            described::get_ticket_job(),
+        );
 
     let payments = Routes::new("Payments", "/api/v1/payments")
         .post("/create-order", act_with_success(orders::create), described::create_order())

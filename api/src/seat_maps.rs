@@ -1,5 +1,6 @@
-//! Seat maps when everybody asks at once: a process takes one snapshot of an event at a time, and whoever asks meanwhile, or a moment later,
-//! shares it. Their own seats are marked from that snapshot, too, so that a thousand readers cost what one does.
+//! Seat maps when everybody asks at once: a process takes one snapshot of an event at a time, and
+//! whoever asks meanwhile, or a moment later, shares it. Their own seats are marked from that
+//! snapshot, too, so that a thousand readers cost what one does.
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,8 @@ use tokio::sync::watch;
 
 use crate::app::App;
 
-/// How long a snapshot is shared once it is there. Whoever has heard of a later version sees from the map's own that it is older.
+/// How long a snapshot is shared once it is there. Whoever has heard of a later version sees from
+/// the map's own that it is older.
 const SHARED: Duration = Duration::from_millis(100);
 /// Longer than any snapshot is under way or shared.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -35,7 +37,8 @@ const MANY: usize = 1_000;
 #[derive(Default)]
 pub(crate) struct SeatMaps {
     snapshots: Mutex<HashMap<EventId, Taking>>,
-    /// When a user last changed something through this process: a map from before that would not show it.
+    /// When a user last changed something through this process: a map from before that would not
+    /// show it.
     changes: Mutex<HashMap<UserId, Instant>>,
 }
 
@@ -71,7 +74,10 @@ impl Taking {
 
     /// A failure is for those who have waited for it, and nobody else.
     fn is_fresh(&self) -> bool {
-        self.taken.borrow().as_ref().is_some_and(|taken| taken.result.is_ok() && taken.at.elapsed() <= SHARED)
+        self.taken
+            .borrow()
+            .as_ref()
+            .is_some_and(|taken| taken.result.is_ok() && taken.at.elapsed() <= SHARED)
     }
 }
 
@@ -86,7 +92,12 @@ impl SeatMaps {
     }
 
     /// The answer to `GET /seats/:eventId`.
-    pub(crate) async fn answer(&self, app: &App, event: EventId, viewer: Option<UserId>) -> Result<Bytes> {
+    pub(crate) async fn answer(
+        &self,
+        app: &App,
+        event: EventId,
+        viewer: Option<UserId>,
+    ) -> Result<Bytes> {
         let shared = self.shared(app, event, viewer).await?;
         shared.snapshot.require_visible(viewer)?;
         match viewer {
@@ -95,7 +106,12 @@ impl SeatMaps {
         }
     }
 
-    async fn shared(&self, app: &App, event: EventId, viewer: Option<UserId>) -> Result<Arc<Shared>> {
+    async fn shared(
+        &self,
+        app: &App,
+        event: EventId,
+        viewer: Option<UserId>,
+    ) -> Result<Arc<Shared>> {
         let since = viewer.and_then(|user| locked(&self.changes).get(&user).copied());
         loop {
             let mut taking = self.join(app, event, since);
@@ -122,7 +138,8 @@ impl SeatMaps {
         let (sender, taken) = watch::channel(None);
         let taking = Taking { began: Instant::now(), taken };
         snapshots.insert(event, taking.clone());
-        // In a task of its own: whoever asked first may leave, and the others still get their answer.
+        // In a task of its own: whoever asked first may leave, and the others still get their
+        // answer.
         tokio::spawn(take(app.clone(), event, taking.began, sender));
         taking
     }
@@ -150,7 +167,8 @@ async fn take(app: App, event: EventId, began: Instant, sender: watch::Sender<Op
     app.seat_maps.forget(event, began);
 }
 
-/// A snapshot without locks that are over, as far as they can be freed: where they cannot, the map is shown as it is.
+/// A snapshot without locks that are over, as far as they can be freed: where they cannot, the map
+/// is shown as it is.
 async fn tidy_snapshot(app: &App, event: EventId) -> Result<Shared> {
     let mut snapshot = snapshot(app, event).await?;
     if snapshot.is_behind() {
@@ -159,7 +177,11 @@ async fn tidy_snapshot(app: &App, event: EventId) -> Result<Shared> {
             Ok(false) => {}
             // The expiry worker tells operators what is in its way.
             Err(error) => {
-                tracing::debug!(event_id = event.0, error = error.details(), "locks that are over stay");
+                tracing::debug!(
+                    event_id = event.0,
+                    error = error.details(),
+                    "locks that are over stay"
+                );
             }
         }
     }
@@ -185,7 +207,8 @@ async fn snapshot(app: &App, event: EventId) -> Result<Snapshot> {
 }
 
 fn answer(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Bytes> {
-    let answer = serde_json::to_vec(&Envelope { data: snapshot.map(viewer) }).map_err(Error::internal)?;
+    let answer =
+        serde_json::to_vec(&Envelope { data: snapshot.map(viewer) }).map_err(Error::internal)?;
     Ok(answer.into())
 }
 

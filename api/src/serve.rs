@@ -106,7 +106,8 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 /// How often is measured what nobody reports.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
-/// Measures how the pool is used and how long every queue is: whether a queue has a worker or not, somebody must see that it grows.
+/// Measures how the pool is used and how long every queue is: whether a queue has a worker or not,
+/// somebody must see that it grows.
 async fn sample(app: App) {
     loop {
         metrics::pool("api", &app.db);
@@ -114,7 +115,9 @@ async fn sample(app: App) {
         for queue in Queue::ALL {
             match bounded(admin::depth(&app.db, queue)).await {
                 Ok(depth) => metrics::depth(queue, &depth),
-                Err(error) => tracing::debug!(error = error.details(), "a queue's depth is not measured"),
+                Err(error) => {
+                    tracing::debug!(error = error.details(), "a queue's depth is not measured")
+                }
             }
         }
         tokio::time::sleep(SAMPLE_EVERY).await;

@@ -1,4 +1,5 @@
-//! The line between the driver and the processes that it measures: JSON, one value a line, over TCP. `node/hub.js` is the other end in Node.
+//! The line between the driver and the processes that it measures: JSON, one value a line, over
+//! TCP. `node/hub.js` is the other end in Node.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -107,7 +108,9 @@ impl Hub {
 impl Peer {
     /// The next thing it says.
     pub async fn listen(&mut self) -> Result<Said> {
-        let said = tokio::time::timeout(PATIENCE, self.said.recv()).await.context("a process is silent")?;
+        let said = tokio::time::timeout(PATIENCE, self.said.recv())
+            .await
+            .context("a process is silent")?;
         said.context("a process has ended")
     }
 

@@ -1,4 +1,5 @@
-//! Jobs that do nothing, and the one that says when it is run. The other systems' are in `node/hub.js`.
+//! Jobs that do nothing, and the one that says when it is run. The other systems' are in
+//! `node/hub.js`.
 
 use std::time::Duration;
 

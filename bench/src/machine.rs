@@ -60,8 +60,11 @@ impl Machine {
 
     /// A few sentences.
     pub fn describe(&self) -> String {
-        let versions =
-            self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>();
+        let versions = self
+            .versions
+            .iter()
+            .map(|(name, version)| format!("{name} {version}"))
+            .collect::<Vec<_>>();
         format!(
             "{} cores, {} GiB of memory, Linux {}; writing 8 kB and syncing them takes {} ms. The load average was {} before the first round: \
              with nobody else at work, it is near 0. {}.",
@@ -90,9 +93,12 @@ fn sync(path: &Path) -> Result<f64> {
 
 async fn versions(servers: &Servers) -> Result<Vec<(String, String)>> {
     let postgres = servers.setting("server_version").await?;
-    let info: String =
-        redis::cmd("INFO").arg("server").query_async(&mut servers.redis_connection().await?).await?;
-    let redis = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default();
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .query_async(&mut servers.redis_connection().await?)
+        .await?;
+    let redis =
+        info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default();
     let node = String::from_utf8(Command::new(node()).arg("--version").output()?.stdout)?;
     let mut versions = vec![
         ("Nexus".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -102,8 +108,9 @@ async fn versions(servers: &Servers) -> Result<Vec<(String, String)>> {
     ];
     let package: Value = serde_json::from_str(&fs::read_to_string(script("package.json"))?)?;
     for name in ["graphile-worker", "bullmq"] {
-        let version =
-            package["dependencies"][name].as_str().with_context(|| format!("no version of {name}"))?;
+        let version = package["dependencies"][name]
+            .as_str()
+            .with_context(|| format!("no version of {name}"))?;
         versions.push((name.to_owned(), version.to_owned()));
     }
     Ok(versions)

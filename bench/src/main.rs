@@ -43,7 +43,8 @@ enum Part {
 }
 
 /// How jobs are enqueued: name, transactions at once, jobs in each.
-const ENQUEUING: [(&str, usize, usize); 3] = [("1 × 1", 1, 1), ("16 × 1", 16, 1), ("4 × 100", 4, 100)];
+const ENQUEUING: [(&str, usize, usize); 3] =
+    [("1 × 1", 1, 1), ("16 × 1", 16, 1), ("4 × 100", 4, 100)];
 const ENQUEUE_FOR: Duration = Duration::from_secs(1);
 const PROBES: u64 = 200;
 const LOCK_FOR: Duration = Duration::from_secs(2);
@@ -128,22 +129,26 @@ impl<'a> Bench<'a> {
         run(graphile, servers, hub, results, setup("default", json!({}), 3_000), 1, noop).await?;
         run(bullmq, servers, hub, results, setup("default", json!({}), 10_000), 1, noop).await?;
         // With as many jobs at once as Nexus.
-        let graphile_16 = setup("16 at once", json!({ "concurrentJobs": 16, "maxPoolSize": 20 }), 8_000);
+        let graphile_16 =
+            setup("16 at once", json!({ "concurrentJobs": 16, "maxPoolSize": 20 }), 8_000);
         let bullmq_16 = setup("16 at once", json!({ "concurrency": 16 }), 30_000);
         run(graphile, servers, hub, results, graphile_16, 1, noop).await?;
         run(bullmq, servers, hub, results, bullmq_16, 1, noop).await?;
-        // As its documentation tunes it for throughput, at the price of jobs that stay locked for hours when a worker dies.
+        // As its documentation tunes it for throughput, at the price of jobs that stay locked for
+        // hours when a worker dies.
         let tuned = json!({
             "concurrentJobs": 24, "maxPoolSize": 25, "localQueue": { "size": 500 }, "completeJobBatchDelay": 0, "failJobBatchDelay": 0,
         });
         run(graphile, servers, hub, results, setup("batched", tuned, 40_000), 1, noop).await?;
         for processes in [2, 3] {
-            run(nexus, servers, hub, results, setup("default", json!({}), 20_000), processes, noop).await?;
+            run(nexus, servers, hub, results, setup("default", json!({}), 20_000), processes, noop)
+                .await?;
         }
         for processes in [1, 2, 3] {
             let jobs = 2_000 * processes;
             let wait = ("wait 20 ms", Work::Wait(20));
-            run(nexus, servers, hub, results, setup("default", json!({}), jobs), processes, wait).await?;
+            run(nexus, servers, hub, results, setup("default", json!({}), jobs), processes, wait)
+                .await?;
         }
         Ok(())
     }

@@ -32,7 +32,8 @@ impl Release {
 
     /// Makes its schema.
     pub fn migrate(&self, servers: &Servers) -> Result<()> {
-        let status = servers.command(&self.binary("nexus-api")?, "migrate")?.arg("migrate").status()?;
+        let status =
+            servers.command(&self.binary("nexus-api")?, "migrate")?.arg("migrate").status()?;
         ensure!(status.success(), "nexus-api migrate ended with {status}");
         Ok(())
     }

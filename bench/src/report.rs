@@ -1,4 +1,5 @@
-//! The text. What is said here beside the numbers is true of how they were measured; what they come to, the reader sees.
+//! The text. What is said here beside the numbers is true of how they were measured; what they come
+//! to, the reader sees.
 
 use crate::{
     machine::Machine,
@@ -65,7 +66,12 @@ fn enqueued(results: &Results) -> String {
             let row = results.enqueued.iter().find(|row| (row.0, row.1) == (way, system));
             row.map_or_else(String::new, |row| row.2.to_string())
         };
-        text += &format!("| {way} | {} | {} | {} |\n", of("Nexus"), of("graphile-worker"), of("BullMQ"));
+        text += &format!(
+            "| {way} | {} | {} | {} |\n",
+            of("Nexus"),
+            of("graphile-worker"),
+            of("BullMQ")
+        );
     }
     text
 }
@@ -103,7 +109,9 @@ fn scaled(results: &Results) -> String {
         Nexus's jobs per second by the number of worker processes, each with 16 jobs at once.\n\n\
         | Jobs | 1 process | 2 processes | 3 processes |\n|---|---|---|---|\n"
         .to_owned();
-    for (work, says) in [("wait 20 ms", "wait 20 ms each, as for an answer"), ("noop", "do nothing")] {
+    for (work, says) in
+        [("wait 20 ms", "wait 20 ms each, as for an answer"), ("noop", "do nothing")]
+    {
         let first = results.rate(work, "Nexus", "default", 1);
         let cell = |processes: usize| match nexus_row(results, work, processes) {
             Some(row) => format!("{}, {} ×", row.rate, number(row.rate.median() / first)),
@@ -179,7 +187,10 @@ fn per_thousand(seconds: f64, row: &DrainRow) -> String {
 }
 
 fn nexus_row<'a>(results: &'a Results, work: &str, processes: usize) -> Option<&'a DrainRow> {
-    results.drained.iter().find(|row| (row.work, row.system, row.processes) == (work, "Nexus", processes))
+    results
+        .drained
+        .iter()
+        .find(|row| (row.work, row.system, row.processes) == (work, "Nexus", processes))
 }
 
 fn idle_row<'a>(results: &'a Results, system: &str, processes: usize) -> Option<&'a IdleRow> {

@@ -167,10 +167,9 @@ impl Results {
 
     /// The jobs per second of a row that was measured.
     pub fn rate(&self, work: &str, system: &str, setup: &str, processes: usize) -> f64 {
-        let row = self
-            .drained
-            .iter()
-            .find(|row| (row.work, row.system, row.setup, row.processes) == (work, system, setup, processes));
+        let row = self.drained.iter().find(|row| {
+            (row.work, row.system, row.setup, row.processes) == (work, system, setup, processes)
+        });
         row.map_or(f64::NAN, |row| row.rate.median())
     }
 }

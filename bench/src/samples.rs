@@ -22,7 +22,9 @@ impl Samples {
 /// `1,234 (1,000–1,500)`: the median, the least and the most.
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else { return f.write_str("–") };
+        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else {
+            return f.write_str("–");
+        };
         write!(f, "**{}** ({}–{})", number(self.median()), number(*least), number(*most))
     }
 }

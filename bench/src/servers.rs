@@ -1,5 +1,6 @@
-//! PostgreSQL and Redis as they would be run in earnest: with fsync, full page writes and synchronous commits, and an append-only file that
-//! is synced every second. Everybody who is measured uses the same two.
+//! PostgreSQL and Redis as they would be run in earnest: with fsync, full page writes and
+//! synchronous commits, and an append-only file that is synced every second. Everybody who is
+//! measured uses the same two.
 
 use std::{
     fs::File,
@@ -39,7 +40,8 @@ impl Drop for Dir {
 }
 
 impl Servers {
-    /// Starts them below `dir`, which is emptied first, and makes the schema of the driver's own release.
+    /// Starts them below `dir`, which is emptied first, and makes the schema of the driver's own
+    /// release.
     pub async fn start(dir: &Path) -> Result<Self> {
         let servers = Self::empty(dir).await?;
         db::migrate(&config::Database::at(servers.postgres.url().parse()?, 2), |_| ()).await?;
@@ -57,7 +59,8 @@ impl Servers {
         let redis = Redis::start(dir.0.join("redis"), Durability::Durable, None).await?;
         let db = PgPoolOptions::new().max_connections(40).connect(&postgres.url()).await?;
         let servers = Servers { postgres, redis, db, dir };
-        for (setting, earnest) in [("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]
+        for (setting, earnest) in
+            [("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]
         {
             let value = servers.setting(setting).await?;
             ensure!(value == earnest, "{setting} is {value}");
@@ -81,10 +84,14 @@ impl Servers {
         Ok(redis::Client::open(self.redis.url())?.get_multiplexed_async_connection().await?)
     }
 
-    /// A command that knows the servers and nothing else, dies with the driver and logs to a file, as it would be run in earnest.
+    /// A command that knows the servers and nothing else, dies with the driver and logs to a file,
+    /// as it would be run in earnest.
     pub fn command(&self, program: &Path, log: &str) -> Result<Command> {
         let mut command = process::command(program, None, "KILL");
-        let log = File::options().create(true).append(true).open(self.dir.0.join(format!("{log}.log")))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.0.join(format!("{log}.log")))?;
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -107,7 +114,11 @@ pub fn script(name: &str) -> PathBuf {
 /// Node.js: that of `package.json`, else the one on the PATH.
 pub fn node() -> PathBuf {
     let packaged = |arch: &str| node_dir().join(format!("node_modules/node-linux-{arch}/bin/node"));
-    ["x64", "arm64"].map(packaged).into_iter().find(|path| path.is_file()).unwrap_or_else(|| "node".into())
+    ["x64", "arm64"]
+        .map(packaged)
+        .into_iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| "node".into())
 }
 
 fn node_dir() -> PathBuf {

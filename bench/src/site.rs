@@ -1,5 +1,5 @@
-//! A shop in earnest: a real API process and the payments worker of a release, in front of servers of its own, with buyers and the providers'
-//! stand-ins.
+//! A shop in earnest: a real API process and the payments worker of a release, in front of servers
+//! of its own, with buyers and the providers' stand-ins.
 
 use std::{
     process::Command,
@@ -59,8 +59,9 @@ impl Site {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
         let config = ProvidersConfig::default();
-        let secret =
-            |what: &str| format!("{what}{}{}", config.razorpay_webhook_secret, config.razorpay_key_secret);
+        let secret = |what: &str| {
+            format!("{what}{}{}", config.razorpay_webhook_secret, config.razorpay_key_secret)
+        };
         let tokens = config::Tokens { access: secret("a").into(), refresh: secret("r").into() };
         let providers = Providers::start(config.clone()).await?;
         let port = ports::free();
@@ -82,7 +83,8 @@ impl Site {
         };
         let mut api = configured(servers.command(&release.binary("nexus-api")?, "api")?);
         api.arg("serve");
-        let worker = configured(servers.command(&release.binary("nexus-worker-payments")?, "payments")?);
+        let worker =
+            configured(servers.command(&release.binary("nexus-worker-payments")?, "payments")?);
         let mut site = Site {
             api: Process::spawn(api)?,
             worker: Process::spawn(worker)?,
@@ -101,7 +103,10 @@ impl Site {
             .await
             .is_ok_and(|answer| answer.status().is_success())
         {
-            ensure!(site.api.status().is_none() && Instant::now() < deadline, "the API is not ready");
+            ensure!(
+                site.api.status().is_none() && Instant::now() < deadline,
+                "the API is not ready"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(site)
@@ -169,7 +174,8 @@ impl Site {
 async fn users(servers: &Servers, signer: &Signer) -> Result<Vec<String>> {
     let insert = "INSERT INTO users (name, email)
                   SELECT 'Buyer ' || n, 'buyer-' || gen_random_uuid() || '@nexus.example' FROM generate_series(1, $1) n RETURNING id";
-    let ids: Vec<i32> = sqlx::query_scalar(insert).bind(USERS as i32).fetch_all(&servers.db).await?;
+    let ids: Vec<i32> =
+        sqlx::query_scalar(insert).bind(USERS as i32).fetch_all(&servers.db).await?;
     ids.into_iter().map(|id| Ok(signer.access(UserId(id))?)).collect()
 }
 

@@ -1,5 +1,6 @@
-//! A longer line to PostgreSQL: whatever is said on it arrives later, in order, and as fast as it was said. What a round trip costs between
-//! machines is invisible where client and server share one.
+//! A longer line to PostgreSQL: whatever is said on it arrives later, in order, and as fast as it
+//! was said. What a round trip costs between machines is invisible where client and server share
+//! one.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,11 @@ impl Drop for SlowLine {
     }
 }
 
-async fn forward(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, delay: Duration) {
+async fn forward(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    delay: Duration,
+) {
     let (sender, mut under_way) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let read = async move {
         let mut buffer = vec![0; 64 * 1024];

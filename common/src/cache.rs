@@ -1,6 +1,9 @@
-//! Redis as the hint it is: seat locks, revoked tokens and rate limits (those are in [`limiter`](crate::limiter)), in the key format that the Node service uses (CONTRACT.md, section 11).
+//! Redis as the hint it is: seat locks, revoked tokens and rate limits (those are in
+//! [`limiter`](crate::limiter)), in the key format that the Node service uses (CONTRACT.md, section
+//! 11).
 //!
-//! Every call is bounded and may fail; callers then go on with PostgreSQL alone. Nothing here is the truth.
+//! Every call is bounded and may fail; callers then go on with PostgreSQL alone. Nothing here is
+//! the truth.
 
 use std::{
     future::Future,
@@ -61,12 +64,14 @@ struct LockValue<'a> {
     seat_type_id: SeatTypeId,
 }
 
-/// A key that was won lives this long until PostgreSQL has committed, so that a crash in between cannot block a free seat.
+/// A key that was won lives this long until PostgreSQL has committed, so that a crash in between
+/// cannot block a free seat.
 const UNCOMMITTED: Duration = Duration::from_secs(5);
 /// At most once in this time is a taken key compared with PostgreSQL.
 const RECHECK: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_millis(500);
-/// After a failure nobody asks for this long, so that an outage costs one caller a time-out and not everybody.
+/// After a failure nobody asks for this long, so that an outage costs one caller a time-out and not
+/// everybody.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Cache {
@@ -91,7 +96,8 @@ impl Cache {
         Cache { tokens, ..self }
     }
 
-    /// Asks Redis, unless it was away a moment ago. A hint that cannot be had is worth a debug line: PostgreSQL has the truth.
+    /// Asks Redis, unless it was away a moment ago. A hint that cannot be had is worth a debug
+    /// line: PostgreSQL has the truth.
     async fn ask<T>(&self, question: impl Future<Output = RedisResult<T>>) -> Option<T> {
         let now = self.started.elapsed();
         if (now.as_millis() as u64) < self.away_until.load(Ordering::Relaxed) {
@@ -127,7 +133,13 @@ impl Cache {
     }
 
     /// Tries to take the seat's key for `user` until the database has decided.
-    pub async fn take_seat(&self, seat: &SeatKey, user: UserId, now: Timestamp, until: Timestamp) -> Hint {
+    pub async fn take_seat(
+        &self,
+        seat: &SeatKey,
+        user: UserId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Hint {
         let options = redis::SetOptions::default()
             .conditional_set(redis::ExistenceCheck::NX)
             .with_expiration(redis::SetExpiry::PX(UNCOMMITTED.as_millis() as u64));
@@ -140,19 +152,30 @@ impl Cache {
         }
     }
 
-    /// Whether it is this caller's turn to compare a taken key with PostgreSQL: the key may have outlived its row.
+    /// Whether it is this caller's turn to compare a taken key with PostgreSQL: the key may have
+    /// outlived its row.
     pub async fn may_recheck(&self, seat: &SeatKey) -> bool {
         let options = redis::SetOptions::default()
             .conditional_set(redis::ExistenceCheck::NX)
             .with_expiration(redis::SetExpiry::PX(RECHECK.as_millis() as u64));
         let mut conn = self.conn.clone();
-        let turn =
-            self.ask(conn.set_options::<_, _, Option<()>>(format!("{}:checked", key(seat)), 1, options));
+        let turn = self.ask(conn.set_options::<_, _, Option<()>>(
+            format!("{}:checked", key(seat)),
+            1,
+            options,
+        ));
         turn.await.flatten().is_some()
     }
 
-    /// Follows a lock or booking that has been committed: the keys live to its deadline, whoever had them before.
-    pub async fn keep_seats(&self, seats: &[SeatKey], user: UserId, now: Timestamp, until: Timestamp) {
+    /// Follows a lock or booking that has been committed: the keys live to its deadline, whoever
+    /// had them before.
+    pub async fn keep_seats(
+        &self,
+        seats: &[SeatKey],
+        user: UserId,
+        now: Timestamp,
+        until: Timestamp,
+    ) {
         let left = (until.0 - now.0).num_milliseconds();
         if left <= 0 || seats.is_empty() {
             return;
@@ -164,7 +187,8 @@ impl Cache {
         self.ask(pipe.query_async::<()>(&mut self.conn.clone())).await;
     }
 
-    /// Follows seats that have become free or booked: removes their keys as far as they are still `user`'s.
+    /// Follows seats that have become free or booked: removes their keys as far as they are still
+    /// `user`'s.
     pub async fn drop_seats(&self, seats: &[SeatKey], user: UserId) {
         if seats.is_empty() {
             return;
@@ -208,10 +232,12 @@ impl Cache {
         self.ask(self.conn.clone().set_ex::<_, _, ()>(key, "1", seconds)).await;
     }
 
-    /// Remembers that all sessions of `user` have ended, refresh tokens where the Node service looks for them.
+    /// Remembers that all sessions of `user` have ended, refresh tokens where the Node service
+    /// looks for them.
     pub async fn end_sessions(&self, user: UserId, ended: &EndedSessions) {
         let mut pipe = redis::pipe();
-        pipe.set_ex(sessions_from(user), ended.from.timestamp_millis(), ACCESS_VALID.as_secs()).ignore();
+        pipe.set_ex(sessions_from(user), ended.from.timestamp_millis(), ACCESS_VALID.as_secs())
+            .ignore();
         for token in &ended.refresh_tokens {
             pipe.del(refresh_token(token)).ignore();
             pipe.set_ex(blacklist(&self.tokens.kept(token)), "1", REFRESH_VALID.as_secs()).ignore();
@@ -225,8 +251,12 @@ impl Cache {
             return;
         }
         let seconds = left.as_secs().max(1);
-        self.ask(self.conn.clone().set_ex::<_, _, ()>(refresh_token(token), user.0.to_string(), seconds))
-            .await;
+        self.ask(self.conn.clone().set_ex::<_, _, ()>(
+            refresh_token(token),
+            user.0.to_string(),
+            seconds,
+        ))
+        .await;
     }
 
     /// Forgets refresh tokens that have been revoked, or that nobody looks for here any more.

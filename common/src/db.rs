@@ -20,14 +20,16 @@ use crate::{
 /// The migrations of `migrations/`, part of the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// A pool that connects when first used, so that a process starts (and reports itself not ready) while PostgreSQL is away.
+/// A pool that connects when first used, so that a process starts (and reports itself not ready)
+/// while PostgreSQL is away.
 pub fn pool(settings: &Database, process: &str) -> PgPool {
     lazy_pool(settings, options(settings, process))
 }
 
-/// The same for a worker. Nothing that it does needs a whole table; but a plan that was made while the ledger was small would read it, over
-/// and over, until PostgreSQL notices that it has grown. (Where there is no index, it is read all the same, at a price that would make the
-/// query look worth compiling.)
+/// The same for a worker. Nothing that it does needs a whole table; but a plan that was made while
+/// the ledger was small would read it, over and over, until PostgreSQL notices that it has grown.
+/// (Where there is no index, it is read all the same, at a price that would make the query look
+/// worth compiling.)
 pub fn worker_pool(settings: &Database, process: &str) -> PgPool {
     let options = options(settings, process).options([("enable_seqscan", "off"), ("jit", "off")]);
     lazy_pool(settings, options)
@@ -46,12 +48,15 @@ fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(settings.idle)
         .max_lifetime(settings.max_lifetime)
-        // What was left in the middle of a call is made ready again before others may have it. A server that has vanished without a word
-        // says nothing to that, and its connections must not be missing for as long as TCP keeps trying, which is a quarter of an hour.
+        // What was left in the middle of a call is made ready again before others may have it. A
+        // server that has vanished without a word says nothing to that, and its connections must
+        // not be missing for as long as TCP keeps trying, which is a quarter of an hour.
         .after_release(|conn, _| {
             Box::pin(async move {
                 let pinged = tokio::time::timeout(RELEASE, conn.ping()).await;
-                pinged.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+                pinged.unwrap_or_else(|_| {
+                    Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+                })?;
                 Ok(true)
             })
         })
@@ -66,8 +71,8 @@ const CONNECTING: Duration = Duration::from_secs(10);
 /// Longer than PostgreSQL lets a statement run: whoever has not answered by then will not answer.
 const CALL: Duration = Duration::from_secs(20);
 
-/// A call to PostgreSQL or Redis that ends, whatever the other side does: PostgreSQL's own time-outs do not help where it is stopped in its
-/// tracks, or out of reach.
+/// A call to PostgreSQL or Redis that ends, whatever the other side does: PostgreSQL's own
+/// time-outs do not help where it is stopped in its tracks, or out of reach.
 pub async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     within(CALL, call).await
 }
@@ -79,22 +84,27 @@ pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -
         .unwrap_or_else(|elapsed| Err(Error::Unavailable(Box::new(elapsed))))
 }
 
-/// The time by PostgreSQL's clock, which decides about every deadline: those of processes may differ, and jump.
+/// The time by PostgreSQL's clock, which decides about every deadline: those of processes may
+/// differ, and jump.
 pub async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(conn).await?)
 }
 
-/// Longest that a migration waits for a lock, and so for which everybody who comes after it waits for the same table.
+/// Longest that a migration waits for a lock, and so for which everybody who comes after it waits
+/// for the same table.
 const MIGRATION_LOCK: Duration = Duration::from_secs(2);
-/// A migration that was in somebody's way is begun anew after the first of these, then later each time, up to the second.
+/// A migration that was in somebody's way is begun anew after the first of these, then later each
+/// time, up to the second.
 const MIGRATION_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// After so long it gives up: what is in its way for an hour has to be looked at.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Brings the schema up to date; safe to run from several processes at once (sqlx holds an advisory lock), and while others are at work.
+/// Brings the schema up to date; safe to run from several processes at once (sqlx holds an advisory
+/// lock), and while others are at work.
 ///
-/// A lock that somebody else has, a dump of the database for one, is waited for in short attempts with pauses between: PostgreSQL makes
-/// everybody who wants the table queue up behind whoever waits for it. `waiting` hears what is in the way before each pause.
+/// A lock that somebody else has, a dump of the database for one, is waited for in short attempts
+/// with pauses between: PostgreSQL makes everybody who wants the table queue up behind whoever
+/// waits for it. `waiting` hears what is in the way before each pause.
 pub async fn migrate(settings: &Database, mut waiting: impl FnMut(String)) -> Result<()> {
     let began = Instant::now();
     let mut pause = MIGRATION_PAUSES.0;
@@ -102,8 +112,9 @@ pub async fn migrate(settings: &Database, mut waiting: impl FnMut(String)) -> Re
         let options = options(settings, "nexus-migrate")
             .options([("lock_timeout", MIGRATION_LOCK.as_millis().to_string())]);
         let connecting = tokio::time::timeout(CONNECTING, PgConnection::connect_with(&options));
-        let mut conn =
-            connecting.await.map_err(|_| Error::Unavailable("PostgreSQL does not answer".into()))??;
+        let mut conn = connecting
+            .await
+            .map_err(|_| Error::Unavailable("PostgreSQL does not answer".into()))??;
         match MIGRATIONS.run(&mut conn).await {
             Err(MigrateError::ExecuteMigration(error, _) | MigrateError::Execute(error))
                 if is_in_the_way(&error) && began.elapsed() < MIGRATION_PATIENCE =>
@@ -122,7 +133,8 @@ pub async fn migrate(settings: &Database, mut waiting: impl FnMut(String)) -> Re
 fn is_in_the_way(error: &sqlx::Error) -> bool {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     is_collision(error)
-        || error.as_database_error().and_then(|error| error.code()).as_deref() == Some(LOCK_NOT_AVAILABLE)
+        || error.as_database_error().and_then(|error| error.code()).as_deref()
+            == Some(LOCK_NOT_AVAILABLE)
 }
 
 /// The oldest transactions of others, as an operator finds them.
@@ -142,7 +154,8 @@ fn options(settings: &Database, process: &str) -> PgConnectOptions {
     settings.connection.clone().application_name(process)
 }
 
-/// Whether every migration of this binary has been applied. Newer ones do not matter: they must be compatible with the previous release.
+/// Whether every migration of this binary has been applied. Newer ones do not matter: they must be
+/// compatible with the previous release.
 pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
     let mut conn = pool.acquire().await?;
     let applied = match conn.list_applied_migrations(&MIGRATIONS.table_name).await {

@@ -1,7 +1,8 @@
-//! The one error type of the domain: each variant is a decision that the caller can act on. [`Error::Internal`] alone is opaque.
+//! The one error type of the domain: each variant is a decision that the caller can act on.
+//! [`Error::Internal`] alone is opaque.
 //!
-//! Messages are part of the wire contract (CONTRACT.md): frontends show and compare them. `code` is the stable name that new clients
-//! should look at; [`Kind`] is what HTTP turns into a status.
+//! Messages are part of the wire contract (CONTRACT.md): frontends show and compare them. `code` is
+//! the stable name that new clients should look at; [`Kind`] is what HTTP turns into a status.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -86,7 +87,9 @@ pub enum Error {
         "Cannot delete event. There are {0} active booking(s). Please cancel all bookings first or change event status to 'cancelled'."
     )]
     EventHasBookings(i64),
-    #[error("Cannot delete event. {0} refund(s) are still under way. Please try again when they are done.")]
+    #[error(
+        "Cannot delete event. {0} refund(s) are still under way. Please try again when they are done."
+    )]
     EventHasRefunds(i64),
     #[error("Event is cancelled and its bookings are being refunded. This cannot be undone.")]
     EventCancelled,
@@ -124,7 +127,9 @@ pub enum Error {
         "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again."
     )]
     LockExpired,
-    #[error("One or more seats are already linked to another booking. Please lock the seats again.")]
+    #[error(
+        "One or more seats are already linked to another booking. Please lock the seats again."
+    )]
     SeatsLinked,
     #[error("Booking not found")]
     BookingNotFound,
@@ -158,11 +163,15 @@ pub enum Error {
     TotalNotPayable { total: Paise, least: Paise, most: Paise },
     #[error("The payment provider does not accept a payment of {}. Trying again will not help.", total.written())]
     AmountRefused { total: Paise, source: Source },
-    #[error("The payment provider does not accept an order for this booking. Trying again will not help.")]
+    #[error(
+        "The payment provider does not accept an order for this booking. Trying again will not help."
+    )]
     OrderRefused { source: Source },
     #[error("Order not found")]
     OrderNotFound,
-    #[error("Something is still being written that may belong into this period. Please try again shortly.")]
+    #[error(
+        "Something is still being written that may belong into this period. Please try again shortly."
+    )]
     LedgerPeriodOpen,
     #[error("Payment could not be verified for this booking")]
     PaymentNotVerified,
@@ -176,7 +185,8 @@ pub enum Error {
     RequestInFlight,
     #[error("This Idempotency-Key belongs to a different request")]
     IdempotencyKeyReused,
-    /// A provider has answered, and does not do that: no outage, and the same again will be refused.
+    /// A provider has answered, and does not do that: no outage, and the same again will be
+    /// refused.
     #[error("The provider does not accept this request. Trying again will not help.")]
     ProviderRefused { source: Source },
     /// Carries what the provider said, for the log; the message shown is ours.
@@ -192,7 +202,8 @@ pub enum Error {
     /// Another transaction was in the way and this one has been undone; the same again may succeed.
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Collision(#[source] Source),
-    /// Somebody held what this needs for longer than we wait, and it has been undone; the same again may succeed.
+    /// Somebody held what this needs for longer than we wait, and it has been undone; the same
+    /// again may succeed.
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Busy(#[source] Source),
     /// Only workers see it: the job may be another's now, so its transaction must roll back.
@@ -251,14 +262,18 @@ impl Error {
             Error::SeatsNotLocked => (Conflict, "seats_not_locked"),
             Error::LockExpired => (Gone, "lock_expired"),
             Error::SeatsLinked => (Conflict, "seats_already_booked"),
-            Error::BookingNotFound | Error::BookingNotFoundOrForbidden => (NotFound, "booking_not_found"),
+            Error::BookingNotFound | Error::BookingNotFoundOrForbidden => {
+                (NotFound, "booking_not_found")
+            }
             Error::BookingTimedOut => (Gone, "booking_expired"),
             Error::CancelTooLate => (Conflict, "event_started"),
             Error::CancelClosed(_) => (Conflict, "cancellation_closed"),
             Error::BookingConfirmed => (Conflict, "booking_confirmed"),
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
             Error::RateLimited(_) => (TooMany, "rate_limited"),
-            Error::IdempotencyInFlight | Error::RequestInFlight => (Conflict, "idempotency_key_in_use"),
+            Error::IdempotencyInFlight | Error::RequestInFlight => {
+                (Conflict, "idempotency_key_in_use")
+            }
             Error::IdempotencyKeyReused => (Mismatch, "idempotency_key_reused"),
             Error::BookingNotPayable => (NotFound, "booking_not_found"),
             Error::BookingNotPending(_) => (Conflict, "booking_not_pending"),
@@ -293,7 +308,8 @@ impl Error {
         self.class().1
     }
 
-    /// Whether only others were in the way: they held a lock, or every connection of the pool, for longer than we wait.
+    /// Whether only others were in the way: they held a lock, or every connection of the pool, for
+    /// longer than we wait.
     pub fn is_crowded(&self) -> bool {
         match self {
             Error::Busy(_) => true,
@@ -308,13 +324,17 @@ impl Error {
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Error::RateLimited(usage) => Some(*usage),
-            // Twilio looks at five codes for one that it has sent, and forgets that after ten minutes (PROVIDERS.md).
-            Error::OtpAttempts => Some(Usage { limit: 5, used: 5, until_room: Duration::from_secs(600) }),
+            // Twilio looks at five codes for one that it has sent, and forgets that after ten
+            // minutes (PROVIDERS.md).
+            Error::OtpAttempts => {
+                Some(Usage { limit: 5, used: 5, until_room: Duration::from_secs(600) })
+            }
             _ => None,
         }
     }
 
-    /// The whole chain of causes, for logs and job histories; never for clients. What clients are told is left out where it says less.
+    /// The whole chain of causes, for logs and job histories; never for clients. What clients are
+    /// told is left out where it says less.
     pub fn details(&self) -> String {
         let mut causes = Vec::new();
         let mut next = self.source();
@@ -330,7 +350,8 @@ impl Error {
 }
 
 impl From<sqlx::Error> for Error {
-    /// An unreachable, restarting or exhausted PostgreSQL is [`Error::Unavailable`]; anything else that is not handled by name is a defect.
+    /// An unreachable, restarting or exhausted PostgreSQL is [`Error::Unavailable`]; anything else
+    /// that is not handled by name is a defect.
     fn from(error: sqlx::Error) -> Self {
         if is_collision(&error) {
             return Error::Collision(Box::new(error));
@@ -346,14 +367,16 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => true,
-            // Class 08: connection; 53: out of resources; 55: in use; 57: shutting down or cancelled.
+            // Class 08: connection; 53: out of resources; 55: in use; 57: shutting down or
+            // cancelled.
             _ => has_class(&error, &["08", "53", "55", "57"]),
         };
         if away { Error::Unavailable(Box::new(error)) } else { Error::Internal(Box::new(error)) }
     }
 }
 
-/// Whether PostgreSQL has undone the transaction because of another one: a deadlock, or no serial order.
+/// Whether PostgreSQL has undone the transaction because of another one: a deadlock, or no serial
+/// order.
 pub fn is_collision(error: &sqlx::Error) -> bool {
     has_class(error, &["40"])
 }
@@ -367,7 +390,8 @@ fn has_class(error: &sqlx::Error, classes: &[&str]) -> bool {
     }
 }
 
-/// The name of the constraint that `error` violates, if that is what it is. Insert, then ask: no check before the act can be right.
+/// The name of the constraint that `error` violates, if that is what it is. Insert, then ask: no
+/// check before the act can be right.
 pub fn violated_constraint(error: &sqlx::Error) -> Option<&str> {
     match error {
         sqlx::Error::Database(db) => db.constraint(),

@@ -1,4 +1,5 @@
-//! What an installation can do only with a provider's credentials, and what clients are told where they are not set.
+//! What an installation can do only with a provider's credentials, and what clients are told where
+//! they are not set.
 
 /// Something that is off where a provider's credentials are not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

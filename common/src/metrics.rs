@@ -1,9 +1,12 @@
-//! What Prometheus is told: the name and the meaning of everything that is measured, in one place, and the listener that serves `/metrics`.
-//! Who measures calls the functions here; without METRICS_ADDRESS they do nothing.
+//! What Prometheus is told: the name and the meaning of everything that is measured, in one place,
+//! and the listener that serves `/metrics`. Who measures calls the functions here; without
+//! METRICS_ADDRESS they do nothing.
 
 use std::{net::SocketAddr, time::Duration};
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use sqlx::PgPool;
 
@@ -66,7 +69,11 @@ fn describe() {
         HTTP_REQUESTS,
         "Requests by method, route and status; a route is its pattern, or unmatched, or /socket.io"
     );
-    describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to answer a request, by method and route");
+    describe_histogram!(
+        HTTP_DURATION,
+        Unit::Seconds,
+        "Time to answer a request, by method and route"
+    );
     describe_gauge!(HTTP_CONNECTIONS, "Connections that are open, sockets included");
     describe_counter!(
         HTTP_REFUSED,
@@ -78,32 +85,62 @@ fn describe() {
         "Time to answer a Socket.IO command, by name"
     );
     describe_gauge!(SOCKETS, "Socket.IO clients that are connected to this process");
-    describe_counter!(SOCKET_COMMANDS, "Socket.IO commands by name and outcome (ok, or the failure's code)");
-    describe_counter!(RATE_LIMITED, "Requests, commands and connections that a limit has refused, by limit");
+    describe_counter!(
+        SOCKET_COMMANDS,
+        "Socket.IO commands by name and outcome (ok, or the failure's code)"
+    );
+    describe_counter!(
+        RATE_LIMITED,
+        "Requests, commands and connections that a limit has refused, by limit"
+    );
     describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
-    describe_gauge!(DB_CONNECTIONS, "PostgreSQL connections of this process by pool and state (idle, used)");
+    describe_gauge!(
+        DB_CONNECTIONS,
+        "PostgreSQL connections of this process by pool and state (idle, used)"
+    );
     describe_gauge!(DB_CONNECTIONS_MAX, "How many connections a pool may open");
     describe_counter!(
         JOBS_ENQUEUED,
         "Jobs that this process has enqueued, by queue and kind; also those of transactions that were rolled back"
     );
-    describe_counter!(JOBS_RESCUED, "Jobs whose worker vanished or whose delivery was lost, by queue");
+    describe_counter!(
+        JOBS_RESCUED,
+        "Jobs whose worker vanished or whose delivery was lost, by queue"
+    );
     describe_gauge!(WORKER_SLOTS, "Jobs that this worker runs at once");
-    describe_gauge!(JOBS, "Jobs by queue and state: due, scheduled, queued (in Redis), running, dead");
-    describe_gauge!(OLDEST_DUE, Unit::Seconds, "How long the oldest due job of a queue has been waiting");
+    describe_gauge!(
+        JOBS,
+        "Jobs by queue and state: due, scheduled, queued (in Redis), running, dead"
+    );
+    describe_gauge!(
+        OLDEST_DUE,
+        Unit::Seconds,
+        "How long the oldest due job of a queue has been waiting"
+    );
     describe_counter!(
         JOB_ATTEMPTS,
         "Attempts by queue, kind and outcome: done, retry, snooze, dead, lost, given_back"
     );
-    describe_histogram!(JOB_DURATION, Unit::Seconds, "Time from claim to outcome, by queue and kind");
+    describe_histogram!(
+        JOB_DURATION,
+        Unit::Seconds,
+        "Time from claim to outcome, by queue and kind"
+    );
     describe_histogram!(
         JOB_WAIT,
         Unit::Seconds,
         "Time from a job's being due to its claim, by queue and kind"
     );
     describe_counter!(PAYMENT_ALERTS, "Payments that operators have to look at, by reason");
-    describe_gauge!(INVARIANT_VIOLATIONS, "Invariants that the newest check of the books has found broken");
-    describe_histogram!(RELAY_LAG, Unit::Seconds, "Time from a job's being due to its hand-over to Redis");
+    describe_gauge!(
+        INVARIANT_VIOLATIONS,
+        "Invariants that the newest check of the books has found broken"
+    );
+    describe_histogram!(
+        RELAY_LAG,
+        Unit::Seconds,
+        "Time from a job's being due to its hand-over to Redis"
+    );
 }
 
 /// A request has been answered.

@@ -1,7 +1,8 @@
 //! Broadcasts: what clients are told, to whom, and how a worker sends one.
 //!
-//! The API delivers to its own sockets and, through the adapter, to those of every other API process; a worker publishes in the same wire
-//! format ([`Emitter`]). Broadcasts are sent after commit and are hints: whoever missed one fetches the state.
+//! The API delivers to its own sockets and, through the adapter, to those of every other API
+//! process; a worker publishes in the same wire format ([`Emitter`]). Broadcasts are sent after
+//! commit and are hints: whoever missed one fetches the state.
 
 use std::{
     collections::HashSet,
@@ -103,7 +104,9 @@ impl Broadcast {
         let sent = span.run(emit).await;
         metrics::broadcast(self.event);
         tracing::debug!(event = self.event, audience = ?self.audience, trace_id = span.trace_id(), "broadcast");
-        span.describe(|| [KeyValue::new("nexus.broadcast.audience", format!("{:?}", self.audience))]);
+        span.describe(|| {
+            [KeyValue::new("nexus.broadcast.audience", format!("{:?}", self.audience))]
+        });
         if let Err(error) = &sent {
             span.failed(&error.to_string());
         }
@@ -111,11 +114,14 @@ impl Broadcast {
         sent
     }
 
-    /// The rooms that make up the audience, but for those of [`except`](Self::except); none means everyone.
+    /// The rooms that make up the audience, but for those of [`except`](Self::except); none means
+    /// everyone.
     pub fn rooms(&self) -> Vec<String> {
         match self.audience {
             Audience::Everyone | Audience::Others(_) => vec![],
-            Audience::Event(event) | Audience::Bystanders(Parties { event, .. }) => viewers(event).into(),
+            Audience::Event(event) | Audience::Bystanders(Parties { event, .. }) => {
+                viewers(event).into()
+            }
             Audience::Parties(parties) => parties.rooms(),
             Audience::User(user) => vec![user_room(user)],
         }
@@ -146,7 +152,8 @@ pub fn user_room(user: UserId) -> String {
     format!("user:{user}")
 }
 
-/// The room of those of `user`'s sockets that are in `room`, too: rooms can be added up and left out, but not intersected.
+/// The room of those of `user`'s sockets that are in `room`, too: rooms can be added up and left
+/// out, but not intersected.
 pub fn own_room(user: UserId, room: &str) -> String {
     format!("user:{user}:{room}")
 }
@@ -166,7 +173,8 @@ pub trait Publish: Clone + Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Emitter {
     driver: RedisDriver,
-    /// After a failure that took long nobody tries until then, so that an outage of Redis costs a job one time-out and not one a broadcast.
+    /// After a failure that took long nobody tries until then, so that an outage of Redis costs a
+    /// job one time-out and not one a broadcast.
     quiet_until: Arc<StdMutex<Option<Instant>>>,
 }
 
@@ -207,7 +215,10 @@ impl Emitter {
 impl Publish for Emitter {
     async fn publish(&self, broadcast: Broadcast) {
         if self.quiet_until().is_some_and(|until| Instant::now() < until) {
-            tracing::debug!(event = broadcast.event, "a broadcast was lost, Redis was away a moment ago");
+            tracing::debug!(
+                event = broadcast.event,
+                "a broadcast was lost, Redis was away a moment ago"
+            );
             return;
         }
         let emitter = IoEmitter::new().to(broadcast.rooms()).except(broadcast.except());
@@ -228,8 +239,8 @@ impl Publish for Emitter {
     }
 }
 
-/// Tells clients the counts of an event after they changed (`event:seats-update`): coalesced, at most one per event per 100 ms over all
-/// processes, and always one after the last change.
+/// Tells clients the counts of an event after they changed (`event:seats-update`): coalesced, at
+/// most one per event per 100 ms over all processes, and always one after the last change.
 #[derive(Clone)]
 pub struct SeatsUpdates<P> {
     db: PgPool,
@@ -257,7 +268,8 @@ impl<P: Publish> SeatsUpdates<P> {
     pub fn changed(&self, event: EventId) {
         let this = self.clone();
         tokio::spawn(traces::carried(async move {
-            // Whoever finds the gate closed committed before it opens again, so the read after that sees the change.
+            // Whoever finds the gate closed committed before it opens again, so the read after that
+            // sees the change.
             match this.gate_is_mine(event).await {
                 Some(false) => return,
                 Some(true) => tokio::time::sleep(COALESCE + Duration::from_millis(5)).await,
@@ -273,7 +285,8 @@ impl<P: Publish> SeatsUpdates<P> {
         }));
     }
 
-    /// Whether this process speaks for the event in the next 100 ms; `None` without Redis, when every process speaks for itself.
+    /// Whether this process speaks for the event in the next 100 ms; `None` without Redis, when
+    /// every process speaks for itself.
     async fn gate_is_mine(&self, event: EventId) -> Option<bool> {
         let options = redis::SetOptions::default()
             .conditional_set(redis::ExistenceCheck::NX)
@@ -284,7 +297,8 @@ impl<P: Publish> SeatsUpdates<P> {
     }
 
     async fn send(&self, event: EventId) {
-        let counts = async { event_views::seat_counts(&mut *self.db.acquire().await?, event).await };
+        let counts =
+            async { event_views::seat_counts(&mut *self.db.acquire().await?, event).await };
         match bounded(counts).await {
             Ok(counts) => {
                 self.publisher.publish(Broadcast::new(Audience::Event(event), counts)).await;
@@ -316,7 +330,8 @@ mod tests {
             }
         });
         let emitter = Emitter::new(&Redis { url: url.into(), ca: None }).unwrap();
-        let broadcast = Broadcast { event: "news", audience: Audience::Everyone, payload: Value::Null };
+        let broadcast =
+            Broadcast { event: "news", audience: Audience::Everyone, payload: Value::Null };
         emitter.publish(broadcast.clone()).await;
         assert!(emitter.quiet_until().is_some());
 

@@ -1,5 +1,5 @@
-//! Logs: JSON in production, readable in development. One line per request and per job attempt, at its end. No line holds a secret, or anything
-//! that tells who somebody is; ids do.
+//! Logs: JSON in production, readable in development. One line per request and per job attempt, at
+//! its end. No line holds a secret, or anything that tells who somebody is; ids do.
 
 use std::io::IsTerminal;
 
@@ -12,7 +12,9 @@ pub fn init(settings: &Sight, warnings: &[String]) {
     let registry = tracing_subscriber::registry().with(EnvFilter::new(&settings.log_filter));
     // A second call (in a test) keeps the first subscriber.
     let _ = if settings.json_logs {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+        registry
+            .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            .try_init()
     } else {
         registry
             .with(
@@ -30,7 +32,8 @@ pub fn init(settings: &Sight, warnings: &[String]) {
     }
 }
 
-/// A panic is a line of the log like any other. Whoever catches it answers the request, or ends the attempt.
+/// A panic is a line of the log like any other. Whoever catches it answers the request, or ends the
+/// attempt.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);

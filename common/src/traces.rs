@@ -1,8 +1,10 @@
-//! Traces: which request led to which job, attempt and broadcast. The ids of a trace (W3C Trace Context) go along with whatever is being done:
-//! they are written into the rows of the jobs that it enqueues, taken up by their attempts, and named in the logs.
+//! Traces: which request led to which job, attempt and broadcast. The ids of a trace (W3C Trace
+//! Context) go along with whatever is being done: they are written into the rows of the jobs that
+//! it enqueues, taken up by their attempts, and named in the logs.
 //!
-//! With a collector (OTEL_EXPORTER_OTLP_ENDPOINT) spans are recorded and exported in the background: the queue is bounded, exporting takes place in
-//! a thread of its own, and a collector that is away costs spans and nothing else. Without one nothing is recorded, and a caller's ids
+//! With a collector (OTEL_EXPORTER_OTLP_ENDPOINT) spans are recorded and exported in the
+//! background: the queue is bounded, exporting takes place in a thread of its own, and a collector
+//! that is away costs spans and nothing else. Without one nothing is recorded, and a caller's ids
 //! are passed on as they came.
 
 use std::{
@@ -17,7 +19,9 @@ use opentelemetry::{
     Context,
     context::{FutureExt, WithContext},
     propagation::{Extractor, TextMapPropagator},
-    trace::{SpanBuilder, SpanContext, Status, TraceContextExt, TraceFlags, Tracer, TracerProvider},
+    trace::{
+        SpanBuilder, SpanContext, Status, TraceContextExt, TraceFlags, Tracer, TracerProvider,
+    },
 };
 pub use opentelemetry::{KeyValue, trace::SpanKind};
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
@@ -43,8 +47,9 @@ struct Export {
 
 static EXPORT: OnceLock<Export> = OnceLock::new();
 
-/// Starts exporting as `service`, unless OTEL_SERVICE_NAME says another name. The exporter reads its own settings: OTEL_EXPORTER_OTLP_*,
-/// OTEL_BSP_*, OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES.
+/// Starts exporting as `service`, unless OTEL_SERVICE_NAME says another name. The exporter reads
+/// its own settings: OTEL_EXPORTER_OTLP_*, OTEL_BSP_*, OTEL_TRACES_SAMPLER,
+/// OTEL_RESOURCE_ATTRIBUTES.
 pub fn start(service: &'static str) -> Result<()> {
     clients::install_crypto();
     let exporter = OtlpExporter::builder()
@@ -52,8 +57,8 @@ pub fn start(service: &'static str) -> Result<()> {
         .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
         .build()
         .map_err(Error::internal)?;
-    let mut resource =
-        Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    let mut resource = Resource::builder()
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
     let is_named = Resource::builder()
         .build()
         .get_ref(&"service.name".into())
@@ -89,13 +94,19 @@ pub fn carried<F: Future>(future: F) -> WithContext<F> {
     future.with_current_context()
 }
 
-/// Something that is being done: a request, an attempt at a job, a broadcast. Recorded when it ends, or is dropped.
+/// Something that is being done: a request, an attempt at a job, a broadcast. Recorded when it
+/// ends, or is dropped.
 #[derive(Clone, Debug)]
 pub struct Span(Context);
 
 impl Span {
-    /// Begins what somebody else asked for: whoever sent that `traceparent`, if there is a valid one.
-    pub fn asked_for(kind: SpanKind, traceparent: Option<&str>, name: impl FnOnce() -> String) -> Self {
+    /// Begins what somebody else asked for: whoever sent that `traceparent`, if there is a valid
+    /// one.
+    pub fn asked_for(
+        kind: SpanKind,
+        traceparent: Option<&str>,
+        name: impl FnOnce() -> String,
+    ) -> Self {
         let parent = traceparent.map_or_else(Context::new, |text| {
             TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(text))
         });
@@ -115,7 +126,11 @@ impl Span {
     fn begin(kind: SpanKind, parent: Context, name: impl FnOnce() -> String) -> Self {
         let Some(export) = EXPORT.get() else {
             let is_known = parent.span().span_context().is_valid();
-            return Span(if is_known { parent } else { parent.with_remote_span_context(new_ids()) });
+            return Span(if is_known {
+                parent
+            } else {
+                parent.with_remote_span_context(new_ids())
+            });
         };
         let builder = SpanBuilder::from_name(name()).with_kind(kind);
         let span = export.tracer.build_with_context(builder, &parent);
@@ -166,7 +181,13 @@ fn traceparent(context: &Context) -> Option<String> {
 /// Ids for a trace that begins here and is not recorded here.
 fn new_ids() -> SpanContext {
     let ids = RandomIdGenerator::default();
-    SpanContext::new(ids.new_trace_id(), ids.new_span_id(), TraceFlags::SAMPLED, true, Default::default())
+    SpanContext::new(
+        ids.new_trace_id(),
+        ids.new_span_id(),
+        TraceFlags::SAMPLED,
+        true,
+        Default::default(),
+    )
 }
 
 /// A lone `traceparent` where the library expects headers.
@@ -231,7 +252,9 @@ mod tests {
     fn what_is_no_traceparent_is_as_good_as_none() {
         let zero_trace = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         let zero_span = "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01";
-        for wrong in ["", "x", zero_trace, zero_span, &GIVEN.to_uppercase(), &GIVEN[..54], "ff-1-1-1", "é"] {
+        for wrong in
+            ["", "x", zero_trace, zero_span, &GIVEN.to_uppercase(), &GIVEN[..54], "ff-1-1-1", "é"]
+        {
             assert_ne!(ids_of(Some(wrong)), wrong);
         }
     }

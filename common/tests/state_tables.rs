@@ -9,7 +9,8 @@ use nexus_common::domain::{
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
 };
 
-const BEGIN: &str = "<!-- states: written by `make docs` from booking_states.rs and payment_states.rs -->\n";
+const BEGIN: &str =
+    "<!-- states: written by `make docs` from booking_states.rs and payment_states.rs -->\n";
 const END: &str = "<!-- states end -->\n";
 
 /// `PaidAfterStart` → `paid after start`
@@ -54,8 +55,13 @@ fn payment_step(step: PaymentStep) -> String {
 }
 
 /// One line an event, one column a state.
-fn table(head: &str, states: &[String], lines: impl Iterator<Item = (String, Vec<String>)>) -> String {
-    let mut text = format!("| {head} | {} |\n|---|{}\n", states.join(" | "), "---|".repeat(states.len()));
+fn table(
+    head: &str,
+    states: &[String],
+    lines: impl Iterator<Item = (String, Vec<String>)>,
+) -> String {
+    let mut text =
+        format!("| {head} | {} |\n|---|{}\n", states.join(" | "), "---|".repeat(states.len()));
     for (event, cells) in lines {
         let _ = writeln!(text, "| {event} | {} |", cells.join(" | "));
     }

@@ -1,5 +1,5 @@
-//! Socket.IO commands: from the packet, through the library's parser, to what each command makes of its payload. The same readers serve
-//! REST bodies.
+//! Socket.IO commands: from the packet, through the library's parser, to what each command makes of
+//! its payload. The same readers serve REST bodies.
 
 #![no_main]
 #![allow(
@@ -38,7 +38,8 @@ fuzz_target!(|packet: &str| {
 /// What the API's queue takes out of an event's packet.
 fn decode(packet: &str) -> Option<Value> {
     let config = ParseConfig::default();
-    let packet = CommonParser.decode_str(&config, &ParserState::default(), packet.to_owned().into()).ok()?;
+    let packet =
+        CommonParser.decode_str(&config, &ParserState::default(), packet.to_owned().into()).ok()?;
     let PacketData::Event(mut message, _) = packet.inner else { return None };
     let name = CommonParser.read_event(&message).ok()?.to_owned();
     let whole = message.as_str().and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
@@ -53,7 +54,8 @@ fn decode(packet: &str) -> Option<Value> {
 
 fn read(payload: Value) {
     let input = Input::from(payload.clone());
-    let again: Value = serde_json::from_str(&payload.to_string()).expect("what was read can be written");
+    let again: Value =
+        serde_json::from_str(&payload.to_string()).expect("what was read can be written");
     assert_eq!(Input::from(again).digest(), input.digest(), "an input is the same after a journey");
     no_nul(&input);
     ids(&input);
@@ -62,7 +64,10 @@ fn read(payload: Value) {
         event(&new);
     }
     if let Ok(changes) = EventChanges::parse(&input) {
-        [changes.start_date, changes.end_date].into_iter().flatten().for_each(|time| timestamp(&time));
+        [changes.start_date, changes.end_date]
+            .into_iter()
+            .flatten()
+            .for_each(|time| timestamp(&time));
         assert!(changes.max_tickets_per_user.is_none_or(|most| (1..=10_000).contains(&most)));
         assert!(changes.name.is_none_or(|name| (1..=255).contains(&name.chars().count())));
     }
@@ -77,7 +82,8 @@ fn read(payload: Value) {
         assert!(!new.seats.is_empty());
         new.seats.iter().for_each(|(_, seat)| label(seat));
     }
-    if let Some(seat) = input.get("seat_label").and_then(|value| SeatLabel::from_value(value).ok()) {
+    if let Some(seat) = input.get("seat_label").and_then(|value| SeatLabel::from_value(value).ok())
+    {
         label(&seat);
     }
     if let Ok(page) = Page::parse(&input) {
@@ -140,7 +146,11 @@ fn ids(input: &Input) {
             assert_ne!(id, 0);
             let mut again = Input::default();
             again.set(name, id);
-            assert_eq!(again.id::<EventId>(name), Some(EventId(id)), "an id is its own normal form");
+            assert_eq!(
+                again.id::<EventId>(name),
+                Some(EventId(id)),
+                "an id is its own normal form"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! E-mail addresses, phone numbers, user names and passwords, alone and in whole registrations and logins.
+//! E-mail addresses, phone numbers, user names and passwords, alone and in whole registrations and
+//! logins.
 
 #![no_main]
 #![allow(
@@ -70,7 +71,11 @@ fn phone(text: &str) {
     let digits = phone.as_str().strip_prefix('+').unwrap();
     assert!((7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()));
     assert!(!digits.starts_with('0'));
-    assert_eq!(Phone::parse(phone.as_str()).as_ref(), Some(&phone), "a number is its own normal form");
+    assert_eq!(
+        Phone::parse(phone.as_str()).as_ref(),
+        Some(&phone),
+        "a number is its own normal form"
+    );
     let spaced: String = phone.as_str().chars().flat_map(|c| [c, ' ']).collect();
     assert_eq!(Phone::parse(&spaced), Some(phone), "spaces are no digits");
 }

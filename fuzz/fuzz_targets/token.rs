@@ -83,7 +83,9 @@ fuzz_target!(|attempt: Attempt| {
             assert!(signer.verify_access(text).is_err());
             assert!(signer.verify_refresh(text).is_err());
         }
-        Attempt::Changed { user, refresh, at, by } => changed(&signer, UserId(user), refresh, at, by),
+        Attempt::Changed { user, refresh, at, by } => {
+            changed(&signer, UserId(user), refresh, at, by)
+        }
         Attempt::Made { key, algorithm, header, claims } => {
             let claims = claims.json();
             let token = make(key, algorithm, &header, &claims);
@@ -135,8 +137,11 @@ fn changed(signer: &Signer, user: UserId, refresh: bool, at: usize, by: u8) {
 }
 
 fn make(key: Key, algorithm: Algorithm, header: &Header, claims: &Value) -> String {
-    let signed =
-        format!("{}.{}", BASE64.encode(header.json().to_string()), BASE64.encode(claims.to_string()));
+    let signed = format!(
+        "{}.{}",
+        BASE64.encode(header.json().to_string()),
+        BASE64.encode(claims.to_string())
+    );
     let key = match key {
         Key::Access => ACCESS,
         Key::Refresh => REFRESH,

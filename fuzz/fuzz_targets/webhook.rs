@@ -1,4 +1,5 @@
-//! Webhooks, from the bytes on the wire to what they tell: the signature decides, and amounts are amounts.
+//! Webhooks, from the bytes on the wire to what they tell: the signature decides, and amounts are
+//! amounts.
 
 #![no_main]
 #![allow(
@@ -34,7 +35,10 @@ fn signed(body: &[u8]) {
                 || signature.bytes().all(|byte| byte.is_ascii_digit())
         );
     }
-    assert!(!webhook_is_signed(&secrets[1..], body, &tomorrow), "one secret does not stand for another");
+    assert!(
+        !webhook_is_signed(&secrets[1..], body, &tomorrow),
+        "one secret does not stand for another"
+    );
     assert!(!webhook_is_signed(&[], body, &today));
     // What a forger would send: text of any kind, and a signature that belongs to another body.
     let text = String::from_utf8_lossy(&body[..body.len().min(64)]);
@@ -68,9 +72,13 @@ fn read(body: &[u8]) {
         }
         Told::Dispute(dispute) => {
             assert!(dispute.amount_paise > 0);
-            for text in
-                [&dispute.id, &dispute.payment_id, &dispute.currency, &dispute.phase, &dispute.reason_code]
-            {
+            for text in [
+                &dispute.id,
+                &dispute.payment_id,
+                &dispute.currency,
+                &dispute.phase,
+                &dispute.reason_code,
+            ] {
                 assert!(!text.contains('\0'), "PostgreSQL stores no NUL");
             }
             return;

@@ -23,9 +23,14 @@ impl Identity {
     pub(crate) fn write(&self, dir: &Path, account: Option<Account>) -> Result<()> {
         for (name, text) in [("server.crt", &self.certificate), ("server.key", &self.key)] {
             let path = dir.join(name);
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&path)?;
+            file.write_all(text.as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
             file.set_permissions(Permissions::from_mode(0o600))?;
             if let Some(Account { uid, gid }) = account {
                 chown(&path, Some(uid), Some(gid))?;

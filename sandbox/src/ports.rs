@@ -5,17 +5,18 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Mutex;
 
-/// Below the range from which Linux takes the local ports of outgoing connections, so that a server which is
-/// stopped and started again never finds its port in use by somebody's client socket.
+/// Below the range from which Linux takes the local ports of outgoing connections, so that a server
+/// which is stopped and started again never finds its port in use by somebody's client socket.
 const RANGE: std::ops::Range<u16> = 15_000..32_000;
 
-/// What this process has been given lately, the oldest first. A server binds its port long before so many others
-/// are asked for.
+/// What this process has been given lately, the oldest first. A server binds its port long before
+/// so many others are asked for.
 static CLAIMED: Mutex<Vec<Claim>> = Mutex::new(Vec::new());
 const CLAIMS_KEPT: usize = 200;
 
-/// A port that is meant for a server which has not bound it yet. Every process that asks this module looks for the
-/// claims of the others: an abstract socket has one owner, leaves no file, and goes with its process.
+/// A port that is meant for a server which has not bound it yet. Every process that asks this
+/// module looks for the claims of the others: an abstract socket has one owner, leaves no file, and
+/// goes with its process.
 struct Claim {
     port: u16,
     _mark: UnixListener,
@@ -34,7 +35,8 @@ pub fn free() -> u16 {
     ports.find(|port| !is_ours(*port) && claim(*port)).unwrap_or(0)
 }
 
-/// Whether this process may start a server on this loopback port; the port is given to nobody else then.
+/// Whether this process may start a server on this loopback port; the port is given to nobody else
+/// then.
 pub fn claim(port: u16) -> bool {
     if is_ours(port) {
         return is_free(port);

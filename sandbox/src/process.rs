@@ -1,8 +1,8 @@
 //! Child processes that never outlive their parent, not even one that is killed with SIGKILL.
 //!
-//! The kernel can signal a child when its parent dies (`PR_SET_PDEATHSIG`, set here by `setpriv`), but "parent" means
-//! the *thread* that spawned it. Test threads and runtime threads come and go, so one thread that lives as long as
-//! the process spawns every child.
+//! The kernel can signal a child when its parent dies (`PR_SET_PDEATHSIG`, set here by `setpriv`),
+//! but "parent" means the *thread* that spawned it. Test threads and runtime threads come and go,
+//! so one thread that lives as long as the process spawns every child.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -26,8 +26,13 @@ pub struct Account {
     pub gid: u32,
 }
 
-/// A command for `program` that receives `at_parents_death` when this process ends, however it ends.
-pub fn command(program: impl AsRef<Path>, account: Option<Account>, at_parents_death: &str) -> Command {
+/// A command for `program` that receives `at_parents_death` when this process ends, however it
+/// ends.
+pub fn command(
+    program: impl AsRef<Path>,
+    account: Option<Account>,
+    at_parents_death: &str,
+) -> Command {
     let mut words: Vec<std::ffi::OsString> = Vec::new();
     if let Some(Account { uid, gid }) = account {
         let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
@@ -49,8 +54,8 @@ pub fn command(program: impl AsRef<Path>, account: Option<Account>, at_parents_d
 pub struct Process(Child);
 
 impl Process {
-    /// Starts a command made by [`command`] in a process group of its own: a terminal's Ctrl-C reaches the parent
-    /// only, which then ends its children in order.
+    /// Starts a command made by [`command`] in a process group of its own: a terminal's Ctrl-C
+    /// reaches the parent only, which then ends its children in order.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         command.process_group(0);
         Self::spawn_in_foreground(command)
@@ -102,7 +107,8 @@ impl Process {
 
     fn children(&self) -> Vec<Pid> {
         let id = self.0.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let children =
+            std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         children.split_whitespace().filter_map(|id| pid(id.parse().ok()?)).collect()
     }
 

@@ -29,11 +29,21 @@ pub struct Redis {
 
 impl Redis {
     /// Starts a server whose data and log live under `dir`, on `port` if that is free, else on any.
-    pub async fn start(dir: impl AsRef<Path>, durability: Durability, port: Option<u16>) -> Result<Self> {
+    pub async fn start(
+        dir: impl AsRef<Path>,
+        durability: Durability,
+        port: Option<u16>,
+    ) -> Result<Self> {
         let dir = dir.as_ref().to_owned();
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let mut redis =
-            Self { dir: dir.canonicalize()?, port: 0, durability, is_secured: false, process: None };
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("cannot create {}", dir.display()))?;
+        let mut redis = Self {
+            dir: dir.canonicalize()?,
+            port: 0,
+            durability,
+            is_secured: false,
+            process: None,
+        };
         let mut wanted = port.filter(|port| ports::claim(*port));
         let mut attempts = 5;
         loop {
@@ -52,7 +62,8 @@ impl Redis {
         format!("redis{}://127.0.0.1:{}", if self.is_secured { "s" } else { "" }, self.port)
     }
 
-    /// Restarts it as a server that takes TLS connections only, and proves with `identity` who it is; or, without one, without TLS.
+    /// Restarts it as a server that takes TLS connections only, and proves with `identity` who it
+    /// is; or, without one, without TLS.
     pub async fn secure(&mut self, identity: Option<&Identity>) -> Result<()> {
         if let Some(identity) = identity {
             identity.write(&self.dir, None)?;
@@ -107,7 +118,11 @@ impl Redis {
         let mut command = process::command("redis-server", None, "KILL");
         command
             .args(["--bind", "127.0.0.1", "--daemonize", "no"])
-            .args(if self.is_secured { ["--port", "0", "--tls-port"] } else { ["--tls-port", "0", "--port"] })
+            .args(if self.is_secured {
+                ["--port", "0", "--tls-port"]
+            } else {
+                ["--tls-port", "0", "--port"]
+            })
             .arg(self.port.to_string())
             .args(["--save", "", "--appendonly", append_only, "--dir"])
             .arg(&self.dir);
@@ -147,7 +162,8 @@ impl Drop for Redis {
     fn drop(&mut self) {
         let throwaway = self.durability == Durability::Throwaway;
         if let Some(mut process) = self.process.take() {
-            process.end_blocking(if throwaway { Signal::KILL } else { Signal::TERM }, STOP_PATIENCE);
+            process
+                .end_blocking(if throwaway { Signal::KILL } else { Signal::TERM }, STOP_PATIENCE);
         }
         if throwaway {
             let _ = std::fs::remove_dir_all(&self.dir);

@@ -1,4 +1,5 @@
-//! Money that goes back in other ways than asked for: authorisations that nobody captures, refunds that the bank cannot make.
+//! Money that goes back in other ways than asked for: authorisations that nobody captures, refunds
+//! that the bank cannot make.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -35,8 +36,7 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 
 /// An order whose authorisations may be captured for so many of Razorpay's minutes.
 async fn order(providers: &Providers, minutes: u32) -> String {
-    let options =
-        json!({"automatic_expiry_period": 12, "manual_expiry_period": minutes, "refund_speed": "normal"});
+    let options = json!({"automatic_expiry_period": 12, "manual_expiry_period": minutes, "refund_speed": "normal"});
     let payment = json!({"capture": "automatic", "capture_options": options});
     let body = json!({"amount": 500, "currency": "INR", "receipt": "BKG-1", "payment": payment});
     let (status, order) = answer(razorpay(providers, Method::POST, "/v1/orders").json(&body)).await;
@@ -47,7 +47,8 @@ async fn order(providers: &Providers, minutes: u32) -> String {
 async fn until_events(providers: &Providers, expected: &[&str]) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let events: Vec<String> = providers.webhooks().into_iter().map(|webhook| webhook.event).collect();
+        let events: Vec<String> =
+            providers.webhooks().into_iter().map(|webhook| webhook.event).collect();
         if events == expected {
             return;
         }
@@ -63,7 +64,10 @@ async fn an_authorisation_goes_back_unless_it_is_captured_in_time() {
     let lapsed = providers.pay(&Pay::order(&order, Outcome::Authorized)).unwrap().payment;
     until_events(&providers, &["payment.authorized", "refund.processed"]).await;
     let payment = &providers.payments()[0];
-    assert_eq!((payment.status, payment.captured, payment.amount_refunded), ("refunded", false, 500));
+    assert_eq!(
+        (payment.status, payment.captured, payment.amount_refunded),
+        ("refunded", false, 500)
+    );
     let capture = json!({"amount": 500, "currency": "INR"});
     let path = format!("/v1/payments/{}/capture", lapsed.id);
     let (status, refusal) = answer(razorpay(&providers, Method::POST, &path).json(&capture)).await;
@@ -93,8 +97,12 @@ async fn a_refund_that_the_bank_cannot_make_can_be_asked_for_again() {
     let path = format!("/v1/payments/{}/refund", payment.id);
     let refund = async |key: &str| {
         let body = json!({"amount": 500});
-        answer(razorpay(&providers, Method::POST, &path).header("x-refund-idempotency", key).json(&body))
-            .await
+        answer(
+            razorpay(&providers, Method::POST, &path)
+                .header("x-refund-idempotency", key)
+                .json(&body),
+        )
+        .await
     };
     refund("the-first-key").await;
     let before = ["payment.captured", "order.paid", "refund.created", "refund.failed"];
@@ -102,8 +110,13 @@ async fn a_refund_that_the_bank_cannot_make_can_be_asked_for_again() {
     assert_eq!(providers.payments()[0].status, "captured");
 
     let (status, same) = refund("the-first-key").await;
-    assert_eq!((status, &same["status"]), (200, &json!("failed")), "a key stands for one refund: {same}");
+    assert_eq!(
+        (status, &same["status"]),
+        (200, &json!("failed")),
+        "a key stands for one refund: {same}"
+    );
     refund("another-key").await;
-    until_events(&providers, &[&before[..], &["refund.created", "refund.processed"]].concat()).await;
+    until_events(&providers, &[&before[..], &["refund.created", "refund.processed"]].concat())
+        .await;
     assert_eq!(providers.payments()[0].status, "refunded");
 }

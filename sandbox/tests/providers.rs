@@ -39,7 +39,8 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 }
 
 async fn order(providers: &Providers, amount: i64) -> String {
-    let body = json!({"amount": amount, "currency": "INR", "receipt": "BKG-1", "notes": {"a": "b"}});
+    let body =
+        json!({"amount": amount, "currency": "INR", "receipt": "BKG-1", "notes": {"a": "b"}});
     let (status, order) = answer(razorpay(providers, Method::POST, "/v1/orders").json(&body)).await;
     assert_eq!((status, &order["amount_due"]), (200, &json!(amount)), "{order}");
     order["id"].as_str().unwrap().to_owned()
@@ -87,9 +88,13 @@ async fn a_paid_order_sends_signed_webhooks_until_they_are_accepted() {
     let order = order(&providers, 150_000).await;
     let paid = providers.pay(&Pay::order(&order, Outcome::Captured)).unwrap();
     let secret = &providers.config().razorpay_key_secret;
-    assert_eq!(paid.razorpay_signature, sign(secret, format!("{order}|{}", paid.payment.id).as_bytes()));
+    assert_eq!(
+        paid.razorpay_signature,
+        sign(secret, format!("{order}|{}", paid.payment.id).as_bytes())
+    );
 
-    eventually("delivery", || providers.webhooks().iter().all(|event| event.state == "delivered")).await;
+    eventually("delivery", || providers.webhooks().iter().all(|event| event.state == "delivered"))
+        .await;
     let (mut ids, mut events) = (Vec::new(), Vec::new());
     while let Ok((id, signature, body)) = inbox.try_recv() {
         assert_eq!(signature, sign(&providers.config().razorpay_webhook_secret, body.as_bytes()));
@@ -126,7 +131,10 @@ async fn webhooks_can_be_lost_doubled_and_late() {
     assert_eq!(inbox.recv().await.unwrap().0, second);
     assert_eq!(inbox.recv().await.unwrap().0, first);
     assert!(inbox.try_recv().is_err());
-    assert_eq!(providers.webhooks().iter().find(|event| event.event_id == lost).unwrap().state, "lost");
+    assert_eq!(
+        providers.webhooks().iter().find(|event| event.event_id == lost).unwrap().state,
+        "lost"
+    );
 }
 
 #[tokio::test]
@@ -142,7 +150,8 @@ async fn orders_are_validated_and_found() {
         (json!({"amount": 100, "currency": "XXX"}), "currency"),
         (json!({"amount": 100, "currency": "INR", "receipt": "x".repeat(41)}), "receipt"),
     ] {
-        let (status, error) = answer(razorpay(&providers, Method::POST, "/v1/orders").json(&body)).await;
+        let (status, error) =
+            answer(razorpay(&providers, Method::POST, "/v1/orders").json(&body)).await;
         assert_eq!((status, &error["error"]["code"]), (400, &json!("BAD_REQUEST_ERROR")), "{body}");
         assert_eq!(error["error"]["field"], field);
     }
@@ -152,7 +161,8 @@ async fn orders_are_validated_and_found() {
 
     providers.pay(&Pay::order(&id, Outcome::Failed)).unwrap();
     providers.pay(&Pay::order(&id, Outcome::Captured)).unwrap();
-    let (_, payments) = answer(razorpay(&providers, Method::GET, &format!("/v1/orders/{id}/payments"))).await;
+    let (_, payments) =
+        answer(razorpay(&providers, Method::GET, &format!("/v1/orders/{id}/payments"))).await;
     assert_eq!(payments["items"][0]["status"], "captured");
     assert_eq!(payments["items"][1]["status"], "failed");
     let (_, order) = answer(razorpay(&providers, Method::GET, &format!("/v1/orders/{id}"))).await;
@@ -193,7 +203,8 @@ async fn a_refund_key_makes_one_refund() {
     };
     assert_eq!(answer(refund("short", 1_000)).await.0, 400);
 
-    // The first answer is lost on its way; the second request is made while the first is still being worked on.
+    // The first answer is lost on its way; the second request is made while the first is still
+    // being worked on.
     providers.fault(
         Target::RazorpayRefund,
         Some(1),
@@ -211,7 +222,10 @@ async fn a_refund_key_makes_one_refund() {
     assert_eq!(answer(refund("refund-key-2", 4_001)).await.0, 400, "more than is left");
     assert_eq!(answer(refund("refund-key-2", 4_000)).await.0, 200);
     assert_eq!(answer(refund("refund-key-3", 100)).await.0, 400, "nothing is left");
-    eventually("processing", || providers.refunds().iter().all(|refund| refund.status == "processed")).await;
+    eventually("processing", || {
+        providers.refunds().iter().all(|refund| refund.status == "processed")
+    })
+    .await;
     let payment = &providers.payments()[0];
     assert_eq!((payment.status, payment.refund_status), ("refunded", Some("full")));
     let events: Vec<_> = providers.webhooks().into_iter().map(|event| event.event).collect();
@@ -250,7 +264,10 @@ async fn one_time_passwords_follow_verifys_rules() {
     let (status, wrong) = answer(check("+919876543210", "0000")).await;
     assert_eq!((status, &wrong["status"]), (200, &json!("pending")));
     let (status, right) = answer(check("+919876543210", &otp.code)).await;
-    assert_eq!((status, &right["status"], &right["valid"]), (200, &json!("approved"), &json!(true)));
+    assert_eq!(
+        (status, &right["status"], &right["valid"]),
+        (200, &json!("approved"), &json!(true))
+    );
     assert_eq!(answer(check("+919876543210", &otp.code)).await.0, 404);
 
     answer(send("+911111111111")).await;
@@ -282,11 +299,10 @@ async fn faults_and_outages() {
             providers.twilio_url(),
             config.twilio_account_sid
         );
-        client().post(url).basic_auth(&config.twilio_account_sid, Some(&config.twilio_auth_token)).form(&[
-            ("To", to),
-            ("From", "+15005550006"),
-            ("Body", "Your tickets"),
-        ])
+        client()
+            .post(url)
+            .basic_auth(&config.twilio_account_sid, Some(&config.twilio_auth_token))
+            .form(&[("To", to), ("From", "+15005550006"), ("Body", "Your tickets")])
     };
     let script = client()
         .post(format!("{}/sandbox/faults", providers.url()))
@@ -304,18 +320,21 @@ async fn faults_and_outages() {
     providers.resume().await.unwrap();
     assert_eq!(answer(sms("+919876543210")).await.0, 201);
     assert_eq!(providers.sms().len(), 1);
-    let statuses: Vec<_> = providers.calls(Target::TwilioSms).iter().map(|call| call.status).collect();
+    let statuses: Vec<_> =
+        providers.calls(Target::TwilioSms).iter().map(|call| call.status).collect();
     assert_eq!(statuses, [Some(503), None, Some(400), Some(201)]);
 }
 
 #[tokio::test]
 async fn mail_arrives_with_its_attachments() {
     let providers = providers().await;
-    let mailer = AsyncSmtpTransport::<Tokio1Executor>::from_url(&providers.smtp_url()).unwrap().build();
+    let mailer =
+        AsyncSmtpTransport::<Tokio1Executor>::from_url(&providers.smtp_url()).unwrap().build();
     let image: Vec<u8> = (0..=255).cycle().take(5_000).collect();
-    let attachment =
-        Attachment::new("ticket.png".into()).body(image.clone(), ContentType::parse("image/png").unwrap());
-    let text = SinglePart::plain("Dear Zoë,\r\n.a line that begins with a dot\r\n.\r\nBye".to_owned());
+    let attachment = Attachment::new("ticket.png".into())
+        .body(image.clone(), ContentType::parse("image/png").unwrap());
+    let text =
+        SinglePart::plain("Dear Zoë,\r\n.a line that begins with a dot\r\n.\r\nBye".to_owned());
     let mail = Message::builder()
         .message_id(Some("<ticket-1@nexus.example>".to_owned()))
         .from("Nexus <tickets@nexus.example>".parse::<Mailbox>().unwrap())
@@ -338,9 +357,16 @@ async fn mail_arrives_with_its_attachments() {
     );
     assert_eq!(received.subject, "Your tickets for “Zoë live”");
     assert_eq!(received.message_id.as_deref(), Some("ticket-1@nexus.example"));
-    assert!(received.text.contains("Zoë") && received.text.contains("\n.a line"), "{}", received.text);
+    assert!(
+        received.text.contains("Zoë") && received.text.contains("\n.a line"),
+        "{}",
+        received.text
+    );
     let attachment = &received.attachments[0];
-    assert_eq!((attachment.filename.as_str(), attachment.content_type.as_str()), ("ticket.png", "image/png"));
+    assert_eq!(
+        (attachment.filename.as_str(), attachment.content_type.as_str()),
+        ("ticket.png", "image/png")
+    );
     assert_eq!(attachment.content(), image);
     assert_eq!(providers.count(Target::Smtp).calls, 3);
 }

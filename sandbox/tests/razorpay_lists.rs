@@ -16,7 +16,12 @@ async fn get(providers: &Providers, path: &str) -> Value {
 }
 
 fn ids(collection: &Value) -> Vec<&str> {
-    collection["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect()
+    collection["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -24,7 +29,8 @@ async fn payments_and_refunds_of_a_span_come_newest_first_and_in_pages() {
     let providers = Providers::start(ProvidersConfig::default()).await.unwrap();
     let order = providers.create_order(&json!({"amount": 20_000, "currency": "INR"})).unwrap();
     let pay = |at: i64| Pay { created_at: Some(at), ..Pay::order(&order.id, Outcome::Captured) };
-    let paid: Vec<_> = (1_000..1_005).map(|at| providers.pay(&pay(at)).unwrap().payment.id).collect();
+    let paid: Vec<_> =
+        (1_000..1_005).map(|at| providers.pay(&pay(at)).unwrap().payment.id).collect();
 
     let listed = get(&providers, "/v1/payments?from=1001&to=1003").await;
     assert_eq!(ids(&listed), [&paid[3], &paid[2], &paid[1]]);
@@ -39,7 +45,10 @@ async fn payments_and_refunds_of_a_span_come_newest_first_and_in_pages() {
     assert_eq!(ids(&get(&providers, "/v1/refunds?from=1&count=1").await), [&rest.id]);
     assert!(ids(&get(&providers, "/v1/refunds?to=1000").await).is_empty());
     let payment = get(&providers, &format!("/v1/payments/{}", paid[0])).await;
-    assert_eq!((&payment["status"], &payment["amount_refunded"]), (&json!("refunded"), &json!(20_000)));
+    assert_eq!(
+        (&payment["status"], &payment["amount_refunded"]),
+        (&json!("refunded"), &json!(20_000))
+    );
 }
 
 #[tokio::test]
@@ -47,8 +56,7 @@ async fn a_chance_can_be_scripted_over_http() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let providers = Providers::start(ProvidersConfig::default()).await.unwrap();
     let script = async |percent: u8| {
-        let fault =
-            json!({"target": "webhook", "percent": percent, "seed": 7, "fault": {"late_up_to_ms": 9}});
+        let fault = json!({"target": "webhook", "percent": percent, "seed": 7, "fault": {"late_up_to_ms": 9}});
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = client.post(format!("{}/sandbox/faults", providers.url())).json(&fault);
         request.send().await.unwrap().status().as_u16()
@@ -66,7 +74,8 @@ async fn faults_by_chance_take_their_share_and_the_same_seed_draws_the_same() {
         for _ in 0..1_000 {
             providers.send_webhook("invoice.paid", json!({}));
         }
-        // The lost ones are so as soon as their delivery has had its turn; the others wait for an address.
+        // The lost ones are so as soon as their delivery has had its turn; the others wait for an
+        // address.
         for _ in 0..5_000 {
             tokio::task::yield_now().await;
         }

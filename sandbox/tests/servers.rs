@@ -12,7 +12,8 @@ use nexus_sandbox::redis::Redis;
 /// A directory that only its owner may enter, as temporary directories and homes are.
 fn private_dir(name: &str) -> PathBuf {
     use std::os::unix::fs::DirBuilderExt;
-    let dir = std::env::temp_dir().join(format!("nexus-sandbox-test-{}-{name}", std::process::id()));
+    let dir =
+        std::env::temp_dir().join(format!("nexus-sandbox-test-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
     dir
@@ -85,8 +86,12 @@ async fn a_durable_cluster_keeps_its_data_and_can_become_a_template() {
 async fn redis_forgets_when_killed_unless_it_is_durable() {
     let parent = private_dir("redis");
     let cli = |redis: &Redis, words: &[&str]| {
-        let output =
-            Command::new("redis-cli").arg("-p").arg(redis.port().to_string()).args(words).output().unwrap();
+        let output = Command::new("redis-cli")
+            .arg("-p")
+            .arg(redis.port().to_string())
+            .args(words)
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     for (durability, expected) in [(Durability::Throwaway, ""), (Durability::Durable, "1")] {

@@ -43,5 +43,6 @@ impl Authority {
 }
 
 fn params(names: &[&str]) -> CertificateParams {
-    CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).expect("names")
+    CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        .expect("names")
 }

@@ -1,4 +1,5 @@
-//! A real browser: Chromium without a window, and pages that call the API (`clients/browser.mjs`, `clients/page.js`).
+//! A real browser: Chromium without a window, and pages that call the API (`clients/browser.mjs`,
+//! `clients/page.js`).
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +41,9 @@ impl Browser {
     pub async fn start(pages: usize) -> Self {
         let profile = TempDir::create();
         let lines = Lines::node("the browser", "browser.mjs");
-        lines.write(&json!({"executable": executable(), "profile": *profile, "pages": pages})).await;
+        lines
+            .write(&json!({"executable": executable(), "profile": *profile, "pages": pages}))
+            .await;
         let started = eventually("the browser starts", START_PATIENCE, async || {
             lines.of("origins").pop().ok_or_else(|| lines.describe())
         });
@@ -72,8 +75,8 @@ impl Page<'_> {
         self.ask("call", function, arguments).await
     }
 
-    /// Does what a user would, by a method of Playwright's page: `goto`, `fill`, `click`, `innerText`, `screenshot` …; returns its text, or
-    /// what went wrong.
+    /// Does what a user would, by a method of Playwright's page: `goto`, `fill`, `click`,
+    /// `innerText`, `screenshot` …; returns its text, or what went wrong.
     pub async fn act(&self, method: &str, arguments: Value) -> String {
         self.ask("act", method, arguments).await.as_str().unwrap_or_default().to_owned()
     }
@@ -81,7 +84,9 @@ impl Page<'_> {
     async fn ask(&self, how: &str, function: &str, arguments: Value) -> Value {
         let lines = &self.browser.lines;
         let id = self.browser.next_call.fetch_add(1, Ordering::Relaxed);
-        lines.write(&json!({"id": id, "page": self.number, how: function, "args": arguments})).await;
+        lines
+            .write(&json!({"id": id, "page": self.number, how: function, "args": arguments}))
+            .await;
         let what = format!("the page's {function}({arguments}) returns");
         eventually(&what, SOON, async || {
             let mut results = lines.of("result").into_iter();
@@ -91,9 +96,16 @@ impl Page<'_> {
         .await
     }
 
-    /// `fetch` with credentials, as a frontend where `who` is logged in calls the API: what the page can read of the answer, or what it is
-    /// told instead when the browser lets it read nothing.
-    pub async fn fetch(&self, who: &Client, method: &str, path: &str, body: Value) -> Result<Answer, String> {
+    /// `fetch` with credentials, as a frontend where `who` is logged in calls the API: what the
+    /// page can read of the answer, or what it is told instead when the browser lets it read
+    /// nothing.
+    pub async fn fetch(
+        &self,
+        who: &Client,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> Result<Answer, String> {
         let mut options = json!({"method": method, "headers": {}});
         if let Some(token) = &who.token {
             options["headers"]["Authorization"] = json!(format!("Bearer {token}"));
@@ -107,12 +119,16 @@ impl Page<'_> {
         if let Some(blocked) = got["blocked"].as_str() {
             return Err(blocked.to_owned());
         }
-        let header =
-            |(name, value): (String, Value)| Some((name.parse().ok()?, value.as_str()?.parse().ok()?));
+        let header = |(name, value): (String, Value)| {
+            Some((name.parse().ok()?, value.as_str()?.parse().ok()?))
+        };
         let text = got["text"].as_str().unwrap_or_default().to_owned();
         Ok(Answer {
             request: format!("{method} {}", who.url_of(path)),
-            status: got["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap_or_default(),
+            status: got["status"]
+                .as_u64()
+                .and_then(|status| status.try_into().ok())
+                .unwrap_or_default(),
             headers: serde_json::from_value::<Map<_, _>>(got["headers"].take())
                 .unwrap_or_default()
                 .into_iter()
@@ -129,7 +145,8 @@ impl Page<'_> {
         eventually(&format!("the console says {text:?}"), SOON, async || {
             let said = lines.of("console");
             let is_it = |line: &Value| {
-                line["page"] == self.number && line["text"].as_str().is_some_and(|said| said.contains(text))
+                line["page"] == self.number
+                    && line["text"].as_str().is_some_and(|said| said.contains(text))
             };
             if said.iter().any(is_it) { Ok(()) } else { Err(format!("{said:?}")) }
         })
@@ -138,7 +155,8 @@ impl Page<'_> {
 
     /// What the browser's console has said about the page.
     pub fn console(&self) -> Vec<String> {
-        let said = self.browser.lines.of("console").into_iter().filter(|line| line["page"] == self.number);
+        let said =
+            self.browser.lines.of("console").into_iter().filter(|line| line["page"] == self.number);
         said.filter_map(|line| line["text"].as_str().map(str::to_owned)).collect()
     }
 
@@ -151,7 +169,8 @@ impl Page<'_> {
 /// The first Chromium on the PATH.
 fn executable() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).flat_map(|dir| EXECUTABLES.map(|name| dir.join(name)));
+    let mut candidates =
+        std::env::split_paths(&path).flat_map(|dir| EXECUTABLES.map(|name| dir.join(name)));
     let found = candidates.find(|candidate| candidate.is_file());
     found.unwrap_or_else(|| panic!("there is no Chromium on the PATH: run `make browser-deps`"))
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::conformance;
 
-/// Somebody who talks to the API, logged in or not. Each has an address of its own, so that nobody's rate limit is another's.
+/// Somebody who talks to the API, logged in or not. Each has an address of its own, so that
+/// nobody's rate limit is another's.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// `users.id`; 0 for nobody.
@@ -28,8 +29,16 @@ impl Client {
     /// Nobody in particular, talking to `http://host:port`.
     pub fn anonymous(http: &reqwest::Client, url: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let address = Ipv4Addr::from(0x0a00_0000 | (NEXT.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff));
-        Self { id: 0, token: None, refresh_token: None, http: http.clone(), url: url.to_owned(), address }
+        let address =
+            Ipv4Addr::from(0x0a00_0000 | (NEXT.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff));
+        Self {
+            id: 0,
+            token: None,
+            refresh_token: None,
+            http: http.clone(),
+            url: url.to_owned(),
+            address,
+        }
     }
 
     /// The same client as that user.
@@ -46,8 +55,9 @@ impl Client {
 
     /// Takes over the user and the tokens of a login's answer.
     pub fn logged_in(mut self, data: &Value) -> Self {
-        let text =
-            |field: &str| data[field].as_str().unwrap_or_else(|| panic!("no {field} in {data}")).to_owned();
+        let text = |field: &str| {
+            data[field].as_str().unwrap_or_else(|| panic!("no {field} in {data}")).to_owned()
+        };
         self.id = data["user"]["id"].as_i64().unwrap_or_else(|| panic!("no user id in {data}"));
         (self.token, self.refresh_token) = (Some(text("accessToken")), Some(text("refreshToken")));
         self
@@ -109,10 +119,13 @@ impl Client {
 
 /// A client for everybody in a test.
 pub fn http_client() -> reqwest::Client {
-    // The client insists on a TLS provider even though it only ever talks to loopback. A second call changes nothing.
+    // The client insists on a TLS provider even though it only ever talks to loopback. A second
+    // call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client =
-        reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(Duration::from_secs(30));
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(Duration::from_secs(30));
     client.build().expect("an HTTP client")
 }
 
@@ -174,11 +187,17 @@ impl Answer {
         let snake_case = !code.is_empty()
             && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         assert!(snake_case, "the code is not snake_case: {self}");
-        assert!(error["request_id"].as_str().is_some_and(|id| !id.is_empty()), "no request_id: {self}");
+        assert!(
+            error["request_id"].as_str().is_some_and(|id| !id.is_empty()),
+            "no request_id: {self}"
+        );
         let has_success =
             ["/api/v1/bookings", "/api/v1/payments"].iter().any(|path| self.request.contains(path));
-        let envelope =
-            if has_success { json!({"success": false, "error": error}) } else { json!({"error": error}) };
+        let envelope = if has_success {
+            json!({"success": false, "error": error})
+        } else {
+            json!({"error": error})
+        };
         assert_eq!(self.body, envelope, "{self}");
     }
 

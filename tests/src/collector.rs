@@ -64,7 +64,8 @@ impl Collector {
     }
 
     async fn serve(hangs: bool) -> Self {
-        let (spans, requests) = (Arc::<Mutex<Vec<Span>>>::default(), Arc::<Mutex<usize>>::default());
+        let (spans, requests) =
+            (Arc::<Mutex<Vec<Span>>>::default(), Arc::<Mutex<usize>>::default());
         let (store, count) = (spans.clone(), requests.clone());
         let take = move |body: Bytes| {
             let (store, count) = (store.clone(), count.clone());
@@ -126,7 +127,8 @@ fn read(request: ExportTraceServiceRequest) -> Vec<Span> {
     for process in request.resource_spans {
         let about = process.resource.map(|resource| resource.attributes).unwrap_or_default();
         let about = attributes(about);
-        let service = about.iter().find(|(name, _)| name == "service.name").map(|(_, name)| name.clone());
+        let service =
+            about.iter().find(|(name, _)| name == "service.name").map(|(_, name)| name.clone());
         let exported = process.scope_spans.into_iter().flat_map(|scope| scope.spans);
         spans.extend(exported.map(|span| span_of(service.clone().unwrap_or_default(), span)));
     }
@@ -146,13 +148,16 @@ fn span_of(service: String, span: Exported) -> Span {
     }
 }
 
-fn attributes(pairs: Vec<opentelemetry_proto::tonic::common::v1::KeyValue>) -> Vec<(String, String)> {
+fn attributes(
+    pairs: Vec<opentelemetry_proto::tonic::common::v1::KeyValue>,
+) -> Vec<(String, String)> {
     let text = |value: any_value::Value| match value {
         any_value::Value::StringValue(text) => Some(text),
         any_value::Value::IntValue(number) => Some(number.to_string()),
         _ => None,
     };
-    let pair =
-        |pair: opentelemetry_proto::tonic::common::v1::KeyValue| Some((pair.key, text(pair.value?.value?)?));
+    let pair = |pair: opentelemetry_proto::tonic::common::v1::KeyValue| {
+        Some((pair.key, text(pair.value?.value?)?))
+    };
     pairs.into_iter().filter_map(pair).collect()
 }

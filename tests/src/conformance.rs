@@ -1,5 +1,6 @@
-//! Holds what the API says in every test against what its documents say: `nexus-api openapi` for HTTP, `nexus-api asyncapi` for Socket.IO.
-//! What was accepted is held against them, too: a document must not ask for more than the API does.
+//! Holds what the API says in every test against what its documents say: `nexus-api openapi` for
+//! HTTP, `nexus-api asyncapi` for Socket.IO. What was accepted is held against them, too: a
+//! document must not ask for more than the API does.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,10 +28,19 @@ pub struct Document {
 
 impl Document {
     fn print(name: &str) -> Self {
-        let output =
-            command(&binary("nexus-api"), Path::new("/"), &vec![]).arg(name).output().expect("nexus-api");
-        assert!(output.status.success(), "nexus-api {name}: {}", String::from_utf8_lossy(&output.stderr));
-        Self { whole: serde_json::from_slice(&output.stdout).expect("JSON"), validators: Mutex::default() }
+        let output = command(&binary("nexus-api"), Path::new("/"), &vec![])
+            .arg(name)
+            .output()
+            .expect("nexus-api");
+        assert!(
+            output.status.success(),
+            "nexus-api {name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self {
+            whole: serde_json::from_slice(&output.stdout).expect("JSON"),
+            validators: Mutex::default(),
+        }
     }
 
     /// What is at the end of a path of names.
@@ -44,7 +54,8 @@ impl Document {
             let mut validators = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
             validators.entry(path.join(" ")).or_insert_with(|| self.compile(path)).clone()
         };
-        let errors = validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path()));
+        let errors =
+            validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path()));
         let errors: Vec<_> = errors.collect();
         if errors.is_empty() { Ok(()) } else { Err(errors.join("\n")) }
     }
@@ -63,18 +74,21 @@ impl Document {
             let names: Vec<&str> = template.trim_end_matches('/').split('/').collect();
             let mut pairs = names.iter().zip(&segments);
             names.len() == segments.len()
-                && pairs.all(|(name, segment)| name.starts_with('{') || name.eq_ignore_ascii_case(segment))
+                && pairs.all(|(name, segment)| {
+                    name.starts_with('{') || name.eq_ignore_ascii_case(segment)
+                })
         };
         let templates = self.whole["paths"].as_object().expect("paths").keys().filter(fits);
         templates.min_by_key(|template| template.matches('{').count()).map(String::as_str)
     }
 }
 
-/// An operation that exists, a status that is documented, and exactly the headers and the body that go with it.
+/// An operation that exists, a status that is documented, and exactly the headers and the body that
+/// go with it.
 pub fn check_answer(request: &Request, answer: &Answer) {
     let (method, path) = (request.method(), request.url().path());
-    let is_ours =
-        path.to_ascii_lowercase().starts_with("/api/v1") || answer.headers.contains_key("x-request-id");
+    let is_ours = path.to_ascii_lowercase().starts_with("/api/v1")
+        || answer.headers.contains_key("x-request-id");
     if !is_ours || matches!(*method, Method::OPTIONS | Method::HEAD) {
         return;
     }
@@ -89,7 +103,10 @@ pub fn check_answer(request: &Request, answer: &Answer) {
     };
     let operation = OPENAPI.at(&["paths", template, &method]);
     if operation.is_null() {
-        return assert_eq!(answer.body["error"]["code"], "method_not_allowed", "undocumented: {answer}");
+        return assert_eq!(
+            answer.body["error"]["code"], "method_not_allowed",
+            "undocumented: {answer}"
+        );
     }
     let status = answer.status.to_string();
     let response = &operation["responses"][&status];
@@ -97,7 +114,8 @@ pub fn check_answer(request: &Request, answer: &Answer) {
 
     for name in response["headers"].as_object().expect("headers").keys() {
         let header = answer.headers.get(name).map(|value| value.to_str().expect("a header"));
-        check_header(name, header).unwrap_or_else(|problem| panic!("header {name}: {problem}\n{answer}"));
+        check_header(name, header)
+            .unwrap_or_else(|problem| panic!("header {name}: {problem}\n{answer}"));
     }
     if response["content"].is_null() {
         return assert_eq!(answer.text, "", "{answer}");
@@ -114,7 +132,8 @@ pub fn check_answer(request: &Request, answer: &Answer) {
         && operation["requestBody"].is_object()
     {
         let sent = serde_json::from_slice(sent).unwrap_or(Value::Null);
-        let schema = ["paths", template, &method, "requestBody", "content", "application/json", "schema"];
+        let schema =
+            ["paths", template, &method, "requestBody", "content", "application/json", "schema"];
         OPENAPI
             .check(&schema, &sent)
             .unwrap_or_else(|problem| panic!("{problem}\nbut accepted: {sent}\n{answer}"));
@@ -139,7 +158,9 @@ pub fn check_event(line: &Value) {
     let name = line["event"].as_str().expect("a name");
     let payload = ["channels", "nexus", "messages", name, "payload"];
     assert!(ASYNCAPI.at(&payload).is_object(), "this event is not documented: {line}");
-    ASYNCAPI.check(&payload, &line["args"][0]).unwrap_or_else(|problem| panic!("{problem}\n{line}"));
+    ASYNCAPI
+        .check(&payload, &line["args"][0])
+        .unwrap_or_else(|problem| panic!("{problem}\n{line}"));
     assert_eq!(line["args"].as_array().map(Vec::len), Some(1), "an event has one argument: {line}");
 }
 

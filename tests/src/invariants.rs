@@ -1,4 +1,5 @@
-//! What must hold whenever a test has ended: nothing oversold, nobody's money kept, no work forgotten.
+//! What must hold whenever a test has ended: nothing oversold, nobody's money kept, no work
+//! forgotten.
 
 use std::time::Duration;
 
@@ -58,7 +59,8 @@ const FORBIDDEN: [(&str, &str); 9] = [
 /// The sweep and the reconciler's look, jobs that never end.
 pub const ENDLESS: &str = "kind IN ('sweep_expired', 'reconcile_orders')";
 
-/// Jobs of these queues that are to be done. What is planned for later and has never failed may stay, and so may what never ends.
+/// Jobs of these queues that are to be done. What is planned for later and has never failed may
+/// stay, and so may what never ends.
 fn unfinished(queues: &[&str]) -> String {
     let queues = queues.join(",");
     // Not now(): PostgreSQL takes it before it looks, so that a job which has been put back in between would seem to wait.

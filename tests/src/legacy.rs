@@ -1,5 +1,6 @@
-//! What there was before Nexus: a database with the Node service's schema, and a small imitation of that service
-//! (`clients/legacy-service.mjs`), which works on the same PostgreSQL and Redis as Nexus does.
+//! What there was before Nexus: a database with the Node service's schema, and a small imitation of
+//! that service (`clients/legacy-service.mjs`), which works on the same PostgreSQL and Redis as
+//! Nexus does.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,8 @@ use crate::waiting::eventually;
 
 /// Starts a cluster under `dir` that holds the Node service's empty tables.
 pub async fn legacy_postgres(dir: &Path) -> Postgres {
-    let postgres = Postgres::start(dir.join("postgres"), Options::throwaway()).await.expect("PostgreSQL");
+    let postgres =
+        Postgres::start(dir.join("postgres"), Options::throwaway()).await.expect("PostgreSQL");
     let pool = PgPool::connect(&postgres.url()).await.expect("a connection");
     let schema = include_str!("../contract/legacy_schema.sql");
     sqlx::raw_sql(schema).execute(&pool).await.expect("the legacy schema");
@@ -50,7 +52,10 @@ impl NodeService {
         let what = format!("the Node service answers {request}");
         let mut answer = eventually(&what, SOON, async || {
             let answers = self.lines.of("answer");
-            answers.into_iter().find(|answer| answer["id"] == id).ok_or_else(|| self.lines.describe())
+            answers
+                .into_iter()
+                .find(|answer| answer["id"] == id)
+                .ok_or_else(|| self.lines.describe())
         })
         .await;
         match answer["error"].take() {
@@ -80,7 +85,8 @@ impl NodeService {
 
     /// Creates an event on sale with these seat types: name, price, quantity.
     pub async fn event(&self, organizer: i64, seat_types: &[(&str, f64, u32)]) -> Event {
-        let request = json!({"organizerId": organizer, "name": "Legacy Gig", "seatTypes": seat_types});
+        let request =
+            json!({"organizerId": organizer, "name": "Legacy Gig", "seatTypes": seat_types});
         Event::from_created(&self.call_ok("createEvent", request).await)
     }
 
@@ -93,7 +99,8 @@ impl NodeService {
         label: &str,
     ) -> Result<Value, String> {
         let seat_type = event.seat_type(seat_type);
-        let request = json!({"userId": user, "eventId": event.id, "seatTypeId": seat_type, "label": label});
+        let request =
+            json!({"userId": user, "eventId": event.id, "seatTypeId": seat_type, "label": label});
         self.call("lock", request).await
     }
 
@@ -106,12 +113,19 @@ impl NodeService {
         labels: &[&str],
     ) -> Result<Booking, String> {
         let seat_type = event.seat_type(seat_type);
-        let request = json!({"userId": user, "eventId": event.id, "seatTypeId": seat_type, "labels": labels});
+        let request =
+            json!({"userId": user, "eventId": event.id, "seatTypeId": seat_type, "labels": labels});
         self.call("book", request).await.map(|data| Booking::from_created(&data))
     }
 
     /// Locks and books.
-    pub async fn lock_and_book(&self, user: i64, event: &Event, seat_type: &str, labels: &[&str]) -> Booking {
+    pub async fn lock_and_book(
+        &self,
+        user: i64,
+        event: &Event,
+        seat_type: &str,
+        labels: &[&str],
+    ) -> Booking {
         for label in labels {
             self.lock(user, event, seat_type, label).await.unwrap();
         }
@@ -135,8 +149,8 @@ impl NodeService {
     }
 }
 
-/// An installation of the Node service with an event on sale (50 seats of VIP at 100, 2 of Balcony at 50), its organiser and two buyers;
-/// nothing of Nexus before [`Stack::cut_over`].
+/// An installation of the Node service with an event on sale (50 seats of VIP at 100, 2 of Balcony
+/// at 50), its organiser and two buyers; nothing of Nexus before [`Stack::cut_over`].
 #[allow(missing_docs)]
 pub struct LegacyShop {
     pub node: NodeService,

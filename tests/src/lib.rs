@@ -1,5 +1,5 @@
-//! The harness of the black-box tests: [`Stack`] is an empty world of one's own (PostgreSQL, Redis, providers, every Nexus process), and
-//! clients that speak the wire as anybody's would.
+//! The harness of the black-box tests: [`Stack`] is an empty world of one's own (PostgreSQL, Redis,
+//! providers, every Nexus process), and clients that speak the wire as anybody's would.
 //!
 //! | Module | |
 //! |---|---|
@@ -19,8 +19,9 @@
 //! | [`repository`] | the files of the repository, what git and cargo know of them |
 //! | [`waiting`], [`dice`], [`qr`] | deadlines instead of sleeps; chance with a seed; reading QR codes |
 //!
-//! The harness knows the wire, the environment variables and the tables; it links no code of Nexus. Whatever goes wrong panics with what
-//! was expected and what was seen: a test has nothing better to do with it.
+//! The harness knows the wire, the environment variables and the tables; it links no code of Nexus.
+//! Whatever goes wrong panics with what was expected and what was seen: a test has nothing better
+//! to do with it.
 
 #![allow(
     clippy::unwrap_used,
@@ -69,5 +70,6 @@ pub use socket::SocketClient;
 pub use stack::Stack;
 pub use waiting::{eventually, seen};
 
-/// Long enough for anything that works, even on a busy machine; a test that waits for so long has failed.
+/// Long enough for anything that works, even on a busy machine; a test that waits for so long has
+/// failed.
 pub const SOON: Duration = Duration::from_secs(15);

@@ -1,4 +1,5 @@
-//! Programs in other languages (`tests/clients`), spoken to in JSON: one value a line on standard input and output.
+//! Programs in other languages (`tests/clients`), spoken to in JSON: one value a line on standard
+//! input and output.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,7 +33,10 @@ impl Lines {
     }
 
     fn start(name: &str, interpreter: &Path, packages: &str, install: &str, script: &str) -> Self {
-        assert!(clients().join(packages).is_dir(), "tests/clients/{packages} is missing: run `{install}`");
+        assert!(
+            clients().join(packages).is_dir(),
+            "tests/clients/{packages} is missing: run `{install}`"
+        );
         let mut command = process::command(interpreter, None, "KILL");
         command.arg(clients().join(script));
         Self::spawn(name, command)
@@ -92,7 +96,8 @@ impl Lines {
     /// Everything so far, for messages.
     pub fn describe(&self) -> String {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<String> = log.iter().map(|line| format!("  {:.300}", line.to_string())).collect();
+        let lines: Vec<String> =
+            log.iter().map(|line| format!("  {:.300}", line.to_string())).collect();
         format!("{} received {} lines:\n{}", self.name, lines.len(), lines.join("\n"))
     }
 

@@ -52,8 +52,9 @@ impl Stack {
     /// What every process has written since the beginning, by its name.
     pub fn logs(&self) -> BTreeMap<String, String> {
         let entries = std::fs::read_dir(self.dir()).expect("a directory").flatten();
-        let logs =
-            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let logs = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "log"));
         logs.map(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             (name, String::from_utf8_lossy(&std::fs::read(&path).expect("a log")).into_owned())
@@ -86,7 +87,8 @@ impl Stack {
             if is_registry {
                 registered += self.redis_list(&format!("ZRANGE {key} 0 -1")).await.len();
             }
-            let may_last = is_registry || key.ends_with(":signal") || key == "core:apalis:queues:list";
+            let may_last =
+                is_registry || key.ends_with(":signal") || key == "core:apalis:queues:list";
             if !may_last && self.redis_command(&format!("PTTL {key}")).await == ":-1" {
                 lasting.push(key);
             }

@@ -30,14 +30,18 @@ impl Metrics {
         self.0.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// Every series: its name, with the suffix that a histogram's have, and the names of its labels.
+    /// Every series: its name, with the suffix that a histogram's have, and the names of its
+    /// labels.
     pub fn series(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut series: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for line in self.0.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap_or(line.len()));
-            let labels = rest.split_once('}').map_or("", |(labels, _)| labels.trim_start_matches('{'));
-            let names =
-                labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+            let labels =
+                rest.split_once('}').map_or("", |(labels, _)| labels.trim_start_matches('{'));
+            let names = labels
+                .split(',')
+                .filter_map(|label| label.split_once('='))
+                .map(|(name, _)| name.to_owned());
             series.entry(name.to_owned()).or_default().extend(names);
         }
         series

@@ -1,5 +1,6 @@
-//! A way to a server that can stop leading anywhere: what a process sees when the other side's machine is gone without a word, be it cut off
-//! or switched off, and another takes its place. (A server that is killed says so: its machine closes its connections.)
+//! A way to a server that can stop leading anywhere: what a process sees when the other side's
+//! machine is gone without a word, be it cut off or switched off, and another takes its place. (A
+//! server that is killed says so: its machine closes its connections.)
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use tokio::task::{JoinHandle, JoinSet};
 #[derive(Debug)]
 pub struct Passage {
     port: u16,
-    /// How often the server has vanished. Connections from before are not served any more, and stay open.
+    /// How often the server has vanished. Connections from before are not served any more, and stay
+    /// open.
     vanished: Arc<watch::Sender<u32>>,
     task: JoinHandle<()>,
 }
@@ -51,7 +53,8 @@ async fn lead(mut client: TcpStream, server: u16, mut vanished: watch::Receiver<
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut stream) => {}
         _ = vanished.changed() => {
-            // The server, which really is still there, sees the connection end; the client sees nothing at all.
+            // The server, which really is still there, sees the connection end; the client sees
+            // nothing at all.
             drop(stream);
             std::future::pending::<()>().await;
         }

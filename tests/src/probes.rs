@@ -1,5 +1,6 @@
-//! Workers whose jobs go as they are told (`tests/probe`): everything that a handler may do, brought about on purpose. And processes that come
-//! in numbers, to be ended and started while something else goes on.
+//! Workers whose jobs go as they are told (`tests/probe`): everything that a handler may do,
+//! brought about on purpose. And processes that come in numbers, to be ended and started while
+//! something else goes on.
 
 use nexus_sandbox::ports;
 use nexus_sandbox::process::Signal;
@@ -23,7 +24,10 @@ impl Stack {
         )
         .await;
         self.execute("CREATE INDEX IF NOT EXISTS probe_runs_job ON probe_runs (job_id)").await;
-        self.execute("CREATE TABLE IF NOT EXISTS probe_effects (n BIGSERIAL, job_id UUID NOT NULL)").await;
+        self.execute(
+            "CREATE TABLE IF NOT EXISTS probe_effects (n BIGSERIAL, job_id UUID NOT NULL)",
+        )
+        .await;
         self.processes("nexus-probe", count, settings)
     }
 
@@ -32,12 +36,18 @@ impl Stack {
         let mut env = self.env().clone();
         env.retain(|(name, _)| !settings.iter().any(|(own, _)| own == name));
         env.extend(settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let process = |n| Program::new(&format!("{program}-{n}"), program, &[], env.clone(), self.dir());
+        let process =
+            |n| Program::new(&format!("{program}-{n}"), program, &[], env.clone(), self.dir());
         Processes((1..=count).map(process).collect())
     }
 
-    /// So many API processes beside the stack's own, not started yet, with these settings beside everybody's; and where they will be.
-    pub fn further_apis(&self, count: usize, settings: &[(&str, &str)]) -> (Processes, Vec<String>) {
+    /// So many API processes beside the stack's own, not started yet, with these settings beside
+    /// everybody's; and where they will be.
+    pub fn further_apis(
+        &self,
+        count: usize,
+        settings: &[(&str, &str)],
+    ) -> (Processes, Vec<String>) {
         let mut apis = self.processes("nexus-api", count, settings);
         let place = |api: &mut Program| {
             let port = ports::free().to_string();
@@ -60,7 +70,8 @@ impl Stack {
         self.enqueue(json!([{"kind": kind, "steps": steps}])).await.remove(0)
     }
 
-    /// Enqueues probes, then commits or rolls back. Null stands for a job that was not enqueued, because a live one has its key.
+    /// Enqueues probes, then commits or rolls back. Null stands for a job that was not enqueued,
+    /// because a live one has its key.
     pub async fn try_enqueue(&self, jobs: Value, commit: bool) -> Vec<Value> {
         let jobs = jobs.to_string();
         let mut arguments = vec!["enqueue", &jobs];
@@ -69,7 +80,8 @@ impl Stack {
         serde_json::from_str(&ids).unwrap_or_else(|error| panic!("{ids}: {error}"))
     }
 
-    /// Enqueues `count` probes with those steps at once. Quick, and past the code that is meant to do it.
+    /// Enqueues `count` probes with those steps at once. Quick, and past the code that is meant to
+    /// do it.
     pub async fn flood(&self, count: u32, steps: Value) {
         let payload = json!({"steps": steps});
         let insert = format!(

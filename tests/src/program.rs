@@ -1,4 +1,5 @@
-//! A Nexus process: started with a known environment and nothing else, its log in a file, ended in any way a test likes.
+//! A Nexus process: started with a known environment and nothing else, its log in a file, ended in
+//! any way a test likes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,11 +22,16 @@ pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("the path of this test");
     let dir = own.parent().and_then(Path::parent).expect("a target directory");
     let path = dir.join(name);
-    assert!(path.is_file(), "{} does not exist: build the workspace first (cargo build)", path.display());
+    assert!(
+        path.is_file(),
+        "{} does not exist: build the workspace first (cargo build)",
+        path.display()
+    );
     path
 }
 
-/// A command that dies with this process and sees only `env` (and PATH), so that nothing of the caller's settings leaks in.
+/// A command that dies with this process and sees only `env` (and PATH), so that nothing of the
+/// caller's settings leaks in.
 pub fn command(program: &Path, dir: &Path, env: &Environment) -> Command {
     let mut command = process::command(program, None, "KILL");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -50,7 +56,13 @@ pub struct Program {
 
 impl Program {
     /// Describes a process called `name`; its log goes to `dir`.
-    pub fn new(name: &str, binary_name: &str, arguments: &[&str], env: Environment, dir: &Path) -> Self {
+    pub fn new(
+        name: &str,
+        binary_name: &str,
+        arguments: &[&str],
+        env: Environment,
+        dir: &Path,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             binary: binary(binary_name),
@@ -67,11 +79,13 @@ impl Program {
         if self.is_running() {
             return;
         }
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
+        let log =
+            File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         self.log_start = log.metadata().map_or(0, |metadata| metadata.len());
         let mut command = command(&self.binary, &self.dir, &self.env);
         command.args(&self.arguments).stdout(log.try_clone().expect("a file handle")).stderr(log);
-        self.process = Some(Process::spawn(command).unwrap_or_else(|error| panic!("{}: {error}", self.name)));
+        self.process =
+            Some(Process::spawn(command).unwrap_or_else(|error| panic!("{}: {error}", self.name)));
     }
 
     /// Sets a variable for the next start.
@@ -87,7 +101,8 @@ impl Program {
 
     /// `kill -9`: no handler runs, nothing is given back.
     pub async fn kill_9(&mut self) {
-        let mut process = self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
+        let mut process =
+            self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
         assert!(process.status().is_none(), "{} had ended by itself\n{}", self.name, self.log());
         process.end(Signal::KILL, STOP_PATIENCE).await.expect("the end of a killed process");
     }
@@ -101,7 +116,8 @@ impl Program {
 
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self) -> ExitStatus {
-        let mut process = self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
+        let mut process =
+            self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
         process.end(Signal::TERM, STOP_PATIENCE).await.expect("the end of a stopped process")
     }
 
@@ -124,7 +140,8 @@ impl Program {
 
     /// Waits until it ends by itself, and returns its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
-        let mut process = self.process.take().unwrap_or_else(|| panic!("{} was not started", self.name));
+        let mut process =
+            self.process.take().unwrap_or_else(|| panic!("{} was not started", self.name));
         let ended = tokio::time::timeout(STOP_PATIENCE, process.ended()).await;
         ended
             .unwrap_or_else(|_| panic!("{} still runs\n{}", self.name, self.log()))

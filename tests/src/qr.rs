@@ -14,7 +14,8 @@ pub fn read_png(file: &[u8]) -> (u32, u32, String) {
     let image = reader.next_frame(&mut pixels).expect("a PNG image");
     let (width, samples) = (image.width as usize, image.color_type.samples());
     let brightness = |x: usize, y: usize| pixels[(y * width + x) * samples];
-    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, image.height as usize, brightness);
+    let mut prepared =
+        rqrr::PreparedImage::prepare_from_greyscale(width, image.height as usize, brightness);
     let grids = prepared.detect_grids();
     assert_eq!(grids.len(), 1, "QR codes in the image");
     let (_, content) = grids[0].decode().expect("a readable QR code");
@@ -46,7 +47,8 @@ pub fn read_ticket(text: &str, signing_key: &str) -> Claim {
     let (claim, signature) = bytes.split_at(20);
     let signature = Signature::from_slice(signature).expect("64 bytes");
     key.verify_strict(&[b"NX1-", claim].concat(), &signature).expect("a good signature");
-    let number = |from: usize| i32::from_be_bytes(claim[from..from + 4].try_into().expect("4 bytes")).into();
+    let number =
+        |from: usize| i32::from_be_bytes(claim[from..from + 4].try_into().expect("4 bytes")).into();
     let nonce = i64::from_be_bytes(claim[12..].try_into().expect("8 bytes"));
     Claim { event: number(4), ticket: number(8), nonce }
 }

@@ -22,8 +22,11 @@ pub fn file(name: impl AsRef<Path>) -> String {
 /// The files of a folder of the repository, by name, subfolders left out.
 pub fn folder(name: impl AsRef<Path>) -> Vec<String> {
     let path = path(name);
-    let entries = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let files = entries.map(|entry| entry.expect("a directory entry")).filter(|entry| entry.path().is_file());
+    let entries =
+        std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let files = entries
+        .map(|entry| entry.expect("a directory entry"))
+        .filter(|entry| entry.path().is_file());
     let mut names: Vec<String> =
         files.map(|file| file.file_name().into_string().expect("a name in UTF-8")).collect();
     names.sort();
@@ -37,7 +40,8 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     said
 }
 
-/// The same whether it succeeds or not: its exit code, and what it prints (and, unless it succeeds, what it complains of).
+/// The same whether it succeeds or not: its exit code, and what it prints (and, unless it succeeds,
+/// what it complains of).
 pub fn try_run(program: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(program).args(arguments).current_dir(path("")).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -69,7 +73,9 @@ pub fn linked() -> Vec<(String, String)> {
     let mut linked: Vec<(String, String)> = tree
         .lines()
         .filter_map(|line| line.split_once(" v"))
-        .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap_or_default().to_owned()))
+        .map(|(name, rest)| {
+            (name.to_owned(), rest.split(' ').next().unwrap_or_default().to_owned())
+        })
         .collect();
     linked.sort();
     linked.dedup();
@@ -78,9 +84,11 @@ pub fn linked() -> Vec<(String, String)> {
 
 /// The binaries that are deployed.
 pub fn binaries() -> Vec<String> {
-    let shipped =
-        packages().into_iter().filter(|package| SHIPPED.iter().any(|name| package["name"] == *name));
-    let targets = shipped.flat_map(|package| package["targets"].as_array().cloned().unwrap_or_default());
+    let shipped = packages()
+        .into_iter()
+        .filter(|package| SHIPPED.iter().any(|name| package["name"] == *name));
+    let targets =
+        shipped.flat_map(|package| package["targets"].as_array().cloned().unwrap_or_default());
     let binaries = targets.filter(|target| target["kind"][0] == "bin");
     let mut names: Vec<String> =
         binaries.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect();

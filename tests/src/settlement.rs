@@ -50,10 +50,16 @@ impl Stack {
 
     /// Paise that were taken, sent back, and are in confirmed bookings.
     pub async fn money(&self) -> (i64, i64, i64) {
-        let taken =
-            self.providers.payments().iter().filter(|payment| payment.captured).map(|p| p.amount).sum();
+        let taken = self
+            .providers
+            .payments()
+            .iter()
+            .filter(|payment| payment.captured)
+            .map(|p| p.amount)
+            .sum();
         let refunds = self.providers.refunds();
-        let back = refunds.iter().filter(|refund| refund.status == "processed").map(|r| r.amount).sum();
+        let back =
+            refunds.iter().filter(|refund| refund.status == "processed").map(|r| r.amount).sum();
         let sold = "SELECT coalesce(sum(total_amount * 100), 0)::bigint AS paise FROM bookings WHERE status = 'confirmed'";
         (taken, back, self.row(sold).await["paise"].as_i64().unwrap())
     }

@@ -23,9 +23,13 @@ pub struct Event {
 impl Event {
     /// From the answer that created it.
     pub fn from_created(data: &Value) -> Self {
-        let id = |value: &Value| value["id"].as_i64().unwrap_or_else(|| panic!("no id in {value} of {data}"));
-        let types = data["seat_types"].as_array().unwrap_or_else(|| panic!("no seat types in {data}"));
-        let named = |value: &Value| (value["name"].as_str().unwrap_or_default().to_owned(), id(value));
+        let id = |value: &Value| {
+            value["id"].as_i64().unwrap_or_else(|| panic!("no id in {value} of {data}"))
+        };
+        let types =
+            data["seat_types"].as_array().unwrap_or_else(|| panic!("no seat types in {data}"));
+        let named =
+            |value: &Value| (value["name"].as_str().unwrap_or_default().to_owned(), id(value));
         Self { id: id(&data["event"]), seat_types: types.iter().map(named).collect() }
     }
 
@@ -78,15 +82,18 @@ pub fn event_request(seat_types: &[(&str, f64, u32)]) -> Value {
 pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
 
 impl Stack {
-    /// A new user without a password, made in the database, which is quicker than registering; has an e-mail address and no phone.
+    /// A new user without a password, made in the database, which is quicker than registering; has
+    /// an e-mail address and no phone.
     pub async fn user(&self) -> Client {
         self.users(1).await.remove(0)
     }
 
     /// Gives a user a phone number, and has them prove that it is theirs.
     pub async fn set_phone(&self, user: &Client, phone: &str) {
-        let set =
-            format!("UPDATE users SET phone = '{phone}', phone_verified_at = now() WHERE id = {}", user.id);
+        let set = format!(
+            "UPDATE users SET phone = '{phone}', phone_verified_at = now() WHERE id = {}",
+            user.id
+        );
         self.execute(&set).await;
     }
 
@@ -94,9 +101,14 @@ impl Stack {
     pub async fn users(&self, count: usize) -> Vec<Client> {
         let insert = "INSERT INTO users (name, email)
                       SELECT 'User ' || n, 'user-' || gen_random_uuid() || '@nexus.example' FROM generate_series(1, $1) n RETURNING id";
-        let ids =
-            sqlx::query_scalar::<_, i32>(insert).bind(count as i32).fetch_all(&self.db).await.expect("users");
-        ids.into_iter().map(|id| self.anonymous().with_token(id.into(), self.mint_token(id.into()))).collect()
+        let ids = sqlx::query_scalar::<_, i32>(insert)
+            .bind(count as i32)
+            .fetch_all(&self.db)
+            .await
+            .expect("users");
+        ids.into_iter()
+            .map(|id| self.anonymous().with_token(id.into(), self.mint_token(id.into())))
+            .collect()
     }
 
     /// A new admin, who can log in to the operators' pages.
@@ -109,7 +121,9 @@ impl Stack {
 
     /// Creates an event for `organiser` with these seat types: name, price, quantity.
     pub async fn event(&self, organiser: &Client, seat_types: &[(&str, f64, u32)]) -> Event {
-        Event::from_created(&organiser.post("/events/create", event_request(seat_types)).await.data())
+        Event::from_created(
+            &organiser.post("/events/create", event_request(seat_types)).await.data(),
+        )
     }
 
     /// A buyer who has booked seats A1 and A2 of a new event and has an order to pay.
@@ -137,11 +151,19 @@ impl Stack {
 
     /// The same with everything chosen.
     pub fn pay_with(&self, pay: &Pay) -> Payment {
-        self.providers.pay(pay).unwrap_or_else(|refusal| panic!("{pay:?} was refused: {refusal:?}")).payment
+        self.providers
+            .pay(pay)
+            .unwrap_or_else(|refusal| panic!("{pay:?} was refused: {refusal:?}"))
+            .payment
     }
 
     /// Locks, books, orders and pays; returns when the booking is confirmed.
-    pub async fn sell(&self, buyer: &Client, event: &Event, seats: &[(&str, &str)]) -> (Booking, Payment) {
+    pub async fn sell(
+        &self,
+        buyer: &Client,
+        event: &Event,
+        seats: &[(&str, &str)],
+    ) -> (Booking, Payment) {
         let booking = buyer.lock_and_book(event, seats).await;
         let payment = self.pay(&buyer.order(&booking).await, Outcome::Captured);
         self.until_booking(buyer, &booking, "confirmed", "completed").await;
@@ -178,7 +200,12 @@ impl Stack {
     }
 
     /// Waits until a booking has `count` tickets; returns them.
-    pub async fn until_tickets(&self, buyer: &Client, booking: &Booking, count: usize) -> Vec<Value> {
+    pub async fn until_tickets(
+        &self,
+        buyer: &Client,
+        booking: &Booking,
+        count: usize,
+    ) -> Vec<Value> {
         let what = format!("booking {} has {count} tickets", booking.id);
         eventually(&what, SOON, async || {
             let data = buyer.get(&format!("/bookings/{}/tickets", booking.id)).await.data();
@@ -190,7 +217,8 @@ impl Stack {
 
     /// What is left of a seat type, as the database counts.
     pub async fn available(&self, seat_type: i64) -> i64 {
-        let query = format!("SELECT available_quantity AS n FROM event_seat_types WHERE id = {seat_type}");
+        let query =
+            format!("SELECT available_quantity AS n FROM event_seat_types WHERE id = {seat_type}");
         self.row(&query).await["n"].as_i64().expect("a quantity")
     }
 }
@@ -233,6 +261,7 @@ impl Client {
 
     /// Cancels a booking.
     pub async fn cancel(&self, booking: &Booking) -> Answer {
-        self.post(&format!("/bookings/{}/cancel", booking.id), json!({"reason": "changed my mind"})).await
+        self.post(&format!("/bookings/{}/cancel", booking.id), json!({"reason": "changed my mind"}))
+            .await
     }
 }

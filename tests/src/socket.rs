@@ -1,4 +1,5 @@
-//! The official Socket.IO clients, each in a process of its own (`clients/socket.mjs`, `clients/socket_client.py`).
+//! The official Socket.IO clients, each in a process of its own (`clients/socket.mjs`,
+//! `clients/socket_client.py`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,8 +26,9 @@ impl Stack {
         self.socket_with(name, who, json!({})).await
     }
 
-    /// The same with options of the official client, such as `{"transports": ["polling"]}`, another `url`, or another `client`
-    /// than the newest of JavaScript: `socket.io-client-4.0`, `socket.io-client-3.1`, `python-socketio`.
+    /// The same with options of the official client, such as `{"transports": ["polling"]}`, another
+    /// `url`, or another `client` than the newest of JavaScript: `socket.io-client-4.0`,
+    /// `socket.io-client-3.1`, `python-socketio`.
     pub async fn socket_with(&self, name: &str, who: &Client, options: Value) -> SocketClient {
         let mut all = json!({"url": self.api_url(0)});
         if let Some(token) = &who.token {
@@ -42,7 +44,8 @@ impl Stack {
 }
 
 impl SocketClient {
-    /// Starts a client with options of the library, `url` and perhaps `client`; it may or may not get through.
+    /// Starts a client with options of the library, `url` and perhaps `client`; it may or may not
+    /// get through.
     pub async fn start(name: &str, options: &Value) -> Self {
         let lines = match options["client"].as_str() {
             Some("python-socketio") => Lines::python(name, "socket_client.py"),
@@ -61,7 +64,8 @@ impl SocketClient {
     pub async fn call(&self, event: &str, arguments: &[Value]) -> Value {
         let ack = self.next_ack.fetch_add(1, Ordering::Relaxed);
         self.lines.write(&json!({"event": event, "args": arguments, "ack": ack})).await;
-        let what = format!("{} gets its acknowledgement of {event} {arguments:?}", self.lines.name());
+        let what =
+            format!("{} gets its acknowledgement of {event} {arguments:?}", self.lines.name());
         let answer = eventually(&what, SOON, async || {
             let lines = self.lines.of("ack");
             let found = lines.iter().find(|line| line["ack"] == ack);
@@ -79,11 +83,20 @@ impl SocketClient {
         answer["data"].take()
     }
 
-    /// Waits for an event whose first argument is what `is_it` looks for, among those received so far and those to come.
-    pub async fn wait_for(&self, event: &str, is_it: impl Fn(&Value) -> bool, deadline: Duration) -> Value {
+    /// Waits for an event whose first argument is what `is_it` looks for, among those received so
+    /// far and those to come.
+    pub async fn wait_for(
+        &self,
+        event: &str,
+        is_it: impl Fn(&Value) -> bool,
+        deadline: Duration,
+    ) -> Value {
         let what = format!("{} receives {event}", self.lines.name());
         eventually(&what, deadline, async || {
-            self.received(event).into_iter().find(|payload| is_it(payload)).ok_or_else(|| self.describe())
+            self.received(event)
+                .into_iter()
+                .find(|payload| is_it(payload))
+                .ok_or_else(|| self.describe())
         })
         .await
     }
@@ -105,13 +118,21 @@ impl SocketClient {
 
     /// The names of all events so far, oldest first.
     pub fn event_names(&self) -> Vec<String> {
-        self.lines.of("event").iter().filter_map(|line| line["event"].as_str().map(str::to_owned)).collect()
+        self.lines
+            .of("event")
+            .iter()
+            .filter_map(|line| line["event"].as_str().map(str::to_owned))
+            .collect()
     }
 
-    /// Waits until the client says `connect`, `disconnect` or `connect_error`; returns the newest such line.
+    /// Waits until the client says `connect`, `disconnect` or `connect_error`; returns the newest
+    /// such line.
     pub async fn wait_for_line(&self, kind: &str, deadline: Duration) -> Value {
         let what = format!("{} reports {kind}", self.lines.name());
-        eventually(&what, deadline, async || self.lines.of(kind).pop().ok_or_else(|| self.describe())).await
+        eventually(&what, deadline, async || {
+            self.lines.of(kind).pop().ok_or_else(|| self.describe())
+        })
+        .await
     }
 
     /// All events since the last call, as `{event, args}`, oldest first; they are forgotten.

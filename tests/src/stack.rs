@@ -1,4 +1,5 @@
-//! An empty world of one's own: servers, stand-ins, and every Nexus process, gone without a trace when dropped.
+//! An empty world of one's own: servers, stand-ins, and every Nexus process, gone without a trace
+//! when dropped.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,7 +66,8 @@ impl Builder {
         self
     }
 
-    /// PostgreSQL and Redis take TLS connections only; every process knows the authority's certificate and insists on TLS.
+    /// PostgreSQL and Redis take TLS connections only; every process knows the authority's
+    /// certificate and insists on TLS.
     pub fn secured(mut self, identity: Identity, authority: &str) -> Self {
         self.secured = Some((identity, authority.to_owned()));
         self
@@ -93,7 +95,8 @@ impl Builder {
         stack
     }
 
-    /// An installation of the Node service, and that service; nothing of Nexus before [`Stack::cut_over`].
+    /// An installation of the Node service, and that service; nothing of Nexus before
+    /// [`Stack::cut_over`].
     pub async fn legacy(self) -> (Stack, NodeService) {
         let dir = TempDir::create();
         let postgres = legacy_postgres(&dir).await;
@@ -110,13 +113,15 @@ impl Builder {
             ..ProvidersConfig::default()
         };
         let providers = start_providers(config).await;
-        let mut redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
+        let mut redis =
+            Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
         if let Some((identity, _)) = &self.secured {
             postgres.secure(Some(identity)).await.expect("PostgreSQL");
             redis.secure(Some(identity)).await.expect("Redis");
         }
         let jwt_secret = secret();
-        let mut env = environment(&postgres::url(postgres.port()), &redis.url(), &jwt_secret, &providers);
+        let mut env =
+            environment(&postgres::url(postgres.port()), &redis.url(), &jwt_secret, &providers);
         if let Some((_, authority)) = &self.secured {
             let path = dir.join("authority.pem");
             std::fs::write(&path, authority).expect("a file");
@@ -145,7 +150,10 @@ impl Builder {
             api_metrics,
             metrics,
             apis: Vec::new(),
-            db: PgPoolOptions::new().max_connections(4).connect_lazy(&postgres.url()).expect("a pool"),
+            db: PgPoolOptions::new()
+                .max_connections(4)
+                .connect_lazy(&postgres.url())
+                .expect("a pool"),
             http: http_client(),
             providers,
             redis,
@@ -227,8 +235,13 @@ impl Stack {
             let mut env = self.env.clone();
             env.push(("PORT".to_owned(), port.to_string()));
             env.extend(self.api_metrics.clone().filter(|_| number == 1));
-            let mut program =
-                Program::new(&format!("nexus-api-{number}"), "nexus-api", &["serve"], env, &self.dir);
+            let mut program = Program::new(
+                &format!("nexus-api-{number}"),
+                "nexus-api",
+                &["serve"],
+                env,
+                &self.dir,
+            );
             program.start();
             let ready = eventually("the API is ready", START_PATIENCE, async || {
                 if !program.is_running() {
@@ -280,15 +293,20 @@ impl Stack {
         &mut self.apis[index].0
     }
 
-    /// The process ids of all Nexus processes: the same as before when none has been started anew, or has ended.
+    /// The process ids of all Nexus processes: the same as before when none has been started anew,
+    /// or has ended.
     pub fn process_ids(&mut self) -> Vec<u32> {
         let programs = self.apis.iter_mut().map(|(api, _)| api).chain(self.workers.values_mut());
-        programs.filter_map(|program| program.is_running().then(|| program.id()).flatten()).collect()
+        programs
+            .filter_map(|program| program.is_running().then(|| program.id()).flatten())
+            .collect()
     }
 
     /// The worker of a queue.
     pub fn worker(&mut self, queue: &str) -> &mut Program {
-        self.workers.get_mut(queue).unwrap_or_else(|| panic!("this stack has no worker for {queue}"))
+        self.workers
+            .get_mut(queue)
+            .unwrap_or_else(|| panic!("this stack has no worker for {queue}"))
     }
 
     /// Where the first API process (`api`) and the workers (by queue) serve their metrics.
@@ -354,7 +372,8 @@ impl Stack {
 
     /// An access token such as the API would issue.
     pub fn mint_token(&self, user_id: i64) -> String {
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
+        let now =
+            std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
         let claims = json!({"userId": user_id, "type": "access", "iat": now, "exp": now + 1800});
         self.sign_token(&claims)
     }
@@ -401,7 +420,8 @@ impl Stack {
     }
 
     async fn cli(&self, program: &str, arguments: &[&str]) -> Output {
-        run(program, arguments, &self.dir, &vec![("DATABASE_URL".to_owned(), self.postgres.url())]).await
+        run(program, arguments, &self.dir, &vec![("DATABASE_URL".to_owned(), self.postgres.url())])
+            .await
     }
 }
 

@@ -15,9 +15,12 @@ pub async fn migrated_postgres(dir: &Path) -> Postgres {
     let migrations = migrations();
     let template = home.join(format!("postgres-{:016x}", fingerprint(&migrations)));
     let lock = File::create(home.join("lock")).expect("a lock file");
-    // Test processes may run at once: one makes the template, the others wait here. Copying only needs it to stay.
-    let lock =
-        tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap().expect("a lock");
+    // Test processes may run at once: one makes the template, the others wait here. Copying only
+    // needs it to stay.
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
+        .await
+        .unwrap()
+        .expect("a lock");
     if !template.is_dir() {
         remove_templates(&home);
         make(&template, dir, migrations.len()).await;
@@ -33,13 +36,18 @@ pub async fn migrate(postgres: &Postgres, dir: &Path) {
     let env = vec![("DATABASE_URL".to_owned(), postgres.url())];
     let mut migrate = tokio::process::Command::from(command(&binary("nexus-api"), dir, &env));
     let output = migrate.arg("migrate").output().await.expect("nexus-api migrate");
-    assert!(output.status.success(), "nexus-api migrate failed: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "nexus-api migrate failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Migrates an empty cluster and saves it.
 async fn make(template: &Path, dir: &Path, migrations: usize) {
-    let mut postgres =
-        Postgres::start(dir.join("empty-postgres"), Options::throwaway()).await.expect("PostgreSQL");
+    let mut postgres = Postgres::start(dir.join("empty-postgres"), Options::throwaway())
+        .await
+        .expect("PostgreSQL");
     migrate(&postgres, dir).await;
 
     let pool = sqlx::PgPool::connect(&postgres.url()).await.expect("a connection");
@@ -67,8 +75,10 @@ fn home() -> PathBuf {
 
 fn migrations() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
-    let entries = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a directory entry").path()).collect();
+    let entries =
+        std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("a directory entry").path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     files.sort();
     files

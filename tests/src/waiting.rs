@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Looks again and again until `look` succeeds, and returns what it found; panics at the deadline with the last thing seen.
+/// Looks again and again until `look` succeeds, and returns what it found; panics at the deadline
+/// with the last thing seen.
 pub async fn eventually<T>(
     what: &str,
     deadline: Duration,

@@ -82,7 +82,8 @@ impl Wire {
             (name.to_ascii_lowercase(), value.trim().to_owned())
         };
         let headers: BTreeMap<_, _> = lines.map(header).collect();
-        let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let length =
+            headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         while self.read.len() < length {
             assert!(self.more().await, "closed in the middle of a body: {head}");
         }
@@ -110,8 +111,10 @@ impl Wire {
     async fn more(&mut self) -> bool {
         let read = timeout(SOON, self.tcp.read_buf(&mut self.read)).await;
         // A reset is an end, too.
-        read.unwrap_or_else(|_| panic!("nothing comes, and nobody closes; so far: {:?}", self.read.len()))
-            .unwrap_or(0)
+        read.unwrap_or_else(|_| {
+            panic!("nothing comes, and nobody closes; so far: {:?}", self.read.len())
+        })
+        .unwrap_or(0)
             > 0
     }
 }

@@ -1,6 +1,12 @@
-//! Accounts: what is kept of their tokens, how sessions end at once everywhere, what a flood of logins costs, and roles.
+//! Accounts: what is kept of their tokens, how sessions end at once everywhere, what a flood of
+//! logins costs, and roles.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use std::time::Duration;
 
@@ -10,13 +16,17 @@ use nexus_tests::{Client, SOON, Stack, Value, eventually, json, seen};
 
 async fn registered(stack: &Stack, email: &str) -> Client {
     let anonymous = stack.anonymous();
-    let data = anonymous.post("/auth/register", json!({"email": email, "password": PASSWORD})).await.data();
+    let data = anonymous
+        .post("/auth/register", json!({"email": email, "password": PASSWORD}))
+        .await
+        .data();
     anonymous.logged_in(&data)
 }
 
 async fn log_in(stack: &Stack, email: &str) -> Client {
     let anonymous = stack.anonymous();
-    let data = anonymous.post("/auth/login", json!({"email": email, "password": PASSWORD})).await.data();
+    let data =
+        anonymous.post("/auth/login", json!({"email": email, "password": PASSWORD})).await.data();
     anonymous.logged_in(&data)
 }
 
@@ -48,10 +58,12 @@ async fn tokens(stack: &Stack) -> (Vec<String>, Vec<String>) {
     let first = registered(stack, "asha@nexus.example").await;
     let second = log_in(stack, "asha@nexus.example").await;
     let ended = log_in(stack, "asha@nexus.example").await;
-    let refreshed = second.post("/auth/refresh-token", json!({"refreshToken": second.refresh_token})).await;
+    let refreshed =
+        second.post("/auth/refresh-token", json!({"refreshToken": second.refresh_token})).await;
     let refreshed = refreshed.data()["accessToken"].as_str().unwrap().to_owned();
     ended.post("/auth/logout", json!({"refreshToken": ended.refresh_token})).await.ok();
-    let both = |client: &Client| [client.token.clone().unwrap(), client.refresh_token.clone().unwrap()];
+    let both =
+        |client: &Client| [client.token.clone().unwrap(), client.refresh_token.clone().unwrap()];
     let open = [both(&first), both(&second)].concat().into_iter().chain([refreshed]);
     (open.collect(), both(&ended).to_vec())
 }
@@ -114,7 +126,8 @@ async fn an_operator_ends_every_session_and_its_sockets_are_told_no_more() {
     assert_eq!(said, format!("1 session(s) of user {} have ended.\n", before.id));
     eventually("the socket's commands are refused", Duration::from_secs(7), async || {
         let answer = old.call("delete_event", &[json!({})]).await;
-        seen(answer == json!({"success": false, "error": "Authentication required"}), answer).map(drop)
+        seen(answer == json!({"success": false, "error": "Authentication required"}), answer)
+            .map(drop)
     })
     .await;
     before.get("/auth/me").await.failed(401, "Token has been revoked");
@@ -157,7 +170,8 @@ async fn a_flood_of_logins_is_told_to_come_again_and_costs_nobody_else_their_ans
     let user = registered(&stack, "asha@nexus.example").await;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let attempts = (0..cores * 33 + 200).map(async |number| {
-        let login = json!({"email": format!("nobody-{number}@nexus.example"), "password": PASSWORD});
+        let login =
+            json!({"email": format!("nobody-{number}@nexus.example"), "password": PASSWORD});
         stack.anonymous().post("/auth/login", login).await
     });
     let (answers, ()) = futures_util::future::join(join_all(attempts), async {
@@ -215,7 +229,8 @@ async fn operators_see_who_has_which_role_and_since_when() {
     let shown = stack.api_cli_ok(&["show-account", "asha@nexus.example"]).await;
     assert!(shown.starts_with(&line), "{shown}");
     assert!(shown.contains("\n1 open session(s)\n"), "{shown}");
-    let operator = stack.row("SELECT session_user::text AS name").await["name"].as_str().unwrap().to_owned();
+    let operator =
+        stack.row("SELECT session_user::text AS name").await["name"].as_str().unwrap().to_owned();
     let changes = format!(" user -> organiser by {operator}\n");
     assert!(shown.contains(&changes), "{shown}");
     assert!(shown.ends_with(&format!(" organiser -> admin by {operator}\n")), "{shown}");

@@ -1,4 +1,5 @@
-//! The operators' page: who may see it, and that dead letters can be understood and dealt with there, in a real browser.
+//! The operators' page: who may see it, and that dead letters can be understood and dealt with
+//! there, in a real browser.
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -27,7 +28,8 @@ async fn dead_letters(stack: &Stack, count: i64) {
 
 async fn until_jobs(stack: &Stack, state: &str, count: i64) {
     eventually(&format!("{count} jobs are {state}"), SOON, async || {
-        let jobs = stack.count(&format!("jobs WHERE kind = 'send_otp' AND state = '{state}'")).await;
+        let jobs =
+            stack.count(&format!("jobs WHERE kind = 'send_otp' AND state = '{state}'")).await;
         seen(jobs == count, jobs)
     })
     .await;
@@ -126,7 +128,8 @@ async fn every_dead_letter_of_a_kind_is_discarded_at_once_after_a_question() {
 async fn every_page_fits_a_phone_and_bears_long_errors() {
     let mut stack = Stack::builder().workers(["otp"]).start().await;
     admin(&mut stack).await;
-    // A word that does not end, and an error of many lines; one dead letter and one that will be tried again.
+    // A word that does not end, and an error of many lines; one dead letter and one that will be
+    // tried again.
     let insert = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, finished_at, available_at, last_error, errors)
                   SELECT gen_random_uuid(), 'payments', 'refund_payment', jsonb_build_object('refund_id', n, 'note', repeat('x', 300)), 14, 3 + n,
                          state::job_state, CASE state WHEN 'dead' THEN now() END, now() + interval '1 hour', error,
@@ -153,8 +156,9 @@ async fn every_page_fits_a_phone_and_bears_long_errors() {
     ];
     for (path, name) in pages {
         page.act("goto", json!([format!("{}{path}", stack.api_url(0))])).await;
-        let wide =
-            page.act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"])).await;
+        let wide = page
+            .act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"]))
+            .await;
         assert_eq!(wide, "390 of 390", "{name} is wider than the phone");
         picture(&page, &format!("phone-{name}")).await;
     }
@@ -162,8 +166,9 @@ async fn every_page_fits_a_phone_and_bears_long_errors() {
     page.act("setViewportSize", json!([{"width": 1280, "height": 800}])).await;
     for (path, name) in pages {
         page.act("goto", json!([format!("{}{path}", stack.api_url(0))])).await;
-        let wide =
-            page.act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"])).await;
+        let wide = page
+            .act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"]))
+            .await;
         assert_eq!(wide, "1280 of 1280", "{name} is wider than the screen");
         picture(&page, &format!("wide-{name}")).await;
     }
@@ -179,20 +184,30 @@ async fn a_cookie_alone_changes_nothing_without_the_token_of_its_pages() {
         let request = stack.anonymous().request_root(method, path);
         request.header("cookie", format!("nexus_admin={token}")).header("origin", &api)
     };
-    let page =
-        with_cookie(Method::GET, "/admin").send().await.expect("an answer").text().await.expect("a page");
-    let form_token = page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let page = with_cookie(Method::GET, "/admin")
+        .send()
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("a page");
+    let form_token =
+        page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
     let form_token = form_token.expect("forms have a token");
     for wrong in [vec![("kind", "send_otp")], vec![("kind", "send_otp"), ("token", "guessed")]] {
         for path in ["/admin/dead/discard", "/admin/dead/retry", "/admin/logout"] {
-            let answer = with_cookie(Method::POST, path).form(&wrong).send().await.expect("an answer");
+            let answer =
+                with_cookie(Method::POST, path).form(&wrong).send().await.expect("an answer");
             assert_eq!(answer.status(), 403, "{path} {wrong:?}");
         }
     }
     until_jobs(&stack, "dead", 1).await;
     let right = [("kind", "send_otp"), ("token", form_token)];
-    let answer =
-        with_cookie(Method::POST, "/admin/dead/discard").form(&right).send().await.expect("an answer");
+    let answer = with_cookie(Method::POST, "/admin/dead/discard")
+        .form(&right)
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(answer.status(), 303);
     until_jobs(&stack, "cancelled", 1).await;
 }
@@ -202,7 +217,8 @@ async fn a_program_needs_a_bearer_token_and_nothing_else() {
     let mut stack = Stack::builder().workers(["otp"]).start().await;
     let admin = admin(&mut stack).await;
     dead_letters(&stack, 2).await;
-    let discard = admin.request_root(Method::POST, "/admin/dead/discard").form(&[("kind", "send_otp")]);
+    let discard =
+        admin.request_root(Method::POST, "/admin/dead/discard").form(&[("kind", "send_otp")]);
     assert_eq!(discard.send().await.expect("an answer").status(), 303);
     until_jobs(&stack, "cancelled", 2).await;
 }
@@ -221,7 +237,10 @@ async fn a_payment_alert_is_shown_until_somebody_closes_it() {
         page.text().await.expect("a page")
     };
     let page = shown().await;
-    assert!(page.contains("unknown_order") && page.contains("pay_1") && page.contains("&lt;b&gt;"), "{page}");
+    assert!(
+        page.contains("unknown_order") && page.contains("pay_1") && page.contains("&lt;b&gt;"),
+        "{page}"
+    );
     let id = &stack.row("SELECT id FROM payment_alerts").await["id"];
     let close = format!("/admin/alerts/{id}/close");
     for status in [303, 409] {
@@ -242,8 +261,11 @@ async fn a_list_bears_whatever_it_is_asked_for() {
         "payments?about=%00",
         "jobs?kind=%FF",
     ] {
-        let answer =
-            admin.request_root(Method::GET, &format!("/admin/{asked}")).send().await.expect("an answer");
+        let answer = admin
+            .request_root(Method::GET, &format!("/admin/{asked}"))
+            .send()
+            .await
+            .expect("an answer");
         assert!(answer.status().as_u16() < 400, "{asked}: {}", answer.status());
     }
 }
@@ -270,20 +292,26 @@ async fn nobody_but_an_admin_sees_or_does_anything() {
         for (method, path) in &pages {
             let answer = who.request_root(method.clone(), path).send().await.expect("an answer");
             let to = answer.headers().get("location").and_then(|to| to.to_str().ok());
-            assert_eq!((answer.status().as_u16(), to), (303, Some("/admin/login")), "{method} {path}");
+            assert_eq!(
+                (answer.status().as_u16(), to),
+                (303, Some("/admin/login")),
+                "{method} {path}"
+            );
         }
     }
     // The cookie of an admin who looks at another site is of no use to that site.
     let token = admin.token.clone().unwrap_or_default();
     let forged = stack.anonymous().request_root(Method::POST, &retry);
-    let forged =
-        forged.header("cookie", format!("nexus_admin={token}")).header("origin", "https://evil.example");
+    let forged = forged
+        .header("cookie", format!("nexus_admin={token}"))
+        .header("origin", "https://evil.example");
     assert_eq!(forged.send().await.expect("an answer").status(), 403);
     until_jobs(&stack, "dead", 1).await;
 
     let page = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
     assert_eq!(page.status(), 200);
-    let policy = page.headers().get("content-security-policy").and_then(|value| value.to_str().ok());
+    let policy =
+        page.headers().get("content-security-policy").and_then(|value| value.to_str().ok());
     assert!(policy.is_some_and(|policy| policy.starts_with("default-src 'none'")), "{policy:?}");
     stack.api_cli_ok(&["set-role", "ops@nexus.example", "user"]).await;
     let gone = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");

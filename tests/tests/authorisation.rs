@@ -1,7 +1,13 @@
-//! The authorisation matrix: `docs/authorisation.md` has a table of every route, command and page and of what each kind of caller gets; here
-//! every cell is tried. A table that is not complete, or not true, fails, and the true one is printed.
+//! The authorisation matrix: `docs/authorisation.md` has a table of every route, command and page
+//! and of what each kind of caller gets; here every cell is tried. A table that is not complete, or
+//! not true, fails, and the true one is printed.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +17,8 @@ use futures_util::{StreamExt, stream};
 use nexus_tests::conformance::{ASYNCAPI, OPENAPI};
 use nexus_tests::shop::{PASSWORD, event_request};
 use nexus_tests::{
-    Answer, Booking, Client, Event, Method, Outcome, SOON, SocketClient, Stack, Value, eventually, json,
+    Answer, Booking, Client, Event, Method, Outcome, SOON, SocketClient, Stack, Value, eventually,
+    json,
 };
 
 const CALLERS: [&str; 5] = ["anonymous", "other user", "owner", "organiser", "admin"];
@@ -47,7 +54,9 @@ impl Row {
         };
         for name in cells[0].split('`').skip(1).step_by(2) {
             match name.split_once(' ') {
-                Some((method, path)) => row.request = Some((method.parse().unwrap(), path.to_owned())),
+                Some((method, path)) => {
+                    row.request = Some((method.parse().unwrap(), path.to_owned()))
+                }
                 None => row.command = Some(name.to_owned()),
             }
         }
@@ -57,7 +66,8 @@ impl Row {
     /// The name under which the documents have it; pages have none.
     fn operation(&self) -> &str {
         let documented = self.request.as_ref().and_then(|(method, path)| {
-            OPENAPI.at(&["paths", path, &method.as_str().to_ascii_lowercase()])["operationId"].as_str()
+            OPENAPI.at(&["paths", path, &method.as_str().to_ascii_lowercase()])["operationId"]
+                .as_str()
         });
         documented.or(self.command.as_deref()).unwrap_or_default()
     }
@@ -75,7 +85,8 @@ fn table() -> Vec<Row> {
     document.lines().filter(|line| line.starts_with("| `")).map(Row::parse).collect()
 }
 
-/// Every request that the API serves: those of the document, and the operators' pages, which only the code lists.
+/// Every request that the API serves: those of the document, and the operators' pages, which only
+/// the code lists.
 fn requests() -> BTreeSet<String> {
     let mut requests = BTreeSet::new();
     for (path, item) in OPENAPI.whole["paths"].as_object().unwrap() {
@@ -137,15 +148,22 @@ impl World {
             let email = format!("caller-{number}@nexus.example");
             if number > 0 {
                 let account = json!({"email": email, "password": PASSWORD});
-                client = client.clone().logged_in(&client.post("/auth/register", account).await.data());
+                client =
+                    client.clone().logged_in(&client.post("/auth/register", account).await.data());
             }
             sockets.push(stack.socket(name, &client).await);
             people.push(client);
             emails.push(email);
         }
         stack.api_cli_ok(&["set-role", &emails[ADMIN], "admin"]).await;
-        let mut world =
-            Self { stack, people, emails, sockets, ticket_job: String::new(), next: AtomicI64::new(1) };
+        let mut world = Self {
+            stack,
+            people,
+            emails,
+            sockets,
+            ticket_job: String::new(),
+            next: AtomicI64::new(1),
+        };
         let paid = world.paid(&world.event("").await).await;
         let confirmed = world.sockets[OWNER].call_ok("confirm_booking", paid).await;
         world.ticket_job = confirmed["ticket_generation"]["jobId"].as_str().unwrap().to_owned();
@@ -164,7 +182,9 @@ impl World {
             "a private event" => request["is_public"] = json!(false),
             _ => {}
         }
-        let event = Event::from_created(&self.people[ORGANISER].post("/events/create", request).await.data());
+        let event = Event::from_created(
+            &self.people[ORGANISER].post("/events/create", request).await.data(),
+        );
         if about == "a cancelled event" {
             let cancelled = json!({"status": "cancelled"});
             self.people[ORGANISER].put(&format!("/events/{}", event.id), cancelled).await.ok();
@@ -172,7 +192,8 @@ impl World {
         event
     }
 
-    /// A booking of the owner's that has been paid and not yet confirmed, as `confirm_booking` wants it.
+    /// A booking of the owner's that has been paid and not yet confirmed, as `confirm_booking`
+    /// wants it.
     async fn paid(&self, event: &Event) -> Value {
         let booking = self.people[OWNER].lock_and_book(event, &[("VIP", "A1")]).await;
         let order = self.people[OWNER].order(&booking).await;
@@ -194,7 +215,8 @@ impl World {
         json!({"phone": phone, "otp": sent.await.code})
     }
 
-    /// What `operation` is asked with: fields of path, query, body or payload. Whatever it needs to be there has been made for this alone.
+    /// What `operation` is asked with: fields of path, query, body or payload. Whatever it needs to
+    /// be there has been made for this alone.
     async fn input(&self, operation: &str, about: &str) -> Value {
         match operation {
             "register" => {
@@ -238,10 +260,11 @@ impl World {
     }
 
     async fn about_an_event(&self, operation: &str, about: &str) -> Value {
-        let of_an_event = ["get_event", "list_seat_types", "get_seats", "update_event", "delete_event"]
-            .contains(&operation)
-            || operation.contains("seat_type")
-            || operation.contains("lock");
+        let of_an_event =
+            ["get_event", "list_seat_types", "get_seats", "update_event", "delete_event"]
+                .contains(&operation)
+                || operation.contains("seat_type")
+                || operation.contains("lock");
         if !of_an_event {
             return json!({});
         }
@@ -251,7 +274,8 @@ impl World {
         match operation {
             "update_event" => input["location"] = json!("Pune"),
             "create_seat_type" => {
-                (input["name"], input["price"], input["quantity"]) = (json!("Floor"), json!(1), json!(1));
+                (input["name"], input["price"], input["quantity"]) =
+                    (json!("Floor"), json!(1), json!(1));
             }
             "update_seat_type" => {
                 (input["seatTypeId"], input["quantity"]) = (json!(seat_type), json!(60));
@@ -324,10 +348,17 @@ impl World {
             }
         };
         let request = self.people[caller].request_root(method.clone(), &path.replace("{id}", &id));
-        let fields =
-            [("kind", kind.as_str()), ("login", self.emails[caller].as_str()), ("password", PASSWORD)];
-        Answer::to(if *method == Method::GET { request.query(&fields[..1]) } else { request.form(&fields) })
-            .await
+        let fields = [
+            ("kind", kind.as_str()),
+            ("login", self.emails[caller].as_str()),
+            ("password", PASSWORD),
+        ];
+        Answer::to(if *method == Method::GET {
+            request.query(&fields[..1])
+        } else {
+            request.form(&fields)
+        })
+        .await
     }
 
     /// The outcome of a row for a caller, over HTTP and, if it is a command, over a socket.
@@ -337,7 +368,8 @@ impl World {
             None => None,
         };
         let http = answer.as_ref().map(|answer| {
-            let place = answer.headers.get("location").map(|place| place.to_str().unwrap().to_owned());
+            let place =
+                answer.headers.get("location").map(|place| place.to_str().unwrap().to_owned());
             let what = match place {
                 Some(place) if place == "/admin/login" => place,
                 _ => answer.body["error"]["code"].as_str().unwrap_or_default().to_owned(),
@@ -375,7 +407,8 @@ async fn everybody_gets_what_the_table_says() {
     };
     let written = lines(rows.iter().map(|row| row.outcomes.as_slice()).collect());
     let true_ones = lines(tried.iter().map(Vec::as_slice).collect());
-    let wrong: Vec<_> = written.iter().zip(&true_ones).filter(|(written, is)| written != is).collect();
+    let wrong: Vec<_> =
+        written.iter().zip(&true_ones).filter(|(written, is)| written != is).collect();
     assert!(
         wrong.is_empty(),
         "{} rows are wrong: {wrong:#?}\nwhat holds:\n{}",
@@ -389,8 +422,9 @@ async fn a_token_that_is_not_good_opens_nothing() {
     let stack = Stack::builder().workers([]).start().await;
     let user = stack.user().await;
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let revoked =
-        stack.sign_token(&json!({"userId": user.id, "type": "access", "iat": now - 1, "exp": now + 900}));
+    let revoked = stack.sign_token(
+        &json!({"userId": user.id, "type": "access", "iat": now - 1, "exp": now + 900}),
+    );
     let session = stack.anonymous().with_token(user.id, revoked.clone());
     session.post("/auth/logout", json!({})).await.ok();
     let expired = json!({"userId": user.id, "type": "access", "iat": now - 3600, "exp": now - 1});
@@ -413,10 +447,16 @@ async fn a_token_that_is_not_good_opens_nothing() {
             let path = path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
             let client = stack.anonymous().with_token(user.id, token.clone());
             let answer = Answer::to(
-                client.request_root(method.clone(), &path.collect::<Vec<_>>().join("/")).json(&json!({})),
+                client
+                    .request_root(method.clone(), &path.collect::<Vec<_>>().join("/"))
+                    .json(&json!({})),
             );
             let answer = answer.await;
-            assert_eq!((answer.status, &answer.body["error"]["code"]), (401, &json!(code)), "{answer}");
+            assert_eq!(
+                (answer.status, &answer.body["error"]["code"]),
+                (401, &json!(code)),
+                "{answer}"
+            );
         }
     }
     let socket = stack.socket("who has logged out", &session).await;

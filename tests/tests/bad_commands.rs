@@ -29,7 +29,8 @@ async fn an_anonymous_command_is_refused_and_listening_is_not() {
     let stack = Stack::builder().workers([]).start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    let expired = stack.sign_token(&json!({"userId": organiser.id, "type": "access", "iat": 1, "exp": 2}));
+    let expired =
+        stack.sign_token(&json!({"userId": organiser.id, "type": "access", "iat": 1, "exp": 2}));
     let strangers = [
         stack.anonymous(),
         stack.anonymous().with_token(organiser.id, "garbage"),
@@ -47,7 +48,11 @@ async fn an_anonymous_command_is_refused_and_listening_is_not() {
                 errors.iter().all(|error| *error == json!({"message": "Authentication required"})),
                 "{errors:?}"
             );
-            assert!(socket.received(&format!("{command}_response")).is_empty(), "{}", socket.describe());
+            assert!(
+                socket.received(&format!("{command}_response")).is_empty(),
+                "{}",
+                socket.describe()
+            );
         }
         assert_eq!(stack.contents().await, before, "rows");
         let lock = stack.user().await;
@@ -67,8 +72,7 @@ async fn a_first_field_that_has_to_be_escaped_hides_no_other() {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let socket = stack.socket("the buyer", &organiser).await;
-    let payload =
-        json!({"\"": 1, "eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "V1"});
+    let payload = json!({"\"": 1, "eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "V1"});
     assert!(payload.to_string().starts_with(r#"{"\""#), "{payload}");
     let answer = socket.call("lock_seat", &[payload]).await;
     assert_eq!(answer["data"]["lock"]["seat_label"], "V1", "{answer}");
@@ -95,7 +99,8 @@ async fn payloads_of_every_shape_are_answered() {
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     let before = stack.contents().await;
     for transport in ["websocket", "polling"] {
-        let socket = stack.socket_with("the user", &organiser, json!({"transports": [transport]})).await;
+        let socket =
+            stack.socket_with("the user", &organiser, json!({"transports": [transport]})).await;
         let shapes: [&[Value]; 8] = [
             &[],
             &[json!(null)],
@@ -123,7 +128,10 @@ async fn payloads_of_every_shape_are_answered() {
         }
         let label = |label: Value| json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label});
         for (payload, problem) in [
-            (label(json!("A-1")), "Invalid seat label format. Only alphanumeric characters allowed."),
+            (
+                label(json!("A-1")),
+                "Invalid seat label format. Only alphanumeric characters allowed.",
+            ),
             (label(json!("")), "Seat label is required in request body"),
             (label(json!(7)), "Seat label is required"),
             (json!({"eventId": "x", "seatTypeId": 1, "seat_label": "A1"}), "Invalid event ID"),
@@ -153,19 +161,20 @@ async fn commands_end_with_the_session() {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let buyer = stack.user().await;
-    let lock =
-        |label: &str| json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label});
+    let lock = |label: &str| json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label});
     let socket = stack.socket("the buyer", &buyer).await;
     socket.call_ok("lock_seat", lock("A1")).await;
     buyer.post("/auth/logout", json!({})).await.ok();
     let answer = socket.call("lock_seat", &[lock("A2")]).await;
     assert_eq!(answer, refused("Authentication required"), "after logout");
 
-    // A token that runs out while its socket is connected; a second is the shortest that a token can last.
+    // A token that runs out while its socket is connected; a second is the shortest that a token
+    // can last.
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let short =
-        stack.sign_token(&json!({"userId": organiser.id, "type": "access", "iat": now, "exp": now + 3}));
-    let socket = stack.socket("the organiser", &stack.anonymous().with_token(organiser.id, short)).await;
+    let short = stack
+        .sign_token(&json!({"userId": organiser.id, "type": "access", "iat": now, "exp": now + 3}));
+    let socket =
+        stack.socket("the organiser", &stack.anonymous().with_token(organiser.id, short)).await;
     socket.call_ok("lock_seat", lock("B1")).await;
     nexus_tests::eventually("the token has run out", Duration::from_secs(8), async || {
         let answer = socket.call("delete_seat_type", &[json!({})]).await;
@@ -188,8 +197,7 @@ async fn one_sockets_commands_are_served_in_order_and_a_flood_is_refused() {
     let socket = stack.socket("the buyer", &buyer).await;
     let count = 2_000;
     for n in 0..count {
-        let lock =
-            json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": format!("S{n}")});
+        let lock = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": format!("S{n}")});
         socket.emit("lock_seat", &[lock]).await;
     }
     let answered = nexus_tests::eventually("every command is answered", SOON, async || {
@@ -206,8 +214,10 @@ async fn one_sockets_commands_are_served_in_order_and_a_flood_is_refused() {
     let others = answered.iter().filter(|answer| answer["success"] == false);
     for answer in others {
         let error = answer["error"].as_str().unwrap();
-        let known =
-            ["Too many commands are waiting. Please slow down.", "No seats available for this seat type"];
+        let known = [
+            "Too many commands are waiting. Please slow down.",
+            "No seats available for this seat type",
+        ];
         assert!(known.contains(&error), "{answer}");
     }
     assert_eq!(stack.count("seats").await, locked.len() as i64);

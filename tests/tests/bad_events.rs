@@ -10,7 +10,8 @@ async fn events() {
     let (organiser, other) = (stack.user().await, stack.user().await);
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let good = event_request(&[("VIP", 100.0, 50)]);
-    let missing = "Missing required fields: name, description, start_date, end_date, location, organizer_id";
+    let missing =
+        "Missing required fields: name, description, start_date, end_date, location, organizer_id";
     let incomplete = |n: usize| match n {
         1 => "Seat type 1 is missing required fields: name, price, quantity",
         _ => "Seat type 2 is missing required fields: name, price, quantity",
@@ -43,7 +44,8 @@ async fn events() {
     ));
     let before_start = with(&good, "end_date", json!("2098-05-01T18:00:00.000Z"));
     cases.push((before_start, 400, "end_date must not be before start_date"));
-    for date in ["tomorrow", "2098-05-01T18:00:60Z", "2098-05-01T24:00Z", "2098-05-01T18:00+25:00"] {
+    for date in ["tomorrow", "2098-05-01T18:00:60Z", "2098-05-01T24:00Z", "2098-05-01T18:00+25:00"]
+    {
         cases.push((with(&good, "start_date", json!(date)), 400, "start_date is not a valid date"));
     }
     cases.push((with(&good, "venue_name", json!({})), 400, "venue_name must be text"));
@@ -54,15 +56,24 @@ async fn events() {
     let path = format!("/events/{}", event.id);
     for id in ["abc", "0", "%20"] {
         stack.anonymous().get(&format!("/events/{id}")).await.failed(400, "Invalid event ID");
-        organiser.put(&format!("/events/{id}"), json!({"name": "x"})).await.failed(400, "Invalid event ID");
+        organiser
+            .put(&format!("/events/{id}"), json!({"name": "x"}))
+            .await
+            .failed(400, "Invalid event ID");
         organiser.delete(&format!("/events/{id}")).await.failed(400, "Invalid event ID");
     }
     for id in ["999", "99999999999", "-1"] {
         stack.anonymous().get(&format!("/events/{id}")).await.failed(404, "Event not found");
-        organiser.put(&format!("/events/{id}"), json!({"name": "x"})).await.failed(404, "Event not found");
+        organiser
+            .put(&format!("/events/{id}"), json!({"name": "x"}))
+            .await
+            .failed(404, "Event not found");
         organiser.delete(&format!("/events/{id}")).await.failed(404, "Event not found");
     }
-    other.put(&path, json!({"name": "x"})).await.failed(403, "You are not authorized to update this event");
+    other
+        .put(&path, json!({"name": "x"}))
+        .await
+        .failed(403, "You are not authorized to update this event");
     other.delete(&path).await.failed(403, "You are not authorized to delete this event");
     for body in [json!({}), json!({"unknown": 1})] {
         organiser.put(&path, body).await.failed(400, "No fields to update");
@@ -110,7 +121,10 @@ async fn seat_types() {
         (json!({"name": "New", "price": "abc", "quantity": 1}), price),
         (json!({"name": "New", "price": 1, "quantity": -1}), quantity),
         (json!({"name": "New", "price": 1, "quantity": "many"}), quantity),
-        (json!({"name": "New", "price": 1, "quantity": 1, "description": 7}), "description must be text"),
+        (
+            json!({"name": "New", "price": 1, "quantity": 1, "description": 7}),
+            "description must be text",
+        ),
         (json!({"name": "New", "price": 1, "quantity": 1, "description": long}), too_long),
     ] {
         eprintln!("{body}");
@@ -139,14 +153,17 @@ async fn seat_types() {
     stack.anonymous().post(&all, new.clone()).await.failed(401, "Access token is required");
     organiser.post("/seats/999/seat-types", new.clone()).await.failed(404, "Event not found");
     organiser.post("/seats/abc/seat-types", new).await.failed(400, "Invalid event ID");
-    for (id, status, message) in [("abc", 400, "Invalid seat type ID"), ("999", 404, "Seat type not found")] {
+    for (id, status, message) in
+        [("abc", 400, "Invalid seat type ID"), ("999", 404, "Seat type not found")]
+    {
         organiser.put(&format!("{all}/{id}"), json!({"price": 1})).await.failed(status, message);
         organiser.delete(&format!("{all}/{id}")).await.failed(status, message);
     }
     let of_another = format!("{all}/{}", elsewhere.seat_type("VIP"));
     organiser.put(&of_another, json!({"price": 1})).await.failed(404, "Seat type not found");
     organiser.delete(&of_another).await.failed(404, "Seat type not found");
-    let booked = "Cannot delete seat type. There are 1 booked seat(s). Please handle bookings first.";
+    let booked =
+        "Cannot delete seat type. There are 1 booked seat(s). Please handle bookings first.";
     organiser.delete(&vip).await.failed(409, booked);
     let active = "Cannot delete event. There are 1 active booking(s). Please cancel all bookings first or change event status to 'cancelled'.";
     organiser.delete(&format!("/events/{}", event.id)).await.failed(409, active);
@@ -177,7 +194,8 @@ async fn times_and_texts_are_kept_as_they_are_answered() {
     let organiser = stack.user().await;
     let mut request = event_request(&[("VIP", 100.0, 50)]);
     request["name"] = json!("Monsoon\r\n\tJazz\u{7}");
-    request["description"] = json!("Two sets.\r\nOne roof.\u{1b}[2J\tBring 3 < 5 and 7 > 2 friends");
+    request["description"] =
+        json!("Two sets.\r\nOne roof.\u{1b}[2J\tBring 3 < 5 and 7 > 2 friends");
     request["seat_types"][0]["description"] = json!("3 < 5 and 7 > 2 <b>friends</b>");
     for (written, read) in [
         ("2098-05-01T18:00Z", "2098-05-01T18:00:00.000Z"),
@@ -191,7 +209,10 @@ async fn times_and_texts_are_kept_as_they_are_answered() {
         for event in [&created["event"], &kept] {
             assert_eq!(event["start_date"], read, "{written}");
             assert_eq!(event["name"], "Monsoon Jazz");
-            assert_eq!(event["description"], "Two sets.\nOne roof.[2J\tBring 3 < 5 and 7 > 2 friends");
+            assert_eq!(
+                event["description"],
+                "Two sets.\nOne roof.[2J\tBring 3 < 5 and 7 > 2 friends"
+            );
         }
         assert_eq!(created["seat_types"][0]["description"], "3 < 5 and 7 > 2 friends");
     }

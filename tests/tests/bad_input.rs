@@ -1,5 +1,6 @@
-//! Bad input over REST: the contract's message, the right status, and nothing stored. Accounts here; events and seat types are in
-//! `bad_events`, locks, bookings and payments in `bad_sales`, what is no API request at all in `bad_requests`, sockets in `bad_commands`.
+//! Bad input over REST: the contract's message, the right status, and nothing stored. Accounts
+//! here; events and seat types are in `bad_events`, locks, bookings and payments in `bad_sales`,
+//! what is no API request at all in `bad_requests`, sockets in `bad_commands`.
 
 use nexus_tests::refusals::{Refusal, with};
 use nexus_tests::shop::PASSWORD;
@@ -21,7 +22,10 @@ async fn registration() {
             json!("a.bc"),
             "Validation failed: Username can only contain letters, numbers, underscores, and hyphens",
         ),
-        (json!("a__b"), "Validation failed: Username cannot have consecutive underscores or hyphens"),
+        (
+            json!("a__b"),
+            "Validation failed: Username cannot have consecutive underscores or hyphens",
+        ),
     ] {
         cases.push((with(&new, "username", username), 400, problem));
     }
@@ -30,15 +34,25 @@ async fn registration() {
         (json!(""), "Validation failed: Password is required"),
         (json!("Ab1!efg"), "Validation failed: Password must be at least 8 characters long"),
         (json!("Ab1!".repeat(33)), "Validation failed: Password must be less than 128 characters"),
-        (json!("corr3ct-horse"), "Validation failed: Password must contain at least one uppercase letter"),
-        (json!("CORR3CT-HORSE"), "Validation failed: Password must contain at least one lowercase letter"),
+        (
+            json!("corr3ct-horse"),
+            "Validation failed: Password must contain at least one uppercase letter",
+        ),
+        (
+            json!("CORR3CT-HORSE"),
+            "Validation failed: Password must contain at least one lowercase letter",
+        ),
         (json!("Correct-horse"), "Validation failed: Password must contain at least one number"),
-        (json!("Corr3cthorse"), "Validation failed: Password must contain at least one special character"),
+        (
+            json!("Corr3cthorse"),
+            "Validation failed: Password must contain at least one special character",
+        ),
     ] {
         cases.push((with(&new, "password", password), 400, problem));
     }
     let long = format!("{}@nexus.example", "a".repeat(250));
-    for email in [json!("no address"), json!("a@b"), json!("@b.cd"), json!("a@@b.cd"), json!(7), json!(long)]
+    for email in
+        [json!("no address"), json!("a@b"), json!("@b.cd"), json!("a@@b.cd"), json!(7), json!(long)]
     {
         cases.push((with(&new, "email", email), 400, "Validation failed: Invalid email format"));
     }
@@ -55,7 +69,11 @@ async fn registration() {
     .into_iter()
     .chain([json!({})])
     {
-        cases.push((with(&new, "phone", phone), 400, "Validation failed: Invalid phone number format"));
+        cases.push((
+            with(&new, "phone", phone),
+            400,
+            "Validation failed: Invalid phone number format",
+        ));
     }
     for name in [json!("A"), json!("<b></b>"), json!("x".repeat(101)), json!({})] {
         cases.push((
@@ -101,7 +119,11 @@ async fn logins_and_tokens() {
             "/auth/login",
             vec![
                 (json!({}), 400, "Validation failed: Email or phone number is required"),
-                (json!({"password": PASSWORD}), 400, "Validation failed: Email or phone number is required"),
+                (
+                    json!({"password": PASSWORD}),
+                    400,
+                    "Validation failed: Email or phone number is required",
+                ),
                 (
                     json!({"email": "", "password": PASSWORD}),
                     400,
@@ -112,7 +134,11 @@ async fn logins_and_tokens() {
                     400,
                     "Validation failed: Invalid email format",
                 ),
-                (with(&good, "password", Value::Null), 400, "Validation failed: Password is required"),
+                (
+                    with(&good, "password", Value::Null),
+                    400,
+                    "Validation failed: Password is required",
+                ),
                 (with(&good, "password", json!("Wr0ng-horse")), 401, wrong),
                 (json!({"email": "nobody@nexus.example", "password": PASSWORD}), 401, wrong),
                 (json!({"phone": "9899999999", "password": PASSWORD}), 401, wrong),
@@ -120,8 +146,9 @@ async fn logins_and_tokens() {
         )
         .await;
     let refresh = asha.refresh_token.clone().unwrap();
-    let disguised =
-        stack.sign_token(&json!({"userId": asha.id, "type": "refresh", "iat": 0, "exp": 9_999_999_999_u64}));
+    let disguised = stack.sign_token(
+        &json!({"userId": asha.id, "type": "refresh", "iat": 0, "exp": 9_999_999_999_u64}),
+    );
     stack
         .refuses(
             &anonymous,
@@ -146,9 +173,11 @@ async fn logins_and_tokens() {
         me(Some(token)).await.failed(401, "Invalid or expired access token");
     }
     me(Some(&disguised)).await.failed(401, "Invalid token type");
-    let expired = stack.sign_token(&json!({"userId": asha.id, "type": "access", "iat": 1, "exp": 2}));
+    let expired =
+        stack.sign_token(&json!({"userId": asha.id, "type": "access", "iat": 1, "exp": 2}));
     me(Some(&expired)).await.failed(401, "Invalid or expired access token");
-    let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", expired.split('.').nth(1).unwrap());
+    let unsigned =
+        format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", expired.split('.').nth(1).unwrap());
     me(Some(&unsigned)).await.failed(401, "Invalid or expired access token");
 
     // Logging out ends both tokens, and only one's own.
@@ -226,7 +255,11 @@ async fn one_time_passwords_and_usernames() {
         "OTP not found or expired. Please request a new OTP.",
     ));
     cases.extend(wrong_five_times);
-    cases.push((code(&right), 429, "Maximum verification attempts reached. Please request a new OTP."));
+    cases.push((
+        code(&right),
+        429,
+        "Maximum verification attempts reached. Please request a new OTP.",
+    ));
     eventually("the job is done", SOON, async || {
         let open = stack.count("jobs WHERE state <> 'done'").await;
         seen(open == 0, open)

@@ -8,7 +8,12 @@ async fn send(request: RequestBuilder) -> Answer {
     Answer::to(request).await
 }
 
-fn post(client: &Client, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+fn post(
+    client: &Client,
+    path: &str,
+    content_type: &str,
+    body: impl Into<reqwest::Body>,
+) -> RequestBuilder {
     client.request(Method::POST, path).header("content-type", content_type).body(body)
 }
 
@@ -35,10 +40,14 @@ async fn routes_methods_and_bodies() {
     let json_type = "application/json";
     for path in ["/auth/login", "/events/create", "/bookings/create", "/payments/create-order"] {
         for body in ["{", "no JSON", "{\"a\":}", "\u{0}"] {
-            send(post(&user, path, json_type, body)).await.failed(400, "Request body is not valid JSON");
+            send(post(&user, path, json_type, body))
+                .await
+                .failed(400, "Request body is not valid JSON");
         }
         for body in ["\"text\"", "7", "null", "[]", "[{}]"] {
-            send(post(&user, path, json_type, body)).await.failed(400, "Request body must be a JSON object");
+            send(post(&user, path, json_type, body))
+                .await
+                .failed(400, "Request body must be a JSON object");
         }
         send(post(&user, path, json_type, vec![b'{', 0xff, b'}']))
             .await
@@ -56,7 +65,8 @@ async fn routes_methods_and_bodies() {
         let answer = send(post(&user, path, json_type, large)).await;
         answer.failed(413, "Request body is too large");
         for coding in ["gzip", "br", "gzip, identity"] {
-            let answer = send(post(&user, path, json_type, "{}").header("content-encoding", coding)).await;
+            let answer =
+                send(post(&user, path, json_type, "{}").header("content-encoding", coding)).await;
             answer.failed(415, "Content-Encoding is not supported; send the body uncompressed");
         }
     }
@@ -64,8 +74,7 @@ async fn routes_methods_and_bodies() {
         .header("x-razorpay-signature", "0")
         .header("content-encoding", "gzip");
     let answer = send(webhook).await;
-    let refusal =
-        json!({"success": false, "error": "Content-Encoding is not supported; send the body uncompressed"});
+    let refusal = json!({"success": false, "error": "Content-Encoding is not supported; send the body uncompressed"});
     assert_eq!((answer.status, &answer.body), (415, &refusal), "{answer}");
     let nested = "[".repeat(100_000) + &"]".repeat(100_000);
     send(post(&user, "/events/create", json_type, nested))
@@ -82,7 +91,9 @@ async fn routes_methods_and_bodies() {
     send(user.request(Method::POST, "/auth/login"))
         .await
         .failed(400, "Validation failed: Email or phone number is required");
-    send(post(&user, "/auth/login", "application/json; charset=utf-8", "{}")).await.failed(400, invalid);
+    send(post(&user, "/auth/login", "application/json; charset=utf-8", "{}"))
+        .await
+        .failed(400, invalid);
     let plain = post(&user, "/auth/login", json_type, "{}").header("content-encoding", "identity");
     send(plain).await.failed(400, invalid);
     user.get("/events/").await.ok();
@@ -136,7 +147,8 @@ async fn pages_of_other_origins_are_not_served() {
         ("null", false),
     ] {
         let answer = send(anonymous.request(Method::GET, "/events").header("origin", origin)).await;
-        let told = answer.headers.get("access-control-allow-origin").and_then(|value| value.to_str().ok());
+        let told =
+            answer.headers.get("access-control-allow-origin").and_then(|value| value.to_str().ok());
         assert_eq!(told, allowed.then_some(origin), "{origin}: {:?}", answer.headers);
         let preflight = anonymous
             .request(Method::OPTIONS, "/events/create")

@@ -3,8 +3,7 @@
 use nexus_tests::invariants::ENDLESS;
 use nexus_tests::{Booking, Fault, SOON, Stack, Target, Value, eventually, json, seen};
 
-const NOT_LOCKED: &str =
-    "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
+const NOT_LOCKED: &str = "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
 
 #[tokio::test]
 async fn locks() {
@@ -81,7 +80,8 @@ async fn bookings() {
     let request = |details: Value| json!({"event_id": event.id, "seat_details": details});
     let details = "Each seat detail must have seat_label and seat_type_id";
     let none = "At least one seat detail is required";
-    let linked = "One or more seats are already linked to another booking. Please lock the seats again.";
+    let linked =
+        "One or more seats are already linked to another booking. Please lock the seats again.";
     let of_other_type = json!({"seat_label": "A2", "seat_type_id": event.seat_type("Standard")});
     for (body, status, message) in [
         (json!({}), 400, "Event ID is required"),
@@ -196,8 +196,7 @@ async fn payments() {
     stack.worker("payments").stop().await;
 
     let before = stack.contents().await;
-    let order =
-        |booking: i64, amount: Value| json!({"booking_id": booking, "amount": amount, "currency": "INR"});
+    let order = |booking: i64, amount: Value| json!({"booking_id": booking, "amount": amount, "currency": "INR"});
     let amount = "Valid amount is required";
     let unknown = "Booking not found or you don't have permission to pay for this booking";
     let mut cases = vec![
@@ -205,21 +204,41 @@ async fn payments() {
         (json!({"amount": 1500.5}), 400, "Booking ID is required".to_owned()),
         (json!({"booking_id": booking.id}), 400, amount.to_owned()),
         (order(999, json!(1)), 404, unknown.to_owned()),
-        (order(booking.id, json!(1500)), 422, "Amount mismatch. Booking total is 1500.50".to_owned()),
-        (order(booking.id, json!("1500.51")), 422, "Amount mismatch. Booking total is 1500.50".to_owned()),
+        (
+            order(booking.id, json!(1500)),
+            422,
+            "Amount mismatch. Booking total is 1500.50".to_owned(),
+        ),
+        (
+            order(booking.id, json!("1500.51")),
+            422,
+            "Amount mismatch. Booking total is 1500.50".to_owned(),
+        ),
         (
             order(cancelled.id, json!(1500.5)),
             409,
             "Booking is cancelled, cannot create payment order".to_owned(),
         ),
-        (order(paid.id, json!(1500.5)), 409, "Booking is confirmed, cannot create payment order".to_owned()),
+        (
+            order(paid.id, json!(1500.5)),
+            409,
+            "Booking is confirmed, cannot create payment order".to_owned(),
+        ),
         (
             json!({"booking_id": booking.id, "amount": 1500.5, "currency": "USD"}),
             400,
             "Currency must be INR".to_owned(),
         ),
     ];
-    for bad in [json!(0), json!(-1), json!("abc"), json!("NaN"), json!("Infinity"), json!(1e300), json!({})] {
+    for bad in [
+        json!(0),
+        json!(-1),
+        json!("abc"),
+        json!("NaN"),
+        json!("Infinity"),
+        json!(1e300),
+        json!({}),
+    ] {
         cases.push((order(booking.id, bad), 400, amount.to_owned()));
     }
     let created = stack.providers.orders().len();
@@ -230,7 +249,8 @@ async fn payments() {
     other.try_order(&booking).await.failed(404, unknown);
     stack.anonymous().try_order(&booking).await.failed(401, "Access token is required");
     assert_eq!(stack.providers.orders().len(), created, "orders at the provider");
-    let known = buyer.get(&format!("/bookings/{}", paid.id)).await.data()["booking"]["payment_id"].clone();
+    let known =
+        buyer.get(&format!("/bookings/{}", paid.id)).await.data()["booking"]["payment_id"].clone();
     let verify = format!("/payments/verify/{}", known.as_str().unwrap());
     buyer.get(&verify).await.ok();
     other.get(&verify).await.failed(404, "Order not found");
@@ -239,9 +259,9 @@ async fn payments() {
 
     // A provider that does not work is not the buyer's fault, and nothing is remembered of it.
     let away = "The provider could not be reached. Please try again shortly.";
-    let refused =
-        "The payment provider does not accept an order for this booking. Trying again will not help.";
-    for (fault, said) in [(Fault::status(500), away), (Fault::status(400), refused), (Fault::dropped(), away)]
+    let refused = "The payment provider does not accept an order for this booking. Trying again will not help.";
+    for (fault, said) in
+        [(Fault::status(500), away), (Fault::status(400), refused), (Fault::dropped(), away)]
     {
         stack.providers.fault(Target::RazorpayOrders, Some(1), fault);
         buyer.try_order(&booking).await.failed(502, said);

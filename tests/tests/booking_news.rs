@@ -1,4 +1,5 @@
-//! News of bookings: whose booking it is hears all of it, others neither its reference nor its amount nor the buyer's words.
+//! News of bookings: whose booking it is hears all of it, others neither its reference nor its
+//! amount nor the buyer's words.
 
 use nexus_tests::shop::{MASKED_REFERENCE, event_request};
 use nexus_tests::{Client, Event, SOON, SocketClient, Stack, Value, eventually, json, seen};
@@ -76,8 +77,10 @@ async fn a_bookings_parties_hear_all_of_it_and_others_what_is_no_secret() {
             vec![
                 json!({"event_id": event.id, "booking_reference": reference, "total_amount": amount, "status": "pending"}),
             ],
-            vec![json!({"booking_id": booking.id, "booking_reference": reference, "event_id": event.id,
-                        "total_tickets": 2, "status": "confirmed"})],
+            vec![
+                json!({"booking_id": booking.id, "booking_reference": reference, "event_id": event.id,
+                        "total_tickets": 2, "status": "confirmed"}),
+            ],
             vec![json!({"booking_id": booking.id, "reason": reason})],
         ]
     };
@@ -93,7 +96,10 @@ async fn a_bookings_parties_hear_all_of_it_and_others_what_is_no_secret() {
             socket.describe()
         );
         let everything = socket.describe();
-        assert!(!everything.contains(&booking.reference) && !everything.contains("mother"), "{everything}");
+        assert!(
+            !everything.contains(&booking.reference) && !everything.contains("mother"),
+            "{everything}"
+        );
     }
     assert_eq!(told(&away), NOTHING, "{}", away.describe());
     stack.assert_invariants().await;
@@ -114,11 +120,15 @@ async fn the_senders_other_sockets_hear_all_of_it_and_the_sender_nothing() {
 
     let seat_type = event.seat_type("VIP");
     sender
-        .call_ok("lock_seat", json!({"eventId": event.id, "seatTypeId": seat_type, "seat_label": "A1"}))
+        .call_ok(
+            "lock_seat",
+            json!({"eventId": event.id, "seatTypeId": seat_type, "seat_label": "A1"}),
+        )
         .await;
     let details = [json!({"seat_label": "A1", "seat_type_id": seat_type})];
-    let booked =
-        sender.call_ok("create_booking", json!({"event_id": event.id, "seat_details": details})).await;
+    let booked = sender
+        .call_ok("create_booking", json!({"event_id": event.id, "seat_details": details}))
+        .await;
     let id = &booked["booking"]["id"];
     sender.call_ok("cancel_booking", json!({"booking_id": id, "reason": "rain"})).await;
     fence(&stack, &[&sender, &beside, &owner, &stranger]).await;
@@ -132,7 +142,12 @@ async fn the_senders_other_sockets_hear_all_of_it_and_the_sender_nothing() {
         let [created, confirmed, cancelled] = told(socket);
         assert_eq!((created.len(), confirmed.len()), (1, 0), "{}", socket.describe());
         assert_eq!(&created[0]["booking_reference"], reference, "{}", socket.describe());
-        assert_eq!(cancelled, [json!({"booking_id": id, "reason": reason})], "{}", socket.describe());
+        assert_eq!(
+            cancelled,
+            [json!({"booking_id": id, "reason": reason})],
+            "{}",
+            socket.describe()
+        );
     }
 }
 

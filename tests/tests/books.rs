@@ -17,10 +17,13 @@ async fn broken_books_are_found_by_hand_and_by_the_clock() {
     })
     .await;
 
-    // Money without a seat or a refund, a refund without money, a seat sold twice over, a count that is wrong, a booking without its seat.
+    // Money without a seat or a refund, a refund without money, a seat sold twice over, a count
+    // that is wrong, a booking without its seat.
     let unpaid = stack.user().await.lock_and_book(&event, &[("VIP", "B1")]).await;
     stack.execute("DELETE FROM seats WHERE seat_label = 'B1'").await;
-    stack.execute(&format!("UPDATE bookings SET status = 'cancelled' WHERE id = {}", booking.id)).await;
+    stack
+        .execute(&format!("UPDATE bookings SET status = 'cancelled' WHERE id = {}", booking.id))
+        .await;
     stack.execute("UPDATE event_seat_types SET available_quantity = 0").await;
     stack
         .execute("INSERT INTO payments (kind, payment_id, amount_paise, currency) VALUES ('refund', 'pay_never', -100, 'INR')")
@@ -28,7 +31,8 @@ async fn broken_books_are_found_by_hand_and_by_the_clock() {
     let output = stack.jobs_cli(&["check-books", "--json"]).await;
     assert_eq!(output.status.code(), Some(1));
     let found: Vec<nexus_tests::Value> = serde_json::from_slice(&output.stdout).expect("JSON");
-    let found: Vec<_> = found.iter().map(|row| (row["rule"].as_str(), row["subject"].as_str())).collect();
+    let found: Vec<_> =
+        found.iter().map(|row| (row["rule"].as_str(), row["subject"].as_str())).collect();
     let (sold, seat_type) =
         (format!("payment {}", payment.id), format!("seat type {}", event.seat_type("VIP")));
     let (booking, unpaid) = (format!("booking {}", booking.id), format!("booking {}", unpaid.id));
@@ -83,19 +87,27 @@ async fn the_ledger_is_exported_for_admins() {
     assert!(lines[2].contains(",sale,") && lines[2].contains(",-150.50,"), "{}", lines[2]);
 
     let february = export("?from=2020-02-01&to=2020-02-29").await;
-    let expected = r#",2020-02-29T23:59:59.500Z,capture,,,"order_""x"",y",'=cmd|'/c calc'!A1,0.07,INR,"#;
+    let expected =
+        r#",2020-02-29T23:59:59.500Z,capture,,,"order_""x"",y",'=cmd|'/c calc'!A1,0.07,INR,"#;
     let lines: Vec<&str> = february.text.trim_end().split("\r\n").collect();
     assert!(lines.len() == 2 && lines[1].ends_with(expected), "{lines:?}");
-    assert_eq!(export("?from=2020-03-01T00:00:00Z&to=2020-03-02").await.text.matches("\r\n").count(), 2);
-    for wrong in
-        ["from=yesterday", "from=-9999-01-01", "from=-9999-01-01&to=-9998-01-01", "to=%2B10000-01-01"]
-    {
+    assert_eq!(
+        export("?from=2020-03-01T00:00:00Z&to=2020-03-02").await.text.matches("\r\n").count(),
+        2
+    );
+    for wrong in [
+        "from=yesterday",
+        "from=-9999-01-01",
+        "from=-9999-01-01&to=-9998-01-01",
+        "to=%2B10000-01-01",
+    ] {
         assert_eq!(export(&format!("?{wrong}")).await.status, 400, "{wrong}");
     }
     assert_eq!(export("?from=0001-01-01&to=9999-12-31").await.text, everything.text);
 
     for nobody in [&stack.anonymous(), &buyer] {
-        let answer = nobody.request_root(Method::GET, "/admin/ledger.csv").send().await.expect("an answer");
+        let answer =
+            nobody.request_root(Method::GET, "/admin/ledger.csv").send().await.expect("an answer");
         assert_eq!(answer.status(), 303, "to the login page");
     }
 }
@@ -122,7 +134,8 @@ async fn a_refund_in_the_export_says_why() {
     let admin = stack.admin().await;
     let text = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await.text;
     let lines: Vec<&str> = text.trim_end().split("\r\n").skip(1).collect();
-    let kinds: Vec<_> = lines.iter().map(|line| line.split(',').nth(2).unwrap_or_default()).collect();
+    let kinds: Vec<_> =
+        lines.iter().map(|line| line.split(',').nth(2).unwrap_or_default()).collect();
     assert_eq!(kinds, ["capture", "sale", "sale_reversal", "refund"]);
     assert!(lines[3].ends_with(&format!("{},-100.00,INR,cancelled", payment.id)), "{}", lines[3]);
     assert!(lines[..3].iter().all(|line| line.ends_with(",INR,")), "{lines:?}");
@@ -139,9 +152,9 @@ async fn a_row_that_is_committed_after_the_end_of_its_day_is_in_exactly_one_file
         let row = stack.row("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS now").await;
         row["now"].as_str().unwrap_or_default().to_owned()
     };
-    let insert =
-        "INSERT INTO payments (kind, payment_id, amount_paise, currency) VALUES ('capture', $1, 100, 'INR')";
-    // Two transactions begin before the day's end; one writes before it, the other after. Both end after it.
+    let insert = "INSERT INTO payments (kind, payment_id, amount_paise, currency) VALUES ('capture', $1, 100, 'INR')";
+    // Two transactions begin before the day's end; one writes before it, the other after. Both end
+    // after it.
     let mut early = stack.db.begin().await.expect("a transaction");
     let mut late = stack.db.begin().await.expect("a transaction");
     sqlx::query(insert).bind("pay_early").execute(&mut *early).await.expect("a row");
@@ -195,7 +208,8 @@ async fn no_more_goes_back_than_was_captured_whoever_writes_it() {
         .await;
     let found = stack.jobs_cli(&["check-books"]).await;
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
-    for rule in ["a refund that was made is in the ledger", "refunds are at most what was captured"] {
+    for rule in ["a refund that was made is in the ledger", "refunds are at most what was captured"]
+    {
         assert!(found.contains(rule), "{rule} in {found}");
     }
 }
@@ -206,7 +220,9 @@ async fn the_ledger_cannot_be_changed() {
     stack
         .execute("INSERT INTO payments (kind, payment_id, amount_paise, currency) VALUES ('capture', 'pay_1', 100, 'INR')")
         .await;
-    for statement in ["UPDATE payments SET amount_paise = 1", "DELETE FROM payments", "TRUNCATE payments"] {
+    for statement in
+        ["UPDATE payments SET amount_paise = 1", "DELETE FROM payments", "TRUNCATE payments"]
+    {
         let refused = sqlx::query(statement).execute(&stack.db).await.expect_err(statement);
         assert!(refused.to_string().contains("payments is append-only"), "{statement}: {refused}");
     }
@@ -214,8 +230,8 @@ async fn the_ledger_cannot_be_changed() {
 
 #[tokio::test]
 async fn the_books_of_fifty_thousand_bookings_are_checked_while_nobody_has_counted_them() {
-    let bookings: u32 =
-        std::env::var("NEXUS_BOOKS_BOOKINGS").map_or(50_000, |given| given.parse().expect("a number"));
+    let bookings: u32 = std::env::var("NEXUS_BOOKS_BOOKINGS")
+        .map_or(50_000, |given| given.parse().expect("a number"));
     let stack = Stack::builder().workers([]).start().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50_000)]).await;
     let buyer = stack.user().await.id;
@@ -245,6 +261,8 @@ async fn the_books_of_fifty_thousand_bookings_are_checked_while_nobody_has_count
     let began = Instant::now();
     assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
     println!("{bookings} bookings: the books are checked in {:.1?}", began.elapsed());
-    stack.execute("UPDATE bookings SET total_amount = 99 WHERE booking_reference = 'BKG-40000'").await;
+    stack
+        .execute("UPDATE bookings SET total_amount = 99 WHERE booking_reference = 'BKG-40000'")
+        .await;
     assert_eq!(stack.jobs_cli(&["check-books"]).await.status.code(), Some(1));
 }

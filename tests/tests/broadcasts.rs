@@ -1,4 +1,5 @@
-//! Who hears of what: everybody but the sender, whichever process they are connected to; those who joined an event, of that event only.
+//! Who hears of what: everybody but the sender, whichever process they are connected to; those who
+//! joined an event, of that event only.
 
 use nexus_tests::shop::event_request;
 use nexus_tests::{Event, SOON, SocketClient, Stack, Value, eventually, json, seen};
@@ -42,7 +43,8 @@ async fn commands_over_a_socket_are_heard_by_all_others_in_every_process() {
     news.as_object_mut().unwrap().remove("message");
     heard("event_created", &news).await;
 
-    let updated = sender.call_ok("update_event", json!({"eventId": event.id, "name": "Renamed"})).await;
+    let updated =
+        sender.call_ok("update_event", json!({"eventId": event.id, "name": "Renamed"})).await;
     assert_eq!(
         (&updated["message"], &updated["event"]["name"]),
         (&json!("Event updated successfully"), &json!("Renamed"))
@@ -63,22 +65,27 @@ async fn commands_over_a_socket_are_heard_by_all_others_in_every_process() {
     let change = json!({"eventId": event.id, "seatTypeId": seat_type["id"], "quantity": 9});
     let changed = sender.call_ok("update_seat_type", change).await;
     assert_eq!(changed["seat_type"]["available_quantity"], 9);
-    heard("seat_type_updated", &json!({"event_id": event.id, "seat_type": changed["seat_type"]})).await;
+    heard("seat_type_updated", &json!({"event_id": event.id, "seat_type": changed["seat_type"]}))
+        .await;
 
     let gone = json!({"eventId": event.id, "seatTypeId": seat_type["id"]});
     let gone = sender.call_ok("delete_seat_type", gone).await;
     let sentence = "Seat type \"Standard\" deleted successfully";
     assert_eq!(gone, json!({"message": sentence, "deleted_seat_type_id": seat_type["id"]}));
-    let news = json!({"event_id": event.id, "seat_type_id": seat_type["id"], "seat_type_name": sentence});
+    let news =
+        json!({"event_id": event.id, "seat_type_id": seat_type["id"], "seat_type_name": sentence});
     heard("seat_type_deleted", &news).await;
 
-    let lock = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
+    let lock =
+        json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
     sender.call_ok("lock_seat", lock).await;
     let detail = json!({"seat_label": "A1", "seat_type_id": event.seat_type("VIP")});
-    let booked =
-        sender.call_ok("create_booking", json!({"event_id": event.id, "seat_details": [detail]})).await;
+    let booked = sender
+        .call_ok("create_booking", json!({"event_id": event.id, "seat_details": [detail]}))
+        .await;
     let id = &booked["booking"]["id"];
-    let cancelled = sender.call_ok("cancel_booking", json!({"booking_id": id, "reason": "rain"})).await;
+    let cancelled =
+        sender.call_ok("cancel_booking", json!({"booking_id": id, "reason": "rain"})).await;
     assert_eq!(cancelled, json!({"message": "Booking cancelled successfully", "booking_id": id}));
     heard("booking_cancelled", &json!({"booking_id": id, "reason": "Cancelled by user"})).await;
 
@@ -91,7 +98,8 @@ async fn commands_over_a_socket_are_heard_by_all_others_in_every_process() {
 
     fence(&stack, &[&sender, &near, &far]).await;
     let heard = sender.describe();
-    let own = sender.received("event_created").into_iter().filter(|news| news["event"]["id"] == event.id);
+    let own =
+        sender.received("event_created").into_iter().filter(|news| news["event"]["id"] == event.id);
     assert_eq!(own.count(), 0, "the sender hears event_created: {heard}");
     for event in [
         "event_updated",
@@ -151,11 +159,21 @@ async fn counts_are_told_coalesced_and_in_order() {
     }
     let last = |news: &Value| news["seat_types"][0]["available_quantity"] == 10;
     let news = viewer.wait_for("event:seats-update", last, SOON).await;
-    let vip = json!({"seat_type_id": event.seat_type("VIP"), "quantity": 50, "available_quantity": 10});
-    assert_eq!(news, json!({"event_id": event.id, "version": news["version"], "seat_types": [vip]}));
-    let versions: Vec<_> =
-        viewer.received("event:seats-update").iter().map(|news| news["version"].as_i64().unwrap()).collect();
-    assert!(versions.is_sorted() && versions.len() < 40, "40 locks are told in fewer updates: {versions:?}");
+    let vip =
+        json!({"seat_type_id": event.seat_type("VIP"), "quantity": 50, "available_quantity": 10});
+    assert_eq!(
+        news,
+        json!({"event_id": event.id, "version": news["version"], "seat_types": [vip]})
+    );
+    let versions: Vec<_> = viewer
+        .received("event:seats-update")
+        .iter()
+        .map(|news| news["version"].as_i64().unwrap())
+        .collect();
+    assert!(
+        versions.is_sorted() && versions.len() < 40,
+        "40 locks are told in fewer updates: {versions:?}"
+    );
 }
 
 #[tokio::test]
@@ -173,16 +191,28 @@ async fn drafts_and_private_events_are_nobodys_business() {
         stack.user().await.get(&path).await.failed(404, "Event not found");
         organiser.put(&path, json!({"description": "a secret"})).await.ok();
         let seat_types = format!("/seats/{}/seat-types", event.id);
-        organiser.post(&seat_types, json!({"name": "Secret", "price": 1, "quantity": 1})).await.ok();
-        let listed = stack.anonymous().get(&format!("/events?organizer_id={}", organiser.id)).await.ok();
+        organiser
+            .post(&seat_types, json!({"name": "Secret", "price": 1, "quantity": 1}))
+            .await
+            .ok();
+        let listed =
+            stack.anonymous().get(&format!("/events?organizer_id={}", organiser.id)).await.ok();
         assert_eq!(listed["pagination"]["total"], 0, "{listed}");
-        let own = organiser.get(&format!("/events?organizer_id={}&limit=100", organiser.id)).await.ok();
-        assert!(own["data"].as_array().unwrap().iter().any(|listed| listed["id"] == event.id), "{own}");
+        let own =
+            organiser.get(&format!("/events?organizer_id={}&limit=100", organiser.id)).await.ok();
+        assert!(
+            own["data"].as_array().unwrap().iter().any(|listed| listed["id"] == event.id),
+            "{own}"
+        );
         organiser.delete(&path).await.ok();
     }
     fence(&stack, &[&viewer]).await;
     for event in ["event_updated", "seat_type_created", "event_deleted"] {
-        assert!(viewer.received(event).is_empty(), "the viewer hears {event}: {}", viewer.describe());
+        assert!(
+            viewer.received(event).is_empty(),
+            "the viewer hears {event}: {}",
+            viewer.describe()
+        );
     }
     assert_eq!(viewer.received("event_created").len(), 1, "only the fence: {}", viewer.describe());
 }

@@ -1,5 +1,5 @@
-//! What a real browser lets pages do: those of FRONTEND_URL call the API with credentials and read every answer; all others read nothing,
-//! change nothing and hear nothing.
+//! What a real browser lets pages do: those of FRONTEND_URL call the API with credentials and read
+//! every answer; all others read nothing, change nothing and hear nothing.
 
 use nexus_tests::shop::event_request;
 use nexus_tests::{Browser, Client, Event, Page, SOON, Stack, Value, eventually, json, seen};
@@ -36,7 +36,8 @@ async fn a_page_of_the_frontend_calls_the_api_and_reads_every_answer() {
         answer.unwrap_or_else(|blocked| panic!("{method} {path}: {blocked}"))
     };
     let event = event_request(&[("VIP", 100.0, 50)]);
-    let event = Event::from_created(&fetch(&organiser, "POST", "/events/create", event).await.data());
+    let event =
+        Event::from_created(&fetch(&organiser, "POST", "/events/create", event).await.data());
     let path = format!("/events/{}", event.id);
     fetch(&organiser, "PUT", &path, json!({"name": "दीपावली"})).await.ok();
     let found = fetch(&nobody, "GET", &path, Value::Null).await;
@@ -68,11 +69,15 @@ async fn a_page_of_the_frontend_calls_the_api_and_reads_every_answer() {
     });
     for replayed in [Value::Null, json!("true")] {
         let answer = page.call("request", json!([organiser.url_of(&lock), lock_a2])).await;
-        assert_eq!((&answer["status"], &answer["headers"]["idempotent-replayed"]), (&json!(200), &replayed));
+        assert_eq!(
+            (&answer["status"], &answer["headers"]["idempotent-replayed"]),
+            (&json!(200), &replayed)
+        );
     }
 
     let unwanted = event_request(&[("VIP", 100.0, 50)]);
-    let unwanted = Event::from_created(&fetch(&organiser, "POST", "/events/create", unwanted).await.data());
+    let unwanted =
+        Event::from_created(&fetch(&organiser, "POST", "/events/create", unwanted).await.data());
     fetch(&organiser, "DELETE", &format!("/events/{}", unwanted.id), Value::Null).await.ok();
 
     stack.postgres.kill().await.unwrap();
@@ -99,13 +104,17 @@ async fn a_page_of_another_origin_reads_nothing_and_changes_nothing() {
     ] {
         page.forget();
         let blocked = page.fetch(who, method, path, body).await;
-        assert_eq!(blocked.map(|answer| answer.to_string()).unwrap_err(), "TypeError: Failed to fetch");
+        assert_eq!(
+            blocked.map(|answer| answer.to_string()).unwrap_err(),
+            "TypeError: Failed to fetch"
+        );
         page.wait_for_console("blocked by CORS policy").await;
     }
     // What browsers send without asking first is not JSON.
     page.forget();
     let body = json!({"email": "buyer@nexus.example", "password": "Corr3ct-horse"}).to_string();
-    let options = json!({"method": "POST", "headers": {"Content-Type": "text/plain"}, "body": body});
+    let options =
+        json!({"method": "POST", "headers": {"Content-Type": "text/plain"}, "body": body});
     let blocked = page.call("request", json!([nobody.url_of("/auth/register"), options])).await;
     assert_eq!(blocked, json!({"blocked": "TypeError: Failed to fetch"}));
     page.wait_for_console("blocked by CORS policy").await;
@@ -124,8 +133,7 @@ async fn a_page_of_the_frontend_connects_over_every_transport() {
         let connected = page.call("connect", json!([stack.api_url(0), options])).await;
         assert_eq!(connected, json!({"transport": transports.last()}));
         let (over_socket, over_http) = (format!("S{number}"), format!("H{number}"));
-        let seat =
-            json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": over_socket});
+        let seat = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": over_socket});
         let answer = page.call("command", json!(["lock_seat", seat])).await;
         assert_eq!(answer["data"]["lock"]["user_id"], buyer.id, "{answer}");
         organiser.lock(&event, "VIP", &over_http).await.ok();

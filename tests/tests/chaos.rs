@@ -1,11 +1,17 @@
-//! Nobody pays for nothing, whatever happens: of hundreds of payments three tenths of the webhooks are lost, two tenths come twice, the rest
-//! late or after their successors, while workers and API processes are killed. In the end every paisa is a seat or a refund, and nobody has waited
-//! for longer than the reconciler takes.
+//! Nobody pays for nothing, whatever happens: of hundreds of payments three tenths of the webhooks
+//! are lost, two tenths come twice, the rest late or after their successors, while workers and API
+//! processes are killed. In the end every paisa is a seat or a refund, and nobody has waited for
+//! longer than the reconciler takes.
 //!
-//! `NEXUS_CHAOS_PAYMENTS` says how many buyers there are, `NEXUS_CHAOS_SEED` what they do and what happens to them, `NEXUS_CHAOS_REPORT` names a
-//! file for what was measured (`make chaos`).
+//! `NEXUS_CHAOS_PAYMENTS` says how many buyers there are, `NEXUS_CHAOS_SEED` what they do and what
+//! happens to them, `NEXUS_CHAOS_REPORT` names a file for what was measured (`make chaos`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,14 +20,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nexus_tests::client::http_client;
 use nexus_tests::dice::Dice;
-use nexus_tests::{Answer, Booking, Client, Event, Fault, Method, Stack, Target, Value, eventually, json};
+use nexus_tests::{
+    Answer, Booking, Client, Event, Fault, Method, Stack, Target, Value, eventually, json,
+};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 /// From one look of the reconciler to the next, and how long webhooks get before; seconds.
 const EVERY: u64 = 10;
 const AFTER: u64 = 2;
-/// What may come on top of that on a busy machine: a killed worker's start, its lease of two seconds, the look and the work itself.
+/// What may come on top of that on a busy machine: a killed worker's start, its lease of two
+/// seconds, the look and the work itself.
 const PROCESSING: f64 = 20.0;
 /// From booking to payment; seconds.
 const DEADLINE: u64 = 45;
@@ -97,29 +106,34 @@ impl Buyer {
     }
 
     async fn lock(&self, client: &Client) -> Answer {
-        let path = format!("/seats/{}/seat-types/{}/lock", self.event.id, self.event.seat_type("VIP"));
+        let path =
+            format!("/seats/{}/seat-types/{}/lock", self.event.id, self.event.seat_type("VIP"));
         self.insist(client, Method::POST, &path, json!({"seat_label": self.label})).await
     }
 
     async fn book(&self) -> Booking {
-        // An answer may have been lost with its API process; then the seat is ours although it is "taken".
+        // An answer may have been lost with its API process; then the seat is ours although it is
+        // "taken".
         let answer = self.lock(&self.client).await;
         assert!(matches!(answer.status, 200 | 409), "{answer}");
-        let seats = json!([{"seat_label": self.label, "seat_type_id": self.event.seat_type("VIP")}]);
+        let seats =
+            json!([{"seat_label": self.label, "seat_type_id": self.event.seat_type("VIP")}]);
         let request = json!({"event_id": self.event.id, "seat_details": seats});
         let answer = self.insist(&self.client, Method::POST, "/bookings/create", request).await;
         if answer.status == 200 {
             return Booking::from_created(&answer.data());
         }
         assert_eq!(answer.status, 409, "{answer}");
-        let mine = self.insist(&self.client, Method::GET, "/bookings/my-bookings", json!({})).await.data();
+        let mine =
+            self.insist(&self.client, Method::GET, "/bookings/my-bookings", json!({})).await.data();
         Booking::from_created(&json!({ "booking": mine[0] }))
     }
 
     /// `None` when everything took so long that the deadline has passed.
     async fn order(&self, booking: &Booking) -> Option<String> {
         let request = json!({"booking_id": booking.id, "amount": booking.total, "currency": "INR"});
-        let answer = self.insist(&self.client, Method::POST, "/payments/create-order", request).await;
+        let answer =
+            self.insist(&self.client, Method::POST, "/payments/create-order", request).await;
         if answer.status == 410 {
             return None;
         }
@@ -127,10 +141,13 @@ impl Buyer {
     }
 
     async fn pay(&self, order: &str, outcome: &str) -> Paid {
-        let request = self.bank.post(&self.checkout).json(&json!({"order_id": order, "outcome": outcome}));
+        let request =
+            self.bank.post(&self.checkout).json(&json!({"order_id": order, "outcome": outcome}));
         let paid: Value = request.send().await.unwrap().json().await.unwrap();
-        let payment =
-            paid["payment"]["id"].as_str().unwrap_or_else(|| panic!("no payment in {paid}")).to_owned();
+        let payment = paid["payment"]["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no payment in {paid}"))
+            .to_owned();
         Paid { payment, at: now(), habit: self.habit }
     }
 
@@ -153,14 +170,18 @@ impl Buyer {
                 vec![self.pay(&order, "captured").await]
             }
             Habit::PaysLateForASeatThatIsGone => {
-                eventually("the rival has the seat", PATIENCE + Duration::from_secs(DEADLINE), async || {
-                    let answer = self.lock(&self.rival).await;
-                    if answer.status == 200 {
-                        return Ok(());
-                    }
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    Err(answer.to_string())
-                })
+                eventually(
+                    "the rival has the seat",
+                    PATIENCE + Duration::from_secs(DEADLINE),
+                    async || {
+                        let answer = self.lock(&self.rival).await;
+                        if answer.status == 200 {
+                            return Ok(());
+                        }
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        Err(answer.to_string())
+                    },
+                )
                 .await;
                 vec![self.pay(&order, "captured").await]
             }
@@ -232,7 +253,8 @@ async fn sell_in_chaos() {
         .start()
         .await;
     let late = Fault::late_up_to(Duration::from_secs(4));
-    let shares = [(30, Fault::lost()), (20, Fault::duplicated(1)), (25, Fault::reordered()), (25, late)];
+    let shares =
+        [(30, Fault::lost()), (20, Fault::duplicated(1)), (25, Fault::reordered()), (25, late)];
     stack.providers.faults_by_chance(Target::Webhook, seed, &shares);
 
     let organiser = stack.user().await;
@@ -279,7 +301,10 @@ async fn sell_in_chaos() {
         };
         let heard = told.iter().any(|webhook| webhook["id"] == payment.payment.as_str());
         let wait = (at - payment.at).max(0.0);
-        waits.entry(if heard { "a webhook came" } else { "every webhook was lost" }).or_default().push(wait);
+        waits
+            .entry(if heard { "a webhook came" } else { "every webhook was lost" })
+            .or_default()
+            .push(wait);
         waits.entry("all").or_default().push(wait);
     }
     let report = describe(&stack, &paid, &kills, &mut waits, (taken, back, lapsed), (seed, took));
@@ -306,9 +331,14 @@ fn describe(
     let webhooks = stack.providers.webhooks();
     let lost = webhooks.iter().filter(|webhook| webhook.state == "lost").count();
     let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{} payments in {:.0} s, seed {seed}: {habits:?}\n",
+        paid.len(),
+        took.as_secs_f64()
+    );
     let _ =
-        writeln!(text, "{} payments in {:.0} s, seed {seed}: {habits:?}\n", paid.len(), took.as_secs_f64());
-    let _ = writeln!(text, "webhooks: {} of which {lost} were lost; killed: {kills:?}", webhooks.len());
+        writeln!(text, "webhooks: {} of which {lost} were lost; killed: {kills:?}", webhooks.len());
     let _ = writeln!(
         text,
         "paise taken {taken}, sent back {back}, in confirmed bookings {}; {lapsed} authorizations lapse\n",
@@ -321,8 +351,11 @@ fn describe(
     for (which, waits) in waits.iter_mut() {
         waits.sort_by(f64::total_cmp);
         let [half, most, nearly, all] = [0.5, 0.9, 0.99, 1.0].map(|share| quantile(waits, share));
-        let _ =
-            writeln!(text, "| {which} | {} | {half:.2} | {most:.2} | {nearly:.2} | {all:.2} |", waits.len());
+        let _ = writeln!(
+            text,
+            "| {which} | {} | {half:.2} | {most:.2} | {nearly:.2} | {all:.2} |",
+            waits.len()
+        );
     }
     text
 }

@@ -14,8 +14,13 @@ const STOPS_WITHIN: Duration = Duration::from_secs(8);
 
 /// Runs a process to its end; returns its exit code and what it said.
 async fn run(stack: &Stack, binary: &str, arguments: &[&str], env: Environment) -> (i32, String) {
-    let mut program =
-        Program::new(&format!("{binary}-{}", arguments.join("-")), binary, arguments, env, stack.dir());
+    let mut program = Program::new(
+        &format!("{binary}-{}", arguments.join("-")),
+        binary,
+        arguments,
+        env,
+        stack.dir(),
+    );
     program.start();
     let code = program.exit_code().await.expect("an exit code");
     (code, program.log())
@@ -35,8 +40,13 @@ async fn every_missing_setting_is_listed_at_once() {
     for command in ["serve", "check-config"] {
         let (code, said) = run(&stack, "nexus-api", &[command], nothing.clone()).await;
         assert_eq!(code, UNUSABLE, "nexus-api {command}: {said}");
-        for name in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_REFRESH_SECRET", "FRONTEND_URL"] {
-            assert!(said.contains(&format!("{name} is missing")), "{name} in nexus-api {command}: {said}");
+        for name in
+            ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_REFRESH_SECRET", "FRONTEND_URL"]
+        {
+            assert!(
+                said.contains(&format!("{name} is missing")),
+                "{name} in nexus-api {command}: {said}"
+            );
         }
     }
     let own = [
@@ -116,7 +126,10 @@ async fn half_a_providers_credentials_are_no_credentials() {
     ] {
         let (code, said) = run(&stack, binary, &[command], changed(&stack, &[(removed, "")])).await;
         assert_eq!(code, UNUSABLE, "{binary} without {removed}: {said}");
-        assert!(said.contains(&format!("{removed} is missing")), "{binary} without {removed}: {said}");
+        assert!(
+            said.contains(&format!("{removed} is missing")),
+            "{binary} without {removed}: {said}"
+        );
     }
 }
 
@@ -146,11 +159,15 @@ async fn jobs_wait_for_a_provider_whose_credentials_are_not_set_and_are_done_onc
             "jobs WHERE kind = '{kind}' AND state = 'pending' AND attempt = 0 AND last_error IS NULL AND available_at > now()"
         )
     };
-    eventually("the e-mail waits", SOON, async || seen(stack.count(&waits("email_tickets")).await == 1, ""))
-        .await;
+    eventually("the e-mail waits", SOON, async || {
+        seen(stack.count(&waits("email_tickets")).await == 1, "")
+    })
+    .await;
     buyer.cancel(&booking).await.ok();
-    eventually("the refund waits", SOON, async || seen(stack.count(&waits("refund_payment")).await == 1, ""))
-        .await;
+    eventually("the refund waits", SOON, async || {
+        seen(stack.count(&waits("refund_payment")).await == 1, "")
+    })
+    .await;
     assert!(stack.providers.mail().is_empty() && stack.providers.refunds().is_empty());
 
     for (queue, names, kind) in missing {
@@ -158,7 +175,9 @@ async fn jobs_wait_for_a_provider_whose_credentials_are_not_set_and_are_done_onc
         worker.stop().await;
         names.iter().for_each(|name| worker.set_env(name, &value(name)));
         worker.start();
-        let due = stack.execute(&format!("UPDATE jobs SET available_at = now() WHERE kind = '{kind}'")).await;
+        let due = stack
+            .execute(&format!("UPDATE jobs SET available_at = now() WHERE kind = '{kind}'"))
+            .await;
         assert_eq!(due, 1, "{kind}");
     }
     stack.until_refund(&payment).await;
@@ -185,8 +204,16 @@ async fn production_refuses_what_anybody_could_guess_or_listen_to() {
     let not_verify_full = "DATABASE_URL must not say another sslmode than verify-full";
     let refused = [
         ("RAZORPAY_WEBHOOK_SECRET", "hunter2", "RAZORPAY_WEBHOOK_SECRET is too weak"),
-        ("RAZORPAY_WEBHOOK_SECRET", "Zk3vQp9wLx7Tn2Rb8Y,hunter", "RAZORPAY_WEBHOOK_SECRET is too weak"),
-        ("RAZORPAY_WEBHOOK_SECRET", "hunter-your-webhook-secret", "RAZORPAY_WEBHOOK_SECRET is too weak"),
+        (
+            "RAZORPAY_WEBHOOK_SECRET",
+            "Zk3vQp9wLx7Tn2Rb8Y,hunter",
+            "RAZORPAY_WEBHOOK_SECRET is too weak",
+        ),
+        (
+            "RAZORPAY_WEBHOOK_SECRET",
+            "hunter-your-webhook-secret",
+            "RAZORPAY_WEBHOOK_SECRET is too weak",
+        ),
         ("RAZORPAY_WEBHOOK_SECRET", &jwt, "RAZORPAY_WEBHOOK_SECRET must differ"),
         ("RAZORPAY_KEY_SECRET", "hunter", "RAZORPAY_KEY_SECRET is too weak"),
         ("RAZORPAY_API_URL", "http://hunter.example", "RAZORPAY_API_URL must start with https://"),
@@ -205,21 +232,31 @@ async fn production_refuses_what_anybody_could_guess_or_listen_to() {
         ("DATABASE_URL", &database("db.example/nexus?sslmode=prefer"), not_verify_full),
         ("DATABASE_URL", &database("db.example/nexus?sslmode=require"), not_verify_full),
         ("DATABASE_URL", &database("db.example/nexus?sslmode=verify-ca"), not_verify_full),
-        ("DATABASE_CA_FILE", "/hunter/authority.pem", "DATABASE_CA_FILE names a file that cannot be read"),
+        (
+            "DATABASE_CA_FILE",
+            "/hunter/authority.pem",
+            "DATABASE_CA_FILE names a file that cannot be read",
+        ),
         ("DATABASE_CA_FILE", "/dev/null", "DATABASE_CA_FILE names a file that is not PEM"),
         ("DATABASE_TLS", "hunter", "DATABASE_TLS must be required or optional"),
-        ("REDIS_URL", "redis://:hunter-Zk3vQp9wLx@redis.example", "REDIS_URL must start with rediss://"),
+        (
+            "REDIS_URL",
+            "redis://:hunter-Zk3vQp9wLx@redis.example",
+            "REDIS_URL must start with rediss://",
+        ),
         ("REDIS_URL", "rediss://:hunter@redis.example", "the password in REDIS_URL is too weak"),
         ("REDIS_URL", "rediss://redis.example/0#insecure", "REDIS_URL must not end with #insecure"),
         ("RUST_LOG", "hunter=loud", "RUST_LOG must be a level"),
     ];
     for (name, value, problem) in refused {
-        let (code, said) = run(&stack, "nexus-api", &["check-config"], production(&[(name, value)])).await;
+        let (code, said) =
+            run(&stack, "nexus-api", &["check-config"], production(&[(name, value)])).await;
         assert_eq!(code, UNUSABLE, "{name}={value}: {said}");
         assert!(said.contains(problem), "{problem:?} in: {said}");
         assert!(!said.contains("hunter") && !said.contains(&jwt), "a value is printed: {said}");
     }
-    let mail = [("MAIL_FROM", "Tickets <tickets@example.com>"), ("SMTP_URL", "smtp://mail.example:587")];
+    let mail =
+        [("MAIL_FROM", "Tickets <tickets@example.com>"), ("SMTP_URL", "smtp://mail.example:587")];
     let (code, said) =
         run(&stack, "nexus-worker-notifications", &["--check-config"], production(&mail)).await;
     assert_eq!(code, UNUSABLE, "{said}");
@@ -263,7 +300,11 @@ async fn readiness_follows_postgresql_without_a_restart_of_the_api() {
     stack.postgres.kill().await.unwrap();
     anonymous.get_root("/health").await.ok();
     let away = anonymous.get_root("/ready").await;
-    assert_eq!((away.status, &away.body["checks"]["postgresql"]), (503, &json!("failed")), "{away}");
+    assert_eq!(
+        (away.status, &away.body["checks"]["postgresql"]),
+        (503, &json!("failed")),
+        "{away}"
+    );
     assert_eq!(away.body["checks"]["redis"], "ok", "{away}");
     let refused = anonymous.get("/events").await;
     refused.failed(503, "Service temporarily unavailable. Please try again shortly.");
@@ -285,7 +326,11 @@ async fn a_database_that_is_not_migrated_is_not_ready_until_it_is() {
     stack.execute("DROP SCHEMA public CASCADE").await;
     stack.execute("CREATE SCHEMA public").await;
     let away = stack.anonymous().get_root("/ready").await;
-    assert_eq!((away.status, &away.body["checks"]["migrations"]), (503, &json!("failed")), "{away}");
+    assert_eq!(
+        (away.status, &away.body["checks"]["migrations"]),
+        (503, &json!("failed")),
+        "{away}"
+    );
     stack.worker("cleanup").start();
     for _ in 0..2 {
         let (code, said) = run(&stack, "nexus-api", &["migrate"], stack.env().clone()).await;
@@ -300,15 +345,20 @@ async fn a_database_that_is_not_migrated_is_not_ready_until_it_is() {
 async fn sigterm_ends_every_process_within_seconds_and_with_success() {
     let mut stack = Stack::start().await;
     let socket = stack.socket("a client", &stack.anonymous()).await;
-    let polling =
-        stack.socket_with("a polling client", &stack.anonymous(), json!({"transports": ["polling"]})).await;
+    let polling = stack
+        .socket_with("a polling client", &stack.anonymous(), json!({"transports": ["polling"]}))
+        .await;
     for queue in QUEUES {
         let worker = stack.worker(queue);
         worker.wait_for_log("worker ready", SOON).await;
         let started = Instant::now();
         let status = worker.stop().await;
         assert_eq!(status.code(), Some(0), "the {queue} worker:\n{}", worker.log());
-        assert!(started.elapsed() < STOPS_WITHIN, "the {queue} worker took {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < STOPS_WITHIN,
+            "the {queue} worker took {:?}",
+            started.elapsed()
+        );
     }
     let started = Instant::now();
     let api = stack.api(0);

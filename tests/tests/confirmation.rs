@@ -1,8 +1,9 @@
-//! `confirm_booking`: the buyer's word is nothing, Razorpay's is everything (CONTRACT.md, section 10, row 1); and the job it names.
+//! `confirm_booking`: the buyer's word is nothing, Razorpay's is everything (CONTRACT.md, section
+//! 10, row 1); and the job it names.
 
 use nexus_tests::{
-    Booking, Client, Event, Fault, Outcome, Pay, SOON, SocketClient, Stack, Target, Value, eventually, json,
-    seen,
+    Booking, Client, Event, Fault, Outcome, Pay, SOON, SocketClient, Stack, Target, Value,
+    eventually, json, seen,
 };
 
 /// A buyer with a booking to pay, whose webhooks never come.
@@ -12,7 +13,9 @@ async fn without_webhooks(stack: &Stack) -> (Client, Event, Booking, String) {
 }
 
 async fn confirm(socket: &SocketClient, booking: &Booking, payment_id: &str) -> Value {
-    socket.call("confirm_booking", &[json!({"booking_id": booking.id, "payment_id": payment_id})]).await
+    socket
+        .call("confirm_booking", &[json!({"booking_id": booking.id, "payment_id": payment_id})])
+        .await
 }
 
 fn refusal(error: &str) -> Value {
@@ -29,19 +32,22 @@ async fn a_captured_payment_confirms_and_names_the_job_that_makes_the_tickets() 
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     let payment = stack.pay(&order, Outcome::Captured);
 
-    let mut data =
-        socket.call_ok("confirm_booking", json!({"booking_id": booking.id, "payment_id": payment.id})).await;
+    let mut data = socket
+        .call_ok("confirm_booking", json!({"booking_id": booking.id, "payment_id": payment.id}))
+        .await;
     let job = data["ticket_generation"]["jobId"].as_str().expect("a job id").to_owned();
     let shown = stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     assert_eq!(data["booking"]["confirmed_at"], shown["booking"]["confirmed_at"]);
-    for (part, fields) in [("booking", &["booked_at", "confirmed_at"][..]), ("ticket_generation", &["jobId"])]
+    for (part, fields) in
+        [("booking", &["booked_at", "confirmed_at"][..]), ("ticket_generation", &["jobId"])]
     {
         for field in fields {
             assert!(data[part][field].as_str().is_some(), "{part}.{field}");
             data[part][field] = json!("…");
         }
     }
-    let email = &stack.row(&format!("SELECT email FROM users WHERE id = {}", buyer.id)).await["email"];
+    let email =
+        &stack.row(&format!("SELECT email FROM users WHERE id = {}", buyer.id)).await["email"];
     let expected = json!({
         "booking": {"id": booking.id, "booking_reference": booking.reference, "event_id": event.id, "user_id": buyer.id,
                     "total_amount": 200, "status": "confirmed", "payment_status": "completed", "payment_id": payment.id,
@@ -58,7 +64,10 @@ async fn a_captured_payment_confirms_and_names_the_job_that_makes_the_tickets() 
     });
     assert_eq!(data, expected);
     assert_eq!(viewer.wait_for_any("booking_confirmed").await["booking_id"], booking.id);
-    assert!(socket.received("booking_confirmed").is_empty(), "the sender hears an answer, not the news");
+    assert!(
+        socket.received("booking_confirmed").is_empty(),
+        "the sender hears an answer, not the news"
+    );
 
     let path = format!("/bookings/ticket-status/{job}");
     let done = eventually("the job is done", SOON, async || {
@@ -71,7 +80,10 @@ async fn a_captured_payment_confirms_and_names_the_job_that_makes_the_tickets() 
         json!({"status": "completed", "progress": 100, "result": {"ticketsGenerated": 2, "bookingId": booking.id}})
     );
     stack.user().await.get(&path).await.failed(404, "Ticket generation job not found");
-    assert_eq!(confirm(&socket, &booking, "pay_another").await, refusal("Booking is already confirmed"));
+    assert_eq!(
+        confirm(&socket, &booking, "pay_another").await,
+        refusal("Booking is already confirmed")
+    );
     stack.assert_invariants().await;
 }
 
@@ -126,7 +138,9 @@ async fn nothing_but_the_bookings_own_captured_payment_confirms_it() {
         assert_eq!(confirm(&socket, &booking, invented).await, refusal(NOT_VERIFIED), "{invented}");
     }
     let missing = refusal("Booking ID and Payment ID are required");
-    for payload in [json!({}), json!({"booking_id": booking.id}), json!({"payment_id": "x"}), json!(null)] {
+    for payload in
+        [json!({}), json!({"booking_id": booking.id}), json!({"payment_id": "x"}), json!(null)]
+    {
         assert_eq!(socket.call("confirm_booking", &[payload]).await, missing);
     }
     let paid = stack.pay(&order, Outcome::Captured);
@@ -141,10 +155,15 @@ async fn a_payment_of_another_amount_goes_back() {
     let stack = Stack::start().await;
     let (buyer, _, booking, order) = without_webhooks(&stack).await;
     let socket = stack.socket("the buyer", &buyer).await;
-    let little = stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
+    let little =
+        stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
     let answer = confirm(&socket, &booking, &little.id).await;
-    assert_eq!(answer, refusal("The booking can no longer be confirmed. Your payment will be refunded."));
-    let refunded = "refunds WHERE status = 'requested' AND reason = 'amount_mismatch' AND amount_paise = 100";
+    assert_eq!(
+        answer,
+        refusal("The booking can no longer be confirmed. Your payment will be refunded.")
+    );
+    let refunded =
+        "refunds WHERE status = 'requested' AND reason = 'amount_mismatch' AND amount_paise = 100";
     eventually("it is refunded", SOON, async || seen(stack.count(refunded).await == 1, ())).await;
     assert_eq!(stack.providers.count(Target::RazorpayRefund).succeeded, 1);
     stack.until_booking(&buyer, &booking, "pending", "pending").await;

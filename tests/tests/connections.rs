@@ -1,6 +1,12 @@
-//! What a connection may do before, between and instead of requests: slowly, endlessly, ambiguously, or in great numbers.
+//! What a connection may do before, between and instead of requests: slowly, endlessly,
+//! ambiguously, or in great numbers.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use std::time::Duration;
 
@@ -83,7 +89,8 @@ async fn a_body_that_trickles_is_answered_408_and_closed() {
     }
     // Socket.IO reads its bodies itself.
     let mut wire = stack.wire().await;
-    let opened = wire.ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let opened =
+        wire.ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let sid = opened.text.split('"').nth(3).expect("a session");
     wire.send(format!("POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n4"))
         .await;
@@ -93,8 +100,11 @@ async fn a_body_that_trickles_is_answered_408_and_closed() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let stack = alone().start().await;
-    let opened =
-        stack.wire().await.ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let opened = stack
+        .wire()
+        .await
+        .ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
     let sid = opened.text.split('"').nth(3).expect("a session");
     let polling = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
     for path in ["/api/v1/auth/login", "/api/v1/payments/webhook", "/admin/login", &polling] {
@@ -109,7 +119,9 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     }
     // Not one byte is sent for it.
     let mut wire = stack.wire().await;
-    wire.ask(login("content-length: 1000001\r\nexpect: 100-continue")).await.failed(413, "body_too_large");
+    wire.ask(login("content-length: 1000001\r\nexpect: 100-continue"))
+        .await
+        .failed(413, "body_too_large");
 
     // In chunks, whose sum nobody has said before.
     let mut wire = stack.wire().await;
@@ -234,7 +246,10 @@ async fn requests_in_a_row_are_answered_in_their_order() {
     let stack = alone().start().await;
     let mut wire = stack.wire().await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-    wire.send(get("/health") + &get("/nothing") + &login("content-length: 2") + "{}" + &get("/health")).await;
+    wire.send(
+        get("/health") + &get("/nothing") + &login("content-length: 2") + "{}" + &get("/health"),
+    )
+    .await;
     for status in [200, 404, 400, 200] {
         assert_eq!(wire.answer().await.expect("an answer").status, status);
     }

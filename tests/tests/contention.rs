@@ -22,16 +22,23 @@ async fn at_once<F: Future<Output = Answer> + Send + 'static>(
     answers
 }
 
-fn lock(buyer: Client, event: &Event, label: String) -> impl Future<Output = Answer> + Send + 'static {
+fn lock(
+    buyer: Client,
+    event: &Event,
+    label: String,
+) -> impl Future<Output = Answer> + Send + 'static {
     let event = event.clone();
     async move {
         let locking = buyer.lock(&event, "VIP", &label);
         let answer = tokio::time::timeout(NOBODY_WAITS_LONGER, locking).await;
-        answer.unwrap_or_else(|_| panic!("the lock of {label} was not answered in {NOBODY_WAITS_LONGER:?}"))
+        answer.unwrap_or_else(|_| {
+            panic!("the lock of {label} was not answered in {NOBODY_WAITS_LONGER:?}")
+        })
     }
 }
 
-/// Checks that `winners` of the answers are successes, and that all others are refused with 409 and this message.
+/// Checks that `winners` of the answers are successes, and that all others are refused with 409 and
+/// this message.
 fn assert_won(answers: &[Answer], winners: usize, refusal: &str) {
     let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     lost.iter().for_each(|answer| answer.failed(409, refusal));
@@ -57,7 +64,8 @@ async fn sixty_four_want_fifty_seats(stack: &Stack, urls: &[String]) {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let buyers = spread(stack.users(64).await, urls);
-    let requests = buyers.into_iter().enumerate().map(|(n, buyer)| lock(buyer, &event, format!("S{n}")));
+    let requests =
+        buyers.into_iter().enumerate().map(|(n, buyer)| lock(buyer, &event, format!("S{n}")));
     let answers = at_once(requests).await;
     assert_won(&answers, 50, "No seats available for this seat type");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 0);
@@ -149,7 +157,8 @@ async fn one_of_ten_bookings_of_the_same_seats_is_made_and_one_of_ten_cancellati
         async move { buyer.cancel(&booking).await }
     };
     let answers = at_once((0..10).map(cancel)).await;
-    let messages: Vec<_> = answers.into_iter().map(|answer| answer.data()["message"].to_string()).collect();
+    let messages: Vec<_> =
+        answers.into_iter().map(|answer| answer.data()["message"].to_string()).collect();
     let count = |text: &str| messages.iter().filter(|message| message.contains(text)).count();
     let counts = (count("Booking cancelled successfully"), count("Booking is already cancelled"));
     assert_eq!(counts, (1, 9), "{messages:?}");
@@ -211,7 +220,8 @@ async fn a_seat_is_given_back_or_booked_and_never_both() {
                 buyer.lock(&event, "VIP", &label).await.ok();
                 let unlocking = format!("{lock}?seat_label={label}");
                 let seats = [("VIP", label.as_str())];
-                let (unlocked, booked) = tokio::join!(buyer.delete(&unlocking), buyer.book(&event, &seats));
+                let (unlocked, booked) =
+                    tokio::join!(buyer.delete(&unlocking), buyer.book(&event, &seats));
                 let won = (unlocked.status == 200, booked.status == 200);
                 assert!(won.0 != won.1, "{unlocked} and {booked}");
                 if won.1 {

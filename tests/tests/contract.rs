@@ -1,5 +1,5 @@
-//! The wire contract, as it was recorded of the Node service: every exchange is made again, and what comes of it is what came of it then,
-//! or what a named rule expects instead.
+//! The wire contract, as it was recorded of the Node service: every exchange is made again, and
+//! what comes of it is what came of it then, or what a named rule expects instead.
 
 use std::path::Path;
 
@@ -16,7 +16,8 @@ async fn every_recorded_exchange_comes_out_as_recorded_or_as_a_rule_says() {
         let truth = replay.settle().await;
         let case = Case { exchange, recording: &recording, truth: &truth };
         let mut expected = exchange.outcome.clone();
-        let applied = (0..rules.len()).filter(|&index| rules[index].apply(&case, &mut expected)).collect();
+        let applied =
+            (0..rules.len()).filter(|&index| rules[index].apply(&case, &mut expected)).collect();
         replay.listen(exchange, &expected, &mut live).await;
         report.add(exchange, applied, differences(&expected, &live, &mut replay.names));
     }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use nexus_tests::{Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+};
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 
 /// Leases are short here, so that a test need not wait for long ones.
@@ -20,23 +22,28 @@ async fn on_sale(stack: &Stack) -> (Event, Client) {
 /// Waits until the newest job of that kind is in that state; returns it.
 async fn until_job(stack: &Stack, kind: &str, state: &str) -> Value {
     eventually(&format!("{kind} is {state}"), SOON, async || {
-        let query =
-            format!("SELECT state, attempt, errors FROM jobs WHERE kind = '{kind}' ORDER BY id DESC LIMIT 1");
+        let query = format!(
+            "SELECT state, attempt, errors FROM jobs WHERE kind = '{kind}' ORDER BY id DESC LIMIT 1"
+        );
         let rows = stack.rows(&query).await;
-        seen(rows.first().is_some_and(|job| job["state"] == state), &rows).map(|rows| rows[0].clone())
+        seen(rows.first().is_some_and(|job| job["state"] == state), &rows)
+            .map(|rows| rows[0].clone())
     })
     .await
 }
 
-/// A call that keeps its caller waiting and leads to nothing: whoever is killed meanwhile has not done the work.
+/// A call that keeps its caller waiting and leads to nothing: whoever is killed meanwhile has not
+/// done the work.
 fn slow_and_futile() -> Fault {
     Fault { delay_ms: 20_000, drop: true, ..Fault::default() }
 }
 
-/// Kills the worker while it runs a job of that kind, and starts it again in a world without faults.
+/// Kills the worker while it runs a job of that kind, and starts it again in a world without
+/// faults.
 async fn kill_in_the_middle(stack: &mut Stack, queue: &str, kind: &str) {
     // A claim is no attempt yet.
-    let begun = format!("jobs WHERE kind = '{kind}' AND state = 'running' AND started_at IS NOT NULL");
+    let begun =
+        format!("jobs WHERE kind = '{kind}' AND state = 'running' AND started_at IS NOT NULL");
     eventually(&format!("{kind} has begun"), SOON, async || {
         let begun = stack.count(&begun).await;
         seen(begun > 0, begun).map(drop)
@@ -52,8 +59,9 @@ async fn assert_done_after_a_crash(stack: &Stack, kind: &str) {
     let job = until_job(stack, kind, "done").await;
     assert_eq!(job["attempt"], 2, "{job}");
     let errors = job["errors"].as_array().unwrap();
-    let vanished =
-        errors.iter().filter(|error| error["error"].as_str().is_some_and(|text| text.contains("vanished")));
+    let vanished = errors
+        .iter()
+        .filter(|error| error["error"].as_str().is_some_and(|text| text.contains("vanished")));
     assert_eq!((errors.len(), vanished.count()), (1, 1), "{job}");
 }
 
@@ -98,8 +106,13 @@ async fn a_payment_is_captured_once_although_its_worker_died_before_the_answer_c
     let (event, buyer) = on_sale(&stack).await;
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
     let order = buyer.order(&booking).await;
-    stack.providers.fault(Target::RazorpayCapture, Some(1), Fault::delay_response(Duration::from_secs(20)));
-    // Only the webhook of the authorization: the one of the capture would confirm, too, and hide what is tested.
+    stack.providers.fault(
+        Target::RazorpayCapture,
+        Some(1),
+        Fault::delay_response(Duration::from_secs(20)),
+    );
+    // Only the webhook of the authorization: the one of the capture would confirm, too, and hide
+    // what is tested.
     stack.providers.fault(Target::Webhook, Some(1), Fault::duplicated(0));
     stack.providers.fault(Target::Webhook, Some(2), Fault::lost());
     stack.pay(&order, Outcome::Authorized);
@@ -122,7 +135,11 @@ async fn money_goes_back_once_although_the_worker_died_before_the_answer_came() 
     let mut stack = stack().await;
     let (event, buyer) = on_sale(&stack).await;
     let (booking, _) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
-    stack.providers.fault(Target::RazorpayRefund, Some(1), Fault::delay_response(Duration::from_secs(4)));
+    stack.providers.fault(
+        Target::RazorpayRefund,
+        Some(1),
+        Fault::delay_response(Duration::from_secs(4)),
+    );
     buyer.cancel(&booking).await.ok();
     eventually("the refund exists at Razorpay", SOON, async || {
         let refunds = stack.providers.refunds().len();
@@ -200,7 +217,8 @@ async fn a_seat_is_freed_once_although_the_worker_died_while_freeing_it() {
     let (event, buyer) = on_sale(&stack).await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     buyer.lock(&event, "VIP", "A1").await.ok();
-    let held = hold(&stack, &format!("SELECT * FROM event_inventory WHERE event_id = {}", event.id)).await;
+    let held =
+        hold(&stack, &format!("SELECT * FROM event_inventory WHERE event_id = {}", event.id)).await;
     until_blocked(&stack, "expiry").await;
     kill_in_the_middle(&mut stack, "expiry", "sweep_expired").await;
     held.rollback().await.unwrap();
@@ -222,13 +240,17 @@ async fn expired_tokens_are_removed_although_the_worker_died_while_removing_them
         "VALUES ({}, 'old', now() - interval '1 day'), ({}, 'new', now() + interval '1 day')",
         user.id, user.id
     );
-    stack.execute(&format!("INSERT INTO refresh_tokens (user_id, token, expires_at) {token}")).await;
+    stack
+        .execute(&format!("INSERT INTO refresh_tokens (user_id, token, expires_at) {token}"))
+        .await;
     let held = hold(&stack, "SELECT * FROM refresh_tokens WHERE token = 'old'").await;
     let job = "INSERT INTO jobs (id, queue, kind, payload, unique_key, max_attempts, created_at)
                SELECT gen_random_uuid(), queue, kind, payload, unique_key, max_attempts, now() FROM jobs WHERE kind = 'clean_up'";
     // The clock's own comes only every few minutes.
     stack
-        .execute("UPDATE jobs SET id = '00000000-0000-7000-8000-000000000000' WHERE kind = 'clean_up'")
+        .execute(
+            "UPDATE jobs SET id = '00000000-0000-7000-8000-000000000000' WHERE kind = 'clean_up'",
+        )
         .await;
     stack.execute(job).await;
     until_blocked(&stack, "cleanup").await;

@@ -1,4 +1,5 @@
-//! A job that cannot succeed becomes a dead letter with its whole history, and an operator brings it back.
+//! A job that cannot succeed becomes a dead letter with its whole history, and an operator brings
+//! it back.
 
 use nexus_tests::{Client, Event, Fault, SOON, Stack, Target, Value, eventually, json, seen};
 
@@ -7,14 +8,16 @@ const PHONE: &str = "+919812345678";
 /// Waits until the only job of that kind is in that state; returns it.
 async fn until_job(stack: &Stack, kind: &str, state: &str) -> Value {
     eventually(&format!("{kind} is {state}"), SOON, async || {
-        let query = "SELECT id, state, attempt, max_attempts, errors, last_error, finished_at FROM jobs";
+        let query =
+            "SELECT id, state, attempt, max_attempts, errors, last_error, finished_at FROM jobs";
         let job = stack.row(&format!("{query} WHERE kind = '{kind}'")).await;
         seen(job["state"] == state, job)
     })
     .await
 }
 
-/// Asks for a code while the provider does not work; only four attempts are made, so that this does not take minutes.
+/// Asks for a code while the provider does not work; only four attempts are made, so that this does
+/// not take minutes.
 async fn ask_in_vain(stack: &Stack, fault: Fault) {
     stack.providers.fault(Target::TwilioVerify, None, fault);
     stack.anonymous().post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
@@ -36,12 +39,16 @@ async fn a_job_is_retried_with_growing_pauses_dies_and_is_brought_back_by_an_ope
     let history = stack.rows(gaps).await;
     let attempts: Vec<_> = history.iter().map(|error| error["attempt"].as_i64().unwrap()).collect();
     assert_eq!(attempts, [1, 2, 3, 4]);
-    assert!(history.iter().all(|error| error["error"].as_str().unwrap().contains("503")), "{history:?}");
+    assert!(
+        history.iter().all(|error| error["error"].as_str().unwrap().contains("503")),
+        "{history:?}"
+    );
     let gaps: Vec<f64> = history[1..].iter().map(|error| error["gap"].as_f64().unwrap()).collect();
     assert!(gaps[0] >= 0.37 && gaps.is_sorted(), "pauses grow from 0.5 s: {gaps:?}");
 
     // What the operator sees.
-    let listed: Value = serde_json::from_str(&stack.jobs_cli_ok(&["dead", "--json"]).await).unwrap();
+    let listed: Value =
+        serde_json::from_str(&stack.jobs_cli_ok(&["dead", "--json"]).await).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
     assert_eq!((&listed[0]["id"], &listed[0]["kind"]), (&json!(id), &json!("send_otp")));
     let table = stack.jobs_cli_ok(&["dead", "--queue", "otp"]).await;
@@ -51,7 +58,8 @@ async fn a_job_is_retried_with_growing_pauses_dies_and_is_brought_back_by_an_ope
     for part in ["send_otp", "dead", PHONE, "#1 at ", "#2 at ", "#3 at ", "#4 at ", "503"] {
         assert!(shown.contains(part), "{part:?} in:\n{shown}");
     }
-    let stats: Value = serde_json::from_str(&stack.jobs_cli_ok(&["stats", "--json"]).await).unwrap();
+    let stats: Value =
+        serde_json::from_str(&stack.jobs_cli_ok(&["stats", "--json"]).await).unwrap();
     let of_otp = stats.as_array().unwrap().iter().find(|stat| stat["queue"] == "otp").unwrap();
     assert_eq!((&of_otp["state"], &of_otp["count"]), (&json!("dead"), &json!(1)));
 
@@ -78,7 +86,11 @@ async fn a_refusal_is_final_at_once_and_can_be_discarded() {
     let stack = Stack::builder().workers(["otp"]).start().await;
     ask_in_vain(&stack, Fault::status(403)).await;
     let dead = until_job(&stack, "send_otp", "dead").await;
-    assert_eq!((&dead["attempt"], dead["errors"].as_array().unwrap().len()), (&json!(1), 1), "{dead}");
+    assert_eq!(
+        (&dead["attempt"], dead["errors"].as_array().unwrap().len()),
+        (&json!(1), 1),
+        "{dead}"
+    );
     assert!(
         dead["last_error"].as_str().unwrap().contains("60410"),
         "Twilio's code is in the history: {dead}"
@@ -87,10 +99,12 @@ async fn a_refusal_is_final_at_once_and_can_be_discarded() {
     // Somebody asks again: a new job, beside which the dead one cannot return.
     stack.providers.clear_faults();
     stack.anonymous().post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
-    eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into())).await;
+    eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into()))
+        .await;
     stack.jobs_cli_ok(&["discard", dead["id"].as_str().unwrap()]).await;
-    let states =
-        stack.rows("SELECT state, count(*) AS n FROM jobs GROUP BY state ORDER BY state::text").await;
+    let states = stack
+        .rows("SELECT state, count(*) AS n FROM jobs GROUP BY state ORDER BY state::text")
+        .await;
     assert_eq!(states, [json!({"state": "cancelled", "n": 1}), json!({"state": "done", "n": 1})]);
     stack.assert_invariants().await;
 }

@@ -1,5 +1,5 @@
-//! Whoever can register can be reached: what is accepted as an e-mail address gets mail, and what older rules have accepted is told to operators
-//! and can be put right.
+//! Whoever can register can be reached: what is accepted as an e-mail address gets mail, and what
+//! older rules have accepted is told to operators and can be put right.
 
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Booking, Client, Event, SOON, Stack, Value, eventually, json, seen};
@@ -66,7 +66,12 @@ async fn whatever_address_and_name_registration_accepts_the_tickets_arrive() {
         assert_eq!((&user["email"], &user["name"]), (&json!(mailbox), &json!(shown)));
         booked(&buyer, &event, &format!("A{n}")).await;
         let mail = eventually("the tickets are mailed", SOON, async || {
-            stack.providers.mail().into_iter().find(|mail| mail.to == [mailbox]).ok_or(mailbox.to_owned())
+            stack
+                .providers
+                .mail()
+                .into_iter()
+                .find(|mail| mail.to == [mailbox])
+                .ok_or(mailbox.to_owned())
         });
         let mail = mail.await;
         assert!(mail.text.contains(&format!("Hello {shown},")), "{}", mail.text);
@@ -115,14 +120,17 @@ async fn accounts_with_what_nobody_could_register_today_still_log_in() {
 }
 
 #[tokio::test]
-async fn a_mail_that_cannot_be_sent_dies_at_once_and_an_operator_corrects_the_address_and_sends_it_again() {
+async fn a_mail_that_cannot_be_sent_dies_at_once_and_an_operator_corrects_the_address_and_sends_it_again()
+ {
     let stack = Stack::start().await;
     let event = free_event(&stack).await;
     let buyer = stack.user().await;
     register(&stack, "user@exämple.de", "Ann").await;
     // As rows of older releases are.
-    let older =
-        format!("UPDATE users SET email = 'name.@example.com', name = E'Ann\\nLee' WHERE id = {}", buyer.id);
+    let older = format!(
+        "UPDATE users SET email = 'name.@example.com', name = E'Ann\\nLee' WHERE id = {}",
+        buyer.id
+    );
     stack.execute(&older).await;
     stack.execute("UPDATE events SET name = E'Monsoon\\nJazz'").await;
     let booking = booked(&buyer, &event, "A1").await;

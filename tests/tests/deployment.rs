@@ -1,6 +1,12 @@
-//! What is given to whoever deploys Nexus, `ops/` and `docs/deploy.md`: it may name only what there is, and has to name all of it.
+//! What is given to whoever deploys Nexus, `ops/` and `docs/deploy.md`: it may name only what there
+//! is, and has to name all of it.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -21,12 +27,14 @@ fn value<'a>(unit: &'a str, directive: &str) -> &'a str {
 
 /// The command lines of a unit, `%i` replaced by each instance that there can be.
 fn commands(name: &str, unit: &str) -> Vec<Vec<String>> {
-    let queues =
-        binaries().into_iter().filter_map(|name| Some(name.strip_prefix("nexus-worker-")?.to_owned()));
+    let queues = binaries()
+        .into_iter()
+        .filter_map(|name| Some(name.strip_prefix("nexus-worker-")?.to_owned()));
     let instances: Vec<String> =
         if name == "nexus-worker@.service" { queues.collect() } else { vec!["3000".into()] };
     let start = value(unit, "ExecStart");
-    let words = |instance: &String| start.replace("%i", instance).split(' ').map(str::to_owned).collect();
+    let words =
+        |instance: &String| start.replace("%i", instance).split(' ').map(str::to_owned).collect();
     instances.iter().map(words).collect()
 }
 
@@ -47,7 +55,8 @@ fn every_process_has_a_unit_and_a_line_in_the_procfile() {
     let mut started = BTreeSet::new();
     for (name, unit) in services() {
         for words in commands(&name, &unit) {
-            let program = words[0].strip_prefix("/usr/local/bin/").expect("where binaries are installed");
+            let program =
+                words[0].strip_prefix("/usr/local/bin/").expect("where binaries are installed");
             let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
             words[0] = program;
             // It exists, and knows what it is told.
@@ -73,10 +82,14 @@ fn every_queue_has_a_worker_and_every_kind_of_job_a_handler_in_it() {
     let jobs = file("common/src/jobs/mod.rs");
     let queues: BTreeMap<&str, &str> = jobs
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("Queue::")?.strip_suffix("\",")?.split_once(" => \""))
+        .filter_map(|line| {
+            line.trim().strip_prefix("Queue::")?.strip_suffix("\",")?.split_once(" => \"")
+        })
         .collect();
-    let workers: BTreeSet<String> =
-        binaries().iter().filter_map(|name| Some(name.strip_prefix("nexus-worker-")?.to_owned())).collect();
+    let workers: BTreeSet<String> = binaries()
+        .iter()
+        .filter_map(|name| Some(name.strip_prefix("nexus-worker-")?.to_owned()))
+        .collect();
     assert_eq!(queues.values().map(ToString::to_string).collect::<BTreeSet<_>>(), workers);
     let mut kinds: Vec<(String, String)> = Vec::new();
     for name in folder("common/src/jobs") {
@@ -149,7 +162,10 @@ fn the_image_has_every_binary_and_an_ordinary_user() {
     let [build, run] = stages[..] else { panic!("two stages: {}", stages.len()) };
     let toolchain = file("rust-toolchain.toml");
     let pinned = value(&toolchain.replace(" = ", "="), "channel").trim_matches('"').to_owned();
-    assert!(build.starts_with(&format!("docker.io/library/rust:{pinned}-slim-")), "the pinned compiler");
+    assert!(
+        build.starts_with(&format!("docker.io/library/rust:{pinned}-slim-")),
+        "the pinned compiler"
+    );
     assert!(!containerfile.contains(":latest"));
 
     let copied = run.lines().filter_map(|line| line.trim().strip_prefix("/nexus/target/dist/"));
@@ -185,7 +201,8 @@ fn the_guide_names_what_there_is() {
     }
     // What operators are told to type.
     for line in guide.lines().filter_map(|line| line.strip_prefix("    ")) {
-        let words: Vec<&str> = line.split_whitespace().skip_while(|word| word.contains('=')).collect();
+        let words: Vec<&str> =
+            line.split_whitespace().skip_while(|word| word.contains('=')).collect();
         if let [program @ ("nexus-api" | "nexus-jobs"), command, ..] = words[..] {
             said(&[program, command, "--help"]);
         }

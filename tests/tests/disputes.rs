@@ -1,10 +1,12 @@
-//! Disputes: a buyer's bank asks a payment back. They are kept, told to operators, and in the ledger as far as money moves.
+//! Disputes: a buyer's bank asks a payment back. They are kept, told to operators, and in the
+//! ledger as far as money moves.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use nexus_sandbox::providers::{Dispute, DisputeMove, OpenDispute};
 use nexus_tests::{
-    Answer, Booking, Client, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+    Answer, Booking, Client, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json,
+    seen,
 };
 
 fn dispute(payment_id: &str) -> OpenDispute {
@@ -29,7 +31,8 @@ async fn alert(stack: &Stack, reason: &str, dispute: &Dispute) -> String {
 
 /// What the ledger says, in the order of writing.
 async fn ledger(stack: &Stack) -> Vec<String> {
-    let rows = stack.rows("SELECT kind || ' ' || amount_paise AS row FROM payments ORDER BY id").await;
+    let rows =
+        stack.rows("SELECT kind || ' ' || amount_paise AS row FROM payments ORDER BY id").await;
     rows.iter().filter_map(|row| row["row"].as_str().map(str::to_owned)).collect()
 }
 
@@ -82,12 +85,14 @@ async fn a_lost_dispute_takes_the_tickets_with_the_money() {
     checked_books(&stack).await;
     stack.assert_invariants().await;
 
-    // Whoever asks is told, on the command line and on the page, and accountants find it in the ledger.
+    // Whoever asks is told, on the command line and on the page, and accountants find it in the
+    // ledger.
     let admin = stack.admin().await;
     let page = async |path: &str| Answer::to(admin.request_root(Method::GET, path)).await.text;
     let shown = page(&format!("/admin/payments?about={}", dispute.id)).await;
     let story = stack.jobs_cli_ok(&["payment", &booking.reference]).await;
-    for text in ["₹100.00 disputed: chargeback", "lost; the bank has ₹100.00", "dispute -₹100.00"] {
+    for text in ["₹100.00 disputed: chargeback", "lost; the bank has ₹100.00", "dispute -₹100.00"]
+    {
         assert!(shown.contains(text) && story.contains(text), "{text} in {story}");
     }
     let export = page("/admin/ledger.csv").await;
@@ -103,7 +108,9 @@ async fn money_that_is_taken_at_once_comes_back_when_the_dispute_is_won() {
     let dispute = stack.providers.open_dispute(&open).expect("a dispute");
     until_status(&stack, &dispute, "open").await;
     assert_eq!(ledger(&stack).await, ["capture 10000", "sale -10000", "dispute -10000"]);
-    assert!(alert(&stack, "dispute_open", &dispute).await.ends_with("; ₹100.00 are taken meanwhile"));
+    assert!(
+        alert(&stack, "dispute_open", &dispute).await.ends_with("; ₹100.00 are taken meanwhile")
+    );
     checked_books(&stack).await;
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
 
@@ -140,20 +147,25 @@ async fn a_part_that_is_lost_leaves_the_booking_and_a_cancellation_returns_the_r
 
 #[tokio::test]
 async fn a_dispute_of_which_no_webhook_tells_is_found_by_the_comparison() {
-    let stack = Stack::builder().env("RECONCILE_AFTER_SECONDS", 0).workers(["bookings"]).start().await;
+    let stack =
+        Stack::builder().env("RECONCILE_AFTER_SECONDS", 0).workers(["bookings"]).start().await;
     stack.providers.fault(Target::Webhook, None, Fault::lost());
     let (buyer, _, booking, order) = stack.booked().await;
     let payment = stack.pay(&order, Outcome::Captured);
     let reconcile = async |more: &[&str]| -> Value {
-        let output =
-            stack.jobs_cli_with_settings(&[&["reconcile", "--since", "1d", "--json"], more].concat()).await;
+        let output = stack
+            .jobs_cli_with_settings(&[&["reconcile", "--since", "1d", "--json"], more].concat())
+            .await;
         serde_json::from_slice(&output.stdout).unwrap()
     };
     reconcile(&[]).await;
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     let dispute = stack.providers.open_dispute(&dispute(&payment.id)).expect("a dispute");
     let difference = |report: &Value| report["differences"][0]["done"].as_str().map(str::to_owned);
-    assert_eq!(difference(&reconcile(&["--dry-run"]).await).as_deref(), Some("would be written down"));
+    assert_eq!(
+        difference(&reconcile(&["--dry-run"]).await).as_deref(),
+        Some("would be written down")
+    );
     assert_eq!(stack.count("disputes").await, 0, "a dry run changes nothing");
     assert_eq!(difference(&reconcile(&[]).await).as_deref(), Some("written down"));
     assert_eq!(difference(&reconcile(&[]).await), None, "nothing differs any more");
@@ -164,7 +176,8 @@ async fn a_dispute_of_which_no_webhook_tells_is_found_by_the_comparison() {
     checked_books(&stack).await;
 }
 
-/// A booking whose buyer has cancelled while Razorpay makes no refunds, and a dispute of its payment.
+/// A booking whose buyer has cancelled while Razorpay makes no refunds, and a dispute of its
+/// payment.
 async fn owed_and_disputed(deduct: bool) -> (Stack, Client, Booking, Dispute) {
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
@@ -274,7 +287,8 @@ async fn what_a_lost_dispute_leaves_and_is_too_little_for_a_refund_is_told_to_op
     .await;
     stack.providers.move_dispute(&dispute.id, DisputeMove::Lose).expect("a loss");
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
-    let remainder = stack.row("SELECT details FROM payment_alerts WHERE reason = 'refund_remainder'").await;
+    let remainder =
+        stack.row("SELECT details FROM payment_alerts WHERE reason = 'refund_remainder'").await;
     let details = remainder["details"].as_str().unwrap_or_default();
     assert!(details.starts_with("₹0.99 of ₹100.00 are left"), "{details}");
     assert!(stack.providers.refunds().is_empty(), "it is too little");
@@ -285,7 +299,8 @@ async fn what_a_lost_dispute_leaves_and_is_too_little_for_a_refund_is_told_to_op
 async fn a_dispute_of_somebody_elses_payment_is_left_alone() {
     let stack = Stack::builder().workers(["payments"]).start().await;
     let order = json!({"amount": 20_000, "currency": "INR", "receipt": "invoice-7"});
-    let payment = stack.pay(&stack.providers.create_order(&order).expect("an order").id, Outcome::Captured);
+    let payment =
+        stack.pay(&stack.providers.create_order(&order).expect("an order").id, Outcome::Captured);
     stack.providers.open_dispute(&dispute(&payment.id)).expect("a dispute");
     let told = "webhook_events WHERE event_type LIKE 'payment.dispute%' AND outcome = 'not_ours'";
     eventually("it is heard of", SOON, async || seen(stack.count(told).await == 1, ())).await;

@@ -1,7 +1,13 @@
-//! The documents themselves: official tools accept them, they are complete, and what they do not know is noticed. That they are true is checked by
-//! every other test: each answer and each event is held against them.
+//! The documents themselves: official tools accept them, they are complete, and what they do not
+//! know is noticed. That they are true is checked by every other test: each answer and each event
+//! is held against them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,13 +27,18 @@ fn operations() -> Vec<(Method, &'static str)> {
     let paths = OPENAPI.whole["paths"].as_object().unwrap().iter();
     let methods = |item: &'static Value| item.as_object().unwrap().keys();
     let method = |name: &String| name.to_uppercase().parse().unwrap();
-    paths.flat_map(|(path, item)| methods(item).map(move |name| (method(name), path.as_str()))).collect()
+    paths
+        .flat_map(|(path, item)| methods(item).map(move |name| (method(name), path.as_str())))
+        .collect()
 }
 
 /// The operations over sockets that go that way.
 fn over_sockets(action: &str) -> BTreeSet<&'static str> {
     let operations = ASYNCAPI.whole["operations"].as_object().unwrap().iter();
-    operations.filter(|(_, operation)| operation["action"] == action).map(|(name, _)| name.as_str()).collect()
+    operations
+        .filter(|(_, operation)| operation["action"] == action)
+        .map(|(name, _)| name.as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -70,8 +81,9 @@ fn asyncapi_is_what_the_official_schema_says() {
         .unwrap_or_else(|error| panic!("{}: {error}: run `make node-deps`", file.display()));
     let schema: Value = serde_json::from_slice(&schema).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let problems =
-        validator.iter_errors(&ASYNCAPI.whole).map(|error| format!("{}: {error}", error.instance_path()));
+    let problems = validator
+        .iter_errors(&ASYNCAPI.whole)
+        .map(|error| format!("{}: {error}", error.instance_path()));
     assert_eq!(problems.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
@@ -88,7 +100,9 @@ fn every_reference_leads_somewhere() {
     for document in [&*OPENAPI, &*ASYNCAPI] {
         let mut found = Vec::new();
         references(&document.whole, &mut found);
-        let leads = |reference: &&String| document.whole.pointer(reference.trim_start_matches('#')).is_some();
+        let leads = |reference: &&String| {
+            document.whole.pointer(reference.trim_start_matches('#')).is_some()
+        };
         assert!(!found.is_empty());
         assert_eq!(
             found.iter().filter(|reference| !leads(reference)).collect::<Vec<_>>(),
@@ -102,7 +116,8 @@ async fn every_operation_is_where_the_document_says() {
     let stack = Stack::builder().workers([]).start().await;
     let token = stack.user().await.token.unwrap();
     for (method, path) in operations() {
-        let path = path.split('/').map(|segment| if segment.starts_with('{') { "1" } else { segment });
+        let path =
+            path.split('/').map(|segment| if segment.starts_with('{') { "1" } else { segment });
         let url = stack.api_url(0) + &path.collect::<Vec<_>>().join("/");
         let answer = Answer::to(http_client().request(method, url).bearer_auth(&token)).await;
         let code = answer.body["error"]["code"].as_str();
@@ -132,7 +147,8 @@ async fn every_event_of_the_document_is_heard() {
     let path = format!("/events/{}", event.id);
     organiser.put(&path, json!({"name": "Renamed"})).await.ok();
     let types = format!("/seats/{}/seat-types", event.id);
-    let made = organiser.post(&types, json!({"name": "Floor", "price": 1, "quantity": 1})).await.data();
+    let made =
+        organiser.post(&types, json!({"name": "Floor", "price": 1, "quantity": 1})).await.data();
     let floor = format!("{types}/{}", made["seat_type"]["id"]);
     organiser.put(&floor, json!({"quantity": 2})).await.ok();
     organiser.delete(&floor).await.ok();
@@ -166,7 +182,13 @@ fn check(status: u16, body: Value) {
     let text = body.to_string();
     check_answer(
         &request,
-        &Answer { request: String::new(), status, headers: headers.into_iter().collect(), text, body },
+        &Answer {
+            request: String::new(),
+            status,
+            headers: headers.into_iter().collect(),
+            text,
+            body,
+        },
     );
 }
 

@@ -1,4 +1,5 @@
-//! Bookings that are cancelled, by their buyer or with their event: money goes back, seats return, tickets are void, buyers are told.
+//! Bookings that are cancelled, by their buyer or with their event: money goes back, seats return,
+//! tickets are void, buyers are told.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -16,7 +17,11 @@ async fn progress(organiser: &Client, event: &Event) -> Answer {
 }
 
 /// Waits until the event's cancellation is as far as that; returns what its organiser sees.
-async fn until_progress(organiser: &Client, event: &Event, is_far: impl Fn(&Value) -> bool) -> Value {
+async fn until_progress(
+    organiser: &Client,
+    event: &Event,
+    is_far: impl Fn(&Value) -> bool,
+) -> Value {
     eventually("the cancellation is far enough", SOON, async || {
         let shown = progress(organiser, event).await.data();
         seen(is_far(&shown), shown)
@@ -73,7 +78,10 @@ async fn a_cancelled_event_sends_everybody_their_money_and_tells_them() {
     viewer.wait_for("seat_unlocked", |news| news["seat_label"] == "C1", SOON).await;
     eventually("everybody hears of the bookings", SOON, async || {
         let heard = viewer.received("booking_cancelled");
-        seen(heard.len() == 4 && heard.iter().all(|news| news["reason"] == "Event cancelled"), heard)
+        seen(
+            heard.len() == 4 && heard.iter().all(|news| news["reason"] == "Event cancelled"),
+            heard,
+        )
     })
     .await;
     stack.assert_invariants().await;
@@ -86,13 +94,15 @@ async fn a_cancelled_event_sends_everybody_their_money_and_tells_them() {
     let told = sent.iter().filter(|mail| mail.text.contains("₹100.00 go back")).count();
     assert_eq!(told, 3, "mails that speak of money: {sent:?}");
     let sms = stack.providers.sms();
-    let about = sms.iter().filter(|sms| sms.body.contains("has been cancelled. ₹100.00 will be refunded."));
+    let about =
+        sms.iter().filter(|sms| sms.body.contains("has been cancelled. ₹100.00 will be refunded."));
     assert_eq!(about.count(), 1, "{sms:?}");
 
     // Money that comes now goes back, too, and there is no way back for the event.
-    set_status(&organiser, &event, "published")
-        .await
-        .failed(409, "Event is cancelled and its bookings are being refunded. This cannot be undone.");
+    set_status(&organiser, &event, "published").await.failed(
+        409,
+        "Event is cancelled and its bookings are being refunded. This cannot be undone.",
+    );
     stack.pay(&order, Outcome::Captured);
     until_progress(&organiser, &event, |shown| shown["refunded"] == 4).await;
     stack.assert_invariants().await;
@@ -101,15 +111,15 @@ async fn a_cancelled_event_sends_everybody_their_money_and_tells_them() {
 
 #[tokio::test]
 async fn a_cancellation_goes_on_where_its_worker_died() {
-    let mut stack = Stack::builder().env("JOB_LEASE_MS", 2_000).env("JOB_LOST_MS", 2_000).start().await;
+    let mut stack =
+        Stack::builder().env("JOB_LEASE_MS", 2_000).env("JOB_LOST_MS", 2_000).start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     sold(&stack, &event, 5).await;
     stack.until_idle(&["bookings", "notifications"]).await;
     let mails = stack.providers.mail().len();
     let mut held = stack.db.begin().await.unwrap();
-    let third =
-        "SELECT * FROM bookings WHERE id = (SELECT id FROM bookings ORDER BY id OFFSET 2 LIMIT 1) FOR UPDATE";
+    let third = "SELECT * FROM bookings WHERE id = (SELECT id FROM bookings ORDER BY id OFFSET 2 LIMIT 1) FOR UPDATE";
     sqlx::query(AssertSqlSafe(third)).execute(&mut *held).await.unwrap();
     set_status(&organiser, &event, "cancelled").await.ok();
     until_progress(&organiser, &event, |shown| shown["cancelled"] == 4).await;
@@ -202,13 +212,14 @@ async fn a_refund_that_cannot_be_made_is_seen_and_keeps_the_event_from_being_del
 async fn a_confirmed_booking_can_be_cancelled_until_so_long_before_its_event() {
     let stack = Stack::builder().env("CANCEL_UNTIL_MINUTES_BEFORE_START", 60).start().await;
     let (buyer, _, booking, _) = stack.sold().await;
-    let starts =
-        |in_minutes: i64| format!("UPDATE events SET start_date = now() + interval '{in_minutes} minutes'");
+    let starts = |in_minutes: i64| {
+        format!("UPDATE events SET start_date = now() + interval '{in_minutes} minutes'")
+    };
     stack.execute(&starts(59)).await;
-    buyer
-        .cancel(&booking)
-        .await
-        .failed(409, "Cannot cancel confirmed booking. Cancelling ended 60 minutes before the event starts.");
+    buyer.cancel(&booking).await.failed(
+        409,
+        "Cannot cancel confirmed booking. Cancelling ended 60 minutes before the event starts.",
+    );
     stack.execute(&starts(-1)).await;
     buyer
         .cancel(&booking)
@@ -239,8 +250,11 @@ async fn a_buyer_who_cancels_is_told_by_mail_and_sms() {
     stack.assert_invariants().await;
     let mails = stack.providers.mail();
     assert_eq!(mails.len(), 2, "{mails:?}");
-    let expected = format!("your booking {} has been cancelled; its tickets are void.", booking.reference);
-    for part in [expected.as_str(), "Monsoon Jazz Night", "Reason: changed my mind", "₹200.00 go back"] {
+    let expected =
+        format!("your booking {} has been cancelled; its tickets are void.", booking.reference);
+    for part in
+        [expected.as_str(), "Monsoon Jazz Night", "Reason: changed my mind", "₹200.00 go back"]
+    {
         assert!(mails[1].text.contains(part), "{part} in {}", mails[1].text);
     }
     let sms = stack.providers.sms();
@@ -275,7 +289,11 @@ fn waiting(process: &str, query: &str) -> String {
 async fn until_all_is_cancelled(stack: &Stack, organiser: &Client, event: &Event) {
     until_progress(organiser, event, |shown| !shown["finished_at"].is_null()).await;
     stack.until_idle(&["bookings"]).await;
-    assert_eq!(stack.count("bookings WHERE status <> 'cancelled'").await, 0, "bookings that are left");
+    assert_eq!(
+        stack.count("bookings WHERE status <> 'cancelled'").await,
+        0,
+        "bookings that are left"
+    );
     stack.assert_invariants().await;
 }
 
@@ -290,7 +308,10 @@ async fn an_event_that_is_cancelled_again_just_as_its_job_ends_is_cancelled() {
 
     // The organiser goes back when the job has the booking before it.
     let mut going_back = stack.db.begin().await.unwrap();
-    sqlx::query("SELECT 1 FROM event_inventory FOR UPDATE").execute(&mut *going_back).await.unwrap();
+    sqlx::query("SELECT 1 FROM event_inventory FOR UPDATE")
+        .execute(&mut *going_back)
+        .await
+        .unwrap();
     stack.worker("bookings").start();
     until_blocked(&stack, "nexus-worker-bookings", OPEN_INVENTORY).await;
     for change in ["DELETE FROM event_cancellations", "UPDATE events SET status = 'published'"] {
@@ -327,7 +348,8 @@ async fn a_booking_that_was_made_between_two_cancellations_is_cancelled() {
     stack.worker("bookings").stop().await;
     set_status(&organiser, &event, "cancelled").await.ok();
 
-    // While the job that has seen no booking is about to end, the event is on sale, sold and cancelled again.
+    // While the job that has seen no booking is about to end, the event is on sale, sold and
+    // cancelled again.
     let mut between = stack.db.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM event_inventory FOR UPDATE").execute(&mut *between).await.unwrap();
     stack.worker("bookings").start();
@@ -367,13 +389,16 @@ async fn buyers_of_an_event_that_is_deleted_before_they_were_told_are_told() {
         assert!(mail.text.contains("Reason: Event cancelled"), "{}", mail.text);
     }
     let sent = stack.providers.sms().split_off(sms);
-    let told = sent.iter().filter(|sms| sms.body.contains("has been cancelled. ₹100.00 will be refunded."));
+    let told = sent
+        .iter()
+        .filter(|sms| sms.body.contains("has been cancelled. ₹100.00 will be refunded."));
     assert_eq!(told.count(), 1, "{sent:?}");
     stack.assert_invariants().await;
 }
 
 #[tokio::test]
-async fn a_buyer_whose_address_was_refused_is_told_after_the_event_was_deleted_and_the_address_set_right() {
+async fn a_buyer_whose_address_was_refused_is_told_after_the_event_was_deleted_and_the_address_set_right()
+ {
     let stack = Stack::start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
@@ -390,7 +415,9 @@ async fn a_buyer_whose_address_was_refused_is_told_after_the_event_was_deleted_a
     .await;
     organiser.delete(&format!("/events/{}", event.id)).await.ok();
 
-    stack.execute(&format!("UPDATE users SET email = 'asha@new.example' WHERE id = {}", buyer.id)).await;
+    stack
+        .execute(&format!("UPDATE users SET email = 'asha@new.example' WHERE id = {}", buyer.id))
+        .await;
     stack.jobs_cli_ok(&["retry", "--all", "--kind", "email_cancellation"]).await;
     stack.until_idle(&["notifications"]).await;
     let sent = stack.providers.mail().split_off(mails);

@@ -1,4 +1,5 @@
-//! Locks that have run out and that nobody has tidied up: however many there are, nobody pays for them, and each of them is free.
+//! Locks that have run out and that nobody has tidied up: however many there are, nobody pays for
+//! them, and each of them is free.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -29,9 +30,11 @@ async fn with_expired(stack: &Stack, quantity: u32, expired: u32) -> (Event, Cli
 #[tokio::test]
 async fn a_lock_does_not_pay_for_thousands_that_have_run_out() {
     // Far less than it takes to look through all tickets for each of them.
-    let stack = Stack::builder().workers([]).env("DATABASE_STATEMENT_TIMEOUT_MS", 2_000).start().await;
+    let stack =
+        Stack::builder().workers([]).env("DATABASE_STATEMENT_TIMEOUT_MS", 2_000).start().await;
     let (event, buyer) = with_expired(&stack, 3_000, 2_000).await;
-    let booking = buyer.lock_and_book(&stack.event(&buyer, &[("VIP", 1.0, 1)]).await, &[("VIP", "A1")]).await;
+    let booking =
+        buyer.lock_and_book(&stack.event(&buyer, &[("VIP", 1.0, 1)]).await, &[("VIP", "A1")]).await;
     stack
         .execute(&format!(
             "INSERT INTO tickets (booking_id, ticket_id, seat_label, price_paid)
@@ -40,8 +43,12 @@ async fn a_lock_does_not_pay_for_thousands_that_have_run_out() {
         ))
         .await;
     buyer.lock(&event, "VIP", "NEW").await.ok();
-    let left = stack.count(&format!("seats WHERE event_id = {} AND seat_label <> 'NEW'", event.id)).await;
-    assert!((1_900..2_000).contains(&left), "a few are tidied up on the way, {left} of 2,000 are left");
+    let left =
+        stack.count(&format!("seats WHERE event_id = {} AND seat_label <> 'NEW'", event.id)).await;
+    assert!(
+        (1_900..2_000).contains(&left),
+        "a few are tidied up on the way, {left} of 2,000 are left"
+    );
     let shown = stack.anonymous().get(&format!("/events/{}", event.id)).await.data();
     assert_eq!(shown["available_seats"], 2_999, "{shown}");
 }
@@ -68,10 +75,12 @@ async fn a_lock_that_is_extended_in_the_last_moment_stays() {
     let (event, buyer) = with_expired(&stack, 10, 1).await;
     // Whoever extends it has not committed yet when somebody else sees that it has run out.
     let mut extending = stack.db.begin().await.unwrap();
-    sqlx::query("UPDATE seats SET expires_at = now() + interval '5 minutes' WHERE seat_label = 'V1'")
-        .execute(&mut *extending)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE seats SET expires_at = now() + interval '5 minutes' WHERE seat_label = 'V1'",
+    )
+    .execute(&mut *extending)
+    .await
+    .unwrap();
     let locking = {
         let (buyer, event) = (buyer.clone(), event.clone());
         tokio::spawn(async move { buyer.lock(&event, "VIP", "A1").await })

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use nexus_tests::{Event, Outcome, SOON, Stack, Value, eventually, json, seen};
 
-const NOT_LOCKED: &str =
-    "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
+const NOT_LOCKED: &str = "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
 
 fn unlocked(event: &Event, label: &str, available: i64, version: &Value) -> Value {
     json!({
@@ -21,7 +20,9 @@ fn unlocked(event: &Event, label: &str, available: i64, version: &Value) -> Valu
 /// Waits until the deadline of a lock has passed, by the clock that counts.
 async fn until_lock_has_run_out(stack: &Stack, label: &str) {
     eventually(&format!("the lock of {label} has run out"), SOON, async || {
-        let live = stack.count(&format!("seats WHERE seat_label = '{label}' AND expires_at > now()")).await;
+        let live = stack
+            .count(&format!("seats WHERE seat_label = '{label}' AND expires_at > now()"))
+            .await;
         seen(live == 0, live)
     })
     .await;
@@ -84,7 +85,11 @@ async fn a_late_worker_costs_no_sale_and_takes_nothing_from_the_next_buyer() {
     second.book(&event, &[("VIP", "A1")]).await.ok();
     let freed: Vec<_> =
         viewer.received("seat_unlocked").iter().map(|news| news["seat_label"].clone()).collect();
-    assert_eq!(freed.iter().filter(|label| *label == "A1").count(), 1, "A1 was freed once: {freed:?}");
+    assert_eq!(
+        freed.iter().filter(|label| *label == "A1").count(),
+        1,
+        "A1 was freed once: {freed:?}"
+    );
     stack.assert_invariants().await;
 }
 

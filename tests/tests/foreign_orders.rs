@@ -1,5 +1,6 @@
-//! One account at Razorpay, several who use it: other shops, other installations, and this one as it was before its books were restored. Money on an
-//! order that is not in our books moves only where the order is ours beyond doubt.
+//! One account at Razorpay, several who use it: other shops, other installations, and this one as
+//! it was before its books were restored. Money on an order that is not in our books moves only
+//! where the order is ours beyond doubt.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -15,7 +16,9 @@ fn builder() -> Builder {
 }
 
 async fn alerts(stack: &Stack, reason: &str) -> Vec<Value> {
-    stack.rows(&format!("SELECT subject, details FROM payment_alerts WHERE reason = '{reason}'")).await
+    stack
+        .rows(&format!("SELECT subject, details FROM payment_alerts WHERE reason = '{reason}'"))
+        .await
 }
 
 async fn until_alerts(stack: &Stack, reason: &str, count: usize) -> Vec<Value> {
@@ -41,7 +44,8 @@ async fn until_looked_again(stack: &Stack) {
 async fn reconcile(stack: &Stack, more: &[&str]) -> String {
     let arguments = [&["reconcile", "--since", "1d", "--json"], more].concat();
     let output = stack.jobs_cli_with_settings(&arguments).await;
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!(report["differences"].as_array().map(Vec::len), Some(1), "{report}");
     report["differences"][0]["done"].as_str().expect("what was done").to_owned()
 }
@@ -66,7 +70,8 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
     };
     let other = "0b7e7e6e-5a60-4c27-9d4f-3d6f1a2b4c5d";
     let order = |receipt: &str, notes: &Value| {
-        let order = json!({"amount": 20_000, "currency": "INR", "receipt": receipt, "notes": notes});
+        let order =
+            json!({"amount": 20_000, "currency": "INR", "receipt": receipt, "notes": notes});
         stack.providers.create_order(&order).expect("an order").id
     };
     let gone = "BKG-2026-0101-000000-ABCDEFGH";
@@ -99,7 +104,8 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
     let installations = until_alerts(&stack, "other_installation", 1).await;
     assert_eq!(installations[0]["subject"], other, "{installations:?}");
 
-    // Operators who have dealt with it are not told again. Webhooks and looks that are still under way would ask again.
+    // Operators who have dealt with it are not told again. Webhooks and looks that are still under
+    // way would ask again.
     stack.api(0).stop().await;
     eventually("the webhooks are dealt with, and the days compared", SOON, async || {
         let open = "jobs WHERE kind IN ('process_webhook', 'reconcile_days') AND state <> 'done'";
@@ -111,7 +117,11 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
     stack.execute("UPDATE payment_alerts SET closed_at = now()").await;
     let asked = stack.providers.count(Target::RazorpayOrderFetch).calls;
     until_looked_again(&stack).await;
-    assert_eq!(stack.count("payment_alerts WHERE closed_at IS NULL").await, 0, "alerts that came back");
+    assert_eq!(
+        stack.count("payment_alerts WHERE closed_at IS NULL").await,
+        0,
+        "alerts that came back"
+    );
     assert_eq!(
         stack.providers.count(Target::RazorpayOrderFetch).calls,
         asked,
@@ -129,7 +139,11 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
     stack.until_booking(&buyer, &booking, "pending", "pending").await;
     assert_eq!(stack.count("payments").await, 0, "ledger rows");
     assert_eq!(stack.count("refunds").await, 0, "refunds");
-    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 0, "refunds that were asked for");
+    assert_eq!(
+        stack.providers.count(Target::RazorpayRefund).calls,
+        0,
+        "refunds that were asked for"
+    );
     stack.assert_invariants().await;
 }
 
@@ -137,7 +151,8 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
 async fn refunds_of_others_leave_nothing_in_our_books() {
     let stack = builder().workers(["payments"]).start().await;
     let order = json!({"amount": 20_000, "currency": "INR", "receipt": "invoice-7"});
-    let payment = stack.pay(&stack.providers.create_order(&order).expect("an order").id, Outcome::Captured);
+    let payment =
+        stack.pay(&stack.providers.create_order(&order).expect("an order").id, Outcome::Captured);
     for part in [Some(5_000), None] {
         stack.providers.refund_by_hand(&payment.id, part).expect("a refund");
     }
@@ -173,8 +188,10 @@ async fn a_copy_with_an_id_of_its_own_moves_none_of_the_originals_money() {
         stack.providers.create_order(&order).expect("an order").id
     };
     let (node_order, newer) = (of_node(), of_node());
-    let known =
-        format!("UPDATE payment_orders SET order_id = '{node_order}' WHERE booking_id = {}", unmarked.id);
+    let known = format!(
+        "UPDATE payment_orders SET order_id = '{node_order}' WHERE booking_id = {}",
+        unmarked.id
+    );
     stack.execute(&known).await;
 
     let original = stack.row("SELECT id FROM installation").await["id"].clone();
@@ -182,9 +199,15 @@ async fn a_copy_with_an_id_of_its_own_moves_none_of_the_originals_money() {
     let own = buyer.order(&booking).await;
     stack.worker("payments").start();
     stack
-        .execute("UPDATE bookings SET expires_at = now() - interval '1 second' WHERE status = 'pending'")
+        .execute(
+            "UPDATE bookings SET expires_at = now() - interval '1 second' WHERE status = 'pending'",
+        )
         .await;
-    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'").await;
+    stack
+        .execute(
+            "UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'",
+        )
+        .await;
     stack.execute("UPDATE jobs SET available_at = now() WHERE kind = 'sweep_expired'").await;
     stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
     stack.user().await.lock(&event, "VIP", "A2").await.ok();
@@ -206,7 +229,11 @@ async fn a_copy_with_an_id_of_its_own_moves_none_of_the_originals_money() {
     })
     .await;
     until_looked_again(&stack).await;
-    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 0, "refunds that were asked for");
+    assert_eq!(
+        stack.providers.count(Target::RazorpayRefund).calls,
+        0,
+        "refunds that were asked for"
+    );
     assert_eq!(stack.count("payment_alerts").await, 1, "alerts");
     assert_ne!(own, order, "the copy's buyers get orders of its own");
     stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
@@ -231,7 +258,12 @@ async fn after_a_restore_no_refund_is_asked_for_until_an_operator_says_so() {
     for queue in QUEUES {
         stack.worker(queue).stop().await;
     }
-    run(&stack, "pg_restore", &["--clean", "--if-exists", "--exit-on-error", "--dbname", &url, &dump]).await;
+    run(
+        &stack,
+        "pg_restore",
+        &["--clean", "--if-exists", "--exit-on-error", "--dbname", &url, &dump],
+    )
+    .await;
     // What is in the backup was looked at three hours ago, and the payment was begun since.
     stack.execute("UPDATE installation SET looked_at = now() - interval '3 hours'").await;
     stack.restart_api(0).await;
@@ -243,26 +275,38 @@ async fn after_a_restore_no_refund_is_asked_for_until_an_operator_says_so() {
     let lost = until_alerts(&stack, "lost_booking", 1).await;
     assert_eq!(lost[0]["subject"], late_payment.id, "{lost:?}");
     until_alerts(&stack, "refunds_held", 1).await;
-    let held =
-        stack.row("SELECT id FROM payment_alerts WHERE reason = 'refunds_held'").await["id"].to_string();
+    let held = stack.row("SELECT id FROM payment_alerts WHERE reason = 'refunds_held'").await["id"]
+        .to_string();
     let closing = stack.jobs_cli(&["close-alert", &held]).await;
     assert_eq!(closing.status.code(), Some(1), "closed while refunds are held");
 
     early_buyer.cancel(&early).await.ok();
     eventually("the refund's job waits", SOON, async || {
-        let waiting = "jobs WHERE kind = 'refund_payment' AND state = 'pending' AND available_at > now()";
+        let waiting =
+            "jobs WHERE kind = 'refund_payment' AND state = 'pending' AND available_at > now()";
         let count = stack.count(waiting).await;
         seen(count == 1, count)
     })
     .await;
     assert_eq!(reconcile(&stack, &["--dry-run"]).await, "nothing: see docs/reconciliation.md");
-    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 0, "refunds that were asked for");
+    assert_eq!(
+        stack.providers.count(Target::RazorpayRefund).calls,
+        0,
+        "refunds that were asked for"
+    );
 
     assert_eq!(reconcile(&stack, &["--refund-lost"]).await, "refunding: its booking is lost");
-    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 0, "refunds that were asked for");
+    assert_eq!(
+        stack.providers.count(Target::RazorpayRefund).calls,
+        0,
+        "refunds that were asked for"
+    );
     stack.jobs_cli_ok(&["release-refunds"]).await;
     assert_eq!(stack.jobs_cli(&["release-refunds"]).await.status.code(), Some(1), "released twice");
-    assert_eq!(stack.count("payment_alerts WHERE reason = 'refunds_held' AND closed_at IS NULL").await, 0);
+    assert_eq!(
+        stack.count("payment_alerts WHERE reason = 'refunds_held' AND closed_at IS NULL").await,
+        0
+    );
     stack.until_refund(&early_payment).await;
     stack.until_refund(&late_payment).await;
     stack.assert_invariants().await;

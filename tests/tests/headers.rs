@@ -1,6 +1,11 @@
 //! What answers tell browsers and caches, and that our pages work under it.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Answer, Browser, Method, Page, SOON, Stack, eventually, json, seen};
@@ -31,7 +36,10 @@ async fn every_kind_of_answer_is_protected() {
         (204, preflight("http://localhost:5173")),
         (204, preflight("https://evil.example")),
         (200, anonymous.request_root(Method::GET, polling)),
-        (403, anonymous.request_root(Method::GET, polling).header("origin", "https://evil.example")),
+        (
+            403,
+            anonymous.request_root(Method::GET, polling).header("origin", "https://evil.example"),
+        ),
         (200, anonymous.request_root(Method::GET, "/socket.io/socket.io.js")),
         (200, anonymous.request_root(Method::GET, "/docs")),
         (200, anonymous.request_root(Method::GET, "/admin/login")),
@@ -42,17 +50,30 @@ async fn every_kind_of_answer_is_protected() {
         assert_eq!(answer.status, status, "{answer}");
         assert_eq!(header(&answer, "x-content-type-options"), "nosniff", "{answer}");
         assert_eq!(header(&answer, "x-frame-options"), "DENY", "{answer}");
-        assert!(header(&answer, "content-security-policy").starts_with("default-src 'none'; "), "{answer}");
-        assert!(header(&answer, "content-security-policy").contains("frame-ancestors 'none'"), "{answer}");
-        assert!(["no-referrer", "same-origin"].contains(&header(&answer, "referrer-policy")), "{answer}");
-        let loaded_by = if answer.request.ends_with(".js") { "cross-origin" } else { "same-origin" };
+        assert!(
+            header(&answer, "content-security-policy").starts_with("default-src 'none'; "),
+            "{answer}"
+        );
+        assert!(
+            header(&answer, "content-security-policy").contains("frame-ancestors 'none'"),
+            "{answer}"
+        );
+        assert!(
+            ["no-referrer", "same-origin"].contains(&header(&answer, "referrer-policy")),
+            "{answer}"
+        );
+        let loaded_by =
+            if answer.request.ends_with(".js") { "cross-origin" } else { "same-origin" };
         assert_eq!(header(&answer, "cross-origin-resource-policy"), loaded_by, "{answer}");
         assert!(!header(&answer, "cache-control").is_empty(), "{answer}");
         // Whoever develops without TLS is not locked out of localhost.
         assert_eq!(header(&answer, "strict-transport-security"), "", "{answer}");
     }
     let malformed = stack.wire().await.ask("GET / HTTP/1.1\r\nno header\r\n\r\n").await;
-    assert_eq!(malformed.headers["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+    assert_eq!(
+        malformed.headers["content-security-policy"],
+        "default-src 'none'; frame-ancestors 'none'"
+    );
     assert_eq!(malformed.headers["x-content-type-options"], "nosniff");
 }
 
@@ -85,7 +106,8 @@ async fn until_style(page: &Page<'_>, expression: &str, expected: &str) {
     .await;
 }
 
-/// Nothing on the page goes against its policy, and what does is stopped: a script that somebody smuggles in.
+/// Nothing on the page goes against its policy, and what does is stopped: a script that somebody
+/// smuggles in.
 async fn assert_policy_holds(page: &Page<'_>) {
     let console = page.console();
     assert!(!console.iter().any(|said| said.contains("Content Security Policy")), "{console:?}");

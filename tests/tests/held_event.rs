@@ -1,8 +1,11 @@
-//! One event in trouble is its own affair: while somebody holds its inventory, or its counts are wrong, all other events go on.
+//! One event in trouble is its own affair: while somebody holds its inventory, or its counts are
+//! wrong, all other events go on.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
-use nexus_tests::{Answer, Client, Event, Method, Outcome, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{
+    Answer, Client, Event, Method, Outcome, SOON, Stack, Value, eventually, json, seen,
+};
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 
@@ -40,11 +43,14 @@ async fn expire_by_hand(stack: &Stack, event: &Event) {
         .await;
     stack.execute(&format!("DELETE FROM seats WHERE event_id = {id}")).await;
     stack
-        .execute(&format!("UPDATE event_seat_types SET available_quantity = quantity WHERE event_id = {id}"))
+        .execute(&format!(
+            "UPDATE event_seat_types SET available_quantity = quantity WHERE event_id = {id}"
+        ))
         .await;
 }
 
-/// With a sweep that looks at least every six seconds, whatever it believes the next deadline to be.
+/// With a sweep that looks at least every six seconds, whatever it believes the next deadline to
+/// be.
 async fn sweeping() -> Stack {
     Stack::builder().workers(["expiry"]).env("SEAT_LOCK_SECONDS", 6).start().await
 }
@@ -148,8 +154,9 @@ async fn payments_of_other_events_are_confirmed_while_one_is_held() {
     })
     .await;
     stack.assert_invariants().await;
-    let failed =
-        stack.rows("SELECT kind, attempt, errors FROM jobs WHERE errors <> '[]' OR attempt > 1").await;
+    let failed = stack
+        .rows("SELECT kind, attempt, errors FROM jobs WHERE errors <> '[]' OR attempt > 1")
+        .await;
     assert_eq!(failed, Vec::<Value>::new(), "to wait for others is no failure");
 }
 
@@ -183,7 +190,10 @@ async fn a_count_that_is_wrong_stops_only_its_own_seats() {
     keep_locks(&stack).await;
     stack.user().await.lock_and_book(&wrong, &[("VIP", "BOOKED")]).await;
     let count = |quantity: &str| {
-        format!("UPDATE event_seat_types SET available_quantity = {quantity} WHERE event_id = {}", wrong.id)
+        format!(
+            "UPDATE event_seat_types SET available_quantity = {quantity} WHERE event_id = {}",
+            wrong.id
+        )
     };
     stack.execute(&count("quantity")).await;
     run_out(&stack, &wrong, "FIRST").await;
@@ -211,7 +221,11 @@ async fn requests_for_other_events_find_connections_while_one_is_held() {
             buyer.lock(&held, "VIP", &label).await.ok();
             (
                 Method::DELETE,
-                format!("/seats/{}/seat-types/{}/lock?seat_label={label}", held.id, held.seat_type("VIP")),
+                format!(
+                    "/seats/{}/seat-types/{}/lock?seat_label={label}",
+                    held.id,
+                    held.seat_type("VIP")
+                ),
             )
         } else {
             let booking = buyer.lock_and_book(&held, &[("VIP", &label)]).await;
@@ -226,8 +240,9 @@ async fn requests_for_other_events_find_connections_while_one_is_held() {
     }
     for n in 0..6 {
         let seat_type = json!({"name": format!("Row {n}"), "price": 1, "quantity": 1});
-        let creating =
-            organiser.request(Method::POST, &format!("/seats/{}/seat-types", held.id)).json(&seat_type);
+        let creating = organiser
+            .request(Method::POST, &format!("/seats/{}/seat-types", held.id))
+            .json(&seat_type);
         waiting.spawn(async move { Answer::to(creating).await.status });
     }
     eventually("somebody waits for the held event", SOON, async || {

@@ -1,14 +1,17 @@
 //! `Idempotency-Key`: a request that is sent again is answered as before, and carried out once.
 
 use nexus_tests::shop::event_request;
-use nexus_tests::{Answer, Client, Fault, Method, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Answer, Client, Fault, Method, SOON, Stack, Target, Value, eventually, json, seen,
+};
 
 /// POST with a key.
 async fn keyed(who: &Client, path: &str, key: &str, body: &Value) -> Answer {
     Answer::to(who.request(Method::POST, path).header("Idempotency-Key", key).json(body)).await
 }
 
-/// A buyer, and the request for an order of their booking: something that takes as long as Razorpay does.
+/// A buyer, and the request for an order of their booking: something that takes as long as Razorpay
+/// does.
 async fn before_ordering(stack: &Stack) -> (Client, Value) {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
@@ -44,7 +47,8 @@ async fn every_kind_of_mutation_replays_its_envelope() {
     let buyer = stack.user().await;
     let vip = event.seat_type("VIP");
     let twice = async |path: &str, body: Value| {
-        let (first, again) = (keyed(&buyer, path, "k", &body).await, keyed(&buyer, path, "k", &body).await);
+        let (first, again) =
+            (keyed(&buyer, path, "k", &body).await, keyed(&buyer, path, "k", &body).await);
         assert!(is_replay(&again), "{again}");
         assert_eq!(first.clone().ok(), again.ok());
         first.data()
@@ -52,7 +56,8 @@ async fn every_kind_of_mutation_replays_its_envelope() {
     let seat = json!({"seat_label": "A1"});
     twice(&format!("/seats/{}/seat-types/{vip}/lock", event.id), seat).await;
     let details = json!([{"seat_label": "A1", "seat_type_id": vip}]);
-    let booking = twice("/bookings/create", json!({"event_id": event.id, "seat_details": details})).await;
+    let booking =
+        twice("/bookings/create", json!({"event_id": event.id, "seat_details": details})).await;
     let booking = &booking["booking"];
     let order = json!({"booking_id": booking["id"], "amount": booking["total_amount"]});
     twice("/payments/create-order", order).await;
@@ -112,7 +117,11 @@ async fn a_key_belongs_to_one_user_one_route_and_one_body() {
 async fn a_request_that_is_still_being_worked_on_is_not_begun_again() {
     let stack = Stack::builder().workers([]).start().await;
     let (buyer, order) = before_ordering(&stack).await;
-    stack.providers.fault(Target::RazorpayOrders, Some(1), Fault::delay(std::time::Duration::from_secs(2)));
+    stack.providers.fault(
+        Target::RazorpayOrders,
+        Some(1),
+        Fault::delay(std::time::Duration::from_secs(2)),
+    );
     let slow = tokio::spawn({
         let (buyer, order) = (buyer.clone(), order.clone());
         async move { keyed(&buyer, "/payments/create-order", "k", &order).await }
@@ -132,8 +141,13 @@ async fn a_request_that_is_still_being_worked_on_is_not_begun_again() {
 async fn a_client_that_hangs_up_finds_the_answer_when_it_asks_again() {
     let stack = Stack::builder().workers([]).start().await;
     let (buyer, order) = before_ordering(&stack).await;
-    stack.providers.fault(Target::RazorpayOrders, Some(1), Fault::delay(std::time::Duration::from_secs(1)));
-    let impatient = buyer.request(Method::POST, "/payments/create-order").header("Idempotency-Key", "k");
+    stack.providers.fault(
+        Target::RazorpayOrders,
+        Some(1),
+        Fault::delay(std::time::Duration::from_secs(1)),
+    );
+    let impatient =
+        buyer.request(Method::POST, "/payments/create-order").header("Idempotency-Key", "k");
     let impatient = impatient.json(&order).timeout(std::time::Duration::from_millis(300));
     impatient.send().await.expect_err("the client hangs up before the answer");
     let answer = eventually("the answer is there", SOON, async || {
@@ -175,7 +189,9 @@ async fn a_key_whose_process_died_can_be_used_again() {
     keyed(&buyer, "/payments/create-order", "k", &order)
         .await
         .failed(409, "A request with this Idempotency-Key is already in progress");
-    stack.execute("UPDATE idempotent_requests SET leased_until = now() - interval '1 second'").await;
+    stack
+        .execute("UPDATE idempotent_requests SET leased_until = now() - interval '1 second'")
+        .await;
     keyed(&buyer, "/payments/create-order", "k", &order).await.ok();
 }
 

@@ -1,5 +1,5 @@
-//! What the job system promises (docs/jobs.md), one promise a test. The jobs are probes, which go as they are told; leases are short, so that
-//! nobody has to wait for long ones.
+//! What the job system promises (docs/jobs.md), one promise a test. The jobs are probes, which go
+//! as they are told; leases are short, so that nobody has to wait for long ones.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -26,8 +26,11 @@ fn errors(job: &Value) -> Vec<&str> {
 
 /// Seconds from the newest failure to the next attempt, by the ledger.
 async fn pause(stack: &Stack, id: &str) -> f64 {
-    let pause = "extract(epoch FROM available_at - (errors->-1->>'at')::timestamptz)::float8 AS pause";
-    stack.row(&format!("SELECT {pause} FROM jobs WHERE id = '{id}'")).await["pause"].as_f64().unwrap()
+    let pause =
+        "extract(epoch FROM available_at - (errors->-1->>'at')::timestamptz)::float8 AS pause";
+    stack.row(&format!("SELECT {pause} FROM jobs WHERE id = '{id}'")).await["pause"]
+        .as_f64()
+        .unwrap()
 }
 
 #[tokio::test]
@@ -44,7 +47,8 @@ async fn a_job_is_enqueued_with_its_transaction_and_vanishes_with_it() {
 #[tokio::test]
 async fn a_unique_key_is_taken_while_its_job_lives_and_free_when_it_is_done_or_dead() {
     let (stack, _probes) = stack_and_probe().await;
-    let unique = |steps: Value| json!([{"kind": "probe", "steps": steps, "unique": "the only one"}]);
+    let unique =
+        |steps: Value| json!([{"kind": "probe", "steps": steps, "unique": "the only one"}]);
     let twice = json!([unique(json!([{"sleep": 1_500}]))[0], unique(json!(["done"]))[0]]);
     let first = stack.try_enqueue(twice, true).await;
     assert!(first[0].is_string() && first[1].is_null(), "pending: {first:?}");
@@ -53,7 +57,8 @@ async fn a_unique_key_is_taken_while_its_job_lives_and_free_when_it_is_done_or_d
     assert_eq!(stack.try_enqueue(unique(json!(["done"])), true).await, [Value::Null], "running");
     stack.until_state(first, "done").await;
 
-    let second = stack.enqueue(unique(json!(["retry", {"snooze": 1_500}, "discard"]))).await.remove(0);
+    let second =
+        stack.enqueue(unique(json!(["retry", {"snooze": 1_500}, "discard"]))).await.remove(0);
     stack.until_runs(&second, 2).await;
     stack.until_state(&second, "pending").await;
     assert_eq!(stack.try_enqueue(unique(json!(["done"])), true).await, [Value::Null], "waiting");
@@ -103,7 +108,11 @@ async fn a_kind_says_how_often_how_long_and_after_what_pauses_it_is_tried() {
     assert_eq!((&dead["attempt"], &dead["max_attempts"]), (&json!(2), &json!(2)));
     assert_eq!(errors(&dead), ["timed out after 300ms"; 2]);
     let done = stack.until_state(&plain, "done").await;
-    assert_eq!((&done["attempt"], &done["max_attempts"]), (&json!(1), &json!(20)), "it may take longer");
+    assert_eq!(
+        (&done["attempt"], &done["max_attempts"]),
+        (&json!(1), &json!(20)),
+        "it may take longer"
+    );
     let waiting = stack.until_state(&patient, "pending").await;
     assert_eq!((&waiting["attempt"], &waiting["max_attempts"]), (&json!(1), &json!(3)));
     let pause = pause(&stack, &patient).await;
@@ -116,10 +125,12 @@ async fn retry_counts_and_pauses_until_it_succeeds() {
     let id = stack.enqueue_one("probe", json!(["retry", "retry", "done"])).await;
     let job = stack.until_state(&id, "done").await;
     assert_eq!((job["attempt"].as_i64(), errors(&job)), (Some(3), vec!["as told"; 2]));
-    let gaps =
-        "SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY at))::float8 AS gap FROM probe_runs OFFSET 1";
+    let gaps = "SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY at))::float8 AS gap FROM probe_runs OFFSET 1";
     let gaps = stack.rows(gaps).await;
-    assert!(gaps.iter().all(|row| row["gap"].as_f64().unwrap() >= 0.037), "50 ms, then 100 ms: {gaps:?}");
+    assert!(
+        gaps.iter().all(|row| row["gap"].as_f64().unwrap() >= 0.037),
+        "50 ms, then 100 ms: {gaps:?}"
+    );
     assert_eq!((stack.runs(&id).await, stack.effects(&id).await), (3, 1));
 }
 
@@ -139,9 +150,15 @@ async fn snooze_waits_and_does_not_count() {
     let (stack, _probes) = stack_and_probe().await;
     // More often than this kind may fail.
     let snooze = json!({"snooze": 100});
-    let id = stack.enqueue_one("probe_hasty", json!([snooze, snooze, snooze, snooze, "retry", "done"])).await;
+    let id = stack
+        .enqueue_one("probe_hasty", json!([snooze, snooze, snooze, snooze, "retry", "done"]))
+        .await;
     let job = stack.until_state(&id, "done").await;
-    assert_eq!((&job["attempt"], errors(&job)), (&json!(2), vec!["as told"]), "only what failed counts");
+    assert_eq!(
+        (&job["attempt"], errors(&job)),
+        (&json!(2), vec!["as told"]),
+        "only what failed counts"
+    );
     assert_eq!(stack.runs(&id).await, 6);
     let gaps = "SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY at))::float8 AS gap FROM probe_runs ORDER BY at OFFSET 1 LIMIT 4";
     let gaps = stack.rows(gaps).await;
@@ -158,8 +175,12 @@ async fn a_job_that_is_tried_for_ever_counts_anew_when_it_went_well() {
     );
     stack.execute(&insert).await;
     let job = stack.until_state(id, "done").await;
-    let attempts: Vec<_> =
-        job["errors"].as_array().unwrap().iter().map(|error| error["attempt"].as_i64().unwrap()).collect();
+    let attempts: Vec<_> = job["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["attempt"].as_i64().unwrap())
+        .collect();
     assert_eq!((attempts, &job["attempt"]), (vec![1, 2, 1], &json!(2)), "{job}");
 }
 
@@ -171,7 +192,10 @@ async fn what_goes_wrong_when_a_job_is_done_is_no_failure_of_it() {
     probes.process(0).wait_for_log("a handler did not end well after its job was done", SOON).await;
     probes.process(0).wait_for_log("job is done", SOON).await;
     let job = stack.job(&id).await;
-    assert_eq!((&job["state"], &job["attempt"], &job["errors"]), (&json!("done"), &json!(1), &json!([])));
+    assert_eq!(
+        (&job["state"], &job["attempt"], &job["errors"]),
+        (&json!("done"), &json!(1), &json!([]))
+    );
     assert_eq!((stack.runs(&id).await, stack.effects(&id).await), (1, 1));
 }
 
@@ -222,7 +246,10 @@ async fn an_unreadable_payload_is_a_dead_letter_and_an_unknown_kind_waits_for_a_
     assert!(errors(&dead)[0].starts_with("the payload cannot be read: "), "{dead}");
     let unknown = "00000000-0000-7000-8000-000000000002";
     let waiting = stack.until_state(unknown, "pending").await;
-    assert!(errors(&waiting)[0].starts_with("no handler for from_the_future in version "), "{waiting}");
+    assert!(
+        errors(&waiting)[0].starts_with("no handler for from_the_future in version "),
+        "{waiting}"
+    );
     assert!((59.0..61.0).contains(&pause(&stack, unknown).await), "looked at again in a minute");
 }
 
@@ -230,7 +257,8 @@ async fn an_unreadable_payload_is_a_dead_letter_and_an_unknown_kind_waits_for_a_
 async fn a_job_that_kills_its_worker_every_time_dies_and_the_others_are_done() {
     let (stack, mut probes) = stack_and_probe().await;
     let killer = stack.enqueue_one("probe_patient", json!(["die"])).await;
-    let others = stack.enqueue(json!(vec![json!({"kind": "probe", "steps": [{"sleep": 50}]}); 60])).await;
+    let others =
+        stack.enqueue(json!(vec![json!({"kind": "probe", "steps": [{"sleep": 50}]}); 60])).await;
     let dead = eventually("the killer is dead", SOON, async || {
         probes.supervise();
         let job = stack.job(&killer).await;
@@ -264,7 +292,11 @@ async fn a_claim_that_takes_longer_than_its_lease_is_no_attempt() {
         .await;
     let id = stack.enqueue_one("probe_hasty", json!(["done"])).await;
     let job = stack.until_state(&id, "done").await;
-    assert_eq!((&job["attempt"], &job["errors"], stack.runs(&id).await), (&json!(1), &json!([]), 1), "{job}");
+    assert_eq!(
+        (&job["attempt"], &job["errors"], stack.runs(&id).await),
+        (&json!(1), &json!([]), 1),
+        "{job}"
+    );
 
     // A worker that died between the claim and the handler.
     stack.execute("DROP TRIGGER slow ON jobs").await;
@@ -284,7 +316,11 @@ async fn a_slow_job_keeps_its_lease() {
     probes.start().await;
     let id = stack.enqueue_one("probe", json!([{"sleep": 4_000}])).await;
     let job = stack.until_state(&id, "done").await;
-    assert_eq!((&job["attempt"], &job["delivery"], errors(&job).len()), (&json!(1), &json!(1), 0), "{job}");
+    assert_eq!(
+        (&job["attempt"], &job["delivery"], errors(&job).len()),
+        (&json!(1), &json!(1), 0),
+        "{job}"
+    );
     assert_eq!((stack.runs(&id).await, stack.effects(&id).await), (1, 1));
 }
 
@@ -331,18 +367,28 @@ async fn effects_and_done_are_committed_together() {
     let (stack, mut probes) = stack_and_probe().await;
     let before = stack.enqueue_one("probe", json!(["die_before_commit", "done"])).await;
     probes.process(0).exit_code().await;
-    assert_eq!((&stack.job(&before).await["state"], stack.effects(&before).await), (&json!("running"), 0));
+    assert_eq!(
+        (&stack.job(&before).await["state"], stack.effects(&before).await),
+        (&json!("running"), 0)
+    );
     probes.start().await;
     assert_eq!(stack.until_state(&before, "done").await["attempt"], 2);
     assert_eq!((stack.runs(&before).await, stack.effects(&before).await), (2, 1));
 
     let after = stack.enqueue_one("probe", json!(["die_after_commit"])).await;
     probes.process(0).exit_code().await;
-    assert_eq!((&stack.job(&after).await["state"], stack.effects(&after).await), (&json!("done"), 1));
+    assert_eq!(
+        (&stack.job(&after).await["state"], stack.effects(&after).await),
+        (&json!("done"), 1)
+    );
     probes.start().await;
     let last = stack.enqueue_one("probe", json!([{"sleep": 2_000}])).await;
     stack.until_state(&last, "done").await;
-    assert_eq!((stack.runs(&after).await, stack.effects(&after).await), (1, 1), "it does not run again");
+    assert_eq!(
+        (stack.runs(&after).await, stack.effects(&after).await),
+        (1, 1),
+        "it does not run again"
+    );
 }
 
 #[tokio::test]
@@ -355,7 +401,8 @@ async fn the_clock_ticks_once_a_period_over_any_number_of_workers() {
         seen(ticks >= 5, ticks).map(drop)
     })
     .await;
-    let periods = "SELECT count(*) AS ticks, count(DISTINCT floor(extract(epoch FROM created_at))) AS periods
+    let periods =
+        "SELECT count(*) AS ticks, count(DISTINCT floor(extract(epoch FROM created_at))) AS periods
                    FROM jobs WHERE kind = 'probe_tick'";
     let periods = stack.row(periods).await;
     assert_eq!(periods["ticks"], periods["periods"], "one a period: {periods}");

@@ -1,15 +1,15 @@
-//! Nexus takes over from the Node service, with everything that is under way (CONTRACT.md, section 11): sessions, locks, bookings, payments.
+//! Nexus takes over from the Node service, with everything that is under way (CONTRACT.md, section
+//! 11): sessions, locks, bookings, payments.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use nexus_tests::stack::Builder;
 use nexus_tests::{
-    Booking, Event, Fault, LegacyShop, NodeService, Outcome, SOON, Stack, Target, Value, eventually, json,
-    seen,
+    Booking, Event, Fault, LegacyShop, NodeService, Outcome, SOON, Stack, Target, Value,
+    eventually, json, seen,
 };
 
-const NOT_LOCKED: &str =
-    "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
+const NOT_LOCKED: &str = "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
 
 /// An installation with an event on sale, and a buyer.
 async fn on_sale(builder: Builder) -> (Stack, NodeService, Event, i64) {
@@ -20,10 +20,13 @@ async fn on_sale(builder: Builder) -> (Stack, NodeService, Event, i64) {
 /// The same with `"ts"` for every time that has the contract's form.
 fn without_times(mut value: Value) -> Value {
     match &mut value {
-        Value::Object(fields) => fields.values_mut().for_each(|field| *field = without_times(field.take())),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|field| *field = without_times(field.take()))
+        }
         Value::Array(items) => items.iter_mut().for_each(|item| *item = without_times(item.take())),
         Value::String(text) => {
-            let pattern: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            let pattern: String =
+                text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
             if pattern == "0000-00-00T00:00:00.000Z" {
                 return json!("ts");
             }
@@ -195,7 +198,8 @@ async fn a_cancellation_is_answered_again_to_who_repeats_its_key() {
     let first = node.call_ok("cancel", request).await;
     stack.cut_over().await;
     let path = format!("/bookings/{}/cancel", booking.id);
-    let answer = stack.client_of(buyer).post(&path, json!({"idempotency_key": "key-1"})).await.data();
+    let answer =
+        stack.client_of(buyer).post(&path, json!({"idempotency_key": "key-1"})).await.data();
     let expected = json!({"message": "Booking cancelled successfully (idempotent retry)", "booking_id": booking.id,
                           "idempotent": true, "cached_response": first});
     assert_eq!(answer, expected);
@@ -207,7 +211,8 @@ async fn a_cancellation_is_answered_again_to_who_repeats_its_key() {
 async fn a_confirmed_booking_shows_its_tickets_and_is_refunded_when_it_is_cancelled() {
     let (mut stack, node, event, buyer) = on_sale(Stack::builder()).await;
     let booking = node.lock_and_book(buyer, &event, "VIP", &["A1", "A2"]).await;
-    // The webhooks of this payment came to the Node service: Nexus knows of it from the booking alone.
+    // The webhooks of this payment came to the Node service: Nexus knows of it from the booking
+    // alone.
     stack.providers.fault(Target::Webhook, None, Fault::lost());
     let payment = stack.pay(&node.order(&booking).await, Outcome::Captured);
     stack.providers.clear_faults();
@@ -220,7 +225,8 @@ async fn a_confirmed_booking_shows_its_tickets_and_is_refunded_when_it_is_cancel
 
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
-    let refunds = stack.providers.refunds().into_iter().map(|refund| (refund.payment_id, refund.amount));
+    let refunds =
+        stack.providers.refunds().into_iter().map(|refund| (refund.payment_id, refund.amount));
     assert_eq!(refunds.collect::<Vec<_>>(), [(payment.id, 20_000)]);
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     stack.assert_invariants().await;

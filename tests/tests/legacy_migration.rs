@@ -43,7 +43,8 @@ async fn what_is_in_order_is_neither_lost_nor_changed_however_often_it_is_migrat
     let rows = async || {
         let mut all = Vec::new();
         for table in &tables {
-            let (name, columns) = (table["name"].as_str().unwrap(), table["columns"].as_str().unwrap());
+            let (name, columns) =
+                (table["name"].as_str().unwrap(), table["columns"].as_str().unwrap());
             let rows = stack.rows(&format!("SELECT {columns} FROM {name} ORDER BY id")).await;
             assert!(!rows.is_empty(), "{name} is filled");
             all.push((name, rows));
@@ -78,7 +79,8 @@ async fn the_node_service_goes_on_selling_while_the_schema_is_migrated() {
 
 #[tokio::test]
 async fn a_migration_that_collides_with_the_node_service_is_begun_anew() {
-    let LegacyShop { stack, node, event, buyers: [buyer, _], .. } = LegacyShop::open(Stack::builder()).await;
+    let LegacyShop { stack, node, event, buyers: [buyer, _], .. } =
+        LegacyShop::open(Stack::builder()).await;
     let seat = node.lock(buyer, &event, "VIP", "A1").await.unwrap();
     // A booking is being made: its row is there, the link to its seat is to come.
     let mut booking = stack.db.begin().await.unwrap();
@@ -87,12 +89,13 @@ async fn a_migration_that_collides_with_the_node_service_is_begun_anew() {
         event.id
     );
     sqlx::query(AssertSqlSafe(insert)).execute(&mut *booking).await.unwrap();
-    // PostgreSQL undoes whoever looks for a deadlock first: the migration, unless this test is held up.
+    // PostgreSQL undoes whoever looks for a deadlock first: the migration, unless this test is held
+    // up.
     sqlx::query("SET LOCAL deadlock_timeout = '5s'").execute(&mut *booking).await.unwrap();
     let link = async {
-        let waiting =
-            "pg_stat_activity WHERE application_name = 'nexus-migrate' AND wait_event_type = 'Lock'";
-        eventually("the migration waits", SOON, async || seen(stack.count(waiting).await > 0, ())).await;
+        let waiting = "pg_stat_activity WHERE application_name = 'nexus-migrate' AND wait_event_type = 'Lock'";
+        eventually("the migration waits", SOON, async || seen(stack.count(waiting).await > 0, ()))
+            .await;
         let link = format!(
             "INSERT INTO booking_seats (booking_id, seat_id, price_paid) SELECT id, {seat}, 100 FROM bookings"
         );
@@ -106,7 +109,8 @@ async fn a_migration_that_collides_with_the_node_service_is_begun_anew() {
 
 #[tokio::test]
 async fn a_migration_waits_for_a_dump_and_keeps_nobody_waiting_behind_it() {
-    let LegacyShop { stack, node, event, buyers: [buyer, _], .. } = LegacyShop::open(Stack::builder()).await;
+    let LegacyShop { stack, node, event, buyers: [buyer, _], .. } =
+        LegacyShop::open(Stack::builder()).await;
     // What pg_dump does with every table first.
     let mut dump = stack.db.begin().await.unwrap();
     sqlx::query("LOCK TABLE seats, bookings, booking_seats IN ACCESS SHARE MODE")
@@ -114,9 +118,9 @@ async fn a_migration_waits_for_a_dump_and_keeps_nobody_waiting_behind_it() {
         .await
         .unwrap();
     let others = async {
-        let waiting =
-            "pg_stat_activity WHERE application_name = 'nexus-migrate' AND wait_event_type = 'Lock'";
-        eventually("the migration waits", SOON, async || seen(stack.count(waiting).await > 0, ())).await;
+        let waiting = "pg_stat_activity WHERE application_name = 'nexus-migrate' AND wait_event_type = 'Lock'";
+        eventually("the migration waits", SOON, async || seen(stack.count(waiting).await > 0, ()))
+            .await;
         // It is answered while the dump goes on, which never ends by itself.
         node.lock(buyer, &event, "VIP", "A1").await.unwrap();
         dump.rollback().await.unwrap();

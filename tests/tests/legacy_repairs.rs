@@ -1,9 +1,12 @@
-//! The migrations on a database that the Node service has filled: what is in order stays as it is, what the service's defects left behind
-//! (CONTRACT.md, section 10) is repaired, and nobody loses what they have paid for.
+//! The migrations on a database that the Node service has filled: what is in order stays as it is,
+//! what the service's defects left behind (CONTRACT.md, section 10) is repaired, and nobody loses
+//! what they have paid for.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use nexus_tests::{Booking, Event, LegacyShop, Outcome, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{
+    Booking, Event, LegacyShop, Outcome, SOON, Stack, Value, eventually, json, seen,
+};
 
 const SOLD_OUT: &str = "No seats available for this seat type";
 
@@ -27,14 +30,16 @@ async fn forget_locks(shop: &LegacyShop) {
 /// Who has which seat of VIP.
 async fn seats(shop: &LegacyShop) -> Vec<Value> {
     let vip = shop.event.seat_type("VIP");
-    let query =
-        format!("SELECT seat_label, status, user_id FROM seats WHERE event_seat_type_id = {vip} ORDER BY id");
+    let query = format!(
+        "SELECT seat_label, status, user_id FROM seats WHERE event_seat_type_id = {vip} ORDER BY id"
+    );
     shop.stack.rows(&query).await
 }
 
 /// Quantity and what is left of a seat type.
 async fn counts(shop: &LegacyShop, seat_type: i64) -> Value {
-    let query = format!("SELECT quantity, available_quantity FROM event_seat_types WHERE id = {seat_type}");
+    let query =
+        format!("SELECT quantity, available_quantity FROM event_seat_types WHERE id = {seat_type}");
     shop.stack.row(&query).await
 }
 
@@ -55,8 +60,7 @@ fn state(status: &str, payment_status: &str) -> Value {
 async fn made_up_statuses_are_drafts_and_all_others_stay() {
     let mut shop = open(&[]).await;
     for status in ["draft", "cancelled", "completed", "on sale", "PUBLISHED", ""] {
-        let request =
-            json!({"organizerId": shop.organiser, "name": status, "seatTypes": [], "status": status});
+        let request = json!({"organizerId": shop.organiser, "name": status, "seatTypes": [], "status": status});
         shop.node.call_ok("createEvent", request).await;
     }
     shop.stack.execute("UPDATE events SET max_tickets_per_user = NULL WHERE name = 'draft'").await;
@@ -80,7 +84,10 @@ async fn made_up_statuses_are_drafts_and_all_others_stay() {
         ("", "draft"),
     ];
     assert_eq!(shown, expected);
-    assert!(events.as_array().unwrap().iter().all(|event| event["max_tickets_per_user"] == 10), "{events}");
+    assert!(
+        events.as_array().unwrap().iter().all(|event| event["max_tickets_per_user"] == 10),
+        "{events}"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +109,8 @@ async fn a_seat_type_without_a_real_price_is_off_sale_until_its_organiser_sets_o
     let request = json!({"organizerId": shop.organiser, "name": "Odd", "seatTypes": seat_types});
     let event = Event::from_created(&shop.node.call_ok("createEvent", request).await);
     shop.stack.cut_over().await;
-    let (organiser, buyer) = (shop.stack.client_of(shop.organiser), shop.stack.client_of(shop.buyers[0]));
+    let (organiser, buyer) =
+        (shop.stack.client_of(shop.organiser), shop.stack.client_of(shop.buyers[0]));
     for (name, id) in &event.seat_types {
         buyer.lock(&event, name, "A1").await.failed(409, SOLD_OUT);
         let path = format!("/seats/{}/seat-types/{id}", event.id);
@@ -124,11 +132,16 @@ async fn who_has_paid_for_a_booking_without_a_real_total_keeps_it_and_who_has_no
         let unpaid = shop.pending(shop.buyers[1], &unpaid).await;
         for booking in [&paid, &unpaid] {
             stack
-                .execute(&format!("UPDATE bookings SET total_amount = '{total}' WHERE id = {}", booking.id))
+                .execute(&format!(
+                    "UPDATE bookings SET total_amount = '{total}' WHERE id = {}",
+                    booking.id
+                ))
                 .await;
             for table in ["booking_seats", "tickets"] {
-                let price =
-                    format!("UPDATE {table} SET price_paid = '{price}' WHERE booking_id = {}", booking.id);
+                let price = format!(
+                    "UPDATE {table} SET price_paid = '{price}' WHERE booking_id = {}",
+                    booking.id
+                );
                 stack.execute(&price).await;
             }
         }
@@ -136,10 +149,14 @@ async fn who_has_paid_for_a_booking_without_a_real_total_keeps_it_and_who_has_no
     }
     stack.execute("UPDATE seats SET expires_at = now() WHERE status = 'locked'").await;
     shop.stack.cut_over().await;
-    let (buyer, other) = (shop.stack.client_of(shop.buyers[0]), shop.stack.client_of(shop.buyers[1]));
+    let (buyer, other) =
+        (shop.stack.client_of(shop.buyers[0]), shop.stack.client_of(shop.buyers[1]));
     for (paid, unpaid) in &bookings {
         let shown = shop.stack.until_booking(&buyer, paid, "confirmed", "completed").await;
-        assert_eq!((&shown["booking"]["total_amount"], &shown["seats"][0]["price"]), (&json!(0), &json!(0)));
+        assert_eq!(
+            (&shown["booking"]["total_amount"], &shown["seats"][0]["price"]),
+            (&json!(0), &json!(0))
+        );
         let tickets = shop.stack.until_tickets(&buyer, paid, 1).await;
         assert_eq!(tickets[0]["price_paid"], 0);
         shop.stack.until_booking(&other, unpaid, "cancelled", "cancelled").await;
@@ -219,7 +236,11 @@ async fn two_who_have_paid_for_one_seat_both_keep_a_booked_seat() {
     shop.stack.cut_over().await;
     let seats = seats(&shop).await;
     assert_eq!(seats[0], seat("A1", "booked", first));
-    assert_eq!((&seats[1]["status"], &seats[1]["user_id"]), (&json!("booked"), &json!(second)), "{seats:?}");
+    assert_eq!(
+        (&seats[1]["status"], &seats[1]["user_id"]),
+        (&json!("booked"), &json!(second)),
+        "{seats:?}"
+    );
     assert_ne!(seats[1]["seat_label"], "A1");
     assert_eq!(counts(&shop, shop.event.seat_type("VIP")).await["available_quantity"], 48);
 }

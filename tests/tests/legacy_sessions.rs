@@ -1,4 +1,5 @@
-//! Whoever had an account or a session with the Node service goes on with it (CONTRACT.md, section 11).
+//! Whoever had an account or a session with the Node service goes on with it (CONTRACT.md, section
+//! 11).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -25,7 +26,8 @@ async fn old_passwords_log_in_and_their_hashes_become_argon2id() {
     for (n, password) in passwords.iter().enumerate() {
         let email = format!("user-{n}@nexus.example");
         let hash = async || {
-            let row = stack.row(&format!("SELECT password FROM users WHERE email = '{email}'")).await;
+            let row =
+                stack.row(&format!("SELECT password FROM users WHERE email = '{email}'")).await;
             row["password"].as_str().unwrap().to_owned()
         };
         let wrong = password.replacen('a', "b", 1);
@@ -54,10 +56,18 @@ async fn who_has_only_a_phone_logs_in_with_a_one_time_password() {
     let password = json!({"phone": PHONE, "password": "Passw0rd!"});
     anonymous.post("/auth/login", password).await.failed(401, "Invalid email or password");
     anonymous.post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
-    let sent = eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into()));
-    let session =
-        anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": sent.await.code})).await.data();
-    assert_eq!((&session["user"]["id"], &session["isNewUser"]), (&user, &json!(false)), "{session}");
+    let sent = eventually("the code is sent", SOON, async || {
+        stack.providers.otp(PHONE).ok_or("none".into())
+    });
+    let session = anonymous
+        .post("/auth/verify-otp", json!({"phone": PHONE, "otp": sent.await.code}))
+        .await
+        .data();
+    assert_eq!(
+        (&session["user"]["id"], &session["isNewUser"]),
+        (&user, &json!(false)),
+        "{session}"
+    );
 }
 
 #[tokio::test]
@@ -68,7 +78,8 @@ async fn access_tokens_go_on_over_rest_and_socket_io() {
     let buyer = stack.anonymous().with_token(buyer, access);
     assert_eq!(buyer.get("/auth/me").await.data()["user"]["id"], buyer.id);
     let socket = stack.socket("the buyer", &buyer).await;
-    let request = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
+    let request =
+        json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
     assert_eq!(socket.call_ok("lock_seat", request).await["lock"]["user_id"], buyer.id);
 }
 
@@ -85,7 +96,10 @@ async fn refresh_tokens_go_on_until_they_are_logged_out() {
     let again = buyer.clone().with_token(buyer.id, bought["accessToken"].as_str().unwrap());
     again.get("/auth/me").await.ok();
     again.post("/auth/logout", request.clone()).await.ok();
-    buyer.post("/auth/refresh-token", request.clone()).await.failed(401, "Refresh token has been revoked");
+    buyer
+        .post("/auth/refresh-token", request.clone())
+        .await
+        .failed(401, "Refresh token has been revoked");
     stack.redis_command("FLUSHALL").await;
     buyer.post("/auth/refresh-token", request).await.failed(401, "Refresh token has been revoked");
 }
@@ -108,7 +122,10 @@ async fn tokens_that_were_logged_out_stay_so() {
             .failed(401, "Refresh token has been revoked");
         let socket = stack.socket("the buyer", &buyer).await;
         socket.emit("lock_seat", &[json!({})]).await;
-        assert_eq!(socket.wait_for_any("error").await, json!({"message": "Authentication required"}));
+        assert_eq!(
+            socket.wait_for_any("error").await,
+            json!({"message": "Authentication required"})
+        );
         stack.redis_command("FLUSHALL").await;
     }
 }
@@ -119,7 +136,8 @@ async fn tokens_are_hashed_once_the_node_service_has_ended_and_go_on() {
         LegacyShop::open(Stack::builder().workers(["cleanup"])).await;
     let (access, refresh) = node.login(first).await;
     let (ended_access, ended_refresh) = node.login(second).await;
-    let session = json!({"userId": second, "accessToken": ended_access, "refreshToken": ended_refresh});
+    let session =
+        json!({"userId": second, "accessToken": ended_access, "refreshToken": ended_refresh});
     node.call_ok("logout", session).await;
     drop(node);
     stack.cut_over().await;
@@ -154,7 +172,9 @@ async fn sessions_go_on_when_the_way_of_keeping_them_changes() {
     let stack = Stack::builder().workers([]).env("SIDE_BY_SIDE", "on").start().await;
     let account = json!({"email": "asha@nexus.example", "password": "Passw0rd!"});
     let anonymous = stack.anonymous();
-    let user = anonymous.clone().logged_in(&anonymous.post("/auth/register", account.clone()).await.data());
+    let user = anonymous
+        .clone()
+        .logged_in(&anonymous.post("/auth/register", account.clone()).await.data());
     let ended = anonymous.clone().logged_in(&anonymous.post("/auth/login", account).await.data());
     ended.post("/auth/logout", json!({"refreshToken": ended.refresh_token})).await.ok();
     assert_eq!(

@@ -1,6 +1,12 @@
-//! What processes write: lines that belong together say so, and none holds a secret, or anything that tells who somebody is.
+//! What processes write: lines that belong together say so, and none holds a secret, or anything
+//! that tells who somebody is.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use nexus_sandbox::providers::sign;
 use nexus_tests::stack::QUEUES;
@@ -18,14 +24,17 @@ fn lines(stack: &Stack, process: &str) -> Vec<Value> {
 /// Waits until every job that a request has led to is done, and has a line of its own.
 async fn until_jobs_log(stack: &Stack, trace_id: &str, expected: &[(&str, &str)]) {
     for (process, kind) in expected {
-        let line = eventually(&format!("{process} logs a {kind} of {trace_id}"), SOON, async || {
-            let all = lines(stack, process);
-            let found = all.iter().find(|line| {
-                line["trace_id"] == trace_id && line["kind"] == *kind && line["outcome"] == "done"
-            });
-            found.cloned().ok_or_else(|| json!(all).to_string())
-        })
-        .await;
+        let line =
+            eventually(&format!("{process} logs a {kind} of {trace_id}"), SOON, async || {
+                let all = lines(stack, process);
+                let found = all.iter().find(|line| {
+                    line["trace_id"] == trace_id
+                        && line["kind"] == *kind
+                        && line["outcome"] == "done"
+                });
+                found.cloned().ok_or_else(|| json!(all).to_string())
+            })
+            .await;
         let job = stack.job(line["job_id"].as_str().unwrap()).await;
         assert_eq!((&job["kind"], &job["state"]), (&json!(kind), &json!("done")));
     }
@@ -53,12 +62,17 @@ async fn the_id_in_an_answer_leads_to_the_lines_of_its_request_and_of_all_its_jo
         let of_it: Vec<_> = api
             .iter()
             .filter(|line| {
-                line["request_id"] == *id && line["message"].as_str().unwrap().starts_with("request")
+                line["request_id"] == *id
+                    && line["message"].as_str().unwrap().starts_with("request")
             })
             .collect();
         assert_eq!(of_it.len(), 1, "one line a request: {api:#?}");
         assert_eq!((&of_it[0]["status"], &of_it[0]["level"]), (&json!(200), &json!("INFO")));
-        assert!(of_it[0]["timestamp"].is_string() && of_it[0]["duration_ms"].is_u64(), "{}", of_it[0]);
+        assert!(
+            of_it[0]["timestamp"].is_string() && of_it[0]["duration_ms"].is_u64(),
+            "{}",
+            of_it[0]
+        );
         until_jobs_log(&stack, of_it[0]["trace_id"].as_str().unwrap(), jobs).await;
     }
 }
@@ -71,8 +85,14 @@ async fn a_line_is_json_in_production_even_when_something_panics_and_readable_el
     let job = stack.enqueue_one("probe", json!(["panic", "done"])).await;
     stack.until_state(&job, "done").await;
     let probe = lines(&stack, "nexus-probe-1");
-    assert!(probe.iter().any(|line| line["message"] == "panicked" && line["level"] == "ERROR"), "{probe:#?}");
-    assert!(probe.iter().any(|line| line["outcome"] == "retry" && line["job_id"] == job), "{probe:#?}");
+    assert!(
+        probe.iter().any(|line| line["message"] == "panicked" && line["level"] == "ERROR"),
+        "{probe:#?}"
+    );
+    assert!(
+        probe.iter().any(|line| line["outcome"] == "retry" && line["job_id"] == job),
+        "{probe:#?}"
+    );
     assert!(!lines(&stack, "nexus-api-1").is_empty());
 
     let stack = Stack::builder().workers([]).start().await;
@@ -96,7 +116,9 @@ impl Canaries {
             let encoded: String = canary
                 .bytes()
                 .map(|byte| match byte {
-                    b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+                    b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                        char::from(byte).to_string()
+                    }
                     _ => format!("%{byte:02x}"),
                 })
                 .collect();
@@ -143,10 +165,11 @@ async fn story(stack: &mut Stack) -> Canaries {
     // Codes, with Twilio failing at first.
     stack.providers.fault(Target::TwilioVerify, Some(1), Fault::status(500));
     anonymous.post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
-    let otp =
-        eventually("a code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".to_owned()))
-            .await
-            .code;
+    let otp = eventually("a code is sent", SOON, async || {
+        stack.providers.otp(PHONE).ok_or("none".to_owned())
+    })
+    .await
+    .code;
     let wrong = if otp == "999999" { "999998" } else { "999999" };
     stack.providers.fault(Target::TwilioCheck, Some(1), Fault::status(500));
     for code in [wrong, wrong, &otp] {
@@ -165,7 +188,9 @@ async fn story(stack: &mut Stack) -> Canaries {
     anonymous.get(&format!("/nothing/{EMAIL}")).await;
     let socket = stack.socket("the buyer", &buyer).await;
     socket.emit(PASSWORD, &[json!({"card": CARD})]).await;
-    socket.call("lock_seat", &[json!({"eventId": CARD, "seatTypeId": EMAIL, "seat_label": PASSWORD})]).await;
+    socket
+        .call("lock_seat", &[json!({"eventId": CARD, "seatTypeId": EMAIL, "seat_label": PASSWORD})])
+        .await;
     socket.call("confirm_booking", &[json!({"booking_id": 1, "payment_id": CARD})]).await;
 
     // A purchase, with Razorpay and the mail server failing at first.
@@ -193,12 +218,18 @@ async fn story(stack: &mut Stack) -> Canaries {
         json!({"event": "payment.captured", "payload": {"card": CARD, "email": EMAIL, "contact": PHONE}})
             .to_string();
     for signature in [sign("another", body.as_bytes()), sign(&secret, body.as_bytes())] {
-        let request =
-            anonymous.request(Method::POST, "/payments/webhook").header("x-razorpay-signature", signature);
-        nexus_tests::Answer::to(request.header("content-type", "application/json").body(body.clone())).await;
+        let request = anonymous
+            .request(Method::POST, "/payments/webhook")
+            .header("x-razorpay-signature", signature);
+        nexus_tests::Answer::to(
+            request.header("content-type", "application/json").body(body.clone()),
+        )
+        .await;
     }
     eventually("every webhook has been acted on", SOON, async || {
-        let open = stack.count("jobs WHERE kind = 'process_webhook' AND state NOT IN ('done', 'dead')").await;
+        let open = stack
+            .count("jobs WHERE kind = 'process_webhook' AND state NOT IN ('done', 'dead')")
+            .await;
         seen(open == 0, open)
     })
     .await;
@@ -255,23 +286,29 @@ async fn nothing_is_told(mode: &str) {
         .env("RUST_LOG", "info,nexus_api=debug,nexus_common=debug,nexus_worker=debug")
         .start()
         .await;
-    let url =
-        format!("postgres://nexus:C4nary%40of%2Fa%3Adatabase@127.0.0.1:{}/nexus", stack.postgres.port());
+    let url = format!(
+        "postgres://nexus:C4nary%40of%2Fa%3Adatabase@127.0.0.1:{}/nexus",
+        stack.postgres.port()
+    );
     stack.restart_with(&[("DATABASE_URL", &url)]).await;
     let canaries = story(&mut stack).await;
 
     let logs = stack.logs();
-    for process in
-        QUEUES.map(|queue| format!("nexus-worker-{queue}")).iter().chain(&["nexus-api-1".to_owned()])
+    for process in QUEUES
+        .map(|queue| format!("nexus-worker-{queue}"))
+        .iter()
+        .chain(&["nexus-api-1".to_owned()])
     {
         assert!(logs[process].contains("DEBUG"), "{process} tells what it does: {}", logs[process]);
         let found = canaries.found_in(&logs[process]);
-        let told: Vec<_> = logs[process].lines().filter(|line| !canaries.found_in(line).is_empty()).collect();
+        let told: Vec<_> =
+            logs[process].lines().filter(|line| !canaries.found_in(line).is_empty()).collect();
         assert!(found.is_empty(), "{process} tells {found:#?} in {told:#?}");
     }
     // Jobs carry ids. The one exception: a code is sent to a phone that may be nobody's yet.
-    for job in
-        stack.rows("SELECT kind, payload, unique_key, last_error, errors, trace_context FROM jobs").await
+    for job in stack
+        .rows("SELECT kind, payload, unique_key, last_error, errors, trace_context FROM jobs")
+        .await
     {
         let mut job = job;
         if job["kind"] == "send_otp" {

@@ -1,4 +1,5 @@
-//! What Prometheus reads: requests, sockets, queues, attempts, times and pools, with names that stay.
+//! What Prometheus reads: requests, sockets, queues, attempts, times and pools, with names that
+//! stay.
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -7,7 +8,9 @@ use nexus_tests::{Answer, Fault, Method, Outcome, Pay, Stack, Target, json};
 
 /// Waits until a page shows these values.
 async fn until_shown(stack: &Stack, process: &str, expected: &[(&str, f64)]) -> Metrics {
-    let shows = |page: &Metrics| expected.iter().all(|(metric, wanted)| page.value(metric) == Some(*wanted));
+    let shows = |page: &Metrics| {
+        expected.iter().all(|(metric, wanted)| page.value(metric) == Some(*wanted))
+    };
     Metrics::until(&stack.metrics_urls()[process], &format!("{expected:?}"), shows).await
 }
 
@@ -17,7 +20,8 @@ async fn a_worker_tells_what_became_of_its_jobs_and_how_long_they_took() {
     let (buyer, _, booking, order) = stack.booked().await;
     stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
-    let done = r#"nexus_job_attempts_total{queue="payments",kind="process_webhook",outcome="done"}"#;
+    let done =
+        r#"nexus_job_attempts_total{queue="payments",kind="process_webhook",outcome="done"}"#;
     let counted = |page: &Metrics| page.value(done).is_some_and(|count| count >= 1.0);
     let page = Metrics::until(&stack.metrics_urls()["payments"], "attempts", counted).await;
     for histogram in ["nexus_job_duration_seconds", "nexus_job_wait_seconds"] {
@@ -74,7 +78,9 @@ async fn a_queue_without_a_worker_is_seen_to_grow_old() {
     stack.execute("UPDATE jobs SET available_at = now() - interval '5 minutes'").await;
     let old = |page: &Metrics| {
         page.value(r#"nexus_jobs{queue="otp",state="due"}"#) == Some(1.0)
-            && page.value(r#"nexus_jobs_oldest_due_seconds{queue="otp"}"#).is_some_and(|age| age >= 300.0)
+            && page
+                .value(r#"nexus_jobs_oldest_due_seconds{queue="otp"}"#)
+                .is_some_and(|age| age >= 300.0)
     };
     Metrics::until(&stack.metrics_urls()["api"], "a job that waits", old).await;
 }
@@ -96,7 +102,12 @@ async fn requests_are_counted_by_pattern_and_what_nobody_serves_is_one_route() {
         &stack,
         "api",
         &[
-            (&format!(r#"{requests}{{method="GET",route="/api/v1/events/{{eventId}}",status="404"}}"#), 2.0),
+            (
+                &format!(
+                    r#"{requests}{{method="GET",route="/api/v1/events/{{eventId}}",status="404"}}"#
+                ),
+                2.0,
+            ),
             (&format!(r#"{requests}{{method="GET",route="unmatched",status="404"}}"#), 2.0),
             (&format!(r#"{requests}{{method="OTHER",route="/api/v1/events",status="405"}}"#), 1.0),
         ],
@@ -108,7 +119,11 @@ async fn requests_are_counted_by_pattern_and_what_nobody_serves_is_one_route() {
     let labels: Vec<&str> =
         page.0.lines().filter_map(|line| line.rsplit_once('}')).map(|line| line.0).collect();
     for gone in ["901", "nor-there", "BREW"] {
-        assert!(!labels.iter().any(|labels| labels.contains(gone)), "{gone} has become a label:\n{}", page.0);
+        assert!(
+            !labels.iter().any(|labels| labels.contains(gone)),
+            "{gone} has become a label:\n{}",
+            page.0
+        );
     }
     assert!(
         page.value(r#"nexus_db_connections_max{pool="api"}"#).is_some_and(|max| max >= 2.0),
@@ -122,7 +137,8 @@ async fn sockets_their_commands_and_broadcasts_are_counted() {
     let stack = Stack::builder().workers([]).measured().start().await;
     let buyer = stack.user().await;
     let event = stack.event(&buyer, &[("VIP", 1500.0, 10)]).await;
-    let seat = json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": "V1"});
+    let seat =
+        json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": "V1"});
     let socket = stack.socket("buyer", &buyer).await;
     socket.call_ok("lock_seat", seat.clone()).await;
     let nobody = stack.socket("nobody", &stack.anonymous()).await;
@@ -151,8 +167,12 @@ async fn alerts_and_broken_invariants_are_counted() {
     let stack = Stack::builder().workers(["payments", "cleanup"]).measured().start().await;
     let (_, _, _, order) = stack.booked().await;
     stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
-    until_shown(&stack, "payments", &[(r#"nexus_payment_alerts_total{reason="amount_mismatch"}"#, 1.0)])
-        .await;
+    until_shown(
+        &stack,
+        "payments",
+        &[(r#"nexus_payment_alerts_total{reason="amount_mismatch"}"#, 1.0)],
+    )
+    .await;
 
     let check = "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES (gen_random_uuid(), 'cleanup', 'check_books', '{}', 3)";
     stack.execute(check).await;

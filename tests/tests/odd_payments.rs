@@ -1,4 +1,5 @@
-//! Payments that are late, for nothing we know, or go back in odd ways: each ends as a seat or a refund, and whoever has to know is told.
+//! Payments that are late, for nothing we know, or go back in odd ways: each ends as a seat or a
+//! refund, and whoever has to know is told.
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -12,7 +13,9 @@ use nexus_tests::{
 
 /// Alerts: reason and subject.
 async fn alerts(stack: &Stack) -> Vec<Value> {
-    stack.rows("SELECT reason, subject FROM payment_alerts WHERE closed_at IS NULL ORDER BY id").await
+    stack
+        .rows("SELECT reason, subject FROM payment_alerts WHERE closed_at IS NULL ORDER BY id")
+        .await
 }
 
 async fn until_alert(stack: &Stack, reason: &str, subject: &str) {
@@ -25,8 +28,9 @@ async fn until_alert(stack: &Stack, reason: &str, subject: &str) {
 
 async fn until_refund_is(stack: &Stack, payment_id: &str, status: &str) -> Value {
     eventually(&format!("the refund of {payment_id} is {status}"), SOON, async || {
-        let query =
-            format!("SELECT reason, status, tries_left FROM refunds WHERE payment_id = '{payment_id}'");
+        let query = format!(
+            "SELECT reason, status, tries_left FROM refunds WHERE payment_id = '{payment_id}'"
+        );
         let rows = stack.rows(&query).await;
         seen(rows.len() == 1 && rows[0]["status"] == status, &rows).map(|rows| rows[0].clone())
     })
@@ -36,7 +40,9 @@ async fn until_refund_is(stack: &Stack, payment_id: &str, status: &str) -> Value
 async fn until_dead(stack: &Stack) -> Value {
     eventually("the refund's job is dead", SOON, async || {
         let dead = stack
-            .rows("SELECT id, last_error FROM jobs WHERE kind = 'refund_payment' AND state = 'dead'")
+            .rows(
+                "SELECT id, last_error FROM jobs WHERE kind = 'refund_payment' AND state = 'dead'",
+            )
             .await;
         dead.first().cloned().ok_or("there is none".into())
     })
@@ -47,7 +53,11 @@ async fn until_dead(stack: &Stack) -> Value {
 async fn expired(stack: &Stack) -> (Client, Event, Booking, String) {
     let (buyer, event, booking, order) = stack.booked().await;
     stack.execute("UPDATE bookings SET expires_at = now() - interval '1 second'").await;
-    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'").await;
+    stack
+        .execute(
+            "UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'",
+        )
+        .await;
     stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
     (buyer, event, booking, order)
 }
@@ -104,14 +114,17 @@ async fn a_payment_for_a_deleted_event_goes_back() {
 async fn a_payment_of_another_amount_is_told_to_operators_who_close_the_alert() {
     let stack = Stack::start().await;
     let (_, _, _, order) = stack.booked().await;
-    let payment = stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
+    let payment =
+        stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
     until_alert(&stack, "amount_mismatch", &payment.id).await;
     let table = stack.jobs_cli_ok(&["alerts"]).await;
     assert!(
-        table.contains(&format!("₹1.00 paid on order {order} of ₹200.00")) && table.contains(&payment.id),
+        table.contains(&format!("₹1.00 paid on order {order} of ₹200.00"))
+            && table.contains(&payment.id),
         "{table}"
     );
-    let listed: Value = serde_json::from_str(&stack.jobs_cli_ok(&["alerts", "--json"]).await).expect("JSON");
+    let listed: Value =
+        serde_json::from_str(&stack.jobs_cli_ok(&["alerts", "--json"]).await).expect("JSON");
     let id = listed[0]["id"].to_string();
     stack.jobs_cli_ok(&["close-alert", &id]).await;
     assert_eq!(stack.jobs_cli_ok(&["alerts", "--json"]).await, "[]\n");
@@ -122,8 +135,7 @@ async fn a_payment_of_another_amount_is_told_to_operators_who_close_the_alert() 
 #[tokio::test]
 async fn a_payment_on_no_order_of_ours_is_told_to_operators_and_left_alone() {
     let stack = Stack::builder().workers(["payments"]).start().await;
-    let foreign =
-        json!({"id": "pay_foreign", "order_id": "order_ofAnotherShop", "amount": 100, "currency": "INR"});
+    let foreign = json!({"id": "pay_foreign", "order_id": "order_ofAnotherShop", "amount": 100, "currency": "INR"});
     let without_order = json!({"id": "pay_withoutOrder", "amount": 100, "currency": "INR"});
     for (payment, id) in [(foreign, "pay_foreign"), (without_order, "pay_withoutOrder")] {
         for event in ["payment.captured", "payment.authorized"] {
@@ -164,9 +176,13 @@ async fn an_authorisation_that_nobody_captures_goes_back_by_itself() {
     })
     .await;
     stack.providers.clear_faults();
-    let outcome = "webhook_events WHERE event_type = 'payment.authorized' AND outcome = 'settled_before'";
+    let outcome =
+        "webhook_events WHERE event_type = 'payment.authorized' AND outcome = 'settled_before'";
     let outcomes = format!("{outcome} OR outcome = 'not_capturable'");
-    eventually("the webhook is acted on", SOON, async || seen(stack.count(&outcomes).await == 1, ())).await;
+    eventually("the webhook is acted on", SOON, async || {
+        seen(stack.count(&outcomes).await == 1, ())
+    })
+    .await;
     stack.until_booking(&buyer, &booking, "pending", "pending").await;
     assert_eq!(stack.count("payments").await, 0, "it was never ours");
 
@@ -205,7 +221,10 @@ async fn a_refund_that_always_fails_becomes_a_dead_letter_with_an_alert_and_is_b
     assert_eq!(dead["last_error"], "Razorpay has failed 2 times to make the refund");
     let books = stack.jobs_cli(&["check-books"]).await;
     let said = String::from_utf8_lossy(&books.stdout).into_owned();
-    assert!(books.status.code() == Some(1) && said.contains("a refund that is owed has a job"), "{said}");
+    assert!(
+        books.status.code() == Some(1) && said.contains("a refund that is owed has a job"),
+        "{said}"
+    );
 
     stack.jobs_cli_ok(&["retry", dead["id"].as_str().unwrap_or_default()]).await;
     until_refund_is(&stack, &payment.id, "processed").await;
@@ -237,8 +256,11 @@ async fn ledger(stack: &Stack) -> Vec<(String, i64)> {
 async fn until_ledger(stack: &Stack, expected: &[(&str, i64)]) {
     eventually("the ledger", SOON, async || {
         let ledger = ledger(stack).await;
-        seen(ledger.iter().map(|(kind, paise)| (kind.as_str(), *paise)).eq(expected.iter().copied()), ledger)
-            .map(drop)
+        seen(
+            ledger.iter().map(|(kind, paise)| (kind.as_str(), *paise)).eq(expected.iter().copied()),
+            ledger,
+        )
+        .map(drop)
     })
     .await;
 }
@@ -262,7 +284,8 @@ async fn operators_hear_of_a_job_that_dies_without_an_error_of_its_handler() {
     until_alert(&stack, "webhook_failed", "webhook 7").await;
     until_alert(&stack, "refund_failed", &format!("job {unreadable}")).await;
     assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 2);
-    let details = stack.row("SELECT details FROM payment_alerts WHERE reason = 'webhook_failed'").await;
+    let details =
+        stack.row("SELECT details FROM payment_alerts WHERE reason = 'webhook_failed'").await;
     assert_eq!(details["details"], format!("job {vanished} is dead: worker ? vanished"));
 }
 
@@ -270,12 +293,19 @@ async fn operators_hear_of_a_job_that_dies_without_an_error_of_its_handler() {
 async fn a_job_whose_alert_has_to_wait_for_a_lock_is_dead_once_operators_are_told() {
     let stack = Stack::builder().api_processes(0).workers(["payments"]);
     let stack = stack.env("DATABASE_LOCK_TIMEOUT_MS", 500).start().await;
-    let [vanished, unreadable, other] = [1, 2, 3].map(|n| format!("00000000-0000-7000-8000-00000000000{n}"));
-    let subjects = [("webhook_failed", "webhook 7".into()), ("refund_failed", format!("job {unreadable}"))];
+    let [vanished, unreadable, other] =
+        [1, 2, 3].map(|n| format!("00000000-0000-7000-8000-00000000000{n}"));
+    let subjects =
+        [("webhook_failed", "webhook 7".into()), ("refund_failed", format!("job {unreadable}"))];
     let mut others = stack.db.begin().await.expect("a transaction");
     for (reason, subject) in &subjects {
         let insert = "INSERT INTO payment_alerts (reason, subject, details) VALUES ($1, $2, '')";
-        sqlx::query(insert).bind(reason).bind(subject).execute(&mut *others).await.expect("an alert");
+        sqlx::query(insert)
+            .bind(reason)
+            .bind(subject)
+            .execute(&mut *others)
+            .await
+            .expect("an alert");
     }
     let insert = format!(
         "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, leased_until, started_at) VALUES
@@ -306,12 +336,14 @@ async fn a_job_whose_alert_has_to_wait_for_a_lock_is_dead_once_operators_are_tol
 }
 
 #[tokio::test]
-async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_of_it_has_gone_back() {
+async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_of_it_has_gone_back()
+{
     let stack = Stack::start().await;
     let (buyer, event, booking, payment) = stack.sold().await;
     stack.providers.refund_by_hand(&payment.id, Some(4_000)).expect("a refund");
     until_alert(&stack, "partial_refund", &payment.id).await;
-    let part = [("capture", 10_000), ("sale", -10_000), ("refund", -4_000), ("sale_reversal", 4_000)];
+    let part =
+        [("capture", 10_000), ("sale", -10_000), ("refund", -4_000), ("sale_reversal", 4_000)];
     until_ledger(&stack, &part).await;
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
@@ -320,7 +352,8 @@ async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_o
     stack.providers.fail_refunds(1);
     stack.providers.refund_by_hand(&payment.id, None).expect("a refund");
     let failed = "webhook_events WHERE event_type = 'refund.failed' AND processed_at IS NOT NULL";
-    eventually("its failure is heard of", SOON, async || seen(stack.count(failed).await == 1, ())).await;
+    eventually("its failure is heard of", SOON, async || seen(stack.count(failed).await == 1, ()))
+        .await;
     until_ledger(&stack, &part).await;
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
@@ -328,7 +361,8 @@ async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_o
     stack.providers.refund_by_hand(&payment.id, None).expect("a refund");
     until_alert(&stack, "foreign_refund", &payment.id).await;
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
-    until_ledger(&stack, &[&part[..], &[("refund", -6_000), ("sale_reversal", 6_000)]].concat()).await;
+    until_ledger(&stack, &[&part[..], &[("refund", -6_000), ("sale_reversal", 6_000)]].concat())
+        .await;
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     assert_eq!(refunds(&stack), [(4_000, "processed"), (6_000, "failed"), (6_000, "processed")]);
     // Told once more, and late, nothing happens.
@@ -351,8 +385,13 @@ async fn a_buyer_who_cancels_after_a_part_went_back_gets_the_rest_and_is_told_so
     assert_eq!(refunds(&stack), [(2_000, "processed"), (8_000, "processed")]);
     assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
     let told = async || {
-        let mail = stack.providers.mail().into_iter().find(|mail| mail.text.contains("has been cancelled"));
-        let sms = stack.providers.sms().into_iter().find(|sms| sms.body.contains("has been cancelled"));
+        let mail = stack
+            .providers
+            .mail()
+            .into_iter()
+            .find(|mail| mail.text.contains("has been cancelled"));
+        let sms =
+            stack.providers.sms().into_iter().find(|sms| sms.body.contains("has been cancelled"));
         mail.zip(sms).ok_or("nothing".into())
     };
     let (mail, sms) = eventually("the buyer is told", SOON, told).await;
@@ -363,7 +402,8 @@ async fn a_buyer_who_cancels_after_a_part_went_back_gets_the_rest_and_is_told_so
     let export = admin.request_root(nexus_tests::Method::GET, "/admin/ledger.csv");
     let export = nexus_tests::Answer::to(export).await.text;
     let lines: Vec<_> = export.lines().map(|line| line.rsplit(',').collect::<Vec<_>>()).collect();
-    let refunds: Vec<_> = lines.iter().filter(|line| !line[0].is_empty() && line[0] != "reason").collect();
+    let refunds: Vec<_> =
+        lines.iter().filter(|line| !line[0].is_empty() && line[0] != "reason").collect();
     assert_eq!(lines.len(), 1 + 6, "{export}");
     assert_eq!(
         refunds.iter().map(|line| (line[0], line[2])).collect::<Vec<_>>(),
@@ -402,7 +442,8 @@ async fn what_a_refund_by_hand_would_have_returned_is_returned_by_us_when_the_ba
     stack.providers.refund_by_hand(&payment.id, Some(5_000)).expect("a refund");
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
-    let made: i64 = refunds(&stack).iter().filter(|made| made.1 == "processed").map(|made| made.0).sum();
+    let made: i64 =
+        refunds(&stack).iter().filter(|made| made.1 == "processed").map(|made| made.0).sum();
     assert_eq!(made, 10_000, "{:?}", refunds(&stack));
     assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
     stack.assert_invariants().await;
@@ -418,11 +459,16 @@ async fn what_is_too_little_for_a_refund_is_told_to_operators_and_asked_for_no_m
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     until_refund_is(&stack, &payment.id, "processed").await;
     until_alert(&stack, "refund_remainder", &payment.id).await;
-    let told = stack.row("SELECT details FROM payment_alerts WHERE reason = 'refund_remainder'").await;
+    let told =
+        stack.row("SELECT details FROM payment_alerts WHERE reason = 'refund_remainder'").await;
     let told = told["details"].as_str().unwrap_or_default();
     assert!(told.starts_with("₹0.50 of ₹100.00 are left"), "{told}");
     assert_eq!(refunds(&stack), [(9_950, "processed")]);
-    assert_eq!(stack.count("jobs WHERE kind = 'refund_payment' AND state <> 'done'").await, 0, "jobs left");
+    assert_eq!(
+        stack.count("jobs WHERE kind = 'refund_payment' AND state <> 'done'").await,
+        0,
+        "jobs left"
+    );
     assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
 }
 
@@ -431,7 +477,8 @@ async fn what_is_too_little_for_a_refund_waits_for_a_part_that_is_under_way() {
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
     let part = |status: &str| {
-        let refund = json!({"id": "rfnd_Part", "payment_id": payment.id, "amount": 9_950, "status": status});
+        let refund =
+            json!({"id": "rfnd_Part", "payment_id": payment.id, "amount": 9_950, "status": status});
         json!({"refund": {"entity": refund}, "payment": {"entity": payment}})
     };
     tell(&stack, "refund.created", part("pending")).await;
@@ -442,7 +489,11 @@ async fn what_is_too_little_for_a_refund_waits_for_a_part_that_is_under_way() {
     tell(&stack, "refund.processed", part("processed")).await;
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     until_alert(&stack, "refund_remainder", &payment.id).await;
-    assert_eq!(stack.providers.count(Target::RazorpayRefund).calls, 0, "refunds that were asked for");
+    assert_eq!(
+        stack.providers.count(Target::RazorpayRefund).calls,
+        0,
+        "refunds that were asked for"
+    );
     assert_eq!(stack.jobs_cli_ok(&["check-books"]).await, "the books are in order\n");
 }
 
@@ -460,8 +511,9 @@ async fn a_webhook_is_kept_with_the_headers_that_matter() {
         .header("cookie", "not=kept")
         .body(body);
     nexus_tests::Answer::to(request).await.ok();
-    let stored =
-        stack.row("SELECT event_id, convert_from(body, 'UTF8') AS body, headers FROM webhook_events").await;
+    let stored = stack
+        .row("SELECT event_id, convert_from(body, 'UTF8') AS body, headers FROM webhook_events")
+        .await;
     let headers = json!({
         "x-razorpay-signature": signature,
         "x-razorpay-event-id": "evt_1",
@@ -484,7 +536,11 @@ async fn a_payment_after_the_deadline_goes_back_when_its_buyer_has_taken_other_s
     let payment = stack.pay(&order, Outcome::Captured);
     assert_eq!(until_refund_is(&stack, &payment.id, "processed").await["reason"], "ticket_limit");
     stack.until_booking(&buyer, &booking, "expired", "refunded").await;
-    assert_eq!(stack.available(event.seat_type("VIP")).await, 48, "the two that were taken meanwhile");
+    assert_eq!(
+        stack.available(event.seat_type("VIP")).await,
+        48,
+        "the two that were taken meanwhile"
+    );
     stack.assert_invariants().await;
 }
 
@@ -496,10 +552,13 @@ async fn a_booking_in_a_state_of_a_newer_release_is_left_to_that() {
     stack.execute("UPDATE bookings SET status = 'on_hold'").await;
     stack.pay(&order, Outcome::Captured);
     eventually("the payment's job has failed and waits", SOON, async || {
-        let jobs =
-            stack.rows("SELECT state, attempt, last_error FROM jobs WHERE kind = 'process_webhook'").await;
+        let jobs = stack
+            .rows("SELECT state, attempt, last_error FROM jobs WHERE kind = 'process_webhook'")
+            .await;
         seen(
-            jobs.iter().any(|job| job["last_error"].as_str().is_some_and(|error| error.contains("on_hold"))),
+            jobs.iter().any(|job| {
+                job["last_error"].as_str().is_some_and(|error| error.contains("on_hold"))
+            }),
             jobs,
         )
         .map(drop)

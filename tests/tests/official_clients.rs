@@ -1,10 +1,11 @@
-//! The official clients that frontends use, each over every transport: what they could rely on with the Node service works, and goes on
-//! working when the API is restarted.
+//! The official clients that frontends use, each over every transport: what they could rely on with
+//! the Node service works, and goes on working when the API is restarted.
 
 use nexus_tests::shop::event_request;
 use nexus_tests::{Client, Event, SOON, SocketClient, Stack, Value, eventually, json, seen};
 
-/// A client library, and the transports that it may use: one, or those before and after the upgrade.
+/// A client library, and the transports that it may use: one, or those before and after the
+/// upgrade.
 #[derive(Clone, Copy)]
 struct Cell {
     client: &'static str,
@@ -66,7 +67,13 @@ impl Cell {
         self.socket_with(stack, name, who, json!({})).await
     }
 
-    async fn socket_with(self, stack: &Stack, name: &str, who: &Client, mut options: Value) -> SocketClient {
+    async fn socket_with(
+        self,
+        stack: &Stack,
+        name: &str,
+        who: &Client,
+        mut options: Value,
+    ) -> SocketClient {
         options["client"] = json!(self.client);
         options["transports"] = json!(self.transports);
         let socket = stack.socket_with(name, who, options).await;
@@ -141,7 +148,8 @@ async fn commands_are_answered_and_broadcasts_heard(cell: Cell) {
         other.wait_for("booking_created", |news| news["event_id"] == event.id, SOON).await;
     }
 
-    let taken = json!({"success": false, "error": "Seat A2 is already taken. Please select another seat."});
+    let taken =
+        json!({"success": false, "error": "Seat A2 is already taken. Please select another seat."});
     assert_eq!(answered(&with_token, "lock_seat", seat(&event, "A2")).await, taken);
     let refused = json!({"success": false, "error": "Authentication required"});
     assert_eq!(viewer.call("lock_seat", &[seat(&event, "A3")]).await, refused);
@@ -149,9 +157,11 @@ async fn commands_are_answered_and_broadcasts_heard(cell: Cell) {
     assert_eq!(error, json!({"message": "Authentication required"}));
 
     stack.user().await.lock(&event, "VIP", "A4").await.ok();
-    for (socket, labels) in
-        [(&with_token, &["A2", "A4"][..]), (&with_header, &["A1", "A4"]), (&viewer, &["A1", "A2", "A4"])]
-    {
+    for (socket, labels) in [
+        (&with_token, &["A2", "A4"][..]),
+        (&with_header, &["A1", "A4"]),
+        (&viewer, &["A1", "A2", "A4"]),
+    ] {
         hears_of_lock(socket, "A4").await;
         assert_eq!(locks_heard_of(socket), labels, "{}", socket.describe());
     }
@@ -192,7 +202,8 @@ async fn long_messages_foreign_scripts_and_bytes_are_carried(cell: Cell) {
     (request["name"], request["description"]) = (json!(name), json!(description.trim()));
     let created = succeeds(&buyer, "create_event", request).await;
     assert_eq!(created["event"]["description"], description.trim());
-    let news = viewer.wait_for("event_created", |news| news["event"] == created["event"], SOON).await;
+    let news =
+        viewer.wait_for("event_created", |news| news["event"] == created["event"], SOON).await;
     assert_eq!(news["event"]["name"], created["event"]["name"]);
 
     // To the byte: what Engine.IO counts is `42["lock_seat",{…}]`.
@@ -258,7 +269,9 @@ async fn a_broadcast_reaches_every_client_of_every_process() {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let mut viewers = Vec::new();
-    for client in ["socket.io-client", "socket.io-client-4.0", "socket.io-client-3.1", "python-socketio"] {
+    for client in
+        ["socket.io-client", "socket.io-client-4.0", "socket.io-client-3.1", "python-socketio"]
+    {
         for (process, transports) in [&["polling"], &["websocket"]].into_iter().enumerate() {
             let (name, options) =
                 (format!("{client} over {transports:?}"), json!({"url": stack.api_url(process)}));
@@ -269,7 +282,8 @@ async fn a_broadcast_reaches_every_client_of_every_process() {
     // The processes find each other through Redis, which takes a moment after the start.
     eventually("the processes hear of each other", SOON, async || {
         stack.event(&organiser, &[("Warm-up", 1.0, 1)]).await;
-        let created: Vec<_> = viewers.iter().map(|viewer| viewer.received("event_created").len()).collect();
+        let created: Vec<_> =
+            viewers.iter().map(|viewer| viewer.received("event_created").len()).collect();
         seen(created.iter().all(|&count| count > 0), created)
     })
     .await;

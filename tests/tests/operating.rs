@@ -1,5 +1,5 @@
-//! What operators are given, `ops/`: an example dashboard and alert rules, which may name only what the processes really expose; and the README,
-//! which must name all of that.
+//! What operators are given, `ops/`: an example dashboard and alert rules, which may name only what
+//! the processes really expose; and the README, which must name all of that.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -42,12 +42,14 @@ fn selected(expression: &str) -> Vec<(String, BTreeSet<String>)> {
     let starts = expression.match_indices("nexus_").map(|(start, _)| &expression[start..]);
     starts
         .map(|rest| {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let end =
+                rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             let (name, rest) = rest.split_at(end);
             let matchers = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
             let names = matchers.map_or("", |(matchers, _)| matchers).split("\",");
-            let label =
-                |matcher: &str| matcher.split(['=', '!']).next().unwrap_or_default().trim().to_owned();
+            let label = |matcher: &str| {
+                matcher.split(['=', '!']).next().unwrap_or_default().trim().to_owned()
+            };
             (name.to_owned(), names.map(label).filter(|label| !label.is_empty()).collect())
         })
         .collect()
@@ -69,14 +71,17 @@ fn missing(expressions: &[String], series: &Series) -> Vec<String> {
             match series.get(name) {
                 None => missing.push(format!("{name} of {expression}")),
                 Some(there) => missing.extend(
-                    labels.difference(there).map(|label| format!("{name}{{{label}}} of {expression}")),
+                    labels
+                        .difference(there)
+                        .map(|label| format!("{name}{{{label}}} of {expression}")),
                 ),
             }
         }
         let there: BTreeSet<_> =
             selected.iter().filter_map(|(name, _)| series.get(name)).flatten().cloned().collect();
-        missing
-            .extend(grouped(expression).difference(&there).map(|label| format!("{label} of {expression}")));
+        missing.extend(
+            grouped(expression).difference(&there).map(|label| format!("{label} of {expression}")),
+        );
     }
     missing
 }
@@ -88,7 +93,8 @@ async fn eventful() -> Stack {
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let buyer = stack.user().await;
     let socket = stack.socket("buyer", &buyer).await;
-    let seat = json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": "A9"});
+    let seat =
+        json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": "A9"});
     socket.call_ok("lock_seat", seat).await;
     let (booking, _) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
     stack.until_tickets(&buyer, &booking, 1).await;
@@ -118,8 +124,10 @@ async fn dashboard_alerts_and_readme_know_what_the_processes_expose_and_nothing_
 
     let readme = file("README.md");
     for name in series.keys() {
-        let family =
-            ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name);
         assert!(readme.contains(&format!("`{family}`")), "the README does not explain {family}");
     }
 }
@@ -128,23 +136,32 @@ async fn dashboard_alerts_and_readme_know_what_the_processes_expose_and_nothing_
 fn every_alert_says_how_bad_it_is_and_what_to_do() {
     let alerts: Value = serde_saphyr::from_str(&file("ops/alerts.yml")).expect("YAML");
     let groups = alerts["groups"].as_array().expect("groups");
-    let rules: Vec<&Value> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
+    let rules: Vec<&Value> =
+        groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
     assert!(rules.len() >= 10, "{rules:?}");
     let mut names = BTreeSet::new();
     for rule in rules {
         let text = |field: &Value| field.as_str().is_some_and(|text| !text.is_empty());
         assert!(names.insert(rule["alert"].as_str().expect("a name")), "twice: {rule}");
-        assert!(["warning", "critical"].map(Value::from).contains(&rule["labels"]["severity"]), "{rule}");
+        assert!(
+            ["warning", "critical"].map(Value::from).contains(&rule["labels"]["severity"]),
+            "{rule}"
+        );
         assert!(text(&rule["expr"]), "{rule}");
-        assert!(text(&rule["annotations"]["summary"]) && text(&rule["annotations"]["description"]), "{rule}");
+        assert!(
+            text(&rule["annotations"]["summary"]) && text(&rule["annotations"]["description"]),
+            "{rule}"
+        );
     }
 }
 
 #[test]
 fn the_reader_of_expressions_finds_metrics_labels_and_groups() {
-    let expression = r#"max by (queue, le) (nexus_jobs{state="dead",kind=~"a|b"}) unless nexus_worker_slots"#;
+    let expression =
+        r#"max by (queue, le) (nexus_jobs{state="dead",kind=~"a|b"}) unless nexus_worker_slots"#;
     let labels = ["state", "kind"].map(str::to_owned).into();
-    let expected = [("nexus_jobs".to_owned(), labels), ("nexus_worker_slots".to_owned(), BTreeSet::new())];
+    let expected =
+        [("nexus_jobs".to_owned(), labels), ("nexus_worker_slots".to_owned(), BTreeSet::new())];
     assert_eq!(selected(expression), expected);
     assert_eq!(grouped(expression), ["queue".to_owned()].into());
     assert_eq!(missing(&[expression.to_owned()], &Series::new()).len(), 3);

@@ -1,4 +1,5 @@
-//! `create-order`: a booking has one order to pay, however often and however concurrently it is asked for.
+//! `create-order`: a booking has one order to pay, however often and however concurrently it is
+//! asked for.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +13,21 @@ async fn two_orders_asked_for_at_once_are_one_for_the_buyer() {
     let buyer = stack.user().await;
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
     // All of them find no order, and ask Razorpay for one.
-    stack.providers.fault(Target::RazorpayOrders, None, Fault::delay(std::time::Duration::from_millis(300)));
-    let (a, b, c) = tokio::join!(buyer.order(&booking), buyer.order(&booking), buyer.order(&booking));
+    stack.providers.fault(
+        Target::RazorpayOrders,
+        None,
+        Fault::delay(std::time::Duration::from_millis(300)),
+    );
+    let (a, b, c) =
+        tokio::join!(buyer.order(&booking), buyer.order(&booking), buyer.order(&booking));
     assert_eq!(BTreeSet::from([&a, &b, &c]).len(), 1, "{a} {b} {c}");
     assert_eq!(stack.providers.orders().len(), 3, "orders at the provider");
     assert_eq!(stack.count("payment_orders WHERE superseded_at IS NULL").await, 1, "live orders");
     assert_eq!(buyer.order(&booking).await, a, "and ever after");
 
     // Should one of the others be paid all the same, it counts.
-    let other = stack.providers.orders().into_iter().find(|order| order.id != a).map(|order| order.id);
+    let other =
+        stack.providers.orders().into_iter().find(|order| order.id != a).map(|order| order.id);
     stack.pay(&other.unwrap_or_default(), Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
@@ -33,9 +40,13 @@ async fn an_order_that_is_not_of_the_total_is_replaced_and_stays_known() {
     stack.execute("UPDATE payment_orders SET currency = 'USD'").await;
     let new = buyer.order(&booking).await;
     assert_ne!(new, old);
-    let orders =
-        stack.rows("SELECT order_id, superseded_at IS NULL AS live FROM payment_orders ORDER BY live").await;
-    assert_eq!(orders, [json!({"order_id": old, "live": false}), json!({"order_id": new, "live": true})]);
+    let orders = stack
+        .rows("SELECT order_id, superseded_at IS NULL AS live FROM payment_orders ORDER BY live")
+        .await;
+    assert_eq!(
+        orders,
+        [json!({"order_id": old, "live": false}), json!({"order_id": new, "live": true})]
+    );
     stack.pay(&new, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
@@ -48,7 +59,8 @@ async fn the_checkout_closes_when_the_booking_expires() {
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let buyer = stack.user().await;
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
-    let timeout = async || buyer.try_order(&booking).await.data()["checkout_options"]["timeout"].as_i64();
+    let timeout =
+        async || buyer.try_order(&booking).await.data()["checkout_options"]["timeout"].as_i64();
     let left = timeout().await;
     assert!(left.is_some_and(|left| (100..=120).contains(&left)), "{left:?}");
     stack.execute("UPDATE bookings SET expires_at = expires_at - interval '90 seconds'").await;
@@ -63,7 +75,8 @@ async fn the_checkout_closes_when_the_booking_expires() {
 async fn an_order_whose_payment_went_back_is_not_handed_out_again() {
     let stack = Stack::start().await;
     let (buyer, _, booking, order) = stack.booked().await;
-    let payment = stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
+    let payment =
+        stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
     stack.until_refund(&payment).await;
     for id in [&order, &payment.id] {
         let state = buyer.get(&format!("/payments/verify/{id}")).await.data();

@@ -1,4 +1,5 @@
-//! Redis or PostgreSQL go away and come back, with work under way: nothing is lost, and what can be answered is answered.
+//! Redis or PostgreSQL go away and come back, with work under way: nothing is lost, and what can be
+//! answered is answered.
 
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use nexus_tests::{
 
 /// One slow job at a time, so that the others wait in Redis.
 async fn slow_stack() -> Stack {
-    let stack =
-        Stack::builder().env("WORKER_CONCURRENCY", 1).env("JOB_LOST_MS", 2_000).env("JOB_LEASE_MS", 2_000);
+    let stack = Stack::builder()
+        .env("WORKER_CONCURRENCY", 1)
+        .env("JOB_LOST_MS", 2_000)
+        .env("JOB_LEASE_MS", 2_000);
     let stack = stack.start().await;
     stack.providers.fault(Target::TwilioVerify, Some(16), Fault::delay(Duration::from_millis(150)));
     stack
@@ -35,7 +38,8 @@ async fn until_in_redis(stack: &Stack) {
 
 async fn until_all_have_codes(stack: &Stack, phones: &[String]) {
     eventually("everybody has a code", SOON, async || {
-        let without: Vec<_> = phones.iter().filter(|phone| stack.providers.otp(phone).is_none()).collect();
+        let without: Vec<_> =
+            phones.iter().filter(|phone| stack.providers.otp(phone).is_none()).collect();
         seen(without.is_empty(), without).map(drop)
     })
     .await;
@@ -57,8 +61,9 @@ async fn jobs_survive_a_redis_that_is_emptied_and_one_that_is_killed() {
     stack.redis.restart().await.unwrap();
     until_all_have_codes(&stack, &second).await;
     stack.assert_invariants().await;
-    let jobs =
-        stack.rows("SELECT state, count(*) AS n FROM jobs WHERE kind = 'send_otp' GROUP BY state").await;
+    let jobs = stack
+        .rows("SELECT state, count(*) AS n FROM jobs WHERE kind = 'send_otp' GROUP BY state")
+        .await;
     assert_eq!(jobs, [json!({"state": "done", "n": 16})]);
 }
 
@@ -94,7 +99,8 @@ async fn the_api_sells_while_redis_is_away_and_the_workers_finish_when_it_is_bac
     stack.anonymous().get(&format!("/events/{}", event.id)).await.ok();
     let data = buyer.lock(&event, "VIP", "A1").await.data();
     assert_eq!(data["cache_hit"], false, "{data}");
-    let lock = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A2"});
+    let lock =
+        json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A2"});
     socket.call_ok("lock_seat", lock).await;
     let others = stack.user().await.lock(&event, "VIP", "A1").await;
     others.failed(409, "Seat A1 is already taken. Please select another seat.");
@@ -111,7 +117,8 @@ async fn the_api_sells_while_redis_is_away_and_the_workers_finish_when_it_is_bac
         seen(webhooks.iter().all(|webhook| webhook.state == "delivered"), webhooks).map(drop)
     })
     .await;
-    let first_answers = stack.providers.webhooks().into_iter().map(|webhook| webhook.attempts[0].status);
+    let first_answers =
+        stack.providers.webhooks().into_iter().map(|webhook| webhook.attempts[0].status);
     assert!(
         first_answers.clone().all(|status| status == Some(200)),
         "{:?}",
@@ -155,7 +162,8 @@ async fn two_api_processes_hear_of_each_other_again_after_redis_was_away() {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let elsewhere = json!({"url": stack.api_url(1), "transports": ["websocket"]});
-    let viewer = stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
+    let viewer =
+        stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
     let mut n = 0;
     // A broadcast may be lost while Redis connects, which is why it is repeated.
     let mut heard = async |stack: &Stack, when: &str| {

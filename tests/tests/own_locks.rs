@@ -1,4 +1,5 @@
-//! What somebody may do with locks beside booking them: have several at once, give them back, keep them longer; and the map that shows them.
+//! What somebody may do with locks beside booking them: have several at once, give them back, keep
+//! them longer; and the map that shows them.
 
 use nexus_tests::{Client, Event, Stack, Value, json};
 
@@ -51,8 +52,7 @@ async fn a_lock_is_given_back_by_its_holder_and_free_at_once() {
 
     let released = unlock(&holder, &event, "a1").await.data();
     let vip = event.seat_type("VIP");
-    let expected =
-        json!({"event_id": event.id, "seat_type_id": vip, "seat_label": "A1", "available_quantity": 5});
+    let expected = json!({"event_id": event.id, "seat_type_id": vip, "seat_label": "A1", "available_quantity": 5});
     let mut data = expected.clone();
     data["message"] = json!("Seat A1 released successfully.");
     assert_eq!(released, data);
@@ -71,7 +71,8 @@ async fn a_lock_is_given_back_over_a_socket() {
     let stack = Stack::builder().workers([]).start().await;
     let (event, holder) = sale(&stack).await;
     let socket = stack.socket("the holder", &holder).await;
-    let seat = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
+    let seat =
+        json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
     socket.call_ok("lock_seat", seat.clone()).await;
     let released = socket.call_ok("unlock_seat", seat).await;
     assert_eq!(released["message"], "Seat A1 released successfully.");
@@ -97,7 +98,8 @@ async fn a_lock_is_extended_but_never_beyond_twenty_minutes_from_its_start() {
     let first = holder.lock(&event, "VIP", "A1").await.data();
     let seconds = |answer: &Value| answer["expires_in_seconds"].as_i64().unwrap();
 
-    // A lock of 10 minutes that is 12 minutes old, and was extended before, ends 20 minutes after its start.
+    // A lock of 10 minutes that is 12 minutes old, and was extended before, ends 20 minutes after
+    // its start.
     age(&stack, "A1", 12).await;
     let extended = extend(&holder, &event, "A1").await.data();
     assert!((470..=480).contains(&seconds(&extended)), "{extended}");
@@ -137,7 +139,8 @@ async fn several_seats_are_locked_all_or_none() {
     let (event, buyer) = sale(&stack).await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     let (vip, balcony) = (event.seat_type("VIP"), event.seat_type("Balcony"));
-    let seat = |seat_type: i64, label: &str| json!({"seat_type_id": seat_type, "seat_label": label});
+    let seat =
+        |seat_type: i64, label: &str| json!({"seat_type_id": seat_type, "seat_label": label});
     stack.user().await.lock(&event, "Balcony", "B2").await.ok();
 
     let partly_taken = json!({"seats": [seat(vip, "A1"), seat(balcony, "B2")]});
@@ -145,12 +148,15 @@ async fn several_seats_are_locked_all_or_none() {
     lock_several(&buyer, &event, partly_taken).await.failed(409, refusal);
     assert_eq!(stack.count("seats").await, 1, "none is locked when one cannot be had");
     let won =
-        lock_several(&buyer, &event, json!({"seats": [seat(vip, "a1"), seat(balcony, "B1")]})).await.data();
+        lock_several(&buyer, &event, json!({"seats": [seat(vip, "a1"), seat(balcony, "B1")]}))
+            .await
+            .data();
     assert_eq!(won["message"], "2 seat(s) locked successfully. Locks expire in 10 minutes.");
     assert_eq!(labels(&won), ["A1", "B1"]);
     for label in ["A1", "B1"] {
-        let news =
-            viewer.wait_for("seat_locked", |news| news["seat_label"] == label, nexus_tests::SOON).await;
+        let news = viewer
+            .wait_for("seat_locked", |news| news["seat_label"] == label, nexus_tests::SOON)
+            .await;
         assert!(won["locks"].as_array().unwrap().contains(&news["lock"]), "{news}");
     }
     buyer.book(&event, &[("VIP", "A1"), ("Balcony", "B1")]).await.ok();
@@ -165,7 +171,9 @@ async fn the_best_available_seats_are_the_lowest_free_numbers() {
     buyer.lock(&event, "VIP", "V2").await.ok();
     let best = |count: i64| json!({"best_available": {"seat_type_id": vip, "count": count}});
     assert_eq!(labels(&lock_several(&buyer, &event, best(2)).await.data()), ["V1", "V3"]);
-    lock_several(&buyer, &event, best(3)).await.failed(409, "No seats available for this seat type");
+    lock_several(&buyer, &event, best(3))
+        .await
+        .failed(409, "No seats available for this seat type");
     let mut mixed = best(1);
     mixed["seats"] = json!([{"seat_type_id": vip, "seat_label": "V4"}]);
     assert_eq!(labels(&lock_several(&buyer, &event, mixed).await.data()), ["V4", "V5"]);
@@ -229,15 +237,22 @@ async fn a_selection_of_seats_is_refused_when_it_makes_no_sense() {
             409,
             "No seats available for this seat type",
         ),
-        (json!({"best_available": {"seat_type_id": 424242, "count": 1}}), 404, "Seat type not found"),
+        (
+            json!({"best_available": {"seat_type_id": 424242, "count": 1}}),
+            404,
+            "Seat type not found",
+        ),
     ];
     stack.refuses(&buyer, &format!("/seats/{}/locks", event.id), cases).await;
     let limited = json!({"max_tickets_per_user": 1});
-    let organiser = stack.row("SELECT organizer_id AS id FROM events").await["id"].as_i64().unwrap();
+    let organiser =
+        stack.row("SELECT organizer_id AS id FROM events").await["id"].as_i64().unwrap();
     let organiser = stack.anonymous().with_token(organiser, stack.mint_token(organiser));
     organiser.put(&format!("/events/{}", event.id), limited).await.ok();
     let two = json!({"best_available": {"seat_type_id": vip, "count": 2}});
-    lock_several(&buyer, &event, two).await.failed(409, "You can hold at most 1 ticket(s) for this event");
+    lock_several(&buyer, &event, two)
+        .await
+        .failed(409, "You can hold at most 1 ticket(s) for this event");
 }
 
 #[tokio::test]
@@ -274,11 +289,18 @@ async fn the_seat_map_shows_what_is_taken_and_the_version_that_updates_continue(
     assert!(before > empty["version"].as_i64().unwrap());
     buyer.lock(&event, "VIP", "A2").await.ok();
     let update = viewer
-        .wait_for("event:seats-update", |news| news["seat_types"] == counts(3, 2), nexus_tests::SOON)
+        .wait_for(
+            "event:seats-update",
+            |news| news["seat_types"] == counts(3, 2),
+            nexus_tests::SOON,
+        )
         .await;
     assert_eq!(update["version"], before + 1);
     let after = stack.anonymous().get(&path).await.data();
-    assert_eq!((&after["version"], &after["seat_types"]), (&update["version"], &update["seat_types"]));
+    assert_eq!(
+        (&after["version"], &after["seat_types"]),
+        (&update["version"], &update["seat_types"])
+    );
 }
 
 #[tokio::test]
@@ -331,8 +353,7 @@ async fn a_lock_is_not_kept_longer_once_its_event_has_started_and_can_still_be_g
     let (event, holder) = sale(&stack).await;
     holder.lock(&event, "VIP", "A1").await.ok();
     age(&stack, "A1", 5).await;
-    let started =
-        "UPDATE events SET start_date = now() - interval '1 minute', end_date = now() + interval '1 hour'";
+    let started = "UPDATE events SET start_date = now() - interval '1 minute', end_date = now() + interval '1 hour'";
     stack.execute(started).await;
     extend(&holder, &event, "A1").await.failed(409, "Event is not available for booking");
     unlock(&holder, &event, "A1").await.ok();

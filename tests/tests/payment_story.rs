@@ -1,8 +1,11 @@
-//! The story of a payment: whatever an operator has in hand (a payment, an order, a refund, a booking, an alert) leads to all that is known of it.
+//! The story of a payment: whatever an operator has in hand (a payment, an order, a refund, a
+//! booking, an alert) leads to all that is known of it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use nexus_tests::{Answer, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Answer, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+};
 
 async fn story(stack: &Stack, about: &str) -> Value {
     serde_json::from_str(&stack.jobs_cli_ok(&["payment", about, "--json"]).await).unwrap()
@@ -21,7 +24,8 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
     let (buyer, _, booking, order) = stack.booked().await;
     let first = stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
-    // The second one goes back, and Razorpay refuses to make the refund: a dead letter, and an alert.
+    // The second one goes back, and Razorpay refuses to make the refund: a dead letter, and an
+    // alert.
     stack.providers.fault(Target::RazorpayRefund, None, Fault::status(400));
     let second = stack.pay(&order, Outcome::Captured);
     eventually("an alert", SOON, async || {
@@ -41,9 +45,12 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
     assert_eq!(of_booking["orders"], json!([order]));
     let payments = of_booking["payments"].as_array().unwrap();
     assert!(
-        payments.len() == 2 && payments.contains(&json!(first.id)) && payments.contains(&json!(second.id))
+        payments.len() == 2
+            && payments.contains(&json!(first.id))
+            && payments.contains(&json!(second.id))
     );
-    let times: Vec<_> = of_booking["entries"].as_array().unwrap().iter().map(|entry| &entry["at"]).collect();
+    let times: Vec<_> =
+        of_booking["entries"].as_array().unwrap().iter().map(|entry| &entry["at"]).collect();
     assert!(times.is_sorted_by_key(|time| time.as_str()), "{times:?}");
     let entries = told(&of_booking);
     for (what, says) in [
@@ -67,16 +74,27 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
     }
 
     let refund = stack.row("SELECT id::text FROM refunds").await["id"].as_str().unwrap().to_owned();
-    let webhook =
-        stack.row("SELECT max(id)::text AS id FROM webhook_events").await["id"].as_str().unwrap().to_owned();
+    let webhook = stack.row("SELECT max(id)::text AS id FROM webhook_events").await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let number = booking.id.to_string();
-    let names =
-        [&order, &first.id, &second.id, &number, &format!("refund {refund}"), &format!("webhook {webhook}")];
+    let names = [
+        &order,
+        &first.id,
+        &second.id,
+        &number,
+        &format!("refund {refund}"),
+        &format!("webhook {webhook}"),
+    ];
     for about in names {
         assert_eq!(story(&stack, about).await, of_booking, "{about}");
     }
     let table = stack.jobs_cli_ok(&["payment", &second.id]).await;
-    assert!(table.contains(&format!("booking   {} ({})", booking.reference, booking.id)), "{table}");
+    assert!(
+        table.contains(&format!("booking   {} ({})", booking.reference, booking.id)),
+        "{table}"
+    );
     assert!(table.contains("₹200.00 owed: already_paid"), "{table}");
     let unknown = stack.jobs_cli(&["payment", "pay_unknown"]).await;
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
@@ -91,12 +109,17 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
     }
     let overview = page("/admin").await.text;
     assert!(overview.contains(&format!("/admin/payments?about={}", second.id)), "{overview}");
-    let dead =
-        stack.row("SELECT id::text FROM jobs WHERE state = 'dead'").await["id"].as_str().unwrap().to_owned();
+    let dead = stack.row("SELECT id::text FROM jobs WHERE state = 'dead'").await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let job = page(&format!("/admin/jobs/{dead}")).await.text;
     assert!(job.contains(&format!("/admin/payments?about=refund+{refund}")), "{job}");
     let nothing = page("/admin/payments?about=%3Cscript%3E").await;
-    assert!(nothing.text.contains("Nothing is known of") && !nothing.text.contains("<script>"), "{nothing}");
+    assert!(
+        nothing.text.contains("Nothing is known of") && !nothing.text.contains("<script>"),
+        "{nothing}"
+    );
     assert_eq!(page("/admin/payments?about=%00").await.status, 200);
     let someone = buyer.request_root(Method::GET, "/admin/payments").send().await.unwrap();
     assert_eq!(someone.status(), 303, "to the login page");
@@ -110,8 +133,7 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
 #[tokio::test]
 async fn a_payment_that_is_nobodys_has_a_story_too() {
     let stack = Stack::builder().workers(["payments"]).start().await;
-    let payment =
-        json!({"id": "pay_foreign", "order_id": "order_ofAnotherShop", "amount": 12_345, "currency": "INR"});
+    let payment = json!({"id": "pay_foreign", "order_id": "order_ofAnotherShop", "amount": 12_345, "currency": "INR"});
     stack.providers.send_webhook("payment.captured", json!({"payment": {"entity": payment}}));
     eventually("an alert", SOON, async || {
         let open = stack.count("payment_alerts WHERE reason = 'unknown_order'").await;
@@ -147,7 +169,11 @@ async fn webhooks_from_before_are_found_once_the_cleanup_worker_has_read_them() 
     let entries = told(&story(&stack, "pay_777").await);
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert!(entries[0].1.starts_with("refund.processed: refund_followed"), "{entries:?}");
-    assert_eq!(stack.count("webhook_events WHERE payment_id = ''").await, 1, "what names no payment");
+    assert_eq!(
+        stack.count("webhook_events WHERE payment_id = ''").await,
+        1,
+        "what names no payment"
+    );
 }
 
 #[tokio::test]
@@ -173,9 +199,14 @@ async fn a_story_is_found_by_indexes_however_much_there_is() {
         "SELECT relname::text, seq_tup_read FROM pg_stat_user_tables WHERE relname IN ({tables}) AND seq_tup_read > 0"
     );
     eventually("PostgreSQL has counted the reads", SOON, async || {
-        let counted = stack.count("pg_stat_user_tables WHERE relname = 'payments' AND idx_scan > 0").await;
+        let counted =
+            stack.count("pg_stat_user_tables WHERE relname = 'payments' AND idx_scan > 0").await;
         seen(counted == 1, counted)
     })
     .await;
-    assert_eq!(stack.rows(&query).await, Vec::<Value>::new(), "tables that were read from end to end");
+    assert_eq!(
+        stack.rows(&query).await,
+        Vec::<Value>::new(),
+        "tables that were read from end to end"
+    );
 }

@@ -1,12 +1,15 @@
 //! Nobody pays for nothing: what each kind of payment leads to.
 
-use nexus_tests::{Booking, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Booking, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen,
+};
 
 /// Waits until so many refunds have been carried out and followed; returns `refunds` rows.
 async fn until_refunded(stack: &Stack, count: usize) -> Vec<Value> {
     eventually(&format!("{count} refunds are processed"), SOON, async || {
-        let rows =
-            stack.rows("SELECT payment_id, amount_paise, reason, status FROM refunds ORDER BY id").await;
+        let rows = stack
+            .rows("SELECT payment_id, amount_paise, reason, status FROM refunds ORDER BY id")
+            .await;
         let done = rows.iter().filter(|row| row["status"] == "processed").count();
         seen(done == count && rows.len() == count, rows)
     })
@@ -33,7 +36,8 @@ async fn the_same_payment_may_change_its_mind_days_later() {
     let (buyer, _, booking, order) = stack.booked().await;
     let failed = stack.pay(&order, Outcome::Failed);
     stack.until_booking(&buyer, &booking, "pending", "failed").await;
-    let late = Pay { payment_id: Some(failed.id.clone()), ..Pay::order(&order, Outcome::Authorized) };
+    let late =
+        Pay { payment_id: Some(failed.id.clone()), ..Pay::order(&order, Outcome::Authorized) };
     stack.pay_with(&late);
     let shown = stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     assert_eq!(shown["booking"]["payment_id"], failed.id);
@@ -95,7 +99,8 @@ async fn a_payment_of_another_amount_or_currency_goes_back_and_the_right_one_con
     stack.pay_with(&Pay { amount: Some(20_001), ..captured() });
     stack.pay_with(&Pay { currency: Some("USD".into()), ..captured() });
     let refunds = until_refunded(&stack, 3).await;
-    let mut amounts: Vec<_> = refunds.iter().map(|refund| refund["amount_paise"].as_i64()).collect();
+    let mut amounts: Vec<_> =
+        refunds.iter().map(|refund| refund["amount_paise"].as_i64()).collect();
     amounts.sort();
     assert_eq!(amounts, [Some(100), Some(20_000), Some(20_001)]);
     assert!(refunds.iter().all(|refund| refund["reason"] == "amount_mismatch"), "{refunds:?}");
@@ -119,7 +124,10 @@ async fn a_cancelled_confirmed_booking_gets_its_money_back_and_its_seats_return(
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
 
     let answer = buyer.cancel(&booking).await.data();
-    assert_eq!(answer, json!({"message": "Booking cancelled successfully", "booking_id": booking.id}));
+    assert_eq!(
+        answer,
+        json!({"message": "Booking cancelled successfully", "booking_id": booking.id})
+    );
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     for label in ["A1", "A2"] {
         let news = viewer.wait_for("seat_unlocked", |news| news["seat_label"] == label, SOON).await;
@@ -175,7 +183,10 @@ async fn a_free_booking_is_confirmed_without_an_order() {
     let buyer = stack.user().await;
     buyer.lock(&event, "Guest", "G1").await.ok();
     let data = buyer.book(&event, &[("Guest", "G1")]).await.data();
-    assert_eq!((&data["payment_required"], &data["booking"]["total_amount"]), (&json!(false), &json!(0)));
+    assert_eq!(
+        (&data["payment_required"], &data["booking"]["total_amount"]),
+        (&json!(false), &json!(0))
+    );
     let booking = Booking::from_created(&data);
     buyer.try_order(&booking).await.failed(400, "Valid amount is required");
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
@@ -200,7 +211,11 @@ async fn capture_and_refund_survive(faults: &[Fault]) {
         stack.providers.fault(Target::RazorpayRefund, Some(1), fault.clone());
         buyer.cancel(&booking).await.ok();
         stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
-        assert_eq!(stack.providers.refunds().len(), n + 1, "refunds at the provider after {fault:?}");
+        assert_eq!(
+            stack.providers.refunds().len(),
+            n + 1,
+            "refunds at the provider after {fault:?}"
+        );
     }
     stack.assert_invariants().await;
 }

@@ -1,4 +1,5 @@
-//! No statement reads what grows from end to end: PostgreSQL is asked how it would carry out each of them in a shop that has been at it for years.
+//! No statement reads what grows from end to end: PostgreSQL is asked how it would carry out each
+//! of them in a shop that has been at it for years.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -10,7 +11,10 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 /// Statements that may read a whole table, by how they begin, and why.
 const ALLOWED: [(&str, &str); 5] = [
-    ("-- Every invariant of seats and money", "the check of the books reads each table once, once a day"),
+    (
+        "-- Every invariant of seats and money",
+        "the check of the books reads each table once, once a day",
+    ),
     (
         "WITH matching AS ( SELECT id, created_at FROM events",
         "the list says how many events there are; they are not sales",
@@ -32,7 +36,8 @@ const ALLOWED: [(&str, &str); 5] = [
 /// These never grow: a row, a row each kind of job, and what PostgreSQL has of itself.
 const SMALL: [&str; 3] = ["installation", "job_schedule", "pg_database"];
 
-/// What no statement needs that finds its rows, of a hundred thousand, by an index. Reading one of the tables costs as much.
+/// What no statement needs that finds its rows, of a hundred thousand, by an index. Reading one of
+/// the tables costs as much.
 const DEAR: f64 = 3_000.0;
 
 /// A statement as the macros know it.
@@ -75,14 +80,18 @@ impl Statement {
     /// How many pages PostgreSQL reads to carry it out.
     async fn pages(&self, conn: &mut PgConnection, arguments: &[&str]) -> u64 {
         let plan = self.explain(conn, "ANALYZE, BUFFERS, FORMAT JSON", arguments).await;
-        ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|pages| plan[pages].as_u64().unwrap()).sum()
+        ["Shared Hit Blocks", "Shared Read Blocks"]
+            .iter()
+            .map(|pages| plan[pages].as_u64().unwrap())
+            .sum()
     }
 
     async fn explain(&self, conn: &mut PgConnection, options: &str, arguments: &[&str]) -> Value {
         let list = |of: &str| if of.is_empty() { String::new() } else { format!("({of})") };
-        for preparation in
-            ["DEALLOCATE ALL", &format!("PREPARE s{} AS {}", list(&self.parameters.join(", ")), self.text)]
-        {
+        for preparation in [
+            "DEALLOCATE ALL",
+            &format!("PREPARE s{} AS {}", list(&self.parameters.join(", ")), self.text),
+        ] {
             let prepared = raw_sql(AssertSqlSafe(preparation)).execute(&mut *conn).await;
             prepared.unwrap_or_else(|error| panic!("{error}: {preparation}"));
         }
@@ -92,8 +101,8 @@ impl Statement {
     }
 }
 
-/// What in a plan grows with a table. An index that holds some of the rows only holds what is still to be done, and may be read as a whole; so
-/// may the beginning of any, up to a LIMIT.
+/// What in a plan grows with a table. An index that holds some of the rows only holds what is still
+/// to be done, and may be read as a whole; so may the beginning of any, up to a LIMIT.
 fn growing(plan: &Value, whole: &BTreeSet<String>, limited: bool, found: &mut Vec<String>) {
     let text = |name: &str| plan[name].as_str().unwrap_or_default();
     let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
@@ -115,15 +124,21 @@ async fn no_statement_reads_what_grows_from_end_to_end() {
     raw_sql(include_str!("plans/filled.sql")).execute(&mut *conn).await.unwrap();
     raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *conn).await.unwrap();
     let whole = "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE indpred IS NULL";
-    let whole =
-        stack.rows(whole).await.into_iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect();
+    let whole = stack
+        .rows(whole)
+        .await
+        .into_iter()
+        .map(|row| row["name"].as_str().unwrap().to_owned())
+        .collect();
 
     let statements = Statement::all();
     assert!(statements.len() > 200, "{}", statements.len());
     let (mut faults, mut excused) = (Vec::new(), BTreeSet::new());
     for statement in statements {
         let line = statement.line();
-        if let Some((beginning, _)) = ALLOWED.iter().find(|(beginning, _)| line.starts_with(beginning)) {
+        if let Some((beginning, _)) =
+            ALLOWED.iter().find(|(beginning, _)| line.starts_with(beginning))
+        {
             excused.insert(*beginning);
             continue;
         }
@@ -139,7 +154,8 @@ async fn no_statement_reads_what_grows_from_end_to_end() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    let gone: Vec<_> = ALLOWED.iter().filter(|(beginning, _)| !excused.contains(beginning)).collect();
+    let gone: Vec<_> =
+        ALLOWED.iter().filter(|(beginning, _)| !excused.contains(beginning)).collect();
     assert!(gone.is_empty(), "there are no such statements any more: {gone:?}");
 }
 
@@ -147,7 +163,9 @@ async fn no_statement_reads_what_grows_from_end_to_end() {
 async fn a_relay_passes_by_the_jobs_that_have_gone_while_an_old_snapshot_is_held() {
     let stack = Stack::builder().workers([]).api_processes(0).start().await;
     let mut dump = stack.db.begin().await.unwrap();
-    for beginning in ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM jobs"] {
+    for beginning in
+        ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM jobs"]
+    {
         raw_sql(AssertSqlSafe(beginning)).execute(&mut *dump).await.unwrap();
     }
     stack
@@ -163,7 +181,9 @@ async fn a_relay_passes_by_the_jobs_that_have_gone_while_an_old_snapshot_is_held
         "state = 'done', leased_until = NULL, finished_at = now()",
     ] {
         stack
-            .execute(&format!("UPDATE jobs SET {step} WHERE state IN ('pending', 'queued', 'running')"))
+            .execute(&format!(
+                "UPDATE jobs SET {step} WHERE state IN ('pending', 'queued', 'running')"
+            ))
             .await;
     }
     let due = "INSERT INTO jobs (id, queue, kind, payload, max_attempts) VALUES (gen_random_uuid(), 'payments', 'process_webhook', '{}', 14)";

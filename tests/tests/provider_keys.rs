@@ -1,5 +1,5 @@
-//! A provider that refuses our key, or another of our settings: what needs it waits, operators are told once, and everything is done when it
-//! is right.
+//! A provider that refuses our key, or another of our settings: what needs it waits, operators are
+//! told once, and everything is done when it is right.
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -21,12 +21,18 @@ async fn until_alert(stack: &Stack, provider: &str, open: bool) {
 /// Waits until every job of a kind is done, and sees that none has used up an attempt before.
 async fn until_done(stack: &Stack, kind: &str, count: i64) {
     eventually(&format!("{count} jobs of {kind} are done"), PATIENCE, async || {
-        let query = format!("SELECT state::text, attempt FROM jobs WHERE kind = '{kind}' ORDER BY id");
+        let query =
+            format!("SELECT state::text, attempt FROM jobs WHERE kind = '{kind}' ORDER BY id");
         let jobs = stack.rows(&query).await;
-        seen(jobs.iter().filter(|job| job["state"] == "done").count() as i64 == count, &jobs).map(drop)
+        seen(jobs.iter().filter(|job| job["state"] == "done").count() as i64 == count, &jobs)
+            .map(drop)
     })
     .await;
-    assert_eq!(stack.count(&format!("jobs WHERE kind = '{kind}' AND attempt > 1")).await, 0, "of {kind}");
+    assert_eq!(
+        stack.count(&format!("jobs WHERE kind = '{kind}' AND attempt > 1")).await,
+        0,
+        "of {kind}"
+    );
 }
 
 #[tokio::test]
@@ -38,7 +44,8 @@ async fn a_wrong_key_pauses_refunds_with_one_alert_and_all_are_made_when_the_key
     for (n, buyer) in buyers.iter().enumerate() {
         bookings.push(stack.sell(buyer, &event, &[("VIP", &format!("A{}", n + 1))]).await.0);
     }
-    let right = stack.env().iter().find(|(name, _)| name == "RAZORPAY_KEY_SECRET").cloned().expect("a key");
+    let right =
+        stack.env().iter().find(|(name, _)| name == "RAZORPAY_KEY_SECRET").cloned().expect("a key");
     let worker = stack.worker("payments");
     worker.stop().await;
     worker.set_env("RAZORPAY_KEY_SECRET", "not-the-right-one-of-this-account");
@@ -48,7 +55,8 @@ async fn a_wrong_key_pauses_refunds_with_one_alert_and_all_are_made_when_the_key
     }
     until_alert(&stack, "Razorpay", true).await;
     eventually("every refund has been put off", SOON, async || {
-        let put_off = "jobs WHERE kind = 'refund_payment' AND state = 'pending' AND started_at IS NOT NULL";
+        let put_off =
+            "jobs WHERE kind = 'refund_payment' AND state = 'pending' AND started_at IS NOT NULL";
         let count = stack.count(put_off).await;
         seen(count == 12, count)
     })
@@ -69,7 +77,8 @@ async fn a_wrong_key_pauses_refunds_with_one_alert_and_all_are_made_when_the_key
 }
 
 #[tokio::test]
-async fn messages_wait_while_twilio_or_the_mail_server_refuses_the_key_and_are_sent_once_it_is_accepted() {
+async fn messages_wait_while_twilio_or_the_mail_server_refuses_the_key_and_are_sent_once_it_is_accepted()
+ {
     let stack = Stack::builder().without_limits().start().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
     stack.providers.fault(Target::TwilioVerify, None, Fault::status(401));
@@ -99,7 +108,8 @@ async fn messages_wait_while_twilio_or_the_mail_server_refuses_the_key_and_are_s
 
 /// Starts a worker again with one of its settings changed; returns what it was.
 async fn set_anew(stack: &mut Stack, queue: &str, name: &str, value: &str) -> String {
-    let before = stack.env().iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let before =
+        stack.env().iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let worker = stack.worker(queue);
     worker.stop().await;
     worker.set_env(name, value);
@@ -108,12 +118,15 @@ async fn set_anew(stack: &mut Stack, queue: &str, name: &str, value: &str) -> St
 }
 
 #[tokio::test]
-async fn messages_wait_while_their_service_or_their_sender_is_refused_and_are_sent_once_it_is_right() {
+async fn messages_wait_while_their_service_or_their_sender_is_refused_and_are_sent_once_it_is_right()
+ {
     let mut stack = Stack::builder().without_limits().start().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
     let phones = ["+919812345671", "+919812345672", "+919812345673"];
 
-    let right = set_anew(&mut stack, "otp", "TWILIO_VERIFY_SID", "VA00000000000000000000000000000000").await;
+    let right =
+        set_anew(&mut stack, "otp", "TWILIO_VERIFY_SID", "VA00000000000000000000000000000000")
+            .await;
     for phone in phones {
         stack.anonymous().post("/auth/send-otp", json!({"phone": phone})).await.ok();
     }
@@ -124,7 +137,8 @@ async fn messages_wait_while_their_service_or_their_sender_is_refused_and_are_se
     until_alert(&stack, "Twilio", false).await;
 
     let sender = set_anew(&mut stack, "notifications", "TWILIO_FROM", "+15005550001").await;
-    let from = set_anew(&mut stack, "notifications", "MAIL_FROM", "Nexus <tickets@nexus.invalid>").await;
+    let from =
+        set_anew(&mut stack, "notifications", "MAIL_FROM", "Nexus <tickets@nexus.invalid>").await;
     for (n, (buyer, phone)) in stack.users(3).await.iter().zip(phones).enumerate() {
         stack.set_phone(buyer, phone).await;
         stack.sell(buyer, &event, &[("VIP", &format!("A{}", n + 1))]).await;

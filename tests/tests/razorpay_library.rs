@@ -1,4 +1,5 @@
-//! Razorpay's own library agrees: with what our webhook takes and refuses, and with what the stand-in signs and answers.
+//! Razorpay's own library agrees: with what our webhook takes and refuses, and with what the
+//! stand-in signs and answers.
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -38,7 +39,8 @@ async fn the_webhook_takes_exactly_what_the_library_calls_signed() {
     for (number, (body, signature, signed)) in cases.iter().enumerate() {
         let args = json!({"body": body, "signature": signature, "secret": secret});
         assert_eq!(ask(&library, "webhook", args).await, *signed, "the library, case {number}");
-        let request = stack.anonymous().request(Method::POST, "/payments/webhook").body((*body).to_owned());
+        let request =
+            stack.anonymous().request(Method::POST, "/payments/webhook").body((*body).to_owned());
         let request = request
             .header("content-type", "application/json")
             .header("x-razorpay-event-id", format!("evt_{number}"))
@@ -82,8 +84,7 @@ async fn the_library_creates_an_order_as_we_do_and_finds_it_by_its_receipt() {
         json!({"url": stack.providers.razorpay_url(), "key_id": config.razorpay_key_id, "key_secret": config.razorpay_key_secret,
                "order": {"amount": 20_000, "currency": "INR", "receipt": "BKG-1", "payment": {"capture": "automatic", "capture_options": options}}})
     };
-    let options =
-        json!({"automatic_expiry_period": 15, "manual_expiry_period": 75, "refund_speed": "normal"});
+    let options = json!({"automatic_expiry_period": 15, "manual_expiry_period": 75, "refund_speed": "normal"});
     let made = ask(&library, "order", order(options)).await;
     assert_eq!(
         (&made["created"]["amount"], &made["created"]["status"]),
@@ -93,9 +94,12 @@ async fn the_library_creates_an_order_as_we_do_and_finds_it_by_its_receipt() {
     assert_eq!(made["found"]["items"], json!([made["created"]]));
     let refused = ask(&library, "order", order(json!({"automatic_expiry_period": 11}))).await;
     assert_eq!(refused["error"], "The automatic expiry period must be at least 12.");
-    let refused =
-        ask(&library, "order", order(json!({"automatic_expiry_period": 15, "manual_expiry_period": 14})))
-            .await;
+    let refused = ask(
+        &library,
+        "order",
+        order(json!({"automatic_expiry_period": 15, "manual_expiry_period": 14})),
+    )
+    .await;
     let why = "The manual expiry period must be between the automatic expiry period and 7200.";
     assert_eq!(refused["error"], why);
 }
@@ -115,12 +119,20 @@ async fn the_library_lists_accepts_and_fetches_disputes() {
     let second = stack.providers.open_dispute(&open(2_000)).expect("a dispute");
     let args = json!({"url": stack.providers.razorpay_url(), "key_id": config.razorpay_key_id, "key_secret": config.razorpay_key_secret, "accept": first.id});
     let said = ask(&library, "disputes", args.clone()).await;
-    assert_eq!((&said["all"]["entity"], &said["all"]["count"]), (&json!("collection"), &json!(2)), "{said}");
+    assert_eq!(
+        (&said["all"]["entity"], &said["all"]["count"]),
+        (&json!("collection"), &json!(2)),
+        "{said}"
+    );
     assert_eq!(said["all"]["items"][0]["id"], second.id, "{said}");
     assert_eq!(said["all"]["items"][1]["amount_deducted"], 0, "{said}");
     let lost = &said["fetched"];
     assert_eq!(said["accepted"], *lost);
-    assert_eq!((&lost["status"], &lost["amount_deducted"]), (&json!("lost"), &json!(1_000)), "{said}");
+    assert_eq!(
+        (&lost["status"], &lost["amount_deducted"]),
+        (&json!("lost"), &json!(1_000)),
+        "{said}"
+    );
     let again = ask(&library, "disputes", json!({"again": true, "accept": first.id, "url": args["url"], "key_id": args["key_id"], "key_secret": args["key_secret"]})).await;
     assert_eq!(again["error"], "Action not allowed as the dispute is already closed");
     // What it has accepted our books know.

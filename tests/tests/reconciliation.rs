@@ -1,4 +1,5 @@
-//! What no webhook tells is found out all the same: payments, refunds, and orders that nobody lived to remember.
+//! What no webhook tells is found out all the same: payments, refunds, and orders that nobody lived
+//! to remember.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -46,9 +47,11 @@ fn only_difference(report: &Value) -> [&str; 3] {
 
 async fn until_refund_is(stack: &Stack, payment: &Payment, status: &str) -> Value {
     eventually(&format!("the refund of {} is {status}", payment.id), SOON, async || {
-        let query = format!("SELECT reason, status FROM refunds WHERE payment_id = '{}'", payment.id);
+        let query =
+            format!("SELECT reason, status FROM refunds WHERE payment_id = '{}'", payment.id);
         let rows = stack.rows(&query).await;
-        seen(rows.first().is_some_and(|row| row["status"] == status), &rows).map(|rows| rows[0].clone())
+        seen(rows.first().is_some_and(|row| row["status"] == status), &rows)
+            .map(|rows| rows[0].clone())
     })
     .await
 }
@@ -62,7 +65,11 @@ async fn a_payment_whose_webhooks_are_lost_confirms_within_the_interval() {
         stack.until_tickets(&buyer, &booking, 2).await;
         assert_eq!(stack.count("webhook_events").await, 0, "webhooks");
         stack.assert_invariants().await;
-        assert_eq!(stack.count("jobs WHERE kind = 'reconcile_orders'").await, 1, "one job looks, for ever");
+        assert_eq!(
+            stack.count("jobs WHERE kind = 'reconcile_orders'").await,
+            1,
+            "one job looks, for ever"
+        );
     }
 }
 
@@ -94,10 +101,12 @@ async fn an_order_is_asked_about_at_its_deadline_and_then_with_growing_gaps() {
 
 #[tokio::test]
 async fn a_payment_that_changes_its_mind_after_the_deadline_is_found_by_its_order() {
-    let (stack, buyer, _, booking, order) = without_webhooks(builder().env("BOOKING_SECONDS", 3)).await;
+    let (stack, buyer, _, booking, order) =
+        without_webhooks(builder().env("BOOKING_SECONDS", 3)).await;
     let failed = stack.pay_with(&begun_long_ago(&order, Outcome::Failed));
     stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
-    let late = Pay { payment_id: Some(failed.id.clone()), ..Pay::order(&order, Outcome::Authorized) };
+    let late =
+        Pay { payment_id: Some(failed.id.clone()), ..Pay::order(&order, Outcome::Authorized) };
     stack.pay_with(&late);
     let shown = stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     assert_eq!(shown["booking"]["payment_id"], failed.id);
@@ -124,7 +133,8 @@ async fn late_money_for_seats_that_are_gone_goes_back_and_is_not_taken_where_it_
 
 #[tokio::test]
 async fn expiry_does_not_wait_for_razorpay() {
-    let (stack, buyer, event, booking, order) = without_webhooks(builder().env("BOOKING_SECONDS", 4)).await;
+    let (stack, buyer, event, booking, order) =
+        without_webhooks(builder().env("BOOKING_SECONDS", 4)).await;
     stack.pay(&order, Outcome::Failed);
     stack.providers.stop_http().await;
     stack.until_booking(&buyer, &booking, "expired", "cancelled").await;
@@ -139,7 +149,11 @@ async fn expiry_does_not_wait_for_razorpay() {
 async fn a_payment_is_settled_once_although_the_worker_died_while_reconciling() {
     let (mut stack, buyer, _, booking, order) =
         without_webhooks(builder().env("JOB_LEASE_MS", 2_000).env("JOB_LOST_MS", 2_000)).await;
-    stack.providers.fault(Target::RazorpayCapture, Some(1), Fault::delay_response(Duration::from_secs(20)));
+    stack.providers.fault(
+        Target::RazorpayCapture,
+        Some(1),
+        Fault::delay_response(Duration::from_secs(20)),
+    );
     stack.pay(&order, Outcome::Authorized);
     eventually("the payment is captured at Razorpay", SOON, async || {
         let payments = stack.providers.payments();
@@ -231,7 +245,8 @@ async fn an_operator_compares_by_hand_and_is_told_what_differed() {
     let output = stack.jobs_cli_with_settings(&["reconcile", "--since", "1d"]).await;
     let table = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{table}");
-    for part in ["WHAT", &payment.id, "200.00", "captured", "unknown", "confirmed", "1 differences"] {
+    for part in ["WHAT", &payment.id, "200.00", "captured", "unknown", "confirmed", "1 differences"]
+    {
         assert!(table.contains(part), "{part} in:\n{table}");
     }
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;

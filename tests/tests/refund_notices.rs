@@ -1,6 +1,9 @@
-//! Money that goes back although nobody has cancelled anything: its buyer is told why, once, and nobody else.
+//! Money that goes back although nobody has cancelled anything: its buyer is told why, once, and
+//! nobody else.
 
-use nexus_tests::{Booking, Client, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{
+    Booking, Client, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen,
+};
 
 /// The only mail about a refund that somebody has got.
 async fn until_mail(stack: &Stack, buyer: &Client) -> String {
@@ -27,7 +30,11 @@ async fn until_quiet(stack: &Stack) {
 /// Lets a booking's deadline pass.
 async fn expire(stack: &Stack, buyer: &Client, booking: &Booking) {
     stack.execute("UPDATE bookings SET expires_at = now() - interval '1 second'").await;
-    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'").await;
+    stack
+        .execute(
+            "UPDATE seats SET expires_at = now() - interval '1 second' WHERE status = 'locked'",
+        )
+        .await;
     stack.until_booking(buyer, booking, "expired", "cancelled").await;
 }
 
@@ -57,7 +64,10 @@ async fn a_buyer_hears_once_of_a_second_payment_by_mail_sms_and_socket() {
     until_quiet(&stack).await;
     let sms: Vec<_> =
         stack.providers.sms().into_iter().filter(|sms| sms.body.contains("goes back")).collect();
-    assert_eq!(sms.iter().map(|sms| sms.body.clone()).collect::<Vec<_>>(), [format!("Your {said}")]);
+    assert_eq!(
+        sms.iter().map(|sms| sms.body.clone()).collect::<Vec<_>>(),
+        [format!("Your {said}")]
+    );
     assert_eq!(socket.received("payment_refunded").len(), 1);
     assert!(other.received("payment_refunded").is_empty(), "others hear nothing of it");
     stack.assert_invariants().await;
@@ -69,8 +79,10 @@ async fn sms_go_to_a_number_only_once_a_one_time_password_has_proved_it() {
     let stack = Stack::builder().without_limits().start().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
     let anonymous = stack.anonymous();
-    let account = json!({"email": "asha@nexus.example", "phone": PHONE, "password": "Correct-Horse-1"});
-    let buyer = anonymous.clone().logged_in(&anonymous.post("/auth/register", account).await.data());
+    let account =
+        json!({"email": "asha@nexus.example", "phone": PHONE, "password": "Correct-Horse-1"});
+    let buyer =
+        anonymous.clone().logged_in(&anonymous.post("/auth/register", account).await.data());
     let pay_twice = async |seat: &str| {
         let booking = buyer.lock_and_book(&event, &[("VIP", seat)]).await;
         let order = buyer.order(&booking).await;
@@ -183,11 +195,16 @@ async fn a_buyer_whose_booking_went_with_its_event_is_told_all_the_same() {
     stack.pay(&order, Outcome::Captured);
     let mail = until_mail(&stack, &buyer).await;
     assert!(
-        mail.contains("your payment of ₹100.00 goes back to you: the event does not take place here"),
+        mail.contains(
+            "your payment of ₹100.00 goes back to you: the event does not take place here"
+        ),
         "{mail}"
     );
     let heard = socket.wait_for_any("payment_refunded").await;
-    assert_eq!((&heard["reason"], &heard["booking_reference"]), (&json!("booking_gone"), &Value::Null));
+    assert_eq!(
+        (&heard["reason"], &heard["booking_reference"]),
+        (&json!("booking_gone"), &Value::Null)
+    );
     stack.assert_invariants().await;
 }
 
@@ -198,7 +215,8 @@ async fn a_payment_of_another_amount_is_told_of_and_a_cancelled_booking_once() {
     stack.pay_with(&Pay { amount: Some(12_345), ..Pay::order(&order, Outcome::Captured) });
     let mail = until_mail(&stack, &buyer).await;
     assert!(
-        mail.contains("payment of ₹123.45") && mail.contains("not the amount that the booking costs"),
+        mail.contains("payment of ₹123.45")
+            && mail.contains("not the amount that the booking costs"),
         "{mail}"
     );
 

@@ -1,11 +1,14 @@
-//! What a sale asks of PostgreSQL: how many statements, how many of them while others wait for the event's inventory, and none of them more
-//! often because there are more seats. `docs/round-trips.md` is the table that is checked here.
+//! What a sale asks of PostgreSQL: how many statements, how many of them while others wait for the
+//! event's inventory, and none of them more often because there are more seats.
+//! `docs/round-trips.md` is the table that is checked here.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeMap;
 
-use nexus_tests::{Booking, Event, Outcome, SOON, Stack, Value, eventually, json, repository, seen};
+use nexus_tests::{
+    Booking, Event, Outcome, SOON, Stack, Value, eventually, json, repository, seen,
+};
 
 /// A part of a sale, and what only its transaction says.
 const PARTS: [(&str, &str); 5] = [
@@ -32,8 +35,8 @@ async fn log_statements(stack: &Stack) {
     .await;
 }
 
-/// The statements that have been logged, each with the process that carried it out. (The first word of a line is its process; lines that
-/// continue a statement begin with a tab.)
+/// The statements that have been logged, each with the process that carried it out. (The first word
+/// of a line is its process; lines that continue a statement begin with a tab.)
 fn statements(stack: &Stack) -> Vec<(String, String)> {
     let log = std::fs::read_to_string(stack.dir().join("postgres/postgres.log")).unwrap();
     let entries = log.replace("\n\t", " ");
@@ -88,8 +91,9 @@ fn with_inventory(transaction: &Statements) -> &[String] {
 async fn sale(stack: &Stack, event: &Event, seats: usize) -> BTreeMap<&'static str, Statements> {
     let buyer = stack.user().await;
     let vip = event.seat_type("VIP");
-    let names: Vec<Value> =
-        (1..=seats).map(|n| json!({"seat_type_id": vip, "seat_label": format!("N{seats}X{n}")})).collect();
+    let names: Vec<Value> = (1..=seats)
+        .map(|n| json!({"seat_type_id": vip, "seat_label": format!("N{seats}X{n}")}))
+        .collect();
     let mut sold = BTreeMap::new();
     let mut before = statements(stack).len();
     let mut done = async |part: usize| {
@@ -175,8 +179,12 @@ async fn the_best_seats_are_found_however_many_were_taken_since_they_were_looked
     }
     held.commit().await.unwrap();
     let locked = locking.await.unwrap().data();
-    let labels: Vec<&str> =
-        locked["locks"].as_array().unwrap().iter().map(|lock| lock["seat_label"].as_str().unwrap()).collect();
+    let labels: Vec<&str> = locked["locks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lock| lock["seat_label"].as_str().unwrap())
+        .collect();
     assert_eq!(labels, ["V298", "V299"]);
     stack.assert_invariants().await;
 }

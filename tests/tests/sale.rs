@@ -18,13 +18,14 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     ];
 
     // An organiser creates an event.
-    let registration =
-        json!({"name": "Ravi", "username": "ravi", "email": "ravi@nexus.example", "password": PASSWORD});
+    let registration = json!({"name": "Ravi", "username": "ravi", "email": "ravi@nexus.example", "password": PASSWORD});
     let answer = stack.anonymous().post("/auth/register", registration).await.data();
     assert_eq!(answer["message"], "User registered successfully");
     let organiser = stack.anonymous().logged_in(&answer);
-    let created = organiser
-        .post("/events/create", shop::event_request(&[("VIP", 1500.5, 50), ("Standard", 499.0, 500)]));
+    let created = organiser.post(
+        "/events/create",
+        shop::event_request(&[("VIP", 1500.5, 50), ("Standard", 499.0, 500)]),
+    );
     let created = created.await.data();
     assert_eq!(
         created["message"],
@@ -33,11 +34,15 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     let event = Event::from_created(&created);
     for viewer in &viewers {
         let news = viewer.wait_for_any("event_created").await;
-        assert_eq!((&news["event"], &news["total_seats_available"]), (&created["event"], &json!(550)));
+        assert_eq!(
+            (&news["event"], &news["total_seats_available"]),
+            (&created["event"], &json!(550))
+        );
     }
 
     // A buyer logs in with a one-time password.
-    let registration = json!({"name": "Asha", "email": EMAIL, "phone": "98123 45678", "password": PASSWORD});
+    let registration =
+        json!({"name": "Asha", "email": EMAIL, "phone": "98123 45678", "password": PASSWORD});
     let registered = stack.anonymous().post("/auth/register", registration).await.data();
     let anonymous = stack.anonymous();
     let sent = anonymous.post("/auth/send-otp", json!({"phone": PHONE})).await.data();
@@ -45,9 +50,12 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
         sent,
         json!({"success": true, "message": "OTP sent successfully", "status": "pending", "expiresIn": "10 minutes"})
     );
-    let otp =
-        eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into())).await;
-    let login = anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": otp.code})).await.data();
+    let otp = eventually("the code is sent", SOON, async || {
+        stack.providers.otp(PHONE).ok_or("none".into())
+    })
+    .await;
+    let login =
+        anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": otp.code})).await.data();
     assert_eq!(
         (&login["message"], &login["isNewUser"]),
         (&json!("OTP verified and login successful"), &json!(false))
@@ -65,11 +73,18 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
         let answer = buyer_socket.wait_for("lock_seat_response", is_it, SOON).await;
         let data = &answer["data"];
         assert_eq!(answer["success"], true, "{answer}");
-        assert_eq!(data["message"], format!("Seat {label} locked successfully. Lock expires in 10 minutes."));
+        assert_eq!(
+            data["message"],
+            format!("Seat {label} locked successfully. Lock expires in 10 minutes.")
+        );
         assert_eq!(data["expires_in_seconds"], 600);
-        assert_eq!((&data["lock"]["user_id"], &data["lock"]["status"]), (&json!(buyer.id), &json!("locked")));
+        assert_eq!(
+            (&data["lock"]["user_id"], &data["lock"]["status"]),
+            (&json!(buyer.id), &json!("locked"))
+        );
         for viewer in &viewers {
-            let news = viewer.wait_for("seat_locked", |news| news["seat_label"] == label, SOON).await;
+            let news =
+                viewer.wait_for("seat_locked", |news| news["seat_label"] == label, SOON).await;
             let expected = json!({
                 "event_id": event.id,
                 "seat_type_id": event.seat_type("VIP"),
@@ -113,9 +128,14 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     let order_id = order["order_id"].as_str().unwrap();
     let payment = stack.pay(order_id, Outcome::Captured);
     let delivery = eventually("the webhook is answered", SOON, async || {
-        let captured =
-            stack.providers.webhooks().into_iter().find(|webhook| webhook.event == "payment.captured");
-        captured.and_then(|webhook| webhook.attempts.first().cloned()).ok_or("no attempt yet".into())
+        let captured = stack
+            .providers
+            .webhooks()
+            .into_iter()
+            .find(|webhook| webhook.event == "payment.captured");
+        captured
+            .and_then(|webhook| webhook.attempts.first().cloned())
+            .ok_or("no attempt yet".into())
     });
     let delivery = delivery.await;
     assert_eq!(delivery.status, Some(200), "{delivery:?}");
@@ -124,7 +144,10 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     assert_eq!(confirmed["booking"]["payment_id"], payment.id);
     assert_eq!(confirmed["booking"]["payment_gateway"], "razorpay");
     let verified = buyer.get(&format!("/payments/verify/{order_id}")).await.data();
-    assert_eq!((&verified["is_confirmed"], &verified["booking_id"]), (&json!(true), &json!(booking.id)));
+    assert_eq!(
+        (&verified["is_confirmed"], &verified["booking_id"]),
+        (&json!(true), &json!(booking.id))
+    );
 
     for viewer in &viewers {
         let expected = json!({
@@ -136,7 +159,8 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
         });
         assert_eq!(viewer.wait_for_any("booking_confirmed").await, expected);
         for label in ["V1", "V2"] {
-            let news = viewer.wait_for("seat_booked", |news| news["seat_label"] == label, SOON).await;
+            let news =
+                viewer.wait_for("seat_booked", |news| news["seat_label"] == label, SOON).await;
             let expected = json!({
                 "event_id": event.id,
                 "seat_type_id": event.seat_type("VIP"),
@@ -168,21 +192,31 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     // They are in the mail.
     let mail = eventually("the tickets are mailed", SOON, async || {
         let mails = stack.providers.mail();
-        seen(mails.len() == 1, mails.iter().map(|mail| (&mail.to, &mail.subject)).collect::<Vec<_>>())?;
+        seen(
+            mails.len() == 1,
+            mails.iter().map(|mail| (&mail.to, &mail.subject)).collect::<Vec<_>>(),
+        )?;
         Ok(mails[0].clone())
     })
     .await;
     assert_eq!(mail.to, [EMAIL]);
-    let mut codes: Vec<_> =
-        mail.attachments.iter().map(|file| stack.ticket_text(&qr::read_png(&file.content()).2)).collect();
+    let mut codes: Vec<_> = mail
+        .attachments
+        .iter()
+        .map(|file| stack.ticket_text(&qr::read_png(&file.content()).2))
+        .collect();
     codes.sort();
     let mut expected: Vec<_> = tickets.iter().map(|ticket| stack.ticket_code(ticket)).collect();
     expected.sort();
     assert_eq!(codes, expected);
     assert!(mail.attachments.iter().all(|file| file.content_type == "image/png"));
 
-    // Another broadcast, so that whatever was on its way to the viewers has arrived: nothing that is the buyer's alone.
-    organiser.put(&format!("/events/{}", event.id), json!({"venue_name": "Harbour Hall"})).await.ok();
+    // Another broadcast, so that whatever was on its way to the viewers has arrived: nothing that
+    // is the buyer's alone.
+    organiser
+        .put(&format!("/events/{}", event.id), json!({"venue_name": "Harbour Hall"}))
+        .await
+        .ok();
     for viewer in &viewers {
         viewer.wait_for_any("event_updated").await;
         assert!(viewer.received("tickets:ready").is_empty(), "{}", viewer.describe());

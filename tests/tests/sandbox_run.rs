@@ -1,4 +1,5 @@
-//! `nexus-sandbox run`, which is what `make run` does: one command, and everything is there; one signal, and everything is gone.
+//! `nexus-sandbox run`, which is what `make run` does: one command, and everything is there; one
+//! signal, and everything is gone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -32,7 +33,8 @@ impl Run {
         ];
         // The Procfile is read from the current directory, as after `cd` into a checkout.
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        std::fs::copy(repository.join("Procfile"), dir.join("Procfile")).expect("the repository's Procfile");
+        std::fs::copy(repository.join("Procfile"), dir.join("Procfile"))
+            .expect("the repository's Procfile");
         let mut program = Program::new("nexus-sandbox", "nexus-sandbox", &["run"], env, &dir);
         program.start();
         Self { program, dir, url: format!("http://127.0.0.1:{port}") }
@@ -101,9 +103,11 @@ async fn one_command_starts_everything_and_a_second_world_fits_beside_it() {
         assert_eq!(events.len(), 1, "demo events: {events:?}");
         assert_eq!(events[0]["total_seats"], 550, "{events:?}");
         let sandbox =
-            Answer::to(http_client().get(format!("{}/sandbox/calls", settings["SANDBOX_URL"]))).await;
+            Answer::to(http_client().get(format!("{}/sandbox/calls", settings["SANDBOX_URL"])))
+                .await;
         assert_eq!(sandbox.status, 200, "{sandbox}");
-        for process in ["API", "OTP", "PAYMENTS", "BOOKINGS", "EXPIRY", "CLEANUP", "NOTIFICATIONS"] {
+        for process in ["API", "OTP", "PAYMENTS", "BOOKINGS", "EXPIRY", "CLEANUP", "NOTIFICATIONS"]
+        {
             let url = &settings[&format!("{process}_METRICS_URL")];
             let metrics = Answer::to(http_client().get(url)).await;
             assert!(metrics.text.contains("# TYPE nexus_"), "{process}: {metrics}");
@@ -111,12 +115,18 @@ async fn one_command_starts_everything_and_a_second_world_fits_beside_it() {
         // The servers, and every process of the Procfile.
         for name in ["nexus-api", "postgres", "redis-server"] {
             let running = processes_of(&run.dir);
-            assert!(running.iter().any(|command| command.contains(name)), "{name} among {running:#?}");
+            assert!(
+                running.iter().any(|command| command.contains(name)),
+                "{name} among {running:#?}"
+            );
         }
         for queue in nexus_tests::stack::QUEUES {
             let running = processes_of(&run.dir);
             let worker = format!("nexus-worker-{queue}");
-            assert!(running.iter().any(|command| command.contains(&worker)), "{worker} among {running:#?}");
+            assert!(
+                running.iter().any(|command| command.contains(&worker)),
+                "{worker} among {running:#?}"
+            );
         }
     }
     for name in [

@@ -1,4 +1,5 @@
-//! Several processes a queue, slots, backlogs: more hands do more, and nobody stands in another's way.
+//! Several processes a queue, slots, backlogs: more hands do more, and nobody stands in another's
+//! way.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -25,14 +26,18 @@ async fn redis_holds_no_more_than_the_workers_are_about_to_need_however_much_is_
     let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "8")]).await;
     probes.start().await;
     stack.flood(5_000, json!(["done"])).await;
-    // Twice the slots, at least 16 for each process; as much again when both relays look at the same moment.
+    // Twice the slots, at least 16 for each process; as much again when both relays look at the
+    // same moment.
     let bound = 2 * (2 * 16);
     let mut most = 0;
     eventually("everything is done", Duration::from_secs(120), async || {
         let waiting = redis(&stack, "LLEN nexus:cleanup:active").await
             + redis(&stack, "ZCARD nexus:cleanup:scheduled").await;
         let queued = stack.count("jobs WHERE state = 'queued'").await;
-        assert!(waiting <= bound && queued <= bound, "{waiting} deliveries in Redis, {queued} jobs queued");
+        assert!(
+            waiting <= bound && queued <= bound,
+            "{waiting} deliveries in Redis, {queued} jobs queued"
+        );
         most = most.max(waiting);
         let done = stack.count("jobs WHERE state = 'done'").await;
         seen(done == 5_000, done)
@@ -68,7 +73,8 @@ async fn every_process_of_a_queue_takes_its_share() {
     probes.start().await;
     stack.flood(400, json!([{"sleep": 20}])).await;
     stack.until_idle(&["cleanup"]).await;
-    let shares = stack.rows("SELECT count(*) AS jobs FROM probe_runs GROUP BY process ORDER BY 1").await;
+    let shares =
+        stack.rows("SELECT count(*) AS jobs FROM probe_runs GROUP BY process ORDER BY 1").await;
     let shares: Vec<_> = shares.iter().map(|row| row["jobs"].as_i64().unwrap()).collect();
     assert!(shares.len() == 4 && shares[0] >= 50, "a hundred each, more or less: {shares:?}");
 }
@@ -98,7 +104,11 @@ async fn a_queue_that_is_stuck_leaves_the_others_alone() {
     stack.providers.fault(Target::TwilioVerify, None, Fault::delay(Duration::from_secs(60)));
     let (buyer, event, ..) = stack.booked().await;
     for n in 10..30 {
-        stack.anonymous().post("/auth/send-otp", json!({"phone": format!("+9198123456{n}")})).await.ok();
+        stack
+            .anonymous()
+            .post("/auth/send-otp", json!({"phone": format!("+9198123456{n}")}))
+            .await
+            .ok();
     }
     eventually("both slots are taken", SOON, async || {
         let running = stack.count("jobs WHERE queue = 'otp' AND state = 'running'").await;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use nexus_tests::repository::file;
 use nexus_tests::{Stack, Value};
 
-/// Foreign keys that no index begins with, and that do not say why. A partial index counts if it leaves out nothing but NULL.
+/// Foreign keys that no index begins with, and that do not say why. A partial index counts if it
+/// leaves out nothing but NULL.
 const WITHOUT_INDEX: &str = "
     SELECT c.conrelid::regclass::text AS referring, c.conname AS foreign_key
     FROM pg_constraint c
@@ -41,6 +42,9 @@ async fn every_table_is_in_the_list_that_says_how_long_it_is_kept() {
     assert_eq!(names.len(), listed.len(), "each once");
     for row in listed {
         let says_all = row.len() == 4 && row.iter().all(|cell| !cell.is_empty());
-        assert!(says_all, "{row:?} says what it grows with, how long it is kept, and who removes it");
+        assert!(
+            says_all,
+            "{row:?} says what it grows with, how long it is kept, and who removes it"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Schemathesis (PyPI) reads the OpenAPI document and sends every operation what it asks for, what it almost asks for and what it does not ask
-//! for at all. Every answer has to be one that the document knows; `tests/clients/schemathesis.toml` says what else is checked.
+//! Schemathesis (PyPI) reads the OpenAPI document and sends every operation what it asks for, what
+//! it almost asks for and what it does not ask for at all. Every answer has to be one that the
+//! document knows; `tests/clients/schemathesis.toml` says what else is checked.
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -13,7 +14,8 @@ use nexus_tests::{Stack, Value, json};
 
 const EMAIL: &str = "asha@nexus.example";
 
-/// Without the worker that sends one-time passwords: providers take no more than a few for one phone.
+/// Without the worker that sends one-time passwords: providers take no more than a few for one
+/// phone.
 async fn start() -> Stack {
     Stack::builder()
         .without_limits()
@@ -35,17 +37,20 @@ retry_on = [401]
     )
 }
 
-/// Somebody who organises the events 1 to 3, the first with the seat types 1 to 3, and one that is cancelled, and has the bookings 1 to 3 for an event of
-/// somebody else's. Returns dictionaries of what else there is, and requests that succeed, by operation: what has to fit together is hardly
+/// Somebody who organises the events 1 to 3, the first with the seat types 1 to 3, and one that is
+/// cancelled, and has the bookings 1 to 3 for an event of somebody else's. Returns dictionaries of
+/// what else there is, and requests that succeed, by operation: what has to fit together is hardly
 /// ever guessed.
 async fn arrange(stack: &Stack) -> (String, Value) {
     let account = |email| json!({"email": email, "password": PASSWORD, "name": "Asha"});
     let asha = stack.anonymous().post("/auth/register", account(EMAIL)).await.data();
     let asha = stack.anonymous().logged_in(&asha);
-    let other = stack.anonymous().post("/auth/register", account("other@nexus.example")).await.data();
+    let other =
+        stack.anonymous().post("/auth/register", account("other@nexus.example")).await.data();
     let other = stack.anonymous().logged_in(&other);
-    let lasting =
-        stack.event(&asha, &[("VIP", 100.0, 1000), ("Floor", 50.0, 1000), ("Balcony", 0.0, 1000)]).await;
+    let lasting = stack
+        .event(&asha, &[("VIP", 100.0, 1000), ("Floor", 50.0, 1000), ("Balcony", 0.0, 1000)])
+        .await;
     stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
     stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
     let event = stack.event(&other, &[("VIP", 100.0, 1000)]).await;
@@ -62,7 +67,8 @@ async fn arrange(stack: &Stack) -> (String, Value) {
     let called_off = stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
     asha.put(&format!("/events/{}", called_off.id), json!({"status": "cancelled"})).await.ok();
     let job = stack.row("SELECT id FROM jobs WHERE kind = 'finalise_booking'").await;
-    let dictionary = |name: &str, value: &Value| format!("\n[dictionaries.{name}]\nvalues = [{value}]\n");
+    let dictionary =
+        |name: &str, value: &Value| format!("\n[dictionaries.{name}]\nvalues = [{value}]\n");
     let dictionaries = dictionary("orders", &json!(payment.order_id))
         + &dictionary("jobs", &job["id"])
         + &dictionary("cancelled", &json!(called_off.id))
@@ -81,12 +87,14 @@ async fn arrange(stack: &Stack) -> (String, Value) {
     (dictionaries, examples)
 }
 
-/// Runs it with the settings of the file and these, 10 examples an operation; EXAMPLES asks for more.
+/// Runs it with the settings of the file and these, 10 examples an operation; EXAMPLES asks for
+/// more.
 async fn run(stack: &Stack, more_settings: &str) {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
     let program = clients.join(".venv/bin/schemathesis");
     assert!(program.is_file(), "tests/clients/.venv is missing: run `make python-deps`");
-    let settings = std::fs::read_to_string(clients.join("schemathesis.toml")).expect("the settings");
+    let settings =
+        std::fs::read_to_string(clients.join("schemathesis.toml")).expect("the settings");
     let (dictionaries, examples) = arrange(stack).await;
     let file = stack.dir().join("schemathesis.toml");
     std::fs::write(&file, settings + &dictionaries + more_settings).expect("a file");
@@ -127,7 +135,8 @@ async fn whatever_a_user_sends_is_answered_as_documented() {
         // These need a code that has been sent to a phone.
         !path.ends_with("verify-otp")
             && !path.ends_with("reset-password")
-            && !log.contains(&format!("method={} route=\"{path}\" status=200", method.to_uppercase()))
+            && !log
+                .contains(&format!("method={} route=\"{path}\" status=200", method.to_uppercase()))
     });
     assert_eq!(never.collect::<Vec<_>>(), vec![], "operations that never succeeded");
 }

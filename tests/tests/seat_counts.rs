@@ -25,21 +25,27 @@ async fn news_of_a_seat_say_in_which_order_they_belong() {
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     let (first, second) = (stack.user().await, stack.user().await);
     first.lock(&event, "VIP", "A1").await.ok();
-    let path = format!("/seats/{}/seat-types/{}/lock?seat_label=A1", event.id, event.seat_type("VIP"));
+    let path =
+        format!("/seats/{}/seat-types/{}/lock?seat_label=A1", event.id, event.seat_type("VIP"));
     first.delete(&path).await.ok();
     let booking = second.lock_and_book(&event, &[("VIP", "A1")]).await;
     stack.pay(&second.order(&booking).await, Outcome::Captured);
     stack.until_booking(&second, &booking, "confirmed", "completed").await;
     viewer.wait_for_any("seat_booked").await;
     let heard = |event: &str| viewer.received(event).iter().map(version).collect::<Vec<_>>();
-    let (locked, unlocked, booked) = (heard("seat_locked"), heard("seat_unlocked"), heard("seat_booked"));
+    let (locked, unlocked, booked) =
+        (heard("seat_locked"), heard("seat_unlocked"), heard("seat_booked"));
     assert_eq!((locked.len(), unlocked.len(), booked.len()), (2, 1, 1), "{}", viewer.describe());
     assert!(
         locked[0] < unlocked[0] && unlocked[0] < locked[1] && locked[1] <= booked[0],
         "{}",
         viewer.describe()
     );
-    assert_eq!(counts(&stack.anonymous(), &event).await, (booked[0], vec![49]), "the newest version");
+    assert_eq!(
+        counts(&stack.anonymous(), &event).await,
+        (booked[0], vec![49]),
+        "the newest version"
+    );
     stack.assert_invariants().await;
 }
 
@@ -90,9 +96,10 @@ async fn whoever_comes_while_an_event_is_deleted_is_told_that_it_is_gone() {
     let other = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let (seat_types, vip) = (format!("/seats/{}/seat-types", gone.id), gone.seat_type("VIP"));
     let mut deletion = stack.db.begin().await.unwrap();
-    for query in
-        ["SELECT 1 FROM event_inventory WHERE event_id = $1 FOR UPDATE", "DELETE FROM events WHERE id = $1"]
-    {
+    for query in [
+        "SELECT 1 FROM event_inventory WHERE event_id = $1 FOR UPDATE",
+        "DELETE FROM events WHERE id = $1",
+    ] {
         sqlx::query(query).bind(gone.id as i32).execute(&mut *deletion).await.unwrap();
     }
     let request = |method: &str, path: String, body: Value| {
@@ -106,14 +113,23 @@ async fn whoever_comes_while_an_event_is_deleted_is_told_that_it_is_gone() {
         })
     };
     let cases = [
-        (request("POST", format!("{seat_types}/{vip}/lock"), json!({"seat_label": "A1"})), "Event not found"),
+        (
+            request("POST", format!("{seat_types}/{vip}/lock"), json!({"seat_label": "A1"})),
+            "Event not found",
+        ),
         (
             request("POST", seat_types.clone(), json!({"name": "New", "price": 1, "quantity": 1})),
             "Event not found",
         ),
-        (request("PUT", format!("{seat_types}/{vip}"), json!({"quantity": 60})), "Seat type not found"),
+        (
+            request("PUT", format!("{seat_types}/{vip}"), json!({"quantity": 60})),
+            "Seat type not found",
+        ),
         (request("DELETE", format!("{seat_types}/{vip}"), Value::Null), "Seat type not found"),
-        (request("PUT", format!("/events/{}", gone.id), json!({"status": "cancelled"})), "Event not found"),
+        (
+            request("PUT", format!("/events/{}", gone.id), json!({"status": "cancelled"})),
+            "Event not found",
+        ),
         (request("DELETE", format!("/events/{}", gone.id), Value::Null), "Event not found"),
     ];
     eventually("all of them wait", SOON, async || {

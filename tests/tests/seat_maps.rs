@@ -43,8 +43,10 @@ async fn a_crowd_that_asks_at_once_costs_one_query() {
     for viewer in stack.users(200).await {
         crowd.spawn(map(viewer, event.clone()));
     }
-    let (own, leaver) =
-        (tokio::spawn(map(holder, event.clone())), tokio::spawn(map(stack.anonymous(), event.clone())));
+    let (own, leaver) = (
+        tokio::spawn(map(holder, event.clone())),
+        tokio::spawn(map(stack.anonymous(), event.clone())),
+    );
     until_waiting(&stack).await;
     // Who leaves takes nobody with them.
     leaver.abort();
@@ -66,15 +68,20 @@ async fn a_map_shows_what_its_reader_has_just_done() {
     let buyer = stack.user().await;
     for n in 1..=9 {
         buyer.lock(&event, "VIP", &format!("A{n}")).await.ok();
-        let taken = map(buyer.clone(), event.clone()).await.data()["taken"].as_array().unwrap().len();
+        let taken =
+            map(buyer.clone(), event.clone()).await.data()["taken"].as_array().unwrap().len();
         assert_eq!(taken, n, "seats after the lock of A{n}");
     }
 }
 
 #[tokio::test]
 async fn a_failure_is_not_remembered() {
-    let stack =
-        Stack::builder().without_limits().workers([]).env("DATABASE_LOCK_TIMEOUT_MS", 500).start().await;
+    let stack = Stack::builder()
+        .without_limits()
+        .workers([])
+        .env("DATABASE_LOCK_TIMEOUT_MS", 500)
+        .start()
+        .await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
     let held = hold_seats(&stack).await;
     let refused = map(stack.anonymous(), event.clone()).await;

@@ -1,4 +1,5 @@
-//! Sessions: what a logged-in user is told of themselves, and what ends all of their sessions at once.
+//! Sessions: what a logged-in user is told of themselves, and what ends all of their sessions at
+//! once.
 
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Client, SOON, Stack, Value, eventually, json};
@@ -7,8 +8,7 @@ const PHONE: &str = "+919811111111";
 
 /// Somebody with a password and a phone, logged in twice.
 async fn logged_in_twice(stack: &Stack) -> (Client, Client) {
-    let account =
-        json!({"email": "asha@nexus.example", "phone": PHONE, "name": "Asha", "password": PASSWORD});
+    let account = json!({"email": "asha@nexus.example", "phone": PHONE, "name": "Asha", "password": PASSWORD});
     let anonymous = stack.anonymous();
     let first = anonymous.post("/auth/register", account).await.data();
     let second = log_in(&anonymous, PASSWORD).await;
@@ -16,20 +16,28 @@ async fn logged_in_twice(stack: &Stack) -> (Client, Client) {
 }
 
 async fn log_in(anonymous: &Client, password: &str) -> Value {
-    anonymous.post("/auth/login", json!({"email": "asha@nexus.example", "password": password})).await.data()
+    anonymous
+        .post("/auth/login", json!({"email": "asha@nexus.example", "password": password}))
+        .await
+        .data()
 }
 
 /// Checks that neither token of a session is good for anything.
 async fn has_ended(session: &Client) {
     session.get("/auth/me").await.failed(401, "Token has been revoked");
     let refresh = json!({"refreshToken": session.refresh_token});
-    session.post("/auth/refresh-token", refresh).await.failed(401, "Refresh token has been revoked");
+    session
+        .post("/auth/refresh-token", refresh)
+        .await
+        .failed(401, "Refresh token has been revoked");
 }
 
 /// Has a code sent to the phone; returns it.
 async fn otp(stack: &Stack) -> String {
     stack.anonymous().post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
-    eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into())).await.code
+    eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into()))
+        .await
+        .code
 }
 
 #[tokio::test]
@@ -50,8 +58,10 @@ async fn logout_all_ends_every_session_and_no_later_one() {
     let stack = Stack::builder().workers([]).start().await;
     let (first, second) = logged_in_twice(&stack).await;
     let stranger = stack.user().await;
-    let refreshed =
-        first.post("/auth/refresh-token", json!({"refreshToken": first.refresh_token})).await.data();
+    let refreshed = first
+        .post("/auth/refresh-token", json!({"refreshToken": first.refresh_token}))
+        .await
+        .data();
     let refreshed = first.clone().with_token(first.id, refreshed["accessToken"].as_str().unwrap());
 
     let answer = first.post("/auth/logout-all", json!({})).await.data();
@@ -85,7 +95,10 @@ async fn a_password_reset_needs_the_phones_code_and_ends_every_session() {
     let wrong = if code == "000000" { "111111" } else { "000000" };
     let reset = |otp: &str| json!({"phone": "98111 11111", "otp": otp, "newPassword": "aaaaaaaa"});
 
-    anonymous.post("/auth/reset-password", reset(wrong)).await.failed(401, "Invalid OTP. Please try again.");
+    anonymous
+        .post("/auth/reset-password", reset(wrong))
+        .await
+        .failed(401, "Invalid OTP. Please try again.");
     first.get("/auth/me").await.ok();
     let answer = anonymous.post("/auth/reset-password", reset(&code)).await.data();
     assert_eq!(
@@ -111,7 +124,8 @@ async fn a_password_reset_needs_the_phones_code_and_ends_every_session() {
 async fn a_reset_is_refused_in_the_contracts_words() {
     let stack = Stack::builder().workers(["otp"]).start().await;
     let too_short = "Password must be at least 8 characters long";
-    let by_email = "Email-based password reset requires phone OTP verification. Please provide phone number.";
+    let by_email =
+        "Email-based password reset requires phone OTP verification. Please provide phone number.";
     let cases = vec![
         (json!({}), 400, too_short),
         (json!({"phone": PHONE, "otp": "123456", "newPassword": "short"}), 400, too_short),
@@ -121,14 +135,26 @@ async fn a_reset_is_refused_in_the_contracts_words() {
             400,
             "Password must be less than 128 characters",
         ),
-        (json!({"phone": PHONE, "newPassword": "longenough"}), 400, "OTP is required for password reset"),
+        (
+            json!({"phone": PHONE, "newPassword": "longenough"}),
+            400,
+            "OTP is required for password reset",
+        ),
         (
             json!({"phone": PHONE, "otp": "12", "newPassword": "longenough"}),
             400,
             "Invalid OTP format. OTP must be 4-6 digits.",
         ),
-        (json!({"email": "a@b.example", "otp": "123456", "newPassword": "longenough"}), 400, by_email),
-        (json!({"otp": "123456", "newPassword": "longenough"}), 400, "Email or phone number is required"),
+        (
+            json!({"email": "a@b.example", "otp": "123456", "newPassword": "longenough"}),
+            400,
+            by_email,
+        ),
+        (
+            json!({"otp": "123456", "newPassword": "longenough"}),
+            400,
+            "Email or phone number is required",
+        ),
         (
             json!({"phone": "12345", "otp": "123456", "newPassword": "longenough"}),
             400,

@@ -1,4 +1,5 @@
-//! Workers that leave in good order: what runs may finish, the rest goes to others at once, and nobody notices.
+//! Workers that leave in good order: what runs may finish, the rest goes to others at once, and
+//! nobody notices.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -57,7 +58,10 @@ async fn what_does_not_finish_in_time_is_given_back_and_runs_elsewhere_as_if_for
     let status = probes.process(0).stop().await;
     assert!(status.success(), "{status}");
     let job = stack.job(&id).await;
-    assert_eq!((&job["state"], &job["attempt"], &job["errors"]), (&json!("pending"), &json!(0), &json!([])));
+    assert_eq!(
+        (&job["state"], &job["attempt"], &job["errors"]),
+        (&json!("pending"), &json!(0), &json!([]))
+    );
     assert_eq!(job["available_at"], due, "it keeps its place in the queue");
 
     probes.process(1).start();
@@ -88,17 +92,21 @@ async fn a_job_that_was_claimed_and_cannot_be_begun_is_given_back() {
     let status = probes.process(0).stop().await;
     assert!(status.success(), "{status}");
     let job = stack.job(&id).await;
-    assert_eq!((&job["state"], &job["attempt"], &job["errors"]), (&json!("pending"), &json!(0), &json!([])));
+    assert_eq!(
+        (&job["state"], &job["attempt"], &job["errors"]),
+        (&json!("pending"), &json!(0), &json!([]))
+    );
     assert_eq!(job["available_at"], due, "it keeps its place in the queue");
 }
 
-/// Whoever keeps all queues busy: people who book free seats (payments, bookings, notifications), let locks run out (expiry) and ask for codes
-/// (otp); and checks of the books (cleanup).
+/// Whoever keeps all queues busy: people who book free seats (payments, bookings, notifications),
+/// let locks run out (expiry) and ask for codes (otp); and checks of the books (cleanup).
 struct Load {
     event: Event,
     people: Vec<Client>,
     next: usize,
-    /// For how long the sweep had been due at most, in seconds: it never ends, and so has no wait of its own.
+    /// For how long the sweep had been due at most, in seconds: it never ends, and so has no wait
+    /// of its own.
     sweep_late: f64,
 }
 
@@ -144,21 +152,30 @@ impl Load {
         self.sweep_late = self.sweep_late.max(stack.row(late).await["s"].as_f64().unwrap());
     }
 
-    /// How long the jobs so far have waited for a worker at most, by queue, in seconds; then all is forgotten.
+    /// How long the jobs so far have waited for a worker at most, by queue, in seconds; then all is
+    /// forgotten.
     async fn longest_waits(&mut self, stack: &Stack, when: &str) -> BTreeMap<String, f64> {
         let waits = "SELECT queue, count(*) AS jobs, max(extract(epoch FROM started_at - created_at))::float8 AS longest
                      FROM jobs WHERE kind <> 'sweep_expired' AND started_at IS NOT NULL GROUP BY 1";
-        let mut longest = BTreeMap::from([("expiry".to_owned(), std::mem::take(&mut self.sweep_late))]);
+        let mut longest =
+            BTreeMap::from([("expiry".to_owned(), std::mem::take(&mut self.sweep_late))]);
         for row in stack.rows(waits).await {
-            longest.insert(row["queue"].as_str().unwrap().to_owned(), row["longest"].as_f64().unwrap());
+            longest.insert(
+                row["queue"].as_str().unwrap().to_owned(),
+                row["longest"].as_f64().unwrap(),
+            );
         }
         println!("longest waits in seconds {when}: {longest:?}");
-        assert!(QUEUES.iter().all(|queue| longest.contains_key(*queue)), "every queue was busy: {longest:?}");
+        assert!(
+            QUEUES.iter().all(|queue| longest.contains_key(*queue)),
+            "every queue was busy: {longest:?}"
+        );
         longest
     }
 }
 
-/// Each process ends and is back before the next one's turn. Returns how long the slowest of them took, in seconds.
+/// Each process ends and is back before the next one's turn. Returns how long the slowest of them
+/// took, in seconds.
 async fn restart_in_turn(workers: &mut [Processes]) -> f64 {
     let mut slowest = 0_f64;
     for workers in workers {
@@ -174,8 +191,10 @@ async fn restart_in_turn(workers: &mut [Processes]) -> f64 {
 }
 
 #[tokio::test]
-async fn a_rolling_restart_of_all_workers_under_load_loses_nothing_and_delays_no_job_by_more_than_a_second() {
-    let stack = Stack::builder().workers([]).env("SEAT_LOCK_SECONDS", 2).env("SHUTDOWN_GRACE_MS", 10_000);
+async fn a_rolling_restart_of_all_workers_under_load_loses_nothing_and_delays_no_job_by_more_than_a_second()
+ {
+    let stack =
+        Stack::builder().workers([]).env("SEAT_LOCK_SECONDS", 2).env("SHUTDOWN_GRACE_MS", 10_000);
     // Whoever has to wait for a rescue waits for longer than this test does.
     let stack = stack.env("JOB_LEASE_MS", 120_000).env("JOB_LOST_MS", 120_000).start().await;
     let mut workers = QUEUES.map(|queue| stack.processes(&format!("nexus-worker-{queue}"), 2, &[]));
@@ -190,14 +209,17 @@ async fn a_rolling_restart_of_all_workers_under_load_loses_nothing_and_delays_no
     stack.execute("DELETE FROM jobs WHERE state = 'done'").await;
     let (mut slowest, mut rounds) = (0_f64, 0);
     load.go_on(&stack, async {
-        while rounds == 0 || stack.count(&format!("bookings WHERE booked_at > '{begun}'")).await < 30 {
+        while rounds == 0
+            || stack.count(&format!("bookings WHERE booked_at > '{begun}'")).await < 30
+        {
             slowest = slowest.max(restart_in_turn(&mut workers).await);
             rounds += 1;
         }
     })
     .await;
-    let during =
-        load.longest_waits(&stack, &format!("while all workers were restarted {rounds} times")).await;
+    let during = load
+        .longest_waits(&stack, &format!("while all workers were restarted {rounds} times"))
+        .await;
 
     let harmed = "SELECT * FROM jobs WHERE kind NOT IN ('sweep_expired', 'reconcile_orders')
                   AND NOT (state = 'done' AND attempt = 1 AND errors = '[]')
@@ -209,7 +231,8 @@ async fn a_rolling_restart_of_all_workers_under_load_loses_nothing_and_delays_no
     let booked = stack.count("bookings WHERE status = 'confirmed'").await;
     assert_eq!(booked, stack.count("bookings").await, "every booking was confirmed");
     assert_eq!(stack.providers.mail().len() as i64, booked, "tickets, each sent once");
-    // A process that takes long to come back, because the machine is busy, shows how slow everything is.
+    // A process that takes long to come back, because the machine is busy, shows how slow
+    // everything is.
     println!("the slowest restart took {slowest} s");
     let usual = before.values().copied().fold(0.0, f64::max);
     let late: Vec<_> = during.iter().filter(|(_, wait)| **wait > usual + slowest + 1.0).collect();

@@ -1,5 +1,6 @@
-//! During the cut-over the Node service and Nexus work on one PostgreSQL and one Redis (CONTRACT.md, section 11): what one of them has
-//! given out or taken back holds for the other, and no seat is sold twice.
+//! During the cut-over the Node service and Nexus work on one PostgreSQL and one Redis
+//! (CONTRACT.md, section 11): what one of them has given out or taken back holds for the other, and
+//! no seat is sold twice.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -7,7 +8,8 @@ use futures_util::future::{join, join_all};
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::stack::Builder;
 use nexus_tests::{
-    Booking, Client, Event, Fault, NodeService, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+    Booking, Client, Event, Fault, NodeService, Outcome, SOON, Stack, Target, Value, eventually,
+    json, seen,
 };
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 
@@ -45,7 +47,8 @@ impl Shop {
         Self { node, stack, event }
     }
 
-    /// Locks a seat over either service; a refusal is its message, and anything of Nexus that is none of the contract's fails the test.
+    /// Locks a seat over either service; a refusal is its message, and anything of Nexus that is
+    /// none of the contract's fails the test.
     async fn lock(&self, service: Service, buyer: &Client, label: &str) -> Result<(), String> {
         match service {
             Service::Node => self.node.lock(buyer.id, &self.event, "VIP", label).await.map(drop),
@@ -63,7 +66,9 @@ impl Shop {
     async fn book(&self, service: Service, buyer: &Client, label: &str) -> Booking {
         match service {
             Service::Node => self.node.book(buyer.id, &self.event, "VIP", &[label]).await.unwrap(),
-            Service::Nexus => Booking::from_created(&buyer.book(&self.event, &[("VIP", label)]).await.data()),
+            Service::Nexus => {
+                Booking::from_created(&buyer.book(&self.event, &[("VIP", label)]).await.data())
+            }
         }
     }
 
@@ -74,7 +79,8 @@ impl Shop {
         }
     }
 
-    /// Everybody wants a label at once, half of them from each service; returns the winners by label, and the refusals.
+    /// Everybody wants a label at once, half of them from each service; returns the winners by
+    /// label, and the refusals.
     async fn rush(
         &self,
         wishes: impl IntoIterator<Item = (Client, String)>,
@@ -97,8 +103,9 @@ impl Shop {
     /// Who has which seat, as the database says.
     async fn holders(&self) -> Vec<(String, i64)> {
         let rows = self.stack.rows("SELECT seat_label, user_id FROM seats ORDER BY 1, 2").await;
-        let holder =
-            |row: &Value| (row["seat_label"].as_str().unwrap().to_owned(), row["user_id"].as_i64().unwrap());
+        let holder = |row: &Value| {
+            (row["seat_label"].as_str().unwrap().to_owned(), row["user_id"].as_i64().unwrap())
+        };
         rows.iter().map(holder).collect()
     }
 
@@ -111,7 +118,8 @@ impl Shop {
 async fn one_of_a_hundred_gets_the_seat_whichever_service_they_ask() {
     let shop = Shop::open(50, &[]).await;
     let buyers = shop.stack.users(100).await;
-    let (winners, refusals) = shop.rush(buyers.into_iter().map(|buyer| (buyer, "A1".to_owned()))).await;
+    let (winners, refusals) =
+        shop.rush(buyers.into_iter().map(|buyer| (buyer, "A1".to_owned()))).await;
     assert_eq!(winners.len(), 1, "{winners:?}");
     assert!(refusals.iter().all(|refusal| *refusal == taken("A1")), "{refusals:?}");
     assert_eq!(shop.holders().await, winners);
@@ -159,7 +167,8 @@ async fn seats_change_hands_between_the_services_and_never_have_two_owners() {
     shop.stack.assert_invariants().await;
 }
 
-/// The Node service in the middle of locking a seat: its row is there, the count and the commit are to come.
+/// The Node service in the middle of locking a seat: its row is there, the count and the commit are
+/// to come.
 async fn half_a_lock(shop: &Shop, label: &str) -> Transaction<'static, Postgres> {
     let buyer = shop.stack.user().await;
     let mut tx = shop.stack.db.begin().await.unwrap();
@@ -175,7 +184,10 @@ async fn half_a_lock(shop: &Shop, label: &str) -> Transaction<'static, Postgres>
 }
 
 /// The rest of it.
-async fn the_other_half(shop: &Shop, mut tx: Transaction<'static, Postgres>) -> Result<(), sqlx::Error> {
+async fn the_other_half(
+    shop: &Shop,
+    mut tx: Transaction<'static, Postgres>,
+) -> Result<(), sqlx::Error> {
     let count = format!(
         "UPDATE event_seat_types SET available_quantity = available_quantity - 1 WHERE id = {}",
         shop.event.seat_type("VIP")
@@ -238,7 +250,9 @@ async fn a_quantity_that_the_node_service_changes_forgets_no_locked_seat() {
     }
     let seat_type = shop.event.seat_type("VIP");
     let change = async |quantity: u32| {
-        shop.node.call("updateQuantity", json!({"seatTypeId": seat_type, "quantity": quantity})).await
+        shop.node
+            .call("updateQuantity", json!({"seatTypeId": seat_type, "quantity": quantity}))
+            .await
     };
     change(2).await.unwrap();
     assert_eq!(shop.available().await, 0);
@@ -277,7 +291,8 @@ async fn a_seat_that_is_freed_can_be_locked_at_once() {
         let (first, second) = (shop.stack.user().await, shop.stack.user().await);
         let service = |bit: usize| [Service::Node, Service::Nexus][(n >> bit) & 1];
         let (locking, booking, cancelling, next) = (service(0), service(1), service(2), service(3));
-        // The Node service stumbles over the key that it has left in Redis itself (section 10, row 8).
+        // The Node service stumbles over the key that it has left in Redis itself (section 10, row
+        // 8).
         if (cancelling, next) == (Service::Node, Service::Node) {
             continue;
         }
@@ -307,7 +322,8 @@ async fn sessions_of_one_service_work_and_end_on_both() {
     let refresh = async |token: &str| node.call("refresh", json!({"refreshToken": token})).await;
 
     // Opened by Nexus.
-    let (access, refresh_token) = (user.token.clone().unwrap(), user.refresh_token.clone().unwrap());
+    let (access, refresh_token) =
+        (user.token.clone().unwrap(), user.refresh_token.clone().unwrap());
     assert_eq!(authenticate(&access).await, Ok(json!(user.id)));
     let bought = refresh(&refresh_token).await.unwrap();
     user.clone().with_token(user.id, bought.as_str().unwrap()).get("/auth/me").await.ok();

@@ -1,4 +1,5 @@
-//! Tickets that cannot be made up: what a QR code says is signed, and those from before are issued anew.
+//! Tickets that cannot be made up: what a QR code says is signed, and those from before are issued
+//! anew.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -38,7 +39,8 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     mails(1).await;
     stack.until_idle(&["bookings", "notifications"]).await;
 
-    // As an earlier release and the Node service left them: of this booking, of others that are over, and one that is not good any more.
+    // As an earlier release and the Node service left them: of this booking, of others that are
+    // over, and one that is not good any more.
     let over = stack.event(&stack.user().await, &[("VIP", 100.0, 1)]).await;
     stack
         .execute(&format!(
@@ -68,7 +70,8 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
                    VALUES (gen_random_uuid(), 'bookings', 'reissue_tickets', '{}', 20, 'reissue_tickets')";
     stack.execute(reissue).await;
     eventually("all are issued anew", SOON, async || {
-        let unsigned = stack.count("tickets WHERE qr_nonce IS NULL AND status <> 'cancelled'").await;
+        let unsigned =
+            stack.count("tickets WHERE qr_nonce IS NULL AND status <> 'cancelled'").await;
         seen(unsigned == 0, unsigned)
     })
     .await;
@@ -87,7 +90,10 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     assert_ne!(second.nonce, first.nonce);
     assert_eq!(again[0]["ticket_id"], ticket["ticket_id"]);
     assert_eq!(qr::read_png(&sent[1].attachments[0].content()).2, text(&again[0]));
-    assert_ne!(sent[0].message_id, sent[1].message_id, "mail programs hide what they have had before");
+    assert_ne!(
+        sent[0].message_id, sent[1].message_id,
+        "mail programs hide what they have had before"
+    );
     for old in stack.rows("SELECT id, qr_code FROM tickets WHERE ticket_id LIKE 'TKT-OLD-%' AND qr_nonce IS NOT NULL LIMIT 3").await {
         assert_eq!(stack.ticket_code(&old).ticket, old["id"].as_i64().unwrap());
     }
@@ -105,7 +111,8 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
 
 #[tokio::test]
 async fn tickets_that_are_issued_anew_while_their_mail_is_under_way_are_mailed_again() {
-    let mut stack = Stack::builder().workers(["payments", "bookings", "notifications"]).start().await;
+    let mut stack =
+        Stack::builder().workers(["payments", "bookings", "notifications"]).start().await;
     stack.worker("notifications").stop().await;
     let (buyer, _, booking, _) = stack.sold().await;
     let old = text(&stack.until_tickets(&buyer, &booking, 1).await[0]);
@@ -118,10 +125,12 @@ async fn tickets_that_are_issued_anew_while_their_mail_is_under_way_are_mailed_a
         seen(waiting == 1 && stack.providers.mail().len() == 1, waiting)
     })
     .await;
-    sqlx::query("UPDATE tickets SET qr_nonce = qr_nonce + 1, qr_code = 'data:image/png;base64,bmV3'")
-        .execute(&mut *issuing)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE tickets SET qr_nonce = qr_nonce + 1, qr_code = 'data:image/png;base64,bmV3'",
+    )
+    .execute(&mut *issuing)
+    .await
+    .unwrap();
     issuing.commit().await.unwrap();
 
     stack.until_idle(&["notifications"]).await;

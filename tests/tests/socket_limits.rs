@@ -1,6 +1,11 @@
 //! How fast sockets may send commands, and how many may come (`docs/limits.md`).
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 use nexus_tests::client::http_client;
 use nexus_tests::{SOON, SocketClient, Stack, Value, eventually, json, seen};
@@ -28,7 +33,10 @@ async fn a_flood_of_commands_is_refused_and_who_goes_on_is_disconnected() {
     for n in 5..11 {
         assert_eq!(socket.call("lock_seat", &[seat(n)]).await, refused);
     }
-    assert_eq!(socket.received("lock_seat_response").iter().filter(|answer| **answer == refused).count(), 6);
+    assert_eq!(
+        socket.received("lock_seat_response").iter().filter(|answer| **answer == refused).count(),
+        6
+    );
     socket.emit("lock_seat", &[seat(11)]).await;
     let line = socket.wait_for_line("disconnect", SOON).await;
     assert_eq!(line["reason"], "io server disconnect");
@@ -61,7 +69,11 @@ async fn who_is_disconnected_and_connects_anew_over_the_same_connection_begins_n
     let opened: Value = serde_json::from_str(&poll(&url).await[1..]).unwrap();
     let url = format!("{url}&sid={}", opened["sid"].as_str().unwrap());
     let send = async |packet: &str| {
-        assert_eq!(http.post(&url).body(packet.to_owned()).send().await.unwrap().status(), 200, "{packet}");
+        assert_eq!(
+            http.post(&url).body(packet.to_owned()).send().await.unwrap().status(),
+            200,
+            "{packet}"
+        );
     };
     // Whatever is said until a packet comes that begins so.
     let until = async |wanted: &str| {
@@ -120,7 +132,9 @@ async fn new_connections_of_one_address_are_limited() {
     let nobody = stack.anonymous();
     let mut connected = Vec::new();
     for transports in [&both[..], &["polling"], &["websocket"]] {
-        connected.push(stack.socket_with("one of three", &nobody, options("198.51.100.1", transports)).await);
+        connected.push(
+            stack.socket_with("one of three", &nobody, options("198.51.100.1", transports)).await,
+        );
     }
     for transports in [&["polling"], &["websocket"]] {
         let fourth = SocketClient::start("the fourth", &options("198.51.100.1", transports)).await;
@@ -134,7 +148,8 @@ async fn new_connections_of_one_address_are_limited() {
 
 #[tokio::test]
 async fn polls_do_not_count_as_requests() {
-    let stack = start(&[("RATE_LIMIT_ANONYMOUS", "1/1h"), ("RATE_LIMIT_CONNECTIONS", "1/1h")]).await;
+    let stack =
+        start(&[("RATE_LIMIT_ANONYMOUS", "1/1h"), ("RATE_LIMIT_CONNECTIONS", "1/1h")]).await;
     let polling = json!({"transports": ["polling"]});
     let socket = stack.socket_with("a polling client", &stack.anonymous(), polling).await;
     for _ in 0..20 {

@@ -1,4 +1,5 @@
-//! What Nexus is made of, as far as the lock file tells; `make audit` asks cargo-deny about the rest.
+//! What Nexus is made of, as far as the lock file tells; `make audit` asks cargo-deny about the
+//! rest.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -6,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_tests::repository::{cargo, file, linked};
 
-/// Every crate of which more than one version is built, with those versions, as cargo resolves the workspace for this machine.
+/// Every crate of which more than one version is built, with those versions, as cargo resolves the
+/// workspace for this machine.
 fn doubled() -> BTreeMap<String, BTreeSet<String>> {
-    let tree = cargo(&["tree", "--workspace", "--all-features", "--prefix", "none", "--format", "{p}"]);
+    let tree =
+        cargo(&["tree", "--workspace", "--all-features", "--prefix", "none", "--format", "{p}"]);
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, rest) in tree.lines().filter_map(|line| line.split_once(" v")) {
         let version = rest.split(' ').next().unwrap();
@@ -40,8 +43,14 @@ fn every_doubled_crate_is_explained_and_nothing_else() {
         let known = explained.get(&name).cloned().unwrap_or_default();
         let new: Vec<&String> = versions.difference(&known).collect();
         // One of them is the version that everything ought to have.
-        assert!(new.len() <= 1, "{name} is built in the versions {versions:?}; deny.toml explains {known:?}");
-        assert!(known.is_subset(&versions), "{name}: deny.toml explains {known:?}, built are {versions:?}");
+        assert!(
+            new.len() <= 1,
+            "{name} is built in the versions {versions:?}; deny.toml explains {known:?}"
+        );
+        assert!(
+            known.is_subset(&versions),
+            "{name}: deny.toml explains {known:?}, built are {versions:?}"
+        );
     }
     let doubled = doubled();
     let idle: Vec<&String> = explained.keys().filter(|name| !doubled.contains_key(*name)).collect();
@@ -55,7 +64,9 @@ fn every_crate_comes_from_crates_io_with_a_checksum() {
     for package in lock.split("\n[[package]]\n").skip(1) {
         if package.contains("\nsource = ") {
             assert!(
-                package.contains("\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n"),
+                package.contains(
+                    "\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n"
+                ),
                 "{package}"
             );
             assert!(package.contains("\nchecksum = \""), "{package}");
@@ -70,8 +81,15 @@ fn every_crate_comes_from_crates_io_with_a_checksum() {
 #[test]
 fn tls_is_rustls_with_ring_and_nothing_else() {
     let lock = file("Cargo.lock");
-    for other in ["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys", "boring", "schannel-sys"]
-    {
+    for other in [
+        "openssl",
+        "openssl-sys",
+        "native-tls",
+        "aws-lc-rs",
+        "aws-lc-sys",
+        "boring",
+        "schannel-sys",
+    ] {
         assert!(!lock.contains(&format!("\nname = \"{other}\"\n")), "{other}");
     }
     let linked = linked();

@@ -1,4 +1,5 @@
-//! PostgreSQL and Redis over networks that are not to be trusted: with real certificates, good and bad.
+//! PostgreSQL and Redis over networks that are not to be trusted: with real certificates, good and
+//! bad.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -13,7 +14,8 @@ async fn sell_to_everybody(stack: &Stack) {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let elsewhere = json!({"url": stack.api_url(1), "transports": ["websocket"]});
-    let viewer = stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
+    let viewer =
+        stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
     let buyer = stack.user().await;
     let mut label = 0;
     // A broadcast may be lost while processes still connect.
@@ -59,8 +61,9 @@ async fn everything_works_over_tls_and_nothing_without() {
              WHERE client_addr IS NOT NULL GROUP BY 1",
         )
         .await;
-    for process in
-        ["nexus-api".to_owned()].into_iter().chain(QUEUES.map(|queue| format!("nexus-worker-{queue}")))
+    for process in ["nexus-api".to_owned()]
+        .into_iter()
+        .chain(QUEUES.map(|queue| format!("nexus-worker-{queue}")))
     {
         let seen = connections.iter().find(|connection| connection["name"] == process);
         assert_eq!(
@@ -80,8 +83,11 @@ async fn everything_works_over_tls_and_nothing_without() {
 async fn servers_that_cannot_prove_who_they_are_are_refused_until_they_can() {
     let (authority, stranger) = (Authority::new("Nexus tests"), Authority::new("A stranger"));
     let good = authority.identity(&HERE);
-    let mut stack =
-        Stack::builder().secured(good.clone(), &authority.certificate).workers(["cleanup"]).start().await;
+    let mut stack = Stack::builder()
+        .secured(good.clone(), &authority.certificate)
+        .workers(["cleanup"])
+        .start()
+        .await;
     let impostors = [
         ("has another name", Some(authority.identity(&["other.example"])), "not valid for name"),
         ("is signed by a stranger", Some(stranger.identity(&HERE)), "invalid peer certificate"),
@@ -122,17 +128,22 @@ async fn servers_that_cannot_prove_who_they_are_are_refused_until_they_can() {
 #[tokio::test]
 async fn a_user_a_password_and_a_database_number_in_the_url_of_redis_hold_everywhere() {
     let mut stack = Stack::builder().api_processes(2).start().await;
-    let created = stack.redis_command("ACL SETUSER nexus on >correct-horse-battery ~* &* +@all").await;
+    let created =
+        stack.redis_command("ACL SETUSER nexus on >correct-horse-battery ~* &* +@all").await;
     assert_eq!(created, "+OK");
     let url = format!("redis://nexus:correct-horse-battery@127.0.0.1:{}/5", stack.redis.port());
     stack.restart_with(&[("REDIS_URL", &url)]).await;
     sell_to_everybody(&stack).await;
     let clients = stack.redis_list("CLIENT LIST").await;
-    let ours: Vec<_> =
-        clients.iter().filter(|client| client.contains("id=") && !client.contains("cmd=client")).collect();
+    let ours: Vec<_> = clients
+        .iter()
+        .filter(|client| client.contains("id=") && !client.contains("cmd=client"))
+        .collect();
     assert!(ours.len() >= 8, "{clients:#?}");
-    let outsiders: Vec<_> =
-        ours.iter().filter(|client| !client.contains(" user=nexus ") || !client.contains(" db=5 ")).collect();
+    let outsiders: Vec<_> = ours
+        .iter()
+        .filter(|client| !client.contains(" user=nexus ") || !client.contains(" db=5 "))
+        .collect();
     assert!(outsiders.is_empty(), "{outsiders:#?}");
     stack.assert_invariants().await;
 }

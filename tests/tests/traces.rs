@@ -1,4 +1,5 @@
-//! Traces: one of them spans a request, the job that it enqueued and what that broadcast; and no collector is ever waited for.
+//! Traces: one of them spans a request, the job that it enqueued and what that broadcast; and no
+//! collector is ever waited for.
 
 #![allow(clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -39,8 +40,14 @@ async fn one_trace_spans_the_request_its_job_and_the_broadcast() {
     let broadcast = collector.span("the broadcast", heard).await;
     let trace = &broadcast.trace;
     let job = collector.span("the job", named("job process_webhook", trace)).await;
-    let request = collector.span("the request", named("POST /api/v1/payments/webhook", trace)).await;
-    assert_eq!((&broadcast.parent, &job.parent), (&job.id, &request.id), "{:#?}", collector.spans());
+    let request =
+        collector.span("the request", named("POST /api/v1/payments/webhook", trace)).await;
+    assert_eq!(
+        (&broadcast.parent, &job.parent),
+        (&job.id, &request.id),
+        "{:#?}",
+        collector.spans()
+    );
     assert_eq!(broadcast.service, "nexus-worker-payments");
     assert_eq!(job.service, "nexus-worker-payments");
     assert_eq!(request.service, "nexus-api");
@@ -60,12 +67,16 @@ async fn a_callers_trace_is_continued_and_a_failed_attempt_is_seen_in_it() {
     let stack = traced(&collector, Stack::builder().workers(["otp"])).await;
     stack.providers.fault(Target::TwilioVerify, None, Fault::status(403));
     let request = stack.anonymous().request(Method::POST, "/auth/send-otp");
-    let request = request.header("traceparent", traceparent()).json(&json!({"phone": "+919811111111"}));
+    let request =
+        request.header("traceparent", traceparent()).json(&json!({"phone": "+919811111111"}));
     Answer::to(request).await.ok();
     let request = collector.span("the request", named("POST /api/v1/auth/send-otp", TRACE)).await;
     let job = collector.span("the job", named("job send_otp", TRACE)).await;
     assert_eq!((request.parent.as_str(), &job.parent), (CALLER, &request.id));
-    assert_eq!((job.attribute("nexus.outcome"), job.failed, request.failed), (Some("dead"), true, false));
+    assert_eq!(
+        (job.attribute("nexus.outcome"), job.failed, request.failed),
+        (Some("dead"), true, false)
+    );
     let call = collector.span("the call", named("call Twilio", TRACE)).await;
     assert_eq!((&call.parent, call.failed), (&job.id, true));
 
@@ -82,11 +93,13 @@ async fn a_sockets_command_is_a_trace_of_its_own_or_that_which_its_payload_names
     let buyer = stack.user().await;
     let event = stack.event(&buyer, &[("VIP", 1500.0, 10)]).await;
     let socket = stack.socket("buyer", &buyer).await;
-    let mut seat = json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": "V1"});
+    let mut seat =
+        json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": "V1"});
     socket.call_ok("lock_seat", seat.clone()).await;
     let own = collector.span("the command", |span| span.name == "command lock_seat").await;
     assert_eq!((own.parent.as_str(), own.attribute("nexus.outcome")), ("", Some("ok")));
-    let broadcast = collector.span("its broadcast", named("broadcast seat_locked", &own.trace)).await;
+    let broadcast =
+        collector.span("its broadcast", named("broadcast seat_locked", &own.trace)).await;
     assert_eq!(broadcast.parent, own.id);
 
     seat["traceparent"] = json!(traceparent());
@@ -116,7 +129,8 @@ async fn a_service_may_have_another_name_and_what_is_left_is_exported_at_the_end
     let collector = Collector::start().await;
     let stack = Stack::builder().workers([]).env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url());
     // Never, but for the end.
-    let stack = stack.env("OTEL_BSP_SCHEDULE_DELAY", 600_000).env("OTEL_SERVICE_NAME", "tickets-api");
+    let stack =
+        stack.env("OTEL_BSP_SCHEDULE_DELAY", 600_000).env("OTEL_SERVICE_NAME", "tickets-api");
     let mut stack = stack.start().await;
     stack.anonymous().get("/events").await.ok();
     assert_eq!(collector.spans(), []);
@@ -147,9 +161,17 @@ async fn a_collector_that_never_answers_changes_nothing() {
     for queue in ["payments", "bookings"] {
         let asked = Instant::now();
         assert_eq!(stack.worker(queue).stop().await.code(), Some(0));
-        assert!(asked.elapsed() < Duration::from_secs(5), "{queue} took {:?} to leave", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{queue} took {:?} to leave",
+            asked.elapsed()
+        );
     }
     let asked = Instant::now();
     assert_eq!(stack.api(0).stop().await.code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(5), "the API took {:?} to leave", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "the API took {:?} to leave",
+        asked.elapsed()
+    );
 }

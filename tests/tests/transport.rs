@@ -35,8 +35,10 @@ async fn what_a_client_has_read_is_not_sent_again_until_it_changes() {
 #[tokio::test]
 async fn a_page_can_load_the_socket_io_client_from_the_server() {
     let stack = Stack::builder().workers([]).start().await;
-    let official =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/clients/node_modules/socket.io-client/dist/socket.io.min.js");
+    let official = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/clients/node_modules/socket.io-client/dist/socket.io.min.js"
+    );
     let official = std::fs::read_to_string(official).expect("npm's client");
     for path in ["/socket.io/socket.io.js", "/socket.io/socket.io.min.js"] {
         let answer = stack.anonymous().get_root(path).await;
@@ -50,6 +52,9 @@ async fn a_page_can_load_the_socket_io_client_from_the_server() {
 async fn no_cache_keeps_a_poll() {
     let stack = Stack::builder().workers([]).start().await;
     let answer = stack.anonymous().get_root("/socket.io/?EIO=4&transport=polling").await;
-    assert_eq!((answer.status, &answer.headers["cache-control"]), (200, &"no-store".parse().unwrap()));
+    assert_eq!(
+        (answer.status, &answer.headers["cache-control"]),
+        (200, &"no-store".parse().unwrap())
+    );
     assert!(!answer.headers.contains_key("etag"));
 }

@@ -1,11 +1,15 @@
-//! Amounts that the payment provider cannot charge are refused before anybody owes them; what it refuses all the same is no outage.
+//! Amounts that the payment provider cannot charge are refused before anybody owes them; what it
+//! refuses all the same is no outage.
 
 use nexus_tests::{Event, Fault, Stack, Target, json};
 
 /// An event of an organiser who is gone, with a price from before prices were checked.
 async fn set_price(stack: &Stack, event: &Event, price: &str) {
     stack
-        .execute(&format!("UPDATE event_seat_types SET price = {price} WHERE event_id = {}", event.id))
+        .execute(&format!(
+            "UPDATE event_seat_types SET price = {price} WHERE event_id = {}",
+            event.id
+        ))
         .await;
 }
 
@@ -13,7 +17,9 @@ async fn set_price(stack: &Stack, event: &Event, price: &str) {
 async fn a_price_that_cannot_be_paid_is_refused_wherever_it_is_set() {
     let stack = Stack::builder().workers([]).without_limits().start().await;
     let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("Free", 0.0, 5), ("Least", 1.0, 5), ("Most", 500_000.0, 5)]).await;
+    let event = stack
+        .event(&organiser, &[("Free", 0.0, 5), ("Least", 1.0, 5), ("Most", 500_000.0, 5)])
+        .await;
     let said = "Price must be 0, or between ₹1.00 and ₹5,00,000.00: no other amount can be paid";
     let types = format!("/seats/{}/seat-types", event.id);
     let one = format!("{types}/{}", event.seat_type("Free"));
@@ -27,7 +33,10 @@ async fn a_price_that_cannot_be_paid_is_refused_wherever_it_is_set() {
         organiser.post("/events/create", request.clone()).await.failed(422, said);
         for (command, payload) in [
             ("create_event", request),
-            ("create_seat_type", json!({"eventId": event.id, "name": "VIP", "price": price, "quantity": 5})),
+            (
+                "create_seat_type",
+                json!({"eventId": event.id, "name": "VIP", "price": price, "quantity": 5}),
+            ),
             (
                 "update_seat_type",
                 json!({"eventId": event.id, "seatTypeId": event.seat_type("Free"), "price": price}),
@@ -86,8 +95,10 @@ async fn a_price_from_before_stays_as_it_is_and_can_be_sent_again() {
         buyer.lock(&event, "VIP", label).await.ok();
     }
     let refused = buyer.book(&event, &[("VIP", "A1")]).await;
-    refused
-        .failed(422, "A payment can be between ₹1.00 and ₹5,00,000.00. The total of ₹0.50 cannot be paid.");
+    refused.failed(
+        422,
+        "A payment can be between ₹1.00 and ₹5,00,000.00. The total of ₹0.50 cannot be paid.",
+    );
     buyer.book(&event, &[("VIP", "A2"), ("VIP", "A3")]).await.ok();
 }
 
@@ -109,8 +120,10 @@ async fn an_order_that_the_provider_refuses_is_told_as_a_refusal() {
     stack.execute("UPDATE bookings SET total_amount = 0.50").await;
     booking.total = 0.5;
     let refused = buyer.try_order(&booking).await;
-    refused
-        .failed(422, "The payment provider does not accept a payment of ₹0.50. Trying again will not help.");
+    refused.failed(
+        422,
+        "The payment provider does not accept a payment of ₹0.50. Trying again will not help.",
+    );
     assert_eq!(refused.body["error"]["code"], "amount_refused", "{refused}");
 
     stack.providers.fault(Target::RazorpayOrders, Some(1), Fault::status(503));

@@ -1,4 +1,5 @@
-//! What is left of finished jobs, and of what they might have sent: removed in time, in bounded steps, and no burden while it is there.
+//! What is left of finished jobs, and of what they might have sent: removed in time, in bounded
+//! steps, and no burden while it is there.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -18,7 +19,8 @@ async fn finished(stack: &Stack, count: u32, state: &str, days: u32) {
 
 #[tokio::test]
 async fn finished_jobs_are_removed_in_bounded_steps_until_none_is_left_and_dead_letters_stay() {
-    let stack = Stack::builder().api_processes(0).workers([]).env("JOBS_KEEP_HOURS", 24).start().await;
+    let stack =
+        Stack::builder().api_processes(0).workers([]).env("JOBS_KEEP_HOURS", 24).start().await;
     finished(&stack, 34_000, "done", 2).await;
     finished(&stack, 1_000, "cancelled", 2).await;
     finished(&stack, 7, "dead", 400).await;
@@ -36,8 +38,11 @@ async fn finished_jobs_are_removed_in_bounded_steps_until_none_is_left_and_dead_
     assert_eq!(stack.count("jobs WHERE kind = 'probe' AND state = 'dead'").await, 7);
     assert_eq!(stack.count("jobs WHERE kind = 'probe' AND state = 'done'").await, 5);
     let log = worker.process(0).log();
-    let steps: Vec<u32> =
-        log.split(" jobs=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect();
+    let steps: Vec<u32> = log
+        .split(" jobs=")
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
+        .collect();
     assert!(steps.len() >= 4 && steps.iter().all(|step| *step <= 10_000), "{steps:?}");
     assert_eq!(steps.iter().sum::<u32>(), 35_000);
 }
@@ -58,7 +63,8 @@ async fn notices_of_deleted_events_are_kept_for_as_long_as_a_job_may_want_them()
     let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
     worker.start().await;
     eventually("what is old is gone", SOON, async || {
-        let left = stack.rows("SELECT booking_id FROM cancellation_notices ORDER BY booking_id").await;
+        let left =
+            stack.rows("SELECT booking_id FROM cancellation_notices ORDER BY booking_id").await;
         seen(left == [json!({"booking_id": 89}), json!({"booking_id": 92})], left).map(drop)
     })
     .await;
@@ -66,7 +72,8 @@ async fn notices_of_deleted_events_are_kept_for_as_long_as_a_job_may_want_them()
 
 #[tokio::test]
 async fn webhooks_and_alerts_that_are_over_are_removed_and_all_others_stay() {
-    let stack = Stack::builder().api_processes(0).workers([]).env("WEBHOOKS_KEEP_DAYS", 30).start().await;
+    let stack =
+        Stack::builder().api_processes(0).workers([]).env("WEBHOOKS_KEEP_DAYS", 30).start().await;
     // Processed so many days ago, or never; closed so many days ago, or never.
     stack
         .execute(
@@ -100,13 +107,17 @@ async fn webhooks_and_alerts_that_are_over_are_removed_and_all_others_stay() {
         .skip(1)
         .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
         .collect();
-    assert!(steps.iter().all(|step| *step <= 2_000) && steps.iter().sum::<u32>() == 4_500, "{steps:?}");
+    assert!(
+        steps.iter().all(|step| *step <= 2_000) && steps.iter().sum::<u32>() == 4_500,
+        "{steps:?}"
+    );
 }
 
 #[tokio::test]
 async fn workers_read_none_of_a_million_finished_jobs() {
     let stack = Stack::builder().api_processes(0).workers([]).start().await;
-    // Plans are made while the table is small and known to be, and must not be a burden when it has grown.
+    // Plans are made while the table is small and known to be, and must not be a burden when it has
+    // grown.
     stack.flood(50, json!(["done"])).await;
     stack.execute("ANALYZE jobs").await;
     let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "4")]).await;
@@ -154,8 +165,10 @@ async fn redis_remembers_nothing_of_what_is_done() {
     stack.until_idle(&["cleanup"]).await;
     eventually("Redis holds what it held before", SOON, async || {
         let keys = stack.redis_keys().await;
-        let more: Vec<_> =
-            keys.iter().filter(|key| !before.contains(key) && *key != "nexus:cleanup:signal").collect();
+        let more: Vec<_> = keys
+            .iter()
+            .filter(|key| !before.contains(key) && *key != "nexus:cleanup:signal")
+            .collect();
         seen(more.is_empty(), more).map(drop)
     })
     .await;

@@ -9,7 +9,12 @@ use reqwest::Method;
 use sqlx::postgres::PgListener;
 
 /// Sends a webhook as Razorpay would, signed or not.
-async fn deliver(stack: &Stack, body: &str, signature: Option<&str>, event_id: Option<&str>) -> Answer {
+async fn deliver(
+    stack: &Stack,
+    body: &str,
+    signature: Option<&str>,
+    event_id: Option<&str>,
+) -> Answer {
     let request = stack.anonymous().request(Method::POST, "/payments/webhook");
     let mut request = request.header("content-type", "application/json").body(body.to_owned());
     if let Some(signature) = signature {
@@ -47,21 +52,27 @@ async fn ten_copies_of_a_webhook_at_once_are_one_confirmation() {
     stack.until_tickets(&buyer, &booking, 2).await;
     let deliveries = eventually("all copies are answered", SOON, async || {
         let webhooks = stack.providers.webhooks();
-        let attempts: Vec<_> = webhooks.iter().flat_map(|webhook| webhook.attempts.clone()).collect();
+        let attempts: Vec<_> =
+            webhooks.iter().flat_map(|webhook| webhook.attempts.clone()).collect();
         seen(attempts.len() == 20, attempts)
     })
     .await;
     assert!(deliveries.iter().all(|attempt| attempt.status == Some(200)), "{deliveries:?}");
 
     // Copies of what has long been done change nothing either.
-    let captured =
-        stack.providers.webhooks().into_iter().find(|webhook| webhook.event == "payment.captured").unwrap();
+    let captured = stack
+        .providers
+        .webhooks()
+        .into_iter()
+        .find(|webhook| webhook.event == "payment.captured")
+        .unwrap();
     let again = stack.providers.replay(&captured.event_id, 10).await.unwrap();
     assert!(again.iter().all(|attempt| attempt.status == Some(200)), "{again:?}");
     stack.assert_invariants().await;
 
-    let webhooks =
-        stack.rows("SELECT event_type, count(*) AS n FROM webhook_events GROUP BY 1 ORDER BY 1").await;
+    let webhooks = stack
+        .rows("SELECT event_type, count(*) AS n FROM webhook_events GROUP BY 1 ORDER BY 1")
+        .await;
     let once = |event_type: &str| json!({"event_type": event_type, "n": 1});
     assert_eq!(webhooks, [once("order.paid"), once("payment.captured")]);
     let ledger = stack.rows("SELECT kind, amount_paise FROM payments ORDER BY id").await;
@@ -138,7 +149,9 @@ async fn unknown_and_unreadable_events_are_accepted_and_ignored() {
         assert_eq!(deliver(&stack, bodies[0], Some(&signature), None).await.ok(), accepted());
     }
     stack.assert_invariants().await;
-    let open = stack.rows("SELECT event_id, event_type FROM webhook_events WHERE processed_at IS NULL").await;
+    let open = stack
+        .rows("SELECT event_id, event_type FROM webhook_events WHERE processed_at IS NULL")
+        .await;
     assert!(open.is_empty(), "not looked at: {open:?}");
     assert_eq!(stack.count("webhook_events").await, bodies.len() as i64 + 1, "webhooks stored");
     assert_eq!(stack.count("payments").await, 0, "money moved");
@@ -155,7 +168,8 @@ async fn a_webhook_secret_can_be_replaced_while_old_events_are_under_way() {
     for (n, secret) in [old.as_str(), new].into_iter().enumerate() {
         let body = format!(r#"{{"event":"invoice.paid","payload":{{"n":{n}}}}}"#);
         let answer =
-            deliver(&stack, &body, Some(&sign(secret, body.as_bytes())), Some(&format!("evt_{n}"))).await;
+            deliver(&stack, &body, Some(&sign(secret, body.as_bytes())), Some(&format!("evt_{n}")))
+                .await;
         assert_eq!((answer.status, &answer.body), (200, &accepted()), "secret {n}: {answer}");
     }
     let combined = format!("{new}, {old}");
@@ -213,7 +227,10 @@ async fn five_hundred_webhooks_in_a_second_are_stored_well_before_razorpay_hangs
     });
     let mut took = join_all(sent).await;
     took.sort();
-    println!("half within {:?}, 99 of 100 within {:?}, all within {:?}", took[250], took[495], took[499]);
+    println!(
+        "half within {:?}, 99 of 100 within {:?}, all within {:?}",
+        took[250], took[495], took[499]
+    );
     assert!(took[495] < Duration::from_millis(2_500), "99 of 100 within {:?}", took[495]);
     assert_eq!(stack.count("webhook_events").await, 500, "webhooks stored");
     assert_eq!(stack.count("jobs WHERE kind = 'process_webhook'").await, 500, "each with its job");

@@ -1,5 +1,6 @@
-//! What operators are told when a job has failed for good. One place for all ways to die: a handler's error, a panic, a time-out, a payload that
-//! cannot be read, a worker that vanished once too often.
+//! What operators are told when a job has failed for good. One place for all ways to die: a
+//! handler's error, a panic, a time-out, a payload that cannot be read, a worker that vanished once
+//! too often.
 
 use nexus_common::{
     Result,
@@ -18,8 +19,8 @@ use sqlx::{Connection, PgConnection};
 
 /// Raises the alert of a dead job's kind, where it has one, in the transaction that makes the job
 /// dead. An error is one that passes (a lock that others hold, a PostgreSQL that restarts): the
-/// caller rolls back, and tries the whole again. Any other keeps no job alive: it is logged, and the
-/// daily check of the books finds what is left undone.
+/// caller rolls back, and tries the whole again. Any other keeps no job alive: it is logged, and
+/// the daily check of the books finds what is left undone.
 pub(crate) async fn tell(
     conn: &mut PgConnection,
     job_id: JobId,
@@ -40,11 +41,18 @@ pub(crate) async fn tell(
     Ok(())
 }
 
-async fn alert(conn: &mut PgConnection, job_id: JobId, kind: &str, payload: &Value, why: &str) -> Result<()> {
+async fn alert(
+    conn: &mut PgConnection,
+    job_id: JobId,
+    kind: &str,
+    payload: &Value,
+    why: &str,
+) -> Result<()> {
     let (reason, (subject, booking)) = match kind {
         ProcessWebhook::KIND => {
             let job = serde_json::from_value(payload.clone()).ok();
-            let subject = job.map(|ProcessWebhook { webhook_event_id: id }| (format!("webhook {id}"), None));
+            let subject =
+                job.map(|ProcessWebhook { webhook_event_id: id }| (format!("webhook {id}"), None));
             (AlertReason::WebhookFailed, subject.unwrap_or_else(|| (format!("job {job_id}"), None)))
         }
         RefundPayment::KIND => {

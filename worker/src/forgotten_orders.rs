@@ -1,5 +1,6 @@
-//! Orders at Razorpay that are not in our books: those that a process created for our bookings and did not live to remember, and those that are none
-//! of our business. [`installation`] decides which.
+//! Orders at Razorpay that are not in our books: those that a process created for our bookings and
+//! did not live to remember, and those that are none of our business. [`installation`] decides
+//! which.
 
 use nexus_common::{
     Result,
@@ -36,20 +37,25 @@ pub(crate) async fn find(
         Err(error) => return Err(error.into()),
     };
     let mut conn = db.acquire().await?;
-    Ok(match installation::owner(&mut conn, order_id, order.receipt.as_deref(), &order.notes).await? {
-        Owner::Ours(booking) => Ok(Forgotten {
-            order_id: order_id.to_owned(),
-            booking,
-            amount_paise: order.amount,
-            currency: order.currency,
-        }),
-        other => Err(other),
-    })
+    Ok(
+        match installation::owner(&mut conn, order_id, order.receipt.as_deref(), &order.notes)
+            .await?
+        {
+            Owner::Ours(booking) => Ok(Forgotten {
+                order_id: order_id.to_owned(),
+                booking,
+                amount_paise: order.amount,
+                currency: order.currency,
+            }),
+            other => Err(other),
+        },
+    )
 }
 
 impl Forgotten {
     /// From now on our books have it.
     pub(crate) async fn remember(&self, conn: &mut PgConnection) -> Result<()> {
-        payment_orders::adopt(conn, &self.order_id, self.booking, self.amount_paise, &self.currency).await
+        payment_orders::adopt(conn, &self.order_id, self.booking, self.amount_paise, &self.currency)
+            .await
     }
 }

@@ -1,16 +1,19 @@
-//! The Nexus workers: one binary a queue (`bin/`), all built from [`serve`] and the handlers of their queue ([`handlers`]).
+//! The Nexus workers: one binary a queue (`bin/`), all built from [`serve`] and the handlers of
+//! their queue ([`handlers`]).
 //!
-//! PostgreSQL holds every job and its state (`nexus_common::jobs::ledger`); Redis, through apalis, only carries deliveries to whoever
-//! has a slot free. Following a job:
+//! PostgreSQL holds every job and its state (`nexus_common::jobs::ledger`); Redis, through apalis,
+//! only carries deliveries to whoever has a slot free. Following a job:
 //!
-//! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded number at a time, or to its own worker while
-//!   Redis is away;
+//! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded
+//!   number at a time, or to its own worker while Redis is away;
 //! - `transport` pushes and fetches them; it is the only place that knows apalis;
-//! - `runtime::execute` claims a delivered job, runs its handler under a lease, and writes down what became of it;
+//! - `runtime::execute` claims a delivered job, runs its handler under a lease, and writes down
+//!   what became of it;
 //! - `runtime` starts and supervises all that, and shuts it down.
 //!
-//! Redis may lose everything at any time, a process may die at any point, and a delivery may come twice: a job still runs to its end, and
-//! what its handler commits together with [`nexus_common::jobs::ledger::Lease::complete`] happens exactly once.
+//! Redis may lose everything at any time, a process may die at any point, and a delivery may come
+//! twice: a job still runs to its end, and what its handler commits together with
+//! [`nexus_common::jobs::ledger::Lease::complete`] happens exactly once.
 
 mod dead_letters;
 mod forgotten_orders;
@@ -28,5 +31,6 @@ pub use runtime::{
     serve,
 };
 
-/// What a queue's `from_env` returns: makes the state of its handlers, once all settings are known to be right.
+/// What a queue's `from_env` returns: makes the state of its handlers, once all settings are known
+/// to be right.
 pub type Build<S> = Box<dyn FnOnce() -> nexus_common::Result<S> + Send>;

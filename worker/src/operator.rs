@@ -74,19 +74,36 @@ pub fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
 pub fn queues(now: &[QueueNow], before: Option<&[QueueNow]>, every: u64) -> String {
     let lines = now.iter().map(|queue| {
         let depth = &queue.depth;
-        let earlier = before.and_then(|before| before.iter().find(|earlier| earlier.queue == queue.queue));
-        let rate = earlier
-            .map(|earlier| (queue.done_last_hour - earlier.done_last_hour).max(0) as f64 / every as f64);
-        let counts =
-            [depth.due, depth.scheduled, depth.queued, depth.running, depth.dead, queue.done_last_hour];
+        let earlier =
+            before.and_then(|before| before.iter().find(|earlier| earlier.queue == queue.queue));
+        let rate = earlier.map(|earlier| {
+            (queue.done_last_hour - earlier.done_last_hour).max(0) as f64 / every as f64
+        });
+        let counts = [
+            depth.due,
+            depth.scheduled,
+            depth.queued,
+            depth.running,
+            depth.dead,
+            queue.done_last_hour,
+        ];
         let mut line = vec![queue.queue.name().to_owned()];
         line.extend(counts.iter().map(ToString::to_string));
         line.push(rate.map(|rate| format!("{rate:.1}")).unwrap_or_default());
         line.push(format!("{:.1}s", depth.oldest_due.as_secs_f64()));
         line
     });
-    let head =
-        ["QUEUE", "DUE", "SCHEDULED", "IN REDIS", "RUNNING", "DEAD", "DONE 1H", "DONE/S", "OLDEST DUE"];
+    let head = [
+        "QUEUE",
+        "DUE",
+        "SCHEDULED",
+        "IN REDIS",
+        "RUNNING",
+        "DEAD",
+        "DONE 1H",
+        "DONE/S",
+        "OLDEST DUE",
+    ];
     table(&head, lines)
 }
 
@@ -136,8 +153,9 @@ pub fn violations(rows: &[Violation]) -> String {
     if rows.is_empty() {
         return "the books are in order\n".into();
     }
-    let lines =
-        rows.iter().map(|row| vec![row.rule.clone(), row.subject.clone(), shortened(&row.found, 120)]);
+    let lines = rows
+        .iter()
+        .map(|row| vec![row.rule.clone(), row.subject.clone(), shortened(&row.found, 120)]);
     table(&["INVARIANT", "OF", "FOUND"], lines)
 }
 
@@ -184,8 +202,9 @@ pub(crate) fn table(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> 
     let head = head.iter().map(ToString::to_string).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
     let columns = lines[0].len();
-    let width =
-        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for line in &lines {
@@ -242,7 +261,10 @@ mod tests {
         assert!(text.contains("kind        refund_payment"), "{text}");
         assert!(text.contains("trace       0af7651916cd43dd8448eb211c80319c\n"), "{text}");
         assert!(text.contains("\"refund_id\": 7"));
-        assert!(text.contains("  #14 at 2026-01-01T00:00:00Z\n    Razorpay\n    is away\n"), "{text}");
+        assert!(
+            text.contains("  #14 at 2026-01-01T00:00:00Z\n    Razorpay\n    is away\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! Hands due jobs of one queue from the ledger to Redis: batch by batch, never more than the workers are about to need, so that Redis holds
-//! no backlog and loses little when it loses everything.
+//! Hands due jobs of one queue from the ledger to Redis: batch by batch, never more than the
+//! workers are about to need, so that Redis holds no backlog and loses little when it loses
+//! everything.
 //!
-//! A round looks at the ledger and says when to look again: at the next due time, or after [`LOOK`]. A notice of whoever has enqueued
-//! something ([`wakeups`]) and the worker's own progress wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed
-//! is taken back as soon as the transport reports trouble; everything else by `ledger::rescue`, which every relay runs.
+//! A round looks at the ledger and says when to look again: at the next due time, or after
+//! [`LOOK`]. A notice of whoever has enqueued something ([`wakeups`]) and the worker's own progress
+//! wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed is
+//! taken back as soon as the transport reports trouble; everything else by `ledger::rescue`, which
+//! every relay runs.
 //!
-//! A Redis that takes nothing for [`AWAY_AFTER`] is done without: the relay hands due jobs to the slots of its own worker, until Redis takes
-//! them again. Whatever Redis still delivers after that has been replaced in the ledger, and is not run twice.
+//! A Redis that takes nothing for [`AWAY_AFTER`] is done without: the relay hands due jobs to the
+//! slots of its own worker, until Redis takes them again. Whatever Redis still delivers after that
+//! has been replaced in the ledger, and is not run twice.
 
 use std::{
     collections::VecDeque,
@@ -42,18 +46,23 @@ use crate::{
     wake::Wake,
 };
 
-/// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give no notice.
+/// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give
+/// no notice.
 const LOOK: Duration = Duration::from_millis(500);
-/// While Redis holds all that it may: own claims wake the relay earlier, those of other workers do not.
+/// While Redis holds all that it may: own claims wake the relay earlier, those of other workers do
+/// not.
 const LOOK_FULL: Duration = Duration::from_millis(100);
 /// The shortest time between two rounds that found nothing.
 const PAUSE: Duration = Duration::from_millis(10);
-/// More than this many jobs of a queue are never in Redis, over all relays together; apalis dies of 8,000.
+/// More than this many jobs of a queue are never in Redis, over all relays together; apalis dies of
+/// 8,000.
 const MOST: usize = 1000;
-/// Handed over at once. Small against `MOST`, because relays that look at the same moment do not see each other's batch.
+/// Handed over at once. Small against `MOST`, because relays that look at the same moment do not
+/// see each other's batch.
 const BATCH: usize = 100;
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
-/// What reads all live jobs is paused for so many times as long as it took: with an old snapshot around it is not cheap.
+/// What reads all live jobs is paused for so many times as long as it took: with an old snapshot
+/// around it is not cheap.
 const THRIFT: u32 = 50;
 /// The same where something has come that only it can find.
 const HASTE: u32 = 5;
@@ -66,8 +75,8 @@ const APART: Duration = Duration::from_secs(10);
 /// Whether Redis answers is looked at so often, and one that is away and answers is tried so often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// How many jobs of a queue the relays keep in Redis together: a small multiple of what its workers run at once, so that none has to wait
-/// for a relay, be it another's or its own.
+/// How many jobs of a queue the relays keep in Redis together: a small multiple of what its workers
+/// run at once, so that none has to wait for a relay, be it another's or its own.
 fn target(concurrency: usize, workers: usize) -> usize {
     (share(concurrency) * workers.max(1)).min(MOST)
 }
@@ -109,7 +118,8 @@ pub(crate) struct Relay {
 /// What a running relay remembers.
 struct Memory {
     backlog: Backlog,
-    /// When all live jobs had been looked at, not only those from where they began the last time, and how long that took.
+    /// When all live jobs had been looked at, not only those from where they began the last time,
+    /// and how long that took.
     surveyed: Option<(Instant, Duration)>,
     /// The newest pushes; those that nobody claimed yet are among them.
     pushed: VecDeque<Delivery>,
@@ -140,7 +150,10 @@ impl Standing {
     /// A call that began at `asked` has failed.
     fn failed(&mut self, asked: Instant, error: &Error) {
         let now = Instant::now();
-        let first = self.failing.filter(|(_, last)| asked < *last + APART).map_or(asked, |(first, _)| first);
+        let first = self
+            .failing
+            .filter(|(_, last)| asked < *last + APART)
+            .map_or(asked, |(first, _)| first);
         self.failing = Some((first, now));
         if now >= first + AWAY_AFTER {
             if self.away_until.is_none() {
@@ -157,7 +170,8 @@ impl Standing {
 impl Relay {
     /// Relays until the worker stops; then takes back what nobody has claimed.
     pub(crate) async fn run(self) {
-        let listener = tokio::spawn(listen(self.notifications.clone(), self.queue, self.wake.clone()));
+        let listener =
+            tokio::spawn(listen(self.notifications.clone(), self.queue, self.wake.clone()));
         let redis_answers = Arc::new(AtomicBool::new(true));
         let asker = tokio::spawn(ask(self.transport.clone(), redis_answers.clone()));
         let redis = Standing { workers: 1, failing: None, away_until: None };
@@ -185,9 +199,13 @@ impl Relay {
                 }
                 Err(error) => {
                     if !waits.is_failing() {
-                        tracing::warn!(error = error.details(), "jobs cannot be relayed; trying again");
+                        tracing::warn!(
+                            error = error.details(),
+                            "jobs cannot be relayed; trying again"
+                        );
                     }
-                    // Without listening to the bell: enqueuing goes on, and must not turn an outage into a storm.
+                    // Without listening to the bell: enqueuing goes on, and must not turn an outage
+                    // into a storm.
                     tokio::select! {
                         () = self.stop.cancelled() => {}
                         () = sleep(waits.next()) => {}
@@ -218,7 +236,8 @@ impl Relay {
             let began = Instant::now();
             memory.rescue_at = began + RESCUE_EVERY.mul_f64(jitter());
             unrescued = bounded(self.rescue()).await.err();
-            memory.rescue_at = memory.rescue_at.max(Instant::now() + pause(began.elapsed(), THRIFT));
+            memory.rescue_at =
+                memory.rescue_at.max(Instant::now() + pause(began.elapsed(), THRIFT));
         }
         self.look(memory).await?;
         // What is due must not wait for a rescue that fails.
@@ -230,7 +249,9 @@ impl Relay {
             // A Redis that does not answer would hold the relay up with every question.
             let away = |redis: &Standing| {
                 let until = redis.away_until;
-                until.is_some_and(|until| Instant::now() < until || !redis_answers.load(Ordering::Relaxed))
+                until.is_some_and(|until| {
+                    Instant::now() < until || !redis_answers.load(Ordering::Relaxed)
+                })
             };
             if !away(&memory.redis) {
                 match self.relay(memory).await {
@@ -277,12 +298,14 @@ impl Relay {
     }
 
     async fn rescue(&self) -> Result<()> {
-        let rescued = ledger::rescue(&mut *self.db.acquire().await?, self.queue, self.lost_after).await?;
+        let rescued =
+            ledger::rescue(&mut *self.db.acquire().await?, self.queue, self.lost_after).await?;
         if rescued.lost > 0 {
             self.wake.back();
         }
         self.report(&rescued);
-        // One at a time: an alert that has to wait for a lock puts off its own job's death, and nothing else.
+        // One at a time: an alert that has to wait for a lock puts off its own job's death, and
+        // nothing else.
         loop {
             let mut tx = self.db.begin().await?;
             let Some(dead) = ledger::bury(&mut tx, self.queue).await? else { return Ok(()) };
@@ -301,7 +324,9 @@ impl Relay {
                 "jobs waited in Redis for long, or were lost there; they are due again"
             );
         }
-        for Vanished { job_id, kind, attempt, max_attempts: max, error, dead, .. } in &rescued.vanished {
+        for Vanished { job_id, kind, attempt, max_attempts: max, error, dead, .. } in
+            &rescued.vanished
+        {
             if *dead {
                 tracing::error!(kind, %job_id, attempt, max, outcome = "dead", error, "job is dead");
             } else {
@@ -312,8 +337,8 @@ impl Relay {
 
     /// Hands due jobs to Redis.
     async fn relay(&self, memory: &mut Memory) -> Result<Duration> {
-        // Redis may hold more than the ledger thinks, namely deliveries that have been replaced since. Also asked so that nothing is handed
-        // over while Redis is away.
+        // Redis may hold more than the ledger thinks, namely deliveries that have been replaced
+        // since. Also asked so that nothing is handed over while Redis is away.
         let asked = Instant::now();
         let redis = self.transport.depth().await.map_err(|error| {
             let error = Error::Unavailable(Box::new(error));
@@ -321,7 +346,8 @@ impl Relay {
             error
         })?;
         memory.redis.workers = redis.workers.max(1);
-        let room = target(self.concurrency, redis.workers).saturating_sub(memory.backlog.queued() as usize);
+        let room = target(self.concurrency, redis.workers)
+            .saturating_sub(memory.backlog.queued() as usize);
         let room = room.min(MOST.saturating_sub(redis.deliveries));
         let batch = room.min(BATCH);
         let handed = if batch > 0 { self.push(memory, batch).await? } else { 0 };
@@ -335,12 +361,14 @@ impl Relay {
         } else if handed == batch {
             Duration::ZERO
         } else {
-            // The rest has a priority whose slots are taken; or another relay is taking it just now.
+            // The rest has a priority whose slots are taken; or another relay is taking it just
+            // now.
             (PAUSE * (1 << memory.misses)).min(LOOK)
         })
     }
 
-    /// Takes up to `limit` due jobs out of the ledger. Who dies before they are delivered leaves rows that are `queued`, and rescued as lost.
+    /// Takes up to `limit` due jobs out of the ledger. Who dies before they are delivered leaves
+    /// rows that are `queued`, and rescued as lost.
     async fn hand_over(&self, memory: &Memory, limit: usize) -> Result<Vec<Delivery>> {
         let of_a_priority = of_a_priority(self.concurrency, memory.redis.workers) as i64;
         let room = Room { jobs: limit as i64, of_a_priority };
@@ -389,7 +417,8 @@ impl Relay {
         let asked = Instant::now();
         if let Err(error) = self.transport.push(&deliveries).await {
             memory.redis.failed(asked, &error);
-            // Perhaps it did arrive: then the next hand-over has a higher number, and this delivery finds that it is not its turn.
+            // Perhaps it did arrive: then the next hand-over has a higher number, and this delivery
+            // finds that it is not its turn.
             bounded(ledger::take_back(&self.db, &deliveries)).await?;
             self.wake.lost.store(true, Ordering::Release);
             return Err(error);
@@ -418,7 +447,8 @@ async fn ask(transport: Arc<Transport>, answers: Arc<AtomicBool>) {
     }
 }
 
-/// When nothing has been heard for so long, the connection is made anew: one that has silently broken would never say so.
+/// When nothing has been heard for so long, the connection is made anew: one that has silently
+/// broken would never say so.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Rings the bell whenever a job of `queue` is enqueued.

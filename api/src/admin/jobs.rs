@@ -126,7 +126,8 @@ pub(super) fn job(admin: &Admin, job: &JobRow) -> Markup {
 
 /// What a job about money names, as its story is found.
 fn money_of(payload: &Value) -> Option<String> {
-    let named = [("webhook_event_id", "webhook"), ("refund_id", "refund"), ("booking_id", "booking")];
+    let named =
+        [("webhook_event_id", "webhook"), ("refund_id", "refund"), ("booking_id", "booking")];
     named.into_iter().find_map(|(field, what)| Some(format!("{what} {}", payload[field].as_i64()?)))
 }
 

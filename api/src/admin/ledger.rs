@@ -48,7 +48,8 @@ pub(super) async fn export(
 /// How long an export waits for what is still being written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until nothing dated in the period can appear any more, if it is over. Nobody waits for the export meanwhile.
+/// Waits until nothing dated in the period can appear any more, if it is over. Nobody waits for the
+/// export meanwhile.
 async fn until_closed(app: &App, range: Range) -> Result<()> {
     let Some(barrier) = ledger_export::barrier(&mut *app.db.acquire().await?, range).await? else {
         return Ok(());

@@ -1,5 +1,6 @@
-//! The operators' page: queues, throughput, failures, dead letters with their history, payments that are not as they should be, and what to
-//! do about them. Rendered here, for admins only, without a line of script. What it shows and does is `nexus_common::jobs::admin` and
+//! The operators' page: queues, throughput, failures, dead letters with their history, payments
+//! that are not as they should be, and what to do about them. Rendered here, for admins only,
+//! without a line of script. What it shows and does is `nexus_common::jobs::admin` and
 //! `nexus_common::domain::alerts`, which `nexus-jobs` uses, too.
 
 mod jobs;
@@ -50,13 +51,13 @@ pub(crate) fn routes() -> Router<App> {
         .layer(middleware::from_fn(protect))
 }
 
-/// Its pages need their style and their forms, which browsers send with their origin only if the policy lets them. Everything else is as
-/// for every answer.
+/// Its pages need their style and their forms, which browsers send with their origin only if the
+/// policy lets them. Everything else is as for every answer.
 async fn protect(request: axum::extract::Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let policy =
-        "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    for (name, value) in [(header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, "same-origin")]
+    let policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    for (name, value) in
+        [(header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, "same-origin")]
     {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
@@ -102,14 +103,14 @@ async fn show(State(app): State<App>, admin: Admin, Path(id): Path<String>) -> P
     };
     Ok(match job {
         Some(job) => jobs::job(&admin, &job).into_response(),
-        None => (StatusCode::NOT_FOUND, pages::refusal("There is no such job (any more).")).into_response(),
+        None => (StatusCode::NOT_FOUND, pages::refusal("There is no such job (any more)."))
+            .into_response(),
     })
 }
 
 async fn retry(State(app): State<App>, Path(id): Path<JobId>, operator: Acting) -> Page {
     if !admin::retry(&app.db, id).await? {
-        let rule =
-            "Only a dead or cancelled job can be retried, and only while no live job has its unique key.";
+        let rule = "Only a dead or cancelled job can be retried, and only while no live job has its unique key.";
         return Ok((StatusCode::CONFLICT, pages::refusal(rule)).into_response());
     }
     tracing::info!(operator = %operator.user, job_id = %id, "an operator retries a job");
@@ -150,9 +151,8 @@ async fn discard_all(State(app): State<App>, operator: Acting) -> Page {
 
 async fn close_alert(State(app): State<App>, Path(id): Path<i64>, operator: Acting) -> Page {
     if !alerts::close(&app.db, id).await? {
-        return Ok(
-            (StatusCode::CONFLICT, pages::refusal("Only an open alert can be closed.")).into_response()
-        );
+        return Ok((StatusCode::CONFLICT, pages::refusal("Only an open alert can be closed."))
+            .into_response());
     }
     tracing::info!(operator = %operator.user, alert = id, "an operator closes an alert");
     Ok(Redirect::to(&format!("/admin?closed={id}")).into_response())
@@ -160,5 +160,7 @@ async fn close_alert(State(app): State<App>, Path(id): Path<i64>, operator: Acti
 
 fn kind(operator: &Acting) -> Result<&str, Failure> {
     let kind = operator.fields.get("kind").map(String::as_str).filter(|kind| !kind.is_empty());
-    kind.ok_or_else(|| Failure::http(StatusCode::BAD_REQUEST, "validation_failed", "kind is required"))
+    kind.ok_or_else(|| {
+        Failure::http(StatusCode::BAD_REQUEST, "validation_failed", "kind is required")
+    })
 }

@@ -72,7 +72,8 @@ fn table(queues: &[QueueNow]) -> Markup {
     }
 }
 
-/// A job that waits for so many seconds although it is due has no worker, or too few. The alert rules say the same.
+/// A job that waits for so many seconds although it is due has no worker, or too few. The alert
+/// rules say the same.
 const LATE: u64 = 60;
 
 /// A bar for each five minutes of the last hour.

@@ -1,4 +1,5 @@
-//! What the operators' pages have in common: the frame, forms, times; and the pages that are little more than that.
+//! What the operators' pages have in common: the frame, forms, times; and the pages that are little
+//! more than that.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::session::Admin;
 
-/// A page for an admin; the first one, which shows what changes by itself, is loaded again every few seconds.
+/// A page for an admin; the first one, which shows what changes by itself, is loaded again every
+/// few seconds.
 pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) -> Markup {
     let links = html! {
         nav {

@@ -34,7 +34,8 @@ pub(super) async fn show(
     Ok(story_page(&admin, &about, story.as_ref()).into_response())
 }
 
-/// Leads to the story about something. An id that would need escaping is none of Razorpay's, and leads nowhere.
+/// Leads to the story about something. An id that would need escaping is none of Razorpay's, and
+/// leads nowhere.
 pub(super) fn link(about: &str) -> Markup {
     let is_plain = about.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ' '));
     let text = html! { code { (about) } };
@@ -65,7 +66,8 @@ fn story_page(admin: &Admin, about: &str, story: Option<&Story>) -> Markup {
 }
 
 fn told(story: &Story) -> Markup {
-    let listed = |ids: &[String]| html! { @if ids.is_empty() { "—" } @for id in ids { code { (id) } " " } };
+    let listed =
+        |ids: &[String]| html! { @if ids.is_empty() { "—" } @for id in ids { code { (id) } " " } };
     html! {
         dl {
             dt { "Booking" } dd {

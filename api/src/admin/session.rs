@@ -1,5 +1,6 @@
-//! Who may see the operators' page. A browser keeps the access token in a cookie that no script reads and no other site sends; what changes
-//! something also needs the token that every form of ours holds.
+//! Who may see the operators' page. A browser keeps the access token in a cookie that no script
+//! reads and no other site sends; what changes something also needs the token that every form of
+//! ours holds.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +18,17 @@ use nexus_common::{
 };
 
 use super::pages;
-use crate::{address::ClientAddress, app::App, error::Failure, extract::bearer, login, revocations};
+use crate::{
+    address::ClientAddress, app::App, error::Failure, extract::bearer, login, revocations,
+};
 
 const COOKIE: &str = "nexus_admin";
 
 /// An admin, by cookie or bearer token.
 pub(super) struct Admin {
     pub(super) user: UserId,
-    /// What the forms of this admin's pages hold; a bearer token needs none, no browser adds it by itself.
+    /// What the forms of this admin's pages hold; a bearer token needs none, no browser adds it by
+    /// itself.
     form_token: Option<String>,
 }
 
@@ -47,7 +51,8 @@ impl FromRequest<App> for Acting {
     async fn from_request(request: Request, app: &App) -> Result<Self, NotAdmin> {
         let (mut parts, body) = request.into_parts();
         let admin = Admin::from_request_parts(&mut parts, app).await?;
-        let form = Form::<BTreeMap<String, String>>::from_request(Request::from_parts(parts, body), app);
+        let form =
+            Form::<BTreeMap<String, String>>::from_request(Request::from_parts(parts, body), app);
         // A body that is no form has no fields.
         let fields = form.await.map(|Form(fields)| fields).unwrap_or_default();
         match &admin.form_token {
@@ -73,7 +78,9 @@ impl FromRequestParts<App> for Admin {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, NotAdmin> {
         let (token, form_token) = match (bearer(&parts.headers), cookie(&parts.headers)) {
             (Some(token), _) => (token, None),
-            (None, Some(token)) if parts.method == Method::GET || is_same_origin(&parts.headers) => {
+            (None, Some(token))
+                if parts.method == Method::GET || is_same_origin(&parts.headers) =>
+            {
                 (token, Some(tokens::form_token(token)))
             }
             (None, Some(_)) => return Err(NotAdmin::Forged),
@@ -113,7 +120,8 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// Whether the page that sent the request is one of ours: the cookie's SameSite says so, too, to browsers that know it.
+/// Whether the page that sent the request is one of ours: the cookie's SameSite says so, too, to
+/// browsers that know it.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match (text(header::ORIGIN), text(header::HOST)) {
@@ -142,8 +150,14 @@ pub(super) async fn log_in(
             );
             ([(header::SET_COOKIE, cookie)], Redirect::to("/admin")).into_response()
         }
-        Err(error) if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden | Kind::Validation) => {
-            let page = pages::log_in(Some("This is no operator's e-mail address or phone and password."));
+        Err(error)
+            if matches!(
+                error.kind(),
+                Kind::Unauthenticated | Kind::Forbidden | Kind::Validation
+            ) =>
+        {
+            let page =
+                pages::log_in(Some("This is no operator's e-mail address or phone and password."));
             (StatusCode::UNAUTHORIZED, page).into_response()
         }
         Err(Error::RateLimited(usage)) => {
@@ -193,7 +207,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -205,8 +222,9 @@ mod tests {
 
     #[test]
     fn another_sites_page_has_another_origin() {
-        let from =
-            |origin| is_same_origin(&headers(&[(header::ORIGIN, origin), (header::HOST, "a.example:80")]));
+        let from = |origin| {
+            is_same_origin(&headers(&[(header::ORIGIN, origin), (header::HOST, "a.example:80")]))
+        };
         assert!(from("http://a.example:80"));
         assert!(!from("http://b.example"));
         assert!(!from("null"));

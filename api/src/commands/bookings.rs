@@ -26,12 +26,11 @@ pub(crate) async fn cancel(call: Call) -> Result<Done> {
     let booking = call.id("booking_id", Error::BookingNotFound, "Invalid booking ID")?;
     let key = match call.input.get("idempotency_key") {
         None => None,
-        Some(value) => Some(
-            value
-                .as_str()
-                .filter(|key| (1..=255).contains(&key.chars().count()))
-                .ok_or_else(|| Error::invalid("idempotency_key must be text of 1 to 255 characters"))?,
-        ),
+        Some(value) => {
+            Some(value.as_str().filter(|key| (1..=255).contains(&key.chars().count())).ok_or_else(
+                || Error::invalid("idempotency_key must be text of 1 to 255 characters"),
+            )?)
+        }
     };
     let reason = call.input.optional_text("reason")?;
     let reason = reason.map(|reason| reason.chars().take(500).collect::<String>());
@@ -39,6 +38,7 @@ pub(crate) async fn cancel(call: Call) -> Result<Done> {
     let mut tx = call.begin().await?;
     let closing = call.app.settings.cancel_until;
     let (cancelled, after) =
-        booking_cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key, closing).await?;
+        booking_cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key, closing)
+            .await?;
     call.commit(tx, cancelled, after).await
 }

@@ -1,5 +1,6 @@
-//! `confirm_booking`: a buyer says that a booking has been paid, usually a moment before the webhook does. Nothing is believed: Razorpay is
-//! asked, outside any transaction (CONTRACT.md, section 10, row 1).
+//! `confirm_booking`: a buyer says that a booking has been paid, usually a moment before the
+//! webhook does. Nothing is believed: Razorpay is asked, outside any transaction (CONTRACT.md,
+//! section 10, row 1).
 
 use nexus_common::{
     Error, Result,
@@ -33,21 +34,30 @@ pub(crate) async fn confirm(call: Call) -> Result<Done> {
     }
 }
 
-async fn carry_out(call: &Call, claim: &Claim, needed: &Needed, money: Option<&Captured>) -> Result<Done> {
+async fn carry_out(
+    call: &Call,
+    claim: &Claim,
+    needed: &Needed,
+    money: Option<&Captured>,
+) -> Result<Done> {
     let mut after = AfterCommit::default();
     let mut tx = call.begin().await?;
     if let Some(money) = money {
         if let Settled::Refunded(_) = payments::settle(&mut tx, money, &mut after).await? {
-            // The decision stands, whatever this caller is told: seats may have become free, and the money is on its way back.
+            // The decision stands, whatever this caller is told: seats may have become free, and
+            // the money is on its way back.
             tx.commit().await?;
             after.run(&call.app.cache, &call.app.everyone, &call.app.seats).await;
             return Err(Error::PaymentReturned);
         }
     } else if *needed == Needed::FreeConfirmation {
-        let booking =
-            booking_sale::hold(&mut tx, claim.booking, None).await?.ok_or(Error::BookingNotFound)?;
+        let booking = booking_sale::hold(&mut tx, claim.booking, None)
+            .await?
+            .ok_or(Error::BookingNotFound)?;
         // Its own job may have been faster.
-        if !booking_sale::confirm_free(&mut tx, &booking, &mut after).await? && booking.status == "pending" {
+        if !booking_sale::confirm_free(&mut tx, &booking, &mut after).await?
+            && booking.status == "pending"
+        {
             return Err(Error::LockExpired);
         }
     }
@@ -59,8 +69,9 @@ async fn carry_out(call: &Call, claim: &Claim, needed: &Needed, money: Option<&C
     call.commit(tx, confirmed, after).await
 }
 
-/// The payment of the claim, as Razorpay has it: of an order of this booking, and captured. Whether amount and currency are those of the
-/// order is decided where it is settled, because money that has arrived is either a booking's or goes back.
+/// The payment of the claim, as Razorpay has it: of an order of this booking, and captured. Whether
+/// amount and currency are those of the order is decided where it is settled, because money that
+/// has arrived is either a booking's or goes back.
 async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
     let payment = match call.app.razorpay()?.payment(&claim.payment_id).await {
         Ok(payment) => payment,
@@ -76,7 +87,10 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
     let captured = match payment.status.as_str() {
         "captured" => true,
         "authorized" => {
-            call.app.razorpay()?.ensure_captured(&payment.id, payment.amount, &payment.currency).await?
+            call.app
+                .razorpay()?
+                .ensure_captured(&payment.id, payment.amount, &payment.currency)
+                .await?
         }
         _ => false,
     };

@@ -8,7 +8,10 @@ use nexus_common::{
         event_input::{EventChanges, NewEvent},
         event_removal, events,
         ids::{EventId, SeatTypeId},
-        news::{EventChanged, EventCreated, EventDeleted, SeatTypeCreated, SeatTypeDeleted, SeatTypeUpdated},
+        news::{
+            EventChanged, EventCreated, EventDeleted, SeatTypeCreated, SeatTypeDeleted,
+            SeatTypeUpdated,
+        },
         roles,
         seat_types::{self, NewSeatType, SeatTypeChanges},
     },
@@ -89,7 +92,10 @@ pub(crate) async fn create_seat_type(call: Call) -> Result<Done> {
     let (seat_type, audience) = seat_types::create(&mut tx, event, call.user, &new).await?;
     let mut after = AfterCommit::default();
     after.counts_changed(event);
-    after.tell(Broadcast::new(audience, SeatTypeCreated { event_id: event, seat_type: seat_type.clone() }));
+    after.tell(Broadcast::new(
+        audience,
+        SeatTypeCreated { event_id: event, seat_type: seat_type.clone() },
+    ));
     let data = ChangedSeatType { seat_type, message: "Seat type created successfully" };
     call.commit(tx, data, after).await
 }
@@ -105,7 +111,10 @@ pub(crate) async fn update_seat_type(call: Call) -> Result<Done> {
         seat_types::update(&mut tx, event, id, call.user, &changes, chargeable).await?;
     let mut after = AfterCommit::default();
     after.counts_changed(event);
-    after.tell(Broadcast::new(audience, SeatTypeUpdated { event_id: event, seat_type: seat_type.clone() }));
+    after.tell(Broadcast::new(
+        audience,
+        SeatTypeUpdated { event_id: event, seat_type: seat_type.clone() },
+    ));
     let data = ChangedSeatType { seat_type, message: "Seat type updated successfully" };
     call.commit(tx, data, after).await
 }
@@ -120,7 +129,8 @@ pub(crate) async fn delete_seat_type(call: Call) -> Result<Done> {
     let message = format!("Seat type \"{name}\" deleted successfully");
     let mut after = AfterCommit::default();
     after.counts_changed(event);
-    let news = SeatTypeDeleted { event_id: event, seat_type_id: id, seat_type_name: message.clone() };
+    let news =
+        SeatTypeDeleted { event_id: event, seat_type_id: id, seat_type_name: message.clone() };
     after.tell(Broadcast::new(audience, news));
     let data = DeletedSeatType { message, deleted_seat_type_id: id };
     call.commit(tx, data, after).await

@@ -1,5 +1,5 @@
-//! What a caller can ask for that changes something, whether over HTTP or a socket: both ways lead here. A command takes a [`Call`] and
-//! returns what to answer and what to do after it.
+//! What a caller can ask for that changes something, whether over HTTP or a socket: both ways lead
+//! here. A command takes a [`Call`] and returns what to answer and what to do after it.
 
 pub(crate) mod bookings;
 pub(crate) mod confirmation;
@@ -49,15 +49,16 @@ impl Done {
 }
 
 impl Call {
-    /// Waits for a turn at the inventory of `event`, before the command takes a connection: an event whose inventory is held may have a share of
-    /// those, and not all.
+    /// Waits for a turn at the inventory of `event`, before the command takes a connection: an
+    /// event whose inventory is held may have a share of those, and not all.
     async fn turn(&self, event: EventId) -> Result<Turn> {
         self.app.turns.turn(event).await
     }
 
     /// The same for the event of a booking, if there is such a booking.
     async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
-        // The connection goes back before the wait: in the match's own head it would be kept until the end.
+        // The connection goes back before the wait: in the match's own head it would be kept until
+        // the end.
         let event = booking_changes::event(&mut *self.app.db.acquire().await?, booking).await?;
         match event {
             Some(event) => Ok(Some(self.turn(event).await?)),
@@ -70,8 +71,8 @@ impl Call {
         Ok(self.app.db.begin().await?)
     }
 
-    /// Commits the command together with its answer, so that no crash can come between the two: a request that is sent again with the same
-    /// `Idempotency-Key` is never carried out twice.
+    /// Commits the command together with its answer, so that no crash can come between the two: a
+    /// request that is sent again with the same `Idempotency-Key` is never carried out twice.
     async fn commit(
         &self,
         mut tx: PgTransaction<'static>,

@@ -15,9 +15,10 @@ use nexus_common::{
 
 use super::{Call, Done};
 
-/// `POST /payments/create-order`. Asking again returns the order that exists, and asking twice at once returns one of the two to both. Razorpay
-/// is called outside any transaction; should we die before we remember the order, nobody has it to pay, and a payment would find the
-/// booking by the installation's note and the receipt.
+/// `POST /payments/create-order`. Asking again returns the order that exists, and asking twice at
+/// once returns one of the two to both. Razorpay is called outside any transaction; should we die
+/// before we remember the order, nobody has it to pay, and a payment would find the booking by the
+/// installation's note and the receipt.
 pub(crate) async fn create(call: Call) -> Result<Done> {
     let app = &call.app;
     let wanted = NewOrder::parse(&call.input)?;
@@ -40,9 +41,11 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
                 notes,
                 valid: app.settings.deadlines.booking,
             };
-            let order = razorpay.create_order(&new).await.map_err(|error| refused(error, payable.total))?;
+            let order =
+                razorpay.create_order(&new).await.map_err(|error| refused(error, payable.total))?;
             let mut tx = call.begin().await?;
-            let live = payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
+            let live = payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total)
+                .await?;
             tx.commit().await?;
             live
         }
@@ -51,10 +54,13 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     Done::new(data, AfterCommit::default())
 }
 
-/// Why there is no order. A refusal is not an outage: the buyer is told that trying again will not help.
+/// Why there is no order. A refusal is not an outage: the buyer is told that trying again will not
+/// help.
 fn refused(error: CallError, total: Paise) -> Error {
     match error {
-        _ if razorpay::refuses_amount(&error) => Error::AmountRefused { total, source: Box::new(error) },
+        _ if razorpay::refuses_amount(&error) => {
+            Error::AmountRefused { total, source: Box::new(error) }
+        }
         CallError::Refused { .. } => Error::OrderRefused { source: Box::new(error) },
         error => error.into(),
     }

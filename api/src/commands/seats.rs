@@ -38,7 +38,8 @@ fn seat(call: &Call) -> Result<SeatKey> {
 pub(crate) async fn lock(call: Call) -> Result<Done> {
     let mut won = call.app.locks.lock(call.user, Selection::one(seat(&call)?)).await?;
     let after = news(&mut won);
-    let (lock, _) = won.locks.first().ok_or_else(|| Error::internal("a lock was won and is not there"))?;
+    let (lock, _) =
+        won.locks.first().ok_or_else(|| Error::internal("a lock was won and is not there"))?;
     let valid = call.app.locks.valid();
     let data = LockedSeat {
         lock: lock.clone(),
@@ -61,7 +62,11 @@ pub(crate) async fn lock_several(call: Call) -> Result<Done> {
     let locks: Vec<Lock> = won.locks.into_iter().map(|(lock, _)| lock).collect();
     let valid = call.app.locks.valid();
     let data = LockedSeats {
-        message: format!("{} seat(s) locked successfully. Locks expire in {}.", locks.len(), in_words(valid)),
+        message: format!(
+            "{} seat(s) locked successfully. Locks expire in {}.",
+            locks.len(),
+            in_words(valid)
+        ),
         expires_in_seconds: valid.as_secs(),
         locks,
     };
@@ -106,17 +111,22 @@ pub(crate) async fn unlock(call: Call) -> Result<Done> {
     call.commit(tx, data, after).await
 }
 
-/// `POST /seats/:eventId/seat-types/:id/lock/extend`, `extend_lock`: keeps one's own lock for longer, within bounds.
+/// `POST /seats/:eventId/seat-types/:id/lock/extend`, `extend_lock`: keeps one's own lock for
+/// longer, within bounds.
 pub(crate) async fn extend(call: Call) -> Result<Done> {
     let seat = seat(&call)?;
     let _turn = call.turn(seat.event).await?;
     let mut tx = call.begin().await?;
-    let (lock, now) = seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
+    let (lock, now) =
+        seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
     let left = (lock.expires_at.0 - now.0).num_seconds().max(0);
     let mut after = AfterCommit::default();
     after.keep(call.user, now, lock.expires_at, vec![seat]);
     let data = ExtendedLock {
-        message: format!("Lock on seat {} extended. It expires in {left} seconds.", lock.seat_label),
+        message: format!(
+            "Lock on seat {} extended. It expires in {left} seconds.",
+            lock.seat_label
+        ),
         expires_in_seconds: left,
         lock,
     };

@@ -1,5 +1,5 @@
-//! The connections: each is accepted, counted, served by hyper within its limits, and closed in good order when the process stops.
-//! axum's own loop sets none of hyper's limits.
+//! The connections: each is accepted, counted, served by hyper within its limits, and closed in
+//! good order when the process stops. axum's own loop sets none of hyper's limits.
 
 mod refusal;
 mod stream;
@@ -27,15 +27,17 @@ use self::stream::{Serving, Stream};
 
 /// A peer that has not acknowledged anything for so long is gone.
 const STUCK: Duration = Duration::from_secs(20);
-/// The longest head of a request: its line and its headers. Chromium and the proxies before us send no more than half of it.
+/// The longest head of a request: its line and its headers. Chromium and the proxies before us send
+/// no more than half of it.
 const LONGEST_HEAD: usize = 32 * 1024;
 /// The most headers of a request.
 const MOST_HEADERS: usize = 100;
 
-/// Serves connections until told to stop; then those that are open finish the request that they are at.
+/// Serves connections until told to stop; then those that are open finish the request that they are
+/// at.
 ///
-/// Those beyond `HTTP_MAX_CONNECTIONS` are answered 503 at once and cost nothing further: clients, and whoever balances the load, can try
-/// another process, which they could not while they wait.
+/// Those beyond `HTTP_MAX_CONNECTIONS` are answered 503 at once and cost nothing further: clients,
+/// and whoever balances the load, can try another process, which they could not while they wait.
 pub(crate) async fn serve<S>(
     mut listener: TcpListener,
     service: S,
@@ -47,7 +49,8 @@ pub(crate) async fn serve<S>(
 {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        // How long there may be no request: hyper's clock starts when the one before has been answered.
+        // How long there may be no request: hyper's clock starts when the one before has been
+        // answered.
         .header_read_timeout(settings.keep_alive)
         .max_header_size(LONGEST_HEAD)
         .max_headers(MOST_HEADERS)
@@ -71,9 +74,15 @@ pub(crate) async fn serve<S>(
         };
         prepare(&tcp);
         let serving = Serving::default();
-        let stream = Stream::new(tcp, serving.clone(), settings.timeout, (slot, metrics::Connection::open()));
+        let stream = Stream::new(
+            tcp,
+            serving.clone(),
+            settings.timeout,
+            (slot, metrics::Connection::open()),
+        );
         let answer = answer(service.clone(), peer, serving);
-        let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer)).with_upgrades();
+        let connection =
+            http.serve_connection(TokioIo::new(stream), service_fn(answer)).with_upgrades();
         let stopping = stopping.clone();
         open.spawn(async move {
             let mut connection = std::pin::pin!(connection);
@@ -96,12 +105,15 @@ pub(crate) async fn serve<S>(
     open.wait().await;
 }
 
-/// Answers one request after the other of a connection, each of which knows its peer (`ConnectInfo`).
+/// Answers one request after the other of a connection, each of which knows its peer
+/// (`ConnectInfo`).
 fn answer<S>(
     service: S,
     peer: SocketAddr,
     serving: Serving,
-) -> impl Fn(http::Request<Incoming>) -> futures_util::future::BoxFuture<'static, Result<Response, Infallible>>
+) -> impl Fn(
+    http::Request<Incoming>,
+) -> futures_util::future::BoxFuture<'static, Result<Response, Infallible>>
 where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -125,6 +137,7 @@ where
 fn prepare(tcp: &TcpStream) {
     // Small messages must not wait for one another.
     let _ = tcp.set_nodelay(true);
-    // Without it a client that stops reading keeps its socket and what is buffered for it for ever (REALTIME.md).
+    // Without it a client that stops reading keeps its socket and what is buffered for it for ever
+    // (REALTIME.md).
     let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(STUCK));
 }

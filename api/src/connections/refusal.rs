@@ -1,4 +1,5 @@
-//! Answers where there is no request that routes could answer: it cannot be read, takes too long to arrive, or has no place here.
+//! Answers where there is no request that routes could answer: it cannot be read, takes too long to
+//! arrive, or has no place here.
 
 use axum::body::Bytes;
 use chrono::Utc;
@@ -18,11 +19,13 @@ pub(super) fn too_slow() -> Bytes {
     written(&Failure::request_timeout())
 }
 
-/// What to say instead of hyper's own answer to a request that it cannot read, which has the right status and no more than that. All of
-/// ours have a request's id.
+/// What to say instead of hyper's own answer to a request that it cannot read, which has the right
+/// status and no more than that. All of ours have a request's id.
 pub(super) fn instead_of(head: &[u8]) -> Option<Bytes> {
     let failure = match head.get(8..13)? {
-        b" 400 " => Failure::http(StatusCode::BAD_REQUEST, "malformed_request", "Request is not valid HTTP"),
+        b" 400 " => {
+            Failure::http(StatusCode::BAD_REQUEST, "malformed_request", "Request is not valid HTTP")
+        }
         b" 414 " => Failure::uri_too_long(),
         b" 431 " => Failure::headers_too_large(),
         _ => return None,
@@ -60,7 +63,10 @@ mod tests {
     #[test]
     fn hypers_answers_are_told_from_ours() {
         let said = |head: &str| instead_of(head.as_bytes());
-        assert!(said("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n").is_some());
+        assert!(
+            said("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+                .is_some()
+        );
         assert!(said("HTTP/1.1 400 Bad Request\r\nx-request-id: 1\r\n\r\n").is_none());
         assert!(said("HTTP/1.1 404 Not Found\r\n\r\n").is_none());
         assert!(said("").is_none());

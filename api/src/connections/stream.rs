@@ -1,5 +1,6 @@
-//! A connection's bytes, on their way to and from hyper, and what hyper does not look at: how long a request's head takes from its first
-//! byte, whether the client takes its answers, and what it says of its own accord.
+//! A connection's bytes, on their way to and from hyper, and what hyper does not look at: how long
+//! a request's head takes from its first byte, whether the client takes its answers, and what it
+//! says of its own accord.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -25,11 +26,13 @@ use super::refusal;
 
 /// Who takes so much of an answer within the patience is slow, but reads.
 const PROGRESS: usize = 64 * 1024;
-/// A refused client gets so long, and may send so much more, to read why: closing on what it has sent would destroy the answer.
+/// A refused client gets so long, and may send so much more, to read why: closing on what it has
+/// sent would destroy the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 1 << 20;
 
-/// Whether a request is being answered, or the connection has become a websocket. Neither is waiting for a request.
+/// Whether a request is being answered, or the connection has become a websocket. Neither is
+/// waiting for a request.
 #[derive(Clone, Default)]
 pub(super) struct Serving(Arc<Requests>);
 
@@ -156,13 +159,22 @@ impl Stream {
                 let taking = self.taking.get_or_insert_with(|| Box::pin(sleep(self.patience)));
                 ready!(taking.as_mut().poll(cx));
                 metrics::refused("slow");
-                Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client does not take its answer")))
+                Poll::Ready(Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "the client does not take its answer",
+                )))
             }
         }
     }
 
-    /// Writes the rest of a refusal; then hyper believes that it has written `all` of what it wanted to.
-    fn poll_refusal(&mut self, cx: &mut Context<'_>, mut rest: Bytes, all: usize) -> Poll<io::Result<usize>> {
+    /// Writes the rest of a refusal; then hyper believes that it has written `all` of what it
+    /// wanted to.
+    fn poll_refusal(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut rest: Bytes,
+        all: usize,
+    ) -> Poll<io::Result<usize>> {
         while !rest.is_empty() {
             match Pin::new(&mut self.tcp).poll_write(cx, &rest) {
                 Poll::Ready(written) => drop(rest.split_to(written?)),
@@ -184,7 +196,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
@@ -196,7 +212,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.flushed = false;
         if let Some(refusal) = this.refusal(buf) {

@@ -1,4 +1,5 @@
-//! The AsyncAPI document: the same operations as commands over Socket.IO, and what clients are told (CONTRACT.md, sections 7 and 8).
+//! The AsyncAPI document: the same operations as commands over Socket.IO, and what clients are told
+//! (CONTRACT.md, sections 7 and 8).
 
 use nexus_common::domain::news::{self, News, Visit};
 use serde_json::{Map, Value, json};
@@ -118,15 +119,18 @@ impl Channel {
     }
 
     fn add_message(&mut self, name: &str, summary: &str, payload: Value) {
-        self.messages
-            .insert(name.to_owned(), json!({ "name": name, "summary": summary, "payload": payload }));
+        self.messages.insert(
+            name.to_owned(),
+            json!({ "name": name, "summary": summary, "payload": payload }),
+        );
     }
 }
 
 impl Visit for Channel {
     fn visit<N: News>(&mut self, audience: &'static str) {
         let payload = self.schemas.output::<N>();
-        let summary = self.schemas.resolve(&payload)["description"].as_str().unwrap_or_default().to_owned();
+        let summary =
+            self.schemas.resolve(&payload)["description"].as_str().unwrap_or_default().to_owned();
         self.add_event(N::EVENT, &summary, audience, payload);
     }
 }

@@ -1,4 +1,5 @@
-//! What many operations have in common in the OpenAPI document: headers, parameters, and the envelopes of failures.
+//! What many operations have in common in the OpenAPI document: headers, parameters, and the
+//! envelopes of failures.
 
 use serde_json::{Value, json};
 
@@ -80,7 +81,8 @@ pub(super) fn too_many(with_success: bool) -> Value {
         ("limit", "So many are allowed."),
         ("current", "So many count now."),
     ] {
-        error["properties"][name] = json!({ "type": "integer", "minimum": 1, "description": description });
+        error["properties"][name] =
+            json!({ "type": "integer", "minimum": 1, "description": description });
         if let Some(required) = error["required"].as_array_mut() {
             required.push(json!(name));
         }

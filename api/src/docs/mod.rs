@@ -1,9 +1,11 @@
-//! What the API says of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and a page that shows both to people.
+//! What the API says of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and a page that shows
+//! both to people.
 //!
-//! One description of each operation ([`operations`]) is the source of all three. A route cannot be added without its description
-//! ([`routes`]), answers are described by the types that they are made of (`ToSchema`), failures by the errors themselves, and broadcasts by
-//! the one table of `common/src/domain/news.rs`. utoipa derives the schemas; the documents around them are put together here, because it
-//! knows only one of the two.
+//! One description of each operation ([`operations`]) is the source of all three. A route cannot be
+//! added without its description ([`routes`]), answers are described by the types that they are
+//! made of (`ToSchema`), failures by the errors themselves, and broadcasts by the one table of
+//! `common/src/domain/news.rs`. utoipa derives the schemas; the documents around them are put
+//! together here, because it knows only one of the two.
 
 pub(crate) mod operations;
 pub(crate) mod routes;
@@ -30,12 +32,14 @@ use sha2::{Digest, Sha256};
 use crate::router;
 
 /// The OpenAPI document.
-pub(crate) static OPENAPI: LazyLock<Value> = LazyLock::new(|| openapi::document(&router::routes().described));
+pub(crate) static OPENAPI: LazyLock<Value> =
+    LazyLock::new(|| openapi::document(&router::routes().described));
 
 /// The AsyncAPI document.
 pub(crate) static ASYNCAPI: LazyLock<Value> = LazyLock::new(|| {
     let (routes, others) = (router::routes().described, operations::socket_only());
-    let commands = routes.iter().map(|route| &route.operation).filter(|operation| operation.is_command);
+    let commands =
+        routes.iter().map(|route| &route.operation).filter(|operation| operation.is_command);
     asyncapi::document(commands.chain(&others))
 });
 

@@ -22,7 +22,10 @@ use crate::{
 
 /// Sections of the document, in the order in which people read them.
 const TAGS: [(&str, &str); 6] = [
-    ("Auth", "Accounts and sessions. An access token is valid for 30 minutes, a refresh token for 7 days."),
+    (
+        "Auth",
+        "Accounts and sessions. An access token is valid for 30 minutes, a refresh token for 7 days.",
+    ),
     ("Events", "What organisers sell. Drafts and private events exist for their organiser only."),
     (
         "Seats",
@@ -126,7 +129,8 @@ fn input(
     if inside.is_empty() {
         return (parameters, None);
     }
-    body["required"] = required.into_iter().filter(|name| inside.keys().any(|field| field == name)).collect();
+    body["required"] =
+        required.into_iter().filter(|name| inside.keys().any(|field| field == name)).collect();
     body["properties"] = inside.into();
     (parameters, Some(body))
 }
@@ -142,8 +146,9 @@ fn header(header: &Header) -> Value {
 }
 
 fn is_segment(path: &str, name: &str) -> bool {
-    path.split('/')
-        .any(|segment| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name))
+    path.split('/').any(|segment| {
+        segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name)
+    })
 }
 
 /// In paths and queries everything is text and nothing is null: that goes without saying.
@@ -171,11 +176,14 @@ fn responses(method: &Method, path: &str, operation: &Operation, schemas: &mut S
         responses.insert(plain.status, response(plain.description, plain.media_type, body));
     }
     if let Some(answer) = operation.answer {
-        responses.insert(200, response("Done.", "application/json", success(answer, path, schemas)));
+        responses
+            .insert(200, response("Done.", "application/json", success(answer, path, schemas)));
         for (status, reasons) in failures(method, path, operation) {
-            let mut about = response(&in_words(&reasons), "application/json", failed(path, status, &reasons));
+            let mut about =
+                response(&in_words(&reasons), "application/json", failed(path, status, &reasons));
             if matches!(status, 429 | 503) {
-                about["headers"]["Retry-After"] = json!({ "$ref": "#/components/headers/Retry-After" });
+                about["headers"]["Retry-After"] =
+                    json!({ "$ref": "#/components/headers/Retry-After" });
             }
             responses.insert(status, about);
         }
@@ -232,10 +240,15 @@ fn success(answer: Answer, path: &str, schemas: &mut Schemas) -> Value {
 
 /// The failures of an operation by status: its own, and those of all operations like it.
 fn failures(method: &Method, path: &str, operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
-    let mut all: Vec<Failure> =
-        vec![Error::internal("").into(), Error::Unavailable("".into()).into(), Failure::uri_too_long()];
+    let mut all: Vec<Failure> = vec![
+        Error::internal("").into(),
+        Error::Unavailable("".into()).into(),
+        Failure::uri_too_long(),
+    ];
     if is_limited(path) {
-        all.push(Error::RateLimited(Usage { limit: 1, used: 1, until_room: Duration::ZERO }).into());
+        all.push(
+            Error::RateLimited(Usage { limit: 1, used: 1, until_room: Duration::ZERO }).into(),
+        );
     }
     if operation.access == Access::User {
         all.extend(

@@ -1,4 +1,5 @@
-//! What the documents say of one operation: something that a client can ask for, over HTTP, a socket, or both.
+//! What the documents say of one operation: something that a client can ask for, over HTTP, a
+//! socket, or both.
 
 use nexus_common::Error;
 use serde_json::{Value, json};
@@ -133,7 +134,10 @@ impl Operation {
 
     /// At least one of these fields has to be sent; null is a change, too.
     pub(super) fn changes(self, fields: &[&str]) -> Self {
-        Operation { any_of: fields.iter().map(|name| json!({ "required": [name] })).collect(), ..self }
+        Operation {
+            any_of: fields.iter().map(|name| json!({ "required": [name] })).collect(),
+            ..self
+        }
     }
 
     /// The schema of its input.
@@ -161,7 +165,11 @@ impl Operation {
     }
 
     /// JSON without an envelope.
-    pub(super) fn answers_plainly<T: ToSchema>(self, status: u16, description: &'static str) -> Self {
+    pub(super) fn answers_plainly<T: ToSchema>(
+        self,
+        status: u16,
+        description: &'static str,
+    ) -> Self {
         self.answers_with(status, description, "application/json", Schemas::output::<T>)
     }
 
@@ -178,7 +186,12 @@ impl Operation {
     }
 
     /// A header that it looks at.
-    pub(super) fn looks_at(mut self, name: &'static str, required: bool, description: &'static str) -> Self {
+    pub(super) fn looks_at(
+        mut self,
+        name: &'static str,
+        required: bool,
+        description: &'static str,
+    ) -> Self {
         self.headers.push(Header { name, required, description });
         self
     }

@@ -1,4 +1,5 @@
-//! Every operation, described: `router.rs` says where it is over HTTP, `socket/command.rs` what serves it over a socket.
+//! Every operation, described: `router.rs` says where it is over HTTP, `socket/command.rs` what
+//! serves it over a socket.
 
 use nexus_common::{
     Error,
@@ -50,7 +51,8 @@ pub(crate) fn logout() -> Operation {
 }
 
 pub(crate) fn logout_all() -> Operation {
-    Operation::private("logout_all", "End every session, this one included").answers::<LoggedOutOfAll>()
+    Operation::private("logout_all", "End every session, this one included")
+        .answers::<LoggedOutOfAll>()
 }
 
 pub(crate) fn refresh_token() -> Operation {
@@ -58,7 +60,12 @@ pub(crate) fn refresh_token() -> Operation {
         .says("The refresh token stays usable.")
         .takes::<Refresh>()
         .answers::<Refreshed>()
-        .fails([Error::RefreshInvalid, Error::RefreshRevoked, Error::RefreshUnknown, Error::TokenType])
+        .fails([
+            Error::RefreshInvalid,
+            Error::RefreshRevoked,
+            Error::RefreshUnknown,
+            Error::TokenType,
+        ])
 }
 
 pub(crate) fn send_otp() -> Operation {
@@ -144,14 +151,15 @@ pub(crate) fn update_event() -> Operation {
 }
 
 pub(crate) fn delete_event() -> Operation {
-    Operation::command("delete_event", "Delete an event").takes::<OneEvent>().answers::<EventDeleted>().fails(
-        [
+    Operation::command("delete_event", "Delete an event")
+        .takes::<OneEvent>()
+        .answers::<EventDeleted>()
+        .fails([
             Error::EventNotFound,
             Error::Forbidden("delete this event"),
             Error::EventHasBookings(2),
             Error::EventHasRefunds(2),
-        ],
-    )
+        ])
 }
 
 pub(crate) fn get_cancellation() -> Operation {
@@ -210,7 +218,12 @@ pub(crate) fn delete_seat_type() -> Operation {
     Operation::command("delete_seat_type", "Delete a seat type")
         .takes::<OneSeatType>()
         .answers::<DeletedSeatType>()
-        .fails([Error::EventNotFound, Error::SeatTypeNotFound, MANAGE, Error::SeatTypeHasBookings(2)])
+        .fails([
+            Error::EventNotFound,
+            Error::SeatTypeNotFound,
+            MANAGE,
+            Error::SeatTypeHasBookings(2),
+        ])
 }
 
 pub(crate) fn lock_seat() -> Operation {

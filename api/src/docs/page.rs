@@ -1,4 +1,5 @@
-//! The documents for people: one page without scripts, made of the documents themselves, that needs nothing from anywhere else.
+//! The documents for people: one page without scripts, made of the documents themselves, that needs
+//! nothing from anywhere else.
 
 use std::fmt::Write;
 
@@ -21,13 +22,18 @@ pub(super) fn render(openapi: &Value, asyncapi: &Value) -> String {
             for method in METHODS {
                 let operation = &item[method];
                 if list(&operation["tags"]).iter().any(|of| of == name) {
-                    index.push_str(&link(text(&operation["operationId"]), text(&operation["summary"])));
+                    index.push_str(&link(
+                        text(&operation["operationId"]),
+                        text(&operation["summary"]),
+                    ));
                     body.push_str(&http.operation(method, path, operation));
                 }
             }
         }
     }
-    for (heading, action) in [("Commands over Socket.IO", "receive"), ("What clients are told", "send")] {
+    for (heading, action) in
+        [("Commands over Socket.IO", "receive"), ("What clients are told", "send")]
+    {
         let _ = write!(index, "<h2>{heading}</h2>");
         let _ = write!(body, "<h2>{heading}</h2>");
         if action == "receive" {
@@ -101,15 +107,20 @@ impl<'a> Pen<'a> {
             }
         }
         if !failures.is_empty() {
-            let _ = write!(html, "<details><summary>Failures</summary><table>{failures}</table></details>");
+            let _ = write!(
+                html,
+                "<details><summary>Failures</summary><table>{failures}</table></details>"
+            );
         }
         html + "</section>"
     }
 
     fn message(&self, name: &str, operation: &'a Value) -> String {
         let message = &self.resolve(&operation["messages"][0])["payload"];
-        let mut html =
-            format!("<section id=\"socket-{name}\"><h3><code>{name}</code></h3>{}", introduction(operation));
+        let mut html = format!(
+            "<section id=\"socket-{name}\"><h3><code>{name}</code></h3>{}",
+            introduction(operation)
+        );
         let rows = self.fields(message, "");
         if operation["action"] == "receive" && !rows.is_empty() {
             let _ = write!(html, "<table>{rows}</table>{}", any_of(message));
@@ -133,7 +144,14 @@ impl<'a> Pen<'a> {
         fields.collect()
     }
 
-    fn field(&self, name: &str, place: &str, required: bool, schema: &'a Value, about: &str) -> String {
+    fn field(
+        &self,
+        name: &str,
+        place: &str,
+        required: bool,
+        schema: &'a Value,
+        about: &str,
+    ) -> String {
         let required = if required { "required" } else { "" };
         let (kind, rules, about) = (escape(&self.shape(schema, 0)), rules(schema), prose(about));
         format!(
@@ -145,8 +163,11 @@ impl<'a> Pen<'a> {
         let kinds = entries(&self.document["components"]["schemas"]);
         let simple = kinds.filter(|(_, schema)| !schema["properties"].is_object());
         let described = simple.map(|(name, schema)| {
-            let (about, kind, rules) =
-                (prose(text(&schema["description"])), escape(&self.shape(schema, 0)), rules(schema));
+            let (about, kind, rules) = (
+                prose(text(&schema["description"])),
+                escape(&self.shape(schema, 0)),
+                rules(schema),
+            );
             format!("<tr><td><b>{name}</b><td><code>{kind}</code> {rules}<td>{about}")
         });
         described.collect()
@@ -167,13 +188,18 @@ impl<'a> Pen<'a> {
                 name.to_owned()
             };
         }
-        let one_of =
-            |of: &'a [Value]| of.iter().map(|one| self.shape(one, depth)).collect::<Vec<_>>().join(" | ");
+        let one_of = |of: &'a [Value]| {
+            of.iter().map(|one| self.shape(one, depth)).collect::<Vec<_>>().join(" | ")
+        };
         if let Some(constant) = schema.get("const") {
             return constant.to_string();
         }
         if schema["enum"].is_array() {
-            return list(&schema["enum"]).iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
+            return list(&schema["enum"])
+                .iter()
+                .map(Value::to_string)
+                .collect::<Vec<_>>()
+                .join(" | ");
         }
         if schema["items"].is_object() {
             return format!("{}[]", self.shape(&schema["items"], depth));
@@ -201,8 +227,10 @@ impl<'a> Pen<'a> {
     /// Something that a client could send.
     fn example(&self, schema: &'a Value) -> Value {
         let schema = self.resolve(schema);
-        let given =
-            schema.get("example").or_else(|| schema["examples"].get(0)).or_else(|| schema["enum"].get(0));
+        let given = schema
+            .get("example")
+            .or_else(|| schema["examples"].get(0))
+            .or_else(|| schema["enum"].get(0));
         if let Some(given) = given {
             return given.clone();
         }
@@ -232,7 +260,8 @@ impl<'a> Pen<'a> {
     }
 
     fn resolve(&self, value: &'a Value) -> &'a Value {
-        let target = value["$ref"].as_str().and_then(|path| self.document.pointer(path.strip_prefix('#')?));
+        let target =
+            value["$ref"].as_str().and_then(|path| self.document.pointer(path.strip_prefix('#')?));
         target.unwrap_or(value)
     }
 }
@@ -255,7 +284,8 @@ fn introduction(operation: &Value) -> String {
 }
 
 fn any_of(schema: &Value) -> String {
-    let fields: Vec<&str> = list(&schema["anyOf"]).iter().map(|one| text(&one["required"][0])).collect();
+    let fields: Vec<&str> =
+        list(&schema["anyOf"]).iter().map(|one| text(&one["required"][0])).collect();
     if fields.is_empty() {
         String::new()
     } else {
@@ -294,9 +324,9 @@ fn prose(text: &str) -> String {
         let (item, line) = line.strip_prefix("- ").map_or(("", line), |item| ("<br>", item));
         let pieces = escape(line);
         let pieces = pieces.split('`').enumerate();
-        let code = pieces.map(
-            |(nth, piece)| if nth % 2 == 1 { format!("<code>{piece}</code>") } else { piece.to_owned() },
-        );
+        let code = pieces.map(|(nth, piece)| {
+            if nth % 2 == 1 { format!("<code>{piece}</code>") } else { piece.to_owned() }
+        });
         item.to_owned() + &code.collect::<String>()
     });
     lines.collect::<Vec<_>>().join(" ")

@@ -1,12 +1,15 @@
-//! What clients send, as the documents describe it: path segments, query parameters, bodies and the payloads of socket commands alike. What
-//! is accepted is decided where it is read, in `common/src/domain`; these structs are never made.
+//! What clients send, as the documents describe it: path segments, query parameters, bodies and the
+//! payloads of socket commands alike. What is accepted is decided where it is read, in
+//! `common/src/domain`; these structs are never made.
 
 #![allow(dead_code, reason = "described, never made")]
 
 use nexus_common::domain::events::EventStatus;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type, schema::AnyOfBuilder},
+    openapi::{
+        KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type, schema::AnyOfBuilder,
+    },
 };
 
 /// Describes a kind of value.
@@ -83,7 +86,10 @@ fn number(from: i32, to: i32) -> ObjectBuilder {
 }
 
 fn rupees() -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::Number).maximum(Some(99_999_999.99)).description(Some("Rupees."))
+    ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .maximum(Some(99_999_999.99))
+        .description(Some("Rupees."))
 }
 
 fn text(example: &str) -> ObjectBuilder {
@@ -210,7 +216,12 @@ pub(super) struct CreateEvent {
     start_date: Time,
     /// Not before the start.
     end_date: Time,
-    #[schema(min_length = 1, max_length = 255, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", example = "Mumbai")]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Mumbai"
+    )]
     location: String,
     #[schema(min_items = 1, max_items = 100)]
     seat_types: Vec<NewSeatType>,
@@ -228,7 +239,12 @@ pub(super) struct CreateEvent {
 
 #[derive(ToSchema)]
 pub(super) struct NewSeatType {
-    #[schema(min_length = 1, max_length = 100, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", example = "VIP")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "VIP"
+    )]
     name: String,
     price: Price,
     quantity: SomeQuantity,
@@ -268,7 +284,12 @@ pub(super) struct UpdateEvent {
 pub(super) struct CreateSeatType {
     #[schema(rename = "eventId")]
     event_id: Id,
-    #[schema(min_length = 1, max_length = 100, pattern = r"[^\s\x00-\x1f\x7f-\x9f]", example = "Balcony")]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Balcony"
+    )]
     name: String,
     price: Price,
     quantity: Quantity,

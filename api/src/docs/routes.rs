@@ -68,7 +68,13 @@ impl Routes {
         self.add(Method::DELETE, path, on(MethodFilter::DELETE, handler), operation)
     }
 
-    fn add(mut self, method: Method, path: &str, handler: MethodRouter<App>, operation: Operation) -> Self {
+    fn add(
+        mut self,
+        method: Method,
+        path: &str,
+        handler: MethodRouter<App>,
+        operation: Operation,
+    ) -> Self {
         let path = format!("{}{path}", self.base);
         self.router = self.router.route(&path, handler);
         self.described.push(Route { method, path, tag: self.tag, operation });

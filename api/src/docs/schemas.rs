@@ -20,7 +20,8 @@ pub(super) struct Schemas {
 }
 
 impl Schemas {
-    /// A reference to what the API says: exactly the listed fields, which are always there unless they are said not to be.
+    /// A reference to what the API says: exactly the listed fields, which are always there unless
+    /// they are said not to be.
     pub(super) fn output<T: ToSchema>(&mut self) -> Value {
         self.add(T::name().into_owned(), T::schema());
         self.add_parts::<T>();
@@ -50,7 +51,10 @@ impl Schemas {
     fn add(&mut self, name: String, schema: RefOr<Schema>) {
         let schema = json!(schema);
         let known = self.all.insert(name.clone(), schema.clone());
-        debug_assert!(known.is_none_or(|known| known == schema), "two types are described as {name}");
+        debug_assert!(
+            known.is_none_or(|known| known == schema),
+            "two types are described as {name}"
+        );
     }
 
     /// The schema that this one refers to, or this one.
@@ -71,7 +75,8 @@ impl Schemas {
         finished.collect::<Map<_, _>>().into()
     }
 
-    /// What serde flattens, as the one object that it is on the wire; utoipa describes it as an object that is several others.
+    /// What serde flattens, as the one object that it is on the wire; utoipa describes it as an
+    /// object that is several others.
     fn flat(&self, schema: &Value) -> Value {
         let schema = self.resolve(schema);
         let Some(parts) = schema["allOf"].as_array() else { return schema.clone() };
@@ -96,11 +101,15 @@ pub(super) fn exactly(properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
 }
 
-/// Forbids what is not listed, and requires what may be null: null, not absent (CONTRACT.md, notation).
+/// Forbids what is not listed, and requires what may be null: null, not absent (CONTRACT.md,
+/// notation).
 fn close(schema: &mut Value) {
     let Some(properties) = schema["properties"].as_object() else { return };
-    let nullable: Vec<Value> =
-        properties.iter().filter(|(_, field)| may_be_null(field)).map(|(name, _)| json!(name)).collect();
+    let nullable: Vec<Value> = properties
+        .iter()
+        .filter(|(_, field)| may_be_null(field))
+        .map(|(name, _)| json!(name))
+        .collect();
     let mut required = schema["required"].as_array().cloned().unwrap_or_default();
     required.extend(nullable);
     schema["required"] = required.into();
@@ -109,5 +118,7 @@ fn close(schema: &mut Value) {
 
 fn may_be_null(schema: &Value) -> bool {
     let says_null = |value: &Value| value == "null" || value["type"] == "null";
-    ["type", "oneOf"].iter().any(|word| schema[word].as_array().is_some_and(|of| of.iter().any(says_null)))
+    ["type", "oneOf"]
+        .iter()
+        .any(|word| schema[word].as_array().is_some_and(|of| of.iter().any(says_null)))
 }

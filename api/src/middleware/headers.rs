@@ -7,8 +7,8 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-/// No answer is run, framed or sniffed, nor read by a page of another origin unless CORS allows it, which this does not touch. Pages say
-/// themselves what they need beyond that.
+/// No answer is run, framed or sniffed, nor read by a page of another origin unless CORS allows it,
+/// which this does not touch. Pages say themselves what they need beyond that.
 pub(crate) const OF_EVERY_ANSWER: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -18,28 +18,37 @@ pub(crate) const OF_EVERY_ANSWER: [(HeaderName, &str); 5] = [
 ];
 
 /// Which pages may load an answer as a script or a picture.
-pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+pub(crate) const RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
 
-/// Two years of nothing but HTTPS. Browsers heed it over HTTPS only; in production the proxy before us speaks that.
+/// Two years of nothing but HTTPS. Browsers heed it over HTTPS only; in production the proxy before
+/// us speaks that.
 const HTTPS_ONLY: &str = "max-age=63072000; includeSubDomains";
 
 /// Answers to these hold tokens or personal data.
 const PERSONAL: [&str; 4] = ["/api/v1/auth", "/api/v1/bookings", "/api/v1/payments", "/admin"];
 
 /// Adds what an answer does not say itself.
-pub(crate) async fn protect(State(production): State<bool>, request: Request, next: Next) -> Response {
+pub(crate) async fn protect(
+    State(production): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response {
     let is_personal = PERSONAL.iter().any(|path| request.uri().path().starts_with(path));
     let is_users = request.headers().contains_key(header::AUTHORIZATION);
     let mut response = next.run(request).await;
     let (status, headers) = (response.status(), response.headers_mut());
-    // `no-cache`: kept, but only used once we have said that it still holds (304). Counts of seats are old at once.
+    // `no-cache`: kept, but only used once we have said that it still holds (304). Counts of seats
+    // are old at once.
     let cache = match () {
         () if is_personal || is_failure(status) => "no-store",
         () if is_users => "private, no-cache",
         () => "no-cache",
     };
     let https = production.then_some((header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY));
-    for (name, value) in OF_EVERY_ANSWER.into_iter().chain([(header::CACHE_CONTROL, cache)]).chain(https) {
+    for (name, value) in
+        OF_EVERY_ANSWER.into_iter().chain([(header::CACHE_CONTROL, cache)]).chain(https)
+    {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response

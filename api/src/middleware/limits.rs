@@ -1,5 +1,5 @@
-//! What limits every request, whoever reads it: the length of its URI, the size of its body, and how long that may take to arrive.
-//! [`connections`](crate::connections) limits its head.
+//! What limits every request, whoever reads it: the length of its URI, the size of its body, and
+//! how long that may take to arrive. [`connections`](crate::connections) limits its head.
 
 use std::{
     pin::Pin,
@@ -25,12 +25,17 @@ use crate::error::Failure;
 pub(crate) const BODY_LIMIT: usize = 1_000_000;
 /// Longer than any that a page of ours could need, as most proxies see it.
 const LONGEST_URI: usize = 8 * 1024;
-/// A client that is still sending what nobody wants to read gets so long, and may send so much more, to read the answer instead.
+/// A client that is still sending what nobody wants to read gets so long, and may send so much
+/// more, to read the answer instead.
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 4 * BODY_LIMIT;
 
 /// Refuses what is too long, and lets nothing take too long.
-pub(crate) async fn limit(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+pub(crate) async fn limit(
+    State(patience): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
         return Failure::uri_too_long().into_response();
     }
@@ -167,7 +172,8 @@ impl HttpBody for Limited {
 impl Drop for Limited {
     /// Whoever sends a body reads the answer once that is done: closing before would destroy it.
     fn drop(&mut self) {
-        if let (Some(body), true) = (self.body.take().filter(|body| !body.is_end_stream()), self.is_sent)
+        if let (Some(body), true) =
+            (self.body.take().filter(|body| !body.is_end_stream()), self.is_sent)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(timeout(LINGER, discard(body)));

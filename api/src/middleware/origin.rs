@@ -1,5 +1,6 @@
-//! Which pages may call: CORS for HTTP, and the same rule for everything of Socket.IO. Browsers do not check websocket upgrades by
-//! themselves, and would let any page open sessions over polling, only to read nothing of them.
+//! Which pages may call: CORS for HTTP, and the same rule for everything of Socket.IO. Browsers do
+//! not check websocket upgrades by themselves, and would let any page open sessions over polling,
+//! only to read nothing of them.
 
 use std::sync::Arc;
 
@@ -27,7 +28,14 @@ pub(crate) fn cors(origins: &Origins) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
         .allow_credentials(true)
-        .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::PUT,
+            Method::PATCH,
+            Method::POST,
+            Method::DELETE,
+        ])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             REQUEST_ID.clone(),
@@ -51,11 +59,16 @@ pub(crate) async fn empty_preflight(request: Request, next: Next) -> Response {
 }
 
 /// Refuses Socket.IO to pages of other origins. Programs send no Origin and are welcome.
-pub(crate) async fn guard_sockets(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard_sockets(
+    State(origins): State<Origins>,
+    request: Request,
+    next: Next,
+) -> Response {
     let is_socket = request.uri().path().starts_with("/socket.io");
     match request.headers().get(header::ORIGIN) {
         Some(origin) if is_socket && !origins.contains(origin) => {
-            Failure::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed").into_response()
+            Failure::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed")
+                .into_response()
         }
         _ => next.run(request).await,
     }

@@ -1,6 +1,7 @@
-//! Every request to the API counts for its user, or, without a valid token, for the address that it comes from; every new Socket.IO
-//! connection for its address. Razorpay's webhooks count for nobody: their signature, which costs less to verify than a budget to look
-//! up, tells them from others, and no flood of forged ones may keep out a real one.
+//! Every request to the API counts for its user, or, without a valid token, for the address that it
+//! comes from; every new Socket.IO connection for its address. Razorpay's webhooks count for
+//! nobody: their signature, which costs less to verify than a budget to look up, tells them from
+//! others, and no flood of forged ones may keep out a real one.
 
 use std::time::SystemTime;
 
@@ -57,7 +58,8 @@ pub(crate) async fn requests(
     };
     request.extensions_mut().insert(Identity(identity.map_err(Failure::from)));
     let mut response = next.run(request).await;
-    let is_refusal = response.extensions().get::<Failure>().is_some_and(|failure| failure.usage.is_some());
+    let is_refusal =
+        response.extensions().get::<Failure>().is_some_and(|failure| failure.usage.is_some());
     if let Some(usage) = taken.usage.first()
         && !is_refusal
     {
@@ -74,7 +76,8 @@ pub(crate) async fn connections(
     next: Next,
 ) -> Response {
     let uri = request.uri();
-    let has_session = uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")));
+    let has_session =
+        uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")));
     let connects =
         uri.path().starts_with("/socket.io") && !has_session && request.method() != Method::OPTIONS;
     if connects {

@@ -1,4 +1,5 @@
-//! Every request: an id, a trace, a deadline, one log line and its metrics at its end, and the body of its failure.
+//! Every request: an id, a trace, a deadline, one log line and its metrics at its end, and the body
+//! of its failure.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ use crate::error::{Failure, has_success_field};
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// No answer takes longer: clients and proxies often give up after 30 s. Locks of a database and of a queue are shorter.
+/// No answer takes longer: clients and proxies often give up after 30 s. Locks of a database and of
+/// a queue are shorter.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
 
 /// Serves a request.
@@ -35,13 +37,16 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
         .get(&REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(|id| {
-            (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            (8..=64).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         })
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let span = match route.as_str() {
         SOCKET_IO => Span::none(),
-        _ => Span::asked_for(SpanKind::Server, traceparent, || format!("{} {route}", method_label(&method))),
+        _ => Span::asked_for(SpanKind::Server, traceparent, || {
+            format!("{} {route}", method_label(&method))
+        }),
     };
     let trace_id = span.trace_id();
 
@@ -104,7 +109,9 @@ fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &st
     }
     if let Some(usage) = &failure.usage {
         rate_limits::tell(written.headers_mut(), usage);
-        written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(usage.seconds_until_room()));
+        written
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(usage.seconds_until_room()));
     }
     if failure.status == StatusCode::SERVICE_UNAVAILABLE {
         written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
@@ -123,7 +130,8 @@ fn unexplained(response: &Response) -> Option<Failure> {
 /// Socket.IO's polls wait on purpose: they stay out of everybody else's times, and out of traces.
 const SOCKET_IO: &str = "/socket.io";
 
-/// The pattern that matched, not the path: paths hold ids, and would make every request its own kind.
+/// The pattern that matched, not the path: paths hold ids, and would make every request its own
+/// kind.
 fn route(request: &Request) -> &str {
     match request.extensions().get::<MatchedPath>() {
         Some(matched) => matched.as_str(),

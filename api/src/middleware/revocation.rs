@@ -1,6 +1,8 @@
-//! Remembers for a few seconds which access tokens PostgreSQL has said are not revoked, so that the rush at the start of a sale does not
-//! ask it the same thing again for every click. A revocation is known at once: through Redis, and, should Redis forget or never hear of it,
-//! through PostgreSQL's notification (see [`revocations`](crate::revocations)). Without notifications nothing is remembered.
+//! Remembers for a few seconds which access tokens PostgreSQL has said are not revoked, so that the
+//! rush at the start of a sale does not ask it the same thing again for every click. A revocation
+//! is known at once: through Redis, and, should Redis forget or never hear of it, through
+//! PostgreSQL's notification (see [`revocations`](crate::revocations)). Without notifications
+//! nothing is remembered.
 
 use std::{
     collections::HashMap,
@@ -10,7 +12,8 @@ use std::{
 
 use nexus_common::domain::ids::UserId;
 
-/// How long an answer holds, should a connection die so quietly that nobody notices that notifications are missing.
+/// How long an answer holds, should a connection die so quietly that nobody notices that
+/// notifications are missing.
 const VALID: Duration = Duration::from_secs(10);
 /// At most so many users are remembered, and so many tokens of each.
 const USERS: usize = 100_000;
@@ -37,23 +40,29 @@ impl Verified {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the token was looked up a moment ago; if not, when the look-up begins that has to follow.
+    /// Whether the token was looked up a moment ago; if not, when the look-up begins that has to
+    /// follow.
     pub(crate) fn contains(&self, token: &str, user: UserId) -> Result<(), Epoch> {
         let known = self.known();
         let found = known.tokens.get(&user).is_some_and(|tokens| {
-            tokens.iter().any(|(known, since)| **known == *signature(token) && since.elapsed() < VALID)
+            tokens
+                .iter()
+                .any(|(known, since)| **known == *signature(token) && since.elapsed() < VALID)
         });
         if found { Ok(()) } else { Err(Epoch(known.epoch)) }
     }
 
-    /// Remembers a look-up, unless something has been forgotten since it began: that may have been this.
+    /// Remembers a look-up, unless something has been forgotten since it began: that may have been
+    /// this.
     pub(crate) fn insert(&self, token: &str, user: UserId, began: &Epoch) {
         let mut known = self.known();
         if !known.listening || known.epoch != began.0 {
             return;
         }
         if known.tokens.len() >= USERS {
-            known.tokens.retain(|_, tokens| tokens.iter().any(|(_, since)| since.elapsed() < VALID));
+            known
+                .tokens
+                .retain(|_, tokens| tokens.iter().any(|(_, since)| since.elapsed() < VALID));
             if known.tokens.len() >= USERS {
                 known.tokens.clear();
             }

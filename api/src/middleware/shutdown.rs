@@ -1,6 +1,6 @@
-//! Lets go of Socket.IO's long polls when the process stops. It drops its connections rather than close them in the protocol's way: to
-//! python-socketio a closed connection is one that the server does not want, to which it does not return. Every client returns to a
-//! dropped one.
+//! Lets go of Socket.IO's long polls when the process stops. It drops its connections rather than
+//! close them in the protocol's way: to python-socketio a closed connection is one that the server
+//! does not want, to which it does not return. Every client returns to a dropped one.
 
 use axum::{
     extract::{Request, State},

@@ -1,4 +1,5 @@
-//! Tags of what was read (`ETag`), so that a client that has it already is told so in a few bytes: 304, as Express did.
+//! Tags of what was read (`ETag`), so that a client that has it already is told so in a few bytes:
+//! 304, as Express did.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -15,8 +16,8 @@ const LONGEST: u64 = 1_000_000;
 
 /// Tags what a GET reads, and leaves out a body that the client has.
 pub(crate) async fn tag(request: Request, next: Next) -> Response {
-    let known =
-        (request.method() == Method::GET).then(|| request.headers().get(header::IF_NONE_MATCH).cloned());
+    let known = (request.method() == Method::GET)
+        .then(|| request.headers().get(header::IF_NONE_MATCH).cloned());
     let response = next.run(request).await;
     match known {
         Some(known) if response.status() == StatusCode::OK => tagged(response, known).await,
@@ -26,7 +27,9 @@ pub(crate) async fn tag(request: Request, next: Next) -> Response {
 
 async fn tagged(response: Response, known: Option<HeaderValue>) -> Response {
     let is_short = response.body().size_hint().exact().is_some_and(|length| length <= LONGEST);
-    if !is_short || response.headers().get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store") {
+    if !is_short
+        || response.headers().get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store")
+    {
         return response;
     }
     let (mut head, body) = response.into_parts();
@@ -57,7 +60,7 @@ fn without_body(headers: &mut HeaderMap) {
 /// Whether an `If-None-Match` has the tag, weak or strong, in its list.
 fn holds(known: &HeaderValue, tag: &str) -> bool {
     let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    known
-        .to_str()
-        .is_ok_and(|known| known.split(',').any(|one| plain(one) == plain(tag) || one.trim() == "*"))
+    known.to_str().is_ok_and(|known| {
+        known.split(',').any(|one| plain(one) == plain(tag) || one.trim() == "*")
+    })
 }

@@ -69,7 +69,9 @@ pub(crate) async fn logout(
     auth::revoke_access_token(&mut tx, caller.user, &caller.token, kept, expires_at).await?;
     let refresh = match input.text("refreshToken") {
         // Somebody else's is left alone (CONTRACT.md, section 10, row 12).
-        Some(token) if auth::revoke_refresh_token(&mut tx, caller.user, token).await? => Some(token),
+        Some(token) if auth::revoke_refresh_token(&mut tx, caller.user, token).await? => {
+            Some(token)
+        }
         _ => None,
     };
     tx.commit().await?;
@@ -107,7 +109,8 @@ pub(crate) async fn refresh(State(app): State<App>, Fields(input): Fields) -> Ou
     Ok(Json(json!({ "data": data })))
 }
 
-/// `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and loses nothing.
+/// `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and
+/// loses nothing.
 pub(crate) async fn send_otp(
     State(app): State<App>,
     address: ClientAddress,
@@ -153,7 +156,10 @@ pub(crate) async fn verify_otp(
 }
 
 /// `POST /auth/check-unique-username`
-pub(crate) async fn check_username(State(app): State<App>, Fields(input): Fields) -> Outcome<Json<Value>> {
+pub(crate) async fn check_username(
+    State(app): State<App>,
+    Fields(input): Fields,
+) -> Outcome<Json<Value>> {
     let username = credentials::normalised_username(&input)?;
     let mut conn = app.db.acquire().await?;
     let is_available = auth::username_is_available(&mut conn, &username).await?;
@@ -168,7 +174,8 @@ pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Outcome<Json<V
     Ok(Json(json!({ "data": Me { user } })))
 }
 
-/// `POST /auth/reset-password`: whoever has the phone may set a new password; then every session ends.
+/// `POST /auth/reset-password`: whoever has the phone may set a new password; then every session
+/// ends.
 pub(crate) async fn reset_password(
     State(app): State<App>,
     address: ClientAddress,
@@ -197,8 +204,10 @@ pub(crate) async fn logout_all(State(app): State<App>, caller: Caller) -> Outcom
     let ended = auth::end_sessions(&mut tx, caller.user).await?;
     tx.commit().await?;
     forget_sessions(&app, caller.user, &ended).await;
-    let data =
-        LoggedOutOfAll { message: "Logged out of all sessions", sessions_ended: ended.refresh_tokens.len() };
+    let data = LoggedOutOfAll {
+        message: "Logged out of all sessions",
+        sessions_ended: ended.refresh_tokens.len(),
+    };
     Ok(Json(json!({ "data": data })))
 }
 

@@ -26,7 +26,8 @@ pub(crate) async fn list(
 ) -> Outcome<Json<Value>> {
     let page = Page::parse(&query)?;
     let mut conn = app.db.acquire().await?;
-    let (bookings, total) = booking_views::list(&mut conn, caller.user, query.filled("status"), page).await?;
+    let (bookings, total) =
+        booking_views::list(&mut conn, caller.user, query.filled("status"), page).await?;
     Ok(Json(json!({ "success": true, "data": bookings, "pagination": page.describe(total) })))
 }
 

@@ -1,5 +1,6 @@
-//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope (CONTRACT.md, section 1). With an `Idempotency-Key` a
-//! command that is sent again is answered what it was answered before.
+//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope (CONTRACT.md,
+//! section 1). With an `Idempotency-Key` a command that is sent again is answered what it was
+//! answered before.
 
 use std::time::Duration;
 
@@ -79,8 +80,10 @@ where
             match begun {
                 Begun::Answered(answer) => replay(answer, envelope),
                 Begun::First(reservation) => {
-                    let call = Call { app, user: caller.user, input, reservation: Some(reservation) };
-                    // In a task of its own: a client that hangs up and asks again shall find the answer.
+                    let call =
+                        Call { app, user: caller.user, input, reservation: Some(reservation) };
+                    // In a task of its own: a client that hangs up and asks again shall find the
+                    // answer.
                     let once = carry_out_once(call, command).in_current_span();
                     let once = tokio::spawn(traces::carried(once));
                     let data = once.await.map_err(Error::internal)??;
@@ -103,7 +106,8 @@ where
     Ok(done.data)
 }
 
-/// Also remembers the answer. Refusals are answers, too; a failure that may pass gives the key back.
+/// Also remembers the answer. Refusals are answers, too; a failure that may pass gives the key
+/// back.
 async fn carry_out_once<F, Fut>(call: Call, command: F) -> Outcome<Value>
 where
     F: Fn(Call) -> Fut,
@@ -114,7 +118,10 @@ where
     if let Some(reservation) = reservation
         && let Err(error) = bounded(remember(&app, &reservation, &result)).await
     {
-        tracing::error!(error = error.details(), "the answer to an idempotent request could not be stored");
+        tracing::error!(
+            error = error.details(),
+            "the answer to an idempotent request could not be stored"
+        );
     }
     result
 }

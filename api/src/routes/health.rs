@@ -16,7 +16,8 @@ pub(crate) async fn running() -> Html<&'static str> {
     Html("Backend is running")
 }
 
-/// The process is alive, and how its servers are. Always 200: no restart of this process mends PostgreSQL.
+/// The process is alive, and how its servers are. Always 200: no restart of this process mends
+/// PostgreSQL.
 pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
     let checks = check(&app, BRIEFLY).await;
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), checks })
@@ -27,7 +28,8 @@ const BRIEFLY: Duration = Duration::from_millis(500);
 /// Longer than this is as bad as no answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 and what is missing.
+/// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 and what is
+/// missing.
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let checks = check(&app, PATIENCE).await;
     let ready = checks.all_ok();

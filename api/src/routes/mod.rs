@@ -1,5 +1,5 @@
-//! HTTP handlers: reads, accounts and payments. What changes events, seats and bookings is in [`commands`](crate::commands), shared with
-//! sockets.
+//! HTTP handlers: reads, accounts and payments. What changes events, seats and bookings is in
+//! [`commands`](crate::commands), shared with sockets.
 
 pub(crate) mod auth;
 pub(crate) mod bookings;

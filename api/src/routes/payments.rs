@@ -33,19 +33,20 @@ pub(crate) async fn verify(
     Ok(Json(json!({ "success": true, "data": state })))
 }
 
-/// Razorpay hangs up after 5 s (PROVIDERS.md); a 503 before that says more. Should the webhook have been stored after all, the next
-/// delivery finds it.
+/// Razorpay hangs up after 5 s (PROVIDERS.md); a 503 before that says more. Should the webhook have
+/// been stored after all, the next delivery finds it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// `POST /payments/webhook`: stored together with the job that acts on it, then 200. Anything but 200 makes Razorpay try again, so only
-/// forgeries and our own failure to store are refused.
+/// `POST /payments/webhook`: stored together with the job that acts on it, then 200. Anything but
+/// 200 makes Razorpay try again, so only forgeries and our own failure to store are refused.
 pub(crate) async fn webhook(
     State(app): State<App>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<WebhookStored>, (StatusCode, Json<WebhookRefused>)> {
-    let refuse =
-        |status, error: &str| Err((status, Json(WebhookRefused { success: false, error: error.to_owned() })));
+    let refuse = |status, error: &str| {
+        Err((status, Json(WebhookRefused { success: false, error: error.to_owned() })))
+    };
     if app.settings.webhook_secrets.is_empty() {
         // Nobody can tell whose it is; perhaps the secret is set by the time it comes again.
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhooks are not available here");
@@ -70,7 +71,9 @@ pub(crate) async fn webhook(
         .filter(|id| (1..=200).contains(&id.len()));
     let incoming = Incoming { event_id, headers: kept(&headers), body: &body };
     let stored = tokio::time::timeout(PATIENCE, store(&app, &incoming)).await;
-    match stored.unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into()))) {
+    match stored
+        .unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into())))
+    {
         Ok(new) => {
             tracing::debug!(event_id, new, "webhook stored");
             Ok(Json(WebhookStored { success: true, message: "Webhook processed successfully" }))
@@ -90,10 +93,12 @@ async fn store(app: &App, incoming: &Incoming<'_>) -> nexus_common::Result<bool>
 }
 
 /// Headers that tell where a webhook comes from; everything else is the way it took.
-const KEPT: [&str; 4] = ["x-razorpay-signature", "x-razorpay-event-id", "content-type", "user-agent"];
+const KEPT: [&str; 4] =
+    ["x-razorpay-signature", "x-razorpay-event-id", "content-type", "user-agent"];
 
 fn kept(headers: &HeaderMap) -> Value {
-    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.chars().take(500).collect::<String>());
+    let text =
+        |name: &str| Some(headers.get(name)?.to_str().ok()?.chars().take(500).collect::<String>());
     let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), text(name)?.into())));
     Value::Object(kept.collect::<Map<_, _>>())
 }

@@ -1,5 +1,5 @@
-//! Commands over a socket: command `x` answers its sender with `x_response` and through the acknowledgement callback; everybody else hears
-//! the broadcasts (CONTRACT.md, section 7).
+//! Commands over a socket: command `x` answers its sender with `x_response` and through the
+//! acknowledgement callback; everybody else hears the broadcasts (CONTRACT.md, section 7).
 
 use std::{future::Future, time::Instant};
 
@@ -38,8 +38,8 @@ pub(super) async fn serve(socket: Socket, mut commands: mpsc::Receiver<Command>,
 /// How a command was answered: `ok` or the failure's code; `None` for what is no command.
 type Outcome = Option<&'static str>;
 
-/// Serves a command in a trace of its own, or in that of the `traceparent` that its payload names: a socket lives much longer than what its
-/// user does at a time.
+/// Serves a command in a trace of its own, or in that of the `traceparent` that its payload names:
+/// a socket lives much longer than what its user does at a time.
 async fn measured(socket: &Socket, command: Command, app: &App) {
     let started = Instant::now();
     let name = command.name.clone();
@@ -95,7 +95,8 @@ where
         Ok(user) => user,
         Err(error) if error.kind() == Kind::Unauthenticated => {
             let _ = socket.emit("error", &json!({ "message": "Authentication required" }));
-            let _ = command.ack.send(&json!({ "success": false, "error": "Authentication required" }));
+            let _ =
+                command.ack.send(&json!({ "success": false, "error": "Authentication required" }));
             return Some(error.code());
         }
         Err(error) => return respond(socket, command, Err(error)),
@@ -117,7 +118,11 @@ where
     }
 }
 
-fn answer(socket: &Socket, command: Command, action: fn(&Socket, &Value) -> Result<Value>) -> Outcome {
+fn answer(
+    socket: &Socket,
+    command: Command,
+    action: fn(&Socket, &Value) -> Result<Value>,
+) -> Outcome {
     let result = action(socket, &command.payload);
     respond(socket, command, result)
 }

@@ -1,6 +1,7 @@
-//! Redis pub/sub for the Socket.IO adapter, made to outlive Redis: the library's own driver never recovers from a restart, and publishes before
-//! it delivers locally (REALTIME.md). This one subscribes anew whenever Redis returns, and publishing never waits and never fails: while
-//! Redis is away, clients of this process still hear this process.
+//! Redis pub/sub for the Socket.IO adapter, made to outlive Redis: the library's own driver never
+//! recovers from a restart, and publishes before it delivers locally (REALTIME.md). This one
+//! subscribes anew whenever Redis returns, and publishing never waits and never fails: while Redis
+//! is away, clients of this process still hear this process.
 
 use std::{
     collections::HashMap,
@@ -106,7 +107,11 @@ async fn listen(client: Client, subscriptions: Arc<Subscriptions>) {
 }
 
 /// One connection, until it breaks.
-async fn session(client: &Client, subscriptions: &Subscriptions, heard: &mut bool) -> Result<(), RedisError> {
+async fn session(
+    client: &Client,
+    subscriptions: &Subscriptions,
+    heard: &mut bool,
+) -> Result<(), RedisError> {
     let pubsub = in_time(client.get_async_pubsub()).await?;
     if !std::mem::replace(heard, true) {
         tracing::info!("broadcasts from other processes are heard again");
@@ -151,7 +156,11 @@ impl Driver for RedisDriver {
         Ok(())
     }
 
-    async fn subscribe(&self, channel: String, size: usize) -> Result<MessageStream<ChanItem>, Infallible> {
+    async fn subscribe(
+        &self,
+        channel: String,
+        size: usize,
+    ) -> Result<MessageStream<ChanItem>, Infallible> {
         let (subscriber, messages) = mpsc::channel(size);
         self.subscriptions.with(|channels| channels.insert(channel, subscriber));
         self.subscriptions.changed.notify_one();

@@ -1,4 +1,5 @@
-//! What a Socket.IO server does over plain HTTP beside the protocol: pages load the browser's client from it, and no cache keeps a poll.
+//! What a Socket.IO server does over plain HTTP beside the protocol: pages load the browser's
+//! client from it, and no cache keeps a poll.
 
 use axum::{
     extract::Request,
@@ -29,10 +30,14 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     match response.status() {
         StatusCode::OK if is_poll => {
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         // The library's word for requests that are none of the protocol's.
-        StatusCode::INTERNAL_SERVER_ERROR if is_poll && response.extensions().get::<Failure>().is_none() => {
+        StatusCode::INTERNAL_SERVER_ERROR
+            if is_poll && response.extensions().get::<Failure>().is_none() =>
+        {
             return Failure::of_status(StatusCode::BAD_REQUEST).into_response();
         }
         _ => {}

@@ -1,4 +1,5 @@
-//! Socket.IO: the server's limits, the handshake, and delivery (CONTRACT.md, sections 7 and 8; REALTIME.md for every number here).
+//! Socket.IO: the server's limits, the handshake, and delivery (CONTRACT.md, sections 7 and 8;
+//! REALTIME.md for every number here).
 
 mod command;
 mod driver;
@@ -59,12 +60,15 @@ pub(crate) fn layer(redis: &config::Redis) -> anyhow::Result<(SocketIoLayer<Adap
 
 /// Accepts connections.
 pub(crate) async fn listen(io: &Io, app: App) -> anyhow::Result<()> {
-    io.ns("/", async move |socket: Socket, auth: TryData<Value>| on_connect(socket, auth, app.clone()).await)
-        .await
-        .map_err(|error| anyhow::anyhow!("the Socket.IO namespace cannot be opened: {error}"))
+    io.ns("/", async move |socket: Socket, auth: TryData<Value>| {
+        on_connect(socket, auth, app.clone()).await
+    })
+    .await
+    .map_err(|error| anyhow::anyhow!("the Socket.IO namespace cannot be opened: {error}"))
 }
 
-/// The access token that a socket came with, looked at anew for every command: it can expire or be revoked meanwhile.
+/// The access token that a socket came with, looked at anew for every command: it can expire or be
+/// revoked meanwhile.
 #[derive(Clone)]
 pub(crate) struct Identity {
     token: String,
@@ -72,8 +76,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Begins or ends what the socket is told as its user's, as the token is good or not. In doubt it ends, too, and false is returned: it
-    /// must be looked at again.
+    /// Begins or ends what the socket is told as its user's, as the token is good or not. In doubt
+    /// it ends, too, and false is returned: it must be looked at again.
     pub(crate) async fn recheck(&self, socket: &Socket, app: &App) -> bool {
         let room = user_room(self.user);
         let mut looked = app.authenticate(&self.token).await;
@@ -93,9 +97,12 @@ impl Identity {
     }
 }
 
-/// Lets a socket hear the news for `room`; in full where they are its user's business, as long as it hears what is its user's alone.
+/// Lets a socket hear the news for `room`; in full where they are its user's business, as long as
+/// it hears what is its user's alone.
 fn view(socket: &Socket, room: String) {
-    let Some(Identity { user, .. }) = socket.extensions.get::<Identity>() else { return socket.join(room) };
+    let Some(Identity { user, .. }) = socket.extensions.get::<Identity>() else {
+        return socket.join(room);
+    };
     let own = own_room(user, &room);
     // At once: a broadcast finds both or none.
     socket.join([room, own.clone()]);
@@ -125,7 +132,8 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         let _ = socket.disconnect();
         return;
     }
-    // Commands first: they may arrive while the token is being looked at, and wait in the queue meanwhile.
+    // Commands first: they may arrive while the token is being looked at, and wait in the queue
+    // meanwhile.
     let commands = queue::open(&socket, pace);
     socket.join(ALL_EVENTS);
     let token = match auth.get("token").and_then(Value::as_str) {
@@ -153,15 +161,19 @@ impl Everyone {
             Some(user) => self.0.within(user_room(user)).sockets(),
             None => self.0.sockets(),
         };
-        let identified = sockets.into_iter().map(|socket| (socket.extensions.get::<Identity>(), socket));
+        let identified =
+            sockets.into_iter().map(|socket| (socket.extensions.get::<Identity>(), socket));
         identified.filter_map(|(identity, socket)| Some((socket, identity?))).collect()
     }
 }
 
 impl Publish for Everyone {
     async fn publish(&self, broadcast: Broadcast) {
-        let emit =
-            self.0.to(broadcast.rooms()).except(broadcast.except()).emit(broadcast.event, &broadcast.payload);
+        let emit = self
+            .0
+            .to(broadcast.rooms())
+            .except(broadcast.except())
+            .emit(broadcast.event, &broadcast.payload);
         log_loss(broadcast.event, broadcast.send(emit).await);
     }
 }

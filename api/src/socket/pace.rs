@@ -1,4 +1,5 @@
-//! How fast commands may come over one connection, whoever sends them. A connection ends in one process, so this needs no Redis.
+//! How fast commands may come over one connection, whoever sends them. A connection ends in one
+//! process, so this needs no Redis.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -12,8 +13,8 @@ use nexus_common::{
     metrics,
 };
 
-/// A connection's pace: it travels with the request that opened the connection, so that a client that is disconnected and connects anew
-/// over the same one begins no new budget.
+/// A connection's pace: it travels with the request that opened the connection, so that a client
+/// that is disconnected and connects anew over the same one begins no new budget.
 #[derive(Clone)]
 pub(crate) struct Pace {
     /// None: as fast as they like.

@@ -1,5 +1,6 @@
-//! One queue of commands a socket. The library runs handlers concurrently and without a bound, so that one socket's commands would overtake
-//! each other; an extractor, however, runs in arrival order. It puts each command into the socket's queue, where one task takes them out.
+//! One queue of commands a socket. The library runs handlers concurrently and without a bound, so
+//! that one socket's commands would overtake each other; an extractor, however, runs in arrival
+//! order. It puts each command into the socket's queue, where one task takes them out.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -62,7 +63,8 @@ fn refuse(socket: &Socket, command: Command, why: &str) {
     let _ = command.ack.send(&refusal);
 }
 
-/// Queues a command as a side effect of being extracted, because extraction happens in arrival order.
+/// Queues a command as a side effect of being extracted, because extraction happens in arrival
+/// order.
 enum Queued {
     Yes,
     Refused(Command, String),
@@ -80,7 +82,8 @@ impl FromMessageParts<Adapter> for Queued {
         let Ok(Event(name)) = Event::from_message_parts(socket, message, ack_id) else {
             return Ok(Queued::Yes);
         };
-        let Ok(TryData(arguments)) = TryData::<Arguments>::from_message_parts(socket, message, ack_id);
+        let Ok(TryData(arguments)) =
+            TryData::<Arguments>::from_message_parts(socket, message, ack_id);
         let Ok(ack) = AckSender::from_message_parts(socket, message, ack_id);
         let payload = arguments.ok().and_then(|arguments| arguments.0).unwrap_or_default();
         let Some(Sender { queue, pace }) = socket.extensions.get() else { return Ok(Queued::Yes) };

@@ -1,4 +1,5 @@
-//! `make bench-stress`: two releases of Nexus in turn, round by round, each on servers of its own; then `bench/STRESS.md`.
+//! `make bench-stress`: two releases of Nexus in turn, round by round, each on servers of its own;
+//! then `bench/STRESS.md`.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +19,8 @@ use nexus_bench::{
     servers::Servers,
 };
 
-/// Measures what one event, slow commits, or a dump do to everything else: with an earlier release beside this one.
+/// Measures what one event, slow commits, or a dump do to everything else: with an earlier release
+/// beside this one.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -68,8 +70,14 @@ async fn measure(dir: &Path, release: &Release) -> Result<Vec<(String, f64)>> {
             held.locks.rate,
         ),
         ("… p99 of those locks, ms".into(), held.locks.p99),
-        (format!("… until {PAYING_BESIDE} payments of the other are confirmed, ms"), held.confirmed_after),
-        (format!("Flushes of {flush} ms: webhooks stored a second, {DELIVERING} clients"), stored.rate),
+        (
+            format!("… until {PAYING_BESIDE} payments of the other are confirmed, ms"),
+            held.confirmed_after,
+        ),
+        (
+            format!("Flushes of {flush} ms: webhooks stored a second, {DELIVERING} clients"),
+            stored.rate,
+        ),
         ("… p99 of these webhooks, ms".into(), stored.p99),
         (
             format!(

@@ -1,4 +1,5 @@
-//! A worker for jobs that do nothing, made as the others are. What it runs, it reports to the driver.
+//! A worker for jobs that do nothing, made as the others are. What it runs, it reports to the
+//! driver.
 
 use std::{
     process::ExitCode,

@@ -1,5 +1,5 @@
-//! BullMQ: everything through its own library, in Node. It promises less: jobs are in Redis, which syncs its file once a second, and cannot be
-//! enqueued together with anything in PostgreSQL.
+//! BullMQ: everything through its own library, in Node. It promises less: jobs are in Redis, which
+//! syncs its file once a second, and cannot be enqueued together with anything in PostgreSQL.
 
 use std::process::Command;
 
@@ -56,7 +56,9 @@ impl Contender for Bullmq {
             Work::Noop => ("noop", json!({})),
             Work::Wait(ms) => ("wait", json!({ "ms": ms })),
         };
-        self.producer.order(json!({ "order": "hold", "jobs": jobs, "name": name, "data": data })).await?;
+        self.producer
+            .order(json!({ "order": "hold", "jobs": jobs, "name": name, "data": data }))
+            .await?;
         Ok(())
     }
 

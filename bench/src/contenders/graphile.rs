@@ -1,4 +1,5 @@
-//! graphile-worker: jobs are enqueued with its SQL functions in transactions of the driver, and run by its own processes.
+//! graphile-worker: jobs are enqueued with its SQL functions in transactions of the driver, and run
+//! by its own processes.
 
 use std::process::Command;
 

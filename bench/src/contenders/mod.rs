@@ -1,4 +1,5 @@
-//! Who is measured. A job means the same everywhere: `noop` does nothing, `wait` waits, `probe` says when it starts.
+//! Who is measured. A job means the same everywhere: `noop` does nothing, `wait` waits, `probe`
+//! says when it starts.
 
 mod bullmq;
 mod graphile;
@@ -70,6 +71,7 @@ pub trait Contender {
     /// Whether every job is finished.
     async fn is_idle(&mut self) -> Result<bool>;
 
-    /// Enqueues a probe, alone in its transaction; returns the time just before that is committed, in microseconds since 1970.
+    /// Enqueues a probe, alone in its transaction; returns the time just before that is committed,
+    /// in microseconds since 1970.
     async fn probe(&mut self, seq: u64) -> Result<u64>;
 }

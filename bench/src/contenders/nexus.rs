@@ -42,7 +42,8 @@ impl Contender for Nexus {
     }
 
     fn worker(&self, servers: &Servers, setup: &Setup) -> Result<Command> {
-        let mut command = servers.command(&Release::of_driver()?.binary("nexus-bench-worker")?, "nexus")?;
+        let mut command =
+            servers.command(&Release::of_driver()?.binary("nexus-bench-worker")?, "nexus")?;
         for (name, value) in setup.settings.as_object().into_iter().flatten() {
             command.env(name, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         }

@@ -1,4 +1,5 @@
-//! End to end: how fast jobs that become visible all at once are run and finished by workers that were waiting for them.
+//! End to end: how fast jobs that become visible all at once are run and finished by workers that
+//! were waiting for them.
 
 use std::time::{Duration, Instant};
 

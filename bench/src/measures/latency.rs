@@ -1,4 +1,5 @@
-//! A worker with nothing to do: how soon it starts a job that is committed, and what its waiting costs.
+//! A worker with nothing to do: how soon it starts a job that is committed, and what its waiting
+//! costs.
 
 use std::time::{Duration, Instant};
 

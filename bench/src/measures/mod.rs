@@ -84,7 +84,8 @@ impl Crew {
             peers.push(hub.start(contender.worker(servers, setup)?).await?);
         }
         let ran = vec![0; processes];
-        let mut crew = Crew { peers, ran, postgres: servers.postgres.id(), redis: servers.redis.id() };
+        let mut crew =
+            Crew { peers, ran, postgres: servers.postgres.id(), redis: servers.redis.id() };
         let deadline = Instant::now() + WARM_PATIENCE;
         while crew.ran.contains(&0) {
             ensure!(Instant::now() < deadline, "{}: a worker runs nothing", C::NAME);

@@ -77,7 +77,11 @@ impl Shop {
                 let request = self.site.lock(token, self.on_sale, &format!("S{seat}"));
                 let sent = Instant::now();
                 let answer = request.send().await?;
-                ensure!(answer.status().is_success(), "a lock was refused: {}", answer.text().await?);
+                ensure!(
+                    answer.status().is_success(),
+                    "a lock was refused: {}",
+                    answer.text().await?
+                );
                 took.push(milliseconds(sent.elapsed()));
             }
             Ok(took)
@@ -120,7 +124,13 @@ impl Shop {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let backlog = milliseconds(answered.elapsed());
-        Ok(Delivered { rate, refused, p50: percentile(&took, 0.5), p99: percentile(&took, 0.99), backlog })
+        Ok(Delivered {
+            rate,
+            refused,
+            p50: percentile(&took, 0.5),
+            p99: percentile(&took, 0.99),
+            backlog,
+        })
     }
 
     /// Ends the processes.

@@ -1,5 +1,5 @@
-//! What one event, or one slow part, does to everything else: an event that everybody wants, an event whose inventory somebody holds,
-//! commits that take long, and a dump that takes long.
+//! What one event, or one slow part, does to everything else: an event that everybody wants, an
+//! event whose inventory somebody holds, commits that take long, and a dump that takes long.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -55,7 +55,8 @@ pub struct Answered {
     pub p99: f64,
 }
 
-/// Everybody pays for, and locks, seats of the same event, whose database is a few milliseconds away.
+/// Everybody pays for, and locks, seats of the same event, whose database is a few milliseconds
+/// away.
 #[derive(Debug, Clone, Copy)]
 pub struct Hot {
     /// Bookings per second.
@@ -80,7 +81,8 @@ pub async fn hot_event(servers: &Servers, release: &Release) -> Result<Hot> {
         paid.store(true, Ordering::Relaxed);
         confirmed
     };
-    let (confirmed, locks) = join(until_paid, lock(&site, event, || !paid.load(Ordering::Relaxed))).await;
+    let (confirmed, locks) =
+        join(until_paid, lock(&site, event, || !paid.load(Ordering::Relaxed))).await;
     let hot = Hot { confirmed: confirmed? as f64 / start.elapsed().as_secs_f64(), locks };
     site.close().await?;
     Ok(hot)
@@ -142,7 +144,11 @@ pub async fn slow_commits(servers: &Servers, release: &Release) -> Result<Answer
         while begun.elapsed() < WATCH {
             let sent = Instant::now();
             let answer = webhook(&site, next.fetch_add(1, Ordering::Relaxed)).send().await?;
-            ensure!(answer.status().is_success(), "a webhook was refused: {}", answer.text().await?);
+            ensure!(
+                answer.status().is_success(),
+                "a webhook was refused: {}",
+                answer.text().await?
+            );
             took.push(milliseconds(sent.elapsed()));
         }
         Ok(took)
@@ -180,7 +186,8 @@ pub async fn old_snapshot(servers: &Servers, release: &Release) -> Result<f64> {
     servers.settle().await?;
     let start = Instant::now();
     pay(&site, &orders)?;
-    let confirmed = until_confirmed(servers, event, start).await? as f64 / start.elapsed().as_secs_f64();
+    let confirmed =
+        until_confirmed(servers, event, start).await? as f64 / start.elapsed().as_secs_f64();
     site.close().await?;
     dump.rollback().await?;
     Ok(confirmed)
@@ -199,7 +206,8 @@ async fn set_flush(servers: &Servers, microseconds: u32) -> Result<()> {
 
 /// Orders of as many buyers, each for one seat.
 async fn orders(site: &Site, event: OnSale, buyers: std::ops::Range<usize>) -> Result<Vec<String>> {
-    let order = async |buyer: usize| site.order(&site.tokens[buyer], event, &format!("B{buyer}")).await;
+    let order =
+        async |buyer: usize| site.order(&site.tokens[buyer], event, &format!("B{buyer}")).await;
     stream::iter(buyers).map(order).buffer_unordered(AT_ONCE).try_collect().await
 }
 
@@ -212,7 +220,8 @@ fn pay(site: &Site, orders: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until no booking of `event` is pending, for [`PATIENCE`] at most; returns how many are confirmed.
+/// Waits until no booking of `event` is pending, for [`PATIENCE`] at most; returns how many are
+/// confirmed.
 async fn until_confirmed(servers: &Servers, event: OnSale, begun: Instant) -> Result<i64> {
     let look =
         "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'confirmed')
@@ -227,7 +236,8 @@ async fn until_confirmed(servers: &Servers, event: OnSale, begun: Instant) -> Re
     }
 }
 
-/// Clients that lock one seat of `event` after the other. One that is not answered in time counts with the time that it waited.
+/// Clients that lock one seat of `event` after the other. One that is not answered in time counts
+/// with the time that it waited.
 async fn lock(site: &Site, event: OnSale, go_on: impl Fn() -> bool) -> Answered {
     let begun = Instant::now();
     let next = AtomicU64::new(0);
@@ -243,9 +253,13 @@ async fn lock(site: &Site, event: OnSale, go_on: impl Fn() -> bool) -> Answered 
         }
         (took, locked)
     };
-    let (took, locked): (Vec<_>, Vec<_>) = join_all((0..LOCKING).map(|_| client())).await.into_iter().unzip();
+    let (took, locked): (Vec<_>, Vec<_>) =
+        join_all((0..LOCKING).map(|_| client())).await.into_iter().unzip();
     let answered = answered(took.concat(), begun.elapsed());
-    Answered { rate: locked.iter().sum::<usize>() as f64 / begun.elapsed().as_secs_f64(), ..answered }
+    Answered {
+        rate: locked.iter().sum::<usize>() as f64 / begun.elapsed().as_secs_f64(),
+        ..answered
+    }
 }
 
 fn answered(mut took: Vec<f64>, time: Duration) -> Answered {

@@ -1,6 +1,7 @@
-//! Whether a provider accepts our key: the credentials, and whatever else of our settings every call depends on (a service, a sender). Once it
-//! has refused them it is asked only now and then, by one call at a time: with a wrong key every call would be refused, and a provider may
-//! shut out whoever insists.
+//! Whether a provider accepts our key: the credentials, and whatever else of our settings every
+//! call depends on (a service, a sender). Once it has refused them it is asked only now and then,
+//! by one call at a time: with a wrong key every call would be refused, and a provider may shut out
+//! whoever insists.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,8 +14,11 @@ use super::CallError;
 use crate::jobs::RetryPolicy;
 
 /// The waits between two looks whether the key is right again.
-const PAUSES: RetryPolicy =
-    RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(60), max_attempts: i32::MAX };
+const PAUSES: RetryPolicy = RetryPolicy {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(60),
+    max_attempts: i32::MAX,
+};
 /// No call takes longer, so no look does.
 const LOOK: Duration = Duration::from_secs(15);
 
@@ -49,7 +53,12 @@ struct Pause {
 
 impl Key {
     pub(super) fn new(provider: &'static str, settings: &'static str) -> Self {
-        Key { provider, settings, pause: Arc::default(), standing: Arc::new(watch::Sender::new(None)) }
+        Key {
+            provider,
+            settings,
+            pause: Arc::default(),
+            standing: Arc::new(watch::Sender::new(None)),
+        }
     }
 
     /// What the provider says, from now on: every refusal, and the first acceptance after each.
@@ -57,7 +66,8 @@ impl Key {
         self.standing.subscribe()
     }
 
-    /// Whether a call may be made now. The first one after a pause has to tell how it went, or the next one is allowed a little later.
+    /// Whether a call may be made now. The first one after a pause has to tell how it went, or the
+    /// next one is allowed a little later.
     pub(super) fn permit(&self) -> Result<(), CallError> {
         let mut pause = self.pause();
         let Some(pause) = pause.as_mut() else { return Ok(()) };
@@ -80,12 +90,15 @@ impl Key {
         });
     }
 
-    /// The provider does not take the key, with this answer. Calls that were under way at once count as one.
+    /// The provider does not take the key, with this answer. Calls that were under way at once
+    /// count as one.
     pub(super) fn refused(&self, answer: String) -> CallError {
         let mut pause = self.pause();
         let now = Instant::now();
         let refusals = match pause.as_ref() {
-            Some(pause) if !pause.looking => return self.refusal(pause.until.saturating_duration_since(now)),
+            Some(pause) if !pause.looking => {
+                return self.refusal(pause.until.saturating_duration_since(now));
+            }
             Some(pause) => pause.refusals.saturating_add(1),
             None => 1,
         };
@@ -120,7 +133,9 @@ mod tests {
         let pause = |key: &Key| key.pause().as_ref().map(|pause| (pause.refusals, pause.looking));
         key.refused("401".into());
         assert_eq!(pause(&key), Some((1, false)), "both calls were under way");
-        assert!(matches!(key.permit(), Err(CallError::KeyRefused { wait, .. }) if wait < 2 * PAUSES.first));
+        assert!(
+            matches!(key.permit(), Err(CallError::KeyRefused { wait, .. }) if wait < 2 * PAUSES.first)
+        );
 
         let over = |key: &Key| key.pause().as_mut().expect("a pause").until = Instant::now();
         over(&key);

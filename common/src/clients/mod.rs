@@ -1,5 +1,5 @@
-//! The outside world: one typed client per provider (PROVIDERS.md). Clients know no domain type; every call has a time-out; errors say
-//! whether trying again can help.
+//! The outside world: one typed client per provider (PROVIDERS.md). Clients know no domain type;
+//! every call has a time-out; errors say whether trying again can help.
 
 mod keys;
 pub mod razorpay;
@@ -49,8 +49,8 @@ pub enum CallError {
         /// Why.
         reason: String,
     },
-    /// The provider refuses our key, or another of our settings, whatever is asked: nobody's request is at fault, and all of them wait until
-    /// it is right.
+    /// The provider refuses our key, or another of our settings, whatever is asked: nobody's
+    /// request is at fault, and all of them wait until it is right.
     #[error("{provider} refuses our key")]
     KeyRefused {
         /// Who.
@@ -65,7 +65,9 @@ impl CallError {
     pub fn code(&self) -> Option<&str> {
         match self {
             CallError::Refused { code, .. } => code.as_deref(),
-            CallError::Invalid { .. } | CallError::Failed { .. } | CallError::KeyRefused { .. } => None,
+            CallError::Invalid { .. } | CallError::Failed { .. } | CallError::KeyRefused { .. } => {
+                None
+            }
         }
     }
 }
@@ -73,7 +75,9 @@ impl CallError {
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::KeyRefused { wait, .. } => Error::KeyRefused { wait, source: Box::new(error) },
+            CallError::KeyRefused { wait, .. } => {
+                Error::KeyRefused { wait, source: Box::new(error) }
+            }
             CallError::Refused { .. } | CallError::Invalid { .. } => {
                 Error::ProviderRefused { source: Box::new(error) }
             }
@@ -111,21 +115,31 @@ struct Provider {
     name: &'static str,
     /// Finds code and message in a refusal's body.
     explain: fn(&Value) -> (Option<String>, String),
-    /// Codes that are about this very request although their status usually means "later" (429) or "not with this key" (403).
+    /// Codes that are about this very request although their status usually means "later" (429) or
+    /// "not with this key" (403).
     final_codes: &'static [&'static str],
-    /// Codes that are about our settings, whatever their status: every request is refused until those are right.
+    /// Codes that are about our settings, whatever their status: every request is refused until
+    /// those are right.
     key_codes: &'static [&'static str],
 }
 
 impl Provider {
     /// Sends a request and reads a JSON answer, unless the key has just been refused.
-    async fn call<T: DeserializeOwned>(&self, key: &Key, request: RequestBuilder) -> Result<T, CallError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        key: &Key,
+        request: RequestBuilder,
+    ) -> Result<T, CallError> {
         key.permit()?;
         let span = Span::within(SpanKind::Client, || format!("call {}", self.name));
         let answer = span.run(self.send(key, request)).await;
         match &answer {
             Ok(_) => {}
-            Err(CallError::Refused { .. } | CallError::Invalid { .. } | CallError::KeyRefused { .. }) => {
+            Err(
+                CallError::Refused { .. }
+                | CallError::Invalid { .. }
+                | CallError::KeyRefused { .. },
+            ) => {
                 span.failed("refused");
             }
             Err(CallError::Failed { .. }) => span.failed("failed"),
@@ -134,7 +148,11 @@ impl Provider {
         answer
     }
 
-    async fn send<T: DeserializeOwned>(&self, key: &Key, request: RequestBuilder) -> Result<T, CallError> {
+    async fn send<T: DeserializeOwned>(
+        &self,
+        key: &Key,
+        request: RequestBuilder,
+    ) -> Result<T, CallError> {
         // Not the URL: it can hold a phone number.
         let failed = |error: reqwest::Error| CallError::Failed {
             provider: self.name,
@@ -161,7 +179,9 @@ impl Provider {
             return key.refused(format!("{} ({message})", status.as_u16()));
         }
         // Time-out, in flight with the same key, too early, too many: they pass.
-        if status.is_server_error() || (matches!(status.as_u16(), 408 | 409 | 425 | 429) && !is_final) {
+        if status.is_server_error()
+            || (matches!(status.as_u16(), 408 | 409 | 425 | 429) && !is_final)
+        {
             let reason = format!("status {}: {message}", status.as_u16());
             return CallError::Failed { provider: self.name, reason };
         }

@@ -97,7 +97,8 @@ pub struct NewOrder<'a> {
 
 /// Razorpay captures no later than so many minutes after a payment was begun, at the least.
 const SHORTEST_CAPTURE: u64 = 12;
-/// For so many minutes longer we may capture what was authorized late; then it goes back to the buyer by itself.
+/// For so many minutes longer we may capture what was authorized late; then it goes back to the
+/// buyer by itself.
 const LATE_CAPTURE: u64 = 60;
 
 impl NewOrder<'_> {
@@ -147,9 +148,12 @@ impl Razorpay {
         PROVIDER.call(&self.key, self.request(reqwest::Method::GET, path)).await
     }
 
-    /// Creates an order. Not idempotent: an order too many is harmless, since each is remembered by its receipt.
+    /// Creates an order. Not idempotent: an order too many is harmless, since each is remembered by
+    /// its receipt.
     pub async fn create_order(&self, order: &NewOrder<'_>) -> Result<Order, CallError> {
-        PROVIDER.call(&self.key, self.request(reqwest::Method::POST, "/v1/orders").json(&order.body())).await
+        PROVIDER
+            .call(&self.key, self.request(reqwest::Method::POST, "/v1/orders").json(&order.body()))
+            .await
     }
 
     /// An order by its id.
@@ -167,7 +171,8 @@ impl Razorpay {
         self.get(&format!("/v1/payments/{}", path_segment(id))).await
     }
 
-    /// Captures an authorized payment. Capturing what is captured already is refused; see [`Razorpay::payment`].
+    /// Captures an authorized payment. Capturing what is captured already is refused; see
+    /// [`Razorpay::payment`].
     pub async fn capture(
         &self,
         payment_id: &str,
@@ -179,8 +184,8 @@ impl Razorpay {
         PROVIDER.call(&self.key, self.request(reqwest::Method::POST, &path).json(&body)).await
     }
 
-    /// Sees to it that an authorized payment is captured; false when it cannot be any more. A second capture is refused, so a refusal is
-    /// followed by a look.
+    /// Sees to it that an authorized payment is captured; false when it cannot be any more. A
+    /// second capture is refused, so a refusal is followed by a look.
     pub async fn ensure_captured(
         &self,
         payment_id: &str,
@@ -189,12 +194,15 @@ impl Razorpay {
     ) -> Result<bool, CallError> {
         match self.capture(payment_id, amount_paise, currency).await {
             Ok(_) => Ok(true),
-            Err(CallError::Refused { .. }) => Ok(self.payment(payment_id).await?.status == "captured"),
+            Err(CallError::Refused { .. }) => {
+                Ok(self.payment(payment_id).await?.status == "captured")
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Refunds a payment, or a part of it. `idempotency_key` (at least ten of `A-Za-z0-9-_`) makes a repeated request the same refund.
+    /// Refunds a payment, or a part of it. `idempotency_key` (at least ten of `A-Za-z0-9-_`) makes
+    /// a repeated request the same refund.
     pub async fn refund(
         &self,
         payment_id: &str,
@@ -203,8 +211,7 @@ impl Razorpay {
         notes: &BTreeMap<&str, String>,
     ) -> Result<Refund, CallError> {
         let path = format!("/v1/payments/{}/refund", path_segment(payment_id));
-        let body =
-            json!({ "amount": amount_paise, "speed": "normal", "receipt": idempotency_key, "notes": notes });
+        let body = json!({ "amount": amount_paise, "speed": "normal", "receipt": idempotency_key, "notes": notes });
         let request = self
             .request(reqwest::Method::POST, &path)
             .header("X-Refund-Idempotency", idempotency_key)
@@ -213,7 +220,8 @@ impl Razorpay {
     }
 }
 
-/// Whether Razorpay has refused an order because of its amount: less than it charges, or more than this account may.
+/// Whether Razorpay has refused an order because of its amount: less than it charges, or more than
+/// this account may.
 pub fn refuses_amount(error: &CallError) -> bool {
     matches!(error, CallError::Refused { message, .. } if message.to_ascii_lowercase().contains("amount"))
 }
@@ -228,7 +236,8 @@ fn explain(body: &Value) -> (Option<String>, String) {
     (text("code"), text("description").unwrap_or_else(|| "no explanation".into()))
 }
 
-/// Whether `signature` (lower-case hex) is the HMAC-SHA256 of `body` under one of `secrets`. Takes the same time for every wrong signature.
+/// Whether `signature` (lower-case hex) is the HMAC-SHA256 of `body` under one of `secrets`. Takes
+/// the same time for every wrong signature.
 pub fn webhook_is_signed(secrets: &[SecretString], body: &[u8], signature: &str) -> bool {
     let Some(signature) = lower_hex(signature) else { return false };
     secrets.iter().any(|secret| {
@@ -262,10 +271,12 @@ mod tests {
 
     #[test]
     fn a_signature_is_checked_against_every_secret() {
-        // The RFC 4231 style vector: HMAC-SHA256("key", ...) of a fixed body, computed with openssl.
+        // The RFC 4231 style vector: HMAC-SHA256("key", ...) of a fixed body, computed with
+        // openssl.
         let body = b"The quick brown fox jumps over the lazy dog";
         let signature = "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8";
-        let secrets = |names: &[&str]| names.iter().map(|s| SecretString::from(*s)).collect::<Vec<_>>();
+        let secrets =
+            |names: &[&str]| names.iter().map(|s| SecretString::from(*s)).collect::<Vec<_>>();
         assert!(webhook_is_signed(&secrets(&["old", "key"]), body, signature));
         assert!(!webhook_is_signed(&secrets(&["old"]), body, signature));
         assert!(!webhook_is_signed(&secrets(&["key"]), body, &signature.to_uppercase()));
@@ -284,7 +295,11 @@ mod tests {
         let options = |minutes| order(minutes).body()["payment"]["capture_options"].take();
         let expected = |automatic: u64, manual: u64| json!({"automatic_expiry_period": automatic, "manual_expiry_period": manual, "refund_speed": "normal"});
         assert_eq!(options(15), expected(15, 75));
-        assert_eq!(options(1), expected(12, 72), "twelve minutes are the least that Razorpay takes");
+        assert_eq!(
+            options(1),
+            expected(12, 72),
+            "twelve minutes are the least that Razorpay takes"
+        );
     }
 
     #[test]

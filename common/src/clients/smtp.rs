@@ -15,21 +15,28 @@ use crate::{config::Smtp as Settings, error::Error};
 
 const PROVIDER: &str = "SMTP";
 
-/// Replies that are about our password rather than the mail: required, too weak, wrong, only over TLS (RFC 4954).
+/// Replies that are about our password rather than the mail: required, too weak, wrong, only over
+/// TLS (RFC 4954).
 const KEY_REFUSED: [u16; 4] = [530, 534, 535, 538];
 
-/// How a reply begins that refuses the sender (MAIL_FROM), whoever is to get the mail: bad address or domain (RFC 3463), a domain that takes
-/// no mail (RFC 7505), not ours to send as (Exchange).
+/// How a reply begins that refuses the sender (MAIL_FROM), whoever is to get the mail: bad address
+/// or domain (RFC 3463), a domain that takes no mail (RFC 7505), not ours to send as (Exchange).
 const SENDER_CODES: [&str; 4] = ["5.1.7 ", "5.1.8 ", "5.7.27 ", "5.7.60 "];
 /// What such a reply says: Postfix, and most others; Amazon SES.
 const SENDER_WORDS: [&str; 2] = ["sender address rejected", "email address is not verified"];
 
-/// Reads an address that any server takes: in ASCII, with the domain as DNS knows it (an internationalised one in punycode), and that is a
-/// name, not an IP address. What cannot be read here gets no mail.
+/// Reads an address that any server takes: in ASCII, with the domain as DNS knows it (an
+/// internationalised one in punycode), and that is a name, not an IP address. What cannot be read
+/// here gets no mail.
 pub fn address(text: &str) -> Option<Address> {
     let (user, domain) = text.rsplit_once('@')?;
     let domain = Uts46::new()
-        .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
+        .to_ascii(
+            domain.as_bytes(),
+            AsciiDenyList::STD3,
+            Hyphens::CheckFirstLast,
+            DnsLength::Verify,
+        )
         .ok()?;
     let (_, top) = domain.rsplit_once('.')?;
     let is_plain = |c: char| c.is_ascii_graphic() && c != '@';
@@ -64,10 +71,11 @@ pub struct Email {
 impl Smtp {
     /// A client for the server in `settings`; connects when first used.
     pub fn new(settings: &Settings) -> crate::Result<Self> {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(settings.url.expose_secret())
-            .map_err(Error::internal)?
-            .timeout(Some(Duration::from_secs(10)))
-            .build();
+        let transport =
+            AsyncSmtpTransport::<Tokio1Executor>::from_url(settings.url.expose_secret())
+                .map_err(Error::internal)?
+                .timeout(Some(Duration::from_secs(10)))
+                .build();
         let from = settings.from.parse().map_err(Error::internal)?;
         Ok(Smtp { transport, from, key: Key::new(PROVIDER, "SMTP_URL or MAIL_FROM") })
     }
@@ -105,15 +113,18 @@ impl Smtp {
             Err(error) => Err(CallError::Failed {
                 provider: PROVIDER,
                 // The same goes for a refusal that may pass.
-                reason: error.status().map_or_else(|| chain(&error), |status| format!("status {status}")),
+                reason: error
+                    .status()
+                    .map_or_else(|| chain(&error), |status| format!("status {status}")),
             }),
         }
     }
 }
 
-/// Whether a refusal is of our sender rather than of this mail. To go by the command that was refused would not do: lettre does not tell,
-/// and many servers refuse a sender only when they hear of the recipient. A reply about a recipient repeats that; and one mail must not keep
-/// all others waiting, so that what is not plainly about the sender is about the mail.
+/// Whether a refusal is of our sender rather than of this mail. To go by the command that was
+/// refused would not do: lettre does not tell, and many servers refuse a sender only when they hear
+/// of the recipient. A reply about a recipient repeats that; and one mail must not keep all others
+/// waiting, so that what is not plainly about the sender is about the mail.
 fn refuses_sender(reply: &str, to: &str) -> bool {
     let reply = reply.to_lowercase();
     let is_said = SENDER_CODES.iter().any(|code| reply.starts_with(code))
@@ -123,8 +134,8 @@ fn refuses_sender(reply: &str, to: &str) -> bool {
 
 fn compose(from: Mailbox, email: Email) -> Result<Message, String> {
     let to = address(&email.to).ok_or("the address is invalid")?;
-    let envelope =
-        Envelope::new(Some(from.email.clone()), vec![to.clone()]).map_err(|error| error.to_string())?;
+    let envelope = Envelope::new(Some(from.email.clone()), vec![to.clone()])
+        .map_err(|error| error.to_string())?;
     let message_id = format!("<{}@{}>", email.message_id, from.email.domain());
     let mut parts = MultiPart::mixed().singlepart(SinglePart::plain(email.text));
     let png = ContentType::parse("image/png").map_err(|error| error.to_string())?;
@@ -203,7 +214,11 @@ mod tests {
                 "user@xn--h2brj9c.xn--h2brj9c",
             ),
         ] {
-            assert_eq!(address(text).map(|address| address.to_string()).as_deref(), Some(read), "{text}");
+            assert_eq!(
+                address(text).map(|address| address.to_string()).as_deref(),
+                Some(read),
+                "{text}"
+            );
         }
         for text in [
             "taro..yamada@example.com",

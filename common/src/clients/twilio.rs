@@ -10,15 +10,18 @@ use crate::config::Twilio as Settings;
 const CHECK_CODE: Provider = Provider {
     name: "Twilio",
     explain,
-    // Five checks, five sends: they hold until the code expires. Fraud, and countries that SMS may not go to: the phone's fault.
+    // Five checks, five sends: they hold until the code expires. Fraud, and countries that SMS may
+    // not go to: the phone's fault.
     final_codes: &["60202", "60203", "60410", "60605", "21408"],
-    // 20404 is that the code has expired: a TWILIO_VERIFY_SID that is wrong cannot be told from that.
+    // 20404 is that the code has expired: a TWILIO_VERIFY_SID that is wrong cannot be told from
+    // that.
     key_codes: &[],
 };
 // There is no such service: TWILIO_VERIFY_SID is wrong.
 const SEND_CODE: Provider = Provider { key_codes: &["20404"], ..CHECK_CODE };
-// TWILIO_FROM is wrong (https://www.twilio.com/docs/api/errors): no valid number, none at all, none of Twilio's, none of this account, none
-// for SMS; no valid messaging service. Not 21606, which may be about where the recipient lives.
+// TWILIO_FROM is wrong (https://www.twilio.com/docs/api/errors): no valid number, none at all, none
+// of Twilio's, none of this account, none for SMS; no valid messaging service. Not 21606, which may
+// be about where the recipient lives.
 const SEND_SMS: Provider =
     Provider { key_codes: &["21212", "21603", "21659", "21660", "21661", "21705"], ..CHECK_CODE };
 
@@ -78,15 +81,18 @@ impl Twilio {
         format!("{}/v2/Services/{}/{resource}", self.settings.verify_url, self.settings.verify_sid)
     }
 
-    /// Sends a one-time password by SMS. A second call within ten minutes sends the same code again.
+    /// Sends a one-time password by SMS. A second call within ten minutes sends the same code
+    /// again.
     pub async fn send_code(&self, phone: &str) -> Result<(), CallError> {
-        let request = self.post(self.verify_url("Verifications"), &[("To", phone), ("Channel", "sms")]);
+        let request =
+            self.post(self.verify_url("Verifications"), &[("To", phone), ("Channel", "sms")]);
         SEND_CODE.call::<Verification>(&self.key, request).await.map(drop)
     }
 
     /// Checks a one-time password; an approved one is used up.
     pub async fn check_code(&self, phone: &str, code: &str) -> Result<CodeCheck, CallError> {
-        let request = self.post(self.verify_url("VerificationCheck"), &[("To", phone), ("Code", code)]);
+        let request =
+            self.post(self.verify_url("VerificationCheck"), &[("To", phone), ("Code", code)]);
         match CHECK_CODE.call::<Verification>(&self.key, request).await {
             Ok(check) if check.status == "approved" => Ok(CodeCheck::Approved),
             Ok(_) => Ok(CodeCheck::Wrong),
@@ -112,7 +118,8 @@ impl Twilio {
             self.settings.api_url, self.settings.account_sid
         );
         let request = self.post(url, &[("To", to), (sender, from), ("Body", body)]);
-        // A short code or a name may also be refused because of where the recipient lives, with the same codes.
+        // A short code or a name may also be refused because of where the recipient lives, with the
+        // same codes.
         let is_for_all = from.starts_with('+') || sender == "MessagingServiceSid";
         let provider = if is_for_all { SEND_SMS } else { CHECK_CODE };
         provider.call::<Message>(&self.key, request).await.map(drop)
@@ -122,6 +129,7 @@ impl Twilio {
 fn explain(body: &Value) -> (Option<String>, String) {
     // Twilio's messages repeat the phone number; its codes say the same without.
     let code = body["code"].as_i64().map(|code| code.to_string());
-    let message = code.as_ref().map_or("no explanation".into(), |code| format!("Twilio error {code}"));
+    let message =
+        code.as_ref().map_or("no explanation".into(), |code| format!("Twilio error {code}"));
     (code, message)
 }

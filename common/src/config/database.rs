@@ -1,4 +1,5 @@
-//! PostgreSQL: where it is, how it proves that it is itself, and how many connections a process has.
+//! PostgreSQL: where it is, how it proves that it is itself, and how many connections a process
+//! has.
 
 use std::{fmt, time::Duration};
 
@@ -14,11 +15,13 @@ pub struct Database {
     pub connection: PgConnectOptions,
     /// DATABASE_MAX_CONNECTIONS
     pub max_connections: u32,
-    /// DATABASE_ACQUIRE_TIMEOUT_MS: how long a request waits for a connection, a new one included, before it is answered 503.
+    /// DATABASE_ACQUIRE_TIMEOUT_MS: how long a request waits for a connection, a new one included,
+    /// before it is answered 503.
     pub acquire_timeout: Duration,
     /// DATABASE_IDLE_SECONDS: a connection that nobody has used for so long is closed.
     pub idle: Duration,
-    /// DATABASE_MAX_LIFETIME_SECONDS: no connection lives longer, so that a server that has moved or changed is found.
+    /// DATABASE_MAX_LIFETIME_SECONDS: no connection lives longer, so that a server that has moved
+    /// or changed is found.
     pub max_lifetime: Duration,
     /// DATABASE_STATEMENT_TIMEOUT_MS: PostgreSQL cancels what takes longer.
     pub statement_timeout: Duration,
@@ -47,12 +50,15 @@ impl Database {
         let mut milliseconds = |name, usual: Duration, least, most| {
             env.milliseconds(name, usual.as_millis() as u64, least, most)
         };
-        let acquire_timeout = milliseconds("DATABASE_ACQUIRE_TIMEOUT_MS", usual.acquire_timeout, 100, 60_000);
+        let acquire_timeout =
+            milliseconds("DATABASE_ACQUIRE_TIMEOUT_MS", usual.acquire_timeout, 100, 60_000);
         let statement_timeout =
             milliseconds("DATABASE_STATEMENT_TIMEOUT_MS", usual.statement_timeout, 100, 600_000);
-        let lock_timeout = milliseconds("DATABASE_LOCK_TIMEOUT_MS", usual.lock_timeout, 100, 600_000);
-        let mut seconds =
-            |name, usual: Duration| Duration::from_secs(env.between(name, usual.as_secs(), 1, 86_400));
+        let lock_timeout =
+            milliseconds("DATABASE_LOCK_TIMEOUT_MS", usual.lock_timeout, 100, 600_000);
+        let mut seconds = |name, usual: Duration| {
+            Duration::from_secs(env.between(name, usual.as_secs(), 1, 86_400))
+        };
         Database {
             idle: seconds("DATABASE_IDLE_SECONDS", usual.idle),
             max_lifetime: seconds("DATABASE_MAX_LIFETIME_SECONDS", usual.max_lifetime),
@@ -68,11 +74,14 @@ impl Database {
 impl fmt::Debug for Database {
     /// The connection's options hold the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("max_connections", &self.max_connections).finish_non_exhaustive()
+        f.debug_struct("Database")
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
     }
 }
 
-/// Parsed here, once: the parser warns of what it does not know, value and all, and there is no log yet.
+/// Parsed here, once: the parser warns of what it does not know, value and all, and there is no log
+/// yet.
 fn connection(env: &mut Env) -> PgConnectOptions {
     let url = env.url("DATABASE_URL", None, &["postgres", "postgresql"]);
     let tls = super::tls_required(env, "DATABASE_TLS");
@@ -84,7 +93,8 @@ fn connection(env: &mut Env) -> PgConnectOptions {
         }
         return PgConnectOptions::new_without_pgpass();
     };
-    let (says_mode, names_ca) = (has_parameter(&url, "sslmode"), has_parameter(&url, "sslrootcert"));
+    let (says_mode, names_ca) =
+        (has_parameter(&url, "sslmode"), has_parameter(&url, "sslrootcert"));
     if options.get_socket().is_some() {
         // TLS is for networks.
         return options;

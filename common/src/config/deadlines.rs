@@ -31,11 +31,13 @@ pub struct Reconciliation {
     pub every: Duration,
     /// RECONCILE_AFTER_SECONDS, 10: webhooks get so long before Razorpay is asked.
     pub after: Duration,
-    /// RECONCILE_DAYS, 7: how long a payment can still become authorized, and how far the daily comparison reaches back.
+    /// RECONCILE_DAYS, 7: how long a payment can still become authorized, and how far the daily
+    /// comparison reaches back.
     pub days: Duration,
     /// RECONCILE_PER_SECOND, 10: requests to Razorpay.
     pub per_second: u32,
-    /// Payments that were begun in this time are looked at every time: what a buyer has until the deadline, and a while to finish.
+    /// Payments that were begun in this time are looked at every time: what a buyer has until the
+    /// deadline, and a while to finish.
     pub recent: Duration,
 }
 
@@ -53,7 +55,8 @@ impl Reconciliation {
     }
 }
 
-/// JOBS_KEEP_HOURS, 168: how long finished jobs stay for operators to look at. Dead letters stay until somebody decides.
+/// JOBS_KEEP_HOURS, 168: how long finished jobs stay for operators to look at. Dead letters stay
+/// until somebody decides.
 pub fn keep_jobs(env: &mut Env) -> Duration {
     Duration::from_secs(env.between("JOBS_KEEP_HOURS", 168, 1, 8_760) * 3_600)
 }

@@ -1,4 +1,5 @@
-//! Reading variables: what is missing or invalid is remembered, so that everything wrong is reported at once.
+//! Reading variables: what is missing or invalid is remembered, so that everything wrong is
+//! reported at once.
 
 use std::{collections::BTreeMap, fmt::Display, net::IpAddr, str::FromStr, time::Duration};
 
@@ -60,7 +61,8 @@ impl Env {
         if self.problems.is_empty() { Ok(settings) } else { Err(ConfigError(self.problems)) }
     }
 
-    /// The variables that `build` reads, one a line, with what each is taken for when it is not set: `PORT=3000`, or just `DATABASE_URL`.
+    /// The variables that `build` reads, one a line, with what each is taken for when it is not
+    /// set: `PORT=3000`, or just `DATABASE_URL`.
     pub fn list<T>(build: impl FnOnce(&mut Env) -> T) -> String {
         let mut env = Env { listing: true, ..Self::from_lookup(|_| None) };
         build(&mut env);
@@ -80,7 +82,8 @@ impl Env {
         self.warnings.push(text.into());
     }
 
-    /// What somebody should know although it keeps nothing from starting; to be logged once there is a log.
+    /// What somebody should know although it keeps nothing from starting; to be logged once there
+    /// is a log.
     pub fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
@@ -103,7 +106,8 @@ impl Env {
         }
     }
 
-    /// Whether settings that belong together are there: one of these is. If none is, what needs them is off, and that is said at start.
+    /// Whether settings that belong together are there: one of these is. If none is, what needs
+    /// them is off, and that is said at start.
     pub(super) fn has_any_of(&mut self, names: &[&str], off: &str) -> bool {
         let given = names.iter().filter(|name| self.get(name).is_some()).count();
         if given == 0 && !self.listing {
@@ -169,7 +173,13 @@ impl Env {
         value
     }
 
-    pub(super) fn milliseconds(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
+    pub(super) fn milliseconds(
+        &mut self,
+        name: &str,
+        default: u64,
+        least: u64,
+        most: u64,
+    ) -> Duration {
         Duration::from_millis(self.between(name, default, least, most))
     }
 
@@ -186,15 +196,20 @@ impl Env {
         }
         let valid = Url::parse(&value).is_ok_and(|url| schemes.contains(&url.scheme()));
         if !valid {
-            self.problem(format!("{name} must be a URL that starts with {}://", schemes.join(":// or ")));
+            self.problem(format!(
+                "{name} must be a URL that starts with {}://",
+                schemes.join(":// or ")
+            ));
         }
         value.trim_end_matches('/').to_owned()
     }
 
-    /// Where a provider's API is. In production nothing secret travels in the clear, except to this machine.
+    /// Where a provider's API is. In production nothing secret travels in the clear, except to this
+    /// machine.
     pub(super) fn provider_url(&mut self, name: &str, default: &str) -> String {
         let value = self.url(name, Some(default), &["https", "http"]);
-        let is_clear = Url::parse(&value).is_ok_and(|url| url.scheme() == "http" && !is_local(&url));
+        let is_clear =
+            Url::parse(&value).is_ok_and(|url| url.scheme() == "http" && !is_local(&url));
         if self.production && is_clear {
             self.problem(format!("{name} must start with https:// in production"));
         }

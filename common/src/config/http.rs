@@ -21,10 +21,11 @@ pub struct Http {
     pub frontends: Vec<String>,
     /// TRUSTED_PROXIES: whose X-Forwarded-For is believed.
     pub proxies: Vec<IpNet>,
-    /// HTTP_MAX_CONNECTIONS: open at once, sockets included. Unset: what the limit of open files leaves.
+    /// HTTP_MAX_CONNECTIONS: open at once, sockets included. Unset: what the limit of open files
+    /// leaves.
     pub max_connections: usize,
-    /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that, and a client to take its answer, or a
-    /// good part of it.
+    /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that,
+    /// and a client to take its answer, or a good part of it.
     pub timeout: Duration,
     /// HTTP_KEEP_ALIVE_MS, 75000: how long a connection may be open between two requests.
     pub keep_alive: Duration,
@@ -54,7 +55,8 @@ impl Http {
     }
 }
 
-/// An origin as browsers spell it: in lower case, without the port that goes without saying. No pattern is one.
+/// An origin as browsers spell it: in lower case, without the port that goes without saying. No
+/// pattern is one.
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let is_origin = matches!(url.scheme(), "http" | "https")
@@ -89,12 +91,14 @@ fn max_connections(env: &mut Env) -> usize {
     }
 }
 
-/// Files that this process may open, less those that it needs for PostgreSQL, Redis, providers and itself.
+/// Files that this process may open, less those that it needs for PostgreSQL, Redis, providers and
+/// itself.
 fn spare_files() -> usize {
     const OWN: usize = 200;
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let files =
-        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     // Where nothing can be read, or there is no limit: what one process serves well.
     let files = files.and_then(|files| files.parse::<usize>().ok()).unwrap_or(20_000);
     files.saturating_sub(OWN).clamp(100, 1_000_000)
@@ -109,12 +113,17 @@ mod tests {
         let spelled = |text| origin(text).unwrap_or_default();
         assert_eq!(spelled("HTTPS://Tickets.Example:443/"), "https://tickets.example");
         assert_eq!(spelled("http://localhost:5173"), "http://localhost:5173");
-        for none in ["*", "https://*", "https://*.example", "null", "tickets.example", "ftp://a.example"] {
+        for none in
+            ["*", "https://*", "https://*.example", "null", "tickets.example", "ftp://a.example"]
+        {
             assert_eq!(origin(none), None, "{none}");
         }
-        for more in
-            ["https://a.example/path", "https://a.example?", "https://a.example#b", "https://u@a.example"]
-        {
+        for more in [
+            "https://a.example/path",
+            "https://a.example?",
+            "https://a.example#b",
+            "https://u@a.example",
+        ] {
             assert_eq!(origin(more), None, "{more}");
         }
     }

@@ -1,7 +1,9 @@
-//! Settings, read once at start from the environment (and from `.env` unless NODE_ENV is production).
+//! Settings, read once at start from the environment (and from `.env` unless NODE_ENV is
+//! production).
 //!
-//! Each process asks for the groups that it needs. Every missing or invalid variable is reported at once; values are never printed, and no
-//! secret has a default. `.env.example` lists every variable, and a test compares it with what the processes read ([`Env::list`]).
+//! Each process asks for the groups that it needs. Every missing or invalid variable is reported at
+//! once; values are never printed, and no secret has a default. `.env.example` lists every
+//! variable, and a test compares it with what the processes read ([`Env::list`]).
 
 mod accounts;
 mod database;
@@ -43,7 +45,8 @@ pub struct Api {
     pub http: Http,
     pub limits: RateLimits,
     pub database: Database,
-    /// SEAT_LOCK_CONNECTIONS, 4: connections that lock seats and do nothing else, beside DATABASE_MAX_CONNECTIONS; as many events at once.
+    /// SEAT_LOCK_CONNECTIONS, 4: connections that lock seats and do nothing else, beside
+    /// DATABASE_MAX_CONNECTIONS; as many events at once.
     pub lock_connections: u32,
     pub redis: Redis,
     pub tokens: Tokens,
@@ -57,9 +60,11 @@ pub struct Api {
     pub razorpay: Option<Razorpay>,
     /// RAZORPAY_MAX_PAISE, 50000000: the most that the account at Razorpay may take at once.
     pub chargeable: Chargeable,
-    /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced; none takes no webhooks.
+    /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced; none
+    /// takes no webhooks.
     pub webhook_secrets: Vec<SecretString>,
-    /// CANCEL_UNTIL_MINUTES_BEFORE_START, 0: how long before an event starts its confirmed bookings can be cancelled.
+    /// CANCEL_UNTIL_MINUTES_BEFORE_START, 0: how long before an event starts its confirmed bookings
+    /// can be cancelled.
     pub cancel_until: Duration,
     /// What somebody should know, to be logged at start.
     pub warnings: Vec<String>,
@@ -80,7 +85,10 @@ impl Api {
             tokens_kept: tokens_kept(env),
             event_creation: EventCreation::from_env(env),
             deadlines: Deadlines::from_env(env),
-            twilio: Twilio::optional(env, "one-time passwords, and setting another password with one"),
+            twilio: Twilio::optional(
+                env,
+                "one-time passwords, and setting another password with one",
+            ),
             razorpay: Razorpay::optional(env, "payments; events that cost nothing can be booked"),
             chargeable: providers::chargeable(env),
             webhook_secrets: secrets::webhook_secrets(env),
@@ -93,7 +101,8 @@ impl Api {
     }
 }
 
-/// `required` or `optional`: whether a server must prove who it is. Unset: in production, unless the server is on this machine, it must.
+/// `required` or `optional`: whether a server must prove who it is. Unset: in production, unless
+/// the server is on this machine, it must.
 fn tls_required(env: &mut Env, name: &str) -> Option<bool> {
     match env.get(name).as_deref() {
         None => None,
@@ -118,9 +127,12 @@ mod tests {
             _ => None,
         });
         let problems = env.load(Api::from_env).unwrap_err().to_string();
-        for name in
-            ["JWT_SECRET is too weak", "JWT_REFRESH_SECRET is missing", "DATABASE_URL is missing", "PORT"]
-        {
+        for name in [
+            "JWT_SECRET is too weak",
+            "JWT_REFRESH_SECRET is missing",
+            "DATABASE_URL is missing",
+            "PORT",
+        ] {
             assert!(problems.contains(name), "{name} not in {problems}");
         }
         assert!(!problems.contains("hunter2"));

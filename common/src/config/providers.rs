@@ -1,4 +1,5 @@
-//! Razorpay, Twilio and the mail server. An installation may have none of them: what needs one is off then, and everything else works.
+//! Razorpay, Twilio and the mail server. An installation may have none of them: what needs one is
+//! off then, and everything else works.
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -15,7 +16,8 @@ pub struct Twilio {
     pub auth_token: SecretString,
     /// TWILIO_VERIFY_SID
     pub verify_sid: String,
-    /// TWILIO_FROM: a phone number, or a messaging service's MG… id. Without it no SMS are sent, only one-time passwords.
+    /// TWILIO_FROM: a phone number, or a messaging service's MG… id. Without it no SMS are sent,
+    /// only one-time passwords.
     pub from: Option<String>,
     /// TWILIO_VERIFY_URL
     pub verify_url: String,
@@ -70,11 +72,13 @@ impl Razorpay {
 
     /// For a process that can do without, except for what is `off` then.
     pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
-        env.has_any_of(&["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"], off).then(|| Self::from_env(env))
+        env.has_any_of(&["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"], off)
+            .then(|| Self::from_env(env))
     }
 }
 
-/// RAZORPAY_MAX_PAISE: what Razorpay lets an account take at once, five lakh rupees unless it has agreed to another maximum.
+/// RAZORPAY_MAX_PAISE: what Razorpay lets an account take at once, five lakh rupees unless it has
+/// agreed to another maximum.
 pub(super) fn chargeable(env: &mut Env) -> Chargeable {
     let least = Chargeable::LEAST.get() as u64;
     let most = env.between("RAZORPAY_MAX_PAISE", 50_000_000, least, Paise::MAX.get() as u64);
@@ -84,7 +88,8 @@ pub(super) fn chargeable(env: &mut Env) -> Chargeable {
 /// Where e-mail goes.
 #[derive(Debug, Clone)]
 pub struct Smtp {
-    /// SMTP_URL: `smtps://user:password@host:465`, `smtp://…?tls=required`, or plain `smtp://` for a relay on this machine.
+    /// SMTP_URL: `smtps://user:password@host:465`, `smtp://…?tls=required`, or plain `smtp://` for
+    /// a relay on this machine.
     pub url: SecretString,
     /// MAIL_FROM
     pub from: String,
@@ -107,7 +112,8 @@ impl Smtp {
         let url = env.url("SMTP_URL", None, &["smtp", "smtps"]);
         secrets::check_password(env, "SMTP_URL", &url);
         let is_clear = Url::parse(&url).is_ok_and(|url| {
-            let is_secured = url.query_pairs().any(|(key, value)| key == "tls" && value == "required");
+            let is_secured =
+                url.query_pairs().any(|(key, value)| key == "tls" && value == "required");
             url.scheme() == "smtp" && !is_secured && !env::is_local(&url)
         });
         if env.production && is_clear {
@@ -118,7 +124,8 @@ impl Smtp {
 
     /// For a process that can do without, except for what is `off` then.
     pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
-        // The sender alone sends nothing, and is no secret that somebody has forgotten the other half of.
+        // The sender alone sends nothing, and is no secret that somebody has forgotten the other
+        // half of.
         let given = env.has_any_of(&["SMTP_URL"], off);
         env.get("MAIL_FROM");
         given.then(|| Self::from_env(env))

@@ -1,4 +1,5 @@
-//! How often somebody may ask: `RATE_LIMIT_LOGIN=5/15m` and the like. `docs/limits.md` says what each limit is for.
+//! How often somebody may ask: `RATE_LIMIT_LOGIN=5/15m` and the like. `docs/limits.md` says what
+//! each limit is for.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -14,8 +15,7 @@ pub struct RateLimit {
     pub period: Duration,
 }
 
-const SHAPE: &str =
-    "it must look like 5/15m: a count from 1 to 1000000, and a time of at most a day in s, m, h or d";
+const SHAPE: &str = "it must look like 5/15m: a count from 1 to 1000000, and a time of at most a day in s, m, h or d";
 const DAY: Duration = Duration::from_secs(86_400);
 const MOST: u32 = 1_000_000;
 
@@ -24,7 +24,8 @@ impl FromStr for RateLimit {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (count, period) = text.split_once('/').ok_or(SHAPE)?;
-        let (number, unit) = period.split_at_checked(period.len().saturating_sub(1)).ok_or(SHAPE)?;
+        let (number, unit) =
+            period.split_at_checked(period.len().saturating_sub(1)).ok_or(SHAPE)?;
         let unit = match unit {
             "s" => 1,
             "m" => 60,
@@ -88,7 +89,8 @@ impl Limit {
         Limit::PasswordReset,
     ];
 
-    /// Its name in metrics and in Redis, its variable, and how much is allowed unless that says something else.
+    /// Its name in metrics and in Redis, its variable, and how much is allowed unless that says
+    /// something else.
     fn row(self) -> (&'static str, &'static str, RateLimit) {
         let rate = |count, seconds| RateLimit { count, period: Duration::from_secs(seconds) };
         const MINUTE: u64 = 60;
@@ -113,7 +115,9 @@ impl Limit {
             // Codes to one country a day.
             Limit::OtpCountry => ("otp_country", "OTP_DAILY_CAP", rate(500, 24 * HOUR)),
             // Wrong codes for one phone.
-            Limit::OtpFailures => ("otp_failures", "RATE_LIMIT_OTP_FAILURES", rate(10, 30 * MINUTE)),
+            Limit::OtpFailures => {
+                ("otp_failures", "RATE_LIMIT_OTP_FAILURES", rate(10, 30 * MINUTE))
+            }
             // Wrong codes from one address.
             Limit::OtpFailuresAddress => {
                 ("otp_failures_address", "RATE_LIMIT_OTP_FAILURES_ADDRESS", rate(30, 30 * MINUTE))
@@ -159,10 +163,13 @@ impl FromStr for DailyCaps {
         let mut caps = DailyCaps { own: Vec::new(), others: 0 };
         for entry in text.split(',') {
             let (prefix, count) = entry.trim().split_once(':').ok_or(SHAPE)?;
-            let count = count.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or(SHAPE)?;
+            let count =
+                count.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or(SHAPE)?;
             match prefix {
                 "*" => caps.others = count,
-                _ if (1..=15).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_digit()) => {
+                _ if (1..=15).contains(&prefix.len())
+                    && prefix.bytes().all(|b| b.is_ascii_digit()) =>
+                {
                     caps.own.push((prefix.to_owned(), count));
                 }
                 _ => return Err(SHAPE),
@@ -219,13 +226,25 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_count_and_a_time() {
-        let read = |text: &str| text.parse::<RateLimit>().map(|rate| (rate.count, rate.period.as_secs()));
+        let read =
+            |text: &str| text.parse::<RateLimit>().map(|rate| (rate.count, rate.period.as_secs()));
         assert_eq!(read("5/15m"), Ok((5, 900)));
         assert_eq!(read("1000/1s"), Ok((1_000, 1)));
         assert_eq!(read("1/1d"), Ok((1, 86_400)));
-        for text in
-            ["", "5", "5/", "/5m", "0/1m", "5/0m", "5/15", "5/m", "-1/1m", "5/25h", "5/1é", "1000001/1s"]
-        {
+        for text in [
+            "",
+            "5",
+            "5/",
+            "/5m",
+            "0/1m",
+            "5/0m",
+            "5/15",
+            "5/m",
+            "-1/1m",
+            "5/25h",
+            "5/1é",
+            "1000001/1s",
+        ] {
             assert_eq!(read(text), Err(SHAPE), "{text}");
         }
         for text in ["5/15m", "7/90s", "1/2h", "100/1d"] {

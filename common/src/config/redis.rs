@@ -12,7 +12,8 @@ use crate::clients;
 pub struct Redis {
     /// With a user, a password and the number of a database, if there are any.
     pub url: SecretString,
-    /// Who has signed the certificate of a `rediss://` server; else it is one of the well-known authorities.
+    /// Who has signed the certificate of a `rediss://` server; else it is one of the well-known
+    /// authorities.
     pub ca: Option<Vec<u8>>,
 }
 
@@ -22,9 +23,10 @@ impl Redis {
         clients::install_crypto();
         let url = self.url.expose_secret();
         match self.ca.clone().filter(|_| url.starts_with("rediss:")) {
-            Some(pem) => {
-                Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert: Some(pem) })
-            }
+            Some(pem) => Client::build_with_tls(
+                url,
+                TlsCertificates { client_tls: None, root_cert: Some(pem) },
+            ),
             None => Client::open(url),
         }
     }
@@ -42,7 +44,9 @@ impl Redis {
             );
         }
         if url.ends_with("#insecure") {
-            env.problem("REDIS_URL must not end with #insecure; name the authority in REDIS_CA_FILE");
+            env.problem(
+                "REDIS_URL must not end with #insecure; name the authority in REDIS_CA_FILE",
+            );
         }
         let redis = Redis { url: url.into(), ca };
         if redis.url.expose_secret().starts_with("redis") && redis.client().is_err() {

@@ -45,7 +45,8 @@ pub fn ticket_signing_key(env: &mut Env) -> Option<SigningKey> {
     key
 }
 
-/// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced. Without any, no webhook is taken.
+/// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced. Without any,
+/// no webhook is taken.
 pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
     const NAME: &str = "RAZORPAY_WEBHOOK_SECRET";
     let off = "webhooks of Razorpay, which are answered 503; payments are found by the payments worker's reconciler only";
@@ -53,7 +54,8 @@ pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
         return vec![];
     }
     let given = env.required(NAME);
-    let secrets: Vec<&str> = given.split(',').map(str::trim).filter(|secret| !secret.is_empty()).collect();
+    let secrets: Vec<&str> =
+        given.split(',').map(str::trim).filter(|secret| !secret.is_empty()).collect();
     if secrets.is_empty() {
         env.problem(format!("{NAME} holds no secret"));
     }
@@ -61,7 +63,10 @@ pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
     for secret in checked {
         // Whoever guesses it can confirm bookings that nobody has paid.
         env.refuse_weak(NAME, guessable(secret));
-        if ["JWT_SECRET", "JWT_REFRESH_SECRET"].iter().any(|name| env.get(name).as_deref() == Some(*secret)) {
+        if ["JWT_SECRET", "JWT_REFRESH_SECRET"]
+            .iter()
+            .any(|name| env.get(name).as_deref() == Some(*secret))
+        {
             env.problem(format!("{NAME} must differ from the secrets that sign tokens"));
         }
     }
@@ -132,14 +137,22 @@ mod tests {
 
     #[test]
     fn a_key_that_signs_tickets_is_32_bytes_that_nobody_guesses() {
-        let said =
-            |lookup| Env::from_lookup(lookup).load(ticket_signing_key).map_err(|error| error.to_string());
+        let said = |lookup| {
+            Env::from_lookup(lookup).load(ticket_signing_key).map_err(|error| error.to_string())
+        };
         assert!(said(|_| None).unwrap_err().contains("TICKET_SIGNING_KEY is missing"));
-        let short = said(|name| (name == "TICKET_SIGNING_KEY").then(|| "c2hvcnQ=".into())).unwrap_err();
-        assert!(short.contains("must be 32 bytes in base64") && !short.contains("c2hvcnQ="), "{short}");
-        let zeros = said(|name| (name == "TICKET_SIGNING_KEY").then(|| format!("{}=", "A".repeat(43))));
+        let short =
+            said(|name| (name == "TICKET_SIGNING_KEY").then(|| "c2hvcnQ=".into())).unwrap_err();
+        assert!(
+            short.contains("must be 32 bytes in base64") && !short.contains("c2hvcnQ="),
+            "{short}"
+        );
+        let zeros =
+            said(|name| (name == "TICKET_SIGNING_KEY").then(|| format!("{}=", "A".repeat(43))));
         assert!(zeros.unwrap_err().contains("too weak"));
         const GOOD: &str = "mHmlQy7hUbRZzGKbRhbGJYl6W5qQ0Vn6pXlZ9E3s7kA=";
-        assert!(said(|name| (name == "TICKET_SIGNING_KEY").then(|| GOOD.into())).unwrap().is_some());
+        assert!(
+            said(|name| (name == "TICKET_SIGNING_KEY").then(|| GOOD.into())).unwrap().is_some()
+        );
     }
 }

@@ -13,7 +13,8 @@ pub struct Sight {
     pub json_logs: bool,
     /// RUST_LOG: what is logged.
     pub log_filter: String,
-    /// METRICS_ADDRESS: where Prometheus finds this process, such as `0.0.0.0:9464`; without it nothing is measured.
+    /// METRICS_ADDRESS: where Prometheus finds this process, such as `0.0.0.0:9464`; without it
+    /// nothing is measured.
     pub metrics: Option<SocketAddr>,
     /// Whether there is a collector for traces.
     pub traces: bool,
@@ -26,7 +27,9 @@ impl Sight {
     pub fn from_env(env: &mut Env) -> Self {
         let log_filter = env.get("RUST_LOG").unwrap_or_else(|| LOGGED.to_owned());
         if EnvFilter::builder().parse(&log_filter).is_err() {
-            env.problem("RUST_LOG must be a level, or targets and levels such as info,nexus_common=debug");
+            env.problem(
+                "RUST_LOG must be a level, or targets and levels such as info,nexus_common=debug",
+            );
         }
         Sight {
             json_logs: env.production,
@@ -37,12 +40,14 @@ impl Sight {
     }
 }
 
-/// OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: whether there is a collector for traces, and OTEL_SDK_DISABLED does not
-/// keep them from it. The exporter reads both again, and its other settings.
+/// OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: whether there is a collector
+/// for traces, and OTEL_SDK_DISABLED does not keep them from it. The exporter reads both again, and
+/// its other settings.
 fn has_collector(env: &mut Env) -> bool {
     let names = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
     let given = names.map(|name| !env.url(name, Some(""), &["http", "https"]).is_empty());
-    let disabled = env.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let disabled =
+        env.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     env.left_to_library(&[
         "OTEL_EXPORTER_OTLP_HEADERS",
         "OTEL_SERVICE_NAME",

@@ -16,7 +16,8 @@ pub struct Worker {
     pub concurrency: usize,
     /// JOB_LEASE_MS: a worker that has not been heard of for so long has lost its job to another.
     pub lease: Duration,
-    /// JOB_LOST_MS: a job that was handed to Redis so long ago and never claimed is handed over again.
+    /// JOB_LOST_MS: a job that was handed to Redis so long ago and never claimed is handed over
+    /// again.
     pub lost_after: Duration,
     /// SHUTDOWN_GRACE_MS: how long running jobs may take to finish after SIGTERM.
     pub grace: Duration,

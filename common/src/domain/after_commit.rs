@@ -1,4 +1,5 @@
-//! What follows a commit: cache keys and broadcasts, collected while the transaction runs and sent when it has committed.
+//! What follows a commit: cache keys and broadcasts, collected while the transaction runs and sent
+//! when it has committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,8 @@ use crate::{
     realtime::{Audience, Broadcast, Parties, Publish, SeatsUpdates},
 };
 
-/// Collected effects outside PostgreSQL. Losing them, to a crash between commit and here, costs clients a hint and nothing else.
+/// Collected effects outside PostgreSQL. Losing them, to a crash between commit and here, costs
+/// clients a hint and nothing else.
 #[derive(Debug, Default)]
 #[must_use = "run it after the commit"]
 pub struct AfterCommit {
@@ -29,13 +31,15 @@ impl AfterCommit {
         self.broadcasts.push(broadcast);
     }
 
-    /// Tells whose booking it is the news in `full`, and all others who hear of the event what is left of it `masked`.
+    /// Tells whose booking it is the news in `full`, and all others who hear of the event what is
+    /// left of it `masked`.
     pub fn tell_of_booking<N: News>(&mut self, parties: Parties, full: N, masked: N) {
         self.tell(Broadcast::new(Audience::Parties(parties), full));
         self.tell(Broadcast::new(Audience::Bystanders(parties), masked));
     }
 
-    /// Seats that are `user`'s from now, which is PostgreSQL's, until then: their Redis keys live as long.
+    /// Seats that are `user`'s from now, which is PostgreSQL's, until then: their Redis keys live
+    /// as long.
     pub fn keep(&mut self, user: UserId, now: Timestamp, until: Timestamp, seats: Vec<SeatKey>) {
         self.kept.push((user, now, until, seats));
     }
@@ -70,7 +74,12 @@ impl AfterCommit {
     }
 
     /// Does it all: keys first, so that whoever hears of a free seat can have it.
-    pub async fn run<P: Publish, Q: Publish>(self, cache: &Cache, publisher: &P, seats: &SeatsUpdates<Q>) {
+    pub async fn run<P: Publish, Q: Publish>(
+        self,
+        cache: &Cache,
+        publisher: &P,
+        seats: &SeatsUpdates<Q>,
+    ) {
         for (user, seats) in self.dropped {
             cache.drop_seats(&seats, user).await;
         }

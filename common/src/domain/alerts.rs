@@ -1,5 +1,6 @@
-//! Money that is not as it should be: what operators have to know of, or to decide. An alert is a row of `payment_alerts`, a line in the log at
-//! error level and a count for Prometheus. A provider that refuses our key is one of them, since no money moves then.
+//! Money that is not as it should be: what operators have to know of, or to decide. An alert is a
+//! row of `payment_alerts`, a line in the log at error level and a count for Prometheus. A provider
+//! that refuses our key is one of them, since no money moves then.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ pub enum AlertReason {
     AmountMismatch,
     /// Payments are on no order of ours. Nothing is done about them.
     UnknownOrder,
-    /// A payment is on an order of ours, for a booking that our books do not have. Nothing is done about it.
+    /// A payment is on an order of ours, for a booking that our books do not have. Nothing is done
+    /// about it.
     LostBooking,
     /// Another installation uses our account at Razorpay. Nothing is done about its payments.
     OtherInstallation,
@@ -29,7 +31,8 @@ pub enum AlertReason {
     RefundsHeld,
     /// A webhook of Razorpay's about money cannot be understood. It stays in the inbox.
     Unreadable,
-    /// Somebody has refunded the payment of a confirmed booking at Razorpay. The booking is cancelled.
+    /// Somebody has refunded the payment of a confirmed booking at Razorpay. The booking is
+    /// cancelled.
     ForeignRefund,
     /// Somebody has refunded a part of a payment at Razorpay. The booking stands.
     PartialRefund,
@@ -43,7 +46,8 @@ pub enum AlertReason {
     RefundRemainder,
     /// A webhook could not be acted on. The job is a dead letter.
     WebhookFailed,
-    /// A provider refuses our key, or a setting that all calls need. What needs it waits; closed by itself when it works.
+    /// A provider refuses our key, or a setting that all calls need. What needs it waits; closed by
+    /// itself when it works.
     ProviderRefusesKey,
 }
 
@@ -87,8 +91,8 @@ impl AlertReason {
     }
 }
 
-/// Raises an alert about `subject`, a payment's id for instance; again only when operators have closed the first. Logged before the caller's
-/// commit: better twice than never.
+/// Raises an alert about `subject`, a payment's id for instance; again only when operators have
+/// closed the first. Logged before the caller's commit: better twice than never.
 pub async fn raise(
     conn: &mut PgConnection,
     reason: AlertReason,
@@ -113,8 +117,14 @@ pub async fn raise(
     Ok(())
 }
 
-/// The same about what happens again and again: while its alert is open, that counts, and has the newest one's details.
-pub async fn count(conn: &mut PgConnection, reason: AlertReason, subject: &str, details: &str) -> Result<()> {
+/// The same about what happens again and again: while its alert is open, that counts, and has the
+/// newest one's details.
+pub async fn count(
+    conn: &mut PgConnection,
+    reason: AlertReason,
+    subject: &str,
+    details: &str,
+) -> Result<()> {
     let cases = sqlx::query_scalar!(
         "INSERT INTO payment_alerts AS known (reason, subject, details) VALUES ($1, $2, $3)
          ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
@@ -140,8 +150,8 @@ fn tell(reason: AlertReason, subject: &str, booking: Option<BookingId>, details:
     metrics::payment_alert(reason.name());
 }
 
-/// Tells operators when a provider refuses our key, once however many processes and jobs need it, and takes that back when the key works. For as
-/// long as the process lives.
+/// Tells operators when a provider refuses our key, once however many processes and jobs need it,
+/// and takes that back when the key works. For as long as the process lives.
 pub async fn watch_key(db: PgPool, key: Key) {
     let mut standing = key.standing();
     while standing.changed().await.is_ok() {
@@ -149,7 +159,11 @@ pub async fn watch_key(db: PgPool, key: Key) {
             let news = standing.borrow_and_update().clone();
             tell_standing(&db, &key, news).await
         } {
-            tracing::warn!(provider = key.provider, error = error.details(), "an alert could not be written");
+            tracing::warn!(
+                provider = key.provider,
+                error = error.details(),
+                "an alert could not be written"
+            );
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
@@ -160,7 +174,8 @@ async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Re
     match standing {
         None => {}
         Some(Standing::Refused(answer)) => {
-            let details = format!("it answers {answer}; what needs it waits until {} is right", key.settings);
+            let details =
+                format!("it answers {answer}; what needs it waits until {} is right", key.settings);
             raise(&mut *db.acquire().await?, reason, key.provider, None, &details).await?;
         }
         Some(Standing::Accepted) => {
@@ -211,7 +226,8 @@ pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
     Ok(rows)
 }
 
-/// An operator has dealt with an alert; false when it is not open, or is closed by whoever releases the refunds that are held.
+/// An operator has dealt with an alert; false when it is not open, or is closed by whoever releases
+/// the refunds that are held.
 pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
     let closed = sqlx::query!(
         "UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL

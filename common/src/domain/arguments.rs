@@ -6,7 +6,8 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// The arguments of an event, however many there are: the first counts, if there is one and it can be read.
+/// The arguments of an event, however many there are: the first counts, if there is one and it can
+/// be read.
 #[derive(Debug)]
 pub struct Arguments(pub Option<Value>);
 
@@ -22,8 +23,8 @@ impl<'de> Deserialize<'de> for Arguments {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut arguments: A) -> Result<Arguments, A::Error> {
-                // As text, which is then read without socketioxide: looking for attachments, it stumbles over objects that begin with an
-                // escaped key.
+                // As text, which is then read without socketioxide: looking for attachments, it
+                // stumbles over objects that begin with an escaped key.
                 let first = arguments.next_element::<Box<RawValue>>()?;
                 while arguments.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Arguments(first.and_then(|text| serde_json::from_str(text.get()).ok())))
@@ -47,7 +48,11 @@ mod tests {
         assert_eq!(first("[]"), None);
         assert_eq!(first(r#"[7]"#), Some(json!(7)));
         assert_eq!(first(r#"[{"a\"b": 1}, "more", {}]"#), Some(json!({"a\"b": 1})));
-        assert_eq!(first(&format!("[{}{}]", "[".repeat(200), "]".repeat(200))), None, "too deep to be meant");
+        assert_eq!(
+            first(&format!("[{}{}]", "[".repeat(200), "]".repeat(200))),
+            None,
+            "too deep to be meant"
+        );
         assert!(serde_json::from_str::<Arguments>("[1, oops]").is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! Accounts and sessions: the SQL behind registration, login, one-time passwords and logout. The rules of what may be entered are in
-//! [`credentials`](super::credentials), hashing in [`passwords`](super::passwords), tokens in [`tokens`](super::tokens).
+//! Accounts and sessions: the SQL behind registration, login, one-time passwords and logout. The
+//! rules of what may be entered are in [`credentials`](super::credentials), hashing in
+//! [`passwords`](super::passwords), tokens in [`tokens`](super::tokens).
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -39,7 +40,11 @@ pub struct Account {
 }
 
 /// Creates an account. [`Error::UserExists`] when its username, e-mail or phone is taken.
-pub async fn register(conn: &mut PgConnection, new: &Registration, password_hash: &str) -> Result<User> {
+pub async fn register(
+    conn: &mut PgConnection,
+    new: &Registration,
+    password_hash: &str,
+) -> Result<User> {
     let inserted = sqlx::query!(
         r#"INSERT INTO users (username, name, email, phone, password, address, city, state, zip, country)
            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
@@ -78,8 +83,13 @@ fn taken_or<T>(stored: Result<T, sqlx::Error>) -> Result<T> {
     })
 }
 
-/// Gives an account another e-mail address; returns the one before. [`Error::UserExists`] when somebody else has it.
-pub async fn set_email(conn: &mut PgConnection, user: UserId, email: &Email) -> Result<Option<String>> {
+/// Gives an account another e-mail address; returns the one before. [`Error::UserExists`] when
+/// somebody else has it.
+pub async fn set_email(
+    conn: &mut PgConnection,
+    user: UserId,
+    email: &Email,
+) -> Result<Option<String>> {
     let changed = sqlx::query_scalar!(
         "UPDATE users u SET email = $2, updated_at = now()
          FROM (SELECT id, email FROM users WHERE id = $1 FOR UPDATE) before
@@ -136,8 +146,12 @@ pub async fn get(conn: &mut PgConnection, user: UserId) -> Result<Option<User>> 
     }))
 }
 
-/// The user of a phone that a one-time password has just proved, created if there is none; true when it was.
-pub async fn find_or_create_by_phone(conn: &mut PgConnection, phone: &Phone) -> Result<(User, bool)> {
+/// The user of a phone that a one-time password has just proved, created if there is none; true
+/// when it was.
+pub async fn find_or_create_by_phone(
+    conn: &mut PgConnection,
+    phone: &Phone,
+) -> Result<(User, bool)> {
     // A row that was there, and not only now inserted, has been locked by this.
     let created = sqlx::query_scalar!(
         r#"INSERT INTO users AS known (phone, phone_verified_at) VALUES ($1, now())
@@ -155,9 +169,14 @@ pub async fn find_or_create_by_phone(conn: &mut PgConnection, phone: &Phone) -> 
 
 /// Replaces a password's hash by another of the same password.
 pub async fn rehash(conn: &mut PgConnection, user: UserId, old: &str, new: &str) -> Result<()> {
-    sqlx::query!("UPDATE users SET password = $3 WHERE id = $1 AND password = $2", user.0, old, new)
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "UPDATE users SET password = $3 WHERE id = $1 AND password = $2",
+        user.0,
+        old,
+        new
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -172,8 +191,8 @@ pub async fn username_is_available(conn: &mut PgConnection, username: &str) -> R
     Ok(!taken)
 }
 
-/// Remembers the refresh token of a session whose credentials were looked at after `since`. [`Error::BadCredentials`] when the account has
-/// gone, or all its sessions were ended, meanwhile.
+/// Remembers the refresh token of a session whose credentials were looked at after `since`.
+/// [`Error::BadCredentials`] when the account has gone, or all its sessions were ended, meanwhile.
 pub async fn keep_refresh_token(
     conn: &mut PgConnection,
     user: UserId,
@@ -196,8 +215,8 @@ pub async fn keep_refresh_token(
     if inserted.rows_affected() == 0 { Err(Error::BadCredentials) } else { Ok(()) }
 }
 
-/// Sets the password of the account with that phone number, which a one-time password has just proved; it must be followed by
-/// [`end_sessions`] in the same transaction.
+/// Sets the password of the account with that phone number, which a one-time password has just
+/// proved; it must be followed by [`end_sessions`] in the same transaction.
 pub async fn set_password(conn: &mut PgConnection, phone: &Phone, hash: &str) -> Result<UserId> {
     let id = sqlx::query_scalar!(
         "UPDATE users SET password = $2, phone_verified_at = coalesce(phone_verified_at, now()), updated_at = now()
@@ -221,8 +240,11 @@ pub struct EndedSessions {
 
 /// Ends every session of `user`: all access and refresh tokens that have been issued are revoked.
 pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<EndedSessions> {
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user.0).fetch_optional(&mut *conn).await?;
-    // This process's clock, as for the tokens, and read only now that nobody can open a session meanwhile.
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    // This process's clock, as for the tokens, and read only now that nobody can open a session
+    // meanwhile.
     let from = Utc::now();
     sqlx::query!("UPDATE users SET sessions_valid_from = $2 WHERE id = $1", user.0, from)
         .execute(&mut *conn)
@@ -250,11 +272,15 @@ pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64>
     Ok(open)
 }
 
-/// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued before this is asked: then whoever ends
-/// the user's sessions either is waited for here, or revokes that, too.
+/// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued
+/// before this is asked: then whoever ends the user's sessions either is waited for here, or
+/// revokes that, too.
 pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
-    // The user first, as whoever ends the sessions does, and the look in a statement of its own, so that it sees what was waited for.
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user.0).fetch_optional(&mut *conn).await?;
+    // The user first, as whoever ends the sessions does, and the look in a statement of its own, so
+    // that it sees what was waited for.
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user.0)
+        .fetch_optional(&mut *conn)
+        .await?;
     let revoked = sqlx::query_scalar!(
         r#"SELECT coalesce(is_revoked, FALSE) AS "revoked!" FROM refresh_tokens
            WHERE token = ANY ($1) AND user_id = $2 ORDER BY 1 DESC LIMIT 1"#,
@@ -271,7 +297,11 @@ pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &
 }
 
 /// Revokes a refresh token if it is `user`'s; true when it was.
-pub async fn revoke_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<bool> {
+pub async fn revoke_refresh_token(
+    conn: &mut PgConnection,
+    user: UserId,
+    token: &str,
+) -> Result<bool> {
     let revoked = sqlx::query!(
         "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now() WHERE token = ANY ($1) AND user_id = $2",
         &either_way(token)[..],
@@ -302,8 +332,8 @@ pub async fn revoke_access_token(
     tell_processes(conn, user).await
 }
 
-/// The channel on which every API process hears whose tokens have been revoked, by the time the transaction has committed: see
-/// `api/src/revocations.rs`.
+/// The channel on which every API process hears whose tokens have been revoked, by the time the
+/// transaction has committed: see `api/src/revocations.rs`.
 pub const REVOCATIONS: &str = "nexus_revocations";
 
 async fn tell_processes(conn: &mut PgConnection, user: UserId) -> Result<()> {

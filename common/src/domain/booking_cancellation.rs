@@ -43,7 +43,8 @@ pub struct Cancelled {
     pub cached_response: Option<Value>,
 }
 
-/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund until `closing` before its event starts.
+/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund until
+/// `closing` before its event starts.
 pub async fn cancel(
     conn: &mut PgConnection,
     id: BookingId,
@@ -63,13 +64,18 @@ pub async fn cancel(
     if booking.user != user {
         return Err(Error::Forbidden("cancel this booking"));
     }
-    let event = if booking.event_started { BookingEvent::CancelAfterStart } else { BookingEvent::Cancel };
+    let event =
+        if booking.event_started { BookingEvent::CancelAfterStart } else { BookingEvent::Cancel };
     if booking_states::next(booking.state(), event) == BookingStep::CancelSale {
         require_time_left(conn, &booking, closing).await?;
     }
     let cancelled = carry_out(conn, &booking, event, reason, &mut after).await?;
     let answer = Cancelled {
-        message: if cancelled { "Booking cancelled successfully" } else { "Booking is already cancelled" },
+        message: if cancelled {
+            "Booking cancelled successfully"
+        } else {
+            "Booking is already cancelled"
+        },
         booking_id: id,
         already_cancelled: !cancelled,
         idempotent: false,
@@ -89,7 +95,11 @@ pub async fn cancel(
 }
 
 /// A sale can be cancelled until `closing` before the event starts.
-async fn require_time_left(conn: &mut PgConnection, booking: &Held, closing: Duration) -> Result<()> {
+async fn require_time_left(
+    conn: &mut PgConnection,
+    booking: &Held,
+    closing: Duration,
+) -> Result<()> {
     let closed = sqlx::query_scalar!(
         r#"SELECT start_date - $2::interval <= clock_timestamp() AS "closed!" FROM events WHERE id = $1"#,
         booking.event.0,
@@ -100,9 +110,10 @@ async fn require_time_left(conn: &mut PgConnection, booking: &Held, closing: Dur
     if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
 }
 
-/// Cancels a held booking, as far as its state lets `event` do that: a sale is reversed and its money owed, its tickets are void, its seats
-/// free; whoever had paid, or was about to when the event was cancelled, is told. The reason is the buyer's, if they
-/// have `said` one, and before others than them and the organiser the event's own. False when there is nothing left to cancel.
+/// Cancels a held booking, as far as its state lets `event` do that: a sale is reversed and its
+/// money owed, its tickets are void, its seats free; whoever had paid, or was about to when the
+/// event was cancelled, is told. The reason is the buyer's, if they have `said` one, and before
+/// others than them and the organiser the event's own. False when there is nothing left to cancel.
 pub async fn carry_out(
     conn: &mut PgConnection,
     booking: &Held,
@@ -156,14 +167,16 @@ fn reason_of(event: BookingEvent) -> &'static str {
     }
 }
 
-/// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the column is unique over all users.
+/// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the
+/// column is unique over all users.
 fn stored_key(user: UserId, key: &str) -> String {
     let digest = Sha256::digest(key.as_bytes());
     format!("cancel:{user}:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Reserves an idempotency key, or answers what the first call with it did, which may have come to the Node service: that stored keys as
-/// they were `sent`. Waits for a concurrent call with the same key.
+/// Reserves an idempotency key, or answers what the first call with it did, which may have come to
+/// the Node service: that stored keys as they were `sent`. Waits for a concurrent call with the
+/// same key.
 async fn reserve_key(
     conn: &mut PgConnection,
     key: &str,
@@ -200,13 +213,15 @@ async fn reserve_key(
     .fetch_optional(conn)
     .await?;
     match first {
-        Some(row) if row.status == "completed" && row.resource_id == Some(booking.0) => Ok(Some(Cancelled {
-            message: "Booking cancelled successfully (idempotent retry)",
-            booking_id: booking,
-            already_cancelled: false,
-            idempotent: true,
-            cached_response: row.response_data,
-        })),
+        Some(row) if row.status == "completed" && row.resource_id == Some(booking.0) => {
+            Ok(Some(Cancelled {
+                message: "Booking cancelled successfully (idempotent retry)",
+                booking_id: booking,
+                already_cancelled: false,
+                idempotent: true,
+                cached_response: row.response_data,
+            }))
+        }
         Some(_) => Err(Error::IdempotencyInFlight),
         None => Err(Error::TokenInvalid),
     }

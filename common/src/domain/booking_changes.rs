@@ -1,6 +1,8 @@
-//! How a booking changes after it was created: here it expires; it is confirmed in [`booking_sale`](super::booking_sale) and cancelled in
-//! [`booking_cancellation`](super::booking_cancellation). What may happen in which state is said by [`booking_states`]. Each verb that frees
-//! or takes seats opens the event's inventory first, then takes the booking's row, then the seats: always in that order.
+//! How a booking changes after it was created: here it expires; it is confirmed in
+//! [`booking_sale`](super::booking_sale) and cancelled in
+//! [`booking_cancellation`](super::booking_cancellation). What may happen in which state is said by
+//! [`booking_states`]. Each verb that frees or takes seats opens the event's inventory first, then
+//! takes the booking's row, then the seats: always in that order.
 
 use sqlx::PgConnection;
 
@@ -58,22 +60,32 @@ impl Held {
 
 /// The event that a booking is of; `None` when there is no such booking.
 pub async fn event(conn: &mut PgConnection, id: BookingId) -> Result<Option<EventId>> {
-    let event =
-        sqlx::query_scalar!("SELECT event_id FROM bookings WHERE id = $1", id.0).fetch_optional(conn).await?;
+    let event = sqlx::query_scalar!("SELECT event_id FROM bookings WHERE id = $1", id.0)
+        .fetch_optional(conn)
+        .await?;
     Ok(event.map(EventId))
 }
 
-/// Takes a booking, and its event's inventory, for a change that frees its seats; `None` when there is none.
+/// Takes a booking, and its event's inventory, for a change that frees its seats; `None` when there
+/// is none.
 pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>> {
     let Some(event) = event(conn, id).await? else { return Ok(None) };
     seats::open_inventory(conn, &[event]).await?;
-    // First the row, and only then the look: one statement would see other tables as they were before the wait for the row.
-    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut *conn).await?;
+    // First the row, and only then the look: one statement would see other tables as they were
+    // before the wait for the row.
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
     look(conn, id, true).await
 }
 
-/// Looks at a booking whose row this transaction has; `inventory` says whether it has that of its event, too.
-pub(super) async fn look(conn: &mut PgConnection, id: BookingId, inventory: bool) -> Result<Option<Held>> {
+/// Looks at a booking whose row this transaction has; `inventory` says whether it has that of its
+/// event, too.
+pub(super) async fn look(
+    conn: &mut PgConnection,
+    id: BookingId,
+    inventory: bool,
+) -> Result<Option<Held>> {
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.event_id, b.user_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status,
                   b.payment_id, coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
@@ -133,15 +145,23 @@ pub(super) async fn free_seats(
     Ok(())
 }
 
-/// Expires an unpaid booking whose deadline has passed, and frees its seats. False when it was paid or cancelled meanwhile.
-pub async fn expire(conn: &mut PgConnection, id: BookingId, after: &mut AfterCommit) -> Result<bool> {
+/// Expires an unpaid booking whose deadline has passed, and frees its seats. False when it was paid
+/// or cancelled meanwhile.
+pub async fn expire(
+    conn: &mut PgConnection,
+    id: BookingId,
+    after: &mut AfterCommit,
+) -> Result<bool> {
     let Some(booking) = hold(conn, id).await? else { return Ok(false) };
     if booking_states::next(booking.state(), BookingEvent::DeadlineCheck) != BookingStep::Expire {
         return Ok(false);
     }
-    sqlx::query!("UPDATE bookings SET status = 'expired', payment_status = 'cancelled' WHERE id = $1", id.0)
-        .execute(&mut *conn)
-        .await?;
+    sqlx::query!(
+        "UPDATE bookings SET status = 'expired', payment_status = 'cancelled' WHERE id = $1",
+        id.0
+    )
+    .execute(&mut *conn)
+    .await?;
     free_seats(conn, &booking, UnlockReason::Expired, after).await?;
     Ok(true)
 }

@@ -1,5 +1,6 @@
-//! A buyer who says that a booking has been paid (`confirm_booking`, CONTRACT.md, section 7): what is looked at before Razorpay is asked,
-//! and what they are answered. The payment itself is settled in [`payments`](super::payments), as if a webhook had told of it.
+//! A buyer who says that a booking has been paid (`confirm_booking`, CONTRACT.md, section 7): what
+//! is looked at before Razorpay is asked, and what they are answered. The payment itself is settled
+//! in [`payments`](super::payments), as if a webhook had told of it.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -32,7 +33,8 @@ pub struct Claim {
 impl Claim {
     /// Reads a request.
     pub fn parse(input: &Input) -> Result<Self> {
-        let (Some(id), Some(payment_id)) = (input.get("booking_id"), input.filled("payment_id")) else {
+        let (Some(id), Some(payment_id)) = (input.get("booking_id"), input.filled("payment_id"))
+        else {
             return Err(Error::invalid("Booking ID and Payment ID are required"));
         };
         if *id == "" || *id == 0 {
@@ -73,7 +75,11 @@ pub async fn needed(conn: &mut PgConnection, claim: &Claim, user: UserId) -> Res
 }
 
 /// Whether an order belongs to the booking.
-pub async fn is_order_of(conn: &mut PgConnection, order_id: &str, booking: BookingId) -> Result<bool> {
+pub async fn is_order_of(
+    conn: &mut PgConnection,
+    order_id: &str,
+    booking: BookingId,
+) -> Result<bool> {
     let known = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM own_orders WHERE order_id = $1 AND booking_id = $2) AS "known!""#,
         order_id,
@@ -185,7 +191,10 @@ pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> 
         ticket_generation: TicketGeneration {
             job_id: row.finalisation_job.as_ref().map(JobId::to_string).unwrap_or_default(),
             status: "queued",
-            message: format!("{} ticket(s) are being generated. You'll be notified when ready.", row.seats),
+            message: format!(
+                "{} ticket(s) are being generated. You'll be notified when ready.",
+                row.seats
+            ),
         },
         message: format!("Booking confirmed! {} seat(s) booked successfully.", row.seats),
     })

@@ -1,10 +1,13 @@
-//! How a booking is confirmed: its seats are booked, and its tickets will be made. Who may confirm what is said by [`booking_states`].
+//! How a booking is confirmed: its seats are booked, and its tickets will be made. Who may confirm
+//! what is said by [`booking_states`].
 //!
-//! From locked to booked no count changes. So a booking that has all its seats, and its deadline well ahead, is confirmed with its own row
-//! and those of its seats, and leaves the event's inventory to those who lock and free seats. Only one that has lost seats, or is about to,
-//! opens the inventory before it takes the booking's row; which of the two it is, a look decides that holds nothing. Should the look be
-//! wrong by the time the row is held, everything is undone ([`Error::Collision`]), and the next try looks again: whoever holds a booking's
-//! row never waits for the inventory.
+//! From locked to booked no count changes. So a booking that has all its seats, and its deadline
+//! well ahead, is confirmed with its own row and those of its seats, and leaves the event's
+//! inventory to those who lock and free seats. Only one that has lost seats, or is about to, opens
+//! the inventory before it takes the booking's row; which of the two it is, a look decides that
+//! holds nothing. Should the look be wrong by the time the row is held, everything is undone
+//! ([`Error::Collision`]), and the next try looks again: whoever holds a booking's row never waits
+//! for the inventory.
 //!
 //! What frees seats never frees one that is being confirmed, though both may be at work at once:
 //!
@@ -18,7 +21,8 @@
 //! | the end of an event's cancellation, which frees every lock | waits until no booking is pending, and none can be created |
 //! | another payment of the booking, or its owner's `confirm_booking` | needs the booking's row |
 //!
-//! None of them waits for another in a circle: all take inventory, booking, payment and seats in this order, and seats by their ids.
+//! None of them waits for another in a circle: all take inventory, booking, payment and seats in
+//! this order, and seats by their ids.
 
 use std::collections::BTreeMap;
 
@@ -39,11 +43,15 @@ use crate::{
     realtime::{Audience, Broadcast},
 };
 
-/// Takes a booking that may be confirmed, and the payment that is said to be for it; `None` when there is no such booking. The payment is
-/// this transaction's all the same.
-pub async fn hold(conn: &mut PgConnection, id: BookingId, payment_id: Option<&str>) -> Result<Option<Held>> {
-    // A minute is longer than the rest of the transaction takes. Whoever is nearer to the deadline may find its seats freed, or that its
-    // buyer has taken others in their place.
+/// Takes a booking that may be confirmed, and the payment that is said to be for it; `None` when
+/// there is no such booking. The payment is this transaction's all the same.
+pub async fn hold(
+    conn: &mut PgConnection,
+    id: BookingId,
+    payment_id: Option<&str>,
+) -> Result<Option<Held>> {
+    // A minute is longer than the rest of the transaction takes. Whoever is nearer to the deadline
+    // may find its seats freed, or that its buyer has taken others in their place.
     let needed = sqlx::query!(
         r#"SELECT b.event_id, b.status <> 'confirmed' AND NOT (
                       b.status = 'pending' AND coalesce(b.expires_at > clock_timestamp() + interval '1 minute', TRUE) AND seats.complete
@@ -60,7 +68,8 @@ pub async fn hold(conn: &mut PgConnection, id: BookingId, payment_id: Option<&st
     if let Some(needed) = needed.filter(|needed| needed.inventory) {
         seats::open_inventory(conn, &[EventId(needed.event_id)]).await?;
     }
-    // The payment is an advisory lock, taken once the row is held. The look at both is another statement, which sees what was done meanwhile.
+    // The payment is an advisory lock, taken once the row is held. The look at both is another
+    // statement, which sees what was done meanwhile.
     sqlx::query!(
         "WITH held AS (SELECT id FROM bookings WHERE id = $1 FOR UPDATE)
          SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $2::text, 0)) FROM (SELECT count(*) FROM held) AS waited",
@@ -72,23 +81,30 @@ pub async fn hold(conn: &mut PgConnection, id: BookingId, payment_id: Option<&st
     look(conn, id, inventory).await
 }
 
-/// Confirms a booking that costs nothing. False when it needs no confirmation any more, or its seats cannot be had.
-pub async fn confirm_free(conn: &mut PgConnection, booking: &Held, after: &mut AfterCommit) -> Result<bool> {
+/// Confirms a booking that costs nothing. False when it needs no confirmation any more, or its
+/// seats cannot be had.
+pub async fn confirm_free(
+    conn: &mut PgConnection,
+    booking: &Held,
+    after: &mut AfterCommit,
+) -> Result<bool> {
     let step = booking_states::next(booking.state(), BookingEvent::NothingToPay);
     Ok(booking.total == Paise::ZERO
         && step == BookingStep::Confirm
         && confirm(conn, booking, None, after).await?.is_none())
 }
 
-/// Confirms a booking: its seats are booked, its tickets will be made. With nothing changed, returns what is in the way, if something is: a
-/// booking that expired or was cancelled takes the same seats again if they are still free, and its buyer may have them.
+/// Confirms a booking: its seats are booked, its tickets will be made. With nothing changed,
+/// returns what is in the way, if something is: a booking that expired or was cancelled takes the
+/// same seats again if they are still free, and its buyer may have them.
 pub async fn confirm(
     conn: &mut PgConnection,
     booking: &Held,
     payment_id: Option<&str>,
     after: &mut AfterCommit,
 ) -> Result<Option<BookingEvent>> {
-    let changed = || Error::Collision("the booking has changed while it was being confirmed".into());
+    let changed =
+        || Error::Collision("the booking has changed while it was being confirmed".into());
     if booking.inventory {
         if let Some(obstacle) = complete(conn, booking, after).await? {
             return Ok(Some(obstacle));
@@ -112,8 +128,11 @@ pub async fn confirm(
     let masked = news.masked();
     after.tell_of_booking(booking.parties(), news, masked);
     for news in booked {
-        let key =
-            SeatKey { event: news.event_id, seat_type: news.seat_type_id, label: news.seat_label.clone() };
+        let key = SeatKey {
+            event: news.event_id,
+            seat_type: news.seat_type_id,
+            label: news.seat_label.clone(),
+        };
         after.tell(Broadcast::new(Audience::Event(booking.event), news));
         after.drop_key(booking.user, key);
     }
@@ -123,7 +142,8 @@ pub async fn confirm(
     Ok(None)
 }
 
-/// Books all seats of a booking, and itself, with one statement; nothing when one of them is missing.
+/// Books all seats of a booking, and itself, with one statement; nothing when one of them is
+/// missing.
 async fn book(
     conn: &mut PgConnection,
     booking: &Held,
@@ -190,8 +210,10 @@ async fn complete(
     )
     .fetch_all(&mut *conn)
     .await?;
-    // The Node service deleted seats of live bookings without a trace: what is left must be what the total is for.
-    if wanted.is_empty() || wanted.iter().map(|seat| seat.price).sum::<i64>() != booking.total.get() {
+    // The Node service deleted seats of live bookings without a trace: what is left must be what
+    // the total is for.
+    if wanted.is_empty() || wanted.iter().map(|seat| seat.price).sum::<i64>() != booking.total.get()
+    {
         return Ok(Some(BookingEvent::SeatsLost));
     }
     let count = wanted.len() as i64;
@@ -217,7 +239,8 @@ async fn complete(
     Ok(Some(BookingEvent::SeatsLost))
 }
 
-/// Whether its buyer would have more seats of the event than it allows (CONTRACT.md, section 10, row 7), with the `count` of this booking.
+/// Whether its buyer would have more seats of the event than it allows (CONTRACT.md, section 10,
+/// row 7), with the `count` of this booking.
 async fn exceeds_limit(conn: &mut PgConnection, booking: &Held, count: i64) -> Result<bool> {
     let exceeds = sqlx::query_scalar!(
         r#"SELECT $4 + (
@@ -242,8 +265,9 @@ async fn take_again(
     Lost { links, types, labels }: &Lost,
     after: &mut AfterCommit,
 ) -> Result<bool> {
-    // Somebody else's expired lock is no obstacle. The booking's own seats never are expired here: those rows are in `seat_id`, and an
-    // overdue booking's remaining seats are freed and taken again with the rest.
+    // Somebody else's expired lock is no obstacle. The booking's own seats never are expired here:
+    // those rows are in `seat_id`, and an overdue booking's remaining seats are freed and taken
+    // again with the rest.
     sqlx::query!(
         "UPDATE seats SET expires_at = greatest(expires_at, now() + interval '1 minute')
          WHERE id IN (SELECT seat_id FROM booking_seats WHERE booking_id = $1) AND status = 'locked'",
@@ -286,8 +310,8 @@ async fn take_again(
     )
     .fetch_all(&mut *attempt)
     .await?;
-    let complete =
-        taken.len() == links.len() && counted.iter().map(|row| row.n).sum::<i32>() as usize == links.len();
+    let complete = taken.len() == links.len()
+        && counted.iter().map(|row| row.n).sum::<i32>() as usize == links.len();
     if !complete {
         attempt.rollback().await?;
         return Ok(false);

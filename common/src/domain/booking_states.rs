@@ -1,6 +1,7 @@
-//! What can happen to a booking, as a table: every pair of state and event has its step. The verbs that change a booking in the database
-//! ([`booking_changes`](super::booking_changes), [`booking_cancellation`](super::booking_cancellation), [`payments`](super::payments)) ask
-//! it what to do; `docs/payments.md` is drawn from it. Nothing here touches the database.
+//! What can happen to a booking, as a table: every pair of state and event has its step. The verbs
+//! that change a booking in the database ([`booking_changes`](super::booking_changes),
+//! [`booking_cancellation`](super::booking_cancellation), [`payments`](super::payments)) ask it
+//! what to do; `docs/payments.md` is drawn from it. Nothing here touches the database.
 
 use super::refunds::RefundReason;
 use crate::error::{Error, Result};
@@ -37,7 +38,8 @@ pub enum BookingEvent {
     PaidWrongly,
     /// It could not be confirmed: one of its seats is somebody else's now.
     SeatsLost,
-    /// It could not be confirmed: since its deadline its buyer has taken so many other seats that these would be more than the event allows.
+    /// It could not be confirmed: since its deadline its buyer has taken so many other seats that
+    /// these would be more than the event allows.
     OverLimit,
     /// A payment for it has failed.
     PaymentFailed,
@@ -60,8 +62,8 @@ pub enum BookingEvent {
 pub enum BookingStep {
     /// Nothing.
     Nothing,
-    /// Its seats are booked, taken again if they were lost, and the sale is written. [`BookingEvent::SeatsLost`] or
-    /// [`BookingEvent::OverLimit`] if they cannot be had.
+    /// Its seats are booked, taken again if they were lost, and the sale is written.
+    /// [`BookingEvent::SeatsLost`] or [`BookingEvent::OverLimit`] if they cannot be had.
     Confirm,
     /// Its seats are freed.
     Expire,
@@ -91,8 +93,9 @@ impl BookingState {
         BookingState::Gone,
     ];
 
-    /// As the columns of `bookings` say it, `overdue` being a matter of the clock and `sold` of the ledger. A status that this release does
-    /// not know is an error: a newer one has written it, and knows what may be done.
+    /// As the columns of `bookings` say it, `overdue` being a matter of the clock and `sold` of the
+    /// ledger. A status that this release does not know is an error: a newer one has written it,
+    /// and knows what may be done.
     pub fn of(status: &str, overdue: bool, sold: bool) -> Result<Self> {
         match (status, overdue, sold) {
             ("pending", false, _) => Ok(BookingState::Pending),
@@ -101,7 +104,9 @@ impl BookingState {
             ("cancelled", _, true) => Ok(BookingState::Returned),
             ("cancelled", _, false) => Ok(BookingState::Cancelled),
             ("expired", _, _) => Ok(BookingState::Expired),
-            _ => Err(Error::internal(format!("a booking's status {status:?} is not known to this release"))),
+            _ => Err(Error::internal(format!(
+                "a booking's status {status:?} is not known to this release"
+            ))),
         }
     }
 }
@@ -125,7 +130,8 @@ impl BookingEvent {
     ];
 }
 
-/// What `event` leads to for a booking in `state`. No pair is forgotten: the compiler insists on each.
+/// What `event` leads to for a booking in `state`. No pair is forgotten: the compiler insists on
+/// each.
 pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
     use BookingEvent::*;
     use BookingState::*;
@@ -134,14 +140,18 @@ pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
         (Pending | Overdue | Cancelled | Expired, Paid) => Step::Confirm,
         (Pending, PaidAfterStart) => Step::Confirm,
         (Overdue | Cancelled | Expired, PaidAfterStart) => Step::Refund(RefundReason::EventOver),
-        (Pending | Overdue | Cancelled | Expired, PaidOffSale) => Step::Refund(RefundReason::EventOver),
+        (Pending | Overdue | Cancelled | Expired, PaidOffSale) => {
+            Step::Refund(RefundReason::EventOver)
+        }
         (Pending | Overdue | Confirmed | Cancelled | Returned | Expired, PaidWrongly) => {
             Step::Refund(RefundReason::AmountMismatch)
         }
         // A booking is sold once.
         (Confirmed, Paid | PaidAfterStart | PaidOffSale) => Step::Refund(RefundReason::AlreadyPaid),
         (Returned, Paid | PaidAfterStart | PaidOffSale) => Step::Refund(RefundReason::Cancelled),
-        (Gone, Paid | PaidAfterStart | PaidOffSale | PaidWrongly) => Step::Refund(RefundReason::BookingGone),
+        (Gone, Paid | PaidAfterStart | PaidOffSale | PaidWrongly) => {
+            Step::Refund(RefundReason::BookingGone)
+        }
 
         (Pending | Cancelled | Expired, SeatsLost) => Step::Refund(RefundReason::SeatsGone),
         (Overdue, SeatsLost) => Step::ExpireAndRefund(RefundReason::SeatsGone),
@@ -156,7 +166,9 @@ pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
         (Confirmed | Cancelled | Returned | Expired | Gone, NothingToPay) => Step::Nothing,
 
         (Overdue, DeadlineCheck) => Step::Expire,
-        (Pending | Confirmed | Cancelled | Returned | Expired | Gone, DeadlineCheck) => Step::Nothing,
+        (Pending | Confirmed | Cancelled | Returned | Expired | Gone, DeadlineCheck) => {
+            Step::Nothing
+        }
 
         (Pending | Overdue, Cancel | CancelAfterStart | EventCancelled) => Step::Cancel,
         (Confirmed, Cancel | EventCancelled) => Step::CancelSale,
@@ -166,7 +178,9 @@ pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
         (Expired | Gone, EventCancelled) => Step::Nothing,
 
         (Confirmed, RefundedByHand) => Step::CancelSale,
-        (Pending | Overdue | Cancelled | Returned | Expired | Gone, RefundedByHand) => Step::Nothing,
+        (Pending | Overdue | Cancelled | Returned | Expired | Gone, RefundedByHand) => {
+            Step::Nothing
+        }
     }
 }
 
@@ -202,15 +216,19 @@ mod tests {
         for state in BookingState::ALL {
             for event in MONEY {
                 let step = next(state, event);
-                assert!(matches!(step, BookingStep::Confirm | BookingStep::Refund(_)), "{state:?} {event:?}");
+                assert!(
+                    matches!(step, BookingStep::Confirm | BookingStep::Refund(_)),
+                    "{state:?} {event:?}"
+                );
             }
         }
     }
 
     #[test]
     fn whoever_cannot_be_confirmed_gets_the_money_back() {
-        let confirmed =
-            |state: &BookingState| MONEY.iter().any(|event| next(*state, *event) == BookingStep::Confirm);
+        let confirmed = |state: &BookingState| {
+            MONEY.iter().any(|event| next(*state, *event) == BookingStep::Confirm)
+        };
         for state in BookingState::ALL.into_iter().filter(confirmed) {
             for event in [BookingEvent::SeatsLost, BookingEvent::OverLimit] {
                 let step = next(state, event);

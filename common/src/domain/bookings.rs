@@ -1,5 +1,7 @@
-//! Bookings: creating one from locked seats (CONTRACT.md, section 5). How it then changes is in [`booking_changes`](super::booking_changes) and
-//! [`booking_cancellation`](super::booking_cancellation); what people see of it in [`booking_views`](super::booking_views).
+//! Bookings: creating one from locked seats (CONTRACT.md, section 5). How it then changes is in
+//! [`booking_changes`](super::booking_changes) and
+//! [`booking_cancellation`](super::booking_cancellation); what people see of it in
+//! [`booking_views`](super::booking_views).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -44,7 +46,8 @@ impl NewBooking {
         };
         let mut seats = BTreeSet::new();
         for detail in details {
-            let incomplete = || Error::invalid("Each seat detail must have seat_label and seat_type_id");
+            let incomplete =
+                || Error::invalid("Each seat detail must have seat_label and seat_type_id");
             let detail = Input::from(detail.clone());
             let label = detail.filled("seat_label").ok_or_else(incomplete)?;
             let seat_type = detail.id("seat_type_id").ok_or_else(incomplete)?;
@@ -115,7 +118,8 @@ pub struct CreatedSeat {
     pub price: Paise,
 }
 
-/// Turns locked seats into a booking that waits for its payment. From now on one deadline holds for booking and seats.
+/// Turns locked seats into a booking that waits for its payment. From now on one deadline holds for
+/// booking and seats.
 pub async fn create(
     conn: &mut PgConnection,
     user: UserId,
@@ -157,7 +161,10 @@ pub async fn create(
     after.tell_of_booking(parties, news, masked);
     let created = Created {
         message: if payment_required {
-            format!("Booking created successfully. Please complete payment within {}.", in_words(valid))
+            format!(
+                "Booking created successfully. Please complete payment within {}.",
+                in_words(valid)
+            )
         } else {
             "Booking created successfully. No payment is required.".into()
         },
@@ -208,13 +215,17 @@ async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEve
     Ok((event, UserId(row.organizer_id)))
 }
 
-/// The wanted seats, if every one is locked by `user`. Their rows, and their types against deletion, stay locked until the
-/// transaction ends.
-async fn locked_seats(conn: &mut PgConnection, user: UserId, new: &NewBooking) -> Result<Vec<CreatedSeat>> {
+/// The wanted seats, if every one is locked by `user`. Their rows, and their types against
+/// deletion, stay locked until the transaction ends.
+async fn locked_seats(
+    conn: &mut PgConnection,
+    user: UserId,
+    new: &NewBooking,
+) -> Result<Vec<CreatedSeat>> {
     let (types, labels): (Vec<i32>, Vec<String>) =
         new.seats.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
-    // First the rows, and only then the look: one statement would decide by what it saw, and at the time when it came, before waiting for
-    // whoever else was at these seats.
+    // First the rows, and only then the look: one statement would decide by what it saw, and at the
+    // time when it came, before waiting for whoever else was at these seats.
     let ids = sqlx::query_scalar!(
         "SELECT s.id FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
          JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
@@ -292,15 +303,21 @@ async fn insert(
     })
 }
 
-/// `BKG-YYYY-MMDD-HHMMSS-` and eight random characters: 40 bits, so that references do not collide and cannot be guessed.
+/// `BKG-YYYY-MMDD-HHMMSS-` and eight random characters: 40 bits, so that references do not collide
+/// and cannot be guessed.
 fn reference(now: Timestamp) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    let tail: String = (0..8).map(|_| char::from(ALPHABET[rand::rng().random_range(0..32)])).collect();
+    let tail: String =
+        (0..8).map(|_| char::from(ALPHABET[rand::rng().random_range(0..32)])).collect();
     format!("{}-{tail}", now.0.format("BKG-%Y-%m%d-%H%M%S"))
 }
 
 /// Gives the seats their booking's deadline, and ties them to it.
-async fn link(conn: &mut PgConnection, booking: &CreatedBooking, seats: &[CreatedSeat]) -> Result<()> {
+async fn link(
+    conn: &mut PgConnection,
+    booking: &CreatedBooking,
+    seats: &[CreatedSeat],
+) -> Result<()> {
     let ids: Vec<i32> = seats.iter().map(|seat| seat.seat_id).collect();
     let prices: Vec<i64> = seats.iter().map(|seat| seat.price.get()).collect();
     sqlx::query!(

@@ -39,7 +39,8 @@ pub(super) async fn enqueue(conn: &mut PgConnection, booking: BookingId) -> Resu
     Ok(())
 }
 
-/// Keeps what has not been sent yet of an event that is about to be deleted, with its bookings. An operator may have dead letters sent again.
+/// Keeps what has not been sent yet of an event that is about to be deleted, with its bookings. An
+/// operator may have dead letters sent again.
 pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> {
     sqlx::query!(
         "INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, reason)

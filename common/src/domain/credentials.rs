@@ -1,4 +1,5 @@
-//! What a person registers and logs in with: the rules and the messages of CONTRACT.md, section 2. No SQL here.
+//! What a person registers and logs in with: the rules and the messages of CONTRACT.md, section 2.
+//! No SQL here.
 
 use super::input::{Input, without_tags};
 use crate::{
@@ -22,7 +23,8 @@ impl Email {
         &self.0
     }
 
-    /// The address as accounts may have it: before punycode, domains were kept as they had been typed.
+    /// The address as accounts may have it: before punycode, domains were kept as they had been
+    /// typed.
     pub(super) fn spellings(&self) -> Vec<String> {
         let mut spellings = vec![self.0.clone()];
         if let Some((user, domain)) = self.0.rsplit_once('@') {
@@ -42,7 +44,8 @@ const LONGEST_ADDRESS: usize = 254;
 pub struct Phone(String);
 
 impl Phone {
-    /// Reads an Indian number in any of its usual spellings, or an international one with `+` and 7 to 15 digits.
+    /// Reads an Indian number in any of its usual spellings, or an international one with `+` and 7
+    /// to 15 digits.
     pub fn parse(text: &str) -> Option<Self> {
         // "+44 (0)20 …" is how people write a 0 that is dialled within the country only.
         let abroad = text.trim_start().starts_with('+').then(|| text.replacen("(0)", "", 1));
@@ -51,7 +54,8 @@ impl Phone {
             // Whoever dials within India begins with a 0, and some write it behind +91, too.
             Some(national) => {
                 let national = national.strip_prefix('0').unwrap_or(national);
-                (national.len() == 10 && !national.starts_with('0')).then(|| Phone(format!("+91{national}")))
+                (national.len() == 10 && !national.starts_with('0'))
+                    .then(|| Phone(format!("+91{national}")))
             }
             None => international(text).map(Phone),
         }
@@ -63,7 +67,9 @@ impl Phone {
             None => Err(Error::invalid(missing)),
             Some(value) => match value.as_str() {
                 Some("") => Err(Error::invalid(missing)),
-                Some(text) => Phone::parse(text).ok_or_else(|| Error::invalid("Invalid phone number format")),
+                Some(text) => {
+                    Phone::parse(text).ok_or_else(|| Error::invalid("Invalid phone number format"))
+                }
                 None => Err(Error::invalid("Invalid phone number format")),
             },
         }
@@ -74,7 +80,8 @@ impl Phone {
         &self.0
     }
 
-    /// The calling code of its country, in which all numbers of North America are one (ITU-T E.164).
+    /// The calling code of its country, in which all numbers of North America are one (ITU-T
+    /// E.164).
     pub fn calling_code(&self) -> &str {
         let digits = self.0.trim_start_matches('+');
         let length = match digits.as_bytes() {
@@ -99,7 +106,8 @@ pub struct Otp(String);
 impl Otp {
     /// Reads the `otp` field of a request.
     fn of(input: &Input, missing: &str) -> Result<Self> {
-        let otp = input.get("otp").filter(|otp| **otp != "").ok_or_else(|| Error::invalid(missing))?;
+        let otp =
+            input.get("otp").filter(|otp| **otp != "").ok_or_else(|| Error::invalid(missing))?;
         otp.as_str()
             .and_then(Otp::parse)
             .ok_or_else(|| Error::invalid("Invalid OTP format. OTP must be 4-6 digits."))
@@ -137,7 +145,8 @@ pub struct PasswordReset {
 }
 
 impl PasswordReset {
-    /// Reads a request. Unlike a registration's, the password need only be long enough, as it has always been.
+    /// Reads a request. Unlike a registration's, the password need only be long enough, as it has
+    /// always been.
     pub fn parse(input: &Input) -> Result<Self> {
         let password = input.text("newPassword").unwrap_or("");
         match password.chars().count() {
@@ -157,7 +166,8 @@ impl PasswordReset {
     }
 }
 
-/// `+` and 7 to 15 digits, as every release has read numbers; accounts may have one that is no number.
+/// `+` and 7 to 15 digits, as every release has read numbers; accounts may have one that is no
+/// number.
 fn international(text: &str) -> Option<String> {
     let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
     let (plus, digits) = match compact.strip_prefix('+') {
@@ -178,8 +188,9 @@ fn international(text: &str) -> Option<String> {
     }
 }
 
-/// How somebody says who they are when logging in: by e-mail address or phone number. Accounts that were made under older rules are found by
-/// what was stored then, even if nobody could register with it today.
+/// How somebody says who they are when logging in: by e-mail address or phone number. Accounts that
+/// were made under older rules are found by what was stored then, even if nobody could register
+/// with it today.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// The same for every spelling.
@@ -230,7 +241,9 @@ impl Login {
             input.text("email").filter(|t| !t.is_empty()),
             input.text("phone").filter(|t| !t.is_empty()),
         ) {
-            (Some(email), _) => Self::by_email(email).ok_or_else(|| invalid("Invalid email format"))?,
+            (Some(email), _) => {
+                Self::by_email(email).ok_or_else(|| invalid("Invalid email format"))?
+            }
             (None, Some(phone)) => {
                 Self::by_phone(phone).ok_or_else(|| invalid("Invalid phone number format"))?
             }
@@ -288,12 +301,18 @@ impl Registration {
             }
         };
 
-        let username = input.get("username").map(|value| value.as_str().unwrap_or("").trim().to_lowercase());
+        let username =
+            input.get("username").map(|value| value.as_str().unwrap_or("").trim().to_lowercase());
         check(username.as_deref().map_or(Ok(()), username_rules));
 
         let email_text = input.get("email").filter(|value| *value != "");
-        let email = email_text.and_then(|value| value.as_str()).and_then(|text| Email::parse(text.trim()));
-        check(if email_text.is_some() && email.is_none() { Err("Invalid email format") } else { Ok(()) });
+        let email =
+            email_text.and_then(|value| value.as_str()).and_then(|text| Email::parse(text.trim()));
+        check(if email_text.is_some() && email.is_none() {
+            Err("Invalid email format")
+        } else {
+            Ok(())
+        });
 
         let phone_text = input.get("phone").filter(|value| *value != "");
         let phone = phone_text.and_then(|value| value.as_str()).and_then(Phone::parse);
@@ -312,7 +331,8 @@ impl Registration {
         let password = input.text("password").unwrap_or("");
         check(password_rules(password));
 
-        let name = input.get("name").map(|name| name.as_str().and_then(without_tags).unwrap_or_default());
+        let name =
+            input.get("name").map(|name| name.as_str().and_then(without_tags).unwrap_or_default());
         check(match &name {
             Some(name) if !(2..=100).contains(&name.chars().count()) => {
                 Err("Name must be between 2 and 100 characters")
@@ -357,7 +377,10 @@ fn username_rules(username: &str) -> Result<(), &'static str> {
         Err("Username must be less than 30 characters")
     } else if !username.starts_with(|c: char| c.is_ascii_alphabetic()) {
         Err("Username must start with a letter")
-    } else if !username.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+    } else if !username
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    {
         Err("Username can only contain letters, numbers, underscores, and hyphens")
     } else if pairs.into_iter().any(|pair| pair.iter().all(|byte| matches!(byte, b'_' | b'-'))) {
         Err("Username cannot have consecutive underscores or hyphens")
@@ -408,7 +431,8 @@ mod tests {
 
     #[test]
     fn every_problem_is_listed_in_order() {
-        let input = Input::from(json!({"email": "bad", "phone": "1", "password": "x", "username": "_"}));
+        let input =
+            Input::from(json!({"email": "bad", "phone": "1", "password": "x", "username": "_"}));
         assert_eq!(
             Registration::parse(&input).unwrap_err().to_string(),
             "Validation failed: Username must be at least 3 characters long, Invalid email format, Invalid phone number format, Password must be at least 8 characters long"
@@ -427,7 +451,11 @@ mod tests {
             "+91 0 98765 43210",
             "+91 (0) 98765 43210",
         ] {
-            assert_eq!(Phone::parse(text).map(|phone| phone.0).as_deref(), Some("+919876543210"), "{text}");
+            assert_eq!(
+                Phone::parse(text).map(|phone| phone.0).as_deref(),
+                Some("+919876543210"),
+                "{text}"
+            );
         }
         for (text, read) in [
             ("+14155550100", "+14155550100"),
@@ -472,11 +500,17 @@ mod tests {
         let found = |name: &str, spellings: &[&str]| {
             (name.to_owned(), spellings.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
-        assert_eq!(spellings("Asha@Nexus.example"), found("asha@nexus.example", &["asha@nexus.example"]));
+        assert_eq!(
+            spellings("Asha@Nexus.example"),
+            found("asha@nexus.example", &["asha@nexus.example"])
+        );
         let both = ["user@ex\u{e4}mple.de", "user@xn--exmple-cua.de"];
         assert_eq!(spellings("User@EX\u{c4}MPLE.de"), found(both[1], &[both[1], both[0]]));
         assert_eq!(spellings(both[1]), found(both[1], &[both[1], both[0]]));
-        assert_eq!(spellings("name.@example.com"), found("name.@example.com", &["name.@example.com"]));
+        assert_eq!(
+            spellings("name.@example.com"),
+            found("name.@example.com", &["name.@example.com"])
+        );
         assert_eq!(
             spellings("+91 0 98765 43210"),
             found("+919876543210", &["+9109876543210", "+919876543210"])
@@ -494,7 +528,10 @@ mod tests {
             Err("Password must be less than 128 characters")
         );
         assert_eq!(username_rules("orga_one"), Ok(()));
-        assert_eq!(username_rules("ab_-cd"), Err("Username cannot have consecutive underscores or hyphens"));
+        assert_eq!(
+            username_rules("ab_-cd"),
+            Err("Username cannot have consecutive underscores or hyphens")
+        );
         assert_eq!(username_rules("1abc"), Err("Username must start with a letter"));
     }
 

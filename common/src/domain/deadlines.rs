@@ -1,5 +1,5 @@
-//! Deadlines that have passed, for whoever tidies up, and the next one that will. Nobody else looks here: every query takes what has run out for
-//! free.
+//! Deadlines that have passed, for whoever tidies up, and the next one that will. Nobody else looks
+//! here: every query takes what has run out for free.
 
 use std::time::Duration;
 
@@ -55,7 +55,10 @@ pub async fn expired_locks(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (EventId(row.event_id), SeatTypeId(row.event_seat_type_id))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (EventId(row.event_id), SeatTypeId(row.event_seat_type_id)))
+        .collect())
 }
 
 /// How long until the next lock or unpaid booking runs out, if there is one.

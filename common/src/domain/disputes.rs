@@ -1,8 +1,10 @@
-//! Disputes: a buyer's bank asks for a payment back, which it may take at once, and keeps if the dispute is lost. Razorpay tells of them by webhooks and is
-//! asked about them by the reconciler; whoever hears of one comes here.
+//! Disputes: a buyer's bank asks for a payment back, which it may take at once, and keeps if the
+//! dispute is lost. Razorpay tells of them by webhooks and is asked about them by the reconciler;
+//! whoever hears of one comes here.
 //!
-//! Only what the bank has taken is in the ledger. What it has taken for good is money that went back: it is owed no more, and a booking all of
-//! whose payment has gone is cancelled, as when somebody refunds it by hand.
+//! Only what the bank has taken is in the ledger. What it has taken for good is money that went
+//! back: it is owed no more, and a booking all of whose payment has gone is cancelled, as when
+//! somebody refunds it by hand.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -121,7 +123,11 @@ impl Dispute {
 }
 
 /// Follows a dispute of a payment of ours; false when nothing about it is new.
-pub async fn follow(conn: &mut PgConnection, dispute: &Dispute, after: &mut AfterCommit) -> Result<bool> {
+pub async fn follow(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+    after: &mut AfterCommit,
+) -> Result<bool> {
     let payment_id = &dispute.payment_id;
     let mut booking = hold_booking(conn, payment_id).await?;
     let state = hold_state(conn, payment_id).await?;
@@ -131,11 +137,15 @@ pub async fn follow(conn: &mut PgConnection, dispute: &Dispute, after: &mut Afte
     }
     let captured = captured(conn, dispute).await?;
     // Also of a booking that has gone with its event.
-    let of = captured.as_ref().and_then(|captured| captured.1).or(booking.as_ref().map(|booking| booking.id));
+    let of = captured
+        .as_ref()
+        .and_then(|captured| captured.1)
+        .or(booking.as_ref().map(|booking| booking.id));
     let captured = captured.map(|captured| captured.0);
     if !remember(conn, dispute).await? {
         // It may be asked for again after a review, and there is a day until which to answer.
-        if dispute.status == DisputeStatus::ActionRequired && !is_decided(conn, &dispute.id).await? {
+        if dispute.status == DisputeStatus::ActionRequired && !is_decided(conn, &dispute.id).await?
+        {
             alert_open(conn, dispute, of).await?;
         }
         return Ok(false);
@@ -190,7 +200,11 @@ async fn is_decided(conn: &mut PgConnection, id: &str) -> Result<bool> {
 }
 
 /// Somebody has to answer at Razorpay.
-async fn alert_open(conn: &mut PgConnection, dispute: &Dispute, booking: Option<BookingId>) -> Result<()> {
+async fn alert_open(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+    booking: Option<BookingId>,
+) -> Result<()> {
     let amount = |paise| written(paise, &dispute.currency);
     let taken = match dispute.taken() {
         0 => String::new(),
@@ -201,12 +215,15 @@ async fn alert_open(conn: &mut PgConnection, dispute: &Dispute, booking: Option<
         None => "answer at Razorpay".into(),
     };
     let Dispute { payment_id, phase, reason_code, .. } = dispute;
-    let details =
-        format!("{} of {payment_id} ({phase}, {reason_code}): {until}{taken}", amount(dispute.amount_paise));
+    let details = format!(
+        "{} of {payment_id} ({phase}, {reason_code}): {until}{taken}",
+        amount(dispute.amount_paise)
+    );
     alerts::raise(conn, AlertReason::DisputeOpen, &dispute.id, booking, &details).await
 }
 
-/// The payment, as it was captured, and its booking; `None` while the ledger does not have it: then both are written together.
+/// The payment, as it was captured, and its booking; `None` while the ledger does not have it: then
+/// both are written together.
 async fn captured(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -219,7 +236,12 @@ async fn captured(
     .await?;
     Ok(row.map(|row| {
         let (payment_id, order_id) = (dispute.payment_id.clone(), String::new());
-        let money = Captured { payment_id, order_id, amount_paise: row.amount_paise, currency: row.currency };
+        let money = Captured {
+            payment_id,
+            order_id,
+            amount_paise: row.amount_paise,
+            currency: row.currency,
+        };
         (money, row.booking_id.map(BookingId))
     }))
 }
@@ -248,7 +270,8 @@ async fn write_ledger(
     record_source(conn, &[movement], booking, &money, &dispute.id).await
 }
 
-/// It has ended. What the bank keeps has gone back for good; what it does not keep may be refunded again.
+/// It has ended. What the bank keeps has gone back for good; what it does not keep may be refunded
+/// again.
 async fn decide(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -263,7 +286,8 @@ async fn decide(
     if dispute.taken() == 0 {
         return refunds::resume(conn, &dispute.payment_id).await;
     }
-    // Confirmed by the Node service, which keeps no ledger: its sale is written when it is cancelled.
+    // Confirmed by the Node service, which keeps no ledger: its sale is written when it is
+    // cancelled.
     let legacy = booking.filter(|booking| booking.is_confirmed_with(&dispute.payment_id));
     let whole = match (captured, legacy) {
         (Some(captured), _) => captured.amount_paise,

@@ -1,5 +1,6 @@
-//! Cancelling an event: nothing of it is sold any more, every booking is cancelled and what was paid for it goes back, every lock is freed.
-//! The organiser's request only begins it; a job carries it out, one booking a transaction, and may be interrupted anywhere.
+//! Cancelling an event: nothing of it is sold any more, every booking is cancelled and what was
+//! paid for it goes back, every lock is freed. The organiser's request only begins it; a job
+//! carries it out, one booking a transaction, and may be interrupted anywhere.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -21,10 +22,15 @@ use crate::{
     jobs::{self, bookings::CancelEvent},
 };
 
-/// An event's status is about to become `status`. Cancelling begins here, and so does going back, which is possible until the first booking
-/// has been cancelled.
-pub(super) async fn prepare(conn: &mut PgConnection, event: EventId, status: EventStatus) -> Result<()> {
-    // Whatever is under way with the event's seats ends before, or sees the new status; a sale that does neither is found by the job.
+/// An event's status is about to become `status`. Cancelling begins here, and so does going back,
+/// which is possible until the first booking has been cancelled.
+pub(super) async fn prepare(
+    conn: &mut PgConnection,
+    event: EventId,
+    status: EventStatus,
+) -> Result<()> {
+    // Whatever is under way with the event's seats ends before, or sees the new status; a sale that
+    // does neither is found by the job.
     seats::open_inventory(conn, &[event]).await?;
     if status == EventStatus::Cancelled {
         sqlx::query!(
@@ -59,8 +65,13 @@ pub(super) async fn prepare(conn: &mut PgConnection, event: EventId, status: Eve
 }
 
 /// Bookings that are still to be cancelled, at most `limit`.
-pub async fn open_bookings(conn: &mut PgConnection, event: EventId, limit: i64) -> Result<Vec<BookingId>> {
-    // A booking that is being created has looked at the old status, and keeps the event's row until it is there to be seen.
+pub async fn open_bookings(
+    conn: &mut PgConnection,
+    event: EventId,
+    limit: i64,
+) -> Result<Vec<BookingId>> {
+    // A booking that is being created has looked at the old status, and keeps the event's row until
+    // it is there to be seen.
     sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", event.0)
         .fetch_optional(&mut *conn)
         .await?;
@@ -89,16 +100,23 @@ pub async fn cancel_booking(
         sqlx::query!("UPDATE bookings SET cancelled_with_event = TRUE WHERE id = $1", id.0)
             .execute(&mut *conn)
             .await?;
-        booking_cancellation::carry_out(conn, &booking, BookingEvent::EventCancelled, None, after).await?;
+        booking_cancellation::carry_out(conn, &booking, BookingEvent::EventCancelled, None, after)
+            .await?;
     }
     Ok(true)
 }
 
-/// Once no booking is left: frees the locks, and remembers that this much is done. False while there is something left to cancel.
+/// Once no booking is left: frees the locks, and remembers that this much is done. False while
+/// there is something left to cancel.
 ///
-/// Its transaction must also complete the job: an organiser who goes back, and cancels once more, waits for it in [`prepare`], and then
-/// either is seen here, or finds that there is no job any more.
-pub async fn finish(conn: &mut PgConnection, event: EventId, after: &mut AfterCommit) -> Result<bool> {
+/// Its transaction must also complete the job: an organiser who goes back, and cancels once more,
+/// waits for it in [`prepare`], and then either is seen here, or finds that there is no job any
+/// more.
+pub async fn finish(
+    conn: &mut PgConnection,
+    event: EventId,
+    after: &mut AfterCommit,
+) -> Result<bool> {
     seats::open_inventory(conn, &[event]).await?;
     if !is_cancelled(conn, event).await? {
         return Ok(true);
@@ -123,7 +141,8 @@ async fn is_cancelled(conn: &mut PgConnection, event: EventId) -> Result<bool> {
     Ok(cancelled)
 }
 
-/// Refunds of an event's cancellation that are not finished. Those of buyers who had cancelled before need no event any more.
+/// Refunds of an event's cancellation that are not finished. Those of buyers who had cancelled
+/// before need no event any more.
 pub(super) async fn open_refunds(conn: &mut PgConnection, event: EventId) -> Result<i64> {
     let open = sqlx::query_scalar!(
         r#"SELECT count(*) AS "open!" FROM event_cancellations c
@@ -151,7 +170,8 @@ pub struct EventCancellation {
     pub total: i64,
     /// Those of them that are cancelled.
     pub cancelled: i64,
-    /// Payments that go back, as far as is known: one for each paid booking that is cancelled, and those that came too late.
+    /// Payments that go back, as far as is known: one for each paid booking that is cancelled, and
+    /// those that came too late.
     pub refunds: i64,
     /// Those of them that have gone back.
     pub refunded: i64,
@@ -164,7 +184,11 @@ pub struct EventCancellation {
 }
 
 /// How far the cancellation of an event is, for its organiser.
-pub async fn progress(conn: &mut PgConnection, event: EventId, user: UserId) -> Result<EventCancellation> {
+pub async fn progress(
+    conn: &mut PgConnection,
+    event: EventId,
+    user: UserId,
+) -> Result<EventCancellation> {
     require_organizer(conn, event, user, "see how far this event's cancellation is").await?;
     let row = sqlx::query!(
         r#"SELECT c.begun_at, c.finished_at, b.total AS "total!", b.cancelled AS "cancelled!", r.refunds AS "refunds!",

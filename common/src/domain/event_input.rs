@@ -1,4 +1,5 @@
-//! What organisers send about events: the rules and the messages of CONTRACT.md, section 3. No SQL here.
+//! What organisers send about events: the rules and the messages of CONTRACT.md, section 3. No SQL
+//! here.
 
 use super::{
     events::EventStatus,
@@ -165,16 +166,18 @@ fn status(input: &Input) -> Result<Option<EventStatus>> {
     input
         .get("status")
         .map(|value| {
-            value
-                .as_str()
-                .and_then(EventStatus::parse)
-                .ok_or_else(|| Error::invalid("status must be one of draft, published, cancelled, completed"))
+            value.as_str().and_then(EventStatus::parse).ok_or_else(|| {
+                Error::invalid("status must be one of draft, published, cancelled, completed")
+            })
         })
         .transpose()
 }
 
 fn is_public(input: &Input) -> Result<Option<bool>> {
-    input.truth("is_public").transpose().map_err(|()| Error::invalid("is_public must be true or false"))
+    input
+        .truth("is_public")
+        .transpose()
+        .map_err(|()| Error::invalid("is_public must be true or false"))
 }
 
 fn max_tickets(input: &Input) -> Result<Option<i32>> {

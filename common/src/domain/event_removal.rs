@@ -1,4 +1,5 @@
-//! Deleting an event, with everything that only exists because of it. What money moved stays in the ledger.
+//! Deleting an event, with everything that only exists because of it. What money moved stays in the
+//! ledger.
 
 use sqlx::PgConnection;
 
@@ -13,13 +14,19 @@ use crate::{
     realtime::Audience,
 };
 
-/// Deletes an event for its organiser; returns its name and who hears of it. Not while somebody has paid, or is about to, or
-/// while its cancellation sends money back.
-pub async fn delete(conn: &mut PgConnection, id: EventId, user: UserId) -> Result<(String, Audience)> {
+/// Deletes an event for its organiser; returns its name and who hears of it. Not while somebody has
+/// paid, or is about to, or while its cancellation sends money back.
+pub async fn delete(
+    conn: &mut PgConnection,
+    id: EventId,
+    user: UserId,
+) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, id, user, "delete this event").await?;
     // No lock can be won, and no booking created or confirmed, until this transaction ends.
     seats::open_inventory(conn, &[id]).await?;
-    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id.0).fetch_optional(&mut *conn).await?;
+    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
     sqlx::query!(
         "SELECT id FROM bookings WHERE event_id = $1 AND status = 'pending' ORDER BY id FOR UPDATE",
         id.0

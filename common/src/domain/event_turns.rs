@@ -1,5 +1,6 @@
-//! Turns at an event: who works on one event's inventory, in this process, at a time. Everybody else waits without a connection and, after a
-//! while, without a slot: so an event whose inventory is held for long keeps a share of this process, and never all of it.
+//! Turns at an event: who works on one event's inventory, in this process, at a time. Everybody
+//! else waits without a connection and, after a while, without a slot: so an event whose inventory
+//! is held for long keeps a share of this process, and never all of it.
 
 use std::{
     collections::HashMap,
@@ -38,7 +39,8 @@ struct Place {
 pub struct Turn(#[allow(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
 
 impl Turns {
-    /// `most` at a time work on one event; whoever has not had a turn after `patience` has to come again.
+    /// `most` at a time work on one event; whoever has not had a turn after `patience` has to come
+    /// again.
     pub fn new(most: usize, patience: Duration) -> Self {
         Turns { most: most.max(1), patience, events: Mutex::default() }
     }
@@ -52,8 +54,13 @@ impl Turns {
         }
     }
 
-    /// Does `work` in a turn. Where it finds the inventory held, the event is left alone for a while.
-    pub async fn take<T>(&self, event: EventId, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Does `work` in a turn. Where it finds the inventory held, the event is left alone for a
+    /// while.
+    pub async fn take<T>(
+        &self,
+        event: EventId,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let _turn = self.turn(event).await?;
         let result = work.await;
         let is_held = matches!(result, Err(Error::Busy(_)));
@@ -69,9 +76,10 @@ impl Turns {
         if events.len() > REMEMBERED {
             events.retain(|_, place| Arc::strong_count(&place.turns) > 1);
         }
-        let place = events
-            .entry(event)
-            .or_insert_with(|| Place { turns: Arc::new(Semaphore::new(self.most)), held_until: None });
+        let place = events.entry(event).or_insert_with(|| Place {
+            turns: Arc::new(Semaphore::new(self.most)),
+            held_until: None,
+        });
         match &mut place.held_until {
             Some(until) if *until > now => return Err(busy(event)),
             // This one tries; the others wait for what comes of it.

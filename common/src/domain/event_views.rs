@@ -39,7 +39,8 @@ pub struct EventDetail {
 /// Which events a list shows.
 #[derive(Debug)]
 pub struct ListFilter {
-    /// Who asks; organisers see their own drafts and private events when they filter for themselves.
+    /// Who asks; organisers see their own drafts and private events when they filter for
+    /// themselves.
     pub viewer: Option<UserId>,
     /// Only this status.
     pub status: Option<String>,
@@ -89,8 +90,13 @@ pub async fn list(
     Ok((items, found.total))
 }
 
-/// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events exist for their organiser only.
-pub async fn require_visible(conn: &mut PgConnection, id: EventId, viewer: Option<UserId>) -> Result<()> {
+/// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events exist
+/// for their organiser only.
+pub async fn require_visible(
+    conn: &mut PgConnection,
+    id: EventId,
+    viewer: Option<UserId>,
+) -> Result<()> {
     sqlx::query_scalar!(
         "SELECT 1 FROM events WHERE id = $1 AND ((status <> 'draft' AND is_public) OR organizer_id = $2)",
         id.0,
@@ -103,9 +109,14 @@ pub async fn require_visible(conn: &mut PgConnection, id: EventId, viewer: Optio
 }
 
 /// One event, if `viewer` may know of it.
-pub async fn get(conn: &mut PgConnection, id: EventId, viewer: Option<UserId>) -> Result<EventDetail> {
+pub async fn get(
+    conn: &mut PgConnection,
+    id: EventId,
+    viewer: Option<UserId>,
+) -> Result<EventDetail> {
     require_visible(conn, id, viewer).await?;
-    let (item, organizer_email) = overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
+    let (item, organizer_email) =
+        overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
     let is_organizer = viewer == Some(item.event.event.organizer_id);
     let occupancy = match item.total_seats {
         0 => 0.0,
@@ -152,8 +163,11 @@ pub(super) async fn overview(
                 max_tickets_per_user: row.max_tickets_per_user,
                 created_at: row.created_at.into(),
             };
-            let event =
-                EventUpdated { event, updated_at: row.updated_at.into(), organizer_name: row.organizer_name };
+            let event = EventUpdated {
+                event,
+                updated_at: row.updated_at.into(),
+                organizer_name: row.organizer_name,
+            };
             let item = EventListItem {
                 event,
                 total_seats: row.total_seats,
@@ -183,8 +197,9 @@ pub struct SeatCount {
     pub available_quantity: i32,
 }
 
-/// The counts of an event's seat types, as their version says: the same version always has the same counts. So a lock that is over counts as
-/// long as nobody has freed it, which makes another version.
+/// The counts of an event's seat types, as their version says: the same version always has the same
+/// counts. So a lock that is over counts as long as nobody has freed it, which makes another
+/// version.
 pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<SeatCounts> {
     // One statement, so that counts and version belong together.
     let rows = sqlx::query!(
@@ -205,6 +220,9 @@ pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<Seat
     Ok(SeatCounts {
         event_id: event,
         version: rows.first().map_or(0, |row| row.version),
-        seat_types: rows.iter().filter_map(|row| count(row.id, row.quantity, row.available)).collect(),
+        seat_types: rows
+            .iter()
+            .filter_map(|row| count(row.id, row.quantity, row.available))
+            .collect(),
     })
 }

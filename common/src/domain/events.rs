@@ -1,5 +1,5 @@
-//! Events: what organisers create and change (CONTRACT.md, section 3). What they may send is in [`event_input`](super::event_input), what everybody
-//! sees in [`event_views`](super::event_views).
+//! Events: what organisers create and change (CONTRACT.md, section 3). What they may send is in
+//! [`event_input`](super::event_input), what everybody sees in [`event_views`](super::event_views).
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -155,25 +155,27 @@ pub struct CreatedSeatType {
     pub display_order: i32,
 }
 
-/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …". Returns who hears of what happens to the
-/// event.
+/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …".
+/// Returns who hears of what happens to the event.
 pub async fn require_organizer(
     conn: &mut PgConnection,
     event: EventId,
     user: UserId,
     doing: &'static str,
 ) -> Result<Audience> {
-    let row = sqlx::query!("SELECT organizer_id, is_public, status FROM events WHERE id = $1", event.0)
-        .fetch_optional(conn)
-        .await?
-        .ok_or(Error::EventNotFound)?;
+    let row =
+        sqlx::query!("SELECT organizer_id, is_public, status FROM events WHERE id = $1", event.0)
+            .fetch_optional(conn)
+            .await?
+            .ok_or(Error::EventNotFound)?;
     if row.organizer_id != user.0 {
         return Err(Error::Forbidden(doing));
     }
     Ok(audience(row.is_public, &row.status, user))
 }
 
-/// Drafts and private events are nobody's business but their organiser's (CONTRACT.md, section 10, rows 10 and 16).
+/// Drafts and private events are nobody's business but their organiser's (CONTRACT.md, section 10,
+/// rows 10 and 16).
 fn audience(is_public: bool, status: &str, organizer: UserId) -> Audience {
     if is_public && status != EventStatus::Draft.name() {
         Audience::Everyone
@@ -189,8 +191,8 @@ impl Event {
     }
 }
 
-/// Changes an event, for its organiser. Also returns who hears of the change, and what: of an event that is hidden from now on, everybody else
-/// hears just that.
+/// Changes an event, for its organiser. Also returns who hears of the change, and what: of an event
+/// that is hidden from now on, everybody else hears just that.
 pub async fn update(
     conn: &mut PgConnection,
     id: EventId,
@@ -255,6 +257,7 @@ pub async fn update(
 }
 
 async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
-    let (item, _) = event_views::overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
+    let (item, _) =
+        event_views::overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
     Ok(item.event)
 }

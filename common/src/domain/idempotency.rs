@@ -1,5 +1,6 @@
-//! Requests that a client may send twice: what the first one was answered is what every further one with the same `Idempotency-Key` is
-//! answered, for a day. A key belongs to one user, one route and one body. (`cancel_booking` has had keys of its own from the start:
+//! Requests that a client may send twice: what the first one was answered is what every further one
+//! with the same `Idempotency-Key` is answered, for a day. A key belongs to one user, one route and
+//! one body. (`cancel_booking` has had keys of its own from the start:
 //! [`booking_cancellation`](super::booking_cancellation).)
 
 use std::time::Duration;
@@ -52,8 +53,9 @@ pub struct Reservation {
     attempt: Uuid,
 }
 
-/// Begins a request. [`Error::IdempotencyKeyReused`] when its key belongs to another one, [`Error::RequestInFlight`] while somebody else
-/// works on it; should they die, the next to ask after `lease` takes over.
+/// Begins a request. [`Error::IdempotencyKeyReused`] when its key belongs to another one,
+/// [`Error::RequestInFlight`] while somebody else works on it; should they die, the next to ask
+/// after `lease` takes over.
 pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -> Result<Begun> {
     let attempt = Uuid::now_v7();
     let lease = db::interval(lease)?;
@@ -83,19 +85,24 @@ pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -
     .await?;
     match row {
         Some(row) if row.reserved => Ok(Begun::First(Reservation { request, attempt })),
-        Some(row) if row.request_hash.as_ref() != Some(&request.hash) => Err(Error::IdempotencyKeyReused),
+        Some(row) if row.request_hash.as_ref() != Some(&request.hash) => {
+            Err(Error::IdempotencyKeyReused)
+        }
         Some(row) => match (row.status, row.answer) {
-            (Some(status), Some(body)) => Ok(Begun::Answered(Answer { status: status.unsigned_abs(), body })),
+            (Some(status), Some(body)) => {
+                Ok(Begun::Answered(Answer { status: status.unsigned_abs(), body }))
+            }
             _ => Err(Error::RequestInFlight),
         },
-        // Neither ours nor there: another transaction has just inserted it, or begun it anew after its day.
+        // Neither ours nor there: another transaction has just inserted it, or begun it anew after
+        // its day.
         None => Err(Error::RequestInFlight),
     }
 }
 
 impl Reservation {
-    /// Remembers the answer, best in the transaction that does the work. False when somebody has taken over meanwhile: then that
-    /// transaction must not commit.
+    /// Remembers the answer, best in the transaction that does the work. False when somebody has
+    /// taken over meanwhile: then that transaction must not commit.
     pub async fn complete(&self, conn: &mut PgConnection, answer: &Answer) -> Result<bool> {
         let completed = sqlx::query!(
             "UPDATE idempotent_requests SET status = $5, answer = $6 WHERE user_id = $1 AND route = $2 AND key = $3 AND attempt = $4",

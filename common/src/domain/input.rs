@@ -1,4 +1,5 @@
-//! Reading what clients send: JSON objects whose numbers may be text (CONTRACT.md, section 1), query parameters, path segments.
+//! Reading what clients send: JSON objects whose numbers may be text (CONTRACT.md, section 1),
+//! query parameters, path segments.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -7,7 +8,8 @@ use utoipa::ToSchema;
 
 use crate::error::{Error, Result};
 
-/// A request's body, query or command payload. Whatever is not a JSON object counts as an empty one.
+/// A request's body, query or command payload. Whatever is not a JSON object counts as an empty
+/// one.
 #[derive(Debug, Default, Clone)]
 pub struct Input(Map<String, Value>);
 
@@ -43,7 +45,9 @@ impl Input {
     /// The field, trimmed, unless it is absent or empty; anything but text is refused.
     pub fn optional_text(&self, name: &str) -> Result<Option<&str>> {
         match self.get(name) {
-            Some(value) if !value.is_string() => Err(Error::invalid(format!("{name} must be text"))),
+            Some(value) if !value.is_string() => {
+                Err(Error::invalid(format!("{name} must be text")))
+            }
             _ => Ok(self.filled(name)),
         }
     }
@@ -65,7 +69,8 @@ impl Input {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// The field as an id. A number that no row can have is still well-formed: the answer to it is "not found".
+    /// The field as an id. A number that no row can have is still well-formed: the answer to it is
+    /// "not found".
     pub fn id<I: From<i32>>(&self, name: &str) -> Option<I> {
         self.get(name).and_then(to_whole).and_then(to_id)
     }
@@ -96,7 +101,8 @@ const VERBATIM: &[&str] = &["password", "newPassword"];
 /// Fields whose text may have several lines. All other text has one.
 const MULTI_LINE: &[&str] = &["description"];
 
-/// Removes control characters from a field's text: nobody sees them, mail headers cannot hold them, and terminals and logs obey them.
+/// Removes control characters from a field's text: nobody sees them, mail headers cannot hold them,
+/// and terminals and logs obey them.
 fn clean(name: &str, value: &mut Value) {
     match value {
         Value::String(text) if !text.contains(is_control) => {}
@@ -109,13 +115,15 @@ fn clean(name: &str, value: &mut Value) {
     }
 }
 
-/// Unicode's line and paragraph separator are no control characters to Unicode, and do what those do.
+/// Unicode's line and paragraph separator are no control characters to Unicode, and do what those
+/// do.
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn several_lines(text: &str) -> String {
-    let mut text = text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
+    let mut text =
+        text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
     text.retain(|c| matches!(c, '\n' | '\t') || !is_control(c));
     text
 }
@@ -155,7 +163,9 @@ fn to_number(value: &Value) -> f64 {
 fn to_whole(value: &Value) -> Option<i64> {
     match value {
         // `as` saturates, and turns NaN into 0. Rounded down, so that what is negative stays so.
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|n| n.floor() as i64)),
+        Value::Number(number) => {
+            number.as_i64().or_else(|| number.as_f64().map(|n| n.floor() as i64))
+        }
         Value::String(text) => leading_integer(text),
         _ => None,
     }
@@ -164,8 +174,9 @@ fn to_whole(value: &Value) -> Option<i64> {
 fn leading_integer(text: &str) -> Option<i64> {
     let text = text.trim();
     let digits_start = usize::from(text.starts_with(['-', '+']));
-    let digits =
-        text[digits_start..].find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len() - digits_start);
+    let digits = text[digits_start..]
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len() - digits_start);
     if digits == 0 {
         return None;
     }
@@ -173,10 +184,12 @@ fn leading_integer(text: &str) -> Option<i64> {
     Some(text[..digits_start + digits].parse().unwrap_or(i64::MAX))
 }
 
-/// Text without HTML tags, trimmed; `None` when nothing is left. As in HTML, a `<` begins a tag only before a letter, `/`, `!` or `?`.
+/// Text without HTML tags, trimmed; `None` when nothing is left. As in HTML, a `<` begins a tag
+/// only before a letter, `/`, `!` or `?`.
 pub fn without_tags(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
-    // Where in `plain` tags have begun that have not ended. What the end of one removes may bring together the beginning of another.
+    // Where in `plain` tags have begun that have not ended. What the end of one removes may bring
+    // together the beginning of another.
     let mut begun: Vec<usize> = Vec::new();
     for c in text.chars() {
         if c == '>'
@@ -207,7 +220,8 @@ impl Page {
     /// Longest page that is served.
     pub const LONGEST: i64 = 100;
 
-    /// Reads `limit` and `offset`; what is missing, zero or not a number has its default, as in the Node service.
+    /// Reads `limit` and `offset`; what is missing, zero or not a number has its default, as in the
+    /// Node service.
     pub fn parse(input: &Input) -> Result<Self> {
         let limit = input.whole("limit").filter(|limit| *limit != 0).unwrap_or(10);
         let offset = input.whole("offset").unwrap_or(0);
@@ -251,7 +265,8 @@ mod tests {
 
     #[test]
     fn numbers_may_be_text() {
-        let input = Input::from(json!({"a": "7", "b": 7, "c": 2.9, "d": "abc", "e": null, "f": "0"}));
+        let input =
+            Input::from(json!({"a": "7", "b": 7, "c": 2.9, "d": "abc", "e": null, "f": "0"}));
         assert_eq!(input.whole("a"), Some(7));
         assert_eq!(input.whole("b"), Some(7));
         assert_eq!(input.whole("c"), Some(2));

@@ -1,9 +1,11 @@
-//! Which installation this is, whose an order at Razorpay is, and the hold on refunds while operators look at books that are not what they were.
+//! Which installation this is, whose an order at Razorpay is, and the hold on refunds while
+//! operators look at books that are not what they were.
 //!
-//! Other shops and other installations may use our account at Razorpay, and our own database may have been restored from a backup or emptied.
-//! So an order is ours only if our books have it as made under our id (they may be a copy: see the views `own_orders` and `copied_payments`), or if
-//! its notes name this installation and its receipt is the reference of a booking. That is against accidents: whoever can create orders at Razorpay
-//! with our key can name us.
+//! Other shops and other installations may use our account at Razorpay, and our own database may
+//! have been restored from a backup or emptied. So an order is ours only if our books have it as
+//! made under our id (they may be a copy: see the views `own_orders` and `copied_payments`), or if
+//! its notes name this installation and its receipt is the reference of a booking. That is against
+//! accidents: whoever can create orders at Razorpay with our key can name us.
 
 use std::time::Duration;
 
@@ -52,8 +54,8 @@ impl Owner {
     }
 }
 
-/// Decides whose an order is on which this installation takes no money: by our books, which may be a copy of another installation's, or by its receipt
-/// and notes.
+/// Decides whose an order is on which this installation takes no money: by our books, which may be
+/// a copy of another installation's, or by its receipt and notes.
 pub async fn owner(
     conn: &mut PgConnection,
     order_id: &str,
@@ -96,9 +98,10 @@ pub async fn is_foreign(conn: &mut PgConnection, order_id: &str) -> Result<bool>
     Ok(known)
 }
 
-/// Notes money on an order that is not in our books: nothing is done with it, and operators are told, once per order where it is ours, once per
-/// installation where it is another's, and otherwise by one alert that counts. If the order is ours, no refund is asked for from now on: our books
-/// may have been restored from a backup.
+/// Notes money on an order that is not in our books: nothing is done with it, and operators are
+/// told, once per order where it is ours, once per installation where it is another's, and
+/// otherwise by one alert that counts. If the order is ours, no refund is asked for from now on:
+/// our books may have been restored from a backup.
 pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Owner) -> Result<()> {
     let other = match owner {
         Owner::OtherInstallation(id) => Some(id.as_str()),
@@ -129,8 +132,10 @@ pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Own
         }
         Owner::OtherInstallation(_) => Ok(()),
         Owner::Lost => {
-            let details = format!("{paid}, which is ours, for a booking that our books do not have");
-            alerts::raise(conn, AlertReason::LostBooking, &money.payment_id, None, &details).await?;
+            let details =
+                format!("{paid}, which is ours, for a booking that our books do not have");
+            alerts::raise(conn, AlertReason::LostBooking, &money.payment_id, None, &details)
+                .await?;
             hold_refunds(conn, "our books are older than an order of ours at Razorpay").await
         }
         Owner::Ours(_) | Owner::Stranger => {
@@ -141,9 +146,11 @@ pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Own
 
 /// From now on no refund is asked for; operators are told why.
 pub async fn hold_refunds(conn: &mut PgConnection, why: &str) -> Result<()> {
-    let held = sqlx::query!("UPDATE installation SET refunds_held_at = now() WHERE refunds_held_at IS NULL")
-        .execute(&mut *conn)
-        .await?;
+    let held = sqlx::query!(
+        "UPDATE installation SET refunds_held_at = now() WHERE refunds_held_at IS NULL"
+    )
+    .execute(&mut *conn)
+    .await?;
     if held.rows_affected() == 0 {
         return Ok(());
     }
@@ -154,10 +161,11 @@ pub async fn hold_refunds(conn: &mut PgConnection, why: &str) -> Result<()> {
 /// Refunds are asked for again. False when they were not held.
 pub async fn release_refunds(db: &PgPool) -> Result<bool> {
     let mut tx = db.begin().await?;
-    let held =
-        sqlx::query!("UPDATE installation SET refunds_held_at = NULL WHERE refunds_held_at IS NOT NULL")
-            .execute(&mut *tx)
-            .await?;
+    let held = sqlx::query!(
+        "UPDATE installation SET refunds_held_at = NULL WHERE refunds_held_at IS NOT NULL"
+    )
+    .execute(&mut *tx)
+    .await?;
     alerts::settle(&mut tx, AlertReason::RefundsHeld, REFUNDS).await?;
     admin::make_due::<RefundPayment>(&mut tx).await?;
     tx.commit().await?;
@@ -166,13 +174,15 @@ pub async fn release_refunds(db: &PgPool) -> Result<bool> {
 
 /// Whether refunds wait for an operator.
 pub async fn refunds_are_held(conn: &mut PgConnection) -> Result<bool> {
-    let held = sqlx::query_scalar!(r#"SELECT refunds_held_at IS NOT NULL AS "held!" FROM installation"#)
-        .fetch_one(conn)
-        .await?;
+    let held =
+        sqlx::query_scalar!(r#"SELECT refunds_held_at IS NOT NULL AS "held!" FROM installation"#)
+            .fetch_one(conn)
+            .await?;
     Ok(held)
 }
 
-/// Since when payments are to be looked at: `recent`, or further back when nobody has looked for longer.
+/// Since when payments are to be looked at: `recent`, or further back when nobody has looked for
+/// longer.
 pub async fn unlooked(conn: &mut PgConnection, recent: Duration) -> Result<Duration> {
     let seconds = sqlx::query_scalar!(
         r#"SELECT coalesce(extract(epoch FROM now() - looked_at), 0)::float8 AS "seconds!" FROM installation"#
@@ -184,6 +194,8 @@ pub async fn unlooked(conn: &mut PgConnection, recent: Duration) -> Result<Durat
 
 /// Payments that were begun before `then`, in seconds since 1970, have been looked at.
 pub async fn looked(conn: &mut PgConnection, then: i64) -> Result<()> {
-    sqlx::query!("UPDATE installation SET looked_at = to_timestamp($1::bigint)", then).execute(conn).await?;
+    sqlx::query!("UPDATE installation SET looked_at = to_timestamp($1::bigint)", then)
+        .execute(conn)
+        .await?;
     Ok(())
 }

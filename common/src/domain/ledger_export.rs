@@ -1,5 +1,6 @@
-//! The payments ledger as CSV (RFC 4180), for accountants and their spreadsheets. A row is dated by the moment at which it is written, and a period
-//! that is over is exported only once nothing dated in it can appear any more: so each row is in exactly one of the files of consecutive periods,
+//! The payments ledger as CSV (RFC 4180), for accountants and their spreadsheets. A row is dated by
+//! the moment at which it is written, and a period that is over is exported only once nothing dated
+//! in it can appear any more: so each row is in exactly one of the files of consecutive periods,
 //! whenever they are fetched.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
@@ -9,8 +10,7 @@ use super::{input::Input, time::Timestamp};
 use crate::error::{Error, Result};
 
 /// The first line.
-pub const HEADER: &str =
-    "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason\r\n";
+pub const HEADER: &str = "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason\r\n";
 
 /// Rows that are fetched at once.
 const PAGE: i64 = 1_000;
@@ -23,17 +23,24 @@ pub struct Range {
 }
 
 impl Range {
-    /// Reads `from` and `to`: a time, or a day, of which `to` includes the whole. Absent ones mean always.
+    /// Reads `from` and `to`: a time, or a day, of which `to` includes the whole. Absent ones mean
+    /// always.
     pub fn parse(input: &Input) -> Result<Self> {
         let moment = |field: &str, day_after: i64| match input.filled(field) {
             None => Ok(None),
             Some(text) => moment(text, day_after).map(Some).ok_or_else(|| {
-                Error::invalid(format!("{field} must be a day such as 2026-11-25, or a time in RFC 3339"))
+                Error::invalid(format!(
+                    "{field} must be a day such as 2026-11-25, or a time in RFC 3339"
+                ))
             }),
         };
         let from = moment("from", 0)?.unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
         let to = moment("to", 1)?.unwrap_or_else(Utc::now);
-        if to < from { Err(Error::invalid("to must not be before from")) } else { Ok(Range { from, to }) }
+        if to < from {
+            Err(Error::invalid("to must not be before from"))
+        } else {
+            Ok(Range { from, to })
+        }
     }
 }
 
@@ -47,10 +54,12 @@ fn moment(text: &str, day_after: i64) -> Option<DateTime<Utc>> {
 #[derive(Clone, Debug)]
 pub struct Barrier(String);
 
-/// What has to end before `range` can be exported; `None` when its end is still to come, so that it is a look and no file to keep.
+/// What has to end before `range` can be exported; `None` when its end is still to come, so that it
+/// is a look and no file to keep.
 ///
-/// A transaction that writes a row has its number before the row has its date (`ledger_time`). So what is dated before now belongs to a number that
-/// has been given by now, which is less than the one that is given here.
+/// A transaction that writes a row has its number before the row has its date (`ledger_time`). So
+/// what is dated before now belongs to a number that has been given by now, which is less than the
+/// one that is given here.
 pub async fn barrier(conn: &mut PgConnection, range: Range) -> Result<Option<Barrier>> {
     let own = sqlx::query_scalar!(
         r#"SELECT pg_current_xact_id()::text AS "own!" WHERE $1 <= clock_timestamp()"#,
@@ -84,8 +93,13 @@ impl Place {
     }
 }
 
-/// The rows after `after`, by date, as lines, and where the next page begins; `None` when there are no more.
-pub async fn page(conn: &mut PgConnection, range: Range, after: Place) -> Result<Option<(String, Place)>> {
+/// The rows after `after`, by date, as lines, and where the next page begins; `None` when there are
+/// no more.
+pub async fn page(
+    conn: &mut PgConnection,
+    range: Range,
+    after: Place,
+) -> Result<Option<(String, Place)>> {
     let rows = sqlx::query!(
         r#"SELECT p.id, p.created_at, p.kind, p.booking_id, b.booking_reference AS "reference?", p.order_id, p.payment_id, p.amount_paise, p.currency,
                   -- Each joins one row at most.
@@ -131,7 +145,8 @@ fn amount(paise: i64) -> String {
     format!("{sign}{}.{:02}", paise.unsigned_abs() / 100, paise.unsigned_abs() % 100)
 }
 
-/// Text that comes from elsewhere: quoted where CSV needs it, and never a formula to the spreadsheet that opens it.
+/// Text that comes from elsewhere: quoted where CSV needs it, and never a formula to the
+/// spreadsheet that opens it.
 fn text(value: &str) -> String {
     let guarded = match value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         true => format!("'{value}"),
@@ -162,12 +177,16 @@ mod tests {
 
     #[test]
     fn amounts_are_numbers_of_rupees() {
-        assert_eq!([amount(150_050), amount(-150_050), amount(-7)], ["1500.50", "-1500.50", "-0.07"]);
+        assert_eq!(
+            [amount(150_050), amount(-150_050), amount(-7)],
+            ["1500.50", "-1500.50", "-0.07"]
+        );
     }
 
     #[test]
     fn a_day_is_meant_as_a_whole() {
-        let range = |from: &str, to: &str| Range::parse(&Input::from(json!({"from": from, "to": to})));
+        let range =
+            |from: &str, to: &str| Range::parse(&Input::from(json!({"from": from, "to": to})));
         let november = range("2026-11-01", "2026-11-30").unwrap();
         assert_eq!(november, range("2026-11-01T00:00:00Z", "2026-12-01T05:30:00+05:30").unwrap());
         assert!(range("2026-11-02", "2026-10-01").is_err());

@@ -1,11 +1,13 @@
-//! The networks from which a user has logged in: the user's own, as far as limits go (`docs/limits.md`).
+//! The networks from which a user has logged in: the user's own, as far as limits go
+//! (`docs/limits.md`).
 
 use sqlx::PgConnection;
 
 use super::{credentials::Login, ids::UserId};
 use crate::error::Result;
 
-/// Whether the account that logs in so, if there is one, has logged in from `network` in the last 90 days.
+/// Whether the account that logs in so, if there is one, has logged in from `network` in the last
+/// 90 days.
 pub async fn is_own(conn: &mut PgConnection, login: &Login, network: &str) -> Result<bool> {
     let (email, phone) = login.columns();
     let own = sqlx::query_scalar!(

@@ -1,7 +1,9 @@
-//! What Nexus is about: types, rules and SQL of accounts, events, seats, bookings, payments and tickets.
+//! What Nexus is about: types, rules and SQL of accounts, events, seats, bookings, payments and
+//! tickets.
 //!
-//! Verbs take the caller's connection (`seats::free(&mut tx, …)`), so that the caller decides what commits together; nobody opens a second
-//! connection inside one. Broadcasts and cache changes are collected while a transaction runs and sent by the caller after its commit.
+//! Verbs take the caller's connection (`seats::free(&mut tx, …)`), so that the caller decides what
+//! commits together; nobody opens a second connection inside one. Broadcasts and cache changes are
+//! collected while a transaction runs and sent by the caller after its commit.
 
 pub mod after_commit;
 pub mod alerts;

@@ -1,4 +1,5 @@
-//! Amounts of money: whole paise inside, rupees with up to two decimals on the wire and in NUMERIC(10,2) columns.
+//! Amounts of money: whole paise inside, rupees with up to two decimals on the wire and in
+//! NUMERIC(10,2) columns.
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -10,7 +11,8 @@ use crate::error::{Error, Result};
 #[serde(transparent)]
 pub struct Paise(i64);
 
-/// An amount as people write it: `₹1,00,000.50`, `-₹100.00`, `USD 12.00`. For alerts, messages, pages and logs; the wire has numbers.
+/// An amount as people write it: `₹1,00,000.50`, `-₹100.00`, `USD 12.00`. For alerts, messages,
+/// pages and logs; the wire has numbers.
 pub fn written(paise: i64, currency: &str) -> String {
     let sign = if paise < 0 { "-" } else { "" };
     let symbol = if currency == CURRENCY { "₹".to_owned() } else { format!("{currency} ") };
@@ -85,7 +87,8 @@ impl Paise {
         Paise(paise.clamp(0, Self::MAX.0))
     }
 
-    /// Rounds rupees to the nearest paisa, as NUMERIC(10,2) did with what the Node service stored. `None` for NaN, negative and huge amounts.
+    /// Rounds rupees to the nearest paisa, as NUMERIC(10,2) did with what the Node service stored.
+    /// `None` for NaN, negative and huge amounts.
     pub fn from_rupees(rupees: f64) -> Option<Self> {
         if !(0.0..=99_999_999.99).contains(&rupees) {
             return None;
@@ -105,7 +108,8 @@ impl Paise {
 }
 
 impl std::fmt::Display for Paise {
-    /// Rupees with two decimals, as the contract's messages have them: `1500.50`. For people, see [`written`].
+    /// Rupees with two decimals, as the contract's messages have them: `1500.50`. For people, see
+    /// [`written`].
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
     }
@@ -139,9 +143,13 @@ mod tests {
 
     #[test]
     fn people_read_amounts_as_they_write_them() {
-        let amounts = [(10_000, "₹100.00"), (-10_000, "-₹100.00"), (7, "₹0.07"), (99_999, "₹999.99")];
-        let large =
-            [(100_050, "₹1,000.50"), (10_000_000, "₹1,00,000.00"), (1_234_567_800, "₹1,23,45,678.00")];
+        let amounts =
+            [(10_000, "₹100.00"), (-10_000, "-₹100.00"), (7, "₹0.07"), (99_999, "₹999.99")];
+        let large = [
+            (100_050, "₹1,000.50"),
+            (10_000_000, "₹1,00,000.00"),
+            (1_234_567_800, "₹1,23,45,678.00"),
+        ];
         for (paise, text) in amounts.into_iter().chain(large) {
             assert_eq!(written(paise, "INR"), text);
         }
@@ -154,7 +162,8 @@ mod tests {
         let chargeable = Chargeable { most: Paise(50_000_000) };
         for paise in [0, 100, 50_000_000] {
             assert!(
-                chargeable.check_price(Paise(paise)).is_ok() && chargeable.check_total(Paise(paise)).is_ok()
+                chargeable.check_price(Paise(paise)).is_ok()
+                    && chargeable.check_total(Paise(paise)).is_ok()
             );
         }
         for paise in [1, 99, 50_000_001] {

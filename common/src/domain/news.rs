@@ -1,5 +1,5 @@
-//! What clients are told: every broadcast with its name and its payload (CONTRACT.md, section 8). Who hears one is decided where it is
-//! sent, as an [`Audience`](crate::realtime::Audience).
+//! What clients are told: every broadcast with its name and its payload (CONTRACT.md, section 8).
+//! Who hears one is decided where it is sent, as an [`Audience`](crate::realtime::Audience).
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -46,8 +46,8 @@ const VIEWERS: &str = "Clients that have joined the event, and those that have j
 const VIEWERS_OF_BOOKINGS: &str = "Clients that have joined the event, and those that have joined none: the buyer's and the organiser's are told all of \
 it, others without what is nobody else's business.";
 
-/// What stands for a booking's reference before whom it does not concern: neither its time nor its random tail can be told from it, and with
-/// them the ids of its tickets.
+/// What stands for a booking's reference before whom it does not concern: neither its time nor its
+/// random tail can be told from it, and with them the ids of its tickets.
 pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
 
 news! {
@@ -128,8 +128,9 @@ pub struct SeatLocked {
     pub user_id: UserId,
     /// After this lock.
     pub available_quantity: i32,
-    /// Of the event's counts, as `event:seats-update` numbers them, with this lock. Of two news of one seat that with the higher version is
-    /// the later; of one version, first `seat_unlocked`, then `seat_locked`, then `seat_booked`.
+    /// Of the event's counts, as `event:seats-update` numbers them, with this lock. Of two news of
+    /// one seat that with the higher version is the later; of one version, first `seat_unlocked`,
+    /// then `seat_locked`, then `seat_booked`.
     pub version: i64,
     pub lock: Lock,
 }
@@ -165,8 +166,9 @@ pub struct SeatBooked {
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
     pub available_quantity: i32,
-    /// As in `seat_locked`. From locked to booked no count changes, and most sales make no version of their own: then this is the newest one
-    /// when the seat was sold, and `available_quantity` belongs to it.
+    /// As in `seat_locked`. From locked to booked no count changes, and most sales make no version
+    /// of their own: then this is the newest one when the seat was sold, and `available_quantity`
+    /// belongs to it.
     pub version: i64,
 }
 
@@ -215,13 +217,13 @@ impl BookingConfirmed {
 #[allow(missing_docs)]
 pub struct BookingCancelled {
     pub booking_id: BookingId,
-    /// In the buyer's own words, if they have said why; others than the buyer and the organiser are told `Cancelled by user`,
-    /// `Event cancelled` or `Refunded`.
+    /// In the buyer's own words, if they have said why; others than the buyer and the organiser are
+    /// told `Cancelled by user`, `Event cancelled` or `Refunded`.
     pub reason: String,
 }
 
-/// A payment goes back without a cancellation: it came late, twice, or of another amount. Or a part of it has been returned by hand, and its booking
-/// stands.
+/// A payment goes back without a cancellation: it came late, twice, or of another amount. Or a part
+/// of it has been returned by hand, and its booking stands.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct PaymentRefunded {

@@ -1,8 +1,10 @@
-//! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service (CONTRACT.md, section 11). Always off the async threads, only
-//! a few at once, because each takes a core and 19 MiB, and never with a long queue: in a flood of logins most are refused at once.
+//! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service (CONTRACT.md,
+//! section 11). Always off the async threads, only a few at once, because each takes a core and 19
+//! MiB, and never with a long queue: in a flood of logins most are refused at once.
 //!
-//! A password is hashed in one Unicode form, NFC (RFC 8265), because keyboards differ in how they write the same letters. Older hashes are of
-//! whatever was sent, and nobody can normalise a hash: what does not match in NFC is tried as it was typed, where that differs.
+//! A password is hashed in one Unicode form, NFC (RFC 8265), because keyboards differ in how they
+//! write the same letters. Older hashes are of whatever was sent, and nobody can normalise a hash:
+//! what does not match in NFC is tried as it was typed, where that differs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,14 +24,17 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{Error, Result};
 
-/// OWASP's parameters: 19 MiB, 2 passes, 1 lane. Hashes that were made with others are replaced at their owner's next login.
+/// OWASP's parameters: 19 MiB, 2 passes, 1 lane. Hashes that were made with others are replaced at
+/// their owner's next login.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// No password is longer, in bytes: registration allows 128 characters. What is longer is not even hashed.
+/// No password is longer, in bytes: registration allows 128 characters. What is longer is not even
+/// hashed.
 const LONGEST: usize = 1024;
-/// So many passwords may wait for each that is being hashed: about two seconds' work. Whoever comes then is told to come again.
+/// So many passwords may wait for each that is being hashed: about two seconds' work. Whoever comes
+/// then is told to come again.
 const WAITING: usize = 32;
 
 static QUEUE: LazyLock<Queue> =
@@ -37,8 +42,8 @@ static QUEUE: LazyLock<Queue> =
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Threads that hash, one a core, and who may wait for them. They are not the runtime's, of which there are many: the allocator keeps the
-/// 19 MiB for each thread that ever needed them.
+/// Threads that hash, one a core, and who may wait for them. They are not the runtime's, of which
+/// there are many: the allocator keeps the 19 MiB for each thread that ever needed them.
 struct Queue {
     places: Semaphore,
     tasks: Sender<Task>,
@@ -62,18 +67,26 @@ impl Queue {
         Queue { places: Semaphore::new(threads * (1 + WAITING)), tasks }
     }
 
-    async fn run<T: Send + 'static>(&'static self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let place =
-            self.places.try_acquire().map_err(|_| Error::Unavailable("too many passwords wait".into()))?;
+    async fn run<T: Send + 'static>(
+        &'static self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let place = self
+            .places
+            .try_acquire()
+            .map_err(|_| Error::Unavailable("too many passwords wait".into()))?;
         let (answer, answered) = oneshot::channel();
         let task = move || {
-            // Given back when the work is done: a client that hangs up does not stop what has begun.
+            // Given back when the work is done: a client that hangs up does not stop what has
+            // begun.
             let _place = place;
             if !answer.is_closed() {
                 let _ = answer.send(work());
             }
         };
-        self.tasks.send(Box::new(task)).map_err(|_| Error::internal("there are no threads to hash"))?;
+        self.tasks
+            .send(Box::new(task))
+            .map_err(|_| Error::internal("there are no threads to hash"))?;
         answered.await.map_err(Error::internal)
     }
 }
@@ -81,7 +94,8 @@ impl Queue {
 /// Hashes of passwords that nobody has: what is compared where there is no hash of that kind.
 static NOBODY: LazyLock<String> =
     LazyLock::new(|| argon2_hash("nobody has this password").unwrap_or_default());
-/// With the cost that the Node service hashed with. It is here as it was made, because Nexus makes none.
+/// With the cost that the Node service hashed with. It is here as it was made, because Nexus makes
+/// none.
 const BCRYPT_NOBODY: &str = "$2b$10$xJ2hRMRdkGWDbhCeHJo92e58xXBVtOF.4utv05u8XQEr/KAQJkrhK";
 
 /// The result of comparing a password.
@@ -91,16 +105,19 @@ pub enum Verdict {
     Wrong,
     /// It is, and the stored hash is as we make it.
     Right,
-    /// It is; the stored hash is bcrypt, or was made with other parameters, and should be replaced by this one.
+    /// It is; the stored hash is bcrypt, or was made with other parameters, and should be replaced
+    /// by this one.
     RightRehash(String),
 }
 
-/// An Argon2id hash of `password`, as a PHC string. [`Error::Unavailable`] when too many others wait.
+/// An Argon2id hash of `password`, as a PHC string. [`Error::Unavailable`] when too many others
+/// wait.
 pub async fn hash(password: String) -> Result<String> {
     QUEUE.run(move || argon2_hash(&normalised(&password))).await?
 }
 
-/// Compares `password` with a stored hash, or with nobody's when there is none. [`Error::Unavailable`] when too many others wait.
+/// Compares `password` with a stored hash, or with nobody's when there is none.
+/// [`Error::Unavailable`] when too many others wait.
 pub async fn verify(password: String, stored: Option<String>) -> Result<Verdict> {
     if password.len() > LONGEST {
         return Ok(Verdict::Wrong);
@@ -132,9 +149,10 @@ fn normalised(password: &str) -> String {
     password.nfc().collect()
 }
 
-/// Whether the password matches, and if so, whether the hash is as we make it. Every failure costs one Argon2id and one bcrypt, whether there
-/// is such an account and whatever kind of hash it has: the time that an answer takes tells nothing. Success costs no more than it must;
-/// whoever succeeds knows that the account is there.
+/// Whether the password matches, and if so, whether the hash is as we make it. Every failure costs
+/// one Argon2id and one bcrypt, whether there is such an account and whatever kind of hash it has:
+/// the time that an answer takes tells nothing. Success costs no more than it must; whoever
+/// succeeds knows that the account is there.
 fn matches(password: &str, stored: Option<&str>, work: &mut Work) -> Option<bool> {
     match stored {
         Some(stored) if stored.starts_with("$2") => {
@@ -175,10 +193,12 @@ fn argon2_matches(password: &str, stored: &str, work: &mut Work) -> Option<bool>
 }
 
 fn argon2_hash(password: &str) -> Result<String> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| Error::internal(e.to_string()))?;
+    let params =
+        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| Error::internal(e.to_string()))?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     // The salt comes from the operating system.
-    let hash = argon2.hash_password(password.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
+    let hash =
+        argon2.hash_password(password.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
     Ok(hash.to_string())
 }
 
@@ -190,15 +210,19 @@ mod tests {
 
     /// A hash that takes less than ours.
     fn weak(password: &str) -> String {
-        let argon2 =
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8 * 1024, 1, 1, None).unwrap());
+        let argon2 = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(8 * 1024, 1, 1, None).unwrap(),
+        );
         argon2.hash_password(password.as_bytes()).unwrap().to_string()
     }
 
     #[tokio::test]
     async fn a_bcrypt_hash_verifies_and_is_replaced() {
         let old = bcrypt::hash(PASSWORD, 4).unwrap();
-        let Verdict::RightRehash(new) = verify(PASSWORD.into(), Some(old.clone())).await.unwrap() else {
+        let Verdict::RightRehash(new) = verify(PASSWORD.into(), Some(old.clone())).await.unwrap()
+        else {
             panic!("a bcrypt hash must be replaced")
         };
         assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
@@ -209,7 +233,8 @@ mod tests {
     #[tokio::test]
     async fn a_hash_with_other_parameters_verifies_and_is_replaced() {
         let old = weak(PASSWORD);
-        let Verdict::RightRehash(new) = verify(PASSWORD.into(), Some(old.clone())).await.unwrap() else {
+        let Verdict::RightRehash(new) = verify(PASSWORD.into(), Some(old.clone())).await.unwrap()
+        else {
             panic!("a hash with other parameters must be replaced")
         };
         assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
@@ -221,7 +246,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_is_the_same_in_either_unicode_form() {
-        for (kept, typed) in [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), (DECOMPOSED, DECOMPOSED)] {
+        for (kept, typed) in
+            [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), (DECOMPOSED, DECOMPOSED)]
+        {
             let stored = hash(kept.into()).await.unwrap();
             assert_eq!(verify(typed.into(), Some(stored)).await.unwrap(), Verdict::Right);
         }
@@ -230,7 +257,8 @@ mod tests {
     #[tokio::test]
     async fn an_older_hash_of_another_unicode_form_verifies_and_is_replaced() {
         for old in [argon2_hash(DECOMPOSED).unwrap(), bcrypt::hash(DECOMPOSED, 4).unwrap()] {
-            let Verdict::RightRehash(new) = verify(DECOMPOSED.into(), Some(old)).await.unwrap() else {
+            let Verdict::RightRehash(new) = verify(DECOMPOSED.into(), Some(old)).await.unwrap()
+            else {
                 panic!("a hash of another form must be replaced")
             };
             assert_eq!(verify(COMPOSED.into(), Some(new)).await.unwrap(), Verdict::Right);
@@ -239,7 +267,8 @@ mod tests {
 
     #[test]
     fn whoever_types_another_form_waits_twice_as_long_whether_or_not_there_is_an_account() {
-        for stored in [None, Some(argon2_hash(PASSWORD).unwrap()), Some(bcrypt::hash(PASSWORD, 10).unwrap())]
+        for stored in
+            [None, Some(argon2_hash(PASSWORD).unwrap()), Some(bcrypt::hash(PASSWORD, 10).unwrap())]
         {
             let mut work = Work::default();
             assert_eq!(compare(DECOMPOSED, stored.as_deref(), &mut work).unwrap(), Verdict::Wrong);
@@ -261,7 +290,8 @@ mod tests {
 
     #[test]
     fn every_failure_costs_the_same() {
-        let stored = [None, Some(argon2_hash(PASSWORD).unwrap()), Some(bcrypt::hash(PASSWORD, 10).unwrap())];
+        let stored =
+            [None, Some(argon2_hash(PASSWORD).unwrap()), Some(bcrypt::hash(PASSWORD, 10).unwrap())];
         for stored in stored {
             let mut work = Work::default();
             assert_eq!(compare("wrong", stored.as_deref(), &mut work).unwrap(), Verdict::Wrong);

@@ -1,4 +1,5 @@
-//! Orders: what a buyer is asked to pay, and finding the booking behind an order (CONTRACT.md, section 6).
+//! Orders: what a buyer is asked to pay, and finding the booking behind an order (CONTRACT.md,
+//! section 6).
 
 use serde::Serialize;
 use serde_json::Value;
@@ -121,8 +122,9 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
     })
 }
 
-/// Remembers an order that Razorpay has created, and returns the one that is to be paid: of several that were asked for at once, the first
-/// to get here. The others stay known, should somebody pay them after all.
+/// Remembers an order that Razorpay has created, and returns the one that is to be paid: of several
+/// that were asked for at once, the first to get here. The others stay known, should somebody pay
+/// them after all.
 pub async fn remember(
     conn: &mut PgConnection,
     booking: BookingId,
@@ -133,7 +135,8 @@ pub async fn remember(
     sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking.0)
         .fetch_optional(&mut *conn)
         .await?;
-    // An order of another amount, currency or installation is not what the buyer is asked for any more.
+    // An order of another amount, currency or installation is not what the buyer is asked for any
+    // more.
     sqlx::query!(
         "UPDATE payment_orders SET superseded_at = now()
          WHERE booking_id = $1 AND superseded_at IS NULL
@@ -172,8 +175,8 @@ pub async fn remember(
     Ok(live)
 }
 
-/// Remembers an order that a process created and did not live to remember; its booking may have gone with its event since. No buyer is
-/// asked to pay one of these again.
+/// Remembers an order that a process created and did not live to remember; its booking may have
+/// gone with its event since. No buyer is asked to pay one of these again.
 pub async fn adopt(
     conn: &mut PgConnection,
     order_id: &str,
@@ -196,14 +199,17 @@ pub async fn adopt(
 
 /// The booking of an order, if this installation takes money on it.
 pub async fn booking(conn: &mut PgConnection, order_id: &str) -> Result<Option<BookingId>> {
-    let id =
-        sqlx::query_scalar!(r#"SELECT booking_id AS "id!" FROM own_orders WHERE order_id = $1"#, order_id)
-            .fetch_optional(conn)
-            .await?;
+    let id = sqlx::query_scalar!(
+        r#"SELECT booking_id AS "id!" FROM own_orders WHERE order_id = $1"#,
+        order_id
+    )
+    .fetch_optional(conn)
+    .await?;
     Ok(id.map(BookingId))
 }
 
-/// What was paid on an order has gone back: nobody can pay it again, so that its buyer gets another.
+/// What was paid on an order has gone back: nobody can pay it again, so that its buyer gets
+/// another.
 pub(super) async fn supersede(conn: &mut PgConnection, order_id: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE payment_orders SET superseded_at = now() WHERE order_id = $1 AND superseded_at IS NULL",
@@ -228,8 +234,8 @@ pub struct PaymentState {
     pub is_confirmed: bool,
 }
 
-/// The state of the booking behind an order or payment id, for its owner. What was paid there may have gone back while the booking still waits for
-/// another payment: then it is `refunded`.
+/// The state of the booking behind an order or payment id, for its owner. What was paid there may
+/// have gone back while the booking still waits for another payment: then it is `refunded`.
 pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentState> {
     let row = sqlx::query!(
         r#"SELECT b.id, b.booking_reference, b.status,

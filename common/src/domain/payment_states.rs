@@ -1,6 +1,7 @@
-//! What can happen to a payment, as a table: every pair of state and event has its step. Whoever hears of a payment or refund asks it
-//! what to do; `docs/payments.md` is drawn from it. How a state is read from the books is in [`payments`](super::payments); nothing here
-//! touches the database.
+//! What can happen to a payment, as a table: every pair of state and event has its step. Whoever
+//! hears of a payment or refund asks it what to do; `docs/payments.md` is drawn from it. How a
+//! state is read from the books is in [`payments`](super::payments); nothing here touches the
+//! database.
 
 use crate::error::{Error, Result};
 
@@ -63,7 +64,8 @@ pub enum PaymentStep {
     FollowRefund,
     /// The refund is written; what is owed is less by it.
     WritePart,
-    /// The refund, which nobody here has asked for, is written, its part of the sale is taken back, and operators are told.
+    /// The refund, which nobody here has asked for, is written, its part of the sale is taken back,
+    /// and operators are told.
     WriteForeignPart,
     /// The refund is written.
     WriteRefund,
@@ -71,7 +73,8 @@ pub enum PaymentStep {
     RetryRefund,
     /// It is remembered, so that a capture that is heard of later sells nothing.
     RememberReturn,
-    /// The refund, which nobody here has asked for, is written, its booking is cancelled, and operators are told.
+    /// The refund, which nobody here has asked for, is written, its booking is cancelled, and
+    /// operators are told.
     WriteForeignRefund,
 }
 
@@ -87,8 +90,9 @@ impl PaymentState {
         PaymentState::Refunded,
     ];
 
-    /// As the books say it: whether the capture is in the ledger, and the status of the row in `refunds`. A status that this release does not
-    /// know is an error: a newer one has written it, and knows what may be done.
+    /// As the books say it: whether the capture is in the ledger, and the status of the row in
+    /// `refunds`. A status that this release does not know is an error: a newer one has written it,
+    /// and knows what may be done.
     pub fn of(captured: bool, refund: Option<&str>) -> Result<Self> {
         match (captured, refund) {
             (false, None) => Ok(PaymentState::New),
@@ -98,9 +102,9 @@ impl PaymentState {
             (true, Some("requested")) => Ok(PaymentState::Requested),
             (true, Some("failed")) => Ok(PaymentState::RefundFailed),
             (true, Some("processed")) => Ok(PaymentState::Refunded),
-            (true, Some(status)) => {
-                Err(Error::internal(format!("a refund's status {status:?} is not known to this release")))
-            }
+            (true, Some(status)) => Err(Error::internal(format!(
+                "a refund's status {status:?} is not known to this release"
+            ))),
         }
     }
 }
@@ -119,7 +123,8 @@ impl PaymentEvent {
     ];
 }
 
-/// What `event` leads to for a payment in `state`. No pair is forgotten: the compiler insists on each.
+/// What `event` leads to for a payment in `state`. No pair is forgotten: the compiler insists on
+/// each.
 pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
     use PaymentEvent as Event;
     use PaymentState::*;
@@ -154,7 +159,8 @@ pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
         (New, Event::RefundProcessed) => RememberReturn,
         (Sold, Event::RefundProcessed) => WriteForeignRefund,
         (Lapsed, Event::RefundProcessed) => Nothing,
-        // A refund that was under way when the bank took the money by a dispute: it is gone twice, and the ledger says so.
+        // A refund that was under way when the bank took the money by a dispute: it is gone twice,
+        // and the ledger says so.
         (Refunded, Event::PartRefunded | Event::RefundProcessed) => WritePart,
 
         (Owed | Requested | RefundFailed, Event::RefundFailed) => RetryRefund,
@@ -171,9 +177,9 @@ impl PaymentStep {
             | PaymentStep::WritePart
             | PaymentStep::WriteForeignPart => Some(state),
             PaymentStep::Capture | PaymentStep::Settle => None,
-            PaymentStep::SettleReturned | PaymentStep::WriteRefund | PaymentStep::WriteForeignRefund => {
-                Some(PaymentState::Refunded)
-            }
+            PaymentStep::SettleReturned
+            | PaymentStep::WriteRefund
+            | PaymentStep::WriteForeignRefund => Some(PaymentState::Refunded),
             PaymentStep::OweRefund => Some(PaymentState::Owed),
             PaymentStep::FollowRefund => Some(PaymentState::Requested),
             PaymentStep::RetryRefund => Some(PaymentState::RefundFailed),
@@ -192,7 +198,8 @@ mod tests {
             for state in PaymentState::ALL.into_iter().filter(|state| *state != PaymentState::New) {
                 assert_ne!(next(state, event), PaymentStep::Settle, "{state:?} {event:?}");
             }
-            for state in PaymentState::ALL.into_iter().filter(|state| *state != PaymentState::Sold) {
+            for state in PaymentState::ALL.into_iter().filter(|state| *state != PaymentState::Sold)
+            {
                 assert_ne!(next(state, event), PaymentStep::OweRefund, "{state:?} {event:?}");
             }
         }
@@ -202,7 +209,11 @@ mod tests {
     fn what_went_back_stays_so() {
         for event in PaymentEvent::ALL {
             let step = next(PaymentState::Refunded, event);
-            assert_eq!(step.leads_to(PaymentState::Refunded), Some(PaymentState::Refunded), "{event:?}");
+            assert_eq!(
+                step.leads_to(PaymentState::Refunded),
+                Some(PaymentState::Refunded),
+                "{event:?}"
+            );
         }
     }
 }

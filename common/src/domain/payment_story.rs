@@ -1,5 +1,5 @@
-//! The story of a payment, for operators: what our books have of it, its order and its booking, in the order in which it happened.
-//! `nexus-jobs payment` and `/admin/payments` show it.
+//! The story of a payment, for operators: what our books have of it, its order and its booking, in
+//! the order in which it happened. `nexus-jobs payment` and `/admin/payments` show it.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -44,8 +44,9 @@ const MOST: i64 = 100;
 /// Webhooks that one story shows: somebody may have replayed them a thousand times.
 const MOST_WEBHOOKS: i64 = 500;
 
-/// The story behind a payment's id, an order's, a refund's, a dispute's, a booking's reference or number; `webhook 7`, `refund 7` and `booking 7`, as alerts and
-/// jobs name them, work, too. `None` when nobody knows anything of it.
+/// The story behind a payment's id, an order's, a refund's, a dispute's, a booking's reference or
+/// number; `webhook 7`, `refund 7` and `booking 7`, as alerts and jobs name them, work, too. `None`
+/// when nobody knows anything of it.
 pub async fn tell(conn: &mut PgConnection, about: &str) -> Result<Option<Story>> {
     // PostgreSQL takes no text with it.
     if about.contains('\0') {
@@ -69,7 +70,8 @@ pub async fn tell(conn: &mut PgConnection, about: &str) -> Result<Option<Story>>
     Ok(Some(story).filter(|story| !story.entries.is_empty()))
 }
 
-/// An id of the provider's, or a booking's reference or number, for whatever names something of ours.
+/// An id of the provider's, or a booking's reference or number, for whatever names something of
+/// ours.
 async fn seed(conn: &mut PgConnection, about: &str) -> Result<String> {
     let Some((what, id)) = about.split_once(' ') else { return Ok(about.to_owned()) };
     let Ok(id) = id.parse::<i64>() else { return Ok(about.to_owned()) };
@@ -169,7 +171,8 @@ async fn tell_booking(conn: &mut PgConnection, story: &mut Story, id: i32) -> Re
         story.add(at, "booking", &row.booking_reference, "confirmed".into());
     }
     if let Some(at) = row.cancelled_at {
-        let reason = row.cancellation_reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason =
+            row.cancellation_reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         story.add(at, "booking", &row.booking_reference, format!("cancelled{reason}"));
     }
     story.booking_reference = Some(row.booking_reference);
@@ -192,10 +195,12 @@ async fn tell_orders(conn: &mut PgConnection, story: &mut Story) -> Result<()> {
     }
     // A payment on no order is noted by its own id.
     let ids = [story.orders.as_slice(), story.payments.as_slice()].concat();
-    let foreign =
-        sqlx::query!("SELECT order_id, noticed_at FROM foreign_orders WHERE order_id = ANY ($1)", &ids)
-            .fetch_all(conn)
-            .await?;
+    let foreign = sqlx::query!(
+        "SELECT order_id, noticed_at FROM foreign_orders WHERE order_id = ANY ($1)",
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
     for row in foreign {
         story.add(row.noticed_at, "order", &row.order_id, "not in our books: left alone".into());
     }
@@ -222,7 +227,12 @@ async fn tell_webhooks(conn: &mut PgConnection, story: &mut Story) -> Result<Vec
             (Some(_), None) => "done".into(),
             (None, _) => "waits".into(),
         };
-        story.add(row.received_at, "webhook", &row.event_id, format!("{}: {outcome}", row.event_type));
+        story.add(
+            row.received_at,
+            "webhook",
+            &row.event_id,
+            format!("{}: {outcome}", row.event_type),
+        );
     }
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
@@ -252,12 +262,20 @@ async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<
     .await?;
     for row in &rows {
         let amount = written(row.amount_paise, &row.currency);
-        story.add(row.created_at, "refund", &row.payment_id, format!("{amount} owed: {}", row.reason));
+        story.add(
+            row.created_at,
+            "refund",
+            &row.payment_id,
+            format!("{amount} owed: {}", row.reason),
+        );
         if row.status != "pending" {
             let id = row.refund_id.as_ref().unwrap_or(&row.payment_id);
             let failed = match row.failed_ids.len() {
                 0 => String::new(),
-                times => format!("; the bank could not make it {times} times: {}", row.failed_ids.join(", ")),
+                times => format!(
+                    "; the bank could not make it {times} times: {}",
+                    row.failed_ids.join(", ")
+                ),
             };
             story.add(row.updated_at, "refund", id, format!("{}{failed}", row.status));
         }
@@ -271,7 +289,12 @@ async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<
     for row in made {
         let amount = written(row.amount_paise, super::payment_orders::CURRENCY);
         let whose = if row.ours { "asked for by us" } else { "made by hand" };
-        story.add(row.updated_at, "refund", &row.refund_id, format!("{amount} {whose}: {}", row.status));
+        story.add(
+            row.updated_at,
+            "refund",
+            &row.refund_id,
+            format!("{amount} {whose}: {}", row.status),
+        );
     }
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
@@ -365,7 +388,12 @@ async fn tell_alerts(
     .await?;
     for row in rows {
         let state = if row.closed_at.is_some() { "closed" } else { "open" };
-        story.add(row.created_at, "alert", row.id, format!("{}, {state}: {}", row.reason, row.details));
+        story.add(
+            row.created_at,
+            "alert",
+            row.id,
+            format!("{}, {state}: {}", row.reason, row.details),
+        );
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What a webhook leads to. Whatever needs Razorpay is left to the caller, who asks outside any transaction and comes back; everything else is
-//! done here, in the caller's transaction.
+//! What a webhook leads to. Whatever needs Razorpay is left to the caller, who asks outside any
+//! transaction and comes back; everything else is done here, in the caller's transaction.
 
 use sqlx::PgConnection;
 
@@ -23,7 +23,8 @@ pub enum Acted {
     Done(&'static str),
     /// Razorpay has to capture this first; then it is to be settled.
     Capture(Captured),
-    /// Our books do not have the payment's order. Razorpay may say whose it is: see [`installation`](super::installation).
+    /// Our books do not have the payment's order. Razorpay may say whose it is: see
+    /// [`installation`](super::installation).
     FindOrder(Captured),
 }
 
@@ -47,7 +48,8 @@ pub async fn event(conn: &mut PgConnection, told: &Told) -> Result<Option<EventI
     Ok(event.map(EventId))
 }
 
-/// Acts on a webhook, however late, doubled or early it is. `inbox_id` names it where its content cannot.
+/// Acts on a webhook, however late, doubled or early it is. `inbox_id` names it where its content
+/// cannot.
 pub async fn act_on(
     conn: &mut PgConnection,
     inbox_id: i64,

@@ -1,9 +1,11 @@
-//! Payments: what captured money leads to, and the ledger (ARCHITECTURE.md, "nobody pays for nothing"). Orders are in
-//! [`payment_orders`](super::payment_orders), webhooks in [`webhooks`](super::webhooks), money that goes back in [`refunds`](super::refunds).
-//! What to do in which state is said by [`payment_states`] and [`booking_states`]; here it is done.
+//! Payments: what captured money leads to, and the ledger (ARCHITECTURE.md, "nobody pays for
+//! nothing"). Orders are in [`payment_orders`](super::payment_orders), webhooks in
+//! [`webhooks`](super::webhooks), money that goes back in [`refunds`](super::refunds). What to do
+//! in which state is said by [`payment_states`] and [`booking_states`]; here it is done.
 //!
-//! Nothing here calls Razorpay; amounts and ids come from signed webhooks or from what the caller fetched, and every decision commits
-//! together with its ledger rows and the jobs that follow from it.
+//! Nothing here calls Razorpay; amounts and ids come from signed webhooks or from what the caller
+//! fetched, and every decision commits together with its ledger rows and the jobs that follow from
+//! it.
 
 use sqlx::PgConnection;
 
@@ -62,8 +64,9 @@ pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentS
     PaymentState::of(row.captured, row.refund.as_deref())
 }
 
-/// The same for whoever changes it: nobody else does until this transaction ends. A booking's row, and the inventory before it, are taken
-/// before the payment is: always in that order. [`booking_sale::hold`] takes the same lock.
+/// The same for whoever changes it: nobody else does until this transaction ends. A booking's row,
+/// and the inventory before it, are taken before the payment is: always in that order.
+/// [`booking_sale::hold`] takes the same lock.
 pub(super) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $1, 0))", payment_id)
         .execute(&mut *conn)
@@ -71,7 +74,8 @@ pub(super) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Res
     state(conn, payment_id).await
 }
 
-/// Whether a payment is in our books, or on an order that is: other shops and installations may use our account at Razorpay.
+/// Whether a payment is in our books, or on an order that is: other shops and installations may use
+/// our account at Razorpay.
 pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) -> Result<bool> {
     let ours = sqlx::query_scalar!(
         r#"SELECT NOT EXISTS (SELECT 1 FROM copied_payments WHERE payment_id = $1) AND (
@@ -86,8 +90,13 @@ pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) 
     Ok(ours)
 }
 
-/// Turns captured money into a confirmed booking, or owes it back. Whatever the webhooks say, and however often: once per payment.
-pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut AfterCommit) -> Result<Settled> {
+/// Turns captured money into a confirmed booking, or owes it back. Whatever the webhooks say, and
+/// however often: once per payment.
+pub async fn settle(
+    conn: &mut PgConnection,
+    money: &Captured,
+    after: &mut AfterCommit,
+) -> Result<Settled> {
     let order = sqlx::query!(
         r#"SELECT booking_id AS "booking_id!", amount_paise AS "amount_paise!", currency AS "currency!" FROM own_orders
            WHERE order_id = $1"#,
@@ -97,7 +106,8 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     .await?
     .ok_or(Error::OrderNotFound)?;
     let id = BookingId(order.booking_id);
-    // The booking comes first, so that two payments of one booking queue up here rather than at the ledger.
+    // The booking comes first, so that two payments of one booking queue up here rather than at the
+    // ledger.
     let booking = booking_sale::hold(conn, id, Some(&money.payment_id)).await?;
     let state = state(conn, &money.payment_id).await?;
     match payment_states::next(state, PaymentEvent::Captured) {
@@ -113,7 +123,8 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
         }
         _ => return Ok(Settled::Already),
     }
-    // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left but to write its sale down.
+    // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left
+    // but to write its sale down.
     if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(&money.payment_id)) {
         record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
         return Ok(Settled::Already);
@@ -134,7 +145,8 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
             money.order_id,
             written(order.amount_paise, &order.currency)
         );
-        alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details).await?;
+        alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details)
+            .await?;
     }
     payment_orders::supersede(conn, &money.order_id).await?;
     if let Some(refund) = owe_refund(conn, money, Some(id), reason).await? {
@@ -143,7 +155,8 @@ pub async fn settle(conn: &mut PgConnection, money: &Captured, after: &mut After
     Ok(Settled::Refunded(reason))
 }
 
-/// Owes money back that was paid for a booking that our books do not have, because an operator says so. False when it has been settled before.
+/// Owes money back that was paid for a booking that our books do not have, because an operator says
+/// so. False when it has been settled before.
 pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
     let state = hold_state(conn, &money.payment_id).await?;
     if payment_states::next(state, PaymentEvent::Captured) != PaymentStep::Settle {
@@ -175,7 +188,9 @@ async fn sell(
     let (BookingStep::Confirm, Some(booking)) = (step, booking) else {
         return refund_reason(step).map(Some);
     };
-    let Some(obstacle) = booking_sale::confirm(conn, booking, Some(&money.payment_id), after).await? else {
+    let Some(obstacle) =
+        booking_sale::confirm(conn, booking, Some(&money.payment_id), after).await?
+    else {
         return Ok(None);
     };
     let step = booking_states::next(state, obstacle);
@@ -193,7 +208,8 @@ fn refund_reason(step: BookingStep) -> Result<RefundReason> {
     }
 }
 
-/// A payment attempt failed. The buyer may try again on the same order until the booking's deadline.
+/// A payment attempt failed. The buyer may try again on the same order until the booking's
+/// deadline.
 pub async fn note_failure(conn: &mut PgConnection, order_id: &str) -> Result<()> {
     let Some(id) = payment_orders::booking(conn, order_id).await? else { return Ok(()) };
     let state = booking_changes::state(conn, id).await?;
@@ -231,7 +247,8 @@ pub(super) async fn record(
     Ok(record_all(conn, &[movement], booking, money).await? == 1)
 }
 
-/// The same for something of which a payment may have several: `source_id` is the refund or dispute that it is about.
+/// The same for something of which a payment may have several: `source_id` is the refund or dispute
+/// that it is about.
 pub(super) async fn record_source(
     conn: &mut PgConnection,
     movements: &[Movement],
@@ -252,7 +269,8 @@ async fn record_all(
     insert(conn, movements, booking, money, "").await
 }
 
-/// What has gone back of a payment before its capture is written, or its sale, is written together with that.
+/// What has gone back of a payment before its capture is written, or its sale, is written together
+/// with that.
 async fn insert(
     conn: &mut PgConnection,
     movements: &[Movement],

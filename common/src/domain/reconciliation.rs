@@ -1,6 +1,7 @@
-//! Reconciliation: our side of the comparison with Razorpay, and when its turn comes. What follows for money of which no webhook told is in
-//! [`payment_webhooks`](super::payment_webhooks) and [`refund_news`](super::refund_news), as if one had.
-//! Whoever asks Razorpay is in the worker crate; nothing here calls out.
+//! Reconciliation: our side of the comparison with Razorpay, and when its turn comes. What follows
+//! for money of which no webhook told is in [`payment_webhooks`](super::payment_webhooks) and
+//! [`refund_news`](super::refund_news), as if one had. Whoever asks Razorpay is in the worker
+//! crate; nothing here calls out.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -24,8 +25,12 @@ pub struct Booked {
     pub refund: Option<String>,
 }
 
-/// Our side of these payments; those that we have never heard of are missing, and those of another installation whose books ours are a copy of.
-pub async fn booked(conn: &mut PgConnection, payments: &[String]) -> Result<HashMap<String, Booked>> {
+/// Our side of these payments; those that we have never heard of are missing, and those of another
+/// installation whose books ours are a copy of.
+pub async fn booked(
+    conn: &mut PgConnection,
+    payments: &[String],
+) -> Result<HashMap<String, Booked>> {
     let rows = sqlx::query!(
         r#"SELECT coalesce(p.payment_id, r.payment_id) AS "payment_id!", coalesce(p.booking_id, r.booking_id) AS booking_id,
                   p.id IS NOT NULL AS "captured!", r.status AS "refund?"
@@ -36,17 +41,29 @@ pub async fn booked(conn: &mut PgConnection, payments: &[String]) -> Result<Hash
     )
     .fetch_all(conn)
     .await?;
-    let side =
-        |booking: Option<i32>, captured, refund| Booked { booking: booking.map(BookingId), captured, refund };
-    Ok(rows.into_iter().map(|row| (row.payment_id, side(row.booking_id, row.captured, row.refund))).collect())
+    let side = |booking: Option<i32>, captured, refund| Booked {
+        booking: booking.map(BookingId),
+        captured,
+        refund,
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.payment_id, side(row.booking_id, row.captured, row.refund)))
+        .collect())
 }
 
-/// Orders whose time to be asked about came at least `patience` ago, the longest waiting first. Those whose booking is confirmed meanwhile
-/// are not asked about any more: what else is paid for them shows in the lists of payments.
-pub async fn due_orders(conn: &mut PgConnection, patience: Duration, limit: i64) -> Result<Vec<String>> {
+/// Orders whose time to be asked about came at least `patience` ago, the longest waiting first.
+/// Those whose booking is confirmed meanwhile are not asked about any more: what else is paid for
+/// them shows in the lists of payments.
+pub async fn due_orders(
+    conn: &mut PgConnection,
+    patience: Duration,
+    limit: i64,
+) -> Result<Vec<String>> {
     let patience = interval(patience)?;
     sqlx::query!(
-        // The planner does not know how many are due, and would read all bookings. Those of more than a thousand have their turn later.
+        // The planner does not know how many are due, and would read all bookings. Those of more
+        // than a thousand have their turn later.
         "UPDATE payment_orders o SET look_at = NULL FROM bookings b
          WHERE o.order_id = ANY (ARRAY(
                    SELECT order_id FROM own_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT 1000))
@@ -65,7 +82,8 @@ pub async fn due_orders(conn: &mut PgConnection, patience: Duration, limit: i64)
     Ok(orders)
 }
 
-/// An order has been asked about: again after `first`, then after twice as long each time, twelve hours at most, until it is `last` old.
+/// An order has been asked about: again after `first`, then after twice as long each time, twelve
+/// hours at most, until it is `last` old.
 pub async fn order_asked(
     conn: &mut PgConnection,
     order_id: &str,
@@ -101,8 +119,13 @@ pub struct OpenRefund {
     pub dead: bool,
 }
 
-/// Open refunds that it is time to ask about: `first` after they were owed, then whenever they are twice as old, every twelve hours at least.
-pub async fn due_refunds(conn: &mut PgConnection, first: Duration, limit: i64) -> Result<Vec<OpenRefund>> {
+/// Open refunds that it is time to ask about: `first` after they were owed, then whenever they are
+/// twice as old, every twelve hours at least.
+pub async fn due_refunds(
+    conn: &mut PgConnection,
+    first: Duration,
+    limit: i64,
+) -> Result<Vec<OpenRefund>> {
     let rows = sqlx::query!(
         r#"SELECT r.id, r.payment_id, r.booking_id, r.amount_paise, r.status,
                   EXISTS (SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state IN ('pending', 'queued', 'running')) AS "in_work!",
@@ -142,8 +165,9 @@ pub async fn resume_refund(conn: &mut PgConnection, refund_id: i64) -> Result<bo
     Ok(jobs::enqueue(conn, &RefundPayment { refund_id }).await?.is_some())
 }
 
-/// Whether money that is only reserved would buy what its order is for, if it were captured now. Otherwise it had better lapse than be taken
-/// and sent back. A look, not a promise: what is captured is settled in any case.
+/// Whether money that is only reserved would buy what its order is for, if it were captured now.
+/// Otherwise it had better lapse than be taken and sent back. A look, not a promise: what is
+/// captured is settled in any case.
 pub async fn is_wanted(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
     let wanted = sqlx::query_scalar!(
         r#"SELECT EXISTS (

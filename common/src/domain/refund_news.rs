@@ -1,4 +1,5 @@
-//! What Razorpay says of refunds: of those that we have asked for, and of those that somebody made at Razorpay.
+//! What Razorpay says of refunds: of those that we have asked for, and of those that somebody made
+//! at Razorpay.
 
 use std::time::Duration;
 
@@ -80,15 +81,18 @@ impl Back {
             RefundStatus::Requested => {
                 (self.gone + self.going >= self.captured).then_some(PaymentEvent::RefundCreated)
             }
-            RefundStatus::Processed if self.gone >= self.captured => Some(PaymentEvent::RefundProcessed),
+            RefundStatus::Processed if self.gone >= self.captured => {
+                Some(PaymentEvent::RefundProcessed)
+            }
             RefundStatus::Processed => Some(PaymentEvent::PartRefunded),
             RefundStatus::Failed => Some(PaymentEvent::RefundFailed),
         }
     }
 }
 
-/// Follows a refund: only what has been made is in the ledger. Once all of a payment has gone back, a cancelled booking says `refunded`, and one
-/// that nobody has cancelled is. What could not be made is asked for again, if we owe it. Returns what was done.
+/// Follows a refund: only what has been made is in the ledger. Once all of a payment has gone back,
+/// a cancelled booking says `refunded`, and one that nobody has cancelled is. What could not be
+/// made is asked for again, if we owe it. Returns what was done.
 pub async fn follow(
     conn: &mut PgConnection,
     told: &RefundTold,
@@ -99,7 +103,8 @@ pub async fn follow(
     let mut booking = hold_booking(conn, payment_id).await?;
     let state = hold_state(conn, payment_id).await?;
     if booking.is_none() && state == PaymentState::Sold {
-        // It was sold between these two. Out of order, the booking may have to be asked for again, by the caller's next try.
+        // It was sold between these two. Out of order, the booking may have to be asked for again,
+        // by the caller's next try.
         booking = hold_booking(conn, payment_id).await?;
     }
     let Some(back) = remember(conn, told, status).await? else { return Ok(PaymentStep::Nothing) };
@@ -122,7 +127,8 @@ pub async fn follow(
             }
         }
         PaymentStep::WriteForeignPart => {
-            let booking = write_ledger(conn, told, &[Movement::Refund, Movement::SaleReversal]).await?;
+            let booking =
+                write_ledger(conn, told, &[Movement::Refund, Movement::SaleReversal]).await?;
             let currency = &told.payment.currency;
             let details = format!(
                 "{} of {} were refunded at Razorpay ({}): the booking stands; cancelled, it gets the rest back",
@@ -151,9 +157,14 @@ pub async fn follow(
     Ok(step)
 }
 
-/// Remembers how far a refund is, and adds up what its payment has had back; `None` when that had been heard before. Webhooks come in any
-/// order: what Razorpay has failed to make stays so, whatever is heard of its beginning.
-async fn remember(conn: &mut PgConnection, told: &RefundTold, status: RefundStatus) -> Result<Option<Back>> {
+/// Remembers how far a refund is, and adds up what its payment has had back; `None` when that had
+/// been heard before. Webhooks come in any order: what Razorpay has failed to make stays so,
+/// whatever is heard of its beginning.
+async fn remember(
+    conn: &mut PgConnection,
+    told: &RefundTold,
+    status: RefundStatus,
+) -> Result<Option<Back>> {
     let news = sqlx::query!(
         "INSERT INTO provider_refunds AS known (refund_id, payment_id, amount_paise, status, ours) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (refund_id) DO UPDATE SET status = excluded.status, updated_at = now()
@@ -184,7 +195,10 @@ async fn remember(conn: &mut PgConnection, told: &RefundTold, status: RefundStat
 }
 
 /// Takes the booking that the payment is about, if there is one.
-pub(super) async fn hold_booking(conn: &mut PgConnection, payment_id: &str) -> Result<Option<Held>> {
+pub(super) async fn hold_booking(
+    conn: &mut PgConnection,
+    payment_id: &str,
+) -> Result<Option<Held>> {
     let booking = sqlx::query_scalar!(
         r#"SELECT booking_id AS "id!" FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
            UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
@@ -221,8 +235,8 @@ async fn write(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
     Ok(())
 }
 
-/// Razorpay could not make a refund: a job asks for another, later each time. One that somebody asked for there is no try of ours, but what it
-/// would have returned is ours to return now.
+/// Razorpay could not make a refund: a job asks for another, later each time. One that somebody
+/// asked for there is no try of ours, but what it would have returned is ours to return now.
 async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
     let (payment_id, refund_id) = (&told.payment.payment_id, &told.refund_id);
     let row = sqlx::query!(
@@ -236,7 +250,12 @@ async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
     )
     .fetch_one(&mut *conn)
     .await?;
-    tracing::warn!(payment_id, refund_id, tries_left = row.tries_left, "Razorpay could not make a refund");
+    tracing::warn!(
+        payment_id,
+        refund_id,
+        tries_left = row.tries_left,
+        "Razorpay could not make a refund"
+    );
     // The last job finds that no tries are left, and says so by dying.
     let wait = if row.tries_left == 0 || !told.ours {
         Duration::ZERO
@@ -263,7 +282,8 @@ async fn write_foreign(conn: &mut PgConnection, told: &RefundTold) -> Result<()>
     Ok(())
 }
 
-/// Writes a refund that was made into the ledger, of which its payment's capture is a part; returns its booking.
+/// Writes a refund that was made into the ledger, of which its payment's capture is a part; returns
+/// its booking.
 async fn write_ledger(
     conn: &mut PgConnection,
     told: &RefundTold,
@@ -309,7 +329,8 @@ pub(super) async fn cancel_paid_back(
     said: Option<&str>,
     after: &mut AfterCommit,
 ) -> Result<()> {
-    booking_cancellation::carry_out(conn, booking, BookingEvent::RefundedByHand, said, after).await?;
+    booking_cancellation::carry_out(conn, booking, BookingEvent::RefundedByHand, said, after)
+        .await?;
     sqlx::query!(
         "UPDATE bookings SET payment_status = 'refunded' WHERE id = $1 AND status = 'cancelled'",
         booking.id.0
@@ -319,7 +340,8 @@ pub(super) async fn cancel_paid_back(
     Ok(())
 }
 
-/// A payment that our books do not have has gone back: should its capture be heard of yet, nothing is sold for it.
+/// A payment that our books do not have has gone back: should its capture be heard of yet, nothing
+/// is sold for it.
 async fn remember_return(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
     let money = &told.payment;
     sqlx::query!(

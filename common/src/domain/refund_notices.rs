@@ -1,5 +1,5 @@
-//! What a buyer is told whose money goes back although nobody has cancelled anything: it came late, twice, or of another amount, or somebody has
-//! returned a part of it by hand. Whoever cancels is
+//! What a buyer is told whose money goes back although nobody has cancelled anything: it came late,
+//! twice, or of another amount, or somebody has returned a part of it by hand. Whoever cancels is
 //! told by [`cancellation_notices`](super::cancellation_notices).
 
 use sqlx::PgConnection;
@@ -45,8 +45,8 @@ pub struct Notice {
     pub phone: Option<String>,
 }
 
-/// Has the buyer told of a refund that has just been decided, by e-mail, SMS, and on their own sockets: enqueued and collected in the transaction that
-/// decides it.
+/// Has the buyer told of a refund that has just been decided, by e-mail, SMS, and on their own
+/// sockets: enqueued and collected in the transaction that decides it.
 pub(super) async fn announce(
     conn: &mut PgConnection,
     refund_id: i64,
@@ -82,7 +82,8 @@ pub(super) async fn announce(
     Ok(())
 }
 
-/// Has the buyer of a booking told that a part of its payment has been returned by hand, likewise. The caller sees to it that this is once a refund.
+/// Has the buyer of a booking told that a part of its payment has been returned by hand, likewise.
+/// The caller sees to it that this is once a refund.
 pub(super) async fn announce_part(
     conn: &mut PgConnection,
     refund_id: &str,
@@ -161,7 +162,8 @@ pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<No
         part: None,
         stands: false,
         amount: written(row.amount_paise, &row.currency),
-        reason: RefundReason::parse(&row.reason).map_or("it could not be used", RefundReason::words),
+        reason: RefundReason::parse(&row.reason)
+            .map_or("it could not be used", RefundReason::words),
         payment_id: row.payment_id,
         reference: row.reference,
         event_name: row.event_name,

@@ -1,5 +1,6 @@
-//! Refunds: payments that we owe back. A part of one may have gone back by hand: then we owe, and ask for, what is left. What Razorpay says of
-//! each refund is in [`refund_news`](super::refund_news).
+//! Refunds: payments that we owe back. A part of one may have gone back by hand: then we owe, and
+//! ask for, what is left. What Razorpay says of each refund is in
+//! [`refund_news`](super::refund_news).
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -99,10 +100,12 @@ impl RefundReason {
     }
 }
 
-/// Takes back the sale of a confirmed booking that is being cancelled, and owes its money. A booking that cost nothing owes nothing.
+/// Takes back the sale of a confirmed booking that is being cancelled, and owes its money. A
+/// booking that cost nothing owes nothing.
 pub async fn reverse_sale(conn: &mut PgConnection, booking: &Held) -> Result<()> {
     let mut sale = sale_of(conn, booking.id).await?;
-    // Confirmed by the Node service, which kept no ledger: both sides of its payment are written now.
+    // Confirmed by the Node service, which kept no ledger: both sides of its payment are written
+    // now.
     if let (None, Some(payment_id)) = (&sale, &booking.payment_id)
         && payment_id.starts_with("pay_")
         && booking.total > Paise::ZERO
@@ -164,8 +167,9 @@ async fn sale_of(conn: &mut PgConnection, booking: BookingId) -> Result<Option<S
     }))
 }
 
-/// Owes back what has not gone back of a payment, once per payment; returns the new refund. A part that is on its way already, because somebody
-/// has asked for it at Razorpay, is owed, and not asked for unless that fails.
+/// Owes back what has not gone back of a payment, once per payment; returns the new refund. A part
+/// that is on its way already, because somebody has asked for it at Razorpay, is owed, and not
+/// asked for unless that fails.
 pub(super) async fn owe_refund(
     conn: &mut PgConnection,
     money: &Captured,
@@ -237,11 +241,14 @@ impl Refund {
 
     /// There is something to ask for, or to settle, and nothing to wait for.
     pub fn is_stuck(&self) -> bool {
-        self.left_paise > 0 && self.status != "processed" && !(self.is_too_little() && self.under_way)
+        self.left_paise > 0
+            && self.status != "processed"
+            && !(self.is_too_little() && self.under_way)
     }
 
-    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the refund that it has made for it, or failed to
-    /// make, and refuses one that it knows with another amount. It takes forty characters.
+    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the
+    /// refund that it has made for it, or failed to make, and refuses one that it knows with
+    /// another amount. It takes forty characters.
     pub fn key(&self) -> String {
         let mut key = format!("{OURS}{}", self.payment_id);
         if self.asked > 0 {
@@ -259,7 +266,9 @@ const OURS: &str = "refund-";
 
 /// Whether a refund with that receipt is one that we have asked for.
 pub fn is_ours(payment_id: &str, receipt: Option<&str>) -> bool {
-    receipt.and_then(|receipt| receipt.strip_prefix(OURS)).is_some_and(|rest| rest.starts_with(payment_id))
+    receipt
+        .and_then(|receipt| receipt.strip_prefix(OURS))
+        .is_some_and(|rest| rest.starts_with(payment_id))
 }
 
 /// A refund by its row id.
@@ -316,9 +325,10 @@ pub async fn back(conn: &mut PgConnection, payment_id: &str) -> Result<Back> {
 
 /// How far a refund is by our books: the [`name`](RefundStatus::name) of its status.
 pub async fn known(conn: &mut PgConnection, refund_id: &str) -> Result<Option<String>> {
-    let status = sqlx::query_scalar!("SELECT status FROM provider_refunds WHERE refund_id = $1", refund_id)
-        .fetch_optional(conn)
-        .await?;
+    let status =
+        sqlx::query_scalar!("SELECT status FROM provider_refunds WHERE refund_id = $1", refund_id)
+            .fetch_optional(conn)
+            .await?;
     Ok(status)
 }
 
@@ -333,7 +343,8 @@ pub(super) async fn gone_for_good(conn: &mut PgConnection, payment_id: &str) -> 
     Ok(paise)
 }
 
-/// Nothing is owed any more, as when a lost dispute has returned it. A refund that is on its way is told of by itself.
+/// Nothing is owed any more, as when a lost dispute has returned it. A refund that is on its way is
+/// told of by itself.
 pub(super) async fn settle(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
     sqlx::query!(
         "WITH settled AS (
@@ -348,8 +359,9 @@ pub(super) async fn settle(conn: &mut PgConnection, payment_id: &str) -> Result<
     Ok(())
 }
 
-/// Leaves what is [too little](Refund::is_too_little) to ask for. While something is under way, its end says what is owed; then the refund is
-/// settled, and operators are told what the buyer has not got. False when that is not so any more.
+/// Leaves what is [too little](Refund::is_too_little) to ask for. While something is under way, its
+/// end says what is owed; then the refund is settled, and operators are told what the buyer has not
+/// got. False when that is not so any more.
 pub async fn leave(conn: &mut PgConnection, id: i64, payment_id: &str) -> Result<bool> {
     hold_booking(conn, payment_id).await?;
     hold_state(conn, payment_id).await?;
@@ -358,9 +370,12 @@ pub async fn leave(conn: &mut PgConnection, id: i64, payment_id: &str) -> Result
         return Ok(false);
     }
     if refund.under_way {
-        sqlx::query!("UPDATE refunds SET status = 'requested', updated_at = now() WHERE id = $1", id)
-            .execute(conn)
-            .await?;
+        sqlx::query!(
+            "UPDATE refunds SET status = 'requested', updated_at = now() WHERE id = $1",
+            id
+        )
+        .execute(conn)
+        .await?;
         return Ok(true);
     }
     settle(conn, payment_id).await?;
@@ -371,7 +386,8 @@ pub async fn leave(conn: &mut PgConnection, id: i64, payment_id: &str) -> Result
             amount(refund.left_paise),
             amount(refund.captured_paise),
         );
-        alerts::raise(conn, AlertReason::RefundRemainder, payment_id, refund.booking, &details).await?;
+        alerts::raise(conn, AlertReason::RefundRemainder, payment_id, refund.booking, &details)
+            .await?;
     }
     Ok(true)
 }
@@ -400,8 +416,8 @@ pub async fn grant_tries(conn: &mut PgConnection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Money that went back before we heard that it had come: both are written, the refunds with the capture, nothing is sold. Returns the refund, and why
-/// it was made.
+/// Money that went back before we heard that it had come: both are written, the refunds with the
+/// capture, nothing is sold. Returns the refund, and why it was made.
 pub(super) async fn settle_returned(
     conn: &mut PgConnection,
     money: &Captured,

@@ -1,5 +1,6 @@
-//! Who may operate the installation, and who may create events where not everybody may. Everything else that anybody may do follows from what
-//! is theirs (`docs/authorisation.md`). A role is looked up whenever it matters and is in no token: a change takes effect at once.
+//! Who may operate the installation, and who may create events where not everybody may. Everything
+//! else that anybody may do follows from what is theirs (`docs/authorisation.md`). A role is looked
+//! up whenever it matters and is in no token: a change takes effect at once.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -39,7 +40,12 @@ pub async fn require_organiser(conn: &mut PgConnection, user: UserId) -> Result<
     require(conn, user, &[Role::Organiser, Role::Admin], "create events").await
 }
 
-async fn require(conn: &mut PgConnection, user: UserId, roles: &[Role], doing: &'static str) -> Result<()> {
+async fn require(
+    conn: &mut PgConnection,
+    user: UserId,
+    roles: &[Role],
+    doing: &'static str,
+) -> Result<()> {
     let names: Vec<String> = roles.iter().map(|role| role.name().to_owned()).collect();
     let has = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND role = ANY ($2)) AS "has!""#,
@@ -51,7 +57,8 @@ async fn require(conn: &mut PgConnection, user: UserId, roles: &[Role], doing: &
     if has { Ok(()) } else { Err(Error::Forbidden(doing)) }
 }
 
-/// Gives the account that logs in so a role, and remembers that; `None` when there is no such account.
+/// Gives the account that logs in so a role, and remembers that; `None` when there is no such
+/// account.
 pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<Option<UserId>> {
     let (email, phone) = login.columns();
     let id = sqlx::query_scalar!(

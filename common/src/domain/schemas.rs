@@ -1,5 +1,5 @@
-//! How the types that everything is made of look in the API's documents. Structs derive their description where they are defined; these say
-//! more than their Rust type does.
+//! How the types that everything is made of look in the API's documents. Structs derive their
+//! description where they are defined; these say more than their Rust type does.
 
 use utoipa::{
     PartialSchema, ToSchema,

@@ -1,5 +1,5 @@
-//! What the holder of a lock may do with it before booking: give it back, or keep it longer. How one is won is in
-//! [`seat_locks`](super::seat_locks).
+//! What the holder of a lock may do with it before booking: give it back, or keep it longer. How
+//! one is won is in [`seat_locks`](super::seat_locks).
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::{
     error::{Error, Result},
 };
 
-/// No seat stays locked for longer than this, counted from its lock, however often that is extended.
+/// No seat stays locked for longer than this, counted from its lock, however often that is
+/// extended.
 pub const LONGEST: Duration = Duration::from_secs(20 * 60);
 
 /// Gives back a lock of `user`'s.
@@ -26,7 +27,8 @@ pub async fn release(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> R
     freed.into_iter().next().ok_or_else(|| Error::internal("a lock vanished while it was released"))
 }
 
-/// Locks a seat of `user`'s for another `valid` from now, within [`LONGEST`]; also says when that is.
+/// Locks a seat of `user`'s for another `valid` from now, within [`LONGEST`]; also says when that
+/// is.
 pub async fn extend(
     conn: &mut PgConnection,
     user: UserId,
@@ -69,11 +71,12 @@ struct OwnLock {
     on_sale: bool,
 }
 
-/// A live lock of `user`'s that no booking has taken over, with the event's inventory opened and the row held.
+/// A live lock of `user`'s that no booking has taken over, with the event's inventory opened and
+/// the row held.
 async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<OwnLock> {
     seats::open_inventory(conn, &[seat.event]).await?;
-    // First the row, which a booking that is being made holds, and only then the look: one statement would decide by what it saw before
-    // the wait.
+    // First the row, which a booking that is being made holds, and only then the look: one
+    // statement would decide by what it saw before the wait.
     let id = sqlx::query_scalar!(
         "SELECT id FROM seats
          WHERE event_id = $1 AND event_seat_type_id = $2 AND seat_label = $3 AND user_id = $4 FOR UPDATE",

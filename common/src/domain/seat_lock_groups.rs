@@ -1,6 +1,6 @@
-//! How a group of requests for seats is decided: all facts with a few statements under the inventory mutex, every verdict in memory, all
-//! locks with one insert. What brings the groups together is in
-//! [`seat_lock_queues`](super::seat_lock_queues).
+//! How a group of requests for seats is decided: all facts with a few statements under the
+//! inventory mutex, every verdict in memory, all locks with one insert. What brings the groups
+//! together is in [`seat_lock_queues`](super::seat_lock_queues).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -39,14 +39,15 @@ struct EventFacts {
     most_per_user: i32,
 }
 
-/// So many more of the best seats are looked for than are wanted: others may take some before this group has its turn.
+/// So many more of the best seats are looked for than are wanted: others may take some before this
+/// group has its turn.
 const SPARE: usize = 100;
 
 /// A seat that a request gets, and what is left of its type after it.
 type Grant = (SeatTypeId, SeatLabel, i32);
 
-/// Expired locks of a seat type that a group clears away where there are so many, whatever it needs: then the counts that it tells of are right
-/// unless the expiry worker is far behind.
+/// Expired locks of a seat type that a group clears away where there are so many, whatever it
+/// needs: then the counts that it tells of are right unless the expiry worker is far behind.
 const ROOM: usize = 50;
 
 /// One answer a request, in order.
@@ -55,7 +56,8 @@ pub(super) async fn decide(
     requests: &[Request],
     valid: Duration,
 ) -> Result<Vec<Result<Won>>> {
-    let events: BTreeSet<EventId> = requests.iter().map(|request| request.selection.event).collect();
+    let events: BTreeSet<EventId> =
+        requests.iter().map(|request| request.selection.event).collect();
     let mut wanted: BTreeMap<SeatTypeId, usize> = BTreeMap::new();
     for request in requests {
         for (seat_type, count) in request.selection.wanted() {
@@ -64,14 +66,15 @@ pub(super) async fn decide(
     }
     let events = Vec::from_iter(events);
 
-    // Looked for before anybody waits for this group: that takes the longer, the more seats are sold.
+    // Looked for before anybody waits for this group: that takes the longer, the more seats are
+    // sold.
     let best_of: BTreeSet<SeatTypeId> =
         requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
     let most = best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)? + SPARE)));
     let best = best_seats(conn, most, true).await?;
     seats::open_inventory(conn, &events).await?;
-    // What is wanted by name, and room for as many seats as are wanted at all; not much of what has run out beyond that is this group's to
-    // pay for.
+    // What is wanted by name, and room for as many seats as are wanted at all; not much of what has
+    // run out beyond that is this group's to pay for.
     let room = wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
     let named: Vec<(SeatTypeId, SeatLabel)> = requests
         .iter()
@@ -82,7 +85,8 @@ pub(super) async fn decide(
     let mut facts = facts(conn, requests, &events, &wanted, &named).await?;
     facts.best = facts.still_free(conn, best, &wanted).await?;
 
-    let verdicts: Vec<Result<Vec<Grant>>> = requests.iter().map(|request| facts.verdict(request)).collect();
+    let verdicts: Vec<Result<Vec<Grant>>> =
+        requests.iter().map(|request| facts.verdict(request)).collect();
     let winners: Vec<(&Request, &Grant)> = requests
         .iter()
         .zip(&verdicts)
@@ -106,8 +110,8 @@ pub(super) async fn decide(
     Ok(answers)
 }
 
-/// The locks of one request. One that was granted and not inserted has gone to somebody who does not open the inventory (the Node
-/// service): then the request's other locks are undone.
+/// The locks of one request. One that was granted and not inserted has gone to somebody who does
+/// not open the inventory (the Node service): then the request's other locks are undone.
 async fn collect(
     conn: &mut PgConnection,
     grants: Vec<Grant>,
@@ -139,7 +143,10 @@ impl Facts {
             return Err(Error::EventNotOnSale);
         }
         let wanted = selection.wanted();
-        if wanted.keys().any(|id| self.types.get(id).is_none_or(|(event, _)| *event != selection.event)) {
+        if wanted
+            .keys()
+            .any(|id| self.types.get(id).is_none_or(|(event, _)| *event != selection.event))
+        {
             return Err(Error::SeatTypeNotFound);
         }
         if let Some((_, label)) = selection.seats.iter().find(|seat| self.taken.contains(seat)) {
@@ -177,8 +184,9 @@ impl Facts {
         Ok(grants)
     }
 
-    /// Of the `best` seats that were free before the inventory was opened, those that still are. Where others have taken so many of them that
-    /// they may not be enough, it is looked again, which is seldom: with the inventory open, what is free stays so.
+    /// Of the `best` seats that were free before the inventory was opened, those that still are.
+    /// Where others have taken so many of them that they may not be enough, it is looked again,
+    /// which is seldom: with the inventory open, what is free stays so.
     async fn still_free(
         &self,
         conn: &mut PgConnection,
@@ -228,10 +236,12 @@ async fn facts(
     .fetch_all(&mut *conn)
     .await?;
     // Locked, so that no account can vanish between this look and the insert.
-    let users =
-        sqlx::query_scalar!("SELECT id FROM users WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE", &user_ids)
-            .fetch_all(&mut *conn)
-            .await?;
+    let users = sqlx::query_scalar!(
+        "SELECT id FROM users WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE",
+        &user_ids
+    )
+    .fetch_all(&mut *conn)
+    .await?;
     let types = sqlx::query!(
         "SELECT id, event_id, available_quantity FROM event_seat_types WHERE id = ANY ($1)",
         &type_ids
@@ -263,7 +273,10 @@ async fn facts(
             .into_iter()
             .map(|row| {
                 let on_sale = row.status == EventStatus::Published.name() && !row.started;
-                (EventId(row.id), EventFacts { on_sale, version: row.version, most_per_user: row.most })
+                (
+                    EventId(row.id),
+                    EventFacts { on_sale, version: row.version, most_per_user: row.most },
+                )
             })
             .collect(),
         users: users.into_iter().map(UserId).collect(),
@@ -275,20 +288,25 @@ async fn facts(
             .into_iter()
             .map(|row| (SeatTypeId(row.event_seat_type_id), SeatLabel::from_db(row.seat_label)))
             .collect(),
-        held: held.into_iter().map(|row| ((EventId(row.event_id), UserId(row.user_id)), row.held)).collect(),
+        held: held
+            .into_iter()
+            .map(|row| ((EventId(row.event_id), UserId(row.user_id)), row.held))
+            .collect(),
         best: HashMap::new(),
     })
 }
 
-/// The best free seats of some types, so many of each, those that nobody has freed yet among them if `expired`. Seats have no map: the lower
-/// the number the better, behind the first letter of the type's name (V1, V2, … of VIP). No type has fewer numbers than seats, so whatever is
-/// left has a free one.
+/// The best free seats of some types, so many of each, those that nobody has freed yet among them
+/// if `expired`. Seats have no map: the lower the number the better, behind the first letter of the
+/// type's name (V1, V2, … of VIP). No type has fewer numbers than seats, so whatever is left has a
+/// free one.
 async fn best_seats(
     conn: &mut PgConnection,
     wanted: impl Iterator<Item = (SeatTypeId, usize)>,
     expired: bool,
 ) -> Result<HashMap<SeatTypeId, VecDeque<SeatLabel>>> {
-    let (types, counts): (Vec<i32>, Vec<i64>) = wanted.map(|(id, count)| (id.0, count as i64)).unzip();
+    let (types, counts): (Vec<i32>, Vec<i64>) =
+        wanted.map(|(id, count)| (id.0, count as i64)).unzip();
     let mut best: HashMap<SeatTypeId, VecDeque<SeatLabel>> =
         types.iter().map(|id| (SeatTypeId(*id), VecDeque::new())).collect();
     if types.is_empty() {
@@ -325,7 +343,8 @@ async fn insert(
     if winners.is_empty() {
         return Ok(HashMap::new());
     }
-    let event_ids: Vec<i32> = winners.iter().map(|(request, _)| request.selection.event.0).collect();
+    let event_ids: Vec<i32> =
+        winners.iter().map(|(request, _)| request.selection.event.0).collect();
     let user_ids: Vec<i32> = winners.iter().map(|(request, _)| request.user.0).collect();
     let (type_ids, labels): (Vec<i32>, Vec<String>) =
         winners.iter().map(|(_, (seat_type, label, _))| (seat_type.0, label.to_string())).unzip();
@@ -353,7 +372,8 @@ async fn insert(
     )
     .execute(conn)
     .await
-    // The Node service counts without opening the inventory: what was left a moment ago is not any more.
+    // The Node service counts without opening the inventory: what was left a moment ago is not any
+    // more.
     .map_err(|error| match violated_constraint(&error) {
         Some("seat_types_available_check") => Error::Collision(Box::new(error)),
         _ => error.into(),

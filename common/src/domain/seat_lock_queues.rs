@@ -1,6 +1,8 @@
-//! Who waits for seats, event by event. Whoever comes first for an event starts the task that writes its groups, which ends when nobody waits
-//! any more. An event is written by one transaction at a time, and so many events at once as there are connections for it. An event whose
-//! inventory is held gives its connection back after a while, and its requests wait on for as long as their callers do.
+//! Who waits for seats, event by event. Whoever comes first for an event starts the task that
+//! writes its groups, which ends when nobody waits any more. An event is written by one transaction
+//! at a time, and so many events at once as there are connections for it. An event whose inventory
+//! is held gives its connection back after a while, and its requests wait on for as long as their
+//! callers do.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -88,7 +90,8 @@ impl Writer {
     async fn serve(self: Arc<Self>, event: EventId) {
         while let Ok(turn) = self.turns.acquire().await {
             let Some(group) = self.take(event) else { return };
-            // In a task of its own: should it panic, its callers are told, and the event's others are served.
+            // In a task of its own: should it panic, its callers are told, and the event's others
+            // are served.
             let unwritten = tokio::spawn(write(self.db.clone(), group, self.valid)).await;
             drop(turn);
             match unwritten {
@@ -110,7 +113,8 @@ impl Writer {
         while group.len() < GROUP
             && let Some((request, answer)) = queue.pop_front()
         {
-            // Nobody waits for some of these any more: a lock that its caller does not hear of would only block the seat.
+            // Nobody waits for some of these any more: a lock that its caller does not hear of
+            // would only block the seat.
             if !answer.is_closed() {
                 group.push((request, answer));
             }
@@ -136,7 +140,8 @@ impl Writer {
     }
 }
 
-/// Writes a group and answers it. Returns it when the inventory was held for too long: then nothing has been written.
+/// Writes a group and answers it. Returns it when the inventory was held for too long: then nothing
+/// has been written.
 async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting> {
     let (requests, answers): (Vec<Request>, Vec<Answer>) = group.into_iter().unzip();
     match bounded(write_group(&db, &requests, valid)).await {
@@ -156,10 +161,9 @@ async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting>
             tracing::error!(error = error.details(), "a group of locks failed; writing one by one");
             for (request, answer) in requests.iter().zip(answers) {
                 let result = bounded(write_group(&db, std::slice::from_ref(request), valid)).await;
-                let _ = answer
-                    .send(result.and_then(|mut only| {
-                        only.pop().unwrap_or_else(|| Err(Error::internal("no answer")))
-                    }));
+                let _ = answer.send(result.and_then(|mut only| {
+                    only.pop().unwrap_or_else(|| Err(Error::internal("no answer")))
+                }));
             }
         }
         Err(error) => {
@@ -178,14 +182,22 @@ async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting>
     vec![]
 }
 
-/// Writes a group; one answer a request, in order. The Node service does not open the inventory, so that a group can collide with it: then
-/// everything is decided anew.
-async fn write_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
+/// Writes a group; one answer a request, in order. The Node service does not open the inventory, so
+/// that a group can collide with it: then everything is decided anew.
+async fn write_group(
+    db: &PgPool,
+    requests: &[Request],
+    valid: Duration,
+) -> Result<Vec<Result<Won>>> {
     let mut attempt = 1;
     loop {
         match try_group(db, requests, valid).await {
             Err(error @ Error::Collision(_)) if attempt < ATTEMPTS => {
-                tracing::info!(error = error.details(), attempt, "a group of locks is decided anew");
+                tracing::info!(
+                    error = error.details(),
+                    attempt,
+                    "a group of locks is decided anew"
+                );
                 attempt += 1;
             }
             result => return result,

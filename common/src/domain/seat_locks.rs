@@ -1,9 +1,11 @@
 //! How a seat is locked when thousands want it (ARCHITECTURE.md, "Seats: hybrid lock").
 //!
-//! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in groups, event by event: whatever arrived
-//! while the event's previous group committed becomes one transaction, because a single hot row commits only so many times a second. A
-//! caller is answered after its group's commit. PostgreSQL has the final word; without Redis it decides alone. What brings the groups together
-//! is in [`seat_lock_queues`](super::seat_lock_queues), what a group's transaction does in [`seat_lock_groups`](super::seat_lock_groups).
+//! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in
+//! groups, event by event: whatever arrived while the event's previous group committed becomes one
+//! transaction, because a single hot row commits only so many times a second. A caller is answered
+//! after its group's commit. PostgreSQL has the final word; without Redis it decides alone. What
+//! brings the groups together is in [`seat_lock_queues`](super::seat_lock_queues), what a group's
+//! transaction does in [`seat_lock_groups`](super::seat_lock_groups).
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,7 +47,11 @@ pub struct Lock {
 impl Lock {
     /// Of which seat.
     pub fn key(&self) -> SeatKey {
-        SeatKey { event: self.event_id, seat_type: self.event_seat_type_id, label: self.seat_label.clone() }
+        SeatKey {
+            event: self.event_id,
+            seat_type: self.event_seat_type_id,
+            label: self.seat_label.clone(),
+        }
     }
 }
 
@@ -58,7 +64,8 @@ pub struct Won {
     pub version: i64,
     /// Whether Redis took part in the decision.
     pub cache_hit: bool,
-    /// Expired locks that were cleared away with the same commit; whoever gets them tells the clients.
+    /// Expired locks that were cleared away with the same commit; whoever gets them tells the
+    /// clients.
     pub cleared: Vec<Freed>,
 }
 
@@ -83,7 +90,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest that a group waits for its event's inventory, with one of few connections.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connections over which locks are written, and nothing else: whatever else a process does, it can lock seats.
+/// The connections over which locks are written, and nothing else: whatever else a process does, it
+/// can lock seats.
 pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
     let settings = Database {
         max_connections: connections,
@@ -94,7 +102,8 @@ pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
 }
 
 impl SeatLocks {
-    /// Looks over the connections of `db` and writes over those of `writing`. Locks are valid for `valid`.
+    /// Looks over the connections of `db` and writes over those of `writing`. Locks are valid for
+    /// `valid`.
     pub fn new(db: PgPool, writing: PgPool, cache: Cache, valid: Duration) -> Self {
         SeatLocks { cache, db, writer: Writer::new(writing, valid), valid }
     }
@@ -151,7 +160,8 @@ impl SeatLocks {
             Hint::Taken => {}
             hint => return Ok(hint),
         }
-        // A key can outlive its row (a crash between a commit and the key's removal). It must not win for long.
+        // A key can outlive its row (a crash between a commit and the key's removal). It must not
+        // win for long.
         if !self.cache.may_recheck(seat).await {
             return Err(taken());
         }

@@ -1,5 +1,6 @@
-//! Which seats of an event are taken now: what a frontend draws first, before it follows `event:seats-update`, `seat_locked` and
-//! `seat_unlocked`. Everybody's map is made of one [`Snapshot`], so that those who ask at the same time need only one.
+//! Which seats of an event are taken now: what a frontend draws first, before it follows
+//! `event:seats-update`, `seat_locked` and `seat_unlocked`. Everybody's map is made of one
+//! [`Snapshot`], so that those who ask at the same time need only one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -61,8 +62,8 @@ struct Seat {
     expires_at: Option<Timestamp>,
 }
 
-/// Takes a snapshot of an event. The caller's transaction has to see one state of the database throughout (REPEATABLE READ), so that seats
-/// and version belong together.
+/// Takes a snapshot of an event. The caller's transaction has to see one state of the database
+/// throughout (REPEATABLE READ), so that seats and version belong together.
 pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapshot> {
     let row = sqlx::query!(
         r#"SELECT organizer_id, status <> 'draft' AND is_public AS "open!" FROM events WHERE id = $1"#,
@@ -107,7 +108,8 @@ pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapsho
 const PORTION: usize = 100;
 
 impl Snapshot {
-    /// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events exist for their organiser only.
+    /// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events
+    /// exist for their organiser only.
     pub fn require_visible(&self, viewer: Option<UserId>) -> Result<()> {
         if self.open || viewer == Some(self.organizer) { Ok(()) } else { Err(Error::EventNotFound) }
     }
@@ -137,7 +139,8 @@ impl Snapshot {
         !self.over.is_empty()
     }
 
-    /// Frees the locks that were over, which makes another version. `None` where somebody else is about to make one.
+    /// Frees the locks that were over, which makes another version. `None` where somebody else is
+    /// about to make one.
     pub async fn free_expired(&self, conn: &mut PgConnection) -> Result<Option<Vec<Freed>>> {
         if !seats::try_open_inventory(conn, self.counts.event_id).await? {
             return Ok(None);

@@ -79,7 +79,11 @@ impl Selection {
         let event = self.event;
         self.seats
             .iter()
-            .map(|(seat_type, label)| SeatKey { event, seat_type: *seat_type, label: label.clone() })
+            .map(|(seat_type, label)| SeatKey {
+                event,
+                seat_type: *seat_type,
+                label: label.clone(),
+            })
             .collect()
     }
 }

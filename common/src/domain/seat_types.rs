@@ -1,4 +1,5 @@
-//! Seat types: a name, a price and a number of seats (CONTRACT.md, section 4). Counts change only under the event's inventory mutex.
+//! Seat types: a name, a price and a number of seats (CONTRACT.md, section 4). Counts change only
+//! under the event's inventory mutex.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -60,8 +61,11 @@ impl NewSeatType {
 
     /// Reads the `nth` seat type (1 is the first) of a request that creates an event.
     pub fn parse_nth(input: &Input, nth: usize) -> Result<Self> {
-        let missing =
-            || Error::invalid(format!("Seat type {nth} is missing required fields: name, price, quantity"));
+        let missing = || {
+            Error::invalid(format!(
+                "Seat type {nth} is missing required fields: name, price, quantity"
+            ))
+        };
         let name = input.filled("name").ok_or_else(missing)?;
         if input.get("price").is_none()
             || input.get("quantity").is_none()
@@ -138,7 +142,8 @@ fn price(input: &Input) -> Result<Option<Paise>> {
     match input.number("price") {
         None => Ok(None),
         Some(rupees) if rupees >= 1e8 => Err(Error::invalid("Price must be less than 100000000")),
-        // Less than half a paisa is not free: it is refused like all else that is too little to be paid.
+        // Less than half a paisa is not free: it is refused like all else that is too little to be
+        // paid.
         Some(rupees) => Paise::from_rupees(if rupees > 0.0 { rupees.max(0.01) } else { rupees })
             .map(Some)
             .ok_or_else(|| Error::invalid("Price must be greater than or equal to 0")),
@@ -157,7 +162,11 @@ fn quantity(input: &Input) -> Result<Option<i32>> {
 }
 
 /// The seat types of an event that `viewer` may see, in the organiser's order.
-pub async fn list(conn: &mut PgConnection, event: EventId, viewer: Option<UserId>) -> Result<Vec<SeatType>> {
+pub async fn list(
+    conn: &mut PgConnection,
+    event: EventId,
+    viewer: Option<UserId>,
+) -> Result<Vec<SeatType>> {
     event_views::require_visible(conn, event, viewer).await?;
     let rows = sqlx::query!(
         r#"SELECT t.id, name, description, (price * 100)::bigint AS "price!", t.quantity, available AS "available!",
@@ -214,7 +223,11 @@ pub async fn create(
 }
 
 /// Stores a seat type as the last of its event.
-pub async fn insert(conn: &mut PgConnection, event: EventId, new: &NewSeatType) -> Result<SeatType> {
+pub async fn insert(
+    conn: &mut PgConnection,
+    event: EventId,
+    new: &NewSeatType,
+) -> Result<SeatType> {
     let inserted = sqlx::query!(
         r#"INSERT INTO event_seat_types (event_id, name, description, price, quantity, available_quantity, display_order)
            SELECT $1, $2, $3, $4::bigint / 100.0, $5, $5, coalesce(max(display_order), 0) + 1
@@ -249,8 +262,9 @@ pub async fn insert(conn: &mut PgConnection, event: EventId, new: &NewSeatType) 
     })
 }
 
-/// Changes a seat type, for the event's organiser. Seats that are locked or booked stay so: lowering the quantity below their number is
-/// [`Error::QuantityBelowTaken`] (CONTRACT.md, section 10, row 5). A price that it has already may be sent again, whether or not it is chargeable.
+/// Changes a seat type, for the event's organiser. Seats that are locked or booked stay so:
+/// lowering the quantity below their number is [`Error::QuantityBelowTaken`] (CONTRACT.md, section
+/// 10, row 5). A price that it has already may be sent again, whether or not it is chargeable.
 pub async fn update(
     conn: &mut PgConnection,
     event: EventId,
@@ -311,7 +325,8 @@ pub async fn update(
     Ok((seat_type, audience))
 }
 
-/// Deletes a seat type, for the event's organiser; returns its name. Not while seats of it are booked or being paid for.
+/// Deletes a seat type, for the event's organiser; returns its name. Not while seats of it are
+/// booked or being paid for.
 pub async fn delete(
     conn: &mut PgConnection,
     event: EventId,

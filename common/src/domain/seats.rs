@@ -1,8 +1,8 @@
-//! Seats: their labels, their rows, and the inventory that they are taken from. Seats are virtual: a row exists only while its seat is
-//! locked or booked, and `available_quantity` counts the rest.
+//! Seats: their labels, their rows, and the inventory that they are taken from. Seats are virtual:
+//! a row exists only while its seat is locked or booked, and `available_quantity` counts the rest.
 //!
-//! Every change of an event's inventory begins with [`open_inventory`], which makes one transaction at a time the owner of its counts. How
-//! a lock is won is in [`seat_locks`](super::seat_locks).
+//! Every change of an event's inventory begins with [`open_inventory`], which makes one transaction
+//! at a time the owner of its counts. How a lock is won is in [`seat_locks`](super::seat_locks).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -77,11 +77,12 @@ pub struct Freed {
     pub version: i64,
 }
 
-/// Makes this transaction the only one that changes the inventory of `events`, until it ends, and gives the counts that it leaves behind
-/// their version. Always the first step, and always for all events at once: then no two transactions can wait for each other in a circle.
+/// Makes this transaction the only one that changes the inventory of `events`, until it ends, and
+/// gives the counts that it leaves behind their version. Always the first step, and always for all
+/// events at once: then no two transactions can wait for each other in a circle.
 ///
-/// Every event has an inventory for as long as it exists. Whoever has waited here for an event to be deleted has nothing to change any more,
-/// and finds that out by looking.
+/// Every event has an inventory for as long as it exists. Whoever has waited here for an event to
+/// be deleted has nothing to change any more, and finds that out by looking.
 pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
     let ids: Vec<i32> = events.iter().map(|event| event.0).collect();
     sqlx::query!(
@@ -106,10 +107,12 @@ pub async fn try_open_inventory(conn: &mut PgConnection, event: EventId) -> Resu
     Ok(opened.rows_affected() == 1)
 }
 
-/// Frees seats whose lock has run out: those that are `named`, and of each seat type those that are over for longest, as many as `room` says.
-/// Never more, however many have run out: the rest is the expiry worker's, and so are their bookings. The caller has opened the inventory.
+/// Frees seats whose lock has run out: those that are `named`, and of each seat type those that are
+/// over for longest, as many as `room` says. Never more, however many have run out: the rest is the
+/// expiry worker's, and so are their bookings. The caller has opened the inventory.
 ///
-/// A seat whose row somebody holds is being booked or extended: it is left alone, and looked at again by whoever comes next.
+/// A seat whose row somebody holds is being booked or extended: it is left alone, and looked at
+/// again by whoever comes next.
 pub async fn free_expired(
     conn: &mut PgConnection,
     named: &[(SeatTypeId, SeatLabel)],
@@ -117,8 +120,10 @@ pub async fn free_expired(
 ) -> Result<Vec<Freed>> {
     let (named_types, labels): (Vec<i32>, Vec<String>) =
         named.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
-    let (types, counts): (Vec<i32>, Vec<i64>) = room.iter().map(|(id, count)| (id.0, *count as i64)).unzip();
-    // The time of the statement: that of the transaction may lie seconds back, before the wait for the inventory.
+    let (types, counts): (Vec<i32>, Vec<i64>) =
+        room.iter().map(|(id, count)| (id.0, *count as i64)).unzip();
+    // The time of the statement: that of the transaction may lie seconds back, before the wait for
+    // the inventory.
     let gone = sqlx::query_as!(
         Gone,
         "WITH named AS (
@@ -147,7 +152,8 @@ pub async fn free_expired(
     count_freed(conn, gone).await
 }
 
-/// Frees seats by row id. The caller has opened the inventory, and holds what says that these seats are to go: their rows, or their booking.
+/// Frees seats by row id. The caller has opened the inventory, and holds what says that these seats
+/// are to go: their rows, or their booking.
 pub async fn free(conn: &mut PgConnection, seats: &[i32]) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,
@@ -160,7 +166,8 @@ pub async fn free(conn: &mut PgConnection, seats: &[i32]) -> Result<Vec<Freed>> 
     count_freed(conn, gone).await
 }
 
-/// Frees whatever is locked of an event, and nothing that is booked. The caller has opened the inventory.
+/// Frees whatever is locked of an event, and nothing that is booked. The caller has opened the
+/// inventory.
 pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,
@@ -248,8 +255,14 @@ mod tests {
     fn what_is_no_label_is_refused_in_the_contracts_words() {
         let refusal = |text: &str| SeatLabel::parse(text).unwrap_err().to_string();
         assert_eq!(refusal("  "), "Seat label is required");
-        assert_eq!(refusal("A-1"), "Invalid seat label format. Only alphanumeric characters allowed.");
-        assert_eq!(refusal("É1"), "Invalid seat label format. Only alphanumeric characters allowed.");
+        assert_eq!(
+            refusal("A-1"),
+            "Invalid seat label format. Only alphanumeric characters allowed."
+        );
+        assert_eq!(
+            refusal("É1"),
+            "Invalid seat label format. Only alphanumeric characters allowed."
+        );
         assert_eq!(refusal(&"A".repeat(21)), "Seat label too long (max 20 characters)");
     }
 

@@ -1,8 +1,10 @@
-//! What a ticket's QR code says: a text that only the owner of `TICKET_SIGNING_KEY` can make, and that whoever has the public key
-//! can check without asking anybody. Nothing here knows a database or a clock (docs/tickets.md has the format for other programs).
+//! What a ticket's QR code says: a text that only the owner of `TICKET_SIGNING_KEY` can make, and
+//! that whoever has the public key can check without asking anybody. Nothing here knows a database
+//! or a clock (docs/tickets.md has the format for other programs).
 //!
-//! The text is `NX1-` and, in base32 without padding, 84 bytes: key id (4), event (4), ticket (4), nonce (8), signature (64). Letters
-//! and digits of one case are what QR codes hold best: 139 characters fit into 53 modules with error correction H.
+//! The text is `NX1-` and, in base32 without padding, 84 bytes: key id (4), event (4), ticket (4),
+//! nonce (8), signature (64). Letters and digits of one case are what QR codes hold best: 139
+//! characters fit into 53 modules with error correction H.
 
 use std::fmt;
 
@@ -13,7 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::ids::EventId;
 
-/// Says that this is a ticket, and in which form. It is signed with the rest, so that no other form can be made of a text.
+/// Says that this is a ticket, and in which form. It is signed with the rest, so that no other form
+/// can be made of a text.
 const FORM: &str = "NX1-";
 /// Key id, event, ticket and nonce.
 const CLAIM: usize = 4 + 4 + 4 + 8;
@@ -25,11 +28,13 @@ pub struct Claim {
     pub event: EventId,
     /// `tickets.id`
     pub ticket: i32,
-    /// `tickets.qr_nonce`: a ticket that has been issued anew has another, and older texts are of no use.
+    /// `tickets.qr_nonce`: a ticket that has been issued anew has another, and older texts are of
+    /// no use.
     pub nonce: i64,
 }
 
-/// Which key has signed: the first bytes of the SHA-256 of its public half, so that nobody has to number keys.
+/// Which key has signed: the first bytes of the SHA-256 of its public half, so that nobody has to
+/// number keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; 4]);
 
@@ -100,8 +105,9 @@ pub enum Refusal {
     Forged,
 }
 
-/// What a text claims, if one of `keys` has signed it: the one in use, and those before it whose tickets are still good. Whether the
-/// ticket still has this nonce and has not been used is for others to know.
+/// What a text claims, if one of `keys` has signed it: the one in use, and those before it whose
+/// tickets are still good. Whether the ticket still has this nonce and has not been used is for
+/// others to know.
 pub fn verify(text: &str, keys: &[PublicKey]) -> Result<Claim, Refusal> {
     let encoded = text.strip_prefix(FORM).ok_or(Refusal::Unreadable)?;
     let bytes = BASE32_NOPAD.decode(encoded.as_bytes()).map_err(|_| Refusal::Unreadable)?;
@@ -194,7 +200,10 @@ mod tests {
         // Made once: programs at the door read what was printed long ago.
         assert_eq!(text, PRINTED);
         for shorter in 0..text.len() {
-            assert_eq!(verify(&text[..shorter], &[key([9; 32]).public()]), Err(Refusal::Unreadable));
+            assert_eq!(
+                verify(&text[..shorter], &[key([9; 32]).public()]),
+                Err(Refusal::Unreadable)
+            );
         }
         assert!(verify(&text.to_lowercase(), &[key([9; 32]).public()]).is_err());
         assert!(verify(&format!("{text}A"), &[key([9; 32]).public()]).is_err());

@@ -1,5 +1,6 @@
-//! Tickets of the Node service and of earlier releases hold nothing in their QR codes that is not known to everybody: they are issued
-//! anew, the newest first, and mailed again where somebody still needs them.
+//! Tickets of the Node service and of earlier releases hold nothing in their QR codes that is not
+//! known to everybody: they are issued anew, the newest first, and mailed again where somebody
+//! still needs them.
 
 use sqlx::PgConnection;
 
@@ -31,11 +32,13 @@ pub struct Reissue {
     tickets: Vec<(i32, Code)>,
 }
 
-/// At most 50 bookings with tickets of ids below `before` that nobody has signed; and from where to look on.
+/// At most 50 bookings with tickets of ids below `before` that nobody has signed; and from where to
+/// look on.
 pub async fn unsigned(conn: &mut PgConnection, before: i32) -> Result<(Vec<Unsigned>, i32)> {
-    // The Node service, where it runs beside us, is left the time to send what it has just made: the mail with the good codes comes last.
-    // A booking's tickets belong together, so that its buyer gets one mail. They are looked for by booking, and not in the index of those
-    // that nobody has signed, which may hold a million.
+    // The Node service, where it runs beside us, is left the time to send what it has just made:
+    // the mail with the good codes comes last. A booking's tickets belong together, so that its
+    // buyer gets one mail. They are looked for by booking, and not in the index of those that
+    // nobody has signed, which may hold a million.
     let rows = sqlx::query!(
         r#"WITH newest AS (
              SELECT booking_id, id FROM tickets
@@ -69,8 +72,9 @@ pub fn print(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
     some.into_iter().map(print).collect()
 }
 
-/// Replaces a booking's codes, unless somebody else has. Whoever goes to the event is sent them; where the booking is not confirmed any more, the
-/// tickets are not good. Returns how many were dealt with.
+/// Replaces a booking's codes, unless somebody else has. Whoever goes to the event is sent them;
+/// where the booking is not confirmed any more, the tickets are not good. Returns how many were
+/// dealt with.
 pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKey) -> Result<u64> {
     // Shared with other readers, exclusive against cancellation.
     let about = sqlx::query!(
@@ -91,7 +95,8 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
         return Ok(cancelled.rows_affected());
     }
     let ids: Vec<i32> = reissue.tickets.iter().map(|(id, _)| *id).collect();
-    let pictures: Vec<String> = reissue.tickets.iter().map(|(_, code)| code.picture.clone()).collect();
+    let pictures: Vec<String> =
+        reissue.tickets.iter().map(|(_, code)| code.picture.clone()).collect();
     let nonces: Vec<i64> = reissue.tickets.iter().map(|(_, code)| code.nonce).collect();
     let replaced = sqlx::query!(
         "UPDATE tickets t SET qr_code = new.picture, qr_nonce = new.nonce, qr_key = $5,
@@ -111,7 +116,8 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
     .rows_affected();
     if about.to_come && replaced > 0 {
         let booking_id = reissue.booking.0;
-        // A live one has not been sent yet, or finds the new codes when it has: see `tickets::mark_emailed`.
+        // A live one has not been sent yet, or finds the new codes when it has: see
+        // `tickets::mark_emailed`.
         match about.has_email {
             true => jobs::enqueue(conn, &EmailTickets { booking_id, reissued: true }).await?,
             false => jobs::enqueue(conn, &SmsTickets { booking_id, reissued: true }).await?,

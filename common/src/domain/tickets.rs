@@ -1,4 +1,5 @@
-//! Tickets: one per seat of a confirmed booking, with a QR code (CONTRACT.md, section 5) that holds a signed text (`ticket_codes`).
+//! Tickets: one per seat of a confirmed booking, with a QR code (CONTRACT.md, section 5) that holds
+//! a signed text (`ticket_codes`).
 
 use std::collections::HashMap;
 
@@ -64,8 +65,8 @@ impl Code {
     }
 }
 
-/// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types gets the type's id behind it, so that
-/// ticket ids differ (CONTRACT.md, section 10, row 9).
+/// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types
+/// gets the type's id behind it, so that ticket ids differ (CONTRACT.md, section 10, row 9).
 pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<Blank>> {
     let rows = sqlx::query!(
         r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (bs.price_paid * 100)::bigint AS "price!",
@@ -116,7 +117,8 @@ pub fn print(blanks: Vec<Blank>, key: &SigningKey) -> Result<Vec<Printed>> {
     blanks.into_iter().map(print).collect()
 }
 
-/// Stores printed tickets, and enqueues their delivery. Returns what the buyer is told, unless the booking was cancelled meanwhile.
+/// Stores printed tickets, and enqueues their delivery. Returns what the buyer is told, unless the
+/// booking was cancelled meanwhile.
 pub async fn issue(
     conn: &mut PgConnection,
     booking: BookingId,
@@ -134,8 +136,10 @@ pub async fn issue(
     let numbers: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.number).collect();
     let seats: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.seat_id).collect();
     let ids: Vec<String> = tickets.iter().map(|ticket| ticket.blank.ticket_id.clone()).collect();
-    let labels: Vec<String> = tickets.iter().map(|ticket| ticket.blank.seat_label.clone()).collect();
-    let types: Vec<String> = tickets.iter().map(|ticket| ticket.blank.seat_type_name.clone()).collect();
+    let labels: Vec<String> =
+        tickets.iter().map(|ticket| ticket.blank.seat_label.clone()).collect();
+    let types: Vec<String> =
+        tickets.iter().map(|ticket| ticket.blank.seat_type_name.clone()).collect();
     let prices: Vec<i64> = tickets.iter().map(|ticket| ticket.blank.price.get()).collect();
     let codes: Vec<String> = tickets.iter().map(|ticket| ticket.code.picture.clone()).collect();
     let nonces: Vec<i64> = tickets.iter().map(|ticket| ticket.code.nonce).collect();
@@ -206,7 +210,11 @@ pub struct Tickets {
 }
 
 /// A booking's tickets, for its owner.
-pub async fn of_booking(conn: &mut PgConnection, booking: BookingId, user: UserId) -> Result<Tickets> {
+pub async fn of_booking(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    user: UserId,
+) -> Result<Tickets> {
     let row = sqlx::query!(
         r#"SELECT status, (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!"
            FROM bookings WHERE id = $1 AND user_id = $2"#,
@@ -250,7 +258,8 @@ pub async fn of_booking(conn: &mut PgConnection, booking: BookingId, user: UserI
     Ok(Tickets { tickets, status })
 }
 
-/// How far the job is that makes a booking's tickets, in the words of the queue that the Node service used.
+/// How far the job is that makes a booking's tickets, in the words of the queue that the Node
+/// service used.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TicketJob {
     /// How far.
@@ -380,8 +389,13 @@ pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Opt
     }))
 }
 
-/// Remembers that tickets have been e-mailed. False when there are others by now, issued anew meanwhile: those are still to be sent.
-pub async fn mark_emailed(conn: &mut PgConnection, booking: BookingId, sent: &[Delivered]) -> Result<bool> {
+/// Remembers that tickets have been e-mailed. False when there are others by now, issued anew
+/// meanwhile: those are still to be sent.
+pub async fn mark_emailed(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    sent: &[Delivered],
+) -> Result<bool> {
     let numbers: Vec<i32> = sent.iter().map(|ticket| ticket.number).collect();
     let nonces: Vec<Option<i64>> = sent.iter().map(|ticket| ticket.nonce).collect();
     let still = sqlx::query!(
@@ -408,7 +422,8 @@ pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<
     Ok(())
 }
 
-/// Has a confirmed booking's tickets e-mailed again, to the address that its buyer has now. An error says why nothing is to be sent.
+/// Has a confirmed booking's tickets e-mailed again, to the address that its buyer has now. An
+/// error says why nothing is to be sent.
 pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     let booking = sqlx::query!(
         r#"SELECT b.id, u.email IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
@@ -431,9 +446,11 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
         return Err(Error::invalid("its tickets have not been made yet, and will be sent then"));
     }
     // One that runs may have read the old address.
-    let job = jobs::enqueue(conn, &EmailTickets { booking_id: booking.id, reissued: false }).await?;
-    job.map(drop)
-        .ok_or_else(|| Error::invalid("its e-mail is under way: see `nexus-jobs list --kind email_tickets`"))
+    let job =
+        jobs::enqueue(conn, &EmailTickets { booking_id: booking.id, reissued: false }).await?;
+    job.map(drop).ok_or_else(|| {
+        Error::invalid("its e-mail is under way: see `nexus-jobs list --kind email_tickets`")
+    })
 }
 
 /// Pixels per side of a QR code's image.
@@ -443,10 +460,11 @@ const QUIET: usize = 4;
 
 /// A QR code as a PNG of 300 × 300 pixels, error correction H.
 pub fn qr_png(text: &str) -> Result<Vec<u8>> {
-    let code =
-        QrCode::encode_text(text, QrCodeEcc::High).map_err(|error| Error::internal(error.to_string()))?;
+    let code = QrCode::encode_text(text, QrCodeEcc::High)
+        .map_err(|error| Error::internal(error.to_string()))?;
     let modules = code.size() as usize + 2 * QUIET;
-    // The largest whole number of pixels a module that fits; what remains becomes more white around.
+    // The largest whole number of pixels a module that fits; what remains becomes more white
+    // around.
     let scale = (SIDE / modules).max(1);
     let margin = (SIDE.saturating_sub(scale * code.size() as usize)) / 2;
     // One bit a pixel: a picture is a row's largest part, and half as large as with eight.

@@ -1,6 +1,9 @@
-//! Points in time as the wire shows them: ISO-8601, UTC, exactly three decimals (CONTRACT.md, notation).
+//! Points in time as the wire shows them: ISO-8601, UTC, exactly three decimals (CONTRACT.md,
+//! notation).
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Timelike, Utc};
+use chrono::{
+    DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Timelike, Utc,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A point in time.
@@ -13,10 +16,11 @@ impl Timestamp {
         Timestamp(Utc::now().trunc_subsecs(3))
     }
 
-    /// Reads what people and programs write: a date and a time, parted by `T` or a space, with seconds and their decimals or without, and with
-    /// a zone or without, which then is UTC; or a date alone. What is read is what is shown: milliseconds; no leap seconds, because neither
-    /// PostgreSQL nor JavaScript has them; years of four digits, because others cannot be shown as the contract says, and PostgreSQL does
-    /// not store all of them.
+    /// Reads what people and programs write: a date and a time, parted by `T` or a space, with
+    /// seconds and their decimals or without, and with a zone or without, which then is UTC; or a
+    /// date alone. What is read is what is shown: milliseconds; no leap seconds, because neither
+    /// PostgreSQL nor JavaScript has them; years of four digits, because others cannot be shown as
+    /// the contract says, and PostgreSQL does not store all of them.
     pub fn parse(text: &str) -> Option<Self> {
         let time = read(text.trim())?;
         let leaps = time.nanosecond() >= 1_000_000_000;
@@ -25,7 +29,9 @@ impl Timestamp {
 }
 
 fn read(text: &str) -> Option<DateTime<Utc>> {
-    for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"] {
+    for format in
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+    {
         if let Ok(time) = NaiveDateTime::parse_from_str(text, format) {
             return Some(time.and_utc());
         }
@@ -107,9 +113,13 @@ mod tests {
     #[test]
     fn a_year_has_four_digits() {
         assert!(Timestamp::parse("9999-12-31T23:59:59Z").is_some());
-        for text in
-            ["0000-12-31", "-0044-03-15", "+10000-01-01", "+262142-01-01", "9999-12-31T23:59:59-01:00"]
-        {
+        for text in [
+            "0000-12-31",
+            "-0044-03-15",
+            "+10000-01-01",
+            "+262142-01-01",
+            "9999-12-31T23:59:59-01:00",
+        ] {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }

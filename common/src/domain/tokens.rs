@@ -1,5 +1,5 @@
-//! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti}` (CONTRACT.md, section 1). Those of the Node service, which have no
-//! `jti`, stay valid.
+//! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti}` (CONTRACT.md, section 1).
+//! Those of the Node service, which have no `jti`, stay valid.
 
 use std::{fmt::Write, time::Duration};
 
@@ -105,7 +105,8 @@ impl Signer {
 pub enum Keeping {
     /// Hashed: whoever reads the database or Redis can log in as nobody.
     Hashed,
-    /// As they are: the Node service, which works on the same data, looks for them so (CONTRACT.md, section 11).
+    /// As they are: the Node service, which works on the same data, looks for them so (CONTRACT.md,
+    /// section 11).
     Raw,
 }
 
@@ -119,8 +120,9 @@ impl Keeping {
     }
 }
 
-/// What stands for a token that is kept hashed; `upkeep` makes the same in SQL. A token is too random to be guessed, so that a fast hash will do.
-/// The prefix cannot begin a token. What has it already stays as it is.
+/// What stands for a token that is kept hashed; `upkeep` makes the same in SQL. A token is too
+/// random to be guessed, so that a fast hash will do. The prefix cannot begin a token. What has it
+/// already stays as it is.
 pub fn hashed(token: &str) -> String {
     if token.starts_with(HASHED) {
         return token.to_owned();
@@ -139,7 +141,8 @@ pub fn either_way(token: &str) -> [String; 2] {
     [token.to_owned(), hashed(token)]
 }
 
-/// What a form holds that was rendered for whoever has this access token in a cookie: other sites can have the cookie sent, but cannot know this.
+/// What a form holds that was rendered for whoever has this access token in a cookie: other sites
+/// can have the cookie sent, but cannot know this.
 pub fn form_token(access_token: &str) -> String {
     let digest = Sha256::new().chain_update("form ").chain_update(access_token).finalize();
     BASE64_URL_SAFE_NO_PAD.encode(digest)
@@ -147,8 +150,13 @@ pub fn form_token(access_token: &str) -> String {
 
 fn sign(keys: &Keys, user_id: UserId, token_type: TokenType, valid: Duration) -> Result<String> {
     let iat = Utc::now().timestamp();
-    let claims =
-        Claims { user_id, token_type, iat, exp: iat + valid.as_secs() as i64, jti: Some(Uuid::now_v7()) };
+    let claims = Claims {
+        user_id,
+        token_type,
+        iat,
+        exp: iat + valid.as_secs() as i64,
+        jti: Some(Uuid::now_v7()),
+    };
     encode(&Header::new(Algorithm::HS256), &claims, &keys.sign).map_err(Error::internal)
 }
 
@@ -165,7 +173,8 @@ fn verify(keys: &Keys, token: &str, expected: TokenType, invalid: Error) -> Resu
     Ok(Verified { user: claims.user_id, issued_at, expires_at })
 }
 
-/// A second is too coarse to tell the last token before a password reset from the first after it; our `jti` holds milliseconds.
+/// A second is too coarse to tell the last token before a password reset from the first after it;
+/// our `jti` holds milliseconds.
 fn issued_at(claims: &Claims) -> Option<DateTime<Utc>> {
     match claims.jti.and_then(|jti| jti.get_timestamp()) {
         Some(time) => {
@@ -195,7 +204,8 @@ mod tests {
     #[test]
     fn a_token_is_what_it_was_made_for() {
         let signer = signer();
-        let (access, refresh) = (signer.access(UserId(7)).unwrap(), signer.refresh(UserId(7)).unwrap());
+        let (access, refresh) =
+            (signer.access(UserId(7)).unwrap(), signer.refresh(UserId(7)).unwrap());
         assert_eq!(signer.verify_access(&access).unwrap().user, UserId(7));
         assert!(matches!(signer.verify_access(&refresh), Err(Error::TokenInvalid)));
         assert!(matches!(signer.verify_refresh(&access), Err(Error::RefreshInvalid)));

@@ -1,5 +1,5 @@
-//! What the cleanup job removes: rows that have no use any more; and the tokens that it hashes. Everything is bounded, so that a long backlog never becomes one long
-//! transaction.
+//! What the cleanup job removes: rows that have no use any more; and the tokens that it hashes.
+//! Everything is bounded, so that a long backlog never becomes one long transaction.
 
 use std::time::Duration;
 
@@ -31,8 +31,9 @@ pub struct Retention {
     pub alerts: Duration,
 }
 
-/// Removes tokens, keys, networks, notices, others' orders, webhooks and alerts whose time is over, at most 10,000 of each a call. Statements say twice
-/// what is over where it can be used anew between the look and the lock, and then stays.
+/// Removes tokens, keys, networks, notices, others' orders, webhooks and alerts whose time is over,
+/// at most 10,000 of each a call. Statements say twice what is over where it can be used anew
+/// between the look and the lock, and then stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE expires_at < now()
@@ -82,8 +83,9 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     )
     .execute(&mut *conn)
     .await?;
-    // Those that nobody has acted on stay, however old, and those that nobody could read, to which their alert points. Razorpay sends a webhook again for a day; should it come later still, acting on it
-    // once more moves no money.
+    // Those that nobody has acted on stay, however old, and those that nobody could read, to which
+    // their alert points. Razorpay sends a webhook again for a day; should it come later still,
+    // acting on it once more moves no money.
     let webhooks = sqlx::query!(
         "DELETE FROM webhook_events WHERE processed_at IS NOT NULL AND id = ANY (ARRAY(
              SELECT id FROM webhook_events
@@ -112,8 +114,9 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     })
 }
 
-/// Hashes the tokens that the Node service has left behind, at most 10,000 of each kind a call; see [`tokens::hashed`](super::tokens::hashed).
-/// Returns the refresh tokens among them, and how many there were of both.
+/// Hashes the tokens that the Node service has left behind, at most 10,000 of each kind a call; see
+/// [`tokens::hashed`](super::tokens::hashed). Returns the refresh tokens among them, and how many
+/// there were of both.
 pub async fn hash_tokens(conn: &mut PgConnection) -> Result<(Vec<String>, u64)> {
     let refresh_tokens = sqlx::query_scalar!(
         "UPDATE refresh_tokens t SET token = 'sha256:' || encode(sha256(convert_to(t.token, 'UTF8')), 'hex')

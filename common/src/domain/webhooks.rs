@@ -1,4 +1,5 @@
-//! The inbox: Razorpay's webhooks, stored byte for byte together with the job that acts on them, and how they are read.
+//! The inbox: Razorpay's webhooks, stored byte for byte together with the job that acts on them,
+//! and how they are read.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,7 +37,10 @@ pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result
         Some(id) => id.to_owned(),
         None => {
             let digest = Sha256::digest(incoming.body);
-            format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            format!(
+                "sha256:{}",
+                digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            )
         }
     };
     let webhook = Webhook::parse(incoming.body);
@@ -61,30 +65,39 @@ pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result
 
 /// The body of a stored webhook, unless it has been dealt with.
 pub async fn open(conn: &mut PgConnection, id: i64) -> Result<Option<Vec<u8>>> {
-    let body =
-        sqlx::query_scalar!("SELECT body FROM webhook_events WHERE id = $1 AND processed_at IS NULL", id)
-            .fetch_optional(conn)
-            .await?;
+    let body = sqlx::query_scalar!(
+        "SELECT body FROM webhook_events WHERE id = $1 AND processed_at IS NULL",
+        id
+    )
+    .fetch_optional(conn)
+    .await?;
     Ok(body)
 }
 
 /// Remembers what a webhook led to.
 pub async fn close(conn: &mut PgConnection, id: i64, outcome: &str) -> Result<()> {
-    sqlx::query!("UPDATE webhook_events SET processed_at = now(), outcome = $2 WHERE id = $1", id, outcome)
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "UPDATE webhook_events SET processed_at = now(), outcome = $2 WHERE id = $1",
+        id,
+        outcome
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
-/// Finds out what webhooks are about that were stored before anybody looked, at most 500 a call; returns how many.
+/// Finds out what webhooks are about that were stored before anybody looked, at most 500 a call;
+/// returns how many.
 pub async fn find_subjects(conn: &mut PgConnection) -> Result<u64> {
-    let rows =
-        sqlx::query!("SELECT id, body FROM webhook_events WHERE payment_id IS NULL ORDER BY id LIMIT 500")
-            .fetch_all(&mut *conn)
-            .await?;
+    let rows = sqlx::query!(
+        "SELECT id, body FROM webhook_events WHERE payment_id IS NULL ORDER BY id LIMIT 500"
+    )
+    .fetch_all(&mut *conn)
+    .await?;
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let about = |body: &[u8]| Webhook::parse(body).as_ref().map(Webhook::about).unwrap_or_default();
-    let (payments, orders): (Vec<String>, Vec<String>) = rows.iter().map(|row| about(&row.body)).unzip();
+    let (payments, orders): (Vec<String>, Vec<String>) =
+        rows.iter().map(|row| about(&row.body)).unzip();
     let found = sqlx::query!(
         "UPDATE webhook_events w SET payment_id = found.payment_id, order_id = found.order_id
          FROM unnest($1::bigint[], $2::text[], $3::text[]) AS found (id, payment_id, order_id) WHERE w.id = found.id",
@@ -110,14 +123,17 @@ impl Webhook {
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut body: Value = serde_json::from_slice(body).ok()?;
         remove_nul(&mut body);
-        let event = body.as_object()?.get("event").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+        let event =
+            body.as_object()?.get("event").and_then(Value::as_str).unwrap_or("unknown").to_owned();
         Some(Webhook { event, payload: body["payload"].take() })
     }
 
     /// What it tells, as far as it is about money.
     pub fn told(&self) -> Told {
-        let payment = |event| self.payment().map_or(Told::Unreadable, |money| Told::Payment(event, money));
-        let refund = |status| self.refund().map_or(Told::Unreadable, |refund| Told::Refund(status, refund));
+        let payment =
+            |event| self.payment().map_or(Told::Unreadable, |money| Told::Payment(event, money));
+        let refund =
+            |status| self.refund().map_or(Told::Unreadable, |refund| Told::Refund(status, refund));
         let dispute = |status| self.dispute(status).map_or(Told::Unreadable, Told::Dispute);
         match self.event.as_str() {
             "payment.captured" | "order.paid" => payment(PaymentEvent::Captured),
@@ -136,7 +152,8 @@ impl Webhook {
         }
     }
 
-    /// The payment and the order that it is about, in whichever way it names them; empty if it does not.
+    /// The payment and the order that it is about, in whichever way it names them; empty if it does
+    /// not.
     fn about(&self) -> (String, String) {
         let text = |entity: &str, field: &str| {
             let text = self.entity(entity)?.get(field)?.as_str()?;
@@ -156,7 +173,8 @@ impl Webhook {
         Some(wrapper.get("entity").unwrap_or(wrapper)).filter(|entity| entity.is_object())
     }
 
-    /// The payment that the webhook is about, if it names its amount. A payment without an order is one that we have not asked for.
+    /// The payment that the webhook is about, if it names its amount. A payment without an order is
+    /// one that we have not asked for.
     fn payment(&self) -> Option<Captured> {
         let entity = self.entity("payment")?;
         let text = |field: &str| entity.get(field).and_then(Value::as_str).map(str::to_owned);
@@ -183,7 +201,8 @@ impl Webhook {
         let payment = self.entity("payment");
         // A refund of everything has been known to come without its amount.
         let whole = payment.and_then(positive);
-        let order_id = payment.and_then(|payment| payment.get("order_id")?.as_str()).unwrap_or_default();
+        let order_id =
+            payment.and_then(|payment| payment.get("order_id")?.as_str()).unwrap_or_default();
         let amount_paise = positive(entity).or(whole)?;
         Some(RefundTold {
             refund_id: text("id")?.to_owned(),

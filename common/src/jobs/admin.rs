@@ -1,4 +1,5 @@
-//! What an operator may ask of the ledger: look, retry, discard. Used by `nexus-jobs`, the API's `/admin` and the metrics.
+//! What an operator may ask of the ledger: look, retry, discard. Used by `nexus-jobs`, the API's
+//! `/admin` and the metrics.
 
 use std::time::Duration;
 
@@ -96,8 +97,8 @@ pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
     Ok(row)
 }
 
-/// Makes a dead or cancelled job due again, with all its attempts before it; its history stays. False when it was neither, or when a
-/// live job has its unique key.
+/// Makes a dead or cancelled job due again, with all its attempts before it; its history stays.
+/// False when it was neither, or when a live job has its unique key.
 pub async fn retry(pool: &PgPool, id: JobId) -> Result<bool> {
     Ok(revive(pool, Some(id), None).await? == 1)
 }

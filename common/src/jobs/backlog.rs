@@ -1,8 +1,10 @@
-//! What waits in a queue, and which of it a relay takes next. What becomes of a job after that is in [`ledger`](super::ledger).
+//! What waits in a queue, and which of it a relay takes next. What becomes of a job after that is
+//! in [`ledger`](super::ledger).
 //!
-//! Every job passes through the two small indexes that are read here, and leaves an entry in them for each state that it was in. Vacuum
-//! removes these entries, but none that an old snapshot could still see: while a dump runs for an hour, a look at the head of the queue
-//! would walk over all jobs of that hour. So a relay remembers where the live jobs begin, and looks from there.
+//! Every job passes through the two small indexes that are read here, and leaves an entry in them
+//! for each state that it was in. Vacuum removes these entries, but none that an old snapshot could
+//! still see: while a dump runs for an hour, a look at the head of the queue would walk over all
+//! jobs of that hour. So a relay remembers where the live jobs begin, and looks from there.
 
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use sqlx::{PgConnection, PgPool};
 use super::{Queue, ledger::Delivery, wakeups::LATE};
 use crate::{db::interval, error::Result};
 
-/// Priorities that kinds of jobs have. One that is not among them is known once a survey has met it.
+/// Priorities that kinds of jobs have. One that is not among them is known once a survey has met
+/// it.
 const PRIORITIES: [i16; 5] = [0, 10, 11, 12, 20];
 
 /// The live jobs of a queue, as far as a relay needs to know them.
@@ -42,7 +45,8 @@ struct Level {
 pub struct Room {
     /// In all.
     pub jobs: i64,
-    /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once, those included that are.
+    /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once,
+    /// those included that are.
     pub of_a_priority: i64,
 }
 
@@ -64,10 +68,11 @@ impl Backlog {
         Some(Duration::try_from_secs_f64(first.max(0.0)).unwrap_or(Duration::MAX))
     }
 
-    /// Looks at all live jobs, and forgets where they began. While somebody holds an old snapshot, the cost grows with every job that has gone
-    /// since.
+    /// Looks at all live jobs, and forgets where they began. While somebody holds an old snapshot,
+    /// the cost grows with every job that has gone since.
     pub async fn survey(&mut self, pool: &PgPool) -> Result<()> {
-        let known: Vec<i16> = self.levels.iter().map(|level| level.priority).chain(PRIORITIES).collect();
+        let known: Vec<i16> =
+            self.levels.iter().map(|level| level.priority).chain(PRIORITIES).collect();
         self.levels = sqlx::query_as!(
             Level,
             r#"WITH RECURSIVE first AS (
@@ -101,7 +106,8 @@ impl Backlog {
         Ok(())
     }
 
-    /// Looks from where the live jobs began. Misses jobs of a priority that no survey has met, and those that are back in an old place.
+    /// Looks from where the live jobs began. Misses jobs of a priority that no survey has met, and
+    /// those that are back in an old place.
     pub async fn look(&mut self, pool: &PgPool) -> Result<()> {
         let (priorities, pending_from, taken_from) = columns(&self.levels);
         let seen = sqlx::query!(
@@ -124,23 +130,25 @@ impl Backlog {
         .fetch_all(pool)
         .await?;
         for row in seen {
-            if let Some(level) = self.levels.iter_mut().find(|level| level.priority == row.priority) {
+            if let Some(level) = self.levels.iter_mut().find(|level| level.priority == row.priority)
+            {
                 (level.queued, level.due_in) = (row.queued, row.due_in);
             }
         }
         Ok(())
     }
 
-    /// Takes due jobs for hand-over to Redis, first by priority, then by age, and no more than there is room for. Also says for how long the
-    /// oldest of them had been due.
+    /// Takes due jobs for hand-over to Redis, first by priority, then by age, and no more than
+    /// there is room for. Also says for how long the oldest of them had been due.
     pub async fn hand_over(&self, pool: &PgPool, room: Room) -> Result<(Vec<Delivery>, Duration)> {
         let is_due = |level: &&Level| level.due_in.is_some_and(|left| left <= 0.0);
         let due: Vec<&Level> = self.levels.iter().filter(is_due).collect();
         if due.iter().all(|level| level.priority <= 0) {
             return take(&mut *pool.acquire().await?, self.queue, room, due).await;
         }
-        // How many of a priority are with the workers is counted by one relay at a time, so that together they take no more than there is
-        // room for. The others leave such jobs to that one. A statement of its own, so that the next one sees what the last one took.
+        // How many of a priority are with the workers is counted by one relay at a time, so that
+        // together they take no more than there is room for. The others leave such jobs to that
+        // one. A statement of its own, so that the next one sees what the last one took.
         let mut tx = pool.begin().await?;
         let alone = sqlx::query_scalar!(
             r#"SELECT pg_try_advisory_xact_lock(hashtextextended('nexus.hand_over.' || $1, 0)) AS "alone!""#,
@@ -162,8 +170,9 @@ async fn take<'a>(
     due: impl IntoIterator<Item = &'a Level>,
 ) -> Result<(Vec<Delivery>, Duration)> {
     let (priorities, pending_from, taken_from) = columns(due);
-    // Priority by priority, so that the index leads to the due ones however many jobs wait for later. An array rather than a join, so that no
-    // plan, made while the table was small, reads the whole table once it is large.
+    // Priority by priority, so that the index leads to the due ones however many jobs wait for
+    // later. An array rather than a join, so that no plan, made while the table was small, reads
+    // the whole table once it is large.
     let rows = sqlx::query!(
         r#"WITH rooms AS (
                SELECT priority, pending_from, CASE WHEN priority <= 0 THEN $2 ELSE least($2, greatest(0, $3 - (
@@ -205,7 +214,8 @@ async fn take<'a>(
     Ok((deliveries, Duration::try_from_secs_f64(lag).unwrap_or_default()))
 }
 
-/// Levels as PostgreSQL takes them: priorities, where the pending jobs begin, and where those that are with the workers do.
+/// Levels as PostgreSQL takes them: priorities, where the pending jobs begin, and where those that
+/// are with the workers do.
 fn columns<'a>(
     levels: impl IntoIterator<Item = &'a Level>,
 ) -> (Vec<i16>, Vec<DateTime<Utc>>, Vec<DateTime<Utc>>) {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
-/// Makes one ticket with a QR code for each seat of a confirmed booking. Exactly once: the tickets commit with the job.
+/// Makes one ticket with a QR code for each seat of a confirmed booking. Exactly once: the tickets
+/// commit with the job.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FinaliseBooking {
     /// `bookings.id`
@@ -23,8 +24,9 @@ impl Job for FinaliseBooking {
     }
 }
 
-/// Cancels every booking of a cancelled event, a batch a run, and frees its locks. Each booking commits by itself, so that a run can be
-/// interrupted anywhere; what is cancelled is not looked at again.
+/// Cancels every booking of a cancelled event, a batch a run, and frees its locks. Each booking
+/// commits by itself, so that a run can be interrupted anywhere; what is cancelled is not looked at
+/// again.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CancelEvent {
     /// `events.id`
@@ -44,12 +46,13 @@ impl Job for CancelEvent {
     }
 }
 
-/// Issues tickets anew whose QR codes nobody has signed. Each booking commits by itself, so that a run can be interrupted anywhere; a run
-/// that has been at it for long leaves the rest to the next job.
+/// Issues tickets anew whose QR codes nobody has signed. Each booking commits by itself, so that a
+/// run can be interrupted anywhere; a run that has been at it for long leaves the rest to the next
+/// job.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReissueTickets {
-    /// Those with ids from here on have been looked at; without it, none. A dump that lasts keeps what is left in the index of
-    /// those, which nobody is to read again and again.
+    /// Those with ids from here on have been looked at; without it, none. A dump that lasts keeps
+    /// what is left in the index of those, which nobody is to read again and again.
     #[serde(default)]
     pub before: Option<i32>,
 }

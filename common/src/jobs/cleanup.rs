@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
-/// Removes what nobody needs any more: expired and revoked tokens, idempotency keys past their time, finished jobs. Hashes tokens
-/// that the Node service has left behind, once it has ended (SIDE_BY_SIDE).
+/// Removes what nobody needs any more: expired and revoked tokens, idempotency keys past their
+/// time, finished jobs. Hashes tokens that the Node service has left behind, once it has ended
+/// (SIDE_BY_SIDE).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CleanUp {}
 

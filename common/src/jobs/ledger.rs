@@ -1,5 +1,6 @@
-//! How the workers move a job through its states, once [`backlog`](super::backlog) has found that it is due. Everything
-//! here is one conditional statement, so that two workers, or one worker twice, can never both succeed:
+//! How the workers move a job through its states, once [`backlog`](super::backlog) has found that
+//! it is due. Everything here is one conditional statement, so that two workers, or one worker
+//! twice, can never both succeed:
 //!
 //! ```text
 //! pending --hand_over--> queued --claim--> running --complete----------> done
@@ -8,11 +9,13 @@
 //!    +----- retry, snooze, give_back, rescue +
 //! ```
 //!
-//! A claim is not an attempt yet: [`begin`] counts one, and is the last thing before the handler. A job whose worker vanished between the
-//! two, or whose claim took so long that the lease ran out, has not been tried.
+//! A claim is not an attempt yet: [`begin`] counts one, and is the last thing before the handler. A
+//! job whose worker vanished between the two, or whose claim took so long that the lease ran out,
+//! has not been tried.
 //!
-//! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that it keeps moving. Whoever lost the lease
-//! (paused too long, presumed dead) finds that its `complete` changes nothing and must roll back.
+//! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that
+//! it keeps moving. Whoever lost the lease (paused too long, presumed dead) finds that its
+//! `complete` changes nothing and must roll back.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -28,7 +31,8 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What travels through Redis: enough to find the row, and to notice that a later delivery has replaced this one.
+/// What travels through Redis: enough to find the row, and to notice that a later delivery has
+/// replaced this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Delivery {
     /// The job.
@@ -68,8 +72,8 @@ impl Lease {
         self.delivery.job_id
     }
 
-    /// Marks the job done **in the caller's transaction**, together with the job's effects. [`Error::LeaseLost`] means that another worker
-    /// may have the job: the caller must roll back.
+    /// Marks the job done **in the caller's transaction**, together with the job's effects.
+    /// [`Error::LeaseLost`] means that another worker may have the job: the caller must roll back.
     pub async fn complete(&self, conn: &mut PgConnection) -> Result<()> {
         let done = sqlx::query!(
             "UPDATE jobs SET state = 'done', finished_at = now(), leased_until = NULL
@@ -95,7 +99,8 @@ impl Lease {
         Ok(renewed.rows_affected() == 1)
     }
 
-    /// Whether the handler has completed the job: what a renewal that found nothing to renew must ask before it calls the lease lost.
+    /// Whether the handler has completed the job: what a renewal that found nothing to renew must
+    /// ask before it calls the lease lost.
     pub async fn is_done(&self, pool: &PgPool) -> Result<bool> {
         let done = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND delivery = $2 AND state = 'done') AS "done!""#,
@@ -107,8 +112,9 @@ impl Lease {
         Ok(done)
     }
 
-    /// The attempt failed; try again after `delay`. The error joins the job's history. As for every way to end an attempt, false means that
-    /// it was no longer this lease's to end: the job is done already, or another worker's.
+    /// The attempt failed; try again after `delay`. The error joins the job's history. As for every
+    /// way to end an attempt, false means that it was no longer this lease's to end: the job is
+    /// done already, or another worker's.
     pub async fn retry(&self, pool: &PgPool, error: &str, delay: Duration) -> Result<bool> {
         let retried = sqlx::query!(
             "UPDATE jobs SET state = 'pending', available_at = now() + $3, leased_until = NULL, last_error = $4,
@@ -140,8 +146,9 @@ impl Lease {
         Ok(given_up.rows_affected() == 1)
     }
 
-    /// Not now but `after` that: the attempt does not count. A job that is tried for ever begins anew: it went well, and its earlier failures
-    /// must not slow down what it does after the next one.
+    /// Not now but `after` that: the attempt does not count. A job that is tried for ever begins
+    /// anew: it went well, and its earlier failures must not slow down what it does after the next
+    /// one.
     pub async fn snooze(&self, pool: &PgPool, after: Duration) -> Result<bool> {
         let snoozed = sqlx::query!(
             "UPDATE jobs SET state = 'pending', available_at = clock_timestamp() + $3::interval, leased_until = NULL,
@@ -177,10 +184,12 @@ impl Lease {
     }
 }
 
-/// Puts jobs back that nobody has claimed: their hand-over to Redis failed, Redis may have lost them, or the worker is leaving. They keep
-/// their place in the queue, and the relays of other workers are told that something is [back](super::wakeups::BACK).
+/// Puts jobs back that nobody has claimed: their hand-over to Redis failed, Redis may have lost
+/// them, or the worker is leaving. They keep their place in the queue, and the relays of other
+/// workers are told that something is [back](super::wakeups::BACK).
 pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
-    let (ids, numbers): (Vec<_>, Vec<_>) = deliveries.iter().map(|d| (d.job_id, d.delivery)).unzip();
+    let (ids, numbers): (Vec<_>, Vec<_>) =
+        deliveries.iter().map(|d| (d.job_id, d.delivery)).unzip();
     sqlx::query!(
         "WITH back AS (
              UPDATE jobs SET state = 'pending' FROM unnest($1::uuid[], $2::int[]) AS d (id, delivery)
@@ -196,8 +205,8 @@ pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
     Ok(())
 }
 
-/// Claims delivered jobs for `worker`; one answer for each delivery. `None` when it is no longer its turn: run already, delivered anew, or
-/// cancelled.
+/// Claims delivered jobs for `worker`; one answer for each delivery. `None` when it is no longer
+/// its turn: run already, delivered anew, or cancelled.
 pub async fn claim(
     pool: &PgPool,
     deliveries: &[Delivery],
@@ -236,8 +245,8 @@ pub async fn claim(
     Ok(deliveries.iter().map(|delivery| claimed.remove(delivery)).collect())
 }
 
-/// Counts the attempts that their handlers are about to begin, and renews their leases; one answer for each, false when the lease is lost.
-/// May be repeated.
+/// Counts the attempts that their handlers are about to begin, and renews their leases; one answer
+/// for each, false when the lease is lost. May be repeated.
 pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) -> Result<Vec<bool>> {
     // In order and each job once, as in `newest`.
     let mut newest: BTreeMap<JobId, (i32, i32)> = BTreeMap::new();
@@ -247,7 +256,8 @@ pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) ->
     }
     let ids: Vec<JobId> = newest.keys().copied().collect();
     let (deliveries, numbers): (Vec<i32>, Vec<i32>) = newest.into_values().unzip();
-    // Nobody waits for the flush: should PostgreSQL forget this in a crash of its own, the attempt does not count.
+    // Nobody waits for the flush: should PostgreSQL forget this in a crash of its own, the attempt
+    // does not count.
     let begun = sqlx::query!(
         "UPDATE jobs SET attempt = ($3::int[])[array_position($1, id)], started_at = clock_timestamp(),
                 leased_until = clock_timestamp() + $4::interval
@@ -266,7 +276,8 @@ pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) ->
     Ok(attempts.iter().map(|(lease, _)| begun.contains(&lease.delivery)).collect())
 }
 
-/// Marks jobs done, but for those that their handlers have completed, and those whose lease is lost.
+/// Marks jobs done, but for those that their handlers have completed, and those whose lease is
+/// lost.
 pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
     let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
     sqlx::query!(
@@ -280,8 +291,8 @@ pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
     Ok(())
 }
 
-/// Ids and delivery numbers, each job once and in order, so that two statements never wait for each other in a circle. Of several deliveries
-/// of a job only the newest can have its turn.
+/// Ids and delivery numbers, each job once and in order, so that two statements never wait for each
+/// other in a circle. Of several deliveries of a job only the newest can have its turn.
 fn newest(deliveries: impl Iterator<Item = Delivery>) -> (Vec<JobId>, Vec<i32>) {
     let mut newest = BTreeMap::new();
     for Delivery { job_id, delivery } in deliveries {
@@ -316,13 +327,18 @@ pub struct Vanished {
     pub dead: bool,
 }
 
-/// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`: Redis was emptied) or whose worker died
-/// (lease run out), at most 1,000 of each a call.
+/// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`:
+/// Redis was emptied) or whose worker died (lease run out), at most 1,000 of each a call.
 ///
-/// What was lost, or claimed and not begun, keeps its place in the queue: it has not been tried. What its worker was running has been: it is
-/// due at once the first time, then after pauses that grow to a minute, so that a job that kills its workers leaves them time for the others. After its last
-/// attempt it is left to [`bury`].
-pub async fn rescue(conn: &mut PgConnection, queue: Queue, lost_after: Duration) -> Result<Rescued> {
+/// What was lost, or claimed and not begun, keeps its place in the queue: it has not been tried.
+/// What its worker was running has been: it is due at once the first time, then after pauses that
+/// grow to a minute, so that a job that kills its workers leaves them time for the others. After
+/// its last attempt it is left to [`bury`].
+pub async fn rescue(
+    conn: &mut PgConnection,
+    queue: Queue,
+    lost_after: Duration,
+) -> Result<Rescued> {
     let lost = sqlx::query!(
         "UPDATE jobs SET state = 'pending', leased_until = NULL WHERE id = ANY (ARRAY(
              SELECT id FROM jobs WHERE queue = $1 AND state IN ('queued', 'running')
@@ -338,13 +354,18 @@ pub async fn rescue(conn: &mut PgConnection, queue: Queue, lost_after: Duration)
     Ok(Rescued { lost: lost.rows_affected(), vanished })
 }
 
-/// Makes a dead letter of a job of `queue` whose worker vanished during its last attempt. In the caller's transaction, together with what
-/// tells operators of it.
+/// Makes a dead letter of a job of `queue` whose worker vanished during its last attempt. In the
+/// caller's transaction, together with what tells operators of it.
 pub async fn bury(conn: &mut PgConnection, queue: Queue) -> Result<Option<Vanished>> {
     Ok(vanished(conn, queue, true, 1).await?.pop())
 }
 
-async fn vanished(conn: &mut PgConnection, queue: Queue, last: bool, most: i64) -> Result<Vec<Vanished>> {
+async fn vanished(
+    conn: &mut PgConnection,
+    queue: Queue,
+    last: bool,
+    most: i64,
+) -> Result<Vec<Vanished>> {
     let vanished = sqlx::query_as!(
         Vanished,
         r#"UPDATE jobs SET
@@ -369,7 +390,8 @@ async fn vanished(conn: &mut PgConnection, queue: Queue, last: bool, most: i64) 
     Ok(vanished)
 }
 
-/// Removes jobs that finished longer than `keep` ago, at most 10,000 a call; returns how many. Dead letters stay until somebody decides.
+/// Removes jobs that finished longer than `keep` ago, at most 10,000 a call; returns how many. Dead
+/// letters stay until somebody decides.
 pub async fn prune(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
     let pruned = sqlx::query!(
         // What an operator has revived between the look and the lock stays.

@@ -1,20 +1,25 @@
 //! Durable jobs: what a job is, and how one is enqueued.
 //!
-//! A job is a row of the `jobs` table, inserted by the transaction that needs the work done: state and job commit or vanish together.
-//! The workers move rows through the states (see [`ledger`]); Redis only carries ids. One file per queue holds its job structs, which
-//! say everything about a kind in one place: queue, retries, time limit, uniqueness. What a job *does* is in the worker crate.
+//! A job is a row of the `jobs` table, inserted by the transaction that needs the work done: state
+//! and job commit or vanish together. The workers move rows through the states (see [`ledger`]);
+//! Redis only carries ids. One file per queue holds its job structs, which say everything about a
+//! kind in one place: queue, retries, time limit, uniqueness. What a job *does* is in the worker
+//! crate.
 //!
 //! What whoever enqueues may rely on (`docs/jobs.md` has the whole, with a picture of the states):
 //!
-//! - A job exists if and only if its transaction commits, and is then run until it is done or dead, whatever dies meanwhile.
-//! - Of the jobs with one [unique key](Job::unique_key), at most one is live; it is free again when that one is done, dead or cancelled.
+//! - A job exists if and only if its transaction commits, and is then run until it is done or dead,
+//!   whatever dies meanwhile.
+//! - Of the jobs with one [unique key](Job::unique_key), at most one is live; it is free again when
+//!   that one is done, dead or cancelled.
 //! - It runs when it is due, not before; lower [priorities](Job::PRIORITY) first, then the older.
-//! - It may run more than once, in two workers at a time even, if one of them is presumed dead. What a handler commits together with
-//!   [`ledger::Lease::complete`] happens exactly once all the same; what it does outside PostgreSQL may be repeated after a crash.
+//! - It may run more than once, in two workers at a time even, if one of them is presumed dead.
+//!   What a handler commits together with [`ledger::Lease::complete`] happens exactly once all the
+//!   same; what it does outside PostgreSQL may be repeated after a crash.
 //! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that
-//!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not count,
-//!   or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and stays until an
-//!   operator decides.
+//!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
+//!   count, or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and
+//!   stays until an operator decides.
 //! - A failure keeps nobody else waiting.
 
 pub mod admin;
@@ -60,8 +65,14 @@ pub enum Queue {
 
 impl Queue {
     /// Every queue, in the order of the Procfile.
-    pub const ALL: [Queue; 6] =
-        [Queue::Otp, Queue::Payments, Queue::Bookings, Queue::Expiry, Queue::Cleanup, Queue::Notifications];
+    pub const ALL: [Queue; 6] = [
+        Queue::Otp,
+        Queue::Payments,
+        Queue::Bookings,
+        Queue::Expiry,
+        Queue::Cleanup,
+        Queue::Notifications,
+    ];
 
     /// The name in the ledger, in Redis and in binaries' names.
     pub fn name(self) -> &'static str {
@@ -76,7 +87,8 @@ impl Queue {
     }
 }
 
-/// How long to wait after a failed attempt: exponential, with jitter, so that the victims of one outage do not return together.
+/// How long to wait after a failed attempt: exponential, with jitter, so that the victims of one
+/// outage do not return together.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
     /// The wait after the first failure.
@@ -89,13 +101,21 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// For work that calls the outside world: 1 s, 2 s, 4 s … 10 min; gives up after about an hour.
-    pub const OUTBOUND: RetryPolicy =
-        RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(600), max_attempts: 14 };
-    /// For work inside PostgreSQL, where only an outage or a defect can be in the way: 0.5 s … 60 s.
-    pub const INTERNAL: RetryPolicy =
-        RetryPolicy { first: Duration::from_millis(500), longest: Duration::from_secs(60), max_attempts: 20 };
+    pub const OUTBOUND: RetryPolicy = RetryPolicy {
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(600),
+        max_attempts: 14,
+    };
+    /// For work inside PostgreSQL, where only an outage or a defect can be in the way: 0.5 s … 60
+    /// s.
+    pub const INTERNAL: RetryPolicy = RetryPolicy {
+        first: Duration::from_millis(500),
+        longest: Duration::from_secs(60),
+        max_attempts: 20,
+    };
 
-    /// The wait after `attempt` (1 is the first) has failed: between 75 % and 125 % of `first * 2^(attempt-1)`, at most `longest`.
+    /// The wait after `attempt` (1 is the first) has failed: between 75 % and 125 % of `first *
+    /// 2^(attempt-1)`, at most `longest`.
     pub fn delay_after(&self, attempt: i32) -> Duration {
         let doublings = attempt.clamp(1, 31) - 1;
         let exact = self.first.saturating_mul(1 << doublings).min(self.longest);
@@ -113,8 +133,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const RETRY: RetryPolicy;
     /// An attempt that takes longer is stopped and has failed.
     const TIMEOUT: Duration = Duration::from_secs(30);
-    /// Lower runs first within its queue. All jobs with the same priority above 0 use half of the queue's slots at most: what may wait, or
-    /// depends on somebody slow, gets such a number, and leaves the other half to the rest of the queue.
+    /// Lower runs first within its queue. All jobs with the same priority above 0 use half of the
+    /// queue's slots at most: what may wait, or depends on somebody slow, gets such a number, and
+    /// leaves the other half to the rest of the queue.
     const PRIORITY: i16 = 0;
 
     /// The priority of this one, where jobs of a kind differ.
@@ -128,13 +149,19 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     }
 }
 
-/// Enqueues `job` to run at once, as part of the caller's transaction. `None` when a live job already has its unique key.
+/// Enqueues `job` to run at once, as part of the caller's transaction. `None` when a live job
+/// already has its unique key.
 pub async fn enqueue<J: Job>(conn: &mut PgConnection, job: &J) -> Result<Option<JobId>> {
     insert(conn, job, Duration::ZERO).await
 }
 
-/// Enqueues `job` to run after `wait`, as part of the caller's transaction. `None` when a live job already has its unique key.
-pub async fn enqueue_in<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Result<Option<JobId>> {
+/// Enqueues `job` to run after `wait`, as part of the caller's transaction. `None` when a live job
+/// already has its unique key.
+pub async fn enqueue_in<J: Job>(
+    conn: &mut PgConnection,
+    job: &J,
+    wait: Duration,
+) -> Result<Option<JobId>> {
     insert(conn, job, wait).await
 }
 

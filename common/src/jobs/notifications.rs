@@ -1,6 +1,7 @@
-//! Jobs of the notifications queue. They talk to providers without idempotency keys, so they run **at least once**: a worker that dies
-//! between the provider's "accepted" and the commit sends again. The window is kept to that one moment, and the e-mail's Message-ID is
-//! derived from the booking, so that mail systems can recognise the copy.
+//! Jobs of the notifications queue. They talk to providers without idempotency keys, so they run
+//! **at least once**: a worker that dies between the provider's "accepted" and the commit sends
+//! again. The window is kept to that one moment, and the e-mail's Message-ID is derived from the
+//! booking, so that mail systems can recognise the copy.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,8 @@ use super::{Job, Queue, RetryPolicy};
 const SMS: i16 = 10;
 /// See [`SMS`].
 const EMAIL: i16 = 11;
-/// Tickets that were issued anew, of which there may be hundreds of thousands at once: every other message goes first.
+/// Tickets that were issued anew, of which there may be hundreds of thousands at once: every other
+/// message goes first.
 const REISSUED: i16 = 12;
 
 /// E-mails a booking's tickets, QR codes attached, to a buyer who has an e-mail address.
@@ -63,7 +65,8 @@ impl Job for SmsTickets {
     }
 }
 
-/// E-mails a buyer, if there is an e-mail address, that a booking has been cancelled, and what goes back.
+/// E-mails a buyer, if there is an e-mail address, that a booking has been cancelled, and what goes
+/// back.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailCancellation {
     /// `bookings.id`
@@ -135,7 +138,8 @@ impl Job for SmsRefund {
     }
 }
 
-/// E-mails a buyer, if there is an e-mail address, that a part of a payment has been returned by hand.
+/// E-mails a buyer, if there is an e-mail address, that a part of a payment has been returned by
+/// hand.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailPartRefund {
     /// Razorpay's id, `rfnd_…`

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
-/// Asks Twilio Verify to send a one-time password. At least once: Twilio repeats the same code within its validity, so that a
-/// second run costs an SMS and confuses nobody.
+/// Asks Twilio Verify to send a one-time password. At least once: Twilio repeats the same code
+/// within its validity, so that a second run costs an SMS and confuses nobody.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SendOtp {
     /// E.164. There is no id to carry instead: the phone may belong to nobody yet.
@@ -15,7 +15,8 @@ pub struct SendOtp {
 impl Job for SendOtp {
     const QUEUE: Queue = Queue::Otp;
     const KIND: &'static str = "send_otp";
-    /// A code that arrives after ten minutes helps nobody: 0.5 s, 1 s, 2 s … about eight minutes in all.
+    /// A code that arrives after ten minutes helps nobody: 0.5 s, 1 s, 2 s … about eight minutes in
+    /// all.
     const RETRY: RetryPolicy = RetryPolicy {
         first: std::time::Duration::from_millis(500),
         longest: std::time::Duration::from_secs(120),

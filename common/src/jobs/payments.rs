@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
-/// Acts on a stored Razorpay webhook: captures what is only authorized, confirms bookings, decides on refunds. Its effects commit
-/// with the job; a capture that ran twice is refused by Razorpay with an error that says so.
+/// Acts on a stored Razorpay webhook: captures what is only authorized, confirms bookings, decides
+/// on refunds. Its effects commit with the job; a capture that ran twice is refused by Razorpay
+/// with an error that says so.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ProcessWebhook {
     /// `webhook_events.id`
@@ -52,8 +53,8 @@ impl Job for RefundPayment {
     const QUEUE: Queue = Queue::Payments;
     const KIND: &'static str = "refund_payment";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
-    /// Buyers who wait for their seats come before buyers who wait for their money, and have half of the slots for themselves, however slowly
-    /// Razorpay makes refunds.
+    /// Buyers who wait for their seats come before buyers who wait for their money, and have half
+    /// of the slots for themselves, however slowly Razorpay makes refunds.
     const PRIORITY: i16 = 10;
 
     fn unique_key(&self) -> Option<String> {
@@ -61,9 +62,11 @@ impl Job for RefundPayment {
     }
 }
 
-/// Asks Razorpay what no webhook has told: about recent payments, about orders that are open after their booking's deadline, about refunds
-/// that are not finished. Then it sleeps until the next time: one job that lives for ever, so that no two ask at once. The worker's clock
-/// enqueues it anew should it ever be lost. What it settles commits payment by payment, and settling twice does nothing.
+/// Asks Razorpay what no webhook has told: about recent payments, about orders that are open after
+/// their booking's deadline, about refunds that are not finished. Then it sleeps until the next
+/// time: one job that lives for ever, so that no two ask at once. The worker's clock enqueues it
+/// anew should it ever be lost. What it settles commits payment by payment, and settling twice does
+/// nothing.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReconcileOrders {}
 
@@ -82,7 +85,8 @@ impl Job for ReconcileOrders {
     }
 }
 
-/// Compares the last days' payments and refunds with Razorpay's lists, once a day. Starts over when it is interrupted.
+/// Compares the last days' payments and refunds with Razorpay's lists, once a day. Starts over when
+/// it is interrupted.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReconcileDays {}
 

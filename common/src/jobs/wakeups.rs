@@ -1,9 +1,12 @@
-//! How workers hear of new jobs at once: the process that has enqueued some tells their relays when they are committed.
+//! How workers hear of new jobs at once: the process that has enqueued some tells their relays when
+//! they are committed.
 //!
-//! Not by a NOTIFY in the enqueueing transaction: PostgreSQL lets transactions that notify commit one after the other, each with its
-//! own flush of the log, and so all that enqueue would queue up behind a lock of the whole installation. Here one task a process remembers
-//! what has been enqueued, asks a moment later which of it is committed, and notifies once for all that is, in a transaction of its own that
-//! changes nothing and waits for no flush. A wake-up may be lost, to a crash or to an outage: the relays look by themselves, too.
+//! Not by a NOTIFY in the enqueueing transaction: PostgreSQL lets transactions that notify commit
+//! one after the other, each with its own flush of the log, and so all that enqueue would queue up
+//! behind a lock of the whole installation. Here one task a process remembers what has been
+//! enqueued, asks a moment later which of it is committed, and notifies once for all that is, in a
+//! transaction of its own that changes nothing and waits for no flush. A wake-up may be lost, to a
+//! crash or to an outage: the relays look by themselves, too.
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -21,11 +24,12 @@ use crate::{
 
 /// The channel of PostgreSQL on which relays hear the names of queues.
 pub const CHANNEL: &str = "nexus_jobs";
-/// Follows a queue's name where jobs are pending in old places, which may be before all that a relay
-/// looks at: they are back, or were committed late.
+/// Follows a queue's name where jobs are pending in old places, which may be before all that a
+/// relay looks at: they are back, or were committed late.
 pub const BACK: &str = " back";
-/// A job may become visible so long after the moment from which it is due, since its transaction goes on for a while. One that takes longer
-/// is found by the next [`Backlog::survey`](super::backlog::Backlog::survey), which [`BACK`] asks for.
+/// A job may become visible so long after the moment from which it is due, since its transaction
+/// goes on for a while. One that takes longer is found by the next
+/// [`Backlog::survey`](super::backlog::Backlog::survey), which [`BACK`] asks for.
 pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// Jobs that may wait to be told of; those beyond are found by the relays' own look.
@@ -34,14 +38,16 @@ const WAITING: usize = 10_000;
 const SOON: Duration = Duration::from_millis(2);
 /// A transaction that takes longer is looked at again, later each time, up to this.
 const LATER: Duration = Duration::from_millis(100);
-/// One that has not been committed by then has been rolled back, or the relays find its jobs by themselves.
+/// One that has not been committed by then has been rolled back, or the relays find its jobs by
+/// themselves.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 /// A PostgreSQL that takes longer is away.
 const ANSWER: Duration = Duration::from_secs(2);
 
 static ENQUEUED: OnceLock<mpsc::Sender<JobId>> = OnceLock::new();
 
-/// Starts the task that tells the relays what this process has enqueued. Without it, jobs wait for the relays' own look.
+/// Starts the task that tells the relays what this process has enqueued. Without it, jobs wait for
+/// the relays' own look.
 pub fn start(db: PgPool) {
     let (sender, enqueued) = mpsc::channel(WAITING);
     if ENQUEUED.set(sender).is_ok() {
@@ -85,9 +91,11 @@ async fn tell(db: PgPool, mut enqueued: mpsc::Receiver<JobId>) {
     }
 }
 
-/// Wakes the relays of those of these jobs that are committed, with one notice a queue; returns which those are.
+/// Wakes the relays of those of these jobs that are committed, with one notice a queue; returns
+/// which those are.
 async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>> {
-    // A transaction that notifies writes to the log, and would wait for its flush with a lock that all others need who notify.
+    // A transaction that notifies writes to the log, and would wait for its flush with a lock that
+    // all others need who notify.
     let announced = sqlx::query!(
         // What has been due for long by now was committed late.
         r#"SELECT array_agg(id) AS "ids!",

@@ -8,7 +8,8 @@ use std::{
 
 use super::{Budget, Usage, Window};
 
-/// So many uses are remembered at most; then the half of the budgets that has rested longest is forgotten.
+/// So many uses are remembered at most; then the half of the budgets that has rested longest is
+/// forgotten.
 const MOST_USES: usize = 200_000;
 
 #[derive(Default)]

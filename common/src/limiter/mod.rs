@@ -1,11 +1,13 @@
 //! Counts how often somebody has done something, exactly, across all processes.
 //!
-//! A budget is a sliding window: a list in Redis of the times of its uses, of which no period ever holds more than the limit says. (GCRA, which
-//! needs one number, would let nearly twice as many through in the first period, after which its bucket is only as full as its rate; "5 in
-//! 15 minutes" shall mean that.) One script looks at all budgets of a request and takes from all or none, by Redis's own clock; keys expire by
-//! themselves. Whoever dies after taking has taken.
+//! A budget is a sliding window: a list in Redis of the times of its uses, of which no period ever
+//! holds more than the limit says. (GCRA, which needs one number, would let nearly twice as many
+//! through in the first period, after which its bucket is only as full as its rate; "5 in 15
+//! minutes" shall mean that.) One script looks at all budgets of a request and takes from all or
+//! none, by Redis's own clock; keys expire by themselves. Whoever dies after taking has taken.
 //!
-//! While Redis cannot be asked, each process counts for itself ([`Local`]), from nothing; Redis rules again when it answers.
+//! While Redis cannot be asked, each process counts for itself ([`Local`]), from nothing; Redis
+//! rules again when it answers.
 
 mod local;
 mod window;
@@ -43,10 +45,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget of `whose`. Who that is stays out of Redis: it may be an address or a phone number.
+    /// The budget of `whose`. Who that is stays out of Redis: it may be an address or a phone
+    /// number.
     pub fn new(limit: Limit, rate: RateLimit, whose: impl Display) -> Self {
         let digest = Sha256::digest(whose.to_string());
-        let key = format!("limit:{}:{}", limit.name(), BASE64_URL_SAFE_NO_PAD.encode(&digest[..16]));
+        let key =
+            format!("limit:{}:{}", limit.name(), BASE64_URL_SAFE_NO_PAD.encode(&digest[..16]));
         Budget { limit, rate, key }
     }
 }
@@ -83,7 +87,8 @@ impl Limiter {
         Limiter { cache, local: Arc::default(), alone: Arc::default() }
     }
 
-    /// Takes one use of each budget, or none: [`Error::RateLimited`] by the one that takes longest to have room again.
+    /// Takes one use of each budget, or none: [`Error::RateLimited`] by the one that takes longest
+    /// to have room again.
     pub async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
         if budgets.is_empty() {
             return Ok(Taken { usage: Vec::new(), budgets, at: Time::Here(Instant::now()) });
@@ -111,7 +116,9 @@ impl Limiter {
     pub async fn give_back(&self, taken: &Taken, limit: Limit) {
         let budgets = taken.budgets.iter().filter(|budget| budget.limit == limit);
         match taken.at {
-            Time::Redis(at) => self.cache.give_back(budgets.map(|budget| budget.key.as_str()), at).await,
+            Time::Redis(at) => {
+                self.cache.give_back(budgets.map(|budget| budget.key.as_str()), at).await
+            }
             Time::Here(at) => budgets.for_each(|budget| self.local.give_back(budget, at)),
         }
     }
@@ -124,7 +131,9 @@ impl Limiter {
         let answer = self.cache.run::<Vec<i64>>(&call).await;
         if self.alone.swap(answer.is_none(), Ordering::Relaxed) != answer.is_none() {
             match answer {
-                None => tracing::warn!("Redis cannot be asked: this process counts rate limits for itself"),
+                None => tracing::warn!(
+                    "Redis cannot be asked: this process counts rate limits for itself"
+                ),
                 Some(_) => tracing::info!("Redis counts rate limits again"),
             }
         }

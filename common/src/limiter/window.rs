@@ -56,10 +56,9 @@ impl Window {
         while self.0.front().is_some_and(|oldest| now.duration_since(*oldest) >= rate.period) {
             self.0.pop_front();
         }
-        let until_room = self
-            .0
-            .front()
-            .map_or(Duration::ZERO, |oldest| rate.period.saturating_sub(now.duration_since(*oldest)));
+        let until_room = self.0.front().map_or(Duration::ZERO, |oldest| {
+            rate.period.saturating_sub(now.duration_since(*oldest))
+        });
         Usage { limit: rate.count, used: (self.0.len() as u32).min(rate.count), until_room }
     }
 

@@ -55,18 +55,21 @@ impl Shop<'_> {
             .map_err(|error| error.to_string())
     }
 
-    /// Seats sold are at most the capacity, each has one owner, and money in is money for seats or on its way back.
+    /// Seats sold are at most the capacity, each has one owner, and money in is money for seats or
+    /// on its way back.
     pub(crate) async fn check(&self) -> Result<(), String> {
         let books = self.books().await?;
         let sound = books.oversold == 0
             && books.strangers == 0
             && books.homeless == 0
-            && books.came_in + books.undecided == books.for_seats + books.returned + books.returning
+            && books.came_in + books.undecided
+                == books.for_seats + books.returned + books.returning
             && books.ledger == books.returning - books.undecided;
         if sound { Ok(()) } else { Err(format!("{books:?}")) }
     }
 
-    /// Nothing is under way: the ledger is even, and Razorpay has exactly what confirmed bookings have cost.
+    /// Nothing is under way: the ledger is even, and Razorpay has exactly what confirmed bookings
+    /// have cost.
     pub(crate) async fn check_rest(&self) -> Result<(), String> {
         let books = self.books().await?;
         let kept = self.razorpay.kept();

@@ -1,11 +1,19 @@
-//! Ten thousand random histories of an event: seats are locked, booked, ordered, paid, authorized, captured, refused, given up, cancelled,
-//! refunded, by us or by hand, and disputed; Razorpay's webhooks come late, twice and in any order. After each step, seats and money must be as they should be.
+//! Ten thousand random histories of an event: seats are locked, booked, ordered, paid, authorized,
+//! captured, refused, given up, cancelled, refunded, by us or by hand, and disputed; Razorpay's
+//! webhooks come late, twice and in any order. After each step, seats and money must be as they
+//! should be.
 //!
-//! The code is the real one, on a real PostgreSQL; Razorpay is a model ([`razorpay`]), because its calls are made outside the domain. The inbox
-//! is left out on purpose: it would recognise doubled webhooks, and here the states alone have to. Histories are the same in every run;
-//! PROPTEST_CASES and PROPTEST_RNG_SEED choose others. A failure is shrunk to the shortest history that shows it.
+//! The code is the real one, on a real PostgreSQL; Razorpay is a model ([`razorpay`]), because its
+//! calls are made outside the domain. The inbox is left out on purpose: it would recognise doubled
+//! webhooks, and here the states alone have to. Histories are the same in every run; PROPTEST_CASES
+//! and PROPTEST_RNG_SEED choose others. A failure is shrunk to the shortest history that shows it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 mod checks;
 mod razorpay;
@@ -39,7 +47,8 @@ const HISTORIES: u32 = 10_000;
 /// Histories that are under way at once.
 const AT_ONCE: u32 = 8;
 
-/// One step of a history. What does not apply, because there is no order to pay for instance, does nothing.
+/// One step of a history. What does not apply, because there is no order to pay for instance, does
+/// nothing.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Lock {
@@ -124,8 +133,7 @@ fn step() -> impl Strategy<Value = Step> {
     let seats = || vec(0..shop::SEATS.len(), 1..3);
     let index = any::<Index>;
     let outcome = || prop_oneof![5 => Just(Outcome::Captured), 3 => Just(Outcome::Authorized), 2 => Just(Outcome::Failed)];
-    let amount =
-        prop_oneof![8 => Just(Amount::Right), 1 => Just(Amount::Wrong), 1 => Just(Amount::ForeignCurrency)];
+    let amount = prop_oneof![8 => Just(Amount::Right), 1 => Just(Amount::Wrong), 1 => Just(Amount::ForeignCurrency)];
     prop_oneof![
         3 => (buyer.clone(), seats()).prop_map(|(buyer, seats)| Step::Lock { buyer, seats }),
         2 => buyer.clone().prop_map(|buyer| Step::Book { buyer }),
@@ -169,10 +177,14 @@ impl World {
         };
         db::migrate(&settings, |_| ()).await.expect("migrations");
         let db = db::pool(&settings, "histories");
-        let cache = Cache::new(&RedisSettings { url: redis.url().into(), ca: None }).expect("a cache");
+        let cache =
+            Cache::new(&RedisSettings { url: redis.url().into(), ca: None }).expect("a cache");
         let users = "INSERT INTO users (name, email) SELECT 'User', n || '@nexus.example' FROM generate_series(0, $1) n RETURNING id";
-        let mut buyers: Vec<i32> =
-            sqlx::query_scalar(users).bind(shop::BUYERS as i32).fetch_all(&db).await.expect("users");
+        let mut buyers: Vec<i32> = sqlx::query_scalar(users)
+            .bind(shop::BUYERS as i32)
+            .fetch_all(&db)
+            .await
+            .expect("users");
         World {
             locks: SeatLocks::new(db.clone(), db.clone(), cache.clone(), Duration::from_secs(600)),
             organiser: buyers.pop().expect("one more user than buyers"),
@@ -189,7 +201,8 @@ async fn live(world: &World, history: &[Step]) -> Result<(), String> {
         shop.take(step).await.map_err(|error| format!("step {number}, {step:?}: {error}"))?;
         shop.check().await.map_err(|broken| format!("after step {number}, {step:?}: {broken}"))?;
     }
-    // Everything that is under way arrives; what Razorpay has and what our books say must be the same then.
+    // Everything that is under way arrives; what Razorpay has and what our books say must be the
+    // same then.
     shop.come_to_rest().await.map_err(|error| format!("coming to rest: {error}"))?;
     shop.check().await.map_err(|broken| format!("at rest: {broken}"))?;
     shop.check_rest().await.map_err(|broken| format!("at rest: {broken}"))
@@ -197,11 +210,14 @@ async fn live(world: &World, history: &[Step]) -> Result<(), String> {
 
 #[test]
 fn no_history_costs_anybody_money_or_a_seat() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let dir = std::env::temp_dir().join(format!("nexus-histories-{}", std::process::id()));
     let (postgres, redis, world) = runtime.block_on(async {
-        let postgres = Postgres::start(dir.join("postgres"), Options::throwaway()).await.expect("PostgreSQL");
-        let redis = Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
+        let postgres =
+            Postgres::start(dir.join("postgres"), Options::throwaway()).await.expect("PostgreSQL");
+        let redis =
+            Redis::start(dir.join("redis"), Durability::Throwaway, None).await.expect("Redis");
         let world = Arc::new(World::new(&postgres, &redis).await);
         (postgres, redis, world)
     });

@@ -1,4 +1,5 @@
-//! Razorpay as far as histories need it: orders, payments, refunds, and the webhooks that it would send, which wait until they are delivered.
+//! Razorpay as far as histories need it: orders, payments, refunds, and the webhooks that it would
+//! send, which wait until they are delivered.
 
 use std::collections::HashMap;
 
@@ -114,7 +115,9 @@ impl Razorpay {
 
     /// `POST /v1/payments/:id/capture`; whether the payment is captured now.
     pub(crate) fn capture(&mut self, id: &str) -> bool {
-        let Some(payment) = self.payments.iter().position(|payment| payment.id == id) else { return false };
+        let Some(payment) = self.payments.iter().position(|payment| payment.id == id) else {
+            return false;
+        };
         if self.payments[payment].status == "authorized" {
             self.settle(payment);
         }
@@ -145,14 +148,16 @@ impl Razorpay {
         }
     }
 
-    /// `POST /v1/payments/:id/refund`: a key that is known answers with the refund that it stands for. More than is left is refused.
+    /// `POST /v1/payments/:id/refund`: a key that is known answers with the refund that it stands
+    /// for. More than is left is refused.
     pub(crate) fn refund(&mut self, payment_id: &str, paise: i64, key: &str) -> Option<Refund> {
         if let Some(known) = self.keys.get(key) {
             assert_eq!(self.refunds[*known].paise, paise, "a key stands for one request");
             return Some(self.refunds[*known].clone());
         }
         assert!((10..=40).contains(&key.len()), "{key}");
-        let payment = self.payments.iter().position(|payment| payment.id == payment_id).expect("a payment");
+        let payment =
+            self.payments.iter().position(|payment| payment.id == payment_id).expect("a payment");
         assert_eq!(self.payments[payment].status, "captured", "only captured money is refunded");
         if paise > self.left(payment) {
             return None;
@@ -200,7 +205,8 @@ impl Razorpay {
         paise - back - disputed
     }
 
-    /// The buyer's bank asks for the payment back, or for a part, and may take it at once. The capture may be heard of after that.
+    /// The buyer's bank asks for the payment back, or for a part, and may take it at once. The
+    /// capture may be heard of after that.
     pub(crate) fn open_dispute(&mut self, payment: usize, part: bool, deduct: bool) {
         let left = self.left(payment);
         if self.payments[payment].status != "captured" || left <= 1 {
@@ -224,7 +230,10 @@ impl Razorpay {
         }
         self.disputes[dispute].status = if won { "won" } else { "lost" };
         self.disputes[dispute].deducted = if won { 0 } else { paise };
-        self.tell_dispute(dispute, if won { "payment.dispute.won" } else { "payment.dispute.lost" });
+        self.tell_dispute(
+            dispute,
+            if won { "payment.dispute.won" } else { "payment.dispute.lost" },
+        );
     }
 
     fn tell_dispute(&mut self, dispute: usize, event: &str) {

@@ -1,4 +1,5 @@
-//! One event of a history, and how each step is taken: by the verbs that the API and the workers use, each in its own transaction.
+//! One event of a history, and how each step is taken: by the verbs that the API and the workers
+//! use, each in its own transaction.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -46,7 +47,9 @@ pub(crate) struct Shop<'a> {
 fn allowed<T>(result: Result<T, Error>) -> Result<Option<T>, String> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if matches!(error.kind(), Kind::Internal | Kind::Unavailable) => Err(error.details()),
+        Err(error) if matches!(error.kind(), Kind::Internal | Kind::Unavailable) => {
+            Err(error.details())
+        }
         Err(_) => Ok(None),
     }
 }
@@ -93,7 +96,11 @@ impl<'a> Shop<'a> {
     }
 
     /// Commits what was done, or rolls back what was refused.
-    async fn end<T>(&self, tx: PgTransaction<'_>, result: Result<T, Error>) -> Result<Option<T>, String> {
+    async fn end<T>(
+        &self,
+        tx: PgTransaction<'_>,
+        result: Result<T, Error>,
+    ) -> Result<Option<T>, String> {
         let value = allowed(result)?;
         let ended = if value.is_some() { tx.commit().await } else { tx.rollback().await };
         ended.map_err(|error| error.to_string())?;
@@ -174,9 +181,15 @@ impl<'a> Shop<'a> {
             Step::Cancel { booking } => match pick(*booking, &self.bookings) {
                 Some((booking, buyer)) => {
                     let mut tx = self.begin().await?;
-                    let result =
-                        booking_cancellation::cancel(&mut tx, booking, buyer, None, None, Duration::ZERO)
-                            .await;
+                    let result = booking_cancellation::cancel(
+                        &mut tx,
+                        booking,
+                        buyer,
+                        None,
+                        None,
+                        Duration::ZERO,
+                    )
+                    .await;
                     self.end(tx, result).await.map(drop)
                 }
                 None => Ok(()),
@@ -210,7 +223,8 @@ impl<'a> Shop<'a> {
                 Ok(())
             }
             Step::StartEvent => {
-                let started = "UPDATE events SET start_date = now() - interval '1 second' WHERE id = $1";
+                let started =
+                    "UPDATE events SET start_date = now() - interval '1 second' WHERE id = $1";
                 self.arrange(started, self.event.0).await
             }
             Step::CancelEvent => self.cancel_event().await,
@@ -258,7 +272,8 @@ impl<'a> Shop<'a> {
             .collect();
         let new = NewBooking { event: self.event, seats };
         let mut tx = self.begin().await?;
-        let result = bookings::create(&mut tx, self.buyer(buyer), &new, Duration::from_secs(900)).await;
+        let result =
+            bookings::create(&mut tx, self.buyer(buyer), &new, Duration::from_secs(900)).await;
         if let Some((created, _)) = self.end(tx, result).await? {
             self.bookings.push((created.booking.id, self.buyer(buyer)));
         }
@@ -292,7 +307,9 @@ impl<'a> Shop<'a> {
         let mut tx = self.begin().await?;
         let result = async {
             match booking_sale::hold(&mut tx, booking, None).await? {
-                Some(held) => booking_sale::confirm_free(&mut tx, &held, &mut AfterCommit::default()).await,
+                Some(held) => {
+                    booking_sale::confirm_free(&mut tx, &held, &mut AfterCommit::default()).await
+                }
                 None => Ok(false),
             }
         };
@@ -329,7 +346,8 @@ impl<'a> Shop<'a> {
     async fn sweep(&self) -> Result<(), String> {
         for (booking, _) in &self.bookings {
             let mut tx = self.begin().await?;
-            let result = booking_changes::expire(&mut tx, *booking, &mut AfterCommit::default()).await;
+            let result =
+                booking_changes::expire(&mut tx, *booking, &mut AfterCommit::default()).await;
             self.end(tx, result).await?;
         }
         let all = self.types.iter().map(|seat_type| (*seat_type, 100)).collect();
@@ -347,7 +365,9 @@ impl<'a> Shop<'a> {
         for (booking, _) in &self.bookings {
             let mut tx = self.begin().await?;
             let result = async {
-                let Some(held) = booking_changes::hold(&mut tx, *booking).await? else { return Ok(false) };
+                let Some(held) = booking_changes::hold(&mut tx, *booking).await? else {
+                    return Ok(false);
+                };
                 let (event, mut after) = (BookingEvent::EventCancelled, AfterCommit::default());
                 booking_cancellation::carry_out(&mut tx, &held, event, None, &mut after).await
             };
@@ -377,7 +397,8 @@ impl<'a> Shop<'a> {
             return self.end(tx, result).await.map(drop);
         }
         // What is refused leads to a look at what others have asked for.
-        let made = match self.razorpay.refund(&refund.payment_id, refund.left_paise, &refund.key()) {
+        let made = match self.razorpay.refund(&refund.payment_id, refund.left_paise, &refund.key())
+        {
             Some(made) => vec![made],
             None => {
                 let refunds = self.razorpay.refunds.iter();
@@ -402,7 +423,8 @@ impl<'a> Shop<'a> {
         self.end(tx, result).await.map(drop)
     }
 
-    /// All webhooks arrive, which has us capture what is authorized, what is overdue is swept, and every refund is made.
+    /// All webhooks arrive, which has us capture what is authorized, what is overdue is swept, and
+    /// every refund is made.
     pub(crate) async fn come_to_rest(&mut self) -> Result<(), String> {
         self.take(&Step::LocksRunOut).await?;
         for _ in 0..20 {

@@ -1,4 +1,5 @@
-//! How a cluster comes into being: the binaries, the account it belongs to, initdb once, copies afterwards.
+//! How a cluster comes into being: the binaries, the account it belongs to, initdb once, copies
+//! afterwards.
 
 use std::fs::{File, Metadata};
 use std::io::Write;
@@ -10,7 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, Account};
 
-/// The directory that holds the PostgreSQL programs: from PATH, else the highest version that Debian installed.
+/// The directory that holds the PostgreSQL programs: from PATH, else the highest version that
+/// Debian installed.
 pub(super) fn binaries() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let from_path = std::env::split_paths(&path)
@@ -31,7 +33,11 @@ pub(super) fn binaries() -> Result<PathBuf> {
 }
 
 /// Makes sure that a cluster exists in `data`, and says which account it has to run under.
-pub(super) fn prepare(binaries: &Path, data: &Path, from: Option<&Path>) -> Result<Option<Account>> {
+pub(super) fn prepare(
+    binaries: &Path,
+    data: &Path,
+    from: Option<&Path>,
+) -> Result<Option<Account>> {
     if !is_cluster(data) {
         match from {
             Some(template) => copy(template, data)?,
@@ -55,7 +61,8 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(&unfinished, to).with_context(|| format!("cannot create {}", to.display()))
 }
 
-/// A freshly initialised cluster with an empty database `nexus`, made once per PostgreSQL version and user.
+/// A freshly initialised cluster with an empty database `nexus`, made once per PostgreSQL version
+/// and user.
 fn template(binaries: &Path) -> Result<PathBuf> {
     let version = run(Command::new(binaries.join("postgres")).arg("--version"))?;
     let version = version.split_whitespace().nth(2).unwrap_or("unknown").replace('.', "_");
@@ -95,7 +102,8 @@ fn template(binaries: &Path) -> Result<PathBuf> {
 fn create_database(binaries: &Path, account: Option<Account>, data: &Path) -> Result<()> {
     let mut command = process::command(binaries.join("postgres"), account, "KILL");
     command.args(["--single", "-F", "-D"]).arg(data).arg("postgres").current_dir("/");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(b"CREATE DATABASE nexus\n")?;
     }
@@ -105,7 +113,8 @@ fn create_database(binaries: &Path, account: Option<Account>, data: &Path) -> Re
     Ok(())
 }
 
-/// SIGKILL leaves the cluster's small System V segment behind, and a machine has only 4,096 of them.
+/// SIGKILL leaves the cluster's small System V segment behind, and a machine has only 4,096 of
+/// them.
 pub(super) fn release_shared_memory(data: &Path) {
     // Seventh line of postmaster.pid: key and id. An orderly shutdown removes the file.
     let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
@@ -146,7 +155,8 @@ fn reachable_temp_dir() -> PathBuf {
 
 /// Runs a helper program to its end and returns what it printed.
 fn run(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
         bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

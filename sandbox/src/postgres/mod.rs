@@ -65,10 +65,12 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a cluster whose data and log live under `dir`. One that is already there is used as it is.
+    /// Starts a cluster whose data and log live under `dir`. One that is already there is used as
+    /// it is.
     pub async fn start(dir: impl AsRef<Path>, options: Options) -> Result<Self> {
         let dir = dir.as_ref().to_owned();
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("cannot create {}", dir.display()))?;
         let dir = dir.canonicalize()?;
         let data = dir.join("data");
         let (binaries, account) = tokio::task::spawn_blocking(move || -> Result<_> {
@@ -87,8 +89,8 @@ impl Postgres {
             postgres.port = wanted.take().unwrap_or_else(ports::free);
             match postgres.launch().await {
                 Ok(()) => return Ok(postgres),
-                // The port was taken between the look and the bind, or the server of a launcher that was killed a
-                // moment ago is still shutting down.
+                // The port was taken between the look and the bind, or the server of a launcher
+                // that was killed a moment ago is still shutting down.
                 Err(_) if attempts > 1 => attempts -= 1,
                 Err(error) => return Err(error),
             }
@@ -101,11 +103,12 @@ impl Postgres {
         format!("{}{}", url(self.port), if self.is_secured { "?sslmode=require" } else { "" })
     }
 
-    /// Restarts it as a server that takes TLS connections only, and proves with `identity` who it is; or, without one, as a server that
-    /// takes any and has no TLS.
+    /// Restarts it as a server that takes TLS connections only, and proves with `identity` who it
+    /// is; or, without one, as a server that takes any and has no TLS.
     pub async fn secure(&mut self, identity: Option<&Identity>) -> Result<()> {
         self.stop().await?;
-        let access = if identity.is_some() { "hostssl all all all trust" } else { "host all all all trust" };
+        let access =
+            if identity.is_some() { "hostssl all all all trust" } else { "host all all all trust" };
         std::fs::write(self.data().join("pg_hba.conf"), format!("{access}\n"))?;
         if let Some(identity) = identity {
             identity.write(&self.data(), self.account)?;
@@ -129,8 +132,8 @@ impl Postgres {
         &self.binaries
     }
 
-    /// Fast shutdown: connections are closed, nothing committed is lost, and connecting is refused until
-    /// [`Postgres::restart`].
+    /// Fast shutdown: connections are closed, nothing committed is lost, and connecting is refused
+    /// until [`Postgres::restart`].
     pub async fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
             process.end(Signal::INT, STOP_PATIENCE).await?;
@@ -146,7 +149,8 @@ impl Postgres {
         Ok(())
     }
 
-    /// Stops the server and every backend in their tracks: connections stay open, and nobody answers. Or lets them go on.
+    /// Stops the server and every backend in their tracks: connections stay open, and nobody
+    /// answers. Or lets them go on.
     pub fn freeze(&mut self, frozen: bool) {
         if let Some(process) = &mut self.process {
             process.signal_with_children(if frozen { Signal::STOP } else { Signal::CONT });
@@ -160,13 +164,16 @@ impl Postgres {
         loop {
             match self.launch().await {
                 // After a kill, the shared memory stays in use until the last backend is gone.
-                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await
+                }
                 result => return result,
             }
         }
     }
 
-    /// Stops the server and saves its cluster, for instance after migrating, as a template for later ones.
+    /// Stops the server and saves its cluster, for instance after migrating, as a template for
+    /// later ones.
     pub async fn save_as(&mut self, template: impl AsRef<Path>) -> Result<()> {
         self.stop().await?;
         let (data, template) = (self.data(), template.as_ref().to_owned());
@@ -185,9 +192,13 @@ impl Postgres {
     async fn launch(&mut self) -> Result<()> {
         let mut command = process::command(self.binaries.join("postgres"), self.account, "QUIT");
         if self.account.is_some() {
-            // The other account may not be allowed to walk the path down to the data (a checkout under /root, say).
-            // An open handle on the directory needs no walking, and standard input is one that is passed on.
-            command.args(["-D", "/proc/self/fd/0"]).stdin(File::open(self.data())?).current_dir("/");
+            // The other account may not be allowed to walk the path down to the data (a checkout
+            // under /root, say). An open handle on the directory needs no walking, and standard
+            // input is one that is passed on.
+            command
+                .args(["-D", "/proc/self/fd/0"])
+                .stdin(File::open(self.data())?)
+                .current_dir("/");
         } else {
             command.arg("-D").arg(self.data()).stdin(Stdio::null());
         }
@@ -243,15 +254,21 @@ fn settings(durability: Durability) -> impl Iterator<Item = &'static str> {
         "log_timezone=UTC",
         "jit=off",
     ];
-    // Commits stay synchronous and pages whole: `kill` is meant to show what a crash loses, which is nothing committed.
-    // Without fsync that costs next to nothing.
-    let throwaway: &[&str] =
-        &["fsync=off", "shared_buffers=32MB", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=256MB"];
+    // Commits stay synchronous and pages whole: `kill` is meant to show what a crash loses, which
+    // is nothing committed. Without fsync that costs next to nothing.
+    let throwaway: &[&str] = &[
+        "fsync=off",
+        "shared_buffers=32MB",
+        "wal_level=minimal",
+        "max_wal_senders=0",
+        "max_wal_size=256MB",
+    ];
     let extra = if durability == Durability::Throwaway { throwaway } else { &[] };
     common.into_iter().chain(extra.iter().copied())
 }
 
-/// The server writes its state into the eighth line of `postmaster.pid`; `pg_ctl --wait` reads the same.
+/// The server writes its state into the eighth line of `postmaster.pid`; `pg_ctl --wait` reads the
+/// same.
 fn is_ready(data: &Path, process: u32) -> bool {
     let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else { return false };
     let lines: Vec<&str> = text.lines().map(str::trim).collect();

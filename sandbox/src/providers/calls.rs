@@ -64,7 +64,8 @@ impl Calls {
         let mut log = locked(&self.0);
         let count = log.counts.entry(call.target).or_default();
         count.calls += 1;
-        count.succeeded += u64::from(call.status.is_some_and(|status| (200..300).contains(&status)));
+        count.succeeded +=
+            u64::from(call.status.is_some_and(|status| (200..300).contains(&status)));
         recent::push(&mut log.newest, LIMIT, call);
     }
 
@@ -87,7 +88,10 @@ impl Calls {
 
 impl Target {
     fn is_razorpay(self) -> bool {
-        !matches!(self, Self::TwilioVerify | Self::TwilioCheck | Self::TwilioSms | Self::Smtp | Self::Webhook)
+        !matches!(
+            self,
+            Self::TwilioVerify | Self::TwilioCheck | Self::TwilioSms | Self::Smtp | Self::Webhook
+        )
     }
 
     /// A failure of the provider's own, in its shape.
@@ -109,9 +113,10 @@ impl Target {
         }
         let (code, message) = match status {
             401 => (20003, "Authenticate"),
-            403 => {
-                (60410, "The destination phone number has been temporarily blocked by Twilio due to fraud")
-            }
+            403 => (
+                60410,
+                "The destination phone number has been temporarily blocked by Twilio due to fraud",
+            ),
             429 => (20429, "Too Many Requests"),
             _ => (20500, "An internal server error has occurred"),
         };
@@ -128,7 +133,8 @@ impl Target {
 
 type Handler = MethodRouter<Arc<World>>;
 
-/// The frame around a provider's route: its calls are recorded, fail on demand, and need credentials.
+/// The frame around a provider's route: its calls are recorded, fail on demand, and need
+/// credentials.
 pub(crate) fn route(world: &Arc<World>, target: Target, handler: Handler) -> Handler {
     observed(world, target, faulty(world, target, handler))
 }
@@ -152,7 +158,8 @@ async fn observe(
     next: Next,
 ) -> Response {
     let (at, method, path) = (Utc::now(), request.method().to_string(), request.uri().to_string());
-    // A task of its own: a provider finishes what it began even when the caller has given up waiting.
+    // A task of its own: a provider finishes what it began even when the caller has given up
+    // waiting.
     let work = tokio::spawn(async move {
         let response = next.run(request).await;
         let hung_up = response.extensions().get::<HangUp>().is_some();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::random;
 
-/// What the stand-ins accept and how fast they act. [`ProvidersConfig::default`] invents credentials.
+/// What the stand-ins accept and how fast they act. [`ProvidersConfig::default`] invents
+/// credentials.
 #[derive(Debug, Clone)]
 pub struct ProvidersConfig {
     /// `rzp_test_…`, the user of Razorpay's basic authentication.

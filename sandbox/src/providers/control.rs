@@ -1,4 +1,5 @@
-//! `/sandbox/…`: what people and scripts use to steer the stand-ins and to look inside. No credentials needed.
+//! `/sandbox/…`: what people and scripts use to steer the stand-ins and to look inside. No
+//! credentials needed.
 
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use serde_json::{Value, json};
 
 use super::faults::ActiveFault;
 use super::mail::Mail;
-use super::razorpay::{Dispute, DisputeMove, OpenDispute, Order, Paid, Pay, Payment, Refund, Refusal};
+use super::razorpay::{
+    Dispute, DisputeMove, OpenDispute, Order, Paid, Pay, Payment, Refund, Refusal,
+};
 use super::twilio::{Otp, Sms};
 use super::webhooks::{Attempt, WebhookEvent};
 use super::world::World;
@@ -38,7 +41,9 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .route("/sandbox/mail", get(mail).delete(clear_mail))
         .route("/sandbox/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/sandbox/calls", get(calls).delete(clear_calls))
-        .fallback(async || Problem(StatusCode::NOT_FOUND, "no such route; GET / lists them".to_owned()))
+        .fallback(async || {
+            Problem(StatusCode::NOT_FOUND, "no such route; GET / lists them".to_owned())
+        })
         .with_state(world.clone())
 }
 
@@ -99,7 +104,11 @@ struct Move {
     to: DisputeMove,
 }
 
-async fn move_dispute(State(world): Sandbox, Path(id): Path<String>, body: Body<Move>) -> Answer<Dispute> {
+async fn move_dispute(
+    State(world): Sandbox,
+    Path(id): Path<String>,
+    body: Body<Move>,
+) -> Answer<Dispute> {
     let Json(Move { to }) = body?;
     Ok(Json(world.razorpay(|razorpay| razorpay.move_dispute(&id, to))?))
 }
@@ -137,7 +146,8 @@ async fn replay(State(world): Sandbox, body: Body<Replay>) -> Answer<Vec<Attempt
 async fn otp(State(world): Sandbox, Path(phone): Path<String>) -> Answer<Otp> {
     let phone = format!("+{}", phone.trim().trim_start_matches('+'));
     let otp = world.twilio().otp(&phone);
-    otp.map(Json).ok_or_else(|| Problem(StatusCode::NOT_FOUND, format!("no code was sent to {phone}")))
+    otp.map(Json)
+        .ok_or_else(|| Problem(StatusCode::NOT_FOUND, format!("no code was sent to {phone}")))
 }
 
 async fn sms(State(world): Sandbox) -> Json<Vec<Sms>> {
@@ -189,7 +199,10 @@ impl From<JsonRejection> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self(StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST), refusal.description)
+        Self(
+            StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST),
+            refusal.description,
+        )
     }
 }
 

@@ -58,7 +58,8 @@ pub enum Target {
     Webhook,
 }
 
-/// One way of going wrong. Several fields may be set at once (slow, then an error); the rest stays default.
+/// One way of going wrong. Several fields may be set at once (slow, then an error); the rest stays
+/// default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
@@ -79,7 +80,8 @@ pub struct Fault {
     pub duplicate: usize,
     /// Webhook: deliver this much later.
     pub late_ms: u64,
-    /// Webhook: deliver later by a time that is drawn, this much at most; so events overtake each other.
+    /// Webhook: deliver later by a time that is drawn, this much at most; so events overtake each
+    /// other.
     pub late_up_to_ms: u64,
     /// Webhook: deliver after the next event was delivered (or after 5 s).
     pub reorder: bool,
@@ -144,7 +146,8 @@ impl Fault {
         tokio::time::sleep(Duration::from_millis(self.delay_response_ms)).await;
     }
 
-    /// A script that asks for something its target cannot do is told so, rather than silently working.
+    /// A script that asks for something its target cannot do is told so, rather than silently
+    /// working.
     fn check(&self, target: Target) -> Result<(), String> {
         let late = self.late_ms > 0 || self.late_up_to_ms > 0;
         let webhook_only = self.lose || self.duplicate > 0 || late || self.reorder;
@@ -153,10 +156,12 @@ impl Fault {
         match (target == Target::Webhook, webhook_only, calls_only) {
             (_, false, false) => Err("the fault does nothing".to_owned()),
             (true, _, true) => {
-                Err("a webhook can be lose, duplicate, late_ms, late_up_to_ms or reorder".to_owned())
+                Err("a webhook can be lose, duplicate, late_ms, late_up_to_ms or reorder"
+                    .to_owned())
             }
             (false, true, _) => {
-                Err("lose, duplicate, late_ms, late_up_to_ms and reorder are for webhooks".to_owned())
+                Err("lose, duplicate, late_ms, late_up_to_ms and reorder are for webhooks"
+                    .to_owned())
             }
             _ if self.status.is_some_and(|status| !(400..600).contains(&status)) => {
                 Err("status must be between 400 and 599".to_owned())
@@ -174,8 +179,8 @@ pub struct ActiveFault {
     /// How many more; `None` means until cleared.
     #[serde(default)]
     pub times: Option<u32>,
-    /// How many of a hundred calls. Those that are spared meet the target's next fault, if there is one: 30 and 20 and one without a
-    /// share are three tenths, two tenths and the rest.
+    /// How many of a hundred calls. Those that are spared meet the target's next fault, if there is
+    /// one: 30 and 20 and one without a share are three tenths, two tenths and the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
     /// Starts the draws anew, so that the same calls in the same order meet the same faults.
@@ -233,15 +238,17 @@ impl Faults {
         locked(&self.0).active.clear();
     }
 
-    /// What shall happen to this call: the oldest fault of its target that does not spare it, used up by one. What has no path has an empty one.
+    /// What shall happen to this call: the oldest fault of its target that does not spare it, used
+    /// up by one. What has no path has an empty one.
     pub(crate) fn take(&self, target: Target, path: &str) -> Fault {
         let mut script = locked(&self.0);
         let Script { active, draws } = &mut *script;
         active.retain(|active| active.times != Some(0));
         let mut drawn: Option<u8> = None;
         let names = |id: &String| path.split('/').any(|part| part == id);
-        let meets =
-            |active: &&mut ActiveFault| active.target == target && active.about.as_ref().is_none_or(names);
+        let meets = |active: &&mut ActiveFault| {
+            active.target == target && active.about.as_ref().is_none_or(names)
+        };
         for candidate in active.iter_mut().filter(meets) {
             if let Some(percent) = candidate.percent {
                 let rest = drawn.get_or_insert_with(|| draws.random_range(0..100));

@@ -1,4 +1,5 @@
-//! Stand-ins for Razorpay, Twilio and a mail server: real HTTP and SMTP, real signatures, scripted faults.
+//! Stand-ins for Razorpay, Twilio and a mail server: real HTTP and SMTP, real signatures, scripted
+//! faults.
 //!
 //! | Module | |
 //! |---|---|
@@ -31,7 +32,9 @@ pub use calls::{Call, Count};
 pub use config::ProvidersConfig;
 pub use faults::{ActiveFault, Fault, Target};
 pub use mail::{Attachment, Mail};
-pub use razorpay::{Dispute, DisputeMove, OpenDispute, Order, Outcome, Paid, Pay, Payment, Refund, Refusal};
+pub use razorpay::{
+    Dispute, DisputeMove, OpenDispute, Order, Outcome, Paid, Pay, Payment, Refund, Refusal,
+};
 pub use twilio::{Otp, Sms};
 pub use webhooks::{Attempt, WebhookEvent, sign};
 
@@ -48,18 +51,21 @@ pub struct Providers {
 }
 
 impl Providers {
-    /// Starts one HTTP server for Razorpay, Twilio and `/sandbox`, and one SMTP server, both on loopback.
+    /// Starts one HTTP server for Razorpay, Twilio and `/sandbox`, and one SMTP server, both on
+    /// loopback.
     pub async fn start(config: ProvidersConfig) -> Result<Self> {
         let (http_port, smtp_port) = (config.port, config.smtp_port);
         let world = World::new(config)?;
-        let router =
-            control::router(&world).merge(razorpay::api::router(&world)).merge(twilio::api::router(&world));
+        let router = control::router(&world)
+            .merge(razorpay::api::router(&world))
+            .merge(twilio::api::router(&world));
         let http = Switch::start(http_port, server::http(router)).await?;
         let smtp = Switch::start(smtp_port, smtp::service(world.clone())).await?;
         Ok(Self { world, http, smtp })
     }
 
-    /// Provider down: both servers refuse connections and cut the open ones. Webhooks already under way go on.
+    /// Provider down: both servers refuse connections and cut the open ones. Webhooks already under
+    /// way go on.
     pub async fn stop(&self) {
         self.stop_http().await;
         self.stop_smtp().await;
@@ -155,11 +161,19 @@ impl Providers {
         self.world.faults.add(ActiveFault { target, times, percent, seed, about, fault });
     }
 
-    /// Makes so many of a hundred calls of `target` go wrong, drawn from `seed`; of the spared ones the next fault's share, and so on.
+    /// Makes so many of a hundred calls of `target` go wrong, drawn from `seed`; of the spared ones
+    /// the next fault's share, and so on.
     pub fn faults_by_chance(&self, target: Target, seed: u64, shares: &[(u8, Fault)]) {
         for (percent, fault) in shares {
             let (times, percent, seed, about) = (None, Some(*percent), Some(seed), None);
-            self.world.faults.add(ActiveFault { target, times, percent, seed, about, fault: fault.clone() });
+            self.world.faults.add(ActiveFault {
+                target,
+                times,
+                percent,
+                seed,
+                about,
+                fault: fault.clone(),
+            });
         }
     }
 
@@ -198,7 +212,8 @@ impl Providers {
         self.world.razorpay(|razorpay| razorpay.fail_refunds(times));
     }
 
-    /// Refunds a payment as somebody at Razorpay's dashboard would: all that is left of it, or `amount` paise.
+    /// Refunds a payment as somebody at Razorpay's dashboard would: all that is left of it, or
+    /// `amount` paise.
     pub fn refund_by_hand(&self, payment_id: &str, amount: Option<i64>) -> Result<Refund, Refusal> {
         self.world.refund_by_hand(payment_id, amount)
     }

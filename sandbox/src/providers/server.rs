@@ -22,7 +22,8 @@ use tower::ServiceExt;
 use crate::ports;
 
 /// What to do with one connection.
-pub(crate) type Serve = Arc<dyn Fn(TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub(crate) type Serve =
+    Arc<dyn Fn(TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// A response extension: instead of being sent, the response closes the connection.
 #[derive(Debug, Clone, Copy)]

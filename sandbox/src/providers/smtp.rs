@@ -1,6 +1,8 @@
-//! A mail server that accepts everything but senders at `.invalid` domains: enough of SMTP for any client, no TLS, no relaying.
+//! A mail server that accepts everything but senders at `.invalid` domains: enough of SMTP for any
+//! client, no TLS, no relaying.
 //!
-//! A message counts when its final dot was received. One scripted fault is used up per message, at that dot.
+//! A message counts when its final dot was received. One scripted fault is used up per message, at
+//! that dot.
 
 use std::io;
 use std::sync::Arc;
@@ -25,8 +27,12 @@ const MAX_RECIPIENTS: usize = 1_000;
 /// Serves one connection after the other with the same mailbox.
 pub(crate) fn service(world: Arc<World>) -> Serve {
     Arc::new(move |stream| {
-        let session =
-            Session { world: world.clone(), stream: BufStream::new(stream), from: None, to: Vec::new() };
+        let session = Session {
+            world: world.clone(),
+            stream: BufStream::new(stream),
+            from: None,
+            to: Vec::new(),
+        };
         Box::pin(async move {
             let _ = session.run().await;
         })
@@ -50,7 +56,8 @@ impl Session {
             match verb.to_ascii_uppercase().as_str() {
                 "EHLO" => {
                     let size = format!("250-SIZE {MAX_MESSAGE}");
-                    let extensions = ["250-sandbox", "250-PIPELINING", "250-8BITMIME", "250-SMTPUTF8", &size];
+                    let extensions =
+                        ["250-sandbox", "250-PIPELINING", "250-8BITMIME", "250-SMTPUTF8", &size];
                     self.reply(&extensions.join("\r\n")).await?;
                     self.reply("250 AUTH PLAIN LOGIN").await?;
                     self.reset();
@@ -99,7 +106,8 @@ impl Session {
         let Some(from) = path(argument, "FROM:") else {
             return self.reply("501 5.5.4 MAIL FROM:<address>").await;
         };
-        let announced = argument.split_whitespace().find_map(|word| word.strip_prefix("SIZE=")?.parse().ok());
+        let announced =
+            argument.split_whitespace().find_map(|word| word.strip_prefix("SIZE=")?.parse().ok());
         if announced.is_some_and(|size: usize| size > MAX_MESSAGE) {
             return self.reply("552 5.3.4 Message too big").await;
         }
@@ -119,7 +127,9 @@ impl Session {
         }
         match path(argument, "TO:") {
             Some(to) if !to.contains('@') => self.reply("550 5.1.3 Bad address").await,
-            Some(_) if self.to.len() == MAX_RECIPIENTS => self.reply("452 4.5.3 Too many recipients").await,
+            Some(_) if self.to.len() == MAX_RECIPIENTS => {
+                self.reply("452 4.5.3 Too many recipients").await
+            }
             Some(to) => {
                 self.to.push(to);
                 self.reply("250 2.1.5 Ok").await

@@ -1,4 +1,5 @@
-//! Razorpay's webhooks: signed events, delivered at least once, retried with growing pauses, replayed on request.
+//! Razorpay's webhooks: signed events, delivered at least once, retried with growing pauses,
+//! replayed on request.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -114,13 +115,19 @@ impl Webhooks {
         });
         let event_id = random::alphanumeric(14);
         let (event, body) = (event.to_owned(), body.to_string());
-        let recorded =
-            WebhookEvent { event_id: event_id.clone(), event, state: "pending", attempts: Vec::new(), body };
+        let recorded = WebhookEvent {
+            event_id: event_id.clone(),
+            event,
+            state: "pending",
+            attempts: Vec::new(),
+            body,
+        };
         locked(&self.events).insert(&event_id, recorded);
         event_id
     }
 
-    /// Delivers an event until the receiver accepts it. A scripted fault applies to its first round only.
+    /// Delivers an event until the receiver accepts it. A scripted fault applies to its first round
+    /// only.
     pub(crate) async fn deliver(&self, fault: Fault, calls: &Calls, event_id: &str) {
         if fault.lose {
             self.note(event_id, |event| event.state = "lost");
@@ -144,12 +151,18 @@ impl Webhooks {
         }
     }
 
-    pub(crate) async fn replay(&self, calls: &Calls, event_id: &str, times: usize) -> Result<Vec<Attempt>> {
+    pub(crate) async fn replay(
+        &self,
+        calls: &Calls,
+        event_id: &str,
+        times: usize,
+    ) -> Result<Vec<Attempt>> {
         anyhow::ensure!(self.url.borrow().is_some(), "no webhook address is set");
         self.send(calls, event_id, times).await.context("no such event")
     }
 
-    /// Sends copies of an event at the same time, once there is an address. `None` when the event is unknown.
+    /// Sends copies of an event at the same time, once there is an address. `None` when the event
+    /// is unknown.
     async fn send(&self, calls: &Calls, event_id: &str, copies: usize) -> Option<Vec<Attempt>> {
         let body = locked(&self.events).get(event_id)?.body.clone();
         let url = self.url.subscribe().wait_for(Option::is_some).await.ok()?.clone()?;

@@ -64,7 +64,8 @@ impl World {
         self.razorpay(|razorpay| razorpay.lapse(payment_id));
     }
 
-    /// Refunds a payment as somebody at Razorpay's dashboard would; the whole of what is left of it unless `amount` says otherwise.
+    /// Refunds a payment as somebody at Razorpay's dashboard would; the whole of what is left of it
+    /// unless `amount` says otherwise.
     pub(crate) fn refund_by_hand(
         self: &Arc<Self>,
         payment_id: &str,

@@ -1,4 +1,5 @@
-//! `nexus-probe enqueue JSON [rollback]`: enqueues jobs in one transaction, and prints their ids, null for those that a live job stands for.
+//! `nexus-probe enqueue JSON [rollback]`: enqueues jobs in one transaction, and prints their ids,
+//! null for those that a live job stands for.
 
 use std::{process::ExitCode, time::Duration};
 

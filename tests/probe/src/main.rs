@@ -1,11 +1,17 @@
-//! A worker of the cleanup queue for the tests: its jobs say themselves how they go, so that everything that a handler may do, and everything
-//! that may happen to it, can be brought about on purpose. It is built from the public parts of `nexus-worker`, as the real ones are.
+//! A worker of the cleanup queue for the tests: its jobs say themselves how they go, so that
+//! everything that a handler may do, and everything that may happen to it, can be brought about on
+//! purpose. It is built from the public parts of `nexus-worker`, as the real ones are.
 //!
-//! `nexus-probe` serves the queue (with PROBE_CLOCK, its clock ticks every second); `nexus-probe enqueue JSON` enqueues jobs as an API
-//! process would. Two tables, which the tests create, tell what happened: `probe_runs` has a row for each start of a handler,
-//! `probe_effects` one for each effect that was committed.
+//! `nexus-probe` serves the queue (with PROBE_CLOCK, its clock ticks every second); `nexus-probe
+//! enqueue JSON` enqueues jobs as an API process would. Two tables, which the tests create, tell
+//! what happened: `probe_runs` has a row for each start of a handler, `probe_effects` one for each
+//! effect that was committed.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "it fails on purpose, and its mistakes fail a test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "it fails on purpose, and its mistakes fail a test"
+)]
 
 mod enqueue;
 mod jobs;
@@ -99,7 +105,10 @@ async fn begin(db: &PgPool, attempt: Attempt) -> Result<usize, Failure> {
 }
 
 async fn effect(conn: &mut sqlx::PgConnection, attempt: Attempt) -> Result<(), Failure> {
-    sqlx::query("INSERT INTO probe_effects (job_id) VALUES ($1)").bind(attempt.job_id).execute(conn).await?;
+    sqlx::query("INSERT INTO probe_effects (job_id) VALUES ($1)")
+        .bind(attempt.job_id)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -1,8 +1,10 @@
-//! What the recording did between its exchanges, so that the next ones find what they need: bookings that it made for them, time that passed.
+//! What the recording did between its exchanges, so that the next ones find what they need:
+//! bookings that it made for them, time that passed.
 //!
-//! Where Nexus refuses what the Node service did (an event with a negative price, a seat beyond the limit), the exchange shows the refusal,
-//! and something legal with the same id takes its place here, so that the exchanges after it still mean what they meant. Arrangements are
-//! numbered by the exchange that they precede.
+//! Where Nexus refuses what the Node service did (an event with a negative price, a seat beyond the
+//! limit), the exchange shows the refusal, and something legal with the same id takes its place
+//! here, so that the exchanges after it still mean what they meant. Arrangements are numbered by
+//! the exchange that they precede.
 
 use nexus_sandbox::providers::Outcome;
 use serde_json::json;
@@ -30,7 +32,8 @@ impl Replay {
         match before.seq {
             // The other of the two sessions, whose token was the same.
             67 => {
-                let (recorded, live) = (before.bearer().to_owned(), self.tokens["second twin"].clone());
+                let (recorded, live) =
+                    (before.bearer().to_owned(), self.tokens["second twin"].clone());
                 self.names.learn(&recorded, &live);
             }
             // The provider gives up after five checks.
@@ -44,23 +47,35 @@ impl Replay {
                         .failed(401, "Invalid OTP. Please try again.");
                 }
             }
-            // The exchange before has used up the password, because it may spell the phone as it likes.
+            // The exchange before has used up the password, because it may spell the phone as it
+            // likes.
             134 => {
-                self.stack.anonymous().post("/auth/send-otp", json!({"phone": "9876543210"})).await.ok();
+                self.stack
+                    .anonymous()
+                    .post("/auth/send-otp", json!({"phone": "9876543210"}))
+                    .await
+                    .ok();
                 self.until_idle().await;
             }
             141 => {
-                let logins = [("organizer", "login: with the new password"), ("buyer", "login: buyer")];
+                let logins =
+                    [("organizer", "login: with the new password"), ("buyer", "login: buyer")];
                 for (name, login) in logins {
-                    let login = recording.iter().find(|exchange| exchange.name == login).expect("a login");
-                    let token = login.data()["accessToken"].as_str().and_then(|token| self.names.get(token));
+                    let login =
+                        recording.iter().find(|exchange| exchange.name == login).expect("a login");
+                    let token = login.data()["accessToken"]
+                        .as_str()
+                        .and_then(|token| self.names.get(token));
                     self.connect(name, json!({"auth": {"token": token}})).await;
                 }
                 self.connect("anonymous", json!({})).await;
             }
 
             // The request said otherwise.
-            142 => self.sql("UPDATE events SET status = 'published', is_public = true WHERE id = 1").await,
+            142 => {
+                self.sql("UPDATE events SET status = 'published', is_public = true WHERE id = 1")
+                    .await
+            }
             149 => self.extra(&["events", "event_seat_types"]).await,
             151 => self.sql(&format!("DELETE FROM events WHERE id >= {EXTRA}")).await,
             154 => self.event(8, "Neg", "2031-05-01T22:00:00Z", 6, 0).await,
@@ -90,7 +105,9 @@ impl Replay {
             294 => self.extra(&["bookings"]).await,
             296 => self.sql(&format!("DELETE FROM bookings WHERE id >= {EXTRA}")).await,
             319 => {
-                for (booking, seat, label) in [(8, 20, "C1"), (9, 21, "C2"), (10, 22, "C3"), (11, 23, "C4")] {
+                for (booking, seat, label) in
+                    [(8, 20, "C1"), (9, 21, "C2"), (10, 22, "C3"), (11, 23, "C4")]
+                {
                     self.lock_and_book(booking, seat, label).await;
                 }
             }
@@ -104,8 +121,7 @@ impl Replay {
             362 => self.same_order("order_xQvcFJLGgs9ruz", "order_pqI1FCarbm4sSl"),
             371 => self.next_id("tickets", 1).await,
             387 => {
-                let job =
-                    "SELECT id FROM jobs WHERE kind = 'finalise_booking' AND payload ->> 'booking_id' = '4'";
+                let job = "SELECT id FROM jobs WHERE kind = 'finalise_booking' AND payload ->> 'booking_id' = '4'";
                 let job = self.stack.row(job).await;
                 let path = format!("ticket-status/{}", job["id"].as_str().expect("an id"));
                 self.names.learn("ticket-status/1", &path);
@@ -158,7 +174,8 @@ impl Replay {
                 self.hears("buyer", "tickets:ready").await;
                 self.lock(BUYER, GIG, GIG_SEATS, "K3", 37).await;
                 self.book(22, GIG, GIG_SEATS, &["K3"]).await;
-                // Only a payment that the provider knows confirms a booking: this one, whose webhook comes next.
+                // Only a payment that the provider knows confirms a booking: this one, whose
+                // webhook comes next.
                 self.order(22, "order_eAd5gZwVZb3XsR").await;
                 let order = self.names.get("order_eAd5gZwVZb3XsR").expect("an order").to_owned();
                 let payment = self.stack.pay(&order, Outcome::Captured);
@@ -214,7 +231,8 @@ impl Replay {
     }
 
     async fn limit(&self, event: i64, most: i64) {
-        self.sql(&format!("UPDATE events SET max_tickets_per_user = {most} WHERE id = {event}")).await;
+        self.sql(&format!("UPDATE events SET max_tickets_per_user = {most} WHERE id = {event}"))
+            .await;
     }
 
     /// Locks a seat, whose row gets this id.
@@ -229,7 +247,8 @@ impl Replay {
     /// The buyer books seats that are locked.
     async fn book(&mut self, id: i64, event: i64, seat_type: i64, labels: &[&str]) {
         self.next_id("bookings", id).await;
-        let details = labels.iter().map(|label| json!({"seat_label": label, "seat_type_id": seat_type}));
+        let details =
+            labels.iter().map(|label| json!({"seat_label": label, "seat_type_id": seat_type}));
         let request = json!({"event_id": event, "seat_details": details.collect::<Vec<_>>()});
         let booked = self.user(BUYER).post("/bookings/create", request).await.data();
         assert_eq!(booked["booking"]["id"], id);
@@ -249,8 +268,10 @@ impl Replay {
 
     /// The buyer asks for an order; the recording's was called so.
     async fn order(&mut self, booking: i64, recorded: &str) {
-        let total =
-            self.stack.row(&format!("SELECT total_amount AS n FROM bookings WHERE id = {booking}")).await;
+        let total = self
+            .stack
+            .row(&format!("SELECT total_amount AS n FROM bookings WHERE id = {booking}"))
+            .await;
         let request = json!({"booking_id": booking, "amount": total["n"]});
         let order = self.user(BUYER).post("/payments/create-order", request).await.data();
         self.names.learn(recorded, order["order_id"].as_str().expect("an order"));
@@ -266,7 +287,10 @@ impl Replay {
         let order = self.names.get(recorded).expect("an order").to_owned();
         self.stack.pay(&order, Outcome::Captured);
         let webhooks = self.stack.providers.webhooks();
-        let news = webhooks.iter().rfind(|webhook| webhook.event == "payment.captured").expect("a webhook");
+        let news = webhooks
+            .iter()
+            .rfind(|webhook| webhook.event == "payment.captured")
+            .expect("a webhook");
         self.stack.providers.replay(&news.event_id, 1).await.expect("a delivery");
         self.until_idle().await;
     }
@@ -283,14 +307,17 @@ impl Replay {
     pub(super) async fn sweep(&self) {
         const RESTING: &str = "kind = 'sweep_expired' AND state = 'pending'";
         eventually("the sweep begins", SOON, async || {
-            let begun =
-                self.stack.execute(&format!("UPDATE jobs SET available_at = now() WHERE {RESTING}")).await;
+            let begun = self
+                .stack
+                .execute(&format!("UPDATE jobs SET available_at = now() WHERE {RESTING}"))
+                .await;
             seen(begun == 1, begun).map(drop)
         })
         .await;
         self.stack.execute("SELECT pg_notify('nexus_jobs', 'expiry')").await;
         eventually("the sweep is over", SOON, async || {
-            let over = self.stack.count(&format!("jobs WHERE {RESTING} AND available_at > now()")).await;
+            let over =
+                self.stack.count(&format!("jobs WHERE {RESTING} AND available_at > now()")).await;
             seen(over == 1, over).map(drop)
         })
         .await;

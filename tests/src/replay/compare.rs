@@ -1,5 +1,5 @@
-//! Whether two outcomes are the same: fields, types, nulls, numbers and texts, and who heard what. Times and made-up names are compared as
-//! [`Names`] does.
+//! Whether two outcomes are the same: fields, types, nulls, numbers and texts, and who heard what.
+//! Times and made-up names are compared as [`Names`] does.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,13 @@ pub fn differences(expected: &Value, live: &Value, names: &mut Names) -> Vec<Str
     found
 }
 
-fn compare(place: &str, expected: &Value, live: &Value, names: &mut Names, found: &mut Vec<String>) {
+fn compare(
+    place: &str,
+    expected: &Value,
+    live: &Value,
+    names: &mut Names,
+    found: &mut Vec<String>,
+) {
     match (expected, live) {
         (Value::Object(wanted), Value::Object(got)) => {
             for field in wanted.keys().chain(got.keys()).collect::<BTreeSet<_>>() {
@@ -22,26 +28,31 @@ fn compare(place: &str, expected: &Value, live: &Value, names: &mut Names, found
                 match (wanted.get(field), got.get(field)) {
                     (Some(wanted), Some(got)) => compare(&place, wanted, got, names, found),
                     (Some(wanted), None) => found.push(format!("{place} is missing: {wanted}")),
-                    (None, got) => found.push(format!("{place} is new: {}", got.unwrap_or(&Value::Null))),
+                    (None, got) => {
+                        found.push(format!("{place} is new: {}", got.unwrap_or(&Value::Null)))
+                    }
                 }
             }
         }
         (Value::Array(wanted), Value::Array(got)) if wanted.len() == got.len() => {
-            for (index, (wanted, got)) in in_order(wanted).into_iter().zip(in_order(got)).enumerate() {
+            for (index, (wanted, got)) in
+                in_order(wanted).into_iter().zip(in_order(got)).enumerate()
+            {
                 compare(&format!("{place}/{index}"), wanted, got, names, found);
             }
         }
         (Value::String(wanted), Value::String(got)) if names.agree(wanted, got) => {}
         (Value::String(wanted), Value::Number(left))
-            if wanted == any::SECONDS_LEFT && left.as_i64().is_some_and(|left| (1..=900).contains(&left)) => {
-        }
+            if wanted == any::SECONDS_LEFT
+                && left.as_i64().is_some_and(|left| (1..=900).contains(&left)) => {}
         (Value::Number(wanted), Value::Number(got)) if wanted.as_f64() == got.as_f64() => {}
         _ if expected == live => {}
         _ => found.push(format!("{place} is {live}, not {expected}")),
     }
 }
 
-/// Broadcasts by name and seat: nobody promises which of two comes first. Other lists stay as they are.
+/// Broadcasts by name and seat: nobody promises which of two comes first. Other lists stay as they
+/// are.
 fn in_order(list: &[Value]) -> Vec<&Value> {
     let mut list: Vec<&Value> = list.iter().collect();
     list.sort_by_key(|news| {
@@ -103,14 +114,18 @@ mod tests {
 
     #[test]
     fn a_new_field_is_noticed() {
-        let found = found(|live| drop(object(live, "/body/data").insert("extra".into(), Value::Null)));
+        let found =
+            found(|live| drop(object(live, "/body/data").insert("extra".into(), Value::Null)));
         assert_eq!(found, ["/body/data/extra is new: null"]);
     }
 
     #[test]
     fn a_null_where_none_was_is_noticed_and_the_other_way_round() {
         assert_eq!(put("/body/data/lock/id", Value::Null), ["/body/data/lock/id is null, not 1"]);
-        assert_eq!(put("/body/data/lock/note", json!("x")), [r#"/body/data/lock/note is "x", not null"#]);
+        assert_eq!(
+            put("/body/data/lock/note", json!("x")),
+            [r#"/body/data/lock/note is "x", not null"#]
+        );
     }
 
     #[test]
@@ -118,7 +133,10 @@ mod tests {
         assert_eq!(put("/status", json!(201)), ["/status is 201, not 200"]);
         assert_eq!(put("/body/data/message", json!("Seat V1 locked")).len(), 1);
         assert_eq!(put("/body/data/price", json!(500.5)), ["/body/data/price is 500.5, not 500"]);
-        assert_eq!(put("/body/data/price", json!("500")), [r#"/body/data/price is "500", not 500"#]);
+        assert_eq!(
+            put("/body/data/price", json!("500")),
+            [r#"/body/data/price is "500", not 500"#]
+        );
         assert_eq!(put("/body/data/lock", json!([])).len(), 1);
     }
 
@@ -156,14 +174,23 @@ mod tests {
         let order = "/body/data/order_id";
         assert_eq!(put(order, json!("order_AAAAAAAAAAAAAA")), [""; 0]);
         assert_eq!(put(order, json!("pay_AAAAAAAAAAAAAA")).len(), 1);
-        assert_eq!(put("/body/data/booking_reference", json!("BKG-2031-0102-030405-ABCDEFGH")), [""; 0]);
+        assert_eq!(
+            put("/body/data/booking_reference", json!("BKG-2031-0102-030405-ABCDEFGH")),
+            [""; 0]
+        );
         assert_eq!(put("/body/data/booking_reference", json!("BKG-1")).len(), 1);
 
         let mut names = Names::default();
         let twice = json!([REFERENCE, REFERENCE, format!("TKT-{REFERENCE}-V1")]);
         let (one, two) = ("BKG-2031-0102-030405-AAAA", "BKG-2031-0102-030405-BBBB");
-        assert_eq!(differences(&twice, &json!([one, one, format!("TKT-{one}-V1")]), &mut names), [""; 0]);
-        assert_eq!(differences(&twice, &json!([one, two, format!("TKT-{two}-V1")]), &mut names).len(), 2);
+        assert_eq!(
+            differences(&twice, &json!([one, one, format!("TKT-{one}-V1")]), &mut names),
+            [""; 0]
+        );
+        assert_eq!(
+            differences(&twice, &json!([one, two, format!("TKT-{two}-V1")]), &mut names).len(),
+            2
+        );
     }
 
     #[test]

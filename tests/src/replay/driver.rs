@@ -1,5 +1,5 @@
-//! Sends a recorded exchange to Nexus, and says what came of it, in the form of [`recording`](super::recording). What the other clients
-//! hear is in [`hearing`](super::hearing).
+//! Sends a recorded exchange to Nexus, and says what came of it, in the form of
+//! [`recording`](super::recording). What the other clients hear is in [`hearing`](super::hearing).
 
 use std::collections::BTreeMap;
 
@@ -54,9 +54,12 @@ pub struct Replay {
 impl Replay {
     /// Starts an empty world.
     pub async fn start() -> Self {
-        // The recording goes on with the accounts of six registrations in a row; and this is faster than people are.
-        let stack = Stack::builder().env("FRONTEND_URL", ORIGIN).env("RATE_LIMIT_REGISTRATION", "6/1h");
-        let stack = stack.env("RATE_LIMIT_COMMANDS", "100000/1s").env("RATE_LIMIT_USER", "100000/1s");
+        // The recording goes on with the accounts of six registrations in a row; and this is faster
+        // than people are.
+        let stack =
+            Stack::builder().env("FRONTEND_URL", ORIGIN).env("RATE_LIMIT_REGISTRATION", "6/1h");
+        let stack =
+            stack.env("RATE_LIMIT_COMMANDS", "100000/1s").env("RATE_LIMIT_USER", "100000/1s");
         let mut stack = stack.start().await;
         // The recorded webhooks are sent, not the stand-in's own.
         stack.providers.fault(Target::Webhook, None, Fault::lost());
@@ -75,7 +78,8 @@ impl Replay {
         }
     }
 
-    /// Does what the recording did before this exchange, then sends it. Returns the outcome but for the broadcasts.
+    /// Does what the recording did before this exchange, then sends it. Returns the outcome but for
+    /// the broadcasts.
     pub async fn send(&mut self, exchange: &Exchange, recording: &[Exchange]) -> Value {
         self.arrange(exchange, recording).await;
         for (table, place) in IDS {
@@ -102,28 +106,37 @@ impl Replay {
         self.fence().await;
         self.until_idle().await;
         let seat_types = self.count_seats().await;
-        let known =
-            |seat_type: &&SeatType| self.seat_types.iter().any(|known| known.event == seat_type.event);
+        let known = |seat_type: &&SeatType| {
+            self.seat_types.iter().any(|known| known.event == seat_type.event)
+        };
         let of = |types: &[SeatType], event| -> Vec<SeatType> {
             types.iter().filter(|known| known.event == event).cloned().collect()
         };
-        let mut changed: Vec<i64> = seat_types.iter().filter(known).map(|known| known.event).collect();
+        let mut changed: Vec<i64> =
+            seat_types.iter().filter(known).map(|known| known.event).collect();
         changed.dedup();
         changed.retain(|event| of(&seat_types, *event) != of(&self.seat_types, *event));
         Truth { seat_types, changed }
     }
 
-    /// Ends the world: the provider carries out its refunds, and everything that must hold, holds. Nobody hears of it.
+    /// Ends the world: the provider carries out its refunds, and everything that must hold, holds.
+    /// Nobody hears of it.
     pub async fn end(mut self) {
         let providers = &self.stack.providers;
         providers.clear_faults();
-        for lost in providers.webhooks().iter().filter(|webhook| webhook.event.starts_with("refund.")) {
+        for lost in
+            providers.webhooks().iter().filter(|webhook| webhook.event.starts_with("refund."))
+        {
             providers.replay(&lost.event_id, 1).await.expect("a delivery");
         }
         self.stack.assert_invariants().await;
         self.fence().await;
         self.heard.retain(|_, news| !news.is_empty());
-        assert!(self.heard.is_empty(), "nothing has happened, and yet the clients hear {:?}", self.heard);
+        assert!(
+            self.heard.is_empty(),
+            "nothing has happened, and yet the clients hear {:?}",
+            self.heard
+        );
     }
 
     /// Waits until no job is left to be done.
@@ -174,7 +187,8 @@ impl Replay {
             self.put_otp(body);
         }
         let url = format!("{}{path}", self.stack.api_url(0));
-        let mut request = self.http.request(Method::from_bytes(method.as_bytes()).expect("a method"), &url);
+        let mut request =
+            self.http.request(Method::from_bytes(method.as_bytes()).expect("a method"), &url);
         for (name, value) in sent {
             let value = match name.as_str() {
                 "X-Razorpay-Signature" => self.sign(value, body.as_mut().expect("a body")),
@@ -189,20 +203,26 @@ impl Replay {
             request = request.body(body);
         }
         let got = Answer::to(request).await;
-        let headers = got
-            .headers
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+        let headers = got.headers.iter().filter_map(|(name, value)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        });
         answer(sent, got.status.into(), headers, &got.text)
     }
 
-    async fn command(&mut self, client: &str, event: &str, arguments: &[Value], wants_ack: bool) -> Value {
+    async fn command(
+        &mut self,
+        client: &str,
+        event: &str,
+        arguments: &[Value],
+        wants_ack: bool,
+    ) -> Value {
         let mut live = Vec::new();
         for argument in arguments {
             let text = self.translate(&argument.to_string());
             live.push(serde_json::from_str(&text).expect("an argument"));
         }
-        let socket = self.sockets.get(client).unwrap_or_else(|| panic!("{client} is not connected"));
+        let socket =
+            self.sockets.get(client).unwrap_or_else(|| panic!("{client} is not connected"));
         if wants_ack {
             return json!({"acknowledged": socket.call(event, &live).await});
         }
@@ -210,8 +230,8 @@ impl Replay {
         json!({})
     }
 
-    /// Text as it has to be in this world. Tokens that nobody was given are made with the same claims, as many seconds from now as they
-    /// were from then.
+    /// Text as it has to be in this world. Tokens that nobody was given are made with the same
+    /// claims, as many seconds from now as they were from then.
     pub(super) fn translate(&mut self, text: &str) -> String {
         let token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         for word in text.split(|c| !token(c)).filter(|word| word.starts_with("eyJ")) {
@@ -225,7 +245,8 @@ impl Replay {
 
     /// A token like a recorded one.
     fn mint(&self, mut claims: Value) -> String {
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
+        let now =
+            std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs();
         for time in ["iat", "exp"] {
             if let Some(recorded) = claims[time].as_i64() {
                 claims[time] = json!(recorded - RECORDED_AT + i64::try_from(now).expect("a time"));
@@ -237,8 +258,12 @@ impl Replay {
     /// The right one-time password stays right.
     fn put_otp(&self, body: &mut String) {
         let Ok(fields) = serde_json::from_str::<Value>(body) else { return };
-        let digits: String =
-            fields["phone"].as_str().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
+        let digits: String = fields["phone"]
+            .as_str()
+            .unwrap_or_default()
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect();
         let phone = if digits.len() == 10 { format!("+91{digits}") } else { format!("+{digits}") };
         if let Some(otp) = self.stack.providers.otp(&phone) {
             *body = body.replace(RECORDED_OTP, &format!(r#""otp":"{}""#, otp.code));
@@ -252,16 +277,24 @@ impl Replay {
             return recorded.to_owned();
         }
         self.pay(body);
-        let signature = sign(&self.stack.providers.config().razorpay_webhook_secret, body.as_bytes());
-        if recorded.bytes().any(|b| b.is_ascii_uppercase()) { signature.to_uppercase() } else { signature }
+        let signature =
+            sign(&self.stack.providers.config().razorpay_webhook_secret, body.as_bytes());
+        if recorded.bytes().any(|b| b.is_ascii_uppercase()) {
+            signature.to_uppercase()
+        } else {
+            signature
+        }
     }
 
-    /// Makes the payment that a webhook is about, unless it was made before or its order does not exist.
+    /// Makes the payment that a webhook is about, unless it was made before or its order does not
+    /// exist.
     pub(super) fn pay(&mut self, body: &mut String) {
         let webhook: Value = serde_json::from_str(body).unwrap_or_default();
         let payment = &webhook["payload"]["payment"];
         let payment = payment.get("entity").unwrap_or(payment);
-        let (Some(id), Some(order)) = (payment["id"].as_str(), payment["order_id"].as_str()) else { return };
+        let (Some(id), Some(order)) = (payment["id"].as_str(), payment["order_id"].as_str()) else {
+            return;
+        };
         let ours = self.stack.providers.orders().iter().any(|known| known.id == order);
         let made = self.stack.providers.payments().iter().any(|known| known.id == id);
         if made || !ours {
@@ -273,7 +306,8 @@ impl Replay {
             _ => Outcome::Captured,
         };
         let pay = Pay { amount: payment["amount"].as_i64(), ..Pay::order(order, outcome) };
-        let paid = self.stack.providers.pay(&pay).unwrap_or_else(|refusal| panic!("{pay:?}: {refusal:?}"));
+        let paid =
+            self.stack.providers.pay(&pay).unwrap_or_else(|refusal| panic!("{pay:?}: {refusal:?}"));
         self.names.learn(id, &paid.payment.id);
         *body = self.names.translate(body);
     }

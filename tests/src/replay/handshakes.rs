@@ -34,9 +34,14 @@ impl Replay {
             "garbage token" => with(json!("garbage")),
             "refresh token" => {
                 let login = json!({"email": "buyer@example.com", "password": "Passw0rd!"});
-                with(self.stack.anonymous().post("/auth/login", login).await.data()["refreshToken"].take())
+                with(
+                    self.stack.anonymous().post("/auth/login", login).await.data()["refreshToken"]
+                        .take(),
+                )
             }
-            "Authorization header" => json!({"extraHeaders": {"Authorization": format!("Bearer {token}")}}),
+            "Authorization header" => {
+                json!({"extraHeaders": {"Authorization": format!("Bearer {token}")}})
+            }
             "auth.token with Bearer prefix" => with(json!(format!("Bearer {token}"))),
             "query token" => json!({"query": {"token": token}}),
             "auth.token number" => with(json!(5)),
@@ -46,7 +51,9 @@ impl Replay {
                 with(json!(sign(json!({"type": "access", "iat": now(), "exp": now() + 1800}))))
             }
             "user does not exist" => with(json!(sign(claims(999_999, "access", 1800)))),
-            "long-polling transport" => json!({"transports": ["polling"], "auth": {"token": token}}),
+            "long-polling transport" => {
+                json!({"transports": ["polling"], "auth": {"token": token}})
+            }
             // The one that the leaver has logged out.
             "revoked token" => with(json!(self.tokens["leaver"])),
             _ => panic!("nobody knows how to connect with {how}"),

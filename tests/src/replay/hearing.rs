@@ -1,9 +1,11 @@
 //! What the other clients hear of an exchange, and being sure that it is all.
 //!
-//! Nothing is waited for by time. A request's own broadcasts are on their way when it is answered; those of jobs, when no job is left. Then an
-//! acknowledged command on each socket brings up everything that was sent to it before. What is expected is waited for; what comes in spite of
-//! everything, and late, counts against the next exchange, or against the end of the replay: nothing that was heard is dropped unseen.
-//! Updates of counts are the exception: they are coalesced, so that only the newest has to come, and to be right.
+//! Nothing is waited for by time. A request's own broadcasts are on their way when it is answered;
+//! those of jobs, when no job is left. Then an acknowledged command on each socket brings up
+//! everything that was sent to it before. What is expected is waited for; what comes in spite of
+//! everything, and late, counts against the next exchange, or against the end of the replay:
+//! nothing that was heard is dropped unseen. Updates of counts are the exception: they are
+//! coalesced, so that only the newest has to come, and to be right.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,8 @@ impl Replay {
             Request::Command { client, .. } => client.as_str(),
             _ => "",
         };
-        let others = |outcome: &Value| outcome["broadcasts"].as_object().cloned().unwrap_or_default();
+        let others =
+            |outcome: &Value| outcome["broadcasts"].as_object().cloned().unwrap_or_default();
         let mut wanted = others(expected);
         if let Some(received) = expected.get("received") {
             wanted.insert(client.to_owned(), received.clone());
@@ -39,14 +42,16 @@ impl Replay {
         }
 
         if expected.get("broadcasts").is_some() {
-            let heard = others(expected).into_iter().map(|(name, _)| (name.clone(), self.take(&name)));
+            let heard =
+                others(expected).into_iter().map(|(name, _)| (name.clone(), self.take(&name)));
             live["broadcasts"] = heard.collect();
         }
         if expected.get("received").is_some() {
             live["received"] = self.take(client);
         }
         if expected.get("counts").is_some() {
-            live["counts"] = counts.keys().map(|event| (event.clone(), self.counts_heard(event))).collect();
+            live["counts"] =
+                counts.keys().map(|event| (event.clone(), self.counts_heard(event))).collect();
         }
     }
 
@@ -66,7 +71,9 @@ impl Replay {
         let event: i64 = event.parse().unwrap_or_default();
         let mut known: Vec<Value> = ["organizer", "buyer", "anonymous"]
             .iter()
-            .map(|client| self.counts.get(&((*client).to_owned(), event)).cloned().unwrap_or_default())
+            .map(|client| {
+                self.counts.get(&((*client).to_owned(), event)).cloned().unwrap_or_default()
+            })
             .map(|mut update| {
                 // Which version it is does not matter here; that it is one does.
                 assert!(update.is_null() || update["version"].is_i64(), "no version in {update}");
@@ -97,9 +104,11 @@ impl Replay {
 
     /// Makes sure that what has been sent to the sockets has arrived.
     pub(super) async fn fence(&mut self) {
-        // Leaving an event that was never joined changes nothing. A socket's commands are served one after the other.
+        // Leaving an event that was never joined changes nothing. A socket's commands are served
+        // one after the other.
         let never_joined = [json!(424_242)];
-        join_all(self.sockets.values().map(|socket| socket.call("leave_event", &never_joined))).await;
+        join_all(self.sockets.values().map(|socket| socket.call("leave_event", &never_joined)))
+            .await;
         self.gather();
     }
 
@@ -122,7 +131,8 @@ impl Replay {
     }
 }
 
-/// News of seats without the version of the counts, which the Node service did not have. Which it is does not matter here; that it is one does.
+/// News of seats without the version of the counts, which the Node service did not have. Which it
+/// is does not matter here; that it is one does.
 fn without_version(mut news: Value) -> Value {
     if matches!(news["event"].as_str(), Some("seat_locked" | "seat_unlocked" | "seat_booked")) {
         let version = news["args"][0].as_object_mut().and_then(|payload| payload.remove("version"));

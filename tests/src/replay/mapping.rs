@@ -1,5 +1,6 @@
-//! What the Node service made up and Nexus makes up differently: tokens, references, order and payment ids, times. Numbered ids are not among
-//! them: the driver sets the database's sequences, so that what an exchange creates gets the id that it had.
+//! What the Node service made up and Nexus makes up differently: tokens, references, order and
+//! payment ids, times. Numbered ids are not among them: the driver sets the database's sequences,
+//! so that what an exchange creates gets the id that it had.
 
 use std::collections::BTreeMap;
 
@@ -47,8 +48,10 @@ impl Names {
         let mut translated = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
-            let names =
-                self.0.iter().filter_map(|(name, live)| Some((rest.strip_prefix(name.as_str())?, live)));
+            let names = self
+                .0
+                .iter()
+                .filter_map(|(name, live)| Some((rest.strip_prefix(name.as_str())?, live)));
             match names.filter(|(after, _)| ends(after)).min_by_key(|(after, _)| after.len()) {
                 Some((after, live)) => {
                     translated.push_str(live);
@@ -63,14 +66,17 @@ impl Names {
         translated
     }
 
-    /// Whether `live` says what `expected` says. A name seen for the first time is learned; from then on it has to be that one.
+    /// Whether `live` says what `expected` says. A name seen for the first time is learned; from
+    /// then on it has to be that one.
     pub fn agree(&mut self, expected: &str, live: &str) -> bool {
         if self.translate(expected) == live {
             return true;
         }
         let (Some(kind), Some(live_kind)) = (Kind::of(expected), Kind::of(live)) else {
             return match expected {
-                any::CODE => live.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+                any::CODE => {
+                    live.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                }
                 any::ID => live.len() >= 8,
                 any::REFERENCE => Kind::of(live) == Some(Kind::Reference),
                 any::TIME => Kind::of(live) == Some(Kind::Time),
@@ -107,7 +113,8 @@ enum Kind {
 
 impl Kind {
     fn of(text: &str) -> Option<Self> {
-        let alphanumeric = |text: &str| text.len() >= 3 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        let alphanumeric =
+            |text: &str| text.len() >= 3 && text.bytes().all(|b| b.is_ascii_alphanumeric());
         let has = |prefix: &str| text.strip_prefix(prefix).is_some_and(alphanumeric);
         if is_time(text) {
             Some(Self::Time)
@@ -132,7 +139,10 @@ impl Kind {
 /// Has digits where `pattern` has `0`, and the same characters elsewhere.
 fn like(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
-        && text.bytes().zip(pattern.bytes()).all(|(c, p)| if p == b'0' { c.is_ascii_digit() } else { c == p })
+        && text
+            .bytes()
+            .zip(pattern.bytes())
+            .all(|(c, p)| if p == b'0' { c.is_ascii_digit() } else { c == p })
 }
 
 fn is_time(text: &str) -> bool {

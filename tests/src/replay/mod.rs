@@ -1,4 +1,5 @@
-//! Replays what was recorded of the Node service against Nexus: the same exchanges in the same order, one world for all of them.
+//! Replays what was recorded of the Node service against Nexus: the same exchanges in the same
+//! order, one world for all of them.
 //!
 //! | Module | |
 //! |---|---|

@@ -38,7 +38,8 @@ impl Replay {
         let mut answers = Vec::new();
         for number in 4..=9 {
             self.next_id("users", number).await;
-            let account = json!({"email": format!("user-{number}@example.com"), "password": "Passw0rd!"});
+            let account =
+                json!({"email": format!("user-{number}@example.com"), "password": "Passw0rd!"});
             answers.push(client.post("/auth/register", account).await);
         }
         rate_limited(&answers)
@@ -54,7 +55,8 @@ impl Replay {
         rate_limited(&answers)
     }
 
-    /// The tokens of the first log the exchange after next out; the second session is tried in the one after that.
+    /// The tokens of the first log the exchange after next out; the second session is tried in the
+    /// one after that.
     async fn log_in_twice(&mut self, recording: &[Exchange]) -> Value {
         let login = || async {
             let login = json!({"email": "user-4@example.com", "password": "Passw0rd!"});
@@ -69,15 +71,19 @@ impl Replay {
             "same_access_token": same("accessToken"),
             "same_refresh_token": same("refreshToken"),
         });
-        let logout = recording.iter().find(|exchange| exchange.name == "logout of the first of those twins");
-        let Some(Request::Http { headers, body: Some(body), .. }) = logout.map(|logout| &logout.request)
+        let logout =
+            recording.iter().find(|exchange| exchange.name == "logout of the first of those twins");
+        let Some(Request::Http { headers, body: Some(body), .. }) =
+            logout.map(|logout| &logout.request)
         else {
             panic!("nobody logs out")
         };
         let body: Value = serde_json::from_str(body).expect("a body");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        self.names
-            .learn(headers["Authorization"].trim_start_matches("Bearer "), &text(&first["accessToken"]));
+        self.names.learn(
+            headers["Authorization"].trim_start_matches("Bearer "),
+            &text(&first["accessToken"]),
+        );
         self.names.learn(&text(&body["refreshToken"]), &text(&first["refreshToken"]));
         self.tokens.insert("second twin", text(&second["accessToken"]));
         noted
@@ -107,13 +113,17 @@ impl Replay {
         let order = self.names.get("order_twice").expect("an order").to_owned();
         let payment = json!({"id": "pay_twice", "amount": 50_000, "currency": "INR", "status": "captured", "order_id": order});
         let mut body =
-            json!({"event": "payment.captured", "payload": {"payment": {"entity": payment}}}).to_string();
+            json!({"event": "payment.captured", "payload": {"payment": {"entity": payment}}})
+                .to_string();
         self.pay(&mut body);
-        let signature = sign(&self.stack.providers.config().razorpay_webhook_secret, body.as_bytes());
+        let signature =
+            sign(&self.stack.providers.config().razorpay_webhook_secret, body.as_bytes());
         let deliver = || {
-            let request = self.stack.anonymous().request(reqwest::Method::POST, "/payments/webhook");
             let request =
-                request.header("content-type", "application/json").header("x-razorpay-signature", &signature);
+                self.stack.anonymous().request(reqwest::Method::POST, "/payments/webhook");
+            let request = request
+                .header("content-type", "application/json")
+                .header("x-razorpay-signature", &signature);
             Answer::to(request.body(body.clone()))
         };
         let (first, second) = tokio::join!(deliver(), deliver());
@@ -137,8 +147,9 @@ impl Replay {
     }
 
     async fn cancel_thrice(&mut self, booking: i64, request: Value) -> Value {
-        let cancel =
-            || async { self.user(BUYER).post(&format!("/bookings/{booking}/cancel"), request.clone()).await };
+        let cancel = || async {
+            self.user(BUYER).post(&format!("/bookings/{booking}/cancel"), request.clone()).await
+        };
         let (one, two, three) = tokio::join!(cancel(), cancel(), cancel());
         let mut answers = [one, two, three];
         answers.sort_by_key(|answer| (answer.status, answer.text.len()));

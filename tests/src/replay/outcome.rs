@@ -24,12 +24,15 @@ pub fn succeed(exchange: &Exchange, outcome: &mut Value, data: &Value) {
             answer(outcome, 200, json!({"success": true, "data": data}))
         }
         Request::Http { .. } => answer(outcome, 200, json!({"data": data})),
-        Request::Command { event, .. } => respond(outcome, event, json!({"success": true, "data": data})),
+        Request::Command { event, .. } => {
+            respond(outcome, event, json!({"success": true, "data": data}))
+        }
         Request::Observation => panic!("an observation does not succeed"),
     }
 }
 
-/// Whether answers there say in the body whether they are successes (CONTRACT.md, sections 1 and 9).
+/// Whether answers there say in the body whether they are successes (CONTRACT.md, sections 1 and
+/// 9).
 fn says_success(path: &str) -> bool {
     ["/api/v1/bookings", "/api/v1/payments"].iter().any(|prefix| path.starts_with(prefix))
 }
@@ -37,7 +40,11 @@ fn says_success(path: &str) -> bool {
 /// The body of a failed request (CONTRACT.md, section 9).
 pub fn failure(path: &str, message: &str) -> Value {
     let error = json!({"message": message, "code": any::CODE, "request_id": any::ID});
-    if says_success(path) { json!({"success": false, "error": error}) } else { json!({"error": error}) }
+    if says_success(path) {
+        json!({"success": false, "error": error})
+    } else {
+        json!({"error": error})
+    }
 }
 
 /// A request is answered with this JSON.
@@ -74,10 +81,14 @@ pub fn tell(outcome: &mut Value, event: &str, payload: &Value) {
 
 /// The payloads of every broadcast of that name.
 pub fn payloads<'a>(outcome: &'a mut Value, event: &str) -> impl Iterator<Item = &'a mut Value> {
-    everybody(outcome).flatten().filter(move |news| news["event"] == event).map(|news| &mut news["args"][0])
+    everybody(outcome)
+        .flatten()
+        .filter(move |news| news["event"] == event)
+        .map(|news| &mut news["args"][0])
 }
 
-/// Fields of objects are put over those that there are, and elements over those of the same place; anything else is replaced.
+/// Fields of objects are put over those that there are, and elements over those of the same place;
+/// anything else is replaced.
 pub fn merge(target: &mut Value, patch: Value) {
     match (target, patch) {
         (Value::Object(fields), Value::Object(patch)) => {

@@ -1,8 +1,10 @@
-//! The recording (`contract/transcript.jsonl.gz`): what was sent to the Node service, what it answered, and what three other clients heard.
+//! The recording (`contract/transcript.jsonl.gz`): what was sent to the Node service, what it
+//! answered, and what three other clients heard.
 //!
-//! What came of an exchange is an *outcome*, JSON of one form for the recorded and the live one, so that they can be compared:
-//! `{status, headers, body, broadcasts}` for a request, `{received, acknowledged?, broadcasts}` for a socket's command, `{data}` for an
-//! observation. Where the Node service answered an HTML page, `thrown` has the error behind it instead of `body`.
+//! What came of an exchange is an *outcome*, JSON of one form for the recorded and the live one, so
+//! that they can be compared: `{status, headers, body, broadcasts}` for a request, `{received,
+//! acknowledged?, broadcasts}` for a socket's command, `{data}` for an observation. Where the Node
+//! service answered an HTML page, `thrown` has the error behind it instead of `body`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,8 +15,9 @@ use serde_json::{Value, json};
 
 use super::mapping::any;
 
-/// Headers that clients act upon: framing, and the banners of a framework, are not among them. Of a media type the charset is not, which JSON
-/// does not have; CORS is for pages, whose requests have an Origin.
+/// Headers that clients act upon: framing, and the banners of a framework, are not among them. Of a
+/// media type the charset is not, which JSON does not have; CORS is for pages, whose requests have
+/// an Origin.
 const RELEVANT: [&str; 6] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
@@ -52,10 +55,14 @@ pub enum Request {
 /// Every exchange, in the order in which they were made.
 pub fn load() -> Vec<Exchange> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contract/transcript.jsonl.gz");
-    let packed = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let packed =
+        std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut lines = String::new();
     GzDecoder::new(packed).read_to_string(&mut lines).expect("the recording");
-    lines.lines().map(|line| Exchange::parse(serde_json::from_str(line).expect("an exchange"))).collect()
+    lines
+        .lines()
+        .map(|line| Exchange::parse(serde_json::from_str(line).expect("an exchange")))
+        .collect()
 }
 
 impl Exchange {
@@ -98,7 +105,10 @@ impl Exchange {
     /// The access token that an HTTP request came with.
     pub fn bearer(&self) -> &str {
         let Request::Http { headers, .. } = &self.request else { return "" };
-        headers.get("Authorization").and_then(|header| header.strip_prefix("Bearer ")).unwrap_or_default()
+        headers
+            .get("Authorization")
+            .and_then(|header| header.strip_prefix("Bearer "))
+            .unwrap_or_default()
     }
 
     /// The data of a success, over HTTP or a socket.
@@ -113,7 +123,9 @@ impl Exchange {
 fn http(request: &Value, response: &Value) -> (Request, Value) {
     let strings = |headers: &Value| -> BTreeMap<String, String> {
         let headers = headers.as_object().into_iter().flatten();
-        headers.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+        headers
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect()
     };
     let method = request["method"].as_str().unwrap_or_default().to_owned();
     let status = response["status"].as_u64().unwrap_or_default();
@@ -144,10 +156,14 @@ fn command(line: &Value) -> (Request, Value) {
     if let Some(acknowledged) = line.get("acknowledged") {
         outcome["acknowledged"] = acknowledged.clone();
     }
-    (Request::Command { client: text("client"), event: text("event"), arguments, wants_ack }, outcome)
+    (
+        Request::Command { client: text("client"), event: text("event"), arguments, wants_ack },
+        outcome,
+    )
 }
 
-/// The outcome of an HTTP request that was sent with some headers and answered with others, but for the broadcasts.
+/// The outcome of an HTTP request that was sent with some headers and answered with others, but for
+/// the broadcasts.
 pub fn answer(
     sent: &BTreeMap<String, String>,
     status: u64,

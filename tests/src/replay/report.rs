@@ -1,4 +1,5 @@
-//! How many exchanges are as they were, how many differ by which rule, and which differ without one.
+//! How many exchanges are as they were, how many differ by which rule, and which differ without
+//! one.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -24,7 +25,8 @@ impl<'a> Report<'a> {
         Self { rules, cases: Vec::new() }
     }
 
-    /// One more exchange: the rules that changed what is expected of it, and what was different nevertheless.
+    /// One more exchange: the rules that changed what is expected of it, and what was different
+    /// nevertheless.
     pub fn add(&mut self, exchange: &'a Exchange, applied: Vec<usize>, differences: Vec<String>) {
         self.cases.push(Judged { exchange, applied, differences });
     }
@@ -39,21 +41,27 @@ impl<'a> Report<'a> {
         let idle = self.rules.iter().enumerate().filter_map(|(index, rule)| {
             let used = self.numbers(index);
             let missed: Vec<u32> = rule.named().filter(|seq| !used.contains(seq)).collect();
-            (used.is_empty() || !missed.is_empty())
-                .then(|| format!("{} {:?}: nothing to change in {missed:?}", rule.source, rule.what))
+            (used.is_empty() || !missed.is_empty()).then(|| {
+                format!("{} {:?}: nothing to change in {missed:?}", rule.source, rule.what)
+            })
         });
         idle.collect()
     }
 
     fn numbers(&self, rule: usize) -> Vec<u32> {
-        self.cases.iter().filter(|case| case.applied.contains(&rule)).map(|case| case.exchange.seq).collect()
+        self.cases
+            .iter()
+            .filter(|case| case.applied.contains(&rule))
+            .map(|case| case.exchange.seq)
+            .collect()
     }
 }
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let explained = |case: &&Judged| case.differences.is_empty();
-        let exact = self.cases.iter().filter(explained).filter(|case| case.applied.is_empty()).count();
+        let exact =
+            self.cases.iter().filter(explained).filter(|case| case.applied.is_empty()).count();
         let ruled = self.cases.iter().filter(explained).count() - exact;
         writeln!(f, "# The recording, replayed\n")?;
         writeln!(f, "| {} exchanges | |\n|---|---|", self.cases.len())?;
@@ -63,7 +71,14 @@ impl Display for Report<'_> {
         writeln!(f, "| Source | Rule | Exchanges | |\n|---|---|---|---|")?;
         for (index, rule) in self.rules.iter().enumerate() {
             let numbers = self.numbers(index);
-            writeln!(f, "| {} | {} | {} | {} |", rule.source, rule.what, numbers.len(), ranges(&numbers))?;
+            writeln!(
+                f,
+                "| {} | {} | {} | {} |",
+                rule.source,
+                rule.what,
+                numbers.len(),
+                ranges(&numbers)
+            )?;
         }
         for case in self.cases.iter().filter(|case| !case.differences.is_empty()) {
             writeln!(f, "\n## {} {}\n", case.exchange.seq, case.exchange.name)?;
@@ -107,8 +122,9 @@ mod tests {
         for exchange in exchanges {
             let case = Case { exchange, recording: exchanges, truth: &Truth::default() };
             let mut expected = exchange.outcome.clone();
-            let applied =
-                (0..rules.len()).filter(|&index| rules[index].apply(&case, &mut expected)).collect();
+            let applied = (0..rules.len())
+                .filter(|&index| rules[index].apply(&case, &mut expected))
+                .collect();
             let different = expected != exchange.outcome;
             report.add(exchange, applied, if different { vec!["/a".to_owned()] } else { vec![] });
         }
@@ -122,7 +138,10 @@ mod tests {
         let report = report(&rules, &exchanges);
         assert_eq!((report.unexplained(), report.idle()), (1, vec![]));
         assert!(report.to_string().contains("| exactly as recorded | 1 |"), "{report}");
-        assert!(report.to_string().contains("## 2 number 2\n\n(10.1: a is two)\n- /a\n"), "{report}");
+        assert!(
+            report.to_string().contains("## 2 number 2\n\n(10.1: a is two)\n- /a\n"),
+            "{report}"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What an intended difference is: a rewriting of a recorded outcome into the one expected today. A rule never excuses anything: after all
-//! rules, the live outcome must be exactly what they made of the recorded one. The rules themselves are in [`rules`](super::rules).
+//! What an intended difference is: a rewriting of a recorded outcome into the one expected today. A
+//! rule never excuses anything: after all rules, the live outcome must be exactly what they made of
+//! the recorded one. The rules themselves are in [`rules`](super::rules).
 
 use serde_json::Value;
 
@@ -8,8 +9,8 @@ use super::recording::Exchange;
 
 /// One intended difference.
 pub struct Rule {
-    /// Where it is written: `10.x` is a row of CONTRACT.md's section 10, `§x` another of its sections, `review x` a finding of
-    /// READINESS_REVIEW.md.
+    /// Where it is written: `10.x` is a row of CONTRACT.md's section 10, `§x` another of its
+    /// sections, `review x` a finding of READINESS_REVIEW.md.
     pub source: &'static str,
     /// What is different.
     pub what: &'static str,
@@ -17,7 +18,8 @@ pub struct Rule {
 }
 
 struct Rewriting {
-    /// The exchanges that it must change; none means that it finds them by itself, and must find one.
+    /// The exchanges that it must change; none means that it finds them by itself, and must find
+    /// one.
     on: Vec<u32>,
     rewrite: Rewrite,
 }
@@ -64,7 +66,10 @@ pub struct SeatType {
 impl Truth {
     /// What is left of a seat type.
     pub fn available(&self, seat_type: i64) -> i64 {
-        self.seat_types.iter().find(|known| known.id == seat_type).map_or(0, |known| known.available)
+        self.seat_types
+            .iter()
+            .find(|known| known.id == seat_type)
+            .map_or(0, |known| known.available)
     }
 
     /// All seats of an event, and those that are left.
@@ -81,7 +86,11 @@ pub fn rule(source: &'static str, what: &'static str) -> Rule {
 
 impl Rule {
     /// Rewrites the outcomes of these exchanges.
-    pub fn on(mut self, on: impl Into<Vec<u32>>, rewrite: impl Fn(&Case, &mut Value) + 'static) -> Self {
+    pub fn on(
+        mut self,
+        on: impl Into<Vec<u32>>,
+        rewrite: impl Fn(&Case, &mut Value) + 'static,
+    ) -> Self {
         self.rewritings.push(Rewriting { on: on.into(), rewrite: Box::new(rewrite) });
         self
     }
@@ -116,7 +125,8 @@ impl Rule {
         self.rewritings.iter().flat_map(|rewriting| rewriting.on.iter().copied())
     }
 
-    /// Rewrites the outcome where the rule is about this exchange; says whether anything has changed.
+    /// Rewrites the outcome where the rule is about this exchange; says whether anything has
+    /// changed.
     pub fn apply(&self, case: &Case, outcome: &mut Value) -> bool {
         let before = outcome.clone();
         for Rewriting { on, rewrite } in &self.rewritings {

@@ -1,5 +1,6 @@
-//! Clocks of our processes that are wrong, or jump (libfaketime): deadlines are PostgreSQL's, nothing is early, late by the difference, or
-//! done over and over. Only the dates in tokens are the processes' own (README.md).
+//! Clocks of our processes that are wrong, or jump (libfaketime): deadlines are PostgreSQL's,
+//! nothing is early, late by the difference, or done over and over. Only the dates in tokens are
+//! the processes' own (README.md).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,13 +14,16 @@ const BOOKING: i64 = 60;
 
 /// The library that tells a process another time.
 fn faketime() -> String {
-    let places = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let places =
+        std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
     let places = places.chain([PathBuf::from("/usr/lib")]);
-    let found = places.map(|dir| dir.join("faketime/libfaketime.so.1")).find(|library| library.is_file());
+    let found =
+        places.map(|dir| dir.join("faketime/libfaketime.so.1")).find(|library| library.is_file());
     found.expect("libfaketime is missing: run `make clock-deps`").to_str().unwrap().to_owned()
 }
 
-/// Settings for a process whose clock shows another time. Clocks that only run, and by which time-outs are measured, do not jump in reality.
+/// Settings for a process whose clock shows another time. Clocks that only run, and by which
+/// time-outs are measured, do not jump in reality.
 fn clock(time: (&'static str, String)) -> Vec<(&'static str, String)> {
     vec![
         ("LD_PRELOAD", faketime()),
@@ -52,7 +56,8 @@ async fn key_lives(stack: &Stack, event: i64, seat_type: i64, label: &str) -> i6
 
 /// A sale by processes whose clocks all show another time than PostgreSQL's.
 async fn sell_by_a_wrong_clock(offset: &str) {
-    let mut builder = Stack::builder().env("SEAT_LOCK_SECONDS", LOCK).env("BOOKING_SECONDS", BOOKING);
+    let mut builder =
+        Stack::builder().env("SEAT_LOCK_SECONDS", LOCK).env("BOOKING_SECONDS", BOOKING);
     for (name, value) in clock(("FAKETIME", offset.to_owned())) {
         builder = builder.env(name, value);
     }
@@ -73,7 +78,8 @@ async fn sell_by_a_wrong_clock(offset: &str) {
         .await
         .failed(409, "Seat A1 is already taken. Please select another seat.");
     viewer.wait_for("seat_unlocked", |news| news["seat_label"] == "A1", SOON).await;
-    let early = milliseconds(&stack, "coalesce((SELECT max(expires_at) FROM seats), now()) - now()").await;
+    let early =
+        milliseconds(&stack, "coalesce((SELECT max(expires_at) FROM seats), now()) - now()").await;
     assert!(early <= 0, "it was told {early} ms early");
 
     // Extending and booking, too.
@@ -83,7 +89,8 @@ async fn sell_by_a_wrong_clock(offset: &str) {
     let told = extended["expires_in_seconds"].as_i64().unwrap();
     assert!((LOCK - 2..=LOCK).contains(&told), "{extended}");
     assert!((1..=LOCK * 1_000).contains(&key_lives(&stack, event.id, seat_type, "A2").await));
-    let booking = nexus_tests::Booking::from_created(&buyer.book(&event, &[("VIP", "A2")]).await.data());
+    let booking =
+        nexus_tests::Booking::from_created(&buyer.book(&event, &[("VIP", "A2")]).await.data());
     let lives = key_lives(&stack, event.id, seat_type, "A2").await;
     assert!(
         (BOOKING * 1_000 - 20_000..=BOOKING * 1_000).contains(&lives),
@@ -138,8 +145,9 @@ async fn workers_whose_clocks_differ_share_a_queue_and_do_each_job_once_and_in_t
         }
     }
     probes.start().await;
-    let later = (0..20)
-        .map(|_| json!({"kind": "probe", "steps": [{"snooze": 1_000}, {"retry_after": 1_000}, "done"]}));
+    let later = (0..20).map(
+        |_| json!({"kind": "probe", "steps": [{"snooze": 1_000}, {"retry_after": 1_000}, "done"]}),
+    );
     let ids = stack.enqueue(later.collect::<Vec<Value>>().into()).await;
     stack.flood(300, json!([{"sleep": 20}])).await;
     eventually("everything is done", 2 * SOON, async || {
@@ -159,15 +167,18 @@ async fn workers_whose_clocks_differ_share_a_queue_and_do_each_job_once_and_in_t
         let gaps = format!(
             "SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY at))::float8 AS gap FROM probe_runs WHERE job_id = '{id}' ORDER BY at"
         );
-        let gaps: Vec<f64> = stack.rows(&gaps).await.iter().filter_map(|row| row["gap"].as_f64()).collect();
-        // A tenth of a second is for what the ledger counts from: the moment before the handler began.
+        let gaps: Vec<f64> =
+            stack.rows(&gaps).await.iter().filter_map(|row| row["gap"].as_f64()).collect();
+        // A tenth of a second is for what the ledger counts from: the moment before the handler
+        // began.
         assert!(gaps.len() == 2 && gaps.iter().all(|gap| (0.9..30.0).contains(gap)), "{gaps:?}");
     }
 }
 
 #[tokio::test]
 async fn a_clock_that_jumps_costs_no_worker_its_lease() {
-    let stack = Stack::builder().api_processes(0).workers([]).env("JOB_LEASE_MS", 2_000).start().await;
+    let stack =
+        Stack::builder().api_processes(0).workers([]).env("JOB_LEASE_MS", 2_000).start().await;
     let file = stack.dir().join("clock");
     let show = |time: &str| std::fs::write(&file, format!("{time}\n")).unwrap();
     show("+0");

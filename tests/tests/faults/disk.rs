@@ -1,5 +1,6 @@
-//! PostgreSQL's disk is full. It really is, as far as PostgreSQL can tell: the files of some tables are `/dev/full`, where the kernel refuses
-//! every write with ENOSPC. That needs neither a file system of one's own nor anybody's permission.
+//! PostgreSQL's disk is full. It really is, as far as PostgreSQL can tell: the files of some tables
+//! are `/dev/full`, where the kernel refuses every write with ENOSPC. That needs neither a file
+//! system of one's own nor anybody's permission.
 
 use std::os::unix::fs::symlink;
 
@@ -8,8 +9,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{assert_unavailable, on_sale};
 
-/// Gives an empty table a new file, under a lock that keeps everybody from opening the wrong one; then `swap` may put something else in its
-/// place.
+/// Gives an empty table a new file, under a lock that keeps everybody from opening the wrong one;
+/// then `swap` may put something else in its place.
 async fn new_file(stack: &Stack, table: &str, swap: impl FnOnce(&std::path::Path)) {
     let mut conn = PgConnection::connect(&stack.postgres.url()).await.unwrap();
     let mut tx = conn.begin().await.unwrap();
@@ -68,17 +69,23 @@ async fn a_full_disk_delays_a_purchase_and_leaves_nothing_half_done() {
         seen(statuses.contains(&Some(503)), statuses).map(drop)
     })
     .await;
-    assert_eq!(stack.count("jobs WHERE kind = 'process_webhook'").await, 0, "jobs without their webhook");
+    assert_eq!(
+        stack.count("jobs WHERE kind = 'process_webhook'").await,
+        0,
+        "jobs without their webhook"
+    );
     make_room(&stack, &["webhook_events"]).await;
 
     // The ledger is the last to get its room: the worker tries again.
     let failed = eventually("the ledger cannot be written", SOON, async || {
-        let failed = "SELECT last_error FROM jobs WHERE kind = 'process_webhook' AND last_error IS NOT NULL";
+        let failed =
+            "SELECT last_error FROM jobs WHERE kind = 'process_webhook' AND last_error IS NOT NULL";
         seen(!stack.rows(failed).await.is_empty(), stack.rows(failed).await)
     })
     .await;
-    let says_why =
-        |job: &Value| job["last_error"].as_str().is_some_and(|e| e.contains("No space left on device"));
+    let says_why = |job: &Value| {
+        job["last_error"].as_str().is_some_and(|e| e.contains("No space left on device"))
+    };
     assert!(failed.iter().any(says_why), "{failed:?}");
     let state = buyer.get(&format!("/bookings/{}", booking.id)).await.data();
     assert_eq!(state["booking"]["status"], "pending", "{state}");

@@ -1,8 +1,14 @@
-//! What Nexus stands on fails in every way that it can: requests end in bounded time with the right status, nothing is lost or done twice, and
-//! when it is over everything works again, without a restart of any process. Outages of a simpler kind are in `outages.rs`, deaths of our own
+//! What Nexus stands on fails in every way that it can: requests end in bounded time with the right
+//! status, nothing is lost or done twice, and when it is over everything works again, without a
+//! restart of any process. Outages of a simpler kind are in `outages.rs`, deaths of our own
 //! processes in `crashes.rs`, all at once in `kill/` and `soak/`.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 mod clocks;
 mod disk;
@@ -40,7 +46,8 @@ async fn on_sale(stack: &Stack) -> (Event, Client) {
     (stack.event(&organiser, &[("VIP", 100.0, 50)]).await, stack.user().await)
 }
 
-/// Holds all seats and what is left of them, until it is dropped: whoever wants to change something waits in PostgreSQL.
+/// Holds all seats and what is left of them, until it is dropped: whoever wants to change something
+/// waits in PostgreSQL.
 async fn hold_seats(stack: &Stack) -> Transaction<'static, Postgres> {
     let mut tx = stack.db.begin().await.unwrap();
     for query in ["SELECT 1 FROM event_inventory FOR UPDATE", "SELECT 1 FROM seats FOR UPDATE"] {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use nexus_sandbox::postgres::Postgres;
 use nexus_tests::passage::Passage;
-use nexus_tests::{Answer, Booking, Client, Method, Outcome, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{
+    Answer, Booking, Client, Method, Outcome, SOON, Stack, Value, eventually, json, seen,
+};
 
 use crate::{assert_unavailable, hold_seats, on_sale, until_blocked, within};
 
@@ -13,13 +15,14 @@ const LONGEST: Duration = Duration::from_secs(25);
 /// How long a request waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
 
-/// One buyer has locked a seat, another has an order and pays while PostgreSQL is away. Everybody is answered meanwhile; afterwards both have
-/// what they wanted, and nobody else has.
+/// One buyer has locked a seat, another has an order and pays while PostgreSQL is away. Everybody
+/// is answered meanwhile; afterwards both have what they wanted, and nobody else has.
 async fn purchases_survive(
     away: impl AsyncFnOnce(&mut Postgres),
     back: impl AsyncFnOnce(&mut Postgres),
 ) -> Stack {
-    let mut stack = Stack::builder().env("JOB_LOST_MS", 2_000).env("JOB_LEASE_MS", 2_000).start().await;
+    let mut stack =
+        Stack::builder().env("JOB_LOST_MS", 2_000).env("JOB_LEASE_MS", 2_000).start().await;
     let (event, buyer) = on_sale(&stack).await;
     let (payer, rival) = (stack.user().await, stack.user().await);
     let paid = payer.lock_and_book(&event, &[("VIP", "A1")]).await;
@@ -38,7 +41,11 @@ async fn purchases_survive(
         within(Duration::ZERO, rival.get_root("/health")),
     );
     [&book, &lock, &list].into_iter().for_each(assert_unavailable);
-    assert_eq!((ready.status, &ready.body["checks"]["postgresql"]), (503, &json!("failed")), "{ready}");
+    assert_eq!(
+        (ready.status, &ready.body["checks"]["postgresql"]),
+        (503, &json!("failed")),
+        "{ready}"
+    );
     health.ok();
     until_a_webhook_was_refused(&stack).await;
     back(&mut stack.postgres).await;
@@ -92,11 +99,13 @@ async fn purchases_survive_a_postgresql_that_is_stopped_in_good_order() {
 
 #[tokio::test]
 async fn purchases_survive_a_postgresql_that_is_frozen() {
-    purchases_survive(async |server| server.freeze(true), async |server| server.freeze(false)).await;
+    purchases_survive(async |server| server.freeze(true), async |server| server.freeze(false))
+        .await;
 }
 
 #[tokio::test]
-async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_successor_is_used_at_once() {
+async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_successor_is_used_at_once()
+{
     let stack = Stack::builder().workers([]).start().await;
     let passage = Passage::to(stack.postgres.port()).await;
     let database = format!("postgres://nexus@127.0.0.1:{}/nexus", passage.port());
@@ -110,10 +119,10 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     stack.until_ready_at(&urls[0]).await;
     let mut otp = stack.processes("nexus-worker-otp", 1, &own);
     otp.start().await;
-    let buyers: Vec<Client> = stack.users(6).await.into_iter().map(|buyer| buyer.at(&urls[0])).collect();
+    let buyers: Vec<Client> =
+        stack.users(6).await.into_iter().map(|buyer| buyer.at(&urls[0])).collect();
     let event = stack.event(&buyers[0], &[("VIP", 100.0, 50)]).await;
-    let lock =
-        |label: &str| json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label});
+    let lock = |label: &str| json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label});
     let socket = stack.socket_with("the buyer", &buyers[3], json!({"url": urls[0]})).await;
     for (n, buyer) in buyers.iter().enumerate() {
         buyer.lock(&event, "VIP", &format!("A{n}")).await.ok();
@@ -134,7 +143,8 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
         until_blocked(&stack, 6).await;
         passage.vanish();
     };
-    let forget = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A3"});
+    let forget =
+        json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A3"});
     socket.emit("unlock_seat", &[forget]).await;
     let (first, second, third, fourth, keyed, group, ()) = tokio::join!(
         within(LONGEST, booked(0)),
@@ -161,7 +171,8 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     }
     socket.call_ok("lock_seat", lock("B3")).await;
     let all =
-        futures_util::future::join_all((0..30).map(|n| buyers[n % 4].get("/bookings/my-bookings"))).await;
+        futures_util::future::join_all((0..30).map(|n| buyers[n % 4].get("/bookings/my-bookings")))
+            .await;
     all.into_iter().for_each(|answer| drop(answer.ok()));
 
     buyers[0].post("/auth/send-otp", json!({"phone": "9812345678"})).await.ok();
@@ -181,7 +192,10 @@ async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_news_once_it_
 
     // Its token is looked at again, in vain.
     let mut held = stack.db.begin().await.unwrap();
-    sqlx::query("LOCK TABLE blacklisted_tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    sqlx::query("LOCK TABLE blacklisted_tokens IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
     stack.execute(&format!("SELECT pg_notify('nexus_revocations', '{}')", buyer.id)).await;
     until_blocked(&stack, 1).await;
     stack

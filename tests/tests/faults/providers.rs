@@ -71,8 +71,7 @@ impl Manner {
                 body.len()
             )
         };
-        let ok =
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{\"id\":";
+        let ok = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{\"id\":";
         let answer = match self {
             Manner::Silent | Manner::Unknown => String::new(),
             Manner::HalfABody | Manner::Trickle => ok.to_owned(),
@@ -127,7 +126,11 @@ async fn whatever_a_provider_answers_its_caller_is_answered_in_time_and_may_try_
                 let paid = json!({"booking_id": booking.id, "payment_id": "pay_0123456789abcd"});
                 socket.emit("confirm_booking", &[paid]).await;
                 socket
-                    .wait_for("confirm_booking_response", |answer| answer["success"] == false, 2 * CALL)
+                    .wait_for(
+                        "confirm_booking_response",
+                        |answer| answer["success"] == false,
+                        2 * CALL,
+                    )
                     .await
             };
             let (order, login, confirm) = tokio::join!(
@@ -172,14 +175,18 @@ async fn calls_that_hang_hold_no_connection() {
         orders.push((buyer.at(&urls[0]), booking));
     }
     let order = async |buyer: &Client, booking: &Booking| {
-        let keyed =
-            buyer.request(Method::POST, "/payments/create-order").header("idempotency-key", "the-only-order");
+        let keyed = buyer
+            .request(Method::POST, "/payments/create-order")
+            .header("idempotency-key", "the-only-order");
         let wanted = json!({"booking_id": booking.id, "amount": booking.total, "currency": "INR"});
         Answer::to(keyed.json(&wanted)).await
     };
     let hanging = join_all(orders.iter().enumerate().map(async |(n, (buyer, booking))| {
         let login = json!({"phone": format!("98123456{:02}", n + 10), "otp": "123456"});
-        tokio::join!(within(CALL, order(buyer, booking)), within(CALL, buyer.post("/auth/verify-otp", login)))
+        tokio::join!(
+            within(CALL, order(buyer, booking)),
+            within(CALL, buyer.post("/auth/verify-otp", login))
+        )
     }));
     let others = async {
         let mut calls = Vec::new();
@@ -189,12 +196,12 @@ async fn calls_that_hang_hold_no_connection() {
         for _ in 0..20 {
             organiser.clone().at(&urls[0]).get("/events").await.ok();
         }
-        let transactions =
-            "pg_stat_activity WHERE application_name = 'nexus-api' AND state LIKE 'idle in transaction%'";
+        let transactions = "pg_stat_activity WHERE application_name = 'nexus-api' AND state LIKE 'idle in transaction%'";
         assert_eq!(stack.count(transactions).await, 0);
         calls
     };
-    // The calls hang until they are given up: whoever was served before that was served beside them.
+    // The calls hang until they are given up: whoever was served before that was served beside
+    // them.
     let (answers, calls) = tokio::join!(hanging, others);
     assert_eq!(calls.len(), 40);
     for (order, login) in &answers {
@@ -213,7 +220,9 @@ async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect
     let (event, buyer) = on_sale(&stack).await;
     let (cancelled, _) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
     stack.until_tickets(&buyer, &cancelled, 1).await;
-    for target in [Target::RazorpayCapture, Target::RazorpayRefund, Target::TwilioVerify, Target::Smtp] {
+    for target in
+        [Target::RazorpayCapture, Target::RazorpayRefund, Target::TwilioVerify, Target::Smtp]
+    {
         stack.providers.fault(target, Some(1), Fault::delay_response(FOREVER));
     }
     // Only the authorization's webhook: that of the capture would confirm, too.
@@ -231,7 +240,8 @@ async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect
         seen(json!(states) == all, states).map(drop)
     })
     .await;
-    // A mail may hang until its time limit, and the next try as long, for its connection's end to be answered.
+    // A mail may hang until its time limit, and the next try as long, for its connection's end to
+    // be answered.
     eventually("no job is left", 12 * CALL, async || {
         let left = stack
             .rows(
@@ -243,8 +253,9 @@ async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect
     })
     .await;
     for kind in ["process_webhook", "refund_payment", "send_otp"] {
-        let tried =
-            stack.count(&format!("jobs WHERE kind = '{kind}' AND state = 'done' AND attempt > 1")).await;
+        let tried = stack
+            .count(&format!("jobs WHERE kind = '{kind}' AND state = 'done' AND attempt > 1"))
+            .await;
         assert_eq!(tried, 1, "jobs of kind {kind} that were tried again");
     }
     assert_eq!(stack.count("payments WHERE kind = 'capture'").await, 2);

@@ -1,4 +1,5 @@
-//! Redis does not answer, has no room, may not be written, forgets everything, or vanishes, while seats are sold by two API processes.
+//! Redis does not answer, has no room, may not be written, forgets everything, or vanishes, while
+//! seats are sold by two API processes.
 
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use crate::{on_sale, within};
 
 /// What the calls to Redis of one request cost at most.
 const ASKED: Duration = Duration::from_secs(3);
-/// PostgreSQL tells of revoked tokens what Redis cannot; a process that did not hear of one would believe it for 10 s.
+/// PostgreSQL tells of revoked tokens what Redis cannot; a process that did not hear of one would
+/// believe it for 10 s.
 const TOLD: Duration = Duration::from_secs(5);
 
-/// Seats are sold, sessions end and payments are confirmed meanwhile, as always; broadcasts go on afterwards.
+/// Seats are sold, sessions end and payments are confirmed meanwhile, as always; broadcasts go on
+/// afterwards.
 async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnce(&mut Stack)) {
     let mut stack = Stack::builder().api_processes(2).env("JOB_LOST_MS", 2_000).start().await;
     let (event, buyer) = on_sale(&stack).await;
@@ -21,7 +24,8 @@ async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnc
     let rival = stack.user().await.at(&elsewhere);
     let [before, meanwhile] = [stack.user().await, stack.user().await];
     let viewer = json!({"url": elsewhere, "transports": ["websocket"]});
-    let viewer = stack.socket_with("the viewer of the other process", &stack.anonymous(), viewer).await;
+    let viewer =
+        stack.socket_with("the viewer of the other process", &stack.anonymous(), viewer).await;
     buyer.lock(&event, "VIP", "A1").await.ok();
     buyer.lock(&event, "VIP", "A3").await.ok();
     before.post("/auth/logout", json!({})).await.ok();
@@ -40,7 +44,9 @@ async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnc
         answer.failed(401, "Token has been revoked");
     }
     within(ASKED, meanwhile.post("/auth/logout", json!({}))).await.ok();
-    within(ASKED, meanwhile.get("/bookings/my-bookings")).await.failed(401, "Token has been revoked");
+    within(ASKED, meanwhile.get("/bookings/my-bookings"))
+        .await
+        .failed(401, "Token has been revoked");
     let elsewhere_too = meanwhile.clone().at(&elsewhere);
     eventually("the other process refuses the token, too", TOLD, async || {
         let answer = elsewhere_too.get("/bookings/my-bookings").await;
@@ -74,7 +80,8 @@ async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnc
     stack.assert_invariants().await;
 }
 
-/// Waits until the viewer, of another process, hears of what the buyer does; that may be lost while Redis connects.
+/// Waits until the viewer, of another process, hears of what the buyer does; that may be lost while
+/// Redis connects.
 async fn until_heard(viewer: &SocketClient, buyer: &Client, event: &Event) {
     let mut n = 0;
     viewer.forget();
@@ -89,7 +96,11 @@ async fn until_heard(viewer: &SocketClient, buyer: &Client, event: &Event) {
 }
 
 async fn unlock(buyer: &Client, event: &Event, label: &str) {
-    let path = format!("/seats/{}/seat-types/{}/lock?seat_label={label}", event.id, event.seat_type("VIP"));
+    let path = format!(
+        "/seats/{}/seat-types/{}/lock?seat_label={label}",
+        event.id,
+        event.seat_type("VIP")
+    );
     within(ASKED, buyer.delete(&path)).await.ok();
 }
 
@@ -99,7 +110,8 @@ async fn command(stack: &Stack, words: &str) {
 
 #[tokio::test]
 async fn sales_survive_a_redis_that_does_not_answer() {
-    sales_survive(async |stack| stack.redis.freeze(true), async |stack| stack.redis.freeze(false)).await;
+    sales_survive(async |stack| stack.redis.freeze(true), async |stack| stack.redis.freeze(false))
+        .await;
 }
 
 #[tokio::test]
@@ -149,7 +161,8 @@ async fn broadcasts_are_heard_again_when_redis_vanishes_and_another_takes_its_pl
     stack.until_ready_at(&urls[0]).await;
     let (event, buyer) = on_sale(&stack).await;
     let elsewhere = json!({"url": urls[0], "transports": ["websocket"]});
-    let viewer = stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
+    let viewer =
+        stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
     until_heard(&viewer, &buyer, &event).await;
     passage.vanish();
     until_heard(&viewer, &buyer, &event).await;
@@ -164,7 +177,8 @@ async fn until_done(stack: &Stack, count: i64) {
     .await;
 }
 
-/// Lets Redis go on after so many jobs: others go through it again, and what it had been told of before has run once all the same.
+/// Lets Redis go on after so many jobs: others go through it again, and what it had been told of
+/// before has run once all the same.
 async fn thaw(stack: &mut Stack, probes: &mut Processes, mut count: i64) {
     stack.redis.freeze(false);
     eventually("jobs go through Redis again", SOON, async || {

@@ -62,7 +62,13 @@ impl Load<'_> {
     }
 
     /// Asks at either API process until one says yes.
-    async fn ask(&self, client: &Client, method: Method, path: &str, body: &Value) -> Option<Value> {
+    async fn ask(
+        &self,
+        client: &Client,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Option<Value> {
         let client = client.clone().at(&self.urls[self.next() % 2]);
         let request = client.request(method.clone(), path);
         let request = if method == Method::GET { request } else { request.json(body) };
@@ -107,8 +113,7 @@ impl Load<'_> {
 
     async fn buy(&self, buyer: &Client, lock: &str, label: &str) {
         let seat = self.event.seat_type("VIP");
-        let book =
-            json!({"event_id": self.event.id, "seat_details": [{"seat_label": label, "seat_type_id": seat}]});
+        let book = json!({"event_id": self.event.id, "seat_details": [{"seat_label": label, "seat_type_id": seat}]});
         // An answer may be lost when what it tells of is done: so one looks before one asks again.
         let (id, total) = loop {
             self.ask(buyer, Method::POST, lock, &json!({"seat_label": label})).await;
@@ -122,7 +127,9 @@ impl Load<'_> {
         };
         let order = json!({"booking_id": id, "amount": total, "currency": "INR"});
         loop {
-            if let Some(data) = self.ask(buyer, Method::POST, "/payments/create-order", &order).await {
+            if let Some(data) =
+                self.ask(buyer, Method::POST, "/payments/create-order", &order).await
+            {
                 let order = data["order_id"].as_str().expect("an order id");
                 let outcome = if id % 3 == 0 { Outcome::Authorized } else { Outcome::Captured };
                 self.providers.pay(&Pay::order(order, outcome)).expect("a payment");

@@ -1,8 +1,9 @@
-//! A hundred faults under load, at random: workers and API processes are killed, Redis is emptied and killed, PostgreSQL is killed. Afterwards
-//! every job is done, or dead with a reason; every effect happened exactly once; nothing is stuck, and Redis holds nothing stale.
+//! A hundred faults under load, at random: workers and API processes are killed, Redis is emptied
+//! and killed, PostgreSQL is killed. Afterwards every job is done, or dead with a reason; every
+//! effect happened exactly once; nothing is stuck, and Redis holds nothing stale.
 //!
-//! NEXUS_SEED repeats a sequence of faults (not their timing). The report is printed and kept as `kill-report.txt` in cargo's folder for
-//! the files of tests.
+//! NEXUS_SEED repeats a sequence of faults (not their timing). The report is printed and kept as
+//! `kill-report.txt` in cargo's folder for the files of tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -58,10 +59,15 @@ async fn a_hundred_faults_under_load_cost_no_job_and_no_effect() {
     println!("NEXUS_SEED={seed}");
     let mut dice = Dice(seed);
 
-    let stack =
-        Stack::builder().without_limits().workers([]).env("JOB_LEASE_MS", 3_000).env("JOB_LOST_MS", 4_000);
-    let stack =
-        stack.env("DATABASE_MAX_CONNECTIONS", 6).env("SEAT_LOCK_SECONDS", 20).env("BOOKING_SECONDS", 40);
+    let stack = Stack::builder()
+        .without_limits()
+        .workers([])
+        .env("JOB_LEASE_MS", 3_000)
+        .env("JOB_LOST_MS", 4_000);
+    let stack = stack
+        .env("DATABASE_MAX_CONNECTIONS", 6)
+        .env("SEAT_LOCK_SECONDS", 20)
+        .env("BOOKING_SECONDS", 40);
     let mut stack = stack.start().await;
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 2_000)]).await;
@@ -75,7 +81,8 @@ async fn a_hundred_faults_under_load_cost_no_job_and_no_effect() {
         stack.providers.fault(target, None, Fault::delay_response(Duration::from_millis(200)));
     }
     let mut workers = vec![stack.probes(2, &[("WORKER_CONCURRENCY", "8")]).await];
-    for (queue, count) in [("otp", 2), ("payments", 2), ("bookings", 1), ("notifications", 2), ("expiry", 2)]
+    for (queue, count) in
+        [("otp", 2), ("payments", 2), ("bookings", 1), ("notifications", 2), ("expiry", 2)]
     {
         workers.push(stack.processes(&format!("nexus-worker-{queue}"), count, &[]));
     }
@@ -103,13 +110,18 @@ async fn a_hundred_faults_under_load_cost_no_job_and_no_effect() {
     // Whoever was too slow for two thousand jobs gets the rest now.
     let missing = JOBS - stack.count("jobs").await;
     stack.flood(missing.max(0) as u32, json!(["done"])).await;
-    let unfinished =
-        format!("SELECT * FROM jobs WHERE state IN ('pending', 'queued', 'running') AND NOT {ENDLESS}");
+    let unfinished = format!(
+        "SELECT * FROM jobs WHERE state IN ('pending', 'queued', 'running') AND NOT {ENDLESS}"
+    );
     eventually("every job is done or dead", AFTERWARDS, async || {
         // Its own jobs may kill a worker even now.
         workers.iter_mut().for_each(Processes::supervise);
-        let pending =
-            stack.providers.webhooks().into_iter().filter(|webhook| webhook.state != "delivered").count();
+        let pending = stack
+            .providers
+            .webhooks()
+            .into_iter()
+            .filter(|webhook| webhook.state != "delivered")
+            .count();
         let left = stack.rows(&unfinished).await;
         seen(left.is_empty() && pending == 0, (pending, left)).map(drop)
     })

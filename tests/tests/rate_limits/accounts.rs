@@ -1,4 +1,5 @@
-//! Logins, registrations, codes and password resets: how often, and that strangers cannot keep an owner out.
+//! Logins, registrations, codes and password resets: how often, and that strangers cannot keep an
+//! owner out.
 
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Answer, Client, Method, SOON, Stack, Value, eventually, json, seen};
@@ -45,10 +46,13 @@ async fn fifty_wrong_passwords_at_once_for_one_account_are_ten() {
 
 #[tokio::test]
 async fn a_stranger_cannot_keep_an_owner_out() {
-    let stack = start(&[("RATE_LIMIT_LOGIN_FAILURES", "3/1h"), ("RATE_LIMIT_OTP_FAILURES", "3/1h")]).await;
+    let stack =
+        start(&[("RATE_LIMIT_LOGIN_FAILURES", "3/1h"), ("RATE_LIMIT_OTP_FAILURES", "3/1h")]).await;
     let owner = owner(&stack).await;
     for _ in 0..3 {
-        log_in(&stack.anonymous(), EMAIL, "Wr0ng-horse").await.failed(401, "Invalid email or password");
+        log_in(&stack.anonymous(), EMAIL, "Wr0ng-horse")
+            .await
+            .failed(401, "Invalid email or password");
     }
     // Even the right password is not looked at any more,
     log_in(&stack.anonymous(), EMAIL, PASSWORD).await.failed(429, TOO_MANY);
@@ -66,7 +70,8 @@ async fn a_stranger_cannot_keep_an_owner_out() {
 
 #[tokio::test]
 async fn a_stranger_cannot_use_up_an_owners_codes() {
-    let stack = start(&[("RATE_LIMIT_OTP_FAILURES", "3/1h"), ("RATE_LIMIT_PASSWORD_RESET", "1/1h")]).await;
+    let stack =
+        start(&[("RATE_LIMIT_OTP_FAILURES", "3/1h"), ("RATE_LIMIT_PASSWORD_RESET", "1/1h")]).await;
     let owner = owner(&stack).await;
     for _ in 0..5 {
         send_code(&stack.anonymous(), PHONE).await.ok();
@@ -97,7 +102,9 @@ async fn only_wrong_passwords_count_for_an_account() {
         log_in(&stack.anonymous(), EMAIL, PASSWORD).await.ok();
     }
     for _ in 0..2 {
-        log_in(&stack.anonymous(), EMAIL, "Wr0ng-horse").await.failed(401, "Invalid email or password");
+        log_in(&stack.anonymous(), EMAIL, "Wr0ng-horse")
+            .await
+            .failed(401, "Invalid email or password");
     }
     log_in(&stack.anonymous(), EMAIL, PASSWORD).await.failed(429, TOO_MANY);
 }
@@ -171,7 +178,8 @@ async fn operators_logins_are_limited_like_everybodys() {
     let client = stack.anonymous();
     let address = client.address().to_string();
     let log_in_there = async || {
-        let request = client.request_root(Method::POST, "/admin/login").header("x-forwarded-for", &address);
+        let request =
+            client.request_root(Method::POST, "/admin/login").header("x-forwarded-for", &address);
         request.form(&[("login", EMAIL), ("password", "Wr0ng-horse")]).send().await.unwrap()
     };
     for _ in 0..5 {

@@ -1,7 +1,12 @@
-//! How often somebody may ask (`docs/limits.md`): each limit at its edge, for whom it counts, and that none of them keeps out whoever has done
-//! nothing.
+//! How often somebody may ask (`docs/limits.md`): each limit at its edge, for whom it counts, and
+//! that none of them keeps out whoever has done nothing.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 mod accounts;
 
@@ -26,7 +31,8 @@ async fn start(settings: &[(&str, &str)]) -> Stack {
 
 /// Sends all at once; returns their statuses, sorted.
 async fn statuses<F: Future<Output = Answer>>(requests: impl IntoIterator<Item = F>) -> Vec<u16> {
-    let mut statuses: Vec<u16> = join_all(requests).await.iter().map(|answer| answer.status).collect();
+    let mut statuses: Vec<u16> =
+        join_all(requests).await.iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();
     statuses
 }
@@ -46,7 +52,10 @@ async fn log_in(client: &Client, login: &str, password: &str) -> Answer {
 /// Somebody with an account, at the address from which it was made.
 async fn owner(stack: &Stack) -> Client {
     let owner = stack.anonymous();
-    owner.post("/auth/register", json!({"email": EMAIL, "phone": PHONE, "password": PASSWORD})).await.ok();
+    owner
+        .post("/auth/register", json!({"email": EMAIL, "phone": PHONE, "password": PASSWORD}))
+        .await
+        .ok();
     owner
 }
 
@@ -92,7 +101,8 @@ async fn pages_of_the_frontend_may_read_when_to_try_again() {
     let stack = start(&[("RATE_LIMIT_ANONYMOUS", "1/1m")]).await;
     let client = stack.anonymous();
     client.get("/events").await.ok();
-    let from_page = client.request(Method::GET, "/events").header("origin", "http://localhost:5173");
+    let from_page =
+        client.request(Method::GET, "/events").header("origin", "http://localhost:5173");
     let refused = Answer::to(from_page).await;
     assert_eq!(refused.status, 429, "{refused}");
     assert_eq!(refused.headers["access-control-allow-origin"], "http://localhost:5173");
@@ -176,8 +186,9 @@ async fn without_redis_the_process_counts_and_redis_counts_again_when_it_is_back
 async fn a_redis_that_hangs_delays_nobody_for_long() {
     let stack = start(&[("RATE_LIMIT_ANONYMOUS", "5/1h")]).await;
     let (client, redis) = (stack.anonymous(), stack.redis.id().unwrap().to_string());
-    let signal =
-        |signal: &str| assert!(Command::new("kill").args([signal, &redis]).status().unwrap().success());
+    let signal = |signal: &str| {
+        assert!(Command::new("kill").args([signal, &redis]).status().unwrap().success())
+    };
     signal("-STOP");
     let started = Instant::now();
     let asked = statuses((0..8).map(|_| client.get("/events"))).await;
@@ -202,17 +213,24 @@ async fn what_redis_remembers_names_nobody_and_expires() {
             assert!(!key.contains(name), "{key}");
         }
         let left = stack.redis_command(&format!("PTTL {key}")).await;
-        assert!(left.trim_start_matches(':').parse::<i64>().unwrap() > 0, "{key} stays for ever: {left}");
+        assert!(
+            left.trim_start_matches(':').parse::<i64>().unwrap() > 0,
+            "{key} stays for ever: {left}"
+        );
     }
 }
 
 #[tokio::test]
 async fn webhooks_are_taken_however_many_forged_ones_come_from_the_same_address() {
-    let stack = Stack::builder().workers(["payments"]).env("RATE_LIMIT_ANONYMOUS", "1/1h").start().await;
+    let stack =
+        Stack::builder().workers(["payments"]).env("RATE_LIMIT_ANONYMOUS", "1/1h").start().await;
     let (buyer, _, booking, order) = stack.booked().await;
     let url = stack.anonymous().url_of("/payments/webhook");
     for _ in 0..10 {
-        let forged = http_client().post(&url).header("x-razorpay-signature", "0".repeat(64)).json(&json!({}));
+        let forged = http_client()
+            .post(&url)
+            .header("x-razorpay-signature", "0".repeat(64))
+            .json(&json!({}));
         assert_eq!(Answer::to(forged).await.status, 400);
     }
     stack.pay(&order, Outcome::Captured);
@@ -233,7 +251,8 @@ async fn what_is_refused_is_counted_and_logged_without_a_name() {
     client.get("/events").await.failed(429, TOO_MANY);
     let counted = r#"nexus_rate_limited_total{limit="anonymous"}"#;
     let url = stack.metrics_urls()["api"].clone();
-    nexus_tests::metrics::Metrics::until(&url, counted, |page| page.value(counted) == Some(1.0)).await;
+    nexus_tests::metrics::Metrics::until(&url, counted, |page| page.value(counted) == Some(1.0))
+        .await;
     let log = stack.api(0).log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("rate_limited")).collect();
     assert_eq!(lines.len(), 1, "{lines:?}");

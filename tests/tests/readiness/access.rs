@@ -16,7 +16,8 @@ fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
     received
         .map(|(name, _)| {
             let payload = ASYNCAPI.at(&["channels", "nexus", "messages", name, "payload"]);
-            let fields = payload["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
+            let fields =
+                payload["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
             (name.as_str(), fields.map(String::as_str).collect())
         })
         .collect()
@@ -33,11 +34,22 @@ async fn finding_10_anonymous_sockets_may_listen_and_nothing_else() {
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let anonymous = stack.socket("the stranger", &stack.anonymous()).await;
     let before = stack.contents().await;
-    for (number, name) in commands().into_keys().filter(|name| !LISTENING.contains(name)).enumerate() {
-        let answer = anonymous.call(name, &[json!({"eventId": event.id, "event_id": event.id})]).await;
+    for (number, name) in
+        commands().into_keys().filter(|name| !LISTENING.contains(name)).enumerate()
+    {
+        let answer =
+            anonymous.call(name, &[json!({"eventId": event.id, "event_id": event.id})]).await;
         assert_eq!(answer, refused("Authentication required"), "{name}");
-        assert_eq!(anonymous.received("error").len(), number + 1, "{name}: {}", anonymous.describe());
-        assert_eq!(anonymous.received("error")[number], json!({"message": "Authentication required"}));
+        assert_eq!(
+            anonymous.received("error").len(),
+            number + 1,
+            "{name}: {}",
+            anonymous.describe()
+        );
+        assert_eq!(
+            anonymous.received("error")[number],
+            json!({"message": "Authentication required"})
+        );
     }
     assert_eq!(stack.contents().await, before, "rows");
 
@@ -78,7 +90,8 @@ async fn finding_20_every_payload_is_answered_with_a_sentence() {
     let before = stack.contents().await;
     for (name, fields) in commands() {
         for value in malformed() {
-            let everywhere: Value = fields.iter().map(|field| ((*field).to_owned(), value.clone())).collect();
+            let everywhere: Value =
+                fields.iter().map(|field| ((*field).to_owned(), value.clone())).collect();
             for payload in [value.clone(), everywhere] {
                 let text = payload.to_string();
                 // The transport itself takes no more: CONTRACT.md, section 1.
@@ -90,8 +103,10 @@ async fn finding_20_every_payload_is_answered_with_a_sentence() {
                 assert_eq!(answer["success"], false, "{shown}: {answer}");
                 let error = answer["error"].as_str().unwrap_or_default();
                 assert!(error.contains(' '), "{shown}: {answer}");
-                let ours =
-                    ["Internal server error", "Service temporarily unavailable. Please try again shortly."];
+                let ours = [
+                    "Internal server error",
+                    "Service temporarily unavailable. Please try again shortly.",
+                ];
                 assert!(!ours.contains(&error), "{shown}: {answer}");
             }
         }
@@ -105,7 +120,9 @@ async fn finding_20_every_payload_is_answered_with_a_sentence() {
 /// The same with every name under which somebody might say who they are.
 fn claiming_to_be(user: i64, request: Value) -> Value {
     let mut request = request;
-    for name in ["userId", "user_id", "user", "id", "sub", "organizerId", "organizer_id", "role", "isAdmin"] {
+    for name in
+        ["userId", "user_id", "user", "id", "sub", "organizerId", "organizer_id", "role", "isAdmin"]
+    {
         request[name] = json!(user);
     }
     request
@@ -127,7 +144,8 @@ async fn finding_21_who_acts_is_whom_the_token_names() {
         assert_eq!(created["event"]["organizer_id"], forger.id, "{over}");
         let event = Event::from_created(&created);
 
-        let seat = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
+        let seat =
+            json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
         let path = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type("VIP"));
         let locked = match over {
             "http" => forger.post(&path, claiming(seat)).await.data(),
@@ -148,11 +166,14 @@ async fn finding_21_who_acts_is_whom_the_token_names() {
         let update = claiming(json!({"eventId": theirs.id, "name": "Mine now"}));
         let refusal = "You are not authorized to update this event";
         match over {
-            "http" => forger.put(&format!("/events/{}", theirs.id), update).await.failed(403, refusal),
+            "http" => {
+                forger.put(&format!("/events/{}", theirs.id), update).await.failed(403, refusal)
+            }
             _ => assert_eq!(socket.call("update_event", &[update]).await, refused(refusal)),
         }
     }
-    let mine = forger.get(&format!("/bookings/my-bookings?user_id={0}&userId={0}", victim.id)).await.ok();
+    let mine =
+        forger.get(&format!("/bookings/my-bookings?user_id={0}&userId={0}", victim.id)).await.ok();
     assert_eq!(mine["pagination"]["total"], 2, "{mine}");
     let me = forger.request(Method::GET, &format!("/auth/me?userId={}", victim.id));
     let me = me.header("x-user-id", victim.id.to_string());

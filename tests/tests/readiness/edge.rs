@@ -4,8 +4,17 @@ use nexus_sandbox::process::Signal;
 use nexus_tests::{Answer, Method, SOON, Stack, eventually, json, seen};
 
 /// What a failure must not tell.
-const OURS: [&str; 9] =
-    ["relation", "SELECT", "INSERT", ".rs", "sqlx", "panicked", "stack backtrace", "    at ", "/home"];
+const OURS: [&str; 9] = [
+    "relation",
+    "SELECT",
+    "INSERT",
+    ".rs",
+    "sqlx",
+    "panicked",
+    "stack backtrace",
+    "    at ",
+    "/home",
+];
 
 #[tokio::test]
 async fn finding_03_whatever_goes_wrong_is_json_with_the_right_status_and_tells_nothing_of_ours() {
@@ -24,12 +33,21 @@ async fn finding_03_whatever_goes_wrong_is_json_with_the_right_status_and_tells_
         (401, stack.anonymous().request(Method::GET, "/bookings/my-bookings")),
         (400, user.request(Method::GET, "/events/abc")),
         (400, user.request_root(Method::GET, "/socket.io/?EIO=4&transport=pigeon")),
-        (403, user.request_root(Method::GET, "/socket.io/?EIO=4&transport=polling").header("origin", "null")),
+        (
+            403,
+            user.request_root(Method::GET, "/socket.io/?EIO=4&transport=polling")
+                .header("origin", "null"),
+        ),
     ];
     for (status, request) in requests {
         is_failure(&Answer::to(request).await, status);
     }
-    stack.wire().await.ask("GET / HTTP/1.1\r\nno header\r\n\r\n").await.failed(400, "malformed_request");
+    stack
+        .wire()
+        .await
+        .ask("GET / HTTP/1.1\r\nno header\r\n\r\n")
+        .await
+        .failed(400, "malformed_request");
 
     stack.execute("ALTER TABLE events RENAME TO events_elsewhere").await;
     is_failure(&user.get("/events").await, 500);
@@ -45,7 +63,11 @@ fn is_failure(answer: &Answer, status: u16) {
     }
     let error = &answer.body["error"];
     assert!(error["message"].is_string() && error["code"].is_string(), "{answer}");
-    assert_eq!(error["request_id"].as_str(), answer.headers["x-request-id"].to_str().ok(), "{answer}");
+    assert_eq!(
+        error["request_id"].as_str(),
+        answer.headers["x-request-id"].to_str().ok(),
+        "{answer}"
+    );
     for word in OURS {
         assert!(!answer.text.contains(word), "{word:?} in {answer}");
     }
@@ -63,9 +85,14 @@ async fn finding_07_every_answer_carries_security_headers() {
         anonymous.request_root(Method::GET, "/docs"),
     ] {
         let answer = Answer::to(request).await;
-        let header =
-            |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        assert_eq!(header("strict-transport-security"), "max-age=63072000; includeSubDomains", "{answer}");
+        let header = |name: &str| {
+            answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
+        assert_eq!(
+            header("strict-transport-security"),
+            "max-age=63072000; includeSubDomains",
+            "{answer}"
+        );
         assert_eq!(header("x-content-type-options"), "nosniff", "{answer}");
         assert_eq!(header("x-frame-options"), "DENY", "{answer}");
         assert_eq!(header("referrer-policy"), "no-referrer", "{answer}");
@@ -105,19 +132,33 @@ async fn finding_08_only_the_origins_of_frontend_url_may_call() {
             anonymous
                 .request(Method::OPTIONS, "/events/create")
                 .header("access-control-request-method", "POST"),
-            anonymous.request_root(Method::OPTIONS, polling).header("access-control-request-method", "POST"),
+            anonymous
+                .request_root(Method::OPTIONS, polling)
+                .header("access-control-request-method", "POST"),
             anonymous.request_root(Method::GET, polling),
         ] {
             let answer = Answer::to(request.header("origin", origin)).await;
-            let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
-            let said = (header("access-control-allow-origin"), header("access-control-allow-credentials"));
-            assert_eq!(said.0, allowed.then_some(origin), "{origin}: {answer}: {:?}", answer.headers);
+            let header =
+                |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+            let said =
+                (header("access-control-allow-origin"), header("access-control-allow-credentials"));
+            assert_eq!(
+                said.0,
+                allowed.then_some(origin),
+                "{origin}: {answer}: {:?}",
+                answer.headers
+            );
             assert!(!allowed || said.1 == Some("true"), "{origin}: {answer}");
-            let vary = answer.headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
-            assert!(vary.collect::<String>().to_lowercase().contains("origin"), "{origin}: {answer}");
+            let vary =
+                answer.headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
+            assert!(
+                vary.collect::<String>().to_lowercase().contains("origin"),
+                "{origin}: {answer}"
+            );
         }
         // Not even a session that the page cannot read.
-        let opened = Answer::to(anonymous.request_root(Method::GET, polling).header("origin", origin)).await;
+        let opened =
+            Answer::to(anonymous.request_root(Method::GET, polling).header("origin", origin)).await;
         assert_eq!(opened.status, if allowed { 200 } else { 403 }, "{origin}: {opened}");
     }
 }
@@ -129,7 +170,9 @@ async fn finding_09_what_is_too_much_or_too_slow_is_refused() {
     let ask = async |request: String| stack.wire().await.ask(request).await;
     ask(format!("{login}content-length: 100000000\r\n\r\n")).await.failed(413, "body_too_large");
     ask(format!("{login}x: {}\r\n\r\n", "a".repeat(40_000))).await.failed(431, "headers_too_large");
-    ask(format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(9_000))).await.failed(414, "uri_too_long");
+    ask(format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(9_000)))
+        .await
+        .failed(414, "uri_too_long");
     // The rest never comes.
     ask(format!("{login}content-length: 100\r\n\r\n{{")).await.failed(408, "request_timeout");
     ask(login.to_owned()).await.failed(408, "request_timeout");
@@ -162,7 +205,11 @@ async fn finding_11_sigterm_finishes_what_has_begun_and_ends_with_success() {
     lock.rollback().await.unwrap();
     for mut wire in wires {
         let answer = wire.answer().await.expect("an answer");
-        assert_eq!((answer.status, answer.headers["connection"].as_str()), (200, "close"), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.headers["connection"].as_str()),
+            (200, "close"),
+            "{answer:?}"
+        );
         wire.until_closed().await;
     }
     assert_eq!(stack.api(0).exit_code().await, Some(0));
@@ -194,9 +241,16 @@ async fn finding_22_health_and_readiness_say_how_postgresql_and_redis_are() {
 
     stack.postgres.kill().await.unwrap();
     let health = anonymous.get_root("/health").await.ok();
-    assert_eq!((&health["status"], &health["checks"]["postgresql"]), (&json!("ok"), &json!("failed")));
+    assert_eq!(
+        (&health["status"], &health["checks"]["postgresql"]),
+        (&json!("ok"), &json!("failed"))
+    );
     let ready = anonymous.get_root("/ready").await;
-    assert_eq!((ready.status, &ready.body["checks"]["postgresql"]), (503, &json!("failed")), "{ready}");
+    assert_eq!(
+        (ready.status, &ready.body["checks"]["postgresql"]),
+        (503, &json!("failed")),
+        "{ready}"
+    );
     stack.postgres.restart().await.unwrap();
     stack.until_ready(0).await;
 }

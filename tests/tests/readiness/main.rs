@@ -1,7 +1,13 @@
-//! The findings of the readiness review of the Node service, one test each, named after its number: a test here would fail on that service.
-//! `docs/readiness.md` tables them. What goes deeper has test files of its own.
+//! The findings of the readiness review of the Node service, one test each, named after its number:
+//! a test here would fail on that service. `docs/readiness.md` tables them. What goes deeper has
+//! test files of its own.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 mod access;
 mod edge;

@@ -15,11 +15,16 @@ async fn finding_04_logins_registrations_codes_and_requests_are_limited() {
         try_password(&client, "asha@nexus.example").await.failed(401, "Invalid email or password");
     }
     let refused = try_password(&client, "asha@nexus.example").await;
-    assert_eq!((refused.status, &refused.body["error"]["code"]), (429, &json!("rate_limited")), "{refused}");
+    assert_eq!(
+        (refused.status, &refused.body["error"]["code"]),
+        (429, &json!("rate_limited")),
+        "{refused}"
+    );
 
     let client = stack.anonymous();
     for n in 0..3 {
-        let account = json!({"email": format!("user-{n}@nexus.example"), "password": "Corr3ct-horse"});
+        let account =
+            json!({"email": format!("user-{n}@nexus.example"), "password": "Corr3ct-horse"});
         client.post("/auth/register", account).await.ok();
     }
     let account = json!({"email": "one-more@nexus.example", "password": "Corr3ct-horse"});

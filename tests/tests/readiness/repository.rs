@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use nexus_tests::repository::{SHIPPED, binaries, cargo, file, folder, linked, packages, path, run, try_run};
+use nexus_tests::repository::{
+    SHIPPED, binaries, cargo, file, folder, linked, packages, path, run, try_run,
+};
 use nexus_tests::{Stack, json};
 
 /// The Node service's `.gitignore` hid `migrations`.
@@ -11,7 +13,8 @@ async fn finding_06_a_clone_has_every_migration() {
     let (ignored, _) = try_run("git", &["check-ignore", "--quiet", "migrations/9999_new.sql"]);
     assert_eq!(ignored, Some(1), "a new migration is not ignored");
     let tracked = run("git", &["ls-files", "migrations"]);
-    let tracked: Vec<&str> = tracked.lines().filter_map(|path| path.strip_prefix("migrations/")).collect();
+    let tracked: Vec<&str> =
+        tracked.lines().filter_map(|path| path.strip_prefix("migrations/")).collect();
     assert_eq!(folder("migrations"), tracked, "every migration is in version control");
 
     // And all of them, byte for byte, are in the binary.
@@ -58,7 +61,10 @@ async fn finding_16_one_hasher_makes_new_hashes() {
         for line in code {
             uses.extend(line.match_indices("bcrypt::").map(|(at, _)| {
                 let rest = &line[at + "bcrypt::".len()..];
-                rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
+                rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
             }));
         }
     }
@@ -68,7 +74,10 @@ async fn finding_16_one_hasher_makes_new_hashes() {
     let new = json!({ "email": "new@nexus.example", "password": "Passw0rd!" });
     stack.anonymous().post("/auth/register", new).await.ok();
     let stored = stack.row("SELECT password FROM users WHERE email = 'new@nexus.example'").await;
-    assert!(stored["password"].as_str().is_some_and(|hash| hash.starts_with("$argon2id$")), "{stored}");
+    assert!(
+        stored["password"].as_str().is_some_and(|hash| hash.starts_with("$argon2id$")),
+        "{stored}"
+    );
 }
 
 /// The Node service shipped `@types` packages.
@@ -81,8 +90,9 @@ fn finding_17_nothing_that_only_development_needs_is_linked_into_what_is_deploye
         if SHIPPED.contains(&name.as_str()) || name == "nexus-common" {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
             let only_tests = dependencies.filter(|dependency| dependency["kind"] == "dev");
-            for_development
-                .extend(only_tests.map(|dependency| dependency["name"].as_str().unwrap().to_owned()));
+            for_development.extend(
+                only_tests.map(|dependency| dependency["name"].as_str().unwrap().to_owned()),
+            );
         } else {
             for_development.insert(name);
         }
@@ -103,7 +113,11 @@ fn finding_18_the_compiler_and_every_dependency_are_pinned() {
     }
     for package in packages() {
         let least = package["rust_version"].as_str().unwrap_or_default();
-        assert!(pinned.starts_with(&format!("{least}.")), "{}: rust-version {least}", package["name"]);
+        assert!(
+            pinned.starts_with(&format!("{least}.")),
+            "{}: rust-version {least}",
+            package["name"]
+        );
     }
 
     assert_eq!(run("git", &["ls-files", "Cargo.lock"]).trim(), "Cargo.lock");
@@ -119,7 +133,9 @@ fn finding_19_no_test_is_in_what_is_deployed() {
         text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect()
     };
     let of_tests: BTreeSet<String> =
-        ["test", "tests", "bench", "probe", "sandbox", "fuzz", "mock", "spike"].map(str::to_owned).into();
+        ["test", "tests", "bench", "probe", "sandbox", "fuzz", "mock", "spike"]
+            .map(str::to_owned)
+            .into();
     let sources = run("git", &["ls-files", "api", "common/src", "worker"]);
     for source in sources.lines() {
         assert!(words(source).is_disjoint(&of_tests), "{source} is no test");
@@ -132,9 +148,11 @@ fn finding_19_no_test_is_in_what_is_deployed() {
     let recipe = release_recipe();
     let built = recipe.lines().find(|line| line.trim_start().starts_with("cargo build")).unwrap();
     let words: Vec<&str> = built.split_whitespace().collect();
-    let packages: Vec<&str> = words.windows(2).filter(|pair| pair[0] == "-p").map(|pair| pair[1]).collect();
+    let packages: Vec<&str> =
+        words.windows(2).filter(|pair| pair[0] == "-p").map(|pair| pair[1]).collect();
     assert_eq!(packages, SHIPPED);
-    let summed = recipe.lines().find_map(|line| line.trim_start().strip_prefix("sha256sum ")).unwrap();
+    let summed =
+        recipe.lines().find_map(|line| line.trim_start().strip_prefix("sha256sum ")).unwrap();
     let summed = summed.split(" | ").next().unwrap_or_default();
     let mut installed: Vec<&str> = summed.split_whitespace().collect();
     installed.sort_unstable();

@@ -26,7 +26,8 @@ async fn finding_01_a_label_is_unique_within_its_seat_type_and_free_in_another()
 /// There, nobody ever ran what frees expired locks and deletes expired tokens.
 #[tokio::test]
 async fn finding_05_expired_locks_and_tokens_are_cleaned_up_and_counts_restored() {
-    let mut stack = Stack::builder().workers(["expiry", "cleanup"]).env("SEAT_LOCK_SECONDS", 1).start().await;
+    let mut stack =
+        Stack::builder().workers(["expiry", "cleanup"]).env("SEAT_LOCK_SECONDS", 1).start().await;
     stack.worker("cleanup").kill_9().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 5)]).await;
     let account = json!({"email": "asha@nexus.example", "password": PASSWORD, "name": "Asha"});
@@ -62,7 +63,8 @@ async fn finding_24_everybody_who_shows_an_event_is_told_its_counts() {
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
     let buyer = stack.user().await;
     let sender = stack.socket("the buyer", &buyer).await;
-    let lock = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
+    let lock =
+        json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
     sender.call_ok("lock_seat", lock).await;
     for socket in [&viewer, &sender] {
         let four_left = |news: &Value| {
@@ -74,7 +76,8 @@ async fn finding_24_everybody_who_shows_an_event_is_told_its_counts() {
     }
 }
 
-/// There, a webhook that could not be processed was answered 200, so that Razorpay never sent it again.
+/// There, a webhook that could not be processed was answered 200, so that Razorpay never sent it
+/// again.
 #[tokio::test]
 async fn finding_25_a_webhook_that_cannot_be_stored_is_refused_and_accepted_when_it_comes_again() {
     let mut stack = Stack::start().await;

@@ -16,7 +16,12 @@ fn without(stack: &Stack, removed: &[&str]) -> Environment {
     stack.env().iter().filter(|(name, _)| !removed.contains(&name.as_str())).cloned().collect()
 }
 
-async fn started(stack: &Stack, binary: &str, arguments: &[&str], env: Environment) -> (i32, String) {
+async fn started(
+    stack: &Stack,
+    binary: &str,
+    arguments: &[&str],
+    env: Environment,
+) -> (i32, String) {
     let mut program = Program::new(&format!("{binary}-once"), binary, arguments, env, stack.dir());
     program.start();
     (program.exit_code().await.expect("an exit code"), program.log())
@@ -53,7 +58,8 @@ async fn finding_02_no_secret_has_a_fallback_and_weak_ones_are_refused() {
 #[tokio::test]
 async fn finding_12_without_a_providers_credentials_only_what_needs_them_is_off() {
     const TWILIO: [&str; 3] = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_VERIFY_SID"];
-    const RAZORPAY: [&str; 3] = ["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET"];
+    const RAZORPAY: [&str; 3] =
+        ["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET"];
     let mut builder = Stack::builder().workers(["payments", "bookings", "notifications"]);
     for name in TWILIO.iter().chain(&RAZORPAY) {
         builder = builder.env(name, "");
@@ -61,9 +67,9 @@ async fn finding_12_without_a_providers_credentials_only_what_needs_them_is_off(
     let mut stack = builder.start().await;
     let log = stack.api(0).log();
     for names in [TWILIO.join(", "), RAZORPAY[..2].join(", "), RAZORPAY[2].to_owned()] {
-        let lines = log
-            .lines()
-            .filter(|line| line.contains("WARN") && line.contains(&format!("not set: {names}. Off: ")));
+        let lines = log.lines().filter(|line| {
+            line.contains("WARN") && line.contains(&format!("not set: {names}. Off: "))
+        });
         assert_eq!(lines.count(), 1, "one warning about {names} in {log}");
     }
     let anonymous = stack.anonymous();
@@ -92,7 +98,10 @@ async fn finding_12_without_a_providers_credentials_only_what_needs_them_is_off(
     // Razorpay will send it again.
     let webhook = anonymous.request(nexus_tests::Method::POST, "/payments/webhook").body("{}");
     let webhook = nexus_tests::Answer::to(webhook.header("content-type", "application/json")).await;
-    assert_eq!((webhook.status, &webhook.body["error"]), (503, &json!("Webhooks are not available here")));
+    assert_eq!(
+        (webhook.status, &webhook.body["error"]),
+        (503, &json!("Webhooks are not available here"))
+    );
 
     // What costs nothing is sold from end to end, e-mail included.
     let free = buyer.lock_and_book(&event, &[("Free", "A1")]).await;
@@ -126,7 +135,8 @@ async fn finding_13_the_pool_has_the_size_and_the_patience_that_it_is_told() {
         .env("DATABASE_STATEMENT_TIMEOUT_MS", 12_000)
         .start()
         .await;
-    // As many requests as there are connections wait for a lock; the next one is told so, after a while.
+    // As many requests as there are connections wait for a lock; the next one is told so, after a
+    // while.
     let held = "pg_stat_activity WHERE application_name = 'nexus-api'";
     let mut holder = stack.db.begin().await.expect("a transaction");
     sqlx::query("LOCK TABLE events").execute(&mut *holder).await.expect("a lock");
@@ -174,8 +184,7 @@ async fn finding_14_production_talks_tls_to_servers_that_prove_who_they_are() {
         .await;
     let database = stack.plain_database_url().replace("127.0.0.1", "0.0.0.0");
     stack.restart_with(&[("DATABASE_URL", &database)]).await;
-    let clear =
-        "pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE application_name LIKE 'nexus-%' AND NOT ssl";
+    let clear = "pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE application_name LIKE 'nexus-%' AND NOT ssl";
     assert_eq!(stack.count(clear).await, 0);
 
     let impostor: Identity = stranger.identity(&names);
@@ -219,8 +228,9 @@ async fn finding_15_every_line_of_a_log_is_an_object_that_says_what_it_belongs_t
             .iter()
             .find(|line| line["request_id"] == *id)
             .map(|line| line["trace_id"].clone());
-        let of_it =
-            lines("nexus-worker-otp").into_iter().find(|line| Some(&line["trace_id"]) == trace.as_ref());
+        let of_it = lines("nexus-worker-otp")
+            .into_iter()
+            .find(|line| Some(&line["trace_id"]) == trace.as_ref());
         of_it
             .filter(|line| line["job_id"].is_string() && line["outcome"] == "done")
             .ok_or(format!("{trace:?}"))
@@ -228,7 +238,8 @@ async fn finding_15_every_line_of_a_log_is_an_object_that_says_what_it_belongs_t
     .await;
 }
 
-/// What a program reads, by its own word: each variable, and what it is taken for when it is not set.
+/// What a program reads, by its own word: each variable, and what it is taken for when it is not
+/// set.
 fn read_by(program: &str, arguments: &[&str]) -> Vec<(String, Option<String>)> {
     let mut listing = command(&binary(program), Path::new("/"), &vec![]);
     let output = listing.args(arguments).output().expect("a list");
@@ -256,7 +267,8 @@ fn finding_23_the_example_environment_is_what_the_processes_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let example = std::fs::read_to_string(root.join(".env.example")).expect(".env.example");
     let is_name = |name: &str| {
-        !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     };
     // `NAME=value` or, for what need not be set, `#NAME=value` with the default.
     let shown: BTreeMap<&str, (bool, &str)> = example
@@ -270,8 +282,12 @@ fn finding_23_the_example_environment_is_what_the_processes_read() {
     let listed: BTreeSet<&str> = shown.keys().copied().collect();
     assert_eq!(names, listed, "left: read by a process; right: in .env.example");
     for (name, (is_commented, value)) in shown {
-        let defaults: Vec<&str> =
-            read[name].iter().flatten().map(String::as_str).filter(|default| !default.is_empty()).collect();
+        let defaults: Vec<&str> = read[name]
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .filter(|default| !default.is_empty())
+            .collect();
         if is_commented && !defaults.is_empty() {
             assert!(
                 defaults.contains(&value),
@@ -283,7 +299,8 @@ fn finding_23_the_example_environment_is_what_the_processes_read() {
     for folder in ["api/src", "common/src", "worker/src"] {
         for file in sources(&root.join(folder)) {
             let text = std::fs::read_to_string(&file).expect("a source file");
-            let reads = text.matches("env::var").count() - text.matches("env::var(\"HOSTNAME\")").count();
+            let reads =
+                text.matches("env::var").count() - text.matches("env::var(\"HOSTNAME\")").count();
             assert!(
                 reads == 0 || file.ends_with("common/src/config/env.rs"),
                 "{} reads the environment",
@@ -294,6 +311,7 @@ fn finding_23_the_example_environment_is_what_the_processes_read() {
 }
 
 fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let entries =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }

@@ -1,4 +1,5 @@
-//! What has to hold when it is over. Everything that does not is collected, so that the report is written in any case.
+//! What has to hold when it is over. Everything that does not is collected, so that the report is
+//! written in any case.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,12 @@ use crate::watch::{Watch, slope};
 
 /// Runs that are longer show whether memory grows; in shorter ones caches and pools still fill.
 pub(crate) const TELLING: Duration = Duration::from_secs(240);
-/// Megabytes a minute. What is remembered on purpose (tokens that were looked up a moment ago, plans of queries) is bounded, and this allows
-/// for its filling up; a leak of a kilobyte a request would be five times as much.
+/// Megabytes a minute. What is remembered on purpose (tokens that were looked up a moment ago,
+/// plans of queries) is bounded, and this allows for its filling up; a leak of a kilobyte a request
+/// would be five times as much.
 pub(crate) const GROWTH: f64 = 1.0;
-/// Beside connections to PostgreSQL: those to Redis, and those that stay open for a minute and a half after their last use, to providers and from
-/// whoever delivers webhooks.
+/// Beside connections to PostgreSQL: those to Redis, and those that stay open for a minute and a
+/// half after their last use, to providers and from whoever delivers webhooks.
 pub(crate) const FILES: usize = 40;
 
 pub(crate) async fn everything(
@@ -56,11 +58,11 @@ fn answers(havoc: &Havoc, record: &Record, broken: &mut impl FnMut(String)) {
         let excused = havoc.is_excused(failure.began, failure.ended);
         let known = match failure.status {
             502 | 503 => true,
-            // Whoever is killed does not answer; the elder is not. An export that is under way when PostgreSQL goes is cut off, so that nobody
-            // takes it for the whole.
+            // Whoever is killed does not answer; the elder is not. An export that is under way when
+            // PostgreSQL goes is cut off, so that nobody takes it for the whole.
             0 => {
-                let is_cut_off =
-                    failure.what.contains("/admin/ledger.csv") && failure.what.contains("kind: Body");
+                let is_cut_off = failure.what.contains("/admin/ledger.csv")
+                    && failure.what.contains("kind: Body");
                 !failure.what.contains(&elder) || is_cut_off
             }
             _ => false,
@@ -76,7 +78,8 @@ fn answers(havoc: &Havoc, record: &Record, broken: &mut impl FnMut(String)) {
     }
 }
 
-/// Errors are logged only while something is wrong; alerts are about payments, and meant for people. Nothing panics.
+/// Errors are logged only while something is wrong; alerts are about payments, and meant for
+/// people. Nothing panics.
 fn logs(stack: &mut Stack, havoc: &mut Havoc, broken: &mut impl FnMut(String)) {
     let mut all = vec![(stack.api(0).name().to_owned(), stack.api(0).whole_log())];
     for queue in QUEUES {
@@ -86,9 +89,13 @@ fn logs(stack: &mut Stack, havoc: &mut Havoc, broken: &mut impl FnMut(String)) {
     for (name, log) in all {
         for line in log.lines() {
             let panicked = line.contains("panicked");
-            let error = line.split_whitespace().nth(1) == Some("ERROR") && !line.contains("payment alert");
-            let excused =
-                line.split_whitespace().next().and_then(seconds).is_some_and(|at| havoc.is_excused(at, at));
+            let error =
+                line.split_whitespace().nth(1) == Some("ERROR") && !line.contains("payment alert");
+            let excused = line
+                .split_whitespace()
+                .next()
+                .and_then(seconds)
+                .is_some_and(|at| havoc.is_excused(at, at));
             if panicked || (error && !excused) {
                 broken(format!("{name} logged: {line:.500}"));
             }
@@ -106,7 +113,8 @@ fn seconds(time: &str) -> Option<f64> {
     let second: f64 = time.next()?.parse().ok()?;
     // Days from civil: years begin in March, so that the leap day comes last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    let days =
+        year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
     Some(days as f64 * 86_400.0 + hour * 3_600.0 + minute * 60.0 + second)
 }
 
@@ -129,7 +137,10 @@ async fn files(watch: &mut Watch, broken: &mut impl FnMut(String)) {
             .into_iter()
             .filter(|(name, now)| *now > watch.looks[*name][0].files + CONNECTIONS + FILES)
             .map(|(name, now)| {
-                format!("{name} has {now} files open, and had {} at first", watch.looks[name][0].files)
+                format!(
+                    "{name} has {now} files open, and had {} at first",
+                    watch.looks[name][0].files
+                )
             })
             .collect();
         if open.is_empty() {
@@ -164,7 +175,9 @@ async fn redis(stack: &Stack, broken: &mut impl FnMut(String)) {
     loop {
         let (mut lasting, workers) = stack.lasting_in_redis().await;
         // What is under way may be there, and the jobs that never end always are.
-        for row in stack.rows("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')").await {
+        for row in
+            stack.rows("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')").await
+        {
             let own = format!("nexus:{}:", row["queue"].as_str().unwrap_or_default());
             lasting.retain(|key| !key.starts_with(&own));
         }
@@ -180,7 +193,8 @@ async fn redis(stack: &Stack, broken: &mut impl FnMut(String)) {
 
 /// Whatever has died says why; and nothing had a reason to.
 async fn jobs(stack: &Stack, broken: &mut impl FnMut(String)) {
-    let dead = "SELECT id, kind, attempt, last_error FROM jobs WHERE state IN ('dead', 'cancelled')";
+    let dead =
+        "SELECT id, kind, attempt, last_error FROM jobs WHERE state IN ('dead', 'cancelled')";
     let dead: Vec<Value> = stack.rows(dead).await;
     dead.iter().for_each(|job| broken(format!("a job has died: {job}")));
 }

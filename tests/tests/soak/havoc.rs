@@ -1,5 +1,5 @@
-//! What goes wrong, and when. Of each kind of process one lives through it all, so that it can be seen whether it grows; the other is killed
-//! again and again.
+//! What goes wrong, and when. Of each kind of process one lives through it all, so that it can be
+//! seen whether it grows; the other is killed again and again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use crate::watch::Watch;
 
 /// Of each process.
 pub(crate) const CONNECTIONS: usize = 8;
-/// How long people notice something after it is over: the longest time-out, and what a process takes to start.
+/// How long people notice something after it is over: the longest time-out, and what a process
+/// takes to start.
 const ECHO: f64 = 20.0;
 /// Kinds of faults, see [`Havoc::fault`].
 const CARDS: u64 = 13;
@@ -41,15 +42,18 @@ impl Havoc {
         let (mut api, mut urls) = stack.further_apis(1, &[]);
         api.supervise();
         stack.until_ready_at(&urls[0]).await;
-        let mut workers: Vec<Processes> =
-            QUEUES.iter().map(|queue| stack.processes(&format!("nexus-worker-{queue}"), 1, &[])).collect();
+        let mut workers: Vec<Processes> = QUEUES
+            .iter()
+            .map(|queue| stack.processes(&format!("nexus-worker-{queue}"), 1, &[]))
+            .collect();
         for worker in &mut workers {
             worker.start().await;
         }
         let url = urls.remove(0);
         // Webhooks go wrong all the time.
         let late = Fault::late_up_to(Duration::from_secs(3));
-        let shares = [(20, Fault::lost()), (20, Fault::duplicated(2)), (20, Fault::reordered()), (20, late)];
+        let shares =
+            [(20, Fault::lost()), (20, Fault::duplicated(2)), (20, Fault::reordered()), (20, late)];
         stack.providers.faults_by_chance(Target::Webhook, seed, &shares);
         let elder = stack.api_url(0);
         Self {
@@ -71,7 +75,9 @@ impl Havoc {
 
     /// The younger processes.
     pub(crate) fn younger(&mut self) -> impl Iterator<Item = &mut Program> {
-        std::iter::once(&mut self.api).chain(&mut self.workers).map(|processes| processes.process(0))
+        std::iter::once(&mut self.api)
+            .chain(&mut self.workers)
+            .map(|processes| processes.process(0))
     }
 
     /// Whether something was wrong at a time, or shortly before.
@@ -90,7 +96,8 @@ impl Havoc {
         quiet
     }
 
-    /// A time without faults, then one fault. Longer times in long runs, so that there are times with nothing wrong at all.
+    /// A time without faults, then one fault. Longer times in long runs, so that there are times
+    /// with nothing wrong at all.
     pub(crate) async fn step(&mut self, stack: &mut Stack, watch: &mut Watch, left: Duration) {
         let long = left > Duration::from_secs(90);
         let pause = if long && self.dice.below(3) == 0 {
@@ -169,7 +176,8 @@ impl Havoc {
         }
     }
 
-    /// Every kind of fault comes once before any comes again, but for those that come twice as often.
+    /// Every kind of fault comes once before any comes again, but for those that come twice as
+    /// often.
     fn card(&mut self) -> u64 {
         if self.deck.is_empty() {
             self.deck = (0..CARDS).collect();
@@ -186,7 +194,8 @@ impl Havoc {
             2 => ("providers hang up", Fault::dropped()),
             _ => ("providers hang up when they have worked", Fault::dropped_after()),
         };
-        // Counted rather than cleared, so that the webhooks' faults stay; and no more than what is asked in a few seconds.
+        // Counted rather than cleared, so that the webhooks' faults stay; and no more than what is
+        // asked in a few seconds.
         let calls = [
             (Target::RazorpayOrders, 5),
             (Target::RazorpayCapture, 2),

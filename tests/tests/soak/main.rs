@@ -1,9 +1,16 @@
-//! Everything at once and for long: people do all that people do, while processes are killed, servers restarted and frozen, and providers fail.
-//! In the end no money is missing, no seat sold twice, no job lost; and the processes that lived through it hold no more than before.
+//! Everything at once and for long: people do all that people do, while processes are killed,
+//! servers restarted and frozen, and providers fail. In the end no money is missing, no seat sold
+//! twice, no job lost; and the processes that lived through it hold no more than before.
 //!
-//! `NEXUS_SOAK_SECONDS` says for how long, `NEXUS_SOAK_SEED` what happens, `NEXUS_SOAK_REPORT` names a file for the report (`make soak`).
+//! `NEXUS_SOAK_SECONDS` says for how long, `NEXUS_SOAK_SEED` what happens, `NEXUS_SOAK_REPORT`
+//! names a file for the report (`make soak`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 mod checks;
 mod havoc;
@@ -78,9 +85,12 @@ async fn soak() {
     let mut violations = Vec::new();
     until_settled(&stack).await;
     let settled = calm.elapsed();
-    checks::everything(&mut stack, &mut havoc, &mut watch, &record, duration, &mut violations).await;
+    checks::everything(&mut stack, &mut havoc, &mut watch, &record, duration, &mut violations)
+        .await;
 
-    let told = report::write(&stack, &havoc, &watch, &record, (duration, seed, settled), &violations).await;
+    let told =
+        report::write(&stack, &havoc, &watch, &record, (duration, seed, settled), &violations)
+            .await;
     eprintln!("{told}");
     if let Ok(path) = std::env::var("NEXUS_SOAK_REPORT") {
         std::fs::write(path, &told).expect("the report");

@@ -18,7 +18,8 @@ const SEATS: u32 = 40;
 /// Everybody begins.
 pub(crate) async fn arrive(world: &Rc<World>, stack: &Stack, people: &mut JoinSet<()>) {
     for _ in 0..2 {
-        let created = stack.event(&world.organiser, &[("VIP", 100.0, SEATS), ("Standing", 0.0, SEATS)]).await;
+        let created =
+            stack.event(&world.organiser, &[("VIP", 100.0, SEATS), ("Standing", 0.0, SEATS)]).await;
         world.events.borrow_mut().push(created);
     }
     for (n, buyer) in users(stack, &world.http, BUYERS).await.into_iter().enumerate() {
@@ -30,7 +31,8 @@ pub(crate) async fn arrive(world: &Rc<World>, stack: &Stack, people: &mut JoinSe
             people.spawn_local(buys(world.clone(), buyer, dice(world.seed, n as u64)));
         }
     }
-    let viewer = stack.socket_with("a viewer", &stack.anonymous(), json!({"url": world.urls[1]})).await;
+    let viewer =
+        stack.socket_with("a viewer", &stack.anonymous(), json!({"url": world.urls[1]})).await;
     people.spawn_local(listens(world.clone(), viewer));
     people.spawn_local(registers(world.clone()));
     people.spawn_local(uses_codes(world.clone()));
@@ -57,9 +59,14 @@ async fn buy(world: &World, buyer: &Client, dice: &mut Dice) -> Option<()> {
     let seat = json!({"seat_label": label});
     let labels: Vec<Value> = if dice.below(4) == 0 {
         let best = json!({"best_available": {"seat_type_id": seat_type, "count": 2}});
-        let locked =
-            world.ask("lock best", buyer, Method::POST, &format!("/seats/{}/locks", event.id), best).await?;
-        locked.body["data"]["locks"].as_array()?.iter().map(|lock| lock["seat_label"].clone()).collect()
+        let locked = world
+            .ask("lock best", buyer, Method::POST, &format!("/seats/{}/locks", event.id), best)
+            .await?;
+        locked.body["data"]["locks"]
+            .as_array()?
+            .iter()
+            .map(|lock| lock["seat_label"].clone())
+            .collect()
     } else {
         let locked = world.ask("lock", buyer, Method::POST, &lock, seat.clone()).await?;
         (locked.status == 200).then(|| vec![json!(label)])?
@@ -70,15 +77,23 @@ async fn buy(world: &World, buyer: &Client, dice: &mut Dice) -> Option<()> {
         }
         1 => {
             world
-                .ask("unlock", buyer, Method::DELETE, &format!("{lock}?seat_label={label}"), Value::Null)
+                .ask(
+                    "unlock",
+                    buyer,
+                    Method::DELETE,
+                    &format!("{lock}?seat_label={label}"),
+                    Value::Null,
+                )
                 .await;
             return None;
         }
         2 => return None,
         _ => {}
     }
-    let seats: Vec<Value> =
-        labels.iter().map(|label| json!({"seat_label": label, "seat_type_id": seat_type})).collect();
+    let seats: Vec<Value> = labels
+        .iter()
+        .map(|label| json!({"seat_label": label, "seat_type_id": seat_type}))
+        .collect();
     let request = json!({"event_id": event.id, "seat_details": seats});
     let booked = world.insist("book", buyer, Method::POST, "/bookings/create", &request).await?;
     let booking = booked.body["data"]["booking"].clone();
@@ -88,7 +103,8 @@ async fn buy(world: &World, buyer: &Client, dice: &mut Dice) -> Option<()> {
     }
     let order = json!({"booking_id": id, "amount": booking["total_amount"], "currency": "INR"});
     if booking["total_amount"] != 0 {
-        let order = world.insist("order", buyer, Method::POST, "/payments/create-order", &order).await?;
+        let order =
+            world.insist("order", buyer, Method::POST, "/payments/create-order", &order).await?;
         let order = order.body["data"]["order_id"].as_str()?.to_owned();
         let outcomes: &[&str] = match dice.below(10) {
             0 => &["failed", "captured"],
@@ -105,7 +121,9 @@ async fn buy(world: &World, buyer: &Client, dice: &mut Dice) -> Option<()> {
     if dice.below(3) == 0 {
         world.pause(dice.pause(200, 3_000)).await;
         let cancel = format!("/bookings/{id}/cancel");
-        world.insist("cancel booking", buyer, Method::POST, &cancel, &json!({"reason": "rain"})).await;
+        world
+            .insist("cancel booking", buyer, Method::POST, &cancel, &json!({"reason": "rain"}))
+            .await;
     }
     world.ask("look at bookings", buyer, Method::GET, "/bookings/my-bookings", Value::Null).await;
     Some(())
@@ -116,7 +134,8 @@ fn some_event(world: &World, dice: &mut Dice) -> Event {
     events[dice.below(events.len() as u64) as usize].clone()
 }
 
-/// The same over a socket. What is answered meanwhile may be lost with its process, and is not waited for.
+/// The same over a socket. What is answered meanwhile may be lost with its process, and is not
+/// waited for.
 async fn clicks(world: Rc<World>, socket: SocketClient, mut dice: Dice) {
     while !world.is_over() {
         let event = some_event(&world, &mut dice);
@@ -175,7 +194,9 @@ async fn registers(world: Rc<World>) {
             let user = nobody.clone().logged_in(&session.body["data"]);
             let refresh = json!({"refreshToken": user.refresh_token});
             world.ask("who am I", &user, Method::GET, "/auth/me", Value::Null).await;
-            world.ask("refresh token", &nobody, Method::POST, "/auth/refresh-token", refresh.clone()).await;
+            world
+                .ask("refresh token", &nobody, Method::POST, "/auth/refresh-token", refresh.clone())
+                .await;
             world.ask("log out", &user, Method::POST, "/auth/logout", refresh).await;
         }
         world.pause(Duration::from_secs(1)).await;
@@ -190,7 +211,9 @@ async fn uses_codes(world: Rc<World>) {
             return;
         }
         let phone = format!("+9197{:08}", n % 100_000_000);
-        world.ask("ask for a code", &nobody, Method::POST, "/auth/send-otp", json!({"phone": phone})).await;
+        world
+            .ask("ask for a code", &nobody, Method::POST, "/auth/send-otp", json!({"phone": phone}))
+            .await;
         world.pause(Duration::from_millis(1_500)).await;
         let sent = world.http.get(format!("{}/otp/{phone}", world.sandbox)).send().await;
         let Ok(sent) = sent else { continue };
@@ -248,9 +271,17 @@ async fn organises(world: Rc<World>, mut dice: Dice) {
         if let Some(old) = old {
             let path = format!("/events/{}", old.id);
             world.insist("move event", who, Method::PUT, &path, &json!({"location": "Pune"})).await;
-            world.insist("cancel event", who, Method::PUT, &path, &json!({"status": "cancelled"})).await;
             world
-                .ask("look at cancellation", who, Method::GET, &format!("{path}/cancellation"), Value::Null)
+                .insist("cancel event", who, Method::PUT, &path, &json!({"status": "cancelled"}))
+                .await;
+            world
+                .ask(
+                    "look at cancellation",
+                    who,
+                    Method::GET,
+                    &format!("{path}/cancellation"),
+                    Value::Null,
+                )
                 .await;
         }
     }
@@ -261,7 +292,9 @@ async fn administers(world: Rc<World>) {
     while !world.is_over() {
         for path in ["/admin", "/admin/jobs?state=dead", "/admin/ledger.csv", "/ready", "/health"] {
             let request = world.anywhere(&world.admin).request_root(Method::GET, path);
-            world.send(if path.starts_with("/admin") { "admin page" } else { "probe" }, request).await;
+            world
+                .send(if path.starts_with("/admin") { "admin page" } else { "probe" }, request)
+                .await;
         }
         world.pause(Duration::from_secs(2)).await;
     }
@@ -275,13 +308,17 @@ async fn errs(world: Rc<World>) {
         let api = world.anywhere(&nobody);
         let forged = world.anywhere(&forged);
         let requests = [
-            api.request(Method::POST, "/auth/login").header("content-type", "application/json").body("{"),
+            api.request(Method::POST, "/auth/login")
+                .header("content-type", "application/json")
+                .body("{"),
             api.request(Method::POST, "/auth/login").json(&json!([1])),
             api.request(Method::POST, "/auth/register").body("x".repeat(1_100_000)),
             api.request(Method::GET, "/events/none"),
             api.request(Method::GET, "/no/such/route"),
             api.request(Method::PATCH, "/events"),
-            api.request(Method::POST, "/payments/webhook").header("x-razorpay-signature", "0").body("{}"),
+            api.request(Method::POST, "/payments/webhook")
+                .header("x-razorpay-signature", "0")
+                .body("{}"),
             forged.request(Method::GET, "/bookings/my-bookings"),
             world
                 .anywhere(&world.organiser)

@@ -55,7 +55,8 @@ pub(crate) async fn write(
     } else {
         "(judged in runs of four minutes and more) no process grows"
     };
-    let _ = writeln!(text, "- {growth} by more than {GROWTH:.0} MB a minute after the first quarter\n");
+    let _ =
+        writeln!(text, "- {growth} by more than {GROWTH:.0} MB a minute after the first quarter\n");
     let _ = writeln!(
         text,
         "Everything was settled {:.0} s after the last fault and the last request.\n",
@@ -76,8 +77,10 @@ pub(crate) async fn write(
     let quiet = havoc.quiet(now() - settled.as_secs_f64() - duration.as_secs_f64(), now());
     let _ = writeln!(text, "For {quiet:.0} s nothing was wrong, nor had been shortly before.\n");
 
-    let _ =
-        writeln!(text, "## Requests and news\n\n| what | done | refused (4xx) | failed |\n|---|---|---|---|");
+    let _ = writeln!(
+        text,
+        "## Requests and news\n\n| what | done | refused (4xx) | failed |\n|---|---|---|---|"
+    );
     for (what, [done, refused, failed]) in record.answers.borrow().iter() {
         let _ = writeln!(text, "| {what} | {done} | {refused} | {failed} |");
     }
@@ -88,8 +91,14 @@ pub(crate) async fn write(
     let jobs = "SELECT kind, state, count(*) AS n, sum(attempt) AS attempts FROM jobs GROUP BY 1, 2 ORDER BY 1, 2::text";
     for row in stack.rows(jobs).await {
         let name = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
-        let _ =
-            writeln!(text, "| {} | {} | {} | {} |", name("kind"), name("state"), row["n"], row["attempts"]);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            name("kind"),
+            name("state"),
+            row["n"],
+            row["attempts"]
+        );
     }
 
     let _ = writeln!(text, "\n## Money and bookings\n");
@@ -101,8 +110,14 @@ pub(crate) async fn write(
         back / 100,
         sold / 100
     );
-    for row in stack.rows("SELECT status, count(*) AS n FROM bookings GROUP BY 1 ORDER BY 1").await {
-        let _ = writeln!(text, "- bookings {}: {}", row["status"].as_str().unwrap_or_default(), row["n"]);
+    for row in stack.rows("SELECT status, count(*) AS n FROM bookings GROUP BY 1 ORDER BY 1").await
+    {
+        let _ = writeln!(
+            text,
+            "- bookings {}: {}",
+            row["status"].as_str().unwrap_or_default(),
+            row["n"]
+        );
     }
     let _ = writeln!(text, "- keys in Redis: {}", stack.redis_keys().await.len());
 

@@ -54,12 +54,19 @@ impl Watch {
 
     /// Those that have ended.
     pub(crate) fn dead(&self) -> Vec<&str> {
-        self.processes.iter().filter(|(_, id)| memory(*id).is_none()).map(|(name, _)| name.as_str()).collect()
+        self.processes
+            .iter()
+            .filter(|(_, id)| memory(*id).is_none())
+            .map(|(name, _)| name.as_str())
+            .collect()
     }
 
     /// Open files now, by process.
     pub(crate) fn files_now(&self) -> BTreeMap<&str, usize> {
-        self.processes.iter().map(|(name, id)| (name.as_str(), files(*id).unwrap_or_default())).collect()
+        self.processes
+            .iter()
+            .map(|(name, id)| (name.as_str(), files(*id).unwrap_or_default()))
+            .collect()
     }
 }
 
@@ -74,7 +81,8 @@ fn files(id: u32) -> Option<usize> {
     Some(std::fs::read_dir(format!("/proc/{id}/fd")).ok()?.count())
 }
 
-/// Megabytes a minute by which a process grew after the first quarter of its looks: the slope of the straight line that fits best.
+/// Megabytes a minute by which a process grew after the first quarter of its looks: the slope of
+/// the straight line that fits best.
 pub(crate) fn slope(looks: &[Look]) -> f64 {
     let looks = &looks[looks.len() / 4..];
     let n = looks.len() as f64;

@@ -73,7 +73,11 @@ impl World {
     }
 
     /// The same, for a request that has everything.
-    pub(crate) async fn send(&self, what: &'static str, request: reqwest::RequestBuilder) -> Option<Answer> {
+    pub(crate) async fn send(
+        &self,
+        what: &'static str,
+        request: reqwest::RequestBuilder,
+    ) -> Option<Answer> {
         let began = now();
         let answer = Answer::try_to(request).await;
         self.record.add(what, began, &answer);
@@ -112,12 +116,14 @@ impl World {
     }
 }
 
-/// New users, whose tokens are valid for as long as anybody wants to stay, and whose connections end with `http`.
+/// New users, whose tokens are valid for as long as anybody wants to stay, and whose connections
+/// end with `http`.
 pub(crate) async fn users(stack: &Stack, http: &reqwest::Client, count: usize) -> Vec<Client> {
     let url = stack.api_url(0);
     let lasting = |user: Client| {
         let now = now() as u64;
-        let claims = json!({"userId": user.id, "type": "access", "iat": now, "exp": now + 7 * 86_400});
+        let claims =
+            json!({"userId": user.id, "type": "access", "iat": now, "exp": now + 7 * 86_400});
         Client::anonymous(http, &url).with_token(user.id, stack.sign_token(&claims))
     };
     stack.users(count).await.into_iter().map(lasting).collect()

@@ -1,6 +1,7 @@
-//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard what has no use any more; see payments that
-//! are not as they should be, whether the books are in order, and whether Razorpay agrees with them. It needs DATABASE_URL only; the
-//! comparison with Razorpay also needs its settings.
+//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard
+//! what has no use any more; see payments that are not as they should be, whether the books are in
+//! order, and whether Razorpay agrees with them. It needs DATABASE_URL only; the comparison with
+//! Razorpay also needs its settings.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -86,7 +87,8 @@ enum Command {
         #[arg(long, requires = "all")]
         kind: Option<String>,
     },
-    /// E-mail a booking's tickets again, to the address that its buyer has now (`nexus-api set-email`).
+    /// E-mail a booking's tickets again, to the address that its buyer has now (`nexus-api
+    /// set-email`).
     ResendTickets {
         /// The booking's reference: BKG-….
         booking: String,
@@ -100,7 +102,8 @@ enum Command {
     /// The story of a payment: order, webhooks, ledger, refund, jobs, alerts.
     #[command(arg_required_else_help = true)]
     Payment {
-        /// A payment (pay_…), an order (order_…), a refund (rfnd_…), a dispute (disp_…), a booking (BKG-… or its number), or what an alert names ("webhook 7").
+        /// A payment (pay_…), an order (order_…), a refund (rfnd_…), a dispute (disp_…), a booking
+        /// (BKG-… or its number), or what an alert names ("webhook 7").
         about: String,
         /// As JSON.
         #[arg(long)]
@@ -117,7 +120,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Ask for no refund until `release-refunds`: before the workers start on books that were restored from a backup.
+    /// Ask for no refund until `release-refunds`: before the workers start on books that were
+    /// restored from a backup.
     HoldRefunds,
     /// Ask for refunds again.
     ReleaseRefunds,
@@ -138,7 +142,8 @@ enum Command {
     },
     /// Print the variables that are read, with what each is taken for when it is not set.
     ListConfig,
-    /// Compare payments and refunds with Razorpay's, put right what differs, and print it. Exits with 1 when something differed.
+    /// Compare payments and refunds with Razorpay's, put right what differs, and print it. Exits
+    /// with 1 when something differed.
     Reconcile {
         /// A date, a time, or how long ago: 2031-05-01, 2031-05-01T18:00Z, 3d, 12h, 30m.
         #[arg(long, value_parser = by_hand::since)]
@@ -178,7 +183,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let reconciles = matches!(cli.command, Command::Reconcile { .. });
-    let load = |env: &mut Env| (Database::from_env(env, 2), reconciles.then(|| Settings::from_env(env)));
+    let load =
+        |env: &mut Env| (Database::from_env(env, 2), reconciles.then(|| Settings::from_env(env)));
     let (database, settings) = match Env::read().load(load) {
         Ok(settings) => settings,
         Err(error) => {
@@ -212,7 +218,9 @@ async fn run(
     settings: Option<Settings>,
 ) -> Result<(String, ExitCode)> {
     let db = db::pool(database, "nexus-jobs");
-    if let (Command::Reconcile { since, dry_run, refund_lost, json }, Some(settings)) = (&command, settings) {
+    if let (Command::Reconcile { since, dry_run, refund_lost, json }, Some(settings)) =
+        (&command, settings)
+    {
         let mode = match (dry_run, refund_lost) {
             (true, _) => Mode::DryRun,
             (_, true) => Mode::RefundLost,
@@ -220,7 +228,8 @@ async fn run(
         };
         let report = by_hand::reconcile(&db, settings, *since, mode).await?;
         let text = if *json { operator::json(&report)? } else { report.table() };
-        let code = if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        let code =
+            if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         return Ok((text, code));
     }
     Ok((look(command, &db).await?, ExitCode::SUCCESS))
@@ -267,7 +276,8 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
         Command::List { which, state } => list(db, which, state).await,
         Command::Dead(which) => list(db, which, Some("dead".into())).await,
         Command::Show { id, json } => {
-            let job = admin::show(db, id).await?.with_context(|| format!("there is no job {id}"))?;
+            let job =
+                admin::show(db, id).await?.with_context(|| format!("there is no job {id}"))?;
             Ok(if json { operator::json(&job)? } else { operator::job(&job) })
         }
         Command::Retry { id: Some(id), .. } => {
@@ -292,7 +302,8 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
             if !admin::discard(db, id).await? {
                 bail!(
                     "{}",
-                    refused(db, id, "only a job that has not started or is dead can be discarded").await?
+                    refused(db, id, "only a job that has not started or is dead can be discarded")
+                        .await?
                 );
             }
             Ok(format!("{id} is cancelled\n"))
@@ -301,7 +312,9 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
             0 => bail!("there is no dead job of kind {kind}"),
             discarded => Ok(format!("{discarded} jobs are cancelled\n")),
         },
-        Command::Retry { .. } | Command::Discard { .. } => bail!("name a job, or --all and a --kind"),
+        Command::Retry { .. } | Command::Discard { .. } => {
+            bail!("name a job, or --all and a --kind")
+        }
         Command::Reconcile { .. } | Command::ListConfig => bail!("the settings are missing"),
         Command::Watch { every, looks } => watch(db, every, looks).await,
         Command::Stats { json } => {
@@ -320,7 +333,9 @@ async fn watch(db: &PgPool, every: u64, looks: Option<u64>) -> Result<String> {
         let now = admin::queues(db).await?;
         let table = operator::queues(&now, before.as_deref(), every);
         let time = Utc::now().format("%H:%M:%S");
-        if writeln!(out, "{clear}{time} UTC, every {every} s\n\n{table}").and_then(|()| out.flush()).is_err()
+        if writeln!(out, "{clear}{time} UTC, every {every} s\n\n{table}")
+            .and_then(|()| out.flush())
+            .is_err()
         {
             break;
         }

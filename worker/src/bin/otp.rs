@@ -6,5 +6,7 @@ use nexus_common::jobs::Queue;
 use nexus_worker::handlers::otp::{self, Otp};
 
 fn main() -> ExitCode {
-    nexus_worker::serve(Queue::Otp, Otp::from_env, |worker| worker.on(otp::send_otp).keys(Otp::keys))
+    nexus_worker::serve(Queue::Otp, Otp::from_env, |worker| {
+        worker.on(otp::send_otp).keys(Otp::keys)
+    })
 }

@@ -1,4 +1,5 @@
-//! Handlers of the notifications queue that tell a buyer of a cancelled booking. At least once, as all of that queue's.
+//! Handlers of the notifications queue that tell a buyer of a cancelled booking. At least once, as
+//! all of that queue's.
 
 use std::sync::Arc;
 
@@ -39,8 +40,10 @@ pub async fn sms_cancellation(
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
     let Some(twilio) = cx.sms()? else { return Ok(()) };
     let event: String = notice.event_name.chars().take(100).collect();
-    let refund =
-        notice.refund.map(|refund| format!(" {} will be refunded.", refund.written())).unwrap_or_default();
+    let refund = notice
+        .refund
+        .map(|refund| format!(" {} will be refunded.", refund.written()))
+        .unwrap_or_default();
     let text = format!("Your booking {} for {event} has been cancelled.{refund}", notice.reference);
     twilio.send_sms(phone, &text).await.map_err(outward)
 }

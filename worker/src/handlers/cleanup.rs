@@ -44,9 +44,13 @@ impl Cleanup {
 /// A run removes for so long; then other jobs have their turn before the next one.
 const RUN: Duration = Duration::from_secs(10);
 
-/// See [`CleanUp`]. Every statement is bounded and commits by itself; repeating them does no harm. It goes on until nothing is left, however
-/// much there is.
-pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attempt) -> Result<(), Failure> {
+/// See [`CleanUp`]. Every statement is bounded and commits by itself; repeating them does no harm.
+/// It goes on until nothing is left, however much there is.
+pub async fn clean_up(
+    cx: Arc<Context<Cleanup>>,
+    _job: CleanUp,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
     let started = Instant::now();
     let mut conn = cx.db.acquire().await?;
     loop {
@@ -81,7 +85,8 @@ pub async fn clean_up(cx: Arc<Context<Cleanup>>, _job: CleanUp, _attempt: Attemp
     }
 }
 
-/// Hashes what the Node service has left behind, and has Redis forget what only that service looked for.
+/// Hashes what the Node service has left behind, and has Redis forget what only that service looked
+/// for.
 async fn hash_tokens(cx: &Context<Cleanup>, conn: &mut PgConnection) -> Result<u64, Failure> {
     let (refresh_tokens, hashed) = upkeep::hash_tokens(conn).await?;
     for some in refresh_tokens.chunks(1000) {

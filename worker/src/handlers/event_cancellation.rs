@@ -21,11 +21,12 @@ use crate::{Attempt, Context, Failure};
 /// Bookings that one run cancels.
 const BATCH: usize = 100;
 
-/// Bookings that somebody holds and that one run waits for, two seconds each. More are rather one event whose inventory is held.
+/// Bookings that somebody holds and that one run waits for, two seconds each. More are rather one
+/// event whose inventory is held.
 const MOST_HELD: usize = 10;
 
-/// See [`CancelEvent`]. A booking that cannot be cancelled, or that somebody holds, does not keep the others from it; the job comes back to
-/// it.
+/// See [`CancelEvent`]. A booking that cannot be cancelled, or that somebody holds, does not keep
+/// the others from it; the job comes back to it.
 pub async fn cancel_event(
     cx: Arc<Context<Bookings>>,
     job: CancelEvent,
@@ -33,7 +34,8 @@ pub async fn cancel_event(
 ) -> Result<(), Failure> {
     let event = EventId(job.event_id);
     let mut open =
-        event_cancellation::open_bookings(&mut *cx.db.acquire().await?, event, BATCH as i64).await?;
+        event_cancellation::open_bookings(&mut *cx.db.acquire().await?, event, BATCH as i64)
+            .await?;
     // The same ones do not come first in every run.
     open.shuffle(&mut rand::rng());
     let (mut failed, mut held) = (Vec::new(), 0);
@@ -86,7 +88,11 @@ async fn finish(cx: &Context<Bookings>, event: EventId, attempt: &Attempt) -> Re
     Ok(())
 }
 
-async fn cancel_booking(cx: &Context<Bookings>, event: EventId, id: BookingId) -> Result<bool, Error> {
+async fn cancel_booking(
+    cx: &Context<Bookings>,
+    event: EventId,
+    id: BookingId,
+) -> Result<bool, Error> {
     let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
     let cancelling = event_cancellation::cancel_booking(&mut tx, event, id, &mut after).await?;

@@ -48,8 +48,9 @@ const LOCKS: usize = 100;
 /// A deadline that could not be served is tried again after this.
 const SOONEST: Duration = Duration::from_millis(50);
 
-/// See [`SweepExpired`]. Each booking, and each seat type's locks, are a transaction of their own. What cannot be served, because its event's
-/// inventory is held or because it fails, is passed over for a while and holds up nothing else.
+/// See [`SweepExpired`]. Each booking, and each seat type's locks, are a transaction of their own.
+/// What cannot be served, because its event's inventory is held or because it fails, is passed over
+/// for a while and holds up nothing else.
 pub async fn sweep_expired(
     cx: Arc<Context<Expiry>>,
     _job: SweepExpired,
@@ -96,7 +97,8 @@ async fn expire(cx: &Context<Expiry>, booking: BookingId) -> Result<bool, Error>
 /// As [`expire_bookings`], by seat type.
 async fn free_locks(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usize, Failure> {
     let except = troubles.except();
-    let expired = deadlines::expired_locks(&mut *cx.db.acquire().await?, &except, LOCKS_AT_A_LOOK).await?;
+    let expired =
+        deadlines::expired_locks(&mut *cx.db.acquire().await?, &except, LOCKS_AT_A_LOOK).await?;
     for (event, seat_type) in &expired {
         if !troubles.is_held(*event) {
             let freed = free(cx, *event, *seat_type).await;

@@ -58,12 +58,13 @@ impl Troubles {
 
     /// How long until something may be tried again.
     pub(super) fn next(&self) -> Option<Duration> {
-        let all = self.events.values().chain(self.bookings.values()).chain(self.seat_types.values());
+        let all =
+            self.events.values().chain(self.bookings.values()).chain(self.seat_types.values());
         all.min().map(|until| until.saturating_duration_since(Instant::now()))
     }
 
-    /// What came of a deadline of `event`'s. False is that nothing could be done right now, because somebody is at those very rows. Only where
-    /// PostgreSQL is away is there no use in going on.
+    /// What came of a deadline of `event`'s. False is that nothing could be done right now, because
+    /// somebody is at those very rows. Only where PostgreSQL is away is there no use in going on.
     pub(super) fn note(
         &mut self,
         served: Result<bool, Error>,

@@ -1,5 +1,6 @@
-//! What the jobs do: one file a queue, one function a kind of job. When, how often and with what time limit is said by the job's struct in
-//! [`nexus_common::jobs`]; handlers know nothing of the queue's transport.
+//! What the jobs do: one file a queue, one function a kind of job. When, how often and with what
+//! time limit is said by the job's struct in [`nexus_common::jobs`]; handlers know nothing of the
+//! queue's transport.
 
 pub mod bookings;
 pub mod cancellation_notices;
@@ -27,10 +28,13 @@ fn needed<C>(client: &Option<C>) -> Result<&C, Failure> {
     client.as_ref().ok_or_else(|| Failure::Snooze(UNTIL_SET))
 }
 
-/// A provider's refusal is final; anything else may pass. A key that it refuses makes the job wait, without counting the attempt.
+/// A provider's refusal is final; anything else may pass. A key that it refuses makes the job wait,
+/// without counting the attempt.
 fn outward(error: CallError) -> Failure {
     match error {
-        CallError::Refused { .. } | CallError::Invalid { .. } => Failure::Discard(error.to_string()),
+        CallError::Refused { .. } | CallError::Invalid { .. } => {
+            Failure::Discard(error.to_string())
+        }
         CallError::Failed { .. } | CallError::KeyRefused { .. } => Error::from(error).into(),
     }
 }

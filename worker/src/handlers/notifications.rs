@@ -88,9 +88,12 @@ pub async fn sms_tickets(
     let Some(delivery) = tickets::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());
     };
-    let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else { return Ok(()) };
+    let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else {
+        return Ok(());
+    };
     let Some(twilio) = cx.sms()? else { return Ok(()) };
-    let seats: Vec<&str> = delivery.tickets.iter().map(|ticket| ticket.seat_label.as_str()).collect();
+    let seats: Vec<&str> =
+        delivery.tickets.iter().map(|ticket| ticket.seat_label.as_str()).collect();
     let event: String = delivery.event_name.chars().take(100).collect();
     let text = format!(
         "Your tickets for {event} are ready. Booking {}, seat(s) {}.",
@@ -120,7 +123,9 @@ fn compose(delivery: &Delivery, to: String) -> Email {
     for Delivered { ticket_id, seat_label, seat_type_name, qr_code, .. } in &delivery.tickets {
         text.push_str(&format!("  {seat_type_name}, seat {seat_label}: {ticket_id}\n"));
         contents.update(qr_code);
-        let png = qr_code.strip_prefix("data:image/png;base64,").and_then(|data| BASE64.decode(data).ok());
+        let png = qr_code
+            .strip_prefix("data:image/png;base64,")
+            .and_then(|data| BASE64.decode(data).ok());
         if let Some(png) = png {
             images.push((format!("{ticket_id}.png"), png));
         }

@@ -30,6 +30,10 @@ impl Otp {
 }
 
 /// See [`SendOtp`].
-pub async fn send_otp(cx: Arc<Context<Otp>>, job: SendOtp, _attempt: Attempt) -> Result<(), Failure> {
+pub async fn send_otp(
+    cx: Arc<Context<Otp>>,
+    job: SendOtp,
+    _attempt: Attempt,
+) -> Result<(), Failure> {
     cx.twilio.send_code(&job.phone).await.map_err(outward)
 }

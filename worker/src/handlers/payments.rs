@@ -1,5 +1,5 @@
-//! Handlers of the payments queue. They call Razorpay first, outside any transaction, and then commit what follows from its answer together
-//! with the job.
+//! Handlers of the payments queue. They call Razorpay first, outside any transaction, and then
+//! commit what follows from its answer together with the job.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -42,7 +42,8 @@ const AT_ONE_EVENT: usize = 3;
 /// A job whose event has no turn for it gives its slot to others after this, and comes again.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How long a refund waits that somebody else has changed between two looks: no job spins, whatever the books say.
+/// How long a refund waits that somebody else has changed between two looks: no job spins, whatever
+/// the books say.
 const CHANGED_MEANWHILE: Duration = Duration::from_secs(1);
 
 /// How long a refund waits that is held; whoever releases it makes it due.
@@ -51,14 +52,18 @@ const UNTIL_RELEASED: Duration = Duration::from_secs(600);
 impl Payments {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
-        let off =
-            "captures, refunds and reconciliation, which wait; bookings that cost nothing are confirmed";
+        let off = "captures, refunds and reconciliation, which wait; bookings that cost nothing are confirmed";
         let razorpay = config::Razorpay::optional(env, off);
         let reconciliation = config::Reconciliation::from_env(env);
         Box::new(move || {
             let razorpay = razorpay.as_ref().map(Razorpay::new).transpose()?;
             let pace = Pace::new(reconciliation.per_second);
-            Ok(Payments { razorpay, pace, reconciliation, turns: Turns::new(AT_ONE_EVENT, PATIENCE) })
+            Ok(Payments {
+                razorpay,
+                pace,
+                reconciliation,
+                turns: Turns::new(AT_ONE_EVENT, PATIENCE),
+            })
         })
     }
 
@@ -119,7 +124,8 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
             }
             Acted::Capture(money) => return capture(cx, id, attempt, event, &money).await,
             Acted::FindOrder(money) => {
-                let noted = installation::is_foreign(&mut *cx.db.acquire().await?, &money.order_id).await?;
+                let noted =
+                    installation::is_foreign(&mut *cx.db.acquire().await?, &money.order_id).await?;
                 if noted {
                     return Ok(close(cx.db.begin().await?, id, attempt, "not_ours").await?);
                 }
@@ -141,13 +147,19 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
 }
 
 /// Commits what follows from a webhook, together with its job.
-async fn close(mut tx: PgTransaction<'_>, id: i64, attempt: Attempt, outcome: &str) -> Result<(), Error> {
+async fn close(
+    mut tx: PgTransaction<'_>,
+    id: i64,
+    attempt: Attempt,
+    outcome: &str,
+) -> Result<(), Error> {
     webhooks::close(&mut tx, id, outcome).await?;
     attempt.lease.complete(&mut tx).await?;
     Ok(tx.commit().await?)
 }
 
-/// A payment that is only authorized is captured, then settled. One that cannot be captured any more has gone back by itself.
+/// A payment that is only authorized is captured, then settled. One that cannot be captured any
+/// more has gone back by itself.
 async fn capture(
     cx: &Context<Payments>,
     id: i64,
@@ -155,8 +167,10 @@ async fn capture(
     event: Option<EventId>,
     money: &Captured,
 ) -> Result<(), Failure> {
-    let captured =
-        cx.razorpay()?.ensure_captured(&money.payment_id, money.amount_paise, &money.currency).await;
+    let captured = cx
+        .razorpay()?
+        .ensure_captured(&money.payment_id, money.amount_paise, &money.currency)
+        .await;
     let mut after = AfterCommit::default();
     let captured = captured.map_err(outward)?;
     let settling = async {
@@ -201,11 +215,14 @@ pub async fn refund_payment(
     attempt: Attempt,
 ) -> Result<(), Failure> {
     let refund = refunds::get(&mut *cx.db.acquire().await?, job.refund_id).await?;
-    let Some(refund) = refund else { return Err(Failure::Discard("there is no such refund".into())) };
+    let Some(refund) = refund else {
+        return Err(Failure::Discard("there is no such refund".into()));
+    };
     refund_left(&cx, &job, attempt, refund).await
 }
 
-/// Asks for what is left, and once more for what is left then whenever somebody has refunded a part at Razorpay meanwhile.
+/// Asks for what is left, and once more for what is left then whenever somebody has refunded a part
+/// at Razorpay meanwhile.
 async fn refund_left(
     cx: &Context<Payments>,
     job: &RefundPayment,
@@ -217,13 +234,16 @@ async fn refund_left(
             "pending" | "failed" => {}
             "requested" | "processed" => return Ok(()),
             unknown => {
-                return Err(Error::internal(format!("a refund's status {unknown:?} is not known")).into());
+                return Err(
+                    Error::internal(format!("a refund's status {unknown:?} is not known")).into()
+                );
             }
         }
         if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
             return Err(Failure::Snooze(UNTIL_RELEASED));
         }
-        // Whose payment it is returns it; here it waits, should our id have been changed by mistake.
+        // Whose payment it is returns it; here it waits, should our id have been changed by
+        // mistake.
         if let Some(other) = &refund.other_installation {
             let owner = Owner::OtherInstallation(other.clone());
             let mut tx = cx.db.begin().await?;
@@ -252,8 +272,11 @@ async fn refund_left(
         match refused {
             // Nobody has refunded anything: the refusal is about something else.
             Some(refused) if now.left_paise == refund.left_paise => return Err(outward(refused)),
-            _ if now.failures == refund.failures && now.left_paise != refund.left_paise => refund = now,
-            // Its webhook may have told us of the failure before Razorpay's answer did; this job, being alive, is the one that asks again.
+            _ if now.failures == refund.failures && now.left_paise != refund.left_paise => {
+                refund = now
+            }
+            // Its webhook may have told us of the failure before Razorpay's answer did; this job,
+            // being alive, is the one that asks again.
             _ => {
                 let message = "Razorpay could not make the refund".into();
                 return Err(Error::Provider { message, source: None }.into());
@@ -262,7 +285,8 @@ async fn refund_left(
     }
 }
 
-/// Asks Razorpay for what is left: the refund that it makes. If it refuses, everything that it has made of the payment, and the refusal.
+/// Asks Razorpay for what is left: the refund that it makes. If it refuses, everything that it has
+/// made of the payment, and the refusal.
 async fn ask(
     cx: &Context<Payments>,
     refund: &refunds::Refund,
@@ -282,7 +306,8 @@ async fn ask(
     }
 }
 
-/// Writes down what Razorpay says; returns what is left to ask for, and otherwise completes the job.
+/// Writes down what Razorpay says; returns what is left to ask for, and otherwise completes the
+/// job.
 async fn follow_all(
     cx: &Context<Payments>,
     job: &RefundPayment,

@@ -1,4 +1,5 @@
-//! Handlers of the payments queue that ask Razorpay what its webhooks have not told. See [`reconciler`](crate::reconciler).
+//! Handlers of the payments queue that ask Razorpay what its webhooks have not told. See
+//! [`reconciler`](crate::reconciler).
 
 use std::{
     sync::{Arc, atomic::AtomicU32},
@@ -40,7 +41,9 @@ pub async fn reconcile_orders(
     log(&report);
     match looked {
         Ok(true) => Err(Failure::Snooze(Duration::ZERO)),
-        Ok(false) => Err(Failure::Snooze(cx.reconciliation.every.saturating_sub(started.elapsed()))),
+        Ok(false) => {
+            Err(Failure::Snooze(cx.reconciliation.every.saturating_sub(started.elapsed())))
+        }
         // What is due stays due; there is a next time anyway.
         Err(error) if error.kind() == Kind::Provider => {
             tracing::warn!(error = error.details(), "Razorpay could not be asked");

@@ -1,4 +1,5 @@
-//! Handlers of the notifications queue that tell a buyer of money that goes back. At least once, as all of that queue's.
+//! Handlers of the notifications queue that tell a buyer of money that goes back. At least once, as
+//! all of that queue's.
 
 use std::sync::Arc;
 
@@ -66,13 +67,16 @@ async fn sms(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), 
 
 /// `your payment of ₹200.00 for booking BKG-… goes back to you: …`, or `₹50.00 of your payment …`
 fn sentence(notice: &Notice, your: &str) -> String {
-    let booking = notice.reference.as_ref().map(|it| format!(" for booking {it}")).unwrap_or_default();
+    let booking =
+        notice.reference.as_ref().map(|it| format!(" for booking {it}")).unwrap_or_default();
     let Notice { amount, reason, .. } = notice;
     let stands = if notice.stands { " Your booking stands." } else { "" };
     match &notice.part {
         None => format!("{your} payment of {amount}{booking} goes back to you: {reason}."),
         Some(part) => {
-            format!("{part} of your payment of {amount}{booking} goes back to you: {reason}.{stands}")
+            format!(
+                "{part} of your payment of {amount}{booking} goes back to you: {reason}.{stands}"
+            )
         }
     }
 }

@@ -43,22 +43,33 @@ pub fn since(text: &str) -> Result<TimeDelta, String> {
         's' => Some(1),
         _ => None,
     });
-    let count = text.get(..text.len().saturating_sub(1)).and_then(|count| count.parse::<u32>().ok());
+    let count =
+        text.get(..text.len().saturating_sub(1)).and_then(|count| count.parse::<u32>().ok());
     let back = match (unit, count) {
         (Some(seconds), Some(count)) => TimeDelta::try_seconds(i64::from(count) * seconds),
         _ => Timestamp::parse(text).map(|then| Utc::now() - then.0),
     };
     // A time before chrono's first one cannot be asked for.
     back.filter(|back| *back > TimeDelta::zero() && Utc::now().checked_sub_signed(*back).is_some())
-        .ok_or_else(|| "give a date or a time that has passed, or how long ago, such as 3d or 12h".into())
+        .ok_or_else(|| {
+            "give a date or a time that has passed, or how long ago, such as 3d or 12h".into()
+        })
 }
 
 /// Compares, and does what the `mode` says about what differs.
-pub async fn reconcile(db: &PgPool, settings: Settings, since: TimeDelta, mode: Mode) -> Result<Report> {
+pub async fn reconcile(
+    db: &PgPool,
+    settings: Settings,
+    since: TimeDelta,
+    mode: Mode,
+) -> Result<Report> {
     let razorpay = Razorpay::new(&settings.razorpay)?;
     let pace = Pace::new(settings.reconciliation.per_second);
-    let redis =
-        settings.redis.filter(|_| mode != Mode::DryRun).map(|redis| connect(db, &redis)).transpose()?;
+    let redis = settings
+        .redis
+        .filter(|_| mode != Mode::DryRun)
+        .map(|redis| connect(db, &redis))
+        .transpose()?;
     let clients = redis.as_ref().map(|(cache, emitter, seats)| Clients { cache, emitter, seats });
     let reconciler = Reconciler {
         db,
@@ -89,7 +100,9 @@ mod tests {
     fn how_long_ago_is_a_duration_or_a_time() {
         assert_eq!(since("3d").unwrap(), TimeDelta::days(3));
         assert_eq!(since("90s").unwrap(), TimeDelta::seconds(90));
-        for time in ["2020-01-01", "2020-01-01T03:55Z", "2020-01-01T03:55+05:30", "2020-01-01 03:55:10"] {
+        for time in
+            ["2020-01-01", "2020-01-01T03:55Z", "2020-01-01T03:55+05:30", "2020-01-01 03:55:10"]
+        {
             assert!(since(time).unwrap() > TimeDelta::days(365), "{time}");
         }
         for wrong in ["", "d", "0h", "-1h", "tomorrow", "2999-01-01", "4000000000d", "3ü"] {

@@ -13,7 +13,8 @@ use super::{Reconciler, report::Report};
 const REFUNDS: i64 = 1_000;
 
 impl Reconciler<'_> {
-    /// Compares every payment, refund and dispute since then, every refund of ours that is due to be asked about, and every dispute that has not ended.
+    /// Compares every payment, refund and dispute since then, every refund of ours that is due to
+    /// be asked about, and every dispute that has not ended.
     pub async fn compare(&self, back: Duration, report: &mut Report) -> Result<()> {
         let span = self.span(back).await?;
         self.list_payments(span, report).await?;

@@ -1,4 +1,5 @@
-//! Disputes of which no webhook told: those of a span of days, and those that have not ended as far as we know.
+//! Disputes of which no webhook told: those of a span of days, and those that have not ended as far
+//! as we know.
 
 use nexus_common::{
     Error, Result,
@@ -65,7 +66,8 @@ impl Reconciler<'_> {
             return Ok(());
         }
         drop(conn);
-        let nexus = known.map_or_else(|| "unknown".into(), |(known, _)| format!("dispute {}", known.name()));
+        let nexus = known
+            .map_or_else(|| "unknown".into(), |(known, _)| format!("dispute {}", known.name()));
         let mut difference = Difference::of_dispute(theirs, &nexus, "would be written down");
         if !self.dry_run() {
             let mut after = AfterCommit::default();

@@ -1,6 +1,7 @@
-//! The look that is taken every minute or so: at recent payments, at orders that are open after their booking's deadline, at refunds that
-//! are not finished. Each look is bounded; what is left over waits for the next, the longest waiting first. What
-//! Razorpay cannot answer has been asked about all the same, so that it does not stay the first.
+//! The look that is taken every minute or so: at recent payments, at orders that are open after
+//! their booking's deadline, at refunds that are not finished. Each look is bounded; what is left
+//! over waits for the next, the longest waiting first. What Razorpay cannot answer has been asked
+//! about all the same, so that it does not stay the first.
 
 use nexus_common::{
     Result,
@@ -12,8 +13,10 @@ use super::{Reconciler, concerns_all, report::Report, unless_refused};
 impl Reconciler<'_> {
     /// One look. True when there is more to do at once.
     pub async fn look(&self, report: &mut Report) -> Result<bool> {
-        // First, since it may find that our books are not what they were, and refunds are held then.
-        let back = installation::unlooked(&mut *self.db.acquire().await?, self.settings.recent).await?;
+        // First, since it may find that our books are not what they were, and refunds are held
+        // then.
+        let back =
+            installation::unlooked(&mut *self.db.acquire().await?, self.settings.recent).await?;
         let span = self.span(back.min(self.settings.days)).await?;
         self.list_payments(span, report).await?;
         installation::looked(&mut *self.db.acquire().await?, span.to).await?;
@@ -24,14 +27,17 @@ impl Reconciler<'_> {
         Ok(orders == limit || refunds == limit)
     }
 
-    /// A payment can become authorized days after its order's deadline, so an order is asked about again and again.
+    /// A payment can become authorized days after its order's deadline, so an order is asked about
+    /// again and again.
     async fn due_orders(&self, limit: i64, report: &mut Report) -> Result<i64> {
-        let due = books::due_orders(&mut *self.db.acquire().await?, self.settings.after, limit).await?;
+        let due =
+            books::due_orders(&mut *self.db.acquire().await?, self.settings.after, limit).await?;
         for order in &due {
             let compared = self.open_order(order, report).await;
             if !compared.as_ref().is_err_and(concerns_all) {
                 let mut conn = self.db.acquire().await?;
-                books::order_asked(&mut conn, order, self.settings.every, self.settings.days).await?;
+                books::order_asked(&mut conn, order, self.settings.every, self.settings.days)
+                    .await?;
                 report.orders += 1;
             }
             self.pass_over("an order", order, compared, report)?;

@@ -1,9 +1,10 @@
-//! The reconciler: asks Razorpay what has become of money, compares it with our books, and puts right what differs. Webhooks are quicker, but
-//! may be lost; this finds everything in the end.
+//! The reconciler: asks Razorpay what has become of money, compares it with our books, and puts
+//! right what differs. Webhooks are quicker, but may be lost; this finds everything in the end.
 //!
-//! Razorpay is called outside any transaction, then one payment is settled in one, exactly as its webhook would have been; to do so twice, or
-//! at the same time as the webhook, changes nothing. Three things are looked at: payments (here), orders and refunds (`looks`), and
-//! whole days (`days`). What was found is told in `report`.
+//! Razorpay is called outside any transaction, then one payment is settled in one, exactly as its
+//! webhook would have been; to do so twice, or at the same time as the webhook, changes nothing.
+//! Three things are looked at: payments (here), orders and refunds (`looks`), and whole days
+//! (`days`). What was found is told in `report`.
 
 pub mod by_hand;
 mod days;
@@ -114,7 +115,8 @@ enum Order {
 }
 
 impl Reconciler<'_> {
-    /// Payments and refunds that were created between `from` and now, without those that webhooks may still tell of.
+    /// Payments and refunds that were created between `from` and now, without those that webhooks
+    /// may still tell of.
     async fn span(&self, back: Duration) -> Result<Span> {
         let to = db::now(&mut *self.db.acquire().await?).await? - self.settings.after;
         Ok(Span { from: (to - back).timestamp(), to: to.timestamp() })
@@ -131,7 +133,9 @@ impl Reconciler<'_> {
             Err(Error::Provider { .. }) => {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(_) | Err(Error::ProviderRefused { .. }) => self.unanswered.store(0, Ordering::Relaxed),
+            Ok(_) | Err(Error::ProviderRefused { .. }) => {
+                self.unanswered.store(0, Ordering::Relaxed)
+            }
             Err(_) => {}
         }
         answer
@@ -144,7 +148,13 @@ impl Reconciler<'_> {
     }
 
     /// One that cannot be compared does not keep the others from it.
-    fn pass_over(&self, what: &str, id: &str, outcome: Result<()>, report: &mut Report) -> Result<()> {
+    fn pass_over(
+        &self,
+        what: &str,
+        id: &str,
+        outcome: Result<()>,
+        report: &mut Report,
+    ) -> Result<()> {
         match outcome {
             Err(error) if !self.ends_the_look(&error) => {
                 tracing::error!(id, error = error.details(), "{what} cannot be reconciled");
@@ -155,7 +165,8 @@ impl Reconciler<'_> {
         }
     }
 
-    /// Compares payments with our books, one after the other. One that cannot be settled does not keep the others from it.
+    /// Compares payments with our books, one after the other. One that cannot be settled does not
+    /// keep the others from it.
     async fn payments(&self, theirs: &[Payment], report: &mut Report) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|payment| payment.id.clone()).collect();
         let ours = books::booked(&mut *self.db.acquire().await?, &ids).await?;
@@ -238,7 +249,8 @@ impl Reconciler<'_> {
 
     /// Money for a booking that our books do not have.
     async fn lost(&self, theirs: &Payment) -> Result<String> {
-        let money = captured(theirs).filter(|_| self.mode == Mode::RefundLost && theirs.status == "captured");
+        let money = captured(theirs)
+            .filter(|_| self.mode == Mode::RefundLost && theirs.status == "captured");
         let Some(money) = money else { return Ok("nothing: see docs/reconciliation.md".into()) };
         let mut tx = self.db.begin().await?;
         let owed = payments::return_lost(&mut tx, &money).await?;
@@ -246,12 +258,18 @@ impl Reconciler<'_> {
         Ok(if owed { "refunding: its booking is lost" } else { "settled before" }.into())
     }
 
-    /// Captures what is only reserved, if it would buy something; false when it would not, or cannot be captured any more.
+    /// Captures what is only reserved, if it would buy something; false when it would not, or
+    /// cannot be captured any more.
     async fn capture(&self, money: &Captured) -> Result<bool> {
         if !books::is_wanted(&mut *self.db.acquire().await?, money).await? {
             return Ok(false);
         }
-        self.ask(self.razorpay.ensure_captured(&money.payment_id, money.amount_paise, &money.currency)).await
+        self.ask(self.razorpay.ensure_captured(
+            &money.payment_id,
+            money.amount_paise,
+            &money.currency,
+        ))
+        .await
     }
 
     /// What a webhook would have done.
@@ -275,7 +293,8 @@ impl Reconciler<'_> {
             return Ok(Order::Known);
         }
         drop(conn);
-        let owner = match self.ask(forgotten_orders::find(self.db, self.razorpay, order_id)).await? {
+        let owner = match self.ask(forgotten_orders::find(self.db, self.razorpay, order_id)).await?
+        {
             Ok(order) => return Ok(Order::Ours { booking: order.booking, forgotten: Some(order) }),
             Err(owner) => owner,
         };
@@ -311,7 +330,8 @@ fn told(settled: Settled) -> String {
     }
 }
 
-/// After so many calls in a row without an answer it is Razorpay that is away, and not one order or refund that it has trouble with.
+/// After so many calls in a row without an answer it is Razorpay that is away, and not one order or
+/// refund that it has trouble with.
 const SILENCE: u32 = 3;
 
 /// Whether the cause is ours, or our key. An event whose inventory is held is its own affair.

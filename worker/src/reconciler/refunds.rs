@@ -1,4 +1,5 @@
-//! Refunds: those of which no webhook told, those that never finished, and those that somebody made without us.
+//! Refunds: those of which no webhook told, those that never finished, and those that somebody made
+//! without us.
 
 use nexus_common::{
     Result,
@@ -20,8 +21,14 @@ use super::{
 };
 
 impl Reconciler<'_> {
-    /// A payment that Razorpay calls refunded, of which we owe no refund: somebody has made it by hand, in one or several parts.
-    pub(super) async fn refunded(&self, theirs: &Payment, ours: Booked, report: &mut Report) -> Result<()> {
+    /// A payment that Razorpay calls refunded, of which we owe no refund: somebody has made it by
+    /// hand, in one or several parts.
+    pub(super) async fn refunded(
+        &self,
+        theirs: &Payment,
+        ours: Booked,
+        report: &mut Report,
+    ) -> Result<()> {
         let Order::Ours { booking, forgotten } = self.order_of(theirs).await? else {
             report.not_ours += 1;
             return Ok(());
@@ -30,7 +37,8 @@ impl Reconciler<'_> {
             order.remember(&mut *self.db.acquire().await?).await?;
         }
         let nexus = if ours.captured { "not refunded" } else { "unknown" };
-        let mut difference = Difference { booking: Some(booking), ..Difference::new(theirs, nexus, "-") };
+        let mut difference =
+            Difference { booking: Some(booking), ..Difference::new(theirs, nexus, "-") };
         let refunds = self.refunds_of(&theirs.id).await?;
         if self.dry_run() {
             difference.done = "would be written down, its booking cancelled".into();
@@ -53,7 +61,8 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// A payment a part of which Razorpay calls refunded, or is refunding: somebody has done so by hand.
+    /// A payment a part of which Razorpay calls refunded, or is refunding: somebody has done so by
+    /// hand.
     pub(super) async fn refunded_in_part(
         &self,
         theirs: &Payment,
@@ -103,14 +112,19 @@ impl Reconciler<'_> {
         };
         let mut after = AfterCommit::default();
         let mut tx = self.db.begin().await?;
-        let step = refunds::follow(&mut tx, &told, RefundStatus::of(&refund.status), &mut after).await?;
+        let step =
+            refunds::follow(&mut tx, &told, RefundStatus::of(&refund.status), &mut after).await?;
         tx.commit().await?;
         self.tell(after).await;
         Ok(step)
     }
 
     /// A refund in one of Razorpay's lists: its payment tells the rest.
-    pub(super) async fn listed_refunds(&self, theirs: &[Refund], report: &mut Report) -> Result<()> {
+    pub(super) async fn listed_refunds(
+        &self,
+        theirs: &[Refund],
+        report: &mut Report,
+    ) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|refund| refund.payment_id.clone()).collect();
         let ours = books::booked(&mut *self.db.acquire().await?, &ids).await?;
         report.compared += theirs.len();
@@ -131,11 +145,13 @@ impl Reconciler<'_> {
     }
 
     async fn payment_of(&self, refund: &Refund, report: &mut Report) -> Result<()> {
-        let payment = self.ask(self.razorpay.payment(&refund.payment_id)).await.map(|payment| vec![payment]);
+        let payment =
+            self.ask(self.razorpay.payment(&refund.payment_id)).await.map(|payment| vec![payment]);
         self.payments(&unless_refused(payment)?, report).await
     }
 
-    /// A refund of ours that is not finished: what Razorpay says of it is written down; what nobody works on is asked for again.
+    /// A refund of ours that is not finished: what Razorpay says of it is written down; what nobody
+    /// works on is asked for again.
     pub(super) async fn open_refund(&self, ours: &OpenRefund, report: &mut Report) -> Result<()> {
         let mut difference = Difference {
             subject: ours.payment_id.clone(),
@@ -146,17 +162,21 @@ impl Reconciler<'_> {
             done: "-".into(),
         };
         let theirs = self.refunds_of(&ours.payment_id).await?;
-        if let Some(furthest) = theirs.iter().find(|refund| refund.status != "failed").or(theirs.first()) {
+        if let Some(furthest) =
+            theirs.iter().find(|refund| refund.status != "failed").or(theirs.first())
+        {
             difference.razorpay = format!("refund {}", furthest.status);
         }
         for theirs in &theirs {
-            let booked = Booked { booking: ours.booking, captured: true, refund: Some(ours.status.clone()) };
+            let booked =
+                Booked { booking: ours.booking, captured: true, refund: Some(ours.status.clone()) };
             self.follow(booked, theirs, report).await?;
         }
         let now = refunds::get(&mut *self.db.acquire().await?, ours.id).await?;
         let stuck = now.is_some_and(|now| now.is_stuck()) && !ours.in_work;
         if stuck && ours.dead {
-            difference.done = "nothing: its job has died, see nexus-jobs dead --kind refund_payment".into();
+            difference.done =
+                "nothing: its job has died, see nexus-jobs dead --kind refund_payment".into();
             report.add(difference);
         } else if stuck {
             if self.dry_run() {
@@ -171,7 +191,8 @@ impl Reconciler<'_> {
 
     /// Every refund of a payment, the earliest first.
     async fn refunds_of(&self, payment_id: &str) -> Result<Vec<Refund>> {
-        let mut refunds = unless_refused(self.ask(self.razorpay.refunds_of_payment(payment_id)).await)?;
+        let mut refunds =
+            unless_refused(self.ask(self.razorpay.refunds_of_payment(payment_id)).await)?;
         refunds.reverse();
         Ok(refunds)
     }

@@ -92,7 +92,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Each difference is a line of the log, too: a webhook was lost, or somebody did something by hand.
+    /// Each difference is a line of the log, too: a webhook was lost, or somebody did something by
+    /// hand.
     pub(super) fn add(&mut self, difference: Difference) {
         // A payment can be in more than one list.
         if self.differences.contains(&difference) {
@@ -127,7 +128,8 @@ impl Report {
         let table = match self.differences.is_empty() {
             true => String::new(),
             false => {
-                operator::table(&["WHAT", "BOOKING", "AMOUNT", "RAZORPAY", "NEXUS", "DONE"], lines) + "\n"
+                operator::table(&["WHAT", "BOOKING", "AMOUNT", "RAZORPAY", "NEXUS", "DONE"], lines)
+                    + "\n"
             }
         };
         let not_ours = match self.not_ours {

@@ -1,5 +1,6 @@
-//! Claims, beginnings and completions that come at the same time are made by one statement each: a busy worker pays for them once a group of
-//! jobs, not once a job. Nobody waits for company: a call that comes alone is made at once, and while it is under way the next group gathers.
+//! Claims, beginnings and completions that come at the same time are made by one statement each: a
+//! busy worker pays for them once a group of jobs, not once a job. Nobody waits for company: a call
+//! that comes alone is made at once, and while it is under way the next group gathers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,8 @@ struct Call<T, R> {
 }
 
 impl Batches {
-    /// For a worker of that name, which holds its jobs for `lease`. The tasks behind it end with it.
+    /// For a worker of that name, which holds its jobs for `lease`. The tasks behind it end with
+    /// it.
     pub(super) fn new(db: &PgPool, worker: &str, lease: Duration) -> Self {
         let (claims, inbox) = unbounded_channel();
         let (pool, worker) = (db.clone(), Arc::<str>::from(worker));
@@ -78,14 +80,16 @@ async fn call<T, R>(calls: &UnboundedSender<Call<T, R>>, what: T) -> Result<R> {
     answered.await.unwrap_or_else(|gone| Err(Error::Unavailable(Box::new(gone))))
 }
 
-/// Makes all calls that have come, again and again. Who no longer waits for the answer is treated as one who dies after the statement.
+/// Makes all calls that have come, again and again. Who no longer waits for the answer is treated
+/// as one who dies after the statement.
 async fn gather<T, R, F>(mut inbox: UnboundedReceiver<Call<T, R>>, make: impl Fn(Vec<T>) -> F)
 where
     F: Future<Output = Result<Vec<R>>>,
 {
     let mut calls = Vec::new();
     while inbox.recv_many(&mut calls, MOST).await > 0 {
-        let (all, answers): (Vec<T>, Vec<_>) = calls.drain(..).map(|call| (call.what, call.answer)).unzip();
+        let (all, answers): (Vec<T>, Vec<_>) =
+            calls.drain(..).map(|call| (call.what, call.answer)).unzip();
         match bounded(make(all)).await {
             Ok(results) => {
                 for (answer, result) in answers.into_iter().zip(results) {
@@ -153,6 +157,9 @@ mod tests {
         let (calls, inbox) = unbounded_channel();
         tokio::spawn(gather(inbox, async |_: Vec<()>| Err::<Vec<()>, _>(Error::internal("no"))));
         let answers = join_all((0..3).map(|_| call(&calls, ()))).await;
-        assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Unavailable(_)))), "{answers:?}");
+        assert!(
+            answers.iter().all(|answer| matches!(answer, Err(Error::Unavailable(_)))),
+            "{answers:?}"
+        );
     }
 }

@@ -10,9 +10,11 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-/// What the handlers of a worker share. Dereferences to the queue's own state `S`, its clients for instance.
+/// What the handlers of a worker share. Dereferences to the queue's own state `S`, its clients for
+/// instance.
 pub struct Context<S> {
-    /// Connections for handlers; the runtime keeps its own, so that busy handlers cannot cost the worker its leases.
+    /// Connections for handlers; the runtime keeps its own, so that busy handlers cannot cost the
+    /// worker its leases.
     pub db: PgPool,
     /// Seat locks and revoked tokens in Redis.
     pub cache: Cache,
@@ -35,8 +37,9 @@ impl<S> Deref for Context<S> {
 /// The attempt that a handler is making.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// The right to run the job. A handler whose effects are in PostgreSQL calls `attempt.lease.complete(&mut tx)` as the last statement
-    /// of its transaction, so that the effects and "done" commit together; otherwise the runtime completes the job after `Ok(())`.
+    /// The right to run the job. A handler whose effects are in PostgreSQL calls
+    /// `attempt.lease.complete(&mut tx)` as the last statement of its transaction, so that the
+    /// effects and "done" commit together; otherwise the runtime completes the job after `Ok(())`.
     pub lease: Lease,
     /// 1 for the first attempt.
     pub number: i32,
@@ -49,12 +52,13 @@ pub struct Attempt {
 /// Why an attempt did not do the job.
 #[derive(Debug)]
 pub enum Failure {
-    /// Try again after the wait of the job's retry policy. `?` on a domain or SQL error gives this, but for a key that a provider refuses,
-    /// which makes the job wait.
+    /// Try again after the wait of the job's retry policy. `?` on a domain or SQL error gives this,
+    /// but for a key that a provider refuses, which makes the job wait.
     Retry(Error),
     /// Try again after exactly so long, because somebody said so (`Retry-After`).
     RetryAfter(Duration, Error),
-    /// Nothing failed, it is just not time yet: run again after so long. The attempt does not count.
+    /// Nothing failed, it is just not time yet: run again after so long. The attempt does not
+    /// count.
     Snooze(Duration),
     /// Trying again cannot help: a dead letter, for that reason.
     Discard(String),

@@ -1,8 +1,9 @@
 //! One delivery, from claim to verdict.
 //!
-//! The handler runs in a task of its own: a panic stays there, and the supervisor can stop it when the time limit is reached, when the
-//! lease is lost, or when the worker leaves. Wherever this process dies, the row tells the rest: `queued` or an expired lease is
-//! found by the rescue of another relay.
+//! The handler runs in a task of its own: a panic stays there, and the supervisor can stop it when
+//! the time limit is reached, when the lease is lost, or when the worker leaves. Wherever this
+//! process dies, the row tells the rest: `queued` or an expired lease is found by the rescue of
+//! another relay.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -51,7 +52,8 @@ pub(super) struct Executor<S> {
     pub(super) kill: CancellationToken,
 }
 
-/// A kind that this version does not know is left for a newer worker: it looks again so often, until its attempts are used up.
+/// A kind that this version does not know is left for a newer worker: it looks again so often,
+/// until its attempts are used up.
 const UNKNOWN_KIND: Duration = Duration::from_secs(60);
 /// An outcome that cannot be recorded for so long is left to the lease: the job will run again.
 const RECORD_FOR: Duration = Duration::from_secs(30);
@@ -66,10 +68,15 @@ impl<S: Send + Sync + 'static> Executor<S> {
         let trace = claimed.trace_context.as_deref();
         let span = Span::asked_for(SpanKind::Consumer, trace, || format!("job {}", claimed.kind));
         let (ended, policy) = match self.registry.handler(&claimed.kind) {
-            Some(handler) => (self.supervise(handler, &claimed, held_until, &span).await, handler.retry),
+            Some(handler) => {
+                (self.supervise(handler, &claimed, held_until, &span).await, handler.retry)
+            }
             None => {
-                let error =
-                    format!("no handler for {} in version {}", claimed.kind, env!("CARGO_PKG_VERSION"));
+                let error = format!(
+                    "no handler for {} in version {}",
+                    claimed.kind,
+                    env!("CARGO_PKG_VERSION")
+                );
                 (Ended::Broke { error, wait: Some(UNKNOWN_KIND) }, RetryPolicy::INTERNAL)
             }
         };
@@ -169,7 +176,10 @@ impl<S: Send + Sync + 'static> Executor<S> {
 
     async fn refuse(&self, delivery: Delivery) {
         if let Err(error) = within(self.lease, ledger::take_back(&self.db, &[delivery])).await {
-            tracing::debug!(error = error.details(), "a job was not taken back; a rescue will find it");
+            tracing::debug!(
+                error = error.details(),
+                "a job was not taken back; a rescue will find it"
+            );
         }
     }
 
@@ -195,8 +205,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
             }
         };
         let (job_id, trace_id) = (attempt.job_id, span.trace_id());
-        let log =
-            tracing::info_span!("job", kind = claimed.kind, %job_id, attempt = attempt.number, trace_id);
+        let log = tracing::info_span!("job", kind = claimed.kind, %job_id, attempt = attempt.number, trace_id);
         let mut task = tokio::spawn(span.run(work.instrument(log)));
         let time_limit = sleep(handler.timeout);
         tokio::pin!(time_limit);
@@ -228,7 +237,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     let asked = Instant::now();
                     match within(third, self.renew(claimed)).await {
                         Ok(Renewed::Held) => held_until = asked + self.lease,
-                        // The handler has committed and does what follows; nobody else can have the job any more.
+                        // The handler has committed and does what follows; nobody else can have the
+                        // job any more.
                         Ok(Renewed::Done) => committed = true,
                         Ok(Renewed::Lost) => {
                             end(task).await;

@@ -1,7 +1,8 @@
-//! A worker process from start to end: command line, settings, connections, the tasks that make it up, and shutting down.
+//! A worker process from start to end: command line, settings, connections, the tasks that make it
+//! up, and shutting down.
 //!
-//! On SIGTERM or SIGINT nothing more is claimed or relayed; jobs that run may finish within SHUTDOWN_GRACE_MS; the others are stopped and
-//! given back. A second signal ends the grace.
+//! On SIGTERM or SIGINT nothing more is claimed or relayed; jobs that run may finish within
+//! SHUTDOWN_GRACE_MS; the others are stopped and given back. A second signal ends the grace.
 
 pub(crate) mod backoff;
 mod batches;
@@ -33,7 +34,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{backoff::Backoff, batches::Batches, context::Context, execute::Executor, registry::Registry};
+use self::{
+    backoff::Backoff, batches::Batches, context::Context, execute::Executor, registry::Registry,
+};
 use crate::{
     relay::{self, Relay},
     transport::{Consumer, Deliver, Transport},
@@ -58,13 +61,14 @@ struct Arguments {
     list_kinds: bool,
 }
 
-/// The exit code for an environment that is not usable: EX_CONFIG of sysexits.h, as `nexus-api` has it.
+/// The exit code for an environment that is not usable: EX_CONFIG of sysexits.h, as `nexus-api` has
+/// it.
 const UNUSABLE: u8 = 78;
 
 /// Serves `queue` until SIGTERM or SIGINT: the whole `main` of a worker.
 ///
-/// `settings` reads what the queue's handlers need from the environment and returns what builds their state; `register` names the handlers
-/// and the schedule.
+/// `settings` reads what the queue's handlers need from the environment and returns what builds
+/// their state; `register` names the handlers and the schedule.
 pub fn serve<S, B>(
     queue: Queue,
     settings: impl FnOnce(&mut Env) -> B,
@@ -166,7 +170,8 @@ async fn run<S: Send + Sync + 'static>(
         state: build()?,
     });
     let worker = process_name(queue);
-    let transport = Arc::new(Transport::new(&config.redis, queue, worker.clone()).map_err(Error::internal)?);
+    let transport =
+        Arc::new(Transport::new(&config.redis, queue, worker.clone()).map_err(Error::internal)?);
 
     tokio::select! {
         () = ready(&db, &transport) => {}
@@ -245,10 +250,12 @@ async fn run<S: Send + Sync + 'static>(
     Ok(())
 }
 
-/// Whatever a job waits for longer than this is in trouble: the job gives its slot and its connection to others, and comes again.
+/// Whatever a job waits for longer than this is in trouble: the job gives its slot and its
+/// connection to others, and comes again.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The runtime's share of the connections and that of the handlers: a third, but enough to renew leases while handlers use all of theirs.
+/// The runtime's share of the connections and that of the handlers: a third, but enough to renew
+/// leases while handlers use all of theirs.
 fn split(connections: u32) -> (u32, u32) {
     let own = (connections / 3).clamp(1, 4);
     (own, connections.saturating_sub(own).max(1))
@@ -305,7 +312,8 @@ fn on_signals(stop: CancellationToken, kill: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// Unique per start: a name that Redis still remembers would be refused, or would take another worker's jobs.
+/// Unique per start: a name that Redis still remembers would be refused, or would take another
+/// worker's jobs.
 fn process_name(queue: Queue) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::env::var("HOSTNAME"))

@@ -1,4 +1,5 @@
-//! Which handler runs which kind of job, and what the worker's clock enqueues: what a queue's binary declares.
+//! Which handler runs which kind of job, and what the worker's clock enqueues: what a queue's
+//! binary declares.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,7 +15,8 @@ use sqlx::PgPool;
 use super::context::{Attempt, Context, Failure};
 
 type Work = BoxFuture<'static, Result<(), Failure>>;
-type Run<S> = dyn Fn(Arc<Context<S>>, Value, Attempt) -> Result<Work, serde_json::Error> + Send + Sync;
+type Run<S> =
+    dyn Fn(Arc<Context<S>>, Value, Attempt) -> Result<Work, serde_json::Error> + Send + Sync;
 type Enqueue = dyn Fn(PgPool) -> BoxFuture<'static, Result<bool>> + Send + Sync;
 
 /// The handlers and the schedule of one queue.
@@ -71,25 +73,36 @@ impl<S: Send + Sync + 'static> Registry<S> {
         self
     }
 
-    /// Enqueues a job once per `period`, however many workers there are. Periods are counted from the epoch.
-    pub fn every<J: Job>(mut self, period: Duration, job: impl Fn() -> J + Send + Sync + 'static) -> Self {
+    /// Enqueues a job once per `period`, however many workers there are. Periods are counted from
+    /// the epoch.
+    pub fn every<J: Job>(
+        mut self,
+        period: Duration,
+        job: impl Fn() -> J + Send + Sync + 'static,
+    ) -> Self {
         self.expect_own::<J>();
         let job = Arc::new(job);
         let enqueue = move |db: PgPool| {
             let job = job.clone();
             async move { cron::tick(&db, &job(), period).await }.boxed()
         };
-        self.schedule.push(Scheduled { kind: J::KIND, period: Some(period), enqueue: Box::new(enqueue) });
+        self.schedule.push(Scheduled {
+            kind: J::KIND,
+            period: Some(period),
+            enqueue: Box::new(enqueue),
+        });
         self
     }
 
-    /// Enqueues a job whenever a worker starts; its unique key decides whether that is one too many.
+    /// Enqueues a job whenever a worker starts; its unique key decides whether that is one too
+    /// many.
     pub fn at_start<J: Job>(mut self, job: impl Fn() -> J + Send + Sync + 'static) -> Self {
         self.expect_own::<J>();
         let job = Arc::new(job);
         let enqueue = move |db: PgPool| {
             let job = job.clone();
-            async move { Ok(jobs::enqueue(&mut *db.acquire().await?, &job()).await?.is_some()) }.boxed()
+            async move { Ok(jobs::enqueue(&mut *db.acquire().await?, &job()).await?.is_some()) }
+                .boxed()
         };
         self.schedule.push(Scheduled { kind: J::KIND, period: None, enqueue: Box::new(enqueue) });
         self
@@ -145,7 +158,10 @@ mod tests {
         let registry = registry.on(clean_up).at_start(|| SweepExpired {});
         assert_eq!(
             registry.mistakes,
-            ["clean_up has two handlers", "sweep_expired belongs to the queue expiry, not to cleanup"]
+            [
+                "clean_up has two handlers",
+                "sweep_expired belongs to the queue expiry, not to cleanup"
+            ]
         );
     }
 }

@@ -1,4 +1,5 @@
-//! What an attempt's end means for its job, and writing that down: in the ledger and in one log line.
+//! What an attempt's end means for its job, and writing that down: in the ledger and in one log
+//! line.
 
 use std::time::Duration;
 
@@ -55,14 +56,18 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
     };
     match ended {
         Ended::Returned(Ok(())) => Verdict::Done,
-        Ended::Returned(Err(Failure::Retry(Error::LeaseLost) | Failure::RetryAfter(_, Error::LeaseLost))) => {
-            Verdict::Lost
-        }
-        Ended::Returned(Err(Failure::Retry(error) | Failure::RetryAfter(_, error))) if error.is_crowded() => {
+        Ended::Returned(Err(
+            Failure::Retry(Error::LeaseLost) | Failure::RetryAfter(_, Error::LeaseLost),
+        )) => Verdict::Lost,
+        Ended::Returned(Err(Failure::Retry(error) | Failure::RetryAfter(_, error)))
+            if error.is_crowded() =>
+        {
             Verdict::Crowded { error: error.details(), after: policy.delay_after(attempt) }
         }
         Ended::Returned(Err(Failure::Retry(error))) => retry(error.details(), None),
-        Ended::Returned(Err(Failure::RetryAfter(wait, error))) => retry(error.details(), Some(wait)),
+        Ended::Returned(Err(Failure::RetryAfter(wait, error))) => {
+            retry(error.details(), Some(wait))
+        }
         Ended::Returned(Err(Failure::Snooze(wait))) => Verdict::Snooze(wait),
         Ended::Returned(Err(Failure::Discard(reason))) => Verdict::Dead(reason),
         Ended::Broke { error, wait } => retry(error, wait),
@@ -72,20 +77,34 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
 }
 
 impl Verdict {
-    /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated. Returns what became of the job: a handler
-    /// that committed its job and failed after that has done it all the same.
-    pub(super) async fn record(self, claimed: &Claimed, db: &PgPool, batches: &Batches) -> Result<Verdict> {
+    /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated.
+    /// Returns what became of the job: a handler that committed its job and failed after that has
+    /// done it all the same.
+    pub(super) async fn record(
+        self,
+        claimed: &Claimed,
+        db: &PgPool,
+        batches: &Batches,
+    ) -> Result<Verdict> {
         let lease = &claimed.lease;
         let recorded = match &self {
             Verdict::Done => batches.complete(*lease).await.map(|()| true)?,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
-            Verdict::Snooze(after) | Verdict::Crowded { after, .. } => lease.snooze(db, *after).await?,
+            Verdict::Snooze(after) | Verdict::Crowded { after, .. } => {
+                lease.snooze(db, *after).await?
+            }
             Verdict::Dead(error) => {
                 let mut tx = db.begin().await?;
                 let given_up = lease.give_up(&mut tx, error).await?;
                 if given_up {
-                    dead_letters::tell(&mut tx, lease.job_id(), &claimed.kind, &claimed.payload, error)
-                        .await?;
+                    dead_letters::tell(
+                        &mut tx,
+                        lease.job_id(),
+                        &claimed.kind,
+                        &claimed.payload,
+                        error,
+                    )
+                    .await?;
                 }
                 tx.commit().await?;
                 given_up
@@ -107,7 +126,10 @@ impl Verdict {
     pub(super) fn is_pending(&self) -> bool {
         matches!(
             self,
-            Verdict::Retry { .. } | Verdict::Snooze(_) | Verdict::Crowded { .. } | Verdict::GiveBack
+            Verdict::Retry { .. }
+                | Verdict::Snooze(_)
+                | Verdict::Crowded { .. }
+                | Verdict::GiveBack
         )
     }
 
@@ -125,7 +147,8 @@ impl Verdict {
 
     /// The one log line of an attempt.
     pub(super) fn log(&self, claimed: &Claimed, trace_id: Option<&str>, took: Duration) {
-        let (kind, job_id, attempt) = (claimed.kind.as_str(), claimed.lease.job_id(), claimed.attempt);
+        let (kind, job_id, attempt) =
+            (claimed.kind.as_str(), claimed.lease.job_id(), claimed.attempt);
         let max = claimed.max_attempts;
         let (outcome, duration_ms) = (self.outcome(), took.as_millis() as u64);
         match self {
@@ -208,7 +231,8 @@ mod tests {
     #[test]
     fn the_handler_may_name_the_wait_or_the_end() {
         let wait = Duration::from_secs(7);
-        let verdict = judge(failed(Failure::RetryAfter(wait, Error::invalid("busy"))), &POLICY, 1, 3);
+        let verdict =
+            judge(failed(Failure::RetryAfter(wait, Error::invalid("busy"))), &POLICY, 1, 3);
         assert_eq!(verdict, Verdict::Retry { error: "busy".into(), after: wait });
         assert_eq!(
             judge(failed(Failure::Discard("void".into())), &POLICY, 1, 3),

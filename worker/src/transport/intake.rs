@@ -1,4 +1,5 @@
-//! What apalis takes for the job: it waits for a free slot before a delivery is fetched, and hands the delivery to a task of ours.
+//! What apalis takes for the job: it waits for a free slot before a delivery is fetched, and hands
+//! the delivery to a task of ours.
 
 use std::{
     sync::Arc,
@@ -61,7 +62,8 @@ impl Service<Task<Value>> for Intake {
 
     fn call(&mut self, task: Task<Value>) -> Self::Future {
         let slot = self.slot.take();
-        let (worker, finished, deliver) = (self.worker.clone(), self.finished.clone(), self.deliver.clone());
+        let (worker, finished, deliver) =
+            (self.worker.clone(), self.finished.clone(), self.deliver.clone());
         let id = task.task_id().map(ToString::to_string);
         let delivery = serde_json::from_value::<Delivery>(task.args);
         let job = self.running.spawn(async move {

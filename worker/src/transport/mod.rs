@@ -1,9 +1,10 @@
-//! Carries deliveries through Redis with apalis: fast, and allowed to lose, repeat and reorder them. Nothing outside this module knows
-//! apalis.
+//! Carries deliveries through Redis with apalis: fast, and allowed to lose, repeat and reorder
+//! them. Nothing outside this module knows apalis.
 //!
-//! apalis-redis 1.0.0 ends a worker on any trouble with Redis. So a job never runs inside the apalis worker: it runs in a task of ours,
-//! which outlives it, and [`Transport::consume`] starts a new worker under a new name. Nothing is acknowledged through apalis
-//! (`persist_results(false)`): an id stays in the worker's inflight set until [`sweep`] removes it together with its data.
+//! apalis-redis 1.0.0 ends a worker on any trouble with Redis. So a job never runs inside the
+//! apalis worker: it runs in a task of ours, which outlives it, and [`Transport::consume`] starts a
+//! new worker under a new name. Nothing is acknowledged through apalis (`persist_results(false)`):
+//! an id stays in the worker's inflight set until [`sweep`] removes it together with its data.
 
 mod intake;
 mod sweep;
@@ -86,7 +87,11 @@ const SETTLED: Duration = Duration::from_secs(5);
 
 impl Transport {
     /// The transport of `queue` for the process `worker`; connects when first used.
-    pub(crate) fn new(settings: &config::Redis, queue: Queue, worker: String) -> Result<Self, RedisError> {
+    pub(crate) fn new(
+        settings: &config::Redis,
+        queue: Queue,
+        worker: String,
+    ) -> Result<Self, RedisError> {
         let client = settings.client()?;
         let connect = |response: Duration| {
             let config = ConnectionManagerConfig::new()
@@ -98,14 +103,14 @@ impl Transport {
         };
         Ok(Transport {
             worker,
-            // One at a time: a task that waits in a worker's buffer can be run by no other worker, and
-            // stops the heartbeat.
+            // One at a time: a task that waits in a worker's buffer can be run by no other worker,
+            // and stops the heartbeat.
             config: Config::default()
                 .queue(format!("nexus:{}", queue.name()))
                 .batch_size(1)
-                // apalis compares heartbeats by the clocks of those who wrote them with its own: a worker
-                // whose clock is fast would take all others for dead. The sweep looks for the dead, by
-                // Redis's clock.
+                // apalis compares heartbeats by the clocks of those who wrote them with its own: a
+                // worker whose clock is fast would take all others for dead. The sweep looks for
+                // the dead, by Redis's clock.
                 .heartbeat_interval(HEARTBEAT)
                 .missed_heartbeats(A_DAY)
                 .lock_tasks(false)
@@ -124,8 +129,8 @@ impl Transport {
         redis::cmd("PING").query_async(&mut self.conn.clone()).await
     }
 
-    /// Redis is away: its consumer ends, and gives back the slot that it holds for the next delivery.
-    /// Another starts when Redis answers.
+    /// Redis is away: its consumer ends, and gives back the slot that it holds for the next
+    /// delivery. Another starts when Redis answers.
     pub(crate) fn let_go(&self) {
         self.let_go.notify_waiters();
     }
@@ -141,9 +146,11 @@ impl Transport {
         Ok(Depth { deliveries: scheduled + active, workers })
     }
 
-    /// Sends deliveries on their way, all or, after an error, perhaps none. They are fetched in this order.
+    /// Sends deliveries on their way, all or, after an error, perhaps none. They are fetched in
+    /// this order.
     pub(crate) async fn push(&self, deliveries: &[Delivery]) -> Result<()> {
-        let tasks = deliveries.iter().map(|delivery| self.task(delivery)).collect::<Result<Vec<_>, _>>();
+        let tasks =
+            deliveries.iter().map(|delivery| self.task(delivery)).collect::<Result<Vec<_>, _>>();
         let tasks = tasks.map_err(Error::internal)?;
         queries::push_tasks(&mut self.conn.clone(), &self.config, &tasks)
             .await
@@ -158,10 +165,13 @@ impl Transport {
             .build())
     }
 
-    /// apalis keeps due ids in a sorted set by second and then by id, so ids must rise with every push.
+    /// apalis keeps due ids in a sorted set by second and then by id, so ids must rise with every
+    /// push.
     fn next_id(&self) -> String {
         let mut ids = self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        ids.generate_from_datetime(SystemTime::now()).unwrap_or_else(|_| Ulid::generate()).to_string()
+        ids.generate_from_datetime(SystemTime::now())
+            .unwrap_or_else(|_| Ulid::generate())
+            .to_string()
     }
 
     /// Fetches and runs deliveries until the worker stops.
@@ -176,7 +186,8 @@ impl Transport {
             finished.alive(&name);
             let _ = timeout(FAST, sweep.announce(&name)).await;
             let error = self.live(&name, &consumer, &finished).await;
-            // Without this, another worker does it when this one has given no sign of life for ten seconds.
+            // Without this, another worker does it when this one has given no sign of life for ten
+            // seconds.
             let _ = timeout(FAST, sweep.retire(&name, error.is_none())).await;
             let Some(error) = error else { break };
             consumer.relay.transport_failed();
@@ -210,8 +221,9 @@ impl Transport {
             .with_config(self.config.clone())
             .poll_with_strategy(Wakeup::new(self.pushed.clone()));
         let context = WorkerContext::new(name);
-        let worker =
-            WorkerBuilder::new(context.clone()).backend(backend).build(Intake::new(name, consumer, finished));
+        let worker = WorkerBuilder::new(context.clone())
+            .backend(backend)
+            .build(Intake::new(name, consumer, finished));
         // In a task of its own: awaited in place, its timers are not always polled.
         let mut run = tokio::spawn(worker.run());
         tokio::select! {

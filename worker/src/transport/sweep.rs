@@ -1,5 +1,6 @@
-//! Keeps Redis small. apalis removes nothing (its `vacuum` blocks Redis and deletes jobs that wait), so finished ids and the traces of workers
-//! that are gone are removed here, in bounded steps.
+//! Keeps Redis small. apalis removes nothing (its `vacuum` blocks Redis and deletes jobs that
+//! wait), so finished ids and the traces of workers that are gone are removed here, in bounded
+//! steps.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,7 +14,8 @@ use tokio::{
 /// Ids removed by one call.
 const BATCH: usize = 500;
 const EVERY: Duration = Duration::from_millis(500);
-/// Ids that could not be removed are kept for another try, up to so many. The rest waits for the end of its apalis worker.
+/// Ids that could not be removed are kept for another try, up to so many. The rest waits for the
+/// end of its apalis worker.
 const KEEP: usize = 20_000;
 /// A worker's metadata vanishes by itself so long after its last sign of life. Whoever has none is
 /// dead: Redis alone measures that, so that it does not matter what the workers' clocks show.
@@ -21,8 +23,9 @@ const METADATA: Duration = Duration::from_secs(10);
 /// So many rounds lie between two looks for the dead.
 const LOOK_FOR_DEAD: u64 = 4;
 
-/// Removes finished ids with their data, but only those that are still this worker's: an id that another has taken over will be delivered
-/// again, and a delivery without data would end every worker that fetches it.
+/// Removes finished ids with their data, but only those that are still this worker's: an id that
+/// another has taken over will be delivered again, and a delivery without data would end every
+/// worker that fetches it.
 const REMOVE: &str = r"
     -- KEYS: inflight set, data hash. ARGV: prefix of the metadata keys, ids.
     for i = 2, #ARGV do
@@ -44,8 +47,9 @@ const DEAD: &str = r"
     end
     return dead";
 
-/// Removes a worker and up to ARGV[2] ids that it had fetched; says how many there were. What a healthy worker leaves behind goes back to
-/// the others. After a failure the ids are dropped: one of them may be what apalis died of, and the ledger hands the jobs over anew.
+/// Removes a worker and up to ARGV[2] ids that it had fetched; says how many there were. What a
+/// healthy worker leaves behind goes back to the others. After a failure the ids are dropped: one
+/// of them may be what apalis died of, and the ledger hands the jobs over anew.
 const RETIRE: &str = r"
     -- KEYS: workers set, inflight set, data hash, worker's metadata, active list.
     -- ARGV: worker, how many ids, prefix of the metadata keys, 1 if it was healthy.
@@ -112,7 +116,9 @@ impl Sweep {
             loop {
                 match inbox.try_recv() {
                     Ok(Report::Alive(worker)) => alive = Some(worker),
-                    Ok(Report::Finished(worker, id)) => finished.entry(worker).or_default().push(id),
+                    Ok(Report::Finished(worker, id)) => {
+                        finished.entry(worker).or_default().push(id)
+                    }
                     Err(_) if inbox.is_closed() => return,
                     Err(_) => break,
                 }
@@ -134,7 +140,10 @@ impl Sweep {
         }
     }
 
-    async fn remove(&self, finished: &mut HashMap<Arc<str>, Vec<String>>) -> Result<(), RedisError> {
+    async fn remove(
+        &self,
+        finished: &mut HashMap<Arc<str>, Vec<String>>,
+    ) -> Result<(), RedisError> {
         let script = Script::new(REMOVE);
         for (worker, ids) in finished.iter_mut() {
             ids.drain(..ids.len().saturating_sub(KEEP));
@@ -193,8 +202,8 @@ impl Sweep {
         Ok(())
     }
 
-    /// Says that a worker lives, first before it registers: its metadata, which apalis adds to, is to
-    /// vanish even if the process dies at once.
+    /// Says that a worker lives, first before it registers: its metadata, which apalis adds to, is
+    /// to vanish even if the process dies at once.
     pub(super) async fn announce(&self, worker: &str) -> Result<(), RedisError> {
         redis::pipe()
             .hset(self.metadata(worker), "worker", worker)

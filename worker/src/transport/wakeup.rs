@@ -1,4 +1,5 @@
-//! When the apalis worker looks into Redis: at once after a push of this process, and every 25 ms for those of others.
+//! When the apalis worker looks into Redis: at once after a push of this process, and every 25 ms
+//! for those of others.
 
 use std::{
     sync::Arc,
@@ -12,7 +13,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 const EVERY: Duration = Duration::from_millis(25);
 
-/// apalis fetches on every wake-up and ignores what a strategy returns; a strategy's duty is to leave a waker behind.
+/// apalis fetches on every wake-up and ignores what a strategy returns; a strategy's duty is to
+/// leave a waker behind.
 pub(super) struct Wakeup {
     tick: Interval,
     pushed: Arc<AtomicWaker>,

@@ -33,7 +33,8 @@ impl Razorpay {
         Ok(self.get::<Collection<_>>(&path).await?.items)
     }
 
-    /// Payments of a span, newest first, from the `skip`-th on: a page that is not full is the last.
+    /// Payments of a span, newest first, from the `skip`-th on: a page that is not full is the
+    /// last.
     pub async fn payments(&self, span: Span, skip: usize) -> Result<Vec<Payment>, CallError> {
         self.page("payments", span, skip).await
     }

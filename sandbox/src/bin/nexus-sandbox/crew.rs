@@ -57,8 +57,8 @@ impl Member {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut process =
-            Process::spawn(command).with_context(|| format!("cannot start {}", self.program.display()))?;
+        let mut process = Process::spawn(command)
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
         if let Some(pipe) = process.child().stdout.take() {
             tokio::spawn(self.speaker.clone().repeat(ChildStdout::from_std(pipe)?));
         }
@@ -82,14 +82,17 @@ impl Member {
 
 /// Reads `name: command arguments` lines.
 pub(crate) fn read_procfile(path: &Path, bin_dir: &Path) -> Result<Vec<Member>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}; start from the repository's root", path.display()))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!("cannot read {}; start from the repository's root", path.display())
+    })?;
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .enumerate()
         .map(|(index, line)| {
-            let member =
-                line.split_once(':').and_then(|(name, command)| Member::new(name, command, bin_dir, index));
+            let member = line
+                .split_once(':')
+                .and_then(|(name, command)| Member::new(name, command, bin_dir, index));
             member.with_context(|| format!("the Procfile's line {line:?} is not `name: command`"))
         })
         .collect()
@@ -124,7 +127,8 @@ impl Crew {
         self.ready.send_replace(true);
     }
 
-    /// Returns when the API ended before it ever was ready: its settings are wrong, and trying again cannot help.
+    /// Returns when the API ended before it ever was ready: its settings are wrong, and trying
+    /// again cannot help.
     pub(crate) async fn gave_up(&self) {
         let _ = self.gave_up.subscribe().wait_for(|gave_up| *gave_up).await;
     }

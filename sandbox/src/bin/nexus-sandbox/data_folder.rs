@@ -1,4 +1,5 @@
-//! The data folder: what outlives a run (servers' data, secrets, addresses), who is using it, and the env file.
+//! The data folder: what outlives a run (servers' data, secrets, addresses), who is using it, and
+//! the env file.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -19,7 +20,8 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Opens `$NEXUS_DATA`, or `.nexus` in the current directory.
     pub(crate) fn open() -> Result<Self> {
-        let path = std::env::var_os("NEXUS_DATA").map_or_else(|| PathBuf::from(".nexus"), PathBuf::from);
+        let path =
+            std::env::var_os("NEXUS_DATA").map_or_else(|| PathBuf::from(".nexus"), PathBuf::from);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -37,9 +39,9 @@ impl DataFolder {
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         let own = match dotenvy::from_path_iter(path.join("state")) {
-            Ok(lines) => {
-                lines.collect::<Result<_, _>>().context("the data folder's state file is damaged")?
-            }
+            Ok(lines) => lines
+                .collect::<Result<_, _>>()
+                .context("the data folder's state file is damaged")?,
             Err(_) => BTreeMap::new(),
         };
         Ok(Self { path, own, _lock: lock })
@@ -50,8 +52,8 @@ impl DataFolder {
         &self.path
     }
 
-    /// What the user set in the environment. A value that we made up ourselves does not count: it comes from an
-    /// earlier run's env file, and its servers may be gone.
+    /// What the user set in the environment. A value that we made up ourselves does not count: it
+    /// comes from an earlier run's env file, and its servers may be gone.
     pub(crate) fn given(&self, name: &str) -> Option<String> {
         let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
         (self.own.get(name) != Some(&value)).then_some(value)
@@ -78,7 +80,10 @@ impl DataFolder {
 
     /// Writes the env file; it appears complete or not at all.
     pub(crate) fn write_env(&self, settings: &[(String, String)]) -> Result<()> {
-        write_private(&self.env_file(), &lines(settings.iter().map(|(name, value)| (&**name, &**value))))
+        write_private(
+            &self.env_file(),
+            &lines(settings.iter().map(|(name, value)| (&**name, &**value))),
+        )
     }
 
     /// Nothing is running any more, or not yet.
@@ -90,7 +95,8 @@ impl DataFolder {
     pub(crate) fn delete(self) -> Result<()> {
         for dir in ["postgres", "redis"].map(|name| self.path.join(name)) {
             if dir.exists() {
-                std::fs::remove_dir_all(&dir).with_context(|| format!("cannot delete {}", dir.display()))?;
+                std::fs::remove_dir_all(&dir)
+                    .with_context(|| format!("cannot delete {}", dir.display()))?;
             }
         }
         for file in ["env", "state", "lock"] {

@@ -70,13 +70,15 @@ impl Api {
         let path = format!("/events?organizer_id={organiser_id}&status=published&limit=100");
         let events = self.call(self.request(Method::GET, &path)).await?;
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-        let to_come = |event: &&Value| event["start_date"].as_str().is_some_and(|start| start > now.as_str());
+        let to_come =
+            |event: &&Value| event["start_date"].as_str().is_some_and(|start| start > now.as_str());
         if let Some(event) = events["data"].as_array().into_iter().flatten().find(to_come) {
             return event["id"].as_i64().context("the event has no id");
         }
 
         let start = Utc::now() + TimeDelta::days(30);
-        let time = |hours| (start + TimeDelta::hours(hours)).to_rfc3339_opts(SecondsFormat::Millis, true);
+        let time =
+            |hours| (start + TimeDelta::hours(hours)).to_rfc3339_opts(SecondsFormat::Millis, true);
         let event = json!({
             "name": "Monsoon Jazz Night",
             "description": "Two sets under one roof, whatever the weather.",
@@ -98,12 +100,14 @@ impl Api {
     async fn log_in(&self, account: &Account) -> Result<Value> {
         let Account { name, username, email, phone, password } = account;
         let login = json!({"email": email, "password": password});
-        if let Ok(mut answer) = self.call(self.request(Method::POST, "/auth/login").json(&login)).await {
+        if let Ok(mut answer) =
+            self.call(self.request(Method::POST, "/auth/login").json(&login)).await
+        {
             return Ok(answer["data"].take());
         }
-        let register =
-            json!({"name": name, "username": username, "email": email, "phone": phone, "password": password});
-        let mut answer = self.call(self.request(Method::POST, "/auth/register").json(&register)).await?;
+        let register = json!({"name": name, "username": username, "email": email, "phone": phone, "password": password});
+        let mut answer =
+            self.call(self.request(Method::POST, "/auth/register").json(&register)).await?;
         Ok(answer["data"].take())
     }
 
@@ -122,6 +126,7 @@ impl Api {
         if !status.is_success() {
             bail!("{path} answered {status}: {text}");
         }
-        serde_json::from_str(&text).with_context(|| format!("{path} answered something other than JSON"))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{path} answered something other than JSON"))
     }
 }

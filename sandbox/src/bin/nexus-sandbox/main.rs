@@ -32,14 +32,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start private PostgreSQL and Redis, the stand-ins, every process of the Procfile, and demo data.
+    /// Start private PostgreSQL and Redis, the stand-ins, every process of the Procfile, and demo
+    /// data.
     ///
-    /// Environment: PORT (3000), NEXUS_DATA (.nexus), NEXUS_BIN_DIR, SANDBOX_PORT (PORT + 1), DATABASE_URL and
-    /// REDIS_URL to use servers of your own. Any setting of Nexus that is already set is kept.
+    /// Environment: PORT (3000), NEXUS_DATA (.nexus), NEXUS_BIN_DIR, SANDBOX_PORT (PORT + 1),
+    /// DATABASE_URL and REDIS_URL to use servers of your own. Any setting of Nexus that is already
+    /// set is kept.
     Run,
-    /// Start the Razorpay, Twilio and mail stand-ins alone, and print the settings that lead to them.
+    /// Start the Razorpay, Twilio and mail stand-ins alone, and print the settings that lead to
+    /// them.
     ///
-    /// Environment: PORT (of the API that gets the webhooks, 3000), SANDBOX_PORT (PORT + 1), SMTP_PORT.
+    /// Environment: PORT (of the API that gets the webhooks, 3000), SANDBOX_PORT (PORT + 1),
+    /// SMTP_PORT.
     Providers,
     /// Run a command with DATABASE_URL naming a throwaway PostgreSQL; exits as the command does.
     WithPostgres {
@@ -59,8 +63,12 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run => run::run().await,
         Command::Providers => providers::run().await,
-        Command::WithPostgres { migrations, command } => with_postgres::run(migrations, &command).await,
-        Command::Clean => DataFolder::open().and_then(DataFolder::delete).map(|()| ExitCode::SUCCESS),
+        Command::WithPostgres { migrations, command } => {
+            with_postgres::run(migrations, &command).await
+        }
+        Command::Clean => {
+            DataFolder::open().and_then(DataFolder::delete).map(|()| ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("nexus-sandbox: {error:#}");

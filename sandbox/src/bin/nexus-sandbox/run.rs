@@ -79,7 +79,8 @@ async fn start(
     bin_dir: &Path,
 ) -> Result<()> {
     start_servers(running, folder, settings).await?;
-    let migrate = Member::new("migrate", "nexus-api migrate", bin_dir, 0).context("no migration command")?;
+    let migrate =
+        Member::new("migrate", "nexus-api migrate", bin_dir, 0).context("no migration command")?;
     migrate.run_once(settings).await?;
 
     for member in &members {

@@ -27,7 +27,12 @@ impl Settings {
     }
 
     /// The user's value, else the kept one, else a new one that is kept.
-    pub(crate) fn set_secret(&mut self, folder: &mut DataFolder, name: &str, new: &str) -> Result<()> {
+    pub(crate) fn set_secret(
+        &mut self,
+        folder: &mut DataFolder,
+        name: &str,
+        new: &str,
+    ) -> Result<()> {
         let known = folder.given(name).or_else(|| folder.own(name).map(str::to_owned));
         let value = match known {
             Some(value) => value,
@@ -41,7 +46,12 @@ impl Settings {
     }
 
     /// The user's value, else the address of something that we have started ourselves.
-    pub(crate) fn set_address(&mut self, folder: &mut DataFolder, name: &str, ours: &str) -> Result<()> {
+    pub(crate) fn set_address(
+        &mut self,
+        folder: &mut DataFolder,
+        name: &str,
+        ours: &str,
+    ) -> Result<()> {
         match folder.given(name) {
             Some(value) => self.set(name, value),
             None => {
@@ -52,7 +62,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Where the metrics of a process are to be found: the same place at every start, if it is free.
+    /// Where the metrics of a process are to be found: the same place at every start, if it is
+    /// free.
     pub(crate) fn set_metrics(&mut self, folder: &mut DataFolder, process: &str) -> Result<()> {
         let name = metrics_name(process);
         let kept = folder.own(&name).and_then(port_of).filter(|port| ports::claim(*port));
@@ -64,7 +75,8 @@ impl Settings {
 
     /// METRICS_ADDRESS of a process; every process needs one of its own.
     pub(crate) fn metrics_address(&self, process: &str) -> String {
-        port_of(self.get(&metrics_name(process))).map_or_else(String::new, |port| format!("127.0.0.1:{port}"))
+        port_of(self.get(&metrics_name(process)))
+            .map_or_else(String::new, |port| format!("127.0.0.1:{port}"))
     }
 
     /// Everything that can be said before any server is started.
@@ -111,7 +123,8 @@ impl Settings {
     pub(crate) fn providers(&self, port: u16, smtp_port: u16) -> ProvidersConfig {
         let get = |name: &str| self.get(name).to_owned();
         // While a secret is being rotated there are several; events are signed with the newest.
-        let webhook_secret = self.get("RAZORPAY_WEBHOOK_SECRET").split(',').next().unwrap_or_default();
+        let webhook_secret =
+            self.get("RAZORPAY_WEBHOOK_SECRET").split(',').next().unwrap_or_default();
         ProvidersConfig {
             razorpay_key_id: get("RAZORPAY_KEY_ID"),
             razorpay_key_secret: get("RAZORPAY_KEY_SECRET"),
@@ -135,7 +148,9 @@ fn metrics_name(process: &str) -> String {
 /// A port number from the environment.
 pub(crate) fn port(name: &str) -> Result<Option<u16>> {
     let given = std::env::var(name).ok().filter(|value| !value.is_empty());
-    given.map(|value| value.parse().with_context(|| format!("{name} must be a port number"))).transpose()
+    given
+        .map(|value| value.parse().with_context(|| format!("{name} must be a port number")))
+        .transpose()
 }
 
 /// `SANDBOX_PORT`, else the port after the API's, else any free one.
@@ -145,7 +160,10 @@ pub(crate) fn sandbox_port(api_port: u16) -> Result<u16> {
             bail!("port {port} is in use; set SANDBOX_PORT to another one")
         }
         Some(port) => Ok(port),
-        None => Ok(api_port.checked_add(1).filter(|port| ports::claim(*port)).unwrap_or_else(ports::free)),
+        None => Ok(api_port
+            .checked_add(1)
+            .filter(|port| ports::claim(*port))
+            .unwrap_or_else(ports::free)),
     }
 }
 

@@ -8,7 +8,8 @@ use crate::console::say;
 
 /// A token that is cancelled by the first signal.
 pub(crate) fn on_signal() -> Result<CancellationToken> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let token = CancellationToken::new();
     let stop = token.clone();
     tokio::spawn(async move {

@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) async fn run(migrations: Option<PathBuf>, command: &[OsString]) -> Result<ExitCode> {
     // A terminal's Ctrl-C reaches the command as well; this process stays to clean up after it.
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let dir = std::env::temp_dir().join(format!("nexus-with-postgres-{}", std::process::id()));
     let postgres = Postgres::start(&dir, Options::throwaway()).await?;
     if let Some(migrations) = migrations {
@@ -37,7 +38,8 @@ pub(crate) async fn run(migrations: Option<PathBuf>, command: &[OsString]) -> Re
 
 /// Every `.sql` file as one script, in the order of their names.
 async fn migrate(postgres: &Postgres, dir: &Path) -> Result<()> {
-    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let entries =
+        std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let mut scripts = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     scripts.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     scripts.sort();

@@ -32,17 +32,26 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .route("/razorpay/v1/orders", route(world, RazorpayOrders, post(create_order)))
         .route("/razorpay/v1/orders", route(world, RazorpayOrderFetch, get(find_orders)))
         .route("/razorpay/v1/orders/{id}", route(world, RazorpayOrderFetch, get(fetch_order)))
-        .route("/razorpay/v1/orders/{id}/payments", route(world, RazorpayOrderFetch, get(order_payments)))
+        .route(
+            "/razorpay/v1/orders/{id}/payments",
+            route(world, RazorpayOrderFetch, get(order_payments)),
+        )
         .route("/razorpay/v1/payments", route(world, RazorpayList, get(list_payments)))
         .route("/razorpay/v1/payments/{id}", route(world, RazorpayPaymentFetch, get(fetch_payment)))
         .route("/razorpay/v1/payments/{id}/capture", route(world, RazorpayCapture, post(capture)))
         .route("/razorpay/v1/payments/{id}/refund", observed(world, RazorpayRefund, refund))
-        .route("/razorpay/v1/payments/{id}/refunds", route(world, RazorpayRefundFetch, get(payment_refunds)))
+        .route(
+            "/razorpay/v1/payments/{id}/refunds",
+            route(world, RazorpayRefundFetch, get(payment_refunds)),
+        )
         .route("/razorpay/v1/refunds", route(world, RazorpayList, get(list_refunds)))
         .route("/razorpay/v1/refunds/{id}", route(world, RazorpayRefundFetch, get(fetch_refund)))
         .route("/razorpay/v1/disputes", route(world, RazorpayList, get(list_disputes)))
         .route("/razorpay/v1/disputes/{id}", route(world, RazorpayList, get(fetch_dispute)))
-        .route("/razorpay/v1/disputes/{id}/accept", route(world, RazorpayList, post(accept_dispute)))
+        .route(
+            "/razorpay/v1/disputes/{id}/accept",
+            route(world, RazorpayList, post(accept_dispute)),
+        )
         .with_state(world.clone())
 }
 
@@ -54,7 +63,8 @@ async fn create_order(State(world): State<Arc<World>>, body: Bytes) -> Answer<Or
 type Parameters = Query<HashMap<String, String>>;
 
 async fn find_orders(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
-    let orders = world.razorpay(|razorpay| razorpay.find_orders(query.get("receipt").map(String::as_str)));
+    let orders =
+        world.razorpay(|razorpay| razorpay.find_orders(query.get("receipt").map(String::as_str)));
     collection(page(&query, orders.into_iter()))
 }
 
@@ -79,7 +89,10 @@ async fn fetch_dispute(State(world): State<Arc<World>>, Path(id): Path<String>) 
 }
 
 /// To accept a dispute is to lose it.
-async fn accept_dispute(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Dispute> {
+async fn accept_dispute(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+) -> Answer<Dispute> {
     world.razorpay(|razorpay| razorpay.move_dispute(&id, DisputeMove::Lose)).map(Json)
 }
 
@@ -114,7 +127,11 @@ async fn fetch_payment(State(world): State<Arc<World>>, Path(id): Path<String>) 
     world.razorpay(|razorpay| razorpay.payment(&id)).map(Json)
 }
 
-async fn capture(State(world): State<Arc<World>>, Path(id): Path<String>, body: Bytes) -> Answer<Payment> {
+async fn capture(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<Payment> {
     let body = parse(&body)?;
     world.razorpay(|razorpay| razorpay.capture(&id, &body)).map(Json)
 }
@@ -137,8 +154,8 @@ async fn fetch_refund(State(world): State<Arc<World>>, Path(id): Path<String>) -
 }
 
 /// A second request with a key whose first request is still being worked on is refused with 409.
-/// Outside of the faults, so that a scripted delay counts as work; inside of the observer, which sees the work through
-/// to its end, so that the key is always released.
+/// Outside of the faults, so that a scripted delay counts as work; inside of the observer, which
+/// sees the work through to its end, so that the key is always released.
 async fn one_refund_per_key_at_a_time(
     State(world): State<Arc<World>>,
     request: Request,
@@ -146,8 +163,10 @@ async fn one_refund_per_key_at_a_time(
 ) -> Response {
     let Ok(Some(key)) = refund_key(request.headers()) else { return next.run(request).await };
     if !world.razorpay(|razorpay| razorpay.refunding.insert(key.clone())) {
-        return Refusal::conflict("Another request with the same X-Refund-Idempotency key is in progress")
-            .into_response();
+        return Refusal::conflict(
+            "Another request with the same X-Refund-Idempotency key is in progress",
+        )
+        .into_response();
     }
     let response = next.run(request).await;
     world.razorpay(|razorpay| razorpay.refunding.remove(&key));
@@ -161,7 +180,9 @@ fn refund_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     if key.len() >= 10 && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
         return Ok(Some(key.to_owned()));
     }
-    Err(Refusal::bad_request("The X-Refund-Idempotency key must have 10 or more of A-Z, a-z, 0-9, - and _"))
+    Err(Refusal::bad_request(
+        "The X-Refund-Idempotency key must have 10 or more of A-Z, a-z, 0-9, - and _",
+    ))
 }
 
 /// No body counts as an empty object.

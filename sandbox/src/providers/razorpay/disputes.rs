@@ -24,7 +24,9 @@ impl Razorpay {
         let payment = self.payment(&open.payment_id)?;
         let amount = open.amount.unwrap_or(payment.amount);
         if !payment.captured || !(1..=payment.amount).contains(&amount) {
-            return Err(Refusal::bad_request("Only captured money can be disputed, and not more than that"));
+            return Err(Refusal::bad_request(
+                "Only captured money can be disputed, and not more than that",
+            ));
         }
         let now = Utc::now().timestamp();
         let phase = open.phase.clone().unwrap_or_else(|| "chargeback".to_owned());
@@ -51,7 +53,9 @@ impl Razorpay {
     pub(crate) fn move_dispute(&mut self, id: &str, to: DisputeMove) -> Answer<Dispute> {
         let Some(dispute) = self.disputes.get_mut(id) else { return Err(Refusal::unknown_id()) };
         if !matches!(dispute.status, "open" | "under_review") {
-            return Err(Refusal::bad_request("Action not allowed as the dispute is already closed"));
+            return Err(Refusal::bad_request(
+                "Action not allowed as the dispute is already closed",
+            ));
         }
         let (status, deducted, event) = match to {
             DisputeMove::UnderReview => {

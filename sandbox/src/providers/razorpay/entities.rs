@@ -23,7 +23,8 @@ pub struct Order {
     pub attempts: u32,
     pub notes: Value,
     pub created_at: i64,
-    /// For so many minutes from its beginning a payment may be captured; then it goes back. Razorpay does not show it.
+    /// For so many minutes from its beginning a payment may be captured; then it goes back.
+    /// Razorpay does not show it.
     #[serde(skip)]
     pub capture_minutes: Option<u32>,
 }
@@ -171,7 +172,8 @@ pub struct Pay {
     /// How it ends.
     #[serde(default)]
     pub outcome: Outcome,
-    /// An earlier payment that changes its mind (failed, then authorised days later), instead of a new one.
+    /// An earlier payment that changes its mind (failed, then authorised days later), instead of a
+    /// new one.
     pub payment_id: Option<String>,
     /// Something other than the order's amount, in paise.
     pub amount: Option<i64>,

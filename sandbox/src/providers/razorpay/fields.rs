@@ -36,13 +36,17 @@ pub(super) fn notes(body: &Value) -> Answer<Value> {
         Value::Null => Ok(json!([])),
         Value::Array(notes) if notes.is_empty() => Ok(json!([])),
         Value::Object(notes) if notes.is_empty() => Ok(json!([])),
-        Value::Object(notes) if notes.len() > 15 => {
-            Err(Refusal::invalid("notes", "Number of fields in notes should be less than or equal to 15"))
-        }
+        Value::Object(notes) if notes.len() > 15 => Err(Refusal::invalid(
+            "notes",
+            "Number of fields in notes should be less than or equal to 15",
+        )),
         Value::Object(notes) => {
-            let too_long = |note: &Value| note.as_str().is_some_and(|note| note.chars().count() > 256);
+            let too_long =
+                |note: &Value| note.as_str().is_some_and(|note| note.chars().count() > 256);
             match notes.values().any(too_long) {
-                true => Err(Refusal::invalid("notes", "A note may not be greater than 256 characters.")),
+                true => {
+                    Err(Refusal::invalid("notes", "A note may not be greater than 256 characters."))
+                }
                 false => Ok(body["notes"].clone()),
             }
         }
@@ -50,18 +54,23 @@ pub(super) fn notes(body: &Value) -> Answer<Value> {
     }
 }
 
-/// For how many minutes a payment of the order may be captured; `None` when the order does not say so.
+/// For how many minutes a payment of the order may be captured; `None` when the order does not say
+/// so.
 pub(super) fn capture_minutes(body: &Value) -> Answer<Option<u32>> {
     const LONGEST: i64 = 7_200;
     let options = &body["payment"]["capture_options"];
     let refuse = |field, description| Err(Refusal::invalid(field, description));
     let automatic = options["automatic_expiry_period"].as_i64();
     if automatic.is_some_and(|minutes| minutes < 12) {
-        return refuse("automatic_expiry_period", "The automatic expiry period must be at least 12.");
+        return refuse(
+            "automatic_expiry_period",
+            "The automatic expiry period must be at least 12.",
+        );
     }
     let manual = options["manual_expiry_period"].as_i64();
     if manual.is_some_and(|minutes| minutes < automatic.unwrap_or(0) || minutes > LONGEST) {
-        let description = "The manual expiry period must be between the automatic expiry period and 7200.";
+        let description =
+            "The manual expiry period must be between the automatic expiry period and 7200.";
         return refuse("manual_expiry_period", description);
     }
     if !matches!(options["refund_speed"].as_str().unwrap_or("normal"), "normal" | "optimum") {

@@ -1,4 +1,5 @@
-//! Razorpay's rules: what orders, payments and refunds are, and what may happen to them. Disputes are in `disputes`.
+//! Razorpay's rules: what orders, payments and refunds are, and what may happen to them. Disputes
+//! are in `disputes`.
 //!
 //! Routes are in `api`; the events recorded here are delivered by `webhooks`.
 
@@ -178,7 +179,9 @@ impl Razorpay {
             None => Payment::new(&order, pay),
         };
         if payment.order_id != order.id || matches!(payment.status, "captured" | "refunded") {
-            return Err(Refusal::bad_request("The payment belongs to another order or is already captured"));
+            return Err(Refusal::bad_request(
+                "The payment belongs to another order or is already captured",
+            ));
         }
         let failed = pay.outcome == Outcome::Failed;
         payment.status = if failed { "failed" } else { "authorized" };
@@ -256,9 +259,14 @@ impl Razorpay {
         payment
     }
 
-    /// Creates a pending refund. The same key with the same request answers with the refund it made the first time;
-    /// a refused request leaves no trace, so its key can be used again.
-    pub(crate) fn refund(&mut self, payment_id: &str, key: Option<&str>, body: &Value) -> Answer<Refund> {
+    /// Creates a pending refund. The same key with the same request answers with the refund it made
+    /// the first time; a refused request leaves no trace, so its key can be used again.
+    pub(crate) fn refund(
+        &mut self,
+        payment_id: &str,
+        key: Option<&str>,
+        body: &Value,
+    ) -> Answer<Refund> {
         if let Some(known) = key.and_then(|key| self.refund_keys.get(key)) {
             if known.payment_id != payment_id || known.body != *body {
                 return Err(Refusal::conflict(
@@ -270,7 +278,9 @@ impl Razorpay {
         let payment = self.payment(payment_id)?;
         match payment.status {
             "captured" => {}
-            "refunded" => return Err(Refusal::bad_request("The payment has been fully refunded already")),
+            "refunded" => {
+                return Err(Refusal::bad_request("The payment has been fully refunded already"));
+            }
             _ => {
                 let description = "The payment status should be captured for action to be taken";
                 return Err(Refusal::bad_request(description));
@@ -351,7 +361,8 @@ impl Razorpay {
     /// The bank has carried out a refund, or could not.
     pub(crate) fn process_refund(&mut self, id: &str) {
         let fails = self.failing_refunds > 0;
-        let Some(refund) = self.refunds.get_mut(id).filter(|refund| refund.status == "pending") else {
+        let Some(refund) = self.refunds.get_mut(id).filter(|refund| refund.status == "pending")
+        else {
             return;
         };
         if fails {

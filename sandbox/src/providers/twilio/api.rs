@@ -51,9 +51,11 @@ async fn send_message(
     fields: Fields,
 ) -> Result<Created, Failure> {
     expect_sid(&account, &world.config.twilio_account_sid, "Accounts")?;
-    let from =
-        [fields.get("MessagingServiceSid"), fields.get("From")].into_iter().find(|from| !from.is_empty());
-    let answer = world.twilio().send_message(fields.get("To"), from.unwrap_or(""), fields.get("Body"))?;
+    let from = [fields.get("MessagingServiceSid"), fields.get("From")]
+        .into_iter()
+        .find(|from| !from.is_empty());
+    let answer =
+        world.twilio().send_message(fields.get("To"), from.unwrap_or(""), fields.get("Body"))?;
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
@@ -72,7 +74,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let Form(fields) = Form::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let Form(fields) =
+            Form::from_request(request, state).await.map_err(IntoResponse::into_response)?;
         Ok(Self(fields))
     }
 }

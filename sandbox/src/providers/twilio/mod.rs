@@ -126,19 +126,26 @@ impl Twilio {
             self.verifications.insert(to, verification);
         }
         match self.verifications.get_mut(to) {
-            Some(verification) if verification.sends.len() < MAX_SENDS => verification.sends.push(now),
+            Some(verification) if verification.sends.len() < MAX_SENDS => {
+                verification.sends.push(now)
+            }
             _ => return Err(Failure(429, 60203, "Max send attempts reached".to_owned())),
         }
         self.describe(to)
     }
 
-    /// A wrong code is no error. After five checks nothing is accepted any more until the code has expired.
+    /// A wrong code is no error. After five checks nothing is accepted any more until the code has
+    /// expired.
     fn check_code(&mut self, to: &str, code: &str) -> Result<Value, Failure> {
         if !(4..=10).contains(&code.len()) {
             return Err(Failure(400, 60200, format!("Invalid parameter `Code`: {code}")));
         }
-        let Some(verification) = self.verifications.get_mut(to).filter(|found| found.is_open()) else {
-            return Err(Failure::not_found(&format!("/Services/{}/VerificationCheck", self.service_sid)));
+        let Some(verification) = self.verifications.get_mut(to).filter(|found| found.is_open())
+        else {
+            return Err(Failure::not_found(&format!(
+                "/Services/{}/VerificationCheck",
+                self.service_sid
+            )));
         };
         if verification.checks >= MAX_CHECKS {
             return Err(Failure(429, 60202, "Max check attempts reached".to_owned()));
@@ -149,7 +156,8 @@ impl Twilio {
     }
 
     fn describe(&self, to: &str) -> Result<Value, Failure> {
-        let verification = self.verifications.get(to).ok_or_else(|| Failure::not_found("/Verifications"))?;
+        let verification =
+            self.verifications.get(to).ok_or_else(|| Failure::not_found("/Verifications"))?;
         let sends = verification.sends.iter().map(|at| {
             json!({"attempt_sid": format!("VL{}", random::hex(32)), "channel": verification.channel, "time": time(*at)})
         });
@@ -177,7 +185,11 @@ impl Twilio {
             return Err(Failure(400, 21604, "A 'To' phone number is required.".to_owned()));
         }
         if !is_phone(to) {
-            return Err(Failure(400, 21211, format!("The 'To' number {to} is not a valid phone number.")));
+            return Err(Failure(
+                400,
+                21211,
+                format!("The 'To' number {to} is not a valid phone number."),
+            ));
         }
         if from.is_empty() {
             return Err(Failure(400, 21603, "A 'From' phone number is required.".to_owned()));

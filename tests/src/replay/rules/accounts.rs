@@ -78,21 +78,26 @@ pub(super) fn accounts() -> Vec<Rule> {
 pub(super) fn caches() -> Vec<Rule> {
     let personal = ["/api/v1/auth", "/api/v1/bookings", "/api/v1/payments"];
     vec![
-        rule("review 7", "caches keep nothing personal and no failure, and ask again about the rest")
-            .everywhere(move |case, outcome| {
-                let Request::Http { headers, .. } = &case.exchange.request else { return };
-                let Some(status) = outcome["status"].as_u64() else { return };
-                let path = case.exchange.path().to_ascii_lowercase();
-                let cache = match () {
-                    () if status >= 400 || personal.iter().any(|personal| path.starts_with(personal)) => {
-                        "no-store"
-                    }
-                    () if headers.contains_key("Authorization") => "private, no-cache",
-                    () => "no-cache",
-                };
-                if outcome["headers"]["cache-control"].is_null() {
-                    outcome["headers"]["cache-control"] = json!(cache);
+        rule(
+            "review 7",
+            "caches keep nothing personal and no failure, and ask again about the rest",
+        )
+        .everywhere(move |case, outcome| {
+            let Request::Http { headers, .. } = &case.exchange.request else { return };
+            let Some(status) = outcome["status"].as_u64() else { return };
+            let path = case.exchange.path().to_ascii_lowercase();
+            let cache = match () {
+                () if status >= 400
+                    || personal.iter().any(|personal| path.starts_with(personal)) =>
+                {
+                    "no-store"
                 }
-            }),
+                () if headers.contains_key("Authorization") => "private, no-cache",
+                () => "no-cache",
+            };
+            if outcome["headers"]["cache-control"].is_null() {
+                outcome["headers"]["cache-control"] = json!(cache);
+            }
+        }),
     ]
 }

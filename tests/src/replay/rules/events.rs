@@ -112,20 +112,31 @@ pub(super) fn lists() -> Vec<Rule> {
 }
 
 fn public(events: &Value) -> Vec<Value> {
-    events.as_array().into_iter().flatten().filter(|event| event["is_public"] == true).cloned().collect()
+    events
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|event| event["is_public"] == true)
+        .cloned()
+        .collect()
 }
 
 /// Answers the page of these events that the request asks for.
 fn list(exchange: &Exchange, outcome: &mut Value, events: Vec<Value>) {
-    let number = |name| exchange.query(name).and_then(|text| text.parse().ok()).filter(|number| *number != 0);
+    let number = |name| {
+        exchange.query(name).and_then(|text| text.parse().ok()).filter(|number| *number != 0)
+    };
     let (limit, offset) = (number("limit").unwrap_or(10), number("offset").unwrap_or(0));
     let total = events.len();
     let page: Vec<Value> = events.into_iter().skip(offset).take(limit).collect();
-    let pagination =
-        json!({"total": total, "limit": limit, "offset": offset, "has_more": offset + limit < total});
+    let pagination = json!({"total": total, "limit": limit, "offset": offset, "has_more": offset + limit < total});
     answer(outcome, 200, json!({"data": page, "pagination": pagination}));
 }
 
 fn named<'a>(outcome: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
-    outcome["body"]["data"].as_array_mut().into_iter().flatten().filter(move |event| event["name"] == name)
+    outcome["body"]["data"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter(move |event| event["name"] == name)
 }

@@ -11,7 +11,8 @@ pub(super) fn failures() -> Vec<Rule> {
             |_, outcome| {
                 for place in ["/thrown", "/received/0/args/0/error"] {
                     if let Some(Value::String(message)) = outcome.pointer_mut(place) {
-                        for prefix in ["Failed to acquire seat lock: ", "OTP verification failed: "] {
+                        for prefix in ["Failed to acquire seat lock: ", "OTP verification failed: "]
+                        {
                             *message = message.replacen(prefix, "", 1);
                         }
                     }
@@ -20,7 +21,8 @@ pub(super) fn failures() -> Vec<Rule> {
         ),
         rule("§9", "a failure is JSON with the same message, and its own status").everywhere(
             |case, outcome| {
-                let thrown = outcome["thrown"].as_str().and_then(|thrown| thrown.strip_prefix("Error: "));
+                let thrown =
+                    outcome["thrown"].as_str().and_then(|thrown| thrown.strip_prefix("Error: "));
                 let said = outcome["body"]["error"]["message"].as_str();
                 let Some(message) = thrown.or(said).map(str::to_owned) else { return };
                 if let Some(status) = status_of(&message) {
@@ -32,7 +34,10 @@ pub(super) fn failures() -> Vec<Rule> {
             .says(118, json!({"body": {"error": {"limit": 5, "current": 5, "retryAfter": 600}}})),
         rule("10.13", "who asks too often is told so, and everybody how much is left")
             .says(53, json!({"data": {"ratelimit_headers": RATE_LIMIT_HEADERS}}))
-            .says(64, json!({"data": {"last_status": 429, "ratelimit_headers": RATE_LIMIT_HEADERS}})),
+            .says(
+                64,
+                json!({"data": {"last_status": 429, "ratelimit_headers": RATE_LIMIT_HEADERS}}),
+            ),
         rule("§9", "what was an accident of the code has a message and a status")
             .refused(6, 404, "Route not found")
             .refused(7, 405, "Method not allowed")
@@ -62,7 +67,8 @@ pub(super) fn failures() -> Vec<Rule> {
     ]
 }
 
-const RATE_LIMIT_HEADERS: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+const RATE_LIMIT_HEADERS: [&str; 3] =
+    ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
 /// The status of each failure (section 9); `*` stands for anything.
 const FAILURES: [(u64, &[&str]); 8] = [

@@ -1,8 +1,10 @@
-//! Every intended difference between the Node service and Nexus, in the order in which they apply; see [`rule`](super::rule) for what a rule
-//! is, and for how they name their sources. Exchanges are cited by their numbers in the recording.
+//! Every intended difference between the Node service and Nexus, in the order in which they apply;
+//! see [`rule`](super::rule) for what a rule is, and for how they name their sources. Exchanges are
+//! cited by their numbers in the recording.
 //!
-//! What an exchange created that Nexus refuses has been replaced by something legal with the same id before the next one
-//! ([`arrangements`](super::arrangements)); ids from 901 on are of what Nexus creates where the Node service refused.
+//! What an exchange created that Nexus refuses has been replaced by something legal with the same
+//! id before the next one ([`arrangements`](super::arrangements)); ids from 901 on are of what
+//! Nexus creates where the Node service refused.
 
 mod accounts;
 mod bookings;

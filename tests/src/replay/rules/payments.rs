@@ -85,7 +85,8 @@ pub(super) fn webhooks() -> Vec<Rule> {
         rule("§6", "of two deliveries of a webhook, both are accepted").on([404], move |_, outcome| {
             outcome["data"]["responses"] = json!([accepted(), accepted()]);
         }),
-        // So booking 4 is paid here, and has been paid when the recording's other payments for it come.
+        // So booking 4 is paid here, and has been paid when the recording's other payments for it
+        // come.
         rule("§6", "what is signed are the bytes, whatever content type they are said to have")
             .on([371], |case, outcome| {
                 outcome["broadcasts"] = case.find(379).outcome["broadcasts"].clone();
@@ -174,7 +175,8 @@ fn confirm(case: &Case, outcome: &mut Value) {
         "status": "confirmed",
     });
     tell(outcome, "booking_confirmed", &news);
-    let ready = json!({"bookingId": booking, "bookingReference": reference, "ticketCount": 1, "userId": 2});
+    let ready =
+        json!({"bookingId": booking, "bookingReference": reference, "ticketCount": 1, "userId": 2});
     tell(outcome, "tickets:ready", &ready);
 }
 

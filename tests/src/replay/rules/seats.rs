@@ -117,5 +117,4 @@ pub(super) fn seat(
     })
 }
 
-const NOT_LOCKED: &str =
-    "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
+const NOT_LOCKED: &str = "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";

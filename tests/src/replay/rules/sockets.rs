@@ -31,7 +31,8 @@ pub(super) fn sockets() -> Vec<Rule> {
 }
 
 fn unauthenticated(_: &Case, outcome: &mut Value) {
-    outcome["received"] = json!([{"event": "error", "args": [{"message": "Authentication required"}]}]);
+    outcome["received"] =
+        json!([{"event": "error", "args": [{"message": "Authentication required"}]}]);
     silence(outcome);
 }
 
@@ -109,10 +110,15 @@ fn ids_to_numbers(payload: &mut Value) {
 fn each_seat(case: &Case, outcome: &mut Value, of: &str, news: &str) {
     for heard in everybody(outcome) {
         let bookings = heard.iter().filter(|heard| heard["event"] == of);
-        let seats: Vec<_> = bookings.flat_map(|heard| seats_of(&heard["args"][0]["booking_id"])).collect();
+        let seats: Vec<_> =
+            bookings.flat_map(|heard| seats_of(&heard["args"][0]["booking_id"])).collect();
         for (seat_type, label) in seats {
-            let known =
-                case.truth.seat_types.iter().find(|known| known.id == *seat_type).expect("a seat type");
+            let known = case
+                .truth
+                .seat_types
+                .iter()
+                .find(|known| known.id == *seat_type)
+                .expect("a seat type");
             let payload = json!({
                 "event_id": known.event,
                 "seat_type_id": known.id,
