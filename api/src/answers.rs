@@ -1,13 +1,13 @@
 //! What operations answer: the `data` of each, where it is more than one thing of the domain.
 
-use nexus_common::domain::{
-    auth::User,
-    events::EventUpdated,
-    ids::{EventId, SeatTypeId},
-    news,
-    seat_locks::Lock,
-    seat_types::SeatType,
-    seats::SeatLabel,
+use nexus_common::{
+    accounts::users::User,
+    events::{broadcasts, event::EventUpdated, seat_types::SeatType},
+    seats::lock::Lock,
+    types::{
+        ids::{EventId, SeatTypeId},
+        seats::SeatLabel,
+    },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -88,7 +88,7 @@ pub(crate) struct LoggedOutOfAll {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CreatedEvent {
     #[serde(flatten)]
-    pub(crate) news: news::EventCreated,
+    pub(crate) news: broadcasts::EventCreated,
     pub(crate) message: String,
 }
 

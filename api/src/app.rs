@@ -4,19 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
     Error, Result,
-    cache::Cache,
-    clients::{Key, razorpay::Razorpay, twilio::Twilio},
+    accounts::{hints::TokenHints, sessions, tokens::Signer},
     config,
-    db::bounded,
-    domain::{
-        auth,
-        event_turns::Turns,
-        ids::UserId,
-        seat_locks::{self, SeatLocks},
-        tokens::Signer,
+    events::turns::Turns,
+    providers::{Key, razorpay::Razorpay, twilio::Twilio},
+    realtime::Coalesced,
+    seats::{
+        counts,
+        locks::{self, SeatLocks},
     },
-    feature::Feature,
-    realtime::SeatsUpdates,
+    storage::{Cache, postgres::bounded},
+    types::{feature::Feature, ids::UserId},
 };
 use sqlx::PgPool;
 
@@ -35,13 +33,14 @@ pub(crate) struct AppState {
     pub(crate) settings: config::Api,
     pub(crate) db: PgPool,
     pub(crate) cache: Cache,
+    pub(crate) tokens: TokenHints,
     pub(crate) limits: Limits,
     pub(crate) signer: Signer,
     pub(crate) locks: SeatLocks,
     /// Of the requests for one event, so many at once may wait for its inventory.
     pub(crate) turns: Turns,
     pub(crate) everyone: Everyone,
-    pub(crate) seats: SeatsUpdates<Everyone>,
+    pub(crate) seats: Coalesced<Everyone>,
     pub(crate) seat_maps: SeatMaps,
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
@@ -54,21 +53,21 @@ const TURN: Duration = Duration::from_secs(5);
 impl AppState {
     /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
     pub(crate) fn new(settings: config::Api, io: Io) -> anyhow::Result<App> {
-        let db = nexus_common::db::pool(&settings.database, "nexus-api");
-        let writing =
-            seat_locks::pool(&settings.database, settings.lock_connections, "nexus-api locks");
-        let cache = Cache::new(&settings.redis)?.keeping_tokens(settings.tokens_kept);
+        let db = nexus_common::storage::postgres::pool(&settings.database, "nexus-api");
+        let writing = locks::pool(&settings.database, settings.lock_connections, "nexus-api locks");
+        let cache = Cache::new(&settings.redis)?;
         let everyone = Everyone(io);
         Ok(Arc::new(AppState {
             limits: Limits::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens),
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
-            seats: SeatsUpdates::new(db.clone(), &settings.redis, everyone.clone())?,
+            seats: counts::updates(db.clone(), &settings.redis, everyone.clone())?,
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: Verified::default(),
             seat_maps: SeatMaps::default(),
+            tokens: TokenHints::new(cache.clone(), settings.token_storage),
             db,
             cache,
             everyone,
@@ -96,7 +95,7 @@ impl AppState {
     /// sure, tells of each, and is asked again every few seconds, or always while Redis is away.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<UserId> {
         let verified = self.signer.verify_access(token)?;
-        let redis = self.cache.is_revoked(token, &verified).await;
+        let redis = self.tokens.is_revoked(token, &verified).await;
         if redis == Some(true) {
             return Err(Error::TokenRevoked);
         }
@@ -106,7 +105,7 @@ impl AppState {
             Err(began) => Some(began),
         };
         let revoked =
-            async { auth::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
+            async { sessions::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
         if bounded(revoked).await? {
             return Err(Error::TokenRevoked);
         }

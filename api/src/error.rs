@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use nexus_common::{Error, error::Kind, limiter::Usage};
+use nexus_common::{Error, error::Kind, types::usage::Usage};
 use serde_json::{Value, json};
 
 /// Why a request was not served.

@@ -6,8 +6,8 @@ use axum::{
 };
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use nexus_common::{
-    Error,
-    domain::{idempotency, ids::UserId, input::Input},
+    Error, idempotency,
+    types::{ids::UserId, input::Input},
 };
 use serde_json::{Map, Value};
 

@@ -11,13 +11,11 @@ use std::fmt::Display;
 
 use nexus_common::{
     Result,
-    cache::Cache,
+    accounts::credentials::Login,
     config::{Limit, RateLimit, RateLimits},
-    domain::{
-        credentials::{Login, Phone},
-        ids::UserId,
-    },
     limiter::{Budget, Limiter, Taken},
+    storage::Cache,
+    types::{contacts::Phone, ids::UserId},
 };
 
 use crate::address::ClientAddress;

@@ -3,15 +3,16 @@
 
 use nexus_common::{
     Error, Result,
-    clients::twilio::CodeCheck,
-    config::Limit,
-    domain::{
-        auth::{self, User},
-        credentials::{Login, Otp, Phone},
+    accounts::{
+        credentials::{Login, Otp},
         login_networks,
         passwords::{self, Verdict},
+        users::{self, User},
     },
+    config::Limit,
     limiter::Taken,
+    providers::twilio::CodeCheck,
+    types::contacts::Phone,
 };
 
 use crate::{address::ClientAddress, app::App, limits::Claimant};
@@ -43,7 +44,7 @@ pub(crate) async fn with_password(
 
 async fn compare(app: &App, login: &Login, password: String) -> Result<User> {
     let mut conn = app.db.acquire().await?;
-    let account = auth::find(&mut conn, login).await?;
+    let account = users::find(&mut conn, login).await?;
     drop(conn);
     let stored = account.as_ref().and_then(|account| account.password_hash.clone());
     // Compared whether or not there is such an account: the time must not tell.
@@ -54,7 +55,7 @@ async fn compare(app: &App, login: &Login, password: String) -> Result<User> {
         Verdict::Right => {}
         Verdict::RightRehash(new) => {
             let mut conn = app.db.acquire().await?;
-            auth::rehash(&mut conn, user.id, &stored.unwrap_or_default(), &new).await?;
+            users::rehash(&mut conn, user.id, &stored.unwrap_or_default(), &new).await?;
         }
     }
     Ok(user)

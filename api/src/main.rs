@@ -25,7 +25,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nexus_common::{
     config::{self, Env},
-    db, telemetry, traces,
+    observability::{logs, traces},
+    storage::postgres,
 };
 
 /// The Nexus API.
@@ -98,7 +99,7 @@ fn check_config() -> anyhow::Result<()> {
 
 async fn run_serve() -> anyhow::Result<()> {
     let settings = Env::read().load(config::Api::from_env)?;
-    telemetry::init(&settings.sight, &settings.warnings);
+    logs::init(&settings.sight, &settings.warnings);
     if settings.sight.traces {
         traces::start("nexus-api")
             .map_err(|error| anyhow::anyhow!("traces cannot be exported: {}", error.details()))?;
@@ -110,7 +111,7 @@ async fn run_serve() -> anyhow::Result<()> {
 
 async fn run_migrate() -> anyhow::Result<()> {
     let settings = Env::read().load(|env| config::Database::from_env(env, 2))?;
-    db::migrate(&settings, |why| eprintln!("nexus-api: the migration waits: {why}")).await?;
+    postgres::migrate(&settings, |why| eprintln!("nexus-api: the migration waits: {why}")).await?;
     println!("The schema is up to date.");
     Ok(())
 }

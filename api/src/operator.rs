@@ -4,14 +4,15 @@
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use nexus_common::{
-    cache::Cache,
-    config::{self, Env},
-    db,
-    domain::{
-        auth,
-        credentials::{Email, Login},
+    accounts::{
+        credentials::Login,
+        hints::TokenHints,
         roles::{self, Holder, Role},
+        sessions, users,
     },
+    config::{self, Env, TokenStorage},
+    storage::{Cache, postgres},
+    types::contacts::Email,
 };
 use sqlx::PgConnection;
 
@@ -66,13 +67,13 @@ impl From<RoleName> for Role {
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let (database, cache) = Env::read().load(|env| {
-        let kept = config::tokens_kept(env);
+        let storage = TokenStorage::from_env(env);
         (
             config::Database::from_env(env, 2),
-            config::Redis::optional(env).map(|redis| (redis, kept)),
+            config::Redis::optional(env).map(|redis| (redis, storage)),
         )
     })?;
-    let pool = db::pool(&database, "nexus-api operator");
+    let pool = postgres::pool(&database, "nexus-api operator");
     let mut conn = pool.acquire().await?;
     match command {
         Command::SetRole { account, role } => {
@@ -91,7 +92,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let holder = find(&mut conn, &account).await?;
             let email =
                 Email::parse(email.trim()).context("mail cannot be sent to such an address")?;
-            let before = auth::set_email(&mut conn, holder.id, &email).await?;
+            let before = users::set_email(&mut conn, holder.id, &email).await?;
             let before = before.as_deref().unwrap_or("none");
             println!(
                 "The e-mail address of user {} was {before} and is {} now.",
@@ -103,10 +104,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let holder = find(&mut conn, &account).await?;
             drop(conn);
             let mut tx = pool.begin().await?;
-            let ended = auth::end_sessions(&mut tx, holder.id).await?;
+            let ended = sessions::end_sessions(&mut tx, holder.id).await?;
             tx.commit().await?;
-            if let Some((redis, kept)) = cache {
-                Cache::new(&redis)?.keeping_tokens(kept).end_sessions(holder.id, &ended).await;
+            if let Some((redis, storage)) = cache {
+                TokenHints::new(Cache::new(&redis)?, storage).end_sessions(holder.id, &ended).await;
             }
             println!("{} session(s) of user {} have ended.", ended.refresh_tokens.len(), holder.id);
         }
@@ -118,7 +119,7 @@ async fn show(conn: &mut PgConnection, account: &str) -> anyhow::Result<()> {
     let holder = find(conn, account).await?;
     println!("{}", line(&holder));
     println!("registered {}", holder.created_at.format("%F %T UTC"));
-    println!("{} open session(s)", auth::open_sessions(conn, holder.id).await?);
+    println!("{} open session(s)", sessions::open_sessions(conn, holder.id).await?);
     for change in roles::history(conn, holder.id).await? {
         let roles::Change { role_before, role_after, changed_by, changed_at } = change;
         println!(

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use nexus_common::{
-    config::Database,
-    db,
-    domain::{auth::REVOCATIONS, ids::UserId},
+    accounts::sessions::REVOCATIONS, config::Database, storage::postgres, types::ids::UserId,
 };
 use sqlx::{Executor, PgPool, postgres::PgListener};
 use tokio::time::timeout;
@@ -29,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// A pool of one connection, which listens.
 pub(crate) fn pool(database: &Database) -> PgPool {
-    db::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api revocations")
+    postgres::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api revocations")
 }
 
 /// Listens for as long as the process lives.

@@ -11,14 +11,14 @@ use std::{
 use axum::body::Bytes;
 use nexus_common::{
     Error, Result,
-    db::bounded,
-    domain::{
-        after_commit::AfterCommit,
-        ids::{EventId, UserId},
-        news::UnlockReason,
-        seat_map::{self, SeatMap, Snapshot},
-    },
     error::Kind,
+    realtime::AfterCommit,
+    seats::{
+        broadcasts::{self, UnlockReason},
+        map::{self, SeatMap, Snapshot},
+    },
+    storage::postgres::bounded,
+    types::ids::{EventId, UserId},
 };
 use serde::Serialize;
 use tokio::sync::watch;
@@ -194,14 +194,14 @@ async fn tidy(app: &App, snapshot: &Snapshot) -> Result<bool> {
     let Some(freed) = snapshot.free_expired(&mut tx).await? else { return Ok(false) };
     tx.commit().await?;
     let mut after = AfterCommit::default();
-    after.freed(freed, UnlockReason::Expired);
+    broadcasts::freed(&mut after, freed, UnlockReason::Expired);
     after.run(&app.cache, &app.everyone, &app.seats).await;
     Ok(true)
 }
 
 async fn snapshot(app: &App, event: EventId) -> Result<Snapshot> {
     let mut tx = app.db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let snapshot = seat_map::snapshot(&mut tx, event).await?;
+    let snapshot = map::snapshot(&mut tx, event).await?;
     tx.rollback().await?;
     Ok(snapshot)
 }

@@ -9,10 +9,10 @@ use axum::{
 };
 use nexus_common::{
     Error, config,
-    db::bounded,
-    domain::alerts,
     jobs::{Queue, admin, wakeups},
-    metrics,
+    ledger::alerts,
+    observability::metrics,
+    storage::postgres::bounded,
 };
 use tokio::{
     net::TcpListener,
@@ -114,7 +114,7 @@ async fn sample(app: App) {
         metrics::pool("locks", app.locks.pool());
         for queue in Queue::ALL {
             match bounded(admin::depth(&app.db, queue)).await {
-                Ok(depth) => metrics::depth(queue, &depth),
+                Ok(depth) => depth.record(queue),
                 Err(error) => {
                     tracing::debug!(error = error.details(), "a queue's depth is not measured")
                 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use nexus_common::{config, db};
+use nexus_common::{config, storage::postgres};
 use nexus_sandbox::{
     postgres::{Durability, Options, Postgres},
     process,
@@ -44,7 +44,8 @@ impl Servers {
     /// release.
     pub async fn start(dir: &Path) -> Result<Self> {
         let servers = Self::empty(dir).await?;
-        db::migrate(&config::Database::at(servers.postgres.url().parse()?, 2), |_| ()).await?;
+        postgres::migrate(&config::Database::at(servers.postgres.url().parse()?, 2), |_| ())
+            .await?;
         Ok(servers)
     }
 

@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use nexus_common::{
-    config,
-    domain::{ids::UserId, tokens::Signer},
-};
+use nexus_common::{accounts::tokens::Signer, config, types::ids::UserId};
 use nexus_sandbox::{
     ports,
     process::{Process, Signal},

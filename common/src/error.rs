@@ -6,7 +6,7 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use crate::{domain::money::Paise, feature::Feature, limiter::Usage};
+use crate::types::{feature::Feature, invalid::Invalid, money::Paise, usage::Usage};
 
 /// Shorthand used everywhere.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,8 +47,8 @@ type Source = Box<dyn StdError + Send + Sync>;
 #[allow(missing_docs)] // the messages say it
 pub enum Error {
     /// The message is the contract's, made where the rule is.
-    #[error("{0}")]
-    Invalid(String),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
 
     // Accounts.
     #[error("User with this email, username or phone already exists")]
@@ -216,7 +216,7 @@ pub enum Error {
 impl Error {
     /// A broken rule, in the contract's words.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Error::Invalid(message.into())
+        Error::Invalid(Invalid::new(message))
     }
 
     /// A defect or an impossibility; the cause is logged and never shown.

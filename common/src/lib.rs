@@ -1,22 +1,43 @@
-//! What the Nexus API and its workers share: settings, errors, connections, the domain, the job
-//! ledger and the providers' clients.
+//! What the Nexus API and its workers share. Rooms by noun; each uses those before it, and none
+//! after it:
 //!
-//! Dependencies point one way: `domain` uses `jobs`, `db`, `error` and `realtime`; `clients` know
-//! no domain type. Nothing here knows axum, socketioxide or apalis.
+//! | Room | Holds |
+//! |---|---|
+//! | [`types`], [`error`] | the words: ids, money, time, labels, statuses; why something could not be done |
+//! | [`config`] | settings |
+//! | [`observability`] | logs, metrics, traces |
+//! | [`storage`] | PostgreSQL and Redis |
+//! | [`limiter`] | how often something may be done |
+//! | [`realtime`] | broadcasts, and what follows a commit |
+//! | [`jobs`] | the durable job queue |
+//! | [`providers`] | Razorpay, Twilio, SMTP |
+//! | [`accounts`], [`events`], [`seats`], [`tickets`], [`ledger`], [`bookings`], [`payments`] | what Nexus is about: each its types, rules, SQL and broadcasts |
+//! | [`idempotency`], [`books`], [`retention`] | what concerns several of them |
+//!
+//! Verbs take the caller's connection (`freeing::free(&mut tx, …)`), so that the caller decides
+//! what commits together; nobody opens a second connection inside one. Nothing here knows axum,
+//! socketioxide or apalis.
 
-pub mod cache;
-pub mod clients;
+pub mod accounts;
+pub mod bookings;
+pub mod books;
 pub mod config;
-pub mod db;
-pub mod domain;
 pub mod error;
-pub mod feature;
+pub mod events;
+pub mod idempotency;
 pub mod jobs;
+pub mod ledger;
 pub mod limiter;
-pub mod metrics;
+pub mod observability;
+pub mod payments;
+pub mod providers;
 pub mod realtime;
-pub mod telemetry;
-pub mod traces;
+pub mod retention;
+pub mod seats;
+pub mod storage;
+pub mod tickets;
+pub mod tls;
+pub mod types;
 
 pub use error::{Error, Result};
 

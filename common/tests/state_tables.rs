@@ -4,9 +4,9 @@
 
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 
-use nexus_common::domain::{
-    booking_states::{self, BookingEvent, BookingState, BookingStep},
-    payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
+use nexus_common::{
+    bookings::booking_states::{self, BookingEvent, BookingState, BookingStep},
+    ledger::payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
 };
 
 const BEGIN: &str =

@@ -9,18 +9,21 @@
 )]
 
 use libfuzzer_sys::fuzz_target;
-use nexus_common::domain::{
-    arguments::Arguments,
-    bookings::NewBooking,
-    credentials::{Login, Registration},
-    event_input::{EventChanges, NewEvent},
-    ids::EventId,
-    input::{Input, Page},
-    money::Paise,
-    seat_selection::Selection,
-    seat_types::{NewSeatType, SeatTypeChanges},
-    seats::SeatLabel,
-    time::Timestamp,
+use nexus_common::{
+    accounts::credentials::{Login, Registration},
+    bookings::creation::NewBooking,
+    events::{
+        input::{EventChanges, NewEvent},
+        seat_types::{NewSeatType, SeatTypeChanges},
+    },
+    seats::selection::Selection,
+    types::{
+        ids::EventId,
+        input::{Input, Page},
+        money::Paise,
+        seats::SeatLabel,
+        time::Timestamp,
+    },
 };
 use serde_json::{Value, json};
 use socketioxide_core::{
@@ -28,6 +31,10 @@ use socketioxide_core::{
     parser::{Parse, ParseConfig, ParserState},
 };
 use socketioxide_parser_common::CommonParser;
+
+#[path = "../../api/src/socket/arguments.rs"]
+mod arguments;
+use arguments::Arguments;
 
 fuzz_target!(|packet: &str| {
     if let Some(payload) = decode(packet) {

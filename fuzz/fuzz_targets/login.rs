@@ -9,9 +9,12 @@
 )]
 
 use libfuzzer_sys::fuzz_target;
-use nexus_common::domain::{
-    credentials::{Email, Login, Otp, PasswordReset, Phone, Registration, phone_and_otp},
-    input::{Input, without_tags},
+use nexus_common::{
+    accounts::credentials::{Login, Otp, PasswordReset, Registration, phone_and_otp},
+    types::{
+        contacts::{Email, Phone},
+        input::{Input, without_tags},
+    },
 };
 use serde_json::json;
 

@@ -8,7 +8,7 @@
 )]
 
 use libfuzzer_sys::fuzz_target;
-use nexus_common::domain::seats::SeatLabel;
+use nexus_common::types::seats::SeatLabel;
 use serde_json::json;
 
 fuzz_target!(|text: &str| {

@@ -12,11 +12,9 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
 use nexus_common::{
+    accounts::tokens::{Signer, Verified},
     config::Tokens,
-    domain::{
-        ids::UserId,
-        tokens::{Signer, Verified},
-    },
+    types::ids::UserId,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Sha256, Sha384, Sha512};

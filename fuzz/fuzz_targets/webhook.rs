@@ -11,8 +11,8 @@
 use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
 use nexus_common::{
-    clients::razorpay::webhook_is_signed,
-    domain::webhooks::{Told, Webhook},
+    payments::webhooks::{Told, Webhook},
+    providers::razorpay::webhook_is_signed,
 };
 use secrecy::SecretString;
 use serde_json::Value;

@@ -4,15 +4,13 @@
 
 use nexus_common::{
     Result,
-    domain::{
-        alerts::{self, AlertReason},
-        refunds,
-    },
     error::Kind,
     jobs::{
         Job, JobId,
         payments::{ProcessWebhook, RefundPayment},
     },
+    ledger::{alerts, refunds},
+    types::alert_reason::AlertReason,
 };
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};

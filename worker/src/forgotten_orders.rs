@@ -4,12 +4,12 @@
 
 use nexus_common::{
     Result,
-    clients::{CallError, razorpay::Razorpay},
-    domain::{
-        ids::BookingId,
+    payments::{
         installation::{self, Owner},
-        payment_orders,
+        orders,
     },
+    providers::{CallError, razorpay::Razorpay},
+    types::ids::BookingId,
 };
 use sqlx::{PgConnection, PgPool};
 
@@ -55,7 +55,6 @@ pub(crate) async fn find(
 impl Forgotten {
     /// From now on our books have it.
     pub(crate) async fn remember(&self, conn: &mut PgConnection) -> Result<()> {
-        payment_orders::adopt(conn, &self.order_id, self.booking, self.amount_paise, &self.currency)
-            .await
+        orders::adopt(conn, &self.order_id, self.booking, self.amount_paise, &self.currency).await
     }
 }

@@ -1,7 +1,7 @@
 //! The Nexus workers: one binary a queue (`bin/`), all built from [`serve`] and the handlers of
 //! their queue ([`handlers`]).
 //!
-//! PostgreSQL holds every job and its state (`nexus_common::jobs::ledger`); Redis, through apalis,
+//! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis, through apalis,
 //! only carries deliveries to whoever has a slot free. Following a job:
 //!
 //! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded
@@ -13,7 +13,7 @@
 //!
 //! Redis may lose everything at any time, a process may die at any point, and a delivery may come
 //! twice: a job still runs to its end, and what its handler commits together with
-//! [`nexus_common::jobs::ledger::Lease::complete`] happens exactly once.
+//! [`nexus_common::jobs::lifecycle::Lease::complete`] happens exactly once.
 
 mod dead_letters;
 mod forgotten_orders;

@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use nexus_common::{
-    domain::{alerts::AlertRow, books::Violation, payment_story::Story},
+    books::Violation,
     jobs::admin::{JobRow, QueueNow, Stat},
+    ledger::alerts::AlertRow,
+    payments::story::Story,
 };
 use serde_json::Value;
 
@@ -218,10 +220,10 @@ pub(crate) fn table(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> 
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use nexus_common::jobs::JobId;
     use serde_json::json;
 
     use super::*;
+    use nexus_common::jobs::JobId;
 
     fn row(now: DateTime<Utc>) -> JobRow {
         JobRow {

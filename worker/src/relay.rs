@@ -5,7 +5,7 @@
 //! A round looks at the ledger and says when to look again: at the next due time, or after
 //! [`LOOK`]. A notice of whoever has enqueued something ([`wakeups`]) and the worker's own progress
 //! wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed is
-//! taken back as soon as the transport reports trouble; everything else by `ledger::rescue`, which
+//! taken back as soon as the transport reports trouble; everything else by `lifecycle::rescue`, which
 //! every relay runs.
 //!
 //! A Redis that takes nothing for [`AWAY_AFTER`] is done without: the relay hands due jobs to the
@@ -23,14 +23,14 @@ use std::{
 
 use nexus_common::{
     Error, Result,
-    db::{bounded, within},
     jobs::{
         Queue,
         backlog::{Backlog, Room},
-        ledger::{self, Delivery, Rescued, Vanished},
+        lifecycle::{self, Delivery, Rescued, Vanished},
         wakeups,
     },
-    metrics,
+    observability::metrics,
+    storage::postgres::{bounded, within},
 };
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
@@ -299,7 +299,7 @@ impl Relay {
 
     async fn rescue(&self) -> Result<()> {
         let rescued =
-            ledger::rescue(&mut *self.db.acquire().await?, self.queue, self.lost_after).await?;
+            lifecycle::rescue(&mut *self.db.acquire().await?, self.queue, self.lost_after).await?;
         if rescued.lost > 0 {
             self.wake.back();
         }
@@ -308,7 +308,7 @@ impl Relay {
         // nothing else.
         loop {
             let mut tx = self.db.begin().await?;
-            let Some(dead) = ledger::bury(&mut tx, self.queue).await? else { return Ok(()) };
+            let Some(dead) = lifecycle::bury(&mut tx, self.queue).await? else { return Ok(()) };
             let Vanished { job_id, kind, payload, error, .. } = &dead;
             dead_letters::tell(&mut tx, *job_id, kind, payload, error).await?;
             tx.commit().await?;
@@ -419,7 +419,7 @@ impl Relay {
             memory.redis.failed(asked, &error);
             // Perhaps it did arrive: then the next hand-over has a higher number, and this delivery
             // finds that it is not its turn.
-            bounded(ledger::take_back(&self.db, &deliveries)).await?;
+            bounded(lifecycle::take_back(&self.db, &deliveries)).await?;
             self.wake.lost.store(true, Ordering::Release);
             return Err(error);
         }
@@ -432,7 +432,7 @@ impl Relay {
 
     async fn take_back(&self, memory: &mut Memory) -> Result<()> {
         if !memory.pushed.is_empty() {
-            ledger::take_back(&self.db, memory.pushed.make_contiguous()).await?;
+            lifecycle::take_back(&self.db, memory.pushed.make_contiguous()).await?;
             memory.pushed.clear();
         }
         Ok(())

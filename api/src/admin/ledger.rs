@@ -11,9 +11,8 @@ use futures_util::{StreamExt, stream};
 use http::header;
 use nexus_common::{
     Error, Result,
-    domain::ledger_export::{self, Place, Range},
+    payments::ledger_export::{self, Place, Range},
 };
-
 use tokio::time::{Instant, sleep};
 
 use super::session::Admin;

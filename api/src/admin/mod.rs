@@ -1,7 +1,7 @@
 //! The operators' page: queues, throughput, failures, dead letters with their history, payments
 //! that are not as they should be, and what to do about them. Rendered here, for admins only,
 //! without a line of script. What it shows and does is `nexus_common::jobs::admin` and
-//! `nexus_common::domain::alerts`, which `nexus-jobs` uses, too.
+//! `nexus_common::ledger::alerts`, which `nexus-jobs` uses, too.
 
 mod jobs;
 mod ledger;
@@ -19,16 +19,16 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use nexus_common::{
-    domain::alerts,
     jobs::{
         JobId,
         admin::{self, Filter},
     },
+    ledger::alerts,
 };
 use serde::Deserialize;
+use session::{Acting, Admin};
 
 use crate::{app::App, error::Failure, extract::Fields};
-use session::{Acting, Admin};
 
 type Page = Result<Response, Failure>;
 

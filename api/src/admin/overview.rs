@@ -2,8 +2,8 @@
 
 use maud::{Markup, PreEscaped, html};
 use nexus_common::{
-    domain::alerts::AlertRow,
     jobs::admin::{QueueNow, Trouble},
+    ledger::alerts::AlertRow,
 };
 
 use super::{

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
-use nexus_common::domain::payment_story::{self, Story};
+use nexus_common::payments::story::{self, Story};
 use serde::Deserialize;
 
 use super::{
@@ -29,7 +29,7 @@ pub(super) async fn show(
     let about = search.about.unwrap_or_default();
     let story = match about.trim() {
         "" => None,
-        about => payment_story::tell(&mut *app.db.acquire().await?, about).await?,
+        about => story::tell(&mut *app.db.acquire().await?, about).await?,
     };
     Ok(story_page(&admin, &about, story.as_ref()).into_response())
 }

@@ -13,8 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use maud::Markup;
 use nexus_common::{
     Error,
-    domain::{auth, credentials::Login, ids::UserId, login_networks, roles, tokens},
+    accounts::{credentials::Login, login_networks, roles, sessions, tokens},
     error::Kind,
+    types::ids::UserId,
 };
 
 use super::pages;
@@ -192,10 +193,10 @@ pub(super) async fn log_out(
 ) -> Result<Response, Failure> {
     if let Some(token) = cookie(&headers) {
         let expires_at = app.signer.verify_access(token)?.expires_at;
-        let (mut conn, kept) = (app.db.acquire().await?, app.settings.tokens_kept);
-        auth::revoke_access_token(&mut conn, operator.user, token, kept, expires_at).await?;
+        let (mut conn, storage) = (app.db.acquire().await?, app.settings.token_storage);
+        sessions::revoke_access_token(&mut conn, operator.user, token, storage, expires_at).await?;
         drop(conn);
-        app.cache.revoke(token, tokens::ACCESS_VALID).await;
+        app.tokens.revoke(token, tokens::ACCESS_VALID).await;
         revocations::revoked(&app, operator.user).await;
     }
     let gone = format!("{COOKIE}=; Path=/admin; Max-Age=0; HttpOnly; SameSite=Strict");

@@ -2,9 +2,9 @@
 
 use nexus_common::{
     Error, Result,
-    domain::{
-        booking_cancellation,
-        bookings::{self, NewBooking},
+    bookings::{
+        cancellation,
+        creation::{self, NewBooking},
     },
 };
 
@@ -15,7 +15,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     let new = NewBooking::parse(&call.input)?;
     let mut tx = call.begin().await?;
     let valid = call.app.settings.deadlines.booking;
-    let (created, after) = bookings::create(&mut tx, call.user, &new, valid).await?;
+    let (created, after) = creation::create(&mut tx, call.user, &new, valid).await?;
     // Rolled back with its transaction: nobody is asked for what they could not pay.
     call.app.settings.chargeable.check_total(created.booking.total_amount)?;
     call.commit(tx, created, after).await
@@ -38,7 +38,6 @@ pub(crate) async fn cancel(call: Call) -> Result<Done> {
     let mut tx = call.begin().await?;
     let closing = call.app.settings.cancel_until;
     let (cancelled, after) =
-        booking_cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key, closing)
-            .await?;
+        cancellation::cancel(&mut tx, booking, call.user, reason.as_deref(), key, closing).await?;
     call.commit(tx, cancelled, after).await
 }

@@ -4,13 +4,14 @@
 
 use nexus_common::{
     Error, Result,
-    clients::CallError,
-    domain::{
-        after_commit::AfterCommit,
-        booking_confirmation::{self, Claim, Needed},
-        booking_sale,
-        payments::{self, Captured, Settled},
+    bookings::{
+        confirmation::{self, Claim, Needed},
+        sale,
     },
+    ledger::entries::Captured,
+    payments::settlement::{self, Settled},
+    providers::CallError,
+    realtime::AfterCommit,
 };
 
 use super::{Call, Done};
@@ -19,7 +20,7 @@ use super::{Call, Done};
 pub(crate) async fn confirm(call: Call) -> Result<Done> {
     let claim = Claim::parse(&call.input)?;
     let mut conn = call.app.db.acquire().await?;
-    let needed = booking_confirmation::needed(&mut conn, &claim, call.user).await?;
+    let needed = confirmation::needed(&mut conn, &claim, call.user).await?;
     drop(conn);
     let money = match needed {
         Needed::Payment => Some(captured_payment(&call, &claim).await?),
@@ -43,7 +44,7 @@ async fn carry_out(
     let mut after = AfterCommit::default();
     let mut tx = call.begin().await?;
     if let Some(money) = money {
-        if let Settled::Refunded(_) = payments::settle(&mut tx, money, &mut after).await? {
+        if let Settled::Refunded(_) = settlement::settle(&mut tx, money, &mut after).await? {
             // The decision stands, whatever this caller is told: seats may have become free, and
             // the money is on its way back.
             tx.commit().await?;
@@ -51,17 +52,15 @@ async fn carry_out(
             return Err(Error::PaymentReturned);
         }
     } else if *needed == Needed::FreeConfirmation {
-        let booking = booking_sale::hold(&mut tx, claim.booking, None)
-            .await?
-            .ok_or(Error::BookingNotFound)?;
+        let booking =
+            sale::hold(&mut tx, claim.booking, None).await?.ok_or(Error::BookingNotFound)?;
         // Its own job may have been faster.
-        if !booking_sale::confirm_free(&mut tx, &booking, &mut after).await?
-            && booking.status == "pending"
+        if !sale::confirm_free(&mut tx, &booking, &mut after).await? && booking.status == "pending"
         {
             return Err(Error::LockExpired);
         }
     }
-    let confirmed = booking_confirmation::confirmed(&mut tx, claim.booking, call.user).await?;
+    let confirmed = confirmation::confirmed(&mut tx, claim.booking, call.user).await?;
     if confirmed.booking.status != "confirmed" {
         // The payment had been settled before: refunded, or its booking has been cancelled since.
         return Err(Error::PaymentReturned);
@@ -80,7 +79,7 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
     };
     let order_id = payment.order_id.ok_or(Error::PaymentNotVerified)?;
     let mut conn = call.app.db.acquire().await?;
-    if !booking_confirmation::is_order_of(&mut conn, &order_id, claim.booking).await? {
+    if !confirmation::is_order_of(&mut conn, &order_id, claim.booking).await? {
         return Err(Error::PaymentNotVerified);
     }
     drop(conn);

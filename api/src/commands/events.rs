@@ -2,20 +2,20 @@
 
 use nexus_common::{
     Error, Result,
+    accounts::roles,
+    bookings::event_removal,
     config::EventCreation,
-    domain::{
-        after_commit::AfterCommit,
-        event_input::{EventChanges, NewEvent},
-        event_removal, events,
-        ids::{EventId, SeatTypeId},
-        news::{
+    events::{
+        broadcasts::{
             EventChanged, EventCreated, EventDeleted, SeatTypeCreated, SeatTypeDeleted,
             SeatTypeUpdated,
         },
-        roles,
+        changes,
+        input::{EventChanges, NewEvent},
         seat_types::{self, NewSeatType, SeatTypeChanges},
     },
-    realtime::Broadcast,
+    realtime::{AfterCommit, Broadcast},
+    types::ids::{EventId, SeatTypeId},
 };
 
 use super::{Call, Done};
@@ -38,7 +38,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     if call.app.settings.event_creation == EventCreation::Organisers {
         roles::require_organiser(&mut tx, call.user).await?;
     }
-    let (event, seat_types) = events::create(&mut tx, call.user, &new).await?;
+    let (event, seat_types) = changes::create(&mut tx, call.user, &new).await?;
 
     let total: i64 = seat_types.iter().map(|seat_type| i64::from(seat_type.quantity)).sum();
     let audience = event.audience();
@@ -58,7 +58,7 @@ pub(crate) async fn update(call: Call) -> Result<Done> {
     let changes = EventChanges::parse(&call.input)?;
     let _turn = call.turn(id).await?;
     let mut tx = call.begin().await?;
-    let (event, news) = events::update(&mut tx, id, call.user, &changes).await?;
+    let (event, news) = changes::update(&mut tx, id, call.user, &changes).await?;
 
     let mut after = AfterCommit::default();
     for (audience, event) in news {

@@ -9,11 +9,11 @@ pub(crate) mod seats;
 
 use nexus_common::{
     Error, Result,
-    domain::{
-        after_commit::AfterCommit,
-        booking_changes,
-        event_turns::Turn,
-        idempotency::{Answer, Reservation},
+    bookings::changes,
+    events::turns::Turn,
+    idempotency::{Answer, Reservation},
+    realtime::AfterCommit,
+    types::{
         ids::{BookingId, EventId, UserId},
         input::Input,
     },
@@ -59,7 +59,7 @@ impl Call {
     async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
         // The connection goes back before the wait: in the match's own head it would be kept until
         // the end.
-        let event = booking_changes::event(&mut *self.app.db.acquire().await?, booking).await?;
+        let event = changes::event(&mut *self.app.db.acquire().await?, booking).await?;
         match event {
             Some(event) => Ok(Some(self.turn(event).await?)),
             None => Ok(None),

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use nexus_common::{
     Error, Result,
-    clients::{CallError, razorpay},
-    domain::{
-        after_commit::AfterCommit,
+    payments::{
         installation,
-        money::Paise,
-        payment_orders::{self, NewOrder},
+        orders::{self, NewOrder},
     },
+    providers::{CallError, razorpay},
+    realtime::AfterCommit,
+    types::money::{self, Paise},
 };
 
 use super::{Call, Done};
@@ -23,7 +23,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
     let app = &call.app;
     let wanted = NewOrder::parse(&call.input)?;
     let mut conn = app.db.acquire().await?;
-    let payable = payment_orders::payable(&mut conn, call.user, &wanted).await?;
+    let payable = orders::payable(&mut conn, call.user, &wanted).await?;
     drop(conn);
     let razorpay = app.razorpay()?;
     let order_id = match &payable.open_order {
@@ -36,7 +36,7 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
             ]);
             let new = razorpay::NewOrder {
                 amount_paise: payable.total.get(),
-                currency: payment_orders::CURRENCY,
+                currency: money::CURRENCY,
                 receipt: &payable.reference,
                 notes,
                 valid: app.settings.deadlines.booking,
@@ -44,13 +44,12 @@ pub(crate) async fn create(call: Call) -> Result<Done> {
             let order =
                 razorpay.create_order(&new).await.map_err(|error| refused(error, payable.total))?;
             let mut tx = call.begin().await?;
-            let live = payment_orders::remember(&mut tx, payable.booking, &order.id, payable.total)
-                .await?;
+            let live = orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
             tx.commit().await?;
             live
         }
     };
-    let data = payment_orders::checkout(payable, order_id, razorpay.key_id());
+    let data = orders::checkout(payable, order_id, razorpay.key_id());
     Done::new(data, AfterCommit::default())
 }
 

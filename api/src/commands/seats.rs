@@ -2,17 +2,19 @@
 
 use nexus_common::{
     Error, Result,
-    domain::{
-        after_commit::AfterCommit,
-        bookings::in_words,
-        ids::EventId,
-        news::{SeatLocked, UnlockReason},
-        seat_lock_changes,
-        seat_locks::{Lock, Won},
-        seat_selection::Selection,
-        seats::{SeatKey, SeatLabel},
+    realtime::{AfterCommit, Audience, Broadcast},
+    seats::{
+        broadcasts::{self, SeatLocked, UnlockReason},
+        hints,
+        lock::{Lock, Won},
+        lock_changes,
+        selection::Selection,
     },
-    realtime::{Audience, Broadcast},
+    types::{
+        ids::EventId,
+        seats::{SeatKey, SeatLabel},
+        time::in_words,
+    },
 };
 
 use super::{Call, Done};
@@ -76,7 +78,7 @@ pub(crate) async fn lock_several(call: Call) -> Result<Done> {
 /// What others hear of new locks.
 fn news(won: &mut Won) -> AfterCommit {
     let mut after = AfterCommit::default();
-    after.freed(std::mem::take(&mut won.cleared), UnlockReason::Expired);
+    broadcasts::freed(&mut after, std::mem::take(&mut won.cleared), UnlockReason::Expired);
     for (lock, available_quantity) in &won.locks {
         after.counts_changed(lock.event_id);
         let news = SeatLocked {
@@ -98,7 +100,7 @@ pub(crate) async fn unlock(call: Call) -> Result<Done> {
     let seat = seat(&call)?;
     let _turn = call.turn(seat.event).await?;
     let mut tx = call.begin().await?;
-    let freed = seat_lock_changes::release(&mut tx, call.user, &seat).await?;
+    let freed = lock_changes::release(&mut tx, call.user, &seat).await?;
     let data = UnlockedSeat {
         event_id: seat.event,
         seat_type_id: seat.seat_type,
@@ -107,7 +109,7 @@ pub(crate) async fn unlock(call: Call) -> Result<Done> {
         available_quantity: freed.available_quantity,
     };
     let mut after = AfterCommit::default();
-    after.freed(vec![freed], UnlockReason::Released);
+    broadcasts::freed(&mut after, vec![freed], UnlockReason::Released);
     call.commit(tx, data, after).await
 }
 
@@ -118,10 +120,10 @@ pub(crate) async fn extend(call: Call) -> Result<Done> {
     let _turn = call.turn(seat.event).await?;
     let mut tx = call.begin().await?;
     let (lock, now) =
-        seat_lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
+        lock_changes::extend(&mut tx, call.user, &seat, call.app.locks.valid()).await?;
     let left = (lock.expires_at.0 - now.0).num_seconds().max(0);
     let mut after = AfterCommit::default();
-    after.keep(call.user, now, lock.expires_at, vec![seat]);
+    hints::keep(&mut after, &[seat], call.user, now, lock.expires_at);
     let data = ExtendedLock {
         message: format!(
             "Lock on seat {} extended. It expires in {left} seconds.",

@@ -15,7 +15,7 @@ use axum::{
 use http::StatusCode;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use nexus_common::{config, metrics};
+use nexus_common::{config, observability::metrics};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use axum::body::Bytes;
-use nexus_common::metrics;
+use nexus_common::observability::metrics;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,

@@ -1,7 +1,20 @@
 //! The AsyncAPI document: the same operations as commands over Socket.IO, and what clients are told
 //! (CONTRACT.md, sections 7 and 8).
 
-use nexus_common::domain::news::{self, News, Visit};
+use nexus_common::{
+    bookings::broadcasts::{BookingCancelled, BookingConfirmed, BookingCreated},
+    events::{
+        broadcasts::{
+            EventChanged, EventCreated, EventDeleted, SeatTypeCreated, SeatTypeDeleted,
+            SeatTypeUpdated,
+        },
+        inventory::SeatCounts,
+    },
+    payments::broadcasts::PaymentRefunded,
+    realtime::Payload,
+    seats::broadcasts::{SeatBooked, SeatLocked, SeatUnlocked},
+    tickets::broadcasts::TicketsReady,
+};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -29,7 +42,21 @@ pub(super) fn document<'a>(commands: impl Iterator<Item = &'a Operation>) -> Val
         "Who sent it.",
         refused,
     );
-    news::visit_all(&mut channel);
+    channel.add_broadcast::<EventCreated>();
+    channel.add_broadcast::<EventChanged>();
+    channel.add_broadcast::<EventDeleted>();
+    channel.add_broadcast::<SeatTypeCreated>();
+    channel.add_broadcast::<SeatTypeUpdated>();
+    channel.add_broadcast::<SeatTypeDeleted>();
+    channel.add_broadcast::<SeatLocked>();
+    channel.add_broadcast::<SeatUnlocked>();
+    channel.add_broadcast::<SeatBooked>();
+    channel.add_broadcast::<SeatCounts>();
+    channel.add_broadcast::<BookingCreated>();
+    channel.add_broadcast::<BookingConfirmed>();
+    channel.add_broadcast::<BookingCancelled>();
+    channel.add_broadcast::<PaymentRefunded>();
+    channel.add_broadcast::<TicketsReady>();
 
     let Channel { schemas, messages, operations } = channel;
     json!({
@@ -118,20 +145,18 @@ impl Channel {
         );
     }
 
+    fn add_broadcast<P: Payload>(&mut self) {
+        let payload = self.schemas.output::<P>();
+        let summary =
+            self.schemas.resolve(&payload)["description"].as_str().unwrap_or_default().to_owned();
+        self.add_event(P::EVENT, &summary, P::LISTENERS.description(), payload);
+    }
+
     fn add_message(&mut self, name: &str, summary: &str, payload: Value) {
         self.messages.insert(
             name.to_owned(),
             json!({ "name": name, "summary": summary, "payload": payload }),
         );
-    }
-}
-
-impl Visit for Channel {
-    fn visit<N: News>(&mut self, audience: &'static str) {
-        let payload = self.schemas.output::<N>();
-        let summary =
-            self.schemas.resolve(&payload)["description"].as_str().unwrap_or_default().to_owned();
-        self.add_event(N::EVENT, &summary, audience, payload);
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use http::Method;
-use nexus_common::{Error, domain::input::Pagination, limiter::Usage};
+use nexus_common::{
+    Error,
+    types::{input::Pagination, usage::Usage},
+};
 use serde_json::{Map, Value, json};
 
 use super::{

@@ -3,22 +3,24 @@
 
 use nexus_common::{
     Error,
-    domain::{
-        booking_cancellation::Cancelled,
-        booking_confirmation::Confirmed,
-        booking_views::{BookingDetail, ListedBooking},
-        bookings::Created,
-        event_cancellation::EventCancellation,
-        event_input::EventChanges,
-        event_views::{EventDetail, EventListItem},
-        money::{Chargeable, Paise},
-        news::EventDeleted,
-        payment_orders::{Order, PaymentState},
-        seat_map::SeatMap,
-        seat_types::{SeatType, SeatTypeChanges},
-        tickets::{TicketJob, Tickets},
+    bookings::{
+        cancellation::Cancelled,
+        confirmation::Confirmed,
+        creation::Created,
+        views::{BookingDetail, ListedBooking},
     },
-    feature::Feature,
+    config::Chargeable,
+    events::{
+        broadcasts::EventDeleted,
+        cancellation::EventCancellation,
+        input::EventChanges,
+        seat_types::{SeatType, SeatTypeChanges},
+        views::{EventDetail, EventListItem},
+    },
+    payments::orders::{Order, PaymentState},
+    seats::map::SeatMap,
+    tickets::tickets::{TicketJob, Tickets},
+    types::{feature::Feature, money::Paise},
 };
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "described, never made")]
 
-use nexus_common::domain::events::EventStatus;
+use nexus_common::types::event_status::EventStatus;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{

@@ -11,7 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use nexus_common::{Error, domain::ids::UserId, limiter::Usage};
+use nexus_common::{
+    Error,
+    types::{ids::UserId, usage::Usage},
+};
 
 use crate::{
     address::ClientAddress,

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use nexus_common::{
+use nexus_common::observability::{
     metrics,
     traces::{KeyValue, Span, SpanKind},
 };

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nexus_common::domain::ids::UserId;
+use nexus_common::types::ids::UserId;
 
 /// How long an answer holds, should a connection die so quietly that nobody notices that
 /// notifications are missing.

@@ -4,13 +4,15 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use nexus_common::{
     Error, Result,
-    domain::{
-        auth::{self, EndedSessions, User},
-        credentials::{self, Login, Phone, Registration},
-        ids::UserId,
-        login_networks, passwords, tokens,
+    accounts::{
+        credentials::{self, Login, Registration},
+        login_networks, passwords,
+        sessions::{self, EndedSessions},
+        tokens,
+        users::{self, User},
     },
     jobs::{self, otp::SendOtp},
+    types::{contacts::Phone, ids::UserId},
 };
 use serde_json::{Value, json};
 
@@ -38,7 +40,7 @@ pub(crate) async fn register(
     // Hashed before a connection is taken: it takes a while.
     let hash = passwords::hash(new.password.clone()).await?;
     let mut conn = app.db.acquire().await?;
-    let user = auth::register(&mut conn, &new, &hash).await?;
+    let user = users::register(&mut conn, &new, &hash).await?;
     drop(conn);
     let login = open_session(&app, address, user, since, "User registered successfully").await?;
     Ok(Json(json!({ "data": login })))
@@ -65,23 +67,23 @@ pub(crate) async fn logout(
 ) -> Outcome<Json<Value>> {
     let expires_at = app.signer.verify_access(&caller.token)?.expires_at;
     let mut tx = app.db.begin().await?;
-    let kept = app.settings.tokens_kept;
-    auth::revoke_access_token(&mut tx, caller.user, &caller.token, kept, expires_at).await?;
+    let storage = app.settings.token_storage;
+    sessions::revoke_access_token(&mut tx, caller.user, &caller.token, storage, expires_at).await?;
     let refresh = match input.text("refreshToken") {
         // Somebody else's is left alone (CONTRACT.md, section 10, row 12).
-        Some(token) if auth::revoke_refresh_token(&mut tx, caller.user, token).await? => {
+        Some(token) if sessions::revoke_refresh_token(&mut tx, caller.user, token).await? => {
             Some(token)
         }
         _ => None,
     };
     tx.commit().await?;
     let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
-    app.cache.revoke(&caller.token, left).await;
+    app.tokens.revoke(&caller.token, left).await;
     revocations::revoked(&app, caller.user).await;
     if let Some(token) = refresh {
-        app.cache.drop_refresh_tokens(&[token.to_owned()]).await;
+        app.tokens.drop_refresh_token(token).await;
         // Where the Node service looks before anything else.
-        app.cache.revoke(token, tokens::REFRESH_VALID).await;
+        app.tokens.revoke(token, tokens::REFRESH_VALID).await;
     }
     Ok(Json(json!({ "data": Message { message: "Logout successful" } })))
 }
@@ -97,13 +99,13 @@ pub(crate) async fn refresh(State(app): State<App>, Fields(input): Fields) -> Ou
     }
     let verified = app.signer.verify_refresh(token)?;
     let user = verified.user;
-    if app.cache.is_revoked(token, &verified).await == Some(true) {
+    if app.tokens.is_revoked(token, &verified).await == Some(true) {
         return Err(Error::RefreshRevoked.into());
     }
     // Before the last look at the refresh token: see there.
     let access = app.signer.access(user)?;
     let mut conn = app.db.acquire().await?;
-    auth::check_refresh_token(&mut conn, user, token).await?;
+    sessions::check_refresh_token(&mut conn, user, token).await?;
     drop(conn);
     let data = Refreshed { access_token: access, message: "Access token refreshed successfully" };
     Ok(Json(json!({ "data": data })))
@@ -116,7 +118,7 @@ pub(crate) async fn send_otp(
     address: ClientAddress,
     Fields(input): Fields,
 ) -> Outcome<Json<Value>> {
-    let phone = Phone::of(&input, "Phone number is required")?;
+    let phone = Phone::of(&input, "Phone number is required").map_err(Error::from)?;
     // Nobody would send it.
     app.twilio()?;
     let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
@@ -144,7 +146,7 @@ pub(crate) async fn verify_otp(
     let taken = app.limits.otp_check(claimant, &phone).await?;
     login::check_code(&app, taken, &phone, &otp).await?;
     let mut tx = app.db.begin().await?;
-    let (user, is_new) = auth::find_or_create_by_phone(&mut tx, &phone).await?;
+    let (user, is_new) = users::find_or_create_by_phone(&mut tx, &phone).await?;
     tx.commit().await?;
     let message = if is_new {
         "OTP verified, user created and login successful"
@@ -162,7 +164,7 @@ pub(crate) async fn check_username(
 ) -> Outcome<Json<Value>> {
     let username = credentials::normalised_username(&input)?;
     let mut conn = app.db.acquire().await?;
-    let is_available = auth::username_is_available(&mut conn, &username).await?;
+    let is_available = users::username_is_available(&mut conn, &username).await?;
     let message = if is_available { "Username is available" } else { "Username is already taken" };
     Ok(Json(json!({ "data": UsernameChecked { is_available, username, message } })))
 }
@@ -170,7 +172,7 @@ pub(crate) async fn check_username(
 /// `GET /auth/me`
 pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Outcome<Json<Value>> {
     let mut conn = app.db.acquire().await?;
-    let user = auth::get(&mut conn, caller.user).await?.ok_or(Error::TokenInvalid)?;
+    let user = users::get(&mut conn, caller.user).await?.ok_or(Error::TokenInvalid)?;
     Ok(Json(json!({ "data": Me { user } })))
 }
 
@@ -187,8 +189,8 @@ pub(crate) async fn reset_password(
     login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
     let hash = passwords::hash(reset.password).await?;
     let mut tx = app.db.begin().await?;
-    let user = auth::set_password(&mut tx, &reset.phone, &hash).await?;
-    let ended = auth::end_sessions(&mut tx, user).await?;
+    let user = users::set_password(&mut tx, &reset.phone, &hash).await?;
+    let ended = sessions::end_sessions(&mut tx, user).await?;
     tx.commit().await?;
     forget_sessions(&app, user, &ended).await;
     let data = PasswordReset {
@@ -201,7 +203,7 @@ pub(crate) async fn reset_password(
 /// `POST /auth/logout-all`: ends every session of the caller, this one included.
 pub(crate) async fn logout_all(State(app): State<App>, caller: Caller) -> Outcome<Json<Value>> {
     let mut tx = app.db.begin().await?;
-    let ended = auth::end_sessions(&mut tx, caller.user).await?;
+    let ended = sessions::end_sessions(&mut tx, caller.user).await?;
     tx.commit().await?;
     forget_sessions(&app, caller.user, &ended).await;
     let data = LoggedOutOfAll {
@@ -213,7 +215,7 @@ pub(crate) async fn logout_all(State(app): State<App>, caller: Caller) -> Outcom
 
 /// Makes it known before the answer; other processes hear of it by themselves.
 async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
-    app.cache.end_sessions(user, ended).await;
+    app.tokens.end_sessions(user, ended).await;
     revocations::revoked(app, user).await;
 }
 
@@ -228,10 +230,11 @@ async fn open_session(
     let (access_token, refresh_token) = (app.signer.access(user.id)?, app.signer.refresh(user.id)?);
     let mut conn = app.db.acquire().await?;
     let expires_at = Utc::now() + tokens::REFRESH_VALID;
-    let kept = app.settings.tokens_kept;
-    auth::keep_refresh_token(&mut conn, user.id, &refresh_token, kept, since, expires_at).await?;
+    let storage = app.settings.token_storage;
+    sessions::keep_refresh_token(&mut conn, user.id, &refresh_token, storage, since, expires_at)
+        .await?;
     login_networks::remember(&mut conn, user.id, &address.to_string()).await?;
     drop(conn);
-    app.cache.keep_refresh_token(&refresh_token, user.id, tokens::REFRESH_VALID).await;
+    app.tokens.keep_refresh_token(&refresh_token, user.id).await;
     Ok(LoggedIn { user, access_token, refresh_token, message })
 }

@@ -3,11 +3,11 @@
 use axum::{Json, extract::State};
 use nexus_common::{
     Error, Result,
-    domain::{
-        booking_views,
+    bookings::views,
+    tickets::tickets,
+    types::{
         ids::BookingId,
         input::{Input, Page},
-        tickets,
     },
 };
 use serde_json::{Value, json};
@@ -24,10 +24,10 @@ pub(crate) async fn list(
     caller: Caller,
     Fields(query): Fields,
 ) -> Outcome<Json<Value>> {
-    let page = Page::parse(&query)?;
+    let page = Page::parse(&query).map_err(Error::from)?;
     let mut conn = app.db.acquire().await?;
     let (bookings, total) =
-        booking_views::list(&mut conn, caller.user, query.filled("status"), page).await?;
+        views::list(&mut conn, caller.user, query.filled("status"), page).await?;
     Ok(Json(json!({ "success": true, "data": bookings, "pagination": page.describe(total) })))
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn get(
 ) -> Outcome<Json<Value>> {
     let id = booking_id(&path)?;
     let mut conn = app.db.acquire().await?;
-    let booking = booking_views::get(&mut conn, id, caller.user).await?;
+    let booking = views::get(&mut conn, id, caller.user).await?;
     Ok(Json(json!({ "success": true, "data": booking })))
 }
 

@@ -13,9 +13,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, StatusCode};
 use nexus_common::{
     Error, Result,
-    db::{bounded, within},
-    domain::idempotency::{self, Answer, Begun, Reservation},
-    traces,
+    idempotency::{self, Answer, Begun, Reservation},
+    observability::traces,
+    storage::postgres::{bounded, within},
 };
 use serde_json::{Value, json};
 use tracing::Instrument;

@@ -3,12 +3,13 @@
 use axum::{Json, extract::State};
 use nexus_common::{
     Error, Result,
-    domain::{
-        event_cancellation,
-        event_views::{self, ListFilter},
+    events::{
+        cancellation, seat_types,
+        views::{self, ListFilter},
+    },
+    types::{
         ids::EventId,
         input::{Input, Page},
-        seat_types,
     },
 };
 use serde_json::{Value, json};
@@ -25,10 +26,10 @@ pub(crate) async fn list(
     MaybeCaller(viewer): MaybeCaller,
     Fields(query): Fields,
 ) -> Outcome<Json<Value>> {
-    let page = Page::parse(&query)?;
+    let page = Page::parse(&query).map_err(Error::from)?;
     let filter = ListFilter::parse(&query, viewer);
     let mut conn = app.db.acquire().await?;
-    let (events, total) = event_views::list(&mut conn, &filter, page).await?;
+    let (events, total) = views::list(&mut conn, &filter, page).await?;
     Ok(Json(json!({ "data": events, "pagination": page.describe(total) })))
 }
 
@@ -40,7 +41,7 @@ pub(crate) async fn get(
 ) -> Outcome<Json<Value>> {
     let id = event_id(&path)?;
     let mut conn = app.db.acquire().await?;
-    let event = event_views::get(&mut conn, id, viewer).await?;
+    let event = views::get(&mut conn, id, viewer).await?;
     Ok(Json(json!({ "data": event })))
 }
 
@@ -64,7 +65,7 @@ pub(crate) async fn cancellation(
 ) -> Outcome<Json<Value>> {
     let id = event_id(&path)?;
     let mut conn = app.db.acquire().await?;
-    let progress = event_cancellation::progress(&mut conn, id, caller.user).await?;
+    let progress = cancellation::progress(&mut conn, id, caller.user).await?;
     Ok(Json(json!({ "data": progress })))
 }
 

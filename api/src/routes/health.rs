@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{Json, extract::State, response::Html};
 use http::StatusCode;
-use nexus_common::db;
+use nexus_common::storage::postgres;
 
 use crate::{
     answers::{Checks, Health, Readiness},
@@ -39,7 +39,7 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
 
 async fn check(app: &App, patience: Duration) -> Checks {
     let (migrated, pong) = tokio::join!(
-        tokio::time::timeout(patience, db::is_migrated(&app.db)),
+        tokio::time::timeout(patience, postgres::is_migrated(&app.db)),
         tokio::time::timeout(patience, app.cache.ping()),
     );
     if let Ok(Err(error)) = &migrated {

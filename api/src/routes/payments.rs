@@ -6,11 +6,11 @@ use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
 use nexus_common::{
     Error,
-    clients::razorpay::webhook_is_signed,
-    domain::{
-        payment_orders,
+    payments::{
+        orders,
         webhooks::{self, Incoming},
     },
+    providers::razorpay::webhook_is_signed,
 };
 use serde_json::{Map, Value, json};
 
@@ -29,7 +29,7 @@ pub(crate) async fn verify(
 ) -> Outcome<Json<Value>> {
     let order_id = path.text("order_id").unwrap_or_default();
     let mut conn = app.db.acquire().await?;
-    let state = payment_orders::state(&mut conn, order_id, caller.user).await?;
+    let state = orders::state(&mut conn, order_id, caller.user).await?;
     Ok(Json(json!({ "success": true, "data": state })))
 }
 

@@ -5,12 +5,14 @@ use std::{future::Future, time::Instant};
 
 use nexus_common::{
     Error, Result,
-    db::within,
-    domain::{ids::EventId, input::Input},
     error::Kind,
-    metrics,
+    observability::{
+        metrics,
+        traces::{KeyValue, Span, SpanKind},
+    },
     realtime::{ALL_EVENTS, event_room, is_own},
-    traces::{KeyValue, Span, SpanKind},
+    storage::postgres::within,
+    types::{ids::EventId, input::Input},
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -1,6 +1,7 @@
 //! Socket.IO: the server's limits, the handshake, and delivery (CONTRACT.md, sections 7 and 8;
 //! REALTIME.md for every number here).
 
+mod arguments;
 mod command;
 mod driver;
 pub(crate) mod http;
@@ -9,12 +10,14 @@ mod queue;
 
 use std::time::Duration;
 
+use driver::RedisDriver;
 use nexus_common::{
     config,
-    domain::ids::UserId,
     error::Kind,
     realtime::{ALL_EVENTS, Broadcast, Publish, is_own, own_room, user_room},
+    types::ids::UserId,
 };
+use pace::{Pace, Step};
 use serde_json::Value;
 use socketioxide::{
     SocketIo,
@@ -25,8 +28,6 @@ use socketioxide::{
 use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
 
 use crate::{app::App, extract::bearer, revocations};
-use driver::RedisDriver;
-use pace::{Pace, Step};
 
 /// Carries broadcasts between API processes.
 pub(crate) type Adapter = CustomRedisAdapter<Emitter, RedisDriver>;

@@ -10,7 +10,7 @@ use nexus_common::{
     Error,
     config::{Limit, RateLimit},
     limiter::Window,
-    metrics,
+    observability::metrics,
 };
 
 /// A connection's pace: it travels with the request that opened the connection, so that a client

@@ -4,7 +4,6 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use nexus_common::domain::arguments::Arguments;
 use serde_json::{Value, json};
 use socketioxide::{
     extract::{AckSender, Event, TryData},
@@ -15,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Adapter, Socket,
+    arguments::Arguments,
     pace::{Pace, Step},
 };
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Env;
-use crate::domain::upkeep::Retention;
 
 /// How long a seat is kept for somebody.
 #[derive(Debug, Clone, Copy)]
@@ -59,13 +58,4 @@ impl Reconciliation {
 /// until somebody decides.
 pub fn keep_jobs(env: &mut Env) -> Duration {
     Duration::from_secs(env.between("JOBS_KEEP_HOURS", 168, 1, 8_760) * 3_600)
-}
-
-/// How long webhooks and alerts are kept that are over.
-pub fn retention(env: &mut Env) -> Retention {
-    const DAY: u64 = 86_400;
-    Retention {
-        webhooks: Duration::from_secs(env.between("WEBHOOKS_KEEP_DAYS", 90, 7, 3_650) * DAY),
-        alerts: Duration::from_secs(env.between("ALERTS_KEEP_DAYS", 365, 1, 3_650) * DAY),
-    }
 }

@@ -6,6 +6,7 @@
 //! variable, and a test compares it with what the processes read ([`Env::list`]).
 
 mod accounts;
+mod chargeable;
 mod database;
 mod deadlines;
 mod env;
@@ -13,8 +14,10 @@ mod http;
 mod providers;
 mod rate_limits;
 mod redis;
+mod retention;
 mod secrets;
 mod sight;
+mod token_storage;
 mod worker;
 
 use std::time::Duration;
@@ -22,19 +25,21 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use self::{
-    accounts::{EventCreation, tokens_kept},
+    accounts::EventCreation,
+    chargeable::Chargeable,
     database::Database,
-    deadlines::{Deadlines, Reconciliation, keep_jobs, retention},
+    deadlines::{Deadlines, Reconciliation, keep_jobs},
     env::{ConfigError, Env},
     http::Http,
     providers::{Razorpay, Smtp, Twilio},
     rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
     redis::Redis,
+    retention::Retention,
     secrets::{Tokens, ticket_signing_key},
     sight::Sight,
+    token_storage::TokenStorage,
     worker::Worker,
 };
-use crate::domain::{money::Chargeable, tokens::Keeping};
 
 /// Everything `nexus-api serve` needs.
 #[derive(Debug, Clone)]
@@ -51,7 +56,7 @@ pub struct Api {
     pub redis: Redis,
     pub tokens: Tokens,
     /// SIDE_BY_SIDE
-    pub tokens_kept: Keeping,
+    pub token_storage: TokenStorage,
     pub event_creation: EventCreation,
     pub deadlines: Deadlines,
     /// Without it there are no one-time passwords.
@@ -82,7 +87,7 @@ impl Api {
             lock_connections: env.between("SEAT_LOCK_CONNECTIONS", 4, 1, 100) as u32,
             redis: Redis::from_env(env),
             tokens: Tokens::from_env(env),
-            tokens_kept: tokens_kept(env),
+            token_storage: TokenStorage::from_env(env),
             event_creation: EventCreation::from_env(env),
             deadlines: Deadlines::from_env(env),
             twilio: Twilio::optional(
@@ -90,7 +95,7 @@ impl Api {
                 "one-time passwords, and setting another password with one",
             ),
             razorpay: Razorpay::optional(env, "payments; events that cost nothing can be booked"),
-            chargeable: providers::chargeable(env),
+            chargeable: Chargeable::from_env(env),
             webhook_secrets: secrets::webhook_secrets(env),
             cancel_until: Duration::from_secs(
                 60 * env.between("CANCEL_UNTIL_MINUTES_BEFORE_START", 0, 0, 525_600),

@@ -5,7 +5,6 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::{Env, env, secrets};
-use crate::domain::money::{Chargeable, Paise};
 
 /// Twilio: Verify for one-time passwords, Messages for SMS.
 #[derive(Debug, Clone)]
@@ -75,14 +74,6 @@ impl Razorpay {
         env.has_any_of(&["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"], off)
             .then(|| Self::from_env(env))
     }
-}
-
-/// RAZORPAY_MAX_PAISE: what Razorpay lets an account take at once, five lakh rupees unless it has
-/// agreed to another maximum.
-pub(super) fn chargeable(env: &mut Env) -> Chargeable {
-    let least = Chargeable::LEAST.get() as u64;
-    let most = env.between("RAZORPAY_MAX_PAISE", 50_000_000, least, Paise::MAX.get() as u64);
-    Chargeable { most: Paise::from_db(most as i64) }
 }
 
 /// Where e-mail goes.

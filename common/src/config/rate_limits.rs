@@ -4,7 +4,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::Env;
-use crate::domain::credentials::Phone;
+use crate::types::contacts::Phone;
 
 /// At most `count` in any `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Env, env, secrets};
-use crate::clients;
+use crate::tls;
 
 /// REDIS_URL, REDIS_CA_FILE and REDIS_TLS.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Redis {
 impl Redis {
     /// What every connection is made with.
     pub fn client(&self) -> RedisResult<Client> {
-        clients::install_crypto();
+        tls::install_crypto();
         let url = self.url.expose_secret();
         match self.ca.clone().filter(|_| url.starts_with("rediss:")) {
             Some(pem) => Client::build_with_tls(

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::Url;
-use secrecy::SecretString;
+use secrecy::{SecretBox, SecretString};
 
 use super::Env;
-use crate::domain::ticket_codes::SigningKey;
 
 /// The keys that sign tokens.
 #[derive(Debug, Clone)]
@@ -30,19 +30,19 @@ impl Tokens {
 }
 
 /// TICKET_SIGNING_KEY: signs the QR codes of tickets; 32 bytes in base64.
-pub fn ticket_signing_key(env: &mut Env) -> Option<SigningKey> {
+pub fn ticket_signing_key(env: &mut Env) -> Option<SecretBox<[u8; 32]>> {
     const NAME: &str = "TICKET_SIGNING_KEY";
     let given = env.required(NAME);
     if given.is_empty() {
         return None;
     }
-    let key = SigningKey::parse(&given);
+    let key = BASE64_STANDARD.decode(&given).ok().and_then(|bytes| bytes.try_into().ok());
     if key.is_none() {
         env.problem(format!("{NAME} must be 32 bytes in base64, from `openssl rand -base64 32`"));
     } else {
         env.refuse_weak(NAME, weakness(&given));
     }
-    key
+    key.map(|key| SecretBox::new(Box::new(key)))
 }
 
 /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced. Without any,

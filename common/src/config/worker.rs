@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Database, Env, Redis, Sight};
-use crate::jobs::Queue;
+use crate::types::queue::Queue;
 
 /// What every worker needs; its handlers read their own groups beside it.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
 use super::{Job, JobId, Queue};
-use crate::error::Result;
+use crate::{error::Result, observability::metrics};
 
 /// A job as an operator sees it.
 #[derive(Debug, serde::Serialize)]
@@ -241,6 +241,20 @@ pub struct Depth {
     pub dead: i64,
     /// How long the oldest due job has been waiting.
     pub oldest_due: Duration,
+}
+
+impl Depth {
+    /// Tells Prometheus.
+    pub fn record(&self, queue: Queue) {
+        let states = [
+            ("due", self.due),
+            ("scheduled", self.scheduled),
+            ("queued", self.queued),
+            ("running", self.running),
+            ("dead", self.dead),
+        ];
+        metrics::depth(queue, states, self.oldest_due);
+    }
 }
 
 /// What the jobs of `queue` are doing now; finished ones cost nothing here, however many there are.

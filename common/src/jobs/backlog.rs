@@ -1,5 +1,5 @@
 //! What waits in a queue, and which of it a relay takes next. What becomes of a job after that is
-//! in [`ledger`](super::ledger).
+//! in [`ledger`](super::lifecycle).
 //!
 //! Every job passes through the two small indexes that are read here, and leaves an entry in them
 //! for each state that it was in. Vacuum removes these entries, but none that an old snapshot could
@@ -11,8 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::{Queue, ledger::Delivery, wakeups::LATE};
-use crate::{db::interval, error::Result};
+use super::{Queue, lifecycle::Delivery, wakeups::LATE};
+use crate::{error::Result, storage::postgres::interval};
 
 /// Priorities that kinds of jobs have. One that is not among them is known once a survey has met
 /// it.

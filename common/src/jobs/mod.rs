@@ -1,7 +1,7 @@
 //! Durable jobs: what a job is, and how one is enqueued.
 //!
 //! A job is a row of the `jobs` table, inserted by the transaction that needs the work done: state
-//! and job commit or vanish together. The workers move rows through the states (see [`ledger`]);
+//! and job commit or vanish together. The workers move rows through the states (see [`lifecycle`]);
 //! Redis only carries ids. One file per queue holds its job structs, which say everything about a
 //! kind in one place: queue, retries, time limit, uniqueness. What a job *does* is in the worker
 //! crate.
@@ -14,7 +14,7 @@
 //!   that one is done, dead or cancelled.
 //! - It runs when it is due, not before; lower [priorities](Job::PRIORITY) first, then the older.
 //! - It may run more than once, in two workers at a time even, if one of them is presumed dead.
-//!   What a handler commits together with [`ledger::Lease::complete`] happens exactly once all the
+//!   What a handler commits together with [`lifecycle::Lease::complete`] happens exactly once all the
 //!   same; what it does outside PostgreSQL may be repeated after a crash.
 //! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that
 //!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
@@ -28,7 +28,7 @@ pub mod bookings;
 pub mod cleanup;
 pub mod cron;
 pub mod expiry;
-pub mod ledger;
+pub mod lifecycle;
 pub mod notifications;
 pub mod otp;
 pub mod payments;
@@ -36,92 +36,15 @@ pub mod wakeups;
 
 use std::time::Duration;
 
-use rand::RngExt;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+pub use crate::types::{queue::Queue, retry_policy::RetryPolicy};
 
 /// A job's id: UUIDv7, shown to operators and, for ticket generation, to clients.
 pub type JobId = Uuid;
-
-/// A queue and the worker binary that serves it (`nexus-worker-<name>`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Queue {
-    /// One-time passwords.
-    Otp,
-    /// Webhooks, confirmations, refunds.
-    Payments,
-    /// Ticket generation.
-    Bookings,
-    /// Locks and unpaid bookings at their deadline.
-    Expiry,
-    /// Expired tokens, idempotency keys, finished jobs.
-    Cleanup,
-    /// E-mail and SMS.
-    Notifications,
-}
-
-impl Queue {
-    /// Every queue, in the order of the Procfile.
-    pub const ALL: [Queue; 6] = [
-        Queue::Otp,
-        Queue::Payments,
-        Queue::Bookings,
-        Queue::Expiry,
-        Queue::Cleanup,
-        Queue::Notifications,
-    ];
-
-    /// The name in the ledger, in Redis and in binaries' names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Queue::Otp => "otp",
-            Queue::Payments => "payments",
-            Queue::Bookings => "bookings",
-            Queue::Expiry => "expiry",
-            Queue::Cleanup => "cleanup",
-            Queue::Notifications => "notifications",
-        }
-    }
-}
-
-/// How long to wait after a failed attempt: exponential, with jitter, so that the victims of one
-/// outage do not return together.
-#[derive(Clone, Copy, Debug)]
-pub struct RetryPolicy {
-    /// The wait after the first failure.
-    pub first: Duration,
-    /// No wait is longer than this.
-    pub longest: Duration,
-    /// After this many failed attempts the job is dead.
-    pub max_attempts: i32,
-}
-
-impl RetryPolicy {
-    /// For work that calls the outside world: 1 s, 2 s, 4 s … 10 min; gives up after about an hour.
-    pub const OUTBOUND: RetryPolicy = RetryPolicy {
-        first: Duration::from_secs(1),
-        longest: Duration::from_secs(600),
-        max_attempts: 14,
-    };
-    /// For work inside PostgreSQL, where only an outage or a defect can be in the way: 0.5 s … 60
-    /// s.
-    pub const INTERNAL: RetryPolicy = RetryPolicy {
-        first: Duration::from_millis(500),
-        longest: Duration::from_secs(60),
-        max_attempts: 20,
-    };
-
-    /// The wait after `attempt` (1 is the first) has failed: between 75 % and 125 % of `first *
-    /// 2^(attempt-1)`, at most `longest`.
-    pub fn delay_after(&self, attempt: i32) -> Duration {
-        let doublings = attempt.clamp(1, 31) - 1;
-        let exact = self.first.saturating_mul(1 << doublings).min(self.longest);
-        exact.mul_f64(rand::rng().random_range(0.75..1.25)).min(self.longest)
-    }
-}
 
 /// A kind of job. The payload is the struct itself; it carries ids, never secrets.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -186,11 +109,11 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
         J::KIND,
         &priorities,
         J::RETRY.max_attempts,
-        crate::traces::current(),
+        crate::observability::traces::current(),
     )
     .fetch_all(conn)
     .await?;
-    crate::metrics::enqueued(J::QUEUE, J::KIND, enqueued.len() as u64);
+    crate::observability::metrics::enqueued(J::QUEUE, J::KIND, enqueued.len() as u64);
     // One is enough to wake the queue's relays.
     if let Some(first) = enqueued.first() {
         wakeups::enqueued(*first);
@@ -212,13 +135,13 @@ async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Res
         job.unique_key(),
         job.priority(),
         J::RETRY.max_attempts,
-        crate::db::interval(wait)?,
-        crate::traces::current(),
+        crate::storage::postgres::interval(wait)?,
+        crate::observability::traces::current(),
     )
     .fetch_optional(conn)
     .await?;
     if let Some(id) = id {
-        crate::metrics::enqueued(J::QUEUE, J::KIND, 1);
+        crate::observability::metrics::enqueued(J::QUEUE, J::KIND, 1);
         if wait.is_zero() {
             wakeups::enqueued(id);
         }

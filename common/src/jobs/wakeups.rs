@@ -18,8 +18,8 @@ use tokio::{
 
 use super::JobId;
 use crate::{
-    db::{interval, within},
     error::Result,
+    storage::postgres::{interval, within},
 };
 
 /// The channel of PostgreSQL on which relays hear the names of queues.

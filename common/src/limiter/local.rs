@@ -6,7 +6,8 @@ use std::{
     time::Instant,
 };
 
-use super::{Budget, Usage, Window};
+use super::{Budget, Window};
+use crate::types::usage::Usage;
 
 /// So many uses are remembered at most; then the half of the budgets that has rested longest is
 /// forgotten.

@@ -26,12 +26,13 @@ use redis::Script;
 use sha2::{Digest, Sha256};
 
 use self::local::Local;
-pub use self::window::{Usage, Window};
+pub use self::window::Window;
 use crate::{
-    cache::Cache,
     config::{Limit, RateLimit},
     error::{Error, Result},
-    metrics,
+    observability::metrics,
+    storage::Cache,
+    types::usage::Usage,
 };
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
@@ -117,7 +118,11 @@ impl Limiter {
         let budgets = taken.budgets.iter().filter(|budget| budget.limit == limit);
         match taken.at {
             Time::Redis(at) => {
-                self.cache.give_back(budgets.map(|budget| budget.key.as_str()), at).await
+                let mut pipe = redis::pipe();
+                for budget in budgets {
+                    pipe.lrem(&budget.key, -1, at).ignore();
+                }
+                self.cache.pipeline::<()>(&pipe).await;
             }
             Time::Here(at) => budgets.for_each(|budget| self.local.give_back(budget, at)),
         }
@@ -128,7 +133,7 @@ impl Limiter {
         for budget in budgets {
             call.key(&budget.key).arg(budget.rate.count).arg(budget.rate.period.as_millis() as u64);
         }
-        let answer = self.cache.run::<Vec<i64>>(&call).await;
+        let answer = self.cache.script::<Vec<i64>>(&call).await;
         if self.alone.swap(answer.is_none(), Ordering::Relaxed) != answer.is_none() {
             match answer {
                 None => tracing::warn!(

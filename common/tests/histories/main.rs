@@ -22,10 +22,10 @@ mod shop;
 use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
-    cache::Cache,
+    books,
     config::{Database, Redis as RedisSettings},
-    db,
-    domain::{books, seat_locks::SeatLocks},
+    seats::locks::SeatLocks,
+    storage::{Cache, postgres},
 };
 use nexus_sandbox::{
     postgres::{Durability, Options, Postgres},
@@ -37,10 +37,9 @@ use proptest::{
     sample::Index,
     test_runner::{Config, RngSeed, TestCaseError, TestRunner},
 };
-use sqlx::PgPool;
-
 use razorpay::{Amount, Outcome};
 use shop::Shop;
+use sqlx::PgPool;
 
 /// Histories, if PROPTEST_CASES does not say otherwise.
 const HISTORIES: u32 = 10_000;
@@ -175,8 +174,8 @@ impl World {
             acquire_timeout: Duration::from_secs(60),
             ..Database::at(postgres.url().parse().expect("an address"), 2 * AT_ONCE)
         };
-        db::migrate(&settings, |_| ()).await.expect("migrations");
-        let db = db::pool(&settings, "histories");
+        postgres::migrate(&settings, |_| ()).await.expect("migrations");
+        let db = postgres::pool(&settings, "histories");
         let cache =
             Cache::new(&RedisSettings { url: redis.url().into(), ca: None }).expect("a cache");
         let users = "INSERT INTO users (name, email) SELECT 'User', n || '@nexus.example' FROM generate_series(0, $1) n RETURNING id";

@@ -5,22 +5,28 @@ use std::{collections::BTreeSet, time::Duration};
 
 use nexus_common::{
     Error,
-    domain::{
-        after_commit::AfterCommit,
-        booking_cancellation, booking_changes, booking_sale,
+    bookings::{
         booking_states::BookingEvent,
-        bookings::{self, NewBooking},
-        event_removal,
-        ids::{BookingId, EventId, SeatTypeId, UserId},
-        input::Input,
-        payment_orders::{self, NewOrder},
-        payment_webhooks::{self, Acted},
-        refunds::{self, RefundStatus, RefundTold},
-        seat_selection::Selection,
-        seats::{self, SeatKey, SeatLabel},
-        webhooks::Webhook,
+        cancellation, changes,
+        creation::{self, NewBooking},
+        event_removal, sale,
     },
     error::Kind,
+    events::inventory,
+    ledger::refunds,
+    payments::{
+        orders::{self, NewOrder},
+        refund_updates::{self, RefundStatus, RefundTold},
+        webhook_actions::{self, Acted},
+        webhooks::Webhook,
+    },
+    realtime::AfterCommit,
+    seats::{freeing, hints, selection::Selection},
+    types::{
+        ids::{BookingId, EventId, SeatTypeId, UserId},
+        input::Input,
+        seats::{SeatKey, SeatLabel},
+    },
 };
 use proptest::sample::Index;
 use serde_json::{Value, json};
@@ -181,15 +187,9 @@ impl<'a> Shop<'a> {
             Step::Cancel { booking } => match pick(*booking, &self.bookings) {
                 Some((booking, buyer)) => {
                     let mut tx = self.begin().await?;
-                    let result = booking_cancellation::cancel(
-                        &mut tx,
-                        booking,
-                        buyer,
-                        None,
-                        None,
-                        Duration::ZERO,
-                    )
-                    .await;
+                    let result =
+                        cancellation::cancel(&mut tx, booking, buyer, None, None, Duration::ZERO)
+                            .await;
                     self.end(tx, result).await.map(drop)
                 }
                 None => Ok(()),
@@ -241,10 +241,10 @@ impl<'a> Shop<'a> {
         let mut wanted = Vec::new();
         for seat in BTreeSet::from_iter(seats) {
             let (seat_type, label) = SEATS[*seat];
-            let label = SeatLabel::parse(label).map_err(|error| error.details())?;
+            let label = SeatLabel::parse(label).map_err(|error| error.to_string())?;
             let key = SeatKey { event: self.event, seat_type: self.types[seat_type], label };
             // A hint of Redis's may be two seconds old; PostgreSQL decides here.
-            self.world.cache.drop_stale_seat(&key).await;
+            hints::drop_stale(&self.world.cache, &key).await;
             wanted.push(json!({"seat_type_id": key.seat_type, "seat_label": key.label}));
         }
         let wanted = Selection::parse(self.event, &Input::from(json!({ "seats": wanted })));
@@ -273,7 +273,7 @@ impl<'a> Shop<'a> {
         let new = NewBooking { event: self.event, seats };
         let mut tx = self.begin().await?;
         let result =
-            bookings::create(&mut tx, self.buyer(buyer), &new, Duration::from_secs(900)).await;
+            creation::create(&mut tx, self.buyer(buyer), &new, Duration::from_secs(900)).await;
         if let Some((created, _)) = self.end(tx, result).await? {
             self.bookings.push((created.booking.id, self.buyer(buyer)));
         }
@@ -290,14 +290,14 @@ impl<'a> Shop<'a> {
                 .map_err(|error| error.to_string())?;
         let input = json!({"booking_id": booking, "amount": total.unwrap_or(0) as f64 / 100.0});
         let result = match NewOrder::parse(&Input::from(input)) {
-            Ok(wanted) => payment_orders::payable(&mut tx, buyer, &wanted).await,
+            Ok(wanted) => orders::payable(&mut tx, buyer, &wanted).await,
             Err(error) => Err(error),
         };
         let Some(payable) = self.end(tx, result).await? else { return Ok(()) };
         if payable.open_order.is_none() {
             let order = self.razorpay.create_order(payable.total.get());
             let mut tx = self.begin().await?;
-            let result = payment_orders::remember(&mut tx, booking, &order, payable.total).await;
+            let result = orders::remember(&mut tx, booking, &order, payable.total).await;
             self.end(tx, result).await?;
         }
         Ok(())
@@ -306,10 +306,8 @@ impl<'a> Shop<'a> {
     async fn confirm_free(&self, booking: BookingId) -> Result<(), String> {
         let mut tx = self.begin().await?;
         let result = async {
-            match booking_sale::hold(&mut tx, booking, None).await? {
-                Some(held) => {
-                    booking_sale::confirm_free(&mut tx, &held, &mut AfterCommit::default()).await
-                }
+            match sale::hold(&mut tx, booking, None).await? {
+                Some(held) => sale::confirm_free(&mut tx, &held, &mut AfterCommit::default()).await,
                 None => Ok(false),
             }
         };
@@ -329,12 +327,12 @@ impl<'a> Shop<'a> {
         let told = Webhook::parse(webhook.to_string().as_bytes()).expect("a webhook").told();
         let mut after = AfterCommit::default();
         let mut tx = self.begin().await?;
-        let result = payment_webhooks::act_on(&mut tx, 0, told, &mut after).await;
+        let result = webhook_actions::act_on(&mut tx, 0, told, &mut after).await;
         match self.end(tx, result).await? {
             Some(Acted::Done(_)) => Ok(()),
             Some(Acted::Capture(money)) if self.razorpay.capture(&money.payment_id) => {
                 let mut tx = self.begin().await?;
-                let result = payment_webhooks::settle(&mut tx, &money, &mut after).await;
+                let result = webhook_actions::settle(&mut tx, &money, &mut after).await;
                 self.end(tx, result).await.map(drop)
             }
             Some(Acted::Capture(_)) => Ok(()),
@@ -346,15 +344,14 @@ impl<'a> Shop<'a> {
     async fn sweep(&self) -> Result<(), String> {
         for (booking, _) in &self.bookings {
             let mut tx = self.begin().await?;
-            let result =
-                booking_changes::expire(&mut tx, *booking, &mut AfterCommit::default()).await;
+            let result = changes::expire(&mut tx, *booking, &mut AfterCommit::default()).await;
             self.end(tx, result).await?;
         }
         let all = self.types.iter().map(|seat_type| (*seat_type, 100)).collect();
         let mut tx = self.begin().await?;
         let result = async {
-            seats::open_inventory(&mut tx, &[self.event]).await?;
-            seats::free_expired(&mut tx, &[], &all).await
+            inventory::open_inventory(&mut tx, &[self.event]).await?;
+            freeing::free_expired(&mut tx, &[], &all).await
         };
         let result = result.await;
         self.end(tx, result).await.map(drop)
@@ -365,11 +362,11 @@ impl<'a> Shop<'a> {
         for (booking, _) in &self.bookings {
             let mut tx = self.begin().await?;
             let result = async {
-                let Some(held) = booking_changes::hold(&mut tx, *booking).await? else {
+                let Some(held) = changes::hold(&mut tx, *booking).await? else {
                     return Ok(false);
                 };
                 let (event, mut after) = (BookingEvent::EventCancelled, AfterCommit::default());
-                booking_cancellation::carry_out(&mut tx, &held, event, None, &mut after).await
+                cancellation::carry_out(&mut tx, &held, event, None, &mut after).await
             };
             let result = result.await;
             self.end(tx, result).await?;
@@ -393,7 +390,7 @@ impl<'a> Shop<'a> {
         let Some(refund) = self.end(tx, result).await?.flatten() else { return Ok(()) };
         if refund.is_too_little() {
             let mut tx = self.begin().await?;
-            let result = refunds::leave(&mut tx, id, &refund.payment_id).await;
+            let result = refund_updates::leave(&mut tx, id, &refund.payment_id).await;
             return self.end(tx, result).await.map(drop);
         }
         // What is refused leads to a look at what others have asked for.
@@ -415,7 +412,7 @@ impl<'a> Shop<'a> {
                     payment: refund.payment(),
                 };
                 let status = RefundStatus::of(made.status);
-                refunds::follow(&mut tx, &told, status, &mut AfterCommit::default()).await?;
+                refund_updates::follow(&mut tx, &told, status, &mut AfterCommit::default()).await?;
             }
             Ok(())
         };

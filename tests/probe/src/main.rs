@@ -18,12 +18,11 @@ mod jobs;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
+use jobs::{Hasty, Patient, Plain, Script, Step, Tick, Urgent};
 use nexus_common::{Error, jobs::Queue};
 use nexus_worker::{Attempt, Context, Failure};
 use sqlx::PgPool;
 use tokio::time::sleep;
-
-use jobs::{Hasty, Patient, Plain, Script, Step, Tick, Urgent};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

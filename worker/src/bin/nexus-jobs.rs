@@ -13,13 +13,16 @@ use anyhow::{Context, Result, bail};
 use chrono::Utc;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use nexus_common::{
+    books,
     config::{Database, Env},
-    db,
-    domain::{alerts, books, installation, payment_story, tickets},
     jobs::{
         JobId, Queue,
         admin::{self, Filter, QueueNow},
     },
+    ledger::alerts,
+    payments::{installation, story},
+    storage::postgres,
+    tickets::tickets,
 };
 use nexus_worker::{
     operator,
@@ -217,7 +220,7 @@ async fn run(
     database: &Database,
     settings: Option<Settings>,
 ) -> Result<(String, ExitCode)> {
-    let db = db::pool(database, "nexus-jobs");
+    let db = postgres::pool(database, "nexus-jobs");
     if let (Command::Reconcile { since, dry_run, refund_lost, json }, Some(settings)) =
         (&command, settings)
     {
@@ -243,7 +246,7 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
             Ok(if json { operator::json(&open)? } else { operator::alerts(&open, Utc::now()) })
         }
         Command::Payment { about, json } => {
-            let story = payment_story::tell(&mut *db.acquire().await?, &about).await?;
+            let story = story::tell(&mut *db.acquire().await?, &about).await?;
             let story = story.with_context(|| format!("nothing is known of {about}"))?;
             Ok(if json { operator::json(&story)? } else { operator::story(&story) })
         }

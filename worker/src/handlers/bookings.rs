@@ -8,12 +8,13 @@ use std::{
 use nexus_common::{
     Error,
     config::{self, Env},
-    domain::{ids::BookingId, ticket_codes::SigningKey, ticket_reissue, tickets},
     jobs::{
         self,
         bookings::{FinaliseBooking, ReissueTickets},
     },
     realtime::Publish,
+    tickets::{codes::SigningKey, reissue, tickets},
+    types::ids::BookingId,
 };
 
 use crate::{Attempt, Build, Context, Failure};
@@ -28,6 +29,7 @@ impl Bookings {
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let key = config::ticket_signing_key(env);
         Box::new(move || {
+            let key = key.as_ref().map(SigningKey::new);
             let key = key.ok_or_else(|| Error::internal("there is no key to sign tickets with"))?;
             // To be kept for as long as its tickets are good, also when another key signs.
             tracing::info!(key = %key.public().id(), public_key = %key.public(), "signing tickets");
@@ -70,7 +72,7 @@ pub async fn reissue_tickets(
     let mut before = job.before.unwrap_or(i32::MAX);
     let mut reissued = 0;
     while started.elapsed() < RUN {
-        let (some, lowest) = ticket_reissue::unsigned(&mut *cx.db.acquire().await?, before).await?;
+        let (some, lowest) = reissue::unsigned(&mut *cx.db.acquire().await?, before).await?;
         if some.is_empty() {
             if reissued > 0 {
                 tracing::info!(tickets = reissued, "issued anew, and no others are left");
@@ -79,10 +81,10 @@ pub async fn reissue_tickets(
         }
         before = lowest;
         let key = cx.key.clone();
-        let print = move || ticket_reissue::print(some, &key);
+        let print = move || reissue::print(some, &key);
         for reissue in tokio::task::spawn_blocking(print).await.map_err(Error::internal)?? {
             let mut tx = cx.db.begin().await?;
-            reissued += ticket_reissue::replace(&mut tx, &reissue, &cx.key).await?;
+            reissued += reissue::replace(&mut tx, &reissue, &cx.key).await?;
             tx.commit().await?;
         }
     }

@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use nexus_common::{
-    clients::smtp::Email,
-    domain::{
-        cancellation_notices::{self, Notice},
-        ids::BookingId,
-    },
+    bookings::cancellation_notices::{self, Notice},
     jobs::notifications::{EmailCancellation, SmsCancellation},
+    providers::smtp::Email,
+    types::ids::BookingId,
 };
 
 use super::{needed, notifications::Notifications, outward};

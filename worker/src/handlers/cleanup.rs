@@ -6,18 +6,16 @@ use std::{
 };
 
 use nexus_common::{
-    config::{self, Env},
-    domain::{
-        books,
-        tokens::Keeping,
-        upkeep::{self, Removed, Retention},
-        webhooks,
-    },
+    accounts::hints::drop_refresh_tokens,
+    books,
+    config::{self, Env, Retention, TokenStorage},
     jobs::{
         cleanup::{CheckBooks, CleanUp},
-        ledger,
+        lifecycle,
     },
-    metrics,
+    observability::metrics,
+    payments::webhooks,
+    retention::{self, Removed},
 };
 use sqlx::PgConnection;
 
@@ -28,15 +26,15 @@ pub struct Cleanup {
     /// Finished jobs are kept this long, for operators to look at.
     keep_jobs: Duration,
     retention: Retention,
-    tokens: Keeping,
+    tokens: TokenStorage,
 }
 
 impl Cleanup {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let keep_jobs = config::keep_jobs(env);
-        let retention = config::retention(env);
-        let tokens = config::tokens_kept(env);
+        let retention = config::Retention::from_env(env);
+        let tokens = TokenStorage::from_env(env);
         Box::new(move || Ok(Cleanup { keep_jobs, retention, tokens }))
     }
 }
@@ -54,11 +52,11 @@ pub async fn clean_up(
     let started = Instant::now();
     let mut conn = cx.db.acquire().await?;
     loop {
-        let removed = upkeep::remove_expired(&mut conn, &cx.retention).await?;
-        let jobs = ledger::prune(&mut conn, cx.keep_jobs).await?;
+        let removed = retention::remove_expired(&mut conn, &cx.retention).await?;
+        let jobs = lifecycle::prune(&mut conn, cx.keep_jobs).await?;
         let hashed = match cx.tokens {
-            Keeping::Hashed => hash_tokens(&cx, &mut conn).await?,
-            Keeping::Raw => 0,
+            TokenStorage::Hashed => hash_tokens(&cx, &mut conn).await?,
+            TokenStorage::Raw => 0,
         };
         let webhooks = webhooks::find_subjects(&mut conn).await?;
         if removed == Removed::default() && jobs == 0 && hashed == 0 && webhooks == 0 {
@@ -88,9 +86,9 @@ pub async fn clean_up(
 /// Hashes what the Node service has left behind, and has Redis forget what only that service looked
 /// for.
 async fn hash_tokens(cx: &Context<Cleanup>, conn: &mut PgConnection) -> Result<u64, Failure> {
-    let (refresh_tokens, hashed) = upkeep::hash_tokens(conn).await?;
+    let (refresh_tokens, hashed) = retention::hash_tokens(conn).await?;
     for some in refresh_tokens.chunks(1000) {
-        cx.cache.drop_refresh_tokens(some).await;
+        drop_refresh_tokens(&cx.cache, some).await;
     }
     Ok(hashed)
 }

@@ -4,15 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
     Error,
-    domain::{
-        after_commit::AfterCommit,
-        event_cancellation,
-        ids::{BookingId, EventId},
-    },
+    bookings::event_cancellation,
     error::Kind,
     jobs::bookings::CancelEvent,
+    realtime::AfterCommit,
+    types::ids::{BookingId, EventId},
 };
-
 use rand::seq::SliceRandom;
 
 use super::bookings::Bookings;

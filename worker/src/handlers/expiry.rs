@@ -7,15 +7,16 @@ use std::{
 
 use nexus_common::{
     Error,
+    bookings::{changes, deadlines},
     config::{self, Env},
-    domain::{
-        after_commit::AfterCommit,
-        booking_changes, deadlines,
-        ids::{BookingId, EventId, SeatTypeId},
-        news::UnlockReason,
-        seats,
-    },
+    events::inventory,
     jobs::expiry::SweepExpired,
+    realtime::AfterCommit,
+    seats::{
+        broadcasts::{self, UnlockReason},
+        freeing,
+    },
+    types::ids::{BookingId, EventId, SeatTypeId},
 };
 use tokio::sync::Mutex;
 
@@ -88,7 +89,7 @@ async fn expire_bookings(cx: &Context<Expiry>, troubles: &mut Troubles) -> Resul
 async fn expire(cx: &Context<Expiry>, booking: BookingId) -> Result<bool, Error> {
     let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
-    let expired = booking_changes::expire(&mut tx, booking, &mut after).await?;
+    let expired = changes::expire(&mut tx, booking, &mut after).await?;
     tx.commit().await?;
     after.run(&cx.cache, &cx.emitter, &cx.seats).await;
     Ok(expired)
@@ -111,11 +112,11 @@ async fn free_locks(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usi
 async fn free(cx: &Context<Expiry>, event: EventId, seat_type: SeatTypeId) -> Result<bool, Error> {
     let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
-    seats::open_inventory(&mut tx, &[event]).await?;
-    let freed = seats::free_expired(&mut tx, &[], &[(seat_type, LOCKS)].into()).await?;
+    inventory::open_inventory(&mut tx, &[event]).await?;
+    let freed = freeing::free_expired(&mut tx, &[], &[(seat_type, LOCKS)].into()).await?;
     tx.commit().await?;
     let any = !freed.is_empty();
-    after.freed(freed, UnlockReason::Expired);
+    broadcasts::freed(&mut after, freed, UnlockReason::Expired);
     after.run(&cx.cache, &cx.emitter, &cx.seats).await;
     Ok(any)
 }

@@ -7,11 +7,9 @@ use std::{
 
 use nexus_common::{
     Error,
-    domain::{
-        deadlines::Except,
-        ids::{BookingId, EventId, SeatTypeId},
-    },
+    bookings::deadlines::Except,
     error::Kind,
+    types::ids::{BookingId, EventId, SeatTypeId},
 };
 
 /// What is in trouble is left alone for so long.

@@ -16,7 +16,7 @@ pub mod refund_notices;
 
 use std::time::Duration;
 
-use nexus_common::{Error, clients::CallError};
+use nexus_common::{Error, providers::CallError};
 
 use crate::Failure;
 

@@ -7,17 +7,15 @@ use base64::{
     engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL},
 };
 use nexus_common::{
-    clients::{
+    config::{self, Env},
+    jobs::notifications::{EmailTickets, SmsTickets},
+    providers::{
         Key,
         smtp::{Email, Smtp},
         twilio::Twilio,
     },
-    config::{self, Env},
-    domain::{
-        ids::BookingId,
-        tickets::{self, Delivered, Delivery},
-    },
-    jobs::notifications::{EmailTickets, SmsTickets},
+    tickets::tickets::{self, Delivered, Delivery},
+    types::ids::BookingId,
 };
 use sha2::{Digest, Sha256};
 

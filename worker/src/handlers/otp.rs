@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use nexus_common::{
-    clients::{Key, twilio::Twilio},
     config::{self, Env},
     jobs::otp::SendOtp,
+    providers::{Key, twilio::Twilio},
 };
 
 use super::outward;

@@ -5,23 +5,23 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use nexus_common::{
     Error,
-    clients::{
+    bookings::{changes, sale},
+    config::{self, Env},
+    events::turns::Turns,
+    jobs::payments::{ConfirmFreeBooking, ProcessWebhook, RefundPayment},
+    ledger::{entries::Captured, refunds},
+    payments::{
+        installation::{self, Owner},
+        refund_updates::{self, RefundStatus, RefundTold},
+        webhook_actions::{self, Acted},
+        webhooks::{self, Told, Webhook},
+    },
+    providers::{
         CallError, Key,
         razorpay::{Razorpay, Refund},
     },
-    config::{self, Env},
-    domain::{
-        after_commit::AfterCommit,
-        booking_changes, booking_sale,
-        event_turns::Turns,
-        ids::{BookingId, EventId},
-        installation::{self, Owner},
-        payment_webhooks::{self, Acted},
-        payments::Captured,
-        refunds::{self, RefundStatus, RefundTold},
-        webhooks::{self, Told, Webhook},
-    },
-    jobs::payments::{ConfirmFreeBooking, ProcessWebhook, RefundPayment},
+    realtime::AfterCommit,
+    types::ids::{BookingId, EventId},
 };
 use sqlx::PgTransaction;
 
@@ -105,12 +105,12 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
         let mut conn = cx.db.acquire().await?;
         let Some(body) = webhooks::open(&mut conn, id).await? else { return Ok(()) };
         let told = Webhook::parse(&body).map_or(Told::Unreadable, |webhook| webhook.told());
-        let event = payment_webhooks::event(&mut conn, &told).await?;
+        let event = webhook_actions::event(&mut conn, &told).await?;
         drop(conn);
         let mut after = AfterCommit::default();
         let acting = async {
             let mut tx = cx.db.begin().await?;
-            let acted = payment_webhooks::act_on(&mut tx, id, told, &mut after).await?;
+            let acted = webhook_actions::act_on(&mut tx, id, told, &mut after).await?;
             match &acted {
                 Acted::Done(outcome) => close(tx, id, attempt, outcome).await?,
                 Acted::Capture(_) | Acted::FindOrder(_) => tx.rollback().await?,
@@ -176,7 +176,7 @@ async fn capture(
     let settling = async {
         let mut tx = cx.db.begin().await?;
         let outcome = match captured {
-            true => payment_webhooks::settle(&mut tx, money, &mut after).await?,
+            true => webhook_actions::settle(&mut tx, money, &mut after).await?,
             false => "not_capturable",
         };
         close(tx, id, attempt, outcome).await
@@ -193,12 +193,12 @@ pub async fn confirm_free_booking(
     attempt: Attempt,
 ) -> Result<(), Failure> {
     let booking = BookingId(job.booking_id);
-    let event = booking_changes::event(&mut *cx.db.acquire().await?, booking).await?;
+    let event = changes::event(&mut *cx.db.acquire().await?, booking).await?;
     let mut after = AfterCommit::default();
     let confirming = async {
         let mut tx = cx.db.begin().await?;
-        if let Some(booking) = booking_sale::hold(&mut tx, booking, None).await? {
-            booking_sale::confirm_free(&mut tx, &booking, &mut after).await?;
+        if let Some(booking) = sale::hold(&mut tx, booking, None).await? {
+            sale::confirm_free(&mut tx, &booking, &mut after).await?;
         }
         attempt.lease.complete(&mut tx).await?;
         Ok(tx.commit().await?)
@@ -260,7 +260,7 @@ async fn refund_left(
         }
         if refund.is_too_little() {
             let mut tx = cx.db.begin().await?;
-            if !refunds::leave(&mut tx, job.refund_id, &refund.payment_id).await? {
+            if !refund_updates::leave(&mut tx, job.refund_id, &refund.payment_id).await? {
                 return Err(Failure::Snooze(CHANGED_MEANWHILE));
             }
             attempt.lease.complete(&mut tx).await?;
@@ -316,7 +316,7 @@ async fn follow_all(
     made: &[Refund],
 ) -> Result<Option<refunds::Refund>, Failure> {
     let event = match refund.booking {
-        Some(booking) => booking_changes::event(&mut *cx.db.acquire().await?, booking).await?,
+        Some(booking) => changes::event(&mut *cx.db.acquire().await?, booking).await?,
         None => None,
     };
     let mut after = AfterCommit::default();
@@ -329,7 +329,8 @@ async fn follow_all(
                 ours: refunds::is_ours(&refund.payment_id, made.receipt.as_deref()),
                 payment: refund.payment(),
             };
-            refunds::follow(&mut tx, &told, RefundStatus::of(&made.status), &mut after).await?;
+            refund_updates::follow(&mut tx, &told, RefundStatus::of(&made.status), &mut after)
+                .await?;
         }
         let now = refunds::get(&mut tx, job.refund_id).await?;
         match now {

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use nexus_common::{
-    clients::smtp::Email,
-    domain::refund_notices::{self, Notice},
     jobs::notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
+    payments::refund_notices::{self, Notice},
+    providers::smtp::Email,
 };
 
 use super::{needed, notifications::Notifications, outward};

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU32;
 use chrono::{TimeDelta, Utc};
 use nexus_common::{
     Error, Result,
-    cache::Cache,
-    clients::razorpay::Razorpay,
     config::{self, Env},
-    domain::time::Timestamp,
-    realtime::{Emitter, SeatsUpdates},
+    providers::razorpay::Razorpay,
+    realtime::{Coalesced, Emitter},
+    seats::counts,
+    storage::Cache,
+    types::time::Timestamp,
 };
 use sqlx::PgPool;
 
@@ -85,10 +86,10 @@ pub async fn reconcile(
     Ok(report)
 }
 
-fn connect(db: &PgPool, redis: &config::Redis) -> Result<(Cache, Emitter, SeatsUpdates<Emitter>)> {
+fn connect(db: &PgPool, redis: &config::Redis) -> Result<(Cache, Emitter, Coalesced<Emitter>)> {
     let emitter = Emitter::new(redis).map_err(Error::internal)?;
     let cache = Cache::new(redis).map_err(Error::internal)?;
-    let seats = SeatsUpdates::new(db.clone(), redis, emitter.clone()).map_err(Error::internal)?;
+    let seats = counts::updates(db.clone(), redis, emitter.clone()).map_err(Error::internal)?;
     Ok((cache, emitter, seats))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nexus_common::{
     Result,
-    clients::razorpay::{PAGE, Span},
+    providers::razorpay::{PAGE, Span},
 };
 
 use super::{Reconciler, report::Report};

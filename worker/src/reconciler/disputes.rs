@@ -3,12 +3,12 @@
 
 use nexus_common::{
     Error, Result,
-    clients::razorpay::{Dispute as Theirs, PAGE, Span},
-    domain::{
-        after_commit::AfterCommit,
+    payments::{
         disputes::{self, Dispute},
-        payments,
+        settlement,
     },
+    providers::razorpay::{Dispute as Theirs, PAGE, Span},
+    realtime::AfterCommit,
 };
 
 use super::{
@@ -61,7 +61,7 @@ impl Reconciler<'_> {
         if known == Some((told.status, told.taken())) {
             return Ok(());
         }
-        if !payments::is_ours(&mut conn, &theirs.payment_id, "").await? {
+        if !settlement::is_ours(&mut conn, &theirs.payment_id, "").await? {
             report.not_ours += 1;
             return Ok(());
         }

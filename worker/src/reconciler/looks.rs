@@ -5,7 +5,7 @@
 
 use nexus_common::{
     Result,
-    domain::{installation, reconciliation as books},
+    payments::{installation, reconciliation},
 };
 
 use super::{Reconciler, concerns_all, report::Report, unless_refused};
@@ -31,13 +31,19 @@ impl Reconciler<'_> {
     /// again and again.
     async fn due_orders(&self, limit: i64, report: &mut Report) -> Result<i64> {
         let due =
-            books::due_orders(&mut *self.db.acquire().await?, self.settings.after, limit).await?;
+            reconciliation::due_orders(&mut *self.db.acquire().await?, self.settings.after, limit)
+                .await?;
         for order in &due {
             let compared = self.open_order(order, report).await;
             if !compared.as_ref().is_err_and(concerns_all) {
                 let mut conn = self.db.acquire().await?;
-                books::order_asked(&mut conn, order, self.settings.every, self.settings.days)
-                    .await?;
+                reconciliation::order_asked(
+                    &mut conn,
+                    order,
+                    self.settings.every,
+                    self.settings.days,
+                )
+                .await?;
                 report.orders += 1;
             }
             self.pass_over("an order", order, compared, report)?;
@@ -52,11 +58,11 @@ impl Reconciler<'_> {
 
     pub(super) async fn due_refunds(&self, limit: i64, report: &mut Report) -> Result<i64> {
         let first = self.settings.every.max(self.settings.after);
-        let due = books::due_refunds(&mut *self.db.acquire().await?, first, limit).await?;
+        let due = reconciliation::due_refunds(&mut *self.db.acquire().await?, first, limit).await?;
         for refund in &due {
             let compared = self.open_refund(refund, report).await;
             if !self.dry_run() && !compared.as_ref().is_err_and(concerns_all) {
-                books::refund_asked(&mut *self.db.acquire().await?, refund.id).await?;
+                reconciliation::refund_asked(&mut *self.db.acquire().await?, refund.id).await?;
             }
             self.pass_over("a refund", &refund.payment_id, compared, report)?;
         }

@@ -20,21 +20,19 @@ use std::{
 
 use nexus_common::{
     Error, Result,
-    cache::Cache,
-    clients::razorpay::{Payment, Razorpay, Span},
     config::Reconciliation,
-    db,
-    domain::{
-        after_commit::AfterCommit,
-        ids::BookingId,
-        installation::{self, Owner},
-        payment_orders,
-        payments::{self, Captured, Settled},
-        reconciliation::{self as books, Booked},
-        refunds::RefundReason,
-    },
     error::Kind,
-    realtime::{Emitter, SeatsUpdates},
+    ledger::entries::Captured,
+    payments::{
+        installation::{self, Owner},
+        orders,
+        reconciliation::{self, Booked},
+        settlement::{self, Settled},
+    },
+    providers::razorpay::{Payment, Razorpay, Span},
+    realtime::{AfterCommit, Coalesced, Emitter},
+    storage::{Cache, postgres},
+    types::{ids::BookingId, refund_reason::RefundReason},
 };
 use sqlx::PgPool;
 use tokio::{
@@ -68,7 +66,7 @@ pub struct Clients<'a> {
     /// Broadcasts.
     pub emitter: &'a Emitter,
     /// Seat counts.
-    pub seats: &'a SeatsUpdates<Emitter>,
+    pub seats: &'a Coalesced<Emitter>,
 }
 
 /// One who compares.
@@ -118,7 +116,7 @@ impl Reconciler<'_> {
     /// Payments and refunds that were created between `from` and now, without those that webhooks
     /// may still tell of.
     async fn span(&self, back: Duration) -> Result<Span> {
-        let to = db::now(&mut *self.db.acquire().await?).await? - self.settings.after;
+        let to = postgres::now(&mut *self.db.acquire().await?).await? - self.settings.after;
         Ok(Span { from: (to - back).timestamp(), to: to.timestamp() })
     }
 
@@ -169,7 +167,7 @@ impl Reconciler<'_> {
     /// keep the others from it.
     async fn payments(&self, theirs: &[Payment], report: &mut Report) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|payment| payment.id.clone()).collect();
-        let ours = books::booked(&mut *self.db.acquire().await?, &ids).await?;
+        let ours = reconciliation::booked(&mut *self.db.acquire().await?, &ids).await?;
         report.compared += theirs.len();
         for payment in theirs {
             let booked = ours.get(&payment.id).cloned().unwrap_or_default();
@@ -240,8 +238,8 @@ impl Reconciler<'_> {
             order.remember(&mut tx).await?;
         }
         let done = match theirs.status.as_str() {
-            "authorized" if !books::is_wanted(&mut tx, money).await? => LAPSES.into(),
-            _ => told(payments::settle(&mut tx, money, &mut AfterCommit::default()).await?),
+            "authorized" if !reconciliation::is_wanted(&mut tx, money).await? => LAPSES.into(),
+            _ => told(settlement::settle(&mut tx, money, &mut AfterCommit::default()).await?),
         };
         tx.rollback().await?;
         Ok(done)
@@ -253,7 +251,7 @@ impl Reconciler<'_> {
             .filter(|_| self.mode == Mode::RefundLost && theirs.status == "captured");
         let Some(money) = money else { return Ok("nothing: see docs/reconciliation.md".into()) };
         let mut tx = self.db.begin().await?;
-        let owed = payments::return_lost(&mut tx, &money).await?;
+        let owed = settlement::return_lost(&mut tx, &money).await?;
         tx.commit().await?;
         Ok(if owed { "refunding: its booking is lost" } else { "settled before" }.into())
     }
@@ -261,7 +259,7 @@ impl Reconciler<'_> {
     /// Captures what is only reserved, if it would buy something; false when it would not, or
     /// cannot be captured any more.
     async fn capture(&self, money: &Captured) -> Result<bool> {
-        if !books::is_wanted(&mut *self.db.acquire().await?, money).await? {
+        if !reconciliation::is_wanted(&mut *self.db.acquire().await?, money).await? {
             return Ok(false);
         }
         self.ask(self.razorpay.ensure_captured(
@@ -276,7 +274,7 @@ impl Reconciler<'_> {
     async fn settle(&self, money: &Captured) -> Result<String> {
         let mut after = AfterCommit::default();
         let mut tx = self.db.begin().await?;
-        let settled = payments::settle(&mut tx, money, &mut after).await?;
+        let settled = settlement::settle(&mut tx, money, &mut after).await?;
         tx.commit().await?;
         self.tell(after).await;
         Ok(told(settled))
@@ -286,7 +284,7 @@ impl Reconciler<'_> {
     async fn order_of(&self, payment: &Payment) -> Result<Order> {
         let Some(order_id) = &payment.order_id else { return Ok(Order::NotOurs(Owner::Stranger)) };
         let mut conn = self.db.acquire().await?;
-        if let Some(booking) = payment_orders::booking(&mut conn, order_id).await? {
+        if let Some(booking) = orders::booking(&mut conn, order_id).await? {
             return Ok(Order::Ours { booking, forgotten: None });
         }
         if self.mode == Mode::Job && installation::is_foreign(&mut conn, order_id).await? {

@@ -3,15 +3,14 @@
 
 use nexus_common::{
     Result,
-    clients::razorpay::{Payment, Refund},
-    domain::{
-        after_commit::AfterCommit,
-        payment_orders::CURRENCY,
-        payment_states::PaymentStep,
-        payments::Captured,
-        reconciliation::{self as books, Booked, OpenRefund},
-        refunds::{self, RefundStatus, RefundTold},
+    ledger::{entries::Captured, payment_states::PaymentStep, refunds},
+    payments::{
+        reconciliation::{self, Booked, OpenRefund},
+        refund_updates::{self, RefundStatus, RefundTold},
     },
+    providers::razorpay::{Payment, Refund},
+    realtime::AfterCommit,
+    types::money::CURRENCY,
 };
 
 use super::{
@@ -113,7 +112,8 @@ impl Reconciler<'_> {
         let mut after = AfterCommit::default();
         let mut tx = self.db.begin().await?;
         let step =
-            refunds::follow(&mut tx, &told, RefundStatus::of(&refund.status), &mut after).await?;
+            refund_updates::follow(&mut tx, &told, RefundStatus::of(&refund.status), &mut after)
+                .await?;
         tx.commit().await?;
         self.tell(after).await;
         Ok(step)
@@ -126,7 +126,7 @@ impl Reconciler<'_> {
         report: &mut Report,
     ) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|refund| refund.payment_id.clone()).collect();
-        let ours = books::booked(&mut *self.db.acquire().await?, &ids).await?;
+        let ours = reconciliation::booked(&mut *self.db.acquire().await?, &ids).await?;
         report.compared += theirs.len();
         for refund in theirs {
             match ours.get(&refund.payment_id) {
@@ -181,7 +181,8 @@ impl Reconciler<'_> {
         } else if stuck {
             if self.dry_run() {
                 difference.done = "would be asked for again".into();
-            } else if books::resume_refund(&mut *self.db.acquire().await?, ours.id).await? {
+            } else if reconciliation::resume_refund(&mut *self.db.acquire().await?, ours.id).await?
+            {
                 difference.done = "asked for again".into();
             }
             report.add(difference);

@@ -1,8 +1,11 @@
 //! What a comparison has found.
 
 use nexus_common::{
-    clients::razorpay::{Dispute, Payment, Refund},
-    domain::{ids::BookingId, money::written, payment_orders::CURRENCY},
+    providers::razorpay::{Dispute, Payment, Refund},
+    types::{
+        ids::BookingId,
+        money::{CURRENCY, written},
+    },
 };
 use serde::Serialize;
 

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
     Error, Result,
-    db::bounded,
-    jobs::ledger::{self, Claimed, Delivery, Lease},
+    jobs::lifecycle::{self, Claimed, Delivery, Lease},
+    storage::postgres::bounded,
 };
 use sqlx::PgPool;
 use tokio::sync::{
@@ -38,37 +38,37 @@ impl Batches {
         let (pool, worker) = (db.clone(), Arc::<str>::from(worker));
         tokio::spawn(gather(inbox, move |deliveries: Vec<Delivery>| {
             let (pool, worker) = (pool.clone(), worker.clone());
-            async move { ledger::claim(&pool, &deliveries, &worker, lease).await }
+            async move { lifecycle::claim(&pool, &deliveries, &worker, lease).await }
         }));
         let (beginnings, inbox) = unbounded_channel();
         let pool = db.clone();
         tokio::spawn(gather(inbox, move |attempts: Vec<(Lease, i32)>| {
             let pool = pool.clone();
-            async move { ledger::begin(&pool, &attempts, lease).await }
+            async move { lifecycle::begin(&pool, &attempts, lease).await }
         }));
         let (completions, inbox) = unbounded_channel();
         let pool = db.clone();
         tokio::spawn(gather(inbox, move |leases: Vec<Lease>| {
             let pool = pool.clone();
             async move {
-                ledger::complete(&pool, &leases).await?;
+                lifecycle::complete(&pool, &leases).await?;
                 Ok(vec![(); leases.len()])
             }
         }));
         Batches { claims, beginnings, completions }
     }
 
-    /// As [`ledger::claim`], for one delivery.
+    /// As [`lifecycle::claim`], for one delivery.
     pub(super) async fn claim(&self, delivery: Delivery) -> Result<Option<Claimed>> {
         call(&self.claims, delivery).await
     }
 
-    /// As [`ledger::begin`], for one attempt.
+    /// As [`lifecycle::begin`], for one attempt.
     pub(super) async fn begin(&self, lease: Lease, attempt: i32) -> Result<bool> {
         call(&self.beginnings, (lease, attempt)).await
     }
 
-    /// As [`ledger::complete`], for one job.
+    /// As [`lifecycle::complete`], for one job.
     pub(super) async fn complete(&self, lease: Lease) -> Result<()> {
         call(&self.completions, lease).await
     }

@@ -4,9 +4,9 @@ use std::{ops::Deref, time::Duration};
 
 use nexus_common::{
     Error,
-    cache::Cache,
-    jobs::{JobId, ledger::Lease},
-    realtime::{Emitter, SeatsUpdates},
+    jobs::{JobId, lifecycle::Lease},
+    realtime::{Coalesced, Emitter},
+    storage::Cache,
 };
 use sqlx::PgPool;
 
@@ -21,7 +21,7 @@ pub struct Context<S> {
     /// Broadcasts to clients.
     pub emitter: Emitter,
     /// Seat counts to clients.
-    pub seats: SeatsUpdates<Emitter>,
+    pub seats: Coalesced<Emitter>,
     /// What only this queue's handlers need.
     pub state: S,
 }

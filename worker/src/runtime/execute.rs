@@ -9,13 +9,15 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use nexus_common::{
     Result,
-    db::{bounded, within},
     jobs::{
         Queue, RetryPolicy,
-        ledger::{self, Claimed, Delivery},
+        lifecycle::{self, Claimed, Delivery},
     },
-    metrics,
-    traces::{Span, SpanKind},
+    observability::{
+        metrics,
+        traces::{Span, SpanKind},
+    },
+    storage::postgres::{bounded, within},
 };
 use sqlx::PgPool;
 use tokio::{
@@ -175,7 +177,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
     }
 
     async fn refuse(&self, delivery: Delivery) {
-        if let Err(error) = within(self.lease, ledger::take_back(&self.db, &[delivery])).await {
+        if let Err(error) = within(self.lease, lifecycle::take_back(&self.db, &[delivery])).await {
             tracing::debug!(
                 error = error.details(),
                 "a job was not taken back; a rescue will find it"

@@ -17,14 +17,16 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use nexus_common::{
     Error, Result,
-    cache::Cache,
     config::{self, Env},
-    db::{self, bounded},
-    domain::alerts,
     jobs::{Queue, admin, wakeups},
-    metrics,
-    realtime::{Emitter, SeatsUpdates},
-    telemetry, traces,
+    ledger::alerts,
+    observability::{logs, metrics, traces},
+    realtime::Emitter,
+    seats::counts,
+    storage::{
+        Cache,
+        postgres::{self, bounded},
+    },
 };
 use sqlx::PgPool;
 use tokio::{
@@ -112,7 +114,7 @@ where
     if let Some(concurrency) = arguments.concurrency {
         config.concurrency = usize::from(concurrency);
     }
-    telemetry::init(&config.sight, &warnings);
+    logs::init(&config.sight, &warnings);
     if config.sight.traces
         && let Err(error) = traces::start(name)
     {
@@ -156,14 +158,14 @@ async fn run<S: Send + Sync + 'static>(
             lock_timeout: config.database.lock_timeout.min(lock_timeout),
             ..config.database.clone()
         };
-        db::worker_pool(&settings, name)
+        postgres::worker_pool(&settings, name)
     };
     let db = connect(own, Duration::MAX);
     let handlers_db = connect(handlers, LOCK_TIMEOUT);
     let emitter = Emitter::new(&config.redis).map_err(Error::internal)?;
     let context = Arc::new(Context {
         cache: Cache::new(&config.redis).map_err(Error::internal)?,
-        seats: SeatsUpdates::new(handlers_db.clone(), &config.redis, emitter.clone())
+        seats: counts::updates(handlers_db.clone(), &config.redis, emitter.clone())
             .map_err(Error::internal)?,
         emitter,
         db: handlers_db,
@@ -265,7 +267,7 @@ fn split(connections: u32) -> (u32, u32) {
 async fn ready(db: &PgPool, transport: &Transport) {
     let mut waits = Backoff::new();
     loop {
-        let problem = match bounded(db::is_migrated(db)).await {
+        let problem = match bounded(postgres::is_migrated(db)).await {
             Err(error) => format!("PostgreSQL is away: {}", error.details()),
             Ok(false) => "PostgreSQL is not migrated; run nexus-api migrate".into(),
             Ok(true) => match transport.ping().await {
@@ -289,7 +291,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 async fn sample(queue: Queue, db: PgPool, handlers_db: PgPool) {
     loop {
         if let Ok(depth) = bounded(admin::depth(&db, queue)).await {
-            metrics::depth(queue, &depth);
+            depth.record(queue);
         }
         metrics::pool("runtime", &db);
         metrics::pool("handlers", &handlers_db);

@@ -6,8 +6,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use nexus_common::{
     Result,
-    clients::Key,
     jobs::{self, Job, Queue, RetryPolicy, cron},
+    providers::Key,
 };
 use serde_json::Value;
 use sqlx::PgPool;
@@ -140,9 +140,9 @@ impl<S: Send + Sync + 'static> Registry<S> {
 
 #[cfg(test)]
 mod tests {
-    use nexus_common::jobs::{cleanup::CleanUp, expiry::SweepExpired};
 
     use super::*;
+    use nexus_common::jobs::{cleanup::CleanUp, expiry::SweepExpired};
 
     async fn clean_up(_: Arc<Context<()>>, _: CleanUp, _: Attempt) -> Result<(), Failure> {
         Ok(())

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nexus_common::{
     Error, Result,
-    jobs::{RetryPolicy, ledger::Claimed},
-    traces::{KeyValue, Span},
+    jobs::{RetryPolicy, lifecycle::Claimed},
+    observability::traces::{KeyValue, Span},
 };
 use sqlx::PgPool;
 

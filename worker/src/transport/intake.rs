@@ -8,7 +8,7 @@ use std::{
 
 use apalis::prelude::{BoxDynError, Task};
 use futures_util::{FutureExt, future::BoxFuture};
-use nexus_common::jobs::ledger::Delivery;
+use nexus_common::jobs::lifecycle::Delivery;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{

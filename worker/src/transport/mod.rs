@@ -20,7 +20,7 @@ use apalis_redis::{Config, RedisStorage, RedisTask, queries};
 use futures_util::{future::BoxFuture, task::AtomicWaker};
 use nexus_common::{
     Error, Result, config,
-    jobs::{Queue, ledger::Delivery},
+    jobs::{Queue, lifecycle::Delivery},
 };
 use redis::{
     RedisError,

@@ -1,0 +1,88 @@
+//! What Redis knows of tokens, under the keys that the Node service uses (CONTRACT.md, section 11):
+//! `blacklist:{token}`, `refresh_token:{token}`. PostgreSQL has the truth
+//! ([`sessions`](super::sessions)).
+
+use std::time::Duration;
+
+use super::{
+    sessions::EndedSessions,
+    tokens::{ACCESS_VALID, REFRESH_VALID, Verified, either_way, stored},
+};
+use crate::{config::TokenStorage, storage::Cache, types::ids::UserId};
+
+/// The keys of tokens.
+#[derive(Clone)]
+pub struct TokenHints {
+    cache: Cache,
+    storage: TokenStorage,
+}
+
+impl TokenHints {
+    /// Keys name tokens as `storage` says.
+    pub fn new(cache: Cache, storage: TokenStorage) -> Self {
+        TokenHints { cache, storage }
+    }
+
+    /// Whether `token` is known to be revoked; `None` when Redis cannot be asked.
+    pub async fn is_revoked(&self, token: &str, verified: &Verified) -> Option<bool> {
+        let mut pipe = redis::pipe();
+        let listed = either_way(token).map(|token| blacklist(&token));
+        pipe.exists(&listed).get(sessions_from(verified.user));
+        let (listed, from): (u32, Option<i64>) = self.cache.pipeline(&pipe).await?;
+        Some(listed > 0 || from.is_some_and(|from| verified.issued_at.timestamp_millis() < from))
+    }
+
+    /// Remembers that `token` is revoked, for as long as it would have been valid.
+    pub async fn revoke(&self, token: &str, left: Duration) {
+        let key = blacklist(&stored(token, self.storage));
+        self.cache.command::<()>(&redis::Cmd::set_ex(key, "1", left.as_secs().max(1))).await;
+    }
+
+    /// Remembers that all sessions of `user` have ended, refresh tokens where the Node service
+    /// looks for them.
+    pub async fn end_sessions(&self, user: UserId, ended: &EndedSessions) {
+        let mut pipe = redis::pipe();
+        pipe.set_ex(sessions_from(user), ended.from.timestamp_millis(), ACCESS_VALID.as_secs())
+            .ignore();
+        for token in &ended.refresh_tokens {
+            pipe.del(refresh_token(token)).ignore();
+            pipe.set_ex(blacklist(&stored(token, self.storage)), "1", REFRESH_VALID.as_secs())
+                .ignore();
+        }
+        self.cache.pipeline::<()>(&pipe).await;
+    }
+
+    /// Remembers a refresh token where the Node service looks for it; nobody else does.
+    pub async fn keep_refresh_token(&self, token: &str, user: UserId) {
+        if self.storage == TokenStorage::Raw {
+            let key = refresh_token(token);
+            let command = redis::Cmd::set_ex(key, user.0.to_string(), REFRESH_VALID.as_secs());
+            self.cache.command::<()>(&command).await;
+        }
+    }
+
+    /// Forgets a refresh token that has been revoked.
+    pub async fn drop_refresh_token(&self, token: &str) {
+        drop_refresh_tokens(&self.cache, &[token.to_owned()]).await;
+    }
+}
+
+/// Forgets refresh tokens that nobody looks for here any more.
+pub async fn drop_refresh_tokens(cache: &Cache, tokens: &[String]) {
+    if !tokens.is_empty() {
+        let keys: Vec<_> = tokens.iter().map(|token| refresh_token(token)).collect();
+        cache.command::<()>(&redis::Cmd::del(keys)).await;
+    }
+}
+
+fn blacklist(token: &str) -> String {
+    format!("blacklist:{token}")
+}
+
+fn refresh_token(token: &str) -> String {
+    format!("refresh_token:{token}")
+}
+
+fn sessions_from(user: UserId) -> String {
+    format!("sessions_from:{user}")
+}

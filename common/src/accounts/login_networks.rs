@@ -1,0 +1,45 @@
+//! The networks from which a user has logged in: the user's own, as far as limits go
+//! (`docs/limits.md`).
+
+use sqlx::PgConnection;
+
+use super::credentials::Login;
+use crate::{error::Result, types::ids::UserId};
+
+/// Whether the account that logs in so, if there is one, has logged in from `network` in the last
+/// 90 days.
+pub async fn is_own(conn: &mut PgConnection, login: &Login, network: &str) -> Result<bool> {
+    let (email, phone) = login.columns();
+    let own = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM users u JOIN login_networks n ON n.user_id = u.id
+               WHERE (u.email = ANY ($1) OR u.phone = ANY ($2)) AND n.network = $3
+                   AND n.last_login_at > now() - interval '90 days'
+           ) AS "own!""#,
+        email,
+        phone,
+        network,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(own)
+}
+
+/// Remembers that `user` has logged in from `network`, for the 20 newest.
+pub async fn remember(conn: &mut PgConnection, user: UserId, network: &str) -> Result<()> {
+    sqlx::query!(
+        "WITH newest AS (
+             INSERT INTO login_networks (user_id, network) SELECT id, $2 FROM users WHERE id = $1
+             ON CONFLICT (user_id, network) DO UPDATE SET last_login_at = now()
+         )
+         DELETE FROM login_networks WHERE user_id = $1 AND network IN (
+             SELECT network FROM login_networks WHERE user_id = $1 AND network <> $2
+             ORDER BY last_login_at DESC OFFSET 19
+         )",
+        user.0,
+        network,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

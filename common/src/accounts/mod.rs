@@ -1,0 +1,10 @@
+//! Accounts: users, how they log in, their sessions and roles.
+
+pub mod credentials;
+pub mod hints;
+pub mod login_networks;
+pub mod passwords;
+pub mod roles;
+pub mod sessions;
+pub mod tokens;
+pub mod users;

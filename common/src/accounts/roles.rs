@@ -1,0 +1,145 @@
+//! Who may operate the installation, and who may create events where not everybody may. Everything
+//! else that anybody may do follows from what is theirs (`docs/authorisation.md`). A role is looked
+//! up whenever it matters and is in no token: a change takes effect at once.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::credentials::Login;
+use crate::{
+    error::{Error, Result},
+    types::ids::UserId,
+};
+
+/// What a user is, beyond the owner of their own affairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Buys; and organises, unless that takes an organiser.
+    User,
+    /// Organises.
+    Organiser,
+    /// Operates the installation, and may organise. Has no say in what is others'.
+    Admin,
+}
+
+impl Role {
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Organiser => "organiser",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+/// [`Error::Forbidden`] unless `user` is an admin.
+pub async fn require_admin(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    require(conn, user, &[Role::Admin], "operate this installation").await
+}
+
+/// [`Error::Forbidden`] unless `user` is an organiser or an admin.
+pub async fn require_organiser(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    require(conn, user, &[Role::Organiser, Role::Admin], "create events").await
+}
+
+async fn require(
+    conn: &mut PgConnection,
+    user: UserId,
+    roles: &[Role],
+    doing: &'static str,
+) -> Result<()> {
+    let names: Vec<String> = roles.iter().map(|role| role.name().to_owned()).collect();
+    let has = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND role = ANY ($2)) AS "has!""#,
+        user.0,
+        &names,
+    )
+    .fetch_one(conn)
+    .await?;
+    if has { Ok(()) } else { Err(Error::Forbidden(doing)) }
+}
+
+/// Gives the account that logs in so a role, and remembers that; `None` when there is no such
+/// account.
+pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<Option<UserId>> {
+    let (email, phone) = login.columns();
+    let id = sqlx::query_scalar!(
+        r#"WITH found AS (SELECT id, role FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
+                          ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1 FOR UPDATE),
+                changed AS (UPDATE users u SET role = $3, updated_at = now() FROM found
+                            WHERE u.id = found.id AND found.role <> $3 RETURNING u.id, found.role),
+                remembered AS (INSERT INTO role_changes (user_id, role_before, role_after) SELECT id, role, $3 FROM changed)
+           SELECT id AS "id!" FROM found"#,
+        email,
+        phone,
+        role.name(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id.map(UserId))
+}
+
+/// An account as operators are shown one.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `users`
+pub struct Holder {
+    pub id: UserId,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub role: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Everybody who is more than a user.
+pub async fn holders(conn: &mut PgConnection) -> Result<Vec<Holder>> {
+    let holders = sqlx::query_as!(
+        Holder,
+        r#"SELECT id, email, phone, role, created_at AS "created_at!"
+           FROM users WHERE role <> 'user' ORDER BY role, id"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(holders)
+}
+
+/// The account that logs in so.
+pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Holder>> {
+    let (email, phone) = login.columns();
+    let holder = sqlx::query_as!(
+        Holder,
+        r#"SELECT id, email, phone, role, created_at AS "created_at!"
+           FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
+           ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1"#,
+        email,
+        phone,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(holder)
+}
+
+/// One change of a role.
+#[derive(Debug)]
+pub struct Change {
+    /// What it was.
+    pub role_before: String,
+    /// What it became.
+    pub role_after: String,
+    /// Whom PostgreSQL knew as the operator.
+    pub changed_by: String,
+    /// When.
+    pub changed_at: DateTime<Utc>,
+}
+
+/// What roles `user` has been given, oldest first.
+pub async fn history(conn: &mut PgConnection, user: UserId) -> Result<Vec<Change>> {
+    let changes = sqlx::query_as!(
+        Change,
+        "SELECT role_before, role_after, changed_by, changed_at FROM role_changes WHERE user_id = $1 ORDER BY id",
+        user.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(changes)
+}

@@ -1,0 +1,161 @@
+//! Sessions: refresh tokens that are kept, and tokens that are revoked.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::tokens::{Verified, either_way, stored};
+use crate::{
+    config::TokenStorage,
+    error::{Error, Result},
+    types::ids::UserId,
+};
+
+/// Remembers the refresh token of a session whose credentials were looked at after `since`.
+/// [`Error::BadCredentials`] when the account has gone, or all its sessions were ended, meanwhile.
+pub async fn keep_refresh_token(
+    conn: &mut PgConnection,
+    user: UserId,
+    token: &str,
+    storage: TokenStorage,
+    since: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    // The row's lock makes this wait for whoever is ending the user's sessions, and them for this.
+    let inserted = sqlx::query!(
+        "INSERT INTO refresh_tokens (user_id, token, expires_at)
+         SELECT id, $2, $4 FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) FOR SHARE",
+        user.0,
+        stored(token, storage),
+        since,
+        expires_at,
+    )
+    .execute(conn)
+    .await?;
+    if inserted.rows_affected() == 0 { Err(Error::BadCredentials) } else { Ok(()) }
+}
+
+/// Ended sessions of a user.
+#[derive(Debug)]
+pub struct EndedSessions {
+    /// Access tokens that were issued before are revoked.
+    pub from: DateTime<Utc>,
+    /// The refresh tokens that were revoked, as they were kept; each of them is a session.
+    pub refresh_tokens: Vec<String>,
+}
+
+/// Ends every session of `user`: all access and refresh tokens that have been issued are revoked.
+pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<EndedSessions> {
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    // This process's clock, as for the tokens, and read only now that nobody can open a session
+    // meanwhile.
+    let from = Utc::now();
+    sqlx::query!("UPDATE users SET sessions_valid_from = $2 WHERE id = $1", user.0, from)
+        .execute(&mut *conn)
+        .await?;
+    let refresh_tokens = sqlx::query_scalar!(
+        "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now()
+         WHERE user_id = $1 AND is_revoked IS NOT TRUE AND expires_at > now() RETURNING token",
+        user.0,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    tell_processes(conn, user).await?;
+    Ok(EndedSessions { from, refresh_tokens })
+}
+
+/// How many sessions of `user` could still be continued.
+pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "open!" FROM refresh_tokens
+           WHERE user_id = $1 AND is_revoked IS NOT TRUE AND expires_at > now()"#,
+        user.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(open)
+}
+
+/// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued
+/// before this is asked: then whoever ends the user's sessions either is waited for here, or
+/// revokes that, too.
+pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
+    // The user first, as whoever ends the sessions does, and the look in a statement of its own, so
+    // that it sees what was waited for.
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let revoked = sqlx::query_scalar!(
+        r#"SELECT coalesce(is_revoked, FALSE) AS "revoked!" FROM refresh_tokens
+           WHERE token = ANY ($1) AND user_id = $2 ORDER BY 1 DESC LIMIT 1"#,
+        &either_way(token)[..],
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    match revoked {
+        None => Err(Error::RefreshUnknown),
+        Some(true) => Err(Error::RefreshRevoked),
+        Some(false) => Ok(()),
+    }
+}
+
+/// Revokes a refresh token if it is `user`'s; true when it was.
+pub async fn revoke_refresh_token(
+    conn: &mut PgConnection,
+    user: UserId,
+    token: &str,
+) -> Result<bool> {
+    let revoked = sqlx::query!(
+        "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now() WHERE token = ANY ($1) AND user_id = $2",
+        &either_way(token)[..],
+        user.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(revoked.rows_affected() > 0)
+}
+
+/// Revokes an access token until it would have ended anyway.
+pub async fn revoke_access_token(
+    conn: &mut PgConnection,
+    user: UserId,
+    token: &str,
+    storage: TokenStorage,
+    expires_at: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO blacklisted_tokens (token, user_id, expires_at)
+         SELECT $1, (SELECT id FROM users WHERE id = $2), $3 ON CONFLICT (token) DO NOTHING",
+        stored(token, storage),
+        user.0,
+        expires_at,
+    )
+    .execute(&mut *conn)
+    .await?;
+    tell_processes(conn, user).await
+}
+
+/// The channel on which every API process hears whose tokens have been revoked, by the time the
+/// transaction has committed: see `api/src/revocations.rs`.
+pub const REVOCATIONS: &str = "nexus_revocations";
+
+/// Whether an access token has been revoked, alone or with all of its user's.
+pub async fn is_revoked(conn: &mut PgConnection, token: &str, verified: &Verified) -> Result<bool> {
+    let revoked = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = ANY ($1))
+               OR EXISTS (SELECT 1 FROM users WHERE id = $2 AND sessions_valid_from > $3) AS "revoked!""#,
+        &either_way(token)[..],
+        verified.user.0,
+        verified.issued_at,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(revoked)
+}
+
+async fn tell_processes(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    sqlx::query!("SELECT pg_notify($1, $2)", REVOCATIONS, user.to_string()).execute(conn).await?;
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti}` (CONTRACT.md, section 1).
+//! Those of the Node service, which have no `jti`, stay valid.
+
+use std::{fmt::Write, time::Duration};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    config::{TokenStorage, Tokens as Settings},
+    error::{Error, Result},
+    types::ids::UserId,
+};
+
+/// How long an access token is valid.
+pub const ACCESS_VALID: Duration = Duration::from_secs(30 * 60);
+
+/// How long a refresh token is valid.
+pub const REFRESH_VALID: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The token as it is stored.
+pub fn stored(token: &str, storage: TokenStorage) -> String {
+    match storage {
+        TokenStorage::Hashed => hashed(token),
+        TokenStorage::Raw => token.to_owned(),
+    }
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenType {
+    /// Proves identity for half an hour.
+    Access,
+    /// Buys access tokens for a week.
+    Refresh,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    #[serde(rename = "userId")]
+    user_id: UserId,
+    #[serde(rename = "type")]
+    token_type: TokenType,
+    iat: i64,
+    exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<Uuid>,
+}
+
+/// A token whose signature and time are right.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified {
+    /// Whose it is.
+    pub user: UserId,
+    /// When it was issued: to the millisecond, or to the second if the Node service did.
+    pub issued_at: DateTime<Utc>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Signs and verifies.
+pub struct Signer {
+    access: Keys,
+    refresh: Keys,
+}
+
+struct Keys {
+    sign: EncodingKey,
+    verify: DecodingKey,
+}
+
+impl Keys {
+    fn new(secret: &SecretString) -> Self {
+        let secret = secret.expose_secret().as_bytes();
+        Keys { sign: EncodingKey::from_secret(secret), verify: DecodingKey::from_secret(secret) }
+    }
+}
+
+impl Signer {
+    /// With the process's secrets.
+    pub fn new(settings: &Settings) -> Self {
+        Signer { access: Keys::new(&settings.access), refresh: Keys::new(&settings.refresh) }
+    }
+
+    /// A new access token for `user`.
+    pub fn access(&self, user: UserId) -> Result<String> {
+        sign(&self.access, user, TokenType::Access, ACCESS_VALID)
+    }
+
+    /// A new refresh token for `user`.
+    pub fn refresh(&self, user: UserId) -> Result<String> {
+        sign(&self.refresh, user, TokenType::Refresh, REFRESH_VALID)
+    }
+
+    /// Reads an access token.
+    pub fn verify_access(&self, token: &str) -> Result<Verified> {
+        verify(&self.access, token, TokenType::Access, Error::TokenInvalid)
+    }
+
+    /// Reads a refresh token.
+    pub fn verify_refresh(&self, token: &str) -> Result<Verified> {
+        verify(&self.refresh, token, TokenType::Refresh, Error::RefreshInvalid)
+    }
+}
+
+/// What stands for a token that is kept hashed; `upkeep` makes the same in SQL. A token is too
+/// random to be guessed, so that a fast hash will do. The prefix cannot begin a token. What has it
+/// already stays as it is.
+pub fn hashed(token: &str) -> String {
+    if token.starts_with(HASHED) {
+        return token.to_owned();
+    }
+    let mut hashed = HASHED.to_owned();
+    for byte in Sha256::digest(token) {
+        let _ = write!(hashed, "{byte:02x}");
+    }
+    hashed
+}
+
+const HASHED: &str = "sha256:";
+
+/// A token in both ways in which it may be kept, for looking it up.
+pub fn either_way(token: &str) -> [String; 2] {
+    [token.to_owned(), hashed(token)]
+}
+
+/// What a form holds that was rendered for whoever has this access token in a cookie: other sites
+/// can have the cookie sent, but cannot know this.
+pub fn form_token(access_token: &str) -> String {
+    let digest = Sha256::new().chain_update("form ").chain_update(access_token).finalize();
+    BASE64_URL_SAFE_NO_PAD.encode(digest)
+}
+
+fn sign(keys: &Keys, user_id: UserId, token_type: TokenType, valid: Duration) -> Result<String> {
+    let iat = Utc::now().timestamp();
+    let claims = Claims {
+        user_id,
+        token_type,
+        iat,
+        exp: iat + valid.as_secs() as i64,
+        jti: Some(Uuid::now_v7()),
+    };
+    encode(&Header::new(Algorithm::HS256), &claims, &keys.sign).map_err(Error::internal)
+}
+
+fn verify(keys: &Keys, token: &str, expected: TokenType, invalid: Error) -> Result<Verified> {
+    let mut rules = Validation::new(Algorithm::HS256);
+    rules.leeway = 0;
+    let Ok(data) = decode::<Claims>(token, &keys.verify, &rules) else { return Err(invalid) };
+    let claims = data.claims;
+    let Some(expires_at) = DateTime::from_timestamp(claims.exp, 0) else { return Err(invalid) };
+    let Some(issued_at) = issued_at(&claims) else { return Err(invalid) };
+    if claims.token_type != expected {
+        return Err(Error::TokenType);
+    }
+    Ok(Verified { user: claims.user_id, issued_at, expires_at })
+}
+
+/// A second is too coarse to tell the last token before a password reset from the first after it;
+/// our `jti` holds milliseconds.
+fn issued_at(claims: &Claims) -> Option<DateTime<Utc>> {
+    match claims.jti.and_then(|jti| jti.get_timestamp()) {
+        Some(time) => {
+            let (seconds, nanos) = time.to_unix();
+            DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+        }
+        None => DateTime::from_timestamp(claims.iat, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn signer() -> Signer {
+        Signer::new(&Settings { access: "a".repeat(32).into(), refresh: "b".repeat(32).into() })
+    }
+
+    #[test]
+    fn two_tokens_of_one_second_differ() {
+        let signer = signer();
+        assert_ne!(signer.access(UserId(1)).unwrap(), signer.access(UserId(1)).unwrap());
+    }
+
+    #[test]
+    fn a_token_is_what_it_was_made_for() {
+        let signer = signer();
+        let (access, refresh) =
+            (signer.access(UserId(7)).unwrap(), signer.refresh(UserId(7)).unwrap());
+        assert_eq!(signer.verify_access(&access).unwrap().user, UserId(7));
+        assert!(matches!(signer.verify_access(&refresh), Err(Error::TokenInvalid)));
+        assert!(matches!(signer.verify_refresh(&access), Err(Error::RefreshInvalid)));
+        let disguised = sign(&signer.access, UserId(7), TokenType::Refresh, ACCESS_VALID).unwrap();
+        assert!(matches!(signer.verify_access(&disguised), Err(Error::TokenType)));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_no_token(text in ".*") {
+            prop_assert!(signer().verify_access(&text).is_err());
+        }
+    }
+}

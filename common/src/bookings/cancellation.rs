@@ -1,0 +1,231 @@
+//! Cancelling a booking, at most once however often it is asked for (CONTRACT.md, section 5).
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::{
+    booking_states::{self, BookingEvent, BookingState, BookingStep},
+    broadcasts::BookingCancelled,
+    cancellation_notices,
+    changes::{Held, free_seats, hold},
+};
+use crate::{
+    error::{Error, Result},
+    ledger::refunds,
+    realtime::AfterCommit,
+    seats::broadcasts::UnlockReason,
+    storage::postgres::interval,
+    types::{
+        ids::{BookingId, UserId},
+        time::in_words,
+    },
+};
+
+/// What a cancellation answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Cancellation)]
+pub struct Cancelled {
+    /// The contract's sentence.
+    pub message: &'static str,
+    /// Which.
+    pub booking_id: BookingId,
+    /// Only when it was cancelled before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub already_cancelled: bool,
+    /// Only when the same idempotency key had done it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub idempotent: bool,
+    /// What the first call with that key answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Cancelled, nullable = false, no_recursion)]
+    pub cached_response: Option<Value>,
+}
+
+/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund until
+/// `closing` before its event starts.
+pub async fn cancel(
+    conn: &mut PgConnection,
+    id: BookingId,
+    user: UserId,
+    reason: Option<&str>,
+    idempotency_key: Option<&str>,
+    closing: Duration,
+) -> Result<(Cancelled, AfterCommit)> {
+    let mut after = AfterCommit::default();
+    let key = idempotency_key.map(|key| stored_key(user, key));
+    if let (Some(key), Some(sent)) = (&key, idempotency_key)
+        && let Some(first) = reserve_key(conn, key, sent, id, user).await?
+    {
+        return Ok((first, after));
+    }
+    let booking = hold(conn, id).await?.ok_or(Error::BookingNotFound)?;
+    if booking.user != user {
+        return Err(Error::Forbidden("cancel this booking"));
+    }
+    let event =
+        if booking.event_started { BookingEvent::CancelAfterStart } else { BookingEvent::Cancel };
+    if booking_states::next(booking.state(), event) == BookingStep::CancelSale {
+        require_time_left(conn, &booking, closing).await?;
+    }
+    let cancelled = carry_out(conn, &booking, event, reason, &mut after).await?;
+    let answer = Cancelled {
+        message: if cancelled {
+            "Booking cancelled successfully"
+        } else {
+            "Booking is already cancelled"
+        },
+        booking_id: id,
+        already_cancelled: !cancelled,
+        idempotent: false,
+        cached_response: None,
+    };
+    if let Some(key) = &key {
+        let response = serde_json::to_value(&answer).map_err(Error::internal)?;
+        sqlx::query!(
+            "UPDATE idempotency_keys SET status = 'completed', completed_at = now(), response_data = $2 WHERE idempotency_key = $1",
+            key,
+            response,
+        )
+        .execute(conn)
+        .await?;
+    }
+    Ok((answer, after))
+}
+
+/// A sale can be cancelled until `closing` before the event starts.
+async fn require_time_left(
+    conn: &mut PgConnection,
+    booking: &Held,
+    closing: Duration,
+) -> Result<()> {
+    let closed = sqlx::query_scalar!(
+        r#"SELECT start_date - $2::interval <= clock_timestamp() AS "closed!" FROM events WHERE id = $1"#,
+        booking.event.0,
+        interval(closing)?,
+    )
+    .fetch_one(conn)
+    .await?;
+    if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
+}
+
+/// Cancels a held booking, as far as its state lets `event` do that: a sale is reversed and its
+/// money owed, its tickets are void, its seats free; whoever had paid, or was about to when the
+/// event was cancelled, is told. The reason is the buyer's, if they have `said` one, and before
+/// others than them and the organiser the event's own. False when there is nothing left to cancel.
+pub async fn carry_out(
+    conn: &mut PgConnection,
+    booking: &Held,
+    event: BookingEvent,
+    said: Option<&str>,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    let id = booking.id;
+    match booking_states::next(booking.state(), event) {
+        BookingStep::Cancel => {
+            sqlx::query!("UPDATE bookings SET payment_status = 'cancelled' WHERE id = $1", id.0)
+                .execute(&mut *conn)
+                .await?;
+        }
+        BookingStep::CancelSale => {
+            refunds::reverse_sale(conn, id, booking.payment_id.as_deref(), booking.total).await?;
+            sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id.0)
+                .execute(&mut *conn)
+                .await?;
+        }
+        BookingStep::Refuse if booking.state() == BookingState::Expired => {
+            return Err(Error::BookingTimedOut);
+        }
+        BookingStep::Refuse => return Err(Error::CancelTooLate),
+        _ => return Ok(false),
+    }
+    let reason = reason_of(event);
+    let told = sqlx::query_scalar!(
+        r#"UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2
+           WHERE id = $1 RETURNING confirmed_at IS NOT NULL OR cancelled_with_event AS "told!""#,
+        id.0,
+        said.unwrap_or(reason),
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
+    let news = |reason: &str| BookingCancelled { booking_id: id, reason: reason.to_owned() };
+    after.tell_of_booking(booking.parties(), news(said.unwrap_or(reason)), news(reason));
+    if told {
+        cancellation_notices::enqueue(conn, id).await?;
+    }
+    Ok(true)
+}
+
+/// Why a booking is cancelled, in words that tell nothing of its buyer.
+fn reason_of(event: BookingEvent) -> &'static str {
+    match event {
+        BookingEvent::EventCancelled => "Event cancelled",
+        BookingEvent::RefundedByHand => "Refunded",
+        _ => "Cancelled by user",
+    }
+}
+
+/// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the
+/// column is unique over all users.
+fn stored_key(user: UserId, key: &str) -> String {
+    let digest = Sha256::digest(key.as_bytes());
+    format!("cancel:{user}:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// Reserves an idempotency key, or answers what the first call with it did, which may have come to
+/// the Node service: that stored keys as they were `sent`. Waits for a concurrent call with the
+/// same key.
+async fn reserve_key(
+    conn: &mut PgConnection,
+    key: &str,
+    sent: &str,
+    booking: BookingId,
+    user: UserId,
+) -> Result<Option<Cancelled>> {
+    let reserved = sqlx::query!(
+        "INSERT INTO idempotency_keys AS stored (idempotency_key, operation_type, resource_id, user_id, expires_at)
+         SELECT $1, 'cancel_booking', $2, id, now() + interval '24 hours' FROM users
+         WHERE id = $3 AND NOT EXISTS (
+             SELECT 1 FROM idempotency_keys WHERE idempotency_key = $4 AND user_id = $3 AND resource_id = $2 AND expires_at >= now())
+         ON CONFLICT (idempotency_key) DO UPDATE
+             SET resource_id = excluded.resource_id, status = 'pending', created_at = now(), expires_at = excluded.expires_at
+             WHERE stored.expires_at < now()",
+        key,
+        booking.0,
+        user.0,
+        sent,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if reserved.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let first = sqlx::query!(
+        "SELECT resource_id, status, response_data FROM idempotency_keys
+         WHERE idempotency_key = $1 OR (idempotency_key = $2 AND user_id = $3)
+         ORDER BY idempotency_key = $1 DESC LIMIT 1",
+        key,
+        sent,
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    match first {
+        Some(row) if row.status == "completed" && row.resource_id == Some(booking.0) => {
+            Ok(Some(Cancelled {
+                message: "Booking cancelled successfully (idempotent retry)",
+                booking_id: booking,
+                already_cancelled: false,
+                idempotent: true,
+                cached_response: row.response_data,
+            }))
+        }
+        Some(_) => Err(Error::IdempotencyInFlight),
+        None => Err(Error::TokenInvalid),
+    }
+}

@@ -1,0 +1,172 @@
+//! How a booking changes after it was created: here it expires; it is confirmed in
+//! [`booking_sale`](super::sale) and cancelled in
+//! [`booking_cancellation`](super::cancellation). What may happen in which state is said by
+//! [`booking_states`]. Each verb that frees or takes seats opens the event's inventory first, then
+//! takes the booking's row, then the seats: always in that order.
+
+use sqlx::PgConnection;
+
+use super::booking_states::{self, BookingEvent, BookingState, BookingStep};
+use crate::{
+    error::Result,
+    events::inventory,
+    realtime::{AfterCommit, Parties},
+    seats::{
+        broadcasts::{self, UnlockReason},
+        freeing,
+    },
+    types::{
+        ids::{BookingId, EventId, UserId},
+        money::Paise,
+    },
+};
+
+/// A booking whose row belongs to this transaction.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `bookings`
+pub struct Held {
+    pub id: BookingId,
+    pub reference: String,
+    pub event: EventId,
+    pub organiser: UserId,
+    pub user: UserId,
+    pub total: Paise,
+    pub status: String,
+    pub payment_status: String,
+    pub payment_id: Option<String>,
+    pub event_started: bool,
+    pub event_on_sale: bool,
+    /// Whether its event's inventory belongs to this transaction, too.
+    pub(super) inventory: bool,
+    state: BookingState,
+}
+
+impl Held {
+    /// Where it stands.
+    pub fn state(&self) -> BookingState {
+        self.state
+    }
+
+    /// Whose business it is.
+    pub fn parties(&self) -> Parties {
+        Parties { event: self.event, buyer: self.user, organiser: self.organiser }
+    }
+
+    /// Whether it was confirmed with that payment.
+    pub fn is_confirmed_with(&self, payment_id: &str) -> bool {
+        self.status == "confirmed" && self.payment_id.as_deref() == Some(payment_id)
+    }
+
+    /// Whether it was confirmed with that payment, and has been cancelled since.
+    pub fn was_sold_with(&self, payment_id: &str) -> bool {
+        self.status == "cancelled" && self.payment_id.as_deref() == Some(payment_id)
+    }
+}
+
+/// The event that a booking is of; `None` when there is no such booking.
+pub async fn event(conn: &mut PgConnection, id: BookingId) -> Result<Option<EventId>> {
+    let event = sqlx::query_scalar!("SELECT event_id FROM bookings WHERE id = $1", id.0)
+        .fetch_optional(conn)
+        .await?;
+    Ok(event.map(EventId))
+}
+
+/// Takes a booking, and its event's inventory, for a change that frees its seats; `None` when there
+/// is none.
+pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>> {
+    let Some(event) = event(conn, id).await? else { return Ok(None) };
+    inventory::open_inventory(conn, &[event]).await?;
+    // First the row, and only then the look: one statement would see other tables as they were
+    // before the wait for the row.
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    look(conn, id, true).await
+}
+
+/// Looks at a booking whose row this transaction has; `inventory` says whether it has that of its
+/// event, too.
+pub(super) async fn look(
+    conn: &mut PgConnection,
+    id: BookingId,
+    inventory: bool,
+) -> Result<Option<Held>> {
+    let row = sqlx::query!(
+        r#"SELECT b.booking_reference, b.event_id, b.user_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status,
+                  b.payment_id, coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
+                  EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
+                  e.status = 'published' AS "on_sale!", e.organizer_id
+           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1"#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Held {
+        id,
+        reference: row.booking_reference,
+        event: EventId(row.event_id),
+        organiser: UserId(row.organizer_id),
+        user: UserId(row.user_id),
+        total: Paise::from_db(row.total),
+        state: BookingState::of(&row.status, row.overdue, row.sold)?,
+        status: row.status,
+        payment_status: row.payment_status,
+        payment_id: row.payment_id,
+        event_started: row.started,
+        event_on_sale: row.on_sale,
+        inventory,
+    }))
+}
+
+/// Where a booking stands, for a look; it may have moved on by the time the answer is used.
+pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingState> {
+    let row = sqlx::query!(
+        r#"SELECT status, coalesce(expires_at <= clock_timestamp(), FALSE) AS "overdue!",
+                  EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!"
+           FROM bookings b WHERE id = $1"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map_or(Ok(BookingState::Gone), |row| BookingState::of(&row.status, row.overdue, row.sold))
+}
+
+/// Frees what the booking still has.
+pub(super) async fn free_seats(
+    conn: &mut PgConnection,
+    booking: &Held,
+    reason: UnlockReason,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    let seats = sqlx::query_scalar!(
+        r#"SELECT seat_id AS "seat_id!" FROM booking_seats WHERE booking_id = $1 AND seat_id IS NOT NULL"#,
+        booking.id.0
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let freed = freeing::free(conn, &seats).await?;
+    broadcasts::freed(after, freed, reason);
+    Ok(())
+}
+
+/// Expires an unpaid booking whose deadline has passed, and frees its seats. False when it was paid
+/// or cancelled meanwhile.
+pub async fn expire(
+    conn: &mut PgConnection,
+    id: BookingId,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    let Some(booking) = hold(conn, id).await? else { return Ok(false) };
+    if booking_states::next(booking.state(), BookingEvent::DeadlineCheck) != BookingStep::Expire {
+        return Ok(false);
+    }
+    sqlx::query!(
+        "UPDATE bookings SET status = 'expired', payment_status = 'cancelled' WHERE id = $1",
+        id.0
+    )
+    .execute(&mut *conn)
+    .await?;
+    free_seats(conn, &booking, UnlockReason::Expired, after).await?;
+    Ok(true)
+}

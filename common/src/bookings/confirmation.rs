@@ -1,0 +1,201 @@
+//! A buyer who says that a booking has been paid (`confirm_booking`, CONTRACT.md, section 7): what
+//! is looked at before Razorpay is asked, and what they are answered. The payment itself is settled
+//! in [`payments`](crate::payments::settlement), as if a webhook had told of it.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::creation::BookedEvent;
+use crate::{
+    accounts::users,
+    error::{Error, Result},
+    jobs::JobId,
+    tickets::tickets::{self, Ticket},
+    types::{
+        ids::{BookingId, EventId, UserId},
+        input::Input,
+        money::Paise,
+        schemas::{BookingStatus, PaymentStatus},
+        time::Timestamp,
+    },
+};
+
+/// A request for confirmation, every rule checked that needs neither database nor Razorpay.
+#[derive(Debug)]
+pub struct Claim {
+    /// Which booking.
+    pub booking: BookingId,
+    /// The payment that is said to have paid it.
+    pub payment_id: String,
+}
+
+impl Claim {
+    /// Reads a request.
+    pub fn parse(input: &Input) -> Result<Self> {
+        let (Some(id), Some(payment_id)) = (input.get("booking_id"), input.filled("payment_id"))
+        else {
+            return Err(Error::invalid("Booking ID and Payment ID are required"));
+        };
+        if *id == "" || *id == 0 {
+            return Err(Error::invalid("Booking ID and Payment ID are required"));
+        }
+        let booking = input.id("booking_id").ok_or_else(|| Error::invalid("Invalid booking ID"))?;
+        Ok(Claim { booking, payment_id: payment_id.chars().take(255).collect() })
+    }
+}
+
+/// What has to be done about a claim.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// The payment confirmed the booking before: only the answer.
+    Nothing,
+    /// The booking costs nothing: no payment is needed.
+    FreeConfirmation,
+    /// Razorpay has to be asked.
+    Payment,
+}
+
+/// Looks at a claim. Only the owner may make it: to anybody else there is no such booking.
+pub async fn needed(conn: &mut PgConnection, claim: &Claim, user: UserId) -> Result<Needed> {
+    let row = sqlx::query!(
+        r#"SELECT status, total_amount = 0 AS "free!", payment_id FROM bookings WHERE id = $1 AND user_id = $2"#,
+        claim.booking.0,
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::BookingNotFound)?;
+    match row.status.as_str() {
+        "confirmed" if row.payment_id.as_deref() == Some(&claim.payment_id) => Ok(Needed::Nothing),
+        "confirmed" => Err(Error::BookingConfirmed),
+        "pending" if row.free => Ok(Needed::FreeConfirmation),
+        _ => Ok(Needed::Payment),
+    }
+}
+
+/// Whether an order belongs to the booking.
+pub async fn is_order_of(
+    conn: &mut PgConnection,
+    order_id: &str,
+    booking: BookingId,
+) -> Result<bool> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM own_orders WHERE order_id = $1 AND booking_id = $2) AS "known!""#,
+        order_id,
+        booking.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(known)
+}
+
+/// What `confirm_booking` answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Confirmation)]
+#[allow(missing_docs)] // CONTRACT.md, section 7
+pub struct Confirmed {
+    pub booking: ConfirmedBooking,
+    pub event: BookedEvent,
+    pub user: Buyer,
+    pub tickets: Vec<Ticket>,
+    pub total_tickets: i64,
+    pub ticket_generation: TicketGeneration,
+    pub message: String,
+}
+
+/// A booking that has just been confirmed.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `bookings`
+pub struct ConfirmedBooking {
+    pub id: BookingId,
+    pub booking_reference: String,
+    pub event_id: EventId,
+    pub user_id: UserId,
+    pub total_amount: Paise,
+    #[schema(value_type = BookingStatus)]
+    pub status: String,
+    #[schema(value_type = PaymentStatus)]
+    pub payment_status: String,
+    pub payment_id: Option<String>,
+    pub payment_gateway: Option<String>,
+    pub booked_at: Timestamp,
+    pub confirmed_at: Option<Timestamp>,
+}
+
+/// Who has booked.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `users`
+pub struct Buyer {
+    pub id: UserId,
+    pub name: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+}
+
+/// The job that makes the tickets.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct TicketGeneration {
+    /// For `GET /bookings/ticket-status/:jobId`.
+    pub job_id: String,
+    pub status: &'static str,
+    pub message: String,
+}
+
+/// The answer about a booking that is confirmed.
+pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> Result<Confirmed> {
+    let row = sqlx::query!(
+        r#"SELECT b.booking_reference, b.event_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status, b.payment_id,
+                  b.payment_gateway, b.booked_at AS "booked_at!", b.confirmed_at, b.finalisation_job,
+                  (SELECT count(*) FROM booking_seats WHERE booking_id = b.id) AS "seats!",
+                  e.name, e.description, e.start_date, e.end_date, e.location, e.venue_name, e.image_url
+           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 AND b.user_id = $2"#,
+        id.0,
+        user.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::BookingNotFound)?;
+    let buyer = users::get(conn, user).await?.ok_or(Error::BookingNotFound)?;
+    let tickets = tickets::of_booking(conn, id, user).await?.tickets;
+    let event_id = EventId(row.event_id);
+    Ok(Confirmed {
+        booking: ConfirmedBooking {
+            id,
+            booking_reference: row.booking_reference,
+            event_id,
+            user_id: user,
+            total_amount: Paise::from_db(row.total),
+            status: row.status,
+            payment_status: row.payment_status,
+            payment_id: row.payment_id,
+            payment_gateway: row.payment_gateway,
+            booked_at: row.booked_at.into(),
+            confirmed_at: row.confirmed_at.map(Timestamp),
+        },
+        event: BookedEvent {
+            id: event_id,
+            name: row.name,
+            description: Some(row.description),
+            start_date: row.start_date.into(),
+            end_date: row.end_date.into(),
+            location: row.location,
+            venue_name: row.venue_name,
+            image_url: row.image_url,
+        },
+        user: Buyer { id: user, name: buyer.name, email: buyer.email, phone: buyer.phone },
+        tickets,
+        total_tickets: row.seats,
+        ticket_generation: TicketGeneration {
+            job_id: row.finalisation_job.as_ref().map(JobId::to_string).unwrap_or_default(),
+            status: "queued",
+            message: format!(
+                "{} ticket(s) are being generated. You'll be notified when ready.",
+                row.seats
+            ),
+        },
+        message: format!("Booking confirmed! {} seat(s) booked successfully.", row.seats),
+    })
+}

@@ -1,0 +1,349 @@
+//! Bookings: creating one from locked seats (CONTRACT.md, section 5). How it then changes is in
+//! [`booking_changes`](super::changes) and
+//! [`booking_cancellation`](super::cancellation); what people see of it in
+//! [`booking_views`](super::views).
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rand::RngExt;
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::broadcasts::BookingCreated;
+use crate::{
+    error::{Error, Result, violated_constraint},
+    jobs::{self, payments::ConfirmFreeBooking},
+    realtime::{AfterCommit, Parties},
+    seats::hints,
+    storage::postgres,
+    types::{
+        ids::{BookingId, EventId, SeatTypeId, UserId},
+        input::Input,
+        money::Paise,
+        schemas::{BookingStatus, PaymentStatus},
+        seats::{SeatKey, SeatLabel},
+        time::{Timestamp, in_words},
+    },
+};
+
+/// A request for a booking, every rule checked.
+#[derive(Debug)]
+pub struct NewBooking {
+    /// Of which event.
+    pub event: EventId,
+    /// Which seats; each once.
+    pub seats: BTreeSet<(SeatTypeId, SeatLabel)>,
+}
+
+impl NewBooking {
+    /// Reads a request.
+    pub fn parse(input: &Input) -> Result<Self> {
+        let event = input.id("event_id").ok_or_else(|| Error::invalid("Event ID is required"))?;
+        let details = match input.list("seat_details") {
+            Some(details) if !details.is_empty() => details,
+            _ => return Err(Error::invalid("At least one seat detail is required")),
+        };
+        let mut seats = BTreeSet::new();
+        for detail in details {
+            let incomplete =
+                || Error::invalid("Each seat detail must have seat_label and seat_type_id");
+            let detail = Input::from(detail.clone());
+            let label = detail.filled("seat_label").ok_or_else(incomplete)?;
+            let seat_type = detail.id("seat_type_id").ok_or_else(incomplete)?;
+            // A seat cannot be had twice.
+            if !seats.insert((seat_type, SeatLabel::parse(label)?)) {
+                return Err(Error::SeatsNotLocked);
+            }
+        }
+        Ok(NewBooking { event, seats })
+    }
+}
+
+/// What `create` answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewBooking)]
+#[allow(missing_docs)] // CONTRACT.md, section 5
+pub struct Created {
+    pub booking: CreatedBooking,
+    pub event: BookedEvent,
+    pub seats: Vec<CreatedSeat>,
+    pub total_seats: usize,
+    pub message: String,
+    pub payment_required: bool,
+}
+
+/// A new booking.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `bookings`
+pub struct CreatedBooking {
+    pub id: BookingId,
+    pub booking_reference: String,
+    pub event_id: EventId,
+    pub user_id: UserId,
+    pub total_amount: Paise,
+    #[schema(value_type = BookingStatus)]
+    pub status: &'static str,
+    #[schema(value_type = PaymentStatus)]
+    pub payment_status: &'static str,
+    pub booked_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// The event of a booking.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `events`
+pub struct BookedEvent {
+    pub id: EventId,
+    pub name: String,
+    /// Shown by `create` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub description: Option<String>,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
+    pub location: String,
+    pub venue_name: Option<String>,
+    pub image_url: Option<String>,
+}
+
+/// A seat of a new booking.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct CreatedSeat {
+    pub seat_id: i32,
+    pub seat_label: SeatLabel,
+    pub seat_type_id: SeatTypeId,
+    pub seat_type_name: String,
+    pub price: Paise,
+}
+
+/// Turns locked seats into a booking that waits for its payment. From now on one deadline holds for
+/// booking and seats.
+pub async fn create(
+    conn: &mut PgConnection,
+    user: UserId,
+    new: &NewBooking,
+    valid: Duration,
+) -> Result<(Created, AfterCommit)> {
+    let (event, organiser) = booked_event(conn, new.event).await?;
+    let seats = locked_seats(conn, user, new).await?;
+    let total = seats
+        .iter()
+        .try_fold(Paise::ZERO, |sum, seat| sum.checked_add(seat.price))
+        .ok_or_else(|| Error::invalid("The booking's total is too large"))?;
+    let booking = insert(conn, user, new.event, total, valid).await?;
+    link(conn, &booking, &seats).await?;
+
+    let payment_required = total > Paise::ZERO;
+    if !payment_required {
+        jobs::enqueue(conn, &ConfirmFreeBooking { booking_id: booking.id.0 }).await?;
+    }
+
+    let mut after = AfterCommit::default();
+    let keys: Vec<SeatKey> = seats
+        .iter()
+        .map(|seat| SeatKey {
+            event: new.event,
+            seat_type: seat.seat_type_id,
+            label: seat.seat_label.clone(),
+        })
+        .collect();
+    hints::keep(&mut after, &keys, user, booking.booked_at, booking.expires_at);
+    let news = BookingCreated {
+        event_id: new.event,
+        booking_reference: booking.booking_reference.clone(),
+        total_amount: Some(total),
+        status: booking.status,
+    };
+    let parties = Parties { event: new.event, buyer: user, organiser };
+    let masked = news.masked();
+    after.tell_of_booking(parties, news, masked);
+    let created = Created {
+        message: if payment_required {
+            format!(
+                "Booking created successfully. Please complete payment within {}.",
+                in_words(valid)
+            )
+        } else {
+            "Booking created successfully. No payment is required.".into()
+        },
+        total_seats: seats.len(),
+        booking,
+        event,
+        seats,
+        payment_required,
+    };
+    Ok((created, after))
+}
+
+/// The event, which cannot be deleted until this transaction ends, and whose it is.
+async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEvent, UserId)> {
+    let row = sqlx::query!(
+        r#"SELECT name, description, start_date, end_date, location, venue_name, image_url, organizer_id, status, start_date <= now() AS "started!"
+           FROM events WHERE id = $1 FOR KEY SHARE"#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::EventNotFound)?;
+    if row.started {
+        return Err(Error::EventStarted);
+    }
+    if row.status != "published" {
+        return Err(Error::EventNotOnSale);
+    }
+    let event = BookedEvent {
+        id,
+        name: row.name,
+        description: Some(row.description),
+        start_date: row.start_date.into(),
+        end_date: row.end_date.into(),
+        location: row.location,
+        venue_name: row.venue_name,
+        image_url: row.image_url,
+    };
+    Ok((event, UserId(row.organizer_id)))
+}
+
+/// The wanted seats, if every one is locked by `user`. Their rows, and their types against
+/// deletion, stay locked until the transaction ends.
+async fn locked_seats(
+    conn: &mut PgConnection,
+    user: UserId,
+    new: &NewBooking,
+) -> Result<Vec<CreatedSeat>> {
+    let (types, labels): (Vec<i32>, Vec<String>) =
+        new.seats.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
+    // First the rows, and only then the look: one statement would decide by what it saw, and at the
+    // time when it came, before waiting for whoever else was at these seats.
+    let ids = sqlx::query_scalar!(
+        "SELECT s.id FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
+         JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+         JOIN event_seat_types t ON t.id = s.event_seat_type_id
+         WHERE s.event_id = $1 AND s.user_id = $2
+         ORDER BY s.id FOR UPDATE OF s FOR KEY SHARE OF t",
+        new.event.0,
+        user.0,
+        &types,
+        &labels,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (t.price * 100)::bigint AS "price!",
+                  s.status = 'locked' AND s.expires_at > statement_timestamp() AS "live!",
+                  EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "linked!"
+           FROM seats s JOIN event_seat_types t ON t.id = s.event_seat_type_id
+           WHERE s.id = ANY ($1) ORDER BY s.id"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    if rows.iter().any(|row| row.live && row.linked) {
+        return Err(Error::SeatsLinked);
+    }
+    if rows.iter().any(|row| !row.live) {
+        return Err(Error::LockExpired);
+    }
+    if rows.len() < new.seats.len() {
+        return Err(Error::SeatsNotLocked);
+    }
+    Ok(rows
+        .into_iter()
+        .map(|row| CreatedSeat {
+            seat_id: row.id,
+            seat_label: SeatLabel::from_db(row.seat_label),
+            seat_type_id: SeatTypeId(row.event_seat_type_id),
+            seat_type_name: row.type_name,
+            price: Paise::from_db(row.price),
+        })
+        .collect())
+}
+
+async fn insert(
+    conn: &mut PgConnection,
+    user: UserId,
+    event: EventId,
+    total: Paise,
+    valid: Duration,
+) -> Result<CreatedBooking> {
+    let valid = postgres::interval(valid)?;
+    let row = sqlx::query!(
+        r#"INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, booked_at, expires_at, orders_are_marked)
+           VALUES ($1, $2, $3, $4::bigint / 100.0, now(), now() + $5::interval, TRUE)
+           RETURNING id, booking_reference, booked_at AS "booked_at!", expires_at AS "expires_at!""#,
+        reference(Timestamp::now()),
+        event.0,
+        user.0,
+        total.get(),
+        valid,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(CreatedBooking {
+        id: BookingId(row.id),
+        booking_reference: row.booking_reference,
+        event_id: event,
+        user_id: user,
+        total_amount: total,
+        status: "pending",
+        payment_status: "pending",
+        booked_at: row.booked_at.into(),
+        expires_at: row.expires_at.into(),
+    })
+}
+
+/// `BKG-YYYY-MMDD-HHMMSS-` and eight random characters: 40 bits, so that references do not collide
+/// and cannot be guessed.
+fn reference(now: Timestamp) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let tail: String =
+        (0..8).map(|_| char::from(ALPHABET[rand::rng().random_range(0..32)])).collect();
+    format!("{}-{tail}", now.0.format("BKG-%Y-%m%d-%H%M%S"))
+}
+
+/// Gives the seats their booking's deadline, and ties them to it.
+async fn link(
+    conn: &mut PgConnection,
+    booking: &CreatedBooking,
+    seats: &[CreatedSeat],
+) -> Result<()> {
+    let ids: Vec<i32> = seats.iter().map(|seat| seat.seat_id).collect();
+    let prices: Vec<i64> = seats.iter().map(|seat| seat.price.get()).collect();
+    sqlx::query!(
+        "UPDATE seats SET expires_at = $2, updated_at = now() WHERE id = ANY ($1)",
+        &ids,
+        booking.expires_at.0,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let linked = sqlx::query!(
+        "INSERT INTO booking_seats (booking_id, seat_id, price_paid)
+         SELECT $1, seat_id, price / 100.0 FROM unnest($2::int[], $3::bigint[]) AS seat (seat_id, price)",
+        booking.id.0,
+        &ids,
+        &prices,
+    )
+    .execute(conn)
+    .await;
+    match linked {
+        Err(error) if violated_constraint(&error) == Some("booking_seats_seat_key") => {
+            return Err(Error::SeatsLinked);
+        }
+        other => other?,
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_tells_when_and_fits_a_razorpay_receipt() {
+        let made = reference(Timestamp::parse("2026-11-23T22:46:40Z").unwrap());
+        assert!(made.starts_with("BKG-2026-1123-224640-"), "{made}");
+        assert!(made.len() <= 40);
+    }
+}

@@ -1,0 +1,83 @@
+//! Cancelling the bookings of a cancelled event, one a transaction, and freeing its locks at the end. What
+//! begins it is in [`events::cancellation`](crate::events::cancellation).
+
+use sqlx::PgConnection;
+
+use super::{booking_states::BookingEvent, cancellation, changes};
+use crate::{
+    error::Result,
+    events::{cancellation::is_cancelled, inventory},
+    realtime::AfterCommit,
+    seats::{
+        broadcasts::{self, UnlockReason},
+        freeing,
+    },
+    types::ids::{BookingId, EventId},
+};
+
+/// Bookings that are still to be cancelled, at most `limit`.
+pub async fn open_bookings(
+    conn: &mut PgConnection,
+    event: EventId,
+    limit: i64,
+) -> Result<Vec<BookingId>> {
+    // A booking that is being created has looked at the old status, and keeps the event's row until
+    // it is there to be seen.
+    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", event.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM bookings WHERE event_id = $1 AND status IN ('pending', 'confirmed') ORDER BY id LIMIT $2",
+        event.0,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(BookingId).collect())
+}
+
+/// Cancels a booking with its event. False when the event is not being cancelled any more.
+pub async fn cancel_booking(
+    conn: &mut PgConnection,
+    event: EventId,
+    id: BookingId,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    let Some(booking) = changes::hold(conn, id).await? else { return Ok(true) };
+    if !is_cancelled(conn, event).await? {
+        return Ok(false);
+    }
+    if matches!(booking.status.as_str(), "pending" | "confirmed") {
+        sqlx::query!("UPDATE bookings SET cancelled_with_event = TRUE WHERE id = $1", id.0)
+            .execute(&mut *conn)
+            .await?;
+        cancellation::carry_out(conn, &booking, BookingEvent::EventCancelled, None, after).await?;
+    }
+    Ok(true)
+}
+
+/// Once no booking is left: frees the locks, and remembers that this much is done. False while
+/// there is something left to cancel.
+///
+/// Its transaction must also complete the job: an organiser who goes back, and cancels once more,
+/// waits for it in [`prepare`], and then either is seen here, or finds that there is no job any
+/// more.
+pub async fn finish(
+    conn: &mut PgConnection,
+    event: EventId,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    inventory::open_inventory(conn, &[event]).await?;
+    if !is_cancelled(conn, event).await? {
+        return Ok(true);
+    }
+    if !open_bookings(conn, event, 1).await?.is_empty() {
+        return Ok(false);
+    }
+    let freed = freeing::free_locked(conn, event).await?;
+    broadcasts::freed(after, freed, UnlockReason::Cancelled);
+    sqlx::query!("UPDATE event_cancellations SET finished_at = now() WHERE event_id = $1", event.0)
+        .execute(conn)
+        .await?;
+    Ok(true)
+}

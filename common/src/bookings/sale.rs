@@ -1,0 +1,337 @@
+//! How a booking is confirmed: its seats are booked, and its tickets will be made. Who may confirm
+//! what is said by [`booking_states`].
+//!
+//! From locked to booked no count changes. So a booking that has all its seats, and its deadline
+//! well ahead, is confirmed with its own row and those of its seats, and leaves the event's
+//! inventory to those who lock and free seats. Only one that has lost seats, or is about to, opens
+//! the inventory before it takes the booking's row; which of the two it is, a look decides that
+//! holds nothing. Should the look be wrong by the time the row is held, everything is undone
+//! ([`Error::Collision`]), and the next try looks again: whoever holds a booking's row never waits
+//! for the inventory.
+//!
+//! What frees seats never frees one that is being confirmed, though both may be at work at once:
+//!
+//! | beside a confirmation without the inventory | |
+//! |---|---|
+//! | a booking that expires, or is cancelled, by its buyer or with its event | needs the booking's row: it comes before (and the look was wrong) or after, and finds a confirmed booking |
+//! | `free_expired`, of the sweep and of the lock writer | deletes only what is `locked` and over, under the seat's row, and passes by a row that somebody holds |
+//! | a holder who unlocks or extends | takes the seat's row, and refuses what is in a booking |
+//! | a seat type that is deleted | takes the rows of its locked seats before it counts those that are booked |
+//! | an event that is deleted | takes the rows of its pending bookings before it counts those that are confirmed |
+//! | the end of an event's cancellation, which frees every lock | waits until no booking is pending, and none can be created |
+//! | another payment of the booking, or its owner's `confirm_booking` | needs the booking's row |
+//!
+//! None of them waits for another in a circle: all take inventory, booking, payment and seats in
+//! this order, and seats by their ids.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Connection, PgConnection};
+
+use super::{
+    booking_states::{self, BookingEvent, BookingState, BookingStep},
+    broadcasts::BookingConfirmed,
+    changes::{Held, look},
+};
+use crate::{
+    error::{Error, Result},
+    events::inventory,
+    jobs::{self, JobId, bookings::FinaliseBooking},
+    realtime::{AfterCommit, Audience, Broadcast},
+    seats::{
+        broadcasts::{self, SeatBooked, UnlockReason},
+        freeing, hints,
+    },
+    types::{
+        ids::{BookingId, EventId, SeatTypeId},
+        money::Paise,
+        seats::{SeatKey, SeatLabel},
+    },
+};
+
+/// Takes a booking that may be confirmed, and the payment that is said to be for it; `None` when
+/// there is no such booking. The payment is this transaction's all the same.
+pub async fn hold(
+    conn: &mut PgConnection,
+    id: BookingId,
+    payment_id: Option<&str>,
+) -> Result<Option<Held>> {
+    // A minute is longer than the rest of the transaction takes. Whoever is nearer to the deadline
+    // may find its seats freed, or that its buyer has taken others in their place.
+    let needed = sqlx::query!(
+        r#"SELECT b.event_id, b.status <> 'confirmed' AND NOT (
+                      b.status = 'pending' AND coalesce(b.expires_at > clock_timestamp() + interval '1 minute', TRUE) AND seats.complete
+                  ) AS "inventory!"
+           FROM bookings b CROSS JOIN LATERAL (
+               SELECT coalesce(count(*) = count(seat_id) AND sum(price_paid) = b.total_amount, FALSE) AS complete
+               FROM booking_seats WHERE booking_id = b.id
+           ) seats WHERE b.id = $1"#,
+        id.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let inventory = needed.as_ref().is_some_and(|needed| needed.inventory);
+    if let Some(needed) = needed.filter(|needed| needed.inventory) {
+        inventory::open_inventory(conn, &[EventId(needed.event_id)]).await?;
+    }
+    // The payment is an advisory lock, taken once the row is held. The look at both is another
+    // statement, which sees what was done meanwhile.
+    sqlx::query!(
+        "WITH held AS (SELECT id FROM bookings WHERE id = $1 FOR UPDATE)
+         SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $2::text, 0)) FROM (SELECT count(*) FROM held) AS waited",
+        id.0,
+        payment_id,
+    )
+    .execute(&mut *conn)
+    .await?;
+    look(conn, id, inventory).await
+}
+
+/// Confirms a booking that costs nothing. False when it needs no confirmation any more, or its
+/// seats cannot be had.
+pub async fn confirm_free(
+    conn: &mut PgConnection,
+    booking: &Held,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    let step = booking_states::next(booking.state(), BookingEvent::NothingToPay);
+    Ok(booking.total == Paise::ZERO
+        && step == BookingStep::Confirm
+        && confirm(conn, booking, None, after).await?.is_none())
+}
+
+/// Confirms a booking: its seats are booked, its tickets will be made. With nothing changed,
+/// returns what is in the way, if something is: a booking that expired or was cancelled takes the
+/// same seats again if they are still free, and its buyer may have them.
+pub async fn confirm(
+    conn: &mut PgConnection,
+    booking: &Held,
+    payment_id: Option<&str>,
+    after: &mut AfterCommit,
+) -> Result<Option<BookingEvent>> {
+    let changed =
+        || Error::Collision("the booking has changed while it was being confirmed".into());
+    if booking.inventory {
+        if let Some(obstacle) = complete(conn, booking, after).await? {
+            return Ok(Some(obstacle));
+        }
+    } else if booking.state() != BookingState::Pending {
+        return Err(changed());
+    }
+    let job = jobs::enqueue(conn, &FinaliseBooking { booking_id: booking.id.0 }).await?;
+    let booked = book(conn, booking, payment_id, job).await?;
+    if booked.is_empty() {
+        return Err(changed());
+    }
+
+    let news = BookingConfirmed {
+        booking_id: booking.id,
+        booking_reference: booking.reference.clone(),
+        event_id: booking.event,
+        total_tickets: booked.len(),
+        status: "confirmed",
+    };
+    let masked = news.masked();
+    after.tell_of_booking(booking.parties(), news, masked);
+    let sold: Vec<SeatKey> = booked
+        .iter()
+        .map(|seat| SeatKey {
+            event: seat.event_id,
+            seat_type: seat.seat_type_id,
+            label: seat.seat_label.clone(),
+        })
+        .collect();
+    hints::drop_keys(after, sold.iter().map(|seat| (booking.user, seat)));
+    for seat in booked {
+        after.tell(Broadcast::new(Audience::Event(booking.event), seat));
+    }
+    if booking.inventory {
+        after.counts_changed(booking.event);
+    }
+    Ok(None)
+}
+
+/// Books all seats of a booking, and itself, with one statement; nothing when one of them is
+/// missing.
+async fn book(
+    conn: &mut PgConnection,
+    booking: &Held,
+    payment_id: Option<&str>,
+    job: Option<JobId>,
+) -> Result<Vec<SeatBooked>> {
+    let rows = sqlx::query!(
+        r#"WITH wanted AS (
+               SELECT seat_id, price_paid FROM booking_seats WHERE booking_id = $1
+           ), held AS (
+               SELECT id FROM seats WHERE id IN (SELECT seat_id FROM wanted) ORDER BY id FOR UPDATE
+           ), confirmed AS (
+               UPDATE bookings
+               SET status = 'confirmed', payment_status = 'completed', payment_id = coalesce($2, payment_id),
+                   payment_gateway = CASE WHEN $2::text IS NULL THEN payment_gateway ELSE 'razorpay' END, confirmed_at = now(),
+                   cancelled_at = NULL, cancellation_reason = NULL, finalisation_job = coalesce($3, finalisation_job)
+               WHERE id = $1 AND (SELECT count(*) FROM held) = (SELECT count(*) FROM wanted)
+                 AND total_amount = (SELECT sum(price_paid) FROM wanted)
+               RETURNING id
+           ), booked AS (
+               UPDATE seats s SET status = 'booked', booked_at = now(), updated_at = now()
+               FROM confirmed, held WHERE s.id = held.id RETURNING s.id, s.event_seat_type_id, s.seat_label
+           )
+           SELECT t.id AS "seat_type!", booked.seat_label AS "label!", t.available_quantity AS "available!",
+                  (SELECT version FROM event_inventory WHERE event_id = t.event_id) AS "version!"
+           FROM booked JOIN event_seat_types t ON t.id = booked.event_seat_type_id ORDER BY booked.id"#,
+        booking.id.0,
+        payment_id,
+        job,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| SeatBooked {
+            event_id: booking.event,
+            seat_type_id: SeatTypeId(row.seat_type),
+            seat_label: SeatLabel::from_db(row.label),
+            available_quantity: row.available,
+            version: row.version,
+        })
+        .collect())
+}
+
+/// Seats that a booking has lost.
+#[derive(Default)]
+struct Lost {
+    /// Their rows in `booking_seats`.
+    links: Vec<i32>,
+    types: Vec<i32>,
+    labels: Vec<String>,
+}
+
+/// Sees to it that a booking has all its seats, with the inventory open; or returns why it cannot.
+async fn complete(
+    conn: &mut PgConnection,
+    booking: &Held,
+    after: &mut AfterCommit,
+) -> Result<Option<BookingEvent>> {
+    let wanted = sqlx::query!(
+        r#"SELECT bs.id, bs.seat_id, bs.event_seat_type_id, bs.seat_label, (bs.price_paid * 100)::bigint AS "price!"
+           FROM booking_seats bs WHERE bs.booking_id = $1 ORDER BY bs.id"#,
+        booking.id.0,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // The Node service deleted seats of live bookings without a trace: what is left must be what
+    // the total is for.
+    if wanted.is_empty() || wanted.iter().map(|seat| seat.price).sum::<i64>() != booking.total.get()
+    {
+        return Ok(Some(BookingEvent::SeatsLost));
+    }
+    let count = wanted.len() as i64;
+    let mut lost = Lost::default();
+    for seat in wanted.into_iter().filter(|seat| seat.seat_id.is_none()) {
+        let (Some(seat_type), Some(label)) = (seat.event_seat_type_id, seat.seat_label) else {
+            return Ok(Some(BookingEvent::SeatsLost));
+        };
+        lost.links.push(seat.id);
+        lost.types.push(seat_type);
+        lost.labels.push(label);
+    }
+    if lost.links.is_empty() && booking.state() == BookingState::Pending {
+        return Ok(None);
+    }
+    // While these seats were nobody's, or over, their buyer could take others.
+    if exceeds_limit(conn, booking, count).await? {
+        return Ok(Some(BookingEvent::OverLimit));
+    }
+    if lost.links.is_empty() || take_again(conn, booking, &lost, after).await? {
+        return Ok(None);
+    }
+    Ok(Some(BookingEvent::SeatsLost))
+}
+
+/// Whether its buyer would have more seats of the event than it allows (CONTRACT.md, section 10,
+/// row 7), with the `count` of this booking.
+async fn exceeds_limit(conn: &mut PgConnection, booking: &Held, count: i64) -> Result<bool> {
+    let exceeds = sqlx::query_scalar!(
+        r#"SELECT $4 + (
+               SELECT count(*) FROM seats s
+               WHERE s.event_id = $1 AND s.user_id = $2 AND (s.status = 'booked' OR s.expires_at > statement_timestamp())
+                 AND NOT EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id AND bs.booking_id = $3)
+           ) > coalesce(max_tickets_per_user, 10) AS "exceeds!" FROM events WHERE id = $1"#,
+        booking.event.0,
+        booking.user.0,
+        booking.id.0,
+        count,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(exceeds)
+}
+
+/// Takes seats that the booking has lost, if all are free. Either every seat is taken, or none.
+async fn take_again(
+    conn: &mut PgConnection,
+    booking: &Held,
+    Lost { links, types, labels }: &Lost,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    // Somebody else's expired lock is no obstacle. The booking's own seats never are expired here:
+    // those rows are in `seat_id`, and an overdue booking's remaining seats are freed and taken
+    // again with the rest.
+    sqlx::query!(
+        "UPDATE seats SET expires_at = greatest(expires_at, now() + interval '1 minute')
+         WHERE id IN (SELECT seat_id FROM booking_seats WHERE booking_id = $1) AND status = 'locked'",
+        booking.id.0,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let named: Vec<(SeatTypeId, SeatLabel)> = types
+        .iter()
+        .zip(labels)
+        .map(|(seat_type, label)| (SeatTypeId(*seat_type), SeatLabel::from_db(label.clone())))
+        .collect();
+    let mut room = BTreeMap::new();
+    for (seat_type, _) in &named {
+        *room.entry(*seat_type).or_insert(0) += 1;
+    }
+    let freed = freeing::free_expired(conn, &named, &room).await?;
+    broadcasts::freed(after, freed, UnlockReason::Expired);
+
+    let mut attempt = conn.begin().await?;
+    let taken = sqlx::query!(
+        "INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
+         SELECT $1, t.id, seat.label, $2, 'locked', now(), now() + interval '1 minute'
+         FROM unnest($3::int[], $4::text[]) AS seat (seat_type, label) JOIN event_seat_types t ON t.id = seat.seat_type
+         ON CONFLICT (event_seat_type_id, seat_label) DO NOTHING
+         RETURNING event_seat_type_id",
+        booking.event.0,
+        booking.user.0,
+        types,
+        labels,
+    )
+    .fetch_all(&mut *attempt)
+    .await?;
+    let type_ids: Vec<i32> = taken.iter().map(|row| row.event_seat_type_id).collect();
+    let counted = sqlx::query!(
+        "UPDATE event_seat_types t SET available_quantity = available_quantity - taken.n
+         FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) taken
+         WHERE t.id = taken.id AND t.available_quantity >= taken.n RETURNING taken.n AS \"n!\"",
+        &type_ids,
+    )
+    .fetch_all(&mut *attempt)
+    .await?;
+    let complete = taken.len() == links.len()
+        && counted.iter().map(|row| row.n).sum::<i32>() as usize == links.len();
+    if !complete {
+        attempt.rollback().await?;
+        return Ok(false);
+    }
+    sqlx::query!(
+        "UPDATE booking_seats bs SET seat_id = s.id FROM seats s
+         WHERE bs.id = ANY ($1) AND s.event_seat_type_id = bs.event_seat_type_id AND s.seat_label = bs.seat_label",
+        links,
+    )
+    .execute(&mut *attempt)
+    .await?;
+    attempt.commit().await?;
+    Ok(true)
+}

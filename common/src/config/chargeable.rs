@@ -1,0 +1,69 @@
+//! Which amounts the payment provider charges.
+
+use super::Env;
+use crate::{
+    error::{Error, Result},
+    types::money::Paise,
+};
+
+/// The amounts that can be paid at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Chargeable {
+    /// The most. The least is a rupee, for every account at Razorpay.
+    pub most: Paise,
+}
+
+impl Chargeable {
+    /// RAZORPAY_MAX_PAISE: what Razorpay lets an account take at once, five lakh rupees unless it
+    /// has agreed to another maximum.
+    pub fn from_env(env: &mut Env) -> Self {
+        let least = Chargeable::LEAST.get() as u64;
+        let most = env.between("RAZORPAY_MAX_PAISE", 50_000_000, least, Paise::MAX.get() as u64);
+        Chargeable { most: Paise::from_db(most as i64) }
+    }
+
+    /// The least that Razorpay charges, or refunds.
+    pub const LEAST: Paise = Paise::RUPEE;
+
+    /// Refuses a price at which nobody could buy a seat.
+    pub fn check_price(self, price: Paise) -> Result<()> {
+        if self.can_be_due(price) {
+            return Ok(());
+        }
+        Err(Error::PriceNotPayable { least: Self::LEAST, most: self.most })
+    }
+
+    /// Refuses a booking that could not be paid.
+    pub fn check_total(self, total: Paise) -> Result<()> {
+        if self.can_be_due(total) {
+            return Ok(());
+        }
+        Err(Error::TotalNotPayable { total, least: Self::LEAST, most: self.most })
+    }
+
+    fn can_be_due(self, amount: Paise) -> bool {
+        amount == Paise::ZERO || (Self::LEAST..=self.most).contains(&amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_on_sale_that_cannot_be_paid() {
+        let chargeable = Chargeable { most: Paise::from_db(50_000_000) };
+        for paise in [0, 100, 50_000_000] {
+            assert!(
+                chargeable.check_price(Paise::from_db(paise)).is_ok()
+                    && chargeable.check_total(Paise::from_db(paise)).is_ok()
+            );
+        }
+        for paise in [1, 99, 50_000_001] {
+            assert!(
+                chargeable.check_price(Paise::from_db(paise)).is_err()
+                    && chargeable.check_total(Paise::from_db(paise)).is_err()
+            );
+        }
+    }
+}

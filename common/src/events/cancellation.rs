@@ -1,0 +1,160 @@
+//! Cancelling an event: nothing of it is sold any more, every booking is cancelled and what was
+//! paid for it goes back, every lock is freed. The organiser's request only begins it; a job
+//! carries it out, one booking a transaction, and may be interrupted anywhere.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::{event::require_organizer, inventory};
+use crate::{
+    error::{Error, Result, violated_constraint},
+    jobs::{self, bookings::CancelEvent},
+    types::{
+        event_status::EventStatus,
+        ids::{EventId, UserId},
+        money::Paise,
+        time::Timestamp,
+    },
+};
+
+/// An event's status is about to become `status`. Cancelling begins here, and so does going back,
+/// which is possible until the first booking has been cancelled.
+pub(super) async fn prepare(
+    conn: &mut PgConnection,
+    event: EventId,
+    status: EventStatus,
+) -> Result<()> {
+    // Whatever is under way with the event's seats ends before, or sees the new status; a sale that
+    // does neither is found by the job.
+    inventory::open_inventory(conn, &[event]).await?;
+    if status == EventStatus::Cancelled {
+        sqlx::query!(
+            "INSERT INTO event_cancellations (event_id) VALUES ($1) ON CONFLICT (event_id) DO UPDATE SET finished_at = NULL",
+            event.0
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(|error| match violated_constraint(&error) {
+            // It was deleted since we looked.
+            Some("event_cancellations_event_id_fkey") => Error::EventNotFound,
+            _ => error.into(),
+        })?;
+        jobs::enqueue(conn, &CancelEvent { event_id: event.0 }).await?;
+        return Ok(());
+    }
+    let withdrawn = sqlx::query!("DELETE FROM event_cancellations WHERE event_id = $1", event.0)
+        .execute(&mut *conn)
+        .await?;
+    if withdrawn.rows_affected() == 1 {
+        let begun = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM bookings WHERE event_id = $1 AND cancelled_with_event) AS "begun!""#,
+            event.0
+        )
+        .fetch_one(conn)
+        .await?;
+        if begun {
+            return Err(Error::EventCancelled);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn is_cancelled(conn: &mut PgConnection, event: EventId) -> Result<bool> {
+    let cancelled = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM event_cancellations WHERE event_id = $1) AS "cancelled!""#,
+        event.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(cancelled)
+}
+
+/// Refunds of an event's cancellation that are not finished. Those of buyers who had cancelled
+/// before need no event any more.
+pub(crate) async fn open_refunds(conn: &mut PgConnection, event: EventId) -> Result<i64> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "open!" FROM event_cancellations c
+           JOIN bookings b ON b.event_id = c.event_id
+           JOIN refunds r ON r.booking_id = b.id AND r.created_at >= c.begun_at
+           WHERE c.event_id = $1 AND (r.status IN ('pending', 'requested') OR (r.status = 'failed' AND EXISTS (
+               SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state IN ('pending', 'queued', 'running'))))"#,
+        event.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(open)
+}
+
+/// How far the cancellation of an event is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventCancellation {
+    /// Which event.
+    pub event_id: EventId,
+    /// When it was cancelled.
+    pub begun_at: Timestamp,
+    /// When the last booking was cancelled and the last lock freed; null while there are some left.
+    pub finished_at: Option<Timestamp>,
+    /// Bookings to cancel, paid or not.
+    pub total: i64,
+    /// Those of them that are cancelled.
+    pub cancelled: i64,
+    /// Payments that go back, as far as is known: one for each paid booking that is cancelled, and
+    /// those that came too late.
+    pub refunds: i64,
+    /// Those of them that have gone back.
+    pub refunded: i64,
+    /// Those that could not be sent back so far; somebody at the ticket shop sees to them.
+    pub failed: i64,
+    /// What the payments that go back add up to.
+    pub refund_amount: Paise,
+    /// What has gone back of it.
+    pub refunded_amount: Paise,
+}
+
+/// How far the cancellation of an event is, for its organiser.
+pub async fn progress(
+    conn: &mut PgConnection,
+    event: EventId,
+    user: UserId,
+) -> Result<EventCancellation> {
+    require_organizer(conn, event, user, "see how far this event's cancellation is").await?;
+    let row = sqlx::query!(
+        r#"SELECT c.begun_at, c.finished_at, b.total AS "total!", b.cancelled AS "cancelled!", r.refunds AS "refunds!",
+                  r.refunded AS "refunded!", r.failed AS "failed!", r.paise AS "paise!", r.refunded_paise AS "refunded_paise!"
+           FROM event_cancellations c
+           CROSS JOIN LATERAL (
+               SELECT count(*) FILTER (WHERE cancelled_with_event OR status IN ('pending', 'confirmed')) AS total,
+                      count(*) FILTER (WHERE cancelled_with_event AND status = 'cancelled') AS cancelled
+               FROM bookings WHERE event_id = c.event_id
+           ) b
+           CROSS JOIN LATERAL (
+               SELECT count(*) AS refunds,
+                      count(*) FILTER (WHERE r.status = 'processed') AS refunded,
+                      count(*) FILTER (WHERE r.status <> 'processed' AND EXISTS (
+                          SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state = 'dead') AND NOT EXISTS (
+                          SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state IN ('pending', 'queued', 'running'))) AS failed,
+                      coalesce(sum(r.amount_paise), 0)::bigint AS paise,
+                      coalesce(sum(r.amount_paise) FILTER (WHERE r.status = 'processed'), 0)::bigint AS refunded_paise
+               FROM refunds r JOIN bookings b ON b.id = r.booking_id
+               WHERE b.event_id = c.event_id AND r.created_at >= c.begun_at
+           ) r
+           WHERE c.event_id = $1"#,
+        event.0,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::EventNotCancelled)?;
+    Ok(EventCancellation {
+        event_id: event,
+        begun_at: row.begun_at.into(),
+        finished_at: row.finished_at.map(Timestamp),
+        total: row.total,
+        cancelled: row.cancelled,
+        refunds: row.refunds,
+        refunded: row.refunded,
+        failed: row.failed,
+        refund_amount: Paise::from_db(row.paise),
+        refunded_amount: Paise::from_db(row.refunded_paise),
+    })
+}

@@ -1,0 +1,168 @@
+//! Events: what organisers create and change (CONTRACT.md, section 3). What they may send is in
+//! [`event_input`](super::input), what everybody sees in [`event_views`](super::views).
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::{
+    cancellation,
+    event::{Event, EventUpdated, require_organizer},
+    input::{EventChanges, NewEvent, ends_before_it_starts},
+    seat_types, views,
+};
+use crate::{
+    error::{Error, Result, violated_constraint},
+    realtime::Audience,
+    types::{
+        event_status::EventStatus,
+        ids::{EventId, SeatTypeId, UserId},
+        money::Paise,
+    },
+};
+
+/// Creates an event and its seat types.
+pub async fn create(
+    conn: &mut PgConnection,
+    organizer: UserId,
+    new: &NewEvent,
+) -> Result<(Event, Vec<CreatedSeatType>)> {
+    let inserted = sqlx::query!(
+        r#"INSERT INTO events (name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status, is_public,
+                               max_tickets_per_user)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+           RETURNING id, created_at AS "created_at!""#,
+        new.name,
+        new.description,
+        new.start_date.0,
+        new.end_date.0,
+        new.image_url,
+        new.location,
+        new.venue_name,
+        organizer.0,
+        new.status.name(),
+        new.is_public,
+        new.max_tickets_per_user,
+    )
+    .fetch_one(&mut *conn)
+    .await;
+    let row = match inserted {
+        // The token outlived its user.
+        Err(error) if violated_constraint(&error) == Some("events_organizer_id_fkey") => {
+            return Err(Error::TokenInvalid);
+        }
+        other => other?,
+    };
+    let event = Event {
+        id: EventId(row.id),
+        name: new.name.clone(),
+        description: new.description.clone(),
+        start_date: new.start_date,
+        end_date: new.end_date,
+        image_url: new.image_url.clone(),
+        location: new.location.clone(),
+        venue_name: new.venue_name.clone(),
+        organizer_id: organizer,
+        status: new.status.name().to_owned(),
+        is_public: new.is_public,
+        max_tickets_per_user: new.max_tickets_per_user,
+        created_at: row.created_at.into(),
+    };
+    let mut created = Vec::with_capacity(new.seat_types.len());
+    for seat_type in &new.seat_types {
+        let stored = seat_types::insert(conn, event.id, seat_type).await?;
+        created.push(CreatedSeatType {
+            id: stored.id,
+            name: stored.name,
+            description: stored.description,
+            price: stored.price,
+            quantity: stored.quantity,
+            available_quantity: stored.available_quantity,
+            display_order: stored.display_order,
+        });
+    }
+    Ok((event, created))
+}
+
+/// A seat type as event creation shows it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `event_seat_types`
+pub struct CreatedSeatType {
+    pub id: SeatTypeId,
+    pub name: String,
+    pub description: Option<String>,
+    pub price: Paise,
+    pub quantity: i32,
+    pub available_quantity: i32,
+    pub display_order: i32,
+}
+
+/// Changes an event, for its organiser. Also returns who hears of the change, and what: of an event
+/// that is hidden from now on, everybody else hears just that.
+pub async fn update(
+    conn: &mut PgConnection,
+    id: EventId,
+    user: UserId,
+    changes: &EventChanges,
+) -> Result<(EventUpdated, Vec<(Audience, EventUpdated)>)> {
+    let before = require_organizer(conn, id, user, "update this event").await?;
+    let hides = changes.is_public == Some(false) || changes.status == Some(EventStatus::Draft);
+    let known = match before {
+        Audience::Everyone if hides => Some(current(conn, id).await?),
+        _ => None,
+    };
+    if let Some(status) = changes.status {
+        cancellation::prepare(conn, id, status).await?;
+    }
+    let updated = sqlx::query!(
+        "UPDATE events SET
+             name = coalesce($2, name),
+             description = coalesce($3, description),
+             start_date = coalesce($4, start_date),
+             end_date = coalesce($5, end_date),
+             location = coalesce($6, location),
+             image_url = CASE WHEN $7 THEN $8 ELSE image_url END,
+             venue_name = CASE WHEN $9 THEN $10 ELSE venue_name END,
+             status = coalesce($11, status),
+             is_public = coalesce($12, is_public),
+             max_tickets_per_user = coalesce($13, max_tickets_per_user),
+             updated_at = now()
+         WHERE id = $1",
+        id.0,
+        changes.name,
+        changes.description,
+        changes.start_date.map(|time| time.0),
+        changes.end_date.map(|time| time.0),
+        changes.location,
+        changes.image_url.is_some(),
+        changes.image_url.clone().flatten(),
+        changes.venue_name.is_some(),
+        changes.venue_name.clone().flatten(),
+        changes.status.map(EventStatus::name),
+        changes.is_public,
+        changes.max_tickets_per_user,
+    )
+    .execute(&mut *conn)
+    .await;
+    match updated {
+        Err(error) if violated_constraint(&error) == Some("events_dates_check") => {
+            return Err(ends_before_it_starts());
+        }
+        other => other?,
+    };
+    let event = current(conn, id).await?;
+    let mut news = Vec::new();
+    if let Some(mut known) = known {
+        known.event.is_public = event.event.is_public;
+        known.event.status.clone_from(&event.event.status);
+        known.updated_at = event.updated_at;
+        news.push((Audience::Others(user), known));
+    }
+    news.push((event.event.audience(), event.clone()));
+    Ok((event, news))
+}
+
+async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
+    let (item, _) = views::overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
+    Ok(item.event)
+}

@@ -1,0 +1,99 @@
+//! An event: what it is, whose it is, and who may know of it.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use crate::{
+    error::{Error, Result},
+    realtime::Audience,
+    types::{
+        event_status::EventStatus,
+        ids::{EventId, UserId},
+        time::Timestamp,
+    },
+};
+
+/// An event.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `events`
+pub struct Event {
+    pub id: EventId,
+    pub name: String,
+    pub description: String,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
+    pub image_url: Option<String>,
+    pub location: String,
+    pub venue_name: Option<String>,
+    pub organizer_id: UserId,
+    #[schema(value_type = EventStatus)]
+    pub status: String,
+    pub is_public: bool,
+    pub max_tickets_per_user: i32,
+    pub created_at: Timestamp,
+}
+
+/// An event with what lists and updates show.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct EventUpdated {
+    #[serde(flatten)]
+    pub event: Event,
+    pub updated_at: Timestamp,
+    pub organizer_name: Option<String>,
+}
+
+/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …".
+/// Returns who hears of what happens to the event.
+pub async fn require_organizer(
+    conn: &mut PgConnection,
+    event: EventId,
+    user: UserId,
+    doing: &'static str,
+) -> Result<Audience> {
+    let row =
+        sqlx::query!("SELECT organizer_id, is_public, status FROM events WHERE id = $1", event.0)
+            .fetch_optional(conn)
+            .await?
+            .ok_or(Error::EventNotFound)?;
+    if row.organizer_id != user.0 {
+        return Err(Error::Forbidden(doing));
+    }
+    Ok(audience(row.is_public, &row.status, user))
+}
+
+/// Drafts and private events are nobody's business but their organiser's (CONTRACT.md, section 10,
+/// rows 10 and 16).
+fn audience(is_public: bool, status: &str, organizer: UserId) -> Audience {
+    if is_public && status != EventStatus::Draft.name() {
+        Audience::Everyone
+    } else {
+        Audience::User(organizer)
+    }
+}
+
+impl Event {
+    /// Who hears of it.
+    pub fn audience(&self) -> Audience {
+        audience(self.is_public, &self.status, self.organizer_id)
+    }
+}
+
+/// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events exist
+/// for their organiser only.
+pub async fn require_visible(
+    conn: &mut PgConnection,
+    id: EventId,
+    viewer: Option<UserId>,
+) -> Result<()> {
+    sqlx::query_scalar!(
+        "SELECT 1 FROM events WHERE id = $1 AND ((status <> 'draft' AND is_public) OR organizer_id = $2)",
+        id.0,
+        viewer.map(|user| user.0),
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(|_| ())
+    .ok_or(Error::EventNotFound)
+}

@@ -1,0 +1,95 @@
+//! An event's inventory: the row that makes one transaction at a time the owner of its counts, and the
+//! counts themselves.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use crate::{
+    error::Result,
+    realtime::{Listeners, Payload},
+    types::ids::{EventId, SeatTypeId},
+};
+
+/// The counts of an event's seat types, with the version that orders them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatCounts {
+    pub event_id: EventId,
+    pub version: i64,
+    pub seat_types: Vec<SeatCount>,
+}
+
+impl Payload for SeatCounts {
+    const EVENT: &'static str = "event:seats-update";
+    const LISTENERS: Listeners = Listeners::Viewers;
+}
+
+/// What is left of one seat type.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatCount {
+    pub seat_type_id: SeatTypeId,
+    pub quantity: i32,
+    pub available_quantity: i32,
+}
+
+/// The counts of an event's seat types, as their version says: the same version always has the same
+/// counts. So a lock that is over counts as long as nobody has freed it, which makes another
+/// version.
+pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<SeatCounts> {
+    // One statement, so that counts and version belong together.
+    let rows = sqlx::query!(
+        r#"SELECT i.version, t.id AS "id?", t.quantity AS "quantity?", t.available_quantity AS "available?"
+           FROM event_inventory i LEFT JOIN event_seat_types t ON t.event_id = i.event_id
+           WHERE i.event_id = $1 ORDER BY t.id"#,
+        event.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let count = |id, quantity, available_quantity| {
+        Some(SeatCount {
+            seat_type_id: SeatTypeId(id?),
+            quantity: quantity?,
+            available_quantity: available_quantity?,
+        })
+    };
+    Ok(SeatCounts {
+        event_id: event,
+        version: rows.first().map_or(0, |row| row.version),
+        seat_types: rows
+            .iter()
+            .filter_map(|row| count(row.id, row.quantity, row.available))
+            .collect(),
+    })
+}
+
+/// Makes this transaction the only one that changes the inventory of `events`, until it ends, and
+/// gives the counts that it leaves behind their version. Always the first step, and always for all
+/// events at once: then no two transactions can wait for each other in a circle.
+///
+/// Every event has an inventory for as long as it exists. Whoever has waited here for an event to
+/// be deleted has nothing to change any more, and finds that out by looking.
+pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
+    let ids: Vec<i32> = events.iter().map(|event| event.0).collect();
+    sqlx::query!(
+        "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = ANY ($1) ORDER BY event_id FOR UPDATE)
+         UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",
+        &ids,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// As [`open_inventory`], but does not wait: false when somebody else has it, or the event is gone.
+pub async fn try_open_inventory(conn: &mut PgConnection, event: EventId) -> Result<bool> {
+    let opened = sqlx::query!(
+        "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = $1 FOR UPDATE SKIP LOCKED)
+         UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",
+        event.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(opened.rows_affected() == 1)
+}

@@ -1,0 +1,12 @@
+//! Events and their seat types: what organisers create and change, and what everybody sees. The
+//! seats themselves are in [`seats`](crate::seats).
+
+pub mod broadcasts;
+pub mod cancellation;
+pub mod changes;
+pub mod event;
+pub mod input;
+pub mod inventory;
+pub mod seat_types;
+pub mod turns;
+pub mod views;

@@ -1,0 +1,371 @@
+//! Seat types: a name, a price and a number of seats (CONTRACT.md, section 4). Counts change only
+//! under the event's inventory mutex.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::{
+    event::{self, require_organizer},
+    inventory,
+};
+use crate::{
+    config::Chargeable,
+    error::{Error, Result, violated_constraint},
+    realtime::Audience,
+    types::{
+        ids::{EventId, SeatTypeId, UserId},
+        input::{Input, without_tags},
+        money::Paise,
+        time::Timestamp,
+    },
+};
+
+/// A seat type.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `event_seat_types`
+pub struct SeatType {
+    pub id: SeatTypeId,
+    pub event_id: EventId,
+    pub name: String,
+    pub description: Option<String>,
+    pub price: Paise,
+    pub quantity: i32,
+    pub available_quantity: i32,
+    pub display_order: i32,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A new seat type, every rule checked.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `event_seat_types`
+pub struct NewSeatType {
+    pub name: String,
+    pub description: Option<String>,
+    pub price: Paise,
+    pub quantity: i32,
+}
+
+/// More than any venue has.
+const MOST_SEATS: i64 = 1_000_000;
+
+impl NewSeatType {
+    /// Reads a request that creates one seat type.
+    pub fn parse(input: &Input) -> Result<Self> {
+        let missing = || Error::invalid("Missing required fields: name, price, quantity");
+        let name = input.filled("name").ok_or_else(missing)?;
+        if input.get("price").is_none() || input.get("quantity").is_none() {
+            return Err(missing());
+        }
+        Self::from_fields(input, name)
+    }
+
+    /// Reads the `nth` seat type (1 is the first) of a request that creates an event.
+    pub fn parse_nth(input: &Input, nth: usize) -> Result<Self> {
+        let missing = || {
+            Error::invalid(format!(
+                "Seat type {nth} is missing required fields: name, price, quantity"
+            ))
+        };
+        let name = input.filled("name").ok_or_else(missing)?;
+        if input.get("price").is_none()
+            || input.get("quantity").is_none()
+            || input.whole("quantity") == Some(0)
+        {
+            return Err(missing());
+        }
+        Self::from_fields(input, name)
+    }
+
+    fn from_fields(input: &Input, name: &str) -> Result<Self> {
+        Ok(NewSeatType {
+            name: bounded_name(name)?,
+            description: description(input)?,
+            price: price(input)?.unwrap_or(Paise::ZERO),
+            quantity: quantity(input)?.unwrap_or(0),
+        })
+    }
+}
+
+/// The fields of a seat type that a request changes.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `event_seat_types`
+pub struct SeatTypeChanges {
+    pub name: Option<String>,
+    /// `Some(None)` removes it.
+    pub description: Option<Option<String>>,
+    pub price: Option<Paise>,
+    pub quantity: Option<i32>,
+}
+
+impl SeatTypeChanges {
+    /// What can be changed.
+    pub const FIELDS: &[&str] = &["name", "description", "price", "quantity"];
+
+    /// Reads a request; fields that it does not know do not count.
+    pub fn parse(input: &Input) -> Result<Self> {
+        if !Self::FIELDS.iter().any(|field| input.was_sent(field)) {
+            return Err(Error::invalid("No fields to update"));
+        }
+        let name = match input.get("name") {
+            None => None,
+            Some(_) => Some(bounded_name(
+                input.filled("name").ok_or_else(|| Error::invalid("name must not be empty"))?,
+            )?),
+        };
+        Ok(SeatTypeChanges {
+            name,
+            description: input.was_sent("description").then(|| description(input)).transpose()?,
+            price: price(input)?,
+            quantity: quantity(input)?,
+        })
+    }
+}
+
+fn bounded_name(name: &str) -> Result<String> {
+    if name.chars().count() > 100 {
+        return Err(Error::invalid("name must be at most 100 characters long"));
+    }
+    Ok(name.to_owned())
+}
+
+fn description(input: &Input) -> Result<Option<String>> {
+    let text = input.optional_text("description")?.and_then(without_tags);
+    match text {
+        Some(text) if text.chars().count() > 2_000 => {
+            Err(Error::invalid("description must be at most 2000 characters long"))
+        }
+        text => Ok(text),
+    }
+}
+
+fn price(input: &Input) -> Result<Option<Paise>> {
+    match input.number("price") {
+        None => Ok(None),
+        Some(rupees) if rupees >= 1e8 => Err(Error::invalid("Price must be less than 100000000")),
+        // Less than half a paisa is not free: it is refused like all else that is too little to be
+        // paid.
+        Some(rupees) => Paise::from_rupees(if rupees > 0.0 { rupees.max(0.01) } else { rupees })
+            .map(Some)
+            .ok_or_else(|| Error::invalid("Price must be greater than or equal to 0")),
+    }
+}
+
+fn quantity(input: &Input) -> Result<Option<i32>> {
+    match input.get("quantity").map(|_| input.whole("quantity")) {
+        None => Ok(None),
+        Some(Some(seats @ 0..=MOST_SEATS)) => Ok(Some(seats as i32)),
+        Some(Some(seats)) if seats > MOST_SEATS => {
+            Err(Error::invalid(format!("Quantity must be at most {MOST_SEATS}")))
+        }
+        Some(_) => Err(Error::invalid("Quantity must be greater than or equal to 0")),
+    }
+}
+
+/// The seat types of an event that `viewer` may see, in the organiser's order.
+pub async fn list(
+    conn: &mut PgConnection,
+    event: EventId,
+    viewer: Option<UserId>,
+) -> Result<Vec<SeatType>> {
+    event::require_visible(conn, event, viewer).await?;
+    let rows = sqlx::query!(
+        r#"SELECT t.id, name, description, (price * 100)::bigint AS "price!", t.quantity, available AS "available!",
+                  coalesce(display_order, 0) AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!"
+           FROM event_seat_types t JOIN seat_availability a ON a.seat_type_id = t.id
+           WHERE t.event_id = $1 ORDER BY display_order, t.id"#,
+        event.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| SeatType {
+            id: SeatTypeId(row.id),
+            event_id: event,
+            name: row.name,
+            description: row.description,
+            price: Paise::from_db(row.price),
+            quantity: row.quantity,
+            available_quantity: row.available,
+            display_order: row.display_order,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        })
+        .collect())
+}
+
+/// Most seat types of an event: each is part of all its counts.
+pub(super) const MOST_TYPES: usize = 100;
+pub(super) const TOO_MANY_TYPES: &str = "An event can have at most 100 seat types";
+
+const MANAGE: &str = "manage seat types for this event";
+
+/// Creates a seat type, for the event's organiser. Also returns who hears of it.
+pub async fn create(
+    conn: &mut PgConnection,
+    event: EventId,
+    user: UserId,
+    new: &NewSeatType,
+) -> Result<(SeatType, Audience)> {
+    let audience = require_organizer(conn, event, user, MANAGE).await?;
+    // More seats are left than before: that is another version of the counts.
+    inventory::open_inventory(conn, &[event]).await?;
+    let types = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM event_seat_types WHERE event_id = $1"#,
+        event.0
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if types >= MOST_TYPES as i64 {
+        return Err(Error::invalid(TOO_MANY_TYPES));
+    }
+    Ok((insert(conn, event, new).await?, audience))
+}
+
+/// Stores a seat type as the last of its event.
+pub async fn insert(
+    conn: &mut PgConnection,
+    event: EventId,
+    new: &NewSeatType,
+) -> Result<SeatType> {
+    let inserted = sqlx::query!(
+        r#"INSERT INTO event_seat_types (event_id, name, description, price, quantity, available_quantity, display_order)
+           SELECT $1, $2, $3, $4::bigint / 100.0, $5, $5, coalesce(max(display_order), 0) + 1
+           FROM event_seat_types WHERE event_id = $1
+           RETURNING id, display_order AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!""#,
+        event.0,
+        new.name,
+        new.description,
+        new.price.get(),
+        new.quantity,
+    )
+    .fetch_one(conn)
+    .await;
+    let row = match inserted {
+        // It was deleted since we looked.
+        Err(error) if violated_constraint(&error) == Some("event_seat_types_event_id_fkey") => {
+            return Err(Error::EventNotFound);
+        }
+        other => other?,
+    };
+    Ok(SeatType {
+        id: SeatTypeId(row.id),
+        event_id: event,
+        name: new.name.clone(),
+        description: new.description.clone(),
+        price: new.price,
+        quantity: new.quantity,
+        available_quantity: new.quantity,
+        display_order: row.display_order,
+        created_at: row.created_at.into(),
+        updated_at: row.updated_at.into(),
+    })
+}
+
+/// Changes a seat type, for the event's organiser. Seats that are locked or booked stay so:
+/// lowering the quantity below their number is [`Error::QuantityBelowTaken`] (CONTRACT.md, section
+/// 10, row 5). A price that it has already may be sent again, whether or not it is chargeable.
+pub async fn update(
+    conn: &mut PgConnection,
+    event: EventId,
+    id: SeatTypeId,
+    user: UserId,
+    changes: &SeatTypeChanges,
+    chargeable: Chargeable,
+) -> Result<(SeatType, Audience)> {
+    let audience = require_organizer(conn, event, user, MANAGE).await?;
+    inventory::open_inventory(conn, &[event]).await?;
+    let now = sqlx::query!(
+        r#"SELECT (quantity - available_quantity)::bigint AS "taken!", (price * 100)::bigint AS "price!"
+           FROM event_seat_types WHERE id = $1 AND event_id = $2"#,
+        id.0,
+        event.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::SeatTypeNotFound)?;
+    if changes.quantity.is_some_and(|quantity| i64::from(quantity) < now.taken) {
+        return Err(Error::QuantityBelowTaken(now.taken));
+    }
+    if let Some(price) = changes.price.filter(|price| price.get() != now.price) {
+        chargeable.check_price(price)?;
+    }
+    let row = sqlx::query!(
+        r#"UPDATE event_seat_types SET
+               name = coalesce($2, name),
+               description = CASE WHEN $3 THEN $4 ELSE description END,
+               price = coalesce($5::bigint / 100.0, price),
+               available_quantity = available_quantity + coalesce($6, quantity) - quantity,
+               quantity = coalesce($6, quantity),
+               updated_at = now()
+           WHERE id = $1
+           RETURNING name, description, (price * 100)::bigint AS "price!", quantity, available_quantity,
+                     coalesce(display_order, 0) AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!""#,
+        id.0,
+        changes.name,
+        changes.description.is_some(),
+        changes.description.clone().flatten(),
+        changes.price.map(Paise::get),
+        changes.quantity,
+    )
+    .fetch_one(conn)
+    .await?;
+    let seat_type = SeatType {
+        id,
+        event_id: event,
+        name: row.name,
+        description: row.description,
+        price: Paise::from_db(row.price),
+        quantity: row.quantity,
+        available_quantity: row.available_quantity,
+        display_order: row.display_order,
+        created_at: row.created_at.into(),
+        updated_at: row.updated_at.into(),
+    };
+    Ok((seat_type, audience))
+}
+
+/// Deletes a seat type, for the event's organiser; returns its name. Not while seats of it are
+/// booked or being paid for.
+pub async fn delete(
+    conn: &mut PgConnection,
+    event: EventId,
+    id: SeatTypeId,
+    user: UserId,
+) -> Result<(String, Audience)> {
+    let audience = require_organizer(conn, event, user, MANAGE).await?;
+    inventory::open_inventory(conn, &[event]).await?;
+    // Waits for bookings that are being created of it, or confirmed.
+    sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    sqlx::query!(
+        "SELECT id FROM seats WHERE event_seat_type_id = $1 AND status = 'locked' ORDER BY id FOR UPDATE",
+        id.0
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let booked = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "booked!" FROM seats s
+           WHERE s.event_seat_type_id = $1
+             AND (s.status = 'booked'
+                  OR (s.expires_at > now() AND EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id)))"#,
+        id.0,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if booked > 0 {
+        return Err(Error::SeatTypeHasBookings(booked));
+    }
+    let name = sqlx::query_scalar!(
+        "DELETE FROM event_seat_types WHERE id = $1 AND event_id = $2 RETURNING name",
+        id.0,
+        event.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::SeatTypeNotFound)?;
+    Ok((name, audience))
+}

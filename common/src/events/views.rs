@@ -1,0 +1,164 @@
+//! Looking at events: lists, one event closely, and what is left of its seats.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::event::{Event, EventUpdated, require_visible};
+use crate::{
+    error::{Error, Result},
+    types::{
+        ids::{EventId, UserId},
+        input::{Input, Page},
+    },
+};
+
+/// An event in a list: seats that are neither free nor sold count as booked.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct EventListItem {
+    #[serde(flatten)]
+    pub event: EventUpdated,
+    pub total_seats: i64,
+    pub available_seats: i64,
+    pub booked_seats: i64,
+}
+
+/// One event, looked at closely.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct EventDetail {
+    #[serde(flatten)]
+    pub event: EventListItem,
+    /// Percent, two decimals.
+    pub occupancy_rate: String,
+    /// The organiser's own, shown to nobody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub organizer_email: Option<String>,
+}
+
+/// Which events a list shows.
+#[derive(Debug)]
+pub struct ListFilter {
+    /// Who asks; organisers see their own drafts and private events when they filter for
+    /// themselves.
+    pub viewer: Option<UserId>,
+    /// Only this status.
+    pub status: Option<String>,
+    /// Only (not) public ones.
+    pub is_public: Option<bool>,
+    /// Only this organiser's.
+    pub organizer: Option<UserId>,
+}
+
+impl ListFilter {
+    /// Reads query parameters as the Node service did: what is not a number is no filter.
+    pub fn parse(input: &Input, viewer: Option<UserId>) -> Self {
+        ListFilter {
+            viewer,
+            status: input.filled("status").map(str::to_owned),
+            is_public: input.text("is_public").map(|text| text == "true"),
+            organizer: input.id("organizer_id"),
+        }
+    }
+}
+
+/// A page of events, oldest first, and how many there are in all.
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &ListFilter,
+    page: Page,
+) -> Result<(Vec<EventListItem>, i64)> {
+    let own = filter.viewer.is_some() && filter.viewer == filter.organizer;
+    let found = sqlx::query!(
+        r#"WITH matching AS (
+               SELECT id, created_at FROM events
+               WHERE ($1::text IS NULL OR status = $1) AND ($2::boolean IS NULL OR is_public = $2)
+                 AND ($3::integer IS NULL OR organizer_id = $3) AND ($4 OR (status = 'published' AND is_public))
+           )
+           SELECT (SELECT count(*) FROM matching) AS "total!",
+                  ARRAY (SELECT id FROM matching ORDER BY created_at, id LIMIT $5 OFFSET $6) AS "ids!""#,
+        filter.status,
+        filter.is_public,
+        filter.organizer.map(|id| id.0),
+        own,
+        page.limit,
+        page.offset,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let items = overview(conn, found.ids).await?.into_iter().map(|(event, _)| event).collect();
+    Ok((items, found.total))
+}
+
+/// One event, if `viewer` may know of it.
+pub async fn get(
+    conn: &mut PgConnection,
+    id: EventId,
+    viewer: Option<UserId>,
+) -> Result<EventDetail> {
+    require_visible(conn, id, viewer).await?;
+    let (item, organizer_email) =
+        overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
+    let is_organizer = viewer == Some(item.event.event.organizer_id);
+    let occupancy = match item.total_seats {
+        0 => 0.0,
+        total => item.booked_seats as f64 * 100.0 / total as f64,
+    };
+    Ok(EventDetail {
+        event: item,
+        occupancy_rate: format!("{occupancy:.2}"),
+        organizer_email: organizer_email.filter(|_| is_organizer),
+    })
+}
+
+/// These events, oldest first, each with its organiser's e-mail address.
+pub(super) async fn overview(
+    conn: &mut PgConnection,
+    ids: Vec<i32>,
+) -> Result<Vec<(EventListItem, Option<String>)>> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id!", name AS "name!", description AS "description!", start_date AS "start_date!", end_date AS "end_date!",
+                  image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!",
+                  is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!",
+                  updated_at AS "updated_at!", organizer_name, organizer_email, total_seats AS "total_seats!",
+                  available_seats AS "available_seats!"
+           FROM event_overview WHERE id = ANY ($1) ORDER BY created_at, id"#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let event = Event {
+                id: EventId(row.id),
+                name: row.name,
+                description: row.description,
+                start_date: row.start_date.into(),
+                end_date: row.end_date.into(),
+                image_url: row.image_url,
+                location: row.location,
+                venue_name: row.venue_name,
+                organizer_id: UserId(row.organizer_id),
+                status: row.status,
+                is_public: row.is_public,
+                max_tickets_per_user: row.max_tickets_per_user,
+                created_at: row.created_at.into(),
+            };
+            let event = EventUpdated {
+                event,
+                updated_at: row.updated_at.into(),
+                organizer_name: row.organizer_name,
+            };
+            let item = EventListItem {
+                event,
+                total_seats: row.total_seats,
+                available_seats: row.available_seats,
+                booked_seats: row.total_seats - row.available_seats,
+            };
+            (item, row.organizer_email)
+        })
+        .collect())
+}

@@ -1,0 +1,135 @@
+//! Requests that a client may send twice: what the first one was answered is what every further one
+//! with the same `Idempotency-Key` is answered, for a day. A key belongs to one user, one route and
+//! one body. (`cancel_booking` has had keys of its own from the start:
+//! [`booking_cancellation`](crate::bookings::cancellation).)
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Result},
+    storage::postgres,
+    types::ids::UserId,
+};
+
+/// A request that should happen once.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who sent it.
+    pub user: UserId,
+    /// Method and path pattern.
+    pub route: String,
+    /// The client's key.
+    pub key: String,
+    /// Of everything that makes it this request.
+    pub hash: Vec<u8>,
+}
+
+/// What a request was answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// What the answer said.
+    pub body: Value,
+}
+
+/// What to do about a request.
+#[derive(Debug)]
+pub enum Begun {
+    /// It is new: carry it out.
+    First(Reservation),
+    /// It has been answered.
+    Answered(Answer),
+}
+
+/// The right to carry out a request, until its lease runs out.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    request: Request,
+    attempt: Uuid,
+}
+
+/// Begins a request. [`Error::IdempotencyKeyReused`] when its key belongs to another one,
+/// [`Error::RequestInFlight`] while somebody else works on it; should they die, the next to ask
+/// after `lease` takes over.
+pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -> Result<Begun> {
+    let attempt = Uuid::now_v7();
+    let lease = postgres::interval(lease)?;
+    let row = sqlx::query!(
+        r#"WITH reserved AS (
+               INSERT INTO idempotent_requests AS stored (user_id, route, key, request_hash, attempt, leased_until, expires_at)
+               SELECT id, $2, $3, $4, $5, now() + $6::interval, now() + interval '24 hours' FROM users WHERE id = $1
+               ON CONFLICT (user_id, route, key) DO UPDATE
+                   SET request_hash = $4, attempt = $5, leased_until = now() + $6::interval, status = NULL, answer = NULL,
+                       expires_at = now() + interval '24 hours'
+                   WHERE stored.expires_at < now()
+                      OR (stored.status IS NULL AND stored.leased_until < now() AND stored.request_hash = $4)
+               RETURNING attempt
+           )
+           SELECT TRUE AS "reserved!", NULL::bytea AS request_hash, NULL::smallint AS status, NULL::jsonb AS answer FROM reserved
+           UNION ALL
+           SELECT FALSE, request_hash, status, answer FROM idempotent_requests
+           WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now() AND NOT EXISTS (SELECT 1 FROM reserved)"#,
+        request.user.0,
+        request.route,
+        request.key,
+        request.hash,
+        attempt,
+        lease,
+    )
+    .fetch_optional(conn)
+    .await?;
+    match row {
+        Some(row) if row.reserved => Ok(Begun::First(Reservation { request, attempt })),
+        Some(row) if row.request_hash.as_ref() != Some(&request.hash) => {
+            Err(Error::IdempotencyKeyReused)
+        }
+        Some(row) => match (row.status, row.answer) {
+            (Some(status), Some(body)) => {
+                Ok(Begun::Answered(Answer { status: status.unsigned_abs(), body }))
+            }
+            _ => Err(Error::RequestInFlight),
+        },
+        // Neither ours nor there: another transaction has just inserted it, or begun it anew after
+        // its day.
+        None => Err(Error::RequestInFlight),
+    }
+}
+
+impl Reservation {
+    /// Remembers the answer, best in the transaction that does the work. False when somebody has
+    /// taken over meanwhile: then that transaction must not commit.
+    pub async fn complete(&self, conn: &mut PgConnection, answer: &Answer) -> Result<bool> {
+        let completed = sqlx::query!(
+            "UPDATE idempotent_requests SET status = $5, answer = $6 WHERE user_id = $1 AND route = $2 AND key = $3 AND attempt = $4",
+            self.request.user.0,
+            self.request.route,
+            self.request.key,
+            self.attempt,
+            i16::try_from(answer.status).map_err(Error::internal)?,
+            answer.body,
+        )
+        .execute(conn)
+        .await?;
+        Ok(completed.rows_affected() == 1)
+    }
+
+    /// Gives the key back: the request failed in a way that the next try may not.
+    pub async fn release(&self, conn: &mut PgConnection) -> Result<()> {
+        sqlx::query!(
+            "DELETE FROM idempotent_requests
+             WHERE user_id = $1 AND route = $2 AND key = $3 AND attempt = $4 AND status IS NULL",
+            self.request.user.0,
+            self.request.route,
+            self.request.key,
+            self.attempt,
+        )
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+}

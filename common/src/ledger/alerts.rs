@@ -1,0 +1,165 @@
+//! Money that is not as it should be: what operators have to know of, or to decide. An alert is a
+//! row of `payment_alerts`, a line in the log at error level and a count for Prometheus. A provider
+//! that refuses our key is one of them, since no money moves then.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+
+use crate::{
+    error::Result,
+    observability::metrics,
+    providers::{Key, Standing},
+    types::{alert_reason::AlertReason, ids::BookingId},
+};
+
+/// Raises an alert about `subject`, a payment's id for instance; again only when operators have
+/// closed the first. Logged before the caller's commit: better twice than never.
+pub async fn raise(
+    conn: &mut PgConnection,
+    reason: AlertReason,
+    subject: &str,
+    booking: Option<BookingId>,
+    details: &str,
+) -> Result<()> {
+    let raised = sqlx::query!(
+        "INSERT INTO payment_alerts AS known (reason, subject, booking_id, details) VALUES ($1, $2, $3, $4)
+         ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
+         DO UPDATE SET details = EXCLUDED.details, created_at = now(), closed_at = NULL WHERE known.closed_at IS NOT NULL",
+        reason.name(),
+        subject,
+        booking.map(|id| id.0),
+        details,
+    )
+    .execute(conn)
+    .await?;
+    if raised.rows_affected() == 1 {
+        tell(reason, subject, booking, details);
+    }
+    Ok(())
+}
+
+/// The same about what happens again and again: while its alert is open, that counts, and has the
+/// newest one's details.
+pub async fn count(
+    conn: &mut PgConnection,
+    reason: AlertReason,
+    subject: &str,
+    details: &str,
+) -> Result<()> {
+    let cases = sqlx::query_scalar!(
+        "INSERT INTO payment_alerts AS known (reason, subject, details) VALUES ($1, $2, $3)
+         ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
+         DO UPDATE SET details = EXCLUDED.details, closed_at = NULL,
+             cases = CASE WHEN known.closed_at IS NULL THEN known.cases + 1 ELSE 1 END,
+             created_at = CASE WHEN known.closed_at IS NULL THEN known.created_at ELSE now() END
+         RETURNING cases",
+        reason.name(),
+        subject,
+        details,
+    )
+    .fetch_one(conn)
+    .await?;
+    if cases == 1 {
+        tell(reason, subject, None, details);
+    }
+    Ok(())
+}
+
+fn tell(reason: AlertReason, subject: &str, booking: Option<BookingId>, details: &str) {
+    let booking = booking.map(|id| id.0);
+    tracing::error!(reason = reason.name(), subject, booking, details, "payment alert");
+    metrics::payment_alert(reason.name());
+}
+
+/// Tells operators when a provider refuses our key, once however many processes and jobs need it,
+/// and takes that back when the key works. For as long as the process lives.
+pub async fn watch_key(db: PgPool, key: Key) {
+    let mut standing = key.standing();
+    while standing.changed().await.is_ok() {
+        while let Err(error) = {
+            let news = standing.borrow_and_update().clone();
+            tell_standing(&db, &key, news).await
+        } {
+            tracing::warn!(
+                provider = key.provider,
+                error = error.details(),
+                "an alert could not be written"
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Result<()> {
+    let reason = AlertReason::ProviderRefusesKey;
+    match standing {
+        None => {}
+        Some(Standing::Refused(answer)) => {
+            let details =
+                format!("it answers {answer}; what needs it waits until {} is right", key.settings);
+            raise(&mut *db.acquire().await?, reason, key.provider, None, &details).await?;
+        }
+        Some(Standing::Accepted) => {
+            let accepted_again = settle(&mut *db.acquire().await?, reason, key.provider).await?;
+            if accepted_again {
+                tracing::info!(provider = key.provider, "our key is accepted again");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an alert was about is over; false when none was open.
+pub async fn settle(conn: &mut PgConnection, reason: AlertReason, subject: &str) -> Result<bool> {
+    let closed = sqlx::query!(
+        "UPDATE payment_alerts SET closed_at = now() WHERE reason = $1 AND subject = $2 AND closed_at IS NULL",
+        reason.name(),
+        subject,
+    )
+    .execute(conn)
+    .await?;
+    Ok(closed.rows_affected() == 1)
+}
+
+/// An alert as operators see it.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // columns of `payment_alerts`
+pub struct AlertRow {
+    pub id: i64,
+    pub reason: String,
+    pub subject: String,
+    pub booking_id: Option<i32>,
+    pub details: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Alerts that nobody has closed, the newest first.
+pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
+    let rows = sqlx::query_as!(
+        AlertRow,
+        r#"SELECT id, reason, subject, booking_id, created_at,
+                  CASE WHEN cases > 1 THEN cases || ' in all, the newest: ' ELSE '' END || details AS "details!"
+           FROM payment_alerts WHERE closed_at IS NULL ORDER BY created_at DESC, id DESC LIMIT $1"#,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows)
+}
+
+/// An operator has dealt with an alert; false when it is not open, or is closed by whoever releases
+/// the refunds that are held.
+pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
+    let closed = sqlx::query!(
+        "UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL
+             AND NOT (reason = $2 AND (SELECT refunds_held_at IS NOT NULL FROM installation))",
+        id,
+        AlertReason::RefundsHeld.name(),
+    )
+    .execute(db)
+    .await?;
+    Ok(closed.rows_affected() == 1)
+}

@@ -1,0 +1,143 @@
+//! The ledger: one row for each movement of money, and where a payment stands by it.
+
+use sqlx::PgConnection;
+
+use super::payment_states::PaymentState;
+use crate::{
+    error::Result,
+    types::{ids::BookingId, money::written},
+};
+
+/// Money that has arrived.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // Razorpay's payment entity
+pub struct Captured {
+    pub payment_id: String,
+    pub order_id: String,
+    pub amount_paise: i64,
+    pub currency: String,
+}
+
+impl Captured {
+    /// Its amount as people write it.
+    pub fn written(&self) -> String {
+        written(self.amount_paise, &self.currency)
+    }
+}
+
+/// Where a payment stands. It may have moved on by the time the answer is used; see [`hold_state`].
+pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
+    let row = sqlx::query!(
+        r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1 AND kind = 'capture') AS "captured!",
+                  (SELECT status FROM refunds WHERE payment_id = $1) AS refund"#,
+        payment_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    PaymentState::of(row.captured, row.refund.as_deref())
+}
+
+/// The same for whoever changes it: nobody else does until this transaction ends. A booking's row,
+/// and the inventory before it, are taken before the payment is: always in that order.
+/// [`sale::hold`] takes the same lock.
+pub(crate) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $1, 0))", payment_id)
+        .execute(&mut *conn)
+        .await?;
+    state(conn, payment_id).await
+}
+
+/// A kind of row in the ledger.
+#[derive(Clone, Copy)]
+pub(crate) enum Movement {
+    Capture,
+    Sale,
+    SaleReversal,
+    Refund,
+    Dispute,
+    DisputeReversal,
+}
+
+/// Adds a row to the ledger; false when this payment has moved so before.
+pub(crate) async fn record(
+    conn: &mut PgConnection,
+    movement: Movement,
+    booking: Option<BookingId>,
+    money: &Captured,
+) -> Result<bool> {
+    Ok(record_all(conn, &[movement], booking, money).await? == 1)
+}
+
+/// The same for something of which a payment may have several: `source_id` is the refund or dispute
+/// that it is about.
+pub(crate) async fn record_source(
+    conn: &mut PgConnection,
+    movements: &[Movement],
+    booking: Option<BookingId>,
+    money: &Captured,
+    source_id: &str,
+) -> Result<()> {
+    insert(conn, movements, booking, money, source_id).await.map(drop)
+}
+
+/// Adds several rows to the ledger, in that order; returns how many of them are new.
+pub(crate) async fn record_all(
+    conn: &mut PgConnection,
+    movements: &[Movement],
+    booking: Option<BookingId>,
+    money: &Captured,
+) -> Result<u64> {
+    insert(conn, movements, booking, money, "").await
+}
+
+/// What has gone back of a payment before its capture is written, or its sale, is written together
+/// with that.
+async fn insert(
+    conn: &mut PgConnection,
+    movements: &[Movement],
+    booking: Option<BookingId>,
+    money: &Captured,
+    source_id: &str,
+) -> Result<u64> {
+    let (kinds, amounts): (Vec<String>, Vec<i64>) = movements
+        .iter()
+        .map(|movement| match movement {
+            Movement::Capture => ("capture".to_owned(), money.amount_paise),
+            Movement::Sale => ("sale".to_owned(), -money.amount_paise),
+            Movement::SaleReversal => ("sale_reversal".to_owned(), money.amount_paise),
+            Movement::Refund => ("refund".to_owned(), -money.amount_paise),
+            Movement::Dispute => ("dispute".to_owned(), -money.amount_paise),
+            Movement::DisputeReversal => ("dispute_reversal".to_owned(), money.amount_paise),
+        })
+        .unzip();
+    let recorded = sqlx::query!(
+        "INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency, source_id)
+         SELECT kind, $3, $4, $5, amount, $6, source_id FROM (
+             SELECT number, kind, amount, $7 AS source_id
+             FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS movement (kind, amount, number)
+             UNION ALL
+             SELECT 10, 'refund', -amount_paise, refund_id FROM provider_refunds
+             WHERE 'capture' = ANY ($1) AND payment_id = $5 AND status = 'processed'
+             UNION ALL
+             SELECT 10, 'dispute', -taken_paise, dispute_id FROM disputes
+             WHERE 'capture' = ANY ($1) AND payment_id = $5 AND taken_paise > 0
+             UNION ALL
+             SELECT 11, 'sale_reversal', amount_paise, refund_id FROM provider_refunds
+             WHERE 'sale' = ANY ($1) AND payment_id = $5 AND status = 'processed'
+             UNION ALL
+             SELECT 11, 'sale_reversal', taken_paise, dispute_id FROM disputes
+             WHERE 'sale' = ANY ($1) AND payment_id = $5 AND taken_paise > 0 AND stage = 3) movement
+         ORDER BY number
+         ON CONFLICT ON CONSTRAINT payments_movement_key DO NOTHING",
+        &kinds,
+        &amounts,
+        booking.map(|id| id.0),
+        money.order_id,
+        money.payment_id,
+        money.currency,
+        source_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(recorded.rows_affected())
+}

@@ -1,0 +1,219 @@
+//! What can happen to a payment, as a table: every pair of state and event has its step. Whoever
+//! hears of a payment or refund asks it what to do; `docs/payments.md` is drawn from it. How a
+//! state is read from the books is in [`payments`](crate::payments::settlement); nothing here touches the
+//! database.
+
+use crate::error::{Error, Result};
+
+/// Where a payment stands in our books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentState {
+    /// They do not have it: created, failed, or only authorized.
+    New,
+    /// It went back before it was ours: somebody refunded it, or its authorisation ran out.
+    Lapsed,
+    /// It paid for a booking.
+    Sold,
+    /// We owe it back and have to ask Razorpay for the refund.
+    Owed,
+    /// Razorpay has accepted the refund.
+    Requested,
+    /// Razorpay could not make the refund, and is asked again.
+    RefundFailed,
+    /// It went back.
+    Refunded,
+}
+
+/// What can be heard of it, from Razorpay or from its booking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentEvent {
+    /// The bank has reserved the money.
+    Authorized,
+    /// The money has arrived.
+    Captured,
+    /// The bank has refused.
+    Failed,
+    /// The booking that it paid for has been cancelled.
+    SaleReversed,
+    /// Razorpay has accepted a refund of all that had not gone back.
+    RefundCreated,
+    /// Razorpay has made a refund, and a part has not gone back.
+    PartRefunded,
+    /// Razorpay has made a refund, and all of it has gone back.
+    RefundProcessed,
+    /// Razorpay could not make a refund.
+    RefundFailed,
+}
+
+/// What is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentStep {
+    /// Nothing.
+    Nothing,
+    /// Razorpay is asked to capture it; then it has been captured.
+    Capture,
+    /// The capture is written, and its booking decides: a sale or a refund.
+    Settle,
+    /// The capture and the refund are written at once.
+    SettleReturned,
+    /// Its booking is told.
+    NoteFailure,
+    /// A refund of the whole is owed, and a job asks for it.
+    OweRefund,
+    /// The refund is remembered as Razorpay's.
+    FollowRefund,
+    /// The refund is written; what is owed is less by it.
+    WritePart,
+    /// The refund, which nobody here has asked for, is written, its part of the sale is taken back,
+    /// and operators are told.
+    WriteForeignPart,
+    /// The refund is written.
+    WriteRefund,
+    /// A job asks for it again, until no tries are left.
+    RetryRefund,
+    /// It is remembered, so that a capture that is heard of later sells nothing.
+    RememberReturn,
+    /// The refund, which nobody here has asked for, is written, its booking is cancelled, and
+    /// operators are told.
+    WriteForeignRefund,
+}
+
+impl PaymentState {
+    /// All of them.
+    pub const ALL: [PaymentState; 7] = [
+        PaymentState::New,
+        PaymentState::Lapsed,
+        PaymentState::Sold,
+        PaymentState::Owed,
+        PaymentState::Requested,
+        PaymentState::RefundFailed,
+        PaymentState::Refunded,
+    ];
+
+    /// As the books say it: whether the capture is in the ledger, and the status of the row in
+    /// `refunds`. A status that this release does not know is an error: a newer one has written it,
+    /// and knows what may be done.
+    pub fn of(captured: bool, refund: Option<&str>) -> Result<Self> {
+        match (captured, refund) {
+            (false, None) => Ok(PaymentState::New),
+            (false, Some(_)) => Ok(PaymentState::Lapsed),
+            (true, None) => Ok(PaymentState::Sold),
+            (true, Some("pending")) => Ok(PaymentState::Owed),
+            (true, Some("requested")) => Ok(PaymentState::Requested),
+            (true, Some("failed")) => Ok(PaymentState::RefundFailed),
+            (true, Some("processed")) => Ok(PaymentState::Refunded),
+            (true, Some(status)) => Err(Error::internal(format!(
+                "a refund's status {status:?} is not known to this release"
+            ))),
+        }
+    }
+}
+
+impl PaymentEvent {
+    /// All of them.
+    pub const ALL: [PaymentEvent; 8] = [
+        PaymentEvent::Authorized,
+        PaymentEvent::Captured,
+        PaymentEvent::Failed,
+        PaymentEvent::SaleReversed,
+        PaymentEvent::RefundCreated,
+        PaymentEvent::PartRefunded,
+        PaymentEvent::RefundProcessed,
+        PaymentEvent::RefundFailed,
+    ];
+}
+
+/// What `event` leads to for a payment in `state`. No pair is forgotten: the compiler insists on
+/// each.
+pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
+    use PaymentEvent as Event;
+    use PaymentState::*;
+    use PaymentStep::*;
+    match (state, event) {
+        (New, Event::Authorized) => Capture,
+        (Lapsed | Sold | Owed | Requested | RefundFailed | Refunded, Event::Authorized) => Nothing,
+
+        (New, Event::Captured) => Settle,
+        (Lapsed, Event::Captured) => SettleReturned,
+        (Sold | Owed | Requested | RefundFailed | Refunded, Event::Captured) => Nothing,
+
+        (New, Event::Failed) => NoteFailure,
+        // It was heard of too late: the same payment has succeeded since.
+        (Lapsed | Sold | Owed | Requested | RefundFailed | Refunded, Event::Failed) => Nothing,
+
+        (Sold, Event::SaleReversed) => OweRefund,
+        // Somebody has refunded it before the booking was cancelled.
+        (Owed | Requested | RefundFailed | Refunded, Event::SaleReversed) => Nothing,
+        (New | Lapsed, Event::SaleReversed) => Nothing,
+
+        (Owed | RefundFailed, Event::RefundCreated) => FollowRefund,
+        (New | Lapsed | Sold | Requested | Refunded, Event::RefundCreated) => Nothing,
+
+        (Sold, Event::PartRefunded) => WriteForeignPart,
+        (Owed | Requested | RefundFailed, Event::PartRefunded) => WritePart,
+        // Written with its capture.
+        (New, Event::PartRefunded) => Nothing,
+        (Lapsed, Event::PartRefunded) => Nothing,
+
+        (Owed | Requested | RefundFailed, Event::RefundProcessed) => WriteRefund,
+        (New, Event::RefundProcessed) => RememberReturn,
+        (Sold, Event::RefundProcessed) => WriteForeignRefund,
+        (Lapsed, Event::RefundProcessed) => Nothing,
+        // A refund that was under way when the bank took the money by a dispute: it is gone twice,
+        // and the ledger says so.
+        (Refunded, Event::PartRefunded | Event::RefundProcessed) => WritePart,
+
+        (Owed | Requested | RefundFailed, Event::RefundFailed) => RetryRefund,
+        (New | Lapsed | Sold | Refunded, Event::RefundFailed) => Nothing,
+    }
+}
+
+impl PaymentStep {
+    /// Where it leaves a payment that was in `state`; `None` when its booking decides.
+    pub fn leads_to(self, state: PaymentState) -> Option<PaymentState> {
+        match self {
+            PaymentStep::Nothing
+            | PaymentStep::NoteFailure
+            | PaymentStep::WritePart
+            | PaymentStep::WriteForeignPart => Some(state),
+            PaymentStep::Capture | PaymentStep::Settle => None,
+            PaymentStep::SettleReturned
+            | PaymentStep::WriteRefund
+            | PaymentStep::WriteForeignRefund => Some(PaymentState::Refunded),
+            PaymentStep::OweRefund => Some(PaymentState::Owed),
+            PaymentStep::FollowRefund => Some(PaymentState::Requested),
+            PaymentStep::RetryRefund => Some(PaymentState::RefundFailed),
+            PaymentStep::RememberReturn => Some(PaymentState::Lapsed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_settled_or_owed_twice() {
+        for event in PaymentEvent::ALL {
+            for state in PaymentState::ALL.into_iter().filter(|state| *state != PaymentState::New) {
+                assert_ne!(next(state, event), PaymentStep::Settle, "{state:?} {event:?}");
+            }
+            for state in PaymentState::ALL.into_iter().filter(|state| *state != PaymentState::Sold)
+            {
+                assert_ne!(next(state, event), PaymentStep::OweRefund, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_went_back_stays_so() {
+        for event in PaymentEvent::ALL {
+            let step = next(PaymentState::Refunded, event);
+            assert_eq!(
+                step.leads_to(PaymentState::Refunded),
+                Some(PaymentState::Refunded),
+                "{event:?}"
+            );
+        }
+    }
+}

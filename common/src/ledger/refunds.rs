@@ -1,0 +1,328 @@
+//! Refunds: payments that we owe back. A part of one may have gone back by hand: then we owe, and
+//! ask for, what is left. What Razorpay says of each refund is in
+//! [`refund_news`](crate::payments::refund_updates).
+
+use sqlx::PgConnection;
+
+use super::{
+    entries::{Captured, Movement, hold_state, record},
+    payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
+};
+use crate::{
+    config::Chargeable,
+    error::Result,
+    jobs::{self, payments::RefundPayment},
+    types::{
+        ids::BookingId,
+        money::{CURRENCY, Paise},
+        refund_reason::RefundReason,
+    },
+};
+
+/// Takes back the sale of a confirmed booking that is being cancelled, and owes its money. A
+/// booking that cost nothing owes nothing.
+pub async fn reverse_sale(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    payment_id: Option<&str>,
+    total: Paise,
+) -> Result<()> {
+    let mut sale = sale_of(conn, booking).await?;
+    // Confirmed by the Node service, which kept no ledger: both sides of its payment are written
+    // now.
+    if let (None, Some(payment_id)) = (&sale, payment_id)
+        && payment_id.starts_with("pay_")
+        && total > Paise::ZERO
+    {
+        let money = Captured {
+            payment_id: payment_id.to_owned(),
+            order_id: String::new(),
+            amount_paise: total.get(),
+            currency: CURRENCY.into(),
+        };
+        // Somebody may have refunded it at Razorpay before the books knew it.
+        let lapsed = hold_state(conn, &money.payment_id).await? == PaymentState::Lapsed;
+        record(conn, Movement::Capture, Some(booking), &money).await?;
+        record(conn, Movement::Sale, Some(booking), &money).await?;
+        if lapsed {
+            settle_returned(conn, &money, booking).await?;
+        }
+        sale = sale_of(conn, booking).await?;
+    }
+    let Some(Sale { money, left_paise }) = sale else { return Ok(()) };
+    let state = hold_state(conn, &money.payment_id).await?;
+    if left_paise > 0 {
+        let left = Captured { amount_paise: left_paise, ..money.clone() };
+        record(conn, Movement::SaleReversal, Some(booking), &left).await?;
+    }
+    match payment_states::next(state, PaymentEvent::SaleReversed) {
+        PaymentStep::OweRefund => {
+            owe_refund(conn, &money, Some(booking), RefundReason::Cancelled).await.map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a booking was sold for.
+struct Sale {
+    money: Captured,
+    /// What has not been taken back of it with a part of its payment.
+    left_paise: i64,
+}
+
+async fn sale_of(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Sale>> {
+    let row = sqlx::query!(
+        r#"SELECT payment_id, coalesce(order_id, '') AS "order_id!", -amount_paise AS "paise!", currency,
+                  (SELECT coalesce(sum(r.amount_paise), 0)::bigint FROM payments r
+                   WHERE r.payment_id = s.payment_id AND r.kind = 'sale_reversal') AS "reversed!"
+           FROM payments s WHERE booking_id = $1 AND kind = 'sale'"#,
+        booking.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Sale {
+        left_paise: row.paise - row.reversed,
+        money: Captured {
+            payment_id: row.payment_id,
+            order_id: row.order_id,
+            amount_paise: row.paise,
+            currency: row.currency,
+        },
+    }))
+}
+
+/// Owes back what has not gone back of a payment, once per payment; returns the new refund. A part
+/// that is on its way already, because somebody has asked for it at Razorpay, is owed, and not
+/// asked for unless that fails.
+pub(crate) async fn owe_refund(
+    conn: &mut PgConnection,
+    money: &Captured,
+    booking: Option<BookingId>,
+    reason: RefundReason,
+) -> Result<Option<i64>> {
+    let refund = sqlx::query!(
+        "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status)
+         SELECT $1, $2, $3 - back.gone, $4, $5, CASE WHEN $3 > back.gone + back.going THEN 'pending' ELSE 'requested' END
+         FROM (SELECT coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS gone,
+                      coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS going
+               FROM money_back WHERE payment_id = $1) back
+         WHERE $3 > back.gone
+         ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING RETURNING id, status",
+        money.payment_id,
+        booking.map(|id| id.0),
+        money.amount_paise,
+        money.currency,
+        reason.name(),
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(refund) = refund else { return Ok(None) };
+    if refund.status == "pending" {
+        jobs::enqueue(conn, &RefundPayment { refund_id: refund.id }).await?;
+    }
+    Ok(Some(refund.id))
+}
+
+/// A refund that we owe.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `refunds`
+pub struct Refund {
+    pub payment_id: String,
+    pub booking: Option<BookingId>,
+    pub captured_paise: i64,
+    /// What has neither gone back nor is on its way: what to ask for.
+    pub left_paise: i64,
+    /// Something is on its way, or disputed.
+    pub under_way: bool,
+    pub currency: String,
+    pub reason: String,
+    pub status: String,
+    /// How often Razorpay may still fail to make it before an operator has to decide.
+    pub tries_left: i32,
+    /// How often it has.
+    pub failures: i32,
+    /// Refunds of this payment that we have asked for, and that Razorpay has told us of.
+    pub asked: i64,
+    /// Whose payment it is, if not ours: see [`installation`](crate::payments::installation).
+    pub other_installation: Option<String>,
+}
+
+impl Refund {
+    /// The payment that goes back.
+    pub fn payment(&self) -> Captured {
+        Captured {
+            payment_id: self.payment_id.clone(),
+            order_id: String::new(),
+            amount_paise: self.captured_paise,
+            currency: self.currency.clone(),
+        }
+    }
+
+    /// Nothing is left to ask for, or less than Razorpay refunds.
+    pub fn is_too_little(&self) -> bool {
+        self.left_paise < Chargeable::LEAST.get()
+    }
+
+    /// There is something to ask for, or to settle, and nothing to wait for.
+    pub fn is_stuck(&self) -> bool {
+        self.left_paise > 0
+            && self.status != "processed"
+            && !(self.is_too_little() && self.under_way)
+    }
+
+    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the
+    /// refund that it has made for it, or failed to make, and refuses one that it knows with
+    /// another amount. It takes forty characters.
+    pub fn key(&self) -> String {
+        let mut key = format!("{OURS}{}", self.payment_id);
+        if self.asked > 0 {
+            key.push_str(&format!("-{}", self.asked));
+        }
+        if self.left_paise < self.captured_paise {
+            key.push_str(&format!("-p{}", self.left_paise));
+        }
+        key
+    }
+}
+
+/// How the keys of our refunds begin, which are their receipts, too.
+const OURS: &str = "refund-";
+
+/// Whether a refund with that receipt is one that we have asked for.
+pub fn is_ours(payment_id: &str, receipt: Option<&str>) -> bool {
+    receipt
+        .and_then(|receipt| receipt.strip_prefix(OURS))
+        .is_some_and(|rest| rest.starts_with(payment_id))
+}
+
+/// A refund by its row id.
+pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
+    let row = sqlx::query!(
+        r#"SELECT r.payment_id, r.booking_id, r.currency, r.reason, r.status, r.tries_left, cardinality(r.failed_ids) AS "failures!",
+                  coalesce(c.amount_paise, r.amount_paise) AS "captured!",
+                  (SELECT coalesce(sum(paise), 0)::bigint FROM money_back WHERE payment_id = r.payment_id) AS "back!",
+                  EXISTS (SELECT 1 FROM money_back WHERE payment_id = r.payment_id AND NOT is_final) AS "under_way!",
+                  (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND ours) AS "asked!",
+                  (SELECT installation::text FROM copied_payments WHERE payment_id = r.payment_id) AS other_installation
+           FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
+           WHERE r.id = $1"#,
+        id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Refund {
+        payment_id: row.payment_id,
+        booking: row.booking_id.map(BookingId),
+        captured_paise: row.captured,
+        left_paise: row.captured - row.back,
+        under_way: row.under_way,
+        currency: row.currency,
+        reason: row.reason,
+        status: row.status,
+        tries_left: row.tries_left,
+        failures: row.failures,
+        asked: row.asked,
+        other_installation: row.other_installation,
+    }))
+}
+
+/// What our books know of a payment's refunds.
+#[derive(Debug)]
+pub struct Back {
+    /// What has gone back or is on its way.
+    pub paise: i64,
+    /// Some of it is only on its way.
+    pub under_way: bool,
+}
+
+/// What our books know of a payment's refunds.
+pub async fn back(conn: &mut PgConnection, payment_id: &str) -> Result<Back> {
+    let row = sqlx::query!(
+        r#"SELECT coalesce(sum(amount_paise), 0)::bigint AS "paise!", coalesce(bool_or(status = 'requested'), FALSE) AS "under_way!"
+           FROM provider_refunds WHERE payment_id = $1 AND status <> 'failed'"#,
+        payment_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Back { paise: row.paise, under_way: row.under_way })
+}
+
+/// How far a refund is by our books: the [`name`](RefundStatus::name) of its status.
+pub async fn known(conn: &mut PgConnection, refund_id: &str) -> Result<Option<String>> {
+    let status =
+        sqlx::query_scalar!("SELECT status FROM provider_refunds WHERE refund_id = $1", refund_id)
+            .fetch_optional(conn)
+            .await?;
+    Ok(status)
+}
+
+/// What has gone back of a payment for good: by refunds, and by disputes that have ended.
+pub(crate) async fn gone_for_good(conn: &mut PgConnection, payment_id: &str) -> Result<i64> {
+    let paise = sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(paise), 0)::bigint AS "paise!" FROM money_back WHERE payment_id = $1 AND is_final"#,
+        payment_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(paise)
+}
+
+/// Nothing is owed any more, as when a lost dispute has returned it. A refund that is on its way is
+/// told of by itself.
+pub(crate) async fn settle(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
+    sqlx::query!(
+        "WITH settled AS (
+             UPDATE refunds SET status = 'processed', refund_id = NULL, updated_at = now() WHERE payment_id = $1
+             RETURNING booking_id)
+         UPDATE bookings SET payment_status = 'refunded'
+         WHERE id IN (SELECT booking_id FROM settled) AND status IN ('cancelled', 'expired')",
+        payment_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What our refund waited for has ended: what is left is asked for.
+pub(crate) async fn resume(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
+    let resumed = sqlx::query_scalar!(
+        "UPDATE refunds SET status = CASE status WHEN 'requested' THEN 'pending' ELSE status END, updated_at = now()
+         WHERE payment_id = $1 AND status <> 'processed'
+           AND (SELECT amount_paise FROM payments WHERE payment_id = $1 AND kind = 'capture')
+               > (SELECT coalesce(sum(paise), 0) FROM money_back WHERE payment_id = $1)
+         RETURNING id",
+        payment_id,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(refund_id) = resumed {
+        jobs::enqueue(conn, &RefundPayment { refund_id }).await?;
+    }
+    Ok(())
+}
+
+/// No tries are left: whoever retries the dead job grants others.
+pub async fn grant_tries(conn: &mut PgConnection, id: i64) -> Result<()> {
+    sqlx::query!("UPDATE refunds SET tries_left = DEFAULT WHERE id = $1", id).execute(conn).await?;
+    Ok(())
+}
+
+/// Money that went back before we heard that it had come: both are written, the refunds with the
+/// capture, nothing is sold. Returns the refund, and why it was made.
+pub(crate) async fn settle_returned(
+    conn: &mut PgConnection,
+    money: &Captured,
+    booking: BookingId,
+) -> Result<(i64, RefundReason)> {
+    record(conn, Movement::Capture, Some(booking), money).await?;
+    let refund = sqlx::query!(
+        "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1 RETURNING id, reason",
+        money.payment_id,
+        booking.0,
+        money.amount_paise,
+        money.currency,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((refund.id, RefundReason::parse(&refund.reason).unwrap_or(RefundReason::NotOurs)))
+}

@@ -1,0 +1,268 @@
+//! What Prometheus is told: the name and the meaning of everything that is measured, in one place,
+//! and the listener that serves `/metrics`. Who measures calls the functions here; without
+//! METRICS_ADDRESS they do nothing.
+
+use std::{net::SocketAddr, time::Duration};
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use sqlx::PgPool;
+
+use crate::{
+    config::Limit,
+    error::{Error, Result},
+    types::{alert_reason::AlertReason, queue::Queue},
+};
+
+const HTTP_REQUESTS: &str = "nexus_http_requests_total";
+const HTTP_DURATION: &str = "nexus_http_request_duration_seconds";
+const HTTP_CONNECTIONS: &str = "nexus_http_connections";
+const HTTP_REFUSED: &str = "nexus_http_connections_refused_total";
+const SOCKETS: &str = "nexus_sockets";
+const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
+const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
+const RATE_LIMITED: &str = "nexus_rate_limited_total";
+const BROADCASTS: &str = "nexus_broadcasts_total";
+const DB_CONNECTIONS: &str = "nexus_db_connections";
+const DB_CONNECTIONS_MAX: &str = "nexus_db_connections_max";
+const JOBS: &str = "nexus_jobs";
+const OLDEST_DUE: &str = "nexus_jobs_oldest_due_seconds";
+const JOBS_ENQUEUED: &str = "nexus_jobs_enqueued_total";
+const JOBS_RESCUED: &str = "nexus_jobs_rescued_total";
+const WORKER_SLOTS: &str = "nexus_worker_slots";
+const JOB_ATTEMPTS: &str = "nexus_job_attempts_total";
+const JOB_DURATION: &str = "nexus_job_duration_seconds";
+const JOB_WAIT: &str = "nexus_job_wait_seconds";
+const PAYMENT_ALERTS: &str = "nexus_payment_alerts_total";
+const INVARIANT_VIOLATIONS: &str = "nexus_invariant_violations";
+const RELAY_LAG: &str = "nexus_relay_lag_seconds";
+
+/// From a millisecond to a minute.
+const SECONDS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Serves `/metrics` at `address`, if there is one. To be called inside the runtime.
+pub fn serve(address: Option<SocketAddr>) -> Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    PrometheusBuilder::new()
+        .with_http_listener(address)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+        .map_err(Error::internal)?
+        .install()
+        .map_err(Error::internal)?;
+    describe();
+    for reason in AlertReason::ALL {
+        // From zero on, so that Prometheus sees the first one as an increase.
+        counter!(PAYMENT_ALERTS, "reason" => reason.name()).absolute(0);
+    }
+    for limit in Limit::ALL {
+        counter!(RATE_LIMITED, "limit" => limit.name()).absolute(0);
+    }
+    Ok(())
+}
+
+fn describe() {
+    describe_counter!(
+        HTTP_REQUESTS,
+        "Requests by method, route and status; a route is its pattern, or unmatched, or /socket.io"
+    );
+    describe_histogram!(
+        HTTP_DURATION,
+        Unit::Seconds,
+        "Time to answer a request, by method and route"
+    );
+    describe_gauge!(HTTP_CONNECTIONS, "Connections that are open, sockets included");
+    describe_counter!(
+        HTTP_REFUSED,
+        "Connections that were closed on their client, by reason: full, slow (to send or to read), unreadable"
+    );
+    describe_histogram!(
+        SOCKET_COMMAND_DURATION,
+        Unit::Seconds,
+        "Time to answer a Socket.IO command, by name"
+    );
+    describe_gauge!(SOCKETS, "Socket.IO clients that are connected to this process");
+    describe_counter!(
+        SOCKET_COMMANDS,
+        "Socket.IO commands by name and outcome (ok, or the failure's code)"
+    );
+    describe_counter!(
+        RATE_LIMITED,
+        "Requests, commands and connections that a limit has refused, by limit"
+    );
+    describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
+    describe_gauge!(
+        DB_CONNECTIONS,
+        "PostgreSQL connections of this process by pool and state (idle, used)"
+    );
+    describe_gauge!(DB_CONNECTIONS_MAX, "How many connections a pool may open");
+    describe_counter!(
+        JOBS_ENQUEUED,
+        "Jobs that this process has enqueued, by queue and kind; also those of transactions that were rolled back"
+    );
+    describe_counter!(
+        JOBS_RESCUED,
+        "Jobs whose worker vanished or whose delivery was lost, by queue"
+    );
+    describe_gauge!(WORKER_SLOTS, "Jobs that this worker runs at once");
+    describe_gauge!(
+        JOBS,
+        "Jobs by queue and state: due, scheduled, queued (in Redis), running, dead"
+    );
+    describe_gauge!(
+        OLDEST_DUE,
+        Unit::Seconds,
+        "How long the oldest due job of a queue has been waiting"
+    );
+    describe_counter!(
+        JOB_ATTEMPTS,
+        "Attempts by queue, kind and outcome: done, retry, snooze, dead, lost, given_back"
+    );
+    describe_histogram!(
+        JOB_DURATION,
+        Unit::Seconds,
+        "Time from claim to outcome, by queue and kind"
+    );
+    describe_histogram!(
+        JOB_WAIT,
+        Unit::Seconds,
+        "Time from a job's being due to its claim, by queue and kind"
+    );
+    describe_counter!(PAYMENT_ALERTS, "Payments that operators have to look at, by reason");
+    describe_gauge!(
+        INVARIANT_VIOLATIONS,
+        "Invariants that the newest check of the books has found broken"
+    );
+    describe_histogram!(
+        RELAY_LAG,
+        Unit::Seconds,
+        "Time from a job's being due to its hand-over to Redis"
+    );
+}
+
+/// A request has been answered.
+pub fn request(method: &str, route: &str, status: u16, took: Duration) {
+    let (method, route) = (method.to_owned(), route.to_owned());
+    counter!(HTTP_REQUESTS, "method" => method.clone(), "route" => route.clone(), "status" => status.to_string())
+        .increment(1);
+    histogram!(HTTP_DURATION, "method" => method, "route" => route).record(took);
+}
+
+/// A connection that is open for as long as this lives.
+#[derive(Debug)]
+pub struct Connection(());
+
+impl Connection {
+    /// It has been opened.
+    pub fn open() -> Self {
+        gauge!(HTTP_CONNECTIONS).increment(1);
+        Connection(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        gauge!(HTTP_CONNECTIONS).decrement(1);
+    }
+}
+
+/// A connection has been closed on its client.
+pub fn refused(reason: &'static str) {
+    counter!(HTTP_REFUSED, "reason" => reason).increment(1);
+}
+
+/// A socket that is connected for as long as this lives.
+#[derive(Debug)]
+pub struct Connected(());
+
+impl Connected {
+    /// It has been connected.
+    pub fn now() -> Self {
+        gauge!(SOCKETS).increment(1);
+        Connected(())
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        gauge!(SOCKETS).decrement(1);
+    }
+}
+
+/// A socket's command, of those that exist, has been answered: `ok`, or with a failure's code.
+pub fn socket_command(name: &str, outcome: &'static str, took: Duration) {
+    counter!(SOCKET_COMMANDS, "command" => name.to_owned(), "outcome" => outcome).increment(1);
+    histogram!(SOCKET_COMMAND_DURATION, "command" => name.to_owned()).record(took);
+}
+
+/// A limit has refused something.
+pub fn rate_limited(limit: Limit) {
+    counter!(RATE_LIMITED, "limit" => limit.name()).increment(1);
+}
+
+/// A broadcast has been sent.
+pub fn broadcast(event: &'static str) {
+    counter!(BROADCASTS, "event" => event).increment(1);
+}
+
+/// How a pool is used now.
+pub fn pool(name: &'static str, pool: &PgPool) {
+    let idle = pool.num_idle();
+    let used = (pool.size() as usize).saturating_sub(idle);
+    gauge!(DB_CONNECTIONS, "pool" => name, "state" => "idle").set(idle as f64);
+    gauge!(DB_CONNECTIONS, "pool" => name, "state" => "used").set(used as f64);
+    gauge!(DB_CONNECTIONS_MAX, "pool" => name).set(f64::from(pool.options().get_max_connections()));
+}
+
+/// A worker of `queue` runs so many jobs at once.
+pub fn slots(queue: Queue, slots: usize) {
+    gauge!(WORKER_SLOTS, "queue" => queue.name()).set(slots as f64);
+}
+
+/// How many of a queue's jobs are in which state, and since when the oldest is due.
+pub fn depth(queue: Queue, states: [(&'static str, i64); 5], oldest_due: Duration) {
+    for (state, count) in states {
+        gauge!(JOBS, "queue" => queue.name(), "state" => state).set(count as f64);
+    }
+    gauge!(OLDEST_DUE, "queue" => queue.name()).set(oldest_due.as_secs_f64());
+}
+
+/// Jobs have been enqueued.
+pub fn enqueued(queue: Queue, kind: &'static str, jobs: u64) {
+    counter!(JOBS_ENQUEUED, "queue" => queue.name(), "kind" => kind).increment(jobs);
+}
+
+/// Jobs are due again because their worker vanished, or their delivery was lost.
+pub fn rescued(queue: Queue, jobs: u64) {
+    counter!(JOBS_RESCUED, "queue" => queue.name()).increment(jobs);
+}
+
+/// A job has been claimed, so long after it was due.
+pub fn claimed(queue: Queue, kind: &str, waited: Duration) {
+    histogram!(JOB_WAIT, "queue" => queue.name(), "kind" => kind.to_owned()).record(waited);
+}
+
+/// An attempt has ended.
+pub fn attempt(queue: Queue, kind: &str, outcome: &'static str, took: Duration) {
+    let kind = kind.to_owned();
+    counter!(JOB_ATTEMPTS, "queue" => queue.name(), "kind" => kind.clone(), "outcome" => outcome)
+        .increment(1);
+    histogram!(JOB_DURATION, "queue" => queue.name(), "kind" => kind).record(took);
+}
+
+/// Jobs have been handed to Redis; the longest that one of them had been due.
+pub fn handed_over(queue: Queue, lag: Duration) {
+    histogram!(RELAY_LAG, "queue" => queue.name()).record(lag);
+}
+
+/// Operators have to look at a payment.
+pub fn payment_alert(reason: &'static str) {
+    counter!(PAYMENT_ALERTS, "reason" => reason).increment(1);
+}
+
+/// The books have been checked.
+pub fn books_checked(violations: usize) {
+    gauge!(INVARIANT_VIOLATIONS).set(violations as f64);
+}

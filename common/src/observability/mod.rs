@@ -1,0 +1,5 @@
+//! What operators see of a process: logs, metrics, traces.
+
+pub mod logs;
+pub mod metrics;
+pub mod traces;

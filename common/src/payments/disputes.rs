@@ -1,0 +1,375 @@
+//! Disputes: a buyer's bank asks for a payment back, which it may take at once, and keeps if the
+//! dispute is lost. Razorpay tells of them by webhooks and is asked about them by the reconciler;
+//! whoever hears of one comes here.
+//!
+//! Only what the bank has taken is in the ledger. What it has taken for good is money that went
+//! back: it is owed no more, and a booking all of whose payment has gone is cancelled, as when
+//! somebody refunds it by hand.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::refund_updates::{cancel_paid_back, hold_booking};
+use crate::{
+    bookings::changes::Held,
+    error::Result,
+    ledger::{
+        alerts,
+        entries::{Captured, Movement, hold_state, record_source},
+        payment_states::PaymentState,
+        refunds,
+    },
+    providers::razorpay,
+    realtime::AfterCommit,
+    types::{
+        alert_reason::AlertReason, ids::BookingId, money::written, refund_reason::RefundReason,
+    },
+};
+
+/// How far a dispute is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // Razorpay's
+pub enum DisputeStatus {
+    Open,
+    ActionRequired,
+    UnderReview,
+    Won,
+    Lost,
+    Closed,
+}
+
+impl DisputeStatus {
+    /// As Razorpay says it; one that it has invented since is not the end.
+    pub fn of(status: &str) -> Self {
+        match status {
+            "won" => DisputeStatus::Won,
+            "lost" => DisputeStatus::Lost,
+            "closed" => DisputeStatus::Closed,
+            "under_review" => DisputeStatus::UnderReview,
+            "action_required" => DisputeStatus::ActionRequired,
+            _ => DisputeStatus::Open,
+        }
+    }
+
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            DisputeStatus::Open => "open",
+            DisputeStatus::ActionRequired => "action_required",
+            DisputeStatus::UnderReview => "under_review",
+            DisputeStatus::Won => "won",
+            DisputeStatus::Lost => "lost",
+            DisputeStatus::Closed => "closed",
+        }
+    }
+
+    /// It only grows: webhooks come in any order.
+    fn stage(self) -> i16 {
+        match self {
+            DisputeStatus::Open => 0,
+            DisputeStatus::ActionRequired => 1,
+            DisputeStatus::UnderReview => 2,
+            DisputeStatus::Won | DisputeStatus::Lost | DisputeStatus::Closed => DECIDED,
+        }
+    }
+}
+
+/// The stage of a dispute that has ended.
+const DECIDED: i16 = 3;
+
+/// A dispute of which Razorpay tells.
+#[derive(Debug)]
+#[allow(missing_docs)] // Razorpay's
+pub struct Dispute {
+    pub id: String,
+    pub payment_id: String,
+    pub amount_paise: i64,
+    pub currency: String,
+    /// What Razorpay has taken from our balance: 0 until it is lost, in most cases.
+    pub deducted_paise: i64,
+    pub phase: String,
+    pub reason_code: String,
+    pub status: DisputeStatus,
+    pub respond_by: Option<DateTime<Utc>>,
+    /// The payment, where it is told of, too: its capture may not have been heard of yet.
+    pub payment: Option<Captured>,
+}
+
+impl Dispute {
+    /// One as Razorpay has it; `None` when it is of nothing.
+    pub fn of(theirs: &razorpay::Dispute) -> Option<Self> {
+        Some(Dispute {
+            id: theirs.id.clone(),
+            payment_id: theirs.payment_id.clone(),
+            amount_paise: Some(theirs.amount).filter(|amount| *amount > 0)?,
+            currency: theirs.currency.clone(),
+            deducted_paise: theirs.amount_deducted.unwrap_or(0),
+            phase: theirs.phase.clone().unwrap_or_else(|| "dispute".into()),
+            reason_code: theirs.reason_code.clone().unwrap_or_else(|| "unknown".into()),
+            status: DisputeStatus::of(&theirs.status),
+            respond_by: theirs.respond_by.and_then(|at| DateTime::from_timestamp(at, 0)),
+            payment: None,
+        })
+    }
+
+    /// What the bank has taken of it, as things stand.
+    pub fn taken(&self) -> i64 {
+        match self.status {
+            DisputeStatus::Won => 0,
+            DisputeStatus::Lost if self.deducted_paise == 0 => self.amount_paise,
+            _ => self.deducted_paise.clamp(0, self.amount_paise),
+        }
+    }
+
+    fn is_decided(&self) -> bool {
+        self.status.stage() == DECIDED
+    }
+}
+
+/// Follows a dispute of a payment of ours; false when nothing about it is new.
+pub async fn follow(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+    after: &mut AfterCommit,
+) -> Result<bool> {
+    let payment_id = &dispute.payment_id;
+    let mut booking = hold_booking(conn, payment_id).await?;
+    let state = hold_state(conn, payment_id).await?;
+    if booking.is_none() && state == PaymentState::Sold {
+        // It was sold between these two.
+        booking = hold_booking(conn, payment_id).await?;
+    }
+    let captured = captured(conn, dispute).await?;
+    // Also of a booking that has gone with its event.
+    let of = captured
+        .as_ref()
+        .and_then(|captured| captured.1)
+        .or(booking.as_ref().map(|booking| booking.id));
+    let captured = captured.map(|captured| captured.0);
+    if !remember(conn, dispute).await? {
+        // It may be asked for again after a review, and there is a day until which to answer.
+        if dispute.status == DisputeStatus::ActionRequired && !is_decided(conn, &dispute.id).await?
+        {
+            alert_open(conn, dispute, of).await?;
+        }
+        return Ok(false);
+    }
+    if !dispute.is_decided() {
+        alert_open(conn, dispute, of).await?;
+    }
+    if let Some(captured) = &captured {
+        write_ledger(conn, dispute, of, captured).await?;
+    }
+    if dispute.is_decided() {
+        decide(conn, dispute, state, captured.as_ref(), of, booking.as_ref(), after).await?;
+    }
+    Ok(true)
+}
+
+/// False when it had come as far before.
+async fn remember(conn: &mut PgConnection, dispute: &Dispute) -> Result<bool> {
+    let news = sqlx::query!(
+        "INSERT INTO disputes AS known (dispute_id, payment_id, amount_paise, currency, taken_paise, phase, reason_code, status, stage, respond_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (dispute_id) DO UPDATE
+             SET taken_paise = excluded.taken_paise, phase = excluded.phase, status = excluded.status, stage = excluded.stage,
+                 respond_by = coalesce(excluded.respond_by, known.respond_by), updated_at = now()
+             WHERE known.payment_id = excluded.payment_id AND known.amount_paise >= excluded.taken_paise
+               AND (known.stage < excluded.stage
+                    OR known.stage = excluded.stage AND known.stage < 3 AND known.taken_paise < excluded.taken_paise)",
+        dispute.id,
+        dispute.payment_id,
+        dispute.amount_paise,
+        dispute.currency,
+        dispute.taken(),
+        dispute.phase,
+        dispute.reason_code,
+        dispute.status.name(),
+        dispute.status.stage(),
+        dispute.respond_by,
+    )
+    .execute(conn)
+    .await?;
+    Ok(news.rows_affected() == 1)
+}
+
+async fn is_decided(conn: &mut PgConnection, id: &str) -> Result<bool> {
+    let decided = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM disputes WHERE dispute_id = $1 AND stage = 3) AS "decided!""#,
+        id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(decided)
+}
+
+/// Somebody has to answer at Razorpay.
+async fn alert_open(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+    booking: Option<BookingId>,
+) -> Result<()> {
+    let amount = |paise| written(paise, &dispute.currency);
+    let taken = match dispute.taken() {
+        0 => String::new(),
+        taken => format!("; {} are taken meanwhile", amount(taken)),
+    };
+    let until = match dispute.respond_by {
+        Some(at) => format!("answer at Razorpay before {} UTC", at.format("%Y-%m-%d %H:%M")),
+        None => "answer at Razorpay".into(),
+    };
+    let Dispute { payment_id, phase, reason_code, .. } = dispute;
+    let details = format!(
+        "{} of {payment_id} ({phase}, {reason_code}): {until}{taken}",
+        amount(dispute.amount_paise)
+    );
+    alerts::raise(conn, AlertReason::DisputeOpen, &dispute.id, booking, &details).await
+}
+
+/// The payment, as it was captured, and its booking; `None` while the ledger does not have it: then
+/// both are written together.
+async fn captured(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+) -> Result<Option<(Captured, Option<BookingId>)>> {
+    let row = sqlx::query!(
+        "SELECT booking_id, amount_paise, currency FROM payments WHERE payment_id = $1 AND kind = 'capture'",
+        dispute.payment_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let (payment_id, order_id) = (dispute.payment_id.clone(), String::new());
+        let money = Captured {
+            payment_id,
+            order_id,
+            amount_paise: row.amount_paise,
+            currency: row.currency,
+        };
+        (money, row.booking_id.map(BookingId))
+    }))
+}
+
+/// What the bank has taken, or has given back of it.
+async fn write_ledger(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+    booking: Option<BookingId>,
+    captured: &Captured,
+) -> Result<()> {
+    let net = sqlx::query_scalar!(
+        r#"SELECT coalesce(-sum(amount_paise), 0)::bigint AS "net!" FROM payments
+           WHERE payment_id = $1 AND kind IN ('dispute', 'dispute_reversal') AND source_id = $2"#,
+        dispute.payment_id,
+        dispute.id,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let more = dispute.taken() - net;
+    let movement = if more < 0 { Movement::DisputeReversal } else { Movement::Dispute };
+    if more == 0 {
+        return Ok(());
+    }
+    let money = Captured { amount_paise: more.abs(), ..captured.clone() };
+    record_source(conn, &[movement], booking, &money, &dispute.id).await
+}
+
+/// It has ended. What the bank keeps has gone back for good; what it does not keep may be refunded
+/// again.
+async fn decide(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+    state: PaymentState,
+    captured: Option<&Captured>,
+    of: Option<BookingId>,
+    booking: Option<&Held>,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    // Nobody can answer any more.
+    alerts::settle(conn, AlertReason::DisputeOpen, &dispute.id).await?;
+    if dispute.taken() == 0 {
+        return refunds::resume(conn, &dispute.payment_id).await;
+    }
+    // Confirmed by the Node service, which keeps no ledger: its sale is written when it is
+    // cancelled.
+    let legacy = booking.filter(|booking| booking.is_confirmed_with(&dispute.payment_id));
+    let whole = match (captured, legacy) {
+        (Some(captured), _) => captured.amount_paise,
+        (None, Some(booking)) => booking.total.get(),
+        (None, None) => dispute.payment.as_ref().map_or(i64::MAX, |payment| payment.amount_paise),
+    };
+    let all = refunds::gone_for_good(conn, &dispute.payment_id).await? >= whole;
+    let outcome = match state {
+        PaymentState::Sold | PaymentState::New if all => {
+            remember_whole(conn, dispute, of, whole).await?;
+            match booking {
+                Some(booking) => {
+                    cancel_paid_back(conn, booking, Some("Payment disputed"), after).await?;
+                    "the booking is cancelled, its tickets are void"
+                }
+                None => "no booking has it",
+            }
+        }
+        PaymentState::Sold => {
+            if let Some(captured) = captured {
+                let part = Captured { amount_paise: dispute.taken(), ..captured.clone() };
+                record_source(conn, &[Movement::SaleReversal], of, &part, &dispute.id).await?;
+            }
+            "it is a part of the payment: the booking stands"
+        }
+        PaymentState::Owed | PaymentState::Requested | PaymentState::RefundFailed if all => {
+            refunds::settle(conn, &dispute.payment_id).await?;
+            "nothing is owed any more"
+        }
+        PaymentState::Requested => {
+            refunds::resume(conn, &dispute.payment_id).await?;
+            "the rest is still owed"
+        }
+        PaymentState::Owed | PaymentState::RefundFailed => "the rest is still owed",
+        PaymentState::Refunded => "it had been refunded: the money is gone twice",
+        PaymentState::New | PaymentState::Lapsed => "the payment is not in our books",
+    };
+    let taken = written(dispute.taken(), &dispute.currency);
+    let details = format!("{taken} of {} are the buyer's again: {outcome}", dispute.payment_id);
+    alerts::raise(conn, AlertReason::DisputeLost, &dispute.id, of, &details).await
+}
+
+/// Nothing of the payment is left: it has gone back, whatever is heard of it later.
+async fn remember_whole(
+    conn: &mut PgConnection,
+    dispute: &Dispute,
+    booking: Option<BookingId>,
+    whole: i64,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status)
+         VALUES ($1, $2, $3, $4, $5, 'processed') ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING",
+        dispute.payment_id,
+        booking.map(|id| id.0),
+        whole,
+        dispute.currency,
+        RefundReason::Disputed.name(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Disputes that have not ended, as far as we know, the oldest first.
+pub async fn undecided(conn: &mut PgConnection, limit: i64) -> Result<Vec<String>> {
+    let ids = sqlx::query_scalar!(
+        "SELECT dispute_id FROM disputes WHERE stage < 3 ORDER BY created_at, dispute_id LIMIT $1",
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids)
+}
+
+/// How far a dispute is by our books, and what the bank has taken.
+pub async fn known(conn: &mut PgConnection, id: &str) -> Result<Option<(DisputeStatus, i64)>> {
+    let row = sqlx::query!("SELECT status, taken_paise FROM disputes WHERE dispute_id = $1", id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|row| (DisputeStatus::of(&row.status), row.taken_paise)))
+}

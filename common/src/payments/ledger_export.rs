@@ -1,0 +1,213 @@
+//! The payments ledger as CSV (RFC 4180), for accountants and their spreadsheets. A row is dated by
+//! the moment at which it is written, and a period that is over is exported only once nothing dated
+//! in it can appear any more: so each row is in exactly one of the files of consecutive periods,
+//! whenever they are fetched.
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
+use sqlx::PgConnection;
+
+use crate::{
+    error::{Error, Result},
+    types::{input::Input, time::Timestamp},
+};
+
+/// The first line.
+pub const HEADER: &str = "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason\r\n";
+
+/// Rows that are fetched at once.
+const PAGE: i64 = 1_000;
+
+/// Which rows: from the first moment on, up to the second one, which is not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+}
+
+impl Range {
+    /// Reads `from` and `to`: a time, or a day, of which `to` includes the whole. Absent ones mean
+    /// always.
+    pub fn parse(input: &Input) -> Result<Self> {
+        let moment = |field: &str, day_after: i64| match input.filled(field) {
+            None => Ok(None),
+            Some(text) => moment(text, day_after).map(Some).ok_or_else(|| {
+                Error::invalid(format!(
+                    "{field} must be a day such as 2026-11-25, or a time in RFC 3339"
+                ))
+            }),
+        };
+        let from = moment("from", 0)?.unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
+        let to = moment("to", 1)?.unwrap_or_else(Utc::now);
+        if to < from {
+            Err(Error::invalid("to must not be before from"))
+        } else {
+            Ok(Range { from, to })
+        }
+    }
+}
+
+fn moment(text: &str, day_after: i64) -> Option<DateTime<Utc>> {
+    let Timestamp(time) = Timestamp::parse(text)?;
+    let is_day = text.trim().parse::<NaiveDate>().is_ok();
+    if is_day { time.checked_add_signed(TimeDelta::days(day_after)) } else { Some(time) }
+}
+
+/// A transaction's number: it and all before it have to have ended before a period is exported.
+#[derive(Clone, Debug)]
+pub struct Barrier(String);
+
+/// What has to end before `range` can be exported; `None` when its end is still to come, so that it
+/// is a look and no file to keep.
+///
+/// A transaction that writes a row has its number before the row has its date (`ledger_time`). So
+/// what is dated before now belongs to a number that has been given by now, which is less than the
+/// one that is given here.
+pub async fn barrier(conn: &mut PgConnection, range: Range) -> Result<Option<Barrier>> {
+    let own = sqlx::query_scalar!(
+        r#"SELECT pg_current_xact_id()::text AS "own!" WHERE $1 <= clock_timestamp()"#,
+        range.to,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(own.map(Barrier))
+}
+
+/// Whether all of them have ended.
+pub async fn is_past(conn: &mut PgConnection, barrier: &Barrier) -> Result<bool> {
+    let past = sqlx::query_scalar!(
+        r#"SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS "past!""#,
+        barrier.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(past)
+}
+
+/// Where the next page begins: after the row of this date and id.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(DateTime<Utc>, i64);
+
+impl Place {
+    /// Where the first page begins.
+    pub fn first(range: Range) -> Self {
+        // Ids are positive: the first row of the period comes after this one.
+        Place(range.from, 0)
+    }
+}
+
+/// The rows after `after`, by date, as lines, and where the next page begins; `None` when there are
+/// no more.
+pub async fn page(
+    conn: &mut PgConnection,
+    range: Range,
+    after: Place,
+) -> Result<Option<(String, Place)>> {
+    let rows = sqlx::query!(
+        r#"SELECT p.id, p.created_at, p.kind, p.booking_id, b.booking_reference AS "reference?", p.order_id, p.payment_id, p.amount_paise, p.currency,
+                  -- Each joins one row at most.
+                  CASE WHEN p.kind IN ('dispute', 'dispute_reversal') THEN d.reason_code
+                       WHEN p.kind <> 'refund' THEN NULL WHEN NOT made.ours THEN 'not_ours' ELSE r.reason END AS reason
+           FROM payments p
+           LEFT JOIN bookings b ON b.id = p.booking_id
+           LEFT JOIN refunds r ON r.payment_id = p.payment_id AND p.kind = 'refund'
+           LEFT JOIN disputes d ON d.dispute_id = p.source_id AND p.kind IN ('dispute', 'dispute_reversal')
+           LEFT JOIN provider_refunds made ON made.refund_id = p.source_id AND p.kind = 'refund'
+           WHERE (p.created_at, p.id) > ($1, $2) AND p.created_at < $3 ORDER BY p.created_at, p.id LIMIT $4"#,
+        after.0,
+        after.1,
+        range.to,
+        PAGE,
+    )
+    .fetch_all(conn)
+    .await?;
+    let Some(last) = rows.last().map(|row| Place(row.created_at, row.id)) else { return Ok(None) };
+    let mut lines = String::with_capacity(rows.len() * 128);
+    for row in rows {
+        let fields = [
+            row.id.to_string(),
+            row.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            text(&row.kind),
+            row.booking_id.map(|id| id.to_string()).unwrap_or_default(),
+            text(row.reference.as_deref().unwrap_or_default()),
+            text(row.order_id.as_deref().unwrap_or_default()),
+            text(&row.payment_id),
+            amount(row.amount_paise),
+            text(&row.currency),
+            text(row.reason.as_deref().unwrap_or_default()),
+        ];
+        lines.push_str(&fields.join(","));
+        lines.push_str("\r\n");
+    }
+    Ok(Some((lines, last)))
+}
+
+/// Rupees with two decimals and their sign. A number, so that a spreadsheet can add it up.
+fn amount(paise: i64) -> String {
+    let sign = if paise < 0 { "-" } else { "" };
+    format!("{sign}{}.{:02}", paise.unsigned_abs() / 100, paise.unsigned_abs() % 100)
+}
+
+/// Text that comes from elsewhere: quoted where CSV needs it, and never a formula to the
+/// spreadsheet that opens it.
+fn text(value: &str) -> String {
+    let guarded = match value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+        true => format!("'{value}"),
+        false => value.to_owned(),
+    };
+    match guarded.contains(['"', ',', '\r', '\n']) {
+        true => format!("\"{}\"", guarded.replace('"', "\"\"")),
+        false => guarded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn text_is_quoted_and_never_a_formula() {
+        assert_eq!(text("pay_1"), "pay_1");
+        assert_eq!(text("a,b"), "\"a,b\"");
+        assert_eq!(text("say \"hi\""), "\"say \"\"hi\"\"\"");
+        assert_eq!(text("=1+1"), "'=1+1");
+        assert_eq!(text("@SUM(A1,A2)"), "\"'@SUM(A1,A2)\"");
+        assert_eq!(text("-1\n2"), "\"'-1\n2\"");
+    }
+
+    #[test]
+    fn amounts_are_numbers_of_rupees() {
+        assert_eq!(
+            [amount(150_050), amount(-150_050), amount(-7)],
+            ["1500.50", "-1500.50", "-0.07"]
+        );
+    }
+
+    #[test]
+    fn a_day_is_meant_as_a_whole() {
+        let range =
+            |from: &str, to: &str| Range::parse(&Input::from(json!({"from": from, "to": to})));
+        let november = range("2026-11-01", "2026-11-30").unwrap();
+        assert_eq!(november, range("2026-11-01T00:00:00Z", "2026-12-01T05:30:00+05:30").unwrap());
+        assert!(range("2026-11-02", "2026-10-01").is_err());
+        assert!(range("yesterday", "2026-10-01").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_field_is_one_field_and_no_formula(value in ".*") {
+            let field = text(&value);
+            let inner = match field.strip_prefix('"') {
+                None => {
+                    prop_assert!(!field.contains([',', '"', '\r', '\n']));
+                    field.clone()
+                }
+                Some(quoted) => quoted.strip_suffix('"').unwrap().replace("\"\"", "\u{1}"),
+            };
+            prop_assert!(!inner.contains('"'));
+            prop_assert!(!inner.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']));
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Orders: what a buyer is asked to pay, and finding the booking behind an order (CONTRACT.md,
+//! section 6).
+
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, Result},
+    types::{
+        ids::{BookingId, UserId},
+        input::Input,
+        money::{CURRENCY, Paise},
+        schemas::{BookingStatus, PaymentStatus},
+    },
+};
+
+/// A request for an order, every rule checked that needs no database.
+#[derive(Debug)]
+pub struct NewOrder {
+    /// For which booking.
+    pub booking: BookingId,
+    /// What the client believes to be the total.
+    pub amount: Paise,
+}
+
+impl NewOrder {
+    /// Reads a request.
+    pub fn parse(input: &Input) -> Result<Self> {
+        if input.get("booking_id").is_none() {
+            return Err(Error::invalid("Booking ID is required"));
+        }
+        let booking = input.id("booking_id").ok_or_else(|| Error::invalid("Invalid booking ID"))?;
+        let amount = input
+            .number("amount")
+            .and_then(Paise::from_rupees)
+            .filter(|amount| *amount > Paise::ZERO)
+            .ok_or_else(|| Error::invalid("Valid amount is required"))?;
+        match input.get("currency").map(Value::as_str) {
+            None | Some(Some("")) => {}
+            Some(Some(currency)) if currency.eq_ignore_ascii_case(CURRENCY) => {}
+            Some(_) => return Err(Error::invalid("Currency must be INR")),
+        }
+        Ok(NewOrder { booking, amount })
+    }
+}
+
+/// A booking that may be paid for.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Payable {
+    pub booking: BookingId,
+    pub reference: String,
+    /// Which this is: see [`installation`](super::installation).
+    pub installation: Uuid,
+    pub total: Paise,
+    /// An order that was created before and can still be paid.
+    pub open_order: Option<String>,
+    /// Until the booking expires.
+    pub seconds_left: Option<i64>,
+    pub prefill: Prefill,
+}
+
+/// What the checkout form fills in for the buyer.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `users`
+pub struct Prefill {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub contact: Option<String>,
+}
+
+/// The booking, if `user` may pay for it now and the amount is its total.
+pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -> Result<Payable> {
+    let row = sqlx::query!(
+        r#"SELECT b.booking_reference, (b.total_amount * 100)::bigint AS "total!", b.status,
+                  coalesce(b.expires_at <= now(), FALSE) AS "overdue!", u.name, u.email, u.phone,
+                  (SELECT o.order_id FROM own_orders o
+                   WHERE o.booking_id = b.id AND o.superseded_at IS NULL
+                     AND o.amount_paise = (b.total_amount * 100)::bigint AND o.currency = $3) AS open_order,
+                  greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left",
+                  e.status = 'published' AS "on_sale!", i.id AS installation
+           FROM bookings b JOIN users u ON u.id = b.user_id JOIN events e ON e.id = b.event_id CROSS JOIN installation i
+           WHERE b.id = $1 AND b.user_id = $2"#,
+        wanted.booking.0,
+        user.0,
+        CURRENCY,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::BookingNotPayable)?;
+    if row.status == "expired" || (row.status == "pending" && row.overdue) {
+        return Err(Error::BookingExpired);
+    }
+    if row.status != "pending" {
+        return Err(Error::BookingNotPending(row.status));
+    }
+    if !row.on_sale {
+        return Err(Error::EventNotOnSale);
+    }
+    let total = Paise::from_db(row.total);
+    if total != wanted.amount {
+        return Err(Error::AmountMismatch(total.to_string()));
+    }
+    Ok(Payable {
+        booking: wanted.booking,
+        reference: row.booking_reference,
+        installation: row.installation,
+        total,
+        open_order: row.open_order,
+        seconds_left: row.seconds_left,
+        prefill: Prefill { name: row.name, email: row.email, contact: row.phone },
+    })
+}
+
+/// Remembers an order that Razorpay has created, and returns the one that is to be paid: of several
+/// that were asked for at once, the first to get here. The others stay known, should somebody pay
+/// them after all.
+pub async fn remember(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    order_id: &str,
+    amount: Paise,
+) -> Result<String> {
+    // One at a time: whoever comes second finds what the first has written.
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    // An order of another amount, currency or installation is not what the buyer is asked for any
+    // more.
+    sqlx::query!(
+        "UPDATE payment_orders SET superseded_at = now()
+         WHERE booking_id = $1 AND superseded_at IS NULL
+             AND (amount_paise <> $2 OR currency <> $3 OR installation <> (SELECT id FROM installation))",
+        booking.0,
+        amount.get(),
+        CURRENCY,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
+         VALUES ($1, $2, $3, $4, CASE WHEN EXISTS (
+             SELECT 1 FROM payment_orders WHERE booking_id = $2 AND superseded_at IS NULL) THEN now() END)
+         ON CONFLICT (order_id) DO NOTHING",
+        order_id,
+        booking.0,
+        amount.get(),
+        CURRENCY,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let live = sqlx::query_scalar!(
+        "SELECT order_id FROM payment_orders WHERE booking_id = $1 AND superseded_at IS NULL",
+        booking.0,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE bookings SET payment_id = $2, payment_gateway = 'razorpay' WHERE id = $1 AND status = 'pending'",
+        booking.0,
+        live,
+    )
+    .execute(conn)
+    .await?;
+    Ok(live)
+}
+
+/// Remembers an order that a process created and did not live to remember; its booking may have
+/// gone with its event since. No buyer is asked to pay one of these again.
+pub async fn adopt(
+    conn: &mut PgConnection,
+    order_id: &str,
+    booking: BookingId,
+    amount_paise: i64,
+    currency: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
+         VALUES ($1, $2, $3, $4, now()) ON CONFLICT (order_id) DO NOTHING",
+        order_id,
+        booking.0,
+        amount_paise,
+        currency,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The booking of an order, if this installation takes money on it.
+pub async fn booking(conn: &mut PgConnection, order_id: &str) -> Result<Option<BookingId>> {
+    let id = sqlx::query_scalar!(
+        r#"SELECT booking_id AS "id!" FROM own_orders WHERE order_id = $1"#,
+        order_id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id.map(BookingId))
+}
+
+/// What was paid on an order has gone back: nobody can pay it again, so that its buyer gets
+/// another.
+pub(super) async fn supersede(conn: &mut PgConnection, order_id: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE payment_orders SET superseded_at = now() WHERE order_id = $1 AND superseded_at IS NULL",
+        order_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What `GET /payments/verify/:orderId` answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // CONTRACT.md, section 6
+pub struct PaymentState {
+    pub order_id: String,
+    pub booking_id: BookingId,
+    pub booking_reference: String,
+    #[schema(value_type = BookingStatus)]
+    pub status: String,
+    #[schema(value_type = PaymentStatus)]
+    pub payment_status: String,
+    pub is_confirmed: bool,
+}
+
+/// The state of the booking behind an order or payment id, for its owner. What was paid there may
+/// have gone back while the booking still waits for another payment: then it is `refunded`.
+pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentState> {
+    let row = sqlx::query!(
+        r#"SELECT b.id, b.booking_reference, b.status,
+                CASE WHEN b.status = 'pending' AND EXISTS (
+                    SELECT 1 FROM payments p JOIN refunds r ON r.payment_id = p.payment_id
+                    WHERE p.booking_id = b.id AND p.kind = 'capture' AND $1 IN (p.order_id, p.payment_id))
+                THEN 'refunded' ELSE b.payment_status END AS "payment_status!"
+         FROM bookings b
+         WHERE b.user_id = $2 AND b.id IN (
+             SELECT booking_id FROM payment_orders WHERE order_id = $1
+             UNION ALL SELECT booking_id FROM payments WHERE payment_id = $1
+             UNION ALL SELECT id FROM bookings WHERE payment_id = $1)
+         LIMIT 1"#,
+        id,
+        user.0,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::OrderNotFound)?;
+    Ok(PaymentState {
+        order_id: id.to_owned(),
+        booking_id: BookingId(row.id),
+        booking_reference: row.booking_reference,
+        is_confirmed: row.status == "confirmed",
+        status: row.status,
+        payment_status: row.payment_status,
+    })
+}
+
+/// What `POST /payments/create-order` answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // CONTRACT.md, section 6
+pub struct Order {
+    pub order_id: String,
+    /// Paise.
+    #[schema(minimum = 1)]
+    pub amount: i64,
+    pub currency: &'static str,
+    /// The booking's reference.
+    pub receipt: String,
+    pub status: &'static str,
+    pub key_id: String,
+    pub checkout_options: CheckoutOptions,
+}
+
+/// What the checkout form of Razorpay takes.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // CONTRACT.md, section 6
+pub struct CheckoutOptions {
+    pub key: String,
+    /// Paise.
+    #[schema(minimum = 1)]
+    pub amount: i64,
+    pub currency: &'static str,
+    pub name: &'static str,
+    pub description: String,
+    pub order_id: String,
+    /// Seconds until the booking expires, when the form closes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, nullable = false)]
+    pub timeout: Option<i64>,
+    pub prefill: Prefill,
+    pub theme: Theme,
+}
+
+/// What the checkout form looks like.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct Theme {
+    pub color: &'static str,
+}
+
+/// An order as its buyer gets it.
+pub fn checkout(payable: Payable, order_id: String, key_id: &str) -> Order {
+    let amount = payable.total.get();
+    Order {
+        amount,
+        currency: CURRENCY,
+        status: "created",
+        key_id: key_id.to_owned(),
+        checkout_options: CheckoutOptions {
+            key: key_id.to_owned(),
+            amount,
+            currency: CURRENCY,
+            name: "Event Booking",
+            description: format!("Booking: {}", payable.reference),
+            order_id: order_id.clone(),
+            timeout: payable.seconds_left,
+            prefill: payable.prefill,
+            theme: Theme { color: "#3399cc" },
+        },
+        receipt: payable.reference,
+        order_id,
+    }
+}

@@ -1,0 +1,197 @@
+//! Reconciliation: our side of the comparison with Razorpay, and when its turn comes. What follows
+//! for money of which no webhook told is in [`payment_webhooks`](super::webhook_actions) and
+//! [`refund_news`](super::refund_updates), as if one had. Whoever asks Razorpay is in the worker
+//! crate; nothing here calls out.
+
+use std::{collections::HashMap, time::Duration};
+
+use sqlx::PgConnection;
+
+use crate::{
+    error::Result,
+    jobs::{self, payments::RefundPayment},
+    ledger::entries::Captured,
+    storage::postgres::interval,
+    types::{ids::BookingId, money::CURRENCY},
+};
+
+/// What our books say of a payment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Booked {
+    /// For which booking, if any.
+    pub booking: Option<BookingId>,
+    /// The money is in the ledger.
+    pub captured: bool,
+    /// How far its refund is, if one is owed: `refunds.status`.
+    pub refund: Option<String>,
+}
+
+/// Our side of these payments; those that we have never heard of are missing, and those of another
+/// installation whose books ours are a copy of.
+pub async fn booked(
+    conn: &mut PgConnection,
+    payments: &[String],
+) -> Result<HashMap<String, Booked>> {
+    let rows = sqlx::query!(
+        r#"SELECT coalesce(p.payment_id, r.payment_id) AS "payment_id!", coalesce(p.booking_id, r.booking_id) AS booking_id,
+                  p.id IS NOT NULL AS "captured!", r.status AS "refund?"
+           FROM (SELECT * FROM payments WHERE payment_id = ANY ($1) AND kind = 'capture') p
+           FULL JOIN (SELECT * FROM refunds WHERE payment_id = ANY ($1)) r ON r.payment_id = p.payment_id
+           WHERE NOT EXISTS (SELECT 1 FROM copied_payments c WHERE c.payment_id = p.payment_id)"#,
+        payments,
+    )
+    .fetch_all(conn)
+    .await?;
+    let side = |booking: Option<i32>, captured, refund| Booked {
+        booking: booking.map(BookingId),
+        captured,
+        refund,
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.payment_id, side(row.booking_id, row.captured, row.refund)))
+        .collect())
+}
+
+/// Orders whose time to be asked about came at least `patience` ago, the longest waiting first.
+/// Those whose booking is confirmed meanwhile are not asked about any more: what else is paid for
+/// them shows in the lists of payments.
+pub async fn due_orders(
+    conn: &mut PgConnection,
+    patience: Duration,
+    limit: i64,
+) -> Result<Vec<String>> {
+    let patience = interval(patience)?;
+    sqlx::query!(
+        // The planner does not know how many are due, and would read all bookings. Those of more
+        // than a thousand have their turn later.
+        "UPDATE payment_orders o SET look_at = NULL FROM bookings b
+         WHERE o.order_id = ANY (ARRAY(
+                   SELECT order_id FROM own_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT 1000))
+             AND b.id = o.booking_id AND b.status = 'confirmed'",
+        patience,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let orders = sqlx::query_scalar!(
+        r#"SELECT order_id AS "id!" FROM own_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT $2"#,
+        patience,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(orders)
+}
+
+/// An order has been asked about: again after `first`, then after twice as long each time, twelve
+/// hours at most, until it is `last` old.
+pub async fn order_asked(
+    conn: &mut PgConnection,
+    order_id: &str,
+    first: Duration,
+    last: Duration,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE payment_orders SET looks = looks + 1, looked_at = now(),
+             look_at = CASE WHEN created_at + $3::interval > now()
+                       THEN now() + least($2::interval * 2 ^ least(looks, 20), interval '12 hours') END
+         WHERE order_id = $1",
+        order_id,
+        interval(first)?,
+        interval(last)?,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A refund that Razorpay has not carried out, as far as we know.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `refunds`
+pub struct OpenRefund {
+    pub id: i64,
+    pub payment_id: String,
+    pub booking: Option<BookingId>,
+    pub amount_paise: i64,
+    pub status: String,
+    /// Its job is still trying.
+    pub in_work: bool,
+    /// Its job has given up, and waits for an operator.
+    pub dead: bool,
+}
+
+/// Open refunds that it is time to ask about: `first` after they were owed, then whenever they are
+/// twice as old, every twelve hours at least.
+pub async fn due_refunds(
+    conn: &mut PgConnection,
+    first: Duration,
+    limit: i64,
+) -> Result<Vec<OpenRefund>> {
+    let rows = sqlx::query!(
+        r#"SELECT r.id, r.payment_id, r.booking_id, r.amount_paise, r.status,
+                  EXISTS (SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state IN ('pending', 'queued', 'running')) AS "in_work!",
+                  EXISTS (SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state = 'dead') AS "dead!"
+           FROM refunds r
+           WHERE r.status <> 'processed' AND r.created_at <= now() - $1::interval
+             AND (r.looked_at IS NULL OR r.looked_at <= now() - least(greatest(r.looked_at - r.created_at, $1), interval '12 hours'))
+             AND NOT EXISTS (SELECT 1 FROM copied_payments c WHERE c.payment_id = r.payment_id)
+           ORDER BY r.created_at LIMIT $2"#,
+        interval(first)?,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| OpenRefund {
+            id: row.id,
+            payment_id: row.payment_id,
+            booking: row.booking_id.map(BookingId),
+            amount_paise: row.amount_paise,
+            status: row.status,
+            in_work: row.in_work,
+            dead: row.dead,
+        })
+        .collect())
+}
+
+/// A refund has been asked about.
+pub async fn refund_asked(conn: &mut PgConnection, id: i64) -> Result<()> {
+    sqlx::query!("UPDATE refunds SET looked_at = now() WHERE id = $1", id).execute(conn).await?;
+    Ok(())
+}
+
+/// Has a refund tried again whose job is gone. False when it has one.
+pub async fn resume_refund(conn: &mut PgConnection, refund_id: i64) -> Result<bool> {
+    Ok(jobs::enqueue(conn, &RefundPayment { refund_id }).await?.is_some())
+}
+
+/// Whether money that is only reserved would buy what its order is for, if it were captured now.
+/// Otherwise it had better lapse than be taken and sent back. A look, not a promise: what is
+/// captured is settled in any case.
+pub async fn is_wanted(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
+    let wanted = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+             SELECT 1 FROM payment_orders o JOIN bookings b ON b.id = o.booking_id JOIN events e ON e.id = b.event_id
+             WHERE o.order_id = $1 AND o.amount_paise = $2 AND o.currency = $3 AND $3 = $4 AND (b.total_amount * 100)::bigint = $2
+               AND b.status <> 'confirmed' AND e.status = 'published'
+               AND (e.start_date > now() OR (b.status = 'pending' AND b.expires_at > now()))
+               AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale')
+               AND NOT EXISTS (
+                 SELECT 1 FROM booking_seats bs JOIN seats s
+                   ON s.event_seat_type_id = bs.event_seat_type_id AND s.seat_label = bs.seat_label
+                 WHERE bs.booking_id = b.id AND bs.seat_id IS NULL AND NOT (s.status = 'locked' AND s.expires_at <= now()))
+               AND NOT EXISTS (
+                 SELECT 1 FROM (SELECT event_seat_type_id AS id, count(*) AS n FROM booking_seats
+                                WHERE booking_id = b.id AND seat_id IS NULL GROUP BY 1) lost
+                 LEFT JOIN seat_availability a ON a.seat_type_id = lost.id WHERE a.available IS NULL OR a.available < lost.n)
+           ) AS "wanted!""#,
+        money.order_id,
+        money.amount_paise,
+        money.currency,
+        CURRENCY,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(wanted)
+}

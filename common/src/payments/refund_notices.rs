@@ -1,0 +1,173 @@
+//! What a buyer is told whose money goes back although nobody has cancelled anything: it came late,
+//! twice, or of another amount, or somebody has returned a part of it by hand. Whoever cancels is
+//! told by [`cancellation_notices`](crate::bookings::cancellation_notices).
+
+use sqlx::PgConnection;
+
+use super::broadcasts::PaymentRefunded;
+use crate::{
+    error::Result,
+    jobs::{
+        self,
+        notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
+    },
+    ledger::entries::Captured,
+    realtime::{AfterCommit, Audience, Broadcast},
+    types::{
+        ids::{BookingId, UserId},
+        money::{Paise, written},
+        refund_reason::RefundReason,
+    },
+};
+
+/// What is sent.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Notice {
+    /// What the message is known by: the payment that goes back, or the refund of a part.
+    pub id: String,
+    pub payment_id: String,
+    /// Of the payment, as people write it.
+    pub amount: String,
+    /// What goes back of it, if that is only a part.
+    pub part: Option<String>,
+    /// Its booking is confirmed all the same.
+    pub stands: bool,
+    /// Why it goes back: ends a sentence.
+    pub reason: &'static str,
+    /// Of the booking that it was for, if that has not gone with its event.
+    pub reference: Option<String>,
+    pub event_name: Option<String>,
+    pub name: Option<String>,
+    pub email: Option<String>,
+    /// Only a number that has been proved to be theirs.
+    pub phone: Option<String>,
+}
+
+/// Has the buyer told of a refund that has just been decided, by e-mail, SMS, and on their own
+/// sockets: enqueued and collected in the transaction that decides it.
+pub(super) async fn announce(
+    conn: &mut PgConnection,
+    refund_id: i64,
+    money: &Captured,
+    booking: BookingId,
+    reason: RefundReason,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    jobs::enqueue(conn, &EmailRefund { refund_id }).await?;
+    jobs::enqueue(conn, &SmsRefund { refund_id }).await?;
+    let buyer = sqlx::query!(
+        r#"SELECT coalesce(b.user_id, o.user_id) AS user_id, b.booking_reference AS "reference?",
+                  (SELECT amount_paise FROM refunds WHERE id = $2) AS "paise!"
+           FROM payment_orders o LEFT JOIN bookings b ON b.id = o.booking_id WHERE o.order_id = $1"#,
+        money.order_id,
+        refund_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    if let Some(buyer) = buyer
+        && let Some(user) = buyer.user_id.map(UserId)
+    {
+        let news = PaymentRefunded {
+            booking_id: booking,
+            booking_reference: buyer.reference,
+            payment_id: money.payment_id.clone(),
+            amount: Paise::from_db(buyer.paise),
+            currency: money.currency.clone(),
+            reason,
+        };
+        after.tell(Broadcast::new(Audience::User(user), news));
+    }
+    Ok(())
+}
+
+/// Has the buyer of a booking told that a part of its payment has been returned by hand, likewise.
+/// The caller sees to it that this is once a refund.
+pub(super) async fn announce_part(
+    conn: &mut PgConnection,
+    refund_id: &str,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    jobs::enqueue(conn, &EmailPartRefund { refund_id: refund_id.to_owned() }).await?;
+    jobs::enqueue(conn, &SmsPartRefund { refund_id: refund_id.to_owned() }).await?;
+    let sold = sqlx::query!(
+        "SELECT b.id, b.user_id, b.booking_reference, r.payment_id, r.amount_paise, s.currency
+         FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
+         JOIN bookings b ON b.id = s.booking_id WHERE r.refund_id = $1",
+        refund_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    if let Some(sold) = sold {
+        let news = PaymentRefunded {
+            booking_id: BookingId(sold.id),
+            booking_reference: Some(sold.booking_reference),
+            payment_id: sold.payment_id,
+            amount: Paise::from_db(sold.amount_paise),
+            currency: sold.currency,
+            reason: RefundReason::NotOurs,
+        };
+        after.tell(Broadcast::new(Audience::User(UserId(sold.user_id)), news));
+    }
+    Ok(())
+}
+
+/// What to send about a part; `None` when its booking has gone.
+pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Option<Notice>> {
+    let row = sqlx::query!(
+        r#"SELECT r.payment_id, r.amount_paise AS part, b.status = 'confirmed' AS "stands!", -s.amount_paise AS "paise!", s.currency, b.booking_reference,
+                  e.name AS event_name, u.name, u.email,
+                  CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
+           FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
+           JOIN bookings b ON b.id = s.booking_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+           WHERE r.refund_id = $1"#,
+        refund_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Notice {
+        amount: written(row.paise, &row.currency),
+        id: refund_id.to_owned(),
+        part: Some(written(row.part, &row.currency)),
+        stands: row.stands,
+        reason: RefundReason::NotOurs.words(),
+        payment_id: row.payment_id,
+        reference: Some(row.booking_reference),
+        event_name: Some(row.event_name),
+        name: row.name,
+        email: row.email,
+        phone: row.phone,
+    }))
+}
+
+/// What to send about a refund; `None` when nobody knows whose it is.
+pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<Notice>> {
+    let row = sqlx::query!(
+        r#"SELECT r.payment_id, r.amount_paise, r.currency, r.reason, b.booking_reference AS "reference?", e.name AS "event_name?",
+                  u.name, u.email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
+           FROM refunds r
+           LEFT JOIN payments p ON p.payment_id = r.payment_id AND p.kind = 'capture'
+           LEFT JOIN payment_orders o ON o.order_id = p.order_id
+           LEFT JOIN bookings b ON b.id = r.booking_id
+           LEFT JOIN events e ON e.id = b.event_id
+           JOIN users u ON u.id = coalesce(b.user_id, o.user_id)
+           WHERE r.id = $1"#,
+        refund_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Notice {
+        id: row.payment_id.clone(),
+        part: None,
+        stands: false,
+        amount: written(row.amount_paise, &row.currency),
+        reason: RefundReason::parse(&row.reason)
+            .map_or("it could not be used", RefundReason::words),
+        payment_id: row.payment_id,
+        reference: row.reference,
+        event_name: row.event_name,
+        name: row.name,
+        email: row.email,
+        phone: row.phone,
+    }))
+}

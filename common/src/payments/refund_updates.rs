@@ -1,0 +1,394 @@
+//! What Razorpay says of refunds: of those that we have asked for, and of those that somebody made
+//! at Razorpay.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::refund_notices;
+use crate::{
+    bookings::{
+        booking_states::BookingEvent,
+        cancellation,
+        changes::{self, Held},
+    },
+    error::Result,
+    jobs::{self, Job, payments::RefundPayment},
+    ledger::{
+        alerts,
+        entries::{Captured, Movement, hold_state, record_source},
+        payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
+        refunds,
+    },
+    realtime::AfterCommit,
+    types::{
+        alert_reason::AlertReason, ids::BookingId, money::written, refund_reason::RefundReason,
+    },
+};
+
+/// How far a refund is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RefundStatus {
+    Requested,
+    Processed,
+    Failed,
+}
+
+impl RefundStatus {
+    /// As Razorpay says it.
+    pub fn of(status: &str) -> Self {
+        match status {
+            "processed" => RefundStatus::Processed,
+            "failed" => RefundStatus::Failed,
+            _ => RefundStatus::Requested,
+        }
+    }
+
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            RefundStatus::Requested => "requested",
+            RefundStatus::Processed => "processed",
+            RefundStatus::Failed => "failed",
+        }
+    }
+}
+
+/// A refund of which Razorpay tells.
+#[derive(Debug)]
+pub struct RefundTold {
+    /// `rfnd_…`
+    pub refund_id: String,
+    /// What goes back by it: the payment, or a part.
+    pub amount_paise: i64,
+    /// We have asked for it.
+    pub ours: bool,
+    /// The payment that goes back, with its own amount.
+    pub payment: Captured,
+}
+
+/// What has become of a payment's money by its refunds, and by disputes that have taken some.
+struct Back {
+    captured: i64,
+    /// It has gone back.
+    gone: i64,
+    /// It is on its way.
+    going: i64,
+}
+
+impl Back {
+    /// What the payment hears; `None` when that says nothing of the whole.
+    fn event(&self, status: RefundStatus) -> Option<PaymentEvent> {
+        match status {
+            RefundStatus::Requested => {
+                (self.gone + self.going >= self.captured).then_some(PaymentEvent::RefundCreated)
+            }
+            RefundStatus::Processed if self.gone >= self.captured => {
+                Some(PaymentEvent::RefundProcessed)
+            }
+            RefundStatus::Processed => Some(PaymentEvent::PartRefunded),
+            RefundStatus::Failed => Some(PaymentEvent::RefundFailed),
+        }
+    }
+}
+
+/// Follows a refund: only what has been made is in the ledger. Once all of a payment has gone back,
+/// a cancelled booking says `refunded`, and one that nobody has cancelled is. What could not be
+/// made is asked for again, if we owe it. Returns what was done.
+pub async fn follow(
+    conn: &mut PgConnection,
+    told: &RefundTold,
+    status: RefundStatus,
+    after: &mut AfterCommit,
+) -> Result<PaymentStep> {
+    let payment_id = &told.payment.payment_id;
+    let mut booking = hold_booking(conn, payment_id).await?;
+    let state = hold_state(conn, payment_id).await?;
+    if booking.is_none() && state == PaymentState::Sold {
+        // It was sold between these two. Out of order, the booking may have to be asked for again,
+        // by the caller's next try.
+        booking = hold_booking(conn, payment_id).await?;
+    }
+    let Some(back) = remember(conn, told, status).await? else { return Ok(PaymentStep::Nothing) };
+    let Some(event) = back.event(status) else { return Ok(PaymentStep::Nothing) };
+    let step = payment_states::next(state, event);
+    match step {
+        PaymentStep::FollowRefund => {
+            sqlx::query!(
+                "UPDATE refunds SET status = 'requested', refund_id = $2, updated_at = now() WHERE payment_id = $1",
+                payment_id,
+                told.refund_id,
+            )
+            .execute(conn)
+            .await?;
+        }
+        PaymentStep::WritePart => {
+            write_ledger(conn, told, &[Movement::Refund]).await?;
+            if state == PaymentState::Requested {
+                refunds::resume(conn, payment_id).await?;
+            }
+        }
+        PaymentStep::WriteForeignPart => {
+            let booking =
+                write_ledger(conn, told, &[Movement::Refund, Movement::SaleReversal]).await?;
+            let currency = &told.payment.currency;
+            let details = format!(
+                "{} of {} were refunded at Razorpay ({}): the booking stands; cancelled, it gets the rest back",
+                written(back.gone, currency),
+                written(back.captured, currency),
+                told.refund_id,
+            );
+            alerts::raise(conn, AlertReason::PartialRefund, payment_id, booking, &details).await?;
+            refund_notices::announce_part(conn, &told.refund_id, after).await?;
+        }
+        PaymentStep::WriteRefund => write(conn, told).await?,
+        PaymentStep::RetryRefund => try_again(conn, told).await?,
+        PaymentStep::WriteForeignRefund => {
+            write_foreign(conn, told).await?;
+            cancel_returned(conn, payment_id, &told.refund_id, booking.as_ref(), after).await?;
+        }
+        PaymentStep::RememberReturn => {
+            remember_return(conn, told).await?;
+            // Confirmed by the Node service, which keeps no ledger.
+            if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(payment_id)) {
+                cancel_returned(conn, payment_id, &told.refund_id, booking.as_ref(), after).await?;
+            }
+        }
+        _ => {}
+    }
+    Ok(step)
+}
+
+/// Remembers how far a refund is, and adds up what its payment has had back; `None` when that had
+/// been heard before. Webhooks come in any order: what Razorpay has failed to make stays so,
+/// whatever is heard of its beginning.
+async fn remember(
+    conn: &mut PgConnection,
+    told: &RefundTold,
+    status: RefundStatus,
+) -> Result<Option<Back>> {
+    let news = sqlx::query!(
+        "INSERT INTO provider_refunds AS known (refund_id, payment_id, amount_paise, status, ours) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (refund_id) DO UPDATE SET status = excluded.status, updated_at = now()
+         WHERE known.payment_id = excluded.payment_id AND excluded.status <> 'requested'
+           AND known.status NOT IN ('processed', excluded.status)",
+        told.refund_id,
+        told.payment.payment_id,
+        told.amount_paise,
+        status.name(),
+        told.ours,
+    )
+    .execute(&mut *conn)
+    .await?;
+    if news.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let back = sqlx::query!(
+        r#"SELECT coalesce((SELECT amount_paise FROM payments WHERE payment_id = $1 AND kind = 'capture'), $2) AS "captured!",
+                  coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS "gone!",
+                  coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS "going!"
+           FROM money_back WHERE payment_id = $1"#,
+        told.payment.payment_id,
+        told.payment.amount_paise,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Some(Back { captured: back.captured, gone: back.gone, going: back.going }))
+}
+
+/// Takes the booking that the payment is about, if there is one.
+pub(super) async fn hold_booking(
+    conn: &mut PgConnection,
+    payment_id: &str,
+) -> Result<Option<Held>> {
+    let booking = sqlx::query_scalar!(
+        r#"SELECT booking_id AS "id!" FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
+           UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
+           UNION ALL SELECT id FROM bookings WHERE payment_id = $1 AND status = 'confirmed'
+           LIMIT 1"#,
+        payment_id,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    match booking {
+        Some(id) => changes::hold(conn, BookingId(id)).await,
+        None => Ok(None),
+    }
+}
+
+/// The money has gone back.
+async fn write(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
+    write_ledger(conn, told, &[Movement::Refund]).await?;
+    let booking_id = sqlx::query_scalar!(
+        "UPDATE refunds SET status = 'processed', refund_id = $2, updated_at = now() WHERE payment_id = $1
+         RETURNING booking_id",
+        told.payment.payment_id,
+        told.refund_id,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE bookings SET payment_status = 'refunded'
+         WHERE id = $1 AND status IN ('cancelled', 'expired')",
+        booking_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Razorpay could not make a refund: a job asks for another, later each time. One that somebody
+/// asked for there is no try of ours, but what it would have returned is ours to return now.
+async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
+    let (payment_id, refund_id) = (&told.payment.payment_id, &told.refund_id);
+    let row = sqlx::query!(
+        r#"UPDATE refunds SET status = CASE WHEN $3 THEN 'failed' ELSE 'pending' END, refund_id = NULL,
+                  failed_ids = CASE WHEN $3 THEN array_append(failed_ids, $2) ELSE failed_ids END,
+                  tries_left = greatest(tries_left - $3::int, 0), updated_at = now()
+           WHERE payment_id = $1 RETURNING id, tries_left, cardinality(failed_ids) AS "failures!""#,
+        payment_id,
+        refund_id,
+        told.ours,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    tracing::warn!(
+        payment_id,
+        refund_id,
+        tries_left = row.tries_left,
+        "Razorpay could not make a refund"
+    );
+    // The last job finds that no tries are left, and says so by dying.
+    let wait = if row.tries_left == 0 || !told.ours {
+        Duration::ZERO
+    } else {
+        RefundPayment::RETRY.delay_after(row.failures)
+    };
+    jobs::enqueue_in(conn, &RefundPayment { refund_id: row.id }, wait).await?;
+    Ok(())
+}
+
+/// Somebody has refunded the payment of a sale at Razorpay, all of it by now: the books say so.
+async fn write_foreign(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
+    write_ledger(conn, told, &[Movement::Refund]).await?;
+    sqlx::query!(
+        "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status, refund_id)
+         SELECT payment_id, booking_id, amount_paise, currency, $3, 'processed', $2
+         FROM payments WHERE payment_id = $1 AND kind = 'capture'",
+        told.payment.payment_id,
+        told.refund_id,
+        RefundReason::NotOurs.name(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes a refund that was made into the ledger, of which its payment's capture is a part; returns
+/// its booking.
+async fn write_ledger(
+    conn: &mut PgConnection,
+    told: &RefundTold,
+    movements: &[Movement],
+) -> Result<Option<BookingId>> {
+    let capture = sqlx::query!(
+        "SELECT booking_id, currency FROM payments WHERE payment_id = $1 AND kind = 'capture'",
+        told.payment.payment_id,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let booking = capture.booking_id.map(BookingId);
+    let money = Captured {
+        payment_id: told.payment.payment_id.clone(),
+        order_id: String::new(),
+        amount_paise: told.amount_paise,
+        currency: capture.currency,
+    };
+    record_source(conn, movements, booking, &money, &told.refund_id).await?;
+    Ok(booking)
+}
+
+/// Cancels the booking whose payment somebody has refunded without us, and tells operators.
+async fn cancel_returned(
+    conn: &mut PgConnection,
+    payment_id: &str,
+    refund_id: &str,
+    booking: Option<&Held>,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    if let Some(booking) = booking {
+        cancel_paid_back(conn, booking, None, after).await?;
+    }
+    let details = format!("{refund_id} was not asked for by us: the booking is cancelled");
+    let booking = booking.map(|booking| booking.id);
+    alerts::raise(conn, AlertReason::ForeignRefund, payment_id, booking, &details).await
+}
+
+/// Cancels a booking whose payment has gone back.
+pub(super) async fn cancel_paid_back(
+    conn: &mut PgConnection,
+    booking: &Held,
+    said: Option<&str>,
+    after: &mut AfterCommit,
+) -> Result<()> {
+    cancellation::carry_out(conn, booking, BookingEvent::RefundedByHand, said, after).await?;
+    sqlx::query!(
+        "UPDATE bookings SET payment_status = 'refunded' WHERE id = $1 AND status = 'cancelled'",
+        booking.id.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A payment that our books do not have has gone back: should its capture be heard of yet, nothing
+/// is sold for it.
+async fn remember_return(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
+    let money = &told.payment;
+    sqlx::query!(
+        "INSERT INTO refunds (payment_id, amount_paise, currency, reason, status, refund_id)
+         VALUES ($1, $2, $3, $4, 'processed', $5) ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING",
+        money.payment_id,
+        money.amount_paise,
+        money.currency,
+        RefundReason::NotOurs.name(),
+        told.refund_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Leaves what is [too little](Refund::is_too_little) to ask for. While something is under way, its
+/// end says what is owed; then the refund is settled, and operators are told what the buyer has not
+/// got. False when that is not so any more.
+pub async fn leave(conn: &mut PgConnection, id: i64, payment_id: &str) -> Result<bool> {
+    hold_booking(conn, payment_id).await?;
+    hold_state(conn, payment_id).await?;
+    let Some(refund) = refunds::get(conn, id).await? else { return Ok(false) };
+    if !refund.is_too_little() || refund.status == "processed" {
+        return Ok(false);
+    }
+    if refund.under_way {
+        sqlx::query!(
+            "UPDATE refunds SET status = 'requested', updated_at = now() WHERE id = $1",
+            id
+        )
+        .execute(conn)
+        .await?;
+        return Ok(true);
+    }
+    refunds::settle(conn, payment_id).await?;
+    if refund.left_paise > 0 {
+        let amount = |paise| written(paise, &refund.currency);
+        let details = format!(
+            "{} of {} are left, less than Razorpay refunds: pay the buyer in another way",
+            amount(refund.left_paise),
+            amount(refund.captured_paise),
+        );
+        alerts::raise(conn, AlertReason::RefundRemainder, payment_id, refund.booking, &details)
+            .await?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,194 @@
+//! Payments: what captured money leads to, and the ledger (ARCHITECTURE.md, "nobody pays for
+//! nothing"). Orders are in [`payment_orders`](super::orders), webhooks in
+//! [`webhooks`](super::webhooks), money that goes back in [`refunds`](crate::ledger::refunds). What to do
+//! in which state is said by [`payment_states`] and [`booking_states`]; here it is done.
+//!
+//! Nothing here calls Razorpay; amounts and ids come from signed webhooks or from what the caller
+//! fetched, and every decision commits together with its ledger rows and the jobs that follow from
+//! it.
+
+use sqlx::PgConnection;
+
+use super::{orders, refund_notices};
+use crate::{
+    bookings::{
+        booking_states::{self, BookingEvent, BookingState, BookingStep},
+        changes::{self, Held},
+        sale,
+    },
+    error::{Error, Result},
+    ledger::{
+        alerts,
+        entries::{self, Captured, Movement, hold_state, record, record_all},
+        payment_states::{self, PaymentEvent, PaymentStep},
+        refunds::{owe_refund, settle_returned},
+    },
+    realtime::AfterCommit,
+    types::{
+        alert_reason::AlertReason,
+        ids::BookingId,
+        money::{CURRENCY, written},
+        refund_reason::RefundReason,
+    },
+};
+
+/// What a captured payment led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The booking is confirmed.
+    Confirmed,
+    /// It goes back, because …
+    Refunded(RefundReason),
+    /// It had been settled before.
+    Already,
+}
+
+/// Whether a payment is in our books, or on an order that is: other shops and installations may use
+/// our account at Razorpay.
+pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) -> Result<bool> {
+    let ours = sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT 1 FROM copied_payments WHERE payment_id = $1) AND (
+                   EXISTS (SELECT 1 FROM payments WHERE payment_id = $1)
+                   OR EXISTS (SELECT 1 FROM bookings WHERE payment_id = $1 AND installation = (SELECT id FROM installation))
+                   OR EXISTS (SELECT 1 FROM own_orders WHERE order_id = $2)) AS "ours!""#,
+        payment_id,
+        order_id,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(ours)
+}
+
+/// Turns captured money into a confirmed booking, or owes it back. Whatever the webhooks say, and
+/// however often: once per payment.
+pub async fn settle(
+    conn: &mut PgConnection,
+    money: &Captured,
+    after: &mut AfterCommit,
+) -> Result<Settled> {
+    let order = sqlx::query!(
+        r#"SELECT booking_id AS "booking_id!", amount_paise AS "amount_paise!", currency AS "currency!" FROM own_orders
+           WHERE order_id = $1"#,
+        money.order_id
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::OrderNotFound)?;
+    let id = BookingId(order.booking_id);
+    // The booking comes first, so that two payments of one booking queue up here rather than at the
+    // ledger.
+    let booking = sale::hold(conn, id, Some(&money.payment_id)).await?;
+    let state = entries::state(conn, &money.payment_id).await?;
+    match payment_states::next(state, PaymentEvent::Captured) {
+        PaymentStep::Settle => {}
+        PaymentStep::SettleReturned => {
+            let (refund, reason) = settle_returned(conn, money, id).await?;
+            orders::supersede(conn, &money.order_id).await?;
+            // Whose sale was cancelled because of it has been told so.
+            if !booking.as_ref().is_some_and(|booking| booking.was_sold_with(&money.payment_id)) {
+                refund_notices::announce(conn, refund, money, id, reason, after).await?;
+            }
+            return Ok(Settled::Refunded(reason));
+        }
+        _ => return Ok(Settled::Already),
+    }
+    // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left
+    // but to write its sale down.
+    if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(&money.payment_id)) {
+        record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
+        return Ok(Settled::Already);
+    }
+    // The currency of an order used to be the client's choice (CONTRACT.md, section 10, row 6).
+    let as_ordered = money.amount_paise == order.amount_paise
+        && money.currency == order.currency
+        && money.currency == CURRENCY;
+    let Some(reason) = sell(conn, booking.as_ref(), as_ordered, money, after).await? else {
+        record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
+        return Ok(Settled::Confirmed);
+    };
+    record(conn, Movement::Capture, Some(id), money).await?;
+    if reason == RefundReason::AmountMismatch {
+        let details = format!(
+            "{} paid on order {} of {}",
+            money.written(),
+            money.order_id,
+            written(order.amount_paise, &order.currency)
+        );
+        alerts::raise(conn, AlertReason::AmountMismatch, &money.payment_id, Some(id), &details)
+            .await?;
+    }
+    orders::supersede(conn, &money.order_id).await?;
+    if let Some(refund) = owe_refund(conn, money, Some(id), reason).await? {
+        refund_notices::announce(conn, refund, money, id, reason, after).await?;
+    }
+    Ok(Settled::Refunded(reason))
+}
+
+/// Owes money back that was paid for a booking that our books do not have, because an operator says
+/// so. False when it has been settled before.
+pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
+    let state = hold_state(conn, &money.payment_id).await?;
+    if payment_states::next(state, PaymentEvent::Captured) != PaymentStep::Settle {
+        return Ok(false);
+    }
+    record(conn, Movement::Capture, None, money).await?;
+    owe_refund(conn, money, None, RefundReason::BookingGone).await?;
+    Ok(true)
+}
+
+/// Confirms the booking with money that has arrived for it, or says why it goes back.
+async fn sell(
+    conn: &mut PgConnection,
+    booking: Option<&Held>,
+    as_ordered: bool,
+    money: &Captured,
+    after: &mut AfterCommit,
+) -> Result<Option<RefundReason>> {
+    let state = booking.map_or(BookingState::Gone, Held::state);
+    let event = match booking {
+        Some(booking) if !as_ordered || money.amount_paise != booking.total.get() => {
+            BookingEvent::PaidWrongly
+        }
+        Some(booking) if !booking.event_on_sale => BookingEvent::PaidOffSale,
+        Some(booking) if booking.event_started => BookingEvent::PaidAfterStart,
+        _ => BookingEvent::Paid,
+    };
+    let step = booking_states::next(state, event);
+    let (BookingStep::Confirm, Some(booking)) = (step, booking) else {
+        return refund_reason(step).map(Some);
+    };
+    let Some(obstacle) = sale::confirm(conn, booking, Some(&money.payment_id), after).await? else {
+        return Ok(None);
+    };
+    let step = booking_states::next(state, obstacle);
+    if let BookingStep::ExpireAndRefund(_) = step {
+        changes::expire(conn, booking.id, after).await?;
+    }
+    refund_reason(step).map(Some)
+}
+
+fn refund_reason(step: BookingStep) -> Result<RefundReason> {
+    match step {
+        BookingStep::Refund(reason) | BookingStep::ExpireAndRefund(reason) => Ok(reason),
+        // No money leads there: see the tests of the table.
+        other => Err(Error::internal(format!("money that arrives leads to {other:?}"))),
+    }
+}
+
+/// A payment attempt failed. The buyer may try again on the same order until the booking's
+/// deadline.
+pub async fn note_failure(conn: &mut PgConnection, order_id: &str) -> Result<()> {
+    let Some(id) = orders::booking(conn, order_id).await? else { return Ok(()) };
+    let state = changes::state(conn, id).await?;
+    if booking_states::next(state, BookingEvent::PaymentFailed) != BookingStep::NoteFailure {
+        return Ok(());
+    }
+    // It may have been confirmed since the look.
+    sqlx::query!(
+        "UPDATE bookings SET payment_status = 'failed' WHERE id = $1 AND status = 'pending' AND payment_status = 'pending'",
+        id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The inbox: Razorpay's webhooks, stored byte for byte together with the job that acts on them,
+//! and how they are read.
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use super::{
+    disputes::{Dispute, DisputeStatus},
+    refund_updates::{RefundStatus, RefundTold},
+};
+use crate::{
+    error::Result,
+    jobs::{self, payments::ProcessWebhook},
+    ledger::{entries::Captured, payment_states::PaymentEvent, refunds},
+    providers::razorpay,
+    types::{input::remove_nul, money::CURRENCY},
+};
+
+/// A webhook whose signature has been checked.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// `x-razorpay-event-id`, the same for every delivery of one event.
+    pub event_id: Option<&'a str>,
+    /// Those headers that tell where it comes from, by name.
+    pub headers: Value,
+    /// What was signed, byte for byte.
+    pub body: &'a [u8],
+}
+
+/// Stores a webhook and enqueues the job that acts on it. False when it was stored before.
+pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result<bool> {
+    let event_id = match incoming.event_id {
+        Some(id) => id.to_owned(),
+        None => {
+            let digest = Sha256::digest(incoming.body);
+            format!(
+                "sha256:{}",
+                digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            )
+        }
+    };
+    let webhook = Webhook::parse(incoming.body);
+    let (payment_id, order_id) = webhook.as_ref().map(Webhook::about).unwrap_or_default();
+    let event_type = webhook.map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
+    let stored = sqlx::query_scalar!(
+        "INSERT INTO webhook_events (event_id, event_type, headers, body, payment_id, order_id) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id",
+        event_id,
+        event_type,
+        incoming.headers,
+        incoming.body,
+        payment_id,
+        order_id,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(webhook_event_id) = stored else { return Ok(false) };
+    jobs::enqueue(conn, &ProcessWebhook { webhook_event_id }).await?;
+    Ok(true)
+}
+
+/// The body of a stored webhook, unless it has been dealt with.
+pub async fn open(conn: &mut PgConnection, id: i64) -> Result<Option<Vec<u8>>> {
+    let body = sqlx::query_scalar!(
+        "SELECT body FROM webhook_events WHERE id = $1 AND processed_at IS NULL",
+        id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(body)
+}
+
+/// Remembers what a webhook led to.
+pub async fn close(conn: &mut PgConnection, id: i64, outcome: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE webhook_events SET processed_at = now(), outcome = $2 WHERE id = $1",
+        id,
+        outcome
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds out what webhooks are about that were stored before anybody looked, at most 500 a call;
+/// returns how many.
+pub async fn find_subjects(conn: &mut PgConnection) -> Result<u64> {
+    let rows = sqlx::query!(
+        "SELECT id, body FROM webhook_events WHERE payment_id IS NULL ORDER BY id LIMIT 500"
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let about = |body: &[u8]| Webhook::parse(body).as_ref().map(Webhook::about).unwrap_or_default();
+    let (payments, orders): (Vec<String>, Vec<String>) =
+        rows.iter().map(|row| about(&row.body)).unzip();
+    let found = sqlx::query!(
+        "UPDATE webhook_events w SET payment_id = found.payment_id, order_id = found.order_id
+         FROM unnest($1::bigint[], $2::text[], $3::text[]) AS found (id, payment_id, order_id) WHERE w.id = found.id",
+        &ids,
+        &payments,
+        &orders,
+    )
+    .execute(conn)
+    .await?;
+    Ok(found.rows_affected())
+}
+
+/// The parts of a webhook that its handler looks at.
+#[derive(Debug)]
+pub struct Webhook {
+    /// `payment.captured` and the like.
+    pub event: String,
+    payload: Value,
+}
+
+impl Webhook {
+    /// Reads a webhook's body; `None` when it is no JSON object.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let mut body: Value = serde_json::from_slice(body).ok()?;
+        remove_nul(&mut body);
+        let event =
+            body.as_object()?.get("event").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+        Some(Webhook { event, payload: body["payload"].take() })
+    }
+
+    /// What it tells, as far as it is about money.
+    pub fn told(&self) -> Told {
+        let payment =
+            |event| self.payment().map_or(Told::Unreadable, |money| Told::Payment(event, money));
+        let refund =
+            |status| self.refund().map_or(Told::Unreadable, |refund| Told::Refund(status, refund));
+        let dispute = |status| self.dispute(status).map_or(Told::Unreadable, Told::Dispute);
+        match self.event.as_str() {
+            "payment.captured" | "order.paid" => payment(PaymentEvent::Captured),
+            "payment.authorized" => payment(PaymentEvent::Authorized),
+            "payment.failed" => payment(PaymentEvent::Failed),
+            "refund.created" => refund(RefundStatus::Requested),
+            "refund.processed" => refund(RefundStatus::Processed),
+            "refund.failed" => refund(RefundStatus::Failed),
+            "payment.dispute.created" => dispute(None),
+            "payment.dispute.under_review" => dispute(Some(DisputeStatus::UnderReview)),
+            "payment.dispute.action_required" => dispute(Some(DisputeStatus::ActionRequired)),
+            "payment.dispute.won" => dispute(Some(DisputeStatus::Won)),
+            "payment.dispute.lost" => dispute(Some(DisputeStatus::Lost)),
+            "payment.dispute.closed" => dispute(Some(DisputeStatus::Closed)),
+            _ => Told::Nothing,
+        }
+    }
+
+    /// The payment and the order that it is about, in whichever way it names them; empty if it does
+    /// not.
+    fn about(&self) -> (String, String) {
+        let text = |entity: &str, field: &str| {
+            let text = self.entity(entity)?.get(field)?.as_str()?;
+            // Longer than any id, and than an index takes.
+            Some(text.to_owned()).filter(|text| (1..=200).contains(&text.len()))
+        };
+        let payment = text("payment", "id")
+            .or_else(|| text("refund", "payment_id"))
+            .or_else(|| text("dispute", "payment_id"));
+        let order = text("payment", "order_id").or_else(|| text("order", "id"));
+        (payment.unwrap_or_default(), order.unwrap_or_default())
+    }
+
+    /// The entity of that name, wrapped in `entity` as Razorpay sends it, or bare.
+    fn entity(&self, name: &str) -> Option<&Value> {
+        let wrapper = self.payload.get(name)?;
+        Some(wrapper.get("entity").unwrap_or(wrapper)).filter(|entity| entity.is_object())
+    }
+
+    /// The payment that the webhook is about, if it names its amount. A payment without an order is
+    /// one that we have not asked for.
+    fn payment(&self) -> Option<Captured> {
+        let entity = self.entity("payment")?;
+        let text = |field: &str| entity.get(field).and_then(Value::as_str).map(str::to_owned);
+        Some(Captured {
+            payment_id: text("id")?,
+            order_id: text("order_id").unwrap_or_default(),
+            amount_paise: entity.get("amount")?.as_i64().filter(|amount| *amount > 0)?,
+            currency: text("currency").unwrap_or_else(|| CURRENCY.into()),
+        })
+    }
+
+    /// The dispute that the webhook is about, as far as its event says that it is.
+    fn dispute(&self, status: Option<DisputeStatus>) -> Option<Dispute> {
+        let theirs = razorpay::Dispute::deserialize(self.entity("dispute")?).ok()?;
+        let told = Dispute::of(&theirs)?;
+        Some(Dispute { status: status.unwrap_or(told.status), payment: self.payment(), ..told })
+    }
+
+    fn refund(&self) -> Option<RefundTold> {
+        let entity = self.entity("refund")?;
+        let text = |field: &str| entity.get(field).and_then(Value::as_str);
+        let positive = |entity: &Value| entity.get("amount")?.as_i64().filter(|amount| *amount > 0);
+        let payment_id = text("payment_id")?;
+        let payment = self.entity("payment");
+        // A refund of everything has been known to come without its amount.
+        let whole = payment.and_then(positive);
+        let order_id =
+            payment.and_then(|payment| payment.get("order_id")?.as_str()).unwrap_or_default();
+        let amount_paise = positive(entity).or(whole)?;
+        Some(RefundTold {
+            refund_id: text("id")?.to_owned(),
+            amount_paise,
+            ours: refunds::is_ours(payment_id, text("receipt")),
+            payment: Captured {
+                payment_id: payment_id.to_owned(),
+                order_id: order_id.to_owned(),
+                amount_paise: whole.unwrap_or(amount_paise),
+                currency: text("currency").unwrap_or(CURRENCY).to_owned(),
+            },
+        })
+    }
+}
+
+/// What a webhook tells.
+#[derive(Debug)]
+pub enum Told {
+    /// Something happened to a payment.
+    Payment(PaymentEvent, Captured),
+    /// Something happened to a refund.
+    Refund(RefundStatus, RefundTold),
+    /// Something happened to a dispute.
+    Dispute(Dispute),
+    /// It is about money, and cannot be understood.
+    Unreadable,
+    /// Nothing that matters here.
+    Nothing,
+}

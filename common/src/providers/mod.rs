@@ -1,0 +1,193 @@
+//! The outside world: one typed client per provider (PROVIDERS.md). Clients know no domain type;
+//! every call has a time-out; errors say whether trying again can help.
+
+mod keys;
+pub mod razorpay;
+pub mod smtp;
+pub mod twilio;
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use self::keys::{Key, Standing};
+use crate::{
+    error::Error,
+    observability::traces::{Span, SpanKind},
+};
+
+/// Why a call to a provider did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The provider understood and refused: the same request will be refused again.
+    #[error("{provider} refused with {status}{}: {message}", code.as_ref().map(|c| format!(" ({c})")).unwrap_or_default())]
+    Refused {
+        /// Who.
+        provider: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// The provider's own code.
+        code: Option<String>,
+        /// What it said, without anything of ours in it.
+        message: String,
+    },
+    /// It cannot be asked for, so nobody was asked.
+    #[error("{provider} cannot be asked: {reason}")]
+    Invalid {
+        /// Who.
+        provider: &'static str,
+        /// Why, without anything of ours in it.
+        reason: String,
+    },
+    /// The provider did not answer, or not in a way that settles the matter: try again.
+    #[error("{provider} failed: {reason}")]
+    Failed {
+        /// Who.
+        provider: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The provider refuses our key, or another of our settings, whatever is asked: nobody's
+    /// request is at fault, and all of them wait until it is right.
+    #[error("{provider} refuses our key")]
+    KeyRefused {
+        /// Who.
+        provider: &'static str,
+        /// When to try again.
+        wait: Duration,
+    },
+}
+
+impl CallError {
+    /// The provider's own code, if it refused with one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            CallError::Refused { code, .. } => code.as_deref(),
+            CallError::Invalid { .. } | CallError::Failed { .. } | CallError::KeyRefused { .. } => {
+                None
+            }
+        }
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::KeyRefused { wait, .. } => {
+                Error::KeyRefused { wait, source: Box::new(error) }
+            }
+            CallError::Refused { .. } | CallError::Invalid { .. } => {
+                Error::ProviderRefused { source: Box::new(error) }
+            }
+            CallError::Failed { .. } => Error::Provider {
+                message: "The provider could not be reached. Please try again shortly.".to_owned(),
+                source: Some(Box::new(error)),
+            },
+        }
+    }
+}
+
+/// The HTTP client of every provider: bounded, without redirects, TLS by rustls.
+fn http() -> crate::Result<reqwest::Client> {
+    crate::tls::install_crypto();
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .timeout(Duration::from_secs(10))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("nexus/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(Error::internal)
+}
+
+/// How a provider explains itself.
+struct Provider {
+    name: &'static str,
+    /// Finds code and message in a refusal's body.
+    explain: fn(&Value) -> (Option<String>, String),
+    /// Codes that are about this very request although their status usually means "later" (429) or
+    /// "not with this key" (403).
+    final_codes: &'static [&'static str],
+    /// Codes that are about our settings, whatever their status: every request is refused until
+    /// those are right.
+    key_codes: &'static [&'static str],
+}
+
+impl Provider {
+    /// Sends a request and reads a JSON answer, unless the key has just been refused.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        key: &Key,
+        request: RequestBuilder,
+    ) -> Result<T, CallError> {
+        key.permit()?;
+        let span = Span::within(SpanKind::Client, || format!("call {}", self.name));
+        let answer = span.run(self.send(key, request)).await;
+        match &answer {
+            Ok(_) => {}
+            Err(
+                CallError::Refused { .. }
+                | CallError::Invalid { .. }
+                | CallError::KeyRefused { .. },
+            ) => {
+                span.failed("refused");
+            }
+            Err(CallError::Failed { .. }) => span.failed("failed"),
+        }
+        span.end();
+        answer
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        key: &Key,
+        request: RequestBuilder,
+    ) -> Result<T, CallError> {
+        // Not the URL: it can hold a phone number.
+        let failed = |error: reqwest::Error| CallError::Failed {
+            provider: self.name,
+            reason: chain(&error.without_url()),
+        };
+        let response = request.send().await.map_err(failed)?;
+        if response.status().is_success() {
+            let answer = response.json().await.map_err(failed)?;
+            key.accepted();
+            return Ok(answer);
+        }
+        Err(self.refusal(key, response).await)
+    }
+
+    async fn refusal(&self, key: &Key, response: Response) -> CallError {
+        let status = response.status();
+        let (code, message) = match response.json().await {
+            Ok(body) => (self.explain)(&body),
+            Err(_) => (None, "no explanation".into()),
+        };
+        let is_one_of = |codes: &[&str]| code.as_deref().is_some_and(|code| codes.contains(&code));
+        let is_final = is_one_of(self.final_codes);
+        if is_one_of(self.key_codes) || (matches!(status.as_u16(), 401 | 403) && !is_final) {
+            return key.refused(format!("{} ({message})", status.as_u16()));
+        }
+        // Time-out, in flight with the same key, too early, too many: they pass.
+        if status.is_server_error()
+            || (matches!(status.as_u16(), 408 | 409 | 425 | 429) && !is_final)
+        {
+            let reason = format!("status {}: {message}", status.as_u16());
+            return CallError::Failed { provider: self.name, reason };
+        }
+        key.accepted();
+        CallError::Refused { provider: self.name, status: status.as_u16(), code, message }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

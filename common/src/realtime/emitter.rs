@@ -1,0 +1,125 @@
+//! How a worker sends broadcasts.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{
+    AsyncCommands, RedisError,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use socketioxide_emitter::IoEmitter;
+use tokio::time::{Instant, timeout};
+
+use super::{Broadcast, Publish};
+use crate::config::Redis;
+
+/// Sends a worker's broadcasts to every API process, over Redis.
+#[derive(Clone)]
+pub struct Emitter {
+    driver: RedisDriver,
+    /// After a failure that took long nobody tries until then, so that an outage of Redis costs a
+    /// job one time-out and not one a broadcast.
+    quiet_until: Arc<Mutex<Option<Instant>>>,
+}
+
+/// For how long; also what is long.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// A Redis that has not taken a broadcast by then, connecting included, is away.
+const EMIT: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+struct RedisDriver(ConnectionManager);
+
+impl socketioxide_emitter::Driver for RedisDriver {
+    type Error = RedisError;
+
+    async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
+        self.0.clone().publish::<_, _, ()>(channel, data).await
+    }
+}
+
+impl Emitter {
+    /// A connection made in the background; it returns by itself when Redis does.
+    pub fn new(settings: &Redis) -> Result<Self, RedisError> {
+        let client = settings.client()?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(1)))
+            .set_response_timeout(Some(Duration::from_secs(1)))
+            .set_number_of_retries(2)
+            .set_max_delay(Duration::from_millis(500));
+        let driver = RedisDriver(ConnectionManager::new_lazy_with_config(client, config)?);
+        Ok(Emitter { driver, quiet_until: Arc::default() })
+    }
+
+    fn quiet_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Publish for Emitter {
+    async fn publish(&self, broadcast: Broadcast) {
+        if self.quiet_until().is_some_and(|until| Instant::now() < until) {
+            tracing::debug!(
+                event = broadcast.event,
+                "a broadcast was lost, Redis was away a moment ago"
+            );
+            return;
+        }
+        let emitter = IoEmitter::new().to(broadcast.rooms()).except(broadcast.except());
+        let begun = Instant::now();
+        let emit = async {
+            let emit = emitter.emit(broadcast.event, &broadcast.payload, &self.driver);
+            match timeout(EMIT, emit).await {
+                Ok(emitted) => emitted.map_err(|error| error.to_string()),
+                Err(elapsed) => Err(elapsed.to_string()),
+            }
+        };
+        if let Err(error) = broadcast.send(emit).await {
+            if begun.elapsed() > QUIET {
+                *self.quiet_until() = Some(Instant::now() + QUIET);
+            }
+            tracing::warn!(%error, event = broadcast.event, "a broadcast was lost");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::Value;
+    use tokio::net::TcpListener;
+
+    use super::{super::Audience, *};
+
+    #[tokio::test]
+    async fn a_redis_that_does_not_answer_is_left_alone_for_a_moment() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok(connection) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                open.push(connection);
+            }
+        });
+        let emitter = Emitter::new(&Redis { url: url.into(), ca: None }).unwrap();
+        let broadcast =
+            Broadcast { event: "news", audience: Audience::Everyone, payload: Value::Null };
+        emitter.publish(broadcast.clone()).await;
+        assert!(emitter.quiet_until().is_some());
+
+        // So that the test depends on no time.
+        *emitter.quiet_until() = Some(Instant::now() + Duration::from_secs(3_600));
+        let before = connections.load(Ordering::Relaxed);
+        for _ in 0..100 {
+            emitter.publish(broadcast.clone()).await;
+        }
+        assert_eq!((before > 0, connections.load(Ordering::Relaxed)), (true, before));
+    }
+}

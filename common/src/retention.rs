@@ -1,0 +1,132 @@
+//! What the cleanup job removes: rows that have no use any more; and the tokens that it hashes.
+//! Everything is bounded, so that a long backlog never becomes one long transaction.
+
+use sqlx::PgConnection;
+
+use crate::{config::Retention, error::Result, storage::postgres::interval};
+
+/// How many rows went.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Removed {
+    pub refresh_tokens: u64,
+    pub revoked_tokens: u64,
+    pub idempotency_keys: u64,
+    pub idempotent_requests: u64,
+    pub login_networks: u64,
+    pub cancellation_notices: u64,
+    pub foreign_orders: u64,
+    pub webhooks: u64,
+    pub alerts: u64,
+}
+
+/// Removes tokens, keys, networks, notices, others' orders, webhooks and alerts whose time is over,
+/// at most 10,000 of each a call. Statements say twice what is over where it can be used anew
+/// between the look and the lock, and then stays.
+pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
+    let refresh_tokens = sqlx::query!(
+        "DELETE FROM refresh_tokens WHERE expires_at < now()
+             AND id IN (SELECT id FROM refresh_tokens WHERE expires_at < now() LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let revoked_tokens = sqlx::query!(
+        "DELETE FROM blacklisted_tokens WHERE expires_at < now()
+             AND id IN (SELECT id FROM blacklisted_tokens WHERE expires_at < now() LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let idempotency_keys = sqlx::query!(
+        "DELETE FROM idempotency_keys WHERE expires_at < now()
+             AND id IN (SELECT id FROM idempotency_keys WHERE expires_at < now() LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let idempotent_requests = sqlx::query!(
+        "DELETE FROM idempotent_requests WHERE expires_at < now() AND (user_id, route, key) IN
+             (SELECT user_id, route, key FROM idempotent_requests WHERE expires_at < now() LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let login_networks = sqlx::query!(
+        "DELETE FROM login_networks WHERE last_login_at < now() - interval '90 days' AND (user_id, network) IN
+             (SELECT user_id, network FROM login_networks WHERE last_login_at < now() - interval '90 days' LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let cancellation_notices = sqlx::query!(
+        "DELETE FROM cancellation_notices WHERE booking_id IN
+             (SELECT booking_id FROM cancellation_notices n WHERE kept_at < now() - interval '90 days'
+                  AND NOT EXISTS (SELECT 1 FROM jobs
+                      WHERE unique_key = ANY (ARRAY['email_cancellation:' || n.booking_id, 'sms_cancellation:' || n.booking_id])
+                          AND state IN ('pending', 'queued', 'running'))
+                  AND NOT EXISTS (SELECT 1 FROM jobs
+                      WHERE unique_key = ANY (ARRAY['email_cancellation:' || n.booking_id, 'sms_cancellation:' || n.booking_id])
+                          AND state = 'dead') LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let foreign_orders = sqlx::query!(
+        "DELETE FROM foreign_orders WHERE order_id = ANY (ARRAY(
+             SELECT order_id FROM foreign_orders WHERE noticed_at < now() - interval '90 days' LIMIT 10000))"
+    )
+    .execute(&mut *conn)
+    .await?;
+    // Those that nobody has acted on stay, however old, and those that nobody could read, to which
+    // their alert points. Razorpay sends a webhook again for a day; should it come later still,
+    // acting on it once more moves no money.
+    let webhooks = sqlx::query!(
+        "DELETE FROM webhook_events WHERE processed_at IS NOT NULL AND id = ANY (ARRAY(
+             SELECT id FROM webhook_events
+             WHERE processed_at < now() - $1::interval AND outcome IS DISTINCT FROM 'unreadable' ORDER BY processed_at LIMIT 2000))",
+        interval(retention.webhooks)?,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let alerts = sqlx::query!(
+        "DELETE FROM payment_alerts WHERE closed_at < now() - $1::interval AND id = ANY (ARRAY(
+             SELECT id FROM payment_alerts WHERE closed_at < now() - $1::interval ORDER BY closed_at LIMIT 10000))",
+        interval(retention.alerts)?,
+    )
+    .execute(conn)
+    .await?;
+    Ok(Removed {
+        refresh_tokens: refresh_tokens.rows_affected(),
+        revoked_tokens: revoked_tokens.rows_affected(),
+        idempotency_keys: idempotency_keys.rows_affected(),
+        idempotent_requests: idempotent_requests.rows_affected(),
+        login_networks: login_networks.rows_affected(),
+        cancellation_notices: cancellation_notices.rows_affected(),
+        foreign_orders: foreign_orders.rows_affected(),
+        webhooks: webhooks.rows_affected(),
+        alerts: alerts.rows_affected(),
+    })
+}
+
+/// Hashes the tokens that the Node service has left behind, at most 10,000 of each kind a call; see
+/// [`tokens::hashed`](crate::accounts::tokens::hashed). Returns the refresh tokens among them, and how many
+/// there were of both.
+pub async fn hash_tokens(conn: &mut PgConnection) -> Result<(Vec<String>, u64)> {
+    let refresh_tokens = sqlx::query_scalar!(
+        "UPDATE refresh_tokens t SET token = 'sha256:' || encode(sha256(convert_to(t.token, 'UTF8')), 'hex')
+         FROM (SELECT id, token FROM refresh_tokens WHERE token NOT LIKE 'sha256:%' LIMIT 10000 FOR UPDATE) raw
+         WHERE t.id = raw.id RETURNING raw.token"
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // One that is listed both ways keeps one row.
+    let revoked_tokens = sqlx::query_scalar!(
+        r#"WITH raw AS (
+             DELETE FROM blacklisted_tokens WHERE id IN (SELECT id FROM blacklisted_tokens WHERE token NOT LIKE 'sha256:%' LIMIT 10000)
+             RETURNING token, user_id, expires_at, created_at),
+         hashed AS (
+             INSERT INTO blacklisted_tokens (token, user_id, expires_at, created_at)
+             SELECT 'sha256:' || encode(sha256(convert_to(token, 'UTF8')), 'hex'), user_id, expires_at, created_at FROM raw
+             ON CONFLICT (token) DO NOTHING)
+         SELECT count(*) AS "n!" FROM raw"#
+    )
+    .fetch_one(conn)
+    .await?;
+    let hashed = refresh_tokens.len() as u64 + revoked_tokens as u64;
+    Ok((refresh_tokens, hashed))
+}

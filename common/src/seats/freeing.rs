@@ -1,0 +1,163 @@
+//! Seats: their labels, their rows, and the inventory that they are taken from. Seats are virtual:
+//! a row exists only while its seat is locked or booked, and `available_quantity` counts the rest.
+//!
+//! Every change of an event's inventory begins with [`open_inventory`], which makes one transaction
+//! at a time the owner of its counts. How a lock is won is in [`seat_locks`](super::locks).
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::PgConnection;
+
+use crate::{
+    error::Result,
+    types::{
+        ids::{EventId, SeatTypeId, UserId},
+        seats::{SeatKey, SeatLabel},
+    },
+};
+
+/// A seat that is nobody's any more.
+#[derive(Clone, Debug)]
+pub struct Freed {
+    /// Which.
+    pub key: SeatKey,
+    /// Whose it was.
+    pub holder: Option<UserId>,
+    /// Of its type, now.
+    pub available_quantity: i32,
+    /// Of the event's counts, now.
+    pub version: i64,
+}
+
+/// Frees seats whose lock has run out: those that are `named`, and of each seat type those that are
+/// over for longest, as many as `room` says. Never more, however many have run out: the rest is the
+/// expiry worker's, and so are their bookings. The caller has opened the inventory.
+///
+/// A seat whose row somebody holds is being booked or extended: it is left alone, and looked at
+/// again by whoever comes next.
+pub async fn free_expired(
+    conn: &mut PgConnection,
+    named: &[(SeatTypeId, SeatLabel)],
+    room: &BTreeMap<SeatTypeId, usize>,
+) -> Result<Vec<Freed>> {
+    let (named_types, labels): (Vec<i32>, Vec<String>) =
+        named.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
+    let (types, counts): (Vec<i32>, Vec<i64>) =
+        room.iter().map(|(id, count)| (id.0, *count as i64)).unzip();
+    // The time of the statement: that of the transaction may lie seconds back, before the wait for
+    // the inventory.
+    let gone = sqlx::query_as!(
+        Gone,
+        "WITH named AS (
+             SELECT s.id FROM unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
+             JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+             WHERE s.status = 'locked' AND s.expires_at <= statement_timestamp()
+             FOR UPDATE OF s SKIP LOCKED
+         ), longest AS (
+             SELECT expired.id FROM unnest($3::int[], $4::bigint[]) AS room (seat_type, count), LATERAL (
+                 SELECT id FROM seats
+                 WHERE event_seat_type_id = room.seat_type AND status = 'locked' AND expires_at <= statement_timestamp()
+                 ORDER BY expires_at LIMIT room.count
+                 FOR UPDATE SKIP LOCKED) expired
+         )
+         DELETE FROM seats
+         WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM longest)
+           AND status = 'locked' AND expires_at <= statement_timestamp()
+         RETURNING event_id, event_seat_type_id, seat_label, user_id",
+        &named_types,
+        &labels,
+        &types,
+        &counts,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    count_freed(conn, gone).await
+}
+
+/// Frees seats by row id. The caller has opened the inventory, and holds what says that these seats
+/// are to go: their rows, or their booking.
+pub async fn free(conn: &mut PgConnection, seats: &[i32]) -> Result<Vec<Freed>> {
+    let gone = sqlx::query_as!(
+        Gone,
+        "DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
+         RETURNING event_id, event_seat_type_id, seat_label, user_id",
+        seats,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    count_freed(conn, gone).await
+}
+
+/// Frees whatever is locked of an event, and nothing that is booked. The caller has opened the
+/// inventory.
+pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<Freed>> {
+    let gone = sqlx::query_as!(
+        Gone,
+        "DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
+         RETURNING event_id, event_seat_type_id, seat_label, user_id",
+        event.0,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    count_freed(conn, gone).await
+}
+
+/// A row of `seats` that has been deleted.
+struct Gone {
+    event_id: i32,
+    event_seat_type_id: i32,
+    seat_label: String,
+    user_id: Option<i32>,
+}
+
+/// Returns deleted seats to the counts.
+async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Freed>> {
+    if gone.is_empty() {
+        return Ok(vec![]);
+    }
+    let types: Vec<i32> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
+    let counts = sqlx::query!(
+        "UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
+         FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
+         WHERE t.id = freed.id
+         RETURNING t.id, t.available_quantity, (SELECT version FROM event_inventory i WHERE i.event_id = t.event_id) AS \"version!\"",
+        &types,
+    )
+    .fetch_all(conn)
+    .await?;
+    let counts: HashMap<i32, (i32, i64)> =
+        counts.into_iter().map(|row| (row.id, (row.available_quantity, row.version))).collect();
+    let mut freed: Vec<Freed> = gone
+        .into_iter()
+        .map(|seat| {
+            let (available_quantity, version) =
+                counts.get(&seat.event_seat_type_id).copied().unwrap_or_default();
+            Freed {
+                available_quantity,
+                version,
+                key: SeatKey {
+                    event: EventId(seat.event_id),
+                    seat_type: SeatTypeId(seat.event_seat_type_id),
+                    label: SeatLabel::from_db(seat.seat_label),
+                },
+                holder: seat.user_id.map(UserId),
+            }
+        })
+        .collect();
+    freed.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(freed)
+}
+
+/// Whether somebody holds or has booked the seat now.
+pub async fn is_taken(conn: &mut PgConnection, seat: &SeatKey) -> Result<bool> {
+    let taken = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM seats WHERE event_seat_type_id = $1 AND seat_label = $2 AND (status = 'booked' OR expires_at > now())
+           ) AS "taken!""#,
+        seat.seat_type.0,
+        seat.label.as_str(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(taken)
+}

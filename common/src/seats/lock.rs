@@ -1,0 +1,59 @@
+//! A lock: what is asked for, and what is won.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{freeing::Freed, selection::Selection};
+use crate::types::{
+    ids::{EventId, SeatTypeId, UserId},
+    schemas::SeatStatus,
+    seats::{SeatKey, SeatLabel},
+    time::Timestamp,
+};
+
+/// A lock as the API shows it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(missing_docs)] // columns of `seats`
+pub struct Lock {
+    pub id: i32,
+    pub event_id: EventId,
+    pub event_seat_type_id: SeatTypeId,
+    pub seat_label: SeatLabel,
+    pub user_id: UserId,
+    #[schema(value_type = SeatStatus)]
+    pub status: &'static str,
+    pub locked_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+impl Lock {
+    /// Of which seat.
+    pub fn key(&self) -> SeatKey {
+        SeatKey {
+            event: self.event_id,
+            seat_type: self.event_seat_type_id,
+            label: self.seat_label.clone(),
+        }
+    }
+}
+
+/// Locks that have been won.
+#[derive(Clone, Debug)]
+pub struct Won {
+    /// Each lock, and what is left of its seat type after it.
+    pub locks: Vec<(Lock, i32)>,
+    /// Of the event's counts, with these locks.
+    pub version: i64,
+    /// Whether Redis took part in the decision.
+    pub cache_hit: bool,
+    /// Expired locks that were cleared away with the same commit; whoever gets them tells the
+    /// clients.
+    pub cleared: Vec<Freed>,
+}
+
+/// Somebody wants seats.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) user: UserId,
+    pub(super) selection: Selection,
+}

@@ -1,0 +1,401 @@
+//! How a group of requests for seats is decided: all facts with a few statements under the
+//! inventory mutex, every verdict in memory, all locks with one insert. What brings the groups
+//! together is in [`seat_lock_queues`](super::lock_queues).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use sqlx::PgConnection;
+
+use super::{
+    freeing,
+    lock::{Lock, Request, Won},
+};
+use crate::{
+    error::{Error, Result, violated_constraint},
+    events::inventory,
+    storage::postgres,
+    types::{
+        event_status::EventStatus,
+        ids::{EventId, SeatTypeId, UserId},
+        seats::SeatLabel,
+    },
+};
+
+/// What a group needs to know before it can be decided.
+struct Facts {
+    events: HashMap<EventId, EventFacts>,
+    users: HashSet<UserId>,
+    /// Event and number left, by seat type.
+    types: HashMap<SeatTypeId, (EventId, i32)>,
+    taken: HashSet<(SeatTypeId, SeatLabel)>,
+    held: HashMap<(EventId, UserId), i64>,
+    /// Free seats, best first: enough for everybody in the group.
+    best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
+}
+
+struct EventFacts {
+    /// It is published, and has not started: seats that nobody may book any more are not locked.
+    on_sale: bool,
+    version: i64,
+    most_per_user: i32,
+}
+
+/// So many more of the best seats are looked for than are wanted: others may take some before this
+/// group has its turn.
+const SPARE: usize = 100;
+
+/// A seat that a request gets, and what is left of its type after it.
+type Grant = (SeatTypeId, SeatLabel, i32);
+
+/// Expired locks of a seat type that a group clears away where there are so many, whatever it
+/// needs: then the counts that it tells of are right unless the expiry worker is far behind.
+const ROOM: usize = 50;
+
+/// One answer a request, in order.
+pub(super) async fn decide(
+    conn: &mut PgConnection,
+    requests: &[Request],
+    valid: Duration,
+) -> Result<Vec<Result<Won>>> {
+    let events: BTreeSet<EventId> =
+        requests.iter().map(|request| request.selection.event).collect();
+    let mut wanted: BTreeMap<SeatTypeId, usize> = BTreeMap::new();
+    for request in requests {
+        for (seat_type, count) in request.selection.wanted() {
+            *wanted.entry(seat_type).or_default() += count;
+        }
+    }
+    let events = Vec::from_iter(events);
+
+    // Looked for before anybody waits for this group: that takes the longer, the more seats are
+    // sold.
+    let best_of: BTreeSet<SeatTypeId> =
+        requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
+    let most = best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)? + SPARE)));
+    let best = best_seats(conn, most, true).await?;
+    inventory::open_inventory(conn, &events).await?;
+    // What is wanted by name, and room for as many seats as are wanted at all; not much of what has
+    // run out beyond that is this group's to pay for.
+    let room = wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
+    let named: Vec<(SeatTypeId, SeatLabel)> = requests
+        .iter()
+        .flat_map(|request| request.selection.seats.iter().cloned())
+        .chain(best.iter().flat_map(|(id, labels)| labels.iter().map(|label| (*id, label.clone()))))
+        .collect();
+    let mut cleared = freeing::free_expired(conn, &named, &room).await?;
+    let mut facts = facts(conn, requests, &events, &wanted, &named).await?;
+    facts.best = facts.still_free(conn, best, &wanted).await?;
+
+    let verdicts: Vec<Result<Vec<Grant>>> =
+        requests.iter().map(|request| facts.verdict(request)).collect();
+    let winners: Vec<(&Request, &Grant)> = requests
+        .iter()
+        .zip(&verdicts)
+        .flat_map(|(request, verdict)| verdict.iter().flatten().map(move |grant| (request, grant)))
+        .collect();
+    let mut locks = insert(conn, &winners, valid).await?;
+
+    let mut answers = Vec::with_capacity(requests.len());
+    for (request, verdict) in requests.iter().zip(verdicts) {
+        let answer = match verdict {
+            Ok(grants) => collect(conn, grants, &mut locks).await?,
+            Err(error) => Err(error),
+        };
+        answers.push(answer.map(|locks| Won {
+            locks,
+            version: facts.events.get(&request.selection.event).map_or(0, |event| event.version),
+            cache_hit: false,
+            cleared: std::mem::take(&mut cleared),
+        }));
+    }
+    Ok(answers)
+}
+
+/// The locks of one request. One that was granted and not inserted has gone to somebody who does
+/// not open the inventory (the Node service): then the request's other locks are undone.
+async fn collect(
+    conn: &mut PgConnection,
+    grants: Vec<Grant>,
+    inserted: &mut HashMap<(SeatTypeId, SeatLabel), Lock>,
+) -> Result<Result<Vec<(Lock, i32)>>> {
+    let mut locks = Vec::with_capacity(grants.len());
+    let mut lost = None;
+    for (seat_type, label, left) in grants {
+        match inserted.remove(&(seat_type, label.clone())) {
+            Some(lock) => locks.push((lock, left)),
+            None => lost = Some(label),
+        }
+    }
+    let Some(label) = lost else { return Ok(Ok(locks)) };
+    let undone: Vec<i32> = locks.iter().map(|(lock, _)| lock.id).collect();
+    freeing::free(conn, &undone).await?;
+    Ok(Err(Error::SeatTaken(label.to_string())))
+}
+
+impl Facts {
+    /// Decides one request, and counts it: the seats that it gets, or why none.
+    fn verdict(&mut self, request: &Request) -> Result<Vec<Grant>> {
+        let selection = &request.selection;
+        let event = self.events.get(&selection.event).ok_or(Error::EventNotFound)?;
+        if !self.users.contains(&request.user) {
+            return Err(Error::TokenInvalid);
+        }
+        if !event.on_sale {
+            return Err(Error::EventNotOnSale);
+        }
+        let wanted = selection.wanted();
+        if wanted
+            .keys()
+            .any(|id| self.types.get(id).is_none_or(|(event, _)| *event != selection.event))
+        {
+            return Err(Error::SeatTypeNotFound);
+        }
+        if let Some((_, label)) = selection.seats.iter().find(|seat| self.taken.contains(seat)) {
+            return Err(Error::SeatTaken(label.to_string()));
+        }
+        if wanted
+            .iter()
+            .any(|(id, count)| self.types.get(id).is_none_or(|(_, left)| (*left as usize) < *count))
+        {
+            return Err(Error::SoldOut);
+        }
+        let held = self.held.entry((selection.event, request.user)).or_default();
+        let total = wanted.values().sum::<usize>() as i64;
+        if *held + total > i64::from(event.most_per_user) {
+            return Err(Error::TicketLimit(event.most_per_user));
+        }
+        *held += total;
+
+        let mut grants = Vec::with_capacity(total as usize);
+        for (seat_type, label) in &selection.seats {
+            self.grant(*seat_type, label.clone(), &mut grants);
+        }
+        for (seat_type, count) in &selection.best {
+            for _ in 0..*count {
+                let free = self.best.get_mut(seat_type);
+                // As many free labels as seats are left: see `facts`.
+                let label = free.and_then(|free| {
+                    std::iter::from_fn(|| free.pop_front())
+                        .find(|l| !self.taken.contains(&(*seat_type, l.clone())))
+                });
+                let label = label.ok_or_else(|| Error::internal("no label for a free seat"))?;
+                self.grant(*seat_type, label, &mut grants);
+            }
+        }
+        Ok(grants)
+    }
+
+    /// Of the `best` seats that were free before the inventory was opened, those that still are.
+    /// Where others have taken so many of them that they may not be enough, it is looked again,
+    /// which is seldom: with the inventory open, what is free stays so.
+    async fn still_free(
+        &self,
+        conn: &mut PgConnection,
+        mut best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
+        wanted: &BTreeMap<SeatTypeId, usize>,
+    ) -> Result<HashMap<SeatTypeId, VecDeque<SeatLabel>>> {
+        let mut short = Vec::new();
+        for (seat_type, labels) in &mut best {
+            labels.retain(|label| !self.taken.contains(&(*seat_type, label.clone())));
+            let left = self.types.get(seat_type).map_or(0, |(_, left)| *left as usize);
+            let needed = wanted.get(seat_type).copied().unwrap_or(0).min(left);
+            if labels.len() < needed {
+                short.push((*seat_type, needed));
+            }
+        }
+        best.extend(best_seats(conn, short.into_iter(), false).await?);
+        Ok(best)
+    }
+
+    fn grant(&mut self, seat_type: SeatTypeId, label: SeatLabel, grants: &mut Vec<Grant>) {
+        if let Some((_, left)) = self.types.get_mut(&seat_type) {
+            *left -= 1;
+            self.taken.insert((seat_type, label.clone()));
+            grants.push((seat_type, label, *left));
+        }
+    }
+}
+
+async fn facts(
+    conn: &mut PgConnection,
+    requests: &[Request],
+    events: &[EventId],
+    wanted: &BTreeMap<SeatTypeId, usize>,
+    named: &[(SeatTypeId, SeatLabel)],
+) -> Result<Facts> {
+    let event_ids: Vec<i32> = events.iter().map(|event| event.0).collect();
+    let type_ids: Vec<i32> = wanted.keys().map(|seat_type| seat_type.0).collect();
+    let user_ids: Vec<i32> = requests.iter().map(|request| request.user.0).collect();
+    let (seat_types, labels): (Vec<i32>, Vec<String>) =
+        named.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
+
+    let events = sqlx::query!(
+        r#"SELECT e.id, e.status, e.start_date <= clock_timestamp() AS "started!", coalesce(e.max_tickets_per_user, 10) AS "most!", i.version
+           FROM events e JOIN event_inventory i ON i.event_id = e.id WHERE e.id = ANY ($1)"#,
+        &event_ids
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // Locked, so that no account can vanish between this look and the insert.
+    let users = sqlx::query_scalar!(
+        "SELECT id FROM users WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE",
+        &user_ids
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let types = sqlx::query!(
+        "SELECT id, event_id, available_quantity FROM event_seat_types WHERE id = ANY ($1)",
+        &type_ids
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let taken = sqlx::query!(
+        "SELECT s.event_seat_type_id, s.seat_label FROM seats s
+         JOIN unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
+           ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label",
+        &seat_types,
+        &labels,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // Locked, pending and confirmed seats alike: each has a row (CONTRACT.md, section 10, row 7).
+    let held = sqlx::query!(
+        r#"SELECT event_id, user_id AS "user_id!", count(*) AS "held!" FROM seats
+           WHERE event_id = ANY ($1) AND user_id = ANY ($2) AND (status = 'booked' OR expires_at > now())
+           GROUP BY event_id, user_id"#,
+        &event_ids,
+        &user_ids,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+
+    Ok(Facts {
+        events: events
+            .into_iter()
+            .map(|row| {
+                let on_sale = row.status == EventStatus::Published.name() && !row.started;
+                (
+                    EventId(row.id),
+                    EventFacts { on_sale, version: row.version, most_per_user: row.most },
+                )
+            })
+            .collect(),
+        users: users.into_iter().map(UserId).collect(),
+        types: types
+            .into_iter()
+            .map(|row| (SeatTypeId(row.id), (EventId(row.event_id), row.available_quantity)))
+            .collect(),
+        taken: taken
+            .into_iter()
+            .map(|row| (SeatTypeId(row.event_seat_type_id), SeatLabel::from_db(row.seat_label)))
+            .collect(),
+        held: held
+            .into_iter()
+            .map(|row| ((EventId(row.event_id), UserId(row.user_id)), row.held))
+            .collect(),
+        best: HashMap::new(),
+    })
+}
+
+/// The best free seats of some types, so many of each, those that nobody has freed yet among them
+/// if `expired`. Seats have no map: the lower the number the better, behind the first letter of the
+/// type's name (V1, V2, … of VIP). No type has fewer numbers than seats, so whatever is left has a
+/// free one.
+async fn best_seats(
+    conn: &mut PgConnection,
+    wanted: impl Iterator<Item = (SeatTypeId, usize)>,
+    expired: bool,
+) -> Result<HashMap<SeatTypeId, VecDeque<SeatLabel>>> {
+    let (types, counts): (Vec<i32>, Vec<i64>) =
+        wanted.map(|(id, count)| (id.0, count as i64)).unzip();
+    let mut best: HashMap<SeatTypeId, VecDeque<SeatLabel>> =
+        types.iter().map(|id| (SeatTypeId(*id), VecDeque::new())).collect();
+    if types.is_empty() {
+        return Ok(best);
+    }
+    let rows = sqlx::query!(
+        r#"SELECT t.id, free.label AS "label!"
+           FROM unnest($1::int[], $2::bigint[]) AS wanted (id, most)
+           JOIN event_seat_types t ON t.id = wanted.id
+           CROSS JOIN LATERAL (
+               SELECT letter || n AS label
+               FROM (SELECT coalesce(upper(substring(t.name FROM '[A-Za-z]')), 'S') AS letter, generate_series(1, t.quantity) AS n) numbers
+               WHERE NOT EXISTS (SELECT 1 FROM seats s WHERE s.event_seat_type_id = t.id AND s.seat_label = letter || n
+                                   AND (NOT $3 OR s.status = 'booked' OR s.expires_at > statement_timestamp()))
+               ORDER BY n LIMIT wanted.most
+           ) free"#,
+        &types,
+        &counts,
+        expired,
+    )
+    .fetch_all(conn)
+    .await?;
+    for row in rows {
+        best.entry(SeatTypeId(row.id)).or_default().push_back(SeatLabel::from_db(row.label));
+    }
+    Ok(best)
+}
+
+async fn insert(
+    conn: &mut PgConnection,
+    winners: &[(&Request, &Grant)],
+    valid: Duration,
+) -> Result<HashMap<(SeatTypeId, SeatLabel), Lock>> {
+    if winners.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let event_ids: Vec<i32> =
+        winners.iter().map(|(request, _)| request.selection.event.0).collect();
+    let user_ids: Vec<i32> = winners.iter().map(|(request, _)| request.user.0).collect();
+    let (type_ids, labels): (Vec<i32>, Vec<String>) =
+        winners.iter().map(|(_, (seat_type, label, _))| (seat_type.0, label.to_string())).unzip();
+    let valid = postgres::interval(valid)?;
+    let rows = sqlx::query!(
+        r#"INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
+           SELECT event_id, type_id, label, user_id, 'locked', clock_timestamp(), clock_timestamp() + $5::interval
+           FROM unnest($1::int[], $2::int[], $3::text[], $4::int[]) AS winner (event_id, type_id, label, user_id)
+           ON CONFLICT (event_seat_type_id, seat_label) DO NOTHING
+           RETURNING id, event_id, event_seat_type_id, seat_label, user_id AS "user_id!", locked_at AS "locked_at!",
+                     expires_at AS "expires_at!""#,
+        &event_ids,
+        &type_ids,
+        &labels,
+        &user_ids,
+        valid,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let inserted: Vec<i32> = rows.iter().map(|row| row.event_seat_type_id).collect();
+    sqlx::query!(
+        "UPDATE event_seat_types t SET available_quantity = available_quantity - taken.n
+         FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) taken WHERE t.id = taken.id",
+        &inserted,
+    )
+    .execute(conn)
+    .await
+    // The Node service counts without opening the inventory: what was left a moment ago is not any
+    // more.
+    .map_err(|error| match violated_constraint(&error) {
+        Some("seat_types_available_check") => Error::Collision(Box::new(error)),
+        _ => error.into(),
+    })?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let lock = Lock {
+                id: row.id,
+                event_id: EventId(row.event_id),
+                event_seat_type_id: SeatTypeId(row.event_seat_type_id),
+                seat_label: SeatLabel::from_db(row.seat_label),
+                user_id: UserId(row.user_id),
+                status: "locked",
+                locked_at: row.locked_at.into(),
+                expires_at: row.expires_at.into(),
+            };
+            ((lock.event_seat_type_id, lock.seat_label.clone()), lock)
+        })
+        .collect())
+}

@@ -1,0 +1,218 @@
+//! Who waits for seats, event by event. Whoever comes first for an event starts the task that
+//! writes its groups, which ends when nobody waits any more. An event is written by one transaction
+//! at a time, and so many events at once as there are connections for it. An event whose inventory
+//! is held gives its connection back after a while, and its requests wait on for as long as their
+//! callers do.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::sleep,
+};
+
+use super::{
+    lock::{Request, Won},
+    lock_groups::decide,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    storage::postgres::bounded,
+    types::ids::EventId,
+};
+
+pub(super) type Answer = oneshot::Sender<Result<Won>>;
+type Waiting = (Request, Answer);
+
+/// Requests that are written in one transaction.
+const GROUP: usize = 100;
+/// A group that collides is decided at most so often.
+const ATTEMPTS: u32 = 5;
+/// Requests that may wait, in all and for one event; more than that are told to come back.
+const WAITING: usize = 10_000;
+const WAITING_FOR_ONE: usize = 5_000;
+/// How long an event whose inventory is held stands back.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Writes what waits.
+pub(super) struct Writer {
+    db: PgPool,
+    valid: Duration,
+    /// One for each connection.
+    turns: Semaphore,
+    queues: Mutex<Queues>,
+}
+
+#[derive(Default)]
+struct Queues {
+    /// An event that is here has a task.
+    events: HashMap<EventId, VecDeque<Waiting>>,
+    waiting: usize,
+}
+
+impl Writer {
+    /// Writes over the connections of `db`, which nobody else uses. Locks are valid for `valid`.
+    pub(super) fn new(db: PgPool, valid: Duration) -> Arc<Self> {
+        let turns = Semaphore::new(db.options().get_max_connections() as usize);
+        Arc::new(Writer { db, valid, turns, queues: Mutex::default() })
+    }
+
+    /// The connections.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.db
+    }
+
+    /// Lets a request wait for its turn; false when too many do.
+    pub(super) fn push(self: &Arc<Self>, request: Request, answer: Answer) -> bool {
+        let event = request.selection.event;
+        let mut queues = self.queues();
+        if queues.waiting >= WAITING {
+            return false;
+        }
+        match queues.events.entry(event) {
+            Entry::Occupied(queue) if queue.get().len() >= WAITING_FOR_ONE => return false,
+            Entry::Occupied(mut queue) => queue.get_mut().push_back((request, answer)),
+            Entry::Vacant(place) => {
+                place.insert(VecDeque::from([(request, answer)]));
+                tokio::spawn(self.clone().serve(event));
+            }
+        }
+        queues.waiting += 1;
+        true
+    }
+
+    /// Writes the groups of one event until nobody waits for it.
+    async fn serve(self: Arc<Self>, event: EventId) {
+        while let Ok(turn) = self.turns.acquire().await {
+            let Some(group) = self.take(event) else { return };
+            // In a task of its own: should it panic, its callers are told, and the event's others
+            // are served.
+            let unwritten = tokio::spawn(write(self.db.clone(), group, self.valid)).await;
+            drop(turn);
+            match unwritten {
+                Ok(unwritten) if !unwritten.is_empty() => {
+                    self.put_back(event, unwritten);
+                    sleep(PAUSE).await;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next group of an event. None, and the event's queue is gone, when nobody waits.
+    fn take(&self, event: EventId) -> Option<Vec<Waiting>> {
+        let mut queues = self.queues();
+        let queue = queues.events.get_mut(&event)?;
+        let waiting = queue.len();
+        let mut group = Vec::new();
+        while group.len() < GROUP
+            && let Some((request, answer)) = queue.pop_front()
+        {
+            // Nobody waits for some of these any more: a lock that its caller does not hear of
+            // would only block the seat.
+            if !answer.is_closed() {
+                group.push((request, answer));
+            }
+        }
+        let taken = waiting - queue.len();
+        if group.is_empty() {
+            queues.events.remove(&event);
+        }
+        queues.waiting -= taken;
+        (!group.is_empty()).then_some(group)
+    }
+
+    /// Lets a group wait on, before those who came later.
+    fn put_back(&self, event: EventId, group: Vec<Waiting>) {
+        let mut queues = self.queues();
+        queues.waiting += group.len();
+        let queue = queues.events.entry(event).or_default();
+        group.into_iter().rev().for_each(|waiting| queue.push_front(waiting));
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a group and answers it. Returns it when the inventory was held for too long: then nothing
+/// has been written.
+async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting> {
+    let (requests, answers): (Vec<Request>, Vec<Answer>) = group.into_iter().unzip();
+    match bounded(write_group(&db, &requests, valid)).await {
+        Ok(results) => {
+            for (answer, result) in answers.into_iter().zip(results) {
+                // The caller may have gone; its lock runs out by itself.
+                let _ = answer.send(result);
+            }
+        }
+        Err(Error::Busy(cause)) => {
+            let event_id = requests.first().map(|request| request.selection.event.0);
+            tracing::warn!(event_id, error = %cause, "an event's inventory is held; its locks wait");
+            return requests.into_iter().zip(answers).collect();
+        }
+        // One bad apple must not spoil the group: each by itself, once.
+        Err(error) if error.kind() == Kind::Internal && requests.len() > 1 => {
+            tracing::error!(error = error.details(), "a group of locks failed; writing one by one");
+            for (request, answer) in requests.iter().zip(answers) {
+                let result = bounded(write_group(&db, std::slice::from_ref(request), valid)).await;
+                let _ = answer.send(result.and_then(|mut only| {
+                    only.pop().unwrap_or_else(|| Err(Error::internal("no answer")))
+                }));
+            }
+        }
+        Err(error) => {
+            let cause: Arc<str> = error.details().into();
+            let unavailable = error.kind() == Kind::Unavailable;
+            for answer in answers {
+                let error = if unavailable {
+                    Error::Unavailable(cause.as_ref().into())
+                } else {
+                    Error::internal(cause.as_ref())
+                };
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+    vec![]
+}
+
+/// Writes a group; one answer a request, in order. The Node service does not open the inventory, so
+/// that a group can collide with it: then everything is decided anew.
+async fn write_group(
+    db: &PgPool,
+    requests: &[Request],
+    valid: Duration,
+) -> Result<Vec<Result<Won>>> {
+    let mut attempt = 1;
+    loop {
+        match try_group(db, requests, valid).await {
+            Err(error @ Error::Collision(_)) if attempt < ATTEMPTS => {
+                tracing::info!(
+                    error = error.details(),
+                    attempt,
+                    "a group of locks is decided anew"
+                );
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Writes a group in one transaction.
+async fn try_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
+    let mut tx = db.begin().await?;
+    let answers = decide(&mut tx, requests, valid).await?;
+    if answers.iter().any(Result::is_ok) {
+        tx.commit().await?;
+    } else {
+        tx.rollback().await?;
+    }
+    Ok(answers)
+}

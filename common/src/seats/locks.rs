@@ -1,0 +1,145 @@
+//! How a seat is locked when thousands want it (ARCHITECTURE.md, "Seats: hybrid lock").
+//!
+//! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in
+//! groups, event by event: whatever arrived while the event's previous group committed becomes one
+//! transaction, because a single hot row commits only so many times a second. A caller is answered
+//! after its group's commit. PostgreSQL has the final word; without Redis it decides alone. What
+//! brings the groups together is in [`seat_lock_queues`](super::lock_queues), what a group's
+//! transaction does in [`seat_lock_groups`](super::lock_groups).
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+
+use super::{
+    freeing,
+    hints::{self, Hint},
+    lock::{Request, Won},
+    lock_queues::Writer,
+    selection::Selection,
+};
+use crate::{
+    config::Database,
+    error::{Error, Result},
+    storage::{Cache, postgres},
+    types::{ids::UserId, seats::SeatKey, time::Timestamp},
+};
+
+/// The way to lock seats. Cheap to clone.
+#[derive(Clone)]
+pub struct SeatLocks {
+    cache: Cache,
+    db: PgPool,
+    writer: Arc<Writer>,
+    valid: Duration,
+}
+
+/// Longest that a caller waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Longest that a group waits for its event's inventory, with one of few connections.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The connections over which locks are written, and nothing else: whatever else a process does, it
+/// can lock seats.
+pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
+    let settings = Database {
+        max_connections: connections,
+        lock_timeout: database.lock_timeout.min(LOCK_TIMEOUT),
+        ..database.clone()
+    };
+    postgres::pool(&settings, process)
+}
+
+impl SeatLocks {
+    /// Looks over the connections of `db` and writes over those of `writing`. Locks are valid for
+    /// `valid`.
+    pub fn new(db: PgPool, writing: PgPool, cache: Cache, valid: Duration) -> Self {
+        SeatLocks { cache, db, writer: Writer::new(writing, valid), valid }
+    }
+
+    /// The connections over which it writes.
+    pub fn pool(&self) -> &PgPool {
+        self.writer.pool()
+    }
+
+    /// How long a lock is valid.
+    pub fn valid(&self) -> Duration {
+        self.valid
+    }
+
+    /// Locks the seats of `selection` for `user`, all or none.
+    pub async fn lock(&self, user: UserId, selection: Selection) -> Result<Won> {
+        let keys = selection.keys();
+        let mut taken = Vec::with_capacity(keys.len());
+        let mut result = Ok(());
+        for seat in &keys {
+            match self.take_key(seat, user).await {
+                Ok(Hint::Won) => taken.push(seat.clone()),
+                Ok(_) => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        let cache_hit = !taken.is_empty() && taken.len() == keys.len();
+        let result = match result {
+            Ok(()) => self.write(Request { user, selection }).await,
+            Err(error) => Err(error),
+        };
+        match &result {
+            Ok(won) => {
+                // Written together, so that all have the same times.
+                if let Some((first, _)) = won.locks.first() {
+                    let keys: Vec<SeatKey> = won.locks.iter().map(|(lock, _)| lock.key()).collect();
+                    hints::keep_now(&self.cache, &keys, user, first.locked_at, first.expires_at)
+                        .await;
+                }
+            }
+            Err(_) => hints::give_back(&self.cache, &taken, user).await,
+        }
+        result.map(|won| Won { cache_hit, ..won })
+    }
+
+    /// Step 1: Redis turns away who comes second.
+    async fn take_key(&self, seat: &SeatKey, user: UserId) -> Result<Hint> {
+        let now = Timestamp::now();
+        let until = Timestamp(now.0 + self.valid);
+        let taken = || Error::SeatTaken(seat.label.to_string());
+        match hints::take(&self.cache, seat, user, now, until).await {
+            Hint::Taken => {}
+            hint => return Ok(hint),
+        }
+        // A key can outlive its row (a crash between a commit and the key's removal). It must not
+        // win for long.
+        if !hints::may_recheck(&self.cache, seat).await {
+            return Err(taken());
+        }
+        let mut conn = self.db.acquire().await?;
+        if freeing::is_taken(&mut conn, seat).await? {
+            return Err(taken());
+        }
+        drop(conn);
+        hints::drop_stale(&self.cache, seat).await;
+        match hints::take(&self.cache, seat, user, now, until).await {
+            Hint::Taken => Err(taken()),
+            hint => Ok(hint),
+        }
+    }
+
+    /// Step 2: PostgreSQL decides.
+    async fn write(&self, request: Request) -> Result<Won> {
+        let (answer, answered) = oneshot::channel();
+        let overloaded = || Error::Unavailable("too many locks are waiting".into());
+        if !self.writer.push(request, answer) {
+            return Err(overloaded());
+        }
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::internal("the lock writer is gone")),
+            Err(_) => Err(overloaded()),
+        }
+    }
+}

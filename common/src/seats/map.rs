@@ -1,0 +1,154 @@
+//! Which seats of an event are taken now: what a frontend draws first, before it follows
+//! `event:seats-update`, `seat_locked` and `seat_unlocked`. Everybody's map is made of one
+//! [`Snapshot`], so that those who ask at the same time need only one.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::freeing::{self, Freed};
+use crate::{
+    error::{Error, Result},
+    events::inventory::{self, SeatCounts},
+    types::{
+        ids::{EventId, SeatTypeId, UserId},
+        schemas::SeatStatus,
+        seats::SeatLabel,
+        time::Timestamp,
+    },
+};
+
+/// The taken seats of an event, with the counts and the version that belong to them.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct SeatMap {
+    #[serde(flatten)]
+    pub counts: SeatCounts,
+    pub taken: Vec<TakenSeat>,
+}
+
+/// A seat that is locked or booked.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct TakenSeat {
+    pub seat_type_id: SeatTypeId,
+    pub seat_label: SeatLabel,
+    #[schema(value_type = SeatStatus)]
+    pub status: String,
+    /// Whether it is the caller's.
+    pub mine: bool,
+    /// Until when the caller may book or pay it; null for booked seats and those of others.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The seats of an event at one moment, and whose they are.
+#[derive(Debug)]
+pub struct Snapshot {
+    organizer: UserId,
+    /// Neither a draft nor private.
+    open: bool,
+    counts: SeatCounts,
+    seats: Vec<Seat>,
+    holders: HashSet<UserId>,
+    /// Locks that are over and have not been freed, by seat type.
+    over: BTreeMap<SeatTypeId, usize>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    seat_type: SeatTypeId,
+    label: SeatLabel,
+    status: String,
+    holder: Option<UserId>,
+    expires_at: Option<Timestamp>,
+}
+
+/// Takes a snapshot of an event. The caller's transaction has to see one state of the database
+/// throughout (REPEATABLE READ), so that seats and version belong together.
+pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapshot> {
+    let row = sqlx::query!(
+        r#"SELECT organizer_id, status <> 'draft' AND is_public AS "open!" FROM events WHERE id = $1"#,
+        event.0
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::EventNotFound)?;
+    let counts = inventory::seat_counts(conn, event).await?;
+    let rows = sqlx::query!(
+        r#"SELECT event_seat_type_id, seat_label, status, user_id, expires_at,
+                  status = 'locked' AND expires_at <= statement_timestamp() AS "over!"
+           FROM seats WHERE event_id = $1 ORDER BY event_seat_type_id, id"#,
+        event.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut over = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.over) {
+        *over.entry(SeatTypeId(row.event_seat_type_id)).or_insert(0) += 1;
+    }
+    Ok(Snapshot {
+        organizer: UserId(row.organizer_id),
+        open: row.open,
+        counts,
+        holders: rows.iter().filter_map(|row| row.user_id.map(UserId)).collect(),
+        over,
+        seats: rows
+            .into_iter()
+            .map(|row| Seat {
+                seat_type: SeatTypeId(row.event_seat_type_id),
+                label: SeatLabel::from_db(row.seat_label),
+                status: row.status,
+                holder: row.user_id.map(UserId),
+                expires_at: row.expires_at.map(Timestamp),
+            })
+            .collect(),
+    })
+}
+
+/// Locks that one transaction frees of a seat type.
+const PORTION: usize = 100;
+
+impl Snapshot {
+    /// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events
+    /// exist for their organiser only.
+    pub fn require_visible(&self, viewer: Option<UserId>) -> Result<()> {
+        if self.open || viewer == Some(self.organizer) { Ok(()) } else { Err(Error::EventNotFound) }
+    }
+
+    /// Whether some of the seats are `viewer`'s.
+    pub fn has_seats_of(&self, viewer: UserId) -> bool {
+        self.holders.contains(&viewer)
+    }
+
+    /// The map, with the seats of `viewer` marked.
+    pub fn map(&self, viewer: Option<UserId>) -> SeatMap {
+        let taken = self.seats.iter().map(|seat| {
+            let mine = viewer.is_some() && seat.holder == viewer;
+            TakenSeat {
+                seat_type_id: seat.seat_type,
+                seat_label: seat.label.clone(),
+                status: seat.status.clone(),
+                mine,
+                expires_at: seat.expires_at.filter(|_| mine && seat.status == "locked"),
+            }
+        });
+        SeatMap { counts: self.counts.clone(), taken: taken.collect() }
+    }
+
+    /// Whether there are locks that are over, and nobody has freed: the expiry worker may be late.
+    pub fn is_behind(&self) -> bool {
+        !self.over.is_empty()
+    }
+
+    /// Frees the locks that were over, which makes another version. `None` where somebody else is
+    /// about to make one.
+    pub async fn free_expired(&self, conn: &mut PgConnection) -> Result<Option<Vec<Freed>>> {
+        if !inventory::try_open_inventory(conn, self.counts.event_id).await? {
+            return Ok(None);
+        }
+        let room = self.over.iter().map(|(id, count)| (*id, (*count).min(PORTION))).collect();
+        freeing::free_expired(conn, &[], &room).await.map(Some)
+    }
+}

@@ -1,0 +1,6 @@
+//! Tickets: printed when a booking is confirmed, signed, and sent.
+
+pub mod broadcasts;
+pub mod codes;
+pub mod reissue;
+pub mod tickets;

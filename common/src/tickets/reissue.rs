@@ -1,0 +1,124 @@
+//! Tickets of the Node service and of earlier releases hold nothing in their QR codes that is not
+//! known to everybody: they are issued anew, the newest first, and mailed again where somebody
+//! still needs them.
+
+use sqlx::PgConnection;
+
+use super::{codes::SigningKey, tickets::Code};
+use crate::{
+    error::Result,
+    jobs::{
+        self,
+        notifications::{EmailTickets, SmsTickets},
+    },
+    types::ids::{BookingId, EventId},
+};
+
+/// A booking's tickets that nobody has signed.
+#[derive(Debug)]
+pub struct Unsigned {
+    booking: BookingId,
+    event: EventId,
+    tickets: Vec<i32>,
+}
+
+/// The same with new codes.
+#[derive(Debug)]
+pub struct Reissue {
+    booking: BookingId,
+    tickets: Vec<(i32, Code)>,
+}
+
+/// At most 50 bookings with tickets of ids below `before` that nobody has signed; and from where to
+/// look on.
+pub async fn unsigned(conn: &mut PgConnection, before: i32) -> Result<(Vec<Unsigned>, i32)> {
+    // The Node service, where it runs beside us, is left the time to send what it has just made:
+    // the mail with the good codes comes last. A booking's tickets belong together, so that its
+    // buyer gets one mail. They are looked for by booking, and not in the index of those that
+    // nobody has signed, which may hold a million.
+    let rows = sqlx::query!(
+        r#"WITH newest AS (
+             SELECT booking_id, id FROM tickets
+             WHERE qr_nonce IS NULL AND status <> 'cancelled' AND id < $1 AND coalesce(generated_at, created_at) < now() - interval '10 minutes'
+             ORDER BY id DESC LIMIT 50)
+           SELECT b.id, b.event_id, (SELECT min(id) FROM newest) AS "lowest!",
+                  ARRAY(SELECT t.id FROM tickets t WHERE t.booking_id = b.id AND t.qr_nonce IS NULL ORDER BY t.id) AS "tickets!"
+           FROM bookings b WHERE b.id IN (SELECT booking_id FROM newest)"#,
+        before,
+    )
+    .fetch_all(conn)
+    .await?;
+    let lowest = rows.first().map_or(before, |row| row.lowest);
+    let some = rows
+        .into_iter()
+        .map(|row| Unsigned {
+            booking: BookingId(row.id),
+            event: EventId(row.event_id),
+            tickets: row.tickets,
+        })
+        .collect();
+    Ok((some, lowest))
+}
+
+/// Draws the new codes. Takes a core for a while: not on an async thread.
+pub fn print(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
+    let print = |Unsigned { booking, event, tickets }| {
+        let draw = |id| Ok((id, Code::draw(key, event, id)?));
+        Ok(Reissue { booking, tickets: tickets.into_iter().map(draw).collect::<Result<_>>()? })
+    };
+    some.into_iter().map(print).collect()
+}
+
+/// Replaces a booking's codes, unless somebody else has. Whoever goes to the event is sent them;
+/// where the booking is not confirmed any more, the tickets are not good. Returns how many were
+/// dealt with.
+pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKey) -> Result<u64> {
+    // Shared with other readers, exclusive against cancellation.
+    let about = sqlx::query!(
+        r#"SELECT b.status = 'confirmed' AS "good!", e.end_date > now() AS "to_come!", u.email IS NOT NULL AS "has_email!"
+           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id WHERE b.id = $1 FOR SHARE OF b"#,
+        reissue.booking.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(about) = about else { return Ok(0) };
+    if !about.good {
+        let cancelled = sqlx::query!(
+            "UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1 AND qr_nonce IS NULL AND status <> 'cancelled'",
+            reissue.booking.0,
+        )
+        .execute(conn)
+        .await?;
+        return Ok(cancelled.rows_affected());
+    }
+    let ids: Vec<i32> = reissue.tickets.iter().map(|(id, _)| *id).collect();
+    let pictures: Vec<String> =
+        reissue.tickets.iter().map(|(_, code)| code.picture.clone()).collect();
+    let nonces: Vec<i64> = reissue.tickets.iter().map(|(_, code)| code.nonce).collect();
+    let replaced = sqlx::query!(
+        "UPDATE tickets t SET qr_code = new.picture, qr_nonce = new.nonce, qr_key = $5,
+                email_sent = t.email_sent AND NOT $6, sms_sent = t.sms_sent AND NOT $7
+         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS new (id, picture, nonce)
+         WHERE t.booking_id = $1 AND t.id = new.id AND t.qr_nonce IS NULL",
+        reissue.booking.0,
+        &ids,
+        &pictures,
+        &nonces,
+        key.public().id().to_string(),
+        about.to_come && about.has_email,
+        about.to_come && !about.has_email,
+    )
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if about.to_come && replaced > 0 {
+        let booking_id = reissue.booking.0;
+        // A live one has not been sent yet, or finds the new codes when it has: see
+        // `tickets::mark_emailed`.
+        match about.has_email {
+            true => jobs::enqueue(conn, &EmailTickets { booking_id, reissued: true }).await?,
+            false => jobs::enqueue(conn, &SmsTickets { booking_id, reissued: true }).await?,
+        };
+    }
+    Ok(replaced)
+}

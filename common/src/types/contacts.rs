@@ -1,0 +1,141 @@
+//! E-mail addresses and phone numbers: how they are read, and what is the same.
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use lettre::Address;
+
+use super::{input::Input, invalid::Invalid};
+
+/// A lower-case e-mail address that mail can be sent to, an internationalised domain in punycode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email(String);
+
+impl Email {
+    /// Reads an address without spaces around it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let address = address(&text.to_lowercase())?.to_string();
+        (address.len() <= LONGEST_ADDRESS).then_some(Email(address))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address as accounts may have it: before punycode, domains were kept as they had been
+    /// typed.
+    pub(crate) fn spellings(&self) -> Vec<String> {
+        let mut spellings = vec![self.0.clone()];
+        if let Some((user, domain)) = self.0.rsplit_once('@') {
+            let shown = format!("{user}@{}", idna::domain_to_unicode(domain).0);
+            if shown != self.0 {
+                spellings.push(shown);
+            }
+        }
+        spellings
+    }
+}
+
+pub(crate) const LONGEST_ADDRESS: usize = 254;
+
+/// A phone number in E.164.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phone(String);
+
+impl Phone {
+    /// Reads an Indian number in any of its usual spellings, or an international one with `+` and 7
+    /// to 15 digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        // "+44 (0)20 …" is how people write a 0 that is dialled within the country only.
+        let abroad = text.trim_start().starts_with('+').then(|| text.replacen("(0)", "", 1));
+        let text = abroad.as_deref().unwrap_or(text);
+        match international(text)?.strip_prefix("+91") {
+            // Whoever dials within India begins with a 0, and some write it behind +91, too.
+            Some(national) => {
+                let national = national.strip_prefix('0').unwrap_or(national);
+                (national.len() == 10 && !national.starts_with('0'))
+                    .then(|| Phone(format!("+91{national}")))
+            }
+            None => international(text).map(Phone),
+        }
+    }
+
+    /// Reads the `phone` field of a request.
+    pub fn of(input: &Input, missing: &str) -> Result<Self, Invalid> {
+        match input.get("phone") {
+            None => Err(Invalid::new(missing)),
+            Some(value) => match value.as_str() {
+                Some("") => Err(Invalid::new(missing)),
+                Some(text) => {
+                    Phone::parse(text).ok_or_else(|| Invalid::new("Invalid phone number format"))
+                }
+                None => Err(Invalid::new("Invalid phone number format")),
+            },
+        }
+    }
+
+    /// `+` and digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The calling code of its country, in which all numbers of North America are one (ITU-T
+    /// E.164).
+    pub fn calling_code(&self) -> &str {
+        let digits = self.0.trim_start_matches('+');
+        let length = match digits.as_bytes() {
+            [b'1' | b'7', ..] => 1,
+            [b'2', b'0' | b'7', ..]
+            | [b'3', b'0'..=b'4' | b'6' | b'9', ..]
+            | [b'4', b'0' | b'1' | b'3'..=b'9', ..]
+            | [b'5', b'1'..=b'8', ..]
+            | [b'6', b'0'..=b'6', ..]
+            | [b'8', b'1' | b'2' | b'4' | b'6', ..]
+            | [b'9', b'0'..=b'5' | b'8', ..] => 2,
+            _ => 3,
+        };
+        digits.get(..length).unwrap_or(digits)
+    }
+}
+
+/// `+` and 7 to 15 digits, as every release has read numbers; accounts may have one that is no
+/// number.
+pub(crate) fn international(text: &str) -> Option<String> {
+    let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
+    let (plus, digits) = match compact.strip_prefix('+') {
+        Some(digits) => (true, digits),
+        None => (false, compact.as_str()),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mobile = digits.strip_prefix('0').filter(|_| digits.len() == 11).unwrap_or(digits);
+    match (plus, digits.len()) {
+        (true, 7..=15) if !digits.starts_with('0') => Some(format!("+{digits}")),
+        (false, 10 | 11) if mobile.len() == 10 && mobile.starts_with(['6', '7', '8', '9']) => {
+            Some(format!("+91{mobile}"))
+        }
+        (false, 12) if digits.starts_with("91") => Some(format!("+{digits}")),
+        _ => None,
+    }
+}
+
+/// Reads an address that any server takes: in ASCII, with the domain as DNS knows it (an
+/// internationalised one in punycode), and that is a name, not an IP address. What cannot be read
+/// here gets no mail.
+pub fn address(text: &str) -> Option<Address> {
+    let (user, domain) = text.rsplit_once('@')?;
+    let domain = Uts46::new()
+        .to_ascii(
+            domain.as_bytes(),
+            AsciiDenyList::STD3,
+            Hyphens::CheckFirstLast,
+            DnsLength::Verify,
+        )
+        .ok()?;
+    let (_, top) = domain.rsplit_once('.')?;
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '@';
+    if !user.chars().all(is_plain) || top.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Address::new(user, domain).ok()
+}

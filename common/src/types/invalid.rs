@@ -1,0 +1,13 @@
+//! Why something cannot be read.
+
+/// The rule of the contract that the input breaks, in its words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+impl Invalid {
+    /// In the contract's words.
+    pub fn new(message: impl Into<String>) -> Self {
+        Invalid(message.into())
+    }
+}

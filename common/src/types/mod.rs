@@ -1,0 +1,18 @@
+//! The words that everything is said in: ids, money, time, labels, addresses, reasons. No I/O here,
+//! and no rule that needs to look something up.
+
+pub mod alert_reason;
+pub mod contacts;
+pub mod event_status;
+pub mod feature;
+pub mod ids;
+pub mod input;
+pub mod invalid;
+pub mod money;
+pub mod queue;
+pub mod refund_reason;
+pub mod retry_policy;
+pub mod schemas;
+pub mod seats;
+pub mod time;
+pub mod usage;

@@ -1,0 +1,96 @@
+//! Which seat: its label, and what tells it from all others.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    ids::{EventId, SeatTypeId},
+    invalid::Invalid,
+};
+
+/// A seat's label: trimmed, upper case, `[A-Z0-9]{1,20}` (CONTRACT.md, section 4).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct SeatLabel(String);
+
+impl SeatLabel {
+    /// Reads a label.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let label = text.trim();
+        if label.is_empty() {
+            Err(Invalid::new("Seat label is required"))
+        } else if !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Err(Invalid::new("Invalid seat label format. Only alphanumeric characters allowed."))
+        } else if label.len() > 20 {
+            Err(Invalid::new("Seat label too long (max 20 characters)"))
+        } else {
+            Ok(SeatLabel(label.to_ascii_uppercase()))
+        }
+    }
+
+    /// Reads a label from JSON, where only text is one.
+    pub fn from_value(value: &Value) -> Result<Self, Invalid> {
+        value.as_str().map_or_else(|| Err(Invalid::new("Seat label is required")), Self::parse)
+    }
+
+    /// What a column holds.
+    pub fn from_db(label: String) -> Self {
+        SeatLabel(label)
+    }
+
+    /// The label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for SeatLabel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which seat: VIP-A1 and Standard-A1 are two.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub struct SeatKey {
+    pub event: EventId,
+    pub seat_type: SeatTypeId,
+    pub label: SeatLabel,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_trimmed_and_upper_cased() {
+        assert_eq!(SeatLabel::parse(" v1 ").unwrap().as_str(), "V1");
+    }
+
+    #[test]
+    fn what_is_no_label_is_refused_in_the_contracts_words() {
+        let refusal = |text: &str| SeatLabel::parse(text).unwrap_err().to_string();
+        assert_eq!(refusal("  "), "Seat label is required");
+        assert_eq!(
+            refusal("A-1"),
+            "Invalid seat label format. Only alphanumeric characters allowed."
+        );
+        assert_eq!(
+            refusal("É1"),
+            "Invalid seat label format. Only alphanumeric characters allowed."
+        );
+        assert_eq!(refusal(&"A".repeat(21)), "Seat label too long (max 20 characters)");
+    }
+
+    proptest! {
+        #[test]
+        fn a_label_is_its_own_normal_form(text in ".*") {
+            if let Ok(label) = SeatLabel::parse(&text) {
+                prop_assert_eq!(SeatLabel::parse(label.as_str()).unwrap(), label);
+            }
+        }
+    }
+}
