@@ -79,7 +79,7 @@ fn every_process_has_a_unit_and_a_line_in_the_procfile() {
 #[test]
 fn every_queue_has_a_worker_and_every_kind_of_job_a_handler_in_it() {
     // What there is: the queues by name, and the kinds with their queues, as the sources say it.
-    let jobs = file("common/src/jobs/mod.rs");
+    let jobs = file("common/src/types/queue.rs");
     let queues: BTreeMap<&str, &str> = jobs
         .lines()
         .filter_map(|line| {

@@ -19,7 +19,7 @@ use nexus_common::{
     },
     payments::orders::{Order, PaymentState},
     seats::map::SeatMap,
-    tickets::tickets::{TicketJob, Tickets},
+    tickets::views::{TicketJob, Tickets},
     types::{feature::Feature, money::Paise},
 };
 use serde_json::json;

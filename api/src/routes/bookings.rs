@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use nexus_common::{
     Error, Result,
     bookings::views,
-    tickets::tickets,
+    tickets,
     types::{
         ids::BookingId,
         input::{Input, Page},
@@ -51,7 +51,7 @@ pub(crate) async fn tickets(
 ) -> Outcome<Json<Value>> {
     let id = booking_id(&path)?;
     let mut conn = app.db.acquire().await?;
-    let tickets = tickets::of_booking(&mut conn, id, caller.user).await?;
+    let tickets = tickets::views::of_booking(&mut conn, id, caller.user).await?;
     Ok(Json(json!({ "success": true, "data": tickets })))
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn ticket_status(
 ) -> Outcome<Json<Value>> {
     let job = path.text("job_id").and_then(|id| id.parse().ok()).ok_or(Error::TicketJobNotFound)?;
     let mut conn = app.db.acquire().await?;
-    let status = tickets::job_status(&mut conn, job, caller.user).await?;
+    let status = tickets::views::job_status(&mut conn, job, caller.user).await?;
     Ok(Json(json!({ "success": true, "data": status })))
 }
 

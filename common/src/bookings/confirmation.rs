@@ -11,7 +11,7 @@ use crate::{
     accounts::users,
     error::{Error, Result},
     jobs::JobId,
-    tickets::tickets::{self, Ticket},
+    tickets::views::{self, Ticket},
     types::{
         ids::{BookingId, EventId, UserId},
         input::Input,
@@ -159,7 +159,7 @@ pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> 
     .await?
     .ok_or(Error::BookingNotFound)?;
     let buyer = users::get(conn, user).await?.ok_or(Error::BookingNotFound)?;
-    let tickets = tickets::of_booking(conn, id, user).await?.tickets;
+    let tickets = views::of_booking(conn, id, user).await?.tickets;
     let event_id = EventId(row.event_id);
     Ok(Confirmed {
         booking: ConfirmedBooking {

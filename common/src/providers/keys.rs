@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::CallError;
-use crate::jobs::RetryPolicy;
+use crate::types::retry_policy::RetryPolicy;
 
 /// The waits between two looks whether the key is right again.
 const PAUSES: RetryPolicy = RetryPolicy {

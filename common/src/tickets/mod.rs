@@ -2,5 +2,7 @@
 
 pub mod broadcasts;
 pub mod codes;
+pub mod delivery;
+pub mod printing;
 pub mod reissue;
-pub mod tickets;
+pub mod views;

@@ -4,7 +4,7 @@
 
 use sqlx::PgConnection;
 
-use super::{codes::SigningKey, tickets::Code};
+use super::{codes::SigningKey, printing::Code};
 use crate::{
     error::Result,
     jobs::{

@@ -22,7 +22,7 @@ use nexus_common::{
     ledger::alerts,
     payments::{installation, story},
     storage::postgres,
-    tickets::tickets,
+    tickets::delivery,
 };
 use nexus_worker::{
     operator,
@@ -272,7 +272,7 @@ async fn look(command: Command, db: &PgPool) -> Result<String> {
         }
         Command::ResendTickets { booking } => {
             let mut tx = db.begin().await?;
-            tickets::resend(&mut tx, &booking).await?;
+            delivery::resend(&mut tx, &booking).await?;
             tx.commit().await?;
             Ok(format!("the tickets of {booking} will be e-mailed\n"))
         }

@@ -13,7 +13,7 @@ use nexus_common::{
         bookings::{FinaliseBooking, ReissueTickets},
     },
     realtime::Publish,
-    tickets::{codes::SigningKey, reissue, tickets},
+    tickets::{codes::SigningKey, printing, reissue},
     types::ids::BookingId,
 };
 
@@ -45,12 +45,12 @@ pub async fn finalise_booking(
     attempt: Attempt,
 ) -> Result<(), Failure> {
     let booking = BookingId(job.booking_id);
-    let blanks = tickets::blanks(&mut *cx.db.acquire().await?, booking).await?;
+    let blanks = printing::blanks(&mut *cx.db.acquire().await?, booking).await?;
     let key = cx.key.clone();
-    let print = move || tickets::print(blanks, &key);
+    let print = move || printing::print(blanks, &key);
     let printed = tokio::task::spawn_blocking(print).await.map_err(Error::internal)??;
     let mut tx = cx.db.begin().await?;
-    let news = tickets::issue(&mut tx, booking, &printed, &cx.key).await?;
+    let news = printing::issue(&mut tx, booking, &printed, &cx.key).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     if let Some(news) = news {

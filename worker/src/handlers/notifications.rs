@@ -14,7 +14,7 @@ use nexus_common::{
         smtp::{Email, Smtp},
         twilio::Twilio,
     },
-    tickets::tickets::{self, Delivered, Delivery},
+    tickets::delivery::{self, Delivered, Delivery},
     types::ids::BookingId,
 };
 use sha2::{Digest, Sha256};
@@ -62,13 +62,13 @@ pub async fn email_tickets(
     attempt: Attempt,
 ) -> Result<(), Failure> {
     let booking = BookingId(job.booking_id);
-    let Some(delivery) = tickets::delivery(&mut *cx.db.acquire().await?, booking).await? else {
+    let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&delivery, to)).await.map_err(outward)?;
     let mut tx = cx.db.begin().await?;
-    if !tickets::mark_emailed(&mut tx, booking, &delivery.tickets).await? {
+    if !delivery::mark_emailed(&mut tx, booking, &delivery.tickets).await? {
         return Err(Failure::Snooze(Duration::ZERO));
     }
     attempt.lease.complete(&mut tx).await?;
@@ -83,7 +83,7 @@ pub async fn sms_tickets(
     attempt: Attempt,
 ) -> Result<(), Failure> {
     let booking = BookingId(job.booking_id);
-    let Some(delivery) = tickets::delivery(&mut *cx.db.acquire().await?, booking).await? else {
+    let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());
     };
     let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else {
@@ -100,7 +100,7 @@ pub async fn sms_tickets(
     );
     twilio.send_sms(phone, &text.chars().take(1600).collect::<String>()).await.map_err(outward)?;
     let mut tx = cx.db.begin().await?;
-    tickets::mark_texted(&mut tx, booking).await?;
+    delivery::mark_texted(&mut tx, booking).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
     Ok(())

@@ -1,0 +1,149 @@
+//! Sending tickets: what a message needs, and what has been sent.
+
+use crate::{
+    error::{Error, Result},
+    jobs::{self, notifications::EmailTickets},
+    types::{ids::BookingId, time::Timestamp},
+};
+use sqlx::PgConnection;
+
+/// What is sent to a buyer.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Delivery {
+    pub reference: String,
+    pub event_name: String,
+    pub event_start: Timestamp,
+    pub location: String,
+    pub name: Option<String>,
+    pub email: Option<String>,
+    /// Only a number that has been proved to be theirs.
+    pub phone: Option<String>,
+    pub email_sent: bool,
+    pub sms_sent: bool,
+    pub tickets: Vec<Delivered>,
+}
+
+/// A ticket as it is sent.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `tickets`
+pub struct Delivered {
+    pub number: i32,
+    pub nonce: Option<i64>,
+    pub ticket_id: String,
+    pub seat_label: String,
+    pub seat_type_name: String,
+    /// A data URL.
+    pub qr_code: String,
+}
+
+/// The tickets of a booking and who gets them; `None` when there are none to deliver (any more).
+pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Delivery>> {
+    let row = sqlx::query!(
+        "SELECT b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email,
+                CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
+         FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+         WHERE b.id = $1 AND b.status = 'confirmed'",
+        booking.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let tickets = sqlx::query!(
+        r#"SELECT id, qr_nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "type_name!",
+                  coalesce(qr_code, '') AS "qr_code!", coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
+           FROM tickets WHERE booking_id = $1 AND status <> 'cancelled' ORDER BY id"#,
+        booking.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    if tickets.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Delivery {
+        reference: row.booking_reference,
+        event_name: row.event_name,
+        event_start: row.start_date.into(),
+        location: row.location,
+        name: row.name,
+        email: row.email,
+        phone: row.phone,
+        email_sent: tickets.iter().all(|ticket| ticket.email_sent),
+        sms_sent: tickets.iter().all(|ticket| ticket.sms_sent),
+        tickets: tickets
+            .into_iter()
+            .map(|ticket| Delivered {
+                number: ticket.id,
+                nonce: ticket.qr_nonce,
+                ticket_id: ticket.ticket_id,
+                seat_label: ticket.seat_label,
+                seat_type_name: ticket.type_name,
+                qr_code: ticket.qr_code,
+            })
+            .collect(),
+    }))
+}
+
+/// Remembers that tickets have been e-mailed. False when there are others by now, issued anew
+/// meanwhile: those are still to be sent.
+pub async fn mark_emailed(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    sent: &[Delivered],
+) -> Result<bool> {
+    let numbers: Vec<i32> = sent.iter().map(|ticket| ticket.number).collect();
+    let nonces: Vec<Option<i64>> = sent.iter().map(|ticket| ticket.nonce).collect();
+    let still = sqlx::query!(
+        "UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
+         FROM unnest($2::int[], $3::bigint[]) AS sent (id, nonce)
+         WHERE t.booking_id = $1 AND t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce",
+        booking.0,
+        &numbers,
+        &nonces as &[Option<i64>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(still.rows_affected() == sent.len() as u64)
+}
+
+/// Remembers that a booking's buyer has been told by SMS.
+pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
+    sqlx::query!(
+        "UPDATE tickets SET sms_sent = TRUE, delivered_at = coalesce(delivered_at, now()) WHERE booking_id = $1",
+        booking.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Has a confirmed booking's tickets e-mailed again, to the address that its buyer has now. An
+/// error says why nothing is to be sent.
+pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
+    let booking = sqlx::query!(
+        r#"SELECT b.id, u.email IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
+           WHERE b.booking_reference = $1 AND b.status = 'confirmed' FOR UPDATE OF b"#,
+        reference,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or_else(|| Error::invalid(format!("there is no confirmed booking {reference}")))?;
+    if !booking.has_email {
+        return Err(Error::invalid("its buyer has no e-mail address"));
+    }
+    let unsent = sqlx::query!(
+        "UPDATE tickets SET email_sent = FALSE WHERE booking_id = $1 AND status <> 'cancelled'",
+        booking.id
+    )
+    .execute(&mut *conn)
+    .await?;
+    if unsent.rows_affected() == 0 {
+        return Err(Error::invalid("its tickets have not been made yet, and will be sent then"));
+    }
+    // One that runs may have read the old address.
+    let job =
+        jobs::enqueue(conn, &EmailTickets { booking_id: booking.id, reissued: false }).await?;
+    job.map(drop).ok_or_else(|| {
+        Error::invalid("its e-mail is under way: see `nexus-jobs list --kind email_tickets`")
+    })
+}

@@ -1,0 +1,212 @@
+//! Tickets: one per seat of a confirmed booking, with a QR code (CONTRACT.md, section 5) that holds
+//! a signed text (`ticket_codes`).
+
+use super::{
+    broadcasts::TicketsReady,
+    codes::{Claim, SigningKey},
+};
+use crate::{
+    error::{Error, Result},
+    jobs::{
+        self,
+        notifications::{EmailTickets, SmsTickets},
+    },
+    realtime::{Audience, Broadcast},
+    types::{
+        ids::{BookingId, EventId, UserId},
+        money::Paise,
+    },
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use qrcodegen::{QrCode, QrCodeEcc};
+use sqlx::PgConnection;
+use std::collections::HashMap;
+
+/// A ticket that does not exist yet.
+#[derive(Debug)]
+pub struct Blank {
+    /// `tickets.id`, which the code names; one that is not used in the end is lost.
+    number: i32,
+    event: EventId,
+    seat_id: i32,
+    ticket_id: String,
+    seat_label: String,
+    seat_type_name: String,
+    price: Paise,
+}
+
+/// A ticket with its QR code.
+#[derive(Debug)]
+pub struct Printed {
+    blank: Blank,
+    code: Code,
+}
+
+/// A drawn QR code.
+#[derive(Debug)]
+pub struct Code {
+    /// What makes its text differ from others of the same ticket.
+    pub nonce: i64,
+    /// A data URL.
+    pub picture: String,
+}
+
+impl Code {
+    /// Signs and draws a ticket's code.
+    pub fn draw(key: &SigningKey, event: EventId, ticket: i32) -> Result<Self> {
+        let nonce = rand::random();
+        let png = qr_png(&key.sign(Claim { event, ticket, nonce }))?;
+        Ok(Code { nonce, picture: format!("data:image/png;base64,{}", BASE64.encode(png)) })
+    }
+}
+
+/// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types
+/// gets the type's id behind it, so that ticket ids differ (CONTRACT.md, section 10, row 9).
+pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<Blank>> {
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (bs.price_paid * 100)::bigint AS "price!",
+                  b.booking_reference, b.event_id,
+                  k.id IS NOT NULL AS "printed!",
+                  CASE WHEN k.id IS NULL THEN nextval(pg_get_serial_sequence('tickets', 'id'))::integer END AS number
+           FROM bookings b
+           JOIN booking_seats bs ON bs.booking_id = b.id
+           JOIN seats s ON s.id = bs.seat_id AND s.status = 'booked'
+           JOIN event_seat_types t ON t.id = s.event_seat_type_id
+           LEFT JOIN tickets k ON k.booking_id = b.id AND k.seat_id = s.id
+           WHERE b.id = $1 AND b.status = 'confirmed'
+           ORDER BY s.id"#,
+        booking.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut labels: HashMap<&str, usize> = HashMap::new();
+    for row in &rows {
+        *labels.entry(&row.seat_label).or_default() += 1;
+    }
+    rows.iter()
+        .filter(|row| !row.printed)
+        .map(|row| {
+            let mut ticket_id = format!("TKT-{}-{}", row.booking_reference, row.seat_label);
+            if labels.get(row.seat_label.as_str()).is_some_and(|n| *n > 1) {
+                ticket_id.push_str(&format!("-{}", row.event_seat_type_id));
+            }
+            Ok(Blank {
+                number: row.number.ok_or_else(|| Error::internal("tickets.id has no sequence"))?,
+                event: EventId(row.event_id),
+                seat_id: row.id,
+                ticket_id,
+                seat_label: row.seat_label.clone(),
+                seat_type_name: row.type_name.clone(),
+                price: Paise::from_db(row.price),
+            })
+        })
+        .collect()
+}
+
+/// Draws the QR codes. Takes a core for a while: not on an async thread.
+pub fn print(blanks: Vec<Blank>, key: &SigningKey) -> Result<Vec<Printed>> {
+    let print = |blank: Blank| {
+        let code = Code::draw(key, blank.event, blank.number)?;
+        Ok(Printed { blank, code })
+    };
+    blanks.into_iter().map(print).collect()
+}
+
+/// Stores printed tickets, and enqueues their delivery. Returns what the buyer is told, unless the
+/// booking was cancelled meanwhile.
+pub async fn issue(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    tickets: &[Printed],
+    key: &SigningKey,
+) -> Result<Option<Broadcast>> {
+    // Shared with other readers, exclusive against cancellation.
+    let row = sqlx::query!(
+        "SELECT booking_reference, user_id FROM bookings WHERE id = $1 AND status = 'confirmed' FOR SHARE",
+        booking.0
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let numbers: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.number).collect();
+    let seats: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.seat_id).collect();
+    let ids: Vec<String> = tickets.iter().map(|ticket| ticket.blank.ticket_id.clone()).collect();
+    let labels: Vec<String> =
+        tickets.iter().map(|ticket| ticket.blank.seat_label.clone()).collect();
+    let types: Vec<String> =
+        tickets.iter().map(|ticket| ticket.blank.seat_type_name.clone()).collect();
+    let prices: Vec<i64> = tickets.iter().map(|ticket| ticket.blank.price.get()).collect();
+    let codes: Vec<String> = tickets.iter().map(|ticket| ticket.code.picture.clone()).collect();
+    let nonces: Vec<i64> = tickets.iter().map(|ticket| ticket.code.nonce).collect();
+    sqlx::query!(
+        "INSERT INTO tickets (id, booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key,
+                              status, generated_at)
+         SELECT number, $1, seat_id, ticket_id, label, type_name, price / 100.0, qr_code, nonce, $10, 'generated', now()
+         FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::int[], $9::bigint[])
+             AS ticket (seat_id, ticket_id, label, type_name, price, qr_code, number, nonce)
+         ON CONFLICT (booking_id, seat_id) DO NOTHING",
+        booking.0,
+        &seats,
+        &ids,
+        &labels,
+        &types,
+        &prices,
+        &codes,
+        &numbers,
+        &nonces,
+        key.public().id().to_string(),
+    )
+    .execute(&mut *conn)
+    .await?;
+    jobs::enqueue(conn, &EmailTickets { booking_id: booking.0, reissued: false }).await?;
+    jobs::enqueue(conn, &SmsTickets { booking_id: booking.0, reissued: false }).await?;
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM tickets WHERE booking_id = $1 AND status <> 'cancelled'"#,
+        booking.0
+    )
+    .fetch_one(conn)
+    .await?;
+    let user_id = UserId(row.user_id);
+    let news = TicketsReady {
+        booking_id: booking,
+        booking_reference: row.booking_reference,
+        ticket_count: count,
+        user_id,
+    };
+    Ok(Some(Broadcast::new(Audience::User(user_id), news)))
+}
+
+/// Pixels per side of a QR code's image.
+const SIDE: usize = 300;
+
+/// Modules of white around it that scanners need.
+const QUIET: usize = 4;
+
+/// A QR code as a PNG of 300 × 300 pixels, error correction H.
+pub fn qr_png(text: &str) -> Result<Vec<u8>> {
+    let code = QrCode::encode_text(text, QrCodeEcc::High)
+        .map_err(|error| Error::internal(error.to_string()))?;
+    let modules = code.size() as usize + 2 * QUIET;
+    // The largest whole number of pixels a module that fits; what remains becomes more white
+    // around.
+    let scale = (SIDE / modules).max(1);
+    let margin = (SIDE.saturating_sub(scale * code.size() as usize)) / 2;
+    // One bit a pixel: a picture is a row's largest part, and half as large as with eight.
+    let mut pixels = vec![u8::MAX; SIDE.div_ceil(8) * SIDE];
+    for y in 0..SIDE {
+        for x in 0..SIDE {
+            let module = |pixel: usize| (pixel as i32 - margin as i32).div_euclid(scale as i32);
+            if code.get_module(module(x), module(y)) {
+                pixels[y * SIDE.div_ceil(8) + x / 8] &= !(0x80 >> (x % 8));
+            }
+        }
+    }
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, SIDE as u32, SIDE as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::One);
+    let mut writer = encoder.write_header().map_err(Error::internal)?;
+    writer.write_image_data(&pixels).map_err(Error::internal)?;
+    writer.finish().map_err(Error::internal)?;
+    Ok(file)
+}
