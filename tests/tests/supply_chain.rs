@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_tests::repository::{cargo, file, linked};
+use nexus_tests::repository::{cargo, file, linked, packages, path};
 
 /// Every crate of which more than one version is built, with those versions, as cargo resolves the
 /// workspace for this machine.
@@ -76,6 +76,14 @@ fn every_crate_comes_from_crates_io_with_a_checksum() {
         }
     }
     assert!(ours > 3);
+}
+
+#[test]
+fn every_package_of_ours_has_the_licence_whose_text_is_here() {
+    for package in packages() {
+        assert_eq!(package["license"], "MIT OR Apache-2.0", "{}", package["name"]);
+    }
+    assert!(path("LICENSE-MIT").is_file() && path("LICENSE-APACHE").is_file());
 }
 
 #[test]
