@@ -1,4 +1,4 @@
-//! From failures to HTTP (CONTRACT.md, section 9). A failure travels as a response extension;
+//! From failures to HTTP (docs/contract.md#failures). A failure travels as a response extension;
 //! [`middleware::requests`](crate::middleware) writes its body, because only there the request's id
 //! is known, and logs it, once.
 
@@ -21,8 +21,8 @@ pub(crate) struct Failure {
     pub(crate) usage: Option<Usage>,
 }
 
-/// Whether answers to this path say `success` beside `data` or `error` (CONTRACT.md, sections 1 and
-/// 9).
+/// Whether answers to this path say `success` beside `data` or `error` (docs/contract.md#transport
+/// and docs/contract.md#failures).
 pub(crate) fn has_success_field(path: &str) -> bool {
     ["/api/v1/bookings", "/api/v1/payments"].iter().any(|base| path.starts_with(base))
 }
@@ -46,7 +46,7 @@ impl Failure {
         Self::http(status, words.to_ascii_lowercase().replace([' ', '-'], "_"), words)
     }
 
-    /// Its JSON (CONTRACT.md, section 9); some say `success` beside it.
+    /// Its JSON (docs/contract.md#failures); some say `success` beside it.
     pub(crate) fn body(&self, request_id: &str, with_success: bool) -> Value {
         let mut body = json!({ "error": { "message": self.message, "code": self.code, "request_id": request_id } });
         if let Some(usage) = &self.usage {

@@ -55,7 +55,7 @@ struct Taken {
     result: Result<Arc<Shared>, Arc<Error>>,
 }
 
-/// What is answered (CONTRACT.md, section 1).
+/// What is answered (docs/contract.md#transport).
 #[derive(Serialize)]
 struct Envelope {
     data: SeatMap,

@@ -1,8 +1,9 @@
 //! The one error type of the domain: each variant is a decision that the caller can act on.
 //! [`Error::Internal`] alone is opaque.
 //!
-//! Messages are part of the wire contract (CONTRACT.md): frontends show and compare them. `code` is
-//! the stable name that new clients should look at; [`Kind`] is what HTTP turns into a status.
+//! Messages are part of the wire contract (docs/contract.md): frontends show and compare them.
+//! `code` is the stable name that new clients should look at; [`Kind`] is what HTTP turns into a
+//! status.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -11,7 +12,7 @@ use crate::types::{feature::Feature, invalid::Invalid, money::Paise, usage::Usag
 /// Shorthand used everywhere.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What class of failure this is; CONTRACT.md section 9 maps each to one HTTP status.
+/// What class of failure this is; docs/contract.md#failures maps each to one HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The input breaks a rule.
@@ -325,7 +326,7 @@ impl Error {
         match self {
             Error::RateLimited(usage) => Some(*usage),
             // Twilio looks at five codes for one that it has sent, and forgets that after ten
-            // minutes (PROVIDERS.md).
+            // minutes (docs/providers.md#twilio).
             Error::OtpAttempts => {
                 Some(Usage { limit: 5, used: 5, until_room: Duration::from_secs(600) })
             }

@@ -1,6 +1,7 @@
-// What the Node service does with PostgreSQL and Redis, in the format and the order that Nexus has to live with (CONTRACT.md, section 11).
-// The first line on standard input is its environment; every further one is `{id, command, ...arguments}`. Commands run concurrently;
-// each answers with `{type: "answer", id, data}` or `{type: "answer", id, error}`.
+// What the Node service does with PostgreSQL and Redis, in the format and the order that Nexus has
+// to live with (docs/contract.md#existing-data). The first line on standard input is its
+// environment; every further one is `{id, command, ...arguments}`. Commands run concurrently; each
+// answers with `{type: "answer", id, data}` or `{type: "answer", id, error}`.
 import { createInterface } from "node:readline";
 import bcrypt from "bcrypt";
 import { Redis } from "ioredis";
@@ -106,7 +107,7 @@ const commands = {
     return { event: { id }, seat_types: seatTypes.map(([name], n) => ({ id: ids[n], name })) };
   },
 
-  // Counts booked seats and forgets locked ones (section 10, row 5).
+  // Counts booked seats and forgets locked ones (docs/contract.md#change-5).
   async updateQuantity({ seatTypeId, quantity }) {
     const update = `UPDATE event_seat_types t SET quantity = $2::integer, available_quantity = greatest(0, $2::integer - (
                         SELECT count(*)::integer FROM seats WHERE event_seat_type_id = t.id AND status = 'booked')) WHERE id = $1`;
@@ -190,7 +191,8 @@ const commands = {
       if (tickets) await query(insert, bookingId);
     }),
 
-  // Nobody had paid, and yet it says 'refunded'; the keys of the seats stay in Redis (section 10, rows 8 and 11).
+  // Nobody had paid, and yet it says 'refunded'; the keys of the seats stay in Redis
+  // (docs/contract.md#change-8 and docs/contract.md#change-11).
   cancel: ({ userId, bookingId, reason = "Cancelled by user", key }) =>
     transaction(async (query) => {
       const answer = { message: "Booking cancelled successfully", booking_id: bookingId };

@@ -179,7 +179,8 @@ impl Answer {
         self.ok()["data"].take()
     }
 
-    /// Checks that it failed so, in the envelope that the contract prescribes (section 9).
+    /// Checks that it failed so, in the envelope that the contract prescribes
+    /// (docs/contract.md#failures).
     pub fn failed(&self, status: u16, message: &str) {
         let error = &self.body["error"];
         assert_eq!((self.status, error["message"].as_str()), (status, Some(message)), "{self}");

@@ -120,7 +120,7 @@ impl Wire {
 }
 
 impl Said {
-    /// Checks that it is a failure in the envelope of the contract (section 9).
+    /// Checks that it is a failure in the envelope of the contract (docs/contract.md#failures).
     pub fn failed(&self, status: u16, code: &str) {
         let error = &self.body["error"];
         assert_eq!((self.status, error["code"].as_str()), (status, Some(code)), "{self:?}");

@@ -1,5 +1,5 @@
-//! `confirm_booking`: the buyer's word is nothing, Razorpay's is everything (CONTRACT.md, section
-//! 10, row 1); and the job it names.
+//! `confirm_booking`: the buyer's word is nothing, Razorpay's is everything
+//! (docs/contract.md#change-1); and the job it names.
 
 use nexus_tests::{
     Booking, Client, Event, Fault, Outcome, Pay, SOON, SocketClient, Stack, Target, Value,

@@ -1,5 +1,5 @@
-//! Nexus takes over from the Node service, with everything that is under way (CONTRACT.md, section
-//! 11): sessions, locks, bookings, payments.
+//! Nexus takes over from the Node service, with everything that is under way
+//! (docs/contract.md#existing-data): sessions, locks, bookings, payments.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -75,7 +75,7 @@ async fn an_ordered_booking_is_paid_and_gets_its_tickets() {
     let buyer = stack.client_of(buyer);
     let state = buyer.get(&format!("/payments/verify/{order}")).await.data();
     assert_eq!(state["status"], "pending", "{state}");
-    // A failed attempt used to be the end of it (section 10, row 4).
+    // A failed attempt used to be the end of it (docs/contract.md#change-4).
     stack.pay(&order, Outcome::Failed);
     stack.until_booking(&buyer, &booking, "pending", "failed").await;
     stack.pay(&order, Outcome::Captured);

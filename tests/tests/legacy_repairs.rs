@@ -1,5 +1,5 @@
 //! The migrations on a database that the Node service has filled: what is in order stays as it is,
-//! what the service's defects left behind (CONTRACT.md, section 10) is repaired, and nobody loses
+//! what the service's defects left behind (docs/contract.md#changes) is repaired, and nobody loses
 //! what they have paid for.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
@@ -299,7 +299,7 @@ async fn two_seats_of_one_label_get_a_ticket_each() {
     let payment = shop.stack.pay(&shop.node.order(&booking).await, Outcome::Captured);
     let request = json!({"bookingId": booking.id, "paymentId": payment.id, "tickets": false});
     shop.node.call_ok("confirm", request).await;
-    // The second one collided with the first (section 10, row 9).
+    // The second one collided with the first (docs/contract.md#change-9).
     shop.stack
         .execute(&format!(
             "INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, status)

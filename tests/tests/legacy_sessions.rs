@@ -1,5 +1,5 @@
-//! Whoever had an account or a session with the Node service goes on with it (CONTRACT.md, section
-//! 11).
+//! Whoever had an account or a session with the Node service goes on with it
+//! (docs/contract.md#existing-data).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -87,7 +87,7 @@ async fn access_tokens_go_on_over_rest_and_socket_io() {
 async fn refresh_tokens_go_on_until_they_are_logged_out() {
     let LegacyShop { mut stack, node, buyers: [buyer, _], .. } = open().await;
     let (access, refresh) = node.login(buyer).await;
-    // Two logins within a second had the same tokens (section 10, row 16).
+    // Two logins within a second had the same tokens (docs/contract.md#change-16).
     stack.execute("INSERT INTO refresh_tokens (user_id, token, expires_at) SELECT user_id, token, expires_at FROM refresh_tokens").await;
     stack.cut_over().await;
     let buyer = stack.anonymous().with_token(buyer, access);

@@ -1,6 +1,6 @@
 //! During the cut-over the Node service and Nexus work on one PostgreSQL and one Redis
-//! (CONTRACT.md, section 11): what one of them has given out or taken back holds for the other, and
-//! no seat is sold twice.
+//! (docs/contract.md#existing-data): what one of them has given out or taken back holds for the
+//! other, and no seat is sold twice.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -291,8 +291,8 @@ async fn a_seat_that_is_freed_can_be_locked_at_once() {
         let (first, second) = (shop.stack.user().await, shop.stack.user().await);
         let service = |bit: usize| [Service::Node, Service::Nexus][(n >> bit) & 1];
         let (locking, booking, cancelling, next) = (service(0), service(1), service(2), service(3));
-        // The Node service stumbles over the key that it has left in Redis itself (section 10, row
-        // 8).
+        // The Node service stumbles over the key that it has left in Redis itself
+        // (docs/contract.md#change-8).
         if (cancelling, next) == (Service::Node, Service::Node) {
             continue;
         }

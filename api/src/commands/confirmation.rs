@@ -1,6 +1,6 @@
 //! `confirm_booking`: a buyer says that a booking has been paid, usually a moment before the
-//! webhook does. Nothing is believed: Razorpay is asked, outside any transaction (CONTRACT.md,
-//! section 10, row 1).
+//! webhook does. Nothing is believed: Razorpay is asked, outside any transaction
+//! (docs/contract.md#change-1).
 
 use nexus_common::{
     Error, Result,

@@ -138,6 +138,6 @@ fn prepare(tcp: &TcpStream) {
     // Small messages must not wait for one another.
     let _ = tcp.set_nodelay(true);
     // Without it a client that stops reading keeps its socket and what is buffered for it for ever
-    // (REALTIME.md).
+    // (docs/realtime.md#limits).
     let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(STUCK));
 }

@@ -1,5 +1,5 @@
 //! The AsyncAPI document: the same operations as commands over Socket.IO, and what clients are told
-//! (CONTRACT.md, sections 7 and 8).
+//! (docs/contract.md#commands and docs/contract.md#broadcasts).
 
 use nexus_common::{
     bookings::broadcasts::{BookingCancelled, BookingConfirmed, BookingCreated},

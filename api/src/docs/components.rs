@@ -59,7 +59,7 @@ pub(super) fn parameters() -> Value {
     })
 }
 
-/// The envelope of failures (CONTRACT.md, section 9).
+/// The envelope of failures (docs/contract.md#failures).
 pub(super) fn failure(with_success: bool) -> Value {
     let mut fields = json!({ "error": exactly(json!({
         "message": { "type": "string", "description": "For people." },

@@ -229,7 +229,7 @@ fn response(description: &str, media_type: &str, schema: Value) -> Value {
     })
 }
 
-/// The envelope of a success (CONTRACT.md, section 1).
+/// The envelope of a success (docs/contract.md#transport).
 fn success(answer: Answer, path: &str, schemas: &mut Schemas) -> Value {
     let mut fields = json!({ "data": answer.data(schemas) });
     if let Answer::Page(_) = answer {

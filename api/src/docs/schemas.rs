@@ -101,8 +101,8 @@ pub(super) fn exactly(properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
 }
 
-/// Forbids what is not listed, and requires what may be null: null, not absent (CONTRACT.md,
-/// notation).
+/// Forbids what is not listed, and requires what may be null: null, not absent
+/// (docs/contract.md#notation).
 fn close(schema: &mut Value) {
     let Some(properties) = schema["properties"].as_object() else { return };
     let nullable: Vec<Value> = properties

@@ -21,7 +21,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use crate::error::Failure;
 
-/// Bodies may be this long (CONTRACT.md, section 9).
+/// Bodies may be this long (docs/contract.md#failures).
 pub(crate) const BODY_LIMIT: usize = 1_000_000;
 /// Longer than any that a page of ours could need, as most proxies see it.
 const LONGEST_URI: usize = 8 * 1024;

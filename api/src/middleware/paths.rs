@@ -1,5 +1,5 @@
 //! Paths as Express read them: a trailing slash and the case of letters make no difference
-//! (CONTRACT.md, section 1). Ids keep their case.
+//! (docs/contract.md#transport). Ids keep their case.
 
 use http::{Request, Uri, uri::PathAndQuery};
 

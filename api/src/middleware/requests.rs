@@ -97,7 +97,7 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
     response
 }
 
-/// The JSON of a failure (CONTRACT.md, section 9); bookings and payments add `success:false`.
+/// The JSON of a failure (docs/contract.md#failures); bookings and payments add `success:false`.
 fn write_failure(response: &mut Response, failure: &Failure, path: &str, id: &str) {
     let body = Json(failure.body(id, has_success_field(path)));
     let mut written = (failure.status, body).into_response();

@@ -1,6 +1,6 @@
-//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope (CONTRACT.md,
-//! section 1). With an `Idempotency-Key` a command that is sent again is answered what it was
-//! answered before.
+//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope
+//! (docs/contract.md#transport). With an `Idempotency-Key` a command that is sent again is answered
+//! what it was answered before.
 
 use std::time::Duration;
 

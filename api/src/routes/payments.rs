@@ -1,4 +1,4 @@
-//! Razorpay's webhooks, and asking whether a payment has arrived (CONTRACT.md, section 6).
+//! Razorpay's webhooks, and asking whether a payment has arrived (docs/contract.md#payments).
 
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ pub(crate) async fn verify(
     Ok(Json(json!({ "success": true, "data": state })))
 }
 
-/// Razorpay hangs up after 5 s (PROVIDERS.md); a 503 before that says more. Should the webhook have
-/// been stored after all, the next delivery finds it.
+/// Razorpay hangs up after 5 s (docs/providers.md#razorpay); a 503 before that says more. Should
+/// the webhook have been stored after all, the next delivery finds it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// `POST /payments/webhook`: stored together with the job that acts on it, then 200. Anything but

@@ -1,5 +1,5 @@
 //! Commands over a socket: command `x` answers its sender with `x_response` and through the
-//! acknowledgement callback; everybody else hears the broadcasts (CONTRACT.md, section 7).
+//! acknowledgement callback; everybody else hears the broadcasts (docs/contract.md#commands).
 
 use std::{future::Future, time::Instant};
 

@@ -1,7 +1,8 @@
 //! Redis pub/sub for the Socket.IO adapter, made to outlive Redis: the library's own driver never
-//! recovers from a restart, and publishes before it delivers locally (REALTIME.md). This one
-//! subscribes anew whenever Redis returns, and publishing never waits and never fails: while Redis
-//! is away, clients of this process still hear this process.
+//! recovers from a restart, and publishes before it delivers locally
+//! (docs/realtime.md#several-processes). This one subscribes anew whenever Redis returns, and
+//! publishing never waits and never fails: while Redis is away, clients of this process still hear
+//! this process.
 
 use std::{
     collections::HashMap,

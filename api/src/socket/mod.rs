@@ -1,5 +1,5 @@
-//! Socket.IO: the server's limits, the handshake, and delivery (CONTRACT.md, sections 7 and 8;
-//! REALTIME.md for every number here).
+//! Socket.IO: the server's limits, the handshake, and delivery (docs/contract.md#commands and
+//! docs/contract.md#broadcasts; docs/realtime.md#limits for every number here).
 
 mod arguments;
 mod command;

@@ -1,5 +1,5 @@
-//! What a person registers and logs in with: the rules and the messages of CONTRACT.md, section 2.
-//! No SQL here.
+//! What a person registers and logs in with: the rules and the messages of
+//! docs/contract.md#accounts. No SQL here.
 
 use crate::{
     error::{Error, Result},

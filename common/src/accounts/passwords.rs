@@ -1,6 +1,7 @@
-//! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service (CONTRACT.md,
-//! section 11). Always off the async threads, only a few at once, because each takes a core and 19
-//! MiB, and never with a long queue: in a flood of logins most are refused at once.
+//! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service
+//! (docs/contract.md#existing-data). Always off the async threads, only a few at once, because each
+//! takes a core and 19 MiB, and never with a long queue: in a flood of logins most are refused at
+//! once.
 //!
 //! A password is hashed in one Unicode form, NFC (RFC 8265), because keyboards differ in how they
 //! write the same letters. Older hashes are of whatever was sent, and nobody can normalise a hash:

@@ -1,4 +1,4 @@
-//! Cancelling a booking, at most once however often it is asked for (CONTRACT.md, section 5).
+//! Cancelling a booking, at most once however often it is asked for (docs/contract.md#bookings).
 
 use std::time::Duration;
 
@@ -170,8 +170,8 @@ fn reason_of(event: BookingEvent) -> &'static str {
     }
 }
 
-/// A key belongs to one user (CONTRACT.md, section 10, row 12), and may be of any length; the
-/// column is unique over all users.
+/// A key belongs to one user (docs/contract.md#change-12), and may be of any length; the column is
+/// unique over all users.
 fn stored_key(user: UserId, key: &str) -> String {
     let digest = Sha256::digest(key.as_bytes());
     format!("cancel:{user}:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())

@@ -248,8 +248,8 @@ async fn complete(
     Ok(Some(BookingEvent::SeatsLost))
 }
 
-/// Whether its buyer would have more seats of the event than it allows (CONTRACT.md, section 10,
-/// row 7), with the `count` of this booking.
+/// Whether its buyer would have more seats of the event than it allows (docs/contract.md#change-7),
+/// with the `count` of this booking.
 async fn exceeds_limit(conn: &mut PgConnection, booking: &Held, count: i64) -> Result<bool> {
     let exceeds = sqlx::query_scalar!(
         r#"SELECT $4 + (

@@ -1,4 +1,4 @@
-//! Looking at bookings: one's list, and one booking closely (CONTRACT.md, section 5).
+//! Looking at bookings: one's list, and one booking closely (docs/contract.md#bookings).
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -18,7 +18,7 @@ use crate::{
 
 /// A booking in a list.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // CONTRACT.md, section 5
+#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct ListedBooking {
     pub id: BookingId,
     pub booking_reference: String,
@@ -88,7 +88,7 @@ pub async fn list(
 
 /// What `GET /bookings/:id` answers.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // CONTRACT.md, section 5
+#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct BookingDetail {
     pub booking: DetailedBooking,
     pub event: BookedEvent,

@@ -1,4 +1,4 @@
-//! Seat types: a name, a price and a number of seats (CONTRACT.md, section 4). Counts change only
+//! Seat types: a name, a price and a number of seats (docs/contract.md#seats). Counts change only
 //! under the event's inventory mutex.
 
 use serde::Serialize;
@@ -265,8 +265,9 @@ pub async fn insert(
 }
 
 /// Changes a seat type, for the event's organiser. Seats that are locked or booked stay so:
-/// lowering the quantity below their number is [`Error::QuantityBelowTaken`] (CONTRACT.md, section
-/// 10, row 5). A price that it has already may be sent again, whether or not it is chargeable.
+/// lowering the quantity below their number is [`Error::QuantityBelowTaken`]
+/// (docs/contract.md#change-5). A price that it has already may be sent again, whether or not it is
+/// chargeable.
 pub async fn update(
     conn: &mut PgConnection,
     event: EventId,

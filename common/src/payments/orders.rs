@@ -1,5 +1,5 @@
-//! Orders: what a buyer is asked to pay, and finding the booking behind an order (CONTRACT.md,
-//! section 6).
+//! Orders: what a buyer is asked to pay, and finding the booking behind an order
+//! (docs/contract.md#payments).
 
 use serde::Serialize;
 use serde_json::Value;
@@ -221,7 +221,7 @@ pub(super) async fn supersede(conn: &mut PgConnection, order_id: &str) -> Result
 
 /// What `GET /payments/verify/:orderId` answers.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // CONTRACT.md, section 6
+#[allow(missing_docs)] // docs/contract.md#payments
 pub struct PaymentState {
     pub order_id: String,
     pub booking_id: BookingId,
@@ -266,7 +266,7 @@ pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<Pa
 
 /// What `POST /payments/create-order` answers.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // CONTRACT.md, section 6
+#[allow(missing_docs)] // docs/contract.md#payments
 pub struct Order {
     pub order_id: String,
     /// Paise.
@@ -282,7 +282,7 @@ pub struct Order {
 
 /// What the checkout form of Razorpay takes.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // CONTRACT.md, section 6
+#[allow(missing_docs)] // docs/contract.md#payments
 pub struct CheckoutOptions {
     pub key: String,
     /// Paise.

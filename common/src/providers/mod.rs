@@ -1,5 +1,5 @@
-//! The outside world: one typed client per provider (PROVIDERS.md). Clients know no domain type;
-//! every call has a time-out; errors say whether trying again can help.
+//! The outside world: one typed client per provider (docs/providers.md). Clients know no domain
+//! type; every call has a time-out; errors say whether trying again can help.
 
 mod keys;
 pub mod razorpay;

@@ -1,4 +1,5 @@
-//! Razorpay: orders, captures, refunds, and the signatures of its webhooks (PROVIDERS.md).
+//! Razorpay: orders, captures, refunds, and the signatures of its webhooks
+//! (docs/providers.md#razorpay).
 
 mod lists;
 

@@ -1,4 +1,4 @@
-//! Twilio: Verify for one-time passwords, Messages for SMS (PROVIDERS.md).
+//! Twilio: Verify for one-time passwords, Messages for SMS (docs/providers.md#twilio).
 
 use secrecy::ExposeSecret;
 use serde::Deserialize;

@@ -261,7 +261,7 @@ async fn facts(
     )
     .fetch_all(&mut *conn)
     .await?;
-    // Locked, pending and confirmed seats alike: each has a row (CONTRACT.md, section 10, row 7).
+    // Locked, pending and confirmed seats alike: each has a row (docs/contract.md#change-7).
     let held = sqlx::query!(
         r#"SELECT event_id, user_id AS "user_id!", count(*) AS "held!" FROM seats
            WHERE event_id = ANY ($1) AND user_id = ANY ($2) AND (status = 'booked' OR expires_at > now())

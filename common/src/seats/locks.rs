@@ -1,4 +1,4 @@
-//! How a seat is locked when thousands want it (ARCHITECTURE.md, "Seats: hybrid lock").
+//! How a seat is locked when thousands want it (docs/architecture.md#seats).
 //!
 //! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in
 //! groups, event by event: whatever arrived while the event's previous group committed becomes one

@@ -1,4 +1,4 @@
-//! Reading what clients send: JSON objects whose numbers may be text (CONTRACT.md, section 1),
+//! Reading what clients send: JSON objects whose numbers may be text (docs/contract.md#transport),
 //! query parameters, path segments.
 
 use serde::Serialize;
@@ -205,7 +205,7 @@ pub fn without_tags(text: &str) -> Option<String> {
     (!plain.is_empty()).then(|| plain.to_owned())
 }
 
-/// Which part of a list is wanted (CONTRACT.md: `limit(10) offset(0)`).
+/// Which part of a list is wanted (docs/contract.md#events: `limit(10) offset(0)`).
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
     /// At most so many.

@@ -1,5 +1,5 @@
-//! Points in time as the wire shows them: ISO-8601, UTC, exactly three decimals (CONTRACT.md,
-//! notation).
+//! Points in time as the wire shows them: ISO-8601, UTC, exactly three decimals
+//! (docs/contract.md#notation).
 
 use std::time::Duration;
 

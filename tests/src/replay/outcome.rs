@@ -31,13 +31,13 @@ pub fn succeed(exchange: &Exchange, outcome: &mut Value, data: &Value) {
     }
 }
 
-/// Whether answers there say in the body whether they are successes (CONTRACT.md, sections 1 and
-/// 9).
+/// Whether answers there say in the body whether they are successes (docs/contract.md#transport and
+/// docs/contract.md#failures).
 fn says_success(path: &str) -> bool {
     ["/api/v1/bookings", "/api/v1/payments"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// The body of a failed request (CONTRACT.md, section 9).
+/// The body of a failed request (docs/contract.md#failures).
 pub fn failure(path: &str, message: &str) -> Value {
     let error = json!({"message": message, "code": any::CODE, "request_id": any::ID});
     if says_success(path) {

@@ -134,30 +134,27 @@ mod tests {
     #[test]
     fn a_rule_expects_the_difference_that_it_names() {
         let exchanges = [exchange(1, json!({"a": 1})), exchange(2, json!({"a": 1}))];
-        let rules = [rule("10.1", "a is two").says(2, json!({"a": 2}))];
+        let rules = [rule("1", "a is two").says(2, json!({"a": 2}))];
         let report = report(&rules, &exchanges);
         assert_eq!((report.unexplained(), report.idle()), (1, vec![]));
         assert!(report.to_string().contains("| exactly as recorded | 1 |"), "{report}");
-        assert!(
-            report.to_string().contains("## 2 number 2\n\n(10.1: a is two)\n- /a\n"),
-            "{report}"
-        );
+        assert!(report.to_string().contains("## 2 number 2\n\n(1: a is two)\n- /a\n"), "{report}");
     }
 
     #[test]
     fn a_rule_that_has_nothing_to_do_is_named() {
         let exchanges = [exchange(1, json!({"a": 1})), exchange(2, json!({"a": 1}))];
         let rules = [
-            rule("10.1", "a is one").says(1, json!({"a": 1})),
-            rule("10.2", "a is two, twice").says(1, json!({"a": 2})).says(3, json!({"a": 2})),
-            rule("10.3", "b is gone").everywhere(|_, outcome| {
+            rule("1", "a is one").says(1, json!({"a": 1})),
+            rule("2", "a is two, twice").says(1, json!({"a": 2})).says(3, json!({"a": 2})),
+            rule("3", "b is gone").everywhere(|_, outcome| {
                 drop(outcome.as_object_mut().and_then(|outcome| outcome.remove("b")))
             }),
         ];
         let expected = [
-            "10.1 \"a is one\": nothing to change in [1]",
-            "10.2 \"a is two, twice\": nothing to change in [3]",
-            "10.3 \"b is gone\": nothing to change in []",
+            "1 \"a is one\": nothing to change in [1]",
+            "2 \"a is two, twice\": nothing to change in [3]",
+            "3 \"b is gone\": nothing to change in []",
         ];
         assert_eq!(report(&rules, &exchanges).idle(), expected);
     }

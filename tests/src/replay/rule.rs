@@ -9,8 +9,8 @@ use super::recording::Exchange;
 
 /// One intended difference.
 pub struct Rule {
-    /// Where it is written: `10.x` is a row of CONTRACT.md's section 10, `§x` another of its
-    /// sections, `review x` a finding of READINESS_REVIEW.md.
+    /// Where it is written: a part of docs/contract.md, or a finding of docs/readiness.md. Like every
+    /// citation, it has to exist.
     pub source: &'static str,
     /// What is different.
     pub what: &'static str,

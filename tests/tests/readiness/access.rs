@@ -94,7 +94,7 @@ async fn finding_20_every_payload_is_answered_with_a_sentence() {
                 fields.iter().map(|field| ((*field).to_owned(), value.clone())).collect();
             for payload in [value.clone(), everywhere] {
                 let text = payload.to_string();
-                // The transport itself takes no more: CONTRACT.md, section 1.
+                // The transport itself takes no more: docs/contract.md#transport.
                 if text.len() > 950_000 {
                     continue;
                 }

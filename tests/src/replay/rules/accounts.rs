@@ -9,20 +9,21 @@ use crate::replay::rule::{Rule, rule};
 
 pub(super) fn transport() -> Vec<Rule> {
     vec![
-        rule("review 8", "only pages of the frontend's origin may call, and with credentials").on(
-            [2, 10, 11, 18],
-            |case, outcome| {
-                let Request::Http { headers, .. } = &case.exchange.request else { return };
-                let allowed = json!({
-                    "access-control-allow-origin": headers["Origin"],
-                    "access-control-allow-credentials": "true",
-                });
-                merge(&mut outcome["headers"], allowed);
-            },
-        ),
-        rule("§1", "Engine.IO 3 is refused, with a code that is text")
+        rule(
+            "docs/readiness.md, finding 8",
+            "only pages of the frontend's origin may call, and with credentials",
+        )
+        .on([2, 10, 11, 18], |case, outcome| {
+            let Request::Http { headers, .. } = &case.exchange.request else { return };
+            let allowed = json!({
+                "access-control-allow-origin": headers["Origin"],
+                "access-control-allow-credentials": "true",
+            });
+            merge(&mut outcome["headers"], allowed);
+        }),
+        rule("docs/contract.md#transport", "Engine.IO 3 is refused, with a code that is text")
             .says(19, json!({"body": {"code": "5"}})),
-        rule("§1", "an absent body counts as {}")
+        rule("docs/contract.md#transport", "an absent body counts as {}")
             .refused(
                 52,
                 400,
@@ -32,18 +33,22 @@ pub(super) fn transport() -> Vec<Rule> {
             .refused(183, 400, "No fields to update")
             .refused(229, 400, "Missing required fields: name, price, quantity")
             .refused(258, 400, "Seat label is required in request body"),
-        rule("§9", "a body of another content type is 415").refused(
+        rule("docs/contract.md#failures", "a body of another content type is 415").refused(
             16,
             415,
             "Content-Type must be application/json",
         ),
-        rule("§9", "a body of up to 1 MB is read").refused(17, 401, "Invalid email or password"),
+        rule("docs/contract.md#failures", "a body of up to 1 MB is read").refused(
+            17,
+            401,
+            "Invalid email or password",
+        ),
     ]
 }
 
 pub(super) fn accounts() -> Vec<Rule> {
     vec![
-        rule("§2", "one can log in with a phone number").succeeds(
+        rule("docs/contract.md#accounts", "one can log in with a phone number").succeeds(
             61,
             json!({
                 "user": {"id": 3, "username": null, "name": null, "email": null, "phone": "+14155550100"},
@@ -52,25 +57,25 @@ pub(super) fn accounts() -> Vec<Rule> {
                 "message": "Login successful",
             }),
         ),
-        rule("§2", "phones are normalised when a password is reset, too").on([133], |case, outcome| {
+        rule("docs/contract.md#accounts", "phones are normalised when a password is reset, too").on([133], |case, outcome| {
             succeed(case.exchange, outcome, case.find(134).data());
         }),
-        rule("10.12", "a logout needs no body")
+        rule("docs/contract.md#change-12", "a logout needs no body")
             .succeeds(91, json!({"message": "Logout successful"}))
             .refused(92, 401, "Token has been revoked"),
-        rule("10.12", "a logout does not end another user's session").succeeds(
+        rule("docs/contract.md#change-12", "a logout does not end another user's session").succeeds(
             103,
             json!({"accessToken": any::TOKEN, "message": "Access token refreshed successfully"}),
         ),
-        rule("10.12", "a password reset ends access tokens, too").refused(135, 401, "Token has been revoked"),
-        rule("10.16", "no token is issued twice")
+        rule("docs/contract.md#change-12", "a password reset ends access tokens, too").refused(135, 401, "Token has been revoked"),
+        rule("docs/contract.md#change-16", "no token is issued twice")
             .says(65, json!({"data": {"same_access_token": false, "same_refresh_token": false}}))
             .says(70, json!({"body": {"data": {"accessToken": any::TOKEN}}}))
             .says(116, json!({"body": {"data": {"accessToken": any::TOKEN, "refreshToken": any::TOKEN}}})),
-        rule("10.16", "a logout ends one session").on([67], |case, outcome| {
+        rule("docs/contract.md#change-16", "a logout ends one session").on([67], |case, outcome| {
             answer(outcome, 200, case.find(88).outcome["body"].clone());
         }),
-        rule("10.16", "a token has a jti")
+        rule("docs/contract.md#change-16", "a token has a jti")
             .says(68, json!({"data": {"payload": {"jti": any::ID}, "refresh_payload": {"jti": any::ID}}})),
     ]
 }
@@ -79,7 +84,7 @@ pub(super) fn caches() -> Vec<Rule> {
     let personal = ["/api/v1/auth", "/api/v1/bookings", "/api/v1/payments"];
     vec![
         rule(
-            "review 7",
+            "docs/readiness.md, finding 7",
             "caches keep nothing personal and no failure, and ask again about the rest",
         )
         .everywhere(move |case, outcome| {

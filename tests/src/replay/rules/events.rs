@@ -8,7 +8,7 @@ use crate::replay::rule::{Rule, rule};
 
 pub(super) fn events() -> Vec<Rule> {
     vec![
-        rule("§3", "a new event has the status and the publicity that the request says").on(
+        rule("docs/contract.md#events", "a new event has the status and the publicity that the request says").on(
             [141],
             |_, outcome| {
                 let said = json!({"event": {"status": "cancelled", "is_public": false}});
@@ -16,7 +16,7 @@ pub(super) fn events() -> Vec<Rule> {
                 payloads(outcome, "event_created").for_each(|news| merge(news, said.clone()));
             },
         ),
-        rule("10.15", "a seat type may be free when its event is created").on([149], |case, outcome| {
+        rule("docs/contract.md#change-15", "a seat type may be free when its event is created").on([149], |case, outcome| {
             let mut data = case.find(142).data().clone();
             let free = json!({"id": 901, "name": "Free", "price": 0, "quantity": 1, "available_quantity": 1});
             merge(&mut data, json!({"event": {"id": 901}, "seat_types": [free], "total_seats_available": 1}));
@@ -27,28 +27,28 @@ pub(super) fn events() -> Vec<Rule> {
             succeed(case.exchange, outcome, &data);
             tell(outcome, "event_created", &news);
         }),
-        rule("10.6", "a price is a number and not negative")
+        rule("docs/contract.md#change-6", "a price is a number and not negative")
             .refused(153, 400, "Price must be greater than or equal to 0")
             .refused(154, 400, "Price must be greater than or equal to 0")
             .refused(222, 400, "Price must be greater than or equal to 0"),
-        rule("10.13", "an event does not end before it starts")
+        rule("docs/contract.md#change-13", "an event does not end before it starts")
             .refused(156, 400, "end_date must not be before start_date")
             .refused(158, 400, "end_date must not be before start_date"),
-        rule("§3", "an event has one of four statuses, and a name")
+        rule("docs/contract.md#events", "an event has one of four statuses, and a name")
             .refused(184, 400, "status must be one of draft, published, cancelled, completed")
             .refused(186, 400, "name must not be empty"),
-        rule("10.10", "a draft or private event exists for its organiser only").refused(
+        rule("docs/contract.md#change-10", "a draft or private event exists for its organiser only").refused(
             177,
             404,
             "Event not found",
         ),
-        rule("10.16", "news of a draft or private event is for its organiser only").on(
+        rule("docs/contract.md#change-16", "news of a draft or private event is for its organiser only").on(
             [141, 189, 261, 263],
             |_, outcome| {
                 merge(outcome, json!({"broadcasts": {"buyer": [], "anonymous": []}}));
             },
         ),
-        rule("10.10", "the organiser's e-mail address is for the organiser only").on(
+        rule("docs/contract.md#change-10", "the organiser's e-mail address is for the organiser only").on(
             [165, 166, 170, 175, 260, 274],
             |_, outcome| {
                 object(outcome, "/body/data")
@@ -62,12 +62,12 @@ pub(super) fn events() -> Vec<Rule> {
 /// Lists of events.
 pub(super) fn lists() -> Vec<Rule> {
     vec![
-        rule("§9", "a parameter that is sent twice is no failure").on([206], |case, outcome| {
+        rule("docs/contract.md#failures", "a parameter that is sent twice is no failure").on([206], |case, outcome| {
             answer(outcome, 200, case.find(197).outcome["body"].clone());
         }),
-        rule("§3", "a page has at most 100 entries")
+        rule("docs/contract.md#events", "a page has at most 100 entries")
             .says(204, json!({"body": {"pagination": {"limit": 100}}})),
-        rule("10.16", "lists show published public events").on(
+        rule("docs/contract.md#change-16", "lists show published public events").on(
             [190, 191, 192, 194, 195, 196, 198, 199, 200, 201, 205],
             |case, outcome| {
                 let shown = public(case.find(190).data());
@@ -75,7 +75,7 @@ pub(super) fn lists() -> Vec<Rule> {
                 list(case.exchange, outcome, if wanted { shown } else { vec![] });
             },
         ),
-        rule("10.16", "a page is filled with events that may be shown").on([520], |case, outcome| {
+        rule("docs/contract.md#change-16", "a page is filled with events that may be shown").on([520], |case, outcome| {
             let mut shown = public(case.exchange.data());
             let mut next = case.find(274).data().clone();
             next.as_object_mut().expect("an event").retain(|field, _| shown[0].get(field).is_some());
@@ -83,7 +83,7 @@ pub(super) fn lists() -> Vec<Rule> {
             list(case.exchange, outcome, shown);
             merge(&mut outcome["body"]["pagination"], json!({"total": 12, "has_more": true}));
         }),
-        rule("10.5", "counts are right").on([274, 520], |case, outcome| {
+        rule("docs/contract.md#change-5", "counts are right").on([274, 520], |case, outcome| {
             let count = |event: &mut Value| {
                 let (total, left) = case.truth.of_event(event["id"].as_i64().unwrap_or_default());
                 merge(
@@ -99,11 +99,11 @@ pub(super) fn lists() -> Vec<Rule> {
                 }
             }
         }),
-        rule("10.6", "no event has less than no seats").on([190, 191, 199, 200, 201], |_, outcome| {
+        rule("docs/contract.md#change-6", "no event has less than no seats").on([190, 191, 199, 200, 201], |_, outcome| {
             named(outcome, "Neg")
                 .for_each(|event| merge(event, json!({"total_seats": 0, "available_seats": 0})));
         }),
-        rule("10.13", "no event ends before it starts").on([190, 191, 200, 201, 520], |_, outcome| {
+        rule("docs/contract.md#change-13", "no event ends before it starts").on([190, 191, 200, 201, 520], |_, outcome| {
             for name in ["Backwards", "NoZone"] {
                 named(outcome, name).for_each(|event| event["end_date"] = event["start_date"].clone());
             }

@@ -7,70 +7,76 @@ use crate::replay::rule::{Rule, rule};
 
 pub(super) fn failures() -> Vec<Rule> {
     vec![
-        rule("§2, §4", "a message has no prefix of the function that it came through").everywhere(
-            |_, outcome| {
-                for place in ["/thrown", "/received/0/args/0/error"] {
-                    if let Some(Value::String(message)) = outcome.pointer_mut(place) {
-                        for prefix in ["Failed to acquire seat lock: ", "OTP verification failed: "]
-                        {
-                            *message = message.replacen(prefix, "", 1);
-                        }
+        rule(
+            "docs/contract.md#failures",
+            "a message has no prefix of the function that it came through",
+        )
+        .everywhere(|_, outcome| {
+            for place in ["/thrown", "/received/0/args/0/error"] {
+                if let Some(Value::String(message)) = outcome.pointer_mut(place) {
+                    for prefix in ["Failed to acquire seat lock: ", "OTP verification failed: "] {
+                        *message = message.replacen(prefix, "", 1);
                     }
                 }
-            },
-        ),
-        rule("§9", "a failure is JSON with the same message, and its own status").everywhere(
-            |case, outcome| {
-                let thrown =
-                    outcome["thrown"].as_str().and_then(|thrown| thrown.strip_prefix("Error: "));
-                let said = outcome["body"]["error"]["message"].as_str();
-                let Some(message) = thrown.or(said).map(str::to_owned) else { return };
-                if let Some(status) = status_of(&message) {
-                    answer(outcome, status, failure(case.exchange.path(), &message));
-                }
-            },
-        ),
-        rule("§9", "429 says when to try again")
+            }
+        }),
+        rule(
+            "docs/contract.md#failures",
+            "a failure is JSON with the same message, and its own status",
+        )
+        .everywhere(|case, outcome| {
+            let thrown =
+                outcome["thrown"].as_str().and_then(|thrown| thrown.strip_prefix("Error: "));
+            let said = outcome["body"]["error"]["message"].as_str();
+            let Some(message) = thrown.or(said).map(str::to_owned) else { return };
+            if let Some(status) = status_of(&message) {
+                answer(outcome, status, failure(case.exchange.path(), &message));
+            }
+        }),
+        rule("docs/contract.md#failures", "429 says when to try again")
             .says(118, json!({"body": {"error": {"limit": 5, "current": 5, "retryAfter": 600}}})),
-        rule("10.13", "who asks too often is told so, and everybody how much is left")
-            .says(53, json!({"data": {"ratelimit_headers": RATE_LIMIT_HEADERS}}))
-            .says(
-                64,
-                json!({"data": {"last_status": 429, "ratelimit_headers": RATE_LIMIT_HEADERS}}),
-            ),
-        rule("§9", "what was an accident of the code has a message and a status")
-            .refused(6, 404, "Route not found")
-            .refused(7, 405, "Method not allowed")
-            .refused(11, 400, "Request body is not valid JSON")
-            .refused(12, 400, "Request body must be a JSON object")
-            .refused(13, 400, "Request body must be a JSON object")
-            .refused(47, 400, "Validation failed: Invalid phone number format")
-            .refused(62, 400, "Validation failed: Password is required")
-            .refused(87, 401, "Invalid or expired access token")
-            .refused(107, 400, "Invalid phone number format")
-            .refused(108, 400, "Invalid phone number format")
-            .refused(124, 400, "Username is required")
-            .refused(151, 400, "Quantity must be greater than or equal to 0")
-            .refused(161, 400, "name must be at most 255 characters long")
-            .refused(163, 401, "Invalid or expired access token")
-            .refused(187, 400, "is_public must be true or false")
-            .refused(202, 400, "limit and offset must not be negative")
-            .refused(203, 400, "limit and offset must not be negative")
-            .refused(223, 400, "Quantity must be greater than or equal to 0")
-            .refused(224, 400, "Missing required fields: name, price, quantity")
-            .refused(259, 401, "Invalid or expired access token")
-            .refused(302, 400, "Each seat detail must have seat_label and seat_type_id")
-            .refused(317, 400, "limit and offset must not be negative")
-            .refused(337, 400, "idempotency_key must be text of 1 to 255 characters")
-            .refused(338, 404, "Route not found")
-            .refused(356, 400, "Invalid booking ID"),
+        rule(
+            "docs/contract.md#change-13",
+            "who asks too often is told so, and everybody how much is left",
+        )
+        .says(53, json!({"data": {"ratelimit_headers": RATE_LIMIT_HEADERS}}))
+        .says(64, json!({"data": {"last_status": 429, "ratelimit_headers": RATE_LIMIT_HEADERS}})),
+        rule(
+            "docs/contract.md#failures",
+            "what was an accident of the code has a message and a status",
+        )
+        .refused(6, 404, "Route not found")
+        .refused(7, 405, "Method not allowed")
+        .refused(11, 400, "Request body is not valid JSON")
+        .refused(12, 400, "Request body must be a JSON object")
+        .refused(13, 400, "Request body must be a JSON object")
+        .refused(47, 400, "Validation failed: Invalid phone number format")
+        .refused(62, 400, "Validation failed: Password is required")
+        .refused(87, 401, "Invalid or expired access token")
+        .refused(107, 400, "Invalid phone number format")
+        .refused(108, 400, "Invalid phone number format")
+        .refused(124, 400, "Username is required")
+        .refused(151, 400, "Quantity must be greater than or equal to 0")
+        .refused(161, 400, "name must be at most 255 characters long")
+        .refused(163, 401, "Invalid or expired access token")
+        .refused(187, 400, "is_public must be true or false")
+        .refused(202, 400, "limit and offset must not be negative")
+        .refused(203, 400, "limit and offset must not be negative")
+        .refused(223, 400, "Quantity must be greater than or equal to 0")
+        .refused(224, 400, "Missing required fields: name, price, quantity")
+        .refused(259, 401, "Invalid or expired access token")
+        .refused(302, 400, "Each seat detail must have seat_label and seat_type_id")
+        .refused(317, 400, "limit and offset must not be negative")
+        .refused(337, 400, "idempotency_key must be text of 1 to 255 characters")
+        .refused(338, 404, "Route not found")
+        .refused(356, 400, "Invalid booking ID"),
     ]
 }
 
 const RATE_LIMIT_HEADERS: [&str; 3] =
     ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
-/// The status of each failure (section 9); `*` stands for anything.
+/// The status of each failure (docs/contract.md#failures); `*` stands for anything.
 const FAILURES: [(u64, &[&str]); 8] = [
     (
         400,

@@ -9,55 +9,55 @@ use crate::replay::rule::{Case, Rule, rule};
 
 pub(super) fn payments() -> Vec<Rule> {
     vec![
-        rule("§6", "the checkout form is filled in").on([278, 357, 359, 361], |_, outcome| {
+        rule("docs/contract.md#payments", "the checkout form is filled in").on([278, 357, 359, 361], |_, outcome| {
             let buyer = json!({"name": "Buyer", "email": "buyer@example.com"});
             merge(outcome, json!({"body": {"data": {"checkout_options": {"prefill": buyer}}}}));
         }),
-        rule("§6", "the checkout closes when the booking expires").on([278, 357, 359, 361], |_, outcome| {
+        rule("docs/contract.md#payments", "the checkout closes when the booking expires").on([278, 357, 359, 361], |_, outcome| {
             merge(outcome, json!({"body": {"data": {"checkout_options": {"timeout": any::SECONDS_LEFT}}}}));
         }),
-        rule("10.6", "the currency is not the client's to choose")
+        rule("docs/contract.md#change-6", "the currency is not the client's to choose")
             .refused(353, 400, "Currency must be INR")
             .refused(358, 400, "Currency must be INR"),
-        rule("§6", "the amount equals the total").refused(
+        rule("docs/contract.md#payments", "the amount equals the total").refused(
             360,
             422,
             "Amount mismatch. Booking total is 1500.50",
         ),
-        rule("10.4", "asking for a second order gives the first").on([359, 361], |_, outcome| {
+        rule("docs/contract.md#change-4", "asking for a second order gives the first").on([359, 361], |_, outcome| {
             let order = "order_xQvcFJLGgs9ruz";
             merge(
                 outcome,
                 json!({"body": {"data": {"order_id": order, "checkout_options": {"order_id": order}}}}),
             );
         }),
-        rule("10.11", "an expired booking says so").refused(
+        rule("docs/contract.md#change-11", "an expired booking says so").refused(
             407,
             410,
             "Booking is expired, cannot create payment order",
         ),
-        rule("10.10", "payments and ticket jobs are for their owner only")
+        rule("docs/contract.md#change-10", "payments and ticket jobs are for their owner only")
             .refused(363, 404, "Order not found")
             .refused(385, 404, "Order not found")
             .refused(388, 404, "Ticket generation job not found"),
-        rule("§6", "a payment is found by its order's id, after it as before").on([383], |case, outcome| {
+        rule("docs/contract.md#payments", "a payment is found by its order's id, after it as before").on([383], |case, outcome| {
             let mut data = case.find(384).data().clone();
             merge(&mut data, json!({"order_id": "order_pqI1FCarbm4sSl"}));
             succeed(case.exchange, outcome, &data);
         }),
-        rule("10.4", "the first payment has confirmed the booking, and nothing is left to be paid")
+        rule("docs/contract.md#change-4", "the first payment has confirmed the booking, and nothing is left to be paid")
             .says(399, json!({"data": {"order": false}})),
-        rule("10.6", "a total is a number").on([422], |_, outcome| {
+        rule("docs/contract.md#change-6", "a total is a number").on([422], |_, outcome| {
             let total = json!({"booking": {"total_amount": 5}, "seats": [{"price": 5}]});
             merge(object(outcome, "/body/data"), total);
             payloads(outcome, "booking_created").for_each(|news| merge(news, json!({"total_amount": 5})));
         }),
-        rule("10.6", "no booking takes any amount").refused(
+        rule("docs/contract.md#change-6", "no booking takes any amount").refused(
             423,
             422,
             "Amount mismatch. Booking total is 5.00",
         ),
-        rule("10.9", "two seats with one label have two tickets").on([406], |_, outcome| {
+        rule("docs/contract.md#change-9", "two seats with one label have two tickets").on([406], |_, outcome| {
             let tickets = outcome["body"]["data"]["tickets"].as_array_mut().expect("tickets");
             let ticket_id = |seat_type: i64| format!("TKT-BKG-2026-1123-224643-E3C5-V8-{seat_type}");
             let mut other = tickets[0].clone();
@@ -77,24 +77,24 @@ pub(super) fn webhooks() -> Vec<Rule> {
         [281, 369, 370, 371, 373, 375, 376, 377, 378, 380, 392, 397, 400, 402, 408, 415, 475];
     let accepted = || json!({"success": true, "message": "Webhook processed successfully"});
     vec![
-        rule("§6", "a webhook without a valid signature is 400").on([367, 368, 512], |_, outcome| {
+        rule("docs/contract.md#payments", "a webhook without a valid signature is 400").on([367, 368, 512], |_, outcome| {
             answer(outcome, 400, json!({"success": false, "error": "Invalid webhook signature"}));
         }),
-        rule("§6", "a webhook is accepted when it is stored")
+        rule("docs/contract.md#payments", "a webhook is accepted when it is stored")
             .on(STORED, move |_, outcome| answer(outcome, 200, accepted())),
-        rule("§6", "of two deliveries of a webhook, both are accepted").on([404], move |_, outcome| {
+        rule("docs/contract.md#payments", "of two deliveries of a webhook, both are accepted").on([404], move |_, outcome| {
             outcome["data"]["responses"] = json!([accepted(), accepted()]);
         }),
         // So booking 4 is paid here, and has been paid when the recording's other payments for it
         // come.
-        rule("§6", "what is signed are the bytes, whatever content type they are said to have")
+        rule("docs/contract.md#payments", "what is signed are the bytes, whatever content type they are said to have")
             .on([371], |case, outcome| {
                 outcome["broadcasts"] = case.find(379).outcome["broadcasts"].clone();
             })
             .on([379], |_, outcome| silence(outcome)),
-        rule("10.4", "money that comes late, or after a failure, buys the same seats")
+        rule("docs/contract.md#change-4", "money that comes late, or after a failure, buys the same seats")
             .on([281, 397, 402, 408], confirm),
-        rule("10.4", "a booking that was paid late, or after a failure, is confirmed").on(
+        rule("docs/contract.md#change-4", "a booking that was paid late, or after a failure, is confirmed").on(
             [282, 398, 403, 409],
             |case, outcome| {
                 let booked = || json!(any::TIME);
@@ -107,7 +107,7 @@ pub(super) fn webhooks() -> Vec<Rule> {
                 show_confirmed(outcome, payment, seats);
             },
         ),
-        rule("10.4", "such a booking is listed as confirmed").on([312, 318, 410], |_, outcome| {
+        rule("docs/contract.md#change-4", "such a booking is listed as confirmed").on([312, 318, 410], |_, outcome| {
             let bookings = outcome["body"]["data"].as_array_mut().into_iter().flatten();
             for booking in bookings.filter(|booking| booking["id"] == 3 || booking["id"] == 16) {
                 merge(
@@ -116,9 +116,9 @@ pub(super) fn webhooks() -> Vec<Rule> {
                 );
             }
         }),
-        rule("10.4", "such a booking is not listed as pending")
+        rule("docs/contract.md#change-4", "such a booking is not listed as pending")
             .says(313, json!({"body": {"pagination": {"total": 5}}})),
-        rule("10.4", "money that comes a second time goes back, and its buyer hears of it").on(
+        rule("docs/contract.md#change-4", "money that comes a second time goes back, and its buyer hears of it").on(
             [378, 400],
             |case, outcome| {
                 let (booking, reference, payment, amount) = match case.exchange.seq {
@@ -137,12 +137,12 @@ pub(super) fn webhooks() -> Vec<Rule> {
                 buyer.push(json!({"event": "payment_refunded", "args": [news]}));
             },
         ),
-        rule("10.3", "money for a live booking buys its seats, however old their locks are")
+        rule("docs/contract.md#change-3", "money for a live booking buys its seats, however old their locks are")
             .on([415], confirm),
-        rule("10.3", "a booking that was paid in time is confirmed").on([416], |_, outcome| {
+        rule("docs/contract.md#change-3", "a booking that was paid in time is confirmed").on([416], |_, outcome| {
             show_confirmed(outcome, "pay_sw", json!([seat(29, "T2", "Std", 500, "booked", any::TIME)]));
         }),
-        rule("10.3", "a booking that was paid in time has all its seats").on([417, 418], |case, outcome| {
+        rule("docs/contract.md#change-3", "a booking that was paid in time has all its seats").on([417, 418], |case, outcome| {
             match case.exchange.seq {
                 417 => {
                     payloads(outcome, "tickets:ready").for_each(|news| merge(news, json!({"ticketCount": 2})))

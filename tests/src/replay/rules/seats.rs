@@ -9,31 +9,31 @@ use crate::replay::rule::{Case, Rule, rule};
 pub(super) fn seats() -> Vec<Rule> {
     vec![
         // In 285 it is the locks that nobody gets, so that there is nothing to book.
-        rule("10.7", "nobody holds more seats than max_tickets_per_user")
+        rule("docs/contract.md#change-7", "nobody holds more seats than max_tickets_per_user")
             .refused(268, 409, "You can hold at most 1 ticket(s) for this event")
             .refused(285, 409, NOT_LOCKED),
-        rule("10.5", "available is the quantity without locked and booked seats").on([270], |_, outcome| {
+        rule("docs/contract.md#change-5", "available is the quantity without locked and booked seats").on([270], |_, outcome| {
             let available = json!({"seat_type": {"available_quantity": 0}});
             merge(object(outcome, "/body/data"), available.clone());
             payloads(outcome, "seat_type_updated").for_each(|news| merge(news, available.clone()));
         }),
-        rule("10.5", "no seat is sold that is not there")
+        rule("docs/contract.md#change-5", "no seat is sold that is not there")
             .refused(271, 409, "No seats available for this seat type")
             .refused(273, 409, NOT_LOCKED),
-        rule("10.5", "a booking of a seat that is not there does not exist")
+        rule("docs/contract.md#change-5", "a booking of a seat that is not there does not exist")
             .says(315, json!({"body": {"data": [], "pagination": {"total": 0}}})),
-        rule("10.5", "a quantity is not lowered below what is locked or booked").refused(
+        rule("docs/contract.md#change-5", "a quantity is not lowered below what is locked or booked").refused(
             515,
             409,
             "Quantity cannot be less than the 9 seat(s) that are locked or booked",
         ),
-        rule("10.5", "a quantity that was not lowered leaves seats").on([516], |case, outcome| {
+        rule("docs/contract.md#change-5", "a quantity that was not lowered leaves seats").on([516], |case, outcome| {
             lock(case, outcome, case.find(242), 902, "Q1");
         }),
-        rule("10.8", "the seat of a cancelled booking is free at once").on([327], |case, outcome| {
+        rule("docs/contract.md#change-8", "the seat of a cancelled booking is free at once").on([327], |case, outcome| {
             lock(case, outcome, case.find(303), 901, "C1");
         }),
-        rule("10.3", "the seats of a live booking are not deleted with their type")
+        rule("docs/contract.md#change-3", "the seats of a live booking are not deleted with their type")
             .refused(
                 279,
                 409,
@@ -48,12 +48,12 @@ pub(super) fn seats() -> Vec<Rule> {
                 514,
                 "Cannot delete seat type. There are 8 booked seat(s). Please handle bookings first.",
             ),
-        rule("10.3", "a live booking keeps its seats").refused(
+        rule("docs/contract.md#change-3", "a live booking keeps its seats").refused(
             419,
             409,
             "Seat T2 is already taken. Please select another seat.",
         ),
-        rule("10.3", "a live booking shows its seats")
+        rule("docs/contract.md#change-3", "a live booking shows its seats")
             .says(
                 280,
                 json!({"body": {"data": {"seats": [seat(10, "B1", "Gone", 100, "locked", Value::Null)]}}}),
@@ -62,17 +62,17 @@ pub(super) fn seats() -> Vec<Rule> {
                 414,
                 json!({"body": {"data": {"seats": [seat(29, "T2", "Std", 500, "locked", Value::Null)]}}}),
             ),
-        rule("§4", "a seat that nobody may book any more, its event having started, is not locked").refused(
+        rule("docs/contract.md#seats", "a seat that nobody may book any more, its event having started, is not locked").refused(
             265,
             409,
             "Event is not available for booking",
         ),
-        rule("10.3", "no lock of a live booking is swept away").on([413], |_, outcome| {
+        rule("docs/contract.md#change-3", "no lock of a live booking is swept away").on([413], |_, outcome| {
             let data = outcome["data"].as_object_mut().expect("data");
             data.remove("output");
             data.insert("released_locks".into(), json!(0));
         }),
-        rule("10.5", "nothing is oversold in the end")
+        rule("docs/contract.md#change-5", "nothing is oversold in the end")
             .says(521, json!({"data": {"locked": "18", "booked": "15", "tickets": "16", "over": ""}})),
     ]
 }

@@ -9,24 +9,24 @@ use crate::shop::MASKED_REFERENCE;
 
 pub(super) fn sockets() -> Vec<Rule> {
     vec![
-        rule("§7", "an acknowledgement callback gets the response, too").on([429], |_, outcome| {
+        rule("docs/contract.md#commands", "an acknowledgement callback gets the response, too").on([429], |_, outcome| {
             outcome["acknowledged"] = outcome["received"][0]["args"][0].clone();
         }),
-        rule("§7", "a command fails with its HTTP twin's message").failed(455, "Seat label is required in request body").failed(464, "At least one seat detail is required").failed(466, "Each seat detail must have seat_label and seat_type_id").failed(467, "Event ID is required"),
-        rule("10.13", "a command's payload is validated").failed(437, "Event not found").failed(458, "Event not found").failed(459, "Invalid event ID"),
-        rule("10.1", "only the owner confirms a booking, with a payment for it").failed(471, "Booking not found").failed(472, "Payment could not be verified for this booking"),
-        rule("10.1", "a booking that nobody has paid for is pending").says(473, json!({"body": {"data": {
+        rule("docs/contract.md#commands", "a command fails with its HTTP twin's message").failed(455, "Seat label is required in request body").failed(464, "At least one seat detail is required").failed(466, "Each seat detail must have seat_label and seat_type_id").failed(467, "Event ID is required"),
+        rule("docs/contract.md#change-13", "a command's payload is validated").failed(437, "Event not found").failed(458, "Event not found").failed(459, "Invalid event ID"),
+        rule("docs/contract.md#change-1", "only the owner confirms a booking, with a payment for it").failed(471, "Booking not found").failed(472, "Payment could not be verified for this booking"),
+        rule("docs/contract.md#change-1", "a booking that nobody has paid for is pending").says(473, json!({"body": {"data": {
                     "booking": {"status": "pending", "payment_status": "pending", "payment_id": null, "payment_gateway": null, "confirmed_at": null},
                     "seats": [{"status": "locked", "booked_at": null}],
                 }}})),
-        rule("§8", "booking_confirmed has the booking's id, whoever caused it").on([474], |_, outcome| {
+        rule("docs/contract.md#broadcasts", "booking_confirmed has the booking's id, whoever caused it").on([474], |_, outcome| {
             payloads(outcome, "booking_confirmed").for_each(|news| merge(news, json!({"booking_id": 22})));
         }),
-        rule("§7", "a ticket job's id is text of any form").on([474], |_, outcome| {
+        rule("docs/contract.md#commands", "a ticket job's id is text of any form").on([474], |_, outcome| {
             object(outcome, "/received/0/args/0/data/ticket_generation")["jobId"] = json!(any::ID);
         }),
-        rule("§1", "an access token is one that says so").on([499], unauthenticated),
-        rule("10.12", "a socket is its user's no longer than its token is valid").on([504, 506], unauthenticated),
+        rule("docs/contract.md#transport", "an access token is one that says so").on([499], unauthenticated),
+        rule("docs/contract.md#change-12", "a socket is its user's no longer than its token is valid").on([504, 506], unauthenticated),
     ]
 }
 
@@ -39,36 +39,36 @@ fn unauthenticated(_: &Case, outcome: &mut Value) {
 /// What everybody hears.
 pub(super) fn news() -> Vec<Rule> {
     vec![
-        rule("§8", "ids are numbers").everywhere(|_, outcome| {
+        rule("docs/contract.md#broadcasts", "ids are numbers").everywhere(|_, outcome| {
             everybody(outcome).flatten().for_each(|news| ids_to_numbers(&mut news["args"][0]));
             outcome.pointer_mut("/received/0/args/0/data").into_iter().for_each(ids_to_numbers);
         }),
-        rule("10.10", "tickets:ready is for the buyer only").everywhere(|_, outcome| {
+        rule("docs/contract.md#change-10", "tickets:ready is for the buyer only").everywhere(|_, outcome| {
             for client in ["organizer", "anonymous"] {
                 if let Some(Value::Array(heard)) = outcome.pointer_mut(&format!("/broadcasts/{client}")) {
                     heard.retain(|news| news["event"] != "tickets:ready");
                 }
             }
         }),
-        rule("§8", "booking_confirmed says how many tickets there will be").everywhere(|_, outcome| {
+        rule("docs/contract.md#broadcasts", "booking_confirmed says how many tickets there will be").everywhere(|_, outcome| {
             for news in payloads(outcome, "booking_confirmed") {
                 news["total_tickets"] = json!(seats_of(&news["booking_id"]).len());
             }
         }),
-        rule("§8", "seat_booked tells of every seat that is sold").everywhere(|case, outcome| {
+        rule("docs/contract.md#broadcasts", "seat_booked tells of every seat that is sold").everywhere(|case, outcome| {
             each_seat(case, outcome, "booking_confirmed", "seat_booked");
         }),
-        rule("§8", "seat_unlocked tells of every seat that is free again").everywhere(|case, outcome| {
+        rule("docs/contract.md#broadcasts", "seat_unlocked tells of every seat that is free again").everywhere(|case, outcome| {
             each_seat(case, outcome, "booking_cancelled", "seat_unlocked");
             payloads(outcome, "seat_unlocked").for_each(|news| merge(news, json!({"reason": "cancelled"})));
         }),
-        rule("10.8", "seat_locked says what is left after the lock").everywhere(|case, outcome| {
+        rule("docs/contract.md#change-8", "seat_locked says what is left after the lock").everywhere(|case, outcome| {
             for news in payloads(outcome, "seat_locked") {
                 let seat_type = news["seat_type_id"].as_i64().unwrap_or_default();
                 news["available_quantity"] = json!(case.truth.available(seat_type));
             }
         }),
-        rule("10.17", "a booking's reference, amount and words are its buyer's and its organiser's").everywhere(|_, outcome| {
+        rule("docs/contract.md#change-17", "a booking's reference, amount and words are its buyer's and its organiser's").everywhere(|_, outcome| {
             // Every recorded booking is the buyer's, of an event that is the organizer's.
             let Some(Value::Array(heard)) = outcome.pointer_mut("/broadcasts/anonymous") else { return };
             for news in heard {
@@ -81,7 +81,7 @@ pub(super) fn news() -> Vec<Rule> {
                 merge(&mut news["args"][0], masked);
             }
         }),
-        rule("§8", "event:seats-update follows every change of an event's counts").everywhere(|case, outcome| {
+        rule("docs/contract.md#broadcasts", "event:seats-update follows every change of an event's counts").everywhere(|case, outcome| {
                 if case.truth.changed.is_empty() || outcome.get("broadcasts").is_none() {
                     return;
                 }
