@@ -1,5 +1,5 @@
 //! What operators are given, `ops/`: an example dashboard and alert rules, which may name only what
-//! the processes really expose; and the README, which must name all of that.
+//! the processes really expose; and docs/operations.md, which must name all of that.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
@@ -106,7 +106,7 @@ async fn eventful() -> Stack {
 }
 
 #[tokio::test]
-async fn dashboard_alerts_and_readme_know_what_the_processes_expose_and_nothing_else() {
+async fn dashboard_alerts_and_documents_know_what_the_processes_expose_and_nothing_else() {
     let stack = eventful().await;
     let expressions = expressions();
     assert!(expressions.len() > 30, "{expressions:?}");
@@ -122,13 +122,16 @@ async fn dashboard_alerts_and_readme_know_what_the_processes_expose_and_nothing_
     })
     .await;
 
-    let readme = file("README.md");
+    let documented = file("docs/operations.md");
     for name in series.keys() {
         let family = ["_bucket", "_sum", "_count"]
             .iter()
             .find_map(|suffix| name.strip_suffix(suffix))
             .unwrap_or(name);
-        assert!(readme.contains(&format!("`{family}`")), "the README does not explain {family}");
+        assert!(
+            documented.contains(&format!("| `{family}` |")),
+            "docs/operations.md does not explain {family}"
+        );
     }
 }
 

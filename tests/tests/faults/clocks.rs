@@ -1,6 +1,6 @@
 //! Clocks of our processes that are wrong, or jump (libfaketime): deadlines are PostgreSQL's,
 //! nothing is early, late by the difference, or done over and over. Only the dates in tokens are
-//! the processes' own (README.md).
+//! the processes' own (docs/operations.md#when-something-fails).
 
 use std::path::PathBuf;
 use std::time::Duration;
