@@ -1,4 +1,5 @@
-//! Measures the job system side by side with others, on servers of its own, and writes `REPORT.md`.
+//! Measures the job system side by side with others, on servers of its own, and writes
+//! `bench/REPORT.md`.
 //!
 //! | Module | |
 //! |---|---|

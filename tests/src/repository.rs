@@ -33,6 +33,12 @@ pub fn folder(name: impl AsRef<Path>) -> Vec<String> {
     names
 }
 
+/// The files that git tracks, and those that it would, by their paths.
+pub fn files() -> Vec<String> {
+    let listed = run("git", &["ls-files", "--cached", "--others", "--exclude-standard"]);
+    listed.lines().filter(|name| path(name).is_file()).map(str::to_owned).collect()
+}
+
 /// What a command prints that is run in the repository's folder; it has to succeed.
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let (code, said) = try_run(program, arguments);
