@@ -104,8 +104,8 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
 }
 
 /// Hashes the tokens that the Node service has left behind, at most 10,000 of each kind a call; see
-/// [`tokens::hashed`](crate::accounts::tokens::hashed). Returns the refresh tokens among them, and how many
-/// there were of both.
+/// [`tokens::hashed`](crate::accounts::tokens::hashed). Returns the refresh tokens among them, and
+/// how many there were of both.
 pub async fn hash_tokens(conn: &mut PgConnection) -> Result<(Vec<String>, u64)> {
     let refresh_tokens = sqlx::query_scalar!(
         "UPDATE refresh_tokens t SET token = 'sha256:' || encode(sha256(convert_to(t.token, 'UTF8')), 'hex')

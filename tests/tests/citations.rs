@@ -1,5 +1,5 @@
-//! What code and documents cite exists: documents, headings, files. And documents are laid out to be
-//! read in an editor.
+//! What code and documents cite exists: documents, headings, files. And documents are laid out to
+//! be read in an editor.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

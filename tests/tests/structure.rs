@@ -1,6 +1,8 @@
 //! How the source is built: no file uses another that uses it, and rooms stand in one direction.
 //! Read from the paths in `use` declarations and in code.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},

@@ -1,8 +1,8 @@
 //! The Nexus workers: one binary a queue (`bin/`), all built from [`serve`] and the handlers of
 //! their queue ([`handlers`]).
 //!
-//! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis, through apalis,
-//! only carries deliveries to whoever has a slot free. Following a job:
+//! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis, through
+//! apalis, only carries deliveries to whoever has a slot free. Following a job:
 //!
 //! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded
 //!   number at a time, or to its own worker while Redis is away;

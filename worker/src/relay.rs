@@ -5,8 +5,8 @@
 //! A round looks at the ledger and says when to look again: at the next due time, or after
 //! [`LOOK`]. A notice of whoever has enqueued something ([`wakeups`]) and the worker's own progress
 //! wake it earlier. Whatever is handed over and then lost is found again: what this relay pushed is
-//! taken back as soon as the transport reports trouble; everything else by `lifecycle::rescue`, which
-//! every relay runs.
+//! taken back as soon as the transport reports trouble; everything else by `lifecycle::rescue`,
+//! which every relay runs.
 //!
 //! A Redis that takes nothing for [`AWAY_AFTER`] is done without: the relay hands due jobs to the
 //! slots of its own worker, until Redis takes them again. Whatever Redis still delivers after that

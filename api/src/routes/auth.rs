@@ -1,4 +1,4 @@
-//! Accounts and sessions (CONTRACT.md, section 2).
+//! Accounts and sessions (docs/contract.md#accounts).
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
@@ -70,7 +70,7 @@ pub(crate) async fn logout(
     let storage = app.settings.token_storage;
     sessions::revoke_access_token(&mut tx, caller.user, &caller.token, storage, expires_at).await?;
     let refresh = match input.text("refreshToken") {
-        // Somebody else's is left alone (CONTRACT.md, section 10, row 12).
+        // Somebody else's is left alone (docs/contract.md#change-12).
         Some(token) if sessions::revoke_refresh_token(&mut tx, caller.user, token).await? => {
             Some(token)
         }

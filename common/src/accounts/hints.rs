@@ -1,6 +1,6 @@
-//! What Redis knows of tokens, under the keys that the Node service uses (CONTRACT.md, section 11):
-//! `blacklist:{token}`, `refresh_token:{token}`. PostgreSQL has the truth
-//! ([`sessions`](super::sessions)).
+//! What Redis knows of tokens, under the keys that the Node service uses
+//! (docs/contract.md#existing-data): `blacklist:{token}`, `refresh_token:{token}`. PostgreSQL has
+//! the truth ([`sessions`](super::sessions)).
 
 use std::time::Duration;
 

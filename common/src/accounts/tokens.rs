@@ -1,5 +1,5 @@
-//! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti}` (CONTRACT.md, section 1).
-//! Those of the Node service, which have no `jti`, stay valid.
+//! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti}`
+//! (docs/contract.md#transport). Those of the Node service, which have no `jti`, stay valid.
 
 use std::{fmt::Write, time::Duration};
 

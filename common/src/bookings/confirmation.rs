@@ -1,6 +1,6 @@
-//! A buyer who says that a booking has been paid (`confirm_booking`, CONTRACT.md, section 7): what
-//! is looked at before Razorpay is asked, and what they are answered. The payment itself is settled
-//! in [`payments`](crate::payments::settlement), as if a webhook had told of it.
+//! A buyer who says that a booking has been paid (`confirm_booking`, docs/contract.md#commands):
+//! what is looked at before Razorpay is asked, and what they are answered. The payment itself is
+//! settled in [`payments`](crate::payments::settlement), as if a webhook had told of it.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -93,7 +93,7 @@ pub async fn is_order_of(
 /// What `confirm_booking` answers.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Confirmation)]
-#[allow(missing_docs)] // CONTRACT.md, section 7
+#[allow(missing_docs)] // docs/contract.md#commands
 pub struct Confirmed {
     pub booking: ConfirmedBooking,
     pub event: BookedEvent,

@@ -1,4 +1,4 @@
-//! Bookings: creating one from locked seats (CONTRACT.md, section 5). How it then changes is in
+//! Bookings: creating one from locked seats (docs/contract.md#bookings). How it then changes is in
 //! [`booking_changes`](super::changes) and
 //! [`booking_cancellation`](super::cancellation); what people see of it in
 //! [`booking_views`](super::views).
@@ -63,7 +63,7 @@ impl NewBooking {
 /// What `create` answers.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewBooking)]
-#[allow(missing_docs)] // CONTRACT.md, section 5
+#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct Created {
     pub booking: CreatedBooking,
     pub event: BookedEvent,

@@ -1,5 +1,5 @@
-//! Cancelling the bookings of a cancelled event, one a transaction, and freeing its locks at the end. What
-//! begins it is in [`events::cancellation`](crate::events::cancellation).
+//! Cancelling the bookings of a cancelled event, one a transaction, and freeing its locks at the
+//! end. What begins it is in [`events::cancellation`](crate::events::cancellation).
 
 use sqlx::PgConnection;
 

@@ -7,8 +7,8 @@ use super::Env;
 pub enum TokenStorage {
     /// Hashed: whoever reads the database or Redis can log in as nobody.
     Hashed,
-    /// As they are: the Node service, which works on the same data, looks for them so (CONTRACT.md,
-    /// section 11).
+    /// As they are: the Node service, which works on the same data, looks for them so
+    /// (docs/contract.md#existing-data).
     Raw,
 }
 

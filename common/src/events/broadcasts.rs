@@ -84,7 +84,8 @@ impl Payload for SeatTypeUpdated {
 pub struct SeatTypeDeleted {
     pub event_id: EventId,
     pub seat_type_id: SeatTypeId,
-    /// The whole sentence that says so: that is what clients get today (CONTRACT.md, section 8).
+    /// The whole sentence that says so: that is what clients get today
+    /// (docs/contract.md#broadcasts).
     pub seat_type_name: String,
 }
 

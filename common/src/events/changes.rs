@@ -1,4 +1,4 @@
-//! Events: what organisers create and change (CONTRACT.md, section 3). What they may send is in
+//! Events: what organisers create and change (docs/contract.md#events). What they may send is in
 //! [`event_input`](super::input), what everybody sees in [`event_views`](super::views).
 
 use serde::Serialize;

@@ -63,8 +63,8 @@ pub async fn require_organizer(
     Ok(audience(row.is_public, &row.status, user))
 }
 
-/// Drafts and private events are nobody's business but their organiser's (CONTRACT.md, section 10,
-/// rows 10 and 16).
+/// Drafts and private events are nobody's business but their organiser's
+/// (docs/contract.md#change-10 and docs/contract.md#change-16).
 fn audience(is_public: bool, status: &str, organizer: UserId) -> Audience {
     if is_public && status != EventStatus::Draft.name() {
         Audience::Everyone

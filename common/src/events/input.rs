@@ -1,4 +1,4 @@
-//! What organisers send about events: the rules and the messages of CONTRACT.md, section 3. No SQL
+//! What organisers send about events: the rules and the messages of docs/contract.md#events. No SQL
 //! here.
 
 use super::seat_types::{MOST_TYPES, NewSeatType, TOO_MANY_TYPES};
@@ -155,7 +155,7 @@ fn dates(start: &str, end: &str) -> Result<(Timestamp, Timestamp)> {
     if end < start { Err(ends_before_it_starts()) } else { Ok((start, end)) }
 }
 
-/// An event cannot end before it starts (CONTRACT.md, section 10, row 13).
+/// An event cannot end before it starts (docs/contract.md#change-13).
 pub(crate) fn ends_before_it_starts() -> Error {
     Error::invalid("end_date must not be before start_date")
 }

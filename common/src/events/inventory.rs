@@ -1,5 +1,5 @@
-//! An event's inventory: the row that makes one transaction at a time the owner of its counts, and the
-//! counts themselves.
+//! An event's inventory: the row that makes one transaction at a time the owner of its counts, and
+//! the counts themselves.
 
 use serde::Serialize;
 use sqlx::PgConnection;

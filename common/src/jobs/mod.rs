@@ -14,8 +14,8 @@
 //!   that one is done, dead or cancelled.
 //! - It runs when it is due, not before; lower [priorities](Job::PRIORITY) first, then the older.
 //! - It may run more than once, in two workers at a time even, if one of them is presumed dead.
-//!   What a handler commits together with [`lifecycle::Lease::complete`] happens exactly once all the
-//!   same; what it does outside PostgreSQL may be repeated after a crash.
+//!   What a handler commits together with [`lifecycle::Lease::complete`] happens exactly once all
+//!   the same; what it does outside PostgreSQL may be repeated after a crash.
 //! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that
 //!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
 //!   count, or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and

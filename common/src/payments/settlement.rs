@@ -1,7 +1,7 @@
-//! Payments: what captured money leads to, and the ledger (ARCHITECTURE.md, "nobody pays for
-//! nothing"). Orders are in [`payment_orders`](super::orders), webhooks in
-//! [`webhooks`](super::webhooks), money that goes back in [`refunds`](crate::ledger::refunds). What to do
-//! in which state is said by [`payment_states`] and [`booking_states`]; here it is done.
+//! Payments: what captured money leads to, and the ledger (docs/architecture.md#payments). Orders
+//! are in [`payment_orders`](super::orders), webhooks in [`webhooks`](super::webhooks), money that
+//! goes back in [`refunds`](crate::ledger::refunds). What to do in which state is said by
+//! [`payment_states`] and [`booking_states`]; here it is done.
 //!
 //! Nothing here calls Razorpay; amounts and ids come from signed webhooks or from what the caller
 //! fetched, and every decision commits together with its ledger rows and the jobs that follow from
@@ -98,7 +98,7 @@ pub async fn settle(
         record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
         return Ok(Settled::Already);
     }
-    // The currency of an order used to be the client's choice (CONTRACT.md, section 10, row 6).
+    // The currency of an order used to be the client's choice (docs/contract.md#change-6).
     let as_ordered = money.amount_paise == order.amount_paise
         && money.currency == order.currency
         && money.currency == CURRENCY;

@@ -14,7 +14,7 @@ use crate::{
     types::ids::{EventId, UserId},
 };
 
-/// What a broadcast says (CONTRACT.md, section 8).
+/// What a broadcast says (docs/contract.md#broadcasts).
 pub trait Payload: Serialize + ToSchema {
     /// The Socket.IO event's name.
     const EVENT: &'static str;
@@ -94,7 +94,7 @@ impl Parties {
 /// One message to clients.
 #[derive(Clone, Debug)]
 pub struct Broadcast {
-    /// The Socket.IO event's name (CONTRACT.md, section 8).
+    /// The Socket.IO event's name (docs/contract.md#broadcasts).
     pub event: &'static str,
     /// Who receives it.
     pub audience: Audience,

@@ -1,6 +1,6 @@
 //! The Redis keys of locked seats, `seat_lock:{event}:{type}:{label}`, in the form that the Node
-//! service uses (CONTRACT.md, section 11). They turn away whoever comes second without asking
-//! PostgreSQL, which has the final word.
+//! service uses (docs/contract.md#existing-data). They turn away whoever comes second without
+//! asking PostgreSQL, which has the final word.
 
 use std::{collections::BTreeMap, time::Duration};
 

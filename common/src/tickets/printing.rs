@@ -1,5 +1,5 @@
-//! Tickets: one per seat of a confirmed booking, with a QR code (CONTRACT.md, section 5) that holds
-//! a signed text (`ticket_codes`).
+//! Tickets: one per seat of a confirmed booking, with a QR code (docs/contract.md#bookings) that
+//! holds a signed text (`ticket_codes`).
 
 use super::{
     broadcasts::TicketsReady,
@@ -61,7 +61,7 @@ impl Code {
 }
 
 /// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types
-/// gets the type's id behind it, so that ticket ids differ (CONTRACT.md, section 10, row 9).
+/// gets the type's id behind it, so that ticket ids differ (docs/contract.md#change-9).
 pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<Blank>> {
     let rows = sqlx::query!(
         r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (bs.price_paid * 100)::bigint AS "price!",

@@ -1,4 +1,4 @@
-//! What buyers see of their tickets, and of how far they are (CONTRACT.md, section 5).
+//! What buyers see of their tickets, and of how far they are (docs/contract.md#bookings).
 
 use crate::{
     error::{Error, Result},
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 /// A ticket as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // CONTRACT.md, section 5
+#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct Ticket {
     pub id: i32,
     pub ticket_id: String,

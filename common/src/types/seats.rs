@@ -8,7 +8,7 @@ use super::{
     invalid::Invalid,
 };
 
-/// A seat's label: trimmed, upper case, `[A-Z0-9]{1,20}` (CONTRACT.md, section 4).
+/// A seat's label: trimmed, upper case, `[A-Z0-9]{1,20}` (docs/contract.md#seats).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct SeatLabel(String);

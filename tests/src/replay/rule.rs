@@ -9,8 +9,8 @@ use super::recording::Exchange;
 
 /// One intended difference.
 pub struct Rule {
-    /// Where it is written: a part of docs/contract.md, or a finding of docs/readiness.md. Like every
-    /// citation, it has to exist.
+    /// Where it is written: a part of docs/contract.md, or a finding of docs/readiness.md. Like
+    /// every citation, it has to exist.
     pub source: &'static str,
     /// What is different.
     pub what: &'static str,
