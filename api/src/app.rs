@@ -19,10 +19,10 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
-    limits::Limits,
-    middleware::revocation::Verified,
+    auth::verified_tokens::Verified,
+    budgets::Limits,
     seat_maps::SeatMaps,
-    socket::{Everyone, Io},
+    socketio::delivery::{Everyone, Io},
 };
 
 /// Shared by all requests and sockets. Cheap to clone.
@@ -57,16 +57,17 @@ impl AppState {
         let writing = locks::pool(&settings.database, settings.lock_connections, "nexus-api locks");
         let cache = Cache::new(&settings.redis)?;
         let everyone = Everyone(io);
+        let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
         Ok(Arc::new(AppState {
             limits: Limits::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens),
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
-            seats: counts::updates(db.clone(), &settings.redis, everyone.clone())?,
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: Verified::default(),
-            seat_maps: SeatMaps::default(),
+            seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
+            seats,
             tokens: TokenHints::new(cache.clone(), settings.token_storage),
             db,
             cache,

@@ -12,18 +12,19 @@ use axum::body::Bytes;
 use nexus_common::{
     Error, Result,
     error::Kind,
-    realtime::AfterCommit,
+    realtime::{AfterCommit, Coalesced},
     seats::{
         broadcasts::{self, UnlockReason},
         map::{self, SeatMap, Snapshot},
     },
-    storage::postgres::bounded,
+    storage::{Cache, postgres::bounded},
     types::ids::{EventId, UserId},
 };
 use serde::Serialize;
+use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::app::App;
+use crate::socketio::delivery::Everyone;
 
 /// How long a snapshot is shared once it is there. Whoever has heard of a later version sees from
 /// the map's own that it is older.
@@ -34,8 +35,14 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 const MANY: usize = 1_000;
 
 /// Snapshots that are under way or shared, and who must not be shown an older one.
-#[derive(Default)]
-pub(crate) struct SeatMaps {
+#[derive(Clone)]
+pub(crate) struct SeatMaps(Arc<Maps>);
+
+struct Maps {
+    db: PgPool,
+    cache: Cache,
+    everyone: Everyone,
+    counts: Coalesced<Everyone>,
     snapshots: Mutex<HashMap<EventId, Taking>>,
     /// When a user last changed something through this process: a map from before that would not
     /// show it.
@@ -82,39 +89,46 @@ impl Taking {
 }
 
 impl SeatMaps {
+    /// Maps of what `db` holds; locks that are over are freed on the way, and clients told.
+    pub(crate) fn new(
+        db: PgPool,
+        cache: Cache,
+        everyone: Everyone,
+        counts: Coalesced<Everyone>,
+    ) -> Self {
+        SeatMaps(Arc::new(Maps {
+            db,
+            cache,
+            everyone,
+            counts,
+            snapshots: Mutex::default(),
+            changes: Mutex::default(),
+        }))
+    }
+
     /// A user has changed something.
     pub(crate) fn changed(&self, user: UserId) {
-        let mut changes = locked(&self.changes);
+        let mut changes = locked(&self.0.changes);
         if changes.len() >= MANY {
             changes.retain(|_, at| at.elapsed() < REMEMBERED);
         }
         changes.insert(user, Instant::now());
     }
 
-    /// The answer to `GET /seats/:eventId`.
-    pub(crate) async fn answer(
-        &self,
-        app: &App,
-        event: EventId,
-        viewer: Option<UserId>,
-    ) -> Result<Bytes> {
-        let shared = self.shared(app, event, viewer).await?;
+    /// The response to `GET /seats/:eventId`.
+    pub(crate) async fn response(&self, event: EventId, viewer: Option<UserId>) -> Result<Bytes> {
+        let shared = self.shared(event, viewer).await?;
         shared.snapshot.require_visible(viewer)?;
         match viewer {
-            Some(user) if shared.snapshot.has_seats_of(user) => answer(&shared.snapshot, viewer),
+            Some(user) if shared.snapshot.has_seats_of(user) => response(&shared.snapshot, viewer),
             _ => Ok(shared.strangers.clone()),
         }
     }
 
-    async fn shared(
-        &self,
-        app: &App,
-        event: EventId,
-        viewer: Option<UserId>,
-    ) -> Result<Arc<Shared>> {
-        let since = viewer.and_then(|user| locked(&self.changes).get(&user).copied());
+    async fn shared(&self, event: EventId, viewer: Option<UserId>) -> Result<Arc<Shared>> {
+        let since = viewer.and_then(|user| locked(&self.0.changes).get(&user).copied());
         loop {
-            let mut taking = self.join(app, event, since);
+            let mut taking = self.join(event, since);
             let taken = taking.taken.wait_for(Option::is_some).await.map(|taken| taken.clone());
             let Ok(Some(Taken { result, .. })) = taken else {
                 return Err(Error::internal("the task that takes a snapshot is gone"));
@@ -127,8 +141,8 @@ impl SeatMaps {
     }
 
     /// Joins the snapshot that is being taken or shared, or begins one.
-    fn join(&self, app: &App, event: EventId, since: Option<Instant>) -> Taking {
-        let mut snapshots = locked(&self.snapshots);
+    fn join(&self, event: EventId, since: Option<Instant>) -> Taking {
+        let mut snapshots = locked(&self.0.snapshots);
         if let Some(taking) = snapshots.get(&event)
             && (taking.is_under_way()
                 || (taking.is_fresh() && since.is_none_or(|since| since <= taking.began)))
@@ -140,16 +154,8 @@ impl SeatMaps {
         snapshots.insert(event, taking.clone());
         // In a task of its own: whoever asked first may leave, and the others still get their
         // answer.
-        tokio::spawn(take(app.clone(), event, taking.began, sender));
+        tokio::spawn(take(self.0.clone(), event, taking.began, sender));
         taking
-    }
-
-    /// Forgets a snapshot, unless another has come in its place.
-    fn forget(&self, event: EventId, began: Instant) {
-        let mut snapshots = locked(&self.snapshots);
-        if snapshots.get(&event).is_some_and(|taking| taking.began == began) {
-            snapshots.remove(&event);
-        }
     }
 }
 
@@ -157,56 +163,71 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn take(app: App, event: EventId, began: Instant, sender: watch::Sender<Option<Taken>>) {
-    let result = bounded(tidy_snapshot(&app, event)).await.map(Arc::new).map_err(Arc::new);
+async fn take(
+    maps: Arc<Maps>,
+    event: EventId,
+    began: Instant,
+    sender: watch::Sender<Option<Taken>>,
+) {
+    let result = bounded(maps.tidy_snapshot(event)).await.map(Arc::new).map_err(Arc::new);
     let is_shared = result.is_ok();
     sender.send_replace(Some(Taken { at: Instant::now(), result }));
     if is_shared {
         tokio::time::sleep(SHARED).await;
     }
-    app.seat_maps.forget(event, began);
+    maps.forget(event, began);
 }
 
-/// A snapshot without locks that are over, as far as they can be freed: where they cannot, the map
-/// is shown as it is.
-async fn tidy_snapshot(app: &App, event: EventId) -> Result<Shared> {
-    let mut snapshot = snapshot(app, event).await?;
-    if snapshot.is_behind() {
-        match tidy(app, &snapshot).await {
-            Ok(true) => snapshot = self::snapshot(app, event).await?,
-            Ok(false) => {}
-            // The expiry worker tells operators what is in its way.
-            Err(error) => {
-                tracing::debug!(
-                    event_id = event.0,
-                    error = error.details(),
-                    "locks that are over stay"
-                );
-            }
+impl Maps {
+    /// Forgets a snapshot, unless another has come in its place.
+    fn forget(&self, event: EventId, began: Instant) {
+        let mut snapshots = locked(&self.snapshots);
+        if snapshots.get(&event).is_some_and(|taking| taking.began == began) {
+            snapshots.remove(&event);
         }
     }
-    Ok(Shared { strangers: answer(&snapshot, None)?, snapshot })
+
+    /// A snapshot without locks that are over, as far as they can be freed: where they cannot, the map
+    /// is shown as it is.
+    async fn tidy_snapshot(&self, event: EventId) -> Result<Shared> {
+        let mut snapshot = self.snapshot(event).await?;
+        if snapshot.is_behind() {
+            match self.tidy(&snapshot).await {
+                Ok(true) => snapshot = self.snapshot(event).await?,
+                Ok(false) => {}
+                // The expiry worker tells operators what is in its way.
+                Err(error) => {
+                    tracing::debug!(
+                        event_id = event.0,
+                        error = error.details(),
+                        "locks that are over stay"
+                    );
+                }
+            }
+        }
+        Ok(Shared { strangers: response(&snapshot, None)?, snapshot })
+    }
+
+    /// Frees locks that are over; false where somebody else is about to change the event's counts.
+    async fn tidy(&self, snapshot: &Snapshot) -> Result<bool> {
+        let mut tx = self.db.begin().await?;
+        let Some(freed) = snapshot.free_expired(&mut tx).await? else { return Ok(false) };
+        tx.commit().await?;
+        let mut after = AfterCommit::default();
+        broadcasts::freed(&mut after, freed, UnlockReason::Expired);
+        after.run(&self.cache, &self.everyone, &self.counts).await;
+        Ok(true)
+    }
+
+    async fn snapshot(&self, event: EventId) -> Result<Snapshot> {
+        let mut tx = self.db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let snapshot = map::snapshot(&mut tx, event).await?;
+        tx.rollback().await?;
+        Ok(snapshot)
+    }
 }
 
-/// Frees locks that are over; false where somebody else is about to change the event's counts.
-async fn tidy(app: &App, snapshot: &Snapshot) -> Result<bool> {
-    let mut tx = app.db.begin().await?;
-    let Some(freed) = snapshot.free_expired(&mut tx).await? else { return Ok(false) };
-    tx.commit().await?;
-    let mut after = AfterCommit::default();
-    broadcasts::freed(&mut after, freed, UnlockReason::Expired);
-    after.run(&app.cache, &app.everyone, &app.seats).await;
-    Ok(true)
-}
-
-async fn snapshot(app: &App, event: EventId) -> Result<Snapshot> {
-    let mut tx = app.db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let snapshot = map::snapshot(&mut tx, event).await?;
-    tx.rollback().await?;
-    Ok(snapshot)
-}
-
-fn answer(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Bytes> {
+fn response(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Bytes> {
     let answer =
         serde_json::to_vec(&Envelope { data: snapshot.map(viewer) }).map_err(Error::internal)?;
     Ok(answer.into())

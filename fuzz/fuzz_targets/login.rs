@@ -9,11 +9,12 @@
 )]
 
 use libfuzzer_sys::fuzz_target;
+use nexus_api::fuzzing;
 use nexus_common::{
-    accounts::credentials::{Login, Otp, PasswordReset, Registration, phone_and_otp},
+    accounts::credentials::{Login, Otp},
     types::{
         contacts::{Email, Phone},
-        input::{Input, without_tags},
+        text::without_tags,
     },
 };
 use serde_json::json;
@@ -47,13 +48,13 @@ fuzz_target!(|text: &str| {
         login(text);
     }
     registration(&typed);
-    let input = Input::from(json!({
+    let input = json!({
         "phone": typed.phone, "otp": typed.otp, "email": typed.email, "newPassword": typed.password
-    }));
-    if let Ok((_, otp)) = phone_and_otp(&input) {
+    });
+    if let Ok((_, otp)) = fuzzing::verification(input.clone()) {
         assert_eq!(Otp::parse(otp.as_str()).unwrap().as_str(), otp.as_str());
     }
-    if let Ok(reset) = PasswordReset::parse(&input) {
+    if let Ok(reset) = fuzzing::password_reset(input) {
         assert!((8..=128).contains(&reset.password.chars().count()));
     }
 });
@@ -92,11 +93,11 @@ fn login(text: &str) {
 }
 
 fn registration(typed: &Typed) {
-    let input = Input::from(json!({
+    let input = json!({
         "email": typed.email, "phone": typed.phone, "username": typed.username, "name": typed.name,
         "password": typed.password, "city": typed.city
-    }));
-    let Ok(new) = Registration::parse(&input) else { return };
+    });
+    let Ok(new) = fuzzing::registration(input) else { return };
     assert!(new.email.is_some() || new.phone.is_some());
     assert!((8..=128).contains(&new.password.chars().count()));
     let username = new.username.unwrap();

@@ -8,9 +8,9 @@ use nexus_common::jobs::{
 use serde_json::Value;
 
 use super::{
+    operator::Admin,
     pages::{ago, at, error, form, page},
     payments,
-    session::Admin,
 };
 
 /// Every state of a job.

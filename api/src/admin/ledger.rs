@@ -13,18 +13,35 @@ use nexus_common::{
     Error, Result,
     payments::ledger_export::{self, Place, Range},
 };
+use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use super::session::Admin;
-use crate::{app::App, error::Failure, extract::Fields};
+use super::operator::Admin;
+use crate::{
+    app::App,
+    http::{
+        failure::Failure,
+        fields::{Text, filled},
+        request::Fields,
+    },
+};
+
+/// Which rows are exported.
+#[derive(Deserialize)]
+pub(super) struct Period {
+    from: Option<Text>,
+    to: Option<Text>,
+}
 
 /// `GET /admin/ledger.csv?from=&to=`
 pub(super) async fn export(
     State(app): State<App>,
     operator: Admin,
-    Fields(query): Fields,
+    fields: Fields<Period>,
 ) -> Result<Response, Failure> {
-    let range = Range::parse(&query)?;
+    let Period { from, to } = fields.request;
+    let given = |field: Option<Text>| field.as_ref().and_then(filled);
+    let range = Range::parse(given(from).as_deref(), given(to).as_deref())?;
     until_closed(&app, range).await?;
     tracing::info!(operator = %operator.user, ?range, "an operator exports the ledger");
     let head = stream::once(async {

@@ -5,6 +5,7 @@
 
 mod jobs;
 mod ledger;
+mod operator;
 mod overview;
 mod pages;
 mod payments;
@@ -25,10 +26,18 @@ use nexus_common::{
     },
     ledger::alerts,
 };
+use operator::Admin;
 use serde::Deserialize;
-use session::{Acting, Admin};
+use session::Acting;
 
-use crate::{app::App, error::Failure, extract::Fields};
+use crate::{
+    app::App,
+    http::{
+        failure::Failure,
+        fields::{Text, filled},
+        request::Fields,
+    },
+};
 
 type Page = Result<Response, Failure>;
 
@@ -84,14 +93,23 @@ async fn overview(State(app): State<App>, admin: Admin, Query(did): Query<Did>) 
     Ok(overview::page(&admin, &did, &queues, &dead, &failing, &alerts).into_response())
 }
 
+/// Which jobs are looked at.
+#[derive(Deserialize)]
+struct Which {
+    queue: Option<Text>,
+    kind: Option<Text>,
+    state: Option<Text>,
+}
+
 /// Jobs, or alerts, on one page.
 const LISTED: i64 = 100;
 
-async fn list(State(app): State<App>, admin: Admin, Fields(which): Fields) -> Page {
+async fn list(State(app): State<App>, admin: Admin, fields: Fields<Which>) -> Page {
     // Absent and empty mean any.
-    let some = |field: &str| which.filled(field).map(str::to_owned);
-    let state = some("state").filter(|state| jobs::STATES.contains(&state.as_str()));
-    let filter = Filter { queue: some("queue"), kind: some("kind"), state, limit: LISTED };
+    let Which { queue, kind, state } = fields.request;
+    let some = |field: Option<Text>| field.as_ref().and_then(filled);
+    let state = some(state).filter(|state| jobs::STATES.contains(&state.as_str()));
+    let filter = Filter { queue: some(queue), kind: some(kind), state, limit: LISTED };
     let jobs = admin::list(&app.db, &filter).await?;
     Ok(jobs::list(&admin, &filter, &jobs).into_response())
 }
@@ -133,9 +151,10 @@ async fn retry_all(State(app): State<App>, operator: Acting) -> Page {
     Ok(Redirect::to(&format!("/admin?retried={retried}")).into_response())
 }
 
-async fn ask_to_discard_all(State(app): State<App>, admin: Admin, Fields(which): Fields) -> Page {
+async fn ask_to_discard_all(State(app): State<App>, admin: Admin, fields: Fields<Which>) -> Page {
+    let kind = fields.request.kind.as_ref().and_then(filled);
     let dead = admin::dead_kinds(&app.db).await?;
-    let found = dead.iter().find(|dead| Some(dead.kind.as_str()) == which.text("kind"));
+    let found = dead.iter().find(|dead| Some(&dead.kind) == kind.as_ref());
     Ok(match found {
         Some(dead) => overview::discard(&admin, &dead.kind, dead.count).into_response(),
         None => Redirect::to("/admin").into_response(),

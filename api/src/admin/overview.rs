@@ -8,9 +8,9 @@ use nexus_common::{
 
 use super::{
     Did,
+    operator::Admin,
     pages::{ago, error, form, page as framed, seconds},
     payments,
-    session::Admin,
 };
 
 /// Every queue, and what is in trouble.

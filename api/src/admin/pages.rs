@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{DOCTYPE, Markup, html};
 
-use super::session::Admin;
+use super::operator::Admin;
 
 /// A page for an admin; the first one, which shows what changes by itself, is loaded again every
 /// few seconds.

@@ -9,10 +9,10 @@ use nexus_common::payments::story::{self, Story};
 use serde::Deserialize;
 
 use super::{
+    operator::Admin,
     pages::{at, page},
-    session::Admin,
 };
-use crate::{app::App, error::Failure};
+use crate::{app::App, http::failure::Failure};
 
 /// What somebody looks for; absent before they have.
 #[derive(Deserialize)]

@@ -18,27 +18,15 @@ use nexus_common::{
     types::ids::UserId,
 };
 
-use super::pages;
+use super::{operator::Admin, pages};
 use crate::{
-    address::ClientAddress, app::App, error::Failure, extract::bearer, login, revocations,
+    app::App,
+    auth::caller::bearer,
+    auth::{login, revocations},
+    http::{client_ip::ClientAddress, failure::Failure},
 };
 
 const COOKIE: &str = "nexus_admin";
-
-/// An admin, by cookie or bearer token.
-pub(super) struct Admin {
-    pub(super) user: UserId,
-    /// What the forms of this admin's pages hold; a bearer token needs none, no browser adds it by
-    /// itself.
-    form_token: Option<String>,
-}
-
-impl Admin {
-    /// The token for forms.
-    pub(super) fn form_token(&self) -> &str {
-        self.form_token.as_deref().unwrap_or_default()
-    }
-}
 
 /// An admin who submitted one of our forms.
 pub(super) struct Acting {

@@ -1,28 +1,13 @@
 //! What a person registers and logs in with: the rules and the messages of
 //! docs/contract.md#accounts. No SQL here.
 
-use crate::{
-    error::{Error, Result},
-    types::{
-        contacts::{Email, LONGEST_ADDRESS, Phone, international},
-        input::{Input, without_tags},
-    },
-};
+use crate::types::contacts::{Email, LONGEST_ADDRESS, Phone, international};
 
 /// A one-time password as typed: 4 to 6 digits.
 #[derive(Clone)]
 pub struct Otp(String);
 
 impl Otp {
-    /// Reads the `otp` field of a request.
-    fn of(input: &Input, missing: &str) -> Result<Self> {
-        let otp =
-            input.get("otp").filter(|otp| **otp != "").ok_or_else(|| Error::invalid(missing))?;
-        otp.as_str()
-            .and_then(Otp::parse)
-            .ok_or_else(|| Error::invalid("Invalid OTP format. OTP must be 4-6 digits."))
-    }
-
     /// Reads the code.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = (4..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -35,15 +20,6 @@ impl Otp {
     }
 }
 
-/// Reads `phone` and `otp`, as verify-otp and reset-password take them.
-pub fn phone_and_otp(input: &Input) -> Result<(Phone, Otp)> {
-    const MISSING: &str = "Phone number and OTP are required";
-    if input.get("otp").is_none() {
-        return Err(Error::invalid(MISSING));
-    }
-    Ok((Phone::of(input, MISSING)?, Otp::of(input, MISSING)?))
-}
-
 /// A new password for whoever has the phone.
 pub struct PasswordReset {
     /// Whose password.
@@ -52,28 +28,6 @@ pub struct PasswordReset {
     pub otp: Otp,
     /// The new password.
     pub password: String,
-}
-
-impl PasswordReset {
-    /// Reads a request. Unlike a registration's, the password need only be long enough, as it has
-    /// always been.
-    pub fn parse(input: &Input) -> Result<Self> {
-        let password = input.text("newPassword").unwrap_or("");
-        match password.chars().count() {
-            0..8 => return Err(Error::invalid("Password must be at least 8 characters long")),
-            8..=LONGEST_PASSWORD => {}
-            _ => return Err(Error::invalid(PASSWORD_TOO_LONG)),
-        }
-        let otp = Otp::of(input, "OTP is required for password reset")?;
-        let given = |field: &str| input.get(field).is_some_and(|value| *value != "");
-        if given("email") && !given("phone") {
-            return Err(Error::invalid(
-                "Email-based password reset requires phone OTP verification. Please provide phone number.",
-            ));
-        }
-        let phone = Phone::of(input, "Email or phone number is required")?;
-        Ok(PasswordReset { phone, otp, password: password.to_owned() })
-    }
 }
 
 /// How somebody says who they are when logging in: by e-mail address or phone number. Accounts that
@@ -122,28 +76,6 @@ impl Login {
     pub(super) fn columns(&self) -> (&[String], &[String]) {
         (&self.emails, &self.phones)
     }
-
-    /// Reads `email` or `phone`, and `password`.
-    pub fn parse(input: &Input) -> Result<(Self, String)> {
-        let invalid = |problem: &str| Error::invalid(format!("Validation failed: {problem}"));
-        let login = match (
-            input.text("email").filter(|t| !t.is_empty()),
-            input.text("phone").filter(|t| !t.is_empty()),
-        ) {
-            (Some(email), _) => {
-                Self::by_email(email).ok_or_else(|| invalid("Invalid email format"))?
-            }
-            (None, Some(phone)) => {
-                Self::by_phone(phone).ok_or_else(|| invalid("Invalid phone number format"))?
-            }
-            (None, None) => return Err(invalid("Email or phone number is required")),
-        };
-        let password = input
-            .text("password")
-            .filter(|p| !p.is_empty())
-            .ok_or_else(|| invalid("Password is required"))?;
-        Ok((login, password.to_owned()))
-    }
 }
 
 impl From<&Phone> for Login {
@@ -184,82 +116,8 @@ pub struct Registration {
     pub country: Option<String>,
 }
 
-impl Registration {
-    /// Reads a registration, or lists every problem in the contract's order.
-    pub fn parse(input: &Input) -> Result<Self> {
-        let mut problems = Vec::new();
-        let mut check = |result: Result<(), &'static str>| {
-            if let Err(problem) = result {
-                problems.push(problem);
-            }
-        };
-
-        let username =
-            input.get("username").map(|value| value.as_str().unwrap_or("").trim().to_lowercase());
-        check(username.as_deref().map_or(Ok(()), username_rules));
-
-        let email_text = input.get("email").filter(|value| *value != "");
-        let email =
-            email_text.and_then(|value| value.as_str()).and_then(|text| Email::parse(text.trim()));
-        check(if email_text.is_some() && email.is_none() {
-            Err("Invalid email format")
-        } else {
-            Ok(())
-        });
-
-        let phone_text = input.get("phone").filter(|value| *value != "");
-        let phone = phone_text.and_then(|value| value.as_str()).and_then(Phone::parse);
-        check(if phone_text.is_some() && phone.is_none() {
-            Err("Invalid phone number format")
-        } else {
-            Ok(())
-        });
-
-        check(if email_text.is_none() && phone_text.is_none() {
-            Err("Either email or phone number is required")
-        } else {
-            Ok(())
-        });
-
-        let password = input.text("password").unwrap_or("");
-        check(password_rules(password));
-
-        let name =
-            input.get("name").map(|name| name.as_str().and_then(without_tags).unwrap_or_default());
-        check(match &name {
-            Some(name) if !(2..=100).contains(&name.chars().count()) => {
-                Err("Name must be between 2 and 100 characters")
-            }
-            _ => Ok(()),
-        });
-
-        let field = |field: &str, longest: usize| {
-            input
-                .text(field)
-                .and_then(without_tags)
-                .map(|text| text.chars().take(longest).collect::<String>())
-        };
-        let registration = Registration {
-            username,
-            name,
-            email,
-            phone,
-            password: password.to_owned(),
-            address: field("address", 500),
-            city: field("city", 100),
-            state: field("state", 100),
-            zip: field("zip", 20),
-            country: field("country", 100),
-        };
-        if problems.is_empty() {
-            Ok(registration)
-        } else {
-            Err(Error::invalid(format!("Validation failed: {}", problems.join(", "))))
-        }
-    }
-}
-
-fn username_rules(username: &str) -> Result<(), &'static str> {
+/// The rules of a username that is trimmed and lower-cased, in the contract's words.
+pub fn username_rules(username: &str) -> Result<(), &'static str> {
     let length = username.chars().count();
     let pairs = username.as_bytes().windows(2);
     if length == 0 {
@@ -282,11 +140,14 @@ fn username_rules(username: &str) -> Result<(), &'static str> {
     }
 }
 
-const LONGEST_PASSWORD: usize = 128;
+/// Characters of a password.
+pub const LONGEST_PASSWORD: usize = 128;
 
-const PASSWORD_TOO_LONG: &str = "Password must be less than 128 characters";
+/// Said of one that has more.
+pub const PASSWORD_TOO_LONG: &str = "Password must be less than 128 characters";
 
-fn password_rules(password: &str) -> Result<(), &'static str> {
+/// The rules of a new account's password, in the contract's words.
+pub fn password_rules(password: &str) -> Result<(), &'static str> {
     let has = |class: fn(char) -> bool| password.chars().any(class);
     let length = password.chars().count();
     if length == 0 {
@@ -308,86 +169,9 @@ fn password_rules(password: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A username as it is compared: trimmed and lower-cased.
-pub fn normalised_username(input: &Input) -> Result<String> {
-    match input.get("username").map(|value| value.as_str()) {
-        Some(Some(text)) if !text.trim().is_empty() => Ok(text.trim().to_lowercase()),
-        _ => Err(Error::invalid("Username is required")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn every_problem_is_listed_in_order() {
-        let input =
-            Input::from(json!({"email": "bad", "phone": "1", "password": "x", "username": "_"}));
-        assert_eq!(
-            Registration::parse(&input).unwrap_err().to_string(),
-            "Validation failed: Username must be at least 3 characters long, Invalid email format, Invalid phone number format, Password must be at least 8 characters long"
-        );
-    }
-
-    #[test]
-    fn phones_are_normalised() {
-        for text in [
-            "98765 43210",
-            "919876543210",
-            "+91 98765-43210",
-            "(987) 654-3210",
-            "098765 43210",
-            "0-98765-43210",
-            "+91 0 98765 43210",
-            "+91 (0) 98765 43210",
-        ] {
-            assert_eq!(
-                Phone::parse(text).map(|phone| phone.as_str().to_owned()).as_deref(),
-                Some("+919876543210"),
-                "{text}"
-            );
-        }
-        for (text, read) in [
-            ("+14155550100", "+14155550100"),
-            ("+44 20 7946 0958", "+442079460958"),
-            (" +44 (0)20 7946 0958", "+442079460958"),
-            ("+39 06 698 12345", "+390669812345"),
-            ("+91 22 2778 2183", "+912227782183"),
-            ("912227782183", "+912227782183"),
-            ("+1234567", "+1234567"),
-        ] {
-            assert_eq!(
-                Phone::parse(text).map(|phone| phone.as_str().to_owned()).as_deref(),
-                Some(read),
-                "{text}"
-            );
-        }
-        for text in [
-            "123",
-            "",
-            "+",
-            "0123456789",
-            "98765x3210",
-            "+1234567890123456",
-            "+0123456789",
-            "+91987654321",
-            "+9198765432101",
-            "+91 0 9876 5432",
-            "+91 00 98765 43210",
-            "910987654321",
-            "0 5876 543210",
-            "00919876543210",
-            "00 98765 43210",
-            "+91",
-            "5876543210",
-        ] {
-            assert_eq!(Phone::parse(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn an_account_is_found_by_what_was_stored_under_older_rules() {
@@ -431,13 +215,5 @@ mod tests {
             Err("Username cannot have consecutive underscores or hyphens")
         );
         assert_eq!(username_rules("1abc"), Err("Username must start with a letter"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_is_too_odd(text in ".*") {
-            if let Some(email) = Email::parse(&text) { prop_assert_eq!(Email::parse(email.as_str()), Some(email)); }
-            if let Some(phone) = Phone::parse(&text) { prop_assert_eq!(Phone::parse(phone.as_str()), Some(phone)); }
-        }
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     tickets::views::{self, Ticket},
     types::{
         ids::{BookingId, EventId, UserId},
-        input::Input,
         money::Paise,
         schemas::{BookingStatus, PaymentStatus},
         time::Timestamp,
@@ -28,21 +27,6 @@ pub struct Claim {
     pub booking: BookingId,
     /// The payment that is said to have paid it.
     pub payment_id: String,
-}
-
-impl Claim {
-    /// Reads a request.
-    pub fn parse(input: &Input) -> Result<Self> {
-        let (Some(id), Some(payment_id)) = (input.get("booking_id"), input.filled("payment_id"))
-        else {
-            return Err(Error::invalid("Booking ID and Payment ID are required"));
-        };
-        if *id == "" || *id == 0 {
-            return Err(Error::invalid("Booking ID and Payment ID are required"));
-        }
-        let booking = input.id("booking_id").ok_or_else(|| Error::invalid("Invalid booking ID"))?;
-        Ok(Claim { booking, payment_id: payment_id.chars().take(255).collect() })
-    }
 }
 
 /// What has to be done about a claim.

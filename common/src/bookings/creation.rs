@@ -19,7 +19,6 @@ use crate::{
     storage::postgres,
     types::{
         ids::{BookingId, EventId, SeatTypeId, UserId},
-        input::Input,
         money::Paise,
         schemas::{BookingStatus, PaymentStatus},
         seats::{SeatKey, SeatLabel},
@@ -34,30 +33,6 @@ pub struct NewBooking {
     pub event: EventId,
     /// Which seats; each once.
     pub seats: BTreeSet<(SeatTypeId, SeatLabel)>,
-}
-
-impl NewBooking {
-    /// Reads a request.
-    pub fn parse(input: &Input) -> Result<Self> {
-        let event = input.id("event_id").ok_or_else(|| Error::invalid("Event ID is required"))?;
-        let details = match input.list("seat_details") {
-            Some(details) if !details.is_empty() => details,
-            _ => return Err(Error::invalid("At least one seat detail is required")),
-        };
-        let mut seats = BTreeSet::new();
-        for detail in details {
-            let incomplete =
-                || Error::invalid("Each seat detail must have seat_label and seat_type_id");
-            let detail = Input::from(detail.clone());
-            let label = detail.filled("seat_label").ok_or_else(incomplete)?;
-            let seat_type = detail.id("seat_type_id").ok_or_else(incomplete)?;
-            // A seat cannot be had twice.
-            if !seats.insert((seat_type, SeatLabel::parse(label)?)) {
-                return Err(Error::SeatsNotLocked);
-            }
-        }
-        Ok(NewBooking { event, seats })
-    }
 }
 
 /// What `create` answers.

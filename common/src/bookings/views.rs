@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Result},
     types::{
         ids::{BookingId, EventId, UserId},
-        input::Page,
         money::Paise,
+        page::Page,
         schemas::{BookingStatus, PaymentStatus, SeatStatus},
         time::Timestamp,
     },

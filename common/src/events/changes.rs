@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use super::{
     cancellation,
     event::{Event, EventUpdated, require_organizer},
-    input::{EventChanges, NewEvent, ends_before_it_starts},
-    seat_types, views,
+    seat_types::{self, NewSeatType},
+    views,
 };
 use crate::{
     error::{Error, Result, violated_constraint},
@@ -18,8 +18,49 @@ use crate::{
         event_status::EventStatus,
         ids::{EventId, SeatTypeId, UserId},
         money::Paise,
+        time::Timestamp,
     },
 };
+
+/// A new event, every rule checked.
+#[derive(Debug)]
+#[allow(missing_docs)] // columns of `events`
+pub struct NewEvent {
+    pub name: String,
+    pub description: String,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
+    pub location: String,
+    pub image_url: Option<String>,
+    pub venue_name: Option<String>,
+    pub status: EventStatus,
+    pub is_public: bool,
+    pub max_tickets_per_user: i32,
+    pub seat_types: Vec<NewSeatType>,
+}
+
+/// The fields of an event that a request changes.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // columns of `events`
+pub struct EventChanges {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub start_date: Option<Timestamp>,
+    pub end_date: Option<Timestamp>,
+    pub location: Option<String>,
+    /// `Some(None)` removes it.
+    pub image_url: Option<Option<String>>,
+    /// `Some(None)` removes it.
+    pub venue_name: Option<Option<String>>,
+    pub status: Option<EventStatus>,
+    pub is_public: Option<bool>,
+    pub max_tickets_per_user: Option<i32>,
+}
+
+/// An event cannot end before it starts (docs/contract.md#change-13).
+pub fn ends_before_it_starts() -> Error {
+    Error::invalid("end_date must not be before start_date")
+}
 
 /// Creates an event and its seat types.
 pub async fn create(

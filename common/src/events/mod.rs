@@ -5,7 +5,6 @@ pub mod broadcasts;
 pub mod cancellation;
 pub mod changes;
 pub mod event;
-pub mod input;
 pub mod inventory;
 pub mod seat_types;
 pub mod turns;

@@ -15,7 +15,6 @@ use crate::{
     realtime::Audience,
     types::{
         ids::{EventId, SeatTypeId, UserId},
-        input::{Input, without_tags},
         money::Paise,
         time::Timestamp,
     },
@@ -47,47 +46,6 @@ pub struct NewSeatType {
     pub quantity: i32,
 }
 
-/// More than any venue has.
-const MOST_SEATS: i64 = 1_000_000;
-
-impl NewSeatType {
-    /// Reads a request that creates one seat type.
-    pub fn parse(input: &Input) -> Result<Self> {
-        let missing = || Error::invalid("Missing required fields: name, price, quantity");
-        let name = input.filled("name").ok_or_else(missing)?;
-        if input.get("price").is_none() || input.get("quantity").is_none() {
-            return Err(missing());
-        }
-        Self::from_fields(input, name)
-    }
-
-    /// Reads the `nth` seat type (1 is the first) of a request that creates an event.
-    pub fn parse_nth(input: &Input, nth: usize) -> Result<Self> {
-        let missing = || {
-            Error::invalid(format!(
-                "Seat type {nth} is missing required fields: name, price, quantity"
-            ))
-        };
-        let name = input.filled("name").ok_or_else(missing)?;
-        if input.get("price").is_none()
-            || input.get("quantity").is_none()
-            || input.whole("quantity") == Some(0)
-        {
-            return Err(missing());
-        }
-        Self::from_fields(input, name)
-    }
-
-    fn from_fields(input: &Input, name: &str) -> Result<Self> {
-        Ok(NewSeatType {
-            name: bounded_name(name)?,
-            description: description(input)?,
-            price: price(input)?.unwrap_or(Paise::ZERO),
-            quantity: quantity(input)?.unwrap_or(0),
-        })
-    }
-}
-
 /// The fields of a seat type that a request changes.
 #[derive(Debug)]
 #[allow(missing_docs)] // columns of `event_seat_types`
@@ -97,70 +55,6 @@ pub struct SeatTypeChanges {
     pub description: Option<Option<String>>,
     pub price: Option<Paise>,
     pub quantity: Option<i32>,
-}
-
-impl SeatTypeChanges {
-    /// What can be changed.
-    pub const FIELDS: &[&str] = &["name", "description", "price", "quantity"];
-
-    /// Reads a request; fields that it does not know do not count.
-    pub fn parse(input: &Input) -> Result<Self> {
-        if !Self::FIELDS.iter().any(|field| input.was_sent(field)) {
-            return Err(Error::invalid("No fields to update"));
-        }
-        let name = match input.get("name") {
-            None => None,
-            Some(_) => Some(bounded_name(
-                input.filled("name").ok_or_else(|| Error::invalid("name must not be empty"))?,
-            )?),
-        };
-        Ok(SeatTypeChanges {
-            name,
-            description: input.was_sent("description").then(|| description(input)).transpose()?,
-            price: price(input)?,
-            quantity: quantity(input)?,
-        })
-    }
-}
-
-fn bounded_name(name: &str) -> Result<String> {
-    if name.chars().count() > 100 {
-        return Err(Error::invalid("name must be at most 100 characters long"));
-    }
-    Ok(name.to_owned())
-}
-
-fn description(input: &Input) -> Result<Option<String>> {
-    let text = input.optional_text("description")?.and_then(without_tags);
-    match text {
-        Some(text) if text.chars().count() > 2_000 => {
-            Err(Error::invalid("description must be at most 2000 characters long"))
-        }
-        text => Ok(text),
-    }
-}
-
-fn price(input: &Input) -> Result<Option<Paise>> {
-    match input.number("price") {
-        None => Ok(None),
-        Some(rupees) if rupees >= 1e8 => Err(Error::invalid("Price must be less than 100000000")),
-        // Less than half a paisa is not free: it is refused like all else that is too little to be
-        // paid.
-        Some(rupees) => Paise::from_rupees(if rupees > 0.0 { rupees.max(0.01) } else { rupees })
-            .map(Some)
-            .ok_or_else(|| Error::invalid("Price must be greater than or equal to 0")),
-    }
-}
-
-fn quantity(input: &Input) -> Result<Option<i32>> {
-    match input.get("quantity").map(|_| input.whole("quantity")) {
-        None => Ok(None),
-        Some(Some(seats @ 0..=MOST_SEATS)) => Ok(Some(seats as i32)),
-        Some(Some(seats)) if seats > MOST_SEATS => {
-            Err(Error::invalid(format!("Quantity must be at most {MOST_SEATS}")))
-        }
-        Some(_) => Err(Error::invalid("Quantity must be greater than or equal to 0")),
-    }
 }
 
 /// The seat types of an event that `viewer` may see, in the organiser's order.
@@ -197,8 +91,10 @@ pub async fn list(
 }
 
 /// Most seat types of an event: each is part of all its counts.
-pub(super) const MOST_TYPES: usize = 100;
-pub(super) const TOO_MANY_TYPES: &str = "An event can have at most 100 seat types";
+pub const MOST_TYPES: usize = 100;
+
+/// Said of more.
+pub const TOO_MANY_TYPES: &str = "An event can have at most 100 seat types";
 
 const MANAGE: &str = "manage seat types for this event";
 

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     types::{
         ids::{EventId, UserId},
-        input::{Input, Page},
+        page::Page,
     },
 };
 
@@ -50,18 +50,6 @@ pub struct ListFilter {
     pub is_public: Option<bool>,
     /// Only this organiser's.
     pub organizer: Option<UserId>,
-}
-
-impl ListFilter {
-    /// Reads query parameters as the Node service did: what is not a number is no filter.
-    pub fn parse(input: &Input, viewer: Option<UserId>) -> Self {
-        ListFilter {
-            viewer,
-            status: input.filled("status").map(str::to_owned),
-            is_public: input.text("is_public").map(|text| text == "true"),
-            organizer: input.id("organizer_id"),
-        }
-    }
 }
 
 /// A page of events, oldest first, and how many there are in all.

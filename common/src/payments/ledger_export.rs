@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::{
     error::{Error, Result},
-    types::{input::Input, time::Timestamp},
+    types::time::Timestamp,
 };
 
 /// The first line.
@@ -27,8 +27,8 @@ pub struct Range {
 impl Range {
     /// Reads `from` and `to`: a time, or a day, of which `to` includes the whole. Absent ones mean
     /// always.
-    pub fn parse(input: &Input) -> Result<Self> {
-        let moment = |field: &str, day_after: i64| match input.filled(field) {
+    pub fn parse(from: Option<&str>, to: Option<&str>) -> Result<Self> {
+        let moment = |field: &str, text: Option<&str>, day_after| match text {
             None => Ok(None),
             Some(text) => moment(text, day_after).map(Some).ok_or_else(|| {
                 Error::invalid(format!(
@@ -36,8 +36,8 @@ impl Range {
                 ))
             }),
         };
-        let from = moment("from", 0)?.unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
-        let to = moment("to", 1)?.unwrap_or_else(Utc::now);
+        let from = moment("from", from, 0)?.unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
+        let to = moment("to", to, 1)?.unwrap_or_else(Utc::now);
         if to < from {
             Err(Error::invalid("to must not be before from"))
         } else {
@@ -163,7 +163,6 @@ fn text(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
 
@@ -187,8 +186,7 @@ mod tests {
 
     #[test]
     fn a_day_is_meant_as_a_whole() {
-        let range =
-            |from: &str, to: &str| Range::parse(&Input::from(json!({"from": from, "to": to})));
+        let range = |from: &str, to: &str| Range::parse(Some(from), Some(to));
         let november = range("2026-11-01", "2026-11-30").unwrap();
         assert_eq!(november, range("2026-11-01T00:00:00Z", "2026-12-01T05:30:00+05:30").unwrap());
         assert!(range("2026-11-02", "2026-10-01").is_err());

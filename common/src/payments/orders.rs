@@ -2,7 +2,6 @@
 //! (docs/contract.md#payments).
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -11,7 +10,6 @@ use crate::{
     error::{Error, Result},
     types::{
         ids::{BookingId, UserId},
-        input::Input,
         money::{CURRENCY, Paise},
         schemas::{BookingStatus, PaymentStatus},
     },
@@ -24,27 +22,6 @@ pub struct NewOrder {
     pub booking: BookingId,
     /// What the client believes to be the total.
     pub amount: Paise,
-}
-
-impl NewOrder {
-    /// Reads a request.
-    pub fn parse(input: &Input) -> Result<Self> {
-        if input.get("booking_id").is_none() {
-            return Err(Error::invalid("Booking ID is required"));
-        }
-        let booking = input.id("booking_id").ok_or_else(|| Error::invalid("Invalid booking ID"))?;
-        let amount = input
-            .number("amount")
-            .and_then(Paise::from_rupees)
-            .filter(|amount| *amount > Paise::ZERO)
-            .ok_or_else(|| Error::invalid("Valid amount is required"))?;
-        match input.get("currency").map(Value::as_str) {
-            None | Some(Some("")) => {}
-            Some(Some(currency)) if currency.eq_ignore_ascii_case(CURRENCY) => {}
-            Some(_) => return Err(Error::invalid("Currency must be INR")),
-        }
-        Ok(NewOrder { booking, amount })
-    }
 }
 
 /// A booking that may be paid for.

@@ -15,7 +15,7 @@ use crate::{
     jobs::{self, payments::ProcessWebhook},
     ledger::{entries::Captured, payment_states::PaymentEvent, refunds},
     providers::razorpay,
-    types::{input::remove_nul, money::CURRENCY},
+    types::{money::CURRENCY, text::remove_nul},
 };
 
 /// A webhook whose signature has been checked.

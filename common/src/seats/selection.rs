@@ -6,7 +6,6 @@ use crate::{
     error::{Error, Result},
     types::{
         ids::{EventId, SeatTypeId},
-        input::Input,
         seats::{SeatKey, SeatLabel},
     },
 };
@@ -33,32 +32,12 @@ impl Selection {
         }
     }
 
-    /// Reads `seats` and `best_available` of a request for several seats of `event`.
-    pub fn parse(event: EventId, input: &Input) -> Result<Self> {
-        let mut seats = BTreeSet::new();
-        let wanted = match input.get("seats") {
-            None => &[],
-            Some(_) => input.list("seats").ok_or_else(|| Error::invalid("seats must be a list"))?,
-        };
-        for seat in wanted {
-            let seat = Input::from(seat.clone());
-            let seat_type = seat.id("seat_type_id");
-            let (Some(seat_type), Some(label)) = (seat_type, seat.get("seat_label")) else {
-                return Err(Error::invalid("Each seat must have seat_label and seat_type_id"));
-            };
-            if !seats.insert((seat_type, SeatLabel::from_value(label)?)) {
-                return Err(Error::invalid("Each seat can be wanted once"));
-            }
-        }
-        let mut best = BTreeMap::new();
-        if let Some(wanted) = input.get("best_available") {
-            let wanted = Input::from(wanted.clone());
-            let count = wanted.whole("count").and_then(|count| usize::try_from(count).ok());
-            let (Some(seat_type), Some(count @ 1..)) = (wanted.id("seat_type_id"), count) else {
-                return Err(Error::invalid("best_available must have seat_type_id and count"));
-            };
-            best.insert(seat_type, count);
-        }
+    /// These seats of `event`, and so many more of some types.
+    pub fn new(
+        event: EventId,
+        seats: BTreeSet<(SeatTypeId, SeatLabel)>,
+        best: BTreeMap<SeatTypeId, usize>,
+    ) -> Result<Self> {
         let selection = Selection { event, seats, best };
         match selection.wanted().values().fold(0, |sum: usize, count| sum.saturating_add(*count)) {
             0 => Err(Error::invalid("At least one seat is required")),

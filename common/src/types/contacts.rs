@@ -3,8 +3,6 @@
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use lettre::Address;
 
-use super::{input::Input, invalid::Invalid};
-
 /// A lower-case e-mail address that mail can be sent to, an internationalised domain in punycode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email(String);
@@ -56,20 +54,6 @@ impl Phone {
                     .then(|| Phone(format!("+91{national}")))
             }
             None => international(text).map(Phone),
-        }
-    }
-
-    /// Reads the `phone` field of a request.
-    pub fn of(input: &Input, missing: &str) -> Result<Self, Invalid> {
-        match input.get("phone") {
-            None => Err(Invalid::new(missing)),
-            Some(value) => match value.as_str() {
-                Some("") => Err(Invalid::new(missing)),
-                Some(text) => {
-                    Phone::parse(text).ok_or_else(|| Invalid::new("Invalid phone number format"))
-                }
-                None => Err(Invalid::new("Invalid phone number format")),
-            },
         }
     }
 
@@ -138,4 +122,75 @@ pub fn address(text: &str) -> Option<Address> {
         return None;
     }
     Address::new(user, domain).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn phones_are_normalised() {
+        for text in [
+            "98765 43210",
+            "919876543210",
+            "+91 98765-43210",
+            "(987) 654-3210",
+            "098765 43210",
+            "0-98765-43210",
+            "+91 0 98765 43210",
+            "+91 (0) 98765 43210",
+        ] {
+            assert_eq!(
+                Phone::parse(text).map(|phone| phone.as_str().to_owned()).as_deref(),
+                Some("+919876543210"),
+                "{text}"
+            );
+        }
+        for (text, read) in [
+            ("+14155550100", "+14155550100"),
+            ("+44 20 7946 0958", "+442079460958"),
+            (" +44 (0)20 7946 0958", "+442079460958"),
+            ("+39 06 698 12345", "+390669812345"),
+            ("+91 22 2778 2183", "+912227782183"),
+            ("912227782183", "+912227782183"),
+            ("+1234567", "+1234567"),
+        ] {
+            assert_eq!(
+                Phone::parse(text).map(|phone| phone.as_str().to_owned()).as_deref(),
+                Some(read),
+                "{text}"
+            );
+        }
+        for text in [
+            "123",
+            "",
+            "+",
+            "0123456789",
+            "98765x3210",
+            "+1234567890123456",
+            "+0123456789",
+            "+91987654321",
+            "+9198765432101",
+            "+91 0 9876 5432",
+            "+91 00 98765 43210",
+            "910987654321",
+            "0 5876 543210",
+            "00919876543210",
+            "00 98765 43210",
+            "+91",
+            "5876543210",
+        ] {
+            assert_eq!(Phone::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in ".*") {
+            if let Some(email) = Email::parse(&text) { prop_assert_eq!(Email::parse(email.as_str()), Some(email)); }
+            if let Some(phone) = Phone::parse(&text) { prop_assert_eq!(Phone::parse(phone.as_str()), Some(phone)); }
+        }
+    }
 }

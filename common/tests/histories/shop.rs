@@ -1,7 +1,10 @@
 //! One event of a history, and how each step is taken: by the verbs that the API and the workers
 //! use, each in its own transaction.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use nexus_common::{
     Error,
@@ -24,12 +27,12 @@ use nexus_common::{
     seats::{freeing, hints, selection::Selection},
     types::{
         ids::{BookingId, EventId, SeatTypeId, UserId},
-        input::Input,
+        money::Paise,
         seats::{SeatKey, SeatLabel},
     },
 };
 use proptest::sample::Index;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgTransaction;
 
 use super::{Step, World, razorpay::Razorpay};
@@ -238,16 +241,16 @@ impl<'a> Shop<'a> {
     }
 
     async fn lock(&self, buyer: usize, seats: &[usize]) -> Result<(), String> {
-        let mut wanted = Vec::new();
+        let mut wanted = BTreeSet::new();
         for seat in BTreeSet::from_iter(seats) {
             let (seat_type, label) = SEATS[*seat];
             let label = SeatLabel::parse(label).map_err(|error| error.to_string())?;
             let key = SeatKey { event: self.event, seat_type: self.types[seat_type], label };
             // A hint of Redis's may be two seconds old; PostgreSQL decides here.
             hints::drop_stale(&self.world.cache, &key).await;
-            wanted.push(json!({"seat_type_id": key.seat_type, "seat_label": key.label}));
+            wanted.insert((key.seat_type, key.label));
         }
-        let wanted = Selection::parse(self.event, &Input::from(json!({ "seats": wanted })));
+        let wanted = Selection::new(self.event, wanted, BTreeMap::new());
         let Some(wanted) = allowed(wanted)? else { return Ok(()) };
         allowed(self.world.locks.lock(self.buyer(buyer), wanted).await).map(drop)
     }
@@ -288,10 +291,10 @@ impl<'a> Shop<'a> {
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(|error| error.to_string())?;
-        let input = json!({"booking_id": booking, "amount": total.unwrap_or(0) as f64 / 100.0});
-        let result = match NewOrder::parse(&Input::from(input)) {
-            Ok(wanted) => orders::payable(&mut tx, buyer, &wanted).await,
-            Err(error) => Err(error),
+        let amount = Paise::from_db(total.unwrap_or(0));
+        let result = match amount {
+            Paise::ZERO => Err(Error::invalid("Valid amount is required")),
+            amount => orders::payable(&mut tx, buyer, &NewOrder { booking, amount }).await,
         };
         let Some(payable) = self.end(tx, result).await? else { return Ok(()) };
         if payable.open_order.is_none() {

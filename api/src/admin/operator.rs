@@ -1,0 +1,18 @@
+//! Who looks at the pages.
+
+use nexus_common::types::ids::UserId;
+
+/// An admin, by cookie or bearer token.
+pub(super) struct Admin {
+    pub(super) user: UserId,
+    /// What the forms of this admin's pages hold; a bearer token needs none, no browser adds it by
+    /// itself.
+    pub(super) form_token: Option<String>,
+}
+
+impl Admin {
+    /// The token for forms.
+    pub(super) fn form_token(&self) -> &str {
+        self.form_token.as_deref().unwrap_or_default()
+    }
+}

@@ -1,0 +1,81 @@
+//! Who calls: a user, somebody who may be one, or anybody; and from where.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use nexus_common::{Error, types::ids::UserId};
+
+use crate::{
+    app::App,
+    http::{client_ip::ClientAddress, failure::Failure},
+};
+
+/// Anybody, whoever that is.
+pub(crate) struct Anybody;
+
+impl FromRequestParts<App> for Anybody {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        Ok(Anybody)
+    }
+}
+
+/// Whose access token the request came with, found out once.
+#[derive(Clone)]
+pub(crate) struct Identity(pub(crate) Result<UserId, Failure>);
+
+impl FromRequestParts<App> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        // Every connection has a peer; one without would be nobody's proxy.
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+        Ok(ClientAddress::of(peer, &parts.headers, &app.settings.http.proxies))
+    }
+}
+
+/// An authenticated caller.
+pub(crate) struct Caller {
+    pub(crate) user: UserId,
+    /// The access token, for logout.
+    pub(crate) token: String,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let token = bearer(&parts.headers).ok_or(Error::TokenMissing)?;
+        let user = match parts.extensions.get::<Identity>() {
+            Some(Identity(user)) => user.clone()?,
+            None => app.authenticate(token).await?,
+        };
+        Ok(Caller { user, token: token.to_owned() })
+    }
+}
+
+/// Who calls, where anybody may: an unusable token counts as none.
+pub(crate) struct MaybeCaller(pub(crate) Option<UserId>);
+
+impl FromRequestParts<App> for MaybeCaller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        match Caller::from_request_parts(parts, app).await {
+            Ok(caller) => Ok(MaybeCaller(Some(caller.user))),
+            Err(failure) if failure.status == StatusCode::UNAUTHORIZED => Ok(MaybeCaller(None)),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// The token of an `Authorization: Bearer <token>` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}

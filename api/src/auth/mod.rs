@@ -1,0 +1,6 @@
+//! Who somebody is: tokens, passwords, one-time passwords.
+
+pub(crate) mod caller;
+pub(crate) mod login;
+pub(crate) mod revocations;
+pub(crate) mod verified_tokens;

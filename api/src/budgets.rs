@@ -1,0 +1,131 @@
+//! Who may ask for what how often: the budgets of everything that is limited, on one screen.
+//! `docs/limits.md` says why they are what they are.
+//!
+//! What is counted for an account (wrong passwords, wrong codes, codes sent) would let a stranger
+//! keep its owner out. So whoever comes from a network from which the account has logged in before
+//! has a budget of their own there, which strangers' failures do not touch; all other networks
+//! share one. Accounts are counted by the address or number that was typed, whether or not there is
+//! such an account.
+
+use std::fmt::Display;
+
+use nexus_common::{
+    Result,
+    accounts::credentials::Login,
+    config::{Limit, RateLimit, RateLimits},
+    limiter::{Budget, Limiter, Taken},
+    storage::Cache,
+    types::{contacts::Phone, ids::UserId},
+};
+
+use crate::http::client_ip::ClientAddress;
+
+/// The limits of this process.
+pub(crate) struct Limits {
+    rates: RateLimits,
+    limiter: Limiter,
+}
+
+/// Somebody who says to be the owner of an account.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimant {
+    pub(crate) address: ClientAddress,
+    /// Whether the account has logged in from there before.
+    pub(crate) at_home: bool,
+}
+
+impl Claimant {
+    /// Whose budget an account's failures from there are.
+    fn whose(self, account: &str) -> String {
+        if self.at_home { format!("{account} at {}", self.address) } else { account.to_owned() }
+    }
+}
+
+impl Limits {
+    pub(crate) fn new(rates: RateLimits, cache: Cache) -> Self {
+        Limits { rates, limiter: Limiter::new(cache) }
+    }
+
+    /// A request without a valid token.
+    pub(crate) async fn anonymous(&self, address: ClientAddress) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::Anonymous, address)]).await
+    }
+
+    /// A request or a command of a user.
+    pub(crate) async fn user(&self, user: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::User, user)]).await
+    }
+
+    /// A new Socket.IO connection.
+    pub(crate) async fn connection(&self, address: ClientAddress) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::Connections, address)]).await
+    }
+
+    /// Commands over one connection, which counts them itself; unlimited when there are no limits.
+    pub(crate) fn commands(&self) -> Option<RateLimit> {
+        self.rates.enforced.then(|| self.rates.of(Limit::Commands))
+    }
+
+    /// A login with a password. Unless it fails, [`Limit::LoginFailures`] is to be given back: it
+    /// is taken before, so that no number of attempts at once gets around it.
+    pub(crate) async fn login(&self, claimant: Claimant, login: &Login) -> Result<Taken> {
+        self.take(vec![
+            self.budget(Limit::Login, claimant.address),
+            self.budget(Limit::LoginFailures, claimant.whose(login.as_str())),
+        ])
+        .await
+    }
+
+    /// A new account.
+    pub(crate) async fn registration(&self, address: ClientAddress) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::Registration, address)]).await
+    }
+
+    /// A code by SMS. Somebody pays for each: no country gets more than its cap a day.
+    pub(crate) async fn otp_send(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
+        let (prefix, cap) = self.rates.otp_caps.of(phone);
+        self.take(vec![
+            self.budget(Limit::OtpSend, claimant.address),
+            self.budget(Limit::OtpSend, claimant.whose(phone.as_str())),
+            Budget::new(Limit::OtpCountry, cap, prefix),
+        ])
+        .await
+    }
+
+    /// A code to compare. Unless it is wrong, [`Limit::OtpFailures`] and
+    /// [`Limit::OtpFailuresAddress`] are to be given back.
+    pub(crate) async fn otp_check(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
+        self.take(self.otp_failures(claimant, phone).into()).await
+    }
+
+    /// A new password for whoever has the right code; the same is to be given back.
+    pub(crate) async fn password_reset(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
+        let mut budgets = Vec::from(self.otp_failures(claimant, phone));
+        budgets.push(self.budget(Limit::PasswordReset, claimant.address));
+        budgets.push(self.budget(Limit::PasswordReset, claimant.whose(phone.as_str())));
+        self.take(budgets).await
+    }
+
+    fn otp_failures(&self, claimant: Claimant, phone: &Phone) -> [Budget; 2] {
+        [
+            self.budget(Limit::OtpFailures, claimant.whose(phone.as_str())),
+            self.budget(Limit::OtpFailuresAddress, claimant.address),
+        ]
+    }
+
+    /// It did not fail.
+    pub(crate) async fn give_back(&self, taken: &Taken, limits: &[Limit]) {
+        for limit in limits {
+            self.limiter.give_back(taken, *limit).await;
+        }
+    }
+
+    fn budget(&self, limit: Limit, whose: impl Display) -> Budget {
+        Budget::new(limit, self.rates.of(limit), whose)
+    }
+
+    async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
+        let enforced = if self.rates.enforced { budgets } else { Vec::new() };
+        self.limiter.take(enforced).await
+    }
+}

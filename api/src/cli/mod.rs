@@ -1,0 +1,3 @@
+//! What `nexus-api` does for operators beside serving.
+
+pub(crate) mod accounts;

@@ -1,0 +1,204 @@
+//! What limits every request, whoever reads it: the length of its URI, the size of its body, and
+//! how long that may take to arrive. [`connections`](crate::server::accept) limits its head.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody, to_bytes},
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, header};
+use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::failure::Failure;
+
+/// Bodies may be this long (docs/contract.md#failures).
+pub(crate) const BODY_LIMIT: usize = 1_000_000;
+/// Longer than any that a page of ours could need, as most proxies see it.
+const LONGEST_URI: usize = 8 * 1024;
+/// A client that is still sending what nobody wants to read gets so long, and may send so much
+/// more, to read the answer instead.
+const LINGER: Duration = Duration::from_secs(2);
+const LEFTOVERS: usize = 4 * BODY_LIMIT;
+
+/// Refuses what is too long, and lets nothing take too long.
+pub(crate) async fn limit(
+    State(patience): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
+        return Failure::uri_too_long().into_response();
+    }
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let exceeded = Exceeded::default();
+    let declared = request.body().size_hint().lower();
+    // Who waits for our `100 Continue` sends nothing that would have to be read.
+    let is_sent = !request.headers().contains_key(header::EXPECT);
+    let request = request.map(|body| {
+        Body::new(Limited {
+            body: Some(body),
+            is_sent,
+            left: BODY_LIMIT,
+            is_too_long: declared > BODY_LIMIT as u64,
+            clock: Box::pin(sleep(patience)),
+            exceeded: exceeded.clone(),
+        })
+    });
+    let response = next.run(request).await;
+    // Not every reader says why it could not read.
+    match exceeded.0.get() {
+        Some(excess) if excess.failure().status != response.status() => excess.refuse(),
+        _ => response,
+    }
+}
+
+/// Which limit a body exceeds.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum Excess {
+    #[error("the body is too large")]
+    Size,
+    #[error("the body takes too long to arrive")]
+    Time,
+}
+
+impl Excess {
+    /// Why a body could not be read, if it is this.
+    pub(crate) fn of(error: &axum::Error) -> Option<Self> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(excess) = error.downcast_ref::<Excess>() {
+                return Some(*excess);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// What its sender is told.
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            Excess::Size => Failure::body_too_large(),
+            Excess::Time => Failure::request_timeout(),
+        }
+    }
+
+    fn refuse(self) -> Response {
+        let mut response = self.failure().into_response();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+#[derive(Clone, Default)]
+struct Exceeded(Arc<OnceLock<Excess>>);
+
+/// A body within its limits.
+struct Limited {
+    /// None: it has ended, or was given up.
+    body: Option<Body>,
+    is_sent: bool,
+    /// By its own account: nothing of it is read.
+    is_too_long: bool,
+    left: usize,
+    clock: Pin<Box<Sleep>>,
+    exceeded: Exceeded,
+}
+
+impl Limited {
+    fn exceed(&mut self, excess: Excess) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let _ = self.exceeded.0.set(excess);
+        if let Excess::Time = excess {
+            self.body = None;
+        }
+        Poll::Ready(Some(Err(axum::Error::new(excess))))
+    }
+}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        if this.is_too_long {
+            return this.exceed(Excess::Size);
+        }
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.is_sent = true;
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match this.left.checked_sub(length) {
+                    Some(left) => this.left = left,
+                    None => return this.exceed(Excess::Size),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(ended) => {
+                this.body = None;
+                Poll::Ready(ended)
+            }
+            Poll::Pending => match this.clock.as_mut().poll(cx) {
+                Poll::Ready(()) => this.exceed(Excess::Time),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Limited {
+    /// Whoever sends a body reads the answer once that is done: closing before would destroy it.
+    fn drop(&mut self) {
+        if let (Some(body), true) =
+            (self.body.take().filter(|body| !body.is_end_stream()), self.is_sent)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(timeout(LINGER, discard(body)));
+        }
+    }
+}
+
+async fn discard(body: Body) {
+    let (mut data, mut discarded) = (body.into_data_stream(), 0);
+    while let Some(Ok(bytes)) = data.next().await {
+        discarded += bytes.len();
+        if discarded > LEFTOVERS {
+            break;
+        }
+    }
+}
+
+/// The whole body, within its limits, as it was sent: one that is compressed is refused.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Failure::unsupported_content_encoding());
+    }
+    let read = to_bytes(body, BODY_LIMIT).await;
+    read.map_err(|error| Excess::of(&error).map_or_else(Failure::incomplete_body, Excess::failure))
+}

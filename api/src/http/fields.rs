@@ -1,0 +1,432 @@
+//! Fields of requests: lenient where the Node service was (docs/contract.md#transport), which read
+//! numbers from text and took null for absent. A field's type reads it and describes it in the API
+//! documents; which of it is refused, in which words and in which order, is said where a request
+//! becomes what it asks for.
+
+use nexus_common::{
+    Error, Result,
+    types::{
+        contacts::Phone as PhoneNumber,
+        page::Page,
+        text::{one_line, several_lines},
+    },
+};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type, schema::AnyOfBuilder};
+
+/// A field as it was sent, whatever that is.
+pub(crate) trait Field: Sized {
+    /// What it is meant to hold.
+    type Value;
+
+    /// The field that holds this.
+    fn holding(value: Value) -> Self;
+
+    /// As it was sent, unless it is absent or null, which are the same.
+    fn get(&self) -> Option<&Value>;
+
+    /// What it holds; `None` when it is missing, or something else.
+    fn read(&self) -> Option<Self::Value>;
+
+    /// What it holds, where missing and unreadable are failures of their own.
+    fn required(&self, missing: Error, unreadable: &str) -> Result<Self::Value> {
+        if self.get().is_none() {
+            return Err(missing);
+        }
+        self.read().ok_or_else(|| Error::invalid(unreadable))
+    }
+}
+
+/// Text with something in it, trimmed.
+pub(crate) fn filled(field: &impl Field<Value = String>) -> Option<String> {
+    field.read().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The same of a field that may be absent; anything but text is refused.
+pub(crate) fn optional_text(
+    name: &str,
+    field: Option<&impl Field<Value = String>>,
+) -> Result<Option<String>> {
+    match field {
+        Some(field) if field.get().is_some() && field.read().is_none() => {
+            Err(Error::invalid(format!("{name} must be text")))
+        }
+        field => Ok(field.and_then(filled)),
+    }
+}
+
+/// An optional field, where null and absent are the same.
+pub(crate) fn sent<F: Field>(field: &Option<F>) -> Option<&F> {
+    field.as_ref().filter(|field| field.get().is_some())
+}
+
+/// A field of a change: null may mean something, and is told from absent.
+pub(crate) type Change<F> = Option<Option<F>>;
+
+/// Reads a [`Change`]; to be used with a default.
+pub(crate) fn change<'de, F: Field, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Change<F>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(Some((!value.is_null()).then(|| F::holding(value))))
+}
+
+/// `limit` and `offset` of a list.
+pub(crate) fn page(limit: &Option<Whole>, offset: &Option<Whole>) -> Result<Page> {
+    let read = |field: &Option<Whole>| field.as_ref().and_then(Whole::read);
+    Ok(Page::new(read(limit), read(offset))?)
+}
+
+macro_rules! field {
+    ($(#[$doc:meta])* $name:ident: $value:ty = $read:expr, cleaned by $clean:expr, $schema:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name(Value);
+
+        impl Field for $name {
+            type Value = $value;
+
+            fn holding(mut value: Value) -> Self {
+                if let Value::String(text) = &mut value {
+                    let clean: fn(&str) -> String = $clean;
+                    *text = clean(text);
+                }
+                $name(value)
+            }
+
+            fn get(&self) -> Option<&Value> {
+                Some(&self.0).filter(|value| !value.is_null())
+            }
+
+            fn read(&self) -> Option<$value> {
+                let read: fn(&Value) -> Option<$value> = $read;
+                self.get().and_then(read)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                // As an option, because serde lets that be absent.
+                let value = Option::<Value>::deserialize(deserializer)?;
+                Ok(Self::holding(value.unwrap_or_default()))
+            }
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $schema.into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+    ($(#[$doc:meta])* $name:ident: $value:ty = $read:expr, $schema:expr) => {
+        field!($(#[$doc])* $name: $value = $read, cleaned by one_line, $schema);
+    };
+}
+
+field!(
+    /// A row's id. A number that no row can have is still well-formed: the answer to it is "not
+    /// found".
+    Id: i32 = |value| to_whole(value).and_then(to_id),
+    or_text(integer(1, i32::MAX), "^[1-9][0-9]{0,8}$")
+);
+field!(Whole: i64 = to_whole, integer(0, i32::MAX));
+field!(
+    Quantity: i64 = to_whole,
+    or_text(number(0, 1_000_000), "^([0-9]{1,6}|1000000)$")
+);
+field!(
+    /// Not zero.
+    SomeQuantity: i64 = to_whole,
+    or_text(number(1, 1_000_000), "^([1-9][0-9]{0,5}|1000000)$")
+);
+field!(TicketLimit: i64 = to_whole, or_text(number(0, 10_000), "^([0-9]{1,4}|10000)$"));
+field!(SeatLimit: i64 = to_whole, or_text(number(1, 100), "^([1-9][0-9]?|100)$"));
+field!(
+    Price: f64 = |value| Some(to_number(value)),
+    or_text(
+        rupees()
+            .minimum(Some(0))
+            .description(Some("Rupees: 0, or what can be paid at once (RAZORPAY_MAX_PAISE).")),
+        r"^([0-9]{1,8}(\.[0-9]{1,2})?|[0-9]{1,7}\.[0-9]+)$"
+    )
+);
+field!(
+    Total: f64 = |value| Some(to_number(value)),
+    or_text(rupees().minimum(Some(0.01)), r"^[1-9][0-9]{0,7}(\.[0-9]{1,2})?$")
+);
+field!(
+    Truth: bool = to_truth,
+    or_text(ObjectBuilder::new().schema_type(Type::Boolean), "^(true|false)$")
+);
+field!(
+    Time: String = to_text,
+    AnyOfBuilder::new()
+        .item(
+            text("2031-05-01T18:00:00.000Z")
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        )
+        .item(text("2031-05-01T18:00+05:30").pattern(Some(
+            r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-3]):?[0-5][0-9])?)?$"
+        )))
+        .description(Some(
+            "RFC 3339, the seconds or the zone left out if need be; without a zone it is UTC. A date alone is its midnight."
+        ))
+);
+field!(
+    Email: String = to_text,
+    text("asha@nexus.example")
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::IdnEmail)))
+        .max_length(Some(254))
+        .description(Some("The domain may be internationalised, what is before the @ not."))
+);
+field!(
+    Address: String = to_text,
+    text("asha@nexus.example")
+        .max_length(Some(254))
+        .pattern(Some(
+            r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@.\s\x00-\x1f\x7f-\x9f]+(\.[^@.\s\x00-\x1f\x7f-\x9f]+)+$"
+        ))
+        .description(Some("Whatever registration has ever taken for an e-mail address."))
+);
+field!(
+    Phone: String = to_text,
+    text("98765 43210")
+        .pattern(Some(
+            r"^[ ()-]*(\+[ ()-]*([1-8]([ ()-]*[0-9]){6,14}|9[ ()-]*[02-9]([ ()-]*[0-9]){5,13})|(\+[ ()-]*9[ ()-]*1([ ()-]*0)?|9[ ()-]*1)[ ()-]*[1-9]([ ()-]*[0-9]){9}|(0[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
+        ))
+        .description(Some(
+            "An Indian number of ten digits in any usual spelling, or `+` and 7 to 15 digits."
+        ))
+);
+field!(
+    Number: String = to_text,
+    text("98765 43210")
+        .pattern(Some(
+            r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|9[ ()-]*1([ ()-]*[0-9]){10}|(0[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
+        ))
+        .description(Some("Whatever registration has ever taken for a phone number."))
+);
+field!(
+    /// Compared with a hash: every character counts.
+    Password: String = to_text, cleaned by without_nul,
+    text("Corr3ct-horse")
+        .min_length(Some(8))
+        .max_length(Some(128))
+        .pattern(Some(r"^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])(?=.*[!-/:-@\[-`{-~])"))
+        .description(Some(
+            "With an upper-case and a lower-case letter, a digit and a special character."
+        ))
+);
+field!(Otp: String = to_text, text("123456").pattern(Some("^[0-9]{4,6}$")));
+field!(
+    Label: String = to_text,
+    text("V1")
+        .pattern(Some("^ *[A-Za-z0-9]{1,20} *$"))
+        .description(Some("Trimmed and upper-cased; unique within its seat type."))
+);
+field!(
+    /// Text of one line, to be described by its request.
+    Text: String = to_text,
+    ObjectBuilder::new().schema_type(Type::String)
+);
+field!(
+    /// Text of several lines.
+    Lines: String = to_text, cleaned by several_lines,
+    ObjectBuilder::new().schema_type(Type::String)
+);
+field!(
+    /// Text of which every character counts.
+    Verbatim: String = to_text, cleaned by without_nul,
+    ObjectBuilder::new().schema_type(Type::String)
+);
+
+field!(
+    /// Objects, which are requests of their own: see [`parts`].
+    List: Vec<Value> = |value| value.as_array().cloned(),
+    ObjectBuilder::new().schema_type(Type::Array)
+);
+field!(
+    /// An object, which is a request of its own: see [`part`].
+    Object: Value = |value| Some(value.clone()),
+    ObjectBuilder::new().schema_type(Type::Object)
+);
+
+/// A part of a request; whatever is no object counts as an empty one.
+pub(crate) fn part<T: DeserializeOwned>(value: Value) -> Result<T> {
+    let value = if value.is_object() { value } else { Value::Object(Map::new()) };
+    serde_json::from_value(value).map_err(Error::internal)
+}
+
+/// The parts that a list holds.
+pub(crate) fn parts<T: DeserializeOwned>(values: Vec<Value>) -> Result<Vec<T>> {
+    values.into_iter().map(part).collect()
+}
+
+impl Phone {
+    /// The number; absent and empty are `missing`.
+    pub(crate) fn number(&self, missing: &str) -> Result<PhoneNumber> {
+        match self.get() {
+            None => Err(Error::invalid(missing)),
+            Some(value) if value == "" => Err(Error::invalid(missing)),
+            Some(_) => self
+                .read()
+                .and_then(|text| PhoneNumber::parse(&text))
+                .ok_or_else(|| Error::invalid("Invalid phone number format")),
+        }
+    }
+}
+
+fn to_text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+fn to_id(number: i64) -> Option<i32> {
+    // Row ids start at 1, and no row has a negative one.
+    (number != 0).then(|| i32::try_from(number).unwrap_or(-1))
+}
+
+/// NaN when it is no number.
+fn to_number(value: &Value) -> f64 {
+    match value {
+        Value::Number(number) => number.as_f64().unwrap_or(f64::NAN),
+        Value::String(text) => text.trim().parse().unwrap_or(f64::NAN),
+        _ => f64::NAN,
+    }
+}
+
+/// Decimals are cut off, as JavaScript's `parseInt` does.
+fn to_whole(value: &Value) -> Option<i64> {
+    match value {
+        // `as` saturates, and turns NaN into 0. Rounded down, so that what is negative stays so.
+        Value::Number(number) => {
+            number.as_i64().or_else(|| number.as_f64().map(|n| n.floor() as i64))
+        }
+        Value::String(text) => leading_integer(text),
+        _ => None,
+    }
+}
+
+fn leading_integer(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let digits_start = usize::from(text.starts_with(['-', '+']));
+    let digits = text[digits_start..]
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len() - digits_start);
+    if digits == 0 {
+        return None;
+    }
+    // Too many digits for i64: some number that is no id and no sensible quantity.
+    Some(text[..digits_start + digits].parse().unwrap_or(i64::MAX))
+}
+
+/// `true`, `false`, or their text.
+fn to_truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn integer(from: i32, to: i32) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(from)).maximum(Some(to))
+}
+
+fn number(from: i32, to: i32) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .minimum(Some(from))
+        .maximum(Some(to))
+        .description(Some("Decimals are cut off."))
+}
+
+fn rupees() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .maximum(Some(99_999_999.99))
+        .description(Some("Rupees."))
+}
+
+fn text(example: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).examples([example])
+}
+
+/// Of a JSON type of its own, or the same as text.
+fn or_text(schema: ObjectBuilder, pattern: &str) -> AnyOfBuilder {
+    AnyOfBuilder::new()
+        .item(schema)
+        .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Request {
+        id: Id,
+        limit: Option<Whole>,
+        #[serde(default, deserialize_with = "change")]
+        name: Change<Text>,
+    }
+
+    fn request(value: Value) -> Request {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn numbers_may_be_text() {
+        let whole = |value: Value| Whole::holding(value).read();
+        assert_eq!(whole(json!("7")), Some(7));
+        assert_eq!(whole(json!(2.9)), Some(2));
+        assert_eq!(whole(json!(-0.5)), Some(-1));
+        assert_eq!(whole(json!("abc")), None);
+        assert_eq!(whole(json!(null)), None);
+        assert!(Price::holding(json!("abc")).read().unwrap().is_nan());
+    }
+
+    #[test]
+    fn ids_read_as_in_javascript() {
+        let id = |text: &str| request(json!({ "id": text })).id.read();
+        assert_eq!(id("1abc"), Some(1));
+        assert_eq!(id("abc"), None);
+        assert_eq!(id("0"), None);
+        assert_eq!(id("99999999999"), Some(-1));
+        assert_eq!(id("-1"), Some(-1));
+    }
+
+    #[test]
+    fn absent_and_null_are_the_same_but_for_changes() {
+        for request in [request(json!({})), request(json!({"id": null, "limit": null}))] {
+            assert!(request.id.get().is_none() && sent(&request.limit).is_none());
+            assert!(request.name.is_none());
+        }
+        assert!(matches!(request(json!({"name": null})).name, Some(None)));
+        assert!(matches!(request(json!({"name": 1})).name, Some(Some(_))));
+    }
+
+    #[test]
+    fn text_is_clean_when_it_is_read() {
+        assert_eq!(Text::holding(json!("a\tb\u{0}")).read().as_deref(), Some("a b"));
+        assert_eq!(Lines::holding(json!("a\r\nb")).read().as_deref(), Some("a\nb"));
+        assert_eq!(Verbatim::holding(json!("a\tb\u{0}")).read().as_deref(), Some("a\tb"));
+        assert_eq!(Text::holding(json!(7)).read(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in ".*") {
+            let _ = leading_integer(&text);
+        }
+    }
+}

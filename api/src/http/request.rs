@@ -1,0 +1,77 @@
+//! A request's fields: query parameters, JSON body and path segments as one struct.
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+};
+use http::{Method, header, request::Parts};
+use nexus_common::Error;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{body_limits::read, failure::Failure};
+
+/// Query parameters, JSON body and path segments; of two with one name the path's wins, then the
+/// body's.
+pub(crate) struct Fields<T> {
+    pub(crate) request: T,
+    /// Tells it from any other request of its kind: SHA-256 of its fields, whatever their order.
+    pub(crate) digest: Vec<u8>,
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let (mut parts, body) = request.into_parts();
+        let mut fields = Map::new();
+        // Bodies of DELETE are lost on some ways.
+        if matches!(parts.method, Method::GET | Method::DELETE) {
+            let query = Query::<Vec<(String, String)>>::from_request_parts(&mut parts, state).await;
+            // A query that does not parse has no parameters, as in the Node service.
+            for (name, value) in query.map(|Query(pairs)| pairs).unwrap_or_default() {
+                fields.insert(name, Value::String(value));
+            }
+        }
+        if parts.method != Method::GET {
+            fields.extend(json(&parts, body).await?);
+        }
+        if let Ok(path) = RawPathParams::from_request_parts(&mut parts, state).await {
+            for (name, value) in &path {
+                fields.insert(name.to_owned(), Value::String(value.to_owned()));
+            }
+        }
+        let fields = Value::Object(fields);
+        // The map is sorted.
+        let digest = Sha256::digest(fields.to_string()).to_vec();
+        let request = serde_json::from_value(fields).map_err(Error::internal)?;
+        Ok(Fields { request, digest })
+    }
+}
+
+/// The fields of a request's JSON body; an absent one counts as `{}`.
+async fn json(parts: &Parts, body: Body) -> Result<Map<String, Value>, Failure> {
+    let bytes = read(&parts.headers, body).await?;
+    if bytes.is_empty() {
+        return Ok(Map::new());
+    }
+    let is_json = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|mime| {
+            let mime = mime.trim().to_ascii_lowercase();
+            mime == "application/json"
+                || (mime.starts_with("application/") && mime.ends_with("+json"))
+        });
+    if !is_json {
+        return Err(Failure::unsupported_media_type());
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Failure::not_an_object()),
+        Err(_) => Err(Failure::malformed_json()),
+    }
+}

@@ -1,0 +1,56 @@
+//! `POST /auth/check-unique-username`
+
+use nexus_common::{Error, accounts::users};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::caller::Anybody,
+    http::{
+        failure::Failure,
+        fields::{Text, filled},
+    },
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct CheckUsername {
+    #[schema(
+        value_type = String,
+        min_length = 1,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "asha"
+    )]
+    username: Text,
+}
+
+/// Whether a username is free.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UsernameChecked {
+    is_available: bool,
+    username: String,
+    message: &'static str,
+}
+
+impl Query for CheckUsername {
+    type Caller = Anybody;
+    type Response = One<UsernameChecked>;
+
+    fn spec() -> Operation {
+        Operation::open("check_username", "Ask whether a username is free")
+    }
+
+    async fn run(self, app: App, _: Anybody) -> Result<Self::Response, Failure> {
+        let username = filled(&self.username);
+        let username = username.ok_or_else(|| Error::invalid("Username is required"))?;
+        let username = username.to_lowercase();
+        let mut conn = app.db.acquire().await?;
+        let is_available = users::username_is_available(&mut conn, &username).await?;
+        let message =
+            if is_available { "Username is available" } else { "Username is already taken" };
+        Ok(One(UsernameChecked { is_available, username, message }))
+    }
+}

@@ -1,0 +1,66 @@
+//! `POST /auth/login`
+
+use chrono::Utc;
+use nexus_common::{Error, Result, accounts::credentials};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{LoggedIn, open_session};
+use crate::{
+    app::App,
+    auth::login,
+    http::{
+        client_ip::ClientAddress,
+        failure::Failure,
+        fields::{Address, Field, Number, Verbatim, sent},
+    },
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Login {
+    email: Option<Address>,
+    /// Not looked at if there is an e-mail address.
+    phone: Option<Number>,
+    #[schema(value_type = String, min_length = 1, example = "Corr3ct-horse")]
+    password: Verbatim,
+}
+
+impl Login {
+    /// Who wants to log in, and the password.
+    pub(crate) fn credentials(self) -> Result<(credentials::Login, String)> {
+        let invalid = |problem: &str| Error::invalid(format!("Validation failed: {problem}"));
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let email = filled(sent(&self.email).and_then(Field::read));
+        let phone = filled(sent(&self.phone).and_then(Field::read));
+        let login = match (email, phone) {
+            (Some(email), _) => credentials::Login::by_email(&email)
+                .ok_or_else(|| invalid("Invalid email format"))?,
+            (None, Some(phone)) => credentials::Login::by_phone(&phone)
+                .ok_or_else(|| invalid("Invalid phone number format"))?,
+            (None, None) => return Err(invalid("Email or phone number is required")),
+        };
+        let password =
+            filled(self.password.read()).ok_or_else(|| invalid("Password is required"))?;
+        Ok((login, password))
+    }
+}
+
+impl Query for Login {
+    type Caller = ClientAddress;
+    type Response = One<LoggedIn>;
+
+    fn spec() -> Operation {
+        Operation::open("login", "Log in with a password")
+            .needs_one_of(&["email", "phone"])
+            .fails([Error::BadCredentials])
+    }
+
+    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+        let since = Utc::now();
+        let (login, password) = self.credentials()?;
+        let user = login::with_password(&app, address, &login, password).await?;
+        Ok(One(open_session(&app, address, user, since, "Login successful").await?))
+    }
+}

@@ -1,0 +1,68 @@
+//! `POST /auth/logout`
+
+use chrono::Utc;
+use nexus_common::accounts::{sessions, tokens};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    auth::revocations,
+    http::{
+        failure::Failure,
+        fields::{Field, Text, sent},
+    },
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Logout {
+    /// Ended, too, if it is the caller's.
+    #[schema(value_type = Option<String>)]
+    refresh_token: Option<Text>,
+}
+
+/// A sentence for people.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Message {
+    message: &'static str,
+}
+
+impl Query for Logout {
+    type Caller = Caller;
+    type Response = One<Message>;
+
+    fn spec() -> Operation {
+        Operation::private("logout", "End this session").says(
+            "The access token, and the refresh token if it is sent along, are worth nothing from now on.",
+        )
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let expires_at = app.signer.verify_access(&caller.token)?.expires_at;
+        let mut tx = app.db.begin().await?;
+        let storage = app.settings.token_storage;
+        sessions::revoke_access_token(&mut tx, caller.user, &caller.token, storage, expires_at)
+            .await?;
+        let refresh = match sent(&self.refresh_token).and_then(Field::read) {
+            // Somebody else's is left alone (docs/contract.md#change-12).
+            Some(token) if sessions::revoke_refresh_token(&mut tx, caller.user, &token).await? => {
+                Some(token)
+            }
+            _ => None,
+        };
+        tx.commit().await?;
+        let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
+        app.tokens.revoke(&caller.token, left).await;
+        revocations::revoked(&app, caller.user).await;
+        if let Some(token) = refresh {
+            app.tokens.drop_refresh_token(&token).await;
+            // Where the Node service looks before anything else.
+            app.tokens.revoke(&token, tokens::REFRESH_VALID).await;
+        }
+        Ok(One(Message { message: "Logout successful" }))
+    }
+}

@@ -1,0 +1,44 @@
+//! `POST /auth/logout-all`: ends every session of the caller, this one included.
+
+use nexus_common::accounts::sessions;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::forget_sessions;
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::failure::Failure,
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct LogoutAll {}
+
+/// Every session has ended.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedOutOfAll {
+    message: &'static str,
+    sessions_ended: usize,
+}
+
+impl Query for LogoutAll {
+    type Caller = Caller;
+    type Response = One<LoggedOutOfAll>;
+
+    fn spec() -> Operation {
+        Operation::private("logout_all", "End every session, this one included")
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let mut tx = app.db.begin().await?;
+        let ended = sessions::end_sessions(&mut tx, caller.user).await?;
+        tx.commit().await?;
+        forget_sessions(&app, caller.user, &ended).await;
+        Ok(One(LoggedOutOfAll {
+            message: "Logged out of all sessions",
+            sessions_ended: ended.refresh_tokens.len(),
+        }))
+    }
+}

@@ -1,0 +1,40 @@
+//! `GET /auth/me`
+
+use nexus_common::{
+    Error,
+    accounts::users::{self, User},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::failure::Failure,
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct GetMe {}
+
+/// Who the caller is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    user: User,
+}
+
+impl Query for GetMe {
+    type Caller = Caller;
+    type Response = One<Me>;
+
+    fn spec() -> Operation {
+        Operation::private("me", "Ask who one is")
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let mut conn = app.db.acquire().await?;
+        let user = users::get(&mut conn, caller.user).await?.ok_or(Error::TokenInvalid)?;
+        Ok(One(Me { user }))
+    }
+}

@@ -1,0 +1,164 @@
+//! `POST /auth/register`
+
+use chrono::Utc;
+use nexus_common::{
+    Error, Result,
+    accounts::{
+        credentials::{Registration, password_rules, username_rules},
+        passwords, users,
+    },
+    types::{
+        contacts::{Email as EmailAddress, Phone as PhoneNumber},
+        text::without_tags,
+    },
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{LoggedIn, open_session};
+use crate::{
+    app::App,
+    http::{
+        client_ip::ClientAddress,
+        failure::Failure,
+        fields::{Email, Field, Password, Phone, Text, sent},
+    },
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Register {
+    password: Password,
+    email: Option<Email>,
+    phone: Option<Phone>,
+    /// Letters, digits, and single `_` and `-`, the first a letter; unique whatever its case.
+    #[schema(
+        value_type = Option<String>,
+        min_length = 3,
+        max_length = 30,
+        pattern = "^[A-Za-z][A-Za-z0-9]*([_-][A-Za-z0-9]+)*[_-]?$",
+        example = "asha"
+    )]
+    username: Option<Text>,
+    /// Two letters at least, when HTML tags are gone.
+    #[schema(
+        value_type = Option<String>,
+        max_length = 100,
+        pattern = r"^[^<>\s\x00-\x1f\x7f-\x9f][^<>]*[^<>\s\x00-\x1f\x7f-\x9f]",
+        example = "Asha Rao"
+    )]
+    name: Option<Text>,
+    #[schema(value_type = Option<String>)]
+    address: Option<Text>,
+    #[schema(value_type = Option<String>)]
+    city: Option<Text>,
+    #[schema(value_type = Option<String>)]
+    state: Option<Text>,
+    #[schema(value_type = Option<String>)]
+    zip: Option<Text>,
+    #[schema(value_type = Option<String>)]
+    country: Option<Text>,
+}
+
+/// Lists every problem, in the contract's order.
+impl TryFrom<Register> for Registration {
+    type Error = Error;
+
+    fn try_from(request: Register) -> Result<Self> {
+        let mut problems = Vec::new();
+        let mut check = |problem: Option<&'static str>| problems.extend(problem);
+
+        let username = sent(&request.username)
+            .map(|username| username.read().unwrap_or_default().trim().to_lowercase());
+        check(username.as_deref().and_then(|username| username_rules(username).err()));
+
+        let given = sent(&request.email).filter(|email| email.get().is_some_and(|text| text != ""));
+        let email = given.and_then(Field::read).and_then(|text| EmailAddress::parse(text.trim()));
+        let has_email = given.is_some();
+        check((has_email && email.is_none()).then_some("Invalid email format"));
+
+        let given = sent(&request.phone).filter(|phone| phone.get().is_some_and(|text| text != ""));
+        let phone = given.and_then(Field::read).and_then(|text| PhoneNumber::parse(&text));
+        let has_phone = given.is_some();
+        check((has_phone && phone.is_none()).then_some("Invalid phone number format"));
+        check((!has_email && !has_phone).then_some("Either email or phone number is required"));
+
+        let password = request.password.read().unwrap_or_default();
+        check(password_rules(&password).err());
+
+        let name = sent(&request.name)
+            .map(|name| name.read().as_deref().and_then(without_tags).unwrap_or_default());
+        let is_name = |name: &String| (2..=100).contains(&name.chars().count());
+        check(
+            name.as_ref()
+                .is_some_and(|name| !is_name(name))
+                .then_some("Name must be between 2 and 100 characters"),
+        );
+
+        let text = |field: &Option<Text>, longest: usize| {
+            let text = sent(field).and_then(Field::read)?;
+            Some(without_tags(&text)?.chars().take(longest).collect::<String>())
+        };
+        let registration = Registration {
+            username,
+            name,
+            email,
+            phone,
+            password,
+            address: text(&request.address, 500),
+            city: text(&request.city, 100),
+            state: text(&request.state, 100),
+            zip: text(&request.zip, 20),
+            country: text(&request.country, 100),
+        };
+        if problems.is_empty() {
+            Ok(registration)
+        } else {
+            Err(Error::invalid(format!("Validation failed: {}", problems.join(", "))))
+        }
+    }
+}
+
+impl Query for Register {
+    type Caller = ClientAddress;
+    type Response = One<LoggedIn>;
+
+    fn spec() -> Operation {
+        Operation::open("register", "Create an account and log in")
+            .needs_one_of(&["email", "phone"])
+            .fails([Error::UserExists])
+    }
+
+    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+        let since = Utc::now();
+        let new = Registration::try_from(self)?;
+        app.limits.registration(address).await?;
+        // Hashed before a connection is taken: it takes a while.
+        let hash = passwords::hash(new.password.clone()).await?;
+        let mut conn = app.db.acquire().await?;
+        let user = users::register(&mut conn, &new, &hash).await?;
+        drop(conn);
+        Ok(One(open_session(&app, address, user, since, "User registered successfully").await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn registration(value: Value) -> Result<Registration> {
+        serde_json::from_value::<Register>(value).unwrap().try_into()
+    }
+
+    #[test]
+    fn every_problem_is_listed_in_order() {
+        let request = json!({"email": "bad", "phone": "1", "password": "x", "username": "_"});
+        assert_eq!(
+            registration(request).unwrap_err().to_string(),
+            "Validation failed: Username must be at least 3 characters long, Invalid email format, Invalid phone number format, Password must be at least 8 characters long"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! `POST /auth/reset-password`: whoever has the phone may set a new password; then every session
+//! ends.
+
+use nexus_common::{
+    Error, Result,
+    accounts::{
+        credentials::{LONGEST_PASSWORD, Login, PASSWORD_TOO_LONG, PasswordReset as Reset},
+        passwords, sessions, users,
+    },
+    types::feature::Feature,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{forget_sessions, one_time_password};
+use crate::{
+    app::App,
+    auth::login,
+    http::{
+        client_ip::ClientAddress,
+        failure::Failure,
+        fields::{Field, Otp, Phone, Text, Verbatim, sent},
+    },
+    operations::{
+        One, Query,
+        payments::{provider_failed, provider_refused},
+    },
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ResetPassword {
+    phone: Phone,
+    otp: Otp,
+    #[schema(value_type = String, min_length = 8, max_length = 128, example = "Corr3ct-horse")]
+    new_password: Verbatim,
+    /// Nobody is believed who has only an e-mail address.
+    #[schema(ignore)]
+    email: Option<Text>,
+}
+
+/// The password is another one, and every session has ended.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PasswordReset {
+    message: &'static str,
+    security_note: &'static str,
+}
+
+/// Unlike a registration's, the password need only be long enough, as it has always been.
+impl TryFrom<ResetPassword> for Reset {
+    type Error = Error;
+
+    fn try_from(request: ResetPassword) -> Result<Self> {
+        let password = request.new_password.read().unwrap_or_default();
+        match password.chars().count() {
+            0..8 => return Err(Error::invalid("Password must be at least 8 characters long")),
+            8..=LONGEST_PASSWORD => {}
+            _ => return Err(Error::invalid(PASSWORD_TOO_LONG)),
+        }
+        let otp = one_time_password(&request.otp, "OTP is required for password reset")?;
+        let has_email =
+            sent(&request.email).is_some_and(|email| email.get().is_some_and(|email| email != ""));
+        let has_phone = request.phone.get().is_some_and(|phone| phone != "");
+        if has_email && !has_phone {
+            return Err(Error::invalid(
+                "Email-based password reset requires phone OTP verification. Please provide phone number.",
+            ));
+        }
+        let phone = request.phone.number("Email or phone number is required")?;
+        Ok(Reset { phone, otp, password })
+    }
+}
+
+impl Query for ResetPassword {
+    type Caller = ClientAddress;
+    type Response = One<PasswordReset>;
+
+    fn spec() -> Operation {
+        Operation::open("reset_password", "Set another password, proven by a one-time password")
+            .says("Ends every session.")
+            .fails([
+                Error::OtpWrong,
+                Error::OtpExpired,
+                Error::OtpAttempts,
+                Error::PhoneUnknown,
+                provider_failed(),
+                provider_refused(),
+                Error::Off(Feature::Sms),
+            ])
+    }
+
+    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+        let reset = Reset::try_from(self)?;
+        let claimant = login::claimant(&app, address, &Login::from(&reset.phone)).await?;
+        let taken = app.limits.password_reset(claimant, &reset.phone).await?;
+        login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
+        let hash = passwords::hash(reset.password).await?;
+        let mut tx = app.db.begin().await?;
+        let user = users::set_password(&mut tx, &reset.phone, &hash).await?;
+        let ended = sessions::end_sessions(&mut tx, user).await?;
+        tx.commit().await?;
+        forget_sessions(&app, user, &ended).await;
+        Ok(One(PasswordReset {
+            message: "Password reset successful. Please login with your new password.",
+            security_note: "All existing sessions have been terminated for security.",
+        }))
+    }
+}

@@ -1,0 +1,60 @@
+//! `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and
+//! loses nothing.
+
+use nexus_common::{
+    Error,
+    accounts::credentials::Login,
+    jobs::{self, otp},
+    types::feature::Feature,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::login,
+    http::{client_ip::ClientAddress, failure::Failure, fields::Phone},
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct SendOtp {
+    phone: Phone,
+}
+
+/// A one-time password is on its way.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OtpSent {
+    success: bool,
+    message: &'static str,
+    status: &'static str,
+    expires_in: &'static str,
+}
+
+impl Query for SendOtp {
+    type Caller = ClientAddress;
+    type Response = One<OtpSent>;
+
+    fn spec() -> Operation {
+        Operation::open("send_otp", "Send a one-time password by SMS")
+            .fails([Error::Off(Feature::Sms)])
+    }
+
+    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+        let phone = self.phone.number("Phone number is required")?;
+        // Nobody would send it.
+        app.twilio()?;
+        let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
+        app.limits.otp_send(claimant, &phone).await?;
+        let mut conn = app.db.acquire().await?;
+        jobs::enqueue(&mut conn, &otp::SendOtp { phone: phone.as_str().to_owned() }).await?;
+        Ok(One(OtpSent {
+            success: true,
+            message: "OTP sent successfully",
+            status: "pending",
+            expires_in: "10 minutes",
+        }))
+    }
+}

@@ -1,0 +1,91 @@
+//! `POST /auth/verify-otp`
+
+use chrono::Utc;
+use nexus_common::{
+    Error, Result,
+    accounts::{
+        credentials::{Login, Otp as OneTimePassword},
+        users,
+    },
+    types::{contacts::Phone as PhoneNumber, feature::Feature},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{LoggedIn, one_time_password, open_session};
+use crate::{
+    app::App,
+    auth::login,
+    http::{
+        client_ip::ClientAddress,
+        failure::Failure,
+        fields::{Field, Otp, Phone},
+    },
+    operations::{
+        One, Query,
+        payments::{provider_failed, provider_refused},
+    },
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct VerifyOtp {
+    phone: Phone,
+    otp: Otp,
+}
+
+impl VerifyOtp {
+    /// The phone, and what proves that one has it.
+    pub(crate) fn proof(self) -> Result<(PhoneNumber, OneTimePassword)> {
+        const MISSING: &str = "Phone number and OTP are required";
+        if self.otp.get().is_none() {
+            return Err(Error::invalid(MISSING));
+        }
+        Ok((self.phone.number(MISSING)?, one_time_password(&self.otp, MISSING)?))
+    }
+}
+
+/// Somebody has logged in with a one-time password.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OtpVerified {
+    #[serde(flatten)]
+    login: LoggedIn,
+    is_new_user: bool,
+}
+
+impl Query for VerifyOtp {
+    type Caller = ClientAddress;
+    type Response = One<OtpVerified>;
+
+    fn spec() -> Operation {
+        Operation::open("verify_otp", "Log in with a one-time password")
+            .says("A phone number that nobody has used before gets an account of its own.")
+            .fails([
+                Error::OtpWrong,
+                Error::OtpExpired,
+                Error::OtpAttempts,
+                provider_failed(),
+                provider_refused(),
+                Error::Off(Feature::Sms),
+            ])
+    }
+
+    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+        let (phone, otp) = self.proof()?;
+        let since = Utc::now();
+        let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
+        let taken = app.limits.otp_check(claimant, &phone).await?;
+        login::check_code(&app, taken, &phone, &otp).await?;
+        let mut tx = app.db.begin().await?;
+        let (user, is_new) = users::find_or_create_by_phone(&mut tx, &phone).await?;
+        tx.commit().await?;
+        let message = if is_new {
+            "OTP verified, user created and login successful"
+        } else {
+            "OTP verified and login successful"
+        };
+        let login = open_session(&app, address, user, since, message).await?;
+        Ok(One(OtpVerified { login, is_new_user: is_new }))
+    }
+}

@@ -1,0 +1,68 @@
+//! `POST /bookings/:id/cancel`, `cancel_booking`
+
+use nexus_common::{
+    Error, Result,
+    bookings::cancellation::{self, Cancelled},
+    types::ids::BookingId,
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::fields::{Field, Id, Text, optional_text, sent},
+    operations::{Call, Command, Done},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct CancelBooking {
+    booking_id: Id,
+    #[schema(value_type = Option<String>, example = "Changed my mind")]
+    reason: Option<Text>,
+    /// Asking again with the same key answers what the first call did.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    idempotency_key: Option<Text>,
+}
+
+impl Command for CancelBooking {
+    type Response = Cancelled;
+
+    fn spec() -> Operation {
+        Operation::command("cancel_booking", "Cancel a booking")
+            .says("Its seats are free again. What has been paid is refunded, while the event has not started.")
+            .fails([
+                Error::BookingNotFound,
+                Error::Forbidden("cancel this booking"),
+                Error::BookingTimedOut,
+                Error::CancelTooLate,
+                Error::CancelClosed("60 minutes".into()),
+                Error::IdempotencyInFlight,
+            ])
+    }
+
+    async fn run(self, call: Call) -> Result<Done> {
+        let booking = self.booking_id.required(Error::BookingNotFound, "Invalid booking ID")?;
+        let booking = BookingId(booking);
+        let key = sent(&self.idempotency_key).map(|key| {
+            key.read().filter(|key| (1..=255).contains(&key.chars().count())).ok_or_else(|| {
+                Error::invalid("idempotency_key must be text of 1 to 255 characters")
+            })
+        });
+        let key = key.transpose()?;
+        let reason = optional_text("reason", self.reason.as_ref())?;
+        let reason = reason.map(|reason| reason.chars().take(500).collect::<String>());
+        let _turn = call.turn_of(booking).await?;
+        let mut tx = call.begin().await?;
+        let closing = call.app.settings.cancel_until;
+        let (cancelled, after) = cancellation::cancel(
+            &mut tx,
+            booking,
+            call.user,
+            reason.as_deref(),
+            key.as_deref(),
+            closing,
+        )
+        .await?;
+        call.commit(tx, cancelled, after).await
+    }
+}

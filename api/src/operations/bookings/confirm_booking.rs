@@ -1,0 +1,162 @@
+//! `confirm_booking`: a buyer says that a booking has been paid, usually a moment before the
+//! webhook does. Nothing is believed: Razorpay is asked, outside any transaction
+//! (docs/contract.md#change-1).
+
+use nexus_common::{
+    Error, Result,
+    bookings::{
+        confirmation::{self, Claim, Confirmed, Needed},
+        sale,
+    },
+    ledger::entries::Captured,
+    payments::settlement::{self, Settled},
+    providers::CallError,
+    realtime::AfterCommit,
+    types::{feature::Feature, ids::BookingId},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::fields::{Field, Id, Text, filled},
+    operations::{
+        Call, Command, Done,
+        payments::{provider_failed, provider_refused},
+    },
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ConfirmBooking {
+    booking_id: Id,
+    /// Razorpay is asked about it.
+    #[schema(value_type = String, min_length = 1, example = "pay_29QQoUBi66xm2f")]
+    payment_id: Text,
+    #[allow(dead_code, reason = "there is only one")]
+    #[schema(value_type = Option<String>, example = "razorpay")]
+    payment_gateway: Option<Text>,
+}
+
+impl TryFrom<ConfirmBooking> for Claim {
+    type Error = Error;
+
+    fn try_from(request: ConfirmBooking) -> Result<Self> {
+        let missing = || Error::invalid("Booking ID and Payment ID are required");
+        let id = request.booking_id.get().filter(|id| **id != "" && **id != 0);
+        let (Some(_), Some(payment_id)) = (id, filled(&request.payment_id)) else {
+            return Err(missing());
+        };
+        let booking = request.booking_id.read().map(BookingId);
+        let booking = booking.ok_or_else(|| Error::invalid("Invalid booking ID"))?;
+        Ok(Claim { booking, payment_id: payment_id.chars().take(255).collect() })
+    }
+}
+
+impl Command for ConfirmBooking {
+    type Response = Confirmed;
+
+    fn spec() -> Operation {
+        Operation::command("confirm_booking", "Confirm a booking that has been paid")
+            .says("For buyers who do not want to wait for the webhook. Razorpay is asked whether the payment is this booking's.")
+            .fails([
+                Error::BookingNotFound,
+                Error::BookingConfirmed,
+                Error::LockExpired,
+                Error::PaymentNotVerified,
+                Error::PaymentReturned,
+                provider_failed(),
+                provider_refused(),
+                Error::Off(Feature::Payments),
+            ])
+    }
+
+    async fn run(self, call: Call) -> Result<Done> {
+        confirm(call, self.try_into()?).await
+    }
+}
+
+async fn confirm(call: Call, claim: Claim) -> Result<Done> {
+    let mut conn = call.app.db.acquire().await?;
+    let needed = confirmation::needed(&mut conn, &claim, call.user).await?;
+    drop(conn);
+    let money = match needed {
+        Needed::Payment => Some(captured_payment(&call, &claim).await?),
+        Needed::FreeConfirmation | Needed::Nothing => None,
+    };
+
+    let _turn = call.turn_of(claim.booking).await?;
+    match carry_out(&call, &claim, &needed, money.as_ref()).await {
+        // Somebody changed the booking at that moment: it takes another look, and no second one.
+        Err(Error::Collision(_)) => carry_out(&call, &claim, &needed, money.as_ref()).await,
+        done => done,
+    }
+}
+
+async fn carry_out(
+    call: &Call,
+    claim: &Claim,
+    needed: &Needed,
+    money: Option<&Captured>,
+) -> Result<Done> {
+    let mut after = AfterCommit::default();
+    let mut tx = call.begin().await?;
+    if let Some(money) = money {
+        if let Settled::Refunded(_) = settlement::settle(&mut tx, money, &mut after).await? {
+            // The decision stands, whatever this caller is told: seats may have become free, and
+            // the money is on its way back.
+            tx.commit().await?;
+            after.run(&call.app.cache, &call.app.everyone, &call.app.seats).await;
+            return Err(Error::PaymentReturned);
+        }
+    } else if *needed == Needed::FreeConfirmation {
+        let booking =
+            sale::hold(&mut tx, claim.booking, None).await?.ok_or(Error::BookingNotFound)?;
+        // Its own job may have been faster.
+        if !sale::confirm_free(&mut tx, &booking, &mut after).await? && booking.status == "pending"
+        {
+            return Err(Error::LockExpired);
+        }
+    }
+    let confirmed = confirmation::confirmed(&mut tx, claim.booking, call.user).await?;
+    if confirmed.booking.status != "confirmed" {
+        // The payment had been settled before: refunded, or its booking has been cancelled since.
+        return Err(Error::PaymentReturned);
+    }
+    call.commit(tx, confirmed, after).await
+}
+
+/// The payment of the claim, as Razorpay has it: of an order of this booking, and captured. Whether
+/// amount and currency are those of the order is decided where it is settled, because money that
+/// has arrived is either a booking's or goes back.
+async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
+    let payment = match call.app.razorpay()?.payment(&claim.payment_id).await {
+        Ok(payment) => payment,
+        Err(CallError::Refused { .. }) => return Err(Error::PaymentNotVerified),
+        Err(error) => return Err(error.into()),
+    };
+    let order_id = payment.order_id.ok_or(Error::PaymentNotVerified)?;
+    let mut conn = call.app.db.acquire().await?;
+    if !confirmation::is_order_of(&mut conn, &order_id, claim.booking).await? {
+        return Err(Error::PaymentNotVerified);
+    }
+    drop(conn);
+    let captured = match payment.status.as_str() {
+        "captured" => true,
+        "authorized" => {
+            call.app
+                .razorpay()?
+                .ensure_captured(&payment.id, payment.amount, &payment.currency)
+                .await?
+        }
+        _ => false,
+    };
+    if !captured {
+        return Err(Error::PaymentNotVerified);
+    }
+    Ok(Captured {
+        payment_id: payment.id,
+        order_id,
+        amount_paise: payment.amount,
+        currency: payment.currency,
+    })
+}

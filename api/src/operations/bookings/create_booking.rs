@@ -1,0 +1,87 @@
+//! `POST /bookings/create`, `create_booking`
+
+use std::collections::BTreeSet;
+
+use nexus_common::{
+    Error, Result,
+    bookings::creation::{self, Created, NewBooking},
+    config::Chargeable,
+    types::{
+        ids::{EventId, SeatTypeId},
+        money::Paise,
+        seats::SeatLabel,
+    },
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::fields::{Field, Id, List, filled, parts},
+    operations::{Call, Command, Done, seats::Seat},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct CreateBooking {
+    event_id: Id,
+    /// Locked by the caller, each once.
+    #[schema(value_type = Vec<Seat>, min_items = 1)]
+    seat_details: List,
+}
+
+impl TryFrom<CreateBooking> for NewBooking {
+    type Error = Error;
+
+    fn try_from(request: CreateBooking) -> Result<Self> {
+        let event = request.event_id.read().map(EventId);
+        let event = event.ok_or_else(|| Error::invalid("Event ID is required"))?;
+        let details = match request.seat_details.read() {
+            Some(details) if !details.is_empty() => details,
+            _ => return Err(Error::invalid("At least one seat detail is required")),
+        };
+        let mut seats = BTreeSet::new();
+        for seat in parts::<Seat>(details)? {
+            let incomplete =
+                || Error::invalid("Each seat detail must have seat_label and seat_type_id");
+            let label = filled(&seat.seat_label).ok_or_else(incomplete)?;
+            let seat_type = seat.seat_type_id.read().map(SeatTypeId).ok_or_else(incomplete)?;
+            // A seat cannot be had twice.
+            if !seats.insert((seat_type, SeatLabel::parse(&label)?)) {
+                return Err(Error::SeatsNotLocked);
+            }
+        }
+        Ok(NewBooking { event, seats })
+    }
+}
+
+impl Command for CreateBooking {
+    type Response = Created;
+
+    fn spec() -> Operation {
+        Operation::command("create_booking", "Book the seats that one has locked")
+            .says("The booking has to be paid before it expires; its seats stay the buyer's until then. A booking that costs nothing is confirmed at once.")
+            .fails([
+                Error::EventNotFound,
+                Error::EventStarted,
+                Error::EventNotOnSale,
+                Error::SeatsNotLocked,
+                Error::LockExpired,
+                Error::SeatsLinked,
+                Error::TotalNotPayable {
+                    total: Paise::MAX,
+                    least: Chargeable::LEAST,
+                    most: Paise::MAX,
+                },
+            ])
+    }
+
+    async fn run(self, call: Call) -> Result<Done> {
+        let new = NewBooking::try_from(self)?;
+        let mut tx = call.begin().await?;
+        let valid = call.app.settings.deadlines.booking;
+        let (created, after) = creation::create(&mut tx, call.user, &new, valid).await?;
+        // Rolled back with its transaction: nobody is asked for what they could not pay.
+        call.app.settings.chargeable.check_total(created.booking.total_amount)?;
+        call.commit(tx, created, after).await
+    }
+}

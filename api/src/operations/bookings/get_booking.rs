@@ -1,0 +1,37 @@
+//! `GET /bookings/:id`
+
+use nexus_common::{
+    Error,
+    bookings::views::{self, BookingDetail},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::viewed;
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::{failure::Failure, fields::Id},
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct GetBooking {
+    booking_id: Id,
+}
+
+impl Query for GetBooking {
+    type Caller = Caller;
+    type Response = One<BookingDetail>;
+
+    fn spec() -> Operation {
+        Operation::private("get_booking", "Look at a booking").fails([Error::BookingNotFound])
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let id = viewed(&self.booking_id)?;
+        let mut conn = app.db.acquire().await?;
+        Ok(One(views::get(&mut conn, id, caller.user).await?))
+    }
+}

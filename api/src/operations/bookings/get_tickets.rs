@@ -1,0 +1,38 @@
+//! `GET /bookings/:id/tickets`
+
+use nexus_common::{
+    Error,
+    tickets::views::{self, Tickets},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::viewed;
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::{failure::Failure, fields::Id},
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct GetTickets {
+    booking_id: Id,
+}
+
+impl Query for GetTickets {
+    type Caller = Caller;
+    type Response = One<Tickets>;
+
+    fn spec() -> Operation {
+        Operation::private("get_tickets", "Fetch the tickets of a booking")
+            .fails([Error::BookingNotFoundOrForbidden])
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let id = viewed(&self.booking_id)?;
+        let mut conn = app.db.acquire().await?;
+        Ok(One(views::of_booking(&mut conn, id, caller.user).await?))
+    }
+}

@@ -1,0 +1,45 @@
+//! `GET /bookings/my-bookings`
+
+use nexus_common::bookings::views::{self, ListedBooking};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::{
+        failure::Failure,
+        fields::{Text, Whole, filled, page, sent},
+    },
+    operations::{Paged, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ListBookings {
+    /// Such as `confirmed`.
+    #[schema(value_type = Option<String>)]
+    status: Option<Text>,
+    #[schema(value_type = Option<i32>, minimum = 1, maximum = 100, default = 10)]
+    limit: Option<Whole>,
+    #[schema(value_type = Option<i32>, minimum = 0, default = 0)]
+    offset: Option<Whole>,
+}
+
+impl Query for ListBookings {
+    type Caller = Caller;
+    type Response = Paged<ListedBooking>;
+
+    fn spec() -> Operation {
+        Operation::private("list_bookings", "List one's bookings, newest first")
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let page = page(&self.limit, &self.offset)?;
+        let status = sent(&self.status).and_then(filled);
+        let mut conn = app.db.acquire().await?;
+        let (bookings, total) =
+            views::list(&mut conn, caller.user, status.as_deref(), page).await?;
+        Ok(Paged(bookings, page.describe(total)))
+    }
+}

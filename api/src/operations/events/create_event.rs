@@ -1,0 +1,193 @@
+//! `POST /events/create`, `create_event`
+
+use nexus_common::{
+    Error, Result,
+    accounts::roles,
+    config::EventCreation,
+    events::{
+        broadcasts::EventCreated,
+        changes::{self, NewEvent},
+        seat_types::{MOST_TYPES, NewSeatType, TOO_MANY_TYPES},
+    },
+    realtime::{AfterCommit, Broadcast},
+    types::event_status::EventStatus,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{bounded, dates, is_public, max_tickets, price_not_payable, seat_type_fields, status};
+use crate::{
+    http::fields::{
+        Field, Lines, List, Price, SomeQuantity, Text, TicketLimit, Time, Truth, filled,
+        optional_text, parts, sent,
+    },
+    operations::{Call, Command, Done},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct CreateEvent {
+    #[schema(
+        value_type = String,
+        min_length = 1,
+        max_length = 255,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Monsoon Jazz Night"
+    )]
+    name: Text,
+    #[schema(
+        value_type = String,
+        min_length = 1,
+        max_length = 20_000,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Two sets under one roof."
+    )]
+    description: Lines,
+    start_date: Time,
+    /// Not before the start.
+    end_date: Time,
+    #[schema(
+        value_type = String,
+        min_length = 1,
+        max_length = 255,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Mumbai"
+    )]
+    location: Text,
+    #[schema(value_type = Vec<SeatTypeOfEvent>, min_items = 1, max_items = 100)]
+    seat_types: List,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    image_url: Option<Text>,
+    #[schema(value_type = Option<String>, max_length = 255)]
+    venue_name: Option<Text>,
+    /// `published` unless said otherwise.
+    #[schema(value_type = Option<EventStatus>)]
+    status: Option<Text>,
+    /// True unless said otherwise.
+    is_public: Option<Truth>,
+    /// Seats that one user can hold and own; 10 for 0 and unless said otherwise.
+    max_tickets_per_user: Option<TicketLimit>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewSeatType)]
+pub(crate) struct SeatTypeOfEvent {
+    #[schema(
+        value_type = String,
+        min_length = 1,
+        max_length = 100,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "VIP"
+    )]
+    name: Text,
+    price: Price,
+    quantity: SomeQuantity,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    description: Option<Lines>,
+}
+
+/// An event has been created.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CreatedEvent {
+    #[serde(flatten)]
+    created: EventCreated,
+    message: String,
+}
+
+impl TryFrom<CreateEvent> for NewEvent {
+    type Error = Error;
+
+    fn try_from(request: CreateEvent) -> Result<Self> {
+        let missing = || {
+            Error::invalid(
+                "Missing required fields: name, description, start_date, end_date, location, organizer_id",
+            )
+        };
+        let name = filled(&request.name).ok_or_else(missing)?;
+        let description = filled(&request.description).ok_or_else(missing)?;
+        let start = filled(&request.start_date).ok_or_else(missing)?;
+        let end = filled(&request.end_date).ok_or_else(missing)?;
+        let location = filled(&request.location).ok_or_else(missing)?;
+        let seat_types = match request.seat_types.read() {
+            Some(types) if !types.is_empty() => types,
+            _ => return Err(Error::invalid("At least one seat type is required")),
+        };
+        if seat_types.len() > MOST_TYPES {
+            return Err(Error::invalid(TOO_MANY_TYPES));
+        }
+        let seat_types = parts::<SeatTypeOfEvent>(seat_types)?
+            .into_iter()
+            .enumerate()
+            .map(|(index, seat_type)| seat_type.nth(index + 1))
+            .collect::<Result<Vec<_>>>()?;
+        let (start_date, end_date) = dates(start, end)?;
+        let optional = |name: &str, field: Option<&Text>, longest| {
+            optional_text(name, field)?.map(|text| bounded(name, text, longest)).transpose()
+        };
+        Ok(NewEvent {
+            name: bounded("name", name, 255)?,
+            description: bounded("description", description, 20_000)?,
+            start_date,
+            end_date,
+            location: bounded("location", location, 255)?,
+            image_url: optional("image_url", request.image_url.as_ref(), 2_000)?,
+            venue_name: optional("venue_name", request.venue_name.as_ref(), 255)?,
+            status: status(sent(&request.status))?.unwrap_or(EventStatus::Published),
+            is_public: is_public(sent(&request.is_public))?.unwrap_or(true),
+            max_tickets_per_user: max_tickets(sent(&request.max_tickets_per_user))?.unwrap_or(10),
+            seat_types,
+        })
+    }
+}
+
+impl SeatTypeOfEvent {
+    /// The `nth` of its event; 1 is the first.
+    fn nth(self, nth: usize) -> Result<NewSeatType> {
+        let missing = || {
+            Error::invalid(format!(
+                "Seat type {nth} is missing required fields: name, price, quantity"
+            ))
+        };
+        let name = filled(&self.name).ok_or_else(missing)?;
+        let price = self.price.read().ok_or_else(missing)?;
+        if self.quantity.get().is_none() || self.quantity.read() == Some(0) {
+            return Err(missing());
+        }
+        Ok(NewSeatType {
+            name: seat_type_fields::name(name)?,
+            description: seat_type_fields::description(self.description.as_ref())?,
+            price: seat_type_fields::price(price)?,
+            quantity: seat_type_fields::quantity(&self.quantity)?,
+        })
+    }
+}
+
+impl Command for CreateEvent {
+    type Response = CreatedEvent;
+
+    fn spec() -> Operation {
+        Operation::command("create_event", "Create an event and its seat types")
+            .fails([Error::Forbidden("create events"), price_not_payable()])
+    }
+
+    async fn run(self, call: Call) -> Result<Done> {
+        let new = NewEvent::try_from(self)?;
+        let chargeable = call.app.settings.chargeable;
+        new.seat_types.iter().try_for_each(|seat_type| chargeable.check_price(seat_type.price))?;
+        let mut tx = call.begin().await?;
+        if call.app.settings.event_creation == EventCreation::Organisers {
+            roles::require_organiser(&mut tx, call.user).await?;
+        }
+        let (event, seat_types) = changes::create(&mut tx, call.user, &new).await?;
+
+        let total: i64 = seat_types.iter().map(|seat_type| i64::from(seat_type.quantity)).sum();
+        let audience = event.audience();
+        let created = EventCreated { event, seat_types, total_seats_available: total };
+        let mut after = AfterCommit::default();
+        after.tell(Broadcast::new(audience, created.clone()));
+        let message = format!(
+            "Event created successfully with {total} virtual seats. Seats will be generated on-demand when booked."
+        );
+        call.commit(tx, CreatedEvent { created, message }, after).await
+    }
+}

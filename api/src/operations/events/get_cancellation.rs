@@ -1,0 +1,43 @@
+//! `GET /events/:id/cancellation`
+
+use nexus_common::{
+    Error,
+    events::cancellation::{self, EventCancellation},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::viewed;
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::{failure::Failure, fields::Id},
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct GetCancellation {
+    #[serde(rename = "eventId")]
+    event_id: Id,
+}
+
+impl Query for GetCancellation {
+    type Caller = Caller;
+    type Response = One<EventCancellation>;
+
+    fn spec() -> Operation {
+        Operation::private("get_cancellation", "Ask how far the cancellation of one's event is")
+            .fails([
+                Error::EventNotFound,
+                Error::Forbidden("see how far this event's cancellation is"),
+                Error::EventNotCancelled,
+            ])
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let id = viewed(&self.event_id)?;
+        let mut conn = app.db.acquire().await?;
+        Ok(One(cancellation::progress(&mut conn, id, caller.user).await?))
+    }
+}

@@ -1,0 +1,42 @@
+//! `GET /events/:id`
+
+use nexus_common::{
+    Error,
+    events::views::{self, EventDetail},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::viewed;
+use crate::{
+    app::App,
+    auth::caller::MaybeCaller,
+    http::{failure::Failure, fields::Id},
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct GetEvent {
+    #[serde(rename = "eventId")]
+    event_id: Id,
+}
+
+impl Query for GetEvent {
+    type Caller = MaybeCaller;
+    type Response = One<EventDetail>;
+
+    fn spec() -> Operation {
+        Operation::open_to_users("get_event", "Look at an event").fails([Error::EventNotFound])
+    }
+
+    async fn run(
+        self,
+        app: App,
+        MaybeCaller(viewer): MaybeCaller,
+    ) -> Result<Self::Response, Failure> {
+        let id = viewed(&self.event_id)?;
+        let mut conn = app.db.acquire().await?;
+        Ok(One(views::get(&mut conn, id, viewer).await?))
+    }
+}

@@ -1,0 +1,62 @@
+//! `GET /events`
+
+use nexus_common::{
+    events::views::{self, EventListItem, ListFilter},
+    types::ids::UserId,
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::caller::MaybeCaller,
+    http::{
+        failure::Failure,
+        fields::{Field, Id, Text, Truth, Whole, filled, page, sent},
+    },
+    operations::{Paged, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ListEvents {
+    /// Such as `draft`, for organisers who give their `organizer_id`, too.
+    #[schema(value_type = Option<String>)]
+    status: Option<Text>,
+    #[schema(value_type = Option<Truth>)]
+    is_public: Option<Text>,
+    organizer_id: Option<Id>,
+    #[schema(value_type = Option<i32>, minimum = 1, maximum = 100, default = 10)]
+    limit: Option<Whole>,
+    #[schema(value_type = Option<i32>, minimum = 0, default = 0)]
+    offset: Option<Whole>,
+}
+
+impl Query for ListEvents {
+    type Caller = MaybeCaller;
+    type Response = Paged<EventListItem>;
+
+    fn spec() -> Operation {
+        Operation::open_to_users("list_events", "List events, oldest first").says(
+            "Published public events; organisers who filter for their own `organizer_id` see all of theirs.",
+        )
+    }
+
+    async fn run(
+        self,
+        app: App,
+        MaybeCaller(viewer): MaybeCaller,
+    ) -> Result<Self::Response, Failure> {
+        let page = page(&self.limit, &self.offset)?;
+        // As in the Node service: what is not a number is no filter.
+        let filter = ListFilter {
+            viewer,
+            status: sent(&self.status).and_then(filled),
+            is_public: sent(&self.is_public).and_then(Field::read).map(|text| text == "true"),
+            organizer: sent(&self.organizer_id).and_then(Field::read).map(UserId),
+        };
+        let mut conn = app.db.acquire().await?;
+        let (events, total) = views::list(&mut conn, &filter, page).await?;
+        Ok(Paged(events, page.describe(total)))
+    }
+}

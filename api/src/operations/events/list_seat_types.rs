@@ -1,0 +1,43 @@
+//! `GET /events/:id/seat-types`
+
+use nexus_common::{
+    Error,
+    events::seat_types::{self, SeatType},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::viewed;
+use crate::{
+    app::App,
+    auth::caller::MaybeCaller,
+    http::{failure::Failure, fields::Id},
+    operations::{All, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ListSeatTypes {
+    #[serde(rename = "eventId")]
+    event_id: Id,
+}
+
+impl Query for ListSeatTypes {
+    type Caller = MaybeCaller;
+    type Response = All<SeatType>;
+
+    fn spec() -> Operation {
+        Operation::open_to_users("list_seat_types", "List the seat types of an event")
+            .fails([Error::EventNotFound])
+    }
+
+    async fn run(
+        self,
+        app: App,
+        MaybeCaller(viewer): MaybeCaller,
+    ) -> Result<Self::Response, Failure> {
+        let id = viewed(&self.event_id)?;
+        let mut conn = app.db.acquire().await?;
+        Ok(All(seat_types::list(&mut conn, id, viewer).await?))
+    }
+}

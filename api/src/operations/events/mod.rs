@@ -1,0 +1,90 @@
+//! Events and their seat types, as organisers change them and everybody sees them
+//! (docs/contract.md#events, docs/contract.md#seats).
+
+pub(crate) mod create_event;
+pub(crate) mod create_seat_type;
+pub(crate) mod delete_event;
+pub(crate) mod delete_seat_type;
+pub(crate) mod get_cancellation;
+pub(crate) mod get_event;
+pub(crate) mod list_events;
+pub(crate) mod list_seat_types;
+pub(crate) mod seat_type_fields;
+pub(crate) mod update_event;
+pub(crate) mod update_seat_type;
+
+use nexus_common::{
+    Error, Result,
+    config::Chargeable,
+    events::changes::ends_before_it_starts,
+    types::{event_status::EventStatus, ids::EventId, money::Paise, time::Timestamp},
+};
+
+pub(crate) use self::{
+    create_event::CreateEvent, create_seat_type::CreateSeatType, delete_event::DeleteEvent,
+    delete_seat_type::DeleteSeatType, get_cancellation::GetCancellation, get_event::GetEvent,
+    list_events::ListEvents, list_seat_types::ListSeatTypes, update_event::UpdateEvent,
+    update_seat_type::UpdateSeatType,
+};
+use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, sent};
+
+/// The event that is looked at.
+fn viewed(id: &Id) -> Result<EventId> {
+    id.read().map(EventId).ok_or_else(|| Error::invalid("Invalid event ID"))
+}
+
+/// Text that is not longer than its column.
+fn bounded(field: &str, text: String, longest: usize) -> Result<String> {
+    if text.chars().count() > longest {
+        return Err(Error::invalid(format!("{field} must be at most {longest} characters long")));
+    }
+    Ok(text)
+}
+
+fn date(field: &str, text: Option<String>) -> Result<Timestamp> {
+    text.as_deref()
+        .and_then(Timestamp::parse)
+        .ok_or_else(|| Error::invalid(format!("{field} is not a valid date")))
+}
+
+/// The dates of a new event.
+fn dates(start: String, end: String) -> Result<(Timestamp, Timestamp)> {
+    let (start, end) = (date("start_date", Some(start))?, date("end_date", Some(end))?);
+    if end < start { Err(ends_before_it_starts()) } else { Ok((start, end)) }
+}
+
+fn status(field: Option<&Text>) -> Result<Option<EventStatus>> {
+    field
+        .map(|field| {
+            field.read().as_deref().and_then(EventStatus::parse).ok_or_else(|| {
+                Error::invalid("status must be one of draft, published, cancelled, completed")
+            })
+        })
+        .transpose()
+}
+
+fn is_public(field: Option<&Truth>) -> Result<Option<bool>> {
+    field
+        .map(|field| field.read().ok_or_else(|| Error::invalid("is_public must be true or false")))
+        .transpose()
+}
+
+fn max_tickets(field: Option<&TicketLimit>) -> Result<Option<i32>> {
+    // Zero meant "the default" in the Node service.
+    match field.map(Field::read) {
+        None | Some(Some(0)) => Ok(None),
+        Some(Some(most @ 1..=10_000)) => Ok(Some(most as i32)),
+        Some(_) => Err(Error::invalid("max_tickets_per_user must be between 1 and 10000")),
+    }
+}
+
+const MANAGE: Error = Error::Forbidden("manage seat types for this event");
+
+fn price_not_payable() -> Error {
+    Error::PriceNotPayable { least: Chargeable::LEAST, most: Paise::MAX }
+}
+
+/// The inner field of a change, if it is to hold something.
+fn to<F: Field>(change: &Option<Option<F>>) -> Option<&F> {
+    change.as_ref().and_then(|field| sent(field))
+}

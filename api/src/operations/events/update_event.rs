@@ -1,0 +1,186 @@
+//! `PUT /events/:id`, `update_event`
+
+use nexus_common::{
+    Error, Result,
+    events::{
+        broadcasts::EventChanged,
+        changes::{self, EventChanges},
+        event::EventUpdated,
+    },
+    realtime::{AfterCommit, Broadcast},
+    types::event_status::EventStatus,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{bounded, date, is_public, max_tickets, status, to};
+use crate::{
+    http::fields::{
+        Change, Field, Id, Lines, Text, TicketLimit, Time, Truth, change, filled, optional_text,
+    },
+    operations::{Call, Command, Done, seats},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct UpdateEvent {
+    #[serde(rename = "eventId")]
+    event_id: Id,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(
+        value_type = Option<String>,
+        min_length = 1,
+        max_length = 255,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
+        example = "Monsoon Jazz Night"
+    )]
+    name: Change<Text>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(
+        value_type = Option<String>,
+        min_length = 1,
+        max_length = 20_000,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]"
+    )]
+    description: Change<Lines>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Time>)]
+    start_date: Change<Time>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Time>)]
+    end_date: Change<Time>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(
+        value_type = Option<String>,
+        min_length = 1,
+        max_length = 255,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]"
+    )]
+    location: Change<Text>,
+    /// Null removes it.
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    image_url: Change<Text>,
+    /// Null removes it.
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<String>, max_length = 255)]
+    venue_name: Change<Text>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<EventStatus>)]
+    status: Change<Text>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Truth>)]
+    is_public: Change<Truth>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<TicketLimit>)]
+    max_tickets_per_user: Change<TicketLimit>,
+}
+
+/// An event has been changed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChangedEvent {
+    event: EventUpdated,
+    message: &'static str,
+}
+
+/// What can be changed.
+const FIELDS: [&str; 10] = [
+    "name",
+    "description",
+    "start_date",
+    "end_date",
+    "location",
+    "image_url",
+    "venue_name",
+    "status",
+    "is_public",
+    "max_tickets_per_user",
+];
+
+impl UpdateEvent {
+    fn is_empty(&self) -> bool {
+        self.name.is_none()
+            && self.description.is_none()
+            && self.start_date.is_none()
+            && self.end_date.is_none()
+            && self.location.is_none()
+            && self.image_url.is_none()
+            && self.venue_name.is_none()
+            && self.status.is_none()
+            && self.is_public.is_none()
+            && self.max_tickets_per_user.is_none()
+    }
+}
+
+impl TryFrom<UpdateEvent> for EventChanges {
+    type Error = Error;
+
+    fn try_from(request: UpdateEvent) -> Result<Self> {
+        if request.is_empty() {
+            return Err(Error::invalid("No fields to update"));
+        }
+        Ok(EventChanges {
+            name: text("name", to(&request.name), 255)?,
+            description: text("description", to(&request.description), 20_000)?,
+            start_date: to(&request.start_date)
+                .map(|time| date("start_date", time.read()))
+                .transpose()?,
+            end_date: to(&request.end_date)
+                .map(|time| date("end_date", time.read()))
+                .transpose()?,
+            location: text("location", to(&request.location), 255)?,
+            image_url: removable("image_url", &request.image_url, 2_000)?,
+            venue_name: removable("venue_name", &request.venue_name, 255)?,
+            status: status(to(&request.status))?,
+            is_public: is_public(to(&request.is_public))?,
+            max_tickets_per_user: max_tickets(to(&request.max_tickets_per_user))?,
+        })
+    }
+}
+
+fn text(
+    name: &str,
+    field: Option<&impl Field<Value = String>>,
+    longest: usize,
+) -> Result<Option<String>> {
+    let Some(field) = field else { return Ok(None) };
+    let text = filled(field).ok_or_else(|| Error::invalid(format!("{name} must not be empty")))?;
+    bounded(name, text, longest).map(Some)
+}
+
+/// `Some(None)` removes it.
+fn removable(name: &str, change: &Change<Text>, longest: usize) -> Result<Option<Option<String>>> {
+    let Some(field) = change else { return Ok(None) };
+    let text = optional_text(name, field.as_ref())?;
+    text.map(|text| bounded(name, text, longest)).transpose().map(Some)
+}
+
+impl Command for UpdateEvent {
+    type Response = ChangedEvent;
+
+    fn spec() -> Operation {
+        Operation::command("update_event", "Change an event")
+            .says("What is not sent stays as it is. With the status `cancelled`, every booking is cancelled and refunded, every lock freed, and buyers are told; `get_cancellation` says how far that is. Once a booking has been cancelled so, the status cannot be changed back.")
+            .changes(&FIELDS)
+            .fails([
+                Error::EventNotFound,
+                Error::Forbidden("update this event"),
+                Error::EventCancelled,
+            ])
+    }
+
+    async fn run(self, call: Call) -> Result<Done> {
+        let id = seats::event(&self.event_id)?;
+        let changes = EventChanges::try_from(self)?;
+        let _turn = call.turn(id).await?;
+        let mut tx = call.begin().await?;
+        let (event, told) = changes::update(&mut tx, id, call.user, &changes).await?;
+
+        let mut after = AfterCommit::default();
+        for (audience, event) in told {
+            after.tell(Broadcast::new(audience, EventChanged { event }));
+        }
+        let data = ChangedEvent { event, message: "Event updated successfully" };
+        call.commit(tx, data, after).await
+    }
+}

@@ -1,0 +1,111 @@
+//! `PUT /seats/:eventId/seat-types/:id`, `update_seat_type`
+
+use nexus_common::{
+    Error, Result,
+    events::{
+        broadcasts::SeatTypeUpdated,
+        seat_types::{self, SeatTypeChanges},
+    },
+    realtime::{AfterCommit, Broadcast},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{MANAGE, create_seat_type::ChangedSeatType, price_not_payable, seat_type_fields, to};
+use crate::{
+    http::fields::{Change, Field, Id, Lines, Price, Quantity, Text, change, filled},
+    operations::{Call, Command, Done, seats},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct UpdateSeatType {
+    #[serde(rename = "eventId")]
+    event_id: Id,
+    #[serde(rename = "seatTypeId")]
+    seat_type_id: Id,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(
+        value_type = Option<String>,
+        min_length = 1,
+        max_length = 100,
+        pattern = r"[^\s\x00-\x1f\x7f-\x9f]"
+    )]
+    name: Change<Text>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Price>)]
+    price: Change<Price>,
+    /// Not below the number of seats that are locked or booked.
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Quantity>)]
+    quantity: Change<Quantity>,
+    /// Null removes it.
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    description: Change<Lines>,
+}
+
+/// What can be changed.
+const FIELDS: [&str; 4] = ["name", "description", "price", "quantity"];
+
+impl TryFrom<UpdateSeatType> for SeatTypeChanges {
+    type Error = Error;
+
+    fn try_from(request: UpdateSeatType) -> Result<Self> {
+        if request.name.is_none()
+            && request.description.is_none()
+            && request.price.is_none()
+            && request.quantity.is_none()
+        {
+            return Err(Error::invalid("No fields to update"));
+        }
+        let name = to(&request.name)
+            .map(|name| filled(name).ok_or_else(|| Error::invalid("name must not be empty")))
+            .transpose()?;
+        let description = request.description.as_ref();
+        Ok(SeatTypeChanges {
+            name: name.map(seat_type_fields::name).transpose()?,
+            description: description
+                .map(|field| seat_type_fields::description(field.as_ref()))
+                .transpose()?,
+            price: to(&request.price)
+                .and_then(Field::read)
+                .map(seat_type_fields::price)
+                .transpose()?,
+            quantity: to(&request.quantity).map(seat_type_fields::quantity).transpose()?,
+        })
+    }
+}
+
+impl Command for UpdateSeatType {
+    type Response = ChangedSeatType;
+
+    fn spec() -> Operation {
+        Operation::command("update_seat_type", "Change a seat type")
+            .says("What is not sent stays as it is.")
+            .changes(&FIELDS)
+            .fails([
+                Error::EventNotFound,
+                Error::SeatTypeNotFound,
+                MANAGE,
+                Error::QuantityBelowTaken(2),
+                price_not_payable(),
+            ])
+    }
+
+    async fn run(self, call: Call) -> Result<Done> {
+        let (event, id) = (seats::event(&self.event_id)?, seats::seat_type(&self.seat_type_id)?);
+        let changes = SeatTypeChanges::try_from(self)?;
+        let _turn = call.turn(event).await?;
+        let mut tx = call.begin().await?;
+        let chargeable = call.app.settings.chargeable;
+        let (seat_type, audience) =
+            seat_types::update(&mut tx, event, id, call.user, &changes, chargeable).await?;
+        let mut after = AfterCommit::default();
+        after.counts_changed(event);
+        let updated = SeatTypeUpdated { event_id: event, seat_type: seat_type.clone() };
+        after.tell(Broadcast::new(audience, updated));
+        let data = ChangedSeatType { seat_type, message: "Seat type updated successfully" };
+        call.commit(tx, data, after).await
+    }
+}

@@ -1,0 +1,215 @@
+//! What clients can ask for, one file an operation: its request, its response, what the API
+//! documents say of it, and its function. [`router`](crate::router) says where each is over HTTP,
+//! [`socketio::commands`](crate::socketio::commands) which of them are commands over a socket.
+
+pub(crate) mod accounts;
+pub(crate) mod bookings;
+pub(crate) mod events;
+pub(crate) mod payments;
+pub(crate) mod seats;
+pub(crate) mod service;
+
+use std::marker::PhantomData;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::header;
+use nexus_common::{
+    Error, Result,
+    bookings::changes,
+    events::turns::Turn,
+    idempotency::{Answer, Reservation},
+    realtime::AfterCommit,
+    types::{
+        ids::{BookingId, EventId, UserId},
+        page::Pagination,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sqlx::PgTransaction;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    http::{
+        failure::Failure,
+        policy::{Envelope, json_of},
+    },
+    spec::operation::Operation,
+};
+
+/// Something that changes something: for users, over HTTP and over sockets. With an
+/// `Idempotency-Key` it happens once, however often it is asked for.
+///
+/// The type is the request: path segments, query parameters and body, or a socket's payload, alike.
+pub(crate) trait Command: DeserializeOwned + ToSchema + Send + 'static {
+    /// The `data` of a success.
+    type Response: Serialize + ToSchema;
+
+    /// What the documents say of it beside its request and its response.
+    fn spec() -> Operation;
+
+    /// Carries it out.
+    fn run(self, call: Call) -> impl Future<Output = Result<Done>> + Send;
+
+    /// All that the documents say of it.
+    fn described() -> Operation {
+        Self::spec().takes::<Self>().answers::<Self::Response>()
+    }
+}
+
+/// Anything else that is asked for over HTTP.
+pub(crate) trait Query: DeserializeOwned + ToSchema + Send + 'static {
+    /// Who may ask for it, and what is known of them.
+    type Caller: FromRequestParts<App> + Send;
+    /// What a success says.
+    type Response: Respond;
+
+    /// What the documents say of it beside its request and its response.
+    fn spec() -> Operation;
+
+    /// Answers it.
+    fn run(
+        self,
+        app: App,
+        caller: Self::Caller,
+    ) -> impl Future<Output = Result<Self::Response, Failure>> + Send;
+
+    /// All that the documents say of it.
+    fn described() -> Operation {
+        Self::Response::describe(Self::spec().takes::<Self>())
+    }
+}
+
+/// What a success says.
+pub(crate) trait Respond {
+    /// Says so in the documents.
+    fn describe(operation: Operation) -> Operation;
+
+    /// In its envelope.
+    fn respond(self, envelope: Envelope) -> Result<Response, Failure>;
+}
+
+/// One thing.
+pub(crate) struct One<T>(pub(crate) T);
+
+/// All of several things.
+pub(crate) struct All<T>(pub(crate) Vec<T>);
+
+/// A page of a list.
+pub(crate) struct Paged<T>(pub(crate) Vec<T>, pub(crate) Pagination);
+
+/// An answer that has been made for many callers, in its envelope.
+pub(crate) struct Prepared<T>(pub(crate) Bytes, pub(crate) PhantomData<T>);
+
+impl<T: Serialize + ToSchema> Respond for One<T> {
+    fn describe(operation: Operation) -> Operation {
+        operation.answers::<T>()
+    }
+
+    fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
+        Ok(Json(envelope.wrap(json_of(self.0)?)).into_response())
+    }
+}
+
+impl<T: Serialize + ToSchema> Respond for All<T> {
+    fn describe(operation: Operation) -> Operation {
+        operation.lists::<T>()
+    }
+
+    fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
+        Ok(Json(envelope.wrap(json_of(self.0)?)).into_response())
+    }
+}
+
+impl<T: Serialize + ToSchema> Respond for Paged<T> {
+    fn describe(operation: Operation) -> Operation {
+        operation.pages::<T>()
+    }
+
+    fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
+        let mut body = envelope.wrap(json_of(self.0)?);
+        body["pagination"] = json_of(self.1)?;
+        Ok(Json(body).into_response())
+    }
+}
+
+impl<T: ToSchema> Respond for Prepared<T> {
+    fn describe(operation: Operation) -> Operation {
+        operation.answers::<T>()
+    }
+
+    fn respond(self, _: Envelope) -> Result<Response, Failure> {
+        Ok(([(header::CONTENT_TYPE, "application/json")], self.0).into_response())
+    }
+}
+
+/// Somebody asks for a command.
+pub(crate) struct Call {
+    pub(crate) app: App,
+    pub(crate) user: UserId,
+    /// Of the request's `Idempotency-Key`, if it has one.
+    pub(crate) reservation: Option<Reservation>,
+}
+
+/// A command that has been carried out, and committed.
+pub(crate) struct Done {
+    /// The response's `data`.
+    pub(crate) data: Value,
+    /// Broadcasts and changes of Redis; the way the command came by decides who hears of it.
+    pub(crate) after: AfterCommit,
+}
+
+impl Done {
+    pub(crate) fn new(data: impl Serialize, after: AfterCommit) -> Result<Self> {
+        Ok(Done { data: json_of(data)?, after })
+    }
+}
+
+impl Call {
+    /// Waits for a turn at the inventory of `event`, before the command takes a connection: an
+    /// event whose inventory is held may have a share of those, and not all.
+    async fn turn(&self, event: EventId) -> Result<Turn> {
+        self.app.turns.turn(event).await
+    }
+
+    /// The same for the event of a booking, if there is such a booking.
+    async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
+        // The connection goes back before the wait: in the match's own head it would be kept until
+        // the end.
+        let event = changes::event(&mut *self.app.db.acquire().await?, booking).await?;
+        match event {
+            Some(event) => Ok(Some(self.turn(event).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Begins the command's transaction.
+    async fn begin(&self) -> Result<PgTransaction<'static>> {
+        Ok(self.app.db.begin().await?)
+    }
+
+    /// Commits the command together with its response, so that no crash can come between the two: a
+    /// request that is sent again with the same `Idempotency-Key` is never carried out twice.
+    async fn commit(
+        &self,
+        mut tx: PgTransaction<'static>,
+        data: impl Serialize,
+        after: AfterCommit,
+    ) -> Result<Done> {
+        let done = Done::new(data, after)?;
+        if let Some(reservation) = &self.reservation {
+            let answer = Answer { status: 200, body: done.data.clone() };
+            if !reservation.complete(&mut tx, &answer).await? {
+                return Err(Error::RequestInFlight);
+            }
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+}

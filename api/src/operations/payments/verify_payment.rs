@@ -1,0 +1,42 @@
+//! `GET /payments/verify/:orderId`
+
+use nexus_common::{
+    Error,
+    payments::orders::{self, PaymentState},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::{
+        failure::Failure,
+        fields::{Field, Text},
+    },
+    operations::{One, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct VerifyPayment {
+    /// Or a payment's id.
+    #[schema(value_type = String, min_length = 1, example = "order_9A33XWu170gUtm")]
+    order_id: Text,
+}
+
+impl Query for VerifyPayment {
+    type Caller = Caller;
+    type Response = One<PaymentState>;
+
+    fn spec() -> Operation {
+        Operation::private("verify_payment", "Ask whether a payment has arrived")
+            .fails([Error::OrderNotFound])
+    }
+
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+        let order_id = self.order_id.read().unwrap_or_default();
+        let mut conn = app.db.acquire().await?;
+        Ok(One(orders::state(&mut conn, &order_id, caller.user).await?))
+    }
+}

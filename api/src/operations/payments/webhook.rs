@@ -1,0 +1,114 @@
+//! `POST /payments/webhook`: what Razorpay tells of payments, refunds and disputes
+//! (docs/contract.md#payments).
+
+use std::time::Duration;
+
+use axum::{Json, body::Body, extract::State};
+use http::{HeaderMap, StatusCode};
+use nexus_common::{
+    Error,
+    payments::webhooks::{self, Incoming},
+    providers::razorpay::webhook_is_signed,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::{app::App, http::body_limits::read, spec::operation::Operation};
+
+/// A webhook is stored.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WebhookStored {
+    success: bool,
+    message: &'static str,
+}
+
+/// A webhook is refused; Razorpay reads no more than this.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WebhookRefused {
+    success: bool,
+    error: String,
+}
+
+/// Razorpay hangs up after 5 s (docs/providers.md#razorpay); a 503 before that says more. Should
+/// the webhook have been stored after all, the next delivery finds it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What the documents say of it.
+pub(crate) fn spec() -> Operation {
+    Operation::open("webhook", "Take a webhook of Razorpay")
+        .says("Any event of any kind. It is stored before it is answered; anything but 200 makes Razorpay try again.")
+        .looks_at("X-Razorpay-Signature", true, "HMAC-SHA256 of the body's bytes, in hexadecimal digits.")
+        .looks_at("X-Razorpay-Event-Id", false, "The same for every delivery of one event.")
+        .answers_plainly::<WebhookStored>(200, "Stored, now or before.")
+        .answers_plainly::<WebhookRefused>(400, "The signature is missing or wrong.")
+        .answers_plainly::<WebhookRefused>(413, "The body is longer than 1 MB.")
+        .answers_plainly::<WebhookRefused>(415, "The body is compressed.")
+        .answers_plainly::<WebhookRefused>(503, "It could not be stored, or RAZORPAY_WEBHOOK_SECRET is not set.")
+}
+
+/// Stored together with the job that acts on it, then 200. Anything but 200 makes Razorpay try
+/// again, so only forgeries and our own failure to store are refused.
+pub(crate) async fn webhook(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<WebhookStored>, (StatusCode, Json<WebhookRefused>)> {
+    let refuse = |status, error: &str| {
+        Err((status, Json(WebhookRefused { success: false, error: error.to_owned() })))
+    };
+    if app.settings.webhook_secrets.is_empty() {
+        // Nobody can tell whose it is; perhaps the secret is set by the time it comes again.
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhooks are not available here");
+    }
+    let Some(signature) = headers.get("x-razorpay-signature") else {
+        return refuse(StatusCode::BAD_REQUEST, "Missing Razorpay signature header");
+    };
+    let body = match read(&headers, body).await {
+        Ok(body) => body,
+        Err(failure) => return refuse(failure.status, &failure.message),
+    };
+    let signed = signature
+        .to_str()
+        .is_ok_and(|signature| webhook_is_signed(&app.settings.webhook_secrets, &body, signature));
+    if !signed {
+        tracing::warn!("a webhook without a valid signature was refused");
+        return refuse(StatusCode::BAD_REQUEST, "Invalid webhook signature");
+    }
+    let event_id = headers
+        .get("x-razorpay-event-id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=200).contains(&id.len()));
+    let incoming = Incoming { event_id, headers: kept(&headers), body: &body };
+    let stored = tokio::time::timeout(PATIENCE, store(&app, &incoming)).await;
+    match stored
+        .unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into())))
+    {
+        Ok(new) => {
+            tracing::debug!(event_id, new, "webhook stored");
+            Ok(Json(WebhookStored { success: true, message: "Webhook processed successfully" }))
+        }
+        Err(error) => {
+            tracing::error!(event_id, error = error.details(), "a webhook could not be stored");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhook could not be stored")
+        }
+    }
+}
+
+async fn store(app: &App, incoming: &Incoming<'_>) -> nexus_common::Result<bool> {
+    let mut tx = app.db.begin().await?;
+    let new = webhooks::receive(&mut tx, incoming).await?;
+    tx.commit().await?;
+    Ok(new)
+}
+
+/// Headers that tell where a webhook comes from; everything else is the way it took.
+const KEPT: [&str; 4] =
+    ["x-razorpay-signature", "x-razorpay-event-id", "content-type", "user-agent"];
+
+fn kept(headers: &HeaderMap) -> Value {
+    let text =
+        |name: &str| Some(headers.get(name)?.to_str().ok()?.chars().take(500).collect::<String>());
+    let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), text(name)?.into())));
+    Value::Object(kept.collect::<Map<_, _>>())
+}

@@ -1,0 +1,45 @@
+//! `GET /seats/:eventId`
+
+use std::marker::PhantomData;
+
+use nexus_common::{Error, seats::map::SeatMap, types::ids::EventId};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::caller::MaybeCaller,
+    http::{
+        failure::Failure,
+        fields::{Field, Id},
+    },
+    operations::{Prepared, Query},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct GetSeats {
+    #[serde(rename = "eventId")]
+    event_id: Id,
+}
+
+impl Query for GetSeats {
+    type Caller = MaybeCaller;
+    type Response = Prepared<SeatMap>;
+
+    fn spec() -> Operation {
+        Operation::open_to_users("get_seats", "See which seats of an event are taken")
+            .says("What a page draws first. `event:seats-update` goes on counting from this `version`.")
+            .fails([Error::EventNotFound])
+    }
+
+    async fn run(
+        self,
+        app: App,
+        MaybeCaller(viewer): MaybeCaller,
+    ) -> Result<Self::Response, Failure> {
+        let event = self.event_id.read().map(EventId);
+        let event = event.ok_or_else(|| Error::invalid("Invalid event ID"))?;
+        Ok(Prepared(app.seat_maps.response(event, viewer).await?, PhantomData))
+    }
+}

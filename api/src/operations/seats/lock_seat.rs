@@ -1,0 +1,65 @@
+//! `POST /seats/:eventId/seat-types/:id/lock`, `lock_seat`
+
+use nexus_common::{
+    Error, Result,
+    seats::{lock::Lock, selection::Selection},
+    types::time::in_words,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{announce, lock_failures, seat};
+use crate::{
+    http::fields::{Id, Label},
+    operations::{Call, Command, Done},
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct LockSeat {
+    #[serde(rename = "eventId")]
+    event_id: Id,
+    #[serde(rename = "seatTypeId")]
+    seat_type_id: Id,
+    seat_label: Label,
+}
+
+/// A seat is locked.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LockedSeat {
+    lock: Lock,
+    message: String,
+    expires_in_seconds: u64,
+    /// Whether Redis took part in the decision.
+    cache_hit: bool,
+}
+
+impl Command for LockSeat {
+    type Response = LockedSeat;
+
+    fn spec() -> Operation {
+        Operation::command("lock_seat", "Lock a seat")
+            .says("Until the lock expires nobody else can have the seat.")
+            .fails(lock_failures())
+    }
+
+    async fn run(self, call: Call) -> Result<Done> {
+        let seat = seat(&self.event_id, &self.seat_type_id, &self.seat_label)?;
+        let mut won = call.app.locks.lock(call.user, Selection::one(seat)).await?;
+        let after = announce(&mut won);
+        let (lock, _) =
+            won.locks.first().ok_or_else(|| Error::internal("a lock was won and is not there"))?;
+        let valid = call.app.locks.valid();
+        let data = LockedSeat {
+            lock: lock.clone(),
+            message: format!(
+                "Seat {} locked successfully. Lock expires in {}.",
+                lock.seat_label,
+                in_words(valid)
+            ),
+            expires_in_seconds: valid.as_secs(),
+            cache_hit: won.cache_hit,
+        };
+        Done::new(data, after)
+    }
+}

@@ -1,0 +1,113 @@
+//! `GET /`, `GET /health`, `GET /ready`: is the process alive, and can it serve?
+
+use std::time::Duration;
+
+use axum::{Json, extract::State, response::Html};
+use http::StatusCode;
+use nexus_common::storage::postgres;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::{app::App, spec::operation::Operation};
+
+/// The process lives, and how its servers are.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    status: &'static str,
+    version: &'static str,
+    checks: Checks,
+}
+
+/// Whether the process can serve.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    status: &'static str,
+    checks: Checks,
+}
+
+/// `ok` or `failed`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Checks {
+    postgresql: &'static str,
+    redis: &'static str,
+    migrations: &'static str,
+}
+
+impl Checks {
+    const OK: &'static str = "ok";
+    const FAILED: &'static str = "failed";
+
+    fn all_ok(&self) -> bool {
+        [self.postgresql, self.redis, self.migrations].iter().all(|check| *check == Self::OK)
+    }
+}
+
+/// What the documents say of the root.
+pub(crate) fn root_spec() -> Operation {
+    Operation::open("root", "Say that the backend is running").answers_with(
+        200,
+        "It is.",
+        "text/html",
+        |_| json!({ "const": "Backend is running" }),
+    )
+}
+
+/// What the Node service said at its root.
+pub(crate) async fn root() -> Html<&'static str> {
+    Html("Backend is running")
+}
+
+/// What the documents say of the process's health.
+pub(crate) fn health_spec() -> Operation {
+    Operation::open("health", "Say that the process lives")
+        .says("And how PostgreSQL and Redis are; with `/ready` the status tells.")
+        .answers_plainly::<Health>(200, "It does.")
+}
+
+/// The process is alive, and how its servers are. Always 200: no restart of this process mends
+/// PostgreSQL.
+pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
+    let checks = check(&app, BRIEFLY).await;
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), checks })
+}
+
+/// Whoever asks for the process's health takes a late answer for a dead process.
+const BRIEFLY: Duration = Duration::from_millis(500);
+/// Longer than this is as bad as no answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the documents say of readiness.
+pub(crate) fn ready_spec() -> Operation {
+    Operation::open("ready", "Say whether the process can serve")
+        .answers_plainly::<Readiness>(200, "It can.")
+        .answers_plainly::<Readiness>(503, "Something that it needs is away.")
+}
+
+/// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 and what is
+/// missing.
+pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
+    let checks = check(&app, PATIENCE).await;
+    let ready = checks.all_ok();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { status: if ready { "ready" } else { "not_ready" }, checks }))
+}
+
+async fn check(app: &App, patience: Duration) -> Checks {
+    let (migrated, pong) = tokio::join!(
+        tokio::time::timeout(patience, postgres::is_migrated(&app.db)),
+        tokio::time::timeout(patience, app.cache.ping()),
+    );
+    if let Ok(Err(error)) = &migrated {
+        tracing::warn!(error = error.details(), "PostgreSQL is away");
+    }
+    if let Ok(Err(error)) = &pong {
+        tracing::warn!(%error, "Redis is away");
+    }
+    let word = |up: bool| if up { Checks::OK } else { Checks::FAILED };
+    Checks {
+        postgresql: word(matches!(migrated, Ok(Ok(_)))),
+        redis: word(matches!(pong, Ok(Ok(())))),
+        migrations: word(matches!(migrated, Ok(Ok(true)))),
+    }
+}

@@ -1,0 +1,147 @@
+//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope
+//! (docs/contract.md#transport). With an `Idempotency-Key` a command that is sent again is answered
+//! what it was answered before.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{FromRequestParts, MatchedPath},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use nexus_common::{
+    Error, Result,
+    idempotency::{self, Answer, Begun, Reservation},
+    observability::traces,
+    storage::postgres::{bounded, within},
+    types::ids::UserId,
+};
+use serde_json::{Value, json};
+use tracing::Instrument;
+
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::{
+        failure::{Failure, Outcome},
+        policy::{DEADLINE, Envelope},
+        request::Fields,
+    },
+    operations::{Call, Command},
+};
+
+/// Longer than any command takes: whoever still holds a key then has died.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// Says that an answer is the first one's.
+pub(crate) static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The `Idempotency-Key` header and the route that it is used on.
+pub(super) struct IdempotencyKey(Option<(String, String)>);
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let Some(key) = parts.headers.get("idempotency-key") else {
+            return Ok(IdempotencyKey(None));
+        };
+        let key = key
+            .to_str()
+            .ok()
+            .filter(|key| (1..=255).contains(&key.len()))
+            .ok_or_else(|| {
+                Error::invalid("Idempotency-Key must be 1 to 255 visible ASCII characters")
+            })?
+            .to_owned();
+        let path = MatchedPath::from_request_parts(parts, app).await.map_err(Error::internal)?;
+        Ok(IdempotencyKey(Some((format!("{} {}", parts.method, path.as_str()), key))))
+    }
+}
+
+impl IdempotencyKey {
+    /// The request that the key stands for.
+    fn request(self, user: UserId, digest: Vec<u8>) -> Option<idempotency::Request> {
+        self.0.map(|(route, key)| idempotency::Request { user, route, key, hash: digest })
+    }
+}
+
+/// Serves a command.
+pub(super) async fn command<C: Command>(
+    app: App,
+    caller: Caller,
+    key: IdempotencyKey,
+    Fields { request, digest }: Fields<C>,
+    envelope: Envelope,
+) -> Outcome<Response> {
+    let user = caller.user;
+    let Some(idempotent) = key.request(user, digest) else {
+        let call = Call { app, user, reservation: None };
+        return Ok(Json(envelope.wrap(carry_out(call, request).await?)).into_response());
+    };
+    let mut conn = app.db.acquire().await?;
+    let begun = idempotency::begin(&mut conn, idempotent, LEASE).await?;
+    drop(conn);
+    match begun {
+        Begun::Answered(answer) => replay(answer, envelope),
+        Begun::First(reservation) => {
+            let call = Call { app, user, reservation: Some(reservation) };
+            // In a task of its own: a client that hangs up and asks again shall find the answer.
+            let once = carry_out_once(call, request).in_current_span();
+            let once = tokio::spawn(traces::carried(once));
+            let data = once.await.map_err(Error::internal)??;
+            Ok(Json(envelope.wrap(data)).into_response())
+        }
+    }
+}
+
+async fn carry_out(call: Call, command: impl Command) -> Result<Value> {
+    let (app, user) = (call.app.clone(), call.user);
+    let done = command.run(call).await?;
+    app.seat_maps.changed(user);
+    done.after.run(&app.cache, &app.everyone, &app.seats).await;
+    Ok(done.data)
+}
+
+/// Also remembers the answer. Refusals are answers, too; a failure that may pass gives the key
+/// back.
+async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
+    let (app, reservation) = (call.app.clone(), call.reservation.clone());
+    let result = within(DEADLINE, carry_out(call, command)).await.map_err(Failure::from);
+    if let Some(reservation) = reservation
+        && let Err(error) = bounded(remember(&app, &reservation, &result)).await
+    {
+        tracing::error!(
+            error = error.details(),
+            "the answer to an idempotent request could not be stored"
+        );
+    }
+    result
+}
+
+async fn remember(app: &App, reservation: &Reservation, result: &Outcome<Value>) -> Result<()> {
+    let mut conn = app.db.acquire().await?;
+    let answer = match result {
+        Ok(data) => Answer { status: 200, body: data.clone() },
+        Err(failure) if failure.may_pass() => return reservation.release(&mut conn).await,
+        Err(failure) => Answer {
+            status: failure.status.as_u16(),
+            body: json!({ "code": failure.code, "message": failure.message }),
+        },
+    };
+    reservation.complete(&mut conn, &answer).await.map(drop)
+}
+
+fn replay(answer: Answer, envelope: Envelope) -> Outcome<Response> {
+    let mut response = match StatusCode::from_u16(answer.status) {
+        Ok(StatusCode::OK) => Json(envelope.wrap(answer.body)).into_response(),
+        Ok(status) => {
+            let text = |field: &str| answer.body[field].as_str().unwrap_or_default().to_owned();
+            Failure::http(status, text("code"), text("message")).into_response()
+        }
+        Err(error) => return Err(Error::internal(error).into()),
+    };
+    response.headers_mut().insert(&REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}

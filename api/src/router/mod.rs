@@ -1,0 +1,109 @@
+//! Every route of the API, on one screen. Path parameters have the names of the fields in the socket
+//! commands' payloads.
+
+mod command;
+mod routes;
+
+use axum::{Extension, Router};
+use http::Method;
+
+pub(crate) use self::command::REPLAYED;
+use self::routes::Routes;
+use crate::{
+    admin,
+    app::App,
+    http::{
+        failure::Failure,
+        policy::{Envelope, Policies, Policy},
+    },
+    operations::{
+        accounts::*,
+        bookings::*,
+        events::*,
+        payments::{webhook, *},
+        seats::*,
+        service::{documents, health},
+    },
+    spec::{Documents, operation::Route},
+};
+
+const PERSONAL: Policy = Policy { is_personal: true, ..Policy::API };
+const WITH_SUCCESS: Policy = Policy { envelope: Envelope::Success, ..PERSONAL };
+
+/// The routes.
+fn routes() -> Routes {
+    use Method as M;
+    let auth = Routes::new("Auth", "/api/v1/auth", PERSONAL)
+        .query::<Register>(M::POST, "/register")
+        .query::<Login>(M::POST, "/login")
+        .query::<Logout>(M::POST, "/logout")
+        .query::<LogoutAll>(M::POST, "/logout-all")
+        .query::<RefreshToken>(M::POST, "/refresh-token")
+        .query::<SendOtp>(M::POST, "/send-otp")
+        .query::<VerifyOtp>(M::POST, "/verify-otp")
+        .query::<ResetPassword>(M::POST, "/reset-password")
+        .query::<CheckUsername>(M::POST, "/check-unique-username")
+        .query::<GetMe>(M::GET, "/me");
+
+    let events = Routes::new("Events", "/api/v1/events", Policy::API)
+        .query::<ListEvents>(M::GET, "")
+        .command::<CreateEvent>(M::POST, "/create")
+        .query::<GetEvent>(M::GET, "/{eventId}")
+        .command::<UpdateEvent>(M::PUT, "/{eventId}")
+        .command::<DeleteEvent>(M::DELETE, "/{eventId}")
+        .query::<GetCancellation>(M::GET, "/{eventId}/cancellation")
+        .query::<ListSeatTypes>(M::GET, "/{eventId}/seat-types");
+
+    let seats = Routes::new("Seats", "/api/v1/seats/{eventId}", Policy::API)
+        .query::<GetSeats>(M::GET, "")
+        .command::<LockSeats>(M::POST, "/locks")
+        .command::<CreateSeatType>(M::POST, "/seat-types")
+        .command::<UpdateSeatType>(M::PUT, "/seat-types/{seatTypeId}")
+        .command::<DeleteSeatType>(M::DELETE, "/seat-types/{seatTypeId}")
+        .command::<LockSeat>(M::POST, "/seat-types/{seatTypeId}/lock")
+        .command::<UnlockSeat>(M::DELETE, "/seat-types/{seatTypeId}/lock")
+        .command::<ExtendLock>(M::POST, "/seat-types/{seatTypeId}/lock/extend");
+
+    let bookings = Routes::new("Bookings", "/api/v1/bookings", WITH_SUCCESS)
+        .command::<CreateBooking>(M::POST, "/create")
+        .query::<ListBookings>(M::GET, "/my-bookings")
+        .query::<GetBooking>(M::GET, "/{booking_id}")
+        .command::<CancelBooking>(M::POST, "/{booking_id}/cancel")
+        .query::<GetTickets>(M::GET, "/{booking_id}/tickets")
+        .query::<GetTicketJob>(M::GET, "/ticket-status/{job_id}");
+
+    let payments = Routes::new("Payments", "/api/v1/payments", WITH_SUCCESS)
+        .command::<CreateOrder>(M::POST, "/create-order")
+        .query_by_id::<VerifyPayment>(M::GET, "/verify/{order_id}")
+        .uncounted_post("/webhook", webhook::webhook, webhook::spec());
+
+    let service = Routes::new("Service", "", Policy::NONE)
+        .get("/", health::root, health::root_spec())
+        .get("/health", health::health, health::health_spec())
+        .get("/ready", health::ready, health::ready_spec())
+        .get("/docs", documents::docs, documents::docs_spec())
+        .get("/openapi.json", documents::openapi, documents::openapi_spec())
+        .get("/asyncapi.json", documents::asyncapi, documents::asyncapi_spec());
+
+    auth.and(events).and(seats).and(bookings).and(payments).and(service)
+}
+
+/// What the documents say of every route.
+pub(crate) fn described() -> Vec<Route> {
+    routes().described
+}
+
+/// How requests are treated, by their paths.
+pub(crate) fn policies() -> Policies {
+    routes().policies(&[("/api/v1", Policy::API), ("/admin", Policy::PERSONAL)])
+}
+
+/// What serves them, without what wraps it (see [`server`](crate::server)).
+pub(crate) fn router(documents: Documents) -> Router<App> {
+    routes()
+        .router
+        .nest("/admin", admin::routes())
+        .fallback(async || Failure::route_not_found())
+        .method_not_allowed_fallback(async || Failure::method_not_allowed())
+        .layer(Extension(documents))
+}

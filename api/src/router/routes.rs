@@ -1,0 +1,147 @@
+//! Routes that are described as they are added, so that router and documents cannot disagree.
+
+use axum::{
+    Router,
+    extract::State,
+    handler::Handler,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::Method;
+
+use super::command::{IdempotencyKey, command};
+use crate::{
+    app::App,
+    auth::caller::Caller,
+    http::{
+        policy::{Policies, Policy},
+        request::Fields,
+    },
+    operations::{Command, Query, Respond},
+    spec::operation::{Operation, Route},
+};
+
+/// Routes, what the documents say of each, and how requests to them are treated.
+pub(crate) struct Routes {
+    base: &'static str,
+    tag: &'static str,
+    policy: Policy,
+    pub(crate) router: Router<App>,
+    pub(crate) described: Vec<Route>,
+    below: Vec<(String, Policy)>,
+    exact: Vec<(String, Policy)>,
+    before_an_id: Vec<String>,
+}
+
+impl Routes {
+    /// None yet. Those that are added are below `base`, and in the section `tag` of the documents.
+    pub(crate) fn new(tag: &'static str, base: &'static str, policy: Policy) -> Self {
+        Routes {
+            base,
+            tag,
+            policy,
+            router: Router::new(),
+            described: vec![],
+            below: base
+                .split("/{")
+                .next()
+                .filter(|base| !base.is_empty())
+                .map(|base| (base.to_owned(), policy))
+                .into_iter()
+                .collect(),
+            exact: vec![],
+            before_an_id: vec![],
+        }
+    }
+
+    /// Adds a command.
+    pub(crate) fn command<C: Command>(self, method: Method, path: &str) -> Self {
+        let envelope = self.policy.envelope;
+        let handler = async move |State(app): State<App>,
+                                  caller: Caller,
+                                  key: IdempotencyKey,
+                                  fields: Fields<C>| {
+            command(app, caller, key, fields, envelope).await
+        };
+        self.add(method, path, handler, C::described())
+    }
+
+    /// Adds a query.
+    pub(crate) fn query<Q: Query>(self, method: Method, path: &str) -> Self {
+        let envelope = self.policy.envelope;
+        let handler = async move |State(app): State<App>, caller: Q::Caller, fields: Fields<Q>| {
+            fields.request.run(app, caller).await?.respond(envelope)
+        };
+        self.add(method, path, handler, Q::described())
+    }
+
+    /// Adds a query whose path ends with an id whose case matters.
+    pub(crate) fn query_by_id<Q: Query>(mut self, method: Method, path: &str) -> Self {
+        let before = path.rsplit_once('/').map_or(path, |(before, _)| before);
+        self.before_an_id.push(format!("{}{before}", self.base));
+        self.query::<Q>(method, path)
+    }
+
+    /// Adds something that responds in its own way.
+    pub(crate) fn get<T: 'static>(
+        self,
+        path: &str,
+        handler: impl Handler<T, App>,
+        operation: Operation,
+    ) -> Self {
+        self.add(Method::GET, path, handler, operation)
+    }
+
+    /// Adds what a provider calls, as often as it needs to: it counts for nobody.
+    pub(crate) fn uncounted_post<T: 'static>(
+        mut self,
+        path: &str,
+        handler: impl Handler<T, App>,
+        operation: Operation,
+    ) -> Self {
+        let policy = Policy { is_limited: false, ..self.policy };
+        self.exact.push((format!("{}{path}", self.base), policy));
+        self.add(Method::POST, path, handler, operation)
+    }
+
+    fn add<T: 'static>(
+        mut self,
+        method: Method,
+        path: &str,
+        handler: impl Handler<T, App>,
+        operation: Operation,
+    ) -> Self {
+        let path = format!("{}{path}", self.base);
+        let policy = self.exact.iter().find(|(exact, _)| *exact == path);
+        let policy = policy.map_or(self.policy, |(_, policy)| *policy);
+        self.router = self.router.route(&path, served(&method, handler));
+        self.described.push(Route { method, path, tag: self.tag, policy, operation });
+        self
+    }
+
+    /// These and those.
+    pub(crate) fn and(mut self, others: Routes) -> Self {
+        self.router = self.router.merge(others.router);
+        self.described.extend(others.described);
+        self.below.extend(others.below);
+        self.exact.extend(others.exact);
+        self.before_an_id.extend(others.before_an_id);
+        self
+    }
+
+    /// How requests are treated, to those and to what begins with these paths.
+    pub(crate) fn policies(&self, others: &[(&str, Policy)]) -> Policies {
+        let others = others.iter().map(|(path, policy)| ((*path).to_owned(), *policy));
+        let below = self.below.iter().cloned().chain(others).collect();
+        Policies::new(self.exact.clone(), below, self.before_an_id.clone())
+    }
+}
+
+fn served<T: 'static>(method: &Method, handler: impl Handler<T, App>) -> MethodRouter<App> {
+    let filter = match *method {
+        Method::POST => MethodFilter::POST,
+        Method::PUT => MethodFilter::PUT,
+        Method::DELETE => MethodFilter::DELETE,
+        _ => MethodFilter::GET,
+    };
+    on(filter, handler)
+}

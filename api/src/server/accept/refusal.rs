@@ -1,0 +1,74 @@
+//! Answers where there is no request that routes could answer: it cannot be read, takes too long to
+//! arrive, or has no place here.
+
+use axum::body::Bytes;
+use chrono::Utc;
+use http::StatusCode;
+use nexus_common::Error;
+use uuid::Uuid;
+
+use crate::{http::failure::Failure, server::headers};
+
+/// There are too many connections already.
+pub(super) fn busy() -> Bytes {
+    written(&Error::Unavailable("too many connections".into()).into())
+}
+
+/// The request's head did not arrive in time.
+pub(super) fn too_slow() -> Bytes {
+    written(&Failure::request_timeout())
+}
+
+/// What to say instead of hyper's own answer to a request that it cannot read, which has the right
+/// status and no more than that. All of ours have a request's id.
+pub(super) fn instead_of(head: &[u8]) -> Option<Bytes> {
+    let failure = match head.get(8..13)? {
+        b" 400 " => {
+            Failure::http(StatusCode::BAD_REQUEST, "malformed_request", "Request is not valid HTTP")
+        }
+        b" 414 " => Failure::uri_too_long(),
+        b" 431 " => Failure::headers_too_large(),
+        _ => return None,
+    };
+    let is_hypers = head.starts_with(b"HTTP/1.")
+        && head.ends_with(b"\r\n\r\n")
+        && !head.windows(ID.len()).any(|part| part.eq_ignore_ascii_case(ID));
+    is_hypers.then(|| written(&failure))
+}
+
+const ID: &[u8] = b"x-request-id";
+
+fn written(failure: &Failure) -> Bytes {
+    let id = Uuid::now_v7().to_string();
+    let body = failure.body(&id, false).to_string();
+    let mut text = format!(
+        "HTTP/1.1 {}\r\ndate: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-request-id: {id}\r\n",
+        failure.status,
+        Utc::now().format("%a, %d %b %Y %H:%M:%S GMT"),
+        body.len()
+    );
+    for (name, value) in headers::OF_EVERY_ANSWER {
+        text += &format!("{name}: {value}\r\n");
+    }
+    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
+        text += "retry-after: 2\r\n";
+    }
+    (text + "cache-control: no-store\r\n\r\n" + &body).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hypers_answers_are_told_from_ours() {
+        let said = |head: &str| instead_of(head.as_bytes());
+        assert!(
+            said("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+                .is_some()
+        );
+        assert!(said("HTTP/1.1 400 Bad Request\r\nx-request-id: 1\r\n\r\n").is_none());
+        assert!(said("HTTP/1.1 404 Not Found\r\n\r\n").is_none());
+        assert!(said("").is_none());
+    }
+}

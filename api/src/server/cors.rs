@@ -1,0 +1,75 @@
+//! Which pages may call: CORS for HTTP, and the same rule for everything of Socket.IO. Browsers do
+//! not check websocket upgrades by themselves, and would let any page open sessions over polling,
+//! only to read nothing of them.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use super::{rate_limits, request_log::REQUEST_ID};
+use crate::{http::failure::Failure, router::REPLAYED};
+
+/// The origins of FRONTEND_URL.
+pub(crate) type Origins = Arc<Vec<HeaderValue>>;
+
+/// Reads the origins; the settings have checked that they are some.
+pub(crate) fn origins(frontends: &[String]) -> Origins {
+    Arc::new(frontends.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect())
+}
+
+/// CORS with credentials, for these origins only.
+pub(crate) fn cors(origins: &Origins) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_credentials(true)
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::PUT,
+            Method::PATCH,
+            Method::POST,
+            Method::DELETE,
+        ])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            REQUEST_ID.clone(),
+            REPLAYED.clone(),
+            header::RETRY_AFTER,
+            rate_limits::LIMIT.clone(),
+            rate_limits::REMAINING.clone(),
+            rate_limits::RESET.clone(),
+        ])
+}
+
+/// Answers a preflight with 204, as Express did: there is nothing to read.
+pub(crate) async fn empty_preflight(request: Request, next: Next) -> Response {
+    let preflight = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = next.run(request).await;
+    if preflight && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    response
+}
+
+/// Refuses Socket.IO to pages of other origins. Programs send no Origin and are welcome.
+pub(crate) async fn guard_sockets(
+    State(origins): State<Origins>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_socket = request.uri().path().starts_with("/socket.io");
+    match request.headers().get(header::ORIGIN) {
+        Some(origin) if is_socket && !origins.contains(origin) => {
+            Failure::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed")
+                .into_response()
+        }
+        _ => next.run(request).await,
+    }
+}

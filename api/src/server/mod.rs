@@ -1,0 +1,162 @@
+//! Runs the server: everything that wraps the routes, and an end in good order.
+
+pub(crate) mod accept;
+mod cors;
+mod etag;
+pub(crate) mod headers;
+mod normalize_path;
+mod rate_limits;
+mod request_log;
+mod shutdown;
+
+use std::{any::Any, time::Duration};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    middleware,
+    response::{IntoResponse, Response},
+};
+use nexus_common::{
+    Error, config,
+    jobs::{Queue, admin, wakeups},
+    ledger::alerts,
+    observability::metrics,
+    storage::postgres::bounded,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tower::{Layer, ServiceBuilder, util::MapRequestLayer};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    app::{App, AppState},
+    auth::revocations,
+    http::{body_limits, failure::Failure},
+    router, socketio,
+    spec::Documents,
+};
+
+/// How long open requests may take to finish after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long PostgreSQL may take to say goodbye after that.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
+    let address = (settings.http.host, settings.http.port);
+    let origins = cors::origins(&settings.http.frontends);
+    metrics::serve(settings.sight.metrics)
+        .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
+    let measured = settings.sight.metrics.is_some();
+    let (sockets, io) = socketio::delivery::layer(&settings.redis)?;
+    let notifications = revocations::pool(&settings.database);
+    let app = AppState::new(settings, io.clone())?;
+    wakeups::start(app.db.clone());
+    socketio::connect::open(&io, app.clone()).await?;
+    // Only now, because it looks at the sockets, for which there has to be a namespace.
+    tokio::spawn(revocations::listen(app.clone(), notifications));
+    for key in app.keys() {
+        tokio::spawn(alerts::watch_key(app.db.clone(), key));
+    }
+    let stopping = CancellationToken::new();
+    let policies = router::policies();
+    let documents = Documents::new(router::described, socketio::described);
+
+    let counted = (app.clone(), policies.clone());
+    let service: Router = router::router(documents)
+        .layer(middleware::from_fn_with_state(counted, rate_limits::requests))
+        .with_state(app.clone())
+        .layer(
+            // From the outside to the routes.
+            ServiceBuilder::new()
+                .layer(middleware::from_fn_with_state(
+                    (policies.clone(), app.settings.production),
+                    headers::protect,
+                ))
+                .layer(middleware::from_fn(cors::empty_preflight))
+                .layer(cors::cors(&origins))
+                .layer(middleware::from_fn_with_state(policies.clone(), request_log::log))
+                .layer(CatchPanicLayer::custom(panicked))
+                .layer(middleware::from_fn_with_state(
+                    app.settings.http.timeout,
+                    body_limits::limit,
+                ))
+                .layer(middleware::from_fn_with_state(origins, cors::guard_sockets))
+                .layer(middleware::from_fn_with_state(stopping.clone(), shutdown::drop_polls))
+                .layer(middleware::from_fn(etag::tag))
+                .layer(middleware::from_fn(socketio::assets::serve))
+                .layer(middleware::from_fn_with_state(app.clone(), rate_limits::connections))
+                .layer(sockets),
+        );
+    // Outside the router, because it decides which route matches.
+    let service = MapRequestLayer::new(move |request: Request<Body>| {
+        normalize_path::normalize(request, &policies)
+    })
+    .layer(service);
+
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let server = {
+        let (http, stopping) = (app.settings.http.clone(), stopping.clone());
+        tokio::spawn(async move { accept::serve(listener, service, &http, stopping).await })
+    };
+    if measured {
+        tokio::spawn(sample(app.clone()));
+    }
+    terminated().await?;
+    tracing::info!("shutting down");
+    stopping.cancel();
+    match tokio::time::timeout(GRACE, server).await {
+        Ok(ended) => ended.context("the server's task failed")?,
+        Err(_) => tracing::warn!("not every request finished in time"),
+    }
+    // What did not finish may hold a connection for ever.
+    let goodbye = async { tokio::join!(app.db.close(), app.locks.pool().close()) };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What a client is told when a handler panics; the panic itself is in the log.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    Failure::from(Error::internal("a handler panicked")).into_response()
+}
+
+/// How often is measured what nobody reports.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+
+/// Measures how the pool is used and how long every queue is: whether a queue has a worker or not,
+/// somebody must see that it grows.
+async fn sample(app: App) {
+    loop {
+        metrics::pool("api", &app.db);
+        metrics::pool("locks", app.locks.pool());
+        for queue in Queue::ALL {
+            match bounded(admin::depth(&app.db, queue)).await {
+                Ok(depth) => depth.record(queue),
+                Err(error) => {
+                    tracing::debug!(error = error.details(), "a queue's depth is not measured")
+                }
+            }
+        }
+        tokio::time::sleep(SAMPLE_EVERY).await;
+    }
+}
+
+async fn terminated() -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

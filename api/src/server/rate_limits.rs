@@ -1,0 +1,90 @@
+//! Every request to the API counts for its user, or, without a valid token, for the address that it
+//! comes from; every new Socket.IO connection for its address. Razorpay's webhooks count for
+//! nobody: their signature, which costs less to verify than a budget to look up, tells them from
+//! others, and no flood of forged ones may keep out a real one.
+
+use std::time::SystemTime;
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use nexus_common::{Error, types::usage::Usage};
+
+use crate::{
+    app::App,
+    auth::caller::{Identity, bearer},
+    http::{client_ip::ClientAddress, failure::Failure, policy::Policies},
+    socketio::command_rate_limiter::Pace,
+};
+
+pub(crate) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(crate) static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub(crate) static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Counts a request.
+pub(crate) async fn requests(
+    State((app, policies)): State<(App, Policies)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !policies.of(request.uri().path()).is_limited {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let Ok(address) = ClientAddress::from_request_parts(&mut parts, &app).await;
+    let mut request = Request::from_parts(parts, body);
+    let identity = match bearer(request.headers()) {
+        Some(token) => app.authenticate(token).await,
+        None => Err(Error::TokenMissing),
+    };
+    let taken = match &identity {
+        Ok(user) => app.limits.user(*user).await,
+        Err(_) => app.limits.anonymous(address).await,
+    };
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(error) => return Failure::from(error).into_response(),
+    };
+    request.extensions_mut().insert(Identity(identity.map_err(Failure::from)));
+    let mut response = next.run(request).await;
+    let is_refusal =
+        response.extensions().get::<Failure>().is_some_and(|failure| failure.usage.is_some());
+    if let Some(usage) = taken.usage.first()
+        && !is_refusal
+    {
+        tell(response.headers_mut(), usage);
+    }
+    response
+}
+
+/// Counts a new connection: what has no session yet asks for one.
+pub(crate) async fn connections(
+    State(app): State<App>,
+    address: ClientAddress,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let uri = request.uri();
+    let has_session =
+        uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")));
+    let connects =
+        uri.path().starts_with("/socket.io") && !has_session && request.method() != Method::OPTIONS;
+    if connects {
+        if let Err(error) = app.limits.connection(address).await {
+            return Failure::from(error).into_response();
+        }
+        request.extensions_mut().insert(Pace::new(app.limits.commands()));
+    }
+    next.run(request).await
+}
+
+/// Says how a budget stands; the reset is the Unix time at which the next use of it counts no more.
+pub(crate) fn tell(headers: &mut HeaderMap, usage: &Usage) {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    headers.insert(&LIMIT, HeaderValue::from(usage.limit));
+    headers.insert(&REMAINING, HeaderValue::from(usage.remaining()));
+    headers.insert(&RESET, HeaderValue::from((now + usage.until_room).as_secs() + 1));
+}

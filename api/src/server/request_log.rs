@@ -1,0 +1,158 @@
+//! Every request: an id, a trace, a deadline, one log line and its metrics at its end, and the body
+//! of its failure.
+
+use std::time::Instant;
+
+use axum::{
+    Json,
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use nexus_common::observability::{
+    metrics,
+    traces::{KeyValue, Span, SpanKind},
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::rate_limits;
+use crate::http::{
+    failure::Failure,
+    policy::{DEADLINE, Envelope, Policies},
+};
+
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Serves a request.
+pub(crate) async fn log(
+    State(policies): State<Policies>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let envelope = policies.of(request.uri().path()).envelope;
+    let route = route(&request).to_owned();
+    let id = request
+        .headers()
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| {
+            (8..=64).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let span = match route.as_str() {
+        SOCKET_IO => Span::none(),
+        _ => Span::asked_for(SpanKind::Server, traceparent, || {
+            format!("{} {route}", method_label(&method))
+        }),
+    };
+    let trace_id = span.trace_id();
+
+    let log = tracing::info_span!("request", request_id = id, trace_id);
+    let served = span.run(next.run(request).instrument(log));
+    let mut response = match tokio::time::timeout(DEADLINE, served).await {
+        Ok(response) => response,
+        Err(_) => Failure::timed_out().into_response(),
+    };
+    let failure = response.extensions_mut().remove::<Failure>().or_else(|| unexplained(&response));
+    let status = response.status().as_u16();
+    let took = started.elapsed();
+    metrics::request(method_label(&method), &route, status, took);
+    span.describe(|| {
+        [
+            KeyValue::new("http.request.method", method_label(&method).to_owned()),
+            KeyValue::new("http.route", route.clone()),
+            KeyValue::new("http.response.status_code", i64::from(status)),
+            KeyValue::new("nexus.request_id", id.clone()),
+        ]
+    });
+    if status >= 500 {
+        span.failed(failure.as_ref().map_or("", |failure| failure.code.as_ref()));
+    }
+    span.end();
+    let duration_ms = took.as_millis() as u64;
+    match failure.as_ref().and_then(|failure| failure.details.as_deref()) {
+        Some(error) => {
+            tracing::error!(request_id = id, trace_id, %method, route, status, duration_ms, error, "request failed");
+        }
+        None => tracing::info!(
+            request_id = id,
+            trace_id,
+            %method,
+            route,
+            status,
+            duration_ms,
+            code = failure.as_ref().map(|failure| failure.code.as_ref()),
+            "request"
+        ),
+    }
+    if let Some(failure) = failure {
+        write_failure(&mut response, &failure, envelope, &id);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(&REQUEST_ID, id);
+    }
+    response
+}
+
+/// The JSON of a failure (docs/contract.md#failures); bookings and payments add `success:false`.
+fn write_failure(response: &mut Response, failure: &Failure, envelope: Envelope, id: &str) {
+    let body = Json(failure.body(id, envelope.has_success()));
+    let mut written = (failure.status, body).into_response();
+    // What inner layers said (Allow, CORS, Vary) stays, except about the body.
+    for (name, value) in response.headers() {
+        if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
+            written.headers_mut().append(name, value.clone());
+        }
+    }
+    if let Some(usage) = &failure.usage {
+        rate_limits::tell(written.headers_mut(), usage);
+        written
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(usage.seconds_until_room()));
+    }
+    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
+        written.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    *response = written;
+}
+
+/// What a library of ours refuses without a word.
+fn unexplained(response: &Response) -> Option<Failure> {
+    let status = response.status();
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let is_bare = is_failure && !response.headers().contains_key(header::CONTENT_TYPE);
+    is_bare.then(|| Failure::of_status(status))
+}
+
+/// Socket.IO's polls wait on purpose: they stay out of everybody else's times, and out of traces.
+const SOCKET_IO: &str = "/socket.io";
+
+/// The pattern that matched, not the path: paths hold ids, and would make every request its own
+/// kind.
+fn route(request: &Request) -> &str {
+    match request.extensions().get::<MatchedPath>() {
+        Some(matched) => matched.as_str(),
+        None if request.uri().path().starts_with(SOCKET_IO) => SOCKET_IO,
+        None => "unmatched",
+    }
+}
+
+/// One of a few: a method can be any word.
+fn method_label(method: &Method) -> &str {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    if known.contains(method) { method.as_str() } else { "OTHER" }
+}

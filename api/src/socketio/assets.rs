@@ -1,0 +1,46 @@
+//! What a Socket.IO server does over plain HTTP beside the protocol: pages load the browser's
+//! client from it, and no cache keeps a poll.
+
+use axum::{
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, header};
+
+use crate::{http::failure::Failure, server::headers::RESOURCE_POLICY};
+
+/// The browser's client, as npm's socket.io-client has it.
+const CLIENT: &str = include_str!("../../assets/socket.io.min.js");
+
+/// Serves the client, and marks the answers to polls.
+pub(crate) async fn serve(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_client = matches!(path, "/socket.io/socket.io.js" | "/socket.io/socket.io.min.js");
+    if is_client && matches!(*request.method(), Method::GET | Method::HEAD) {
+        let headers = [
+            (header::CONTENT_TYPE, "application/javascript; charset=utf-8"),
+            (header::CACHE_CONTROL, "public, max-age=0"),
+            // Frontends load it from here, whatever their origin.
+            (RESOURCE_POLICY, "cross-origin"),
+        ];
+        return (headers, CLIENT).into_response();
+    }
+    let is_poll = path.starts_with("/socket.io");
+    let mut response = next.run(request).await;
+    match response.status() {
+        StatusCode::OK if is_poll => {
+            response
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        // The library's word for requests that are none of the protocol's.
+        StatusCode::INTERNAL_SERVER_ERROR
+            if is_poll && response.extensions().get::<Failure>().is_none() =>
+        {
+            return Failure::of_status(StatusCode::BAD_REQUEST).into_response();
+        }
+        _ => {}
+    }
+    response
+}

@@ -1,0 +1,148 @@
+//! Commands over a socket: command `x` is answered by `x_response` and through the acknowledgement
+//! callback; everybody else hears the broadcasts (docs/contract.md#commands).
+
+use std::{sync::LazyLock, time::Instant};
+
+use futures_util::future::BoxFuture;
+use nexus_common::{
+    Error,
+    error::Kind,
+    observability::{
+        metrics,
+        traces::{KeyValue, Span, SpanKind},
+    },
+    storage::postgres::within,
+};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+use super::{
+    delivery::{Identity, Others, Socket},
+    joining::{join, join_spec, leave, leave_spec},
+    queue::Message,
+    response::{Outcome, respond},
+};
+use crate::{
+    app::App,
+    http::{fields::part, policy::DEADLINE},
+    operations::{Call, Command, bookings::*, events::*, seats::*},
+    spec::operation::Operation,
+};
+
+/// Serves one socket's commands, one after the other, until the socket is gone.
+pub(super) async fn serve(socket: Socket, mut commands: mpsc::Receiver<Message>, app: App) {
+    let _connected = metrics::Connected::now();
+    while let Some(message) = commands.recv().await {
+        measured(&socket, message, &app).await;
+    }
+}
+
+/// Serves a command in a trace of its own, or in that of the `traceparent` that its payload names:
+/// a socket lives much longer than what its user does at a time.
+async fn measured(socket: &Socket, message: Message, app: &App) {
+    let started = Instant::now();
+    let name = message.name.clone();
+    let traceparent = message.payload["traceparent"].as_str();
+    let span = Span::asked_for(SpanKind::Server, traceparent, || format!("command {name}"));
+    let trace_id = span.trace_id();
+    let log = tracing::info_span!("command", socket = %socket.id, trace_id);
+    let served = span.run(dispatch(socket, message, app).instrument(log)).await;
+    let Some(outcome) = served else { return };
+    let took = started.elapsed();
+    metrics::socket_command(&name, outcome, took);
+    span.describe(|| [KeyValue::new("nexus.outcome", outcome)]);
+    span.end();
+    let duration_ms = took.as_millis() as u64;
+    tracing::info!(command = name, socket = %socket.id, trace_id, outcome, duration_ms, "command");
+}
+
+/// How a command is served, and what the documents say of it.
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    described: fn() -> Operation,
+    serve: for<'a> fn(&'a Socket, Message, &'a App) -> BoxFuture<'a, Outcome>,
+}
+
+/// A command that is served over HTTP, too.
+fn command<C: Command>() -> Entry {
+    Entry {
+        name: C::described().name,
+        described: C::described,
+        serve: |socket, message, app| Box::pin(run::<C>(socket, message, app)),
+    }
+}
+
+/// Every command, on one screen.
+static COMMANDS: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    vec![
+        command::<CreateEvent>(),
+        command::<UpdateEvent>(),
+        command::<DeleteEvent>(),
+        command::<CreateSeatType>(),
+        command::<UpdateSeatType>(),
+        command::<DeleteSeatType>(),
+        command::<LockSeat>(),
+        command::<LockSeats>(),
+        command::<ExtendLock>(),
+        command::<UnlockSeat>(),
+        command::<CreateBooking>(),
+        command::<ConfirmBooking>(),
+        command::<CancelBooking>(),
+        // Listening to fewer events needs no account.
+        joining("join_event", join_spec, join),
+        joining("leave_event", leave_spec, leave),
+    ]
+});
+
+fn joining(
+    name: &'static str,
+    described: fn() -> Operation,
+    serve: for<'a> fn(&'a Socket, Message, &'a App) -> BoxFuture<'a, Outcome>,
+) -> Entry {
+    Entry { name, described, serve }
+}
+
+/// What the documents say of every command.
+pub(crate) fn described() -> Vec<Operation> {
+    COMMANDS.iter().map(|entry| (entry.described)()).collect()
+}
+
+async fn dispatch(socket: &Socket, message: Message, app: &App) -> Outcome {
+    // What nobody has defined, nobody answers.
+    let entry = COMMANDS.iter().find(|entry| entry.name == message.name)?;
+    (entry.serve)(socket, message, app).await
+}
+
+/// Runs a command for the socket's user.
+async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcome {
+    let user = match socket.extensions.get::<Identity>() {
+        Some(Identity { token, .. }) => app.authenticate(&token).await,
+        None => Err(Error::TokenMissing),
+    };
+    let user = match user {
+        Ok(user) => user,
+        Err(error) if error.kind() == Kind::Unauthenticated => {
+            let _ = socket.emit("error", &json!({ "message": "Authentication required" }));
+            let _ =
+                message.ack.send(&json!({ "success": false, "error": "Authentication required" }));
+            return Some(error.code());
+        }
+        Err(error) => return respond(socket, message, Err(error)),
+    };
+    // The same budget as over HTTP.
+    if let Err(error) = app.limits.user(user).await {
+        return respond(socket, message, Err(error));
+    }
+    let call = Call { app: app.clone(), user, reservation: None };
+    let served = async { part::<C>(message.payload.clone())?.run(call).await };
+    match within(DEADLINE, served).await {
+        Ok(done) => {
+            app.seat_maps.changed(user);
+            let outcome = respond(socket, message, Ok(done.data));
+            done.after.run(&app.cache, &Others(socket.clone()), &app.seats).await;
+            outcome
+        }
+        Err(error) => respond(socket, message, Err(error)),
+    }
+}

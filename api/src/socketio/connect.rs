@@ -1,0 +1,55 @@
+//! A client connects: its limits, its token, its queue of commands (docs/contract.md#commands).
+
+use nexus_common::realtime::ALL_EVENTS;
+use serde_json::Value;
+use socketioxide::extract::TryData;
+
+use super::{
+    command,
+    command_rate_limiter::{Pace, Step},
+    delivery::{Identity, Io, Socket},
+    queue,
+};
+use crate::{
+    app::App,
+    auth::{caller::bearer, revocations},
+};
+
+/// Accepts connections.
+pub(crate) async fn open(io: &Io, app: App) -> anyhow::Result<()> {
+    io.ns("/", async move |socket: Socket, auth: TryData<Value>| {
+        on_connect(socket, auth, app.clone()).await
+    })
+    .await
+    .map_err(|error| anyhow::anyhow!("the Socket.IO namespace cannot be opened: {error}"))
+}
+
+async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
+    // An auth payload that cannot be read is not "no auth": something is wrong with this client.
+    let Ok(auth) = auth else {
+        let _ = socket.disconnect();
+        return;
+    };
+    let pace = socket.req_parts().extensions.get::<Pace>().cloned();
+    let pace = pace.unwrap_or_else(|| Pace::new(app.limits.commands()));
+    if !matches!(pace.step(), Step::Taken) {
+        let _ = socket.disconnect();
+        return;
+    }
+    // Commands first: they may arrive while the token is being looked at, and wait in the queue
+    // meanwhile.
+    let commands = queue::open(&socket, pace);
+    socket.join(ALL_EVENTS);
+    let token = match auth.get("token").and_then(Value::as_str) {
+        Some(token) => Some(token.to_owned()),
+        None => bearer(&socket.req_parts().headers).map(str::to_owned),
+    };
+    if let Some(token) = token
+        && let Ok(verified) = app.signer.verify_access(&token)
+    {
+        let identity = Identity { token, user: verified.user };
+        socket.extensions.insert(identity.clone());
+        revocations::recheck(&app, vec![(socket.clone(), identity)]).await;
+    }
+    tokio::spawn(command::serve(socket, commands, app));
+}

@@ -1,0 +1,54 @@
+//! Whose a socket is, for as long as its token is good, and what it hears because of that.
+
+use nexus_common::{
+    error::Kind,
+    realtime::{is_own, own_room, user_room},
+};
+
+use super::delivery::{Identity, Socket};
+use crate::app::App;
+
+impl Identity {
+    /// Begins or ends what the socket is told as its user's, as the token is good or not. In doubt
+    /// it ends, too, and false is returned: it must be looked at again.
+    pub(crate) async fn recheck(&self, socket: &Socket, app: &App) -> bool {
+        let room = user_room(self.user);
+        let mut looked = app.authenticate(&self.token).await;
+        if looked.is_ok() && !socket.rooms().iter().any(|joined| *joined == room) {
+            socket.join(room.clone());
+            let viewed = socket.rooms().into_iter().filter(|room| !is_own(room));
+            socket.join(viewed.map(|viewed| own_room(self.user, &viewed)).collect::<Vec<_>>());
+            // Whoever revoked it in this moment did not find the socket in the room.
+            looked = app.authenticate(&self.token).await;
+        }
+        let Err(error) = looked else { return true };
+        socket.leave(room);
+        // After the first: whoever joins an event in this moment looks there.
+        let own: Vec<_> = socket.rooms().into_iter().filter(|room| is_own(room)).collect();
+        socket.leave(own);
+        error.kind() == Kind::Unauthenticated
+    }
+}
+
+/// Lets a socket hear the news for `room`; in full where they are its user's business, as long as
+/// it hears what is its user's alone.
+pub(super) fn view(socket: &Socket, room: String) {
+    let Some(Identity { user, .. }) = socket.extensions.get::<Identity>() else {
+        return socket.join(room);
+    };
+    let own = own_room(user, &room);
+    // At once: a broadcast finds both or none.
+    socket.join([room, own.clone()]);
+    let user_room = user_room(user);
+    if !socket.rooms().iter().any(|room| *room == user_room) {
+        socket.leave(own);
+    }
+}
+
+/// The opposite.
+pub(super) fn look_away(socket: &Socket, room: String) {
+    match socket.extensions.get::<Identity>() {
+        Some(Identity { user, .. }) => socket.leave([own_room(user, &room), room]),
+        None => socket.leave(room),
+    }
+}

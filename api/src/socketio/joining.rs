@@ -1,0 +1,74 @@
+//! `join_event` and `leave_event`: a client that shows one event hears of that alone.
+
+use futures_util::future::BoxFuture;
+use nexus_common::{
+    Error, Result,
+    realtime::{ALL_EVENTS, event_room, is_own},
+    types::ids::EventId,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    delivery::Socket,
+    identity::{look_away, view},
+    queue::Message,
+    response::{Outcome, respond},
+};
+use crate::{
+    app::App,
+    http::fields::{Field, Id},
+    spec::operation::Operation,
+};
+
+/// A socket may join so many events at once.
+const MOST_JOINED: usize = 100;
+
+/// The event whose broadcasts a socket wants, or does not want any more.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Joined {
+    event_id: EventId,
+}
+
+pub(super) fn join_spec() -> Operation {
+    Operation::open("join_event", "Hear of one event's seats and bookings")
+        .says("From now on this client hears of the seats and bookings of the events that it has joined, and of no others. At most 100.")
+        .takes::<Id>()
+        .answers::<Joined>()
+}
+
+pub(super) fn leave_spec() -> Operation {
+    Operation::open("leave_event", "Hear of an event's seats and bookings no more")
+        .takes::<Id>()
+        .answers::<Joined>()
+}
+
+pub(super) fn join<'a>(socket: &'a Socket, message: Message, _: &'a App) -> BoxFuture<'a, Outcome> {
+    let joined = event(&message.payload).and_then(|event| {
+        if socket.rooms().iter().filter(|room| !is_own(room)).count() >= MOST_JOINED {
+            return Err(Error::invalid("Too many events are joined"));
+        }
+        look_away(socket, ALL_EVENTS.into());
+        view(socket, event_room(event));
+        Ok(json!(Joined { event_id: event }))
+    });
+    Box::pin(async move { respond(socket, message, joined) })
+}
+
+pub(super) fn leave<'a>(
+    socket: &'a Socket,
+    message: Message,
+    _: &'a App,
+) -> BoxFuture<'a, Outcome> {
+    let left = event(&message.payload).map(|event| {
+        look_away(socket, event_room(event));
+        json!(Joined { event_id: event })
+    });
+    Box::pin(async move { respond(socket, message, left) })
+}
+
+fn event(payload: &Value) -> Result<EventId> {
+    let id = Id::holding(payload.clone()).read().filter(|id| *id > 0);
+    id.map(EventId).ok_or_else(|| Error::invalid("Invalid event ID"))
+}

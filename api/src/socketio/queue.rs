@@ -1,0 +1,100 @@
+//! One queue of commands a socket. The library runs handlers concurrently and without a bound, so
+//! that one socket's commands would overtake each other; an extractor, however, runs in arrival
+//! order. It puts each command into the socket's queue, where one task takes them out.
+
+use std::{convert::Infallible, sync::Arc};
+
+use serde_json::{Value, json};
+use socketioxide::{
+    extract::{AckSender, Event, TryData},
+    handler::{FromMessageParts, Value as RawMessage},
+    socket::Socket as RawSocket,
+};
+use tokio::sync::mpsc;
+
+use super::{
+    arguments::Arguments,
+    command_rate_limiter::{Pace, Step},
+    delivery::{Adapter, Socket},
+};
+
+/// Commands of one socket that may wait.
+const WAITING: usize = 64;
+const FULL: &str = "Too many commands are waiting. Please slow down.";
+
+/// A command as it arrived.
+pub(super) struct Message {
+    /// The event's name.
+    pub(super) name: String,
+    /// The first argument; absent and unreadable ones are null.
+    pub(super) payload: Value,
+    /// Answers the client's callback, if there is one.
+    pub(super) ack: AckSender<Adapter>,
+}
+
+#[derive(Clone)]
+struct Sender {
+    queue: mpsc::Sender<Message>,
+    pace: Pace,
+}
+
+/// Lets the socket's commands queue up; the receiver ends when the socket is gone.
+pub(super) fn open(socket: &Socket, pace: Pace) -> mpsc::Receiver<Message> {
+    let (queue, receiver) = mpsc::channel(WAITING);
+    socket.extensions.insert(Sender { queue, pace });
+    socket.on_fallback(async |socket: Socket, queued: Queued| match queued {
+        Queued::Yes => {}
+        Queued::Refused(command, why) => refuse(&socket, command, &why),
+        Queued::Flooding => {
+            tracing::info!(socket = %socket.id, "a client that went on flooding is disconnected");
+            let _ = socket.disconnect();
+        }
+    });
+    socket.on_disconnect(async |socket: Socket| {
+        socket.extensions.remove::<Sender>();
+    });
+    receiver
+}
+
+/// Answers a command that will not be served, as any other that fails.
+fn refuse(socket: &Socket, command: Message, why: &str) {
+    let refusal = json!({ "success": false, "error": why });
+    let _ = socket.emit(format!("{}_response", command.name), &refusal);
+    let _ = command.ack.send(&refusal);
+}
+
+/// Queues a command as a side effect of being extracted, because extraction happens in arrival
+/// order.
+enum Queued {
+    Yes,
+    Refused(Message, String),
+    Flooding,
+}
+
+impl FromMessageParts<Adapter> for Queued {
+    type Error = Infallible;
+
+    fn from_message_parts(
+        socket: &Arc<RawSocket<Adapter>>,
+        message: &mut RawMessage,
+        ack_id: &Option<i64>,
+    ) -> Result<Self, Infallible> {
+        let Ok(Event(name)) = Event::from_message_parts(socket, message, ack_id) else {
+            return Ok(Queued::Yes);
+        };
+        let Ok(TryData(arguments)) =
+            TryData::<Arguments>::from_message_parts(socket, message, ack_id);
+        let Ok(ack) = AckSender::from_message_parts(socket, message, ack_id);
+        let payload = arguments.ok().and_then(|arguments| arguments.0).unwrap_or_default();
+        let Some(Sender { queue, pace }) = socket.extensions.get() else { return Ok(Queued::Yes) };
+        let command = Message { name, payload, ack };
+        Ok(match pace.step() {
+            Step::Taken => match queue.try_send(command) {
+                Ok(()) => Queued::Yes,
+                Err(full) => Queued::Refused(full.into_inner(), FULL.to_owned()),
+            },
+            Step::Refused(why) => Queued::Refused(command, why.to_string()),
+            Step::Flooding => Queued::Flooding,
+        })
+    }
+}

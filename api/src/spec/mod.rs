@@ -1,0 +1,60 @@
+//! What the API says of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and a page that shows
+//! both to people.
+//!
+//! One description of each operation is the source of all three, and is in the operation's own file.
+//! A route cannot be added without it, requests and responses are described by the types that they
+//! are made of (`ToSchema`), failures by the errors themselves. utoipa derives the schemas; the
+//! documents around them are put together here, because it knows only one of the two.
+
+mod asyncapi;
+mod components;
+mod openapi;
+pub(crate) mod operation;
+pub(crate) mod reference;
+mod schemas;
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+
+use self::operation::{Operation, Route};
+
+/// The documents, made when they are first asked for. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Documents(Arc<Sources>);
+
+struct Sources {
+    routes: fn() -> Vec<Route>,
+    commands: fn() -> Vec<Operation>,
+    openapi: OnceLock<Value>,
+    asyncapi: OnceLock<Value>,
+    reference: OnceLock<String>,
+}
+
+impl Documents {
+    /// Of these routes and these commands.
+    pub(crate) fn new(routes: fn() -> Vec<Route>, commands: fn() -> Vec<Operation>) -> Self {
+        Documents(Arc::new(Sources {
+            routes,
+            commands,
+            openapi: OnceLock::new(),
+            asyncapi: OnceLock::new(),
+            reference: OnceLock::new(),
+        }))
+    }
+
+    /// The OpenAPI document.
+    pub(crate) fn openapi(&self) -> &Value {
+        self.0.openapi.get_or_init(|| openapi::document(&(self.0.routes)()))
+    }
+
+    /// The AsyncAPI document.
+    pub(crate) fn asyncapi(&self) -> &Value {
+        self.0.asyncapi.get_or_init(|| asyncapi::document(&(self.0.commands)()))
+    }
+
+    /// Both, as a page.
+    pub(crate) fn reference(&self) -> &str {
+        self.0.reference.get_or_init(|| reference::render(self.openapi(), self.asyncapi()))
+    }
+}

@@ -1,0 +1,219 @@
+//! What the documents say of one operation: something that a client can ask for, over HTTP, a
+//! socket, or both.
+
+use http::Method;
+use nexus_common::Error;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::schemas::{Describe, Schemas};
+use crate::http::{failure::Failure, policy::Policy};
+
+/// What the documents say of one route.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    /// The section of the document.
+    pub(crate) tag: &'static str,
+    pub(crate) policy: Policy,
+    pub(crate) operation: Operation,
+}
+
+/// An operation, described.
+pub(crate) struct Operation {
+    /// Unique; a command has the same name over a socket.
+    pub(crate) name: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) description: &'static str,
+    pub(super) access: Access,
+    /// Whether HTTP clients may send it twice, with an `Idempotency-Key`.
+    pub(super) once: bool,
+    /// Path segments, query parameters or body, and payload alike: an object.
+    input: Option<Describe>,
+    /// Schemas of which the input fits at least one.
+    any_of: Vec<Value>,
+    pub(super) headers: Vec<Header>,
+    /// None: its answers are `plain`, and no others than these.
+    pub(super) answer: Option<Answer>,
+    pub(super) plain: Vec<Plain>,
+    /// Beside those that every operation of its kind has.
+    pub(super) failures: Vec<Failure>,
+}
+
+/// Who may ask for it.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Access {
+    Anybody,
+    /// Anybody, but users may be told more.
+    MaybeUser,
+    User,
+}
+
+/// A request's header that matters to one operation.
+pub(super) struct Header {
+    pub(super) name: &'static str,
+    pub(super) required: bool,
+    pub(super) description: &'static str,
+}
+
+/// What a success says in its envelope.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// `data`
+    Data(Describe),
+    /// An array in `data`, and `pagination` beside it.
+    Page(Describe),
+}
+
+impl Answer {
+    /// The schema of its `data`.
+    pub(crate) fn data(self, schemas: &mut Schemas) -> Value {
+        match self {
+            Answer::Data(data) | Answer::Page(data) => data(schemas),
+        }
+    }
+}
+
+/// An answer without an envelope.
+pub(super) struct Plain {
+    pub(super) status: u16,
+    pub(super) description: &'static str,
+    pub(super) media_type: &'static str,
+    pub(super) body: Describe,
+}
+
+impl Operation {
+    fn new(name: &'static str, summary: &'static str, access: Access) -> Self {
+        Operation {
+            name,
+            summary,
+            description: "",
+            access,
+            once: false,
+            input: None,
+            any_of: vec![],
+            headers: vec![],
+            answer: None,
+            plain: vec![],
+            failures: vec![],
+        }
+    }
+
+    /// For everybody.
+    pub(crate) fn open(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, Access::Anybody)
+    }
+
+    /// For everybody; who has logged in may be told more.
+    pub(crate) fn open_to_users(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, Access::MaybeUser)
+    }
+
+    /// For users.
+    pub(crate) fn private(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, Access::User)
+    }
+
+    /// For users, over sockets too.
+    pub(crate) fn command(name: &'static str, summary: &'static str) -> Self {
+        Self::private(name, summary).once()
+    }
+
+    /// With an `Idempotency-Key` it happens once, however often it is asked for.
+    pub(crate) fn once(self) -> Self {
+        Operation { once: true, ..self }
+    }
+
+    /// More about it.
+    pub(crate) fn says(self, description: &'static str) -> Self {
+        Operation { description, ..self }
+    }
+
+    /// Its input's fields.
+    pub(crate) fn takes<T: ToSchema>(mut self) -> Self {
+        if json!(T::schema())["type"] == "object"
+            && json!(T::schema())["properties"].as_object().is_none_or(|fields| fields.is_empty())
+        {
+            return self;
+        }
+        let invalid = Error::invalid("The message says which rule the input breaks.");
+        self.failures.insert(0, invalid.into());
+        Operation { input: Some(Schemas::input::<T>), ..self }
+    }
+
+    /// At least one of these fields has to say something.
+    pub(crate) fn needs_one_of(self, fields: &[&str]) -> Self {
+        let something = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "type": "null" } } } });
+        Operation { any_of: fields.iter().map(something).collect(), ..self }
+    }
+
+    /// At least one of these fields has to be sent; null is a change, too.
+    pub(crate) fn changes(self, fields: &[&str]) -> Self {
+        Operation {
+            any_of: fields.iter().map(|name| json!({ "required": [name] })).collect(),
+            ..self
+        }
+    }
+
+    /// The schema of its input.
+    pub(crate) fn input(&self, schemas: &mut Schemas) -> Option<Value> {
+        let mut input = self.input?(schemas);
+        if !self.any_of.is_empty() {
+            input["anyOf"] = json!(self.any_of);
+        }
+        Some(input)
+    }
+
+    /// The `data` of its success.
+    pub(crate) fn answers<T: ToSchema>(self) -> Self {
+        Operation { answer: Some(Answer::Data(Schemas::output::<T>)), ..self }
+    }
+
+    /// The elements of its `data`.
+    pub(crate) fn lists<T: ToSchema>(self) -> Self {
+        Operation { answer: Some(Answer::Data(Schemas::list::<T>)), ..self }
+    }
+
+    /// The elements of the page that it answers.
+    pub(crate) fn pages<T: ToSchema>(self) -> Self {
+        Operation { answer: Some(Answer::Page(Schemas::list::<T>)), ..self }
+    }
+
+    /// JSON without an envelope.
+    pub(crate) fn answers_plainly<T: ToSchema>(
+        self,
+        status: u16,
+        description: &'static str,
+    ) -> Self {
+        self.answers_with(status, description, "application/json", Schemas::output::<T>)
+    }
+
+    /// Anything without an envelope.
+    pub(crate) fn answers_with(
+        mut self,
+        status: u16,
+        description: &'static str,
+        media_type: &'static str,
+        body: Describe,
+    ) -> Self {
+        self.plain.push(Plain { status, description, media_type, body });
+        self
+    }
+
+    /// A header that it looks at.
+    pub(crate) fn looks_at(
+        mut self,
+        name: &'static str,
+        required: bool,
+        description: &'static str,
+    ) -> Self {
+        self.headers.push(Header { name, required, description });
+        self
+    }
+
+    /// Why it may fail.
+    pub(crate) fn fails(mut self, failures: impl IntoIterator<Item = Error>) -> Self {
+        self.failures.extend(failures.into_iter().map(Failure::from));
+        self
+    }
+}

@@ -1,0 +1,54 @@
+//! Pages of lists.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::invalid::Invalid;
+
+/// Which part of a list is wanted (docs/contract.md#events: `limit(10) offset(0)`).
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// At most so many.
+    pub limit: i64,
+    /// Skipping so many.
+    pub offset: i64,
+}
+
+impl Page {
+    /// Longest page that is served.
+    pub const LONGEST: i64 = 100;
+
+    /// What is missing or not a number has its default, and so has a limit of zero, as in the Node
+    /// service.
+    pub fn new(limit: Option<i64>, offset: Option<i64>) -> Result<Self, Invalid> {
+        let limit = limit.filter(|limit| *limit != 0).unwrap_or(10);
+        let offset = offset.unwrap_or(0);
+        if limit < 0 || offset < 0 {
+            return Err(Invalid::new("limit and offset must not be negative"));
+        }
+        Ok(Page { limit: limit.min(Self::LONGEST), offset })
+    }
+
+    /// The envelope's `pagination`.
+    pub fn describe(self, total: i64) -> Pagination {
+        Pagination {
+            total,
+            limit: self.limit,
+            offset: self.offset,
+            has_more: self.offset.saturating_add(self.limit) < total,
+        }
+    }
+}
+
+/// Which part of a list was served.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(missing_docs)]
+pub struct Pagination {
+    #[schema(minimum = 0)]
+    pub total: i64,
+    #[schema(minimum = 1, maximum = 100)]
+    pub limit: i64,
+    #[schema(minimum = 0)]
+    pub offset: i64,
+    pub has_more: bool,
+}

@@ -1,0 +1,130 @@
+//! Text that people send: what is taken out of it before anybody looks at it.
+
+use serde_json::Value;
+
+/// Unicode's line and paragraph separator are no control characters to Unicode, and do what those
+/// do.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Text of several lines, without other control characters.
+pub fn several_lines(text: &str) -> String {
+    let mut text =
+        text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
+    text.retain(|c| matches!(c, '\n' | '\t') || !is_control(c));
+    text
+}
+
+/// Text of one line, without control characters: nobody sees them, mail headers cannot hold them, and
+/// terminals and logs obey them. A line break or a tab parts words, and becomes a space.
+pub fn one_line(text: &str) -> String {
+    let breaks = |c: char| c.is_whitespace() && is_control(c);
+    let parts: Vec<&str> = text.split(breaks).filter(|part| !part.is_empty()).collect();
+    let mut line = parts.join(" ");
+    line.retain(|c| !is_control(c));
+    line
+}
+
+/// Removes the one character that JSON has and PostgreSQL does not store, wherever it is.
+pub fn remove_nul(value: &mut Value) {
+    match value {
+        Value::String(text) => text.retain(|c| c != '\0'),
+        Value::Array(items) => items.iter_mut().for_each(remove_nul),
+        Value::Object(fields) => fields.values_mut().for_each(remove_nul),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Text without HTML tags, trimmed; `None` when nothing is left. As in HTML, a `<` begins a tag
+/// only before a letter, `/`, `!` or `?`.
+pub fn without_tags(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    // Where in `plain` tags have begun that have not ended. What the end of one removes may bring
+    // together the beginning of another.
+    let mut begun: Vec<usize> = Vec::new();
+    for c in text.chars() {
+        if c == '>'
+            && let Some(start) = begun.pop()
+        {
+            plain.truncate(start);
+            continue;
+        }
+        if plain.ends_with('<') && (c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?')) {
+            begun.push(plain.len() - 1);
+        }
+        plain.push(c);
+    }
+    let plain = plain.trim();
+    (!plain.is_empty()).then(|| plain.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nul_is_removed_wherever_it_is() {
+        let mut value = json!({"a": "x\u{0}y", "b": [{"c": "\u{0}z"}]});
+        remove_nul(&mut value);
+        assert_eq!(value, json!({"a": "xy", "b": [{"c": "z"}]}));
+    }
+
+    #[test]
+    fn a_line_break_becomes_a_space_where_text_has_one_line() {
+        assert_eq!(one_line("Ann\r\n\tLee\u{7}\u{7f}"), "Ann Lee");
+        assert_eq!(one_line("x\u{2029}y"), "x y");
+        assert_eq!(several_lines("a\r\nb\tc\u{1b}[31m\u{2028}d"), "a\nb\tc[31m\nd");
+    }
+
+    #[test]
+    fn tags_are_stripped() {
+        assert_eq!(without_tags("Orga <b>Nizer</b>").as_deref(), Some("Orga Nizer"));
+        assert_eq!(without_tags("<script>"), None);
+        assert_eq!(without_tags("a<!-- b -->c</br>d<?php e?>").as_deref(), Some("acd"));
+        // What is left by removing a tag is no tag, either.
+        assert_eq!(without_tags("<<b>script>x</</b>script>").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn what_is_no_tag_stays() {
+        for text in ["1 < 2", "3 < 5 and 7 > 2 friends", "I <3 you > me", "a <b", "->"] {
+            assert_eq!(without_tags(text).as_deref(), Some(text));
+        }
+    }
+
+    fn has_a_tag(text: &str) -> bool {
+        text.match_indices('<').any(|(at, _)| {
+            let inner = &text[at + 1..];
+            inner.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'))
+                && inner.contains('>')
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_left_is_a_tag(text in "[<>a/!? 1]{0,24}") {
+            let plain = without_tags(&text).unwrap_or_default();
+            prop_assert!(!has_a_tag(&plain), "{plain}");
+            prop_assert_eq!(without_tags(&plain).unwrap_or_default(), plain);
+        }
+
+        #[test]
+        fn text_of_one_line_has_no_control_characters_and_is_its_own_clean_form(text in "[\\PC\\p{Cc}\u{2028}]*") {
+            let line = one_line(&text);
+            prop_assert!(!line.contains(is_control));
+            prop_assert_eq!(one_line(&line), line);
+            let lines = several_lines(&text);
+            prop_assert!(lines.chars().all(|c| matches!(c, '\n' | '\t') || !is_control(c)));
+            prop_assert_eq!(several_lines(&lines), lines);
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in ".*") {
+            let _ = without_tags(&text);
+        }
+    }
+}
