@@ -19,8 +19,8 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::verified_tokens::Verified,
-    budgets::Limits,
+    auth::verified_tokens::VerifiedTokens,
+    budgets::Budgets,
     seat_maps::SeatMaps,
     socketio::delivery::{Everyone, Io},
 };
@@ -34,7 +34,7 @@ pub(crate) struct AppState {
     pub(crate) db: PgPool,
     pub(crate) cache: Cache,
     pub(crate) tokens: TokenHints,
-    pub(crate) limits: Limits,
+    pub(crate) budgets: Budgets,
     pub(crate) signer: Signer,
     pub(crate) locks: SeatLocks,
     /// Of the requests for one event, so many at once may wait for its inventory.
@@ -44,7 +44,7 @@ pub(crate) struct AppState {
     pub(crate) seat_maps: SeatMaps,
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
-    pub(crate) verified: Verified,
+    pub(crate) verified: VerifiedTokens,
 }
 
 /// How long a request waits for its turn at an event.
@@ -59,13 +59,13 @@ impl AppState {
         let everyone = Everyone(io);
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
         Ok(Arc::new(AppState {
-            limits: Limits::new(settings.limits.clone(), cache.clone()),
+            budgets: Budgets::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens),
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
-            verified: Verified::default(),
+            verified: VerifiedTokens::default(),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
             seats,
             tokens: TokenHints::new(cache.clone(), settings.token_storage),

@@ -18,10 +18,10 @@ use nexus_common::{
     types::{contacts::Phone, ids::UserId},
 };
 
-use crate::http::client_ip::ClientAddress;
+use crate::http::client_ip::ClientIp;
 
 /// The limits of this process.
-pub(crate) struct Limits {
+pub(crate) struct Budgets {
     rates: RateLimits,
     limiter: Limiter,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Limits {
 /// Somebody who says to be the owner of an account.
 #[derive(Clone, Copy)]
 pub(crate) struct Claimant {
-    pub(crate) address: ClientAddress,
+    pub(crate) address: ClientIp,
     /// Whether the account has logged in from there before.
     pub(crate) at_home: bool,
 }
@@ -41,13 +41,13 @@ impl Claimant {
     }
 }
 
-impl Limits {
+impl Budgets {
     pub(crate) fn new(rates: RateLimits, cache: Cache) -> Self {
-        Limits { rates, limiter: Limiter::new(cache) }
+        Budgets { rates, limiter: Limiter::new(cache) }
     }
 
     /// A request without a valid token.
-    pub(crate) async fn anonymous(&self, address: ClientAddress) -> Result<Taken> {
+    pub(crate) async fn anonymous(&self, address: ClientIp) -> Result<Taken> {
         self.take(vec![self.budget(Limit::Anonymous, address)]).await
     }
 
@@ -57,7 +57,7 @@ impl Limits {
     }
 
     /// A new Socket.IO connection.
-    pub(crate) async fn connection(&self, address: ClientAddress) -> Result<Taken> {
+    pub(crate) async fn connection(&self, address: ClientIp) -> Result<Taken> {
         self.take(vec![self.budget(Limit::Connections, address)]).await
     }
 
@@ -77,7 +77,7 @@ impl Limits {
     }
 
     /// A new account.
-    pub(crate) async fn registration(&self, address: ClientAddress) -> Result<Taken> {
+    pub(crate) async fn registration(&self, address: ClientIp) -> Result<Taken> {
         self.take(vec![self.budget(Limit::Registration, address)]).await
     }
 

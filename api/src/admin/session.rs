@@ -23,7 +23,7 @@ use crate::{
     app::App,
     auth::caller::bearer,
     auth::{login, revocations},
-    http::{client_ip::ClientAddress, failure::Failure},
+    http::{client_ip::ClientIp, failure::Failure},
 };
 
 const COOKIE: &str = "nexus_admin";
@@ -127,7 +127,7 @@ pub(super) async fn ask() -> Markup {
 /// `POST /admin/login`
 pub(super) async fn log_in(
     State(app): State<App>,
-    address: ClientAddress,
+    address: ClientIp,
     form: Form<BTreeMap<String, String>>,
 ) -> Response {
     match open(&app, address, &form).await {
@@ -160,7 +160,7 @@ pub(super) async fn log_in(
 
 async fn open(
     app: &App,
-    address: ClientAddress,
+    address: ClientIp,
     form: &BTreeMap<String, String>,
 ) -> nexus_common::Result<String> {
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();

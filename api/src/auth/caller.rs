@@ -11,7 +11,7 @@ use nexus_common::{Error, types::ids::UserId};
 
 use crate::{
     app::App,
-    http::{client_ip::ClientAddress, failure::Failure},
+    http::{client_ip::ClientIp, failure::Failure},
 };
 
 /// Anybody, whoever that is.
@@ -29,14 +29,14 @@ impl FromRequestParts<App> for Anybody {
 #[derive(Clone)]
 pub(crate) struct Identity(pub(crate) Result<UserId, Failure>);
 
-impl FromRequestParts<App> for ClientAddress {
+impl FromRequestParts<App> for ClientIp {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         // Every connection has a peer; one without would be nobody's proxy.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
-        Ok(ClientAddress::of(peer, &parts.headers, &app.settings.http.proxies))
+        Ok(ClientIp::of(peer, &parts.headers, &app.settings.http.proxies))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Proving who one is, with a password or a code sent to one's phone, within limits (see
-//! [`limits`](crate::budgets)).
+//! [`budgets`](crate::budgets)).
 
 use nexus_common::{
     Error, Result,
@@ -15,10 +15,10 @@ use nexus_common::{
     types::contacts::Phone,
 };
 
-use crate::{app::App, budgets::Claimant, http::client_ip::ClientAddress};
+use crate::{app::App, budgets::Claimant, http::client_ip::ClientIp};
 
 /// Whoever wants to log in so from there.
-pub(crate) async fn claimant(app: &App, address: ClientAddress, login: &Login) -> Result<Claimant> {
+pub(crate) async fn claimant(app: &App, address: ClientIp, login: &Login) -> Result<Claimant> {
     let mut conn = app.db.acquire().await?;
     let at_home = login_networks::is_own(&mut conn, login, &address.to_string()).await?;
     Ok(Claimant { address, at_home })
@@ -28,16 +28,16 @@ pub(crate) async fn claimant(app: &App, address: ClientAddress, login: &Login) -
 /// whether or not there is such an account.
 pub(crate) async fn with_password(
     app: &App,
-    address: ClientAddress,
+    address: ClientIp,
     login: &Login,
     password: String,
 ) -> Result<User> {
     let claimant = claimant(app, address, login).await?;
-    let taken = app.limits.login(claimant, login).await?;
+    let taken = app.budgets.login(claimant, login).await?;
     let user = compare(app, login, password).await;
     // Only a wrong password counts against the account.
     if !matches!(user, Err(Error::BadCredentials)) {
-        app.limits.give_back(&taken, &[Limit::LoginFailures]).await;
+        app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;
     }
     user
 }
@@ -72,7 +72,7 @@ pub(crate) async fn check_code(app: &App, taken: Taken, phone: &Phone, otp: &Otp
             Err(error) => Err(error),
         };
     if !matches!(checked, Err(Error::OtpWrong)) {
-        app.limits.give_back(&taken, &[Limit::OtpFailures, Limit::OtpFailuresAddress]).await;
+        app.budgets.give_back(&taken, &[Limit::OtpFailures, Limit::OtpFailuresAddress]).await;
     }
     checked
 }

@@ -21,7 +21,7 @@ const TOKENS: usize = 8;
 
 /// Tokens that were not revoked a moment ago.
 #[derive(Default)]
-pub(crate) struct Verified(Mutex<Known>);
+pub(crate) struct VerifiedTokens(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -35,7 +35,7 @@ struct Known {
 /// When a look-up began.
 pub(crate) struct Epoch(u64);
 
-impl Verified {
+impl VerifiedTokens {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,13 +100,13 @@ mod tests {
 
     const USER: UserId = UserId(7);
 
-    fn look_up(verified: &Verified) -> Option<Epoch> {
+    fn look_up(verified: &VerifiedTokens) -> Option<Epoch> {
         verified.contains("a.b.c", USER).err()
     }
 
     #[test]
     fn what_is_revoked_during_a_look_up_is_not_remembered() {
-        let verified = Verified::default();
+        let verified = VerifiedTokens::default();
         verified.listen(true);
         let began = look_up(&verified).unwrap();
         verified.forget(USER);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn nothing_is_remembered_while_nobody_would_tell_of_a_revocation() {
-        let verified = Verified::default();
+        let verified = VerifiedTokens::default();
         verified.insert("a.b.c", USER, &look_up(&verified).unwrap());
         assert!(look_up(&verified).is_some());
         verified.listen(true);

@@ -13,9 +13,9 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The client's address: the peer's, or what our proxies say of theirs. Shown as the network that
 /// limits count: an IPv4 address, or the /64 of an IPv6 address, of which everybody has all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ClientAddress(IpAddr);
+pub(crate) struct ClientIp(IpAddr);
 
-impl ClientAddress {
+impl ClientIp {
     /// Each proxy adds the address of who asked it at the right. So an entry is to be believed as
     /// long as a proxy of ours has written it, and the first one that is not a proxy of ours is the
     /// client.
@@ -33,11 +33,11 @@ impl ClientAddress {
         {
             client = entry;
         }
-        ClientAddress(client)
+        ClientIp(client)
     }
 }
 
-impl fmt::Display for ClientAddress {
+impl fmt::Display for ClientIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(address) => address.fmt(f),
@@ -69,7 +69,7 @@ mod tests {
             headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
         }
         let proxies = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
-        ClientAddress::of(peer.parse().unwrap(), &headers, &proxies).to_string()
+        ClientIp::of(peer.parse().unwrap(), &headers, &proxies).to_string()
     }
 
     #[test]

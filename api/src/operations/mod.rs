@@ -59,7 +59,7 @@ pub(crate) trait Command: DeserializeOwned + ToSchema + Send + 'static {
 
     /// All that the documents say of it.
     fn described() -> Operation {
-        Self::spec().takes::<Self>().answers::<Self::Response>()
+        Self::spec().request::<Self>().response::<Self::Response>()
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) trait Query: DeserializeOwned + ToSchema + Send + 'static {
 
     /// All that the documents say of it.
     fn described() -> Operation {
-        Self::Response::describe(Self::spec().takes::<Self>())
+        Self::Response::describe(Self::spec().request::<Self>())
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Prepared<T>(pub(crate) Bytes, pub(crate) PhantomData<T>);
 
 impl<T: Serialize + ToSchema> Respond for One<T> {
     fn describe(operation: Operation) -> Operation {
-        operation.answers::<T>()
+        operation.response::<T>()
     }
 
     fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
@@ -119,7 +119,7 @@ impl<T: Serialize + ToSchema> Respond for One<T> {
 
 impl<T: Serialize + ToSchema> Respond for All<T> {
     fn describe(operation: Operation) -> Operation {
-        operation.lists::<T>()
+        operation.list_response::<T>()
     }
 
     fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
@@ -129,7 +129,7 @@ impl<T: Serialize + ToSchema> Respond for All<T> {
 
 impl<T: Serialize + ToSchema> Respond for Paged<T> {
     fn describe(operation: Operation) -> Operation {
-        operation.pages::<T>()
+        operation.page_response::<T>()
     }
 
     fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
@@ -141,7 +141,7 @@ impl<T: Serialize + ToSchema> Respond for Paged<T> {
 
 impl<T: ToSchema> Respond for Prepared<T> {
     fn describe(operation: Operation) -> Operation {
-        operation.answers::<T>()
+        operation.response::<T>()
     }
 
     fn respond(self, _: Envelope) -> Result<Response, Failure> {

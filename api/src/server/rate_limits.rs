@@ -16,8 +16,8 @@ use nexus_common::{Error, types::usage::Usage};
 use crate::{
     app::App,
     auth::caller::{Identity, bearer},
-    http::{client_ip::ClientAddress, failure::Failure, policy::Policies},
-    socketio::command_rate_limiter::Pace,
+    http::{client_ip::ClientIp, failure::Failure, policy::Policies},
+    socketio::command_rate_limiter::CommandRateLimiter,
 };
 
 pub(crate) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -34,15 +34,15 @@ pub(crate) async fn requests(
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let Ok(address) = ClientAddress::from_request_parts(&mut parts, &app).await;
+    let Ok(address) = ClientIp::from_request_parts(&mut parts, &app).await;
     let mut request = Request::from_parts(parts, body);
     let identity = match bearer(request.headers()) {
         Some(token) => app.authenticate(token).await,
         None => Err(Error::TokenMissing),
     };
     let taken = match &identity {
-        Ok(user) => app.limits.user(*user).await,
-        Err(_) => app.limits.anonymous(address).await,
+        Ok(user) => app.budgets.user(*user).await,
+        Err(_) => app.budgets.anonymous(address).await,
     };
     let taken = match taken {
         Ok(taken) => taken,
@@ -63,7 +63,7 @@ pub(crate) async fn requests(
 /// Counts a new connection: what has no session yet asks for one.
 pub(crate) async fn connections(
     State(app): State<App>,
-    address: ClientAddress,
+    address: ClientIp,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -73,10 +73,10 @@ pub(crate) async fn connections(
     let connects =
         uri.path().starts_with("/socket.io") && !has_session && request.method() != Method::OPTIONS;
     if connects {
-        if let Err(error) = app.limits.connection(address).await {
+        if let Err(error) = app.budgets.connection(address).await {
             return Failure::from(error).into_response();
         }
-        request.extensions_mut().insert(Pace::new(app.limits.commands()));
+        request.extensions_mut().insert(CommandRateLimiter::new(app.budgets.commands()));
     }
     next.run(request).await
 }

@@ -131,7 +131,7 @@ async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcom
         Err(error) => return respond(socket, message, Err(error)),
     };
     // The same budget as over HTTP.
-    if let Err(error) = app.limits.user(user).await {
+    if let Err(error) = app.budgets.user(user).await {
         return respond(socket, message, Err(error));
     }
     let call = Call { app: app.clone(), user, reservation: None };

@@ -13,10 +13,10 @@ use nexus_common::{
     observability::metrics,
 };
 
-/// A connection's pace: it travels with the request that opened the connection, so that a client
+/// A connection's limiter: it travels with the request that opened the connection, so that a client
 /// that is disconnected and connects anew over the same one begins no new budget.
 #[derive(Clone)]
-pub(crate) struct Pace {
+pub(crate) struct CommandRateLimiter {
     /// None: as fast as they like.
     rate: Option<RateLimit>,
     windows: Arc<Mutex<Windows>>,
@@ -36,9 +36,9 @@ pub(super) enum Step {
     Flooding,
 }
 
-impl Pace {
+impl CommandRateLimiter {
     pub(crate) fn new(rate: Option<RateLimit>) -> Self {
-        Pace { rate, windows: Arc::default() }
+        CommandRateLimiter { rate, windows: Arc::default() }
     }
 
     /// Another command has come.

@@ -6,7 +6,7 @@ use socketioxide::extract::TryData;
 
 use super::{
     command,
-    command_rate_limiter::{Pace, Step},
+    command_rate_limiter::{CommandRateLimiter, Step},
     delivery::{Identity, Io, Socket},
     queue,
 };
@@ -30,15 +30,15 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         let _ = socket.disconnect();
         return;
     };
-    let pace = socket.req_parts().extensions.get::<Pace>().cloned();
-    let pace = pace.unwrap_or_else(|| Pace::new(app.limits.commands()));
-    if !matches!(pace.step(), Step::Taken) {
+    let limiter = socket.req_parts().extensions.get::<CommandRateLimiter>().cloned();
+    let limiter = limiter.unwrap_or_else(|| CommandRateLimiter::new(app.budgets.commands()));
+    if !matches!(limiter.step(), Step::Taken) {
         let _ = socket.disconnect();
         return;
     }
     // Commands first: they may arrive while the token is being looked at, and wait in the queue
     // meanwhile.
-    let commands = queue::open(&socket, pace);
+    let commands = queue::open(&socket, limiter);
     socket.join(ALL_EVENTS);
     let token = match auth.get("token").and_then(Value::as_str) {
         Some(token) => Some(token.to_owned()),

@@ -32,16 +32,14 @@ pub(crate) struct Joined {
 }
 
 pub(super) fn join_spec() -> Operation {
-    Operation::open("join_event", "Hear of one event's seats and bookings")
-        .says("From now on this client hears of the seats and bookings of the events that it has joined, and of no others. At most 100.")
-        .takes::<Id>()
-        .answers::<Joined>()
+    Operation::open("join_event", "Join an event")
+        .description("The client receives broadcasts about seats and bookings of the events that it has joined, and of no others. At most 100 events.")
+        .request::<Id>()
+        .response::<Joined>()
 }
 
 pub(super) fn leave_spec() -> Operation {
-    Operation::open("leave_event", "Hear of an event's seats and bookings no more")
-        .takes::<Id>()
-        .answers::<Joined>()
+    Operation::open("leave_event", "Leave an event").request::<Id>().response::<Joined>()
 }
 
 pub(super) fn join<'a>(socket: &'a Socket, message: Message, _: &'a App) -> BoxFuture<'a, Outcome> {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     arguments::Arguments,
-    command_rate_limiter::{Pace, Step},
+    command_rate_limiter::{CommandRateLimiter, Step},
     delivery::{Adapter, Socket},
 };
 
@@ -35,13 +35,13 @@ pub(super) struct Message {
 #[derive(Clone)]
 struct Sender {
     queue: mpsc::Sender<Message>,
-    pace: Pace,
+    limiter: CommandRateLimiter,
 }
 
 /// Lets the socket's commands queue up; the receiver ends when the socket is gone.
-pub(super) fn open(socket: &Socket, pace: Pace) -> mpsc::Receiver<Message> {
+pub(super) fn open(socket: &Socket, limiter: CommandRateLimiter) -> mpsc::Receiver<Message> {
     let (queue, receiver) = mpsc::channel(WAITING);
-    socket.extensions.insert(Sender { queue, pace });
+    socket.extensions.insert(Sender { queue, limiter });
     socket.on_fallback(async |socket: Socket, queued: Queued| match queued {
         Queued::Yes => {}
         Queued::Refused(command, why) => refuse(&socket, command, &why),
@@ -86,9 +86,11 @@ impl FromMessageParts<Adapter> for Queued {
             TryData::<Arguments>::from_message_parts(socket, message, ack_id);
         let Ok(ack) = AckSender::from_message_parts(socket, message, ack_id);
         let payload = arguments.ok().and_then(|arguments| arguments.0).unwrap_or_default();
-        let Some(Sender { queue, pace }) = socket.extensions.get() else { return Ok(Queued::Yes) };
+        let Some(Sender { queue, limiter }) = socket.extensions.get() else {
+            return Ok(Queued::Yes);
+        };
         let command = Message { name, payload, ack };
-        Ok(match pace.step() {
+        Ok(match limiter.step() {
             Step::Taken => match queue.try_send(command) {
                 Ok(()) => Queued::Yes,
                 Err(full) => Queued::Refused(full.into_inner(), FULL.to_owned()),

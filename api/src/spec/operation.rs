@@ -125,12 +125,12 @@ impl Operation {
     }
 
     /// More about it.
-    pub(crate) fn says(self, description: &'static str) -> Self {
+    pub(crate) fn description(self, description: &'static str) -> Self {
         Operation { description, ..self }
     }
 
     /// Its input's fields.
-    pub(crate) fn takes<T: ToSchema>(mut self) -> Self {
+    pub(crate) fn request<T: ToSchema>(mut self) -> Self {
         if json!(T::schema())["type"] == "object"
             && json!(T::schema())["properties"].as_object().is_none_or(|fields| fields.is_empty())
         {
@@ -165,31 +165,31 @@ impl Operation {
     }
 
     /// The `data` of its success.
-    pub(crate) fn answers<T: ToSchema>(self) -> Self {
+    pub(crate) fn response<T: ToSchema>(self) -> Self {
         Operation { answer: Some(Answer::Data(Schemas::output::<T>)), ..self }
     }
 
     /// The elements of its `data`.
-    pub(crate) fn lists<T: ToSchema>(self) -> Self {
+    pub(crate) fn list_response<T: ToSchema>(self) -> Self {
         Operation { answer: Some(Answer::Data(Schemas::list::<T>)), ..self }
     }
 
     /// The elements of the page that it answers.
-    pub(crate) fn pages<T: ToSchema>(self) -> Self {
+    pub(crate) fn page_response<T: ToSchema>(self) -> Self {
         Operation { answer: Some(Answer::Page(Schemas::list::<T>)), ..self }
     }
 
     /// JSON without an envelope.
-    pub(crate) fn answers_plainly<T: ToSchema>(
+    pub(crate) fn plain_response<T: ToSchema>(
         self,
         status: u16,
         description: &'static str,
     ) -> Self {
-        self.answers_with(status, description, "application/json", Schemas::output::<T>)
+        self.raw_response(status, description, "application/json", Schemas::output::<T>)
     }
 
     /// Anything without an envelope.
-    pub(crate) fn answers_with(
+    pub(crate) fn raw_response(
         mut self,
         status: u16,
         description: &'static str,
@@ -201,7 +201,7 @@ impl Operation {
     }
 
     /// A header that it looks at.
-    pub(crate) fn looks_at(
+    pub(crate) fn header(
         mut self,
         name: &'static str,
         required: bool,
@@ -212,7 +212,7 @@ impl Operation {
     }
 
     /// Why it may fail.
-    pub(crate) fn fails(mut self, failures: impl IntoIterator<Item = Error>) -> Self {
+    pub(crate) fn failures(mut self, failures: impl IntoIterator<Item = Error>) -> Self {
         self.failures.extend(failures.into_iter().map(Failure::from));
         self
     }

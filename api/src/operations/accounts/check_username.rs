@@ -40,7 +40,7 @@ impl Query for CheckUsername {
     type Response = One<UsernameChecked>;
 
     fn spec() -> Operation {
-        Operation::open("check_username", "Ask whether a username is free")
+        Operation::open("check_username", "Check whether a username is available")
     }
 
     async fn run(self, app: App, _: Anybody) -> Result<Self::Response, Failure> {

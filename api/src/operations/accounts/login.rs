@@ -10,7 +10,7 @@ use crate::{
     app::App,
     auth::login,
     http::{
-        client_ip::ClientAddress,
+        client_ip::ClientIp,
         failure::Failure,
         fields::{Address, Field, Number, Verbatim, sent},
     },
@@ -48,16 +48,16 @@ impl Login {
 }
 
 impl Query for Login {
-    type Caller = ClientAddress;
+    type Caller = ClientIp;
     type Response = One<LoggedIn>;
 
     fn spec() -> Operation {
         Operation::open("login", "Log in with a password")
             .needs_one_of(&["email", "phone"])
-            .fails([Error::BadCredentials])
+            .failures([Error::BadCredentials])
     }
 
-    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
         let since = Utc::now();
         let (login, password) = self.credentials()?;
         let user = login::with_password(&app, address, &login, password).await?;

@@ -36,9 +36,8 @@ impl Query for Logout {
     type Response = One<Message>;
 
     fn spec() -> Operation {
-        Operation::private("logout", "End this session").says(
-            "The access token, and the refresh token if it is sent along, are worth nothing from now on.",
-        )
+        Operation::private("logout", "Log out")
+            .description("Revokes the access token, and the refresh token if it is sent along.")
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

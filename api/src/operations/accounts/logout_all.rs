@@ -28,7 +28,7 @@ impl Query for LogoutAll {
     type Response = One<LoggedOutOfAll>;
 
     fn spec() -> Operation {
-        Operation::private("logout_all", "End every session, this one included")
+        Operation::private("logout_all", "Log out of all sessions")
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

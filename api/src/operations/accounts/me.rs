@@ -29,7 +29,7 @@ impl Query for GetMe {
     type Response = One<Me>;
 
     fn spec() -> Operation {
-        Operation::private("me", "Ask who one is")
+        Operation::private("me", "Get the current user")
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

@@ -35,7 +35,7 @@ use crate::{
     app::App,
     auth::revocations,
     http::{
-        client_ip::ClientAddress,
+        client_ip::ClientIp,
         fields::{Field, Otp},
     },
 };
@@ -53,7 +53,7 @@ pub(crate) struct LoggedIn {
 /// Opens a session for whoever proved after `since` to be `user`, and remembers from where.
 async fn open_session(
     app: &App,
-    address: ClientAddress,
+    address: ClientIp,
     user: User,
     since: DateTime<Utc>,
     message: &'static str,

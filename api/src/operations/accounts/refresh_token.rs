@@ -35,9 +35,9 @@ impl Query for RefreshToken {
     type Response = One<Refreshed>;
 
     fn spec() -> Operation {
-        Operation::open("refresh_token", "Get another access token")
-            .says("The refresh token stays usable.")
-            .fails([
+        Operation::open("refresh_token", "Refresh the access token")
+            .description("The refresh token stays usable.")
+            .failures([
                 Error::RefreshInvalid,
                 Error::RefreshRevoked,
                 Error::RefreshUnknown,

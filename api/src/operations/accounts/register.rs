@@ -19,7 +19,7 @@ use super::{LoggedIn, open_session};
 use crate::{
     app::App,
     http::{
-        client_ip::ClientAddress,
+        client_ip::ClientIp,
         failure::Failure,
         fields::{Email, Field, Password, Phone, Text, sent},
     },
@@ -121,19 +121,19 @@ impl TryFrom<Register> for Registration {
 }
 
 impl Query for Register {
-    type Caller = ClientAddress;
+    type Caller = ClientIp;
     type Response = One<LoggedIn>;
 
     fn spec() -> Operation {
         Operation::open("register", "Create an account and log in")
             .needs_one_of(&["email", "phone"])
-            .fails([Error::UserExists])
+            .failures([Error::UserExists])
     }
 
-    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
         let since = Utc::now();
         let new = Registration::try_from(self)?;
-        app.limits.registration(address).await?;
+        app.budgets.registration(address).await?;
         // Hashed before a connection is taken: it takes a while.
         let hash = passwords::hash(new.password.clone()).await?;
         let mut conn = app.db.acquire().await?;

@@ -17,7 +17,7 @@ use crate::{
     app::App,
     auth::login,
     http::{
-        client_ip::ClientAddress,
+        client_ip::ClientIp,
         failure::Failure,
         fields::{Field, Otp, Phone, Text, Verbatim, sent},
     },
@@ -73,13 +73,13 @@ impl TryFrom<ResetPassword> for Reset {
 }
 
 impl Query for ResetPassword {
-    type Caller = ClientAddress;
+    type Caller = ClientIp;
     type Response = One<PasswordReset>;
 
     fn spec() -> Operation {
-        Operation::open("reset_password", "Set another password, proven by a one-time password")
-            .says("Ends every session.")
-            .fails([
+        Operation::open("reset_password", "Reset the password with a one-time password")
+            .description("Ends every session.")
+            .failures([
                 Error::OtpWrong,
                 Error::OtpExpired,
                 Error::OtpAttempts,
@@ -90,10 +90,10 @@ impl Query for ResetPassword {
             ])
     }
 
-    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
         let reset = Reset::try_from(self)?;
         let claimant = login::claimant(&app, address, &Login::from(&reset.phone)).await?;
-        let taken = app.limits.password_reset(claimant, &reset.phone).await?;
+        let taken = app.budgets.password_reset(claimant, &reset.phone).await?;
         login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
         let hash = passwords::hash(reset.password).await?;
         let mut tx = app.db.begin().await?;

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::login,
-    http::{client_ip::ClientAddress, failure::Failure, fields::Phone},
+    http::{client_ip::ClientIp, failure::Failure, fields::Phone},
     operations::{One, Query},
     spec::operation::Operation,
 };
@@ -34,20 +34,20 @@ pub(crate) struct OtpSent {
 }
 
 impl Query for SendOtp {
-    type Caller = ClientAddress;
+    type Caller = ClientIp;
     type Response = One<OtpSent>;
 
     fn spec() -> Operation {
         Operation::open("send_otp", "Send a one-time password by SMS")
-            .fails([Error::Off(Feature::Sms)])
+            .failures([Error::Off(Feature::Sms)])
     }
 
-    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
         let phone = self.phone.number("Phone number is required")?;
         // Nobody would send it.
         app.twilio()?;
         let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
-        app.limits.otp_send(claimant, &phone).await?;
+        app.budgets.otp_send(claimant, &phone).await?;
         let mut conn = app.db.acquire().await?;
         jobs::enqueue(&mut conn, &otp::SendOtp { phone: phone.as_str().to_owned() }).await?;
         Ok(One(OtpSent {

@@ -17,7 +17,7 @@ use crate::{
     app::App,
     auth::login,
     http::{
-        client_ip::ClientAddress,
+        client_ip::ClientIp,
         failure::Failure,
         fields::{Field, Otp, Phone},
     },
@@ -55,13 +55,13 @@ pub(crate) struct OtpVerified {
 }
 
 impl Query for VerifyOtp {
-    type Caller = ClientAddress;
+    type Caller = ClientIp;
     type Response = One<OtpVerified>;
 
     fn spec() -> Operation {
         Operation::open("verify_otp", "Log in with a one-time password")
-            .says("A phone number that nobody has used before gets an account of its own.")
-            .fails([
+            .description("A phone number without an account gets one.")
+            .failures([
                 Error::OtpWrong,
                 Error::OtpExpired,
                 Error::OtpAttempts,
@@ -71,11 +71,11 @@ impl Query for VerifyOtp {
             ])
     }
 
-    async fn run(self, app: App, address: ClientAddress) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
         let (phone, otp) = self.proof()?;
         let since = Utc::now();
         let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
-        let taken = app.limits.otp_check(claimant, &phone).await?;
+        let taken = app.budgets.otp_check(claimant, &phone).await?;
         login::check_code(&app, taken, &phone, &otp).await?;
         let mut tx = app.db.begin().await?;
         let (user, is_new) = users::find_or_create_by_phone(&mut tx, &phone).await?;

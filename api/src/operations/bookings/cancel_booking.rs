@@ -29,8 +29,8 @@ impl Command for CancelBooking {
 
     fn spec() -> Operation {
         Operation::command("cancel_booking", "Cancel a booking")
-            .says("Its seats are free again. What has been paid is refunded, while the event has not started.")
-            .fails([
+            .description("Frees its seats, and refunds what has been paid as long as the event has not started.")
+            .failures([
                 Error::BookingNotFound,
                 Error::Forbidden("cancel this booking"),
                 Error::BookingTimedOut,

@@ -57,8 +57,8 @@ impl Command for ConfirmBooking {
 
     fn spec() -> Operation {
         Operation::command("confirm_booking", "Confirm a booking that has been paid")
-            .says("For buyers who do not want to wait for the webhook. Razorpay is asked whether the payment is this booking's.")
-            .fails([
+            .description("For buyers who do not want to wait for the webhook. Nexus asks Razorpay whether the payment belongs to this booking.")
+            .failures([
                 Error::BookingNotFound,
                 Error::BookingConfirmed,
                 Error::LockExpired,

@@ -58,9 +58,9 @@ impl Command for CreateBooking {
     type Response = Created;
 
     fn spec() -> Operation {
-        Operation::command("create_booking", "Book the seats that one has locked")
-            .says("The booking has to be paid before it expires; its seats stay the buyer's until then. A booking that costs nothing is confirmed at once.")
-            .fails([
+        Operation::command("create_booking", "Create a booking from locked seats")
+            .description("The seats are reserved until the booking expires; it has to be paid before that. A booking that costs nothing is confirmed at once.")
+            .failures([
                 Error::EventNotFound,
                 Error::EventStarted,
                 Error::EventNotOnSale,

@@ -26,7 +26,7 @@ impl Query for GetBooking {
     type Response = One<BookingDetail>;
 
     fn spec() -> Operation {
-        Operation::private("get_booking", "Look at a booking").fails([Error::BookingNotFound])
+        Operation::private("get_booking", "Get a booking").failures([Error::BookingNotFound])
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

@@ -29,8 +29,8 @@ impl Query for GetTicketJob {
     type Response = One<TicketJob>;
 
     fn spec() -> Operation {
-        Operation::private("get_ticket_job", "Ask how far the tickets of a booking are")
-            .fails([Error::TicketJobNotFound])
+        Operation::private("get_ticket_job", "Get the status of ticket generation")
+            .failures([Error::TicketJobNotFound])
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

@@ -26,8 +26,8 @@ impl Query for GetTickets {
     type Response = One<Tickets>;
 
     fn spec() -> Operation {
-        Operation::private("get_tickets", "Fetch the tickets of a booking")
-            .fails([Error::BookingNotFoundOrForbidden])
+        Operation::private("get_tickets", "Get the tickets of a booking")
+            .failures([Error::BookingNotFoundOrForbidden])
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

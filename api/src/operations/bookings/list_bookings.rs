@@ -31,7 +31,7 @@ impl Query for ListBookings {
     type Response = Paged<ListedBooking>;
 
     fn spec() -> Operation {
-        Operation::private("list_bookings", "List one's bookings, newest first")
+        Operation::private("list_bookings", "List your bookings, newest first")
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

@@ -167,7 +167,7 @@ impl Command for CreateEvent {
 
     fn spec() -> Operation {
         Operation::command("create_event", "Create an event and its seat types")
-            .fails([Error::Forbidden("create events"), price_not_payable()])
+            .failures([Error::Forbidden("create events"), price_not_payable()])
     }
 
     async fn run(self, call: Call) -> Result<Done> {

@@ -66,7 +66,7 @@ impl Command for CreateSeatType {
     type Response = ChangedSeatType;
 
     fn spec() -> Operation {
-        Operation::command("create_seat_type", "Add a seat type to an event").fails([
+        Operation::command("create_seat_type", "Create a seat type").failures([
             Error::EventNotFound,
             MANAGE,
             price_not_payable(),

@@ -25,7 +25,7 @@ impl Command for DeleteEvent {
     type Response = EventDeleted;
 
     fn spec() -> Operation {
-        Operation::command("delete_event", "Delete an event").fails([
+        Operation::command("delete_event", "Delete an event").failures([
             Error::EventNotFound,
             Error::Forbidden("delete this event"),
             Error::EventHasBookings(2),

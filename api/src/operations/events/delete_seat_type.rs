@@ -35,7 +35,7 @@ impl Command for DeleteSeatType {
     type Response = DeletedSeatType;
 
     fn spec() -> Operation {
-        Operation::command("delete_seat_type", "Delete a seat type").fails([
+        Operation::command("delete_seat_type", "Delete a seat type").failures([
             Error::EventNotFound,
             Error::SeatTypeNotFound,
             MANAGE,

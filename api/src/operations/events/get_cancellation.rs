@@ -27,8 +27,8 @@ impl Query for GetCancellation {
     type Response = One<EventCancellation>;
 
     fn spec() -> Operation {
-        Operation::private("get_cancellation", "Ask how far the cancellation of one's event is")
-            .fails([
+        Operation::private("get_cancellation", "Get the progress of an event's cancellation")
+            .failures([
                 Error::EventNotFound,
                 Error::Forbidden("see how far this event's cancellation is"),
                 Error::EventNotCancelled,

@@ -27,7 +27,7 @@ impl Query for GetEvent {
     type Response = One<EventDetail>;
 
     fn spec() -> Operation {
-        Operation::open_to_users("get_event", "Look at an event").fails([Error::EventNotFound])
+        Operation::open_to_users("get_event", "Get an event").failures([Error::EventNotFound])
     }
 
     async fn run(

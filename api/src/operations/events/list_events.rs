@@ -37,7 +37,7 @@ impl Query for ListEvents {
     type Response = Paged<EventListItem>;
 
     fn spec() -> Operation {
-        Operation::open_to_users("list_events", "List events, oldest first").says(
+        Operation::open_to_users("list_events", "List events, oldest first").description(
             "Published public events; organisers who filter for their own `organizer_id` see all of theirs.",
         )
     }

@@ -28,7 +28,7 @@ impl Query for ListSeatTypes {
 
     fn spec() -> Operation {
         Operation::open_to_users("list_seat_types", "List the seat types of an event")
-            .fails([Error::EventNotFound])
+            .failures([Error::EventNotFound])
     }
 
     async fn run(

@@ -159,10 +159,10 @@ impl Command for UpdateEvent {
     type Response = ChangedEvent;
 
     fn spec() -> Operation {
-        Operation::command("update_event", "Change an event")
-            .says("What is not sent stays as it is. With the status `cancelled`, every booking is cancelled and refunded, every lock freed, and buyers are told; `get_cancellation` says how far that is. Once a booking has been cancelled so, the status cannot be changed back.")
+        Operation::command("update_event", "Update an event")
+            .description("Fields that are not sent stay as they are. With the status `cancelled`, every booking is cancelled and refunded, every lock freed, and buyers are told; `get_cancellation` says how far that is. Once a booking has been cancelled so, the status cannot be changed back.")
             .changes(&FIELDS)
-            .fails([
+            .failures([
                 Error::EventNotFound,
                 Error::Forbidden("update this event"),
                 Error::EventCancelled,

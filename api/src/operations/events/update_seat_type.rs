@@ -81,10 +81,10 @@ impl Command for UpdateSeatType {
     type Response = ChangedSeatType;
 
     fn spec() -> Operation {
-        Operation::command("update_seat_type", "Change a seat type")
-            .says("What is not sent stays as it is.")
+        Operation::command("update_seat_type", "Update a seat type")
+            .description("Fields that are not sent stay as they are.")
             .changes(&FIELDS)
-            .fails([
+            .failures([
                 Error::EventNotFound,
                 Error::SeatTypeNotFound,
                 MANAGE,

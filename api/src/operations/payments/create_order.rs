@@ -63,10 +63,10 @@ impl Command for CreateOrder {
     type Response = Order;
 
     fn spec() -> Operation {
-        Operation::private("create_order", "Create an order to pay a booking with")
-            .says("Asking again returns the same order.")
+        Operation::private("create_order", "Create a payment order for a booking")
+            .description("Returns the same order when called again.")
             .once()
-            .fails([
+            .failures([
                 Error::BookingNotPayable,
                 Error::BookingNotPending("confirmed".into()),
                 Error::BookingExpired,

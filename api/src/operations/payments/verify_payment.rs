@@ -30,8 +30,8 @@ impl Query for VerifyPayment {
     type Response = One<PaymentState>;
 
     fn spec() -> Operation {
-        Operation::private("verify_payment", "Ask whether a payment has arrived")
-            .fails([Error::OrderNotFound])
+        Operation::private("verify_payment", "Check whether a payment has arrived")
+            .failures([Error::OrderNotFound])
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {

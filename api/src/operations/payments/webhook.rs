@@ -36,15 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What the documents say of it.
 pub(crate) fn spec() -> Operation {
-    Operation::open("webhook", "Take a webhook of Razorpay")
-        .says("Any event of any kind. It is stored before it is answered; anything but 200 makes Razorpay try again.")
-        .looks_at("X-Razorpay-Signature", true, "HMAC-SHA256 of the body's bytes, in hexadecimal digits.")
-        .looks_at("X-Razorpay-Event-Id", false, "The same for every delivery of one event.")
-        .answers_plainly::<WebhookStored>(200, "Stored, now or before.")
-        .answers_plainly::<WebhookRefused>(400, "The signature is missing or wrong.")
-        .answers_plainly::<WebhookRefused>(413, "The body is longer than 1 MB.")
-        .answers_plainly::<WebhookRefused>(415, "The body is compressed.")
-        .answers_plainly::<WebhookRefused>(503, "It could not be stored, or RAZORPAY_WEBHOOK_SECRET is not set.")
+    Operation::open("webhook", "Receive a Razorpay webhook")
+        .description("Takes events of any kind, and stores each before it responds; Razorpay retries after anything but 200.")
+        .header("X-Razorpay-Signature", true, "HMAC-SHA256 of the body's bytes, in hexadecimal digits.")
+        .header("X-Razorpay-Event-Id", false, "The same for every delivery of one event.")
+        .plain_response::<WebhookStored>(200, "Stored, now or before.")
+        .plain_response::<WebhookRefused>(400, "The signature is missing or wrong.")
+        .plain_response::<WebhookRefused>(413, "The body is longer than 1 MB.")
+        .plain_response::<WebhookRefused>(415, "The body is compressed.")
+        .plain_response::<WebhookRefused>(503, "It could not be stored, or RAZORPAY_WEBHOOK_SECRET is not set.")
 }
 
 /// Stored together with the job that acts on it, then 200. Anything but 200 makes Razorpay try

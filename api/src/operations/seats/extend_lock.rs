@@ -37,10 +37,10 @@ impl Command for ExtendLock {
     type Response = ExtendedLock;
 
     fn spec() -> Operation {
-        Operation::command("extend_lock", "Keep a seat locked for longer")
-            .says("For as long again as when it was locked, but never beyond 20 minutes from then.")
-            .fails(own_lock_failures())
-            .fails([Error::LockLimit("V1".into()), Error::EventNotOnSale])
+        Operation::command("extend_lock", "Extend a lock")
+            .description("The lock is valid for its full time again, but never for more than 20 minutes in all.")
+            .failures(own_lock_failures())
+            .failures([Error::LockLimit("V1".into()), Error::EventNotOnSale])
     }
 
     async fn run(self, call: Call) -> Result<Done> {

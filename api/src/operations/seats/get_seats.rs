@@ -28,9 +28,9 @@ impl Query for GetSeats {
     type Response = Prepared<SeatMap>;
 
     fn spec() -> Operation {
-        Operation::open_to_users("get_seats", "See which seats of an event are taken")
-            .says("What a page draws first. `event:seats-update` goes on counting from this `version`.")
-            .fails([Error::EventNotFound])
+        Operation::open_to_users("get_seats", "List the taken seats of an event")
+            .description("Draw this first, then follow `event:seats-update`, whose versions continue from this `version`.")
+            .failures([Error::EventNotFound])
     }
 
     async fn run(

@@ -39,8 +39,8 @@ impl Command for LockSeat {
 
     fn spec() -> Operation {
         Operation::command("lock_seat", "Lock a seat")
-            .says("Until the lock expires nobody else can have the seat.")
-            .fails(lock_failures())
+            .description("Nobody else can lock or book the seat until the lock expires.")
+            .failures(lock_failures())
     }
 
     async fn run(self, call: Call) -> Result<Done> {

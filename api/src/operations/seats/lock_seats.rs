@@ -81,7 +81,7 @@ impl Command for LockSeats {
     fn spec() -> Operation {
         Operation::command("lock_seats", "Lock several seats, all or none")
             .needs_one_of(&["seats", "best_available"])
-            .fails(lock_failures())
+            .failures(lock_failures())
     }
 
     async fn run(self, call: Call) -> Result<Done> {

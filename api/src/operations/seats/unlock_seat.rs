@@ -45,7 +45,7 @@ impl Command for UnlockSeat {
     type Response = UnlockedSeat;
 
     fn spec() -> Operation {
-        Operation::command("unlock_seat", "Give back a locked seat").fails(own_lock_failures())
+        Operation::command("unlock_seat", "Unlock a seat").failures(own_lock_failures())
     }
 
     async fn run(self, call: Call) -> Result<Done> {

@@ -11,7 +11,7 @@ use crate::spec::{Documents, operation::Operation, reference};
 
 /// What the documents say of the OpenAPI document.
 pub(crate) fn openapi_spec() -> Operation {
-    Operation::open("openapi", "This document").answers_with(
+    Operation::open("openapi", "Get the OpenAPI document").raw_response(
         200,
         "OpenAPI 3.1.",
         "application/json",
@@ -26,7 +26,7 @@ pub(crate) async fn openapi(Extension(documents): Extension<Documents>) -> Json<
 
 /// What the documents say of the AsyncAPI document.
 pub(crate) fn asyncapi_spec() -> Operation {
-    Operation::open("asyncapi", "The document of the Socket.IO side").answers_with(
+    Operation::open("asyncapi", "Get the AsyncAPI document").raw_response(
         200,
         "AsyncAPI 3.",
         "application/json",
@@ -41,7 +41,7 @@ pub(crate) async fn asyncapi(Extension(documents): Extension<Documents>) -> Json
 
 /// What the documents say of the page that shows them.
 pub(crate) fn docs_spec() -> Operation {
-    Operation::open("docs", "Both documents for people").answers_with(
+    Operation::open("docs", "Read the API reference").raw_response(
         200,
         "A page.",
         "text/html",

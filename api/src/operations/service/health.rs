@@ -45,7 +45,7 @@ impl Checks {
 
 /// What the documents say of the root.
 pub(crate) fn root_spec() -> Operation {
-    Operation::open("root", "Say that the backend is running").answers_with(
+    Operation::open("root", "Check that the backend is running").raw_response(
         200,
         "It is.",
         "text/html",
@@ -60,9 +60,9 @@ pub(crate) async fn root() -> Html<&'static str> {
 
 /// What the documents say of the process's health.
 pub(crate) fn health_spec() -> Operation {
-    Operation::open("health", "Say that the process lives")
-        .says("And how PostgreSQL and Redis are; with `/ready` the status tells.")
-        .answers_plainly::<Health>(200, "It does.")
+    Operation::open("health", "Check liveness")
+        .description("Responds 200 as long as the process runs, and says how PostgreSQL and Redis are. `/ready` says it by its status.")
+        .plain_response::<Health>(200, "It does.")
 }
 
 /// The process is alive, and how its servers are. Always 200: no restart of this process mends
@@ -79,9 +79,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the documents say of readiness.
 pub(crate) fn ready_spec() -> Operation {
-    Operation::open("ready", "Say whether the process can serve")
-        .answers_plainly::<Readiness>(200, "It can.")
-        .answers_plainly::<Readiness>(503, "Something that it needs is away.")
+    Operation::open("ready", "Check readiness")
+        .plain_response::<Readiness>(200, "It can.")
+        .plain_response::<Readiness>(503, "Something that it needs is away.")
 }
 
 /// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 and what is
