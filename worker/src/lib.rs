@@ -1,12 +1,12 @@
 //! The Nexus workers: one binary a queue (`bin/`), all built from [`serve`] and the handlers of
 //! their queue ([`handlers`]).
 //!
-//! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis, through
-//! apalis, only carries deliveries to whoever has a slot free. Following a job:
+//! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis only carries
+//! deliveries to the workers that have a slot free. Following a job:
 //!
 //! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded
 //!   number at a time, or to its own worker while Redis is away;
-//! - `transport` pushes and fetches them; it is the only place that knows apalis;
+//! - `transport` carries them; its folder `apalis` is the only place that knows apalis;
 //! - `runtime::execute` claims a delivered job, runs its handler under a lease, and writes down
 //!   what became of it;
 //! - `runtime` starts and supervises all that, and shuts it down.

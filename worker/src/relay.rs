@@ -54,8 +54,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const LOOK_FULL: Duration = Duration::from_millis(100);
 /// The shortest time between two rounds that found nothing.
 const PAUSE: Duration = Duration::from_millis(10);
-/// More than this many jobs of a queue are never in Redis, over all relays together; apalis dies of
-/// 8,000.
+/// More than this many jobs of a queue are never in Redis, over all relays together: the transport
+/// breaks at 8,000 (docs/apalis.md).
 const MOST: usize = 1000;
 /// Handed over at once. Small against `MOST`, because relays that look at the same moment do not
 /// see each other's batch.
@@ -97,14 +97,14 @@ fn share(concurrency: usize) -> usize {
 }
 
 /// The relay of one worker.
-pub(crate) struct Relay {
+pub(crate) struct Relay<T> {
     pub(crate) db: PgPool,
     /// A pool of one connection, which listens.
     pub(crate) notifications: PgPool,
     pub(crate) queue: Queue,
     pub(crate) concurrency: usize,
     pub(crate) lost_after: Duration,
-    pub(crate) transport: Arc<Transport>,
+    pub(crate) transport: Arc<T>,
     /// Runs a job here, without Redis.
     pub(crate) deliver: Deliver,
     /// The worker's slots, whoever delivers.
@@ -167,7 +167,7 @@ impl Standing {
     }
 }
 
-impl Relay {
+impl<T: Transport> Relay<T> {
     /// Relays until the worker stops; then takes back what nobody has claimed.
     pub(crate) async fn run(self) {
         let listener =
@@ -340,11 +340,8 @@ impl Relay {
         // Redis may hold more than the ledger thinks, namely deliveries that have been replaced
         // since. Also asked so that nothing is handed over while Redis is away.
         let asked = Instant::now();
-        let redis = self.transport.depth().await.map_err(|error| {
-            let error = Error::Unavailable(Box::new(error));
-            memory.redis.failed(asked, &error);
-            error
-        })?;
+        let depth = self.transport.depth().await;
+        let redis = depth.inspect_err(|error| memory.redis.failed(asked, error))?;
         memory.redis.workers = redis.workers.max(1);
         let room = target(self.concurrency, redis.workers)
             .saturating_sub(memory.backlog.queued() as usize);
@@ -381,7 +378,7 @@ impl Relay {
 
     /// Hands due jobs to the slots of this worker that are free, without Redis.
     async fn run_here(&self, memory: &mut Memory) -> Result<Duration> {
-        self.transport.let_go();
+        self.transport.suspend();
         // Nobody may ever fetch these.
         bounded(self.take_back(memory)).await?;
         let mut slots = Vec::new();
@@ -440,7 +437,7 @@ impl Relay {
 }
 
 /// Looks again and again whether Redis answers.
-async fn ask(transport: Arc<Transport>, answers: Arc<AtomicBool>) {
+async fn ask(transport: Arc<impl Transport>, answers: Arc<AtomicBool>) {
     loop {
         answers.store(transport.ping().await.is_ok(), Ordering::Relaxed);
         sleep(ASK_EVERY).await;

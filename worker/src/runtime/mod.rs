@@ -41,7 +41,7 @@ use self::{
 };
 use crate::{
     relay::{self, Relay},
-    transport::{Consumer, Deliver, Transport},
+    transport::{self, Consumer, Deliver, Transport},
     wake::Wake,
 };
 
@@ -172,11 +172,10 @@ async fn run<S: Send + Sync + 'static>(
         state: build()?,
     });
     let worker = process_name(queue);
-    let transport =
-        Arc::new(Transport::new(&config.redis, queue, worker.clone()).map_err(Error::internal)?);
+    let transport = Arc::new(transport::open(&config.redis, queue, &worker)?);
 
     tokio::select! {
-        () = ready(&db, &transport) => {}
+        () = ready(&db, &*transport) => {}
         () = stop.cancelled() => return Ok(()),
     }
 
@@ -223,13 +222,9 @@ async fn run<S: Send + Sync + 'static>(
         }
         .run(),
     );
-    let consumer = tokio::spawn(transport.consume(Consumer {
-        deliver,
-        slots,
-        running: running.clone(),
-        relay: wake,
-        stop: stop.clone(),
-    }));
+    let consumer =
+        Consumer { deliver, slots, running: running.clone(), relay: wake, stop: stop.clone() };
+    let receiving = tokio::spawn(async move { transport.receive(consumer).await });
     tracing::info!(queue = queue.name(), worker, concurrency = config.concurrency, "worker ready");
 
     stop.cancelled().await;
@@ -245,7 +240,7 @@ async fn run<S: Send + Sync + 'static>(
     // Bounded, because what is not given back in time is rescued when its lease has run out.
     let _ = timeout(Duration::from_secs(5), async {
         running.wait().await;
-        let _ = tokio::join!(relaying, consumer, clocks);
+        let _ = tokio::join!(relaying, receiving, clocks);
     })
     .await;
     tracing::info!("worker has left");
@@ -264,14 +259,14 @@ fn split(connections: u32) -> (u32, u32) {
 }
 
 /// Waits until PostgreSQL has every migration and Redis answers.
-async fn ready(db: &PgPool, transport: &Transport) {
+async fn ready(db: &PgPool, transport: &impl Transport) {
     let mut waits = Backoff::new();
     loop {
         let problem = match bounded(postgres::is_migrated(db)).await {
             Err(error) => format!("PostgreSQL is away: {}", error.details()),
             Ok(false) => "PostgreSQL is not migrated; run nexus-api migrate".into(),
             Ok(true) => match transport.ping().await {
-                Err(error) => format!("Redis is away: {error}"),
+                Err(error) => format!("Redis is away: {}", error.details()),
                 Ok(()) => return,
             },
         };

@@ -1,74 +1,53 @@
-//! Carries deliveries through Redis with apalis: fast, and allowed to lose, repeat and reorder
-//! them. Nothing outside this module knows apalis.
-//!
-//! apalis-redis 1.0.0 ends a worker on any trouble with Redis. So a job never runs inside the
-//! apalis worker: it runs in a task of ours, which outlives it, and [`Transport::consume`] starts a
-//! new worker under a new name. Nothing is acknowledged through apalis (`persist_results(false)`):
-//! an id stays in the worker's inflight set until [`sweep`] removes it together with its data.
+//! What carries deliveries from the relays of a queue to its workers. It may lose, repeat and
+//! reorder them: the ledger notices. The one that there is runs on apalis and Redis, in [`apalis`];
+//! nothing outside that folder knows it.
 
-mod intake;
-mod sweep;
-mod wakeup;
+mod apalis;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
-use apalis::prelude::{BackendExt, TaskBuilder, TaskId, WorkerBuilder, WorkerContext};
-use apalis_redis::{Config, RedisStorage, RedisTask, queries};
-use futures_util::{future::BoxFuture, task::AtomicWaker};
+use futures_util::future::BoxFuture;
 use nexus_common::{
     Error, Result, config,
     jobs::{Queue, lifecycle::Delivery},
 };
-use redis::{
-    RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
-use serde_json::Value;
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::{Instant, sleep, timeout},
-};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use ulid::{Generator, Ulid};
 
-use self::{
-    intake::Intake,
-    sweep::{Finished, Sweep},
-    wakeup::Wakeup,
-};
-use crate::{runtime::backoff::Backoff, wake::Wake};
+use crate::wake::Wake;
 
-/// Runs a delivered job to its end.
-pub(crate) type Deliver = Arc<dyn Fn(Delivery) -> BoxFuture<'static, ()> + Send + Sync>;
+/// The transport of one queue, as one worker uses it.
+pub(crate) trait Transport: Send + Sync + 'static {
+    /// Whether it answers.
+    fn ping(&self) -> impl Future<Output = Result<()>> + Send;
 
-/// Where the deliveries of a queue travel.
-pub(crate) struct Transport {
-    worker: String,
-    config: Config,
-    /// For calls that must fail fast.
-    conn: ConnectionManager,
-    /// For apalis, which dies of a time-out.
-    patient: ConnectionManager,
-    ids: Mutex<Generator>,
-    pushed: Arc<AtomicWaker>,
-    let_go: Notify,
+    /// What it holds of the queue.
+    fn depth(&self) -> impl Future<Output = Result<Depth>> + Send;
+
+    /// Sends deliveries to the workers of the queue: all or, after an error, perhaps none. Workers
+    /// receive them in this order.
+    fn push(&self, deliveries: &[Delivery]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Receives deliveries and hands them to the consumer until its worker stops.
+    fn receive(&self, consumer: Consumer) -> impl Future<Output = ()> + Send;
+
+    /// Receives nothing until the transport answers, and gives back the slot that is reserved for
+    /// the next delivery.
+    fn suspend(&self);
 }
 
-/// What Redis holds of a queue.
+/// What a transport holds of a queue.
 pub(crate) struct Depth {
-    /// Those that wait to be fetched.
+    /// Deliveries that no worker has received.
     pub(crate) deliveries: usize,
     /// Worker processes that live, and those that died just now.
     pub(crate) workers: usize,
 }
 
-/// What the worker offers to deliveries.
+/// What a worker offers to deliveries.
 pub(crate) struct Consumer {
     pub(crate) deliver: Deliver,
-    /// Bounds the jobs that run at once, over all lives of the apalis worker.
+    /// Bounds the jobs that run at once.
     pub(crate) slots: Arc<Semaphore>,
     /// Knows every running job.
     pub(crate) running: TaskTracker,
@@ -77,171 +56,14 @@ pub(crate) struct Consumer {
     pub(crate) stop: CancellationToken,
 }
 
-const FAST: Duration = Duration::from_secs(2);
-const PATIENT: Duration = Duration::from_secs(15);
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// So many heartbeats.
-const A_DAY: usize = 24 * 3_600 / HEARTBEAT.as_secs() as usize;
-/// A worker that lived so long did not fail at its start.
-const SETTLED: Duration = Duration::from_secs(5);
+/// Runs a delivered job to its end.
+pub(crate) type Deliver = Arc<dyn Fn(Delivery) -> BoxFuture<'static, ()> + Send + Sync>;
 
-impl Transport {
-    /// The transport of `queue` for the process `worker`; connects when first used.
-    pub(crate) fn new(
-        settings: &config::Redis,
-        queue: Queue,
-        worker: String,
-    ) -> Result<Self, RedisError> {
-        let client = settings.client()?;
-        let connect = |response: Duration| {
-            let config = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(FAST))
-                .set_response_timeout(Some(response))
-                .set_number_of_retries(1)
-                .set_max_delay(Duration::from_millis(200));
-            ConnectionManager::new_lazy_with_config(client.clone(), config)
-        };
-        Ok(Transport {
-            worker,
-            // One at a time: a task that waits in a worker's buffer can be run by no other worker,
-            // and stops the heartbeat.
-            config: Config::default()
-                .queue(format!("nexus:{}", queue.name()))
-                .batch_size(1)
-                // apalis compares heartbeats by the clocks of those who wrote them with its own: a
-                // worker whose clock is fast would take all others for dead. The sweep looks for
-                // the dead, by Redis's clock.
-                .heartbeat_interval(HEARTBEAT)
-                .missed_heartbeats(A_DAY)
-                .lock_tasks(false)
-                .persist_results(false)
-                .emit_events(false),
-            conn: connect(FAST)?,
-            patient: connect(PATIENT)?,
-            ids: Mutex::new(Generator::new()),
-            pushed: Arc::default(),
-            let_go: Notify::new(),
-        })
-    }
-
-    /// Whether Redis answers.
-    pub(crate) async fn ping(&self) -> Result<(), RedisError> {
-        redis::cmd("PING").query_async(&mut self.conn.clone()).await
-    }
-
-    /// Redis is away: its consumer ends, and gives back the slot that it holds for the next
-    /// delivery. Another starts when Redis answers.
-    pub(crate) fn let_go(&self) {
-        self.let_go.notify_waiters();
-    }
-
-    /// How much waits to be fetched, and by how many.
-    pub(crate) async fn depth(&self) -> Result<Depth, RedisError> {
-        let (scheduled, active, workers): (usize, usize, usize) = redis::pipe()
-            .zcard(self.config.scheduled_jobs_set())
-            .llen(self.config.active_jobs_list())
-            .zcard(self.config.workers_set())
-            .query_async(&mut self.conn.clone())
-            .await?;
-        Ok(Depth { deliveries: scheduled + active, workers })
-    }
-
-    /// Sends deliveries on their way, all or, after an error, perhaps none. They are fetched in
-    /// this order.
-    pub(crate) async fn push(&self, deliveries: &[Delivery]) -> Result<()> {
-        let tasks =
-            deliveries.iter().map(|delivery| self.task(delivery)).collect::<Result<Vec<_>, _>>();
-        let tasks = tasks.map_err(Error::internal)?;
-        queries::push_tasks(&mut self.conn.clone(), &self.config, &tasks)
-            .await
-            .map_err(|error| Error::Unavailable(Box::new(error)))?;
-        self.pushed.wake();
-        Ok(())
-    }
-
-    fn task(&self, delivery: &Delivery) -> Result<RedisTask, serde_json::Error> {
-        Ok(TaskBuilder::new(serde_json::to_vec(delivery)?)
-            .task_id(TaskId::from_string(self.next_id()))
-            .build())
-    }
-
-    /// apalis keeps due ids in a sorted set by second and then by id, so ids must rise with every
-    /// push.
-    fn next_id(&self) -> String {
-        let mut ids = self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        ids.generate_from_datetime(SystemTime::now())
-            .unwrap_or_else(|_| Ulid::generate())
-            .to_string()
-    }
-
-    /// Fetches and runs deliveries until the worker stops.
-    pub(crate) async fn consume(self: Arc<Self>, consumer: Consumer) {
-        let (finished, inbox) = Finished::channel();
-        let sweep = Sweep::new(self.conn.clone(), self.config.clone());
-        let sweeper = tokio::spawn(sweep.clone().run(inbox));
-        let mut waits = Backoff::new();
-        for life in 1_u64.. {
-            let name = format!("{}-{life}", self.worker);
-            let since = Instant::now();
-            finished.alive(&name);
-            let _ = timeout(FAST, sweep.announce(&name)).await;
-            let error = self.live(&name, &consumer, &finished).await;
-            // Without this, another worker does it when this one has given no sign of life for ten
-            // seconds.
-            let _ = timeout(FAST, sweep.retire(&name, error.is_none())).await;
-            let Some(error) = error else { break };
-            consumer.relay.transport_failed();
-            if since.elapsed() > SETTLED {
-                waits.reset();
-            }
-            if waits.is_failing() {
-                tracing::debug!(error, "the Redis consumer ended again");
-            } else {
-                tracing::warn!(error, "the Redis consumer ended; starting another");
-            }
-            tokio::select! {
-                () = self.back(&mut waits) => {}
-                () = consumer.stop.cancelled() => break,
-            }
-        }
-        sweeper.abort();
-    }
-
-    /// Waits until there is a point in another try.
-    async fn back(&self, waits: &mut Backoff) {
-        sleep(waits.next()).await;
-        while self.ping().await.is_err() {
-            sleep(waits.next()).await;
-        }
-    }
-
-    /// One life of an apalis worker; returns why it ended, or `None` when it was told to.
-    async fn live(&self, name: &str, consumer: &Consumer, finished: &Finished) -> Option<String> {
-        let backend = RedisStorage::<Value, _>::new(self.patient.clone())
-            .with_config(self.config.clone())
-            .poll_with_strategy(Wakeup::new(self.pushed.clone()));
-        let context = WorkerContext::new(name);
-        let worker = WorkerBuilder::new(context.clone())
-            .backend(backend)
-            .build(Intake::new(name, consumer, finished));
-        // In a task of its own: awaited in place, its timers are not always polled.
-        let mut run = tokio::spawn(worker.run());
-        tokio::select! {
-            ended = &mut run => Some(match ended {
-                Ok(Ok(())) => "it ended by itself".into(),
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            }),
-            () = self.let_go.notified() => {
-                run.abort();
-                Some("Redis is away".into())
-            }
-            () = consumer.stop.cancelled() => {
-                if context.stop().is_err() || timeout(FAST, &mut run).await.is_err() {
-                    run.abort();
-                }
-                None
-            }
-        }
-    }
+/// The transport of `queue` for the process `worker`. It connects when it is first used.
+pub(crate) fn open(
+    redis: &config::Redis,
+    queue: Queue,
+    worker: &str,
+) -> Result<impl Transport + use<>> {
+    apalis::Apalis::open(redis, queue, worker).map_err(Error::internal)
 }

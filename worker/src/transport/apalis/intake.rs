@@ -17,7 +17,8 @@ use tokio_util::{
 };
 use tower::Service;
 
-use super::{Consumer, Deliver, sweep::Finished};
+use super::sweep::Finished;
+use crate::transport::{Consumer, Deliver};
 
 /// The service of one apalis worker. It never fails: whatever became of the job is in the ledger.
 pub(super) struct Intake {
