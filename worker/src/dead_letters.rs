@@ -19,7 +19,7 @@ use sqlx::{Connection, PgConnection};
 /// dead. An error is one that passes (a lock that others hold, a PostgreSQL that restarts): the
 /// caller rolls back, and tries the whole again. Any other keeps no job alive: it is logged, and
 /// the daily check of the books finds what is left undone.
-pub(crate) async fn tell(
+pub(crate) async fn alert_operators(
     conn: &mut PgConnection,
     job_id: JobId,
     kind: &str,
@@ -28,7 +28,7 @@ pub(crate) async fn tell(
 ) -> Result<()> {
     // Of its own, so that its failure does not take the caller's transaction along.
     let mut tx = conn.begin().await?;
-    match alert(&mut tx, job_id, kind, payload, why).await {
+    match raise_alert(&mut tx, job_id, kind, payload, why).await {
         Ok(()) => tx.commit().await?,
         Err(error) if error.kind() == Kind::Unavailable => return Err(error),
         Err(error) => {
@@ -39,7 +39,7 @@ pub(crate) async fn tell(
     Ok(())
 }
 
-async fn alert(
+async fn raise_alert(
     conn: &mut PgConnection,
     job_id: JobId,
     kind: &str,

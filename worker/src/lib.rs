@@ -1,4 +1,4 @@
-//! The Nexus workers: one binary a queue (`bin/`), all built from [`serve`] and the handlers of
+//! The Nexus workers: one binary a queue (`bin/`), all built from [`run_worker`] and the handlers of
 //! their queue ([`handlers`]).
 //!
 //! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis only carries
@@ -16,19 +16,17 @@
 //! [`nexus_common::jobs::lifecycle::Lease::complete`] happens exactly once.
 
 mod dead_letters;
-mod forgotten_orders;
 pub mod handlers;
-pub mod operator;
+mod orphaned_orders;
 pub mod reconciler;
 mod relay;
 mod runtime;
 mod transport;
-mod wake;
 
 pub use runtime::{
-    context::{Attempt, Context, Failure},
+    context::{Attempt, Context, JobFailure},
     registry::Registry,
-    serve,
+    run_worker,
 };
 
 /// What a queue's `from_env` returns: makes the state of its handlers, once all settings are known

@@ -51,7 +51,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     let address = (settings.http.host, settings.http.port);
     let origins = cors::origins(&settings.http.frontends);
-    metrics::serve(settings.sight.metrics)
+    metrics::export(settings.sight.metrics)
         .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
     let measured = settings.sight.metrics.is_some();
     let (sockets, io) = socketio::delivery::layer(&settings.redis)?;

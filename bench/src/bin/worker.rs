@@ -15,7 +15,7 @@ use nexus_bench::{
     jobs::{Noop, Probe, QUEUE, Wait},
 };
 use nexus_common::{Error, Result, config::Env};
-use nexus_worker::{Attempt, Build, Context, Failure};
+use nexus_worker::{Attempt, Build, Context, JobFailure};
 
 struct Reporter {
     ran: Arc<AtomicU64>,
@@ -51,18 +51,18 @@ fn count(ran: Arc<AtomicU64>, mut voice: Voice) {
     });
 }
 
-async fn noop(cx: Arc<Context<Reporter>>, _: Noop, _: Attempt) -> Result<(), Failure> {
+async fn noop(cx: Arc<Context<Reporter>>, _: Noop, _: Attempt) -> Result<(), JobFailure> {
     cx.ran.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 
-async fn wait(cx: Arc<Context<Reporter>>, job: Wait, _: Attempt) -> Result<(), Failure> {
+async fn wait(cx: Arc<Context<Reporter>>, job: Wait, _: Attempt) -> Result<(), JobFailure> {
     cx.ran.fetch_add(1, Ordering::Relaxed);
     tokio::time::sleep(job.duration()).await;
     Ok(())
 }
 
-async fn probe(cx: Arc<Context<Reporter>>, job: Probe, _: Attempt) -> Result<(), Failure> {
+async fn probe(cx: Arc<Context<Reporter>>, job: Probe, _: Attempt) -> Result<(), JobFailure> {
     let said = Said::Probe { probe: job.seq, at: now() };
     let _ = cx.voice.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).say(&said);
     cx.ran.fetch_add(1, Ordering::Relaxed);
@@ -70,5 +70,5 @@ async fn probe(cx: Arc<Context<Reporter>>, job: Probe, _: Attempt) -> Result<(),
 }
 
 fn main() -> ExitCode {
-    nexus_worker::serve(QUEUE, Reporter::from_env, |worker| worker.on(noop).on(wait).on(probe))
+    nexus_worker::run_worker(QUEUE, Reporter::from_env, |worker| worker.on(noop).on(wait).on(probe))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::Crew;
+use super::Workers;
 use crate::{
     contenders::{Contender, Setup, Work},
     cpu::Cpu,
@@ -38,28 +38,28 @@ pub async fn drain<C: Contender>(
     processes: usize,
     work: Work,
 ) -> Result<Drained> {
-    let mut crew = Crew::start(contender, hub, servers, setup, processes).await?;
+    let mut workers = Workers::start(contender, hub, servers, setup, processes).await?;
     let held = contender.hold(work, setup.jobs).await?;
     servers.settle().await?;
-    let (before, cpu_before) = (crew.ran(), crew.cpu());
+    let (before, cpu_before) = (workers.ran(), workers.cpu());
     let start = Instant::now();
     contender.release(held).await?;
     // The workers report; the servers are asked only when the last job has been started.
     let all = setup.jobs as u64;
-    while crew.ran() < before + all && start.elapsed() < LONGEST {
+    while workers.ran() < before + all && start.elapsed() < LONGEST {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    let in_time = crew.ran() >= before + all;
+    let in_time = workers.ran() >= before + all;
     while in_time && !contender.is_idle().await? {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let (time, ran) = (start.elapsed().as_secs_f64(), crew.ran() - before);
-    let cpu = crew.cpu() - cpu_before;
+    let (time, ran) = (start.elapsed().as_secs_f64(), workers.ran() - before);
+    let cpu = workers.cpu() - cpu_before;
     if in_time {
-        crew.until_idle(contender).await?;
-        let ran = crew.ran() - before;
+        workers.until_idle(contender).await?;
+        let ran = workers.ran() - before;
         ensure!(ran == all, "{} {}: {all} jobs ran {ran} times", C::NAME, setup.name);
     }
-    crew.stop().await?;
+    workers.stop().await?;
     Ok(Drained { rate: ran as f64 / time, jobs: ran as usize, time, cpu })
 }

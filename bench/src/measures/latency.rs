@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::Crew;
+use super::Workers;
 use crate::{
     contenders::{Contender, Setup},
     cpu::Cpu,
@@ -34,31 +34,31 @@ pub async fn latency<C: Contender>(
     processes: usize,
     probes: u64,
 ) -> Result<Idle> {
-    let mut crew = Crew::start(contender, hub, servers, setup, processes).await?;
+    let mut workers = Workers::start(contender, hub, servers, setup, processes).await?;
     let mut latencies = Vec::new();
     for seq in 0..probes {
         tokio::time::sleep(Duration::from_micros(rand::random_range(5_000..30_000))).await;
         let committed = contender.probe(seq).await?;
-        let started = heard(&mut crew, seq).await?;
+        let started = heard(&mut workers, seq).await?;
         latencies.push((started as f64 - committed as f64) / 1000.0);
     }
     latencies.sort_by(f64::total_cmp);
-    let before = crew.cpu();
+    let before = workers.cpu();
     tokio::time::sleep(WATCH).await;
-    let mut cpu = crew.cpu() - before;
+    let mut cpu = workers.cpu() - before;
     let seconds = WATCH.as_secs_f64();
     for used in [&mut cpu.processes, &mut cpu.postgres, &mut cpu.redis, &mut cpu.machine] {
         *used /= seconds;
     }
-    crew.stop().await?;
+    workers.stop().await?;
     Ok(Idle { latencies, cpu })
 }
 
 /// When the probe's handler started.
-async fn heard(crew: &mut Crew, seq: u64) -> Result<u64> {
+async fn heard(workers: &mut Workers, seq: u64) -> Result<u64> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
-        for peer in &mut crew.peers {
+        for peer in &mut workers.peers {
             while let Some(said) = peer.overhear() {
                 if let Said::Probe { probe, at } = said
                     && probe == seq

@@ -56,7 +56,7 @@ fn webhook(site: &Site, number: u64) -> RequestBuilder {
 }
 
 /// Worker processes of one system.
-struct Crew {
+struct Workers {
     peers: Vec<Peer>,
     /// By peer, since it was started.
     ran: Vec<u64>,
@@ -69,7 +69,7 @@ const WARM_PATIENCE: Duration = Duration::from_secs(15);
 /// And the rest within this one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-impl Crew {
+impl Workers {
     /// Starts so many processes, and returns when each of them has run a job and nothing is left.
     async fn start<C: Contender>(
         contender: &mut C,
@@ -84,16 +84,16 @@ impl Crew {
             peers.push(hub.start(contender.worker(servers, setup)?).await?);
         }
         let ran = vec![0; processes];
-        let mut crew =
-            Crew { peers, ran, postgres: servers.postgres.id(), redis: servers.redis.id() };
+        let mut workers =
+            Workers { peers, ran, postgres: servers.postgres.id(), redis: servers.redis.id() };
         let deadline = Instant::now() + WARM_PATIENCE;
-        while crew.ran.contains(&0) {
+        while workers.ran.contains(&0) {
             ensure!(Instant::now() < deadline, "{}: a worker runs nothing", C::NAME);
             let held = contender.hold(Work::Wait(20), 100 * processes).await?;
             contender.release(held).await?;
-            crew.until_idle(contender).await?;
+            workers.until_idle(contender).await?;
         }
-        Ok(crew)
+        Ok(workers)
     }
 
     /// How many jobs they have started.

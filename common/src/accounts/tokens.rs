@@ -109,7 +109,7 @@ impl Signer {
     }
 }
 
-/// What stands for a token that is kept hashed; `upkeep` makes the same in SQL. A token is too
+/// What stands for a token that is kept hashed; `retention` makes the same in SQL. A token is too
 /// random to be guessed, so that a fast hash will do. The prefix cannot begin a token. What has it
 /// already stays as it is.
 pub fn hashed(token: &str) -> String {

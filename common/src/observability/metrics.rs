@@ -44,7 +44,7 @@ const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Serves `/metrics` at `address`, if there is one. To be called inside the runtime.
-pub fn serve(address: Option<SocketAddr>) -> Result<()> {
+pub fn export(address: Option<SocketAddr>) -> Result<()> {
     let Some(address) = address else { return Ok(()) };
     PrometheusBuilder::new()
         .with_http_listener(address)

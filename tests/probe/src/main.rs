@@ -20,7 +20,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use jobs::{Hasty, Patient, Plain, Script, Step, Tick, Urgent};
 use nexus_common::{Error, jobs::Queue};
-use nexus_worker::{Attempt, Context, Failure};
+use nexus_worker::{Attempt, Context, JobFailure};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     if arguments.next().as_deref() == Some("enqueue") {
         return enqueue::run(arguments);
     }
-    nexus_worker::serve(
+    nexus_worker::run_worker(
         Queue::Cleanup,
         |_| || Ok(()),
         |worker| {
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 /// One run of a job: notes that it has begun, and takes the step that is next.
-async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(), Failure> {
+async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(), JobFailure> {
     let failure = || Error::invalid("as told");
     let wait = Duration::from_millis;
     match script.steps.get(begin(&cx.db, attempt).await?).or(script.steps.last()).unwrap() {
@@ -66,9 +66,11 @@ async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(
             Ok(tx.commit().await?)
         }
         Step::Retry => Err(failure().into()),
-        Step::RetryAfter(milliseconds) => Err(Failure::RetryAfter(wait(*milliseconds), failure())),
-        Step::Snooze(milliseconds) => Err(Failure::Snooze(wait(*milliseconds))),
-        Step::Discard => Err(Failure::Discard("as told".into())),
+        Step::RetryAfter(milliseconds) => {
+            Err(JobFailure::RetryAfter(wait(*milliseconds), failure()))
+        }
+        Step::Snooze(milliseconds) => Err(JobFailure::Snooze(wait(*milliseconds))),
+        Step::Discard => Err(JobFailure::Discard("as told".into())),
         Step::Panic => panic!("as told"),
         Step::Hang => std::future::pending().await,
         Step::Die => std::process::abort(),
@@ -90,7 +92,7 @@ async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(
 }
 
 /// Says how many runs this job has had before.
-async fn begin(db: &PgPool, attempt: Attempt) -> Result<usize, Failure> {
+async fn begin(db: &PgPool, attempt: Attempt) -> Result<usize, JobFailure> {
     let before: i64 = sqlx::query_scalar(
         "WITH this AS (INSERT INTO probe_runs (job_id, attempt, process) VALUES ($1, $2, $3))
          SELECT count(*) FROM probe_runs WHERE job_id = $1",
@@ -103,7 +105,7 @@ async fn begin(db: &PgPool, attempt: Attempt) -> Result<usize, Failure> {
     Ok(before as usize)
 }
 
-async fn effect(conn: &mut sqlx::PgConnection, attempt: Attempt) -> Result<(), Failure> {
+async fn effect(conn: &mut sqlx::PgConnection, attempt: Attempt) -> Result<(), JobFailure> {
     sqlx::query("INSERT INTO probe_effects (job_id) VALUES ($1)")
         .bind(attempt.job_id)
         .execute(conn)
@@ -112,7 +114,7 @@ async fn effect(conn: &mut sqlx::PgConnection, attempt: Attempt) -> Result<(), F
 }
 
 /// The effect and "done", in one transaction.
-async fn commit(db: &PgPool, attempt: Attempt) -> Result<(), Failure> {
+async fn commit(db: &PgPool, attempt: Attempt) -> Result<(), JobFailure> {
     let mut tx = db.begin().await?;
     effect(&mut tx, attempt).await?;
     attempt.lease.complete(&mut tx).await?;

@@ -9,7 +9,7 @@ use nexus_worker::handlers::{
 };
 
 fn main() -> ExitCode {
-    nexus_worker::serve(Queue::Bookings, Bookings::from_env, |worker| {
+    nexus_worker::run_worker(Queue::Bookings, Bookings::from_env, |worker| {
         worker
             .on(bookings::finalise_booking)
             .on(event_cancellation::cancel_event)

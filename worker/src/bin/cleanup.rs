@@ -9,7 +9,7 @@ use nexus_common::jobs::{
 use nexus_worker::handlers::cleanup::{self, Cleanup};
 
 fn main() -> ExitCode {
-    nexus_worker::serve(Queue::Cleanup, Cleanup::from_env, |worker| {
+    nexus_worker::run_worker(Queue::Cleanup, Cleanup::from_env, |worker| {
         worker
             .on(cleanup::clean_up)
             .every(Duration::from_secs(300), || CleanUp {})

@@ -6,7 +6,7 @@ use nexus_common::jobs::{Queue, expiry::SweepExpired};
 use nexus_worker::handlers::expiry::{self, Expiry};
 
 fn main() -> ExitCode {
-    nexus_worker::serve(Queue::Expiry, Expiry::from_env, |worker| {
+    nexus_worker::run_worker(Queue::Expiry, Expiry::from_env, |worker| {
         worker
             .on(expiry::sweep_expired)
             .every(Duration::from_secs(60), || SweepExpired {})

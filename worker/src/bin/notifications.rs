@@ -10,7 +10,7 @@ use nexus_worker::handlers::{
 };
 
 fn main() -> ExitCode {
-    nexus_worker::serve(Queue::Notifications, Notifications::from_env, |worker| {
+    nexus_worker::run_worker(Queue::Notifications, Notifications::from_env, |worker| {
         worker
             .on(notifications::email_tickets)
             .on(notifications::sms_tickets)

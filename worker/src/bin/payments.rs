@@ -12,7 +12,7 @@ use nexus_worker::handlers::{
 };
 
 fn main() -> ExitCode {
-    nexus_worker::serve(Queue::Payments, Payments::from_env, |worker| {
+    nexus_worker::run_worker(Queue::Payments, Payments::from_env, |worker| {
         worker
             .on(payments::process_webhook)
             .on(payments::confirm_free_booking)

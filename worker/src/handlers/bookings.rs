@@ -17,7 +17,7 @@ use nexus_common::{
     types::ids::BookingId,
 };
 
-use crate::{Attempt, Build, Context, Failure};
+use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need beside the common context.
 pub struct Bookings {
@@ -43,18 +43,18 @@ pub async fn finalise_booking(
     cx: Arc<Context<Bookings>>,
     job: FinaliseBooking,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let booking = BookingId(job.booking_id);
     let blanks = printing::blanks(&mut *cx.db.acquire().await?, booking).await?;
     let key = cx.key.clone();
     let print = move || printing::print(blanks, &key);
     let printed = tokio::task::spawn_blocking(print).await.map_err(Error::internal)??;
     let mut tx = cx.db.begin().await?;
-    let news = printing::issue(&mut tx, booking, &printed, &cx.key).await?;
+    let broadcast = printing::issue(&mut tx, booking, &printed, &cx.key).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
-    if let Some(news) = news {
-        cx.emitter.publish(news).await;
+    if let Some(broadcast) = broadcast {
+        cx.emitter.publish(broadcast).await;
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ pub async fn reissue_tickets(
     cx: Arc<Context<Bookings>>,
     job: ReissueTickets,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let started = Instant::now();
     let mut before = job.before.unwrap_or(i32::MAX);
     let mut reissued = 0;

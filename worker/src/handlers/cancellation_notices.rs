@@ -11,14 +11,14 @@ use nexus_common::{
 };
 
 use super::{needed, notifications::Notifications, outward};
-use crate::{Attempt, Context, Failure};
+use crate::{Attempt, Context, JobFailure};
 
 /// See [`EmailCancellation`].
 pub async fn email_cancellation(
     cx: Arc<Context<Notifications>>,
     job: EmailCancellation,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let booking = BookingId(job.booking_id);
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
@@ -31,7 +31,7 @@ pub async fn sms_cancellation(
     cx: Arc<Context<Notifications>>,
     job: SmsCancellation,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let booking = BookingId(job.booking_id);
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };

@@ -19,7 +19,7 @@ use nexus_common::{
 };
 use sqlx::PgConnection;
 
-use crate::{Attempt, Build, Context, Failure};
+use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need beside the common context.
 pub struct Cleanup {
@@ -48,7 +48,7 @@ pub async fn clean_up(
     cx: Arc<Context<Cleanup>>,
     _job: CleanUp,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let started = Instant::now();
     let mut conn = cx.db.acquire().await?;
     loop {
@@ -78,14 +78,14 @@ pub async fn clean_up(
             "removed what nobody needs any more"
         );
         if started.elapsed() > RUN {
-            return Err(Failure::Snooze(Duration::ZERO));
+            return Err(JobFailure::Snooze(Duration::ZERO));
         }
     }
 }
 
 /// Hashes what the Node service has left behind, and has Redis forget what only that service looked
 /// for.
-async fn hash_tokens(cx: &Context<Cleanup>, conn: &mut PgConnection) -> Result<u64, Failure> {
+async fn hash_tokens(cx: &Context<Cleanup>, conn: &mut PgConnection) -> Result<u64, JobFailure> {
     let (refresh_tokens, hashed) = retention::hash_tokens(conn).await?;
     for some in refresh_tokens.chunks(1000) {
         drop_refresh_tokens(&cx.cache, some).await;
@@ -98,7 +98,7 @@ pub async fn check_books(
     cx: Arc<Context<Cleanup>>,
     _job: CheckBooks,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let violations = books::violations(&mut *cx.db.acquire().await?).await?;
     metrics::books_checked(violations.len());
     for violation in &violations {

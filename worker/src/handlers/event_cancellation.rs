@@ -13,7 +13,7 @@ use nexus_common::{
 use rand::seq::SliceRandom;
 
 use super::bookings::Bookings;
-use crate::{Attempt, Context, Failure};
+use crate::{Attempt, Context, JobFailure};
 
 /// Bookings that one run cancels.
 const BATCH: usize = 100;
@@ -28,7 +28,7 @@ pub async fn cancel_event(
     cx: Arc<Context<Bookings>>,
     job: CancelEvent,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let event = EventId(job.event_id);
     let mut open =
         event_cancellation::open_bookings(&mut *cx.db.acquire().await?, event, BATCH as i64)
@@ -58,7 +58,7 @@ pub async fn cancel_event(
         }
     }
     if open.len() == BATCH && failed.len() < BATCH {
-        return Err(Failure::Snooze(Duration::ZERO));
+        return Err(JobFailure::Snooze(Duration::ZERO));
     }
     // To wait for somebody is no failure of the job.
     match failed.into_iter().max_by_key(Error::is_crowded) {
@@ -73,11 +73,15 @@ fn is_away(error: &Error) -> bool {
 }
 
 /// Completes the job, unless there are bookings to cancel now.
-async fn finish(cx: &Context<Bookings>, event: EventId, attempt: &Attempt) -> Result<(), Failure> {
+async fn finish(
+    cx: &Context<Bookings>,
+    event: EventId,
+    attempt: &Attempt,
+) -> Result<(), JobFailure> {
     let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
     if !event_cancellation::finish(&mut tx, event, &mut after).await? {
-        return Err(Failure::Snooze(Duration::ZERO));
+        return Err(JobFailure::Snooze(Duration::ZERO));
     }
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;

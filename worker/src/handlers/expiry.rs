@@ -21,7 +21,7 @@ use nexus_common::{
 use tokio::sync::Mutex;
 
 use super::expiry_troubles::{Deadline, Troubles};
-use crate::{Attempt, Build, Context, Failure};
+use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need beside the common context.
 pub struct Expiry {
@@ -56,7 +56,7 @@ pub async fn sweep_expired(
     cx: Arc<Context<Expiry>>,
     _job: SweepExpired,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let mut troubles = cx.troubles.lock().await;
     loop {
         let looked = Instant::now();
@@ -69,12 +69,15 @@ pub async fn sweep_expired(
         let horizon = cx.horizon.saturating_sub(looked.elapsed());
         let next = deadlines::next(&mut *cx.db.acquire().await?, &troubles.except()).await?;
         let wait = [next, troubles.next()].into_iter().flatten().fold(horizon, Duration::min);
-        return Err(Failure::Snooze(wait.max(SOONEST)));
+        return Err(JobFailure::Snooze(wait.max(SOONEST)));
     }
 }
 
 /// Returns how many bookings it has looked at: each is served now, or passed over from now on.
-async fn expire_bookings(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usize, Failure> {
+async fn expire_bookings(
+    cx: &Context<Expiry>,
+    troubles: &mut Troubles,
+) -> Result<usize, JobFailure> {
     let except = troubles.except();
     let overdue = deadlines::overdue_bookings(&mut *cx.db.acquire().await?, &except, BATCH).await?;
     for (event, booking) in &overdue {
@@ -96,7 +99,7 @@ async fn expire(cx: &Context<Expiry>, booking: BookingId) -> Result<bool, Error>
 }
 
 /// As [`expire_bookings`], by seat type.
-async fn free_locks(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usize, Failure> {
+async fn free_locks(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usize, JobFailure> {
     let except = troubles.except();
     let expired =
         deadlines::expired_locks(&mut *cx.db.acquire().await?, &except, LOCKS_AT_A_LOOK).await?;

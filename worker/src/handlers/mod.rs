@@ -18,22 +18,22 @@ use std::time::Duration;
 
 use nexus_common::{Error, providers::CallError};
 
-use crate::Failure;
+use crate::JobFailure;
 
 /// How long a job waits that needs a provider whose credentials are not set.
 const UNTIL_SET: Duration = Duration::from_secs(600);
 
 /// A provider's client; without one the job waits, and does not count the attempt.
-fn needed<C>(client: &Option<C>) -> Result<&C, Failure> {
-    client.as_ref().ok_or_else(|| Failure::Snooze(UNTIL_SET))
+fn needed<C>(client: &Option<C>) -> Result<&C, JobFailure> {
+    client.as_ref().ok_or_else(|| JobFailure::Snooze(UNTIL_SET))
 }
 
 /// A provider's refusal is final; anything else may pass. A key that it refuses makes the job wait,
 /// without counting the attempt.
-fn outward(error: CallError) -> Failure {
+fn outward(error: CallError) -> JobFailure {
     match error {
         CallError::Refused { .. } | CallError::Invalid { .. } => {
-            Failure::Discard(error.to_string())
+            JobFailure::Discard(error.to_string())
         }
         CallError::Failed { .. } | CallError::KeyRefused { .. } => Error::from(error).into(),
     }

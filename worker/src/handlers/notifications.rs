@@ -20,7 +20,7 @@ use nexus_common::{
 use sha2::{Digest, Sha256};
 
 use super::{needed, outward};
-use crate::{Attempt, Build, Context, Failure};
+use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need beside the common context.
 pub struct Notifications {
@@ -50,7 +50,7 @@ impl Notifications {
     }
 
     /// Who sends SMS; `None` if none are to be sent, because Twilio has been given no sender.
-    pub(super) fn sms(&self) -> Result<Option<&Twilio>, Failure> {
+    pub(super) fn sms(&self) -> Result<Option<&Twilio>, JobFailure> {
         Ok(Some(needed(&self.twilio)?).filter(|twilio| twilio.can_send_sms()))
     }
 }
@@ -60,7 +60,7 @@ pub async fn email_tickets(
     cx: Arc<Context<Notifications>>,
     job: EmailTickets,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let booking = BookingId(job.booking_id);
     let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());
@@ -69,7 +69,7 @@ pub async fn email_tickets(
     needed(&cx.smtp)?.send(compose(&delivery, to)).await.map_err(outward)?;
     let mut tx = cx.db.begin().await?;
     if !delivery::mark_emailed(&mut tx, booking, &delivery.tickets).await? {
-        return Err(Failure::Snooze(Duration::ZERO));
+        return Err(JobFailure::Snooze(Duration::ZERO));
     }
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
@@ -81,7 +81,7 @@ pub async fn sms_tickets(
     cx: Arc<Context<Notifications>>,
     job: SmsTickets,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let booking = BookingId(job.booking_id);
     let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());

@@ -9,7 +9,7 @@ use nexus_common::{
 };
 
 use super::outward;
-use crate::{Attempt, Build, Context, Failure};
+use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need beside the common context.
 pub struct Otp {
@@ -34,6 +34,6 @@ pub async fn send_otp(
     cx: Arc<Context<Otp>>,
     job: SendOtp,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     cx.twilio.send_code(&job.phone).await.map_err(outward)
 }

@@ -26,12 +26,12 @@ use nexus_common::{
 use sqlx::PgTransaction;
 
 use super::{needed, outward};
-use crate::{Attempt, Build, Context, Failure, forgotten_orders, reconciler::Pace};
+use crate::{Attempt, Build, Context, JobFailure, orphaned_orders, reconciler::CallRateLimiter};
 
 /// What these handlers need beside the common context.
 pub struct Payments {
     razorpay: Option<Razorpay>,
-    pub(super) pace: Pace,
+    pub(super) rate: CallRateLimiter,
     pub(super) reconciliation: config::Reconciliation,
     /// Of the jobs of one event, so many at once change its bookings.
     turns: Turns,
@@ -57,10 +57,10 @@ impl Payments {
         let reconciliation = config::Reconciliation::from_env(env);
         Box::new(move || {
             let razorpay = razorpay.as_ref().map(Razorpay::new).transpose()?;
-            let pace = Pace::new(reconciliation.per_second);
+            let rate = CallRateLimiter::new(reconciliation.per_second);
             Ok(Payments {
                 razorpay,
-                pace,
+                rate,
                 reconciliation,
                 turns: Turns::new(AT_ONE_EVENT, PATIENCE),
             })
@@ -73,7 +73,7 @@ impl Payments {
     }
 
     /// Razorpay, where its credentials are set.
-    pub(super) fn razorpay(&self) -> Result<&Razorpay, Failure> {
+    pub(super) fn razorpay(&self) -> Result<&Razorpay, JobFailure> {
         needed(&self.razorpay)
     }
 
@@ -95,11 +95,15 @@ pub async fn process_webhook(
     cx: Arc<Context<Payments>>,
     job: ProcessWebhook,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     act_on_webhook(&cx, job.webhook_event_id, attempt).await
 }
 
-async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Result<(), Failure> {
+async fn act_on_webhook(
+    cx: &Context<Payments>,
+    id: i64,
+    attempt: Attempt,
+) -> Result<(), JobFailure> {
     // Twice at most: once an order that nobody knew has been found, it is known.
     loop {
         let mut conn = cx.db.acquire().await?;
@@ -129,11 +133,11 @@ async fn act_on_webhook(cx: &Context<Payments>, id: i64, attempt: Attempt) -> Re
                 if noted {
                     return Ok(close(cx.db.begin().await?, id, attempt, "not_ours").await?);
                 }
-                let found = forgotten_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await?;
+                let found = orphaned_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await?;
                 let mut tx = cx.db.begin().await?;
                 match found {
                     Ok(order) => {
-                        order.remember(&mut tx).await?;
+                        order.adopt(&mut tx).await?;
                         tx.commit().await?;
                     }
                     Err(owner) => {
@@ -166,7 +170,7 @@ async fn capture(
     attempt: Attempt,
     event: Option<EventId>,
     money: &Captured,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let captured = cx
         .razorpay()?
         .ensure_captured(&money.payment_id, money.amount_paise, &money.currency)
@@ -191,7 +195,7 @@ pub async fn confirm_free_booking(
     cx: Arc<Context<Payments>>,
     job: ConfirmFreeBooking,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let booking = BookingId(job.booking_id);
     let event = changes::event(&mut *cx.db.acquire().await?, booking).await?;
     let mut after = AfterCommit::default();
@@ -213,10 +217,10 @@ pub async fn refund_payment(
     cx: Arc<Context<Payments>>,
     job: RefundPayment,
     attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let refund = refunds::get(&mut *cx.db.acquire().await?, job.refund_id).await?;
     let Some(refund) = refund else {
-        return Err(Failure::Discard("there is no such refund".into()));
+        return Err(JobFailure::Discard("there is no such refund".into()));
     };
     refund_left(&cx, &job, attempt, refund).await
 }
@@ -228,7 +232,7 @@ async fn refund_left(
     job: &RefundPayment,
     attempt: Attempt,
     mut refund: refunds::Refund,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     loop {
         match refund.status.as_str() {
             "pending" | "failed" => {}
@@ -240,7 +244,7 @@ async fn refund_left(
             }
         }
         if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
-            return Err(Failure::Snooze(UNTIL_RELEASED));
+            return Err(JobFailure::Snooze(UNTIL_RELEASED));
         }
         // Whose payment it is returns it; here it waits, should our id have been changed by
         // mistake.
@@ -249,11 +253,11 @@ async fn refund_left(
             let mut tx = cx.db.begin().await?;
             installation::note_foreign(&mut tx, &refund.payment(), &owner).await?;
             tx.commit().await?;
-            return Err(Failure::Snooze(UNTIL_RELEASED));
+            return Err(JobFailure::Snooze(UNTIL_RELEASED));
         }
         if refund.tries_left == 0 {
             refunds::grant_tries(&mut *cx.db.acquire().await?, job.refund_id).await?;
-            return Err(Failure::Discard(format!(
+            return Err(JobFailure::Discard(format!(
                 "Razorpay has failed {} times to make the refund",
                 refund.failures
             )));
@@ -261,7 +265,7 @@ async fn refund_left(
         if refund.is_too_little() {
             let mut tx = cx.db.begin().await?;
             if !refund_updates::leave(&mut tx, job.refund_id, &refund.payment_id).await? {
-                return Err(Failure::Snooze(CHANGED_MEANWHILE));
+                return Err(JobFailure::Snooze(CHANGED_MEANWHILE));
             }
             attempt.lease.complete(&mut tx).await?;
             return Ok(tx.commit().await?);
@@ -290,7 +294,7 @@ async fn refund_left(
 async fn ask(
     cx: &Context<Payments>,
     refund: &refunds::Refund,
-) -> Result<(Vec<Refund>, Option<CallError>), Failure> {
+) -> Result<(Vec<Refund>, Option<CallError>), JobFailure> {
     let mut notes = BTreeMap::from([("reason", refund.reason.clone())]);
     if let Some(booking) = refund.booking {
         notes.insert("booking_id", booking.to_string());
@@ -314,7 +318,7 @@ async fn follow_all(
     attempt: Attempt,
     refund: &refunds::Refund,
     made: &[Refund],
-) -> Result<Option<refunds::Refund>, Failure> {
+) -> Result<Option<refunds::Refund>, JobFailure> {
     let event = match refund.booking {
         Some(booking) => changes::event(&mut *cx.db.acquire().await?, booking).await?,
         None => None,

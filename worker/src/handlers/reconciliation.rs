@@ -13,15 +13,15 @@ use nexus_common::{
 
 use super::payments::Payments;
 use crate::{
-    Attempt, Context, Failure,
+    Attempt, Context, JobFailure,
     reconciler::{Clients, Mode, Reconciler, Report},
 };
 
-fn reconciler(cx: &Context<Payments>) -> Result<Reconciler<'_>, Failure> {
+fn reconciler(cx: &Context<Payments>) -> Result<Reconciler<'_>, JobFailure> {
     Ok(Reconciler {
         db: &cx.db,
         razorpay: cx.razorpay()?,
-        pace: &cx.pace,
+        rate: &cx.rate,
         clients: Some(Clients { cache: &cx.cache, emitter: &cx.emitter, seats: &cx.seats }),
         settings: cx.reconciliation,
         mode: Mode::Job,
@@ -34,20 +34,20 @@ pub async fn reconcile_orders(
     cx: Arc<Context<Payments>>,
     _job: ReconcileOrders,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let started = Instant::now();
     let mut report = Report::default();
-    let looked = reconciler(&cx)?.look(&mut report).await;
+    let reconciled = reconciler(&cx)?.reconcile_orders(&mut report).await;
     log(&report);
-    match looked {
-        Ok(true) => Err(Failure::Snooze(Duration::ZERO)),
+    match reconciled {
+        Ok(true) => Err(JobFailure::Snooze(Duration::ZERO)),
         Ok(false) => {
-            Err(Failure::Snooze(cx.reconciliation.every.saturating_sub(started.elapsed())))
+            Err(JobFailure::Snooze(cx.reconciliation.every.saturating_sub(started.elapsed())))
         }
         // What is due stays due; there is a next time anyway.
         Err(error) if error.kind() == Kind::Provider => {
             tracing::warn!(error = error.details(), "Razorpay could not be asked");
-            Err(Failure::Snooze(cx.reconciliation.every))
+            Err(JobFailure::Snooze(cx.reconciliation.every))
         }
         Err(error) => Err(error.into()),
     }
@@ -58,11 +58,11 @@ pub async fn reconcile_days(
     cx: Arc<Context<Payments>>,
     _job: ReconcileDays,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let mut report = Report::default();
-    let compared = reconciler(&cx)?.compare(cx.reconciliation.days, &mut report).await;
+    let reconciled = reconciler(&cx)?.reconcile_days(cx.reconciliation.days, &mut report).await;
     log(&report);
-    Ok(compared?)
+    Ok(reconciled?)
 }
 
 fn log(report: &Report) {

@@ -10,14 +10,14 @@ use nexus_common::{
 };
 
 use super::{needed, notifications::Notifications, outward};
-use crate::{Attempt, Context, Failure};
+use crate::{Attempt, Context, JobFailure};
 
 /// See [`EmailRefund`].
 pub async fn email_refund(
     cx: Arc<Context<Notifications>>,
     job: EmailRefund,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
     email(&cx, notice).await
 }
@@ -27,7 +27,7 @@ pub async fn sms_refund(
     cx: Arc<Context<Notifications>>,
     job: SmsRefund,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
     sms(&cx, notice).await
 }
@@ -37,7 +37,7 @@ pub async fn email_part_refund(
     cx: Arc<Context<Notifications>>,
     job: EmailPartRefund,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let notice = refund_notices::part_notice(&mut *cx.db.acquire().await?, &job.refund_id).await?;
     email(&cx, notice).await
 }
@@ -47,18 +47,18 @@ pub async fn sms_part_refund(
     cx: Arc<Context<Notifications>>,
     job: SmsPartRefund,
     _attempt: Attempt,
-) -> Result<(), Failure> {
+) -> Result<(), JobFailure> {
     let notice = refund_notices::part_notice(&mut *cx.db.acquire().await?, &job.refund_id).await?;
     sms(&cx, notice).await
 }
 
-async fn email(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), Failure> {
+async fn email(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), JobFailure> {
     let Some(notice) = notice else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
 }
 
-async fn sms(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), Failure> {
+async fn sms(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), JobFailure> {
     let Some(notice) = notice else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
     let Some(twilio) = cx.sms()? else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Whole days, compared with Razorpay's lists: once a day, and by hand.
+//! Whole days, compared with Razorpay's lists: by a job once a day, and by an operator.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const REFUNDS: i64 = 1_000;
 impl Reconciler<'_> {
     /// Compares every payment, refund and dispute since then, every refund of ours that is due to
     /// be asked about, and every dispute that has not ended.
-    pub async fn compare(&self, back: Duration, report: &mut Report) -> Result<()> {
+    pub async fn reconcile_days(&self, back: Duration, report: &mut Report) -> Result<()> {
         let span = self.span(back).await?;
         self.list_payments(span, report).await?;
         self.list_refunds(span, report).await?;

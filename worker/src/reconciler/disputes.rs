@@ -72,11 +72,11 @@ impl Reconciler<'_> {
         if !self.dry_run() {
             let mut after = AfterCommit::default();
             let mut tx = self.db.begin().await?;
-            let news = disputes::follow(&mut tx, &told, &mut after).await?;
+            let is_new = disputes::follow(&mut tx, &told, &mut after).await?;
             tx.commit().await?;
             self.tell(after).await;
             // We know more than the list, which is older.
-            if !news {
+            if !is_new {
                 return Ok(());
             }
             difference.done = "written down".into();

@@ -3,13 +3,13 @@
 //!
 //! Razorpay is called outside any transaction, then one payment is settled in one, exactly as its
 //! webhook would have been; to do so twice, or at the same time as the webhook, changes nothing.
-//! Three things are looked at: payments (here), orders and refunds (`looks`), and whole days
-//! (`days`). What was found is told in `report`.
+//! One job does so every minute or so (`recent`), another once a day (`days`), and an operator at
+//! any time (`manual`). What they found is in `report`.
 
-pub mod by_hand;
 mod days;
 mod disputes;
-mod looks;
+pub mod manual;
+mod recent;
 mod refunds;
 mod report;
 
@@ -41,20 +41,20 @@ use tokio::{
 };
 
 pub use self::report::{Difference, Report};
-use crate::forgotten_orders::{self, Forgotten};
+use crate::orphaned_orders::{self, OrphanedOrder};
 
-/// Lets so many requests a second through, in turn.
-pub struct Pace(Mutex<Interval>);
+/// Spreads calls to Razorpay evenly: so many a second, one after the other.
+pub struct CallRateLimiter(Mutex<Interval>);
 
-impl Pace {
+impl CallRateLimiter {
     /// Needs a runtime.
     pub fn new(per_second: u32) -> Self {
         let mut ticks = interval(Duration::from_secs(1) / per_second);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Pace(Mutex::new(ticks))
+        CallRateLimiter(Mutex::new(ticks))
     }
 
-    async fn turn(&self) {
+    async fn permit(&self) {
         self.0.lock().await.tick().await;
     }
 }
@@ -69,15 +69,15 @@ pub struct Clients<'a> {
     pub seats: &'a Coalesced<Emitter>,
 }
 
-/// One who compares.
+/// Compares our books with Razorpay's.
 pub struct Reconciler<'a> {
-    /// Our books.
+    /// Connections to our books.
     pub db: &'a PgPool,
-    /// Theirs.
+    /// The client of Razorpay, which has the others.
     pub razorpay: &'a Razorpay,
-    /// How often they are asked.
-    pub pace: &'a Pace,
-    /// Without it, clients find out by themselves.
+    /// How often Razorpay may be asked.
+    pub rate: &'a CallRateLimiter,
+    /// Without these, clients are told nothing.
     pub clients: Option<Clients<'a>>,
     /// When, and how far back.
     pub settings: Reconciliation,
@@ -93,7 +93,7 @@ pub enum Mode {
     /// It is put right. Razorpay is asked once whose an order is that is not in our books.
     Job,
     /// It is put right for an operator, who is shown everything each time.
-    ByHand,
+    Manual,
     /// The same, and what was paid for bookings that our books have lost goes back.
     RefundLost,
     /// An operator is shown what would be done.
@@ -101,15 +101,15 @@ pub enum Mode {
 }
 
 /// Whose order a payment is on.
-enum Order {
+enum OrderMatch {
     Ours {
         booking: BookingId,
         /// When our books do not have the order yet.
-        forgotten: Option<Forgotten>,
+        orphaned: Option<OrphanedOrder>,
     },
     NotOurs(Owner),
-    /// Not ours, and dealt with.
-    Known,
+    /// Not ours, and noted before.
+    KnownForeign,
 }
 
 impl Reconciler<'_> {
@@ -125,7 +125,7 @@ impl Reconciler<'_> {
     where
         Error: From<E>,
     {
-        self.pace.turn().await;
+        self.rate.permit().await;
         let answer = call.await.map_err(Error::from);
         match &answer {
             Err(Error::Provider { .. }) => {
@@ -193,23 +193,23 @@ impl Reconciler<'_> {
     async fn untold(&self, theirs: &Payment, report: &mut Report) -> Result<()> {
         let mut difference = Difference::new(theirs, "unknown", "-");
         difference.done = match self.order_of(theirs).await? {
-            Order::Ours { booking, forgotten } => {
+            OrderMatch::Ours { booking, orphaned } => {
                 difference.booking = Some(booking);
                 let Some(money) = captured(theirs) else { return Ok(()) };
                 if self.dry_run() {
-                    format!("would be {}", self.would_be(theirs, &money, forgotten).await?)
+                    format!("would be {}", self.would_be(theirs, &money, orphaned).await?)
                 } else {
-                    if let Some(order) = forgotten {
-                        order.remember(&mut *self.db.acquire().await?).await?;
+                    if let Some(order) = orphaned {
+                        order.adopt(&mut *self.db.acquire().await?).await?;
                     }
                     self.put_right(theirs, &money).await?
                 }
             }
-            Order::NotOurs(Owner::Lost) => {
+            OrderMatch::NotOurs(Owner::Lost) => {
                 difference.nexus = "unknown, and so is its booking".into();
                 self.lost(theirs).await?
             }
-            Order::NotOurs(_) | Order::Known => {
+            OrderMatch::NotOurs(_) | OrderMatch::KnownForeign => {
                 report.not_ours += 1;
                 return Ok(());
             }
@@ -231,11 +231,11 @@ impl Reconciler<'_> {
         &self,
         theirs: &Payment,
         money: &Captured,
-        forgotten: Option<Forgotten>,
+        orphaned: Option<OrphanedOrder>,
     ) -> Result<String> {
         let mut tx = self.db.begin().await?;
-        if let Some(order) = forgotten {
-            order.remember(&mut tx).await?;
+        if let Some(order) = orphaned {
+            order.adopt(&mut tx).await?;
         }
         let done = match theirs.status.as_str() {
             "authorized" if !reconciliation::is_wanted(&mut tx, money).await? => LAPSES.into(),
@@ -280,20 +280,23 @@ impl Reconciler<'_> {
         Ok(told(settled))
     }
 
-    /// Finds the booking of a payment's order, also of one that was forgotten.
-    async fn order_of(&self, payment: &Payment) -> Result<Order> {
-        let Some(order_id) = &payment.order_id else { return Ok(Order::NotOurs(Owner::Stranger)) };
+    /// Whose order a payment is on; asks Razorpay about one that our books do not have.
+    async fn order_of(&self, payment: &Payment) -> Result<OrderMatch> {
+        let Some(order_id) = &payment.order_id else {
+            return Ok(OrderMatch::NotOurs(Owner::Stranger));
+        };
         let mut conn = self.db.acquire().await?;
         if let Some(booking) = orders::booking(&mut conn, order_id).await? {
-            return Ok(Order::Ours { booking, forgotten: None });
+            return Ok(OrderMatch::Ours { booking, orphaned: None });
         }
         if self.mode == Mode::Job && installation::is_foreign(&mut conn, order_id).await? {
-            return Ok(Order::Known);
+            return Ok(OrderMatch::KnownForeign);
         }
         drop(conn);
-        let owner = match self.ask(forgotten_orders::find(self.db, self.razorpay, order_id)).await?
-        {
-            Ok(order) => return Ok(Order::Ours { booking: order.booking, forgotten: Some(order) }),
+        let owner = match self.ask(orphaned_orders::find(self.db, self.razorpay, order_id)).await? {
+            Ok(order) => {
+                return Ok(OrderMatch::Ours { booking: order.booking, orphaned: Some(order) });
+            }
             Err(owner) => owner,
         };
         if let (false, Some(money)) = (self.dry_run(), captured(payment)) {
@@ -301,7 +304,7 @@ impl Reconciler<'_> {
             installation::note_foreign(&mut tx, &money, &owner).await?;
             tx.commit().await?;
         }
-        Ok(Order::NotOurs(owner))
+        Ok(OrderMatch::NotOurs(owner))
     }
 
     fn dry_run(&self) -> bool {

@@ -14,7 +14,7 @@ use nexus_common::{
 };
 
 use super::{
-    Order, Reconciler, captured,
+    OrderMatch, Reconciler, captured,
     report::{Difference, Report},
     unless_refused,
 };
@@ -28,12 +28,12 @@ impl Reconciler<'_> {
         ours: Booked,
         report: &mut Report,
     ) -> Result<()> {
-        let Order::Ours { booking, forgotten } = self.order_of(theirs).await? else {
+        let OrderMatch::Ours { booking, orphaned } = self.order_of(theirs).await? else {
             report.not_ours += 1;
             return Ok(());
         };
-        if let (false, Some(order)) = (self.dry_run(), forgotten) {
-            order.remember(&mut *self.db.acquire().await?).await?;
+        if let (false, Some(order)) = (self.dry_run(), orphaned) {
+            order.adopt(&mut *self.db.acquire().await?).await?;
         }
         let nexus = if ours.captured { "not refunded" } else { "unknown" };
         let mut difference =

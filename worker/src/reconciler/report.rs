@@ -9,8 +9,6 @@ use nexus_common::{
 };
 use serde::Serialize;
 
-use crate::operator;
-
 /// Something that Razorpay and our books do not agree on.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
@@ -114,56 +112,5 @@ impl Report {
             "Razorpay and our books differed"
         );
         self.differences.push(difference);
-    }
-
-    /// For a person: a table, and how much was looked at.
-    pub fn table(&self) -> String {
-        let lines = self.differences.iter().map(|difference| {
-            vec![
-                difference.subject.clone(),
-                difference.booking.map(|id| id.to_string()).unwrap_or_default(),
-                written(difference.amount_paise, CURRENCY),
-                difference.razorpay.clone(),
-                difference.nexus.clone(),
-                difference.done.clone(),
-            ]
-        });
-        let table = match self.differences.is_empty() {
-            true => String::new(),
-            false => {
-                operator::table(&["WHAT", "BOOKING", "AMOUNT", "RAZORPAY", "NEXUS", "DONE"], lines)
-                    + "\n"
-            }
-        };
-        let not_ours = match self.not_ours {
-            0 => String::new(),
-            count => format!(", {count} not ours"),
-        };
-        let differences = self.differences.len();
-        format!("{table}{} compared{not_ours}, {differences} differences\n", self.compared)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_says_what_differs_and_how_much_was_looked_at() {
-        let mut report = Report { compared: 3, ..Report::default() };
-        assert_eq!(report.table(), "3 compared, 0 differences\n");
-        report.add(Difference {
-            subject: "pay_1".into(),
-            booking: Some(BookingId(7)),
-            amount_paise: 20_050,
-            razorpay: "captured".into(),
-            nexus: "unknown".into(),
-            done: "confirmed".into(),
-        });
-        report.not_ours = 1;
-        let expected = "WHAT   BOOKING  AMOUNT   RAZORPAY  NEXUS    DONE\n\
-                        pay_1  7        ₹200.50  captured  unknown  confirmed\n\n\
-                        3 compared, 1 not ours, 1 differences\n";
-        assert_eq!(report.table(), expected);
     }
 }

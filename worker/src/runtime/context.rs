@@ -51,7 +51,7 @@ pub struct Attempt {
 
 /// Why an attempt did not do the job.
 #[derive(Debug)]
-pub enum Failure {
+pub enum JobFailure {
     /// Try again after the wait of the job's retry policy. `?` on a domain or SQL error gives this,
     /// but for a key that a provider refuses, which makes the job wait.
     Retry(Error),
@@ -64,17 +64,17 @@ pub enum Failure {
     Discard(String),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for JobFailure {
     fn from(error: Error) -> Self {
         match error {
-            Error::KeyRefused { wait, .. } => Failure::Snooze(wait),
-            error => Failure::Retry(error),
+            Error::KeyRefused { wait, .. } => JobFailure::Snooze(wait),
+            error => JobFailure::Retry(error),
         }
     }
 }
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for JobFailure {
     fn from(error: sqlx::Error) -> Self {
-        Failure::Retry(error.into())
+        JobFailure::Retry(error.into())
     }
 }

@@ -30,11 +30,11 @@ use tracing::Instrument;
 use super::{
     backoff::Backoff,
     batches::Batches,
-    context::{Attempt, Context, Failure},
+    context::{Attempt, Context, JobFailure},
     registry::{Handler, Registry},
     verdict::{Ended, Verdict, judge},
 };
-use crate::wake::Wake;
+use crate::relay::signal::RelaySignal;
 
 /// Runs the jobs of a worker.
 pub(super) struct Executor<S> {
@@ -47,7 +47,7 @@ pub(super) struct Executor<S> {
     pub(super) batches: Batches,
     pub(super) lease: Duration,
     pub(super) lost_after: Duration,
-    pub(super) relay: Arc<Wake>,
+    pub(super) relay: Arc<RelaySignal>,
     /// No more jobs are claimed.
     pub(super) stop: CancellationToken,
     /// Running jobs are given back.
@@ -62,7 +62,7 @@ const RECORD_FOR: Duration = Duration::from_secs(30);
 
 impl<S: Send + Sync + 'static> Executor<S> {
     /// Runs the delivered job, if it is still this delivery's turn.
-    pub(super) async fn deliver(&self, delivery: Delivery) {
+    pub(super) async fn run(&self, delivery: Delivery) {
         let Some(claimed) = self.claim(delivery).await else { return };
         let Some(held_until) = self.begin(&claimed).await else { return };
         metrics::claimed(self.queue, &claimed.kind, claimed.waited);
@@ -201,7 +201,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
         let work = match (handler.run)(self.context.clone(), claimed.payload.clone(), attempt) {
             Ok(work) => work,
             Err(error) => {
-                return Ended::Returned(Err(Failure::Discard(format!(
+                return Ended::Returned(Err(JobFailure::Discard(format!(
                     "the payload cannot be read: {error}"
                 ))));
             }
@@ -271,7 +271,7 @@ enum Renewed {
 }
 
 /// Stops a handler at its next await, and waits until it has.
-async fn end(task: JoinHandle<Result<(), Failure>>) {
+async fn end(task: JoinHandle<Result<(), JobFailure>>) {
     task.abort();
     if timeout(Duration::from_secs(1), task).await.is_err() {
         // It computes without awaiting. Its lease is gone, so it can commit nothing.

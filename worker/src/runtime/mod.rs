@@ -40,9 +40,8 @@ use self::{
     backoff::Backoff, batches::Batches, context::Context, execute::Executor, registry::Registry,
 };
 use crate::{
-    relay::{self, Relay},
-    transport::{self, Consumer, Deliver, Transport},
-    wake::Wake,
+    relay::{self, Relay, signal::RelaySignal},
+    transport::{self, Consumer, RunJob, Transport},
 };
 
 /// Runs the jobs of one queue. Settings come from the environment.
@@ -71,7 +70,7 @@ const UNUSABLE: u8 = 78;
 ///
 /// `settings` reads what the queue's handlers need from the environment and returns what builds
 /// their state; `register` names the handlers and the schedule.
-pub fn serve<S, B>(
+pub fn run_worker<S, B>(
     queue: Queue,
     settings: impl FnOnce(&mut Env) -> B,
     register: impl FnOnce(Registry<S>) -> Registry<S>,
@@ -145,7 +144,7 @@ async fn run<S: Send + Sync + 'static>(
     build: impl FnOnce() -> Result<S>,
     registry: Registry<S>,
 ) -> Result<()> {
-    metrics::serve(config.sight.metrics)?;
+    metrics::export(config.sight.metrics)?;
     metrics::slots(queue, config.concurrency);
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
@@ -180,7 +179,7 @@ async fn run<S: Send + Sync + 'static>(
     }
 
     wakeups::start(db.clone());
-    let wake = Wake::new(relay::refill_after(config.concurrency));
+    let signal = RelaySignal::new(relay::refill_after(config.concurrency));
     let mut registry = registry;
     let clocks = schedule::start(std::mem::take(&mut registry.schedule), &db, &stop);
     for key in (registry.keys)(&context.state) {
@@ -196,13 +195,13 @@ async fn run<S: Send + Sync + 'static>(
         db,
         lease: config.lease,
         lost_after: config.lost_after,
-        relay: wake.clone(),
+        relay: signal.clone(),
         stop: stop.clone(),
         kill: kill.clone(),
     });
-    let deliver: Deliver = Arc::new(move |delivery| {
+    let run_job: RunJob = Arc::new(move |delivery| {
         let executor = executor.clone();
-        Box::pin(async move { executor.deliver(delivery).await })
+        Box::pin(async move { executor.run(delivery).await })
     });
     let slots = Arc::new(Semaphore::new(config.concurrency));
     let running = TaskTracker::new();
@@ -214,16 +213,16 @@ async fn run<S: Send + Sync + 'static>(
             concurrency: config.concurrency,
             lost_after: config.lost_after,
             transport: transport.clone(),
-            deliver: deliver.clone(),
+            run_job: run_job.clone(),
             slots: slots.clone(),
             running: running.clone(),
-            wake: wake.clone(),
+            signal: signal.clone(),
             stop: stop.clone(),
         }
         .run(),
     );
     let consumer =
-        Consumer { deliver, slots, running: running.clone(), relay: wake, stop: stop.clone() };
+        Consumer { run_job, slots, running: running.clone(), relay: signal, stop: stop.clone() };
     let receiving = tokio::spawn(async move { transport.receive(consumer).await });
     tracing::info!(queue = queue.name(), worker, concurrency = config.concurrency, "worker ready");
 

@@ -12,9 +12,9 @@ use nexus_common::{
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::context::{Attempt, Context, Failure};
+use super::context::{Attempt, Context, JobFailure};
 
-type Work = BoxFuture<'static, Result<(), Failure>>;
+type Work = BoxFuture<'static, Result<(), JobFailure>>;
 type Run<S> =
     dyn Fn(Arc<Context<S>>, Value, Attempt) -> Result<Work, serde_json::Error> + Send + Sync;
 type Enqueue = dyn Fn(PgPool) -> BoxFuture<'static, Result<bool>> + Send + Sync;
@@ -60,7 +60,7 @@ impl<S: Send + Sync + 'static> Registry<S> {
     where
         J: Job,
         H: Fn(Arc<Context<S>>, J, Attempt) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), Failure>> + Send + 'static,
+        F: Future<Output = Result<(), JobFailure>> + Send + 'static,
     {
         self.expect_own::<J>();
         let run = move |context: Arc<Context<S>>, payload: Value, attempt: Attempt| {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use nexus_common::jobs::{cleanup::CleanUp, expiry::SweepExpired};
 
-    async fn clean_up(_: Arc<Context<()>>, _: CleanUp, _: Attempt) -> Result<(), Failure> {
+    async fn clean_up(_: Arc<Context<()>>, _: CleanUp, _: Attempt) -> Result<(), JobFailure> {
         Ok(())
     }
 

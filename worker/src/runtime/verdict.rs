@@ -10,14 +10,14 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-use super::{batches::Batches, context::Failure};
+use super::{batches::Batches, context::JobFailure};
 use crate::dead_letters;
 
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The handler returned.
-    Returned(Result<(), Failure>),
+    Returned(Result<(), JobFailure>),
     /// It panicked, took too long, or there is none.
     Broke { error: String, wait: Option<Duration> },
     /// The job may be another worker's now.
@@ -57,19 +57,19 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
     match ended {
         Ended::Returned(Ok(())) => Verdict::Done,
         Ended::Returned(Err(
-            Failure::Retry(Error::LeaseLost) | Failure::RetryAfter(_, Error::LeaseLost),
+            JobFailure::Retry(Error::LeaseLost) | JobFailure::RetryAfter(_, Error::LeaseLost),
         )) => Verdict::Lost,
-        Ended::Returned(Err(Failure::Retry(error) | Failure::RetryAfter(_, error)))
+        Ended::Returned(Err(JobFailure::Retry(error) | JobFailure::RetryAfter(_, error)))
             if error.is_crowded() =>
         {
             Verdict::Crowded { error: error.details(), after: policy.delay_after(attempt) }
         }
-        Ended::Returned(Err(Failure::Retry(error))) => retry(error.details(), None),
-        Ended::Returned(Err(Failure::RetryAfter(wait, error))) => {
+        Ended::Returned(Err(JobFailure::Retry(error))) => retry(error.details(), None),
+        Ended::Returned(Err(JobFailure::RetryAfter(wait, error))) => {
             retry(error.details(), Some(wait))
         }
-        Ended::Returned(Err(Failure::Snooze(wait))) => Verdict::Snooze(wait),
-        Ended::Returned(Err(Failure::Discard(reason))) => Verdict::Dead(reason),
+        Ended::Returned(Err(JobFailure::Snooze(wait))) => Verdict::Snooze(wait),
+        Ended::Returned(Err(JobFailure::Discard(reason))) => Verdict::Dead(reason),
         Ended::Broke { error, wait } => retry(error, wait),
         Ended::Lost => Verdict::Lost,
         Ended::Interrupted => Verdict::GiveBack,
@@ -97,7 +97,7 @@ impl Verdict {
                 let mut tx = db.begin().await?;
                 let given_up = lease.give_up(&mut tx, error).await?;
                 if given_up {
-                    dead_letters::tell(
+                    dead_letters::alert_operators(
                         &mut tx,
                         lease.job_id(),
                         &claimed.kind,
@@ -213,13 +213,13 @@ mod tests {
 
     const POLICY: RetryPolicy = RetryPolicy::INTERNAL;
 
-    fn failed(failure: Failure) -> Ended {
+    fn failed(failure: JobFailure) -> Ended {
         Ended::Returned(Err(failure))
     }
 
     #[test]
     fn a_failure_is_tried_again_until_the_last_attempt() {
-        let error = || Failure::from(Error::invalid("no"));
+        let error = || JobFailure::from(Error::invalid("no"));
         assert!(matches!(judge(failed(error()), &POLICY, 1, 3), Verdict::Retry { .. }));
         assert_eq!(judge(failed(error()), &POLICY, 3, 3), Verdict::Dead("no".into()));
 
@@ -232,14 +232,14 @@ mod tests {
     fn the_handler_may_name_the_wait_or_the_end() {
         let wait = Duration::from_secs(7);
         let verdict =
-            judge(failed(Failure::RetryAfter(wait, Error::invalid("busy"))), &POLICY, 1, 3);
+            judge(failed(JobFailure::RetryAfter(wait, Error::invalid("busy"))), &POLICY, 1, 3);
         assert_eq!(verdict, Verdict::Retry { error: "busy".into(), after: wait });
         assert_eq!(
-            judge(failed(Failure::Discard("void".into())), &POLICY, 1, 3),
+            judge(failed(JobFailure::Discard("void".into())), &POLICY, 1, 3),
             Verdict::Dead("void".into())
         );
         let wait = Duration::from_secs(60);
-        assert_eq!(judge(failed(Failure::Snooze(wait)), &POLICY, 3, 3), Verdict::Snooze(wait));
+        assert_eq!(judge(failed(JobFailure::Snooze(wait)), &POLICY, 3, 3), Verdict::Snooze(wait));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use nexus_common::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::wake::Wake;
+use crate::relay::signal::RelaySignal;
 
 /// The transport of one queue, as one worker uses it.
 pub(crate) trait Transport: Send + Sync + 'static {
@@ -46,18 +46,18 @@ pub(crate) struct Depth {
 
 /// What a worker offers to deliveries.
 pub(crate) struct Consumer {
-    pub(crate) deliver: Deliver,
+    pub(crate) run_job: RunJob,
     /// Bounds the jobs that run at once.
     pub(crate) slots: Arc<Semaphore>,
     /// Knows every running job.
     pub(crate) running: TaskTracker,
     /// Is told when deliveries may have been lost.
-    pub(crate) relay: Arc<Wake>,
+    pub(crate) relay: Arc<RelaySignal>,
     pub(crate) stop: CancellationToken,
 }
 
 /// Runs a delivered job to its end.
-pub(crate) type Deliver = Arc<dyn Fn(Delivery) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type RunJob = Arc<dyn Fn(Delivery) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The transport of `queue` for the process `worker`. It connects when it is first used.
 pub(crate) fn open(

@@ -6,13 +6,13 @@
 //! - `clean` forgets what `run` has kept.
 
 mod console;
-mod crew;
 mod data_folder;
 mod demo;
 mod providers;
 mod run;
 mod settings;
 mod stop;
+mod supervisor;
 mod with_postgres;
 
 use std::ffi::OsString;

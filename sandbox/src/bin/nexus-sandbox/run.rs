@@ -10,11 +10,11 @@ use nexus_sandbox::providers::Providers;
 use nexus_sandbox::redis::Redis;
 
 use crate::console::say;
-use crate::crew::{Crew, Member, read_procfile};
 use crate::data_folder::DataFolder;
 use crate::demo::{self, Api};
 use crate::settings::{self, Settings, port_of};
 use crate::stop;
+use crate::supervisor::{Member, Supervisor, read_procfile};
 
 /// What has been started so far, in this order.
 #[derive(Default)]
@@ -22,14 +22,14 @@ struct Running {
     postgres: Option<Postgres>,
     redis: Option<Redis>,
     providers: Option<Providers>,
-    crew: Option<Crew>,
+    supervisor: Option<Supervisor>,
 }
 
 impl Running {
     /// The processes first: they may still need what they depend on.
     async fn stop(self) {
-        if let Some(crew) = self.crew {
-            crew.stop().await;
+        if let Some(supervisor) = self.supervisor {
+            supervisor.stop().await;
         }
         drop(self.providers);
         for failure in [
@@ -86,11 +86,11 @@ async fn start(
     for member in &members {
         settings.set_metrics(folder, member.name())?;
     }
-    let crew = running.crew.insert(Crew::start(members, settings));
+    let supervisor = running.supervisor.insert(Supervisor::start(members, settings));
     let api = Api::new(settings.get("API_URL"))?;
     tokio::select! {
-        () = until_ready(&api) => crew.api_is_ready(),
-        () = crew.gave_up() => bail!("the API cannot start; its output above says why"),
+        () = until_ready(&api) => supervisor.api_is_ready(),
+        () = supervisor.gave_up() => bail!("the API cannot start; its output above says why"),
     }
     let event = api.seed().await;
     folder.write_env(&settings.0)?;

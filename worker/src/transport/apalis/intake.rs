@@ -1,5 +1,5 @@
-//! What apalis takes for the job: it waits for a free slot before a delivery is fetched, and hands
-//! the delivery to a task of ours.
+//! What apalis takes for the job: it waits for a free slot before a run_joby is fetched, and hands
+//! the run_joby to a task of ours.
 
 use std::{
     sync::Arc,
@@ -18,12 +18,12 @@ use tokio_util::{
 use tower::Service;
 
 use super::sweep::Finished;
-use crate::transport::{Consumer, Deliver};
+use crate::transport::{Consumer, RunJob};
 
 /// The service of one apalis worker. It never fails: whatever became of the job is in the ledger.
 pub(super) struct Intake {
     worker: Arc<str>,
-    deliver: Deliver,
+    run_job: RunJob,
     slots: PollSemaphore,
     /// Taken by `poll_ready`, used by the `call` that follows.
     slot: Option<OwnedSemaphorePermit>,
@@ -36,7 +36,7 @@ impl Intake {
     pub(super) fn new(worker: &str, consumer: &Consumer, finished: &Finished) -> Self {
         Intake {
             worker: worker.into(),
-            deliver: consumer.deliver.clone(),
+            run_job: consumer.run_job.clone(),
             slots: PollSemaphore::new(consumer.slots.clone()),
             slot: None,
             running: consumer.running.clone(),
@@ -63,14 +63,14 @@ impl Service<Task<Value>> for Intake {
 
     fn call(&mut self, task: Task<Value>) -> Self::Future {
         let slot = self.slot.take();
-        let (worker, finished, deliver) =
-            (self.worker.clone(), self.finished.clone(), self.deliver.clone());
+        let (worker, finished, run_job) =
+            (self.worker.clone(), self.finished.clone(), self.run_job.clone());
         let id = task.task_id().map(ToString::to_string);
-        let delivery = serde_json::from_value::<Delivery>(task.args);
+        let run_joby = serde_json::from_value::<Delivery>(task.args);
         let job = self.running.spawn(async move {
-            match delivery {
-                Ok(delivery) => deliver(delivery).await,
-                Err(error) => tracing::warn!(%error, "something in Redis is not a delivery"),
+            match run_joby {
+                Ok(run_joby) => run_job(run_joby).await,
+                Err(error) => tracing::warn!(%error, "something in Redis is not a run_joby"),
             }
             if let Some(id) = id {
                 finished.report(worker, id);

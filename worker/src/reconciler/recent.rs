@@ -1,7 +1,7 @@
-//! The look that is taken every minute or so: at recent payments, at orders that are open after
-//! their booking's deadline, at refunds that are not finished. Each look is bounded; what is left
-//! over waits for the next, the longest waiting first. What Razorpay cannot answer has been asked
-//! about all the same, so that it does not stay the first.
+//! What the reconciler compares every minute or so: recent payments, orders that are open after
+//! their booking's deadline, refunds that are not finished. Each pass is bounded; what is left over
+//! waits for the next pass, the longest waiting first. An order or refund of which Razorpay could
+//! say nothing counts as asked about, so that it does not stay the first.
 
 use nexus_common::{
     Result,
@@ -11,8 +11,8 @@ use nexus_common::{
 use super::{Reconciler, concerns_all, report::Report, unless_refused};
 
 impl Reconciler<'_> {
-    /// One look. True when there is more to do at once.
-    pub async fn look(&self, report: &mut Report) -> Result<bool> {
+    /// One pass. True when there is more to do at once.
+    pub async fn reconcile_orders(&self, report: &mut Report) -> Result<bool> {
         // First, since it may find that our books are not what they were, and refunds are held
         // then.
         let back =
@@ -20,7 +20,7 @@ impl Reconciler<'_> {
         let span = self.span(back.min(self.settings.days)).await?;
         self.list_payments(span, report).await?;
         installation::looked(&mut *self.db.acquire().await?, span.to).await?;
-        // So many that the next look at recent payments is not late by much.
+        // So many that the next pass over recent payments is not late by much.
         let limit = i64::from(self.settings.per_second) * 10;
         let orders = self.due_orders(limit, report).await?;
         let refunds = self.due_refunds(limit, report).await?;

@@ -1,4 +1,4 @@
-//! `nexus-jobs reconcile`: the daily comparison, whenever an operator wants it.
+//! `nexus-jobs reconcile`: the daily comparison, whenever an operator asks for it.
 
 use std::sync::atomic::AtomicU32;
 
@@ -14,7 +14,7 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-use super::{Clients, Mode, Pace, Reconciler, Report};
+use super::{CallRateLimiter, Clients, Mode, Reconciler, Report};
 
 /// What it needs beside the database.
 pub struct Settings {
@@ -65,7 +65,7 @@ pub async fn reconcile(
     mode: Mode,
 ) -> Result<Report> {
     let razorpay = Razorpay::new(&settings.razorpay)?;
-    let pace = Pace::new(settings.reconciliation.per_second);
+    let rate = CallRateLimiter::new(settings.reconciliation.per_second);
     let redis = settings
         .redis
         .filter(|_| mode != Mode::DryRun)
@@ -75,14 +75,14 @@ pub async fn reconcile(
     let reconciler = Reconciler {
         db,
         razorpay: &razorpay,
-        pace: &pace,
+        rate: &rate,
         clients,
         settings: settings.reconciliation,
         mode,
         unanswered: AtomicU32::default(),
     };
     let mut report = Report::default();
-    reconciler.compare(since.to_std().map_err(Error::internal)?, &mut report).await?;
+    reconciler.reconcile_days(since.to_std().map_err(Error::internal)?, &mut report).await?;
     Ok(report)
 }
 

@@ -12,6 +12,8 @@
 //! slots of its own worker, until Redis takes them again. Whatever Redis still delivers after that
 //! has been replaced in the ledger, and is not run twice.
 
+pub(crate) mod signal;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -39,11 +41,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::signal::RelaySignal;
 use crate::{
     dead_letters,
     runtime::backoff::Backoff,
-    transport::{Deliver, Transport},
-    wake::Wake,
+    transport::{RunJob, Transport},
 };
 
 /// With nothing due, the ledger is looked at so often: retries and snoozes of other processes give
@@ -106,12 +108,12 @@ pub(crate) struct Relay<T> {
     pub(crate) lost_after: Duration,
     pub(crate) transport: Arc<T>,
     /// Runs a job here, without Redis.
-    pub(crate) deliver: Deliver,
+    pub(crate) run_job: RunJob,
     /// The worker's slots, whoever delivers.
     pub(crate) slots: Arc<Semaphore>,
     /// Knows every running job.
     pub(crate) running: TaskTracker,
-    pub(crate) wake: Arc<Wake>,
+    pub(crate) signal: Arc<RelaySignal>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -171,7 +173,7 @@ impl<T: Transport> Relay<T> {
     /// Relays until the worker stops; then takes back what nobody has claimed.
     pub(crate) async fn run(self) {
         let listener =
-            tokio::spawn(listen(self.notifications.clone(), self.queue, self.wake.clone()));
+            tokio::spawn(listen(self.notifications.clone(), self.queue, self.signal.clone()));
         let redis_answers = Arc::new(AtomicBool::new(true));
         let asker = tokio::spawn(ask(self.transport.clone(), redis_answers.clone()));
         let redis = Standing { workers: 1, failing: None, away_until: None };
@@ -193,7 +195,7 @@ impl<T: Transport> Relay<T> {
                     }
                     tokio::select! {
                         () = self.stop.cancelled() => {}
-                        () = self.wake.bell.notified() => {}
+                        () = self.signal.notify.notified() => {}
                         () = sleep(pause) => {}
                     }
                 }
@@ -225,10 +227,10 @@ impl<T: Transport> Relay<T> {
 
     /// Hands over what is due, and says how long there is nothing more to do.
     async fn round(&self, memory: &mut Memory, redis_answers: &AtomicBool) -> Result<Duration> {
-        if self.wake.lost.swap(false, Ordering::Acquire)
+        if self.signal.lost.swap(false, Ordering::Acquire)
             && let Err(error) = bounded(self.take_back(memory)).await
         {
-            self.wake.lost.store(true, Ordering::Release);
+            self.signal.lost.store(true, Ordering::Release);
             return Err(error);
         }
         let mut unrescued = None;
@@ -261,17 +263,17 @@ impl<T: Transport> Relay<T> {
             }
             return self.run_here(memory).await;
         }
-        self.wake.full.store(false, Ordering::Relaxed);
-        self.wake.waiting.store(false, Ordering::Relaxed);
+        self.signal.full.store(false, Ordering::Relaxed);
+        self.signal.waiting.store(false, Ordering::Relaxed);
         memory.misses = 0;
-        let next = self.next_survey(memory).filter(|_| self.wake.back.load(Ordering::Acquire));
+        let next = self.next_survey(memory).filter(|_| self.signal.back.load(Ordering::Acquire));
         let next = next.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
         Ok(due_in.unwrap_or(LOOK).min(LOOK).min(next))
     }
 
     /// Until when all of the ledger is left alone.
     fn next_survey(&self, memory: &Memory) -> Option<Instant> {
-        let times = if self.wake.back.load(Ordering::Acquire) { HASTE } else { THRIFT };
+        let times = if self.signal.back.load(Ordering::Acquire) { HASTE } else { THRIFT };
         memory.surveyed.map(|(last, took)| last + pause(took, times))
     }
 
@@ -279,13 +281,13 @@ impl<T: Transport> Relay<T> {
     async fn look(&self, memory: &mut Memory) -> Result<()> {
         let began = Instant::now();
         if self.next_survey(memory).is_none_or(|at| at <= began) {
-            self.wake.back.store(false, Ordering::Release);
+            self.signal.back.store(false, Ordering::Release);
             match bounded(memory.backlog.survey(&self.db)).await {
                 Err(error) if memory.surveyed.is_none() => return Err(error),
                 // What is known already can be looked at all the same.
                 Err(error) => {
                     tracing::debug!(error = error.details(), "not all jobs could be looked at");
-                    self.wake.back.store(true, Ordering::Release);
+                    self.signal.back.store(true, Ordering::Release);
                     memory.surveyed = Some((Instant::now(), began.elapsed()));
                 }
                 Ok(()) => {
@@ -301,7 +303,7 @@ impl<T: Transport> Relay<T> {
         let rescued =
             lifecycle::rescue(&mut *self.db.acquire().await?, self.queue, self.lost_after).await?;
         if rescued.lost > 0 {
-            self.wake.back();
+            self.signal.back();
         }
         self.report(&rescued);
         // One at a time: an alert that has to wait for a lock puts off its own job's death, and
@@ -310,7 +312,7 @@ impl<T: Transport> Relay<T> {
             let mut tx = self.db.begin().await?;
             let Some(dead) = lifecycle::bury(&mut tx, self.queue).await? else { return Ok(()) };
             let Vanished { job_id, kind, payload, error, .. } = &dead;
-            dead_letters::tell(&mut tx, *job_id, kind, payload, error).await?;
+            dead_letters::alert_operators(&mut tx, *job_id, kind, payload, error).await?;
             tx.commit().await?;
             self.report(&Rescued { lost: 0, vanished: vec![dead] });
         }
@@ -349,9 +351,9 @@ impl<T: Transport> Relay<T> {
         let batch = room.min(BATCH);
         let handed = if batch > 0 { self.push(memory, batch).await? } else { 0 };
         let full = handed == room;
-        self.wake.claimed.store(0, Ordering::Relaxed);
-        self.wake.full.store(full, Ordering::Relaxed);
-        self.wake.waiting.store(batch > 0 && handed == 0, Ordering::Relaxed);
+        self.signal.claimed.store(0, Ordering::Relaxed);
+        self.signal.full.store(full, Ordering::Relaxed);
+        self.signal.waiting.store(batch > 0 && handed == 0, Ordering::Relaxed);
         memory.misses = if full || handed > 0 { 0 } else { (memory.misses + 1).min(6) };
         Ok(if full {
             LOOK_FULL
@@ -388,18 +390,18 @@ impl<T: Transport> Relay<T> {
             slots.push(slot);
         }
         let free = slots.len();
-        self.wake.waiting.store(true, Ordering::Relaxed);
+        self.signal.waiting.store(true, Ordering::Relaxed);
         if free == 0 {
             return Ok(LOOK_FULL);
         }
         let deliveries = self.hand_over(memory, free).await?;
         memory.misses = if deliveries.is_empty() { (memory.misses + 1).min(6) } else { 0 };
         for (delivery, slot) in deliveries.into_iter().zip(slots) {
-            let (deliver, wake) = (self.deliver.clone(), self.wake.clone());
+            let (run_job, signal) = (self.run_job.clone(), self.signal.clone());
             self.running.spawn(async move {
-                deliver(delivery).await;
+                run_job(delivery).await;
                 drop(slot);
-                wake.ended();
+                signal.ended();
             });
         }
         Ok((PAUSE * (1 << memory.misses)).min(LOOK))
@@ -417,7 +419,7 @@ impl<T: Transport> Relay<T> {
             // Perhaps it did arrive: then the next hand-over has a higher number, and this delivery
             // finds that it is not its turn.
             bounded(lifecycle::take_back(&self.db, &deliveries)).await?;
-            self.wake.lost.store(true, Ordering::Release);
+            self.signal.lost.store(true, Ordering::Release);
             return Err(error);
         }
         memory.redis.works();
@@ -449,10 +451,10 @@ async fn ask(transport: Arc<impl Transport>, answers: Arc<AtomicBool>) {
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Rings the bell whenever a job of `queue` is enqueued.
-async fn listen(pool: PgPool, queue: Queue, wake: Arc<Wake>) {
+async fn listen(pool: PgPool, queue: Queue, signal: Arc<RelaySignal>) {
     let mut waits = Backoff::new();
     loop {
-        let Err(error) = hear(&pool, queue, &wake, &mut waits).await;
+        let Err(error) = hear(&pool, queue, &signal, &mut waits).await;
         tracing::debug!(%error, "not listening to PostgreSQL");
         sleep(waits.next()).await;
     }
@@ -461,24 +463,24 @@ async fn listen(pool: PgPool, queue: Queue, wake: Arc<Wake>) {
 async fn hear(
     pool: &PgPool,
     queue: Queue,
-    wake: &Wake,
+    signal: &RelaySignal,
     waits: &mut Backoff,
 ) -> Result<std::convert::Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(wakeups::CHANNEL).await?;
     waits.reset();
     // What happened before gave no notice here.
-    wake.back();
+    signal.back();
     loop {
         let heard = timeout(SILENCE, listener.try_recv()).await;
         match heard.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?? {
             Some(notice) => match notice.payload().strip_prefix(queue.name()) {
-                Some("") => wake.wake(),
-                Some(wakeups::BACK) => wake.back(),
+                Some("") => signal.wake(),
+                Some(wakeups::BACK) => signal.back(),
                 _ => {}
             },
             // The connection was lost and is there again; notices may be missing.
-            None => wake.back(),
+            None => signal.back(),
         }
     }
 }

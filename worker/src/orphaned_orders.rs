@@ -1,6 +1,5 @@
-//! Orders at Razorpay that are not in our books: those that a process created for our bookings and
-//! did not live to remember, and those that are none of our business. [`installation`] decides
-//! which.
+//! Orders at Razorpay that are not in our books: a process created them for our bookings and died
+//! before it could write them down, or they belong to somebody else. [`installation`] decides which.
 
 use nexus_common::{
     Result,
@@ -13,21 +12,20 @@ use nexus_common::{
 };
 use sqlx::{PgConnection, PgPool};
 
-/// An order of ours that our books do not have.
-pub(crate) struct Forgotten {
+/// An order for a booking of ours that our books do not have.
+pub(crate) struct OrphanedOrder {
     order_id: String,
-    /// What it is for.
     pub(crate) booking: BookingId,
     amount_paise: i64,
     currency: String,
 }
 
-/// Asks Razorpay whose an order is that our books do not have.
+/// Asks Razorpay about an order that our books do not have; if it is not ours, says whose it is.
 pub(crate) async fn find(
     db: &PgPool,
     razorpay: &Razorpay,
     order_id: &str,
-) -> Result<Result<Forgotten, Owner>> {
+) -> Result<Result<OrphanedOrder, Owner>> {
     if order_id.is_empty() {
         return Ok(Err(Owner::Stranger));
     }
@@ -41,7 +39,7 @@ pub(crate) async fn find(
         match installation::owner(&mut conn, order_id, order.receipt.as_deref(), &order.notes)
             .await?
         {
-            Owner::Ours(booking) => Ok(Forgotten {
+            Owner::Ours(booking) => Ok(OrphanedOrder {
                 order_id: order_id.to_owned(),
                 booking,
                 amount_paise: order.amount,
@@ -52,9 +50,9 @@ pub(crate) async fn find(
     )
 }
 
-impl Forgotten {
-    /// From now on our books have it.
-    pub(crate) async fn remember(&self, conn: &mut PgConnection) -> Result<()> {
+impl OrphanedOrder {
+    /// Writes the order into our books.
+    pub(crate) async fn adopt(&self, conn: &mut PgConnection) -> Result<()> {
         orders::adopt(conn, &self.order_id, self.booking, self.amount_paise, &self.currency).await
     }
 }

@@ -1,4 +1,4 @@
-//! How the rest of a worker wakes its relay, and what the relay has to know when it wakes.
+//! How the other parts of a worker wake its relay, and what they tell it.
 
 use std::sync::{
     Arc,
@@ -7,9 +7,9 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// How the rest of the worker speaks to its relay.
-pub(crate) struct Wake {
-    pub(crate) bell: Notify,
+/// What wakes the relay of a worker, and what the relay has to know then.
+pub(crate) struct RelaySignal {
+    pub(crate) notify: Notify,
     /// Redis holds all that it may, and more is due.
     pub(crate) full: AtomicBool,
     /// Something was due that had to wait for the end of another job.
@@ -22,11 +22,11 @@ pub(crate) struct Wake {
     pub(crate) back: AtomicBool,
 }
 
-impl Wake {
-    /// For a worker whose relay refills Redis after so many claims.
+impl RelaySignal {
+    /// The relay refills Redis after so many claims of its worker.
     pub(crate) fn new(refill_after: usize) -> Arc<Self> {
-        Arc::new(Wake {
-            bell: Notify::new(),
+        Arc::new(RelaySignal {
+            notify: Notify::new(),
             full: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             claimed: AtomicUsize::new(0),
@@ -38,7 +38,7 @@ impl Wake {
 
     /// There may be something due.
     pub(crate) fn wake(&self) {
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     /// Something is pending in an old place.
@@ -79,22 +79,22 @@ mod tests {
 
     #[tokio::test]
     async fn claims_wake_a_full_relay_only() {
-        let wake = Wake::new(4);
+        let signal = RelaySignal::new(4);
         for _ in 0..16 {
-            wake.claimed();
+            signal.claimed();
         }
-        assert!(!rings(&wake).await, "nothing more is due");
-        wake.full.store(true, Ordering::Relaxed);
-        wake.claimed();
-        assert!(rings(&wake).await);
-        assert!(!rings(&wake).await, "a part must be used up first");
+        assert!(!wakes(&signal).await, "nothing more is due");
+        signal.full.store(true, Ordering::Relaxed);
+        signal.claimed();
+        assert!(wakes(&signal).await);
+        assert!(!wakes(&signal).await, "a part must be used up first");
         for _ in 0..4 {
-            wake.claimed();
+            signal.claimed();
         }
-        assert!(rings(&wake).await);
+        assert!(wakes(&signal).await);
     }
 
-    async fn rings(wake: &Wake) -> bool {
-        tokio::time::timeout(Duration::from_millis(5), wake.bell.notified()).await.is_ok()
+    async fn wakes(signal: &RelaySignal) -> bool {
+        tokio::time::timeout(Duration::from_millis(5), signal.notify.notified()).await.is_ok()
     }
 }

@@ -1,4 +1,4 @@
-//! The Procfile's processes: started together, restarted when they fall over, stopped together.
+//! Starts the Procfile's processes together, each again when it ends, and stops them together.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -98,28 +98,28 @@ pub(crate) fn read_procfile(path: &Path, bin_dir: &Path) -> Result<Vec<Member>> 
         .collect()
 }
 
-/// All processes, each looked after by a task.
-pub(crate) struct Crew {
+/// A task for each process starts it again when it ends.
+pub(crate) struct Supervisor {
     tasks: JoinSet<()>,
     stop: CancellationToken,
     ready: watch::Sender<bool>,
     gave_up: watch::Sender<bool>,
 }
 
-impl Crew {
+impl Supervisor {
     pub(crate) fn start(members: Vec<Member>, settings: &Settings) -> Self {
-        let mut crew = Self {
+        let mut supervisor = Self {
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             ready: watch::Sender::new(false),
             gave_up: watch::Sender::new(false),
         };
         for member in members {
-            let (settings, stop) = (settings.clone(), crew.stop.clone());
-            let (ready, gave_up) = (crew.ready.subscribe(), crew.gave_up.clone());
-            crew.tasks.spawn(look_after(member, settings, stop, ready, gave_up));
+            let (settings, stop) = (settings.clone(), supervisor.stop.clone());
+            let (ready, gave_up) = (supervisor.ready.subscribe(), supervisor.gave_up.clone());
+            supervisor.tasks.spawn(supervise(member, settings, stop, ready, gave_up));
         }
-        crew
+        supervisor
     }
 
     /// From now on the API is restarted like everybody else.
@@ -140,7 +140,7 @@ impl Crew {
     }
 }
 
-async fn look_after(
+async fn supervise(
     member: Member,
     settings: Settings,
     stop: CancellationToken,

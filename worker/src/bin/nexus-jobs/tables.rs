@@ -1,4 +1,4 @@
-//! How `nexus-jobs` shows jobs to an operator: aligned tables, one job in full, and JSON.
+//! How `nexus-jobs` shows what it has found: aligned tables, one job in full, and JSON.
 
 use std::fmt::Write;
 
@@ -8,11 +8,13 @@ use nexus_common::{
     jobs::admin::{JobRow, QueueNow, Stat},
     ledger::alerts::AlertRow,
     payments::story::Story,
+    types::money::{CURRENCY, written},
 };
+use nexus_worker::reconciler::Report;
 use serde_json::Value;
 
 /// A table of jobs, one a line.
-pub fn jobs(rows: &[JobRow], now: DateTime<Utc>) -> String {
+pub(crate) fn jobs(rows: &[JobRow], now: DateTime<Utc>) -> String {
     let lines = rows.iter().map(|job| {
         vec![
             job.id.to_string(),
@@ -28,7 +30,7 @@ pub fn jobs(rows: &[JobRow], now: DateTime<Utc>) -> String {
 }
 
 /// Everything about one job, its payload and its failed attempts last.
-pub fn job(job: &JobRow) -> String {
+pub(crate) fn job(job: &JobRow) -> String {
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let fields = [
         ("id", job.id.to_string()),
@@ -60,7 +62,7 @@ pub fn job(job: &JobRow) -> String {
 }
 
 /// A table of counts by queue and state.
-pub fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
+pub(crate) fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
     let lines = rows.iter().map(|stat| {
         vec![
             stat.queue.clone(),
@@ -73,7 +75,7 @@ pub fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
 }
 
 /// A table of the queues now, with what each finished a second since `before`.
-pub fn queues(now: &[QueueNow], before: Option<&[QueueNow]>, every: u64) -> String {
+pub(crate) fn queues(now: &[QueueNow], before: Option<&[QueueNow]>, every: u64) -> String {
     let lines = now.iter().map(|queue| {
         let depth = &queue.depth;
         let earlier =
@@ -110,7 +112,7 @@ pub fn queues(now: &[QueueNow], before: Option<&[QueueNow]>, every: u64) -> Stri
 }
 
 /// A table of payment alerts.
-pub fn alerts(rows: &[AlertRow], now: DateTime<Utc>) -> String {
+pub(crate) fn alerts(rows: &[AlertRow], now: DateTime<Utc>) -> String {
     let lines = rows.iter().map(|alert| {
         let booking = alert.booking_id.map(|id| id.to_string()).unwrap_or_default();
         let age = age(now, alert.created_at);
@@ -127,7 +129,7 @@ pub fn alerts(rows: &[AlertRow], now: DateTime<Utc>) -> String {
 }
 
 /// What a story is about, and a table of what happened.
-pub fn story(story: &Story) -> String {
+pub(crate) fn story(story: &Story) -> String {
     let booking = match (&story.booking_reference, story.booking_id) {
         (Some(reference), Some(id)) => format!("{reference} ({id})"),
         (_, Some(id)) => format!("{id}, which is gone"),
@@ -151,7 +153,7 @@ pub fn story(story: &Story) -> String {
 }
 
 /// A table of broken invariants, or that there is none.
-pub fn violations(rows: &[Violation]) -> String {
+pub(crate) fn violations(rows: &[Violation]) -> String {
     if rows.is_empty() {
         return "the books are in order\n".into();
     }
@@ -161,8 +163,32 @@ pub fn violations(rows: &[Violation]) -> String {
     table(&["INVARIANT", "OF", "FOUND"], lines)
 }
 
+/// What a comparison with Razorpay has found, and how much it has looked at.
+pub(crate) fn report(report: &Report) -> String {
+    let lines = report.differences.iter().map(|difference| {
+        vec![
+            difference.subject.clone(),
+            difference.booking.map(|id| id.to_string()).unwrap_or_default(),
+            written(difference.amount_paise, CURRENCY),
+            difference.razorpay.clone(),
+            difference.nexus.clone(),
+            difference.done.clone(),
+        ]
+    });
+    let table = match report.differences.is_empty() {
+        true => String::new(),
+        false => table(&["WHAT", "BOOKING", "AMOUNT", "RAZORPAY", "NEXUS", "DONE"], lines) + "\n",
+    };
+    let not_ours = match report.not_ours {
+        0 => String::new(),
+        count => format!(", {count} not ours"),
+    };
+    let differences = report.differences.len();
+    format!("{table}{} compared{not_ours}, {differences} differences\n", report.compared)
+}
+
 /// The same for programs.
-pub fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
+pub(crate) fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|text| text + "\n")
 }
 
@@ -200,7 +226,7 @@ fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     if seconds < 0 { format!("in {text}") } else { text }
 }
 
-pub(crate) fn table(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
+fn table(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
     let head = head.iter().map(ToString::to_string).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(lines).collect();
     let columns = lines[0].len();
@@ -223,7 +249,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use nexus_common::jobs::JobId;
+    use nexus_common::{jobs::JobId, types::ids::BookingId};
+    use nexus_worker::reconciler::Difference;
 
     fn row(now: DateTime<Utc>) -> JobRow {
         JobRow {
@@ -276,5 +303,24 @@ mod tests {
         assert_eq!(age(now, now - TimeDelta::days(3)), "3d");
         assert_eq!(age(now, now + TimeDelta::minutes(5)), "in 5m");
         assert_eq!(shortened("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn a_report_says_what_differs_and_how_much_was_looked_at() {
+        let mut found = Report { compared: 3, ..Report::default() };
+        assert_eq!(report(&found), "3 compared, 0 differences\n");
+        found.differences.push(Difference {
+            subject: "pay_1".into(),
+            booking: Some(BookingId(7)),
+            amount_paise: 20_050,
+            razorpay: "captured".into(),
+            nexus: "unknown".into(),
+            done: "confirmed".into(),
+        });
+        found.not_ours = 1;
+        let expected = "WHAT   BOOKING  AMOUNT   RAZORPAY  NEXUS    DONE\n\
+                        pay_1  7        ₹200.50  captured  unknown  confirmed\n\n\
+                        3 compared, 1 not ours, 1 differences\n";
+        assert_eq!(report(&found), expected);
     }
 }

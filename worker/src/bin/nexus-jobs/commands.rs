@@ -1,0 +1,167 @@
+//! What the commands of `nexus-jobs` do.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use chrono::Utc;
+use nexus_common::{
+    books,
+    jobs::{
+        JobId,
+        admin::{self, Filter, QueueNow},
+    },
+    ledger::alerts,
+    payments::{installation, story},
+    tickets::delivery,
+};
+use sqlx::PgPool;
+
+use crate::{
+    cli::{Command, Which},
+    tables,
+};
+
+/// Alerts that are listed.
+const ALERTS: i64 = 200;
+
+/// Carries out a command, but for `reconcile`; returns what is to be printed.
+pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
+    match command {
+        Command::CheckBooks { json } => check_books(db, json).await,
+        Command::Alerts { json } => {
+            let open = alerts::open(db, ALERTS).await?;
+            Ok(if json { tables::json(&open)? } else { tables::alerts(&open, Utc::now()) })
+        }
+        Command::Payment { about, json } => {
+            let story = story::tell(&mut *db.acquire().await?, &about).await?;
+            let story = story.with_context(|| format!("nothing is known of {about}"))?;
+            Ok(if json { tables::json(&story)? } else { tables::story(&story) })
+        }
+        Command::CloseAlert { id } => {
+            if !alerts::close(db, id).await? {
+                bail!(
+                    "there is no open alert {id} that can be closed; refunds that are held have release-refunds"
+                );
+            }
+            Ok(format!("{id} is closed\n"))
+        }
+        Command::HoldRefunds => {
+            let mut tx = db.begin().await?;
+            installation::hold_refunds(&mut tx, "an operator wants it so").await?;
+            tx.commit().await?;
+            Ok("no refund is asked for until release-refunds\n".into())
+        }
+        Command::ReleaseRefunds => {
+            if !installation::release_refunds(db).await? {
+                bail!("refunds are not held");
+            }
+            Ok("refunds are asked for again\n".into())
+        }
+        Command::ResendTickets { booking } => {
+            let mut tx = db.begin().await?;
+            delivery::resend(&mut tx, &booking).await?;
+            tx.commit().await?;
+            Ok(format!("the tickets of {booking} will be e-mailed\n"))
+        }
+        Command::List { which, state } => list(db, which, state).await,
+        Command::Dead(which) => list(db, which, Some("dead".into())).await,
+        Command::Show { id, json } => {
+            let job =
+                admin::show(db, id).await?.with_context(|| format!("there is no job {id}"))?;
+            Ok(if json { tables::json(&job)? } else { tables::job(&job) })
+        }
+        Command::Retry { id: Some(id), .. } => {
+            if !admin::retry(db, id).await? {
+                bail!(
+                    "{}",
+                    refused(
+                        db,
+                        id,
+                        "only a dead or cancelled job can be retried, while no live job has its unique key"
+                    )
+                    .await?
+                );
+            }
+            Ok(format!("{id} is due again\n"))
+        }
+        Command::Retry { kind: Some(kind), .. } => match admin::retry_all(db, &kind).await? {
+            0 => bail!("there is no dead job of kind {kind} that can be retried"),
+            retried => Ok(format!("{retried} jobs are due again\n")),
+        },
+        Command::Discard { id: Some(id), .. } => {
+            if !admin::discard(db, id).await? {
+                bail!(
+                    "{}",
+                    refused(db, id, "only a job that has not started or is dead can be discarded")
+                        .await?
+                );
+            }
+            Ok(format!("{id} is cancelled\n"))
+        }
+        Command::Discard { kind: Some(kind), .. } => match admin::discard_all(db, &kind).await? {
+            0 => bail!("there is no dead job of kind {kind}"),
+            discarded => Ok(format!("{discarded} jobs are cancelled\n")),
+        },
+        Command::Retry { .. } | Command::Discard { .. } => {
+            bail!("name a job, or --all and a --kind")
+        }
+        Command::Reconcile { .. } | Command::ListConfig => bail!("the settings are missing"),
+        Command::Watch { every, looks } => watch(db, every, looks).await,
+        Command::Stats { json } => {
+            let stats = admin::stats(db).await?;
+            Ok(if json { tables::json(&stats)? } else { tables::stats(&stats, Utc::now()) })
+        }
+    }
+}
+
+/// Prints the queues again and again, over the last table when somebody watches on a terminal.
+async fn watch(db: &PgPool, every: u64, looks: Option<u64>) -> Result<String> {
+    let mut out = io::stdout();
+    let clear = if out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    let mut before: Option<Vec<QueueNow>> = None;
+    for look in 1.. {
+        let now = admin::queues(db).await?;
+        let table = tables::queues(&now, before.as_deref(), every);
+        let time = Utc::now().format("%H:%M:%S");
+        if writeln!(out, "{clear}{time} UTC, every {every} s\n\n{table}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
+            break;
+        }
+        if looks == Some(look) {
+            break;
+        }
+        before = Some(now);
+        tokio::time::sleep(Duration::from_secs(every)).await;
+    }
+    Ok(String::new())
+}
+
+async fn list(db: &PgPool, which: Which, state: Option<String>) -> Result<String> {
+    let filter = Filter { queue: which.queue, kind: which.kind, state, limit: which.limit };
+    let jobs = admin::list(db, &filter).await?;
+    Ok(if which.json { tables::json(&jobs)? } else { tables::jobs(&jobs, Utc::now()) })
+}
+
+/// Prints what is wrong, and fails then.
+async fn check_books(db: &PgPool, json: bool) -> Result<String> {
+    let violations = books::violations(&mut *db.acquire().await?).await?;
+    let text = if json { tables::json(&violations)? } else { tables::violations(&violations) };
+    if violations.is_empty() {
+        return Ok(text);
+    }
+    let _ = io::stdout().write_all(text.as_bytes());
+    bail!("{} invariants are broken", violations.len())
+}
+
+/// Why a job was left as it is.
+async fn refused(db: &PgPool, id: JobId, rule: &str) -> Result<String> {
+    Ok(match admin::show(db, id).await? {
+        None => format!("there is no job {id}"),
+        Some(job) => format!("{id} is {}; {rule}", job.state),
+    })
+}
