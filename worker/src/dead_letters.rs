@@ -16,9 +16,9 @@ use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
 /// Raises the alert of a dead job's kind, where it has one, in the transaction that makes the job
-/// dead. An error is one that passes (a lock that others hold, a PostgreSQL that restarts): the
-/// caller rolls back, and tries the whole again. Any other keeps no job alive: it is logged, and
-/// the daily check of the books finds what is left undone.
+/// dead. Returns only errors that pass (a lock that others hold, a PostgreSQL that restarts): the
+/// caller rolls back, and tries both again. Any other error is logged and keeps no job alive; the
+/// daily check of the books finds what is left undone.
 pub(crate) async fn alert_operators(
     conn: &mut PgConnection,
     job_id: JobId,
@@ -63,7 +63,7 @@ async fn raise_alert(
         }
         _ => return Ok(()),
     };
-    // Whoever tells may hold up all others of its queue.
+    // The relay or worker that waits here may hold up the others of its queue.
     sqlx::query("SET LOCAL lock_timeout = '1s'").execute(&mut *conn).await?;
     alerts::raise(conn, reason, &subject, booking, &format!("job {job_id} is dead: {why}")).await
 }

@@ -25,8 +25,8 @@ mod transport;
 
 pub use runtime::{
     context::{Attempt, Context, JobFailure},
+    program::run_worker,
     registry::Registry,
-    run_worker,
 };
 
 /// What a queue's `from_env` returns: makes the state of its handlers, once all settings are known

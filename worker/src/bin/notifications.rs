@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use nexus_common::jobs::Queue;
+use nexus_common::jobs::{
+    Queue,
+    notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
+};
 use nexus_worker::handlers::{
     cancellation_notices,
     notifications::{self, Notifications},
-    refund_notices,
+    refund_notices::{self, Refund},
 };
 
 fn main() -> ExitCode {
@@ -16,10 +19,12 @@ fn main() -> ExitCode {
             .on(notifications::sms_tickets)
             .on(cancellation_notices::email_cancellation)
             .on(cancellation_notices::sms_cancellation)
-            .on(refund_notices::email_refund)
-            .on(refund_notices::sms_refund)
-            .on(refund_notices::email_part_refund)
-            .on(refund_notices::sms_part_refund)
+            .on(|cx, job: EmailRefund, _| refund_notices::email(cx, Refund::Whole(job.refund_id)))
+            .on(|cx, job: SmsRefund, _| refund_notices::sms(cx, Refund::Whole(job.refund_id)))
+            .on(|cx, job: EmailPartRefund, _| {
+                refund_notices::email(cx, Refund::Part(job.refund_id))
+            })
+            .on(|cx, job: SmsPartRefund, _| refund_notices::sms(cx, Refund::Part(job.refund_id)))
             .keys(Notifications::keys)
     })
 }

@@ -8,15 +8,15 @@ use nexus_common::jobs::{
 };
 use nexus_worker::handlers::{
     payments::{self, Payments},
-    reconciliation,
+    reconciliation, refunds, webhooks,
 };
 
 fn main() -> ExitCode {
     nexus_worker::run_worker(Queue::Payments, Payments::from_env, |worker| {
         worker
-            .on(payments::process_webhook)
+            .on(webhooks::process_webhook)
             .on(payments::confirm_free_booking)
-            .on(payments::refund_payment)
+            .on(refunds::refund_payment)
             .on(reconciliation::reconcile_orders)
             .on(reconciliation::reconcile_days)
             .keys(Payments::keys)

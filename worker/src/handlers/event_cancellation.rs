@@ -18,12 +18,12 @@ use crate::{Attempt, Context, JobFailure};
 /// Bookings that one run cancels.
 const BATCH: usize = 100;
 
-/// Bookings that somebody holds and that one run waits for, two seconds each. More are rather one
-/// event whose inventory is held.
+/// Held bookings that one run waits for, two seconds each. If there are more, the event's inventory
+/// is rather held.
 const MOST_HELD: usize = 10;
 
-/// See [`CancelEvent`]. A booking that cannot be cancelled, or that somebody holds, does not keep
-/// the others from it; the job comes back to it.
+/// See [`CancelEvent`]. A booking that cannot be cancelled, or that another transaction holds, keeps
+/// no others waiting; the job comes back to it.
 pub async fn cancel_event(
     cx: Arc<Context<Bookings>>,
     job: CancelEvent,
@@ -60,7 +60,7 @@ pub async fn cancel_event(
     if open.len() == BATCH && failed.len() < BATCH {
         return Err(JobFailure::Snooze(Duration::ZERO));
     }
-    // To wait for somebody is no failure of the job.
+    // To wait for another transaction is no failure of the job.
     match failed.into_iter().max_by_key(Error::is_crowded) {
         Some(error) => Err(error.into()),
         None => finish(&cx, event, &attempt).await,

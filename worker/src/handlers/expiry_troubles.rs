@@ -61,8 +61,9 @@ impl Troubles {
         all.min().map(|until| until.saturating_duration_since(Instant::now()))
     }
 
-    /// What came of a deadline of `event`'s. False is that nothing could be done right now, because
-    /// somebody is at those very rows. Only where PostgreSQL is away is there no use in going on.
+    /// Notes what came of a deadline of `event`'s. False means that nothing could be done, because
+    /// another transaction has those rows. Fails only when PostgreSQL is away, and there is no use in
+    /// going on.
     pub(super) fn note(
         &mut self,
         served: Result<bool, Error>,

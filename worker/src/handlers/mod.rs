@@ -1,6 +1,6 @@
-//! What the jobs do: one file a queue, one function a kind of job. When, how often and with what
-//! time limit is said by the job's struct in [`nexus_common::jobs`]; handlers know nothing of the
-//! queue's transport.
+//! What the jobs do: a function for each kind. The file that has a queue's name also has the state
+//! that all handlers of the queue share. The job's struct in [`nexus_common::jobs`] says when, how
+//! often and for how long a handler is run.
 
 pub mod bookings;
 pub mod cancellation_notices;
@@ -13,6 +13,8 @@ pub mod otp;
 pub mod payments;
 pub mod reconciliation;
 pub mod refund_notices;
+pub mod refunds;
+pub mod webhooks;
 
 use std::time::Duration;
 

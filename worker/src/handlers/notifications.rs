@@ -49,7 +49,7 @@ impl Notifications {
         smtp.into_iter().chain(self.twilio.as_ref().map(Twilio::key)).cloned().collect()
     }
 
-    /// Who sends SMS; `None` if none are to be sent, because Twilio has been given no sender.
+    /// The client that sends SMS; `None` if none are to be sent, because Twilio has no sender.
     pub(super) fn sms(&self) -> Result<Option<&Twilio>, JobFailure> {
         Ok(Some(needed(&self.twilio)?).filter(|twilio| twilio.can_send_sms()))
     }

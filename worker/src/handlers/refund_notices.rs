@@ -4,65 +4,45 @@
 use std::sync::Arc;
 
 use nexus_common::{
-    jobs::notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
     payments::refund_notices::{self, Notice},
     providers::smtp::Email,
 };
 
 use super::{needed, notifications::Notifications, outward};
-use crate::{Attempt, Context, JobFailure};
+use crate::{Context, JobFailure};
 
-/// See [`EmailRefund`].
-pub async fn email_refund(
-    cx: Arc<Context<Notifications>>,
-    job: EmailRefund,
-    _attempt: Attempt,
-) -> Result<(), JobFailure> {
-    let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
-    email(&cx, notice).await
+/// Which refund the buyer is told of.
+pub enum Refund {
+    /// Ours, of a whole payment: `refunds.id`.
+    Whole(i64),
+    /// A part that somebody has returned at Razorpay: its id there, `rfnd_…`.
+    Part(String),
 }
 
-/// See [`SmsRefund`].
-pub async fn sms_refund(
-    cx: Arc<Context<Notifications>>,
-    job: SmsRefund,
-    _attempt: Attempt,
-) -> Result<(), JobFailure> {
-    let notice = refund_notices::notice(&mut *cx.db.acquire().await?, job.refund_id).await?;
-    sms(&cx, notice).await
-}
-
-/// See [`EmailPartRefund`].
-pub async fn email_part_refund(
-    cx: Arc<Context<Notifications>>,
-    job: EmailPartRefund,
-    _attempt: Attempt,
-) -> Result<(), JobFailure> {
-    let notice = refund_notices::part_notice(&mut *cx.db.acquire().await?, &job.refund_id).await?;
-    email(&cx, notice).await
-}
-
-/// See [`SmsPartRefund`].
-pub async fn sms_part_refund(
-    cx: Arc<Context<Notifications>>,
-    job: SmsPartRefund,
-    _attempt: Attempt,
-) -> Result<(), JobFailure> {
-    let notice = refund_notices::part_notice(&mut *cx.db.acquire().await?, &job.refund_id).await?;
-    sms(&cx, notice).await
-}
-
-async fn email(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), JobFailure> {
-    let Some(notice) = notice else { return Ok(()) };
+/// Tells the buyer by e-mail, if there is an address.
+pub async fn email(cx: Arc<Context<Notifications>>, refund: Refund) -> Result<(), JobFailure> {
+    let Some(notice) = notice(&cx, refund).await? else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
 }
 
-async fn sms(cx: &Context<Notifications>, notice: Option<Notice>) -> Result<(), JobFailure> {
-    let Some(notice) = notice else { return Ok(()) };
+/// Tells the buyer by SMS, if there is a phone number.
+pub async fn sms(cx: Arc<Context<Notifications>>, refund: Refund) -> Result<(), JobFailure> {
+    let Some(notice) = notice(&cx, refund).await? else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
     let Some(twilio) = cx.sms()? else { return Ok(()) };
     twilio.send_sms(phone, &sentence(&notice, "Your")).await.map_err(outward)
+}
+
+async fn notice(
+    cx: &Context<Notifications>,
+    refund: Refund,
+) -> nexus_common::Result<Option<Notice>> {
+    let mut conn = cx.db.acquire().await?;
+    match refund {
+        Refund::Whole(id) => refund_notices::notice(&mut conn, id).await,
+        Refund::Part(id) => refund_notices::part_notice(&mut conn, &id).await,
+    }
 }
 
 /// `your payment of ₹200.00 for booking BKG-… goes back to you: …`, or `₹50.00 of your payment …`

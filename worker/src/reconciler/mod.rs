@@ -9,6 +9,7 @@
 mod days;
 mod disputes;
 pub mod manual;
+mod payments;
 mod recent;
 mod refunds;
 mod report;
@@ -23,16 +24,9 @@ use nexus_common::{
     config::Reconciliation,
     error::Kind,
     ledger::entries::Captured,
-    payments::{
-        installation::{self, Owner},
-        orders,
-        reconciliation::{self, Booked},
-        settlement::{self, Settled},
-    },
     providers::razorpay::{Payment, Razorpay, Span},
     realtime::{AfterCommit, Coalesced, Emitter},
     storage::{Cache, postgres},
-    types::{ids::BookingId, refund_reason::RefundReason},
 };
 use sqlx::PgPool;
 use tokio::{
@@ -41,7 +35,6 @@ use tokio::{
 };
 
 pub use self::report::{Difference, Report};
-use crate::orphaned_orders::{self, OrphanedOrder};
 
 /// Spreads calls to Razorpay evenly: so many a second, one after the other.
 pub struct CallRateLimiter(Mutex<Interval>);
@@ -92,24 +85,12 @@ pub struct Reconciler<'a> {
 pub enum Mode {
     /// It is put right. Razorpay is asked once whose an order is that is not in our books.
     Job,
-    /// It is put right for an operator, who is shown everything each time.
+    /// It is put right for an operator, whom the report shows everything each time.
     Manual,
     /// The same, and what was paid for bookings that our books have lost goes back.
     RefundLost,
     /// An operator is shown what would be done.
     DryRun,
-}
-
-/// Whose order a payment is on.
-enum OrderMatch {
-    Ours {
-        booking: BookingId,
-        /// When our books do not have the order yet.
-        orphaned: Option<OrphanedOrder>,
-    },
-    NotOurs(Owner),
-    /// Not ours, and noted before.
-    KnownForeign,
 }
 
 impl Reconciler<'_> {
@@ -163,150 +144,7 @@ impl Reconciler<'_> {
         }
     }
 
-    /// Compares payments with our books, one after the other. One that cannot be settled does not
-    /// keep the others from it.
-    async fn payments(&self, theirs: &[Payment], report: &mut Report) -> Result<()> {
-        let ids: Vec<String> = theirs.iter().map(|payment| payment.id.clone()).collect();
-        let ours = reconciliation::booked(&mut *self.db.acquire().await?, &ids).await?;
-        report.compared += theirs.len();
-        for payment in theirs {
-            let booked = ours.get(&payment.id).cloned().unwrap_or_default();
-            let outcome = self.payment(payment, booked, report).await;
-            self.pass_over("a payment", &payment.id, outcome, report)?;
-        }
-        Ok(())
-    }
-
-    async fn payment(&self, theirs: &Payment, ours: Booked, report: &mut Report) -> Result<()> {
-        match (theirs.status.as_str(), ours.captured) {
-            ("authorized" | "captured", false) => self.untold(theirs, report).await,
-            ("captured", true) if theirs.amount_refunded > 0 && ours.refund.is_none() => {
-                self.refunded_in_part(theirs, ours, report).await
-            }
-            // Refunds that we owe are followed as refunds.
-            ("refunded", _) if ours.refund.is_none() => self.refunded(theirs, ours, report).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Money of which we have not heard: a seat, or back.
-    async fn untold(&self, theirs: &Payment, report: &mut Report) -> Result<()> {
-        let mut difference = Difference::new(theirs, "unknown", "-");
-        difference.done = match self.order_of(theirs).await? {
-            OrderMatch::Ours { booking, orphaned } => {
-                difference.booking = Some(booking);
-                let Some(money) = captured(theirs) else { return Ok(()) };
-                if self.dry_run() {
-                    format!("would be {}", self.would_be(theirs, &money, orphaned).await?)
-                } else {
-                    if let Some(order) = orphaned {
-                        order.adopt(&mut *self.db.acquire().await?).await?;
-                    }
-                    self.put_right(theirs, &money).await?
-                }
-            }
-            OrderMatch::NotOurs(Owner::Lost) => {
-                difference.nexus = "unknown, and so is its booking".into();
-                self.lost(theirs).await?
-            }
-            OrderMatch::NotOurs(_) | OrderMatch::KnownForeign => {
-                report.not_ours += 1;
-                return Ok(());
-            }
-        };
-        report.add(difference);
-        Ok(())
-    }
-
-    async fn put_right(&self, theirs: &Payment, money: &Captured) -> Result<String> {
-        Ok(match theirs.status.as_str() {
-            "authorized" if !self.capture(money).await? => LAPSES.into(),
-            "authorized" => format!("captured, {}", self.settle(money).await?),
-            _ => self.settle(money).await?,
-        })
-    }
-
-    /// Does everything that needs no Razorpay, and takes it back.
-    async fn would_be(
-        &self,
-        theirs: &Payment,
-        money: &Captured,
-        orphaned: Option<OrphanedOrder>,
-    ) -> Result<String> {
-        let mut tx = self.db.begin().await?;
-        if let Some(order) = orphaned {
-            order.adopt(&mut tx).await?;
-        }
-        let done = match theirs.status.as_str() {
-            "authorized" if !reconciliation::is_wanted(&mut tx, money).await? => LAPSES.into(),
-            _ => told(settlement::settle(&mut tx, money, &mut AfterCommit::default()).await?),
-        };
-        tx.rollback().await?;
-        Ok(done)
-    }
-
-    /// Money for a booking that our books do not have.
-    async fn lost(&self, theirs: &Payment) -> Result<String> {
-        let money = captured(theirs)
-            .filter(|_| self.mode == Mode::RefundLost && theirs.status == "captured");
-        let Some(money) = money else { return Ok("nothing: see docs/reconciliation.md".into()) };
-        let mut tx = self.db.begin().await?;
-        let owed = settlement::return_lost(&mut tx, &money).await?;
-        tx.commit().await?;
-        Ok(if owed { "refunding: its booking is lost" } else { "settled before" }.into())
-    }
-
-    /// Captures what is only reserved, if it would buy something; false when it would not, or
-    /// cannot be captured any more.
-    async fn capture(&self, money: &Captured) -> Result<bool> {
-        if !reconciliation::is_wanted(&mut *self.db.acquire().await?, money).await? {
-            return Ok(false);
-        }
-        self.ask(self.razorpay.ensure_captured(
-            &money.payment_id,
-            money.amount_paise,
-            &money.currency,
-        ))
-        .await
-    }
-
-    /// What a webhook would have done.
-    async fn settle(&self, money: &Captured) -> Result<String> {
-        let mut after = AfterCommit::default();
-        let mut tx = self.db.begin().await?;
-        let settled = settlement::settle(&mut tx, money, &mut after).await?;
-        tx.commit().await?;
-        self.tell(after).await;
-        Ok(told(settled))
-    }
-
-    /// Whose order a payment is on; asks Razorpay about one that our books do not have.
-    async fn order_of(&self, payment: &Payment) -> Result<OrderMatch> {
-        let Some(order_id) = &payment.order_id else {
-            return Ok(OrderMatch::NotOurs(Owner::Stranger));
-        };
-        let mut conn = self.db.acquire().await?;
-        if let Some(booking) = orders::booking(&mut conn, order_id).await? {
-            return Ok(OrderMatch::Ours { booking, orphaned: None });
-        }
-        if self.mode == Mode::Job && installation::is_foreign(&mut conn, order_id).await? {
-            return Ok(OrderMatch::KnownForeign);
-        }
-        drop(conn);
-        let owner = match self.ask(orphaned_orders::find(self.db, self.razorpay, order_id)).await? {
-            Ok(order) => {
-                return Ok(OrderMatch::Ours { booking: order.booking, orphaned: Some(order) });
-            }
-            Err(owner) => owner,
-        };
-        if let (false, Some(money)) = (self.dry_run(), captured(payment)) {
-            let mut tx = self.db.begin().await?;
-            installation::note_foreign(&mut tx, &money, &owner).await?;
-            tx.commit().await?;
-        }
-        Ok(OrderMatch::NotOurs(owner))
-    }
-
+    /// Whether nothing may be changed.
     fn dry_run(&self) -> bool {
         self.mode == Mode::DryRun
     }
@@ -315,19 +153,6 @@ impl Reconciler<'_> {
         if let Some(clients) = &self.clients {
             after.run(clients.cache, clients.emitter, clients.seats).await;
         }
-    }
-}
-
-/// What is done about money that is only reserved and would buy nothing.
-const LAPSES: &str = "left to lapse: it would buy nothing";
-
-fn told(settled: Settled) -> String {
-    match settled {
-        Settled::Confirmed => "confirmed".into(),
-        Settled::Already => "settled before".into(),
-        Settled::Refunded(RefundReason::NotOurs) => "written down with its refund".into(),
-        Settled::Refunded(RefundReason::Disputed) => "written down with its dispute".into(),
-        Settled::Refunded(reason) => format!("refunding: {}", reason.name()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Refunds: those of which no webhook told, those that never finished, and those that somebody made
-//! without us.
+//! Refunds: those of which no webhook told, those that never finished, and manual ones, which the
+//! merchant made at Razorpay.
 
 use nexus_common::{
     Result,
@@ -14,14 +14,15 @@ use nexus_common::{
 };
 
 use super::{
-    OrderMatch, Reconciler, captured,
+    Reconciler, captured,
+    payments::OrderMatch,
     report::{Difference, Report},
     unless_refused,
 };
 
 impl Reconciler<'_> {
-    /// A payment that Razorpay calls refunded, of which we owe no refund: somebody has made it by
-    /// hand, in one or several parts.
+    /// A payment that Razorpay calls refunded and of which we owe no refund: it was refunded
+    /// manually, in one or several parts.
     pub(super) async fn refunded(
         &self,
         theirs: &Payment,
@@ -60,8 +61,7 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// A payment a part of which Razorpay calls refunded, or is refunding: somebody has done so by
-    /// hand.
+    /// A payment a part of which Razorpay calls refunded, or is refunding: manually, too.
     pub(super) async fn refunded_in_part(
         &self,
         theirs: &Payment,
@@ -150,8 +150,8 @@ impl Reconciler<'_> {
         self.payments(&unless_refused(payment)?, report).await
     }
 
-    /// A refund of ours that is not finished: what Razorpay says of it is written down; what nobody
-    /// works on is asked for again.
+    /// A refund of ours that is not finished: writes down what Razorpay says of it, and asks for it
+    /// again when no job does.
     pub(super) async fn open_refund(&self, ours: &OpenRefund, report: &mut Report) -> Result<()> {
         let mut difference = Difference {
             subject: ours.payment_id.clone(),

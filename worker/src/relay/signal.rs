@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// What wakes the relay of a worker, and what the relay has to know then.
 pub(crate) struct RelaySignal {
     pub(crate) notify: Notify,
-    /// Redis holds all that it may, and more is due.
+    /// The transport holds all that it may, and more is due.
     pub(crate) full: AtomicBool,
     /// Something was due that had to wait for the end of another job.
     pub(crate) waiting: AtomicBool,
@@ -23,7 +23,7 @@ pub(crate) struct RelaySignal {
 }
 
 impl RelaySignal {
-    /// The relay refills Redis after so many claims of its worker.
+    /// The relay refills the transport after so many claims of its worker.
     pub(crate) fn new(refill_after: usize) -> Arc<Self> {
         Arc::new(RelaySignal {
             notify: Notify::new(),
@@ -47,8 +47,8 @@ impl RelaySignal {
         self.wake();
     }
 
-    /// A delivery left Redis. Throughput must not depend on the relay's polling: it refills when a
-    /// part has been used up.
+    /// A delivery was claimed. Throughput must not depend on how often the relay looks: it refills
+    /// the transport when a part has been used up.
     pub(crate) fn claimed(&self) {
         let claimed = self.claimed.fetch_add(1, Ordering::Relaxed) + 1;
         if claimed >= self.refill_after && self.full.load(Ordering::Relaxed) {
@@ -64,7 +64,7 @@ impl RelaySignal {
         }
     }
 
-    /// Redis was away or has been emptied: what was pushed may be lost.
+    /// The transport was away or has been emptied: what was pushed may be lost.
     pub(crate) fn transport_failed(&self) {
         self.lost.store(true, Ordering::Release);
         self.wake();

@@ -1,5 +1,5 @@
 //! Claims, beginnings and completions that come at the same time are made by one statement each: a
-//! busy worker pays for them once a group of jobs, not once a job. Nobody waits for company: a call
+//! busy worker pays for them once a group of jobs, not once a job. No call waits for others: one
 //! that comes alone is made at once, and while it is under way the next group gathers.
 
 use std::{sync::Arc, time::Duration};
@@ -80,8 +80,8 @@ async fn call<T, R>(calls: &UnboundedSender<Call<T, R>>, what: T) -> Result<R> {
     answered.await.unwrap_or_else(|gone| Err(Error::Unavailable(Box::new(gone))))
 }
 
-/// Makes all calls that have come, again and again. Who no longer waits for the answer is treated
-/// as one who dies after the statement.
+/// Makes all calls that have come, again and again. A caller that no longer waits for its answer is
+/// treated like a worker that dies after the statement.
 async fn gather<T, R, F>(mut inbox: UnboundedReceiver<Call<T, R>>, make: impl Fn(Vec<T>) -> F)
 where
     F: Future<Output = Result<Vec<R>>>,

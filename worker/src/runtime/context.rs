@@ -49,13 +49,13 @@ pub struct Attempt {
     pub job_id: JobId,
 }
 
-/// Why an attempt did not do the job.
+/// How an attempt ends without success.
 #[derive(Debug)]
 pub enum JobFailure {
     /// Try again after the wait of the job's retry policy. `?` on a domain or SQL error gives this,
     /// but for a key that a provider refuses, which makes the job wait.
     Retry(Error),
-    /// Try again after exactly so long, because somebody said so (`Retry-After`).
+    /// Try again after exactly so long, because a provider said so (`Retry-After`).
     RetryAfter(Duration, Error),
     /// Nothing failed, it is just not time yet: run again after so long. The attempt does not
     /// count.

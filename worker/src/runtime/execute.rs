@@ -168,7 +168,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 }
             }
         }
-        // Whatever became of the statements before, the handler has not begun.
+        // The statements before may have succeeded; the handler has not begun.
         let given_back = claimed.lease.give_back(&self.db, claimed.attempt);
         if let Err(error) = within(self.lease, given_back).await {
             tracing::debug!(%job_id, error = error.details(), "a job was not given back; its lease will run out");
@@ -239,8 +239,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     let asked = Instant::now();
                     match within(third, self.renew(claimed)).await {
                         Ok(Renewed::Held) => held_until = asked + self.lease,
-                        // The handler has committed and does what follows; nobody else can have the
-                        // job any more.
+                        // The handler has committed and does what follows; no other worker can have
+                        // the job any more.
                         Ok(Renewed::Done) => committed = true,
                         Ok(Renewed::Lost) => {
                             end(task).await;

@@ -1,5 +1,5 @@
-//! A worker process from start to end: command line, settings, connections, the tasks that make it
-//! up, and shutting down.
+//! A worker process: its connections, the tasks that make it up, and shutting down. Its `main` is in
+//! [`program`].
 //!
 //! On SIGTERM or SIGINT nothing more is claimed or relayed; jobs that run may finish within
 //! SHUTDOWN_GRACE_MS; the others are stopped and given back. A second signal ends the grace.
@@ -8,19 +8,18 @@ pub(crate) mod backoff;
 mod batches;
 pub(crate) mod context;
 mod execute;
+pub(crate) mod program;
 pub(crate) mod registry;
 mod schedule;
 mod verdict;
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
 use nexus_common::{
-    Error, Result,
-    config::{self, Env},
+    Error, Result, config,
     jobs::{Queue, admin, wakeups},
     ledger::alerts,
-    observability::{logs, metrics, traces},
+    observability::metrics,
     realtime::Emitter,
     seats::counts,
     storage::{
@@ -43,99 +42,6 @@ use crate::{
     relay::{self, Relay, signal::RelaySignal},
     transport::{self, Consumer, RunJob, Transport},
 };
-
-/// Runs the jobs of one queue. Settings come from the environment.
-#[derive(Parser)]
-#[command(version = nexus_common::VERSION)]
-struct Arguments {
-    /// Jobs at once; overrides WORKER_CONCURRENCY.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    concurrency: Option<u16>,
-    /// Only say whether every setting is there, and what is wrong with them.
-    #[arg(long)]
-    check_config: bool,
-    /// Only print the variables that are read, with what each is taken for when it is not set.
-    #[arg(long)]
-    list_config: bool,
-    /// Only print the kinds of jobs that it runs.
-    #[arg(long)]
-    list_kinds: bool,
-}
-
-/// The exit code for an environment that is not usable: EX_CONFIG of sysexits.h, as `nexus-api` has
-/// it.
-const UNUSABLE: u8 = 78;
-
-/// Serves `queue` until SIGTERM or SIGINT: the whole `main` of a worker.
-///
-/// `settings` reads what the queue's handlers need from the environment and returns what builds
-/// their state; `register` names the handlers and the schedule.
-pub fn run_worker<S, B>(
-    queue: Queue,
-    settings: impl FnOnce(&mut Env) -> B,
-    register: impl FnOnce(Registry<S>) -> Registry<S>,
-) -> ExitCode
-where
-    S: Send + Sync + 'static,
-    B: FnOnce() -> Result<S>,
-{
-    let name: &'static str = format!("nexus-worker-{}", queue.name()).leak();
-    let command = Arguments::command().name(name);
-    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
-        Ok(arguments) => arguments,
-        Err(error) => error.exit(),
-    };
-    let registry = register(Registry::new(queue));
-    if !registry.mistakes.is_empty() {
-        return unusable(&registry.mistakes.join("\n"));
-    }
-    if arguments.list_kinds {
-        registry.kinds().iter().for_each(|kind| println!("{kind}"));
-        return ExitCode::SUCCESS;
-    }
-    let read = |env: &mut Env| {
-        let (config, build) = (config::Worker::from_env(env, queue), settings(env));
-        (config, build, env.warnings())
-    };
-    if arguments.list_config {
-        print!("{}", Env::list(read));
-        return ExitCode::SUCCESS;
-    }
-    let (mut config, build, warnings) = match Env::read().load(read) {
-        Ok(loaded) => loaded,
-        Err(error) => return unusable(&error.to_string()),
-    };
-    if arguments.check_config {
-        warnings.iter().for_each(|warning| println!("{warning}"));
-        println!("The configuration is usable.");
-        return ExitCode::SUCCESS;
-    }
-    if let Some(concurrency) = arguments.concurrency {
-        config.concurrency = usize::from(concurrency);
-    }
-    logs::init(&config.sight, &warnings);
-    if config.sight.traces
-        && let Err(error) = traces::start(name)
-    {
-        return unusable(&error.details());
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return unusable(&error.to_string()),
-    };
-    let result = runtime.block_on(run(queue, name, config, build, registry));
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    traces::stop();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => unusable(&error.details()),
-    }
-}
-
-fn unusable(problem: &str) -> ExitCode {
-    eprintln!("{problem}");
-    ExitCode::from(UNUSABLE)
-}
 
 async fn run<S: Send + Sync + 'static>(
     queue: Queue,
@@ -246,8 +152,8 @@ async fn run<S: Send + Sync + 'static>(
     Ok(())
 }
 
-/// Whatever a job waits for longer than this is in trouble: the job gives its slot and its
-/// connection to others, and comes again.
+/// A job that waits for a lock longer than this gives its slot and its connection to others, and
+/// comes again.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The runtime's share of the connections and that of the handlers: a third, but enough to renew
@@ -281,7 +187,7 @@ async fn ready(db: &PgPool, transport: &impl Transport) {
 /// How often the queue's depth is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
-/// Measures what nobody reports: how long the queue is, and how the pools are used.
+/// Measures what no event reports: how long the queue is, and how the pools are used.
 async fn sample(queue: Queue, db: PgPool, handlers_db: PgPool) {
     loop {
         if let Ok(depth) = bounded(admin::depth(&db, queue)).await {

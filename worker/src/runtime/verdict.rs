@@ -35,7 +35,7 @@ pub(super) enum Verdict {
         after: Duration,
     },
     Snooze(Duration),
-    /// Others held what it needs: nobody's failure.
+    /// Others held what the job needs: no failure.
     Crowded {
         error: String,
         after: Duration,

@@ -117,7 +117,7 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
     }
 }
 
-/// Prints the queues again and again, over the last table when somebody watches on a terminal.
+/// Prints the queues again and again, on a terminal over the last table.
 async fn watch(db: &PgPool, every: u64, looks: Option<u64>) -> Result<String> {
     let mut out = io::stdout();
     let clear = if out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };

@@ -20,7 +20,7 @@ use tower::Service;
 use super::sweep::Finished;
 use crate::transport::{Consumer, RunJob};
 
-/// The service of one apalis worker. It never fails: whatever became of the job is in the ledger.
+/// The service of one apalis worker. It never fails: what became of the job is in the ledger.
 pub(super) struct Intake {
     worker: Arc<str>,
     run_job: RunJob,

@@ -83,9 +83,9 @@ impl Apalis {
             config: Config::default()
                 .queue(format!("nexus:{}", queue.name()))
                 .batch_size(1)
-                // apalis compares heartbeats by the clocks of those who wrote them with its own: a
-                // worker whose clock is fast would take all others for dead. The sweep looks for
-                // the dead, by Redis's clock.
+                // apalis compares heartbeats, written by the clocks of other workers, with its own
+                // clock: a worker whose clock is fast would take all others for dead. The sweep
+                // looks for the dead, by Redis's clock.
                 .heartbeat_interval(HEARTBEAT)
                 .missed_heartbeats(A_DAY)
                 .lock_tasks(false)

@@ -17,8 +17,8 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Ids that could not be removed are kept for another try, up to so many. The rest waits for the
 /// end of its apalis worker.
 const KEEP: usize = 20_000;
-/// A worker's metadata vanishes by itself so long after its last sign of life. Whoever has none is
-/// dead: Redis alone measures that, so that it does not matter what the workers' clocks show.
+/// A worker's metadata vanishes by itself so long after its last sign of life. A worker without
+/// metadata is dead: Redis alone measures that, so that the workers' clocks do not matter.
 const METADATA: Duration = Duration::from_secs(10);
 /// So many rounds lie between two looks for the dead.
 const LOOK_FOR_DEAD: u64 = 4;
@@ -35,8 +35,8 @@ const REMOVE: &str = r"
         end
     end";
 
-/// The workers that are registered and whose metadata has vanished; or will never vanish, because a
-/// registration that nobody waited for any more has made it.
+/// The workers that are registered and whose metadata has vanished; or will never vanish, because
+/// apalis wrote it when it registered a worker that had been given up.
 const DEAD: &str = r"
     -- KEYS: workers set. ARGV: prefix of the workers' metadata.
     local dead = {}

@@ -1,0 +1,120 @@
+//! The handler of the payments queue that acts on Razorpay's webhooks.
+
+use std::sync::Arc;
+
+use nexus_common::{
+    Error,
+    jobs::payments::ProcessWebhook,
+    ledger::entries::Captured,
+    payments::{
+        installation,
+        webhook_actions::{self, Acted},
+        webhooks::{self, Told, Webhook},
+    },
+    realtime::AfterCommit,
+    types::ids::EventId,
+};
+use sqlx::PgTransaction;
+
+use super::{outward, payments::Payments};
+use crate::{Attempt, Context, JobFailure, orphaned_orders};
+
+/// See [`ProcessWebhook`].
+pub async fn process_webhook(
+    cx: Arc<Context<Payments>>,
+    job: ProcessWebhook,
+    attempt: Attempt,
+) -> Result<(), JobFailure> {
+    act_on_webhook(&cx, job.webhook_event_id, attempt).await
+}
+
+async fn act_on_webhook(
+    cx: &Context<Payments>,
+    id: i64,
+    attempt: Attempt,
+) -> Result<(), JobFailure> {
+    // Twice at most: an orphaned order is in our books once it has been found.
+    loop {
+        let mut conn = cx.db.acquire().await?;
+        let Some(body) = webhooks::open(&mut conn, id).await? else { return Ok(()) };
+        let told = Webhook::parse(&body).map_or(Told::Unreadable, |webhook| webhook.told());
+        let event = webhook_actions::event(&mut conn, &told).await?;
+        drop(conn);
+        let mut after = AfterCommit::default();
+        let acting = async {
+            let mut tx = cx.db.begin().await?;
+            let acted = webhook_actions::act_on(&mut tx, id, told, &mut after).await?;
+            match &acted {
+                Acted::Done(outcome) => close(tx, id, attempt, outcome).await?,
+                Acted::Capture(_) | Acted::FindOrder(_) => tx.rollback().await?,
+            }
+            Ok(acted)
+        };
+        match cx.in_turn(event, acting).await? {
+            Acted::Done(_) => {
+                after.run(&cx.cache, &cx.emitter, &cx.seats).await;
+                return Ok(());
+            }
+            Acted::Capture(money) => return capture(cx, id, attempt, event, &money).await,
+            Acted::FindOrder(money) => {
+                let noted =
+                    installation::is_foreign(&mut *cx.db.acquire().await?, &money.order_id).await?;
+                if noted {
+                    return Ok(close(cx.db.begin().await?, id, attempt, "not_ours").await?);
+                }
+                let found = orphaned_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await?;
+                let mut tx = cx.db.begin().await?;
+                match found {
+                    Ok(order) => {
+                        order.adopt(&mut tx).await?;
+                        tx.commit().await?;
+                    }
+                    Err(owner) => {
+                        installation::note_foreign(&mut tx, &money, &owner).await?;
+                        return Ok(close(tx, id, attempt, owner.outcome()).await?);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Commits what follows from a webhook, together with its job.
+async fn close(
+    mut tx: PgTransaction<'_>,
+    id: i64,
+    attempt: Attempt,
+    outcome: &str,
+) -> Result<(), Error> {
+    webhooks::close(&mut tx, id, outcome).await?;
+    attempt.lease.complete(&mut tx).await?;
+    Ok(tx.commit().await?)
+}
+
+/// A payment that is only authorized is captured, then settled. One that cannot be captured any
+/// more has gone back by itself.
+async fn capture(
+    cx: &Context<Payments>,
+    id: i64,
+    attempt: Attempt,
+    event: Option<EventId>,
+    money: &Captured,
+) -> Result<(), JobFailure> {
+    let captured = cx
+        .razorpay()?
+        .ensure_captured(&money.payment_id, money.amount_paise, &money.currency)
+        .await;
+    let mut after = AfterCommit::default();
+    let captured = captured.map_err(outward)?;
+    let settling = async {
+        let mut tx = cx.db.begin().await?;
+        let outcome = match captured {
+            true => webhook_actions::settle(&mut tx, money, &mut after).await?,
+            false => "not_capturable",
+        };
+        close(tx, id, attempt, outcome).await
+    };
+    cx.in_turn(event, settling).await?;
+    after.run(&cx.cache, &cx.emitter, &cx.seats).await;
+    Ok(())
+}
