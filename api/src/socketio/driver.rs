@@ -12,11 +12,11 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use nexus_common::config;
-use redis::{
-    AsyncCommands, Client, RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+use nexus_common::{
+    config,
+    storage::redis::{Profile, connect},
 };
+use redis::{AsyncCommands, Client, RedisError, aio::ConnectionManager};
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::sync::{Notify, mpsc};
 
@@ -58,12 +58,7 @@ impl RedisDriver {
     /// Starts the tasks that publish and listen. Redis may be away.
     pub(crate) fn start(settings: &config::Redis) -> Result<Self, RedisError> {
         let client = settings.client()?;
-        let limits = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT))
-            .set_number_of_retries(1)
-            .set_max_delay(RECONNECT_AFTER);
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), limits)?;
+        let connection = connect(settings, Profile::BROADCASTS)?;
         let subscriptions = Arc::new(Subscriptions::default());
         let (outbox, waiting) = mpsc::channel(OUTBOX);
         tokio::spawn(publish(waiting, connection.clone()));

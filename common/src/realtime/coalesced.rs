@@ -3,15 +3,18 @@
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
-use redis::{
-    AsyncCommands, RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{AsyncCommands, RedisError, aio::ConnectionManager};
 use tokio::sync::Mutex;
 
 use super::{Broadcast, Publish};
 use crate::{
-    config::Redis, error::Result, observability::traces, storage::postgres::bounded,
+    config::Redis,
+    error::Result,
+    observability::traces,
+    storage::{
+        postgres::bounded,
+        redis::{Profile, connect},
+    },
     types::ids::EventId,
 };
 
@@ -38,12 +41,7 @@ impl<P: Publish> Coalesced<P> {
         publisher: P,
         compose: impl Fn(EventId) -> Composing + Send + Sync + 'static,
     ) -> Result<Self, RedisError> {
-        let client = settings.client()?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(COALESCE))
-            .set_response_timeout(Some(COALESCE))
-            .set_number_of_retries(0);
-        let gate = ConnectionManager::new_lazy_with_config(client, config)?;
+        let gate = connect(settings, Profile::TURNS)?;
         Ok(Coalesced { gate, publisher, compose: Arc::new(compose), due: Arc::default() })
     }
 

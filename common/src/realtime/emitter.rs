@@ -5,15 +5,15 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    AsyncCommands, RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{AsyncCommands, RedisError, aio::ConnectionManager};
 use socketioxide_emitter::IoEmitter;
 use tokio::time::{Instant, timeout};
 
 use super::{Broadcast, Publish};
-use crate::config::Redis;
+use crate::{
+    config::Redis,
+    storage::redis::{Profile, connect},
+};
 
 /// Sends a worker's broadcasts to every API process, over Redis.
 #[derive(Clone)]
@@ -42,15 +42,9 @@ impl socketioxide_emitter::Driver for RedisDriver {
 }
 
 impl Emitter {
-    /// A connection made in the background; it returns by itself when Redis does.
+    /// Redis may be away.
     pub fn new(settings: &Redis) -> Result<Self, RedisError> {
-        let client = settings.client()?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(Duration::from_secs(1)))
-            .set_response_timeout(Some(Duration::from_secs(1)))
-            .set_number_of_retries(2)
-            .set_max_delay(Duration::from_millis(500));
-        let driver = RedisDriver(ConnectionManager::new_lazy_with_config(client, config)?);
+        let driver = RedisDriver(connect(settings, Profile::BROADCASTS)?);
         Ok(Emitter { driver, quiet_until: Arc::default() })
     }
 

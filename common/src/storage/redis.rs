@@ -1,7 +1,7 @@
-//! Redis as the hint it is: every question is bounded and may stay without an answer; callers then
-//! go on with PostgreSQL alone. Nothing in Redis is the truth. What is kept there belongs to its
-//! noun: [`seats::hints`](crate::seats::hints), [`accounts::hints`](crate::accounts::hints), the
-//! [`limiter`](crate::limiter).
+//! Connections to Redis, and Redis as the hint it is ([`Cache`]): every question is bounded and may
+//! stay without an answer; callers then go on with PostgreSQL alone. Nothing in Redis is the truth.
+//! What is kept there belongs to its noun: [`seats::hints`](crate::seats::hints),
+//! [`accounts::hints`](crate::accounts::hints), the [`limiter`](crate::limiter).
 
 use std::{
     future::Future,
@@ -13,13 +13,53 @@ use std::{
 };
 
 use redis::{
-    FromRedisValue, RedisError, RedisResult,
+    FromRedisValue, RedisResult,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
 use crate::config::Redis;
 
-/// A connection that reconnects by itself.
+/// What a connection is used for: how long its users wait to be connected and to be answered, and
+/// how often a connection is tried again before they get an error.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    connecting: Duration,
+    answer: Duration,
+    retries: usize,
+}
+
+impl Profile {
+    /// Hints, which PostgreSQL knows better.
+    const HINTS: Self = Self::new(TIMEOUT, 1);
+    /// Who sends the coalesced broadcast of an event, which is decided every 100 ms.
+    pub(crate) const TURNS: Self = Self::new(Duration::from_millis(100), 0);
+    /// Broadcasts, which are lost while Redis is away.
+    pub const BROADCASTS: Self = Self::new(Duration::from_secs(1), 1);
+    /// Deliveries of jobs, which a relay makes without Redis while it is away.
+    pub const DELIVERIES: Self = Self::new(Duration::from_secs(2), 1);
+    /// A worker of apalis, which a late answer ends.
+    pub const APALIS: Self = Self { answer: Duration::from_secs(15), ..Self::DELIVERIES };
+
+    const fn new(patience: Duration, retries: usize) -> Self {
+        Profile { connecting: patience, answer: patience, retries }
+    }
+}
+
+/// The longest pause before a connection is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// A connection that is made when it is first used, since Redis may be away, and again whenever it
+/// breaks.
+pub fn connect(settings: &Redis, profile: Profile) -> RedisResult<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(profile.connecting))
+        .set_response_timeout(Some(profile.answer))
+        .set_number_of_retries(profile.retries)
+        .set_max_delay(RETRY_PAUSE);
+    ConnectionManager::new_lazy_with_config(settings.client()?, config)
+}
+
+/// Asks Redis for hints.
 #[derive(Clone)]
 pub struct Cache {
     conn: ConnectionManager,
@@ -29,21 +69,15 @@ pub struct Cache {
 }
 
 const TIMEOUT: Duration = Duration::from_millis(500);
-/// After a failure nobody asks for this long, so that an outage costs one caller a time-out and not
-/// everybody.
+/// After a failure Redis is not asked for this long, so that an outage costs one caller a time-out
+/// and not all of them.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Cache {
-    /// A connection to `settings.url`, made in the background: Redis may be away.
-    pub fn new(settings: &Redis) -> Result<Self, RedisError> {
-        let client = settings.client()?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT))
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(200));
+    /// Redis may be away.
+    pub fn new(settings: &Redis) -> RedisResult<Self> {
         Ok(Cache {
-            conn: ConnectionManager::new_lazy_with_config(client, config)?,
+            conn: connect(settings, Profile::HINTS)?,
             started: Instant::now(),
             away_until: Arc::default(),
         })
@@ -85,7 +119,7 @@ impl Cache {
     }
 
     /// Whether Redis answers.
-    pub async fn ping(&self) -> Result<(), RedisError> {
+    pub async fn ping(&self) -> RedisResult<()> {
         redis::cmd("PING").query_async::<()>(&mut self.conn.clone()).await
     }
 }

@@ -20,11 +20,9 @@ use futures_util::task::AtomicWaker;
 use nexus_common::{
     Error, Result, config,
     jobs::{Queue, lifecycle::Delivery},
+    storage::redis::{Profile, connect},
 };
-use redis::{
-    RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{RedisError, aio::ConnectionManager};
 use serde_json::Value;
 use tokio::{
     sync::Notify,
@@ -53,8 +51,8 @@ pub(super) struct Apalis {
     suspended: Notify,
 }
 
+/// What has to be done before a worker starts or ends is given up after so long.
 const FAST: Duration = Duration::from_secs(2);
-const PATIENT: Duration = Duration::from_secs(15);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// So many heartbeats.
 const A_DAY: usize = 24 * 3_600 / HEARTBEAT.as_secs() as usize;
@@ -67,15 +65,6 @@ impl Apalis {
         queue: Queue,
         worker: &str,
     ) -> Result<Self, RedisError> {
-        let client = settings.client()?;
-        let connect = |response: Duration| {
-            let config = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(FAST))
-                .set_response_timeout(Some(response))
-                .set_number_of_retries(1)
-                .set_max_delay(Duration::from_millis(200));
-            ConnectionManager::new_lazy_with_config(client.clone(), config)
-        };
         Ok(Apalis {
             worker: worker.to_owned(),
             // One at a time: a task that waits in a worker's buffer can be run by no other worker,
@@ -91,8 +80,8 @@ impl Apalis {
                 .lock_tasks(false)
                 .persist_results(false)
                 .emit_events(false),
-            conn: connect(FAST)?,
-            patient: connect(PATIENT)?,
+            conn: connect(settings, Profile::DELIVERIES)?,
+            patient: connect(settings, Profile::APALIS)?,
             ids: Mutex::new(Generator::new()),
             pushed: Arc::default(),
             suspended: Notify::new(),
