@@ -6,75 +6,48 @@
 use std::time::Duration;
 
 use nexus_common::{
-    accounts::sessions::REVOCATIONS, config::Database, storage::postgres, types::ids::UserId,
+    accounts::sessions::REVOCATIONS,
+    config::Database,
+    storage::{
+        listener::{Heard, listen_to_postgres},
+        postgres,
+    },
+    types::ids::UserId,
 };
-use sqlx::{Executor, PgPool, postgres::PgListener};
-use tokio::time::timeout;
+use sqlx::PgPool;
 
 use crate::{
     app::App,
     socketio::delivery::{Identity, Socket},
 };
 
-const RECONNECT_AFTER: Duration = Duration::from_millis(250);
 /// How soon a socket is looked at again whose token could not be looked up, and the longest pause
 /// between two looks.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A server that has said nothing for so long is asked whether it is still there, and has so long
-/// to answer.
-const SILENCE: Duration = Duration::from_secs(5);
-
 /// A pool of one connection, which listens.
 pub(crate) fn pool(database: &Database) -> PgPool {
     postgres::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api revocations")
 }
 
-/// Listens for as long as the process lives.
-pub(crate) async fn listen(app: App, pool: PgPool) {
-    let mut heard = true;
-    loop {
-        let error = match session(&app, &pool, &mut heard).await {
-            Ok(()) => "the connection was closed".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        app.verified.listen(false);
-        if heard {
-            tracing::warn!(
-                error,
-                "revocations are not heard of, so every token is looked up; reconnecting"
-            );
+/// Acts on revocations for as long as the process lives. While it does not hear of them, every token
+/// is looked up.
+pub(crate) async fn listen_for_revocations(app: App, pool: PgPool) {
+    let hear = |heard: Heard<'_>| match heard {
+        Heard::Connected => {
+            app.verified.listen(true);
+            // Tokens may have been revoked before.
+            tokio::spawn(recheck_identified(app.clone(), None));
         }
-        heard = false;
-        tokio::time::sleep(RECONNECT_AFTER).await;
-    }
-}
-
-/// One connection, until it breaks.
-async fn session(app: &App, pool: &PgPool, heard: &mut bool) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(REVOCATIONS).await?;
-    app.verified.listen(true);
-    if !std::mem::replace(heard, true) {
-        tracing::info!("revocations are heard of again");
-    }
-    // Whoever was revoked meanwhile.
-    tokio::spawn(recheck_identified(app.clone(), None));
-    loop {
-        let notification = match timeout(SILENCE, listener.try_recv()).await {
-            Ok(received) => received?,
-            Err(_) => {
-                let answer = timeout(SILENCE, listener.execute("SELECT 1")).await;
-                answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
-                continue;
+        Heard::Message(user) => {
+            if let Ok(user) = user.parse().map(UserId) {
+                app.verified.forget(user);
+                tokio::spawn(recheck_identified(app.clone(), Some(user)));
             }
-        };
-        let Some(notification) = notification else { return Ok(()) };
-        if let Ok(user) = notification.payload().parse().map(UserId) {
-            app.verified.forget(user);
-            tokio::spawn(recheck_identified(app.clone(), Some(user)));
         }
-    }
+        Heard::Disconnected => app.verified.listen(false),
+    };
+    listen_to_postgres(pool, REVOCATIONS, "revocations", hear).await;
 }
 
 /// Looks again at the sockets of this process: `user`'s, or everybody's.

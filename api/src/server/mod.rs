@@ -60,7 +60,7 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     wakeups::start(app.db.clone());
     socketio::connect::open(&io, app.clone()).await?;
     // Only now, because it looks at the sockets, for which there has to be a namespace.
-    tokio::spawn(revocations::listen(app.clone(), notifications));
+    tokio::spawn(revocations::listen_for_revocations(app.clone(), notifications));
     for key in app.keys() {
         tokio::spawn(alerts::watch_key(app.db.clone(), key));
     }

@@ -4,66 +4,49 @@
 //! publishing never waits and never fails: while Redis is away, clients of this process still hear
 //! this process.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, convert::Infallible};
 
-use futures_util::StreamExt;
 use nexus_common::{
     config,
-    storage::redis::{Profile, connect},
+    storage::{
+        listener::listen_to_redis,
+        redis::{Profile, connect},
+    },
 };
-use redis::{AsyncCommands, Client, RedisError, aio::ConnectionManager};
+use redis::{AsyncCommands, Msg, RedisError, aio::ConnectionManager};
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 
 /// Messages that may wait to be published.
 const OUTBOX: usize = 4096;
-const TIMEOUT: Duration = Duration::from_secs(1);
-const RECONNECT_AFTER: Duration = Duration::from_millis(250);
-/// A Redis that has said nothing for so long is asked whether it is still there.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// See the module's documentation. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RedisDriver {
     outbox: mpsc::Sender<ChanItem>,
-    subscriptions: Arc<Subscriptions>,
+    subscribers: watch::Sender<Subscribers>,
     counter: ConnectionManager,
 }
 
-#[derive(Default)]
-struct Subscriptions {
-    channels: Mutex<HashMap<String, mpsc::Sender<ChanItem>>>,
-    changed: Notify,
-}
-
-impl Subscriptions {
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<String, mpsc::Sender<ChanItem>>) -> T) -> T {
-        act(&mut self.channels.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn deliver(&self, channel: &str, payload: Vec<u8>) {
-        let Some(subscriber) = self.with(|channels| channels.get(channel).cloned()) else { return };
-        if subscriber.try_send((channel.to_owned(), payload)).is_err() {
-            tracing::warn!(channel, "too many broadcasts from other processes: one was dropped");
-        }
-    }
-}
+/// Where the messages of each channel go.
+type Subscribers = HashMap<String, mpsc::Sender<ChanItem>>;
 
 impl RedisDriver {
     /// Starts the tasks that publish and listen. Redis may be away.
     pub(crate) fn start(settings: &config::Redis) -> Result<Self, RedisError> {
-        let client = settings.client()?;
         let connection = connect(settings, Profile::BROADCASTS)?;
-        let subscriptions = Arc::new(Subscriptions::default());
         let (outbox, waiting) = mpsc::channel(OUTBOX);
         tokio::spawn(publish(waiting, connection.clone()));
-        tokio::spawn(listen(client, subscriptions.clone()));
-        Ok(RedisDriver { outbox, subscriptions, counter: connection })
+        let subscribers = watch::Sender::new(Subscribers::new());
+        let (channels, known) = (subscribers.subscribe(), subscribers.clone());
+        let listening = listen_to_redis(
+            settings.client()?,
+            channels,
+            "broadcasts of other processes",
+            move |message| deliver(message, &known),
+        );
+        tokio::spawn(listening);
+        Ok(RedisDriver { outbox, subscribers, counter: connection })
     }
 }
 
@@ -86,60 +69,14 @@ async fn publish(mut waiting: mpsc::Receiver<ChanItem>, mut connection: Connecti
     }
 }
 
-/// Keeps every channel subscribed for as long as the process lives.
-async fn listen(client: Client, subscriptions: Arc<Subscriptions>) {
-    let mut heard = true;
-    loop {
-        let error = match session(&client, &subscriptions, &mut heard).await {
-            Ok(()) => "the connection was closed".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        if heard {
-            tracing::warn!(error, "broadcasts from other processes are not heard; reconnecting");
-        }
-        heard = false;
-        tokio::time::sleep(RECONNECT_AFTER).await;
+fn deliver(message: &Msg, subscribers: &watch::Sender<Subscribers>) {
+    let channel = message.get_channel_name();
+    let subscriber = subscribers.borrow().get(channel).cloned();
+    let Some(subscriber) = subscriber else { return };
+    let message = (channel.to_owned(), message.get_payload_bytes().to_vec());
+    if subscriber.try_send(message).is_err() {
+        tracing::warn!(channel, "too many broadcasts from other processes: one was dropped");
     }
-}
-
-/// One connection, until it breaks.
-async fn session(
-    client: &Client,
-    subscriptions: &Subscriptions,
-    heard: &mut bool,
-) -> Result<(), RedisError> {
-    let pubsub = in_time(client.get_async_pubsub()).await?;
-    if !std::mem::replace(heard, true) {
-        tracing::info!("broadcasts from other processes are heard again");
-    }
-    let (mut sink, mut messages) = pubsub.split();
-    let mut subscribed: Vec<String> = Vec::new();
-    loop {
-        let wanted: Vec<String> = subscriptions.with(|channels| channels.keys().cloned().collect());
-        for channel in wanted.iter().filter(|channel| !subscribed.contains(channel)) {
-            in_time(sink.subscribe(channel)).await?;
-        }
-        for channel in subscribed.iter().filter(|channel| !wanted.contains(channel)) {
-            in_time(sink.unsubscribe(channel)).await?;
-        }
-        subscribed = wanted;
-        loop {
-            tokio::select! {
-                () = subscriptions.changed.notified() => break,
-                message = messages.next() => match message {
-                    Some(message) => subscriptions.deliver(message.get_channel_name(), message.get_payload_bytes().to_vec()),
-                    None => return Ok(()),
-                },
-                // One that has vanished closes no connection.
-                () = tokio::time::sleep(SILENCE) => in_time(sink.ping()).await?,
-            }
-        }
-    }
-}
-
-async fn in_time<T>(call: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
-    let timed_out = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    tokio::time::timeout(TIMEOUT, call).await.map_err(timed_out)?
 }
 
 impl Driver for RedisDriver {
@@ -158,14 +95,16 @@ impl Driver for RedisDriver {
         size: usize,
     ) -> Result<MessageStream<ChanItem>, Infallible> {
         let (subscriber, messages) = mpsc::channel(size);
-        self.subscriptions.with(|channels| channels.insert(channel, subscriber));
-        self.subscriptions.changed.notify_one();
+        self.subscribers.send_modify(|subscribers| {
+            subscribers.insert(channel, subscriber);
+        });
         Ok(MessageStream::new(messages))
     }
 
     async fn unsubscribe(&self, channel: String) -> Result<(), Infallible> {
-        self.subscriptions.with(|channels| channels.remove(&channel));
-        self.subscriptions.changed.notify_one();
+        self.subscribers.send_modify(|subscribers| {
+            subscribers.remove(&channel);
+        });
         Ok(())
     }
 

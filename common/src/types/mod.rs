@@ -2,6 +2,7 @@
 //! and no rule that needs to look something up.
 
 pub mod alert_reason;
+pub mod backoff;
 pub mod contacts;
 pub mod event_status;
 pub mod feature;

@@ -14,7 +14,6 @@
 
 mod hand_over;
 mod health;
-mod notices;
 mod rescue;
 mod room;
 pub(crate) mod signal;
@@ -32,6 +31,7 @@ use nexus_common::{
     Result,
     jobs::{Queue, backlog::Backlog, lifecycle::Delivery},
     storage::postgres::{bounded, within},
+    types::backoff::Backoff,
 };
 use sqlx::PgPool;
 use tokio::{
@@ -42,10 +42,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::room::refill_after;
 use self::{health::TransportHealth, signal::RelaySignal};
-use crate::{
-    runtime::backoff::Backoff,
-    transport::{RunJob, Transport},
-};
+use crate::transport::{RunJob, Transport};
 
 /// While nothing is due, the relay looks at the ledger so often: retries and snoozes of other
 /// processes give no notice.
@@ -65,8 +62,6 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The relay of one worker.
 pub(crate) struct Relay<T> {
     pub(crate) db: PgPool,
-    /// A pool of one connection, which listens.
-    pub(crate) notifications: PgPool,
     pub(crate) queue: Queue,
     pub(crate) concurrency: usize,
     pub(crate) lost_after: Duration,
@@ -100,9 +95,6 @@ struct State {
 impl<T: Transport> Relay<T> {
     /// Relays until the worker stops; then takes back what no worker has claimed.
     pub(crate) async fn run(self) {
-        let notices =
-            notices::wake_on_enqueue(self.notifications.clone(), self.queue, self.signal.clone());
-        let notices = tokio::spawn(notices);
         let answers = Arc::new(AtomicBool::new(true));
         let watch = tokio::spawn(health::watch(self.transport.clone(), answers.clone()));
         let mut state = State {
@@ -114,7 +106,7 @@ impl<T: Transport> Relay<T> {
             health: TransportHealth::new(answers),
             workers: 1,
         };
-        let mut waits = Backoff::new();
+        let mut waits = Backoff::default();
         while !self.stop.is_cancelled() {
             match self.round(&mut state).await {
                 Ok(pause) => {
@@ -139,12 +131,11 @@ impl<T: Transport> Relay<T> {
                     // into a storm.
                     tokio::select! {
                         () = self.stop.cancelled() => {}
-                        () = sleep(waits.next()) => {}
+                        () = sleep(waits.next_wait()) => {}
                     }
                 }
             }
         }
-        notices.abort();
         watch.abort();
         if let Err(error) = within(Duration::from_secs(3), self.take_back(&mut state)).await {
             tracing::debug!(

@@ -5,6 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use nexus_common::{
+    jobs::{Queue, wakeups},
+    storage::listener::Heard,
+};
 use tokio::sync::Notify;
 
 /// What wakes the relay of a worker, and what the relay has to know then.
@@ -45,6 +49,20 @@ impl RelaySignal {
     pub(crate) fn back(&self) {
         self.back.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// PostgreSQL notified that jobs were enqueued.
+    pub(crate) fn hear(&self, queue: Queue, heard: Heard<'_>) {
+        match heard {
+            Heard::Message(notice) => match notice.strip_prefix(queue.name()) {
+                Some("") => self.wake(),
+                Some(wakeups::BACK) => self.back(),
+                _ => {}
+            },
+            // Earlier notices were not heard.
+            Heard::Connected => self.back(),
+            Heard::Disconnected => {}
+        }
     }
 
     /// A delivery was claimed. Throughput must not depend on how often the relay looks: it refills

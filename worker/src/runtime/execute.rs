@@ -18,6 +18,7 @@ use nexus_common::{
         traces::{Span, SpanKind},
     },
     storage::postgres::{bounded, within},
+    types::backoff::Backoff,
 };
 use sqlx::PgPool;
 use tokio::{
@@ -28,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    backoff::Backoff,
     batches::Batches,
     context::{Attempt, Context, JobFailure},
     registry::{Handler, Registry},
@@ -98,7 +98,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
     /// Writes the verdict down, and says what became of the job.
     async fn record(&self, verdict: Verdict, claimed: &Claimed) -> Verdict {
         let give_up_at = Instant::now() + RECORD_FOR;
-        let mut waits = Backoff::new();
+        let mut waits = Backoff::default();
         loop {
             match bounded(verdict.clone().record(claimed, &self.db, &self.batches)).await {
                 Ok(verdict) => return verdict,
@@ -107,7 +107,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     tracing::warn!(%job_id, error = error.details(), "an outcome is not recorded; the lease will run out");
                     return verdict;
                 }
-                Err(_) => sleep(waits.next()).await,
+                Err(_) => sleep(waits.next_wait()).await,
             }
         }
     }
@@ -115,7 +115,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
     /// The job; `None` when it is not ours to run.
     async fn claim(&self, delivery: Delivery) -> Option<Claimed> {
         let give_up_at = Instant::now() + self.lost_after;
-        let mut waits = Backoff::new();
+        let mut waits = Backoff::default();
         loop {
             if self.stop.is_cancelled() {
                 self.refuse(delivery).await;
@@ -132,7 +132,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     return None;
                 }
                 Err(_) => {
-                    let _ = timeout(waits.next(), self.stop.cancelled()).await;
+                    let _ = timeout(waits.next_wait(), self.stop.cancelled()).await;
                 }
             }
         }
@@ -143,7 +143,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
     async fn begin(&self, claimed: &Claimed) -> Option<Instant> {
         let job_id = claimed.lease.job_id();
         let give_up_at = Instant::now() + self.lost_after;
-        let mut waits = Backoff::new();
+        let mut waits = Backoff::default();
         while !self.kill.is_cancelled() {
             // The lease starts when PostgreSQL says so, which is later.
             let held_until = Instant::now() + self.lease;
@@ -164,7 +164,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     break;
                 }
                 Err(_) => {
-                    let _ = timeout(waits.next(), self.kill.cancelled()).await;
+                    let _ = timeout(waits.next_wait(), self.kill.cancelled()).await;
                 }
             }
         }

@@ -4,7 +4,6 @@
 //! On SIGTERM or SIGINT nothing more is claimed or relayed; jobs that run may finish within
 //! SHUTDOWN_GRACE_MS; the others are stopped and given back. A second signal ends the grace.
 
-pub(crate) mod backoff;
 mod batches;
 pub(crate) mod context;
 mod execute;
@@ -24,8 +23,10 @@ use nexus_common::{
     seats::counts,
     storage::{
         Cache,
+        listener::listen_to_postgres,
         postgres::{self, bounded},
     },
+    types::backoff::Backoff,
 };
 use sqlx::PgPool;
 use tokio::{
@@ -35,9 +36,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{
-    backoff::Backoff, batches::Batches, context::Context, execute::Executor, registry::Registry,
-};
+use self::{batches::Batches, context::Context, execute::Executor, registry::Registry};
 use crate::{
     relay::{self, Relay, signal::RelaySignal},
     transport::{self, Consumer, RunJob, Transport},
@@ -91,6 +90,13 @@ async fn run<S: Send + Sync + 'static>(
     for key in (registry.keys)(&context.state) {
         tokio::spawn(alerts::watch_key(context.db.clone(), key));
     }
+    let woken = signal.clone();
+    let notices = tokio::spawn(listen_to_postgres(
+        connect(1, Duration::MAX),
+        wakeups::CHANNEL,
+        "enqueued jobs",
+        move |heard| woken.hear(queue, heard),
+    ));
     let sampler = tokio::spawn(sample(queue, db.clone(), context.db.clone()));
     let runtime_db = db.clone();
     let executor = Arc::new(Executor {
@@ -114,7 +120,6 @@ async fn run<S: Send + Sync + 'static>(
     let relaying = tokio::spawn(
         Relay {
             db: runtime_db,
-            notifications: connect(1, Duration::MAX),
             queue,
             concurrency: config.concurrency,
             lost_after: config.lost_after,
@@ -135,6 +140,7 @@ async fn run<S: Send + Sync + 'static>(
     stop.cancelled().await;
     tracing::info!(running = running.len(), "worker is leaving");
     sampler.abort();
+    notices.abort();
     running.close();
     tokio::select! {
         () = running.wait() => {}
@@ -165,7 +171,7 @@ fn split(connections: u32) -> (u32, u32) {
 
 /// Waits until PostgreSQL has every migration and Redis answers.
 async fn ready(db: &PgPool, transport: &impl Transport) {
-    let mut waits = Backoff::new();
+    let mut waits = Backoff::default();
     loop {
         let problem = match bounded(postgres::is_migrated(db)).await {
             Err(error) => format!("PostgreSQL is away: {}", error.details()),
@@ -180,7 +186,7 @@ async fn ready(db: &PgPool, transport: &impl Transport) {
         } else {
             tracing::warn!(problem, "waiting");
         }
-        sleep(waits.next()).await;
+        sleep(waits.next_wait()).await;
     }
 }
 

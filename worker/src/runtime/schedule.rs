@@ -4,12 +4,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
-use nexus_common::storage::postgres::bounded;
+use nexus_common::{storage::postgres::bounded, types::backoff::Backoff};
 use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{backoff::Backoff, registry::Scheduled};
+use super::registry::Scheduled;
 
 /// Keeps time for every scheduled job until the worker stops.
 pub(super) fn start(
@@ -28,7 +28,7 @@ pub(super) fn start(
 }
 
 async fn keep(scheduled: &Scheduled, db: &PgPool) {
-    let mut waits = Backoff::new();
+    let mut waits = Backoff::default();
     loop {
         let wait = match bounded((scheduled.enqueue)(db.clone())).await {
             Ok(enqueued) => {
@@ -45,7 +45,7 @@ async fn keep(scheduled: &Scheduled, db: &PgPool) {
                     error = error.details(),
                     "a tick failed; trying again"
                 );
-                waits.next()
+                waits.next_wait()
             }
         };
         sleep(wait).await;

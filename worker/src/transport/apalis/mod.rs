@@ -21,6 +21,7 @@ use nexus_common::{
     Error, Result, config,
     jobs::{Queue, lifecycle::Delivery},
     storage::redis::{Profile, connect},
+    types::backoff::Backoff,
 };
 use redis::{RedisError, aio::ConnectionManager};
 use serde_json::Value;
@@ -36,7 +37,6 @@ use self::{
     wakeup::Wakeup,
 };
 use super::{Consumer, Depth, Transport};
-use crate::runtime::backoff::Backoff;
 
 /// The apalis queue of one of our queues.
 pub(super) struct Apalis {
@@ -105,9 +105,9 @@ impl Apalis {
 
     /// Waits until there is a point in another try.
     async fn back(&self, waits: &mut Backoff) {
-        sleep(waits.next()).await;
+        sleep(waits.next_wait()).await;
         while self.ping().await.is_err() {
-            sleep(waits.next()).await;
+            sleep(waits.next_wait()).await;
         }
     }
 
@@ -171,7 +171,7 @@ impl Transport for Apalis {
         let (finished, inbox) = Finished::channel();
         let sweep = Sweep::new(self.conn.clone(), self.config.clone());
         let sweeper = tokio::spawn(sweep.clone().run(inbox));
-        let mut waits = Backoff::new();
+        let mut waits = Backoff::default();
         for life in 1_u64.. {
             let name = format!("{}-{life}", self.worker);
             let since = Instant::now();

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use nexus_common::jobs::RetryPolicy;
+use super::retry_policy::RetryPolicy;
 
 /// Waits that grow from 100 ms to 1 s with jitter, until something works again.
-pub(crate) struct Backoff {
+#[derive(Debug, Default)]
+pub struct Backoff {
     failures: i32,
 }
 
@@ -16,22 +17,19 @@ const WAITS: RetryPolicy = RetryPolicy {
 };
 
 impl Backoff {
-    pub(crate) fn new() -> Self {
-        Backoff { failures: 0 }
-    }
-
     /// How long to wait after one more failure.
-    pub(crate) fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         WAITS.delay_after(self.failures)
     }
 
     /// Whether something failed since it last worked.
-    pub(crate) fn is_failing(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         self.failures > 0
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// It works.
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -1,0 +1,151 @@
+//! Listeners: connections over which PostgreSQL or Redis tells this process something. A listener
+//! notices that its connection is broken, even when the server has vanished without a word, and
+//! makes another one, for as long as the process lives. What was said in between it has not heard.
+
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    error::Error,
+    fmt::Display,
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use redis::{Client, Msg};
+use sqlx::{Executor, PgPool, postgres::PgListener};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use crate::types::backoff::Backoff;
+
+/// A server that has said nothing for so long is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(5);
+/// A server that takes longer for an answer is not there.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What a listener has to say.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// It is connected. Messages from before were not heard.
+    Connected,
+    /// A message.
+    Message(&'a str),
+    /// It is not connected any more.
+    Disconnected,
+}
+
+/// Listens to a channel of PostgreSQL, with the connection of a pool of one. `what` names the
+/// messages in the log.
+pub async fn listen_to_postgres(
+    pool: PgPool,
+    channel: &str,
+    what: &'static str,
+    mut hear: impl FnMut(Heard<'_>),
+) {
+    let mut connection = Connection::new(what);
+    loop {
+        let Err(error) = hear_postgres(&pool, channel, &mut connection, &mut hear).await;
+        hear(Heard::Disconnected);
+        connection.broke(&error).await;
+    }
+}
+
+/// Listens to the channels of Redis that `channels` has as keys, whenever that changes. `what`
+/// names the messages in the log.
+pub async fn listen_to_redis<S>(
+    client: Client,
+    mut channels: watch::Receiver<HashMap<String, S>>,
+    what: &'static str,
+    hear: impl Fn(&Msg),
+) {
+    let mut connection = Connection::new(what);
+    loop {
+        let Err(error) = hear_redis(&client, &mut channels, &mut connection, &hear).await;
+        connection.broke(&error).await;
+    }
+}
+
+/// What a session ends with.
+type Broken = Box<dyn Error + Send + Sync>;
+
+async fn hear_postgres(
+    pool: &PgPool,
+    channel: &str,
+    connection: &mut Connection,
+    hear: &mut impl FnMut(Heard<'_>),
+) -> Result<Infallible, Broken> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    timeout(ANSWER, listener.listen(channel)).await??;
+    connection.works();
+    hear(Heard::Connected);
+    loop {
+        match timeout(SILENCE, listener.try_recv()).await {
+            Ok(message) => hear(Heard::Message(message?.ok_or(CLOSED)?.payload())),
+            Err(_silence) => {
+                timeout(ANSWER, listener.execute("SELECT 1")).await??;
+            }
+        }
+    }
+}
+
+async fn hear_redis<S>(
+    client: &Client,
+    channels: &mut watch::Receiver<HashMap<String, S>>,
+    connection: &mut Connection,
+    hear: &impl Fn(&Msg),
+) -> Result<Infallible, Broken> {
+    let pubsub = timeout(ANSWER, client.get_async_pubsub()).await??;
+    connection.works();
+    let (mut sink, mut messages) = pubsub.split();
+    let mut subscribed = HashSet::new();
+    loop {
+        let wanted: HashSet<String> = channels.borrow_and_update().keys().cloned().collect();
+        for channel in wanted.difference(&subscribed) {
+            timeout(ANSWER, sink.subscribe(channel)).await??;
+        }
+        for channel in subscribed.difference(&wanted) {
+            timeout(ANSWER, sink.unsubscribe(channel)).await??;
+        }
+        subscribed = wanted;
+        loop {
+            tokio::select! {
+                Ok(()) = channels.changed() => break,
+                message = messages.next() => hear(&message.ok_or(CLOSED)?),
+                () = sleep(SILENCE) => timeout(ANSWER, sink.ping()).await??,
+            }
+        }
+    }
+}
+
+const CLOSED: &str = "the server has closed the connection";
+
+/// The connection of a listener, from one session to the next: says once in the log that it broke,
+/// and once that it works again.
+struct Connection {
+    what: &'static str,
+    waits: Backoff,
+}
+
+impl Connection {
+    fn new(what: &'static str) -> Self {
+        Connection { what, waits: Backoff::default() }
+    }
+
+    fn works(&mut self) {
+        match self.waits.is_failing() {
+            true => tracing::info!(what = self.what, "listening again"),
+            false => tracing::debug!(what = self.what, "listening"),
+        }
+        self.waits.reset();
+    }
+
+    /// Returns when it is time to connect again.
+    async fn broke(&mut self, error: &impl Display) {
+        if !self.waits.is_failing() {
+            tracing::warn!(what = self.what, %error, "not listening; connecting again");
+        }
+        sleep(self.waits.next_wait()).await;
+    }
+}
