@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nexus_common::{
     config::{self, Env},
-    observability::{logs, traces},
+    observability::{self, traces},
     storage::postgres,
 };
 
@@ -97,11 +97,8 @@ fn check_config() -> anyhow::Result<()> {
 
 async fn run_serve() -> anyhow::Result<()> {
     let settings = Env::read().load(config::Api::from_env)?;
-    logs::init(&settings.sight, &settings.warnings);
-    if settings.sight.traces {
-        traces::start("nexus-api")
-            .map_err(|error| anyhow::anyhow!("traces cannot be exported: {}", error.details()))?;
-    }
+    observability::start("nexus-api", &settings.sight, &settings.warnings)
+        .map_err(|error| anyhow::anyhow!("traces cannot be exported: {}", error.details()))?;
     let served = server::serve(settings).await;
     traces::stop();
     served

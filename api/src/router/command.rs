@@ -13,7 +13,6 @@ use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use nexus_common::{
     Error, Result,
     idempotency::{self, Answer, Begun, Reservation},
-    observability::traces,
     storage::postgres::{bounded, within},
     types::ids::UserId,
 };
@@ -88,8 +87,7 @@ pub(super) async fn command<C: Command>(
         Begun::First(reservation) => {
             let call = Call { app, user, reservation: Some(reservation) };
             // In a task of its own: a client that hangs up and asks again shall find the answer.
-            let once = carry_out_once(call, request).in_current_span();
-            let once = tokio::spawn(traces::carried(once));
+            let once = tokio::spawn(carry_out_once(call, request).in_current_span());
             let data = once.await.map_err(Error::internal)??;
             Ok(Json(envelope.wrap(data)).into_response())
         }

@@ -12,9 +12,9 @@ use axum::{
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use nexus_common::observability::{
     metrics,
-    traces::{KeyValue, Span, SpanKind},
+    traces::{self, OpenTelemetrySpanExt},
 };
-use tracing::Instrument;
+use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use super::rate_limits;
@@ -46,15 +46,18 @@ pub(crate) async fn log(
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let span = match route.as_str() {
-        SOCKET_IO => Span::none(),
-        _ => Span::asked_for(SpanKind::Server, traceparent, || {
-            format!("{} {route}", method_label(&method))
-        }),
+        SOCKET_IO => tracing::info_span!(target: traces::UNTRACED, "request", request_id = id),
+        _ => tracing::info_span!(
+            "request",
+            otel.name = format!("{} {route}", method_label(&method)),
+            otel.kind = "server",
+            request_id = id,
+            trace_id = field::Empty,
+        ),
     };
-    let trace_id = span.trace_id();
+    let trace_id = traces::begin(&span, traceparent);
 
-    let log = tracing::info_span!("request", request_id = id, trace_id);
-    let served = span.run(next.run(request).instrument(log));
+    let served = next.run(request).instrument(span.clone());
     let mut response = match tokio::time::timeout(DEADLINE, served).await {
         Ok(response) => response,
         Err(_) => Failure::timed_out().into_response(),
@@ -63,18 +66,13 @@ pub(crate) async fn log(
     let status = response.status().as_u16();
     let took = started.elapsed();
     metrics::request(method_label(&method), &route, status, took);
-    span.describe(|| {
-        [
-            KeyValue::new("http.request.method", method_label(&method).to_owned()),
-            KeyValue::new("http.route", route.clone()),
-            KeyValue::new("http.response.status_code", i64::from(status)),
-            KeyValue::new("nexus.request_id", id.clone()),
-        ]
-    });
+    span.set_attribute("http.request.method", method_label(&method).to_owned());
+    span.set_attribute("http.route", route.clone());
+    span.set_attribute("http.response.status_code", i64::from(status));
+    span.set_attribute("nexus.request_id", id.clone());
     if status >= 500 {
-        span.failed(failure.as_ref().map_or("", |failure| failure.code.as_ref()));
+        traces::failed(&span, failure.as_ref().map_or("", |failure| failure.code.as_ref()));
     }
-    span.end();
     let duration_ms = took.as_millis() as u64;
     match failure.as_ref().and_then(|failure| failure.details.as_deref()) {
         Some(error) => {

@@ -9,13 +9,13 @@ use nexus_common::{
     error::Kind,
     observability::{
         metrics,
-        traces::{KeyValue, Span, SpanKind},
+        traces::{self, OpenTelemetrySpanExt},
     },
     storage::postgres::within,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use super::{
     delivery::{Identity, Others, Socket},
@@ -44,15 +44,19 @@ async fn measured(socket: &Socket, message: Message, app: &App) {
     let started = Instant::now();
     let name = message.name.clone();
     let traceparent = message.payload["traceparent"].as_str();
-    let span = Span::asked_for(SpanKind::Server, traceparent, || format!("command {name}"));
-    let trace_id = span.trace_id();
-    let log = tracing::info_span!("command", socket = %socket.id, trace_id);
-    let served = span.run(dispatch(socket, message, app).instrument(log)).await;
+    let span = tracing::info_span!(
+        "command",
+        otel.name = format!("command {name}"),
+        otel.kind = "server",
+        socket = %socket.id,
+        trace_id = field::Empty,
+    );
+    let trace_id = traces::begin(&span, traceparent);
+    let served = dispatch(socket, message, app).instrument(span.clone()).await;
     let Some(outcome) = served else { return };
     let took = started.elapsed();
     metrics::socket_command(&name, outcome, took);
-    span.describe(|| [KeyValue::new("nexus.outcome", outcome)]);
-    span.end();
+    span.set_attribute("nexus.outcome", outcome);
     let duration_ms = took.as_millis() as u64;
     tracing::info!(command = name, socket = %socket.id, trace_id, outcome, duration_ms, "command");
 }

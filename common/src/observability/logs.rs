@@ -3,33 +3,21 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry::LookupSpan};
 
 use crate::config::Sight;
 
-/// Starts logging, panics included; then says what somebody should know of the settings.
-pub fn init(settings: &Sight, warnings: &[String]) {
-    let registry = tracing_subscriber::registry().with(EnvFilter::new(&settings.log_filter));
-    // A second call (in a test) keeps the first subscriber.
-    let _ = if settings.json_logs {
-        registry
-            .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
-            .try_init()
+/// Writes the log, panics included.
+pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(settings: &Sight) -> impl Layer<S> {
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = if settings.json_logs {
+        layer.json().flatten_event(true).boxed()
     } else {
-        registry
-            .with(
-                fmt::layer()
-                    .compact()
-                    .with_target(false)
-                    .with_ansi(std::io::stderr().is_terminal())
-                    .with_writer(std::io::stderr),
-            )
-            .try_init()
+        layer.compact().with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
     };
     log_panics();
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    layer.with_filter(EnvFilter::new(&settings.log_filter))
 }
 
 /// A panic is a line of the log like any other. Whoever catches it answers the request, or ends the

@@ -16,21 +16,22 @@ use std::{
 };
 
 use opentelemetry::{
-    Context,
+    Context, KeyValue,
     context::{FutureExt, WithContext},
+    global,
     propagation::{Extractor, TextMapPropagator},
-    trace::{
-        SpanBuilder, SpanContext, Status, TraceContextExt, TraceFlags, Tracer, TracerProvider,
-    },
+    trace::{SpanContext, Status, TraceContextExt, TraceFlags},
 };
-pub use opentelemetry::{KeyValue, trace::SpanKind};
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
     propagation::TraceContextPropagator,
-    trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider, SpanData, SpanExporter},
+    trace::{IdGenerator, RandomIdGenerator, SdkTracerProvider, SpanData, SpanExporter},
 };
+use tracing::{Level, Span, Subscriber, field};
+pub use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{Layer, filter, registry::LookupSpan};
 
 use crate::{
     error::{Error, Result},
@@ -40,17 +41,16 @@ use crate::{
 /// What is left when the process ends is sent within this time, or lost.
 const LAST_EXPORT: Duration = Duration::from_secs(1);
 
-struct Export {
-    provider: SdkTracerProvider,
-    tracer: SdkTracer,
-}
+/// Where spans are recorded, if there is a collector.
+static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-static EXPORT: OnceLock<Export> = OnceLock::new();
+/// Spans of ours with this target are in the logs, and in no trace.
+pub const UNTRACED: &str = "untraced";
 
 /// Starts exporting as `service`, unless OTEL_SERVICE_NAME says another name. The exporter reads
 /// its own settings: OTEL_EXPORTER_OTLP_*, OTEL_BSP_*, OTEL_TRACES_SAMPLER,
 /// OTEL_RESOURCE_ATTRIBUTES.
-pub fn start(service: &'static str) -> Result<()> {
+pub(super) fn export(service: &'static str) -> Result<()> {
     tls::install_crypto();
     let exporter = OtlpExporter::builder()
         .with_http()
@@ -70,15 +70,31 @@ pub fn start(service: &'static str) -> Result<()> {
         .with_batch_exporter(Watched { exporter, failing: AtomicBool::new(false) })
         .with_resource(resource.build())
         .build();
-    let tracer = provider.tracer("nexus");
-    let _ = EXPORT.set(Export { provider, tracer });
+    global::set_tracer_provider(provider.clone());
+    let _ = PROVIDER.set(provider);
     Ok(())
+}
+
+/// Traces what our `tracing` spans stand for. Comes after [`export`].
+pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
+    // Dynamic, or callsites that every layer wants are not asked again, and lost whenever
+    // `tracing::enabled!`, which sqlx uses, has left its answer behind (tokio-rs/tracing#2519).
+    let is_ours = filter::dynamic_filter_fn(|metadata, _| {
+        metadata.is_span() && metadata.target().starts_with("nexus")
+    });
+    tracing_opentelemetry::layer()
+        .with_tracer(global::tracer("nexus"))
+        .with_location(false)
+        .with_target(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(is_ours.with_max_level_hint(Level::INFO))
 }
 
 /// Exports what is left. Blocks for a second at most.
 pub fn stop() {
-    if let Some(export) = EXPORT.get()
-        && let Err(error) = export.provider.shutdown_with_timeout(LAST_EXPORT)
+    if let Some(provider) = PROVIDER.get()
+        && let Err(error) = provider.shutdown_with_timeout(LAST_EXPORT)
     {
         tracing::debug!(%error, "the last spans are lost");
     }
@@ -94,81 +110,34 @@ pub fn carried<F: Future>(future: F) -> WithContext<F> {
     future.with_current_context()
 }
 
-/// Something that is being done: a request, an attempt at a job, a broadcast. Recorded when it
-/// ends, or is dropped.
-#[derive(Clone, Debug)]
-pub struct Span(Context);
-
-impl Span {
-    /// Begins what somebody else asked for: whoever sent that `traceparent`, if there is a valid
-    /// one.
-    pub fn asked_for(
-        kind: SpanKind,
-        traceparent: Option<&str>,
-        name: impl FnOnce() -> String,
-    ) -> Self {
-        let parent = traceparent.map_or_else(Context::new, |text| {
-            TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(text))
-        });
-        Self::begin(kind, parent, name)
+/// Begins a span that has not been entered yet: as a part of what sent that `traceparent`, or, if
+/// there is no valid one, as a trace of its own. Returns the trace's id, as logs name it, and
+/// records it in the span's field `trace_id`.
+pub fn begin(span: &Span, traceparent: Option<&str>) -> Option<String> {
+    let mut parent = traceparent.map_or_else(Context::new, |text| {
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(text))
+    });
+    // Without a collector a span has the ids of its parent.
+    if PROVIDER.get().is_none() && !parent.has_active_span() {
+        parent = parent.with_remote_span_context(new_ids());
     }
+    // Fails where nothing is traced.
+    let _ = span.set_parent(parent);
+    let id = trace_id(span);
+    span.record("trace_id", id.as_deref().map(field::display));
+    id
+}
 
-    /// Begins a part of what is being done now.
-    pub fn within(kind: SpanKind, name: impl FnOnce() -> String) -> Self {
-        Self::begin(kind, Context::current(), name)
-    }
+/// The trace that a span belongs to, as logs name it.
+pub fn trace_id(span: &Span) -> Option<String> {
+    let context = span.context();
+    let ids = context.span().span_context().clone();
+    ids.is_valid().then(|| ids.trace_id().to_string())
+}
 
-    /// What belongs to no trace.
-    pub fn none() -> Self {
-        Span(Context::new())
-    }
-
-    fn begin(kind: SpanKind, parent: Context, name: impl FnOnce() -> String) -> Self {
-        let Some(export) = EXPORT.get() else {
-            let is_known = parent.span().span_context().is_valid();
-            return Span(if is_known {
-                parent
-            } else {
-                parent.with_remote_span_context(new_ids())
-            });
-        };
-        let builder = SpanBuilder::from_name(name()).with_kind(kind);
-        let span = export.tracer.build_with_context(builder, &parent);
-        Span(parent.with_span(span))
-    }
-
-    /// Adds what is known about it now. Evaluated only if it is recorded.
-    pub fn describe<const N: usize>(&self, attributes: impl FnOnce() -> [KeyValue; N]) {
-        let span = self.0.span();
-        if span.is_recording() {
-            span.set_attributes(attributes());
-        }
-    }
-
-    /// It did not succeed, for that reason.
-    pub fn failed(&self, why: &str) {
-        let span = self.0.span();
-        if span.is_recording() {
-            span.set_status(Status::error(why.to_owned()));
-        }
-    }
-
-    /// It ends now.
-    pub fn end(self) {
-        self.0.span().end();
-    }
-
-    /// Does a part of it: what that enqueues or broadcasts belongs to this span.
-    pub fn run<F: Future>(&self, future: F) -> WithContext<F> {
-        future.with_context(self.0.clone())
-    }
-
-    /// The trace that it belongs to, as logs name it.
-    pub fn trace_id(&self) -> Option<String> {
-        let span = self.0.span();
-        let ids = span.span_context();
-        ids.is_valid().then(|| ids.trace_id().to_string())
-    }
+/// What a span stands for did not succeed, for that reason.
+pub fn failed(span: &Span, why: &str) {
+    span.set_status(Status::error(why.to_owned()));
 }
 
 fn traceparent(context: &Context) -> Option<String> {
@@ -232,17 +201,26 @@ impl SpanExporter for Watched {
 
 #[cfg(test)]
 mod tests {
+    use tracing::{Instrument, subscriber::DefaultGuard};
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
 
     const GIVEN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+    fn traced() -> DefaultGuard {
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(layer()))
+    }
+
     fn ids_of(traceparent: Option<&str>) -> String {
-        let span = Span::asked_for(SpanKind::Server, traceparent, || "test".into());
-        super::traceparent(&span.0).unwrap()
+        let span = tracing::info_span!("test");
+        begin(&span, traceparent);
+        span.in_scope(current).unwrap()
     }
 
     #[test]
     fn a_callers_ids_are_passed_on_and_new_ones_made_for_who_sends_none() {
+        let _traced = traced();
         assert_eq!(ids_of(Some(GIVEN)), GIVEN);
         assert_eq!(&ids_of(None)[..3], "00-");
         assert_ne!(ids_of(None), ids_of(None));
@@ -250,6 +228,7 @@ mod tests {
 
     #[test]
     fn what_is_no_traceparent_is_as_good_as_none() {
+        let _traced = traced();
         let zero_trace = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         let zero_span = "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01";
         for wrong in
@@ -261,14 +240,16 @@ mod tests {
 
     #[tokio::test]
     async fn what_runs_within_a_span_knows_it() {
+        let _traced = traced();
         assert_eq!(current(), None);
-        let span = Span::asked_for(SpanKind::Server, Some(GIVEN), || "test".into());
-        let (here, there) = span
-            .run(async {
-                let there = tokio::spawn(carried(async { current() }));
-                (current(), there.await.unwrap())
-            })
-            .await;
+        let span = tracing::info_span!("test");
+        begin(&span, Some(GIVEN));
+        let (here, there) = async {
+            let there = tokio::spawn(carried(async { current() }));
+            (current(), there.await.unwrap())
+        }
+        .instrument(span)
+        .await;
         assert_eq!((here.as_deref(), there.as_deref()), (Some(GIVEN), Some(GIVEN)));
         assert_eq!(current(), None);
     }

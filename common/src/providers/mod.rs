@@ -11,12 +11,10 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tracing::Instrument;
 
 pub use self::keys::{Key, Standing};
-use crate::{
-    error::Error,
-    observability::traces::{Span, SpanKind},
-};
+use crate::{error::Error, observability::traces};
 
 /// Why a call to a provider did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -122,20 +120,17 @@ impl Provider {
         request: RequestBuilder,
     ) -> Result<T, CallError> {
         key.permit()?;
-        let span = Span::within(SpanKind::Client, || format!("call {}", self.name));
-        let answer = span.run(self.send(key, request)).await;
+        let span = tracing::info_span!(
+            "call",
+            otel.name = format!("call {}", self.name),
+            otel.kind = "client"
+        );
+        let answer = self.send(key, request).instrument(span.clone()).await;
         match &answer {
             Ok(_) => {}
-            Err(
-                CallError::Refused { .. }
-                | CallError::Invalid { .. }
-                | CallError::KeyRefused { .. },
-            ) => {
-                span.failed("refused");
-            }
-            Err(CallError::Failed { .. }) => span.failed("failed"),
+            Err(CallError::Failed { .. }) => traces::failed(&span, "failed"),
+            Err(_) => traces::failed(&span, "refused"),
         }
-        span.end();
         answer
     }
 

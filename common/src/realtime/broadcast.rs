@@ -4,13 +4,11 @@ use std::future::Future;
 
 use serde::Serialize;
 use serde_json::Value;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::{
-    observability::{
-        metrics,
-        traces::{KeyValue, Span, SpanKind},
-    },
+    observability::{metrics, traces},
     types::ids::{EventId, UserId},
 };
 
@@ -117,17 +115,19 @@ impl Broadcast {
         &self,
         emit: impl Future<Output = Result<(), E>>,
     ) -> Result<(), E> {
-        let span = Span::within(SpanKind::Producer, || format!("broadcast {}", self.event));
-        let sent = span.run(emit).await;
+        let span = tracing::info_span!(
+            "broadcast",
+            otel.name = format!("broadcast {}", self.event),
+            otel.kind = "producer",
+            nexus.broadcast.audience = ?self.audience,
+        );
+        let sent = emit.instrument(span.clone()).await;
         metrics::broadcast(self.event);
-        tracing::debug!(event = self.event, audience = ?self.audience, trace_id = span.trace_id(), "broadcast");
-        span.describe(|| {
-            [KeyValue::new("nexus.broadcast.audience", format!("{:?}", self.audience))]
-        });
+        let trace_id = traces::trace_id(&span);
+        tracing::debug!(event = self.event, audience = ?self.audience, trace_id, "broadcast");
         if let Err(error) = &sent {
-            span.failed(&error.to_string());
+            traces::failed(&span, &error.to_string());
         }
-        span.end();
         sent
     }
 

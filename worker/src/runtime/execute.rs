@@ -13,10 +13,7 @@ use nexus_common::{
         Queue, RetryPolicy,
         lifecycle::{self, Claimed, Delivery},
     },
-    observability::{
-        metrics,
-        traces::{Span, SpanKind},
-    },
+    observability::{metrics, traces},
     storage::postgres::{bounded, within},
     types::backoff::Backoff,
 };
@@ -26,7 +23,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span, field};
 
 use super::{
     batches::Batches,
@@ -67,8 +64,16 @@ impl<S: Send + Sync + 'static> Executor<S> {
         let Some(held_until) = self.begin(&claimed).await else { return };
         metrics::claimed(self.queue, &claimed.kind, claimed.waited);
         let started = Instant::now();
-        let trace = claimed.trace_context.as_deref();
-        let span = Span::asked_for(SpanKind::Consumer, trace, || format!("job {}", claimed.kind));
+        let span = tracing::info_span!(
+            "job",
+            otel.name = format!("job {}", claimed.kind),
+            otel.kind = "consumer",
+            kind = claimed.kind,
+            job_id = %claimed.lease.job_id(),
+            attempt = claimed.attempt,
+            trace_id = field::Empty,
+        );
+        let trace_id = traces::begin(&span, claimed.trace_context.as_deref());
         let (ended, policy) = match self.registry.handler(&claimed.kind) {
             Some(handler) => {
                 (self.supervise(handler, &claimed, held_until, &span).await, handler.retry)
@@ -91,8 +96,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
             self.relay.ended();
         }
         metrics::attempt(self.queue, &claimed.kind, verdict.outcome(), took);
-        verdict.log(&claimed, span.trace_id().as_deref(), took);
-        verdict.trace(&claimed, span);
+        verdict.log(&claimed, trace_id.as_deref(), took);
+        verdict.trace(&claimed, &span);
     }
 
     /// Writes the verdict down, and says what became of the job.
@@ -206,9 +211,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 ))));
             }
         };
-        let (job_id, trace_id) = (attempt.job_id, span.trace_id());
-        let log = tracing::info_span!("job", kind = claimed.kind, %job_id, attempt = attempt.number, trace_id);
-        let mut task = tokio::spawn(span.run(work.instrument(log)));
+        let mut task = tokio::spawn(work.instrument(span.clone()));
         let time_limit = sleep(handler.timeout);
         tokio::pin!(time_limit);
         let third = self.lease / 3;

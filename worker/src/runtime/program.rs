@@ -7,7 +7,7 @@ use nexus_common::{
     Result,
     config::{self, Env},
     jobs::Queue,
-    observability::{logs, traces},
+    observability::{self, traces},
 };
 
 use super::{registry::Registry, run};
@@ -81,10 +81,7 @@ where
     if let Some(concurrency) = arguments.concurrency {
         config.concurrency = usize::from(concurrency);
     }
-    logs::init(&config.sight, &warnings);
-    if config.sight.traces
-        && let Err(error) = traces::start(name)
-    {
+    if let Err(error) = observability::start(name, &config.sight, &warnings) {
         return unusable(&error.details());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use nexus_common::{
     Error, Result,
     jobs::{RetryPolicy, lifecycle::Claimed},
-    observability::traces::{KeyValue, Span},
+    observability::traces::{self, OpenTelemetrySpanExt},
 };
 use sqlx::PgPool;
+use tracing::Span;
 
 use super::{batches::Batches, context::JobFailure};
 use crate::dead_letters;
@@ -191,19 +192,14 @@ impl Verdict {
         }
     }
 
-    /// Ends the attempt's span.
-    pub(super) fn trace(&self, claimed: &Claimed, span: Span) {
-        span.describe(|| {
-            [
-                KeyValue::new("nexus.job.id", claimed.lease.job_id().to_string()),
-                KeyValue::new("nexus.job.attempt", i64::from(claimed.attempt)),
-                KeyValue::new("nexus.outcome", self.outcome()),
-            ]
-        });
+    /// Says in the attempt's span how it ended.
+    pub(super) fn trace(&self, claimed: &Claimed, span: &Span) {
+        span.set_attribute("nexus.job.id", claimed.lease.job_id().to_string());
+        span.set_attribute("nexus.job.attempt", i64::from(claimed.attempt));
+        span.set_attribute("nexus.outcome", self.outcome());
         if let Verdict::Retry { error, .. } | Verdict::Dead(error) = self {
-            span.failed(error);
+            traces::failed(span, error);
         }
-        span.end();
     }
 }
 
