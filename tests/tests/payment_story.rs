@@ -149,34 +149,6 @@ async fn a_payment_that_is_nobodys_has_a_story_too() {
 }
 
 #[tokio::test]
-async fn webhooks_from_before_are_found_once_the_cleanup_worker_has_read_them() {
-    let mut stack = Stack::builder().workers(["cleanup"]).start().await;
-    stack.worker("cleanup").stop().await;
-    let insert = r#"INSERT INTO webhook_events (event_id, event_type, body, processed_at, outcome)
-        SELECT 'evt_' || n, 'refund.processed',
-               convert_to('{"event":"refund.processed","payload":{"refund":{"entity":{"id":"rfnd_1","payment_id":"pay_' || n || '"}}}}', 'UTF8'), now(), 'refund_followed'
-        FROM generate_series(1, 1200) n
-        UNION ALL SELECT 'evt_odd', 'unreadable', '\x00ff'::bytea, now(), 'unreadable'"#;
-    stack.execute(insert).await;
-    // Its time has come.
-    stack.execute("DELETE FROM job_schedule").await;
-    stack.worker("cleanup").start();
-    eventually("all of them are read", SOON, async || {
-        let unread = stack.count("webhook_events WHERE payment_id IS NULL").await;
-        seen(unread == 0, unread)
-    })
-    .await;
-    let entries = told(&story(&stack, "pay_777").await);
-    assert_eq!(entries.len(), 1, "{entries:?}");
-    assert!(entries[0].1.starts_with("refund.processed: refund_followed"), "{entries:?}");
-    assert_eq!(
-        stack.count("webhook_events WHERE payment_id = ''").await,
-        1,
-        "what names no payment"
-    );
-}
-
-#[tokio::test]
 async fn a_story_is_found_by_indexes_however_much_there_is() {
     let stack = Stack::builder().workers([]).start().await;
     for insert in [

@@ -84,30 +84,6 @@ pub async fn close(conn: &mut PgConnection, id: i64, outcome: &str) -> Result<()
     Ok(())
 }
 
-/// Finds out what webhooks are about that were stored before anybody looked, at most 500 a call;
-/// returns how many.
-pub async fn find_subjects(conn: &mut PgConnection) -> Result<u64> {
-    let rows = sqlx::query!(
-        "SELECT id, body FROM webhook_events WHERE payment_id IS NULL ORDER BY id LIMIT 500"
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let about = |body: &[u8]| Webhook::parse(body).as_ref().map(Webhook::about).unwrap_or_default();
-    let (payments, orders): (Vec<String>, Vec<String>) =
-        rows.iter().map(|row| about(&row.body)).unzip();
-    let found = sqlx::query!(
-        "UPDATE webhook_events w SET payment_id = found.payment_id, order_id = found.order_id
-         FROM unnest($1::bigint[], $2::text[], $3::text[]) AS found (id, payment_id, order_id) WHERE w.id = found.id",
-        &ids,
-        &payments,
-        &orders,
-    )
-    .execute(conn)
-    .await?;
-    Ok(found.rows_affected())
-}
-
 /// The parts of a webhook that its handler looks at.
 #[derive(Debug)]
 pub struct Webhook {

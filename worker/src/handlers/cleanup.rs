@@ -14,7 +14,6 @@ use nexus_common::{
         lifecycle,
     },
     observability::metrics,
-    payments::webhooks,
     retention::{self, Removed},
 };
 use sqlx::PgConnection;
@@ -58,8 +57,7 @@ pub async fn clean_up(
             TokenStorage::Hashed => hash_tokens(&cx, &mut conn).await?,
             TokenStorage::Raw => 0,
         };
-        let webhooks = webhooks::find_subjects(&mut conn).await?;
-        if removed == Removed::default() && jobs == 0 && hashed == 0 && webhooks == 0 {
+        if removed == Removed::default() && jobs == 0 && hashed == 0 {
             return Ok(());
         }
         tracing::info!(
@@ -74,7 +72,6 @@ pub async fn clean_up(
             alerts = removed.alerts,
             jobs,
             hashed_tokens = hashed,
-            webhooks_read = webhooks,
             "removed what nobody needs any more"
         );
         if started.elapsed() > RUN {
