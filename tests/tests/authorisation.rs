@@ -336,7 +336,7 @@ impl World {
         let kind = format!("matrix_{}", self.number());
         let id = match path.split('/').nth(2) {
             Some("alerts") => {
-                let insert = "INSERT INTO payment_alerts (reason, subject, details) VALUES ('matrix', $1, '') RETURNING id";
+                let insert = "INSERT INTO payment_alerts (reason, subject, details) VALUES ('unreadable', $1, '') RETURNING id";
                 let id = sqlx::query_scalar::<_, i64>(insert).bind(&kind);
                 id.fetch_one(&self.stack.db).await.unwrap().to_string()
             }

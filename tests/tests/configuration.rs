@@ -342,6 +342,27 @@ async fn a_database_that_is_not_migrated_is_not_ready_until_it_is() {
 }
 
 #[tokio::test]
+async fn a_database_of_an_unreleased_build_is_not_ready_and_migrate_says_what_to_do() {
+    let stack = Stack::builder().workers([]).start().await;
+    for history in [
+        "UPDATE _sqlx_migrations SET checksum = '\\x00' WHERE version = 1",
+        "INSERT INTO _sqlx_migrations SELECT 59, description, installed_on, success, checksum, execution_time
+         FROM _sqlx_migrations WHERE version = 1",
+    ] {
+        stack.execute(history).await;
+        let (code, said) = run(&stack, "nexus-api", &["migrate"], stack.env().clone()).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("`make clean-data`"), "{said}");
+        let away = stack.anonymous().get_root("/ready").await;
+        assert_eq!(
+            (away.status, &away.body["checks"]["migrations"]),
+            (503, &json!("failed")),
+            "{away}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn sigterm_ends_every_process_within_seconds_and_with_success() {
     let mut stack = Stack::start().await;
     let socket = stack.socket("a client", &stack.anonymous()).await;

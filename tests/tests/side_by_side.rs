@@ -404,3 +404,20 @@ async fn a_payment_that_the_node_service_has_settled_is_not_settled_again() {
     assert!(shop.stack.providers.refunds().is_empty(), "{:?}", shop.stack.providers.refunds());
     shop.stack.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn an_order_that_is_replaced_before_the_migration_has_come_to_it_stays_known() {
+    let shop = Shop::open(1, &[]).await;
+    let buyer = shop.stack.user().await;
+    shop.lock(Service::Node, &buyer, "A1").await.unwrap();
+    let booking = shop.book(Service::Node, &buyer, "A1").await;
+    let first = shop.node.order(&booking).await;
+    shop.stack.execute("DELETE FROM payment_orders").await;
+    let second = shop.node.order(&booking).await;
+    let orders = "SELECT order_id, superseded_at IS NULL AS live FROM payment_orders ORDER BY live";
+    let known = [(first, false), (second, true)];
+    assert_eq!(
+        shop.stack.rows(orders).await,
+        known.map(|(order, live)| json!({"order_id": order, "live": live}))
+    );
+}

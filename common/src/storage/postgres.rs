@@ -99,6 +99,11 @@ const MIGRATION_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration
 /// After so long it gives up: what is in its way for an hour has to be looked at.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(3600);
 
+/// What to do about a database that has had other migrations than ours.
+const OTHER_MIGRATIONS: &str = "Either a newer release has migrated this database, and there is \
+    nothing for this one to do; or a build from before the first release has, whose data cannot be \
+    kept: `make clean-data` removes what `make run` has stored";
+
 /// Brings the schema up to date; safe to run from several processes at once (sqlx holds an advisory
 /// lock), and while others are at work.
 ///
@@ -123,6 +128,9 @@ pub async fn migrate(settings: &Database, mut waiting: impl FnMut(String)) -> Re
                 waiting(format!("{error}; again in {pause:?}. Open transactions: {others}"));
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(MIGRATION_PAUSES.1);
+            }
+            Err(error @ (MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_))) => {
+                return Err(Error::internal(format!("{error}. {OTHER_MIGRATIONS}")));
             }
             result => return result.map_err(|error| Error::Internal(Box::new(error))),
         }
@@ -154,8 +162,8 @@ fn options(settings: &Database, process: &str) -> PgConnectOptions {
     settings.connection.clone().application_name(process)
 }
 
-/// Whether every migration of this binary has been applied. Newer ones do not matter: they must be
-/// compatible with the previous release.
+/// Whether every migration of this binary, and no other under its number, has been applied. Newer
+/// ones do not matter: they must be compatible with the previous release.
 pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
     let mut conn = pool.acquire().await?;
     let applied = match conn.list_applied_migrations(&MIGRATIONS.table_name).await {
@@ -165,7 +173,9 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
             return Ok(false);
         }
     };
-    Ok(MIGRATIONS.iter().all(|known| applied.iter().any(|done| done.version == known.version)))
+    Ok(MIGRATIONS.iter().all(|known| {
+        applied.iter().any(|done| done.version == known.version && done.checksum == known.checksum)
+    }))
 }
 
 /// A duration as PostgreSQL takes one.

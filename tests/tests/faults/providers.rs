@@ -276,7 +276,7 @@ async fn slow_refunds_leave_slots_to_confirmations_and_slow_mail_to_sms() {
         .execute(
             "WITH owed AS (
                  INSERT INTO refunds (payment_id, amount_paise, currency, reason)
-                 SELECT 'pay_slow' || n, 100, 'INR', 'late' FROM generate_series(1, 80) n RETURNING id)
+                 SELECT 'pay_slow' || n, 100, 'INR', 'seats_gone' FROM generate_series(1, 80) n RETURNING id)
              INSERT INTO jobs (id, queue, kind, priority, payload, max_attempts)
              SELECT gen_random_uuid(), 'payments', 'refund_payment', 10, jsonb_build_object('refund_id', id), 14 FROM owed",
         )

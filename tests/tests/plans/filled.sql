@@ -44,7 +44,7 @@ INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, curr
 SELECT kind, id, 'order_' || id, 'pay_' || id, sign * 10000, 'INR', booked_at
 FROM bookings, (VALUES ('capture', 1), ('sale', -1)) k (kind, sign) WHERE status = 'confirmed';
 INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status, refund_id, created_at)
-SELECT 'pay_' || id, id, 10000, 'INR', 'late', CASE WHEN id % 1000 = 0 THEN 'pending' ELSE 'processed' END, 'rfnd_' || id, booked_at
+SELECT 'pay_' || id, id, 10000, 'INR', 'seats_gone', CASE WHEN id % 1000 = 0 THEN 'pending' ELSE 'processed' END, 'rfnd_' || id, booked_at
 FROM bookings WHERE status = 'expired' OR id % 20 = 1;
 INSERT INTO provider_refunds (refund_id, payment_id, amount_paise, status, ours)
 SELECT refund_id, payment_id, amount_paise, CASE status WHEN 'pending' THEN 'requested' ELSE status END, TRUE FROM refunds;

@@ -16,6 +16,7 @@ async fn finding_06_a_clone_has_every_migration() {
     let tracked: Vec<&str> =
         tracked.lines().filter_map(|path| path.strip_prefix("migrations/")).collect();
     assert_eq!(folder("migrations"), tracked, "every migration is in version control");
+    let migrations = tracked.iter().filter(|name| name.ends_with(".sql"));
 
     // And all of them, byte for byte, are in the binary.
     let stack = Stack::builder().workers([]).start().await;
@@ -23,7 +24,7 @@ async fn finding_06_a_clone_has_every_migration() {
         .rows("SELECT lpad(version::text, 4, '0') AS version, encode(checksum, 'hex') AS checksum FROM _sqlx_migrations ORDER BY 1")
         .await;
     let mut applied = applied.iter();
-    for name in &tracked {
+    for name in migrations {
         let digest = run("sha384sum", &[&format!("migrations/{name}")]);
         let row = applied.next().unwrap_or_else(|| panic!("{name} was not applied"));
         assert_eq!(row["version"].as_str(), name.get(..4));

@@ -36,7 +36,8 @@ pub(crate) async fn run(migrations: Option<PathBuf>, command: &[OsString]) -> Re
     Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// Every `.sql` file as one script, in the order of their names.
+/// Every `.sql` file as one script, in the order of their names; each a transaction unless it says
+/// that it is none, as sqlx has it.
 async fn migrate(postgres: &Postgres, dir: &Path) -> Result<()> {
     let entries =
         std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
@@ -44,8 +45,14 @@ async fn migrate(postgres: &Postgres, dir: &Path) -> Result<()> {
     scripts.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     scripts.sort();
     for script in scripts {
+        let text = std::fs::read_to_string(&script)
+            .with_context(|| format!("cannot read {}", script.display()))?;
+        let transaction =
+            (!text.starts_with("-- no-transaction")).then_some("--single-transaction");
         let status = Command::new(postgres.binaries().join("psql"))
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"])
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
+            .args(transaction)
+            .arg("-f")
             .arg(&script)
             .arg(postgres.url())
             .status()

@@ -1,9 +1,11 @@
--- The tables that every installation has had from the start (CONTRACT.md, section 11). An existing database already holds them,
--- filled by the Node service: then nothing happens here. Column types and names are fixed by that service, which may still be
--- running beside Nexus on the same database during the cut-over.
+-- The tables of the Node service, which Nexus takes over. A database of that service has them
+-- already, and then this file changes nothing. The Node service fixes their names and their types:
+-- it may go on working with them, beside Nexus, during the cut-over.
 
 CREATE TABLE IF NOT EXISTS users (
     id SERIAL PRIMARY KEY,
+    -- Rules: a username, an e-mail address and a phone number are of one account each. They serve
+    -- logins.
     username VARCHAR(50) UNIQUE,
     name VARCHAR(150),
     email VARCHAR(255) UNIQUE,
@@ -27,9 +29,14 @@ CREATE TABLE IF NOT EXISTS refresh_tokens (
     created_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP,
     updated_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP
 );
+-- Serves: refreshing a session and logging out, which look for the token.
+CREATE INDEX IF NOT EXISTS refresh_tokens_token_idx ON refresh_tokens (token);
+-- Serves: ending or counting the sessions of a user.
+CREATE INDEX IF NOT EXISTS refresh_tokens_user_id_idx ON refresh_tokens (user_id);
 
 CREATE TABLE IF NOT EXISTS blacklisted_tokens (
     id SERIAL PRIMARY KEY,
+    -- Rule: a token is revoked once. Serves: "is this token revoked?", at every request.
     token TEXT NOT NULL UNIQUE,
     user_id INTEGER REFERENCES users (id) ON DELETE CASCADE,
     expires_at TIMESTAMPTZ NOT NULL,
@@ -52,6 +59,10 @@ CREATE TABLE IF NOT EXISTS events (
     created_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP,
     updated_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP
 );
+-- Serves: the list of events, which begins with the oldest.
+CREATE INDEX IF NOT EXISTS events_created_at_idx ON events (created_at);
+-- Serves: the events of an organiser, and the deletion of an account.
+CREATE INDEX IF NOT EXISTS events_organizer_id_idx ON events (organizer_id);
 
 CREATE TABLE IF NOT EXISTS event_seat_types (
     id SERIAL PRIMARY KEY,
@@ -65,6 +76,8 @@ CREATE TABLE IF NOT EXISTS event_seat_types (
     created_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP,
     updated_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP
 );
+-- Serves: the seat types of an event.
+CREATE INDEX IF NOT EXISTS event_seat_types_event_id_idx ON event_seat_types (event_id);
 
 -- Seats are virtual: a row exists only while its seat is locked or booked.
 CREATE TABLE IF NOT EXISTS seats (
@@ -83,12 +96,15 @@ CREATE TABLE IF NOT EXISTS seats (
 
 CREATE TABLE IF NOT EXISTS bookings (
     id SERIAL PRIMARY KEY,
+    -- Rule: a reference is of one booking. Serves: the search for it, for Razorpay's receipts too.
     booking_reference VARCHAR(50) NOT NULL UNIQUE,
     event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
     user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     total_amount NUMERIC(10, 2) NOT NULL,
     status VARCHAR(20) NOT NULL DEFAULT 'pending',
     payment_status VARCHAR(20) NOT NULL DEFAULT 'pending',
+    -- The Node service keeps its newest order here (order_…), until the payment (pay_…) takes its
+    -- place.
     payment_id VARCHAR(255),
     payment_gateway VARCHAR(50),
     booked_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP,
@@ -97,6 +113,10 @@ CREATE TABLE IF NOT EXISTS bookings (
     cancellation_reason TEXT,
     expires_at TIMESTAMPTZ
 );
+-- Serves: the bookings of an event, when it is cancelled or deleted.
+CREATE INDEX IF NOT EXISTS bookings_event_id_idx ON bookings (event_id);
+-- Serves: the search for the booking that a payment is for, where only the Node service knows it.
+CREATE INDEX IF NOT EXISTS bookings_payment_id_idx ON bookings (payment_id);
 
 CREATE TABLE IF NOT EXISTS booking_seats (
     id SERIAL PRIMARY KEY,
@@ -104,11 +124,13 @@ CREATE TABLE IF NOT EXISTS booking_seats (
     seat_id INTEGER NOT NULL REFERENCES seats (id) ON DELETE CASCADE,
     price_paid NUMERIC(10, 2) NOT NULL,
     created_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP,
+    -- Rule: a booking has a seat once. Serves: the seats of a booking.
     UNIQUE (booking_id, seat_id)
 );
 
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     id SERIAL PRIMARY KEY,
+    -- Rule: a key is used once. Serves: cancellations that are sent again.
     idempotency_key VARCHAR(255) NOT NULL UNIQUE,
     operation_type VARCHAR(50) NOT NULL,
     resource_id INTEGER,
@@ -124,6 +146,7 @@ CREATE TABLE IF NOT EXISTS tickets (
     id SERIAL PRIMARY KEY,
     booking_id INTEGER NOT NULL REFERENCES bookings (id) ON DELETE CASCADE,
     seat_id INTEGER REFERENCES seats (id) ON DELETE CASCADE,
+    -- Rule: a ticket's id is printed on one ticket.
     ticket_id VARCHAR(100) NOT NULL UNIQUE,
     seat_label VARCHAR(20) NOT NULL,
     seat_type_name VARCHAR(100),
