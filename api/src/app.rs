@@ -60,7 +60,7 @@ impl AppState {
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
         Ok(Arc::new(AppState {
             budgets: Budgets::new(settings.limits.clone(), cache.clone()),
-            signer: Signer::new(&settings.tokens),
+            signer: Signer::new(&settings.tokens)?,
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,

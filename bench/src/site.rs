@@ -88,7 +88,7 @@ impl Site {
             http,
             url,
             providers,
-            tokens: users(servers, &Signer::new(&tokens)).await?,
+            tokens: users(servers, &Signer::new(&tokens)?).await?,
             postgres: servers.postgres.id(),
             redis: servers.redis.id(),
         };

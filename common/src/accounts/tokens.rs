@@ -5,7 +5,14 @@ use std::{fmt::Write, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation,
+    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    decode, encode,
+    errors::ErrorKind,
+    signature,
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -76,16 +83,21 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(secret: &SecretString) -> Self {
+    fn new(secret: &SecretString) -> Result<Self> {
         let secret = secret.expose_secret().as_bytes();
-        Keys { sign: EncodingKey::from_secret(secret), verify: DecodingKey::from_secret(secret) }
+        Ok(Keys {
+            sign: EncodingKey::from_secret(secret).map_err(Error::internal)?,
+            verify: DecodingKey::from_secret(secret).map_err(Error::internal)?,
+        })
     }
 }
 
 impl Signer {
     /// With the process's secrets.
-    pub fn new(settings: &Settings) -> Self {
-        Signer { access: Keys::new(&settings.access), refresh: Keys::new(&settings.refresh) }
+    pub fn new(settings: &Settings) -> Result<Self> {
+        // It stays installed when there are several signers.
+        let _ = PROVIDER.install_default();
+        Ok(Signer { access: Keys::new(&settings.access)?, refresh: Keys::new(&settings.refresh)? })
     }
 
     /// A new access token for `user`.
@@ -106,6 +118,59 @@ impl Signer {
     /// Reads a refresh token.
     pub fn verify_refresh(&self, token: &str) -> Result<Verified> {
         verify(&self.refresh, token, TokenType::Refresh, Error::RefreshInvalid)
+    }
+}
+
+/// The cryptography of jsonwebtoken. Its own providers bring RSA and elliptic curves with them; our
+/// tokens need HMAC and SHA-256.
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| {
+        Ok(Box::new(Hs256::new(*algorithm, key.family(), key.as_bytes())?))
+    },
+    verifier_factory: |algorithm, key| {
+        Ok(Box::new(Hs256::new(*algorithm, key.family(), key.try_get_as_bytes()?)?))
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+struct Hs256(Hmac<Sha256>);
+
+impl Hs256 {
+    fn new(
+        algorithm: Algorithm,
+        family: AlgorithmFamily,
+        secret: &[u8],
+    ) -> jsonwebtoken::errors::Result<Self> {
+        if algorithm != Algorithm::HS256 || family != AlgorithmFamily::Hmac {
+            return Err(ErrorKind::InvalidAlgorithm.into());
+        }
+        let hmac = Hmac::new_from_slice(secret).map_err(|_| ErrorKind::InvalidKeyFormat)?;
+        Ok(Hs256(hmac))
+    }
+}
+
+impl signature::Signer<Vec<u8>> for Hs256 {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        Ok(self.0.clone().chain_update(message).finalize().into_bytes().to_vec())
+    }
+}
+
+impl signature::Verifier<Vec<u8>> for Hs256 {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        let computed = self.0.clone().chain_update(message);
+        computed.verify_slice(signature).map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtSigner for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+impl JwtVerifier for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
     }
 }
 
@@ -181,7 +246,8 @@ mod tests {
     use super::*;
 
     fn signer() -> Signer {
-        Signer::new(&Settings { access: "a".repeat(32).into(), refresh: "b".repeat(32).into() })
+        let settings = Settings { access: "a".repeat(32).into(), refresh: "b".repeat(32).into() };
+        Signer::new(&settings).unwrap()
     }
 
     #[test]
