@@ -80,6 +80,37 @@ async fn whatever_address_and_name_registration_accepts_the_tickets_arrive() {
 }
 
 #[tokio::test]
+async fn a_mail_is_text_and_html_and_its_html_escapes_what_people_have_written() {
+    let stack = Stack::start().await;
+    let event = free_event(&stack).await;
+    stack.execute("UPDATE events SET name = 'Rock & <i>Roll</i>', location = 'Hall \"A\"'").await;
+    let buyer = register(&stack, "asha@example.com", "Asha").await;
+    stack.execute("UPDATE users SET name = '<b>Asha</b>' WHERE name = 'Asha'").await;
+    let reference = booked(&buyer, &event, "A1").await.reference;
+    let mail = eventually("the tickets are mailed", SOON, async || {
+        stack.providers.mail().pop().ok_or_else(|| "there is none".to_owned())
+    })
+    .await;
+    let text = format!(
+        "Hello <b>Asha</b>,\n\nyour booking {reference} is confirmed.\n\n\
+         Rock & <i>Roll</i>\nFriday, 1 May 2099, 18:00 UTC\nHall \"A\"\n\n\
+         Your tickets (QR codes attached):\n  VIP, seat A1: TKT-{reference}-A1\n\n\
+         Please show one QR code per person at the entrance. They replace any that you have had before."
+    );
+    assert_eq!(mail.text.replace("\r\n", "\n").trim_end(), text);
+    for part in [
+        "Hello &#60;b&#62;Asha&#60;/b&#62;,",
+        "Rock &#38; &#60;i&#62;Roll&#60;/i&#62;",
+        "Friday, 1 May 2099, 18:00 UTC",
+        "Hall &#34;A&#34;",
+        &format!("VIP, seat <b>A1</b>: TKT-{reference}-A1"),
+    ] {
+        assert!(mail.html.contains(part), "{part} in {}", mail.html);
+    }
+    assert!(mail.raw.contains("multipart/alternative"), "{}", mail.raw);
+}
+
+#[tokio::test]
 async fn an_internationalised_domain_is_one_account_in_either_spelling() {
     let stack = Stack::builder().workers([]).without_limits().start().await;
     let anonymous = stack.anonymous();

@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     address::Envelope,
-    message::{Attachment, Mailbox, MultiPart, SinglePart, header::ContentType},
+    message::{Attachment, Mailbox, MultiPart, header::ContentType},
 };
 use secrecy::ExposeSecret;
 
@@ -40,7 +40,9 @@ pub struct Email {
     pub to: String,
     pub to_name: Option<String>,
     pub subject: String,
+    /// Text and HTML say the same; the reader's program shows one of them.
     pub text: String,
+    pub html: String,
     /// The part of the Message-ID before the `@`: the same for every copy of the same mail.
     pub message_id: String,
     /// File name and PNG.
@@ -116,7 +118,8 @@ fn compose(from: Mailbox, email: Email) -> Result<Message, String> {
     let envelope = Envelope::new(Some(from.email.clone()), vec![to.clone()])
         .map_err(|error| error.to_string())?;
     let message_id = format!("<{}@{}>", email.message_id, from.email.domain());
-    let mut parts = MultiPart::mixed().singlepart(SinglePart::plain(email.text));
+    let body = MultiPart::alternative_plain_html(email.text, email.html);
+    let mut parts = MultiPart::mixed().multipart(body);
     let png = ContentType::parse("image/png").map_err(|error| error.to_string())?;
     for (name, image) in email.images {
         parts = parts.singlepart(Attachment::new(name).body(image, png.clone()));
@@ -148,6 +151,7 @@ mod tests {
             to_name: Some(name.to_owned()),
             subject: format!("Your tickets for {name}"),
             text: format!("Hello {name}"),
+            html: format!("<p>Hello {name}</p>"),
             message_id: "tickets-1".into(),
             images: vec![(format!("{to}.png"), vec![0])],
         }

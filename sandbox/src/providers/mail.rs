@@ -27,6 +27,8 @@ pub struct Mail {
     pub date: Option<String>,
     /// The text body; an HTML one is turned into text.
     pub text: String,
+    /// The HTML body; a text one is turned into HTML.
+    pub html: String,
     /// Attached and inline files.
     pub attachments: Vec<Attachment>,
     /// The message as it came over the wire, without the dots that SMTP adds.
@@ -64,6 +66,7 @@ impl Mail {
             message_id: message.message_id().map(str::to_owned),
             date: message.date().map(mail_parser::DateTime::to_rfc3339),
             text: message.body_text(0).unwrap_or_default().into_owned(),
+            html: message.body_html(0).unwrap_or_default().into_owned(),
             attachments: message.attachments().map(attachment).collect(),
             raw: String::from_utf8_lossy(raw).into_owned(),
         }

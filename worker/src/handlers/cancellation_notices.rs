@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use askama::Template;
 use nexus_common::{
     bookings::cancellation_notices::{self, Notice},
     jobs::notifications::{EmailCancellation, SmsCancellation},
@@ -10,7 +11,7 @@ use nexus_common::{
     types::ids::BookingId,
 };
 
-use super::{needed, notifications::Notifications, outward};
+use super::{bodies, needed, notifications::Notifications, outward};
 use crate::{Attempt, Context, JobFailure};
 
 /// See [`EmailCancellation`].
@@ -23,7 +24,7 @@ pub async fn email_cancellation(
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
+    needed(&cx.smtp)?.send(compose(&notice, to)?).await.map_err(outward)
 }
 
 /// See [`SmsCancellation`].
@@ -46,29 +47,27 @@ pub async fn sms_cancellation(
     twilio.send_sms(phone, &text).await.map_err(outward)
 }
 
-fn compose(notice: &Notice, to: String) -> Email {
-    let name = notice.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-    let mut text = format!(
-        "Hello{name},\n\nyour booking {} has been cancelled; its tickets are void.\n\n{}\n{} UTC\n",
-        notice.reference,
-        notice.event_name,
-        notice.event_start.0.format("%A, %-d %B %Y, %H:%M"),
-    );
-    if let Some(reason) = &notice.reason {
-        text.push_str(&format!("Reason: {reason}\n"));
-    }
-    if let Some(refund) = notice.refund {
-        text.push_str(&format!(
-            "\n{} go back the way you have paid. Banks usually need five to seven working days.\n",
-            refund.written()
-        ));
-    }
-    Email {
+#[derive(Template)]
+#[template(path = "cancellation.txt")]
+struct Text<'a> {
+    notice: &'a Notice,
+}
+
+#[derive(Template)]
+#[template(path = "cancellation.html")]
+struct Html<'a> {
+    notice: &'a Notice,
+}
+
+fn compose(notice: &Notice, to: String) -> Result<Email, JobFailure> {
+    let (text, html) = bodies(Text { notice }, Html { notice })?;
+    Ok(Email {
         to,
         to_name: notice.name.clone(),
         subject: format!("Your booking for {} is cancelled", notice.event_name),
         text,
+        html,
         message_id: format!("cancelled-{}", notice.reference.to_lowercase()),
         images: vec![],
-    }
+    })
 }

@@ -18,7 +18,8 @@ pub mod webhooks;
 
 use std::time::Duration;
 
-use nexus_common::{Error, providers::CallError};
+use askama::Template;
+use nexus_common::{Error, providers::CallError, types::time::Timestamp};
 
 use crate::JobFailure;
 
@@ -28,6 +29,18 @@ const UNTIL_SET: Duration = Duration::from_secs(600);
 /// A provider's client; without one the job waits, and does not count the attempt.
 fn needed<C>(client: &Option<C>) -> Result<&C, JobFailure> {
     client.as_ref().ok_or_else(|| JobFailure::Snooze(UNTIL_SET))
+}
+
+/// The bodies of a mail: `templates/<mail>.txt` and `templates/<mail>.html`, where what people have
+/// written is escaped.
+fn bodies(text: impl Template, html: impl Template) -> Result<(String, String), JobFailure> {
+    let text = text.render().map_err(Error::internal)?;
+    Ok((text, html.render().map_err(Error::internal)?))
+}
+
+/// As mails write it.
+fn moment(at: &Timestamp) -> String {
+    at.0.format("%A, %-d %B %Y, %H:%M UTC").to_string()
 }
 
 /// A provider's refusal is final; anything else may pass. A key that it refuses makes the job wait,

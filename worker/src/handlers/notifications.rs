@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use askama::Template;
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL},
@@ -19,7 +20,7 @@ use nexus_common::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{needed, outward};
+use super::{bodies, needed, outward};
 use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need beside the common context.
@@ -66,7 +67,7 @@ pub async fn email_tickets(
         return Ok(());
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
-    needed(&cx.smtp)?.send(compose(&delivery, to)).await.map_err(outward)?;
+    needed(&cx.smtp)?.send(compose(&delivery, to)?).await.map_err(outward)?;
     let mut tx = cx.db.begin().await?;
     if !delivery::mark_emailed(&mut tx, booking, &delivery.tickets).await? {
         return Err(JobFailure::Snooze(Duration::ZERO));
@@ -106,20 +107,24 @@ pub async fn sms_tickets(
     Ok(())
 }
 
-fn compose(delivery: &Delivery, to: String) -> Email {
-    let mut text = format!(
-        "Hello{},\n\nyour booking {} is confirmed.\n\n{}\n{} UTC\n{}\n\nYour tickets (QR codes attached):\n",
-        delivery.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default(),
-        delivery.reference,
-        delivery.event_name,
-        delivery.event_start.0.format("%A, %-d %B %Y, %H:%M"),
-        delivery.location,
-    );
+#[derive(Template)]
+#[template(path = "tickets.txt")]
+struct Text<'a> {
+    delivery: &'a Delivery,
+}
+
+#[derive(Template)]
+#[template(path = "tickets.html")]
+struct Html<'a> {
+    delivery: &'a Delivery,
+}
+
+fn compose(delivery: &Delivery, to: String) -> Result<Email, JobFailure> {
+    let (text, html) = bodies(Text { delivery }, Html { delivery })?;
     let mut images = Vec::with_capacity(delivery.tickets.len());
     // Another mail once tickets have been issued anew; the same one if it is sent twice.
     let mut contents = Sha256::new();
-    for Delivered { ticket_id, seat_label, seat_type_name, qr_code, .. } in &delivery.tickets {
-        text.push_str(&format!("  {seat_type_name}, seat {seat_label}: {ticket_id}\n"));
+    for Delivered { ticket_id, qr_code, .. } in &delivery.tickets {
         contents.update(qr_code);
         let png = qr_code
             .strip_prefix("data:image/png;base64,")
@@ -128,16 +133,14 @@ fn compose(delivery: &Delivery, to: String) -> Email {
             images.push((format!("{ticket_id}.png"), png));
         }
     }
-    text.push_str(
-        "\nPlease show one QR code per person at the entrance. They replace any that you have had before.\n",
-    );
     let contents = BASE64_URL.encode(&contents.finalize()[..9]);
-    Email {
+    Ok(Email {
         to,
         to_name: delivery.name.clone(),
         subject: format!("Your tickets for {}", delivery.event_name),
         text,
+        html,
         message_id: format!("tickets-{}-{contents}", delivery.reference.to_lowercase()),
         images,
-    }
+    })
 }

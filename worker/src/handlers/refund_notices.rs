@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use askama::Template;
 use nexus_common::{
     payments::refund_notices::{self, Notice},
     providers::smtp::Email,
 };
 
-use super::{needed, notifications::Notifications, outward};
+use super::{bodies, needed, notifications::Notifications, outward};
 use crate::{Context, JobFailure};
 
 /// Which refund the buyer is told of.
@@ -23,7 +24,7 @@ pub enum Refund {
 pub async fn email(cx: Arc<Context<Notifications>>, refund: Refund) -> Result<(), JobFailure> {
     let Some(notice) = notice(&cx, refund).await? else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    needed(&cx.smtp)?.send(compose(&notice, to)).await.map_err(outward)
+    needed(&cx.smtp)?.send(compose(&notice, to)?).await.map_err(outward)
 }
 
 /// Tells the buyer by SMS, if there is a phone number.
@@ -61,16 +62,24 @@ fn sentence(notice: &Notice, your: &str) -> String {
     }
 }
 
-fn compose(notice: &Notice, to: String) -> Email {
-    let name = notice.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-    let event = notice.event_name.as_ref().map(|event| format!("\n{event}\n")).unwrap_or_default();
-    let text = format!(
-        "Hello{name},\n\n{}\n{event}\nIt goes back the way you have paid. Banks usually need five to seven working days.\n\
-         Payment {}\n",
-        sentence(notice, "your"),
-        notice.payment_id,
-    );
-    Email {
+#[derive(Template)]
+#[template(path = "refund.txt")]
+struct Text<'a> {
+    notice: &'a Notice,
+    sentence: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "refund.html")]
+struct Html<'a> {
+    notice: &'a Notice,
+    sentence: &'a str,
+}
+
+fn compose(notice: &Notice, to: String) -> Result<Email, JobFailure> {
+    let sentence = &sentence(notice, "your");
+    let (text, html) = bodies(Text { notice, sentence }, Html { notice, sentence })?;
+    Ok(Email {
         to,
         to_name: notice.name.clone(),
         subject: match &notice.part {
@@ -78,7 +87,8 @@ fn compose(notice: &Notice, to: String) -> Email {
             Some(part) => format!("{part} of your payment goes back to you"),
         },
         text,
+        html,
         message_id: format!("refund-{}", notice.id.to_lowercase()),
         images: vec![],
-    }
+    })
 }
