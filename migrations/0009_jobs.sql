@@ -8,6 +8,15 @@
 
 CREATE TYPE job_state AS ENUM ('pending', 'queued', 'running', 'done', 'dead', 'cancelled');
 
+-- A job that is still to be run, or runs. PostgreSQL puts the bodies of this function and the next
+-- into the statements that call them, so that the partial indexes over the live states serve these.
+CREATE FUNCTION job_is_live(state job_state) RETURNS BOOLEAN IMMUTABLE PARALLEL SAFE LANGUAGE sql
+    AS $$ SELECT state IN ('pending', 'queued', 'running') $$;
+
+-- The unique key of a job that is about one row. The code makes the same keys.
+CREATE FUNCTION job_key(kind TEXT, id BIGINT) RETURNS TEXT IMMUTABLE PARALLEL SAFE LANGUAGE sql
+    AS $$ SELECT kind || ':' || id::text $$;
+
 CREATE TABLE jobs (
     -- UUIDv7: ordered by time, so that inserts stay at the right edge of the index.
     id UUID PRIMARY KEY,
@@ -63,6 +72,15 @@ CREATE INDEX jobs_finished ON jobs (state, finished_at)
     WHERE state IN ('done', 'dead', 'cancelled');
 -- Serves: the search for the dead letters of a payment; live jobs have jobs_unique_key.
 CREATE INDEX jobs_dead_key ON jobs (unique_key) WHERE state = 'dead';
+
+-- Jobs that may still do something: live ones, and dead letters, which an operator may have tried
+-- again. Either part finds unique keys by an index of its own.
+CREATE VIEW open_jobs AS
+SELECT id, kind, unique_key, state, attempt, last_error, created_at
+FROM jobs WHERE job_is_live(state)
+UNION ALL
+SELECT id, kind, unique_key, state, attempt, last_error, created_at
+FROM jobs WHERE state = 'dead';
 
 -- Appends a failed attempt to a job's history, which keeps the newest 50.
 CREATE FUNCTION jobs_with_error(errors JSONB, attempt INTEGER, error TEXT) RETURNS JSONB

@@ -3,7 +3,7 @@
 -- Confirmed bookings without a ticket for each seat: the queue that was to make them stays behind.
 INSERT INTO jobs (id, queue, kind, payload, unique_key, max_attempts)
 SELECT gen_random_uuid(), 'bookings', 'finalise_booking',
-       jsonb_build_object('booking_id', b.id), 'finalise_booking:' || b.id, 20
+       jsonb_build_object('booking_id', b.id), job_key('finalise_booking', b.id), 20
 FROM bookings b JOIN events e ON e.id = b.event_id
 WHERE b.status = 'confirmed' AND e.end_date > now()
   AND (SELECT count(*) FROM booking_seats WHERE booking_id = b.id)

@@ -5,7 +5,13 @@
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 
-use crate::error::Result;
+use crate::{
+    error::Result,
+    jobs::{
+        Job,
+        payments::{ProcessWebhook, RefundPayment},
+    },
+};
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,8 +41,15 @@ pub async fn violations(conn: &mut PgConnection) -> Result<Vec<Violation>> {
     )
     .fetch_all(&mut *tx)
     .await?;
-    let violations =
-        sqlx::query_file_as!(Violation, "src/books.sql", LISTED).fetch_all(&mut *tx).await?;
+    let violations = sqlx::query_file_as!(
+        Violation,
+        "src/books.sql",
+        LISTED,
+        RefundPayment::KIND,
+        ProcessWebhook::KIND,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     tx.rollback().await?;
     Ok(violations)
 }

@@ -20,7 +20,7 @@ WITH payment AS (
 ), taken AS (
     SELECT event_seat_type_id, count(*) AS n FROM seats GROUP BY event_seat_type_id
 ), live_job AS (
-    SELECT unique_key FROM jobs WHERE state IN ('pending', 'queued', 'running') AND unique_key IS NOT NULL
+    SELECT unique_key FROM jobs WHERE job_is_live(state) AND unique_key IS NOT NULL
 )
 SELECT 'seats sold are at most the quantity' AS "rule!", 'seat type ' || t.id AS "subject!",
        format('%s of %s are taken', taken.n, t.quantity) AS "found!"
@@ -101,10 +101,10 @@ FROM made JOIN payment p ON p.payment_id = made.payment_id WHERE p.captured AND 
 UNION ALL
 SELECT 'a refund that is owed has a job', 'payment ' || r.payment_id, format('%s, with %s tries left', r.status, r.tries_left)
 FROM refunds r WHERE r.status IN ('pending', 'failed') AND NOT EXISTS (
-    SELECT 1 FROM live_job WHERE unique_key = 'refund_payment:' || r.id)
+    SELECT 1 FROM live_job WHERE unique_key = job_key($2, r.id))
 UNION ALL
 SELECT 'a webhook that waits has a job', 'webhook ' || w.id, w.event_type
 FROM webhook_events w WHERE w.processed_at IS NULL AND NOT EXISTS (
-    SELECT 1 FROM live_job WHERE unique_key = 'process_webhook:' || w.id)
+    SELECT 1 FROM live_job WHERE unique_key = job_key($3, w.id))
 ORDER BY 1, 2
 LIMIT $1

@@ -7,7 +7,9 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use crate::types::{feature::Feature, invalid::Invalid, money::Paise, usage::Usage};
+use crate::types::{
+    feature::Feature, invalid::Invalid, money::Paise, statuses::BookingStatus, usage::Usage,
+};
 
 /// Shorthand used everywhere.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -153,7 +155,7 @@ pub enum Error {
     #[error("Booking not found or you don't have permission to pay for this booking")]
     BookingNotPayable,
     #[error("Booking is {0}, cannot create payment order")]
-    BookingNotPending(String),
+    BookingNotPending(BookingStatus),
     #[error("Booking is expired, cannot create payment order")]
     BookingExpired,
     #[error("Amount mismatch. Booking total is {0}")]

@@ -74,7 +74,7 @@ pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -
            UNION ALL
            SELECT FALSE, request_hash, status, answer FROM idempotent_requests
            WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now() AND NOT EXISTS (SELECT 1 FROM reserved)"#,
-        request.user.0,
+        request.user as _,
         request.route,
         request.key,
         request.hash,
@@ -106,7 +106,7 @@ impl Reservation {
     pub async fn complete(&self, conn: &mut PgConnection, answer: &Answer) -> Result<bool> {
         let completed = sqlx::query!(
             "UPDATE idempotent_requests SET status = $5, answer = $6 WHERE user_id = $1 AND route = $2 AND key = $3 AND attempt = $4",
-            self.request.user.0,
+            self.request.user as _,
             self.request.route,
             self.request.key,
             self.attempt,
@@ -123,7 +123,7 @@ impl Reservation {
         sqlx::query!(
             "DELETE FROM idempotent_requests
              WHERE user_id = $1 AND route = $2 AND key = $3 AND attempt = $4 AND status IS NULL",
-            self.request.user.0,
+            self.request.user as _,
             self.request.route,
             self.request.key,
             self.attempt,

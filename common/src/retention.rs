@@ -3,7 +3,15 @@
 
 use sqlx::PgConnection;
 
-use crate::{config::Retention, error::Result, storage::postgres::interval};
+use crate::{
+    config::Retention,
+    error::Result,
+    jobs::{
+        Job,
+        notifications::{EmailCancellation, SmsCancellation},
+    },
+    storage::postgres::interval,
+};
 
 /// How many rows went.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,12 +65,10 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     let cancellation_notices = sqlx::query!(
         "DELETE FROM cancellation_notices WHERE booking_id IN
              (SELECT booking_id FROM cancellation_notices n WHERE kept_at < now() - interval '90 days'
-                  AND NOT EXISTS (SELECT 1 FROM jobs
-                      WHERE unique_key = ANY (ARRAY['email_cancellation:' || n.booking_id, 'sms_cancellation:' || n.booking_id])
-                          AND state IN ('pending', 'queued', 'running'))
-                  AND NOT EXISTS (SELECT 1 FROM jobs
-                      WHERE unique_key = ANY (ARRAY['email_cancellation:' || n.booking_id, 'sms_cancellation:' || n.booking_id])
-                          AND state = 'dead') LIMIT 10000)"
+                  AND NOT EXISTS (SELECT 1 FROM open_jobs
+                      WHERE unique_key = ANY (ARRAY[job_key($1, n.booking_id), job_key($2, n.booking_id)])) LIMIT 10000)",
+        EmailCancellation::KIND,
+        SmsCancellation::KIND,
     )
     .execute(&mut *conn)
     .await?;

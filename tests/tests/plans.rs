@@ -20,7 +20,7 @@ const ALLOWED: [(&str, &str); 5] = [
         "the list says how many events there are; they are not sales",
     ),
     (
-        "SELECT queue, state::text AS \"state!\", count(*) AS \"count!\", min(available_at)",
+        "SELECT queue, state::text AS \"state!: _\", count(*) AS \"count!\", min(available_at)",
         "for operators: counts jobs, which are kept for a week",
     ),
     (

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use nexus_common::jobs::{
-    Queue,
+    JobState, Queue,
     admin::{Filter, JobRow},
 };
 use serde_json::Value;
@@ -13,12 +13,9 @@ use super::{
     payments,
 };
 
-/// Every state of a job.
-pub(super) const STATES: [&str; 6] = ["pending", "queued", "running", "done", "dead", "cancelled"];
-
 /// Jobs, the newest first.
 pub(super) fn list(admin: &Admin, filter: &Filter, jobs: &[JobRow]) -> Markup {
-    let title = if filter.state.as_deref() == Some("dead") { "Dead letters" } else { "Jobs" };
+    let title = if filter.state == Some(JobState::Dead) { "Dead letters" } else { "Jobs" };
     page(
         admin,
         title,
@@ -51,8 +48,8 @@ fn filters(filter: &Filter) -> Markup {
             } }
             label { "State" select name="state" {
                 option value="" { "any" }
-                @for state in STATES {
-                    option value=(state) selected[filter.state.as_deref() == Some(state)] { (state) }
+                @for state in JobState::ALL {
+                    option value=(state) selected[filter.state == Some(state)] { (state) }
                 }
             } }
             label { "Kind" input name="kind" value=[filter.kind.as_deref()] placeholder="any"; }
@@ -134,10 +131,10 @@ fn money_of(payload: &Value) -> Option<String> {
 fn actions(admin: &Admin, job: &JobRow) -> Markup {
     let to = |action: &str| format!("/admin/jobs/{}/{action}", job.id);
     html! {
-        @if matches!(job.state.as_str(), "dead" | "cancelled") {
+        @if matches!(job.state, JobState::Dead | JobState::Cancelled) {
             (form(admin, &to("retry"), &html! { button { "Retry" } }))
         }
-        @if matches!(job.state.as_str(), "dead" | "pending" | "queued") {
+        @if matches!(job.state, JobState::Dead | JobState::Pending | JobState::Queued) {
             (form(admin, &to("discard"), &html! { button { "Discard" } }))
         }
     }

@@ -108,7 +108,7 @@ async fn list(State(app): State<App>, admin: Admin, fields: Fields<Which>) -> Pa
     // Absent and empty mean any.
     let Which { queue, kind, state } = fields.request;
     let some = |field: Option<Text>| field.as_ref().and_then(filled);
-    let state = some(state).filter(|state| jobs::STATES.contains(&state.as_str()));
+    let state = some(state).and_then(|state| state.parse().ok());
     let filter = Filter { queue: some(queue), kind: some(kind), state, limit: LISTED };
     let jobs = admin::list(&app.db, &filter).await?;
     Ok(jobs::list(&admin, &filter, &jobs).into_response())

@@ -36,7 +36,7 @@ pub async fn remember(conn: &mut PgConnection, user: UserId, network: &str) -> R
              SELECT network FROM login_networks WHERE user_id = $1 AND network <> $2
              ORDER BY last_login_at DESC OFFSET 19
          )",
-        user.0,
+        user as _,
         network,
     )
     .execute(conn)

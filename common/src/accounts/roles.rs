@@ -8,28 +8,18 @@ use sqlx::PgConnection;
 use super::credentials::Login;
 use crate::{
     error::{Error, Result},
-    types::ids::UserId,
+    types::{ids::UserId, text_enum::text_enum},
 };
 
-/// What a user is, beyond the owner of their own affairs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Buys; and organises, unless that takes an organiser.
-    User,
-    /// Organises.
-    Organiser,
-    /// Operates the installation, and may organise. Has no say in what is others'.
-    Admin,
-}
-
-impl Role {
-    /// As stored.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::User => "user",
-            Role::Organiser => "organiser",
-            Role::Admin => "admin",
-        }
+text_enum! {
+    /// What a user is, beyond the owner of their own affairs.
+    pub enum Role {
+        /// Buys; and organises, unless that takes an organiser.
+        User = "user",
+        /// Organises.
+        Organiser = "organiser",
+        /// Operates the installation, and may organise. Has no say in what is others'.
+        Admin = "admin",
     }
 }
 
@@ -49,11 +39,10 @@ async fn require(
     roles: &[Role],
     doing: &'static str,
 ) -> Result<()> {
-    let names: Vec<String> = roles.iter().map(|role| role.name().to_owned()).collect();
     let has = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND role = ANY ($2)) AS "has!""#,
-        user.0,
-        &names,
+        user as _,
+        roles as _,
     )
     .fetch_one(conn)
     .await?;
@@ -70,14 +59,14 @@ pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<O
                 changed AS (UPDATE users u SET role = $3, updated_at = now() FROM found
                             WHERE u.id = found.id AND found.role <> $3 RETURNING u.id, found.role),
                 remembered AS (INSERT INTO role_changes (user_id, role_before, role_after) SELECT id, role, $3 FROM changed)
-           SELECT id AS "id!" FROM found"#,
+           SELECT id AS "id!: UserId" FROM found"#,
         email,
         phone,
-        role.name(),
+        role as _,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(id.map(UserId))
+    Ok(id)
 }
 
 /// An account as operators are shown one.
@@ -87,7 +76,7 @@ pub struct Holder {
     pub id: UserId,
     pub email: Option<String>,
     pub phone: Option<String>,
-    pub role: String,
+    pub role: Role,
     pub created_at: DateTime<Utc>,
 }
 
@@ -95,7 +84,7 @@ pub struct Holder {
 pub async fn holders(conn: &mut PgConnection) -> Result<Vec<Holder>> {
     let holders = sqlx::query_as!(
         Holder,
-        r#"SELECT id, email, phone, role, created_at AS "created_at!"
+        r#"SELECT id, email, phone, role AS "role: _", created_at AS "created_at!"
            FROM users WHERE role <> 'user' ORDER BY role, id"#
     )
     .fetch_all(conn)
@@ -108,7 +97,7 @@ pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Hol
     let (email, phone) = login.columns();
     let holder = sqlx::query_as!(
         Holder,
-        r#"SELECT id, email, phone, role, created_at AS "created_at!"
+        r#"SELECT id, email, phone, role AS "role: _", created_at AS "created_at!"
            FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
            ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1"#,
         email,
@@ -123,9 +112,9 @@ pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Hol
 #[derive(Debug)]
 pub struct Change {
     /// What it was.
-    pub role_before: String,
+    pub role_before: Role,
     /// What it became.
-    pub role_after: String,
+    pub role_after: Role,
     /// Whom PostgreSQL knew as the operator.
     pub changed_by: String,
     /// When.
@@ -136,8 +125,9 @@ pub struct Change {
 pub async fn history(conn: &mut PgConnection, user: UserId) -> Result<Vec<Change>> {
     let changes = sqlx::query_as!(
         Change,
-        "SELECT role_before, role_after, changed_by, changed_at FROM role_changes WHERE user_id = $1 ORDER BY id",
-        user.0
+        r#"SELECT role_before AS "role_before: _", role_after AS "role_after: _", changed_by, changed_at
+           FROM role_changes WHERE user_id = $1 ORDER BY id"#,
+        user as _,
     )
     .fetch_all(conn)
     .await?;

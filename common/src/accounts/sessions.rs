@@ -24,7 +24,7 @@ pub async fn keep_refresh_token(
     let inserted = sqlx::query!(
         "INSERT INTO refresh_tokens (user_id, token, expires_at)
          SELECT id, $2, $4 FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) FOR SHARE",
-        user.0,
+        user as _,
         stored(token, storage),
         since,
         expires_at,
@@ -45,19 +45,19 @@ pub struct EndedSessions {
 
 /// Ends every session of `user`: all access and refresh tokens that have been issued are revoked.
 pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<EndedSessions> {
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user.0)
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user as _)
         .fetch_optional(&mut *conn)
         .await?;
     // This process's clock, as for the tokens, and read only now that nobody can open a session
     // meanwhile.
     let from = Utc::now();
-    sqlx::query!("UPDATE users SET sessions_valid_from = $2 WHERE id = $1", user.0, from)
+    sqlx::query!("UPDATE users SET sessions_valid_from = $2 WHERE id = $1", user as _, from)
         .execute(&mut *conn)
         .await?;
     let refresh_tokens = sqlx::query_scalar!(
         "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now()
          WHERE user_id = $1 AND is_revoked IS NOT TRUE AND expires_at > now() RETURNING token",
-        user.0,
+        user as _,
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -70,7 +70,7 @@ pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64>
     let open = sqlx::query_scalar!(
         r#"SELECT count(*) AS "open!" FROM refresh_tokens
            WHERE user_id = $1 AND is_revoked IS NOT TRUE AND expires_at > now()"#,
-        user.0
+        user as _,
     )
     .fetch_one(conn)
     .await?;
@@ -83,14 +83,14 @@ pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64>
 pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
     // The user first, as whoever ends the sessions does, and the look in a statement of its own, so
     // that it sees what was waited for.
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user.0)
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user as _)
         .fetch_optional(&mut *conn)
         .await?;
     let revoked = sqlx::query_scalar!(
         r#"SELECT coalesce(is_revoked, FALSE) AS "revoked!" FROM refresh_tokens
            WHERE token = ANY ($1) AND user_id = $2 ORDER BY 1 DESC LIMIT 1"#,
         &either_way(token)[..],
-        user.0,
+        user as _,
     )
     .fetch_optional(conn)
     .await?;
@@ -110,7 +110,7 @@ pub async fn revoke_refresh_token(
     let revoked = sqlx::query!(
         "UPDATE refresh_tokens SET is_revoked = TRUE, updated_at = now() WHERE token = ANY ($1) AND user_id = $2",
         &either_way(token)[..],
-        user.0,
+        user as _,
     )
     .execute(conn)
     .await?;
@@ -129,7 +129,7 @@ pub async fn revoke_access_token(
         "INSERT INTO blacklisted_tokens (token, user_id, expires_at)
          SELECT $1, (SELECT id FROM users WHERE id = $2), $3 ON CONFLICT (token) DO NOTHING",
         stored(token, storage),
-        user.0,
+        user as _,
         expires_at,
     )
     .execute(&mut *conn)
@@ -147,7 +147,7 @@ pub async fn is_revoked(conn: &mut PgConnection, token: &str, verified: &Verifie
         r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = ANY ($1))
                OR EXISTS (SELECT 1 FROM users WHERE id = $2 AND sessions_valid_from > $3) AS "revoked!""#,
         &either_way(token)[..],
-        verified.user.0,
+        verified.user as _,
         verified.issued_at,
     )
     .fetch_one(conn)

@@ -46,11 +46,12 @@ pub async fn register(
     new: &Registration,
     password_hash: &str,
 ) -> Result<User> {
-    let inserted = sqlx::query!(
+    let inserted = sqlx::query_as!(
+        User,
         r#"INSERT INTO users (username, name, email, phone, password, address, city, state, zip, country)
            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
            WHERE NOT EXISTS (SELECT 1 FROM users WHERE email = ANY ($11))
-           RETURNING id, created_at AS "created_at!""#,
+           RETURNING id, username, name, email, phone, created_at AS "created_at: _""#,
         new.username,
         new.name,
         new.email.as_ref().map(|email| email.as_str()),
@@ -65,15 +66,7 @@ pub async fn register(
     )
     .fetch_optional(conn)
     .await;
-    let row = taken_or(inserted)?.ok_or(Error::UserExists)?;
-    Ok(User {
-        id: UserId(row.id),
-        username: new.username.clone(),
-        name: new.name.clone(),
-        email: new.email.as_ref().map(|email| email.as_str().to_owned()),
-        phone: new.phone.as_ref().map(|phone| phone.as_str().to_owned()),
-        created_at: Some(row.created_at.into()),
-    })
+    taken_or(inserted)?.ok_or(Error::UserExists)
 }
 
 /// [`Error::UserExists`] if somebody else has what was to be stored.
@@ -96,7 +89,7 @@ pub async fn set_email(
          FROM (SELECT id, email FROM users WHERE id = $1 FOR UPDATE) before
          WHERE u.id = before.id AND NOT EXISTS (SELECT 1 FROM users WHERE email = ANY ($3) AND id <> $1)
          RETURNING before.email",
-        user.0,
+        user as _,
         email.as_str(),
         &email.spellings(),
     )
@@ -109,8 +102,8 @@ pub async fn set_email(
 pub async fn find(conn: &mut PgConnection, login: &Login) -> Result<Option<Account>> {
     let (email, phone) = login.columns();
     let row = sqlx::query!(
-        "SELECT id, username, name, email, phone, password FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
-         ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1",
+        r#"SELECT id AS "id: UserId", username, name, email, phone, password FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
+           ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1"#,
         email,
         phone,
     )
@@ -118,7 +111,7 @@ pub async fn find(conn: &mut PgConnection, login: &Login) -> Result<Option<Accou
     .await?;
     Ok(row.map(|row| Account {
         user: User {
-            id: UserId(row.id),
+            id: row.id,
             username: row.username,
             name: row.name,
             email: row.email,
@@ -131,20 +124,14 @@ pub async fn find(conn: &mut PgConnection, login: &Login) -> Result<Option<Accou
 
 /// A user who has logged in, by id.
 pub async fn get(conn: &mut PgConnection, user: UserId) -> Result<Option<User>> {
-    let row = sqlx::query!(
-        r#"SELECT id, username, name, email, phone, created_at AS "created_at!" FROM users WHERE id = $1"#,
-        user.0
+    let user = sqlx::query_as!(
+        User,
+        r#"SELECT id, username, name, email, phone, created_at AS "created_at: _" FROM users WHERE id = $1"#,
+        user as _,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| User {
-        id: UserId(row.id),
-        username: row.username,
-        name: row.name,
-        email: row.email,
-        phone: row.phone,
-        created_at: Some(row.created_at.into()),
-    }))
+    Ok(user)
 }
 
 /// The user of a phone that a one-time password has just proved, created if there is none; true
@@ -172,7 +159,7 @@ pub async fn find_or_create_by_phone(
 pub async fn rehash(conn: &mut PgConnection, user: UserId, old: &str, new: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE users SET password = $3 WHERE id = $1 AND password = $2",
-        user.0,
+        user as _,
         old,
         new
     )
@@ -197,11 +184,11 @@ pub async fn username_is_available(conn: &mut PgConnection, username: &str) -> R
 pub async fn set_password(conn: &mut PgConnection, phone: &Phone, hash: &str) -> Result<UserId> {
     let id = sqlx::query_scalar!(
         "UPDATE users SET password = $2, phone_verified_at = coalesce(phone_verified_at, now()), updated_at = now()
-         WHERE phone = $1 RETURNING id",
+         WHERE phone = $1 RETURNING id AS \"id: UserId\"",
         phone.as_str(),
         hash,
     )
     .fetch_optional(conn)
     .await?;
-    id.map(UserId).ok_or(Error::PhoneUnknown)
+    id.ok_or(Error::PhoneUnknown)
 }

@@ -8,7 +8,7 @@ use crate::{
     types::{
         ids::{BookingId, EventId},
         money::Paise,
-        schemas::BookingStatus,
+        statuses::BookingStatus,
     },
 };
 
@@ -25,8 +25,7 @@ pub struct BookingCreated {
     pub booking_reference: String,
     /// `null` for others than its buyer and its organiser: 0 would be a price.
     pub total_amount: Option<Paise>,
-    #[schema(value_type = BookingStatus)]
-    pub status: &'static str,
+    pub status: BookingStatus,
 }
 
 impl Payload for BookingCreated {
@@ -50,8 +49,7 @@ pub struct BookingConfirmed {
     pub booking_reference: String,
     pub event_id: EventId,
     pub total_tickets: usize,
-    #[schema(value_type = BookingStatus)]
-    pub status: &'static str,
+    pub status: BookingStatus,
 }
 
 impl Payload for BookingConfirmed {

@@ -105,7 +105,7 @@ async fn require_time_left(
 ) -> Result<()> {
     let closed = sqlx::query_scalar!(
         r#"SELECT start_date - $2::interval <= clock_timestamp() AS "closed!" FROM events WHERE id = $1"#,
-        booking.event.0,
+        booking.event as _,
         interval(closing)?,
     )
     .fetch_one(conn)
@@ -127,13 +127,13 @@ pub async fn carry_out(
     let id = booking.id;
     match booking_states::next(booking.state(), event) {
         BookingStep::Cancel => {
-            sqlx::query!("UPDATE bookings SET payment_status = 'cancelled' WHERE id = $1", id.0)
+            sqlx::query!("UPDATE bookings SET payment_status = 'cancelled' WHERE id = $1", id as _)
                 .execute(&mut *conn)
                 .await?;
         }
         BookingStep::CancelSale => {
             refunds::reverse_sale(conn, id, booking.payment_id.as_deref(), booking.total).await?;
-            sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id.0)
+            sqlx::query!("UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1", id as _)
                 .execute(&mut *conn)
                 .await?;
         }
@@ -147,7 +147,7 @@ pub async fn carry_out(
     let told = sqlx::query_scalar!(
         r#"UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancellation_reason = $2
            WHERE id = $1 RETURNING confirmed_at IS NOT NULL OR cancelled_with_event AS "told!""#,
-        id.0,
+        id as _,
         said.unwrap_or(reason),
     )
     .fetch_one(&mut *conn)
@@ -196,8 +196,8 @@ async fn reserve_key(
              SET resource_id = excluded.resource_id, status = 'pending', created_at = now(), expires_at = excluded.expires_at
              WHERE stored.expires_at < now()",
         key,
-        booking.0,
-        user.0,
+        booking as _,
+        user as _,
         sent,
     )
     .execute(&mut *conn)
@@ -206,25 +206,24 @@ async fn reserve_key(
         return Ok(None);
     }
     let first = sqlx::query!(
-        "SELECT resource_id, status, response_data FROM idempotency_keys
-         WHERE idempotency_key = $1 OR (idempotency_key = $2 AND user_id = $3)
-         ORDER BY idempotency_key = $1 DESC LIMIT 1",
+        r#"SELECT coalesce(status = 'completed' AND resource_id = $4, FALSE) AS "completed!", response_data FROM idempotency_keys
+           WHERE idempotency_key = $1 OR (idempotency_key = $2 AND user_id = $3)
+           ORDER BY idempotency_key = $1 DESC LIMIT 1"#,
         key,
         sent,
-        user.0,
+        user as _,
+        booking as _,
     )
     .fetch_optional(conn)
     .await?;
     match first {
-        Some(row) if row.status == "completed" && row.resource_id == Some(booking.0) => {
-            Ok(Some(Cancelled {
-                message: "Booking cancelled successfully (idempotent retry)",
-                booking_id: booking,
-                already_cancelled: false,
-                idempotent: true,
-                cached_response: row.response_data,
-            }))
-        }
+        Some(row) if row.completed => Ok(Some(Cancelled {
+            message: "Booking cancelled successfully (idempotent retry)",
+            booking_id: booking,
+            already_cancelled: false,
+            idempotent: true,
+            cached_response: row.response_data,
+        })),
         Some(_) => Err(Error::IdempotencyInFlight),
         None => Err(Error::TokenInvalid),
     }

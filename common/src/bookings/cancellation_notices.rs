@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use crate::{
     error::Result,
     jobs::{
-        self,
+        self, Job,
         notifications::{EmailCancellation, SmsCancellation},
     },
     types::{
@@ -34,8 +34,8 @@ pub struct Notice {
 
 /// Has a booking's buyer told, by e-mail and SMS.
 pub(super) async fn enqueue(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
-    jobs::enqueue(conn, &EmailCancellation { booking_id: booking.0 }).await?;
-    jobs::enqueue(conn, &SmsCancellation { booking_id: booking.0 }).await?;
+    jobs::enqueue(conn, &EmailCancellation { booking_id: booking }).await?;
+    jobs::enqueue(conn, &SmsCancellation { booking_id: booking }).await?;
     Ok(())
 }
 
@@ -46,13 +46,12 @@ pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> 
         "INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, reason)
          SELECT b.id, b.user_id, b.booking_reference, e.name, e.start_date, b.cancellation_reason
          FROM bookings b JOIN events e ON e.id = b.event_id
-         WHERE b.event_id = $1 AND b.status = 'cancelled' AND (
-             EXISTS (SELECT 1 FROM jobs WHERE unique_key = ANY (ARRAY['email_cancellation:' || b.id, 'sms_cancellation:' || b.id])
-                 AND state IN ('pending', 'queued', 'running')) OR
-             EXISTS (SELECT 1 FROM jobs WHERE unique_key = ANY (ARRAY['email_cancellation:' || b.id, 'sms_cancellation:' || b.id])
-                 AND state = 'dead'))
+         WHERE b.event_id = $1 AND b.status = 'cancelled'
+             AND EXISTS (SELECT 1 FROM open_jobs WHERE unique_key = ANY (ARRAY[job_key($2, b.id), job_key($3, b.id)]))
          ON CONFLICT (booking_id) DO NOTHING",
-        event.0
+        event as _,
+        EmailCancellation::KIND,
+        SmsCancellation::KIND,
     )
     .execute(conn)
     .await?;
@@ -61,10 +60,11 @@ pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> 
 
 /// What to send about a booking; `None` when it is not cancelled (any more).
 pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Notice>> {
-    let row = sqlx::query!(
-        r#"SELECT n.booking_reference AS "booking_reference!", n.reason, n.event_name AS "event_name!", n.event_start AS "event_start!",
+    let notice = sqlx::query_as!(
+        Notice,
+        r#"SELECT n.booking_reference AS "reference!", n.reason, n.event_name AS "event_name!", n.event_start AS "event_start!",
                   u.name, u.email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
-                  (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = $1 AND reason <> 'disputed') AS refund
+                  (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = $1 AND reason <> 'disputed') AS "refund: _"
            FROM (SELECT b.user_id, b.booking_reference, b.cancellation_reason AS reason, e.name AS event_name,
                         e.start_date AS event_start
                  FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 AND b.status = 'cancelled'
@@ -73,18 +73,9 @@ pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Optio
                  FROM cancellation_notices WHERE booking_id = $1) n
            JOIN users u ON u.id = n.user_id
            LIMIT 1"#,
-        booking.0,
+        booking as _,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Notice {
-        reference: row.booking_reference,
-        event_name: row.event_name,
-        event_start: row.event_start.into(),
-        name: row.name,
-        email: row.email,
-        phone: row.phone,
-        reason: row.reason,
-        refund: row.refund.map(Paise::from_db),
-    }))
+    Ok(notice)
 }

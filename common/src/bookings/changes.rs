@@ -16,8 +16,9 @@ use crate::{
         freeing,
     },
     types::{
-        ids::{BookingId, EventId, UserId},
+        ids::{BookingId, EventId, SeatId, UserId},
         money::Paise,
+        statuses::{BookingStatus, PaymentStatus},
     },
 };
 
@@ -31,8 +32,8 @@ pub struct Held {
     pub organiser: UserId,
     pub user: UserId,
     pub total: Paise,
-    pub status: String,
-    pub payment_status: String,
+    pub status: BookingStatus,
+    pub payment_status: PaymentStatus,
     pub payment_id: Option<String>,
     pub event_started: bool,
     pub event_on_sale: bool,
@@ -54,21 +55,24 @@ impl Held {
 
     /// Whether it was confirmed with that payment.
     pub fn is_confirmed_with(&self, payment_id: &str) -> bool {
-        self.status == "confirmed" && self.payment_id.as_deref() == Some(payment_id)
+        self.status == BookingStatus::Confirmed && self.payment_id.as_deref() == Some(payment_id)
     }
 
     /// Whether it was confirmed with that payment, and has been cancelled since.
     pub fn was_sold_with(&self, payment_id: &str) -> bool {
-        self.status == "cancelled" && self.payment_id.as_deref() == Some(payment_id)
+        self.status == BookingStatus::Cancelled && self.payment_id.as_deref() == Some(payment_id)
     }
 }
 
 /// The event that a booking is of; `None` when there is no such booking.
 pub async fn event(conn: &mut PgConnection, id: BookingId) -> Result<Option<EventId>> {
-    let event = sqlx::query_scalar!("SELECT event_id FROM bookings WHERE id = $1", id.0)
-        .fetch_optional(conn)
-        .await?;
-    Ok(event.map(EventId))
+    let event = sqlx::query_scalar!(
+        r#"SELECT event_id AS "event_id: EventId" FROM bookings WHERE id = $1"#,
+        id as _,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(event)
 }
 
 /// Takes a booking, and its event's inventory, for a change that frees its seats; `None` when there
@@ -78,7 +82,7 @@ pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>
     inventory::open_inventory(conn, &[event]).await?;
     // First the row, and only then the look: one statement would see other tables as they were
     // before the wait for the row.
-    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id.0)
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)
         .await?;
     look(conn, id, true).await
@@ -92,12 +96,13 @@ pub(super) async fn look(
     inventory: bool,
 ) -> Result<Option<Held>> {
     let row = sqlx::query!(
-        r#"SELECT b.booking_reference, b.event_id, b.user_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status,
-                  b.payment_id, coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
+        r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.user_id AS "user_id: UserId", b.total_amount AS "total: Paise",
+                  b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
+                  coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
-                  e.status = 'published' AS "on_sale!", e.organizer_id
+                  e.status = 'published' AS "on_sale!", e.organizer_id AS "organizer_id: UserId"
            FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1"#,
-        id.0,
+        id as _,
     )
     .fetch_optional(conn)
     .await?;
@@ -105,11 +110,11 @@ pub(super) async fn look(
     Ok(Some(Held {
         id,
         reference: row.booking_reference,
-        event: EventId(row.event_id),
-        organiser: UserId(row.organizer_id),
-        user: UserId(row.user_id),
-        total: Paise::from_db(row.total),
-        state: BookingState::of(&row.status, row.overdue, row.sold)?,
+        event: row.event_id,
+        organiser: row.organizer_id,
+        user: row.user_id,
+        total: row.total,
+        state: BookingState::of(row.status, row.overdue, row.sold),
         status: row.status,
         payment_status: row.payment_status,
         payment_id: row.payment_id,
@@ -122,14 +127,14 @@ pub(super) async fn look(
 /// Where a booking stands, for a look; it may have moved on by the time the answer is used.
 pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingState> {
     let row = sqlx::query!(
-        r#"SELECT status, coalesce(expires_at <= clock_timestamp(), FALSE) AS "overdue!",
+        r#"SELECT status AS "status: BookingStatus", coalesce(expires_at <= clock_timestamp(), FALSE) AS "overdue!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!"
            FROM bookings b WHERE id = $1"#,
-        id.0
+        id as _,
     )
     .fetch_optional(conn)
     .await?;
-    row.map_or(Ok(BookingState::Gone), |row| BookingState::of(&row.status, row.overdue, row.sold))
+    Ok(row.map_or(BookingState::Gone, |row| BookingState::of(row.status, row.overdue, row.sold)))
 }
 
 /// Frees what the booking still has.
@@ -140,8 +145,8 @@ pub(super) async fn free_seats(
     after: &mut AfterCommit,
 ) -> Result<()> {
     let seats = sqlx::query_scalar!(
-        r#"SELECT seat_id AS "seat_id!" FROM booking_seats WHERE booking_id = $1 AND seat_id IS NOT NULL"#,
-        booking.id.0
+        r#"SELECT seat_id AS "seat_id!: SeatId" FROM booking_seats WHERE booking_id = $1 AND seat_id IS NOT NULL"#,
+        booking.id as _,
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -163,7 +168,7 @@ pub async fn expire(
     }
     sqlx::query!(
         "UPDATE bookings SET status = 'expired', payment_status = 'cancelled' WHERE id = $1",
-        id.0
+        id as _,
     )
     .execute(&mut *conn)
     .await?;

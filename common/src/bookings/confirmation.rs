@@ -15,7 +15,7 @@ use crate::{
     types::{
         ids::{BookingId, EventId, UserId},
         money::Paise,
-        schemas::{BookingStatus, PaymentStatus},
+        statuses::{BookingStatus, PaymentStatus},
         time::Timestamp,
     },
 };
@@ -43,18 +43,22 @@ pub enum Needed {
 /// Looks at a claim. Only the owner may make it: to anybody else there is no such booking.
 pub async fn needed(conn: &mut PgConnection, claim: &Claim, user: UserId) -> Result<Needed> {
     let row = sqlx::query!(
-        r#"SELECT status, total_amount = 0 AS "free!", payment_id FROM bookings WHERE id = $1 AND user_id = $2"#,
-        claim.booking.0,
-        user.0,
+        r#"SELECT status AS "status: BookingStatus", total_amount = 0 AS "free!", payment_id FROM bookings WHERE id = $1 AND user_id = $2"#,
+        claim.booking as _,
+        user as _,
     )
     .fetch_optional(conn)
     .await?
     .ok_or(Error::BookingNotFound)?;
-    match row.status.as_str() {
-        "confirmed" if row.payment_id.as_deref() == Some(&claim.payment_id) => Ok(Needed::Nothing),
-        "confirmed" => Err(Error::BookingConfirmed),
-        "pending" if row.free => Ok(Needed::FreeConfirmation),
-        _ => Ok(Needed::Payment),
+    match row.status {
+        BookingStatus::Confirmed if row.payment_id.as_deref() == Some(&claim.payment_id) => {
+            Ok(Needed::Nothing)
+        }
+        BookingStatus::Confirmed => Err(Error::BookingConfirmed),
+        BookingStatus::Pending if row.free => Ok(Needed::FreeConfirmation),
+        BookingStatus::Pending | BookingStatus::Cancelled | BookingStatus::Expired => {
+            Ok(Needed::Payment)
+        }
     }
 }
 
@@ -67,7 +71,7 @@ pub async fn is_order_of(
     let known = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM own_orders WHERE order_id = $1 AND booking_id = $2) AS "known!""#,
         order_id,
-        booking.0,
+        booking as _,
     )
     .fetch_one(conn)
     .await?;
@@ -97,10 +101,8 @@ pub struct ConfirmedBooking {
     pub event_id: EventId,
     pub user_id: UserId,
     pub total_amount: Paise,
-    #[schema(value_type = BookingStatus)]
-    pub status: String,
-    #[schema(value_type = PaymentStatus)]
-    pub payment_status: String,
+    pub status: BookingStatus,
+    pub payment_status: PaymentStatus,
     pub payment_id: Option<String>,
     pub payment_gateway: Option<String>,
     pub booked_at: Timestamp,
@@ -131,36 +133,36 @@ pub struct TicketGeneration {
 /// The answer about a booking that is confirmed.
 pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> Result<Confirmed> {
     let row = sqlx::query!(
-        r#"SELECT b.booking_reference, b.event_id, (b.total_amount * 100)::bigint AS "total!", b.status, b.payment_status, b.payment_id,
-                  b.payment_gateway, b.booked_at AS "booked_at!", b.confirmed_at, b.finalisation_job,
+        r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.total_amount AS "total_amount: Paise",
+                  b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
+                  b.payment_gateway, b.booked_at AS "booked_at!", b.confirmed_at AS "confirmed_at: Timestamp", b.finalisation_job,
                   (SELECT count(*) FROM booking_seats WHERE booking_id = b.id) AS "seats!",
                   e.name, e.description, e.start_date, e.end_date, e.location, e.venue_name, e.image_url
            FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 AND b.user_id = $2"#,
-        id.0,
-        user.0,
+        id as _,
+        user as _,
     )
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::BookingNotFound)?;
     let buyer = users::get(conn, user).await?.ok_or(Error::BookingNotFound)?;
     let tickets = views::of_booking(conn, id, user).await?.tickets;
-    let event_id = EventId(row.event_id);
     Ok(Confirmed {
         booking: ConfirmedBooking {
             id,
             booking_reference: row.booking_reference,
-            event_id,
+            event_id: row.event_id,
             user_id: user,
-            total_amount: Paise::from_db(row.total),
+            total_amount: row.total_amount,
             status: row.status,
             payment_status: row.payment_status,
             payment_id: row.payment_id,
             payment_gateway: row.payment_gateway,
             booked_at: row.booked_at.into(),
-            confirmed_at: row.confirmed_at.map(Timestamp),
+            confirmed_at: row.confirmed_at,
         },
         event: BookedEvent {
-            id: event_id,
+            id: row.event_id,
             name: row.name,
             description: Some(row.description),
             start_date: row.start_date.into(),

@@ -18,10 +18,10 @@ use crate::{
     seats::hints,
     storage::postgres,
     types::{
-        ids::{BookingId, EventId, SeatTypeId, UserId},
+        ids::{BookingId, EventId, SeatId, SeatTypeId, UserId},
         money::Paise,
-        schemas::{BookingStatus, PaymentStatus},
         seats::{SeatKey, SeatLabel},
+        statuses::{BookingStatus, EventStatus, PaymentStatus},
         time::{Timestamp, in_words},
     },
 };
@@ -57,10 +57,8 @@ pub struct CreatedBooking {
     pub event_id: EventId,
     pub user_id: UserId,
     pub total_amount: Paise,
-    #[schema(value_type = BookingStatus)]
-    pub status: &'static str,
-    #[schema(value_type = PaymentStatus)]
-    pub payment_status: &'static str,
+    pub status: BookingStatus,
+    pub payment_status: PaymentStatus,
     pub booked_at: Timestamp,
     pub expires_at: Timestamp,
 }
@@ -86,7 +84,7 @@ pub struct BookedEvent {
 #[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)]
 pub struct CreatedSeat {
-    pub seat_id: i32,
+    pub seat_id: SeatId,
     pub seat_label: SeatLabel,
     pub seat_type_id: SeatTypeId,
     pub seat_type_name: String,
@@ -112,7 +110,7 @@ pub async fn create(
 
     let payment_required = total > Paise::ZERO;
     if !payment_required {
-        jobs::enqueue(conn, &ConfirmFreeBooking { booking_id: booking.id.0 }).await?;
+        jobs::enqueue(conn, &ConfirmFreeBooking { booking_id: booking.id }).await?;
     }
 
     let mut after = AfterCommit::default();
@@ -155,9 +153,10 @@ pub async fn create(
 /// The event, which cannot be deleted until this transaction ends, and whose it is.
 async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEvent, UserId)> {
     let row = sqlx::query!(
-        r#"SELECT name, description, start_date, end_date, location, venue_name, image_url, organizer_id, status, start_date <= now() AS "started!"
+        r#"SELECT name, description, start_date, end_date, location, venue_name, image_url, organizer_id AS "organizer_id: UserId",
+                  status AS "status: EventStatus", start_date <= now() AS "started!"
            FROM events WHERE id = $1 FOR KEY SHARE"#,
-        id.0,
+        id as _,
     )
     .fetch_optional(conn)
     .await?
@@ -165,7 +164,7 @@ async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEve
     if row.started {
         return Err(Error::EventStarted);
     }
-    if row.status != "published" {
+    if row.status != EventStatus::Published {
         return Err(Error::EventNotOnSale);
     }
     let event = BookedEvent {
@@ -178,7 +177,7 @@ async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEve
         venue_name: row.venue_name,
         image_url: row.image_url,
     };
-    Ok((event, UserId(row.organizer_id)))
+    Ok((event, row.organizer_id))
 }
 
 /// The wanted seats, if every one is locked by `user`. Their rows, and their types against
@@ -188,30 +187,31 @@ async fn locked_seats(
     user: UserId,
     new: &NewBooking,
 ) -> Result<Vec<CreatedSeat>> {
-    let (types, labels): (Vec<i32>, Vec<String>) =
-        new.seats.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
+    let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
+        new.seats.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
     // First the rows, and only then the look: one statement would decide by what it saw, and at the
     // time when it came, before waiting for whoever else was at these seats.
     let ids = sqlx::query_scalar!(
-        "SELECT s.id FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
-         JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
-         JOIN event_seat_types t ON t.id = s.event_seat_type_id
-         WHERE s.event_id = $1 AND s.user_id = $2
-         ORDER BY s.id FOR UPDATE OF s FOR KEY SHARE OF t",
-        new.event.0,
-        user.0,
-        &types,
-        &labels,
+        r#"SELECT s.id AS "id: SeatId" FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
+           JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+           JOIN event_seat_types t ON t.id = s.event_seat_type_id
+           WHERE s.event_id = $1 AND s.user_id = $2
+           ORDER BY s.id FOR UPDATE OF s FOR KEY SHARE OF t"#,
+        new.event as _,
+        user as _,
+        &types as _,
+        &labels as _,
     )
     .fetch_all(&mut *conn)
     .await?;
     let rows = sqlx::query!(
-        r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (t.price * 100)::bigint AS "price!",
+        r#"SELECT s.id AS "seat_id: SeatId", s.seat_label AS "seat_label: SeatLabel", t.id AS "seat_type_id: SeatTypeId",
+                  t.name AS seat_type_name, t.price AS "price: Paise",
                   s.status = 'locked' AND s.expires_at > statement_timestamp() AS "live!",
                   EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "linked!"
            FROM seats s JOIN event_seat_types t ON t.id = s.event_seat_type_id
            WHERE s.id = ANY ($1) ORDER BY s.id"#,
-        &ids,
+        &ids as _,
     )
     .fetch_all(conn)
     .await?;
@@ -227,11 +227,11 @@ async fn locked_seats(
     Ok(rows
         .into_iter()
         .map(|row| CreatedSeat {
-            seat_id: row.id,
-            seat_label: SeatLabel::from_db(row.seat_label),
-            seat_type_id: SeatTypeId(row.event_seat_type_id),
-            seat_type_name: row.type_name,
-            price: Paise::from_db(row.price),
+            seat_id: row.seat_id,
+            seat_label: row.seat_label,
+            seat_type_id: row.seat_type_id,
+            seat_type_name: row.seat_type_name,
+            price: row.price,
         })
         .collect())
 }
@@ -243,30 +243,21 @@ async fn insert(
     total: Paise,
     valid: Duration,
 ) -> Result<CreatedBooking> {
-    let valid = postgres::interval(valid)?;
-    let row = sqlx::query!(
+    let booking = sqlx::query_as!(
+        CreatedBooking,
         r#"INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, booked_at, expires_at, orders_are_marked)
-           VALUES ($1, $2, $3, $4::bigint / 100.0, now(), now() + $5::interval, TRUE)
-           RETURNING id, booking_reference, booked_at AS "booked_at!", expires_at AS "expires_at!""#,
+           VALUES ($1, $2, $3, $4, now(), now() + $5::interval, TRUE)
+           RETURNING id, booking_reference, event_id, user_id, total_amount AS "total_amount: _", status AS "status: _",
+                     payment_status AS "payment_status: _", booked_at AS "booked_at!", expires_at AS "expires_at!""#,
         reference(Timestamp::now()),
-        event.0,
-        user.0,
-        total.get(),
-        valid,
+        event as _,
+        user as _,
+        total as _,
+        postgres::interval(valid)?,
     )
     .fetch_one(conn)
     .await?;
-    Ok(CreatedBooking {
-        id: BookingId(row.id),
-        booking_reference: row.booking_reference,
-        event_id: event,
-        user_id: user,
-        total_amount: total,
-        status: "pending",
-        payment_status: "pending",
-        booked_at: row.booked_at.into(),
-        expires_at: row.expires_at.into(),
-    })
+    Ok(booking)
 }
 
 /// `BKG-YYYY-MMDD-HHMMSS-` and eight random characters: 40 bits, so that references do not collide
@@ -284,21 +275,21 @@ async fn link(
     booking: &CreatedBooking,
     seats: &[CreatedSeat],
 ) -> Result<()> {
-    let ids: Vec<i32> = seats.iter().map(|seat| seat.seat_id).collect();
-    let prices: Vec<i64> = seats.iter().map(|seat| seat.price.get()).collect();
+    let (ids, prices): (Vec<SeatId>, Vec<Paise>) =
+        seats.iter().map(|seat| (seat.seat_id, seat.price)).unzip();
     sqlx::query!(
         "UPDATE seats SET expires_at = $2, updated_at = now() WHERE id = ANY ($1)",
-        &ids,
-        booking.expires_at.0,
+        &ids as _,
+        booking.expires_at as _,
     )
     .execute(&mut *conn)
     .await?;
     let linked = sqlx::query!(
         "INSERT INTO booking_seats (booking_id, seat_id, price_paid)
-         SELECT $1, seat_id, price / 100.0 FROM unnest($2::int[], $3::bigint[]) AS seat (seat_id, price)",
-        booking.id.0,
-        &ids,
-        &prices,
+         SELECT $1, seat_id, price FROM unnest($2::int[], $3::numeric[]) AS seat (seat_id, price)",
+        booking.id as _,
+        &ids as _,
+        &prices as _,
     )
     .execute(conn)
     .await;

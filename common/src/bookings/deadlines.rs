@@ -14,10 +14,10 @@ use crate::{
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct Except {
-    pub events: Vec<i32>,
-    pub bookings: Vec<i32>,
+    pub events: Vec<EventId>,
+    pub bookings: Vec<BookingId>,
     /// Of which no locks are freed.
-    pub seat_types: Vec<i32>,
+    pub seat_types: Vec<SeatTypeId>,
 }
 
 /// Unpaid bookings past their deadline, the oldest first.
@@ -27,16 +27,16 @@ pub async fn overdue_bookings(
     limit: i64,
 ) -> Result<Vec<(EventId, BookingId)>> {
     let rows = sqlx::query!(
-        "SELECT id, event_id FROM bookings
-         WHERE status = 'pending' AND expires_at <= now() AND event_id <> ALL ($1) AND id <> ALL ($2)
-         ORDER BY expires_at LIMIT $3",
-        &except.events,
-        &except.bookings,
+        r#"SELECT id AS "id: BookingId", event_id AS "event_id: EventId" FROM bookings
+           WHERE status = 'pending' AND expires_at <= now() AND event_id <> ALL ($1) AND id <> ALL ($2)
+           ORDER BY expires_at LIMIT $3"#,
+        &except.events as _,
+        &except.bookings as _,
         limit,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (EventId(row.event_id), BookingId(row.id))).collect())
+    Ok(rows.into_iter().map(|row| (row.event_id, row.id)).collect())
 }
 
 /// The seat types of the locks that have run out first, of so many as `limit`.
@@ -46,21 +46,18 @@ pub async fn expired_locks(
     limit: i64,
 ) -> Result<Vec<(EventId, SeatTypeId)>> {
     let rows = sqlx::query!(
-        "SELECT DISTINCT event_id, event_seat_type_id FROM (
-             SELECT event_id, event_seat_type_id FROM seats
-             WHERE status = 'locked' AND expires_at <= now() AND event_id <> ALL ($1) AND event_seat_type_id <> ALL ($2)
-             ORDER BY expires_at LIMIT $3) oldest
-         ORDER BY event_id, event_seat_type_id",
-        &except.events,
-        &except.seat_types,
+        r#"SELECT DISTINCT event_id AS "event_id: EventId", event_seat_type_id AS "seat_type: SeatTypeId" FROM (
+               SELECT event_id, event_seat_type_id FROM seats
+               WHERE status = 'locked' AND expires_at <= now() AND event_id <> ALL ($1) AND event_seat_type_id <> ALL ($2)
+               ORDER BY expires_at LIMIT $3) oldest
+           ORDER BY 1, 2"#,
+        &except.events as _,
+        &except.seat_types as _,
         limit,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (EventId(row.event_id), SeatTypeId(row.event_seat_type_id)))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.event_id, row.seat_type)).collect())
 }
 
 /// How long until the next lock or unpaid booking runs out, if there is one.
@@ -71,9 +68,9 @@ pub async fn next(conn: &mut PgConnection, except: &Except) -> Result<Option<Dur
               WHERE status = 'locked' AND event_id <> ALL ($1) AND event_seat_type_id <> ALL ($3)),
              (SELECT min(expires_at) FROM bookings
               WHERE status = 'pending' AND event_id <> ALL ($1) AND id <> ALL ($2))) - clock_timestamp())::float8",
-        &except.events,
-        &except.bookings,
-        &except.seat_types,
+        &except.events as _,
+        &except.bookings as _,
+        &except.seat_types as _,
     )
     .fetch_one(conn)
     .await?;

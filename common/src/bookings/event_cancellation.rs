@@ -12,7 +12,10 @@ use crate::{
         broadcasts::{self, UnlockReason},
         freeing,
     },
-    types::ids::{BookingId, EventId},
+    types::{
+        ids::{BookingId, EventId},
+        statuses::BookingStatus,
+    },
 };
 
 /// Bookings that are still to be cancelled, at most `limit`.
@@ -23,17 +26,18 @@ pub async fn open_bookings(
 ) -> Result<Vec<BookingId>> {
     // A booking that is being created has looked at the old status, and keeps the event's row until
     // it is there to be seen.
-    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", event.0)
+    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", event as _)
         .fetch_optional(&mut *conn)
         .await?;
     let ids = sqlx::query_scalar!(
-        "SELECT id FROM bookings WHERE event_id = $1 AND status IN ('pending', 'confirmed') ORDER BY id LIMIT $2",
-        event.0,
+        r#"SELECT id AS "id: BookingId" FROM bookings
+           WHERE event_id = $1 AND status IN ('pending', 'confirmed') ORDER BY id LIMIT $2"#,
+        event as _,
         limit,
     )
     .fetch_all(conn)
     .await?;
-    Ok(ids.into_iter().map(BookingId).collect())
+    Ok(ids)
 }
 
 /// Cancels a booking with its event. False when the event is not being cancelled any more.
@@ -47,8 +51,8 @@ pub async fn cancel_booking(
     if !is_cancelled(conn, event).await? {
         return Ok(false);
     }
-    if matches!(booking.status.as_str(), "pending" | "confirmed") {
-        sqlx::query!("UPDATE bookings SET cancelled_with_event = TRUE WHERE id = $1", id.0)
+    if matches!(booking.status, BookingStatus::Pending | BookingStatus::Confirmed) {
+        sqlx::query!("UPDATE bookings SET cancelled_with_event = TRUE WHERE id = $1", id as _)
             .execute(&mut *conn)
             .await?;
         cancellation::carry_out(conn, &booking, BookingEvent::EventCancelled, None, after).await?;
@@ -76,8 +80,11 @@ pub async fn finish(
     }
     let freed = freeing::free_locked(conn, event).await?;
     broadcasts::freed(after, freed, UnlockReason::Cancelled);
-    sqlx::query!("UPDATE event_cancellations SET finished_at = now() WHERE event_id = $1", event.0)
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "UPDATE event_cancellations SET finished_at = now() WHERE event_id = $1",
+        event as _,
+    )
+    .execute(conn)
+    .await?;
     Ok(true)
 }

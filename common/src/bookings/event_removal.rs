@@ -21,19 +21,19 @@ pub async fn delete(
     let audience = require_organizer(conn, id, user, "delete this event").await?;
     // No lock can be won, and no booking created or confirmed, until this transaction ends.
     inventory::open_inventory(conn, &[id]).await?;
-    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id.0)
+    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)
         .await?;
     sqlx::query!(
         "SELECT id FROM bookings WHERE event_id = $1 AND status = 'pending' ORDER BY id FOR UPDATE",
-        id.0
+        id as _,
     )
     .fetch_all(&mut *conn)
     .await?;
     let active = sqlx::query_scalar!(
         r#"SELECT count(*) AS "active!" FROM bookings
            WHERE event_id = $1 AND (status = 'confirmed' OR (status = 'pending' AND expires_at > now()))"#,
-        id.0,
+        id as _,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -45,7 +45,7 @@ pub async fn delete(
         return Err(Error::EventHasRefunds(refunds));
     }
     cancellation_notices::keep(conn, id).await?;
-    let name = sqlx::query_scalar!("DELETE FROM events WHERE id = $1 RETURNING name", id.0)
+    let name = sqlx::query_scalar!("DELETE FROM events WHERE id = $1 RETURNING name", id as _)
         .fetch_optional(conn)
         .await?
         .ok_or(Error::EventNotFound)?;

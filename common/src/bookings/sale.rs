@@ -46,6 +46,7 @@ use crate::{
         ids::{BookingId, EventId, SeatTypeId},
         money::Paise,
         seats::{SeatKey, SeatLabel},
+        statuses::BookingStatus,
     },
 };
 
@@ -59,27 +60,27 @@ pub async fn hold(
     // A minute is longer than the rest of the transaction takes. Whoever is nearer to the deadline
     // may find its seats freed, or that its buyer has taken others in their place.
     let needed = sqlx::query!(
-        r#"SELECT b.event_id, b.status <> 'confirmed' AND NOT (
+        r#"SELECT b.event_id AS "event_id: EventId", b.status <> 'confirmed' AND NOT (
                       b.status = 'pending' AND coalesce(b.expires_at > clock_timestamp() + interval '1 minute', TRUE) AND seats.complete
                   ) AS "inventory!"
            FROM bookings b CROSS JOIN LATERAL (
                SELECT coalesce(count(*) = count(seat_id) AND sum(price_paid) = b.total_amount, FALSE) AS complete
                FROM booking_seats WHERE booking_id = b.id
            ) seats WHERE b.id = $1"#,
-        id.0,
+        id as _,
     )
     .fetch_optional(&mut *conn)
     .await?;
     let inventory = needed.as_ref().is_some_and(|needed| needed.inventory);
     if let Some(needed) = needed.filter(|needed| needed.inventory) {
-        inventory::open_inventory(conn, &[EventId(needed.event_id)]).await?;
+        inventory::open_inventory(conn, &[needed.event_id]).await?;
     }
     // The payment is an advisory lock, taken once the row is held. The look at both is another
     // statement, which sees what was done meanwhile.
     sqlx::query!(
         "WITH held AS (SELECT id FROM bookings WHERE id = $1 FOR UPDATE)
          SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $2::text, 0)) FROM (SELECT count(*) FROM held) AS waited",
-        id.0,
+        id as _,
         payment_id,
     )
     .execute(&mut *conn)
@@ -118,7 +119,7 @@ pub async fn confirm(
     } else if booking.state() != BookingState::Pending {
         return Err(changed());
     }
-    let job = jobs::enqueue(conn, &FinaliseBooking { booking_id: booking.id.0 }).await?;
+    let job = jobs::enqueue(conn, &FinaliseBooking { booking_id: booking.id }).await?;
     let booked = book(conn, booking, payment_id, job).await?;
     if booked.is_empty() {
         return Err(changed());
@@ -129,7 +130,7 @@ pub async fn confirm(
         booking_reference: booking.reference.clone(),
         event_id: booking.event,
         total_tickets: booked.len(),
-        status: "confirmed",
+        status: BookingStatus::Confirmed,
     };
     let masked = news.masked();
     after.tell_of_booking(booking.parties(), news, masked);
@@ -159,7 +160,8 @@ async fn book(
     payment_id: Option<&str>,
     job: Option<JobId>,
 ) -> Result<Vec<SeatBooked>> {
-    let rows = sqlx::query!(
+    let booked = sqlx::query_as!(
+        SeatBooked,
         r#"WITH wanted AS (
                SELECT seat_id, price_paid FROM booking_seats WHERE booking_id = $1
            ), held AS (
@@ -176,25 +178,17 @@ async fn book(
                UPDATE seats s SET status = 'booked', booked_at = now(), updated_at = now()
                FROM confirmed, held WHERE s.id = held.id RETURNING s.id, s.event_seat_type_id, s.seat_label
            )
-           SELECT t.id AS "seat_type!", booked.seat_label AS "label!", t.available_quantity AS "available!",
+           SELECT t.event_id AS "event_id!", t.id AS "seat_type_id!", booked.seat_label AS "seat_label!: _",
+                  t.available_quantity AS "available_quantity!",
                   (SELECT version FROM event_inventory WHERE event_id = t.event_id) AS "version!"
            FROM booked JOIN event_seat_types t ON t.id = booked.event_seat_type_id ORDER BY booked.id"#,
-        booking.id.0,
+        booking.id as _,
         payment_id,
         job,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| SeatBooked {
-            event_id: booking.event,
-            seat_type_id: SeatTypeId(row.seat_type),
-            seat_label: SeatLabel::from_db(row.label),
-            available_quantity: row.available,
-            version: row.version,
-        })
-        .collect())
+    Ok(booked)
 }
 
 /// Seats that a booking has lost.
@@ -202,8 +196,7 @@ async fn book(
 struct Lost {
     /// Their rows in `booking_seats`.
     links: Vec<i32>,
-    types: Vec<i32>,
-    labels: Vec<String>,
+    seats: Vec<(SeatTypeId, SeatLabel)>,
 }
 
 /// Sees to it that a booking has all its seats, with the inventory open; or returns why it cannot.
@@ -213,27 +206,26 @@ async fn complete(
     after: &mut AfterCommit,
 ) -> Result<Option<BookingEvent>> {
     let wanted = sqlx::query!(
-        r#"SELECT bs.id, bs.seat_id, bs.event_seat_type_id, bs.seat_label, (bs.price_paid * 100)::bigint AS "price!"
-           FROM booking_seats bs WHERE bs.booking_id = $1 ORDER BY bs.id"#,
-        booking.id.0,
+        r#"SELECT id, seat_id, event_seat_type_id AS "seat_type: SeatTypeId", seat_label AS "label: SeatLabel", price_paid AS "price: Paise"
+           FROM booking_seats WHERE booking_id = $1 ORDER BY id"#,
+        booking.id as _,
     )
     .fetch_all(&mut *conn)
     .await?;
     // The Node service deleted seats of live bookings without a trace: what is left must be what
     // the total is for.
-    if wanted.is_empty() || wanted.iter().map(|seat| seat.price).sum::<i64>() != booking.total.get()
-    {
+    let price: i64 = wanted.iter().map(|seat| seat.price.get()).sum();
+    if wanted.is_empty() || price != booking.total.get() {
         return Ok(Some(BookingEvent::SeatsLost));
     }
     let count = wanted.len() as i64;
     let mut lost = Lost::default();
     for seat in wanted.into_iter().filter(|seat| seat.seat_id.is_none()) {
-        let (Some(seat_type), Some(label)) = (seat.event_seat_type_id, seat.seat_label) else {
+        let (Some(seat_type), Some(label)) = (seat.seat_type, seat.label) else {
             return Ok(Some(BookingEvent::SeatsLost));
         };
         lost.links.push(seat.id);
-        lost.types.push(seat_type);
-        lost.labels.push(label);
+        lost.seats.push((seat_type, label));
     }
     if lost.links.is_empty() && booking.state() == BookingState::Pending {
         return Ok(None);
@@ -257,9 +249,9 @@ async fn exceeds_limit(conn: &mut PgConnection, booking: &Held, count: i64) -> R
                WHERE s.event_id = $1 AND s.user_id = $2 AND (s.status = 'booked' OR s.expires_at > statement_timestamp())
                  AND NOT EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id AND bs.booking_id = $3)
            ) > coalesce(max_tickets_per_user, 10) AS "exceeds!" FROM events WHERE id = $1"#,
-        booking.event.0,
-        booking.user.0,
-        booking.id.0,
+        booking.event as _,
+        booking.user as _,
+        booking.id as _,
         count,
     )
     .fetch_one(conn)
@@ -271,7 +263,7 @@ async fn exceeds_limit(conn: &mut PgConnection, booking: &Held, count: i64) -> R
 async fn take_again(
     conn: &mut PgConnection,
     booking: &Held,
-    Lost { links, types, labels }: &Lost,
+    Lost { links, seats }: &Lost,
     after: &mut AfterCommit,
 ) -> Result<bool> {
     // Somebody else's expired lock is no obstacle. The booking's own seats never are expired here:
@@ -280,47 +272,43 @@ async fn take_again(
     sqlx::query!(
         "UPDATE seats SET expires_at = greatest(expires_at, now() + interval '1 minute')
          WHERE id IN (SELECT seat_id FROM booking_seats WHERE booking_id = $1) AND status = 'locked'",
-        booking.id.0,
+        booking.id as _,
     )
     .execute(&mut *conn)
     .await?;
-    let named: Vec<(SeatTypeId, SeatLabel)> = types
-        .iter()
-        .zip(labels)
-        .map(|(seat_type, label)| (SeatTypeId(*seat_type), SeatLabel::from_db(label.clone())))
-        .collect();
     let mut room = BTreeMap::new();
-    for (seat_type, _) in &named {
+    for (seat_type, _) in seats {
         *room.entry(*seat_type).or_insert(0) += 1;
     }
-    let freed = freeing::free_expired(conn, &named, &room).await?;
+    let freed = freeing::free_expired(conn, seats, &room).await?;
     broadcasts::freed(after, freed, UnlockReason::Expired);
 
     let mut attempt = conn.begin().await?;
-    let taken = sqlx::query!(
+    let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
+        seats.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
+    let taken = sqlx::query_scalar!(
         "INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
          SELECT $1, t.id, seat.label, $2, 'locked', now(), now() + interval '1 minute'
          FROM unnest($3::int[], $4::text[]) AS seat (seat_type, label) JOIN event_seat_types t ON t.id = seat.seat_type
          ON CONFLICT (event_seat_type_id, seat_label) DO NOTHING
          RETURNING event_seat_type_id",
-        booking.event.0,
-        booking.user.0,
-        types,
-        labels,
+        booking.event as _,
+        booking.user as _,
+        &types as _,
+        &labels as _,
     )
     .fetch_all(&mut *attempt)
     .await?;
-    let type_ids: Vec<i32> = taken.iter().map(|row| row.event_seat_type_id).collect();
-    let counted = sqlx::query!(
+    let counted = sqlx::query_scalar!(
         "UPDATE event_seat_types t SET available_quantity = available_quantity - taken.n
          FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) taken
          WHERE t.id = taken.id AND t.available_quantity >= taken.n RETURNING taken.n AS \"n!\"",
-        &type_ids,
+        &taken,
     )
     .fetch_all(&mut *attempt)
     .await?;
-    let complete = taken.len() == links.len()
-        && counted.iter().map(|row| row.n).sum::<i32>() as usize == links.len();
+    let complete =
+        taken.len() == links.len() && counted.iter().sum::<i32>() as usize == links.len();
     if !complete {
         attempt.rollback().await?;
         return Ok(false);

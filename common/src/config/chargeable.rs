@@ -19,7 +19,7 @@ impl Chargeable {
     pub fn from_env(env: &mut Env) -> Self {
         let least = Chargeable::LEAST.get() as u64;
         let most = env.between("RAZORPAY_MAX_PAISE", 50_000_000, least, Paise::MAX.get() as u64);
-        Chargeable { most: Paise::from_db(most as i64) }
+        Chargeable { most: Paise::nearest(most as i64) }
     }
 
     /// The least that Razorpay charges, or refunds.
@@ -52,17 +52,17 @@ mod tests {
 
     #[test]
     fn nothing_is_on_sale_that_cannot_be_paid() {
-        let chargeable = Chargeable { most: Paise::from_db(50_000_000) };
+        let chargeable = Chargeable { most: Paise::nearest(50_000_000) };
         for paise in [0, 100, 50_000_000] {
             assert!(
-                chargeable.check_price(Paise::from_db(paise)).is_ok()
-                    && chargeable.check_total(Paise::from_db(paise)).is_ok()
+                chargeable.check_price(Paise::nearest(paise)).is_ok()
+                    && chargeable.check_total(Paise::nearest(paise)).is_ok()
             );
         }
         for paise in [1, 99, 50_000_001] {
             assert!(
-                chargeable.check_price(Paise::from_db(paise)).is_err()
-                    && chargeable.check_total(Paise::from_db(paise)).is_err()
+                chargeable.check_price(Paise::nearest(paise)).is_err()
+                    && chargeable.check_total(Paise::nearest(paise)).is_err()
             );
         }
     }

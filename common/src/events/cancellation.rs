@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 use super::{event::require_organizer, inventory};
 use crate::{
     error::{Error, Result, violated_constraint},
-    jobs::{self, bookings::CancelEvent},
+    jobs::{self, Job, bookings::CancelEvent, payments::RefundPayment},
     types::{
-        event_status::EventStatus,
         ids::{EventId, UserId},
         money::Paise,
+        statuses::EventStatus,
         time::Timestamp,
     },
 };
@@ -31,7 +31,7 @@ pub(super) async fn prepare(
     if status == EventStatus::Cancelled {
         sqlx::query!(
             "INSERT INTO event_cancellations (event_id) VALUES ($1) ON CONFLICT (event_id) DO UPDATE SET finished_at = NULL",
-            event.0
+            event as _,
         )
         .execute(&mut *conn)
         .await
@@ -40,16 +40,16 @@ pub(super) async fn prepare(
             Some("event_cancellations_event_id_fkey") => Error::EventNotFound,
             _ => error.into(),
         })?;
-        jobs::enqueue(conn, &CancelEvent { event_id: event.0 }).await?;
+        jobs::enqueue(conn, &CancelEvent { event_id: event }).await?;
         return Ok(());
     }
-    let withdrawn = sqlx::query!("DELETE FROM event_cancellations WHERE event_id = $1", event.0)
+    let withdrawn = sqlx::query!("DELETE FROM event_cancellations WHERE event_id = $1", event as _)
         .execute(&mut *conn)
         .await?;
     if withdrawn.rows_affected() == 1 {
         let begun = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM bookings WHERE event_id = $1 AND cancelled_with_event) AS "begun!""#,
-            event.0
+            event as _,
         )
         .fetch_one(conn)
         .await?;
@@ -63,7 +63,7 @@ pub(super) async fn prepare(
 pub(crate) async fn is_cancelled(conn: &mut PgConnection, event: EventId) -> Result<bool> {
     let cancelled = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM event_cancellations WHERE event_id = $1) AS "cancelled!""#,
-        event.0
+        event as _,
     )
     .fetch_one(conn)
     .await?;
@@ -78,8 +78,9 @@ pub(crate) async fn open_refunds(conn: &mut PgConnection, event: EventId) -> Res
            JOIN bookings b ON b.event_id = c.event_id
            JOIN refunds r ON r.booking_id = b.id AND r.created_at >= c.begun_at
            WHERE c.event_id = $1 AND (r.status IN ('pending', 'requested') OR (r.status = 'failed' AND EXISTS (
-               SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state IN ('pending', 'queued', 'running'))))"#,
-        event.0
+               SELECT 1 FROM jobs WHERE unique_key = job_key($2, r.id) AND job_is_live(state))))"#,
+        event as _,
+        RefundPayment::KIND,
     )
     .fetch_one(conn)
     .await?;
@@ -119,9 +120,11 @@ pub async fn progress(
     user: UserId,
 ) -> Result<EventCancellation> {
     require_organizer(conn, event, user, "see how far this event's cancellation is").await?;
-    let row = sqlx::query!(
-        r#"SELECT c.begun_at, c.finished_at, b.total AS "total!", b.cancelled AS "cancelled!", r.refunds AS "refunds!",
-                  r.refunded AS "refunded!", r.failed AS "failed!", r.paise AS "paise!", r.refunded_paise AS "refunded_paise!"
+    sqlx::query_as!(
+        EventCancellation,
+        r#"SELECT c.event_id, c.begun_at, c.finished_at AS "finished_at: _", b.total AS "total!", b.cancelled AS "cancelled!",
+                  r.refunds AS "refunds!", r.refunded AS "refunded!", r.failed AS "failed!",
+                  r.paise AS "refund_amount!: _", r.refunded_paise AS "refunded_amount!: _"
            FROM event_cancellations c
            CROSS JOIN LATERAL (
                SELECT count(*) FILTER (WHERE cancelled_with_event OR status IN ('pending', 'confirmed')) AS total,
@@ -132,29 +135,18 @@ pub async fn progress(
                SELECT count(*) AS refunds,
                       count(*) FILTER (WHERE r.status = 'processed') AS refunded,
                       count(*) FILTER (WHERE r.status <> 'processed' AND EXISTS (
-                          SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state = 'dead') AND NOT EXISTS (
-                          SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state IN ('pending', 'queued', 'running'))) AS failed,
+                          SELECT 1 FROM jobs WHERE unique_key = job_key($2, r.id) AND state = 'dead') AND NOT EXISTS (
+                          SELECT 1 FROM jobs WHERE unique_key = job_key($2, r.id) AND job_is_live(state))) AS failed,
                       coalesce(sum(r.amount_paise), 0)::bigint AS paise,
                       coalesce(sum(r.amount_paise) FILTER (WHERE r.status = 'processed'), 0)::bigint AS refunded_paise
                FROM refunds r JOIN bookings b ON b.id = r.booking_id
                WHERE b.event_id = c.event_id AND r.created_at >= c.begun_at
            ) r
            WHERE c.event_id = $1"#,
-        event.0,
+        event as _,
+        RefundPayment::KIND,
     )
     .fetch_optional(conn)
     .await?
-    .ok_or(Error::EventNotCancelled)?;
-    Ok(EventCancellation {
-        event_id: event,
-        begun_at: row.begun_at.into(),
-        finished_at: row.finished_at.map(Timestamp),
-        total: row.total,
-        cancelled: row.cancelled,
-        refunds: row.refunds,
-        refunded: row.refunded,
-        failed: row.failed,
-        refund_amount: Paise::from_db(row.paise),
-        refunded_amount: Paise::from_db(row.refunded_paise),
-    })
+    .ok_or(Error::EventNotCancelled)
 }

@@ -9,15 +9,14 @@ use super::{
     cancellation,
     event::{Event, EventUpdated, require_organizer},
     seat_types::{self, NewSeatType},
-    views,
 };
 use crate::{
     error::{Error, Result, violated_constraint},
     realtime::Audience,
     types::{
-        event_status::EventStatus,
         ids::{EventId, SeatTypeId, UserId},
         money::Paise,
+        statuses::EventStatus,
         time::Timestamp,
     },
 };
@@ -68,46 +67,33 @@ pub async fn create(
     organizer: UserId,
     new: &NewEvent,
 ) -> Result<(Event, Vec<CreatedSeatType>)> {
-    let inserted = sqlx::query!(
+    let inserted = sqlx::query_as!(
+        Event,
         r#"INSERT INTO events (name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status, is_public,
                                max_tickets_per_user)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-           RETURNING id, created_at AS "created_at!""#,
+           RETURNING id, name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status AS "status: _",
+                     is_public, max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!""#,
         new.name,
         new.description,
-        new.start_date.0,
-        new.end_date.0,
+        new.start_date as _,
+        new.end_date as _,
         new.image_url,
         new.location,
         new.venue_name,
-        organizer.0,
-        new.status.name(),
+        organizer as _,
+        new.status as _,
         new.is_public,
         new.max_tickets_per_user,
     )
     .fetch_one(&mut *conn)
     .await;
-    let row = match inserted {
+    let event = match inserted {
         // The token outlived its user.
         Err(error) if violated_constraint(&error) == Some("events_organizer_id_fkey") => {
             return Err(Error::TokenInvalid);
         }
         other => other?,
-    };
-    let event = Event {
-        id: EventId(row.id),
-        name: new.name.clone(),
-        description: new.description.clone(),
-        start_date: new.start_date,
-        end_date: new.end_date,
-        image_url: new.image_url.clone(),
-        location: new.location.clone(),
-        venue_name: new.venue_name.clone(),
-        organizer_id: organizer,
-        status: new.status.name().to_owned(),
-        is_public: new.is_public,
-        max_tickets_per_user: new.max_tickets_per_user,
-        created_at: row.created_at.into(),
     };
     let mut created = Vec::with_capacity(new.seat_types.len());
     for seat_type in &new.seat_types {
@@ -169,17 +155,17 @@ pub async fn update(
              max_tickets_per_user = coalesce($13, max_tickets_per_user),
              updated_at = now()
          WHERE id = $1",
-        id.0,
+        id as _,
         changes.name,
         changes.description,
-        changes.start_date.map(|time| time.0),
-        changes.end_date.map(|time| time.0),
+        changes.start_date as _,
+        changes.end_date as _,
         changes.location,
         changes.image_url.is_some(),
         changes.image_url.clone().flatten(),
         changes.venue_name.is_some(),
         changes.venue_name.clone().flatten(),
-        changes.status.map(EventStatus::name),
+        changes.status as _,
         changes.is_public,
         changes.max_tickets_per_user,
     )
@@ -194,16 +180,26 @@ pub async fn update(
     let event = current(conn, id).await?;
     let mut news = Vec::new();
     if let Some(mut known) = known {
-        known.event.is_public = event.event.is_public;
-        known.event.status.clone_from(&event.event.status);
+        known.is_public = event.is_public;
+        known.status = event.status;
         known.updated_at = event.updated_at;
         news.push((Audience::Others(user), known));
     }
-    news.push((event.event.audience(), event.clone()));
+    news.push((event.audience(), event.clone()));
     Ok((event, news))
 }
 
 async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
-    let (item, _) = views::overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
-    Ok(item.event)
+    sqlx::query_as!(
+        EventUpdated,
+        r#"SELECT id AS "id!", name AS "name!", description AS "description!", start_date AS "start_date!", end_date AS "end_date!",
+                  image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!: _",
+                  is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!",
+                  updated_at AS "updated_at!", organizer_name
+           FROM event_overview WHERE id = $1"#,
+        id as _,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::EventNotFound)
 }

@@ -8,8 +8,8 @@ use crate::{
     error::{Error, Result},
     realtime::Audience,
     types::{
-        event_status::EventStatus,
         ids::{EventId, UserId},
+        statuses::EventStatus,
         time::Timestamp,
     },
 };
@@ -27,19 +27,29 @@ pub struct Event {
     pub location: String,
     pub venue_name: Option<String>,
     pub organizer_id: UserId,
-    #[schema(value_type = EventStatus)]
-    pub status: String,
+    pub status: EventStatus,
     pub is_public: bool,
     pub max_tickets_per_user: i32,
     pub created_at: Timestamp,
 }
 
-/// An event with what lists and updates show.
+/// An event after a change: with its organiser's name, as lists show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // columns of `event_overview`
 pub struct EventUpdated {
-    #[serde(flatten)]
-    pub event: Event,
+    pub id: EventId,
+    pub name: String,
+    pub description: String,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
+    pub image_url: Option<String>,
+    pub location: String,
+    pub venue_name: Option<String>,
+    pub organizer_id: UserId,
+    pub status: EventStatus,
+    pub is_public: bool,
+    pub max_tickets_per_user: i32,
+    pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub organizer_name: Option<String>,
 }
@@ -52,21 +62,23 @@ pub async fn require_organizer(
     user: UserId,
     doing: &'static str,
 ) -> Result<Audience> {
-    let row =
-        sqlx::query!("SELECT organizer_id, is_public, status FROM events WHERE id = $1", event.0)
-            .fetch_optional(conn)
-            .await?
-            .ok_or(Error::EventNotFound)?;
-    if row.organizer_id != user.0 {
+    let row = sqlx::query!(
+        r#"SELECT organizer_id AS "organizer_id: UserId", is_public, status AS "status: EventStatus" FROM events WHERE id = $1"#,
+        event as _,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::EventNotFound)?;
+    if row.organizer_id != user {
         return Err(Error::Forbidden(doing));
     }
-    Ok(audience(row.is_public, &row.status, user))
+    Ok(audience(row.is_public, row.status, user))
 }
 
 /// Drafts and private events are nobody's business but their organiser's
 /// (docs/contract.md#change-10 and docs/contract.md#change-16).
-fn audience(is_public: bool, status: &str, organizer: UserId) -> Audience {
-    if is_public && status != EventStatus::Draft.name() {
+fn audience(is_public: bool, status: EventStatus, organizer: UserId) -> Audience {
+    if is_public && status != EventStatus::Draft {
         Audience::Everyone
     } else {
         Audience::User(organizer)
@@ -76,7 +88,14 @@ fn audience(is_public: bool, status: &str, organizer: UserId) -> Audience {
 impl Event {
     /// Who hears of it.
     pub fn audience(&self) -> Audience {
-        audience(self.is_public, &self.status, self.organizer_id)
+        audience(self.is_public, self.status, self.organizer_id)
+    }
+}
+
+impl EventUpdated {
+    /// Who hears of it.
+    pub fn audience(&self) -> Audience {
+        audience(self.is_public, self.status, self.organizer_id)
     }
 }
 
@@ -89,8 +108,8 @@ pub async fn require_visible(
 ) -> Result<()> {
     sqlx::query_scalar!(
         "SELECT 1 FROM events WHERE id = $1 AND ((status <> 'draft' AND is_public) OR organizer_id = $2)",
-        id.0,
-        viewer.map(|user| user.0),
+        id as _,
+        viewer as _,
     )
     .fetch_optional(conn)
     .await?

@@ -40,16 +40,16 @@ pub struct SeatCount {
 pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<SeatCounts> {
     // One statement, so that counts and version belong together.
     let rows = sqlx::query!(
-        r#"SELECT i.version, t.id AS "id?", t.quantity AS "quantity?", t.available_quantity AS "available?"
+        r#"SELECT i.version, t.id AS "id?: SeatTypeId", t.quantity AS "quantity?", t.available_quantity AS "available?"
            FROM event_inventory i LEFT JOIN event_seat_types t ON t.event_id = i.event_id
            WHERE i.event_id = $1 ORDER BY t.id"#,
-        event.0,
+        event as _,
     )
     .fetch_all(conn)
     .await?;
     let count = |id, quantity, available_quantity| {
         Some(SeatCount {
-            seat_type_id: SeatTypeId(id?),
+            seat_type_id: id?,
             quantity: quantity?,
             available_quantity: available_quantity?,
         })
@@ -71,11 +71,10 @@ pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<Seat
 /// Every event has an inventory for as long as it exists. Whoever has waited here for an event to
 /// be deleted has nothing to change any more, and finds that out by looking.
 pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
-    let ids: Vec<i32> = events.iter().map(|event| event.0).collect();
     sqlx::query!(
         "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = ANY ($1) ORDER BY event_id FOR UPDATE)
          UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",
-        &ids,
+        events as _,
     )
     .execute(conn)
     .await?;
@@ -87,7 +86,7 @@ pub async fn try_open_inventory(conn: &mut PgConnection, event: EventId) -> Resu
     let opened = sqlx::query!(
         "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = $1 FOR UPDATE SKIP LOCKED)
          UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",
-        event.0,
+        event as _,
     )
     .execute(conn)
     .await?;

@@ -64,30 +64,17 @@ pub async fn list(
     viewer: Option<UserId>,
 ) -> Result<Vec<SeatType>> {
     event::require_visible(conn, event, viewer).await?;
-    let rows = sqlx::query!(
-        r#"SELECT t.id, name, description, (price * 100)::bigint AS "price!", t.quantity, available AS "available!",
+    let types = sqlx::query_as!(
+        SeatType,
+        r#"SELECT t.id, t.event_id, name, description, price AS "price: _", t.quantity, available AS "available_quantity!",
                   coalesce(display_order, 0) AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!"
            FROM event_seat_types t JOIN seat_availability a ON a.seat_type_id = t.id
            WHERE t.event_id = $1 ORDER BY display_order, t.id"#,
-        event.0,
+        event as _,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| SeatType {
-            id: SeatTypeId(row.id),
-            event_id: event,
-            name: row.name,
-            description: row.description,
-            price: Paise::from_db(row.price),
-            quantity: row.quantity,
-            available_quantity: row.available,
-            display_order: row.display_order,
-            created_at: row.created_at.into(),
-            updated_at: row.updated_at.into(),
-        })
-        .collect())
+    Ok(types)
 }
 
 /// Most seat types of an event: each is part of all its counts.
@@ -110,7 +97,7 @@ pub async fn create(
     inventory::open_inventory(conn, &[event]).await?;
     let types = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM event_seat_types WHERE event_id = $1"#,
-        event.0
+        event as _,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -126,38 +113,28 @@ pub async fn insert(
     event: EventId,
     new: &NewSeatType,
 ) -> Result<SeatType> {
-    let inserted = sqlx::query!(
+    let inserted = sqlx::query_as!(
+        SeatType,
         r#"INSERT INTO event_seat_types (event_id, name, description, price, quantity, available_quantity, display_order)
-           SELECT $1, $2, $3, $4::bigint / 100.0, $5, $5, coalesce(max(display_order), 0) + 1
+           SELECT $1, $2, $3, $4, $5, $5, coalesce(max(display_order), 0) + 1
            FROM event_seat_types WHERE event_id = $1
-           RETURNING id, display_order AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!""#,
-        event.0,
+           RETURNING id, event_id, name, description, price AS "price: _", quantity, available_quantity,
+                     display_order AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!""#,
+        event as _,
         new.name,
         new.description,
-        new.price.get(),
+        new.price as _,
         new.quantity,
     )
     .fetch_one(conn)
     .await;
-    let row = match inserted {
+    match inserted {
         // It was deleted since we looked.
         Err(error) if violated_constraint(&error) == Some("event_seat_types_event_id_fkey") => {
-            return Err(Error::EventNotFound);
+            Err(Error::EventNotFound)
         }
-        other => other?,
-    };
-    Ok(SeatType {
-        id: SeatTypeId(row.id),
-        event_id: event,
-        name: new.name.clone(),
-        description: new.description.clone(),
-        price: new.price,
-        quantity: new.quantity,
-        available_quantity: new.quantity,
-        display_order: row.display_order,
-        created_at: row.created_at.into(),
-        updated_at: row.updated_at.into(),
-    })
+        other => Ok(other?),
+    }
 }
 
 /// Changes a seat type, for the event's organiser. Seats that are locked or booked stay so:
@@ -175,10 +152,10 @@ pub async fn update(
     let audience = require_organizer(conn, event, user, MANAGE).await?;
     inventory::open_inventory(conn, &[event]).await?;
     let now = sqlx::query!(
-        r#"SELECT (quantity - available_quantity)::bigint AS "taken!", (price * 100)::bigint AS "price!"
+        r#"SELECT (quantity - available_quantity)::bigint AS "taken!", price AS "price: Paise"
            FROM event_seat_types WHERE id = $1 AND event_id = $2"#,
-        id.0,
-        event.0,
+        id as _,
+        event as _,
     )
     .fetch_optional(&mut *conn)
     .await?
@@ -186,41 +163,30 @@ pub async fn update(
     if changes.quantity.is_some_and(|quantity| i64::from(quantity) < now.taken) {
         return Err(Error::QuantityBelowTaken(now.taken));
     }
-    if let Some(price) = changes.price.filter(|price| price.get() != now.price) {
+    if let Some(price) = changes.price.filter(|price| *price != now.price) {
         chargeable.check_price(price)?;
     }
-    let row = sqlx::query!(
+    let seat_type = sqlx::query_as!(
+        SeatType,
         r#"UPDATE event_seat_types SET
                name = coalesce($2, name),
                description = CASE WHEN $3 THEN $4 ELSE description END,
-               price = coalesce($5::bigint / 100.0, price),
+               price = coalesce($5, price),
                available_quantity = available_quantity + coalesce($6, quantity) - quantity,
                quantity = coalesce($6, quantity),
                updated_at = now()
            WHERE id = $1
-           RETURNING name, description, (price * 100)::bigint AS "price!", quantity, available_quantity,
+           RETURNING id, event_id, name, description, price AS "price: _", quantity, available_quantity,
                      coalesce(display_order, 0) AS "display_order!", created_at AS "created_at!", updated_at AS "updated_at!""#,
-        id.0,
+        id as _,
         changes.name,
         changes.description.is_some(),
         changes.description.clone().flatten(),
-        changes.price.map(Paise::get),
+        changes.price as _,
         changes.quantity,
     )
     .fetch_one(conn)
     .await?;
-    let seat_type = SeatType {
-        id,
-        event_id: event,
-        name: row.name,
-        description: row.description,
-        price: Paise::from_db(row.price),
-        quantity: row.quantity,
-        available_quantity: row.available_quantity,
-        display_order: row.display_order,
-        created_at: row.created_at.into(),
-        updated_at: row.updated_at.into(),
-    };
     Ok((seat_type, audience))
 }
 
@@ -235,12 +201,12 @@ pub async fn delete(
     let audience = require_organizer(conn, event, user, MANAGE).await?;
     inventory::open_inventory(conn, &[event]).await?;
     // Waits for bookings that are being created of it, or confirmed.
-    sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id.0)
+    sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)
         .await?;
     sqlx::query!(
         "SELECT id FROM seats WHERE event_seat_type_id = $1 AND status = 'locked' ORDER BY id FOR UPDATE",
-        id.0
+        id as _,
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -249,7 +215,7 @@ pub async fn delete(
            WHERE s.event_seat_type_id = $1
              AND (s.status = 'booked'
                   OR (s.expires_at > now() AND EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id)))"#,
-        id.0,
+        id as _,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -258,8 +224,8 @@ pub async fn delete(
     }
     let name = sqlx::query_scalar!(
         "DELETE FROM event_seat_types WHERE id = $1 AND event_id = $2 RETURNING name",
-        id.0,
-        event.0
+        id as _,
+        event as _,
     )
     .fetch_optional(conn)
     .await?

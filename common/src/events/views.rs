@@ -4,21 +4,39 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::event::{Event, EventUpdated, require_visible};
+use super::event::require_visible;
 use crate::{
     error::{Error, Result},
     types::{
         ids::{EventId, UserId},
         page::Page,
+        statuses::EventStatus,
+        time::Timestamp,
     },
 };
 
 /// An event in a list: seats that are neither free nor sold count as booked.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // columns of `event_overview`
 pub struct EventListItem {
-    #[serde(flatten)]
-    pub event: EventUpdated,
+    pub id: EventId,
+    pub name: String,
+    pub description: String,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
+    pub image_url: Option<String>,
+    pub location: String,
+    pub venue_name: Option<String>,
+    pub organizer_id: UserId,
+    pub status: EventStatus,
+    pub is_public: bool,
+    pub max_tickets_per_user: i32,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub organizer_name: Option<String>,
+    /// Only [`EventDetail`] shows it, and only to the organiser.
+    #[serde(skip)]
+    organizer_email: Option<String>,
     pub total_seats: i64,
     pub available_seats: i64,
     pub booked_seats: i64,
@@ -66,18 +84,17 @@ pub async fn list(
                  AND ($3::integer IS NULL OR organizer_id = $3) AND ($4 OR (status = 'published' AND is_public))
            )
            SELECT (SELECT count(*) FROM matching) AS "total!",
-                  ARRAY (SELECT id FROM matching ORDER BY created_at, id LIMIT $5 OFFSET $6) AS "ids!""#,
+                  ARRAY (SELECT id FROM matching ORDER BY created_at, id LIMIT $5 OFFSET $6) AS "ids!: Vec<EventId>""#,
         filter.status,
         filter.is_public,
-        filter.organizer.map(|id| id.0),
+        filter.organizer as _,
         own,
         page.limit,
         page.offset,
     )
     .fetch_one(&mut *conn)
     .await?;
-    let items = overview(conn, found.ids).await?.into_iter().map(|(event, _)| event).collect();
-    Ok((items, found.total))
+    Ok((overview(conn, &found.ids).await?, found.total))
 }
 
 /// One event, if `viewer` may know of it.
@@ -87,66 +104,32 @@ pub async fn get(
     viewer: Option<UserId>,
 ) -> Result<EventDetail> {
     require_visible(conn, id, viewer).await?;
-    let (item, organizer_email) =
-        overview(conn, vec![id.0]).await?.pop().ok_or(Error::EventNotFound)?;
-    let is_organizer = viewer == Some(item.event.event.organizer_id);
-    let occupancy = match item.total_seats {
+    let mut event = overview(conn, &[id]).await?.pop().ok_or(Error::EventNotFound)?;
+    let is_organizer = viewer == Some(event.organizer_id);
+    let occupancy = match event.total_seats {
         0 => 0.0,
-        total => item.booked_seats as f64 * 100.0 / total as f64,
+        total => event.booked_seats as f64 * 100.0 / total as f64,
     };
     Ok(EventDetail {
-        event: item,
         occupancy_rate: format!("{occupancy:.2}"),
-        organizer_email: organizer_email.filter(|_| is_organizer),
+        organizer_email: event.organizer_email.take().filter(|_| is_organizer),
+        event,
     })
 }
 
-/// These events, oldest first, each with its organiser's e-mail address.
-pub(super) async fn overview(
-    conn: &mut PgConnection,
-    ids: Vec<i32>,
-) -> Result<Vec<(EventListItem, Option<String>)>> {
-    let rows = sqlx::query!(
+/// These events, oldest first.
+async fn overview(conn: &mut PgConnection, ids: &[EventId]) -> Result<Vec<EventListItem>> {
+    let events = sqlx::query_as!(
+        EventListItem,
         r#"SELECT id AS "id!", name AS "name!", description AS "description!", start_date AS "start_date!", end_date AS "end_date!",
-                  image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!",
+                  image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!: _",
                   is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!",
                   updated_at AS "updated_at!", organizer_name, organizer_email, total_seats AS "total_seats!",
-                  available_seats AS "available_seats!"
+                  available_seats AS "available_seats!", total_seats - available_seats AS "booked_seats!"
            FROM event_overview WHERE id = ANY ($1) ORDER BY created_at, id"#,
-        &ids,
+        ids as _,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let event = Event {
-                id: EventId(row.id),
-                name: row.name,
-                description: row.description,
-                start_date: row.start_date.into(),
-                end_date: row.end_date.into(),
-                image_url: row.image_url,
-                location: row.location,
-                venue_name: row.venue_name,
-                organizer_id: UserId(row.organizer_id),
-                status: row.status,
-                is_public: row.is_public,
-                max_tickets_per_user: row.max_tickets_per_user,
-                created_at: row.created_at.into(),
-            };
-            let event = EventUpdated {
-                event,
-                updated_at: row.updated_at.into(),
-                organizer_name: row.organizer_name,
-            };
-            let item = EventListItem {
-                event,
-                total_seats: row.total_seats,
-                available_seats: row.available_seats,
-                booked_seats: row.total_seats - row.available_seats,
-            };
-            (item, row.organizer_email)
-        })
-        .collect())
+    Ok(events)
 }

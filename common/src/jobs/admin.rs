@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
-use super::{Job, JobId, Queue};
+use super::{Job, JobId, JobState, Queue};
 use crate::{error::Result, observability::metrics};
 
 /// A job as an operator sees it.
@@ -17,7 +17,7 @@ pub struct JobRow {
     pub id: JobId,
     pub queue: String,
     pub kind: String,
-    pub state: String,
+    pub state: JobState,
     pub payload: Value,
     pub unique_key: Option<String>,
     pub priority: i16,
@@ -57,8 +57,8 @@ pub struct Filter {
     pub queue: Option<String>,
     /// A kind's name.
     pub kind: Option<String>,
-    /// A state's name.
-    pub state: Option<String>,
+    /// Where they are.
+    pub state: Option<JobState>,
     /// At most so many, newest first.
     pub limit: i64,
 }
@@ -67,7 +67,7 @@ pub struct Filter {
 pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<JobRow>> {
     let rows = sqlx::query_as!(
         JobRow,
-        r#"SELECT id, queue, kind, state::text AS "state!", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
+        r#"SELECT id, queue, kind, state::text AS "state!: _", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
                   last_error, errors, trace_context, created_at, started_at, finished_at
            FROM jobs
            WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR kind = $2)
@@ -75,7 +75,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<JobRow>> {
            ORDER BY id DESC LIMIT $4"#,
         filter.queue,
         filter.kind,
-        filter.state,
+        filter.state as _,
         filter.limit,
     )
     .fetch_all(pool)
@@ -87,7 +87,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<JobRow>> {
 pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
     let row = sqlx::query_as!(
         JobRow,
-        r#"SELECT id, queue, kind, state::text AS "state!", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
+        r#"SELECT id, queue, kind, state::text AS "state!: _", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
                   last_error, errors, trace_context, created_at, started_at, finished_at
            FROM jobs WHERE id = $1"#,
         id,
@@ -118,7 +118,7 @@ async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<
                AND (state = 'dead' OR (state = 'cancelled' AND $1 IS NOT NULL))
                AND NOT EXISTS (
                    SELECT 1 FROM jobs live
-                   WHERE live.unique_key = dead.unique_key AND live.state IN ('pending', 'queued', 'running'))
+                   WHERE live.unique_key = dead.unique_key AND job_is_live(live.state))
              ORDER BY coalesce(unique_key, id::text), id DESC
          )
          -- Two operators at once: what the first has revived may be running when the second has waited for it.
@@ -155,8 +155,8 @@ pub async fn discard(pool: &PgPool, id: JobId) -> Result<bool> {
 pub struct Stat {
     /// The queue's name.
     pub queue: String,
-    /// The state's name.
-    pub state: String,
+    /// Where they are.
+    pub state: JobState,
     /// Jobs in it.
     pub count: i64,
     /// When the oldest of them became due.
@@ -204,7 +204,7 @@ pub async fn dead_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
 pub async fn make_due<J: Job>(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "UPDATE jobs SET available_at = now() WHERE queue = $1 AND kind = $2 AND state = 'pending' AND available_at > now()",
-        J::QUEUE.name(),
+        J::QUEUE as _,
         J::KIND,
     )
     .execute(conn)
@@ -268,7 +268,7 @@ pub async fn depth(pool: &PgPool, queue: Queue) -> Result<Depth> {
                   (SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'dead') AS "dead!",
                   coalesce((SELECT extract(epoch FROM now() - min(available_at))::float8 FROM jobs
                             WHERE queue = $1 AND state = 'pending' AND available_at <= now()), 0) AS "oldest!""#,
-        queue.name(),
+        queue as _,
     )
     .fetch_one(pool)
     .await?;
@@ -332,7 +332,7 @@ pub async fn queues(pool: &PgPool) -> Result<Vec<QueueNow>> {
 pub async fn stats(pool: &PgPool) -> Result<Vec<Stat>> {
     let rows = sqlx::query_as!(
         Stat,
-        r#"SELECT queue, state::text AS "state!", count(*) AS "count!", min(available_at) AS oldest
+        r#"SELECT queue, state::text AS "state!: _", count(*) AS "count!", min(available_at) AS oldest
            FROM jobs GROUP BY queue, state ORDER BY queue, state"#
     )
     .fetch_all(pool)

@@ -97,7 +97,7 @@ impl Backlog {
                       coalesce(taken.queued, 0) AS "queued!",
                       extract(epoch FROM first.available_at - now())::float8 AS due_in
                FROM level LEFT JOIN first USING (priority) LEFT JOIN taken USING (priority) ORDER BY priority"#,
-            self.queue.name(),
+            self.queue as _,
             &known,
             interval(LATE)?,
         )
@@ -122,7 +122,7 @@ impl Backlog {
                           ORDER BY available_at LIMIT 1
                       ) - now())::float8 AS due_in
                FROM unnest($2::smallint[], $3::timestamptz[], $4::timestamptz[]) AS level (priority, pending_from, taken_from)"#,
-            self.queue.name(),
+            self.queue as _,
             &priorities,
             &pending_from,
             &taken_from,
@@ -152,7 +152,7 @@ impl Backlog {
         let mut tx = pool.begin().await?;
         let alone = sqlx::query_scalar!(
             r#"SELECT pg_try_advisory_xact_lock(hashtextextended('nexus.hand_over.' || $1, 0)) AS "alone!""#,
-            self.queue.name()
+            self.queue as _,
         )
         .fetch_one(&mut *tx)
         .await?;
@@ -194,7 +194,7 @@ async fn take<'a>(
                LIMIT $2
            ))
            RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS "lag!""#,
-        queue.name(),
+        queue as _,
         room.jobs,
         room.of_a_priority,
         &priorities,

@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
+use crate::types::ids::{BookingId, EventId, TicketId};
 
 /// Makes one ticket with a QR code for each seat of a confirmed booking. Exactly once: the tickets
 /// commit with the job.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FinaliseBooking {
     /// `bookings.id`
-    pub booking_id: i32,
+    pub booking_id: BookingId,
 }
 
 impl Job for FinaliseBooking {
@@ -20,7 +21,7 @@ impl Job for FinaliseBooking {
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("finalise_booking:{}", self.booking_id))
+        Some(Self::key(self.booking_id))
     }
 }
 
@@ -30,7 +31,7 @@ impl Job for FinaliseBooking {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CancelEvent {
     /// `events.id`
-    pub event_id: i32,
+    pub event_id: EventId,
 }
 
 impl Job for CancelEvent {
@@ -42,7 +43,7 @@ impl Job for CancelEvent {
     const TIMEOUT: Duration = Duration::from_secs(120);
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("cancel_event:{}", self.event_id))
+        Some(Self::key(self.event_id))
     }
 }
 
@@ -54,7 +55,7 @@ pub struct ReissueTickets {
     /// Those with ids from here on have been looked at; without it, none. A dump that lasts keeps
     /// what is left in the index of those, which nobody is to read again and again.
     #[serde(default)]
-    pub before: Option<i32>,
+    pub before: Option<TicketId>,
 }
 
 impl Job for ReissueTickets {
@@ -66,6 +67,6 @@ impl Job for ReissueTickets {
     const PRIORITY: i16 = 10;
 
     fn unique_key(&self) -> Option<String> {
-        Some("reissue_tickets".into())
+        Some(Self::KIND.into())
     }
 }

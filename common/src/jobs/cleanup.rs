@@ -20,7 +20,7 @@ impl Job for CleanUp {
     const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(90);
 
     fn unique_key(&self) -> Option<String> {
-        Some("clean_up".into())
+        Some(Self::KIND.into())
     }
 }
 
@@ -35,6 +35,6 @@ impl Job for CheckBooks {
     const TIMEOUT: Duration = Duration::from_secs(600);
 
     fn unique_key(&self) -> Option<String> {
-        Some("check_books".into())
+        Some(Self::KIND.into())
     }
 }

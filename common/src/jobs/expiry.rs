@@ -20,6 +20,6 @@ impl Job for SweepExpired {
     };
 
     fn unique_key(&self) -> Option<String> {
-        Some("sweep_expired".into())
+        Some(Self::KIND.into())
     }
 }

@@ -345,7 +345,7 @@ pub async fn rescue(
                  AND CASE state WHEN 'queued' THEN queued_at < now() - $2::interval
                                 ELSE started_at IS NULL AND leased_until < now() END
              LIMIT 1000 FOR UPDATE SKIP LOCKED))",
-        queue.name(),
+        queue as _,
         interval(lost_after)?,
     )
     .execute(&mut *conn)
@@ -381,7 +381,7 @@ async fn vanished(
                    AND (attempt >= max_attempts) = $2
                LIMIT $3 FOR UPDATE SKIP LOCKED))
            RETURNING id AS job_id, kind, payload, attempt, max_attempts, last_error AS "error!", state = 'dead' AS "dead!""#,
-        queue.name(),
+        queue as _,
         last,
         most,
     )

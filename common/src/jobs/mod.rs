@@ -34,17 +34,35 @@ pub mod otp;
 pub mod payments;
 pub mod wakeups;
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
 pub use crate::types::{queue::Queue, retry_policy::RetryPolicy};
+use crate::{
+    error::{Error, Result},
+    types::text_enum::text_enum,
+};
 
 /// A job's id: UUIDv7, shown to operators and, for ticket generation, to clients.
 pub type JobId = Uuid;
+
+text_enum! {
+    /// Where a job is in its life. SQL asks `job_is_live(state)` for the first three.
+    pub enum JobState {
+        Pending = "pending",
+        /// Its delivery is on its way to a worker.
+        Queued = "queued",
+        Running = "running",
+        Done = "done",
+        /// It has failed for good, and waits for an operator.
+        Dead = "dead",
+        /// An operator has discarded it.
+        Cancelled = "cancelled",
+    }
+}
 
 /// A kind of job. The payload is the struct itself; it carries ids, never secrets.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -69,6 +87,11 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// At most one live job has this key; enqueueing a second one does nothing.
     fn unique_key(&self) -> Option<String> {
         None
+    }
+
+    /// The unique key of the job of this kind that is about `id`; `job_key(kind, id)` in SQL.
+    fn key(id: impl Display) -> String {
+        format!("{}:{id}", Self::KIND)
     }
 }
 
@@ -100,12 +123,12 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
         "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, available_at, trace_context)
          SELECT id, $4, $5, payload, unique_key, priority, $7, clock_timestamp(), $8
          FROM unnest($1::uuid[], $2::jsonb[], $3::text[], $6::smallint[]) AS job (id, payload, unique_key, priority)
-         ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
+         ON CONFLICT (unique_key) WHERE job_is_live(state) DO NOTHING
          RETURNING id",
         &ids,
         &payloads,
         &keys as &[Option<String>],
-        J::QUEUE.name(),
+        J::QUEUE as _,
         J::KIND,
         &priorities,
         J::RETRY.max_attempts,
@@ -126,10 +149,10 @@ async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Res
     let id = sqlx::query_scalar!(
         "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, available_at, trace_context)
          VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8::interval, $9)
-         ON CONFLICT (unique_key) WHERE state IN ('pending', 'queued', 'running') DO NOTHING
+         ON CONFLICT (unique_key) WHERE job_is_live(state) DO NOTHING
          RETURNING id",
         Uuid::now_v7(),
-        J::QUEUE.name(),
+        J::QUEUE as _,
         J::KIND,
         payload,
         job.unique_key(),

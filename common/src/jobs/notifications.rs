@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
+use crate::types::ids::{BookingId, RefundId};
 
 /// A mail server that hangs holds up no SMS, and the other way round: each has half of the slots.
 const SMS: i16 = 10;
@@ -19,7 +20,7 @@ const REISSUED: i16 = 12;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailTickets {
     /// `bookings.id`
-    pub booking_id: i32,
+    pub booking_id: BookingId,
     /// They were sent before, with other codes.
     #[serde(default)]
     pub reissued: bool,
@@ -36,7 +37,7 @@ impl Job for EmailTickets {
     }
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("email_tickets:{}", self.booking_id))
+        Some(Self::key(self.booking_id))
     }
 }
 
@@ -44,7 +45,7 @@ impl Job for EmailTickets {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsTickets {
     /// `bookings.id`
-    pub booking_id: i32,
+    pub booking_id: BookingId,
     /// See [`EmailTickets::reissued`].
     #[serde(default)]
     pub reissued: bool,
@@ -61,7 +62,7 @@ impl Job for SmsTickets {
     }
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("sms_tickets:{}", self.booking_id))
+        Some(Self::key(self.booking_id))
     }
 }
 
@@ -70,7 +71,7 @@ impl Job for SmsTickets {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailCancellation {
     /// `bookings.id`
-    pub booking_id: i32,
+    pub booking_id: BookingId,
 }
 
 impl Job for EmailCancellation {
@@ -80,7 +81,7 @@ impl Job for EmailCancellation {
     const PRIORITY: i16 = EMAIL;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("email_cancellation:{}", self.booking_id))
+        Some(Self::key(self.booking_id))
     }
 }
 
@@ -88,7 +89,7 @@ impl Job for EmailCancellation {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsCancellation {
     /// `bookings.id`
-    pub booking_id: i32,
+    pub booking_id: BookingId,
 }
 
 impl Job for SmsCancellation {
@@ -98,7 +99,7 @@ impl Job for SmsCancellation {
     const PRIORITY: i16 = SMS;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("sms_cancellation:{}", self.booking_id))
+        Some(Self::key(self.booking_id))
     }
 }
 
@@ -106,7 +107,7 @@ impl Job for SmsCancellation {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailRefund {
     /// `refunds.id`
-    pub refund_id: i64,
+    pub refund_id: RefundId,
 }
 
 impl Job for EmailRefund {
@@ -116,7 +117,7 @@ impl Job for EmailRefund {
     const PRIORITY: i16 = EMAIL;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("email_refund:{}", self.refund_id))
+        Some(Self::key(self.refund_id))
     }
 }
 
@@ -124,7 +125,7 @@ impl Job for EmailRefund {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsRefund {
     /// `refunds.id`
-    pub refund_id: i64,
+    pub refund_id: RefundId,
 }
 
 impl Job for SmsRefund {
@@ -134,7 +135,7 @@ impl Job for SmsRefund {
     const PRIORITY: i16 = SMS;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("sms_refund:{}", self.refund_id))
+        Some(Self::key(self.refund_id))
     }
 }
 
@@ -153,7 +154,7 @@ impl Job for EmailPartRefund {
     const PRIORITY: i16 = EMAIL;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("email_part_refund:{}", self.refund_id))
+        Some(Self::key(&self.refund_id))
     }
 }
 
@@ -171,6 +172,6 @@ impl Job for SmsPartRefund {
     const PRIORITY: i16 = SMS;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("sms_part_refund:{}", self.refund_id))
+        Some(Self::key(&self.refund_id))
     }
 }

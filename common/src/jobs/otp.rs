@@ -25,6 +25,6 @@ impl Job for SendOtp {
 
     /// Impatient clicks become one message.
     fn unique_key(&self) -> Option<String> {
-        Some(format!("send_otp:{}", self.phone))
+        Some(Self::key(&self.phone))
     }
 }

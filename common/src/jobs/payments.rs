@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
+use crate::types::ids::{BookingId, RefundId, WebhookId};
 
 /// Acts on a stored Razorpay webhook: captures what is only authorized, confirms bookings, decides
 /// on refunds. Its effects commit with the job; a capture that ran twice is refused by Razorpay
@@ -12,7 +13,7 @@ use super::{Job, Queue, RetryPolicy};
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ProcessWebhook {
     /// `webhook_events.id`
-    pub webhook_event_id: i64,
+    pub webhook_event_id: WebhookId,
 }
 
 impl Job for ProcessWebhook {
@@ -21,7 +22,7 @@ impl Job for ProcessWebhook {
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("process_webhook:{}", self.webhook_event_id))
+        Some(Self::key(self.webhook_event_id))
     }
 }
 
@@ -29,7 +30,7 @@ impl Job for ProcessWebhook {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConfirmFreeBooking {
     /// `bookings.id`
-    pub booking_id: i32,
+    pub booking_id: BookingId,
 }
 
 impl Job for ConfirmFreeBooking {
@@ -38,7 +39,7 @@ impl Job for ConfirmFreeBooking {
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("confirm_free_booking:{}", self.booking_id))
+        Some(Self::key(self.booking_id))
     }
 }
 
@@ -46,7 +47,7 @@ impl Job for ConfirmFreeBooking {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RefundPayment {
     /// `refunds.id`
-    pub refund_id: i64,
+    pub refund_id: RefundId,
 }
 
 impl Job for RefundPayment {
@@ -58,7 +59,7 @@ impl Job for RefundPayment {
     const PRIORITY: i16 = 10;
 
     fn unique_key(&self) -> Option<String> {
-        Some(format!("refund_payment:{}", self.refund_id))
+        Some(Self::key(self.refund_id))
     }
 }
 
@@ -81,7 +82,7 @@ impl Job for ReconcileOrders {
     const TIMEOUT: Duration = Duration::from_secs(600);
 
     fn unique_key(&self) -> Option<String> {
-        Some("reconcile_orders".into())
+        Some(Self::KIND.into())
     }
 }
 
@@ -99,6 +100,6 @@ impl Job for ReconcileDays {
     const PRIORITY: i16 = 20;
 
     fn unique_key(&self) -> Option<String> {
-        Some("reconcile_days".into())
+        Some(Self::KIND.into())
     }
 }

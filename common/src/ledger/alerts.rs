@@ -28,9 +28,9 @@ pub async fn raise(
         "INSERT INTO payment_alerts AS known (reason, subject, booking_id, details) VALUES ($1, $2, $3, $4)
          ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
          DO UPDATE SET details = EXCLUDED.details, created_at = now(), closed_at = NULL WHERE known.closed_at IS NOT NULL",
-        reason.name(),
+        reason as _,
         subject,
-        booking.map(|id| id.0),
+        booking as _,
         details,
     )
     .execute(conn)
@@ -56,7 +56,7 @@ pub async fn count(
              cases = CASE WHEN known.closed_at IS NULL THEN known.cases + 1 ELSE 1 END,
              created_at = CASE WHEN known.closed_at IS NULL THEN known.created_at ELSE now() END
          RETURNING cases",
-        reason.name(),
+        reason as _,
         subject,
         details,
     )
@@ -116,7 +116,7 @@ async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Re
 pub async fn settle(conn: &mut PgConnection, reason: AlertReason, subject: &str) -> Result<bool> {
     let closed = sqlx::query!(
         "UPDATE payment_alerts SET closed_at = now() WHERE reason = $1 AND subject = $2 AND closed_at IS NULL",
-        reason.name(),
+        reason as _,
         subject,
     )
     .execute(conn)
@@ -157,7 +157,7 @@ pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
         "UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL
              AND NOT (reason = $2 AND (SELECT refunds_held_at IS NOT NULL FROM installation))",
         id,
-        AlertReason::RefundsHeld.name(),
+        AlertReason::RefundsHeld as _,
     )
     .execute(db)
     .await?;

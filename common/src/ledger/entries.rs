@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::payment_states::PaymentState;
 use crate::{
     error::Result,
-    types::{ids::BookingId, money::written},
+    types::{ids::BookingId, money::written, statuses::RefundStatus, text_enum::text_enum},
 };
 
 /// Money that has arrived.
@@ -29,12 +29,12 @@ impl Captured {
 pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
     let row = sqlx::query!(
         r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1 AND kind = 'capture') AS "captured!",
-                  (SELECT status FROM refunds WHERE payment_id = $1) AS refund"#,
+                  (SELECT status FROM refunds WHERE payment_id = $1) AS "refund: RefundStatus""#,
         payment_id,
     )
     .fetch_one(conn)
     .await?;
-    PaymentState::of(row.captured, row.refund.as_deref())
+    Ok(PaymentState::of(row.captured, row.refund))
 }
 
 /// The same for whoever changes it: nobody else does until this transaction ends. A booking's row,
@@ -47,15 +47,32 @@ pub(crate) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Res
     state(conn, payment_id).await
 }
 
-/// A kind of row in the ledger.
-#[derive(Clone, Copy)]
-pub(crate) enum Movement {
-    Capture,
-    Sale,
-    SaleReversal,
-    Refund,
-    Dispute,
-    DisputeReversal,
+text_enum! {
+    /// A way in which money moves: the kind of a row in the ledger.
+    pub enum Movement {
+        /// The buyer's money arrived.
+        Capture = "capture",
+        /// It paid for a confirmed booking.
+        Sale = "sale",
+        /// That booking was cancelled.
+        SaleReversal = "sale_reversal",
+        /// The money went back.
+        Refund = "refund",
+        /// The buyer's bank took it.
+        Dispute = "dispute",
+        /// The bank gave it back.
+        DisputeReversal = "dispute_reversal",
+    }
+}
+
+impl Movement {
+    /// The amount with its sign: what arrives here counts up, what leaves counts down.
+    fn signed(self, amount_paise: i64) -> i64 {
+        match self {
+            Movement::Capture | Movement::SaleReversal | Movement::DisputeReversal => amount_paise,
+            Movement::Sale | Movement::Refund | Movement::Dispute => -amount_paise,
+        }
+    }
 }
 
 /// Adds a row to the ledger; false when this payment has moved so before.
@@ -99,17 +116,8 @@ async fn insert(
     money: &Captured,
     source_id: &str,
 ) -> Result<u64> {
-    let (kinds, amounts): (Vec<String>, Vec<i64>) = movements
-        .iter()
-        .map(|movement| match movement {
-            Movement::Capture => ("capture".to_owned(), money.amount_paise),
-            Movement::Sale => ("sale".to_owned(), -money.amount_paise),
-            Movement::SaleReversal => ("sale_reversal".to_owned(), money.amount_paise),
-            Movement::Refund => ("refund".to_owned(), -money.amount_paise),
-            Movement::Dispute => ("dispute".to_owned(), -money.amount_paise),
-            Movement::DisputeReversal => ("dispute_reversal".to_owned(), money.amount_paise),
-        })
-        .unzip();
+    let amounts: Vec<i64> =
+        movements.iter().map(|movement| movement.signed(money.amount_paise)).collect();
     let recorded = sqlx::query!(
         "INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency, source_id)
          SELECT kind, $3, $4, $5, amount, $6, source_id FROM (
@@ -129,9 +137,9 @@ async fn insert(
              WHERE 'sale' = ANY ($1) AND payment_id = $5 AND taken_paise > 0 AND stage = 3) movement
          ORDER BY number
          ON CONFLICT ON CONSTRAINT payments_movement_key DO NOTHING",
-        &kinds,
+        movements as _,
         &amounts,
-        booking.map(|id| id.0),
+        booking as _,
         money.order_id,
         money.payment_id,
         money.currency,

@@ -3,7 +3,7 @@
 //! state is read from the books is in [`payments`](crate::payments::settlement); nothing here
 //! touches the database.
 
-use crate::error::{Error, Result};
+use crate::types::statuses::RefundStatus;
 
 /// Where a payment stands in our books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,20 +91,16 @@ impl PaymentState {
     ];
 
     /// As the books say it: whether the capture is in the ledger, and the status of the row in
-    /// `refunds`. A status that this release does not know is an error: a newer one has written it,
-    /// and knows what may be done.
-    pub fn of(captured: bool, refund: Option<&str>) -> Result<Self> {
+    /// `refunds`.
+    pub fn of(captured: bool, refund: Option<RefundStatus>) -> Self {
         match (captured, refund) {
-            (false, None) => Ok(PaymentState::New),
-            (false, Some(_)) => Ok(PaymentState::Lapsed),
-            (true, None) => Ok(PaymentState::Sold),
-            (true, Some("pending")) => Ok(PaymentState::Owed),
-            (true, Some("requested")) => Ok(PaymentState::Requested),
-            (true, Some("failed")) => Ok(PaymentState::RefundFailed),
-            (true, Some("processed")) => Ok(PaymentState::Refunded),
-            (true, Some(status)) => Err(Error::internal(format!(
-                "a refund's status {status:?} is not known to this release"
-            ))),
+            (false, None) => PaymentState::New,
+            (false, Some(_)) => PaymentState::Lapsed,
+            (true, None) => PaymentState::Sold,
+            (true, Some(RefundStatus::Pending)) => PaymentState::Owed,
+            (true, Some(RefundStatus::Requested)) => PaymentState::Requested,
+            (true, Some(RefundStatus::Failed)) => PaymentState::RefundFailed,
+            (true, Some(RefundStatus::Processed)) => PaymentState::Refunded,
         }
     }
 }

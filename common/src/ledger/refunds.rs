@@ -13,9 +13,10 @@ use crate::{
     error::Result,
     jobs::{self, payments::RefundPayment},
     types::{
-        ids::BookingId,
+        ids::{BookingId, RefundId},
         money::{CURRENCY, Paise},
         refund_reason::RefundReason,
+        statuses::RefundStatus,
     },
 };
 
@@ -76,7 +77,7 @@ async fn sale_of(conn: &mut PgConnection, booking: BookingId) -> Result<Option<S
                   (SELECT coalesce(sum(r.amount_paise), 0)::bigint FROM payments r
                    WHERE r.payment_id = s.payment_id AND r.kind = 'sale_reversal') AS "reversed!"
            FROM payments s WHERE booking_id = $1 AND kind = 'sale'"#,
-        booking.0,
+        booking as _,
     )
     .fetch_optional(conn)
     .await?;
@@ -99,25 +100,26 @@ pub(crate) async fn owe_refund(
     money: &Captured,
     booking: Option<BookingId>,
     reason: RefundReason,
-) -> Result<Option<i64>> {
+) -> Result<Option<RefundId>> {
     let refund = sqlx::query!(
-        "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status)
-         SELECT $1, $2, $3 - back.gone, $4, $5, CASE WHEN $3 > back.gone + back.going THEN 'pending' ELSE 'requested' END
-         FROM (SELECT coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS gone,
-                      coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS going
-               FROM money_back WHERE payment_id = $1) back
-         WHERE $3 > back.gone
-         ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING RETURNING id, status",
+        r#"INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status)
+           SELECT $1, $2, $3 - back.gone, $4, $5, CASE WHEN $3 > back.gone + back.going THEN 'pending' ELSE 'requested' END
+           FROM (SELECT coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS gone,
+                        coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS going
+                 FROM money_back WHERE payment_id = $1) back
+           WHERE $3 > back.gone
+           ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING
+           RETURNING id AS "id: RefundId", status AS "status: RefundStatus""#,
         money.payment_id,
-        booking.map(|id| id.0),
+        booking as _,
         money.amount_paise,
         money.currency,
-        reason.name(),
+        reason as _,
     )
     .fetch_optional(&mut *conn)
     .await?;
     let Some(refund) = refund else { return Ok(None) };
-    if refund.status == "pending" {
+    if refund.status == RefundStatus::Pending {
         jobs::enqueue(conn, &RefundPayment { refund_id: refund.id }).await?;
     }
     Ok(Some(refund.id))
@@ -135,8 +137,9 @@ pub struct Refund {
     /// Something is on its way, or disputed.
     pub under_way: bool,
     pub currency: String,
+    /// A [`RefundReason`], or one that only a newer release knows.
     pub reason: String,
-    pub status: String,
+    pub status: RefundStatus,
     /// How often Razorpay may still fail to make it before an operator has to decide.
     pub tries_left: i32,
     /// How often it has.
@@ -166,7 +169,7 @@ impl Refund {
     /// There is something to ask for, or to settle, and nothing to wait for.
     pub fn is_stuck(&self) -> bool {
         self.left_paise > 0
-            && self.status != "processed"
+            && self.status != RefundStatus::Processed
             && !(self.is_too_little() && self.under_way)
     }
 
@@ -196,34 +199,25 @@ pub fn is_ours(payment_id: &str, receipt: Option<&str>) -> bool {
 }
 
 /// A refund by its row id.
-pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Option<Refund>> {
-    let row = sqlx::query!(
-        r#"SELECT r.payment_id, r.booking_id, r.currency, r.reason, r.status, r.tries_left, cardinality(r.failed_ids) AS "failures!",
-                  coalesce(c.amount_paise, r.amount_paise) AS "captured!",
-                  (SELECT coalesce(sum(paise), 0)::bigint FROM money_back WHERE payment_id = r.payment_id) AS "back!",
-                  EXISTS (SELECT 1 FROM money_back WHERE payment_id = r.payment_id AND NOT is_final) AS "under_way!",
+pub async fn get(conn: &mut PgConnection, id: RefundId) -> Result<Option<Refund>> {
+    let refund = sqlx::query_as!(
+        Refund,
+        r#"SELECT r.payment_id, r.booking_id AS "booking: _", r.currency, r.reason, r.status AS "status: _", r.tries_left,
+                  cardinality(r.failed_ids) AS "failures!",
+                  coalesce(c.amount_paise, r.amount_paise) AS "captured_paise!",
+                  coalesce(c.amount_paise, r.amount_paise) - back.paise AS "left_paise!", back.under_way AS "under_way!",
                   (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND ours) AS "asked!",
                   (SELECT installation::text FROM copied_payments WHERE payment_id = r.payment_id) AS other_installation
            FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
+           CROSS JOIN LATERAL (
+               SELECT coalesce(sum(paise), 0)::bigint AS paise, coalesce(bool_or(NOT is_final), FALSE) AS under_way
+               FROM money_back WHERE payment_id = r.payment_id) back
            WHERE r.id = $1"#,
-        id
+        id as _,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Refund {
-        payment_id: row.payment_id,
-        booking: row.booking_id.map(BookingId),
-        captured_paise: row.captured,
-        left_paise: row.captured - row.back,
-        under_way: row.under_way,
-        currency: row.currency,
-        reason: row.reason,
-        status: row.status,
-        tries_left: row.tries_left,
-        failures: row.failures,
-        asked: row.asked,
-        other_installation: row.other_installation,
-    }))
+    Ok(refund)
 }
 
 /// What our books know of a payment's refunds.
@@ -237,23 +231,15 @@ pub struct Back {
 
 /// What our books know of a payment's refunds.
 pub async fn back(conn: &mut PgConnection, payment_id: &str) -> Result<Back> {
-    let row = sqlx::query!(
+    let back = sqlx::query_as!(
+        Back,
         r#"SELECT coalesce(sum(amount_paise), 0)::bigint AS "paise!", coalesce(bool_or(status = 'requested'), FALSE) AS "under_way!"
            FROM provider_refunds WHERE payment_id = $1 AND status <> 'failed'"#,
         payment_id,
     )
     .fetch_one(conn)
     .await?;
-    Ok(Back { paise: row.paise, under_way: row.under_way })
-}
-
-/// How far a refund is by our books: the [`name`](RefundStatus::name) of its status.
-pub async fn known(conn: &mut PgConnection, refund_id: &str) -> Result<Option<String>> {
-    let status =
-        sqlx::query_scalar!("SELECT status FROM provider_refunds WHERE refund_id = $1", refund_id)
-            .fetch_optional(conn)
-            .await?;
-    Ok(status)
+    Ok(back)
 }
 
 /// What has gone back of a payment for good: by refunds, and by disputes that have ended.
@@ -290,7 +276,7 @@ pub(crate) async fn resume(conn: &mut PgConnection, payment_id: &str) -> Result<
          WHERE payment_id = $1 AND status <> 'processed'
            AND (SELECT amount_paise FROM payments WHERE payment_id = $1 AND kind = 'capture')
                > (SELECT coalesce(sum(paise), 0) FROM money_back WHERE payment_id = $1)
-         RETURNING id",
+         RETURNING id AS \"id: RefundId\"",
         payment_id,
     )
     .fetch_optional(&mut *conn)
@@ -302,8 +288,10 @@ pub(crate) async fn resume(conn: &mut PgConnection, payment_id: &str) -> Result<
 }
 
 /// No tries are left: whoever retries the dead job grants others.
-pub async fn grant_tries(conn: &mut PgConnection, id: i64) -> Result<()> {
-    sqlx::query!("UPDATE refunds SET tries_left = DEFAULT WHERE id = $1", id).execute(conn).await?;
+pub async fn grant_tries(conn: &mut PgConnection, id: RefundId) -> Result<()> {
+    sqlx::query!("UPDATE refunds SET tries_left = DEFAULT WHERE id = $1", id as _)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -313,16 +301,17 @@ pub(crate) async fn settle_returned(
     conn: &mut PgConnection,
     money: &Captured,
     booking: BookingId,
-) -> Result<(i64, RefundReason)> {
+) -> Result<(RefundId, RefundReason)> {
     record(conn, Movement::Capture, Some(booking), money).await?;
     let refund = sqlx::query!(
-        "UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1 RETURNING id, reason",
+        r#"UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1
+           RETURNING id AS "id: RefundId", reason"#,
         money.payment_id,
-        booking.0,
+        booking as _,
         money.amount_paise,
         money.currency,
     )
     .fetch_one(conn)
     .await?;
-    Ok((refund.id, RefundReason::parse(&refund.reason).unwrap_or(RefundReason::NotOurs)))
+    Ok((refund.id, refund.reason.parse().unwrap_or(RefundReason::NotOurs)))
 }

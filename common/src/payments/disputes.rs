@@ -23,44 +23,26 @@ use crate::{
     realtime::AfterCommit,
     types::{
         alert_reason::AlertReason, ids::BookingId, money::written, refund_reason::RefundReason,
+        text_enum::text_enum,
     },
 };
 
-/// How far a dispute is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // Razorpay's
-pub enum DisputeStatus {
-    Open,
-    ActionRequired,
-    UnderReview,
-    Won,
-    Lost,
-    Closed,
+text_enum! {
+    /// How far a dispute is, in Razorpay's words.
+    pub enum DisputeStatus {
+        Open = "open",
+        ActionRequired = "action_required",
+        UnderReview = "under_review",
+        Won = "won",
+        Lost = "lost",
+        Closed = "closed",
+    }
 }
 
 impl DisputeStatus {
     /// As Razorpay says it; one that it has invented since is not the end.
     pub fn of(status: &str) -> Self {
-        match status {
-            "won" => DisputeStatus::Won,
-            "lost" => DisputeStatus::Lost,
-            "closed" => DisputeStatus::Closed,
-            "under_review" => DisputeStatus::UnderReview,
-            "action_required" => DisputeStatus::ActionRequired,
-            _ => DisputeStatus::Open,
-        }
-    }
-
-    /// As stored.
-    pub fn name(self) -> &'static str {
-        match self {
-            DisputeStatus::Open => "open",
-            DisputeStatus::ActionRequired => "action_required",
-            DisputeStatus::UnderReview => "under_review",
-            DisputeStatus::Won => "won",
-            DisputeStatus::Lost => "lost",
-            DisputeStatus::Closed => "closed",
-        }
+        status.parse().unwrap_or(DisputeStatus::Open)
     }
 
     /// It only grows: webhooks come in any order.
@@ -184,7 +166,7 @@ async fn remember(conn: &mut PgConnection, dispute: &Dispute) -> Result<bool> {
         dispute.taken(),
         dispute.phase,
         dispute.reason_code,
-        dispute.status.name(),
+        dispute.status as _,
         dispute.status.stage(),
         dispute.respond_by,
     )
@@ -233,7 +215,8 @@ async fn captured(
     dispute: &Dispute,
 ) -> Result<Option<(Captured, Option<BookingId>)>> {
     let row = sqlx::query!(
-        "SELECT booking_id, amount_paise, currency FROM payments WHERE payment_id = $1 AND kind = 'capture'",
+        r#"SELECT booking_id AS "booking_id: BookingId", amount_paise, currency
+           FROM payments WHERE payment_id = $1 AND kind = 'capture'"#,
         dispute.payment_id,
     )
     .fetch_optional(conn)
@@ -246,7 +229,7 @@ async fn captured(
             amount_paise: row.amount_paise,
             currency: row.currency,
         };
-        (money, row.booking_id.map(BookingId))
+        (money, row.booking_id)
     }))
 }
 
@@ -345,10 +328,10 @@ async fn remember_whole(
         "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status)
          VALUES ($1, $2, $3, $4, $5, 'processed') ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING",
         dispute.payment_id,
-        booking.map(|id| id.0),
+        booking as _,
         whole,
         dispute.currency,
-        RefundReason::Disputed.name(),
+        RefundReason::Disputed as _,
     )
     .execute(conn)
     .await?;

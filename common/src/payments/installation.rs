@@ -61,7 +61,7 @@ pub async fn owner(
 ) -> Result<Owner> {
     let named = notes[NOTE].as_str();
     let found = sqlx::query!(
-        r#"SELECT coalesce(i.id::text = $2, FALSE) AS "ours!", b.id AS "booking?", b.orders_are_marked AS "marked?",
+        r#"SELECT coalesce(i.id::text = $2, FALSE) AS "ours!", b.id AS "booking?: BookingId", b.orders_are_marked AS "marked?",
                   nullif(o.installation, i.id)::text AS ordered_by, nullif(b.installation, i.id)::text AS booked_by
            FROM installation i LEFT JOIN bookings b ON b.booking_reference = $1 LEFT JOIN payment_orders o ON o.order_id = $3"#,
         receipt,
@@ -73,7 +73,7 @@ pub async fn owner(
     if let Some(other) = found.ordered_by {
         return Ok(Owner::OtherInstallation(other));
     }
-    Ok(match (named, found.booking.map(BookingId)) {
+    Ok(match (named, found.booking) {
         (Some(_), Some(booking)) if found.ours => Owner::Ours(booking),
         (Some(_), None) if found.ours => Owner::Lost,
         (Some(named), _) => Owner::OtherInstallation(named.to_owned()),

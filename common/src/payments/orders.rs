@@ -11,7 +11,7 @@ use crate::{
     types::{
         ids::{BookingId, UserId},
         money::{CURRENCY, Paise},
-        schemas::{BookingStatus, PaymentStatus},
+        statuses::{BookingStatus, PaymentStatus},
     },
 };
 
@@ -58,40 +58,38 @@ pub struct Prefill {
 /// The booking, if `user` may pay for it now and the amount is its total.
 pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -> Result<Payable> {
     let row = sqlx::query!(
-        r#"SELECT b.booking_reference, (b.total_amount * 100)::bigint AS "total!", b.status,
+        r#"SELECT b.booking_reference, b.total_amount AS "total: Paise", b.status AS "status: BookingStatus",
                   coalesce(b.expires_at <= now(), FALSE) AS "overdue!", u.name, u.email, u.phone,
                   (SELECT o.order_id FROM own_orders o
-                   WHERE o.booking_id = b.id AND o.superseded_at IS NULL
-                     AND o.amount_paise = (b.total_amount * 100)::bigint AND o.currency = $3) AS open_order,
+                   WHERE o.booking_id = b.id AND o.superseded_at IS NULL AND o.amount_paise = $3 AND o.currency = $4) AS open_order,
                   greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left",
                   e.status = 'published' AS "on_sale!", i.id AS installation
            FROM bookings b JOIN users u ON u.id = b.user_id JOIN events e ON e.id = b.event_id CROSS JOIN installation i
            WHERE b.id = $1 AND b.user_id = $2"#,
-        wanted.booking.0,
-        user.0,
+        wanted.booking as _,
+        user as _,
+        wanted.amount.get(),
         CURRENCY,
     )
     .fetch_optional(conn)
     .await?
     .ok_or(Error::BookingNotPayable)?;
-    if row.status == "expired" || (row.status == "pending" && row.overdue) {
-        return Err(Error::BookingExpired);
-    }
-    if row.status != "pending" {
-        return Err(Error::BookingNotPending(row.status));
+    match row.status {
+        BookingStatus::Pending if !row.overdue => {}
+        BookingStatus::Pending | BookingStatus::Expired => return Err(Error::BookingExpired),
+        status => return Err(Error::BookingNotPending(status)),
     }
     if !row.on_sale {
         return Err(Error::EventNotOnSale);
     }
-    let total = Paise::from_db(row.total);
-    if total != wanted.amount {
-        return Err(Error::AmountMismatch(total.to_string()));
+    if row.total != wanted.amount {
+        return Err(Error::AmountMismatch(row.total.to_string()));
     }
     Ok(Payable {
         booking: wanted.booking,
         reference: row.booking_reference,
         installation: row.installation,
-        total,
+        total: row.total,
         open_order: row.open_order,
         seconds_left: row.seconds_left,
         prefill: Prefill { name: row.name, email: row.email, contact: row.phone },
@@ -108,7 +106,7 @@ pub async fn remember(
     amount: Paise,
 ) -> Result<String> {
     // One at a time: whoever comes second finds what the first has written.
-    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking.0)
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking as _)
         .fetch_optional(&mut *conn)
         .await?;
     // An order of another amount, currency or installation is not what the buyer is asked for any
@@ -117,7 +115,7 @@ pub async fn remember(
         "UPDATE payment_orders SET superseded_at = now()
          WHERE booking_id = $1 AND superseded_at IS NULL
              AND (amount_paise <> $2 OR currency <> $3 OR installation <> (SELECT id FROM installation))",
-        booking.0,
+        booking as _,
         amount.get(),
         CURRENCY,
     )
@@ -129,7 +127,7 @@ pub async fn remember(
              SELECT 1 FROM payment_orders WHERE booking_id = $2 AND superseded_at IS NULL) THEN now() END)
          ON CONFLICT (order_id) DO NOTHING",
         order_id,
-        booking.0,
+        booking as _,
         amount.get(),
         CURRENCY,
     )
@@ -137,13 +135,13 @@ pub async fn remember(
     .await?;
     let live = sqlx::query_scalar!(
         "SELECT order_id FROM payment_orders WHERE booking_id = $1 AND superseded_at IS NULL",
-        booking.0,
+        booking as _,
     )
     .fetch_one(&mut *conn)
     .await?;
     sqlx::query!(
         "UPDATE bookings SET payment_id = $2, payment_gateway = 'razorpay' WHERE id = $1 AND status = 'pending'",
-        booking.0,
+        booking as _,
         live,
     )
     .execute(conn)
@@ -164,7 +162,7 @@ pub async fn adopt(
         "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
          VALUES ($1, $2, $3, $4, now()) ON CONFLICT (order_id) DO NOTHING",
         order_id,
-        booking.0,
+        booking as _,
         amount_paise,
         currency,
     )
@@ -176,12 +174,12 @@ pub async fn adopt(
 /// The booking of an order, if this installation takes money on it.
 pub async fn booking(conn: &mut PgConnection, order_id: &str) -> Result<Option<BookingId>> {
     let id = sqlx::query_scalar!(
-        r#"SELECT booking_id AS "id!" FROM own_orders WHERE order_id = $1"#,
+        r#"SELECT booking_id AS "id!: BookingId" FROM own_orders WHERE order_id = $1"#,
         order_id
     )
     .fetch_optional(conn)
     .await?;
-    Ok(id.map(BookingId))
+    Ok(id)
 }
 
 /// What was paid on an order has gone back: nobody can pay it again, so that its buyer gets
@@ -203,22 +201,21 @@ pub struct PaymentState {
     pub order_id: String,
     pub booking_id: BookingId,
     pub booking_reference: String,
-    #[schema(value_type = BookingStatus)]
-    pub status: String,
-    #[schema(value_type = PaymentStatus)]
-    pub payment_status: String,
+    pub status: BookingStatus,
+    pub payment_status: PaymentStatus,
     pub is_confirmed: bool,
 }
 
 /// The state of the booking behind an order or payment id, for its owner. What was paid there may
 /// have gone back while the booking still waits for another payment: then it is `refunded`.
 pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentState> {
-    let row = sqlx::query!(
-        r#"SELECT b.id, b.booking_reference, b.status,
+    sqlx::query_as!(
+        PaymentState,
+        r#"SELECT $1::text AS "order_id!", b.id AS booking_id, b.booking_reference, b.status AS "status: _",
                 CASE WHEN b.status = 'pending' AND EXISTS (
                     SELECT 1 FROM payments p JOIN refunds r ON r.payment_id = p.payment_id
                     WHERE p.booking_id = b.id AND p.kind = 'capture' AND $1 IN (p.order_id, p.payment_id))
-                THEN 'refunded' ELSE b.payment_status END AS "payment_status!"
+                THEN 'refunded' ELSE b.payment_status END AS "payment_status!: _", b.status = 'confirmed' AS "is_confirmed!"
          FROM bookings b
          WHERE b.user_id = $2 AND b.id IN (
              SELECT booking_id FROM payment_orders WHERE order_id = $1
@@ -226,19 +223,11 @@ pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<Pa
              UNION ALL SELECT id FROM bookings WHERE payment_id = $1)
          LIMIT 1"#,
         id,
-        user.0,
+        user as _,
     )
     .fetch_optional(conn)
     .await?
-    .ok_or(Error::OrderNotFound)?;
-    Ok(PaymentState {
-        order_id: id.to_owned(),
-        booking_id: BookingId(row.id),
-        booking_reference: row.booking_reference,
-        is_confirmed: row.status == "confirmed",
-        status: row.status,
-        payment_status: row.payment_status,
-    })
+    .ok_or(Error::OrderNotFound)
 }
 
 /// What `POST /payments/create-order` answers.

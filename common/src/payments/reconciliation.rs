@@ -9,10 +9,14 @@ use sqlx::PgConnection;
 
 use crate::{
     error::Result,
-    jobs::{self, payments::RefundPayment},
+    jobs::{self, Job, payments::RefundPayment},
     ledger::entries::Captured,
     storage::postgres::interval,
-    types::{ids::BookingId, money::CURRENCY},
+    types::{
+        ids::{BookingId, RefundId},
+        money::{CURRENCY, Paise},
+        statuses::RefundStatus,
+    },
 };
 
 /// What our books say of a payment.
@@ -23,7 +27,7 @@ pub struct Booked {
     /// The money is in the ledger.
     pub captured: bool,
     /// How far its refund is, if one is owed: `refunds.status`.
-    pub refund: Option<String>,
+    pub refund: Option<RefundStatus>,
 }
 
 /// Our side of these payments; those that we have never heard of are missing, and those of another
@@ -33,8 +37,8 @@ pub async fn booked(
     payments: &[String],
 ) -> Result<HashMap<String, Booked>> {
     let rows = sqlx::query!(
-        r#"SELECT coalesce(p.payment_id, r.payment_id) AS "payment_id!", coalesce(p.booking_id, r.booking_id) AS booking_id,
-                  p.id IS NOT NULL AS "captured!", r.status AS "refund?"
+        r#"SELECT coalesce(p.payment_id, r.payment_id) AS "payment_id!", coalesce(p.booking_id, r.booking_id) AS "booking: BookingId",
+                  p.id IS NOT NULL AS "captured!", r.status AS "refund?: RefundStatus"
            FROM (SELECT * FROM payments WHERE payment_id = ANY ($1) AND kind = 'capture') p
            FULL JOIN (SELECT * FROM refunds WHERE payment_id = ANY ($1)) r ON r.payment_id = p.payment_id
            WHERE NOT EXISTS (SELECT 1 FROM copied_payments c WHERE c.payment_id = p.payment_id)"#,
@@ -42,14 +46,12 @@ pub async fn booked(
     )
     .fetch_all(conn)
     .await?;
-    let side = |booking: Option<i32>, captured, refund| Booked {
-        booking: booking.map(BookingId),
-        captured,
-        refund,
-    };
     Ok(rows
         .into_iter()
-        .map(|row| (row.payment_id, side(row.booking_id, row.captured, row.refund)))
+        .map(|row| {
+            let ours = Booked { booking: row.booking, captured: row.captured, refund: row.refund };
+            (row.payment_id, ours)
+        })
         .collect())
 }
 
@@ -109,11 +111,11 @@ pub async fn order_asked(
 #[derive(Debug)]
 #[allow(missing_docs)] // columns of `refunds`
 pub struct OpenRefund {
-    pub id: i64,
+    pub id: RefundId,
     pub payment_id: String,
     pub booking: Option<BookingId>,
     pub amount_paise: i64,
-    pub status: String,
+    pub status: RefundStatus,
     /// Its job is still trying.
     pub in_work: bool,
     /// Its job has given up, and waits for an operator.
@@ -127,10 +129,11 @@ pub async fn due_refunds(
     first: Duration,
     limit: i64,
 ) -> Result<Vec<OpenRefund>> {
-    let rows = sqlx::query!(
-        r#"SELECT r.id, r.payment_id, r.booking_id, r.amount_paise, r.status,
-                  EXISTS (SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state IN ('pending', 'queued', 'running')) AS "in_work!",
-                  EXISTS (SELECT 1 FROM jobs WHERE unique_key = 'refund_payment:' || r.id AND state = 'dead') AS "dead!"
+    let refunds = sqlx::query_as!(
+        OpenRefund,
+        r#"SELECT r.id, r.payment_id, r.booking_id AS "booking: _", r.amount_paise, r.status AS "status: _",
+                  EXISTS (SELECT 1 FROM jobs WHERE unique_key = job_key($3, r.id) AND job_is_live(state)) AS "in_work!",
+                  EXISTS (SELECT 1 FROM jobs WHERE unique_key = job_key($3, r.id) AND state = 'dead') AS "dead!"
            FROM refunds r
            WHERE r.status <> 'processed' AND r.created_at <= now() - $1::interval
              AND (r.looked_at IS NULL OR r.looked_at <= now() - least(greatest(r.looked_at - r.created_at, $1), interval '12 hours'))
@@ -138,31 +141,23 @@ pub async fn due_refunds(
            ORDER BY r.created_at LIMIT $2"#,
         interval(first)?,
         limit,
+        RefundPayment::KIND,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| OpenRefund {
-            id: row.id,
-            payment_id: row.payment_id,
-            booking: row.booking_id.map(BookingId),
-            amount_paise: row.amount_paise,
-            status: row.status,
-            in_work: row.in_work,
-            dead: row.dead,
-        })
-        .collect())
+    Ok(refunds)
 }
 
 /// A refund has been asked about.
-pub async fn refund_asked(conn: &mut PgConnection, id: i64) -> Result<()> {
-    sqlx::query!("UPDATE refunds SET looked_at = now() WHERE id = $1", id).execute(conn).await?;
+pub async fn refund_asked(conn: &mut PgConnection, id: RefundId) -> Result<()> {
+    sqlx::query!("UPDATE refunds SET looked_at = now() WHERE id = $1", id as _)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
 /// Has a refund tried again whose job is gone. False when it has one.
-pub async fn resume_refund(conn: &mut PgConnection, refund_id: i64) -> Result<bool> {
+pub async fn resume_refund(conn: &mut PgConnection, refund_id: RefundId) -> Result<bool> {
     Ok(jobs::enqueue(conn, &RefundPayment { refund_id }).await?.is_some())
 }
 
@@ -170,10 +165,11 @@ pub async fn resume_refund(conn: &mut PgConnection, refund_id: i64) -> Result<bo
 /// Otherwise it had better lapse than be taken and sent back. A look, not a promise: what is
 /// captured is settled in any case.
 pub async fn is_wanted(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
+    let Some(price) = Paise::new(money.amount_paise) else { return Ok(false) };
     let wanted = sqlx::query_scalar!(
         r#"SELECT EXISTS (
              SELECT 1 FROM payment_orders o JOIN bookings b ON b.id = o.booking_id JOIN events e ON e.id = b.event_id
-             WHERE o.order_id = $1 AND o.amount_paise = $2 AND o.currency = $3 AND $3 = $4 AND (b.total_amount * 100)::bigint = $2
+             WHERE o.order_id = $1 AND o.amount_paise = $2 AND o.currency = $3 AND $3 = $4 AND b.total_amount = $5
                AND b.status <> 'confirmed' AND e.status = 'published'
                AND (e.start_date > now() OR (b.status = 'pending' AND b.expires_at > now()))
                AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale')
@@ -190,6 +186,7 @@ pub async fn is_wanted(conn: &mut PgConnection, money: &Captured) -> Result<bool
         money.amount_paise,
         money.currency,
         CURRENCY,
+        price as _,
     )
     .fetch_one(conn)
     .await?;

@@ -14,7 +14,7 @@ use crate::{
     ledger::entries::Captured,
     realtime::{AfterCommit, Audience, Broadcast},
     types::{
-        ids::{BookingId, UserId},
+        ids::{BookingId, RefundId, UserId},
         money::{Paise, written},
         refund_reason::RefundReason,
     },
@@ -48,7 +48,7 @@ pub struct Notice {
 /// sockets: enqueued and collected in the transaction that decides it.
 pub(super) async fn announce(
     conn: &mut PgConnection,
-    refund_id: i64,
+    refund_id: RefundId,
     money: &Captured,
     booking: BookingId,
     reason: RefundReason,
@@ -57,22 +57,22 @@ pub(super) async fn announce(
     jobs::enqueue(conn, &EmailRefund { refund_id }).await?;
     jobs::enqueue(conn, &SmsRefund { refund_id }).await?;
     let buyer = sqlx::query!(
-        r#"SELECT coalesce(b.user_id, o.user_id) AS user_id, b.booking_reference AS "reference?",
-                  (SELECT amount_paise FROM refunds WHERE id = $2) AS "paise!"
+        r#"SELECT coalesce(b.user_id, o.user_id) AS "user: UserId", b.booking_reference AS "reference?",
+                  (SELECT amount_paise FROM refunds WHERE id = $2) AS "amount!: Paise"
            FROM payment_orders o LEFT JOIN bookings b ON b.id = o.booking_id WHERE o.order_id = $1"#,
         money.order_id,
-        refund_id,
+        refund_id as _,
     )
     .fetch_optional(conn)
     .await?;
     if let Some(buyer) = buyer
-        && let Some(user) = buyer.user_id.map(UserId)
+        && let Some(user) = buyer.user
     {
         let news = PaymentRefunded {
             booking_id: booking,
             booking_reference: buyer.reference,
             payment_id: money.payment_id.clone(),
-            amount: Paise::from_db(buyer.paise),
+            amount: buyer.amount,
             currency: money.currency.clone(),
             reason,
         };
@@ -91,23 +91,24 @@ pub(super) async fn announce_part(
     jobs::enqueue(conn, &EmailPartRefund { refund_id: refund_id.to_owned() }).await?;
     jobs::enqueue(conn, &SmsPartRefund { refund_id: refund_id.to_owned() }).await?;
     let sold = sqlx::query!(
-        "SELECT b.id, b.user_id, b.booking_reference, r.payment_id, r.amount_paise, s.currency
-         FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
-         JOIN bookings b ON b.id = s.booking_id WHERE r.refund_id = $1",
+        r#"SELECT b.id AS "booking_id: BookingId", b.user_id AS "user_id: UserId", b.booking_reference, r.payment_id,
+                  r.amount_paise AS "amount: Paise", s.currency
+           FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
+           JOIN bookings b ON b.id = s.booking_id WHERE r.refund_id = $1"#,
         refund_id,
     )
     .fetch_optional(conn)
     .await?;
     if let Some(sold) = sold {
         let news = PaymentRefunded {
-            booking_id: BookingId(sold.id),
+            booking_id: sold.booking_id,
             booking_reference: Some(sold.booking_reference),
             payment_id: sold.payment_id,
-            amount: Paise::from_db(sold.amount_paise),
+            amount: sold.amount,
             currency: sold.currency,
             reason: RefundReason::NotOurs,
         };
-        after.tell(Broadcast::new(Audience::User(UserId(sold.user_id)), news));
+        after.tell(Broadcast::new(Audience::User(sold.user_id), news));
     }
     Ok(())
 }
@@ -141,7 +142,7 @@ pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Opt
 }
 
 /// What to send about a refund; `None` when nobody knows whose it is.
-pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<Notice>> {
+pub async fn notice(conn: &mut PgConnection, refund_id: RefundId) -> Result<Option<Notice>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.amount_paise, r.currency, r.reason, b.booking_reference AS "reference?", e.name AS "event_name?",
                   u.name, u.email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
@@ -152,7 +153,7 @@ pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<No
            LEFT JOIN events e ON e.id = b.event_id
            JOIN users u ON u.id = coalesce(b.user_id, o.user_id)
            WHERE r.id = $1"#,
-        refund_id,
+        refund_id as _,
     )
     .fetch_optional(conn)
     .await?;
@@ -161,8 +162,7 @@ pub async fn notice(conn: &mut PgConnection, refund_id: i64) -> Result<Option<No
         part: None,
         stands: false,
         amount: written(row.amount_paise, &row.currency),
-        reason: RefundReason::parse(&row.reason)
-            .map_or("it could not be used", RefundReason::words),
+        reason: row.reason.parse().map_or("it could not be used", RefundReason::words),
         payment_id: row.payment_id,
         reference: row.reference,
         event_name: row.event_name,

@@ -22,37 +22,43 @@ use crate::{
     },
     realtime::AfterCommit,
     types::{
-        alert_reason::AlertReason, ids::BookingId, money::written, refund_reason::RefundReason,
+        alert_reason::AlertReason,
+        ids::{BookingId, RefundId},
+        money::written,
+        refund_reason::RefundReason,
+        statuses::RefundStatus,
+        text_enum::text_enum,
     },
 };
 
-/// How far a refund is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum RefundStatus {
-    Requested,
-    Processed,
-    Failed,
+text_enum! {
+    /// How far a refund is that Razorpay makes.
+    pub enum ProviderRefundStatus {
+        Requested = "requested",
+        Processed = "processed",
+        Failed = "failed",
+    }
 }
 
-impl RefundStatus {
-    /// As Razorpay says it.
+impl ProviderRefundStatus {
+    /// As Razorpay says it; until it says that the refund has ended, it is under way.
     pub fn of(status: &str) -> Self {
-        match status {
-            "processed" => RefundStatus::Processed,
-            "failed" => RefundStatus::Failed,
-            _ => RefundStatus::Requested,
-        }
+        status.parse().unwrap_or(ProviderRefundStatus::Requested)
     }
+}
 
-    /// As stored.
-    pub fn name(self) -> &'static str {
-        match self {
-            RefundStatus::Requested => "requested",
-            RefundStatus::Processed => "processed",
-            RefundStatus::Failed => "failed",
-        }
-    }
+/// How far a refund is by our books.
+pub async fn known(
+    conn: &mut PgConnection,
+    refund_id: &str,
+) -> Result<Option<ProviderRefundStatus>> {
+    let status = sqlx::query_scalar!(
+        r#"SELECT status AS "status: ProviderRefundStatus" FROM provider_refunds WHERE refund_id = $1"#,
+        refund_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(status)
 }
 
 /// A refund of which Razorpay tells.
@@ -79,16 +85,16 @@ struct Back {
 
 impl Back {
     /// What the payment hears; `None` when that says nothing of the whole.
-    fn event(&self, status: RefundStatus) -> Option<PaymentEvent> {
+    fn event(&self, status: ProviderRefundStatus) -> Option<PaymentEvent> {
         match status {
-            RefundStatus::Requested => {
+            ProviderRefundStatus::Requested => {
                 (self.gone + self.going >= self.captured).then_some(PaymentEvent::RefundCreated)
             }
-            RefundStatus::Processed if self.gone >= self.captured => {
+            ProviderRefundStatus::Processed if self.gone >= self.captured => {
                 Some(PaymentEvent::RefundProcessed)
             }
-            RefundStatus::Processed => Some(PaymentEvent::PartRefunded),
-            RefundStatus::Failed => Some(PaymentEvent::RefundFailed),
+            ProviderRefundStatus::Processed => Some(PaymentEvent::PartRefunded),
+            ProviderRefundStatus::Failed => Some(PaymentEvent::RefundFailed),
         }
     }
 }
@@ -99,7 +105,7 @@ impl Back {
 pub async fn follow(
     conn: &mut PgConnection,
     told: &RefundTold,
-    status: RefundStatus,
+    status: ProviderRefundStatus,
     after: &mut AfterCommit,
 ) -> Result<PaymentStep> {
     let payment_id = &told.payment.payment_id;
@@ -166,7 +172,7 @@ pub async fn follow(
 async fn remember(
     conn: &mut PgConnection,
     told: &RefundTold,
-    status: RefundStatus,
+    status: ProviderRefundStatus,
 ) -> Result<Option<Back>> {
     let news = sqlx::query!(
         "INSERT INTO provider_refunds AS known (refund_id, payment_id, amount_paise, status, ours) VALUES ($1, $2, $3, $4, $5)
@@ -176,7 +182,7 @@ async fn remember(
         told.refund_id,
         told.payment.payment_id,
         told.amount_paise,
-        status.name(),
+        status as _,
         told.ours,
     )
     .execute(&mut *conn)
@@ -184,7 +190,8 @@ async fn remember(
     if news.rows_affected() == 0 {
         return Ok(None);
     }
-    let back = sqlx::query!(
+    let back = sqlx::query_as!(
+        Back,
         r#"SELECT coalesce((SELECT amount_paise FROM payments WHERE payment_id = $1 AND kind = 'capture'), $2) AS "captured!",
                   coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS "gone!",
                   coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS "going!"
@@ -194,7 +201,7 @@ async fn remember(
     )
     .fetch_one(conn)
     .await?;
-    Ok(Some(Back { captured: back.captured, gone: back.gone, going: back.going }))
+    Ok(Some(back))
 }
 
 /// Takes the booking that the payment is about, if there is one.
@@ -203,7 +210,7 @@ pub(super) async fn hold_booking(
     payment_id: &str,
 ) -> Result<Option<Held>> {
     let booking = sqlx::query_scalar!(
-        r#"SELECT booking_id AS "id!" FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
+        r#"SELECT booking_id AS "id!: BookingId" FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
            UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
            UNION ALL SELECT id FROM bookings WHERE payment_id = $1 AND status = 'confirmed'
            LIMIT 1"#,
@@ -212,7 +219,7 @@ pub(super) async fn hold_booking(
     .fetch_optional(&mut *conn)
     .await?;
     match booking {
-        Some(id) => changes::hold(conn, BookingId(id)).await,
+        Some(id) => changes::hold(conn, id).await,
         None => Ok(None),
     }
 }
@@ -246,7 +253,7 @@ async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
         r#"UPDATE refunds SET status = CASE WHEN $3 THEN 'failed' ELSE 'pending' END, refund_id = NULL,
                   failed_ids = CASE WHEN $3 THEN array_append(failed_ids, $2) ELSE failed_ids END,
                   tries_left = greatest(tries_left - $3::int, 0), updated_at = now()
-           WHERE payment_id = $1 RETURNING id, tries_left, cardinality(failed_ids) AS "failures!""#,
+           WHERE payment_id = $1 RETURNING id AS "id: RefundId", tries_left, cardinality(failed_ids) AS "failures!""#,
         payment_id,
         refund_id,
         told.ours,
@@ -278,7 +285,7 @@ async fn write_foreign(conn: &mut PgConnection, told: &RefundTold) -> Result<()>
          FROM payments WHERE payment_id = $1 AND kind = 'capture'",
         told.payment.payment_id,
         told.refund_id,
-        RefundReason::NotOurs.name(),
+        RefundReason::NotOurs as _,
     )
     .execute(conn)
     .await?;
@@ -293,20 +300,19 @@ async fn write_ledger(
     movements: &[Movement],
 ) -> Result<Option<BookingId>> {
     let capture = sqlx::query!(
-        "SELECT booking_id, currency FROM payments WHERE payment_id = $1 AND kind = 'capture'",
+        r#"SELECT booking_id AS "booking_id: BookingId", currency FROM payments WHERE payment_id = $1 AND kind = 'capture'"#,
         told.payment.payment_id,
     )
     .fetch_one(&mut *conn)
     .await?;
-    let booking = capture.booking_id.map(BookingId);
     let money = Captured {
         payment_id: told.payment.payment_id.clone(),
         order_id: String::new(),
         amount_paise: told.amount_paise,
         currency: capture.currency,
     };
-    record_source(conn, movements, booking, &money, &told.refund_id).await?;
-    Ok(booking)
+    record_source(conn, movements, capture.booking_id, &money, &told.refund_id).await?;
+    Ok(capture.booking_id)
 }
 
 /// Cancels the booking whose payment somebody has refunded without us, and tells operators.
@@ -335,7 +341,7 @@ pub(super) async fn cancel_paid_back(
     cancellation::carry_out(conn, booking, BookingEvent::RefundedByHand, said, after).await?;
     sqlx::query!(
         "UPDATE bookings SET payment_status = 'refunded' WHERE id = $1 AND status = 'cancelled'",
-        booking.id.0
+        booking.id as _,
     )
     .execute(conn)
     .await?;
@@ -352,7 +358,7 @@ async fn remember_return(conn: &mut PgConnection, told: &RefundTold) -> Result<(
         money.payment_id,
         money.amount_paise,
         money.currency,
-        RefundReason::NotOurs.name(),
+        RefundReason::NotOurs as _,
         told.refund_id,
     )
     .execute(conn)
@@ -363,17 +369,17 @@ async fn remember_return(conn: &mut PgConnection, told: &RefundTold) -> Result<(
 /// Leaves what is [too little](Refund::is_too_little) to ask for. While something is under way, its
 /// end says what is owed; then the refund is settled, and operators are told what the buyer has not
 /// got. False when that is not so any more.
-pub async fn leave(conn: &mut PgConnection, id: i64, payment_id: &str) -> Result<bool> {
+pub async fn leave(conn: &mut PgConnection, id: RefundId, payment_id: &str) -> Result<bool> {
     hold_booking(conn, payment_id).await?;
     hold_state(conn, payment_id).await?;
     let Some(refund) = refunds::get(conn, id).await? else { return Ok(false) };
-    if !refund.is_too_little() || refund.status == "processed" {
+    if !refund.is_too_little() || refund.status == RefundStatus::Processed {
         return Ok(false);
     }
     if refund.under_way {
         sqlx::query!(
             "UPDATE refunds SET status = 'requested', updated_at = now() WHERE id = $1",
-            id
+            id as _,
         )
         .execute(conn)
         .await?;

@@ -67,14 +67,14 @@ pub async fn settle(
     after: &mut AfterCommit,
 ) -> Result<Settled> {
     let order = sqlx::query!(
-        r#"SELECT booking_id AS "booking_id!", amount_paise AS "amount_paise!", currency AS "currency!" FROM own_orders
+        r#"SELECT booking_id AS "booking_id!: BookingId", amount_paise AS "amount_paise!", currency AS "currency!" FROM own_orders
            WHERE order_id = $1"#,
         money.order_id
     )
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::OrderNotFound)?;
-    let id = BookingId(order.booking_id);
+    let id = order.booking_id;
     // The booking comes first, so that two payments of one booking queue up here rather than at the
     // ledger.
     let booking = sale::hold(conn, id, Some(&money.payment_id)).await?;
@@ -186,7 +186,7 @@ pub async fn note_failure(conn: &mut PgConnection, order_id: &str) -> Result<()>
     // It may have been confirmed since the look.
     sqlx::query!(
         "UPDATE bookings SET payment_status = 'failed' WHERE id = $1 AND status = 'pending' AND payment_status = 'pending'",
-        id.0,
+        id as _,
     )
     .execute(conn)
     .await?;

@@ -5,13 +5,27 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use crate::{error::Result, jobs::JobId, types::money::written};
+use crate::{
+    error::Result,
+    jobs::{
+        Job, JobId,
+        bookings::FinaliseBooking,
+        notifications::{
+            EmailCancellation, EmailRefund, EmailTickets, SmsCancellation, SmsRefund, SmsTickets,
+        },
+        payments::{ConfirmFreeBooking, ProcessWebhook, RefundPayment},
+    },
+    types::{
+        ids::{BookingId, RefundId, WebhookId},
+        money::{CURRENCY, Paise, written},
+    },
+};
 
 /// Everything about one payment, or about the payments of one booking.
 #[derive(Debug, Default, Serialize)]
 pub struct Story {
     /// `bookings.id`, also of a booking that has gone with its event.
-    pub booking_id: Option<i32>,
+    pub booking_id: Option<BookingId>,
     /// `BKG-…`, while the booking is there.
     pub booking_reference: Option<String>,
     /// `order_…`
@@ -93,9 +107,9 @@ async fn seed(conn: &mut PgConnection, about: &str) -> Result<String> {
     Ok(found.unwrap_or_else(|| about.to_owned()))
 }
 
-async fn booking(conn: &mut PgConnection, about: &str) -> Result<Option<i32>> {
+async fn booking(conn: &mut PgConnection, about: &str) -> Result<Option<BookingId>> {
     let id = sqlx::query_scalar!(
-        r#"SELECT id AS "id!" FROM bookings WHERE booking_reference = $1
+        r#"SELECT id AS "id!: BookingId" FROM bookings WHERE booking_reference = $1
            UNION ALL SELECT id FROM bookings WHERE id = $2
            UNION ALL SELECT booking_id FROM payment_orders WHERE order_id = $1
            UNION ALL SELECT booking_id FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
@@ -122,7 +136,7 @@ async fn find_ids(conn: &mut PgConnection, story: &mut Story, about: &str) -> Re
            UNION SELECT order_id FROM payments WHERE payment_id = $2 AND order_id <> ''
            UNION SELECT order_id FROM webhook_events WHERE payment_id = $2 AND order_id <> ''
            UNION SELECT $2 WHERE starts_with($2, 'order_') LIMIT $3"#,
-        story.booking_id,
+        story.booking_id as _,
         about,
         MOST,
     )
@@ -137,7 +151,7 @@ async fn find_ids(conn: &mut PgConnection, story: &mut Story, about: &str) -> Re
            UNION SELECT payment_id FROM bookings WHERE id = $1 AND starts_with(payment_id, 'pay_')
            UNION SELECT payment_id FROM webhook_events WHERE order_id = ANY ($2) AND payment_id <> ''
            UNION SELECT $3 WHERE starts_with($3, 'pay_') LIMIT $4"#,
-        story.booking_id,
+        story.booking_id as _,
         &story.orders,
         about,
         MOST,
@@ -153,19 +167,23 @@ impl Story {
     }
 }
 
-async fn tell_booking(conn: &mut PgConnection, story: &mut Story, id: i32) -> Result<()> {
+async fn tell_booking(conn: &mut PgConnection, story: &mut Story, id: BookingId) -> Result<()> {
     let row = sqlx::query!(
-        r#"SELECT booking_reference, (total_amount * 100)::bigint AS "total!", booked_at AS "booked_at!", confirmed_at, cancelled_at,
+        r#"SELECT booking_reference, total_amount AS "total: Paise", booked_at AS "booked_at!", confirmed_at, cancelled_at,
                   cancellation_reason, status, payment_status
            FROM bookings WHERE id = $1"#,
-        id,
+        id as _,
     )
     .fetch_optional(conn)
     .await?;
     let Some(row) = row else { return Ok(()) };
-    let total = written(row.total, crate::types::money::CURRENCY);
-    let state = format!("now {}, its payment {}", row.status, row.payment_status);
-    story.add(row.booked_at, "booking", &row.booking_reference, format!("made, {total}; {state}"));
+    let made = format!(
+        "made, {}; now {}, its payment {}",
+        row.total.written(),
+        row.status,
+        row.payment_status
+    );
+    story.add(row.booked_at, "booking", &row.booking_reference, made);
     if let Some(at) = row.confirmed_at {
         story.add(at, "booking", &row.booking_reference, "confirmed".into());
     }
@@ -207,10 +225,10 @@ async fn tell_orders(conn: &mut PgConnection, story: &mut Story) -> Result<()> {
 }
 
 /// Returns the webhooks' numbers.
-async fn tell_webhooks(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<i64>> {
+async fn tell_webhooks(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<WebhookId>> {
     let rows = sqlx::query!(
-        "SELECT id, event_id, event_type, received_at, processed_at, outcome FROM webhook_events
-         WHERE payment_id = ANY ($1) OR order_id = ANY ($2) ORDER BY id LIMIT $3",
+        r#"SELECT id AS "id: WebhookId", event_id, event_type, received_at, processed_at, outcome FROM webhook_events
+           WHERE payment_id = ANY ($1) OR order_id = ANY ($2) ORDER BY id LIMIT $3"#,
         &story.payments,
         &story.orders,
         MOST_WEBHOOKS,
@@ -251,10 +269,10 @@ async fn tell_ledger(conn: &mut PgConnection, story: &mut Story) -> Result<()> {
 }
 
 /// Returns the refunds' numbers.
-async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<i64>> {
+async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<RefundId>> {
     let rows = sqlx::query!(
-        "SELECT id, payment_id, refund_id, amount_paise, currency, reason, status, failed_ids, created_at, updated_at
-         FROM refunds WHERE payment_id = ANY ($1) ORDER BY id",
+        r#"SELECT id AS "id: RefundId", payment_id, refund_id, amount_paise, currency, reason, status, failed_ids, created_at, updated_at
+           FROM refunds WHERE payment_id = ANY ($1) ORDER BY id"#,
         &story.payments,
     )
     .fetch_all(&mut *conn)
@@ -286,7 +304,7 @@ async fn tell_refunds(conn: &mut PgConnection, story: &mut Story) -> Result<Vec<
     .fetch_all(conn)
     .await?;
     for row in made {
-        let amount = written(row.amount_paise, crate::types::money::CURRENCY);
+        let amount = written(row.amount_paise, CURRENCY);
         let whose = if row.ours { "asked for by us" } else { "made by hand" };
         story.add(
             row.updated_at,
@@ -328,30 +346,26 @@ async fn tell_disputes(conn: &mut PgConnection, story: &mut Story) -> Result<Vec
 async fn tell_jobs(
     conn: &mut PgConnection,
     story: &mut Story,
-    webhooks: &[i64],
-    refunds: &[i64],
+    webhooks: &[WebhookId],
+    refunds: &[RefundId],
 ) -> Result<()> {
-    let of_booking = [
-        "confirm_free_booking",
-        "finalise_booking",
-        "email_tickets",
-        "sms_tickets",
-        "email_cancellation",
-        "sms_cancellation",
-    ];
-    let keys: Vec<String> = webhooks
-        .iter()
-        .map(|id| format!("process_webhook:{id}"))
-        .chain(refunds.iter().flat_map(|id| {
-            ["refund_payment", "email_refund", "sms_refund"].map(|kind| format!("{kind}:{id}"))
-        }))
-        .chain(story.booking_id.iter().flat_map(|id| of_booking.map(|kind| format!("{kind}:{id}"))))
-        .collect();
+    let mut keys: Vec<String> = webhooks.iter().map(ProcessWebhook::key).collect();
+    for id in refunds {
+        keys.extend([RefundPayment::key(id), EmailRefund::key(id), SmsRefund::key(id)]);
+    }
+    if let Some(id) = story.booking_id {
+        keys.extend([
+            ConfirmFreeBooking::key(id),
+            FinaliseBooking::key(id),
+            EmailTickets::key(id),
+            SmsTickets::key(id),
+            EmailCancellation::key(id),
+            SmsCancellation::key(id),
+        ]);
+    }
     let rows = sqlx::query!(
-        r#"SELECT id AS "id!", kind AS "kind!", state::text AS "state!", attempt AS "attempt!", last_error, created_at AS "created_at!" FROM jobs
-           WHERE unique_key = ANY ($1) AND state IN ('pending', 'queued', 'running')
-           UNION ALL
-           SELECT id, kind, state::text, attempt, last_error, created_at FROM jobs WHERE unique_key = ANY ($1) AND state = 'dead'"#,
+        r#"SELECT id AS "id!", kind AS "kind!", state::text AS "state!", attempt AS "attempt!", last_error, created_at AS "created_at!"
+           FROM open_jobs WHERE unique_key = ANY ($1)"#,
         &keys,
     )
     .fetch_all(conn)
@@ -370,7 +384,7 @@ async fn tell_jobs(
 async fn tell_alerts(
     conn: &mut PgConnection,
     story: &mut Story,
-    webhooks: &[i64],
+    webhooks: &[WebhookId],
     disputes: &[String],
 ) -> Result<()> {
     let mut subjects = story.payments.clone();
@@ -381,7 +395,7 @@ async fn tell_alerts(
         "SELECT id, reason, details, created_at, closed_at FROM payment_alerts
          WHERE subject = ANY ($1) OR booking_id = $2 ORDER BY id",
         &subjects,
-        story.booking_id,
+        story.booking_id as _,
     )
     .fetch_all(conn)
     .await?;

@@ -16,7 +16,10 @@ use crate::{
         payment_states::{self, PaymentEvent, PaymentStep},
     },
     realtime::AfterCommit,
-    types::{alert_reason::AlertReason, ids::EventId},
+    types::{
+        alert_reason::AlertReason,
+        ids::{EventId, WebhookId},
+    },
 };
 
 /// What came of a webhook.
@@ -40,22 +43,22 @@ pub async fn event(conn: &mut PgConnection, told: &Told) -> Result<Option<EventI
         Told::Unreadable | Told::Nothing => return Ok(None),
     };
     let event = sqlx::query_scalar!(
-        "SELECT event_id FROM bookings WHERE id = coalesce(
-             (SELECT booking_id FROM payment_orders WHERE order_id = $1),
-             (SELECT booking_id FROM payments WHERE payment_id = $2 LIMIT 1))",
+        r#"SELECT event_id AS "event_id: EventId" FROM bookings WHERE id = coalesce(
+               (SELECT booking_id FROM payment_orders WHERE order_id = $1),
+               (SELECT booking_id FROM payments WHERE payment_id = $2 LIMIT 1))"#,
         order_id,
         payment_id,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(event.map(EventId))
+    Ok(event)
 }
 
 /// Acts on a webhook, however late, doubled or early it is. `inbox_id` names it where its content
 /// cannot.
 pub async fn act_on(
     conn: &mut PgConnection,
-    inbox_id: i64,
+    inbox_id: WebhookId,
     told: Told,
     after: &mut AfterCommit,
 ) -> Result<Acted> {

@@ -8,14 +8,14 @@ use sqlx::PgConnection;
 
 use super::{
     disputes::{Dispute, DisputeStatus},
-    refund_updates::{RefundStatus, RefundTold},
+    refund_updates::{ProviderRefundStatus, RefundTold},
 };
 use crate::{
     error::Result,
     jobs::{self, payments::ProcessWebhook},
     ledger::{entries::Captured, payment_states::PaymentEvent, refunds},
     providers::razorpay,
-    types::{money::CURRENCY, text::remove_nul},
+    types::{ids::WebhookId, money::CURRENCY, text::remove_nul},
 };
 
 /// A webhook whose signature has been checked.
@@ -46,7 +46,7 @@ pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result
     let event_type = webhook.map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
     let stored = sqlx::query_scalar!(
         "INSERT INTO webhook_events (event_id, event_type, headers, body, payment_id, order_id) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id",
+         ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id AS \"id: WebhookId\"",
         event_id,
         event_type,
         incoming.headers,
@@ -62,10 +62,10 @@ pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result
 }
 
 /// The body of a stored webhook, unless it has been dealt with.
-pub async fn open(conn: &mut PgConnection, id: i64) -> Result<Option<Vec<u8>>> {
+pub async fn open(conn: &mut PgConnection, id: WebhookId) -> Result<Option<Vec<u8>>> {
     let body = sqlx::query_scalar!(
         "SELECT body FROM webhook_events WHERE id = $1 AND processed_at IS NULL",
-        id
+        id as _,
     )
     .fetch_optional(conn)
     .await?;
@@ -73,11 +73,11 @@ pub async fn open(conn: &mut PgConnection, id: i64) -> Result<Option<Vec<u8>>> {
 }
 
 /// Remembers what a webhook led to.
-pub async fn close(conn: &mut PgConnection, id: i64, outcome: &str) -> Result<()> {
+pub async fn close(conn: &mut PgConnection, id: WebhookId, outcome: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE webhook_events SET processed_at = now(), outcome = $2 WHERE id = $1",
-        id,
-        outcome
+        id as _,
+        outcome,
     )
     .execute(conn)
     .await?;
@@ -113,9 +113,9 @@ impl Webhook {
             "payment.captured" | "order.paid" => payment(PaymentEvent::Captured),
             "payment.authorized" => payment(PaymentEvent::Authorized),
             "payment.failed" => payment(PaymentEvent::Failed),
-            "refund.created" => refund(RefundStatus::Requested),
-            "refund.processed" => refund(RefundStatus::Processed),
-            "refund.failed" => refund(RefundStatus::Failed),
+            "refund.created" => refund(ProviderRefundStatus::Requested),
+            "refund.processed" => refund(ProviderRefundStatus::Processed),
+            "refund.failed" => refund(ProviderRefundStatus::Failed),
             "payment.dispute.created" => dispute(None),
             "payment.dispute.under_review" => dispute(Some(DisputeStatus::UnderReview)),
             "payment.dispute.action_required" => dispute(Some(DisputeStatus::ActionRequired)),
@@ -198,7 +198,7 @@ pub enum Told {
     /// Something happened to a payment.
     Payment(PaymentEvent, Captured),
     /// Something happened to a refund.
-    Refund(RefundStatus, RefundTold),
+    Refund(ProviderRefundStatus, RefundTold),
     /// Something happened to a dispute.
     Dispute(Dispute),
     /// It is about money, and cannot be understood.

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use crate::{
     error::Result,
     types::{
-        ids::{EventId, SeatTypeId, UserId},
+        ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::{SeatKey, SeatLabel},
     },
 };
@@ -40,15 +40,15 @@ pub async fn free_expired(
     named: &[(SeatTypeId, SeatLabel)],
     room: &BTreeMap<SeatTypeId, usize>,
 ) -> Result<Vec<Freed>> {
-    let (named_types, labels): (Vec<i32>, Vec<String>) =
-        named.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
-    let (types, counts): (Vec<i32>, Vec<i64>) =
-        room.iter().map(|(id, count)| (id.0, *count as i64)).unzip();
+    let (named_types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
+        named.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
+    let (types, counts): (Vec<SeatTypeId>, Vec<i64>) =
+        room.iter().map(|(id, count)| (*id, *count as i64)).unzip();
     // The time of the statement: that of the transaction may lie seconds back, before the wait for
     // the inventory.
     let gone = sqlx::query_as!(
         Gone,
-        "WITH named AS (
+        r#"WITH named AS (
              SELECT s.id FROM unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
              JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
              WHERE s.status = 'locked' AND s.expires_at <= statement_timestamp()
@@ -63,10 +63,10 @@ pub async fn free_expired(
          DELETE FROM seats
          WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM longest)
            AND status = 'locked' AND expires_at <= statement_timestamp()
-         RETURNING event_id, event_seat_type_id, seat_label, user_id",
-        &named_types,
-        &labels,
-        &types,
+         RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _""#,
+        &named_types as _,
+        &labels as _,
+        &types as _,
         &counts,
     )
     .fetch_all(&mut *conn)
@@ -76,12 +76,12 @@ pub async fn free_expired(
 
 /// Frees seats by row id. The caller has opened the inventory, and holds what says that these seats
 /// are to go: their rows, or their booking.
-pub async fn free(conn: &mut PgConnection, seats: &[i32]) -> Result<Vec<Freed>> {
+pub async fn free(conn: &mut PgConnection, seats: &[SeatId]) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,
-        "DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
-         RETURNING event_id, event_seat_type_id, seat_label, user_id",
-        seats,
+        r#"DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
+           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _""#,
+        seats as _,
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -93,9 +93,9 @@ pub async fn free(conn: &mut PgConnection, seats: &[i32]) -> Result<Vec<Freed>> 
 pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,
-        "DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
-         RETURNING event_id, event_seat_type_id, seat_label, user_id",
-        event.0,
+        r#"DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
+           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _""#,
+        event as _,
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -104,10 +104,10 @@ pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<
 
 /// A row of `seats` that has been deleted.
 struct Gone {
-    event_id: i32,
-    event_seat_type_id: i32,
-    seat_label: String,
-    user_id: Option<i32>,
+    event_id: EventId,
+    event_seat_type_id: SeatTypeId,
+    seat_label: SeatLabel,
+    user_id: Option<UserId>,
 }
 
 /// Returns deleted seats to the counts.
@@ -115,17 +115,18 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Fre
     if gone.is_empty() {
         return Ok(vec![]);
     }
-    let types: Vec<i32> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
+    let types: Vec<SeatTypeId> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
     let counts = sqlx::query!(
-        "UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
-         FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
-         WHERE t.id = freed.id
-         RETURNING t.id, t.available_quantity, (SELECT version FROM event_inventory i WHERE i.event_id = t.event_id) AS \"version!\"",
-        &types,
+        r#"UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
+           FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
+           WHERE t.id = freed.id
+           RETURNING t.id AS "id: SeatTypeId", t.available_quantity,
+                     (SELECT version FROM event_inventory i WHERE i.event_id = t.event_id) AS "version!""#,
+        &types as _,
     )
     .fetch_all(conn)
     .await?;
-    let counts: HashMap<i32, (i32, i64)> =
+    let counts: HashMap<SeatTypeId, (i32, i64)> =
         counts.into_iter().map(|row| (row.id, (row.available_quantity, row.version))).collect();
     let mut freed: Vec<Freed> = gone
         .into_iter()
@@ -136,11 +137,11 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Fre
                 available_quantity,
                 version,
                 key: SeatKey {
-                    event: EventId(seat.event_id),
-                    seat_type: SeatTypeId(seat.event_seat_type_id),
-                    label: SeatLabel::from_db(seat.seat_label),
+                    event: seat.event_id,
+                    seat_type: seat.event_seat_type_id,
+                    label: seat.seat_label,
                 },
-                holder: seat.user_id.map(UserId),
+                holder: seat.user_id,
             }
         })
         .collect();
@@ -154,8 +155,8 @@ pub async fn is_taken(conn: &mut PgConnection, seat: &SeatKey) -> Result<bool> {
         r#"SELECT EXISTS (
                SELECT 1 FROM seats WHERE event_seat_type_id = $1 AND seat_label = $2 AND (status = 'booked' OR expires_at > now())
            ) AS "taken!""#,
-        seat.seat_type.0,
-        seat.label.as_str(),
+        seat.seat_type as _,
+        &seat.label as _,
     )
     .fetch_one(conn)
     .await?;

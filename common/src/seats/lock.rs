@@ -5,9 +5,9 @@ use utoipa::ToSchema;
 
 use super::{freeing::Freed, selection::Selection};
 use crate::types::{
-    ids::{EventId, SeatTypeId, UserId},
-    schemas::SeatStatus,
+    ids::{EventId, SeatId, SeatTypeId, UserId},
     seats::{SeatKey, SeatLabel},
+    statuses::SeatStatus,
     time::Timestamp,
 };
 
@@ -15,13 +15,12 @@ use crate::types::{
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // columns of `seats`
 pub struct Lock {
-    pub id: i32,
+    pub id: SeatId,
     pub event_id: EventId,
     pub event_seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
     pub user_id: UserId,
-    #[schema(value_type = SeatStatus)]
-    pub status: &'static str,
+    pub status: SeatStatus,
     pub locked_at: Timestamp,
     pub expires_at: Timestamp,
 }

@@ -13,7 +13,12 @@ use crate::{
     error::{Error, Result},
     events::inventory,
     storage::postgres,
-    types::{ids::UserId, seats::SeatKey, time::Timestamp},
+    types::{
+        ids::{SeatId, UserId},
+        seats::SeatKey,
+        statuses::SeatStatus,
+        time::Timestamp,
+    },
 };
 
 /// No seat stays locked for longer than this, counted from its lock, however often that is
@@ -44,7 +49,7 @@ pub async fn extend(
                   updated_at = now()
            WHERE id = $1 AND expires_at < locked_at + $3::interval
            RETURNING locked_at AS "locked_at!", expires_at AS "expires_at!", clock_timestamp() AS "now!""#,
-        id,
+        id as _,
         postgres::interval(valid)?,
         postgres::interval(LONGEST)?,
     )
@@ -57,7 +62,7 @@ pub async fn extend(
         event_seat_type_id: seat.seat_type,
         seat_label: seat.label.clone(),
         user_id: user,
-        status: "locked",
+        status: SeatStatus::Locked,
         locked_at: row.locked_at.into(),
         expires_at: row.expires_at.into(),
     };
@@ -66,7 +71,7 @@ pub async fn extend(
 
 /// A live lock of somebody's.
 struct OwnLock {
-    id: i32,
+    id: SeatId,
     /// Its event is published, and has not started: the seat can still be booked.
     on_sale: bool,
 }
@@ -78,12 +83,12 @@ async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Resu
     // First the row, which a booking that is being made holds, and only then the look: one
     // statement would decide by what it saw before the wait.
     let id = sqlx::query_scalar!(
-        "SELECT id FROM seats
-         WHERE event_id = $1 AND event_seat_type_id = $2 AND seat_label = $3 AND user_id = $4 FOR UPDATE",
-        seat.event.0,
-        seat.seat_type.0,
-        seat.label.as_str(),
-        user.0,
+        r#"SELECT id AS "id: SeatId" FROM seats
+           WHERE event_id = $1 AND event_seat_type_id = $2 AND seat_label = $3 AND user_id = $4 FOR UPDATE"#,
+        seat.event as _,
+        seat.seat_type as _,
+        &seat.label as _,
+        user as _,
     )
     .fetch_optional(&mut *conn)
     .await?
@@ -93,7 +98,7 @@ async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Resu
                   s.expires_at <= clock_timestamp() AS "expired!",
                   e.status = 'published' AND e.start_date > clock_timestamp() AS "on_sale!"
            FROM seats s JOIN events e ON e.id = s.event_id WHERE s.id = $1"#,
-        id,
+        id as _,
     )
     .fetch_one(conn)
     .await?;

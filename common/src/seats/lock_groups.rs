@@ -18,9 +18,9 @@ use crate::{
     events::inventory,
     storage::postgres,
     types::{
-        event_status::EventStatus,
-        ids::{EventId, SeatTypeId, UserId},
+        ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::SeatLabel,
+        statuses::EventStatus,
     },
 };
 
@@ -130,7 +130,7 @@ async fn collect(
         }
     }
     let Some(label) = lost else { return Ok(Ok(locks)) };
-    let undone: Vec<i32> = locks.iter().map(|(lock, _)| lock.id).collect();
+    let undone: Vec<SeatId> = locks.iter().map(|(lock, _)| lock.id).collect();
     freeing::free(conn, &undone).await?;
     Ok(Err(Error::SeatTaken(label.to_string())))
 }
@@ -226,76 +226,67 @@ async fn facts(
     wanted: &BTreeMap<SeatTypeId, usize>,
     named: &[(SeatTypeId, SeatLabel)],
 ) -> Result<Facts> {
-    let event_ids: Vec<i32> = events.iter().map(|event| event.0).collect();
-    let type_ids: Vec<i32> = wanted.keys().map(|seat_type| seat_type.0).collect();
-    let user_ids: Vec<i32> = requests.iter().map(|request| request.user.0).collect();
-    let (seat_types, labels): (Vec<i32>, Vec<String>) =
-        named.iter().map(|(seat_type, label)| (seat_type.0, label.to_string())).unzip();
+    let type_ids: Vec<SeatTypeId> = wanted.keys().copied().collect();
+    let user_ids: Vec<UserId> = requests.iter().map(|request| request.user).collect();
+    let (seat_types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
+        named.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
 
-    let events = sqlx::query!(
-        r#"SELECT e.id, e.status, e.start_date <= clock_timestamp() AS "started!", coalesce(e.max_tickets_per_user, 10) AS "most!", i.version
+    let rows = sqlx::query!(
+        r#"SELECT e.id AS "id: EventId", e.status AS "status: EventStatus", e.start_date <= clock_timestamp() AS "started!", coalesce(e.max_tickets_per_user, 10) AS "most!", i.version
            FROM events e JOIN event_inventory i ON i.event_id = e.id WHERE e.id = ANY ($1)"#,
-        &event_ids
+        events as _,
     )
     .fetch_all(&mut *conn)
     .await?;
     // Locked, so that no account can vanish between this look and the insert.
     let users = sqlx::query_scalar!(
-        "SELECT id FROM users WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE",
-        &user_ids
+        r#"SELECT id AS "id: UserId" FROM users WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE"#,
+        &user_ids as _,
     )
     .fetch_all(&mut *conn)
     .await?;
     let types = sqlx::query!(
-        "SELECT id, event_id, available_quantity FROM event_seat_types WHERE id = ANY ($1)",
-        &type_ids
+        r#"SELECT id AS "id: SeatTypeId", event_id AS "event_id: EventId", available_quantity
+           FROM event_seat_types WHERE id = ANY ($1)"#,
+        &type_ids as _,
     )
     .fetch_all(&mut *conn)
     .await?;
     let taken = sqlx::query!(
-        "SELECT s.event_seat_type_id, s.seat_label FROM seats s
-         JOIN unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
-           ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label",
-        &seat_types,
-        &labels,
+        r#"SELECT s.event_seat_type_id AS "seat_type: SeatTypeId", s.seat_label AS "label: SeatLabel" FROM seats s
+           JOIN unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
+             ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label"#,
+        &seat_types as _,
+        &labels as _,
     )
     .fetch_all(&mut *conn)
     .await?;
     // Locked, pending and confirmed seats alike: each has a row (docs/contract.md#change-7).
     let held = sqlx::query!(
-        r#"SELECT event_id, user_id AS "user_id!", count(*) AS "held!" FROM seats
+        r#"SELECT event_id AS "event_id: EventId", user_id AS "user_id!: UserId", count(*) AS "held!" FROM seats
            WHERE event_id = ANY ($1) AND user_id = ANY ($2) AND (status = 'booked' OR expires_at > now())
            GROUP BY event_id, user_id"#,
-        &event_ids,
-        &user_ids,
+        events as _,
+        &user_ids as _,
     )
     .fetch_all(&mut *conn)
     .await?;
 
     Ok(Facts {
-        events: events
+        events: rows
             .into_iter()
             .map(|row| {
-                let on_sale = row.status == EventStatus::Published.name() && !row.started;
-                (
-                    EventId(row.id),
-                    EventFacts { on_sale, version: row.version, most_per_user: row.most },
-                )
+                let on_sale = row.status == EventStatus::Published && !row.started;
+                (row.id, EventFacts { on_sale, version: row.version, most_per_user: row.most })
             })
             .collect(),
-        users: users.into_iter().map(UserId).collect(),
+        users: users.into_iter().collect(),
         types: types
             .into_iter()
-            .map(|row| (SeatTypeId(row.id), (EventId(row.event_id), row.available_quantity)))
+            .map(|row| (row.id, (row.event_id, row.available_quantity)))
             .collect(),
-        taken: taken
-            .into_iter()
-            .map(|row| (SeatTypeId(row.event_seat_type_id), SeatLabel::from_db(row.seat_label)))
-            .collect(),
-        held: held
-            .into_iter()
-            .map(|row| ((EventId(row.event_id), UserId(row.user_id)), row.held))
-            .collect(),
+        taken: taken.into_iter().map(|row| (row.seat_type, row.label)).collect(),
+        held: held.into_iter().map(|row| ((row.event_id, row.user_id), row.held)).collect(),
         best: HashMap::new(),
     })
 }
@@ -309,15 +300,15 @@ async fn best_seats(
     wanted: impl Iterator<Item = (SeatTypeId, usize)>,
     expired: bool,
 ) -> Result<HashMap<SeatTypeId, VecDeque<SeatLabel>>> {
-    let (types, counts): (Vec<i32>, Vec<i64>) =
-        wanted.map(|(id, count)| (id.0, count as i64)).unzip();
+    let (types, counts): (Vec<SeatTypeId>, Vec<i64>) =
+        wanted.map(|(id, count)| (id, count as i64)).unzip();
     let mut best: HashMap<SeatTypeId, VecDeque<SeatLabel>> =
-        types.iter().map(|id| (SeatTypeId(*id), VecDeque::new())).collect();
+        types.iter().map(|id| (*id, VecDeque::new())).collect();
     if types.is_empty() {
         return Ok(best);
     }
     let rows = sqlx::query!(
-        r#"SELECT t.id, free.label AS "label!"
+        r#"SELECT t.id AS "id: SeatTypeId", free.label AS "label!: SeatLabel"
            FROM unnest($1::int[], $2::bigint[]) AS wanted (id, most)
            JOIN event_seat_types t ON t.id = wanted.id
            CROSS JOIN LATERAL (
@@ -327,14 +318,14 @@ async fn best_seats(
                                    AND (NOT $3 OR s.status = 'booked' OR s.expires_at > statement_timestamp()))
                ORDER BY n LIMIT wanted.most
            ) free"#,
-        &types,
+        &types as _,
         &counts,
         expired,
     )
     .fetch_all(conn)
     .await?;
     for row in rows {
-        best.entry(SeatTypeId(row.id)).or_default().push_back(SeatLabel::from_db(row.label));
+        best.entry(row.id).or_default().push_back(row.label);
     }
     Ok(best)
 }
@@ -347,32 +338,31 @@ async fn insert(
     if winners.is_empty() {
         return Ok(HashMap::new());
     }
-    let event_ids: Vec<i32> =
-        winners.iter().map(|(request, _)| request.selection.event.0).collect();
-    let user_ids: Vec<i32> = winners.iter().map(|(request, _)| request.user.0).collect();
-    let (type_ids, labels): (Vec<i32>, Vec<String>) =
-        winners.iter().map(|(_, (seat_type, label, _))| (seat_type.0, label.to_string())).unzip();
-    let valid = postgres::interval(valid)?;
-    let rows = sqlx::query!(
+    let (events, users): (Vec<EventId>, Vec<UserId>) =
+        winners.iter().map(|(request, _)| (request.selection.event, request.user)).unzip();
+    let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
+        winners.iter().map(|(_, (seat_type, label, _))| (*seat_type, label)).unzip();
+    let locks = sqlx::query_as!(
+        Lock,
         r#"INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
            SELECT event_id, type_id, label, user_id, 'locked', clock_timestamp(), clock_timestamp() + $5::interval
            FROM unnest($1::int[], $2::int[], $3::text[], $4::int[]) AS winner (event_id, type_id, label, user_id)
            ON CONFLICT (event_seat_type_id, seat_label) DO NOTHING
-           RETURNING id, event_id, event_seat_type_id, seat_label, user_id AS "user_id!", locked_at AS "locked_at!",
-                     expires_at AS "expires_at!""#,
-        &event_ids,
-        &type_ids,
-        &labels,
-        &user_ids,
-        valid,
+           RETURNING id, event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id!",
+                     status AS "status: _", locked_at AS "locked_at!", expires_at AS "expires_at!""#,
+        &events as _,
+        &types as _,
+        &labels as _,
+        &users as _,
+        postgres::interval(valid)?,
     )
     .fetch_all(&mut *conn)
     .await?;
-    let inserted: Vec<i32> = rows.iter().map(|row| row.event_seat_type_id).collect();
+    let inserted: Vec<SeatTypeId> = locks.iter().map(|lock| lock.event_seat_type_id).collect();
     sqlx::query!(
         "UPDATE event_seat_types t SET available_quantity = available_quantity - taken.n
          FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) taken WHERE t.id = taken.id",
-        &inserted,
+        &inserted as _,
     )
     .execute(conn)
     .await
@@ -382,20 +372,6 @@ async fn insert(
         Some("seat_types_available_check") => Error::Collision(Box::new(error)),
         _ => error.into(),
     })?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let lock = Lock {
-                id: row.id,
-                event_id: EventId(row.event_id),
-                event_seat_type_id: SeatTypeId(row.event_seat_type_id),
-                seat_label: SeatLabel::from_db(row.seat_label),
-                user_id: UserId(row.user_id),
-                status: "locked",
-                locked_at: row.locked_at.into(),
-                expires_at: row.expires_at.into(),
-            };
-            ((lock.event_seat_type_id, lock.seat_label.clone()), lock)
-        })
-        .collect())
+    let key = |lock: &Lock| (lock.event_seat_type_id, lock.seat_label.clone());
+    Ok(locks.into_iter().map(|lock| (key(&lock), lock)).collect())
 }

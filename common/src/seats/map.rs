@@ -14,8 +14,8 @@ use crate::{
     events::inventory::{self, SeatCounts},
     types::{
         ids::{EventId, SeatTypeId, UserId},
-        schemas::SeatStatus,
         seats::SeatLabel,
+        statuses::SeatStatus,
         time::Timestamp,
     },
 };
@@ -35,8 +35,7 @@ pub struct SeatMap {
 pub struct TakenSeat {
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
-    #[schema(value_type = SeatStatus)]
-    pub status: String,
+    pub status: SeatStatus,
     /// Whether it is the caller's.
     pub mine: bool,
     /// Until when the caller may book or pay it; null for booked seats and those of others.
@@ -60,50 +59,44 @@ pub struct Snapshot {
 struct Seat {
     seat_type: SeatTypeId,
     label: SeatLabel,
-    status: String,
+    status: SeatStatus,
     holder: Option<UserId>,
     expires_at: Option<Timestamp>,
+    /// Its lock is over, and nobody has freed it.
+    over: bool,
 }
 
 /// Takes a snapshot of an event. The caller's transaction has to see one state of the database
 /// throughout (REPEATABLE READ), so that seats and version belong together.
 pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapshot> {
     let row = sqlx::query!(
-        r#"SELECT organizer_id, status <> 'draft' AND is_public AS "open!" FROM events WHERE id = $1"#,
-        event.0
+        r#"SELECT organizer_id AS "organizer: UserId", status <> 'draft' AND is_public AS "open!" FROM events WHERE id = $1"#,
+        event as _,
     )
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::EventNotFound)?;
     let counts = inventory::seat_counts(conn, event).await?;
-    let rows = sqlx::query!(
-        r#"SELECT event_seat_type_id, seat_label, status, user_id, expires_at,
-                  status = 'locked' AND expires_at <= statement_timestamp() AS "over!"
+    let seats = sqlx::query_as!(
+        Seat,
+        r#"SELECT event_seat_type_id AS seat_type, seat_label AS "label: _", status AS "status: _", user_id AS "holder: _",
+                  expires_at AS "expires_at: _", status = 'locked' AND expires_at <= statement_timestamp() AS "over!"
            FROM seats WHERE event_id = $1 ORDER BY event_seat_type_id, id"#,
-        event.0,
+        event as _,
     )
     .fetch_all(conn)
     .await?;
     let mut over = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.over) {
-        *over.entry(SeatTypeId(row.event_seat_type_id)).or_insert(0) += 1;
+    for seat in seats.iter().filter(|seat| seat.over) {
+        *over.entry(seat.seat_type).or_insert(0) += 1;
     }
     Ok(Snapshot {
-        organizer: UserId(row.organizer_id),
+        organizer: row.organizer,
         open: row.open,
         counts,
-        holders: rows.iter().filter_map(|row| row.user_id.map(UserId)).collect(),
+        holders: seats.iter().filter_map(|seat| seat.holder).collect(),
         over,
-        seats: rows
-            .into_iter()
-            .map(|row| Seat {
-                seat_type: SeatTypeId(row.event_seat_type_id),
-                label: SeatLabel::from_db(row.seat_label),
-                status: row.status,
-                holder: row.user_id.map(UserId),
-                expires_at: row.expires_at.map(Timestamp),
-            })
-            .collect(),
+        seats,
     })
 }
 
@@ -129,9 +122,9 @@ impl Snapshot {
             TakenSeat {
                 seat_type_id: seat.seat_type,
                 seat_label: seat.label.clone(),
-                status: seat.status.clone(),
+                status: seat.status,
                 mine,
-                expires_at: seat.expires_at.filter(|_| mine && seat.status == "locked"),
+                expires_at: seat.expires_at.filter(|_| mine && seat.status == SeatStatus::Locked),
             }
         });
         SeatMap { counts: self.counts.clone(), taken: taken.collect() }

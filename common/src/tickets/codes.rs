@@ -14,7 +14,7 @@ use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use secrecy::{ExposeSecret, SecretBox};
 use sha2::{Digest, Sha256};
 
-use crate::types::ids::EventId;
+use crate::types::ids::{EventId, TicketId};
 
 /// Says that this is a ticket, and in which form. It is signed with the rest, so that no other form
 /// can be made of a text.
@@ -27,8 +27,8 @@ const CLAIM: usize = 4 + 4 + 4 + 8;
 pub struct Claim {
     /// The event that the ticket is for.
     pub event: EventId,
-    /// `tickets.id`
-    pub ticket: i32,
+    /// Which ticket.
+    pub ticket: TicketId,
     /// `tickets.qr_nonce`: a ticket that has been issued anew has another, and older texts are of
     /// no use.
     pub nonce: i64,
@@ -65,7 +65,7 @@ impl SigningKey {
         let mut bytes = Vec::with_capacity(CLAIM + Signature::BYTE_SIZE);
         bytes.extend(self.public().id().0);
         bytes.extend(claim.event.0.to_be_bytes());
-        bytes.extend(claim.ticket.to_be_bytes());
+        bytes.extend(claim.ticket.0.to_be_bytes());
         bytes.extend(claim.nonce.to_be_bytes());
         let signature = self.0.sign(&signed(&bytes));
         bytes.extend(signature.to_bytes());
@@ -119,7 +119,7 @@ pub fn verify(text: &str, keys: &[PublicKey]) -> Result<Claim, Refusal> {
     key.0.verify_strict(&signed(claim), &signature).map_err(|_| Refusal::Forged)?;
     Ok(Claim {
         event: EventId(i32::from_be_bytes([e0, e1, e2, e3])),
-        ticket: i32::from_be_bytes([t0, t1, t2, t3]),
+        ticket: TicketId(i32::from_be_bytes([t0, t1, t2, t3])),
         nonce: i64::from_be_bytes(nonce),
     })
 }
@@ -141,7 +141,7 @@ mod tests {
     fn claims() -> impl Strategy<Value = Claim> {
         (any::<i32>(), any::<i32>(), any::<i64>()).prop_map(|(event, ticket, nonce)| Claim {
             event: EventId(event),
-            ticket,
+            ticket: TicketId(ticket),
             nonce,
         })
     }
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_text_is_short_and_never_changes_its_form() {
-        let claim = Claim { event: EventId(7), ticket: 41, nonce: -2 };
+        let claim = Claim { event: EventId(7), ticket: TicketId(41), nonce: -2 };
         let text = key([9; 32]).sign(claim);
         assert_eq!(text.len(), 139);
         // Made once: programs at the door read what was printed long ago.

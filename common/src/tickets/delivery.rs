@@ -3,7 +3,10 @@
 use crate::{
     error::{Error, Result},
     jobs::{self, notifications::EmailTickets},
-    types::{ids::BookingId, time::Timestamp},
+    types::{
+        ids::{BookingId, TicketId},
+        time::Timestamp,
+    },
 };
 use sqlx::PgConnection;
 
@@ -28,13 +31,15 @@ pub struct Delivery {
 #[derive(Debug)]
 #[allow(missing_docs)] // columns of `tickets`
 pub struct Delivered {
-    pub number: i32,
+    pub id: TicketId,
     pub nonce: Option<i64>,
     pub ticket_id: String,
     pub seat_label: String,
     pub seat_type_name: String,
     /// A data URL.
     pub qr_code: String,
+    pub email_sent: bool,
+    pub sms_sent: bool,
 }
 
 /// The tickets of a booking and who gets them; `None` when there are none to deliver (any more).
@@ -44,16 +49,17 @@ pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Opt
                 CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
          FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
          WHERE b.id = $1 AND b.status = 'confirmed'",
-        booking.0,
+        booking as _,
     )
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let tickets = sqlx::query!(
-        r#"SELECT id, qr_nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "type_name!",
+    let tickets = sqlx::query_as!(
+        Delivered,
+        r#"SELECT id, qr_nonce AS nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
                   coalesce(qr_code, '') AS "qr_code!", coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
            FROM tickets WHERE booking_id = $1 AND status <> 'cancelled' ORDER BY id"#,
-        booking.0,
+        booking as _,
     )
     .fetch_all(conn)
     .await?;
@@ -70,17 +76,7 @@ pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Opt
         phone: row.phone,
         email_sent: tickets.iter().all(|ticket| ticket.email_sent),
         sms_sent: tickets.iter().all(|ticket| ticket.sms_sent),
-        tickets: tickets
-            .into_iter()
-            .map(|ticket| Delivered {
-                number: ticket.id,
-                nonce: ticket.qr_nonce,
-                ticket_id: ticket.ticket_id,
-                seat_label: ticket.seat_label,
-                seat_type_name: ticket.type_name,
-                qr_code: ticket.qr_code,
-            })
-            .collect(),
+        tickets,
     }))
 }
 
@@ -91,15 +87,15 @@ pub async fn mark_emailed(
     booking: BookingId,
     sent: &[Delivered],
 ) -> Result<bool> {
-    let numbers: Vec<i32> = sent.iter().map(|ticket| ticket.number).collect();
-    let nonces: Vec<Option<i64>> = sent.iter().map(|ticket| ticket.nonce).collect();
+    let (ids, nonces): (Vec<TicketId>, Vec<Option<i64>>) =
+        sent.iter().map(|ticket| (ticket.id, ticket.nonce)).unzip();
     let still = sqlx::query!(
         "UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
          FROM unnest($2::int[], $3::bigint[]) AS sent (id, nonce)
          WHERE t.booking_id = $1 AND t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce",
-        booking.0,
-        &numbers,
-        &nonces as &[Option<i64>],
+        booking as _,
+        &ids as _,
+        &nonces as _,
     )
     .execute(conn)
     .await?;
@@ -110,7 +106,7 @@ pub async fn mark_emailed(
 pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
     sqlx::query!(
         "UPDATE tickets SET sms_sent = TRUE, delivered_at = coalesce(delivered_at, now()) WHERE booking_id = $1",
-        booking.0,
+        booking as _,
     )
     .execute(conn)
     .await?;
@@ -121,7 +117,7 @@ pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<
 /// error says why nothing is to be sent.
 pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     let booking = sqlx::query!(
-        r#"SELECT b.id, u.email IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
+        r#"SELECT b.id AS "id: BookingId", u.email IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
            WHERE b.booking_reference = $1 AND b.status = 'confirmed' FOR UPDATE OF b"#,
         reference,
     )
@@ -133,7 +129,7 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     }
     let unsent = sqlx::query!(
         "UPDATE tickets SET email_sent = FALSE WHERE booking_id = $1 AND status <> 'cancelled'",
-        booking.id
+        booking.id as _,
     )
     .execute(&mut *conn)
     .await?;

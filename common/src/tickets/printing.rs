@@ -13,8 +13,9 @@ use crate::{
     },
     realtime::{Audience, Broadcast},
     types::{
-        ids::{BookingId, EventId, UserId},
+        ids::{BookingId, EventId, SeatId, TicketId, UserId},
         money::Paise,
+        seats::SeatLabel,
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -26,11 +27,11 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub struct Blank {
     /// `tickets.id`, which the code names; one that is not used in the end is lost.
-    number: i32,
+    id: TicketId,
     event: EventId,
-    seat_id: i32,
+    seat_id: SeatId,
     ticket_id: String,
-    seat_label: String,
+    seat_label: SeatLabel,
     seat_type_name: String,
     price: Paise,
 }
@@ -53,7 +54,7 @@ pub struct Code {
 
 impl Code {
     /// Signs and draws a ticket's code.
-    pub fn draw(key: &SigningKey, event: EventId, ticket: i32) -> Result<Self> {
+    pub fn draw(key: &SigningKey, event: EventId, ticket: TicketId) -> Result<Self> {
         let nonce = rand::random();
         let png = qr_png(&key.sign(Claim { event, ticket, nonce }))?;
         Ok(Code { nonce, picture: format!("data:image/png;base64,{}", BASE64.encode(png)) })
@@ -64,10 +65,10 @@ impl Code {
 /// gets the type's id behind it, so that ticket ids differ (docs/contract.md#change-9).
 pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<Blank>> {
     let rows = sqlx::query!(
-        r#"SELECT s.id, s.seat_label, s.event_seat_type_id, t.name AS type_name, (bs.price_paid * 100)::bigint AS "price!",
-                  b.booking_reference, b.event_id,
+        r#"SELECT s.id AS "seat_id: SeatId", s.seat_label AS "seat_label: SeatLabel", s.event_seat_type_id, t.name AS seat_type_name,
+                  bs.price_paid AS "price: Paise", b.booking_reference, b.event_id AS "event_id: EventId",
                   k.id IS NOT NULL AS "printed!",
-                  CASE WHEN k.id IS NULL THEN nextval(pg_get_serial_sequence('tickets', 'id'))::integer END AS number
+                  CASE WHEN k.id IS NULL THEN nextval(pg_get_serial_sequence('tickets', 'id'))::integer END AS "id: TicketId"
            FROM bookings b
            JOIN booking_seats bs ON bs.booking_id = b.id
            JOIN seats s ON s.id = bs.seat_id AND s.status = 'booked'
@@ -75,11 +76,11 @@ pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<B
            LEFT JOIN tickets k ON k.booking_id = b.id AND k.seat_id = s.id
            WHERE b.id = $1 AND b.status = 'confirmed'
            ORDER BY s.id"#,
-        booking.0,
+        booking as _,
     )
     .fetch_all(conn)
     .await?;
-    let mut labels: HashMap<&str, usize> = HashMap::new();
+    let mut labels: HashMap<&SeatLabel, usize> = HashMap::new();
     for row in &rows {
         *labels.entry(&row.seat_label).or_default() += 1;
     }
@@ -87,17 +88,17 @@ pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<B
         .filter(|row| !row.printed)
         .map(|row| {
             let mut ticket_id = format!("TKT-{}-{}", row.booking_reference, row.seat_label);
-            if labels.get(row.seat_label.as_str()).is_some_and(|n| *n > 1) {
+            if labels.get(&row.seat_label).is_some_and(|n| *n > 1) {
                 ticket_id.push_str(&format!("-{}", row.event_seat_type_id));
             }
             Ok(Blank {
-                number: row.number.ok_or_else(|| Error::internal("tickets.id has no sequence"))?,
-                event: EventId(row.event_id),
-                seat_id: row.id,
+                id: row.id.ok_or_else(|| Error::internal("tickets.id has no sequence"))?,
+                event: row.event_id,
+                seat_id: row.seat_id,
                 ticket_id,
                 seat_label: row.seat_label.clone(),
-                seat_type_name: row.type_name.clone(),
-                price: Paise::from_db(row.price),
+                seat_type_name: row.seat_type_name.clone(),
+                price: row.price,
             })
         })
         .collect()
@@ -106,7 +107,7 @@ pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<B
 /// Draws the QR codes. Takes a core for a while: not on an async thread.
 pub fn print(blanks: Vec<Blank>, key: &SigningKey) -> Result<Vec<Printed>> {
     let print = |blank: Blank| {
-        let code = Code::draw(key, blank.event, blank.number)?;
+        let code = Code::draw(key, blank.event, blank.id)?;
         Ok(Printed { blank, code })
     };
     blanks.into_iter().map(print).collect()
@@ -122,51 +123,51 @@ pub async fn issue(
 ) -> Result<Option<Broadcast>> {
     // Shared with other readers, exclusive against cancellation.
     let row = sqlx::query!(
-        "SELECT booking_reference, user_id FROM bookings WHERE id = $1 AND status = 'confirmed' FOR SHARE",
-        booking.0
+        r#"SELECT booking_reference, user_id AS "user_id: UserId" FROM bookings
+           WHERE id = $1 AND status = 'confirmed' FOR SHARE"#,
+        booking as _,
     )
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let numbers: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.number).collect();
-    let seats: Vec<i32> = tickets.iter().map(|ticket| ticket.blank.seat_id).collect();
-    let ids: Vec<String> = tickets.iter().map(|ticket| ticket.blank.ticket_id.clone()).collect();
-    let labels: Vec<String> =
-        tickets.iter().map(|ticket| ticket.blank.seat_label.clone()).collect();
-    let types: Vec<String> =
-        tickets.iter().map(|ticket| ticket.blank.seat_type_name.clone()).collect();
-    let prices: Vec<i64> = tickets.iter().map(|ticket| ticket.blank.price.get()).collect();
-    let codes: Vec<String> = tickets.iter().map(|ticket| ticket.code.picture.clone()).collect();
+    let blanks = || tickets.iter().map(|ticket| &ticket.blank);
+    let ids: Vec<TicketId> = blanks().map(|ticket| ticket.id).collect();
+    let seats: Vec<SeatId> = blanks().map(|ticket| ticket.seat_id).collect();
+    let ticket_ids: Vec<&str> = blanks().map(|ticket| ticket.ticket_id.as_str()).collect();
+    let labels: Vec<&SeatLabel> = blanks().map(|ticket| &ticket.seat_label).collect();
+    let types: Vec<&str> = blanks().map(|ticket| ticket.seat_type_name.as_str()).collect();
+    let prices: Vec<Paise> = blanks().map(|ticket| ticket.price).collect();
+    let codes: Vec<&str> = tickets.iter().map(|ticket| ticket.code.picture.as_str()).collect();
     let nonces: Vec<i64> = tickets.iter().map(|ticket| ticket.code.nonce).collect();
     sqlx::query!(
         "INSERT INTO tickets (id, booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key,
                               status, generated_at)
-         SELECT number, $1, seat_id, ticket_id, label, type_name, price / 100.0, qr_code, nonce, $10, 'generated', now()
-         FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::int[], $9::bigint[])
-             AS ticket (seat_id, ticket_id, label, type_name, price, qr_code, number, nonce)
+         SELECT id, $1, seat_id, ticket_id, label, type_name, price, qr_code, nonce, $10, 'generated', now()
+         FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::int[], $9::bigint[])
+             AS ticket (seat_id, ticket_id, label, type_name, price, qr_code, id, nonce)
          ON CONFLICT (booking_id, seat_id) DO NOTHING",
-        booking.0,
-        &seats,
-        &ids,
-        &labels,
-        &types,
-        &prices,
-        &codes,
-        &numbers,
+        booking as _,
+        &seats as _,
+        &ticket_ids as _,
+        &labels as _,
+        &types as _,
+        &prices as _,
+        &codes as _,
+        &ids as _,
         &nonces,
         key.public().id().to_string(),
     )
     .execute(&mut *conn)
     .await?;
-    jobs::enqueue(conn, &EmailTickets { booking_id: booking.0, reissued: false }).await?;
-    jobs::enqueue(conn, &SmsTickets { booking_id: booking.0, reissued: false }).await?;
+    jobs::enqueue(conn, &EmailTickets { booking_id: booking, reissued: false }).await?;
+    jobs::enqueue(conn, &SmsTickets { booking_id: booking, reissued: false }).await?;
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM tickets WHERE booking_id = $1 AND status <> 'cancelled'"#,
-        booking.0
+        booking as _,
     )
     .fetch_one(conn)
     .await?;
-    let user_id = UserId(row.user_id);
+    let user_id = row.user_id;
     let news = TicketsReady {
         booking_id: booking,
         booking_reference: row.booking_reference,

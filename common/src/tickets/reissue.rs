@@ -11,7 +11,7 @@ use crate::{
         self,
         notifications::{EmailTickets, SmsTickets},
     },
-    types::ids::{BookingId, EventId},
+    types::ids::{BookingId, EventId, TicketId},
 };
 
 /// A booking's tickets that nobody has signed.
@@ -19,19 +19,22 @@ use crate::{
 pub struct Unsigned {
     booking: BookingId,
     event: EventId,
-    tickets: Vec<i32>,
+    tickets: Vec<TicketId>,
 }
 
 /// The same with new codes.
 #[derive(Debug)]
 pub struct Reissue {
     booking: BookingId,
-    tickets: Vec<(i32, Code)>,
+    tickets: Vec<(TicketId, Code)>,
 }
 
 /// At most 50 bookings with tickets of ids below `before` that nobody has signed; and from where to
 /// look on.
-pub async fn unsigned(conn: &mut PgConnection, before: i32) -> Result<(Vec<Unsigned>, i32)> {
+pub async fn unsigned(
+    conn: &mut PgConnection,
+    before: TicketId,
+) -> Result<(Vec<Unsigned>, TicketId)> {
     // The Node service, where it runs beside us, is left the time to send what it has just made:
     // the mail with the good codes comes last. A booking's tickets belong together, so that its
     // buyer gets one mail. They are looked for by booking, and not in the index of those that
@@ -41,21 +44,17 @@ pub async fn unsigned(conn: &mut PgConnection, before: i32) -> Result<(Vec<Unsig
              SELECT booking_id, id FROM tickets
              WHERE qr_nonce IS NULL AND status <> 'cancelled' AND id < $1 AND coalesce(generated_at, created_at) < now() - interval '10 minutes'
              ORDER BY id DESC LIMIT 50)
-           SELECT b.id, b.event_id, (SELECT min(id) FROM newest) AS "lowest!",
-                  ARRAY(SELECT t.id FROM tickets t WHERE t.booking_id = b.id AND t.qr_nonce IS NULL ORDER BY t.id) AS "tickets!"
+           SELECT b.id AS "booking: BookingId", b.event_id AS "event: EventId", (SELECT min(id) FROM newest) AS "lowest!: TicketId",
+                  ARRAY(SELECT t.id FROM tickets t WHERE t.booking_id = b.id AND t.qr_nonce IS NULL ORDER BY t.id) AS "tickets!: Vec<TicketId>"
            FROM bookings b WHERE b.id IN (SELECT booking_id FROM newest)"#,
-        before,
+        before as _,
     )
     .fetch_all(conn)
     .await?;
     let lowest = rows.first().map_or(before, |row| row.lowest);
     let some = rows
         .into_iter()
-        .map(|row| Unsigned {
-            booking: BookingId(row.id),
-            event: EventId(row.event_id),
-            tickets: row.tickets,
-        })
+        .map(|row| Unsigned { booking: row.booking, event: row.event, tickets: row.tickets })
         .collect();
     Ok((some, lowest))
 }
@@ -77,7 +76,7 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
     let about = sqlx::query!(
         r#"SELECT b.status = 'confirmed' AS "good!", e.end_date > now() AS "to_come!", u.email IS NOT NULL AS "has_email!"
            FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id WHERE b.id = $1 FOR SHARE OF b"#,
-        reissue.booking.0,
+        reissue.booking as _,
     )
     .fetch_optional(&mut *conn)
     .await?;
@@ -85,24 +84,24 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
     if !about.good {
         let cancelled = sqlx::query!(
             "UPDATE tickets SET status = 'cancelled' WHERE booking_id = $1 AND qr_nonce IS NULL AND status <> 'cancelled'",
-            reissue.booking.0,
+            reissue.booking as _,
         )
         .execute(conn)
         .await?;
         return Ok(cancelled.rows_affected());
     }
-    let ids: Vec<i32> = reissue.tickets.iter().map(|(id, _)| *id).collect();
-    let pictures: Vec<String> =
-        reissue.tickets.iter().map(|(_, code)| code.picture.clone()).collect();
+    let ids: Vec<TicketId> = reissue.tickets.iter().map(|(id, _)| *id).collect();
+    let pictures: Vec<&str> =
+        reissue.tickets.iter().map(|(_, code)| code.picture.as_str()).collect();
     let nonces: Vec<i64> = reissue.tickets.iter().map(|(_, code)| code.nonce).collect();
     let replaced = sqlx::query!(
         "UPDATE tickets t SET qr_code = new.picture, qr_nonce = new.nonce, qr_key = $5,
                 email_sent = t.email_sent AND NOT $6, sms_sent = t.sms_sent AND NOT $7
          FROM unnest($2::int[], $3::text[], $4::bigint[]) AS new (id, picture, nonce)
          WHERE t.booking_id = $1 AND t.id = new.id AND t.qr_nonce IS NULL",
-        reissue.booking.0,
-        &ids,
-        &pictures,
+        reissue.booking as _,
+        &ids as _,
+        &pictures as _,
         &nonces,
         key.public().id().to_string(),
         about.to_come && about.has_email,
@@ -112,7 +111,7 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
     .await?
     .rows_affected();
     if about.to_come && replaced > 0 {
-        let booking_id = reissue.booking.0;
+        let booking_id = reissue.booking;
         // A live one has not been sent yet, or finds the new codes when it has: see
         // `tickets::mark_emailed`.
         match about.has_email {

@@ -2,11 +2,12 @@
 
 use crate::{
     error::{Error, Result},
-    jobs::{Job, JobId, bookings::FinaliseBooking},
+    jobs::{Job, JobId, JobState, bookings::FinaliseBooking},
     types::{
-        ids::{BookingId, UserId},
+        ids::{BookingId, TicketId, UserId},
         money::Paise,
-        schemas::{JobStatus, Printing, TicketStatus},
+        statuses::{BookingStatus, TicketStatus},
+        text_enum::text_enum,
         time::Timestamp,
     },
 };
@@ -18,18 +19,29 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // docs/contract.md#bookings
 pub struct Ticket {
-    pub id: i32,
+    pub id: TicketId,
     pub ticket_id: String,
     pub seat_label: String,
     pub seat_type_name: String,
     pub price_paid: Paise,
     pub qr_code: String,
-    #[schema(value_type = TicketStatus)]
-    pub status: String,
+    pub status: TicketStatus,
     pub email_sent: bool,
     pub sms_sent: bool,
     pub generated_at: Timestamp,
     pub delivered_at: Option<Timestamp>,
+}
+
+text_enum! {
+    /// How far the tickets of a booking are.
+    pub enum TicketProgress {
+        /// The booking is not confirmed.
+        Pending = "pending",
+        Generating = "generating",
+        /// Some seats have their ticket.
+        Partial = "partial",
+        Ready = "ready",
+    }
 }
 
 /// The tickets of a booking and how far they are.
@@ -37,9 +49,8 @@ pub struct Ticket {
 pub struct Tickets {
     /// Those that are made.
     pub tickets: Vec<Ticket>,
-    /// How far.
-    #[schema(value_type = Printing)]
-    pub status: &'static str,
+    /// How far they all are.
+    pub status: TicketProgress,
 }
 
 /// A booking's tickets, for its owner.
@@ -49,55 +60,51 @@ pub async fn of_booking(
     user: UserId,
 ) -> Result<Tickets> {
     let row = sqlx::query!(
-        r#"SELECT status, (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!"
+        r#"SELECT status AS "status: BookingStatus", (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!"
            FROM bookings WHERE id = $1 AND user_id = $2"#,
-        booking.0,
-        user.0,
+        booking as _,
+        user as _,
     )
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::BookingNotFoundOrForbidden)?;
-    let tickets: Vec<Ticket> = sqlx::query!(
+    let tickets = sqlx::query_as!(
+        Ticket,
         r#"SELECT id, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
-                  (price_paid * 100)::bigint AS "price_paid!", coalesce(qr_code, '') AS "qr_code!", status,
+                  price_paid AS "price_paid: _", coalesce(qr_code, '') AS "qr_code!", status AS "status: _",
                   coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!",
-                  coalesce(generated_at, created_at, now()) AS "generated_at!", delivered_at
+                  coalesce(generated_at, created_at, now()) AS "generated_at!", delivered_at AS "delivered_at: _"
            FROM tickets WHERE booking_id = $1 ORDER BY id"#,
-        booking.0,
+        booking as _,
     )
     .fetch_all(conn)
-    .await?
-    .into_iter()
-    .map(|row| Ticket {
-        id: row.id,
-        ticket_id: row.ticket_id,
-        seat_label: row.seat_label,
-        seat_type_name: row.seat_type_name,
-        price_paid: Paise::from_db(row.price_paid),
-        qr_code: row.qr_code,
-        status: row.status,
-        email_sent: row.email_sent,
-        sms_sent: row.sms_sent,
-        generated_at: row.generated_at.into(),
-        delivered_at: row.delivered_at.map(Timestamp),
-    })
-    .collect();
-    let status = match (row.status.as_str(), tickets.len()) {
-        ("confirmed", 0) => "generating",
-        (_, 0) => "pending",
-        (_, made) if (made as i64) < row.seats => "partial",
-        _ => "ready",
+    .await?;
+    let status = match (row.status, tickets.len()) {
+        (BookingStatus::Confirmed, 0) => TicketProgress::Generating,
+        (_, 0) => TicketProgress::Pending,
+        (_, made) if (made as i64) < row.seats => TicketProgress::Partial,
+        _ => TicketProgress::Ready,
     };
     Ok(Tickets { tickets, status })
 }
 
-/// How far the job is that makes a booking's tickets, in the words of the queue that the Node
-/// service used.
+text_enum! {
+    /// How far a job is, in the words of the queue that the Node service used.
+    pub enum TicketJobStatus {
+        Waiting = "waiting",
+        Active = "active",
+        Completed = "completed",
+        Failed = "failed",
+        /// It is tried again later.
+        Delayed = "delayed",
+    }
+}
+
+/// The job that makes a booking's tickets.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TicketJob {
-    /// How far.
-    #[schema(value_type = JobStatus)]
-    pub status: &'static str,
+    /// How far it is.
+    pub status: TicketJobStatus,
     /// Percent.
     pub progress: i32,
     /// Once it is completed.
@@ -116,31 +123,31 @@ pub struct TicketJobResult {
 /// The job that makes the tickets of one of `user`'s bookings.
 pub async fn job_status(conn: &mut PgConnection, job: JobId, user: UserId) -> Result<TicketJob> {
     let row = sqlx::query!(
-        r#"SELECT j.state::text AS "state!", j.available_at > now() AS "later!", b.id AS "booking_id!",
+        r#"SELECT j.state::text AS "state!: JobState", j.available_at > now() AS "later!", b.id AS "booking_id!: BookingId",
                   (SELECT count(*) FROM tickets WHERE booking_id = b.id) AS "tickets!"
            FROM jobs j JOIN bookings b ON b.id = (j.payload ->> 'booking_id')::integer
            WHERE j.id = $1 AND j.kind = $2 AND b.user_id = $3"#,
         job,
         FinaliseBooking::KIND,
-        user.0,
+        user as _,
     )
     .fetch_optional(conn)
     .await?
     .ok_or(Error::TicketJobNotFound)?;
-    let status = match row.state.as_str() {
-        "pending" if row.later => "delayed",
-        "pending" | "queued" => "waiting",
-        "running" => "active",
-        "done" => "completed",
-        _ => "failed",
+    let status = match row.state {
+        JobState::Pending if row.later => TicketJobStatus::Delayed,
+        JobState::Pending | JobState::Queued => TicketJobStatus::Waiting,
+        JobState::Running => TicketJobStatus::Active,
+        JobState::Done => TicketJobStatus::Completed,
+        JobState::Dead | JobState::Cancelled => TicketJobStatus::Failed,
     };
-    let completed = status == "completed";
+    let completed = status == TicketJobStatus::Completed;
     Ok(TicketJob {
         status,
         progress: if completed { 100 } else { 0 },
         result: completed.then_some(TicketJobResult {
             tickets_generated: row.tickets,
-            booking_id: BookingId(row.booking_id),
+            booking_id: row.booking_id,
         }),
     })
 }

@@ -2,6 +2,16 @@
 //! NUMERIC(10,2) columns.
 
 use serde::{Deserialize, Serialize, Serializer};
+use sqlx::{
+    Decode, Encode, Postgres, Type as SqlType, ValueRef,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef},
+    types::Decimal,
+};
+use utoipa::openapi::{ObjectBuilder, Type};
+
+use super::schemas::describe;
 
 /// The only currency that Nexus sells in.
 pub const CURRENCY: &str = "INR";
@@ -10,6 +20,17 @@ pub const CURRENCY: &str = "INR";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub struct Paise(i64);
+
+describe!(
+    Paise,
+    "Rupees",
+    ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .minimum(Some(0))
+        .maximum(Some(99_999_999.99))
+        .description(Some("An amount in rupees, with up to two decimals."))
+        .examples([1500.5])
+);
 
 /// An amount as people write it: `₹1,00,000.50`, `-₹100.00`, `USD 12.00`. For alerts, messages,
 /// pages and logs; the wire has numbers.
@@ -47,14 +68,14 @@ impl Paise {
     /// The largest that a NUMERIC(10,2) column holds.
     pub const MAX: Paise = Paise(9_999_999_999);
 
+    /// `paise` hundredths, or the next amount that can be stored.
+    pub fn nearest(paise: i64) -> Self {
+        Paise(paise.clamp(0, Self::MAX.0))
+    }
+
     /// `paise` hundredths, unless that is negative or too much to store.
     pub fn new(paise: i64) -> Option<Self> {
         (0..=Self::MAX.0).contains(&paise).then_some(Paise(paise))
-    }
-
-    /// What a column holds, where the schema's checks have already refused everything else.
-    pub fn from_db(paise: i64) -> Self {
-        Paise(paise.clamp(0, Self::MAX.0))
     }
 
     /// Rounds rupees to the nearest paisa, as NUMERIC(10,2) did with what the Node service stored.
@@ -93,6 +114,46 @@ impl Serialize for Paise {
         } else {
             serializer.serialize_f64(self.0 as f64 / 100.0)
         }
+    }
+}
+
+/// NUMERIC columns hold rupees, BIGINT columns paise: both are read, and the first is written.
+/// Amounts of the ledger, which have signs and currencies of their own, are `i64`.
+impl SqlType<Postgres> for Paise {
+    fn type_info() -> PgTypeInfo {
+        Decimal::type_info()
+    }
+
+    fn compatible(column: &PgTypeInfo) -> bool {
+        Decimal::compatible(column) || <i64 as SqlType<Postgres>>::compatible(column)
+    }
+}
+
+impl PgHasArrayType for Paise {
+    fn array_type_info() -> PgTypeInfo {
+        Decimal::array_type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Paise {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        Encode::<Postgres>::encode(Decimal::new(self.0, 2), buffer)
+    }
+}
+
+impl Decode<'_, Postgres> for Paise {
+    /// The schema's checks have refused what is negative; a sum may be too much to store.
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        let paise = if <i64 as SqlType<Postgres>>::compatible(&value.type_info()) {
+            <i64 as Decode<Postgres>>::decode(value)?
+        } else {
+            let rupees = <Decimal as Decode<Postgres>>::decode(value)?;
+            let paise = rupees.checked_mul(Decimal::ONE_HUNDRED).filter(Decimal::is_integer);
+            paise
+                .and_then(|paise| i64::try_from(paise).ok())
+                .ok_or_else(|| format!("{rupees} rupees are no whole paise"))?
+        };
+        Ok(Paise::nearest(paise))
     }
 }
 

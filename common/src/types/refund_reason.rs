@@ -1,51 +1,32 @@
 //! Why money goes back.
 
-use serde::Serialize;
-use utoipa::ToSchema;
+use super::text_enum::text_enum;
 
-/// Why money goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RefundReason {
-    /// It is not of the amount or currency that was ordered.
-    AmountMismatch,
-    /// Another payment had confirmed the booking.
-    AlreadyPaid,
-    /// A seat is somebody else's now.
-    SeatsGone,
-    /// With these seats its buyer would have more than the event allows.
-    TicketLimit,
-    /// The event has started, or is not on sale.
-    EventOver,
-    /// The booking went with its event.
-    BookingGone,
-    /// The booking has been cancelled.
-    Cancelled,
-    /// Somebody has refunded it at Razorpay.
-    NotOurs,
-    /// Its bank has returned it, after a dispute.
-    Disputed,
+text_enum! {
+    /// Why money goes back.
+    pub enum RefundReason {
+        /// It is not of the amount or currency that was ordered.
+        AmountMismatch = "amount_mismatch",
+        /// Another payment had confirmed the booking.
+        AlreadyPaid = "already_paid",
+        /// A seat is somebody else's now.
+        SeatsGone = "seats_gone",
+        /// With these seats its buyer would have more than the event allows.
+        TicketLimit = "ticket_limit",
+        /// The event has started, or is not on sale.
+        EventOver = "event_over",
+        /// The booking went with its event.
+        BookingGone = "booking_gone",
+        /// The booking has been cancelled.
+        Cancelled = "cancelled",
+        /// Somebody has refunded it at Razorpay.
+        NotOurs = "not_ours",
+        /// Its bank has returned it, after a dispute.
+        Disputed = "disputed",
+    }
 }
 
 impl RefundReason {
-    /// All of them.
-    pub const ALL: [RefundReason; 9] = [
-        RefundReason::AmountMismatch,
-        RefundReason::AlreadyPaid,
-        RefundReason::SeatsGone,
-        RefundReason::TicketLimit,
-        RefundReason::EventOver,
-        RefundReason::BookingGone,
-        RefundReason::Cancelled,
-        RefundReason::NotOurs,
-        RefundReason::Disputed,
-    ];
-
-    /// One that has been stored; `None` for one that only a newer release knows.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.name() == name)
-    }
-
     /// As its buyer is told.
     pub fn words(self) -> &'static str {
         match self {
@@ -62,21 +43,6 @@ impl RefundReason {
             RefundReason::Cancelled => "it came after the booking had been cancelled",
             RefundReason::NotOurs => "it has been returned by hand",
             RefundReason::Disputed => "its bank has returned it after a dispute",
-        }
-    }
-
-    /// As stored.
-    pub fn name(self) -> &'static str {
-        match self {
-            RefundReason::AmountMismatch => "amount_mismatch",
-            RefundReason::AlreadyPaid => "already_paid",
-            RefundReason::SeatsGone => "seats_gone",
-            RefundReason::TicketLimit => "ticket_limit",
-            RefundReason::EventOver => "event_over",
-            RefundReason::BookingGone => "booking_gone",
-            RefundReason::Cancelled => "cancelled",
-            RefundReason::NotOurs => "not_ours",
-            RefundReason::Disputed => "disputed",
         }
     }
 }

@@ -2,16 +2,29 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::openapi::{ObjectBuilder, Type};
 
 use super::{
     ids::{EventId, SeatTypeId},
     invalid::Invalid,
+    schemas::describe,
 };
 
 /// A seat's label: trimmed, upper case, `[A-Z0-9]{1,20}` (docs/contract.md#seats).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, sqlx::Type)]
 #[serde(transparent)]
+#[sqlx(transparent)]
 pub struct SeatLabel(String);
+
+describe!(
+    SeatLabel,
+    "SeatLabel",
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[A-Z0-9]{1,20}$"))
+        .description(Some("Unique within its seat type."))
+        .examples(["V1"])
+);
 
 impl SeatLabel {
     /// Reads a label.
@@ -31,11 +44,6 @@ impl SeatLabel {
     /// Reads a label from JSON, where only text is one.
     pub fn from_value(value: &Value) -> Result<Self, Invalid> {
         value.as_str().map_or_else(|| Err(Invalid::new("Seat label is required")), Self::parse)
-    }
-
-    /// What a column holds.
-    pub fn from_db(label: String) -> Self {
-        SeatLabel(label)
     }
 
     /// The label.

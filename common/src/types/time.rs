@@ -7,10 +7,25 @@ use chrono::{
     DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound, Timelike, Utc,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+
+use super::schemas::describe;
 
 /// A point in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
 pub struct Timestamp(pub DateTime<Utc>);
+
+describe!(
+    Timestamp,
+    "Timestamp",
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .pattern(Some(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"))
+        .description(Some("ISO-8601, UTC, exactly three decimals."))
+        .examples(["2031-05-01T18:00:00.000Z"])
+);
 
 impl Timestamp {
     /// Now, to the millisecond.

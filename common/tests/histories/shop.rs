@@ -19,14 +19,14 @@ use nexus_common::{
     ledger::refunds,
     payments::{
         orders::{self, NewOrder},
-        refund_updates::{self, RefundStatus, RefundTold},
+        refund_updates::{self, ProviderRefundStatus, RefundTold},
         webhook_actions::{self, Acted},
         webhooks::Webhook,
     },
     realtime::AfterCommit,
     seats::{freeing, hints, selection::Selection},
     types::{
-        ids::{BookingId, EventId, SeatTypeId, UserId},
+        ids::{BookingId, EventId, RefundId, SeatTypeId, UserId, WebhookId},
         money::Paise,
         seats::{SeatKey, SeatLabel},
     },
@@ -257,7 +257,7 @@ impl<'a> Shop<'a> {
 
     /// Books whatever the buyer has locked.
     async fn book(&mut self, buyer: usize) -> Result<(), String> {
-        let locked: Vec<(i32, String)> = sqlx::query_as(
+        let locked: Vec<(SeatTypeId, SeatLabel)> = sqlx::query_as(
             "SELECT event_seat_type_id, seat_label FROM seats s WHERE event_id = $1 AND user_id = $2 AND status = 'locked'
              AND NOT EXISTS (SELECT 1 FROM booking_seats WHERE seat_id = s.id)",
         )
@@ -269,11 +269,7 @@ impl<'a> Shop<'a> {
         if locked.is_empty() {
             return Ok(());
         }
-        let seats = locked
-            .into_iter()
-            .map(|(seat_type, label)| (SeatTypeId(seat_type), SeatLabel::from_db(label)))
-            .collect();
-        let new = NewBooking { event: self.event, seats };
+        let new = NewBooking { event: self.event, seats: locked.into_iter().collect() };
         let mut tx = self.begin().await?;
         let result =
             creation::create(&mut tx, self.buyer(buyer), &new, Duration::from_secs(900)).await;
@@ -285,14 +281,13 @@ impl<'a> Shop<'a> {
 
     async fn order(&mut self, booking: BookingId, buyer: UserId) -> Result<(), String> {
         let mut tx = self.begin().await?;
-        let total: Option<i64> =
-            sqlx::query_scalar("SELECT (total_amount * 100)::bigint FROM bookings WHERE id = $1")
+        let total: Option<Paise> =
+            sqlx::query_scalar("SELECT total_amount FROM bookings WHERE id = $1")
                 .bind(booking.0)
                 .fetch_optional(&mut *tx)
                 .await
                 .map_err(|error| error.to_string())?;
-        let amount = Paise::from_db(total.unwrap_or(0));
-        let result = match amount {
+        let result = match total.unwrap_or(Paise::ZERO) {
             Paise::ZERO => Err(Error::invalid("Valid amount is required")),
             amount => orders::payable(&mut tx, buyer, &NewOrder { booking, amount }).await,
         };
@@ -330,7 +325,7 @@ impl<'a> Shop<'a> {
         let told = Webhook::parse(webhook.to_string().as_bytes()).expect("a webhook").told();
         let mut after = AfterCommit::default();
         let mut tx = self.begin().await?;
-        let result = webhook_actions::act_on(&mut tx, 0, told, &mut after).await;
+        let result = webhook_actions::act_on(&mut tx, WebhookId(0), told, &mut after).await;
         match self.end(tx, result).await? {
             Some(Acted::Done(_)) => Ok(()),
             Some(Acted::Capture(money)) if self.razorpay.capture(&money.payment_id) => {
@@ -378,7 +373,7 @@ impl<'a> Shop<'a> {
     }
 
     /// Refunds that Razorpay has to be asked for.
-    async fn owed(&self) -> Result<Vec<i64>, String> {
+    async fn owed(&self) -> Result<Vec<RefundId>, String> {
         let bookings: Vec<i32> = self.bookings.iter().map(|(booking, _)| booking.0).collect();
         sqlx::query_scalar("SELECT id FROM refunds WHERE booking_id = ANY ($1) AND status IN ('pending', 'failed') ORDER BY id")
             .bind(bookings)
@@ -387,7 +382,7 @@ impl<'a> Shop<'a> {
             .map_err(|error| error.to_string())
     }
 
-    async fn ask_refund(&mut self, id: i64) -> Result<(), String> {
+    async fn ask_refund(&mut self, id: RefundId) -> Result<(), String> {
         let mut tx = self.begin().await?;
         let result = refunds::get(&mut tx, id).await;
         let Some(refund) = self.end(tx, result).await?.flatten() else { return Ok(()) };
@@ -414,7 +409,7 @@ impl<'a> Shop<'a> {
                     amount_paise: made.paise,
                     payment: refund.payment(),
                 };
-                let status = RefundStatus::of(made.status);
+                let status = ProviderRefundStatus::of(made.status);
                 refund_updates::follow(&mut tx, &told, status, &mut AfterCommit::default()).await?;
             }
             Ok(())

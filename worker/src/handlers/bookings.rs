@@ -14,7 +14,7 @@ use nexus_common::{
     },
     realtime::Publish,
     tickets::{codes::SigningKey, printing, reissue},
-    types::ids::BookingId,
+    types::ids::TicketId,
 };
 
 use crate::{Attempt, Build, Context, JobFailure};
@@ -44,7 +44,7 @@ pub async fn finalise_booking(
     job: FinaliseBooking,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = BookingId(job.booking_id);
+    let booking = job.booking_id;
     let blanks = printing::blanks(&mut *cx.db.acquire().await?, booking).await?;
     let key = cx.key.clone();
     let print = move || printing::print(blanks, &key);
@@ -69,7 +69,7 @@ pub async fn reissue_tickets(
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
     let started = Instant::now();
-    let mut before = job.before.unwrap_or(i32::MAX);
+    let mut before = job.before.unwrap_or(TicketId(i32::MAX));
     let mut reissued = 0;
     while started.elapsed() < RUN {
         let (some, lowest) = reissue::unsigned(&mut *cx.db.acquire().await?, before).await?;
@@ -88,7 +88,7 @@ pub async fn reissue_tickets(
             tx.commit().await?;
         }
     }
-    tracing::info!(tickets = reissued, before, "issued anew");
+    tracing::info!(tickets = reissued, before = before.0, "issued anew");
     let mut tx = cx.db.begin().await?;
     attempt.lease.complete(&mut tx).await?;
     jobs::enqueue(&mut tx, &ReissueTickets { before: Some(before) }).await?;

@@ -8,7 +8,6 @@ use nexus_common::{
     bookings::cancellation_notices::{self, Notice},
     jobs::notifications::{EmailCancellation, SmsCancellation},
     providers::smtp::Email,
-    types::ids::BookingId,
 };
 
 use super::{bodies, needed, notifications::Notifications, outward};
@@ -20,7 +19,7 @@ pub async fn email_cancellation(
     job: EmailCancellation,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = BookingId(job.booking_id);
+    let booking = job.booking_id;
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
@@ -33,7 +32,7 @@ pub async fn sms_cancellation(
     job: SmsCancellation,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = BookingId(job.booking_id);
+    let booking = job.booking_id;
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };

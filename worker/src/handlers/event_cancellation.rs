@@ -29,7 +29,7 @@ pub async fn cancel_event(
     job: CancelEvent,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let event = EventId(job.event_id);
+    let event = job.event_id;
     let mut open =
         event_cancellation::open_bookings(&mut *cx.db.acquire().await?, event, BATCH as i64)
             .await?;

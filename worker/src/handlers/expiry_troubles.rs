@@ -43,9 +43,9 @@ impl Troubles {
     /// What is passed over.
     pub(super) fn except(&self) -> Except {
         Except {
-            events: self.events.keys().map(|id| id.0).collect(),
-            bookings: self.bookings.keys().map(|id| id.0).collect(),
-            seat_types: self.seat_types.keys().map(|id| id.0).collect(),
+            events: self.events.keys().copied().collect(),
+            bookings: self.bookings.keys().copied().collect(),
+            seat_types: self.seat_types.keys().copied().collect(),
         }
     }
 

@@ -16,7 +16,6 @@ use nexus_common::{
         twilio::Twilio,
     },
     tickets::delivery::{self, Delivered, Delivery},
-    types::ids::BookingId,
 };
 use sha2::{Digest, Sha256};
 
@@ -62,7 +61,7 @@ pub async fn email_tickets(
     job: EmailTickets,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = BookingId(job.booking_id);
+    let booking = job.booking_id;
     let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());
     };
@@ -83,7 +82,7 @@ pub async fn sms_tickets(
     job: SmsTickets,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = BookingId(job.booking_id);
+    let booking = job.booking_id;
     let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
         return Ok(());
     };

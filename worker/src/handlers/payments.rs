@@ -12,7 +12,7 @@ use nexus_common::{
     jobs::payments::ConfirmFreeBooking,
     providers::{Key, razorpay::Razorpay},
     realtime::AfterCommit,
-    types::ids::{BookingId, EventId},
+    types::ids::EventId,
 };
 
 use super::needed;
@@ -79,7 +79,7 @@ pub async fn confirm_free_booking(
     job: ConfirmFreeBooking,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = BookingId(job.booking_id);
+    let booking = job.booking_id;
     let event = changes::event(&mut *cx.db.acquire().await?, booking).await?;
     let mut after = AfterCommit::default();
     let confirming = async {

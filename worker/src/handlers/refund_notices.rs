@@ -7,6 +7,7 @@ use askama::Template;
 use nexus_common::{
     payments::refund_notices::{self, Notice},
     providers::smtp::Email,
+    types::ids::RefundId,
 };
 
 use super::{bodies, needed, notifications::Notifications, outward};
@@ -15,7 +16,7 @@ use crate::{Context, JobFailure};
 /// Which refund the buyer is told of.
 pub enum Refund {
     /// Ours, of a whole payment: `refunds.id`.
-    Whole(i64),
+    Whole(RefundId),
     /// A part that somebody has returned at Razorpay: its id there, `rfnd_…`.
     Part(String),
 }

@@ -9,10 +9,11 @@ use nexus_common::{
     ledger::refunds,
     payments::{
         installation::{self, Owner},
-        refund_updates::{self, RefundStatus, RefundTold},
+        refund_updates::{self, ProviderRefundStatus, RefundTold},
     },
     providers::{CallError, razorpay::Refund},
     realtime::AfterCommit,
+    types::statuses::RefundStatus,
 };
 
 use super::{outward, payments::Payments};
@@ -46,14 +47,9 @@ async fn refund_left(
     mut refund: refunds::Refund,
 ) -> Result<(), JobFailure> {
     loop {
-        match refund.status.as_str() {
-            "pending" | "failed" => {}
-            "requested" | "processed" => return Ok(()),
-            unknown => {
-                return Err(
-                    Error::internal(format!("a refund's status {unknown:?} is not known")).into()
-                );
-            }
+        match refund.status {
+            RefundStatus::Pending | RefundStatus::Failed => {}
+            RefundStatus::Requested | RefundStatus::Processed => return Ok(()),
         }
         if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
             return Err(JobFailure::Snooze(UNTIL_RELEASED));
@@ -145,12 +141,12 @@ async fn follow_all(
                 ours: refunds::is_ours(&refund.payment_id, made.receipt.as_deref()),
                 payment: refund.payment(),
             };
-            refund_updates::follow(&mut tx, &told, RefundStatus::of(&made.status), &mut after)
+            refund_updates::follow(&mut tx, &told, ProviderRefundStatus::of(&made.status), &mut after)
                 .await?;
         }
         let now = refunds::get(&mut tx, job.refund_id).await?;
         match now {
-            Some(now) if matches!(now.status.as_str(), "pending" | "failed") => {
+            Some(now) if matches!(now.status, RefundStatus::Pending | RefundStatus::Failed) => {
                 tx.commit().await?;
                 Ok(Some(now))
             }

@@ -12,7 +12,7 @@ use nexus_common::{
         webhooks::{self, Told, Webhook},
     },
     realtime::AfterCommit,
-    types::ids::EventId,
+    types::ids::{EventId, WebhookId},
 };
 use sqlx::PgTransaction;
 
@@ -30,7 +30,7 @@ pub async fn process_webhook(
 
 async fn act_on_webhook(
     cx: &Context<Payments>,
-    id: i64,
+    id: WebhookId,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
     // Twice at most: an orphaned order is in our books once it has been found.
@@ -82,7 +82,7 @@ async fn act_on_webhook(
 /// Commits what follows from a webhook, together with its job.
 async fn close(
     mut tx: PgTransaction<'_>,
-    id: i64,
+    id: WebhookId,
     attempt: Attempt,
     outcome: &str,
 ) -> Result<(), Error> {
@@ -95,7 +95,7 @@ async fn close(
 /// more has gone back by itself.
 async fn capture(
     cx: &Context<Payments>,
-    id: i64,
+    id: WebhookId,
     attempt: Attempt,
     event: Option<EventId>,
     money: &Captured,

@@ -6,7 +6,7 @@ use nexus_common::{
     ledger::{entries::Captured, payment_states::PaymentStep, refunds},
     payments::{
         reconciliation::{self, Booked, OpenRefund},
-        refund_updates::{self, RefundStatus, RefundTold},
+        refund_updates::{self, ProviderRefundStatus, RefundTold},
     },
     providers::razorpay::{Payment, Refund},
     realtime::AfterCommit,
@@ -80,8 +80,8 @@ impl Reconciler<'_> {
 
     /// A refund of which our books know less than Razorpay.
     async fn follow(&self, ours: Booked, theirs: &Refund, report: &mut Report) -> Result<()> {
-        let known = refunds::known(&mut *self.db.acquire().await?, &theirs.id).await?;
-        if known.as_deref() == Some(RefundStatus::of(&theirs.status).name()) {
+        let known = refund_updates::known(&mut *self.db.acquire().await?, &theirs.id).await?;
+        if known == Some(ProviderRefundStatus::of(&theirs.status)) {
             return Ok(());
         }
         let nexus = known.map_or_else(|| "unknown".into(), |known| format!("refund {known}"));
@@ -111,9 +111,13 @@ impl Reconciler<'_> {
         };
         let mut after = AfterCommit::default();
         let mut tx = self.db.begin().await?;
-        let step =
-            refund_updates::follow(&mut tx, &told, RefundStatus::of(&refund.status), &mut after)
-                .await?;
+        let step = refund_updates::follow(
+            &mut tx,
+            &told,
+            ProviderRefundStatus::of(&refund.status),
+            &mut after,
+        )
+        .await?;
         tx.commit().await?;
         self.tell(after).await;
         Ok(step)
@@ -169,7 +173,7 @@ impl Reconciler<'_> {
         }
         for theirs in &theirs {
             let booked =
-                Booked { booking: ours.booking, captured: true, refund: Some(ours.status.clone()) };
+                Booked { booking: ours.booking, captured: true, refund: Some(ours.status) };
             self.follow(booked, theirs, report).await?;
         }
         let now = refunds::get(&mut *self.db.acquire().await?, ours.id).await?;

@@ -12,7 +12,7 @@ use nexus_common::{
     payments::settlement::{self, Settled},
     providers::CallError,
     realtime::AfterCommit,
-    types::{feature::Feature, ids::BookingId},
+    types::{feature::Feature, ids::BookingId, statuses::BookingStatus},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -112,13 +112,14 @@ async fn carry_out(
         let booking =
             sale::hold(&mut tx, claim.booking, None).await?.ok_or(Error::BookingNotFound)?;
         // Its own job may have been faster.
-        if !sale::confirm_free(&mut tx, &booking, &mut after).await? && booking.status == "pending"
+        if !sale::confirm_free(&mut tx, &booking, &mut after).await?
+            && booking.status == BookingStatus::Pending
         {
             return Err(Error::LockExpired);
         }
     }
     let confirmed = confirmation::confirmed(&mut tx, claim.booking, call.user).await?;
-    if confirmed.booking.status != "confirmed" {
+    if confirmed.booking.status != BookingStatus::Confirmed {
         // The payment had been settled before: refunded, or its booking has been cancelled since.
         return Err(Error::PaymentReturned);
     }

@@ -10,7 +10,7 @@ use nexus_common::{
         seat_types::{MOST_TYPES, NewSeatType, TOO_MANY_TYPES},
     },
     realtime::{AfterCommit, Broadcast},
-    types::event_status::EventStatus,
+    types::statuses::EventStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -17,7 +17,7 @@ use nexus_common::{
     Error, Result,
     config::Chargeable,
     events::changes::ends_before_it_starts,
-    types::{event_status::EventStatus, ids::EventId, money::Paise, time::Timestamp},
+    types::{ids::EventId, money::Paise, statuses::EventStatus, time::Timestamp},
 };
 
 pub(crate) use self::{
@@ -56,7 +56,7 @@ fn dates(start: String, end: String) -> Result<(Timestamp, Timestamp)> {
 fn status(field: Option<&Text>) -> Result<Option<EventStatus>> {
     field
         .map(|field| {
-            field.read().as_deref().and_then(EventStatus::parse).ok_or_else(|| {
+            field.read().and_then(|word| word.parse().ok()).ok_or_else(|| {
                 Error::invalid("status must be one of draft, published, cancelled, completed")
             })
         })

@@ -8,7 +8,7 @@ use nexus_common::{
         event::EventUpdated,
     },
     realtime::{AfterCommit, Broadcast},
-    types::event_status::EventStatus,
+    types::statuses::EventStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -14,6 +14,7 @@ use nexus_common::{
         feature::Feature,
         ids::BookingId,
         money::{self, Paise},
+        statuses::BookingStatus,
     },
 };
 use serde::Deserialize;
@@ -68,7 +69,7 @@ impl Command for CreateOrder {
             .once()
             .failures([
                 Error::BookingNotPayable,
-                Error::BookingNotPending("confirmed".into()),
+                Error::BookingNotPending(BookingStatus::Confirmed),
                 Error::BookingExpired,
                 Error::EventNotOnSale,
                 Error::AmountMismatch("1500.50".into()),

@@ -1,7 +1,10 @@
 //! The command line of `nexus-jobs`, as `--help` explains it.
 
-use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
-use nexus_common::jobs::{JobId, Queue};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use nexus_common::jobs::{JobId, JobState, Queue};
 use nexus_worker::reconciler::manual;
 
 /// Look into the job ledger, retry dead jobs, discard jobs; check the books, reconcile payments.
@@ -19,8 +22,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         which: Which,
         /// Only jobs in this state.
-        #[arg(long, value_parser = PossibleValuesParser::new(["pending", "queued", "running", "done", "dead", "cancelled"]))]
-        state: Option<String>,
+        #[arg(long, value_parser = PossibleValuesParser::new(JobState::ALL.map(JobState::name)).try_map(|word| word.parse::<JobState>()))]
+        state: Option<JobState>,
     },
     /// The newest dead jobs.
     Dead(Which),

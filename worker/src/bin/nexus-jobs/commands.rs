@@ -10,7 +10,7 @@ use chrono::Utc;
 use nexus_common::{
     books,
     jobs::{
-        JobId,
+        JobId, JobState,
         admin::{self, Filter, QueueNow},
     },
     ledger::alerts,
@@ -67,7 +67,7 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             Ok(format!("the tickets of {booking} will be e-mailed\n"))
         }
         Command::List { which, state } => list(db, which, state).await,
-        Command::Dead(which) => list(db, which, Some("dead".into())).await,
+        Command::Dead(which) => list(db, which, Some(JobState::Dead)).await,
         Command::Show { id, json } => {
             let job =
                 admin::show(db, id).await?.with_context(|| format!("there is no job {id}"))?;
@@ -141,7 +141,7 @@ async fn watch(db: &PgPool, every: u64, looks: Option<u64>) -> Result<String> {
     Ok(String::new())
 }
 
-async fn list(db: &PgPool, which: Which, state: Option<String>) -> Result<String> {
+async fn list(db: &PgPool, which: Which, state: Option<JobState>) -> Result<String> {
     let filter = Filter { queue: which.queue, kind: which.kind, state, limit: which.limit };
     let jobs = admin::list(db, &filter).await?;
     Ok(if which.json { tables::json(&jobs)? } else { tables::jobs(&jobs, Utc::now()) })

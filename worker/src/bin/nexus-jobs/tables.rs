@@ -20,7 +20,7 @@ pub(crate) fn jobs(rows: &[JobRow], now: DateTime<Utc>) -> String {
             job.id.to_string(),
             job.queue.clone(),
             job.kind.clone(),
-            job.state.clone(),
+            job.state.to_string(),
             job.attempts(),
             age(now, job.created_at),
             job.last_error.as_deref().map(|error| shortened(error, 60)).unwrap_or_default(),
@@ -36,7 +36,7 @@ pub(crate) fn job(job: &JobRow) -> String {
         ("id", job.id.to_string()),
         ("queue", job.queue.clone()),
         ("kind", job.kind.clone()),
-        ("state", job.state.clone()),
+        ("state", job.state.to_string()),
         ("attempt", job.attempts()),
         ("priority", job.priority.to_string()),
         ("unique key", job.unique_key.clone().unwrap_or_default()),
@@ -66,7 +66,7 @@ pub(crate) fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
     let lines = rows.iter().map(|stat| {
         vec![
             stat.queue.clone(),
-            stat.state.clone(),
+            stat.state.to_string(),
             stat.count.to_string(),
             stat.oldest.map(|oldest| age(now, oldest)).unwrap_or_default(),
         ]
@@ -249,7 +249,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use nexus_common::{jobs::JobId, types::ids::BookingId};
+    use nexus_common::{jobs::{JobId, JobState}, types::ids::BookingId};
     use nexus_worker::reconciler::Difference;
 
     fn row(now: DateTime<Utc>) -> JobRow {
@@ -257,7 +257,7 @@ mod tests {
             id: JobId::nil(),
             queue: "payments".into(),
             kind: "refund_payment".into(),
-            state: "dead".into(),
+            state: JobState::Dead,
             payload: json!({"refund_id": 7}),
             unique_key: None,
             priority: 10,
