@@ -1,7 +1,7 @@
-//! Requests that a client may send twice: what the first one was answered is what every further one
-//! with the same `Idempotency-Key` is answered, for a day. A key belongs to one user, one route and
+//! Requests that a client may send twice: the response to the first is the response to every
+//! further one with the same `Idempotency-Key`, for a day. A key belongs to one user, one route and
 //! one body. (`cancel_booking` has had keys of its own from the start:
-//! [`booking_cancellation`](crate::bookings::cancellation).)
+//! [`cancellation`](crate::bookings::cancellation).)
 
 use std::time::Duration;
 
@@ -28,12 +28,12 @@ pub struct Request {
     pub hash: Vec<u8>,
 }
 
-/// What a request was answered.
+/// The response that a request has had.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct StoredResponse {
     /// The HTTP status.
     pub status: u16,
-    /// What the answer said.
+    /// What is in the envelope.
     pub body: Value,
 }
 
@@ -42,8 +42,8 @@ pub struct Answer {
 pub enum Begun {
     /// It is new: carry it out.
     First(Reservation),
-    /// It has been answered.
-    Answered(Answer),
+    /// It has been carried out before: send the same response.
+    Replay(StoredResponse),
 }
 
 /// The right to carry out a request, until its lease runs out.
@@ -90,7 +90,7 @@ pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -
         }
         Some(row) => match (row.status, row.answer) {
             (Some(status), Some(body)) => {
-                Ok(Begun::Answered(Answer { status: status.unsigned_abs(), body }))
+                Ok(Begun::Replay(StoredResponse { status: status.unsigned_abs(), body }))
             }
             _ => Err(Error::RequestInFlight),
         },
@@ -101,17 +101,21 @@ pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -
 }
 
 impl Reservation {
-    /// Remembers the answer, best in the transaction that does the work. False when somebody has
+    /// Remembers the response, best in the transaction that does the work. False when somebody has
     /// taken over meanwhile: then that transaction must not commit.
-    pub async fn complete(&self, conn: &mut PgConnection, answer: &Answer) -> Result<bool> {
+    pub async fn complete(
+        &self,
+        conn: &mut PgConnection,
+        response: &StoredResponse,
+    ) -> Result<bool> {
         let completed = sqlx::query!(
             "UPDATE idempotent_requests SET status = $5, answer = $6 WHERE user_id = $1 AND route = $2 AND key = $3 AND attempt = $4",
             self.request.user as _,
             self.request.route,
             self.request.key,
             self.attempt,
-            i16::try_from(answer.status).map_err(Error::internal)?,
-            answer.body,
+            i16::try_from(response.status).map_err(Error::internal)?,
+            response.body,
         )
         .execute(conn)
         .await?;

@@ -11,7 +11,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
 use nexus_common::{
-    payments::webhooks::{Told, Webhook},
+    payments::webhooks::{Webhook, WebhookEvent},
     providers::razorpay::webhook_is_signed,
 };
 use secrecy::SecretString;
@@ -63,14 +63,14 @@ fn read(body: &[u8]) {
     let is_object = serde_json::from_slice::<Value>(body).is_ok_and(|body| body.is_object());
     assert_eq!(webhook.is_some(), is_object, "every JSON object is a webhook, and nothing else");
     let Some(webhook) = webhook else { return };
-    assert!(!webhook.event.contains('\0'));
-    let payment = match webhook.told() {
-        Told::Payment(_, payment) => payment,
-        Told::Refund(_, refund) => {
+    assert!(!webhook.event_type.contains('\0'));
+    let payment = match webhook.event() {
+        WebhookEvent::Payment(_, payment) => payment,
+        WebhookEvent::Refund(_, refund) => {
             assert!(!refund.refund_id.contains('\0'));
             refund.payment
         }
-        Told::Dispute(dispute) => {
+        WebhookEvent::Dispute(dispute) => {
             assert!(dispute.amount_paise > 0);
             for text in [
                 &dispute.id,
@@ -83,8 +83,8 @@ fn read(body: &[u8]) {
             }
             return;
         }
-        Told::Unreadable => return assert!(webhook.event.contains('.')),
-        Told::Nothing => return,
+        WebhookEvent::Unreadable => return assert!(webhook.event_type.contains('.')),
+        WebhookEvent::Ignored => return,
     };
     assert!(payment.amount_paise > 0);
     for text in [&payment.payment_id, &payment.order_id, &payment.currency] {

@@ -22,7 +22,7 @@ use nexus_common::{
     Error, Result,
     bookings::changes,
     events::turns::Turn,
-    idempotency::{Answer, Reservation},
+    idempotency::{Reservation, StoredResponse},
     realtime::AfterCommit,
     types::{
         ids::{BookingId, EventId, UserId},
@@ -204,7 +204,7 @@ impl Call {
     ) -> Result<Done> {
         let done = Done::new(data, after)?;
         if let Some(reservation) = &self.reservation {
-            let answer = Answer { status: 200, body: done.data.clone() };
+            let answer = StoredResponse { status: 200, body: done.data.clone() };
             if !reservation.complete(&mut tx, &answer).await? {
                 return Err(Error::RequestInFlight);
             }

@@ -12,7 +12,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use nexus_common::{
     Error, Result,
-    idempotency::{self, Answer, Begun, Reservation},
+    idempotency::{self, Begun, Reservation, StoredResponse},
     storage::postgres::{bounded, within},
     types::ids::UserId,
 };
@@ -83,7 +83,7 @@ pub(super) async fn command<C: Command>(
     let begun = idempotency::begin(&mut conn, idempotent, LEASE).await?;
     drop(conn);
     match begun {
-        Begun::Answered(answer) => replay(answer, envelope),
+        Begun::Replay(answer) => replay(answer, envelope),
         Begun::First(reservation) => {
             let call = Call { app, user, reservation: Some(reservation) };
             // In a task of its own: a client that hangs up and asks again shall find the answer.
@@ -121,9 +121,9 @@ async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
 async fn remember(app: &App, reservation: &Reservation, result: &Outcome<Value>) -> Result<()> {
     let mut conn = app.db.acquire().await?;
     let answer = match result {
-        Ok(data) => Answer { status: 200, body: data.clone() },
+        Ok(data) => StoredResponse { status: 200, body: data.clone() },
         Err(failure) if failure.may_pass() => return reservation.release(&mut conn).await,
-        Err(failure) => Answer {
+        Err(failure) => StoredResponse {
             status: failure.status.as_u16(),
             body: json!({ "code": failure.code, "message": failure.message }),
         },
@@ -131,7 +131,7 @@ async fn remember(app: &App, reservation: &Reservation, result: &Outcome<Value>)
     reservation.complete(&mut conn, &answer).await.map(drop)
 }
 
-fn replay(answer: Answer, envelope: Envelope) -> Outcome<Response> {
+fn replay(answer: StoredResponse, envelope: Envelope) -> Outcome<Response> {
     let mut response = match StatusCode::from_u16(answer.status) {
         Ok(StatusCode::OK) => Json(envelope.wrap(answer.body)).into_response(),
         Ok(status) => {

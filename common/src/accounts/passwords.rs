@@ -76,19 +76,19 @@ impl Queue {
             .places
             .try_acquire()
             .map_err(|_| Error::Unavailable("too many passwords wait".into()))?;
-        let (answer, answered) = oneshot::channel();
+        let (reply, replied) = oneshot::channel();
         let task = move || {
             // Given back when the work is done: a client that hangs up does not stop what has
             // begun.
             let _place = place;
-            if !answer.is_closed() {
-                let _ = answer.send(work());
+            if !reply.is_closed() {
+                let _ = reply.send(work());
             }
         };
         self.tasks
             .send(Box::new(task))
             .map_err(|_| Error::internal("there are no threads to hash"))?;
-        answered.await.map_err(Error::internal)
+        replied.await.map_err(Error::internal)
     }
 }
 
@@ -152,7 +152,7 @@ fn normalised(password: &str) -> String {
 
 /// Whether the password matches, and if so, whether the hash is as we make it. Every failure costs
 /// one Argon2id and one bcrypt, whether there is such an account and whatever kind of hash it has:
-/// the time that an answer takes tells nothing. Success costs no more than it must; whoever
+/// the time that a response takes tells nothing. Success costs no more than it must; whoever
 /// succeeds knows that the account is there.
 fn matches(password: &str, stored: Option<&str>, work: &mut Work) -> Option<bool> {
     match stored {

@@ -1,7 +1,7 @@
 //! What can happen to a booking, as a table: every pair of state and event has its step. The verbs
-//! that change a booking in the database ([`booking_changes`](super::changes),
-//! [`booking_cancellation`](super::cancellation), [`payments`](crate::payments::settlement)) ask it
-//! what to do; `docs/payments.md` is drawn from it. Nothing here touches the database.
+//! that change a booking in the database ([`changes`](super::changes),
+//! [`cancellation`](super::cancellation), [`settlement`](crate::payments::settlement)) ask it what
+//! to do; `docs/payments.md` is drawn from it. Nothing here touches the database.
 
 use crate::types::{refund_reason::RefundReason, statuses::BookingStatus};
 

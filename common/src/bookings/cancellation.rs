@@ -12,7 +12,7 @@ use super::{
     booking_states::{self, BookingEvent, BookingState, BookingStep},
     broadcasts::BookingCancelled,
     cancellation_notices,
-    changes::{Held, free_seats, hold},
+    changes::{LockedBooking, free_seats, lock_for_update},
 };
 use crate::{
     error::{Error, Result},
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// What a cancellation answers.
+/// The response to a cancellation.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cancellation)]
 pub struct Cancelled {
@@ -40,7 +40,7 @@ pub struct Cancelled {
     /// Only when the same idempotency key had done it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub idempotent: bool,
-    /// What the first call with that key answered.
+    /// The response to the first call with that key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Cancelled, nullable = false, no_recursion)]
     pub cached_response: Option<Value>,
@@ -63,7 +63,7 @@ pub async fn cancel(
     {
         return Ok((first, after));
     }
-    let booking = hold(conn, id).await?.ok_or(Error::BookingNotFound)?;
+    let booking = lock_for_update(conn, id).await?.ok_or(Error::BookingNotFound)?;
     if booking.user != user {
         return Err(Error::Forbidden("cancel this booking"));
     }
@@ -73,7 +73,7 @@ pub async fn cancel(
         require_time_left(conn, &booking, closing).await?;
     }
     let cancelled = carry_out(conn, &booking, event, reason, &mut after).await?;
-    let answer = Cancelled {
+    let response = Cancelled {
         message: if cancelled {
             "Booking cancelled successfully"
         } else {
@@ -85,22 +85,22 @@ pub async fn cancel(
         cached_response: None,
     };
     if let Some(key) = &key {
-        let response = serde_json::to_value(&answer).map_err(Error::internal)?;
+        let stored = serde_json::to_value(&response).map_err(Error::internal)?;
         sqlx::query!(
             "UPDATE idempotency_keys SET status = 'completed', completed_at = now(), response_data = $2 WHERE idempotency_key = $1",
             key,
-            response,
+            stored,
         )
         .execute(conn)
         .await?;
     }
-    Ok((answer, after))
+    Ok((response, after))
 }
 
 /// A sale can be cancelled until `closing` before the event starts.
 async fn require_time_left(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     closing: Duration,
 ) -> Result<()> {
     let closed = sqlx::query_scalar!(
@@ -113,13 +113,13 @@ async fn require_time_left(
     if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
 }
 
-/// Cancels a held booking, as far as its state lets `event` do that: a sale is reversed and its
+/// Cancels a locked booking, as far as its state lets `event` do that: a sale is reversed and its
 /// money owed, its tickets are void, its seats free; whoever had paid, or was about to when the
 /// event was cancelled, is told. The reason is the buyer's, if they have `said` one, and before
 /// others than them and the organiser the event's own. False when there is nothing left to cancel.
 pub async fn carry_out(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     event: BookingEvent,
     said: Option<&str>,
     after: &mut AfterCommit,
@@ -153,8 +153,8 @@ pub async fn carry_out(
     .fetch_one(&mut *conn)
     .await?;
     free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
-    let news = |reason: &str| BookingCancelled { booking_id: id, reason: reason.to_owned() };
-    after.tell_of_booking(booking.parties(), news(said.unwrap_or(reason)), news(reason));
+    let cancelled = |reason: &str| BookingCancelled { booking_id: id, reason: reason.to_owned() };
+    after.tell_of_booking(booking.parties(), cancelled(said.unwrap_or(reason)), cancelled(reason));
     if told {
         cancellation_notices::enqueue(conn, id).await?;
     }
@@ -177,7 +177,7 @@ fn stored_key(user: UserId, key: &str) -> String {
     format!("cancel:{user}:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Reserves an idempotency key, or answers what the first call with it did, which may have come to
+/// Reserves an idempotency key, or returns what the first call with it did, which may have come to
 /// the Node service: that stored keys as they were `sent`. Waits for a concurrent call with the
 /// same key.
 async fn reserve_key(

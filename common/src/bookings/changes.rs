@@ -1,8 +1,7 @@
 //! How a booking changes after it was created: here it expires; it is confirmed in
-//! [`booking_sale`](super::sale) and cancelled in
-//! [`booking_cancellation`](super::cancellation). What may happen in which state is said by
-//! [`booking_states`]. Each verb that frees or takes seats opens the event's inventory first, then
-//! takes the booking's row, then the seats: always in that order.
+//! [`sale`](super::sale) and cancelled in [`cancellation`](super::cancellation). What may happen in
+//! which state is said by [`booking_states`]. Each verb that frees or takes seats opens the event's
+//! inventory first, then locks the booking's row, then the seats: always in that order.
 
 use sqlx::PgConnection;
 
@@ -25,7 +24,7 @@ use crate::{
 /// A booking whose row belongs to this transaction.
 #[derive(Debug)]
 #[allow(missing_docs)] // columns of `bookings`
-pub struct Held {
+pub struct LockedBooking {
     pub id: BookingId,
     pub reference: String,
     pub event: EventId,
@@ -42,7 +41,7 @@ pub struct Held {
     state: BookingState,
 }
 
-impl Held {
+impl LockedBooking {
     /// Where it stands.
     pub fn state(&self) -> BookingState {
         self.state
@@ -75,9 +74,12 @@ pub async fn event(conn: &mut PgConnection, id: BookingId) -> Result<Option<Even
     Ok(event)
 }
 
-/// Takes a booking, and its event's inventory, for a change that frees its seats; `None` when there
+/// Locks a booking, and its event's inventory, for a change that frees its seats; `None` when there
 /// is none.
-pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>> {
+pub async fn lock_for_update(
+    conn: &mut PgConnection,
+    id: BookingId,
+) -> Result<Option<LockedBooking>> {
     let Some(event) = event(conn, id).await? else { return Ok(None) };
     inventory::open_inventory(conn, &[event]).await?;
     // First the row, and only then the look: one statement would see other tables as they were
@@ -85,16 +87,16 @@ pub async fn hold(conn: &mut PgConnection, id: BookingId) -> Result<Option<Held>
     sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)
         .await?;
-    look(conn, id, true).await
+    read_locked(conn, id, true).await
 }
 
-/// Looks at a booking whose row this transaction has; `inventory` says whether it has that of its
-/// event, too.
-pub(super) async fn look(
+/// Reads a booking whose row this transaction has locked; `inventory` says whether it has opened
+/// that of its event, too.
+pub(super) async fn read_locked(
     conn: &mut PgConnection,
     id: BookingId,
     inventory: bool,
-) -> Result<Option<Held>> {
+) -> Result<Option<LockedBooking>> {
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.user_id AS "user_id: UserId", b.total_amount AS "total: Paise",
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
@@ -107,7 +109,7 @@ pub(super) async fn look(
     .fetch_optional(conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(Held {
+    Ok(Some(LockedBooking {
         id,
         reference: row.booking_reference,
         event: row.event_id,
@@ -124,7 +126,7 @@ pub(super) async fn look(
     }))
 }
 
-/// Where a booking stands, for a look; it may have moved on by the time the answer is used.
+/// Where a booking stands, for a look; it may have moved on by the time that this is used.
 pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingState> {
     let row = sqlx::query!(
         r#"SELECT status AS "status: BookingStatus", coalesce(expires_at <= clock_timestamp(), FALSE) AS "overdue!",
@@ -140,7 +142,7 @@ pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingStat
 /// Frees what the booking still has.
 pub(super) async fn free_seats(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     reason: UnlockReason,
     after: &mut AfterCommit,
 ) -> Result<()> {
@@ -162,7 +164,7 @@ pub async fn expire(
     id: BookingId,
     after: &mut AfterCommit,
 ) -> Result<bool> {
-    let Some(booking) = hold(conn, id).await? else { return Ok(false) };
+    let Some(booking) = lock_for_update(conn, id).await? else { return Ok(false) };
     if booking_states::next(booking.state(), BookingEvent::DeadlineCheck) != BookingStep::Expire {
         return Ok(false);
     }

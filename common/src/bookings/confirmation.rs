@@ -1,6 +1,6 @@
 //! A buyer who says that a booking has been paid (`confirm_booking`, docs/contract.md#commands):
-//! what is looked at before Razorpay is asked, and what they are answered. The payment itself is
-//! settled in [`payments`](crate::payments::settlement), as if a webhook had told of it.
+//! what is looked at before Razorpay is asked, and the response. The payment itself is
+//! settled in [`settlement`](crate::payments::settlement), as if a webhook had told of it.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -32,7 +32,7 @@ pub struct Claim {
 /// What has to be done about a claim.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Needed {
-    /// The payment confirmed the booking before: only the answer.
+    /// The payment confirmed the booking before: only the response.
     Nothing,
     /// The booking costs nothing: no payment is needed.
     FreeConfirmation,
@@ -78,7 +78,7 @@ pub async fn is_order_of(
     Ok(known)
 }
 
-/// What `confirm_booking` answers.
+/// The response to `confirm_booking`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Confirmation)]
 #[allow(missing_docs)] // docs/contract.md#commands
@@ -130,7 +130,7 @@ pub struct TicketGeneration {
     pub message: String,
 }
 
-/// The answer about a booking that is confirmed.
+/// The response about a booking that is confirmed.
 pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> Result<Confirmed> {
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.total_amount AS "total_amount: Paise",

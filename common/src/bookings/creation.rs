@@ -1,7 +1,6 @@
 //! Bookings: creating one from locked seats (docs/contract.md#bookings). How it then changes is in
-//! [`booking_changes`](super::changes) and
-//! [`booking_cancellation`](super::cancellation); what people see of it in
-//! [`booking_views`](super::views).
+//! [`changes`](super::changes) and [`cancellation`](super::cancellation); what people see of it in
+//! [`views`](super::views).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -35,7 +34,7 @@ pub struct NewBooking {
     pub seats: BTreeSet<(SeatTypeId, SeatLabel)>,
 }
 
-/// What `create` answers.
+/// The response to a new booking.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewBooking)]
 #[allow(missing_docs)] // docs/contract.md#bookings
@@ -123,15 +122,15 @@ pub async fn create(
         })
         .collect();
     hints::keep(&mut after, &keys, user, booking.booked_at, booking.expires_at);
-    let news = BookingCreated {
+    let full = BookingCreated {
         event_id: new.event,
         booking_reference: booking.booking_reference.clone(),
         total_amount: Some(total),
         status: booking.status,
     };
     let parties = Parties { event: new.event, buyer: user, organiser };
-    let masked = news.masked();
-    after.tell_of_booking(parties, news, masked);
+    let masked = full.masked();
+    after.tell_of_booking(parties, full, masked);
     let created = Created {
         message: if payment_required {
             format!(

@@ -47,7 +47,7 @@ pub async fn cancel_booking(
     id: BookingId,
     after: &mut AfterCommit,
 ) -> Result<bool> {
-    let Some(booking) = changes::hold(conn, id).await? else { return Ok(true) };
+    let Some(booking) = changes::lock_for_update(conn, id).await? else { return Ok(true) };
     if !is_cancelled(conn, event).await? {
         return Ok(false);
     }

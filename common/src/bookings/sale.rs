@@ -4,17 +4,17 @@
 //! From locked to booked no count changes. So a booking that has all its seats, and its deadline
 //! well ahead, is confirmed with its own row and those of its seats, and leaves the event's
 //! inventory to those who lock and free seats. Only one that has lost seats, or is about to, opens
-//! the inventory before it takes the booking's row; which of the two it is, a look decides that
-//! holds nothing. Should the look be wrong by the time the row is held, everything is undone
-//! ([`Error::Collision`]), and the next try looks again: whoever holds a booking's row never waits
-//! for the inventory.
+//! the inventory before it locks the booking's row; which of the two it is, a look decides that
+//! locks nothing. Should the look be wrong by the time the row is locked, everything is undone
+//! ([`Error::Collision`]), and the next try looks again: a transaction that has a booking's row
+//! never waits for the inventory.
 //!
 //! What frees seats never frees one that is being confirmed, though both may be at work at once:
 //!
 //! | beside a confirmation without the inventory | |
 //! |---|---|
 //! | a booking that expires, or is cancelled, by its buyer or with its event | needs the booking's row: it comes before (and the look was wrong) or after, and finds a confirmed booking |
-//! | `free_expired`, of the sweep and of the lock writer | deletes only what is `locked` and over, under the seat's row, and passes by a row that somebody holds |
+//! | `free_expired`, of the sweep and of the lock writer | deletes only what is `locked` and over, under the seat's row, and passes by a row that another transaction has |
 //! | a holder who unlocks or extends | takes the seat's row, and refuses what is in a booking |
 //! | a seat type that is deleted | takes the rows of its locked seats before it counts those that are booked |
 //! | an event that is deleted | takes the rows of its pending bookings before it counts those that are confirmed |
@@ -31,7 +31,7 @@ use sqlx::{Connection, PgConnection};
 use super::{
     booking_states::{self, BookingEvent, BookingState, BookingStep},
     broadcasts::BookingConfirmed,
-    changes::{Held, look},
+    changes::{LockedBooking, read_locked},
 };
 use crate::{
     error::{Error, Result},
@@ -50,13 +50,13 @@ use crate::{
     },
 };
 
-/// Takes a booking that may be confirmed, and the payment that is said to be for it; `None` when
+/// Locks a booking that may be confirmed, and the payment that is said to be for it; `None` when
 /// there is no such booking. The payment is this transaction's all the same.
-pub async fn hold(
+pub async fn lock_for_update(
     conn: &mut PgConnection,
     id: BookingId,
     payment_id: Option<&str>,
-) -> Result<Option<Held>> {
+) -> Result<Option<LockedBooking>> {
     // A minute is longer than the rest of the transaction takes. Whoever is nearer to the deadline
     // may find its seats freed, or that its buyer has taken others in their place.
     let needed = sqlx::query!(
@@ -75,7 +75,7 @@ pub async fn hold(
     if let Some(needed) = needed.filter(|needed| needed.inventory) {
         inventory::open_inventory(conn, &[needed.event_id]).await?;
     }
-    // The payment is an advisory lock, taken once the row is held. The look at both is another
+    // The payment is an advisory lock, taken once the row is locked. The look at both is another
     // statement, which sees what was done meanwhile.
     sqlx::query!(
         "WITH held AS (SELECT id FROM bookings WHERE id = $1 FOR UPDATE)
@@ -85,14 +85,14 @@ pub async fn hold(
     )
     .execute(&mut *conn)
     .await?;
-    look(conn, id, inventory).await
+    read_locked(conn, id, inventory).await
 }
 
 /// Confirms a booking that costs nothing. False when it needs no confirmation any more, or its
 /// seats cannot be had.
 pub async fn confirm_free(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     after: &mut AfterCommit,
 ) -> Result<bool> {
     let step = booking_states::next(booking.state(), BookingEvent::NothingToPay);
@@ -106,7 +106,7 @@ pub async fn confirm_free(
 /// same seats again if they are still free, and its buyer may have them.
 pub async fn confirm(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     payment_id: Option<&str>,
     after: &mut AfterCommit,
 ) -> Result<Option<BookingEvent>> {
@@ -125,15 +125,15 @@ pub async fn confirm(
         return Err(changed());
     }
 
-    let news = BookingConfirmed {
+    let full = BookingConfirmed {
         booking_id: booking.id,
         booking_reference: booking.reference.clone(),
         event_id: booking.event,
         total_tickets: booked.len(),
         status: BookingStatus::Confirmed,
     };
-    let masked = news.masked();
-    after.tell_of_booking(booking.parties(), news, masked);
+    let masked = full.masked();
+    after.tell_of_booking(booking.parties(), full, masked);
     let sold: Vec<SeatKey> = booked
         .iter()
         .map(|seat| SeatKey {
@@ -156,7 +156,7 @@ pub async fn confirm(
 /// missing.
 async fn book(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     payment_id: Option<&str>,
     job: Option<JobId>,
 ) -> Result<Vec<SeatBooked>> {
@@ -202,7 +202,7 @@ struct Lost {
 /// Sees to it that a booking has all its seats, with the inventory open; or returns why it cannot.
 async fn complete(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     after: &mut AfterCommit,
 ) -> Result<Option<BookingEvent>> {
     let wanted = sqlx::query!(
@@ -242,7 +242,11 @@ async fn complete(
 
 /// Whether its buyer would have more seats of the event than it allows (docs/contract.md#change-7),
 /// with the `count` of this booking.
-async fn exceeds_limit(conn: &mut PgConnection, booking: &Held, count: i64) -> Result<bool> {
+async fn exceeds_limit(
+    conn: &mut PgConnection,
+    booking: &LockedBooking,
+    count: i64,
+) -> Result<bool> {
     let exceeds = sqlx::query_scalar!(
         r#"SELECT $4 + (
                SELECT count(*) FROM seats s
@@ -262,7 +266,7 @@ async fn exceeds_limit(conn: &mut PgConnection, booking: &Held, count: i64) -> R
 /// Takes seats that the booking has lost, if all are free. Either every seat is taken, or none.
 async fn take_again(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     Lost { links, seats }: &Lost,
     after: &mut AfterCommit,
 ) -> Result<bool> {

@@ -68,7 +68,7 @@ pub async fn list(
     Ok((bookings, total))
 }
 
-/// What `GET /bookings/:id` answers.
+/// The response to `GET /bookings/:id`.
 #[derive(Debug, Serialize, ToSchema)]
 #[allow(missing_docs)] // docs/contract.md#bookings
 pub struct BookingDetail {

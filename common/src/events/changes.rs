@@ -1,5 +1,5 @@
 //! Events: what organisers create and change (docs/contract.md#events). What they may send is in
-//! [`event_input`](super::input), what everybody sees in [`event_views`](super::views).
+//! [`input`](super::input), what everybody sees in [`views`](super::views).
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -178,15 +178,15 @@ pub async fn update(
         other => other?,
     };
     let event = current(conn, id).await?;
-    let mut news = Vec::new();
+    let mut broadcasts = Vec::new();
     if let Some(mut known) = known {
         known.is_public = event.is_public;
         known.status = event.status;
         known.updated_at = event.updated_at;
-        news.push((Audience::Others(user), known));
+        broadcasts.push((Audience::Others(user), known));
     }
-    news.push((event.audience(), event.clone()));
-    Ok((event, news))
+    broadcasts.push((event.audience(), event.clone()));
+    Ok((event, broadcasts))
 }
 
 async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {

@@ -1,5 +1,5 @@
 //! What waits in a queue, and which of it a relay takes next. What becomes of a job after that is
-//! in [`ledger`](super::lifecycle).
+//! in [`lifecycle`](super::lifecycle).
 //!
 //! Every job passes through the two small indexes that are read here, and leaves an entry in them
 //! for each state that it was in. Vacuum removes these entries, but none that an old snapshot could

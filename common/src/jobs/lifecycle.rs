@@ -205,7 +205,7 @@ pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
     Ok(())
 }
 
-/// Claims delivered jobs for `worker`; one answer for each delivery. `None` when it is no longer
+/// Claims delivered jobs for `worker`; one result for each delivery. `None` when it is no longer
 /// its turn: run already, delivered anew, or cancelled.
 pub async fn claim(
     pool: &PgPool,
@@ -245,7 +245,7 @@ pub async fn claim(
     Ok(deliveries.iter().map(|delivery| claimed.remove(delivery)).collect())
 }
 
-/// Counts the attempts that their handlers are about to begin, and renews their leases; one answer
+/// Counts the attempts that their handlers are about to begin, and renews their leases; one result
 /// for each, false when the lease is lost. May be repeated.
 pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) -> Result<Vec<bool>> {
     // In order and each job once, as in `newest`.

@@ -42,7 +42,7 @@ const LATER: Duration = Duration::from_millis(100);
 /// themselves.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 /// A PostgreSQL that takes longer is away.
-const ANSWER: Duration = Duration::from_secs(2);
+const CALL: Duration = Duration::from_secs(2);
 
 static ENQUEUED: OnceLock<mpsc::Sender<JobId>> = OnceLock::new();
 
@@ -82,7 +82,7 @@ async fn tell(db: PgPool, mut enqueued: mpsc::Receiver<JobId>) {
             open.insert(id, Instant::now());
         }
         let ids: Vec<JobId> = open.keys().copied().collect();
-        match within(ANSWER, announce(&db, &ids)).await {
+        match within(CALL, announce(&db, &ids)).await {
             Ok(committed) => open.retain(|id, _| !committed.contains(id)),
             Err(error) => tracing::debug!(error = error.details(), "relays could not be woken"),
         }

@@ -80,8 +80,8 @@ pub async fn watch_key(db: PgPool, key: Key) {
     let mut standing = key.standing();
     while standing.changed().await.is_ok() {
         while let Err(error) = {
-            let news = standing.borrow_and_update().clone();
-            tell_standing(&db, &key, news).await
+            let changed = standing.borrow_and_update().clone();
+            tell_standing(&db, &key, changed).await
         } {
             tracing::warn!(
                 provider = key.provider,
@@ -97,9 +97,11 @@ async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Re
     let reason = AlertReason::ProviderRefusesKey;
     match standing {
         None => {}
-        Some(Standing::Refused(answer)) => {
-            let details =
-                format!("it answers {answer}; what needs it waits until {} is right", key.settings);
+        Some(Standing::Refused(response)) => {
+            let details = format!(
+                "it answers {response}; what needs it waits until {} is right",
+                key.settings
+            );
             raise(&mut *db.acquire().await?, reason, key.provider, None, &details).await?;
         }
         Some(Standing::Accepted) => {

@@ -25,7 +25,8 @@ impl Captured {
     }
 }
 
-/// Where a payment stands. It may have moved on by the time the answer is used; see [`hold_state`].
+/// Where a payment stands. It may have moved on by the time that this is used; see
+/// [`lock_payment`].
 pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
     let row = sqlx::query!(
         r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1 AND kind = 'capture') AS "captured!",
@@ -39,8 +40,11 @@ pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentS
 
 /// The same for whoever changes it: nobody else does until this transaction ends. A booking's row,
 /// and the inventory before it, are taken before the payment is: always in that order.
-/// [`sale::hold`] takes the same lock.
-pub(crate) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
+/// [`sale::lock_for_update`] takes the same lock.
+pub(crate) async fn lock_payment(
+    conn: &mut PgConnection,
+    payment_id: &str,
+) -> Result<PaymentState> {
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $1, 0))", payment_id)
         .execute(&mut *conn)
         .await?;
@@ -49,7 +53,7 @@ pub(crate) async fn hold_state(conn: &mut PgConnection, payment_id: &str) -> Res
 
 text_enum! {
     /// A way in which money moves: the kind of a row in the ledger.
-    pub enum Movement {
+    pub enum LedgerEntry {
         /// The buyer's money arrived.
         Capture = "capture",
         /// It paid for a confirmed booking.
@@ -65,12 +69,14 @@ text_enum! {
     }
 }
 
-impl Movement {
+impl LedgerEntry {
     /// The amount with its sign: what arrives here counts up, what leaves counts down.
     fn signed(self, amount_paise: i64) -> i64 {
         match self {
-            Movement::Capture | Movement::SaleReversal | Movement::DisputeReversal => amount_paise,
-            Movement::Sale | Movement::Refund | Movement::Dispute => -amount_paise,
+            LedgerEntry::Capture | LedgerEntry::SaleReversal | LedgerEntry::DisputeReversal => {
+                amount_paise
+            }
+            LedgerEntry::Sale | LedgerEntry::Refund | LedgerEntry::Dispute => -amount_paise,
         }
     }
 }
@@ -78,7 +84,7 @@ impl Movement {
 /// Adds a row to the ledger; false when this payment has moved so before.
 pub(crate) async fn record(
     conn: &mut PgConnection,
-    movement: Movement,
+    movement: LedgerEntry,
     booking: Option<BookingId>,
     money: &Captured,
 ) -> Result<bool> {
@@ -89,7 +95,7 @@ pub(crate) async fn record(
 /// that it is about.
 pub(crate) async fn record_source(
     conn: &mut PgConnection,
-    movements: &[Movement],
+    movements: &[LedgerEntry],
     booking: Option<BookingId>,
     money: &Captured,
     source_id: &str,
@@ -100,7 +106,7 @@ pub(crate) async fn record_source(
 /// Adds several rows to the ledger, in that order; returns how many of them are new.
 pub(crate) async fn record_all(
     conn: &mut PgConnection,
-    movements: &[Movement],
+    movements: &[LedgerEntry],
     booking: Option<BookingId>,
     money: &Captured,
 ) -> Result<u64> {
@@ -111,7 +117,7 @@ pub(crate) async fn record_all(
 /// with that.
 async fn insert(
     conn: &mut PgConnection,
-    movements: &[Movement],
+    movements: &[LedgerEntry],
     booking: Option<BookingId>,
     money: &Captured,
     source_id: &str,

@@ -1,7 +1,7 @@
 //! What can happen to a payment, as a table: every pair of state and event has its step. Whoever
 //! hears of a payment or refund asks it what to do; `docs/payments.md` is drawn from it. How a
-//! state is read from the books is in [`payments`](crate::payments::settlement); nothing here
-//! touches the database.
+//! state is read from the books is in [`entries`](super::entries); nothing here touches the
+//! database.
 
 use crate::types::statuses::RefundStatus;
 

@@ -1,11 +1,11 @@
 //! Refunds: payments that we owe back. A part of one may have gone back by hand: then we owe, and
 //! ask for, what is left. What Razorpay says of each refund is in
-//! [`refund_news`](crate::payments::refund_updates).
+//! [`provider_refunds`](crate::payments::provider_refunds).
 
 use sqlx::PgConnection;
 
 use super::{
-    entries::{Captured, Movement, hold_state, record},
+    entries::{Captured, LedgerEntry, lock_payment, record},
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
 };
 use crate::{
@@ -42,19 +42,19 @@ pub async fn reverse_sale(
             currency: CURRENCY.into(),
         };
         // Somebody may have refunded it at Razorpay before the books knew it.
-        let lapsed = hold_state(conn, &money.payment_id).await? == PaymentState::Lapsed;
-        record(conn, Movement::Capture, Some(booking), &money).await?;
-        record(conn, Movement::Sale, Some(booking), &money).await?;
+        let lapsed = lock_payment(conn, &money.payment_id).await? == PaymentState::Lapsed;
+        record(conn, LedgerEntry::Capture, Some(booking), &money).await?;
+        record(conn, LedgerEntry::Sale, Some(booking), &money).await?;
         if lapsed {
             settle_returned(conn, &money, booking).await?;
         }
         sale = sale_of(conn, booking).await?;
     }
     let Some(Sale { money, left_paise }) = sale else { return Ok(()) };
-    let state = hold_state(conn, &money.payment_id).await?;
+    let state = lock_payment(conn, &money.payment_id).await?;
     if left_paise > 0 {
         let left = Captured { amount_paise: left_paise, ..money.clone() };
-        record(conn, Movement::SaleReversal, Some(booking), &left).await?;
+        record(conn, LedgerEntry::SaleReversal, Some(booking), &left).await?;
     }
     match payment_states::next(state, PaymentEvent::SaleReversed) {
         PaymentStep::OweRefund => {
@@ -302,7 +302,7 @@ pub(crate) async fn settle_returned(
     money: &Captured,
     booking: BookingId,
 ) -> Result<(RefundId, RefundReason)> {
-    record(conn, Movement::Capture, Some(booking), money).await?;
+    record(conn, LedgerEntry::Capture, Some(booking), money).await?;
     let refund = sqlx::query!(
         r#"UPDATE refunds SET booking_id = $2, amount_paise = $3, currency = $4, updated_at = now() WHERE payment_id = $1
            RETURNING id AS "id: RefundId", reason"#,

@@ -95,7 +95,7 @@ impl Limiter {
             return Ok(Taken { usage: Vec::new(), budgets, at: Time::Here(Instant::now()) });
         }
         let (at, taken, usage) = match self.take_in_redis(&budgets).await {
-            Some(answer) => answer,
+            Some(usage) => usage,
             None => {
                 let now = Instant::now();
                 let (taken, usage) = self.local.take(&budgets, now);
@@ -133,16 +133,16 @@ impl Limiter {
         for budget in budgets {
             call.key(&budget.key).arg(budget.rate.count).arg(budget.rate.period.as_millis() as u64);
         }
-        let answer = self.cache.script::<Vec<i64>>(&call).await;
-        if self.alone.swap(answer.is_none(), Ordering::Relaxed) != answer.is_none() {
-            match answer {
+        let response = self.cache.script::<Vec<i64>>(&call).await;
+        if self.alone.swap(response.is_none(), Ordering::Relaxed) != response.is_none() {
+            match response {
                 None => tracing::warn!(
                     "Redis cannot be asked: this process counts rate limits for itself"
                 ),
                 Some(_) => tracing::info!("Redis counts rate limits again"),
             }
         }
-        let (taken, now, uses) = match answer?.as_slice() {
+        let (taken, now, uses) = match response?.as_slice() {
             [taken, now, uses @ ..] => (*taken == 1, *now, uses.to_vec()),
             _ => return None,
         };

@@ -9,13 +9,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::refund_updates::{cancel_paid_back, hold_booking};
+use super::provider_refunds::{cancel_paid_back, lock_booking};
 use crate::{
-    bookings::changes::Held,
+    bookings::changes::LockedBooking,
     error::Result,
     ledger::{
         alerts,
-        entries::{Captured, Movement, hold_state, record_source},
+        entries::{Captured, LedgerEntry, lock_payment, record_source},
         payment_states::PaymentState,
         refunds,
     },
@@ -115,11 +115,11 @@ pub async fn follow(
     after: &mut AfterCommit,
 ) -> Result<bool> {
     let payment_id = &dispute.payment_id;
-    let mut booking = hold_booking(conn, payment_id).await?;
-    let state = hold_state(conn, payment_id).await?;
+    let mut booking = lock_booking(conn, payment_id).await?;
+    let state = lock_payment(conn, payment_id).await?;
     if booking.is_none() && state == PaymentState::Sold {
         // It was sold between these two.
-        booking = hold_booking(conn, payment_id).await?;
+        booking = lock_booking(conn, payment_id).await?;
     }
     let captured = captured(conn, dispute).await?;
     // Also of a booking that has gone with its event.
@@ -150,7 +150,7 @@ pub async fn follow(
 
 /// False when it had come as far before.
 async fn remember(conn: &mut PgConnection, dispute: &Dispute) -> Result<bool> {
-    let news = sqlx::query!(
+    let remembered = sqlx::query!(
         "INSERT INTO disputes AS known (dispute_id, payment_id, amount_paise, currency, taken_paise, phase, reason_code, status, stage, respond_by)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (dispute_id) DO UPDATE
@@ -172,7 +172,7 @@ async fn remember(conn: &mut PgConnection, dispute: &Dispute) -> Result<bool> {
     )
     .execute(conn)
     .await?;
-    Ok(news.rows_affected() == 1)
+    Ok(remembered.rows_affected() == 1)
 }
 
 async fn is_decided(conn: &mut PgConnection, id: &str) -> Result<bool> {
@@ -249,7 +249,7 @@ async fn write_ledger(
     .fetch_one(&mut *conn)
     .await?;
     let more = dispute.taken() - net;
-    let movement = if more < 0 { Movement::DisputeReversal } else { Movement::Dispute };
+    let movement = if more < 0 { LedgerEntry::DisputeReversal } else { LedgerEntry::Dispute };
     if more == 0 {
         return Ok(());
     }
@@ -265,7 +265,7 @@ async fn decide(
     state: PaymentState,
     captured: Option<&Captured>,
     of: Option<BookingId>,
-    booking: Option<&Held>,
+    booking: Option<&LockedBooking>,
     after: &mut AfterCommit,
 ) -> Result<()> {
     // Nobody can answer any more.
@@ -296,7 +296,7 @@ async fn decide(
         PaymentState::Sold => {
             if let Some(captured) = captured {
                 let part = Captured { amount_paise: dispute.taken(), ..captured.clone() };
-                record_source(conn, &[Movement::SaleReversal], of, &part, &dispute.id).await?;
+                record_source(conn, &[LedgerEntry::SaleReversal], of, &part, &dispute.id).await?;
             }
             "it is a part of the payment: the booking stands"
         }

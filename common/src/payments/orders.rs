@@ -194,10 +194,11 @@ pub(super) async fn supersede(conn: &mut PgConnection, order_id: &str) -> Result
     Ok(())
 }
 
-/// What `GET /payments/verify/:orderId` answers.
+/// The response to `GET /payments/verify/:orderId`.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PaymentState)]
 #[allow(missing_docs)] // docs/contract.md#payments
-pub struct PaymentState {
+pub struct PaymentVerification {
     pub order_id: String,
     pub booking_id: BookingId,
     pub booking_reference: String,
@@ -208,9 +209,9 @@ pub struct PaymentState {
 
 /// The state of the booking behind an order or payment id, for its owner. What was paid there may
 /// have gone back while the booking still waits for another payment: then it is `refunded`.
-pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentState> {
+pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentVerification> {
     sqlx::query_as!(
-        PaymentState,
+        PaymentVerification,
         r#"SELECT $1::text AS "order_id!", b.id AS booking_id, b.booking_reference, b.status AS "status: _",
                 CASE WHEN b.status = 'pending' AND EXISTS (
                     SELECT 1 FROM payments p JOIN refunds r ON r.payment_id = p.payment_id
@@ -230,10 +231,11 @@ pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<Pa
     .ok_or(Error::OrderNotFound)
 }
 
-/// What `POST /payments/create-order` answers.
+/// The response to `POST /payments/create-order`.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
 #[allow(missing_docs)] // docs/contract.md#payments
-pub struct Order {
+pub struct CheckoutOrder {
     pub order_id: String,
     /// Paise.
     #[schema(minimum = 1)]
@@ -274,9 +276,9 @@ pub struct Theme {
 }
 
 /// An order as its buyer gets it.
-pub fn checkout(payable: Payable, order_id: String, key_id: &str) -> Order {
+pub fn checkout(payable: Payable, order_id: String, key_id: &str) -> CheckoutOrder {
     let amount = payable.total.get();
-    Order {
+    CheckoutOrder {
         amount,
         currency: CURRENCY,
         status: "created",

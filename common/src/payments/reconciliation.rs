@@ -1,7 +1,7 @@
 //! Reconciliation: our side of the comparison with Razorpay, and when its turn comes. What follows
-//! for money of which no webhook told is in [`payment_webhooks`](super::webhook_actions) and
-//! [`refund_news`](super::refund_updates), as if one had. Whoever asks Razorpay is in the worker
-//! crate; nothing here calls out.
+//! for money of which no webhook told is in [`webhook_actions`](super::webhook_actions) and
+//! [`provider_refunds`](super::provider_refunds), as if one had. Whoever asks Razorpay is in the
+//! worker crate; nothing here calls out.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// What our books say of a payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Booked {
+pub struct PaymentRecord {
     /// For which booking, if any.
     pub booking: Option<BookingId>,
     /// The money is in the ledger.
@@ -32,10 +32,10 @@ pub struct Booked {
 
 /// Our side of these payments; those that we have never heard of are missing, and those of another
 /// installation whose books ours are a copy of.
-pub async fn booked(
+pub async fn records(
     conn: &mut PgConnection,
     payments: &[String],
-) -> Result<HashMap<String, Booked>> {
+) -> Result<HashMap<String, PaymentRecord>> {
     let rows = sqlx::query!(
         r#"SELECT coalesce(p.payment_id, r.payment_id) AS "payment_id!", coalesce(p.booking_id, r.booking_id) AS "booking: BookingId",
                   p.id IS NOT NULL AS "captured!", r.status AS "refund?: RefundStatus"
@@ -49,7 +49,8 @@ pub async fn booked(
     Ok(rows
         .into_iter()
         .map(|row| {
-            let ours = Booked { booking: row.booking, captured: row.captured, refund: row.refund };
+            let ours =
+                PaymentRecord { booking: row.booking, captured: row.captured, refund: row.refund };
             (row.payment_id, ours)
         })
         .collect())

@@ -68,7 +68,7 @@ pub(super) async fn announce(
     if let Some(buyer) = buyer
         && let Some(user) = buyer.user
     {
-        let news = PaymentRefunded {
+        let refunded = PaymentRefunded {
             booking_id: booking,
             booking_reference: buyer.reference,
             payment_id: money.payment_id.clone(),
@@ -76,7 +76,7 @@ pub(super) async fn announce(
             currency: money.currency.clone(),
             reason,
         };
-        after.tell(Broadcast::new(Audience::User(user), news));
+        after.tell(Broadcast::new(Audience::User(user), refunded));
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ pub(super) async fn announce_part(
     .fetch_optional(conn)
     .await?;
     if let Some(sold) = sold {
-        let news = PaymentRefunded {
+        let refunded = PaymentRefunded {
             booking_id: sold.booking_id,
             booking_reference: Some(sold.booking_reference),
             payment_id: sold.payment_id,
@@ -108,7 +108,7 @@ pub(super) async fn announce_part(
             currency: sold.currency,
             reason: RefundReason::NotOurs,
         };
-        after.tell(Broadcast::new(Audience::User(sold.user_id), news));
+        after.tell(Broadcast::new(Audience::User(sold.user_id), refunded));
     }
     Ok(())
 }

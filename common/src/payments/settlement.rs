@@ -1,5 +1,5 @@
 //! Payments: what captured money leads to, and the ledger (docs/architecture.md#payments). Orders
-//! are in [`payment_orders`](super::orders), webhooks in [`webhooks`](super::webhooks), money that
+//! are in [`orders`](super::orders), webhooks in [`webhooks`](super::webhooks), money that
 //! goes back in [`refunds`](crate::ledger::refunds). What to do in which state is said by
 //! [`payment_states`] and [`booking_states`]; here it is done.
 //!
@@ -13,13 +13,13 @@ use super::{orders, refund_notices};
 use crate::{
     bookings::{
         booking_states::{self, BookingEvent, BookingState, BookingStep},
-        changes::{self, Held},
+        changes::{self, LockedBooking},
         sale,
     },
     error::{Error, Result},
     ledger::{
         alerts,
-        entries::{self, Captured, Movement, hold_state, record, record_all},
+        entries::{self, Captured, LedgerEntry, lock_payment, record, record_all},
         payment_states::{self, PaymentEvent, PaymentStep},
         refunds::{owe_refund, settle_returned},
     },
@@ -77,7 +77,7 @@ pub async fn settle(
     let id = order.booking_id;
     // The booking comes first, so that two payments of one booking queue up here rather than at the
     // ledger.
-    let booking = sale::hold(conn, id, Some(&money.payment_id)).await?;
+    let booking = sale::lock_for_update(conn, id, Some(&money.payment_id)).await?;
     let state = entries::state(conn, &money.payment_id).await?;
     match payment_states::next(state, PaymentEvent::Captured) {
         PaymentStep::Settle => {}
@@ -95,7 +95,7 @@ pub async fn settle(
     // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left
     // but to write its sale down.
     if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(&money.payment_id)) {
-        record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
+        record_all(conn, &[LedgerEntry::Capture, LedgerEntry::Sale], Some(id), money).await?;
         return Ok(Settled::Already);
     }
     // The currency of an order used to be the client's choice (docs/contract.md#change-6).
@@ -103,10 +103,10 @@ pub async fn settle(
         && money.currency == order.currency
         && money.currency == CURRENCY;
     let Some(reason) = sell(conn, booking.as_ref(), as_ordered, money, after).await? else {
-        record_all(conn, &[Movement::Capture, Movement::Sale], Some(id), money).await?;
+        record_all(conn, &[LedgerEntry::Capture, LedgerEntry::Sale], Some(id), money).await?;
         return Ok(Settled::Confirmed);
     };
-    record(conn, Movement::Capture, Some(id), money).await?;
+    record(conn, LedgerEntry::Capture, Some(id), money).await?;
     if reason == RefundReason::AmountMismatch {
         let details = format!(
             "{} paid on order {} of {}",
@@ -127,11 +127,11 @@ pub async fn settle(
 /// Owes money back that was paid for a booking that our books do not have, because an operator says
 /// so. False when it has been settled before.
 pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
-    let state = hold_state(conn, &money.payment_id).await?;
+    let state = lock_payment(conn, &money.payment_id).await?;
     if payment_states::next(state, PaymentEvent::Captured) != PaymentStep::Settle {
         return Ok(false);
     }
-    record(conn, Movement::Capture, None, money).await?;
+    record(conn, LedgerEntry::Capture, None, money).await?;
     owe_refund(conn, money, None, RefundReason::BookingGone).await?;
     Ok(true)
 }
@@ -139,12 +139,12 @@ pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bo
 /// Confirms the booking with money that has arrived for it, or says why it goes back.
 async fn sell(
     conn: &mut PgConnection,
-    booking: Option<&Held>,
+    booking: Option<&LockedBooking>,
     as_ordered: bool,
     money: &Captured,
     after: &mut AfterCommit,
 ) -> Result<Option<RefundReason>> {
-    let state = booking.map_or(BookingState::Gone, Held::state);
+    let state = booking.map_or(BookingState::Gone, LockedBooking::state);
     let event = match booking {
         Some(booking) if !as_ordered || money.amount_paise != booking.total.get() => {
             BookingEvent::PaidWrongly

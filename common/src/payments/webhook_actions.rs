@@ -4,9 +4,9 @@
 use sqlx::PgConnection;
 
 use super::{
-    disputes, orders, refund_updates,
+    disputes, orders, provider_refunds,
     settlement::{self, Settled},
-    webhooks::Told,
+    webhooks::WebhookEvent,
 };
 use crate::{
     error::Result,
@@ -22,9 +22,9 @@ use crate::{
     },
 };
 
-/// What came of a webhook.
+/// What a webhook leads to.
 #[derive(Debug)]
-pub enum Acted {
+pub enum WebhookAction {
     /// It has been dealt with; as the inbox remembers it.
     Done(&'static str),
     /// Razorpay has to capture this first; then it is to be settled.
@@ -35,12 +35,12 @@ pub enum Acted {
 }
 
 /// The event whose inventory a webhook may need, if it is about a booking of ours.
-pub async fn event(conn: &mut PgConnection, told: &Told) -> Result<Option<EventId>> {
-    let (order_id, payment_id) = match told {
-        Told::Payment(_, money) => (money.order_id.as_str(), &money.payment_id),
-        Told::Refund(_, refund) => ("", &refund.payment.payment_id),
-        Told::Dispute(dispute) => ("", &dispute.payment_id),
-        Told::Unreadable | Told::Nothing => return Ok(None),
+pub async fn inventory(conn: &mut PgConnection, event: &WebhookEvent) -> Result<Option<EventId>> {
+    let (order_id, payment_id) = match event {
+        WebhookEvent::Payment(_, money) => (money.order_id.as_str(), &money.payment_id),
+        WebhookEvent::Refund(_, refund) => ("", &refund.payment.payment_id),
+        WebhookEvent::Dispute(dispute) => ("", &dispute.payment_id),
+        WebhookEvent::Unreadable | WebhookEvent::Ignored => return Ok(None),
     };
     let event = sqlx::query_scalar!(
         r#"SELECT event_id AS "event_id: EventId" FROM bookings WHERE id = coalesce(
@@ -59,35 +59,35 @@ pub async fn event(conn: &mut PgConnection, told: &Told) -> Result<Option<EventI
 pub async fn act_on(
     conn: &mut PgConnection,
     inbox_id: WebhookId,
-    told: Told,
+    event: WebhookEvent,
     after: &mut AfterCommit,
-) -> Result<Acted> {
-    match told {
-        Told::Payment(event, money) => payment(conn, event, money, after).await,
-        Told::Refund(status, refund) => {
+) -> Result<WebhookAction> {
+    match event {
+        WebhookEvent::Payment(event, money) => payment(conn, event, money, after).await,
+        WebhookEvent::Refund(status, refund) => {
             let payment = &refund.payment;
             // The reconciler finds it, should our books have its payment later.
             if !settlement::is_ours(conn, &payment.payment_id, &payment.order_id).await? {
-                return Ok(Acted::Done("not_ours"));
+                return Ok(WebhookAction::Done("not_ours"));
             }
-            refund_updates::follow(conn, &refund, status, after).await?;
-            Ok(Acted::Done("refund_followed"))
+            provider_refunds::follow(conn, &refund, status, after).await?;
+            Ok(WebhookAction::Done("refund_followed"))
         }
-        Told::Dispute(dispute) => {
+        WebhookEvent::Dispute(dispute) => {
             let order_id = dispute.payment.as_ref().map_or("", |payment| &payment.order_id);
             // Should our books have its payment later, the reconciler finds the dispute.
             if !settlement::is_ours(conn, &dispute.payment_id, order_id).await? {
-                return Ok(Acted::Done("not_ours"));
+                return Ok(WebhookAction::Done("not_ours"));
             }
-            let news = disputes::follow(conn, &dispute, after).await?;
-            Ok(Acted::Done(if news { "dispute_followed" } else { "known_before" }))
+            let followed = disputes::follow(conn, &dispute, after).await?;
+            Ok(WebhookAction::Done(if followed { "dispute_followed" } else { "known_before" }))
         }
-        Told::Unreadable => {
+        WebhookEvent::Unreadable => {
             let (subject, details) = (format!("webhook {inbox_id}"), "see webhook_events");
             alerts::raise(conn, AlertReason::Unreadable, &subject, None, details).await?;
-            Ok(Acted::Done("unreadable"))
+            Ok(WebhookAction::Done("unreadable"))
         }
-        Told::Nothing => Ok(Acted::Done("ignored")),
+        WebhookEvent::Ignored => Ok(WebhookAction::Done("ignored")),
     }
 }
 
@@ -96,24 +96,24 @@ async fn payment(
     event: PaymentEvent,
     money: Captured,
     after: &mut AfterCommit,
-) -> Result<Acted> {
-    // A look: whoever settles looks again, with the payment held.
+) -> Result<WebhookAction> {
+    // A look: whoever settles looks again, with the payment locked.
     let step = payment_states::next(entries::state(conn, &money.payment_id).await?, event);
     match step {
         PaymentStep::NoteFailure => {
             settlement::note_failure(conn, &money.order_id).await?;
-            return Ok(Acted::Done("failure_noted"));
+            return Ok(WebhookAction::Done("failure_noted"));
         }
         PaymentStep::Capture | PaymentStep::Settle | PaymentStep::SettleReturned => {}
-        _ => return Ok(Acted::Done("settled_before")),
+        _ => return Ok(WebhookAction::Done("settled_before")),
     }
     if orders::booking(conn, &money.order_id).await?.is_none() {
-        return Ok(Acted::FindOrder(money));
+        return Ok(WebhookAction::FindOrder(money));
     }
     if step == PaymentStep::Capture {
-        return Ok(Acted::Capture(money));
+        return Ok(WebhookAction::Capture(money));
     }
-    settle(conn, &money, after).await.map(Acted::Done)
+    settle(conn, &money, after).await.map(WebhookAction::Done)
 }
 
 /// Settles captured money; as the inbox remembers it.

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::{
     disputes::{Dispute, DisputeStatus},
-    refund_updates::{ProviderRefundStatus, RefundTold},
+    provider_refunds::{ProviderRefund, ProviderRefundStatus},
 };
 use crate::{
     error::Result,
@@ -43,7 +43,7 @@ pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result
     };
     let webhook = Webhook::parse(incoming.body);
     let (payment_id, order_id) = webhook.as_ref().map(Webhook::about).unwrap_or_default();
-    let event_type = webhook.map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event);
+    let event_type = webhook.map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event_type);
     let stored = sqlx::query_scalar!(
         "INSERT INTO webhook_events (event_id, event_type, headers, body, payment_id, order_id) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id AS \"id: WebhookId\"",
@@ -88,7 +88,7 @@ pub async fn close(conn: &mut PgConnection, id: WebhookId, outcome: &str) -> Res
 #[derive(Debug)]
 pub struct Webhook {
     /// `payment.captured` and the like.
-    pub event: String,
+    pub event_type: String,
     payload: Value,
 }
 
@@ -97,19 +97,19 @@ impl Webhook {
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut body: Value = serde_json::from_slice(body).ok()?;
         remove_nul(&mut body);
-        let event =
-            body.as_object()?.get("event").and_then(Value::as_str).unwrap_or("unknown").to_owned();
-        Some(Webhook { event, payload: body["payload"].take() })
+        let event_type = body.as_object()?.get("event").and_then(Value::as_str);
+        Some(Webhook {
+            event_type: event_type.unwrap_or("unknown").to_owned(),
+            payload: body["payload"].take(),
+        })
     }
 
-    /// What it tells, as far as it is about money.
-    pub fn told(&self) -> Told {
-        let payment =
-            |event| self.payment().map_or(Told::Unreadable, |money| Told::Payment(event, money));
-        let refund =
-            |status| self.refund().map_or(Told::Unreadable, |refund| Told::Refund(status, refund));
-        let dispute = |status| self.dispute(status).map_or(Told::Unreadable, Told::Dispute);
-        match self.event.as_str() {
+    /// What it is about, as far as that is money.
+    pub fn event(&self) -> WebhookEvent {
+        let payment = |event| self.payment().map(|money| WebhookEvent::Payment(event, money));
+        let refund = |status| self.refund().map(|refund| WebhookEvent::Refund(status, refund));
+        let dispute = |status| self.dispute(status).map(WebhookEvent::Dispute);
+        let event = match self.event_type.as_str() {
             "payment.captured" | "order.paid" => payment(PaymentEvent::Captured),
             "payment.authorized" => payment(PaymentEvent::Authorized),
             "payment.failed" => payment(PaymentEvent::Failed),
@@ -122,8 +122,9 @@ impl Webhook {
             "payment.dispute.won" => dispute(Some(DisputeStatus::Won)),
             "payment.dispute.lost" => dispute(Some(DisputeStatus::Lost)),
             "payment.dispute.closed" => dispute(Some(DisputeStatus::Closed)),
-            _ => Told::Nothing,
-        }
+            _ => Some(WebhookEvent::Ignored),
+        };
+        event.unwrap_or(WebhookEvent::Unreadable)
     }
 
     /// The payment and the order that it is about, in whichever way it names them; empty if it does
@@ -163,11 +164,12 @@ impl Webhook {
     /// The dispute that the webhook is about, as far as its event says that it is.
     fn dispute(&self, status: Option<DisputeStatus>) -> Option<Dispute> {
         let theirs = razorpay::Dispute::deserialize(self.entity("dispute")?).ok()?;
-        let told = Dispute::of(&theirs)?;
-        Some(Dispute { status: status.unwrap_or(told.status), payment: self.payment(), ..told })
+        let dispute = Dispute::of(&theirs)?;
+        let status = status.unwrap_or(dispute.status);
+        Some(Dispute { status, payment: self.payment(), ..dispute })
     }
 
-    fn refund(&self) -> Option<RefundTold> {
+    fn refund(&self) -> Option<ProviderRefund> {
         let entity = self.entity("refund")?;
         let text = |field: &str| entity.get(field).and_then(Value::as_str);
         let positive = |entity: &Value| entity.get("amount")?.as_i64().filter(|amount| *amount > 0);
@@ -178,7 +180,7 @@ impl Webhook {
         let order_id =
             payment.and_then(|payment| payment.get("order_id")?.as_str()).unwrap_or_default();
         let amount_paise = positive(entity).or(whole)?;
-        Some(RefundTold {
+        Some(ProviderRefund {
             refund_id: text("id")?.to_owned(),
             amount_paise,
             ours: refunds::is_ours(payment_id, text("receipt")),
@@ -192,17 +194,17 @@ impl Webhook {
     }
 }
 
-/// What a webhook tells.
+/// What a webhook tells us of.
 #[derive(Debug)]
-pub enum Told {
+pub enum WebhookEvent {
     /// Something happened to a payment.
     Payment(PaymentEvent, Captured),
     /// Something happened to a refund.
-    Refund(ProviderRefundStatus, RefundTold),
+    Refund(ProviderRefundStatus, ProviderRefund),
     /// Something happened to a dispute.
     Dispute(Dispute),
     /// It is about money, and cannot be understood.
     Unreadable,
-    /// Nothing that matters here.
-    Nothing,
+    /// It is about nothing that matters here.
+    Ignored,
 }

@@ -84,9 +84,9 @@ impl Key {
     pub(super) fn accepted(&self) {
         *self.pause() = None;
         self.standing.send_if_modified(|standing| {
-            let news = *standing != Some(Standing::Accepted);
+            let is_new = *standing != Some(Standing::Accepted);
             *standing = Some(Standing::Accepted);
-            news
+            is_new
         });
     }
 

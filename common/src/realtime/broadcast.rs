@@ -60,7 +60,7 @@ pub enum Audience {
     Everyone,
     /// Of those, all but one user's sockets.
     Others(UserId),
-    /// Seat and booking news of an event: those who joined it, and those who never joined any.
+    /// About seats and bookings of an event: those who joined it, and those who never joined any.
     Event(EventId),
     /// Of those, the sockets of the two whose booking it is.
     Parties(Parties),
@@ -154,7 +154,7 @@ impl Broadcast {
     }
 }
 
-/// The rooms of those who hear the news of `event`.
+/// The rooms of those who hear of `event`.
 fn viewers(event: EventId) -> [String; 2] {
     [ALL_EVENTS.into(), event_room(event)]
 }

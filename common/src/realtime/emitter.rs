@@ -104,7 +104,7 @@ mod tests {
         });
         let emitter = Emitter::new(&Redis { url: url.into(), ca: None }).unwrap();
         let broadcast =
-            Broadcast { event: "news", audience: Audience::Everyone, payload: Value::Null };
+            Broadcast { event: "seat_locked", audience: Audience::Everyone, payload: Value::Null };
         emitter.publish(broadcast.clone()).await;
         assert!(emitter.quiet_until().is_some());
 

@@ -22,9 +22,9 @@ pub struct SeatLocked {
     pub user_id: UserId,
     /// After this lock.
     pub available_quantity: i32,
-    /// Of the event's counts, as `event:seats-update` numbers them, with this lock. Of two news of
-    /// one seat that with the higher version is the later; of one version, first `seat_unlocked`,
-    /// then `seat_locked`, then `seat_booked`.
+    /// Of the event's counts, as `event:seats-update` numbers them, with this lock. Of two
+    /// broadcasts about one seat that with the higher version is the later; of one version, first
+    /// `seat_unlocked`, then `seat_locked`, then `seat_booked`.
     pub version: i64,
     pub lock: Lock,
 }

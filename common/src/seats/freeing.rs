@@ -2,7 +2,7 @@
 //! a row exists only while its seat is locked or booked, and `available_quantity` counts the rest.
 //!
 //! Every change of an event's inventory begins with [`open_inventory`], which makes one transaction
-//! at a time the owner of its counts. How a lock is won is in [`seat_locks`](super::locks).
+//! at a time the owner of its counts. How a lock is won is in [`locks`](super::locks).
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,5 +1,5 @@
 //! What the holder of a lock may do with it before booking: give it back, or keep it longer. How
-//! one is won is in [`seat_locks`](super::locks).
+//! one is won is in [`locks`](super::locks).
 
 use std::time::Duration;
 

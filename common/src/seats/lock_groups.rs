@@ -1,6 +1,6 @@
 //! How a group of requests for seats is decided: all facts with a few statements under the
 //! inventory mutex, every verdict in memory, all locks with one insert. What brings the groups
-//! together is in [`seat_lock_queues`](super::lock_queues).
+//! together is in [`lock_queues`](super::lock_queues).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -54,7 +54,7 @@ type Grant = (SeatTypeId, SeatLabel, i32);
 /// needs: then the counts that it tells of are right unless the expiry worker is far behind.
 const ROOM: usize = 50;
 
-/// One answer a request, in order.
+/// One result a request, in order.
 pub(super) async fn decide(
     conn: &mut PgConnection,
     requests: &[Request],
@@ -98,20 +98,20 @@ pub(super) async fn decide(
         .collect();
     let mut locks = insert(conn, &winners, valid).await?;
 
-    let mut answers = Vec::with_capacity(requests.len());
+    let mut results = Vec::with_capacity(requests.len());
     for (request, verdict) in requests.iter().zip(verdicts) {
-        let answer = match verdict {
+        let result = match verdict {
             Ok(grants) => collect(conn, grants, &mut locks).await?,
             Err(error) => Err(error),
         };
-        answers.push(answer.map(|locks| Won {
+        results.push(result.map(|locks| Won {
             locks,
             version: facts.events.get(&request.selection.event).map_or(0, |event| event.version),
             cache_hit: false,
             cleared: std::mem::take(&mut cleared),
         }));
     }
-    Ok(answers)
+    Ok(results)
 }
 
 /// The locks of one request. One that was granted and not inserted has gone to somebody who does

@@ -26,8 +26,8 @@ use crate::{
     types::ids::EventId,
 };
 
-pub(super) type Answer = oneshot::Sender<Result<Won>>;
-type Waiting = (Request, Answer);
+pub(super) type Reply = oneshot::Sender<Result<Won>>;
+type Waiting = (Request, Reply);
 
 /// Requests that are written in one transaction.
 const GROUP: usize = 100;
@@ -68,7 +68,7 @@ impl Writer {
     }
 
     /// Lets a request wait for its turn; false when too many do.
-    pub(super) fn push(self: &Arc<Self>, request: Request, answer: Answer) -> bool {
+    pub(super) fn push(self: &Arc<Self>, request: Request, reply: Reply) -> bool {
         let event = request.selection.event;
         let mut queues = self.queues();
         if queues.waiting >= WAITING {
@@ -76,9 +76,9 @@ impl Writer {
         }
         match queues.events.entry(event) {
             Entry::Occupied(queue) if queue.get().len() >= WAITING_FOR_ONE => return false,
-            Entry::Occupied(mut queue) => queue.get_mut().push_back((request, answer)),
+            Entry::Occupied(mut queue) => queue.get_mut().push_back((request, reply)),
             Entry::Vacant(place) => {
-                place.insert(VecDeque::from([(request, answer)]));
+                place.insert(VecDeque::from([(request, reply)]));
                 tokio::spawn(self.clone().serve(event));
             }
         }
@@ -111,12 +111,12 @@ impl Writer {
         let waiting = queue.len();
         let mut group = Vec::new();
         while group.len() < GROUP
-            && let Some((request, answer)) = queue.pop_front()
+            && let Some((request, reply)) = queue.pop_front()
         {
             // Nobody waits for some of these any more: a lock that its caller does not hear of
             // would only block the seat.
-            if !answer.is_closed() {
-                group.push((request, answer));
+            if !reply.is_closed() {
+                group.push((request, reply));
             }
         }
         let taken = waiting - queue.len();
@@ -140,49 +140,49 @@ impl Writer {
     }
 }
 
-/// Writes a group and answers it. Returns it when the inventory was held for too long: then nothing
-/// has been written.
+/// Writes a group and tells its callers. Returns it when the inventory was held for too long: then
+/// nothing has been written.
 async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting> {
-    let (requests, answers): (Vec<Request>, Vec<Answer>) = group.into_iter().unzip();
+    let (requests, replies): (Vec<Request>, Vec<Reply>) = group.into_iter().unzip();
     match bounded(write_group(&db, &requests, valid)).await {
         Ok(results) => {
-            for (answer, result) in answers.into_iter().zip(results) {
+            for (reply, result) in replies.into_iter().zip(results) {
                 // The caller may have gone; its lock runs out by itself.
-                let _ = answer.send(result);
+                let _ = reply.send(result);
             }
         }
         Err(Error::Busy(cause)) => {
             let event_id = requests.first().map(|request| request.selection.event.0);
             tracing::warn!(event_id, error = %cause, "an event's inventory is held; its locks wait");
-            return requests.into_iter().zip(answers).collect();
+            return requests.into_iter().zip(replies).collect();
         }
         // One bad apple must not spoil the group: each by itself, once.
         Err(error) if error.kind() == Kind::Internal && requests.len() > 1 => {
             tracing::error!(error = error.details(), "a group of locks failed; writing one by one");
-            for (request, answer) in requests.iter().zip(answers) {
+            for (request, reply) in requests.iter().zip(replies) {
                 let result = bounded(write_group(&db, std::slice::from_ref(request), valid)).await;
-                let _ = answer.send(result.and_then(|mut only| {
-                    only.pop().unwrap_or_else(|| Err(Error::internal("no answer")))
+                let _ = reply.send(result.and_then(|mut only| {
+                    only.pop().unwrap_or_else(|| Err(Error::internal("a request was not decided")))
                 }));
             }
         }
         Err(error) => {
             let cause: Arc<str> = error.details().into();
             let unavailable = error.kind() == Kind::Unavailable;
-            for answer in answers {
+            for reply in replies {
                 let error = if unavailable {
                     Error::Unavailable(cause.as_ref().into())
                 } else {
                     Error::internal(cause.as_ref())
                 };
-                let _ = answer.send(Err(error));
+                let _ = reply.send(Err(error));
             }
         }
     }
     vec![]
 }
 
-/// Writes a group; one answer a request, in order. The Node service does not open the inventory, so
+/// Writes a group; one result a request, in order. The Node service does not open the inventory, so
 /// that a group can collide with it: then everything is decided anew.
 async fn write_group(
     db: &PgPool,
@@ -208,11 +208,11 @@ async fn write_group(
 /// Writes a group in one transaction.
 async fn try_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
     let mut tx = db.begin().await?;
-    let answers = decide(&mut tx, requests, valid).await?;
-    if answers.iter().any(Result::is_ok) {
+    let results = decide(&mut tx, requests, valid).await?;
+    if results.iter().any(Result::is_ok) {
         tx.commit().await?;
     } else {
         tx.rollback().await?;
     }
-    Ok(answers)
+    Ok(results)
 }

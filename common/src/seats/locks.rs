@@ -2,10 +2,10 @@
 //!
 //! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in
 //! groups, event by event: whatever arrived while the event's previous group committed becomes one
-//! transaction, because a single hot row commits only so many times a second. A caller is answered
+//! transaction, because a single hot row commits only so many times a second. A caller is told
 //! after its group's commit. PostgreSQL has the final word; without Redis it decides alone. What
-//! brings the groups together is in [`seat_lock_queues`](super::lock_queues), what a group's
-//! transaction does in [`seat_lock_groups`](super::lock_groups).
+//! brings the groups together is in [`lock_queues`](super::lock_queues), what a group's
+//! transaction does in [`lock_groups`](super::lock_groups).
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ pub struct SeatLocks {
     valid: Duration,
 }
 
-/// Longest that a caller waits for an answer.
+/// Longest that a caller waits for a reply.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Longest that a group waits for its event's inventory, with one of few connections.
@@ -131,12 +131,12 @@ impl SeatLocks {
 
     /// Step 2: PostgreSQL decides.
     async fn write(&self, request: Request) -> Result<Won> {
-        let (answer, answered) = oneshot::channel();
+        let (reply, replied) = oneshot::channel();
         let overloaded = || Error::Unavailable("too many locks are waiting".into());
-        if !self.writer.push(request, answer) {
+        if !self.writer.push(request, reply) {
             return Err(overloaded());
         }
-        match tokio::time::timeout(PATIENCE, answered).await {
+        match tokio::time::timeout(PATIENCE, replied).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::internal("the lock writer is gone")),
             Err(_) => Err(overloaded()),

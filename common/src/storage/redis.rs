@@ -91,7 +91,7 @@ impl Cache {
             return None;
         }
         match tokio::time::timeout(2 * TIMEOUT, question).await {
-            Ok(Ok(answer)) => return Some(answer),
+            Ok(Ok(response)) => return Some(response),
             Ok(Err(error)) => tracing::debug!(%error, "Redis cannot be asked"),
             Err(_) => tracing::debug!("Redis does not answer"),
         }

@@ -1,8 +1,8 @@
-//! Tickets: printed when a booking is confirmed, signed, and sent.
+//! Tickets: made when a booking is confirmed, signed, and sent.
 
 pub mod broadcasts;
 pub mod codes;
 pub mod delivery;
-pub mod printing;
+pub mod issuing;
 pub mod reissue;
 pub mod views;

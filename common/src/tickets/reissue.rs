@@ -4,7 +4,7 @@
 
 use sqlx::PgConnection;
 
-use super::{codes::SigningKey, printing::Code};
+use super::{codes::SigningKey, issuing::Code};
 use crate::{
     error::Result,
     jobs::{
@@ -60,12 +60,12 @@ pub async fn unsigned(
 }
 
 /// Draws the new codes. Takes a core for a while: not on an async thread.
-pub fn print(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
-    let print = |Unsigned { booking, event, tickets }| {
+pub fn render(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
+    let render = |Unsigned { booking, event, tickets }| {
         let draw = |id| Ok((id, Code::draw(key, event, id)?));
         Ok(Reissue { booking, tickets: tickets.into_iter().map(draw).collect::<Result<_>>()? })
     };
-    some.into_iter().map(print).collect()
+    some.into_iter().map(render).collect()
 }
 
 /// Replaces a booking's codes, unless somebody else has. Whoever goes to the event is sent them;

@@ -19,8 +19,8 @@ use nexus_common::{
     ledger::refunds,
     payments::{
         orders::{self, NewOrder},
-        refund_updates::{self, ProviderRefundStatus, RefundTold},
-        webhook_actions::{self, Acted},
+        provider_refunds::{self, ProviderRefund, ProviderRefundStatus},
+        webhook_actions::{self, WebhookAction},
         webhooks::Webhook,
     },
     realtime::AfterCommit,
@@ -304,7 +304,7 @@ impl<'a> Shop<'a> {
     async fn confirm_free(&self, booking: BookingId) -> Result<(), String> {
         let mut tx = self.begin().await?;
         let result = async {
-            match sale::hold(&mut tx, booking, None).await? {
+            match sale::lock_for_update(&mut tx, booking, None).await? {
                 Some(held) => sale::confirm_free(&mut tx, &held, &mut AfterCommit::default()).await,
                 None => Ok(false),
             }
@@ -322,19 +322,19 @@ impl<'a> Shop<'a> {
 
     /// What the payments worker does with a webhook.
     async fn hear(&mut self, webhook: &Value) -> Result<(), String> {
-        let told = Webhook::parse(webhook.to_string().as_bytes()).expect("a webhook").told();
+        let event = Webhook::parse(webhook.to_string().as_bytes()).expect("a webhook").event();
         let mut after = AfterCommit::default();
         let mut tx = self.begin().await?;
-        let result = webhook_actions::act_on(&mut tx, WebhookId(0), told, &mut after).await;
+        let result = webhook_actions::act_on(&mut tx, WebhookId(0), event, &mut after).await;
         match self.end(tx, result).await? {
-            Some(Acted::Done(_)) => Ok(()),
-            Some(Acted::Capture(money)) if self.razorpay.capture(&money.payment_id) => {
+            Some(WebhookAction::Done(_)) => Ok(()),
+            Some(WebhookAction::Capture(money)) if self.razorpay.capture(&money.payment_id) => {
                 let mut tx = self.begin().await?;
                 let result = webhook_actions::settle(&mut tx, &money, &mut after).await;
                 self.end(tx, result).await.map(drop)
             }
-            Some(Acted::Capture(_)) => Ok(()),
-            Some(Acted::FindOrder(money)) => Err(format!("{} is unknown", money.order_id)),
+            Some(WebhookAction::Capture(_)) => Ok(()),
+            Some(WebhookAction::FindOrder(money)) => Err(format!("{} is unknown", money.order_id)),
             None => Err("a webhook was refused".into()),
         }
     }
@@ -360,7 +360,7 @@ impl<'a> Shop<'a> {
         for (booking, _) in &self.bookings {
             let mut tx = self.begin().await?;
             let result = async {
-                let Some(held) = changes::hold(&mut tx, *booking).await? else {
+                let Some(held) = changes::lock_for_update(&mut tx, *booking).await? else {
                     return Ok(false);
                 };
                 let (event, mut after) = (BookingEvent::EventCancelled, AfterCommit::default());
@@ -388,7 +388,7 @@ impl<'a> Shop<'a> {
         let Some(refund) = self.end(tx, result).await?.flatten() else { return Ok(()) };
         if refund.is_too_little() {
             let mut tx = self.begin().await?;
-            let result = refund_updates::leave(&mut tx, id, &refund.payment_id).await;
+            let result = provider_refunds::leave(&mut tx, id, &refund.payment_id).await;
             return self.end(tx, result).await.map(drop);
         }
         // What is refused leads to a look at what others have asked for.
@@ -403,14 +403,15 @@ impl<'a> Shop<'a> {
         let mut tx = self.begin().await?;
         let result = async {
             for made in made {
-                let told = RefundTold {
+                let told = ProviderRefund {
                     ours: refunds::is_ours(&refund.payment_id, made.receipt.as_deref()),
                     refund_id: made.id,
                     amount_paise: made.paise,
                     payment: refund.payment(),
                 };
                 let status = ProviderRefundStatus::of(made.status);
-                refund_updates::follow(&mut tx, &told, status, &mut AfterCommit::default()).await?;
+                provider_refunds::follow(&mut tx, &told, status, &mut AfterCommit::default())
+                    .await?;
             }
             Ok(())
         };

@@ -13,7 +13,7 @@ use nexus_common::{
         bookings::{FinaliseBooking, ReissueTickets},
     },
     realtime::Publish,
-    tickets::{codes::SigningKey, printing, reissue},
+    tickets::{codes::SigningKey, issuing, reissue},
     types::ids::TicketId,
 };
 
@@ -45,16 +45,16 @@ pub async fn finalise_booking(
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
     let booking = job.booking_id;
-    let blanks = printing::blanks(&mut *cx.db.acquire().await?, booking).await?;
+    let pending = issuing::pending(&mut *cx.db.acquire().await?, booking).await?;
     let key = cx.key.clone();
-    let print = move || printing::print(blanks, &key);
-    let printed = tokio::task::spawn_blocking(print).await.map_err(Error::internal)??;
+    let render = move || issuing::render(pending, &key);
+    let rendered = tokio::task::spawn_blocking(render).await.map_err(Error::internal)??;
     let mut tx = cx.db.begin().await?;
-    let broadcast = printing::issue(&mut tx, booking, &printed, &cx.key).await?;
+    let ready = issuing::issue(&mut tx, booking, &rendered, &cx.key).await?;
     attempt.lease.complete(&mut tx).await?;
     tx.commit().await?;
-    if let Some(broadcast) = broadcast {
-        cx.emitter.publish(broadcast).await;
+    if let Some(ready) = ready {
+        cx.emitter.publish(ready).await;
     }
     Ok(())
 }
@@ -81,8 +81,8 @@ pub async fn reissue_tickets(
         }
         before = lowest;
         let key = cx.key.clone();
-        let print = move || reissue::print(some, &key);
-        for reissue in tokio::task::spawn_blocking(print).await.map_err(Error::internal)?? {
+        let render = move || reissue::render(some, &key);
+        for reissue in tokio::task::spawn_blocking(render).await.map_err(Error::internal)?? {
             let mut tx = cx.db.begin().await?;
             reissued += reissue::replace(&mut tx, &reissue, &cx.key).await?;
             tx.commit().await?;

@@ -84,7 +84,7 @@ pub async fn confirm_free_booking(
     let mut after = AfterCommit::default();
     let confirming = async {
         let mut tx = cx.db.begin().await?;
-        if let Some(booking) = sale::hold(&mut tx, booking, None).await? {
+        if let Some(booking) = sale::lock_for_update(&mut tx, booking, None).await? {
             sale::confirm_free(&mut tx, &booking, &mut after).await?;
         }
         attempt.lease.complete(&mut tx).await?;

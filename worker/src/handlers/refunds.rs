@@ -9,7 +9,7 @@ use nexus_common::{
     ledger::refunds,
     payments::{
         installation::{self, Owner},
-        refund_updates::{self, ProviderRefundStatus, RefundTold},
+        provider_refunds::{self, ProviderRefund, ProviderRefundStatus},
     },
     providers::{CallError, razorpay::Refund},
     realtime::AfterCommit,
@@ -72,7 +72,7 @@ async fn refund_left(
         }
         if refund.is_too_little() {
             let mut tx = cx.db.begin().await?;
-            if !refund_updates::leave(&mut tx, job.refund_id, &refund.payment_id).await? {
+            if !provider_refunds::leave(&mut tx, job.refund_id, &refund.payment_id).await? {
                 return Err(JobFailure::Snooze(CHANGED_MEANWHILE));
             }
             attempt.lease.complete(&mut tx).await?;
@@ -135,14 +135,19 @@ async fn follow_all(
     let following = async {
         let mut tx = cx.db.begin().await?;
         for made in made {
-            let told = RefundTold {
+            let told = ProviderRefund {
                 refund_id: made.id.clone(),
                 amount_paise: made.amount,
                 ours: refunds::is_ours(&refund.payment_id, made.receipt.as_deref()),
                 payment: refund.payment(),
             };
-            refund_updates::follow(&mut tx, &told, ProviderRefundStatus::of(&made.status), &mut after)
-                .await?;
+            provider_refunds::follow(
+                &mut tx,
+                &told,
+                ProviderRefundStatus::of(&made.status),
+                &mut after,
+            )
+            .await?;
         }
         let now = refunds::get(&mut tx, job.refund_id).await?;
         match now {

@@ -8,8 +8,8 @@ use nexus_common::{
     ledger::entries::Captured,
     payments::{
         installation,
-        webhook_actions::{self, Acted},
-        webhooks::{self, Told, Webhook},
+        webhook_actions::{self, WebhookAction},
+        webhooks::{self, Webhook, WebhookEvent},
     },
     realtime::AfterCommit,
     types::ids::{EventId, WebhookId},
@@ -37,26 +37,27 @@ async fn act_on_webhook(
     loop {
         let mut conn = cx.db.acquire().await?;
         let Some(body) = webhooks::open(&mut conn, id).await? else { return Ok(()) };
-        let told = Webhook::parse(&body).map_or(Told::Unreadable, |webhook| webhook.told());
-        let event = webhook_actions::event(&mut conn, &told).await?;
+        let webhook_event =
+            Webhook::parse(&body).map_or(WebhookEvent::Unreadable, |webhook| webhook.event());
+        let event = webhook_actions::inventory(&mut conn, &webhook_event).await?;
         drop(conn);
         let mut after = AfterCommit::default();
         let acting = async {
             let mut tx = cx.db.begin().await?;
-            let acted = webhook_actions::act_on(&mut tx, id, told, &mut after).await?;
-            match &acted {
-                Acted::Done(outcome) => close(tx, id, attempt, outcome).await?,
-                Acted::Capture(_) | Acted::FindOrder(_) => tx.rollback().await?,
+            let action = webhook_actions::act_on(&mut tx, id, webhook_event, &mut after).await?;
+            match &action {
+                WebhookAction::Done(outcome) => close(tx, id, attempt, outcome).await?,
+                WebhookAction::Capture(_) | WebhookAction::FindOrder(_) => tx.rollback().await?,
             }
-            Ok(acted)
+            Ok(action)
         };
         match cx.in_turn(event, acting).await? {
-            Acted::Done(_) => {
+            WebhookAction::Done(_) => {
                 after.run(&cx.cache, &cx.emitter, &cx.seats).await;
                 return Ok(());
             }
-            Acted::Capture(money) => return capture(cx, id, attempt, event, &money).await,
-            Acted::FindOrder(money) => {
+            WebhookAction::Capture(money) => return capture(cx, id, attempt, event, &money).await,
+            WebhookAction::FindOrder(money) => {
                 let noted =
                     installation::is_foreign(&mut *cx.db.acquire().await?, &money.order_id).await?;
                 if noted {

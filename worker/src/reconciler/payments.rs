@@ -6,7 +6,7 @@ use nexus_common::{
     payments::{
         installation::{self, Owner},
         orders,
-        reconciliation::{self, Booked},
+        reconciliation::{self, PaymentRecord},
         settlement::{self, Settled},
     },
     providers::razorpay::Payment,
@@ -37,7 +37,7 @@ impl Reconciler<'_> {
     /// keep the others from it.
     pub(super) async fn payments(&self, theirs: &[Payment], report: &mut Report) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|payment| payment.id.clone()).collect();
-        let ours = reconciliation::booked(&mut *self.db.acquire().await?, &ids).await?;
+        let ours = reconciliation::records(&mut *self.db.acquire().await?, &ids).await?;
         report.compared += theirs.len();
         for payment in theirs {
             let booked = ours.get(&payment.id).cloned().unwrap_or_default();
@@ -47,7 +47,12 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    async fn payment(&self, theirs: &Payment, ours: Booked, report: &mut Report) -> Result<()> {
+    async fn payment(
+        &self,
+        theirs: &Payment,
+        ours: PaymentRecord,
+        report: &mut Report,
+    ) -> Result<()> {
         match (theirs.status.as_str(), ours.captured) {
             ("authorized" | "captured", false) => self.unknown_payment(theirs, report).await,
             ("captured", true) if theirs.amount_refunded > 0 && ours.refund.is_none() => {

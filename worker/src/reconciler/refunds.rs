@@ -5,8 +5,8 @@ use nexus_common::{
     Result,
     ledger::{entries::Captured, payment_states::PaymentStep, refunds},
     payments::{
-        reconciliation::{self, Booked, OpenRefund},
-        refund_updates::{self, ProviderRefundStatus, RefundTold},
+        provider_refunds::{self, ProviderRefund, ProviderRefundStatus},
+        reconciliation::{self, OpenRefund, PaymentRecord},
     },
     providers::razorpay::{Payment, Refund},
     realtime::AfterCommit,
@@ -26,7 +26,7 @@ impl Reconciler<'_> {
     pub(super) async fn refunded(
         &self,
         theirs: &Payment,
-        ours: Booked,
+        ours: PaymentRecord,
         report: &mut Report,
     ) -> Result<()> {
         let OrderMatch::Ours { booking, orphaned } = self.order_of(theirs).await? else {
@@ -65,7 +65,7 @@ impl Reconciler<'_> {
     pub(super) async fn refunded_in_part(
         &self,
         theirs: &Payment,
-        ours: Booked,
+        ours: PaymentRecord,
         report: &mut Report,
     ) -> Result<()> {
         let back = refunds::back(&mut *self.db.acquire().await?, &theirs.id).await?;
@@ -79,8 +79,13 @@ impl Reconciler<'_> {
     }
 
     /// A refund of which our books know less than Razorpay.
-    async fn follow(&self, ours: Booked, theirs: &Refund, report: &mut Report) -> Result<()> {
-        let known = refund_updates::known(&mut *self.db.acquire().await?, &theirs.id).await?;
+    async fn follow(
+        &self,
+        ours: PaymentRecord,
+        theirs: &Refund,
+        report: &mut Report,
+    ) -> Result<()> {
+        let known = provider_refunds::known(&mut *self.db.acquire().await?, &theirs.id).await?;
         if known == Some(ProviderRefundStatus::of(&theirs.status)) {
             return Ok(());
         }
@@ -103,7 +108,7 @@ impl Reconciler<'_> {
 
     /// What a webhook about the refund would have done.
     async fn write(&self, payment: &Captured, refund: &Refund) -> Result<PaymentStep> {
-        let told = RefundTold {
+        let told = ProviderRefund {
             refund_id: refund.id.clone(),
             amount_paise: refund.amount,
             ours: refunds::is_ours(&refund.payment_id, refund.receipt.as_deref()),
@@ -111,7 +116,7 @@ impl Reconciler<'_> {
         };
         let mut after = AfterCommit::default();
         let mut tx = self.db.begin().await?;
-        let step = refund_updates::follow(
+        let step = provider_refunds::follow(
             &mut tx,
             &told,
             ProviderRefundStatus::of(&refund.status),
@@ -130,7 +135,7 @@ impl Reconciler<'_> {
         report: &mut Report,
     ) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|refund| refund.payment_id.clone()).collect();
-        let ours = reconciliation::booked(&mut *self.db.acquire().await?, &ids).await?;
+        let ours = reconciliation::records(&mut *self.db.acquire().await?, &ids).await?;
         report.compared += theirs.len();
         for refund in theirs {
             match ours.get(&refund.payment_id) {
@@ -173,7 +178,7 @@ impl Reconciler<'_> {
         }
         for theirs in &theirs {
             let booked =
-                Booked { booking: ours.booking, captured: true, refund: Some(ours.status) };
+                PaymentRecord { booking: ours.booking, captured: true, refund: Some(ours.status) };
             self.follow(booked, theirs, report).await?;
         }
         let now = refunds::get(&mut *self.db.acquire().await?, ours.id).await?;

@@ -109,8 +109,9 @@ async fn carry_out(
             return Err(Error::PaymentReturned);
         }
     } else if *needed == Needed::FreeConfirmation {
-        let booking =
-            sale::hold(&mut tx, claim.booking, None).await?.ok_or(Error::BookingNotFound)?;
+        let booking = sale::lock_for_update(&mut tx, claim.booking, None)
+            .await?
+            .ok_or(Error::BookingNotFound)?;
         // Its own job may have been faster.
         if !sale::confirm_free(&mut tx, &booking, &mut after).await?
             && booking.status == BookingStatus::Pending

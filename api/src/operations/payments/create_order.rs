@@ -6,7 +6,7 @@ use nexus_common::{
     Error, Result,
     payments::{
         installation,
-        orders::{self, NewOrder, Order},
+        orders::{self, CheckoutOrder, NewOrder},
     },
     providers::{CallError, razorpay},
     realtime::AfterCommit,
@@ -61,7 +61,7 @@ impl TryFrom<CreateOrder> for NewOrder {
 }
 
 impl Command for CreateOrder {
-    type Response = Order;
+    type Response = CheckoutOrder;
 
     fn spec() -> Operation {
         Operation::private("create_order", "Create a payment order for a booking")

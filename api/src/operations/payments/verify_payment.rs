@@ -2,7 +2,7 @@
 
 use nexus_common::{
     Error,
-    payments::orders::{self, PaymentState},
+    payments::orders::{self, PaymentVerification},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -27,7 +27,7 @@ pub(crate) struct VerifyPayment {
 
 impl Query for VerifyPayment {
     type Caller = Caller;
-    type Response = One<PaymentState>;
+    type Response = One<PaymentVerification>;
 
     fn spec() -> Operation {
         Operation::private("verify_payment", "Check whether a payment has arrived")

@@ -249,7 +249,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use nexus_common::{jobs::{JobId, JobState}, types::ids::BookingId};
+    use nexus_common::{
+        jobs::{JobId, JobState},
+        types::ids::BookingId,
+    };
     use nexus_worker::reconciler::Difference;
 
     fn row(now: DateTime<Utc>) -> JobRow {

@@ -1,5 +1,5 @@
-//! What Razorpay says of refunds: of those that we have asked for, and of those that somebody made
-//! at Razorpay.
+//! The refunds that Razorpay makes: those that we have asked for, and those that somebody made
+//! there. What we owe is in [`refunds`].
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::{
     bookings::{
         booking_states::BookingEvent,
         cancellation,
-        changes::{self, Held},
+        changes::{self, LockedBooking},
     },
     error::Result,
     jobs::{self, Job, payments::RefundPayment},
     ledger::{
         alerts,
-        entries::{Captured, Movement, hold_state, record_source},
+        entries::{Captured, LedgerEntry, lock_payment, record_source},
         payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
         refunds,
     },
@@ -61,9 +61,9 @@ pub async fn known(
     Ok(status)
 }
 
-/// A refund of which Razorpay tells.
+/// A refund that Razorpay makes, as it tells of it.
 #[derive(Debug)]
-pub struct RefundTold {
+pub struct ProviderRefund {
     /// `rfnd_…`
     pub refund_id: String,
     /// What goes back by it: the payment, or a part.
@@ -75,7 +75,7 @@ pub struct RefundTold {
 }
 
 /// What has become of a payment's money by its refunds, and by disputes that have taken some.
-struct Back {
+struct MoneyBack {
     captured: i64,
     /// It has gone back.
     gone: i64,
@@ -83,7 +83,7 @@ struct Back {
     going: i64,
 }
 
-impl Back {
+impl MoneyBack {
     /// What the payment hears; `None` when that says nothing of the whole.
     fn event(&self, status: ProviderRefundStatus) -> Option<PaymentEvent> {
         match status {
@@ -104,19 +104,19 @@ impl Back {
 /// made is asked for again, if we owe it. Returns what was done.
 pub async fn follow(
     conn: &mut PgConnection,
-    told: &RefundTold,
+    refund: &ProviderRefund,
     status: ProviderRefundStatus,
     after: &mut AfterCommit,
 ) -> Result<PaymentStep> {
-    let payment_id = &told.payment.payment_id;
-    let mut booking = hold_booking(conn, payment_id).await?;
-    let state = hold_state(conn, payment_id).await?;
+    let payment_id = &refund.payment.payment_id;
+    let mut booking = lock_booking(conn, payment_id).await?;
+    let state = lock_payment(conn, payment_id).await?;
     if booking.is_none() && state == PaymentState::Sold {
         // It was sold between these two. Out of order, the booking may have to be asked for again,
         // by the caller's next try.
-        booking = hold_booking(conn, payment_id).await?;
+        booking = lock_booking(conn, payment_id).await?;
     }
-    let Some(back) = remember(conn, told, status).await? else { return Ok(PaymentStep::Nothing) };
+    let Some(back) = remember(conn, refund, status).await? else { return Ok(PaymentStep::Nothing) };
     let Some(event) = back.event(status) else { return Ok(PaymentStep::Nothing) };
     let step = payment_states::next(state, event);
     match step {
@@ -124,41 +124,43 @@ pub async fn follow(
             sqlx::query!(
                 "UPDATE refunds SET status = 'requested', refund_id = $2, updated_at = now() WHERE payment_id = $1",
                 payment_id,
-                told.refund_id,
+                refund.refund_id,
             )
             .execute(conn)
             .await?;
         }
         PaymentStep::WritePart => {
-            write_ledger(conn, told, &[Movement::Refund]).await?;
+            write_ledger(conn, refund, &[LedgerEntry::Refund]).await?;
             if state == PaymentState::Requested {
                 refunds::resume(conn, payment_id).await?;
             }
         }
         PaymentStep::WriteForeignPart => {
             let booking =
-                write_ledger(conn, told, &[Movement::Refund, Movement::SaleReversal]).await?;
-            let currency = &told.payment.currency;
+                write_ledger(conn, refund, &[LedgerEntry::Refund, LedgerEntry::SaleReversal])
+                    .await?;
+            let currency = &refund.payment.currency;
             let details = format!(
                 "{} of {} were refunded at Razorpay ({}): the booking stands; cancelled, it gets the rest back",
                 written(back.gone, currency),
                 written(back.captured, currency),
-                told.refund_id,
+                refund.refund_id,
             );
             alerts::raise(conn, AlertReason::PartialRefund, payment_id, booking, &details).await?;
-            refund_notices::announce_part(conn, &told.refund_id, after).await?;
+            refund_notices::announce_part(conn, &refund.refund_id, after).await?;
         }
-        PaymentStep::WriteRefund => write(conn, told).await?,
-        PaymentStep::RetryRefund => try_again(conn, told).await?,
+        PaymentStep::WriteRefund => write(conn, refund).await?,
+        PaymentStep::RetryRefund => try_again(conn, refund).await?,
         PaymentStep::WriteForeignRefund => {
-            write_foreign(conn, told).await?;
-            cancel_returned(conn, payment_id, &told.refund_id, booking.as_ref(), after).await?;
+            write_foreign(conn, refund).await?;
+            cancel_returned(conn, payment_id, &refund.refund_id, booking.as_ref(), after).await?;
         }
         PaymentStep::RememberReturn => {
-            remember_return(conn, told).await?;
+            remember_return(conn, refund).await?;
             // Confirmed by the Node service, which keeps no ledger.
             if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(payment_id)) {
-                cancel_returned(conn, payment_id, &told.refund_id, booking.as_ref(), after).await?;
+                cancel_returned(conn, payment_id, &refund.refund_id, booking.as_ref(), after)
+                    .await?;
             }
         }
         _ => {}
@@ -171,44 +173,44 @@ pub async fn follow(
 /// whatever is heard of its beginning.
 async fn remember(
     conn: &mut PgConnection,
-    told: &RefundTold,
+    refund: &ProviderRefund,
     status: ProviderRefundStatus,
-) -> Result<Option<Back>> {
-    let news = sqlx::query!(
+) -> Result<Option<MoneyBack>> {
+    let remembered = sqlx::query!(
         "INSERT INTO provider_refunds AS known (refund_id, payment_id, amount_paise, status, ours) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (refund_id) DO UPDATE SET status = excluded.status, updated_at = now()
          WHERE known.payment_id = excluded.payment_id AND excluded.status <> 'requested'
            AND known.status NOT IN ('processed', excluded.status)",
-        told.refund_id,
-        told.payment.payment_id,
-        told.amount_paise,
+        refund.refund_id,
+        refund.payment.payment_id,
+        refund.amount_paise,
         status as _,
-        told.ours,
+        refund.ours,
     )
     .execute(&mut *conn)
     .await?;
-    if news.rows_affected() == 0 {
+    if remembered.rows_affected() == 0 {
         return Ok(None);
     }
     let back = sqlx::query_as!(
-        Back,
+        MoneyBack,
         r#"SELECT coalesce((SELECT amount_paise FROM payments WHERE payment_id = $1 AND kind = 'capture'), $2) AS "captured!",
                   coalesce(sum(paise) FILTER (WHERE is_final), 0)::bigint AS "gone!",
                   coalesce(sum(paise) FILTER (WHERE NOT is_final), 0)::bigint AS "going!"
            FROM money_back WHERE payment_id = $1"#,
-        told.payment.payment_id,
-        told.payment.amount_paise,
+        refund.payment.payment_id,
+        refund.payment.amount_paise,
     )
     .fetch_one(conn)
     .await?;
     Ok(Some(back))
 }
 
-/// Takes the booking that the payment is about, if there is one.
-pub(super) async fn hold_booking(
+/// Locks the booking that the payment is about, if there is one.
+pub(super) async fn lock_booking(
     conn: &mut PgConnection,
     payment_id: &str,
-) -> Result<Option<Held>> {
+) -> Result<Option<LockedBooking>> {
     let booking = sqlx::query_scalar!(
         r#"SELECT booking_id AS "id!: BookingId" FROM payments WHERE payment_id = $1 AND booking_id IS NOT NULL
            UNION ALL SELECT booking_id FROM refunds WHERE payment_id = $1 AND booking_id IS NOT NULL
@@ -219,19 +221,19 @@ pub(super) async fn hold_booking(
     .fetch_optional(&mut *conn)
     .await?;
     match booking {
-        Some(id) => changes::hold(conn, id).await,
+        Some(id) => changes::lock_for_update(conn, id).await,
         None => Ok(None),
     }
 }
 
 /// The money has gone back.
-async fn write(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
-    write_ledger(conn, told, &[Movement::Refund]).await?;
+async fn write(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
+    write_ledger(conn, refund, &[LedgerEntry::Refund]).await?;
     let booking_id = sqlx::query_scalar!(
         "UPDATE refunds SET status = 'processed', refund_id = $2, updated_at = now() WHERE payment_id = $1
          RETURNING booking_id",
-        told.payment.payment_id,
-        told.refund_id,
+        refund.payment.payment_id,
+        refund.refund_id,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -247,8 +249,8 @@ async fn write(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
 
 /// Razorpay could not make a refund: a job asks for another, later each time. One that somebody
 /// asked for there is no try of ours, but what it would have returned is ours to return now.
-async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
-    let (payment_id, refund_id) = (&told.payment.payment_id, &told.refund_id);
+async fn try_again(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
+    let (payment_id, refund_id) = (&refund.payment.payment_id, &refund.refund_id);
     let row = sqlx::query!(
         r#"UPDATE refunds SET status = CASE WHEN $3 THEN 'failed' ELSE 'pending' END, refund_id = NULL,
                   failed_ids = CASE WHEN $3 THEN array_append(failed_ids, $2) ELSE failed_ids END,
@@ -256,7 +258,7 @@ async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
            WHERE payment_id = $1 RETURNING id AS "id: RefundId", tries_left, cardinality(failed_ids) AS "failures!""#,
         payment_id,
         refund_id,
-        told.ours,
+        refund.ours,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -267,7 +269,7 @@ async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
         "Razorpay could not make a refund"
     );
     // The last job finds that no tries are left, and says so by dying.
-    let wait = if row.tries_left == 0 || !told.ours {
+    let wait = if row.tries_left == 0 || !refund.ours {
         Duration::ZERO
     } else {
         RefundPayment::RETRY.delay_after(row.failures)
@@ -277,14 +279,14 @@ async fn try_again(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
 }
 
 /// Somebody has refunded the payment of a sale at Razorpay, all of it by now: the books say so.
-async fn write_foreign(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
-    write_ledger(conn, told, &[Movement::Refund]).await?;
+async fn write_foreign(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
+    write_ledger(conn, refund, &[LedgerEntry::Refund]).await?;
     sqlx::query!(
         "INSERT INTO refunds (payment_id, booking_id, amount_paise, currency, reason, status, refund_id)
          SELECT payment_id, booking_id, amount_paise, currency, $3, 'processed', $2
          FROM payments WHERE payment_id = $1 AND kind = 'capture'",
-        told.payment.payment_id,
-        told.refund_id,
+        refund.payment.payment_id,
+        refund.refund_id,
         RefundReason::NotOurs as _,
     )
     .execute(conn)
@@ -296,22 +298,22 @@ async fn write_foreign(conn: &mut PgConnection, told: &RefundTold) -> Result<()>
 /// its booking.
 async fn write_ledger(
     conn: &mut PgConnection,
-    told: &RefundTold,
-    movements: &[Movement],
+    refund: &ProviderRefund,
+    entries: &[LedgerEntry],
 ) -> Result<Option<BookingId>> {
     let capture = sqlx::query!(
         r#"SELECT booking_id AS "booking_id: BookingId", currency FROM payments WHERE payment_id = $1 AND kind = 'capture'"#,
-        told.payment.payment_id,
+        refund.payment.payment_id,
     )
     .fetch_one(&mut *conn)
     .await?;
     let money = Captured {
-        payment_id: told.payment.payment_id.clone(),
+        payment_id: refund.payment.payment_id.clone(),
         order_id: String::new(),
-        amount_paise: told.amount_paise,
+        amount_paise: refund.amount_paise,
         currency: capture.currency,
     };
-    record_source(conn, movements, capture.booking_id, &money, &told.refund_id).await?;
+    record_source(conn, entries, capture.booking_id, &money, &refund.refund_id).await?;
     Ok(capture.booking_id)
 }
 
@@ -320,7 +322,7 @@ async fn cancel_returned(
     conn: &mut PgConnection,
     payment_id: &str,
     refund_id: &str,
-    booking: Option<&Held>,
+    booking: Option<&LockedBooking>,
     after: &mut AfterCommit,
 ) -> Result<()> {
     if let Some(booking) = booking {
@@ -334,7 +336,7 @@ async fn cancel_returned(
 /// Cancels a booking whose payment has gone back.
 pub(super) async fn cancel_paid_back(
     conn: &mut PgConnection,
-    booking: &Held,
+    booking: &LockedBooking,
     said: Option<&str>,
     after: &mut AfterCommit,
 ) -> Result<()> {
@@ -350,8 +352,8 @@ pub(super) async fn cancel_paid_back(
 
 /// A payment that our books do not have has gone back: should its capture be heard of yet, nothing
 /// is sold for it.
-async fn remember_return(conn: &mut PgConnection, told: &RefundTold) -> Result<()> {
-    let money = &told.payment;
+async fn remember_return(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
+    let money = &refund.payment;
     sqlx::query!(
         "INSERT INTO refunds (payment_id, amount_paise, currency, reason, status, refund_id)
          VALUES ($1, $2, $3, $4, 'processed', $5) ON CONFLICT ON CONSTRAINT refunds_payment_key DO NOTHING",
@@ -359,7 +361,7 @@ async fn remember_return(conn: &mut PgConnection, told: &RefundTold) -> Result<(
         money.amount_paise,
         money.currency,
         RefundReason::NotOurs as _,
-        told.refund_id,
+        refund.refund_id,
     )
     .execute(conn)
     .await?;
@@ -370,8 +372,8 @@ async fn remember_return(conn: &mut PgConnection, told: &RefundTold) -> Result<(
 /// end says what is owed; then the refund is settled, and operators are told what the buyer has not
 /// got. False when that is not so any more.
 pub async fn leave(conn: &mut PgConnection, id: RefundId, payment_id: &str) -> Result<bool> {
-    hold_booking(conn, payment_id).await?;
-    hold_state(conn, payment_id).await?;
+    lock_booking(conn, payment_id).await?;
+    lock_payment(conn, payment_id).await?;
     let Some(refund) = refunds::get(conn, id).await? else { return Ok(false) };
     if !refund.is_too_little() || refund.status == RefundStatus::Processed {
         return Ok(false);

@@ -1,5 +1,5 @@
-//! Tickets: one per seat of a confirmed booking, with a QR code (docs/contract.md#bookings) that
-//! holds a signed text (`ticket_codes`).
+//! How tickets are made: one per seat of a confirmed booking, with a QR code
+//! (docs/contract.md#bookings) that holds a signed text ([`codes`](super::codes)).
 
 use super::{
     broadcasts::TicketsReady,
@@ -23,9 +23,9 @@ use qrcodegen::{QrCode, QrCodeEcc};
 use sqlx::PgConnection;
 use std::collections::HashMap;
 
-/// A ticket that does not exist yet.
+/// A ticket that has no QR code yet, and no row.
 #[derive(Debug)]
-pub struct Blank {
+pub struct PendingTicket {
     /// `tickets.id`, which the code names; one that is not used in the end is lost.
     id: TicketId,
     event: EventId,
@@ -38,8 +38,8 @@ pub struct Blank {
 
 /// A ticket with its QR code.
 #[derive(Debug)]
-pub struct Printed {
-    blank: Blank,
+pub struct RenderedTicket {
+    ticket: PendingTicket,
     code: Code,
 }
 
@@ -63,11 +63,11 @@ impl Code {
 
 /// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types
 /// gets the type's id behind it, so that ticket ids differ (docs/contract.md#change-9).
-pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<Blank>> {
+pub async fn pending(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<PendingTicket>> {
     let rows = sqlx::query!(
         r#"SELECT s.id AS "seat_id: SeatId", s.seat_label AS "seat_label: SeatLabel", s.event_seat_type_id, t.name AS seat_type_name,
                   bs.price_paid AS "price: Paise", b.booking_reference, b.event_id AS "event_id: EventId",
-                  k.id IS NOT NULL AS "printed!",
+                  k.id IS NOT NULL AS "issued!",
                   CASE WHEN k.id IS NULL THEN nextval(pg_get_serial_sequence('tickets', 'id'))::integer END AS "id: TicketId"
            FROM bookings b
            JOIN booking_seats bs ON bs.booking_id = b.id
@@ -85,13 +85,13 @@ pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<B
         *labels.entry(&row.seat_label).or_default() += 1;
     }
     rows.iter()
-        .filter(|row| !row.printed)
+        .filter(|row| !row.issued)
         .map(|row| {
             let mut ticket_id = format!("TKT-{}-{}", row.booking_reference, row.seat_label);
             if labels.get(&row.seat_label).is_some_and(|n| *n > 1) {
                 ticket_id.push_str(&format!("-{}", row.event_seat_type_id));
             }
-            Ok(Blank {
+            Ok(PendingTicket {
                 id: row.id.ok_or_else(|| Error::internal("tickets.id has no sequence"))?,
                 event: row.event_id,
                 seat_id: row.seat_id,
@@ -105,20 +105,20 @@ pub async fn blanks(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<B
 }
 
 /// Draws the QR codes. Takes a core for a while: not on an async thread.
-pub fn print(blanks: Vec<Blank>, key: &SigningKey) -> Result<Vec<Printed>> {
-    let print = |blank: Blank| {
-        let code = Code::draw(key, blank.event, blank.id)?;
-        Ok(Printed { blank, code })
+pub fn render(tickets: Vec<PendingTicket>, key: &SigningKey) -> Result<Vec<RenderedTicket>> {
+    let render = |ticket: PendingTicket| {
+        let code = Code::draw(key, ticket.event, ticket.id)?;
+        Ok(RenderedTicket { ticket, code })
     };
-    blanks.into_iter().map(print).collect()
+    tickets.into_iter().map(render).collect()
 }
 
-/// Stores printed tickets, and enqueues their delivery. Returns what the buyer is told, unless the
+/// Stores rendered tickets, and enqueues their delivery. Returns what the buyer is told, unless the
 /// booking was cancelled meanwhile.
 pub async fn issue(
     conn: &mut PgConnection,
     booking: BookingId,
-    tickets: &[Printed],
+    tickets: &[RenderedTicket],
     key: &SigningKey,
 ) -> Result<Option<Broadcast>> {
     // Shared with other readers, exclusive against cancellation.
@@ -130,13 +130,13 @@ pub async fn issue(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let blanks = || tickets.iter().map(|ticket| &ticket.blank);
-    let ids: Vec<TicketId> = blanks().map(|ticket| ticket.id).collect();
-    let seats: Vec<SeatId> = blanks().map(|ticket| ticket.seat_id).collect();
-    let ticket_ids: Vec<&str> = blanks().map(|ticket| ticket.ticket_id.as_str()).collect();
-    let labels: Vec<&SeatLabel> = blanks().map(|ticket| &ticket.seat_label).collect();
-    let types: Vec<&str> = blanks().map(|ticket| ticket.seat_type_name.as_str()).collect();
-    let prices: Vec<Paise> = blanks().map(|ticket| ticket.price).collect();
+    let pending = || tickets.iter().map(|rendered| &rendered.ticket);
+    let ids: Vec<TicketId> = pending().map(|ticket| ticket.id).collect();
+    let seats: Vec<SeatId> = pending().map(|ticket| ticket.seat_id).collect();
+    let ticket_ids: Vec<&str> = pending().map(|ticket| ticket.ticket_id.as_str()).collect();
+    let labels: Vec<&SeatLabel> = pending().map(|ticket| &ticket.seat_label).collect();
+    let types: Vec<&str> = pending().map(|ticket| ticket.seat_type_name.as_str()).collect();
+    let prices: Vec<Paise> = pending().map(|ticket| ticket.price).collect();
     let codes: Vec<&str> = tickets.iter().map(|ticket| ticket.code.picture.as_str()).collect();
     let nonces: Vec<i64> = tickets.iter().map(|ticket| ticket.code.nonce).collect();
     sqlx::query!(
@@ -168,13 +168,13 @@ pub async fn issue(
     .fetch_one(conn)
     .await?;
     let user_id = row.user_id;
-    let news = TicketsReady {
+    let ready = TicketsReady {
         booking_id: booking,
         booking_reference: row.booking_reference,
         ticket_count: count,
         user_id,
     };
-    Ok(Some(Broadcast::new(Audience::User(user_id), news)))
+    Ok(Some(Broadcast::new(Audience::User(user_id), ready)))
 }
 
 /// Pixels per side of a QR code's image.
