@@ -16,7 +16,6 @@ use crate::{
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which.
     pub rule: String,
     /// Of what: `booking 7`, `payment pay_…`.
     pub subject: String,

@@ -11,7 +11,6 @@ use crate::types::{
     feature::Feature, invalid::Invalid, money::Paise, statuses::BookingStatus, usage::Usage,
 };
 
-/// Shorthand used everywhere.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What class of failure this is; docs/contract.md#failures maps each to one HTTP status.
@@ -31,7 +30,7 @@ pub enum Kind {
     Gone,
     /// It is not what was asked for before: another amount, another request.
     Mismatch,
-    /// Too often.
+    /// The caller has used up a budget.
     TooMany,
     /// A provider failed or refused.
     Provider,
@@ -47,7 +46,6 @@ type Source = Box<dyn StdError + Send + Sync>;
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
 pub enum Error {
     /// The message is the contract's, made where the rule is.
     #[error(transparent)]

@@ -18,11 +18,9 @@ use crate::{
 /// A request that should happen once.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Who sent it.
     pub user: UserId,
     /// Method and path pattern.
     pub route: String,
-    /// The client's key.
     pub key: String,
     /// Of everything that makes it this request.
     pub hash: Vec<u8>,
@@ -31,7 +29,6 @@ pub struct Request {
 /// The response that a request has had.
 #[derive(Clone, Debug)]
 pub struct StoredResponse {
-    /// The HTTP status.
     pub status: u16,
     /// What is in the envelope.
     pub body: Value,

@@ -13,9 +13,7 @@ use crate::{
     storage::postgres::interval,
 };
 
-/// How many rows went.
 #[derive(Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Removed {
     pub refresh_tokens: u64,
     pub revoked_tokens: u64,

@@ -151,7 +151,6 @@ impl NodeService {
 
 /// An installation of the Node service with an event on sale (50 seats of VIP at 100, 2 of Balcony
 /// at 50), its organiser and two buyers; nothing of Nexus before [`Stack::cut_over`].
-#[allow(missing_docs)]
 pub struct LegacyShop {
     pub node: NodeService,
     pub stack: Stack,

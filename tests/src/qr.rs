@@ -31,7 +31,6 @@ pub fn read_data_url(url: &str) -> (u32, u32, String) {
 
 /// What a ticket's text says once its signature has been checked (docs/tickets.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
 pub struct Claim {
     pub event: i64,
     pub ticket: i64,

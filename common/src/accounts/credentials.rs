@@ -8,25 +8,20 @@ use crate::types::contacts::{Email, LONGEST_ADDRESS, Phone, international};
 pub struct Otp(String);
 
 impl Otp {
-    /// Reads the code.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = (4..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
         valid.then(|| Otp(text.to_owned()))
     }
 
-    /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A new password for whoever has the phone.
+/// A request to set another password, by the owner of a phone.
 pub struct PasswordReset {
-    /// Whose password.
     pub phone: Phone,
-    /// Proves it.
     pub otp: Otp,
-    /// The new password.
     pub password: String,
 }
 
@@ -57,7 +52,6 @@ impl Login {
         Some(Login { name, emails, phones: vec![] })
     }
 
-    /// Reads a phone number.
     pub fn by_phone(text: &str) -> Option<Self> {
         let typed = international(text)?;
         let name =
@@ -102,7 +96,6 @@ fn was_an_address(text: &str) -> bool {
 
 /// A new account, every rule checked.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `users`
 pub struct Registration {
     pub username: Option<String>,
     pub name: Option<String>,

@@ -34,8 +34,8 @@ const LANES: u32 = 1;
 /// No password is longer, in bytes: registration allows 128 characters. What is longer is not even
 /// hashed.
 const LONGEST: usize = 1024;
-/// So many passwords may wait for each that is being hashed: about two seconds' work. Whoever comes
-/// then is told to come again.
+/// So many passwords may wait for each that is being hashed: about two seconds' work. A login that
+/// comes then is refused, and may come again.
 const WAITING: usize = 32;
 
 static QUEUE: LazyLock<Queue> =
@@ -60,7 +60,7 @@ impl Queue {
                 loop {
                     let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(task) = next else { return };
-                    // A panic ends the task, not the thread; whoever waits is told.
+                    // A panic ends the task, not the thread; its caller is told.
                     let _ = catch_unwind(AssertUnwindSafe(task));
                 }
             });
@@ -152,7 +152,7 @@ fn normalised(password: &str) -> String {
 
 /// Whether the password matches, and if so, whether the hash is as we make it. Every failure costs
 /// one Argon2id and one bcrypt, whether there is such an account and whatever kind of hash it has:
-/// the time that a response takes tells nothing. Success costs no more than it must; whoever
+/// the time that a response takes tells nothing. Success costs no more than it must; a user who
 /// succeeds knows that the account is there.
 fn matches(password: &str, stored: Option<&str>, work: &mut Work) -> Option<bool> {
     match stored {

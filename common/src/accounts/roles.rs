@@ -16,7 +16,7 @@ text_enum! {
     pub enum Role {
         /// Buys; and organises, unless that takes an organiser.
         User = "user",
-        /// Organises.
+        /// May create events where not everybody may.
         Organiser = "organiser",
         /// Operates the installation, and may organise. Has no say in what is others'.
         Admin = "admin",
@@ -71,7 +71,6 @@ pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<O
 
 /// An account as operators are shown one.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `users`
 pub struct Holder {
     pub id: UserId,
     pub email: Option<String>,
@@ -111,13 +110,10 @@ pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Hol
 /// One change of a role.
 #[derive(Debug)]
 pub struct Change {
-    /// What it was.
     pub role_before: Role,
-    /// What it became.
     pub role_after: Role,
     /// Whom PostgreSQL knew as the operator.
     pub changed_by: String,
-    /// When.
     pub changed_at: DateTime<Utc>,
 }
 

@@ -20,7 +20,8 @@ pub async fn keep_refresh_token(
     since: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Result<()> {
-    // The row's lock makes this wait for whoever is ending the user's sessions, and them for this.
+    // The row's lock makes this wait for a transaction that ends the user's sessions, and that one
+    // for this.
     let inserted = sqlx::query!(
         "INSERT INTO refresh_tokens (user_id, token, expires_at)
          SELECT id, $2, $4 FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) FOR SHARE",
@@ -78,11 +79,11 @@ pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64>
 }
 
 /// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued
-/// before this is asked: then whoever ends the user's sessions either is waited for here, or
-/// revokes that, too.
+/// before this is asked: then a transaction that ends the user's sessions either is waited for
+/// here, or revokes that, too.
 pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
-    // The user first, as whoever ends the sessions does, and the look in a statement of its own, so
-    // that it sees what was waited for.
+    // The user first, as where sessions are ended, and the look in a statement of its own, so that
+    // it sees what was waited for.
     sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user as _)
         .fetch_optional(&mut *conn)
         .await?;

@@ -63,15 +63,12 @@ struct Claims {
 /// A token whose signature and time are right.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified {
-    /// Whose it is.
     pub user: UserId,
     /// When it was issued: to the millisecond, or to the second if the Node service did.
     pub issued_at: DateTime<Utc>,
-    /// When it ends.
     pub expires_at: DateTime<Utc>,
 }
 
-/// Signs and verifies.
 pub struct Signer {
     access: Keys,
     refresh: Keys,
@@ -93,7 +90,6 @@ impl Keys {
 }
 
 impl Signer {
-    /// With the process's secrets.
     pub fn new(settings: &Settings) -> Result<Self> {
         // It stays installed when there are several signers.
         let _ = PROVIDER.install_default();
@@ -110,12 +106,10 @@ impl Signer {
         sign(&self.refresh, user, TokenType::Refresh, REFRESH_VALID)
     }
 
-    /// Reads an access token.
     pub fn verify_access(&self, token: &str) -> Result<Verified> {
         verify(&self.access, token, TokenType::Access, Error::TokenInvalid)
     }
 
-    /// Reads a refresh token.
     pub fn verify_refresh(&self, token: &str) -> Result<Verified> {
         verify(&self.refresh, token, TokenType::Refresh, Error::RefreshInvalid)
     }
@@ -195,8 +189,8 @@ pub fn either_way(token: &str) -> [String; 2] {
     [token.to_owned(), hashed(token)]
 }
 
-/// What a form holds that was rendered for whoever has this access token in a cookie: other sites
-/// can have the cookie sent, but cannot know this.
+/// What a form holds that was rendered for the browser with this access token in a cookie: other
+/// sites can have the cookie sent, but cannot know this.
 pub fn form_token(access_token: &str) -> String {
     let digest = Sha256::new().chain_update("form ").chain_update(access_token).finalize();
     BASE64_URL_SAFE_NO_PAD.encode(digest)

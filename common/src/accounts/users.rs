@@ -18,14 +18,13 @@ use crate::{
 
 /// A user as the API shows one.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `users`
 pub struct User {
     pub id: UserId,
     pub username: Option<String>,
     pub name: Option<String>,
     pub email: Option<String>,
     pub phone: Option<String>,
-    /// Only shown to whoever has just registered, and by `me`.
+    /// Shown by `register` and `me` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub created_at: Option<Timestamp>,

@@ -59,7 +59,6 @@ pub enum BookingEvent {
 /// What is done about it, in one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BookingStep {
-    /// Nothing.
     Nothing,
     /// Its seats are booked, taken again if they were lost, and the sale is written.
     /// [`BookingEvent::SeatsLost`] or [`BookingEvent::OverLimit`] if they cannot be had.
@@ -72,16 +71,15 @@ pub enum BookingStep {
     CancelSale,
     /// It says that a payment has failed; the buyer may try again.
     NoteFailure,
-    /// The money is owed to whoever paid.
+    /// The money is owed to the buyer.
     Refund(RefundReason),
     /// Its seats are freed, and the money is owed.
     ExpireAndRefund(RefundReason),
-    /// Whoever asked is told that it cannot be done.
+    /// The caller is told that it cannot be done.
     Refuse,
 }
 
 impl BookingState {
-    /// All of them.
     pub const ALL: [BookingState; 7] = [
         BookingState::Pending,
         BookingState::Overdue,
@@ -107,7 +105,6 @@ impl BookingState {
 }
 
 impl BookingEvent {
-    /// All of them.
     pub const ALL: [BookingEvent; 13] = [
         BookingEvent::Paid,
         BookingEvent::PaidAfterStart,

@@ -18,7 +18,6 @@ pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
 
 /// Somebody is about to pay for seats.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct BookingCreated {
     pub event_id: EventId,
     /// `BKG-****-****-******-****` for others than its buyer and its organiser.
@@ -42,7 +41,6 @@ impl BookingCreated {
 
 /// Seats are paid for.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct BookingConfirmed {
     pub booking_id: BookingId,
     /// `BKG-****-****-******-****` for others than its buyer and its organiser.
@@ -66,7 +64,6 @@ impl BookingConfirmed {
 
 /// A booking is cancelled; said once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct BookingCancelled {
     pub booking_id: BookingId,
     /// In the buyer's own words, if they have said why; others than the buyer and the organiser are

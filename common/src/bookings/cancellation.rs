@@ -32,7 +32,6 @@ use crate::{
 pub struct Cancelled {
     /// The contract's sentence.
     pub message: &'static str,
-    /// Which.
     pub booking_id: BookingId,
     /// Only when it was cancelled before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -114,7 +113,7 @@ async fn require_time_left(
 }
 
 /// Cancels a locked booking, as far as its state lets `event` do that: a sale is reversed and its
-/// money owed, its tickets are void, its seats free; whoever had paid, or was about to when the
+/// money owed, its tickets are void, its seats free; a buyer who had paid, or was about to when the
 /// event was cancelled, is told. The reason is the buyer's, if they have `said` one, and before
 /// others than them and the organiser the event's own. False when there is nothing left to cancel.
 pub async fn carry_out(

@@ -15,9 +15,7 @@ use crate::{
     },
 };
 
-/// What is sent.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct Notice {
     pub reference: String,
     pub event_name: String,
@@ -26,7 +24,6 @@ pub struct Notice {
     pub email: Option<String>,
     /// Only a number that has been proved to be theirs.
     pub phone: Option<String>,
-    /// Why.
     pub reason: Option<String>,
     /// What goes back; nothing for a booking that nobody had paid.
     pub refund: Option<Paise>,

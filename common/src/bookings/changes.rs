@@ -23,7 +23,6 @@ use crate::{
 
 /// A booking whose row belongs to this transaction.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `bookings`
 pub struct LockedBooking {
     pub id: BookingId,
     pub reference: String,
@@ -42,7 +41,6 @@ pub struct LockedBooking {
 }
 
 impl LockedBooking {
-    /// Where it stands.
     pub fn state(&self) -> BookingState {
         self.state
     }

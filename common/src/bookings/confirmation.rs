@@ -23,7 +23,6 @@ use crate::{
 /// A request for confirmation, every rule checked that needs neither database nor Razorpay.
 #[derive(Debug)]
 pub struct Claim {
-    /// Which booking.
     pub booking: BookingId,
     /// The payment that is said to have paid it.
     pub payment_id: String,
@@ -81,7 +80,6 @@ pub async fn is_order_of(
 /// The response to `confirm_booking`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Confirmation)]
-#[allow(missing_docs)] // docs/contract.md#commands
 pub struct Confirmed {
     pub booking: ConfirmedBooking,
     pub event: BookedEvent,
@@ -94,7 +92,6 @@ pub struct Confirmed {
 
 /// A booking that has just been confirmed.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `bookings`
 pub struct ConfirmedBooking {
     pub id: BookingId,
     pub booking_reference: String,
@@ -111,7 +108,6 @@ pub struct ConfirmedBooking {
 
 /// Who has booked.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `users`
 pub struct Buyer {
     pub id: UserId,
     pub name: Option<String>,
@@ -122,7 +118,6 @@ pub struct Buyer {
 /// The job that makes the tickets.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct TicketGeneration {
     /// For `GET /bookings/ticket-status/:jobId`.
     pub job_id: String,

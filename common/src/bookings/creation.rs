@@ -28,7 +28,6 @@ use crate::{
 /// A request for a booking, every rule checked.
 #[derive(Debug)]
 pub struct NewBooking {
-    /// Of which event.
     pub event: EventId,
     /// Which seats; each once.
     pub seats: BTreeSet<(SeatTypeId, SeatLabel)>,
@@ -37,7 +36,6 @@ pub struct NewBooking {
 /// The response to a new booking.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewBooking)]
-#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct Created {
     pub booking: CreatedBooking,
     pub event: BookedEvent,
@@ -47,9 +45,7 @@ pub struct Created {
     pub payment_required: bool,
 }
 
-/// A new booking.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `bookings`
 pub struct CreatedBooking {
     pub id: BookingId,
     pub booking_reference: String,
@@ -64,7 +60,6 @@ pub struct CreatedBooking {
 
 /// The event of a booking.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `events`
 pub struct BookedEvent {
     pub id: EventId,
     pub name: String,
@@ -81,7 +76,6 @@ pub struct BookedEvent {
 
 /// A seat of a new booking.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct CreatedSeat {
     pub seat_id: SeatId,
     pub seat_label: SeatLabel,
@@ -189,7 +183,7 @@ async fn locked_seats(
     let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
         new.seats.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
     // First the rows, and only then the look: one statement would decide by what it saw, and at the
-    // time when it came, before waiting for whoever else was at these seats.
+    // time when it came, before it waited for other transactions at these seats.
     let ids = sqlx::query_scalar!(
         r#"SELECT s.id AS "id: SeatId" FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
            JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label

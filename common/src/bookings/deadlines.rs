@@ -1,5 +1,5 @@
-//! Deadlines that have passed, for whoever tidies up, and the next one that will. Nobody else looks
-//! here: every query takes what has run out for free.
+//! Deadlines that have passed, and the next one that will: for the expiry worker, which tidies up.
+//! Every query takes what has run out for free, and needs nothing from here.
 
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use crate::{
 
 /// What is passed over, because it could not be served a moment ago.
 #[derive(Debug, Default)]
-#[allow(missing_docs)]
 pub struct Except {
     pub events: Vec<EventId>,
     pub bookings: Vec<BookingId>,

@@ -64,8 +64,8 @@ pub async fn cancel_booking(
 /// there is something left to cancel.
 ///
 /// Its transaction must also complete the job: an organiser who goes back, and cancels once more,
-/// waits for it in [`prepare`], and then either is seen here, or finds that there is no job any
-/// more.
+/// waits for it in [`prepare`](crate::events::cancellation), and then either is seen here, or finds
+/// that there is no job any more.
 pub async fn finish(
     conn: &mut PgConnection,
     event: EventId,

@@ -57,8 +57,8 @@ pub async fn lock_for_update(
     id: BookingId,
     payment_id: Option<&str>,
 ) -> Result<Option<LockedBooking>> {
-    // A minute is longer than the rest of the transaction takes. Whoever is nearer to the deadline
-    // may find its seats freed, or that its buyer has taken others in their place.
+    // A minute is longer than the rest of the transaction takes. A booking that is nearer to its
+    // deadline may find its seats freed, or its buyer with others in their place.
     let needed = sqlx::query!(
         r#"SELECT b.event_id AS "event_id: EventId", b.status <> 'confirmed' AND NOT (
                       b.status = 'pending' AND coalesce(b.expires_at > clock_timestamp() + interval '1 minute', TRUE) AND seats.complete

@@ -18,7 +18,6 @@ use crate::{
 
 /// A booking in a list.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct ListedBooking {
     pub id: BookingId,
     pub booking_reference: String,
@@ -70,7 +69,6 @@ pub async fn list(
 
 /// The response to `GET /bookings/:id`.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct BookingDetail {
     pub booking: DetailedBooking,
     pub event: BookedEvent,
@@ -79,7 +77,6 @@ pub struct BookingDetail {
 
 /// A booking, looked at closely.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `bookings`
 pub struct DetailedBooking {
     pub id: BookingId,
     pub booking_reference: String,
@@ -98,7 +95,6 @@ pub struct DetailedBooking {
 
 /// A seat of a booking; seats that have been freed are not its any more.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct DetailedSeat {
     pub seat_id: SeatId,
     pub seat_label: String,

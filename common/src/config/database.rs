@@ -8,7 +8,6 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::{Env, env, secrets};
 
-/// PostgreSQL.
 #[derive(Clone)]
 pub struct Database {
     /// DATABASE_URL, DATABASE_CA_FILE and DATABASE_TLS.

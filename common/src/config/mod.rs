@@ -43,7 +43,6 @@ pub use self::{
 
 /// Everything `nexus-api serve` needs.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)] // groups, documented where they are
 pub struct Api {
     pub production: bool,
     pub sight: Sight,

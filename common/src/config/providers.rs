@@ -44,7 +44,6 @@ impl Twilio {
     }
 }
 
-/// Razorpay's API.
 #[derive(Debug, Clone)]
 pub struct Razorpay {
     /// RAZORPAY_KEY_ID; public, frontends get it with each order.

@@ -9,7 +9,6 @@ use crate::types::contacts::Phone;
 /// At most `count` in any `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// How many.
     pub count: u32,
     /// In which time.
     pub period: Duration,
@@ -56,7 +55,6 @@ impl fmt::Display for RateLimit {
 
 /// What is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // `row` says it
 pub enum Limit {
     Anonymous,
     User,
@@ -127,7 +125,6 @@ impl Limit {
         }
     }
 
-    /// Its name.
     pub fn name(self) -> &'static str {
         self.row().0
     }
@@ -188,7 +185,6 @@ impl fmt::Display for DailyCaps {
     }
 }
 
-/// Every limit.
 #[derive(Clone, Debug)]
 pub struct RateLimits {
     /// RATE_LIMITS is not `off`.

@@ -7,7 +7,6 @@ use crate::types::queue::Queue;
 
 /// What every worker needs; its handlers read their own groups beside it.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)] // groups, documented where they are
 pub struct Worker {
     pub sight: Sight,
     pub database: Database,

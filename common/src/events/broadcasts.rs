@@ -15,7 +15,6 @@ use crate::{
 
 /// There is a new event.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct EventCreated {
     pub event: Event,
     pub seat_types: Vec<CreatedSeatType>,
@@ -29,7 +28,6 @@ impl Payload for EventCreated {
 
 /// An event has changed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct EventChanged {
     pub event: EventUpdated,
 }
@@ -41,7 +39,6 @@ impl Payload for EventChanged {
 
 /// An event is gone.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct EventDeleted {
     pub message: String,
     pub deleted_event_id: EventId,
@@ -54,7 +51,6 @@ impl Payload for EventDeleted {
 
 /// An event has one more seat type.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatTypeCreated {
     pub event_id: EventId,
     pub seat_type: SeatType,
@@ -67,7 +63,6 @@ impl Payload for SeatTypeCreated {
 
 /// A seat type has changed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatTypeUpdated {
     pub event_id: EventId,
     pub seat_type: SeatType,
@@ -80,7 +75,6 @@ impl Payload for SeatTypeUpdated {
 
 /// A seat type is gone.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatTypeDeleted {
     pub event_id: EventId,
     pub seat_type_id: SeatTypeId,

@@ -90,7 +90,6 @@ pub(crate) async fn open_refunds(conn: &mut PgConnection, event: EventId) -> Res
 /// How far the cancellation of an event is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventCancellation {
-    /// Which event.
     pub event_id: EventId,
     /// When it was cancelled.
     pub begun_at: Timestamp,

@@ -113,7 +113,6 @@ pub async fn create(
 
 /// A seat type as event creation shows it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `event_seat_types`
 pub struct CreatedSeatType {
     pub id: SeatTypeId,
     pub name: String,

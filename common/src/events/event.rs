@@ -14,9 +14,7 @@ use crate::{
     },
 };
 
-/// An event.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `events`
 pub struct Event {
     pub id: EventId,
     pub name: String,
@@ -35,7 +33,6 @@ pub struct Event {
 
 /// An event after a change: with its organiser's name, as lists show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `event_overview`
 pub struct EventUpdated {
     pub id: EventId,
     pub name: String,
@@ -86,14 +83,12 @@ fn audience(is_public: bool, status: EventStatus, organizer: UserId) -> Audience
 }
 
 impl Event {
-    /// Who hears of it.
     pub fn audience(&self) -> Audience {
         audience(self.is_public, self.status, self.organizer_id)
     }
 }
 
 impl EventUpdated {
-    /// Who hears of it.
     pub fn audience(&self) -> Audience {
         audience(self.is_public, self.status, self.organizer_id)
     }

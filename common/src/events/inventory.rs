@@ -13,7 +13,6 @@ use crate::{
 
 /// The counts of an event's seat types, with the version that orders them.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatCounts {
     pub event_id: EventId,
     pub version: i64,
@@ -27,7 +26,6 @@ impl Payload for SeatCounts {
 
 /// What is left of one seat type.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatCount {
     pub seat_type_id: SeatTypeId,
     pub quantity: i32,
@@ -68,8 +66,8 @@ pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<Seat
 /// gives the counts that it leaves behind their version. Always the first step, and always for all
 /// events at once: then no two transactions can wait for each other in a circle.
 ///
-/// Every event has an inventory for as long as it exists. Whoever has waited here for an event to
-/// be deleted has nothing to change any more, and finds that out by looking.
+/// Every event has an inventory for as long as it exists. A transaction that has waited here while
+/// the event was deleted has nothing to change any more, and finds that out by looking.
 pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
     sqlx::query!(
         "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = ANY ($1) ORDER BY event_id FOR UPDATE)

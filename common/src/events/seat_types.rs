@@ -20,9 +20,7 @@ use crate::{
     },
 };
 
-/// A seat type.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `event_seat_types`
 pub struct SeatType {
     pub id: SeatTypeId,
     pub event_id: EventId,
@@ -38,7 +36,6 @@ pub struct SeatType {
 
 /// A new seat type, every rule checked.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `event_seat_types`
 pub struct NewSeatType {
     pub name: String,
     pub description: Option<String>,
@@ -48,7 +45,6 @@ pub struct NewSeatType {
 
 /// The fields of a seat type that a request changes.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `event_seat_types`
 pub struct SeatTypeChanges {
     pub name: Option<String>,
     /// `Some(None)` removes it.

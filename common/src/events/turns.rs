@@ -41,8 +41,8 @@ struct Place {
 pub struct Turn(#[allow(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
 
 impl Turns {
-    /// `most` at a time work on one event; whoever has not had a turn after `patience` has to come
-    /// again.
+    /// `most` callers at a time work on one event; one that has had no turn after `patience` has to
+    /// come again.
     pub fn new(most: usize, patience: Duration) -> Self {
         Turns { most: most.max(1), patience, events: Mutex::default() }
     }

@@ -17,7 +17,6 @@ use crate::{
 
 /// An event in a list: seats that are neither free nor sold count as booked.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `event_overview`
 pub struct EventListItem {
     pub id: EventId,
     pub name: String,
@@ -44,7 +43,6 @@ pub struct EventListItem {
 
 /// One event, looked at closely.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct EventDetail {
     #[serde(flatten)]
     pub event: EventListItem,
@@ -62,11 +60,9 @@ pub struct ListFilter {
     /// Who asks; organisers see their own drafts and private events when they filter for
     /// themselves.
     pub viewer: Option<UserId>,
-    /// Only this status.
     pub status: Option<String>,
     /// Only (not) public ones.
     pub is_public: Option<bool>,
-    /// Only this organiser's.
     pub organizer: Option<UserId>,
 }
 

@@ -12,7 +12,6 @@ use crate::{error::Result, observability::metrics};
 
 /// A job as an operator sees it.
 #[derive(Debug, serde::Serialize)]
-#[allow(missing_docs)] // columns of `jobs`, documented in its migration
 pub struct JobRow {
     pub id: JobId,
     pub queue: String,
@@ -53,11 +52,8 @@ impl JobRow {
 /// Which jobs to list; `None` means any.
 #[derive(Debug, Default)]
 pub struct Filter {
-    /// A queue's name.
     pub queue: Option<String>,
-    /// A kind's name.
     pub kind: Option<String>,
-    /// Where they are.
     pub state: Option<JobState>,
     /// At most so many, newest first.
     pub limit: i64,
@@ -153,11 +149,8 @@ pub async fn discard(pool: &PgPool, id: JobId) -> Result<bool> {
 /// How many jobs a queue has in a state, and when the oldest of them became due.
 #[derive(Debug, serde::Serialize)]
 pub struct Stat {
-    /// The queue's name.
     pub queue: String,
-    /// Where they are.
     pub state: JobState,
-    /// Jobs in it.
     pub count: i64,
     /// When the oldest of them became due.
     pub oldest: Option<DateTime<Utc>>,
@@ -176,7 +169,6 @@ pub async fn discard_all(pool: &PgPool, kind: &str) -> Result<u64> {
 
 /// The jobs of one kind that are in trouble.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct Trouble {
     pub kind: String,
     pub queue: String,
@@ -233,7 +225,7 @@ pub struct Depth {
     pub due: i64,
     /// Waiting for their time.
     pub scheduled: i64,
-    /// In Redis.
+    /// Handed over to Redis, and not claimed yet.
     pub queued: i64,
     /// With a worker.
     pub running: i64,
@@ -244,7 +236,6 @@ pub struct Depth {
 }
 
 impl Depth {
-    /// Tells Prometheus.
     pub fn record(&self, queue: Queue) {
         let states = [
             ("due", self.due),
@@ -285,7 +276,6 @@ pub async fn depth(pool: &PgPool, queue: Queue) -> Result<Depth> {
 /// A queue at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct QueueNow {
-    /// Which.
     pub queue: Queue,
     /// What its unfinished and dead jobs are doing.
     pub depth: Depth,
@@ -300,7 +290,6 @@ pub struct QueueNow {
 /// An hour has so many spans of five minutes.
 const SPANS: usize = 12;
 
-/// Every queue now.
 pub async fn queues(pool: &PgPool) -> Result<Vec<QueueNow>> {
     let finished = sqlx::query!(
         r#"SELECT queue, floor(extract(epoch FROM now() - finished_at) / 300)::int AS "spans_ago!",

@@ -22,7 +22,7 @@ const PRIORITIES: [i16; 5] = [0, 10, 11, 12, 20];
 #[derive(Debug)]
 pub struct Backlog {
     queue: Queue,
-    /// By priority.
+    /// One for each priority, in order.
     levels: Vec<Level>,
 }
 
@@ -34,7 +34,7 @@ struct Level {
     pending_from: DateTime<Utc>,
     /// None that is with the workers was handed over before that.
     taken_from: DateTime<Utc>,
-    /// In Redis.
+    /// Handed over to Redis, and not claimed yet.
     queued: i64,
     /// How long until the next pending one is due, in seconds; negative when it has been.
     due_in: Option<f64>,
@@ -43,7 +43,7 @@ struct Level {
 /// How many jobs a relay may hand over.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// In all.
+    /// Of whatever priority.
     pub jobs: i64,
     /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once,
     /// those included that are.

@@ -11,7 +11,6 @@ use crate::types::ids::{BookingId, EventId, TicketId};
 /// commit with the job.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FinaliseBooking {
-    /// `bookings.id`
     pub booking_id: BookingId,
 }
 
@@ -30,7 +29,6 @@ impl Job for FinaliseBooking {
 /// again.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CancelEvent {
-    /// `events.id`
     pub event_id: EventId,
 }
 

@@ -14,8 +14,8 @@
 //! has not been tried.
 //!
 //! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that
-//! it keeps moving. Whoever lost the lease (paused too long, presumed dead) finds that its
-//! `complete` changes nothing and must roll back.
+//! it keeps moving. A worker that has lost the lease (paused too long, presumed dead) finds that
+//! its `complete` changes nothing and must roll back.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -35,7 +35,6 @@ use crate::{
 /// replaced this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Delivery {
-    /// The job.
     pub job_id: JobId,
     /// Which hand-over this is; the row remembers the newest.
     pub delivery: i32,
@@ -315,7 +314,6 @@ pub struct Rescued {
 
 /// A job whose worker vanished.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `jobs`, documented in its migration
 pub struct Vanished {
     pub job_id: JobId,
     pub kind: String,

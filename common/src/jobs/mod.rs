@@ -6,7 +6,8 @@
 //! kind in one place: queue, retries, time limit, uniqueness. What a job *does* is in the worker
 //! crate.
 //!
-//! What whoever enqueues may rely on (`docs/jobs.md` has the whole, with a picture of the states):
+//! What the code that enqueues may rely on (`docs/jobs.md` has the whole, with a picture of the
+//! states):
 //!
 //! - A job exists if and only if its transaction commits, and is then run until it is done or dead,
 //!   whatever dies meanwhile.

@@ -10,7 +10,6 @@ use crate::types::ids::{BookingId, RefundId};
 
 /// A mail server that hangs holds up no SMS, and the other way round: each has half of the slots.
 const SMS: i16 = 10;
-/// See [`SMS`].
 const EMAIL: i16 = 11;
 /// Tickets that were issued anew, of which there may be hundreds of thousands at once: every other
 /// message goes first.
@@ -19,7 +18,6 @@ const REISSUED: i16 = 12;
 /// E-mails a booking's tickets, QR codes attached, to a buyer who has an e-mail address.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailTickets {
-    /// `bookings.id`
     pub booking_id: BookingId,
     /// They were sent before, with other codes.
     #[serde(default)]
@@ -44,9 +42,8 @@ impl Job for EmailTickets {
 /// Tells a buyer by SMS, if there is a phone number, that the tickets are ready.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsTickets {
-    /// `bookings.id`
     pub booking_id: BookingId,
-    /// See [`EmailTickets::reissued`].
+    /// As in [`EmailTickets`]: they were sent before, with other codes.
     #[serde(default)]
     pub reissued: bool,
 }
@@ -70,7 +67,6 @@ impl Job for SmsTickets {
 /// back.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailCancellation {
-    /// `bookings.id`
     pub booking_id: BookingId,
 }
 
@@ -88,7 +84,6 @@ impl Job for EmailCancellation {
 /// The same by SMS, if there is a phone number.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsCancellation {
-    /// `bookings.id`
     pub booking_id: BookingId,
 }
 
@@ -106,7 +101,6 @@ impl Job for SmsCancellation {
 /// E-mails a buyer, if there is an e-mail address, that a payment goes back, and why.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailRefund {
-    /// `refunds.id`
     pub refund_id: RefundId,
 }
 
@@ -124,7 +118,6 @@ impl Job for EmailRefund {
 /// The same by SMS, if there is a phone number.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsRefund {
-    /// `refunds.id`
     pub refund_id: RefundId,
 }
 

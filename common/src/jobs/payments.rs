@@ -12,7 +12,6 @@ use crate::types::ids::{BookingId, RefundId, WebhookId};
 /// with an error that says so.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ProcessWebhook {
-    /// `webhook_events.id`
     pub webhook_event_id: WebhookId,
 }
 
@@ -29,7 +28,6 @@ impl Job for ProcessWebhook {
 /// Confirms a booking that costs nothing and so needs no payment.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConfirmFreeBooking {
-    /// `bookings.id`
     pub booking_id: BookingId,
 }
 
@@ -46,7 +44,6 @@ impl Job for ConfirmFreeBooking {
 /// Sends a payment back. Razorpay's idempotency key makes a second run the same refund.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RefundPayment {
-    /// `refunds.id`
     pub refund_id: RefundId,
 }
 

@@ -58,7 +58,7 @@ pub fn start(db: PgPool) {
 /// A job has been enqueued; its transaction may or may not be committed.
 pub(super) fn enqueued(id: JobId) {
     if let Some(sender) = ENQUEUED.get() {
-        // Full: somebody has very much to do, and whoever looks finds the rest.
+        // Full: there is very much to do, and the relays find the rest by themselves.
         let _ = sender.try_send(id);
     }
 }

@@ -128,7 +128,6 @@ pub async fn settle(conn: &mut PgConnection, reason: AlertReason, subject: &str)
 
 /// An alert as operators see it.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs)] // columns of `payment_alerts`
 pub struct AlertRow {
     pub id: i64,
     pub reason: String,
@@ -152,8 +151,8 @@ pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
     Ok(rows)
 }
 
-/// An operator has dealt with an alert; false when it is not open, or is closed by whoever releases
-/// the refunds that are held.
+/// An operator has dealt with an alert; false when it is not open, or waits for an operator to
+/// release the refunds that are held.
 pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
     let closed = sqlx::query!(
         "UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL

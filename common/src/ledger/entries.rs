@@ -10,7 +10,6 @@ use crate::{
 
 /// Money that has arrived.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)] // Razorpay's payment entity
 pub struct Captured {
     pub payment_id: String,
     pub order_id: String,
@@ -38,8 +37,8 @@ pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentS
     Ok(PaymentState::of(row.captured, row.refund))
 }
 
-/// The same for whoever changes it: nobody else does until this transaction ends. A booking's row,
-/// and the inventory before it, are taken before the payment is: always in that order.
+/// The same for a change: no other transaction changes the payment until this one ends. A booking's
+/// row, and the inventory before it, are taken before the payment is: always in that order.
 /// [`sale::lock_for_update`] takes the same lock.
 pub(crate) async fn lock_payment(
     conn: &mut PgConnection,

@@ -1,5 +1,5 @@
-//! What can happen to a payment, as a table: every pair of state and event has its step. Whoever
-//! hears of a payment or refund asks it what to do; `docs/payments.md` is drawn from it. How a
+//! What can happen to a payment, as a table: every pair of state and event has its step. Webhooks,
+//! the reconciler and cancellations ask it what to do; `docs/payments.md` is drawn from it. How a
 //! state is read from the books is in [`entries`](super::entries); nothing here touches the
 //! database.
 
@@ -48,7 +48,6 @@ pub enum PaymentEvent {
 /// What is done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentStep {
-    /// Nothing.
     Nothing,
     /// Razorpay is asked to capture it; then it has been captured.
     Capture,
@@ -79,7 +78,6 @@ pub enum PaymentStep {
 }
 
 impl PaymentState {
-    /// All of them.
     pub const ALL: [PaymentState; 7] = [
         PaymentState::New,
         PaymentState::Lapsed,
@@ -106,7 +104,6 @@ impl PaymentState {
 }
 
 impl PaymentEvent {
-    /// All of them.
     pub const ALL: [PaymentEvent; 8] = [
         PaymentEvent::Authorized,
         PaymentEvent::Captured,

@@ -127,7 +127,6 @@ pub(crate) async fn owe_refund(
 
 /// A refund that we owe.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `refunds`
 pub struct Refund {
     pub payment_id: String,
     pub booking: Option<BookingId>,
@@ -287,7 +286,7 @@ pub(crate) async fn resume(conn: &mut PgConnection, payment_id: &str) -> Result<
     Ok(())
 }
 
-/// No tries are left: whoever retries the dead job grants others.
+/// No tries are left: an operator who retries the dead job grants others.
 pub async fn grant_tries(conn: &mut PgConnection, id: RefundId) -> Result<()> {
     sqlx::query!("UPDATE refunds SET tries_left = DEFAULT WHERE id = $1", id as _)
         .execute(conn)

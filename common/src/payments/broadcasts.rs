@@ -11,7 +11,6 @@ use crate::{
 /// A payment goes back without a cancellation: it came late, twice, or of another amount. Or a part
 /// of it has been returned by hand, and its booking stands.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct PaymentRefunded {
     pub booking_id: BookingId,
     /// None when the booking has gone with its event.

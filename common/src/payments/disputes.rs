@@ -1,6 +1,6 @@
 //! Disputes: a buyer's bank asks for a payment back, which it may take at once, and keeps if the
 //! dispute is lost. Razorpay tells of them by webhooks and is asked about them by the reconciler;
-//! whoever hears of one comes here.
+//! both come here.
 //!
 //! Only what the bank has taken is in the ledger. What it has taken for good is money that went
 //! back: it is owed no more, and a booking all of whose payment has gone is cancelled, as when
@@ -61,7 +61,6 @@ const DECIDED: i16 = 3;
 
 /// A dispute of which Razorpay tells.
 #[derive(Debug)]
-#[allow(missing_docs)] // Razorpay's
 pub struct Dispute {
     pub id: String,
     pub payment_id: String,

@@ -5,7 +5,7 @@
 //! have been restored from a backup or emptied. So an order is ours only if our books have it as
 //! made under our id (they may be a copy: see the views `own_orders` and `copied_payments`), or if
 //! its notes name this installation and its receipt is the reference of a booking. That is against
-//! accidents: whoever can create orders at Razorpay with our key can name us.
+//! accidents: a shop that can create orders at Razorpay with our key can name us.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub enum Owner {
     Lost,
     /// Another installation's, by its id.
     OtherInstallation(String),
-    /// Somebody else's.
+    /// Another shop's, which uses the same account at Razorpay.
     Stranger,
 }
 

@@ -11,7 +11,6 @@ use crate::{
     types::time::Timestamp,
 };
 
-/// The first line.
 pub const HEADER: &str = "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason\r\n";
 
 /// Rows that are fetched at once.

@@ -18,7 +18,6 @@ use crate::{
 /// A request for an order, every rule checked that needs no database.
 #[derive(Debug)]
 pub struct NewOrder {
-    /// For which booking.
     pub booking: BookingId,
     /// What the client believes to be the total.
     pub amount: Paise,
@@ -26,7 +25,6 @@ pub struct NewOrder {
 
 /// A booking that may be paid for.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct Payable {
     pub booking: BookingId,
     pub reference: String,
@@ -42,7 +40,6 @@ pub struct Payable {
 
 /// What the checkout form fills in for the buyer.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `users`
 pub struct Prefill {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -105,7 +102,7 @@ pub async fn remember(
     order_id: &str,
     amount: Paise,
 ) -> Result<String> {
-    // One at a time: whoever comes second finds what the first has written.
+    // One at a time: the second request finds what the first has written.
     sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking as _)
         .fetch_optional(&mut *conn)
         .await?;
@@ -197,7 +194,6 @@ pub(super) async fn supersede(conn: &mut PgConnection, order_id: &str) -> Result
 /// The response to `GET /payments/verify/:orderId`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentState)]
-#[allow(missing_docs)] // docs/contract.md#payments
 pub struct PaymentVerification {
     pub order_id: String,
     pub booking_id: BookingId,
@@ -234,10 +230,9 @@ pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<Pa
 /// The response to `POST /payments/create-order`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
-#[allow(missing_docs)] // docs/contract.md#payments
 pub struct CheckoutOrder {
     pub order_id: String,
-    /// Paise.
+    /// In paise, as Razorpay counts.
     #[schema(minimum = 1)]
     pub amount: i64,
     pub currency: &'static str,
@@ -250,10 +245,9 @@ pub struct CheckoutOrder {
 
 /// What the checkout form of Razorpay takes.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // docs/contract.md#payments
 pub struct CheckoutOptions {
     pub key: String,
-    /// Paise.
+    /// In paise, as Razorpay counts.
     #[schema(minimum = 1)]
     pub amount: i64,
     pub currency: &'static str,
@@ -270,7 +264,6 @@ pub struct CheckoutOptions {
 
 /// What the checkout form looks like.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct Theme {
     pub color: &'static str,
 }

@@ -64,7 +64,7 @@ pub async fn known(
 /// A refund that Razorpay makes, as it tells of it.
 #[derive(Debug)]
 pub struct ProviderRefund {
-    /// `rfnd_…`
+    /// Razorpay's id, `rfnd_…`.
     pub refund_id: String,
     /// What goes back by it: the payment, or a part.
     pub amount_paise: i64,

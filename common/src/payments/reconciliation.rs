@@ -1,7 +1,7 @@
 //! Reconciliation: our side of the comparison with Razorpay, and when its turn comes. What follows
 //! for money of which no webhook told is in [`webhook_actions`](super::webhook_actions) and
-//! [`provider_refunds`](super::provider_refunds), as if one had. Whoever asks Razorpay is in the
-//! worker crate; nothing here calls out.
+//! [`provider_refunds`](super::provider_refunds), as if one had. The reconciler, which asks
+//! Razorpay, is in the worker crate; nothing here calls out.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -110,7 +110,6 @@ pub async fn order_asked(
 
 /// A refund that Razorpay has not carried out, as far as we know.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `refunds`
 pub struct OpenRefund {
     pub id: RefundId,
     pub payment_id: String,

@@ -1,6 +1,6 @@
 //! What a buyer is told whose money goes back although nobody has cancelled anything: it came late,
-//! twice, or of another amount, or somebody has returned a part of it by hand. Whoever cancels is
-//! told by [`cancellation_notices`](crate::bookings::cancellation_notices).
+//! twice, or of another amount, or somebody has returned a part of it by hand. A buyer who cancels
+//! is told by [`cancellation_notices`](crate::bookings::cancellation_notices).
 
 use sqlx::PgConnection;
 
@@ -20,9 +20,7 @@ use crate::{
     },
 };
 
-/// What is sent.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct Notice {
     /// What the message is known by: the payment that goes back, or the refund of a part.
     pub id: String,

@@ -28,9 +28,9 @@ pub struct Story {
     pub booking_id: Option<BookingId>,
     /// `BKG-…`, while the booking is there.
     pub booking_reference: Option<String>,
-    /// `order_…`
+    /// Razorpay's ids, `order_…`.
     pub orders: Vec<String>,
-    /// `pay_…`
+    /// Razorpay's ids, `pay_…`.
     pub payments: Vec<String>,
     /// What happened, the earliest first.
     pub entries: Vec<Entry>,
@@ -39,7 +39,6 @@ pub struct Story {
 /// One thing that happened.
 #[derive(Debug, Serialize)]
 pub struct Entry {
-    /// When.
     pub at: DateTime<Utc>,
     /// Of which kind: `booking`, `order`, `webhook`, `ledger`, `refund`, `dispute`, `job`, `alert`.
     pub what: &'static str,

@@ -97,7 +97,7 @@ async fn payment(
     money: Captured,
     after: &mut AfterCommit,
 ) -> Result<WebhookAction> {
-    // A look: whoever settles looks again, with the payment locked.
+    // A look: settling looks again, with the payment locked.
     let step = payment_states::next(entries::state(conn, &money.payment_id).await?, event);
     match step {
         PaymentStep::NoteFailure => {

@@ -25,7 +25,6 @@ const LOOK: Duration = Duration::from_secs(15);
 /// Our key at a provider, as far as this process knows. Cheap to clone; clones are the same key.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// Whose.
     pub provider: &'static str,
     /// The variables that it is made of.
     pub settings: &'static str,
@@ -36,7 +35,7 @@ pub struct Key {
 /// What the provider says of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It works.
+    /// The provider accepts it.
     Accepted,
     /// It does not: the status of the answer, and the provider's code.
     Refused(String),

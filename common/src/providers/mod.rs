@@ -22,9 +22,7 @@ pub enum CallError {
     /// The provider understood and refused: the same request will be refused again.
     #[error("{provider} refused with {status}{}: {message}", code.as_ref().map(|c| format!(" ({c})")).unwrap_or_default())]
     Refused {
-        /// Who.
         provider: &'static str,
-        /// HTTP status.
         status: u16,
         /// The provider's own code.
         code: Option<String>,
@@ -34,24 +32,17 @@ pub enum CallError {
     /// It cannot be asked for, so nobody was asked.
     #[error("{provider} cannot be asked: {reason}")]
     Invalid {
-        /// Who.
         provider: &'static str,
         /// Why, without anything of ours in it.
         reason: String,
     },
     /// The provider did not answer, or not in a way that settles the matter: try again.
     #[error("{provider} failed: {reason}")]
-    Failed {
-        /// Who.
-        provider: &'static str,
-        /// Why.
-        reason: String,
-    },
+    Failed { provider: &'static str, reason: String },
     /// The provider refuses our key, or another of our settings, whatever is asked: nobody's
     /// request is at fault, and all of them wait until it is right.
     #[error("{provider} refuses our key")]
     KeyRefused {
-        /// Who.
         provider: &'static str,
         /// When to try again.
         wait: Duration,

@@ -27,7 +27,6 @@ pub struct Razorpay {
 
 /// An order as Razorpay has it.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
 pub struct Order {
     pub id: String,
     pub amount: i64,
@@ -40,7 +39,6 @@ pub struct Order {
 
 /// A payment as Razorpay has it.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
 pub struct Payment {
     pub id: String,
     pub order_id: Option<String>,
@@ -57,7 +55,6 @@ pub struct Payment {
 
 /// A refund as Razorpay has it.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
 pub struct Refund {
     pub id: String,
     pub status: String,
@@ -69,7 +66,6 @@ pub struct Refund {
 
 /// A dispute as Razorpay has it.
 #[derive(Debug, Deserialize)]
-#[allow(missing_docs)]
 pub struct Dispute {
     pub id: String,
     pub payment_id: String,
@@ -85,7 +81,6 @@ pub struct Dispute {
 
 /// An order to create.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct NewOrder<'a> {
     pub amount_paise: i64,
     pub currency: &'a str,

@@ -33,9 +33,7 @@ pub struct Smtp {
     key: Key,
 }
 
-/// One e-mail.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct Email {
     pub to: String,
     pub to_name: Option<String>,

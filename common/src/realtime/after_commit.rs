@@ -22,7 +22,7 @@ impl AfterCommit {
         &mut self.cache
     }
 
-    /// Tells clients.
+    /// Sends a broadcast after the commit.
     pub fn tell(&mut self, broadcast: Broadcast) {
         self.broadcasts.push(broadcast);
     }
@@ -39,7 +39,7 @@ impl AfterCommit {
         self.changed.insert(event);
     }
 
-    /// Does it all: Redis first, so that whoever hears of a free seat can have it.
+    /// Does it all: Redis first, so that a client that hears of a free seat can have it.
     pub async fn run<P: Publish, Q: Publish>(
         self,
         cache: &Cache,

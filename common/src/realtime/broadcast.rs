@@ -22,7 +22,6 @@ pub trait Payload: Serialize + ToSchema {
 
 /// Who hears a kind of broadcast.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
 pub enum Listeners {
     Everybody,
     Viewers,
@@ -72,7 +71,6 @@ pub enum Audience {
 
 /// Whose business a booking is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Parties {
     pub event: EventId,
     pub buyer: UserId,

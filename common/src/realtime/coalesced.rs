@@ -49,8 +49,8 @@ impl<P: Publish> Coalesced<P> {
     pub fn changed(&self, event: EventId) {
         let this = self.clone();
         tokio::spawn(traces::carried(async move {
-            // Whoever finds the gate closed committed before it opens again, so the read after that
-            // sees the change.
+            // A change that finds the gate closed was committed before it opens again, so the read
+            // after that sees it.
             match this.gate_is_mine(event).await {
                 Some(false) => return,
                 Some(true) => tokio::time::sleep(COALESCE + Duration::from_millis(5)).await,

@@ -14,7 +14,6 @@ use crate::{
 
 /// A seat is somebody's for a while.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatLocked {
     pub event_id: EventId,
     pub seat_type_id: SeatTypeId,
@@ -36,7 +35,6 @@ impl Payload for SeatLocked {
 
 /// A seat is free again.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatUnlocked {
     pub event_id: EventId,
     pub seat_type_id: SeatTypeId,
@@ -55,7 +53,6 @@ impl Payload for SeatUnlocked {
 /// Why a seat is free again.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum UnlockReason {
     Released,
     Expired,
@@ -64,7 +61,6 @@ pub enum UnlockReason {
 
 /// A seat is sold.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatBooked {
     pub event_id: EventId,
     pub seat_type_id: SeatTypeId,

@@ -1,8 +1,9 @@
-//! Seats: their labels, their rows, and the inventory that they are taken from. Seats are virtual:
-//! a row exists only while its seat is locked or booked, and `available_quantity` counts the rest.
+//! How seats become free: their rows are deleted, and `available_quantity` of their types counts
+//! them again.
 //!
-//! Every change of an event's inventory begins with [`open_inventory`], which makes one transaction
-//! at a time the owner of its counts. How a lock is won is in [`locks`](super::locks).
+//! Every change of an event's inventory begins with
+//! [`open_inventory`](crate::events::inventory::open_inventory), which makes one transaction at a
+//! time the owner of its counts. How a lock is won is in [`locks`](super::locks).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,9 +20,7 @@ use crate::{
 /// A seat that is nobody's any more.
 #[derive(Clone, Debug)]
 pub struct Freed {
-    /// Which.
     pub key: SeatKey,
-    /// Whose it was.
     pub holder: Option<UserId>,
     /// Of its type, now.
     pub available_quantity: i32,
@@ -33,8 +32,8 @@ pub struct Freed {
 /// over for longest, as many as `room` says. Never more, however many have run out: the rest is the
 /// expiry worker's, and so are their bookings. The caller has opened the inventory.
 ///
-/// A seat whose row somebody holds is being booked or extended: it is left alone, and looked at
-/// again by whoever comes next.
+/// A seat whose row another transaction has locked is being booked or extended: it is left alone
+/// until the next call.
 pub async fn free_expired(
     conn: &mut PgConnection,
     named: &[(SeatTypeId, SeatLabel)],

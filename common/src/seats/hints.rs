@@ -1,6 +1,6 @@
 //! The Redis keys of locked seats, `seat_lock:{event}:{type}:{label}`, in the form that the Node
-//! service uses (docs/contract.md#existing-data). They turn away whoever comes second without
-//! asking PostgreSQL, which has the final word.
+//! service uses (docs/contract.md#existing-data). They turn away the second request for a seat
+//! without asking PostgreSQL, which has the final word.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -76,8 +76,8 @@ async fn set_if_absent(cache: &Cache, key: String, value: String, lives: Duratio
     cache.command::<Option<()>>(&command).await.map(|set| set.is_some())
 }
 
-/// Follows a lock or booking that has been committed: the keys live to its deadline, whoever had
-/// them before.
+/// Follows a lock or booking that has been committed: the keys live to its deadline, and are its
+/// own, whosever they were before.
 pub(super) async fn keep_now(
     cache: &Cache,
     seats: &[SeatKey],

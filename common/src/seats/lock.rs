@@ -13,7 +13,6 @@ use crate::types::{
 
 /// A lock as the API shows it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // columns of `seats`
 pub struct Lock {
     pub id: SeatId,
     pub event_id: EventId,
@@ -26,7 +25,6 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Of which seat.
     pub fn key(&self) -> SeatKey {
         SeatKey {
             event: self.event_id,
@@ -45,8 +43,7 @@ pub struct Won {
     pub version: i64,
     /// Whether Redis took part in the decision.
     pub cache_hit: bool,
-    /// Expired locks that were cleared away with the same commit; whoever gets them tells the
-    /// clients.
+    /// Expired locks that were cleared away with the same commit; the caller tells clients of them.
     pub cleared: Vec<Freed>,
 }
 

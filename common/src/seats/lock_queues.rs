@@ -1,8 +1,8 @@
-//! Who waits for seats, event by event. Whoever comes first for an event starts the task that
-//! writes its groups, which ends when nobody waits any more. An event is written by one transaction
-//! at a time, and so many events at once as there are connections for it. An event whose inventory
-//! is held gives its connection back after a while, and its requests wait on for as long as their
-//! callers do.
+//! Requests that wait for seats, event by event. The first one for an event starts the task that
+//! writes its groups, which ends when no request waits any more. An event is written by one
+//! transaction at a time, and so many events at once as there are connections for it. An event
+//! whose inventory is held gives its connection back after a while, and its requests wait on for as
+//! long as their callers do.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -62,7 +62,6 @@ impl Writer {
         Arc::new(Writer { db, valid, turns, queues: Mutex::default() })
     }
 
-    /// The connections.
     pub(super) fn pool(&self) -> &PgPool {
         &self.db
     }

@@ -22,7 +22,6 @@ use crate::{
 
 /// The taken seats of an event, with the counts and the version that belong to them.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct SeatMap {
     #[serde(flatten)]
     pub counts: SeatCounts,
@@ -31,7 +30,6 @@ pub struct SeatMap {
 
 /// A seat that is locked or booked.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct TakenSeat {
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,

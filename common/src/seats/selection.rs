@@ -23,7 +23,6 @@ pub struct Selection {
 const MOST_AT_ONCE: usize = 100;
 
 impl Selection {
-    /// One seat.
     pub fn one(seat: SeatKey) -> Self {
         Selection {
             event: seat.event,

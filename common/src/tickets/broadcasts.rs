@@ -11,7 +11,6 @@ use crate::{
 /// Tickets can be fetched.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct TicketsReady {
     pub booking_id: BookingId,
     pub booking_reference: String,

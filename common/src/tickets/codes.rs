@@ -1,6 +1,6 @@
 //! What a ticket's QR code says: a text that only the owner of `TICKET_SIGNING_KEY` can make, and
-//! that whoever has the public key can check without asking anybody. Nothing here knows a database
-//! or a clock (docs/tickets.md has the format for other programs).
+//! that anybody with the public key can check without asking a server. Nothing here knows a
+//! database or a clock (docs/tickets.md has the format for other programs).
 //!
 //! The text is `NX1-` and, in base32 without padding, 84 bytes: key id (4), event (4), ticket (4),
 //! nonce (8), signature (64). Letters and digits of one case are what QR codes hold best: 139
@@ -27,7 +27,6 @@ const CLAIM: usize = 4 + 4 + 4 + 8;
 pub struct Claim {
     /// The event that the ticket is for.
     pub event: EventId,
-    /// Which ticket.
     pub ticket: TicketId,
     /// `tickets.qr_nonce`: a ticket that has been issued anew has another, and older texts are of
     /// no use.

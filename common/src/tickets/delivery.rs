@@ -12,7 +12,6 @@ use sqlx::PgConnection;
 
 /// What is sent to a buyer.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub struct Delivery {
     pub reference: String,
     pub event_name: String,
@@ -29,7 +28,6 @@ pub struct Delivery {
 
 /// A ticket as it is sent.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `tickets`
 pub struct Delivered {
     pub id: TicketId,
     pub nonce: Option<i64>,

@@ -68,9 +68,9 @@ pub fn render(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
     some.into_iter().map(render).collect()
 }
 
-/// Replaces a booking's codes, unless somebody else has. Whoever goes to the event is sent them;
-/// where the booking is not confirmed any more, the tickets are not good. Returns how many were
-/// dealt with.
+/// Replaces a booking's codes, unless somebody else has. A buyer whose event is to come is sent
+/// them; where the booking is not confirmed any more, the tickets are not good. Returns how many
+/// were dealt with.
 pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKey) -> Result<u64> {
     // Shared with other readers, exclusive against cancellation.
     let about = sqlx::query!(

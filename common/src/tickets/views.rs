@@ -17,7 +17,6 @@ use utoipa::ToSchema;
 
 /// A ticket as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)] // docs/contract.md#bookings
 pub struct Ticket {
     pub id: TicketId,
     pub ticket_id: String,
@@ -49,7 +48,6 @@ text_enum! {
 pub struct Tickets {
     /// Those that are made.
     pub tickets: Vec<Ticket>,
-    /// How far they all are.
     pub status: TicketProgress,
 }
 
@@ -103,18 +101,16 @@ text_enum! {
 /// The job that makes a booking's tickets.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TicketJob {
-    /// How far it is.
     pub status: TicketJobStatus,
-    /// Percent.
+    /// In percent: 0 until it is completed, then 100.
     pub progress: i32,
-    /// Once it is completed.
+    /// What it has made, once it is completed.
     pub result: Option<TicketJobResult>,
 }
 
 /// What a completed job has made.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct TicketJobResult {
     pub tickets_generated: i64,
     pub booking_id: BookingId,

@@ -14,7 +14,6 @@ impl Email {
         (address.len() <= LONGEST_ADDRESS).then_some(Email(address))
     }
 
-    /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -47,7 +46,7 @@ impl Phone {
         let abroad = text.trim_start().starts_with('+').then(|| text.replacen("(0)", "", 1));
         let text = abroad.as_deref().unwrap_or(text);
         match international(text)?.strip_prefix("+91") {
-            // Whoever dials within India begins with a 0, and some write it behind +91, too.
+            // Within India people dial a 0 first, and some write it behind +91, too.
             Some(national) => {
                 let national = national.strip_prefix('0').unwrap_or(national);
                 (national.len() == 10 && !national.starts_with('0'))

@@ -11,7 +11,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// For people.
+    /// What clients are told where it is off.
     pub(crate) fn message(self) -> &'static str {
         match self {
             Feature::Sms => "One-time passwords are not available here.",
@@ -19,7 +19,7 @@ impl Feature {
         }
     }
 
-    /// For programs.
+    /// The stable code of the same.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Feature::Sms => "sms_unavailable",

@@ -40,42 +40,42 @@ macro_rules! id {
 }
 
 id!(
-    /// `users.id`
+    /// Names a row of `users`.
     UserId(i32),
     KnownFormat::Int32
 );
 id!(
-    /// `events.id`
+    /// Names a row of `events`.
     EventId(i32),
     KnownFormat::Int32
 );
 id!(
-    /// `event_seat_types.id`
+    /// Names a row of `event_seat_types`.
     SeatTypeId(i32),
     KnownFormat::Int32
 );
 id!(
-    /// `seats.id`
+    /// Names a row of `seats`.
     SeatId(i32),
     KnownFormat::Int32
 );
 id!(
-    /// `bookings.id`
+    /// Names a row of `bookings`.
     BookingId(i32),
     KnownFormat::Int32
 );
 id!(
-    /// `tickets.id`
+    /// Names a row of `tickets`.
     TicketId(i32),
     KnownFormat::Int32
 );
 id!(
-    /// `refunds.id`
+    /// Names a row of `refunds`.
     RefundId(i64),
     KnownFormat::Int64
 );
 id!(
-    /// `webhook_events.id`
+    /// Names a row of `webhook_events`.
     WebhookId(i64),
     KnownFormat::Int64
 );

@@ -61,9 +61,7 @@ impl Paise {
         written(self.0, CURRENCY)
     }
 
-    /// Nothing.
     pub const ZERO: Paise = Paise(0);
-    /// A rupee.
     pub const RUPEE: Paise = Paise(100);
     /// The largest that a NUMERIC(10,2) column holds.
     pub const MAX: Paise = Paise(9_999_999_999);

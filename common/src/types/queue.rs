@@ -5,17 +5,17 @@ use super::text_enum::text_enum;
 text_enum! {
     /// A queue and the worker binary that serves it (`nexus-worker-<name>`).
     pub enum Queue {
-        /// One-time passwords.
+        /// Sends one-time passwords.
         Otp = "otp",
-        /// Webhooks, confirmations, refunds.
+        /// Acts on webhooks, confirms bookings, makes refunds, reconciles.
         Payments = "payments",
-        /// Ticket generation.
+        /// Makes tickets, and cancels the bookings of cancelled events.
         Bookings = "bookings",
-        /// Locks and unpaid bookings at their deadline.
+        /// Frees locks and unpaid bookings at their deadline.
         Expiry = "expiry",
-        /// Expired tokens, idempotency keys, finished jobs.
+        /// Removes what has no use any more, and checks the books.
         Cleanup = "cleanup",
-        /// E-mail and SMS.
+        /// Sends e-mail and SMS.
         Notifications = "notifications",
     }
 }

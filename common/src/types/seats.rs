@@ -27,7 +27,6 @@ describe!(
 );
 
 impl SeatLabel {
-    /// Reads a label.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let label = text.trim();
         if label.is_empty() {
@@ -46,7 +45,6 @@ impl SeatLabel {
         value.as_str().map_or_else(|| Err(Invalid::new("Seat label is required")), Self::parse)
     }
 
-    /// The label.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -60,7 +58,6 @@ impl std::fmt::Display for SeatLabel {
 
 /// Which seat: VIP-A1 and Standard-A1 are two.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
 pub struct SeatKey {
     pub event: EventId,
     pub seat_type: SeatTypeId,

@@ -1,7 +1,7 @@
 //! Enums of words: what a text column holds, JSON shows and the API documents list. [`text_enum`]
 //! makes all three of one definition, so that each word is written once.
 
-/// None of the words that a text enum has. A newer release may know it: whoever reads it in the
+/// None of the words that a text enum has. A newer release may know it: code that reads it in the
 /// database must not guess what it means.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not known to this release")]
@@ -17,7 +17,6 @@ macro_rules! text_enum {
         }
     ) => {
         $(#[doc = $doc])+
-        #[allow(missing_docs)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name {
             $($(#[doc = $about])* $variant,)+

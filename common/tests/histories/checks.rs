@@ -12,7 +12,7 @@ struct Books {
     strangers: i64,
     /// Confirmed bookings without one of their seats, and booked seats without a confirmed booking.
     homeless: i64,
-    /// Paise.
+    /// In paise, as all that follow.
     came_in: i64,
     for_seats: i64,
     returned: i64,

@@ -42,7 +42,6 @@ pub struct Exchange {
 
 /// What was sent.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub enum Request {
     /// Over HTTP.
     Http { method: String, path: String, headers: BTreeMap<String, String>, body: Option<String> },

@@ -55,7 +55,6 @@ pub struct Truth {
 
 /// One seat type: `available` is its quantity without the rows in `seats`.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
 pub struct SeatType {
     pub event: i64,
     pub id: i64,

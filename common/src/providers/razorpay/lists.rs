@@ -9,7 +9,6 @@ pub const PAGE: usize = 100;
 
 /// What was created in a span of time, in seconds since 1970, both ends included.
 #[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
 pub struct Span {
     pub from: i64,
     pub to: i64,

@@ -10,7 +10,6 @@ use crate::random;
 
 /// An order: what a buyer is asked to pay. Amounts are in paise.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "the fields are Razorpay's")]
 pub struct Order {
     pub id: String,
     pub entity: &'static str,
@@ -31,7 +30,6 @@ pub struct Order {
 
 /// One attempt to pay an order.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "the fields are Razorpay's")]
 pub struct Payment {
     pub id: String,
     pub entity: &'static str,
@@ -83,7 +81,6 @@ impl Payment {
 
 /// Money on its way back.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "the fields are Razorpay's")]
 pub struct Refund {
     pub id: String,
     pub entity: &'static str,
@@ -101,7 +98,6 @@ pub struct Refund {
 
 /// A payment that a buyer's bank asks back.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "the fields are Razorpay's")]
 pub struct Dispute {
     pub id: String,
     pub entity: &'static str,
