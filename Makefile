@@ -1,12 +1,14 @@
-# make run    starts everything on this machine: private PostgreSQL and Redis, provider stand-ins, API, workers, a demo event
-# make test   formatting, lints, SQL against a real schema, every test
-# make help   the rest
+# make run        starts everything on this machine: private PostgreSQL and Redis, provider stand-ins, API, workers, a demo event
+# make check      formatting, lints, unit tests: before every commit
+# make test       the same, SQL against a real schema, every test: before a merge
+# make test-long  what takes long, in full: before a release
+# make help       the rest
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos soak bench bench-stress bench-books build release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
+.PHONY: help run check test test-long chaos soak bench bench-stress bench-books build build-tested release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
 	clock-deps fmt lint sqlx check-sqlx docs clean-data
 
 # rust-toolchain.toml names the compiler. Where rustup may not fetch it, it may be there under another name; the tests check the version.
@@ -23,6 +25,8 @@ PORT ?= 3000
 NEXUS_DATA ?= .nexus
 # PROFILE=release for measuring; the default shares its build with `make test`.
 PROFILE ?= dev
+# Tests wait for most of their time.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 # For `make chaos` and `make soak`; REPORT names another file for what they measure.
 PAYMENTS ?= 1000
 SOAK_MINUTES ?= 30
@@ -40,15 +44,28 @@ help: ## Say what can be made
 run: deps build ## Start everything; PORT chooses the API's port, NEXUS_DATA the data folder, PROFILE=release the optimised build
 	@exec env PORT=$(PORT) NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox run
 
-test: deps node-deps python-deps browser-deps clock-deps fmt build lint fuzz-smoke ## Check and test everything
-	@cargo test --workspace --no-fail-fast
+check: fmt fuzz-deps ## Check formatting and lints, run the unit tests; under a minute once everything is built
+	@cargo clippy --workspace --all-targets --features nexus-fuzz/libfuzzer -- -D warnings
+	cargo test --workspace --quiet --lib --bins
 
-chaos: build ## Sell to PAYMENTS buyers while webhooks are lost and processes killed; what was measured goes to REPORT
-	@NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_CHAOS_REPORT=$(abspath $(or $(REPORT),target/chaos.md)) cargo test --workspace --test chaos -- --nocapture
+# What tests are made with.
+test-deps: deps node-deps python-deps browser-deps clock-deps
 
-soak: deps node-deps build ## Mixed traffic with faults for SOAK_MINUTES, then a look at what is left; a report goes to REPORT; PROFILE=release for the optimised build
+test: test-deps fmt build-tested lint fuzz-smoke ## Check and test everything
+	@RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --no-fail-fast
+
+test-long: test-deps build-tested ## Run in full what `make test` runs in short; an hour
+	@export PROPTEST_CASES=10000 NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_KILL_FAULTS=100 NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 ))
+	export EXAMPLES=20 NEXUS_BOOKS_BOOKINGS=50000 NEXUS_FINISHED_JOBS=1000000
+	cargo test --workspace --no-fail-fast --test histories --test long
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --test fast -- schemathesis:: while_nobody_has_counted_them workers_read_none
+
+chaos: build-tested ## Sell to PAYMENTS buyers while webhooks are lost and processes killed; what was measured goes to REPORT
+	@NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_CHAOS_REPORT=$(abspath $(or $(REPORT),target/chaos.md)) cargo test --workspace --test long chaos:: -- --nocapture
+
+soak: deps node-deps build-tested ## Mixed traffic with faults for SOAK_MINUTES, then a look at what is left; a report goes to REPORT; PROFILE=release for the optimised build
 	@NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) NEXUS_SOAK_REPORT=$(abspath $(or $(REPORT),target/soak.md)) \
-		cargo test --workspace $(if $(filter release,$(PROFILE)),--release) --test soak -- --nocapture
+		cargo test --workspace $(if $(filter release,$(PROFILE)),--release) --test long soak:: -- --nocapture
 
 bench: deps bench-deps ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
 	@cargo build --workspace --release --bin nexus-bench --bin nexus-bench-worker --bin nexus-api --bin nexus-worker-payments
@@ -66,15 +83,20 @@ bench-stress: deps ## Measure this release beside that of the commit BEFORE unde
 	cargo build --release -p nexus-bench --bin nexus-bench-stress
 	target/release/nexus-bench-stress --before target/before/build/release --before-name $$(git rev-parse --short $(BEFORE)) --report bench/STRESS.md
 
-bench-books: build ## Check the books of BOOKINGS bookings and say how long it takes; a minute for filling them in
-	@NEXUS_BOOKS_BOOKINGS=$(BOOKINGS) cargo test --workspace --test books while_nobody_has_counted_them -- --nocapture
-
-build: ## Build every binary
-	@cargo build --workspace --bins --profile $(PROFILE)
-
+bench-books: build-tested ## Check the books of BOOKINGS bookings and say how long it takes; a minute for filling them in
+	@NEXUS_BOOKS_BOOKINGS=$(BOOKINGS) cargo test --workspace --test fast while_nobody_has_counted_them -- --nocapture
 
 # What is deployed, and nothing else.
 SHIPPED := nexus-api nexus-jobs $(addprefix nexus-worker-,otp payments bookings expiry cleanup notifications)
+# With the features that the whole workspace asks for, so that no crate is built twice.
+BUILD := cargo build --workspace --profile $(PROFILE)
+
+build: ## Build what `make run` runs
+	@$(BUILD) $(addprefix --bin ,$(SHIPPED) nexus-sandbox)
+
+build-tested: ## Build what the tests run
+	@$(BUILD) $(addprefix --bin ,$(SHIPPED) nexus-sandbox nexus-probe)
+
 COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 NEXUS_VERSION ?= $(shell sed -n '/^version = /{ s/.*"\(.*\)"/\1/p; q }' Cargo.toml)$(if $(COMMIT), ($(COMMIT)))
 
@@ -175,7 +197,7 @@ browser-deps: ## Install the browser that the tests use
 fmt: ## Check the formatting
 	@cargo fmt --all --check
 
-lint: build fuzz-deps ## Clippy, with every query checked against a freshly migrated database and .sqlx compared with it
+lint: build-tested fuzz-deps ## Clippy, with every query checked against a freshly migrated database and .sqlx compared with it
 	@fresh=$$(mktemp -d)
 	trap 'rm -rf "$$fresh"' EXIT
 	# The macros look at the database only when their crate is compiled anew.

@@ -10,14 +10,14 @@
 //! | [`release`], [`site`] | the binaries of a release; its processes with buyers, a shop in earnest |
 //! | [`slow_line`] | round trips as they are between machines |
 //! | [`measures`] | what is measured |
-//! | [`cpu`], [`machine`] | where the processors' time goes meanwhile, and what is measured on |
+//! | [`cpu`], [`host_info`] | where the processors' time goes meanwhile, and what is measured on |
 //! | [`samples`], [`results`], [`report`] | medians, tables, and the text |
 
 pub mod contenders;
 pub mod cpu;
+pub mod host_info;
 pub mod hub;
 pub mod jobs;
-pub mod machine;
 pub mod measures;
 pub mod release;
 pub mod report;

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use nexus_bench::{
     contenders::{Bullmq, Contender, Enqueuing, Graphile, Nexus, Setup, Work},
+    host_info::HostInfo,
     hub::Hub,
-    machine::Machine,
     measures::{drain::drain, latency::latency, shop::Shop},
     report,
     results::Results,
@@ -58,7 +58,7 @@ async fn main() -> Result<()> {
     let own = std::env::current_exe()?;
     let dir = own.ancestors().nth(2).context("no target directory")?.join("nexus-bench");
     let servers = Servers::start(&dir).await?;
-    let machine = Machine::look(&servers, &dir).await?;
+    let host = HostInfo::look(&servers, &dir).await?;
     let mut bench = Bench::new(&servers).await?;
     for round in 1..=arguments.rounds {
         eprintln!("round {round} of {}", arguments.rounds);
@@ -75,7 +75,7 @@ async fn main() -> Result<()> {
             bench.shop().await?;
         }
         // After every round, so that whoever is interrupted keeps what has been measured.
-        let text = report::write(&bench.results, &machine, round);
+        let text = report::write(&bench.results, &host, round);
         match &arguments.report {
             Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string())?,
             None if round == arguments.rounds => println!("{text}"),

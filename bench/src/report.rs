@@ -2,16 +2,16 @@
 //! to, the reader sees.
 
 use crate::{
-    machine::Machine,
+    host_info::HostInfo,
     measures::shop::{CLIENTS, OFFERED},
     results::{DrainRow, IdleRow, Results},
     samples::number,
 };
 
 /// The whole report.
-pub fn write(results: &Results, machine: &Machine, rounds: usize) -> String {
+pub fn write(results: &Results, host: &HostInfo, rounds: usize) -> String {
     [
-        head(machine, rounds),
+        head(host, rounds),
         goals(results),
         enqueued(results),
         drained(results),
@@ -23,13 +23,13 @@ pub fn write(results: &Results, machine: &Machine, rounds: usize) -> String {
     .join("\n")
 }
 
-fn head(machine: &Machine, rounds: usize) -> String {
+fn head(host: &HostInfo, rounds: usize) -> String {
     format!(
         "# How fast\n\n\
          Written by `make bench`. Numbers are **medians** (least–most) of {rounds} rounds; in every round each system has its turn, so that whatever else the\n\
          machine does hits all of them. Compare numbers of one report with each other, not with those of another machine.\n\n\
          {}\n",
-        machine.describe()
+        host.describe()
     )
 }
 

@@ -1,6 +1,11 @@
 //! The tables of states in `docs/payments.md` are those of the code. `make docs` writes them anew.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests"
+)]
 
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 

@@ -6,7 +6,8 @@
 //! - [`identity`]: certificates for the servers;
 //! - [`random`]: identifiers and secrets;
 //! - [`process`]: child processes that never outlive their parent;
-//! - [`ports`]: loopback ports that are free and stay reusable.
+//! - [`ports`]: loopback ports that are free and stay reusable;
+//! - [`scratch`]: where throwaway files are.
 //!
 //! Everything here speaks real HTTP, SMTP and SQL to whoever connects; nothing here knows the code
 //! under test.
@@ -18,3 +19,4 @@ pub mod process;
 pub mod providers;
 pub mod random;
 pub mod redis;
+pub mod scratch;

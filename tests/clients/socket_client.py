@@ -1,4 +1,4 @@
-"""One client of python-socketio. `socket.mjs` describes what it reads and writes."""
+"""One client of python-socketio. `sockets.mjs` describes what it reads and writes, beside numbers: the first line is its options."""
 
 import asyncio
 import base64

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::SOON;
-use crate::client::{Answer, Client};
+use crate::answer::Answer;
+use crate::client::Client;
 use crate::lines::Lines;
 use crate::settings::{TempDir, secret};
 use crate::waiting::eventually;
@@ -45,7 +46,7 @@ impl Browser {
             .write(&json!({"executable": executable(), "profile": *profile, "pages": pages}))
             .await;
         let started = eventually("the browser starts", START_PATIENCE, async || {
-            lines.of("origins").pop().ok_or_else(|| lines.describe())
+            lines.log().of("origins").pop().ok_or_else(|| lines.describe())
         });
         let origins = started.await["origins"].as_array().cloned().unwrap_or_default();
         let origins = origins.iter().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -89,7 +90,7 @@ impl Page<'_> {
             .await;
         let what = format!("the page's {function}({arguments}) returns");
         eventually(&what, SOON, async || {
-            let mut results = lines.of("result").into_iter();
+            let mut results = lines.log().of("result").into_iter();
             let found = results.find(|line| line["id"] == id);
             found.map(|mut line| line["result"].take()).ok_or_else(|| lines.describe())
         })
@@ -143,7 +144,7 @@ impl Page<'_> {
     pub async fn wait_for_console(&self, text: &str) {
         let lines = &self.browser.lines;
         eventually(&format!("the console says {text:?}"), SOON, async || {
-            let said = lines.of("console");
+            let said = lines.log().of("console");
             let is_it = |line: &Value| {
                 line["page"] == self.number
                     && line["text"].as_str().is_some_and(|said| said.contains(text))
@@ -155,14 +156,19 @@ impl Page<'_> {
 
     /// What the browser's console has said about the page.
     pub fn console(&self) -> Vec<String> {
-        let said =
-            self.browser.lines.of("console").into_iter().filter(|line| line["page"] == self.number);
+        let said = self
+            .browser
+            .lines
+            .log()
+            .of("console")
+            .into_iter()
+            .filter(|line| line["page"] == self.number);
         said.filter_map(|line| line["text"].as_str().map(str::to_owned)).collect()
     }
 
     /// Forgets what the console said.
     pub fn forget(&self) {
-        self.browser.lines.forget();
+        self.browser.lines.log().forget();
     }
 }
 

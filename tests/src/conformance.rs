@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use reqwest::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::client::Answer;
+use crate::answer::Answer;
 use crate::program::{binary, command};
 
 /// The OpenAPI document.

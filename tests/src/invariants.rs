@@ -63,7 +63,8 @@ pub const ENDLESS: &str = "kind IN ('sweep_expired', 'reconcile_orders')";
 /// stay, and so may what never ends.
 fn unfinished(queues: &[&str]) -> String {
     let queues = queues.join(",");
-    // Not now(): PostgreSQL takes it before it looks, so that a job which has been put back in between would seem to wait.
+    // Not now(): PostgreSQL takes it before it looks, so that a job which has been put back in
+    // between would seem to wait.
     format!(
         "SELECT id, kind, payload, state, attempt, available_at, errors FROM jobs
          WHERE state IN ('pending', 'queued', 'running') AND NOT {ENDLESS} AND queue = ANY ('{{{queues}}}')

@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use crate::SOON;
 use crate::client::Client;
 use crate::lines::Lines;
+use crate::settings::TempDir;
 use crate::shop::{Booking, Event, PASSWORD};
 use crate::stack::{Builder, Stack};
 use crate::waiting::eventually;
@@ -51,7 +52,7 @@ impl NodeService {
         self.lines.write(&request).await;
         let what = format!("the Node service answers {request}");
         let mut answer = eventually(&what, SOON, async || {
-            let answers = self.lines.of("answer");
+            let answers = self.lines.log().of("answer");
             answers
                 .into_iter()
                 .find(|answer| answer["id"] == id)
@@ -181,6 +182,18 @@ impl LegacyShop {
         let payment = self.stack.pay(&self.node.order(&booking).await, Outcome::Captured);
         self.node.confirm(&booking, &payment.id).await;
         (booking, payment)
+    }
+}
+
+impl Builder {
+    /// An installation of the Node service, and that service; nothing of Nexus before
+    /// [`Stack::cut_over`].
+    pub async fn legacy(self) -> (Stack, NodeService) {
+        let dir = TempDir::create();
+        let postgres = legacy_postgres(&dir).await;
+        let stack = self.servers(dir, postgres).await;
+        let node = NodeService::start(&stack).await;
+        (stack, node)
     }
 }
 

@@ -1,13 +1,13 @@
-//! The harness of the black-box tests: [`Stack`] is an empty world of one's own (PostgreSQL, Redis,
-//! providers, every Nexus process), and clients that speak the wire as anybody's would.
+//! The harness of the black-box tests: [`Stack`] is an empty installation of one's own (PostgreSQL,
+//! Redis, providers, every Nexus process), and clients that speak the wire as anybody's would.
 //!
 //! | Module | |
 //! |---|---|
-//! | [`stack`], [`template`], [`program`], [`settings`] | the world: servers, processes, their logs and settings |
+//! | [`stack`], [`template`], [`program`], [`settings`] | the installation: servers, processes, their logs and settings |
 //! | [`probes`] | workers whose jobs fail, hang and die as they are told |
 //! | [`looking`] | what is in the database, in Redis and in the logs |
 //! | [`passage`] | a way to a server, which can vanish |
-//! | [`client`], [`shop`], [`refusals`] | REST clients, what people do in a ticket shop, what they must not do |
+//! | [`client`], [`answer`], [`shop`], [`refusals`] | REST clients and what they are told, what people do in a ticket shop, what they must not do |
 //! | [`wire`] | HTTP by hand, byte for byte |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
@@ -17,7 +17,7 @@
 //! | [`invariants`], [`settlement`] | what must hold whenever a test has ended; where the money is |
 //! | [`replay`] | the recording of the Node service, replayed |
 //! | [`repository`] | the files of the repository, what git and cargo know of them |
-//! | [`waiting`], [`dice`], [`qr`] | deadlines instead of sleeps; chance with a seed; reading QR codes |
+//! | [`waiting`], [`seeded_rng`], [`qr`] | deadlines instead of sleeps; chance with a seed; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus.
 //! Whatever goes wrong panics with what was expected and what was seen: a test has nothing better
@@ -30,12 +30,12 @@
     reason = "a harness fails its test by panicking"
 )]
 
+pub mod answer;
 pub mod authority;
 pub mod browser;
 pub mod client;
 pub mod collector;
 pub mod conformance;
-pub mod dice;
 pub mod invariants;
 pub mod legacy;
 pub mod lines;
@@ -48,6 +48,7 @@ pub mod qr;
 pub mod refusals;
 pub mod replay;
 pub mod repository;
+pub mod seeded_rng;
 pub mod settings;
 pub mod settlement;
 pub mod shop;
@@ -59,8 +60,9 @@ pub mod wire;
 
 use std::time::Duration;
 
+pub use answer::Answer;
 pub use browser::{Browser, Page};
-pub use client::{Answer, Client};
+pub use client::Client;
 pub use legacy::{LegacyShop, NodeService};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use reqwest::Method;

@@ -11,35 +11,62 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
+/// What a program has written, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<Value>>>);
+
+impl Log {
+    /// One more line.
+    pub fn push(&self, line: Value) {
+        self.with(|lines| lines.push(line));
+    }
+
+    /// Those of one `type`.
+    pub fn of(&self, kind: &str) -> Vec<Value> {
+        self.with(|lines| lines.iter().filter(|line| line["type"] == kind).cloned().collect())
+    }
+
+    /// The same, which are then forgotten.
+    pub fn take(&self, kind: &str) -> Vec<Value> {
+        self.with(|lines| lines.extract_if(.., |line| line["type"] == kind).collect())
+    }
+
+    /// Forgets everything.
+    pub fn forget(&self) {
+        self.with(Vec::clear);
+    }
+
+    /// Everything that `name` has written, for messages.
+    pub fn describe(&self, name: &str) -> String {
+        let short = |line: &Value| format!("  {:.300}", line.to_string());
+        let lines: Vec<String> = self.with(|lines| lines.iter().map(short).collect());
+        format!("{name} received {} lines:\n{}", lines.len(), lines.join("\n"))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Vec<Value>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// A running program. Dropping it kills it.
 #[derive(Debug)]
 pub struct Lines {
     name: String,
     input: tokio::sync::Mutex<ChildStdin>,
-    /// Every line that the program wrote, oldest first.
-    log: Arc<Mutex<Vec<Value>>>,
+    log: Log,
     process: Process,
 }
 
 impl Lines {
     /// Starts a JavaScript program.
     pub fn node(name: &str, script: &str) -> Self {
-        Self::start(name, Path::new("node"), "node_modules", "make node-deps", script)
+        Self::spawn(name, node(script))
     }
 
     /// Starts a Python program.
     pub fn python(name: &str, script: &str) -> Self {
-        Self::start(name, &clients().join(".venv/bin/python"), ".venv", "make python-deps", script)
-    }
-
-    fn start(name: &str, interpreter: &Path, packages: &str, install: &str, script: &str) -> Self {
-        assert!(
-            clients().join(packages).is_dir(),
-            "tests/clients/{packages} is missing: run `{install}`"
-        );
-        let mut command = process::command(interpreter, None, "KILL");
-        command.arg(clients().join(script));
-        Self::spawn(name, command)
+        let python = clients().join(".venv/bin/python");
+        Self::spawn(name, command(&python, ".venv", "make python-deps", script))
     }
 
     fn spawn(name: &str, mut command: Command) -> Self {
@@ -49,22 +76,16 @@ impl Lines {
         let output = process.child().stdout.take().expect("standard output");
         let output = ChildStdout::from_std(output).expect("a pipe");
 
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::default();
         let received = log.clone();
         tokio::spawn(async move {
             let mut lines = BufReader::new(output).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                received.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                received.push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
             }
         });
         let input = ChildStdin::from_std(input).expect("a pipe").into();
         Self { name: name.to_owned(), input, log, process }
-    }
-
-    /// For messages.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Writes a line.
@@ -76,35 +97,33 @@ impl Lines {
             .unwrap_or_else(|error| panic!("{}: {error}\n{}", self.name, self.describe()));
     }
 
-    /// What the program has written so far, of one `type`.
-    pub fn of(&self, kind: &str) -> Vec<Value> {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().filter(|line| line["type"] == kind).cloned().collect()
-    }
-
-    /// The same, which is then forgotten.
-    pub fn take(&self, kind: &str) -> Vec<Value> {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.extract_if(.., |line| line["type"] == kind).collect()
-    }
-
-    /// Forgets everything.
-    pub fn forget(&self) {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// What the program has written so far.
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Everything so far, for messages.
     pub fn describe(&self) -> String {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<String> =
-            log.iter().map(|line| format!("  {:.300}", line.to_string())).collect();
-        format!("{} received {} lines:\n{}", self.name, lines.len(), lines.join("\n"))
+        self.log.describe(&self.name)
     }
 
     /// Lets the program end in good order.
     pub fn end(&mut self, patience: Duration) {
         self.process.end_blocking(Signal::TERM, patience);
     }
+}
+
+/// Runs a JavaScript program.
+pub fn node(script: &str) -> Command {
+    command(Path::new("node"), "node_modules", "make node-deps", script)
+}
+
+fn command(interpreter: &Path, packages: &str, install: &str, script: &str) -> Command {
+    let found = clients().join(packages).is_dir();
+    assert!(found, "tests/clients/{packages} is missing: run `{install}`");
+    let mut command = process::command(interpreter, None, "KILL");
+    command.arg(clients().join(script));
+    command
 }
 
 /// `tests/clients`

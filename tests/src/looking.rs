@@ -6,7 +6,9 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::SOON;
 use crate::stack::Stack;
+use crate::waiting::{eventually, seen};
 
 impl Stack {
     /// Rows of a query, as JSON objects.
@@ -26,6 +28,22 @@ impl Stack {
     /// How many rows; the argument is what follows FROM.
     pub async fn count(&self, from: &str) -> i64 {
         self.row(&format!("SELECT count(*) AS n FROM {from}")).await["n"].as_i64().expect("a count")
+    }
+
+    /// How many statements of processes of that name, or of names that begin so, wait for what
+    /// somebody else has locked.
+    pub async fn blocked(&self, process: &str) -> i64 {
+        let waiting = "pg_stat_activity WHERE wait_event_type = 'Lock'";
+        self.count(&format!("{waiting} AND application_name LIKE '{process}%'")).await
+    }
+
+    /// Waits until there are so many.
+    pub async fn until_blocked(&self, process: &str, count: i64) {
+        eventually(&format!("{count} statements of {process} wait for a lock"), SOON, async || {
+            let blocked = self.blocked(process).await;
+            seen(blocked >= count, blocked).map(drop)
+        })
+        .await;
     }
 
     /// Changes something; returns how many rows.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::SOON;
-use crate::client::{Answer, http_client};
+use crate::answer::Answer;
+use crate::client::http_client;
 use crate::waiting::{eventually, seen};
 
 /// A page of metrics, in Prometheus's text format.

@@ -1,9 +1,16 @@
-//! Tables of bad requests.
+//! How requests are refused, and tables of bad ones.
 
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::stack::Stack;
+
+/// Of seats that somebody wants to book.
+pub const NOT_LOCKED: &str = "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
+/// Of a seat type that has nothing left.
+pub const SOLD_OUT: &str = "No seats available for this seat type";
+/// Of what was asked too often.
+pub const TOO_MANY: &str = "Too many requests. Please try again later.";
 
 /// A body, the status and the message of its refusal.
 pub type Refusal = (Value, u16, &'static str);

@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nexus_sandbox::providers::{Providers, ProvidersConfig};
-use nexus_sandbox::random;
+use nexus_sandbox::{random, scratch};
 
 use crate::program::Environment;
+
+/// A number from the environment: how much of something a test does, or which seed it takes.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
+}
 
 /// Something random that resists guessing.
 pub fn secret() -> String {
@@ -50,7 +55,7 @@ impl TempDir {
     pub fn create() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("nexus-test-{}-{number}", std::process::id()));
+        let dir = scratch::directory().join(format!("nexus-test-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         Self(dir)
     }

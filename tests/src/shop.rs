@@ -1,10 +1,11 @@
 //! What people do in a ticket shop, over REST.
 
-use nexus_sandbox::providers::{Outcome, Pay, Payment};
+use nexus_sandbox::providers::{Fault, Outcome, Pay, Payment, Target};
 use serde_json::{Value, json};
 
 use crate::SOON;
-use crate::client::{Answer, Client};
+use crate::answer::Answer;
+use crate::client::Client;
 use crate::stack::Stack;
 use crate::waiting::{eventually, seen};
 
@@ -126,20 +127,29 @@ impl Stack {
         )
     }
 
+    /// A new event with 50 seats of VIP at 100 rupees, and a buyer.
+    pub async fn on_sale(&self) -> (Event, Client) {
+        let organiser = self.user().await;
+        (self.event(&organiser, &[("VIP", 100.0, 50)]).await, self.user().await)
+    }
+
     /// A buyer who has booked seats A1 and A2 of a new event and has an order to pay.
     pub async fn booked(&self) -> (Client, Event, Booking, String) {
-        let organiser = self.user().await;
-        let event = self.event(&organiser, &[("VIP", 100.0, 50)]).await;
-        let buyer = self.user().await;
+        let (event, buyer) = self.on_sale().await;
         let booking = buyer.lock_and_book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
         let order = buyer.order(&booking).await;
         (buyer, event, booking, order)
     }
 
+    /// The same, and no webhook ever comes.
+    pub async fn booked_without_webhooks(&self) -> (Client, Event, Booking, String) {
+        self.providers.fault(Target::Webhook, None, Fault::lost());
+        self.booked().await
+    }
+
     /// A buyer who has bought seat A1 of a new event.
     pub async fn sold(&self) -> (Client, Event, Booking, Payment) {
-        let event = self.event(&self.user().await, &[("VIP", 100.0, 50)]).await;
-        let buyer = self.user().await;
+        let (event, buyer) = self.on_sale().await;
         let (booking, payment) = self.sell(&buyer, &event, &[("VIP", "A1")]).await;
         (buyer, event, booking, payment)
     }

@@ -1,23 +1,40 @@
-//! The official Socket.IO clients, each in a process of its own (`clients/socket.mjs`,
-//! `clients/socket_client.py`).
+//! The official Socket.IO clients: those of JavaScript in one process for all tests of a binary
+//! (`clients/sockets.mjs`), because starting one costs more than most tests do; those of Python in a
+//! process each (`clients/socket_client.py`).
 
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ChildStdin, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use nexus_sandbox::process::Process;
 
 use serde_json::{Value, json};
 
 use crate::SOON;
 use crate::client::Client;
 use crate::conformance;
-use crate::lines::Lines;
+use crate::lines::{Lines, Log, node};
 use crate::stack::Stack;
 use crate::waiting::eventually;
 
-/// One connected client. Dropping it kills it.
+/// One client. Dropping it ends it.
 #[derive(Debug)]
 pub struct SocketClient {
-    lines: Lines,
+    name: String,
+    runs: Runs,
+    log: Log,
     next_ack: AtomicU64,
+}
+
+/// Where a client runs.
+#[derive(Debug)]
+enum Runs {
+    /// Among those of JavaScript, under this number.
+    InNode(u64),
+    Alone(Lines),
 }
 
 impl Stack {
@@ -47,27 +64,37 @@ impl SocketClient {
     /// Starts a client with options of the library, `url` and perhaps `client`; it may or may not
     /// get through.
     pub async fn start(name: &str, options: &Value) -> Self {
-        let lines = match options["client"].as_str() {
-            Some("python-socketio") => Lines::python(name, "socket_client.py"),
-            _ => Lines::node(name, "socket.mjs"),
+        let (runs, log) = if options["client"] == "python-socketio" {
+            let lines = Lines::python(name, "socket_client.py");
+            lines.write(options).await;
+            let log = lines.log().clone();
+            (Runs::Alone(lines), log)
+        } else {
+            let (number, log) = NODE.open(options);
+            (Runs::InNode(number), log)
         };
-        lines.write(options).await;
-        Self { lines, next_ack: AtomicU64::new(1) }
+        Self { name: name.to_owned(), runs, log, next_ack: AtomicU64::new(1) }
+    }
+
+    async fn write(&self, line: Value) {
+        match &self.runs {
+            Runs::InNode(number) => NODE.write(*number, line),
+            Runs::Alone(lines) => lines.write(&line).await,
+        }
     }
 
     /// Emits an event with any arguments and no acknowledgement callback.
     pub async fn emit(&self, event: &str, arguments: &[Value]) {
-        self.lines.write(&json!({"event": event, "args": arguments, "ack": null})).await;
+        self.write(json!({"event": event, "args": arguments, "ack": null})).await;
     }
 
     /// Emits a command with an acknowledgement callback, and returns what the callback got.
     pub async fn call(&self, event: &str, arguments: &[Value]) -> Value {
         let ack = self.next_ack.fetch_add(1, Ordering::Relaxed);
-        self.lines.write(&json!({"event": event, "args": arguments, "ack": ack})).await;
-        let what =
-            format!("{} gets its acknowledgement of {event} {arguments:?}", self.lines.name());
+        self.write(json!({"event": event, "args": arguments, "ack": ack})).await;
+        let what = format!("{} gets its acknowledgement of {event} {arguments:?}", self.name);
         let answer = eventually(&what, SOON, async || {
-            let lines = self.lines.of("ack");
+            let lines = self.log.of("ack");
             let found = lines.iter().find(|line| line["ack"] == ack);
             found.map(|line| line["answer"][0].clone()).ok_or_else(|| format!("{lines:?}"))
         })
@@ -79,7 +106,7 @@ impl SocketClient {
     /// [`SocketClient::call`] for a command that has to succeed; returns `data`.
     pub async fn call_ok(&self, event: &str, payload: Value) -> Value {
         let mut answer = self.call(event, &[payload]).await;
-        assert_eq!(answer["success"], true, "{} called {event}: {answer}", self.lines.name());
+        assert_eq!(answer["success"], true, "{} called {event}: {answer}", self.name);
         answer["data"].take()
     }
 
@@ -91,7 +118,7 @@ impl SocketClient {
         is_it: impl Fn(&Value) -> bool,
         deadline: Duration,
     ) -> Value {
-        let what = format!("{} receives {event}", self.lines.name());
+        let what = format!("{} receives {event}", self.name);
         eventually(&what, deadline, async || {
             self.received(event)
                 .into_iter()
@@ -108,7 +135,7 @@ impl SocketClient {
 
     /// The first arguments of all events of that name so far.
     pub fn received(&self, event: &str) -> Vec<Value> {
-        let lines = self.lines.of("event");
+        let lines = self.log.of("event");
         lines
             .into_iter()
             .filter(|line| line["event"] == event)
@@ -118,7 +145,7 @@ impl SocketClient {
 
     /// The names of all events so far, oldest first.
     pub fn event_names(&self) -> Vec<String> {
-        self.lines
+        self.log
             .of("event")
             .iter()
             .filter_map(|line| line["event"].as_str().map(str::to_owned))
@@ -128,16 +155,14 @@ impl SocketClient {
     /// Waits until the client says `connect`, `disconnect` or `connect_error`; returns the newest
     /// such line.
     pub async fn wait_for_line(&self, kind: &str, deadline: Duration) -> Value {
-        let what = format!("{} reports {kind}", self.lines.name());
-        eventually(&what, deadline, async || {
-            self.lines.of(kind).pop().ok_or_else(|| self.describe())
-        })
-        .await
+        let what = format!("{} reports {kind}", self.name);
+        eventually(&what, deadline, async || self.log.of(kind).pop().ok_or_else(|| self.describe()))
+            .await
     }
 
     /// All events since the last call, as `{event, args}`, oldest first; they are forgotten.
     pub fn take(&self) -> Vec<Value> {
-        let events = self.lines.take("event").into_iter();
+        let events = self.log.take("event").into_iter();
         events
             .inspect(conformance::check_event)
             .map(|line| json!({"event": line["event"], "args": line["args"]}))
@@ -147,26 +172,88 @@ impl SocketClient {
     /// Forgets what it received so far.
     pub fn forget(&self) {
         self.check();
-        self.lines.forget();
+        self.log.forget();
     }
 
     /// Holds everything that it received against the document.
     fn check(&self) {
-        for line in self.lines.of("event") {
+        for line in self.log.of("event") {
             conformance::check_event(&line);
         }
     }
 
     /// Everything so far, for messages.
     pub fn describe(&self) -> String {
-        self.lines.describe()
+        self.log.describe(&self.name)
     }
 }
 
 impl Drop for SocketClient {
     fn drop(&mut self) {
+        if let Runs::InNode(number) = self.runs {
+            NODE.close(number);
+        }
         if !std::thread::panicking() {
             self.check();
         }
     }
+}
+
+static NODE: LazyLock<Node> = LazyLock::new(Node::start);
+
+/// The process of all clients of JavaScript. It outlives the runtime of any single test, so threads
+/// serve it.
+struct Node {
+    input: Mutex<ChildStdin>,
+    logs: Arc<Mutex<HashMap<u64, Log>>>,
+    next: AtomicU64,
+    _process: Process,
+}
+
+impl Node {
+    fn start() -> Self {
+        let mut command = node("sockets.mjs");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::spawn(command).expect("node");
+        let input = process.child().stdin.take().expect("standard input").into();
+        let output = BufReader::new(process.child().stdout.take().expect("standard output"));
+        let logs = Arc::<Mutex<HashMap<u64, Log>>>::default();
+        let known = logs.clone();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let mut line: Value = serde_json::from_str(&line).expect("JSON");
+                let number = line.as_object_mut().and_then(|line| line.remove("socket"));
+                let number = number.and_then(|number| number.as_u64()).expect("a client's number");
+                // A client that has been dropped may still have been told something.
+                if let Some(log) = locked(&known).get(&number) {
+                    log.push(line);
+                }
+            }
+        });
+        Self { input, logs, next: AtomicU64::new(1), _process: process }
+    }
+
+    fn open(&self, options: &Value) -> (u64, Log) {
+        let (number, log) = (self.next.fetch_add(1, Ordering::Relaxed), Log::default());
+        locked(&self.logs).insert(number, log.clone());
+        self.write(number, json!({ "options": options }));
+        (number, log)
+    }
+
+    fn write(&self, number: u64, mut line: Value) {
+        line["socket"] = json!(number);
+        let written = locked(&self.input).write_all(format!("{line}\n").as_bytes());
+        written.expect("node reads what its clients are to do");
+    }
+
+    fn close(&self, number: u64) {
+        locked(&self.logs).remove(&number);
+        // Without node there is no client, either, and whoever needed one has failed.
+        let _ = locked(&self.input)
+            .write_all(format!("{}\n", json!({"socket": number, "close": true})).as_bytes());
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! An empty world of one's own: servers, stand-ins, and every Nexus process, gone without a trace
+//! An empty installation of one's own: servers, stand-ins, every Nexus process; gone without a trace
 //! when dropped.
 
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::client::{Answer, Client, http_client};
-use crate::legacy::{NodeService, legacy_postgres};
+use crate::answer::Answer;
+use crate::client::{Client, http_client};
 use crate::program::{Environment, Program, binary, command};
 use crate::qr;
 use crate::settings::{TempDir, environment, secret};
@@ -53,6 +53,11 @@ impl Builder {
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// Several of them.
+    pub fn settings(self, settings: &[(&str, &str)]) -> Self {
+        settings.iter().fold(self, |builder, (name, value)| builder.env(name, value))
     }
 
     /// Nothing is too often: for tests that ask for more than people do.
@@ -95,18 +100,8 @@ impl Builder {
         stack
     }
 
-    /// An installation of the Node service, and that service; nothing of Nexus before
-    /// [`Stack::cut_over`].
-    pub async fn legacy(self) -> (Stack, NodeService) {
-        let dir = TempDir::create();
-        let postgres = legacy_postgres(&dir).await;
-        let stack = self.servers(dir, postgres).await;
-        let node = NodeService::start(&stack).await;
-        (stack, node)
-    }
-
     /// Everything but the Nexus processes.
-    async fn servers(self, dir: TempDir, mut postgres: Postgres) -> Stack {
+    pub(crate) async fn servers(self, dir: TempDir, mut postgres: Postgres) -> Stack {
         let config = ProvidersConfig {
             webhook_retry: self.webhook_retry,
             razorpay_minute: self.razorpay_minute,
@@ -165,7 +160,7 @@ impl Builder {
     }
 }
 
-/// The world of one test.
+/// The installation of one test.
 pub struct Stack {
     /// By queue. Ended before the servers that they use.
     workers: BTreeMap<String, Program>,

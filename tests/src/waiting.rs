@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-const LOOK: Duration = Duration::from_millis(10);
+/// Looking costs what a test waits for the processor's time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks again and again until `look` succeeds, and returns what it found; panics at the deadline
 /// with the last thing seen.
@@ -12,15 +14,16 @@ pub async fn eventually<T>(
     deadline: Duration,
     mut look: impl AsyncFnMut() -> Result<T, String>,
 ) -> T {
-    let started = Instant::now();
+    let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
         match look().await {
             Ok(found) => return found,
             Err(last) if started.elapsed() >= deadline => {
                 panic!("within {deadline:?} this did not happen: {what}\nlast seen: {last}")
             }
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(_) => tokio::time::sleep(pause).await,
         }
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
 }
 

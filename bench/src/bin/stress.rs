@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use nexus_bench::{
-    machine::Machine,
+    host_info::HostInfo,
     measures::stress::{
         DELIVERING, FLUSH, GONE, LOCKING, PAYING, PAYING_BESIDE, ROUND_TRIP, held_event, hot_event,
         old_snapshot, slow_commits,
@@ -88,14 +88,14 @@ async fn measure(dir: &Path, release: &Release) -> Result<Vec<(String, f64)>> {
     ])
 }
 
-fn report(rows: &Rows, name: &str, machine: &Machine, rounds: usize) -> String {
+fn report(rows: &Rows, name: &str, host: &HostInfo, rounds: usize) -> String {
     let mut text = format!(
         "# Under stress\n\n\
          Written by `make bench-stress`: this release beside {name}, in turn, each on a PostgreSQL and a Redis of its own, {rounds} rounds. **Medians**\n\
          (least–most); the ratio is after to before. Compare numbers of one report with each other, not with those of another machine.\n\n\
          {}\n\n\
          | | before | after | ratio |\n|---|---|---|---|\n",
-        machine.describe()
+        host.describe()
     );
     for (what, before, after) in rows {
         let ratio = number(after.median() / before.median());
@@ -109,7 +109,7 @@ async fn compare(arguments: Arguments) -> Result<()> {
     let own = std::env::current_exe()?;
     let dir = own.ancestors().nth(2).context("no target directory")?.join("nexus-bench-stress");
     let (earlier, this) = (Release::at(&arguments.before)?, Release::of_driver()?);
-    let machine = Machine::look(&Servers::empty(&dir).await?, &dir).await?;
+    let host = HostInfo::look(&Servers::empty(&dir).await?, &dir).await?;
     let mut rows = Rows::new();
     for round in 1..=arguments.rounds {
         eprintln!("round {round} of {}: before", arguments.rounds);
@@ -126,7 +126,7 @@ async fn compare(arguments: Arguments) -> Result<()> {
             row.1.add(before.1);
             row.2.add(after.1);
         }
-        let text = report(&rows, &arguments.before_name, &machine, round);
+        let text = report(&rows, &arguments.before_name, &host, round);
         match &arguments.report {
             Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string())?,
             None if round == arguments.rounds => println!("{text}"),

@@ -30,6 +30,7 @@ pub struct Env {
 
 impl Env {
     /// The process's environment; `.env` fills in what is not set, except in production.
+    #[expect(clippy::disallowed_methods, reason = "settings are read here, and nowhere else")]
     pub fn read() -> Self {
         if std::env::var("NODE_ENV").as_deref() != Ok("production") {
             // No file is the normal case; a broken one shows up as missing variables.

@@ -262,6 +262,8 @@ fn settings(durability: Durability) -> impl Iterator<Item = &'static str> {
         "wal_level=minimal",
         "max_wal_senders=0",
         "max_wal_size=256MB",
+        // Among the files, so that it goes with them although the server is killed.
+        "dynamic_shared_memory_type=mmap",
     ];
     let extra = if durability == Durability::Throwaway { throwaway } else { &[] };
     common.into_iter().chain(extra.iter().copied())

@@ -12,18 +12,18 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::faults::ActiveFault;
+use super::fault_injector::ActiveFault;
 use super::mail::Mail;
+use super::provider_state::ProviderState;
 use super::razorpay::{
     Dispute, DisputeMove, OpenDispute, Order, Paid, Pay, Payment, Refund, Refusal,
 };
 use super::twilio::{Otp, Sms};
 use super::webhooks::{Attempt, WebhookEvent};
-use super::world::World;
 
 const MAX_REPLAYS: usize = 100;
 
-pub(crate) fn router(world: &Arc<World>) -> Router {
+pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
     Router::new()
         .route("/", get(async || Html(include_str!("index.html"))))
         .route("/demo", get(async || Html(include_str!("demo.html"))))
@@ -44,28 +44,28 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .fallback(async || {
             Problem(StatusCode::NOT_FOUND, "no such route; GET / lists them".to_owned())
         })
-        .with_state(world.clone())
+        .with_state(state.clone())
 }
 
-type Sandbox = State<Arc<World>>;
+type Sandbox = State<Arc<ProviderState>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, Problem>;
 
-async fn pay(State(world): Sandbox, body: Body<Pay>) -> Answer<Paid> {
+async fn pay(State(state): Sandbox, body: Body<Pay>) -> Answer<Paid> {
     let Json(pay) = body?;
-    Ok(Json(world.razorpay(|razorpay| razorpay.pay(&pay))?))
+    Ok(Json(state.razorpay(|razorpay| razorpay.pay(&pay))?))
 }
 
-async fn orders(State(world): Sandbox) -> Json<Vec<Order>> {
-    Json(world.razorpay(|razorpay| razorpay.orders()))
+async fn orders(State(state): Sandbox) -> Json<Vec<Order>> {
+    Json(state.razorpay(|razorpay| razorpay.orders()))
 }
 
-async fn payments(State(world): Sandbox) -> Json<Vec<Payment>> {
-    Json(world.razorpay(|razorpay| razorpay.payments()))
+async fn payments(State(state): Sandbox) -> Json<Vec<Payment>> {
+    Json(state.razorpay(|razorpay| razorpay.payments()))
 }
 
-async fn refunds(State(world): Sandbox) -> Json<Vec<Refund>> {
-    Json(world.razorpay(|razorpay| razorpay.refunds()))
+async fn refunds(State(state): Sandbox) -> Json<Vec<Refund>> {
+    Json(state.razorpay(|razorpay| razorpay.refunds()))
 }
 
 #[derive(Deserialize)]
@@ -73,9 +73,9 @@ struct FailRefunds {
     times: u32,
 }
 
-async fn fail_refunds(State(world): Sandbox, body: Body<FailRefunds>) -> Answer<Value> {
+async fn fail_refunds(State(state): Sandbox, body: Body<FailRefunds>) -> Answer<Value> {
     let Json(FailRefunds { times }) = body?;
-    world.razorpay(|razorpay| razorpay.fail_refunds(times));
+    state.razorpay(|razorpay| razorpay.fail_refunds(times));
     Ok(Json(json!({"failing": times})))
 }
 
@@ -85,18 +85,18 @@ struct ByHand {
     amount: Option<i64>,
 }
 
-async fn refund(State(world): Sandbox, body: Body<ByHand>) -> Answer<Refund> {
+async fn refund(State(state): Sandbox, body: Body<ByHand>) -> Answer<Refund> {
     let Json(ByHand { payment_id, amount }) = body?;
-    Ok(Json(world.refund_by_hand(&payment_id, amount)?))
+    Ok(Json(state.refund_by_hand(&payment_id, amount)?))
 }
 
-async fn disputes(State(world): Sandbox) -> Json<Vec<Dispute>> {
-    Json(world.razorpay(|razorpay| razorpay.disputes()))
+async fn disputes(State(state): Sandbox) -> Json<Vec<Dispute>> {
+    Json(state.razorpay(|razorpay| razorpay.disputes()))
 }
 
-async fn open_dispute(State(world): Sandbox, body: Body<OpenDispute>) -> Answer<Dispute> {
+async fn open_dispute(State(state): Sandbox, body: Body<OpenDispute>) -> Answer<Dispute> {
     let Json(open) = body?;
-    Ok(Json(world.razorpay(|razorpay| razorpay.open_dispute(&open))?))
+    Ok(Json(state.razorpay(|razorpay| razorpay.open_dispute(&open))?))
 }
 
 #[derive(Deserialize)]
@@ -105,16 +105,16 @@ struct Move {
 }
 
 async fn move_dispute(
-    State(world): Sandbox,
+    State(state): Sandbox,
     Path(id): Path<String>,
     body: Body<Move>,
 ) -> Answer<Dispute> {
     let Json(Move { to }) = body?;
-    Ok(Json(world.razorpay(|razorpay| razorpay.move_dispute(&id, to))?))
+    Ok(Json(state.razorpay(|razorpay| razorpay.move_dispute(&id, to))?))
 }
 
-async fn webhooks(State(world): Sandbox) -> Json<Vec<WebhookEvent>> {
-    Json(world.webhooks.list())
+async fn webhooks(State(state): Sandbox) -> Json<Vec<WebhookEvent>> {
+    Json(state.webhooks.list())
 }
 
 #[derive(Deserialize)]
@@ -124,9 +124,9 @@ struct OwnEvent {
     payload: Value,
 }
 
-async fn send_webhook(State(world): Sandbox, body: Body<OwnEvent>) -> Answer<Value> {
+async fn send_webhook(State(state): Sandbox, body: Body<OwnEvent>) -> Answer<Value> {
     let Json(OwnEvent { event, payload }) = body?;
-    Ok(Json(json!({"event_id": world.emit(&event, payload)})))
+    Ok(Json(json!({"event_id": state.emit(&event, payload)})))
 }
 
 #[derive(Deserialize)]
@@ -135,56 +135,56 @@ struct Replay {
     times: Option<usize>,
 }
 
-async fn replay(State(world): Sandbox, body: Body<Replay>) -> Answer<Vec<Attempt>> {
+async fn replay(State(state): Sandbox, body: Body<Replay>) -> Answer<Vec<Attempt>> {
     let Json(Replay { event_id, times }) = body?;
     let times = times.unwrap_or(1).min(MAX_REPLAYS);
-    let attempts = world.webhooks.replay(&world.calls, &event_id, times).await;
+    let attempts = state.webhooks.replay(&state.calls, &event_id, times).await;
     attempts.map(Json).map_err(|error| Problem(StatusCode::NOT_FOUND, error.to_string()))
 }
 
 /// The plus may be missing, which is what becomes of it in careless shells and query encoders.
-async fn otp(State(world): Sandbox, Path(phone): Path<String>) -> Answer<Otp> {
+async fn otp(State(state): Sandbox, Path(phone): Path<String>) -> Answer<Otp> {
     let phone = format!("+{}", phone.trim().trim_start_matches('+'));
-    let otp = world.twilio().otp(&phone);
+    let otp = state.twilio().otp(&phone);
     otp.map(Json)
         .ok_or_else(|| Problem(StatusCode::NOT_FOUND, format!("no code was sent to {phone}")))
 }
 
-async fn sms(State(world): Sandbox) -> Json<Vec<Sms>> {
-    Json(world.twilio().sms())
+async fn sms(State(state): Sandbox) -> Json<Vec<Sms>> {
+    Json(state.twilio().sms())
 }
 
-async fn mail(State(world): Sandbox) -> Json<Vec<Mail>> {
-    Json(world.mailbox().iter().cloned().collect())
+async fn mail(State(state): Sandbox) -> Json<Vec<Mail>> {
+    Json(state.mailbox().iter().cloned().collect())
 }
 
-async fn clear_mail(State(world): Sandbox) -> StatusCode {
-    world.mailbox().clear();
+async fn clear_mail(State(state): Sandbox) -> StatusCode {
+    state.mailbox().clear();
     StatusCode::NO_CONTENT
 }
 
-async fn faults(State(world): Sandbox) -> Json<Vec<ActiveFault>> {
-    Json(world.faults.list())
+async fn faults(State(state): Sandbox) -> Json<Vec<ActiveFault>> {
+    Json(state.faults.list())
 }
 
-async fn add_fault(State(world): Sandbox, body: Body<ActiveFault>) -> Answer<Vec<ActiveFault>> {
+async fn add_fault(State(state): Sandbox, body: Body<ActiveFault>) -> Answer<Vec<ActiveFault>> {
     let Json(active) = body?;
     active.check().map_err(|why| Problem(StatusCode::BAD_REQUEST, why))?;
-    world.faults.add(active);
-    Ok(Json(world.faults.list()))
+    state.faults.add(active);
+    Ok(Json(state.faults.list()))
 }
 
-async fn clear_faults(State(world): Sandbox) -> StatusCode {
-    world.faults.clear();
+async fn clear_faults(State(state): Sandbox) -> StatusCode {
+    state.faults.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn calls(State(world): Sandbox) -> Json<Value> {
-    Json(json!({"counts": world.calls.counts(), "calls": world.calls.newest()}))
+async fn calls(State(state): Sandbox) -> Json<Value> {
+    Json(json!({"counts": state.calls.counts(), "calls": state.calls.newest()}))
 }
 
-async fn clear_calls(State(world): Sandbox) -> StatusCode {
-    world.calls.clear();
+async fn clear_calls(State(state): Sandbox) -> StatusCode {
+    state.calls.clear();
     StatusCode::NO_CONTENT
 }
 

@@ -7,22 +7,26 @@
 //! | `webhooks` | signed events to the webhook URL, with retries and replays |
 //! | `twilio` | one-time passwords (Verify) and text messages: their rules, their HTTP routes |
 //! | `smtp`, `mail` | the mail server; what it received, parsed |
-//! | `faults`, `calls` | what goes wrong on purpose; who called what |
+//! | `target`, `fault_injector`, `calls` | kinds of calls; what goes wrong on purpose; who called what |
+//! | `route` | the frame around every HTTP route of a provider |
 //! | `control` | `/sandbox/…`: everything above for people and scripts |
-//! | `server`, `world`, `recent` | listeners, shared state, bounded collections |
+//! | `server`, `provider_state`, `recent`, `locked` | listeners, shared state, bounded collections, mutexes |
 
 mod calls;
 mod config;
 mod control;
-mod faults;
+mod fault_injector;
+mod locked;
 mod mail;
+mod provider_state;
 mod razorpay;
 mod recent;
+mod route;
 mod server;
 mod smtp;
+mod target;
 mod twilio;
 mod webhooks;
-mod world;
 
 use std::sync::Arc;
 
@@ -30,22 +34,23 @@ use anyhow::Result;
 
 pub use calls::{Call, Count};
 pub use config::ProvidersConfig;
-pub use faults::{ActiveFault, Fault, Target};
+pub use fault_injector::{ActiveFault, Fault};
 pub use mail::{Attachment, Mail};
 pub use razorpay::{
     Dispute, DisputeMove, OpenDispute, Order, Outcome, Paid, Pay, Payment, Refund, Refusal,
 };
+pub use target::Target;
 pub use twilio::{Otp, Sms};
 pub use webhooks::{Attempt, WebhookEvent, sign};
 
+use provider_state::ProviderState;
 use server::Switch;
-use world::World;
 
 /// The running stand-ins. Dropping them closes their ports and ends all deliveries.
 ///
 /// "Provider down" is [`Providers::stop`]; its state survives until [`Providers::resume`].
 pub struct Providers {
-    world: Arc<World>,
+    state: Arc<ProviderState>,
     http: Switch,
     smtp: Switch,
 }
@@ -55,13 +60,13 @@ impl Providers {
     /// loopback.
     pub async fn start(config: ProvidersConfig) -> Result<Self> {
         let (http_port, smtp_port) = (config.port, config.smtp_port);
-        let world = World::new(config)?;
-        let router = control::router(&world)
-            .merge(razorpay::api::router(&world))
-            .merge(twilio::api::router(&world));
+        let state = ProviderState::new(config)?;
+        let router = control::router(&state)
+            .merge(razorpay::api::router(&state))
+            .merge(twilio::api::router(&state));
         let http = Switch::start(http_port, server::http(router)).await?;
-        let smtp = Switch::start(smtp_port, smtp::service(world.clone())).await?;
-        Ok(Self { world, http, smtp })
+        let smtp = Switch::start(smtp_port, smtp::service(state.clone())).await?;
+        Ok(Self { state, http, smtp })
     }
 
     /// Provider down: both servers refuse connections and cut the open ones. Webhooks already under
@@ -99,7 +104,7 @@ impl Providers {
 
     /// The credentials and timings in force.
     pub fn config(&self) -> &ProvidersConfig {
-        &self.world.config
+        &self.state.config
     }
 
     /// Where the HTTP stand-ins listen, without a trailing slash.
@@ -146,19 +151,19 @@ impl Providers {
 
     /// Where webhooks go from now on. Events that happened without an address are waiting for it.
     pub fn set_webhook_url(&self, url: impl Into<String>) {
-        self.world.webhooks.set_url(url.into());
+        self.state.webhooks.set_url(url.into());
     }
 
     /// Makes the next `times` calls of `target` go wrong; `None` means all of them.
     pub fn fault(&self, target: Target, times: Option<u32>, fault: Fault) {
         let (percent, seed, about) = (None, None, None);
-        self.world.faults.add(ActiveFault { target, times, percent, seed, about, fault });
+        self.state.faults.add(ActiveFault { target, times, percent, seed, about, fault });
     }
 
     /// Makes every call of `target` go wrong whose path names `id`.
     pub fn fault_about(&self, target: Target, id: &str, fault: Fault) {
         let (times, percent, seed, about) = (None, None, None, Some(id.to_owned()));
-        self.world.faults.add(ActiveFault { target, times, percent, seed, about, fault });
+        self.state.faults.add(ActiveFault { target, times, percent, seed, about, fault });
     }
 
     /// Makes so many of a hundred calls of `target` go wrong, drawn from `seed`; of the spared ones
@@ -166,7 +171,7 @@ impl Providers {
     pub fn faults_by_chance(&self, target: Target, seed: u64, shares: &[(u8, Fault)]) {
         for (percent, fault) in shares {
             let (times, percent, seed, about) = (None, Some(*percent), Some(seed), None);
-            self.world.faults.add(ActiveFault {
+            self.state.faults.add(ActiveFault {
                 target,
                 times,
                 percent,
@@ -179,103 +184,103 @@ impl Providers {
 
     /// Everything works again.
     pub fn clear_faults(&self) {
-        self.world.faults.clear();
+        self.state.faults.clear();
     }
 
     /// The newest one-time password sent to a phone.
     pub fn otp(&self, phone: &str) -> Option<Otp> {
-        self.world.twilio().otp(phone)
+        self.state.twilio().otp(phone)
     }
 
     /// Text messages, oldest first.
     pub fn sms(&self) -> Vec<Sms> {
-        self.world.twilio().sms()
+        self.state.twilio().sms()
     }
 
     /// Mails, oldest first.
     pub fn mail(&self) -> Vec<Mail> {
-        self.world.mailbox().iter().cloned().collect()
+        self.state.mailbox().iter().cloned().collect()
     }
 
     /// Forgets all mail.
     pub fn clear_mail(&self) {
-        self.world.mailbox().clear();
+        self.state.mailbox().clear();
     }
 
     /// Pays an order as a buyer at the checkout would; the webhooks follow.
     pub fn pay(&self, pay: &Pay) -> Result<Paid, Refusal> {
-        self.world.razorpay(|razorpay| razorpay.pay(pay))
+        self.state.razorpay(|razorpay| razorpay.pay(pay))
     }
 
     /// The bank cannot make the next `times` refunds: they end as `failed`.
     pub fn fail_refunds(&self, times: u32) {
-        self.world.razorpay(|razorpay| razorpay.fail_refunds(times));
+        self.state.razorpay(|razorpay| razorpay.fail_refunds(times));
     }
 
     /// Refunds a payment as somebody at Razorpay's dashboard would: all that is left of it, or
     /// `amount` paise.
     pub fn refund_by_hand(&self, payment_id: &str, amount: Option<i64>) -> Result<Refund, Refusal> {
-        self.world.refund_by_hand(payment_id, amount)
+        self.state.refund_by_hand(payment_id, amount)
     }
 
     /// A buyer's bank disputes a payment.
     pub fn open_dispute(&self, open: &OpenDispute) -> Result<Dispute, Refusal> {
-        self.world.razorpay(|razorpay| razorpay.open_dispute(open))
+        self.state.razorpay(|razorpay| razorpay.open_dispute(open))
     }
 
     /// A dispute goes on, or ends.
     pub fn move_dispute(&self, id: &str, to: DisputeMove) -> Result<Dispute, Refusal> {
-        self.world.razorpay(|razorpay| razorpay.move_dispute(id, to))
+        self.state.razorpay(|razorpay| razorpay.move_dispute(id, to))
     }
 
     /// Creates an order as the API would, `body` being what it would send.
     pub fn create_order(&self, body: &serde_json::Value) -> Result<Order, Refusal> {
-        self.world.razorpay(|razorpay| razorpay.create_order(body))
+        self.state.razorpay(|razorpay| razorpay.create_order(body))
     }
 
     /// Orders, oldest first.
     pub fn orders(&self) -> Vec<Order> {
-        self.world.razorpay(|razorpay| razorpay.orders())
+        self.state.razorpay(|razorpay| razorpay.orders())
     }
 
     /// Payments, oldest first.
     pub fn payments(&self) -> Vec<Payment> {
-        self.world.razorpay(|razorpay| razorpay.payments())
+        self.state.razorpay(|razorpay| razorpay.payments())
     }
 
     /// Refunds, oldest first.
     pub fn refunds(&self) -> Vec<Refund> {
-        self.world.razorpay(|razorpay| razorpay.refunds())
+        self.state.razorpay(|razorpay| razorpay.refunds())
     }
 
     /// Webhook events and their delivery attempts, oldest first.
     pub fn webhooks(&self) -> Vec<WebhookEvent> {
-        self.world.webhooks.list()
+        self.state.webhooks.list()
     }
 
     /// Delivers an event again, `times` at once, and says how each attempt went.
     pub async fn replay(&self, event_id: &str, times: usize) -> Result<Vec<Attempt>> {
-        self.world.webhooks.replay(&self.world.calls, event_id, times).await
+        self.state.webhooks.replay(&self.state.calls, event_id, times).await
     }
 
     /// Sends an event of one's own making, for instance of an unknown type; returns its id.
     pub fn send_webhook(&self, event: &str, payload: serde_json::Value) -> String {
-        self.world.emit(event, payload)
+        self.state.emit(event, payload)
     }
 
     /// How often a target was called, and how often successfully.
     pub fn count(&self, target: Target) -> Count {
-        self.world.calls.count(target)
+        self.state.calls.count(target)
     }
 
     /// The newest calls of a target, oldest first.
     pub fn calls(&self, target: Target) -> Vec<Call> {
-        self.world.calls.newest().into_iter().filter(|call| call.target == target).collect()
+        self.state.calls.newest().into_iter().filter(|call| call.target == target).collect()
     }
 }
 
 impl Drop for Providers {
     fn drop(&mut self) {
-        self.world.closed.cancel();
+        self.state.closed.cancel();
     }
 }

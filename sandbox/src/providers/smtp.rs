@@ -14,21 +14,21 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
 use super::calls::Call;
-use super::faults::Target;
 use super::mail::{self, Mail};
+use super::provider_state::ProviderState;
 use super::recent;
 use super::server::Serve;
-use super::world::World;
+use super::target::Target;
 
 const MAX_LINE: u64 = 8 * 1024;
 const MAX_MESSAGE: usize = 25 * 1024 * 1024;
 const MAX_RECIPIENTS: usize = 1_000;
 
 /// Serves one connection after the other with the same mailbox.
-pub(crate) fn service(world: Arc<World>) -> Serve {
+pub(crate) fn service(state: Arc<ProviderState>) -> Serve {
     Arc::new(move |stream| {
         let session = Session {
-            world: world.clone(),
+            state: state.clone(),
             stream: BufStream::new(stream),
             from: None,
             to: Vec::new(),
@@ -40,7 +40,7 @@ pub(crate) fn service(world: Arc<World>) -> Serve {
 }
 
 struct Session {
-    world: Arc<World>,
+    state: Arc<ProviderState>,
     stream: BufStream<TcpStream>,
     from: Option<String>,
     to: Vec<String>,
@@ -159,7 +159,7 @@ impl Session {
             return self.reply("552 5.3.4 Message too big").await;
         }
 
-        let fault = self.world.faults.take(Target::Smtp, "");
+        let fault = self.state.faults.take(Target::Smtp, "");
         let path = to.join(",");
         fault.wait_before().await;
         if fault.drop {
@@ -174,7 +174,7 @@ impl Session {
         }
         let mail = Mail::parse(from, to, &message);
         let answer = format!("250 2.0.0 Ok: queued as {}", mail.id);
-        recent::push(&mut self.world.mailbox(), mail::LIMIT, mail);
+        recent::push(&mut self.state.mailbox(), mail::LIMIT, mail);
         self.record(path, (!fault.drop_after).then_some(250));
         fault.wait_after().await;
         if fault.drop_after {
@@ -185,7 +185,7 @@ impl Session {
 
     fn record(&self, path: String, status: Option<u16>) {
         let (at, target, method) = (Utc::now(), Target::Smtp, "DATA".to_owned());
-        self.world.calls.record(Call { at, target, method, path, status });
+        self.state.calls.record(Call { at, target, method, path, status });
     }
 
     fn reset(&mut self) {

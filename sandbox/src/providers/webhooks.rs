@@ -15,9 +15,10 @@ use tokio::sync::{Notify, watch};
 
 use super::ProvidersConfig;
 use super::calls::{Call, Calls};
-use super::faults::{Fault, Target};
+use super::fault_injector::Fault;
+use super::locked::locked;
 use super::recent::Recent;
-use super::world::locked;
+use super::target::Target;
 use crate::random;
 
 const LIMIT: usize = 20_000;
@@ -80,14 +81,16 @@ pub(crate) struct Webhooks {
 
 impl Webhooks {
     pub(crate) fn new(config: &ProvidersConfig) -> Result<Self> {
-        // The client insists on a TLS provider even though it only ever talks to loopback.
+        // The client insists on a TLS provider even though it only ever talks to loopback; the
+        // machine's certificates take long to read.
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE);
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             account_id: format!("acc_{}", random::alphanumeric(14)),
             secret: config.razorpay_webhook_secret.clone(),
             first_pause: config.webhook_retry,
             url: watch::Sender::new(config.webhook_url.clone()),
-            client: reqwest::Client::builder().no_proxy().timeout(DEADLINE).build()?,
+            client: client.build()?,
             events: Mutex::new(Recent::new(LIMIT)),
             delivered: Arc::default(),
         })

@@ -11,7 +11,8 @@ use super::mapping::{Names, claims};
 use super::recording::{Exchange, Request, answer};
 use super::rule::{SeatType, Truth};
 use crate::Stack;
-use crate::client::{Answer, Client, http_client};
+use crate::answer::Answer;
+use crate::client::{Client, http_client};
 use crate::socket::SocketClient;
 
 /// When the recording's own tokens were made: their times are told from it.
@@ -31,9 +32,9 @@ const IDS: [(&str, &str); 6] = [
     ("bookings", "/booking/id"),
 ];
 
-/// A world in which the recording is replayed.
+/// An installation in which the recording is replayed.
 pub struct Replay {
-    /// The world.
+    /// The installation.
     pub stack: Stack,
     /// What things are called in it.
     pub names: Names,
@@ -52,7 +53,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Starts an empty world.
+    /// Starts an empty installation.
     pub async fn start() -> Self {
         // The recording goes on with the accounts of six registrations in a row; and this is faster
         // than people are.
@@ -119,7 +120,7 @@ impl Replay {
         Truth { seat_types, changed }
     }
 
-    /// Ends the world: the provider carries out its refunds, and everything that must hold, holds.
+    /// Ends the installation: the provider carries out its refunds, and everything that must hold, holds.
     /// Nobody hears of it.
     pub async fn end(mut self) {
         let providers = &self.stack.providers;
@@ -230,7 +231,7 @@ impl Replay {
         json!({})
     }
 
-    /// Text as it has to be in this world. Tokens that nobody was given are made with the same
+    /// Text as it has to be in this installation. Tokens that nobody was given are made with the same
     /// claims, as many seconds from now as they were from then.
     pub(super) fn translate(&mut self, text: &str) -> String {
         let token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

@@ -1,5 +1,5 @@
 //! Replays what was recorded of the Node service against Nexus: the same exchanges in the same
-//! order, one world for all of them.
+//! order, one installation for all of them.
 //!
 //! | Module | |
 //! |---|---|

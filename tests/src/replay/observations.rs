@@ -7,7 +7,7 @@ use super::arrangements::BUYER;
 use super::driver::Replay;
 use super::mapping::claims;
 use super::recording::{Exchange, Request, tell_lifetime};
-use crate::client::Answer;
+use crate::answer::Answer;
 
 impl Replay {
     pub(super) async fn observe(&mut self, exchange: &Exchange, recording: &[Exchange]) -> Value {

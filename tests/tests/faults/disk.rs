@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use nexus_tests::{Booking, Outcome, SOON, Stack, Value, eventually, seen};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::{assert_unavailable, on_sale};
+use crate::assert_unavailable;
 
 /// Gives an empty table a new file, under a lock that keeps everybody from opening the wrong one;
 /// then `swap` may put something else in its place.
@@ -43,7 +43,7 @@ async fn make_room(stack: &Stack, tables: &[&str]) {
 #[tokio::test]
 async fn a_full_disk_delays_a_purchase_and_leaves_nothing_half_done() {
     let mut stack = Stack::start().await;
-    let (event, buyer) = on_sale(&stack).await;
+    let (event, buyer) = stack.on_sale().await;
     let processes = stack.process_ids();
     let full = ["seats", "bookings", "booking_seats", "webhook_events", "payments"];
     fill_disk(&stack, &full).await;

@@ -1,7 +1,7 @@
 //! What Nexus stands on fails in every way that it can: requests end in bounded time with the right
 //! status, nothing is lost or done twice, and when it is over everything works again, without a
-//! restart of any process. Outages of a simpler kind are in `outages.rs`, deaths of our own
-//! processes in `crashes.rs`, all at once in `kill/` and `soak/`.
+//! restart of any process. Deaths of our own processes are in `fast/jobs/crashes.rs`, everything at
+//! once in `long/`.
 
 #![allow(
     clippy::expect_used,
@@ -12,6 +12,7 @@
 
 mod clocks;
 mod disk;
+mod outages;
 mod pool;
 mod postgresql;
 mod providers;
@@ -19,7 +20,7 @@ mod redis;
 
 use std::time::{Duration, Instant};
 
-use nexus_tests::{Answer, Client, Event, SOON, Stack, eventually, seen};
+use nexus_tests::{Answer, Stack};
 use sqlx::{Postgres, Transaction};
 
 /// What a time-out may take longer on a busy machine.
@@ -40,12 +41,6 @@ fn assert_unavailable(answer: &Answer) {
     assert!(answer.headers.contains_key("retry-after"), "{answer}");
 }
 
-/// An event on sale and a buyer.
-async fn on_sale(stack: &Stack) -> (Event, Client) {
-    let organiser = stack.user().await;
-    (stack.event(&organiser, &[("VIP", 100.0, 50)]).await, stack.user().await)
-}
-
 /// Holds all seats and what is left of them, until it is dropped: whoever wants to change something
 /// waits in PostgreSQL.
 async fn hold_seats(stack: &Stack) -> Transaction<'static, Postgres> {
@@ -54,15 +49,4 @@ async fn hold_seats(stack: &Stack) -> Transaction<'static, Postgres> {
         sqlx::query(query).execute(&mut *tx).await.unwrap();
     }
     tx
-}
-
-/// Waits until `count` queries of our processes wait for rows that somebody else holds.
-async fn until_blocked(stack: &Stack, count: i64) {
-    eventually(&format!("{count} queries wait for a row"), SOON, async || {
-        let waiting =
-            "pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'nexus-api%'";
-        let blocked = stack.count(waiting).await;
-        seen(blocked >= count, blocked).map(drop)
-    })
-    .await;
 }

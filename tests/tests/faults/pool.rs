@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nexus_tests::{Answer, SOON, Stack, eventually, seen};
 
-use crate::{assert_unavailable, hold_seats, until_blocked, within};
+use crate::{assert_unavailable, hold_seats, within};
 
 const ACQUIRE: Duration = Duration::from_secs(1);
 
@@ -27,7 +27,7 @@ async fn whoever_finds_no_connection_is_told_so_and_is_served_as_soon_as_there_i
 
     // They wait for a row, which is not for ever either; the others wait for them.
     let others = async {
-        until_blocked(&stack, 2).await;
+        stack.until_blocked("nexus-api", 2).await;
         let answers = join_all((0..20).map(|_| within(ACQUIRE, users[2].get("/events"))));
         let (answers, ready, health) = tokio::join!(
             answers,

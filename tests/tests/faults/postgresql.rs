@@ -8,7 +8,7 @@ use nexus_tests::{
     Answer, Booking, Client, Method, Outcome, SOON, Stack, Value, eventually, json, seen,
 };
 
-use crate::{assert_unavailable, hold_seats, on_sale, until_blocked, within};
+use crate::{assert_unavailable, hold_seats, within};
 
 /// No request takes longer, whatever happens to it.
 const LONGEST: Duration = Duration::from_secs(25);
@@ -23,7 +23,7 @@ async fn purchases_survive(
 ) -> Stack {
     let mut stack =
         Stack::builder().env("JOB_LOST_MS", 2_000).env("JOB_LEASE_MS", 2_000).start().await;
-    let (event, buyer) = on_sale(&stack).await;
+    let (event, buyer) = stack.on_sale().await;
     let (payer, rival) = (stack.user().await, stack.user().await);
     let paid = payer.lock_and_book(&event, &[("VIP", "A1")]).await;
     let order = payer.order(&paid).await;
@@ -140,7 +140,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     };
     let vanish = async {
         // Every connection, and one of those that lock seats.
-        until_blocked(&stack, 6).await;
+        stack.until_blocked("nexus-api", 6).await;
         passage.vanish();
     };
     let forget =
@@ -186,7 +186,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
 #[tokio::test]
 async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_news_once_it_can_be() {
     let mut stack = Stack::start().await;
-    let (event, buyer) = on_sale(&stack).await;
+    let (event, buyer) = stack.on_sale().await;
     let newcomer = stack.user().await;
     let before = stack.socket("who was there before", &buyer).await;
 
@@ -197,7 +197,7 @@ async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_news_once_it_
         .await
         .unwrap();
     stack.execute(&format!("SELECT pg_notify('nexus_revocations', '{}')", buyer.id)).await;
-    until_blocked(&stack, 1).await;
+    stack.until_blocked("nexus-api", 1).await;
     stack
         .execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use crate::{on_sale, within};
+use crate::within;
 
 /// No call to a provider takes longer.
 const CALL: Duration = Duration::from_secs(10);
@@ -103,7 +103,7 @@ fn assert_provider_failed(answer: &Answer) {
 #[tokio::test]
 async fn whatever_a_provider_answers_its_caller_is_answered_in_time_and_may_try_again() {
     let stack = Stack::start().await;
-    let (event, _) = on_sale(&stack).await;
+    let (event, _) = stack.on_sale().await;
     let buyers = stack.users(Manner::ALL.len()).await;
     let (mut apis, urls) = stack.further_apis(Manner::ALL.len(), &[]);
     for (n, manner) in Manner::ALL.into_iter().enumerate() {
@@ -217,7 +217,7 @@ async fn calls_that_hang_hold_no_connection() {
 #[tokio::test]
 async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect() {
     let stack = Stack::start().await;
-    let (event, buyer) = on_sale(&stack).await;
+    let (event, buyer) = stack.on_sale().await;
     let (cancelled, _) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
     stack.until_tickets(&buyer, &cancelled, 1).await;
     for target in
@@ -267,7 +267,7 @@ async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect
 #[tokio::test]
 async fn slow_refunds_leave_slots_to_confirmations_and_slow_mail_to_sms() {
     let stack = Stack::builder().env("WORKER_CONCURRENCY", 2).start().await;
-    let (event, buyer) = on_sale(&stack).await;
+    let (event, buyer) = stack.on_sale().await;
     for slow in [Target::RazorpayRefund, Target::Smtp] {
         stack.providers.fault(slow, None, Fault::delay(FOREVER));
     }

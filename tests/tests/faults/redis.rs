@@ -7,7 +7,7 @@ use nexus_tests::passage::Passage;
 use nexus_tests::probes::Processes;
 use nexus_tests::{Client, Event, Outcome, SOON, SocketClient, Stack, eventually, json, seen};
 
-use crate::{on_sale, within};
+use crate::within;
 
 /// What the calls to Redis of one request cost at most.
 const ASKED: Duration = Duration::from_secs(3);
@@ -19,7 +19,7 @@ const TOLD: Duration = Duration::from_secs(5);
 /// afterwards.
 async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnce(&mut Stack)) {
     let mut stack = Stack::builder().api_processes(2).env("JOB_LOST_MS", 2_000).start().await;
-    let (event, buyer) = on_sale(&stack).await;
+    let (event, buyer) = stack.on_sale().await;
     let elsewhere = stack.api_url(1);
     let rival = stack.user().await.at(&elsewhere);
     let [before, meanwhile] = [stack.user().await, stack.user().await];
@@ -159,7 +159,7 @@ async fn broadcasts_are_heard_again_when_redis_vanishes_and_another_takes_its_pl
     let (mut apis, urls) = stack.further_apis(1, &[("REDIS_URL", redis.as_str())]);
     apis.supervise();
     stack.until_ready_at(&urls[0]).await;
-    let (event, buyer) = on_sale(&stack).await;
+    let (event, buyer) = stack.on_sale().await;
     let elsewhere = json!({"url": urls[0], "transports": ["websocket"]});
     let viewer =
         stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;

@@ -222,6 +222,7 @@ fn on_signals(stop: CancellationToken, kill: CancellationToken) -> Result<()> {
 
 /// Unique per start: a name that Redis still remembers would be refused, or would take another
 /// worker's jobs.
+#[expect(clippy::disallowed_methods, reason = "the host's name is no setting")]
 fn process_name(queue: Queue) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::env::var("HOSTNAME"))

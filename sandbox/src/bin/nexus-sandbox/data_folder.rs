@@ -69,7 +69,7 @@ impl DataFolder {
         self.own.insert(name.to_owned(), value.to_owned());
         write_private(
             &self.path.join("state"),
-            &lines(self.own.iter().map(|(name, value)| (&**name, &**value))),
+            &self.own.iter().map(|(name, value)| line(name, value)).collect::<String>(),
         )
     }
 
@@ -78,12 +78,11 @@ impl DataFolder {
         self.path.join("env")
     }
 
-    /// Writes the env file; it appears complete or not at all.
+    /// Writes the env file, whose settings a shell that reads it passes on; it appears complete or
+    /// not at all.
     pub(crate) fn write_env(&self, settings: &[(String, String)]) -> Result<()> {
-        write_private(
-            &self.env_file(),
-            &lines(settings.iter().map(|(name, value)| (&**name, &**value))),
-        )
+        let exports = settings.iter().map(|(name, value)| format!("export {}", line(name, value)));
+        write_private(&self.env_file(), &exports.collect::<String>())
     }
 
     /// Nothing is running any more, or not yet.
@@ -109,8 +108,8 @@ impl DataFolder {
 }
 
 /// `NAME='value'`, which shells and dotenv read alike.
-fn lines<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    settings.map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r"'\''"))).collect()
+fn line(name: &str, value: &str) -> String {
+    format!("{name}='{}'\n", value.replace('\'', r"'\''"))
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::data_folder::DataFolder;
 use crate::demo::{self, Api};
 use crate::settings::{self, Settings, port_of};
 use crate::stop;
-use crate::supervisor::{Member, Supervisor, read_procfile};
+use crate::supervisor::{ProcfileEntry, Supervisor, read_procfile};
 
 /// What has been started so far, in this order.
 #[derive(Default)]
@@ -52,7 +52,7 @@ async fn stopped<T>(server: Option<T>, stop: impl AsyncFnOnce(T) -> Result<()>) 
 
 pub(crate) async fn run() -> Result<ExitCode> {
     let bin_dir = bin_dir()?;
-    let members = read_procfile(Path::new("Procfile"), &bin_dir)?;
+    let entries = read_procfile(Path::new("Procfile"), &bin_dir)?;
     let mut folder = DataFolder::open()?;
     let mut settings = Settings::prepare(&mut folder)?;
     folder.remove_env();
@@ -60,7 +60,7 @@ pub(crate) async fn run() -> Result<ExitCode> {
     let stop = stop::on_signal()?;
     let mut running = Running::default();
     let result = tokio::select! {
-        result = start(&mut running, &mut folder, &mut settings, members, &bin_dir) => result,
+        result = start(&mut running, &mut folder, &mut settings, entries, &bin_dir) => result,
         () = stop.cancelled() => Ok(()),
     };
     if result.is_ok() {
@@ -75,18 +75,18 @@ async fn start(
     running: &mut Running,
     folder: &mut DataFolder,
     settings: &mut Settings,
-    members: Vec<Member>,
+    entries: Vec<ProcfileEntry>,
     bin_dir: &Path,
 ) -> Result<()> {
     start_servers(running, folder, settings).await?;
-    let migrate =
-        Member::new("migrate", "nexus-api migrate", bin_dir, 0).context("no migration command")?;
+    let migrate = ProcfileEntry::new("migrate", "nexus-api migrate", bin_dir, 0)
+        .context("no migration command")?;
     migrate.run_once(settings).await?;
 
-    for member in &members {
-        settings.set_metrics(folder, member.name())?;
+    for entry in &entries {
+        settings.set_metrics(folder, entry.name())?;
     }
-    let supervisor = running.supervisor.insert(Supervisor::start(members, settings));
+    let supervisor = running.supervisor.insert(Supervisor::start(entries, settings));
     let api = Api::new(settings.get("API_URL"))?;
     tokio::select! {
         () = until_ready(&api) => supervisor.api_is_ready(),

@@ -21,14 +21,14 @@ const RECOVERED: Duration = Duration::from_secs(60);
 
 /// One line of the Procfile.
 #[derive(Debug, Clone)]
-pub(crate) struct Member {
+pub(crate) struct ProcfileEntry {
     name: String,
     program: PathBuf,
     arguments: Vec<String>,
     speaker: Speaker,
 }
 
-impl Member {
+impl ProcfileEntry {
     /// A program of `bin_dir`, or else of PATH.
     pub(crate) fn new(name: &str, command: &str, bin_dir: &Path, index: usize) -> Option<Self> {
         let mut words = command.split_whitespace().map(str::to_owned);
@@ -81,7 +81,7 @@ impl Member {
 }
 
 /// Reads `name: command arguments` lines.
-pub(crate) fn read_procfile(path: &Path, bin_dir: &Path) -> Result<Vec<Member>> {
+pub(crate) fn read_procfile(path: &Path, bin_dir: &Path) -> Result<Vec<ProcfileEntry>> {
     let text = std::fs::read_to_string(path).with_context(|| {
         format!("cannot read {}; start from the repository's root", path.display())
     })?;
@@ -90,10 +90,10 @@ pub(crate) fn read_procfile(path: &Path, bin_dir: &Path) -> Result<Vec<Member>> 
     lines
         .enumerate()
         .map(|(index, line)| {
-            let member = line
+            let entry = line
                 .split_once(':')
-                .and_then(|(name, command)| Member::new(name, command, bin_dir, index));
-            member.with_context(|| format!("the Procfile's line {line:?} is not `name: command`"))
+                .and_then(|(name, command)| ProcfileEntry::new(name, command, bin_dir, index));
+            entry.with_context(|| format!("the Procfile's line {line:?} is not `name: command`"))
         })
         .collect()
 }
@@ -107,17 +107,17 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn start(members: Vec<Member>, settings: &Settings) -> Self {
+    pub(crate) fn start(entries: Vec<ProcfileEntry>, settings: &Settings) -> Self {
         let mut supervisor = Self {
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             ready: watch::Sender::new(false),
             gave_up: watch::Sender::new(false),
         };
-        for member in members {
+        for entry in entries {
             let (settings, stop) = (settings.clone(), supervisor.stop.clone());
             let (ready, gave_up) = (supervisor.ready.subscribe(), supervisor.gave_up.clone());
-            supervisor.tasks.spawn(supervise(member, settings, stop, ready, gave_up));
+            supervisor.tasks.spawn(supervise(entry, settings, stop, ready, gave_up));
         }
         supervisor
     }
@@ -141,7 +141,7 @@ impl Supervisor {
 }
 
 async fn supervise(
-    member: Member,
+    entry: ProcfileEntry,
     settings: Settings,
     stop: CancellationToken,
     ready: watch::Receiver<bool>,
@@ -150,7 +150,7 @@ async fn supervise(
     let mut pause = Duration::from_secs(1);
     loop {
         let started = Instant::now();
-        let end = match member.start(&settings) {
+        let end = match entry.start(&settings) {
             Err(error) => format!("{error:#}"),
             Ok(mut process) => tokio::select! {
                 status = process.ended() => status.map_or_else(|e| e.to_string(), |status| format!("ended ({status})")),
@@ -160,7 +160,7 @@ async fn supervise(
                 }
             },
         };
-        if member.name == "api" && !*ready.borrow() {
+        if entry.name == "api" && !*ready.borrow() {
             say(&format!("api {end} before it was ready"));
             gave_up.send_replace(true);
             return;
@@ -168,7 +168,7 @@ async fn supervise(
         if started.elapsed() > RECOVERED {
             pause = Duration::from_secs(1);
         }
-        say(&format!("{} {end}; starting it again in {} s", member.name, pause.as_secs()));
+        say(&format!("{} {end}; starting it again in {} s", entry.name, pause.as_secs()));
         tokio::select! { () = tokio::time::sleep(pause) => {}, () = stop.cancelled() => return }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use nexus_sandbox::postgres::{Options, Postgres};
 use nexus_sandbox::process::{self, Process, Signal};
+use nexus_sandbox::scratch;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,7 +16,7 @@ pub(crate) async fn run(migrations: Option<PathBuf>, command: &[OsString]) -> Re
     // A terminal's Ctrl-C reaches the command as well; this process stays to clean up after it.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let dir = std::env::temp_dir().join(format!("nexus-with-postgres-{}", std::process::id()));
+    let dir = scratch::directory().join(format!("nexus-with-postgres-{}", std::process::id()));
     let postgres = Postgres::start(&dir, Options::throwaway()).await?;
     if let Some(migrations) = migrations {
         migrate(&postgres, &migrations).await?;

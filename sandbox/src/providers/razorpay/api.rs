@@ -15,89 +15,107 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Dispute, DisputeMove, Order, Payment, Refund, Refusal};
-use crate::providers::calls::{faulty, observed, route};
-use crate::providers::faults::Target;
-use crate::providers::world::World;
+use crate::providers::provider_state::ProviderState;
+use crate::providers::route::{faulty, observed, route};
+use crate::providers::target::Target;
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
-pub(crate) fn router(world: &Arc<World>) -> Router {
+pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
     use Target::{
         RazorpayCapture, RazorpayList, RazorpayOrderFetch, RazorpayOrders, RazorpayPaymentFetch,
         RazorpayRefund, RazorpayRefundFetch,
     };
-    let one_at_a_time = from_fn_with_state(world.clone(), one_refund_per_key_at_a_time);
-    let refund = faulty(world, RazorpayRefund, post(create_refund)).layer(one_at_a_time);
+    let one_at_a_time = from_fn_with_state(state.clone(), one_refund_per_key_at_a_time);
+    let refund = faulty(state, RazorpayRefund, post(create_refund)).layer(one_at_a_time);
     Router::new()
-        .route("/razorpay/v1/orders", route(world, RazorpayOrders, post(create_order)))
-        .route("/razorpay/v1/orders", route(world, RazorpayOrderFetch, get(find_orders)))
-        .route("/razorpay/v1/orders/{id}", route(world, RazorpayOrderFetch, get(fetch_order)))
+        .route("/razorpay/v1/orders", route(state, RazorpayOrders, post(create_order)))
+        .route("/razorpay/v1/orders", route(state, RazorpayOrderFetch, get(find_orders)))
+        .route("/razorpay/v1/orders/{id}", route(state, RazorpayOrderFetch, get(fetch_order)))
         .route(
             "/razorpay/v1/orders/{id}/payments",
-            route(world, RazorpayOrderFetch, get(order_payments)),
+            route(state, RazorpayOrderFetch, get(order_payments)),
         )
-        .route("/razorpay/v1/payments", route(world, RazorpayList, get(list_payments)))
-        .route("/razorpay/v1/payments/{id}", route(world, RazorpayPaymentFetch, get(fetch_payment)))
-        .route("/razorpay/v1/payments/{id}/capture", route(world, RazorpayCapture, post(capture)))
-        .route("/razorpay/v1/payments/{id}/refund", observed(world, RazorpayRefund, refund))
+        .route("/razorpay/v1/payments", route(state, RazorpayList, get(list_payments)))
+        .route("/razorpay/v1/payments/{id}", route(state, RazorpayPaymentFetch, get(fetch_payment)))
+        .route("/razorpay/v1/payments/{id}/capture", route(state, RazorpayCapture, post(capture)))
+        .route("/razorpay/v1/payments/{id}/refund", observed(state, RazorpayRefund, refund))
         .route(
             "/razorpay/v1/payments/{id}/refunds",
-            route(world, RazorpayRefundFetch, get(payment_refunds)),
+            route(state, RazorpayRefundFetch, get(payment_refunds)),
         )
-        .route("/razorpay/v1/refunds", route(world, RazorpayList, get(list_refunds)))
-        .route("/razorpay/v1/refunds/{id}", route(world, RazorpayRefundFetch, get(fetch_refund)))
-        .route("/razorpay/v1/disputes", route(world, RazorpayList, get(list_disputes)))
-        .route("/razorpay/v1/disputes/{id}", route(world, RazorpayList, get(fetch_dispute)))
+        .route("/razorpay/v1/refunds", route(state, RazorpayList, get(list_refunds)))
+        .route("/razorpay/v1/refunds/{id}", route(state, RazorpayRefundFetch, get(fetch_refund)))
+        .route("/razorpay/v1/disputes", route(state, RazorpayList, get(list_disputes)))
+        .route("/razorpay/v1/disputes/{id}", route(state, RazorpayList, get(fetch_dispute)))
         .route(
             "/razorpay/v1/disputes/{id}/accept",
-            route(world, RazorpayList, post(accept_dispute)),
+            route(state, RazorpayList, post(accept_dispute)),
         )
-        .with_state(world.clone())
+        .with_state(state.clone())
 }
 
-async fn create_order(State(world): State<Arc<World>>, body: Bytes) -> Answer<Order> {
+async fn create_order(State(state): State<Arc<ProviderState>>, body: Bytes) -> Answer<Order> {
     let body = parse(&body)?;
-    world.razorpay(|razorpay| razorpay.create_order(&body)).map(Json)
+    state.razorpay(|razorpay| razorpay.create_order(&body)).map(Json)
 }
 
 type Parameters = Query<HashMap<String, String>>;
 
-async fn find_orders(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
+async fn find_orders(
+    State(state): State<Arc<ProviderState>>,
+    Query(query): Parameters,
+) -> Json<Value> {
     let orders =
-        world.razorpay(|razorpay| razorpay.find_orders(query.get("receipt").map(String::as_str)));
+        state.razorpay(|razorpay| razorpay.find_orders(query.get("receipt").map(String::as_str)));
     collection(page(&query, orders.into_iter()))
 }
 
 /// Created between `from` and `to`, newest first.
-async fn list_payments(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
-    let payments = world.razorpay(|razorpay| razorpay.payments()).into_iter().rev();
+async fn list_payments(
+    State(state): State<Arc<ProviderState>>,
+    Query(query): Parameters,
+) -> Json<Value> {
+    let payments = state.razorpay(|razorpay| razorpay.payments()).into_iter().rev();
     collection(page(&query, payments.filter(|payment| is_between(&query, payment.created_at))))
 }
 
-async fn list_refunds(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
-    let refunds = world.razorpay(|razorpay| razorpay.refunds()).into_iter().rev();
+async fn list_refunds(
+    State(state): State<Arc<ProviderState>>,
+    Query(query): Parameters,
+) -> Json<Value> {
+    let refunds = state.razorpay(|razorpay| razorpay.refunds()).into_iter().rev();
     collection(page(&query, refunds.filter(|refund| is_between(&query, refund.created_at))))
 }
 
-async fn list_disputes(State(world): State<Arc<World>>, Query(query): Parameters) -> Json<Value> {
-    let disputes = world.razorpay(|razorpay| razorpay.disputes()).into_iter().rev();
+async fn list_disputes(
+    State(state): State<Arc<ProviderState>>,
+    Query(query): Parameters,
+) -> Json<Value> {
+    let disputes = state.razorpay(|razorpay| razorpay.disputes()).into_iter().rev();
     collection(page(&query, disputes.filter(|dispute| is_between(&query, dispute.created_at))))
 }
 
-async fn fetch_dispute(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Dispute> {
-    world.razorpay(|razorpay| razorpay.dispute(&id)).map(Json)
+async fn fetch_dispute(
+    State(state): State<Arc<ProviderState>>,
+    Path(id): Path<String>,
+) -> Answer<Dispute> {
+    state.razorpay(|razorpay| razorpay.dispute(&id)).map(Json)
 }
 
 /// To accept a dispute is to lose it.
 async fn accept_dispute(
-    State(world): State<Arc<World>>,
+    State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
 ) -> Answer<Dispute> {
-    world.razorpay(|razorpay| razorpay.move_dispute(&id, DisputeMove::Lose)).map(Json)
+    state.razorpay(|razorpay| razorpay.move_dispute(&id, DisputeMove::Lose)).map(Json)
 }
 
-async fn payment_refunds(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Value> {
-    world.razorpay(|razorpay| razorpay.refunds_of(&id)).map(collection)
+async fn payment_refunds(
+    State(state): State<Arc<ProviderState>>,
+    Path(id): Path<String>,
+) -> Answer<Value> {
+    state.razorpay(|razorpay| razorpay.refunds_of(&id)).map(collection)
 }
 
 fn number<T: FromStr>(query: &HashMap<String, String>, name: &str) -> Option<T> {
@@ -115,61 +133,73 @@ fn page<T>(query: &HashMap<String, String>, items: impl Iterator<Item = T>) -> V
     items.skip(number(query, "skip").unwrap_or(0)).take(count).collect()
 }
 
-async fn fetch_order(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Order> {
-    world.razorpay(|razorpay| razorpay.order(&id)).map(Json)
+async fn fetch_order(
+    State(state): State<Arc<ProviderState>>,
+    Path(id): Path<String>,
+) -> Answer<Order> {
+    state.razorpay(|razorpay| razorpay.order(&id)).map(Json)
 }
 
-async fn order_payments(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Value> {
-    world.razorpay(|razorpay| razorpay.payments_of(&id)).map(collection)
+async fn order_payments(
+    State(state): State<Arc<ProviderState>>,
+    Path(id): Path<String>,
+) -> Answer<Value> {
+    state.razorpay(|razorpay| razorpay.payments_of(&id)).map(collection)
 }
 
-async fn fetch_payment(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Payment> {
-    world.razorpay(|razorpay| razorpay.payment(&id)).map(Json)
+async fn fetch_payment(
+    State(state): State<Arc<ProviderState>>,
+    Path(id): Path<String>,
+) -> Answer<Payment> {
+    state.razorpay(|razorpay| razorpay.payment(&id)).map(Json)
 }
 
 async fn capture(
-    State(world): State<Arc<World>>,
+    State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<Payment> {
     let body = parse(&body)?;
-    world.razorpay(|razorpay| razorpay.capture(&id, &body)).map(Json)
+    state.razorpay(|razorpay| razorpay.capture(&id, &body)).map(Json)
 }
 
 async fn create_refund(
-    State(world): State<Arc<World>>,
+    State(state): State<Arc<ProviderState>>,
     Path(payment_id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer<Refund> {
     let body = parse(&body)?;
     let key = refund_key(&headers)?;
-    let refund = world.razorpay(|razorpay| razorpay.refund(&payment_id, key.as_deref(), &body))?;
-    world.process_later(&refund);
+    let refund = state.razorpay(|razorpay| razorpay.refund(&payment_id, key.as_deref(), &body))?;
+    state.process_later(&refund);
     Ok(Json(refund))
 }
 
-async fn fetch_refund(State(world): State<Arc<World>>, Path(id): Path<String>) -> Answer<Refund> {
-    world.razorpay(|razorpay| razorpay.refund_by_id(&id)).map(Json)
+async fn fetch_refund(
+    State(state): State<Arc<ProviderState>>,
+    Path(id): Path<String>,
+) -> Answer<Refund> {
+    state.razorpay(|razorpay| razorpay.refund_by_id(&id)).map(Json)
 }
 
 /// A second request with a key whose first request is still being worked on is refused with 409.
 /// Outside of the faults, so that a scripted delay counts as work; inside of the observer, which
 /// sees the work through to its end, so that the key is always released.
 async fn one_refund_per_key_at_a_time(
-    State(world): State<Arc<World>>,
+    State(state): State<Arc<ProviderState>>,
     request: Request,
     next: Next,
 ) -> Response {
     let Ok(Some(key)) = refund_key(request.headers()) else { return next.run(request).await };
-    if !world.razorpay(|razorpay| razorpay.refunding.insert(key.clone())) {
+    if !state.razorpay(|razorpay| razorpay.refunding.insert(key.clone())) {
         return Refusal::conflict(
             "Another request with the same X-Refund-Idempotency key is in progress",
         )
         .into_response();
     }
     let response = next.run(request).await;
-    world.razorpay(|razorpay| razorpay.refunding.remove(&key));
+    state.razorpay(|razorpay| razorpay.refunding.remove(&key));
     response
 }
 

@@ -11,51 +11,51 @@ use axum::{Json, Router};
 use serde_json::Value;
 
 use super::Failure;
-use crate::providers::calls::route;
-use crate::providers::faults::Target;
-use crate::providers::world::World;
+use crate::providers::provider_state::ProviderState;
+use crate::providers::route::route;
+use crate::providers::target::Target;
 
-pub(crate) fn router(world: &Arc<World>) -> Router {
-    let verifications = route(world, Target::TwilioVerify, post(send_code));
-    let checks = route(world, Target::TwilioCheck, post(check_code));
-    let messages = route(world, Target::TwilioSms, post(send_message));
+pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
+    let verifications = route(state, Target::TwilioVerify, post(send_code));
+    let checks = route(state, Target::TwilioCheck, post(check_code));
+    let messages = route(state, Target::TwilioSms, post(send_message));
     Router::new()
         .route("/twilio-verify/v2/Services/{service}/Verifications", verifications)
         .route("/twilio-verify/v2/Services/{service}/VerificationCheck", checks)
         .route("/twilio/2010-04-01/Accounts/{account}/Messages.json", messages)
-        .with_state(world.clone())
+        .with_state(state.clone())
 }
 
 async fn send_code(
-    State(world): State<Arc<World>>,
+    State(state): State<Arc<ProviderState>>,
     Path(service): Path<String>,
     fields: Fields,
 ) -> Result<Created, Failure> {
-    expect_sid(&service, &world.config.twilio_verify_sid, "Services")?;
-    let answer = world.twilio().send_code(fields.get("To"), fields.get("Channel"))?;
+    expect_sid(&service, &state.config.twilio_verify_sid, "Services")?;
+    let answer = state.twilio().send_code(fields.get("To"), fields.get("Channel"))?;
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
 async fn check_code(
-    State(world): State<Arc<World>>,
+    State(state): State<Arc<ProviderState>>,
     Path(service): Path<String>,
     fields: Fields,
 ) -> Result<Json<Value>, Failure> {
-    expect_sid(&service, &world.config.twilio_verify_sid, "Services")?;
-    world.twilio().check_code(fields.get("To"), fields.get("Code")).map(Json)
+    expect_sid(&service, &state.config.twilio_verify_sid, "Services")?;
+    state.twilio().check_code(fields.get("To"), fields.get("Code")).map(Json)
 }
 
 async fn send_message(
-    State(world): State<Arc<World>>,
+    State(state): State<Arc<ProviderState>>,
     Path(account): Path<String>,
     fields: Fields,
 ) -> Result<Created, Failure> {
-    expect_sid(&account, &world.config.twilio_account_sid, "Accounts")?;
+    expect_sid(&account, &state.config.twilio_account_sid, "Accounts")?;
     let from = [fields.get("MessagingServiceSid"), fields.get("From")]
         .into_iter()
         .find(|from| !from.is_empty());
     let answer =
-        world.twilio().send_message(fields.get("To"), from.unwrap_or(""), fields.get("Body"))?;
+        state.twilio().send_message(fields.get("To"), from.unwrap_or(""), fields.get("Body"))?;
     Ok((StatusCode::CREATED, Json(answer)))
 }
 

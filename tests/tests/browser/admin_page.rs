@@ -1,0 +1,317 @@
+//! The operators' page: who may see it, and that dead letters can be understood and dealt with
+//! there, in a real browser.
+
+use nexus_tests::browser::{Browser, Page};
+use nexus_tests::shop::PASSWORD;
+use nexus_tests::{Client, Fault, Method, SOON, Stack, Target, eventually, json, seen};
+
+/// An account with a password, made an admin on the command line.
+async fn admin(stack: &mut Stack) -> Client {
+    let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
+    let data = stack.anonymous().post("/auth/register", account).await.data();
+    let said = stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
+    assert!(said.ends_with("is admin now.\n"), "{said}");
+    stack.anonymous().logged_in(&data)
+}
+
+/// So many dead jobs that send codes.
+async fn dead_letters(stack: &Stack, count: i64) {
+    stack.providers.fault(Target::TwilioVerify, None, Fault::status(400));
+    for number in 0..count {
+        let phone = format!("+9198100000{number:02}");
+        stack.anonymous().post("/auth/send-otp", json!({"phone": phone})).await.ok();
+    }
+    until_jobs(stack, "dead", count).await;
+}
+
+async fn until_jobs(stack: &Stack, state: &str, count: i64) {
+    eventually(&format!("{count} jobs are {state}"), SOON, async || {
+        let jobs =
+            stack.count(&format!("jobs WHERE kind = 'send_otp' AND state = '{state}'")).await;
+        seen(jobs == count, jobs)
+    })
+    .await;
+}
+
+async fn until_text(page: &Page<'_>, expected: &[&str]) -> String {
+    eventually(&format!("the page shows {expected:?}"), SOON, async || {
+        let text = page.act("innerText", json!(["body"])).await;
+        seen(expected.iter().all(|part| text.contains(part)), &text).cloned()
+    })
+    .await
+}
+
+/// Keeps a picture of the page, for whoever wants to see what it looks like.
+async fn picture(page: &Page<'_>, name: &str) {
+    let path = format!("{}/admin-{name}.png", env!("CARGO_TARGET_TMPDIR"));
+    page.act("screenshot", json!([{"path": path, "fullPage": true}])).await;
+    let picture = std::fs::read(&path).expect("a picture");
+    assert!(picture.starts_with(b"\x89PNG"), "{name} is no picture");
+}
+
+#[tokio::test]
+async fn an_operator_understands_and_retries_dead_letters_in_a_browser() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    admin(&mut stack).await;
+    dead_letters(&stack, 3).await;
+    let browser = Browser::start(1).await;
+    let page = browser.page(0);
+
+    page.act("goto", json!([format!("{}/admin", stack.api_url(0))])).await;
+    until_text(&page, &["Nexus operators"]).await;
+    page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
+    page.act("fill", json!(["[name=password]", "not the password"])).await;
+    page.act("click", json!(["main button"])).await;
+    until_text(&page, &["This is no operator's e-mail address or phone and password."]).await;
+    page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
+    page.act("fill", json!(["[name=password]", PASSWORD])).await;
+    page.act("click", json!(["main button"])).await;
+    until_text(&page, &["Queues", "payments", "Dead letters by kind", "send_otp", "400"]).await;
+    picture(&page, "queues").await;
+
+    page.act("click", json!(["nav >> text=Dead letters"])).await;
+    until_text(&page, &["send_otp", "dead", "Retry", "Discard"]).await;
+    picture(&page, "dead-letters").await;
+    page.act("click", json!(["tbody tr:first-child a"])).await;
+    until_text(&page, &["Payload", "+9198100000", "Failed attempts"]).await;
+    picture(&page, "job").await;
+
+    page.act("click", json!(["text=Discard"])).await;
+    until_text(&page, &["cancelled"]).await;
+    until_jobs(&stack, "cancelled", 1).await;
+    stack.providers.clear_faults();
+    page.act("click", json!(["text=Retry"])).await;
+    until_jobs(&stack, "done", 1).await;
+    page.act("click", json!(["nav >> text=Queues"])).await;
+    page.act("click", json!(["text=Retry all"])).await;
+    until_jobs(&stack, "done", 3).await;
+    until_text(&page, &["Due again: 2.", "Nothing has died.", "Nothing is failing."]).await;
+
+    page.act("click", json!(["text=Log out"])).await;
+    until_text(&page, &["Nexus operators"]).await;
+    page.act("goto", json!([format!("{}/admin/jobs", stack.api_url(0))])).await;
+    until_text(&page, &["Nexus operators"]).await;
+}
+
+/// Logs in and opens the first page.
+async fn logged_in(stack: &Stack, page: &Page<'_>) {
+    page.act("goto", json!([format!("{}/admin", stack.api_url(0))])).await;
+    page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
+    page.act("fill", json!(["[name=password]", PASSWORD])).await;
+    page.act("click", json!(["main button"])).await;
+    until_text(page, &["Queues", "Dead letters by kind"]).await;
+}
+
+#[tokio::test]
+async fn every_dead_letter_of_a_kind_is_discarded_at_once_after_a_question() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    admin(&mut stack).await;
+    dead_letters(&stack, 2).await;
+    let browser = Browser::start(1).await;
+    let page = browser.page(0);
+    logged_in(&stack, &page).await;
+    page.act("click", json!(["text=Discard all"])).await;
+    until_text(&page, &["Discard all 2 dead letters of the kind send_otp?"]).await;
+    picture(&page, "discard-all").await;
+    page.act("click", json!(["text=Keep"])).await;
+    until_text(&page, &["Dead letters by kind", "send_otp"]).await;
+    until_jobs(&stack, "dead", 2).await;
+    page.act("click", json!(["text=Discard all"])).await;
+    page.act("click", json!(["text=Discard 2"])).await;
+    until_text(&page, &["Discarded: 2.", "Nothing has died."]).await;
+    until_jobs(&stack, "cancelled", 2).await;
+}
+
+#[tokio::test]
+async fn every_page_fits_a_phone_and_bears_long_errors() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    admin(&mut stack).await;
+    // A word that does not end, and an error of many lines; one dead letter and one that will be
+    // tried again.
+    let insert = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, finished_at, available_at, last_error, errors)
+                  SELECT gen_random_uuid(), 'payments', 'refund_payment', jsonb_build_object('refund_id', n, 'note', repeat('x', 300)), 14, 3 + n,
+                         state::job_state, CASE state WHEN 'dead' THEN now() END, now() + interval '1 hour', error,
+                         jsonb_build_array(jsonb_build_object('attempt', 1, 'at', now(), 'error', error))
+                  FROM (VALUES (1, 'dead', repeat('0123456789', 120)), (2, 'pending', repeat(E'Razorpay failed: status 503\n', 30))) AS j (n, state, error)";
+    assert_eq!(stack.execute(insert).await, 2);
+    let insert = "INSERT INTO webhook_events (event_id, event_type, body, payment_id, order_id)
+                  VALUES ('sha256:' || repeat('0123456789', 7), 'payment.captured', 'x', 'pay_phone', 'order_phone')";
+    assert_eq!(stack.execute(insert).await, 1);
+    let browser = Browser::start(1).await;
+    let page = browser.page(0);
+    page.act("setViewportSize", json!([{"width": 390, "height": 844}])).await;
+    logged_in(&stack, &page).await;
+    let job = stack.row("SELECT id FROM jobs WHERE state = 'dead'").await["id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let pages = [
+        ("/admin", "queues"),
+        ("/admin/jobs", "jobs"),
+        (&*format!("/admin/jobs/{job}"), "job"),
+        ("/admin/payments?about=pay_phone", "payment"),
+        ("/admin/jobs?kind=none", "empty"),
+    ];
+    for (path, name) in pages {
+        page.act("goto", json!([format!("{}{path}", stack.api_url(0))])).await;
+        let wide = page
+            .act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"]))
+            .await;
+        assert_eq!(wide, "390 of 390", "{name} is wider than the phone");
+        picture(&page, &format!("phone-{name}")).await;
+    }
+    until_text(&page, &["No job is like that."]).await;
+    page.act("setViewportSize", json!([{"width": 1280, "height": 800}])).await;
+    for (path, name) in pages {
+        page.act("goto", json!([format!("{}{path}", stack.api_url(0))])).await;
+        let wide = page
+            .act("evaluate", json!(["`${document.documentElement.scrollWidth} of ${innerWidth}`"]))
+            .await;
+        assert_eq!(wide, "1280 of 1280", "{name} is wider than the screen");
+        picture(&page, &format!("wide-{name}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_alone_changes_nothing_without_the_token_of_its_pages() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    let admin = admin(&mut stack).await;
+    dead_letters(&stack, 1).await;
+    let (api, token) = (stack.api_url(0), admin.token.clone().unwrap_or_default());
+    let with_cookie = |method: Method, path: &str| {
+        let request = stack.anonymous().request_root(method, path);
+        request.header("cookie", format!("nexus_admin={token}")).header("origin", &api)
+    };
+    let page = with_cookie(Method::GET, "/admin")
+        .send()
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("a page");
+    let form_token =
+        page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let form_token = form_token.expect("forms have a token");
+    for wrong in [vec![("kind", "send_otp")], vec![("kind", "send_otp"), ("token", "guessed")]] {
+        for path in ["/admin/dead/discard", "/admin/dead/retry", "/admin/logout"] {
+            let answer =
+                with_cookie(Method::POST, path).form(&wrong).send().await.expect("an answer");
+            assert_eq!(answer.status(), 403, "{path} {wrong:?}");
+        }
+    }
+    until_jobs(&stack, "dead", 1).await;
+    let right = [("kind", "send_otp"), ("token", form_token)];
+    let answer = with_cookie(Method::POST, "/admin/dead/discard")
+        .form(&right)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 303);
+    until_jobs(&stack, "cancelled", 1).await;
+}
+
+#[tokio::test]
+async fn a_program_needs_a_bearer_token_and_nothing_else() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    let admin = admin(&mut stack).await;
+    dead_letters(&stack, 2).await;
+    let discard =
+        admin.request_root(Method::POST, "/admin/dead/discard").form(&[("kind", "send_otp")]);
+    assert_eq!(discard.send().await.expect("an answer").status(), 303);
+    until_jobs(&stack, "cancelled", 2).await;
+}
+
+#[tokio::test]
+async fn a_payment_alert_is_shown_until_somebody_closes_it() {
+    let mut stack = Stack::builder().workers([]).start().await;
+    let admin = admin(&mut stack).await;
+    stack
+        .execute(
+            "INSERT INTO payment_alerts (reason, subject, details) VALUES ('unknown_order', 'pay_1', '<b>')",
+        )
+        .await;
+    let shown = async || {
+        let page = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
+        page.text().await.expect("a page")
+    };
+    let page = shown().await;
+    assert!(
+        page.contains("unknown_order") && page.contains("pay_1") && page.contains("&lt;b&gt;"),
+        "{page}"
+    );
+    let id = &stack.row("SELECT id FROM payment_alerts").await["id"];
+    let close = format!("/admin/alerts/{id}/close");
+    for status in [303, 409] {
+        let answer = admin.request_root(Method::POST, &close).send().await.expect("an answer");
+        assert_eq!(answer.status(), status);
+    }
+    assert!(!shown().await.contains("pay_1"));
+}
+
+#[tokio::test]
+async fn a_list_bears_whatever_it_is_asked_for() {
+    let mut stack = Stack::builder().workers([]).start().await;
+    let admin = admin(&mut stack).await;
+    for asked in [
+        "jobs?kind=%00",
+        "jobs?queue=%00&state=%00",
+        "dead/discard?kind=%00",
+        "payments?about=%00",
+        "jobs?kind=%FF",
+    ] {
+        let answer = admin
+            .request_root(Method::GET, &format!("/admin/{asked}"))
+            .send()
+            .await
+            .expect("an answer");
+        assert!(answer.status().as_u16() < 400, "{asked}: {}", answer.status());
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_an_admin_sees_or_does_anything() {
+    let mut stack = Stack::builder().workers(["otp"]).start().await;
+    let admin = admin(&mut stack).await;
+    dead_letters(&stack, 1).await;
+    let job = stack.row("SELECT id FROM jobs").await["id"].as_str().unwrap_or_default().to_owned();
+    let user = stack.user().await;
+    let (retry, shown) = (format!("/admin/jobs/{job}/retry"), format!("/admin/jobs/{job}"));
+    let pages = [
+        (Method::GET, "/admin"),
+        (Method::GET, "/admin/jobs"),
+        (Method::GET, &shown),
+        (Method::POST, &retry),
+        (Method::POST, "/admin/dead/retry"),
+        (Method::POST, "/admin/dead/discard"),
+        (Method::POST, "/admin/alerts/1/close"),
+        (Method::GET, "/admin/ledger.csv"),
+    ];
+    for who in [&stack.anonymous(), &user] {
+        for (method, path) in &pages {
+            let answer = who.request_root(method.clone(), path).send().await.expect("an answer");
+            let to = answer.headers().get("location").and_then(|to| to.to_str().ok());
+            assert_eq!(
+                (answer.status().as_u16(), to),
+                (303, Some("/admin/login")),
+                "{method} {path}"
+            );
+        }
+    }
+    // The cookie of an admin who looks at another site is of no use to that site.
+    let token = admin.token.clone().unwrap_or_default();
+    let forged = stack.anonymous().request_root(Method::POST, &retry);
+    let forged = forged
+        .header("cookie", format!("nexus_admin={token}"))
+        .header("origin", "https://evil.example");
+    assert_eq!(forged.send().await.expect("an answer").status(), 403);
+    until_jobs(&stack, "dead", 1).await;
+
+    let page = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
+    assert_eq!(page.status(), 200);
+    let policy =
+        page.headers().get("content-security-policy").and_then(|value| value.to_str().ok());
+    assert!(policy.is_some_and(|policy| policy.starts_with("default-src 'none'")), "{policy:?}");
+    stack.api_cli_ok(&["set-role", "ops@nexus.example", "user"]).await;
+    let gone = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
+    assert_eq!(gone.status(), 303);
+}

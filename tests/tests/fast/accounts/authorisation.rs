@@ -1,0 +1,457 @@
+//! The authorisation matrix: `docs/authorisation.md` has a table of every route, command and page
+//! and of what each kind of caller gets; here every cell is tried. A table that is not complete, or
+//! not true, fails, and the true one is printed.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures_util::{StreamExt, stream};
+use nexus_tests::conformance::{ASYNCAPI, OPENAPI};
+use nexus_tests::repository::file;
+use nexus_tests::shop::{PASSWORD, event_request};
+use nexus_tests::{
+    Answer, Booking, Client, Event, Method, Outcome, SOON, SocketClient, Stack, Value, eventually,
+    json,
+};
+
+const CALLERS: [&str; 5] = ["anonymous", "other user", "owner", "organiser", "admin"];
+const OWNER: usize = 2;
+const ORGANISER: usize = 3;
+const ADMIN: usize = 4;
+const ROWS_AT_ONCE: usize = 6;
+
+/// One row of the table.
+#[derive(Debug)]
+struct Row {
+    request: Option<(Method, String)>,
+    command: Option<String>,
+    /// What it is about, where that matters.
+    about: String,
+    outcomes: Vec<String>,
+}
+
+impl Row {
+    fn parse(line: &str) -> Self {
+        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 2 + CALLERS.len(), "cells of {line}");
+        let mut row = Row {
+            request: None,
+            command: None,
+            about: cells[1].to_owned(),
+            outcomes: cells[2..].iter().map(|cell| (*cell).to_owned()).collect(),
+        };
+        for name in cells[0].split('`').skip(1).step_by(2) {
+            match name.split_once(' ') {
+                Some((method, path)) => {
+                    row.request = Some((method.parse().unwrap(), path.to_owned()))
+                }
+                None => row.command = Some(name.to_owned()),
+            }
+        }
+        row
+    }
+
+    /// The name under which the documents have it; pages have none.
+    fn operation(&self) -> &str {
+        let documented = self.request.as_ref().and_then(|(method, path)| {
+            OPENAPI.at(&["paths", path, &method.as_str().to_ascii_lowercase()])["operationId"]
+                .as_str()
+        });
+        documented.or(self.command.as_deref()).unwrap_or_default()
+    }
+
+    fn print(&self, outcomes: &[String]) -> String {
+        let request = self.request.as_ref().map(|(method, path)| format!("`{method} {path}`"));
+        let command = self.command.as_ref().map(|command| format!("`{command}`"));
+        let names: Vec<_> = request.into_iter().chain(command).collect();
+        format!("| {} | {} | {} |", names.join(" "), self.about, outcomes.join(" | "))
+    }
+}
+
+fn table() -> Vec<Row> {
+    let document = file("docs/authorisation.md");
+    document.lines().filter(|line| line.starts_with("| `")).map(Row::parse).collect()
+}
+
+/// Every request that the API serves: those of the document, and the operators' pages, which only
+/// the code lists.
+fn requests() -> BTreeSet<String> {
+    let mut requests = BTreeSet::new();
+    for (path, item) in OPENAPI.whole["paths"].as_object().unwrap() {
+        let methods = item.as_object().unwrap().keys();
+        requests.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    for line in file("api/src/admin/mod.rs").lines() {
+        let Some((path, handlers)) =
+            line.trim().strip_prefix(".route(\"").and_then(|rest| rest.split_once('"'))
+        else {
+            continue;
+        };
+        let path = format!("/admin{}", path.trim_end_matches('/'));
+        for (call, method) in [("get(", "GET"), ("post(", "POST")] {
+            if handlers.contains(call) {
+                requests.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    requests
+}
+
+fn commands() -> BTreeSet<String> {
+    let operations = ASYNCAPI.whole["operations"].as_object().unwrap().iter();
+    let received = operations.filter(|(_, operation)| operation["action"] == "receive");
+    received.map(|(name, _)| name.clone()).collect()
+}
+
+#[test]
+fn the_table_has_everything_that_can_be_asked_for_and_nothing_else() {
+    let rows = table();
+    let listed: BTreeSet<_> = rows
+        .iter()
+        .filter_map(|row| row.request.as_ref().map(|(method, path)| format!("{method} {path}")))
+        .collect();
+    assert_eq!(listed, requests(), "requests of the table and those that there are");
+    let listed: BTreeSet<_> = rows.iter().filter_map(|row| row.command.clone()).collect();
+    assert_eq!(listed, commands(), "commands of the table and those that there are");
+}
+
+/// One of each kind of caller, and a shop to ask things of.
+struct Fixture {
+    stack: Stack,
+    /// In the order of [`CALLERS`].
+    people: Vec<Client>,
+    emails: Vec<String>,
+    sockets: Vec<SocketClient>,
+    /// A job that makes tickets for the owner.
+    ticket_job: String,
+    next: AtomicI64,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let stack = Stack::builder().workers(["otp"]).start().await;
+        let (mut people, mut sockets, mut emails) = (vec![], vec![], vec![]);
+        for (number, name) in CALLERS.into_iter().enumerate() {
+            let mut client = stack.anonymous();
+            let email = format!("caller-{number}@nexus.example");
+            if number > 0 {
+                let account = json!({"email": email, "password": PASSWORD});
+                client =
+                    client.clone().logged_in(&client.post("/auth/register", account).await.data());
+            }
+            sockets.push(stack.socket(name, &client).await);
+            people.push(client);
+            emails.push(email);
+        }
+        stack.api_cli_ok(&["set-role", &emails[ADMIN], "admin"]).await;
+        let mut fixture = Self {
+            stack,
+            people,
+            emails,
+            sockets,
+            ticket_job: String::new(),
+            next: AtomicI64::new(1),
+        };
+        let paid = fixture.paid(&fixture.event("").await).await;
+        let confirmed = fixture.sockets[OWNER].call_ok("confirm_booking", paid).await;
+        fixture.ticket_job = confirmed["ticket_generation"]["jobId"].as_str().unwrap().to_owned();
+        fixture
+    }
+
+    fn number(&self) -> i64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// An event of the organiser's.
+    async fn event(&self, about: &str) -> Event {
+        let mut request = event_request(&[("VIP", 100.0, 50)]);
+        match about {
+            "a draft" => request["status"] = json!("draft"),
+            "a private event" => request["is_public"] = json!(false),
+            _ => {}
+        }
+        let event = Event::from_created(
+            &self.people[ORGANISER].post("/events/create", request).await.data(),
+        );
+        if about == "a cancelled event" {
+            let cancelled = json!({"status": "cancelled"});
+            self.people[ORGANISER].put(&format!("/events/{}", event.id), cancelled).await.ok();
+        }
+        event
+    }
+
+    /// A booking of the owner's that has been paid and not yet confirmed, as `confirm_booking`
+    /// wants it.
+    async fn paid(&self, event: &Event) -> Value {
+        let booking = self.people[OWNER].lock_and_book(event, &[("VIP", "A1")]).await;
+        let order = self.people[OWNER].order(&booking).await;
+        let payment = self.stack.pay(&order, Outcome::Captured);
+        json!({"booking_id": booking.id, "payment_id": payment.id})
+    }
+
+    async fn booking(&self) -> Booking {
+        self.people[OWNER].lock_and_book(&self.event("").await, &[("VIP", "A1")]).await
+    }
+
+    /// A phone number that nobody has used, and a code that has just been sent to it.
+    async fn phone_and_code(&self) -> Value {
+        let phone = format!("+9198{:08}", self.number());
+        self.stack.anonymous().post("/auth/send-otp", json!({"phone": phone})).await.ok();
+        let sent = eventually("the code is sent", SOON, async || {
+            self.stack.providers.otp(&phone).ok_or_else(|| "none".to_owned())
+        });
+        json!({"phone": phone, "otp": sent.await.code})
+    }
+
+    /// What `operation` is asked with: fields of path, query, body or payload. Whatever it needs to
+    /// be there has been made for this alone.
+    async fn input(&self, operation: &str, about: &str) -> Value {
+        match operation {
+            "register" => {
+                json!({"email": format!("new-{}@nexus.example", self.number()), "password": PASSWORD})
+            }
+            "login" => json!({"email": self.emails[OWNER], "password": PASSWORD}),
+            "refresh_token" => json!({"refreshToken": self.people[OWNER].refresh_token}),
+            "check_username" => json!({"username": "nobody"}),
+            "send_otp" => json!({"phone": format!("+9197{:08}", self.number())}),
+            "verify_otp" => self.phone_and_code().await,
+            "reset_password" => {
+                let mut input = self.phone_and_code().await;
+                let phone = input["phone"].as_str().unwrap();
+                self.stack.execute(&format!("INSERT INTO users (phone) VALUES ('{phone}')")).await;
+                input["newPassword"] = json!(PASSWORD);
+                input
+            }
+            "create_event" => event_request(&[("VIP", 100.0, 50)]),
+            "get_ticket_job" => json!({"job_id": self.ticket_job}),
+            "get_booking" | "get_tickets" | "cancel_booking" => {
+                json!({"booking_id": self.booking().await.id})
+            }
+            "create_order" => {
+                let booking = self.booking().await;
+                json!({"booking_id": booking.id, "amount": booking.total, "currency": "INR"})
+            }
+            "verify_payment" => {
+                json!({"order_id": self.people[OWNER].order(&self.booking().await).await})
+            }
+            "confirm_booking" => self.paid(&self.event("").await).await,
+            "create_booking" => {
+                let event = self.event("").await;
+                self.people[OWNER].lock(&event, "VIP", "A1").await.ok();
+                let seat = json!({"seat_label": "A1", "seat_type_id": event.seat_type("VIP")});
+                json!({"event_id": event.id, "seat_details": [seat]})
+            }
+            "get_cancellation" => json!({"eventId": self.event("a cancelled event").await.id}),
+            "join_event" | "leave_event" => json!(self.event("").await.id),
+            _ => self.about_an_event(operation, about).await,
+        }
+    }
+
+    async fn about_an_event(&self, operation: &str, about: &str) -> Value {
+        let of_an_event =
+            ["get_event", "list_seat_types", "get_seats", "update_event", "delete_event"]
+                .contains(&operation)
+                || operation.contains("seat_type")
+                || operation.contains("lock");
+        if !of_an_event {
+            return json!({});
+        }
+        let event = self.event(about).await;
+        let seat_type = event.seat_type("VIP");
+        let mut input = json!({"eventId": event.id});
+        match operation {
+            "update_event" => input["location"] = json!("Pune"),
+            "create_seat_type" => {
+                (input["name"], input["price"], input["quantity"]) =
+                    (json!("Floor"), json!(1), json!(1));
+            }
+            "update_seat_type" => {
+                (input["seatTypeId"], input["quantity"]) = (json!(seat_type), json!(60));
+            }
+            "delete_seat_type" => input["seatTypeId"] = json!(seat_type),
+            "lock_seats" => {
+                input["seats"] = json!([{"seat_type_id": seat_type, "seat_label": "A1"}]);
+            }
+            "lock_seat" | "unlock_seat" | "extend_lock" => {
+                (input["seatTypeId"], input["seat_label"]) = (json!(seat_type), json!("A1"));
+                if operation != "lock_seat" {
+                    self.people[OWNER].lock(&event, "VIP", "A1").await.ok();
+                }
+            }
+            _ => {}
+        }
+        input
+    }
+
+    /// Who asks; whoever ends their sessions gets one for it.
+    async fn caller(&self, operation: &str, caller: usize) -> Client {
+        if operation.starts_with("logout") && caller > 0 {
+            self.stack.user().await
+        } else {
+            self.people[caller].clone()
+        }
+    }
+
+    /// Asks over HTTP.
+    async fn request(&self, row: &Row, (method, path): &(Method, String), caller: usize) -> Answer {
+        if path.starts_with("/admin") {
+            return self.page(method, path, caller).await;
+        }
+        let operation = row.operation();
+        let client = self.caller(operation, caller).await;
+        let mut input = self.input(operation, &row.about).await;
+        let mut path = path.clone();
+        let fields = input.as_object_mut().unwrap();
+        for name in fields.keys().cloned().collect::<Vec<_>>() {
+            let place = format!("{{{name}}}");
+            if path.contains(&place) {
+                let value = fields.remove(&name).unwrap();
+                path = path.replace(&place, value.as_str().unwrap_or(&value.to_string()));
+            }
+        }
+        let request = client.request_root(method.clone(), &path);
+        let request = request.header("x-forwarded-for", client.address().to_string());
+        Answer::to(match *method {
+            Method::GET | Method::DELETE => request.query(fields),
+            _ => request.json(fields),
+        })
+        .await
+    }
+
+    /// Asks for a page of the operators, or submits one of its forms.
+    async fn page(&self, method: &Method, path: &str, caller: usize) -> Answer {
+        // A kind of its own, so that nobody else retries or discards it.
+        let kind = format!("matrix_{}", self.number());
+        let id = match path.split('/').nth(2) {
+            Some("alerts") => {
+                let insert = "INSERT INTO payment_alerts (reason, subject, details) VALUES ('unreadable', $1, '') RETURNING id";
+                let id = sqlx::query_scalar::<_, i64>(insert).bind(&kind);
+                id.fetch_one(&self.stack.db).await.unwrap().to_string()
+            }
+            _ => {
+                let insert = "INSERT INTO jobs (id, queue, kind, payload, state, attempt, max_attempts, started_at, finished_at)
+                              VALUES (gen_random_uuid(), 'cleanup', $1, '{}', 'dead', 1, 1, now(), now()) RETURNING id::text";
+                let id = sqlx::query_scalar::<_, String>(insert).bind(&kind);
+                id.fetch_one(&self.stack.db).await.unwrap()
+            }
+        };
+        let request = self.people[caller].request_root(method.clone(), &path.replace("{id}", &id));
+        let fields = [
+            ("kind", kind.as_str()),
+            ("login", self.emails[caller].as_str()),
+            ("password", PASSWORD),
+        ];
+        Answer::to(if *method == Method::GET {
+            request.query(&fields[..1])
+        } else {
+            request.form(&fields)
+        })
+        .await
+    }
+
+    /// The outcome of a row for a caller, over HTTP and, if it is a command, over a socket.
+    async fn outcome(&self, row: &Row, caller: usize) -> String {
+        let answer = match &row.request {
+            Some(request) => Some(self.request(row, request, caller).await),
+            None => None,
+        };
+        let http = answer.as_ref().map(|answer| {
+            let place =
+                answer.headers.get("location").map(|place| place.to_str().unwrap().to_owned());
+            let what = match place {
+                Some(place) if place == "/admin/login" => place,
+                _ => answer.body["error"]["code"].as_str().unwrap_or_default().to_owned(),
+            };
+            format!("{} {what}", answer.status).trim().to_owned()
+        });
+        let Some(command) = &row.command else { return http.unwrap_or_default() };
+        let input = self.input(row.operation(), &row.about).await;
+        let said = self.sockets[caller].call(command, &[input]).await;
+        let said = said["error"].as_str().unwrap_or("ok").to_owned();
+        let (Some(http), Some(answer)) = (http, answer) else { return said };
+        let expected = match (caller, answer.status) {
+            (0, _) => "Authentication required",
+            (_, 200) => "ok",
+            _ => answer.message(),
+        };
+        if said == expected { http } else { format!("{http}, but over a socket: {said}") }
+    }
+}
+
+#[tokio::test]
+async fn everybody_gets_what_the_table_says() {
+    let fixture = Fixture::new().await;
+    let rows = table();
+    let tried = stream::iter(&rows).map(async |row| {
+        let mut outcomes = Vec::new();
+        for caller in 0..CALLERS.len() {
+            outcomes.push(fixture.outcome(row, caller).await);
+        }
+        outcomes
+    });
+    let tried: Vec<Vec<String>> = tried.buffered(ROWS_AT_ONCE).collect().await;
+    let lines = |outcomes: Vec<&[String]>| -> Vec<String> {
+        rows.iter().zip(outcomes).map(|(row, outcomes)| row.print(outcomes)).collect()
+    };
+    let written = lines(rows.iter().map(|row| row.outcomes.as_slice()).collect());
+    let true_ones = lines(tried.iter().map(Vec::as_slice).collect());
+    let wrong: Vec<_> =
+        written.iter().zip(&true_ones).filter(|(written, is)| written != is).collect();
+    assert!(
+        wrong.is_empty(),
+        "{} rows are wrong: {wrong:#?}\nwhat holds:\n{}",
+        wrong.len(),
+        true_ones.join("\n")
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_opens_nothing() {
+    let stack = Stack::builder().workers([]).start().await;
+    let user = stack.user().await;
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let revoked = stack.sign_token(
+        &json!({"userId": user.id, "type": "access", "iat": now - 1, "exp": now + 900}),
+    );
+    let session = stack.anonymous().with_token(user.id, revoked.clone());
+    session.post("/auth/logout", json!({})).await.ok();
+    let expired = json!({"userId": user.id, "type": "access", "iat": now - 3600, "exp": now - 1});
+    let refresh = json!({"userId": user.id, "type": "refresh", "iat": now, "exp": now + 900});
+    let good = user.token.clone().unwrap();
+    let unsigned = good.rsplit_once('.').unwrap().0;
+    let tokens = [
+        (revoked.clone(), "token_revoked"),
+        (stack.sign_token(&expired), "token_invalid"),
+        (stack.sign_token(&refresh), "token_type"),
+        (format!("{unsigned}."), "token_invalid"),
+        (format!("{unsigned}.{}", "A".repeat(43)), "token_invalid"),
+    ];
+    let private = table().into_iter().filter(|row| row.outcomes[0] == "401 token_missing");
+    let private: Vec<_> = private.filter_map(|row| row.request).collect();
+    assert!(private.len() > 20, "{private:?}");
+    let before = stack.contents().await;
+    for (method, path) in &private {
+        for (token, code) in &tokens {
+            let path = path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
+            let client = stack.anonymous().with_token(user.id, token.clone());
+            let answer = Answer::to(
+                client
+                    .request_root(method.clone(), &path.collect::<Vec<_>>().join("/"))
+                    .json(&json!({})),
+            );
+            let answer = answer.await;
+            assert_eq!(
+                (answer.status, &answer.body["error"]["code"]),
+                (401, &json!(code)),
+                "{answer}"
+            );
+        }
+    }
+    let socket = stack.socket("who has logged out", &session).await;
+    let silent = ["join_event", "leave_event"];
+    for command in commands().iter().filter(|command| !silent.contains(&command.as_str())) {
+        let answer = socket.call(command, &[json!({})]).await;
+        assert_eq!(answer["error"], "Authentication required", "{command}");
+    }
+    assert_eq!(stack.contents().await, before, "rows");
+}

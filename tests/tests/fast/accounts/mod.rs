@@ -1,0 +1,7 @@
+//! Accounts: who may do what, how people log in and stay logged in, what is refused.
+
+mod authorisation;
+mod bad_input;
+mod deliverability;
+mod security;
+mod sessions;

@@ -1,0 +1,7 @@
+//! Bookings, from the lock of a seat to tickets, and what ends them.
+
+mod bad_input;
+mod confirmation;
+mod expiry;
+mod idempotency;
+mod sale;

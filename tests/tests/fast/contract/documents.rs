@@ -1,0 +1,229 @@
+//! The documents themselves: official tools accept them, they are complete, and what they do not
+//! know is noticed. That they are true is checked by every other test: each answer and each event
+//! is held against them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use nexus_tests::client::http_client;
+use nexus_tests::conformance::{ASYNCAPI, OPENAPI, check_answer, check_event};
+use nexus_tests::program::command;
+use nexus_tests::settings::TempDir;
+use nexus_tests::{Answer, Method, Outcome, SOON, Stack, Value, eventually, json, seen};
+
+fn clients() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/clients"))
+}
+
+/// Every operation over HTTP: method and path.
+fn operations() -> Vec<(Method, &'static str)> {
+    let paths = OPENAPI.whole["paths"].as_object().unwrap().iter();
+    let methods = |item: &'static Value| item.as_object().unwrap().keys();
+    let method = |name: &String| name.to_uppercase().parse().unwrap();
+    paths
+        .flat_map(|(path, item)| methods(item).map(move |name| (method(name), path.as_str())))
+        .collect()
+}
+
+/// The operations over sockets that go that way.
+fn over_sockets(action: &str) -> BTreeSet<&'static str> {
+    let operations = ASYNCAPI.whole["operations"].as_object().unwrap().iter();
+    operations
+        .filter(|(_, operation)| operation["action"] == action)
+        .map(|(name, _)| name.as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_documents_and_the_page_are_served() {
+    let stack = Stack::builder().workers([]).start().await;
+    let anonymous = stack.anonymous();
+    assert_eq!(anonymous.get_root("/openapi.json").await.ok(), OPENAPI.whole);
+    assert_eq!(anonymous.get_root("/asyncapi.json").await.ok(), ASYNCAPI.whole);
+
+    let page = anonymous.get_root("/docs").await;
+    for (_, path) in operations() {
+        assert!(page.text.contains(&format!("<code>{path}</code>")), "{path} is not on the page");
+    }
+    for name in over_sockets("receive").union(&over_sockets("send")) {
+        assert!(page.text.contains(&format!("<code>{name}</code>")), "{name} is not on the page");
+    }
+    // It has to work without the Internet.
+    for foreign in ["<script", "<link", "src=", "://"] {
+        assert!(!page.text.contains(foreign), "the page has {foreign}");
+    }
+}
+
+#[test]
+fn openapi_is_what_the_official_validator_takes() {
+    let file = TempDir::create();
+    let document = file.join("openapi.json");
+    std::fs::write(&document, OPENAPI.whole.to_string()).unwrap();
+    let output = command(&clients().join(".venv/bin/openapi-spec-validator"), &file, &vec![])
+        .arg(&document)
+        .output()
+        .expect("openapi-spec-validator: run `make python-deps`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn asyncapi_is_what_the_official_schema_says() {
+    let version = ASYNCAPI.whole["asyncapi"].as_str().unwrap();
+    let file = clients().join(format!("node_modules/@asyncapi/specs/schemas/{version}.json"));
+    let schema = std::fs::read(&file)
+        .unwrap_or_else(|error| panic!("{}: {error}: run `make node-deps`", file.display()));
+    let schema: Value = serde_json::from_slice(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let problems = validator
+        .iter_errors(&ASYNCAPI.whole)
+        .map(|error| format!("{}: {error}", error.instance_path()));
+    assert_eq!(problems.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        found.extend(value["$ref"].as_str().map(str::to_owned));
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            Value::Object(fields) => fields.values().for_each(|field| references(field, found)),
+            _ => {}
+        }
+    }
+    for document in [&*OPENAPI, &*ASYNCAPI] {
+        let mut found = Vec::new();
+        references(&document.whole, &mut found);
+        let leads = |reference: &&String| {
+            document.whole.pointer(reference.trim_start_matches('#')).is_some()
+        };
+        assert!(!found.is_empty());
+        assert_eq!(
+            found.iter().filter(|reference| !leads(reference)).collect::<Vec<_>>(),
+            Vec::<&String>::new()
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_where_the_document_says() {
+    let stack = Stack::builder().workers([]).start().await;
+    let token = stack.user().await.token.unwrap();
+    for (method, path) in operations() {
+        let path =
+            path.split('/').map(|segment| if segment.starts_with('{') { "1" } else { segment });
+        let url = stack.api_url(0) + &path.collect::<Vec<_>>().join("/");
+        let answer = Answer::to(http_client().request(method, url).bearer_auth(&token)).await;
+        let code = answer.body["error"]["code"].as_str();
+        assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn every_command_of_the_document_is_answered() {
+    let stack = Stack::builder().workers([]).start().await;
+    let socket = stack.socket("the user", &stack.user().await).await;
+    for command in over_sockets("receive") {
+        let answer = socket.call(command, &[json!({})]).await;
+        assert_eq!(answer["success"], false, "{command}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn every_event_of_the_document_is_heard() {
+    let stack = Stack::start().await;
+    let organiser = stack.user().await;
+    let buyer = stack.user().await;
+    let stranger = stack.socket("a stranger", &stack.anonymous()).await;
+    let socket = stack.socket("the buyer", &buyer).await;
+
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let path = format!("/events/{}", event.id);
+    organiser.put(&path, json!({"name": "Renamed"})).await.ok();
+    let types = format!("/seats/{}/seat-types", event.id);
+    let made =
+        organiser.post(&types, json!({"name": "Floor", "price": 1, "quantity": 1})).await.data();
+    let floor = format!("{types}/{}", made["seat_type"]["id"]);
+    organiser.put(&floor, json!({"quantity": 2})).await.ok();
+    organiser.delete(&floor).await.ok();
+    let (booking, _) = stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    stack.until_tickets(&buyer, &booking, 1).await;
+    buyer.cancel(&booking).await.ok();
+    organiser.delete(&path).await.ok();
+    stranger.call("lock_seat", &[json!({})]).await;
+    // Paid twice, one of which goes back.
+    let other = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let booking = buyer.lock_and_book(&other, &[("VIP", "A1")]).await;
+    let order = buyer.order(&booking).await;
+    stack.pay(&order, Outcome::Captured);
+    stack.pay(&order, Outcome::Captured);
+
+    let documented = over_sockets("send");
+    eventually("every event is heard", SOON, async || {
+        let names: BTreeSet<String> =
+            [&socket, &stranger].iter().flat_map(|socket| socket.event_names()).collect();
+        let missing: Vec<_> = documented.iter().filter(|name| !names.contains(**name)).collect();
+        seen(missing.is_empty(), missing).map(drop)
+    })
+    .await;
+}
+
+/// What the harness makes of this answer to `GET /events/1`.
+fn check(status: u16, body: Value) {
+    let request = http_client().get("http://localhost/api/v1/events/1").build().unwrap();
+    let headers = [("x-request-id", "12345678"), ("content-type", "application/json")];
+    let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let text = body.to_string();
+    check_answer(
+        &request,
+        &Answer {
+            request: String::new(),
+            status,
+            headers: headers.into_iter().collect(),
+            text,
+            body,
+        },
+    );
+}
+
+fn not_found() -> Value {
+    json!({"error": {"message": "Event not found", "code": "event_not_found", "request_id": "12345678"}})
+}
+
+#[test]
+fn a_documented_answer_passes() {
+    check(404, not_found());
+}
+
+#[test]
+#[should_panic(expected = "this status is not documented")]
+fn an_undocumented_status_does_not_pass() {
+    check(418, not_found());
+}
+
+#[test]
+#[should_panic(expected = "'more' was unexpected")]
+fn an_undocumented_field_does_not_pass() {
+    let mut body = not_found();
+    body["error"]["more"] = json!(1);
+    check(404, body);
+}
+
+#[test]
+#[should_panic(expected = "\"taken\" is not one of")]
+fn an_undocumented_code_does_not_pass() {
+    let mut body = not_found();
+    body["error"]["code"] = json!("taken");
+    check(404, body);
+}
+
+#[test]
+#[should_panic(expected = "this event is not documented")]
+fn an_undocumented_event_does_not_pass() {
+    check_event(&json!({"event": "seat_sold", "args": [{}]}));
+}
+
+#[test]
+#[should_panic(expected = "\"reason\" is a required property")]
+fn an_incomplete_event_does_not_pass() {
+    check_event(&json!({"event": "booking_cancelled", "args": [{"booking_id": 1}]}));
+}

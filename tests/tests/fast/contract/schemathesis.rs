@@ -1,0 +1,147 @@
+//! Schemathesis (PyPI) reads the OpenAPI document and sends every operation what it asks for, what
+//! it almost asks for and what it does not ask for at all. Every answer has to be one that the
+//! document knows; `tests/clients/schemathesis.toml` says what else is checked.
+
+use std::path::Path;
+
+use nexus_tests::conformance::OPENAPI;
+use nexus_tests::program::command;
+use nexus_tests::shop::PASSWORD;
+use nexus_tests::stack::QUEUES;
+use nexus_tests::{Stack, Value, json};
+
+const EMAIL: &str = "asha@nexus.example";
+
+/// Without the worker that sends one-time passwords: providers take no more than a few for one
+/// phone.
+async fn start() -> Stack {
+    Stack::builder()
+        .without_limits()
+        .workers(QUEUES.into_iter().filter(|queue| *queue != "otp"))
+        .start()
+        .await
+}
+
+/// Logs in, and again when an operation has ended the session.
+fn login() -> String {
+    format!(
+        r#"
+[auth.dynamic.openapi.bearer]
+path = "/api/v1/auth/login"
+payload = {{ email = "{EMAIL}", password = "{PASSWORD}" }}
+extract_selector = "/data/accessToken"
+retry_on = [401]
+"#
+    )
+}
+
+/// Somebody who organises the events 1 to 3, the first with the seat types 1 to 3, and one that is
+/// cancelled, and has the bookings 1 to 3 for an event of somebody else's. Returns dictionaries of
+/// what else there is, and requests that succeed, by operation: what has to fit together is hardly
+/// ever guessed.
+async fn arrange(stack: &Stack) -> (String, Value) {
+    let account = |email| json!({"email": email, "password": PASSWORD, "name": "Asha"});
+    let asha = stack.anonymous().post("/auth/register", account(EMAIL)).await.data();
+    let asha = stack.anonymous().logged_in(&asha);
+    let other =
+        stack.anonymous().post("/auth/register", account("other@nexus.example")).await.data();
+    let other = stack.anonymous().logged_in(&other);
+    let lasting = stack
+        .event(&asha, &[("VIP", 100.0, 1000), ("Floor", 50.0, 1000), ("Balcony", 0.0, 1000)])
+        .await;
+    stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
+    stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
+    let event = stack.event(&other, &[("VIP", 100.0, 1000)]).await;
+    let (sold, payment) = stack.sell(&asha, &event, &[("VIP", "A1")]).await;
+    stack.until_tickets(&asha, &sold, 1).await;
+    let cancelled = asha.lock_and_book(&event, &[("VIP", "A2")]).await;
+    asha.cancel(&cancelled).await.ok();
+    let pending = asha.lock_and_book(&event, &[("VIP", "A3")]).await;
+    for label in ["K1", "K2"] {
+        asha.lock(&lasting, "Floor", label).await.ok();
+    }
+    // An event with bookings cannot be deleted.
+    other.lock_and_book(&lasting, &[("VIP", "A1")]).await;
+    let called_off = stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
+    asha.put(&format!("/events/{}", called_off.id), json!({"status": "cancelled"})).await.ok();
+    let job = stack.row("SELECT id FROM jobs WHERE kind = 'finalise_booking'").await;
+    let dictionary =
+        |name: &str, value: &Value| format!("\n[dictionaries.{name}]\nvalues = [{value}]\n");
+    let dictionaries = dictionary("orders", &json!(payment.order_id))
+        + &dictionary("jobs", &job["id"])
+        + &dictionary("cancelled", &json!(called_off.id))
+        + &dictionary("sessions", &json!(other.refresh_token));
+    let seat_type = |name| json!({"eventId": lasting.id, "seatTypeId": lasting.seat_type(name)});
+    let examples = json!({
+        "update_seat_type": {"path_parameters": seat_type("Balcony"), "body": {"name": "Gallery"}},
+        "delete_seat_type": {"path_parameters": seat_type("Balcony")},
+        "lock_seat": {"path_parameters": seat_type("Floor"), "body": {"seat_label": "K3"}},
+        "unlock_seat": {"path_parameters": seat_type("Floor"), "query": {"seat_label": "K1"}},
+        "extend_lock": {"path_parameters": seat_type("Floor"), "body": {"seat_label": "K2"}},
+        "create_order": {"body": {"booking_id": pending.id, "amount": pending.total, "currency": "INR"}},
+        "verify_payment": {"path_parameters": {"order_id": payment.order_id}},
+        "get_ticket_job": {"path_parameters": {"job_id": job["id"]}},
+    });
+    (dictionaries, examples)
+}
+
+/// Runs it with the settings of the file and these, 3 examples an operation; EXAMPLES asks for
+/// more.
+async fn run(stack: &Stack, more_settings: &str) {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    let program = clients.join(".venv/bin/schemathesis");
+    assert!(program.is_file(), "tests/clients/.venv is missing: run `make python-deps`");
+    let settings =
+        std::fs::read_to_string(clients.join("schemathesis.toml")).expect("the settings");
+    let (dictionaries, examples) = arrange(stack).await;
+    let file = stack.dir().join("schemathesis.toml");
+    std::fs::write(&file, settings + &dictionaries + more_settings).expect("a file");
+    let examples_file = stack.dir().join("examples.json");
+    std::fs::write(&examples_file, examples.to_string()).expect("a file");
+
+    let most = std::env::var("EXAMPLES").unwrap_or_else(|_| "3".into());
+    let document = format!("{}/openapi.json", stack.api_url(0));
+    let env = [
+        ("PYTHONPATH", clients.to_str().expect("text")),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+        // The same requests every time.
+        ("PYTHONHASHSEED", "0"),
+        ("NEXUS_EXAMPLES", examples_file.to_str().expect("text")),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let mut schemathesis = tokio::process::Command::from(command(&program, stack.dir(), &env));
+    schemathesis.arg("--config-file").arg(file);
+    schemathesis.args(["run", &document, "--no-color", "--max-examples", &most]);
+    let output = schemathesis.output().await.expect("schemathesis");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn whatever_a_user_sends_is_answered_as_documented() {
+    let mut stack = start().await;
+    run(&stack, &login()).await;
+    stack.assert_invariants().await;
+
+    // It has looked behind every door.
+    let log = stack.api(0).log();
+    let routes = OPENAPI.whole["paths"].as_object().expect("paths").iter();
+    let operations = routes.flat_map(|(path, item)| {
+        item.as_object().expect("operations").keys().map(move |method| (method, path))
+    });
+    let never = operations.filter(|(method, path)| {
+        // These need a code that has been sent to a phone.
+        !path.ends_with("verify-otp")
+            && !path.ends_with("reset-password")
+            && !log
+                .contains(&format!("method={} route=\"{path}\" status=200", method.to_uppercase()))
+    });
+    assert_eq!(never.collect::<Vec<_>>(), vec![], "operations that never succeeded");
+}
+
+#[tokio::test]
+async fn whatever_a_stranger_sends_is_answered_as_documented() {
+    let stack = start().await;
+    run(&stack, "\n[auth]\nauto-signup = false\n").await;
+    stack.assert_invariants().await;
+}

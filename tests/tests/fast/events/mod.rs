@@ -1,0 +1,5 @@
+//! Events: made, moved, cancelled, in trouble.
+
+mod bad_input;
+mod cancellation;
+mod held;

@@ -1,0 +1,316 @@
+//! What a connection may do before, between and instead of requests: slowly, endlessly,
+//! ambiguously, or in great numbers.
+
+use std::time::Duration;
+
+use nexus_tests::metrics::Metrics;
+use nexus_tests::stack::Builder;
+use nexus_tests::wire::{Said, Wire};
+use nexus_tests::{SOON, Stack, eventually, json, seen};
+use tokio::time::sleep;
+
+const GET: &str = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+
+fn alone() -> Builder {
+    Stack::builder().workers([])
+}
+
+/// A request that sends JSON, up to its body.
+fn login(headers: &str) -> String {
+    format!(
+        "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}\r\n\r\n"
+    )
+}
+
+/// Sends a byte now and then until it is told something.
+async fn trickle(wire: &mut Wire, byte: &str) -> Said {
+    for _ in 0..600 {
+        wire.send(byte).await;
+        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(50), wire.answer()).await {
+            return answer.expect("an answer before the end");
+        }
+    }
+    panic!("trickled for 30 s, and nobody minds");
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_is_answered_408_and_closed() {
+    let stack = alone().env("HTTP_TIMEOUT_MS", 700).start().await;
+    let mut wire = stack.wire().await;
+    wire.send("GET /health HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
+    trickle(&mut wire, "a").await.failed(408, "request_timeout");
+    wire.until_closed().await;
+
+    // The same after a request that was answered.
+    let mut wire = stack.wire().await;
+    assert_eq!(wire.ask(GET).await.status, 200);
+    wire.send("GET /").await;
+    trickle(&mut wire, "a").await.failed(408, "request_timeout");
+    wire.until_closed().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_never_says_anything_is_closed() {
+    let stack = alone().env("HTTP_TIMEOUT_MS", 300).start().await;
+    let mut wire = stack.wire().await;
+    assert!(wire.answer().await.is_none());
+}
+
+#[tokio::test]
+async fn between_requests_a_connection_may_rest_until_the_keep_alive_is_over() {
+    let stack = alone().env("HTTP_TIMEOUT_MS", 200).env("HTTP_KEEP_ALIVE_MS", 60_000).start().await;
+    let mut wire = stack.wire().await;
+    for _ in 0..3 {
+        assert_eq!(wire.ask(GET).await.status, 200);
+        sleep(Duration::from_millis(500)).await;
+    }
+    let stack = alone().env("HTTP_KEEP_ALIVE_MS", 300).start().await;
+    let mut wire = stack.wire().await;
+    assert_eq!(wire.ask(GET).await.status, 200);
+    assert!(wire.answer().await.is_none(), "closed without a word");
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_answered_408_and_closed() {
+    let stack = alone().env("HTTP_TIMEOUT_MS", 700).start().await;
+    for framing in ["content-length: 100000", "transfer-encoding: chunked"] {
+        let mut wire = stack.wire().await;
+        wire.send(login(framing)).await;
+        let piece = if framing.starts_with("content") { " " } else { "1\r\n \r\n" };
+        trickle(&mut wire, piece).await.failed(408, "request_timeout");
+        wire.until_closed().await;
+    }
+    // Socket.IO reads its bodies itself.
+    let mut wire = stack.wire().await;
+    let opened =
+        wire.ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let sid = opened.text.split('"').nth(3).expect("a session");
+    wire.send(format!("POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n4"))
+        .await;
+    trickle(&mut wire, "2").await.failed(408, "request_timeout");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_read() {
+    let stack = alone().start().await;
+    let opened = stack
+        .wire()
+        .await
+        .ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    let sid = opened.text.split('"').nth(3).expect("a session");
+    let polling = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    for path in ["/api/v1/auth/login", "/api/v1/payments/webhook", "/admin/login", &polling] {
+        let mut wire = stack.wire().await;
+        let answer = wire
+            .ask(format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+                 x-razorpay-signature: 0\r\ncontent-length: 1000001\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(answer.status, 413, "{path}: {answer:?}");
+    }
+    // Not one byte is sent for it.
+    let mut wire = stack.wire().await;
+    wire.ask(login("content-length: 1000001\r\nexpect: 100-continue"))
+        .await
+        .failed(413, "body_too_large");
+
+    // In chunks, whose sum nobody has said before.
+    let mut wire = stack.wire().await;
+    wire.send(login("transfer-encoding: chunked")).await;
+    let chunk = format!("{:x}\r\n{}\r\n", 1_000_001, " ".repeat(1_000_001));
+    wire.ask(chunk).await.failed(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn who_is_still_sending_too_much_can_read_why_it_is_refused() {
+    let stack = alone().start().await;
+    let mut wire = stack.wire().await;
+    wire.send(login("content-length: 3000000")).await;
+    assert!(wire.send(" ".repeat(3_000_000)).await, "nobody reads any more");
+    wire.answer().await.expect("an answer").failed(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_refused() {
+    let stack = alone().start().await;
+    let mut wire = stack.wire().await;
+    wire.send(login("content-length: 50")).await;
+    wire.send("{").await;
+    wire.finish().await;
+    if let Some(answer) = wire.answer().await {
+        answer.failed(400, "incomplete_body");
+    }
+    assert_eq!(stack.wire().await.ask(GET).await.status, 200);
+}
+
+#[tokio::test]
+async fn heads_and_uris_have_limits() {
+    let stack = alone().start().await;
+    let get = |uri: &str, headers: &str| format!("GET {uri} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+    let many = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+    let large = format!("x-large: {}\r\n", "a".repeat(40_000));
+    let long = format!("/{}", "a".repeat(9_000));
+    stack.wire().await.ask(get("/health", &many)).await.failed(431, "headers_too_large");
+    stack.wire().await.ask(get("/health", &large)).await.failed(431, "headers_too_large");
+    stack.wire().await.ask(get(&long, "")).await.failed(414, "uri_too_long");
+    let huge = stack.wire().await.ask(get(&format!("/{}", "a".repeat(300_000)), "")).await;
+    assert!(matches!(huge.status, 414 | 431), "{huge:?}");
+    assert!(huge.body["error"]["code"].is_string(), "{huge:?}");
+
+    // It ends when it is too much, not when its sender ends it.
+    let mut endless = stack.wire().await;
+    endless.send("GET /health HTTP/1.1\r\nhost: x\r\n").await;
+    for n in 0..10_000 {
+        if !endless.send(format!("x-{n}: {}\r\n", "a".repeat(1_000))).await {
+            break;
+        }
+    }
+    endless.until_closed().await;
+
+    let ordinary = format!("x-large: {}\r\n", "a".repeat(20_000));
+    assert_eq!(stack.wire().await.ask(get("/health", &ordinary)).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_answered_in_json_and_closed() {
+    let stack = alone().start().await;
+    for nonsense in [
+        "GET\r\n\r\n",
+        "GET /health HTTP/9.9\r\nhost: x\r\n\r\n",
+        "GET /health HTTP/1.1\r\nno colon here\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: x\r\n folded: header\r\n\r\n",
+        "GET /he alth HTTP/1.1\r\nhost: x\r\n\r\n",
+        "G@T /health HTTP/1.1\r\n\r\n",
+        "\u{1}\u{2}\u{3}\u{4}\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na",
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1, 2\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, identity\r\n\r\n",
+        "POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+    ] {
+        let mut wire = stack.wire().await;
+        let answer = wire.ask(nonsense).await;
+        answer.failed(400, "malformed_request");
+        assert_eq!(answer.headers["connection"], "close", "{nonsense:?}");
+        assert!(!answer.headers.contains_key("server"));
+        wire.until_closed().await;
+    }
+    for unusual in [
+        "CONNECT example.com:80 HTTP/1.1\r\nhost: x\r\n\r\n",
+        "GET http://elsewhere.example/nothing HTTP/1.1\r\nhost: x\r\n\r\n",
+        "BREW /health HTTP/1.1\r\nhost: x\r\n\r\n",
+        "GET /api/v1/events/%ff%fe HTTP/1.1\r\nhost: x\r\n\r\n",
+        "GET /api/v1/events/%00 HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let answer = stack.wire().await.ask(unusual).await;
+        assert!((400..500).contains(&answer.status), "{unusual:?}: {answer:?}");
+        assert!(answer.body["error"]["code"].is_string(), "{unusual:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_cannot_hide_another_in_its_body() {
+    let stack = alone().start().await;
+    let hidden = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    // Whoever goes by the length takes the hidden request for the body.
+    for framing in [
+        format!("content-length: {}\r\ntransfer-encoding: chunked", 5 + hidden.len()),
+        format!("transfer-encoding: chunked\r\ncontent-length: {}", 5 + hidden.len()),
+    ] {
+        let mut wire = stack.wire().await;
+        let answer = wire.ask(login(&framing) + "0\r\n\r\n" + hidden).await;
+        assert_eq!(answer.status, 400, "{framing}: {answer:?}");
+        assert!(wire.answer().await.is_none(), "{framing}: the hidden request was answered");
+    }
+    // Chunks whose size is not one.
+    for chunk in ["5 \u{b}\r\n", "0x5\r\n", "-1\r\n", "ffffffffffffffffff\r\n", "5;\n", "\r\n"] {
+        let mut wire = stack.wire().await;
+        wire.send(login("transfer-encoding: chunked") + chunk + "{\"a\":\r\n0\r\n\r\n").await;
+        if let Some(answer) = wire.answer().await {
+            assert!((400..500).contains(&answer.status), "{chunk:?}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_in_a_row_are_answered_in_their_order() {
+    let stack = alone().start().await;
+    let mut wire = stack.wire().await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    wire.send(
+        get("/health") + &get("/nothing") + &login("content-length: 2") + "{}" + &get("/health"),
+    )
+    .await;
+    for status in [200, 404, 400, 200] {
+        assert_eq!(wire.answer().await.expect("an answer").status, status);
+    }
+}
+
+#[tokio::test]
+async fn who_has_asked_and_closed_that_side_is_answered() {
+    let stack = alone().start().await;
+    let mut wire = stack.wire().await;
+    wire.send(GET).await;
+    wire.finish().await;
+    assert_eq!(wire.answer().await.expect("an answer").status, 200);
+    wire.until_closed().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_told_so_and_places_are_given_back() {
+    const PLACES: usize = 8;
+    let stack = alone().measured().env("HTTP_MAX_CONNECTIONS", PLACES).start().await;
+    let mut held = Vec::new();
+    // The harness holds some, too.
+    let refusal = loop {
+        let mut wire = stack.wire().await;
+        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(300), wire.answer()).await {
+            break answer.expect("an answer");
+        }
+        held.push(wire);
+        assert!(held.len() <= PLACES, "nobody is refused");
+    };
+    refusal.failed(503, "unavailable");
+    assert!(refusal.headers.contains_key("retry-after"), "{refusal:?}");
+    let url = &stack.metrics_urls()["api"];
+    Metrics::until(url, "the refusal", |page| {
+        page.value("nexus_http_connections_refused_total{reason=\"full\"}") >= Some(1.0)
+            && page.value("nexus_http_connections") == Some(PLACES as f64)
+    })
+    .await;
+
+    assert_eq!(held[0].ask(GET).await.status, 200, "those who have a place keep it");
+    held.clear();
+    eventually("there is a place again", SOON, async || {
+        let mut wire = stack.wire().await;
+        wire.send(GET).await;
+        let answer = wire.answer().await;
+        seen(answer.as_ref().is_some_and(|answer| answer.status == 200), answer)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answers_is_closed() {
+    let stack = alone().measured().env("HTTP_TIMEOUT_MS", 700).start().await;
+    let mut wire = Wire::connect_with(&stack.api_url(0), Some(4_096)).await.expect("a connection");
+    // More than all buffers between here and there can hold.
+    let document = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    wire.send(document.repeat(200)).await;
+    Metrics::until(&stack.metrics_urls()["api"], "that it was closed", |page| {
+        page.value("nexus_http_connections_refused_total{reason=\"slow\"}") == Some(1.0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_websocket_is_as_old_as_it_likes() {
+    let stack = alone().env("HTTP_TIMEOUT_MS", 200).env("HTTP_KEEP_ALIVE_MS", 200).start().await;
+    let user = stack.user().await;
+    let socket = stack.socket_with("a client", &user, json!({"transports": ["websocket"]})).await;
+    sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(socket.call("lock_seat", &[json!({})]).await["success"], false);
+    assert_eq!(socket.describe().matches("disconnect").count(), 0, "{}", socket.describe());
+}

@@ -1,0 +1,175 @@
+//! What is left of finished jobs, and of what they might have sent: removed in time, in bounded
+//! steps, and no burden while it is there.
+
+use std::time::Duration;
+
+use nexus_tests::settings::setting;
+use nexus_tests::{SOON, Stack, eventually, json, seen};
+
+/// So many jobs that ended so many days ago.
+async fn finished(stack: &Stack, count: u32, state: &str, days: u32) {
+    let insert = format!(
+        "INSERT INTO jobs (id, queue, kind, payload, state, attempt, max_attempts, delivery, created_at, available_at, started_at, finished_at)
+         SELECT gen_random_uuid(), 'cleanup', 'probe', '{{\"steps\": [\"done\"]}}', '{state}', 1, 20, 1, t, t, t, t
+         FROM generate_series(1, {count}) n, LATERAL (SELECT now() - interval '{days} days' - n * interval '1 millisecond' AS t) times"
+    );
+    stack.execute(&insert).await;
+}
+
+#[tokio::test]
+async fn finished_jobs_are_removed_in_bounded_steps_until_none_is_left_and_dead_letters_stay() {
+    let stack =
+        Stack::builder().api_processes(0).workers([]).env("JOBS_KEEP_HOURS", 24).start().await;
+    finished(&stack, 34_000, "done", 2).await;
+    finished(&stack, 1_000, "cancelled", 2).await;
+    finished(&stack, 7, "dead", 400).await;
+    finished(&stack, 5, "done", 0).await;
+    // Its clock has never ticked, and so does at once.
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("what is old is gone", SOON, async || {
+        let old = stack
+            .count("jobs WHERE state IN ('done', 'cancelled') AND finished_at < now() - interval '1 day'")
+            .await;
+        seen(old == 0, old).map(drop)
+    })
+    .await;
+    assert_eq!(stack.count("jobs WHERE kind = 'probe' AND state = 'dead'").await, 7);
+    assert_eq!(stack.count("jobs WHERE kind = 'probe' AND state = 'done'").await, 5);
+    let log = worker.process(0).log();
+    let steps: Vec<u32> = log
+        .split(" jobs=")
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
+        .collect();
+    assert!(steps.len() >= 4 && steps.iter().all(|step| *step <= 10_000), "{steps:?}");
+    assert_eq!(steps.iter().sum::<u32>(), 35_000);
+}
+
+#[tokio::test]
+async fn notices_of_deleted_events_are_kept_for_as_long_as_a_job_may_want_them() {
+    let stack = Stack::builder().api_processes(0).workers([]).start().await;
+    let kept = "WITH buyer AS (INSERT INTO users (name) VALUES ('Asha') RETURNING id)
+                INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, kept_at)
+                SELECT days, id, 'BKG-' || days, 'Monsoon Jazz Night', now(), now() - days * interval '1 day'
+                FROM buyer, unnest(ARRAY[89, 91, 92, 93]) days";
+    assert_eq!(stack.execute(kept).await, 4);
+    let jobs = "INSERT INTO jobs (id, queue, kind, payload, unique_key, state, attempt, max_attempts, available_at, finished_at)
+                SELECT gen_random_uuid(), 'notifications', kind, jsonb_build_object('booking_id', booking), kind || ':' || booking,
+                       state::job_state, 1, 14, now(), now()
+                FROM (VALUES ('email_cancellation', 92, 'dead'), ('sms_cancellation', 93, 'done')) jobs (kind, booking, state)";
+    assert_eq!(stack.execute(jobs).await, 2);
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("what is old is gone", SOON, async || {
+        let left =
+            stack.rows("SELECT booking_id FROM cancellation_notices ORDER BY booking_id").await;
+        seen(left == [json!({"booking_id": 89}), json!({"booking_id": 92})], left).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn webhooks_and_alerts_that_are_over_are_removed_and_all_others_stay() {
+    let stack =
+        Stack::builder().api_processes(0).workers([]).env("WEBHOOKS_KEEP_DAYS", 30).start().await;
+    // Processed so many days ago, or never; closed so many days ago, or never.
+    stack
+        .execute(
+            "INSERT INTO webhook_events (event_id, event_type, body, payment_id, order_id, received_at, processed_at)
+             SELECT 'old-' || n, 'payment.captured', '{}'::bytea, '', '', now() - interval '40 days', now() - interval '31 days'
+             FROM generate_series(1, 4500) n
+             UNION ALL SELECT 'open', 'payment.captured', '{}', '', '', now() - interval '400 days', NULL
+             UNION ALL SELECT 'young', 'payment.captured', '{}', '', '', now() - interval '31 days', now() - interval '29 days'",
+        )
+        .await;
+    stack
+        .execute(
+            "INSERT INTO payment_alerts (reason, subject, details, created_at, closed_at)
+             SELECT 'unreadable', subject, '', now() - interval '999 days', now() - days * interval '1 day'
+             FROM (VALUES ('old', 366), ('young', 364), ('open', NULL)) alert (subject, days)",
+        )
+        .await;
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("what is old is gone", SOON, async || {
+        let webhooks = stack.rows("SELECT event_id FROM webhook_events ORDER BY id").await;
+        let alerts = stack.rows("SELECT subject FROM payment_alerts ORDER BY id").await;
+        let is_left = webhooks == [json!({"event_id": "open"}), json!({"event_id": "young"})]
+            && alerts == [json!({"subject": "young"}), json!({"subject": "open"})];
+        seen(is_left, (webhooks.len(), alerts)).map(drop)
+    })
+    .await;
+    let log = worker.process(0).log();
+    let steps: Vec<u32> = log
+        .split(" webhooks=")
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
+        .collect();
+    assert!(
+        steps.iter().all(|step| *step <= 2_000) && steps.iter().sum::<u32>() == 4_500,
+        "{steps:?}"
+    );
+}
+
+/// `NEXUS_FINISHED_JOBS` says how many there are.
+#[tokio::test]
+async fn workers_read_none_of_the_finished_jobs() {
+    let stack = Stack::builder().api_processes(0).workers([]).start().await;
+    // Plans are made while the table is small and known to be, and must not be a burden when it has
+    // grown.
+    stack.flood(50, json!(["done"])).await;
+    stack.execute("ANALYZE jobs").await;
+    let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "4")]).await;
+    probes.start().await;
+    stack.flood(50, json!(["done"])).await;
+    stack.until_idle(&["cleanup"]).await;
+    for _ in 0..setting("NEXUS_FINISHED_JOBS", 200_000) / 100_000 {
+        finished(&stack, 100_000, "done", 1).await;
+    }
+
+    let read = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'jobs'";
+    let before = stack.row(read).await;
+    stack.flood(500, json!(["retry", "done"])).await;
+    stack.flood(500, json!(["done"])).await;
+    eventually("all have run", Duration::from_secs(60), async || {
+        // Not by looking at the jobs, which would be counted.
+        let effects = stack.count("probe_effects").await;
+        seen(effects == 1_100, effects).map(drop)
+    })
+    .await;
+    for n in 0..probes.len() {
+        // With its last connection, a process leaves its numbers.
+        probes.process(n).stop().await;
+    }
+    let after = stack.row(read).await;
+    let read = |name: &str| after[name].as_i64().unwrap() - before[name].as_i64().unwrap();
+    assert!(read("idx_tup_fetch") > 1_000, "{before} {after}");
+    // What was read while the table was small may be counted late.
+    assert!(read("seq_tup_read") < 100_000, "the table was read from end to end: {before} {after}");
+}
+
+#[tokio::test]
+async fn redis_remembers_nothing_of_what_is_done() {
+    let stack = Stack::builder().api_processes(0).workers([]).start().await;
+    let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "8")]).await;
+    probes.start().await;
+    eventually("both workers are registered", SOON, async || {
+        let (_, registered) = stack.lasting_in_redis().await;
+        seen(registered == 2, registered).map(drop)
+    })
+    .await;
+    let before = stack.redis_keys().await;
+    stack.flood(2_000, json!(["done"])).await;
+    stack.flood(50, json!(["discard"])).await;
+    stack.until_idle(&["cleanup"]).await;
+    eventually("Redis holds what it held before", SOON, async || {
+        let keys = stack.redis_keys().await;
+        let more: Vec<_> = keys
+            .iter()
+            .filter(|key| !before.contains(key) && *key != "nexus:cleanup:signal")
+            .collect();
+        seen(more.is_empty(), more).map(drop)
+    })
+    .await;
+}

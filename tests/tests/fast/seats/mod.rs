@@ -1,0 +1,7 @@
+//! Seats: locked, given back, counted, shown, fought for.
+
+mod contention;
+mod counts;
+mod expired_locks;
+mod maps;
+mod own_locks;
