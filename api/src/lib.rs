@@ -97,9 +97,9 @@ fn check_config() -> anyhow::Result<()> {
 
 async fn run_serve() -> anyhow::Result<()> {
     let settings = Env::read().load(config::Api::from_env)?;
-    observability::start("nexus-api", &settings.sight, &settings.warnings)
+    observability::start("nexus-api", &settings.observability, &settings.warnings)
         .map_err(|error| anyhow::anyhow!("traces cannot be exported: {}", error.details()))?;
-    let served = server::serve(settings).await;
+    let served = server::run(settings).await;
     traces::stop();
     served
 }

@@ -68,7 +68,7 @@ struct Envelope {
     data: SeatMap,
 }
 
-/// A snapshot, and the answer to all who have no seats in it.
+/// A snapshot, and the response to all who have no seats in it.
 struct Shared {
     snapshot: Snapshot,
     strangers: Bytes,
@@ -153,7 +153,7 @@ impl SeatMaps {
         let taking = Taking { began: Instant::now(), taken };
         snapshots.insert(event, taking.clone());
         // In a task of its own: whoever asked first may leave, and the others still get their
-        // answer.
+        // response.
         tokio::spawn(take(self.0.clone(), event, taking.began, sender));
         taking
     }
@@ -228,9 +228,9 @@ impl Maps {
 }
 
 fn response(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Bytes> {
-    let answer =
+    let body =
         serde_json::to_vec(&Envelope { data: snapshot.map(viewer) }).map_err(Error::internal)?;
-    Ok(answer.into())
+    Ok(body.into())
 }
 
 /// The failure that several callers share, for one of them.

@@ -34,9 +34,9 @@ pub enum Said {
         at: u64,
     },
     /// An order has been carried out.
-    Answer {
+    Response {
         /// What came of it.
-        answer: Value,
+        response: Value,
     },
 }
 
@@ -119,12 +119,12 @@ impl Peer {
         self.said.try_recv().ok()
     }
 
-    /// Gives an order and waits for the answer.
+    /// Gives an order and waits for the response.
     pub async fn order(&mut self, order: Value) -> Result<Value> {
         writeln!(self.orders, "{order}")?;
         loop {
-            if let Said::Answer { answer } = self.listen().await? {
-                return Ok(answer);
+            if let Said::Response { response } = self.listen().await? {
+                return Ok(response);
             }
         }
     }

@@ -110,7 +110,7 @@ fn scaled(results: &Results) -> String {
         | Jobs | 1 process | 2 processes | 3 processes |\n|---|---|---|---|\n"
         .to_owned();
     for (work, says) in
-        [("wait 20 ms", "wait 20 ms each, as for an answer"), ("noop", "do nothing")]
+        [("wait 20 ms", "wait 20 ms each, as for a response"), ("noop", "do nothing")]
     {
         let first = results.rate(work, "Nexus", "default", 1);
         let cell = |processes: usize| match nexus_row(results, work, processes) {
@@ -150,9 +150,9 @@ fn shop(results: &Results) -> String {
          | Processors used meanwhile: API, PostgreSQL, Redis, all | {}, {}, {}, {} |\n\
          | Webhooks stored per second, {OFFERED} offered for four seconds | {} |\n\
          | Webhooks answered 503, for Razorpay to send again | {} |\n\
-         | p50 from the time when a webhook was due to the answer, ms | {} |\n\
+         | p50 from the time when a webhook was due to the response, ms | {} |\n\
          | p99, ms | {} |\n\
-         | From the last answer until every webhook was processed, ms | {} |\n",
+         | From the last response until every webhook was processed, ms | {} |\n",
         locked.rate,
         locked.p99,
         share(locked.cpu.processes),

@@ -98,7 +98,7 @@ impl Site {
             .get(format!("{}/ready", site.url))
             .send()
             .await
-            .is_ok_and(|answer| answer.status().is_success())
+            .is_ok_and(|response| response.status().is_success())
         {
             ensure!(
                 site.api.status().is_none() && Instant::now() < deadline,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::SOON;
-use crate::answer::Answer;
 use crate::client::Client;
 use crate::lines::Lines;
+use crate::response::Response;
 use crate::settings::{TempDir, secret};
 use crate::waiting::eventually;
 
@@ -98,7 +98,7 @@ impl Page<'_> {
     }
 
     /// `fetch` with credentials, as a frontend where `who` is logged in calls the API: what the
-    /// page can read of the answer, or what it is told instead when the browser lets it read
+    /// page can read of the response, or what it is told instead when the browser lets it read
     /// nothing.
     pub async fn fetch(
         &self,
@@ -106,7 +106,7 @@ impl Page<'_> {
         method: &str,
         path: &str,
         body: Value,
-    ) -> Result<Answer, String> {
+    ) -> Result<Response, String> {
         let mut options = json!({"method": method, "headers": {}});
         if let Some(token) = &who.token {
             options["headers"]["Authorization"] = json!(format!("Bearer {token}"));
@@ -124,7 +124,7 @@ impl Page<'_> {
             Some((name.parse().ok()?, value.as_str()?.parse().ok()?))
         };
         let text = got["text"].as_str().unwrap_or_default().to_owned();
-        Ok(Answer {
+        Ok(Response {
             request: format!("{method} {}", who.url_of(path)),
             status: got["status"]
                 .as_u64()

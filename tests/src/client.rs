@@ -1,4 +1,4 @@
-//! REST clients: they send JSON and keep a token. Every answer is held against the API's documents.
+//! REST clients: they send JSON and keep a token. Every response is held against the API's documents.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,8 +8,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
-use crate::answer::Answer;
 use crate::conformance;
+use crate::response::Response;
 
 /// Somebody who talks to the API, logged in or not. Each has an address of its own, so that
 /// nobody's rate limit is another's.
@@ -88,28 +88,28 @@ impl Client {
     }
 
     /// GET
-    pub async fn get(&self, path: &str) -> Answer {
-        Answer::to(self.request(Method::GET, path)).await
+    pub async fn get(&self, path: &str) -> Response {
+        Response::to(self.request(Method::GET, path)).await
     }
 
     /// POST with a JSON body.
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        Answer::to(self.request(Method::POST, path).json(&body)).await
+    pub async fn post(&self, path: &str, body: Value) -> Response {
+        Response::to(self.request(Method::POST, path).json(&body)).await
     }
 
     /// PUT with a JSON body.
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
-        Answer::to(self.request(Method::PUT, path).json(&body)).await
+    pub async fn put(&self, path: &str, body: Value) -> Response {
+        Response::to(self.request(Method::PUT, path).json(&body)).await
     }
 
     /// DELETE
-    pub async fn delete(&self, path: &str) -> Answer {
-        Answer::to(self.request(Method::DELETE, path)).await
+    pub async fn delete(&self, path: &str) -> Response {
+        Response::to(self.request(Method::DELETE, path)).await
     }
 
     /// A path outside `/api/v1`, such as `/ready`.
-    pub async fn get_root(&self, path: &str) -> Answer {
-        Answer::to(self.http.get(format!("{}{path}", self.url))).await
+    pub async fn get_root(&self, path: &str) -> Response {
+        Response::to(self.http.get(format!("{}{path}", self.url))).await
     }
 
     /// A request to a path outside `/api/v1` that has everything but a body.
@@ -132,8 +132,8 @@ pub fn http_client() -> reqwest::Client {
     client.build().expect("an HTTP client")
 }
 
-impl Answer {
-    /// Sends a request; no answer at all is a failed test.
+impl Response {
+    /// Sends a request; no response at all is a failed test.
     pub async fn to(request: RequestBuilder) -> Self {
         Self::try_to(request).await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -149,10 +149,10 @@ impl Answer {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.map_err(unanswered)?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        let answer = Self { request: what, status, headers, text, body };
+        let response = Self { request: what, status, headers, text, body };
         if let Some(sent) = sent {
-            conformance::check_answer(&sent, &answer);
+            conformance::check_answer(&sent, &response);
         }
-        Ok(answer)
+        Ok(response)
     }
 }

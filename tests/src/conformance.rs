@@ -10,8 +10,8 @@ use jsonschema::Validator;
 use reqwest::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
 use crate::program::{binary, command};
+use crate::response::Response;
 
 /// The OpenAPI document.
 pub static OPENAPI: LazyLock<Document> = LazyLock::new(|| Document::print("openapi"));
@@ -85,10 +85,10 @@ impl Document {
 
 /// An operation that exists, a status that is documented, and exactly the headers and the body that
 /// go with it.
-pub fn check_answer(request: &Request, answer: &Answer) {
+pub fn check_answer(request: &Request, response: &Response) {
     let (method, path) = (request.method(), request.url().path());
     let is_ours = path.to_ascii_lowercase().starts_with("/api/v1")
-        || answer.headers.contains_key("x-request-id");
+        || response.headers.contains_key("x-request-id");
     if !is_ours || matches!(*method, Method::OPTIONS | Method::HEAD) {
         return;
     }
@@ -97,37 +97,38 @@ pub fn check_answer(request: &Request, answer: &Answer) {
         // Beside the API there is the operators' page.
         let is_api = path.to_ascii_lowercase().starts_with("/api");
         return assert!(
-            !is_api || answer.body["error"]["code"] == "route_not_found",
-            "undocumented: {answer}"
+            !is_api || response.body["error"]["code"] == "route_not_found",
+            "undocumented: {response}"
         );
     };
     let operation = OPENAPI.at(&["paths", template, &method]);
     if operation.is_null() {
         return assert_eq!(
-            answer.body["error"]["code"], "method_not_allowed",
-            "undocumented: {answer}"
+            response.body["error"]["code"], "method_not_allowed",
+            "undocumented: {response}"
         );
     }
-    let status = answer.status.to_string();
+    let status = response.status.to_string();
     let response = &operation["responses"][&status];
-    assert!(response.is_object(), "this status is not documented: {answer}");
+    assert!(response.is_object(), "this status is not documented: {response}");
 
     for name in response["headers"].as_object().expect("headers").keys() {
-        let header = answer.headers.get(name).map(|value| value.to_str().expect("a header"));
+        let header = response.headers.get(name).map(|value| value.to_str().expect("a header"));
         check_header(name, header)
-            .unwrap_or_else(|problem| panic!("header {name}: {problem}\n{answer}"));
+            .unwrap_or_else(|problem| panic!("header {name}: {problem}\n{response}"));
     }
     if response["content"].is_null() {
-        return assert_eq!(answer.text, "", "{answer}");
+        return assert_eq!(response.text, "", "{response}");
     }
-    let told = answer.headers.get("content-type").and_then(|value| value.to_str().ok());
+    let told = response.headers.get("content-type").and_then(|value| value.to_str().ok());
     let told = told.and_then(|value| value.split(';').next()).unwrap_or_default();
-    assert!(response["content"][told].is_object(), "{told} is not documented: {answer}");
-    let body = if told == "application/json" { answer.body.clone() } else { json!(answer.text) };
+    assert!(response["content"][told].is_object(), "{told} is not documented: {response}");
+    let body =
+        if told == "application/json" { response.body.clone() } else { json!(response.text) };
     let schema = ["paths", template, &method, "responses", &status, "content", told, "schema"];
-    OPENAPI.check(&schema, &body).unwrap_or_else(|problem| panic!("{problem}\n{answer}"));
+    OPENAPI.check(&schema, &body).unwrap_or_else(|problem| panic!("{problem}\n{response}"));
 
-    if answer.status == 200
+    if response.status == 200
         && let Some(sent) = request.body().and_then(reqwest::Body::as_bytes)
         && operation["requestBody"].is_object()
     {
@@ -136,7 +137,7 @@ pub fn check_answer(request: &Request, answer: &Answer) {
             ["paths", template, &method, "requestBody", "content", "application/json", "schema"];
         OPENAPI
             .check(&schema, &sent)
-            .unwrap_or_else(|problem| panic!("{problem}\nbut accepted: {sent}\n{answer}"));
+            .unwrap_or_else(|problem| panic!("{problem}\nbut accepted: {sent}\n{response}"));
     }
 }
 
@@ -165,9 +166,9 @@ pub fn check_event(line: &Value) {
 }
 
 /// The same as the response; and if it is a success, the payload that led to it.
-pub fn check_acknowledgement(command: &str, arguments: &[Value], answer: &Value) {
-    check_event(&json!({ "event": format!("{command}_response"), "args": [answer] }));
-    if answer["success"] == true {
+pub fn check_acknowledgement(command: &str, arguments: &[Value], response: &Value) {
+    check_event(&json!({ "event": format!("{command}_response"), "args": [response] }));
+    if response["success"] == true {
         let payload = ["channels", "nexus", "messages", command, "payload"];
         ASYNCAPI
             .check(&payload, arguments.first().unwrap_or(&Value::Null))

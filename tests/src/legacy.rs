@@ -45,22 +45,22 @@ impl NodeService {
         Self { lines, next_id: AtomicU64::new(1) }
     }
 
-    /// Asks for something; returns the answer or the message of the refusal.
+    /// Asks for something; returns the response or the message of the refusal.
     pub async fn call(&self, command: &str, mut request: Value) -> Result<Value, String> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         (request["id"], request["command"]) = (json!(id), json!(command));
         self.lines.write(&request).await;
         let what = format!("the Node service answers {request}");
-        let mut answer = eventually(&what, SOON, async || {
-            let answers = self.lines.log().of("answer");
-            answers
+        let mut response = eventually(&what, SOON, async || {
+            let responses = self.lines.log().of("answer");
+            responses
                 .into_iter()
-                .find(|answer| answer["id"] == id)
+                .find(|response| response["id"] == id)
                 .ok_or_else(|| self.lines.describe())
         })
         .await;
-        match answer["error"].take() {
-            Value::Null => Ok(answer["data"].take()),
+        match response["error"].take() {
+            Value::Null => Ok(response["data"].take()),
             error => Err(error.as_str().unwrap_or_default().to_owned()),
         }
     }

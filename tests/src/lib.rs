@@ -7,7 +7,7 @@
 //! | [`probes`] | workers whose jobs fail, hang and die as they are told |
 //! | [`looking`] | what is in the database, in Redis and in the logs |
 //! | [`passage`] | a way to a server, which can vanish |
-//! | [`client`], [`answer`], [`shop`], [`refusals`] | REST clients and what they are told, what people do in a ticket shop, what they must not do |
+//! | [`client`], [`response`], [`shop`], [`refusals`] | REST clients and what they are told, what people do in a ticket shop, what they must not do |
 //! | [`wire`] | HTTP by hand, byte for byte |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
@@ -30,7 +30,6 @@
     reason = "a harness fails its test by panicking"
 )]
 
-pub mod answer;
 pub mod authority;
 pub mod browser;
 pub mod client;
@@ -48,6 +47,7 @@ pub mod qr;
 pub mod refusals;
 pub mod replay;
 pub mod repository;
+pub mod response;
 pub mod seeded_rng;
 pub mod settings;
 pub mod settlement;
@@ -60,12 +60,12 @@ pub mod wire;
 
 use std::time::Duration;
 
-pub use answer::Answer;
 pub use browser::{Browser, Page};
 pub use client::Client;
 pub use legacy::{LegacyShop, NodeService};
 pub use nexus_sandbox::providers::{Fault, Outcome, Pay, Target};
 pub use reqwest::Method;
+pub use response::Response;
 pub use serde_json::{Value, json};
 pub use shop::{Booking, Event};
 pub use socket::SocketClient;

@@ -80,16 +80,16 @@ impl Stack {
         .collect()
     }
 
-    /// Sends Redis a command and returns the first line of its answer.
+    /// Sends Redis a command and returns the first line of its response.
     pub async fn redis_command(&self, words: &str) -> String {
         self.redis_answer(words).await.lines().next().unwrap_or_default().to_owned()
     }
 
     /// Sends Redis a command whose answer is a list of texts.
     pub async fn redis_list(&self, words: &str) -> Vec<String> {
-        let answer = self.redis_answer(words).await;
+        let response = self.redis_answer(words).await;
         // *2, then $5 and hello for each.
-        answer.lines().skip(1).filter(|line| !line.starts_with('$')).map(str::to_owned).collect()
+        response.lines().skip(1).filter(|line| !line.starts_with('$')).map(str::to_owned).collect()
     }
 
     /// The names of everything in Redis.
@@ -124,8 +124,8 @@ pub async fn ask_redis(port: u16, words: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("Redis");
     // Redis closes the connection after QUIT, so that the end of a long answer is known.
     stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).await.expect("Redis");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("Redis");
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    answer.strip_suffix("+OK\r\n").map_or(answer.clone(), str::to_owned)
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.expect("Redis");
+    let response = String::from_utf8_lossy(&response).into_owned();
+    response.strip_suffix("+OK\r\n").map_or(response.clone(), str::to_owned)
 }

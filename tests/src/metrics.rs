@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::SOON;
-use crate::answer::Answer;
 use crate::client::http_client;
+use crate::response::Response;
 use crate::waiting::{eventually, seen};
 
 /// A page of metrics, in Prometheus's text format.
@@ -14,7 +14,7 @@ pub struct Metrics(pub String);
 impl Metrics {
     /// Reads `http://host:port/metrics`.
     pub async fn read(url: &str) -> Result<Self, String> {
-        Answer::try_to(http_client().get(url)).await.map(|answer| Self(answer.text))
+        Response::try_to(http_client().get(url)).await.map(|response| Self(response.text))
     }
 
     /// Waits until a page shows something.

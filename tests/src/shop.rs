@@ -4,8 +4,8 @@ use nexus_sandbox::providers::{Fault, Outcome, Pay, Payment, Target};
 use serde_json::{Value, json};
 
 use crate::SOON;
-use crate::answer::Answer;
 use crate::client::Client;
+use crate::response::Response;
 use crate::stack::Stack;
 use crate::waiting::{eventually, seen};
 
@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// From the answer that created it.
+    /// From the response that created it.
     pub fn from_created(data: &Value) -> Self {
         let id = |value: &Value| {
             value["id"].as_i64().unwrap_or_else(|| panic!("no id in {value} of {data}"))
@@ -53,7 +53,7 @@ pub struct Booking {
 }
 
 impl Booking {
-    /// From the answer that created it.
+    /// From the response that created it.
     pub fn from_created(data: &Value) -> Self {
         let booking = &data["booking"];
         Self {
@@ -235,13 +235,13 @@ impl Stack {
 
 impl Client {
     /// Tries to lock a seat.
-    pub async fn lock(&self, event: &Event, seat_type: &str, label: &str) -> Answer {
+    pub async fn lock(&self, event: &Event, seat_type: &str, label: &str) -> Response {
         let path = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type(seat_type));
         self.post(&path, json!({"seat_label": label})).await
     }
 
     /// Tries to book locked seats: seat type and label.
-    pub async fn book(&self, event: &Event, seats: &[(&str, &str)]) -> Answer {
+    pub async fn book(&self, event: &Event, seats: &[(&str, &str)]) -> Response {
         let details = seats.iter().map(
             |(seat_type, label)| json!({"seat_label": label, "seat_type_id": event.seat_type(seat_type)}),
         );
@@ -258,7 +258,7 @@ impl Client {
     }
 
     /// Tries to create a payment order.
-    pub async fn try_order(&self, booking: &Booking) -> Answer {
+    pub async fn try_order(&self, booking: &Booking) -> Response {
         let request = json!({"booking_id": booking.id, "amount": booking.total, "currency": "INR"});
         self.post("/payments/create-order", request).await
     }
@@ -270,7 +270,7 @@ impl Client {
     }
 
     /// Cancels a booking.
-    pub async fn cancel(&self, booking: &Booking) -> Answer {
+    pub async fn cancel(&self, booking: &Booking) -> Response {
         self.post(&format!("/bookings/{}/cancel", booking.id), json!({"reason": "changed my mind"}))
             .await
     }

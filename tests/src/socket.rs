@@ -93,21 +93,21 @@ impl SocketClient {
         let ack = self.next_ack.fetch_add(1, Ordering::Relaxed);
         self.write(json!({"event": event, "args": arguments, "ack": ack})).await;
         let what = format!("{} gets its acknowledgement of {event} {arguments:?}", self.name);
-        let answer = eventually(&what, SOON, async || {
+        let response = eventually(&what, SOON, async || {
             let lines = self.log.of("ack");
             let found = lines.iter().find(|line| line["ack"] == ack);
             found.map(|line| line["answer"][0].clone()).ok_or_else(|| format!("{lines:?}"))
         })
         .await;
-        conformance::check_acknowledgement(event, arguments, &answer);
-        answer
+        conformance::check_acknowledgement(event, arguments, &response);
+        response
     }
 
     /// [`SocketClient::call`] for a command that has to succeed; returns `data`.
     pub async fn call_ok(&self, event: &str, payload: Value) -> Value {
-        let mut answer = self.call(event, &[payload]).await;
-        assert_eq!(answer["success"], true, "{} called {event}: {answer}", self.name);
-        answer["data"].take()
+        let mut response = self.call(event, &[payload]).await;
+        assert_eq!(response["success"], true, "{} called {event}: {response}", self.name);
+        response["data"].take()
     }
 
     /// Waits for an event whose first argument is what `is_it` looks for, among those received so

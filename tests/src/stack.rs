@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::answer::Answer;
 use crate::client::{Client, http_client};
 use crate::program::{Environment, Program, binary, command};
 use crate::qr;
+use crate::response::Response;
 use crate::settings::{TempDir, environment, secret};
 use crate::template::{migrate, migrated_postgres};
 use crate::waiting::eventually;
@@ -274,8 +274,8 @@ impl Stack {
     }
 
     async fn readiness_at(&self, url: &str) -> Result<(), String> {
-        let answer = Answer::try_to(self.http.get(format!("{url}/ready"))).await?;
-        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
+        let response = Response::try_to(self.http.get(format!("{url}/ready"))).await?;
+        if response.status == 200 { Ok(()) } else { Err(response.to_string()) }
     }
 
     /// `http://host:port` of an API process, the first is 0.

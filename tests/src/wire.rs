@@ -18,7 +18,7 @@ pub struct Wire {
     read: Vec<u8>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Said {
     /// HTTP status.
@@ -65,7 +65,7 @@ impl Wire {
     }
 
     /// The next answer; none if the connection is closed instead.
-    pub async fn answer(&mut self) -> Option<Said> {
+    pub async fn response(&mut self) -> Option<Said> {
         let head = loop {
             if let Some(end) = self.read.windows(4).position(|part| part == b"\r\n\r\n") {
                 break String::from_utf8(self.read.drain(..end + 4).collect()).expect("a head");
@@ -92,12 +92,12 @@ impl Wire {
         Some(Said { status, headers, text, body })
     }
 
-    /// Sends bytes and reads the answer, which there has to be.
+    /// Sends bytes and reads the response, which there has to be.
     pub async fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Said {
         let bytes = bytes.as_ref();
         self.send(bytes).await;
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
-        self.answer().await.unwrap_or_else(|| panic!("no answer to {shown:?}"))
+        self.response().await.unwrap_or_else(|| panic!("no response to {shown:?}"))
     }
 
     /// Waits until the other side has closed; whatever comes before that is lost.

@@ -49,7 +49,7 @@ pub(super) async fn export(
     });
     let pages = stream::try_unfold((app, Place::first(range)), move |(app, after)| async move {
         let page = next_page(&app, range, after).await.inspect_err(|error| {
-            // The answer has begun: it breaks off, which is what its reader sees.
+            // The response has begun: it breaks off, which is what its reader sees.
             tracing::error!(error = error.details(), "an export of the ledger broke off");
         })?;
         Ok(page.map(|(lines, last)| (Bytes::from(lines), (app, last))))

@@ -61,7 +61,7 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 /// Its pages need their style and their forms, which browsers send with their origin only if the
-/// policy lets them. Everything else is as for every answer.
+/// policy lets them. Everything else is as for every response.
 async fn protect(request: axum::extract::Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";

@@ -35,7 +35,7 @@ pub(crate) fn pool(database: &Database) -> PgPool {
 pub(crate) async fn listen_for_revocations(app: App, pool: PgPool) {
     let hear = |heard: Heard<'_>| match heard {
         Heard::Connected => {
-            app.verified.listen(true);
+            app.verified.set_listening(true);
             // Tokens may have been revoked before.
             tokio::spawn(recheck_identified(app.clone(), None));
         }
@@ -45,7 +45,7 @@ pub(crate) async fn listen_for_revocations(app: App, pool: PgPool) {
                 tokio::spawn(recheck_identified(app.clone(), Some(user)));
             }
         }
-        Heard::Disconnected => app.verified.listen(false),
+        Heard::Disconnected => app.verified.set_listening(false),
     };
     listen_to_postgres(pool, REVOCATIONS, "revocations", hear).await;
 }

@@ -12,7 +12,7 @@ use std::{
 
 use nexus_common::types::ids::UserId;
 
-/// How long an answer holds, should a connection die so quietly that nobody notices that
+/// How long a response holds, should a connection die so quietly that nobody notices that
 /// notifications are missing.
 const VALID: Duration = Duration::from_secs(10);
 /// At most so many users are remembered, and so many tokens of each.
@@ -83,7 +83,7 @@ impl VerifiedTokens {
     }
 
     /// Notifications are heard from now on, or no longer.
-    pub(crate) fn listen(&self, listening: bool) {
+    pub(crate) fn set_listening(&self, listening: bool) {
         let mut known = self.known();
         *known = Known { tokens: HashMap::new(), listening, epoch: known.epoch + 1 };
     }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_revoked_during_a_look_up_is_not_remembered() {
         let verified = VerifiedTokens::default();
-        verified.listen(true);
+        verified.set_listening(true);
         let began = look_up(&verified).unwrap();
         verified.forget(USER);
         verified.insert("a.b.c", USER, &began);
@@ -121,9 +121,9 @@ mod tests {
         let verified = VerifiedTokens::default();
         verified.insert("a.b.c", USER, &look_up(&verified).unwrap());
         assert!(look_up(&verified).is_some());
-        verified.listen(true);
+        verified.set_listening(true);
         verified.insert("a.b.c", USER, &look_up(&verified).unwrap());
-        verified.listen(false);
+        verified.set_listening(false);
         assert!(look_up(&verified).is_some());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) const BODY_LIMIT: usize = 1_000_000;
 /// Longer than any that a page of ours could need, as most proxies see it.
 const LONGEST_URI: usize = 8 * 1024;
 /// A client that is still sending what nobody wants to read gets so long, and may send so much
-/// more, to read the answer instead.
+/// more, to read the response instead.
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 4 * BODY_LIMIT;
 
@@ -170,7 +170,7 @@ impl HttpBody for Limited {
 }
 
 impl Drop for Limited {
-    /// Whoever sends a body reads the answer once that is done: closing before would destroy it.
+    /// Whoever sends a body reads the response once that is done: closing before would destroy it.
     fn drop(&mut self) {
         if let (Some(body), true) =
             (self.body.take().filter(|body| !body.is_end_stream()), self.is_sent)

@@ -127,7 +127,7 @@ macro_rules! field {
 }
 
 field!(
-    /// A row's id. A number that no row can have is still well-formed: the answer to it is "not
+    /// A row's id. A number that no row can have is still well-formed: the response to it is "not
     /// found".
     Id: i32 = |value| to_whole(value).and_then(to_id),
     or_text(integer(1, i32::MAX), "^[1-9][0-9]{0,8}$")

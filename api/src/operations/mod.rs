@@ -104,7 +104,7 @@ pub(crate) struct All<T>(pub(crate) Vec<T>);
 /// A page of a list.
 pub(crate) struct Paged<T>(pub(crate) Vec<T>, pub(crate) Pagination);
 
-/// An answer that has been made for many callers, in its envelope.
+/// A response that has been made for many callers, in its envelope.
 pub(crate) struct Prepared<T>(pub(crate) Bytes, pub(crate) PhantomData<T>);
 
 impl<T: Serialize + ToSchema> Respond for One<T> {
@@ -204,8 +204,8 @@ impl Call {
     ) -> Result<Done> {
         let done = Done::new(data, after)?;
         if let Some(reservation) = &self.reservation {
-            let answer = StoredResponse { status: 200, body: done.data.clone() };
-            if !reservation.complete(&mut tx, &answer).await? {
+            let stored = StoredResponse { status: 200, body: done.data.clone() };
+            if !reservation.complete(&mut tx, &stored).await? {
                 return Err(Error::RequestInFlight);
             }
         }

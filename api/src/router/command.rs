@@ -33,7 +33,7 @@ use crate::{
 /// Longer than any command takes: whoever still holds a key then has died.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// Says that an answer is the first one's.
+/// Says that a response is the first one's.
 pub(crate) static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The `Idempotency-Key` header and the route that it is used on.
@@ -83,10 +83,10 @@ pub(super) async fn command<C: Command>(
     let begun = idempotency::begin(&mut conn, idempotent, LEASE).await?;
     drop(conn);
     match begun {
-        Begun::Replay(answer) => replay(answer, envelope),
+        Begun::Replay(stored) => replay(stored, envelope),
         Begun::First(reservation) => {
             let call = Call { app, user, reservation: Some(reservation) };
-            // In a task of its own: a client that hangs up and asks again shall find the answer.
+            // In a task of its own: a client that hangs up and asks again shall find the response.
             let once = tokio::spawn(carry_out_once(call, request).in_current_span());
             let data = once.await.map_err(Error::internal)??;
             Ok(Json(envelope.wrap(data)).into_response())
@@ -102,7 +102,7 @@ async fn carry_out(call: Call, command: impl Command) -> Result<Value> {
     Ok(done.data)
 }
 
-/// Also remembers the answer. Refusals are answers, too; a failure that may pass gives the key
+/// Also remembers the response. Refusals are responses, too; a failure that may pass gives the key
 /// back.
 async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
     let (app, reservation) = (call.app.clone(), call.reservation.clone());
@@ -112,7 +112,7 @@ async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
     {
         tracing::error!(
             error = error.details(),
-            "the answer to an idempotent request could not be stored"
+            "the response to an idempotent request could not be stored"
         );
     }
     result
@@ -120,7 +120,7 @@ async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
 
 async fn remember(app: &App, reservation: &Reservation, result: &Outcome<Value>) -> Result<()> {
     let mut conn = app.db.acquire().await?;
-    let answer = match result {
+    let stored = match result {
         Ok(data) => StoredResponse { status: 200, body: data.clone() },
         Err(failure) if failure.may_pass() => return reservation.release(&mut conn).await,
         Err(failure) => StoredResponse {
@@ -128,14 +128,14 @@ async fn remember(app: &App, reservation: &Reservation, result: &Outcome<Value>)
             body: json!({ "code": failure.code, "message": failure.message }),
         },
     };
-    reservation.complete(&mut conn, &answer).await.map(drop)
+    reservation.complete(&mut conn, &stored).await.map(drop)
 }
 
-fn replay(answer: StoredResponse, envelope: Envelope) -> Outcome<Response> {
-    let mut response = match StatusCode::from_u16(answer.status) {
-        Ok(StatusCode::OK) => Json(envelope.wrap(answer.body)).into_response(),
+fn replay(stored: StoredResponse, envelope: Envelope) -> Outcome<Response> {
+    let mut response = match StatusCode::from_u16(stored.status) {
+        Ok(StatusCode::OK) => Json(envelope.wrap(stored.body)).into_response(),
         Ok(status) => {
-            let text = |field: &str| answer.body[field].as_str().unwrap_or_default().to_owned();
+            let text = |field: &str| stored.body[field].as_str().unwrap_or_default().to_owned();
             Failure::http(status, text("code"), text("message")).into_response()
         }
         Err(error) => return Err(Error::internal(error).into()),

@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-/// Longer answers are sent as they are.
+/// Longer responses are sent as they are.
 const LONGEST: u64 = 1_000_000;
 
 /// Tags what a GET reads, and leaves out a body that the client has.

@@ -1,4 +1,4 @@
-//! What every answer tells browsers not to do with it, and caches not to keep.
+//! What every response tells browsers not to do with it, and caches not to keep.
 
 use axum::{
     extract::{Request, State},
@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::policy::Policies;
 
-/// No answer is run, framed or sniffed, nor read by a page of another origin unless CORS allows it,
+/// No response is run, framed or sniffed, nor read by a page of another origin unless CORS allows it,
 /// which this does not touch. Pages say themselves what they need beyond that.
 pub(crate) const OF_EVERY_ANSWER: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
@@ -19,7 +19,7 @@ pub(crate) const OF_EVERY_ANSWER: [(HeaderName, &str); 5] = [
     (RESOURCE_POLICY, "same-origin"),
 ];
 
-/// Which pages may load an answer as a script or a picture.
+/// Which pages may load a response as a script or a picture.
 pub(crate) const RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
@@ -27,7 +27,7 @@ pub(crate) const RESOURCE_POLICY: HeaderName =
 /// us speaks that.
 const HTTPS_ONLY: &str = "max-age=63072000; includeSubDomains";
 
-/// Adds what an answer does not say itself.
+/// Adds what a response does not say itself.
 pub(crate) async fn protect(
     State((policies, production)): State<(Policies, bool)>,
     request: Request,

@@ -48,12 +48,12 @@ const GRACE: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     let address = (settings.http.host, settings.http.port);
     let origins = cors::origins(&settings.http.frontends);
-    metrics::export(settings.sight.metrics)
+    metrics::export(settings.observability.metrics)
         .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
-    let measured = settings.sight.metrics.is_some();
+    let measured = settings.observability.metrics.is_some();
     let (sockets, io) = socketio::delivery::layer(&settings.redis)?;
     let notifications = revocations::pool(&settings.database);
     let app = AppState::new(settings, io.clone())?;
@@ -106,7 +106,9 @@ pub(crate) async fn serve(settings: config::Api) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
     let server = {
         let (http, stopping) = (app.settings.http.clone(), stopping.clone());
-        tokio::spawn(async move { accept::serve(listener, service, &http, stopping).await })
+        tokio::spawn(async move {
+            accept::accept_until_stopped(listener, service, &http, stopping).await
+        })
     };
     if measured {
         tokio::spawn(sample(app.clone()));

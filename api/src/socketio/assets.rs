@@ -13,7 +13,7 @@ use crate::{http::failure::Failure, server::headers::RESOURCE_POLICY};
 /// The browser's client, as npm's socket.io-client has it.
 const CLIENT: &str = include_str!("../../assets/socket.io.min.js");
 
-/// Serves the client, and marks the answers to polls.
+/// Serves the client, and marks the responses to polls.
 pub(crate) async fn serve(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let is_client = matches!(path, "/socket.io/socket.io.js" | "/socket.io/socket.io.min.js");

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Serves one socket's commands, one after the other, until the socket is gone.
-pub(super) async fn serve(socket: Socket, mut commands: mpsc::Receiver<Message>, app: App) {
+pub(super) async fn run_in_turn(socket: Socket, mut commands: mpsc::Receiver<Message>, app: App) {
     let _connected = metrics::Connected::now();
     while let Some(message) = commands.recv().await {
         measured(&socket, message, &app).await;

@@ -51,5 +51,5 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         socket.extensions.insert(identity.clone());
         revocations::recheck(&app, vec![(socket.clone(), identity)]).await;
     }
-    tokio::spawn(command::serve(socket, commands, app));
+    tokio::spawn(command::run_in_turn(socket, commands, app));
 }

@@ -98,7 +98,7 @@ impl Channel {
     fn add_command(&mut self, command: &Operation) {
         let name = command.name;
         let payload = command.input(&mut self.schemas).unwrap_or_default();
-        let data = command.answer.as_ref().map(|answer| answer.data(&mut self.schemas));
+        let data = command.success.as_ref().map(|success| success.data(&mut self.schemas));
         let failures: Vec<_> =
             command.failures.iter().map(|failure| format!("- {}", failure.message)).collect();
         let response = format!("{name}_response");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::schemas::exactly;
 
-/// Headers of answers.
+/// Headers of responses.
 pub(super) fn headers() -> Value {
     json!({
         "X-Request-Id": {
@@ -14,7 +14,7 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "string", "pattern": "^[A-Za-z0-9-]{8,64}$" },
         },
         "Idempotent-Replayed": {
-            "description": "The answer is the one that the first request with this `Idempotency-Key` got.",
+            "description": "The response is the one that the first request with this `Idempotency-Key` got.",
             "schema": { "const": "true" },
         },
         "ETag": {
@@ -53,7 +53,7 @@ pub(super) fn parameters() -> Value {
         "If-None-Match": {
             "name": "If-None-Match",
             "in": "header",
-            "description": "The `ETag` of an answer that the client has: 304 if that is still the answer.",
+            "description": "The `ETag` of a response that the client has: 304 if that is still the response.",
             "schema": { "type": "string" },
         },
     })

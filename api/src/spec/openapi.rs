@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     components,
-    operation::{Access, Answer, Header, Operation, Route},
+    operation::{Access, Header, Operation, Route, Success},
     schemas::{Schemas, exactly},
 };
 use crate::http::{failure::Failure, policy::Policy};
@@ -38,7 +38,7 @@ const TAGS: [(&str, &str); 6] = [
 const DESCRIPTION: &str = "Nexus sells seats for events. Bodies are JSON; an absent body counts as `{}`, fields that are not listed are \
 ignored, and numeric text is accepted where a number is meant. A trailing slash and the case of a path make no difference. \
 What changes something can also be asked for over Socket.IO: see `/asyncapi.json`. A W3C `traceparent` header is \
-continued. How often one may ask is limited: every answer says how much is left, and 429 when to try again.";
+continued. How often one may ask is limited: every response says how much is left, and 429 when to try again.";
 
 /// Those that routes have, as the document spells them, in the order in which people read them.
 pub(super) const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
@@ -182,9 +182,11 @@ fn responses(
         let body = (plain.body)(schemas);
         responses.insert(plain.status, response(plain.description, plain.media_type, body));
     }
-    if let Some(answer) = operation.answer {
-        responses
-            .insert(200, response("Done.", "application/json", success(answer, policy, schemas)));
+    if let Some(success) = operation.success {
+        responses.insert(
+            200,
+            response("Done.", "application/json", success_body(success, policy, schemas)),
+        );
         for (status, reasons) in failures(method, policy, operation) {
             let mut about =
                 response(&in_words(&reasons), "application/json", failed(policy, status, &reasons));
@@ -220,7 +222,7 @@ fn responses(
 
 fn not_modified() -> Value {
     json!({
-        "description": "The client has the answer already.",
+        "description": "The client has the response already.",
         "headers": { "X-Request-Id": { "$ref": "#/components/headers/X-Request-Id" } },
     })
 }
@@ -234,9 +236,9 @@ fn response(description: &str, media_type: &str, schema: Value) -> Value {
 }
 
 /// The envelope of a success (docs/contract.md#transport).
-fn success(answer: Answer, policy: Policy, schemas: &mut Schemas) -> Value {
-    let mut fields = json!({ "data": answer.data(schemas) });
-    if let Answer::Page(_) = answer {
+fn success_body(success: Success, policy: Policy, schemas: &mut Schemas) -> Value {
+    let mut fields = json!({ "data": success.data(schemas) });
+    if let Success::Page(_) = success {
         fields["pagination"] = schemas.output::<Pagination>();
     }
     if policy.envelope.has_success() {

@@ -33,8 +33,8 @@ pub(crate) struct Operation {
     /// Schemas of which the input fits at least one.
     any_of: Vec<Value>,
     pub(super) headers: Vec<Header>,
-    /// None: its answers are `plain`, and no others than these.
-    pub(super) answer: Option<Answer>,
+    /// None: its responses are `plain`, and no others than these.
+    pub(super) success: Option<Success>,
     pub(super) plain: Vec<Plain>,
     /// Beside those that every operation of its kind has.
     pub(super) failures: Vec<Failure>,
@@ -58,23 +58,23 @@ pub(super) struct Header {
 
 /// What a success says in its envelope.
 #[derive(Clone, Copy)]
-pub(super) enum Answer {
+pub(super) enum Success {
     /// `data`
     Data(Describe),
     /// An array in `data`, and `pagination` beside it.
     Page(Describe),
 }
 
-impl Answer {
+impl Success {
     /// The schema of its `data`.
     pub(crate) fn data(self, schemas: &mut Schemas) -> Value {
         match self {
-            Answer::Data(data) | Answer::Page(data) => data(schemas),
+            Success::Data(data) | Success::Page(data) => data(schemas),
         }
     }
 }
 
-/// An answer without an envelope.
+/// A response without an envelope.
 pub(super) struct Plain {
     pub(super) status: u16,
     pub(super) description: &'static str,
@@ -93,7 +93,7 @@ impl Operation {
             input: None,
             any_of: vec![],
             headers: vec![],
-            answer: None,
+            success: None,
             plain: vec![],
             failures: vec![],
         }
@@ -166,17 +166,17 @@ impl Operation {
 
     /// The `data` of its success.
     pub(crate) fn response<T: ToSchema>(self) -> Self {
-        Operation { answer: Some(Answer::Data(Schemas::output::<T>)), ..self }
+        Operation { success: Some(Success::Data(Schemas::output::<T>)), ..self }
     }
 
     /// The elements of its `data`.
     pub(crate) fn list_response<T: ToSchema>(self) -> Self {
-        Operation { answer: Some(Answer::Data(Schemas::list::<T>)), ..self }
+        Operation { success: Some(Success::Data(Schemas::list::<T>)), ..self }
     }
 
-    /// The elements of the page that it answers.
+    /// The elements of the page.
     pub(crate) fn page_response<T: ToSchema>(self) -> Self {
-        Operation { answer: Some(Answer::Page(Schemas::list::<T>)), ..self }
+        Operation { success: Some(Success::Page(Schemas::list::<T>)), ..self }
     }
 
     /// JSON without an envelope.

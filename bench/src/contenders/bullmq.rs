@@ -45,9 +45,9 @@ impl Contender for Bullmq {
 
     async fn enqueue(&mut self, how: Enqueuing) -> Result<f64> {
         let order = json!({ "order": "enqueue", "ms": how.time.as_millis(), "parallel": how.parallel, "batch": how.batch });
-        let answer = self.producer.order(order).await?;
+        let response = self.producer.order(order).await?;
         let (calls, seconds) =
-            answer["calls"].as_f64().zip(answer["seconds"].as_f64()).context("no answer")?;
+            response["calls"].as_f64().zip(response["seconds"].as_f64()).context("no response")?;
         Ok(calls * how.batch as f64 / seconds)
     }
 

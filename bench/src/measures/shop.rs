@@ -50,7 +50,7 @@ pub struct Delivered {
     pub rate: f64,
     /// Answered 503, for Razorpay to try again.
     pub refused: f64,
-    /// From the time when it was due to the answer, in milliseconds.
+    /// From the time when it was due to the response, in milliseconds.
     pub p50: f64,
     /// The same.
     pub p99: f64,
@@ -76,11 +76,11 @@ impl Shop {
                 let token = &self.site.tokens[seat as usize % self.site.tokens.len()];
                 let request = self.site.lock(token, self.on_sale, &format!("S{seat}"));
                 let sent = Instant::now();
-                let answer = request.send().await?;
+                let response = request.send().await?;
                 ensure!(
-                    answer.status().is_success(),
+                    response.status().is_success(),
                     "a lock was refused: {}",
-                    answer.text().await?
+                    response.text().await?
                 );
                 took.push(milliseconds(sent.elapsed()));
             }
@@ -104,8 +104,8 @@ impl Shop {
             let due = due.tick().await.into_std();
             let request = webhook(&self.site, self.next.fetch_add(1, Ordering::Relaxed));
             calls.push(tokio::spawn(async move {
-                let answer = request.send().await?;
-                anyhow::Ok((milliseconds(due.elapsed()), answer.status().is_success()))
+                let response = request.send().await?;
+                anyhow::Ok((milliseconds(due.elapsed()), response.status().is_success()))
             }));
         }
         let (mut took, mut stored) = (Vec::new(), 0);

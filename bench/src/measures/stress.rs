@@ -143,11 +143,11 @@ pub async fn slow_commits(servers: &Servers, release: &Release) -> Result<Answer
         let mut took = Vec::new();
         while begun.elapsed() < WATCH {
             let sent = Instant::now();
-            let answer = webhook(&site, next.fetch_add(1, Ordering::Relaxed)).send().await?;
+            let response = webhook(&site, next.fetch_add(1, Ordering::Relaxed)).send().await?;
             ensure!(
-                answer.status().is_success(),
+                response.status().is_success(),
                 "a webhook was refused: {}",
-                answer.text().await?
+                response.text().await?
             );
             took.push(milliseconds(sent.elapsed()));
         }
@@ -247,9 +247,9 @@ async fn lock(site: &Site, event: OnSale, go_on: impl Fn() -> bool) -> Answered 
             let seat = next.fetch_add(1, Ordering::Relaxed);
             let token = &site.tokens[PAYING + seat as usize % (site.tokens.len() - PAYING)];
             let sent = Instant::now();
-            let answer = site.lock(token, event, &format!("L{seat}")).send().await;
+            let response = site.lock(token, event, &format!("L{seat}")).send().await;
             took.push(milliseconds(sent.elapsed()));
-            locked += usize::from(answer.is_ok_and(|answer| answer.status().is_success()));
+            locked += usize::from(response.is_ok_and(|response| response.status().is_success()));
         }
         (took, locked)
     };

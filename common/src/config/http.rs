@@ -25,7 +25,7 @@ pub struct Http {
     /// leaves.
     pub max_connections: usize,
     /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that,
-    /// and a client to take its answer, or a good part of it.
+    /// and a client to take its response, or a good part of it.
     pub timeout: Duration,
     /// HTTP_KEEP_ALIVE_MS, 75000: how long a connection may be open between two requests.
     pub keep_alive: Duration,

@@ -11,12 +11,12 @@ mod database;
 mod deadlines;
 mod env;
 mod http;
+mod observability;
 mod providers;
 mod rate_limits;
 mod redis;
 mod retention;
 mod secrets;
-mod sight;
 mod token_storage;
 mod worker;
 
@@ -31,12 +31,12 @@ pub use self::{
     deadlines::{Deadlines, Reconciliation, keep_jobs},
     env::{ConfigError, Env},
     http::Http,
+    observability::Observability,
     providers::{Razorpay, Smtp, Twilio},
     rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
     redis::Redis,
     retention::Retention,
     secrets::{Tokens, ticket_signing_key},
-    sight::Sight,
     token_storage::TokenStorage,
     worker::Worker,
 };
@@ -45,7 +45,7 @@ pub use self::{
 #[derive(Debug, Clone)]
 pub struct Api {
     pub production: bool,
-    pub sight: Sight,
+    pub observability: Observability,
     pub http: Http,
     pub limits: RateLimits,
     pub database: Database,
@@ -79,7 +79,7 @@ impl Api {
     pub fn from_env(env: &mut Env) -> Self {
         Api {
             production: env.production,
-            sight: Sight::from_env(env),
+            observability: Observability::from_env(env),
             http: Http::from_env(env),
             limits: RateLimits::from_env(env),
             database: Database::from_env(env, 20),

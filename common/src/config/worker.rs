@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Database, Env, Redis, Sight};
+use super::{Database, Env, Observability, Redis};
 use crate::types::queue::Queue;
 
 /// What every worker needs; its handlers read their own groups beside it.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    pub sight: Sight,
+    pub observability: Observability,
     pub database: Database,
     pub redis: Redis,
     /// WORKER_CONCURRENCY: jobs at once; the command line's `--concurrency` wins.
@@ -31,7 +31,7 @@ impl Worker {
             Queue::Expiry | Queue::Cleanup => 1,
         };
         Worker {
-            sight: Sight::from_env(env),
+            observability: Observability::from_env(env),
             database: Database::from_env(env, 10),
             redis: Redis::from_env(env),
             concurrency: env.between("WORKER_CONCURRENCY", concurrency, 1, 1000) as usize,

@@ -6,10 +6,12 @@ use std::io::IsTerminal;
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry::LookupSpan};
 
-use crate::config::Sight;
+use crate::config::Observability;
 
 /// Writes the log, panics included.
-pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(settings: &Sight) -> impl Layer<S> {
+pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
+    settings: &Observability,
+) -> impl Layer<S> {
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = if settings.json_logs {
         layer.json().flatten_event(true).boxed()

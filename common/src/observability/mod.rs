@@ -6,11 +6,11 @@ pub mod traces;
 
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{config::Sight, error::Result};
+use crate::{config::Observability, error::Result};
 
 /// Starts logs and traces of the process `name`; then says what an operator should know of the
 /// settings.
-pub fn start(name: &'static str, settings: &Sight, warnings: &[String]) -> Result<()> {
+pub fn start(name: &'static str, settings: &Observability, warnings: &[String]) -> Result<()> {
     if settings.traces {
         traces::export(name)?;
     }

@@ -37,7 +37,7 @@ pub struct Key {
 pub enum Standing {
     /// The provider accepts it.
     Accepted,
-    /// It does not: the status of the answer, and the provider's code.
+    /// It does not: the status of the response, and the provider's code.
     Refused(String),
 }
 
@@ -89,9 +89,9 @@ impl Key {
         });
     }
 
-    /// The provider does not take the key, with this answer. Calls that were under way at once
+    /// The provider does not take the key, with this response. Calls that were under way at once
     /// count as one.
-    pub(super) fn refused(&self, answer: String) -> CallError {
+    pub(super) fn refused(&self, response: String) -> CallError {
         let mut pause = self.pause();
         let now = Instant::now();
         let refusals = match pause.as_ref() {
@@ -104,7 +104,7 @@ impl Key {
         let wait = PAUSES.delay_after(refusals);
         *pause = Some(Pause { refusals, until: now + wait, looking: false });
         drop(pause);
-        self.standing.send_replace(Some(Standing::Refused(answer)));
+        self.standing.send_replace(Some(Standing::Refused(response)));
         self.refusal(wait)
     }
 

@@ -104,7 +104,7 @@ struct Provider {
 }
 
 impl Provider {
-    /// Sends a request and reads a JSON answer, unless the key has just been refused.
+    /// Sends a request and reads a JSON response, unless the key has just been refused.
     async fn call<T: DeserializeOwned>(
         &self,
         key: &Key,
@@ -116,13 +116,13 @@ impl Provider {
             otel.name = format!("call {}", self.name),
             otel.kind = "client"
         );
-        let answer = self.send(key, request).instrument(span.clone()).await;
-        match &answer {
+        let response = self.send(key, request).instrument(span.clone()).await;
+        match &response {
             Ok(_) => {}
             Err(CallError::Failed { .. }) => traces::failed(&span, "failed"),
             Err(_) => traces::failed(&span, "refused"),
         }
-        answer
+        response
     }
 
     async fn send<T: DeserializeOwned>(
@@ -137,9 +137,9 @@ impl Provider {
         };
         let response = request.send().await.map_err(failed)?;
         if response.status().is_success() {
-            let answer = response.json().await.map_err(failed)?;
+            let response = response.json().await.map_err(failed)?;
             key.accepted();
-            return Ok(answer);
+            return Ok(response);
         }
         Err(self.refusal(key, response).await)
     }

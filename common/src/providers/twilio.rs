@@ -53,7 +53,7 @@ struct Verification {
 
 #[derive(Deserialize)]
 struct Message {
-    #[allow(dead_code)] // proves that the answer is Twilio's
+    #[allow(dead_code)] // proves that the response is Twilio's
     sid: String,
 }
 

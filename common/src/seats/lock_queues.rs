@@ -78,7 +78,7 @@ impl Writer {
             Entry::Occupied(mut queue) => queue.get_mut().push_back((request, reply)),
             Entry::Vacant(place) => {
                 place.insert(VecDeque::from([(request, reply)]));
-                tokio::spawn(self.clone().serve(event));
+                tokio::spawn(self.clone().write_groups(event));
             }
         }
         queues.waiting += 1;
@@ -86,7 +86,7 @@ impl Writer {
     }
 
     /// Writes the groups of one event until nobody waits for it.
-    async fn serve(self: Arc<Self>, event: EventId) {
+    async fn write_groups(self: Arc<Self>, event: EventId) {
         while let Ok(turn) = self.turns.acquire().await {
             let Some(group) = self.take(event) else { return };
             // In a task of its own: should it panic, its callers are told, and the event's others

@@ -22,7 +22,7 @@ use crate::types::backoff::Backoff;
 
 /// A server that has said nothing for so long is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(5);
-/// A server that takes longer for an answer is not there.
+/// A server that takes longer for a response is not there.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a listener has to say.

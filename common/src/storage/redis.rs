@@ -1,5 +1,5 @@
 //! Connections to Redis, and Redis as the hint it is ([`Cache`]): every question is bounded and may
-//! stay without an answer; callers then go on with PostgreSQL alone. Nothing in Redis is the truth.
+//! stay without a response; callers then go on with PostgreSQL alone. Nothing in Redis is the truth.
 //! What is kept there belongs to its noun: [`seats::hints`](crate::seats::hints),
 //! [`accounts::hints`](crate::accounts::hints), the [`limiter`](crate::limiter).
 
@@ -37,7 +37,7 @@ impl Profile {
     pub const BROADCASTS: Self = Self::new(Duration::from_secs(1), 1);
     /// Deliveries of jobs, which a relay makes without Redis while it is away.
     pub const DELIVERIES: Self = Self::new(Duration::from_secs(2), 1);
-    /// A worker of apalis, which a late answer ends.
+    /// A worker of apalis, which a late response ends.
     pub const APALIS: Self = Self { answer: Duration::from_secs(15), ..Self::DELIVERIES };
 
     const fn new(patience: Duration, retries: usize) -> Self {

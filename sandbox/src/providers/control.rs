@@ -87,7 +87,7 @@ struct ByHand {
 
 async fn refund(State(state): Sandbox, body: Body<ByHand>) -> Answer<Refund> {
     let Json(ByHand { payment_id, amount }) = body?;
-    Ok(Json(state.refund_by_hand(&payment_id, amount)?))
+    Ok(Json(state.refund_manually(&payment_id, amount)?))
 }
 
 async fn disputes(State(state): Sandbox) -> Json<Vec<Dispute>> {

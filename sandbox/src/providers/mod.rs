@@ -219,8 +219,12 @@ impl Providers {
 
     /// Refunds a payment as somebody at Razorpay's dashboard would: all that is left of it, or
     /// `amount` paise.
-    pub fn refund_by_hand(&self, payment_id: &str, amount: Option<i64>) -> Result<Refund, Refusal> {
-        self.state.refund_by_hand(payment_id, amount)
+    pub fn refund_manually(
+        &self,
+        payment_id: &str,
+        amount: Option<i64>,
+    ) -> Result<Refund, Refusal> {
+        self.state.refund_manually(payment_id, amount)
     }
 
     /// A buyer's bank disputes a payment.

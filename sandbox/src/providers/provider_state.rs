@@ -68,7 +68,7 @@ impl ProviderState {
 
     /// Refunds a payment as somebody at Razorpay's dashboard would; the whole of what is left of it
     /// unless `amount` says otherwise.
-    pub(crate) fn refund_by_hand(
+    pub(crate) fn refund_manually(
         self: &Arc<Self>,
         payment_id: &str,
         amount: Option<i64>,

@@ -35,8 +35,8 @@ async fn payments_and_refunds_of_a_span_come_newest_first_and_in_pages() {
     let listed = get(&providers, "/v1/payments?from=1001&to=1003&count=2&skip=2").await;
     assert_eq!(ids(&listed), [&paid[1]]);
 
-    let part = providers.refund_by_hand(&paid[0], Some(5_000)).unwrap();
-    let rest = providers.refund_by_hand(&paid[0], None).unwrap();
+    let part = providers.refund_manually(&paid[0], Some(5_000)).unwrap();
+    let rest = providers.refund_manually(&paid[0], None).unwrap();
     assert_eq!((part.amount, rest.amount), (5_000, 15_000));
     let listed = get(&providers, &format!("/v1/payments/{}/refunds", paid[0])).await;
     assert_eq!(ids(&listed), [&rest.id, &part.id]);

@@ -168,8 +168,8 @@ impl Replay {
             474 => {
                 self.order(21, "order_paid").await;
                 self.pay_order("order_paid").await;
-                for news in ["booking_confirmed", "seat_booked"] {
-                    self.all_hear(news).await;
+                for broadcast in ["booking_confirmed", "seat_booked"] {
+                    self.all_hear(broadcast).await;
                 }
                 self.hears("buyer", "tickets:ready").await;
                 self.lock(BUYER, GIG, GIG_SEATS, "K3", 37).await;
@@ -287,11 +287,11 @@ impl Replay {
         let order = self.names.get(recorded).expect("an order").to_owned();
         self.stack.pay(&order, Outcome::Captured);
         let webhooks = self.stack.providers.webhooks();
-        let news = webhooks
+        let broadcast = webhooks
             .iter()
             .rfind(|webhook| webhook.event == "payment.captured")
             .expect("a webhook");
-        self.stack.providers.replay(&news.event_id, 1).await.expect("a delivery");
+        self.stack.providers.replay(&broadcast.event_id, 1).await.expect("a delivery");
         self.until_idle().await;
     }
 

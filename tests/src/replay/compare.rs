@@ -55,9 +55,9 @@ fn compare(
 /// are.
 fn in_order(list: &[Value]) -> Vec<&Value> {
     let mut list: Vec<&Value> = list.iter().collect();
-    list.sort_by_key(|news| {
-        let name = news["event"].as_str().filter(|_| news.get("args").is_some());
-        let seat = &news["args"][0];
+    list.sort_by_key(|broadcast| {
+        let name = broadcast["event"].as_str().filter(|_| broadcast.get("args").is_some());
+        let seat = &broadcast["args"][0];
         (name, seat["seat_type_id"].as_i64(), seat["seat_label"].as_str())
     });
     list

@@ -8,11 +8,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::mapping::{Names, claims};
-use super::recording::{Exchange, Request, answer};
+use super::recording::{Exchange, Request, response};
 use super::rule::{SeatType, Truth};
 use crate::Stack;
-use crate::answer::Answer;
 use crate::client::{Client, http_client};
+use crate::response::Response;
 use crate::socket::SocketClient;
 
 /// When the recording's own tokens were made: their times are told from it.
@@ -22,7 +22,7 @@ const RECORDED_OTP: &str = r#""otp":"123456""#;
 /// A page of this origin made some of the recorded requests.
 const ORIGIN: &str = "http://app.example";
 
-/// What creates a row, and how the answer shows its id.
+/// What creates a row, and how the response shows its id.
 const IDS: [(&str, &str); 6] = [
     ("users", "/user/id"),
     ("events", "/event/id"),
@@ -132,7 +132,7 @@ impl Replay {
         }
         self.stack.assert_invariants().await;
         self.fence().await;
-        self.heard.retain(|_, news| !news.is_empty());
+        self.heard.retain(|_, broadcast| !broadcast.is_empty());
         assert!(
             self.heard.is_empty(),
             "nothing has happened, and yet the clients hear {:?}",
@@ -203,11 +203,11 @@ impl Replay {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let got = Answer::to(request).await;
+        let got = Response::to(request).await;
         let headers = got.headers.iter().filter_map(|(name, value)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         });
-        answer(sent, got.status.into(), headers, &got.text)
+        response(sent, got.status.into(), headers, &got.text)
     }
 
     async fn command(
@@ -315,7 +315,7 @@ impl Replay {
 
     /// The tag of what is at this address now.
     async fn tag(&self, url: &str) -> Option<String> {
-        let now = Answer::to(self.http.get(url)).await;
+        let now = Response::to(self.http.get(url)).await;
         now.headers.get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned)
     }
 }

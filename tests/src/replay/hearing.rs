@@ -60,8 +60,8 @@ impl Replay {
     }
 
     fn has_heard(&self, wanted: &Map<String, Value>, counts: &Map<String, Value>) -> bool {
-        let enough = wanted.iter().all(|(client, news)| {
-            self.heard.get(client).map_or(0, Vec::len) >= news.as_array().map_or(0, Vec::len)
+        let enough = wanted.iter().all(|(client, broadcast)| {
+            self.heard.get(client).map_or(0, Vec::len) >= broadcast.as_array().map_or(0, Vec::len)
         });
         enough && counts.iter().all(|(event, wanted)| self.counts_heard(event) == *wanted)
     }
@@ -88,15 +88,19 @@ impl Replay {
     /// Takes in what the sockets have received.
     pub(super) fn gather(&mut self) {
         for (client, socket) in &self.sockets {
-            for news in socket.take() {
-                match news["event"].as_str() {
-                    // The answer to the fence.
+            for broadcast in socket.take() {
+                match broadcast["event"].as_str() {
+                    // The response to the fence.
                     Some("leave_event_response") => {}
                     Some("event:seats-update") => {
-                        let event = news["args"][0]["event_id"].as_i64().unwrap_or_default();
-                        self.counts.insert((client.clone(), event), news["args"][0].clone());
+                        let event = broadcast["args"][0]["event_id"].as_i64().unwrap_or_default();
+                        self.counts.insert((client.clone(), event), broadcast["args"][0].clone());
                     }
-                    _ => self.heard.entry(client.clone()).or_default().push(without_version(news)),
+                    _ => self
+                        .heard
+                        .entry(client.clone())
+                        .or_default()
+                        .push(without_version(broadcast)),
                 }
             }
         }
@@ -124,7 +128,7 @@ impl Replay {
         eventually(&format!("{client} hears {event}"), SOON, async || {
             self.gather();
             let heard = self.heard.entry(client.to_owned()).or_default();
-            let found = heard.iter().position(|news| news["event"] == event);
+            let found = heard.iter().position(|broadcast| broadcast["event"] == event);
             found.map(|index| drop(heard.remove(index))).ok_or_else(|| format!("{heard:?}"))
         })
         .await;
@@ -133,10 +137,12 @@ impl Replay {
 
 /// News of seats without the version of the counts, which the Node service did not have. Which it
 /// is does not matter here; that it is one does.
-fn without_version(mut news: Value) -> Value {
-    if matches!(news["event"].as_str(), Some("seat_locked" | "seat_unlocked" | "seat_booked")) {
-        let version = news["args"][0].as_object_mut().and_then(|payload| payload.remove("version"));
-        assert!(version.is_some_and(|version| version.is_i64()), "no version in {news}");
+fn without_version(mut broadcast: Value) -> Value {
+    if matches!(broadcast["event"].as_str(), Some("seat_locked" | "seat_unlocked" | "seat_booked"))
+    {
+        let version =
+            broadcast["args"][0].as_object_mut().and_then(|payload| payload.remove("version"));
+        assert!(version.is_some_and(|version| version.is_i64()), "no version in {broadcast}");
     }
-    news
+    broadcast
 }

@@ -7,7 +7,7 @@ use super::arrangements::BUYER;
 use super::driver::Replay;
 use super::mapping::claims;
 use super::recording::{Exchange, Request, tell_lifetime};
-use crate::answer::Answer;
+use crate::response::Response;
 
 impl Replay {
     pub(super) async fn observe(&mut self, exchange: &Exchange, recording: &[Exchange]) -> Value {
@@ -18,8 +18,8 @@ impl Replay {
             "access token payload" => self.look_into_tokens(recording),
             "new order after failed payment is accepted" => {
                 let request = json!({"booking_id": 13, "amount": 500});
-                let answer = self.user(BUYER).post("/payments/create-order", request).await;
-                json!({"order": answer.status == 200})
+                let response = self.user(BUYER).post("/payments/create-order", request).await;
+                json!({"order": response.status == 200})
             }
             "two concurrent captured webhooks for one order" => self.deliver_twice().await,
             "sweep of expired locks" => self.sweep_locks().await,
@@ -35,24 +35,24 @@ impl Replay {
 
     async fn register_six(&self) -> Value {
         let client = self.stack.anonymous();
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for number in 4..=9 {
             self.next_id("users", number).await;
             let account =
                 json!({"email": format!("user-{number}@example.com"), "password": "Passw0rd!"});
-            answers.push(client.post("/auth/register", account).await);
+            responses.push(client.post("/auth/register", account).await);
         }
-        rate_limited(&answers)
+        rate_limited(&responses)
     }
 
     async fn fail_to_log_in(&self) -> Value {
         let client = self.stack.anonymous();
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for _ in 0..12 {
             let login = json!({"email": "user-9@example.com", "password": "Wrong0rd!"});
-            answers.push(client.post("/auth/login", login).await);
+            responses.push(client.post("/auth/login", login).await);
         }
-        rate_limited(&answers)
+        rate_limited(&responses)
     }
 
     /// The tokens of the first log the exchange after next out; the second session is tried in the
@@ -124,7 +124,7 @@ impl Replay {
             let request = request
                 .header("content-type", "application/json")
                 .header("x-razorpay-signature", &signature);
-            Answer::to(request.body(body.clone()))
+            Response::to(request.body(body.clone()))
         };
         let (first, second) = tokio::join!(deliver(), deliver());
         self.until_idle().await;
@@ -151,10 +151,10 @@ impl Replay {
             self.user(BUYER).post(&format!("/bookings/{booking}/cancel"), request.clone()).await
         };
         let (one, two, three) = tokio::join!(cancel(), cancel(), cancel());
-        let mut answers = [one, two, three];
-        answers.sort_by_key(|answer| (answer.status, answer.text.len()));
-        let statuses = answers.each_ref().map(|answer| answer.status);
-        let bodies = answers.map(|answer| answer.body);
+        let mut responses = [one, two, three];
+        responses.sort_by_key(|response| (response.status, response.text.len()));
+        let statuses = responses.each_ref().map(|response| response.status);
+        let bodies = responses.map(|response| response.body);
         let times = self.times_heard("booking_cancelled", "seat_unlocked").await;
         json!({"statuses": statuses, "bodies": bodies, "cancelled_broadcasts": times})
     }
@@ -180,15 +180,15 @@ impl Replay {
         let mut times: Vec<usize> = self
             .heard
             .values_mut()
-            .map(|heard| 1 + heard.extract_if(.., |news| news["event"] == event).count())
+            .map(|heard| 1 + heard.extract_if(.., |broadcast| broadcast["event"] == event).count())
             .collect();
         times.dedup();
         if let [times] = times[..] { json!(times) } else { json!(times) }
     }
 }
 
-fn rate_limited(answers: &[Answer]) -> Value {
-    let last = answers.last().expect("an answer");
+fn rate_limited(responses: &[Response]) -> Value {
+    let last = responses.last().expect("a response");
     let names = last.headers.keys().map(|name| name.as_str());
     let mut headers: Vec<_> = names.filter(|name| name.contains("ratelimit")).collect();
     headers.sort_unstable();

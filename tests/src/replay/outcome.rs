@@ -8,7 +8,7 @@ use super::recording::{Exchange, Request};
 /// It is refused with this status (over HTTP) and message, and nobody hears of it.
 pub fn refuse(exchange: &Exchange, outcome: &mut Value, status: u64, message: &str) {
     match &exchange.request {
-        Request::Http { path, .. } => answer(outcome, status, failure(path, message)),
+        Request::Http { path, .. } => response(outcome, status, failure(path, message)),
         Request::Command { event, .. } => {
             respond(outcome, event, json!({"success": false, "error": message}));
         }
@@ -21,9 +21,9 @@ pub fn refuse(exchange: &Exchange, outcome: &mut Value, status: u64, message: &s
 pub fn succeed(exchange: &Exchange, outcome: &mut Value, data: &Value) {
     match &exchange.request {
         Request::Http { path, .. } if says_success(path) => {
-            answer(outcome, 200, json!({"success": true, "data": data}))
+            response(outcome, 200, json!({"success": true, "data": data}))
         }
-        Request::Http { .. } => answer(outcome, 200, json!({"data": data})),
+        Request::Http { .. } => response(outcome, 200, json!({"data": data})),
         Request::Command { event, .. } => {
             respond(outcome, event, json!({"success": true, "data": data}))
         }
@@ -48,7 +48,7 @@ pub fn failure(path: &str, message: &str) -> Value {
 }
 
 /// A request is answered with this JSON.
-pub fn answer(outcome: &mut Value, status: u64, body: Value) {
+pub fn response(outcome: &mut Value, status: u64, body: Value) {
     let fields = outcome.as_object_mut().expect("an outcome");
     fields.remove("thrown");
     fields.insert("status".into(), json!(status));
@@ -83,8 +83,8 @@ pub fn tell(outcome: &mut Value, event: &str, payload: &Value) {
 pub fn payloads<'a>(outcome: &'a mut Value, event: &str) -> impl Iterator<Item = &'a mut Value> {
     everybody(outcome)
         .flatten()
-        .filter(move |news| news["event"] == event)
-        .map(|news| &mut news["args"][0])
+        .filter(move |broadcast| broadcast["event"] == event)
+        .map(|broadcast| &mut broadcast["args"][0])
 }
 
 /// Fields of objects are put over those that there are, and elements over those of the same place;

@@ -185,7 +185,7 @@ async fn a_cookie_alone_changes_nothing_without_the_token_of_its_pages() {
     let page = with_cookie(Method::GET, "/admin")
         .send()
         .await
-        .expect("an answer")
+        .expect("a response")
         .text()
         .await
         .expect("a page");
@@ -194,19 +194,19 @@ async fn a_cookie_alone_changes_nothing_without_the_token_of_its_pages() {
     let form_token = form_token.expect("forms have a token");
     for wrong in [vec![("kind", "send_otp")], vec![("kind", "send_otp"), ("token", "guessed")]] {
         for path in ["/admin/dead/discard", "/admin/dead/retry", "/admin/logout"] {
-            let answer =
-                with_cookie(Method::POST, path).form(&wrong).send().await.expect("an answer");
-            assert_eq!(answer.status(), 403, "{path} {wrong:?}");
+            let response =
+                with_cookie(Method::POST, path).form(&wrong).send().await.expect("a response");
+            assert_eq!(response.status(), 403, "{path} {wrong:?}");
         }
     }
     until_jobs(&stack, "dead", 1).await;
     let right = [("kind", "send_otp"), ("token", form_token)];
-    let answer = with_cookie(Method::POST, "/admin/dead/discard")
+    let response = with_cookie(Method::POST, "/admin/dead/discard")
         .form(&right)
         .send()
         .await
-        .expect("an answer");
-    assert_eq!(answer.status(), 303);
+        .expect("a response");
+    assert_eq!(response.status(), 303);
     until_jobs(&stack, "cancelled", 1).await;
 }
 
@@ -217,7 +217,7 @@ async fn a_program_needs_a_bearer_token_and_nothing_else() {
     dead_letters(&stack, 2).await;
     let discard =
         admin.request_root(Method::POST, "/admin/dead/discard").form(&[("kind", "send_otp")]);
-    assert_eq!(discard.send().await.expect("an answer").status(), 303);
+    assert_eq!(discard.send().await.expect("a response").status(), 303);
     until_jobs(&stack, "cancelled", 2).await;
 }
 
@@ -231,7 +231,7 @@ async fn a_payment_alert_is_shown_until_somebody_closes_it() {
         )
         .await;
     let shown = async || {
-        let page = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
+        let page = admin.request_root(Method::GET, "/admin").send().await.expect("a response");
         page.text().await.expect("a page")
     };
     let page = shown().await;
@@ -242,8 +242,8 @@ async fn a_payment_alert_is_shown_until_somebody_closes_it() {
     let id = &stack.row("SELECT id FROM payment_alerts").await["id"];
     let close = format!("/admin/alerts/{id}/close");
     for status in [303, 409] {
-        let answer = admin.request_root(Method::POST, &close).send().await.expect("an answer");
-        assert_eq!(answer.status(), status);
+        let response = admin.request_root(Method::POST, &close).send().await.expect("a response");
+        assert_eq!(response.status(), status);
     }
     assert!(!shown().await.contains("pay_1"));
 }
@@ -259,12 +259,12 @@ async fn a_list_bears_whatever_it_is_asked_for() {
         "payments?about=%00",
         "jobs?kind=%FF",
     ] {
-        let answer = admin
+        let response = admin
             .request_root(Method::GET, &format!("/admin/{asked}"))
             .send()
             .await
-            .expect("an answer");
-        assert!(answer.status().as_u16() < 400, "{asked}: {}", answer.status());
+            .expect("a response");
+        assert!(response.status().as_u16() < 400, "{asked}: {}", response.status());
     }
 }
 
@@ -288,10 +288,10 @@ async fn nobody_but_an_admin_sees_or_does_anything() {
     ];
     for who in [&stack.anonymous(), &user] {
         for (method, path) in &pages {
-            let answer = who.request_root(method.clone(), path).send().await.expect("an answer");
-            let to = answer.headers().get("location").and_then(|to| to.to_str().ok());
+            let response = who.request_root(method.clone(), path).send().await.expect("a response");
+            let to = response.headers().get("location").and_then(|to| to.to_str().ok());
             assert_eq!(
-                (answer.status().as_u16(), to),
+                (response.status().as_u16(), to),
                 (303, Some("/admin/login")),
                 "{method} {path}"
             );
@@ -303,15 +303,15 @@ async fn nobody_but_an_admin_sees_or_does_anything() {
     let forged = forged
         .header("cookie", format!("nexus_admin={token}"))
         .header("origin", "https://evil.example");
-    assert_eq!(forged.send().await.expect("an answer").status(), 403);
+    assert_eq!(forged.send().await.expect("a response").status(), 403);
     until_jobs(&stack, "dead", 1).await;
 
-    let page = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
+    let page = admin.request_root(Method::GET, "/admin").send().await.expect("a response");
     assert_eq!(page.status(), 200);
     let policy =
         page.headers().get("content-security-policy").and_then(|value| value.to_str().ok());
     assert!(policy.is_some_and(|policy| policy.starts_with("default-src 'none'")), "{policy:?}");
     stack.api_cli_ok(&["set-role", "ops@nexus.example", "user"]).await;
-    let gone = admin.request_root(Method::GET, "/admin").send().await.expect("an answer");
+    let gone = admin.request_root(Method::GET, "/admin").send().await.expect("a response");
     assert_eq!(gone.status(), 303);
 }

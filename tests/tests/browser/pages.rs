@@ -1,5 +1,5 @@
 //! What a real browser lets pages do: those of FRONTEND_URL call the API with credentials and read
-//! every answer; all others read nothing, change nothing and hear nothing.
+//! every response; all others read nothing, change nothing and hear nothing.
 
 use nexus_tests::shop::event_request;
 use nexus_tests::{Browser, Client, Event, Page, SOON, Stack, Value, eventually, json, seen};
@@ -32,8 +32,8 @@ async fn a_page_of_the_frontend_calls_the_api_and_reads_every_answer() {
     let page = pages.frontend();
     let (organiser, nobody) = (stack.user().await, stack.anonymous());
     let fetch = async |who: &Client, method: &str, path: &str, body: Value| {
-        let answer = page.fetch(who, method, path, body).await;
-        answer.unwrap_or_else(|blocked| panic!("{method} {path}: {blocked}"))
+        let response = page.fetch(who, method, path, body).await;
+        response.unwrap_or_else(|blocked| panic!("{method} {path}: {blocked}"))
     };
     let event = event_request(&[("VIP", 100.0, 50)]);
     let event =
@@ -68,9 +68,9 @@ async fn a_page_of_the_frontend_calls_the_api_and_reads_every_answer() {
         "body": json!({"seat_label": "A2"}).to_string(),
     });
     for replayed in [Value::Null, json!("true")] {
-        let answer = page.call("request", json!([organiser.url_of(&lock), lock_a2])).await;
+        let response = page.call("request", json!([organiser.url_of(&lock), lock_a2])).await;
         assert_eq!(
-            (&answer["status"], &answer["headers"]["idempotent-replayed"]),
+            (&response["status"], &response["headers"]["idempotent-replayed"]),
             (&json!(200), &replayed)
         );
     }
@@ -105,7 +105,7 @@ async fn a_page_of_another_origin_reads_nothing_and_changes_nothing() {
         page.forget();
         let blocked = page.fetch(who, method, path, body).await;
         assert_eq!(
-            blocked.map(|answer| answer.to_string()).unwrap_err(),
+            blocked.map(|response| response.to_string()).unwrap_err(),
             "TypeError: Failed to fetch"
         );
         page.wait_for_console("blocked by CORS policy").await;
@@ -134,8 +134,8 @@ async fn a_page_of_the_frontend_connects_over_every_transport() {
         assert_eq!(connected, json!({"transport": transports.last()}));
         let (over_socket, over_http) = (format!("S{number}"), format!("H{number}"));
         let seat = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": over_socket});
-        let answer = page.call("command", json!(["lock_seat", seat])).await;
-        assert_eq!(answer["data"]["lock"]["user_id"], buyer.id, "{answer}");
+        let response = page.call("command", json!(["lock_seat", seat])).await;
+        assert_eq!(response["data"]["lock"]["user_id"], buyer.id, "{response}");
         organiser.lock(&event, "VIP", &over_http).await.ok();
         eventually("the page hears of both seats", SOON, async || {
             let events = page.call("events", json!([])).await;
@@ -146,8 +146,8 @@ async fn a_page_of_the_frontend_connects_over_every_transport() {
                     .iter()
                     .any(|event| event["event"] == name && is_it(&event["payload"]))
             };
-            let both = heard("lock_seat_response", &|response| *response == answer)
-                && heard("seat_locked", &|news| news["seat_label"] == over_http);
+            let both = heard("lock_seat_response", &|response| *response == response)
+                && heard("seat_locked", &|broadcast| broadcast["seat_label"] == over_http);
             seen(both, events.clone())
         })
         .await;

@@ -50,8 +50,9 @@ async fn milliseconds(stack: &Stack, interval: &str) -> i64 {
 
 /// Milliseconds that a seat's key in Redis still has.
 async fn key_lives(stack: &Stack, event: i64, seat_type: i64, label: &str) -> i64 {
-    let answer = stack.redis_command(&format!("PTTL seat_lock:{event}:{seat_type}:{label}")).await;
-    answer.trim_start_matches(':').parse().unwrap()
+    let response =
+        stack.redis_command(&format!("PTTL seat_lock:{event}:{seat_type}:{label}")).await;
+    response.trim_start_matches(':').parse().unwrap()
 }
 
 /// A sale by processes whose clocks all show another time than PostgreSQL's.
@@ -77,7 +78,7 @@ async fn sell_by_a_wrong_clock(offset: &str) {
         .lock(&event, "VIP", "A1")
         .await
         .failed(409, "Seat A1 is already taken. Please select another seat.");
-    viewer.wait_for("seat_unlocked", |news| news["seat_label"] == "A1", SOON).await;
+    viewer.wait_for("seat_unlocked", |broadcast| broadcast["seat_label"] == "A1", SOON).await;
     let early =
         milliseconds(&stack, "coalesce((SELECT max(expires_at) FROM seats), now()) - now()").await;
     assert!(early <= 0, "it was told {early} ms early");

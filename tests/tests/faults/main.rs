@@ -20,25 +20,25 @@ mod redis;
 
 use std::time::{Duration, Instant};
 
-use nexus_tests::{Answer, Stack};
+use nexus_tests::{Response, Stack};
 use sqlx::{Postgres, Transaction};
 
 /// What a time-out may take longer on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// An answer, and whoever waits for it does not wait for longer than `bound`.
-async fn within(bound: Duration, answer: impl Future<Output = Answer>) -> Answer {
+/// A response, and whoever waits for it does not wait for longer than `bound`.
+async fn within(bound: Duration, response: impl Future<Output = Response>) -> Response {
     let begun = Instant::now();
-    let answer = answer.await;
-    assert!(begun.elapsed() < bound + SLACK, "{answer} took {:?}", begun.elapsed());
-    answer
+    let response = response.await;
+    assert!(begun.elapsed() < bound + SLACK, "{response} took {:?}", begun.elapsed());
+    response
 }
 
-/// Checks that an answer says: not now, ask again.
-fn assert_unavailable(answer: &Answer) {
-    answer.failed(503, "Service temporarily unavailable. Please try again shortly.");
-    assert_eq!(answer.body["error"]["code"], "unavailable", "{answer}");
-    assert!(answer.headers.contains_key("retry-after"), "{answer}");
+/// Checks that a response says: not now, ask again.
+fn assert_unavailable(response: &Response) {
+    response.failed(503, "Service temporarily unavailable. Please try again shortly.");
+    assert_eq!(response.body["error"]["code"], "unavailable", "{response}");
+    assert!(response.headers.contains_key("retry-after"), "{response}");
 }
 
 /// Holds all seats and what is left of them, until it is dropped: whoever wants to change something

@@ -99,10 +99,10 @@ async fn the_api_sells_while_redis_is_away_and_the_workers_finish_when_it_is_bac
     others.failed(409, "Seat A1 is already taken. Please select another seat.");
     // Clients of the same process still hear of each other.
     for label in ["A1", "A2"] {
-        viewer.wait_for("seat_locked", |news| news["seat_label"] == label, SOON).await;
+        viewer.wait_for("seat_locked", |broadcast| broadcast["seat_label"] == label, SOON).await;
     }
-    let answer = buyer.book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
-    let booking = Booking::from_created(&answer.data());
+    let response = buyer.book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;
+    let booking = Booking::from_created(&response.data());
     let order = buyer.order(&booking).await;
     stack.pay(&order, Outcome::Captured);
     eventually("the webhook is accepted", SOON, async || {
@@ -125,9 +125,9 @@ async fn the_api_sells_while_redis_is_away_and_the_workers_finish_when_it_is_bac
     // Broadcasts of the workers arrive again.
     let second = buyer.lock_and_book(&event, &[("VIP", "B1")]).await;
     stack.pay(&buyer.order(&second).await, Outcome::Captured);
-    let is_second = |news: &Value| news["booking_id"] == second.id;
+    let is_second = |broadcast: &Value| broadcast["booking_id"] == second.id;
     viewer.wait_for("booking_confirmed", is_second, SOON).await;
-    socket.wait_for("tickets:ready", |news| news["bookingId"] == second.id, SOON).await;
+    socket.wait_for("tickets:ready", |broadcast| broadcast["bookingId"] == second.id, SOON).await;
     stack.assert_invariants().await;
 }
 
@@ -143,8 +143,8 @@ async fn revoked_tokens_stay_revoked_while_redis_is_away_or_has_forgotten() {
     stack.redis.restart().await.unwrap();
     stack.until_ready(0).await;
     eventually("a token that Redis has forgotten is refused", SOON, async || {
-        let answer = user.get("/bookings/my-bookings").await;
-        seen(answer.status == 401, answer.to_string())
+        let response = user.get("/bookings/my-bookings").await;
+        seen(response.status == 401, response.to_string())
     })
     .await;
 }

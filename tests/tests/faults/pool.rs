@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexus_tests::{Answer, SOON, Stack, eventually, seen};
+use nexus_tests::{Response, SOON, Stack, eventually, seen};
 
 use crate::{assert_unavailable, hold_seats, within};
 
@@ -28,13 +28,13 @@ async fn whoever_finds_no_connection_is_told_so_and_is_served_as_soon_as_there_i
     // They wait for a row, which is not for ever either; the others wait for them.
     let others = async {
         stack.until_blocked("nexus-api", 2).await;
-        let answers = join_all((0..20).map(|_| within(ACQUIRE, users[2].get("/events"))));
-        let (answers, ready, health) = tokio::join!(
-            answers,
+        let responses = join_all((0..20).map(|_| within(ACQUIRE, users[2].get("/events"))));
+        let (responses, ready, health) = tokio::join!(
+            responses,
             within(2 * ACQUIRE, users[2].get_root("/ready")),
             within(Duration::ZERO, users[2].get_root("/health"))
         );
-        answers.iter().for_each(assert_unavailable);
+        responses.iter().for_each(assert_unavailable);
         assert_eq!(ready.status, 503, "{ready}");
         health.ok();
         held.rollback().await.unwrap();
@@ -69,14 +69,14 @@ async fn five_hundred_requests_at_once_are_all_answered_and_break_nothing() {
             }
         }
     });
-    let answers: Vec<Answer> = join_all(flood).await;
-    for answer in &answers {
-        match answer.status {
+    let responses: Vec<Response> = join_all(flood).await;
+    for response in &responses {
+        match response.status {
             200 | 409 => {}
-            _ => assert_unavailable(answer),
+            _ => assert_unavailable(response),
         }
     }
-    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    let served = responses.iter().filter(|response| response.status == 200).count();
     assert!(served > 0, "nobody was served");
     for path in ["/events", "/bookings/my-bookings"] {
         users[0].get(path).await.ok();

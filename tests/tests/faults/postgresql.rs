@@ -5,7 +5,7 @@ use std::time::Duration;
 use nexus_sandbox::postgres::Postgres;
 use nexus_tests::passage::Passage;
 use nexus_tests::{
-    Answer, Booking, Client, Method, Outcome, SOON, Stack, Value, eventually, json, seen,
+    Booking, Client, Method, Outcome, Response, SOON, Stack, Value, eventually, json, seen,
 };
 
 use crate::{assert_unavailable, hold_seats, within};
@@ -136,7 +136,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     let keyed = async {
         let path = format!("/seats/{}/seat-types/{}/lock/extend", event.id, event.seat_type("VIP"));
         let request = buyers[2].request(Method::POST, &path).json(&json!({"seat_label": "A2"}));
-        Answer::to(request.header("idempotency-key", "the-only-one")).await
+        Response::to(request.header("idempotency-key", "the-only-one")).await
     };
     let vanish = async {
         // Every connection, and one of those that lock seats.
@@ -156,14 +156,14 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
         vanish,
     );
     [&first, &second, &third, &fourth, &keyed, &group].into_iter().for_each(assert_unavailable);
-    let refused = |answer: &Value| answer["success"] == false;
+    let refused = |response: &Value| response["success"] == false;
     socket.wait_for("unlock_seat_response", refused, LONGEST).await;
     drop(held);
 
     // All five connections were lost, and everything is as it was.
     eventually("everybody is served by the successor", SOON, async || {
-        let answer = buyers[3].lock(&event, "VIP", "B2").await;
-        seen(answer.status == 200, answer.to_string()).map(drop)
+        let response = buyers[3].lock(&event, "VIP", "B2").await;
+        seen(response.status == 200, response.to_string()).map(drop)
     })
     .await;
     for n in [0, 1, 4, 5] {
@@ -173,7 +173,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     let all =
         futures_util::future::join_all((0..30).map(|n| buyers[n % 4].get("/bookings/my-bookings")))
             .await;
-    all.into_iter().for_each(|answer| drop(answer.ok()));
+    all.into_iter().for_each(|response| drop(response.ok()));
 
     buyers[0].post("/auth/send-otp", json!({"phone": "9812345678"})).await.ok();
     eventually("the worker serves its queue", LONGEST, async || {
@@ -184,7 +184,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
 }
 
 #[tokio::test]
-async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_news_once_it_can_be() {
+async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_broadcasts_once_it_can_be() {
     let mut stack = Stack::start().await;
     let (event, buyer) = stack.on_sale().await;
     let newcomer = stack.user().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexus_tests::{
-    Answer, Booking, Client, Fault, Method, Outcome, SOON, Stack, Target, eventually, json, seen,
+    Booking, Client, Fault, Method, Outcome, Response, SOON, Stack, Target, eventually, json, seen,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -58,13 +58,13 @@ impl Manner {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(self.answer(stream));
+                tokio::spawn(self.response(stream));
             }
         });
         url
     }
 
-    async fn answer(self, mut stream: TcpStream) {
+    async fn response(self, mut stream: TcpStream) {
         let text = |status: &str, kind: &str, body: &str| {
             format!(
                 "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
@@ -72,7 +72,7 @@ impl Manner {
             )
         };
         let ok = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{\"id\":";
-        let answer = match self {
+        let response = match self {
             Manner::Silent | Manner::Unknown => String::new(),
             Manner::HalfABody | Manner::Trickle => ok.to_owned(),
             Manner::Reset => {
@@ -85,7 +85,7 @@ impl Manner {
             Manner::Error => text("500 Internal Server Error", "application/json", "{}"),
         };
         let _ = stream.read(&mut [0; 4096]).await;
-        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.write_all(response.as_bytes()).await;
         while matches!(self, Manner::Trickle) && stream.write_all(b" ").await.is_ok() {
             sleep(Duration::from_millis(500)).await;
         }
@@ -95,9 +95,9 @@ impl Manner {
     }
 }
 
-fn assert_provider_failed(answer: &Answer) {
-    answer.failed(502, "The provider could not be reached. Please try again shortly.");
-    assert_eq!(answer.body["error"]["code"], "provider_failed", "{answer}");
+fn assert_provider_failed(response: &Response) {
+    response.failed(502, "The provider could not be reached. Please try again shortly.");
+    assert_eq!(response.body["error"]["code"], "provider_failed", "{response}");
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn whatever_a_provider_answers_its_caller_is_answered_in_time_and_may_try_
                 socket
                     .wait_for(
                         "confirm_booking_response",
-                        |answer| answer["success"] == false,
+                        |response| response["success"] == false,
                         2 * CALL,
                     )
                     .await
@@ -179,7 +179,7 @@ async fn calls_that_hang_hold_no_connection() {
             .request(Method::POST, "/payments/create-order")
             .header("idempotency-key", "the-only-order");
         let wanted = json!({"booking_id": booking.id, "amount": booking.total, "currency": "INR"});
-        Answer::to(keyed.json(&wanted)).await
+        Response::to(keyed.json(&wanted)).await
     };
     let hanging = join_all(orders.iter().enumerate().map(async |(n, (buyer, booking))| {
         let login = json!({"phone": format!("98123456{:02}", n + 10), "otp": "123456"});
@@ -202,9 +202,9 @@ async fn calls_that_hang_hold_no_connection() {
     };
     // The calls hang until they are given up: whoever was served before that was served beside
     // them.
-    let (answers, calls) = tokio::join!(hanging, others);
+    let (responses, calls) = tokio::join!(hanging, others);
     assert_eq!(calls.len(), 40);
-    for (order, login) in &answers {
+    for (order, login) in &responses {
         assert_provider_failed(order);
         assert_provider_failed(login);
     }

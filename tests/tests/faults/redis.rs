@@ -35,13 +35,13 @@ async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnc
     let processes = stack.process_ids();
 
     begin(&mut stack).await;
-    let taken = |answer: nexus_tests::Answer| assert_eq!(answer.status, 409, "{answer}");
+    let taken = |response: nexus_tests::Response| assert_eq!(response.status, 409, "{response}");
     taken(within(ASKED, rival.lock(&event, "VIP", "A1")).await);
     within(ASKED, buyer.lock(&event, "VIP", "A2")).await.ok();
     taken(within(ASKED, rival.lock(&event, "VIP", "A2")).await);
     for url in [stack.api_url(0), elsewhere.clone()] {
-        let answer = within(ASKED, before.clone().at(&url).get("/bookings/my-bookings")).await;
-        answer.failed(401, "Token has been revoked");
+        let response = within(ASKED, before.clone().at(&url).get("/bookings/my-bookings")).await;
+        response.failed(401, "Token has been revoked");
     }
     within(ASKED, meanwhile.post("/auth/logout", json!({}))).await.ok();
     within(ASKED, meanwhile.get("/bookings/my-bookings"))
@@ -49,15 +49,15 @@ async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnc
         .failed(401, "Token has been revoked");
     let elsewhere_too = meanwhile.clone().at(&elsewhere);
     eventually("the other process refuses the token, too", TOLD, async || {
-        let answer = elsewhere_too.get("/bookings/my-bookings").await;
-        seen(answer.status == 401, answer.to_string())
+        let response = elsewhere_too.get("/bookings/my-bookings").await;
+        seen(response.status == 401, response.to_string())
     })
     .await;
     // Given back, and taken by somebody else: what Redis remembers of it does not count.
     unlock(&buyer, &event, "A3").await;
     eventually("the seat is free", SOON, async || {
-        let answer = within(ASKED, rival.lock(&event, "VIP", "A3")).await;
-        seen(answer.status == 200, answer.to_string())
+        let response = within(ASKED, rival.lock(&event, "VIP", "A3")).await;
+        seen(response.status == 200, response.to_string())
     })
     .await;
     let booking = buyer.book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await;

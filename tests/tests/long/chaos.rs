@@ -15,7 +15,7 @@ use nexus_tests::client::http_client;
 use nexus_tests::seeded_rng::SeededRng;
 use nexus_tests::settings::setting;
 use nexus_tests::{
-    Answer, Booking, Client, Event, Fault, Method, Stack, Target, Value, eventually, json,
+    Booking, Client, Event, Fault, Method, Response, Stack, Target, Value, eventually, json,
 };
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
@@ -87,35 +87,36 @@ struct Buyer {
 }
 
 impl Buyer {
-    /// Asks until there is an answer that is neither a failure of the API nor of its machine.
-    async fn insist(&self, client: &Client, method: Method, path: &str, body: Value) -> Answer {
+    /// Asks until there is a response that is neither a failure of the API nor of its machine.
+    async fn insist(&self, client: &Client, method: Method, path: &str, body: Value) -> Response {
         let _slot = self.slots.acquire().await.unwrap();
         eventually(&format!("{path} is answered"), PATIENCE, async || {
-            let answer = Answer::try_to(client.request(method.clone(), path).json(&body)).await?;
-            if answer.status >= 500 { Err(answer.to_string()) } else { Ok(answer) }
+            let response =
+                Response::try_to(client.request(method.clone(), path).json(&body)).await?;
+            if response.status >= 500 { Err(response.to_string()) } else { Ok(response) }
         })
         .await
     }
 
-    async fn lock(&self, client: &Client) -> Answer {
+    async fn lock(&self, client: &Client) -> Response {
         let path =
             format!("/seats/{}/seat-types/{}/lock", self.event.id, self.event.seat_type("VIP"));
         self.insist(client, Method::POST, &path, json!({"seat_label": self.label})).await
     }
 
     async fn book(&self) -> Booking {
-        // An answer may have been lost with its API process; then the seat is ours although it is
+        // A response may have been lost with its API process; then the seat is ours although it is
         // "taken".
-        let answer = self.lock(&self.client).await;
-        assert!(matches!(answer.status, 200 | 409), "{answer}");
+        let response = self.lock(&self.client).await;
+        assert!(matches!(response.status, 200 | 409), "{response}");
         let seats =
             json!([{"seat_label": self.label, "seat_type_id": self.event.seat_type("VIP")}]);
         let request = json!({"event_id": self.event.id, "seat_details": seats});
-        let answer = self.insist(&self.client, Method::POST, "/bookings/create", request).await;
-        if answer.status == 200 {
-            return Booking::from_created(&answer.data());
+        let response = self.insist(&self.client, Method::POST, "/bookings/create", request).await;
+        if response.status == 200 {
+            return Booking::from_created(&response.data());
         }
-        assert_eq!(answer.status, 409, "{answer}");
+        assert_eq!(response.status, 409, "{response}");
         let mine =
             self.insist(&self.client, Method::GET, "/bookings/my-bookings", json!({})).await.data();
         Booking::from_created(&json!({ "booking": mine[0] }))
@@ -124,12 +125,12 @@ impl Buyer {
     /// `None` when everything took so long that the deadline has passed.
     async fn order(&self, booking: &Booking) -> Option<String> {
         let request = json!({"booking_id": booking.id, "amount": booking.total, "currency": "INR"});
-        let answer =
+        let response =
             self.insist(&self.client, Method::POST, "/payments/create-order", request).await;
-        if answer.status == 410 {
+        if response.status == 410 {
             return None;
         }
-        Some(answer.data()["order_id"].as_str().unwrap().to_owned())
+        Some(response.data()["order_id"].as_str().unwrap().to_owned())
     }
 
     async fn pay(&self, order: &str, outcome: &str) -> Paid {
@@ -166,12 +167,12 @@ impl Buyer {
                     "the rival has the seat",
                     PATIENCE + Duration::from_secs(DEADLINE),
                     async || {
-                        let answer = self.lock(&self.rival).await;
-                        if answer.status == 200 {
+                        let response = self.lock(&self.rival).await;
+                        if response.status == 200 {
                             return Ok(());
                         }
                         tokio::time::sleep(Duration::from_secs(1)).await;
-                        Err(answer.to_string())
+                        Err(response.to_string())
                     },
                 )
                 .await;

@@ -87,7 +87,7 @@ async fn refund_left(
             _ if now.failures == refund.failures && now.left_paise != refund.left_paise => {
                 refund = now
             }
-            // Its webhook may have told us of the failure before Razorpay's answer did; this job,
+            // Its webhook may have told us of the failure before Razorpay's response did; this job,
             // being alive, is the one that asks again.
             _ => {
                 let message = "Razorpay could not make the refund".into();

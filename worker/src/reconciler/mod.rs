@@ -107,8 +107,8 @@ impl Reconciler<'_> {
         Error: From<E>,
     {
         self.rate.permit().await;
-        let answer = call.await.map_err(Error::from);
-        match &answer {
+        let response = call.await.map_err(Error::from);
+        match &response {
             Err(Error::Provider { .. }) => {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
             }
@@ -117,7 +117,7 @@ impl Reconciler<'_> {
             }
             Err(_) => {}
         }
-        answer
+        response
     }
 
     /// Whether nothing else could be compared either.
@@ -156,7 +156,7 @@ impl Reconciler<'_> {
     }
 }
 
-/// After so many calls in a row without an answer it is Razorpay that is away, and not one order or
+/// After so many calls in a row without a response it is Razorpay that is away, and not one order or
 /// refund that it has trouble with.
 const SILENCE: u32 = 3;
 
@@ -176,10 +176,10 @@ fn captured(payment: &Payment) -> Option<Captured> {
     })
 }
 
-/// Razorpay has no such thing, which is an answer.
-fn unless_refused<T: Default>(answer: Result<T>) -> Result<T> {
-    match answer {
+/// Razorpay has no such thing, which is a response.
+fn unless_refused<T: Default>(response: Result<T>) -> Result<T> {
+    match response {
         Err(Error::ProviderRefused { .. }) => Ok(T::default()),
-        answer => answer,
+        response => response,
     }
 }

@@ -49,7 +49,7 @@ async fn run<S: Send + Sync + 'static>(
     build: impl FnOnce() -> Result<S>,
     registry: Registry<S>,
 ) -> Result<()> {
-    metrics::export(config.sight.metrics)?;
+    metrics::export(config.observability.metrics)?;
     metrics::slots(queue, config.concurrency);
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();

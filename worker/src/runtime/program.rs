@@ -81,7 +81,7 @@ where
     if let Some(concurrency) = arguments.concurrency {
         config.concurrency = usize::from(concurrency);
     }
-    if let Err(error) = observability::start(name, &config.sight, &warnings) {
+    if let Err(error) = observability::start(name, &config.observability, &warnings) {
         return unusable(&error.details());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

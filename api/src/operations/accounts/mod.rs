@@ -70,7 +70,7 @@ async fn open_session(
     Ok(LoggedIn { user, access_token, refresh_token, message })
 }
 
-/// Makes it known before the answer; other processes hear of it by themselves.
+/// Makes it known before the response; other processes hear of it by themselves.
 async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
     app.tokens.end_sessions(user, ended).await;
     revocations::revoked(app, user).await;

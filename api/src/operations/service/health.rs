@@ -72,9 +72,9 @@ pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), checks })
 }
 
-/// Whoever asks for the process's health takes a late answer for a dead process.
+/// Whoever asks for the process's health takes a late response for a dead process.
 const BRIEFLY: Duration = Duration::from_millis(500);
-/// Longer than this is as bad as no answer.
+/// Longer than this is as bad as no response.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the documents say of readiness.

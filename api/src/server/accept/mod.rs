@@ -38,7 +38,7 @@ const MOST_HEADERS: usize = 100;
 ///
 /// Those beyond `HTTP_MAX_CONNECTIONS` are answered 503 at once and cost nothing further: clients,
 /// and whoever balances the load, can try another process, which they could not while they wait.
-pub(crate) async fn serve<S>(
+pub(crate) async fn accept_until_stopped<S>(
     mut listener: TcpListener,
     service: S,
     settings: &config::Http,

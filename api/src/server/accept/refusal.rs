@@ -19,7 +19,7 @@ pub(super) fn too_slow() -> Bytes {
     written(&Failure::request_timeout())
 }
 
-/// What to say instead of hyper's own answer to a request that it cannot read, which has the right
+/// What to say instead of hyper's own response to a request that it cannot read, which has the right
 /// status and no more than that. All of ours have a request's id.
 pub(super) fn instead_of(head: &[u8]) -> Option<Bytes> {
     let failure = match head.get(8..13)? {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hypers_answers_are_told_from_ours() {
+    fn hypers_responses_are_told_from_ours() {
         let said = |head: &str| instead_of(head.as_bytes());
         assert!(
             said("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")

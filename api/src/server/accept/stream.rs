@@ -1,5 +1,5 @@
 //! A connection's bytes, on their way to and from hyper, and what hyper does not look at: how long
-//! a request's head takes from its first byte, whether the client takes its answers, and what it
+//! a request's head takes from its first byte, whether the client takes its responses, and what it
 //! says of its own accord.
 
 use std::{
@@ -24,10 +24,10 @@ use tokio::{
 
 use super::refusal;
 
-/// Who takes so much of an answer within the patience is slow, but reads.
+/// Who takes so much of a response within the patience is slow, but reads.
 const PROGRESS: usize = 64 * 1024;
 /// A refused client gets so long, and may send so much more, to read why: closing on what it has
-/// sent would destroy the answer.
+/// sent would destroy the response.
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 1 << 20;
 
@@ -71,7 +71,7 @@ pub(super) struct Stream {
     begun: bool,
     /// The requests until then.
     requests: usize,
-    /// Runs while the client takes nothing of its answer.
+    /// Runs while the client takes nothing of its response.
     taking: Option<Pin<Box<Sleep>>>,
     /// How much it has taken since.
     taken: usize,
@@ -140,7 +140,7 @@ impl Stream {
         io::Error::new(ErrorKind::TimedOut, "the request takes too long to arrive")
     }
 
-    /// Looks at how the client takes its answer; what becomes a websocket has clocks of its own.
+    /// Looks at how the client takes its response; what becomes a websocket has clocks of its own.
     fn poll_taking(
         &mut self,
         cx: &mut Context<'_>,
@@ -161,7 +161,7 @@ impl Stream {
                 metrics::refused("slow");
                 Poll::Ready(Err(io::Error::new(
                     ErrorKind::TimedOut,
-                    "the client does not take its answer",
+                    "the client does not take its response",
                 )))
             }
         }
@@ -233,7 +233,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.flushed = false;
-        // hyper's own answers are nothing but a head.
+        // hyper's own responses are nothing but a head.
         if let [head] = bufs
             && let Some(refusal) = this.refusal(head)
         {

@@ -15,8 +15,8 @@ pub(super) fn bookings() -> Vec<Rule> {
             let booking = json!({"id": 901, "booking_reference": any::REFERENCE});
             merge(&mut data, json!({"booking": booking, "seats": [{"seat_id": 17, "seat_label": "V8"}]}));
             succeed(case.exchange, outcome, &data);
-            let news = json!({"event_id": 1, "total_amount": 1500.5, "status": "pending", "booking_reference": any::REFERENCE});
-            tell(outcome, "booking_created", &news);
+            let broadcast = json!({"event_id": 1, "total_amount": 1500.5, "status": "pending", "booking_reference": any::REFERENCE});
+            tell(outcome, "booking_created", &broadcast);
         }),
         rule("docs/contract.md#transport", "a cancellation needs no body").on([319], |case, outcome| {
             let cancelled = case.find(324);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::replay::outcome::{answer, merge, object, payloads, succeed, tell};
+use crate::replay::outcome::{merge, object, payloads, response, succeed, tell};
 use crate::replay::recording::Exchange;
 use crate::replay::rule::{Rule, rule};
 
@@ -13,19 +13,19 @@ pub(super) fn events() -> Vec<Rule> {
             |_, outcome| {
                 let said = json!({"event": {"status": "cancelled", "is_public": false}});
                 merge(object(outcome, "/body/data"), said.clone());
-                payloads(outcome, "event_created").for_each(|news| merge(news, said.clone()));
+                payloads(outcome, "event_created").for_each(|broadcast| merge(broadcast, said.clone()));
             },
         ),
         rule("docs/contract.md#change-15", "a seat type may be free when its event is created").on([149], |case, outcome| {
             let mut data = case.find(142).data().clone();
             let free = json!({"id": 901, "name": "Free", "price": 0, "quantity": 1, "available_quantity": 1});
             merge(&mut data, json!({"event": {"id": 901}, "seat_types": [free], "total_seats_available": 1}));
-            let mut news = data.clone();
-            news.as_object_mut().expect("news").remove("message");
+            let mut broadcast = data.clone();
+            broadcast.as_object_mut().expect("a broadcast").remove("message");
             let message = data["message"].as_str().unwrap_or_default().replace("50 virtual", "1 virtual");
             merge(&mut data, json!({"message": message}));
             succeed(case.exchange, outcome, &data);
-            tell(outcome, "event_created", &news);
+            tell(outcome, "event_created", &broadcast);
         }),
         rule("docs/contract.md#change-6", "a price is a number and not negative")
             .refused(153, 400, "Price must be greater than or equal to 0")
@@ -42,7 +42,7 @@ pub(super) fn events() -> Vec<Rule> {
             404,
             "Event not found",
         ),
-        rule("docs/contract.md#change-16", "news of a draft or private event is for its organiser only").on(
+        rule("docs/contract.md#change-16", "broadcasts of a draft or private event are for its organiser only").on(
             [141, 189, 261, 263],
             |_, outcome| {
                 merge(outcome, json!({"broadcasts": {"buyer": [], "anonymous": []}}));
@@ -63,7 +63,7 @@ pub(super) fn events() -> Vec<Rule> {
 pub(super) fn lists() -> Vec<Rule> {
     vec![
         rule("docs/contract.md#failures", "a parameter that is sent twice is no failure").on([206], |case, outcome| {
-            answer(outcome, 200, case.find(197).outcome["body"].clone());
+            response(outcome, 200, case.find(197).outcome["body"].clone());
         }),
         rule("docs/contract.md#events", "a page has at most 100 entries")
             .says(204, json!({"body": {"pagination": {"limit": 100}}})),
@@ -130,7 +130,7 @@ fn list(exchange: &Exchange, outcome: &mut Value, events: Vec<Value>) {
     let total = events.len();
     let page: Vec<Value> = events.into_iter().skip(offset).take(limit).collect();
     let pagination = json!({"total": total, "limit": limit, "offset": offset, "has_more": offset + limit < total});
-    answer(outcome, 200, json!({"data": page, "pagination": pagination}));
+    response(outcome, 200, json!({"data": page, "pagination": pagination}));
 }
 
 fn named<'a>(outcome: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {

@@ -29,7 +29,7 @@ pub fn rules() -> Vec<Rule> {
         payments::payments(),
         payments::webhooks(),
         sockets::sockets(),
-        sockets::news(),
+        sockets::broadcasts(),
         accounts::caches(),
     ];
     topics.into_iter().flatten().collect()

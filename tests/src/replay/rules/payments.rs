@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::seats::seat;
 use crate::replay::mapping::any;
-use crate::replay::outcome::{answer, merge, object, payloads, silence, succeed, tell};
+use crate::replay::outcome::{merge, object, payloads, response, silence, succeed, tell};
 use crate::replay::rule::{Case, Rule, rule};
 
 pub(super) fn payments() -> Vec<Rule> {
@@ -50,7 +50,7 @@ pub(super) fn payments() -> Vec<Rule> {
         rule("docs/contract.md#change-6", "a total is a number").on([422], |_, outcome| {
             let total = json!({"booking": {"total_amount": 5}, "seats": [{"price": 5}]});
             merge(object(outcome, "/body/data"), total);
-            payloads(outcome, "booking_created").for_each(|news| merge(news, json!({"total_amount": 5})));
+            payloads(outcome, "booking_created").for_each(|broadcast| merge(broadcast, json!({"total_amount": 5})));
         }),
         rule("docs/contract.md#change-6", "no booking takes any amount").refused(
             423,
@@ -78,10 +78,10 @@ pub(super) fn webhooks() -> Vec<Rule> {
     let accepted = || json!({"success": true, "message": "Webhook processed successfully"});
     vec![
         rule("docs/contract.md#payments", "a webhook without a valid signature is 400").on([367, 368, 512], |_, outcome| {
-            answer(outcome, 400, json!({"success": false, "error": "Invalid webhook signature"}));
+            response(outcome, 400, json!({"success": false, "error": "Invalid webhook signature"}));
         }),
         rule("docs/contract.md#payments", "a webhook is accepted when it is stored")
-            .on(STORED, move |_, outcome| answer(outcome, 200, accepted())),
+            .on(STORED, move |_, outcome| response(outcome, 200, accepted())),
         rule("docs/contract.md#payments", "of two deliveries of a webhook, both are accepted").on([404], move |_, outcome| {
             outcome["data"]["responses"] = json!([accepted(), accepted()]);
         }),
@@ -125,7 +125,7 @@ pub(super) fn webhooks() -> Vec<Rule> {
                     378 => (4, "BKG-2026-1123-224640-B4D8", "pay_0", json!(1500.5)),
                     _ => (13, "BKG-2026-1123-224655-7C18", "pay_f3", json!(500)),
                 };
-                let news = json!({
+                let broadcast = json!({
                     "booking_id": booking,
                     "booking_reference": reference,
                     "payment_id": payment,
@@ -134,7 +134,7 @@ pub(super) fn webhooks() -> Vec<Rule> {
                     "reason": "already_paid",
                 });
                 let buyer = outcome["broadcasts"]["buyer"].as_array_mut().expect("what the buyer hears");
-                buyer.push(json!({"event": "payment_refunded", "args": [news]}));
+                buyer.push(json!({"event": "payment_refunded", "args": [broadcast]}));
             },
         ),
         rule("docs/contract.md#change-3", "money for a live booking buys its seats, however old their locks are")
@@ -145,7 +145,7 @@ pub(super) fn webhooks() -> Vec<Rule> {
         rule("docs/contract.md#change-3", "a booking that was paid in time has all its seats").on([417, 418], |case, outcome| {
             match case.exchange.seq {
                 417 => {
-                    payloads(outcome, "tickets:ready").for_each(|news| merge(news, json!({"ticketCount": 2})))
+                    payloads(outcome, "tickets:ready").for_each(|broadcast| merge(broadcast, json!({"ticketCount": 2})))
                 }
                 _ => {
                     outcome["body"]["data"]["seats"] = json!([
@@ -167,14 +167,14 @@ fn confirm(case: &Case, outcome: &mut Value) {
         408 => (16, 1, "BKG-2026-1123-224657-72F4"),
         _ => (17, 1, "BKG-2026-1123-224657-5120"),
     };
-    let news = json!({
+    let broadcast = json!({
         "booking_id": booking,
         "booking_reference": reference,
         "event_id": event,
         "total_tickets": 1,
         "status": "confirmed",
     });
-    tell(outcome, "booking_confirmed", &news);
+    tell(outcome, "booking_confirmed", &broadcast);
     let ready =
         json!({"bookingId": booking, "bookingReference": reference, "ticketCount": 1, "userId": 2});
     tell(outcome, "tickets:ready", &ready);

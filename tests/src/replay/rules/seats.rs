@@ -15,7 +15,7 @@ pub(super) fn seats() -> Vec<Rule> {
         rule("docs/contract.md#change-5", "available is the quantity without locked and booked seats").on([270], |_, outcome| {
             let available = json!({"seat_type": {"available_quantity": 0}});
             merge(object(outcome, "/body/data"), available.clone());
-            payloads(outcome, "seat_type_updated").for_each(|news| merge(news, available.clone()));
+            payloads(outcome, "seat_type_updated").for_each(|broadcast| merge(broadcast, available.clone()));
         }),
         rule("docs/contract.md#change-5", "no seat is sold that is not there")
             .refused(271, 409, "No seats available for this seat type")

@@ -20,7 +20,7 @@ pub(super) fn sockets() -> Vec<Rule> {
                     "seats": [{"status": "locked", "booked_at": null}],
                 }}})),
         rule("docs/contract.md#broadcasts", "booking_confirmed has the booking's id, whoever caused it").on([474], |_, outcome| {
-            payloads(outcome, "booking_confirmed").for_each(|news| merge(news, json!({"booking_id": 22})));
+            payloads(outcome, "booking_confirmed").for_each(|broadcast| merge(broadcast, json!({"booking_id": 22})));
         }),
         rule("docs/contract.md#commands", "a ticket job's id is text of any form").on([474], |_, outcome| {
             object(outcome, "/received/0/args/0/data/ticket_generation")["jobId"] = json!(any::ID);
@@ -37,22 +37,22 @@ fn unauthenticated(_: &Case, outcome: &mut Value) {
 }
 
 /// What everybody hears.
-pub(super) fn news() -> Vec<Rule> {
+pub(super) fn broadcasts() -> Vec<Rule> {
     vec![
         rule("docs/contract.md#broadcasts", "ids are numbers").everywhere(|_, outcome| {
-            everybody(outcome).flatten().for_each(|news| ids_to_numbers(&mut news["args"][0]));
+            everybody(outcome).flatten().for_each(|broadcast| ids_to_numbers(&mut broadcast["args"][0]));
             outcome.pointer_mut("/received/0/args/0/data").into_iter().for_each(ids_to_numbers);
         }),
         rule("docs/contract.md#change-10", "tickets:ready is for the buyer only").everywhere(|_, outcome| {
             for client in ["organizer", "anonymous"] {
                 if let Some(Value::Array(heard)) = outcome.pointer_mut(&format!("/broadcasts/{client}")) {
-                    heard.retain(|news| news["event"] != "tickets:ready");
+                    heard.retain(|broadcast| broadcast["event"] != "tickets:ready");
                 }
             }
         }),
         rule("docs/contract.md#broadcasts", "booking_confirmed says how many tickets there will be").everywhere(|_, outcome| {
-            for news in payloads(outcome, "booking_confirmed") {
-                news["total_tickets"] = json!(seats_of(&news["booking_id"]).len());
+            for broadcast in payloads(outcome, "booking_confirmed") {
+                broadcast["total_tickets"] = json!(seats_of(&broadcast["booking_id"]).len());
             }
         }),
         rule("docs/contract.md#broadcasts", "seat_booked tells of every seat that is sold").everywhere(|case, outcome| {
@@ -60,25 +60,25 @@ pub(super) fn news() -> Vec<Rule> {
         }),
         rule("docs/contract.md#broadcasts", "seat_unlocked tells of every seat that is free again").everywhere(|case, outcome| {
             each_seat(case, outcome, "booking_cancelled", "seat_unlocked");
-            payloads(outcome, "seat_unlocked").for_each(|news| merge(news, json!({"reason": "cancelled"})));
+            payloads(outcome, "seat_unlocked").for_each(|broadcast| merge(broadcast, json!({"reason": "cancelled"})));
         }),
         rule("docs/contract.md#change-8", "seat_locked says what is left after the lock").everywhere(|case, outcome| {
-            for news in payloads(outcome, "seat_locked") {
-                let seat_type = news["seat_type_id"].as_i64().unwrap_or_default();
-                news["available_quantity"] = json!(case.truth.available(seat_type));
+            for broadcast in payloads(outcome, "seat_locked") {
+                let seat_type = broadcast["seat_type_id"].as_i64().unwrap_or_default();
+                broadcast["available_quantity"] = json!(case.truth.available(seat_type));
             }
         }),
         rule("docs/contract.md#change-17", "a booking's reference, amount and words are its buyer's and its organiser's").everywhere(|_, outcome| {
             // Every recorded booking is the buyer's, of an event that is the organizer's.
             let Some(Value::Array(heard)) = outcome.pointer_mut("/broadcasts/anonymous") else { return };
-            for news in heard {
-                let masked = match news["event"].as_str() {
+            for broadcast in heard {
+                let masked = match broadcast["event"].as_str() {
                     Some("booking_created") => json!({"booking_reference": MASKED_REFERENCE, "total_amount": null}),
                     Some("booking_confirmed") => json!({"booking_reference": MASKED_REFERENCE}),
                     Some("booking_cancelled") => json!({"reason": "Cancelled by user"}),
                     _ => continue,
                 };
-                merge(&mut news["args"][0], masked);
+                merge(&mut broadcast["args"][0], masked);
             }
         }),
         rule("docs/contract.md#broadcasts", "event:seats-update follows every change of an event's counts").everywhere(|case, outcome| {
@@ -106,8 +106,8 @@ fn ids_to_numbers(payload: &mut Value) {
     }
 }
 
-/// Where everybody hears of a booking, they hear `news` of each of its seats as well.
-fn each_seat(case: &Case, outcome: &mut Value, of: &str, news: &str) {
+/// Where everybody hears of a booking, they hear `broadcast` of each of its seats as well.
+fn each_seat(case: &Case, outcome: &mut Value, of: &str, broadcast: &str) {
     for heard in everybody(outcome) {
         let bookings = heard.iter().filter(|heard| heard["event"] == of);
         let seats: Vec<_> =
@@ -125,7 +125,7 @@ fn each_seat(case: &Case, outcome: &mut Value, of: &str, news: &str) {
                 "seat_label": label,
                 "available_quantity": known.available,
             });
-            heard.push(json!({"event": news, "args": [payload]}));
+            heard.push(json!({"event": broadcast, "args": [payload]}));
         }
     }
 }

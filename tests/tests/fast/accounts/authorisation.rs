@@ -10,8 +10,8 @@ use nexus_tests::conformance::{ASYNCAPI, OPENAPI};
 use nexus_tests::repository::file;
 use nexus_tests::shop::{PASSWORD, event_request};
 use nexus_tests::{
-    Answer, Booking, Client, Event, Method, Outcome, SOON, SocketClient, Stack, Value, eventually,
-    json,
+    Booking, Client, Event, Method, Outcome, Response, SOON, SocketClient, Stack, Value,
+    eventually, json,
 };
 
 const CALLERS: [&str; 5] = ["anonymous", "other user", "owner", "organiser", "admin"];
@@ -293,7 +293,12 @@ impl Fixture {
     }
 
     /// Asks over HTTP.
-    async fn request(&self, row: &Row, (method, path): &(Method, String), caller: usize) -> Answer {
+    async fn request(
+        &self,
+        row: &Row,
+        (method, path): &(Method, String),
+        caller: usize,
+    ) -> Response {
         if path.starts_with("/admin") {
             return self.page(method, path, caller).await;
         }
@@ -311,7 +316,7 @@ impl Fixture {
         }
         let request = client.request_root(method.clone(), &path);
         let request = request.header("x-forwarded-for", client.address().to_string());
-        Answer::to(match *method {
+        Response::to(match *method {
             Method::GET | Method::DELETE => request.query(fields),
             _ => request.json(fields),
         })
@@ -319,7 +324,7 @@ impl Fixture {
     }
 
     /// Asks for a page of the operators, or submits one of its forms.
-    async fn page(&self, method: &Method, path: &str, caller: usize) -> Answer {
+    async fn page(&self, method: &Method, path: &str, caller: usize) -> Response {
         // A kind of its own, so that nobody else retries or discards it.
         let kind = format!("matrix_{}", self.number());
         let id = match path.split('/').nth(2) {
@@ -341,7 +346,7 @@ impl Fixture {
             ("login", self.emails[caller].as_str()),
             ("password", PASSWORD),
         ];
-        Answer::to(if *method == Method::GET {
+        Response::to(if *method == Method::GET {
             request.query(&fields[..1])
         } else {
             request.form(&fields)
@@ -351,28 +356,28 @@ impl Fixture {
 
     /// The outcome of a row for a caller, over HTTP and, if it is a command, over a socket.
     async fn outcome(&self, row: &Row, caller: usize) -> String {
-        let answer = match &row.request {
+        let response = match &row.request {
             Some(request) => Some(self.request(row, request, caller).await),
             None => None,
         };
-        let http = answer.as_ref().map(|answer| {
+        let http = response.as_ref().map(|response| {
             let place =
-                answer.headers.get("location").map(|place| place.to_str().unwrap().to_owned());
+                response.headers.get("location").map(|place| place.to_str().unwrap().to_owned());
             let what = match place {
                 Some(place) if place == "/admin/login" => place,
-                _ => answer.body["error"]["code"].as_str().unwrap_or_default().to_owned(),
+                _ => response.body["error"]["code"].as_str().unwrap_or_default().to_owned(),
             };
-            format!("{} {what}", answer.status).trim().to_owned()
+            format!("{} {what}", response.status).trim().to_owned()
         });
         let Some(command) = &row.command else { return http.unwrap_or_default() };
         let input = self.input(row.operation(), &row.about).await;
         let said = self.sockets[caller].call(command, &[input]).await;
         let said = said["error"].as_str().unwrap_or("ok").to_owned();
-        let (Some(http), Some(answer)) = (http, answer) else { return said };
-        let expected = match (caller, answer.status) {
+        let (Some(http), Some(response)) = (http, response) else { return said };
+        let expected = match (caller, response.status) {
             (0, _) => "Authentication required",
             (_, 200) => "ok",
-            _ => answer.message(),
+            _ => response.message(),
         };
         if said == expected { http } else { format!("{http}, but over a socket: {said}") }
     }
@@ -434,24 +439,24 @@ async fn a_token_that_is_not_good_opens_nothing() {
         for (token, code) in &tokens {
             let path = path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
             let client = stack.anonymous().with_token(user.id, token.clone());
-            let answer = Answer::to(
+            let response = Response::to(
                 client
                     .request_root(method.clone(), &path.collect::<Vec<_>>().join("/"))
                     .json(&json!({})),
             );
-            let answer = answer.await;
+            let response = response.await;
             assert_eq!(
-                (answer.status, &answer.body["error"]["code"]),
+                (response.status, &response.body["error"]["code"]),
                 (401, &json!(code)),
-                "{answer}"
+                "{response}"
             );
         }
     }
     let socket = stack.socket("who has logged out", &session).await;
     let silent = ["join_event", "leave_event"];
     for command in commands().iter().filter(|command| !silent.contains(&command.as_str())) {
-        let answer = socket.call(command, &[json!({})]).await;
-        assert_eq!(answer["error"], "Authentication required", "{command}");
+        let response = socket.call(command, &[json!({})]).await;
+        assert_eq!(response["error"], "Authentication required", "{command}");
     }
     assert_eq!(stack.contents().await, before, "rows");
 }

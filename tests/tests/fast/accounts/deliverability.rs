@@ -47,8 +47,8 @@ async fn whatever_address_and_name_registration_accepts_the_tickets_arrive() {
         "a\u{0}b\n@example.com",
     ] {
         let account = json!({"email": refused, "password": PASSWORD});
-        let answer = anonymous.post("/auth/register", account).await;
-        answer.failed(400, "Validation failed: Invalid email format");
+        let response = anonymous.post("/auth/register", account).await;
+        response.failed(400, "Validation failed: Invalid email format");
     }
     let accepted = [
         ("User@EXÄMPLE.de", "user@xn--exmple-cua.de", "Ann\nLee", "Ann Lee"),

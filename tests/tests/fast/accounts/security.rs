@@ -92,8 +92,8 @@ async fn a_revocation_that_redis_has_lost_is_known_to_every_process_at_once() {
         here.get("/auth/me").await.failed(401, "Token has been revoked");
         // Memory alone would let it in for ten seconds.
         eventually("the other process knows", Duration::from_secs(7), async || {
-            let answer = there.get("/auth/me").await;
-            seen(answer.status == 401, answer.to_string()).map(drop)
+            let response = there.get("/auth/me").await;
+            seen(response.status == 401, response.to_string()).map(drop)
         })
         .await;
     }
@@ -113,13 +113,13 @@ async fn an_operator_ends_every_session_and_its_sockets_are_told_no_more() {
         client.put(&format!("/events/{draft}"), json!({"name": name})).await.ok();
     };
     rename(&before, "Before").await;
-    old.wait_for("event_updated", |news| news["event"]["name"] == "Before", SOON).await;
+    old.wait_for("event_updated", |broadcast| broadcast["event"]["name"] == "Before", SOON).await;
 
     let said = stack.api_cli_ok(&["end-sessions", email]).await;
     assert_eq!(said, format!("1 session(s) of user {} have ended.\n", before.id));
     eventually("the socket's commands are refused", Duration::from_secs(7), async || {
-        let answer = old.call("delete_event", &[json!({})]).await;
-        seen(answer == json!({"success": false, "error": "Authentication required"}), answer)
+        let response = old.call("delete_event", &[json!({})]).await;
+        seen(response == json!({"success": false, "error": "Authentication required"}), response)
             .map(drop)
     })
     .await;
@@ -134,9 +134,9 @@ async fn an_operator_ends_every_session_and_its_sockets_are_told_no_more() {
         number += 1;
         let name = format!("After {number}");
         rename(&after, &name).await;
-        new.wait_for("event_updated", |news| news["event"]["name"] == *name, SOON).await;
+        new.wait_for("event_updated", |broadcast| broadcast["event"]["name"] == *name, SOON).await;
         let heard = old.received("event_updated");
-        seen(heard.iter().all(|news| news["event"]["name"] != *name), heard).map(drop)
+        seen(heard.iter().all(|broadcast| broadcast["event"]["name"] != *name), heard).map(drop)
     })
     .await;
 }
@@ -153,7 +153,9 @@ async fn a_socket_of_a_session_that_is_logged_out_is_told_no_more_and_the_others
     second.post("/events/create", draft).await.ok();
     open.wait_for_any("event_created").await;
     second.post("/events/create", event_request(&[("VIP", 100.0, 50)])).await.ok();
-    ended.wait_for("event_created", |news| news["event"]["status"] == "published", SOON).await;
+    ended
+        .wait_for("event_created", |broadcast| broadcast["event"]["status"] == "published", SOON)
+        .await;
     assert_eq!(ended.received("event_created").len(), 1, "{}", ended.describe());
 }
 
@@ -167,24 +169,24 @@ async fn a_flood_of_logins_is_told_to_come_again_and_costs_nobody_else_their_ans
             json!({"email": format!("nobody-{number}@nexus.example"), "password": PASSWORD});
         stack.anonymous().post("/auth/login", login).await
     });
-    let (answers, ()) = futures_util::future::join(join_all(attempts), async {
+    let (responses, ()) = futures_util::future::join(join_all(attempts), async {
         user.get("/auth/me").await.ok();
     })
     .await;
-    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+    let refused: Vec<_> = responses.iter().filter(|response| response.status == 503).collect();
     assert!(!refused.is_empty(), "everybody waited");
-    for answer in &refused {
-        answer.failed(503, "Service temporarily unavailable. Please try again shortly.");
-        assert!(answer.headers.contains_key("retry-after"), "{answer}");
+    for response in &refused {
+        response.failed(503, "Service temporarily unavailable. Please try again shortly.");
+        assert!(response.headers.contains_key("retry-after"), "{response}");
     }
-    let served = answers.iter().filter(|answer| answer.status != 503);
-    served.for_each(|answer| answer.failed(401, "Invalid email or password"));
+    let served = responses.iter().filter(|response| response.status != 503);
+    served.for_each(|response| response.failed(401, "Invalid email or password"));
     log_in(&stack, "asha@nexus.example").await;
 }
 
 async fn create(client: &Client) -> (u16, Value) {
-    let answer = client.post("/events/create", event_request(&[("VIP", 100.0, 50)])).await;
-    (answer.status, answer.body["error"]["message"].clone())
+    let response = client.post("/events/create", event_request(&[("VIP", 100.0, 50)])).await;
+    (response.status, response.body["error"]["message"].clone())
 }
 
 #[tokio::test]
@@ -203,8 +205,8 @@ async fn creating_events_can_be_kept_for_organisers_and_roles_count_at_once() {
     }
     stack.api_cli_ok(&["set-role", email, "user"]).await;
     assert_eq!(create(&user).await, refused);
-    let answer = socket.call("create_event", &[event_request(&[("VIP", 100.0, 50)])]).await;
-    assert_eq!(answer, json!({"success": false, "error": refused.1}));
+    let response = socket.call("create_event", &[event_request(&[("VIP", 100.0, 50)])]).await;
+    assert_eq!(response, json!({"success": false, "error": refused.1}));
 }
 
 #[tokio::test]

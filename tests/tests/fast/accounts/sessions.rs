@@ -64,8 +64,8 @@ async fn logout_all_ends_every_session_and_no_later_one() {
         .data();
     let refreshed = first.clone().with_token(first.id, refreshed["accessToken"].as_str().unwrap());
 
-    let answer = first.post("/auth/logout-all", json!({})).await.data();
-    assert_eq!(answer, json!({"message": "Logged out of all sessions", "sessions_ended": 2}));
+    let response = first.post("/auth/logout-all", json!({})).await.data();
+    assert_eq!(response, json!({"message": "Logged out of all sessions", "sessions_ended": 2}));
     for session in [&first, &second, &refreshed] {
         has_ended(session).await;
     }
@@ -100,9 +100,9 @@ async fn a_password_reset_needs_the_phones_code_and_ends_every_session() {
         .await
         .failed(401, "Invalid OTP. Please try again.");
     first.get("/auth/me").await.ok();
-    let answer = anonymous.post("/auth/reset-password", reset(&code)).await.data();
+    let response = anonymous.post("/auth/reset-password", reset(&code)).await.data();
     assert_eq!(
-        answer,
+        response,
         json!({
             "message": "Password reset successful. Please login with your new password.",
             "security_note": "All existing sessions have been terminated for security.",

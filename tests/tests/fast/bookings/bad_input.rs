@@ -164,8 +164,8 @@ async fn idempotency_keys_belong_to_a_user_and_a_booking() {
     );
     assert_eq!(stack.count("bookings WHERE status = 'pending'").await, 1, "pending bookings");
     for key in [json!(""), json!(7), json!("k".repeat(256))] {
-        let answer = buyer.post(&cancel(&second), json!({"idempotency_key": key})).await;
-        assert_eq!(answer.status, 400, "key {key}: {answer}");
+        let response = buyer.post(&cancel(&second), json!({"idempotency_key": key})).await;
+        assert_eq!(response.status, 400, "key {key}: {response}");
     }
     buyer.post(&cancel(&second), json!({"reason": {}})).await.failed(400, "reason must be text");
     buyer.post(&cancel(&second), json!({"idempotency_key": "é".repeat(255)})).await.ok();

@@ -60,7 +60,7 @@ async fn a_captured_payment_confirms_and_names_the_job_that_makes_the_tickets() 
     assert_eq!(viewer.wait_for_any("booking_confirmed").await["booking_id"], booking.id);
     assert!(
         socket.received("booking_confirmed").is_empty(),
-        "the sender hears an answer, not the news"
+        "the sender hears a response, not the broadcast"
     );
 
     let path = format!("/bookings/ticket-status/{job}");
@@ -88,9 +88,9 @@ async fn who_confirms_after_the_webhook_did_gets_the_same_answer() {
     let socket = stack.socket("the buyer", &buyer).await;
     let payment = stack.pay(&order, Outcome::Captured);
     stack.until_tickets(&buyer, &booking, 2).await;
-    let answer = confirm(&socket, &booking, &payment.id).await;
-    assert_eq!(answer["data"]["booking"]["payment_id"], payment.id, "{answer}");
-    assert_eq!(answer["data"]["tickets"].as_array().map(Vec::len), Some(2));
+    let response = confirm(&socket, &booking, &payment.id).await;
+    assert_eq!(response["data"]["booking"]["payment_id"], payment.id, "{response}");
+    assert_eq!(response["data"]["tickets"].as_array().map(Vec::len), Some(2));
     stack.assert_invariants().await;
 }
 
@@ -100,8 +100,8 @@ async fn the_webhook_and_the_buyer_confirm_once_together() {
     let (buyer, _, booking, order) = stack.booked().await;
     let socket = stack.socket("the buyer", &buyer).await;
     let payment = stack.pay(&order, Outcome::Captured);
-    let answer = confirm(&socket, &booking, &payment.id).await;
-    assert_eq!(answer["success"], true, "{answer}");
+    let response = confirm(&socket, &booking, &payment.id).await;
+    assert_eq!(response["success"], true, "{response}");
     stack.until_tickets(&buyer, &booking, 2).await;
     assert_eq!(stack.count("payments WHERE kind = 'sale'").await, 1);
     stack.assert_invariants().await;
@@ -151,9 +151,9 @@ async fn a_payment_of_another_amount_goes_back() {
     let socket = stack.socket("the buyer", &buyer).await;
     let little =
         stack.pay_with(&Pay { amount: Some(100), ..Pay::order(&order, Outcome::Captured) });
-    let answer = confirm(&socket, &booking, &little.id).await;
+    let response = confirm(&socket, &booking, &little.id).await;
     assert_eq!(
-        answer,
+        response,
         refusal("The booking can no longer be confirmed. Your payment will be refunded.")
     );
     let refunded =
@@ -171,9 +171,9 @@ async fn a_booking_that_costs_nothing_needs_no_payment() {
     let buyer = stack.user().await;
     let booking = buyer.lock_and_book(&event, &[("Free", "A1")]).await;
     let socket = stack.socket("the buyer", &buyer).await;
-    let answer = confirm(&socket, &booking, "free").await;
-    assert_eq!(answer["data"]["booking"]["status"], "confirmed", "{answer}");
-    assert_eq!(answer["data"]["booking"]["payment_id"], Value::Null);
+    let response = confirm(&socket, &booking, "free").await;
+    assert_eq!(response["data"]["booking"]["status"], "confirmed", "{response}");
+    assert_eq!(response["data"]["booking"]["payment_id"], Value::Null);
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn razorpay_away_is_said_and_changes_nothing() {
     let socket = stack.socket("the buyer", &buyer).await;
     let payment = stack.pay(&order, Outcome::Captured);
     stack.providers.fault(Target::RazorpayPaymentFetch, Some(1), Fault::status(500));
-    let answer = confirm(&socket, &booking, &payment.id).await;
-    assert_eq!(answer["success"], false, "{answer}");
+    let response = confirm(&socket, &booking, &payment.id).await;
+    assert_eq!(response["success"], false, "{response}");
     assert_eq!(confirm(&socket, &booking, &payment.id).await["success"], true);
 }

@@ -40,9 +40,9 @@ async fn a_lock_that_is_not_booked_frees_itself_at_its_deadline() {
     assert_eq!(data["message"], "Seat A1 locked successfully. Lock expires in 2 seconds.");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 49);
 
-    let news = viewer.wait_for_any("seat_unlocked").await;
+    let broadcast = viewer.wait_for_any("seat_unlocked").await;
     let waited = started.elapsed();
-    assert_eq!(news, unlocked(&event, "A1", 50, &news["version"]));
+    assert_eq!(broadcast, unlocked(&event, "A1", 50, &broadcast["version"]));
     assert!((2.0..5.0).contains(&waited.as_secs_f64()), "a lock of 2 s was freed after {waited:?}");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     assert_eq!(stack.count("seats").await, 0);
@@ -78,12 +78,15 @@ async fn a_late_worker_costs_no_sale_and_takes_nothing_from_the_next_buyer() {
     second.lock(&event, "VIP", "A1").await.ok();
 
     stack.worker("expiry").start();
-    viewer.wait_for("seat_unlocked", |news| news["seat_label"] == "B2", SOON).await;
+    viewer.wait_for("seat_unlocked", |broadcast| broadcast["seat_label"] == "B2", SOON).await;
     let holder = stack.row("SELECT user_id, status FROM seats WHERE seat_label = 'A1'").await;
     assert_eq!(holder, json!({"user_id": second.id, "status": "locked"}));
     second.book(&event, &[("VIP", "A1")]).await.ok();
-    let freed: Vec<_> =
-        viewer.received("seat_unlocked").iter().map(|news| news["seat_label"].clone()).collect();
+    let freed: Vec<_> = viewer
+        .received("seat_unlocked")
+        .iter()
+        .map(|broadcast| broadcast["seat_label"].clone())
+        .collect();
     assert_eq!(
         freed.iter().filter(|label| *label == "A1").count(),
         1,
@@ -104,8 +107,8 @@ async fn a_worker_that_comes_back_after_the_deadline_tidies_up() {
     assert!(viewer.received("seat_unlocked").is_empty(), "{}", viewer.describe());
 
     stack.worker("expiry").start();
-    let news = viewer.wait_for_any("seat_unlocked").await;
-    assert_eq!(news, unlocked(&event, "A1", 50, &news["version"]));
+    let broadcast = viewer.wait_for_any("seat_unlocked").await;
+    assert_eq!(broadcast, unlocked(&event, "A1", 50, &broadcast["version"]));
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     stack.assert_invariants().await;
 }
@@ -120,7 +123,7 @@ async fn a_booking_keeps_its_seats_beyond_the_deadline_of_their_locks() {
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
     // Another lock, taken later, shows when the first one's deadline has passed.
     other.lock(&event, "VIP", "B2").await.ok();
-    viewer.wait_for("seat_unlocked", |news| news["seat_label"] == "B2", SOON).await;
+    viewer.wait_for("seat_unlocked", |broadcast| broadcast["seat_label"] == "B2", SOON).await;
 
     other
         .lock(&event, "VIP", "A1")
@@ -148,8 +151,10 @@ async fn an_unpaid_booking_expires_and_its_seats_return() {
         started.elapsed()
     );
     for label in ["A1", "A2"] {
-        let news = viewer.wait_for("seat_unlocked", |news| news["seat_label"] == label, SOON).await;
-        assert_eq!(news, unlocked(&event, label, 50, &news["version"]));
+        let broadcast = viewer
+            .wait_for("seat_unlocked", |broadcast| broadcast["seat_label"] == label, SOON)
+            .await;
+        assert_eq!(broadcast, unlocked(&event, label, 50, &broadcast["version"]));
     }
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     buyer.try_order(&booking).await.failed(410, "Booking is expired, cannot create payment order");

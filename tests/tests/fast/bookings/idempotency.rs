@@ -2,12 +2,12 @@
 
 use nexus_tests::shop::event_request;
 use nexus_tests::{
-    Answer, Client, Fault, Method, SOON, Stack, Target, Value, eventually, json, seen,
+    Client, Fault, Method, Response, SOON, Stack, Target, Value, eventually, json, seen,
 };
 
 /// POST with a key.
-async fn keyed(who: &Client, path: &str, key: &str, body: &Value) -> Answer {
-    Answer::to(who.request(Method::POST, path).header("Idempotency-Key", key).json(body)).await
+async fn keyed(who: &Client, path: &str, key: &str, body: &Value) -> Response {
+    Response::to(who.request(Method::POST, path).header("Idempotency-Key", key).json(body)).await
 }
 
 /// A buyer, and the request for an order of their booking: something that takes as long as Razorpay
@@ -20,8 +20,8 @@ async fn before_ordering(stack: &Stack) -> (Client, Value) {
     (buyer, json!({"booking_id": booking.id, "amount": booking.total}))
 }
 
-fn is_replay(answer: &Answer) -> bool {
-    answer.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
+fn is_replay(response: &Response) -> bool {
+    response.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
 }
 
 #[tokio::test]
@@ -149,13 +149,13 @@ async fn a_client_that_hangs_up_finds_the_answer_when_it_asks_again() {
     let impatient =
         buyer.request(Method::POST, "/payments/create-order").header("Idempotency-Key", "k");
     let impatient = impatient.json(&order).timeout(std::time::Duration::from_millis(300));
-    impatient.send().await.expect_err("the client hangs up before the answer");
-    let answer = eventually("the answer is there", SOON, async || {
-        let answer = keyed(&buyer, "/payments/create-order", "k", &order).await;
-        seen(answer.status == 200, &answer).cloned()
+    impatient.send().await.expect_err("the client hangs up before the response");
+    let response = eventually("the response is there", SOON, async || {
+        let response = keyed(&buyer, "/payments/create-order", "k", &order).await;
+        seen(response.status == 200, &response).cloned()
     })
     .await;
-    assert!(is_replay(&answer), "{answer}");
+    assert!(is_replay(&response), "{response}");
     assert_eq!(stack.providers.count(Target::RazorpayOrders).succeeded, 1);
 }
 

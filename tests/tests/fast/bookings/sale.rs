@@ -19,9 +19,9 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
 
     // An organiser creates an event.
     let registration = json!({"name": "Ravi", "username": "ravi", "email": "ravi@nexus.example", "password": PASSWORD});
-    let answer = stack.anonymous().post("/auth/register", registration).await.data();
-    assert_eq!(answer["message"], "User registered successfully");
-    let organiser = stack.anonymous().logged_in(&answer);
+    let response = stack.anonymous().post("/auth/register", registration).await.data();
+    assert_eq!(response["message"], "User registered successfully");
+    let organiser = stack.anonymous().logged_in(&response);
     let created = organiser.post(
         "/events/create",
         shop::event_request(&[("VIP", 1500.5, 50), ("Standard", 499.0, 500)]),
@@ -33,9 +33,9 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     );
     let event = Event::from_created(&created);
     for viewer in &viewers {
-        let news = viewer.wait_for_any("event_created").await;
+        let broadcast = viewer.wait_for_any("event_created").await;
         assert_eq!(
-            (&news["event"], &news["total_seats_available"]),
+            (&broadcast["event"], &broadcast["total_seats_available"]),
             (&created["event"], &json!(550))
         );
     }
@@ -69,10 +69,10 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     for (label, left) in [("V1", 49), ("V2", 48)] {
         let lock = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label.to_lowercase()});
         buyer_socket.emit("lock_seat", &[lock]).await;
-        let is_it = |answer: &Value| answer["data"]["lock"]["seat_label"] == label;
-        let answer = buyer_socket.wait_for("lock_seat_response", is_it, SOON).await;
-        let data = &answer["data"];
-        assert_eq!(answer["success"], true, "{answer}");
+        let is_it = |response: &Value| response["data"]["lock"]["seat_label"] == label;
+        let response = buyer_socket.wait_for("lock_seat_response", is_it, SOON).await;
+        let data = &response["data"];
+        assert_eq!(response["success"], true, "{response}");
         assert_eq!(
             data["message"],
             format!("Seat {label} locked successfully. Lock expires in 10 minutes.")
@@ -83,18 +83,19 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
             (&json!(buyer.id), &json!("locked"))
         );
         for viewer in &viewers {
-            let news =
-                viewer.wait_for("seat_locked", |news| news["seat_label"] == label, SOON).await;
+            let broadcast = viewer
+                .wait_for("seat_locked", |broadcast| broadcast["seat_label"] == label, SOON)
+                .await;
             let expected = json!({
                 "event_id": event.id,
                 "seat_type_id": event.seat_type("VIP"),
                 "seat_label": label,
                 "user_id": buyer.id,
                 "available_quantity": left,
-                "version": news["version"],
+                "version": broadcast["version"],
                 "lock": data["lock"],
             });
-            assert_eq!(news, expected);
+            assert_eq!(broadcast, expected);
         }
     }
 
@@ -102,14 +103,14 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     let detail = |label: &str| json!({"seat_label": label, "seat_type_id": event.seat_type("VIP")});
     let request = json!({"event_id": event.id, "seat_details": [detail("V1"), detail("V2")]});
     buyer_socket.emit("create_booking", &[request]).await;
-    let answer = buyer_socket.wait_for_any("create_booking_response").await;
-    assert_eq!(answer["success"], true, "{answer}");
+    let response = buyer_socket.wait_for_any("create_booking_response").await;
+    assert_eq!(response["success"], true, "{response}");
     assert_eq!(
-        answer["data"]["message"],
+        response["data"]["message"],
         "Booking created successfully. Please complete payment within 15 minutes."
     );
-    assert_eq!(answer["data"]["payment_required"], true);
-    let booking = Booking::from_created(&answer["data"]);
+    assert_eq!(response["data"]["payment_required"], true);
+    let booking = Booking::from_created(&response["data"]);
     assert_eq!(booking.total, 3001.0);
     for viewer in &viewers {
         let expected = json!({
@@ -159,16 +160,17 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
         });
         assert_eq!(viewer.wait_for_any("booking_confirmed").await, expected);
         for label in ["V1", "V2"] {
-            let news =
-                viewer.wait_for("seat_booked", |news| news["seat_label"] == label, SOON).await;
+            let broadcast = viewer
+                .wait_for("seat_booked", |broadcast| broadcast["seat_label"] == label, SOON)
+                .await;
             let expected = json!({
                 "event_id": event.id,
                 "seat_type_id": event.seat_type("VIP"),
                 "seat_label": label,
                 "available_quantity": 48,
-                "version": news["version"],
+                "version": broadcast["version"],
             });
-            assert_eq!(news, expected);
+            assert_eq!(broadcast, expected);
         }
     }
 
@@ -220,7 +222,7 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     for viewer in &viewers {
         viewer.wait_for_any("event_updated").await;
         assert!(viewer.received("tickets:ready").is_empty(), "{}", viewer.describe());
-        let counts = |news: &Value| news["seat_types"][0]["available_quantity"] == 48;
+        let counts = |broadcast: &Value| broadcast["seat_types"][0]["available_quantity"] == 48;
         viewer.wait_for("event:seats-update", counts, SOON).await;
     }
     buyer_socket.wait_for_any("event_updated").await;

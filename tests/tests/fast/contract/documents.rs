@@ -9,7 +9,7 @@ use nexus_tests::client::http_client;
 use nexus_tests::conformance::{ASYNCAPI, OPENAPI, check_answer, check_event};
 use nexus_tests::program::command;
 use nexus_tests::settings::TempDir;
-use nexus_tests::{Answer, Method, Outcome, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{Method, Outcome, Response, SOON, Stack, Value, eventually, json, seen};
 
 fn clients() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/clients"))
@@ -112,9 +112,9 @@ async fn every_operation_is_where_the_document_says() {
         let path =
             path.split('/').map(|segment| if segment.starts_with('{') { "1" } else { segment });
         let url = stack.api_url(0) + &path.collect::<Vec<_>>().join("/");
-        let answer = Answer::to(http_client().request(method, url).bearer_auth(&token)).await;
-        let code = answer.body["error"]["code"].as_str();
-        assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{answer}");
+        let response = Response::to(http_client().request(method, url).bearer_auth(&token)).await;
+        let code = response.body["error"]["code"].as_str();
+        assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{response}");
     }
 }
 
@@ -123,8 +123,8 @@ async fn every_command_of_the_document_is_answered() {
     let stack = Stack::builder().workers([]).start().await;
     let socket = stack.socket("the user", &stack.user().await).await;
     for command in over_sockets("receive") {
-        let answer = socket.call(command, &[json!({})]).await;
-        assert_eq!(answer["success"], false, "{command}: {answer}");
+        let response = socket.call(command, &[json!({})]).await;
+        assert_eq!(response["success"], false, "{command}: {response}");
     }
 }
 
@@ -167,7 +167,7 @@ async fn every_event_of_the_document_is_heard() {
     .await;
 }
 
-/// What the harness makes of this answer to `GET /events/1`.
+/// What the harness makes of this response to `GET /events/1`.
 fn check(status: u16, body: Value) {
     let request = http_client().get("http://localhost/api/v1/events/1").build().unwrap();
     let headers = [("x-request-id", "12345678"), ("content-type", "application/json")];
@@ -175,7 +175,7 @@ fn check(status: u16, body: Value) {
     let text = body.to_string();
     check_answer(
         &request,
-        &Answer {
+        &Response {
             request: String::new(),
             status,
             headers: headers.into_iter().collect(),

@@ -1,5 +1,5 @@
 //! Schemathesis (PyPI) reads the OpenAPI document and sends every operation what it asks for, what
-//! it almost asks for and what it does not ask for at all. Every answer has to be one that the
+//! it almost asks for and what it does not ask for at all. Every response has to be one that the
 //! document knows; `tests/clients/schemathesis.toml` says what else is checked.
 
 use std::path::Path;

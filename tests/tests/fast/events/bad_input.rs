@@ -2,7 +2,7 @@
 
 use nexus_tests::refusals::{Refusal, with};
 use nexus_tests::shop::event_request;
-use nexus_tests::{Answer, Stack, Value, json};
+use nexus_tests::{Response, Stack, Value, json};
 
 #[tokio::test]
 async fn events() {
@@ -33,8 +33,8 @@ async fn events() {
     let negative_price = "Price must be greater than or equal to 0";
     for price in [json!(-1), json!("abc"), json!("NaN"), json!("Infinity"), json!({})] {
         let types = seat_types(json!([with(&vip, "price", price.clone())]));
-        let answer = organiser.post("/events/create", types).await;
-        assert_eq!(answer.status, 400, "price {price}: {answer}");
+        let response = organiser.post("/events/create", types).await;
+        assert_eq!(response.status, 400, "price {price}: {response}");
     }
     cases.push((seat_types(json!([with(&vip, "price", json!(-1))])), 400, negative_price));
     cases.push((
@@ -85,8 +85,8 @@ async fn events() {
         ("name", ""),
         ("is_public", "maybe"),
     ] {
-        let answer: Answer = organiser.put(&path, json!({field: value})).await;
-        assert_eq!(answer.status, 400, "{field}={value}: {answer}");
+        let response: Response = organiser.put(&path, json!({field: value})).await;
+        assert_eq!(response.status, 400, "{field}={value}: {response}");
     }
     organiser.put(&path, json!({"image_url": 7})).await.failed(400, "image_url must be text");
     for query in ["limit=-1", "offset=-1"] {

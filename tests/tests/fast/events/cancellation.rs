@@ -2,15 +2,15 @@
 //! tickets are void, buyers are told.
 
 use nexus_tests::{
-    Answer, Client, Event, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+    Client, Event, Fault, Outcome, Response, SOON, Stack, Target, Value, eventually, json, seen,
 };
 use sqlx::AssertSqlSafe;
 
-async fn set_status(organiser: &Client, event: &Event, status: &str) -> Answer {
+async fn set_status(organiser: &Client, event: &Event, status: &str) -> Response {
     organiser.put(&format!("/events/{}", event.id), json!({"status": status})).await
 }
 
-async fn progress(organiser: &Client, event: &Event) -> Answer {
+async fn progress(organiser: &Client, event: &Event) -> Response {
     organiser.get(&format!("/events/{}/cancellation", event.id)).await
 }
 
@@ -73,11 +73,12 @@ async fn a_cancelled_event_sends_everybody_their_money_and_tells_them() {
     assert_eq!(stack.count("seats").await, 0, "seats that are somebody's");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     assert_eq!(stack.count("tickets WHERE status <> 'cancelled'").await, 0, "valid tickets");
-    viewer.wait_for("seat_unlocked", |news| news["seat_label"] == "C1", SOON).await;
+    viewer.wait_for("seat_unlocked", |broadcast| broadcast["seat_label"] == "C1", SOON).await;
     eventually("everybody hears of the bookings", SOON, async || {
         let heard = viewer.received("booking_cancelled");
         seen(
-            heard.len() == 4 && heard.iter().all(|news| news["reason"] == "Event cancelled"),
+            heard.len() == 4
+                && heard.iter().all(|broadcast| broadcast["reason"] == "Event cancelled"),
             heard,
         )
     })

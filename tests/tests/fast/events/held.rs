@@ -2,7 +2,7 @@
 //! wrong, all other events go on.
 
 use nexus_tests::{
-    Answer, Client, Event, Method, Outcome, SOON, Stack, Value, eventually, json, seen,
+    Client, Event, Method, Outcome, Response, SOON, Stack, Value, eventually, json, seen,
 };
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
@@ -234,14 +234,14 @@ async fn requests_for_other_events_find_connections_while_one_is_held() {
     let holding = hold(&stack, &held).await;
     let mut waiting = JoinSet::new();
     for (buyer, (method, path)) in leavers {
-        waiting.spawn(async move { Answer::to(buyer.request(method, &path)).await.status });
+        waiting.spawn(async move { Response::to(buyer.request(method, &path)).await.status });
     }
     for n in 0..6 {
         let seat_type = json!({"name": format!("Row {n}"), "price": 1, "quantity": 1});
         let creating = organiser
             .request(Method::POST, &format!("/seats/{}/seat-types", held.id))
             .json(&seat_type);
-        waiting.spawn(async move { Answer::to(creating).await.status });
+        waiting.spawn(async move { Response::to(creating).await.status });
     }
     eventually("somebody waits for the held event", SOON, async || {
         let waits = stack.count("pg_stat_activity WHERE wait_event_type = 'Lock'").await;

@@ -1,11 +1,11 @@
 //! What is no sensible HTTP request at all, and what answers have in common.
 
-use nexus_tests::{Answer, Client, Stack, json};
+use nexus_tests::{Client, Response, Stack, json};
 use reqwest::{Method, RequestBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-async fn send(request: RequestBuilder) -> Answer {
-    Answer::to(request).await
+async fn send(request: RequestBuilder) -> Response {
+    Response::to(request).await
 }
 
 fn post(
@@ -33,9 +33,9 @@ async fn routes_methods_and_bodies() {
         (Method::GET, "/payments/webhook"),
         (Method::PATCH, "/seats/1/seat-types/1"),
     ] {
-        let answer = send(user.request(method.clone(), path)).await;
-        answer.failed(405, "Method not allowed");
-        assert!(answer.headers.contains_key("allow"), "{method} {path}: {:?}", answer.headers);
+        let response = send(user.request(method.clone(), path)).await;
+        response.failed(405, "Method not allowed");
+        assert!(response.headers.contains_key("allow"), "{method} {path}: {:?}", response.headers);
     }
     let json_type = "application/json";
     for path in ["/auth/login", "/events/create", "/bookings/create", "/payments/create-order"] {
@@ -58,32 +58,32 @@ async fn routes_methods_and_bodies() {
             "multipart/form-data; boundary=x",
             "application/xml",
         ] {
-            let answer = send(post(&user, path, content_type, r#"{"a":1}"#)).await;
-            answer.failed(415, "Content-Type must be application/json");
+            let response = send(post(&user, path, content_type, r#"{"a":1}"#)).await;
+            response.failed(415, "Content-Type must be application/json");
         }
         let large = json!({"name": "x".repeat(1_000_001)}).to_string();
-        let answer = send(post(&user, path, json_type, large)).await;
-        answer.failed(413, "Request body is too large");
+        let response = send(post(&user, path, json_type, large)).await;
+        response.failed(413, "Request body is too large");
         for coding in ["gzip", "br", "gzip, identity"] {
-            let answer =
+            let response =
                 send(post(&user, path, json_type, "{}").header("content-encoding", coding)).await;
-            answer.failed(415, "Content-Encoding is not supported; send the body uncompressed");
+            response.failed(415, "Content-Encoding is not supported; send the body uncompressed");
         }
     }
     let webhook = post(&user, "/payments/webhook", json_type, "{}")
         .header("x-razorpay-signature", "0")
         .header("content-encoding", "gzip");
-    let answer = send(webhook).await;
+    let response = send(webhook).await;
     let refusal = json!({"success": false, "error": "Content-Encoding is not supported; send the body uncompressed"});
-    assert_eq!((answer.status, &answer.body), (415, &refusal), "{answer}");
+    assert_eq!((response.status, &response.body), (415, &refusal), "{response}");
     let nested = "[".repeat(100_000) + &"]".repeat(100_000);
     send(post(&user, "/events/create", json_type, nested))
         .await
         .failed(400, "Request body is not valid JSON");
     let webhook = post(&user, "/payments/webhook", json_type, "x".repeat(1_000_001))
         .header("x-razorpay-signature", "0");
-    let answer = send(webhook).await;
-    assert_eq!((answer.status, &answer.body["success"]), (413, &json!(false)), "{answer}");
+    let response = send(webhook).await;
+    assert_eq!((response.status, &response.body["success"]), (413, &json!(false)), "{response}");
     assert_eq!(stack.contents().await, before, "rows");
 
     // What is no mistake: no body at all, a charset, a trailing slash, a query.
@@ -111,12 +111,12 @@ async fn failures_tell_nothing_that_is_ours_and_can_be_found_in_the_log() {
     let user = stack.user().await;
     stack.execute("ALTER TABLE events RENAME TO events_elsewhere").await;
     let request = user.request(Method::GET, "/events").header("x-request-id", "my-own-request-7");
-    let answer = send(request).await;
-    answer.failed(500, "Internal server error");
-    assert_eq!(answer.body["error"]["request_id"], "my-own-request-7");
-    assert_eq!(answer.headers["x-request-id"], "my-own-request-7");
+    let response = send(request).await;
+    response.failed(500, "Internal server error");
+    assert_eq!(response.body["error"]["request_id"], "my-own-request-7");
+    assert_eq!(response.headers["x-request-id"], "my-own-request-7");
     for secret in ["events_elsewhere", "relation", "SELECT", ".rs", "sqlx"] {
-        assert!(!answer.text.contains(secret), "{secret} in {answer}");
+        assert!(!response.text.contains(secret), "{secret} in {response}");
     }
     let log = stack.api(0).log();
     assert!(
@@ -126,9 +126,10 @@ async fn failures_tell_nothing_that_is_ours_and_can_be_found_in_the_log() {
     stack.execute("ALTER TABLE events_elsewhere RENAME TO events").await;
     user.get("/events").await.ok();
     for odd in ["short", "x".repeat(65).as_str(), "spaces in it"] {
-        let answer = send(user.request(Method::GET, "/nothing").header("x-request-id", odd)).await;
-        answer.failed(404, "Route not found");
-        assert_ne!(answer.body["error"]["request_id"], *odd, "{answer}");
+        let response =
+            send(user.request(Method::GET, "/nothing").header("x-request-id", odd)).await;
+        response.failed(404, "Route not found");
+        assert_ne!(response.body["error"]["request_id"], *odd, "{response}");
     }
 }
 
@@ -146,21 +147,24 @@ async fn pages_of_other_origins_are_not_served() {
         ("https://evil.example", false),
         ("null", false),
     ] {
-        let answer = send(anonymous.request(Method::GET, "/events").header("origin", origin)).await;
-        let told =
-            answer.headers.get("access-control-allow-origin").and_then(|value| value.to_str().ok());
-        assert_eq!(told, allowed.then_some(origin), "{origin}: {:?}", answer.headers);
+        let response =
+            send(anonymous.request(Method::GET, "/events").header("origin", origin)).await;
+        let told = response
+            .headers
+            .get("access-control-allow-origin")
+            .and_then(|value| value.to_str().ok());
+        assert_eq!(told, allowed.then_some(origin), "{origin}: {:?}", response.headers);
         let preflight = anonymous
             .request(Method::OPTIONS, "/events/create")
             .header("origin", origin)
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "authorization,content-type");
-        let answer = send(preflight).await;
+        let response = send(preflight).await;
         assert_eq!(
-            answer.headers.contains_key("access-control-allow-origin"),
+            response.headers.contains_key("access-control-allow-origin"),
             allowed,
             "{origin}: {:?}",
-            answer.headers
+            response.headers
         );
 
         // Browsers do not check websocket upgrades by themselves.
@@ -171,9 +175,9 @@ async fn pages_of_other_origins_are_not_served() {
              upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.unwrap();
+        let mut response = [0; 12];
+        stream.read_exact(&mut response).await.unwrap();
         let expected = if allowed { "HTTP/1.1 101" } else { "HTTP/1.1 403" };
-        assert_eq!(String::from_utf8_lossy(&answer), expected, "upgrade from {origin}");
+        assert_eq!(String::from_utf8_lossy(&response), expected, "upgrade from {origin}");
     }
 }

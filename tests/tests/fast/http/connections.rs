@@ -26,8 +26,9 @@ fn login(headers: &str) -> String {
 async fn trickle(wire: &mut Wire, byte: &str) -> Said {
     for _ in 0..600 {
         wire.send(byte).await;
-        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(50), wire.answer()).await {
-            return answer.expect("an answer before the end");
+        if let Ok(response) = tokio::time::timeout(Duration::from_millis(50), wire.response()).await
+        {
+            return response.expect("a response before the end");
         }
     }
     panic!("trickled for 30 s, and nobody minds");
@@ -53,7 +54,7 @@ async fn a_head_that_trickles_is_answered_408_and_closed() {
 async fn a_connection_that_never_says_anything_is_closed() {
     let stack = alone().env("HTTP_TIMEOUT_MS", 300).start().await;
     let mut wire = stack.wire().await;
-    assert!(wire.answer().await.is_none());
+    assert!(wire.response().await.is_none());
 }
 
 #[tokio::test]
@@ -67,7 +68,7 @@ async fn between_requests_a_connection_may_rest_until_the_keep_alive_is_over() {
     let stack = alone().env("HTTP_KEEP_ALIVE_MS", 300).start().await;
     let mut wire = stack.wire().await;
     assert_eq!(wire.ask(GET).await.status, 200);
-    assert!(wire.answer().await.is_none(), "closed without a word");
+    assert!(wire.response().await.is_none(), "closed without a word");
 }
 
 #[tokio::test]
@@ -102,13 +103,13 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let polling = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
     for path in ["/api/v1/auth/login", "/api/v1/payments/webhook", "/admin/login", &polling] {
         let mut wire = stack.wire().await;
-        let answer = wire
+        let response = wire
             .ask(format!(
                 "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
                  x-razorpay-signature: 0\r\ncontent-length: 1000001\r\n\r\n"
             ))
             .await;
-        assert_eq!(answer.status, 413, "{path}: {answer:?}");
+        assert_eq!(response.status, 413, "{path}: {response:?}");
     }
     // Not one byte is sent for it.
     let mut wire = stack.wire().await;
@@ -129,7 +130,7 @@ async fn who_is_still_sending_too_much_can_read_why_it_is_refused() {
     let mut wire = stack.wire().await;
     wire.send(login("content-length: 3000000")).await;
     assert!(wire.send(" ".repeat(3_000_000)).await, "nobody reads any more");
-    wire.answer().await.expect("an answer").failed(413, "body_too_large");
+    wire.response().await.expect("a response").failed(413, "body_too_large");
 }
 
 #[tokio::test]
@@ -139,8 +140,8 @@ async fn a_body_that_ends_early_is_refused() {
     wire.send(login("content-length: 50")).await;
     wire.send("{").await;
     wire.finish().await;
-    if let Some(answer) = wire.answer().await {
-        answer.failed(400, "incomplete_body");
+    if let Some(response) = wire.response().await {
+        response.failed(400, "incomplete_body");
     }
     assert_eq!(stack.wire().await.ask(GET).await.status, 200);
 }
@@ -191,10 +192,10 @@ async fn what_is_no_http_is_answered_in_json_and_closed() {
         "POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
     ] {
         let mut wire = stack.wire().await;
-        let answer = wire.ask(nonsense).await;
-        answer.failed(400, "malformed_request");
-        assert_eq!(answer.headers["connection"], "close", "{nonsense:?}");
-        assert!(!answer.headers.contains_key("server"));
+        let response = wire.ask(nonsense).await;
+        response.failed(400, "malformed_request");
+        assert_eq!(response.headers["connection"], "close", "{nonsense:?}");
+        assert!(!response.headers.contains_key("server"));
         wire.until_closed().await;
     }
     for unusual in [
@@ -204,9 +205,9 @@ async fn what_is_no_http_is_answered_in_json_and_closed() {
         "GET /api/v1/events/%ff%fe HTTP/1.1\r\nhost: x\r\n\r\n",
         "GET /api/v1/events/%00 HTTP/1.1\r\nhost: x\r\n\r\n",
     ] {
-        let answer = stack.wire().await.ask(unusual).await;
-        assert!((400..500).contains(&answer.status), "{unusual:?}: {answer:?}");
-        assert!(answer.body["error"]["code"].is_string(), "{unusual:?}: {answer:?}");
+        let response = stack.wire().await.ask(unusual).await;
+        assert!((400..500).contains(&response.status), "{unusual:?}: {response:?}");
+        assert!(response.body["error"]["code"].is_string(), "{unusual:?}: {response:?}");
     }
 }
 
@@ -220,16 +221,16 @@ async fn a_request_cannot_hide_another_in_its_body() {
         format!("transfer-encoding: chunked\r\ncontent-length: {}", 5 + hidden.len()),
     ] {
         let mut wire = stack.wire().await;
-        let answer = wire.ask(login(&framing) + "0\r\n\r\n" + hidden).await;
-        assert_eq!(answer.status, 400, "{framing}: {answer:?}");
-        assert!(wire.answer().await.is_none(), "{framing}: the hidden request was answered");
+        let response = wire.ask(login(&framing) + "0\r\n\r\n" + hidden).await;
+        assert_eq!(response.status, 400, "{framing}: {response:?}");
+        assert!(wire.response().await.is_none(), "{framing}: the hidden request was answered");
     }
     // Chunks whose size is not one.
     for chunk in ["5 \u{b}\r\n", "0x5\r\n", "-1\r\n", "ffffffffffffffffff\r\n", "5;\n", "\r\n"] {
         let mut wire = stack.wire().await;
         wire.send(login("transfer-encoding: chunked") + chunk + "{\"a\":\r\n0\r\n\r\n").await;
-        if let Some(answer) = wire.answer().await {
-            assert!((400..500).contains(&answer.status), "{chunk:?}: {answer:?}");
+        if let Some(response) = wire.response().await {
+            assert!((400..500).contains(&response.status), "{chunk:?}: {response:?}");
         }
     }
 }
@@ -244,7 +245,7 @@ async fn requests_in_a_row_are_answered_in_their_order() {
     )
     .await;
     for status in [200, 404, 400, 200] {
-        assert_eq!(wire.answer().await.expect("an answer").status, status);
+        assert_eq!(wire.response().await.expect("a response").status, status);
     }
 }
 
@@ -254,7 +255,7 @@ async fn who_has_asked_and_closed_that_side_is_answered() {
     let mut wire = stack.wire().await;
     wire.send(GET).await;
     wire.finish().await;
-    assert_eq!(wire.answer().await.expect("an answer").status, 200);
+    assert_eq!(wire.response().await.expect("a response").status, 200);
     wire.until_closed().await;
 }
 
@@ -266,8 +267,10 @@ async fn connections_beyond_the_limit_are_told_so_and_places_are_given_back() {
     // The harness holds some, too.
     let refusal = loop {
         let mut wire = stack.wire().await;
-        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(300), wire.answer()).await {
-            break answer.expect("an answer");
+        if let Ok(response) =
+            tokio::time::timeout(Duration::from_millis(300), wire.response()).await
+        {
+            break response.expect("a response");
         }
         held.push(wire);
         assert!(held.len() <= PLACES, "nobody is refused");
@@ -286,8 +289,8 @@ async fn connections_beyond_the_limit_are_told_so_and_places_are_given_back() {
     eventually("there is a place again", SOON, async || {
         let mut wire = stack.wire().await;
         wire.send(GET).await;
-        let answer = wire.answer().await;
-        seen(answer.as_ref().is_some_and(|answer| answer.status == 200), answer)
+        let response = wire.response().await;
+        seen(response.as_ref().is_some_and(|response| response.status == 200), response)
     })
     .await;
 }

@@ -1,9 +1,9 @@
 //! What answers tell browsers and caches. That our pages work under it is in `browser/policy.rs`.
 
-use nexus_tests::{Answer, Method, Stack};
+use nexus_tests::{Method, Response, Stack};
 
-fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
-    answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+    response.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 #[tokio::test]
@@ -38,28 +38,28 @@ async fn every_kind_of_answer_is_protected() {
         (303, anonymous.request_root(Method::GET, "/admin")),
         (200, anonymous.request_root(Method::GET, "/health")),
     ] {
-        let answer = Answer::to(request).await;
-        assert_eq!(answer.status, status, "{answer}");
-        assert_eq!(header(&answer, "x-content-type-options"), "nosniff", "{answer}");
-        assert_eq!(header(&answer, "x-frame-options"), "DENY", "{answer}");
+        let response = Response::to(request).await;
+        assert_eq!(response.status, status, "{response}");
+        assert_eq!(header(&response, "x-content-type-options"), "nosniff", "{response}");
+        assert_eq!(header(&response, "x-frame-options"), "DENY", "{response}");
         assert!(
-            header(&answer, "content-security-policy").starts_with("default-src 'none'; "),
-            "{answer}"
+            header(&response, "content-security-policy").starts_with("default-src 'none'; "),
+            "{response}"
         );
         assert!(
-            header(&answer, "content-security-policy").contains("frame-ancestors 'none'"),
-            "{answer}"
+            header(&response, "content-security-policy").contains("frame-ancestors 'none'"),
+            "{response}"
         );
         assert!(
-            ["no-referrer", "same-origin"].contains(&header(&answer, "referrer-policy")),
-            "{answer}"
+            ["no-referrer", "same-origin"].contains(&header(&response, "referrer-policy")),
+            "{response}"
         );
         let loaded_by =
-            if answer.request.ends_with(".js") { "cross-origin" } else { "same-origin" };
-        assert_eq!(header(&answer, "cross-origin-resource-policy"), loaded_by, "{answer}");
-        assert!(!header(&answer, "cache-control").is_empty(), "{answer}");
+            if response.request.ends_with(".js") { "cross-origin" } else { "same-origin" };
+        assert_eq!(header(&response, "cross-origin-resource-policy"), loaded_by, "{response}");
+        assert!(!header(&response, "cache-control").is_empty(), "{response}");
         // Whoever develops without TLS is not locked out of localhost.
-        assert_eq!(header(&answer, "strict-transport-security"), "", "{answer}");
+        assert_eq!(header(&response, "strict-transport-security"), "", "{response}");
     }
     let malformed = stack.wire().await.ask("GET / HTTP/1.1\r\nno header\r\n\r\n").await;
     assert_eq!(
@@ -81,11 +81,11 @@ async fn caches_keep_nothing_personal_and_ask_again_about_the_rest() {
         (&user, "/events", "private, no-cache"),
         (&anonymous, "/events", "no-cache"),
     ] {
-        let answer = who.get(path).await;
-        assert_eq!(header(&answer, "cache-control"), expected, "{answer}");
+        let response = who.get(path).await;
+        assert_eq!(header(&response, "cache-control"), expected, "{response}");
     }
     // What is not kept can still be asked for in short.
     let known = user.get("/bookings/my-bookings").await.headers["etag"].clone();
     let again = user.request(Method::GET, "/bookings/my-bookings").header("if-none-match", known);
-    assert_eq!(Answer::to(again).await.status, 304);
+    assert_eq!(Response::to(again).await.status, 304);
 }

@@ -1,6 +1,6 @@
 //! What every client of HTTP may rely on, whatever it asks for.
 
-use nexus_tests::{Answer, Stack, json};
+use nexus_tests::{Response, Stack, json};
 use reqwest::Method;
 
 #[tokio::test]
@@ -11,9 +11,9 @@ async fn what_a_client_has_read_is_not_sent_again_until_it_changes() {
     let path = format!("/events/{}", event.id);
     let anonymous = stack.anonymous();
     let ask = async |known: &str| {
-        Answer::to(anonymous.request(Method::GET, &path).header("if-none-match", known)).await
+        Response::to(anonymous.request(Method::GET, &path).header("if-none-match", known)).await
     };
-    let tag = |answer: &Answer| answer.headers["etag"].to_str().expect("text").to_owned();
+    let tag = |response: &Response| response.headers["etag"].to_str().expect("text").to_owned();
 
     let first = anonymous.get(&path).await;
     let known = tag(&first);
@@ -41,20 +41,20 @@ async fn a_page_can_load_the_socket_io_client_from_the_server() {
     );
     let official = std::fs::read_to_string(official).expect("npm's client");
     for path in ["/socket.io/socket.io.js", "/socket.io/socket.io.min.js"] {
-        let answer = stack.anonymous().get_root(path).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.headers["content-type"], "application/javascript; charset=utf-8");
-        assert!(answer.text == official, "{path} is not the client of the npm package");
+        let response = stack.anonymous().get_root(path).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.headers["content-type"], "application/javascript; charset=utf-8");
+        assert!(response.text == official, "{path} is not the client of the npm package");
     }
 }
 
 #[tokio::test]
 async fn no_cache_keeps_a_poll() {
     let stack = Stack::builder().workers([]).start().await;
-    let answer = stack.anonymous().get_root("/socket.io/?EIO=4&transport=polling").await;
+    let response = stack.anonymous().get_root("/socket.io/?EIO=4&transport=polling").await;
     assert_eq!(
-        (answer.status, &answer.headers["cache-control"]),
+        (response.status, &response.headers["cache-control"]),
         (200, &"no-store".parse().unwrap())
     );
-    assert!(!answer.headers.contains_key("etag"));
+    assert!(!response.headers.contains_key("etag"));
 }

@@ -202,8 +202,11 @@ async fn a_seat_is_freed_once_although_the_worker_died_while_freeing_it() {
     stack.until_blocked("nexus-worker-expiry", 1).await;
     kill_in_the_middle(&mut stack, "expiry", "sweep_expired").await;
     held.rollback().await.unwrap();
-    let news = viewer.wait_for_any("seat_unlocked").await;
-    assert_eq!((&news["seat_label"], &news["available_quantity"]), (&json!("A1"), &json!(50)));
+    let broadcast = viewer.wait_for_any("seat_unlocked").await;
+    assert_eq!(
+        (&broadcast["seat_label"], &broadcast["available_quantity"]),
+        (&json!("A1"), &json!(50))
+    );
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     until_job(&stack, "sweep_expired", "pending").await;
     assert_eq!(viewer.received("seat_unlocked").len(), 1, "{}", viewer.describe());

@@ -11,11 +11,11 @@ async fn stack() -> Stack {
 
 /// A number that Redis says.
 async fn redis(stack: &Stack, command: &str) -> i64 {
-    let answer = stack.redis_command(command).await;
-    answer
+    let response = stack.redis_command(command).await;
+    response
         .strip_prefix(':')
         .and_then(|number| number.parse().ok())
-        .unwrap_or_else(|| panic!("{command}: {answer}"))
+        .unwrap_or_else(|| panic!("{command}: {response}"))
 }
 
 #[tokio::test]

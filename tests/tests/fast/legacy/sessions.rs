@@ -1,13 +1,13 @@
 //! Whoever had an account or a session with the Node service goes on with it
 //! (docs/contract.md#existing-data).
 
-use nexus_tests::{Answer, Client, LegacyShop, SOON, Stack, eventually, json, seen};
+use nexus_tests::{Client, LegacyShop, Response, SOON, Stack, eventually, json, seen};
 
 async fn open() -> LegacyShop {
     LegacyShop::open(Stack::builder().workers([])).await
 }
 
-async fn log_in(anonymous: &Client, email: &str, password: &str) -> Answer {
+async fn log_in(anonymous: &Client, email: &str, password: &str) -> Response {
     anonymous.post("/auth/login", json!({"email": email, "password": password})).await
 }
 

@@ -50,12 +50,12 @@ impl Shop {
         match service {
             Service::Node => self.node.lock(buyer.id, &self.event, "VIP", label).await.map(drop),
             Service::Nexus => {
-                let answer = buyer.lock(&self.event, "VIP", label).await;
-                if answer.status == 200 {
+                let response = buyer.lock(&self.event, "VIP", label).await;
+                if response.status == 200 {
                     return Ok(());
                 }
-                answer.failed(409, answer.message());
-                Err(answer.message().to_owned())
+                response.failed(409, response.message());
+                Err(response.message().to_owned())
             }
         }
     }

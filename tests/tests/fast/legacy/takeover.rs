@@ -195,11 +195,11 @@ async fn a_cancellation_is_answered_again_to_who_repeats_its_key() {
     let first = node.call_ok("cancel", request).await;
     stack.cut_over().await;
     let path = format!("/bookings/{}/cancel", booking.id);
-    let answer =
+    let response =
         stack.client_of(buyer).post(&path, json!({"idempotency_key": "key-1"})).await.data();
     let expected = json!({"message": "Booking cancelled successfully (idempotent retry)", "booking_id": booking.id,
                           "idempotent": true, "cached_response": first});
-    assert_eq!(answer, expected);
+    assert_eq!(response, expected);
     let stranger = stack.user().await.post(&path, json!({"idempotency_key": "key-1"})).await;
     stranger.failed(403, "You are not authorized to cancel this booking");
 }
@@ -303,7 +303,7 @@ async fn a_sale_that_somebody_refunds_at_razorpay_is_cancelled_and_told_to_opera
     let LegacyShop { node: _node, mut stack, event, buyers: [buyer, _], .. } = shop;
     stack.cut_over().await;
     let buyer = stack.client_of(buyer);
-    stack.providers.refund_by_hand(&payment.id, None).unwrap();
+    stack.providers.refund_manually(&payment.id, None).unwrap();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     let alert = stack.row("SELECT reason, subject FROM payment_alerts").await;

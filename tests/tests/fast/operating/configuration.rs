@@ -310,8 +310,8 @@ async fn readiness_follows_postgresql_without_a_restart_of_the_api() {
 
     stack.postgres.restart().await.unwrap();
     eventually("the API is ready again", Duration::from_secs(5), async || {
-        let answer = anonymous.get_root("/ready").await;
-        seen(answer.status == 200, answer.to_string())
+        let response = anonymous.get_root("/ready").await;
+        seen(response.status == 200, response.to_string())
     })
     .await;
     anonymous.get("/events").await.ok();

@@ -48,9 +48,9 @@ async fn the_id_in_an_answer_leads_to_the_lines_of_its_request_and_of_all_its_jo
         ("nexus-worker-bookings", "finalise_booking"),
         ("nexus-worker-notifications", "email_tickets"),
     ];
-    for (answer, jobs) in [(asked, &all[..]), (booked, &chain[..])] {
-        let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
-        assert_eq!(answer.status, 200, "{answer}");
+    for (response, jobs) in [(asked, &all[..]), (booked, &chain[..])] {
+        let id = response.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(response.status, 200, "{response}");
         let api = lines(&stack, "nexus-api-1");
         let of_it: Vec<_> = api
             .iter()
@@ -173,7 +173,7 @@ async fn story(stack: &mut Stack) -> Canaries {
     let malformed = format!(r#"{{"password": "{PASSWORD}", "card": {CARD}, "email": "{EMAIL}""#);
     for path in ["/auth/login", "/bookings/create", "/payments/create-order"] {
         let request = buyer.request(Method::POST, path).header("content-type", "application/json");
-        assert_eq!(nexus_tests::Answer::to(request.body(malformed.clone())).await.status, 400);
+        assert_eq!(nexus_tests::Response::to(request.body(malformed.clone())).await.status, 400);
     }
     let bad = anonymous.clone().with_token(0, BEARER);
     bad.get("/bookings/my-bookings").await.failed(401, "Invalid or expired access token");
@@ -214,7 +214,7 @@ async fn story(stack: &mut Stack) -> Canaries {
         let request = anonymous
             .request(Method::POST, "/payments/webhook")
             .header("x-razorpay-signature", signature);
-        nexus_tests::Answer::to(
+        nexus_tests::Response::to(
             request.header("content-type", "application/json").body(body.clone()),
         )
         .await;

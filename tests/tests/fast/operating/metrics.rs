@@ -2,7 +2,7 @@
 //! stay.
 
 use nexus_tests::metrics::Metrics;
-use nexus_tests::{Answer, Fault, Method, Outcome, Pay, Stack, Target, json};
+use nexus_tests::{Fault, Method, Outcome, Pay, Response, Stack, Target, json};
 
 /// Waits until a page shows these values.
 async fn until_shown(stack: &Stack, process: &str, expected: &[(&str, f64)]) -> Metrics {
@@ -94,7 +94,7 @@ async fn requests_are_counted_by_pattern_and_what_nobody_serves_is_one_route() {
         assert_eq!(client.get(path).await.status, 404);
     }
     let odd = Method::from_bytes(b"BREW").expect("a method");
-    Answer::to(client.request(odd, "/events")).await;
+    Response::to(client.request(odd, "/events")).await;
     let requests = "nexus_http_requests_total";
     let page = until_shown(
         &stack,

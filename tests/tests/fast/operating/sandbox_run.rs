@@ -8,7 +8,7 @@ use std::time::Duration;
 use nexus_tests::client::http_client;
 use nexus_tests::program::Program;
 use nexus_tests::settings::TempDir;
-use nexus_tests::{Answer, Client, Value, eventually, seen};
+use nexus_tests::{Client, Response, Value, eventually, seen};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(40);
 
@@ -101,13 +101,13 @@ async fn one_command_starts_everything_and_a_second_world_fits_beside_it() {
         assert_eq!(events.len(), 1, "demo events: {events:?}");
         assert_eq!(events[0]["total_seats"], 550, "{events:?}");
         let sandbox =
-            Answer::to(http_client().get(format!("{}/sandbox/calls", settings["SANDBOX_URL"])))
+            Response::to(http_client().get(format!("{}/sandbox/calls", settings["SANDBOX_URL"])))
                 .await;
         assert_eq!(sandbox.status, 200, "{sandbox}");
         for process in ["API", "OTP", "PAYMENTS", "BOOKINGS", "EXPIRY", "CLEANUP", "NOTIFICATIONS"]
         {
             let url = &settings[&format!("{process}_METRICS_URL")];
-            let metrics = Answer::to(http_client().get(url)).await;
+            let metrics = Response::to(http_client().get(url)).await;
             assert!(metrics.text.contains("# TYPE nexus_"), "{process}: {metrics}");
         }
         // The servers, and every process of the Procfile.

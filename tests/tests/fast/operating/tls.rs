@@ -28,7 +28,9 @@ async fn sell_to_everybody(stack: &Stack) {
     stack.pay(&buyer.order(&booking).await, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.until_tickets(&buyer, &booking, 1).await;
-    viewer.wait_for("booking_confirmed", |news| news["booking_id"] == booking.id, SOON).await;
+    viewer
+        .wait_for("booking_confirmed", |broadcast| broadcast["booking_id"] == booking.id, SOON)
+        .await;
     eventually("the tickets are mailed", SOON, async || {
         let mails = stack.providers.mail();
         seen(!mails.is_empty(), mails).map(drop)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nexus_tests::collector::{Collector, Span};
 use nexus_tests::stack::Builder;
-use nexus_tests::{Answer, Fault, Method, Outcome, SOON, Stack, Target, eventually, json, seen};
+use nexus_tests::{Fault, Method, Outcome, Response, SOON, Stack, Target, eventually, json, seen};
 
 /// A trace that a client began.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -67,7 +67,7 @@ async fn a_callers_trace_is_continued_and_a_failed_attempt_is_seen_in_it() {
     let request = stack.anonymous().request(Method::POST, "/auth/send-otp");
     let request =
         request.header("traceparent", traceparent()).json(&json!({"phone": "+919811111111"}));
-    Answer::to(request).await.ok();
+    Response::to(request).await.ok();
     let request = collector.span("the request", named("POST /api/v1/auth/send-otp", TRACE)).await;
     let job = collector.span("the job", named("job send_otp", TRACE)).await;
     assert_eq!((request.parent.as_str(), &job.parent), (CALLER, &request.id));
@@ -112,7 +112,7 @@ async fn without_a_collector_the_ids_are_passed_on_all_the_same() {
     let stack = Stack::builder().workers(["otp"]).start().await;
     let send = |phone: &str, traceparent: &str| {
         let request = stack.anonymous().request(Method::POST, "/auth/send-otp");
-        Answer::to(request.header("traceparent", traceparent).json(&json!({"phone": phone})))
+        Response::to(request.header("traceparent", traceparent).json(&json!({"phone": phone})))
     };
     send("+919811111111", &traceparent()).await.ok();
     send("+919822222222", "00-0-0-nonsense").await.ok();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use nexus_tests::settings::setting;
-use nexus_tests::{Answer, Method, SOON, Stack, eventually, seen};
+use nexus_tests::{Method, Response, SOON, Stack, eventually, seen};
 
 #[tokio::test]
 async fn broken_books_are_found_by_hand_and_by_the_clock() {
@@ -63,7 +63,7 @@ async fn the_ledger_is_exported_for_admins() {
         .await;
     let admin = stack.admin().await;
     let export = async |query: &str| {
-        Answer::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
+        Response::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
     };
 
     let everything = export("").await;
@@ -105,9 +105,9 @@ async fn the_ledger_is_exported_for_admins() {
     assert_eq!(export("?from=0001-01-01&to=9999-12-31").await.text, everything.text);
 
     for nobody in [&stack.anonymous(), &buyer] {
-        let answer =
-            nobody.request_root(Method::GET, "/admin/ledger.csv").send().await.expect("an answer");
-        assert_eq!(answer.status(), 303, "to the login page");
+        let response =
+            nobody.request_root(Method::GET, "/admin/ledger.csv").send().await.expect("a response");
+        assert_eq!(response.status(), 303, "to the login page");
     }
 }
 
@@ -118,8 +118,8 @@ async fn a_ledger_of_many_pages_is_exported_whole() {
         .execute("INSERT INTO payments (kind, payment_id, amount_paise, currency) SELECT 'capture', 'pay_' || n, n, 'INR' FROM generate_series(1, 2500) n")
         .await;
     let admin = stack.admin().await;
-    let answer = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await;
-    let lines: Vec<&str> = answer.text.trim_end().split("\r\n").collect();
+    let response = Response::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await;
+    let lines: Vec<&str> = response.text.trim_end().split("\r\n").collect();
     assert_eq!(lines.len(), 2_501);
     assert!(lines[1].contains("pay_1,0.01,INR,") && lines[2500].contains("pay_2500,25.00,INR"));
 }
@@ -131,7 +131,7 @@ async fn a_refund_in_the_export_says_why() {
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     let admin = stack.admin().await;
-    let text = Answer::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await.text;
+    let text = Response::to(admin.request_root(Method::GET, "/admin/ledger.csv")).await.text;
     let lines: Vec<&str> = text.trim_end().split("\r\n").skip(1).collect();
     let kinds: Vec<_> =
         lines.iter().map(|line| line.split(',').nth(2).unwrap_or_default()).collect();
@@ -145,7 +145,7 @@ async fn a_row_that_is_committed_after_the_end_of_its_day_is_in_exactly_one_file
     let stack = Stack::builder().workers([]).start().await;
     let admin = stack.admin().await;
     let export = async |query: &str| {
-        Answer::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
+        Response::to(admin.request_root(Method::GET, &format!("/admin/ledger.csv{query}"))).await
     };
     let now = async || {
         let row = stack.row("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS now").await;

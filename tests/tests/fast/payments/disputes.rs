@@ -3,8 +3,8 @@
 
 use nexus_sandbox::providers::{Dispute, DisputeMove, OpenDispute};
 use nexus_tests::{
-    Answer, Booking, Client, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json,
-    seen,
+    Booking, Client, Fault, Method, Outcome, Response, SOON, Stack, Target, Value, eventually,
+    json, seen,
 };
 
 fn dispute(payment_id: &str) -> OpenDispute {
@@ -90,7 +90,7 @@ async fn a_lost_dispute_takes_the_tickets_with_the_money() {
     // Whoever asks is told, on the command line and on the page, and accountants find it in the
     // ledger.
     let admin = stack.admin().await;
-    let page = async |path: &str| Answer::to(admin.request_root(Method::GET, path)).await.text;
+    let page = async |path: &str| Response::to(admin.request_root(Method::GET, path)).await.text;
     let shown = page(&format!("/admin/payments?about={}", dispute.id)).await;
     let story = stack.jobs_cli_ok(&["payment", &booking.reference]).await;
     for text in ["₹100.00 disputed: chargeback", "lost; the bank has ₹100.00", "dispute -₹100.00"]

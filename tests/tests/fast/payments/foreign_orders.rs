@@ -152,7 +152,7 @@ async fn refunds_of_others_leave_nothing_in_our_books() {
     let payment =
         stack.pay(&stack.providers.create_order(&order).expect("an order").id, Outcome::Captured);
     for part in [Some(5_000), None] {
-        stack.providers.refund_by_hand(&payment.id, part).expect("a refund");
+        stack.providers.refund_manually(&payment.id, part).expect("a refund");
     }
     eventually("all of it is heard of", SOON, async || {
         let heard = "webhook_events WHERE event_type IN ('refund.created', 'refund.processed') AND outcome IS NOT NULL";

@@ -338,7 +338,7 @@ async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_o
 {
     let stack = Stack::start().await;
     let (buyer, event, booking, payment) = stack.sold().await;
-    stack.providers.refund_by_hand(&payment.id, Some(4_000)).expect("a refund");
+    stack.providers.refund_manually(&payment.id, Some(4_000)).expect("a refund");
     until_alert(&stack, "partial_refund", &payment.id).await;
     let part =
         [("capture", 10_000), ("sale", -10_000), ("refund", -4_000), ("sale_reversal", 4_000)];
@@ -348,7 +348,7 @@ async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_o
 
     // What the bank cannot make does not count.
     stack.providers.fail_refunds(1);
-    stack.providers.refund_by_hand(&payment.id, None).expect("a refund");
+    stack.providers.refund_manually(&payment.id, None).expect("a refund");
     let failed = "webhook_events WHERE event_type = 'refund.failed' AND processed_at IS NOT NULL";
     eventually("its failure is heard of", SOON, async || seen(stack.count(failed).await == 1, ()))
         .await;
@@ -356,7 +356,7 @@ async fn a_payment_that_somebody_refunds_in_parts_cancels_its_booking_once_all_o
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.assert_invariants().await;
 
-    stack.providers.refund_by_hand(&payment.id, None).expect("a refund");
+    stack.providers.refund_manually(&payment.id, None).expect("a refund");
     until_alert(&stack, "foreign_refund", &payment.id).await;
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     until_ledger(&stack, &[&part[..], &[("refund", -6_000), ("sale_reversal", 6_000)]].concat())
@@ -376,7 +376,7 @@ async fn a_buyer_who_cancels_after_a_part_went_back_gets_the_rest_and_is_told_so
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
     stack.set_phone(&buyer, "+919812345678").await;
-    stack.providers.refund_by_hand(&payment.id, Some(2_000)).expect("a refund");
+    stack.providers.refund_manually(&payment.id, Some(2_000)).expect("a refund");
     until_alert(&stack, "partial_refund", &payment.id).await;
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
@@ -398,7 +398,7 @@ async fn a_buyer_who_cancels_after_a_part_went_back_gets_the_rest_and_is_told_so
 
     let admin = stack.admin().await;
     let export = admin.request_root(nexus_tests::Method::GET, "/admin/ledger.csv");
-    let export = nexus_tests::Answer::to(export).await.text;
+    let export = nexus_tests::Response::to(export).await.text;
     let lines: Vec<_> = export.lines().map(|line| line.rsplit(',').collect::<Vec<_>>()).collect();
     let refunds: Vec<_> =
         lines.iter().filter(|line| !line[0].is_empty() && line[0] != "reason").collect();
@@ -418,7 +418,7 @@ async fn a_part_that_somebody_refunds_before_ours_is_asked_for_is_left_out_of_ou
     buyer.cancel(&booking).await.ok();
     // Nothing is heard of it but what Razorpay answers to whoever asks for the whole.
     stack.providers.fault(Target::Webhook, Some(2), Fault::lost());
-    stack.providers.refund_by_hand(&payment.id, Some(2_500)).expect("a refund");
+    stack.providers.refund_manually(&payment.id, Some(2_500)).expect("a refund");
     eventually("it is made", SOON, async || {
         let refunds = refunds(&stack);
         seen(refunds[0].1 == "processed", refunds).map(drop)
@@ -437,7 +437,7 @@ async fn what_a_refund_by_hand_would_have_returned_is_returned_by_us_when_the_ba
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
     stack.providers.fail_refunds(1);
-    stack.providers.refund_by_hand(&payment.id, Some(5_000)).expect("a refund");
+    stack.providers.refund_manually(&payment.id, Some(5_000)).expect("a refund");
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     let made: i64 =
@@ -451,7 +451,7 @@ async fn what_a_refund_by_hand_would_have_returned_is_returned_by_us_when_the_ba
 async fn what_is_too_little_for_a_refund_is_told_to_operators_and_asked_for_no_more() {
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
-    stack.providers.refund_by_hand(&payment.id, Some(9_950)).expect("a refund");
+    stack.providers.refund_manually(&payment.id, Some(9_950)).expect("a refund");
     until_alert(&stack, "partial_refund", &payment.id).await;
     buyer.cancel(&booking).await.ok();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
@@ -508,7 +508,7 @@ async fn a_webhook_is_kept_with_the_headers_that_matter() {
         .header("user-agent", "Razorpay-Webhook/v1")
         .header("cookie", "not=kept")
         .body(body);
-    nexus_tests::Answer::to(request).await.ok();
+    nexus_tests::Response::to(request).await.ok();
     let stored = stack
         .row("SELECT event_id, convert_from(body, 'UTF8') AS body, headers FROM webhook_events")
         .await;

@@ -123,23 +123,25 @@ async fn a_cancelled_confirmed_booking_gets_its_money_back_and_its_seats_return(
     stack.until_tickets(&buyer, &booking, 2).await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
 
-    let answer = buyer.cancel(&booking).await.data();
+    let response = buyer.cancel(&booking).await.data();
     assert_eq!(
-        answer,
+        response,
         json!({"message": "Booking cancelled successfully", "booking_id": booking.id})
     );
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
     for label in ["A1", "A2"] {
-        let news = viewer.wait_for("seat_unlocked", |news| news["seat_label"] == label, SOON).await;
+        let broadcast = viewer
+            .wait_for("seat_unlocked", |broadcast| broadcast["seat_label"] == label, SOON)
+            .await;
         let expected = json!({
             "event_id": event.id,
             "seat_type_id": event.seat_type("VIP"),
             "seat_label": label,
             "available_quantity": 50,
-            "version": news["version"],
+            "version": broadcast["version"],
             "reason": "cancelled",
         });
-        assert_eq!(news, expected);
+        assert_eq!(broadcast, expected);
     }
     let expected = json!({"booking_id": booking.id, "reason": "Cancelled by user"});
     assert_eq!(viewer.wait_for_any("booking_cancelled").await, expected);

@@ -165,8 +165,8 @@ async fn a_buyer_is_told_to_try_again_while_the_key_is_wrong_and_operators_that_
     refused.failed(502, "The provider could not be reached. Please try again shortly.");
     until_alert(&stack, "Razorpay", true).await;
     eventually("the key is tried again", SOON, async || {
-        let answer = buyer.try_order(&booking).await;
-        seen(answer.status == 200, answer.to_string()).map(drop)
+        let response = buyer.try_order(&booking).await;
+        seen(response.status == 200, response.to_string()).map(drop)
     })
     .await;
     until_alert(&stack, "Razorpay", false).await;

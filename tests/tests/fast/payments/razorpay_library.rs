@@ -1,17 +1,17 @@
 //! Razorpay's own library agrees: with what our webhook takes and refuses, and with what the
-//! stand-in signs and answers.
+//! stand-in signs and responses.
 
 use nexus_sandbox::providers::{OpenDispute, sign};
 use nexus_tests::lines::Lines;
-use nexus_tests::{Answer, Method, Outcome, Pay, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{Method, Outcome, Pay, Response, SOON, Stack, Value, eventually, json, seen};
 
 async fn ask(library: &Lines, call: &str, args: Value) -> Value {
     let id = format!("{call} {args}");
     library.write(&json!({"id": id, "call": call, "args": args})).await;
     eventually("the library answers", SOON, async || {
-        let answers = library.log().of("result");
-        let answer = answers.iter().rev().find(|answer| answer["id"] == id.as_str());
-        answer.map(|answer| answer["result"].clone()).ok_or(library.describe())
+        let responses = library.log().of("result");
+        let response = responses.iter().rev().find(|response| response["id"] == id.as_str());
+        response.map(|response| response["result"].clone()).ok_or(library.describe())
     })
     .await
 }
@@ -44,7 +44,7 @@ async fn the_webhook_takes_exactly_what_the_library_calls_signed() {
             .header("x-razorpay-event-id", format!("evt_{number}"))
             .header("x-razorpay-signature", signature);
         let status = if *signed { 200 } else { 400 };
-        assert_eq!(Answer::to(request).await.status, status, "our webhook, case {number}");
+        assert_eq!(Response::to(request).await.status, status, "our webhook, case {number}");
     }
     stack.assert_invariants().await;
 }

@@ -280,7 +280,7 @@ async fn a_refund_that_somebody_made_by_hand_cancels_the_booking_that_it_paid() 
     let (buyer, event, booking, payment) = stack.sold().await;
     stack.until_tickets(&buyer, &booking, 1).await;
     stack.providers.fault(Target::Webhook, None, Fault::lost());
-    stack.providers.refund_by_hand(&payment.id, None).unwrap();
+    stack.providers.refund_manually(&payment.id, None).unwrap();
     stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
     assert_eq!(until_refund_is(&stack, &payment, "processed").await["reason"], "not_ours");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
@@ -296,7 +296,7 @@ async fn a_refund_by_hand_of_a_payment_that_nobody_told_of_does_not_become_a_sea
     let (buyer, _, booking, order) = stack.booked().await;
     stack.worker("payments").stop().await;
     let payment = stack.pay(&order, Outcome::Captured);
-    stack.providers.refund_by_hand(&payment.id, None).unwrap();
+    stack.providers.refund_manually(&payment.id, None).unwrap();
     stack.worker("payments").start();
     until_refund_is(&stack, &payment, "processed").await;
     stack.until_booking(&buyer, &booking, "pending", "pending").await;
@@ -311,7 +311,7 @@ async fn a_refund_of_a_part_by_hand_is_written_down_and_the_booking_stands() {
     let payment = stack.pay(&order, Outcome::Captured);
     reconcile(&stack, &[]).await;
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
-    stack.providers.refund_by_hand(&payment.id, Some(5_000)).unwrap();
+    stack.providers.refund_manually(&payment.id, Some(5_000)).unwrap();
     eventually("the refund is made", SOON, async || {
         let refunds = stack.providers.refunds();
         seen(refunds[0].status == "processed", refunds).map(drop)
@@ -328,7 +328,7 @@ async fn a_refund_of_a_part_by_hand_is_written_down_and_the_booking_stands() {
     stack.assert_invariants().await;
 
     // The rest, by hand as well.
-    stack.providers.refund_by_hand(&payment.id, None).unwrap();
+    stack.providers.refund_manually(&payment.id, None).unwrap();
     eventually("the rest is made", SOON, async || {
         let refunds = stack.providers.refunds();
         seen(refunds.iter().all(|refund| refund.status == "processed"), refunds).map(drop)

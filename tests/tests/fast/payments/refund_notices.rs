@@ -128,7 +128,7 @@ async fn a_buyer_hears_once_of_each_part_that_goes_back_by_hand() {
     for (number, part) in [2_000, 1_500].into_iter().enumerate() {
         stack
             .providers
-            .refund_by_hand(&payment.id, Some(part))
+            .refund_manually(&payment.id, Some(part))
             .unwrap_or_else(|refused| panic!("{refused:?}"));
         eventually("the buyer hears of it", SOON, async || {
             let heard = socket.received("payment_refunded");

@@ -2,7 +2,7 @@
 //! booking, an alert) leads to all that is known of it.
 
 use nexus_tests::{
-    Answer, Fault, Method, Outcome, SOON, Stack, Target, Value, eventually, json, seen,
+    Fault, Method, Outcome, Response, SOON, Stack, Target, Value, eventually, json, seen,
 };
 
 async fn story(stack: &Stack, about: &str) -> Value {
@@ -99,7 +99,7 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
 
     // The same on the operators' page, which leads there from the alert and from the dead letter.
     let admin = stack.admin().await;
-    let page = async |path: &str| Answer::to(admin.request_root(Method::GET, path)).await;
+    let page = async |path: &str| Response::to(admin.request_root(Method::GET, path)).await;
     let shown = page(&format!("/admin/payments?about={}", second.id)).await;
     assert_eq!(shown.status, 200, "{shown}");
     for text in ["₹200.00 owed: already_paid", "sale -₹200.00", &order, &booking.reference] {

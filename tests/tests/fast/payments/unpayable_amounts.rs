@@ -42,8 +42,8 @@ async fn a_price_that_cannot_be_paid_is_refused_wherever_it_is_set() {
                 json!({"eventId": event.id, "seatTypeId": event.seat_type("Free"), "price": price}),
             ),
         ] {
-            let answer = socket.call(command, &[payload]).await;
-            assert!(answer.to_string().contains(said), "{command}: {answer}");
+            let response = socket.call(command, &[payload]).await;
+            assert!(response.to_string().contains(said), "{command}: {response}");
         }
     }
     assert_eq!(stack.count("events").await, 1);

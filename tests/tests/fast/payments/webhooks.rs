@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use nexus_sandbox::providers::sign;
-use nexus_tests::{Answer, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
+use nexus_tests::{Fault, Outcome, Response, SOON, Stack, Target, Value, eventually, json, seen};
 use reqwest::Method;
 use sqlx::postgres::PgListener;
 
@@ -14,7 +14,7 @@ async fn deliver(
     body: &str,
     signature: Option<&str>,
     event_id: Option<&str>,
-) -> Answer {
+) -> Response {
     let request = stack.anonymous().request(Method::POST, "/payments/webhook");
     let mut request = request.header("content-type", "application/json").body(body.to_owned());
     if let Some(signature) = signature {
@@ -23,7 +23,7 @@ async fn deliver(
     if let Some(event_id) = event_id {
         request = request.header("x-razorpay-event-id", event_id);
     }
-    Answer::to(request).await
+    Response::to(request).await
 }
 
 fn accepted() -> Value {
@@ -98,8 +98,8 @@ async fn what_razorpay_did_not_sign_is_refused_and_not_stored() {
     let missing = json!({"success": false, "error": "Missing Razorpay signature header"});
     let invalid = json!({"success": false, "error": "Invalid webhook signature"});
 
-    let answer = deliver(&stack, body, None, Some("evt_1")).await;
-    assert_eq!((answer.status, &answer.body), (400, &missing), "{answer}");
+    let response = deliver(&stack, body, None, Some("evt_1")).await;
+    assert_eq!((response.status, &response.body), (400, &missing), "{response}");
     let altered = body.replace("captured", "failed");
     let spaced = body.replace(':', ": ");
     let other = sign("another secret that nobody uses here", body.as_bytes());
@@ -112,14 +112,18 @@ async fn what_razorpay_did_not_sign_is_refused_and_not_stored() {
         ("that of the same JSON in other bytes", &spaced, &right),
     ];
     for (what, body, signature) in cases {
-        let answer = deliver(&stack, body, Some(signature), Some("evt_1")).await;
-        assert_eq!((answer.status, &answer.body), (400, &invalid), "signature is {what}: {answer}");
+        let response = deliver(&stack, body, Some(signature), Some("evt_1")).await;
+        assert_eq!(
+            (response.status, &response.body),
+            (400, &invalid),
+            "signature is {what}: {response}"
+        );
     }
     assert_eq!(stack.count("webhook_events").await, 0, "webhooks stored");
     assert_eq!(stack.count("jobs WHERE kind = 'process_webhook'").await, 0, "jobs enqueued");
 
-    let answer = deliver(&stack, body, Some(&right), Some("evt_1")).await;
-    assert_eq!((answer.status, &answer.body), (200, &accepted()), "{answer}");
+    let response = deliver(&stack, body, Some(&right), Some("evt_1")).await;
+    assert_eq!((response.status, &response.body), (200, &accepted()), "{response}");
     assert_eq!(stack.count("webhook_events").await, 1, "webhooks stored");
     stack.assert_invariants().await;
 }
@@ -140,8 +144,8 @@ async fn unknown_and_unreadable_events_are_accepted_and_ignored() {
     ];
     for (n, body) in bodies.iter().enumerate() {
         let signature = sign(&secret, body.as_bytes());
-        let answer = deliver(&stack, body, Some(&signature), Some(&format!("evt_{n}"))).await;
-        assert_eq!((answer.status, &answer.body), (200, &accepted()), "{body}: {answer}");
+        let response = deliver(&stack, body, Some(&signature), Some(&format!("evt_{n}"))).await;
+        assert_eq!((response.status, &response.body), (200, &accepted()), "{body}: {response}");
     }
     // The same event without an id is recognised by its bytes.
     for _ in 0..3 {
@@ -167,14 +171,14 @@ async fn a_webhook_secret_can_be_replaced_while_old_events_are_under_way() {
     stack.restart_api(0).await;
     for (n, secret) in [old.as_str(), new].into_iter().enumerate() {
         let body = format!(r#"{{"event":"invoice.paid","payload":{{"n":{n}}}}}"#);
-        let answer =
+        let response =
             deliver(&stack, &body, Some(&sign(secret, body.as_bytes())), Some(&format!("evt_{n}")))
                 .await;
-        assert_eq!((answer.status, &answer.body), (200, &accepted()), "secret {n}: {answer}");
+        assert_eq!((response.status, &response.body), (200, &accepted()), "secret {n}: {response}");
     }
     let combined = format!("{new}, {old}");
-    let answer = deliver(&stack, "{}", Some(&sign(&combined, b"{}")), Some("evt_3")).await;
-    assert_eq!(answer.status, 400, "the list itself is no secret: {answer}");
+    let response = deliver(&stack, "{}", Some(&sign(&combined, b"{}")), Some("evt_3")).await;
+    assert_eq!(response.status, 400, "the list itself is no secret: {response}");
     stack.assert_invariants().await;
 }
 
@@ -221,8 +225,8 @@ async fn five_hundred_webhooks_in_a_second_are_stored_well_before_razorpay_hangs
         let body = format!(r#"{{"event":"invoice.paid","payload":{{"n":{n}}}}}"#);
         let signature = sign(&secret, body.as_bytes());
         let sent = Instant::now();
-        let answer = deliver(&stack, &body, Some(&signature), Some(&format!("evt_{n}"))).await;
-        assert_eq!(answer.status, 200, "{answer}");
+        let response = deliver(&stack, &body, Some(&signature), Some(&format!("evt_{n}"))).await;
+        assert_eq!(response.status, 200, "{response}");
         sent.elapsed()
     });
     let mut took = join_all(sent).await;

@@ -3,15 +3,15 @@
 
 use nexus_tests::refusals::TOO_MANY;
 use nexus_tests::shop::PASSWORD;
-use nexus_tests::{Answer, Client, Method, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{Client, Method, Response, SOON, Stack, Value, eventually, json, seen};
 
 use super::{EMAIL, PHONE, counts, log_in, owner, start, statuses};
 
-pub(crate) async fn send_code(client: &Client, phone: &str) -> Answer {
+pub(crate) async fn send_code(client: &Client, phone: &str) -> Response {
     client.post("/auth/send-otp", json!({"phone": phone})).await
 }
 
-async fn verify(client: &Client, code: &str) -> Answer {
+async fn verify(client: &Client, code: &str) -> Response {
     client.post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await
 }
 
@@ -116,15 +116,15 @@ async fn limits_do_not_tell_whether_there_is_an_account() {
     owner(&stack).await;
     let mut told = Vec::new();
     for email in [EMAIL, "nobody@nexus.example"] {
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for _ in 0..3 {
-            let mut answer = log_in(&stack.anonymous(), email, "Wr0ng-horse").await;
+            let mut response = log_in(&stack.anonymous(), email, "Wr0ng-horse").await;
             for varying in ["request_id", "retryAfter"] {
-                answer.body["error"].as_object_mut().unwrap().remove(varying);
+                response.body["error"].as_object_mut().unwrap().remove(varying);
             }
-            answers.push((answer.status, answer.body));
+            responses.push((response.status, response.body));
         }
-        told.push(answers);
+        told.push(responses);
     }
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0][2].0, 429);

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use nexus_tests::client::http_client;
 use nexus_tests::program::Program;
 use nexus_tests::shop::PASSWORD;
-use nexus_tests::{Answer, Client, Method, Outcome, SOON, Stack, eventually, json, seen};
+use nexus_tests::{Client, Method, Outcome, Response, SOON, Stack, eventually, json, seen};
 
 const PHONE: &str = "+919812345678";
 const EMAIL: &str = "asha@nexus.example";
@@ -22,9 +22,9 @@ async fn start(settings: &[(&str, &str)]) -> Stack {
 }
 
 /// Sends all at once; returns their statuses, sorted.
-async fn statuses<F: Future<Output = Answer>>(requests: impl IntoIterator<Item = F>) -> Vec<u16> {
+async fn statuses<F: Future<Output = Response>>(requests: impl IntoIterator<Item = F>) -> Vec<u16> {
     let mut statuses: Vec<u16> =
-        join_all(requests).await.iter().map(|answer| answer.status).collect();
+        join_all(requests).await.iter().map(|response| response.status).collect();
     statuses.sort_unstable();
     statuses
 }
@@ -36,7 +36,7 @@ fn counts(statuses: &[u16], expected: [(u16, usize); 2]) {
     assert_eq!(statuses, expected);
 }
 
-async fn log_in(client: &Client, login: &str, password: &str) -> Answer {
+async fn log_in(client: &Client, login: &str, password: &str) -> Response {
     let field = if login.starts_with('+') { "phone" } else { "email" };
     client.post("/auth/login", json!({field: login, "password": password})).await
 }
@@ -52,9 +52,9 @@ async fn owner(stack: &Stack) -> Client {
 }
 
 /// Requests that come from there.
-async fn get_from(stack: &Stack, forwarded_for: &str) -> Answer {
+async fn get_from(stack: &Stack, forwarded_for: &str) -> Response {
     let url = stack.anonymous().url_of("/events");
-    Answer::to(http_client().get(url).header("x-forwarded-for", forwarded_for)).await
+    Response::to(http_client().get(url).header("x-forwarded-for", forwarded_for)).await
 }
 
 #[tokio::test]
@@ -62,10 +62,10 @@ async fn the_last_one_allowed_passes_the_next_is_told_when_to_try_again_and_then
     let stack = start(&[("RATE_LIMIT_ANONYMOUS", "3/5s")]).await;
     let client = stack.anonymous();
     for left in [2, 1, 0] {
-        let answer = client.get("/events").await;
-        assert_eq!(answer.status, 200, "{answer}");
-        assert_eq!(answer.headers["x-ratelimit-limit"], "3");
-        assert_eq!(answer.headers["x-ratelimit-remaining"], left.to_string());
+        let response = client.get("/events").await;
+        assert_eq!(response.status, 200, "{response}");
+        assert_eq!(response.headers["x-ratelimit-limit"], "3");
+        assert_eq!(response.headers["x-ratelimit-remaining"], left.to_string());
     }
     let refused = client.get("/events").await;
     refused.failed(429, TOO_MANY);
@@ -95,7 +95,7 @@ async fn pages_of_the_frontend_may_read_when_to_try_again() {
     client.get("/events").await.ok();
     let from_page =
         client.request(Method::GET, "/events").header("origin", "http://localhost:5173");
-    let refused = Answer::to(from_page).await;
+    let refused = Response::to(from_page).await;
     assert_eq!(refused.status, 429, "{refused}");
     assert_eq!(refused.headers["access-control-allow-origin"], "http://localhost:5173");
     let exposed = refused.headers["access-control-expose-headers"].to_str().unwrap();
@@ -223,7 +223,7 @@ async fn webhooks_are_taken_however_many_forged_ones_come_from_the_same_address(
             .post(&url)
             .header("x-razorpay-signature", "0".repeat(64))
             .json(&json!({}));
-        assert_eq!(Answer::to(forged).await.status, 400);
+        assert_eq!(Response::to(forged).await.status, 400);
     }
     stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;

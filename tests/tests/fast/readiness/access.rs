@@ -37,9 +37,9 @@ async fn finding_10_anonymous_sockets_may_listen_and_nothing_else() {
     for (number, name) in
         commands().into_keys().filter(|name| !LISTENING.contains(name)).enumerate()
     {
-        let answer =
+        let response =
             anonymous.call(name, &[json!({"eventId": event.id, "event_id": event.id})]).await;
-        assert_eq!(answer, refused("Authentication required"), "{name}");
+        assert_eq!(response, refused("Authentication required"), "{name}");
         assert_eq!(
             anonymous.received("error").len(),
             number + 1,
@@ -99,15 +99,15 @@ async fn finding_20_every_payload_is_answered_with_a_sentence() {
                     continue;
                 }
                 let shown = format!("{name} {text:.80}");
-                let answer = socket.call(name, &[payload]).await;
-                assert_eq!(answer["success"], false, "{shown}: {answer}");
-                let error = answer["error"].as_str().unwrap_or_default();
-                assert!(error.contains(' '), "{shown}: {answer}");
+                let response = socket.call(name, &[payload]).await;
+                assert_eq!(response["success"], false, "{shown}: {response}");
+                let error = response["error"].as_str().unwrap_or_default();
+                assert!(error.contains(' '), "{shown}: {response}");
                 let ours = [
                     "Internal server error",
                     "Service temporarily unavailable. Please try again shortly.",
                 ];
-                assert!(!ours.contains(&error), "{shown}: {answer}");
+                assert!(!ours.contains(&error), "{shown}: {response}");
             }
         }
     }
@@ -177,7 +177,7 @@ async fn finding_21_who_acts_is_whom_the_token_names() {
     assert_eq!(mine["pagination"]["total"], 2, "{mine}");
     let me = forger.request(Method::GET, &format!("/auth/me?userId={}", victim.id));
     let me = me.header("x-user-id", victim.id.to_string());
-    assert_eq!(nexus_tests::Answer::to(me).await.data()["user"]["id"], forger.id);
+    assert_eq!(nexus_tests::Response::to(me).await.data()["user"]["id"], forger.id);
     assert_eq!(stack.count(&format!("bookings WHERE user_id = {}", victim.id)).await, 0);
     stack.assert_invariants().await;
 }

@@ -1,7 +1,7 @@
 //! What every connection and request meets before a route: findings 3, 7, 8, 9, 11 and 22.
 
 use nexus_sandbox::process::Signal;
-use nexus_tests::{Answer, Method, SOON, Stack, eventually, json, seen};
+use nexus_tests::{Method, Response, SOON, Stack, eventually, json, seen};
 
 /// What a failure must not tell.
 const OURS: [&str; 9] = [
@@ -40,7 +40,7 @@ async fn finding_03_whatever_goes_wrong_is_json_with_the_right_status_and_tells_
         ),
     ];
     for (status, request) in requests {
-        is_failure(&Answer::to(request).await, status);
+        is_failure(&Response::to(request).await, status);
     }
     stack
         .wire()
@@ -55,21 +55,21 @@ async fn finding_03_whatever_goes_wrong_is_json_with_the_right_status_and_tells_
     is_failure(&user.get("/events").await, 503);
 }
 
-fn is_failure(answer: &Answer, status: u16) {
-    assert_eq!(answer.status, status, "{answer}");
-    if answer.body["code"].is_string() {
+fn is_failure(response: &Response, status: u16) {
+    assert_eq!(response.status, status, "{response}");
+    if response.body["code"].is_string() {
         // Engine.IO's own words.
         return;
     }
-    let error = &answer.body["error"];
-    assert!(error["message"].is_string() && error["code"].is_string(), "{answer}");
+    let error = &response.body["error"];
+    assert!(error["message"].is_string() && error["code"].is_string(), "{response}");
     assert_eq!(
         error["request_id"].as_str(),
-        answer.headers["x-request-id"].to_str().ok(),
-        "{answer}"
+        response.headers["x-request-id"].to_str().ok(),
+        "{response}"
     );
     for word in OURS {
-        assert!(!answer.text.contains(word), "{word:?} in {answer}");
+        assert!(!response.text.contains(word), "{word:?} in {response}");
     }
 }
 
@@ -84,25 +84,25 @@ async fn finding_07_every_answer_carries_security_headers() {
         anonymous.request(Method::POST, "/auth/login").body("no JSON"),
         anonymous.request_root(Method::GET, "/docs"),
     ] {
-        let answer = Answer::to(request).await;
+        let response = Response::to(request).await;
         let header = |name: &str| {
-            answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+            response.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
         };
         assert_eq!(
             header("strict-transport-security"),
             "max-age=63072000; includeSubDomains",
-            "{answer}"
+            "{response}"
         );
-        assert_eq!(header("x-content-type-options"), "nosniff", "{answer}");
-        assert_eq!(header("x-frame-options"), "DENY", "{answer}");
-        assert_eq!(header("referrer-policy"), "no-referrer", "{answer}");
+        assert_eq!(header("x-content-type-options"), "nosniff", "{response}");
+        assert_eq!(header("x-frame-options"), "DENY", "{response}");
+        assert_eq!(header("referrer-policy"), "no-referrer", "{response}");
         let policy = header("content-security-policy");
         assert!(
             policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
-            "{answer}"
+            "{response}"
         );
-        assert!(!policy.contains("unsafe"), "{answer}");
-        assert_eq!(header("server").to_owned() + header("x-powered-by"), "", "{answer}");
+        assert!(!policy.contains("unsafe"), "{response}");
+        assert_eq!(header("server").to_owned() + header("x-powered-by"), "", "{response}");
     }
 }
 
@@ -137,28 +137,29 @@ async fn finding_08_only_the_origins_of_frontend_url_may_call() {
                 .header("access-control-request-method", "POST"),
             anonymous.request_root(Method::GET, polling),
         ] {
-            let answer = Answer::to(request.header("origin", origin)).await;
+            let response = Response::to(request.header("origin", origin)).await;
             let header =
-                |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+                |name: &str| response.headers.get(name).and_then(|value| value.to_str().ok());
             let said =
                 (header("access-control-allow-origin"), header("access-control-allow-credentials"));
             assert_eq!(
                 said.0,
                 allowed.then_some(origin),
-                "{origin}: {answer}: {:?}",
-                answer.headers
+                "{origin}: {response}: {:?}",
+                response.headers
             );
-            assert!(!allowed || said.1 == Some("true"), "{origin}: {answer}");
+            assert!(!allowed || said.1 == Some("true"), "{origin}: {response}");
             let vary =
-                answer.headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
+                response.headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
             assert!(
                 vary.collect::<String>().to_lowercase().contains("origin"),
-                "{origin}: {answer}"
+                "{origin}: {response}"
             );
         }
         // Not even a session that the page cannot read.
         let opened =
-            Answer::to(anonymous.request_root(Method::GET, polling).header("origin", origin)).await;
+            Response::to(anonymous.request_root(Method::GET, polling).header("origin", origin))
+                .await;
         assert_eq!(opened.status, if allowed { 200 } else { 403 }, "{origin}: {opened}");
     }
 }
@@ -204,11 +205,11 @@ async fn finding_11_sigterm_finishes_what_has_begun_and_ends_with_success() {
     resting.until_closed().await;
     lock.rollback().await.unwrap();
     for mut wire in wires {
-        let answer = wire.answer().await.expect("an answer");
+        let response = wire.response().await.expect("a response");
         assert_eq!(
-            (answer.status, answer.headers["connection"].as_str()),
+            (response.status, response.headers["connection"].as_str()),
             (200, "close"),
-            "{answer:?}"
+            "{response:?}"
         );
         wire.until_closed().await;
     }

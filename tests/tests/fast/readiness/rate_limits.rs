@@ -3,7 +3,7 @@
 use nexus_tests::{Client, Stack, json};
 
 /// How the login of somebody is answered: with a password that is not theirs.
-async fn try_password(client: &Client, email: &str) -> nexus_tests::Answer {
+async fn try_password(client: &Client, email: &str) -> nexus_tests::Response {
     client.post("/auth/login", json!({"email": email, "password": "Wr0ng-horse"})).await
 }
 

@@ -67,9 +67,9 @@ async fn finding_24_everybody_who_shows_an_event_is_told_its_counts() {
         json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
     sender.call_ok("lock_seat", lock).await;
     for socket in [&viewer, &sender] {
-        let four_left = |news: &Value| {
-            news["event_id"] == event.id
-                && news["seat_types"]
+        let four_left = |broadcast: &Value| {
+            broadcast["event_id"] == event.id
+                && broadcast["seat_types"]
                     == json!([{"seat_type_id": event.seat_type("VIP"), "quantity": 5, "available_quantity": 4}])
         };
         socket.wait_for("event:seats-update", four_left, SOON).await;
@@ -86,7 +86,7 @@ async fn finding_25_a_webhook_that_cannot_be_stored_is_refused_and_accepted_when
     stack.pay(&order, Outcome::Captured);
     let refused = eventually("the webhook is refused", SOON, async || {
         let attempts = stack.providers.webhooks().into_iter().flat_map(|webhook| webhook.attempts);
-        attempts.into_iter().find_map(|attempt| attempt.status).ok_or("no answer yet".into())
+        attempts.into_iter().find_map(|attempt| attempt.status).ok_or("no response yet".into())
     })
     .await;
     assert_eq!(refused, 503, "status of a webhook that could not be stored");

@@ -79,9 +79,9 @@ async fn finding_12_without_a_providers_credentials_only_what_needs_them_is_off(
     let off = "One-time passwords are not available here.";
     let phone = json!({"phone": "+919800000001", "otp": "123456", "newPassword": "longenough"});
     for path in ["/auth/send-otp", "/auth/verify-otp", "/auth/reset-password"] {
-        let answer = anonymous.post(path, phone.clone()).await;
-        answer.failed(503, off);
-        assert_eq!(answer.body["error"]["code"], "sms_unavailable", "{answer}");
+        let response = anonymous.post(path, phone.clone()).await;
+        response.failed(503, off);
+        assert_eq!(response.body["error"]["code"], "sms_unavailable", "{response}");
     }
     anonymous.post("/auth/send-otp", json!({})).await.failed(400, "Phone number is required");
 
@@ -89,16 +89,17 @@ async fn finding_12_without_a_providers_credentials_only_what_needs_them_is_off(
     let event: Event = stack.event(&organiser, &[("VIP", 100.0, 50), ("Free", 0.0, 50)]).await;
     let buyer = stack.user().await;
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
-    let answer = buyer.try_order(&booking).await;
-    answer.failed(503, "Payments are not available here.");
-    assert_eq!(answer.body["error"]["code"], "payments_unavailable", "{answer}");
+    let response = buyer.try_order(&booking).await;
+    response.failed(503, "Payments are not available here.");
+    assert_eq!(response.body["error"]["code"], "payments_unavailable", "{response}");
     let socket = stack.socket("the buyer", &buyer).await;
     let confirm = json!({"booking_id": booking.id, "payment_id": "pay_00000000000000"});
     let refused = socket.call("confirm_booking", &[confirm]).await;
     assert_eq!(refused, json!({"success": false, "error": "Payments are not available here."}));
     // Razorpay will send it again.
     let webhook = anonymous.request(nexus_tests::Method::POST, "/payments/webhook").body("{}");
-    let webhook = nexus_tests::Answer::to(webhook.header("content-type", "application/json")).await;
+    let webhook =
+        nexus_tests::Response::to(webhook.header("content-type", "application/json")).await;
     assert_eq!(
         (webhook.status, &webhook.body["error"]),
         (503, &json!("Webhooks are not available here"))
@@ -159,7 +160,7 @@ async fn finding_13_the_pool_has_the_size_and_the_patience_that_it_is_told() {
     assert_eq!(stack.count(held).await, 3);
     // PostgreSQL gives up what takes longer than it may.
     while let Some(status) = waiting.join_next().await {
-        assert_eq!(status.expect("an answer"), 503);
+        assert_eq!(status.expect("a response"), 503);
     }
     holder.rollback().await.expect("a rollback");
     stack.anonymous().get("/events").await.ok();
@@ -214,9 +215,10 @@ async fn finding_14_production_talks_tls_to_servers_that_prove_who_they_are() {
 #[tokio::test]
 async fn finding_15_every_line_of_a_log_is_an_object_that_says_what_it_belongs_to() {
     let stack = Stack::builder().workers(["otp"]).env("NODE_ENV", "production").start().await;
-    let answer = stack.anonymous().post("/auth/send-otp", json!({"phone": "+919800000001"})).await;
-    let id = answer.headers["x-request-id"].to_str().expect("an id").to_owned();
-    answer.ok();
+    let response =
+        stack.anonymous().post("/auth/send-otp", json!({"phone": "+919800000001"})).await;
+    let id = response.headers["x-request-id"].to_str().expect("an id").to_owned();
+    response.ok();
     let lines = |process: &str| -> Vec<nexus_tests::Value> {
         let log = &stack.logs()[process];
         assert!(!log.contains("9800000001"), "{log}");

@@ -40,8 +40,8 @@ async fn an_anonymous_command_is_refused_and_listening_is_not() {
     for stranger in &strangers {
         let socket = stack.socket("the stranger", stranger).await;
         for (number, (command, _)) in COMMANDS.into_iter().enumerate() {
-            let answer = socket.call(command, &[json!({"eventId": event.id})]).await;
-            assert_eq!(answer, refused("Authentication required"), "{command}");
+            let response = socket.call(command, &[json!({"eventId": event.id})]).await;
+            assert_eq!(response, refused("Authentication required"), "{command}");
             let errors = socket.received("error");
             assert_eq!(errors.len(), number + 1, "{command}: {}", socket.describe());
             assert!(
@@ -57,7 +57,7 @@ async fn an_anonymous_command_is_refused_and_listening_is_not() {
         assert_eq!(stack.contents().await, before, "rows");
         let lock = stack.user().await;
         lock.lock(&event, "VIP", &format!("A{}", lock.id)).await.ok();
-        socket.wait_for("seat_locked", |news| news["user_id"] == lock.id, SOON).await;
+        socket.wait_for("seat_locked", |broadcast| broadcast["user_id"] == lock.id, SOON).await;
         stack.execute("DELETE FROM seats").await;
         stack.execute("UPDATE event_seat_types SET available_quantity = quantity").await;
         stack.execute(&format!("DELETE FROM users WHERE id = {}", lock.id)).await;
@@ -74,8 +74,8 @@ async fn a_first_field_that_has_to_be_escaped_hides_no_other() {
     let socket = stack.socket("the buyer", &organiser).await;
     let payload = json!({"\"": 1, "eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "V1"});
     assert!(payload.to_string().starts_with(r#"{"\""#), "{payload}");
-    let answer = socket.call("lock_seat", &[payload]).await;
-    assert_eq!(answer["data"]["lock"]["seat_label"], "V1", "{answer}");
+    let response = socket.call("lock_seat", &[payload]).await;
+    assert_eq!(response["data"]["lock"]["seat_label"], "V1", "{response}");
 }
 
 /// Sends without a callback and waits for the response; then with one, which gets the same object.
@@ -83,12 +83,15 @@ async fn both_ways(socket: &SocketClient, command: &str, arguments: &[Value]) ->
     socket.forget();
     let response = format!("{command}_response");
     socket.emit(command, arguments).await;
-    let answer = socket.wait_for_any(&response).await;
+    let response = socket.wait_for_any(&response).await;
     socket.forget();
     let acknowledged = socket.call(command, arguments).await;
-    assert_eq!(acknowledged, answer, "{command} {arguments:?}: the callback gets the same object");
-    assert_eq!(socket.wait_for_any(&response).await, answer, "{command} {arguments:?}");
-    answer
+    assert_eq!(
+        acknowledged, response,
+        "{command} {arguments:?}: the callback gets the same object"
+    );
+    assert_eq!(socket.wait_for_any(&response).await, response, "{command} {arguments:?}");
+    response
 }
 
 #[tokio::test]
@@ -113,8 +116,8 @@ async fn payloads_of_every_shape_are_answered() {
         ];
         for (command, problem) in COMMANDS {
             for shape in shapes {
-                let answer = both_ways(&socket, command, shape).await;
-                assert_eq!(answer, refused(problem), "{command} {shape:?} over {transport}");
+                let response = both_ways(&socket, command, shape).await;
+                assert_eq!(response, refused(problem), "{command} {shape:?} over {transport}");
             }
         }
         for command in ["join_event", "leave_event"] {
@@ -165,8 +168,8 @@ async fn commands_end_with_the_session() {
     let socket = stack.socket("the buyer", &buyer).await;
     socket.call_ok("lock_seat", lock("A1")).await;
     buyer.post("/auth/logout", json!({})).await.ok();
-    let answer = socket.call("lock_seat", &[lock("A2")]).await;
-    assert_eq!(answer, refused("Authentication required"), "after logout");
+    let response = socket.call("lock_seat", &[lock("A2")]).await;
+    assert_eq!(response, refused("Authentication required"), "after logout");
 
     // A token that runs out while its socket is connected; a second is the shortest that a token
     // can last.
@@ -177,12 +180,12 @@ async fn commands_end_with_the_session() {
         stack.socket("the organiser", &stack.anonymous().with_token(organiser.id, short)).await;
     socket.call_ok("lock_seat", lock("B1")).await;
     nexus_tests::eventually("the token has run out", Duration::from_secs(8), async || {
-        let answer = socket.call("delete_seat_type", &[json!({})]).await;
-        nexus_tests::seen(answer == refused("Authentication required"), answer)
+        let response = socket.call("delete_seat_type", &[json!({})]).await;
+        nexus_tests::seen(response == refused("Authentication required"), response)
     })
     .await;
-    let answer = socket.call("lock_seat", &[lock("B2")]).await;
-    assert_eq!(answer, refused("Authentication required"), "after expiry");
+    let response = socket.call("lock_seat", &[lock("B2")]).await;
+    assert_eq!(response, refused("Authentication required"), "after expiry");
     assert_eq!(stack.count("seats").await, 2, "seats locked");
     stack.assert_invariants().await;
 }
@@ -201,24 +204,26 @@ async fn one_sockets_commands_are_served_in_order_and_a_flood_is_refused() {
         socket.emit("lock_seat", &[lock]).await;
     }
     let answered = nexus_tests::eventually("every command is answered", SOON, async || {
-        let answers = socket.received("lock_seat_response");
-        nexus_tests::seen(answers.len() == count, answers.len()).map(|_| answers)
+        let responses = socket.received("lock_seat_response");
+        nexus_tests::seen(responses.len() == count, responses.len()).map(|_| responses)
     })
     .await;
-    let locked: Vec<_> = answered.iter().filter(|answer| answer["success"] == true).collect();
+    let locked: Vec<_> = answered.iter().filter(|response| response["success"] == true).collect();
     let numbers: Vec<u32> = locked
         .iter()
-        .map(|answer| answer["data"]["lock"]["seat_label"].as_str().unwrap()[1..].parse().unwrap())
+        .map(|response| {
+            response["data"]["lock"]["seat_label"].as_str().unwrap()[1..].parse().unwrap()
+        })
         .collect();
     assert!(numbers.is_sorted() && numbers.first() == Some(&0), "in order: {numbers:?}");
-    let others = answered.iter().filter(|answer| answer["success"] == false);
-    for answer in others {
-        let error = answer["error"].as_str().unwrap();
+    let others = answered.iter().filter(|response| response["success"] == false);
+    for response in others {
+        let error = response["error"].as_str().unwrap();
         let known = [
             "Too many commands are waiting. Please slow down.",
             "No seats available for this seat type",
         ];
-        assert!(known.contains(&error), "{answer}");
+        assert!(known.contains(&error), "{response}");
     }
     assert_eq!(stack.count("seats").await, locked.len() as i64);
     stack.anonymous().get_root("/health").await.ok();

@@ -5,7 +5,7 @@ use super::fence;
 use nexus_tests::shop::{MASKED_REFERENCE, event_request};
 use nexus_tests::{Client, Event, SOON, SocketClient, Stack, Value, eventually, json, seen};
 
-const NEWS: [&str; 3] = ["booking_created", "booking_confirmed", "booking_cancelled"];
+const BROADCASTS: [&str; 3] = ["booking_created", "booking_confirmed", "booking_cancelled"];
 const NOTHING: [Vec<Value>; 3] = [Vec::new(), Vec::new(), Vec::new()];
 
 /// A socket at that process.
@@ -14,9 +14,9 @@ async fn socket(stack: &Stack, name: &str, who: &Client, process: usize) -> Sock
     stack.socket_with(name, who, options).await
 }
 
-/// What a socket was told of bookings, by the kind of news.
+/// What a socket was told of bookings, by the kind of broadcast.
 fn told(socket: &SocketClient) -> [Vec<Value>; 3] {
-    NEWS.map(|event| socket.received(event))
+    BROADCASTS.map(|event| socket.received(event))
 }
 
 #[tokio::test]
@@ -57,8 +57,8 @@ async fn a_bookings_parties_hear_all_of_it_and_others_what_is_no_secret() {
     let cancel = format!("/bookings/{}/cancel", booking.id);
     buyer.post(&cancel, json!({"reason": "my mother died"})).await.ok();
     for socket in parties.iter().chain(&others) {
-        for news in NEWS {
-            socket.wait_for_any(news).await;
+        for broadcast in BROADCASTS {
+            socket.wait_for_any(broadcast).await;
         }
     }
     let all: Vec<&SocketClient> = parties.iter().chain(&others).chain([&away]).collect();
@@ -155,7 +155,7 @@ async fn a_session_that_has_ended_hears_what_strangers_hear() {
     joined.call_ok("join_event", json!(event.id)).await;
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
     for socket in [&never_joined, &joined, &joins_later] {
-        let is_it = |news: &Value| news["booking_reference"] == booking.reference;
+        let is_it = |broadcast: &Value| broadcast["booking_reference"] == booking.reference;
         socket.wait_for("booking_created", is_it, SOON).await;
         socket.forget();
     }

@@ -24,16 +24,16 @@ async fn commands_over_a_socket_are_heard_by_all_others_in_every_process() {
     }
     let heard = async |event: &str, expected: &Value| {
         for viewer in [&near, &far] {
-            let news = viewer.wait_for(event, |news| news == expected, SOON).await;
-            assert_eq!(news, *expected);
+            let broadcast = viewer.wait_for(event, |broadcast| broadcast == expected, SOON).await;
+            assert_eq!(broadcast, *expected);
         }
     };
 
     let created = sender.call_ok("create_event", event_request(&[("VIP", 100.0, 50)])).await;
     let event = Event::from_created(&created);
-    let mut news = created.clone();
-    news.as_object_mut().unwrap().remove("message");
-    heard("event_created", &news).await;
+    let mut broadcast = created.clone();
+    broadcast.as_object_mut().unwrap().remove("message");
+    heard("event_created", &broadcast).await;
 
     let updated =
         sender.call_ok("update_event", json!({"eventId": event.id, "name": "Renamed"})).await;
@@ -64,9 +64,9 @@ async fn commands_over_a_socket_are_heard_by_all_others_in_every_process() {
     let gone = sender.call_ok("delete_seat_type", gone).await;
     let sentence = "Seat type \"Standard\" deleted successfully";
     assert_eq!(gone, json!({"message": sentence, "deleted_seat_type_id": seat_type["id"]}));
-    let news =
+    let broadcast =
         json!({"event_id": event.id, "seat_type_id": seat_type["id"], "seat_type_name": sentence});
-    heard("seat_type_deleted", &news).await;
+    heard("seat_type_deleted", &broadcast).await;
 
     let lock =
         json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": "A1"});
@@ -90,8 +90,10 @@ async fn commands_over_a_socket_are_heard_by_all_others_in_every_process() {
 
     fence(&stack, &[&sender, &near, &far]).await;
     let heard = sender.describe();
-    let own =
-        sender.received("event_created").into_iter().filter(|news| news["event"]["id"] == event.id);
+    let own = sender
+        .received("event_created")
+        .into_iter()
+        .filter(|broadcast| broadcast["event"]["id"] == event.id);
     assert_eq!(own.count(), 0, "the sender hears event_created: {heard}");
     for event in [
         "event_updated",
@@ -124,18 +126,18 @@ async fn whoever_joined_an_event_hears_of_that_event_only() {
     let buyer = stack.user().await;
     buyer.lock(&other, "VIP", "A1").await.ok();
     buyer.lock(&mine, "VIP", "A2").await.ok();
-    joined.wait_for("seat_locked", |news| news["event_id"] == mine.id, SOON).await;
+    joined.wait_for("seat_locked", |broadcast| broadcast["event_id"] == mine.id, SOON).await;
     for event in [&mine, &other] {
-        never.wait_for("seat_locked", |news| news["event_id"] == event.id, SOON).await;
+        never.wait_for("seat_locked", |broadcast| broadcast["event_id"] == event.id, SOON).await;
     }
     assert_eq!(joined.received("seat_locked").len(), 1, "{}", joined.describe());
 
     joined.call_ok("join_event", json!(other.id.to_string())).await;
     buyer.lock(&other, "VIP", "A3").await.ok();
-    joined.wait_for("seat_locked", |news| news["seat_label"] == "A3", SOON).await;
+    joined.wait_for("seat_locked", |broadcast| broadcast["seat_label"] == "A3", SOON).await;
     joined.call_ok("leave_event", json!(other.id)).await;
     buyer.lock(&other, "VIP", "A4").await.ok();
-    never.wait_for("seat_locked", |news| news["seat_label"] == "A4", SOON).await;
+    never.wait_for("seat_locked", |broadcast| broadcast["seat_label"] == "A4", SOON).await;
     fence(&stack, &[&joined]).await;
     assert_eq!(joined.received("seat_locked").len(), 2, "{}", joined.describe());
 }
@@ -149,18 +151,18 @@ async fn counts_are_told_coalesced_and_in_order() {
     for (n, buyer) in stack.users(40).await.into_iter().enumerate() {
         buyer.lock(&event, "VIP", &format!("S{n}")).await.ok();
     }
-    let last = |news: &Value| news["seat_types"][0]["available_quantity"] == 10;
-    let news = viewer.wait_for("event:seats-update", last, SOON).await;
+    let last = |broadcast: &Value| broadcast["seat_types"][0]["available_quantity"] == 10;
+    let broadcast = viewer.wait_for("event:seats-update", last, SOON).await;
     let vip =
         json!({"seat_type_id": event.seat_type("VIP"), "quantity": 50, "available_quantity": 10});
     assert_eq!(
-        news,
-        json!({"event_id": event.id, "version": news["version"], "seat_types": [vip]})
+        broadcast,
+        json!({"event_id": event.id, "version": broadcast["version"], "seat_types": [vip]})
     );
     let versions: Vec<_> = viewer
         .received("event:seats-update")
         .iter()
-        .map(|news| news["version"].as_i64().unwrap())
+        .map(|broadcast| broadcast["version"].as_i64().unwrap())
         .collect();
     assert!(
         versions.is_sorted() && versions.len() < 40,
@@ -223,14 +225,14 @@ async fn whoever_has_known_an_event_hears_that_it_is_hidden_and_nothing_else_of_
             .put(&path, json!({field: value, "description": "a secret", "location": "a cellar"}))
             .await
             .ok();
-        let secret = |news: &Value| news["event"]["description"] == "a secret";
+        let secret = |broadcast: &Value| broadcast["event"]["description"] == "a secret";
         own.wait_for("event_updated", secret, SOON).await;
         fence(&stack, &[&viewer]).await;
         let heard = viewer.received("event_updated");
-        let news = &heard.last().expect("the news")["event"];
-        assert_eq!((&news["id"], &news[field]), (&json!(event.id), &value));
+        let broadcast = &heard.last().expect("the broadcast")["event"];
+        assert_eq!((&broadcast["id"], &broadcast[field]), (&json!(event.id), &value));
         for kept in ["name", "description", "location", "start_date"] {
-            assert_eq!(news[kept], before[kept], "{kept}");
+            assert_eq!(broadcast[kept], before[kept], "{kept}");
         }
         assert!(!heard.iter().any(secret), "{heard:?}");
     }

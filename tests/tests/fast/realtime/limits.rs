@@ -25,7 +25,11 @@ async fn a_flood_of_commands_is_refused_and_who_goes_on_is_disconnected() {
         assert_eq!(socket.call("lock_seat", &[seat(n)]).await, refused);
     }
     assert_eq!(
-        socket.received("lock_seat_response").iter().filter(|answer| **answer == refused).count(),
+        socket
+            .received("lock_seat_response")
+            .iter()
+            .filter(|response| **response == refused)
+            .count(),
         6
     );
     socket.emit("lock_seat", &[seat(11)]).await;
@@ -53,9 +57,9 @@ async fn who_is_disconnected_and_connects_anew_over_the_same_connection_begins_n
     // Engine.IO by hand: 40 connects, 41 disconnects, 42 is a command.
     let url = format!("{}/socket.io/?EIO=4&transport=polling", stack.api_url(0));
     let poll = async |url: &str| {
-        let answer = http.get(url).send().await.unwrap();
-        assert_eq!(answer.status(), 200, "the connection has ended");
-        answer.text().await.unwrap()
+        let response = http.get(url).send().await.unwrap();
+        assert_eq!(response.status(), 200, "the connection has ended");
+        response.text().await.unwrap()
     };
     let opened: Value = serde_json::from_str(&poll(&url).await[1..]).unwrap();
     let url = format!("{url}&sid={}", opened["sid"].as_str().unwrap());

@@ -13,6 +13,8 @@ async fn fence(stack: &Stack, sockets: &[&SocketClient]) {
     let organiser = stack.user().await;
     let marker = stack.event(&organiser, &[("Marker", 1.0, 1)]).await;
     for socket in sockets {
-        socket.wait_for("event_created", |news| news["event"]["id"] == marker.id, SOON).await;
+        socket
+            .wait_for("event_created", |broadcast| broadcast["event"]["id"] == marker.id, SOON)
+            .await;
     }
 }

@@ -96,14 +96,14 @@ impl Cell {
 
 /// What the command's callback got, which the response event has brought, too.
 async fn answered(socket: &SocketClient, command: &str, payload: Value) -> Value {
-    let answer = socket.call(command, &[payload]).await;
-    socket.wait_for(&format!("{command}_response"), |response| *response == answer, SOON).await
+    let response = socket.call(command, &[payload]).await;
+    socket.wait_for(&format!("{command}_response"), |response| *response == response, SOON).await
 }
 
 async fn succeeds(socket: &SocketClient, command: &str, payload: Value) -> Value {
-    let mut answer = answered(socket, command, payload).await;
-    assert_eq!(answer["success"], true, "{command}: {answer}");
-    answer["data"].take()
+    let mut response = answered(socket, command, payload).await;
+    assert_eq!(response["success"], true, "{command}: {response}");
+    response["data"].take()
 }
 
 fn seat(event: &Event, label: &str) -> Value {
@@ -111,12 +111,12 @@ fn seat(event: &Event, label: &str) -> Value {
 }
 
 async fn hears_of_lock(socket: &SocketClient, label: &str) {
-    socket.wait_for("seat_locked", |news| news["seat_label"] == label, SOON).await;
+    socket.wait_for("seat_locked", |broadcast| broadcast["seat_label"] == label, SOON).await;
 }
 
 /// The seats whose locks were heard of, oldest first.
 fn locks_heard_of(socket: &SocketClient) -> Vec<Value> {
-    socket.received("seat_locked").iter().map(|news| news["seat_label"].clone()).collect()
+    socket.received("seat_locked").iter().map(|broadcast| broadcast["seat_label"].clone()).collect()
 }
 
 async fn commands_are_answered_and_broadcasts_heard(cell: Cell) {
@@ -145,7 +145,9 @@ async fn commands_are_answered_and_broadcasts_heard(cell: Cell) {
     let booked = succeeds(&with_header, "create_booking", booking).await;
     assert!(booked["booking"]["booking_reference"].is_string(), "{booked}");
     for other in [&with_token, &viewer] {
-        other.wait_for("booking_created", |news| news["event_id"] == event.id, SOON).await;
+        other
+            .wait_for("booking_created", |broadcast| broadcast["event_id"] == event.id, SOON)
+            .await;
     }
 
     let taken =
@@ -202,9 +204,10 @@ async fn long_messages_foreign_scripts_and_bytes_are_carried(cell: Cell) {
     (request["name"], request["description"]) = (json!(name), json!(description.trim()));
     let created = succeeds(&buyer, "create_event", request).await;
     assert_eq!(created["event"]["description"], description.trim());
-    let news =
-        viewer.wait_for("event_created", |news| news["event"] == created["event"], SOON).await;
-    assert_eq!(news["event"]["name"], created["event"]["name"]);
+    let broadcast = viewer
+        .wait_for("event_created", |broadcast| broadcast["event"] == created["event"], SOON)
+        .await;
+    assert_eq!(broadcast["event"]["name"], created["event"]["name"]);
 
     // To the byte: what Engine.IO counts is `42["lock_seat",{…}]`.
     let padded = |label: &str, length: usize| {

@@ -2,45 +2,46 @@
 
 use std::time::Duration;
 
-use nexus_tests::{Answer, Booking, Client, Event, Stack, json};
+use nexus_tests::{Booking, Client, Event, Response, Stack, json};
 use tokio::task::JoinSet;
 
-/// Whoever has no answer after this hangs.
+/// Whoever has no response after this hangs.
 const NOBODY_WAITS_LONGER: Duration = Duration::from_secs(20);
 
-/// All at once; returns the answers, in any order.
-async fn at_once<F: Future<Output = Answer> + Send + 'static>(
+/// All at once; returns the responses, in any order.
+async fn at_once<F: Future<Output = Response> + Send + 'static>(
     requests: impl IntoIterator<Item = F>,
-) -> Vec<Answer> {
-    let mut running: JoinSet<Answer> = requests.into_iter().collect();
-    let mut answers = Vec::new();
-    while let Some(answer) = running.join_next().await {
-        answers.push(answer.unwrap());
+) -> Vec<Response> {
+    let mut running: JoinSet<Response> = requests.into_iter().collect();
+    let mut responses = Vec::new();
+    while let Some(response) = running.join_next().await {
+        responses.push(response.unwrap());
     }
-    answers
+    responses
 }
 
 fn lock(
     buyer: Client,
     event: &Event,
     label: String,
-) -> impl Future<Output = Answer> + Send + 'static {
+) -> impl Future<Output = Response> + Send + 'static {
     let event = event.clone();
     async move {
         let locking = buyer.lock(&event, "VIP", &label);
-        let answer = tokio::time::timeout(NOBODY_WAITS_LONGER, locking).await;
-        answer.unwrap_or_else(|_| {
+        let response = tokio::time::timeout(NOBODY_WAITS_LONGER, locking).await;
+        response.unwrap_or_else(|_| {
             panic!("the lock of {label} was not answered in {NOBODY_WAITS_LONGER:?}")
         })
     }
 }
 
-/// Checks that `winners` of the answers are successes, and that all others are refused with 409 and
+/// Checks that `winners` of the responses are successes, and that all others are refused with 409 and
 /// this message.
-fn assert_won(answers: &[Answer], winners: usize, refusal: &str) {
-    let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
-    lost.iter().for_each(|answer| answer.failed(409, refusal));
-    assert_eq!(won.len(), winners, "winners of {}", answers.len());
+fn assert_won(responses: &[Response], winners: usize, refusal: &str) {
+    let (won, lost): (Vec<_>, Vec<_>) =
+        responses.iter().partition(|response| response.status == 200);
+    lost.iter().for_each(|response| response.failed(409, refusal));
+    assert_eq!(won.len(), winners, "winners of {}", responses.len());
 }
 
 /// Everybody at one of these addresses in turn.
@@ -52,8 +53,8 @@ async fn two_hundred_want_one_seat(stack: &Stack, urls: &[String]) {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 500)]).await;
     let buyers = spread(stack.users(200).await, urls);
-    let answers = at_once(buyers.into_iter().map(|buyer| lock(buyer, &event, "A1".into()))).await;
-    assert_won(&answers, 1, "Seat A1 is already taken. Please select another seat.");
+    let responses = at_once(buyers.into_iter().map(|buyer| lock(buyer, &event, "A1".into()))).await;
+    assert_won(&responses, 1, "Seat A1 is already taken. Please select another seat.");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 499);
 }
 
@@ -64,8 +65,8 @@ async fn sixty_four_want_fifty_seats(stack: &Stack, urls: &[String]) {
     let buyers = spread(stack.users(64).await, urls);
     let requests =
         buyers.into_iter().enumerate().map(|(n, buyer)| lock(buyer, &event, format!("S{n}")));
-    let answers = at_once(requests).await;
-    assert_won(&answers, 50, "No seats available for this seat type");
+    let responses = at_once(requests).await;
+    assert_won(&responses, 50, "No seats available for this seat type");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 0);
 }
 
@@ -111,14 +112,14 @@ async fn nobody_holds_more_tickets_than_the_event_allows() {
     let buyer = stack.user().await;
     let urls = [stack.api_url(0), stack.api_url(1)];
     let twins = spread(vec![buyer.clone(); 20], &urls).into_iter().enumerate();
-    let answers = at_once(twins.map(|(n, twin)| lock(twin, &event, format!("S{n}")))).await;
+    let responses = at_once(twins.map(|(n, twin)| lock(twin, &event, format!("S{n}")))).await;
     let refusal = "You can hold at most 4 ticket(s) for this event";
-    assert_won(&answers, 4, refusal);
+    assert_won(&responses, 4, refusal);
 
     // Pending bookings count, in every seat type of the event; cancelled ones do not.
-    let won = answers.iter().filter(|answer| answer.status == 200);
+    let won = responses.iter().filter(|response| response.status == 200);
     let labels: Vec<&str> =
-        won.map(|answer| answer.body["data"]["lock"]["seat_label"].as_str().unwrap()).collect();
+        won.map(|response| response.body["data"]["lock"]["seat_label"].as_str().unwrap()).collect();
     let seats: Vec<_> = labels.iter().map(|label| ("VIP", *label)).collect();
     let booking = Booking::from_created(&buyer.book(&event, &seats).await.data());
     buyer.lock(&event, "Standard", "S1").await.failed(409, refusal);
@@ -140,23 +141,23 @@ async fn one_of_ten_bookings_of_the_same_seats_is_made_and_one_of_ten_cancellati
         let (buyer, event) = (buyer.clone(), event.clone());
         async move { buyer.book(&event, &[("VIP", "A1"), ("VIP", "A2")]).await }
     };
-    let answers = at_once((0..10).map(book)).await;
+    let responses = at_once((0..10).map(book)).await;
     assert_won(
-        &answers,
+        &responses,
         1,
         "One or more seats are already linked to another booking. Please lock the seats again.",
     );
 
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
-    let made = answers.into_iter().find(|answer| answer.status == 200).unwrap();
+    let made = responses.into_iter().find(|response| response.status == 200).unwrap();
     let booking = Booking::from_created(&made.data());
     let cancel = |_| {
         let (buyer, booking) = (buyer.clone(), booking.clone());
         async move { buyer.cancel(&booking).await }
     };
-    let answers = at_once((0..10).map(cancel)).await;
+    let responses = at_once((0..10).map(cancel)).await;
     let messages: Vec<_> =
-        answers.into_iter().map(|answer| answer.data()["message"].to_string()).collect();
+        responses.into_iter().map(|response| response.data()["message"].to_string()).collect();
     let count = |text: &str| messages.iter().filter(|message| message.contains(text)).count();
     let counts = (count("Booking cancelled successfully"), count("Booking is already cancelled"));
     assert_eq!(counts, (1, 9), "{messages:?}");
@@ -185,16 +186,16 @@ async fn lowering_the_quantity_during_the_rush_oversells_nothing() {
         }
     }
     let (mut locked, mut lowered) = (0, 0);
-    while let Some(answer) = requests.join_next().await {
-        let answer = answer.unwrap();
-        match (answer.request.starts_with("PUT"), answer.status) {
+    while let Some(response) = requests.join_next().await {
+        let response = response.unwrap();
+        match (response.request.starts_with("PUT"), response.status) {
             (true, 200) => lowered += 1,
             (true, _) => {
-                let sentence = answer.message().starts_with("Quantity cannot be less than the ");
-                assert!(answer.status == 409 && sentence, "{answer}");
+                let sentence = response.message().starts_with("Quantity cannot be less than the ");
+                assert!(response.status == 409 && sentence, "{response}");
             }
             (false, 200) => locked += 1,
-            (false, _) => answer.failed(409, "No seats available for this seat type"),
+            (false, _) => response.failed(409, "No seats available for this seat type"),
         }
     }
     let quantity = if lowered > 0 { 30 } else { 60 };

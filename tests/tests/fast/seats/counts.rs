@@ -12,12 +12,12 @@ async fn counts(viewer: &Client, event: &Event) -> (i64, Vec<i64>) {
     )
 }
 
-fn version(news: &Value) -> i64 {
-    news["version"].as_i64().unwrap_or_else(|| panic!("no version in {news}"))
+fn version(broadcast: &Value) -> i64 {
+    broadcast["version"].as_i64().unwrap_or_else(|| panic!("no version in {broadcast}"))
 }
 
 #[tokio::test]
-async fn news_of_a_seat_say_in_which_order_they_belong() {
+async fn broadcasts_of_a_seat_say_in_which_order_they_belong() {
     let stack = Stack::builder().workers(["payments"]).start().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
     let viewer = stack.socket("the viewer", &stack.anonymous()).await;
@@ -56,7 +56,9 @@ async fn a_new_seat_type_makes_a_new_version() {
     let (before, _) = counts(&stack.anonymous(), &event).await;
     let new = json!({"name": "Balcony", "price": 10, "quantity": 7});
     organiser.post(&format!("/seats/{}/seat-types", event.id), new).await.ok();
-    let both = |news: &Value| news["seat_types"].as_array().is_some_and(|types| types.len() == 2);
+    let both = |broadcast: &Value| {
+        broadcast["seat_types"].as_array().is_some_and(|types| types.len() == 2)
+    };
     let update = viewer.wait_for("event:seats-update", both, SOON).await;
     assert!(version(&update) > before, "{update} after version {before}");
 }
@@ -79,7 +81,7 @@ async fn a_deadline_that_passes_makes_a_new_version_whether_or_not_there_is_a_wo
     })
     .await;
     assert!(after > before, "version {after} after {before}");
-    let free = |news: &Value| news["seat_types"][0]["available_quantity"] == 50;
+    let free = |broadcast: &Value| broadcast["seat_types"][0]["available_quantity"] == 50;
     assert_eq!(version(&viewer.wait_for("event:seats-update", free, SOON).await), after);
     assert_eq!(viewer.wait_for_any("seat_unlocked").await["reason"], "expired");
     stack.assert_invariants().await;
@@ -136,8 +138,8 @@ async fn whoever_comes_while_an_event_is_deleted_is_told_that_it_is_gone() {
     })
     .await;
     deletion.commit().await.unwrap();
-    for (answer, message) in cases {
-        answer.await.unwrap().failed(404, message);
+    for (response, message) in cases {
+        response.await.unwrap().failed(404, message);
     }
     stack.user().await.lock(&other, "VIP", "A1").await.ok();
     stack.assert_invariants().await;

@@ -1,6 +1,6 @@
 //! `GET /seats/:eventId` when everybody asks at once.
 
-use nexus_tests::{Answer, Client, Event, Stack, json};
+use nexus_tests::{Client, Event, Response, Stack, json};
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 
@@ -11,7 +11,7 @@ async fn hold_seats(stack: &Stack) -> Transaction<'static, Postgres> {
     tx
 }
 
-async fn map(viewer: Client, event: Event) -> Answer {
+async fn map(viewer: Client, event: Event) -> Response {
     viewer.get(&format!("/seats/{}", event.id)).await
 }
 
@@ -37,8 +37,8 @@ async fn a_crowd_that_asks_at_once_costs_one_query() {
     stack.user().await.get("/bookings/my-bookings").await.ok();
     assert_eq!(stack.blocked("nexus-api").await, 1, "statements that look at seats");
     held.rollback().await.unwrap();
-    while let Some(answer) = crowd.join_next().await {
-        let taken = answer.unwrap().data()["taken"].clone();
+    while let Some(response) = crowd.join_next().await {
+        let taken = response.unwrap().data()["taken"].clone();
         assert_eq!((&taken[0]["seat_label"], &taken[0]["mine"]), (&json!("A1"), &json!(false)));
     }
     assert_eq!(own.await.unwrap().data()["taken"][0]["mine"], true);

@@ -14,15 +14,15 @@ fn lock_path(event: &Event, seat_type: &str) -> String {
     format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type(seat_type))
 }
 
-async fn unlock(who: &Client, event: &Event, label: &str) -> nexus_tests::Answer {
+async fn unlock(who: &Client, event: &Event, label: &str) -> nexus_tests::Response {
     who.delete(&format!("{}?seat_label={label}", lock_path(event, "VIP"))).await
 }
 
-async fn extend(who: &Client, event: &Event, label: &str) -> nexus_tests::Answer {
+async fn extend(who: &Client, event: &Event, label: &str) -> nexus_tests::Response {
     who.post(&format!("{}/extend", lock_path(event, "VIP")), json!({"seat_label": label})).await
 }
 
-async fn lock_several(who: &Client, event: &Event, wanted: Value) -> nexus_tests::Answer {
+async fn lock_several(who: &Client, event: &Event, wanted: Value) -> nexus_tests::Response {
     who.post(&format!("/seats/{}/locks", event.id), wanted).await
 }
 
@@ -56,11 +56,11 @@ async fn a_lock_is_given_back_by_its_holder_and_free_at_once() {
     let mut data = expected.clone();
     data["message"] = json!("Seat A1 released successfully.");
     assert_eq!(released, data);
-    let news = viewer.wait_for_any("seat_unlocked").await;
+    let broadcast = viewer.wait_for_any("seat_unlocked").await;
     let mut told = expected;
-    told["version"] = news["version"].clone();
+    told["version"] = broadcast["version"].clone();
     told["reason"] = json!("released");
-    assert_eq!(news, told);
+    assert_eq!(broadcast, told);
     unlock(&holder, &event, "A1").await.failed(404, "You have no lock on seat A1");
     other.lock(&event, "VIP", "A1").await.ok();
     stack.assert_invariants().await;
@@ -96,7 +96,7 @@ async fn a_lock_is_extended_but_never_beyond_twenty_minutes_from_its_start() {
     let stack = Stack::builder().workers([]).start().await;
     let (event, holder) = sale(&stack).await;
     let first = holder.lock(&event, "VIP", "A1").await.data();
-    let seconds = |answer: &Value| answer["expires_in_seconds"].as_i64().unwrap();
+    let seconds = |response: &Value| response["expires_in_seconds"].as_i64().unwrap();
 
     // A lock of 10 minutes that is 12 minutes old, and was extended before, ends 20 minutes after
     // its start.
@@ -154,10 +154,14 @@ async fn several_seats_are_locked_all_or_none() {
     assert_eq!(won["message"], "2 seat(s) locked successfully. Locks expire in 10 minutes.");
     assert_eq!(labels(&won), ["A1", "B1"]);
     for label in ["A1", "B1"] {
-        let news = viewer
-            .wait_for("seat_locked", |news| news["seat_label"] == label, nexus_tests::SOON)
+        let broadcast = viewer
+            .wait_for(
+                "seat_locked",
+                |broadcast| broadcast["seat_label"] == label,
+                nexus_tests::SOON,
+            )
             .await;
-        assert!(won["locks"].as_array().unwrap().contains(&news["lock"]), "{news}");
+        assert!(won["locks"].as_array().unwrap().contains(&broadcast["lock"]), "{broadcast}");
     }
     buyer.book(&event, &[("VIP", "A1"), ("Balcony", "B1")]).await.ok();
     stack.assert_invariants().await;
@@ -193,10 +197,10 @@ async fn a_rush_for_the_best_seats_gives_each_out_once() {
         rush.spawn(async move { lock_several(&buyer, &event, best).await });
     }
     let mut won = Vec::new();
-    for answer in rush.join_all().await {
-        match answer.status {
-            200 => won.extend(labels(&answer.data()).into_iter().map(str::to_owned)),
-            _ => answer.failed(409, "No seats available for this seat type"),
+    for response in rush.join_all().await {
+        match response.status {
+            200 => won.extend(labels(&response.data()).into_iter().map(str::to_owned)),
+            _ => response.failed(409, "No seats available for this seat type"),
         }
     }
     won.sort_by_key(|label| label[1..].parse::<u32>().unwrap());
@@ -291,7 +295,7 @@ async fn the_seat_map_shows_what_is_taken_and_the_version_that_updates_continue(
     let update = viewer
         .wait_for(
             "event:seats-update",
-            |news| news["seat_types"] == counts(3, 2),
+            |broadcast| broadcast["seat_types"] == counts(3, 2),
             nexus_tests::SOON,
         )
         .await;

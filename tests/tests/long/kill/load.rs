@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nexus_sandbox::providers::Providers;
 use nexus_tests::client::http_client;
-use nexus_tests::{Answer, Client, Event, Method, Outcome, Pay, Value, json};
+use nexus_tests::{Client, Event, Method, Outcome, Pay, Response, Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::{sleep, timeout};
 
@@ -72,8 +72,8 @@ impl Load<'_> {
         let client = client.clone().at(&self.urls[self.next() % 2]);
         let request = client.request(method.clone(), path);
         let request = if method == Method::GET { request } else { request.json(body) };
-        match timeout(Duration::from_secs(10), Answer::try_to(request)).await {
-            Ok(Ok(answer)) if answer.status == 200 => Some(answer.body["data"].clone()),
+        match timeout(Duration::from_secs(10), Response::try_to(request)).await {
+            Ok(Ok(response)) if response.status == 200 => Some(response.body["data"].clone()),
             _ => None,
         }
     }
@@ -114,7 +114,7 @@ impl Load<'_> {
     async fn buy(&self, buyer: &Client, lock: &str, label: &str) {
         let seat = self.event.seat_type("VIP");
         let book = json!({"event_id": self.event.id, "seat_details": [{"seat_label": label, "seat_type_id": seat}]});
-        // An answer may be lost when what it tells of is done: so one looks before one asks again.
+        // A response may be lost when what it tells of is done: so one looks before one asks again.
         let (id, total) = loop {
             self.ask(buyer, Method::POST, lock, &json!({"seat_label": label})).await;
             self.ask(buyer, Method::POST, "/bookings/create", &book).await;

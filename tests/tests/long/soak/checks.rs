@@ -32,7 +32,7 @@ pub(crate) async fn everything(
     for name in watch.dead() {
         broken(format!("{name} was never killed, and has ended"));
     }
-    answers(injector, record, &mut broken);
+    responses(injector, record, &mut broken);
     logs(stack, injector, &mut broken);
     memory(watch, duration, &mut broken);
     files(watch, &mut broken).await;
@@ -52,7 +52,7 @@ pub(crate) async fn everything(
 }
 
 /// 502 and 503, and only while something is wrong; nothing else of that kind ever.
-fn answers(injector: &FaultInjector, record: &Record, broken: &mut impl FnMut(String)) {
+fn responses(injector: &FaultInjector, record: &Record, broken: &mut impl FnMut(String)) {
     let [elder, _] = injector.urls();
     for failure in record.failures.borrow().iter() {
         let excused = injector.is_excused(failure.began, failure.ended);

@@ -250,10 +250,11 @@ async fn browses(shop: Rc<Shop>) {
                 Some(tag) => request.header("if-none-match", tag),
                 None => request,
             };
-            let Some(answer) = shop.send("browse", request).await else { continue };
-            if answer.status == 304 {
+            let Some(response) = shop.send("browse", request).await else { continue };
+            if response.status == 304 {
                 shop.record.note("not modified");
-            } else if let Some(tag) = answer.headers.get("etag").and_then(|tag| tag.to_str().ok()) {
+            } else if let Some(tag) = response.headers.get("etag").and_then(|tag| tag.to_str().ok())
+            {
                 tags.insert(path, tag.to_owned());
             }
         }
@@ -330,8 +331,8 @@ async fn errs(shop: Rc<Shop>) {
                 .json(&json!({"event_id": "x"})),
         ];
         for request in requests {
-            if let Some(answer) = shop.send("bad request", request).await
-                && (400..500).contains(&answer.status)
+            if let Some(response) = shop.send("bad request", request).await
+                && (400..500).contains(&response.status)
             {
                 shop.record.note("bad request refused");
             }

@@ -79,9 +79,9 @@ pub(crate) async fn write(
 
     let _ = writeln!(
         text,
-        "## Requests and news\n\n| what | done | refused (4xx) | failed |\n|---|---|---|---|"
+        "## Requests and broadcasts\n\n| what | done | refused (4xx) | failed |\n|---|---|---|---|"
     );
-    for (what, [done, refused, failed]) in record.answers.borrow().iter() {
+    for (what, [done, refused, failed]) in record.responses.borrow().iter() {
         let _ = writeln!(text, "| {what} | {done} | {refused} | {failed} |");
     }
     let (slowest, what) = *record.slowest.borrow();

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use nexus_tests::client::http_client;
-use nexus_tests::{Answer, Client, Event, Method, Stack, Value, json};
+use nexus_tests::{Client, Event, Method, Response, Stack, Value, json};
 
 use super::record::{Record, now};
 
@@ -66,7 +66,7 @@ impl Shop {
         method: Method,
         path: &str,
         body: Value,
-    ) -> Option<Answer> {
+    ) -> Option<Response> {
         let request = self.anywhere(who).request(method, path);
         let request = if body.is_null() { request } else { request.json(&body) };
         self.send(what, request).await
@@ -77,14 +77,14 @@ impl Shop {
         &self,
         what: &'static str,
         request: reqwest::RequestBuilder,
-    ) -> Option<Answer> {
+    ) -> Option<Response> {
         let began = now();
-        let answer = Answer::try_to(request).await;
-        self.record.add(what, began, &answer);
-        answer.ok()
+        let response = Response::try_to(request).await;
+        self.record.add(what, began, &response);
+        response.ok()
     }
 
-    /// Asks until there is an answer that does not say "not now", or all is over.
+    /// Asks until there is a response that does not say "not now", or all is over.
     pub(crate) async fn insist(
         &self,
         what: &'static str,
@@ -92,10 +92,10 @@ impl Shop {
         method: Method,
         path: &str,
         body: &Value,
-    ) -> Option<Answer> {
+    ) -> Option<Response> {
         while !self.is_over() {
             match self.ask(what, who, method.clone(), path, body.clone()).await {
-                Some(answer) if answer.status < 500 => return Some(answer),
+                Some(response) if response.status < 500 => return Some(response),
                 _ => self.pause(Duration::from_millis(300)).await,
             }
         }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// What the API said.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// `POST /api/v1/…`
     pub request: String,
     /// HTTP status.
@@ -17,7 +17,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-impl Answer {
+impl Response {
     /// The body of a success.
     pub fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{self}");
@@ -57,7 +57,7 @@ impl Answer {
     }
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} answered {}: {}", self.request, self.status, self.text)
     }

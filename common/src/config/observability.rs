@@ -8,7 +8,7 @@ use super::Env;
 
 /// Where operators see what a process does.
 #[derive(Debug, Clone)]
-pub struct Sight {
+pub struct Observability {
     /// JSON, one object a line; else readable.
     pub json_logs: bool,
     /// RUST_LOG: what is logged.
@@ -22,7 +22,7 @@ pub struct Sight {
 
 const LOGGED: &str = "info,sqlx=warn,apalis=warn,apalis_redis=warn,apalis_core=off";
 
-impl Sight {
+impl Observability {
     /// Reads the group.
     pub fn from_env(env: &mut Env) -> Self {
         let log_filter = env.get("RUST_LOG").unwrap_or_else(|| LOGGED.to_owned());
@@ -31,7 +31,7 @@ impl Sight {
                 "RUST_LOG must be a level, or targets and levels such as info,nexus_common=debug",
             );
         }
-        Sight {
+        Observability {
             json_logs: env.production,
             log_filter,
             metrics: env.optional("METRICS_ADDRESS"),
