@@ -43,6 +43,9 @@ const RELAY_LAG: &str = "nexus_relay_lag_seconds";
 const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+/// Shorter than Prometheus waits between two looks.
+const PROCESS_MEASURED: Duration = Duration::from_secs(5);
+
 /// Serves `/metrics` at `address`, if there is one. To be called inside the runtime.
 pub fn export(address: Option<SocketAddr>) -> Result<()> {
     let Some(address) = address else { return Ok(()) };
@@ -53,6 +56,7 @@ pub fn export(address: Option<SocketAddr>) -> Result<()> {
         .install()
         .map_err(Error::internal)?;
     describe();
+    tokio::spawn(measure_process());
     for reason in AlertReason::ALL {
         // From zero on, so that Prometheus sees the first one as an increase.
         counter!(PAYMENT_ALERTS, "reason" => reason.name()).absolute(0);
@@ -61,6 +65,17 @@ pub fn export(address: Option<SocketAddr>) -> Result<()> {
         counter!(RATE_LIMITED, "limit" => limit.name()).absolute(0);
     }
     Ok(())
+}
+
+/// What every process shows of itself: CPU, memory, files, threads, and when it began.
+async fn measure_process() {
+    let collector = metrics_process::Collector::default();
+    collector.describe();
+    let mut ticks = tokio::time::interval(PROCESS_MEASURED);
+    loop {
+        ticks.tick().await;
+        collector.collect();
+    }
 }
 
 fn describe() {

@@ -29,6 +29,8 @@ async fn a_worker_tells_what_became_of_its_jobs_and_how_long_they_took() {
     }
     assert!(page.0.contains(r#"nexus_relay_lag_seconds_count{queue="payments"}"#), "{}", page.0);
     assert_eq!(page.value(r#"nexus_worker_slots{queue="payments"}"#), Some(16.0));
+    let memory = page.value("process_resident_memory_bytes");
+    assert!(memory.is_some_and(|bytes| bytes > 1e6), "{memory:?}");
     for pool in ["runtime", "handlers"] {
         assert!(
             page.0.contains(&format!(r#"nexus_db_connections{{pool="{pool}",state="used"}}"#)),
