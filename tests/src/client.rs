@@ -151,7 +151,7 @@ impl Response {
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         let response = Self { request: what, status, headers, text, body };
         if let Some(sent) = sent {
-            conformance::check_answer(&sent, &response);
+            conformance::check_response(&sent, &response);
         }
         Ok(response)
     }

@@ -85,7 +85,7 @@ impl Document {
 
 /// An operation that exists, a status that is documented, and exactly the headers and the body that
 /// go with it.
-pub fn check_answer(request: &Request, response: &Response) {
+pub fn check_response(request: &Request, response: &Response) {
     let (method, path) = (request.method(), request.url().path());
     let is_ours = path.to_ascii_lowercase().starts_with("/api/v1")
         || response.headers.contains_key("x-request-id");
@@ -109,20 +109,20 @@ pub fn check_answer(request: &Request, response: &Response) {
         );
     }
     let status = response.status.to_string();
-    let response = &operation["responses"][&status];
-    assert!(response.is_object(), "this status is not documented: {response}");
+    let documented = &operation["responses"][&status];
+    assert!(documented.is_object(), "this status is not documented: {response}");
 
-    for name in response["headers"].as_object().expect("headers").keys() {
+    for name in documented["headers"].as_object().expect("headers").keys() {
         let header = response.headers.get(name).map(|value| value.to_str().expect("a header"));
         check_header(name, header)
             .unwrap_or_else(|problem| panic!("header {name}: {problem}\n{response}"));
     }
-    if response["content"].is_null() {
+    if documented["content"].is_null() {
         return assert_eq!(response.text, "", "{response}");
     }
     let told = response.headers.get("content-type").and_then(|value| value.to_str().ok());
     let told = told.and_then(|value| value.split(';').next()).unwrap_or_default();
-    assert!(response["content"][told].is_object(), "{told} is not documented: {response}");
+    assert!(documented["content"][told].is_object(), "{told} is not documented: {response}");
     let body =
         if told == "application/json" { response.body.clone() } else { json!(response.text) };
     let schema = ["paths", template, &method, "responses", &status, "content", told, "schema"];

@@ -103,6 +103,7 @@ pub(crate) fn router(documents: Documents) -> Router<App> {
     routes()
         .router
         .nest("/admin", admin::routes())
+        .nest("/docs", documents::below_docs())
         .fallback(async || Failure::route_not_found())
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
         .layer(Extension(documents))

@@ -11,7 +11,7 @@ use crate::http::policy::Policies;
 
 /// No response is run, framed or sniffed, nor read by a page of another origin unless CORS allows it,
 /// which this does not touch. Pages say themselves what they need beyond that.
-pub(crate) const OF_EVERY_ANSWER: [(HeaderName, &str); 5] = [
+pub(crate) const OF_EVERY_RESPONSE: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -46,7 +46,7 @@ pub(crate) async fn protect(
     };
     let https = production.then_some((header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY));
     for (name, value) in
-        OF_EVERY_ANSWER.into_iter().chain([(header::CACHE_CONTROL, cache)]).chain(https)
+        OF_EVERY_RESPONSE.into_iter().chain([(header::CACHE_CONTROL, cache)]).chain(https)
     {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -1,5 +1,5 @@
-//! What the API says of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and a page that shows
-//! both to people.
+//! What the API says of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and pages that show them
+//! to people.
 //!
 //! One description of each operation is the source of all three, and is in the operation's own file.
 //! A route cannot be added without it, requests and responses are described by the types that they
@@ -28,7 +28,7 @@ struct Sources {
     commands: fn() -> Vec<Operation>,
     openapi: OnceLock<Value>,
     asyncapi: OnceLock<Value>,
-    reference: OnceLock<String>,
+    socketio: OnceLock<String>,
 }
 
 impl Documents {
@@ -39,7 +39,7 @@ impl Documents {
             commands,
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),
-            reference: OnceLock::new(),
+            socketio: OnceLock::new(),
         }))
     }
 
@@ -53,8 +53,8 @@ impl Documents {
         self.0.asyncapi.get_or_init(|| asyncapi::document(&(self.0.commands)()))
     }
 
-    /// Both, as a page.
-    pub(crate) fn reference(&self) -> &str {
-        self.0.reference.get_or_init(|| reference::render(self.openapi(), self.asyncapi()))
+    /// The AsyncAPI document as a page.
+    pub(crate) fn socketio_page(&self) -> &str {
+        self.0.socketio.get_or_init(|| reference::socketio(self.asyncapi()).into_string())
     }
 }

@@ -37,11 +37,8 @@ const TAGS: [(&str, &str); 6] = [
 
 const DESCRIPTION: &str = "Nexus sells seats for events. Bodies are JSON; an absent body counts as `{}`, fields that are not listed are \
 ignored, and numeric text is accepted where a number is meant. A trailing slash and the case of a path make no difference. \
-What changes something can also be asked for over Socket.IO: see `/asyncapi.json`. A W3C `traceparent` header is \
+What changes something can also be asked for over Socket.IO: see [commands and broadcasts](docs/socketio), or `/asyncapi.json`. A W3C `traceparent` header is \
 continued. How often one may ask is limited: every response says how much is left, and 429 when to try again.";
-
-/// Those that routes have, as the document spells them, in the order in which people read them.
-pub(super) const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
 
 /// The document.
 pub(super) fn document(routes: &[Route]) -> Value {

@@ -1,183 +1,112 @@
-//! The documents for people: one page without scripts, made of the documents themselves, that needs
-//! nothing from anywhere else.
+//! The documents for people: Swagger UI, where requests can be tried, and a page about Socket.IO,
+//! which Swagger UI does not show. Neither needs anything from elsewhere.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
-use std::sync::LazyLock;
+use maud::{DOCTYPE, Markup, html};
+use serde_json::Value;
 
-use serde_json::{Map, Value};
+/// Files of the pages, by name: npm's swagger-ui-dist, what starts it, and how our page looks.
+pub(crate) const FILES: [(&str, &str, &str); 4] = [
+    (
+        "swagger-ui-bundle.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../assets/swagger-ui/swagger-ui-bundle.js"),
+    ),
+    (
+        "swagger-ui.css",
+        "text/css; charset=utf-8",
+        include_str!("../../assets/swagger-ui/swagger-ui.css"),
+    ),
+    (
+        "start.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../assets/swagger-ui/start.js"),
+    ),
+    ("socketio.css", "text/css; charset=utf-8", include_str!("socketio.css")),
+];
 
-use super::openapi::METHODS;
+/// What the pages may load: files of ours, and the pictures in Swagger UI's style.
+pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
-/// How the page looks.
-const STYLE: &str = include_str!("reference.css");
+/// The page about HTTP.
+pub(crate) fn http() -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Nexus API" }
+                link rel="stylesheet" href="docs/swagger-ui.css";
+            }
+            body {
+                div id="swagger-ui" {}
+                script src="docs/swagger-ui-bundle.js" {}
+                script src="docs/start.js" {}
+            }
+        }
+    }
+}
 
-/// The page.
-pub(super) fn render(openapi: &Value, asyncapi: &Value) -> String {
-    let (http, sockets) = (Pen { document: openapi }, Pen { document: asyncapi });
-    let (mut index, mut body) = (String::new(), String::new());
-    for tag in list(&openapi["tags"]) {
-        let (name, about) = (text(&tag["name"]), text(&tag["description"]));
-        let _ = write!(index, "<h2>{}</h2>", escape(name));
-        let _ = write!(body, "<h2>{}</h2><p>{}</p>", escape(name), prose(about));
-        for (path, item) in entries(&openapi["paths"]) {
-            for method in METHODS {
-                let operation = &item[method];
-                if list(&operation["tags"]).iter().any(|of| of == name) {
-                    index.push_str(&link(
-                        text(&operation["operationId"]),
-                        text(&operation["summary"]),
-                    ));
-                    body.push_str(&http.operation(method, path, operation));
+/// The page about Socket.IO.
+pub(super) fn socketio(asyncapi: &Value) -> Markup {
+    let document = Document(asyncapi);
+    let sections = [("Commands", "receive"), ("Broadcasts", "send")];
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Nexus over Socket.IO" }
+                link rel="stylesheet" href="socketio.css";
+            }
+            body {
+                nav {
+                    h1 { "Socket.IO" }
+                    a href="../docs" { "HTTP" }
+                    @for (heading, action) in sections {
+                        h2 { (heading) }
+                        @for (name, _) in document.operations(action) {
+                            a href={ "#" (name) } { (name) }
+                        }
+                    }
+                }
+                main {
+                    p { (text(&asyncapi["info"]["description"])) }
+                    p { "For programs: " a href="../asyncapi.json" { "asyncapi.json" } "." }
+                    @for (heading, action) in sections {
+                        h2 { (heading) }
+                        @for (name, operation) in document.operations(action) {
+                            (document.operation(name, operation))
+                        }
+                    }
                 }
             }
         }
     }
-    for (heading, action) in
-        [("Commands over Socket.IO", "receive"), ("What clients are told", "send")]
-    {
-        let _ = write!(index, "<h2>{heading}</h2>");
-        let _ = write!(body, "<h2>{heading}</h2>");
-        if action == "receive" {
-            let _ = write!(body, "<p>{}</p>", prose(text(&asyncapi["info"]["description"])));
-        }
-        for (name, operation) in entries(&asyncapi["operations"]) {
-            if operation["action"] == action {
-                index.push_str(&link(&format!("socket-{name}"), name));
-                body.push_str(&sockets.message(name, operation));
-            }
-        }
-    }
-    let _ = write!(index, "<h2>Types</h2>{}", link("types", "Kinds of values"));
-    let _ = write!(body, "<h2 id=types>Kinds of values</h2><table>{}</table>", http.types());
-    let about = prose(text(&openapi["info"]["description"]));
-    format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Nexus API</title>\
-         <style>{STYLE}</style><nav><h1>Nexus API</h1>{index}</nav><main><p>{about}</p>\
-         <p>For programs: <a href=openapi.json>openapi.json</a>, <a href=asyncapi.json>asyncapi.json</a>.</p>{body}</main></html>"
-    )
 }
 
-/// Writes what a document describes.
-struct Pen<'a> {
-    document: &'a Value,
-}
+struct Document<'a>(&'a Value);
 
-impl<'a> Pen<'a> {
-    fn operation(&self, method: &str, path: &str, operation: &'a Value) -> String {
-        let id = text(&operation["operationId"]);
-        let who = match list(&operation["security"]) {
-            [] => "",
-            [_] => "<small>needs an access token</small>",
-            _ => "<small>more with an access token</small>",
-        };
-        let (method, path) = (method.to_uppercase(), escape(path));
-        let mut html = format!(
-            "<section id={id}><h3><b class={method}>{method}</b> <code>{path}</code> {who}</h3>{}",
-            introduction(operation)
-        );
-        let parameters = list(&operation["parameters"]).iter().map(|parameter| {
-            let parameter = self.resolve(parameter);
-            let required = parameter["required"] == true;
-            let about = text(&parameter["description"]);
-            self.field(
-                text(&parameter["name"]),
-                text(&parameter["in"]),
-                required,
-                &parameter["schema"],
-                about,
-            )
-        });
-        let body = &operation["requestBody"]["content"]["application/json"]["schema"];
-        let rows = parameters.collect::<String>() + &self.fields(body, "body");
-        if !rows.is_empty() {
-            let _ = write!(html, "<table>{rows}</table>");
-        }
-        if body.is_object() {
-            html.push_str(&any_of(body));
-            let _ = write!(html, "<pre>{}</pre>", escape(&format!("{:#}", self.example(body))));
-        }
-        let mut failures = String::new();
-        for (status, response) in entries(&operation["responses"]) {
-            let about = prose(text(&response["description"]));
-            let schema = &response["content"]["application/json"]["schema"];
-            // Failures all look the same.
-            if schema["allOf"].is_array() {
-                let _ = write!(failures, "<tr><td><b>{status}</b><td>{about}");
-            } else {
-                let _ = write!(html, "<p><b>{status}</b> {about}</p>{}", self.block(schema));
+impl<'a> Document<'a> {
+    fn operations(&self, action: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        entries(&self.0["operations"]).filter(move |(_, operation)| operation["action"] == action)
+    }
+
+    fn operation(&self, name: &str, operation: &'a Value) -> Markup {
+        let messages = list(&operation["messages"]).iter();
+        let replies = list(&operation["reply"]["messages"]).iter();
+        html! {
+            section id=(name) {
+                h3 { code { (name) } }
+                p { b { (text(&operation["summary"])) } " " (text(&operation["description"])) }
+                @for message in messages.chain(replies).map(|message| self.resolve(message)) {
+                    p { code { (text(&message["name"])) } }
+                    pre { (self.shape(&message["payload"], 0)) }
+                }
             }
         }
-        if !failures.is_empty() {
-            let _ = write!(
-                html,
-                "<details><summary>Failures</summary><table>{failures}</table></details>"
-            );
-        }
-        html + "</section>"
-    }
-
-    fn message(&self, name: &str, operation: &'a Value) -> String {
-        let message = &self.resolve(&operation["messages"][0])["payload"];
-        let mut html = format!(
-            "<section id=\"socket-{name}\"><h3><code>{name}</code></h3>{}",
-            introduction(operation)
-        );
-        let rows = self.fields(message, "");
-        if operation["action"] == "receive" && !rows.is_empty() {
-            let _ = write!(html, "<table>{rows}</table>{}", any_of(message));
-        } else {
-            html.push_str(&self.block(message));
-        }
-        for reply in list(&operation["reply"]["messages"]) {
-            let reply = self.resolve(reply);
-            let (name, shape) = (text(&reply["name"]), self.block(&reply["payload"]));
-            let _ = write!(html, "<p><b>{name}</b></p>{shape}");
-        }
-        html + "</section>"
-    }
-
-    fn fields(&self, schema: &'a Value, place: &str) -> String {
-        let required = list(&schema["required"]);
-        let fields = entries(&schema["properties"]).map(|(name, field)| {
-            let about = text(&field["description"]);
-            self.field(name, place, required.iter().any(|of| of == name), field, about)
-        });
-        fields.collect()
-    }
-
-    fn field(
-        &self,
-        name: &str,
-        place: &str,
-        required: bool,
-        schema: &'a Value,
-        about: &str,
-    ) -> String {
-        let required = if required { "required" } else { "" };
-        let (kind, rules, about) = (escape(&self.shape(schema, 0)), rules(schema), prose(about));
-        format!(
-            "<tr><td><code>{name}</code><td>{place}<td>{required}<td><code>{kind}</code> {rules}<td>{about}"
-        )
-    }
-
-    fn types(&self) -> String {
-        let kinds = entries(&self.document["components"]["schemas"]);
-        let simple = kinds.filter(|(_, schema)| !schema["properties"].is_object());
-        let described = simple.map(|(name, schema)| {
-            let (about, kind, rules) = (
-                prose(text(&schema["description"])),
-                escape(&self.shape(schema, 0)),
-                rules(schema),
-            );
-            format!("<tr><td><b>{name}</b><td><code>{kind}</code> {rules}<td>{about}")
-        });
-        described.collect()
-    }
-
-    fn block(&self, schema: &'a Value) -> String {
-        format!("<pre>{}</pre>", escape(&self.shape(schema, 0)))
     }
 
     /// A schema as people write one down: `{ id: EventId, name: string | null }`.
@@ -191,18 +120,11 @@ impl<'a> Pen<'a> {
                 name.to_owned()
             };
         }
-        let one_of = |of: &'a [Value]| {
-            of.iter().map(|one| self.shape(one, depth)).collect::<Vec<_>>().join(" | ")
-        };
         if let Some(constant) = schema.get("const") {
             return constant.to_string();
         }
         if schema["enum"].is_array() {
-            return list(&schema["enum"])
-                .iter()
-                .map(Value::to_string)
-                .collect::<Vec<_>>()
-                .join(" | ");
+            return either(list(&schema["enum"]).iter().map(Value::to_string));
         }
         if schema["items"].is_object() {
             return format!("{}[]", self.shape(&schema["items"], depth));
@@ -218,55 +140,23 @@ impl<'a> Pen<'a> {
         }
         for word in ["oneOf", "anyOf"] {
             if schema[word].is_array() {
-                return one_of(list(&schema[word]));
+                return either(list(&schema[word]).iter().map(|one| self.shape(one, depth)));
             }
         }
         match &schema["type"] {
-            Value::Array(types) => types.iter().map(text).collect::<Vec<_>>().join(" | "),
+            Value::Array(types) => either(types.iter().map(|one| text(one).to_owned())),
             kind => kind.as_str().unwrap_or("any").to_owned(),
         }
     }
 
-    /// Something that a client could send.
-    fn example(&self, schema: &'a Value) -> Value {
-        let schema = self.resolve(schema);
-        let given = schema
-            .get("example")
-            .or_else(|| schema["examples"].get(0))
-            .or_else(|| schema["enum"].get(0));
-        if let Some(given) = given {
-            return given.clone();
-        }
-        if schema["properties"].is_object() {
-            let required = list(&schema["required"]);
-            let sent = entries(&schema["properties"]).filter(|(name, field)| {
-                required.iter().any(|of| of == name) || field.get("example").is_some()
-            });
-            return sent
-                .map(|(name, field)| (name.to_owned(), self.example(field)))
-                .collect::<Map<_, _>>()
-                .into();
-        }
-        for word in ["oneOf", "anyOf"] {
-            let not_null = list(&schema[word]).iter().find(|one| one["type"] != "null");
-            if let Some(one) = not_null {
-                return self.example(one);
-            }
-        }
-        match text(schema["type"].get(0).unwrap_or(&schema["type"])) {
-            "array" => Value::Array(vec![self.example(&schema["items"])]),
-            "integer" => 1.into(),
-            "number" => 1500.5.into(),
-            "boolean" => true.into(),
-            _ => "…".into(),
-        }
-    }
-
     fn resolve(&self, value: &'a Value) -> &'a Value {
-        let target =
-            value["$ref"].as_str().and_then(|path| self.document.pointer(path.strip_prefix('#')?));
-        target.unwrap_or(value)
+        let path = value["$ref"].as_str().and_then(|path| path.strip_prefix('#'));
+        path.and_then(|path| self.0.pointer(path)).unwrap_or(value)
     }
+}
+
+fn either(shapes: impl Iterator<Item = String>) -> String {
+    shapes.collect::<Vec<_>>().join(" | ")
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -279,69 +169,4 @@ fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-fn introduction(operation: &Value) -> String {
-    let (summary, description) = (text(&operation["summary"]), text(&operation["description"]));
-    format!("<p><b>{}.</b> {}</p>", prose(summary.trim_end_matches('.')), prose(description))
-}
-
-fn any_of(schema: &Value) -> String {
-    let fields: Vec<&str> =
-        list(&schema["anyOf"]).iter().map(|one| text(&one["required"][0])).collect();
-    if fields.is_empty() {
-        String::new()
-    } else {
-        format!("<p>At least one of <code>{}</code>.</p>", fields.join(", "))
-    }
-}
-
-/// What a value has to be beyond its type.
-fn rules(schema: &Value) -> String {
-    const RULES: [&str; 9] = [
-        "format",
-        "pattern",
-        "minLength",
-        "maxLength",
-        "minimum",
-        "maximum",
-        "minItems",
-        "maxItems",
-        "default",
-    ];
-    let said = RULES.iter().filter_map(|rule| Some(format!("{rule} {}", schema.get(rule)?)));
-    format!("<small>{}</small>", escape(&said.collect::<Vec<_>>().join(", ")))
-}
-
-fn link(id: &str, label: &str) -> String {
-    format!("<a href=\"#{id}\">{}</a>", escape(label))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// The little Markdown that descriptions have: code, and lists.
-fn prose(text: &str) -> String {
-    let lines = text.lines().map(|line| {
-        let (item, line) = line.strip_prefix("- ").map_or(("", line), |item| ("<br>", item));
-        let pieces = escape(line);
-        let pieces = pieces.split('`').enumerate();
-        let code = pieces.map(|(nth, piece)| {
-            if nth % 2 == 1 { format!("<code>{piece}</code>") } else { piece.to_owned() }
-        });
-        item.to_owned() + &code.collect::<String>()
-    });
-    lines.collect::<Vec<_>>().join(" ")
-}
-
-/// The page has its style in itself, and nothing else.
-pub(crate) fn policy() -> &'static str {
-    static POLICY: LazyLock<String> = LazyLock::new(|| {
-        let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
-        format!(
-            "default-src 'none'; style-src 'sha256-{style}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-        )
-    });
-    &POLICY
 }

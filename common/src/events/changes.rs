@@ -23,7 +23,6 @@ use crate::{
 
 /// A new event, every rule checked.
 #[derive(Debug)]
-#[allow(missing_docs)] // columns of `events`
 pub struct NewEvent {
     pub name: String,
     pub description: String,
@@ -40,7 +39,6 @@ pub struct NewEvent {
 
 /// The fields of an event that a request changes.
 #[derive(Debug, Default)]
-#[allow(missing_docs)] // columns of `events`
 pub struct EventChanges {
     pub name: Option<String>,
     pub description: Option<String>,

@@ -42,7 +42,6 @@ impl Page {
 
 /// Which part of a list was served.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(missing_docs)]
 pub struct Pagination {
     #[schema(minimum = 0)]
     pub total: i64,

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::mapping::{Names, claims};
-use super::recording::{Exchange, Request, response};
+use super::recording::{Exchange, Request, http_outcome};
 use super::rule::{SeatType, Truth};
 use crate::Stack;
 use crate::client::{Client, http_client};
@@ -207,7 +207,7 @@ impl Replay {
         let headers = got.headers.iter().filter_map(|(name, value)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         });
-        response(sent, got.status.into(), headers, &got.text)
+        http_outcome(sent, got.status.into(), headers, &got.text)
     }
 
     async fn command(

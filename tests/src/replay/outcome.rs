@@ -8,7 +8,7 @@ use super::recording::{Exchange, Request};
 /// It is refused with this status (over HTTP) and message, and nobody hears of it.
 pub fn refuse(exchange: &Exchange, outcome: &mut Value, status: u64, message: &str) {
     match &exchange.request {
-        Request::Http { path, .. } => response(outcome, status, failure(path, message)),
+        Request::Http { path, .. } => respond_http(outcome, status, failure(path, message)),
         Request::Command { event, .. } => {
             respond(outcome, event, json!({"success": false, "error": message}));
         }
@@ -21,9 +21,9 @@ pub fn refuse(exchange: &Exchange, outcome: &mut Value, status: u64, message: &s
 pub fn succeed(exchange: &Exchange, outcome: &mut Value, data: &Value) {
     match &exchange.request {
         Request::Http { path, .. } if says_success(path) => {
-            response(outcome, 200, json!({"success": true, "data": data}))
+            respond_http(outcome, 200, json!({"success": true, "data": data}))
         }
-        Request::Http { .. } => response(outcome, 200, json!({"data": data})),
+        Request::Http { .. } => respond_http(outcome, 200, json!({"data": data})),
         Request::Command { event, .. } => {
             respond(outcome, event, json!({"success": true, "data": data}))
         }
@@ -48,7 +48,7 @@ pub fn failure(path: &str, message: &str) -> Value {
 }
 
 /// A request is answered with this JSON.
-pub fn response(outcome: &mut Value, status: u64, body: Value) {
+pub fn respond_http(outcome: &mut Value, status: u64, body: Value) {
     let fields = outcome.as_object_mut().expect("an outcome");
     fields.remove("thrown");
     fields.insert("status".into(), json!(status));

@@ -134,7 +134,7 @@ fn http(request: &Value, response: &Value) -> (Request, Value) {
         (_, None, text) => text.as_str().unwrap_or_default().to_owned(),
     };
     let sent = strings(&request["headers"]);
-    let mut outcome = response(&sent, status, strings(&response["headers"]), &text);
+    let mut outcome = http_outcome(&sent, status, strings(&response["headers"]), &text);
     if let Some(error) = response.get("error_text_in_development") {
         outcome["thrown"] = error.clone();
         outcome.as_object_mut().expect("an outcome").remove("body");
@@ -163,7 +163,7 @@ fn command(line: &Value) -> (Request, Value) {
 
 /// The outcome of an HTTP request that was sent with some headers and answered with others, but for
 /// the broadcasts.
-pub fn response(
+pub fn http_outcome(
     sent: &BTreeMap<String, String>,
     status: u64,
     headers: impl IntoIterator<Item = (String, String)>,

@@ -146,7 +146,7 @@ async fn a_page_of_the_frontend_connects_over_every_transport() {
                     .iter()
                     .any(|event| event["event"] == name && is_it(&event["payload"]))
             };
-            let both = heard("lock_seat_response", &|response| *response == response)
+            let both = heard("lock_seat_response", &|heard| *heard == response)
                 && heard("seat_locked", &|broadcast| broadcast["seat_label"] == over_http);
             seen(both, events.clone())
         })

@@ -3,7 +3,7 @@
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Browser, Page, SOON, Stack, eventually, json, seen};
 
-async fn until_style(page: &Page<'_>, expression: &str, expected: &str) {
+async fn until(page: &Page<'_>, expression: &str, expected: &str) {
     eventually(&format!("{expression} is {expected}"), SOON, async || {
         let found = page.act("evaluate", json!([expression])).await;
         seen(found == expected, found).map(drop)
@@ -32,18 +32,28 @@ async fn the_pages_work_under_their_policy_in_a_browser() {
     let page = browser.page(0);
 
     page.forget();
+    // Requests can be tried from the API reference.
     page.act("goto", json!([format!("{}/docs", stack.api_url(0))])).await;
-    until_style(&page, "getComputedStyle(document.body).display", "grid").await;
+    for button in [".opblock-summary-control", ".try-out__btn", ".execute"] {
+        page.act("click", json!([format!("#operations-Service-ready {button}")])).await;
+    }
+    let status = "document.querySelector('.live-responses-table td.response-col_status')?.textContent.trim() ?? ''";
+    until(&page, status, "200").await;
+    assert_policy_holds(&page).await;
+
+    page.forget();
+    page.act("goto", json!([format!("{}/docs/socketio", stack.api_url(0))])).await;
+    until(&page, "getComputedStyle(document.body).display", "grid").await;
     assert_policy_holds(&page).await;
 
     page.forget();
     page.act("goto", json!([format!("{}/admin", stack.api_url(0))])).await;
-    until_style(&page, "getComputedStyle(document.querySelector('header')).display", "flex").await;
+    until(&page, "getComputedStyle(document.querySelector('header')).display", "flex").await;
     page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
     page.act("fill", json!(["[name=password]", PASSWORD])).await;
     page.act("click", json!(["main button"])).await;
-    until_style(&page, "document.querySelector('h1').textContent", "Queues").await;
+    until(&page, "document.querySelector('h1').textContent", "Queues").await;
     page.act("click", json!(["nav >> text=Jobs"])).await;
-    until_style(&page, "document.querySelector('h1').textContent", "Jobs").await;
+    until(&page, "document.querySelector('h1').textContent", "Jobs").await;
     assert_policy_holds(&page).await;
 }

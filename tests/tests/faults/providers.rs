@@ -58,13 +58,13 @@ impl Manner {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(self.response(stream));
+                tokio::spawn(self.answer(stream));
             }
         });
         url
     }
 
-    async fn response(self, mut stream: TcpStream) {
+    async fn answer(self, mut stream: TcpStream) {
         let text = |status: &str, kind: &str, body: &str| {
             format!(
                 "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",

@@ -1,13 +1,17 @@
 //! `GET /openapi.json`, `GET /asyncapi.json`, `GET /docs`: the API documents.
 
 use axum::{
-    Extension, Json,
+    Extension, Json, Router,
     response::{Html, IntoResponse},
+    routing::get,
 };
 use http::header;
 use serde_json::{Value, json};
 
-use crate::spec::{Documents, operation::Operation, reference};
+use crate::{
+    app::App,
+    spec::{Documents, operation::Operation, reference},
+};
 
 /// What the documents say of the OpenAPI document.
 pub(crate) fn openapi_spec() -> Operation {
@@ -39,9 +43,9 @@ pub(crate) async fn asyncapi(Extension(documents): Extension<Documents>) -> Json
     Json(documents.asyncapi().clone())
 }
 
-/// What the documents say of the page that shows them.
+/// What the documents say of the pages that show them.
 pub(crate) fn docs_spec() -> Operation {
-    Operation::open("docs", "Read the API reference").raw_response(
+    Operation::open("docs", "Read the API reference, and try requests").raw_response(
         200,
         "A page.",
         "text/html",
@@ -49,8 +53,28 @@ pub(crate) fn docs_spec() -> Operation {
     )
 }
 
-/// Both documents for people.
-pub(crate) async fn docs(Extension(documents): Extension<Documents>) -> impl IntoResponse {
-    let policy = [(header::CONTENT_SECURITY_POLICY, reference::policy())];
-    (policy, Html(documents.reference().to_owned()))
+/// The OpenAPI document for people.
+pub(crate) async fn docs() -> impl IntoResponse {
+    page(reference::http().into_string())
+}
+
+/// What belongs to that page: its files, and the page about Socket.IO.
+pub(crate) fn below_docs() -> Router<App> {
+    let page = async |Extension(documents): Extension<Documents>| {
+        page(documents.socketio_page().to_owned())
+    };
+    reference::FILES.iter().fold(
+        Router::new().route("/socketio", get(page)),
+        |router, &(name, media_type, content)| {
+            let headers = [
+                (header::CONTENT_TYPE, media_type),
+                (header::CACHE_CONTROL, "public, max-age=86400"),
+            ];
+            router.route(&format!("/{name}"), get(async move || (headers, content)))
+        },
+    )
+}
+
+fn page(html: String) -> impl IntoResponse {
+    ([(header::CONTENT_SECURITY_POLICY, reference::POLICY)], Html(html))
 }

@@ -47,7 +47,7 @@ fn written(failure: &Failure) -> Bytes {
         Utc::now().format("%a, %d %b %Y %H:%M:%S GMT"),
         body.len()
     );
-    for (name, value) in headers::OF_EVERY_ANSWER {
+    for (name, value) in headers::OF_EVERY_RESPONSE {
         text += &format!("{name}: {value}\r\n");
     }
     if failure.status == StatusCode::SERVICE_UNAVAILABLE {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::replay::mapping::any;
-use crate::replay::outcome::{merge, response, succeed};
+use crate::replay::outcome::{merge, respond_http, succeed};
 use crate::replay::recording::Request;
 use crate::replay::rule::{Rule, rule};
 
@@ -73,7 +73,7 @@ pub(super) fn accounts() -> Vec<Rule> {
             .says(70, json!({"body": {"data": {"accessToken": any::TOKEN}}}))
             .says(116, json!({"body": {"data": {"accessToken": any::TOKEN, "refreshToken": any::TOKEN}}})),
         rule("docs/contract.md#change-16", "a logout ends one session").on([67], |case, outcome| {
-            response(outcome, 200, case.find(88).outcome["body"].clone());
+            respond_http(outcome, 200, case.find(88).outcome["body"].clone());
         }),
         rule("docs/contract.md#change-16", "a token has a jti")
             .says(68, json!({"data": {"payload": {"jti": any::ID}, "refresh_payload": {"jti": any::ID}}})),

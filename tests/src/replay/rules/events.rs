@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::replay::outcome::{merge, object, payloads, response, succeed, tell};
+use crate::replay::outcome::{merge, object, payloads, respond_http, succeed, tell};
 use crate::replay::recording::Exchange;
 use crate::replay::rule::{Rule, rule};
 
@@ -63,7 +63,7 @@ pub(super) fn events() -> Vec<Rule> {
 pub(super) fn lists() -> Vec<Rule> {
     vec![
         rule("docs/contract.md#failures", "a parameter that is sent twice is no failure").on([206], |case, outcome| {
-            response(outcome, 200, case.find(197).outcome["body"].clone());
+            respond_http(outcome, 200, case.find(197).outcome["body"].clone());
         }),
         rule("docs/contract.md#events", "a page has at most 100 entries")
             .says(204, json!({"body": {"pagination": {"limit": 100}}})),
@@ -130,7 +130,7 @@ fn list(exchange: &Exchange, outcome: &mut Value, events: Vec<Value>) {
     let total = events.len();
     let page: Vec<Value> = events.into_iter().skip(offset).take(limit).collect();
     let pagination = json!({"total": total, "limit": limit, "offset": offset, "has_more": offset + limit < total});
-    response(outcome, 200, json!({"data": page, "pagination": pagination}));
+    respond_http(outcome, 200, json!({"data": page, "pagination": pagination}));
 }
 
 fn named<'a>(outcome: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {

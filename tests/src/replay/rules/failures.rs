@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::replay::outcome::{failure, response};
+use crate::replay::outcome::{failure, respond_http};
 use crate::replay::rule::{Rule, rule};
 
 pub(super) fn failures() -> Vec<Rule> {
@@ -30,7 +30,7 @@ pub(super) fn failures() -> Vec<Rule> {
             let said = outcome["body"]["error"]["message"].as_str();
             let Some(message) = thrown.or(said).map(str::to_owned) else { return };
             if let Some(status) = status_of(&message) {
-                response(outcome, status, failure(case.exchange.path(), &message));
+                respond_http(outcome, status, failure(case.exchange.path(), &message));
             }
         }),
         rule("docs/contract.md#failures", "429 says when to try again")

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::seats::seat;
 use crate::replay::mapping::any;
-use crate::replay::outcome::{merge, object, payloads, response, silence, succeed, tell};
+use crate::replay::outcome::{merge, object, payloads, respond_http, silence, succeed, tell};
 use crate::replay::rule::{Case, Rule, rule};
 
 pub(super) fn payments() -> Vec<Rule> {
@@ -78,10 +78,10 @@ pub(super) fn webhooks() -> Vec<Rule> {
     let accepted = || json!({"success": true, "message": "Webhook processed successfully"});
     vec![
         rule("docs/contract.md#payments", "a webhook without a valid signature is 400").on([367, 368, 512], |_, outcome| {
-            response(outcome, 400, json!({"success": false, "error": "Invalid webhook signature"}));
+            respond_http(outcome, 400, json!({"success": false, "error": "Invalid webhook signature"}));
         }),
         rule("docs/contract.md#payments", "a webhook is accepted when it is stored")
-            .on(STORED, move |_, outcome| response(outcome, 200, accepted())),
+            .on(STORED, move |_, outcome| respond_http(outcome, 200, accepted())),
         rule("docs/contract.md#payments", "of two deliveries of a webhook, both are accepted").on([404], move |_, outcome| {
             outcome["data"]["responses"] = json!([accepted(), accepted()]);
         }),

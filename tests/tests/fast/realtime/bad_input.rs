@@ -81,16 +81,16 @@ async fn a_first_field_that_has_to_be_escaped_hides_no_other() {
 /// Sends without a callback and waits for the response; then with one, which gets the same object.
 async fn both_ways(socket: &SocketClient, command: &str, arguments: &[Value]) -> Value {
     socket.forget();
-    let response = format!("{command}_response");
+    let event = format!("{command}_response");
     socket.emit(command, arguments).await;
-    let response = socket.wait_for_any(&response).await;
+    let response = socket.wait_for_any(&event).await;
     socket.forget();
     let acknowledged = socket.call(command, arguments).await;
     assert_eq!(
         acknowledged, response,
         "{command} {arguments:?}: the callback gets the same object"
     );
-    assert_eq!(socket.wait_for_any(&response).await, response, "{command} {arguments:?}");
+    assert_eq!(socket.wait_for_any(&event).await, response, "{command} {arguments:?}");
     response
 }
 

@@ -96,8 +96,9 @@ impl Cell {
 
 /// What the command's callback got, which the response event has brought, too.
 async fn answered(socket: &SocketClient, command: &str, payload: Value) -> Value {
-    let response = socket.call(command, &[payload]).await;
-    socket.wait_for(&format!("{command}_response"), |response| *response == response, SOON).await
+    let acknowledged = socket.call(command, &[payload]).await;
+    let is_same = |response: &Value| *response == acknowledged;
+    socket.wait_for(&format!("{command}_response"), is_same, SOON).await
 }
 
 async fn succeeds(socket: &SocketClient, command: &str, payload: Value) -> Value {
