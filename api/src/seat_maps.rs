@@ -187,8 +187,8 @@ impl Maps {
         }
     }
 
-    /// A snapshot without locks that are over, as far as they can be freed: where they cannot, the map
-    /// is shown as it is.
+    /// A snapshot without locks that are over, as far as they can be freed: where they cannot, the
+    /// map is shown as it is.
     async fn tidy_snapshot(&self, event: EventId) -> Result<Shared> {
         let mut snapshot = self.snapshot(event).await?;
         if snapshot.is_behind() {

@@ -1,4 +1,5 @@
-//! REST clients: they send JSON and keep a token. Every response is held against the API's documents.
+//! REST clients: they send JSON and keep a token. Every response is held against the API's
+//! documents.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,6 @@
 //! The official Socket.IO clients: those of JavaScript in one process for all tests of a binary
-//! (`clients/sockets.mjs`), because starting one costs more than most tests do; those of Python in a
-//! process each (`clients/socket_client.py`).
+//! (`clients/sockets.mjs`), because starting one costs more than most tests do; those of Python in
+//! a process each (`clients/socket_client.py`).
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,5 @@
-//! An empty installation of one's own: servers, stand-ins, every Nexus process; gone without a trace
-//! when dropped.
+//! An empty installation of one's own: servers, stand-ins, every Nexus process; gone without a
+//! trace when dropped.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The Nexus workers: one binary a queue (`bin/`), all built from [`run_worker`] and the handlers of
-//! their queue ([`handlers`]).
+//! The Nexus workers: one binary a queue (`bin/`), all built from [`run_worker`] and the handlers
+//! of their queue ([`handlers`]).
 //!
 //! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis only carries
 //! deliveries to the workers that have a slot free. Following a job:

@@ -1,5 +1,6 @@
 //! Orders at Razorpay that are not in our books: a process created them for our bookings and died
-//! before it could write them down, or they belong to somebody else. [`installation`] decides which.
+//! before it could write them down, or they belong to somebody else. [`installation`] decides
+//! which.
 
 use nexus_common::{
     Result,

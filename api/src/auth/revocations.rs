@@ -30,8 +30,8 @@ pub(crate) fn pool(database: &Database) -> PgPool {
     postgres::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api revocations")
 }
 
-/// Acts on revocations for as long as the process lives. While it does not hear of them, every token
-/// is looked up.
+/// Acts on revocations for as long as the process lives. While it does not hear of them, every
+/// token is looked up.
 pub(crate) async fn listen_for_revocations(app: App, pool: PgPool) {
     let hear = |heard: Heard<'_>| match heard {
         Heard::Connected => {

@@ -1,6 +1,6 @@
 //! How the requests to a path are treated beside what its operation does. Routes say so when they
-//! are added; what wraps the routes asks here, because it sees requests before a route is found, and
-//! those for which there is none.
+//! are added; what wraps the routes asks here, because it sees requests before a route is found,
+//! and those for which there is none.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Every route of the API, on one screen. Path parameters have the names of the fields in the socket
-//! commands' payloads.
+//! Every route of the API, on one screen. Path parameters have the names of the fields in the
+//! socket commands' payloads.
 
 mod command;
 mod routes;

@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::policy::Policies;
 
-/// No response is run, framed or sniffed, nor read by a page of another origin unless CORS allows it,
-/// which this does not touch. Pages say themselves what they need beyond that.
+/// No response is run, framed or sniffed, nor read by a page of another origin unless CORS allows
+/// it, which this does not touch. Pages say themselves what they need beyond that.
 pub(crate) const OF_EVERY_RESPONSE: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,10 +1,10 @@
 //! What the API says of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and pages that show them
 //! to people.
 //!
-//! One description of each operation is the source of all three, and is in the operation's own file.
-//! A route cannot be added without it, requests and responses are described by the types that they
-//! are made of (`ToSchema`), failures by the errors themselves. utoipa derives the schemas; the
-//! documents around them are put together here, because it knows only one of the two.
+//! One description of each operation is the source of all three, and is in the operation's own
+//! file. A route cannot be added without it, requests and responses are described by the types that
+//! they are made of (`ToSchema`), failures by the errors themselves. utoipa derives the schemas;
+//! the documents around them are put together here, because it knows only one of the two.
 
 mod asyncapi;
 mod components;

@@ -1,6 +1,6 @@
 //! Connections to Redis, and Redis as the hint it is ([`Cache`]): every question is bounded and may
-//! stay without a response; callers then go on with PostgreSQL alone. Nothing in Redis is the truth.
-//! What is kept there belongs to its noun: [`seats::hints`](crate::seats::hints),
+//! stay without a response; callers then go on with PostgreSQL alone. Nothing in Redis is the
+//! truth. What is kept there belongs to its noun: [`seats::hints`](crate::seats::hints),
 //! [`accounts::hints`](crate::accounts::hints), the [`limiter`](crate::limiter).
 
 use std::{

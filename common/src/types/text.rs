@@ -16,8 +16,8 @@ pub fn several_lines(text: &str) -> String {
     text
 }
 
-/// Text of one line, without control characters: nobody sees them, mail headers cannot hold them, and
-/// terminals and logs obey them. A line break or a tab parts words, and becomes a space.
+/// Text of one line, without control characters: nobody sees them, mail headers cannot hold them,
+/// and terminals and logs obey them. A line break or a tab parts words, and becomes a space.
 pub fn one_line(text: &str) -> String {
     let breaks = |c: char| c.is_whitespace() && is_control(c);
     let parts: Vec<&str> = text.split(breaks).filter(|part| !part.is_empty()).collect();

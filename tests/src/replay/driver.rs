@@ -120,8 +120,8 @@ impl Replay {
         Truth { seat_types, changed }
     }
 
-    /// Ends the installation: the provider carries out its refunds, and everything that must hold, holds.
-    /// Nobody hears of it.
+    /// Ends the installation: the provider carries out its refunds, and everything that must hold,
+    /// holds. Nobody hears of it.
     pub async fn end(mut self) {
         let providers = &self.stack.providers;
         providers.clear_faults();
@@ -231,8 +231,8 @@ impl Replay {
         json!({})
     }
 
-    /// Text as it has to be in this installation. Tokens that nobody was given are made with the same
-    /// claims, as many seconds from now as they were from then.
+    /// Text as it has to be in this installation. Tokens that nobody was given are made with the
+    /// same claims, as many seconds from now as they were from then.
     pub(super) fn translate(&mut self, text: &str) -> String {
         let token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         for word in text.split(|c| !token(c)).filter(|word| word.starts_with("eyJ")) {

@@ -22,8 +22,8 @@ const BATCH: usize = 100;
 /// is rather held.
 const MOST_HELD: usize = 10;
 
-/// See [`CancelEvent`]. A booking that cannot be cancelled, or that another transaction holds, keeps
-/// no others waiting; the job comes back to it.
+/// See [`CancelEvent`]. A booking that cannot be cancelled, or that another transaction holds,
+/// keeps no others waiting; the job comes back to it.
 pub async fn cancel_event(
     cx: Arc<Context<Bookings>>,
     job: CancelEvent,

@@ -62,8 +62,8 @@ impl Troubles {
     }
 
     /// Notes what came of a deadline of `event`'s. False means that nothing could be done, because
-    /// another transaction has those rows. Fails only when PostgreSQL is away, and there is no use in
-    /// going on.
+    /// another transaction has those rows. Fails only when PostgreSQL is away, and there is no use
+    /// in going on.
     pub(super) fn note(
         &mut self,
         served: Result<bool, Error>,

@@ -1,6 +1,6 @@
-//! The state of the payments queue's handlers, and the handler of bookings that cost nothing. All of
-//! that queue's handlers call Razorpay first, outside any transaction, and then commit what follows
-//! from its response together with the job.
+//! The state of the payments queue's handlers, and the handler of bookings that cost nothing. All
+//! of that queue's handlers call Razorpay first, outside any transaction, and then commit what
+//! follows from its response together with the job.
 
 use std::{sync::Arc, time::Duration};
 

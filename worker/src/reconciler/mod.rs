@@ -156,8 +156,8 @@ impl Reconciler<'_> {
     }
 }
 
-/// After so many calls in a row without a response it is Razorpay that is away, and not one order or
-/// refund that it has trouble with.
+/// After so many calls in a row without a response it is Razorpay that is away, and not one order
+/// or refund that it has trouble with.
 const SILENCE: u32 = 3;
 
 /// Whether the cause is ours, or our key. An event whose inventory is held is its own affair.

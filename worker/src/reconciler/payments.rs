@@ -101,7 +101,8 @@ impl Reconciler<'_> {
         })
     }
 
-    /// What would be done about a payment: does it in a transaction, without Razorpay, and rolls back.
+    /// What would be done about a payment: does it in a transaction, without Razorpay, and rolls
+    /// back.
     async fn preview(
         &self,
         theirs: &Payment,

@@ -93,8 +93,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Each difference is a line of the log, too: a webhook was lost, or an operator did something at
-    /// Razorpay.
+    /// Each difference is a line of the log, too: a webhook was lost, or an operator did something
+    /// at Razorpay.
     pub(super) fn add(&mut self, difference: Difference) {
         // A payment can be in more than one list.
         if self.differences.contains(&difference) {

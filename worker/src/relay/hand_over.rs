@@ -1,5 +1,5 @@
-//! Takes due jobs out of the ledger: into the transport, or, while that is away, into the free slots
-//! of this worker.
+//! Takes due jobs out of the ledger: into the transport, or, while that is away, into the free
+//! slots of this worker.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

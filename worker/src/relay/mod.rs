@@ -1,15 +1,16 @@
-//! Hands due jobs of one queue from the ledger to the transport: batch by batch, never more than the
-//! workers are about to need, so that Redis holds no backlog and loses little when it loses
+//! Hands due jobs of one queue from the ledger to the transport: batch by batch, never more than
+//! the workers are about to need, so that Redis holds no backlog and loses little when it loses
 //! everything.
 //!
 //! A round looks at the ledger and says when to look again: at the next due time, or after
-//! [`LOOK`]. A notice that a process has enqueued something ([`wakeups`](nexus_common::jobs::wakeups))
-//! and the worker's own progress wake the relay earlier ([`signal`]). What was handed over and then
-//! lost is found again: a relay takes back what it has pushed as soon as the transport reports
-//! trouble; every relay rescues everything else ([`rescue`]).
+//! [`LOOK`]. A notice that a process has enqueued something
+//! ([`wakeups`](nexus_common::jobs::wakeups)) and the worker's own progress wake the relay earlier
+//! ([`signal`]). What was handed over and then lost is found again: a relay takes back what it has
+//! pushed as soon as the transport reports trouble; every relay rescues everything else
+//! ([`rescue`]).
 //!
-//! A transport that takes nothing for some seconds is away ([`health`]): the relay hands due jobs to
-//! the slots of its own worker, until the transport takes them again ([`hand_over`]). What the
+//! A transport that takes nothing for some seconds is away ([`health`]): the relay hands due jobs
+//! to the slots of its own worker, until the transport takes them again ([`hand_over`]). What the
 //! transport still delivers after that has been replaced in the ledger, and is not run twice.
 
 mod hand_over;
@@ -47,8 +48,8 @@ use crate::transport::{RunJob, Transport};
 /// While nothing is due, the relay looks at the ledger so often: retries and snoozes of other
 /// processes give no notice.
 const LOOK: Duration = Duration::from_millis(500);
-/// While the transport holds all that it may: claims of this worker wake the relay earlier, those of
-/// other workers do not.
+/// While the transport holds all that it may: claims of this worker wake the relay earlier, those
+/// of other workers do not.
 const LOOK_FULL: Duration = Duration::from_millis(100);
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
 /// What reads all live jobs is paused for so many times as long as it took: with an old snapshot

@@ -1,5 +1,5 @@
-//! A worker process: its connections, the tasks that make it up, and shutting down. Its `main` is in
-//! [`program`].
+//! A worker process: its connections, the tasks that make it up, and shutting down. Its `main` is
+//! in [`program`].
 //!
 //! On SIGTERM or SIGINT nothing more is claimed or relayed; jobs that run may finish within
 //! SHUTDOWN_GRACE_MS; the others are stopped and given back. A second signal ends the grace.

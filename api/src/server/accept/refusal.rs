@@ -19,8 +19,8 @@ pub(super) fn too_slow() -> Bytes {
     written(&Failure::request_timeout())
 }
 
-/// What to say instead of hyper's own response to a request that it cannot read, which has the right
-/// status and no more than that. All of ours have a request's id.
+/// What to say instead of hyper's own response to a request that it cannot read, which has the
+/// right status and no more than that. All of ours have a request's id.
 pub(super) fn instead_of(head: &[u8]) -> Option<Bytes> {
     let failure = match head.get(8..13)? {
         b" 400 " => {

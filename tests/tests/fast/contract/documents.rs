@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use nexus_tests::client::http_client;
-use nexus_tests::conformance::{ASYNCAPI, OPENAPI, check_response, check_event};
+use nexus_tests::conformance::{ASYNCAPI, OPENAPI, check_event, check_response};
 use nexus_tests::program::command;
 use nexus_tests::settings::TempDir;
 use nexus_tests::{Method, Outcome, Response, SOON, Stack, Value, eventually, json, seen};

@@ -35,8 +35,8 @@ fn lock(
     }
 }
 
-/// Checks that `winners` of the responses are successes, and that all others are refused with 409 and
-/// this message.
+/// Checks that `winners` of the responses are successes, and that all others are refused with 409
+/// and this message.
 fn assert_won(responses: &[Response], winners: usize, refusal: &str) {
     let (won, lost): (Vec<_>, Vec<_>) =
         responses.iter().partition(|response| response.status == 200);

@@ -2,9 +2,9 @@
 //! and killed, PostgreSQL is killed. Afterwards every job is done, or dead with a reason; every
 //! effect happened exactly once; nothing is stuck, and Redis holds nothing stale.
 //!
-//! `NEXUS_KILL_FAULTS` says how many faults there are, `NEXUS_KILL_SEED` repeats their sequence (not
-//! their timing). The report is printed and kept as `kill-report.txt` in cargo's folder for the
-//! files of tests.
+//! `NEXUS_KILL_FAULTS` says how many faults there are, `NEXUS_KILL_SEED` repeats their sequence
+//! (not their timing). The report is printed and kept as `kill-report.txt` in cargo's folder for
+//! the files of tests.
 
 mod accounts;
 mod fault_injector;

@@ -1,9 +1,9 @@
 //! The transport on apalis and Redis: fast, and lossy (docs/apalis.md).
 //!
 //! apalis-redis 1.0.0 ends a worker on any trouble with Redis. So a job never runs inside the
-//! apalis worker: it runs in a task of ours, which outlives it, and [`Apalis::receive`] starts a new
-//! worker under a new name. Nothing is acknowledged through apalis (`persist_results(false)`): an id
-//! stays in the worker's inflight set until [`sweep`] removes it together with its data.
+//! apalis worker: it runs in a task of ours, which outlives it, and [`Apalis::receive`] starts a
+//! new worker under a new name. Nothing is acknowledged through apalis (`persist_results(false)`):
+//! an id stays in the worker's inflight set until [`sweep`] removes it together with its data.
 
 mod intake;
 mod sweep;
