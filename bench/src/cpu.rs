@@ -13,7 +13,6 @@ pub struct Cpu {
     pub processes: f64,
     /// Of PostgreSQL with all its processes.
     pub postgres: f64,
-    /// Of Redis.
     pub redis: f64,
     /// Of the whole machine, also for others.
     pub machine: f64,

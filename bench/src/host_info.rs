@@ -31,7 +31,6 @@ pub struct HostInfo {
 }
 
 impl HostInfo {
-    /// Looks.
     pub async fn look(servers: &Servers, dir: &Path) -> Result<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let kilobytes = read("/proc/meminfo")

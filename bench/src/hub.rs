@@ -23,12 +23,10 @@ pub const BENCH_HUB: &str = "BENCH_HUB";
 pub enum Said {
     /// So many jobs have been started since the process was.
     Ran {
-        /// How many.
         ran: u64,
     },
     /// A probe's handler has started.
     Probe {
-        /// Which one.
         probe: u64,
         /// Microseconds since 1970.
         at: u64,

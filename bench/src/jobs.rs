@@ -42,7 +42,6 @@ impl Job for Wait {
 /// Says when its handler starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Probe {
-    /// Which one.
     pub seq: u64,
 }
 

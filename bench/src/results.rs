@@ -10,7 +10,6 @@ use crate::{
     samples::{Samples, percentile},
 };
 
-/// Everything.
 #[derive(Debug, Default)]
 pub struct Results {
     /// Jobs enqueued per second, by the way of enqueuing and the system.
@@ -19,9 +18,7 @@ pub struct Results {
     pub drained: Vec<DrainRow>,
     /// Workers that had nothing to do.
     pub idle: Vec<IdleRow>,
-    /// Seats.
     pub locked: LockRow,
-    /// Webhooks.
     pub delivered: WebhookRow,
 }
 
@@ -30,7 +27,6 @@ pub struct Results {
 pub struct DrainRow {
     /// What the jobs do.
     pub work: &'static str,
-    /// Who.
     pub system: &'static str,
     /// How set up.
     pub setup: &'static str,
@@ -49,21 +45,17 @@ pub struct DrainRow {
 /// One system, so many processes.
 #[derive(Debug)]
 pub struct IdleRow {
-    /// Who.
     pub system: &'static str,
     /// How many processes.
     pub processes: usize,
     /// Milliseconds from commit to the handler's start.
     pub p50: Samples,
-    /// The same.
     pub p99: Samples,
     /// Of an idle second: thousandths of a processor, workers and servers.
     pub workers: Samples,
-    /// The same.
     pub servers: Samples,
 }
 
-/// Seat locks.
 #[derive(Debug, Default)]
 pub struct LockRow {
     /// Per second.
@@ -76,7 +68,6 @@ pub struct LockRow {
     pub time: f64,
 }
 
-/// Webhooks.
 #[derive(Debug, Default)]
 pub struct WebhookRow {
     /// Stored per second.

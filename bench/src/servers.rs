@@ -20,9 +20,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 /// The two servers, and where their clients write their logs. Gone when dropped.
 #[derive(Debug)]
 pub struct Servers {
-    /// PostgreSQL
     pub postgres: Postgres,
-    /// Redis
     pub redis: Redis,
     /// The driver's connections.
     pub db: PgPool,

@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 
 use crate::{cpu::Cpu, release::Release, servers::Servers};
 
-/// Buyers.
 const USERS: usize = 2_000;
 
 /// The processes, and who speaks to them.

@@ -12,7 +12,6 @@ use crate::process::Account;
 /// A certificate and its key, both PEM.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The certificate.
     pub certificate: String,
     /// Its private key.
     pub key: String,

@@ -88,7 +88,6 @@ impl Client {
         format!("{}/api/v1{path}", self.url)
     }
 
-    /// GET
     pub async fn get(&self, path: &str) -> Response {
         Response::to(self.request(Method::GET, path)).await
     }
@@ -103,7 +102,6 @@ impl Client {
         Response::to(self.request(Method::PUT, path).json(&body)).await
     }
 
-    /// DELETE
     pub async fn delete(&self, path: &str) -> Response {
         Response::to(self.request(Method::DELETE, path)).await
     }

@@ -161,7 +161,6 @@ pub struct LegacyShop {
 }
 
 impl LegacyShop {
-    /// Opens one.
     pub async fn open(builder: Builder) -> Self {
         let (stack, node) = builder.legacy().await;
         let organiser = node.register("organiser@nexus.example", PASSWORD).await;

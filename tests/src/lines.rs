@@ -31,7 +31,6 @@ impl Log {
         self.with(|lines| lines.extract_if(.., |line| line["type"] == kind).collect())
     }
 
-    /// Forgets everything.
     pub fn forget(&self) {
         self.with(Vec::clear);
     }

@@ -13,7 +13,6 @@ use crate::waiting::eventually;
 /// Processes have to end within this time after SIGTERM.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Environment variables.
 pub type Environment = Vec<(String, String)>;
 
 /// The path of a binary of the workspace, which has to be built already.

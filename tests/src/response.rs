@@ -9,7 +9,6 @@ pub struct Response {
     pub request: String,
     /// HTTP status.
     pub status: u16,
-    /// Headers.
     pub headers: reqwest::header::HeaderMap,
     /// The body as it came.
     pub text: String,

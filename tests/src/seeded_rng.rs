@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// Draws numbers.
 #[derive(Debug)]
 pub struct SeededRng(pub u64);
 

@@ -189,7 +189,6 @@ impl Stack {
         Self::builder().start().await
     }
 
-    /// Something else.
     pub fn builder() -> Builder {
         Builder {
             workers: QUEUES.map(str::to_owned).to_vec(),

@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use crate::SOON;
 use crate::stack::Stack;
 
-/// A connection.
 #[derive(Debug)]
 pub struct Wire {
     tcp: TcpStream,
@@ -18,7 +17,6 @@ pub struct Wire {
     read: Vec<u8>,
 }
 
-/// A response.
 #[derive(Debug)]
 pub struct Said {
     /// HTTP status.

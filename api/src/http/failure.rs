@@ -21,7 +21,6 @@ pub(crate) struct Failure {
     pub(crate) usage: Option<Usage>,
 }
 
-/// For handlers.
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {

@@ -30,7 +30,6 @@ use crate::{
 const PERSONAL: Policy = Policy { is_personal: true, ..Policy::API };
 const WITH_SUCCESS: Policy = Policy { envelope: Envelope::Success, ..PERSONAL };
 
-/// The routes.
 fn routes() -> Routes {
     use Method as M;
     let auth = Routes::new("Auth", "/api/v1/auth", PERSONAL)

@@ -15,7 +15,6 @@ use crate::{
     auth::{caller::bearer, revocations},
 };
 
-/// Accepts connections.
 pub(crate) async fn open(io: &Io, app: App) -> anyhow::Result<()> {
     io.ns("/", async move |socket: Socket, auth: TryData<Value>| {
         on_connect(socket, auth, app.clone()).await

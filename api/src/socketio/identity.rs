@@ -30,7 +30,7 @@ impl Identity {
     }
 }
 
-/// Lets a socket hear the news for `room`; in full where they are its user's business, as long as
+/// Lets a socket hear the broadcasts for `room`; in full where they are its user's business, as long as
 /// it hears what is its user's alone.
 pub(super) fn view(socket: &Socket, room: String) {
     let Some(Identity { user, .. }) = socket.extensions.get::<Identity>() else {
@@ -45,7 +45,6 @@ pub(super) fn view(socket: &Socket, room: String) {
     }
 }
 
-/// The opposite.
 pub(super) fn look_away(socket: &Socket, room: String) {
     match socket.extensions.get::<Identity>() {
         Some(Identity { user, .. }) => socket.leave([own_room(user, &room), room]),

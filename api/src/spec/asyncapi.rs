@@ -29,7 +29,6 @@ the same object through the acknowledgement callback, if there is one. What chan
 
 const CHANNEL: &str = "#/channels/nexus";
 
-/// The document.
 pub(super) fn document(commands: &[Operation]) -> Value {
     let mut channel = Channel::default();
     for command in commands {

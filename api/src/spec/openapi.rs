@@ -40,7 +40,6 @@ ignored, and numeric text is accepted where a number is meant. A trailing slash 
 What changes something can also be asked for over Socket.IO: see [commands and broadcasts](docs/socketio), or `/asyncapi.json`. A W3C `traceparent` header is \
 continued. How often one may ask is limited: every response says how much is left, and 429 when to try again.";
 
-/// The document.
 pub(super) fn document(routes: &[Route]) -> Value {
     let mut schemas = Schemas::default();
     let mut paths = Map::new();

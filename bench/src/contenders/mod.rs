@@ -16,7 +16,6 @@ use crate::servers::Servers;
 /// What a job does.
 #[derive(Debug, Clone, Copy)]
 pub enum Work {
-    /// Nothing.
     Noop,
     /// Waits so many milliseconds.
     Wait(u64),

@@ -15,7 +15,6 @@ use crate::{
     servers::Servers,
 };
 
-/// Nexus's jobs.
 #[derive(Debug)]
 pub struct Nexus {
     db: PgPool,

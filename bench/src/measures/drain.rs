@@ -21,11 +21,9 @@ const LONGEST: Duration = Duration::from_millis(2500);
 pub struct Drained {
     /// Jobs per second.
     pub rate: f64,
-    /// How many.
     pub jobs: usize,
     /// Seconds.
     pub time: f64,
-    /// Meanwhile.
     pub cpu: Cpu,
 }
 

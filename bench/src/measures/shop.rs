@@ -39,7 +39,6 @@ pub struct Locked {
     pub p99: f64,
     /// Seconds.
     pub time: f64,
-    /// Meanwhile.
     pub cpu: Cpu,
 }
 
@@ -52,7 +51,6 @@ pub struct Delivered {
     pub refused: f64,
     /// From the time when it was due to the response, in milliseconds.
     pub p50: f64,
-    /// The same.
     pub p99: f64,
     /// From the last answer until the jobs of all were done, in milliseconds.
     pub backlog: f64,

@@ -61,7 +61,6 @@ pub struct Answered {
 pub struct Hot {
     /// Bookings per second.
     pub confirmed: f64,
-    /// Locks meanwhile.
     pub locks: Answered,
 }
 

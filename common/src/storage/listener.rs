@@ -30,7 +30,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub enum Heard<'a> {
     /// It is connected. Messages from before were not heard.
     Connected,
-    /// A message.
     Message(&'a str),
     /// It is not connected any more.
     Disconnected,

@@ -28,7 +28,6 @@ impl Backoff {
         self.failures > 0
     }
 
-    /// It works.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

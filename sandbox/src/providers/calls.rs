@@ -30,7 +30,6 @@ pub struct Call {
 /// How often a target was called since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// All calls.
     pub calls: u64,
     /// Those answered with 2xx.
     pub succeeded: u64,

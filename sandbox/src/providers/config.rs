@@ -18,7 +18,6 @@ pub struct ProvidersConfig {
     pub webhook_url: Option<String>,
     /// `AC…`, the user of Twilio's basic authentication.
     pub twilio_account_sid: String,
-    /// Its password.
     pub twilio_auth_token: String,
     /// `VA…`, the Verify service.
     pub twilio_verify_sid: String,

@@ -49,9 +49,9 @@ pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
 
 type Sandbox = State<Arc<ProviderState>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
-type Answer<T> = Result<Json<T>, Problem>;
+type ControlResult<T> = Result<Json<T>, Problem>;
 
-async fn pay(State(state): Sandbox, body: Body<Pay>) -> Answer<Paid> {
+async fn pay(State(state): Sandbox, body: Body<Pay>) -> ControlResult<Paid> {
     let Json(pay) = body?;
     Ok(Json(state.razorpay(|razorpay| razorpay.pay(&pay))?))
 }
@@ -73,7 +73,7 @@ struct FailRefunds {
     times: u32,
 }
 
-async fn fail_refunds(State(state): Sandbox, body: Body<FailRefunds>) -> Answer<Value> {
+async fn fail_refunds(State(state): Sandbox, body: Body<FailRefunds>) -> ControlResult<Value> {
     let Json(FailRefunds { times }) = body?;
     state.razorpay(|razorpay| razorpay.fail_refunds(times));
     Ok(Json(json!({"failing": times})))
@@ -85,7 +85,7 @@ struct ByHand {
     amount: Option<i64>,
 }
 
-async fn refund(State(state): Sandbox, body: Body<ByHand>) -> Answer<Refund> {
+async fn refund(State(state): Sandbox, body: Body<ByHand>) -> ControlResult<Refund> {
     let Json(ByHand { payment_id, amount }) = body?;
     Ok(Json(state.refund_manually(&payment_id, amount)?))
 }
@@ -94,7 +94,7 @@ async fn disputes(State(state): Sandbox) -> Json<Vec<Dispute>> {
     Json(state.razorpay(|razorpay| razorpay.disputes()))
 }
 
-async fn open_dispute(State(state): Sandbox, body: Body<OpenDispute>) -> Answer<Dispute> {
+async fn open_dispute(State(state): Sandbox, body: Body<OpenDispute>) -> ControlResult<Dispute> {
     let Json(open) = body?;
     Ok(Json(state.razorpay(|razorpay| razorpay.open_dispute(&open))?))
 }
@@ -108,7 +108,7 @@ async fn move_dispute(
     State(state): Sandbox,
     Path(id): Path<String>,
     body: Body<Move>,
-) -> Answer<Dispute> {
+) -> ControlResult<Dispute> {
     let Json(Move { to }) = body?;
     Ok(Json(state.razorpay(|razorpay| razorpay.move_dispute(&id, to))?))
 }
@@ -124,7 +124,7 @@ struct OwnEvent {
     payload: Value,
 }
 
-async fn send_webhook(State(state): Sandbox, body: Body<OwnEvent>) -> Answer<Value> {
+async fn send_webhook(State(state): Sandbox, body: Body<OwnEvent>) -> ControlResult<Value> {
     let Json(OwnEvent { event, payload }) = body?;
     Ok(Json(json!({"event_id": state.emit(&event, payload)})))
 }
@@ -135,7 +135,7 @@ struct Replay {
     times: Option<usize>,
 }
 
-async fn replay(State(state): Sandbox, body: Body<Replay>) -> Answer<Vec<Attempt>> {
+async fn replay(State(state): Sandbox, body: Body<Replay>) -> ControlResult<Vec<Attempt>> {
     let Json(Replay { event_id, times }) = body?;
     let times = times.unwrap_or(1).min(MAX_REPLAYS);
     let attempts = state.webhooks.replay(&state.calls, &event_id, times).await;
@@ -143,7 +143,7 @@ async fn replay(State(state): Sandbox, body: Body<Replay>) -> Answer<Vec<Attempt
 }
 
 /// The plus may be missing, which is what becomes of it in careless shells and query encoders.
-async fn otp(State(state): Sandbox, Path(phone): Path<String>) -> Answer<Otp> {
+async fn otp(State(state): Sandbox, Path(phone): Path<String>) -> ControlResult<Otp> {
     let phone = format!("+{}", phone.trim().trim_start_matches('+'));
     let otp = state.twilio().otp(&phone);
     otp.map(Json)
@@ -167,7 +167,7 @@ async fn faults(State(state): Sandbox) -> Json<Vec<ActiveFault>> {
     Json(state.faults.list())
 }
 
-async fn add_fault(State(state): Sandbox, body: Body<ActiveFault>) -> Answer<Vec<ActiveFault>> {
+async fn add_fault(State(state): Sandbox, body: Body<ActiveFault>) -> ControlResult<Vec<ActiveFault>> {
     let Json(active) = body?;
     active.check().map_err(|why| Problem(StatusCode::BAD_REQUEST, why))?;
     state.faults.add(active);

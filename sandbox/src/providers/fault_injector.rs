@@ -130,7 +130,6 @@ impl Fault {
 /// A fault that waits for its calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveFault {
-    /// Whose calls.
     pub target: Target,
     /// How many more; `None` means until cleared.
     #[serde(default)]

@@ -44,7 +44,6 @@ pub struct Attachment {
     pub content_type: String,
     /// Bytes.
     pub size: usize,
-    /// Content.
     pub content_base64: String,
 }
 

@@ -29,7 +29,6 @@ pub enum Target {
     /// Sending a one-time password.
     #[serde(rename = "twilio.verify")]
     TwilioVerify,
-    /// Checking one.
     #[serde(rename = "twilio.check")]
     TwilioCheck,
     /// Sending a text message.

@@ -27,7 +27,6 @@ pub(crate) enum Step {
     Snooze(u64),
     Discard,
     Panic,
-    /// Never returns.
     Hang,
     /// Takes the whole process along.
     Die,

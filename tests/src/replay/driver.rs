@@ -34,7 +34,6 @@ const IDS: [(&str, &str); 6] = [
 
 /// An installation in which the recording is replayed.
 pub struct Replay {
-    /// The installation.
     pub stack: Stack,
     /// What things are called in it.
     pub names: Names,

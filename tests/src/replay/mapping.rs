@@ -21,7 +21,6 @@ pub mod any {
     pub const REFERENCE: &str = "<reference>";
     /// The number of seconds that are left to pay a booking.
     pub const SECONDS_LEFT: &str = "<seconds left>";
-    /// Now.
     pub const TIME: &str = "<time>";
     /// A token that nobody has had before.
     pub const TOKEN: &str = "<token>";

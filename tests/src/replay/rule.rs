@@ -28,7 +28,6 @@ type Rewrite = Box<dyn Fn(&Case, &mut Value)>;
 
 /// What a rule may look at beside the outcome that it rewrites.
 pub struct Case<'a> {
-    /// The exchange.
     pub exchange: &'a Exchange,
     /// All of them.
     pub recording: &'a [Exchange],
@@ -37,7 +36,6 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Another exchange.
     pub fn find(&self, seq: u32) -> &Exchange {
         let found = self.recording.iter().find(|exchange| exchange.seq == seq);
         found.unwrap_or_else(|| panic!("exchange {seq} is not recorded"))

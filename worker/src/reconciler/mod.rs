@@ -56,9 +56,7 @@ impl CallRateLimiter {
 pub struct Clients<'a> {
     /// Seat locks in Redis.
     pub cache: &'a Cache,
-    /// Broadcasts.
     pub emitter: &'a Emitter,
-    /// Seat counts.
     pub seats: &'a Coalesced<Emitter>,
 }
 

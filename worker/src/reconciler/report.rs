@@ -88,7 +88,6 @@ pub struct Report {
     pub orders: usize,
     /// Payments that are for something else on the same Razorpay account.
     pub not_ours: usize,
-    /// What differed.
     pub differences: Vec<Difference>,
 }
 

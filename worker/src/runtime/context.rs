@@ -45,7 +45,6 @@ pub struct Attempt {
     pub number: i32,
     /// The attempt after which a failure is final.
     pub max: i32,
-    /// The job.
     pub job_id: JobId,
 }
 

@@ -60,7 +60,6 @@ impl Serving {
     }
 }
 
-/// The connection.
 pub(super) struct Stream {
     tcp: TcpStream,
     serving: Serving,

@@ -25,7 +25,6 @@ pub(crate) const ORGANISER: Account = Account {
     password: "Organiser#1",
 };
 
-/// Buys tickets.
 pub(crate) const BUYER: Account = Account {
     name: "Demo Buyer",
     username: "demo-buyer",

@@ -19,7 +19,7 @@ use crate::providers::provider_state::ProviderState;
 use crate::providers::route::{faulty, observed, route};
 use crate::providers::target::Target;
 
-type Answer<T> = Result<Json<T>, Refusal>;
+type ApiResult<T> = Result<Json<T>, Refusal>;
 
 pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
     use Target::{
@@ -55,7 +55,7 @@ pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
         .with_state(state.clone())
 }
 
-async fn create_order(State(state): State<Arc<ProviderState>>, body: Bytes) -> Answer<Order> {
+async fn create_order(State(state): State<Arc<ProviderState>>, body: Bytes) -> ApiResult<Order> {
     let body = parse(&body)?;
     state.razorpay(|razorpay| razorpay.create_order(&body)).map(Json)
 }
@@ -99,7 +99,7 @@ async fn list_disputes(
 async fn fetch_dispute(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
-) -> Answer<Dispute> {
+) -> ApiResult<Dispute> {
     state.razorpay(|razorpay| razorpay.dispute(&id)).map(Json)
 }
 
@@ -107,14 +107,14 @@ async fn fetch_dispute(
 async fn accept_dispute(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
-) -> Answer<Dispute> {
+) -> ApiResult<Dispute> {
     state.razorpay(|razorpay| razorpay.move_dispute(&id, DisputeMove::Lose)).map(Json)
 }
 
 async fn payment_refunds(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
-) -> Answer<Value> {
+) -> ApiResult<Value> {
     state.razorpay(|razorpay| razorpay.refunds_of(&id)).map(collection)
 }
 
@@ -136,21 +136,21 @@ fn page<T>(query: &HashMap<String, String>, items: impl Iterator<Item = T>) -> V
 async fn fetch_order(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
-) -> Answer<Order> {
+) -> ApiResult<Order> {
     state.razorpay(|razorpay| razorpay.order(&id)).map(Json)
 }
 
 async fn order_payments(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
-) -> Answer<Value> {
+) -> ApiResult<Value> {
     state.razorpay(|razorpay| razorpay.payments_of(&id)).map(collection)
 }
 
 async fn fetch_payment(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
-) -> Answer<Payment> {
+) -> ApiResult<Payment> {
     state.razorpay(|razorpay| razorpay.payment(&id)).map(Json)
 }
 
@@ -158,7 +158,7 @@ async fn capture(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer<Payment> {
+) -> ApiResult<Payment> {
     let body = parse(&body)?;
     state.razorpay(|razorpay| razorpay.capture(&id, &body)).map(Json)
 }
@@ -168,7 +168,7 @@ async fn create_refund(
     Path(payment_id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer<Refund> {
+) -> ApiResult<Refund> {
     let body = parse(&body)?;
     let key = refund_key(&headers)?;
     let refund = state.razorpay(|razorpay| razorpay.refund(&payment_id, key.as_deref(), &body))?;
@@ -179,7 +179,7 @@ async fn create_refund(
 async fn fetch_refund(
     State(state): State<Arc<ProviderState>>,
     Path(id): Path<String>,
-) -> Answer<Refund> {
+) -> ApiResult<Refund> {
     state.razorpay(|razorpay| razorpay.refund_by_id(&id)).map(Json)
 }
 

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::json;
 
-use super::{Answer, Dispute, DisputeMove, OpenDispute, Razorpay, Refusal};
+use super::{Dispute, DisputeMove, OpenDispute, Razorpay, Refusal, Result};
 use crate::random;
 
 /// Seconds in which the shop may answer.
@@ -15,12 +15,12 @@ impl Razorpay {
         self.disputes.iter().cloned().collect()
     }
 
-    pub(crate) fn dispute(&self, id: &str) -> Answer<Dispute> {
+    pub(crate) fn dispute(&self, id: &str) -> Result<Dispute> {
         self.disputes.get(id).cloned().ok_or_else(Refusal::unknown_id)
     }
 
     /// A buyer's bank disputes a payment.
-    pub(crate) fn open_dispute(&mut self, open: &OpenDispute) -> Answer<Dispute> {
+    pub(crate) fn open_dispute(&mut self, open: &OpenDispute) -> Result<Dispute> {
         let payment = self.payment(&open.payment_id)?;
         let amount = open.amount.unwrap_or(payment.amount);
         if !payment.captured || !(1..=payment.amount).contains(&amount) {
@@ -50,7 +50,7 @@ impl Razorpay {
     }
 
     /// It goes on, or ends. What has ended stays so.
-    pub(crate) fn move_dispute(&mut self, id: &str, to: DisputeMove) -> Answer<Dispute> {
+    pub(crate) fn move_dispute(&mut self, id: &str, to: DisputeMove) -> Result<Dispute> {
         let Some(dispute) = self.disputes.get_mut(id) else { return Err(Refusal::unknown_id()) };
         if !matches!(dispute.status, "open" | "under_review") {
             return Err(Refusal::bad_request(

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Refusal};
+use super::{Refusal, Result};
 
 /// Paise.
 const MINIMUM: i64 = 100;
 
 /// `None` when absent.
-pub(super) fn amount(body: &Value, too_small: &str) -> Answer<Option<i64>> {
+pub(super) fn amount(body: &Value, too_small: &str) -> Result<Option<i64>> {
     match &body["amount"] {
         Value::Null => Ok(None),
         amount => match amount.as_i64() {
@@ -19,7 +19,7 @@ pub(super) fn amount(body: &Value, too_small: &str) -> Answer<Option<i64>> {
     }
 }
 
-pub(super) fn receipt(body: &Value) -> Answer<Option<String>> {
+pub(super) fn receipt(body: &Value) -> Result<Option<String>> {
     match &body["receipt"] {
         Value::Null => Ok(None),
         Value::String(receipt) if receipt.chars().count() <= 40 => Ok(Some(receipt.clone())),
@@ -31,7 +31,7 @@ pub(super) fn receipt(body: &Value) -> Answer<Option<String>> {
 }
 
 /// Notes come back as they were sent, except that no notes at all are `[]`.
-pub(super) fn notes(body: &Value) -> Answer<Value> {
+pub(super) fn notes(body: &Value) -> Result<Value> {
     match &body["notes"] {
         Value::Null => Ok(json!([])),
         Value::Array(notes) if notes.is_empty() => Ok(json!([])),
@@ -56,7 +56,7 @@ pub(super) fn notes(body: &Value) -> Answer<Value> {
 
 /// For how many minutes a payment of the order may be captured; `None` when the order does not say
 /// so.
-pub(super) fn capture_minutes(body: &Value) -> Answer<Option<u32>> {
+pub(super) fn capture_minutes(body: &Value) -> Result<Option<u32>> {
     const LONGEST: i64 = 7_200;
     let options = &body["payment"]["capture_options"];
     let refuse = |field, description| Err(Refusal::invalid(field, description));

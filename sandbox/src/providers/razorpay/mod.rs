@@ -68,7 +68,7 @@ pub(crate) struct Lapse {
     pub(crate) minutes: u32,
 }
 
-type Answer<T> = Result<T, Refusal>;
+type Result<T, E = Refusal> = std::result::Result<T, E>;
 
 impl Razorpay {
     pub(crate) fn new(key_secret: &str) -> Self {
@@ -108,15 +108,15 @@ impl Razorpay {
         self.refunds.iter().cloned().collect()
     }
 
-    pub(crate) fn order(&self, id: &str) -> Answer<Order> {
+    pub(crate) fn order(&self, id: &str) -> Result<Order> {
         self.orders.get(id).cloned().ok_or_else(Refusal::unknown_id)
     }
 
-    pub(crate) fn payment(&self, id: &str) -> Answer<Payment> {
+    pub(crate) fn payment(&self, id: &str) -> Result<Payment> {
         self.payments.get(id).cloned().ok_or_else(Refusal::unknown_id)
     }
 
-    pub(crate) fn refund_by_id(&self, id: &str) -> Answer<Refund> {
+    pub(crate) fn refund_by_id(&self, id: &str) -> Result<Refund> {
         self.refunds.get(id).cloned().ok_or_else(Refusal::unknown_id)
     }
 
@@ -127,20 +127,20 @@ impl Razorpay {
     }
 
     /// Newest first.
-    pub(crate) fn payments_of(&self, order_id: &str) -> Answer<Vec<Payment>> {
+    pub(crate) fn payments_of(&self, order_id: &str) -> Result<Vec<Payment>> {
         self.order(order_id)?;
         let of_order = |payment: &&Payment| payment.order_id == order_id;
         Ok(self.payments.iter().rev().filter(of_order).cloned().collect())
     }
 
     /// Newest first.
-    pub(crate) fn refunds_of(&self, payment_id: &str) -> Answer<Vec<Refund>> {
+    pub(crate) fn refunds_of(&self, payment_id: &str) -> Result<Vec<Refund>> {
         self.payment(payment_id)?;
         let of_payment = |refund: &&Refund| refund.payment_id == payment_id;
         Ok(self.refunds.iter().rev().filter(of_payment).cloned().collect())
     }
 
-    pub(crate) fn create_order(&mut self, body: &Value) -> Answer<Order> {
+    pub(crate) fn create_order(&mut self, body: &Value) -> Result<Order> {
         let amount = amount(body, "Order amount less than minimum amount allowed")?
             .ok_or_else(|| Refusal::invalid("amount", "The amount field is required."))?;
         if amount > MAXIMUM {
@@ -172,7 +172,7 @@ impl Razorpay {
     /// What the buyer does at the checkout, and the bank afterwards.
     ///
     /// An order that is already paid can be paid again: late authorisations do exactly that.
-    pub(crate) fn pay(&mut self, pay: &Pay) -> Answer<Paid> {
+    pub(crate) fn pay(&mut self, pay: &Pay) -> Result<Paid> {
         let order = self.order(&pay.order_id)?;
         let mut payment = match &pay.payment_id {
             Some(id) => self.payment(id)?,
@@ -210,7 +210,7 @@ impl Razorpay {
         Ok(Paid { razorpay_signature: sign(&self.key_secret, proof.as_bytes()), payment, order })
     }
 
-    pub(crate) fn capture(&mut self, payment_id: &str, body: &Value) -> Answer<Payment> {
+    pub(crate) fn capture(&mut self, payment_id: &str, body: &Value) -> Result<Payment> {
         let payment = self.payment(payment_id)?;
         match payment.status {
             "authorized" => {}
@@ -266,7 +266,7 @@ impl Razorpay {
         payment_id: &str,
         key: Option<&str>,
         body: &Value,
-    ) -> Answer<Refund> {
+    ) -> Result<Refund> {
         if let Some(known) = key.and_then(|key| self.refund_keys.get(key)) {
             if known.payment_id != payment_id || known.body != *body {
                 return Err(Refusal::conflict(

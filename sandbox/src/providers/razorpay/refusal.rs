@@ -10,7 +10,6 @@ use serde_json::json;
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
-    /// Razorpay's words.
     pub description: String,
     /// The field at fault, if one is.
     pub field: Option<&'static str>,

@@ -40,13 +40,10 @@ pub struct Otp {
 pub struct Sms {
     /// `SM…`
     pub sid: String,
-    /// Recipient.
     pub to: String,
     /// Sender, or the messaging service.
     pub from: String,
-    /// Text.
     pub body: String,
-    /// When.
     pub at: DateTime<Utc>,
 }
 

@@ -15,7 +15,6 @@ const BUYERS: usize = 10;
 /// Seats of an event; few, so that they are fought for.
 const SEATS: u32 = 40;
 
-/// Everybody begins.
 pub(crate) async fn arrive(shop: &Rc<Shop>, stack: &Stack, people: &mut JoinSet<()>) {
     for _ in 0..2 {
         let created =
