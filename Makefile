@@ -219,7 +219,7 @@ sqlx: ## Write .sqlx anew, after queries or migrations have changed
 	chmod 755 .sqlx
 
 docs: ## Write the tables in docs/payments.md anew, after states have changed
-	@WRITE_DOCS=1 cargo test --quiet --workspace --test fast state_tables
+	@WRITE_DOCS=1 cargo test --quiet --workspace --test state_tables
 
 clean-data: build ## Forget what make run has stored
 	@NEXUS_DATA=$(NEXUS_DATA) $(BIN)/nexus-sandbox clean

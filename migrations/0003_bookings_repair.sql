@@ -63,6 +63,7 @@ UPDATE booking_seats bs SET event_seat_type_id = s.event_seat_type_id, seat_labe
 FROM seats s WHERE s.id = bs.seat_id AND bs.seat_label IS NULL;
 UPDATE booking_seats SET price_paid = 0 WHERE price_paid = 'NaN' OR price_paid < 0;
 
-UPDATE tickets SET price_paid = 0 WHERE price_paid = 'NaN' OR price_paid < 0;
+-- The status first: a ticket whose status breaks its rule cannot be changed otherwise.
 UPDATE tickets SET status = CASE WHEN qr_code IS NULL THEN 'pending' ELSE 'generated' END
 WHERE status NOT IN ('pending', 'generated', 'sent', 'delivered', 'failed', 'cancelled', 'used');
+UPDATE tickets SET price_paid = 0 WHERE price_paid = 'NaN' OR price_paid < 0;

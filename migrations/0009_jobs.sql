@@ -2,9 +2,10 @@
 -- Redis only carries its id to a worker.
 --
 --   pending --relay--> queued --claim--> running --+--> done
---      ^                  |                 |      +--> dead        (out of attempts, or discarded
---      |                  |                 |      |                 by its handler)
---      +---- retry, snooze, rescue ---------+      +--> cancelled   (by an operator)
+--      ^                  |                 |      +--> dead   (out of attempts, or discarded by its
+--      +---- retry, snooze, rescue ---------+                    handler)
+--
+-- Operators cancel jobs that have not started or are dead, and revive dead and cancelled ones.
 
 CREATE TYPE job_state AS ENUM ('pending', 'queued', 'running', 'done', 'dead', 'cancelled');
 
@@ -52,7 +53,7 @@ CREATE TABLE jobs (
     -- Rule: a job that is over, and no other, says since when.
     CONSTRAINT jobs_finished_check
         CHECK ((state IN ('done', 'dead', 'cancelled')) = (finished_at IS NOT NULL))
--- A job's row changes four times in its short life, and each time its entries in the partial
+-- A job's row is updated four times in its short life, and each time its entries in the partial
 -- indexes move. By default autovacuum comes when a fifth of the table is dead rows: the more
 -- finished jobs are kept, the more the indexes of the few live ones would swell.
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);

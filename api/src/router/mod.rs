@@ -36,7 +36,7 @@ fn routes() -> Routes {
         .query::<Register>(M::POST, "/register")
         .query::<Login>(M::POST, "/login")
         .query::<Logout>(M::POST, "/logout")
-        .query::<LogoutAll>(M::POST, "/logout-all")
+        .query_without_fields::<LogoutAll>(M::POST, "/logout-all")
         .query::<RefreshToken>(M::POST, "/refresh-token")
         .query::<SendOtp>(M::POST, "/send-otp")
         .query::<VerifyOtp>(M::POST, "/verify-otp")
@@ -80,11 +80,16 @@ fn routes() -> Routes {
         .get("/", health::root, health::root_spec())
         .get("/health", health::health, health::health_spec())
         .get("/ready", health::ready, health::ready_spec())
-        .get("/docs", documents::docs, documents::docs_spec())
         .get("/openapi.json", documents::openapi, documents::openapi_spec())
         .get("/asyncapi.json", documents::asyncapi, documents::asyncapi_spec());
 
-    auth.and(events).and(seats).and(bookings).and(payments).and(service)
+    let docs = Routes::new("Service", "/docs", Policy::API).get(
+        "",
+        documents::docs,
+        documents::docs_spec(),
+    );
+
+    auth.and(events).and(seats).and(bookings).and(payments).and(service).and(docs)
 }
 
 /// What the documents say of every route.

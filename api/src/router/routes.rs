@@ -74,6 +74,19 @@ impl Routes {
         self.add(method, path, handler, Q::described())
     }
 
+    /// Adds a query that has no fields: whatever its body says, it is not read.
+    pub(crate) fn query_without_fields<Q: Query + Default>(
+        self,
+        method: Method,
+        path: &str,
+    ) -> Self {
+        let envelope = self.policy.envelope;
+        let handler = async move |State(app): State<App>, caller: Q::Caller| {
+            Q::default().run(app, caller).await?.respond(envelope)
+        };
+        self.add(method, path, handler, Q::described())
+    }
+
     /// Adds a query whose path ends with an id whose case matters.
     pub(crate) fn query_by_id<Q: Query>(mut self, method: Method, path: &str) -> Self {
         let before = path.rsplit_once('/').map_or(path, |(before, _)| before);

@@ -28,6 +28,11 @@ pub(crate) const FILES: [(&str, &str, &str); 4] = [
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
+/// Where a file is. Another release is another address, as browsers keep files for a day.
+fn file(name: &str) -> String {
+    format!("/docs/{name}?{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// The page about HTTP.
 pub(crate) fn http() -> Markup {
     html! {
@@ -37,12 +42,12 @@ pub(crate) fn http() -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Nexus API" }
-                link rel="stylesheet" href="docs/swagger-ui.css";
+                link rel="stylesheet" href=(file("swagger-ui.css"));
             }
             body {
                 div id="swagger-ui" {}
-                script src="docs/swagger-ui-bundle.js" {}
-                script src="docs/start.js" {}
+                script src=(file("swagger-ui-bundle.js")) {}
+                script src=(file("start.js")) {}
             }
         }
     }
@@ -59,12 +64,12 @@ pub(super) fn socketio(asyncapi: &Value) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Nexus over Socket.IO" }
-                link rel="stylesheet" href="socketio.css";
+                link rel="stylesheet" href=(file("socketio.css"));
             }
             body {
                 nav {
                     h1 { "Socket.IO" }
-                    a href="../docs" { "HTTP" }
+                    a href="/docs" { "HTTP" }
                     @for (heading, action) in sections {
                         h2 { (heading) }
                         @for (name, _) in document.operations(action) {
@@ -74,7 +79,7 @@ pub(super) fn socketio(asyncapi: &Value) -> Markup {
                 }
                 main {
                     p { (text(&asyncapi["info"]["description"])) }
-                    p { "For programs: " a href="../asyncapi.json" { "asyncapi.json" } "." }
+                    p { "For programs: " a href="/asyncapi.json" { "asyncapi.json" } "." }
                     @for (heading, action) in sections {
                         h2 { (heading) }
                         @for (name, operation) in document.operations(action) {

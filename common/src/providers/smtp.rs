@@ -216,7 +216,7 @@ mod tests {
             "a@-b.example",
             "a@b..example",
             "@b.example",
-            "a::b.example",
+            "a@@b.example",
             "\"a@b\"@c.example",
             "\"a b\"@c.example",
             "\u{e4}@b.example",

@@ -146,10 +146,12 @@ impl Decode<'_, Postgres> for Paise {
             <i64 as Decode<Postgres>>::decode(value)?
         } else {
             let rupees = <Decimal as Decode<Postgres>>::decode(value)?;
-            let paise = rupees.checked_mul(Decimal::ONE_HUNDRED).filter(Decimal::is_integer);
-            paise
+            // An existing installation's columns may hold fractions of a paisa.
+            let paise = rupees.checked_mul(Decimal::ONE_HUNDRED);
+            let nearest = paise.map(|paise| (paise + Decimal::new(5, 1)).floor());
+            nearest
                 .and_then(|paise| i64::try_from(paise).ok())
-                .ok_or_else(|| format!("{rupees} rupees are no whole paise"))?
+                .ok_or_else(|| format!("{rupees} rupees are more than can be counted"))?
         };
         Ok(Paise::nearest(paise))
     }

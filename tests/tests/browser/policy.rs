@@ -37,7 +37,7 @@ async fn the_pages_work_under_their_policy_in_a_browser() {
     for button in [".opblock-summary-control", ".try-out__btn", ".execute"] {
         page.act("click", json!([format!("#operations-Service-ready {button}")])).await;
     }
-    let status = "document.querySelector('.live-responses-table td.response-col_status')?.textContent.trim() ?? ''";
+    let status = "document.querySelector('.live-responses-table tbody .response-col_status')?.textContent.trim() ?? ''";
     until(&page, status, "200").await;
     assert_policy_holds(&page).await;
 

@@ -13,7 +13,7 @@ use crate::{
     spec::operation::Operation,
 };
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct LogoutAll {}
 
 /// Every session has ended.

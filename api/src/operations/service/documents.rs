@@ -2,11 +2,11 @@
 
 use axum::{
     Extension, Json, Router,
-    response::{Html, IntoResponse},
+    response::{Html, IntoResponse, Response},
     routing::get,
 };
 use http::header;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     app::App,
@@ -24,8 +24,8 @@ pub(crate) fn openapi_spec() -> Operation {
 }
 
 /// The OpenAPI document.
-pub(crate) async fn openapi(Extension(documents): Extension<Documents>) -> Json<Value> {
-    Json(documents.openapi().clone())
+pub(crate) async fn openapi(Extension(documents): Extension<Documents>) -> Response {
+    Json(documents.openapi()).into_response()
 }
 
 /// What the documents say of the AsyncAPI document.
@@ -39,8 +39,8 @@ pub(crate) fn asyncapi_spec() -> Operation {
 }
 
 /// The AsyncAPI document.
-pub(crate) async fn asyncapi(Extension(documents): Extension<Documents>) -> Json<Value> {
-    Json(documents.asyncapi().clone())
+pub(crate) async fn asyncapi(Extension(documents): Extension<Documents>) -> Response {
+    Json(documents.asyncapi()).into_response()
 }
 
 /// What the documents say of the pages that show them.

@@ -2,7 +2,7 @@
 //! once.
 
 use nexus_tests::shop::PASSWORD;
-use nexus_tests::{Client, SOON, Stack, Value, eventually, json};
+use nexus_tests::{Client, Method, Response, SOON, Stack, Value, eventually, json};
 
 const PHONE: &str = "+919811111111";
 
@@ -73,6 +73,16 @@ async fn logout_all_ends_every_session_and_no_later_one() {
     let anew = stack.anonymous().logged_in(&log_in(&first, PASSWORD).await);
     anew.get("/auth/me").await.ok();
     anew.post("/auth/refresh-token", json!({"refreshToken": anew.refresh_token})).await.ok();
+}
+
+#[tokio::test]
+async fn logout_all_reads_no_body() {
+    let stack = Stack::builder().workers([]).start().await;
+    let user = stack.user().await;
+    let request = user.request(Method::POST, "/auth/logout-all");
+    let response = Response::to(request.header("content-type", "text/plain").body("[")).await;
+    assert_eq!(response.data()["sessions_ended"], 1);
+    has_ended(&user).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! What apalis takes for the job: it waits for a free slot before a run_joby is fetched, and hands
-//! the run_joby to a task of ours.
+//! What apalis takes for the job: it waits for a free slot before a delivery is fetched, and hands
+//! the delivery to a task of ours.
 
 use std::{
     sync::Arc,
@@ -66,11 +66,11 @@ impl Service<Task<Value>> for Intake {
         let (worker, finished, run_job) =
             (self.worker.clone(), self.finished.clone(), self.run_job.clone());
         let id = task.task_id().map(ToString::to_string);
-        let run_joby = serde_json::from_value::<Delivery>(task.args);
+        let delivery = serde_json::from_value::<Delivery>(task.args);
         let job = self.running.spawn(async move {
-            match run_joby {
-                Ok(run_joby) => run_job(run_joby).await,
-                Err(error) => tracing::warn!(%error, "something in Redis is not a run_joby"),
+            match delivery {
+                Ok(delivery) => run_job(delivery).await,
+                Err(error) => tracing::warn!(%error, "something in Redis is not a delivery"),
             }
             if let Some(id) = id {
                 finished.report(worker, id);
