@@ -37,7 +37,7 @@ pub(crate) struct AppState {
     pub(crate) budgets: Budgets,
     pub(crate) signer: Signer,
     pub(crate) locks: SeatLocks,
-    /// Of the requests for one event, so many at once may wait for its inventory.
+    /// Limits how many requests for one event wait for its inventory at once.
     pub(crate) turns: Turns,
     pub(crate) everyone: Everyone,
     pub(crate) seats: Coalesced<Everyone>,
@@ -76,24 +76,25 @@ impl AppState {
         }))
     }
 
-    /// Twilio, where its credentials are set.
+    /// The client of Twilio, if its credentials are set.
     pub(crate) fn twilio(&self) -> Result<&Twilio> {
         self.twilio.as_ref().ok_or(Error::Off(Feature::Sms))
     }
 
-    /// Razorpay, where its credentials are set.
+    /// The client of Razorpay, if its credentials are set.
     pub(crate) fn razorpay(&self) -> Result<&Razorpay> {
         self.razorpay.as_ref().ok_or(Error::Off(Feature::Payments))
     }
 
-    /// What the work of this process depends on.
+    /// The keys that this process needs.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         let twilio = self.twilio.as_ref().map(Twilio::key);
         twilio.into_iter().chain(self.razorpay.as_ref().map(Razorpay::key)).cloned()
     }
 
-    /// Whose access token this is. Redis knows revoked ones at once; PostgreSQL knows them for
-    /// sure, tells of each, and is asked again every few seconds, or always while Redis is away.
+    /// The user of an access token. Redis knows revoked tokens at once; PostgreSQL has the truth,
+    /// notifies of each revocation, and is asked again every few seconds, or always while Redis is
+    /// away.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<UserId> {
         let verified = self.signer.verify_access(token)?;
         let redis = self.tokens.is_revoked(token, &verified).await;

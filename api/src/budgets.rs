@@ -1,11 +1,10 @@
-//! Who may ask for what how often: the budgets of everything that is limited, on one screen.
-//! `docs/limits.md` says why they are what they are.
+//! Who may ask for what, and how often: the budgets of everything that is limited, on one screen.
+//! `docs/limits.md` gives the reasons.
 //!
-//! What is counted for an account (wrong passwords, wrong codes, codes sent) would let a stranger
-//! keep its owner out. So whoever comes from a network from which the account has logged in before
-//! has a budget of their own there, which strangers' failures do not touch; all other networks
-//! share one. Accounts are counted by the address or number that was typed, whether or not there is
-//! such an account.
+//! Budgets counted per account (wrong passwords, wrong codes, codes sent) would let a stranger lock
+//! its owner out. So a caller in a network from which the account has logged in before has a
+//! separate budget there, which strangers' failures do not touch; all other networks share one.
+//! Accounts are counted by the address or number that was typed, whether or not the account exists.
 
 use std::fmt::Display;
 
@@ -26,16 +25,16 @@ pub(crate) struct Budgets {
     limiter: Limiter,
 }
 
-/// Somebody who says to be the owner of an account.
+/// A caller who claims to own an account.
 #[derive(Clone, Copy)]
 pub(crate) struct Claimant {
     pub(crate) address: ClientIp,
-    /// Whether the account has logged in from there before.
+    /// Whether the account has logged in from the caller's network before.
     pub(crate) at_home: bool,
 }
 
 impl Claimant {
-    /// Whose budget an account's failures from there are.
+    /// The owner of the budget for an account's failures from that network.
     fn whose(self, account: &str) -> String {
         if self.at_home { format!("{account} at {}", self.address) } else { account.to_owned() }
     }
@@ -61,13 +60,13 @@ impl Budgets {
         self.take(vec![self.budget(Limit::Connections, address)]).await
     }
 
-    /// Commands over one connection, which counts them itself; unlimited when there are no limits.
+    /// Commands over one connection, which counts them itself; `None` when they are not limited.
     pub(crate) fn commands(&self) -> Option<RateLimit> {
         self.rates.enforced.then(|| self.rates.of(Limit::Commands))
     }
 
-    /// A login with a password. Unless it fails, [`Limit::LoginFailures`] is to be given back: it
-    /// is taken before, so that no number of attempts at once gets around it.
+    /// A login with a password. The caller gives [`Limit::LoginFailures`] back unless the login
+    /// fails: it is taken first, so that simultaneous attempts cannot get around it.
     pub(crate) async fn login(&self, claimant: Claimant, login: &Login) -> Result<Taken> {
         self.take(vec![
             self.budget(Limit::Login, claimant.address),
@@ -81,7 +80,7 @@ impl Budgets {
         self.take(vec![self.budget(Limit::Registration, address)]).await
     }
 
-    /// A code by SMS. Somebody pays for each: no country gets more than its cap a day.
+    /// A code by SMS. Each costs money: no country gets more than its daily cap.
     pub(crate) async fn otp_send(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
         let (prefix, cap) = self.rates.otp_caps.of(phone);
         self.take(vec![
@@ -92,13 +91,13 @@ impl Budgets {
         .await
     }
 
-    /// A code to compare. Unless it is wrong, [`Limit::OtpFailures`] and
-    /// [`Limit::OtpFailuresAddress`] are to be given back.
+    /// A code to compare. The caller gives [`Limit::OtpFailures`] and [`Limit::OtpFailuresAddress`]
+    /// back unless the code is wrong.
     pub(crate) async fn otp_check(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
         self.take(self.otp_failures(claimant, phone).into()).await
     }
 
-    /// A new password for whoever has the right code; the same is to be given back.
+    /// A new password for a caller who has the right code; the same limits are given back.
     pub(crate) async fn password_reset(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
         let mut budgets = Vec::from(self.otp_failures(claimant, phone));
         budgets.push(self.budget(Limit::PasswordReset, claimant.address));
@@ -113,7 +112,7 @@ impl Budgets {
         ]
     }
 
-    /// It did not fail.
+    /// Gives these limits back, because nothing failed.
     pub(crate) async fn give_back(&self, taken: &Taken, limits: &[Limit]) {
         for limit in limits {
             self.limiter.give_back(taken, *limit).await;

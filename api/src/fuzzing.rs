@@ -1,4 +1,4 @@
-//! What fuzz targets read requests with: the same as the operations do.
+//! What fuzz targets read requests with: the types that the operations use.
 
 use nexus_common::{
     Result,

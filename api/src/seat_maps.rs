@@ -1,6 +1,6 @@
-//! Seat maps when everybody asks at once: a process takes one snapshot of an event at a time, and
-//! whoever asks meanwhile, or a moment later, shares it. Their own seats are marked from that
-//! snapshot, too, so that a thousand readers cost what one does.
+//! Seat maps when many users ask at once: a process takes one snapshot of an event at a time, and
+//! users who ask meanwhile, or a moment later, share it. Their own seats are marked from the same
+//! snapshot, so that a thousand readers cost as much as one.
 
 use std::{
     collections::HashMap,
@@ -26,15 +26,15 @@ use tokio::sync::watch;
 
 use crate::socketio::delivery::Everyone;
 
-/// How long a snapshot is shared once it is there. Whoever has heard of a later version sees from
-/// the map's own that it is older.
+/// How long a finished snapshot is shared. A client that has heard of a later version sees from the
+/// map's version that the map is older.
 const SHARED: Duration = Duration::from_millis(100);
-/// Longer than any snapshot is under way or shared.
+/// Longer than a snapshot takes and is shared.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Changes that are remembered before old ones are looked for.
+/// How many changes are remembered before old ones are removed.
 const MANY: usize = 1_000;
 
-/// Snapshots that are under way or shared, and who must not be shown an older one.
+/// Snapshots that are being taken or shared, and users who must not be shown an older one.
 #[derive(Clone)]
 pub(crate) struct SeatMaps(Arc<Maps>);
 
@@ -44,8 +44,7 @@ struct Maps {
     everyone: Everyone,
     counts: Coalesced<Everyone>,
     snapshots: Mutex<HashMap<EventId, Taking>>,
-    /// When a user last changed something through this process: a map from before that would not
-    /// show it.
+    /// When a user last changed something through this process: an earlier map would not show it.
     changes: Mutex<HashMap<UserId, Instant>>,
 }
 
@@ -62,13 +61,13 @@ struct Taken {
     result: Result<Arc<Shared>, Arc<Error>>,
 }
 
-/// What is answered (docs/contract.md#transport).
+/// The response (docs/contract.md#transport).
 #[derive(Serialize)]
 struct Envelope {
     data: SeatMap,
 }
 
-/// A snapshot, and the response to all who have no seats in it.
+/// A snapshot, and the response to all users who have no seats in it.
 struct Shared {
     snapshot: Snapshot,
     strangers: Bytes,
@@ -79,7 +78,7 @@ impl Taking {
         self.taken.borrow().is_none() && self.taken.has_changed().is_ok()
     }
 
-    /// A failure is for those who have waited for it, and nobody else.
+    /// A failure is only for the callers who have waited for it.
     fn is_fresh(&self) -> bool {
         self.taken
             .borrow()
@@ -89,7 +88,7 @@ impl Taking {
 }
 
 impl SeatMaps {
-    /// Maps of what `db` holds; locks that are over are freed on the way, and clients told.
+    /// Maps from `db`; frees expired locks on the way, and tells clients.
     pub(crate) fn new(
         db: PgPool,
         cache: Cache,
@@ -106,7 +105,7 @@ impl SeatMaps {
         }))
     }
 
-    /// A user has changed something.
+    /// Notes that a user has changed something.
     pub(crate) fn changed(&self, user: UserId) {
         let mut changes = locked(&self.0.changes);
         if changes.len() >= MANY {
@@ -133,7 +132,8 @@ impl SeatMaps {
             let Ok(Some(Taken { result, .. })) = taken else {
                 return Err(Error::internal("the task that takes a snapshot is gone"));
             };
-            // One that began before the caller's own change may not show it; the next one will.
+            // A snapshot that began before the caller's own change may not show it; the next one
+            // will.
             if since.is_none_or(|since| since <= taking.began) {
                 return result.map_err(|error| same(&error));
             }
@@ -152,8 +152,7 @@ impl SeatMaps {
         let (sender, taken) = watch::channel(None);
         let taking = Taking { began: Instant::now(), taken };
         snapshots.insert(event, taking.clone());
-        // In a task of its own: whoever asked first may leave, and the others still get their
-        // response.
+        // A separate task: the first caller may leave, and the others still get their response.
         tokio::spawn(take(self.0.clone(), event, taking.began, sender));
         taking
     }
@@ -187,15 +186,15 @@ impl Maps {
         }
     }
 
-    /// A snapshot without locks that are over, as far as they can be freed: where they cannot, the
-    /// map is shown as it is.
+    /// A snapshot without expired locks, as far as they can be freed; otherwise the map is shown
+    /// with them.
     async fn tidy_snapshot(&self, event: EventId) -> Result<Shared> {
         let mut snapshot = self.snapshot(event).await?;
         if snapshot.is_behind() {
             match self.tidy(&snapshot).await {
                 Ok(true) => snapshot = self.snapshot(event).await?,
                 Ok(false) => {}
-                // The expiry worker tells operators what is in its way.
+                // The expiry worker tells operators what prevents it.
                 Err(error) => {
                     tracing::debug!(
                         event_id = event.0,
@@ -208,7 +207,7 @@ impl Maps {
         Ok(Shared { strangers: response(&snapshot, None)?, snapshot })
     }
 
-    /// Frees locks that are over; false where somebody else is about to change the event's counts.
+    /// Frees expired locks; false when another transaction is about to change the event's counts.
     async fn tidy(&self, snapshot: &Snapshot) -> Result<bool> {
         let mut tx = self.db.begin().await?;
         let Some(freed) = snapshot.free_expired(&mut tx).await? else { return Ok(false) };
@@ -233,7 +232,7 @@ fn response(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Bytes> {
     Ok(body.into())
 }
 
-/// The failure that several callers share, for one of them.
+/// A copy of the failure that several callers share.
 fn same(error: &Error) -> Error {
     match error.kind() {
         Kind::NotFound => Error::EventNotFound,

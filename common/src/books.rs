@@ -1,6 +1,5 @@
-//! What must hold of seats and money whenever nothing is being changed, in one place: `books.sql`
-//! lists what does not. The daily job `check_books`, `nexus-jobs check-books` and the tests ask
-//! here.
+//! The invariants of seats and money, in one place: `books.sql` lists what breaks them. The daily
+//! job `check_books`, `nexus-jobs check-books` and the tests run it.
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
@@ -13,26 +12,26 @@ use crate::{
     },
 };
 
-/// An invariant that does not hold.
+/// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
     pub rule: String,
-    /// Of what: `booking 7`, `payment pay_…`.
+    /// What breaks it: `booking 7`, `payment pay_…`.
     pub subject: String,
-    /// What is there instead.
+    /// What the books have instead.
     pub found: String,
 }
 
-/// Violations that one check lists; more of them do not tell more.
+/// The most violations that one check lists; more would tell no more.
 pub const LISTED: i64 = 1_000;
 
-/// Every invariant that does not hold now, at most [`LISTED`]. Looks at everything that was ever
-/// sold: for once a day, not for requests.
+/// Every broken invariant, at most [`LISTED`]. Reads everything that was ever sold: for once a day,
+/// not for requests.
 pub async fn violations(conn: &mut PgConnection) -> Result<Vec<Violation>> {
     let mut tx = conn.begin().await?;
-    // It may take longer than anything else. Each table is read once and compared with others by
-    // hash: a plan that looks at one table for each row of another, made where PostgreSQL does not
-    // know how much there is, takes hours where this takes seconds.
+    // It may take longer than any other query. Each table is read once and hash-joined with others:
+    // a plan that looks up one table for each row of another, made where PostgreSQL does not know
+    // the sizes, takes hours where this takes seconds.
     sqlx::query!(
         "SELECT set_config(name, value, TRUE) AS set
          FROM (VALUES ('statement_timeout', '10min'), ('enable_nestloop', 'off'), ('enable_seqscan', 'on'),

@@ -1,9 +1,8 @@
-//! The one error type of the domain: each variant is a decision that the caller can act on.
-//! [`Error::Internal`] alone is opaque.
+//! The one error type of the domain: each variant is a decision that the caller can act on. Only
+//! [`Error::Internal`] is opaque.
 //!
 //! Messages are part of the wire contract (docs/contract.md): frontends show and compare them.
-//! `code` is the stable name that new clients should look at; [`Kind`] is what HTTP turns into a
-//! status.
+//! `code` is the stable name that new clients should use; HTTP turns [`Kind`] into a status.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -13,22 +12,22 @@ use crate::types::{
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What class of failure this is; docs/contract.md#failures maps each to one HTTP status.
+/// The class of a failure; docs/contract.md#failures maps each to one HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The input breaks a rule.
     Validation,
-    /// Who are you? Credentials, token or one-time password.
+    /// Not authenticated: wrong credentials, token or one-time password.
     Unauthenticated,
-    /// Known, but not the owner or organiser.
+    /// Authenticated, but not the owner or organiser.
     Forbidden,
-    /// There is no such thing, or none that you may know of.
+    /// It does not exist, or the caller may not know of it.
     NotFound,
     /// Taken, sold out, duplicate, or in the wrong state.
     Conflict,
     /// It existed, and its time is over.
     Gone,
-    /// It is not what was asked for before: another amount, another request.
+    /// Not what was requested before: another amount, another request.
     Mismatch,
     /// The caller has used up a budget.
     TooMany,
@@ -36,7 +35,7 @@ pub enum Kind {
     Provider,
     /// A dependency is away; try again shortly.
     Unavailable,
-    /// This installation does not do that.
+    /// This installation does not offer that.
     Off,
     /// A defect of ours.
     Internal,
@@ -47,7 +46,7 @@ type Source = Box<dyn StdError + Send + Sync>;
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The message is the contract's, made where the rule is.
+    /// The message is the contract's, and made where the rule is.
     #[error(transparent)]
     Invalid(#[from] Invalid),
 
@@ -186,28 +185,28 @@ pub enum Error {
     RequestInFlight,
     #[error("This Idempotency-Key belongs to a different request")]
     IdempotencyKeyReused,
-    /// A provider has answered, and does not do that: no outage, and the same again will be
-    /// refused.
+    /// A provider has answered and refuses: not an outage, and the same request will be refused
+    /// again.
     #[error("The provider does not accept this request. Trying again will not help.")]
     ProviderRefused { source: Source },
-    /// Carries what the provider said, for the log; the message shown is ours.
+    /// The provider's message is for the log; clients see ours.
     #[error("{message}")]
     Provider { message: String, source: Option<Source> },
-    /// A provider refuses our key: whatever needs it waits so long, and is nobody else's fault.
+    /// A provider refuses our key: everything that needs the key waits for `wait`.
     #[error("The provider could not be reached. Please try again shortly.")]
     KeyRefused { wait: Duration, source: Source },
     #[error("{}", .0.message())]
     Off(Feature),
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Unavailable(#[source] Source),
-    /// Another transaction was in the way and this one has been undone; the same again may succeed.
+    /// Another transaction was in the way and this one was undone; a repetition may succeed.
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Collision(#[source] Source),
-    /// Somebody held what this needs for longer than we wait, and it has been undone; the same
-    /// again may succeed.
+    /// Another transaction held what this one needs for longer than we wait, and this one was
+    /// undone; a repetition may succeed.
     #[error("Service temporarily unavailable. Please try again shortly.")]
     Busy(#[source] Source),
-    /// Only workers see it: the job may be another's now, so its transaction must roll back.
+    /// Only workers see it: another worker may have the job, so the transaction must roll back.
     #[error("the job's lease is lost")]
     LeaseLost,
     #[error("Internal server error")]
@@ -309,8 +308,8 @@ impl Error {
         self.class().1
     }
 
-    /// Whether only others were in the way: they held a lock, or every connection of the pool, for
-    /// longer than we wait.
+    /// Whether the only cause was contention: others held a lock, or every connection of the pool,
+    /// for longer than we wait.
     pub fn is_crowded(&self) -> bool {
         match self {
             Error::Busy(_) => true,
@@ -325,8 +324,8 @@ impl Error {
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Error::RateLimited(usage) => Some(*usage),
-            // Twilio looks at five codes for one that it has sent, and forgets that after ten
-            // minutes (docs/providers.md#twilio).
+            // Twilio checks at most five codes per code that it has sent, and forgets that after
+            // ten minutes (docs/providers.md#twilio).
             Error::OtpAttempts => {
                 Some(Usage { limit: 5, used: 5, until_room: Duration::from_secs(600) })
             }
@@ -334,8 +333,8 @@ impl Error {
         }
     }
 
-    /// The whole chain of causes, for logs and job histories; never for clients. What clients are
-    /// told is left out where it says less.
+    /// The whole chain of causes, for logs and job histories; never for clients. Leaves out the
+    /// client's message where it says less.
     pub fn details(&self) -> String {
         let mut causes = Vec::new();
         let mut next = self.source();
@@ -351,8 +350,8 @@ impl Error {
 }
 
 impl From<sqlx::Error> for Error {
-    /// An unreachable, restarting or exhausted PostgreSQL is [`Error::Unavailable`]; anything else
-    /// that is not handled by name is a defect.
+    /// An unreachable, restarting or exhausted PostgreSQL is [`Error::Unavailable`]; every other
+    /// error that is not handled by name is a defect.
     fn from(error: sqlx::Error) -> Self {
         if is_collision(&error) {
             return Error::Collision(Box::new(error));
@@ -391,8 +390,8 @@ fn has_class(error: &sqlx::Error, classes: &[&str]) -> bool {
     }
 }
 
-/// The name of the constraint that `error` violates, if that is what it is. Insert, then ask: no
-/// check before the act can be right.
+/// The name of the constraint that `error` violates, if it violates one. Insert first and ask then:
+/// a check before the insert can be outdated.
 pub fn violated_constraint(error: &sqlx::Error) -> Option<&str> {
     match error {
         sqlx::Error::Database(db) => db.constraint(),

@@ -1,6 +1,6 @@
-//! Requests that a client may send twice: the response to the first is the response to every
-//! further one with the same `Idempotency-Key`, for a day. A key belongs to one user, one route and
-//! one body. (`cancel_booking` has had keys of its own from the start:
+//! Requests that a client may send twice: for a day, the response to the first is also the response
+//! to each further one with the same `Idempotency-Key`. A key belongs to one user, one route and
+//! one body. (`cancel_booking` has always had separate keys:
 //! [`cancellation`](crate::bookings::cancellation).)
 
 use std::time::Duration;
@@ -22,15 +22,15 @@ pub struct Request {
     /// Method and path pattern.
     pub route: String,
     pub key: String,
-    /// Of everything that makes it this request.
+    /// The hash of everything that distinguishes it from other requests.
     pub hash: Vec<u8>,
 }
 
-/// The response that a request has had.
+/// The stored response to a request.
 #[derive(Clone, Debug)]
 pub struct StoredResponse {
     pub status: u16,
-    /// What is in the envelope.
+    /// The content of the envelope.
     pub body: Value,
 }
 
@@ -39,7 +39,7 @@ pub struct StoredResponse {
 pub enum Begun {
     /// It is new: carry it out.
     First(Reservation),
-    /// It has been carried out before: send the same response.
+    /// It was carried out before: send the same response.
     Replay(StoredResponse),
 }
 
@@ -50,9 +50,9 @@ pub struct Reservation {
     attempt: Uuid,
 }
 
-/// Begins a request. [`Error::IdempotencyKeyReused`] when its key belongs to another one,
-/// [`Error::RequestInFlight`] while somebody else works on it; should they die, the next to ask
-/// after `lease` takes over.
+/// Begins a request. [`Error::IdempotencyKeyReused`] when its key belongs to another request,
+/// [`Error::RequestInFlight`] while another call works on it; if that call dies, the next one after
+/// `lease` takes over.
 pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -> Result<Begun> {
     let attempt = Uuid::now_v7();
     let lease = postgres::interval(lease)?;
@@ -91,15 +91,15 @@ pub async fn begin(conn: &mut PgConnection, request: Request, lease: Duration) -
             }
             _ => Err(Error::RequestInFlight),
         },
-        // Neither ours nor there: another transaction has just inserted it, or begun it anew after
-        // its day.
+        // Neither ours nor visible: another transaction has just inserted it, or begun it anew
+        // after its day.
         None => Err(Error::RequestInFlight),
     }
 }
 
 impl Reservation {
-    /// Remembers the response, best in the transaction that does the work. False when somebody has
-    /// taken over meanwhile: then that transaction must not commit.
+    /// Remembers the response, best in the transaction that does the work. False when another call
+    /// has taken over meanwhile: then that transaction must not commit.
     pub async fn complete(
         &self,
         conn: &mut PgConnection,
@@ -119,7 +119,7 @@ impl Reservation {
         Ok(completed.rows_affected() == 1)
     }
 
-    /// Gives the key back: the request failed in a way that the next try may not.
+    /// Gives the key back: the request failed in a way that may not recur.
     pub async fn release(&self, conn: &mut PgConnection) -> Result<()> {
         sqlx::query!(
             "DELETE FROM idempotent_requests

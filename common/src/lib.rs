@@ -1,5 +1,4 @@
-//! What the Nexus API and its workers share. Rooms by noun; each uses those before it, and none
-//! after it:
+//! What the Nexus API and its workers share. One room per noun; each uses only the rooms before it:
 //!
 //! | Room | Holds |
 //! |---|---|
@@ -15,7 +14,7 @@
 //! | [`idempotency`], [`books`], [`retention`] | what concerns several of them |
 //!
 //! Verbs take the caller's connection (`freeing::free(&mut tx, …)`), so that the caller decides
-//! what commits together; nobody opens a second connection inside one. Nothing here knows axum,
+//! what commits together; no verb opens a second connection inside one. Nothing here knows axum,
 //! socketioxide or apalis.
 
 pub mod accounts;
@@ -41,8 +40,8 @@ pub mod types;
 
 pub use error::{Error, Result};
 
-/// What `--version` says: the version, and of releases the commit that they were built from, which
-/// `make release` puts in.
+/// The output of `--version`: the version, and in releases the commit that they were built from,
+/// which `make release` puts in.
 pub const VERSION: &str = match option_env!("NEXUS_VERSION") {
     Some(version) => version,
     None => env!("CARGO_PKG_VERSION"),

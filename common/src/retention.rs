@@ -1,5 +1,5 @@
-//! What the cleanup job removes: rows that have no use any more; and the tokens that it hashes.
-//! Everything is bounded, so that a long backlog never becomes one long transaction.
+//! What the cleanup job does: it removes rows that are no longer needed, and hashes tokens. Every
+//! step is bounded, so that a long backlog never becomes one long transaction.
 
 use sqlx::PgConnection;
 
@@ -26,9 +26,9 @@ pub struct Removed {
     pub alerts: u64,
 }
 
-/// Removes tokens, keys, networks, notices, others' orders, webhooks and alerts whose time is over,
-/// at most 10,000 of each a call. Statements say twice what is over where it can be used anew
-/// between the look and the lock, and then stays.
+/// Removes expired tokens, keys, networks and notices, and old orders of others, webhooks and
+/// alerts, at most 10,000 of each per call. Where a row can be used anew between the look and the
+/// lock, the statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE expires_at < now()
@@ -76,9 +76,9 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     )
     .execute(&mut *conn)
     .await?;
-    // Those that nobody has acted on stay, however old, and those that nobody could read, to which
-    // their alert points. Razorpay sends a webhook again for a day; should it come later still,
-    // acting on it once more moves no money.
+    // Webhooks that were never acted on stay, however old, and so do unreadable ones, to which
+    // their alert points. Razorpay repeats a webhook for a day; if one comes later still, acting on
+    // it once more moves no money.
     let webhooks = sqlx::query!(
         "DELETE FROM webhook_events WHERE processed_at IS NOT NULL AND id = ANY (ARRAY(
              SELECT id FROM webhook_events
@@ -107,9 +107,9 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     })
 }
 
-/// Hashes the tokens that the Node service has left behind, at most 10,000 of each kind a call; see
+/// Hashes the tokens that the Node service left behind, at most 10,000 of each kind per call; see
 /// [`tokens::hashed`](crate::accounts::tokens::hashed). Returns the refresh tokens among them, and
-/// how many there were of both.
+/// the number of tokens of both kinds.
 pub async fn hash_tokens(conn: &mut PgConnection) -> Result<(Vec<String>, u64)> {
     let refresh_tokens = sqlx::query_scalar!(
         "UPDATE refresh_tokens t SET token = 'sha256:' || encode(sha256(convert_to(t.token, 'UTF8')), 'hex')
@@ -118,7 +118,7 @@ pub async fn hash_tokens(conn: &mut PgConnection) -> Result<(Vec<String>, u64)> 
     )
     .fetch_all(&mut *conn)
     .await?;
-    // One that is listed both ways keeps one row.
+    // A token that is listed in both forms keeps one row.
     let revoked_tokens = sqlx::query_scalar!(
         r#"WITH raw AS (
              DELETE FROM blacklisted_tokens WHERE id IN (SELECT id FROM blacklisted_tokens WHERE token NOT LIKE 'sha256:%' LIMIT 10000)

@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 
-/// Chooses the cryptography of TLS; to be called before the first TLS connection is made.
+/// Chooses the cryptography of TLS; call it before the first TLS connection.
 pub(crate) fn install_crypto() {
     static CRYPTO: Once = Once::new();
     CRYPTO.call_once(|| {

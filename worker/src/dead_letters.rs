@@ -1,6 +1,5 @@
-//! What operators are told when a job has failed for good. One place for all ways to die: a
-//! handler's error, a panic, a time-out, a payload that cannot be read, a worker that vanished once
-//! too often.
+//! Alerts for jobs that have failed for good. One place for all ways to die: a handler's error, a
+//! panic, a time-out, an unreadable payload, a worker that vanished once too often.
 
 use nexus_common::{
     Result,
@@ -15,10 +14,10 @@ use nexus_common::{
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-/// Raises the alert of a dead job's kind, where it has one, in the transaction that makes the job
-/// dead. Returns only errors that pass (a lock that others hold, a PostgreSQL that restarts): the
-/// caller rolls back, and tries both again. Any other error is logged and keeps no job alive; the
-/// daily check of the books finds what is left undone.
+/// Raises the alert of a dead job's kind, if the kind has one, in the transaction that makes the
+/// job dead. Returns only transient errors (a lock that another transaction holds, a PostgreSQL
+/// that restarts): the caller rolls back and tries both again. Any other error is logged, so that
+/// it does not keep the job alive; the daily check of the books finds what is left undone.
 pub(crate) async fn alert_operators(
     conn: &mut PgConnection,
     job_id: JobId,
@@ -26,7 +25,7 @@ pub(crate) async fn alert_operators(
     payload: &Value,
     why: &str,
 ) -> Result<()> {
-    // Of its own, so that its failure does not take the caller's transaction along.
+    // A savepoint, so that a failure here does not take the caller's transaction along.
     let mut tx = conn.begin().await?;
     match raise_alert(&mut tx, job_id, kind, payload, why).await {
         Ok(()) => tx.commit().await?,
@@ -63,7 +62,7 @@ async fn raise_alert(
         }
         _ => return Ok(()),
     };
-    // The relay or worker that waits here may hold up the others of its queue.
+    // While the relay or worker waits here, it may hold up other jobs of its queue.
     sqlx::query("SET LOCAL lock_timeout = '1s'").execute(&mut *conn).await?;
     alerts::raise(conn, reason, &subject, booking, &format!("job {job_id} is dead: {why}")).await
 }

@@ -1,11 +1,11 @@
-//! The Nexus workers: one binary a queue (`bin/`), all built from [`run_worker`] and the handlers
-//! of their queue ([`handlers`]).
+//! The Nexus workers: one binary per queue (`bin/`), each built from [`run_worker`] and the
+//! handlers of its queue ([`handlers`]).
 //!
 //! PostgreSQL holds every job and its state (`nexus_common::jobs::lifecycle`); Redis only carries
-//! deliveries to the workers that have a slot free. Following a job:
+//! deliveries to workers with a free slot. The path of a job:
 //!
-//! - `relay` takes due rows of the queue out of the ledger and hands them to Redis, a bounded
-//!   number at a time, or to its own worker while Redis is away;
+//! - `relay` takes due rows of the queue from the ledger and hands them to Redis, a bounded number
+//! at a time, or to its own worker while Redis is away;
 //! - `transport` carries them; its folder `apalis` is the only place that knows apalis;
 //! - `runtime::execute` claims a delivered job, runs its handler under a lease, and writes down
 //!   what became of it;
@@ -29,6 +29,6 @@ pub use runtime::{
     registry::Registry,
 };
 
-/// What a queue's `from_env` returns: makes the state of its handlers, once all settings are known
-/// to be right.
+/// What a queue's `from_env` returns: builds the state of the queue's handlers once all settings
+/// are known to be valid.
 pub type Build<S> = Box<dyn FnOnce() -> nexus_common::Result<S> + Send>;

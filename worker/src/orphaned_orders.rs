@@ -1,6 +1,6 @@
-//! Orders at Razorpay that are not in our books: a process created them for our bookings and died
-//! before it could write them down, or they belong to somebody else. [`installation`] decides
-//! which.
+//! Orders at Razorpay that are not in our books: either a process created one for our booking and
+//! died before it could write it down, or the order belongs to another shop or installation.
+//! [`installation`] decides which.
 
 use nexus_common::{
     Result,
@@ -21,7 +21,7 @@ pub(crate) struct OrphanedOrder {
     currency: String,
 }
 
-/// Asks Razorpay about an order that our books do not have; if it is not ours, says whose it is.
+/// Asks Razorpay about an order that our books do not have. If it is not ours, returns its owner.
 pub(crate) async fn find(
     db: &PgPool,
     razorpay: &Razorpay,

@@ -105,7 +105,7 @@ pub(super) fn job(admin: &Admin, job: &JobRow) -> Markup {
                     table {
                         thead { tr { th.n { "Attempt" } th { "At" } th { "Error" } } }
                         tbody {
-                            // The newest is what an operator looks for.
+                            // Operators look for the newest failure.
                             @for failed in errors.iter().rev() {
                                 tr {
                                     td.n data-label="Attempt" { (text(&failed["attempt"])) }
@@ -121,7 +121,7 @@ pub(super) fn job(admin: &Admin, job: &JobRow) -> Markup {
     )
 }
 
-/// What a job about money names, as its story is found.
+/// What identifies a job's money, in a form in which its story can be found.
 fn money_of(payload: &Value) -> Option<String> {
     let named =
         [("webhook_event_id", "webhook"), ("refund_id", "refund"), ("booking_id", "booking")];
@@ -144,7 +144,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A time of the history, in the form of the other times.
+/// A time of the history, in the same form as other times.
 fn instant(value: &Value) -> Markup {
     match value.as_str().and_then(|text| text.parse().ok()) {
         Some(time) => at(Some(time)),

@@ -61,11 +61,11 @@ pub(super) async fn export(
     Ok((headers, Body::from_stream(head.chain(pages))).into_response())
 }
 
-/// How long an export waits for what is still being written.
+/// How long an export waits for rows that are still being written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until nothing dated in the period can appear any more, if it is over. Nobody waits for the
-/// export meanwhile.
+/// If the period is over, waits until no further row can be dated in it. The wait blocks no other
+/// request.
 async fn until_closed(app: &App, range: Range) -> Result<()> {
     let Some(barrier) = ledger_export::barrier(&mut *app.db.acquire().await?, range).await? else {
         return Ok(());

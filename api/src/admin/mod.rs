@@ -1,6 +1,6 @@
-//! The operators' page: queues, throughput, failures, dead letters with their history, payments
-//! that are not as they should be, and what to do about them. Rendered here, for admins only,
-//! without a line of script. What it shows and does is `nexus_common::jobs::admin` and
+//! The operators' pages: queues, throughput, failures, dead letters with their history, payments
+//! that need attention, and the actions on them. Rendered here, for admins only, without a line of
+//! script. Their data and actions are those of `nexus_common::jobs::admin` and
 //! `nexus_common::ledger::alerts`, which `nexus-jobs` uses, too.
 
 mod jobs;
@@ -60,8 +60,8 @@ pub(crate) fn routes() -> Router<App> {
         .layer(middleware::from_fn(protect))
 }
 
-/// Its pages need their style and their forms, which browsers send with their origin only if the
-/// policy lets them. Everything else is as for every response.
+/// Allows these pages their style and their forms, with which browsers send their origin only if
+/// the policy lets them. Everything else is as for every response.
 async fn protect(request: axum::extract::Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -77,7 +77,7 @@ async fn style() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css"))
 }
 
-/// What an action did, as the page that follows it says.
+/// The effect of an action, which the next page reports.
 #[derive(Deserialize)]
 struct Did {
     retried: Option<u64>,
@@ -93,7 +93,7 @@ async fn overview(State(app): State<App>, admin: Admin, Query(did): Query<Did>) 
     Ok(overview::page(&admin, &did, &queues, &dead, &failing, &alerts).into_response())
 }
 
-/// Which jobs are looked at.
+/// The jobs to show.
 #[derive(Deserialize)]
 struct Which {
     queue: Option<Text>,
@@ -101,11 +101,11 @@ struct Which {
     state: Option<Text>,
 }
 
-/// Jobs, or alerts, on one page.
+/// The most jobs, or alerts, on one page.
 const LISTED: i64 = 100;
 
 async fn list(State(app): State<App>, admin: Admin, fields: Fields<Which>) -> Page {
-    // Absent and empty mean any.
+    // An absent or empty field means any.
     let Which { queue, kind, state } = fields.request;
     let some = |field: Option<Text>| field.as_ref().and_then(filled);
     let state = some(state).and_then(|state| state.parse().ok());

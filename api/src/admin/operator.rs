@@ -1,12 +1,12 @@
-//! Who looks at the pages.
+//! The admin who looks at the pages.
 
 use nexus_common::types::ids::UserId;
 
 /// An admin, by cookie or bearer token.
 pub(super) struct Admin {
     pub(super) user: UserId,
-    /// What the forms of this admin's pages hold; a bearer token needs none, no browser adds it by
-    /// itself.
+    /// The token in the forms of this admin's pages; a bearer token needs none, because browsers do
+    /// not add it by themselves.
     pub(super) form_token: Option<String>,
 }
 

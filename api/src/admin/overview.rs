@@ -1,4 +1,4 @@
-//! The first page: every queue, payments to look at, what fails, and what has died.
+//! The first page: every queue, payments that need attention, failing jobs, and dead letters.
 
 use maud::{Markup, PreEscaped, html};
 use nexus_common::{
@@ -13,7 +13,7 @@ use super::{
     payments,
 };
 
-/// Every queue, and what is in trouble.
+/// Every queue, and everything in trouble.
 pub(super) fn page(
     admin: &Admin,
     did: &Did,
@@ -72,15 +72,15 @@ fn table(queues: &[QueueNow]) -> Markup {
     }
 }
 
-/// A job that waits for so many seconds although it is due has no worker, or too few. The alert
-/// rules say the same.
+/// A job that waits for this many seconds although it is due has no worker, or too few. The alert
+/// rules use the same number.
 const LATE: u64 = 60;
 
 /// A bar for each five minutes of the last hour.
 fn throughput(done_by_span: &[i64]) -> Markup {
     let most = done_by_span.iter().copied().max().unwrap_or(0).max(1);
     let bars = done_by_span.iter().enumerate().map(|(index, &done)| {
-        // What is little is still something.
+        // A small number is still visible.
         let height = if done == 0 { 0 } else { (done * 16 / most).max(1) };
         format!(r#"<rect x="{}" y="{}" width="4" height="{height}"/>"#, index * 5, 16 - height)
     });
@@ -143,7 +143,7 @@ fn all_of(admin: &Admin, action: &str, kind: &str, button: &Markup) -> Markup {
     form(admin, action, &html! { input type="hidden" name="kind" value=(kind); (button) })
 }
 
-/// Asks once more before all dead letters of a kind are discarded.
+/// Asks for confirmation before all dead letters of a kind are discarded.
 pub(super) fn discard(admin: &Admin, kind: &str, jobs: i64) -> Markup {
     framed(
         admin,

@@ -1,5 +1,5 @@
-//! What the operators' pages have in common: the frame, forms, times; and the pages that are little
-//! more than that.
+//! What the operators' pages have in common: the frame, forms and times; and the pages that are
+//! little more than that.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::operator::Admin;
 
-/// A page for an admin; the first one, which shows what changes by itself, is loaded again every
-/// few seconds.
+/// A page for an admin. With `refresh`, the browser loads it again every few seconds.
 pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) -> Markup {
     let links = html! {
         nav {
@@ -43,7 +42,7 @@ fn frame(title: &str, refresh: bool, links: &Markup, content: &Markup) -> Markup
     }
 }
 
-/// The login, with what was wrong with the last attempt.
+/// The login form, with the reason why the last attempt failed.
 pub(super) fn log_in(problem: Option<&str>) -> Markup {
     let content = html! {
         main.narrow {
@@ -59,7 +58,7 @@ pub(super) fn log_in(problem: Option<&str>) -> Markup {
     frame("Log in", false, &html! {}, &content)
 }
 
-/// What was not done, and why.
+/// Says what was not done, and why.
 pub(super) fn refusal(why: &str) -> Markup {
     let content = html! { main.narrow { h1 { "Not done" } p role="alert" { (why) } p { a href="/admin" { "To the queues" } } } };
     frame("Not done", false, &html! {}, &content)
@@ -70,12 +69,12 @@ pub(super) fn form(admin: &Admin, action: &str, content: &Markup) -> Markup {
     html! { form method="post" action=(action) { input type="hidden" name="token" value=(admin.form_token()); (content) } }
 }
 
-/// What went wrong, as a cell that stays small however long the text is.
+/// An error, in a cell that stays small however long the text is.
 pub(super) fn error(label: &str, text: Option<&str>) -> Markup {
     html! { td.error data-label=(label) { div { (text.unwrap_or("—")) } } }
 }
 
-/// How long ago, with the exact time for whoever points at it.
+/// How long ago, with the exact time as a tooltip.
 pub(super) fn ago(time: DateTime<Utc>) -> Markup {
     let passed = Utc::now() - time;
     let size = passed.num_seconds().unsigned_abs();
@@ -89,7 +88,7 @@ pub(super) fn ago(time: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact(time)) title=(exact(time)) { (text) } }
 }
 
-/// The exact time and how long ago that is.
+/// The exact time, and how long ago that is.
 pub(super) fn at(time: Option<DateTime<Utc>>) -> Markup {
     html! { @match time { Some(time) => { (exact(time)) " (" (ago(time)) ")" } None => { "—" } } }
 }

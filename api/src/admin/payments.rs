@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{app::App, http::failure::Failure};
 
-/// What somebody looks for; absent before they have.
+/// The operator's search term; absent before they have searched.
 #[derive(Deserialize)]
 pub(super) struct Search {
     about: Option<String>,
@@ -34,8 +34,8 @@ pub(super) async fn show(
     Ok(story_page(&admin, &about, story.as_ref()).into_response())
 }
 
-/// Leads to the story about something. An id that would need escaping is none of Razorpay's, and
-/// leads nowhere.
+/// A link to the story about `about`. An id that would need escaping is not one of Razorpay's, and
+/// gets no link.
 pub(super) fn link(about: &str) -> Markup {
     let is_plain = about.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ' '));
     let text = html! { code { (about) } };

@@ -1,6 +1,6 @@
-//! Who may see the operators' page. A browser keeps the access token in a cookie that no script
-//! reads and no other site sends; what changes something also needs the token that every form of
-//! ours holds.
+//! Who may see the operators' pages. A browser keeps the access token in a cookie that no script
+//! reads and no other site sends; requests that change something also need the token that every
+//! form of ours holds.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ impl FromRequest<App> for Acting {
         let admin = Admin::from_request_parts(&mut parts, app).await?;
         let form =
             Form::<BTreeMap<String, String>>::from_request(Request::from_parts(parts, body), app);
-        // A body that is no form has no fields.
+        // A body that is not a form has no fields.
         let fields = form.await.map(|Form(fields)| fields).unwrap_or_default();
         match &admin.form_token {
             Some(token) if fields.get("token") != Some(token) => Err(NotAdmin::Forged),
@@ -51,13 +51,13 @@ impl FromRequest<App> for Acting {
     }
 }
 
-/// Why somebody is not let in.
+/// Why a caller is not let in.
 pub(super) enum NotAdmin {
-    /// Nobody, or somebody else than an admin: may log in as one.
+    /// Not logged in, or not an admin: may log in as one.
     LogIn,
-    /// The request cannot be looked at.
+    /// The request cannot be checked.
     Failed(Failure),
-    /// The form is another site's, or was rendered for another session.
+    /// The form comes from another site, or was rendered for another session.
     Forged,
 }
 
@@ -109,8 +109,8 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// Whether the page that sent the request is one of ours: the cookie's SameSite says so, too, to
-/// browsers that know it.
+/// Whether one of our pages sent the request; in browsers that know SameSite, the cookie ensures
+/// that, too.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match (text(header::ORIGIN), text(header::HOST)) {
@@ -173,7 +173,7 @@ async fn open(
     app.signer.access(user)
 }
 
-/// `POST /admin/logout`: the token is revoked as by any logout.
+/// `POST /admin/logout`: revokes the token, as any logout does.
 pub(super) async fn log_out(
     State(app): State<App>,
     headers: HeaderMap,

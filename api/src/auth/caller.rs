@@ -1,4 +1,4 @@
-//! Who calls: a user, somebody who may be one, or anybody; and from where.
+//! Who calls, and from where: an authenticated user, a possible user, or anyone.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use crate::{
     http::{client_ip::ClientIp, failure::Failure},
 };
 
-/// Anybody, whoever that is.
+/// A caller of whom nothing is known.
 pub(crate) struct Anybody;
 
 impl FromRequestParts<App> for Anybody {
@@ -25,7 +25,7 @@ impl FromRequestParts<App> for Anybody {
     }
 }
 
-/// Whose access token the request came with, found out once.
+/// The user of the request's access token, looked up once.
 #[derive(Clone)]
 pub(crate) struct Identity(pub(crate) Result<UserId, Failure>);
 
@@ -34,7 +34,7 @@ impl FromRequestParts<App> for ClientIp {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        // Every connection has a peer; one without would be nobody's proxy.
+        // Every connection has a peer; this address stands in for none, and is no proxy of ours.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
         Ok(ClientIp::of(peer, &parts.headers, &app.settings.http.proxies))
     }
@@ -60,7 +60,7 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// Who calls, where anybody may: an unusable token counts as none.
+/// The caller of a route that is open to all; an unusable token counts as none.
 pub(crate) struct MaybeCaller(pub(crate) Option<UserId>);
 
 impl FromRequestParts<App> for MaybeCaller {

@@ -1,4 +1,4 @@
-//! Proving who one is, with a password or a code sent to one's phone, within limits (see
+//! Proving a caller's identity, by a password or by a code sent to their phone, within limits (see
 //! [`budgets`](crate::budgets)).
 
 use nexus_common::{
@@ -17,15 +17,15 @@ use nexus_common::{
 
 use crate::{app::App, budgets::Claimant, http::client_ip::ClientIp};
 
-/// Whoever wants to log in so from there.
+/// The claimant who wants to log in as `login` from `address`.
 pub(crate) async fn claimant(app: &App, address: ClientIp, login: &Login) -> Result<Claimant> {
     let mut conn = app.db.acquire().await?;
     let at_home = login_networks::is_own(&mut conn, login, &address.to_string()).await?;
     Ok(Claimant { address, at_home })
 }
 
-/// The user who has this password. An attempt that a limit refuses hashes nothing, and is the same
-/// whether or not there is such an account.
+/// The user who has this password. An attempt that a limit refuses hashes nothing, and looks the
+/// same whether or not the account exists.
 pub(crate) async fn with_password(
     app: &App,
     address: ClientIp,
@@ -47,7 +47,7 @@ async fn compare(app: &App, login: &Login, password: String) -> Result<User> {
     let account = users::find(&mut conn, login).await?;
     drop(conn);
     let stored = account.as_ref().and_then(|account| account.password_hash.clone());
-    // Compared whether or not there is such an account: the time must not tell.
+    // Compared whether or not the account exists: the time must not tell.
     let verdict = passwords::verify(password, stored.clone()).await?;
     let user = account.ok_or(Error::BadCredentials)?.user;
     match verdict {
@@ -61,7 +61,7 @@ async fn compare(app: &App, login: &Login, password: String) -> Result<User> {
     Ok(user)
 }
 
-/// Asks Twilio about a code. Whatever was taken counts only if the code is wrong.
+/// Asks Twilio about a code. Unless the code is wrong, gives back the failure budgets in `taken`.
 pub(crate) async fn check_code(app: &App, taken: Taken, phone: &Phone, otp: &Otp) -> Result<()> {
     let checked =
         match app.twilio()?.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from) {

@@ -1,4 +1,4 @@
-//! Who somebody is: tokens, passwords, one-time passwords.
+//! Identity: tokens, passwords, one-time passwords.
 
 pub(crate) mod caller;
 pub(crate) mod login;

@@ -1,7 +1,7 @@
-//! What happens when tokens are revoked, by whichever process, the operators' command line
-//! included: PostgreSQL notifies every API process as the revocation commits. From then on none
-//! answers from memory that the token is good, and the sockets that came with it are told no more
-//! of what is their user's alone.
+//! What follows when a process, or the operators' command line, revokes tokens: PostgreSQL notifies
+//! every API process as the revocation commits. From then on, no process answers from memory that
+//! the token is good, and the sockets that came with it no longer hear what is meant for their user
+//! alone.
 
 use std::time::Duration;
 
@@ -21,22 +21,22 @@ use crate::{
     socketio::delivery::{Identity, Socket},
 };
 
-/// How soon a socket is looked at again whose token could not be looked up, and the longest pause
+/// How soon a socket is looked at again if its token could not be looked up, and the longest pause
 /// between two looks.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A pool of one connection, which listens.
+/// A pool of one connection, for the listener.
 pub(crate) fn pool(database: &Database) -> PgPool {
     postgres::pool(&Database { max_connections: 1, ..database.clone() }, "nexus-api revocations")
 }
 
-/// Acts on revocations for as long as the process lives. While it does not hear of them, every
+/// Acts on revocations for as long as the process lives. While the listener is not connected, every
 /// token is looked up.
 pub(crate) async fn listen_for_revocations(app: App, pool: PgPool) {
     let hear = |heard: Heard<'_>| match heard {
         Heard::Connected => {
             app.verified.set_listening(true);
-            // Tokens may have been revoked before.
+            // Tokens may have been revoked while the listener was away.
             tokio::spawn(recheck_identified(app.clone(), None));
         }
         Heard::Message(user) => {
@@ -50,19 +50,19 @@ pub(crate) async fn listen_for_revocations(app: App, pool: PgPool) {
     listen_to_postgres(pool, REVOCATIONS, "revocations", hear).await;
 }
 
-/// Looks again at the sockets of this process: `user`'s, or everybody's.
+/// Looks again at the sockets of this process: those of `user`, or all.
 async fn recheck_identified(app: App, user: Option<UserId>) {
     recheck(&app, app.everyone.identified(user)).await;
 }
 
-/// A token of `user` has been revoked, or all of them: known in this process when this returns.
+/// One or all tokens of `user` have been revoked: this process knows it when this returns.
 pub(crate) async fn revoked(app: &App, user: UserId) {
     app.verified.forget(user);
     recheck(app, app.everyone.identified(Some(user))).await;
 }
 
-/// Looks again at the tokens of these sockets; later once more at those that could not be looked
-/// up.
+/// Looks again at the tokens of these sockets, and later once more at those that could not be
+/// looked up.
 pub(crate) async fn recheck(app: &App, sockets: Vec<(Socket, Identity)>) {
     let doubtful = look(app, sockets).await;
     if !doubtful.is_empty() {
@@ -70,8 +70,7 @@ pub(crate) async fn recheck(app: &App, sockets: Vec<(Socket, Identity)>) {
     }
 }
 
-/// Looks, less and less often, until there is no doubt about any of the sockets, or they are gone.
-/// A token that has expired leaves none.
+/// Looks, less and less often, until every socket is certain or gone. An expired token is certain.
 async fn settle(app: App, mut doubtful: Vec<(Socket, Identity)>) {
     let mut wait = LOOK_AGAIN_AFTER;
     while !doubtful.is_empty() {
@@ -82,7 +81,7 @@ async fn settle(app: App, mut doubtful: Vec<(Socket, Identity)>) {
     }
 }
 
-/// Returns the sockets of which it could not be said.
+/// Returns the sockets whose tokens could not be looked up.
 async fn look(app: &App, sockets: Vec<(Socket, Identity)>) -> Vec<(Socket, Identity)> {
     let mut doubtful = Vec::new();
     for (socket, identity) in sockets {

@@ -1,8 +1,8 @@
-//! Remembers for a few seconds which access tokens PostgreSQL has said are not revoked, so that the
-//! rush at the start of a sale does not ask it the same thing again for every click. A revocation
-//! is known at once: through Redis, and, should Redis forget or never hear of it, through
-//! PostgreSQL's notification (see [`revocations`](crate::auth::revocations)). Without notifications
-//! nothing is remembered.
+//! Remembers for a few seconds which access tokens PostgreSQL has called not revoked, so that the
+//! rush at the start of a sale does not ask it the same question for every click. A revocation is
+//! known at once: through Redis, and, if Redis forgets or never hears of it, through PostgreSQL's
+//! notification (see [`revocations`](crate::auth::revocations)). Without notifications nothing is
+//! remembered.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use std::{
 
 use nexus_common::types::ids::UserId;
 
-/// How long a response holds, should a connection die so quietly that nobody notices that
-/// notifications are missing.
+/// How long an answer holds, in case a connection dies so quietly that missing notifications go
+/// unnoticed.
 const VALID: Duration = Duration::from_secs(10);
-/// At most so many users are remembered, and so many tokens of each.
+/// The most users that are remembered; the next constant limits the tokens of each.
 const USERS: usize = 100_000;
 const TOKENS: usize = 8;
 
@@ -26,9 +26,9 @@ pub(crate) struct VerifiedTokens(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     tokens: HashMap<UserId, Vec<(Box<str>, Instant)>>,
-    /// Whether notifications are heard.
+    /// Whether the listener is connected.
     listening: bool,
-    /// Counts what has been forgotten.
+    /// Counts the revocations that made this forget tokens.
     epoch: u64,
 }
 
@@ -40,8 +40,8 @@ impl VerifiedTokens {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the token was looked up a moment ago; if not, when the look-up begins that has to
-    /// follow.
+    /// Whether the token was looked up a moment ago; if not, when the look-up that must follow
+    /// begins.
     pub(crate) fn contains(&self, token: &str, user: UserId) -> Result<(), Epoch> {
         let known = self.known();
         let found = known.tokens.get(&user).is_some_and(|tokens| {
@@ -52,8 +52,8 @@ impl VerifiedTokens {
         if found { Ok(()) } else { Err(Epoch(known.epoch)) }
     }
 
-    /// Remembers a look-up, unless something has been forgotten since it began: that may have been
-    /// this.
+    /// Remembers a look-up, unless a revocation has come since it began: it may have been this
+    /// token's.
     pub(crate) fn insert(&self, token: &str, user: UserId, began: &Epoch) {
         let mut known = self.known();
         if !known.listening || known.epoch != began.0 {
@@ -75,21 +75,21 @@ impl VerifiedTokens {
         tokens.push((signature(token).into(), Instant::now()));
     }
 
-    /// Forgets the tokens of a user, of whom one has just been revoked.
+    /// Forgets the tokens of a user, one of which has just been revoked.
     pub(crate) fn forget(&self, user: UserId) {
         let mut known = self.known();
         known.epoch += 1;
         known.tokens.remove(&user);
     }
 
-    /// Notifications are heard from now on, or no longer.
+    /// Notes that the listener has connected or disconnected.
     pub(crate) fn set_listening(&self, listening: bool) {
         let mut known = self.known();
         *known = Known { tokens: HashMap::new(), listening, epoch: known.epoch + 1 };
     }
 }
 
-/// A JWT's last part tells it from every other that has been verified.
+/// A JWT's signature, which tells it from every other verified token.
 fn signature(token: &str) -> &str {
     token.rsplit('.').next().unwrap_or(token)
 }

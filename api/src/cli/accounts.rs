@@ -1,5 +1,5 @@
-//! What operators do to accounts on the command line. It needs the database only; where REDIS_URL
-//! is given, Redis hears of it, too.
+//! What operators do to accounts on the command line. It needs only the database; with REDIS_URL,
+//! Redis hears of the changes, too.
 
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};

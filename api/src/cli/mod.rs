@@ -1,3 +1,3 @@
-//! What `nexus-api` does for operators beside serving.
+//! What `nexus-api` does for operators besides serving.
 
 pub(crate) mod accounts;

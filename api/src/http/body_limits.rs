@@ -1,5 +1,5 @@
-//! What limits every request, whoever reads it: the length of its URI, the size of its body, and
-//! how long that may take to arrive. [`connections`](crate::server::accept) limits its head.
+//! The limits of every request: the length of its URI, the size of its body, and how long the body
+//! may take to arrive. [`connections`](crate::server::accept) limits its head.
 
 use std::{
     pin::Pin,
@@ -23,14 +23,14 @@ use super::failure::Failure;
 
 /// Bodies may be this long (docs/contract.md#failures).
 pub(crate) const BODY_LIMIT: usize = 1_000_000;
-/// Longer than any that a page of ours could need, as most proxies see it.
+/// Longer than any of our pages needs; most proxies have the same limit.
 const LONGEST_URI: usize = 8 * 1024;
-/// A client that is still sending what nobody wants to read gets so long, and may send so much
-/// more, to read the response instead.
+/// How long a client may go on sending an unwanted body, and how much of it, until it reads the
+/// response.
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 4 * BODY_LIMIT;
 
-/// Refuses what is too long, and lets nothing take too long.
+/// Refuses requests that are too long or too slow.
 pub(crate) async fn limit(
     State(patience): State<Duration>,
     request: Request,
@@ -44,7 +44,7 @@ pub(crate) async fn limit(
     }
     let exceeded = Exceeded::default();
     let declared = request.body().size_hint().lower();
-    // Who waits for our `100 Continue` sends nothing that would have to be read.
+    // A client that waits for our `100 Continue` sends nothing that would have to be read.
     let is_sent = !request.headers().contains_key(header::EXPECT);
     let request = request.map(|body| {
         Body::new(Limited {
@@ -74,7 +74,7 @@ pub(crate) enum Excess {
 }
 
 impl Excess {
-    /// Why a body could not be read, if it is this.
+    /// The limit behind a failure to read a body, if there is one.
     pub(crate) fn of(error: &axum::Error) -> Option<Self> {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(error) = cause {
@@ -109,7 +109,7 @@ struct Limited {
     /// None: it has ended, or was given up.
     body: Option<Body>,
     is_sent: bool,
-    /// By its own account: nothing of it is read.
+    /// The declared length is too long: nothing of the body is read.
     is_too_long: bool,
     left: usize,
     clock: Pin<Box<Sleep>>,
@@ -170,7 +170,7 @@ impl HttpBody for Limited {
 }
 
 impl Drop for Limited {
-    /// Whoever sends a body reads the response once that is done: closing before would destroy it.
+    /// A client reads the response once its body is sent: closing earlier would destroy it.
     fn drop(&mut self) {
         if let (Some(body), true) =
             (self.body.take().filter(|body| !body.is_end_stream()), self.is_sent)
@@ -191,7 +191,7 @@ async fn discard(body: Body) {
     }
 }
 
-/// The whole body, within its limits, as it was sent: one that is compressed is refused.
+/// The whole body, within its limits, as it was sent: a compressed one is refused.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
     if headers
         .get(header::CONTENT_ENCODING)

@@ -1,4 +1,4 @@
-//! Where a request comes from, as far as that can be believed.
+//! Where a request comes from, as far as proxies can be believed.
 
 use std::{
     fmt,
@@ -10,15 +10,14 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The client's address: the peer's, or what our proxies say of theirs. Shown as the network that
-/// limits count: an IPv4 address, or the /64 of an IPv6 address, of which everybody has all.
+/// The client's address: the peer's, or what our proxies say. Displayed as the network that limits
+/// count: an IPv4 address, or the /64 of an IPv6 address, all of which a client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientIp(IpAddr);
 
 impl ClientIp {
-    /// Each proxy adds the address of who asked it at the right. So an entry is to be believed as
-    /// long as a proxy of ours has written it, and the first one that is not a proxy of ours is the
-    /// client.
+    /// Each proxy appends the address of its client at the right. So an entry is believed if one of
+    /// our proxies wrote it, and the first one from the right that is not our proxy is the client.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Self {
         let is_proxy = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
         let lines: Vec<&str> = headers
@@ -49,7 +48,7 @@ impl fmt::Display for ClientIp {
     }
 }
 
-/// An entry's address; some proxies add the port.
+/// The address in an entry; some proxies add the port.
 fn address(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim();
     let bare = entry.trim_start_matches('[').trim_end_matches(']').parse();

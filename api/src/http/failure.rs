@@ -1,6 +1,6 @@
 //! From failures to HTTP (docs/contract.md#failures). A failure travels as a response extension;
-//! [`server::request_log`](crate::server) writes its body, because only there the request's id
-//! is known, and logs it, once.
+//! [`server::request_log`](crate::server) writes its body, because only that layer knows the
+//! request's id, and logs it once.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// For the log only.
     pub(crate) details: Option<String>,
-    /// Of the limit that has refused it.
+    /// The state of the limit that refused it.
     pub(crate) usage: Option<Usage>,
 }
 
@@ -33,13 +33,13 @@ impl Failure {
         Failure { status, code: code.into(), message: message.into(), details: None, usage: None }
     }
 
-    /// What a library of ours answers without a word: the status has to do.
+    /// A failure that one of our libraries answers without a word: the status must do.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let words = status.canonical_reason().unwrap_or("Failed");
         Self::http(status, words.to_ascii_lowercase().replace([' ', '-'], "_"), words)
     }
 
-    /// Its JSON (docs/contract.md#failures); some say `success` beside it.
+    /// Its JSON (docs/contract.md#failures), with `success` if `with_success`.
     pub(crate) fn body(&self, request_id: &str, with_success: bool) -> Value {
         let mut body = json!({ "error": { "message": self.message, "code": self.code, "request_id": request_id } });
         if let Some(usage) = &self.usage {
@@ -65,17 +65,17 @@ impl Failure {
         Self::http(StatusCode::NOT_FOUND, "route_not_found", "Route not found")
     }
 
-    /// The route has other methods.
+    /// The route has only other methods.
     pub(crate) fn method_not_allowed() -> Self {
         Self::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
     }
 
-    /// The body is not what it says to be.
+    /// The body is not the JSON that it claims to be.
     pub(crate) fn malformed_json() -> Self {
         Self::http(StatusCode::BAD_REQUEST, "malformed_json", "Request body is not valid JSON")
     }
 
-    /// The body is JSON that has no fields.
+    /// The body is JSON without fields.
     pub(crate) fn not_an_object() -> Self {
         Self::http(StatusCode::BAD_REQUEST, "not_an_object", "Request body must be a JSON object")
     }
@@ -140,7 +140,7 @@ impl From<Error> for Failure {
             Kind::Unavailable | Kind::Off => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        // What is off on purpose is no fault.
+        // A feature that is off on purpose is not a defect.
         let details =
             (status.is_server_error() && error.kind() != Kind::Off).then(|| error.details());
         Failure {

@@ -1,7 +1,7 @@
-//! Fields of requests: lenient where the Node service was (docs/contract.md#transport), which read
+//! Fields of requests: as lenient as the Node service was (docs/contract.md#transport), which read
 //! numbers from text and took null for absent. A field's type reads it and describes it in the API
-//! documents; which of it is refused, in which words and in which order, is said where a request
-//! becomes what it asks for.
+//! documents; the code that turns a request into its typed form decides what is refused, in which
+//! words and in which order.
 
 use nexus_common::{
     Error, Result,
@@ -15,21 +15,21 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type, schema::AnyOfBuilder};
 
-/// A field as it was sent, whatever that is.
+/// A field as the client sent it, of any JSON type.
 pub(crate) trait Field: Sized {
-    /// What it is meant to hold.
+    /// The type that the field is meant to hold.
     type Value;
 
-    /// The field that holds this.
+    /// The field with this value.
     fn holding(value: Value) -> Self;
 
-    /// As it was sent, unless it is absent or null, which are the same.
+    /// The value as sent; `None` for both absent and null.
     fn get(&self) -> Option<&Value>;
 
-    /// What it holds; `None` when it is missing, or something else.
+    /// The field's value; `None` when it is missing or of another type.
     fn read(&self) -> Option<Self::Value>;
 
-    /// What it holds, where missing and unreadable are failures of their own.
+    /// The field's value; missing and unreadable are different failures.
     fn required(&self, missing: Error, unreadable: &str) -> Result<Self::Value> {
         if self.get().is_none() {
             return Err(missing);
@@ -43,7 +43,7 @@ pub(crate) fn filled(field: &impl Field<Value = String>) -> Option<String> {
     field.read().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The same of a field that may be absent; anything but text is refused.
+/// The same for a field that may be absent; anything but text is refused.
 pub(crate) fn optional_text(
     name: &str,
     field: Option<&impl Field<Value = String>>,
@@ -56,15 +56,15 @@ pub(crate) fn optional_text(
     }
 }
 
-/// An optional field, where null and absent are the same.
+/// An optional field; null and absent mean the same.
 pub(crate) fn sent<F: Field>(field: &Option<F>) -> Option<&F> {
     field.as_ref().filter(|field| field.get().is_some())
 }
 
-/// A field of a change: null may mean something, and is told from absent.
+/// A field of a change: null may have a meaning, and differs from absent.
 pub(crate) type Change<F> = Option<Option<F>>;
 
-/// Reads a [`Change`]; to be used with a default.
+/// Reads a [`Change`]; to be used with `default`.
 pub(crate) fn change<'de, F: Field, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Change<F>, D::Error> {
@@ -107,7 +107,7 @@ macro_rules! field {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                // As an option, because serde lets that be absent.
+                // As an option, because serde lets an option be absent.
                 let value = Option::<Value>::deserialize(deserializer)?;
                 Ok(Self::holding(value.unwrap_or_default()))
             }
@@ -127,8 +127,7 @@ macro_rules! field {
 }
 
 field!(
-    /// A row's id. A number that no row can have is still well-formed: the response to it is "not
-    /// found".
+    /// A row's id. A number that no row can have is still well-formed: the response is "not found".
     Id: i32 = |value| to_whole(value).and_then(to_id),
     or_text(integer(1, i32::MAX), "^[1-9][0-9]{0,8}$")
 );
@@ -210,7 +209,7 @@ field!(
         .description(Some("Whatever registration has ever taken for a phone number."))
 );
 field!(
-    /// Compared with a hash: every character counts.
+    /// Compared with a hash, so every character counts.
     Password: String = to_text, cleaned by without_nul,
     text("Corr3ct-horse")
         .min_length(Some(8))
@@ -228,7 +227,7 @@ field!(
         .description(Some("Trimmed and upper-cased; unique within its seat type."))
 );
 field!(
-    /// Text of one line, to be described by its request.
+    /// Text of one line; its request describes it.
     Text: String = to_text,
     ObjectBuilder::new().schema_type(Type::String)
 );
@@ -238,23 +237,23 @@ field!(
     ObjectBuilder::new().schema_type(Type::String)
 );
 field!(
-    /// Text of which every character counts.
+    /// Text in which every character counts.
     Verbatim: String = to_text, cleaned by without_nul,
     ObjectBuilder::new().schema_type(Type::String)
 );
 
 field!(
-    /// Objects, which are requests of their own: see [`parts`].
+    /// Objects, each a request by itself: see [`parts`].
     List: Vec<Value> = |value| value.as_array().cloned(),
     ObjectBuilder::new().schema_type(Type::Array)
 );
 field!(
-    /// An object, which is a request of its own: see [`part`].
+    /// An object, which is a request by itself: see [`part`].
     Object: Value = |value| Some(value.clone()),
     ObjectBuilder::new().schema_type(Type::Object)
 );
 
-/// A part of a request; whatever is no object counts as an empty one.
+/// A part of a request; anything but an object counts as an empty one.
 pub(crate) fn part<T: DeserializeOwned>(value: Value) -> Result<T> {
     let value = if value.is_object() { value } else { Value::Object(Map::new()) };
     serde_json::from_value(value).map_err(Error::internal)
@@ -292,7 +291,7 @@ fn to_id(number: i64) -> Option<i32> {
     (number != 0).then(|| i32::try_from(number).unwrap_or(-1))
 }
 
-/// NaN when it is no number.
+/// NaN when it is not a number.
 fn to_number(value: &Value) -> f64 {
     match value {
         Value::Number(number) => number.as_f64().unwrap_or(f64::NAN),
@@ -304,7 +303,8 @@ fn to_number(value: &Value) -> f64 {
 /// Decimals are cut off, as JavaScript's `parseInt` does.
 fn to_whole(value: &Value) -> Option<i64> {
     match value {
-        // `as` saturates, and turns NaN into 0. Rounded down, so that what is negative stays so.
+        // `as` saturates, and turns NaN into 0. Rounded down, so that negative numbers stay
+        // negative.
         Value::Number(number) => {
             number.as_i64().or_else(|| number.as_f64().map(|n| n.floor() as i64))
         }
@@ -322,7 +322,7 @@ fn leading_integer(text: &str) -> Option<i64> {
     if digits == 0 {
         return None;
     }
-    // Too many digits for i64: some number that is no id and no sensible quantity.
+    // Too many digits for i64: a number that is neither an id nor a sensible quantity.
     Some(text[..digits_start + digits].parse().unwrap_or(i64::MAX))
 }
 
@@ -358,7 +358,7 @@ fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([example])
 }
 
-/// Of a JSON type of its own, or the same as text.
+/// A JSON type, or the same as text.
 fn or_text(schema: ObjectBuilder, pattern: &str) -> AnyOfBuilder {
     AnyOfBuilder::new()
         .item(schema)

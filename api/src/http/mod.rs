@@ -1,5 +1,4 @@
-//! What HTTP adds to a request and its response, whoever reads it: its client, its fields, its
-//! limits, its failure.
+//! What HTTP adds to a request and its response: the client, the fields, the limits, the failure.
 
 pub(crate) mod body_limits;
 pub(crate) mod client_ip;

@@ -1,14 +1,14 @@
-//! How the requests to a path are treated beside what its operation does. Routes say so when they
-//! are added; what wraps the routes asks here, because it sees requests before a route is found,
-//! and those for which there is none.
+//! How the requests to a path are treated, besides what the operation does. Routes declare it when
+//! they are added; the layers around the routes ask here, because they see requests before a route
+//! is found, and requests that have none.
 
 use std::{sync::Arc, time::Duration};
 
 use nexus_common::{Error, Result};
 use serde_json::{Value, json};
 
-/// No response takes longer: clients and proxies often give up after 30 s. Locks of a database and
-/// of a queue are shorter.
+/// No response takes longer: clients and proxies often give up after 30 s. Leases and lock
+/// time-outs are shorter.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
 
 /// The envelope of a response (docs/contract.md#transport).
@@ -21,7 +21,7 @@ pub(crate) enum Envelope {
 }
 
 impl Envelope {
-    /// A success with that data.
+    /// A success with this data.
     pub(crate) fn wrap(self, data: Value) -> Value {
         match self {
             Envelope::Data => json!({ "data": data }),
@@ -41,34 +41,34 @@ pub(crate) struct Policy {
     pub(crate) envelope: Envelope,
     /// Whether they count for their user or their address.
     pub(crate) is_limited: bool,
-    /// Whether responses hold tokens or personal data, which nobody keeps.
+    /// Whether responses hold tokens or personal data, which caches must not keep.
     pub(crate) is_personal: bool,
 }
 
 impl Policy {
-    /// Of what is no route.
+    /// For paths without a route.
     pub(crate) const NONE: Policy =
         Policy { envelope: Envelope::Data, is_limited: false, is_personal: false };
-    /// Of the API.
+    /// For the API.
     pub(crate) const API: Policy = Policy { is_limited: true, ..Policy::NONE };
-    /// Of what holds personal data.
+    /// For operations with personal data.
     pub(crate) const PERSONAL: Policy = Policy { is_personal: true, ..Policy::NONE };
 }
 
 /// The policies of all paths. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policies {
-    /// Of single paths.
+    /// For single paths.
     exact: Arc<Vec<(String, Policy)>>,
-    /// Of whatever is below these paths.
+    /// For all paths below these.
     below: Arc<Vec<(String, Policy)>>,
-    /// Paths before segments whose case matters.
+    /// Paths that are followed by a segment whose case matters.
     before_an_id: Arc<Vec<String>>,
 }
 
 impl Policies {
-    /// Policies of single paths, and of whatever is below others, of which the longest counts. The
-    /// segment behind one of `before_an_id` is an id whose case matters.
+    /// Policies of single paths, and of all paths below others, of which the longest counts. The
+    /// segment after one of `before_an_id` is an id whose case matters.
     pub(crate) fn new(
         exact: Vec<(String, Policy)>,
         mut below: Vec<(String, Policy)>,
@@ -92,13 +92,13 @@ impl Policies {
         found.map_or(Policy::NONE, |(_, policy)| *policy)
     }
 
-    /// Whether the segment behind this path, in lower case, is an id whose case matters.
+    /// Whether the segment after this path, in lower case, is an id whose case matters.
     pub(crate) fn keeps_case_behind(&self, path: &str) -> bool {
         self.before_an_id.iter().any(|before| before == path)
     }
 }
 
-/// JSON of something that is said.
+/// Serialises `data` to JSON.
 pub(crate) fn json_of(data: impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(data).map_err(Error::internal)
 }

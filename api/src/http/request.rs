@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::{body_limits::read, failure::Failure};
 
-/// Query parameters, JSON body and path segments; of two with one name the path's wins, then the
-/// body's.
+/// Query parameters, JSON body and path segments; of two with the same name, the path's wins, then
+/// the body's.
 pub(crate) struct Fields<T> {
     pub(crate) request: T,
-    /// Tells it from any other request of its kind: SHA-256 of its fields, whatever their order.
+    /// Distinguishes it from other requests of its kind: SHA-256 of its fields in sorted order.
     pub(crate) digest: Vec<u8>,
 }
 
@@ -26,7 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let (mut parts, body) = request.into_parts();
         let mut fields = Map::new();
-        // Bodies of DELETE are lost on some ways.
+        // Some proxies drop the bodies of DELETE requests.
         if matches!(parts.method, Method::GET | Method::DELETE) {
             let query = Query::<Vec<(String, String)>>::from_request_parts(&mut parts, state).await;
             // A query that does not parse has no parameters, as in the Node service.
@@ -43,7 +43,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
             }
         }
         let fields = Value::Object(fields);
-        // The map is sorted.
+        // The map is sorted, so the order of fields does not matter.
         let digest = Sha256::digest(fields.to_string()).to_vec();
         let request = serde_json::from_value(fields).map_err(Error::internal)?;
         Ok(Fields { request, digest })

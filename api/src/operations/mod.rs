@@ -1,6 +1,7 @@
-//! What clients can ask for, one file an operation: its request, its response, what the API
-//! documents say of it, and its function. [`router`](crate::router) says where each is over HTTP,
-//! [`socketio::commands`](crate::socketio::commands) which of them are commands over a socket.
+//! What clients can ask for, one file per operation: its request, its response, its text in the API
+//! documents, and its function. [`router`](crate::router) gives each its place in HTTP, and
+//! [`socketio::commands`](crate::socketio::commands) lists those that are also commands over a
+//! socket.
 
 pub(crate) mod accounts;
 pub(crate) mod bookings;
@@ -43,34 +44,34 @@ use crate::{
     spec::operation::Operation,
 };
 
-/// Something that changes something: for users, over HTTP and over sockets. With an
-/// `Idempotency-Key` it happens once, however often it is asked for.
+/// An operation that changes something: for users, over HTTP and over sockets. With an
+/// `Idempotency-Key` it happens once, however often a client sends it.
 ///
-/// The type is the request: path segments, query parameters and body, or a socket's payload, alike.
+/// The type is the request: path segments, query parameters and body, or a socket's payload.
 pub(crate) trait Command: DeserializeOwned + ToSchema + Send + 'static {
     /// The `data` of a success.
     type Response: Serialize + ToSchema;
 
-    /// What the documents say of it beside its request and its response.
+    /// Its text in the API documents, besides its request and response.
     fn spec() -> Operation;
 
     /// Carries it out.
     fn run(self, call: Call) -> impl Future<Output = Result<Done>> + Send;
 
-    /// All that the documents say of it.
+    /// Its whole description in the API documents.
     fn described() -> Operation {
         Self::spec().request::<Self>().response::<Self::Response>()
     }
 }
 
-/// Anything else that is asked for over HTTP.
+/// Any other operation over HTTP.
 pub(crate) trait Query: DeserializeOwned + ToSchema + Send + 'static {
-    /// Who may ask for it, and what is known of them.
+    /// Who may ask, and what is known of the caller.
     type Caller: FromRequestParts<App> + Send;
-    /// What a success says.
+    /// The content of a success.
     type Response: Respond;
 
-    /// What the documents say of it beside its request and its response.
+    /// Its text in the API documents, besides its request and response.
     fn spec() -> Operation;
 
     /// Answers it.
@@ -80,31 +81,31 @@ pub(crate) trait Query: DeserializeOwned + ToSchema + Send + 'static {
         caller: Self::Caller,
     ) -> impl Future<Output = Result<Self::Response, Failure>> + Send;
 
-    /// All that the documents say of it.
+    /// Its whole description in the API documents.
     fn described() -> Operation {
         Self::Response::describe(Self::spec().request::<Self>())
     }
 }
 
-/// What a success says.
+/// The content of a success.
 pub(crate) trait Respond {
-    /// Says so in the documents.
+    /// Describes it in the API documents.
     fn describe(operation: Operation) -> Operation;
 
-    /// In its envelope.
+    /// The response, in its envelope.
     fn respond(self, envelope: Envelope) -> Result<Response, Failure>;
 }
 
-/// One thing.
+/// A single item.
 pub(crate) struct One<T>(pub(crate) T);
 
-/// All of several things.
+/// Several items.
 pub(crate) struct All<T>(pub(crate) Vec<T>);
 
 /// A page of a list.
 pub(crate) struct Paged<T>(pub(crate) Vec<T>, pub(crate) Pagination);
 
-/// A response that has been made for many callers, in its envelope.
+/// A response that was made for many callers, in its envelope.
 pub(crate) struct Prepared<T>(pub(crate) Bytes, pub(crate) PhantomData<T>);
 
 impl<T: Serialize + ToSchema> Respond for One<T> {
@@ -149,19 +150,19 @@ impl<T: ToSchema> Respond for Prepared<T> {
     }
 }
 
-/// Somebody asks for a command.
+/// A caller's request for a command.
 pub(crate) struct Call {
     pub(crate) app: App,
     pub(crate) user: UserId,
-    /// Of the request's `Idempotency-Key`, if it has one.
+    /// Reserved for the request's `Idempotency-Key`, if it has one.
     pub(crate) reservation: Option<Reservation>,
 }
 
-/// A command that has been carried out, and committed.
+/// A command that was carried out and committed.
 pub(crate) struct Done {
     /// The response's `data`.
     pub(crate) data: Value,
-    /// Broadcasts and changes of Redis; the way the command came by decides who hears of it.
+    /// Broadcasts and changes in Redis; the transport of the command decides who hears them.
     pub(crate) after: AfterCommit,
 }
 
@@ -173,15 +174,15 @@ impl Done {
 
 impl Call {
     /// Waits for a turn at the inventory of `event`, before the command takes a connection: an
-    /// event whose inventory is held may have a share of those, and not all.
+    /// event whose inventory is held may take a share of the connections, but not all.
     async fn turn(&self, event: EventId) -> Result<Turn> {
         self.app.turns.turn(event).await
     }
 
-    /// The same for the event of a booking, if there is such a booking.
+    /// The same for a booking's event, if the booking exists.
     async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
-        // The connection goes back before the wait: in the match's own head it would be kept until
-        // the end.
+        // Releases the connection before the wait: in the head of the `match` it would be kept
+        // until the end.
         let event = changes::event(&mut *self.app.db.acquire().await?, booking).await?;
         match event {
             Some(event) => Ok(Some(self.turn(event).await?)),
@@ -194,8 +195,8 @@ impl Call {
         Ok(self.app.db.begin().await?)
     }
 
-    /// Commits the command together with its response, so that no crash can come between the two: a
-    /// request that is sent again with the same `Idempotency-Key` is never carried out twice.
+    /// Commits the command together with its response, so that no crash can separate the two: a
+    /// request that a client repeats with the same `Idempotency-Key` is never carried out twice.
     async fn commit(
         &self,
         mut tx: PgTransaction<'static>,

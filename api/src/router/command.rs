@@ -1,6 +1,6 @@
-//! Commands over HTTP: everybody hears their broadcasts, the caller gets an envelope
-//! (docs/contract.md#transport). With an `Idempotency-Key` a command that is sent again is answered
-//! what it was answered before.
+//! Commands over HTTP: all listeners hear their broadcasts, and the caller gets an envelope
+//! (docs/contract.md#transport). A command that a client repeats with the same `Idempotency-Key`
+//! gets the same answer.
 
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ use crate::{
     operations::{Call, Command},
 };
 
-/// Longer than any command takes: whoever still holds a key then has died.
+/// Longer than any command takes: a request that still holds a key after that has died.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// Says that a response is the first one's.
+/// Marks a response as a repetition of the first one.
 pub(crate) static REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The `Idempotency-Key` header and the route that it is used on.
@@ -86,7 +86,7 @@ pub(super) async fn command<C: Command>(
         Begun::Replay(stored) => replay(stored, envelope),
         Begun::First(reservation) => {
             let call = Call { app, user, reservation: Some(reservation) };
-            // In a task of its own: a client that hangs up and asks again shall find the response.
+            // A separate task: a client that hangs up and asks again must find the response.
             let once = tokio::spawn(carry_out_once(call, request).in_current_span());
             let data = once.await.map_err(Error::internal)??;
             Ok(Json(envelope.wrap(data)).into_response())
@@ -102,8 +102,8 @@ async fn carry_out(call: Call, command: impl Command) -> Result<Value> {
     Ok(done.data)
 }
 
-/// Also remembers the response. Refusals are responses, too; a failure that may pass gives the key
-/// back.
+/// Carries the command out and remembers the response. Refusals are responses, too; a transient
+/// failure gives the key back.
 async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
     let (app, reservation) = (call.app.clone(), call.reservation.clone());
     let result = within(DEADLINE, carry_out(call, command)).await.map_err(Failure::from);

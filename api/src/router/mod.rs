@@ -1,5 +1,5 @@
-//! Every route of the API, on one screen. Path parameters have the names of the fields in the
-//! socket commands' payloads.
+//! Every route of the API, on one screen. Path parameters have the names of the payload fields in
+//! the socket commands.
 
 mod command;
 mod routes;
@@ -92,17 +92,17 @@ fn routes() -> Routes {
     auth.and(events).and(seats).and(bookings).and(payments).and(service).and(docs)
 }
 
-/// What the documents say of every route.
+/// The API documents' description of every route.
 pub(crate) fn described() -> Vec<Route> {
     routes().described
 }
 
-/// How requests are treated, by their paths.
+/// The policy for requests to each path.
 pub(crate) fn policies() -> Policies {
     routes().policies(&[("/api/v1", Policy::API), ("/admin", Policy::PERSONAL)])
 }
 
-/// What serves them, without what wraps it (see [`server`](crate::server)).
+/// The router without the layers around it (see [`server`](crate::server)).
 pub(crate) fn router(documents: Documents) -> Router<App> {
     routes()
         .router

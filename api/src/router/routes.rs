@@ -20,7 +20,7 @@ use crate::{
     spec::operation::{Operation, Route},
 };
 
-/// Routes, what the documents say of each, and how requests to them are treated.
+/// Routes, their descriptions in the API documents, and the policies of requests to them.
 pub(crate) struct Routes {
     base: &'static str,
     tag: &'static str,
@@ -33,7 +33,8 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// None yet. Those that are added are below `base`, and in the section `tag` of the documents.
+    /// No routes yet. Routes that are added are below `base`, and in the section `tag` of the
+    /// documents.
     pub(crate) fn new(tag: &'static str, base: &'static str, policy: Policy) -> Self {
         Routes {
             base,
@@ -94,7 +95,7 @@ impl Routes {
         self.query::<Q>(method, path)
     }
 
-    /// Adds something that responds in its own way.
+    /// Adds a handler that makes its own response.
     pub(crate) fn get<T: 'static>(
         self,
         path: &str,
@@ -104,7 +105,7 @@ impl Routes {
         self.add(Method::GET, path, handler, operation)
     }
 
-    /// Adds what a provider calls, as often as it needs to: it counts for nobody.
+    /// Adds a route that a provider calls, as often as it needs to: no limit counts its requests.
     pub(crate) fn uncounted_post<T: 'static>(
         mut self,
         path: &str,
@@ -131,7 +132,7 @@ impl Routes {
         self
     }
 
-    /// These and those.
+    /// Both sets of routes.
     pub(crate) fn and(mut self, others: Routes) -> Self {
         self.router = self.router.merge(others.router);
         self.described.extend(others.described);
@@ -141,7 +142,7 @@ impl Routes {
         self
     }
 
-    /// How requests are treated, to those and to what begins with these paths.
+    /// The policies of these routes, and of `others`, for all paths below them.
     pub(crate) fn policies(&self, others: &[(&str, Policy)]) -> Policies {
         let others = others.iter().map(|(path, policy)| ((*path).to_owned(), *policy));
         let below = self.below.iter().cloned().chain(others).collect();

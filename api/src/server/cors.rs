@@ -1,6 +1,6 @@
-//! Which pages may call: CORS for HTTP, and the same rule for everything of Socket.IO. Browsers do
-//! not check websocket upgrades by themselves, and would let any page open sessions over polling,
-//! only to read nothing of them.
+//! Which pages may call: CORS for HTTP, and the same rule for all of Socket.IO. Browsers do not
+//! check websocket upgrades, and would let any page open sessions over polling, even though it
+//! could not read them.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{http::failure::Failure, router::REPLAYED};
 /// The origins of FRONTEND_URL.
 pub(crate) type Origins = Arc<Vec<HeaderValue>>;
 
-/// Reads the origins; the settings have checked that they are some.
+/// Reads the origins; the settings have checked their syntax.
 pub(crate) fn origins(frontends: &[String]) -> Origins {
     Arc::new(frontends.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect())
 }

@@ -1,4 +1,4 @@
-//! Tags of what was read (`ETag`), so that a client that has it already is told so in a few bytes:
+//! Tags responses to GET (`ETag`), so that a client that already has one gets a few bytes instead:
 //! 304, as Express did.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 /// Longer responses are sent as they are.
 const LONGEST: u64 = 1_000_000;
 
-/// Tags what a GET reads, and leaves out a body that the client has.
+/// Tags the response to a GET, and leaves out a body that the client already has.
 pub(crate) async fn tag(request: Request, next: Next) -> Response {
     let known = (request.method() == Method::GET)
         .then(|| request.headers().get(header::IF_NONE_MATCH).cloned());
@@ -38,7 +38,7 @@ async fn tagged(response: Response, known: Option<HeaderValue>) -> Response {
     };
     let mut hash = DefaultHasher::new();
     body.hash(&mut hash);
-    // Weak: the same content, but for its encoding.
+    // Weak: the same content, though perhaps in another encoding.
     let tag = format!("W/\"{:x}-{:016x}\"", body.len(), hash.finish());
     let is_known = known.as_ref().is_some_and(|known| holds(known, &tag));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -57,7 +57,7 @@ fn without_body(headers: &mut HeaderMap) {
     headers.remove(header::CONTENT_LENGTH);
 }
 
-/// Whether an `If-None-Match` has the tag, weak or strong, in its list.
+/// Whether an `If-None-Match` lists the tag, weak or strong.
 fn holds(known: &HeaderValue, tag: &str) -> bool {
     let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     known.to_str().is_ok_and(|known| {

@@ -1,4 +1,4 @@
-//! What every response tells browsers not to do with it, and caches not to keep.
+//! What every response forbids browsers and caches to do with it.
 
 use axum::{
     extract::{Request, State},
@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::policy::Policies;
 
-/// No response is run, framed or sniffed, nor read by a page of another origin unless CORS allows
-/// it, which this does not touch. Pages say themselves what they need beyond that.
+/// No response may be run, framed or sniffed, nor read by a page of another origin unless CORS,
+/// which this does not touch, allows it. Pages declare themselves what more they need.
 pub(crate) const OF_EVERY_RESPONSE: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -23,11 +23,11 @@ pub(crate) const OF_EVERY_RESPONSE: [(HeaderName, &str); 5] = [
 pub(crate) const RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Two years of nothing but HTTPS. Browsers heed it over HTTPS only; in production the proxy before
+/// HTTPS only, for two years. Browsers heed it over HTTPS only; in production the proxy in front of
 /// us speaks that.
 const HTTPS_ONLY: &str = "max-age=63072000; includeSubDomains";
 
-/// Adds what a response does not say itself.
+/// Adds the headers that a response does not set itself.
 pub(crate) async fn protect(
     State((policies, production)): State<(Policies, bool)>,
     request: Request,
@@ -37,8 +37,8 @@ pub(crate) async fn protect(
     let is_users = request.headers().contains_key(header::AUTHORIZATION);
     let mut response = next.run(request).await;
     let (status, headers) = (response.status(), response.headers_mut());
-    // `no-cache`: kept, but only used once we have said that it still holds (304). Counts of seats
-    // are old at once.
+    // `no-cache`: caches may keep it, but use it only once we have confirmed it (304). Counts of
+    // seats are outdated at once.
     let cache = match () {
         () if is_personal || is_failure(status) => "no-store",
         () if is_users => "private, no-cache",

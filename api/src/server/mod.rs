@@ -1,4 +1,4 @@
-//! Runs the server: everything that wraps the routes, and an end in good order.
+//! Runs the server: the layers around the routes, and an orderly shutdown.
 
 pub(crate) mod accept;
 mod cors;
@@ -59,7 +59,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     let app = AppState::new(settings, io.clone())?;
     wakeups::start(app.db.clone());
     socketio::connect::open(&io, app.clone()).await?;
-    // Only now, because it looks at the sockets, for which there has to be a namespace.
+    // Only now, because the listener looks at the sockets, which need a namespace.
     tokio::spawn(revocations::listen_for_revocations(app.clone(), notifications));
     for key in app.keys() {
         tokio::spawn(alerts::watch_key(app.db.clone(), key));
@@ -73,7 +73,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .layer(middleware::from_fn_with_state(counted, rate_limits::requests))
         .with_state(app.clone())
         .layer(
-            // From the outside to the routes.
+            // From the outermost layer to the routes.
             ServiceBuilder::new()
                 .layer(middleware::from_fn_with_state(
                     (policies.clone(), app.settings.production),
@@ -120,23 +120,23 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         Ok(ended) => ended.context("the server's task failed")?,
         Err(_) => tracing::warn!("not every request finished in time"),
     }
-    // What did not finish may hold a connection for ever.
+    // An unfinished request may hold a connection for ever.
     let goodbye = async { tokio::join!(app.db.close(), app.locks.pool().close()) };
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// What a client is told when a handler panics; the panic itself is in the log.
+/// The response when a handler panics; the panic itself is in the log.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     Failure::from(Error::internal("a handler panicked")).into_response()
 }
 
-/// How often is measured what nobody reports.
+/// How often values that no event reports are measured.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
-/// Measures how the pool is used and how long every queue is: whether a queue has a worker or not,
-/// somebody must see that it grows.
+/// Measures the use of the pool and the length of every queue: operators must see a queue grow,
+/// even if it has no worker.
 async fn sample(app: App) {
     loop {
         metrics::pool("api", &app.db);

@@ -1,4 +1,4 @@
-//! Paths as Express read them: a trailing slash and the case of letters make no difference
+//! Paths as Express read them: a trailing slash and letter case make no difference
 //! (docs/contract.md#transport). Ids keep their case.
 
 use http::{Request, Uri, uri::PathAndQuery};

@@ -1,7 +1,7 @@
-//! Every request to the API counts for its user, or, without a valid token, for the address that it
-//! comes from; every new Socket.IO connection for its address. Razorpay's webhooks count for
-//! nobody: their signature, which costs less to verify than a budget to look up, tells them from
-//! others, and no flood of forged ones may keep out a real one.
+//! Every request to the API counts for its user or, without a valid token, for its address; every
+//! new Socket.IO connection counts for its address. Razorpay's webhooks are not counted: their
+//! signature, which costs less to verify than a budget to look up, tells them from forgeries, and
+//! no flood of forgeries may keep a real one out.
 
 use std::time::SystemTime;
 
@@ -60,7 +60,7 @@ pub(crate) async fn requests(
     response
 }
 
-/// Counts a new connection: what has no session yet asks for one.
+/// Counts a new connection: a request without a session asks for one.
 pub(crate) async fn connections(
     State(app): State<App>,
     address: ClientIp,
@@ -81,7 +81,7 @@ pub(crate) async fn connections(
     next.run(request).await
 }
 
-/// Says how a budget stands; the reset is the Unix time at which the next use of it counts no more.
+/// Reports the state of a budget; the reset is the Unix time at which its next use expires.
 pub(crate) fn tell(headers: &mut HeaderMap, usage: &Usage) {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     headers.insert(&LIMIT, HeaderValue::from(usage.limit));

@@ -1,5 +1,5 @@
-//! Every request: an id, a trace, a deadline, one log line and its metrics at its end, and the body
-//! of its failure.
+//! Every request gets an id, a trace, a deadline, one log line and its metrics at its end, and the
+//! body of its failure.
 
 use std::time::Instant;
 
@@ -102,7 +102,7 @@ pub(crate) async fn log(
 fn write_failure(response: &mut Response, failure: &Failure, envelope: Envelope, id: &str) {
     let body = Json(failure.body(id, envelope.has_success()));
     let mut written = (failure.status, body).into_response();
-    // What inner layers said (Allow, CORS, Vary) stays, except about the body.
+    // Headers that inner layers set (Allow, CORS, Vary) stay, except those about the body.
     for (name, value) in response.headers() {
         if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
             written.headers_mut().append(name, value.clone());
@@ -120,7 +120,7 @@ fn write_failure(response: &mut Response, failure: &Failure, envelope: Envelope,
     *response = written;
 }
 
-/// What a library of ours refuses without a word.
+/// A refusal by one of our libraries, without a body.
 fn unexplained(response: &Response) -> Option<Failure> {
     let status = response.status();
     let is_failure = status.is_client_error() || status.is_server_error();
@@ -128,10 +128,11 @@ fn unexplained(response: &Response) -> Option<Failure> {
     is_bare.then(|| Failure::of_status(status))
 }
 
-/// Socket.IO's polls wait on purpose: they stay out of everybody else's times, and out of traces.
+/// Socket.IO's polls wait on purpose: they stay out of the other requests' times, and out of
+/// traces.
 const SOCKET_IO: &str = "/socket.io";
 
-/// The pattern that matched, not the path: paths hold ids, and would make every request its own
+/// The pattern that matched, not the path: paths contain ids, and every request would be its own
 /// kind.
 fn route(request: &Request) -> &str {
     match request.extensions().get::<MatchedPath>() {
@@ -141,7 +142,7 @@ fn route(request: &Request) -> &str {
     }
 }
 
-/// One of a few: a method can be any word.
+/// One of a few labels: a method can be any word.
 fn method_label(method: &Method) -> &str {
     let known = [
         Method::GET,

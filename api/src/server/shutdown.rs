@@ -1,6 +1,6 @@
-//! Lets go of Socket.IO's long polls when the process stops. It drops its connections rather than
-//! close them in the protocol's way: to python-socketio a closed connection is one that the server
-//! does not want, to which it does not return. Every client returns to a dropped one.
+//! Releases Socket.IO's long polls when the process stops. It drops their connections rather than
+//! close them by the protocol: python-socketio takes a closed connection as unwanted and does not
+//! return to it. Every client returns after a dropped one.
 
 use axum::{
     extract::{Request, State},
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::failure::Failure;
 
-/// Answers polls that would go on waiting.
+/// Answers polls that would otherwise go on waiting.
 pub(crate) async fn drop_polls(
     State(stopping): State<CancellationToken>,
     request: Request,

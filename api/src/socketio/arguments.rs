@@ -1,4 +1,4 @@
-//! What a Socket.IO event carries.
+//! The arguments of a Socket.IO event.
 
 use serde::{
     Deserialize, Deserializer,
@@ -6,7 +6,7 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// The arguments of an event, however many there are: the first counts, if there is one and it can
+/// The arguments of an event, however many there are: only the first counts, if it exists and can
 /// be read.
 #[derive(Debug)]
 pub struct Arguments(pub Option<Value>);
@@ -23,15 +23,15 @@ impl<'de> Deserialize<'de> for Arguments {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut arguments: A) -> Result<Arguments, A::Error> {
-                // As text, which is then read without socketioxide: looking for attachments, it
-                // stumbles over objects that begin with an escaped key.
+                // Read as text first, and then without socketioxide, which stumbles over objects
+                // that begin with an escaped key when it looks for attachments.
                 let first = arguments.next_element::<Box<RawValue>>()?;
                 while arguments.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Arguments(first.and_then(|text| serde_json::from_str(text.get()).ok())))
             }
         }
 
-        // As a tuple: the parser then hands over every argument rather than the first alone.
+        // As a tuple: for that, the parser hands over every argument rather than only the first.
         deserializer.deserialize_tuple(1, First)
     }
 }

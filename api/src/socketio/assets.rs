@@ -1,5 +1,5 @@
-//! What a Socket.IO server does over plain HTTP beside the protocol: pages load the browser's
-//! client from it, and no cache keeps a poll.
+//! What a Socket.IO server does over plain HTTP besides the protocol: it serves the browser's
+//! client to pages, and forbids caches to keep a poll.
 
 use axum::{
     extract::Request,
@@ -21,7 +21,7 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
         let headers = [
             (header::CONTENT_TYPE, "application/javascript; charset=utf-8"),
             (header::CACHE_CONTROL, "public, max-age=0"),
-            // Frontends load it from here, whatever their origin.
+            // Frontends of any origin load it from here.
             (RESOURCE_POLICY, "cross-origin"),
         ];
         return (headers, CLIENT).into_response();
@@ -34,7 +34,7 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
                 .headers_mut()
                 .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        // The library's word for requests that are none of the protocol's.
+        // The library's status for requests that do not follow the protocol.
         StatusCode::INTERNAL_SERVER_ERROR
             if is_poll && response.extensions().get::<Failure>().is_none() =>
         {

@@ -1,5 +1,5 @@
 //! Commands over a socket: command `x` is answered by `x_response` and through the acknowledgement
-//! callback; everybody else hears the broadcasts (docs/contract.md#commands).
+//! callback; other clients hear the broadcasts (docs/contract.md#commands).
 
 use std::{sync::LazyLock, time::Instant};
 
@@ -38,8 +38,8 @@ pub(super) async fn run_in_turn(socket: Socket, mut commands: mpsc::Receiver<Mes
     }
 }
 
-/// Serves a command in a trace of its own, or in that of the `traceparent` that its payload names:
-/// a socket lives much longer than what its user does at a time.
+/// Serves a command in a separate trace, or in that of the `traceparent` in its payload: a socket
+/// lives much longer than one action of its user.
 async fn measured(socket: &Socket, message: Message, app: &App) {
     let started = Instant::now();
     let name = message.name.clone();
@@ -61,14 +61,14 @@ async fn measured(socket: &Socket, message: Message, app: &App) {
     tracing::info!(command = name, socket = %socket.id, trace_id, outcome, duration_ms, "command");
 }
 
-/// How a command is served, and what the documents say of it.
+/// The function that serves a command, and its description in the API documents.
 pub(super) struct Entry {
     pub(super) name: &'static str,
     described: fn() -> Operation,
     serve: for<'a> fn(&'a Socket, Message, &'a App) -> BoxFuture<'a, Outcome>,
 }
 
-/// A command that is served over HTTP, too.
+/// A command that HTTP serves, too.
 fn command<C: Command>() -> Entry {
     Entry {
         name: C::described().name,
@@ -107,13 +107,13 @@ fn joining(
     Entry { name, described, serve }
 }
 
-/// What the documents say of every command.
+/// The description of every command in the API documents.
 pub(crate) fn described() -> Vec<Operation> {
     COMMANDS.iter().map(|entry| (entry.described)()).collect()
 }
 
 async fn dispatch(socket: &Socket, message: Message, app: &App) -> Outcome {
-    // What nobody has defined, nobody answers.
+    // Undefined commands get no answer.
     let entry = COMMANDS.iter().find(|entry| entry.name == message.name)?;
     (entry.serve)(socket, message, app).await
 }
@@ -134,7 +134,7 @@ async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcom
         }
         Err(error) => return respond(socket, message, Err(error)),
     };
-    // The same budget as over HTTP.
+    // The budget is the same as over HTTP.
     if let Err(error) = app.budgets.user(user).await {
         return respond(socket, message, Err(error));
     }

@@ -1,5 +1,5 @@
-//! How fast commands may come over one connection, whoever sends them. A connection ends in one
-//! process, so this needs no Redis.
+//! Limits how fast commands may come over one connection, no matter which user sends them. A
+//! connection ends in one process, so this needs no Redis.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,10 +14,10 @@ use nexus_common::{
 };
 
 /// A connection's limiter: it travels with the request that opened the connection, so that a client
-/// that is disconnected and connects anew over the same one begins no new budget.
+/// that is disconnected and reconnects over the same one gets no new budget.
 #[derive(Clone)]
 pub(crate) struct CommandRateLimiter {
-    /// None: as fast as they like.
+    /// `None`: unlimited.
     rate: Option<RateLimit>,
     windows: Arc<Mutex<Windows>>,
 }
@@ -28,11 +28,11 @@ struct Windows {
     refused: Window,
 }
 
-/// What becomes of a command.
+/// What to do with a command.
 pub(super) enum Step {
     Taken,
     Refused(Error),
-    /// As many have been refused as would have been taken: this client does not listen.
+    /// As many commands have been refused as would have been accepted: this client does not listen.
     Flooding,
 }
 
@@ -41,7 +41,7 @@ impl CommandRateLimiter {
         CommandRateLimiter { rate, windows: Arc::default() }
     }
 
-    /// Another command has come.
+    /// Counts another command.
     pub(super) fn step(&self) -> Step {
         let (Some(rate), now) = (self.rate, Instant::now()) else { return Step::Taken };
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,7 +24,7 @@ pub(crate) async fn open(io: &Io, app: App) -> anyhow::Result<()> {
 }
 
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
-    // An auth payload that cannot be read is not "no auth": something is wrong with this client.
+    // An unreadable auth payload is not "no auth": something is wrong with this client.
     let Ok(auth) = auth else {
         let _ = socket.disconnect();
         return;
@@ -35,8 +35,7 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         let _ = socket.disconnect();
         return;
     }
-    // Commands first: they may arrive while the token is being looked at, and wait in the queue
-    // meanwhile.
+    // Commands first: they may arrive while the token is being checked, and then wait in the queue.
     let commands = queue::open(&socket, limiter);
     socket.join(ALL_EVENTS);
     let token = match auth.get("token").and_then(Value::as_str) {

@@ -22,13 +22,13 @@ pub(crate) type Io = SocketIo<Adapter>;
 /// One client's connection.
 pub(crate) type Socket = SocketRef<Adapter>;
 
-/// Packets that wait for a client. The library's 128 loses packets of healthy clients.
+/// Packets that may wait for a client. The library's 128 loses packets of healthy clients.
 const BUFFERED_PACKETS: usize = 4096;
 
-/// Largest message, over any transport; clients are told so in the handshake.
+/// The largest message, over any transport; the handshake tells clients.
 const MAX_MESSAGE: usize = 1_000_000;
 
-/// The server, for the middleware stack.
+/// The server, as a layer for the middleware stack.
 pub(crate) fn layer(redis: &config::Redis) -> anyhow::Result<(SocketIoLayer<Adapter>, Io)> {
     let adapter = RedisAdapterCtr::new_with_driver(
         RedisDriver::start(redis)?,
@@ -46,7 +46,7 @@ pub(crate) fn layer(redis: &config::Redis) -> anyhow::Result<(SocketIoLayer<Adap
         .build_layer())
 }
 
-/// The access token that a socket came with, looked at anew for every command: it can expire or be
+/// The access token that a socket came with, checked anew for every command: it can expire or be
 /// revoked meanwhile.
 #[derive(Clone)]
 pub(crate) struct Identity {
@@ -59,7 +59,8 @@ pub(crate) struct Identity {
 pub(crate) struct Everyone(pub(crate) Io);
 
 impl Everyone {
-    /// The sockets of this process that are told what is `user`'s alone, or anybody's.
+    /// The sockets of this process that hear what is meant for their user alone: those of `user`,
+    /// or all.
     pub(crate) fn identified(&self, user: Option<UserId>) -> Vec<(Socket, Identity)> {
         let sockets = match user {
             Some(user) => self.0.within(user_room(user)).sockets(),
@@ -82,7 +83,7 @@ impl Publish for Everyone {
     }
 }
 
-/// Delivers to every client of every process but the one whose command caused it.
+/// Delivers to every client of every process except the one whose command caused the broadcast.
 #[derive(Clone)]
 pub(super) struct Others(pub(super) Socket);
 
@@ -96,7 +97,7 @@ impl Publish for Others {
 
 fn log_loss<E: std::fmt::Display>(event: &str, sent: Result<(), E>) {
     if let Err(error) = sent {
-        // Clients that are gone or stuck are the usual reason.
+        // The usual reason is a client that is gone or stuck.
         tracing::debug!(%error, event, "a broadcast did not reach everybody");
     }
 }

@@ -1,8 +1,8 @@
 //! Redis pub/sub for the Socket.IO adapter, made to outlive Redis: the library's own driver never
 //! recovers from a restart, and publishes before it delivers locally
 //! (docs/realtime.md#several-processes). This one subscribes anew whenever Redis returns, and
-//! publishing never waits and never fails: while Redis is away, clients of this process still hear
-//! this process.
+//! publishing never waits and never fails: while Redis is away, a process's clients still hear its
+//! own broadcasts.
 
 use std::{collections::HashMap, convert::Infallible};
 
@@ -28,7 +28,7 @@ pub(crate) struct RedisDriver {
     counter: ConnectionManager,
 }
 
-/// Where the messages of each channel go.
+/// The receiver of each channel's messages.
 type Subscribers = HashMap<String, mpsc::Sender<ChanItem>>;
 
 impl RedisDriver {
@@ -112,7 +112,7 @@ impl Driver for RedisDriver {
         let mut counter = self.counter.clone();
         let counted: Result<(String, u16), _> =
             redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut counter).await;
-        // Without Redis this process is alone.
+        // Without Redis, this process counts as the only one.
         Ok(counted.map_or(1, |(_, servers)| servers.max(1)))
     }
 }

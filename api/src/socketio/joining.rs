@@ -1,4 +1,4 @@
-//! `join_event` and `leave_event`: a client that shows one event hears of that alone.
+//! `join_event` and `leave_event`: a client that shows one event hears only about that event.
 
 use futures_util::future::BoxFuture;
 use nexus_common::{
@@ -22,10 +22,10 @@ use crate::{
     spec::operation::Operation,
 };
 
-/// A socket may join so many events at once.
+/// How many events a socket may join at once.
 const MOST_JOINED: usize = 100;
 
-/// The event whose broadcasts a socket wants, or does not want any more.
+/// The event that a socket has joined or left.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Joined {
     event_id: EventId,

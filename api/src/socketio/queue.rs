@@ -1,6 +1,6 @@
-//! One queue of commands a socket. The library runs handlers concurrently and without a bound, so
-//! that one socket's commands would overtake each other; an extractor, however, runs in arrival
-//! order. It puts each command into the socket's queue, where one task takes them out.
+//! One queue of commands per socket. The library runs handlers concurrently and without a bound, so
+//! one socket's commands would overtake each other. An extractor, however, runs in arrival order:
+//! it puts each command into the socket's queue, and one task takes them out.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -18,7 +18,7 @@ use super::{
     delivery::{Adapter, Socket},
 };
 
-/// Commands of one socket that may wait.
+/// How many commands of one socket may wait.
 const WAITING: usize = 64;
 const FULL: &str = "Too many commands are waiting. Please slow down.";
 
@@ -26,9 +26,9 @@ const FULL: &str = "Too many commands are waiting. Please slow down.";
 pub(super) struct Message {
     /// The event's name.
     pub(super) name: String,
-    /// The first argument; absent and unreadable ones are null.
+    /// The first argument; null if it is absent or unreadable.
     pub(super) payload: Value,
-    /// Answers the client's callback, if there is one.
+    /// Answers the client's callback, if it gave one.
     pub(super) ack: AckSender<Adapter>,
 }
 
@@ -38,7 +38,7 @@ struct Sender {
     limiter: CommandRateLimiter,
 }
 
-/// Lets the socket's commands queue up; the receiver ends when the socket is gone.
+/// Opens the queue of a socket's commands; the receiver ends when the socket is gone.
 pub(super) fn open(socket: &Socket, limiter: CommandRateLimiter) -> mpsc::Receiver<Message> {
     let (queue, receiver) = mpsc::channel(WAITING);
     socket.extensions.insert(Sender { queue, limiter });
@@ -56,7 +56,7 @@ pub(super) fn open(socket: &Socket, limiter: CommandRateLimiter) -> mpsc::Receiv
     receiver
 }
 
-/// Answers a command that will not be served, as any other that fails.
+/// Answers a command that will not be served, like any other failed command.
 fn refuse(socket: &Socket, command: Message, why: &str) {
     let refusal = json!({ "success": false, "error": why });
     let _ = socket.emit(format!("{}_response", command.name), &refusal);

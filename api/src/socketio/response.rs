@@ -1,11 +1,11 @@
-//! How a command is answered.
+//! The response to a command.
 
 use nexus_common::{Error, Result, error::Kind};
 use serde_json::{Value, json};
 
 use super::{delivery::Socket, queue::Message};
 
-/// `ok` or the failure's code; `None` for what is no command.
+/// `ok` or the failure's code; `None` for an undefined command.
 pub(super) type Outcome = Option<&'static str>;
 
 /// Answers a command.

@@ -1,4 +1,4 @@
-//! The AsyncAPI document: the same operations as commands over Socket.IO, and what clients are told
+//! The AsyncAPI document: the operations as commands over Socket.IO, and the broadcasts
 //! (docs/contract.md#commands and docs/contract.md#broadcasts).
 
 use nexus_common::{

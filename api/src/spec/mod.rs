@@ -1,10 +1,10 @@
-//! What the API says of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and pages that show them
-//! to people.
+//! The API's description of itself: OpenAPI for HTTP, AsyncAPI for Socket.IO, and pages that show
+//! both to people.
 //!
-//! One description of each operation is the source of all three, and is in the operation's own
-//! file. A route cannot be added without it, requests and responses are described by the types that
-//! they are made of (`ToSchema`), failures by the errors themselves. utoipa derives the schemas;
-//! the documents around them are put together here, because it knows only one of the two.
+//! One description per operation, in the operation's own file, is the source of all three. A route
+//! cannot be added without it; the types of requests and responses (`ToSchema`) describe them, and
+//! the errors describe the failures. utoipa derives the schemas; the documents around them are
+//! built here, because utoipa knows only one of the two formats.
 
 mod asyncapi;
 mod components;
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use self::operation::{Operation, Route};
 
-/// The documents, made when they are first asked for. Cheap to clone.
+/// The documents, built when first requested. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Documents(Arc<Sources>);
 
@@ -32,7 +32,7 @@ struct Sources {
 }
 
 impl Documents {
-    /// Of these routes and these commands.
+    /// The documents of these routes and commands.
     pub(crate) fn new(routes: fn() -> Vec<Route>, commands: fn() -> Vec<Operation>) -> Self {
         Documents(Arc::new(Sources {
             routes,

@@ -1,4 +1,4 @@
-//! The OpenAPI document: what the routes say of themselves, put into the form that tools read.
+//! The OpenAPI document, made from the routes' descriptions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::http::{failure::Failure, policy::Policy};
 
-/// Sections of the document, in the order in which people read them.
+/// Sections of the document, in reading order.
 const TAGS: [(&str, &str); 6] = [
     (
         "Auth",
@@ -94,7 +94,7 @@ fn operation(
     described
 }
 
-/// The fields of the input as HTTP has them: parameters, and the schema of the body.
+/// The input's fields in HTTP: parameters, and the schema of the body.
 fn input(
     method: &Method,
     path: &str,
@@ -149,7 +149,7 @@ fn is_segment(path: &str, name: &str) -> bool {
     })
 }
 
-/// In paths and queries everything is text and nothing is null: that goes without saying.
+/// In paths and queries everything is text and nothing is null, so the document need not say so.
 fn as_text(field: &Value, schemas: &Schemas) -> Value {
     let not_null = |value: &&Value| **value != "null" && value["type"] != "null";
     let mut schema = match field["oneOf"].as_array() {

@@ -1,5 +1,4 @@
-//! What the documents say of one operation: something that a client can ask for, over HTTP, a
-//! socket, or both.
+//! The description of an operation in the API documents, over HTTP, a socket, or both.
 
 use http::Method;
 use nexus_common::Error;
@@ -9,7 +8,7 @@ use utoipa::ToSchema;
 use super::schemas::{Describe, Schemas};
 use crate::http::{failure::Failure, policy::Policy};
 
-/// What the documents say of one route.
+/// The description of one route.
 pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -19,7 +18,7 @@ pub(crate) struct Route {
     pub(crate) operation: Operation,
 }
 
-/// An operation, described.
+/// The description of an operation.
 pub(crate) struct Operation {
     /// Unique; a command has the same name over a socket.
     pub(crate) name: &'static str,
@@ -30,13 +29,13 @@ pub(crate) struct Operation {
     pub(super) once: bool,
     /// Path segments, query parameters or body, and payload alike: an object.
     input: Option<Describe>,
-    /// Schemas of which the input fits at least one.
+    /// Schemas; the input must match at least one.
     any_of: Vec<Value>,
     pub(super) headers: Vec<Header>,
-    /// None: its responses are `plain`, and no others than these.
+    /// `None`: the operation has only its `plain` responses.
     pub(super) success: Option<Success>,
     pub(super) plain: Vec<Plain>,
-    /// Beside those that every operation of its kind has.
+    /// Failures besides those that every operation of its kind has.
     pub(super) failures: Vec<Failure>,
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct Operation {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Access {
     Anybody,
-    /// Anybody, but users may be told more.
+    /// Anyone; users may be told more.
     MaybeUser,
     User,
 }
@@ -56,7 +55,7 @@ pub(super) struct Header {
     pub(super) description: &'static str,
 }
 
-/// What a success says in its envelope.
+/// The content of a success, in its envelope.
 #[derive(Clone, Copy)]
 pub(super) enum Success {
     /// `data`
@@ -99,12 +98,12 @@ impl Operation {
         }
     }
 
-    /// For everybody.
+    /// Open to all.
     pub(crate) fn open(name: &'static str, summary: &'static str) -> Self {
         Self::new(name, summary, Access::Anybody)
     }
 
-    /// For everybody; who has logged in may be told more.
+    /// Open to all; users may be told more.
     pub(crate) fn open_to_users(name: &'static str, summary: &'static str) -> Self {
         Self::new(name, summary, Access::MaybeUser)
     }
@@ -124,7 +123,7 @@ impl Operation {
         Operation { once: true, ..self }
     }
 
-    /// More about it.
+    /// A longer description.
     pub(crate) fn description(self, description: &'static str) -> Self {
         Operation { description, ..self }
     }
@@ -141,13 +140,13 @@ impl Operation {
         Operation { input: Some(Schemas::input::<T>), ..self }
     }
 
-    /// At least one of these fields has to say something.
+    /// At least one of these fields must have a value.
     pub(crate) fn needs_one_of(self, fields: &[&str]) -> Self {
         let something = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "type": "null" } } } });
         Operation { any_of: fields.iter().map(something).collect(), ..self }
     }
 
-    /// At least one of these fields has to be sent; null is a change, too.
+    /// At least one of these fields must be sent; null is a change, too.
     pub(crate) fn changes(self, fields: &[&str]) -> Self {
         Operation {
             any_of: fields.iter().map(|name| json!({ "required": [name] })).collect(),
@@ -200,7 +199,7 @@ impl Operation {
         self
     }
 
-    /// A header that it looks at.
+    /// A request header that it reads.
     pub(crate) fn header(
         mut self,
         name: &'static str,

@@ -1,10 +1,10 @@
-//! The documents for people: Swagger UI, where requests can be tried, and a page about Socket.IO,
-//! which Swagger UI does not show. Neither needs anything from elsewhere.
+//! The documents for people: Swagger UI, where they can try requests, and a page about Socket.IO,
+//! which Swagger UI does not show. Neither loads anything from other servers.
 
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
-/// Files of the pages, by name: npm's swagger-ui-dist, what starts it, and how our page looks.
+/// Files of the pages, by name: npm's swagger-ui-dist, its start script, and our style.
 pub(crate) const FILES: [(&str, &str, &str); 4] = [
     (
         "swagger-ui-bundle.js",
@@ -24,7 +24,7 @@ pub(crate) const FILES: [(&str, &str, &str); 4] = [
     ("socketio.css", "text/css; charset=utf-8", include_str!("socketio.css")),
 ];
 
-/// What the pages may load: files of ours, and the pictures in Swagger UI's style.
+/// What the pages may load: our files, and the pictures in Swagger UI's style.
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -118,7 +118,7 @@ impl<'a> Document<'a> {
     fn shape(&self, schema: &'a Value, depth: usize) -> String {
         if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
             let named = self.resolve(schema);
-            // Deep enough: what holds itself would never end.
+            // Deep enough: a schema that contains itself would never end.
             return if named["properties"].is_object() && depth < 6 {
                 self.shape(named, depth)
             } else {

@@ -8,32 +8,32 @@ use utoipa::{
     openapi::{RefOr, Schema},
 };
 
-/// How an [`Operation`](super::operation::Operation) names a type before there is a document.
+/// How an [`Operation`](super::operation::Operation) names a type while there is no document.
 pub(crate) type Describe = fn(&mut Schemas) -> Value;
 
 /// The components of a document.
 #[derive(Default)]
 pub(crate) struct Schemas {
     all: BTreeMap<String, Value>,
-    /// What clients send: fields that are not listed are ignored.
+    /// Schemas of what clients send: unlisted fields are ignored.
     inputs: BTreeSet<String>,
 }
 
 impl Schemas {
-    /// A reference to what the API says: exactly the listed fields, which are always there unless
-    /// they are said not to be.
+    /// A reference to the schema of a response: exactly the listed fields, all always present
+    /// unless declared optional.
     pub(super) fn output<T: ToSchema>(&mut self) -> Value {
         self.add(T::name().into_owned(), T::schema());
         self.add_parts::<T>();
         json!({ "$ref": format!("#/components/schemas/{}", T::name()) })
     }
 
-    /// The same, of any number of them.
+    /// The same, as a list.
     pub(super) fn list<T: ToSchema>(&mut self) -> Value {
         json!({ "type": "array", "items": self.output::<T>() })
     }
 
-    /// The schema of what the API takes; only its parts become components.
+    /// The schema of a request; only its parts become components.
     pub(super) fn input<T: ToSchema>(&mut self) -> Value {
         let parts = self.add_parts::<T>();
         self.inputs.extend(parts);
@@ -57,7 +57,7 @@ impl Schemas {
         );
     }
 
-    /// The schema that this one refers to, or this one.
+    /// The schema behind a reference; otherwise the schema itself.
     pub(super) fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
         name.and_then(|name| self.all.get(name)).unwrap_or(schema)
@@ -75,8 +75,8 @@ impl Schemas {
         finished.collect::<Map<_, _>>().into()
     }
 
-    /// What serde flattens, as the one object that it is on the wire; utoipa describes it as an
-    /// object that is several others.
+    /// A struct that serde flattens, as the one object that it is on the wire; utoipa describes it
+    /// as a combination of several.
     fn flat(&self, schema: &Value) -> Value {
         let schema = self.resolve(schema);
         let Some(parts) = schema["allOf"].as_array() else { return schema.clone() };
@@ -101,7 +101,7 @@ pub(super) fn exactly(properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
 }
 
-/// Forbids what is not listed, and requires what may be null: null, not absent
+/// Forbids unlisted fields, and requires nullable ones: null, not absent
 /// (docs/contract.md#notation).
 fn close(schema: &mut Value) {
     let Some(properties) = schema["properties"].as_object() else { return };

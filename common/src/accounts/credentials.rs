@@ -18,16 +18,16 @@ impl Otp {
     }
 }
 
-/// A request to set another password, by the owner of a phone.
+/// A request to set another password, from the owner of a phone.
 pub struct PasswordReset {
     pub phone: Phone,
     pub otp: Otp,
     pub password: String,
 }
 
-/// How somebody says who they are when logging in: by e-mail address or phone number. Accounts that
-/// were made under older rules are found by what was stored then, even if nobody could register
-/// with it today.
+/// How a user identifies themselves when logging in: by e-mail address or phone number. Accounts
+/// that were made under older rules are found by what was stored then, even if it could not be
+/// registered today.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// The same for every spelling.
@@ -66,7 +66,8 @@ impl Login {
         &self.name
     }
 
-    /// What `email` or `phone` of its row is; the first counts where several have a row.
+    /// The values of `email` or `phone` that its row may have; if several match a row, the first
+    /// counts.
     pub(super) fn columns(&self) -> (&[String], &[String]) {
         (&self.emails, &self.phones)
     }
@@ -82,7 +83,7 @@ impl From<&Phone> for Login {
     }
 }
 
-/// Whether registration has ever taken this for an address.
+/// Whether registration ever accepted this as an address.
 fn was_an_address(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(local, domain)| {
         text.len() <= LONGEST_ADDRESS
@@ -94,7 +95,7 @@ fn was_an_address(text: &str) -> bool {
     })
 }
 
-/// A new account, every rule checked.
+/// A new account; every rule is checked.
 #[derive(Debug)]
 pub struct Registration {
     pub username: Option<String>,
@@ -133,10 +134,10 @@ pub fn username_rules(username: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Characters of a password.
+/// The most characters in a password.
 pub const LONGEST_PASSWORD: usize = 128;
 
-/// Said of one that has more.
+/// The message for a longer one.
 pub const PASSWORD_TOO_LONG: &str = "Password must be less than 128 characters";
 
 /// The rules of a new account's password, in the contract's words.

@@ -23,7 +23,7 @@ impl TokenHints {
         TokenHints { cache, storage }
     }
 
-    /// Whether `token` is known to be revoked; `None` when Redis cannot be asked.
+    /// Whether `token` is known to be revoked; `None` when Redis does not answer.
     pub async fn is_revoked(&self, token: &str, verified: &Verified) -> Option<bool> {
         let mut pipe = redis::pipe();
         let listed = either_way(token).map(|token| blacklist(&token));
@@ -38,8 +38,8 @@ impl TokenHints {
         self.cache.command::<()>(&redis::Cmd::set_ex(key, "1", left.as_secs().max(1))).await;
     }
 
-    /// Remembers that all sessions of `user` have ended, refresh tokens where the Node service
-    /// looks for them.
+    /// Remembers that all sessions of `user` have ended, including their refresh tokens where the
+    /// Node service looks for them.
     pub async fn end_sessions(&self, user: UserId, ended: &EndedSessions) {
         let mut pipe = redis::pipe();
         pipe.set_ex(sessions_from(user), ended.from.timestamp_millis(), ACCESS_VALID.as_secs())
@@ -52,7 +52,7 @@ impl TokenHints {
         self.cache.pipeline::<()>(&pipe).await;
     }
 
-    /// Remembers a refresh token where the Node service looks for it; nobody else does.
+    /// Remembers a refresh token where the Node service looks for it; Nexus does not read it.
     pub async fn keep_refresh_token(&self, token: &str, user: UserId) {
         if self.storage == TokenStorage::Raw {
             let key = refresh_token(token);
@@ -67,7 +67,7 @@ impl TokenHints {
     }
 }
 
-/// Forgets refresh tokens that nobody looks for here any more.
+/// Forgets refresh tokens that are no longer looked up here.
 pub async fn drop_refresh_tokens(cache: &Cache, tokens: &[String]) {
     if !tokens.is_empty() {
         let keys: Vec<_> = tokens.iter().map(|token| refresh_token(token)).collect();

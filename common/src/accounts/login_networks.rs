@@ -1,4 +1,4 @@
-//! The networks from which a user has logged in: the user's own, as far as limits go
+//! The networks from which a user has logged in; limits treat them as the user's own
 //! (`docs/limits.md`).
 
 use sqlx::PgConnection;
@@ -6,8 +6,7 @@ use sqlx::PgConnection;
 use super::credentials::Login;
 use crate::{error::Result, types::ids::UserId};
 
-/// Whether the account that logs in so, if there is one, has logged in from `network` in the last
-/// 90 days.
+/// Whether the account of `login`, if it exists, has logged in from `network` in the last 90 days.
 pub async fn is_own(conn: &mut PgConnection, login: &Login, network: &str) -> Result<bool> {
     let (email, phone) = login.columns();
     let own = sqlx::query_scalar!(
@@ -25,7 +24,7 @@ pub async fn is_own(conn: &mut PgConnection, login: &Login, network: &str) -> Re
     Ok(own)
 }
 
-/// Remembers that `user` has logged in from `network`, for the 20 newest.
+/// Remembers that `user` has logged in from `network`; keeps the 20 newest networks.
 pub async fn remember(conn: &mut PgConnection, user: UserId, network: &str) -> Result<()> {
     sqlx::query!(
         "WITH newest AS (

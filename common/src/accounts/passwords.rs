@@ -1,11 +1,11 @@
 //! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service
-//! (docs/contract.md#existing-data). Always off the async threads, only a few at once, because each
-//! takes a core and 19 MiB, and never with a long queue: in a flood of logins most are refused at
-//! once.
+//! (docs/contract.md#existing-data). Hashing never runs on the async threads; only a few hashes run
+//! at once, because each takes a core and 19 MiB; and the queue is short, so that in a flood of
+//! logins most are refused at once.
 //!
 //! A password is hashed in one Unicode form, NFC (RFC 8265), because keyboards differ in how they
-//! write the same letters. Older hashes are of whatever was sent, and nobody can normalise a hash:
-//! what does not match in NFC is tried as it was typed, where that differs.
+//! write the same letters. Older hashes are of passwords as they were typed, and a hash cannot be
+//! normalised: a password that does not match in NFC is tried as typed, where that differs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,11 +31,11 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// No password is longer, in bytes: registration allows 128 characters. What is longer is not even
+/// The longest password, in bytes; registration allows 128 characters. Longer ones are not even
 /// hashed.
 const LONGEST: usize = 1024;
-/// So many passwords may wait for each that is being hashed: about two seconds' work. A login that
-/// comes then is refused, and may come again.
+/// How many passwords may wait for each one that is being hashed: about two seconds' work. Further
+/// logins are refused, and may try again.
 const WAITING: usize = 32;
 
 static QUEUE: LazyLock<Queue> =
@@ -43,8 +43,9 @@ static QUEUE: LazyLock<Queue> =
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Threads that hash, one a core, and who may wait for them. They are not the runtime's, of which
-/// there are many: the allocator keeps the 19 MiB for each thread that ever needed them.
+/// Threads that hash, one per core, and the callers that wait for them. They are not the runtime's
+/// threads, of which there are many: the allocator keeps the 19 MiB for each thread that ever
+/// needed them.
 struct Queue {
     places: Semaphore,
     tasks: Sender<Task>,
@@ -78,8 +79,7 @@ impl Queue {
             .map_err(|_| Error::Unavailable("too many passwords wait".into()))?;
         let (reply, replied) = oneshot::channel();
         let task = move || {
-            // Given back when the work is done: a client that hangs up does not stop what has
-            // begun.
+            // Given back when the work is done: hashing goes on even if the client hangs up.
             let _place = place;
             if !reply.is_closed() {
                 let _ = reply.send(work());
@@ -92,11 +92,11 @@ impl Queue {
     }
 }
 
-/// Hashes of passwords that nobody has: what is compared where there is no hash of that kind.
+/// Hashes that no password matches, compared where there is no hash of that kind.
 static NOBODY: LazyLock<String> =
     LazyLock::new(|| argon2_hash("nobody has this password").unwrap_or_default());
-/// With the cost that the Node service hashed with. It is here as it was made, because Nexus makes
-/// none.
+/// Has the cost that the Node service hashed with. Stored ready-made, because Nexus makes no bcrypt
+/// hashes.
 const BCRYPT_NOBODY: &str = "$2b$10$xJ2hRMRdkGWDbhCeHJo92e58xXBVtOF.4utv05u8XQEr/KAQJkrhK";
 
 /// The result of comparing a password.
@@ -104,21 +104,21 @@ const BCRYPT_NOBODY: &str = "$2b$10$xJ2hRMRdkGWDbhCeHJo92e58xXBVtOF.4utv05u8XQEr
 pub enum Verdict {
     /// It is not the password.
     Wrong,
-    /// It is, and the stored hash is as we make it.
+    /// The password matches, and the stored hash is as we make it.
     Right,
-    /// It is; the stored hash is bcrypt, or was made with other parameters, and should be replaced
-    /// by this one.
+    /// The password matches; the stored hash is bcrypt, or was made with other parameters, and
+    /// should be replaced by this one.
     RightRehash(String),
 }
 
-/// An Argon2id hash of `password`, as a PHC string. [`Error::Unavailable`] when too many others
+/// An Argon2id hash of `password`, as a PHC string. [`Error::Unavailable`] when too many callers
 /// wait.
 pub async fn hash(password: String) -> Result<String> {
     QUEUE.run(move || argon2_hash(&normalised(&password))).await?
 }
 
-/// Compares `password` with a stored hash, or with nobody's when there is none.
-/// [`Error::Unavailable`] when too many others wait.
+/// Compares `password` with a stored hash, or with a dummy when there is none.
+/// [`Error::Unavailable`] when too many callers wait.
 pub async fn verify(password: String, stored: Option<String>) -> Result<Verdict> {
     if password.len() > LONGEST {
         return Ok(Verdict::Wrong);
@@ -126,7 +126,7 @@ pub async fn verify(password: String, stored: Option<String>) -> Result<Verdict>
     QUEUE.run(move || compare(&password, stored.as_deref(), &mut Work::default())).await?
 }
 
-/// What a comparison has cost.
+/// The hashing that a comparison has cost.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Work {
     argon2: u32,
@@ -151,9 +151,9 @@ fn normalised(password: &str) -> String {
 }
 
 /// Whether the password matches, and if so, whether the hash is as we make it. Every failure costs
-/// one Argon2id and one bcrypt, whether there is such an account and whatever kind of hash it has:
-/// the time that a response takes tells nothing. Success costs no more than it must; a user who
-/// succeeds knows that the account is there.
+/// one Argon2id and one bcrypt, whether or not the account exists and however its password is
+/// hashed: the response time reveals nothing. Success costs no more than it must; a user who
+/// succeeds knows that the account exists.
 fn matches(password: &str, stored: Option<&str>, work: &mut Work) -> Option<bool> {
     match stored {
         Some(stored) if stored.starts_with("$2") => {
@@ -176,13 +176,13 @@ fn matches(password: &str, stored: Option<&str>, work: &mut Work) -> Option<bool
     None
 }
 
-/// bcrypt looks at 72 bytes; npm's bcrypt cuts off, too.
+/// bcrypt looks at 72 bytes; npm's bcrypt truncates, too.
 fn bcrypt_matches(password: &str, stored: &str, work: &mut Work) -> bool {
     work.bcrypt += 1;
     bcrypt::verify(&password.as_bytes()[..password.len().min(72)], stored).unwrap_or(false)
 }
 
-/// Whether the password matches, and if so, whether the hash has the parameters of today.
+/// Whether the password matches, and if so, whether the hash has today's parameters.
 fn argon2_matches(password: &str, stored: &str, work: &mut Work) -> Option<bool> {
     work.argon2 += 1;
     let hash = PasswordHash::new(stored).ok()?;
@@ -213,7 +213,7 @@ mod tests {
 
     const PASSWORD: &str = "Passw0rd!";
 
-    /// A hash that takes less than ours.
+    /// A hash that costs less than ours.
     fn weak(password: &str) -> String {
         let argon2 = Argon2::new(
             Algorithm::Argon2id,
@@ -309,7 +309,7 @@ mod tests {
         let queue: &Queue = Box::leak(Box::new(Queue::new(1)));
         let (open, door) = std::sync::mpsc::channel::<()>();
         let mut served = tokio::task::JoinSet::new();
-        // One is at it until the door opens; the others wait for that one.
+        // One caller is being served until the door opens; the others wait for it.
         served.spawn(queue.run(move || door.recv().unwrap_or_default()));
         (0..WAITING).for_each(|_| drop(served.spawn(queue.run(|| ()))));
         while queue.places.available_permits() > 0 {

@@ -1,6 +1,6 @@
-//! Who may operate the installation, and who may create events where not everybody may. Everything
-//! else that anybody may do follows from what is theirs (`docs/authorisation.md`). A role is looked
-//! up whenever it matters and is in no token: a change takes effect at once.
+//! Who may operate the installation, and who may create events where not every user may. Everything
+//! else that users may do follows from what they own (`docs/authorisation.md`). A role is looked up
+//! whenever it matters and is in no token: a change takes effect at once.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -12,13 +12,14 @@ use crate::{
 };
 
 text_enum! {
-    /// What a user is, beyond the owner of their own affairs.
+    /// What a user may do besides managing their own affairs.
     pub enum Role {
-        /// Buys; and organises, unless that takes an organiser.
+        /// Buys, and organises unless only organisers may.
         User = "user",
-        /// May create events where not everybody may.
+        /// May create events where not every user may.
         Organiser = "organiser",
-        /// Operates the installation, and may organise. Has no say in what is others'.
+        /// Operates the installation, and may organise. Has no say in other users' events and
+        /// bookings.
         Admin = "admin",
     }
 }
@@ -49,7 +50,7 @@ async fn require(
     if has { Ok(()) } else { Err(Error::Forbidden(doing)) }
 }
 
-/// Gives the account that logs in so a role, and remembers that; `None` when there is no such
+/// Gives the account of `login` a role, and records the change; `None` when there is no such
 /// account.
 pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<Option<UserId>> {
     let (email, phone) = login.columns();
@@ -69,7 +70,7 @@ pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<O
     Ok(id)
 }
 
-/// An account as operators are shown one.
+/// An account and its role, for operators.
 #[derive(Debug)]
 pub struct Holder {
     pub id: UserId,
@@ -79,7 +80,7 @@ pub struct Holder {
     pub created_at: DateTime<Utc>,
 }
 
-/// Everybody who is more than a user.
+/// Every account whose role is more than user.
 pub async fn holders(conn: &mut PgConnection) -> Result<Vec<Holder>> {
     let holders = sqlx::query_as!(
         Holder,
@@ -91,7 +92,7 @@ pub async fn holders(conn: &mut PgConnection) -> Result<Vec<Holder>> {
     Ok(holders)
 }
 
-/// The account that logs in so.
+/// The account of `login`.
 pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Holder>> {
     let (email, phone) = login.columns();
     let holder = sqlx::query_as!(
@@ -112,12 +113,12 @@ pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Hol
 pub struct Change {
     pub role_before: Role,
     pub role_after: Role,
-    /// Whom PostgreSQL knew as the operator.
+    /// The operator, as PostgreSQL knew them.
     pub changed_by: String,
     pub changed_at: DateTime<Utc>,
 }
 
-/// What roles `user` has been given, oldest first.
+/// The roles that `user` has been given, oldest first.
 pub async fn history(conn: &mut PgConnection, user: UserId) -> Result<Vec<Change>> {
     let changes = sqlx::query_as!(
         Change,

@@ -1,4 +1,4 @@
-//! Sessions: refresh tokens that are kept, and tokens that are revoked.
+//! Sessions: stored refresh tokens, and revoked tokens.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -10,8 +10,9 @@ use crate::{
     types::ids::UserId,
 };
 
-/// Remembers the refresh token of a session whose credentials were looked at after `since`.
-/// [`Error::BadCredentials`] when the account has gone, or all its sessions were ended, meanwhile.
+/// Stores the refresh token of a session whose credentials were checked after `since`.
+/// [`Error::BadCredentials`] when the account was deleted, or all its sessions were ended,
+/// meanwhile.
 pub async fn keep_refresh_token(
     conn: &mut PgConnection,
     user: UserId,
@@ -20,8 +21,8 @@ pub async fn keep_refresh_token(
     since: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Result<()> {
-    // The row's lock makes this wait for a transaction that ends the user's sessions, and that one
-    // for this.
+    // The row's lock makes this wait for a transaction that ends the user's sessions, and vice
+    // versa.
     let inserted = sqlx::query!(
         "INSERT INTO refresh_tokens (user_id, token, expires_at)
          SELECT id, $2, $4 FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) FOR SHARE",
@@ -40,7 +41,7 @@ pub async fn keep_refresh_token(
 pub struct EndedSessions {
     /// Access tokens that were issued before are revoked.
     pub from: DateTime<Utc>,
-    /// The refresh tokens that were revoked, as they were kept; each of them is a session.
+    /// The revoked refresh tokens, as they were stored; each is a session.
     pub refresh_tokens: Vec<String>,
 }
 
@@ -49,7 +50,7 @@ pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<Ended
     sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user as _)
         .fetch_optional(&mut *conn)
         .await?;
-    // This process's clock, as for the tokens, and read only now that nobody can open a session
+    // This process's clock, which the tokens use, too; read only now that no session can be opened
     // meanwhile.
     let from = Utc::now();
     sqlx::query!("UPDATE users SET sessions_valid_from = $2 WHERE id = $1", user as _, from)
@@ -78,12 +79,12 @@ pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64>
     Ok(open)
 }
 
-/// Whether a refresh token of `user` is known and not revoked. What it buys must have been issued
-/// before this is asked: then a transaction that ends the user's sessions either is waited for
-/// here, or revokes that, too.
+/// Whether a refresh token of `user` is known and not revoked. Issue the new access token before
+/// this call: then a transaction that ends the user's sessions either is waited for here, or
+/// revokes the new token, too.
 pub async fn check_refresh_token(conn: &mut PgConnection, user: UserId, token: &str) -> Result<()> {
-    // The user first, as where sessions are ended, and the look in a statement of its own, so that
-    // it sees what was waited for.
+    // The user first, as where sessions are ended, and the look in a separate statement, so that it
+    // sees the changes that it waited for.
     sqlx::query!("SELECT id FROM users WHERE id = $1 FOR SHARE", user as _)
         .fetch_optional(&mut *conn)
         .await?;
@@ -118,7 +119,7 @@ pub async fn revoke_refresh_token(
     Ok(revoked.rows_affected() > 0)
 }
 
-/// Revokes an access token until it would have ended anyway.
+/// Revokes an access token until it would have expired anyway.
 pub async fn revoke_access_token(
     conn: &mut PgConnection,
     user: UserId,
@@ -138,11 +139,11 @@ pub async fn revoke_access_token(
     tell_processes(conn, user).await
 }
 
-/// The channel on which every API process hears whose tokens have been revoked, by the time the
-/// transaction has committed: see `api/src/revocations.rs`.
+/// The channel on which every API process hears whose tokens were revoked, as the transaction
+/// commits: see `api/src/auth/revocations.rs`.
 pub const REVOCATIONS: &str = "nexus_revocations";
 
-/// Whether an access token has been revoked, alone or with all of its user's.
+/// Whether an access token was revoked, alone or with all of its user's.
 pub async fn is_revoked(conn: &mut PgConnection, token: &str, verified: &Verified) -> Result<bool> {
     let revoked = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = ANY ($1))

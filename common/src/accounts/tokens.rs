@@ -60,7 +60,7 @@ struct Claims {
     jti: Option<Uuid>,
 }
 
-/// A token whose signature and time are right.
+/// A token whose signature and time are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified {
     pub user: UserId,
@@ -91,7 +91,7 @@ impl Keys {
 
 impl Signer {
     pub fn new(settings: &Settings) -> Result<Self> {
-        // It stays installed when there are several signers.
+        // The provider stays installed when there are several signers.
         let _ = PROVIDER.install_default();
         Ok(Signer { access: Keys::new(&settings.access)?, refresh: Keys::new(&settings.refresh)? })
     }
@@ -115,8 +115,8 @@ impl Signer {
     }
 }
 
-/// The cryptography of jsonwebtoken. Its own providers bring RSA and elliptic curves with them; our
-/// tokens need HMAC and SHA-256.
+/// The cryptography of jsonwebtoken. The library's own providers include RSA and elliptic curves;
+/// our tokens need only HMAC and SHA-256.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
         Ok(Box::new(Hs256::new(*algorithm, key.family(), key.as_bytes())?))
@@ -168,9 +168,9 @@ impl JwtVerifier for Hs256 {
     }
 }
 
-/// What stands for a token that is kept hashed; `retention` makes the same in SQL. A token is too
-/// random to be guessed, so that a fast hash will do. The prefix cannot begin a token. What has it
-/// already stays as it is.
+/// The stored form of a hashed token; `retention` makes the same in SQL. A token is too random to
+/// be guessed, so a fast hash is enough. No token begins with the prefix. Text that already has it
+/// stays as it is.
 pub fn hashed(token: &str) -> String {
     if token.starts_with(HASHED) {
         return token.to_owned();
@@ -184,13 +184,13 @@ pub fn hashed(token: &str) -> String {
 
 const HASHED: &str = "sha256:";
 
-/// A token in both ways in which it may be kept, for looking it up.
+/// A token in both forms in which it may be stored, for looking it up.
 pub fn either_way(token: &str) -> [String; 2] {
     [token.to_owned(), hashed(token)]
 }
 
-/// What a form holds that was rendered for the browser with this access token in a cookie: other
-/// sites can have the cookie sent, but cannot know this.
+/// The token in forms that were rendered for the browser with this access token in a cookie: other
+/// sites can make the browser send the cookie, but cannot know this.
 pub fn form_token(access_token: &str) -> String {
     let digest = Sha256::new().chain_update("form ").chain_update(access_token).finalize();
     BASE64_URL_SAFE_NO_PAD.encode(digest)

@@ -33,7 +33,7 @@ pub struct User {
 /// A user and the stored hash of their password, if they have one.
 #[derive(Debug)]
 pub struct Account {
-    /// What may be shown.
+    /// The fields that may be shown.
     pub user: User,
     /// bcrypt or Argon2id.
     pub password_hash: Option<String>,
@@ -68,7 +68,7 @@ pub async fn register(
     taken_or(inserted)?.ok_or(Error::UserExists)
 }
 
-/// [`Error::UserExists`] if somebody else has what was to be stored.
+/// [`Error::UserExists`] if another user has one of the values.
 fn taken_or<T>(stored: Result<T, sqlx::Error>) -> Result<T> {
     stored.map_err(|error| match violated_constraint(&error) {
         Some(name) if name.starts_with("users_") => Error::UserExists,
@@ -76,8 +76,8 @@ fn taken_or<T>(stored: Result<T, sqlx::Error>) -> Result<T> {
     })
 }
 
-/// Gives an account another e-mail address; returns the one before. [`Error::UserExists`] when
-/// somebody else has it.
+/// Gives an account another e-mail address; returns the previous one. [`Error::UserExists`] when
+/// another user has it.
 pub async fn set_email(
     conn: &mut PgConnection,
     user: UserId,
@@ -97,7 +97,7 @@ pub async fn set_email(
     taken_or(changed)?.ok_or(Error::UserExists)
 }
 
-/// The account that logs in so.
+/// The account of `login`.
 pub async fn find(conn: &mut PgConnection, login: &Login) -> Result<Option<Account>> {
     let (email, phone) = login.columns();
     let row = sqlx::query!(
@@ -133,13 +133,13 @@ pub async fn get(conn: &mut PgConnection, user: UserId) -> Result<Option<User>> 
     Ok(user)
 }
 
-/// The user of a phone that a one-time password has just proved, created if there is none; true
-/// when it was.
+/// The user of a phone that a one-time password has just proved, created if there is none; true if
+/// created.
 pub async fn find_or_create_by_phone(
     conn: &mut PgConnection,
     phone: &Phone,
 ) -> Result<(User, bool)> {
-    // A row that was there, and not only now inserted, has been locked by this.
+    // This locks a row that existed before the insert.
     let created = sqlx::query_scalar!(
         r#"INSERT INTO users AS known (phone, phone_verified_at) VALUES ($1, now())
            ON CONFLICT (phone) DO UPDATE SET phone_verified_at = now() WHERE known.phone_verified_at IS NULL
@@ -154,7 +154,7 @@ pub async fn find_or_create_by_phone(
     Ok((account.user, created))
 }
 
-/// Replaces a password's hash by another of the same password.
+/// Replaces a password's hash by another hash of the same password.
 pub async fn rehash(conn: &mut PgConnection, user: UserId, old: &str, new: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE users SET password = $3 WHERE id = $1 AND password = $2",
@@ -179,7 +179,7 @@ pub async fn username_is_available(conn: &mut PgConnection, username: &str) -> R
 }
 
 /// Sets the password of the account with that phone number, which a one-time password has just
-/// proved; it must be followed by [`end_sessions`] in the same transaction.
+/// proved; the same transaction must then call [`end_sessions`].
 pub async fn set_password(conn: &mut PgConnection, phone: &Phone, hash: &str) -> Result<UserId> {
     let id = sqlx::query_scalar!(
         "UPDATE users SET password = $2, phone_verified_at = coalesce(phone_verified_at, now()), updated_at = now()

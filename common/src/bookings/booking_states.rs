@@ -10,7 +10,7 @@ use crate::types::{refund_reason::RefundReason, statuses::BookingStatus};
 pub enum BookingState {
     /// It waits for its payment, and its seats are kept.
     Pending,
-    /// Its deadline has passed, and nobody has tidied it up yet.
+    /// Its deadline has passed, and no worker has expired it yet.
     Overdue,
     /// Its seats are booked.
     Confirmed,
@@ -20,48 +20,48 @@ pub enum BookingState {
     Returned,
     /// It was not paid in time.
     Expired,
-    /// It went with its event.
+    /// It was deleted with its event.
     Gone,
 }
 
-/// What can happen to it.
+/// An event in a booking's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BookingEvent {
-    /// The right amount for it has arrived.
+    /// The right amount has arrived for it.
     Paid,
-    /// The same, after its event has started.
+    /// The right amount has arrived after its event has started.
     PaidAfterStart,
-    /// The same, while its event is not on sale.
+    /// The right amount has arrived while its event is not on sale.
     PaidOffSale,
-    /// Another amount or currency than ordered has arrived.
+    /// An amount or currency other than the ordered one has arrived.
     PaidWrongly,
-    /// It could not be confirmed: one of its seats is somebody else's now.
+    /// It could not be confirmed: another user has one of its seats.
     SeatsLost,
-    /// It could not be confirmed: since its deadline its buyer has taken so many other seats that
-    /// these would be more than the event allows.
+    /// It could not be confirmed: since its deadline, its buyer has taken so many other seats that
+    /// both together would exceed the event's limit.
     OverLimit,
     /// A payment for it has failed.
     PaymentFailed,
-    /// It costs nothing, so that it needs no payment.
+    /// It costs nothing and needs no payment.
     NothingToPay,
-    /// Somebody looks whether its deadline has passed.
+    /// The caller checks whether its deadline has passed.
     DeadlineCheck,
     /// Its buyer cancels it.
     Cancel,
-    /// The same, after its event has started.
+    /// Its buyer cancels it after its event has started.
     CancelAfterStart,
     /// Its organiser cancels the event.
     EventCancelled,
-    /// Somebody has refunded its payment at Razorpay.
+    /// Its payment was refunded manually, at Razorpay.
     RefundedByHand,
 }
 
-/// What is done about it, in one transaction.
+/// What to do about an event, in one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BookingStep {
     Nothing,
-    /// Its seats are booked, taken again if they were lost, and the sale is written.
-    /// [`BookingEvent::SeatsLost`] or [`BookingEvent::OverLimit`] if they cannot be had.
+    /// Its seats are booked, and taken again if they were lost, and the sale is written. If the
+    /// seats cannot be had, [`BookingEvent::SeatsLost`] or [`BookingEvent::OverLimit`] follows.
     Confirm,
     /// Its seats are freed.
     Expire,
@@ -69,13 +69,13 @@ pub enum BookingStep {
     Cancel,
     /// Its seats are freed, its tickets are void, the sale is reversed and its money owed.
     CancelSale,
-    /// It says that a payment has failed; the buyer may try again.
+    /// Its payment status says `failed`; the buyer may try again.
     NoteFailure,
     /// The money is owed to the buyer.
     Refund(RefundReason),
     /// Its seats are freed, and the money is owed.
     ExpireAndRefund(RefundReason),
-    /// The caller is told that it cannot be done.
+    /// The caller is told that this is not possible.
     Refuse,
 }
 
@@ -90,8 +90,8 @@ impl BookingState {
         BookingState::Gone,
     ];
 
-    /// As the columns of `bookings` say it, `overdue` being a matter of the clock and `sold` of the
-    /// ledger.
+    /// The state that the columns of `bookings` give; `overdue` comes from the clock and `sold`
+    /// from the ledger.
     pub fn of(status: BookingStatus, overdue: bool, sold: bool) -> Self {
         match status {
             BookingStatus::Pending if overdue => BookingState::Overdue,
@@ -122,8 +122,7 @@ impl BookingEvent {
     ];
 }
 
-/// What `event` leads to for a booking in `state`. No pair is forgotten: the compiler insists on
-/// each.
+/// The step that `event` leads to for a booking in `state`. The compiler insists on every pair.
 pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
     use BookingEvent::*;
     use BookingState::*;
@@ -177,7 +176,7 @@ pub fn next(state: BookingState, event: BookingEvent) -> BookingStep {
 }
 
 impl BookingStep {
-    /// Where it leaves a booking that was in `state`.
+    /// The state in which the step leaves a booking that was in `state`.
     pub fn leads_to(self, state: BookingState) -> BookingState {
         match self {
             BookingStep::Nothing

@@ -1,4 +1,4 @@
-//! What clients are told of bookings.
+//! Broadcasts about bookings.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,17 +12,17 @@ use crate::{
     },
 };
 
-/// What stands for a booking's reference before whom it does not concern: neither its time nor its
-/// random tail can be told from it, and with them the ids of its tickets.
+/// What bystanders get in place of a booking's reference: it tells neither the booking's time nor
+/// its random tail, from which they could derive the ids of its tickets.
 pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
 
-/// Somebody is about to pay for seats.
+/// A user has created a booking and is about to pay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BookingCreated {
     pub event_id: EventId,
-    /// `BKG-****-****-******-****` for others than its buyer and its organiser.
+    /// `BKG-****-****-******-****` for all but its buyer and its organiser.
     pub booking_reference: String,
-    /// `null` for others than its buyer and its organiser: 0 would be a price.
+    /// `null` for all but its buyer and its organiser: 0 would be a price.
     pub total_amount: Option<Paise>,
     pub status: BookingStatus,
 }
@@ -33,17 +33,17 @@ impl Payload for BookingCreated {
 }
 
 impl BookingCreated {
-    /// For whom it does not concern.
+    /// The payload for bystanders.
     pub fn masked(&self) -> Self {
         BookingCreated { booking_reference: MASKED_REFERENCE.into(), total_amount: None, ..*self }
     }
 }
 
-/// Seats are paid for.
+/// A booking has been confirmed.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BookingConfirmed {
     pub booking_id: BookingId,
-    /// `BKG-****-****-******-****` for others than its buyer and its organiser.
+    /// `BKG-****-****-******-****` for all but its buyer and its organiser.
     pub booking_reference: String,
     pub event_id: EventId,
     pub total_tickets: usize,
@@ -56,18 +56,18 @@ impl Payload for BookingConfirmed {
 }
 
 impl BookingConfirmed {
-    /// For whom it does not concern.
+    /// The payload for bystanders.
     pub fn masked(&self) -> Self {
         BookingConfirmed { booking_reference: MASKED_REFERENCE.into(), ..*self }
     }
 }
 
-/// A booking is cancelled; said once.
+/// A booking has been cancelled; sent once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BookingCancelled {
     pub booking_id: BookingId,
-    /// In the buyer's own words, if they have said why; others than the buyer and the organiser are
-    /// told `Cancelled by user`, `Event cancelled` or `Refunded`.
+    /// The buyer's own words, if they have given a reason; all but the buyer and the organiser get
+    /// `Cancelled by user`, `Event cancelled` or `Refunded`.
     pub reason: String,
 }
 

@@ -1,4 +1,5 @@
-//! Cancelling a booking, at most once however often it is asked for (docs/contract.md#bookings).
+//! Cancelling a booking: at most once, however often a client asks for it
+//! (docs/contract.md#bookings).
 
 use std::time::Duration;
 
@@ -30,13 +31,13 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cancellation)]
 pub struct Cancelled {
-    /// The contract's sentence.
+    /// The sentence that the contract prescribes.
     pub message: &'static str,
     pub booking_id: BookingId,
-    /// Only when it was cancelled before.
+    /// Set only when the booking was cancelled before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub already_cancelled: bool,
-    /// Only when the same idempotency key had done it.
+    /// Set only when a call with the same idempotency key cancelled it before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub idempotent: bool,
     /// The response to the first call with that key.
@@ -45,7 +46,7 @@ pub struct Cancelled {
     pub cached_response: Option<Value>,
 }
 
-/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund until
+/// Cancels a booking for its owner: an unpaid one at once, a confirmed one with a refund, until
 /// `closing` before its event starts.
 pub async fn cancel(
     conn: &mut PgConnection,
@@ -96,7 +97,7 @@ pub async fn cancel(
     Ok((response, after))
 }
 
-/// A sale can be cancelled until `closing` before the event starts.
+/// Refuses to cancel a sale later than `closing` before the event starts.
 async fn require_time_left(
     conn: &mut PgConnection,
     booking: &LockedBooking,
@@ -112,10 +113,10 @@ async fn require_time_left(
     if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
 }
 
-/// Cancels a locked booking, as far as its state lets `event` do that: a sale is reversed and its
-/// money owed, its tickets are void, its seats free; a buyer who had paid, or was about to when the
-/// event was cancelled, is told. The reason is the buyer's, if they have `said` one, and before
-/// others than them and the organiser the event's own. False when there is nothing left to cancel.
+/// Cancels a locked booking, as far as `event` can do that in its state: reverses the sale, owes
+/// its money, voids its tickets, frees its seats, and has the buyer told if they had paid, or were
+/// about to when the event was cancelled. The reason is the buyer's own, if they have `said` one;
+/// bystanders see the event's. False when there is nothing left to cancel.
 pub async fn carry_out(
     conn: &mut PgConnection,
     booking: &LockedBooking,
@@ -160,7 +161,7 @@ pub async fn carry_out(
     Ok(true)
 }
 
-/// Why a booking is cancelled, in words that tell nothing of its buyer.
+/// Why a booking is cancelled, in words that reveal nothing about its buyer.
 fn reason_of(event: BookingEvent) -> &'static str {
     match event {
         BookingEvent::EventCancelled => "Event cancelled",
@@ -169,16 +170,16 @@ fn reason_of(event: BookingEvent) -> &'static str {
     }
 }
 
-/// A key belongs to one user (docs/contract.md#change-12), and may be of any length; the column is
-/// unique over all users.
+/// A key belongs to one user (docs/contract.md#change-12) and may be of any length; the column is
+/// unique across users.
 fn stored_key(user: UserId, key: &str) -> String {
     let digest = Sha256::digest(key.as_bytes());
     format!("cancel:{user}:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// Reserves an idempotency key, or returns what the first call with it did, which may have come to
-/// the Node service: that stored keys as they were `sent`. Waits for a concurrent call with the
-/// same key.
+/// Reserves an idempotency key, or returns what the first call with it did. That call may have gone
+/// to the Node service, which stored keys as clients `sent` them. Waits for a concurrent call with
+/// the same key.
 async fn reserve_key(
     conn: &mut PgConnection,
     key: &str,

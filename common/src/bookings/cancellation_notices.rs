@@ -1,4 +1,4 @@
-//! What a buyer is told whose booking has been cancelled.
+//! What a buyer is told about a cancelled booking.
 
 use sqlx::PgConnection;
 
@@ -22,21 +22,21 @@ pub struct Notice {
     pub event_start: Timestamp,
     pub name: Option<String>,
     pub email: Option<String>,
-    /// Only a number that has been proved to be theirs.
+    /// Only a proved number.
     pub phone: Option<String>,
     pub reason: Option<String>,
-    /// What goes back; nothing for a booking that nobody had paid.
+    /// What goes back; `None` for a booking without a payment.
     pub refund: Option<Paise>,
 }
 
-/// Has a booking's buyer told, by e-mail and SMS.
+/// Enqueues the e-mail and the SMS that tell a booking's buyer.
 pub(super) async fn enqueue(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
     jobs::enqueue(conn, &EmailCancellation { booking_id: booking }).await?;
     jobs::enqueue(conn, &SmsCancellation { booking_id: booking }).await?;
     Ok(())
 }
 
-/// Keeps what has not been sent yet of an event that is about to be deleted, with its bookings. An
+/// Keeps unsent notices when an event is about to be deleted together with its bookings. An
 /// operator may have dead letters sent again.
 pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> {
     sqlx::query!(
@@ -55,7 +55,7 @@ pub(super) async fn keep(conn: &mut PgConnection, event: EventId) -> Result<()> 
     Ok(())
 }
 
-/// What to send about a booking; `None` when it is not cancelled (any more).
+/// What to send about a booking; `None` when it is not cancelled.
 pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Notice>> {
     let notice = sqlx::query_as!(
         Notice,

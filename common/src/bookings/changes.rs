@@ -1,7 +1,7 @@
-//! How a booking changes after it was created: here it expires; it is confirmed in
-//! [`sale`](super::sale) and cancelled in [`cancellation`](super::cancellation). What may happen in
-//! which state is said by [`booking_states`]. Each verb that frees or takes seats opens the event's
-//! inventory first, then locks the booking's row, then the seats: always in that order.
+//! How a booking changes after its creation: here it expires, [`sale`](super::sale) confirms it,
+//! and [`cancellation`](super::cancellation) cancels it. [`booking_states`] says what may happen in
+//! which state. Each verb that frees or takes seats opens the event's inventory first, then locks
+//! the booking's row, then the seats: always in that order.
 
 use sqlx::PgConnection;
 
@@ -35,7 +35,7 @@ pub struct LockedBooking {
     pub payment_id: Option<String>,
     pub event_started: bool,
     pub event_on_sale: bool,
-    /// Whether its event's inventory belongs to this transaction, too.
+    /// Whether this transaction has its event's inventory, too.
     pub(super) inventory: bool,
     state: BookingState,
 }
@@ -45,23 +45,23 @@ impl LockedBooking {
         self.state
     }
 
-    /// Whose business it is.
+    /// The buyer and the organiser.
     pub fn parties(&self) -> Parties {
         Parties { event: self.event, buyer: self.user, organiser: self.organiser }
     }
 
-    /// Whether it was confirmed with that payment.
+    /// Whether this payment confirmed it.
     pub fn is_confirmed_with(&self, payment_id: &str) -> bool {
         self.status == BookingStatus::Confirmed && self.payment_id.as_deref() == Some(payment_id)
     }
 
-    /// Whether it was confirmed with that payment, and has been cancelled since.
+    /// Whether this payment confirmed it, and it has been cancelled since.
     pub fn was_sold_with(&self, payment_id: &str) -> bool {
         self.status == BookingStatus::Cancelled && self.payment_id.as_deref() == Some(payment_id)
     }
 }
 
-/// The event that a booking is of; `None` when there is no such booking.
+/// A booking's event; `None` when there is no such booking.
 pub async fn event(conn: &mut PgConnection, id: BookingId) -> Result<Option<EventId>> {
     let event = sqlx::query_scalar!(
         r#"SELECT event_id AS "event_id: EventId" FROM bookings WHERE id = $1"#,
@@ -72,24 +72,24 @@ pub async fn event(conn: &mut PgConnection, id: BookingId) -> Result<Option<Even
     Ok(event)
 }
 
-/// Locks a booking, and its event's inventory, for a change that frees its seats; `None` when there
-/// is none.
+/// Locks a booking and its event's inventory, for a change that frees its seats; `None` when there
+/// is no such booking.
 pub async fn lock_for_update(
     conn: &mut PgConnection,
     id: BookingId,
 ) -> Result<Option<LockedBooking>> {
     let Some(event) = event(conn, id).await? else { return Ok(None) };
     inventory::open_inventory(conn, &[event]).await?;
-    // First the row, and only then the look: one statement would see other tables as they were
-    // before the wait for the row.
+    // Lock the row first and look second: a single statement would see other tables as they were
+    // before it waited for the row.
     sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)
         .await?;
     read_locked(conn, id, true).await
 }
 
-/// Reads a booking whose row this transaction has locked; `inventory` says whether it has opened
-/// that of its event, too.
+/// Reads a booking whose row this transaction has locked; `inventory` says whether it has also
+/// opened the event's inventory.
 pub(super) async fn read_locked(
     conn: &mut PgConnection,
     id: BookingId,
@@ -124,7 +124,7 @@ pub(super) async fn read_locked(
     }))
 }
 
-/// Where a booking stands, for a look; it may have moved on by the time that this is used.
+/// A booking's state, for a look; it may have changed by the time the caller uses it.
 pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingState> {
     let row = sqlx::query!(
         r#"SELECT status AS "status: BookingStatus", coalesce(expires_at <= clock_timestamp(), FALSE) AS "overdue!",
@@ -137,7 +137,7 @@ pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingStat
     Ok(row.map_or(BookingState::Gone, |row| BookingState::of(row.status, row.overdue, row.sold)))
 }
 
-/// Frees what the booking still has.
+/// Frees the seats that the booking still has.
 pub(super) async fn free_seats(
     conn: &mut PgConnection,
     booking: &LockedBooking,

@@ -1,6 +1,6 @@
-//! A buyer who says that a booking has been paid (`confirm_booking`, docs/contract.md#commands):
-//! what is looked at before Razorpay is asked, and the response. The payment itself is
-//! settled in [`settlement`](crate::payments::settlement), as if a webhook had told of it.
+//! `confirm_booking`, a buyer's claim to have paid for a booking (docs/contract.md#commands): the
+//! checks before Razorpay is asked, and the response. [`settlement`](crate::payments::settlement)
+//! settles the payment, as it does for a webhook.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -20,26 +20,26 @@ use crate::{
     },
 };
 
-/// A request for confirmation, every rule checked that needs neither database nor Razorpay.
+/// A request for confirmation; every rule that needs neither database nor Razorpay is checked.
 #[derive(Debug)]
 pub struct Claim {
     pub booking: BookingId,
-    /// The payment that is said to have paid it.
+    /// The payment that the buyer names.
     pub payment_id: String,
 }
 
-/// What has to be done about a claim.
+/// What a claim still needs.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Needed {
-    /// The payment confirmed the booking before: only the response.
+    /// Nothing but the response: the payment confirmed the booking before.
     Nothing,
-    /// The booking costs nothing: no payment is needed.
+    /// A confirmation without a payment: the booking costs nothing.
     FreeConfirmation,
-    /// Razorpay has to be asked.
+    /// An answer from Razorpay.
     Payment,
 }
 
-/// Looks at a claim. Only the owner may make it: to anybody else there is no such booking.
+/// Checks a claim. Only the owner may make one: to other users the booking does not exist.
 pub async fn needed(conn: &mut PgConnection, claim: &Claim, user: UserId) -> Result<Needed> {
     let row = sqlx::query!(
         r#"SELECT status AS "status: BookingStatus", total_amount = 0 AS "free!", payment_id FROM bookings WHERE id = $1 AND user_id = $2"#,
@@ -106,7 +106,7 @@ pub struct ConfirmedBooking {
     pub confirmed_at: Option<Timestamp>,
 }
 
-/// Who has booked.
+/// The buyer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Buyer {
     pub id: UserId,
@@ -125,7 +125,7 @@ pub struct TicketGeneration {
     pub message: String,
 }
 
-/// The response about a booking that is confirmed.
+/// The response for a confirmed booking.
 pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> Result<Confirmed> {
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.total_amount AS "total_amount: Paise",

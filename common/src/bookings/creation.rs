@@ -1,6 +1,6 @@
-//! Bookings: creating one from locked seats (docs/contract.md#bookings). How it then changes is in
-//! [`changes`](super::changes) and [`cancellation`](super::cancellation); what people see of it in
-//! [`views`](super::views).
+//! Creating a booking from locked seats (docs/contract.md#bookings). How it changes after that is
+//! in [`changes`](super::changes) and [`cancellation`](super::cancellation); what people see of it
+//! is in [`views`](super::views).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -25,11 +25,11 @@ use crate::{
     },
 };
 
-/// A request for a booking, every rule checked.
+/// A request for a booking; every rule is checked.
 #[derive(Debug)]
 pub struct NewBooking {
     pub event: EventId,
-    /// Which seats; each once.
+    /// The seats; each once.
     pub seats: BTreeSet<(SeatTypeId, SeatLabel)>,
 }
 
@@ -63,7 +63,7 @@ pub struct CreatedBooking {
 pub struct BookedEvent {
     pub id: EventId,
     pub name: String,
-    /// Shown by `create` only.
+    /// Only `create` shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub description: Option<String>,
@@ -84,8 +84,8 @@ pub struct CreatedSeat {
     pub price: Paise,
 }
 
-/// Turns locked seats into a booking that waits for its payment. From now on one deadline holds for
-/// booking and seats.
+/// Turns locked seats into a booking that waits for its payment. From now on, booking and seats
+/// have the same deadline.
 pub async fn create(
     conn: &mut PgConnection,
     user: UserId,
@@ -143,7 +143,7 @@ pub async fn create(
     Ok((created, after))
 }
 
-/// The event, which cannot be deleted until this transaction ends, and whose it is.
+/// The event, which cannot be deleted until this transaction ends, and its organiser.
 async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEvent, UserId)> {
     let row = sqlx::query!(
         r#"SELECT name, description, start_date, end_date, location, venue_name, image_url, organizer_id AS "organizer_id: UserId",
@@ -173,8 +173,8 @@ async fn booked_event(conn: &mut PgConnection, id: EventId) -> Result<(BookedEve
     Ok((event, row.organizer_id))
 }
 
-/// The wanted seats, if every one is locked by `user`. Their rows, and their types against
-/// deletion, stay locked until the transaction ends.
+/// The wanted seats, if `user` has locked every one. Until the transaction ends, their rows stay
+/// locked and their types cannot be deleted.
 async fn locked_seats(
     conn: &mut PgConnection,
     user: UserId,
@@ -182,8 +182,8 @@ async fn locked_seats(
 ) -> Result<Vec<CreatedSeat>> {
     let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
         new.seats.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
-    // First the rows, and only then the look: one statement would decide by what it saw, and at the
-    // time when it came, before it waited for other transactions at these seats.
+    // Lock the rows first and look second: a single statement would decide by the rows and the time
+    // from before it waited for other transactions.
     let ids = sqlx::query_scalar!(
         r#"SELECT s.id AS "id: SeatId" FROM unnest($3::int[], $4::text[]) AS wanted (seat_type, label)
            JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
@@ -253,8 +253,8 @@ async fn insert(
     Ok(booking)
 }
 
-/// `BKG-YYYY-MMDD-HHMMSS-` and eight random characters: 40 bits, so that references do not collide
-/// and cannot be guessed.
+/// `BKG-YYYY-MMDD-HHMMSS-` and eight random characters: 40 bits, so that references neither collide
+/// nor can be guessed.
 fn reference(now: Timestamp) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let tail: String =
@@ -262,7 +262,7 @@ fn reference(now: Timestamp) -> String {
     format!("{}-{tail}", now.0.format("BKG-%Y-%m%d-%H%M%S"))
 }
 
-/// Gives the seats their booking's deadline, and ties them to it.
+/// Links the seats to their booking and gives them its deadline.
 async fn link(
     conn: &mut PgConnection,
     booking: &CreatedBooking,

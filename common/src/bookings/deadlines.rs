@@ -1,5 +1,5 @@
-//! Deadlines that have passed, and the next one that will: for the expiry worker, which tidies up.
-//! Every query takes what has run out for free, and needs nothing from here.
+//! The deadlines that have passed, and the next one, for the expiry worker. Other queries do not
+//! need this module: they treat expired locks as free seats.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::{
     types::ids::{BookingId, EventId, SeatTypeId},
 };
 
-/// What is passed over, because it could not be served a moment ago.
+/// What the worker passes over because it could not serve it a moment ago.
 #[derive(Debug, Default)]
 pub struct Except {
     pub events: Vec<EventId>,
     pub bookings: Vec<BookingId>,
-    /// Of which no locks are freed.
+    /// Seat types whose locks are not freed.
     pub seat_types: Vec<SeatTypeId>,
 }
 
@@ -38,7 +38,7 @@ pub async fn overdue_bookings(
     Ok(rows.into_iter().map(|row| (row.event_id, row.id)).collect())
 }
 
-/// The seat types of the locks that have run out first, of so many as `limit`.
+/// Up to `limit` seat types, those whose locks expired first.
 pub async fn expired_locks(
     conn: &mut PgConnection,
     except: &Except,
@@ -59,7 +59,7 @@ pub async fn expired_locks(
     Ok(rows.into_iter().map(|row| (row.event_id, row.seat_type)).collect())
 }
 
-/// How long until the next lock or unpaid booking runs out, if there is one.
+/// How long until the next lock or unpaid booking expires; `None` if there is none.
 pub async fn next(conn: &mut PgConnection, except: &Except) -> Result<Option<Duration>> {
     let next = sqlx::query_scalar!(
         "SELECT extract(epoch FROM least(

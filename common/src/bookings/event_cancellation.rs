@@ -1,5 +1,5 @@
-//! Cancelling the bookings of a cancelled event, one a transaction, and freeing its locks at the
-//! end. What begins it is in [`events::cancellation`](crate::events::cancellation).
+//! Cancels the bookings of a cancelled event, one per transaction, and frees its locks at the end.
+//! [`events::cancellation`](crate::events::cancellation) begins it.
 
 use sqlx::PgConnection;
 
@@ -18,14 +18,14 @@ use crate::{
     },
 };
 
-/// Bookings that are still to be cancelled, at most `limit`.
+/// Up to `limit` bookings that are still to be cancelled.
 pub async fn open_bookings(
     conn: &mut PgConnection,
     event: EventId,
     limit: i64,
 ) -> Result<Vec<BookingId>> {
-    // A booking that is being created has looked at the old status, and keeps the event's row until
-    // it is there to be seen.
+    // A transaction that is creating a booking has seen the old status, and keeps the event's row
+    // until its booking is visible.
     sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", event as _)
         .fetch_optional(&mut *conn)
         .await?;
@@ -40,7 +40,7 @@ pub async fn open_bookings(
     Ok(ids)
 }
 
-/// Cancels a booking with its event. False when the event is not being cancelled any more.
+/// Cancels a booking with its event. False when the event is no longer being cancelled.
 pub async fn cancel_booking(
     conn: &mut PgConnection,
     event: EventId,
@@ -60,12 +60,12 @@ pub async fn cancel_booking(
     Ok(true)
 }
 
-/// Once no booking is left: frees the locks, and remembers that this much is done. False while
-/// there is something left to cancel.
+/// Once no booking is left, frees the locks and records that the cancellation is finished. False
+/// while there is something left to cancel.
 ///
-/// Its transaction must also complete the job: an organiser who goes back, and cancels once more,
-/// waits for it in [`prepare`](crate::events::cancellation), and then either is seen here, or finds
-/// that there is no job any more.
+/// The same transaction must also complete the job: an organiser who reverts the cancellation and
+/// cancels again waits for it in [`prepare`](crate::events::cancellation). Their second
+/// cancellation is then either seen here, or finds that the job is gone.
 pub async fn finish(
     conn: &mut PgConnection,
     event: EventId,

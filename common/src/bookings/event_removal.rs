@@ -1,5 +1,5 @@
-//! Deleting an event, with everything that only exists because of it. What money moved stays in the
-//! ledger.
+//! Deleting an event, with everything that exists only because of it. The ledger keeps the money
+//! that has moved.
 
 use sqlx::PgConnection;
 
@@ -11,15 +11,15 @@ use crate::{
     types::ids::{EventId, UserId},
 };
 
-/// Deletes an event for its organiser; returns its name and who hears of it. Not while somebody has
-/// paid, or is about to, or while its cancellation sends money back.
+/// Deletes an event for its organiser; returns its name and its audience. Refuses while a buyer has
+/// paid or is about to, and while the event's cancellation sends money back.
 pub async fn delete(
     conn: &mut PgConnection,
     id: EventId,
     user: UserId,
 ) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, id, user, "delete this event").await?;
-    // No lock can be won, and no booking created or confirmed, until this transaction ends.
+    // Until this transaction ends, no lock can be won, and no booking created or confirmed.
     inventory::open_inventory(conn, &[id]).await?;
     sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)

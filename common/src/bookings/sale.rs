@@ -1,21 +1,21 @@
-//! How a booking is confirmed: its seats are booked, and its tickets will be made. Who may confirm
-//! what is said by [`booking_states`].
+//! How a booking is confirmed: its seats become booked, and its tickets will be made.
+//! [`booking_states`] says which bookings may be confirmed.
 //!
-//! From locked to booked no count changes. So a booking that has all its seats, and its deadline
-//! well ahead, is confirmed with its own row and those of its seats, and leaves the event's
-//! inventory to those who lock and free seats. Only one that has lost seats, or is about to, opens
-//! the inventory before it locks the booking's row; which of the two it is, a look decides that
-//! locks nothing. Should the look be wrong by the time the row is locked, everything is undone
+//! Turning a lock into a booked seat changes no count. So a booking that has all its seats, and its
+//! deadline well ahead, is confirmed with its own row and the rows of its seats, and leaves the
+//! event's inventory to requests that lock and free seats. Only a booking that has lost seats, or
+//! is about to, opens the inventory before it locks the booking's row; a look without locks decides
+//! which case it is. If the look turns out wrong once the row is locked, everything is undone
 //! ([`Error::Collision`]), and the next try looks again: a transaction that has a booking's row
 //! never waits for the inventory.
 //!
-//! What frees seats never frees one that is being confirmed, though both may be at work at once:
+//! Nothing that frees seats ever frees one that is being confirmed, though both may run at once:
 //!
 //! | beside a confirmation without the inventory | |
 //! |---|---|
-//! | a booking that expires, or is cancelled, by its buyer or with its event | needs the booking's row: it comes before (and the look was wrong) or after, and finds a confirmed booking |
-//! | `free_expired`, of the sweep and of the lock writer | deletes only what is `locked` and over, under the seat's row, and passes by a row that another transaction has |
-//! | a holder who unlocks or extends | takes the seat's row, and refuses what is in a booking |
+//! | a booking that expires, or is cancelled, by its buyer or with its event | needs the booking's row: it comes before (and the look was wrong) or after, and then finds a confirmed booking |
+//! | `free_expired`, of the sweep and of the lock writer | deletes only expired locks, holding the seat's row, and skips a row that another transaction has |
+//! | a holder who unlocks or extends | takes the seat's row, and refuses a seat that is in a booking |
 //! | a seat type that is deleted | takes the rows of its locked seats before it counts those that are booked |
 //! | an event that is deleted | takes the rows of its pending bookings before it counts those that are confirmed |
 //! | the end of an event's cancellation, which frees every lock | waits until no booking is pending, and none can be created |
@@ -51,14 +51,14 @@ use crate::{
 };
 
 /// Locks a booking that may be confirmed, and the payment that is said to be for it; `None` when
-/// there is no such booking. The payment is this transaction's all the same.
+/// there is no such booking, but the payment is locked all the same.
 pub async fn lock_for_update(
     conn: &mut PgConnection,
     id: BookingId,
     payment_id: Option<&str>,
 ) -> Result<Option<LockedBooking>> {
-    // A minute is longer than the rest of the transaction takes. A booking that is nearer to its
-    // deadline may find its seats freed, or its buyer with others in their place.
+    // A minute is longer than the rest of the transaction takes. A booking closer to its deadline
+    // may find its seats freed, or its buyer with other seats instead.
     let needed = sqlx::query!(
         r#"SELECT b.event_id AS "event_id: EventId", b.status <> 'confirmed' AND NOT (
                       b.status = 'pending' AND coalesce(b.expires_at > clock_timestamp() + interval '1 minute', TRUE) AND seats.complete
@@ -75,8 +75,8 @@ pub async fn lock_for_update(
     if let Some(needed) = needed.filter(|needed| needed.inventory) {
         inventory::open_inventory(conn, &[needed.event_id]).await?;
     }
-    // The payment is an advisory lock, taken once the row is locked. The look at both is another
-    // statement, which sees what was done meanwhile.
+    // The payment is an advisory lock, taken once the row is locked. A separate statement then
+    // looks at both, and so sees what other transactions did meanwhile.
     sqlx::query!(
         "WITH held AS (SELECT id FROM bookings WHERE id = $1 FOR UPDATE)
          SELECT pg_advisory_xact_lock(hashtextextended('payment:' || $2::text, 0)) FROM (SELECT count(*) FROM held) AS waited",
@@ -88,8 +88,8 @@ pub async fn lock_for_update(
     read_locked(conn, id, inventory).await
 }
 
-/// Confirms a booking that costs nothing. False when it needs no confirmation any more, or its
-/// seats cannot be had.
+/// Confirms a booking that costs nothing. False when it no longer needs confirmation, or its seats
+/// cannot be had.
 pub async fn confirm_free(
     conn: &mut PgConnection,
     booking: &LockedBooking,
@@ -101,9 +101,9 @@ pub async fn confirm_free(
         && confirm(conn, booking, None, after).await?.is_none())
 }
 
-/// Confirms a booking: its seats are booked, its tickets will be made. With nothing changed,
-/// returns what is in the way, if something is: a booking that expired or was cancelled takes the
-/// same seats again if they are still free, and its buyer may have them.
+/// Confirms a booking: its seats are booked, its tickets will be made. If something prevents that,
+/// changes nothing and returns the obstacle. An expired or cancelled booking takes its seats again
+/// if they are still free and its buyer may have them.
 pub async fn confirm(
     conn: &mut PgConnection,
     booking: &LockedBooking,
@@ -152,8 +152,7 @@ pub async fn confirm(
     Ok(None)
 }
 
-/// Books all seats of a booking, and itself, with one statement; nothing when one of them is
-/// missing.
+/// Books a booking and all its seats with one statement; changes nothing when a seat is missing.
 async fn book(
     conn: &mut PgConnection,
     booking: &LockedBooking,
@@ -199,7 +198,7 @@ struct Lost {
     seats: Vec<(SeatTypeId, SeatLabel)>,
 }
 
-/// Sees to it that a booking has all its seats, with the inventory open; or returns why it cannot.
+/// Makes sure that a booking has all its seats, with the inventory open, or returns why it cannot.
 async fn complete(
     conn: &mut PgConnection,
     booking: &LockedBooking,
@@ -212,8 +211,8 @@ async fn complete(
     )
     .fetch_all(&mut *conn)
     .await?;
-    // The Node service deleted seats of live bookings without a trace: what is left must be what
-    // the total is for.
+    // The Node service deleted seats of live bookings without a trace: the remaining seats must add
+    // up to the total.
     let price: i64 = wanted.iter().map(|seat| seat.price.get()).sum();
     if wanted.is_empty() || price != booking.total.get() {
         return Ok(Some(BookingEvent::SeatsLost));
@@ -230,7 +229,7 @@ async fn complete(
     if lost.links.is_empty() && booking.state() == BookingState::Pending {
         return Ok(None);
     }
-    // While these seats were nobody's, or over, their buyer could take others.
+    // While these seats were free or expired, their buyer could take others.
     if exceeds_limit(conn, booking, count).await? {
         return Ok(Some(BookingEvent::OverLimit));
     }
@@ -240,8 +239,8 @@ async fn complete(
     Ok(Some(BookingEvent::SeatsLost))
 }
 
-/// Whether its buyer would have more seats of the event than it allows (docs/contract.md#change-7),
-/// with the `count` of this booking.
+/// Whether its buyer, with the `count` seats of this booking, would exceed the event's limit
+/// (docs/contract.md#change-7).
 async fn exceeds_limit(
     conn: &mut PgConnection,
     booking: &LockedBooking,
@@ -263,15 +262,15 @@ async fn exceeds_limit(
     Ok(exceeds)
 }
 
-/// Takes seats that the booking has lost, if all are free. Either every seat is taken, or none.
+/// Takes again the seats that the booking has lost: all of them if all are free, otherwise none.
 async fn take_again(
     conn: &mut PgConnection,
     booking: &LockedBooking,
     Lost { links, seats }: &Lost,
     after: &mut AfterCommit,
 ) -> Result<bool> {
-    // Somebody else's expired lock is no obstacle. The booking's own seats never are expired here:
-    // those rows are in `seat_id`, and an overdue booking's remaining seats are freed and taken
+    // Another user's expired lock is no obstacle. The booking's own seats are never expired here:
+    // their rows are in `seat_id`, and an overdue booking's remaining seats are freed and taken
     // again with the rest.
     sqlx::query!(
         "UPDATE seats SET expires_at = greatest(expires_at, now() + interval '1 minute')

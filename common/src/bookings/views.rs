@@ -1,4 +1,4 @@
-//! Looking at bookings: one's list, and one booking closely (docs/contract.md#bookings).
+//! Looking at bookings: a user's list, and one booking in detail (docs/contract.md#bookings).
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -75,7 +75,7 @@ pub struct BookingDetail {
     pub seats: Vec<DetailedSeat>,
 }
 
-/// A booking, looked at closely.
+/// A booking in detail.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DetailedBooking {
     pub id: BookingId,
@@ -93,7 +93,7 @@ pub struct DetailedBooking {
     pub expires_at: Timestamp,
 }
 
-/// A seat of a booking; seats that have been freed are not its any more.
+/// A seat of a booking; seats that were freed no longer belong to it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DetailedSeat {
     pub seat_id: SeatId,
@@ -104,7 +104,7 @@ pub struct DetailedSeat {
     pub booked_at: Option<Timestamp>,
 }
 
-/// One booking, for its owner; another's does not exist.
+/// One booking, for its owner; to other users it does not exist.
 pub async fn get(conn: &mut PgConnection, id: BookingId, user: UserId) -> Result<BookingDetail> {
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.total_amount AS "total_amount: Paise",

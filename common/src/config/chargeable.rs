@@ -6,26 +6,26 @@ use crate::{
     types::money::Paise,
 };
 
-/// The amounts that can be paid at once.
+/// The amounts that a buyer can pay at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Chargeable {
-    /// The most. The least is a rupee, for every account at Razorpay.
+    /// The maximum. The minimum is a rupee, for every account at Razorpay.
     pub most: Paise,
 }
 
 impl Chargeable {
-    /// RAZORPAY_MAX_PAISE: what Razorpay lets an account take at once, five lakh rupees unless it
-    /// has agreed to another maximum.
+    /// RAZORPAY_MAX_PAISE: the maximum that Razorpay takes at once for an account, five lakh rupees
+    /// unless it has agreed to another.
     pub fn from_env(env: &mut Env) -> Self {
         let least = Chargeable::LEAST.get() as u64;
         let most = env.between("RAZORPAY_MAX_PAISE", 50_000_000, least, Paise::MAX.get() as u64);
         Chargeable { most: Paise::nearest(most as i64) }
     }
 
-    /// The least that Razorpay charges, or refunds.
+    /// The minimum that Razorpay charges or refunds.
     pub const LEAST: Paise = Paise::RUPEE;
 
-    /// Refuses a price at which nobody could buy a seat.
+    /// Refuses a price that no buyer could pay.
     pub fn check_price(self, price: Paise) -> Result<()> {
         if self.can_be_due(price) {
             return Ok(());

@@ -1,5 +1,4 @@
-//! PostgreSQL: where it is, how it proves that it is itself, and how many connections a process
-//! has.
+//! PostgreSQL: its address, its proof of identity, and the number of connections per process.
 
 use std::{fmt, time::Duration};
 
@@ -14,17 +13,17 @@ pub struct Database {
     pub connection: PgConnectOptions,
     /// DATABASE_MAX_CONNECTIONS
     pub max_connections: u32,
-    /// DATABASE_ACQUIRE_TIMEOUT_MS: how long a request waits for a connection, a new one included,
-    /// before it is answered 503.
+    /// DATABASE_ACQUIRE_TIMEOUT_MS: how long a request waits for a connection, including the time
+    /// to open a new one, before it is answered 503.
     pub acquire_timeout: Duration,
-    /// DATABASE_IDLE_SECONDS: a connection that nobody has used for so long is closed.
+    /// DATABASE_IDLE_SECONDS: a connection that has been idle for this long is closed.
     pub idle: Duration,
-    /// DATABASE_MAX_LIFETIME_SECONDS: no connection lives longer, so that a server that has moved
-    /// or changed is found.
+    /// DATABASE_MAX_LIFETIME_SECONDS: the longest life of a connection, so that a server that has
+    /// moved or changed is found.
     pub max_lifetime: Duration,
-    /// DATABASE_STATEMENT_TIMEOUT_MS: PostgreSQL cancels what takes longer.
+    /// DATABASE_STATEMENT_TIMEOUT_MS: PostgreSQL cancels statements that take longer.
     pub statement_timeout: Duration,
-    /// DATABASE_LOCK_TIMEOUT_MS: and what waits longer for a lock.
+    /// DATABASE_LOCK_TIMEOUT_MS: PostgreSQL cancels statements that wait longer for a lock.
     pub lock_timeout: Duration,
 }
 
@@ -79,8 +78,8 @@ impl fmt::Debug for Database {
     }
 }
 
-/// Parsed here, once: the parser warns of what it does not know, value and all, and there is no log
-/// yet.
+/// Parsed only here: the parser logs a warning about each option that it does not know, with its
+/// value, and at this point there is no log yet.
 fn connection(env: &mut Env) -> PgConnectOptions {
     let url = env.url("DATABASE_URL", None, &["postgres", "postgresql"]);
     let tls = super::tls_required(env, "DATABASE_TLS");
@@ -95,7 +94,7 @@ fn connection(env: &mut Env) -> PgConnectOptions {
     let (says_mode, names_ca) =
         (has_parameter(&url, "sslmode"), has_parameter(&url, "sslrootcert"));
     if options.get_socket().is_some() {
-        // TLS is for networks.
+        // On the same machine there is no need for TLS.
         return options;
     }
     let is_local = env::is_local_host(options.get_host());
@@ -105,7 +104,7 @@ fn connection(env: &mut Env) -> PgConnectOptions {
             "DATABASE_URL must not say another sslmode than verify-full in production (DATABASE_TLS=optional allows it)",
         );
     }
-    // Whoever names a CA wants it to be asked.
+    // Naming a CA implies that it must be checked.
     let options = match required || (!says_mode && (ca.is_some() || names_ca)) {
         true => options.ssl_mode(PgSslMode::VerifyFull),
         false => options,

@@ -1,10 +1,10 @@
-//! How long things are kept, and how often they are looked at.
+//! How long seats, bookings and finished jobs are kept, and how often Razorpay is asked.
 
 use std::time::Duration;
 
 use super::Env;
 
-/// How long a seat is kept for somebody.
+/// How long a seat is held for a user.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
     /// SEAT_LOCK_SECONDS, 600: from lock to booking.
@@ -23,20 +23,20 @@ impl Deadlines {
     }
 }
 
-/// How Razorpay is asked about what its webhooks should have told.
+/// How the reconciler asks Razorpay about what its webhooks should have told.
 #[derive(Debug, Clone, Copy)]
 pub struct Reconciliation {
     /// RECONCILE_EVERY_SECONDS, 60: from one look to the next.
     pub every: Duration,
-    /// RECONCILE_AFTER_SECONDS, 10: webhooks get so long before Razorpay is asked.
+    /// RECONCILE_AFTER_SECONDS, 10: how long webhooks may take before Razorpay is asked.
     pub after: Duration,
     /// RECONCILE_DAYS, 7: how long a payment can still become authorized, and how far the daily
     /// comparison reaches back.
     pub days: Duration,
-    /// RECONCILE_PER_SECOND, 10: requests to Razorpay.
+    /// RECONCILE_PER_SECOND, 10: requests to Razorpay per second.
     pub per_second: u32,
-    /// Payments that were begun in this time are looked at every time: what a buyer has until the
-    /// deadline, and a while to finish.
+    /// Payments begun within this time are looked at every time: a buyer's time until the deadline,
+    /// and a while to finish.
     pub recent: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Reconciliation {
 }
 
 /// JOBS_KEEP_HOURS, 168: how long finished jobs stay for operators to look at. Dead letters stay
-/// until somebody decides.
+/// until an operator decides.
 pub fn keep_jobs(env: &mut Env) -> Duration {
     Duration::from_secs(env.between("JOBS_KEEP_HOURS", 168, 1, 8_760) * 3_600)
 }

@@ -1,5 +1,5 @@
-//! Reading variables: what is missing or invalid is remembered, so that everything wrong is
-//! reported at once.
+//! Reading variables: missing and invalid ones are collected, so that all problems are reported at
+//! once.
 
 use std::{collections::BTreeMap, fmt::Display, net::IpAddr, str::FromStr, time::Duration};
 
@@ -9,31 +9,31 @@ use secrecy::SecretString;
 
 use super::secrets;
 
-/// What is wrong with the environment: one line per problem.
+/// The problems of the environment: one line per problem.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration is not usable:\n  - {}", .0.join("\n  - "))]
 pub struct ConfigError(pub Vec<String>);
 
-/// Reads variables and remembers what is wrong with them.
+/// Reads variables and collects their problems.
 #[derive(Debug)]
 pub struct Env {
     lookup: fn(&str) -> Option<String>,
     problems: Vec<String>,
     warnings: Vec<String>,
-    /// Every variable that was asked for, and what it is taken for when it is not set.
+    /// Every variable that was asked for, with its default.
     asked: BTreeMap<String, Option<String>>,
-    /// Nothing is read: this is about what would be.
+    /// Only lists the variables; reads nothing.
     pub(super) listing: bool,
     /// NODE_ENV is `production`.
     pub production: bool,
 }
 
 impl Env {
-    /// The process's environment; `.env` fills in what is not set, except in production.
+    /// The process's environment; except in production, `.env` fills in variables that are not set.
     #[expect(clippy::disallowed_methods, reason = "settings are read here, and nowhere else")]
     pub fn read() -> Self {
         if std::env::var("NODE_ENV").as_deref() != Ok("production") {
-            // No file is the normal case; a broken one shows up as missing variables.
+            // Usually there is no file; a broken one shows up as missing variables.
             let _ = dotenvy::dotenv();
         }
         Self::from_lookup(|name| std::env::var(name).ok())
@@ -56,14 +56,14 @@ impl Env {
         env
     }
 
-    /// Builds the settings of a process, or lists everything that is wrong.
+    /// Builds the settings of a process, or lists all problems.
     pub fn load<T>(mut self, build: impl FnOnce(&mut Env) -> T) -> Result<T, ConfigError> {
         let settings = build(&mut self);
         if self.problems.is_empty() { Ok(settings) } else { Err(ConfigError(self.problems)) }
     }
 
-    /// The variables that `build` reads, one a line, with what each is taken for when it is not
-    /// set: `PORT=3000`, or just `DATABASE_URL`.
+    /// The variables that `build` reads, one per line, with their defaults: `PORT=3000`, or just
+    /// `DATABASE_URL`.
     pub fn list<T>(build: impl FnOnce(&mut Env) -> T) -> String {
         let mut env = Env { listing: true, ..Self::from_lookup(|_| None) };
         build(&mut env);
@@ -74,7 +74,7 @@ impl Env {
         env.asked.into_iter().map(line).collect()
     }
 
-    /// Something that is wrong.
+    /// Adds a problem.
     pub fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }
@@ -83,8 +83,7 @@ impl Env {
         self.warnings.push(text.into());
     }
 
-    /// What somebody should know although it keeps nothing from starting; to be logged once there
-    /// is a log.
+    /// Warnings that do not prevent the start; log them once there is a log.
     pub fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
@@ -100,15 +99,15 @@ impl Env {
         self.get(name)
     }
 
-    /// Variables that a library reads by itself.
+    /// Lists variables that a library reads by itself.
     pub(super) fn left_to_library(&mut self, names: &[&str]) {
         for name in names {
             self.get(name);
         }
     }
 
-    /// Whether settings that belong together are there: one of these is. If none is, what needs
-    /// them is off, and that is said at start.
+    /// Whether any of a group of settings is set. If none is, the feature that needs them is off,
+    /// which the log says at start.
     pub(super) fn has_any_of(&mut self, names: &[&str], off: &str) -> bool {
         let given = names.iter().filter(|name| self.get(name).is_some()).count();
         if given == 0 && !self.listing {
@@ -152,7 +151,7 @@ impl Env {
         }
     }
 
-    /// One of a few words; the first is the default.
+    /// One of several words; the first is the default.
     pub(super) fn one_of<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> T {
         let (default, usual) = words[0];
         let Some(given) = self.get_or(name, default) else { return usual };
@@ -205,7 +204,7 @@ impl Env {
         value.trim_end_matches('/').to_owned()
     }
 
-    /// Where a provider's API is. In production nothing secret travels in the clear, except to this
+    /// The URL of a provider's API. In production no secret travels in the clear, except to this
     /// machine.
     pub(super) fn provider_url(&mut self, name: &str, default: &str) -> String {
         let value = self.url(name, Some(default), &["https", "http"]);
@@ -232,7 +231,7 @@ impl Env {
         Some(pem)
     }
 
-    /// A provider's credential; in production not one that anybody could guess.
+    /// A provider's credential; in production not a guessable one.
     pub(super) fn credential(&mut self, name: &str) -> SecretString {
         let value = self.required(name);
         if self.production && !value.is_empty() {
@@ -257,7 +256,7 @@ impl Env {
     }
 }
 
-/// Whether a URL leads to this machine: what is sent there passes no network.
+/// Whether a URL leads to this machine, so that nothing sent there passes a network.
 pub(super) fn is_local(url: &Url) -> bool {
     url.host_str().is_some_and(is_local_host)
 }

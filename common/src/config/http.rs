@@ -10,24 +10,25 @@ use reqwest::Url;
 
 use super::Env;
 
-/// Where the API listens, who may call it from a browser, and how long it waits for clients.
+/// Where the API listens, which origins may call it from a browser, and how long it waits for
+/// clients.
 #[derive(Debug, Clone)]
 pub struct Http {
     /// HOST, 0.0.0.0
     pub host: IpAddr,
     /// PORT, 3000
     pub port: u16,
-    /// FRONTEND_URL: the origins, separated by commas, that browsers may call from.
+    /// FRONTEND_URL: the origins that browsers may call from, separated by commas.
     pub frontends: Vec<String>,
-    /// TRUSTED_PROXIES: whose X-Forwarded-For is believed.
+    /// TRUSTED_PROXIES: proxies whose X-Forwarded-For is believed.
     pub proxies: Vec<IpNet>,
-    /// HTTP_MAX_CONNECTIONS: open at once, sockets included. Unset: what the limit of open files
-    /// leaves.
+    /// HTTP_MAX_CONNECTIONS: connections open at once, sockets included. Unset: as many as the
+    /// limit of open files allows.
     pub max_connections: usize,
     /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that,
     /// and a client to take its response, or a good part of it.
     pub timeout: Duration,
-    /// HTTP_KEEP_ALIVE_MS, 75000: how long a connection may be open between two requests.
+    /// HTTP_KEEP_ALIVE_MS, 75000: how long a connection may be idle between two requests.
     pub keep_alive: Duration,
 }
 
@@ -48,15 +49,15 @@ impl Http {
             frontends: frontends.into_iter().flatten().collect(),
             proxies: trusted_proxies(env),
             max_connections: max_connections(env),
-            // Less than the 30 s after which a request is given up.
+            // Less than the 30 s after which clients give a request up.
             timeout: env.milliseconds("HTTP_TIMEOUT_MS", 15_000, 100, 25_000),
             keep_alive: env.milliseconds("HTTP_KEEP_ALIVE_MS", 75_000, 100, 3_600_000),
         }
     }
 }
 
-/// An origin as browsers spell it: in lower case, without the port that goes without saying. No
-/// pattern is one.
+/// An origin as browsers spell it: in lower case, without the default port. Patterns are not
+/// origins.
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let is_origin = matches!(url.scheme(), "http" | "https")
@@ -91,15 +92,15 @@ fn max_connections(env: &mut Env) -> usize {
     }
 }
 
-/// Files that this process may open, less those that it needs for PostgreSQL, Redis, providers and
-/// itself.
+/// The number of files that this process may open, less those that it needs for PostgreSQL, Redis,
+/// providers and itself.
 fn spare_files() -> usize {
     const OWN: usize = 200;
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
-    // Where nothing can be read, or there is no limit: what one process serves well.
+    // If the limit cannot be read, or there is none: as many as one process serves well.
     let files = files.and_then(|files| files.parse::<usize>().ok()).unwrap_or(20_000);
     files.saturating_sub(OWN).clamp(100, 1_000_000)
 }

@@ -1,9 +1,9 @@
 //! Settings, read once at start from the environment (and from `.env` unless NODE_ENV is
 //! production).
 //!
-//! Each process asks for the groups that it needs. Every missing or invalid variable is reported at
+//! Each process reads the groups that it needs. All missing or invalid variables are reported at
 //! once; values are never printed, and no secret has a default. `.env.example` lists every
-//! variable, and a test compares it with what the processes read ([`Env::list`]).
+//! variable, and a test compares it with the variables that the processes read ([`Env::list`]).
 
 mod accounts;
 mod chargeable;
@@ -49,8 +49,8 @@ pub struct Api {
     pub http: Http,
     pub limits: RateLimits,
     pub database: Database,
-    /// SEAT_LOCK_CONNECTIONS, 4: connections that lock seats and do nothing else, beside
-    /// DATABASE_MAX_CONNECTIONS; as many events at once.
+    /// SEAT_LOCK_CONNECTIONS, 4: connections only for locking seats, in addition to
+    /// DATABASE_MAX_CONNECTIONS; each serves one event at a time.
     pub lock_connections: u32,
     pub redis: Redis,
     pub tokens: Tokens,
@@ -58,19 +58,19 @@ pub struct Api {
     pub token_storage: TokenStorage,
     pub event_creation: EventCreation,
     pub deadlines: Deadlines,
-    /// Without it there are no one-time passwords.
+    /// Without it, one-time passwords are off.
     pub twilio: Option<Twilio>,
-    /// Without it nothing can be paid.
+    /// Without it, payments are off.
     pub razorpay: Option<Razorpay>,
     /// RAZORPAY_MAX_PAISE, 50000000: the most that the account at Razorpay may take at once.
     pub chargeable: Chargeable,
-    /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced; none
-    /// takes no webhooks.
+    /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced; with
+    /// none, webhooks are refused.
     pub webhook_secrets: Vec<SecretString>,
     /// CANCEL_UNTIL_MINUTES_BEFORE_START, 0: how long before an event starts its confirmed bookings
     /// can be cancelled.
     pub cancel_until: Duration,
-    /// What somebody should know, to be logged at start.
+    /// Warnings, to be logged at start.
     pub warnings: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ impl Api {
             cancel_until: Duration::from_secs(
                 60 * env.between("CANCEL_UNTIL_MINUTES_BEFORE_START", 0, 0, 525_600),
             ),
-            // Last: the groups before have their say.
+            // Last, after all groups have added their warnings.
             warnings: env.warnings(),
         }
     }

@@ -6,15 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 use super::Env;
 
-/// Where operators see what a process does.
+/// Where operators see a process's logs, metrics and traces.
 #[derive(Debug, Clone)]
 pub struct Observability {
-    /// JSON, one object a line; else readable.
+    /// JSON, one object per line; otherwise readable text.
     pub json_logs: bool,
-    /// RUST_LOG: what is logged.
+    /// RUST_LOG: the filter for log lines.
     pub log_filter: String,
-    /// METRICS_ADDRESS: where Prometheus finds this process, such as `0.0.0.0:9464`; without it
-    /// nothing is measured.
+    /// METRICS_ADDRESS: where Prometheus finds this process, such as `0.0.0.0:9464`; unset, nothing
+    /// is measured.
     pub metrics: Option<SocketAddr>,
     /// Whether there is a collector for traces.
     pub traces: bool,
@@ -41,8 +41,8 @@ impl Observability {
 }
 
 /// OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: whether there is a collector
-/// for traces, and OTEL_SDK_DISABLED does not keep them from it. The exporter reads both again, and
-/// its other settings.
+/// for traces, unless OTEL_SDK_DISABLED turns them off. The exporter reads these variables again,
+/// and its other settings.
 fn has_collector(env: &mut Env) -> bool {
     let names = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
     let given = names.map(|name| !env.url(name, Some(""), &["http", "https"]).is_empty());

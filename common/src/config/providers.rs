@@ -1,5 +1,5 @@
-//! Razorpay, Twilio and the mail server. An installation may have none of them: what needs one is
-//! off then, and everything else works.
+//! Razorpay, Twilio and the mail server. An installation may have none of them: features that need
+//! one are then off, and everything else works.
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -37,7 +37,7 @@ impl Twilio {
         }
     }
 
-    /// For a process that can do without, except for what is `off` then.
+    /// For a process that can do without; `off` names the features that are then off.
     pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
         let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_VERIFY_SID"];
         env.has_any_of(&names, off).then(|| Self::from_env(env))
@@ -46,7 +46,7 @@ impl Twilio {
 
 #[derive(Debug, Clone)]
 pub struct Razorpay {
-    /// RAZORPAY_KEY_ID; public, frontends get it with each order.
+    /// RAZORPAY_KEY_ID; public, because frontends get it with each order.
     pub key_id: String,
     /// RAZORPAY_KEY_SECRET
     pub key_secret: SecretString,
@@ -68,14 +68,14 @@ impl Razorpay {
         }
     }
 
-    /// For a process that can do without, except for what is `off` then.
+    /// For a process that can do without; `off` names the features that are then off.
     pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
         env.has_any_of(&["RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET"], off)
             .then(|| Self::from_env(env))
     }
 }
 
-/// Where e-mail goes.
+/// The mail server.
 #[derive(Debug, Clone)]
 pub struct Smtp {
     /// SMTP_URL: `smtps://user:password@host:465`, `smtp://…?tls=required`, or plain `smtp://` for
@@ -112,10 +112,9 @@ impl Smtp {
         Smtp { url: url.into(), from }
     }
 
-    /// For a process that can do without, except for what is `off` then.
+    /// For a process that can do without; `off` names the features that are then off.
     pub fn optional(env: &mut Env, off: &str) -> Option<Self> {
-        // The sender alone sends nothing, and is no secret that somebody has forgotten the other
-        // half of.
+        // MAIL_FROM alone sends nothing, and is not a secret whose other half was forgotten.
         let given = env.has_any_of(&["SMTP_URL"], off);
         env.get("MAIL_FROM");
         given.then(|| Self::from_env(env))

@@ -1,5 +1,5 @@
-//! How often somebody may ask: `RATE_LIMIT_LOGIN=5/15m` and the like. `docs/limits.md` says what
-//! each limit is for.
+//! How often clients may ask: `RATE_LIMIT_LOGIN=5/15m` and the like. `docs/limits.md` gives the
+//! purpose of each limit.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::types::contacts::Phone;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     pub count: u32,
-    /// In which time.
+    /// The length of the window.
     pub period: Duration,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for RateLimit {
     }
 }
 
-/// What is limited.
+/// The limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     Anonymous,
@@ -71,7 +71,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// All of them, in the order of their declaration.
+    /// All limits, in the order of their declaration.
     pub const ALL: [Limit; 12] = [
         Limit::Anonymous,
         Limit::User,
@@ -87,8 +87,7 @@ impl Limit {
         Limit::PasswordReset,
     ];
 
-    /// Its name in metrics and in Redis, its variable, and how much is allowed unless that says
-    /// something else.
+    /// Its name in metrics and in Redis, its variable, and its default.
     fn row(self) -> (&'static str, &'static str, RateLimit) {
         let rate = |count, seconds| RateLimit { count, period: Duration::from_secs(seconds) };
         const MINUTE: u64 = 60;
@@ -130,17 +129,17 @@ impl Limit {
     }
 }
 
-/// How many codes a day go to phones of one country.
+/// How many codes per day go to phones of one country.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DailyCaps {
-    /// By calling code, or a longer beginning of numbers.
+    /// By calling code, or by a longer prefix.
     own: Vec<(String, u32)>,
-    /// Of every other calling code.
+    /// For every other calling code.
     others: u32,
 }
 
 impl DailyCaps {
-    /// Which numbers are counted with this one, and how many codes they may get.
+    /// The prefix under which this number is counted, and how many codes it may get.
     pub fn of<'a>(&self, phone: &'a Phone) -> (&'a str, RateLimit) {
         let digits = phone.as_str().trim_start_matches('+');
         let own = self.own.iter().filter(|(prefix, _)| digits.starts_with(prefix.as_str()));
@@ -202,7 +201,7 @@ impl RateLimits {
             env.problem("RATE_LIMITS=off is refused when NODE_ENV is production");
         }
         let rates = Limit::ALL.map(|limit| match limit.row() {
-            // Has caps rather than one rate.
+            // Read as caps rather than one rate.
             (_, "OTP_DAILY_CAP", default) => default,
             (_, variable, default) => env.or(variable, default),
         });

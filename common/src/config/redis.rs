@@ -1,4 +1,4 @@
-//! Redis: where it is, and how it proves that it is itself.
+//! Redis: its address, and its proof of identity.
 
 use redis::{Client, RedisResult, TlsCertificates};
 use reqwest::Url;
@@ -10,15 +10,15 @@ use crate::tls;
 /// REDIS_URL, REDIS_CA_FILE and REDIS_TLS.
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// With a user, a password and the number of a database, if there are any.
+    /// With a user, a password and a database number, if there are any.
     pub url: SecretString,
-    /// Who has signed the certificate of a `rediss://` server; else it is one of the well-known
-    /// authorities.
+    /// The CA that has signed the certificate of a `rediss://` server; by default one of the
+    /// well-known CAs.
     pub ca: Option<Vec<u8>>,
 }
 
 impl Redis {
-    /// What every connection is made with.
+    /// The client behind every connection.
     pub fn client(&self) -> RedisResult<Client> {
         tls::install_crypto();
         let url = self.url.expose_secret();

@@ -1,10 +1,10 @@
-//! How long what is over is kept.
+//! How long old rows are kept.
 
 use std::time::Duration;
 
 use super::Env;
 
-/// How long what is over is kept for operators to look at (docs/retention.md).
+/// How long old rows are kept for operators to look at (docs/retention.md).
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     /// WEBHOOKS_KEEP_DAYS, 90: webhooks that have been acted on.

@@ -1,4 +1,4 @@
-//! Secrets: which are too weak, and those that are ours to choose.
+//! Secrets: which are too weak, and those that we choose ourselves.
 
 use std::collections::HashSet;
 
@@ -46,7 +46,7 @@ pub fn ticket_signing_key(env: &mut Env) -> Option<SecretBox<[u8; 32]>> {
 }
 
 /// RAZORPAY_WEBHOOK_SECRET: several, separated by commas, while one is being replaced. Without any,
-/// no webhook is taken.
+/// webhooks are refused.
 pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
     const NAME: &str = "RAZORPAY_WEBHOOK_SECRET";
     let off = "webhooks of Razorpay, which are answered 503; payments are found by the payments worker's reconciler only";
@@ -61,7 +61,7 @@ pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
     }
     let checked: &[&str] = if env.production { &secrets } else { &[] };
     for secret in checked {
-        // Whoever guesses it can confirm bookings that nobody has paid.
+        // An attacker who guesses it can confirm unpaid bookings.
         env.refuse_weak(NAME, guessable(secret));
         if ["JWT_SECRET", "JWT_REFRESH_SECRET"]
             .iter()
@@ -73,7 +73,7 @@ pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
     secrets.into_iter().map(SecretString::from).collect()
 }
 
-/// In production, a password in a URL must not be one that anybody would try first.
+/// In production, a password in a URL must not be an obvious one.
 pub(super) fn check_password(env: &mut Env, name: &str, url: &str) {
     let password = Url::parse(url).ok().and_then(|url| url.password().map(str::to_owned));
     if let Some(password) = password.filter(|password| env.production && !password.is_empty()) {

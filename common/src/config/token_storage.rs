@@ -2,19 +2,19 @@
 
 use super::Env;
 
-/// How tokens are stored in PostgreSQL and Redis. Whichever way it is, both are found.
+/// How tokens are stored in PostgreSQL and Redis. Look-ups find both forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenStorage {
-    /// Hashed: whoever reads the database or Redis can log in as nobody.
+    /// Hashed: an attacker who reads the database or Redis cannot log in.
     Hashed,
-    /// As they are: the Node service, which works on the same data, looks for them so
+    /// In plain text: the Node service, which works on the same data, looks for them in this form
     /// (docs/contract.md#existing-data).
     Raw,
 }
 
 impl TokenStorage {
-    /// SIDE_BY_SIDE, off: whether the Node service works on the same data, and so has to find
-    /// tokens in PostgreSQL and Redis as they are.
+    /// SIDE_BY_SIDE, off: whether the Node service works on the same data, and so must find tokens
+    /// in plain text.
     pub fn from_env(env: &mut Env) -> Self {
         let words = [("off", TokenStorage::Hashed), ("on", TokenStorage::Raw)];
         env.one_of("SIDE_BY_SIDE", &words)

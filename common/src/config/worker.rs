@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Database, Env, Observability, Redis};
 use crate::types::queue::Queue;
 
-/// What every worker needs; its handlers read their own groups beside it.
+/// What every worker needs; its handlers read further groups.
 #[derive(Debug, Clone)]
 pub struct Worker {
     pub observability: Observability,
@@ -13,9 +13,10 @@ pub struct Worker {
     pub redis: Redis,
     /// WORKER_CONCURRENCY: jobs at once; the command line's `--concurrency` wins.
     pub concurrency: usize,
-    /// JOB_LEASE_MS: a worker that has not been heard of for so long has lost its job to another.
+    /// JOB_LEASE_MS: a worker that has not renewed its lease for this long loses its job to
+    /// another.
     pub lease: Duration,
-    /// JOB_LOST_MS: a job that was handed to Redis so long ago and never claimed is handed over
+    /// JOB_LOST_MS: a job that was handed to Redis this long ago and never claimed is handed over
     /// again.
     pub lost_after: Duration,
     /// SHUTDOWN_GRACE_MS: how long running jobs may take to finish after SIGTERM.

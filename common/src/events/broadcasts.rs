@@ -1,4 +1,4 @@
-//! What clients are told of events and their seat types.
+//! Broadcasts about events and their seat types.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use crate::{
     types::ids::{EventId, SeatTypeId},
 };
 
-/// There is a new event.
+/// An event has been created.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EventCreated {
     pub event: Event,
@@ -37,7 +37,7 @@ impl Payload for EventChanged {
     const LISTENERS: Listeners = Listeners::Everybody;
 }
 
-/// An event is gone.
+/// An event has been deleted.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EventDeleted {
     pub message: String,
@@ -49,7 +49,7 @@ impl Payload for EventDeleted {
     const LISTENERS: Listeners = Listeners::Everybody;
 }
 
-/// An event has one more seat type.
+/// A seat type has been created.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SeatTypeCreated {
     pub event_id: EventId,
@@ -73,12 +73,12 @@ impl Payload for SeatTypeUpdated {
     const LISTENERS: Listeners = Listeners::Everybody;
 }
 
-/// A seat type is gone.
+/// A seat type has been deleted.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SeatTypeDeleted {
     pub event_id: EventId,
     pub seat_type_id: SeatTypeId,
-    /// The whole sentence that says so: that is what clients get today
+    /// The whole sentence about the deletion, because clients get that today
     /// (docs/contract.md#broadcasts).
     pub seat_type_name: String,
 }

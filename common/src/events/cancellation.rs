@@ -1,6 +1,6 @@
-//! Cancelling an event: nothing of it is sold any more, every booking is cancelled and what was
-//! paid for it goes back, every lock is freed. The organiser's request only begins it; a job
-//! carries it out, one booking a transaction, and may be interrupted anywhere.
+//! Cancelling an event: its sale ends, every booking is cancelled and refunded, and every lock is
+//! freed. The organiser's request only begins it; a job carries it out, one booking per
+//! transaction, and may be interrupted anywhere.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -18,15 +18,15 @@ use crate::{
     },
 };
 
-/// An event's status is about to become `status`. Cancelling begins here, and so does going back,
-/// which is possible until the first booking has been cancelled.
+/// Prepares the change of an event's status to `status`. Cancellation begins here, and so does its
+/// reversal, which is possible until the first booking has been cancelled.
 pub(super) async fn prepare(
     conn: &mut PgConnection,
     event: EventId,
     status: EventStatus,
 ) -> Result<()> {
-    // Whatever is under way with the event's seats ends before, or sees the new status; a sale that
-    // does neither is found by the job.
+    // Transactions that change the event's seats end before this, or see the new status; the job
+    // finds a sale that does neither.
     inventory::open_inventory(conn, &[event]).await?;
     if status == EventStatus::Cancelled {
         sqlx::query!(
@@ -36,7 +36,7 @@ pub(super) async fn prepare(
         .execute(&mut *conn)
         .await
         .map_err(|error| match violated_constraint(&error) {
-            // It was deleted since we looked.
+            // The event was deleted since we looked.
             Some("event_cancellations_event_id_fkey") => Error::EventNotFound,
             _ => error.into(),
         })?;
@@ -70,8 +70,8 @@ pub(crate) async fn is_cancelled(conn: &mut PgConnection, event: EventId) -> Res
     Ok(cancelled)
 }
 
-/// Refunds of an event's cancellation that are not finished. Those of buyers who had cancelled
-/// before need no event any more.
+/// Unfinished refunds of an event's cancellation. Refunds of buyers who had cancelled before no
+/// longer need the event.
 pub(crate) async fn open_refunds(conn: &mut PgConnection, event: EventId) -> Result<i64> {
     let open = sqlx::query_scalar!(
         r#"SELECT count(*) AS "open!" FROM event_cancellations c
@@ -87,32 +87,32 @@ pub(crate) async fn open_refunds(conn: &mut PgConnection, event: EventId) -> Res
     Ok(open)
 }
 
-/// How far the cancellation of an event is.
+/// The progress of an event's cancellation.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventCancellation {
     pub event_id: EventId,
     /// When it was cancelled.
     pub begun_at: Timestamp,
-    /// When the last booking was cancelled and the last lock freed; null while there are some left.
+    /// When the last booking was cancelled and the last lock freed; null until then.
     pub finished_at: Option<Timestamp>,
     /// Bookings to cancel, paid or not.
     pub total: i64,
-    /// Those of them that are cancelled.
+    /// How many of them are cancelled.
     pub cancelled: i64,
     /// Payments that go back, as far as is known: one for each paid booking that is cancelled, and
-    /// those that came too late.
+    /// payments that came too late.
     pub refunds: i64,
-    /// Those of them that have gone back.
+    /// How many of them have gone back.
     pub refunded: i64,
-    /// Those that could not be sent back so far; somebody at the ticket shop sees to them.
+    /// How many could not be sent back so far; the ticket shop's staff look after them.
     pub failed: i64,
-    /// What the payments that go back add up to.
+    /// The sum of the payments that go back.
     pub refund_amount: Paise,
-    /// What has gone back of it.
+    /// How much of it has gone back.
     pub refunded_amount: Paise,
 }
 
-/// How far the cancellation of an event is, for its organiser.
+/// The progress of an event's cancellation, for its organiser.
 pub async fn progress(
     conn: &mut PgConnection,
     event: EventId,

@@ -1,5 +1,5 @@
-//! Events: what organisers create and change (docs/contract.md#events). What they may send is in
-//! [`input`](super::input), what everybody sees in [`views`](super::views).
+//! Events: what organisers create and change (docs/contract.md#events). [`views`](super::views) has
+//! what everyone sees.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A new event, every rule checked.
+/// A new event; every rule is checked.
 #[derive(Debug)]
 pub struct NewEvent {
     pub name: String,
@@ -87,7 +87,7 @@ pub async fn create(
     .fetch_one(&mut *conn)
     .await;
     let event = match inserted {
-        // The token outlived its user.
+        // The user was deleted, but their token is still valid.
         Err(error) if violated_constraint(&error) == Some("events_organizer_id_fkey") => {
             return Err(Error::TokenInvalid);
         }
@@ -121,8 +121,8 @@ pub struct CreatedSeatType {
     pub display_order: i32,
 }
 
-/// Changes an event, for its organiser. Also returns who hears of the change, and what: of an event
-/// that is hidden from now on, everybody else hears just that.
+/// Changes an event, for its organiser. Also returns who hears of the change, and what: if the
+/// event is now hidden, everyone but its organiser hears only that.
 pub async fn update(
     conn: &mut PgConnection,
     id: EventId,

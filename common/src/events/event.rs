@@ -1,4 +1,4 @@
-//! An event: what it is, whose it is, and who may know of it.
+//! An event: its data, its organiser, and who may know of it.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -31,7 +31,7 @@ pub struct Event {
     pub created_at: Timestamp,
 }
 
-/// An event after a change: with its organiser's name, as lists show it.
+/// An event after a change, with its organiser's name, as in lists.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EventUpdated {
     pub id: EventId,
@@ -51,8 +51,8 @@ pub struct EventUpdated {
     pub organizer_name: Option<String>,
 }
 
-/// Refuses everybody but the event's organiser; `doing` completes "You are not authorized to …".
-/// Returns who hears of what happens to the event.
+/// Refuses callers other than the event's organiser; `doing` completes "You are not authorized to
+/// …". Returns the audience of the event's broadcasts.
 pub async fn require_organizer(
     conn: &mut PgConnection,
     event: EventId,
@@ -72,8 +72,8 @@ pub async fn require_organizer(
     Ok(audience(row.is_public, row.status, user))
 }
 
-/// Drafts and private events are nobody's business but their organiser's
-/// (docs/contract.md#change-10 and docs/contract.md#change-16).
+/// Only their organiser hears of drafts and private events (docs/contract.md#change-10 and
+/// docs/contract.md#change-16).
 fn audience(is_public: bool, status: EventStatus, organizer: UserId) -> Audience {
     if is_public && status != EventStatus::Draft {
         Audience::Everyone
@@ -95,7 +95,7 @@ impl EventUpdated {
 }
 
 /// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events exist
-/// for their organiser only.
+/// only for their organiser.
 pub async fn require_visible(
     conn: &mut PgConnection,
     id: EventId,

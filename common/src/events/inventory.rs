@@ -24,7 +24,7 @@ impl Payload for SeatCounts {
     const LISTENERS: Listeners = Listeners::Viewers;
 }
 
-/// What is left of one seat type.
+/// The count of one seat type.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SeatCount {
     pub seat_type_id: SeatTypeId,
@@ -32,11 +32,10 @@ pub struct SeatCount {
     pub available_quantity: i32,
 }
 
-/// The counts of an event's seat types, as their version says: the same version always has the same
-/// counts. So a lock that is over counts as long as nobody has freed it, which makes another
-/// version.
+/// The counts of an event's seat types at their version: one version always has the same counts. So
+/// an expired lock counts until it is freed, which makes a new version.
 pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<SeatCounts> {
-    // One statement, so that counts and version belong together.
+    // One statement, so counts and version belong together.
     let rows = sqlx::query!(
         r#"SELECT i.version, t.id AS "id?: SeatTypeId", t.quantity AS "quantity?", t.available_quantity AS "available?"
            FROM event_inventory i LEFT JOIN event_seat_types t ON t.event_id = i.event_id
@@ -62,12 +61,12 @@ pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<Seat
     })
 }
 
-/// Makes this transaction the only one that changes the inventory of `events`, until it ends, and
-/// gives the counts that it leaves behind their version. Always the first step, and always for all
-/// events at once: then no two transactions can wait for each other in a circle.
+/// Makes this transaction the only one that changes the inventory of `events` until it ends, and
+/// gives the counts that it leaves a new version. Always call it first, and for all events at once:
+/// then no two transactions can wait for each other in a circle.
 ///
-/// Every event has an inventory for as long as it exists. A transaction that has waited here while
-/// the event was deleted has nothing to change any more, and finds that out by looking.
+/// An event has an inventory for as long as it exists. A transaction that waited here while the
+/// event was deleted has nothing left to change, and must look to find that out.
 pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
     sqlx::query!(
         "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = ANY ($1) ORDER BY event_id FOR UPDATE)
@@ -79,7 +78,8 @@ pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Resu
     Ok(())
 }
 
-/// As [`open_inventory`], but does not wait: false when somebody else has it, or the event is gone.
+/// Like [`open_inventory`], but does not wait: false when another transaction has it, or the event
+/// is gone.
 pub async fn try_open_inventory(conn: &mut PgConnection, event: EventId) -> Result<bool> {
     let opened = sqlx::query!(
         "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = $1 FOR UPDATE SKIP LOCKED)

@@ -1,4 +1,4 @@
-//! Events and their seat types: what organisers create and change, and what everybody sees. The
+//! Events and their seat types: what organisers create and change, and what everyone sees. The
 //! seats themselves are in [`seats`](crate::seats).
 
 pub mod broadcasts;

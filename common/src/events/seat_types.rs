@@ -1,5 +1,5 @@
 //! Seat types: a name, a price and a number of seats (docs/contract.md#seats). Counts change only
-//! under the event's inventory mutex.
+//! with the event's inventory opened.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -34,7 +34,7 @@ pub struct SeatType {
     pub updated_at: Timestamp,
 }
 
-/// A new seat type, every rule checked.
+/// A new seat type; every rule is checked.
 #[derive(Debug)]
 pub struct NewSeatType {
     pub name: String,
@@ -73,15 +73,15 @@ pub async fn list(
     Ok(types)
 }
 
-/// Most seat types of an event: each is part of all its counts.
+/// The most seat types of an event: each is part of all its counts.
 pub const MOST_TYPES: usize = 100;
 
-/// Said of more.
+/// The message for more.
 pub const TOO_MANY_TYPES: &str = "An event can have at most 100 seat types";
 
 const MANAGE: &str = "manage seat types for this event";
 
-/// Creates a seat type, for the event's organiser. Also returns who hears of it.
+/// Creates a seat type, for the event's organiser. Also returns its audience.
 pub async fn create(
     conn: &mut PgConnection,
     event: EventId,
@@ -89,7 +89,7 @@ pub async fn create(
     new: &NewSeatType,
 ) -> Result<(SeatType, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
-    // More seats are left than before: that is another version of the counts.
+    // The counts grow, which makes a new version.
     inventory::open_inventory(conn, &[event]).await?;
     let types = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM event_seat_types WHERE event_id = $1"#,
@@ -125,7 +125,7 @@ pub async fn insert(
     .fetch_one(conn)
     .await;
     match inserted {
-        // It was deleted since we looked.
+        // The event was deleted since we looked.
         Err(error) if violated_constraint(&error) == Some("event_seat_types_event_id_fkey") => {
             Err(Error::EventNotFound)
         }
@@ -133,10 +133,9 @@ pub async fn insert(
     }
 }
 
-/// Changes a seat type, for the event's organiser. Seats that are locked or booked stay so:
-/// lowering the quantity below their number is [`Error::QuantityBelowTaken`]
-/// (docs/contract.md#change-5). A price that it has already may be sent again, whether or not it is
-/// chargeable.
+/// Changes a seat type, for the event's organiser. Locked and booked seats stay so: a quantity
+/// below their number is [`Error::QuantityBelowTaken`] (docs/contract.md#change-5). A client may
+/// send the present price again, whether or not it is chargeable.
 pub async fn update(
     conn: &mut PgConnection,
     event: EventId,
@@ -186,7 +185,7 @@ pub async fn update(
     Ok((seat_type, audience))
 }
 
-/// Deletes a seat type, for the event's organiser; returns its name. Not while seats of it are
+/// Deletes a seat type, for the event's organiser; returns its name. Refuses while its seats are
 /// booked or being paid for.
 pub async fn delete(
     conn: &mut PgConnection,
@@ -196,7 +195,7 @@ pub async fn delete(
 ) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
     inventory::open_inventory(conn, &[event]).await?;
-    // Waits for bookings that are being created of it, or confirmed.
+    // Waits for transactions that create or confirm bookings of it.
     sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)
         .await?;

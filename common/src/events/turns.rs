@@ -1,6 +1,6 @@
-//! Turns at an event: who works on one event's inventory, in this process, at a time. Everybody
-//! else waits without a connection and, after a while, without a slot: so an event whose inventory
-//! is held for long keeps a share of this process, and never all of it.
+//! Turns at an event: which callers in this process may work on its inventory now. Other callers
+//! wait without a connection and, after a while, without a slot: so an event whose inventory is
+//! held for long keeps a share of this process, but never all of it.
 
 use std::{
     collections::HashMap,
@@ -18,9 +18,9 @@ use crate::{
     types::ids::EventId,
 };
 
-/// An event whose inventory is held is left alone for so long; then one may try.
+/// How long an event whose inventory is held is left alone before one caller may try.
 const PAUSE: Duration = Duration::from_secs(2);
-/// More events than this are only remembered while somebody works on them.
+/// Beyond this number, events are only remembered while a caller works on them.
 const REMEMBERED: usize = 1_000;
 
 /// The turns of all events.
@@ -32,17 +32,17 @@ pub struct Turns {
 
 struct Place {
     turns: Arc<Semaphore>,
-    /// Its inventory was held when somebody last tried: nobody else tries before this.
+    /// Another transaction held its inventory at the last try: no caller tries again before this.
     held_until: Option<Instant>,
 }
 
-/// The right to work on an event, until it is dropped.
+/// The right to work on an event, until dropped.
 #[must_use]
 pub struct Turn(#[allow(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
 
 impl Turns {
-    /// `most` callers at a time work on one event; one that has had no turn after `patience` has to
-    /// come again.
+    /// At most `most` callers work on one event at a time; one that has had no turn after
+    /// `patience` must come again.
     pub fn new(most: usize, patience: Duration) -> Self {
         Turns { most: most.max(1), patience, events: Mutex::default() }
     }
@@ -56,8 +56,7 @@ impl Turns {
         }
     }
 
-    /// Does `work` in a turn. Where it finds the inventory held, the event is left alone for a
-    /// while.
+    /// Does `work` in a turn. If it finds the inventory held, the event is left alone for a while.
     pub async fn take<T>(
         &self,
         event: EventId,
@@ -84,7 +83,7 @@ impl Turns {
         });
         match &mut place.held_until {
             Some(until) if *until > now => return Err(busy(event)),
-            // This one tries; the others wait for what comes of it.
+            // This caller tries; the others wait for the result.
             Some(until) => *until = now + PAUSE,
             None => {}
         }

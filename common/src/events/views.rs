@@ -1,4 +1,4 @@
-//! Looking at events: lists, one event closely, and what is left of its seats.
+//! Looking at events: lists, one event in detail, and its counts.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -41,14 +41,14 @@ pub struct EventListItem {
     pub booked_seats: i64,
 }
 
-/// One event, looked at closely.
+/// One event in detail.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventDetail {
     #[serde(flatten)]
     pub event: EventListItem,
     /// Percent, two decimals.
     pub occupancy_rate: String,
-    /// The organiser's own, shown to nobody else.
+    /// Shown only to the organiser.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub organizer_email: Option<String>,
@@ -57,7 +57,7 @@ pub struct EventDetail {
 /// Which events a list shows.
 #[derive(Debug)]
 pub struct ListFilter {
-    /// Who asks; organisers see their own drafts and private events when they filter for
+    /// The caller; organisers see their own drafts and private events when they filter for
     /// themselves.
     pub viewer: Option<UserId>,
     pub status: Option<String>,

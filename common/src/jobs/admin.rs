@@ -1,5 +1,5 @@
-//! What an operator may ask of the ledger: look, retry, discard. Used by `nexus-jobs`, the API's
-//! `/admin` and the metrics.
+//! An operator's view of the job ledger: look, retry, discard. `nexus-jobs`, the API's `/admin` and
+//! the metrics use it.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct JobRow {
 }
 
 impl JobRow {
-    /// `3/14`: attempts made, of how many.
+    /// `3/14`: the attempts made, and the most that may be made.
     pub fn attempts(&self) -> String {
         // Some jobs are tried for ever.
         if self.max_attempts == i32::MAX {
@@ -43,7 +43,7 @@ impl JobRow {
         }
     }
 
-    /// The trace of what enqueued it.
+    /// The trace that the job was enqueued in.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace_context.as_deref()?.split('-').nth(1)
     }
@@ -55,7 +55,7 @@ pub struct Filter {
     pub queue: Option<String>,
     pub kind: Option<String>,
     pub state: Option<JobState>,
-    /// At most so many, newest first.
+    /// The most to list, newest first.
     pub limit: i64,
 }
 
@@ -79,7 +79,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<JobRow>> {
     Ok(rows)
 }
 
-/// One job, if it (still) exists.
+/// One job; `None` when it does not exist any more.
 pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
     let row = sqlx::query_as!(
         JobRow,
@@ -93,8 +93,8 @@ pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
     Ok(row)
 }
 
-/// Makes a dead or cancelled job due again, with all its attempts before it; its history stays.
-/// False when it was neither, or when a live job has its unique key.
+/// Makes a dead or cancelled job due again, with all its attempts; its history stays. False when it
+/// is in another state, or when a live job has its unique key.
 pub async fn retry(pool: &PgPool, id: JobId) -> Result<bool> {
     Ok(revive(pool, Some(id), None).await? == 1)
 }
@@ -135,7 +135,7 @@ async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<
     Ok(revived.len() as u64)
 }
 
-/// Cancels a job that has not started or is dead. False when it is running, or finished.
+/// Cancels a job that has not started or is dead. False when it is running or finished.
 pub async fn discard(pool: &PgPool, id: JobId) -> Result<bool> {
     let discarded = sqlx::query!(
         "UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = $1 AND state IN ('pending', 'queued', 'dead')",
@@ -173,13 +173,13 @@ pub struct Trouble {
     pub kind: String,
     pub queue: String,
     pub count: i64,
-    /// Of the job that failed last.
+    /// The error of the job that failed last.
     pub last_error: Option<String>,
-    /// When that was, or when the next of them is tried again.
+    /// When that job failed, or when the next of them is tried again.
     pub when: Option<DateTime<Utc>>,
 }
 
-/// What has died, by kind.
+/// The dead jobs, by kind.
 pub async fn dead_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
     let kinds = sqlx::query_as!(
         Trouble,
@@ -192,7 +192,7 @@ pub async fn dead_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
     Ok(kinds)
 }
 
-/// What the jobs of a kind have waited for has come: they are due now.
+/// Makes the jobs of a kind due now, because what they waited for has come.
 pub async fn make_due<J: Job>(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "UPDATE jobs SET available_at = now() WHERE queue = $1 AND kind = $2 AND state = 'pending' AND available_at > now()",
@@ -204,7 +204,7 @@ pub async fn make_due<J: Job>(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// What has failed and will be tried again, by kind.
+/// The jobs that have failed and will be tried again, by kind.
 pub async fn failing_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
     let kinds = sqlx::query_as!(
         Trouble,
@@ -218,14 +218,14 @@ pub async fn failing_kinds(pool: &PgPool) -> Result<Vec<Trouble>> {
     Ok(kinds)
 }
 
-/// What one queue's jobs are doing.
+/// The state of one queue's jobs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Waiting, and due.
     pub due: i64,
     /// Waiting for their time.
     pub scheduled: i64,
-    /// Handed over to Redis, and not claimed yet.
+    /// Handed over to Redis and not yet claimed.
     pub queued: i64,
     /// With a worker.
     pub running: i64,
@@ -248,9 +248,9 @@ impl Depth {
     }
 }
 
-/// What the jobs of `queue` are doing now; finished ones cost nothing here, however many there are.
+/// The state of a queue's jobs now. Finished jobs cost nothing here, however many there are.
 pub async fn depth(pool: &PgPool, queue: Queue) -> Result<Depth> {
-    // One look-up an index each; a single pass with filters would read the whole table.
+    // One index look-up each; a single pass with filters would read the whole table.
     let row = sqlx::query!(
         r#"SELECT (SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'pending' AND available_at <= now()) AS "due!",
                   (SELECT count(*) FROM jobs WHERE queue = $1 AND state = 'pending' AND available_at > now()) AS "scheduled!",
@@ -277,7 +277,7 @@ pub async fn depth(pool: &PgPool, queue: Queue) -> Result<Depth> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct QueueNow {
     pub queue: Queue,
-    /// What its unfinished and dead jobs are doing.
+    /// The state of its unfinished and dead jobs.
     pub depth: Depth,
     /// Jobs that were done in the last hour.
     pub done_last_hour: i64,
@@ -287,7 +287,7 @@ pub struct QueueNow {
     pub done_by_span: [i64; SPANS],
 }
 
-/// An hour has so many spans of five minutes.
+/// Spans of five minutes in an hour.
 const SPANS: usize = 12;
 
 pub async fn queues(pool: &PgPool) -> Result<Vec<QueueNow>> {

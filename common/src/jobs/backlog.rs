@@ -1,9 +1,9 @@
-//! What waits in a queue, and which of it a relay takes next. What becomes of a job after that is
-//! in [`lifecycle`](super::lifecycle).
+//! The jobs that wait in a queue, and which of them a relay takes next.
+//! [`lifecycle`](super::lifecycle) has what happens to a job after that.
 //!
 //! Every job passes through the two small indexes that are read here, and leaves an entry in them
 //! for each state that it was in. Vacuum removes these entries, but none that an old snapshot could
-//! still see: while a dump runs for an hour, a look at the head of the queue would walk over all
+//! still see: while a dump runs for an hour, each look at the head of the queue would walk over all
 //! jobs of that hour. So a relay remembers where the live jobs begin, and looks from there.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use sqlx::{PgConnection, PgPool};
 use super::{Queue, lifecycle::Delivery, wakeups::LATE};
 use crate::{error::Result, storage::postgres::interval};
 
-/// Priorities that kinds of jobs have. One that is not among them is known once a survey has met
+/// The priorities that kinds of jobs have. Another priority becomes known once a survey has found
 /// it.
 const PRIORITIES: [i16; 5] = [0, 10, 11, 12, 20];
 
@@ -30,23 +30,23 @@ pub struct Backlog {
 #[derive(Debug)]
 struct Level {
     priority: i16,
-    /// No pending one was due before that.
+    /// No pending job was due before this.
     pending_from: DateTime<Utc>,
-    /// None that is with the workers was handed over before that.
+    /// No job that is with the workers was handed over before this.
     taken_from: DateTime<Utc>,
-    /// Handed over to Redis, and not claimed yet.
+    /// Handed over to Redis and not yet claimed.
     queued: i64,
-    /// How long until the next pending one is due, in seconds; negative when it has been.
+    /// Seconds until the next pending job is due; negative when it is overdue.
     due_in: Option<f64>,
 }
 
 /// How many jobs a relay may hand over.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// Of whatever priority.
+    /// Jobs of any priority.
     pub jobs: i64,
     /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once,
-    /// those included that are.
+    /// including those that already are.
     pub of_a_priority: i64,
 }
 
@@ -64,12 +64,12 @@ impl Backlog {
     /// How long until the next pending job is due (zero: one is). PostgreSQL's clock decides.
     pub fn due_in(&self) -> Option<Duration> {
         let first = self.levels.iter().filter_map(|level| level.due_in).min_by(f64::total_cmp)?;
-        // What is before its time is due; what is centuries away is not soon.
+        // A time in the past means due; one centuries away is not soon.
         Some(Duration::try_from_secs_f64(first.max(0.0)).unwrap_or(Duration::MAX))
     }
 
-    /// Looks at all live jobs, and forgets where they began. While somebody holds an old snapshot,
-    /// the cost grows with every job that has gone since.
+    /// Looks at all live jobs, and finds anew where they begin. While another transaction holds an
+    /// old snapshot, the cost grows with every job that has finished since.
     pub async fn survey(&mut self, pool: &PgPool) -> Result<()> {
         let known: Vec<i16> =
             self.levels.iter().map(|level| level.priority).chain(PRIORITIES).collect();
@@ -106,8 +106,8 @@ impl Backlog {
         Ok(())
     }
 
-    /// Looks from where the live jobs began. Misses jobs of a priority that no survey has met, and
-    /// those that are back in an old place.
+    /// Looks from where the live jobs began. Misses jobs of a priority that no survey has found,
+    /// and jobs that are back in an old place.
     pub async fn look(&mut self, pool: &PgPool) -> Result<()> {
         let (priorities, pending_from, taken_from) = columns(&self.levels);
         let seen = sqlx::query!(
@@ -138,17 +138,17 @@ impl Backlog {
         Ok(())
     }
 
-    /// Takes due jobs for hand-over to Redis, first by priority, then by age, and no more than
-    /// there is room for. Also says for how long the oldest of them had been due.
+    /// Takes due jobs for hand-over to Redis, by priority and then by age, and no more than there
+    /// is room for. Also returns how long the oldest of them had been due.
     pub async fn hand_over(&self, pool: &PgPool, room: Room) -> Result<(Vec<Delivery>, Duration)> {
         let is_due = |level: &&Level| level.due_in.is_some_and(|left| left <= 0.0);
         let due: Vec<&Level> = self.levels.iter().filter(is_due).collect();
         if due.iter().all(|level| level.priority <= 0) {
             return take(&mut *pool.acquire().await?, self.queue, room, due).await;
         }
-        // How many of a priority are with the workers is counted by one relay at a time, so that
-        // together they take no more than there is room for. The others leave such jobs to that
-        // one. A statement of its own, so that the next one sees what the last one took.
+        // One relay at a time counts how many jobs of a priority are with the workers, so that all
+        // relays together take no more than there is room for. The others leave such jobs to it. A
+        // separate statement, so that the next one sees what the previous relay took.
         let mut tx = pool.begin().await?;
         let alone = sqlx::query_scalar!(
             r#"SELECT pg_try_advisory_xact_lock(hashtextextended('nexus.hand_over.' || $1, 0)) AS "alone!""#,
@@ -170,9 +170,9 @@ async fn take<'a>(
     due: impl IntoIterator<Item = &'a Level>,
 ) -> Result<(Vec<Delivery>, Duration)> {
     let (priorities, pending_from, taken_from) = columns(due);
-    // Priority by priority, so that the index leads to the due ones however many jobs wait for
-    // later. An array rather than a join, so that no plan, made while the table was small, reads
-    // the whole table once it is large.
+    // Priority by priority, so that the index leads to the due jobs however many wait for later. An
+    // array rather than a join, so that no plan that was made while the table was small reads the
+    // whole table once it is large.
     let rows = sqlx::query!(
         r#"WITH rooms AS (
                SELECT priority, pending_from, CASE WHEN priority <= 0 THEN $2 ELSE least($2, greatest(0, $3 - (
@@ -208,14 +208,14 @@ async fn take<'a>(
         .into_iter()
         .map(|row| (row.priority, Delivery { job_id: row.id, delivery: row.delivery }))
         .collect();
-    // RETURNING has no order of its own; ids are time-ordered.
+    // RETURNING has no order; ids are time-ordered.
     rows.sort_by_key(|(priority, delivery)| (*priority, delivery.job_id));
     let deliveries = rows.into_iter().map(|(_, delivery)| delivery).collect();
     Ok((deliveries, Duration::try_from_secs_f64(lag).unwrap_or_default()))
 }
 
-/// Levels as PostgreSQL takes them: priorities, where the pending jobs begin, and where those that
-/// are with the workers do.
+/// Levels in the form that PostgreSQL takes: priorities, where the pending jobs begin, and where
+/// the jobs that are with the workers begin.
 fn columns<'a>(
     levels: impl IntoIterator<Item = &'a Level>,
 ) -> (Vec<i16>, Vec<DateTime<Utc>>, Vec<DateTime<Utc>>) {

@@ -24,9 +24,8 @@ impl Job for FinaliseBooking {
     }
 }
 
-/// Cancels every booking of a cancelled event, a batch a run, and frees its locks. Each booking
-/// commits by itself, so that a run can be interrupted anywhere; what is cancelled is not looked at
-/// again.
+/// Cancels every booking of a cancelled event, a batch per run, and frees its locks. Each booking
+/// commits by itself, so a run can be interrupted anywhere; the next run skips cancelled bookings.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CancelEvent {
     pub event_id: EventId,
@@ -36,7 +35,8 @@ impl Job for CancelEvent {
     const QUEUE: Queue = Queue::Bookings;
     const KIND: &'static str = "cancel_event";
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
-    /// Long runs; buyers who wait for their tickets have half of the slots for themselves.
+    /// Its runs are long; the priority leaves half of the slots to buyers who wait for their
+    /// tickets.
     const PRIORITY: i16 = 10;
     const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -45,13 +45,12 @@ impl Job for CancelEvent {
     }
 }
 
-/// Issues tickets anew whose QR codes nobody has signed. Each booking commits by itself, so that a
-/// run can be interrupted anywhere; a run that has been at it for long leaves the rest to the next
-/// job.
+/// Issues tickets anew whose QR codes are not signed. Each booking commits by itself, so a run can
+/// be interrupted anywhere; after some seconds, a run leaves the rest to the next job.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReissueTickets {
-    /// Those with ids from here on have been looked at; without it, none. A dump that lasts keeps
-    /// what is left in the index of those, which nobody is to read again and again.
+    /// Tickets with ids from here on are done; without it, none are. While a dump runs, their
+    /// entries stay in the index of unsigned tickets, and no run shall read them again and again.
     #[serde(default)]
     pub before: Option<TicketId>,
 }
@@ -61,7 +60,7 @@ impl Job for ReissueTickets {
     const KIND: &'static str = "reissue_tickets";
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
     const TIMEOUT: Duration = Duration::from_secs(120);
-    /// Who has just bought comes first.
+    /// Recent buyers come first.
     const PRIORITY: i16 = 10;
 
     fn unique_key(&self) -> Option<String> {

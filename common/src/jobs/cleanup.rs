@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
-/// Removes what nobody needs any more: expired and revoked tokens, idempotency keys past their
-/// time, finished jobs. Hashes tokens that the Node service has left behind, once it has ended
-/// (SIDE_BY_SIDE).
+/// Removes rows that are no longer needed: expired and revoked tokens, idempotency keys past their
+/// time, finished jobs. Hashes the tokens that the Node service left behind, once that service has
+/// ended (SIDE_BY_SIDE).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CleanUp {}
 
@@ -16,7 +16,7 @@ impl Job for CleanUp {
     const QUEUE: Queue = Queue::Cleanup;
     const KIND: &'static str = "clean_up";
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
-    /// A run ends by itself after ten seconds and the statements that it is in.
+    /// A run ends by itself ten seconds after its start, once its current statements are done.
     const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(90);
 
     fn unique_key(&self) -> Option<String> {
@@ -24,7 +24,7 @@ impl Job for CleanUp {
     }
 }
 
-/// Looks for broken invariants of seats and money, once a day. Changes nothing.
+/// Looks for broken invariants of seats and money once a day. Changes nothing.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CheckBooks {}
 

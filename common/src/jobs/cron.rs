@@ -1,4 +1,4 @@
-//! Jobs that run by the clock: one per period, however many workers keep the time.
+//! Jobs that run by the clock: one per period, however many workers run.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use sqlx::PgPool;
 use super::Job;
 use crate::error::Result;
 
-/// Enqueues `job` unless somebody already has in this period. Periods are counted from the epoch by
-/// PostgreSQL's clock. True when this call enqueued it; false when the period has its job, or when
-/// a live job has its unique key.
+/// Enqueues `job` unless another worker already has in this period. PostgreSQL's clock counts
+/// periods from the epoch. True when this call enqueued it; false when the period has its job, or
+/// when a live job has its unique key.
 pub async fn tick<J: Job>(pool: &PgPool, job: &J, period: Duration) -> Result<bool> {
     let mut tx = pool.begin().await?;
-    // Of several workers at once, the row lets one through; tick and job commit together, so that a
-    // crash here loses neither.
+    // The row lets one of several workers through; tick and job commit together, so that a crash
+    // here loses neither.
     let first = sqlx::query!(
         "INSERT INTO job_schedule (kind, last_tick)
          VALUES ($1, to_timestamp(floor(extract(epoch FROM now())::float8 / $2::float8) * $2::float8))

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
-/// Frees locks and expires unpaid bookings whose deadline has passed, then sleeps until the next
-/// deadline: one job that lives for ever, so that a seat returns at its deadline without a job for
-/// every lock. The worker's clock enqueues it anew should it ever be lost.
+/// Frees expired locks and expires unpaid bookings whose deadline has passed, then sleeps until the
+/// next deadline: one job that lives for ever, so that a seat becomes free at its deadline without
+/// a job for every lock. The worker's clock enqueues the job anew if it is ever lost.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SweepExpired {}
 

@@ -1,6 +1,6 @@
-//! How the workers move a job through its states, once [`backlog`](super::backlog) has found that
-//! it is due. Everything here is one conditional statement, so that two workers, or one worker
-//! twice, can never both succeed:
+//! How workers move a job through its states, once [`backlog`](super::backlog) has found it due.
+//! Every step is one conditional statement, so that two workers, or one worker twice, can never
+//! both succeed:
 //!
 //! ```text
 //! pending --hand_over--> queued --claim--> running --complete----------> done
@@ -9,13 +9,13 @@
 //!    +----- retry, snooze, give_back, rescue +
 //! ```
 //!
-//! A claim is not an attempt yet: [`begin`] counts one, and is the last thing before the handler. A
-//! job whose worker vanished between the two, or whose claim took so long that the lease ran out,
-//! has not been tried.
+//! A claim is not an attempt yet: [`begin`] counts the attempt, and is the last step before the
+//! handler. If the worker vanishes between the two, or the claim takes so long that the lease runs
+//! out, the job has not been tried.
 //!
 //! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that
-//! it keeps moving. A worker that has lost the lease (paused too long, presumed dead) finds that
-//! its `complete` changes nothing and must roll back.
+//! the worker keeps moving. If the worker has lost the lease (paused too long, presumed dead), its
+//! `complete` changes nothing and it must roll back.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -31,8 +31,8 @@ use crate::{
     storage::postgres::interval,
 };
 
-/// What travels through Redis: enough to find the row, and to notice that a later delivery has
-/// replaced this one.
+/// The message that travels through Redis: enough to find the row, and to notice that a later
+/// delivery has replaced this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Delivery {
     pub job_id: JobId,
@@ -40,7 +40,7 @@ pub struct Delivery {
     pub delivery: i32,
 }
 
-/// The right to run a job, until somebody else may.
+/// The right to run a job, until another worker may.
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
     delivery: Delivery,
@@ -51,22 +51,22 @@ pub struct Lease {
 pub struct Claimed {
     /// The right to run it.
     pub lease: Lease,
-    /// Selects the handler.
+    /// The job's kind, which selects the handler.
     pub kind: String,
     /// The job struct as JSON.
     pub payload: Value,
-    /// The attempt that begins now; 1 for the first.
+    /// The number of the attempt that begins now; 1 for the first.
     pub attempt: i32,
     /// The attempt after which a failure is final.
     pub max_attempts: i32,
-    /// W3C traceparent of what enqueued it.
+    /// The W3C traceparent under which the job was enqueued.
     pub trace_context: Option<String>,
     /// How long it had been due.
     pub waited: Duration,
 }
 
 impl Lease {
-    /// The job that is held.
+    /// The job that the lease holds.
     pub fn job_id(&self) -> JobId {
         self.delivery.job_id
     }
@@ -98,8 +98,8 @@ impl Lease {
         Ok(renewed.rows_affected() == 1)
     }
 
-    /// Whether the handler has completed the job: what a renewal that found nothing to renew must
-    /// ask before it calls the lease lost.
+    /// Whether the handler has completed the job. A renewal that found nothing to renew must ask
+    /// this before it calls the lease lost.
     pub async fn is_done(&self, pool: &PgPool) -> Result<bool> {
         let done = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND delivery = $2 AND state = 'done') AS "done!""#,
@@ -111,9 +111,9 @@ impl Lease {
         Ok(done)
     }
 
-    /// The attempt failed; try again after `delay`. The error joins the job's history. As for every
-    /// way to end an attempt, false means that it was no longer this lease's to end: the job is
-    /// done already, or another worker's.
+    /// The attempt failed; try again after `delay`. The error joins the job's history. As with
+    /// every way to end an attempt, false means that it is no longer this lease's to end: the job
+    /// is done already, or another worker has it.
     pub async fn retry(&self, pool: &PgPool, error: &str, delay: Duration) -> Result<bool> {
         let retried = sqlx::query!(
             "UPDATE jobs SET state = 'pending', available_at = now() + $3, leased_until = NULL, last_error = $4,
@@ -129,8 +129,8 @@ impl Lease {
         Ok(retried.rows_affected() == 1)
     }
 
-    /// The job has failed for good: a dead letter, until an operator retries or discards it.
-    /// In the caller's transaction, together with what tells operators of it.
+    /// The job has failed for good: it is a dead letter until an operator retries or discards it.
+    /// Runs in the caller's transaction, together with the alert for operators.
     pub async fn give_up(&self, conn: &mut PgConnection, error: &str) -> Result<bool> {
         let given_up = sqlx::query!(
             "UPDATE jobs SET state = 'dead', finished_at = now(), leased_until = NULL, last_error = $3,
@@ -145,9 +145,8 @@ impl Lease {
         Ok(given_up.rows_affected() == 1)
     }
 
-    /// Not now but `after` that: the attempt does not count. A job that is tried for ever begins
-    /// anew: it went well, and its earlier failures must not slow down what it does after the next
-    /// one.
+    /// Not now but `after` that; the attempt does not count. A job that is tried for ever starts
+    /// over: it succeeded, so earlier failures must not lengthen the waits after its next failure.
     pub async fn snooze(&self, pool: &PgPool, after: Duration) -> Result<bool> {
         let snoozed = sqlx::query!(
             "UPDATE jobs SET state = 'pending', available_at = clock_timestamp() + $3::interval, leased_until = NULL,
@@ -164,7 +163,7 @@ impl Lease {
 
     /// The worker is leaving, or cannot begin: the job is due again at once, in its old place, and
     /// `attempt` does not count, whether it had begun or not. The relays of other workers are told
-    /// that something is [back](super::wakeups::BACK).
+    /// that a job is [back](super::wakeups::BACK).
     pub async fn give_back(&self, pool: &PgPool, attempt: i32) -> Result<bool> {
         let given = sqlx::query!(
             "WITH back AS (
@@ -183,9 +182,9 @@ impl Lease {
     }
 }
 
-/// Puts jobs back that nobody has claimed: their hand-over to Redis failed, Redis may have lost
+/// Puts back jobs that no worker has claimed: their hand-over to Redis failed, Redis may have lost
 /// them, or the worker is leaving. They keep their place in the queue, and the relays of other
-/// workers are told that something is [back](super::wakeups::BACK).
+/// workers are told that jobs are [back](super::wakeups::BACK).
 pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
     let (ids, numbers): (Vec<_>, Vec<_>) =
         deliveries.iter().map(|d| (d.job_id, d.delivery)).unzip();
@@ -204,8 +203,8 @@ pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
     Ok(())
 }
 
-/// Claims delivered jobs for `worker`; one result for each delivery. `None` when it is no longer
-/// its turn: run already, delivered anew, or cancelled.
+/// Claims delivered jobs for `worker`; returns one result per delivery. `None` when the delivery no
+/// longer counts: its job has run, was delivered anew, or was cancelled.
 pub async fn claim(
     pool: &PgPool,
     deliveries: &[Delivery],
@@ -244,10 +243,10 @@ pub async fn claim(
     Ok(deliveries.iter().map(|delivery| claimed.remove(delivery)).collect())
 }
 
-/// Counts the attempts that their handlers are about to begin, and renews their leases; one result
-/// for each, false when the lease is lost. May be repeated.
+/// Counts the attempts that handlers are about to begin, and renews their leases; returns one
+/// result each, false when the lease is lost. May be repeated.
 pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) -> Result<Vec<bool>> {
-    // In order and each job once, as in `newest`.
+    // In order and each job once, as `newest` does.
     let mut newest: BTreeMap<JobId, (i32, i32)> = BTreeMap::new();
     for (Lease { delivery: Delivery { job_id, delivery } }, number) in attempts {
         let attempt = newest.entry(*job_id).or_default();
@@ -255,8 +254,8 @@ pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) ->
     }
     let ids: Vec<JobId> = newest.keys().copied().collect();
     let (deliveries, numbers): (Vec<i32>, Vec<i32>) = newest.into_values().unzip();
-    // Nobody waits for the flush: should PostgreSQL forget this in a crash of its own, the attempt
-    // does not count.
+    // Does not wait for the flush: if PostgreSQL crashes and forgets this, the attempt does not
+    // count.
     let begun = sqlx::query!(
         "UPDATE jobs SET attempt = ($3::int[])[array_position($1, id)], started_at = clock_timestamp(),
                 leased_until = clock_timestamp() + $4::interval
@@ -275,8 +274,7 @@ pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) ->
     Ok(attempts.iter().map(|(lease, _)| begun.contains(&lease.delivery)).collect())
 }
 
-/// Marks jobs done, but for those that their handlers have completed, and those whose lease is
-/// lost.
+/// Marks jobs done, except those that their handlers have completed and those whose lease is lost.
 pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
     let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
     sqlx::query!(
@@ -291,7 +289,7 @@ pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
 }
 
 /// Ids and delivery numbers, each job once and in order, so that two statements never wait for each
-/// other in a circle. Of several deliveries of a job only the newest can have its turn.
+/// other in a circle. Only the newest of a job's deliveries counts.
 fn newest(deliveries: impl Iterator<Item = Delivery>) -> (Vec<JobId>, Vec<i32>) {
     let mut newest = BTreeMap::new();
     for Delivery { job_id, delivery } in deliveries {
@@ -321,17 +319,17 @@ pub struct Vanished {
     pub attempt: i32,
     pub max_attempts: i32,
     pub error: String,
-    /// That was its last attempt.
+    /// Whether that was its last attempt.
     pub dead: bool,
 }
 
-/// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`:
-/// Redis was emptied) or whose worker died (lease run out), at most 1,000 of each a call.
+/// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`,
+/// because Redis was emptied) or whose worker died (lease run out), at most 1,000 of each per call.
 ///
-/// What was lost, or claimed and not begun, keeps its place in the queue: it has not been tried.
-/// What its worker was running has been: it is due at once the first time, then after pauses that
-/// grow to a minute, so that a job that kills its workers leaves them time for the others. After
-/// its last attempt it is left to [`bury`].
+/// A job that was lost, or claimed but not begun, keeps its place in the queue: it has not been
+/// tried. A job that its worker was running has been tried: it is due at once the first time, then
+/// after pauses that grow to a minute, so that a job that kills its workers leaves them time for
+/// other jobs. After its last attempt, [`bury`] handles it.
 pub async fn rescue(
     conn: &mut PgConnection,
     queue: Queue,
@@ -352,8 +350,8 @@ pub async fn rescue(
     Ok(Rescued { lost: lost.rows_affected(), vanished })
 }
 
-/// Makes a dead letter of a job of `queue` whose worker vanished during its last attempt. In the
-/// caller's transaction, together with what tells operators of it.
+/// Makes a dead letter of a job of `queue` whose worker vanished during its last attempt. Runs in
+/// the caller's transaction, together with the alert for operators.
 pub async fn bury(conn: &mut PgConnection, queue: Queue) -> Result<Option<Vanished>> {
     Ok(vanished(conn, queue, true, 1).await?.pop())
 }
@@ -388,11 +386,11 @@ async fn vanished(
     Ok(vanished)
 }
 
-/// Removes jobs that finished longer than `keep` ago, at most 10,000 a call; returns how many. Dead
-/// letters stay until somebody decides.
+/// Removes jobs that finished longer than `keep` ago, at most 10,000 per call; returns how many.
+/// Dead letters stay until an operator decides.
 pub async fn prune(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
     let pruned = sqlx::query!(
-        // What an operator has revived between the look and the lock stays.
+        // A job that an operator has revived between the look and the lock stays.
         "DELETE FROM jobs WHERE state IN ('done', 'cancelled') AND id = ANY (ARRAY(
              SELECT id FROM jobs WHERE state IN ('done', 'cancelled') AND finished_at < now() - $1::interval LIMIT 10000))",
         interval(keep)?,

@@ -3,25 +3,23 @@
 //! A job is a row of the `jobs` table, inserted by the transaction that needs the work done: state
 //! and job commit or vanish together. The workers move rows through the states (see [`lifecycle`]);
 //! Redis only carries ids. One file per queue holds its job structs, which say everything about a
-//! kind in one place: queue, retries, time limit, uniqueness. What a job *does* is in the worker
-//! crate.
+//! kind in one place: queue, retries, time limit, uniqueness. The handlers are in the worker crate.
 //!
-//! What the code that enqueues may rely on (`docs/jobs.md` has the whole, with a picture of the
-//! states):
+//! What code that enqueues may rely on (`docs/jobs.md` has it all, with a diagram of the states):
 //!
-//! - A job exists if and only if its transaction commits, and is then run until it is done or dead,
-//!   whatever dies meanwhile.
-//! - Of the jobs with one [unique key](Job::unique_key), at most one is live; it is free again when
-//!   that one is done, dead or cancelled.
+//! - A job exists if and only if its transaction commits. It then runs until it is done or dead,
+//! even if processes die meanwhile.
+//! - At most one job with a given [unique key](Job::unique_key) is live; the key is free again when
+//! that job is done, dead or cancelled.
 //! - It runs when it is due, not before; lower [priorities](Job::PRIORITY) first, then the older.
-//! - It may run more than once, in two workers at a time even, if one of them is presumed dead.
-//!   What a handler commits together with [`lifecycle::Lease::complete`] happens exactly once all
-//!   the same; what it does outside PostgreSQL may be repeated after a crash.
+//! - It may run more than once, even in two workers at a time if one of them is presumed dead. What
+//! a handler commits together with [`lifecycle::Lease::complete`] still happens exactly once; what
+//! it does outside PostgreSQL may be repeated after a crash.
 //! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that
-//!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
-//!   count, or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and
-//!   stays until an operator decides.
-//! - A failure keeps nobody else waiting.
+//! counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not count,
+//! or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and stays so
+//! until an operator decides.
+//! - A failing job does not hold up other jobs.
 
 pub mod admin;
 pub mod backlog;
@@ -51,7 +49,7 @@ use crate::{
 pub type JobId = Uuid;
 
 text_enum! {
-    /// Where a job is in its life. SQL asks `job_is_live(state)` for the first three.
+    /// A job's state. In SQL, `job_is_live(state)` is true for the first three.
     pub enum JobState {
         Pending = "pending",
         /// Its delivery is on its way to a worker.
@@ -73,14 +71,14 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// When and how often it is tried again.
     const RETRY: RetryPolicy;
-    /// An attempt that takes longer is stopped and has failed.
+    /// An attempt that takes longer is stopped and counts as failed.
     const TIMEOUT: Duration = Duration::from_secs(30);
-    /// Lower runs first within its queue. All jobs with the same priority above 0 use half of the
-    /// queue's slots at most: what may wait, or depends on somebody slow, gets such a number, and
-    /// leaves the other half to the rest of the queue.
+    /// Lower runs first within its queue. All jobs with the same priority above 0 use at most half
+    /// of the queue's slots: a job that may wait, or that depends on a slow provider, gets such a
+    /// number and leaves the other half to the rest of the queue.
     const PRIORITY: i16 = 0;
 
-    /// The priority of this one, where jobs of a kind differ.
+    /// This job's priority, where jobs of a kind differ.
     fn priority(&self) -> i16 {
         Self::PRIORITY
     }
@@ -90,7 +88,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
-    /// The unique key of the job of this kind that is about `id`; `job_key(kind, id)` in SQL.
+    /// The unique key of this kind's job about `id`; `job_key(kind, id)` in SQL.
     fn key(id: impl Display) -> String {
         format!("{}:{id}", Self::KIND)
     }
@@ -113,7 +111,8 @@ pub async fn enqueue_in<J: Job>(
 }
 
 /// Enqueues many jobs of a kind with one statement, to run at once, as part of the caller's
-/// transaction. Returns how many were enqueued: not those whose unique key a live job already has.
+/// transaction. Returns how many were enqueued: jobs whose unique key a live job already has are
+/// not.
 pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<u64> {
     let ids: Vec<JobId> = jobs.iter().map(|_| Uuid::now_v7()).collect();
     let payloads = jobs.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
@@ -138,7 +137,7 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
     .fetch_all(conn)
     .await?;
     crate::observability::metrics::enqueued(J::QUEUE, J::KIND, enqueued.len() as u64);
-    // One is enough to wake the queue's relays.
+    // One job is enough to wake the queue's relays.
     if let Some(first) = enqueued.first() {
         wakeups::enqueued(*first);
     }

@@ -1,6 +1,6 @@
-//! Jobs of the notifications queue. They talk to providers without idempotency keys, so they run
-//! **at least once**: a worker that dies between the provider's "accepted" and the commit sends
-//! again. The window is kept to that one moment, and the e-mail's Message-ID is derived from the
+//! Jobs of the notifications queue. They call providers without idempotency keys, so they run **at
+//! least once**: if a worker dies between the provider's "accepted" and the commit, the message is
+//! sent again. The window is only that moment, and the e-mail's Message-ID is derived from the
 //! booking, so that mail systems can recognise the copy.
 
 use serde::{Deserialize, Serialize};
@@ -8,18 +8,19 @@ use serde::{Deserialize, Serialize};
 use super::{Job, Queue, RetryPolicy};
 use crate::types::ids::{BookingId, RefundId};
 
-/// A mail server that hangs holds up no SMS, and the other way round: each has half of the slots.
+/// Mail and SMS have half of the slots each, so that neither holds up the other when its provider
+/// hangs.
 const SMS: i16 = 10;
 const EMAIL: i16 = 11;
-/// Tickets that were issued anew, of which there may be hundreds of thousands at once: every other
-/// message goes first.
+/// Reissued tickets, of which there may be hundreds of thousands at once: every other message goes
+/// first.
 const REISSUED: i16 = 12;
 
 /// E-mails a booking's tickets, QR codes attached, to a buyer who has an e-mail address.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailTickets {
     pub booking_id: BookingId,
-    /// They were sent before, with other codes.
+    /// Whether they were sent before, with other codes.
     #[serde(default)]
     pub reissued: bool,
 }
@@ -43,7 +44,7 @@ impl Job for EmailTickets {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmsTickets {
     pub booking_id: BookingId,
-    /// As in [`EmailTickets`]: they were sent before, with other codes.
+    /// As in [`EmailTickets`]: whether they were sent before, with other codes.
     #[serde(default)]
     pub reissued: bool,
 }
@@ -132,8 +133,7 @@ impl Job for SmsRefund {
     }
 }
 
-/// E-mails a buyer, if there is an e-mail address, that a part of a payment has been returned by
-/// hand.
+/// E-mails a buyer, if there is an e-mail address, that a part of a payment was refunded manually.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EmailPartRefund {
     /// Razorpay's id, `rfnd_…`

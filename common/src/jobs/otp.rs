@@ -4,18 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 
-/// Asks Twilio Verify to send a one-time password. At least once: Twilio repeats the same code
-/// within its validity, so that a second run costs an SMS and confuses nobody.
+/// Asks Twilio Verify to send a one-time password. Runs at least once: Twilio repeats the same code
+/// while it is valid, so a second run costs an SMS and confuses nobody.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SendOtp {
-    /// E.164. There is no id to carry instead: the phone may belong to nobody yet.
+    /// E.164, and not an id: the phone may not belong to a user yet.
     pub phone: String,
 }
 
 impl Job for SendOtp {
     const QUEUE: Queue = Queue::Otp;
     const KIND: &'static str = "send_otp";
-    /// A code that arrives after ten minutes helps nobody: 0.5 s, 1 s, 2 s … about eight minutes in
+    /// A code that arrives after ten minutes is useless: 0.5 s, 1 s, 2 s … about eight minutes in
     /// all.
     const RETRY: RetryPolicy = RetryPolicy {
         first: std::time::Duration::from_millis(500),
@@ -23,7 +23,7 @@ impl Job for SendOtp {
         max_attempts: 10,
     };
 
-    /// Impatient clicks become one message.
+    /// A user who clicks impatiently gets one message.
     fn unique_key(&self) -> Option<String> {
         Some(Self::key(&self.phone))
     }

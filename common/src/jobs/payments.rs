@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Job, Queue, RetryPolicy};
 use crate::types::ids::{BookingId, RefundId, WebhookId};
 
-/// Acts on a stored Razorpay webhook: captures what is only authorized, confirms bookings, decides
-/// on refunds. Its effects commit with the job; a capture that ran twice is refused by Razorpay
+/// Acts on a stored Razorpay webhook: captures authorized payments, confirms bookings, decides on
+/// refunds. Its effects commit with the job; if a capture runs twice, Razorpay refuses the second
 /// with an error that says so.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ProcessWebhook {
@@ -41,7 +41,7 @@ impl Job for ConfirmFreeBooking {
     }
 }
 
-/// Sends a payment back. Razorpay's idempotency key makes a second run the same refund.
+/// Refunds a payment. With the same idempotency key, Razorpay makes one refund of two runs.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RefundPayment {
     pub refund_id: RefundId,
@@ -52,7 +52,7 @@ impl Job for RefundPayment {
     const KIND: &'static str = "refund_payment";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
     /// Buyers who wait for their seats come before buyers who wait for their money, and have half
-    /// of the slots for themselves, however slowly Razorpay makes refunds.
+    /// of the slots to themselves, however slowly Razorpay makes refunds.
     const PRIORITY: i16 = 10;
 
     fn unique_key(&self) -> Option<String> {
@@ -60,11 +60,10 @@ impl Job for RefundPayment {
     }
 }
 
-/// Asks Razorpay what no webhook has told: about recent payments, about orders that are open after
-/// their booking's deadline, about refunds that are not finished. Then it sleeps until the next
-/// time: one job that lives for ever, so that no two ask at once. The worker's clock enqueues it
-/// anew should it ever be lost. What it settles commits payment by payment, and settling twice does
-/// nothing.
+/// Asks Razorpay about what no webhook has told: recent payments, orders that are open after their
+/// booking's deadline, and unfinished refunds. Then it sleeps until the next time: one job that
+/// lives for ever, so that no two ask at once. The worker's clock enqueues the job anew if it is
+/// ever lost. Its settlements commit payment by payment, and settling twice does nothing.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReconcileOrders {}
 
@@ -83,8 +82,8 @@ impl Job for ReconcileOrders {
     }
 }
 
-/// Compares the last days' payments and refunds with Razorpay's lists, once a day. Starts over when
-/// it is interrupted.
+/// Compares the last days' payments and refunds with Razorpay's lists, once a day. Starts over
+/// after an interruption.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReconcileDays {}
 
@@ -93,7 +92,7 @@ impl Job for ReconcileDays {
     const KIND: &'static str = "reconcile_days";
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
     const TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
-    /// After everything that somebody waits for.
+    /// After every job that a user waits for.
     const PRIORITY: i16 = 20;
 
     fn unique_key(&self) -> Option<String> {

@@ -1,12 +1,12 @@
-//! How workers hear of new jobs at once: the process that has enqueued some tells their relays when
-//! they are committed.
+//! How workers hear of new jobs at once: the process that enqueues jobs tells their relays when the
+//! jobs are committed.
 //!
-//! Not by a NOTIFY in the enqueueing transaction: PostgreSQL lets transactions that notify commit
-//! one after the other, each with its own flush of the log, and so all that enqueue would queue up
-//! behind a lock of the whole installation. Here one task a process remembers what has been
-//! enqueued, asks a moment later which of it is committed, and notifies once for all that is, in a
-//! transaction of its own that changes nothing and waits for no flush. A wake-up may be lost, to a
-//! crash or to an outage: the relays look by themselves, too.
+//! It does not use a NOTIFY in the enqueueing transaction: PostgreSQL lets transactions that notify
+//! commit one after the other, each with its own flush of the log, so every transaction that
+//! enqueues would queue up behind a lock of the whole installation. Instead, one task per process
+//! remembers the jobs that were enqueued, asks a moment later which of them are committed, and
+//! notifies once for all of those, in a separate transaction that changes nothing and waits for no
+//! flush. A crash or an outage may lose a wake-up: the relays look by themselves, too.
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -22,32 +22,32 @@ use crate::{
     storage::postgres::{interval, within},
 };
 
-/// The channel of PostgreSQL on which relays hear the names of queues.
+/// The PostgreSQL channel on which relays hear the names of queues.
 pub const CHANNEL: &str = "nexus_jobs";
-/// Follows a queue's name where jobs are pending in old places, which may be before all that a
-/// relay looks at: they are back, or were committed late.
+/// Follows a queue's name when jobs are pending in old places, which may be before all that a relay
+/// looks at: they were given back, or committed late.
 pub const BACK: &str = " back";
-/// A job may become visible so long after the moment from which it is due, since its transaction
-/// goes on for a while. One that takes longer is found by the next
-/// [`Backlog::survey`](super::backlog::Backlog::survey), which [`BACK`] asks for.
+/// How long after its due time a job may become visible, because its transaction is still open.
+/// [`Backlog::survey`](super::backlog::Backlog::survey), which [`BACK`] asks for, finds jobs whose
+/// transactions take longer.
 pub(super) const LATE: Duration = Duration::from_secs(1);
 
-/// Jobs that may wait to be told of; those beyond are found by the relays' own look.
+/// Jobs whose announcement may wait; the relays find further ones when they next look.
 const WAITING: usize = 10_000;
-/// Jobs that are enqueued within this time are told of together; most are committed by then.
+/// Jobs that are enqueued within this time are announced together; most are committed by then.
 const SOON: Duration = Duration::from_millis(2);
-/// A transaction that takes longer is looked at again, later each time, up to this.
+/// How long to wait, at most, before looking again at a transaction that takes longer.
 const LATER: Duration = Duration::from_millis(100);
-/// One that has not been committed by then has been rolled back, or the relays find its jobs by
-/// themselves.
+/// After this time a job's transaction has probably been rolled back; if not, the relays find the
+/// job by themselves.
 const FORGOTTEN: Duration = Duration::from_secs(2);
 /// A PostgreSQL that takes longer is away.
 const CALL: Duration = Duration::from_secs(2);
 
 static ENQUEUED: OnceLock<mpsc::Sender<JobId>> = OnceLock::new();
 
-/// Starts the task that tells the relays what this process has enqueued. Without it, jobs wait for
-/// the relays' own look.
+/// Starts the task that tells the relays which jobs this process has enqueued. Without it, jobs
+/// wait until the relays look.
 pub fn start(db: PgPool) {
     let (sender, enqueued) = mpsc::channel(WAITING);
     if ENQUEUED.set(sender).is_ok() {
@@ -55,10 +55,11 @@ pub fn start(db: PgPool) {
     }
 }
 
-/// A job has been enqueued; its transaction may or may not be committed.
+/// Notes a job that was enqueued; its transaction may not be committed yet.
 pub(super) fn enqueued(id: JobId) {
     if let Some(sender) = ENQUEUED.get() {
-        // Full: there is very much to do, and the relays find the rest by themselves.
+        // A full channel drops the job: there is much to do, and the relays find the rest by
+        // themselves.
         let _ = sender.try_send(id);
     }
 }
@@ -91,13 +92,13 @@ async fn tell(db: PgPool, mut enqueued: mpsc::Receiver<JobId>) {
     }
 }
 
-/// Wakes the relays of those of these jobs that are committed, with one notice a queue; returns
-/// which those are.
+/// Wakes the relays of those jobs that are committed, with one notice per queue; returns those
+/// jobs.
 async fn announce(pool: &PgPool, ids: &[JobId]) -> Result<Vec<JobId>> {
-    // A transaction that notifies writes to the log, and would wait for its flush with a lock that
-    // all others need who notify.
+    // A transaction that notifies writes to the log, and would wait for its flush while it holds a
+    // lock that every other notifying transaction needs.
     let announced = sqlx::query!(
-        // What has been due for long by now was committed late.
+        // A job that has long been due by now was committed late.
         r#"SELECT array_agg(id) AS "ids!",
                   pg_notify('nexus_jobs', queue || CASE WHEN min(available_at) < now() - $2::interval THEN ' back' ELSE '' END) AS told
            FROM jobs, (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed

@@ -1,6 +1,6 @@
-//! Money that is not as it should be: what operators have to know of, or to decide. An alert is a
-//! row of `payment_alerts`, a line in the log at error level and a count for Prometheus. A provider
-//! that refuses our key is one of them, since no money moves then.
+//! Alerts: money that is not as it should be, for operators to see or decide. An alert is a row of
+//! `payment_alerts`, a line in the log at error level and a count for Prometheus. A provider that
+//! refuses our key also raises one, because then no money moves.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::{
     types::{alert_reason::AlertReason, ids::BookingId},
 };
 
-/// Raises an alert about `subject`, a payment's id for instance; again only when operators have
-/// closed the first. Logged before the caller's commit: better twice than never.
+/// Raises an alert about `subject`, for instance a payment's id; raises it again only after
+/// operators have closed the first. Logged before the caller's commit: better twice than never.
 pub async fn raise(
     conn: &mut PgConnection,
     reason: AlertReason,
@@ -41,8 +41,8 @@ pub async fn raise(
     Ok(())
 }
 
-/// The same about what happens again and again: while its alert is open, that counts, and has the
-/// newest one's details.
+/// The same for something that recurs: while its alert is open, the alert counts the cases and has
+/// the details of the newest.
 pub async fn count(
     conn: &mut PgConnection,
     reason: AlertReason,
@@ -74,8 +74,8 @@ fn tell(reason: AlertReason, subject: &str, booking: Option<BookingId>, details:
     metrics::payment_alert(reason.name());
 }
 
-/// Tells operators when a provider refuses our key, once however many processes and jobs need it,
-/// and takes that back when the key works. For as long as the process lives.
+/// Raises an alert when a provider refuses our key, once for all processes and jobs that need it,
+/// and settles it when the key works. Runs for as long as the process lives.
 pub async fn watch_key(db: PgPool, key: Key) {
     let mut standing = key.standing();
     while standing.changed().await.is_ok() {
@@ -114,7 +114,7 @@ async fn tell_standing(db: &PgPool, key: &Key, standing: Option<Standing>) -> Re
     Ok(())
 }
 
-/// What an alert was about is over; false when none was open.
+/// Settles an alert whose subject is in order again; false when none was open.
 pub async fn settle(conn: &mut PgConnection, reason: AlertReason, subject: &str) -> Result<bool> {
     let closed = sqlx::query!(
         "UPDATE payment_alerts SET closed_at = now() WHERE reason = $1 AND subject = $2 AND closed_at IS NULL",
@@ -137,7 +137,7 @@ pub struct AlertRow {
     pub created_at: DateTime<Utc>,
 }
 
-/// Alerts that nobody has closed, the newest first.
+/// Open alerts, the newest first.
 pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
     let rows = sqlx::query_as!(
         AlertRow,
@@ -151,8 +151,8 @@ pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
     Ok(rows)
 }
 
-/// An operator has dealt with an alert; false when it is not open, or waits for an operator to
-/// release the refunds that are held.
+/// Closes an alert that an operator has dealt with; false when it is not open, or waits for an
+/// operator to release the held refunds.
 pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
     let closed = sqlx::query!(
         "UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL

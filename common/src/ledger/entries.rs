@@ -1,4 +1,4 @@
-//! The ledger: one row for each movement of money, and where a payment stands by it.
+//! The ledger: one row per movement of money, and the payment states that follow from it.
 
 use sqlx::PgConnection;
 
@@ -24,8 +24,7 @@ impl Captured {
     }
 }
 
-/// Where a payment stands. It may have moved on by the time that this is used; see
-/// [`lock_payment`].
+/// A payment's state. It may have changed by the time the caller uses it; see [`lock_payment`].
 pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentState> {
     let row = sqlx::query!(
         r#"SELECT EXISTS (SELECT 1 FROM payments WHERE payment_id = $1 AND kind = 'capture') AS "captured!",
@@ -37,8 +36,8 @@ pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentS
     Ok(PaymentState::of(row.captured, row.refund))
 }
 
-/// The same for a change: no other transaction changes the payment until this one ends. A booking's
-/// row, and the inventory before it, are taken before the payment is: always in that order.
+/// The same for a change: no other transaction changes the payment until this one ends. Lock the
+/// inventory and the booking's row before the payment: always in that order.
 /// [`sale::lock_for_update`] takes the same lock.
 pub(crate) async fn lock_payment(
     conn: &mut PgConnection,
@@ -69,7 +68,7 @@ text_enum! {
 }
 
 impl LedgerEntry {
-    /// The amount with its sign: what arrives here counts up, what leaves counts down.
+    /// The amount with its sign: positive when money arrives here, negative when it leaves.
     fn signed(self, amount_paise: i64) -> i64 {
         match self {
             LedgerEntry::Capture | LedgerEntry::SaleReversal | LedgerEntry::DisputeReversal => {
@@ -80,7 +79,7 @@ impl LedgerEntry {
     }
 }
 
-/// Adds a row to the ledger; false when this payment has moved so before.
+/// Adds a row to the ledger; false when it has this movement of this payment already.
 pub(crate) async fn record(
     conn: &mut PgConnection,
     movement: LedgerEntry,
@@ -90,8 +89,7 @@ pub(crate) async fn record(
     Ok(record_all(conn, &[movement], booking, money).await? == 1)
 }
 
-/// The same for something of which a payment may have several: `source_id` is the refund or dispute
-/// that it is about.
+/// The same for movements that a payment may have several of: `source_id` is the refund or dispute.
 pub(crate) async fn record_source(
     conn: &mut PgConnection,
     movements: &[LedgerEntry],
@@ -102,7 +100,7 @@ pub(crate) async fn record_source(
     insert(conn, movements, booking, money, source_id).await.map(drop)
 }
 
-/// Adds several rows to the ledger, in that order; returns how many of them are new.
+/// Adds several rows to the ledger, in that order; returns how many are new.
 pub(crate) async fn record_all(
     conn: &mut PgConnection,
     movements: &[LedgerEntry],
@@ -112,8 +110,8 @@ pub(crate) async fn record_all(
     insert(conn, movements, booking, money, "").await
 }
 
-/// What has gone back of a payment before its capture is written, or its sale, is written together
-/// with that.
+/// Money that went back before its payment's capture or sale is written, is written together with
+/// that.
 async fn insert(
     conn: &mut PgConnection,
     movements: &[LedgerEntry],

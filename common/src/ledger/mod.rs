@@ -1,6 +1,6 @@
-//! The ledger of payments: what has arrived, what has gone back, what we owe, and what operators
-//! have to know of it. What leads to an entry is in [`bookings`](crate::bookings) and
-//! [`payments`](crate::payments).
+//! The ledger of payments: money that has arrived or gone back, money that we owe, and alerts for
+//! operators. [`bookings`](crate::bookings) and [`payments`](crate::payments) decide about its
+//! entries.
 
 pub mod alerts;
 pub mod entries;

@@ -1,16 +1,15 @@
 //! What can happen to a payment, as a table: every pair of state and event has its step. Webhooks,
-//! the reconciler and cancellations ask it what to do; `docs/payments.md` is drawn from it. How a
-//! state is read from the books is in [`entries`](super::entries); nothing here touches the
-//! database.
+//! the reconciler and cancellations ask it what to do; `docs/payments.md` is drawn from it.
+//! [`entries`](super::entries) reads a state from the books; nothing here touches the database.
 
 use crate::types::statuses::RefundStatus;
 
-/// Where a payment stands in our books.
+/// The state of a payment in our books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentState {
-    /// They do not have it: created, failed, or only authorized.
+    /// Not in the books: created, failed, or only authorized.
     New,
-    /// It went back before it was ours: somebody refunded it, or its authorisation ran out.
+    /// It went back before it was ours: it was refunded manually, or its authorisation ran out.
     Lapsed,
     /// It paid for a booking.
     Sold,
@@ -24,7 +23,7 @@ pub enum PaymentState {
     Refunded,
 }
 
-/// What can be heard of it, from Razorpay or from its booking.
+/// News of a payment, from Razorpay or from its booking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentEvent {
     /// The bank has reserved the money.
@@ -35,17 +34,17 @@ pub enum PaymentEvent {
     Failed,
     /// The booking that it paid for has been cancelled.
     SaleReversed,
-    /// Razorpay has accepted a refund of all that had not gone back.
+    /// Razorpay has accepted a refund of everything that had not gone back.
     RefundCreated,
-    /// Razorpay has made a refund, and a part has not gone back.
+    /// Razorpay has made a refund, but a part has not gone back.
     PartRefunded,
-    /// Razorpay has made a refund, and all of it has gone back.
+    /// Razorpay has made a refund, and everything has gone back.
     RefundProcessed,
     /// Razorpay could not make a refund.
     RefundFailed,
 }
 
-/// What is done about it.
+/// What to do about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentStep {
     Nothing,
@@ -55,25 +54,23 @@ pub enum PaymentStep {
     Settle,
     /// The capture and the refund are written at once.
     SettleReturned,
-    /// Its booking is told.
+    /// Its booking's payment status becomes `failed`.
     NoteFailure,
     /// A refund of the whole is owed, and a job asks for it.
     OweRefund,
-    /// The refund is remembered as Razorpay's.
+    /// The refund is recorded as Razorpay's.
     FollowRefund,
-    /// The refund is written; what is owed is less by it.
+    /// The refund is written; we owe that much less.
     WritePart,
-    /// The refund, which nobody here has asked for, is written, its part of the sale is taken back,
-    /// and operators are told.
+    /// The manual refund is written, its part of the sale is taken back, and operators are told.
     WriteForeignPart,
     /// The refund is written.
     WriteRefund,
     /// A job asks for it again, until no tries are left.
     RetryRefund,
-    /// It is remembered, so that a capture that is heard of later sells nothing.
+    /// The return is recorded, so that a capture that we hear of later sells nothing.
     RememberReturn,
-    /// The refund, which nobody here has asked for, is written, its booking is cancelled, and
-    /// operators are told.
+    /// The manual refund is written, its booking is cancelled, and operators are told.
     WriteForeignRefund,
 }
 
@@ -88,8 +85,8 @@ impl PaymentState {
         PaymentState::Refunded,
     ];
 
-    /// As the books say it: whether the capture is in the ledger, and the status of the row in
-    /// `refunds`.
+    /// The state that the books give: whether the capture is in the ledger, and the status of the
+    /// row in `refunds`.
     pub fn of(captured: bool, refund: Option<RefundStatus>) -> Self {
         match (captured, refund) {
             (false, None) => PaymentState::New,
@@ -116,8 +113,7 @@ impl PaymentEvent {
     ];
 }
 
-/// What `event` leads to for a payment in `state`. No pair is forgotten: the compiler insists on
-/// each.
+/// The step that `event` leads to for a payment in `state`. The compiler insists on every pair.
 pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
     use PaymentEvent as Event;
     use PaymentState::*;
@@ -131,11 +127,11 @@ pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
         (Sold | Owed | Requested | RefundFailed | Refunded, Event::Captured) => Nothing,
 
         (New, Event::Failed) => NoteFailure,
-        // It was heard of too late: the same payment has succeeded since.
+        // The news came too late: the same payment has succeeded since.
         (Lapsed | Sold | Owed | Requested | RefundFailed | Refunded, Event::Failed) => Nothing,
 
         (Sold, Event::SaleReversed) => OweRefund,
-        // Somebody has refunded it before the booking was cancelled.
+        // It was refunded manually before the booking was cancelled.
         (Owed | Requested | RefundFailed | Refunded, Event::SaleReversed) => Nothing,
         (New | Lapsed, Event::SaleReversed) => Nothing,
 
@@ -152,8 +148,8 @@ pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
         (New, Event::RefundProcessed) => RememberReturn,
         (Sold, Event::RefundProcessed) => WriteForeignRefund,
         (Lapsed, Event::RefundProcessed) => Nothing,
-        // A refund that was under way when the bank took the money by a dispute: it is gone twice,
-        // and the ledger says so.
+        // A refund that was under way when the bank took the money by a dispute: the money has gone
+        // twice, and the ledger says so.
         (Refunded, Event::PartRefunded | Event::RefundProcessed) => WritePart,
 
         (Owed | Requested | RefundFailed, Event::RefundFailed) => RetryRefund,
@@ -162,7 +158,8 @@ pub fn next(state: PaymentState, event: PaymentEvent) -> PaymentStep {
 }
 
 impl PaymentStep {
-    /// Where it leaves a payment that was in `state`; `None` when its booking decides.
+    /// The state in which the step leaves a payment that was in `state`; `None` when its booking
+    /// decides.
     pub fn leads_to(self, state: PaymentState) -> Option<PaymentState> {
         match self {
             PaymentStep::Nothing

@@ -1,6 +1,6 @@
-//! Refunds: payments that we owe back. A part of one may have gone back by hand: then we owe, and
-//! ask for, what is left. What Razorpay says of each refund is in
-//! [`provider_refunds`](crate::payments::provider_refunds).
+//! Refunds: payments that we owe back. If a part of one was refunded manually, we owe and ask for
+//! the rest. [`provider_refunds`](crate::payments::provider_refunds) has what Razorpay says of each
+//! refund.
 
 use sqlx::PgConnection;
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Takes back the sale of a confirmed booking that is being cancelled, and owes its money. A
-/// booking that cost nothing owes nothing.
+/// booking that cost nothing leads to no refund.
 pub async fn reverse_sale(
     conn: &mut PgConnection,
     booking: BookingId,
@@ -29,7 +29,7 @@ pub async fn reverse_sale(
     total: Paise,
 ) -> Result<()> {
     let mut sale = sale_of(conn, booking).await?;
-    // Confirmed by the Node service, which kept no ledger: both sides of its payment are written
+    // The Node service, which kept no ledger, confirmed it: both sides of its payment are written
     // now.
     if let (None, Some(payment_id)) = (&sale, payment_id)
         && payment_id.starts_with("pay_")
@@ -41,7 +41,7 @@ pub async fn reverse_sale(
             amount_paise: total.get(),
             currency: CURRENCY.into(),
         };
-        // Somebody may have refunded it at Razorpay before the books knew it.
+        // It may have been refunded manually before the books had it.
         let lapsed = lock_payment(conn, &money.payment_id).await? == PaymentState::Lapsed;
         record(conn, LedgerEntry::Capture, Some(booking), &money).await?;
         record(conn, LedgerEntry::Sale, Some(booking), &money).await?;
@@ -67,7 +67,7 @@ pub async fn reverse_sale(
 /// What a booking was sold for.
 struct Sale {
     money: Captured,
-    /// What has not been taken back of it with a part of its payment.
+    /// What is left of the sale after refunds of parts of its payment.
     left_paise: i64,
 }
 
@@ -92,9 +92,9 @@ async fn sale_of(conn: &mut PgConnection, booking: BookingId) -> Result<Option<S
     }))
 }
 
-/// Owes back what has not gone back of a payment, once per payment; returns the new refund. A part
-/// that is on its way already, because somebody has asked for it at Razorpay, is owed, and not
-/// asked for unless that fails.
+/// Owes the rest of a payment that has not gone back, once per payment; returns the new refund. A
+/// part that is already on its way, by a manual refund, is owed but asked for only if that refund
+/// fails.
 pub(crate) async fn owe_refund(
     conn: &mut PgConnection,
     money: &Captured,
@@ -131,21 +131,23 @@ pub struct Refund {
     pub payment_id: String,
     pub booking: Option<BookingId>,
     pub captured_paise: i64,
-    /// What has neither gone back nor is on its way: what to ask for.
+    /// What has neither gone back nor is on its way: the amount to ask for.
     pub left_paise: i64,
-    /// Something is on its way, or disputed.
+    /// Whether some of it is on its way, or disputed.
     pub under_way: bool,
     pub currency: String,
     /// A [`RefundReason`], or one that only a newer release knows.
     pub reason: String,
     pub status: RefundStatus,
-    /// How often Razorpay may still fail to make it before an operator has to decide.
+    /// How often Razorpay may still fail before an operator has to decide.
     pub tries_left: i32,
-    /// How often it has.
+    /// How often Razorpay has failed.
     pub failures: i32,
-    /// Refunds of this payment that we have asked for, and that Razorpay has told us of.
+    /// How many refunds of this payment we have asked for, of those that Razorpay has told us
+    /// about.
     pub asked: i64,
-    /// Whose payment it is, if not ours: see [`installation`](crate::payments::installation).
+    /// The installation that owns the payment, if not ours: see
+    /// [`installation`](crate::payments::installation).
     pub other_installation: Option<String>,
 }
 
@@ -160,21 +162,21 @@ impl Refund {
         }
     }
 
-    /// Nothing is left to ask for, or less than Razorpay refunds.
+    /// Whether nothing is left to ask for, or less than Razorpay refunds.
     pub fn is_too_little(&self) -> bool {
         self.left_paise < Chargeable::LEAST.get()
     }
 
-    /// There is something to ask for, or to settle, and nothing to wait for.
+    /// Whether there is something to ask for, or to settle, and nothing to wait for.
     pub fn is_stuck(&self) -> bool {
         self.left_paise > 0
             && self.status != RefundStatus::Processed
             && !(self.is_too_little() && self.under_way)
     }
 
-    /// The idempotency key of the try that is due: Razorpay answers a key that it knows with the
-    /// refund that it has made for it, or failed to make, and refuses one that it knows with
-    /// another amount. It takes forty characters.
+    /// The idempotency key of the next try. Razorpay answers a key that it knows with the refund
+    /// that it made, or failed to make, for that key, and refuses the key with another amount. A
+    /// key has at most forty characters.
     pub fn key(&self) -> String {
         let mut key = format!("{OURS}{}", self.payment_id);
         if self.asked > 0 {
@@ -187,10 +189,10 @@ impl Refund {
     }
 }
 
-/// How the keys of our refunds begin, which are their receipts, too.
+/// The beginning of our refunds' keys, which are also their receipts.
 const OURS: &str = "refund-";
 
-/// Whether a refund with that receipt is one that we have asked for.
+/// Whether we asked for a refund with that receipt.
 pub fn is_ours(payment_id: &str, receipt: Option<&str>) -> bool {
     receipt
         .and_then(|receipt| receipt.strip_prefix(OURS))
@@ -222,9 +224,9 @@ pub async fn get(conn: &mut PgConnection, id: RefundId) -> Result<Option<Refund>
 /// What our books know of a payment's refunds.
 #[derive(Debug)]
 pub struct Back {
-    /// What has gone back or is on its way.
+    /// The amount that has gone back or is on its way.
     pub paise: i64,
-    /// Some of it is only on its way.
+    /// Whether some of it is still on its way.
     pub under_way: bool,
 }
 
@@ -241,7 +243,7 @@ pub async fn back(conn: &mut PgConnection, payment_id: &str) -> Result<Back> {
     Ok(back)
 }
 
-/// What has gone back of a payment for good: by refunds, and by disputes that have ended.
+/// The amount that has gone back for good: by refunds, and by disputes that have ended.
 pub(crate) async fn gone_for_good(conn: &mut PgConnection, payment_id: &str) -> Result<i64> {
     let paise = sqlx::query_scalar!(
         r#"SELECT coalesce(sum(paise), 0)::bigint AS "paise!" FROM money_back WHERE payment_id = $1 AND is_final"#,
@@ -252,8 +254,8 @@ pub(crate) async fn gone_for_good(conn: &mut PgConnection, payment_id: &str) -> 
     Ok(paise)
 }
 
-/// Nothing is owed any more, as when a lost dispute has returned it. A refund that is on its way is
-/// told of by itself.
+/// Settles what we owe, as when a lost dispute has returned it. Razorpay will report any refund
+/// that is on its way.
 pub(crate) async fn settle(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
     sqlx::query!(
         "WITH settled AS (
@@ -268,7 +270,7 @@ pub(crate) async fn settle(conn: &mut PgConnection, payment_id: &str) -> Result<
     Ok(())
 }
 
-/// What our refund waited for has ended: what is left is asked for.
+/// What our refund waited for has ended: asks for the rest.
 pub(crate) async fn resume(conn: &mut PgConnection, payment_id: &str) -> Result<()> {
     let resumed = sqlx::query_scalar!(
         "UPDATE refunds SET status = CASE status WHEN 'requested' THEN 'pending' ELSE status END, updated_at = now()
@@ -286,7 +288,7 @@ pub(crate) async fn resume(conn: &mut PgConnection, payment_id: &str) -> Result<
     Ok(())
 }
 
-/// No tries are left: an operator who retries the dead job grants others.
+/// Grants new tries, for an operator who retries the job that died without any left.
 pub async fn grant_tries(conn: &mut PgConnection, id: RefundId) -> Result<()> {
     sqlx::query!("UPDATE refunds SET tries_left = DEFAULT WHERE id = $1", id as _)
         .execute(conn)
@@ -294,8 +296,8 @@ pub async fn grant_tries(conn: &mut PgConnection, id: RefundId) -> Result<()> {
     Ok(())
 }
 
-/// Money that went back before we heard that it had come: both are written, the refunds with the
-/// capture, nothing is sold. Returns the refund, and why it was made.
+/// Writes money that went back before we heard that it had arrived: the refunds together with the
+/// capture; nothing is sold. Returns the refund, and the reason for it.
 pub(crate) async fn settle_returned(
     conn: &mut PgConnection,
     money: &Captured,

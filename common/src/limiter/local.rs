@@ -1,4 +1,4 @@
-//! Budgets in this process's memory, for while Redis is away.
+//! Budgets in this process's memory, for when Redis is away.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
 use super::{Budget, Window};
 use crate::types::usage::Usage;
 
-/// So many uses are remembered at most; then the half of the budgets that has rested longest is
+/// The most uses that are remembered; beyond that, the half of the budgets with the longest rest is
 /// forgotten.
 const MOST_USES: usize = 200_000;
 
@@ -19,7 +19,7 @@ pub(super) struct Local(Mutex<Budgets>);
 #[derive(Default)]
 struct Budgets {
     windows: HashMap<String, Window>,
-    /// Of all windows.
+    /// The uses in all windows.
     uses: usize,
 }
 
@@ -52,7 +52,7 @@ impl Budgets {
         self.with(budget, |window| window.usage(budget.rate, now))
     }
 
-    /// Keeps count of the uses, and no window without any.
+    /// Keeps count of the uses, and drops windows without any.
     fn with<T>(&mut self, budget: &Budget, act: impl FnOnce(&mut Window) -> T) -> T {
         let mut window = self.windows.remove(&budget.key).unwrap_or_default();
         self.uses -= window.len();

@@ -1,13 +1,13 @@
-//! Counts how often somebody has done something, exactly, across all processes.
+//! Counts uses exactly, across all processes.
 //!
 //! A budget is a sliding window: a list in Redis of the times of its uses, of which no period ever
-//! holds more than the limit says. (GCRA, which needs one number, would let nearly twice as many
-//! through in the first period, after which its bucket is only as full as its rate; "5 in 15
-//! minutes" shall mean that.) One script looks at all budgets of a request and takes from all or
-//! none, by Redis's own clock; keys expire by themselves. Whoever dies after taking has taken.
+//! holds more than the limit. (GCRA, which needs only one number, would let nearly twice as many
+//! through in the first period, because its bucket starts full; "5 in 15 minutes" must mean that.)
+//! One script looks at all budgets of a request and takes from all or none, by Redis's clock; keys
+//! expire by themselves. A process that dies after taking has taken.
 //!
-//! While Redis cannot be asked, each process counts for itself ([`Local`]), from nothing; Redis
-//! rules again when it answers.
+//! While Redis does not answer, each process counts by itself ([`Local`]), starting from zero;
+//! Redis takes over again when it answers.
 
 mod local;
 mod window;
@@ -37,7 +37,7 @@ use crate::{
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
 
-/// What somebody may use of a limit.
+/// The uses that a limit allows one user, address or account.
 #[derive(Clone, Debug)]
 pub struct Budget {
     limit: Limit,
@@ -46,7 +46,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget of `whose`. Who that is stays out of Redis: it may be an address or a phone
+    /// The budget of `whose`. Redis gets only a hash of that: it may be an address or a phone
     /// number.
     pub fn new(limit: Limit, rate: RateLimit, whose: impl Display) -> Self {
         let digest = Sha256::digest(whose.to_string());
@@ -59,16 +59,16 @@ impl Budget {
 /// Uses that have been taken.
 #[derive(Debug)]
 pub struct Taken {
-    /// How each budget stands now, in the order in which they were asked for.
+    /// Each budget's state now, in the order in which the budgets were passed.
     pub usage: Vec<Usage>,
     budgets: Vec<Budget>,
     at: Time,
 }
 
-/// When, and by whose clock.
+/// A time, and its clock.
 #[derive(Debug)]
 enum Time {
-    /// Milliseconds of Redis.
+    /// Milliseconds by Redis's clock.
     Redis(i64),
     Here(Instant),
 }
@@ -78,18 +78,18 @@ enum Time {
 pub struct Limiter {
     cache: Cache,
     local: Arc<Local>,
-    /// Whether Redis could not be asked the last time.
+    /// Whether Redis did not answer the last time.
     alone: Arc<AtomicBool>,
 }
 
 impl Limiter {
-    /// On that Redis.
+    /// A limiter on this Redis.
     pub fn new(cache: Cache) -> Self {
         Limiter { cache, local: Arc::default(), alone: Arc::default() }
     }
 
-    /// Takes one use of each budget, or none: [`Error::RateLimited`] by the one that takes longest
-    /// to have room again.
+    /// Takes one use of each budget, or none: [`Error::RateLimited`] with the budget that takes
+    /// longest to have room again.
     pub async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
         if budgets.is_empty() {
             return Ok(Taken { usage: Vec::new(), budgets, at: Time::Here(Instant::now()) });

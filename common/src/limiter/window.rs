@@ -1,4 +1,4 @@
-//! A sliding window: how often something was done lately.
+//! A sliding window: the recent uses of a budget.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use crate::{config::RateLimit, types::usage::Usage};
 pub struct Window(VecDeque<Instant>);
 
 impl Window {
-    /// Takes a use; false if there is none left.
+    /// Takes a use; false if none is left.
     pub fn take(&mut self, rate: RateLimit, now: Instant) -> bool {
         let room = self.usage(rate, now).remaining() > 0;
         if room {
@@ -21,14 +21,14 @@ impl Window {
         room
     }
 
-    /// Gives one back.
+    /// Gives a use back.
     pub(super) fn give_back(&mut self, at: Instant) {
         if let Some(place) = self.0.iter().rposition(|use_| *use_ == at) {
             self.0.remove(place);
         }
     }
 
-    /// How it stands. Forgets what counts no more.
+    /// The window's state. Forgets uses that no longer count.
     pub fn usage(&mut self, rate: RateLimit, now: Instant) -> Usage {
         while self.0.front().is_some_and(|oldest| now.duration_since(*oldest) >= rate.period) {
             self.0.pop_front();

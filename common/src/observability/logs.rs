@@ -1,5 +1,5 @@
 //! Logs: JSON in production, readable in development. One line per request and per job attempt, at
-//! its end. No line holds a secret, or anything that tells who somebody is; ids do.
+//! its end. No line holds a secret or identifies a person other than by ids.
 
 use std::io::IsTerminal;
 
@@ -22,7 +22,7 @@ pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
     layer.with_filter(EnvFilter::new(&settings.log_filter))
 }
 
-/// A panic is a line of the log like any other. Whoever catches it answers the request, or ends the
+/// Logs a panic like any other event. The code that catches it answers the request, or ends the
 /// attempt.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {

@@ -1,6 +1,6 @@
-//! What Prometheus is told: the name and the meaning of everything that is measured, in one place,
-//! and the listener that serves `/metrics`. Who measures calls the functions here; without
-//! METRICS_ADDRESS they do nothing.
+//! Prometheus metrics: the name and meaning of each, in one place, and the listener that serves
+//! `/metrics`. Code that measures calls the functions here; without METRICS_ADDRESS they do
+//! nothing.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -43,10 +43,10 @@ const RELAY_LAG: &str = "nexus_relay_lag_seconds";
 const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Shorter than Prometheus waits between two looks.
+/// Shorter than Prometheus's scrape interval.
 const PROCESS_MEASURED: Duration = Duration::from_secs(5);
 
-/// Serves `/metrics` at `address`, if there is one. To be called inside the runtime.
+/// Serves `/metrics` at `address`, if there is one. Call it inside the runtime.
 pub fn export(address: Option<SocketAddr>) -> Result<()> {
     let Some(address) = address else { return Ok(()) };
     PrometheusBuilder::new()
@@ -58,7 +58,7 @@ pub fn export(address: Option<SocketAddr>) -> Result<()> {
     describe();
     tokio::spawn(measure_process());
     for reason in AlertReason::ALL {
-        // From zero on, so that Prometheus sees the first one as an increase.
+        // Start at zero, so that Prometheus sees the first alert as an increase.
         counter!(PAYMENT_ALERTS, "reason" => reason.name()).absolute(0);
     }
     for limit in Limit::ALL {
@@ -67,7 +67,7 @@ pub fn export(address: Option<SocketAddr>) -> Result<()> {
     Ok(())
 }
 
-/// What every process shows of itself: CPU, memory, files, threads, and when it began.
+/// Measures each process's CPU, memory, files, threads and start time.
 async fn measure_process() {
     let collector = metrics_process::Collector::default();
     collector.describe();
@@ -165,12 +165,12 @@ pub fn request(method: &str, route: &str, status: u16, took: Duration) {
     histogram!(HTTP_DURATION, "method" => method, "route" => route).record(took);
 }
 
-/// A connection that is open for as long as this lives.
+/// A connection that is open while this lives.
 #[derive(Debug)]
 pub struct Connection(());
 
 impl Connection {
-    /// It has been opened.
+    /// Counts a connection that has been opened.
     pub fn open() -> Self {
         gauge!(HTTP_CONNECTIONS).increment(1);
         Connection(())
@@ -188,12 +188,12 @@ pub fn refused(reason: &'static str) {
     counter!(HTTP_REFUSED, "reason" => reason).increment(1);
 }
 
-/// A socket that is connected for as long as this lives.
+/// A socket that is connected while this lives.
 #[derive(Debug)]
 pub struct Connected(());
 
 impl Connected {
-    /// It has been connected.
+    /// Counts a socket that has connected.
     pub fn now() -> Self {
         gauge!(SOCKETS).increment(1);
         Connected(())
@@ -206,7 +206,7 @@ impl Drop for Connected {
     }
 }
 
-/// A socket's command, of those that exist, has been answered: `ok`, or with a failure's code.
+/// A defined socket command has been answered: `ok`, or a failure's code.
 pub fn socket_command(name: &str, outcome: &'static str, took: Duration) {
     counter!(SOCKET_COMMANDS, "command" => name.to_owned(), "outcome" => outcome).increment(1);
     histogram!(SOCKET_COMMAND_DURATION, "command" => name.to_owned()).record(took);
@@ -222,7 +222,7 @@ pub fn broadcast(event: &'static str) {
     counter!(BROADCASTS, "event" => event).increment(1);
 }
 
-/// How a pool is used now.
+/// The current use of a pool.
 pub fn pool(name: &'static str, pool: &PgPool) {
     let idle = pool.num_idle();
     let used = (pool.size() as usize).saturating_sub(idle);
@@ -231,12 +231,12 @@ pub fn pool(name: &'static str, pool: &PgPool) {
     gauge!(DB_CONNECTIONS_MAX, "pool" => name).set(f64::from(pool.options().get_max_connections()));
 }
 
-/// A worker of `queue` runs so many jobs at once.
+/// The number of jobs that a worker of `queue` runs at once.
 pub fn slots(queue: Queue, slots: usize) {
     gauge!(WORKER_SLOTS, "queue" => queue.name()).set(slots as f64);
 }
 
-/// How many of a queue's jobs are in which state, and since when the oldest is due.
+/// A queue's jobs by state, and how long the oldest has been due.
 pub fn depth(queue: Queue, states: [(&'static str, i64); 5], oldest_due: Duration) {
     for (state, count) in states {
         gauge!(JOBS, "queue" => queue.name(), "state" => state).set(count as f64);
@@ -254,7 +254,7 @@ pub fn rescued(queue: Queue, jobs: u64) {
     counter!(JOBS_RESCUED, "queue" => queue.name()).increment(jobs);
 }
 
-/// A job has been claimed, so long after it was due.
+/// A job has been claimed, `waited` after it was due.
 pub fn claimed(queue: Queue, kind: &str, waited: Duration) {
     histogram!(JOB_WAIT, "queue" => queue.name(), "kind" => kind.to_owned()).record(waited);
 }
@@ -267,7 +267,7 @@ pub fn attempt(queue: Queue, kind: &str, outcome: &'static str, took: Duration) 
     histogram!(JOB_DURATION, "queue" => queue.name(), "kind" => kind).record(took);
 }
 
-/// Jobs have been handed to Redis; the longest that one of them had been due.
+/// Jobs have been handed to Redis; `lag` is the longest time that one had been due.
 pub fn handed_over(queue: Queue, lag: Duration) {
     histogram!(RELAY_LAG, "queue" => queue.name()).record(lag);
 }

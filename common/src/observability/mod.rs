@@ -8,8 +8,7 @@ use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{config::Observability, error::Result};
 
-/// Starts logs and traces of the process `name`; then says what an operator should know of the
-/// settings.
+/// Starts logs and traces of the process `name`; then logs the warnings about its settings.
 pub fn start(name: &'static str, settings: &Observability, warnings: &[String]) -> Result<()> {
     if settings.traces {
         traces::export(name)?;

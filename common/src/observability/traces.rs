@@ -1,11 +1,11 @@
 //! Traces: which request led to which job, attempt and broadcast. The ids of a trace (W3C Trace
-//! Context) go along with whatever is being done: they are written into the rows of the jobs that
-//! it enqueues, taken up by their attempts, and named in the logs.
+//! Context) travel with the work: they are written into the rows of the jobs that it enqueues,
+//! taken up by their attempts, and named in the logs.
 //!
-//! With a collector (OTEL_EXPORTER_OTLP_ENDPOINT) spans are recorded and exported in the
-//! background: the queue is bounded, exporting takes place in a thread of its own, and a collector
-//! that is away costs spans and nothing else. Without one nothing is recorded, and a caller's ids
-//! are passed on as they came.
+//! With a collector (OTEL_EXPORTER_OTLP_ENDPOINT), spans are recorded and exported in the
+//! background: the queue is bounded, exporting runs in a separate thread, and a collector that is
+//! away costs only spans. Without one nothing is recorded, and a caller's ids are passed on as they
+//! came.
 
 use std::{
     sync::{
@@ -38,16 +38,16 @@ use crate::{
     tls,
 };
 
-/// What is left when the process ends is sent within this time, or lost.
+/// How long the last export at the process's end may take; the rest is lost.
 const LAST_EXPORT: Duration = Duration::from_secs(1);
 
 /// Where spans are recorded, if there is a collector.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// Spans of ours with this target are in the logs, and in no trace.
+/// Our spans with this target are in the logs, but not in traces.
 pub const UNTRACED: &str = "untraced";
 
-/// Starts exporting as `service`, unless OTEL_SERVICE_NAME says another name. The exporter reads
+/// Starts exporting as `service`, unless OTEL_SERVICE_NAME gives another name. The exporter reads
 /// its own settings: OTEL_EXPORTER_OTLP_*, OTEL_BSP_*, OTEL_TRACES_SAMPLER,
 /// OTEL_RESOURCE_ATTRIBUTES.
 pub(super) fn export(service: &'static str) -> Result<()> {
@@ -75,10 +75,11 @@ pub(super) fn export(service: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Traces what our `tracing` spans stand for. Comes after [`export`].
+/// Turns our `tracing` spans into spans of traces. Comes after [`export`].
 pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
-    // Dynamic, or callsites that every layer wants are not asked again, and lost whenever
-    // `tracing::enabled!`, which sqlx uses, has left its answer behind (tokio-rs/tracing#2519).
+    // Dynamic: otherwise callsites that every layer wants are not asked again, and are lost
+    // whenever `tracing::enabled!`, which sqlx uses, has left its answer behind
+    // (tokio-rs/tracing#2519).
     let is_ours = filter::dynamic_filter_fn(|metadata, _| {
         metadata.is_span() && metadata.target().starts_with("nexus")
     });
@@ -91,7 +92,7 @@ pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
         .with_filter(is_ours.with_max_level_hint(Level::INFO))
 }
 
-/// Exports what is left. Blocks for a second at most.
+/// Exports the remaining spans. Blocks for a second at most.
 pub fn stop() {
     if let Some(provider) = PROVIDER.get()
         && let Err(error) = provider.shutdown_with_timeout(LAST_EXPORT)
@@ -100,19 +101,19 @@ pub fn stop() {
     }
 }
 
-/// The traceparent of what is being done now; it goes with the jobs that this enqueues.
+/// The traceparent of the current work; it goes with the jobs that this enqueues.
 pub fn current() -> Option<String> {
     Context::map_current(traceparent)
 }
 
-/// A future that is to run in a task of its own but belongs to what is being done now.
+/// A future that runs in a separate task but belongs to the current work.
 pub fn carried<F: Future>(future: F) -> WithContext<F> {
     future.with_current_context()
 }
 
-/// Begins a span that has not been entered yet: as a part of what sent that `traceparent`, or, if
-/// there is no valid one, as a trace of its own. Returns the trace's id, as logs name it, and
-/// records it in the span's field `trace_id`.
+/// Begins a span that has not been entered yet: as part of the trace in `traceparent` or, if that
+/// is not valid, as a new trace. Returns the trace's id, as logs name it, and records it in the
+/// span's field `trace_id`.
 pub fn begin(span: &Span, traceparent: Option<&str>) -> Option<String> {
     let mut parent = traceparent.map_or_else(Context::new, |text| {
         TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(text))
@@ -121,7 +122,7 @@ pub fn begin(span: &Span, traceparent: Option<&str>) -> Option<String> {
     if PROVIDER.get().is_none() && !parent.has_active_span() {
         parent = parent.with_remote_span_context(new_ids());
     }
-    // Fails where nothing is traced.
+    // Fails if nothing is traced.
     let _ = span.set_parent(parent);
     let id = trace_id(span);
     span.record("trace_id", id.as_deref().map(field::display));
@@ -135,7 +136,7 @@ pub fn trace_id(span: &Span) -> Option<String> {
     ids.is_valid().then(|| ids.trace_id().to_string())
 }
 
-/// What a span stands for did not succeed, for that reason.
+/// Marks a span as failed, for this reason.
 pub fn failed(span: &Span, why: &str) {
     span.set_status(Status::error(why.to_owned()));
 }
@@ -147,7 +148,7 @@ fn traceparent(context: &Context) -> Option<String> {
     ids.is_valid().then(|| format!("00-{}-{}-{sampled:02x}", ids.trace_id(), ids.span_id()))
 }
 
-/// Ids for a trace that begins here and is not recorded here.
+/// Ids for a trace that begins here but is not recorded.
 fn new_ids() -> SpanContext {
     let ids = RandomIdGenerator::default();
     SpanContext::new(
@@ -172,7 +173,7 @@ impl Extractor for Traceparent<'_> {
     }
 }
 
-/// Says once that spans are lost, and once that they are not any more.
+/// Logs once that spans are lost, and once that they no longer are.
 #[derive(Debug)]
 struct Watched {
     exporter: OtlpExporter,

@@ -1,4 +1,4 @@
-//! What buyers are told of money that goes back.
+//! Broadcasts to buyers about money that goes back.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,15 +8,15 @@ use crate::{
     types::{ids::BookingId, money::Paise, refund_reason::RefundReason},
 };
 
-/// A payment goes back without a cancellation: it came late, twice, or of another amount. Or a part
-/// of it has been returned by hand, and its booking stands.
+/// A payment goes back without a cancellation: it came late, twice, or in another amount. Or a part
+/// of it was refunded manually, and its booking stands.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PaymentRefunded {
     pub booking_id: BookingId,
-    /// None when the booking has gone with its event.
+    /// `null` when the booking was deleted with its event.
     pub booking_reference: Option<String>,
     pub payment_id: String,
-    /// What goes back by this.
+    /// The amount that goes back now.
     pub amount: Paise,
     pub currency: String,
     pub reason: RefundReason,

@@ -1,10 +1,10 @@
-//! Disputes: a buyer's bank asks for a payment back, which it may take at once, and keeps if the
-//! dispute is lost. Razorpay tells of them by webhooks and is asked about them by the reconciler;
-//! both come here.
+//! Disputes: a buyer's bank asks for a payment back. It may take the money at once, and keeps it if
+//! the dispute is lost. Razorpay reports disputes by webhook, and the reconciler asks about them;
+//! both end up here.
 //!
-//! Only what the bank has taken is in the ledger. What it has taken for good is money that went
-//! back: it is owed no more, and a booking all of whose payment has gone is cancelled, as when
-//! somebody refunds it by hand.
+//! The ledger has only what the bank has taken. What it has taken for good counts as gone back: we
+//! no longer owe it, and a booking whose whole payment has gone is cancelled, as after a manual
+//! refund.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -28,7 +28,7 @@ use crate::{
 };
 
 text_enum! {
-    /// How far a dispute is, in Razorpay's words.
+    /// The state of a dispute, in Razorpay's words.
     pub enum DisputeStatus {
         Open = "open",
         ActionRequired = "action_required",
@@ -40,12 +40,12 @@ text_enum! {
 }
 
 impl DisputeStatus {
-    /// As Razorpay says it; one that it has invented since is not the end.
+    /// Reads Razorpay's word; one that Razorpay has invented since does not count as the end.
     pub fn of(status: &str) -> Self {
         status.parse().unwrap_or(DisputeStatus::Open)
     }
 
-    /// It only grows: webhooks come in any order.
+    /// A dispute's stage only grows, because webhooks come in any order.
     fn stage(self) -> i16 {
         match self {
             DisputeStatus::Open => 0,
@@ -59,25 +59,25 @@ impl DisputeStatus {
 /// The stage of a dispute that has ended.
 const DECIDED: i16 = 3;
 
-/// A dispute of which Razorpay tells.
+/// A dispute as Razorpay tells of it.
 #[derive(Debug)]
 pub struct Dispute {
     pub id: String,
     pub payment_id: String,
     pub amount_paise: i64,
     pub currency: String,
-    /// What Razorpay has taken from our balance: 0 until it is lost, in most cases.
+    /// What Razorpay has taken from our balance: in most cases 0 until the dispute is lost.
     pub deducted_paise: i64,
     pub phase: String,
     pub reason_code: String,
     pub status: DisputeStatus,
     pub respond_by: Option<DateTime<Utc>>,
-    /// The payment, where it is told of, too: its capture may not have been heard of yet.
+    /// The payment, if Razorpay tells of it, too: its capture may not have reached us yet.
     pub payment: Option<Captured>,
 }
 
 impl Dispute {
-    /// One as Razorpay has it; `None` when it is of nothing.
+    /// Reads Razorpay's dispute; `None` when it is about no money.
     pub fn of(theirs: &razorpay::Dispute) -> Option<Self> {
         Some(Dispute {
             id: theirs.id.clone(),
@@ -93,7 +93,7 @@ impl Dispute {
         })
     }
 
-    /// What the bank has taken of it, as things stand.
+    /// What the bank has taken by this dispute, as things stand.
     pub fn taken(&self) -> i64 {
         match self.status {
             DisputeStatus::Won => 0,
@@ -107,7 +107,7 @@ impl Dispute {
     }
 }
 
-/// Follows a dispute of a payment of ours; false when nothing about it is new.
+/// Follows a dispute about one of our payments; false when nothing about it is new.
 pub async fn follow(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -117,18 +117,18 @@ pub async fn follow(
     let mut booking = lock_booking(conn, payment_id).await?;
     let state = lock_payment(conn, payment_id).await?;
     if booking.is_none() && state == PaymentState::Sold {
-        // It was sold between these two.
+        // The payment was sold between these two statements.
         booking = lock_booking(conn, payment_id).await?;
     }
     let captured = captured(conn, dispute).await?;
-    // Also of a booking that has gone with its event.
+    // Also for a booking that was deleted with its event.
     let of = captured
         .as_ref()
         .and_then(|captured| captured.1)
         .or(booking.as_ref().map(|booking| booking.id));
     let captured = captured.map(|captured| captured.0);
     if !remember(conn, dispute).await? {
-        // It may be asked for again after a review, and there is a day until which to answer.
+        // A dispute may ask for action again after a review, and has a deadline for the answer.
         if dispute.status == DisputeStatus::ActionRequired && !is_decided(conn, &dispute.id).await?
         {
             alert_open(conn, dispute, of).await?;
@@ -147,7 +147,7 @@ pub async fn follow(
     Ok(true)
 }
 
-/// False when it had come as far before.
+/// Records a dispute's stage; false when it had come as far before.
 async fn remember(conn: &mut PgConnection, dispute: &Dispute) -> Result<bool> {
     let remembered = sqlx::query!(
         "INSERT INTO disputes AS known (dispute_id, payment_id, amount_paise, currency, taken_paise, phase, reason_code, status, stage, respond_by)
@@ -184,7 +184,7 @@ async fn is_decided(conn: &mut PgConnection, id: &str) -> Result<bool> {
     Ok(decided)
 }
 
-/// Somebody has to answer at Razorpay.
+/// Alerts operators, who must answer at Razorpay.
 async fn alert_open(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -207,8 +207,8 @@ async fn alert_open(
     alerts::raise(conn, AlertReason::DisputeOpen, &dispute.id, booking, &details).await
 }
 
-/// The payment, as it was captured, and its booking; `None` while the ledger does not have it: then
-/// both are written together.
+/// The payment, as it was captured, and its booking. `None` while the ledger does not have the
+/// payment: the dispute is then written together with its capture.
 async fn captured(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -232,7 +232,7 @@ async fn captured(
     }))
 }
 
-/// What the bank has taken, or has given back of it.
+/// Writes what the bank has taken, or has given back.
 async fn write_ledger(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -256,8 +256,7 @@ async fn write_ledger(
     record_source(conn, &[movement], booking, &money, &dispute.id).await
 }
 
-/// It has ended. What the bank keeps has gone back for good; what it does not keep may be refunded
-/// again.
+/// Ends a dispute. What the bank keeps has gone back for good; the rest may be refunded again.
 async fn decide(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -267,13 +266,12 @@ async fn decide(
     booking: Option<&LockedBooking>,
     after: &mut AfterCommit,
 ) -> Result<()> {
-    // Nobody can answer any more.
+    // The time to answer is over.
     alerts::settle(conn, AlertReason::DisputeOpen, &dispute.id).await?;
     if dispute.taken() == 0 {
         return refunds::resume(conn, &dispute.payment_id).await;
     }
-    // Confirmed by the Node service, which keeps no ledger: its sale is written when it is
-    // cancelled.
+    // Confirmed by the Node service, which keeps no ledger: the cancellation writes the sale.
     let legacy = booking.filter(|booking| booking.is_confirmed_with(&dispute.payment_id));
     let whole = match (captured, legacy) {
         (Some(captured), _) => captured.amount_paise,
@@ -316,7 +314,7 @@ async fn decide(
     alerts::raise(conn, AlertReason::DisputeLost, &dispute.id, of, &details).await
 }
 
-/// Nothing of the payment is left: it has gone back, whatever is heard of it later.
+/// Nothing of the payment is left: later news of it cannot change that.
 async fn remember_whole(
     conn: &mut PgConnection,
     dispute: &Dispute,
@@ -337,7 +335,7 @@ async fn remember_whole(
     Ok(())
 }
 
-/// Disputes that have not ended, as far as we know, the oldest first.
+/// Disputes that have not ended as far as we know, the oldest first.
 pub async fn undecided(conn: &mut PgConnection, limit: i64) -> Result<Vec<String>> {
     let ids = sqlx::query_scalar!(
         "SELECT dispute_id FROM disputes WHERE stage < 3 ORDER BY created_at, dispute_id LIMIT $1",
@@ -348,7 +346,7 @@ pub async fn undecided(conn: &mut PgConnection, limit: i64) -> Result<Vec<String
     Ok(ids)
 }
 
-/// How far a dispute is by our books, and what the bank has taken.
+/// A dispute's state in our books, and what the bank has taken.
 pub async fn known(conn: &mut PgConnection, id: &str) -> Result<Option<(DisputeStatus, i64)>> {
     let row = sqlx::query!("SELECT status, taken_paise FROM disputes WHERE dispute_id = $1", id)
         .fetch_optional(conn)

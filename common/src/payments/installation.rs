@@ -1,11 +1,12 @@
-//! Which installation this is, whose an order at Razorpay is, and the hold on refunds while
-//! operators look at books that are not what they were.
+//! The identity of this installation, the owner of an order at Razorpay, and the hold on refunds
+//! while operators look at books that are not what they were.
 //!
 //! Other shops and other installations may use our account at Razorpay, and our own database may
 //! have been restored from a backup or emptied. So an order is ours only if our books have it as
 //! made under our id (they may be a copy: see the views `own_orders` and `copied_payments`), or if
-//! its notes name this installation and its receipt is the reference of a booking. That is against
-//! accidents: a shop that can create orders at Razorpay with our key can name us.
+//! its notes name this installation and its receipt is the reference of one of our bookings. This
+//! protects against accidents only: a shop that can create orders at Razorpay with our key can name
+//! us.
 
 use std::time::Duration;
 
@@ -22,12 +23,12 @@ use crate::{
 /// The note of an order at Razorpay that says which installation created it.
 pub const NOTE: &str = "nexus_installation";
 
-/// What an alert about held refunds is about.
+/// The subject of an alert about held refunds.
 const REFUNDS: &str = "refunds";
-/// What the alert about strangers' orders is about.
+/// The subject of the alert about strangers' orders.
 const ORDERS: &str = "orders";
 
-/// Whose an order is that our books do not have.
+/// The owner of an order that our books do not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// Ours: it is for this booking.
@@ -41,7 +42,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// As the inbox of webhooks remembers it.
+    /// The owner, in the words of the webhook inbox.
     pub fn outcome(&self) -> &'static str {
         match self {
             Owner::Ours(_) => "ours",
@@ -51,7 +52,7 @@ impl Owner {
     }
 }
 
-/// Decides whose an order is on which this installation takes no money: by our books, which may be
+/// Decides who owns an order on which this installation takes no money: by our books, which may be
 /// a copy of another installation's, or by its receipt and notes.
 pub async fn owner(
     conn: &mut PgConnection,
@@ -84,7 +85,7 @@ pub async fn owner(
     })
 }
 
-/// Whether an order has been noted as not in our books.
+/// Whether an order was noted as missing from our books.
 pub async fn is_foreign(conn: &mut PgConnection, order_id: &str) -> Result<bool> {
     let known = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM foreign_orders WHERE order_id = $1) AS "known!""#,
@@ -95,16 +96,16 @@ pub async fn is_foreign(conn: &mut PgConnection, order_id: &str) -> Result<bool>
     Ok(known)
 }
 
-/// Notes money on an order that is not in our books: nothing is done with it, and operators are
-/// told, once per order where it is ours, once per installation where it is another's, and
-/// otherwise by one alert that counts. If the order is ours, no refund is asked for from now on:
-/// our books may have been restored from a backup.
+/// Notes money on an order that is not in our books, and does nothing else with it. Operators are
+/// told once per order if the order is ours, once per installation if it is another installation's,
+/// and otherwise by one alert that counts. If the order is ours, refunds are held from now on: our
+/// books may have been restored from a backup.
 pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Owner) -> Result<()> {
     let other = match owner {
         Owner::OtherInstallation(id) => Some(id.as_str()),
         _ => None,
     };
-    // A payment on no order at all has nothing to be known by but itself.
+    // A payment without an order has only its own id.
     let known_by = if money.order_id.is_empty() { &money.payment_id } else { &money.order_id };
     let noted = sqlx::query!(
         r#"INSERT INTO foreign_orders (order_id, installation) VALUES ($1, $2) ON CONFLICT (order_id) DO NOTHING
@@ -141,7 +142,7 @@ pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Own
     }
 }
 
-/// From now on no refund is asked for; operators are told why.
+/// Stops asking for refunds from now on, and tells operators why.
 pub async fn hold_refunds(conn: &mut PgConnection, why: &str) -> Result<()> {
     let held = sqlx::query!(
         "UPDATE installation SET refunds_held_at = now() WHERE refunds_held_at IS NULL"
@@ -155,7 +156,7 @@ pub async fn hold_refunds(conn: &mut PgConnection, why: &str) -> Result<()> {
     alerts::raise(conn, AlertReason::RefundsHeld, REFUNDS, None, &details).await
 }
 
-/// Refunds are asked for again. False when they were not held.
+/// Asks for refunds again. False when they were not held.
 pub async fn release_refunds(db: &PgPool) -> Result<bool> {
     let mut tx = db.begin().await?;
     let held = sqlx::query!(
@@ -178,8 +179,7 @@ pub async fn refunds_are_held(conn: &mut PgConnection) -> Result<bool> {
     Ok(held)
 }
 
-/// Since when payments are to be looked at: `recent`, or further back when nobody has looked for
-/// longer.
+/// How far back to look at payments: `recent`, or longer if the last look is longer ago.
 pub async fn unlooked(conn: &mut PgConnection, recent: Duration) -> Result<Duration> {
     let seconds = sqlx::query_scalar!(
         r#"SELECT coalesce(extract(epoch FROM now() - looked_at), 0)::float8 AS "seconds!" FROM installation"#
@@ -189,7 +189,7 @@ pub async fn unlooked(conn: &mut PgConnection, recent: Duration) -> Result<Durat
     Ok(recent.max(Duration::try_from_secs_f64(seconds).unwrap_or_default() + recent))
 }
 
-/// Payments that were begun before `then`, in seconds since 1970, have been looked at.
+/// Records that payments begun before `then`, in seconds since 1970, have been looked at.
 pub async fn looked(conn: &mut PgConnection, then: i64) -> Result<()> {
     sqlx::query!("UPDATE installation SET looked_at = to_timestamp($1::bigint)", then)
         .execute(conn)

@@ -1,7 +1,7 @@
-//! The payments ledger as CSV (RFC 4180), for accountants and their spreadsheets. A row is dated by
-//! the moment at which it is written, and a period that is over is exported only once nothing dated
-//! in it can appear any more: so each row is in exactly one of the files of consecutive periods,
-//! whenever they are fetched.
+//! The payments ledger as CSV (RFC 4180), for accountants and their spreadsheets. A row's date is
+//! the moment at which it is written, and a past period is exported only once no further row can be
+//! dated in it. So the files of consecutive periods have each row exactly once, whenever they are
+//! fetched.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use sqlx::PgConnection;
@@ -13,10 +13,10 @@ use crate::{
 
 pub const HEADER: &str = "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason\r\n";
 
-/// Rows that are fetched at once.
+/// Rows that one query fetches.
 const PAGE: i64 = 1_000;
 
-/// Which rows: from the first moment on, up to the second one, which is not included.
+/// The rows from the first moment on, up to but not including the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     from: DateTime<Utc>,
@@ -24,8 +24,8 @@ pub struct Range {
 }
 
 impl Range {
-    /// Reads `from` and `to`: a time, or a day, of which `to` includes the whole. Absent ones mean
-    /// always.
+    /// Reads `from` and `to`: a time, or a day, which `to` includes as a whole. Without them, the
+    /// range has no bound.
     pub fn parse(from: Option<&str>, to: Option<&str>) -> Result<Self> {
         let moment = |field: &str, text: Option<&str>, day_after| match text {
             None => Ok(None),
@@ -51,16 +51,17 @@ fn moment(text: &str, day_after: i64) -> Option<DateTime<Utc>> {
     if is_day { time.checked_add_signed(TimeDelta::days(day_after)) } else { Some(time) }
 }
 
-/// A transaction's number: it and all before it have to have ended before a period is exported.
+/// A transaction's number: this transaction and all before it must have ended before a period is
+/// exported.
 #[derive(Clone, Debug)]
 pub struct Barrier(String);
 
-/// What has to end before `range` can be exported; `None` when its end is still to come, so that it
-/// is a look and no file to keep.
+/// The transactions that must end before `range` can be exported; `None` when its end is still to
+/// come: such an export is a look, not a file to keep.
 ///
 /// A transaction that writes a row has its number before the row has its date (`ledger_time`). So
-/// what is dated before now belongs to a number that has been given by now, which is less than the
-/// one that is given here.
+/// every row dated before now belongs to a number that is given out already, and so is lower than
+/// the one given here.
 pub async fn barrier(conn: &mut PgConnection, range: Range) -> Result<Option<Barrier>> {
     let own = sqlx::query_scalar!(
         r#"SELECT pg_current_xact_id()::text AS "own!" WHERE $1 <= clock_timestamp()"#,
@@ -71,7 +72,7 @@ pub async fn barrier(conn: &mut PgConnection, range: Range) -> Result<Option<Bar
     Ok(own.map(Barrier))
 }
 
-/// Whether all of them have ended.
+/// Whether all these transactions have ended.
 pub async fn is_past(conn: &mut PgConnection, barrier: &Barrier) -> Result<bool> {
     let past = sqlx::query_scalar!(
         r#"SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS "past!""#,
@@ -95,7 +96,7 @@ impl Place {
 }
 
 /// The rows after `after`, by date, as lines, and where the next page begins; `None` when there are
-/// no more.
+/// no more rows.
 pub async fn page(
     conn: &mut PgConnection,
     range: Range,
@@ -146,8 +147,8 @@ fn amount(paise: i64) -> String {
     format!("{sign}{}.{:02}", paise.unsigned_abs() / 100, paise.unsigned_abs() % 100)
 }
 
-/// Text that comes from elsewhere: quoted where CSV needs it, and never a formula to the
-/// spreadsheet that opens it.
+/// Text from outside: quoted where CSV needs it, and never a formula to the spreadsheet that opens
+/// it.
 fn text(value: &str) -> String {
     let guarded = match value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         true => format!("'{value}"),

@@ -1,5 +1,5 @@
-//! Payments: orders, what Razorpay tells of them, and what that leads to. Nothing here calls
-//! Razorpay. What money moved is in the [`ledger`](crate::ledger).
+//! Payments: orders, what Razorpay tells us of them, and what follows. Nothing here calls Razorpay.
+//! The [`ledger`](crate::ledger) has the movements of money.
 
 pub mod broadcasts;
 pub mod disputes;

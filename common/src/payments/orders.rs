@@ -1,5 +1,4 @@
-//! Orders: what a buyer is asked to pay, and finding the booking behind an order
-//! (docs/contract.md#payments).
+//! Orders, and the booking behind an order (docs/contract.md#payments).
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -15,23 +14,23 @@ use crate::{
     },
 };
 
-/// A request for an order, every rule checked that needs no database.
+/// A request for an order; every rule that needs no database is checked.
 #[derive(Debug)]
 pub struct NewOrder {
     pub booking: BookingId,
-    /// What the client believes to be the total.
+    /// The total as the client knows it.
     pub amount: Paise,
 }
 
-/// A booking that may be paid for.
+/// A booking that its buyer may pay.
 #[derive(Debug)]
 pub struct Payable {
     pub booking: BookingId,
     pub reference: String,
-    /// Which this is: see [`installation`](super::installation).
+    /// This installation: see [`installation`](super::installation).
     pub installation: Uuid,
     pub total: Paise,
-    /// An order that was created before and can still be paid.
+    /// An earlier order that the buyer can still pay.
     pub open_order: Option<String>,
     /// Until the booking expires.
     pub seconds_left: Option<i64>,
@@ -52,7 +51,7 @@ pub struct Prefill {
     pub contact: Option<String>,
 }
 
-/// The booking, if `user` may pay for it now and the amount is its total.
+/// The booking, if `user` may pay it now and the amount is its total.
 pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -> Result<Payable> {
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.total_amount AS "total: Paise", b.status AS "status: BookingStatus",
@@ -93,21 +92,20 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
     })
 }
 
-/// Remembers an order that Razorpay has created, and returns the one that is to be paid: of several
-/// that were asked for at once, the first to get here. The others stay known, should somebody pay
-/// them after all.
+/// Records an order that Razorpay has created, and returns the order that the buyer is to pay: of
+/// several requested at once, the first that was recorded. The others stay known, in case the buyer
+/// pays them after all.
 pub async fn remember(
     conn: &mut PgConnection,
     booking: BookingId,
     order_id: &str,
     amount: Paise,
 ) -> Result<String> {
-    // One at a time: the second request finds what the first has written.
+    // One at a time: the second request finds the first one's order.
     sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking as _)
         .fetch_optional(&mut *conn)
         .await?;
-    // An order of another amount, currency or installation is not what the buyer is asked for any
-    // more.
+    // The buyer is no longer asked for an order of another amount, currency or installation.
     sqlx::query!(
         "UPDATE payment_orders SET superseded_at = now()
          WHERE booking_id = $1 AND superseded_at IS NULL
@@ -146,8 +144,8 @@ pub async fn remember(
     Ok(live)
 }
 
-/// Remembers an order that a process created and did not live to remember; its booking may have
-/// gone with its event since. No buyer is asked to pay one of these again.
+/// Records an order whose process created it and died before it could record it; the booking may
+/// have been deleted with its event since. No buyer is asked to pay such an order again.
 pub async fn adopt(
     conn: &mut PgConnection,
     order_id: &str,
@@ -179,8 +177,8 @@ pub async fn booking(conn: &mut PgConnection, order_id: &str) -> Result<Option<B
     Ok(id)
 }
 
-/// What was paid on an order has gone back: nobody can pay it again, so that its buyer gets
-/// another.
+/// The money that was paid on an order has gone back: it cannot be paid again, so its buyer gets
+/// another order.
 pub(super) async fn supersede(conn: &mut PgConnection, order_id: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE payment_orders SET superseded_at = now() WHERE order_id = $1 AND superseded_at IS NULL",
@@ -203,8 +201,8 @@ pub struct PaymentVerification {
     pub is_confirmed: bool,
 }
 
-/// The state of the booking behind an order or payment id, for its owner. What was paid there may
-/// have gone back while the booking still waits for another payment: then it is `refunded`.
+/// The state of the booking behind an order or payment id, for its owner. It is `refunded` when
+/// that payment has gone back, even while the booking still waits for another payment.
 pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentVerification> {
     sqlx::query_as!(
         PaymentVerification,
@@ -243,7 +241,7 @@ pub struct CheckoutOrder {
     pub checkout_options: CheckoutOptions,
 }
 
-/// What the checkout form of Razorpay takes.
+/// The options of Razorpay's checkout form.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CheckoutOptions {
     pub key: String,
@@ -262,13 +260,13 @@ pub struct CheckoutOptions {
     pub theme: Theme,
 }
 
-/// What the checkout form looks like.
+/// The look of the checkout form.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Theme {
     pub color: &'static str,
 }
 
-/// An order as its buyer gets it.
+/// The order in the form that its buyer's browser gets.
 pub fn checkout(payable: Payable, order_id: String, key_id: &str) -> CheckoutOrder {
     let amount = payable.total.get();
     CheckoutOrder {

@@ -1,5 +1,5 @@
-//! The refunds that Razorpay makes: those that we have asked for, and those that somebody made
-//! there. What we owe is in [`refunds`].
+//! The refunds that Razorpay makes: those that we have asked for, and manual ones. [`refunds`] has
+//! what we owe.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::{
 };
 
 text_enum! {
-    /// How far a refund is that Razorpay makes.
+    /// The state of a refund that Razorpay makes.
     pub enum ProviderRefundStatus {
         Requested = "requested",
         Processed = "processed",
@@ -41,13 +41,13 @@ text_enum! {
 }
 
 impl ProviderRefundStatus {
-    /// As Razorpay says it; until it says that the refund has ended, it is under way.
+    /// Reads Razorpay's word; until that says that the refund has ended, it is under way.
     pub fn of(status: &str) -> Self {
         status.parse().unwrap_or(ProviderRefundStatus::Requested)
     }
 }
 
-/// How far a refund is by our books.
+/// A refund's state in our books.
 pub async fn known(
     conn: &mut PgConnection,
     refund_id: &str,
@@ -61,20 +61,20 @@ pub async fn known(
     Ok(status)
 }
 
-/// A refund that Razorpay makes, as it tells of it.
+/// A refund as Razorpay tells of it.
 #[derive(Debug)]
 pub struct ProviderRefund {
     /// Razorpay's id, `rfnd_…`.
     pub refund_id: String,
-    /// What goes back by it: the payment, or a part.
+    /// The amount that goes back by it: the payment, or a part.
     pub amount_paise: i64,
-    /// We have asked for it.
+    /// Whether we have asked for it.
     pub ours: bool,
     /// The payment that goes back, with its own amount.
     pub payment: Captured,
 }
 
-/// What has become of a payment's money by its refunds, and by disputes that have taken some.
+/// What has become of a payment's money, by its refunds and by disputes that have taken some.
 struct MoneyBack {
     captured: i64,
     /// It has gone back.
@@ -84,7 +84,8 @@ struct MoneyBack {
 }
 
 impl MoneyBack {
-    /// What the payment hears; `None` when that says nothing of the whole.
+    /// The event that a refund's status means for its payment; `None` when it says nothing about
+    /// the whole.
     fn event(&self, status: ProviderRefundStatus) -> Option<PaymentEvent> {
         match status {
             ProviderRefundStatus::Requested => {
@@ -99,9 +100,10 @@ impl MoneyBack {
     }
 }
 
-/// Follows a refund: only what has been made is in the ledger. Once all of a payment has gone back,
-/// a cancelled booking says `refunded`, and one that nobody has cancelled is. What could not be
-/// made is asked for again, if we owe it. Returns what was done.
+/// Follows a refund; only refunds that were made are in the ledger. Once all of a payment has gone
+/// back, a cancelled booking becomes `refunded`, and one that is not cancelled yet is cancelled. If
+/// we owe a refund that Razorpay could not make, a job asks for it again. Returns the step that was
+/// taken.
 pub async fn follow(
     conn: &mut PgConnection,
     refund: &ProviderRefund,
@@ -112,8 +114,8 @@ pub async fn follow(
     let mut booking = lock_booking(conn, payment_id).await?;
     let state = lock_payment(conn, payment_id).await?;
     if booking.is_none() && state == PaymentState::Sold {
-        // It was sold between these two. Out of order, the booking may have to be asked for again,
-        // by the caller's next try.
+        // The payment was sold between these two statements. This lock is out of order, so it may
+        // fail; then the caller tries again.
         booking = lock_booking(conn, payment_id).await?;
     }
     let Some(back) = remember(conn, refund, status).await? else { return Ok(PaymentStep::Nothing) };
@@ -168,9 +170,9 @@ pub async fn follow(
     Ok(step)
 }
 
-/// Remembers how far a refund is, and adds up what its payment has had back; `None` when that had
-/// been heard before. Webhooks come in any order: what Razorpay has failed to make stays so,
-/// whatever is heard of its beginning.
+/// Records a refund's state, and adds up what has gone back of its payment; `None` when we had
+/// heard that before. Webhooks come in any order: a refund that has failed stays failed, even if
+/// news of its beginning comes later.
 async fn remember(
     conn: &mut PgConnection,
     refund: &ProviderRefund,
@@ -206,7 +208,7 @@ async fn remember(
     Ok(Some(back))
 }
 
-/// Locks the booking that the payment is about, if there is one.
+/// Locks the booking of the payment, if there is one.
 pub(super) async fn lock_booking(
     conn: &mut PgConnection,
     payment_id: &str,
@@ -226,7 +228,7 @@ pub(super) async fn lock_booking(
     }
 }
 
-/// The money has gone back.
+/// Writes that the money has gone back.
 async fn write(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
     write_ledger(conn, refund, &[LedgerEntry::Refund]).await?;
     let booking_id = sqlx::query_scalar!(
@@ -247,8 +249,8 @@ async fn write(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
     Ok(())
 }
 
-/// Razorpay could not make a refund: a job asks for another, later each time. One that somebody
-/// asked for there is no try of ours, but what it would have returned is ours to return now.
+/// Razorpay could not make a refund: a job asks for another, later each time. A failed manual
+/// refund does not count as one of our tries, but we now owe what it would have returned.
 async fn try_again(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
     let (payment_id, refund_id) = (&refund.payment.payment_id, &refund.refund_id);
     let row = sqlx::query!(
@@ -268,7 +270,7 @@ async fn try_again(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<(
         tries_left = row.tries_left,
         "Razorpay could not make a refund"
     );
-    // The last job finds that no tries are left, and says so by dying.
+    // The last job finds that no tries are left, and becomes a dead letter to say so.
     let wait = if row.tries_left == 0 || !refund.ours {
         Duration::ZERO
     } else {
@@ -278,7 +280,7 @@ async fn try_again(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<(
     Ok(())
 }
 
-/// Somebody has refunded the payment of a sale at Razorpay, all of it by now: the books say so.
+/// Writes that the payment of a sale was refunded manually, by now completely.
 async fn write_foreign(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
     write_ledger(conn, refund, &[LedgerEntry::Refund]).await?;
     sqlx::query!(
@@ -294,8 +296,8 @@ async fn write_foreign(conn: &mut PgConnection, refund: &ProviderRefund) -> Resu
     Ok(())
 }
 
-/// Writes a refund that was made into the ledger, of which its payment's capture is a part; returns
-/// its booking.
+/// Writes a completed refund into the ledger, which has its payment's capture already; returns its
+/// booking.
 async fn write_ledger(
     conn: &mut PgConnection,
     refund: &ProviderRefund,
@@ -317,7 +319,7 @@ async fn write_ledger(
     Ok(capture.booking_id)
 }
 
-/// Cancels the booking whose payment somebody has refunded without us, and tells operators.
+/// Cancels the booking whose payment was refunded manually, and tells operators.
 async fn cancel_returned(
     conn: &mut PgConnection,
     payment_id: &str,
@@ -350,8 +352,8 @@ pub(super) async fn cancel_paid_back(
     Ok(())
 }
 
-/// A payment that our books do not have has gone back: should its capture be heard of yet, nothing
-/// is sold for it.
+/// Records that a payment missing from our books has gone back: if we hear of its capture later,
+/// nothing is sold for it.
 async fn remember_return(conn: &mut PgConnection, refund: &ProviderRefund) -> Result<()> {
     let money = &refund.payment;
     sqlx::query!(
@@ -368,9 +370,9 @@ async fn remember_return(conn: &mut PgConnection, refund: &ProviderRefund) -> Re
     Ok(())
 }
 
-/// Leaves what is [too little](Refund::is_too_little) to ask for. While something is under way, its
-/// end says what is owed; then the refund is settled, and operators are told what the buyer has not
-/// got. False when that is not so any more.
+/// Gives up a remainder that is [too little](Refund::is_too_little) to ask for. While a refund is
+/// under way, its end decides what we owe; otherwise the refund is settled, and operators are told
+/// what the buyer has not got. False when there is no such remainder.
 pub async fn leave(conn: &mut PgConnection, id: RefundId, payment_id: &str) -> Result<bool> {
     lock_booking(conn, payment_id).await?;
     lock_payment(conn, payment_id).await?;

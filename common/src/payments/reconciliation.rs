@@ -1,7 +1,7 @@
-//! Reconciliation: our side of the comparison with Razorpay, and when its turn comes. What follows
-//! for money of which no webhook told is in [`webhook_actions`](super::webhook_actions) and
-//! [`provider_refunds`](super::provider_refunds), as if one had. The reconciler, which asks
-//! Razorpay, is in the worker crate; nothing here calls out.
+//! Our side of the comparison with Razorpay, and when each order and refund has its turn.
+//! [`webhook_actions`](super::webhook_actions) and [`provider_refunds`](super::provider_refunds)
+//! act on money of which no webhook told us, as if one had. The reconciler, which asks Razorpay, is
+//! in the worker crate; nothing here calls out.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -19,19 +19,19 @@ use crate::{
     },
 };
 
-/// What our books say of a payment.
+/// A payment in our books.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PaymentRecord {
-    /// For which booking, if any.
+    /// Its booking, if any.
     pub booking: Option<BookingId>,
-    /// The money is in the ledger.
+    /// Whether the ledger has the money.
     pub captured: bool,
-    /// How far its refund is, if one is owed: `refunds.status`.
+    /// The state of its refund, if we owe one: `refunds.status`.
     pub refund: Option<RefundStatus>,
 }
 
-/// Our side of these payments; those that we have never heard of are missing, and those of another
-/// installation whose books ours are a copy of.
+/// Our records of these payments, without those that we have never heard of and, if our books are a
+/// copy, without those of the installation that they were copied from.
 pub async fn records(
     conn: &mut PgConnection,
     payments: &[String],
@@ -56,9 +56,9 @@ pub async fn records(
         .collect())
 }
 
-/// Orders whose time to be asked about came at least `patience` ago, the longest waiting first.
-/// Those whose booking is confirmed meanwhile are not asked about any more: what else is paid for
-/// them shows in the lists of payments.
+/// Orders that have been due to be asked about for at least `patience`, the longest waiting first.
+/// Orders whose booking has been confirmed meanwhile drop out: further payments on them show in the
+/// lists of payments.
 pub async fn due_orders(
     conn: &mut PgConnection,
     patience: Duration,
@@ -66,8 +66,8 @@ pub async fn due_orders(
 ) -> Result<Vec<String>> {
     let patience = interval(patience)?;
     sqlx::query!(
-        // The planner does not know how many are due, and would read all bookings. Those of more
-        // than a thousand have their turn later.
+        // The planner does not know how many are due, and would read all bookings. Of more than a
+        // thousand orders, the rest has its turn later.
         "UPDATE payment_orders o SET look_at = NULL FROM bookings b
          WHERE o.order_id = ANY (ARRAY(
                    SELECT order_id FROM own_orders WHERE look_at <= now() - $1::interval ORDER BY look_at LIMIT 1000))
@@ -86,8 +86,8 @@ pub async fn due_orders(
     Ok(orders)
 }
 
-/// An order has been asked about: again after `first`, then after twice as long each time, twelve
-/// hours at most, until it is `last` old.
+/// Records that Razorpay was asked about an order: it is due again after `first`, then after twice
+/// as long each time, twelve hours at most, until it is `last` old.
 pub async fn order_asked(
     conn: &mut PgConnection,
     order_id: &str,
@@ -108,7 +108,7 @@ pub async fn order_asked(
     Ok(())
 }
 
-/// A refund that Razorpay has not carried out, as far as we know.
+/// A refund that Razorpay has not made, as far as we know.
 #[derive(Debug)]
 pub struct OpenRefund {
     pub id: RefundId,
@@ -116,14 +116,14 @@ pub struct OpenRefund {
     pub booking: Option<BookingId>,
     pub amount_paise: i64,
     pub status: RefundStatus,
-    /// Its job is still trying.
+    /// Whether its job is still trying.
     pub in_work: bool,
-    /// Its job has given up, and waits for an operator.
+    /// Whether its job is a dead letter and waits for an operator.
     pub dead: bool,
 }
 
-/// Open refunds that it is time to ask about: `first` after they were owed, then whenever they are
-/// twice as old, every twelve hours at least.
+/// Open refunds that are due to be asked about: `first` after we owed them, then whenever they are
+/// twice as old, but at least every twelve hours.
 pub async fn due_refunds(
     conn: &mut PgConnection,
     first: Duration,
@@ -148,7 +148,7 @@ pub async fn due_refunds(
     Ok(refunds)
 }
 
-/// A refund has been asked about.
+/// Records that Razorpay was asked about a refund.
 pub async fn refund_asked(conn: &mut PgConnection, id: RefundId) -> Result<()> {
     sqlx::query!("UPDATE refunds SET looked_at = now() WHERE id = $1", id as _)
         .execute(conn)
@@ -156,14 +156,14 @@ pub async fn refund_asked(conn: &mut PgConnection, id: RefundId) -> Result<()> {
     Ok(())
 }
 
-/// Has a refund tried again whose job is gone. False when it has one.
+/// Enqueues a job for a refund that has none. False when it has one.
 pub async fn resume_refund(conn: &mut PgConnection, refund_id: RefundId) -> Result<bool> {
     Ok(jobs::enqueue(conn, &RefundPayment { refund_id }).await?.is_some())
 }
 
-/// Whether money that is only reserved would buy what its order is for, if it were captured now.
-/// Otherwise it had better lapse than be taken and sent back. A look, not a promise: what is
-/// captured is settled in any case.
+/// Whether authorized money would buy what its order is for if it were captured now; otherwise it
+/// should lapse rather than be captured and refunded. A look, not a promise: captured money is
+/// settled in any case.
 pub async fn is_wanted(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
     let Some(price) = Paise::new(money.amount_paise) else { return Ok(false) };
     let wanted = sqlx::query_scalar!(

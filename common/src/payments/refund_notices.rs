@@ -1,6 +1,6 @@
-//! What a buyer is told whose money goes back although nobody has cancelled anything: it came late,
-//! twice, or of another amount, or somebody has returned a part of it by hand. A buyer who cancels
-//! is told by [`cancellation_notices`](crate::bookings::cancellation_notices).
+//! What a buyer is told about money that goes back although the booking was not cancelled: it came
+//! late, twice, or in another amount, or a part of it was refunded manually.
+//! [`cancellation_notices`](crate::bookings::cancellation_notices) tell a buyer who cancels.
 
 use sqlx::PgConnection;
 
@@ -22,28 +22,28 @@ use crate::{
 
 #[derive(Debug)]
 pub struct Notice {
-    /// What the message is known by: the payment that goes back, or the refund of a part.
+    /// Identifies the message: the payment that goes back, or the refund of a part.
     pub id: String,
     pub payment_id: String,
-    /// Of the payment, as people write it.
+    /// The payment's amount, as people write it.
     pub amount: String,
-    /// What goes back of it, if that is only a part.
+    /// What goes back, if that is only a part.
     pub part: Option<String>,
-    /// Its booking is confirmed all the same.
+    /// Whether its booking stays confirmed.
     pub stands: bool,
-    /// Why it goes back: ends a sentence.
+    /// Why it goes back; ends a sentence.
     pub reason: &'static str,
-    /// Of the booking that it was for, if that has not gone with its event.
+    /// Its booking's reference, unless the booking was deleted with its event.
     pub reference: Option<String>,
     pub event_name: Option<String>,
     pub name: Option<String>,
     pub email: Option<String>,
-    /// Only a number that has been proved to be theirs.
+    /// Only a proved number.
     pub phone: Option<String>,
 }
 
-/// Has the buyer told of a refund that has just been decided, by e-mail, SMS, and on their own
-/// sockets: enqueued and collected in the transaction that decides it.
+/// Tells the buyer about a refund that has just been decided, by e-mail, SMS, and on their own
+/// sockets. The transaction that decides the refund enqueues the jobs and collects the broadcast.
 pub(super) async fn announce(
     conn: &mut PgConnection,
     refund_id: RefundId,
@@ -79,8 +79,8 @@ pub(super) async fn announce(
     Ok(())
 }
 
-/// Has the buyer of a booking told that a part of its payment has been returned by hand, likewise.
-/// The caller sees to it that this is once a refund.
+/// Likewise tells a booking's buyer that a part of its payment was refunded manually. The caller
+/// makes sure that this happens once per refund.
 pub(super) async fn announce_part(
     conn: &mut PgConnection,
     refund_id: &str,
@@ -111,7 +111,7 @@ pub(super) async fn announce_part(
     Ok(())
 }
 
-/// What to send about a part; `None` when its booking has gone.
+/// What to send about a part; `None` when its booking was deleted.
 pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Option<Notice>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.amount_paise AS part, b.status = 'confirmed' AS "stands!", -s.amount_paise AS "paise!", s.currency, b.booking_reference,
@@ -139,7 +139,7 @@ pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Opt
     }))
 }
 
-/// What to send about a refund; `None` when nobody knows whose it is.
+/// What to send about a refund; `None` when its buyer is not known.
 pub async fn notice(conn: &mut PgConnection, refund_id: RefundId) -> Result<Option<Notice>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.amount_paise, r.currency, r.reason, b.booking_reference AS "reference?", e.name AS "event_name?",

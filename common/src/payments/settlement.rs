@@ -1,11 +1,11 @@
-//! Payments: what captured money leads to, and the ledger (docs/architecture.md#payments). Orders
-//! are in [`orders`](super::orders), webhooks in [`webhooks`](super::webhooks), money that
-//! goes back in [`refunds`](crate::ledger::refunds). What to do in which state is said by
-//! [`payment_states`] and [`booking_states`]; here it is done.
+//! Settling payments: captured money becomes a sale or a refund (docs/architecture.md#payments).
+//! Orders are in [`orders`](super::orders), webhooks in [`webhooks`](super::webhooks), refunds in
+//! [`refunds`](crate::ledger::refunds). [`payment_states`] and [`booking_states`] say what to do in
+//! which state; this module does it.
 //!
-//! Nothing here calls Razorpay; amounts and ids come from signed webhooks or from what the caller
-//! fetched, and every decision commits together with its ledger rows and the jobs that follow from
-//! it.
+//! Nothing here calls Razorpay; amounts and ids come from signed webhooks or from the caller, who
+//! has fetched them. Every decision commits together with its ledger entries and the jobs that
+//! follow from it.
 
 use sqlx::PgConnection;
 
@@ -32,19 +32,19 @@ use crate::{
     },
 };
 
-/// What a captured payment led to.
+/// What a captured payment became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// The booking is confirmed.
     Confirmed,
-    /// It goes back, because …
+    /// A refund, for this reason.
     Refunded(RefundReason),
-    /// It had been settled before.
+    /// Nothing new: it was settled before.
     Already,
 }
 
-/// Whether a payment is in our books, or on an order that is: other shops and installations may use
-/// our account at Razorpay.
+/// Whether our books have a payment, or the order that it is on: other shops and installations may
+/// use our account at Razorpay.
 pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) -> Result<bool> {
     let ours = sqlx::query_scalar!(
         r#"SELECT NOT EXISTS (SELECT 1 FROM copied_payments WHERE payment_id = $1) AND (
@@ -59,8 +59,8 @@ pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) 
     Ok(ours)
 }
 
-/// Turns captured money into a confirmed booking, or owes it back. Whatever the webhooks say, and
-/// however often: once per payment.
+/// Turns captured money into a confirmed booking, or owes it back: once per payment, whatever the
+/// webhooks say, and however often.
 pub async fn settle(
     conn: &mut PgConnection,
     money: &Captured,
@@ -75,7 +75,7 @@ pub async fn settle(
     .await?
     .ok_or(Error::OrderNotFound)?;
     let id = order.booking_id;
-    // The booking comes first, so that two payments of one booking queue up here rather than at the
+    // The booking first, so that two payments of one booking queue up here rather than at the
     // ledger.
     let booking = sale::lock_for_update(conn, id, Some(&money.payment_id)).await?;
     let state = entries::state(conn, &money.payment_id).await?;
@@ -84,7 +84,7 @@ pub async fn settle(
         PaymentStep::SettleReturned => {
             let (refund, reason) = settle_returned(conn, money, id).await?;
             orders::supersede(conn, &money.order_id).await?;
-            // Whose sale was cancelled because of it has been told so.
+            // A buyer whose sale was cancelled because of it has been told.
             if !booking.as_ref().is_some_and(|booking| booking.was_sold_with(&money.payment_id)) {
                 refund_notices::announce(conn, refund, money, id, reason, after).await?;
             }
@@ -92,13 +92,13 @@ pub async fn settle(
         }
         _ => return Ok(Settled::Already),
     }
-    // Confirmed with this very payment by the Node service, which keeps no ledger: nothing is left
-    // but to write its sale down.
+    // The Node service, which keeps no ledger, confirmed the booking with this very payment: only
+    // its sale is left to write.
     if booking.as_ref().is_some_and(|booking| booking.is_confirmed_with(&money.payment_id)) {
         record_all(conn, &[LedgerEntry::Capture, LedgerEntry::Sale], Some(id), money).await?;
         return Ok(Settled::Already);
     }
-    // The currency of an order used to be the client's choice (docs/contract.md#change-6).
+    // Clients used to choose an order's currency (docs/contract.md#change-6).
     let as_ordered = money.amount_paise == order.amount_paise
         && money.currency == order.currency
         && money.currency == CURRENCY;
@@ -124,8 +124,8 @@ pub async fn settle(
     Ok(Settled::Refunded(reason))
 }
 
-/// Owes money back that was paid for a booking that our books do not have, because an operator says
-/// so. False when it has been settled before.
+/// Owes back money that was paid for a booking that our books do not have, on an operator's word.
+/// False when it was settled before.
 pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
     let state = lock_payment(conn, &money.payment_id).await?;
     if payment_states::next(state, PaymentEvent::Captured) != PaymentStep::Settle {
@@ -136,7 +136,7 @@ pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bo
     Ok(true)
 }
 
-/// Confirms the booking with money that has arrived for it, or says why it goes back.
+/// Confirms the booking with money that has arrived for it, or returns why the money goes back.
 async fn sell(
     conn: &mut PgConnection,
     booking: Option<&LockedBooking>,
@@ -170,7 +170,7 @@ async fn sell(
 fn refund_reason(step: BookingStep) -> Result<RefundReason> {
     match step {
         BookingStep::Refund(reason) | BookingStep::ExpireAndRefund(reason) => Ok(reason),
-        // No money leads there: see the tests of the table.
+        // No money leads there: see the table's tests.
         other => Err(Error::internal(format!("money that arrives leads to {other:?}"))),
     }
 }
@@ -183,7 +183,7 @@ pub async fn note_failure(conn: &mut PgConnection, order_id: &str) -> Result<()>
     if booking_states::next(state, BookingEvent::PaymentFailed) != BookingStep::NoteFailure {
         return Ok(());
     }
-    // It may have been confirmed since the look.
+    // The booking may have been confirmed since the look.
     sqlx::query!(
         "UPDATE bookings SET payment_status = 'failed' WHERE id = $1 AND status = 'pending' AND payment_status = 'pending'",
         id as _,

@@ -1,5 +1,5 @@
 //! The story of a payment, for operators: what our books have of it, its order and its booking, in
-//! the order in which it happened. `nexus-jobs payment` and `/admin/payments` show it.
+//! the order of events. `nexus-jobs payment` and `/admin/payments` show it.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -24,9 +24,9 @@ use crate::{
 /// Everything about one payment, or about the payments of one booking.
 #[derive(Debug, Default, Serialize)]
 pub struct Story {
-    /// `bookings.id`, also of a booking that has gone with its event.
+    /// `bookings.id`, even if the booking was deleted with its event.
     pub booking_id: Option<BookingId>,
-    /// `BKG-…`, while the booking is there.
+    /// `BKG-…`, while the booking exists.
     pub booking_reference: Option<String>,
     /// Razorpay's ids, `order_…`.
     pub orders: Vec<String>,
@@ -36,15 +36,15 @@ pub struct Story {
     pub entries: Vec<Entry>,
 }
 
-/// One thing that happened.
+/// An entry of the story.
 #[derive(Debug, Serialize)]
 pub struct Entry {
     pub at: DateTime<Utc>,
-    /// Of which kind: `booking`, `order`, `webhook`, `ledger`, `refund`, `dispute`, `job`, `alert`.
+    /// Its kind: `booking`, `order`, `webhook`, `ledger`, `refund`, `dispute`, `job`, `alert`.
     pub what: &'static str,
     /// Its id: the provider's where it has one.
     pub id: String,
-    /// What is to be said of it.
+    /// What it says.
     pub says: String,
     /// The job, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,14 +53,14 @@ pub struct Entry {
 
 /// More payments than any booking has.
 const MOST: i64 = 100;
-/// Webhooks that one story shows: somebody may have replayed them a thousand times.
+/// Webhooks that one story shows: an operator may have replayed them a thousand times.
 const MOST_WEBHOOKS: i64 = 500;
 
-/// The story behind a payment's id, an order's, a refund's, a dispute's, a booking's reference or
-/// number; `webhook 7`, `refund 7` and `booking 7`, as alerts and jobs name them, work, too. `None`
-/// when nobody knows anything of it.
+/// The story behind the id of a payment, an order, a refund or a dispute, or behind a booking's
+/// reference or number. `webhook 7`, `refund 7` and `booking 7`, as alerts and jobs name them, also
+/// work. `None` when our books know nothing of it.
 pub async fn tell(conn: &mut PgConnection, about: &str) -> Result<Option<Story>> {
-    // PostgreSQL takes no text with it.
+    // PostgreSQL accepts no text with NUL.
     if about.contains('\0') {
         return Ok(None);
     }
@@ -77,13 +77,12 @@ pub async fn tell(conn: &mut PgConnection, about: &str) -> Result<Option<Story>>
     let disputes = tell_disputes(conn, &mut story).await?;
     tell_jobs(conn, &mut story, &webhooks, &refunds).await?;
     tell_alerts(conn, &mut story, &webhooks, &disputes).await?;
-    // Stable: what happened in one moment stays in the order of cause and effect.
+    // A stable sort: entries of one moment stay in the order of cause and effect.
     story.entries.sort_by_key(|entry| entry.at);
     Ok(Some(story).filter(|story| !story.entries.is_empty()))
 }
 
-/// An id of the provider's, or a booking's reference or number, for whatever names something of
-/// ours.
+/// The provider's id, or a booking's reference or number, behind a name that alerts and jobs use.
 async fn seed(conn: &mut PgConnection, about: &str) -> Result<String> {
     let Some((what, id)) = about.split_once(' ') else { return Ok(about.to_owned()) };
     let Ok(id) = id.parse::<i64>() else { return Ok(about.to_owned()) };
@@ -128,7 +127,7 @@ async fn booking(conn: &mut PgConnection, about: &str) -> Result<Option<BookingI
     Ok(id)
 }
 
-/// Every order and payment of the story.
+/// Finds every order and payment of the story.
 async fn find_ids(conn: &mut PgConnection, story: &mut Story, about: &str) -> Result<()> {
     story.orders = sqlx::query_scalar!(
         r#"SELECT order_id AS "id!" FROM payment_orders WHERE booking_id = $1
@@ -209,7 +208,7 @@ async fn tell_orders(conn: &mut PgConnection, story: &mut Story) -> Result<()> {
             story.add(at, "order", &row.order_id, "superseded".into());
         }
     }
-    // A payment on no order is noted by its own id.
+    // A payment without an order is noted by its own id.
     let ids = [story.orders.as_slice(), story.payments.as_slice()].concat();
     let foreign = sqlx::query!(
         "SELECT order_id, noticed_at FROM foreign_orders WHERE order_id = ANY ($1)",
@@ -341,7 +340,7 @@ async fn tell_disputes(conn: &mut PgConnection, story: &mut Story) -> Result<Vec
     Ok(rows.into_iter().map(|row| row.dispute_id).collect())
 }
 
-/// Jobs that are alive, or dead letters; of finished ones what they did says enough.
+/// Live jobs and dead letters; the effects of finished jobs say enough.
 async fn tell_jobs(
     conn: &mut PgConnection,
     story: &mut Story,

@@ -1,5 +1,5 @@
-//! What a webhook leads to. Whatever needs Razorpay is left to the caller, who asks outside any
-//! transaction and comes back; everything else is done here, in the caller's transaction.
+//! What a webhook leads to. If that needs Razorpay, the caller asks it outside any transaction and
+//! comes back; everything else happens here, in the caller's transaction.
 
 use sqlx::PgConnection;
 
@@ -25,16 +25,16 @@ use crate::{
 /// What a webhook leads to.
 #[derive(Debug)]
 pub enum WebhookAction {
-    /// It has been dealt with; as the inbox remembers it.
+    /// Nothing more: it was dealt with, and this is its outcome for the inbox.
     Done(&'static str),
-    /// Razorpay has to capture this first; then it is to be settled.
+    /// A capture: Razorpay has to capture this first; then it is to be settled.
     Capture(Captured),
-    /// Our books do not have the payment's order. Razorpay may say whose it is: see
+    /// A search: our books do not have the payment's order. Razorpay may know its owner: see
     /// [`installation`](super::installation).
     FindOrder(Captured),
 }
 
-/// The event whose inventory a webhook may need, if it is about a booking of ours.
+/// The event whose inventory a webhook may need, if it is about one of our bookings.
 pub async fn inventory(conn: &mut PgConnection, event: &WebhookEvent) -> Result<Option<EventId>> {
     let (order_id, payment_id) = match event {
         WebhookEvent::Payment(_, money) => (money.order_id.as_str(), &money.payment_id),
@@ -66,7 +66,7 @@ pub async fn act_on(
         WebhookEvent::Payment(event, money) => payment(conn, event, money, after).await,
         WebhookEvent::Refund(status, refund) => {
             let payment = &refund.payment;
-            // The reconciler finds it, should our books have its payment later.
+            // If our books have its payment later, the reconciler finds it.
             if !settlement::is_ours(conn, &payment.payment_id, &payment.order_id).await? {
                 return Ok(WebhookAction::Done("not_ours"));
             }
@@ -75,7 +75,7 @@ pub async fn act_on(
         }
         WebhookEvent::Dispute(dispute) => {
             let order_id = dispute.payment.as_ref().map_or("", |payment| &payment.order_id);
-            // Should our books have its payment later, the reconciler finds the dispute.
+            // If our books have its payment later, the reconciler finds the dispute.
             if !settlement::is_ours(conn, &dispute.payment_id, order_id).await? {
                 return Ok(WebhookAction::Done("not_ours"));
             }
@@ -97,7 +97,7 @@ async fn payment(
     money: Captured,
     after: &mut AfterCommit,
 ) -> Result<WebhookAction> {
-    // A look: settling looks again, with the payment locked.
+    // A look without locks: settling looks again, with the payment locked.
     let step = payment_states::next(entries::state(conn, &money.payment_id).await?, event);
     match step {
         PaymentStep::NoteFailure => {
@@ -116,7 +116,7 @@ async fn payment(
     settle(conn, &money, after).await.map(WebhookAction::Done)
 }
 
-/// Settles captured money; as the inbox remembers it.
+/// Settles captured money; returns the outcome for the inbox.
 pub async fn settle(
     conn: &mut PgConnection,
     money: &Captured,

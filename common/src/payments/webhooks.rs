@@ -1,5 +1,5 @@
-//! The inbox: Razorpay's webhooks, stored byte for byte together with the job that acts on them,
-//! and how they are read.
+//! The inbox: stores Razorpay's webhooks byte for byte, together with the job that acts on them,
+//! and reads them.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,9 +23,9 @@ use crate::{
 pub struct Incoming<'a> {
     /// `x-razorpay-event-id`, the same for every delivery of one event.
     pub event_id: Option<&'a str>,
-    /// Those headers that tell where it comes from, by name.
+    /// The headers that tell where it comes from, by name.
     pub headers: Value,
-    /// What was signed, byte for byte.
+    /// The signed bytes.
     pub body: &'a [u8],
 }
 
@@ -61,7 +61,7 @@ pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result
     Ok(true)
 }
 
-/// The body of a stored webhook, unless it has been dealt with.
+/// The body of a stored webhook that has not been dealt with.
 pub async fn open(conn: &mut PgConnection, id: WebhookId) -> Result<Option<Vec<u8>>> {
     let body = sqlx::query_scalar!(
         "SELECT body FROM webhook_events WHERE id = $1 AND processed_at IS NULL",
@@ -72,7 +72,7 @@ pub async fn open(conn: &mut PgConnection, id: WebhookId) -> Result<Option<Vec<u
     Ok(body)
 }
 
-/// Remembers what a webhook led to.
+/// Records what a webhook led to.
 pub async fn close(conn: &mut PgConnection, id: WebhookId, outcome: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE webhook_events SET processed_at = now(), outcome = $2 WHERE id = $1",
@@ -84,7 +84,7 @@ pub async fn close(conn: &mut PgConnection, id: WebhookId, outcome: &str) -> Res
     Ok(())
 }
 
-/// The parts of a webhook that its handler looks at.
+/// The parts of a webhook that we look at.
 #[derive(Debug)]
 pub struct Webhook {
     /// `payment.captured` and the like.
@@ -93,7 +93,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Reads a webhook's body; `None` when it is no JSON object.
+    /// Reads a webhook's body; `None` when it is not a JSON object.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut body: Value = serde_json::from_slice(body).ok()?;
         remove_nul(&mut body);
@@ -127,12 +127,11 @@ impl Webhook {
         event.unwrap_or(WebhookEvent::Unreadable)
     }
 
-    /// The payment and the order that it is about, in whichever way it names them; empty if it does
-    /// not.
+    /// Its payment's and order's ids, wherever it names them; empty where it names none.
     fn about(&self) -> (String, String) {
         let text = |entity: &str, field: &str| {
             let text = self.entity(entity)?.get(field)?.as_str()?;
-            // Longer than any id, and than an index takes.
+            // Longer text is no id, and does not fit into an index.
             Some(text.to_owned()).filter(|text| (1..=200).contains(&text.len()))
         };
         let payment = text("payment", "id")
@@ -142,14 +141,13 @@ impl Webhook {
         (payment.unwrap_or_default(), order.unwrap_or_default())
     }
 
-    /// The entity of that name, wrapped in `entity` as Razorpay sends it, or bare.
+    /// The entity of that name: wrapped in `entity`, as Razorpay sends it, or bare.
     fn entity(&self, name: &str) -> Option<&Value> {
         let wrapper = self.payload.get(name)?;
         Some(wrapper.get("entity").unwrap_or(wrapper)).filter(|entity| entity.is_object())
     }
 
-    /// The payment that the webhook is about, if it names its amount. A payment without an order is
-    /// one that we have not asked for.
+    /// Its payment, if it names an amount. We did not ask for a payment without an order.
     fn payment(&self) -> Option<Captured> {
         let entity = self.entity("payment")?;
         let text = |field: &str| entity.get(field).and_then(Value::as_str).map(str::to_owned);
@@ -161,7 +159,7 @@ impl Webhook {
         })
     }
 
-    /// The dispute that the webhook is about, as far as its event says that it is.
+    /// Its dispute, if its event is about one.
     fn dispute(&self, status: Option<DisputeStatus>) -> Option<Dispute> {
         let theirs = razorpay::Dispute::deserialize(self.entity("dispute")?).ok()?;
         let dispute = Dispute::of(&theirs)?;
@@ -175,7 +173,7 @@ impl Webhook {
         let positive = |entity: &Value| entity.get("amount")?.as_i64().filter(|amount| *amount > 0);
         let payment_id = text("payment_id")?;
         let payment = self.entity("payment");
-        // A refund of everything has been known to come without its amount.
+        // Refunds of a whole payment have come without an amount.
         let whole = payment.and_then(positive);
         let order_id =
             payment.and_then(|payment| payment.get("order_id")?.as_str()).unwrap_or_default();
@@ -203,8 +201,8 @@ pub enum WebhookEvent {
     Refund(ProviderRefundStatus, ProviderRefund),
     /// Something happened to a dispute.
     Dispute(Dispute),
-    /// It is about money, and cannot be understood.
+    /// About money, but not understandable.
     Unreadable,
-    /// It is about nothing that matters here.
+    /// About nothing that matters here.
     Ignored,
 }

@@ -1,7 +1,7 @@
-//! Whether a provider accepts our key: the credentials, and whatever else of our settings every
-//! call depends on (a service, a sender). Once it has refused them it is asked only now and then,
-//! by one call at a time: with a wrong key every call would be refused, and a provider may shut out
-//! whoever insists.
+//! Whether a provider accepts our key: the credentials, and other settings on which every call
+//! depends (a service, a sender). Once the provider has refused the key, it is asked only now and
+//! then, by one call at a time: with a wrong key every call would be refused, and a provider may
+//! shut out a client that insists.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,20 +13,20 @@ use tokio::sync::watch;
 use super::CallError;
 use crate::types::retry_policy::RetryPolicy;
 
-/// The waits between two looks whether the key is right again.
+/// The pauses before the key is tried again.
 const PAUSES: RetryPolicy = RetryPolicy {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(60),
     max_attempts: i32::MAX,
 };
-/// No call takes longer, so no look does.
+/// No call takes longer, so no trial does.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// Our key at a provider, as far as this process knows. Cheap to clone; clones are the same key.
+/// Our key at a provider, as this process knows it. Cheap to clone; clones are the same key.
 #[derive(Debug, Clone)]
 pub struct Key {
     pub provider: &'static str,
-    /// The variables that it is made of.
+    /// The variables that hold it.
     pub settings: &'static str,
     pause: Arc<Mutex<Option<Pause>>>,
     standing: Arc<watch::Sender<Option<Standing>>>,
@@ -37,16 +37,16 @@ pub struct Key {
 pub enum Standing {
     /// The provider accepts it.
     Accepted,
-    /// It does not: the status of the response, and the provider's code.
+    /// The provider refuses it: the status of the response, and the provider's code.
     Refused(String),
 }
 
 #[derive(Debug)]
 struct Pause {
-    /// How often the key was refused on end.
+    /// How often in a row the key was refused.
     refusals: i32,
     until: Instant,
-    /// A call is under way that finds out whether the pause is over.
+    /// A call is finding out whether the key works again.
     looking: bool,
 }
 
@@ -60,13 +60,13 @@ impl Key {
         }
     }
 
-    /// What the provider says, from now on: every refusal, and the first acceptance after each.
+    /// The provider's verdicts from now on: every refusal, and the first acceptance after each.
     pub fn standing(&self) -> watch::Receiver<Option<Standing>> {
         self.standing.subscribe()
     }
 
-    /// Whether a call may be made now. The first one after a pause has to tell how it went, or the
-    /// next one is allowed a little later.
+    /// Whether a call may be made now. The first call after a pause must report its result; if it
+    /// does not, the next call is allowed a little later.
     pub(super) fn permit(&self) -> Result<(), CallError> {
         let mut pause = self.pause();
         let Some(pause) = pause.as_mut() else { return Ok(()) };
@@ -79,7 +79,7 @@ impl Key {
         Ok(())
     }
 
-    /// The provider has listened to us, whatever it answered.
+    /// The provider has accepted the key, even if it refused the request.
     pub(super) fn accepted(&self) {
         *self.pause() = None;
         self.standing.send_if_modified(|standing| {
@@ -89,8 +89,8 @@ impl Key {
         });
     }
 
-    /// The provider does not take the key, with this response. Calls that were under way at once
-    /// count as one.
+    /// The provider has refused the key, with this response. Calls that were under way at the same
+    /// time count as one.
     pub(super) fn refused(&self, response: String) -> CallError {
         let mut pause = self.pause();
         let now = Instant::now();
@@ -108,14 +108,14 @@ impl Key {
         self.refusal(wait)
     }
 
-    /// Not all who wait come back in the same moment.
+    /// Jitter, so that waiting calls do not all come back at the same moment.
     fn refusal(&self, wait: Duration) -> CallError {
         let wait = wait.mul_f64(rand::random_range(1.0..1.25));
         CallError::KeyRefused { provider: self.provider, wait }
     }
 
     fn pause(&self) -> MutexGuard<'_, Option<Pause>> {
-        // Nothing panics while it is held.
+        // Nothing panics while it is locked.
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,21 +26,21 @@ pub enum CallError {
         status: u16,
         /// The provider's own code.
         code: Option<String>,
-        /// What it said, without anything of ours in it.
+        /// What it said, without any of our data.
         message: String,
     },
-    /// It cannot be asked for, so nobody was asked.
+    /// The request cannot be put to the provider, so it was not sent.
     #[error("{provider} cannot be asked: {reason}")]
     Invalid {
         provider: &'static str,
-        /// Why, without anything of ours in it.
+        /// Why, without any of our data.
         reason: String,
     },
-    /// The provider did not answer, or not in a way that settles the matter: try again.
+    /// The provider did not answer, or not conclusively: try again.
     #[error("{provider} failed: {reason}")]
     Failed { provider: &'static str, reason: String },
-    /// The provider refuses our key, or another of our settings, whatever is asked: nobody's
-    /// request is at fault, and all of them wait until it is right.
+    /// The provider refuses our key, or another of our settings. No request is at fault, and all of
+    /// them wait until the key is right.
     #[error("{provider} refuses our key")]
     KeyRefused {
         provider: &'static str,
@@ -90,16 +90,16 @@ fn http() -> crate::Result<reqwest::Client> {
         .map_err(Error::internal)
 }
 
-/// How a provider explains itself.
+/// How a provider reports errors.
 struct Provider {
     name: &'static str,
     /// Finds code and message in a refusal's body.
     explain: fn(&Value) -> (Option<String>, String),
-    /// Codes that are about this very request although their status usually means "later" (429) or
-    /// "not with this key" (403).
+    /// Codes about this one request, although their status usually means "later" (429) or "not with
+    /// this key" (403).
     final_codes: &'static [&'static str],
-    /// Codes that are about our settings, whatever their status: every request is refused until
-    /// those are right.
+    /// Codes about our settings, with any status: every request is refused until the settings are
+    /// right.
     key_codes: &'static [&'static str],
 }
 
@@ -130,7 +130,7 @@ impl Provider {
         key: &Key,
         request: RequestBuilder,
     ) -> Result<T, CallError> {
-        // Not the URL: it can hold a phone number.
+        // Without the URL, which may hold a phone number.
         let failed = |error: reqwest::Error| CallError::Failed {
             provider: self.name,
             reason: chain(&error.without_url()),
@@ -155,7 +155,7 @@ impl Provider {
         if is_one_of(self.key_codes) || (matches!(status.as_u16(), 401 | 403) && !is_final) {
             return key.refused(format!("{} ({message})", status.as_u16()));
         }
-        // Time-out, in flight with the same key, too early, too many: they pass.
+        // Time-out, in flight with the same key, too early, too many: these pass.
         if status.is_server_error()
             || (matches!(status.as_u16(), 408 | 409 | 425 | 429) && !is_final)
         {

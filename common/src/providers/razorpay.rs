@@ -60,7 +60,7 @@ pub struct Refund {
     pub status: String,
     pub payment_id: String,
     pub amount: i64,
-    /// Of ours, the idempotency key.
+    /// The idempotency key, if the refund is ours.
     pub receipt: Option<String>,
 }
 
@@ -84,17 +84,18 @@ pub struct Dispute {
 pub struct NewOrder<'a> {
     pub amount_paise: i64,
     pub currency: &'a str,
-    /// At most 40 characters, by which the order is found again.
+    /// At most 40 characters; the order can be found by it.
     pub receipt: &'a str,
     pub notes: BTreeMap<&'a str, String>,
-    /// How long a buyer has to pay.
+    /// How long the buyer has to pay.
     pub valid: Duration,
 }
 
-/// Razorpay captures no later than so many minutes after a payment was begun, at the least.
+/// The shortest time, in minutes after a payment was begun, that Razorpay accepts for automatic
+/// capture.
 const SHORTEST_CAPTURE: u64 = 12;
-/// For so many minutes longer we may capture what was authorized late; then it goes back to the
-/// buyer by itself.
+/// How many minutes longer we may capture a payment that was authorized late; after that it goes
+/// back to the buyer by itself.
 const LATE_CAPTURE: u64 = 60;
 
 impl NewOrder<'_> {
@@ -124,7 +125,7 @@ impl Razorpay {
         Ok(Razorpay { http: http()?, settings: settings.clone(), key })
     }
 
-    /// Our key there.
+    /// Our key at Razorpay.
     pub fn key(&self) -> &Key {
         &self.key
     }
@@ -144,8 +145,8 @@ impl Razorpay {
         PROVIDER.call(&self.key, self.request(reqwest::Method::GET, path)).await
     }
 
-    /// Creates an order. Not idempotent: an order too many is harmless, since each is remembered by
-    /// its receipt.
+    /// Creates an order. Not idempotent: a superfluous order is harmless, because its receipt
+    /// identifies it.
     pub async fn create_order(&self, order: &NewOrder<'_>) -> Result<Order, CallError> {
         PROVIDER
             .call(&self.key, self.request(reqwest::Method::POST, "/v1/orders").json(&order.body()))
@@ -167,7 +168,7 @@ impl Razorpay {
         self.get(&format!("/v1/payments/{}", path_segment(id))).await
     }
 
-    /// Captures an authorized payment. Capturing what is captured already is refused; see
+    /// Captures an authorized payment. Razorpay refuses to capture twice; see
     /// [`Razorpay::payment`].
     pub async fn capture(
         &self,
@@ -180,8 +181,8 @@ impl Razorpay {
         PROVIDER.call(&self.key, self.request(reqwest::Method::POST, &path).json(&body)).await
     }
 
-    /// Sees to it that an authorized payment is captured; false when it cannot be any more. A
-    /// second capture is refused, so a refusal is followed by a look.
+    /// Makes sure that an authorized payment is captured; false when it no longer can be. Razorpay
+    /// refuses a second capture, so a refusal is followed by a look.
     pub async fn ensure_captured(
         &self,
         payment_id: &str,
@@ -197,8 +198,8 @@ impl Razorpay {
         }
     }
 
-    /// Refunds a payment, or a part of it. `idempotency_key` (at least ten of `A-Za-z0-9-_`) makes
-    /// a repeated request the same refund.
+    /// Refunds a payment, or a part of it. A repeated request with the same `idempotency_key` (at
+    /// least ten of `A-Za-z0-9-_`) makes no second refund.
     pub async fn refund(
         &self,
         payment_id: &str,
@@ -216,8 +217,8 @@ impl Razorpay {
     }
 }
 
-/// Whether Razorpay has refused an order because of its amount: less than it charges, or more than
-/// this account may.
+/// Whether Razorpay refused an order because of its amount: below its minimum, or above what this
+/// account may take.
 pub fn refuses_amount(error: &CallError) -> bool {
     matches!(error, CallError::Refused { message, .. } if message.to_ascii_lowercase().contains("amount"))
 }

@@ -14,15 +14,15 @@ use crate::{config::Smtp as Settings, error::Error, types::contacts::address};
 
 const PROVIDER: &str = "SMTP";
 
-/// Replies that are about our password rather than the mail: required, too weak, wrong, only over
-/// TLS (RFC 4954).
+/// Replies about our password rather than the mail: required, too weak, wrong, only over TLS (RFC
+/// 4954).
 const KEY_REFUSED: [u16; 4] = [530, 534, 535, 538];
 
-/// How a reply begins that refuses the sender (MAIL_FROM), whoever is to get the mail: bad address
-/// or domain (RFC 3463), a domain that takes no mail (RFC 7505), not ours to send as (Exchange).
+/// Beginnings of replies that refuse the sender (MAIL_FROM) for any recipient: bad address or
+/// domain (RFC 3463), a domain that takes no mail (RFC 7505), not ours to send as (Exchange).
 const SENDER_CODES: [&str; 4] = ["5.1.7 ", "5.1.8 ", "5.7.27 ", "5.7.60 "];
 
-/// What such a reply says: Postfix, and most others; Amazon SES.
+/// The wording of such replies: Postfix and most others; Amazon SES.
 const SENDER_WORDS: [&str; 2] = ["sender address rejected", "email address is not verified"];
 
 /// The client. Cheap to clone; keeps a few connections.
@@ -38,7 +38,7 @@ pub struct Email {
     pub to: String,
     pub to_name: Option<String>,
     pub subject: String,
-    /// Text and HTML say the same; the reader's program shows one of them.
+    /// Text and HTML have the same content; the reader's program shows one of them.
     pub text: String,
     pub html: String,
     /// The part of the Message-ID before the `@`: the same for every copy of the same mail.
@@ -59,12 +59,12 @@ impl Smtp {
         Ok(Smtp { transport, from, key: Key::new(PROVIDER, "SMTP_URL or MAIL_FROM") })
     }
 
-    /// Our user and password there.
+    /// Our user and password at the server.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Hands an e-mail to the server. When this returns, the server has it.
+    /// Sends an e-mail. When this returns, the server has it.
     pub async fn send(&self, email: Email) -> Result<(), CallError> {
         let message = compose(self.from.clone(), email)
             .map_err(|reason| CallError::Invalid { provider: PROVIDER, reason })?;
@@ -85,13 +85,13 @@ impl Smtp {
                     return Err(self.key.refused(format!("{status} to the sender")));
                 }
                 self.key.accepted();
-                // The server's words may repeat the address.
+                // The server's message may repeat the address.
                 let message = "permanent refusal".into();
                 Err(CallError::Refused { provider: PROVIDER, status, code: None, message })
             }
             Err(error) => Err(CallError::Failed {
                 provider: PROVIDER,
-                // The same goes for a refusal that may pass.
+                // So may a transient refusal's.
                 reason: error
                     .status()
                     .map_or_else(|| chain(&error), |status| format!("status {status}")),
@@ -100,10 +100,10 @@ impl Smtp {
     }
 }
 
-/// Whether a refusal is of our sender rather than of this mail. To go by the command that was
-/// refused would not do: lettre does not tell, and many servers refuse a sender only when they hear
-/// of the recipient. A reply about a recipient repeats that; and one mail must not keep all others
-/// waiting, so that what is not plainly about the sender is about the mail.
+/// Whether a refusal is about our sender rather than this mail. The refused command does not tell:
+/// lettre does not report it, and many servers refuse a sender only after they know the recipient.
+/// A reply about a recipient repeats the recipient. One mail must not hold up all others, so a
+/// refusal that is not plainly about the sender is about the mail.
 fn refuses_sender(reply: &str, to: &str) -> bool {
     let reply = reply.to_lowercase();
     let is_said = SENDER_CODES.iter().any(|code| reply.starts_with(code))
@@ -132,7 +132,7 @@ fn compose(from: Mailbox, email: Email) -> Result<Message, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Text as a header can hold it: lettre panics at control characters, which old rows may have.
+/// Text that a header can hold: lettre panics on control characters, which old rows may have.
 fn header_text(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }

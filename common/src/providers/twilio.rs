@@ -10,18 +10,17 @@ use crate::config::Twilio as Settings;
 const CHECK_CODE: Provider = Provider {
     name: "Twilio",
     explain,
-    // Five checks, five sends: they hold until the code expires. Fraud, and countries that SMS may
-    // not go to: the phone's fault.
+    // Five checks, five sends: these limits hold until the code expires. Fraud, and countries to
+    // which no SMS may be sent: problems of the phone.
     final_codes: &["60202", "60203", "60410", "60605", "21408"],
-    // 20404 is that the code has expired: a TWILIO_VERIFY_SID that is wrong cannot be told from
-    // that.
+    // 20404 means that the code has expired; a wrong TWILIO_VERIFY_SID looks the same.
     key_codes: &[],
 };
-// There is no such service: TWILIO_VERIFY_SID is wrong.
+// No such service: TWILIO_VERIFY_SID is wrong.
 const SEND_CODE: Provider = Provider { key_codes: &["20404"], ..CHECK_CODE };
-// TWILIO_FROM is wrong (https://www.twilio.com/docs/api/errors): no valid number, none at all, none
-// of Twilio's, none of this account, none for SMS; no valid messaging service. Not 21606, which may
-// be about where the recipient lives.
+// TWILIO_FROM is wrong (https://www.twilio.com/docs/api/errors): not a valid number, missing, not
+// Twilio's, not this account's, not for SMS; or not a valid messaging service. Without 21606, which
+// may be about the recipient's country.
 const SEND_SMS: Provider =
     Provider { key_codes: &["21212", "21603", "21659", "21660", "21661", "21705"], ..CHECK_CODE };
 
@@ -36,9 +35,9 @@ pub struct Twilio {
 /// What Twilio says about a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeCheck {
-    /// It is the code; it cannot be used again.
+    /// The code is right, and is now used up.
     Approved,
-    /// It is not the code.
+    /// The code is wrong.
     Wrong,
     /// No code is waiting for this phone: never sent, expired, or used (20404).
     NotFound,
@@ -65,7 +64,7 @@ impl Twilio {
         Ok(Twilio { http: http()?, settings: settings.clone(), key })
     }
 
-    /// Our key there.
+    /// Our key at Twilio.
     pub fn key(&self) -> &Key {
         &self.key
     }
@@ -104,7 +103,7 @@ impl Twilio {
         }
     }
 
-    /// Whether SMS can be sent: there is a sender.
+    /// Whether SMS can be sent, because there is a sender.
     pub fn can_send_sms(&self) -> bool {
         self.settings.from.is_some()
     }
@@ -118,8 +117,8 @@ impl Twilio {
             self.settings.api_url, self.settings.account_sid
         );
         let request = self.post(url, &[("To", to), (sender, from), ("Body", body)]);
-        // A short code or a name may also be refused because of where the recipient lives, with the
-        // same codes.
+        // With a short code or a name, the same codes may also mean a refusal because of the
+        // recipient's country.
         let is_for_all = from.starts_with('+') || sender == "MessagingServiceSid";
         let provider = if is_for_all { SEND_SMS } else { CHECK_CODE };
         provider.call::<Message>(&self.key, request).await.map(drop)
@@ -127,7 +126,7 @@ impl Twilio {
 }
 
 fn explain(body: &Value) -> (Option<String>, String) {
-    // Twilio's messages repeat the phone number; its codes say the same without.
+    // Twilio's messages repeat the phone number; its codes say the same without it.
     let code = body["code"].as_i64().map(|code| code.to_string());
     let message =
         code.as_ref().map_or("no explanation".into(), |code| format!("Twilio error {code}"));

@@ -1,13 +1,13 @@
-//! What follows a commit: changes of Redis and broadcasts, collected while the transaction runs and
-//! carried out when it has committed.
+//! What follows a commit: changes in Redis and broadcasts, collected while the transaction runs and
+//! carried out after its commit.
 
 use std::collections::BTreeSet;
 
 use super::{Audience, Broadcast, Coalesced, Parties, Payload, Publish};
 use crate::{storage::Cache, types::ids::EventId};
 
-/// Collected effects outside PostgreSQL. Losing them, to a crash between commit and here, costs
-/// clients a hint and nothing else.
+/// Collected effects outside PostgreSQL. If a crash between the commit and here loses them, clients
+/// lose a hint and nothing else.
 #[derive(Default)]
 #[must_use = "run it after the commit"]
 pub struct AfterCommit {
@@ -17,7 +17,7 @@ pub struct AfterCommit {
 }
 
 impl AfterCommit {
-    /// Commands for Redis, in their order.
+    /// Commands for Redis, in order.
     pub fn cache(&mut self) -> &mut redis::Pipeline {
         &mut self.cache
     }
@@ -27,19 +27,18 @@ impl AfterCommit {
         self.broadcasts.push(broadcast);
     }
 
-    /// Tells those whose booking it is everything, in `full`, and all others who hear of the event
-    /// what is left of it `masked`.
+    /// Tells the buyer and the organiser the `full` payload, and the bystanders the `masked` one.
     pub fn tell_of_booking<P: Payload>(&mut self, parties: Parties, full: P, masked: P) {
         self.tell(Broadcast::new(Audience::Parties(parties), full));
         self.tell(Broadcast::new(Audience::Bystanders(parties), masked));
     }
 
-    /// The counts of `event` have changed.
+    /// Broadcasts the new counts of `event` after the commit.
     pub fn counts_changed(&mut self, event: EventId) {
         self.changed.insert(event);
     }
 
-    /// Does it all: Redis first, so that a client that hears of a free seat can have it.
+    /// Carries everything out: Redis first, so that a client that hears of a free seat can lock it.
     pub async fn run<P: Publish, Q: Publish>(
         self,
         cache: &Cache,

@@ -16,7 +16,7 @@ use crate::{
 pub trait Payload: Serialize + ToSchema {
     /// The Socket.IO event's name.
     const EVENT: &'static str;
-    /// For the documents.
+    /// For the API documents.
     const LISTENERS: Listeners;
 }
 
@@ -30,7 +30,7 @@ pub enum Listeners {
 }
 
 impl Listeners {
-    /// For the documents.
+    /// The text in the API documents.
     pub fn description(self) -> &'static str {
         match self {
             Listeners::Everybody => {
@@ -57,19 +57,19 @@ pub const ALL_EVENTS: &str = "all";
 pub enum Audience {
     /// Every connected client, anonymous ones too.
     Everyone,
-    /// Of those, all but one user's sockets.
+    /// Everyone but one user's sockets.
     Others(UserId),
     /// About seats and bookings of an event: those who joined it, and those who never joined any.
     Event(EventId),
-    /// Of those, the sockets of the two whose booking it is.
+    /// The sockets of the booking's parties, among those of `Event`.
     Parties(Parties),
-    /// Of those, all others.
+    /// The sockets of `Event` that are not the booking's parties'.
     Bystanders(Parties),
     /// One user's sockets.
     User(UserId),
 }
 
-/// Whose business a booking is.
+/// The buyer and the organiser of a booking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parties {
     pub event: EventId,
@@ -78,7 +78,7 @@ pub struct Parties {
 }
 
 impl Parties {
-    /// The rooms of both, as viewers of the event.
+    /// The rooms of both parties, as viewers of the event.
     fn rooms(self) -> Vec<String> {
         let viewing = viewers(self.event);
         let mut users = vec![self.buyer, self.organiser];
@@ -99,7 +99,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// Tells `audience` what the payload says.
+    /// A broadcast of the payload to `audience`.
     pub fn new<P: Payload>(audience: Audience, payload: P) -> Self {
         let payload = serde_json::to_value(payload).unwrap_or_else(|error| {
             tracing::error!(%error, event = P::EVENT, "a broadcast does not serialise");
@@ -108,7 +108,7 @@ impl Broadcast {
         Broadcast { event: P::EVENT, audience, payload }
     }
 
-    /// Sends it by `emit`: counted, logged and traced as a part of what caused it.
+    /// Sends it by `emit`: counted, logged, and traced as part of what caused it.
     pub async fn send<E: std::fmt::Display>(
         &self,
         emit: impl Future<Output = Result<(), E>>,
@@ -129,7 +129,7 @@ impl Broadcast {
         sent
     }
 
-    /// The rooms that make up the audience, but for those of [`except`](Self::except); none means
+    /// The rooms that make up the audience, except those of [`except`](Self::except); none means
     /// everyone.
     pub fn rooms(&self) -> Vec<String> {
         match self.audience {
@@ -142,7 +142,7 @@ impl Broadcast {
         }
     }
 
-    /// The rooms whose sockets are left out.
+    /// The rooms whose sockets do not receive it.
     pub fn except(&self) -> Vec<String> {
         match self.audience {
             Audience::Bystanders(parties) => parties.rooms(),
@@ -152,12 +152,12 @@ impl Broadcast {
     }
 }
 
-/// The rooms of those who hear of `event`.
+/// The rooms of the sockets that hear of `event`.
 fn viewers(event: EventId) -> [String; 2] {
     [ALL_EVENTS.into(), event_room(event)]
 }
 
-/// The room of those who joined `event`.
+/// The room of the sockets that joined `event`.
 pub fn event_room(event: EventId) -> String {
     format!("event:{event}")
 }
@@ -167,13 +167,13 @@ pub fn user_room(user: UserId) -> String {
     format!("user:{user}")
 }
 
-/// The room of those of `user`'s sockets that are in `room`, too: rooms can be added up and left
-/// out, but not intersected.
+/// The room of those of `user`'s sockets that are also in `room`: Socket.IO can add rooms up and
+/// leave them out, but not intersect them.
 pub fn own_room(user: UserId, room: &str) -> String {
     format!("user:{user}:{room}")
 }
 
-/// Whether a room is of one user's sockets.
+/// Whether a room belongs to one user's sockets.
 pub fn is_own(room: &str) -> bool {
     room.starts_with("user:")
 }

@@ -1,4 +1,4 @@
-//! Broadcasts about an event of which only the last counts: at most one per event per 100 ms over
+//! Broadcasts about an event of which only the last counts: at most one per event per 100 ms across
 //! all processes, and always one after the last change.
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
@@ -18,11 +18,11 @@ use crate::{
     types::ids::EventId,
 };
 
-/// Makes the broadcast that tells how an event stands now.
+/// Makes the broadcast with an event's present state.
 type Compose = dyn Fn(EventId) -> Composing + Send + Sync;
 type Composing = Pin<Box<dyn Future<Output = Result<Broadcast>> + Send>>;
 
-/// Tells clients how an event stands, some time after it has changed.
+/// Tells clients an event's state, some time after it has changed.
 #[derive(Clone)]
 pub struct Coalesced<P> {
     gate: ConnectionManager,
@@ -45,12 +45,12 @@ impl<P: Publish> Coalesced<P> {
         Ok(Coalesced { gate, publisher, compose: Arc::new(compose), due: Arc::default() })
     }
 
-    /// Call after the commit of whatever changed the event. Returns at once.
+    /// Call after committing a change of the event. Returns at once.
     pub fn changed(&self, event: EventId) {
         let this = self.clone();
         tokio::spawn(traces::carried(async move {
-            // A change that finds the gate closed was committed before it opens again, so the read
-            // after that sees it.
+            // A change that finds the gate closed was committed before the gate opens again, so the
+            // read after that sees it.
             match this.gate_is_mine(event).await {
                 Some(false) => return,
                 Some(true) => tokio::time::sleep(COALESCE + Duration::from_millis(5)).await,
@@ -69,8 +69,8 @@ impl<P: Publish> Coalesced<P> {
         }));
     }
 
-    /// Whether this process speaks for the event in the next 100 ms; `None` without Redis, when
-    /// every process speaks for itself.
+    /// Whether this process broadcasts for the event in the next 100 ms; `None` without Redis, when
+    /// every process broadcasts by itself.
     async fn gate_is_mine(&self, event: EventId) -> Option<bool> {
         let options = redis::SetOptions::default()
             .conditional_set(redis::ExistenceCheck::NX)

@@ -19,15 +19,15 @@ use crate::{
 #[derive(Clone)]
 pub struct Emitter {
     driver: RedisDriver,
-    /// After a failure that took long nobody tries until then, so that an outage of Redis costs a
-    /// job one time-out and not one a broadcast.
+    /// After a slow failure, nothing is sent until then, so that an outage of Redis costs a job one
+    /// time-out rather than one per broadcast.
     quiet_until: Arc<Mutex<Option<Instant>>>,
 }
 
-/// For how long; also what is long.
+/// How long that silence lasts; a failure that takes at least this long is slow.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// A Redis that has not taken a broadcast by then, connecting included, is away.
+/// A Redis that has not taken a broadcast within this time, connecting included, is away.
 const EMIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl socketioxide_emitter::Driver for RedisDriver {
 }
 
 impl Emitter {
-    /// Redis may be away.
+    /// Connects lazily: Redis may be away.
     pub fn new(settings: &Redis) -> Result<Self, RedisError> {
         let driver = RedisDriver(connect(settings, Profile::BROADCASTS)?);
         Ok(Emitter { driver, quiet_until: Arc::default() })
@@ -108,7 +108,7 @@ mod tests {
         emitter.publish(broadcast.clone()).await;
         assert!(emitter.quiet_until().is_some());
 
-        // So that the test depends on no time.
+        // So that the test does not depend on time.
         *emitter.quiet_until() = Some(Instant::now() + Duration::from_secs(3_600));
         let before = connections.load(Ordering::Relaxed);
         for _ in 0..100 {

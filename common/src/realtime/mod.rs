@@ -1,8 +1,8 @@
-//! Broadcasts: what clients are told, to whom, and how it reaches them. The API delivers to its own
-//! sockets and, through the adapter, to those of every other API process; a worker publishes in the
-//! same wire format. Broadcasts are sent after commit and are hints: a client that missed one
-//! fetches the state. What they say belongs to their nouns: `seats::broadcasts`,
-//! `bookings::broadcasts` …
+//! Broadcasts: what clients are told, who hears it, and how it reaches them. The API delivers to
+//! its own sockets and, through the adapter, to those of every other API process; a worker
+//! publishes in the same wire format. Broadcasts are sent after commit and are hints: a client that
+//! missed one fetches the state. Each noun has its own: `seats::broadcasts`, `bookings::broadcasts`
+//! …
 
 mod after_commit;
 mod broadcast;

@@ -1,4 +1,4 @@
-//! What clients are told of seats.
+//! Broadcasts about seats.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,18 +12,18 @@ use crate::{
     },
 };
 
-/// A seat is somebody's for a while.
+/// A user has locked a seat.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SeatLocked {
     pub event_id: EventId,
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
     pub user_id: UserId,
-    /// After this lock.
+    /// The seat type's count after this lock.
     pub available_quantity: i32,
-    /// Of the event's counts, as `event:seats-update` numbers them, with this lock. Of two
-    /// broadcasts about one seat that with the higher version is the later; of one version, first
-    /// `seat_unlocked`, then `seat_locked`, then `seat_booked`.
+    /// The version of the event's counts with this lock, as in `event:seats-update`. Of two
+    /// broadcasts about one seat, the one with the higher version is the later; of one version,
+    /// first `seat_unlocked`, then `seat_locked`, then `seat_booked`.
     pub version: i64,
     pub lock: Lock,
 }
@@ -66,8 +66,8 @@ pub struct SeatBooked {
     pub seat_type_id: SeatTypeId,
     pub seat_label: SeatLabel,
     pub available_quantity: i32,
-    /// As in `seat_locked`. From locked to booked no count changes, and most sales make no version
-    /// of their own: then this is the newest one when the seat was sold, and `available_quantity`
+    /// As in `seat_locked`. Booking a locked seat changes no count, so most sales make no new
+    /// version: then this is the newest version when the seat was sold, and `available_quantity`
     /// belongs to it.
     pub version: i64,
 }
@@ -77,7 +77,8 @@ impl Payload for SeatBooked {
     const LISTENERS: Listeners = Listeners::Viewers;
 }
 
-/// Seats became free: clients are told why, and the seats' keys go.
+/// Collects what follows when seats become free: the broadcasts that say why, and the removal of
+/// their keys.
 pub fn freed(after: &mut AfterCommit, freed: Vec<Freed>, reason: UnlockReason) {
     let held = freed.iter().filter_map(|seat| Some((seat.holder?, &seat.key)));
     hints::drop_keys(after, held);

@@ -1,4 +1,4 @@
-//! `event:seats-update`: what is left of an event's seats, after that has changed.
+//! `event:seats-update`: the counts of an event's seats, after a change.
 
 use redis::RedisError;
 use sqlx::PgPool;
@@ -10,7 +10,7 @@ use crate::{
     types::ids::EventId,
 };
 
-/// Tells clients the counts of events, over `publisher`.
+/// Broadcasts the counts of events, over `publisher`.
 pub fn updates<P: Publish>(
     db: PgPool,
     settings: &Redis,

@@ -1,5 +1,5 @@
-//! How seats become free: their rows are deleted, and `available_quantity` of their types counts
-//! them again.
+//! How seats become free: their rows are deleted, and the `available_quantity` of their types
+//! counts them again.
 //!
 //! Every change of an event's inventory begins with
 //! [`open_inventory`](crate::events::inventory::open_inventory), which makes one transaction at a
@@ -17,23 +17,23 @@ use crate::{
     },
 };
 
-/// A seat that is nobody's any more.
+/// A seat that was freed.
 #[derive(Clone, Debug)]
 pub struct Freed {
     pub key: SeatKey,
     pub holder: Option<UserId>,
-    /// Of its type, now.
+    /// The seat type's count now.
     pub available_quantity: i32,
-    /// Of the event's counts, now.
+    /// The version of the event's counts now.
     pub version: i64,
 }
 
-/// Frees seats whose lock has run out: those that are `named`, and of each seat type those that are
-/// over for longest, as many as `room` says. Never more, however many have run out: the rest is the
-/// expiry worker's, and so are their bookings. The caller has opened the inventory.
+/// Frees seats whose lock has expired: those that are `named`, and of each seat type the longest
+/// expired, as many as `room` says. Never more, however many have expired: the expiry worker
+/// handles the rest, and their bookings. The caller has opened the inventory.
 ///
-/// A seat whose row another transaction has locked is being booked or extended: it is left alone
-/// until the next call.
+/// A seat whose row another transaction has locked is being booked or extended: it stays until the
+/// next call.
 pub async fn free_expired(
     conn: &mut PgConnection,
     named: &[(SeatTypeId, SeatLabel)],
@@ -43,8 +43,8 @@ pub async fn free_expired(
         named.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
     let (types, counts): (Vec<SeatTypeId>, Vec<i64>) =
         room.iter().map(|(id, count)| (*id, *count as i64)).unzip();
-    // The time of the statement: that of the transaction may lie seconds back, before the wait for
-    // the inventory.
+    // The statement's time: the transaction's may lie seconds back, before it waited for the
+    // inventory.
     let gone = sqlx::query_as!(
         Gone,
         r#"WITH named AS (
@@ -73,8 +73,8 @@ pub async fn free_expired(
     count_freed(conn, gone).await
 }
 
-/// Frees seats by row id. The caller has opened the inventory, and holds what says that these seats
-/// are to go: their rows, or their booking.
+/// Frees seats by row id. The caller has opened the inventory, and holds the rows that decide about
+/// these seats: their own, or their booking's.
 pub async fn free(conn: &mut PgConnection, seats: &[SeatId]) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,
@@ -87,8 +87,7 @@ pub async fn free(conn: &mut PgConnection, seats: &[SeatId]) -> Result<Vec<Freed
     count_freed(conn, gone).await
 }
 
-/// Frees whatever is locked of an event, and nothing that is booked. The caller has opened the
-/// inventory.
+/// Frees all locked seats of an event, but no booked ones. The caller has opened the inventory.
 pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,
@@ -109,7 +108,7 @@ struct Gone {
     user_id: Option<UserId>,
 }
 
-/// Returns deleted seats to the counts.
+/// Adds deleted seats to the counts again.
 async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Freed>> {
     if gone.is_empty() {
         return Ok(vec![]);
@@ -148,7 +147,7 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Fre
     Ok(freed)
 }
 
-/// Whether somebody holds or has booked the seat now.
+/// Whether a user holds or has booked the seat now.
 pub async fn is_taken(conn: &mut PgConnection, seat: &SeatKey) -> Result<bool> {
     let taken = sqlx::query_scalar!(
         r#"SELECT EXISTS (

@@ -17,14 +17,14 @@ use crate::{
     },
 };
 
-/// What became of an attempt to take a seat's key.
+/// The outcome of an attempt to take a seat's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// The key is ours; PostgreSQL decides next.
     Won,
-    /// Somebody else has it.
+    /// Another user has it.
     Taken,
-    /// Redis cannot be asked; PostgreSQL alone decides.
+    /// Redis does not answer; PostgreSQL alone decides.
     Unknown,
 }
 
@@ -40,10 +40,10 @@ struct LockValue<'a> {
     seat_type_id: SeatTypeId,
 }
 
-/// A key that was won lives this long until PostgreSQL has committed, so that a crash in between
-/// cannot block a free seat.
+/// A key lives this long until PostgreSQL has committed, so that a crash in between cannot block a
+/// free seat.
 const UNCOMMITTED: Duration = Duration::from_secs(5);
-/// At most once in this time is a taken key compared with PostgreSQL.
+/// How often, at most, a taken key is compared with PostgreSQL.
 const RECHECK: Duration = Duration::from_secs(2);
 
 /// Tries to take the seat's key for `user` until the database has decided.
@@ -62,8 +62,8 @@ pub(super) async fn take(
     }
 }
 
-/// Whether it is this caller's turn to compare a taken key with PostgreSQL: the key may have
-/// outlived its row.
+/// Whether this caller is to compare a taken key with PostgreSQL: the key may have outlived its
+/// row.
 pub(super) async fn may_recheck(cache: &Cache, seat: &SeatKey) -> bool {
     set_if_absent(cache, format!("{}:checked", key(seat)), "1".into(), RECHECK).await == Some(true)
 }
@@ -76,8 +76,8 @@ async fn set_if_absent(cache: &Cache, key: String, value: String, lives: Duratio
     cache.command::<Option<()>>(&command).await.map(|set| set.is_some())
 }
 
-/// Follows a lock or booking that has been committed: the keys live to its deadline, and are its
-/// own, whosever they were before.
+/// Follows a committed lock or booking: the keys live until its deadline and belong to it, even if
+/// another user had them before.
 pub(super) async fn keep_now(
     cache: &Cache,
     seats: &[SeatKey],
@@ -92,7 +92,7 @@ pub(super) async fn keep_now(
     }
 }
 
-/// The same after a commit. `now` is PostgreSQL's.
+/// The same, after a commit. `now` is PostgreSQL's time.
 pub fn keep(
     after: &mut AfterCommit,
     seats: &[SeatKey],
@@ -112,7 +112,7 @@ fn set(pipe: &mut Pipeline, seats: &[SeatKey], user: UserId, now: Timestamp, unt
     }
 }
 
-/// Gives keys back that were taken for nothing.
+/// Gives back keys that were taken in vain.
 pub(super) async fn give_back(cache: &Cache, seats: &[SeatKey], user: UserId) {
     if !seats.is_empty() {
         let mut pipe = redis::pipe();
@@ -121,8 +121,8 @@ pub(super) async fn give_back(cache: &Cache, seats: &[SeatKey], user: UserId) {
     }
 }
 
-/// Follows seats that have become free or booked: removes their keys as far as they are still
-/// their holders'.
+/// Follows seats that have been freed or booked: removes those of their keys that their holders
+/// still have.
 pub fn drop_keys<'a>(
     after: &mut AfterCommit,
     seats: impl IntoIterator<Item = (UserId, &'a SeatKey)>,
@@ -140,7 +140,7 @@ fn remove(pipe: &mut Pipeline, keys: Vec<String>, user: UserId) {
     pipe.cmd("EVAL").arg(REMOVE).arg(keys.len()).arg(keys).arg(user.0).ignore();
 }
 
-/// Removes keys as far as they are one user's.
+/// Removes those of the keys that belong to one user.
 const REMOVE: &str = r"
 for _, key in ipairs(KEYS) do
     local value = redis.call('GET', key)
@@ -150,7 +150,7 @@ for _, key in ipairs(KEYS) do
     end
 end";
 
-/// Removes a key that was found to have outlived its row.
+/// Removes a key that has outlived its row.
 pub async fn drop_stale(cache: &Cache, seat: &SeatKey) {
     cache.command::<()>(&redis::Cmd::del(key(seat))).await;
 }

@@ -1,4 +1,4 @@
-//! A lock: what is asked for, and what is won.
+//! A lock: the request, and what it wins.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -34,20 +34,20 @@ impl Lock {
     }
 }
 
-/// Locks that have been won.
+/// Locks that a request has won.
 #[derive(Clone, Debug)]
 pub struct Won {
-    /// Each lock, and what is left of its seat type after it.
+    /// Each lock, and the count of its seat type after it.
     pub locks: Vec<(Lock, i32)>,
-    /// Of the event's counts, with these locks.
+    /// The version of the event's counts, with these locks.
     pub version: i64,
     /// Whether Redis took part in the decision.
     pub cache_hit: bool,
-    /// Expired locks that were cleared away with the same commit; the caller tells clients of them.
+    /// Expired locks that the same commit freed; the caller tells clients of them.
     pub cleared: Vec<Freed>,
 }
 
-/// Somebody wants seats.
+/// A user's request for seats.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) user: UserId,

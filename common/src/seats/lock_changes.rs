@@ -1,5 +1,5 @@
-//! What the holder of a lock may do with it before booking: give it back, or keep it longer. How
-//! one is won is in [`locks`](super::locks).
+//! What the holder of a lock may do with it before booking: give it back, or keep it longer.
+//! [`locks`](super::locks) grants locks.
 
 use std::time::Duration;
 
@@ -21,19 +21,18 @@ use crate::{
     },
 };
 
-/// No seat stays locked for longer than this, counted from its lock, however often that is
-/// extended.
+/// The longest time that a seat stays locked, however often its holder extends the lock.
 pub const LONGEST: Duration = Duration::from_secs(20 * 60);
 
-/// Gives back a lock of `user`'s.
+/// Gives back one of `user`'s locks.
 pub async fn release(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<Freed> {
     let OwnLock { id, .. } = own_lock(conn, user, seat).await?;
     let freed = freeing::free(conn, &[id]).await?;
     freed.into_iter().next().ok_or_else(|| Error::internal("a lock vanished while it was released"))
 }
 
-/// Locks a seat of `user`'s for another `valid` from now, within [`LONGEST`]; also says when that
-/// is.
+/// Extends one of `user`'s locks to `valid` from now, within [`LONGEST`]; also returns the new
+/// deadline.
 pub async fn extend(
     conn: &mut PgConnection,
     user: UserId,
@@ -69,19 +68,19 @@ pub async fn extend(
     Ok((lock, row.now.into()))
 }
 
-/// A live lock of somebody's.
+/// A user's live lock.
 struct OwnLock {
     id: SeatId,
     /// Its event is published, and has not started: the seat can still be booked.
     on_sale: bool,
 }
 
-/// A live lock of `user`'s that no booking has taken over, with the event's inventory opened and
-/// the row held.
+/// A live lock of `user` that no booking has taken over, with the event's inventory opened and the
+/// row locked.
 async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<OwnLock> {
     inventory::open_inventory(conn, &[seat.event]).await?;
-    // First the row, which a booking that is being made holds, and only then the look: one
-    // statement would decide by what it saw before the wait.
+    // Lock the row first, which a transaction that creates a booking holds, and look second: a
+    // single statement would decide by what it saw before the wait.
     let id = sqlx::query_scalar!(
         r#"SELECT id AS "id: SeatId" FROM seats
            WHERE event_id = $1 AND event_seat_type_id = $2 AND seat_label = $3 AND user_id = $4 FOR UPDATE"#,

@@ -1,6 +1,6 @@
-//! How a group of requests for seats is decided: all facts with a few statements under the
-//! inventory mutex, every verdict in memory, all locks with one insert. What brings the groups
-//! together is in [`lock_queues`](super::lock_queues).
+//! How a group of requests for seats is decided: a few statements gather all facts with the
+//! inventory open, every verdict is reached in memory, and one insert writes all locks.
+//! [`lock_queues`](super::lock_queues) forms the groups.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -32,29 +32,30 @@ struct Facts {
     types: HashMap<SeatTypeId, (EventId, i32)>,
     taken: HashSet<(SeatTypeId, SeatLabel)>,
     held: HashMap<(EventId, UserId), i64>,
-    /// Free seats, best first: enough for everybody in the group.
+    /// Free seats, best first: enough for all requests of the group.
     best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
 }
 
 struct EventFacts {
-    /// It is published, and has not started: seats that nobody may book any more are not locked.
+    /// Published and not started: otherwise the seats can no longer be booked, so they are not
+    /// locked.
     on_sale: bool,
     version: i64,
     most_per_user: i32,
 }
 
-/// So many more of the best seats are looked for than are wanted: others may take some before this
-/// group has its turn.
+/// How many more of the best seats are looked for than are wanted: other groups may take some
+/// before this one has its turn.
 const SPARE: usize = 100;
 
-/// A seat that a request gets, and what is left of its type after it.
+/// A seat that a request gets, and the count of its type after it.
 type Grant = (SeatTypeId, SeatLabel, i32);
 
-/// Expired locks of a seat type that a group clears away where there are so many, whatever it
-/// needs: then the counts that it tells of are right unless the expiry worker is far behind.
+/// Expired locks of a seat type that a group clears away, even if it needs fewer: its counts are
+/// then right unless the expiry worker is far behind.
 const ROOM: usize = 50;
 
-/// One result a request, in order.
+/// Decides the requests; returns one result per request, in order.
 pub(super) async fn decide(
     conn: &mut PgConnection,
     requests: &[Request],
@@ -70,15 +71,15 @@ pub(super) async fn decide(
     }
     let events = Vec::from_iter(events);
 
-    // Looked for before anybody waits for this group: that takes the longer, the more seats are
-    // sold.
+    // Looked for before the inventory is opened, while no other group waits for this one: the more
+    // seats are sold, the longer it takes.
     let best_of: BTreeSet<SeatTypeId> =
         requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
     let most = best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)? + SPARE)));
     let best = best_seats(conn, most, true).await?;
     inventory::open_inventory(conn, &events).await?;
-    // What is wanted by name, and room for as many seats as are wanted at all; not much of what has
-    // run out beyond that is this group's to pay for.
+    // Expired locks of the seats wanted by name, and room for as many seats as are wanted in all.
+    // Clearing away much more is not this group's job.
     let room = wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
     let named: Vec<(SeatTypeId, SeatLabel)> = requests
         .iter()
@@ -114,8 +115,8 @@ pub(super) async fn decide(
     Ok(results)
 }
 
-/// The locks of one request. One that was granted and not inserted has gone to somebody who does
-/// not open the inventory (the Node service): then the request's other locks are undone.
+/// Collects the locks of one request. A granted lock that was not inserted has gone to the Node
+/// service, which does not open the inventory: then the request's other locks are undone.
 async fn collect(
     conn: &mut PgConnection,
     grants: Vec<Grant>,
@@ -136,7 +137,7 @@ async fn collect(
 }
 
 impl Facts {
-    /// Decides one request, and counts it: the seats that it gets, or why none.
+    /// Decides one request and counts it: returns the seats that it gets, or the reason for none.
     fn verdict(&mut self, request: &Request) -> Result<Vec<Grant>> {
         let selection = &request.selection;
         let event = self.events.get(&selection.event).ok_or(Error::EventNotFound)?;
@@ -188,9 +189,9 @@ impl Facts {
         Ok(grants)
     }
 
-    /// Of the `best` seats that were free before the inventory was opened, those that still are.
-    /// Where others have taken so many of them that they may not be enough, it is looked again,
-    /// which is seldom: with the inventory open, what is free stays so.
+    /// Of the `best` seats that were free before the inventory was opened, those that still are. In
+    /// the rare case that others have taken so many that the rest may not be enough, it looks
+    /// again: with the inventory open, free seats stay free.
     async fn still_free(
         &self,
         conn: &mut PgConnection,
@@ -238,7 +239,7 @@ async fn facts(
     )
     .fetch_all(&mut *conn)
     .await?;
-    // Locked, so that no account can vanish between this look and the insert.
+    // Locked, so that no account can be deleted between this look and the insert.
     let users = sqlx::query_scalar!(
         r#"SELECT id AS "id: UserId" FROM users WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE"#,
         &user_ids as _,
@@ -291,10 +292,9 @@ async fn facts(
     })
 }
 
-/// The best free seats of some types, so many of each, those that nobody has freed yet among them
-/// if `expired`. Seats have no map: the lower the number the better, behind the first letter of the
-/// type's name (V1, V2, … of VIP). No type has fewer numbers than seats, so whatever is left has a
-/// free one.
+/// The best free seats of some types, a number of each, including expired locks if `expired`. Seats
+/// have no map: behind the first letter of the type's name (V1, V2, … of VIP), the lower the number
+/// the better. No type has fewer numbers than seats, so a seat that is left has a free number.
 async fn best_seats(
     conn: &mut PgConnection,
     wanted: impl Iterator<Item = (SeatTypeId, usize)>,
@@ -366,8 +366,8 @@ async fn insert(
     )
     .execute(conn)
     .await
-    // The Node service counts without opening the inventory: what was left a moment ago is not any
-    // more.
+    // The Node service counts without opening the inventory: seats that were left a moment ago may
+    // be gone.
     .map_err(|error| match violated_constraint(&error) {
         Some("seat_types_available_check") => Error::Collision(Box::new(error)),
         _ => error.into(),

@@ -1,8 +1,8 @@
-//! Requests that wait for seats, event by event. The first one for an event starts the task that
-//! writes its groups, which ends when no request waits any more. An event is written by one
-//! transaction at a time, and so many events at once as there are connections for it. An event
-//! whose inventory is held gives its connection back after a while, and its requests wait on for as
-//! long as their callers do.
+//! Requests that wait for seats, event by event. The first request for an event starts the task
+//! that writes the event's groups; the task ends when no request waits any more. One transaction at
+//! a time writes an event, and as many events are written at once as there are connections for it.
+//! While another transaction holds an event's inventory, its task gives the connection back for a
+//! while, and its requests wait on for as long as their callers do.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -31,15 +31,15 @@ type Waiting = (Request, Reply);
 
 /// Requests that are written in one transaction.
 const GROUP: usize = 100;
-/// A group that collides is decided at most so often.
+/// How often a group that collides is decided anew, at most.
 const ATTEMPTS: u32 = 5;
-/// Requests that may wait, in all and for one event; more than that are told to come back.
+/// Requests that may wait in all, and for one event; further ones are told to come back.
 const WAITING: usize = 10_000;
 const WAITING_FOR_ONE: usize = 5_000;
-/// How long an event whose inventory is held stands back.
+/// How long an event steps back while another transaction holds its inventory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Writes what waits.
+/// Writes the waiting requests.
 pub(super) struct Writer {
     db: PgPool,
     valid: Duration,
@@ -50,13 +50,13 @@ pub(super) struct Writer {
 
 #[derive(Default)]
 struct Queues {
-    /// An event that is here has a task.
+    /// Each event in the map has a task.
     events: HashMap<EventId, VecDeque<Waiting>>,
     waiting: usize,
 }
 
 impl Writer {
-    /// Writes over the connections of `db`, which nobody else uses. Locks are valid for `valid`.
+    /// Writes over the connections of `db`, which nothing else uses. Locks are valid for `valid`.
     pub(super) fn new(db: PgPool, valid: Duration) -> Arc<Self> {
         let turns = Semaphore::new(db.options().get_max_connections() as usize);
         Arc::new(Writer { db, valid, turns, queues: Mutex::default() })
@@ -66,7 +66,7 @@ impl Writer {
         &self.db
     }
 
-    /// Lets a request wait for its turn; false when too many do.
+    /// Queues a request; false when too many wait.
     pub(super) fn push(self: &Arc<Self>, request: Request, reply: Reply) -> bool {
         let event = request.selection.event;
         let mut queues = self.queues();
@@ -85,11 +85,11 @@ impl Writer {
         true
     }
 
-    /// Writes the groups of one event until nobody waits for it.
+    /// Writes the groups of one event until no request waits for it.
     async fn write_groups(self: Arc<Self>, event: EventId) {
         while let Ok(turn) = self.turns.acquire().await {
             let Some(group) = self.take(event) else { return };
-            // In a task of its own: should it panic, its callers are told, and the event's others
+            // A separate task: if it panics, its callers are told, and the event's other requests
             // are served.
             let unwritten = tokio::spawn(write(self.db.clone(), group, self.valid)).await;
             drop(turn);
@@ -103,7 +103,8 @@ impl Writer {
         }
     }
 
-    /// The next group of an event. None, and the event's queue is gone, when nobody waits.
+    /// The next group of an event. When no request waits, returns `None` and removes the event's
+    /// queue.
     fn take(&self, event: EventId) -> Option<Vec<Waiting>> {
         let mut queues = self.queues();
         let queue = queues.events.get_mut(&event)?;
@@ -112,8 +113,8 @@ impl Writer {
         while group.len() < GROUP
             && let Some((request, reply)) = queue.pop_front()
         {
-            // Nobody waits for some of these any more: a lock that its caller does not hear of
-            // would only block the seat.
+            // Some callers may have gone: a lock that its caller does not hear of would only block
+            // the seat.
             if !reply.is_closed() {
                 group.push((request, reply));
             }
@@ -126,7 +127,7 @@ impl Writer {
         (!group.is_empty()).then_some(group)
     }
 
-    /// Lets a group wait on, before those who came later.
+    /// Puts a group back at the head of its queue.
     fn put_back(&self, event: EventId, group: Vec<Waiting>) {
         let mut queues = self.queues();
         queues.waiting += group.len();
@@ -139,8 +140,8 @@ impl Writer {
     }
 }
 
-/// Writes a group and tells its callers. Returns it when the inventory was held for too long: then
-/// nothing has been written.
+/// Writes a group and tells its callers. Returns the group, unwritten, when the inventory was held
+/// for too long.
 async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting> {
     let (requests, replies): (Vec<Request>, Vec<Reply>) = group.into_iter().unzip();
     match bounded(write_group(&db, &requests, valid)).await {
@@ -155,7 +156,7 @@ async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting>
             tracing::warn!(event_id, error = %cause, "an event's inventory is held; its locks wait");
             return requests.into_iter().zip(replies).collect();
         }
-        // One bad apple must not spoil the group: each by itself, once.
+        // One bad apple must not spoil the group: write each by itself, once.
         Err(error) if error.kind() == Kind::Internal && requests.len() > 1 => {
             tracing::error!(error = error.details(), "a group of locks failed; writing one by one");
             for (request, reply) in requests.iter().zip(replies) {
@@ -181,8 +182,8 @@ async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting>
     vec![]
 }
 
-/// Writes a group; one result a request, in order. The Node service does not open the inventory, so
-/// that a group can collide with it: then everything is decided anew.
+/// Writes a group; returns one result per request, in order. The Node service does not open the
+/// inventory, so a group can collide with it: then everything is decided anew.
 async fn write_group(
     db: &PgPool,
     requests: &[Request],

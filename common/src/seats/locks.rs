@@ -1,11 +1,11 @@
-//! How a seat is locked when thousands want it (docs/architecture.md#seats).
+//! How a seat is locked when thousands of users want it (docs/architecture.md#seats).
 //!
-//! Redis turns away everyone who comes second. Those it lets through are written to PostgreSQL in
-//! groups, event by event: whatever arrived while the event's previous group committed becomes one
-//! transaction, because a single hot row commits only so many times a second. A caller is told
-//! after its group's commit. PostgreSQL has the final word; without Redis it decides alone. What
-//! brings the groups together is in [`lock_queues`](super::lock_queues), what a group's
-//! transaction does in [`lock_groups`](super::lock_groups).
+//! Redis turns away every request but the first. The requests it lets through are written to
+//! PostgreSQL in groups, event by event: those that arrive while the event's previous group commits
+//! become one transaction, because a single hot row commits only so many times a second. A caller
+//! is told after its group's commit. PostgreSQL has the final word; without Redis it decides alone.
+//! [`lock_queues`](super::lock_queues) forms the groups, and [`lock_groups`](super::lock_groups) is
+//! a group's transaction.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,14 +35,15 @@ pub struct SeatLocks {
     valid: Duration,
 }
 
-/// Longest that a caller waits for a reply.
+/// The longest time that a caller waits for a reply.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Longest that a group waits for its event's inventory, with one of few connections.
+/// The longest time that a group waits for its event's inventory while it has one of few
+/// connections.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connections over which locks are written, and nothing else: whatever else a process does, it
-/// can lock seats.
+/// Connections for writing locks and nothing else, so that a process can lock seats however busy
+/// its other connections are.
 pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
     let settings = Database {
         max_connections: connections,
@@ -53,13 +54,13 @@ pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
 }
 
 impl SeatLocks {
-    /// Looks over the connections of `db` and writes over those of `writing`. Locks are valid for
+    /// Reads over the connections of `db` and writes over those of `writing`. Locks are valid for
     /// `valid`.
     pub fn new(db: PgPool, writing: PgPool, cache: Cache, valid: Duration) -> Self {
         SeatLocks { cache, db, writer: Writer::new(writing, valid), valid }
     }
 
-    /// The connections over which it writes.
+    /// The connections that write locks.
     pub fn pool(&self) -> &PgPool {
         self.writer.pool()
     }
@@ -69,7 +70,7 @@ impl SeatLocks {
         self.valid
     }
 
-    /// Locks the seats of `selection` for `user`, all or none.
+    /// Locks the seats of `selection` for `user`: all or none.
     pub async fn lock(&self, user: UserId, selection: Selection) -> Result<Won> {
         let keys = selection.keys();
         let mut taken = Vec::with_capacity(keys.len());
@@ -91,7 +92,7 @@ impl SeatLocks {
         };
         match &result {
             Ok(won) => {
-                // Written together, so that all have the same times.
+                // Written together, so all have the same times.
                 if let Some((first, _)) = won.locks.first() {
                     let keys: Vec<SeatKey> = won.locks.iter().map(|(lock, _)| lock.key()).collect();
                     hints::keep_now(&self.cache, &keys, user, first.locked_at, first.expires_at)
@@ -103,7 +104,7 @@ impl SeatLocks {
         result.map(|won| Won { cache_hit, ..won })
     }
 
-    /// Step 1: Redis turns away who comes second.
+    /// Step 1: Redis turns away every request but the first.
     async fn take_key(&self, seat: &SeatKey, user: UserId) -> Result<Hint> {
         let now = Timestamp::now();
         let until = Timestamp(now.0 + self.valid);
@@ -113,7 +114,7 @@ impl SeatLocks {
             hint => return Ok(hint),
         }
         // A key can outlive its row (a crash between a commit and the key's removal). It must not
-        // win for long.
+        // block the seat for long.
         if !hints::may_recheck(&self.cache, seat).await {
             return Err(taken());
         }

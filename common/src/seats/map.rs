@@ -1,6 +1,6 @@
 //! Which seats of an event are taken now: what a frontend draws first, before it follows
-//! `event:seats-update`, `seat_locked` and `seat_unlocked`. Everybody's map is made of one
-//! [`Snapshot`], so that those who ask at the same time need only one.
+//! `event:seats-update`, `seat_locked` and `seat_unlocked`. All maps are made from one
+//! [`Snapshot`], so users who ask at the same time need only one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -40,7 +40,7 @@ pub struct TakenSeat {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The seats of an event at one moment, and whose they are.
+/// The seats of an event at one moment, and who has them.
 #[derive(Debug)]
 pub struct Snapshot {
     organizer: UserId,
@@ -49,7 +49,7 @@ pub struct Snapshot {
     counts: SeatCounts,
     seats: Vec<Seat>,
     holders: HashSet<UserId>,
-    /// Locks that are over and have not been freed, by seat type.
+    /// Expired locks that have not been freed, by seat type.
     over: BTreeMap<SeatTypeId, usize>,
 }
 
@@ -60,11 +60,11 @@ struct Seat {
     status: SeatStatus,
     holder: Option<UserId>,
     expires_at: Option<Timestamp>,
-    /// Its lock is over, and nobody has freed it.
+    /// Its lock has expired, and has not been freed.
     over: bool,
 }
 
-/// Takes a snapshot of an event. The caller's transaction has to see one state of the database
+/// Takes a snapshot of an event. The caller's transaction must see one state of the database
 /// throughout (REPEATABLE READ), so that seats and version belong together.
 pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapshot> {
     let row = sqlx::query!(
@@ -98,17 +98,17 @@ pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapsho
     })
 }
 
-/// Locks that one transaction frees of a seat type.
+/// Expired locks of a seat type that one transaction frees.
 const PORTION: usize = 100;
 
 impl Snapshot {
     /// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events
-    /// exist for their organiser only.
+    /// exist only for their organiser.
     pub fn require_visible(&self, viewer: Option<UserId>) -> Result<()> {
         if self.open || viewer == Some(self.organizer) { Ok(()) } else { Err(Error::EventNotFound) }
     }
 
-    /// Whether some of the seats are `viewer`'s.
+    /// Whether `viewer` has some of the seats.
     pub fn has_seats_of(&self, viewer: UserId) -> bool {
         self.holders.contains(&viewer)
     }
@@ -128,13 +128,13 @@ impl Snapshot {
         SeatMap { counts: self.counts.clone(), taken: taken.collect() }
     }
 
-    /// Whether there are locks that are over, and nobody has freed: the expiry worker may be late.
+    /// Whether expired locks have not been freed yet: the expiry worker may be late.
     pub fn is_behind(&self) -> bool {
         !self.over.is_empty()
     }
 
-    /// Frees the locks that were over, which makes another version. `None` where somebody else is
-    /// about to make one.
+    /// Frees the locks that had expired, which makes a new version. `None` when another transaction
+    /// is about to make one.
     pub async fn free_expired(&self, conn: &mut PgConnection) -> Result<Option<Vec<Freed>>> {
         if !inventory::try_open_inventory(conn, self.counts.event_id).await? {
             return Ok(None);

@@ -1,5 +1,5 @@
 //! Seats: virtual, a row exists only while its seat is locked or booked, and `available_quantity`
-//! counts the rest. How a lock is won is in [`locks`].
+//! counts the rest. [`locks`] grants locks.
 
 pub mod broadcasts;
 pub mod counts;

@@ -1,4 +1,4 @@
-//! Which seats somebody wants to lock: some by name, some by number, all or none.
+//! Which seats a user wants to lock: some by name, some by number; all or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use crate::{
     },
 };
 
-/// Seats of one event that somebody wants, all or none.
+/// Seats of one event that a user wants: all or none.
 #[derive(Clone, Debug)]
 pub struct Selection {
     pub(super) event: EventId,
     pub(super) seats: BTreeSet<(SeatTypeId, SeatLabel)>,
-    /// So many more of a type, whichever are the best that are left.
+    /// How many more seats of each type, the best that are left.
     pub(super) best: BTreeMap<SeatTypeId, usize>,
 }
 
-/// Most seats that can be wanted at once.
+/// The most seats that a request may want.
 const MOST_AT_ONCE: usize = 100;
 
 impl Selection {
@@ -31,7 +31,7 @@ impl Selection {
         }
     }
 
-    /// These seats of `event`, and so many more of some types.
+    /// These seats of `event`, and a number of more seats by type.
     pub fn new(
         event: EventId,
         seats: BTreeSet<(SeatTypeId, SeatLabel)>,
@@ -54,7 +54,7 @@ impl Selection {
         wanted
     }
 
-    /// Those that are wanted by name.
+    /// The seats that are wanted by name.
     pub(super) fn keys(&self) -> Vec<SeatKey> {
         let event = self.event;
         self.seats

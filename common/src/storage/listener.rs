@@ -1,6 +1,6 @@
-//! Listeners: connections over which PostgreSQL or Redis tells this process something. A listener
-//! notices that its connection is broken, even when the server has vanished without a word, and
-//! makes another one, for as long as the process lives. What was said in between it has not heard.
+//! Listeners: connections over which PostgreSQL or Redis sends messages to this process. A listener
+//! notices when its connection breaks, even if the server has vanished silently, and makes another
+//! one, for as long as the process lives. It does not hear messages that are sent in between.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,22 +20,22 @@ use tokio::{
 
 use crate::types::backoff::Backoff;
 
-/// A server that has said nothing for so long is asked whether it is still there.
+/// A server that has been silent for this long is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(5);
-/// A server that takes longer for a response is not there.
+/// A server that takes longer to answer is away.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What a listener has to say.
+/// What a listener reports.
 #[derive(Debug)]
 pub enum Heard<'a> {
-    /// It is connected. Messages from before were not heard.
+    /// The listener is connected. It has not heard earlier messages.
     Connected,
     Message(&'a str),
-    /// It is not connected any more.
+    /// The listener is no longer connected.
     Disconnected,
 }
 
-/// Listens to a channel of PostgreSQL, with the connection of a pool of one. `what` names the
+/// Listens to a channel of PostgreSQL, over the connection of a pool of one. `what` names the
 /// messages in the log.
 pub async fn listen_to_postgres(
     pool: PgPool,
@@ -51,8 +51,8 @@ pub async fn listen_to_postgres(
     }
 }
 
-/// Listens to the channels of Redis that `channels` has as keys, whenever that changes. `what`
-/// names the messages in the log.
+/// Listens to the Redis channels that are keys of `channels`, following its changes. `what` names
+/// the messages in the log.
 pub async fn listen_to_redis<S>(
     client: Client,
     mut channels: watch::Receiver<HashMap<String, S>>,
@@ -66,7 +66,7 @@ pub async fn listen_to_redis<S>(
     }
 }
 
-/// What a session ends with.
+/// Why a session ends.
 type Broken = Box<dyn Error + Send + Sync>;
 
 async fn hear_postgres(
@@ -120,8 +120,7 @@ async fn hear_redis<S>(
 
 const CLOSED: &str = "the server has closed the connection";
 
-/// The connection of a listener, from one session to the next: says once in the log that it broke,
-/// and once that it works again.
+/// A listener's connection, across sessions: logs once that it broke, and once that it works again.
 struct Connection {
     what: &'static str,
     waits: Backoff,
@@ -140,7 +139,7 @@ impl Connection {
         self.waits.reset();
     }
 
-    /// Returns when it is time to connect again.
+    /// Logs the failure, and returns when it is time to connect again.
     async fn broke(&mut self, error: &impl Display) {
         if !self.waits.is_failing() {
             tracing::warn!(what = self.what, %error, "not listening; connecting again");

@@ -1,5 +1,5 @@
-//! PostgreSQL, which has the truth, and Redis, which has hints: the connections to both, and the
-//! listeners that they talk to.
+//! PostgreSQL, which has the truth, and Redis, which has hints: connections to both, and listeners
+//! for their messages.
 
 pub mod listener;
 pub mod postgres;

@@ -17,26 +17,26 @@ use crate::{
     error::{Error, Result, is_collision},
 };
 
-/// The migrations of `migrations/`, part of the binary.
+/// The migrations in `migrations/`, compiled into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// A pool that connects when first used, so that a process starts (and reports itself not ready)
-/// while PostgreSQL is away.
+/// A pool that connects on first use, so that a process starts (and reports itself not ready) while
+/// PostgreSQL is away.
 pub fn pool(settings: &Database, process: &str) -> PgPool {
     lazy_pool(settings, options(settings, process))
 }
 
-/// The same for a worker. Nothing that it does needs a whole table; but a plan that was made while
-/// the ledger was small would read it, over and over, until PostgreSQL notices that it has grown.
-/// (Where there is no index, it is read all the same, at a price that would make the query look
-/// worth compiling.)
+/// The same for a worker. Workers never need a whole table; but a plan that was made while the job
+/// ledger was small would read it, over and over, until PostgreSQL notices that it has grown.
+/// (Where there is no index, the table is read all the same, at a price that would make the query
+/// look worth compiling.)
 pub fn worker_pool(settings: &Database, process: &str) -> PgPool {
     let options = options(settings, process).options([("enable_seqscan", "off"), ("jit", "off")]);
     lazy_pool(settings, options)
 }
 
 fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
-    // Nothing that a request does may hold a connection, or wait for a lock, for long.
+    // No statement of a request may hold a connection, or wait for a lock, for long.
     let milliseconds = |limit: Duration| limit.as_millis().to_string();
     let options = options.options([
         ("statement_timeout", milliseconds(settings.statement_timeout)),
@@ -48,9 +48,9 @@ fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(settings.idle)
         .max_lifetime(settings.max_lifetime)
-        // What was left in the middle of a call is made ready again before others may have it. A
-        // server that has vanished without a word says nothing to that, and its connections must
-        // not be missing for as long as TCP keeps trying, which is a quarter of an hour.
+        // Cleans up a connection whose call was interrupted before others may have it. A server
+        // that has vanished silently does not answer that, and its connections must not be missing
+        // for as long as TCP keeps trying, which is a quarter of an hour.
         .after_release(|conn, _| {
             Box::pin(async move {
                 let pinged = tokio::time::timeout(RELEASE, conn.ping()).await;
@@ -65,38 +65,38 @@ fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
 
 const RELEASE: Duration = Duration::from_secs(5);
 
-/// A server that takes longer to let us in is away.
+/// A server that takes longer to accept a connection is away.
 const CONNECTING: Duration = Duration::from_secs(10);
 
-/// Longer than PostgreSQL lets a statement run: whoever has not answered by then will not answer.
+/// Longer than PostgreSQL lets a statement run: a server that has not answered by then never will.
 const CALL: Duration = Duration::from_secs(20);
 
-/// A call to PostgreSQL or Redis that ends, whatever the other side does: PostgreSQL's own
-/// time-outs do not help where it is stopped in its tracks, or out of reach.
+/// A call to PostgreSQL or Redis that ends even if the server never answers: PostgreSQL's time-outs
+/// do not help when it is frozen or unreachable.
 pub async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     within(CALL, call).await
 }
 
-/// As [`bounded`], but no longer than `limit`.
+/// Like [`bounded`], but no longer than `limit`.
 pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(limit, call)
         .await
         .unwrap_or_else(|elapsed| Err(Error::Unavailable(Box::new(elapsed))))
 }
 
-/// The time by PostgreSQL's clock, which decides about every deadline: those of processes may
+/// The time by PostgreSQL's clock, which decides about every deadline: the clocks of processes may
 /// differ, and jump.
 pub async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(conn).await?)
 }
 
-/// Longest that a migration waits for a lock, and so for which everybody who comes after it waits
-/// for the same table.
+/// The longest time that a migration waits for a lock, and so blocks all who want the same table
+/// after it.
 const MIGRATION_LOCK: Duration = Duration::from_secs(2);
-/// A migration that was in somebody's way is begun anew after the first of these, then later each
-/// time, up to the second.
+/// The first and the longest pause before a blocked migration starts again.
 const MIGRATION_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// After so long it gives up: what is in its way for an hour has to be looked at.
+/// A migration that has been blocked for this long gives up: an operator must look at what blocks
+/// it.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// What to do about a database that has had other migrations than ours.
@@ -104,12 +104,12 @@ const OTHER_MIGRATIONS: &str = "Either a newer release has migrated this databas
     nothing for this one to do; or a build from before the first release has, whose data cannot be \
     kept: `make clean-data` removes what `make run` has stored";
 
-/// Brings the schema up to date; safe to run from several processes at once (sqlx holds an advisory
-/// lock), and while others are at work.
+/// Brings the schema up to date; safe from several processes at once (sqlx holds an advisory lock),
+/// and while others use the database.
 ///
-/// A lock that somebody else has, a dump of the database for one, is waited for in short attempts
-/// with pauses between: PostgreSQL makes everybody who wants the table queue up behind whoever
-/// waits for it. `waiting` hears what is in the way before each pause.
+/// When another session holds a lock, a dump for instance, the migration waits in short attempts
+/// with pauses between them: PostgreSQL queues every later request for the table behind a waiting
+/// one. `waiting` is told before each pause what blocks the migration.
 pub async fn migrate(settings: &Database, mut waiting: impl FnMut(String)) -> Result<()> {
     let began = Instant::now();
     let mut pause = MIGRATION_PAUSES.0;
@@ -137,7 +137,7 @@ pub async fn migrate(settings: &Database, mut waiting: impl FnMut(String)) -> Re
     }
 }
 
-/// Whether a statement failed because somebody else had what it wanted.
+/// Whether a statement failed because another session held what it wanted.
 fn is_in_the_way(error: &sqlx::Error) -> bool {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     is_collision(error)
@@ -145,7 +145,7 @@ fn is_in_the_way(error: &sqlx::Error) -> bool {
             == Some(LOCK_NOT_AVAILABLE)
 }
 
-/// The oldest transactions of others, as an operator finds them.
+/// The oldest transactions of other sessions, in a form in which an operator can find them.
 async fn long_transactions(conn: &mut PgConnection) -> Result<String> {
     Ok(sqlx::query_scalar!(
         r#"SELECT coalesce(string_agg(format('%s (pid %s) since %s', coalesce(nullif(application_name, ''), 'somebody'), pid,
@@ -162,8 +162,8 @@ fn options(settings: &Database, process: &str) -> PgConnectOptions {
     settings.connection.clone().application_name(process)
 }
 
-/// Whether every migration of this binary, and no other under its number, has been applied. Newer
-/// ones do not matter: they must be compatible with the previous release.
+/// Whether each migration of this binary has been applied, unchanged. Newer ones do not matter:
+/// they must be compatible with the previous release.
 pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
     let mut conn = pool.acquire().await?;
     let applied = match conn.list_applied_migrations(&MIGRATIONS.table_name).await {
@@ -178,9 +178,9 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
     }))
 }
 
-/// A duration as PostgreSQL takes one.
+/// A duration in PostgreSQL's type.
 pub fn interval(duration: Duration) -> Result<PgInterval> {
-    // It counts microseconds, and takes nothing finer.
+    // PostgreSQL counts microseconds, and accepts nothing finer.
     PgInterval::try_from(Duration::from_micros(duration.as_micros() as u64))
         .map_err(|error| Error::internal(error.to_string()))
 }

@@ -1,6 +1,6 @@
-//! Connections to Redis, and Redis as the hint it is ([`Cache`]): every question is bounded and may
-//! stay without a response; callers then go on with PostgreSQL alone. Nothing in Redis is the
-//! truth. What is kept there belongs to its noun: [`seats::hints`](crate::seats::hints),
+//! Connections to Redis, and Redis as a source of hints ([`Cache`]): every question is bounded and
+//! may stay unanswered; callers then go on with PostgreSQL alone. Nothing in Redis is the truth.
+//! Each kind of hint belongs to its noun: [`seats::hints`](crate::seats::hints),
 //! [`accounts::hints`](crate::accounts::hints), the [`limiter`](crate::limiter).
 
 use std::{
@@ -19,8 +19,8 @@ use redis::{
 
 use crate::config::Redis;
 
-/// What a connection is used for: how long its users wait to be connected and to be answered, and
-/// how often a connection is tried again before they get an error.
+/// The purpose of a connection: how long its users wait for a connection and for an answer, and how
+/// often a connection is tried again before they get an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Profile {
     connecting: Duration,
@@ -29,13 +29,13 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Hints, which PostgreSQL knows better.
+    /// Hints, about which PostgreSQL has the truth.
     const HINTS: Self = Self::new(TIMEOUT, 1);
-    /// Who sends the coalesced broadcast of an event, which is decided every 100 ms.
+    /// Which process sends an event's coalesced broadcast, decided every 100 ms.
     pub(crate) const TURNS: Self = Self::new(Duration::from_millis(100), 0);
     /// Broadcasts, which are lost while Redis is away.
     pub const BROADCASTS: Self = Self::new(Duration::from_secs(1), 1);
-    /// Deliveries of jobs, which a relay makes without Redis while it is away.
+    /// Deliveries of jobs, which a relay makes without Redis while Redis is away.
     pub const DELIVERIES: Self = Self::new(Duration::from_secs(2), 1);
     /// A worker of apalis, which a late response ends.
     pub const APALIS: Self = Self { answer: Duration::from_secs(15), ..Self::DELIVERIES };
@@ -48,8 +48,7 @@ impl Profile {
 /// The longest pause before a connection is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection that is made when it is first used, since Redis may be away, and again whenever it
-/// breaks.
+/// A connection that is made on first use, since Redis may be away, and again whenever it breaks.
 pub fn connect(settings: &Redis, profile: Profile) -> RedisResult<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(profile.connecting))
@@ -69,12 +68,12 @@ pub struct Cache {
 }
 
 const TIMEOUT: Duration = Duration::from_millis(500);
-/// After a failure Redis is not asked for this long, so that an outage costs one caller a time-out
-/// and not all of them.
+/// How long Redis is not asked after a failure, so that an outage costs one caller a time-out, and
+/// not all of them.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Cache {
-    /// Redis may be away.
+    /// Connects lazily: Redis may be away.
     pub fn new(settings: &Redis) -> RedisResult<Self> {
         Ok(Cache {
             conn: connect(settings, Profile::HINTS)?,
@@ -83,8 +82,8 @@ impl Cache {
         })
     }
 
-    /// Asks Redis, unless it was away a moment ago; `None` when it cannot be asked. A hint that
-    /// cannot be had is worth a debug line: PostgreSQL has the truth.
+    /// Asks Redis, unless it was away a moment ago; `None` when it does not answer. A missing hint
+    /// is only worth a debug line: PostgreSQL has the truth.
     async fn ask<T>(&self, question: impl Future<Output = RedisResult<T>>) -> Option<T> {
         let now = self.started.elapsed();
         if (now.as_millis() as u64) < self.away_until.load(Ordering::Relaxed) {
@@ -100,17 +99,17 @@ impl Cache {
         None
     }
 
-    /// Runs a command; `None` when Redis cannot be asked.
+    /// Runs a command; `None` when Redis does not answer.
     pub(crate) async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Option<T> {
         self.ask(command.query_async(&mut self.conn.clone())).await
     }
 
-    /// Runs commands in one round trip; `None` when Redis cannot be asked.
+    /// Runs commands in one round trip; `None` when Redis does not answer.
     pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipe: &redis::Pipeline) -> Option<T> {
         self.ask(pipe.query_async(&mut self.conn.clone())).await
     }
 
-    /// Runs a script; `None` when Redis cannot be asked.
+    /// Runs a script; `None` when Redis does not answer.
     pub(crate) async fn script<T: FromRedisValue>(
         &self,
         call: &redis::ScriptInvocation<'_>,

@@ -1,4 +1,4 @@
-//! What buyers are told of their tickets.
+//! Broadcasts to buyers about their tickets.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +8,7 @@ use crate::{
     types::ids::{BookingId, UserId},
 };
 
-/// Tickets can be fetched.
+/// The tickets can be fetched.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TicketsReady {

@@ -1,6 +1,6 @@
-//! What a ticket's QR code says: a text that only the owner of `TICKET_SIGNING_KEY` can make, and
-//! that anybody with the public key can check without asking a server. Nothing here knows a
-//! database or a clock (docs/tickets.md has the format for other programs).
+//! The text in a ticket's QR code: only the owner of `TICKET_SIGNING_KEY` can make it, and anyone
+//! with the public key can check it without asking a server. Nothing here uses a database or a
+//! clock (docs/tickets.md has the format for other programs).
 //!
 //! The text is `NX1-` and, in base32 without padding, 84 bytes: key id (4), event (4), ticket (4),
 //! nonce (8), signature (64). Letters and digits of one case are what QR codes hold best: 139
@@ -16,25 +16,24 @@ use sha2::{Digest, Sha256};
 
 use crate::types::ids::{EventId, TicketId};
 
-/// Says that this is a ticket, and in which form. It is signed with the rest, so that no other form
-/// can be made of a text.
+/// Says that this is a ticket, and in which form. It is signed with the rest, so that a text cannot
+/// be turned into another form.
 const FORM: &str = "NX1-";
 /// Key id, event, ticket and nonce.
 const CLAIM: usize = 4 + 4 + 4 + 8;
 
-/// What a text claims, and what its signature is over.
+/// What a text claims; the signature covers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// The event that the ticket is for.
     pub event: EventId,
     pub ticket: TicketId,
-    /// `tickets.qr_nonce`: a ticket that has been issued anew has another, and older texts are of
-    /// no use.
+    /// `tickets.qr_nonce`: a reissued ticket has another, so its older texts are no longer valid.
     pub nonce: i64,
 }
 
-/// Which key has signed: the first bytes of the SHA-256 of its public half, so that nobody has to
-/// number keys.
+/// Which key has signed: the first bytes of the SHA-256 of its public half, so that operators need
+/// not number keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; 4]);
 
@@ -44,17 +43,17 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// Makes texts. Its `Debug` shows the public half only.
+/// Signs texts. Its `Debug` shows the public half only.
 #[derive(Debug, Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
-    /// The key of those 32 random bytes.
+    /// The key from 32 random bytes.
     pub fn new(seed: &SecretBox<[u8; 32]>) -> Self {
         SigningKey(ed25519_dalek::SigningKey::from_bytes(seed.expose_secret()))
     }
 
-    /// What checks its texts.
+    /// The key that checks its texts.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
     }
@@ -77,7 +76,7 @@ impl SigningKey {
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// What its texts call it.
+    /// The id that its texts use for it.
     pub fn id(&self) -> KeyId {
         let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
         KeyId([a, b, c, d])
@@ -90,23 +89,23 @@ impl fmt::Display for PublicKey {
     }
 }
 
-/// Why a text lets nobody in.
+/// Why a text is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It is not in the form of a ticket.
     #[error("this is not the text of a ticket")]
     Unreadable,
-    /// A key that is not among those given has signed it, or nobody has.
+    /// The signature is missing, or made with a key that is not among those given.
     #[error("no known key has signed this ticket ({0})")]
     UnknownKey(KeyId),
-    /// It has been changed, or made by somebody without the key.
+    /// The text was changed, or made without the key.
     #[error("this ticket is forged")]
     Forged,
 }
 
-/// What a text claims, if one of `keys` has signed it: the one in use, and those before it whose
-/// tickets are still good. Whether the ticket still has this nonce and has not been used is for
-/// others to know.
+/// What a text claims, if one of `keys` has signed it: the current key, or an earlier one whose
+/// tickets are still good. The caller must check that the ticket still has this nonce and has not
+/// been used.
 pub fn verify(text: &str, keys: &[PublicKey]) -> Result<Claim, Refusal> {
     let encoded = text.strip_prefix(FORM).ok_or(Refusal::Unreadable)?;
     let bytes = BASE32_NOPAD.decode(encoded.as_bytes()).map_err(|_| Refusal::Unreadable)?;
@@ -161,7 +160,7 @@ mod tests {
             let text = key(seed).sign(claim);
             for place in 0..text.len() {
                 let mut changed = text.clone().into_bytes();
-                // Another character of the alphabet, most of the time, and any other byte for once.
+                // Mostly another character of the alphabet, now and then any other byte.
                 let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
                 changed[place] = if place % 8 == 0 { other } else { alphabet[usize::from(other) % 32] };
                 let changed = String::from_utf8_lossy(&changed).into_owned();
@@ -196,7 +195,7 @@ mod tests {
         let claim = Claim { event: EventId(7), ticket: TicketId(41), nonce: -2 };
         let text = key([9; 32]).sign(claim);
         assert_eq!(text.len(), 139);
-        // Made once: programs at the door read what was printed long ago.
+        // Made once, and fixed: programs at the door read what was printed long ago.
         assert_eq!(text, PRINTED);
         for shorter in 0..text.len() {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Sending tickets: what a message needs, and what has been sent.
+//! Sending tickets: what a message needs, and which have been sent.
 
 use crate::{
     error::{Error, Result},
@@ -10,7 +10,7 @@ use crate::{
 };
 use sqlx::PgConnection;
 
-/// What is sent to a buyer.
+/// The tickets of a booking, to be sent to its buyer.
 #[derive(Debug)]
 pub struct Delivery {
     pub reference: String,
@@ -19,7 +19,7 @@ pub struct Delivery {
     pub location: String,
     pub name: Option<String>,
     pub email: Option<String>,
-    /// Only a number that has been proved to be theirs.
+    /// Only a proved number.
     pub phone: Option<String>,
     pub email_sent: bool,
     pub sms_sent: bool,
@@ -40,7 +40,7 @@ pub struct Delivered {
     pub sms_sent: bool,
 }
 
-/// The tickets of a booking and who gets them; `None` when there are none to deliver (any more).
+/// The tickets of a booking, and the buyer who gets them; `None` when there are none to deliver.
 pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Delivery>> {
     let row = sqlx::query!(
         "SELECT b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email,
@@ -78,8 +78,8 @@ pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Opt
     }))
 }
 
-/// Remembers that tickets have been e-mailed. False when there are others by now, issued anew
-/// meanwhile: those are still to be sent.
+/// Records that tickets have been e-mailed. False when they were reissued meanwhile: the new ones
+/// are still to be sent.
 pub async fn mark_emailed(
     conn: &mut PgConnection,
     booking: BookingId,
@@ -100,7 +100,7 @@ pub async fn mark_emailed(
     Ok(still.rows_affected() == sent.len() as u64)
 }
 
-/// Remembers that a booking's buyer has been told by SMS.
+/// Records that a booking's buyer has been told by SMS.
 pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
     sqlx::query!(
         "UPDATE tickets SET sms_sent = TRUE, delivered_at = coalesce(delivered_at, now()) WHERE booking_id = $1",
@@ -111,8 +111,8 @@ pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<
     Ok(())
 }
 
-/// Has a confirmed booking's tickets e-mailed again, to the address that its buyer has now. An
-/// error says why nothing is to be sent.
+/// Enqueues another e-mail of a confirmed booking's tickets, to its buyer's current address. The
+/// error says why nothing will be sent.
 pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     let booking = sqlx::query!(
         r#"SELECT b.id AS "id: BookingId", u.email IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
@@ -134,7 +134,7 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     if unsent.rows_affected() == 0 {
         return Err(Error::invalid("its tickets have not been made yet, and will be sent then"));
     }
-    // One that runs may have read the old address.
+    // A running job may have read the old address.
     let job =
         jobs::enqueue(conn, &EmailTickets { booking_id: booking.id, reissued: false }).await?;
     job.map(drop).ok_or_else(|| {

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 /// A ticket that has no QR code yet, and no row.
 #[derive(Debug)]
 pub struct PendingTicket {
-    /// `tickets.id`, which the code names; one that is not used in the end is lost.
+    /// `tickets.id`, which the code contains. An id that is not used in the end is lost.
     id: TicketId,
     event: EventId,
     seat_id: SeatId,
@@ -46,7 +46,7 @@ pub struct RenderedTicket {
 /// A drawn QR code.
 #[derive(Debug)]
 pub struct Code {
-    /// What makes its text differ from others of the same ticket.
+    /// Makes its text differ from earlier texts of the same ticket.
     pub nonce: i64,
     /// A data URL.
     pub picture: String,
@@ -61,8 +61,8 @@ impl Code {
     }
 }
 
-/// The seats of a confirmed booking that have no ticket yet. A label that occurs in two seat types
-/// gets the type's id behind it, so that ticket ids differ (docs/contract.md#change-9).
+/// The seats of a confirmed booking that have no ticket yet. If a label occurs in two seat types,
+/// the type's id follows it, so that ticket ids differ (docs/contract.md#change-9).
 pub async fn pending(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<PendingTicket>> {
     let rows = sqlx::query!(
         r#"SELECT s.id AS "seat_id: SeatId", s.seat_label AS "seat_label: SeatLabel", s.event_seat_type_id, t.name AS seat_type_name,
@@ -104,7 +104,7 @@ pub async fn pending(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<
         .collect()
 }
 
-/// Draws the QR codes. Takes a core for a while: not on an async thread.
+/// Draws the QR codes. Occupies a core for a while: do not call it on an async thread.
 pub fn render(tickets: Vec<PendingTicket>, key: &SigningKey) -> Result<Vec<RenderedTicket>> {
     let render = |ticket: PendingTicket| {
         let code = Code::draw(key, ticket.event, ticket.id)?;
@@ -113,15 +113,15 @@ pub fn render(tickets: Vec<PendingTicket>, key: &SigningKey) -> Result<Vec<Rende
     tickets.into_iter().map(render).collect()
 }
 
-/// Stores rendered tickets, and enqueues their delivery. Returns what the buyer is told, unless the
-/// booking was cancelled meanwhile.
+/// Stores rendered tickets, and enqueues their delivery. Returns the broadcast for the buyer,
+/// unless the booking was cancelled meanwhile.
 pub async fn issue(
     conn: &mut PgConnection,
     booking: BookingId,
     tickets: &[RenderedTicket],
     key: &SigningKey,
 ) -> Result<Option<Broadcast>> {
-    // Shared with other readers, exclusive against cancellation.
+    // Shared among readers, exclusive against a cancellation.
     let row = sqlx::query!(
         r#"SELECT booking_reference, user_id AS "user_id: UserId" FROM bookings
            WHERE id = $1 AND status = 'confirmed' FOR SHARE"#,
@@ -180,7 +180,7 @@ pub async fn issue(
 /// Pixels per side of a QR code's image.
 const SIDE: usize = 300;
 
-/// Modules of white around it that scanners need.
+/// White modules around the code, which scanners need.
 const QUIET: usize = 4;
 
 /// A QR code as a PNG of 300 × 300 pixels, error correction H.
@@ -188,11 +188,11 @@ pub fn qr_png(text: &str) -> Result<Vec<u8>> {
     let code = QrCode::encode_text(text, QrCodeEcc::High)
         .map_err(|error| Error::internal(error.to_string()))?;
     let modules = code.size() as usize + 2 * QUIET;
-    // The largest whole number of pixels a module that fits; what remains becomes more white
-    // around.
+    // The largest whole number of pixels per module that fits; the rest widens the white margin.
     let scale = (SIDE / modules).max(1);
     let margin = (SIDE.saturating_sub(scale * code.size() as usize)) / 2;
-    // One bit a pixel: a picture is a row's largest part, and half as large as with eight.
+    // One bit per pixel: the picture is the largest part of a row, and with eight bits twice as
+    // large.
     let mut pixels = vec![u8::MAX; SIDE.div_ceil(8) * SIDE];
     for y in 0..SIDE {
         for x in 0..SIDE {

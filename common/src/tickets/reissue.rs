@@ -1,6 +1,5 @@
-//! Tickets of the Node service and of earlier releases hold nothing in their QR codes that is not
-//! known to everybody: they are issued anew, the newest first, and mailed again where somebody
-//! still needs them.
+//! Reissuing tickets of the Node service and of earlier releases, whose QR codes hold only public
+//! data: the newest first, and mailed again if the event is still to come.
 
 use sqlx::PgConnection;
 
@@ -14,7 +13,7 @@ use crate::{
     types::ids::{BookingId, EventId, TicketId},
 };
 
-/// A booking's tickets that nobody has signed.
+/// A booking's tickets whose codes are not signed.
 #[derive(Debug)]
 pub struct Unsigned {
     booking: BookingId,
@@ -22,23 +21,22 @@ pub struct Unsigned {
     tickets: Vec<TicketId>,
 }
 
-/// The same with new codes.
+/// The same tickets with new codes.
 #[derive(Debug)]
 pub struct Reissue {
     booking: BookingId,
     tickets: Vec<(TicketId, Code)>,
 }
 
-/// At most 50 bookings with tickets of ids below `before` that nobody has signed; and from where to
-/// look on.
+/// Up to 50 bookings with unsigned tickets whose ids are below `before`, and where to look next.
 pub async fn unsigned(
     conn: &mut PgConnection,
     before: TicketId,
 ) -> Result<(Vec<Unsigned>, TicketId)> {
-    // The Node service, where it runs beside us, is left the time to send what it has just made:
-    // the mail with the good codes comes last. A booking's tickets belong together, so that its
-    // buyer gets one mail. They are looked for by booking, and not in the index of those that
-    // nobody has signed, which may hold a million.
+    // The Node service, where it runs side by side with us, gets the time to send the tickets that
+    // it has just made, so that the mail with the good codes comes last. A booking's tickets are
+    // reissued together, so that its buyer gets one mail. The query looks by booking rather than in
+    // the index of unsigned tickets, which may hold a million.
     let rows = sqlx::query!(
         r#"WITH newest AS (
              SELECT booking_id, id FROM tickets
@@ -59,7 +57,7 @@ pub async fn unsigned(
     Ok((some, lowest))
 }
 
-/// Draws the new codes. Takes a core for a while: not on an async thread.
+/// Draws the new codes. Occupies a core for a while: do not call it on an async thread.
 pub fn render(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
     let render = |Unsigned { booking, event, tickets }| {
         let draw = |id| Ok((id, Code::draw(key, event, id)?));
@@ -68,11 +66,11 @@ pub fn render(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
     some.into_iter().map(render).collect()
 }
 
-/// Replaces a booking's codes, unless somebody else has. A buyer whose event is to come is sent
-/// them; where the booking is not confirmed any more, the tickets are not good. Returns how many
-/// were dealt with.
+/// Replaces a booking's codes, unless another worker has. If the event is to come, the buyer is
+/// sent the new ones; if the booking is no longer confirmed, the tickets are void. Returns how many
+/// tickets were handled.
 pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKey) -> Result<u64> {
-    // Shared with other readers, exclusive against cancellation.
+    // Shared among readers, exclusive against a cancellation.
     let about = sqlx::query!(
         r#"SELECT b.status = 'confirmed' AS "good!", e.end_date > now() AS "to_come!", u.email IS NOT NULL AS "has_email!"
            FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id WHERE b.id = $1 FOR SHARE OF b"#,
@@ -112,7 +110,7 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
     .rows_affected();
     if about.to_come && replaced > 0 {
         let booking_id = reissue.booking;
-        // A live one has not been sent yet, or finds the new codes when it has: see
+        // A live job has not sent yet, or finds the new codes when it has: see
         // `tickets::mark_emailed`.
         match about.has_email {
             true => jobs::enqueue(conn, &EmailTickets { booking_id, reissued: true }).await?,

@@ -1,4 +1,4 @@
-//! What buyers see of their tickets, and of how far they are (docs/contract.md#bookings).
+//! What buyers see of their tickets and of their progress (docs/contract.md#bookings).
 
 use crate::{
     error::{Error, Result},
@@ -43,10 +43,10 @@ text_enum! {
     }
 }
 
-/// The tickets of a booking and how far they are.
+/// The tickets of a booking, and their progress.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Tickets {
-    /// Those that are made.
+    /// The tickets that have been made.
     pub tickets: Vec<Ticket>,
     pub status: TicketProgress,
 }
@@ -87,7 +87,7 @@ pub async fn of_booking(
 }
 
 text_enum! {
-    /// How far a job is, in the words of the queue that the Node service used.
+    /// A job's progress, in the words of the queue that the Node service used.
     pub enum TicketJobStatus {
         Waiting = "waiting",
         Active = "active",

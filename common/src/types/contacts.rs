@@ -1,4 +1,4 @@
-//! E-mail addresses and phone numbers: how they are read, and what is the same.
+//! E-mail addresses and phone numbers: how they are read, and which count as equal.
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use lettre::Address;
@@ -18,7 +18,7 @@ impl Email {
         &self.0
     }
 
-    /// The address as accounts may have it: before punycode, domains were kept as they had been
+    /// The forms in which accounts may have the address: before punycode, domains were stored as
     /// typed.
     pub(crate) fn spellings(&self) -> Vec<String> {
         let mut spellings = vec![self.0.clone()];
@@ -61,8 +61,7 @@ impl Phone {
         &self.0
     }
 
-    /// The calling code of its country, in which all numbers of North America are one (ITU-T
-    /// E.164).
+    /// The calling code of its country; all of North America has one (ITU-T E.164).
     pub fn calling_code(&self) -> &str {
         let digits = self.0.trim_start_matches('+');
         let length = match digits.as_bytes() {
@@ -80,8 +79,8 @@ impl Phone {
     }
 }
 
-/// `+` and 7 to 15 digits, as every release has read numbers; accounts may have one that is no
-/// number.
+/// `+` and 7 to 15 digits, as every release has read numbers; accounts may have one that is not a
+/// real number.
 pub(crate) fn international(text: &str) -> Option<String> {
     let compact: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
     let (plus, digits) = match compact.strip_prefix('+') {
@@ -102,9 +101,9 @@ pub(crate) fn international(text: &str) -> Option<String> {
     }
 }
 
-/// Reads an address that any server takes: in ASCII, with the domain as DNS knows it (an
-/// internationalised one in punycode), and that is a name, not an IP address. What cannot be read
-/// here gets no mail.
+/// Reads an address that any server accepts: in ASCII, with the domain as DNS knows it
+/// (internationalised ones in punycode), a name and not an IP address. An address that cannot be
+/// read here gets no mail.
 pub fn address(text: &str) -> Option<Address> {
     let (user, domain) = text.rsplit_once('@')?;
     let domain = Uts46::new()

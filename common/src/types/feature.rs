@@ -1,17 +1,17 @@
-//! What an installation can do only with a provider's credentials, and what clients are told where
-//! they are not set.
+//! What an installation can do only with a provider's credentials, and the message for clients
+//! where they are not set.
 
-/// Something that is off where a provider's credentials are not set.
+/// A feature that is off where a provider's credentials are not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// Twilio's: one-time passwords.
+    /// One-time passwords, by Twilio.
     Sms,
-    /// Razorpay's: orders, and asking about payments.
+    /// Orders and looking up payments, by Razorpay.
     Payments,
 }
 
 impl Feature {
-    /// What clients are told where it is off.
+    /// The message for clients where it is off.
     pub(crate) fn message(self) -> &'static str {
         match self {
             Feature::Sms => "One-time passwords are not available here.",
@@ -19,7 +19,7 @@ impl Feature {
         }
     }
 
-    /// The stable code of the same.
+    /// Its stable code.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Feature::Sms => "sms_unavailable",

@@ -1,4 +1,4 @@
-//! Ids that cannot be confused with one another. They are integers in the database and in JSON.
+//! Ids that cannot be confused with one another. In the database and in JSON they are integers.
 
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type};

@@ -1,6 +1,6 @@
-//! Why something cannot be read.
+//! Why input cannot be read.
 
-/// The rule of the contract that the input breaks, in its words.
+/// The rule that the input breaks, in the contract's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(String);

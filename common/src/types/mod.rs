@@ -1,5 +1,5 @@
-//! The words that everything is said in: ids, money, time, labels, addresses, reasons. No I/O here,
-//! and no rule that needs to look something up.
+//! The basic vocabulary: ids, money, time, labels, addresses, reasons. No I/O here, and no rule
+//! that needs a look-up.
 
 pub mod alert_reason;
 pub mod backoff;

@@ -63,10 +63,10 @@ impl Paise {
 
     pub const ZERO: Paise = Paise(0);
     pub const RUPEE: Paise = Paise(100);
-    /// The largest that a NUMERIC(10,2) column holds.
+    /// The largest amount that a NUMERIC(10,2) column holds.
     pub const MAX: Paise = Paise(9_999_999_999);
 
-    /// `paise` hundredths, or the next amount that can be stored.
+    /// `paise` hundredths, or the nearest amount that can be stored.
     pub fn nearest(paise: i64) -> Self {
         Paise(paise.clamp(0, Self::MAX.0))
     }
@@ -76,8 +76,8 @@ impl Paise {
         (0..=Self::MAX.0).contains(&paise).then_some(Paise(paise))
     }
 
-    /// Rounds rupees to the nearest paisa, as NUMERIC(10,2) did with what the Node service stored.
-    /// `None` for NaN, negative and huge amounts.
+    /// Rounds rupees to the nearest paisa, as NUMERIC(10,2) did for the Node service. `None` for
+    /// NaN, negative and huge amounts.
     pub fn from_rupees(rupees: f64) -> Option<Self> {
         if !(0.0..=99_999_999.99).contains(&rupees) {
             return None;
@@ -115,8 +115,8 @@ impl Serialize for Paise {
     }
 }
 
-/// NUMERIC columns hold rupees, BIGINT columns paise: both are read, and the first is written.
-/// Amounts of the ledger, which have signs and currencies of their own, are `i64`.
+/// NUMERIC columns hold rupees, BIGINT columns paise: both can be read, and NUMERIC is written.
+/// Amounts of the ledger, which have signs and various currencies, are `i64`.
 impl SqlType<Postgres> for Paise {
     fn type_info() -> PgTypeInfo {
         Decimal::type_info()
@@ -140,7 +140,7 @@ impl Encode<'_, Postgres> for Paise {
 }
 
 impl Decode<'_, Postgres> for Paise {
-    /// The schema's checks have refused what is negative; a sum may be too much to store.
+    /// The schema's checks have refused negative amounts; a sum may be too large to store.
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         let paise = if <i64 as SqlType<Postgres>>::compatible(&value.type_info()) {
             <i64 as Decode<Postgres>>::decode(value)?

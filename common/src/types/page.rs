@@ -5,21 +5,21 @@ use utoipa::ToSchema;
 
 use super::invalid::Invalid;
 
-/// Which part of a list is wanted (docs/contract.md#events: `limit(10) offset(0)`).
+/// The requested part of a list (docs/contract.md#events: `limit(10) offset(0)`).
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// At most so many.
+    /// The most entries.
     pub limit: i64,
-    /// Skipping so many.
+    /// The entries to skip.
     pub offset: i64,
 }
 
 impl Page {
-    /// Longest page that is served.
+    /// The longest page that is served.
     pub const LONGEST: i64 = 100;
 
-    /// What is missing or not a number has its default, and so has a limit of zero, as in the Node
-    /// service.
+    /// Values that are missing or not numbers get their defaults, and so does a limit of zero, as
+    /// in the Node service.
     pub fn new(limit: Option<i64>, offset: Option<i64>) -> Result<Self, Invalid> {
         let limit = limit.filter(|limit| *limit != 0).unwrap_or(10);
         let offset = offset.unwrap_or(0);
@@ -40,7 +40,7 @@ impl Page {
     }
 }
 
-/// Which part of a list was served.
+/// The part of a list that was served.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Pagination {
     #[schema(minimum = 0)]

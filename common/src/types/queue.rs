@@ -1,4 +1,4 @@
-//! The queues, one a worker.
+//! The queues, one per worker binary.
 
 use super::text_enum::text_enum;
 
@@ -13,7 +13,7 @@ text_enum! {
         Bookings = "bookings",
         /// Frees locks and unpaid bookings at their deadline.
         Expiry = "expiry",
-        /// Removes what has no use any more, and checks the books.
+        /// Removes rows that are no longer needed, and checks the books.
         Cleanup = "cleanup",
         /// Sends e-mail and SMS.
         Notifications = "notifications",

@@ -5,13 +5,13 @@ use super::text_enum::text_enum;
 text_enum! {
     /// Why money goes back.
     pub enum RefundReason {
-        /// It is not of the amount or currency that was ordered.
+        /// Its amount or currency is not the ordered one.
         AmountMismatch = "amount_mismatch",
         /// Another payment had confirmed the booking.
         AlreadyPaid = "already_paid",
-        /// A seat is somebody else's now.
+        /// Another user has a seat now.
         SeatsGone = "seats_gone",
-        /// With these seats its buyer would have more than the event allows.
+        /// With these seats, its buyer would exceed the event's limit.
         TicketLimit = "ticket_limit",
         /// The event has started, or is not on sale.
         EventOver = "event_over",
@@ -19,15 +19,15 @@ text_enum! {
         BookingGone = "booking_gone",
         /// The booking has been cancelled.
         Cancelled = "cancelled",
-        /// Somebody has refunded it at Razorpay.
+        /// It was refunded manually.
         NotOurs = "not_ours",
-        /// Its bank has returned it, after a dispute.
+        /// The buyer's bank has returned it, after a dispute.
         Disputed = "disputed",
     }
 }
 
 impl RefundReason {
-    /// As its buyer is told.
+    /// The words for its buyer.
     pub fn words(self) -> &'static str {
         match self {
             RefundReason::AmountMismatch => "it is not the amount that the booking costs",

@@ -1,4 +1,4 @@
-//! When something that failed is tried again.
+//! When a failed attempt is tried again.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! How types look in the API documents that say more than their Rust type does. Structs derive
-//! their description.
+//! API-document descriptions of types that say more than their Rust type does. Structs derive their
+//! description.
 
 /// Describes a type to the API documents under `$name`.
 macro_rules! describe {

@@ -1,4 +1,4 @@
-//! Which seat: its label, and what tells it from all others.
+//! A seat's label and its key.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -40,7 +40,7 @@ impl SeatLabel {
         }
     }
 
-    /// Reads a label from JSON, where only text is one.
+    /// Reads a label from JSON; only text can be one.
     pub fn from_value(value: &Value) -> Result<Self, Invalid> {
         value.as_str().map_or_else(|| Err(Invalid::new("Seat label is required")), Self::parse)
     }
@@ -56,7 +56,7 @@ impl std::fmt::Display for SeatLabel {
     }
 }
 
-/// Which seat: VIP-A1 and Standard-A1 are two.
+/// Which seat: VIP-A1 and Standard-A1 are different seats.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeatKey {
     pub event: EventId,

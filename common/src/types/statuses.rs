@@ -1,10 +1,9 @@
-//! The states that rows are in, by the words of their columns. What may follow what is said by
-//! their nouns.
+//! The statuses of rows, in the words of their columns. The nouns say what may follow what.
 
 use super::text_enum::text_enum;
 
 text_enum! {
-    /// Where an event stands. Only published events are on sale.
+    /// An event's status. Only published events are on sale.
     pub enum EventStatus {
         Draft = "draft",
         Published = "published",
@@ -22,7 +21,7 @@ text_enum! {
 }
 
 text_enum! {
-    /// Where a booking stands.
+    /// A booking's status.
     pub enum BookingStatus {
         Pending = "pending",
         Confirmed = "confirmed",
@@ -32,23 +31,23 @@ text_enum! {
 }
 
 text_enum! {
-    /// Where the money for a booking is.
+    /// The payment status of a booking.
     pub enum PaymentStatus {
         /// The buyer has not paid yet.
         Pending = "pending",
         /// An attempt has failed; the buyer may try again.
         Failed = "failed",
         Completed = "completed",
-        /// All of it has gone back.
+        /// The whole payment has gone back.
         Refunded = "refunded",
-        /// The booking ended before anybody paid.
+        /// The booking ended before it was paid.
         Cancelled = "cancelled",
     }
 }
 
 text_enum! {
-    /// Where a ticket stands. Nexus makes tickets that are generated, and cancels them; the Node
-    /// service has left the others.
+    /// A ticket's status. Nexus makes tickets that are generated, and cancels them; the other
+    /// statuses are the Node service's.
     pub enum TicketStatus {
         Pending = "pending",
         Generated = "generated",
@@ -61,14 +60,14 @@ text_enum! {
 }
 
 text_enum! {
-    /// How far a refund is that we owe.
+    /// The status of a refund that we owe.
     pub enum RefundStatus {
         /// A job asks Razorpay for it.
         Pending = "pending",
         /// Razorpay has accepted it.
         Requested = "requested",
         Processed = "processed",
-        /// Razorpay could not make it, and is asked again.
+        /// Razorpay could not make it, and will be asked again.
         Failed = "failed",
     }
 }

@@ -1,9 +1,8 @@
-//! Text that people send: what is taken out of it before anybody looks at it.
+//! Text from users: what is removed from it before use.
 
 use serde_json::Value;
 
-/// Unicode's line and paragraph separator are no control characters to Unicode, and do what those
-/// do.
+/// To Unicode its line and paragraph separators are not control characters, but they act like them.
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
@@ -16,8 +15,8 @@ pub fn several_lines(text: &str) -> String {
     text
 }
 
-/// Text of one line, without control characters: nobody sees them, mail headers cannot hold them,
-/// and terminals and logs obey them. A line break or a tab parts words, and becomes a space.
+/// Text of one line, without control characters: they are invisible, mail headers cannot hold them,
+/// and terminals and logs obey them. A line break or a tab separates words, and becomes a space.
 pub fn one_line(text: &str) -> String {
     let breaks = |c: char| c.is_whitespace() && is_control(c);
     let parts: Vec<&str> = text.split(breaks).filter(|part| !part.is_empty()).collect();
@@ -26,7 +25,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// Removes the one character that JSON has and PostgreSQL does not store, wherever it is.
+/// Removes U+0000, which JSON allows and PostgreSQL does not store, from all text in a value.
 pub fn remove_nul(value: &mut Value) {
     match value {
         Value::String(text) => text.retain(|c| c != '\0'),
@@ -40,8 +39,8 @@ pub fn remove_nul(value: &mut Value) {
 /// only before a letter, `/`, `!` or `?`.
 pub fn without_tags(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
-    // Where in `plain` tags have begun that have not ended. What the end of one removes may bring
-    // together the beginning of another.
+    // Where in `plain` open tags have begun. Removing one may join parts into the beginning of
+    // another.
     let mut begun: Vec<usize> = Vec::new();
     for c in text.chars() {
         if c == '>'
@@ -85,7 +84,7 @@ mod tests {
         assert_eq!(without_tags("Orga <b>Nizer</b>").as_deref(), Some("Orga Nizer"));
         assert_eq!(without_tags("<script>"), None);
         assert_eq!(without_tags("a<!-- b -->c</br>d<?php e?>").as_deref(), Some("acd"));
-        // What is left by removing a tag is no tag, either.
+        // Removing a tag leaves no new tag behind.
         assert_eq!(without_tags("<<b>script>x</</b>script>").as_deref(), Some("x"));
     }
 

@@ -1,8 +1,8 @@
-//! Enums of words: what a text column holds, JSON shows and the API documents list. [`text_enum`]
-//! makes all three of one definition, so that each word is written once.
+//! Enums of words: for text columns, JSON and the API documents. [`text_enum`] makes all three from
+//! one definition, so that each word is written once.
 
-/// None of the words that a text enum has. A newer release may know it: code that reads it in the
-/// database must not guess what it means.
+/// A word that no variant has. A newer release may know it: code that reads it from the database
+/// must not guess its meaning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not known to this release")]
 pub struct UnknownWord(pub String);

@@ -33,11 +33,11 @@ impl Timestamp {
         Timestamp(Utc::now().trunc_subsecs(3))
     }
 
-    /// Reads what people and programs write: a date and a time, parted by `T` or a space, with
-    /// seconds and their decimals or without, and with a zone or without, which then is UTC; or a
-    /// date alone. What is read is what is shown: milliseconds; no leap seconds, because neither
-    /// PostgreSQL nor JavaScript has them; years of four digits, because others cannot be shown as
-    /// the contract says, and PostgreSQL does not store all of them.
+    /// Reads a time that people or programs write: a date and a time, separated by `T` or a space,
+    /// with or without seconds and decimals, and with or without a zone (default UTC); or only a
+    /// date. It keeps only what can be displayed: milliseconds; no leap seconds, which neither
+    /// PostgreSQL nor JavaScript has; and years of four digits, because the contract's format has
+    /// no others, and PostgreSQL does not store all of them.
     pub fn parse(text: &str) -> Option<Self> {
         let time = read(text.trim())?;
         let leaps = time.nanosecond() >= 1_000_000_000;

@@ -1,25 +1,25 @@
-//! How a budget stands.
+//! The state of a budget.
 
 use std::time::Duration;
 
-/// How a budget stands.
+/// The state of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// So many uses are allowed.
+    /// Uses that are allowed.
     pub limit: u32,
-    /// So many count now.
+    /// Uses that count now.
     pub used: u32,
-    /// After this time the next of them counts no more.
+    /// How long until the next of them stops counting.
     pub until_room: Duration,
 }
 
 impl Usage {
-    /// So many are left.
+    /// Uses that are left.
     pub fn remaining(&self) -> u32 {
         self.limit.saturating_sub(self.used)
     }
 
-    /// Whole seconds until a use counts no more; at least one.
+    /// Whole seconds until a use stops counting; at least one.
     pub fn seconds_until_room(&self) -> u64 {
         self.until_room.as_millis().div_ceil(1_000).max(1) as u64
     }

@@ -19,7 +19,7 @@ use nexus_common::{
 
 use crate::{Attempt, Build, Context, JobFailure};
 
-/// What these handlers need beside the common context.
+/// What these handlers need besides the common context.
 pub struct Bookings {
     key: SigningKey,
 }
@@ -31,7 +31,8 @@ impl Bookings {
         Box::new(move || {
             let key = key.as_ref().map(SigningKey::new);
             let key = key.ok_or_else(|| Error::internal("there is no key to sign tickets with"))?;
-            // To be kept for as long as its tickets are good, also when another key signs.
+            // Logged because operators must keep the key while its tickets are valid, even when a
+            // newer key signs.
             tracing::info!(key = %key.public().id(), public_key = %key.public(), "signing tickets");
             Ok(Bookings { key })
         })
@@ -59,7 +60,7 @@ pub async fn finalise_booking(
     Ok(())
 }
 
-/// A run issues tickets anew for so long; then other jobs have their turn before the next one.
+/// How long one run issues tickets anew before it gives way to other jobs.
 const RUN: Duration = Duration::from_secs(10);
 
 /// See [`ReissueTickets`].

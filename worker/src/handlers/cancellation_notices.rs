@@ -1,5 +1,5 @@
-//! Handlers of the notifications queue that tell a buyer of a cancelled booking. At least once, as
-//! all of that queue's.
+//! Handlers of the notifications queue that tell buyers about cancelled bookings. Like all handlers
+//! of that queue, they run at least once.
 
 use std::sync::Arc;
 

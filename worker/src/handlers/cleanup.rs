@@ -20,7 +20,7 @@ use sqlx::PgConnection;
 
 use crate::{Attempt, Build, Context, JobFailure};
 
-/// What these handlers need beside the common context.
+/// What these handlers need besides the common context.
 pub struct Cleanup {
     /// Finished jobs are kept this long, for operators to look at.
     keep_jobs: Duration,
@@ -38,11 +38,11 @@ impl Cleanup {
     }
 }
 
-/// A run removes for so long; then other jobs have their turn before the next one.
+/// How long one run removes rows before it gives way to other jobs.
 const RUN: Duration = Duration::from_secs(10);
 
-/// See [`CleanUp`]. Every statement is bounded and commits by itself; repeating them does no harm.
-/// It goes on until nothing is left, however much there is.
+/// See [`CleanUp`]. Every statement is bounded and commits by itself, and may be repeated safely.
+/// The job comes back until nothing is left to remove.
 pub async fn clean_up(
     cx: Arc<Context<Cleanup>>,
     _job: CleanUp,
@@ -80,8 +80,8 @@ pub async fn clean_up(
     }
 }
 
-/// Hashes what the Node service has left behind, and has Redis forget what only that service looked
-/// for.
+/// Hashes the tokens that the Node service left behind, and removes from Redis the keys that only
+/// that service read.
 async fn hash_tokens(cx: &Context<Cleanup>, conn: &mut PgConnection) -> Result<u64, JobFailure> {
     let (refresh_tokens, hashed) = retention::hash_tokens(conn).await?;
     for some in refresh_tokens.chunks(1000) {

@@ -18,12 +18,12 @@ use crate::{Attempt, Context, JobFailure};
 /// Bookings that one run cancels.
 const BATCH: usize = 100;
 
-/// Held bookings that one run waits for, two seconds each. If there are more, the event's inventory
-/// is rather held.
+/// Held bookings that one run waits for, two seconds each. If there are more, another transaction
+/// probably holds the event's inventory.
 const MOST_HELD: usize = 10;
 
-/// See [`CancelEvent`]. A booking that cannot be cancelled, or that another transaction holds,
-/// keeps no others waiting; the job comes back to it.
+/// See [`CancelEvent`]. A booking that cannot be cancelled, or that another transaction holds, does
+/// not hold up the others; the job comes back to it.
 pub async fn cancel_event(
     cx: Arc<Context<Bookings>>,
     job: CancelEvent,
@@ -33,13 +33,13 @@ pub async fn cancel_event(
     let mut open =
         event_cancellation::open_bookings(&mut *cx.db.acquire().await?, event, BATCH as i64)
             .await?;
-    // The same ones do not come first in every run.
+    // Shuffled, so that the same bookings do not come first in every run.
     open.shuffle(&mut rand::rng());
     let (mut failed, mut held) = (Vec::new(), 0);
     for booking in &open {
         match cancel_booking(&cx, event, *booking).await {
             Ok(true) => {}
-            // The organiser has changed their mind in time; perhaps once more since.
+            // The organiser has changed their mind in time, perhaps more than once.
             Ok(false) => return finish(&cx, event, &attempt).await,
             Err(error) if is_away(&error) => return Err(error.into()),
             Err(error) => {
@@ -60,7 +60,7 @@ pub async fn cancel_event(
     if open.len() == BATCH && failed.len() < BATCH {
         return Err(JobFailure::Snooze(Duration::ZERO));
     }
-    // To wait for another transaction is no failure of the job.
+    // Waiting for another transaction is not a failure of the job.
     match failed.into_iter().max_by_key(Error::is_crowded) {
         Some(error) => Err(error.into()),
         None => finish(&cx, event, &attempt).await,

@@ -23,11 +23,11 @@ use tokio::sync::Mutex;
 use super::expiry_troubles::{Deadline, Troubles};
 use crate::{Attempt, Build, Context, JobFailure};
 
-/// What these handlers need beside the common context.
+/// What these handlers need besides the common context.
 pub struct Expiry {
-    /// No deadline that does not exist yet can be sooner than this.
+    /// A deadline that is set from now on is at least this far away.
     horizon: Duration,
-    /// Remembered from one sweep to the next, of which there is one at a time.
+    /// Kept from one sweep to the next; only one sweep runs at a time.
     troubles: Mutex<Troubles>,
 }
 
@@ -35,23 +35,24 @@ impl Expiry {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let deadlines = config::Deadlines::from_env(env);
-        // Looking once a minute costs nothing, and forgives a clock that jumped.
+        // Looking at least once a minute costs nothing, and forgives a clock that jumped.
         let horizon = deadlines.lock.min(deadlines.booking).min(Duration::from_secs(60));
         Box::new(move || Ok(Expiry { horizon, troubles: Mutex::default() }))
     }
 }
 
-/// Bookings that one look takes, and locks.
+/// Bookings, and locks, that one look takes.
 const BATCH: i64 = 100;
 const LOCKS_AT_A_LOOK: i64 = 1_000;
-/// Locks of a seat type that one transaction frees: others of its event do not wait for long.
+/// Locks of a seat type that one transaction frees: few, so that other users of the event do not
+/// wait for long.
 const LOCKS: usize = 100;
-/// A deadline that could not be served is tried again after this.
+/// How soon a deadline that could not be served is tried again.
 const SOONEST: Duration = Duration::from_millis(50);
 
-/// See [`SweepExpired`]. Each booking, and each seat type's locks, are a transaction of their own.
-/// What cannot be served, because its event's inventory is held or because it fails, is passed over
-/// for a while and holds up nothing else.
+/// See [`SweepExpired`]. Each booking, and the locks of each seat type, get their own transaction.
+/// A deadline that cannot be served, because another transaction holds the event's inventory or
+/// because it fails, is passed over for a while and does not hold up the others.
 pub async fn sweep_expired(
     cx: Arc<Context<Expiry>>,
     _job: SweepExpired,
@@ -73,7 +74,8 @@ pub async fn sweep_expired(
     }
 }
 
-/// Returns how many bookings it has looked at: each is served now, or passed over from now on.
+/// Returns how many bookings it has looked at; each is either served now or passed over from now
+/// on.
 async fn expire_bookings(
     cx: &Context<Expiry>,
     troubles: &mut Troubles,
@@ -98,7 +100,7 @@ async fn expire(cx: &Context<Expiry>, booking: BookingId) -> Result<bool, Error>
     Ok(expired)
 }
 
-/// As [`expire_bookings`], by seat type.
+/// Like [`expire_bookings`], by seat type.
 async fn free_locks(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usize, JobFailure> {
     let except = troubles.except();
     let expired =

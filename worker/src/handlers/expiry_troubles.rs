@@ -1,4 +1,5 @@
-//! What the sweep could not serve a moment ago, and passes over until it is time to try again.
+//! Deadlines that the sweep could not serve a moment ago, and passes over until it tries them
+//! again.
 
 use std::{
     collections::HashMap,
@@ -12,10 +13,10 @@ use nexus_common::{
     types::ids::{BookingId, EventId, SeatTypeId},
 };
 
-/// What is in trouble is left alone for so long.
+/// How long the sweep passes over a deadline that it could not serve.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What has run out.
+/// A deadline that has passed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deadline {
     Booking(BookingId),
@@ -23,7 +24,7 @@ pub(super) enum Deadline {
     Locks(SeatTypeId),
 }
 
-/// Each with the time of the next try.
+/// The deadlines that the sweep passes over, each with the time of its next try.
 #[derive(Default)]
 pub(super) struct Troubles {
     events: HashMap<EventId, Instant>,
@@ -32,7 +33,7 @@ pub(super) struct Troubles {
 }
 
 impl Troubles {
-    /// What may be tried again.
+    /// Forgets the deadlines that may be tried again.
     pub(super) fn forget_old(&mut self) {
         let now = Instant::now();
         self.events.retain(|_, until| *until > now);
@@ -40,7 +41,7 @@ impl Troubles {
         self.seat_types.retain(|_, until| *until > now);
     }
 
-    /// What is passed over.
+    /// The deadlines that the sweep passes over now.
     pub(super) fn except(&self) -> Except {
         Except {
             events: self.events.keys().copied().collect(),
@@ -49,21 +50,21 @@ impl Troubles {
         }
     }
 
-    /// Whether the event's inventory was held a moment ago.
+    /// Whether another transaction held the event's inventory a moment ago.
     pub(super) fn is_held(&self, event: EventId) -> bool {
         self.events.contains_key(&event)
     }
 
-    /// How long until something may be tried again.
+    /// How long until a deadline may be tried again.
     pub(super) fn next(&self) -> Option<Duration> {
         let all =
             self.events.values().chain(self.bookings.values()).chain(self.seat_types.values());
         all.min().map(|until| until.saturating_duration_since(Instant::now()))
     }
 
-    /// Notes what came of a deadline of `event`'s. False means that nothing could be done, because
-    /// another transaction has those rows. Fails only when PostgreSQL is away, and there is no use
-    /// in going on.
+    /// Notes the outcome of a deadline of `event`. False means that another transaction has the
+    /// rows, so nothing could be done. Fails only when PostgreSQL is away and there is no use in
+    /// going on.
     pub(super) fn note(
         &mut self,
         served: Result<bool, Error>,

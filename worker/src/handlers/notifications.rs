@@ -1,4 +1,5 @@
-//! Handlers of the notifications queue. At least once: see [`nexus_common::jobs::notifications`].
+//! Handlers of the notifications queue. They run at least once: see
+//! [`nexus_common::jobs::notifications`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,14 +23,15 @@ use sha2::{Digest, Sha256};
 use super::{bodies, needed, outward};
 use crate::{Attempt, Build, Context, JobFailure};
 
-/// What these handlers need beside the common context.
+/// What these handlers need besides the common context.
 pub struct Notifications {
     pub(super) smtp: Option<Smtp>,
     pub(super) twilio: Option<Twilio>,
 }
 
 impl Notifications {
-    /// Reads the settings. What cannot be sent waits; a worker that could send nothing has no use.
+    /// Reads the settings. A message that cannot be sent waits; a worker that could send nothing
+    /// does not start.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let smtp = config::Smtp::optional(env, "e-mail, which waits");
         let twilio = config::Twilio::optional(env, "SMS, which wait");
@@ -43,7 +45,7 @@ impl Notifications {
         })
     }
 
-    /// What the work depends on.
+    /// The keys that these handlers need.
     pub fn keys(&self) -> Vec<Key> {
         let smtp = self.smtp.as_ref().map(Smtp::key);
         smtp.into_iter().chain(self.twilio.as_ref().map(Twilio::key)).cloned().collect()
@@ -121,7 +123,7 @@ struct Html<'a> {
 fn compose(delivery: &Delivery, to: String) -> Result<Email, JobFailure> {
     let (text, html) = bodies(Text { delivery }, Html { delivery })?;
     let mut images = Vec::with_capacity(delivery.tickets.len());
-    // Another mail once tickets have been issued anew; the same one if it is sent twice.
+    // Reissued tickets make another Message-ID; a mail that is sent twice has the same one.
     let mut contents = Sha256::new();
     for Delivered { ticket_id, qr_code, .. } in &delivery.tickets {
         contents.update(qr_code);

@@ -11,7 +11,7 @@ use nexus_common::{
 use super::outward;
 use crate::{Attempt, Build, Context, JobFailure};
 
-/// What these handlers need beside the common context.
+/// What these handlers need besides the common context.
 pub struct Otp {
     twilio: Twilio,
 }
@@ -23,7 +23,7 @@ impl Otp {
         Box::new(move || Ok(Otp { twilio: Twilio::new(&twilio)? }))
     }
 
-    /// What the work depends on.
+    /// The keys that these handlers need.
     pub fn keys(&self) -> Vec<Key> {
         vec![self.twilio.key().clone()]
     }

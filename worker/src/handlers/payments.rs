@@ -1,5 +1,5 @@
 //! The state of the payments queue's handlers, and the handler of bookings that cost nothing. All
-//! of that queue's handlers call Razorpay first, outside any transaction, and then commit what
+//! handlers of that queue call Razorpay first, outside any transaction, and then commit what
 //! follows from its response together with the job.
 
 use std::{sync::Arc, time::Duration};
@@ -18,18 +18,20 @@ use nexus_common::{
 use super::needed;
 use crate::{Attempt, Build, Context, JobFailure, reconciler::CallRateLimiter};
 
-/// What these handlers need beside the common context.
+/// What these handlers need besides the common context.
 pub struct Payments {
     razorpay: Option<Razorpay>,
     pub(super) rate: CallRateLimiter,
     pub(super) reconciliation: config::Reconciliation,
-    /// Of the jobs of one event, so many at once change its bookings.
+    /// Limits how many jobs of one event change its bookings at once.
     turns: Turns,
 }
 
-/// Connections that the jobs of one event may take: fewer than there are, which is 7 unless set.
+/// Connections that the jobs of one event may take: fewer than the handlers have, which is 7 by
+/// default.
 const AT_ONE_EVENT: usize = 3;
-/// A job whose event has no turn for it gives its slot to others after this, and comes again.
+/// How long a job waits for its event's turn before it gives its slot to others and comes back
+/// later.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Payments {
@@ -50,12 +52,12 @@ impl Payments {
         })
     }
 
-    /// What the work depends on.
+    /// The keys that these handlers need.
     pub fn keys(&self) -> Vec<Key> {
         self.razorpay.iter().map(|razorpay| razorpay.key().clone()).collect()
     }
 
-    /// Razorpay, where its credentials are set.
+    /// The client of Razorpay, if its credentials are set.
     pub(super) fn razorpay(&self) -> Result<&Razorpay, JobFailure> {
         needed(&self.razorpay)
     }

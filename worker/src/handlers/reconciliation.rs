@@ -1,4 +1,4 @@
-//! Handlers of the payments queue that ask Razorpay what its webhooks have not told. See
+//! Handlers of the payments queue that ask Razorpay about what its webhooks have not told us. See
 //! [`reconciler`](crate::reconciler).
 
 use std::{
@@ -44,7 +44,7 @@ pub async fn reconcile_orders(
         Ok(false) => {
             Err(JobFailure::Snooze(cx.reconciliation.every.saturating_sub(started.elapsed())))
         }
-        // What is due stays due; there is a next time anyway.
+        // The orders and refunds that are due stay due for the next run.
         Err(error) if error.kind() == Kind::Provider => {
             tracing::warn!(error = error.details(), "Razorpay could not be asked");
             Err(JobFailure::Snooze(cx.reconciliation.every))

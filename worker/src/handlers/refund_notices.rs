@@ -1,5 +1,5 @@
-//! Handlers of the notifications queue that tell a buyer of money that goes back. At least once, as
-//! all of that queue's.
+//! Handlers of the notifications queue that tell buyers about money that goes back. Like all
+//! handlers of that queue, they run at least once.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::{Context, JobFailure};
 
 /// Which refund the buyer is told of.
 pub enum Refund {
-    /// Ours, of a whole payment: `refunds.id`.
+    /// Our refund of a whole payment: `refunds.id`.
     Whole(RefundId),
-    /// A part that somebody has returned at Razorpay: its id there, `rfnd_…`.
+    /// A manual refund of a part: its id at Razorpay, `rfnd_…`.
     Part(String),
 }
 

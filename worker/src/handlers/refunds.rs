@@ -1,4 +1,4 @@
-//! The handler of the payments queue that returns money.
+//! The handler of the payments queue that refunds payments.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,10 +19,11 @@ use nexus_common::{
 use super::{outward, payments::Payments};
 use crate::{Attempt, Context, JobFailure};
 
-/// How long a refund waits that another transaction has changed between two looks: no job spins.
+/// How long the job waits when another transaction has changed the refund between two looks: no job
+/// spins.
 const CHANGED_MEANWHILE: Duration = Duration::from_secs(1);
 
-/// How long a refund waits that is held; the operator who releases refunds makes it due.
+/// How long a held refund waits; the operator who releases refunds makes it due.
 const UNTIL_RELEASED: Duration = Duration::from_secs(600);
 
 /// See [`RefundPayment`].
@@ -38,8 +39,8 @@ pub async fn refund_payment(
     refund_left(&cx, &job, attempt, refund).await
 }
 
-/// Asks Razorpay to refund what is left, and again for what is left then whenever a part has been
-/// refunded manually meanwhile.
+/// Asks Razorpay to refund the rest of a payment, and asks again for the new rest whenever a part
+/// has been refunded manually meanwhile.
 async fn refund_left(
     cx: &Context<Payments>,
     job: &RefundPayment,
@@ -54,8 +55,8 @@ async fn refund_left(
         if installation::refunds_are_held(&mut *cx.db.acquire().await?).await? {
             return Err(JobFailure::Snooze(UNTIL_RELEASED));
         }
-        // Whose payment it is returns it; here it waits, should our id have been changed by
-        // mistake.
+        // The installation that owns the payment refunds it. The refund waits here in case our id
+        // was changed by mistake.
         if let Some(other) = &refund.other_installation {
             let owner = Owner::OtherInstallation(other.clone());
             let mut tx = cx.db.begin().await?;
@@ -82,13 +83,13 @@ async fn refund_left(
         let now = follow_all(cx, job, attempt, &refund, &made).await?;
         let Some(now) = now else { return Ok(()) };
         match refused {
-            // Nothing has been refunded meanwhile: the refusal is about something else.
+            // No other refund was made meanwhile, so the refusal has another cause.
             Some(refused) if now.left_paise == refund.left_paise => return Err(outward(refused)),
             _ if now.failures == refund.failures && now.left_paise != refund.left_paise => {
                 refund = now
             }
-            // Its webhook may have told us of the failure before Razorpay's response did; this job,
-            // being alive, is the one that asks again.
+            // The webhook may have told us of the failure before Razorpay's response did. This job
+            // is still alive, so it is the one that asks again.
             _ => {
                 let message = "Razorpay could not make the refund".into();
                 return Err(Error::Provider { message, source: None }.into());
@@ -97,8 +98,8 @@ async fn refund_left(
     }
 }
 
-/// Asks Razorpay for what is left: the refund that it makes. If it refuses, everything that it has
-/// made of the payment, and the refusal.
+/// Asks Razorpay for the rest of the payment and returns the refund that it makes. If Razorpay
+/// refuses, returns every refund of the payment that it has made, and the refusal.
 async fn ask(
     cx: &Context<Payments>,
     refund: &refunds::Refund,
@@ -118,8 +119,8 @@ async fn ask(
     }
 }
 
-/// Writes down what Razorpay says; returns what is left to ask for, and otherwise completes the
-/// job.
+/// Writes down what Razorpay says; returns the refund if there is more to ask for, and otherwise
+/// completes the job.
 async fn follow_all(
     cx: &Context<Payments>,
     job: &RefundPayment,

@@ -33,7 +33,7 @@ async fn act_on_webhook(
     id: WebhookId,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    // Twice at most: an orphaned order is in our books once it has been found.
+    // Twice at most: the first pass puts an orphaned order into our books.
     loop {
         let mut conn = cx.db.acquire().await?;
         let Some(body) = webhooks::open(&mut conn, id).await? else { return Ok(()) };
@@ -92,8 +92,8 @@ async fn close(
     Ok(tx.commit().await?)
 }
 
-/// A payment that is only authorized is captured, then settled. One that cannot be captured any
-/// more has gone back by itself.
+/// Captures a payment that is only authorized, then settles it. If Razorpay can no longer capture
+/// it, the money has gone back by itself.
 async fn capture(
     cx: &Context<Payments>,
     id: WebhookId,

@@ -9,7 +9,7 @@ use nexus_common::{
 
 use super::{Reconciler, report::Report};
 
-/// Unfinished refunds that one comparison asks about.
+/// Unfinished refunds that one comparison asks Razorpay about.
 const REFUNDS: i64 = 1_000;
 
 impl Reconciler<'_> {
@@ -26,7 +26,7 @@ impl Reconciler<'_> {
     }
 
     pub(super) async fn list_payments(&self, span: Span, report: &mut Report) -> Result<()> {
-        // New ones come after the span's end, so pages do not shift while they are read.
+        // New payments come after the span's end, so pages do not shift while they are read.
         for page in 0.. {
             let payments = self.ask(self.razorpay.payments(span, page * PAGE)).await?;
             self.payments(&payments, report).await?;

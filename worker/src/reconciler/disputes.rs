@@ -1,5 +1,5 @@
-//! Disputes of which no webhook told: those of a span of days, and those that have not ended as far
-//! as we know.
+//! Disputes of which no webhook told us: those of a span of days, and those that have not ended as
+//! far as we know.
 
 use nexus_common::{
     Error, Result,
@@ -16,7 +16,7 @@ use super::{
     report::{Difference, Report},
 };
 
-/// Disputes that one comparison asks about.
+/// Disputes that one comparison asks Razorpay about.
 const DISPUTES: i64 = 1_000;
 
 impl Reconciler<'_> {
@@ -40,7 +40,7 @@ impl Reconciler<'_> {
         for id in &open {
             let compared = match self.ask(self.razorpay.dispute(id)).await {
                 Ok(dispute) => self.dispute(&dispute, report).await,
-                // Of another account, as it seems.
+                // The dispute probably belongs to another account.
                 Err(refused @ Error::ProviderRefused { .. }) => {
                     let error = refused.details();
                     tracing::error!(dispute_id = id, error, "Razorpay does not know a dispute");

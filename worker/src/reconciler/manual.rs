@@ -1,4 +1,4 @@
-//! `nexus-jobs reconcile`: the daily comparison, whenever an operator asks for it.
+//! `nexus-jobs reconcile`: the daily comparison, when an operator asks for it.
 
 use std::sync::atomic::AtomicU32;
 
@@ -16,11 +16,11 @@ use sqlx::PgPool;
 
 use super::{CallRateLimiter, Clients, Mode, Reconciler, Report};
 
-/// What it needs beside the database.
+/// What the comparison needs besides the database.
 pub struct Settings {
     razorpay: config::Razorpay,
     reconciliation: config::Reconciliation,
-    /// With it, clients hear at once of what was put right.
+    /// With Redis, clients hear at once of what was put right.
     redis: Option<config::Redis>,
 }
 
@@ -50,14 +50,14 @@ pub fn since(text: &str) -> Result<TimeDelta, String> {
         (Some(seconds), Some(count)) => TimeDelta::try_seconds(i64::from(count) * seconds),
         _ => Timestamp::parse(text).map(|then| Utc::now() - then.0),
     };
-    // A time before chrono's first one cannot be asked for.
+    // chrono cannot represent times before its first one.
     back.filter(|back| *back > TimeDelta::zero() && Utc::now().checked_sub_signed(*back).is_some())
         .ok_or_else(|| {
             "give a date or a time that has passed, or how long ago, such as 3d or 12h".into()
         })
 }
 
-/// Compares, and does what the `mode` says about what differs.
+/// Compares, and treats the differences as `mode` says.
 pub async fn reconcile(
     db: &PgPool,
     settings: Settings,

@@ -1,10 +1,11 @@
-//! The reconciler: asks Razorpay what has become of money, compares it with our books, and puts
-//! right what differs. Webhooks are quicker, but may be lost; this finds everything in the end.
+//! The reconciler: asks Razorpay about payments, refunds and disputes, compares its answers with
+//! our books, and puts right what differs. Webhooks are quicker but may be lost; the reconciler
+//! finds everything in the end.
 //!
-//! Razorpay is called outside any transaction, then one payment is settled in one, exactly as its
-//! webhook would have been; to do so twice, or at the same time as the webhook, changes nothing.
-//! One job does so every minute or so (`recent`), another once a day (`days`), and an operator at
-//! any time (`manual`). What they found is in `report`.
+//! Razorpay is called outside any transaction; then each payment is settled in its own transaction,
+//! exactly as its webhook would have settled it. Doing so twice, or at the same time as the
+//! webhook, changes nothing. One job compares every minute or so (`recent`), another once a day
+//! (`days`), and an operator at any time (`manual`). Their findings are in `report`.
 
 mod days;
 mod disputes;
@@ -36,11 +37,11 @@ use tokio::{
 
 pub use self::report::{Difference, Report};
 
-/// Spreads calls to Razorpay evenly: so many a second, one after the other.
+/// Spreads calls to Razorpay evenly: a fixed number per second, one after the other.
 pub struct CallRateLimiter(Mutex<Interval>);
 
 impl CallRateLimiter {
-    /// Needs a runtime.
+    /// Must be called inside a Tokio runtime.
     pub fn new(per_second: u32) -> Self {
         let mut ticks = interval(Duration::from_secs(1) / per_second);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,7 +53,7 @@ impl CallRateLimiter {
     }
 }
 
-/// Where clients are told of seats and bookings.
+/// The ways to tell clients about seats and bookings.
 pub struct Clients<'a> {
     /// Seat locks in Redis.
     pub cache: &'a Cache,
@@ -64,42 +65,43 @@ pub struct Clients<'a> {
 pub struct Reconciler<'a> {
     /// Connections to our books.
     pub db: &'a PgPool,
-    /// The client of Razorpay, which has the others.
+    /// The client for Razorpay's API, where the other side's books are.
     pub razorpay: &'a Razorpay,
-    /// How often Razorpay may be asked.
+    /// Limits how often Razorpay is asked.
     pub rate: &'a CallRateLimiter,
     /// Without these, clients are told nothing.
     pub clients: Option<Clients<'a>>,
-    /// When, and how far back.
+    /// When to compare, and how far back.
     pub settings: Reconciliation,
-    /// What is done about what differs.
+    /// How to treat differences.
     pub mode: Mode,
-    /// How many calls in a row Razorpay has not answered.
+    /// Calls in a row that Razorpay has not answered.
     pub unanswered: AtomicU32,
 }
 
-/// What is done about what differs.
+/// How to treat differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It is put right. Razorpay is asked once whose an order is that is not in our books.
+    /// Puts differences right. Asks Razorpay only once for the owner of an order that is not in our
+    /// books.
     Job,
-    /// It is put right for an operator, whom the report shows everything each time.
+    /// Puts differences right for an operator; the report shows everything each time.
     Manual,
-    /// The same, and what was paid for bookings that our books have lost goes back.
+    /// Like `Manual`, and also refunds what was paid for bookings that our books have lost.
     RefundLost,
-    /// An operator is shown what would be done.
+    /// Shows an operator what would be done.
     DryRun,
 }
 
 impl Reconciler<'_> {
-    /// Payments and refunds that were created between `from` and now, without those that webhooks
-    /// may still tell of.
+    /// Payments and refunds that were created between `back` ago and now, without those that
+    /// webhooks may still tell us about.
     async fn span(&self, back: Duration) -> Result<Span> {
         let to = postgres::now(&mut *self.db.acquire().await?).await? - self.settings.after;
         Ok(Span { from: (to - back).timestamp(), to: to.timestamp() })
     }
 
-    /// Asks Razorpay, in turn.
+    /// Asks Razorpay, within the rate limit.
     async fn ask<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T>
     where
         Error: From<E>,
@@ -118,13 +120,13 @@ impl Reconciler<'_> {
         response
     }
 
-    /// Whether nothing else could be compared either.
+    /// Whether the other comparisons would fail, too.
     fn ends_the_look(&self, error: &Error) -> bool {
         let unanswered = self.unanswered.load(Ordering::Relaxed);
         concerns_all(error) || (matches!(error, Error::Provider { .. }) && unanswered >= SILENCE)
     }
 
-    /// One that cannot be compared does not keep the others from it.
+    /// Passes over an item that cannot be compared, so that the others still are.
     fn pass_over(
         &self,
         what: &str,
@@ -154,17 +156,17 @@ impl Reconciler<'_> {
     }
 }
 
-/// After so many calls in a row without a response it is Razorpay that is away, and not one order
-/// or refund that it has trouble with.
+/// After this many calls in a row without a response, Razorpay itself is away, rather than in
+/// trouble with one order or refund.
 const SILENCE: u32 = 3;
 
-/// Whether the cause is ours, or our key. An event whose inventory is held is its own affair.
+/// Whether the cause is ours or our key. An event whose inventory is held concerns only that event.
 fn concerns_all(error: &Error) -> bool {
     matches!(error, Error::KeyRefused { .. })
         || (error.kind() == Kind::Unavailable && !matches!(error, Error::Busy(_)))
 }
 
-/// A payment as our domain takes it; `None` for one without an order, or of nothing.
+/// A payment as our domain takes it; `None` for one without an order or an amount.
 fn captured(payment: &Payment) -> Option<Captured> {
     Some(Captured {
         payment_id: payment.id.clone(),
@@ -174,7 +176,7 @@ fn captured(payment: &Payment) -> Option<Captured> {
     })
 }
 
-/// Razorpay has no such thing, which is a response.
+/// A refusal means that Razorpay has no such thing, which is an answer.
 fn unless_refused<T: Default>(response: Result<T>) -> Result<T> {
     match response {
         Err(Error::ProviderRefused { .. }) => Ok(T::default()),

@@ -1,4 +1,4 @@
-//! Payments that our books do not have, or have otherwise than Razorpay.
+//! Payments that our books lack, or have in another state than Razorpay.
 
 use nexus_common::{
     Result,
@@ -20,11 +20,11 @@ use super::{
 };
 use crate::orphaned_orders::{self, OrphanedOrder};
 
-/// Whose order a payment is on.
+/// Who owns the order that a payment is on.
 pub(super) enum OrderMatch {
     Ours {
         booking: BookingId,
-        /// When our books do not have the order yet.
+        /// Set when our books do not have the order yet.
         orphaned: Option<OrphanedOrder>,
     },
     NotOurs(Owner),
@@ -34,7 +34,7 @@ pub(super) enum OrderMatch {
 
 impl Reconciler<'_> {
     /// Compares payments with our books, one after the other. One that cannot be settled does not
-    /// keep the others from it.
+    /// hold up the others.
     pub(super) async fn payments(&self, theirs: &[Payment], report: &mut Report) -> Result<()> {
         let ids: Vec<String> = theirs.iter().map(|payment| payment.id.clone()).collect();
         let ours = reconciliation::records(&mut *self.db.acquire().await?, &ids).await?;
@@ -58,13 +58,13 @@ impl Reconciler<'_> {
             ("captured", true) if theirs.amount_refunded > 0 && ours.refund.is_none() => {
                 self.refunded_in_part(theirs, ours, report).await
             }
-            // Refunds that we owe are followed as refunds.
+            // The refunds that we owe are followed by refund.
             ("refunded", _) if ours.refund.is_none() => self.refunded(theirs, ours, report).await,
             _ => Ok(()),
         }
     }
 
-    /// Money of which no webhook has told: it buys a seat, or goes back.
+    /// Settles money of which no webhook has told us: it buys a seat, or goes back.
     async fn unknown_payment(&self, theirs: &Payment, report: &mut Report) -> Result<()> {
         let mut difference = Difference::new(theirs, "unknown", "-");
         difference.done = match self.order_of(theirs).await? {
@@ -101,8 +101,8 @@ impl Reconciler<'_> {
         })
     }
 
-    /// What would be done about a payment: does it in a transaction, without Razorpay, and rolls
-    /// back.
+    /// Shows what would be done about a payment: does it in a transaction, without Razorpay, and
+    /// rolls back.
     async fn preview(
         &self,
         theirs: &Payment,
@@ -121,7 +121,7 @@ impl Reconciler<'_> {
         Ok(done)
     }
 
-    /// Money for a booking that our books do not have.
+    /// Refunds money for a booking that our books do not have.
     async fn refund_lost(&self, theirs: &Payment) -> Result<String> {
         let money = captured(theirs)
             .filter(|_| self.mode == Mode::RefundLost && theirs.status == "captured");
@@ -132,8 +132,8 @@ impl Reconciler<'_> {
         Ok(if owed { "refunding: its booking is lost" } else { "settled before" }.into())
     }
 
-    /// Captures what is only reserved, if it would buy something; false when it would not, or
-    /// cannot be captured any more.
+    /// Captures money that is only authorized, if it would buy something. False when it would not,
+    /// or when it can no longer be captured.
     async fn capture(&self, money: &Captured) -> Result<bool> {
         if !reconciliation::is_wanted(&mut *self.db.acquire().await?, money).await? {
             return Ok(false);
@@ -156,7 +156,7 @@ impl Reconciler<'_> {
         Ok(in_words(settled))
     }
 
-    /// Whose order a payment is on; asks Razorpay about one that our books do not have.
+    /// Who owns a payment's order; asks Razorpay about an order that our books do not have.
     pub(super) async fn order_of(&self, payment: &Payment) -> Result<OrderMatch> {
         let Some(order_id) = &payment.order_id else {
             return Ok(OrderMatch::NotOurs(Owner::Stranger));
@@ -184,10 +184,10 @@ impl Reconciler<'_> {
     }
 }
 
-/// What is done about money that is only reserved and would buy nothing.
+/// What a report says of authorized money that would buy nothing.
 const LAPSES: &str = "left to lapse: it would buy nothing";
 
-/// As a report says it.
+/// The outcome in a report's words.
 fn in_words(settled: Settled) -> String {
     match settled {
         Settled::Confirmed => "confirmed".into(),

@@ -1,7 +1,7 @@
-//! What the reconciler compares every minute or so: recent payments, orders that are open after
-//! their booking's deadline, refunds that are not finished. Each pass is bounded; what is left over
-//! waits for the next pass, the longest waiting first. An order or refund of which Razorpay could
-//! say nothing counts as asked about, so that it does not stay the first.
+//! What the reconciler compares every minute or so: recent payments, orders that are still open
+//! after their booking's deadline, and unfinished refunds. Each pass is bounded; the rest waits for
+//! the next pass, the longest waiting first. An order or refund about which Razorpay could say
+//! nothing counts as asked about, so that it does not stay first.
 
 use nexus_common::{
     Result,
@@ -13,14 +13,14 @@ use super::{Reconciler, concerns_all, report::Report, unless_refused};
 impl Reconciler<'_> {
     /// One pass. True when there is more to do at once.
     pub async fn reconcile_orders(&self, report: &mut Report) -> Result<bool> {
-        // First, since it may find that our books are not what they were, and refunds are held
-        // then.
+        // Recent payments first: they may show that our books are not what they were, and then
+        // refunds are held.
         let back =
             installation::unlooked(&mut *self.db.acquire().await?, self.settings.recent).await?;
         let span = self.span(back.min(self.settings.days)).await?;
         self.list_payments(span, report).await?;
         installation::looked(&mut *self.db.acquire().await?, span.to).await?;
-        // So many that the next pass over recent payments is not late by much.
+        // A limit, so that the next pass over recent payments is not late by much.
         let limit = i64::from(self.settings.per_second) * 10;
         let orders = self.due_orders(limit, report).await?;
         let refunds = self.due_refunds(limit, report).await?;

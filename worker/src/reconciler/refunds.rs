@@ -1,5 +1,5 @@
-//! Refunds: those of which no webhook told, those that never finished, and manual ones, which the
-//! merchant made at Razorpay.
+//! Refunds: those of which no webhook told us, those that never finished, and manual ones, made at
+//! Razorpay.
 
 use nexus_common::{
     Result,
@@ -21,7 +21,7 @@ use super::{
 };
 
 impl Reconciler<'_> {
-    /// A payment that Razorpay calls refunded and of which we owe no refund: it was refunded
+    /// A payment that Razorpay calls refunded but for which we owe no refund: it was refunded
     /// manually, in one or several parts.
     pub(super) async fn refunded(
         &self,
@@ -61,7 +61,7 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// A payment a part of which Razorpay calls refunded, or is refunding: manually, too.
+    /// A payment that Razorpay has partly refunded, or is partly refunding: also manually.
     pub(super) async fn refunded_in_part(
         &self,
         theirs: &Payment,
@@ -106,7 +106,7 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    /// What a webhook about the refund would have done.
+    /// Does what a webhook about the refund would have done.
     async fn write(&self, payment: &Captured, refund: &Refund) -> Result<PaymentStep> {
         let told = ProviderRefund {
             refund_id: refund.id.clone(),
@@ -128,7 +128,7 @@ impl Reconciler<'_> {
         Ok(step)
     }
 
-    /// A refund in one of Razorpay's lists: its payment tells the rest.
+    /// A refund in one of Razorpay's lists; the rest is looked up with its payment.
     pub(super) async fn listed_refunds(
         &self,
         theirs: &[Refund],
@@ -143,7 +143,8 @@ impl Reconciler<'_> {
                     let followed = self.follow(booked.clone(), refund, report).await;
                     self.pass_over("a refund", &refund.id, followed, report)?;
                 }
-                // Unknown here, and its payment is perhaps older than the list of payments reaches.
+                // Our books do not know the refund, and its payment may be older than the list of
+                // payments.
                 _ => {
                     let paid = self.payment_of(refund, report).await;
                     self.pass_over("a refund", &refund.id, paid, report)?;
@@ -159,8 +160,8 @@ impl Reconciler<'_> {
         self.payments(&unless_refused(payment)?, report).await
     }
 
-    /// A refund of ours that is not finished: writes down what Razorpay says of it, and asks for it
-    /// again when no job does.
+    /// An unfinished refund of ours: writes down what Razorpay says of it, and asks for it again
+    /// when no job does.
     pub(super) async fn open_refund(&self, ours: &OpenRefund, report: &mut Report) -> Result<()> {
         let mut difference = Difference {
             subject: ours.payment_id.clone(),

@@ -1,4 +1,4 @@
-//! What a comparison has found.
+//! The findings of a comparison.
 
 use nexus_common::{
     providers::razorpay::{Dispute, Payment, Refund},
@@ -9,20 +9,20 @@ use nexus_common::{
 };
 use serde::Serialize;
 
-/// Something that Razorpay and our books do not agree on.
+/// Something on which Razorpay and our books disagree.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// `pay_…`, `rfnd_…`, `disp_…` or `order_…`
     pub subject: String,
-    /// For which booking, as far as is known.
+    /// Its booking, if known.
     pub booking: Option<BookingId>,
-    /// How much it is about.
+    /// The amount in question.
     pub amount_paise: i64,
     /// What Razorpay says.
     pub razorpay: String,
-    /// What we said.
+    /// What our books said.
     pub nexus: String,
-    /// What was done about it; `-` when it was only looked at.
+    /// What was done about it; `-` when it was only reported.
     pub done: String,
 }
 
@@ -44,7 +44,7 @@ impl Difference {
         }
     }
 
-    /// What cannot be compared.
+    /// Something that cannot be compared.
     pub(super) fn unknown(id: &str, why: &str) -> Self {
         Difference {
             subject: id.to_owned(),
@@ -86,14 +86,13 @@ pub struct Report {
     pub compared: usize,
     /// Orders that Razorpay was asked about.
     pub orders: usize,
-    /// Payments that are for something else on the same Razorpay account.
+    /// Payments that belong to something else on the same Razorpay account.
     pub not_ours: usize,
     pub differences: Vec<Difference>,
 }
 
 impl Report {
-    /// Each difference is a line of the log, too: a webhook was lost, or an operator did something
-    /// at Razorpay.
+    /// Also logs each difference: a webhook was lost, or an operator did something at Razorpay.
     pub(super) fn add(&mut self, difference: Difference) {
         // A payment can be in more than one list.
         if self.differences.contains(&difference) {

@@ -1,5 +1,5 @@
-//! Takes due jobs out of the ledger: into the transport, or, while that is away, into the free
-//! slots of this worker.
+//! Takes due jobs from the ledger and puts them into the transport, or, while that is away, into
+//! the free slots of this worker.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -27,7 +27,7 @@ impl<T: Transport> Relay<T> {
     /// Hands due jobs to the transport, up to its target. Returns the pause until the next round.
     pub(super) async fn fill_transport(&self, state: &mut State) -> Result<Duration> {
         // The transport may hold more than the ledger thinks, namely deliveries that have been
-        // replaced since. A transport that cannot be asked is handed nothing.
+        // replaced since. If the transport does not answer, the relay hands it nothing.
         let asked = Instant::now();
         let depth = self.transport.depth().await;
         let depth = depth.inspect_err(|error| state.health.failed(asked, error))?;
@@ -47,8 +47,8 @@ impl<T: Transport> Relay<T> {
         } else if handed == batch {
             Duration::ZERO
         } else {
-            // The rest has a priority whose slots are taken; or another relay is taking it just
-            // now.
+            // The remaining jobs have a priority whose slots are taken, or another relay is taking
+            // them just now.
             (PAUSE * (1 << state.misses)).min(LOOK)
         })
     }
@@ -56,7 +56,7 @@ impl<T: Transport> Relay<T> {
     /// Hands due jobs to the free slots of this worker. Returns the pause until the next round.
     pub(super) async fn fill_own_slots(&self, state: &mut State) -> Result<Duration> {
         self.transport.suspend();
-        // No worker may ever receive what was pushed.
+        // No worker may ever receive the deliveries that were pushed.
         bounded(self.take_back(state)).await?;
         let mut slots = Vec::new();
         while slots.len() < BATCH
@@ -91,8 +91,8 @@ impl<T: Transport> Relay<T> {
         let asked = Instant::now();
         if let Err(error) = self.transport.push(&deliveries).await {
             state.health.failed(asked, &error);
-            // Perhaps the push did arrive: then the next hand-over has a higher number, and this
-            // delivery finds that it is not its turn.
+            // The push may have arrived after all: then the next hand-over has a higher number, and
+            // this delivery finds that it has been replaced.
             bounded(lifecycle::take_back(&self.db, &deliveries)).await?;
             self.signal.lost.store(true, Ordering::Release);
             return Err(error);
@@ -104,8 +104,8 @@ impl<T: Transport> Relay<T> {
         Ok(deliveries.len())
     }
 
-    /// Takes up to `limit` due jobs out of the ledger. A relay that dies before they are delivered
-    /// leaves rows that are `queued`, which a rescue finds.
+    /// Takes up to `limit` due jobs from the ledger. If the relay dies before it delivers them,
+    /// their rows stay `queued` until a rescue finds them.
     async fn take_due(&self, state: &State, limit: usize) -> Result<Vec<Delivery>> {
         let of_a_priority = of_a_priority(self.concurrency, state.workers) as i64;
         let room = Room { jobs: limit as i64, of_a_priority };
@@ -116,7 +116,7 @@ impl<T: Transport> Relay<T> {
         Ok(deliveries)
     }
 
-    /// Puts back what this relay has pushed and no worker has claimed.
+    /// Puts back the jobs that this relay has pushed and no worker has claimed.
     pub(super) async fn take_back(&self, state: &mut State) -> Result<()> {
         if !state.pushed.is_empty() {
             lifecycle::take_back(&self.db, state.pushed.make_contiguous()).await?;

@@ -1,4 +1,4 @@
-//! Whether the transport can be used, or is away for so long that the relay does without it.
+//! Whether the transport is usable, or away for so long that the relay does without it.
 
 use std::{
     sync::{
@@ -13,21 +13,21 @@ use tokio::time::{Instant, sleep};
 
 use crate::transport::Transport;
 
-/// A transport that has taken nothing for so long is away.
+/// A transport that has taken nothing for this long is away.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// Failures that are further apart have nothing to do with each other.
 const APART: Duration = Duration::from_secs(10);
-/// The transport is asked so often whether it answers. One that is away and answers is tried so
-/// often.
+/// How often the relay asks the transport whether it answers, and how often it tries one that is
+/// away but answers.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// How the transport has been doing.
 pub(super) struct TransportHealth {
     /// What [`watch`] has seen.
     answers: Arc<AtomicBool>,
-    /// The first and the last failure since the transport last took something.
+    /// The first and the last failure since the transport last took a delivery.
     failing: Option<(Instant, Instant)>,
-    /// The transport is away, and is not tried before that.
+    /// The transport is away, and the relay does not try it before this time.
     away_until: Option<Instant>,
 }
 
@@ -36,14 +36,14 @@ impl TransportHealth {
         TransportHealth { answers, failing: None, away_until: None }
     }
 
-    /// Whether to leave the transport alone now. One that does not answer would hold the relay up
-    /// with every call.
+    /// Whether to leave the transport alone now: every call to one that does not answer would hold
+    /// up the relay.
     pub(super) fn is_away(&self) -> bool {
         self.away_until
             .is_some_and(|until| Instant::now() < until || !self.answers.load(Ordering::Relaxed))
     }
 
-    /// The transport has taken something.
+    /// The transport has taken a delivery.
     pub(super) fn works(&mut self) {
         self.failing = None;
         if self.away_until.take().is_some() {

@@ -1,17 +1,17 @@
-//! Hands due jobs of one queue from the ledger to the transport: batch by batch, never more than
-//! the workers are about to need, so that Redis holds no backlog and loses little when it loses
-//! everything.
+//! The relay hands due jobs of one queue from the ledger to the transport: batch by batch, never
+//! more than the workers are about to need, so that Redis holds no backlog and loses little when it
+//! loses everything.
 //!
-//! A round looks at the ledger and says when to look again: at the next due time, or after
-//! [`LOOK`]. A notice that a process has enqueued something
-//! ([`wakeups`](nexus_common::jobs::wakeups)) and the worker's own progress wake the relay earlier
-//! ([`signal`]). What was handed over and then lost is found again: a relay takes back what it has
-//! pushed as soon as the transport reports trouble; every relay rescues everything else
-//! ([`rescue`]).
+//! Each round looks at the ledger and says when to look again: at the next due time, or after
+//! [`LOOK`]. Notices of newly enqueued jobs ([`wakeups`](nexus_common::jobs::wakeups)) and the
+//! worker's own progress wake the relay earlier ([`signal`]). Lost deliveries are found again: a
+//! relay takes back what it has pushed as soon as the transport reports trouble, and every relay
+//! rescues everything else ([`rescue`]).
 //!
-//! A transport that takes nothing for some seconds is away ([`health`]): the relay hands due jobs
-//! to the slots of its own worker, until the transport takes them again ([`hand_over`]). What the
-//! transport still delivers after that has been replaced in the ledger, and is not run twice.
+//! A transport that takes nothing for some seconds is away ([`health`]): the relay then hands due
+//! jobs to the slots of its own worker until the transport takes deliveries again ([`hand_over`]).
+//! Deliveries that the transport still makes after that have been replaced in the ledger, and do
+//! not run twice.
 
 mod hand_over;
 mod health;
@@ -45,19 +45,19 @@ pub(crate) use self::room::refill_after;
 use self::{health::TransportHealth, signal::RelaySignal};
 use crate::transport::{RunJob, Transport};
 
-/// While nothing is due, the relay looks at the ledger so often: retries and snoozes of other
-/// processes give no notice.
+/// How often the relay looks at the ledger while nothing is due: other processes give no notice of
+/// retries and snoozes.
 const LOOK: Duration = Duration::from_millis(500);
-/// While the transport holds all that it may: claims of this worker wake the relay earlier, those
-/// of other workers do not.
+/// The same while the transport is full: claims of this worker wake the relay earlier, claims of
+/// other workers do not.
 const LOOK_FULL: Duration = Duration::from_millis(100);
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
-/// What reads all live jobs is paused for so many times as long as it took: with an old snapshot
-/// around it is not cheap.
+/// A survey, which reads all live jobs, is followed by a pause of this many times its duration:
+/// while an old snapshot is open, it is not cheap.
 const THRIFT: u32 = 50;
-/// The same where a job has come that only a survey can find.
+/// The same when a job has come that only a survey can find.
 const HASTE: u32 = 5;
-/// Never for longer.
+/// The longest such pause.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// The relay of one worker.
@@ -81,20 +81,20 @@ pub(crate) struct Relay<T> {
 struct State {
     backlog: Backlog,
     /// When the last survey of all live jobs ended, and how long it took. Other looks begin where
-    /// the live jobs began then.
+    /// the survey found the first live jobs.
     surveyed: Option<(Instant, Duration)>,
-    /// The newest pushes; those that no worker has claimed yet are among them.
+    /// The newest pushes, including all that no worker has claimed yet.
     pushed: VecDeque<Delivery>,
     rescue_at: Instant,
     /// Rounds in a row that expected a due job and found none.
     misses: u32,
     health: TransportHealth,
-    /// Workers of the queue, when the transport last said so.
+    /// Workers of the queue, when the transport last reported them.
     workers: usize,
 }
 
 impl<T: Transport> Relay<T> {
-    /// Relays until the worker stops; then takes back what no worker has claimed.
+    /// Runs until the worker stops; then takes back the deliveries that no worker has claimed.
     pub(crate) async fn run(self) {
         let answers = Arc::new(AtomicBool::new(true));
         let watch = tokio::spawn(health::watch(self.transport.clone(), answers.clone()));
@@ -128,8 +128,8 @@ impl<T: Transport> Relay<T> {
                             "jobs cannot be relayed; trying again"
                         );
                     }
-                    // Signals do not shorten this: enqueuing goes on, and must not turn an outage
-                    // into a storm.
+                    // Signals do not shorten this pause: processes go on enqueuing, and must not
+                    // turn an outage into a storm.
                     tokio::select! {
                         () = self.stop.cancelled() => {}
                         () = sleep(waits.next_wait()) => {}
@@ -146,7 +146,7 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    /// Hands over what is due. Returns the pause until the next round.
+    /// Hands over due jobs. Returns the pause until the next round.
     async fn round(&self, state: &mut State) -> Result<Duration> {
         if self.signal.lost.swap(false, Ordering::Acquire)
             && let Err(error) = bounded(self.take_back(state)).await
@@ -162,7 +162,7 @@ impl<T: Transport> Relay<T> {
             state.rescue_at = state.rescue_at.max(Instant::now() + pause(began.elapsed(), THRIFT));
         }
         self.look(state).await?;
-        // What is due must not wait for a rescue that fails.
+        // Due jobs must not wait for a rescue that fails.
         if let Some(error) = unrescued {
             tracing::warn!(error = error.details(), "lost jobs cannot be rescued; trying again");
         }
@@ -190,14 +190,14 @@ impl<T: Transport> Relay<T> {
         state.surveyed.map(|(last, took)| last + pause(took, times))
     }
 
-    /// Looks at the ledger: at all of it, as often as that is cheap.
+    /// Looks at the ledger; surveys all of it as often as that is cheap.
     async fn look(&self, state: &mut State) -> Result<()> {
         let began = Instant::now();
         if self.next_survey(state).is_none_or(|at| at <= began) {
             self.signal.back.store(false, Ordering::Release);
             match bounded(state.backlog.survey(&self.db)).await {
                 Err(error) if state.surveyed.is_none() => return Err(error),
-                // What is known already can be looked at all the same.
+                // The relay can still look from where it last found live jobs.
                 Err(error) => {
                     tracing::debug!(error = error.details(), "not all jobs could be looked at");
                     self.signal.back.store(true, Ordering::Release);
@@ -213,7 +213,7 @@ impl<T: Transport> Relay<T> {
     }
 }
 
-/// How long to leave alone what took so long.
+/// How long to pause after a look that took `took`.
 fn pause(took: Duration, times: u32) -> Duration {
     took.saturating_mul(times).min(LONGEST)
 }

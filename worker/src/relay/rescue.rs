@@ -1,5 +1,5 @@
-//! What every relay does once a second: makes jobs due again that were lost in the transport, or
-//! whose worker vanished, and dead letters of those that have no attempt left.
+//! What every relay does once a second: makes jobs due again that the transport has lost or whose
+//! worker has vanished, and makes dead letters of those that have no attempt left.
 
 use nexus_common::{
     Result,
@@ -18,8 +18,7 @@ impl<T> Relay<T> {
             self.signal.back();
         }
         self.report(&rescued);
-        // One at a time: an alert that has to wait for a lock puts off its own job's death, and
-        // nothing else.
+        // One at a time: an alert that waits for a lock delays the death of its own job only.
         loop {
             let mut tx = self.db.begin().await?;
             let Some(dead) = lifecycle::bury(&mut tx, self.queue).await? else { return Ok(()) };

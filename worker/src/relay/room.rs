@@ -1,12 +1,11 @@
-//! How many jobs the relays of a queue keep in the transport, all relays together: a small multiple
-//! of what its workers run at once, so that no worker has to wait for a relay.
+//! How many jobs all relays of a queue together keep in the transport: a small multiple of what the
+//! queue's workers run at once, so that no worker has to wait for a relay.
 
-/// More than this many jobs of a queue are never in the transport, which breaks at 8,000
-/// (docs/apalis.md).
+/// The most jobs of a queue in the transport, which breaks at 8,000 (docs/apalis.md).
 pub(super) const MOST: usize = 1000;
 
-/// Jobs that one round hands over. Small against [`MOST`]: relays that look at the same moment do
-/// not see each other's batch.
+/// Jobs that one round hands over. Small against [`MOST`], because relays that look at the same
+/// moment do not see each other's batch.
 pub(super) const BATCH: usize = 100;
 
 /// How many jobs the transport holds when `workers` workers run `concurrency` jobs each. A worker
@@ -20,7 +19,7 @@ pub(super) fn of_a_priority(concurrency: usize, workers: usize) -> usize {
     (concurrency * workers.max(1) / 2).max(1)
 }
 
-/// After so many claims of its own worker, a relay refills the transport.
+/// A relay refills the transport after this many claims of its own worker.
 pub(crate) fn refill_after(concurrency: usize) -> usize {
     target(concurrency, 1).div_ceil(4)
 }

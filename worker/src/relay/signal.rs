@@ -11,23 +11,23 @@ use nexus_common::{
 };
 use tokio::sync::Notify;
 
-/// What wakes the relay of a worker, and what the relay has to know then.
+/// Wakes the relay of a worker, and holds what the relay has to know then.
 pub(crate) struct RelaySignal {
     pub(crate) notify: Notify,
-    /// The transport holds all that it may, and more is due.
+    /// The transport is full, and more jobs are due.
     pub(crate) full: AtomicBool,
-    /// Something was due that had to wait for the end of another job.
+    /// A due job had to wait for the end of another job.
     pub(crate) waiting: AtomicBool,
     pub(crate) claimed: AtomicUsize,
     refill_after: usize,
-    /// What was pushed may be lost.
+    /// Pushed deliveries may be lost.
     pub(crate) lost: AtomicBool,
-    /// Something is pending in an old place, perhaps before all that the relay looks at.
+    /// A job is pending in an old place, perhaps before all that the relay looks at.
     pub(crate) back: AtomicBool,
 }
 
 impl RelaySignal {
-    /// The relay refills the transport after so many claims of its worker.
+    /// The relay refills the transport after `refill_after` claims of its worker.
     pub(crate) fn new(refill_after: usize) -> Arc<Self> {
         Arc::new(RelaySignal {
             notify: Notify::new(),
@@ -40,12 +40,12 @@ impl RelaySignal {
         })
     }
 
-    /// There may be something due.
+    /// A job may be due.
     pub(crate) fn wake(&self) {
         self.notify.notify_one();
     }
 
-    /// Something is pending in an old place.
+    /// A job is pending in an old place.
     pub(crate) fn back(&self) {
         self.back.store(true, Ordering::Release);
         self.wake();
@@ -59,14 +59,14 @@ impl RelaySignal {
                 Some(wakeups::BACK) => self.back(),
                 _ => {}
             },
-            // Earlier notices were not heard.
+            // Notices sent before the listener connected were not heard.
             Heard::Connected => self.back(),
             Heard::Disconnected => {}
         }
     }
 
-    /// A delivery was claimed. Throughput must not depend on how often the relay looks: it refills
-    /// the transport when a part has been used up.
+    /// A worker has claimed a delivery. Throughput must not depend on how often the relay looks, so
+    /// it refills the transport when a part has been used up.
     pub(crate) fn claimed(&self) {
         let claimed = self.claimed.fetch_add(1, Ordering::Relaxed) + 1;
         if claimed >= self.refill_after && self.full.load(Ordering::Relaxed) {
@@ -82,7 +82,7 @@ impl RelaySignal {
         }
     }
 
-    /// The transport was away or has been emptied: what was pushed may be lost.
+    /// The transport was away or has been emptied: pushed deliveries may be lost.
     pub(crate) fn transport_failed(&self) {
         self.lost.store(true, Ordering::Release);
         self.wake();

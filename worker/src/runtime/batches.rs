@@ -1,6 +1,6 @@
-//! Claims, beginnings and completions that come at the same time are made by one statement each: a
-//! busy worker pays for them once a group of jobs, not once a job. No call waits for others: one
-//! that comes alone is made at once, and while it is under way the next group gathers.
+//! Batches the claims, beginnings and completions that arrive at the same time into one statement
+//! each: a busy worker pays once per group of jobs, not once per job. No call waits for others: a
+//! call that comes alone is made at once, and the next group gathers meanwhile.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use tokio::sync::{
     oneshot,
 };
 
-/// Most jobs of one statement.
+/// Most jobs in one statement.
 const MOST: usize = 100;
 
-/// Makes the worker's calls to the ledger that every job needs.
+/// Makes the ledger calls that every job needs.
 pub(super) struct Batches {
     claims: UnboundedSender<Call<Delivery, Option<Claimed>>>,
     beginnings: UnboundedSender<Call<(Lease, i32), bool>>,
@@ -31,8 +31,8 @@ struct Call<T, R> {
 }
 
 impl Batches {
-    /// For a worker of that name, which holds its jobs for `lease`. The tasks behind it end with
-    /// it.
+    /// For the worker of that name, which holds its jobs for `lease`. The tasks behind it end when
+    /// it is dropped.
     pub(super) fn new(db: &PgPool, worker: &str, lease: Duration) -> Self {
         let (claims, inbox) = unbounded_channel();
         let (pool, worker) = (db.clone(), Arc::<str>::from(worker));
@@ -58,17 +58,17 @@ impl Batches {
         Batches { claims, beginnings, completions }
     }
 
-    /// As [`lifecycle::claim`], for one delivery.
+    /// Like [`lifecycle::claim`], for one delivery.
     pub(super) async fn claim(&self, delivery: Delivery) -> Result<Option<Claimed>> {
         call(&self.claims, delivery).await
     }
 
-    /// As [`lifecycle::begin`], for one attempt.
+    /// Like [`lifecycle::begin`], for one attempt.
     pub(super) async fn begin(&self, lease: Lease, attempt: i32) -> Result<bool> {
         call(&self.beginnings, (lease, attempt)).await
     }
 
-    /// As [`lifecycle::complete`], for one job.
+    /// Like [`lifecycle::complete`], for one job.
     pub(super) async fn complete(&self, lease: Lease) -> Result<()> {
         call(&self.completions, lease).await
     }
@@ -80,8 +80,8 @@ async fn call<T, R>(calls: &UnboundedSender<Call<T, R>>, what: T) -> Result<R> {
     answered.await.unwrap_or_else(|gone| Err(Error::Unavailable(Box::new(gone))))
 }
 
-/// Makes all calls that have come, again and again. A caller that no longer waits for its answer is
-/// treated like a worker that dies after the statement.
+/// Collects the calls that have come and makes them together, until the senders are gone. A caller
+/// that no longer waits for its answer is treated like a worker that dies after the statement.
 async fn gather<T, R, F>(mut inbox: UnboundedReceiver<Call<T, R>>, make: impl Fn(Vec<T>) -> F)
 where
     F: Future<Output = Result<Vec<R>>>,

@@ -1,4 +1,4 @@
-//! What a handler is given, and how it says that it failed.
+//! What a handler receives, and how it reports failure.
 
 use std::{ops::Deref, time::Duration};
 
@@ -10,17 +10,17 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-/// What the handlers of a worker share. Dereferences to the queue's own state `S`, its clients for
-/// instance.
+/// What the handlers of a worker share. Dereferences to the queue's state `S`, for instance its
+/// clients.
 pub struct Context<S> {
-    /// Connections for handlers; the runtime keeps its own, so that busy handlers cannot cost the
-    /// worker its leases.
+    /// Connections for handlers; the runtime has a separate pool, so that busy handlers cannot cost
+    /// the worker its leases.
     pub db: PgPool,
     /// Seat locks and revoked tokens in Redis.
     pub cache: Cache,
-    /// Broadcasts to clients.
+    /// Sends broadcasts to clients.
     pub emitter: Emitter,
-    /// Seat counts to clients.
+    /// Sends seat counts to clients.
     pub seats: Coalesced<Emitter>,
     /// What only this queue's handlers need.
     pub state: S,
@@ -52,14 +52,13 @@ pub struct Attempt {
 #[derive(Debug)]
 pub enum JobFailure {
     /// Try again after the wait of the job's retry policy. `?` on a domain or SQL error gives this,
-    /// but for a key that a provider refuses, which makes the job wait.
+    /// except for a key that a provider refuses, which makes the job wait.
     Retry(Error),
-    /// Try again after exactly so long, because a provider said so (`Retry-After`).
+    /// Try again after exactly this time, because a provider said so (`Retry-After`).
     RetryAfter(Duration, Error),
-    /// Nothing failed, it is just not time yet: run again after so long. The attempt does not
-    /// count.
+    /// Not a failure, only too early: run again after this time. The attempt does not count.
     Snooze(Duration),
-    /// Trying again cannot help: a dead letter, for that reason.
+    /// Trying again cannot help: make the job a dead letter, for this reason.
     Discard(String),
 }
 

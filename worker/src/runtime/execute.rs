@@ -1,9 +1,8 @@
 //! One delivery, from claim to verdict.
 //!
-//! The handler runs in a task of its own: a panic stays there, and the supervisor can stop it when
-//! the time limit is reached, when the lease is lost, or when the worker leaves. Wherever this
-//! process dies, the row tells the rest: `queued` or an expired lease is found by the rescue of
-//! another relay.
+//! The handler runs in a separate task: a panic stays there, and the supervisor can stop it when it
+//! exceeds the time limit, when the lease is lost, or when the worker leaves. Wherever this process
+//! dies, the row tells the rest: another relay's rescue finds `queued` rows and expired leases.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -40,25 +39,25 @@ pub(super) struct Executor<S> {
     pub(super) context: Arc<Context<S>>,
     /// The runtime's own connections.
     pub(super) db: PgPool,
-    /// What every job needs of the ledger.
+    /// Makes the ledger calls that every job needs.
     pub(super) batches: Batches,
     pub(super) lease: Duration,
     pub(super) lost_after: Duration,
     pub(super) relay: Arc<RelaySignal>,
-    /// No more jobs are claimed.
+    /// Cancelled when no more jobs may be claimed.
     pub(super) stop: CancellationToken,
-    /// Running jobs are given back.
+    /// Cancelled when running jobs are to be given back.
     pub(super) kill: CancellationToken,
 }
 
-/// A kind that this version does not know is left for a newer worker: it looks again so often,
-/// until its attempts are used up.
+/// A job of a kind that this version does not know waits this long for a newer worker, again and
+/// again until its attempts are used up.
 const UNKNOWN_KIND: Duration = Duration::from_secs(60);
-/// An outcome that cannot be recorded for so long is left to the lease: the job will run again.
+/// An outcome that cannot be recorded for this long is left to the lease: the job will run again.
 const RECORD_FOR: Duration = Duration::from_secs(30);
 
 impl<S: Send + Sync + 'static> Executor<S> {
-    /// Runs the delivered job, if it is still this delivery's turn.
+    /// Runs the delivered job, unless the delivery has been replaced.
     pub(super) async fn run(&self, delivery: Delivery) {
         let Some(claimed) = self.claim(delivery).await else { return };
         let Some(held_until) = self.begin(&claimed).await else { return };
@@ -100,7 +99,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
         verdict.trace(&claimed, &span);
     }
 
-    /// Writes the verdict down, and says what became of the job.
+    /// Writes the verdict down, and returns what became of the job.
     async fn record(&self, verdict: Verdict, claimed: &Claimed) -> Verdict {
         let give_up_at = Instant::now() + RECORD_FOR;
         let mut waits = Backoff::default();
@@ -117,7 +116,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// The job; `None` when it is not ours to run.
+    /// Claims the job; `None` when it is not ours to run.
     async fn claim(&self, delivery: Delivery) -> Option<Claimed> {
         let give_up_at = Instant::now() + self.lost_after;
         let mut waits = Backoff::default();
@@ -131,7 +130,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     self.relay.claimed();
                     return claimed;
                 }
-                // After that a rescue hands it over again.
+                // A rescue hands the job over again after that.
                 Err(error) if Instant::now() > give_up_at => {
                     tracing::warn!(job_id = %delivery.job_id, error = error.details(), "a job could not be claimed");
                     return None;
@@ -143,14 +142,14 @@ impl<S: Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// Counts the attempt, and says until when the job is held at least; `None` when it is not ours
-    /// to run any more. However long the claim took, what counts is what the handler has begun.
+    /// Counts the attempt, and returns the time until which the job is held at least; `None` when
+    /// it is no longer ours to run. Counting starts here because the claim may have taken long.
     async fn begin(&self, claimed: &Claimed) -> Option<Instant> {
         let job_id = claimed.lease.job_id();
         let give_up_at = Instant::now() + self.lost_after;
         let mut waits = Backoff::default();
         while !self.kill.is_cancelled() {
-            // The lease starts when PostgreSQL says so, which is later.
+            // PostgreSQL starts the lease later than this moment.
             let held_until = Instant::now() + self.lease;
             let begun = tokio::select! {
                 begun = self.batches.begin(claimed.lease, claimed.attempt) => begun,
@@ -158,7 +157,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
             };
             match begun {
                 Ok(true) if Instant::now() < held_until => return Some(held_until),
-                // The answer came too late to hold the job by it.
+                // The answer came after the lease may have run out.
                 Ok(true) => {}
                 Ok(false) => {
                     tracing::info!(kind = claimed.kind, %job_id, "a claim took longer than its lease; the job was not begun");
@@ -173,7 +172,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 }
             }
         }
-        // The statements before may have succeeded; the handler has not begun.
+        // Earlier statements may have succeeded, but the handler has not begun.
         let given_back = claimed.lease.give_back(&self.db, claimed.attempt);
         if let Err(error) = within(self.lease, given_back).await {
             tracing::debug!(%job_id, error = error.details(), "a job was not given back; its lease will run out");
@@ -242,8 +241,8 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     let asked = Instant::now();
                     match within(third, self.renew(claimed)).await {
                         Ok(Renewed::Held) => held_until = asked + self.lease,
-                        // The handler has committed and does what follows; no other worker can have
-                        // the job any more.
+                        // The handler has committed and is doing what follows; no other worker can
+                        // have the job any more.
                         Ok(Renewed::Done) => committed = true,
                         Ok(Renewed::Lost) => {
                             end(task).await;
@@ -273,11 +272,11 @@ enum Renewed {
     Lost,
 }
 
-/// Stops a handler at its next await, and waits until it has.
+/// Stops a handler at its next await, and waits until it has stopped.
 async fn end(task: JoinHandle<Result<(), JobFailure>>) {
     task.abort();
     if timeout(Duration::from_secs(1), task).await.is_err() {
-        // It computes without awaiting. Its lease is gone, so it can commit nothing.
+        // It computes without awaiting. Its lease is gone, so it cannot commit anything.
         tracing::warn!("a handler does not stop");
     }
 }

@@ -1,8 +1,8 @@
-//! A worker process: its connections, the tasks that make it up, and shutting down. Its `main` is
-//! in [`program`].
+//! A worker process: its connections, its tasks, and its shutdown. Its `main` is in [`program`].
 //!
-//! On SIGTERM or SIGINT nothing more is claimed or relayed; jobs that run may finish within
-//! SHUTDOWN_GRACE_MS; the others are stopped and given back. A second signal ends the grace.
+//! On SIGTERM or SIGINT the worker stops claiming and relaying. Running jobs may finish within
+//! SHUTDOWN_GRACE_MS; the worker stops the others and gives them back. A second signal ends the
+//! grace.
 
 mod batches;
 pub(crate) mod context;
@@ -148,7 +148,7 @@ async fn run<S: Send + Sync + 'static>(
         () = kill.cancelled() => {}
     }
     kill.cancel();
-    // Bounded, because what is not given back in time is rescued when its lease has run out.
+    // Bounded: a job that is not given back in time is rescued when its lease has run out.
     let _ = timeout(Duration::from_secs(5), async {
         running.wait().await;
         let _ = tokio::join!(relaying, receiving, clocks);
@@ -159,11 +159,11 @@ async fn run<S: Send + Sync + 'static>(
 }
 
 /// A job that waits for a lock longer than this gives its slot and its connection to others, and
-/// comes again.
+/// comes back later.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The runtime's share of the connections and that of the handlers: a third, but enough to renew
-/// leases while handlers use all of theirs.
+/// The shares of the connections that the runtime and the handlers get. The runtime's is a third,
+/// but enough to renew leases while handlers use all of theirs.
 fn split(connections: u32) -> (u32, u32) {
     let own = (connections / 3).clamp(1, 4);
     (own, connections.saturating_sub(own).max(1))
@@ -190,10 +190,10 @@ async fn ready(db: &PgPool, transport: &impl Transport) {
     }
 }
 
-/// How often the queue's depth is looked at.
+/// How often the worker measures the queue's depth.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
-/// Measures what no event reports: how long the queue is, and how the pools are used.
+/// Measures what no event reports: the length of the queue, and the use of the pools.
 async fn sample(queue: Queue, db: PgPool, handlers_db: PgPool) {
     loop {
         if let Ok(depth) = bounded(admin::depth(&db, queue)).await {
@@ -220,8 +220,8 @@ fn on_signals(stop: CancellationToken, kill: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// Unique per start: a name that Redis still remembers would be refused, or would take another
-/// worker's jobs.
+/// Unique per start: under a name that Redis still remembers, apalis would refuse the worker or
+/// give it another worker's jobs.
 #[expect(clippy::disallowed_methods, reason = "the host's name is no setting")]
 fn process_name(queue: Queue) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")

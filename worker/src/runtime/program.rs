@@ -30,8 +30,7 @@ struct Arguments {
     list_kinds: bool,
 }
 
-/// The exit code for an environment that is not usable: EX_CONFIG of sysexits.h, as `nexus-api` has
-/// it.
+/// The exit code for an unusable environment: EX_CONFIG of sysexits.h, as in `nexus-api`.
 const UNUSABLE: u8 = 78;
 
 /// Serves `queue` until SIGTERM or SIGINT: the whole `main` of a worker.

@@ -1,5 +1,5 @@
-//! Which handler runs which kind of job, and what the worker's clock enqueues: what a queue's
-//! binary declares.
+//! What a queue's binary declares: which handler runs which kind of job, and what the worker's
+//! clock enqueues.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -73,8 +73,8 @@ impl<S: Send + Sync + 'static> Registry<S> {
         self
     }
 
-    /// Enqueues a job once per `period`, however many workers there are. Periods are counted from
-    /// the epoch.
+    /// Enqueues a job once per `period`, however many workers run. Periods are counted from the
+    /// epoch.
     pub fn every<J: Job>(
         mut self,
         period: Duration,
@@ -94,8 +94,7 @@ impl<S: Send + Sync + 'static> Registry<S> {
         self
     }
 
-    /// Enqueues a job whenever a worker starts; its unique key decides whether that is one too
-    /// many.
+    /// Enqueues a job whenever a worker starts, unless a live job has its unique key.
     pub fn at_start<J: Job>(mut self, job: impl Fn() -> J + Send + Sync + 'static) -> Self {
         self.expect_own::<J>();
         let job = Arc::new(job);
@@ -108,13 +107,13 @@ impl<S: Send + Sync + 'static> Registry<S> {
         self
     }
 
-    /// Tells operators when a provider refuses one of these.
+    /// Operators are alerted when a provider refuses one of these keys.
     pub fn keys(mut self, keys: fn(&S) -> Vec<Key>) -> Self {
         self.keys = keys;
         self
     }
 
-    /// What it has a handler for, by name.
+    /// The kinds that have a handler, by name.
     pub(super) fn kinds(&self) -> Vec<&'static str> {
         let mut kinds: Vec<_> = self.handlers.keys().copied().collect();
         kinds.sort_unstable();
@@ -125,7 +124,7 @@ impl<S: Send + Sync + 'static> Registry<S> {
         self.handlers.get(kind)
     }
 
-    /// A job of another queue would never arrive here.
+    /// A job of another queue would never reach this worker.
     fn expect_own<J: Job>(&mut self) {
         if J::QUEUE != self.queue {
             self.mistakes.push(format!(

@@ -1,5 +1,5 @@
-//! The worker's clock: enqueues what the queue's binary schedules. Which of several workers does it
-//! is decided in PostgreSQL.
+//! The worker's clock: enqueues what the queue's binary schedules. PostgreSQL decides which of
+//! several workers does it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,8 +52,8 @@ async fn keep(scheduled: &Scheduled, db: &PgPool) {
     }
 }
 
-/// To the start of the next period, but a quarter of one at most: PostgreSQL's clock decides, and
-/// it may differ.
+/// The time to the start of the next period, but at most a quarter of one: PostgreSQL's clock
+/// decides, and may differ from ours.
 fn until_next(period: Duration) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let into = now.as_nanos() % period.as_nanos().max(1);

@@ -1,5 +1,5 @@
-//! What an attempt's end means for its job, and writing that down: in the ledger and in one log
-//! line.
+//! What an attempt's end means for its job, and how that is written down: in the ledger and in one
+//! log line.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::dead_letters;
 pub(super) enum Ended {
     /// The handler returned.
     Returned(Result<(), JobFailure>),
-    /// It panicked, took too long, or there is none.
+    /// The handler panicked or took too long, or the kind has none.
     Broke { error: String, wait: Option<Duration> },
-    /// The job may be another worker's now.
+    /// The lease is lost: another worker may have the job.
     Lost,
-    /// The worker is leaving and the handler was stopped.
+    /// The worker is leaving and has stopped the handler.
     Interrupted,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Verdict {
         after: Duration,
     },
     Snooze(Duration),
-    /// Others held what the job needs: no failure.
+    /// Other transactions held what the job needs: not a failure.
     Crowded {
         error: String,
         after: Duration,
@@ -46,7 +46,7 @@ pub(super) enum Verdict {
     GiveBack,
 }
 
-/// Decides, from the end of attempt number `attempt`.
+/// Decides from how attempt number `attempt` ended.
 pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) -> Verdict {
     let retry = |error: String, wait: Option<Duration>| {
         if attempt >= max {
@@ -78,9 +78,9 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
 }
 
 impl Verdict {
-    /// Writes it into the ledger; changes nothing if the lease is lost, so it may be repeated.
-    /// Returns what became of the job: a handler that committed its job and failed after that has
-    /// done it all the same.
+    /// Writes the verdict into the ledger; changes nothing if the lease is lost, so it may be
+    /// repeated. Returns what became of the job: if the handler completed its job and failed after
+    /// that, the job is done.
     pub(super) async fn record(
         self,
         claimed: &Claimed,
@@ -123,7 +123,7 @@ impl Verdict {
         }
     }
 
-    /// Whether the job is pending again, so that the relay has a new time to look at.
+    /// Whether the job is pending again, so that the relay must consider a new due time.
     pub(super) fn is_pending(&self) -> bool {
         matches!(
             self,
@@ -134,7 +134,7 @@ impl Verdict {
         )
     }
 
-    /// As logged and measured.
+    /// The verdict's name in logs and metrics.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Verdict::Done => "done",
@@ -192,7 +192,7 @@ impl Verdict {
         }
     }
 
-    /// Says in the attempt's span how it ended.
+    /// Records in the attempt's span how it ended.
     pub(super) fn trace(&self, claimed: &Claimed, span: &Span) {
         span.set_attribute("nexus.job.id", claimed.lease.job_id().to_string());
         span.set_attribute("nexus.job.attempt", i64::from(claimed.attempt));

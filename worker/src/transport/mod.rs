@@ -1,5 +1,5 @@
-//! What carries deliveries from the relays of a queue to its workers. It may lose, repeat and
-//! reorder them: the ledger notices. The one that there is runs on apalis and Redis, in [`apalis`];
+//! Carries deliveries from the relays of a queue to its workers. It may lose, repeat and reorder
+//! them: the ledger notices. The only implementation runs on apalis and Redis, in [`apalis`];
 //! nothing outside that folder knows it.
 
 mod apalis;
@@ -24,8 +24,8 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// What it holds of the queue.
     fn depth(&self) -> impl Future<Output = Result<Depth>> + Send;
 
-    /// Sends deliveries to the workers of the queue: all or, after an error, perhaps none. Workers
-    /// receive them in this order.
+    /// Sends deliveries to the workers of the queue: all of them or, on an error, perhaps none.
+    /// Workers receive them in this order.
     fn push(&self, deliveries: &[Delivery]) -> impl Future<Output = Result<()>> + Send;
 
     /// Receives deliveries and hands them to the consumer until its worker stops.
@@ -40,11 +40,11 @@ pub(crate) trait Transport: Send + Sync + 'static {
 pub(crate) struct Depth {
     /// Deliveries that no worker has received.
     pub(crate) deliveries: usize,
-    /// Worker processes that live, and those that died just now.
+    /// Worker processes that live or died just now.
     pub(crate) workers: usize,
 }
 
-/// What a worker offers to deliveries.
+/// What a worker offers to the transport.
 pub(crate) struct Consumer {
     pub(crate) run_job: RunJob,
     /// Bounds the jobs that run at once.

@@ -21,14 +21,14 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct Login {
     email: Option<Address>,
-    /// Not looked at if there is an e-mail address.
+    /// Ignored if there is an e-mail address.
     phone: Option<Number>,
     #[schema(value_type = String, min_length = 1, example = "Corr3ct-horse")]
     password: Verbatim,
 }
 
 impl Login {
-    /// Who wants to log in, and the password.
+    /// The account that the caller wants to log in to, and the password.
     pub(crate) fn credentials(self) -> Result<(credentials::Login, String)> {
         let invalid = |problem: &str| Error::invalid(format!("Validation failed: {problem}"));
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());

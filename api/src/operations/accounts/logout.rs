@@ -20,7 +20,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Logout {
-    /// Ended, too, if it is the caller's.
+    /// Revoked, too, if it is the caller's.
     #[schema(value_type = Option<String>)]
     refresh_token: Option<Text>,
 }
@@ -47,7 +47,7 @@ impl Query for Logout {
         sessions::revoke_access_token(&mut tx, caller.user, &caller.token, storage, expires_at)
             .await?;
         let refresh = match sent(&self.refresh_token).and_then(Field::read) {
-            // Somebody else's is left alone (docs/contract.md#change-12).
+            // Another user's token stays valid (docs/contract.md#change-12).
             Some(token) if sessions::revoke_refresh_token(&mut tx, caller.user, &token).await? => {
                 Some(token)
             }
@@ -59,7 +59,7 @@ impl Query for Logout {
         revocations::revoked(&app, caller.user).await;
         if let Some(token) = refresh {
             app.tokens.drop_refresh_token(&token).await;
-            // Where the Node service looks before anything else.
+            // The Node service looks here first.
             app.tokens.revoke(&token, tokens::REFRESH_VALID).await;
         }
         Ok(One(Message { message: "Logout successful" }))

@@ -40,7 +40,7 @@ use crate::{
     },
 };
 
-/// Somebody has logged in.
+/// A user has logged in.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LoggedIn {
@@ -50,7 +50,7 @@ pub(crate) struct LoggedIn {
     message: &'static str,
 }
 
-/// Opens a session for whoever proved after `since` to be `user`, and remembers from where.
+/// Opens a session for a caller who proved after `since` to be `user`, and remembers their network.
 async fn open_session(
     app: &App,
     address: ClientIp,
@@ -70,7 +70,7 @@ async fn open_session(
     Ok(LoggedIn { user, access_token, refresh_token, message })
 }
 
-/// Makes it known before the response; other processes hear of it by themselves.
+/// Makes this process forget the sessions before it responds; other processes are notified.
 async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
     app.tokens.end_sessions(user, ended).await;
     revocations::revoked(app, user).await;

@@ -59,7 +59,7 @@ impl Query for RefreshToken {
         if app.tokens.is_revoked(&token, &verified).await == Some(true) {
             return Err(Error::RefreshRevoked.into());
         }
-        // Before the last look at the refresh token: see there.
+        // Before the last look at the refresh token: see `check_refresh_token`.
         let access_token = app.signer.access(user)?;
         let mut conn = app.db.acquire().await?;
         sessions::check_refresh_token(&mut conn, user, &token).await?;

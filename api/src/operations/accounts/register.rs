@@ -32,7 +32,7 @@ pub(crate) struct Register {
     password: Password,
     email: Option<Email>,
     phone: Option<Phone>,
-    /// Letters, digits, and single `_` and `-`, the first a letter; unique whatever its case.
+    /// Letters, digits, and single `_` and `-`, starting with a letter; unique regardless of case.
     #[schema(
         value_type = Option<String>,
         min_length = 3,
@@ -41,7 +41,7 @@ pub(crate) struct Register {
         example = "asha"
     )]
     username: Option<Text>,
-    /// Two letters at least, when HTML tags are gone.
+    /// At least two letters, once HTML tags are removed.
     #[schema(
         value_type = Option<String>,
         max_length = 100,
@@ -134,7 +134,7 @@ impl Query for Register {
         let since = Utc::now();
         let new = Registration::try_from(self)?;
         app.budgets.registration(address).await?;
-        // Hashed before a connection is taken: it takes a while.
+        // Hashed before a connection is taken, because it takes a while.
         let hash = passwords::hash(new.password.clone()).await?;
         let mut conn = app.db.acquire().await?;
         let user = users::register(&mut conn, &new, &hash).await?;

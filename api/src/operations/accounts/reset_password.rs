@@ -1,5 +1,5 @@
-//! `POST /auth/reset-password`: whoever has the phone may set a new password; then every session
-//! ends.
+//! `POST /auth/reset-password`: a caller who has the account's phone may set a new password; then
+//! every session ends.
 
 use nexus_common::{
     Error, Result,
@@ -35,19 +35,19 @@ pub(crate) struct ResetPassword {
     otp: Otp,
     #[schema(value_type = String, min_length = 8, max_length = 128, example = "Corr3ct-horse")]
     new_password: Verbatim,
-    /// Nobody is believed who has only an e-mail address.
+    /// An e-mail address alone proves nothing.
     #[schema(ignore)]
     email: Option<Text>,
 }
 
-/// The password is another one, and every session has ended.
+/// The password has been changed, and every session has ended.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PasswordReset {
     message: &'static str,
     security_note: &'static str,
 }
 
-/// Unlike a registration's, the password need only be long enough, as it has always been.
+/// Unlike at registration, the password need only be long enough, as it has always been.
 impl TryFrom<ResetPassword> for Reset {
     type Error = Error;
 

@@ -1,5 +1,5 @@
-//! `POST /auth/send-otp`: a job sends it, so that a provider's bad minute delays the message and
-//! loses nothing.
+//! `POST /auth/send-otp`: a job sends the code, so that a short outage of the provider delays the
+//! message but does not lose it.
 
 use nexus_common::{
     Error,
@@ -44,7 +44,7 @@ impl Query for SendOtp {
 
     async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
         let phone = self.phone.number("Phone number is required")?;
-        // Nobody would send it.
+        // Without credentials, no worker would send it.
         app.twilio()?;
         let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
         app.budgets.otp_send(claimant, &phone).await?;

@@ -35,7 +35,7 @@ pub(crate) struct VerifyOtp {
 }
 
 impl VerifyOtp {
-    /// The phone, and what proves that one has it.
+    /// The phone number, and the code that proves it.
     pub(crate) fn proof(self) -> Result<(PhoneNumber, OneTimePassword)> {
         const MISSING: &str = "Phone number and OTP are required";
         if self.otp.get().is_none() {
@@ -45,7 +45,7 @@ impl VerifyOtp {
     }
 }
 
-/// Somebody has logged in with a one-time password.
+/// A user has logged in with a one-time password.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OtpVerified {

@@ -19,7 +19,7 @@ pub(crate) struct CancelBooking {
     booking_id: Id,
     #[schema(value_type = Option<String>, example = "Changed my mind")]
     reason: Option<Text>,
-    /// Asking again with the same key answers what the first call did.
+    /// A call with the same key answers what the first call did.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     idempotency_key: Option<Text>,
 }

@@ -1,5 +1,5 @@
 //! `confirm_booking`: a buyer says that a booking has been paid, usually a moment before the
-//! webhook does. Nothing is believed: Razorpay is asked, outside any transaction
+//! webhook does. The claim is not believed: Razorpay is asked, outside any transaction
 //! (docs/contract.md#change-1).
 
 use nexus_common::{
@@ -29,7 +29,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ConfirmBooking {
     booking_id: Id,
-    /// Razorpay is asked about it.
+    /// Checked with Razorpay.
     #[schema(value_type = String, min_length = 1, example = "pay_29QQoUBi66xm2f")]
     payment_id: Text,
     #[allow(dead_code, reason = "there is only one")]
@@ -86,7 +86,7 @@ async fn confirm(call: Call, claim: Claim) -> Result<Done> {
 
     let _turn = call.turn_of(claim.booking).await?;
     match carry_out(&call, &claim, &needed, money.as_ref()).await {
-        // Somebody changed the booking at that moment: it takes another look, and no second one.
+        // Another request changed the booking at that moment: try once more, and only once.
         Err(Error::Collision(_)) => carry_out(&call, &claim, &needed, money.as_ref()).await,
         done => done,
     }
@@ -102,8 +102,8 @@ async fn carry_out(
     let mut tx = call.begin().await?;
     if let Some(money) = money {
         if let Settled::Refunded(_) = settlement::settle(&mut tx, money, &mut after).await? {
-            // The decision stands, whatever this caller is told: seats may have become free, and
-            // the money is on its way back.
+            // The decision stands, whatever the response: seats may have become free, and the money
+            // is on its way back.
             tx.commit().await?;
             after.run(&call.app.cache, &call.app.everyone, &call.app.seats).await;
             return Err(Error::PaymentReturned);
@@ -112,7 +112,7 @@ async fn carry_out(
         let booking = sale::lock_for_update(&mut tx, claim.booking, None)
             .await?
             .ok_or(Error::BookingNotFound)?;
-        // Its own job may have been faster.
+        // The booking's job may have been faster.
         if !sale::confirm_free(&mut tx, &booking, &mut after).await?
             && booking.status == BookingStatus::Pending
         {
@@ -121,15 +121,15 @@ async fn carry_out(
     }
     let confirmed = confirmation::confirmed(&mut tx, claim.booking, call.user).await?;
     if confirmed.booking.status != BookingStatus::Confirmed {
-        // The payment had been settled before: refunded, or its booking has been cancelled since.
+        // The payment was settled before: it was refunded, or its booking has been cancelled since.
         return Err(Error::PaymentReturned);
     }
     call.commit(tx, confirmed, after).await
 }
 
-/// The payment of the claim, as Razorpay has it: of an order of this booking, and captured. Whether
-/// amount and currency are those of the order is decided where it is settled, because money that
-/// has arrived is either a booking's or goes back.
+/// The claim's payment, as Razorpay has it: for an order of this booking, and captured. Settlement
+/// checks its amount and currency, because money that has arrived either buys the booking or goes
+/// back.
 async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
     let payment = match call.app.razorpay()?.payment(&claim.payment_id).await {
         Ok(payment) => payment,

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct CreateBooking {
     event_id: Id,
-    /// Locked by the caller, each once.
+    /// Seats that the caller has locked; each once.
     #[schema(value_type = Vec<Seat>, min_items = 1)]
     seat_details: List,
 }
@@ -45,7 +45,7 @@ impl TryFrom<CreateBooking> for NewBooking {
                 || Error::invalid("Each seat detail must have seat_label and seat_type_id");
             let label = filled(&seat.seat_label).ok_or_else(incomplete)?;
             let seat_type = seat.seat_type_id.read().map(SeatTypeId).ok_or_else(incomplete)?;
-            // A seat cannot be had twice.
+            // A seat cannot be booked twice.
             if !seats.insert((seat_type, SeatLabel::parse(&label)?)) {
                 return Err(Error::SeatsNotLocked);
             }
@@ -80,7 +80,7 @@ impl Command for CreateBooking {
         let mut tx = call.begin().await?;
         let valid = call.app.settings.deadlines.booking;
         let (created, after) = creation::create(&mut tx, call.user, &new, valid).await?;
-        // Rolled back with its transaction: nobody is asked for what they could not pay.
+        // Rolls the booking back: no buyer is asked for an amount that they could not pay.
         call.app.settings.chargeable.check_total(created.booking.total_amount)?;
         call.commit(tx, created, after).await
     }

@@ -17,7 +17,7 @@ pub(crate) use self::{
 };
 use crate::http::fields::{Field, Id};
 
-/// The booking that is looked at.
+/// The booking that the caller looks at.
 fn viewed(id: &Id) -> Result<BookingId> {
     id.read().map(BookingId).ok_or_else(|| Error::invalid("Invalid booking ID"))
 }

@@ -60,12 +60,12 @@ pub(crate) struct CreateEvent {
     image_url: Option<Text>,
     #[schema(value_type = Option<String>, max_length = 255)]
     venue_name: Option<Text>,
-    /// `published` unless said otherwise.
+    /// `published` by default.
     #[schema(value_type = Option<EventStatus>)]
     status: Option<Text>,
-    /// True unless said otherwise.
+    /// True by default.
     is_public: Option<Truth>,
-    /// Seats that one user can hold and own; 10 for 0 and unless said otherwise.
+    /// Seats that one user can hold and own; 10 by default, and for 0.
     max_tickets_per_user: Option<TicketLimit>,
 }
 
@@ -141,7 +141,7 @@ impl TryFrom<CreateEvent> for NewEvent {
 }
 
 impl SeatTypeOfEvent {
-    /// The `nth` of its event; 1 is the first.
+    /// The seat type number `nth` of its event, counted from 1.
     fn nth(self, nth: usize) -> Result<NewSeatType> {
         let missing = || {
             Error::invalid(format!(

@@ -48,7 +48,7 @@ impl Query for ListEvents {
         MaybeCaller(viewer): MaybeCaller,
     ) -> Result<Self::Response, Failure> {
         let page = page(&self.limit, &self.offset)?;
-        // As in the Node service: what is not a number is no filter.
+        // As in the Node service, anything but a number is no filter.
         let filter = ListFilter {
             viewer,
             status: sent(&self.status).and_then(filled),

@@ -1,4 +1,4 @@
-//! Events and their seat types, as organisers change them and everybody sees them
+//! Events and their seat types, as organisers change them and everyone sees them
 //! (docs/contract.md#events, docs/contract.md#seats).
 
 pub(crate) mod create_event;
@@ -28,12 +28,12 @@ pub(crate) use self::{
 };
 use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, sent};
 
-/// The event that is looked at.
+/// The event that the caller looks at.
 fn viewed(id: &Id) -> Result<EventId> {
     id.read().map(EventId).ok_or_else(|| Error::invalid("Invalid event ID"))
 }
 
-/// Text that is not longer than its column.
+/// Text that fits its column.
 fn bounded(field: &str, text: String, longest: usize) -> Result<String> {
     if text.chars().count() > longest {
         return Err(Error::invalid(format!("{field} must be at most {longest} characters long")));
@@ -84,7 +84,7 @@ fn price_not_payable() -> Error {
     Error::PriceNotPayable { least: Chargeable::LEAST, most: Paise::MAX }
 }
 
-/// The inner field of a change, if it is to hold something.
+/// A change's field, if the change sets a value.
 fn to<F: Field>(change: &Option<Option<F>>) -> Option<&F> {
     change.as_ref().and_then(|field| sent(field))
 }

@@ -24,8 +24,8 @@ pub(super) fn price(rupees: f64) -> Result<Paise> {
     if rupees >= 1e8 {
         return Err(Error::invalid("Price must be less than 100000000"));
     }
-    // Less than half a paisa is not free: it is refused like all else that is too little to be
-    // paid.
+    // Less than half a paisa is not free: it is refused like every other price that is too low to
+    // be paid.
     Paise::from_rupees(if rupees > 0.0 { rupees.max(0.01) } else { rupees })
         .ok_or_else(|| Error::invalid("Price must be greater than or equal to 0"))
 }

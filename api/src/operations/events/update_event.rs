@@ -83,7 +83,7 @@ pub(crate) struct ChangedEvent {
     message: &'static str,
 }
 
-/// What can be changed.
+/// The fields that can be changed.
 const FIELDS: [&str; 10] = [
     "name",
     "description",
@@ -148,7 +148,7 @@ fn text(
     bounded(name, text, longest).map(Some)
 }
 
-/// `Some(None)` removes it.
+/// A field whose null, `Some(None)`, removes it.
 fn removable(name: &str, change: &Change<Text>, longest: usize) -> Result<Option<Option<String>>> {
     let Some(field) = change else { return Ok(None) };
     let text = optional_text(name, field.as_ref())?;

@@ -45,7 +45,7 @@ pub(crate) struct UpdateSeatType {
     description: Change<Lines>,
 }
 
-/// What can be changed.
+/// The fields that can be changed.
 const FIELDS: [&str; 4] = ["name", "description", "price", "quantity"];
 
 impl TryFrom<UpdateSeatType> for SeatTypeChanges {

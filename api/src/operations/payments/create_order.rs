@@ -32,7 +32,7 @@ pub(crate) struct CreateOrder {
     booking_id: Id,
     /// The booking's total.
     amount: Total,
-    /// `INR`, whatever its case.
+    /// `INR`, in any case.
     #[schema(value_type = Option<String>, pattern = "^(?:[Ii][Nn][Rr])?$", example = "INR")]
     currency: Option<Text>,
 }
@@ -80,10 +80,10 @@ impl Command for CreateOrder {
             ])
     }
 
-    /// Asking again returns the order that exists, and asking twice at once returns one of the two
-    /// to both. Razorpay is called outside any transaction; should we die before we remember the
-    /// order, nobody has it to pay, and a payment would find the booking by the installation's note
-    /// and the receipt.
+    /// A repeated request returns the existing order, and two simultaneous ones both return one of
+    /// the two. Razorpay is called outside any transaction. If this process dies before it records
+    /// the order, no buyer has it to pay, and a payment would still find the booking by the
+    /// installation's note and the receipt.
     async fn run(self, call: Call) -> Result<Done> {
         let app = &call.app;
         let wanted = NewOrder::try_from(self)?;

@@ -1,4 +1,4 @@
-//! Orders at Razorpay, and what becomes of them (docs/contract.md#payments).
+//! Orders at Razorpay, and their state (docs/contract.md#payments).
 
 pub(crate) mod create_order;
 pub(crate) mod verify_payment;
@@ -16,7 +16,7 @@ pub(super) fn provider_failed() -> Error {
     }
 }
 
-/// A provider does not do that.
+/// A provider refuses to do that.
 pub(super) fn provider_refused() -> Error {
     Error::ProviderRefused { source: "refused".into() }
 }

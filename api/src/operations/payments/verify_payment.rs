@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct VerifyPayment {
-    /// Or a payment's id.
+    /// A payment's id is accepted, too.
     #[schema(value_type = String, min_length = 1, example = "order_9A33XWu170gUtm")]
     order_id: Text,
 }

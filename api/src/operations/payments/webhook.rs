@@ -1,4 +1,4 @@
-//! `POST /payments/webhook`: what Razorpay tells of payments, refunds and disputes
+//! `POST /payments/webhook`: Razorpay tells us of payments, refunds and disputes
 //! (docs/contract.md#payments).
 
 use std::time::Duration;
@@ -23,18 +23,18 @@ pub(crate) struct WebhookStored {
     message: &'static str,
 }
 
-/// A webhook is refused; Razorpay reads no more than this.
+/// A webhook is refused. Razorpay reads only the status.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WebhookRefused {
     success: bool,
     error: String,
 }
 
-/// Razorpay hangs up after 5 s (docs/providers.md#razorpay); a 503 before that says more. Should
-/// the webhook have been stored after all, the next delivery finds it.
+/// Razorpay hangs up after 5 s (docs/providers.md#razorpay); a 503 before that says more. If the
+/// webhook was stored after all, the next delivery finds it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What the documents say of it.
+/// Its text in the API documents.
 pub(crate) fn spec() -> Operation {
     Operation::open("webhook", "Receive a Razorpay webhook")
         .description("Takes events of any kind, and stores each before it responds; Razorpay retries after anything but 200.")
@@ -47,8 +47,8 @@ pub(crate) fn spec() -> Operation {
         .plain_response::<WebhookRefused>(503, "It could not be stored, or RAZORPAY_WEBHOOK_SECRET is not set.")
 }
 
-/// Stored together with the job that acts on it, then 200. Anything but 200 makes Razorpay try
-/// again, so only forgeries and our own failure to store are refused.
+/// Stores the webhook together with the job that acts on it, then answers 200. Any other status
+/// makes Razorpay try again, so only forgeries and our own failures to store are refused.
 pub(crate) async fn webhook(
     State(app): State<App>,
     headers: HeaderMap,
@@ -58,7 +58,7 @@ pub(crate) async fn webhook(
         Err((status, Json(WebhookRefused { success: false, error: error.to_owned() })))
     };
     if app.settings.webhook_secrets.is_empty() {
-        // Nobody can tell whose it is; perhaps the secret is set by the time it comes again.
+        // The signature cannot be checked; the secret may be set by the next delivery.
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhooks are not available here");
     }
     let Some(signature) = headers.get("x-razorpay-signature") else {
@@ -102,7 +102,7 @@ async fn store(app: &App, incoming: &Incoming<'_>) -> nexus_common::Result<bool>
     Ok(new)
 }
 
-/// Headers that tell where a webhook comes from; everything else is the way it took.
+/// Headers that tell where a webhook comes from; the others only tell its route.
 const KEPT: [&str; 4] =
     ["x-razorpay-signature", "x-razorpay-event-id", "content-type", "user-agent"];
 

@@ -1,4 +1,4 @@
-//! `POST /seats/:eventId/seat-types/:id/lock/extend`, `extend_lock`: keeps one's own lock for
+//! `POST /seats/:eventId/seat-types/:id/lock/extend`, `extend_lock`: keeps the caller's lock for
 //! longer, within bounds.
 
 use nexus_common::{
@@ -25,7 +25,7 @@ pub(crate) struct ExtendLock {
     seat_label: Label,
 }
 
-/// A lock lives on.
+/// A lock has been extended.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ExtendedLock {
     lock: Lock,

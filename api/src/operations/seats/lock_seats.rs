@@ -21,10 +21,10 @@ use crate::{
 pub(crate) struct LockSeats {
     #[serde(rename = "eventId")]
     event_id: Id,
-    /// These, each once.
+    /// These seats; each once.
     #[schema(value_type = Option<Vec<Seat>>, max_items = 100)]
     seats: Option<List>,
-    /// So many more, whichever are best; not more than 100 in all.
+    /// How many more seats of each type, the best available; at most 100 in all.
     #[schema(value_type = Option<BestAvailable>)]
     best_available: Option<Object>,
 }

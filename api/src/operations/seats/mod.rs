@@ -54,7 +54,7 @@ pub(crate) struct Seat {
     pub(crate) seat_label: Label,
 }
 
-/// What others hear of new locks.
+/// The broadcasts about new locks.
 fn announce(won: &mut Won) -> AfterCommit {
     let mut after = AfterCommit::default();
     broadcasts::freed(&mut after, std::mem::take(&mut won.cleared), UnlockReason::Expired);
@@ -86,7 +86,7 @@ fn lock_failures() -> [Error; 6] {
     ]
 }
 
-/// Why one's own lock cannot be changed.
+/// Why a caller's lock cannot be changed.
 fn own_lock_failures() -> [Error; 5] {
     [
         Error::EventNotFound,

@@ -1,4 +1,4 @@
-//! `DELETE /seats/:eventId/seat-types/:id/lock`, `unlock_seat`: gives back one's own lock.
+//! `DELETE /seats/:eventId/seat-types/:id/lock`, `unlock_seat`: gives back the caller's lock.
 
 use nexus_common::{
     Result,

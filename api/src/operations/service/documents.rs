@@ -13,7 +13,7 @@ use crate::{
     spec::{Documents, operation::Operation, reference},
 };
 
-/// What the documents say of the OpenAPI document.
+/// The text about the OpenAPI document in the API documents.
 pub(crate) fn openapi_spec() -> Operation {
     Operation::open("openapi", "Get the OpenAPI document").raw_response(
         200,
@@ -28,7 +28,7 @@ pub(crate) async fn openapi(Extension(documents): Extension<Documents>) -> Respo
     Json(documents.openapi()).into_response()
 }
 
-/// What the documents say of the AsyncAPI document.
+/// The text about the AsyncAPI document in the API documents.
 pub(crate) fn asyncapi_spec() -> Operation {
     Operation::open("asyncapi", "Get the AsyncAPI document").raw_response(
         200,
@@ -43,7 +43,7 @@ pub(crate) async fn asyncapi(Extension(documents): Extension<Documents>) -> Resp
     Json(documents.asyncapi()).into_response()
 }
 
-/// What the documents say of the pages that show them.
+/// The text about the pages that show the documents.
 pub(crate) fn docs_spec() -> Operation {
     Operation::open("docs", "Read the API reference, and try requests").raw_response(
         200,
@@ -58,7 +58,7 @@ pub(crate) async fn docs() -> impl IntoResponse {
     page(reference::http().into_string())
 }
 
-/// What belongs to that page: its files, and the page about Socket.IO.
+/// The files of that page, and the page about Socket.IO.
 pub(crate) fn below_docs() -> Router<App> {
     let page = async |Extension(documents): Extension<Documents>| {
         page(documents.socketio_page().to_owned())

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{app::App, spec::operation::Operation};
 
-/// The process lives, and how its servers are.
+/// The process is alive; the state of its servers.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
     status: &'static str,
@@ -43,7 +43,7 @@ impl Checks {
     }
 }
 
-/// What the documents say of the root.
+/// The text about the root in the API documents.
 pub(crate) fn root_spec() -> Operation {
     Operation::open("root", "Check that the backend is running").raw_response(
         200,
@@ -53,38 +53,38 @@ pub(crate) fn root_spec() -> Operation {
     )
 }
 
-/// What the Node service said at its root.
+/// The Node service's answer at its root.
 pub(crate) async fn root() -> Html<&'static str> {
     Html("Backend is running")
 }
 
-/// What the documents say of the process's health.
+/// The text about health in the API documents.
 pub(crate) fn health_spec() -> Operation {
     Operation::open("health", "Check liveness")
         .description("Responds 200 as long as the process runs, and says how PostgreSQL and Redis are. `/ready` says it by its status.")
         .plain_response::<Health>(200, "It does.")
 }
 
-/// The process is alive, and how its servers are. Always 200: no restart of this process mends
-/// PostgreSQL.
+/// The process is alive, with the state of its servers. Always 200: restarting this process does
+/// not mend PostgreSQL.
 pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
     let checks = check(&app, BRIEFLY).await;
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), checks })
 }
 
-/// Whoever asks for the process's health takes a late response for a dead process.
+/// A supervisor that asks for the process's health takes a late response for a dead process.
 const BRIEFLY: Duration = Duration::from_millis(500);
-/// Longer than this is as bad as no response.
+/// A server that takes longer counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the documents say of readiness.
+/// The text about readiness in the API documents.
 pub(crate) fn ready_spec() -> Operation {
     Operation::open("ready", "Check readiness")
         .plain_response::<Readiness>(200, "It can.")
         .plain_response::<Readiness>(503, "Something that it needs is away.")
 }
 
-/// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 and what is
+/// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 with what is
 /// missing.
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let checks = check(&app, PATIENCE).await;

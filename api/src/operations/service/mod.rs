@@ -1,4 +1,4 @@
-//! Whether the service lives, and its documents.
+//! Whether the service is alive, and its documents.
 
 pub(crate) mod documents;
 pub(crate) mod health;

@@ -25,19 +25,18 @@ use tower::{Service, ServiceExt};
 
 use self::stream::{Serving, Stream};
 
-/// A peer that has not acknowledged anything for so long is gone.
+/// A peer that has acknowledged nothing for this long is gone.
 const STUCK: Duration = Duration::from_secs(20);
-/// The longest head of a request: its line and its headers. Chromium and the proxies before us send
-/// no more than half of it.
+/// The longest head of a request: its line and its headers. Chromium and the proxies in front of us
+/// send at most half of it.
 const LONGEST_HEAD: usize = 32 * 1024;
 /// The most headers of a request.
 const MOST_HEADERS: usize = 100;
 
-/// Serves connections until told to stop; then those that are open finish the request that they are
-/// at.
+/// Serves connections until told to stop; open connections then finish their current request.
 ///
-/// Those beyond `HTTP_MAX_CONNECTIONS` are answered 503 at once and cost nothing further: clients,
-/// and whoever balances the load, can try another process, which they could not while they wait.
+/// Further connections, beyond `HTTP_MAX_CONNECTIONS`, get a 503 at once and cost nothing more:
+/// clients and load balancers can try another process, which they could not while they wait.
 pub(crate) async fn accept_until_stopped<S>(
     mut listener: TcpListener,
     service: S,
@@ -49,21 +48,21 @@ pub(crate) async fn accept_until_stopped<S>(
 {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        // How long there may be no request: hyper's clock starts when the one before has been
-        // answered.
+        // How long a connection may be idle: hyper's clock starts when it has answered the previous
+        // request.
         .header_read_timeout(settings.keep_alive)
         .max_header_size(LONGEST_HEAD)
         .max_headers(MOST_HEADERS)
         .max_buf_size(2 * LONGEST_HEAD)
-        // Who has sent all that it wants to ask may close that side and go on reading.
+        // A client that has sent all its requests may close that side and go on reading.
         .half_close(true);
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     let open = TaskTracker::new();
     loop {
         let (tcp, peer) = tokio::select! {
-            // First, so that those who got through before the end are served.
+            // First, so that connections accepted before the end are served.
             biased;
-            // axum's waits out what cannot be helped, such as too many open files.
+            // axum's version waits out temporary failures, such as too many open files.
             accepted = Listener::accept(&mut listener) => accepted,
             () = stopping.cancelled() => break,
         };
@@ -87,7 +86,7 @@ pub(crate) async fn accept_until_stopped<S>(
         open.spawn(async move {
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
-                // First, so that a request that is here already is not closed upon.
+                // First, so that a request that has already arrived is not cut off.
                 biased;
                 ended = connection.as_mut() => ended,
                 () = stopping.cancelled() => {
@@ -105,8 +104,7 @@ pub(crate) async fn accept_until_stopped<S>(
     open.wait().await;
 }
 
-/// Answers one request after the other of a connection, each of which knows its peer
-/// (`ConnectInfo`).
+/// Answers the requests of a connection one after the other; each knows its peer (`ConnectInfo`).
 fn answer<S>(
     service: S,
     peer: SocketAddr,
@@ -125,7 +123,7 @@ where
         let (service, serving) = (service.clone(), serving.clone());
         Box::pin(async move {
             let response = service.oneshot(request).await?;
-            // What becomes a websocket has no more requests to wait for.
+            // A connection that becomes a websocket waits for no more requests.
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 serving.end();
             }
@@ -137,7 +135,7 @@ where
 fn prepare(tcp: &TcpStream) {
     // Small messages must not wait for one another.
     let _ = tcp.set_nodelay(true);
-    // Without it a client that stops reading keeps its socket and what is buffered for it for ever
+    // Otherwise a client that stops reading keeps its socket, and its buffered data, for ever
     // (docs/realtime.md#limits).
     let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(STUCK));
 }

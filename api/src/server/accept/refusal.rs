@@ -1,5 +1,5 @@
-//! Answers where there is no request that routes could answer: it cannot be read, takes too long to
-//! arrive, or has no place here.
+//! Answers to requests that never reach a route: they are unreadable, arrive too slowly, or exceed
+//! the number of connections.
 
 use axum::body::Bytes;
 use chrono::Utc;
@@ -19,8 +19,8 @@ pub(super) fn too_slow() -> Bytes {
     written(&Failure::request_timeout())
 }
 
-/// What to say instead of hyper's own response to a request that it cannot read, which has the
-/// right status and no more than that. All of ours have a request's id.
+/// The response to send instead of hyper's when it cannot read a request: hyper's has the right
+/// status and nothing more, and all of ours have a request id.
 pub(super) fn instead_of(head: &[u8]) -> Option<Bytes> {
     let failure = match head.get(8..13)? {
         b" 400 " => {

@@ -1,6 +1,6 @@
-//! A connection's bytes, on their way to and from hyper, and what hyper does not look at: how long
-//! a request's head takes from its first byte, whether the client takes its responses, and what it
-//! says of its own accord.
+//! A connection's bytes on their way to and from hyper, and what hyper does not do: limit how long
+//! a request's head takes from its first byte, watch whether the client takes its responses, and
+//! word its own refusals as ours.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -24,15 +24,15 @@ use tokio::{
 
 use super::refusal;
 
-/// Who takes so much of a response within the patience is slow, but reads.
+/// A client that takes this much of a response within the patience is slow, but reads.
 const PROGRESS: usize = 64 * 1024;
-/// A refused client gets so long, and may send so much more, to read why: closing on what it has
-/// sent would destroy the response.
+/// How long a refused client may take, and how much more it may send, to read the reason: closing
+/// on bytes that it has sent would destroy the response.
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 1 << 20;
 
-/// Whether a request is being answered, or the connection has become a websocket. Neither is
-/// waiting for a request.
+/// Whether a request is being answered, or the connection has become a websocket. Neither waits for
+/// a request.
 #[derive(Clone, Default)]
 pub(super) struct Serving(Arc<Requests>);
 
@@ -68,19 +68,19 @@ pub(super) struct Stream {
     head: Option<Pin<Box<Sleep>>>,
     /// Whether a byte has come since the last request.
     begun: bool,
-    /// The requests until then.
+    /// How many requests there were at that time.
     requests: usize,
     /// Runs while the client takes nothing of its response.
     taking: Option<Pin<Box<Sleep>>>,
-    /// How much it has taken since.
+    /// How much the client has taken since then.
     taken: usize,
     /// Whether hyper has nothing more to write.
     flushed: bool,
-    /// What is left of the refusal that is written instead of hyper's own.
+    /// The rest of a refusal that is written instead of hyper's own.
     refusal: Option<Bytes>,
-    /// The connection ends with a refusal: how long it lingers, and how much more has come.
+    /// The connection ends with a refusal: how long it lingers, and how many more bytes have come.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
-    /// As long as the connection lives, also as a websocket.
+    /// Held as long as the connection lives, also as a websocket.
     _counted: (OwnedSemaphorePermit, metrics::Connection),
 }
 
@@ -107,7 +107,7 @@ impl Stream {
         }
     }
 
-    /// Starts, stops and asks the clock of a request's head.
+    /// Starts, stops and checks the clock of a request's head.
     fn poll_head(&mut self, cx: &mut Context<'_>, read: usize) -> Poll<()> {
         let requests = self.serving.requests();
         if requests != self.requests {
@@ -127,9 +127,9 @@ impl Stream {
         }
     }
 
-    /// Says 408, if that is possible, and why the connection ends.
+    /// Answers 408 if possible, and returns why the connection ends.
     fn too_slow(&mut self) -> io::Error {
-        // Browsers open connections in case they need them: nothing has been asked on those.
+        // Browsers open spare connections: no request has begun on those.
         if self.begun {
             metrics::refused("slow");
             if self.flushed {
@@ -139,7 +139,8 @@ impl Stream {
         io::Error::new(ErrorKind::TimedOut, "the request takes too long to arrive")
     }
 
-    /// Looks at how the client takes its response; what becomes a websocket has clocks of its own.
+    /// Watches how the client takes its response; a connection that becomes a websocket has other
+    /// clocks.
     fn poll_taking(
         &mut self,
         cx: &mut Context<'_>,
@@ -166,8 +167,8 @@ impl Stream {
         }
     }
 
-    /// Writes the rest of a refusal; then hyper believes that it has written `all` of what it
-    /// wanted to.
+    /// Writes the rest of a refusal; hyper then believes that it has written `all` of its own
+    /// bytes.
     fn poll_refusal(
         &mut self,
         cx: &mut Context<'_>,
@@ -187,7 +188,7 @@ impl Stream {
         Poll::Ready(Ok(all))
     }
 
-    /// A refusal that is to be written, or goes on being written, in place of these bytes.
+    /// A refusal to write, or to continue writing, in place of these bytes.
     fn refusal(&mut self, bytes: &[u8]) -> Option<Bytes> {
         let rest = self.refusal.take();
         rest.or_else(|| refusal::instead_of(bytes).inspect(|_| metrics::refused("unreadable")))
@@ -232,7 +233,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.flushed = false;
-        // hyper's own responses are nothing but a head.
+        // hyper's own responses consist of a head only.
         if let [head] = bufs
             && let Some(refusal) = this.refusal(head)
         {

@@ -1,13 +1,13 @@
-//! Lists of what Razorpay has: how the reconciler finds out what no webhook told.
+//! Razorpay's lists, in which the reconciler finds what no webhook told us.
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{CallError, Dispute, Payment, Razorpay, Refund, path_segment};
 
-/// The most that Razorpay puts on a page.
+/// The most entries on one of Razorpay's pages.
 pub const PAGE: usize = 100;
 
-/// What was created in a span of time, in seconds since 1970, both ends included.
+/// A span of creation times, in seconds since 1970, both ends included.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     pub from: i64,
@@ -20,7 +20,7 @@ struct Collection<T> {
 }
 
 impl Razorpay {
-    /// Every attempt to pay an order.
+    /// Every attempted payment of an order.
     pub async fn payments_of_order(&self, order_id: &str) -> Result<Vec<Payment>, CallError> {
         let path = format!("/v1/orders/{}/payments", path_segment(order_id));
         Ok(self.get::<Collection<_>>(&path).await?.items)
@@ -32,7 +32,7 @@ impl Razorpay {
         Ok(self.get::<Collection<_>>(&path).await?.items)
     }
 
-    /// Payments of a span, newest first, from the `skip`-th on: a page that is not full is the
+    /// Payments of a span, newest first, from the `skip`-th on. A page that is not full is the
     /// last.
     pub async fn payments(&self, span: Span, skip: usize) -> Result<Vec<Payment>, CallError> {
         self.page("payments", span, skip).await

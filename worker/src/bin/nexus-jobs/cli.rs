@@ -110,7 +110,7 @@ pub(crate) enum Command {
         /// Seconds between two looks.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
         every: u64,
-        /// End after so many looks.
+        /// End after this many looks.
         #[arg(long)]
         looks: Option<u64>,
     },
@@ -142,7 +142,7 @@ pub(crate) struct Which {
     /// Only jobs of this kind.
     #[arg(long)]
     pub(crate) kind: Option<String>,
-    /// At most so many.
+    /// At most this many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     pub(crate) limit: i64,
     /// As JSON.

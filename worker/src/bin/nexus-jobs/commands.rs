@@ -27,7 +27,7 @@ use crate::{
 /// Alerts that are listed.
 const ALERTS: i64 = 200;
 
-/// Carries out a command, but for `reconcile`; returns what is to be printed.
+/// Carries out a command other than `reconcile`, and returns the text to print.
 pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
     match command {
         Command::CheckBooks { json } => check_books(db, json).await,
@@ -147,7 +147,7 @@ async fn list(db: &PgPool, which: Which, state: Option<JobState>) -> Result<Stri
     Ok(if which.json { tables::json(&jobs)? } else { tables::jobs(&jobs, Utc::now()) })
 }
 
-/// Prints what is wrong, and fails then.
+/// Lists the broken invariants, and fails if there are any.
 async fn check_books(db: &PgPool, json: bool) -> Result<String> {
     let violations = books::violations(&mut *db.acquire().await?).await?;
     let text = if json { tables::json(&violations)? } else { tables::violations(&violations) };

@@ -1,7 +1,6 @@
-//! `nexus-jobs`, the operator's command line: look into the job ledger, retry dead letters, discard
-//! what has no use any more; see payments that are not as they should be, whether the books are in
-//! order, and whether Razorpay agrees with them. It needs DATABASE_URL only; the comparison with
-//! Razorpay also needs its settings.
+//! `nexus-jobs`, the operator's command line: inspect the job ledger, retry or discard dead
+//! letters, see the payments that need attention, check the books, and compare them with Razorpay.
+//! It needs DATABASE_URL only; the comparison with Razorpay also needs Razorpay's settings.
 
 mod cli;
 mod commands;
@@ -43,12 +42,12 @@ fn main() -> ExitCode {
     };
     match run(cli.command, &database, settings) {
         Ok((text, code)) => {
-            // A reader that has seen enough (`| head`) is no failure.
+            // A reader that has seen enough (`| head`) is not a failure.
             let _ = io::stdout().write_all(text.as_bytes());
             code
         }
         Err(error) => {
-            // The first words of this one are meant for clients of the API.
+            // The outermost message of this error is meant for API clients.
             match error.downcast_ref() {
                 Some(nexus_common::Error::Unavailable(cause)) => {
                     eprintln!("PostgreSQL cannot be reached: {cause}")

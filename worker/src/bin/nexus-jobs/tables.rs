@@ -1,4 +1,4 @@
-//! How `nexus-jobs` shows what it has found: aligned tables, one job in full, and JSON.
+//! How `nexus-jobs` prints its results: aligned tables, one job in full, and JSON.
 
 use std::fmt::Write;
 
@@ -74,7 +74,7 @@ pub(crate) fn stats(rows: &[Stat], now: DateTime<Utc>) -> String {
     table(&["QUEUE", "STATE", "JOBS", "OLDEST DUE"], lines)
 }
 
-/// A table of the queues now, with what each finished a second since `before`.
+/// A table of the queues now, with the jobs that each finished per second since `before`.
 pub(crate) fn queues(now: &[QueueNow], before: Option<&[QueueNow]>, every: u64) -> String {
     let lines = now.iter().map(|queue| {
         let depth = &queue.depth;
@@ -128,7 +128,7 @@ pub(crate) fn alerts(rows: &[AlertRow], now: DateTime<Utc>) -> String {
     table(&["ID", "REASON", "ABOUT", "BOOKING", "AGE", "DETAILS"], lines)
 }
 
-/// What a story is about, and a table of what happened.
+/// The subject of a story, and a table of its entries.
 pub(crate) fn story(story: &Story) -> String {
     let booking = match (&story.booking_reference, story.booking_id) {
         (Some(reference), Some(id)) => format!("{reference} ({id})"),
@@ -152,7 +152,7 @@ pub(crate) fn story(story: &Story) -> String {
     )
 }
 
-/// A table of broken invariants, or that there is none.
+/// A table of broken invariants, or a line that says there are none.
 pub(crate) fn violations(rows: &[Violation]) -> String {
     if rows.is_empty() {
         return "the books are in order\n".into();
@@ -163,7 +163,7 @@ pub(crate) fn violations(rows: &[Violation]) -> String {
     table(&["INVARIANT", "OF", "FOUND"], lines)
 }
 
-/// What a comparison with Razorpay has found, and how much it has looked at.
+/// The differences that a comparison with Razorpay found, and how much it compared.
 pub(crate) fn report(report: &Report) -> String {
     let lines = report.differences.iter().map(|difference| {
         vec![
@@ -187,7 +187,7 @@ pub(crate) fn report(report: &Report) -> String {
     format!("{table}{} compared{not_ours}, {differences} differences\n", report.compared)
 }
 
-/// The same for programs.
+/// The same as JSON, for programs.
 pub(crate) fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|text| text + "\n")
 }
@@ -213,7 +213,7 @@ fn shortened(text: &str, longest: usize) -> String {
     line.chars().take(longest - 1).chain(['…']).collect()
 }
 
-/// `3m`, `5h`: how long ago; `in 3m` for what is to come.
+/// How long ago: `3m`, `5h`; `in 3m` for a time to come.
 fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     let seconds = (now - then).num_seconds();
     let size = seconds.unsigned_abs();

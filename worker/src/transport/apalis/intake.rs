@@ -1,5 +1,5 @@
-//! What apalis takes for the job: it waits for a free slot before a delivery is fetched, and hands
-//! the delivery to a task of ours.
+//! The service that apalis calls in place of a job handler: it waits for a free slot before apalis
+//! fetches a delivery, and hands the delivery to a task of ours.
 
 use std::{
     sync::Arc,
@@ -79,7 +79,7 @@ impl Service<Task<Value>> for Intake {
         });
         let stop = self.stop.clone();
         async move {
-            // When the worker leaves, apalis need not wait: the runtime does.
+            // When the worker leaves, the runtime waits for the job; apalis need not.
             tokio::select! {
                 _ = job => {}
                 () = stop.cancelled() => {}

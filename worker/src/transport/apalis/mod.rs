@@ -1,9 +1,9 @@
 //! The transport on apalis and Redis: fast, and lossy (docs/apalis.md).
 //!
 //! apalis-redis 1.0.0 ends a worker on any trouble with Redis. So a job never runs inside the
-//! apalis worker: it runs in a task of ours, which outlives it, and [`Apalis::receive`] starts a
-//! new worker under a new name. Nothing is acknowledged through apalis (`persist_results(false)`):
-//! an id stays in the worker's inflight set until [`sweep`] removes it together with its data.
+//! apalis worker but in a task of ours, which outlives it, and [`Apalis::receive`] starts a new
+//! worker under a new name. Nothing is acknowledged through apalis (`persist_results(false)`): an
+//! id stays in the worker's inflight set until [`sweep`] removes it together with its data.
 
 mod intake;
 mod sweep;
@@ -44,19 +44,19 @@ pub(super) struct Apalis {
     config: Config,
     /// For calls that must fail fast.
     conn: ConnectionManager,
-    /// For apalis, which dies of a time-out.
+    /// For apalis, whose worker ends on a time-out.
     patient: ConnectionManager,
     ids: Mutex<Generator>,
     pushed: Arc<AtomicWaker>,
     suspended: Notify,
 }
 
-/// What has to be done before a worker starts or ends is given up after so long.
+/// How long the steps before a worker starts, or when it ends, may take.
 const FAST: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// So many heartbeats.
+/// Heartbeats in a day.
 const A_DAY: usize = 24 * 3_600 / HEARTBEAT.as_secs() as usize;
-/// A worker that lived so long did not fail at its start.
+/// A worker that lived this long did not fail at its start.
 const SETTLED: Duration = Duration::from_secs(5);
 
 impl Apalis {
@@ -67,14 +67,14 @@ impl Apalis {
     ) -> Result<Self, RedisError> {
         Ok(Apalis {
             worker: worker.to_owned(),
-            // One at a time: a task that waits in a worker's buffer can be run by no other worker,
-            // and stops the heartbeat.
+            // One at a time: a task that waits in a worker's buffer cannot be run by another
+            // worker, and stops the heartbeat.
             config: Config::default()
                 .queue(format!("nexus:{}", queue.name()))
                 .batch_size(1)
                 // apalis compares heartbeats, written by the clocks of other workers, with its own
                 // clock: a worker whose clock is fast would take all others for dead. The sweep
-                // looks for the dead, by Redis's clock.
+                // finds dead workers by Redis's clock instead.
                 .heartbeat_interval(HEARTBEAT)
                 .missed_heartbeats(A_DAY)
                 .lock_tasks(false)
@@ -94,8 +94,8 @@ impl Apalis {
             .build())
     }
 
-    /// apalis keeps due ids in a sorted set by second and then by id, so ids must rise with every
-    /// push.
+    /// apalis keeps due ids in a sorted set, ordered by second and then by id, so ids must rise
+    /// with every push.
     fn next_id(&self) -> String {
         let mut ids = self.ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         ids.generate_from_datetime(SystemTime::now())
@@ -103,7 +103,7 @@ impl Apalis {
             .to_string()
     }
 
-    /// Waits until there is a point in another try.
+    /// Waits until another try makes sense.
     async fn back(&self, waits: &mut Backoff) {
         sleep(waits.next_wait()).await;
         while self.ping().await.is_err() {
@@ -120,7 +120,7 @@ impl Apalis {
         let worker = WorkerBuilder::new(context.clone())
             .backend(backend)
             .build(Intake::new(name, consumer, finished));
-        // In a task of its own: awaited in place, its timers are not always polled.
+        // Spawned: awaited in place, its timers are not always polled.
         let mut run = tokio::spawn(worker.run());
         tokio::select! {
             ended = &mut run => Some(match ended {
@@ -178,7 +178,7 @@ impl Transport for Apalis {
             finished.alive(&name);
             let _ = timeout(FAST, sweep.announce(&name)).await;
             let error = self.live(&name, &consumer, &finished).await;
-            // Without this, another worker does it when this one has given no sign of life for ten
+            // Otherwise another worker does this, once this one has given no sign of life for ten
             // seconds.
             let _ = timeout(FAST, sweep.retire(&name, error.is_none())).await;
             let Some(error) = error else { break };

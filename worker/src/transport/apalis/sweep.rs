@@ -14,18 +14,18 @@ use tokio::{
 /// Ids removed by one call.
 const BATCH: usize = 500;
 const EVERY: Duration = Duration::from_millis(500);
-/// Ids that could not be removed are kept for another try, up to so many. The rest waits for the
-/// end of its apalis worker.
+/// Most ids that are kept for another try after their removal failed. The rest waits for the end of
+/// its apalis worker.
 const KEEP: usize = 20_000;
-/// A worker's metadata vanishes by itself so long after its last sign of life. A worker without
-/// metadata is dead: Redis alone measures that, so that the workers' clocks do not matter.
+/// How long after a worker's last sign of life its metadata vanishes by itself. A worker without
+/// metadata is dead: only Redis measures that, so the workers' clocks do not matter.
 const METADATA: Duration = Duration::from_secs(10);
-/// So many rounds lie between two looks for the dead.
+/// Rounds between two searches for dead workers.
 const LOOK_FOR_DEAD: u64 = 4;
 
-/// Removes finished ids with their data, but only those that are still this worker's: an id that
-/// another has taken over will be delivered again, and a delivery without data would end every
-/// worker that fetches it.
+/// Removes finished ids with their data, but only those that this worker still has: an id that
+/// another worker has taken over will be delivered again, and a delivery without data would end
+/// every worker that fetches it.
 const REMOVE: &str = r"
     -- KEYS: inflight set, data hash. ARGV: prefix of the metadata keys, ids.
     for i = 2, #ARGV do
@@ -35,8 +35,8 @@ const REMOVE: &str = r"
         end
     end";
 
-/// The workers that are registered and whose metadata has vanished; or will never vanish, because
-/// apalis wrote it when it registered a worker that had been given up.
+/// Registered workers whose metadata has vanished, or will never vanish because apalis wrote it
+/// when it registered a worker that had been given up.
 const DEAD: &str = r"
     -- KEYS: workers set. ARGV: prefix of the workers' metadata.
     local dead = {}
@@ -47,9 +47,9 @@ const DEAD: &str = r"
     end
     return dead";
 
-/// Removes a worker and up to ARGV[2] ids that it had fetched; says how many there were. What a
-/// healthy worker leaves behind goes back to the others. After a failure the ids are dropped: one
-/// of them may be what apalis died of, and the ledger hands the jobs over anew.
+/// Removes a worker and up to ARGV[2] ids that it had fetched; returns how many there were. The ids
+/// of a healthy worker go back to the others. After a failure they are dropped: one of them may be
+/// what ended apalis, and the ledger hands the jobs over anew.
 const RETIRE: &str = r"
     -- KEYS: workers set, inflight set, data hash, worker's metadata, active list.
     -- ARGV: worker, how many ids, prefix of the metadata keys, 1 if it was healthy.
@@ -66,14 +66,14 @@ const RETIRE: &str = r"
     end
     return #ids";
 
-/// Where the end of a job is reported.
+/// Where finished jobs are reported.
 #[derive(Clone)]
 pub(super) struct Finished(UnboundedSender<Report>);
 
 pub(super) enum Report {
-    /// From now on, the apalis worker has this name.
+    /// The apalis worker has this name from now on.
     Alive(Arc<str>),
-    /// The id of a worker has no use any more.
+    /// A worker's id that is no longer needed.
     Finished(Arc<str>, String),
 }
 
@@ -87,13 +87,13 @@ impl Finished {
         let _ = self.0.send(Report::Alive(worker.into()));
     }
 
-    /// Never blocks. There are never many: nothing is fetched while Redis is away.
+    /// Never blocks. The channel never holds many: apalis fetches nothing while Redis is away.
     pub(super) fn report(&self, worker: Arc<str>, id: String) {
         let _ = self.0.send(Report::Finished(worker, id));
     }
 }
 
-/// Removes what is not needed.
+/// Removes finished ids and dead workers from Redis.
 #[derive(Clone)]
 pub(super) struct Sweep {
     conn: ConnectionManager,
@@ -105,7 +105,7 @@ impl Sweep {
         Sweep { conn, config }
     }
 
-    /// Removes what is reported, until the sender is gone.
+    /// Removes reported ids until the sender is gone.
     pub(super) async fn run(self, mut inbox: UnboundedReceiver<Report>) {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,8 +187,8 @@ impl Sweep {
         }
     }
 
-    /// Removes the traces of workers that died without doing so; what they had fetched goes to the
-    /// others.
+    /// Removes the traces of workers that died without cleaning up; the ids that they had fetched
+    /// go to the other workers.
     async fn retire_dead(&self) -> Result<(), RedisError> {
         let dead: Vec<String> = Script::new(DEAD)
             .key(self.config.workers_set())
@@ -202,8 +202,8 @@ impl Sweep {
         Ok(())
     }
 
-    /// Says that a worker lives, first before it registers: its metadata, which apalis adds to, is
-    /// to vanish even if the process dies at once.
+    /// Announces that a worker lives, before it registers: its metadata, to which apalis adds, must
+    /// vanish even if the process dies at once.
     pub(super) async fn announce(&self, worker: &str) -> Result<(), RedisError> {
         redis::pipe()
             .hset(self.metadata(worker), "worker", worker)

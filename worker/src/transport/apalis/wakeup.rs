@@ -1,5 +1,5 @@
 //! When the apalis worker looks into Redis: at once after a push of this process, and every 25 ms
-//! for those of others.
+//! for pushes of other processes.
 
 use std::{
     sync::Arc,
@@ -13,8 +13,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 const EVERY: Duration = Duration::from_millis(25);
 
-/// apalis fetches on every wake-up and ignores what a strategy returns; a strategy's duty is to
-/// leave a waker behind.
+/// apalis fetches on every wake-up and ignores what a strategy returns; the strategy only has to
+/// register a waker.
 pub(super) struct Wakeup {
     tick: Interval,
     pushed: Arc<AtomicWaker>,
@@ -50,7 +50,7 @@ mod tests {
     async fn a_ready_tick_leaves_a_waker_for_the_next() {
         let mut strategy = Wakeup::new(Arc::default());
         for _ in 0..3 {
-            // Would hang if nobody woke this task.
+            // Hangs if nothing wakes this task.
             let next = poll_fn(|cx| strategy.poll_drive(cx, &PollSnapshot::new()));
             assert!(tokio::time::timeout(Duration::from_secs(2), next).await.is_ok());
         }
