@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 
 const [host, port] = process.env.BENCH_HUB.split(":");
 const socket = connect({ host, port: Number(port), noDelay: true });
-// Nobody measures any more.
+// The driver has ended.
 socket.on("close", () => process.exit(0)).on("error", () => process.exit(1));
 
 export const say = (line) => socket.write(JSON.stringify(line) + "\n");

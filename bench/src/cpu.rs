@@ -9,12 +9,12 @@ use std::{
 /// Processor seconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
-    /// Of the workers or the API.
+    /// Used by the workers or the API.
     pub processes: f64,
-    /// Of PostgreSQL with all its processes.
+    /// Used by PostgreSQL with all its processes.
     pub postgres: f64,
     pub redis: f64,
-    /// Of the whole machine, also for others.
+    /// Used by the whole machine, other programs included.
     pub machine: f64,
 }
 
@@ -22,7 +22,7 @@ pub struct Cpu {
 const TICK: f64 = 0.01;
 
 impl Cpu {
-    /// What has been used so far.
+    /// The processor time used so far.
     pub fn used(processes: &[u32], postgres: Option<u32>, redis: Option<u32>) -> Self {
         let all = every_process();
         let own = |id: &u32| all.get(id).map_or(0, |process| process.ticks);

@@ -33,7 +33,7 @@ pub enum Said {
     },
     /// An order has been carried out.
     Response {
-        /// What came of it.
+        /// Its result.
         response: Value,
     },
 }
@@ -60,7 +60,7 @@ pub struct Peer {
 
 /// A process has to report within this time.
 const START_PATIENCE: Duration = Duration::from_secs(20);
-/// Whatever is measured takes less.
+/// Every measurement takes less.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Hub {
@@ -72,7 +72,7 @@ impl Hub {
         Ok(Hub { listener, address })
     }
 
-    /// Starts a process and waits until it has called.
+    /// Starts a process and waits until it has connected.
     pub async fn start(&self, mut command: Command) -> Result<Peer> {
         command.env(BENCH_HUB, self.address.to_string());
         let what = format!("{command:?}");
@@ -112,7 +112,7 @@ impl Peer {
         said.context("a process has ended")
     }
 
-    /// What it has said and nobody has heard yet.
+    /// What it has said and the driver has not read yet.
     pub fn overhear(&mut self) -> Option<Said> {
         self.said.try_recv().ok()
     }
@@ -144,19 +144,19 @@ impl Peer {
 pub struct Voice(TcpStream);
 
 impl Voice {
-    /// Calls the driver.
+    /// Connects to the driver.
     pub fn call(hub: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(hub)?;
         stream.set_nodelay(true)?;
         Ok(Voice(stream))
     }
 
-    /// A second voice for another thread.
+    /// A second writer for another thread.
     pub fn another(&self) -> std::io::Result<Self> {
         self.0.try_clone().map(Voice)
     }
 
-    /// Says something; one write, so that voices do not mix.
+    /// Sends a value in one write, so that writers do not mix.
     pub fn say(&mut self, said: &Said) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(said)?;
         line.push(b'\n');

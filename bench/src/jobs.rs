@@ -19,7 +19,7 @@ impl Job for Noop {
     const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
 }
 
-/// Waits, as one that calls somebody does.
+/// Waits, as a job that calls a provider does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Wait {
     /// Milliseconds.

@@ -3,11 +3,11 @@
 //!
 //! | Module | |
 //! |---|---|
-//! | [`servers`] | PostgreSQL and Redis as they would be run in earnest, shared by everybody who is measured |
+//! | [`servers`] | PostgreSQL and Redis as in production, shared by all systems that are measured |
 //! | [`jobs`] | the jobs that do nothing |
 //! | [`hub`] | the line between the driver and the processes that it measures |
-//! | [`contenders`] | who is measured: Nexus, graphile-worker, BullMQ |
-//! | [`release`], [`site`] | the binaries of a release; its processes with buyers, a shop in earnest |
+//! | [`contenders`] | the systems that are measured: Nexus, graphile-worker, BullMQ |
+//! | [`release`], [`site`] | the binaries of a release; its processes with buyers, as in production |
 //! | [`slow_line`] | round trips as they are between machines |
 //! | [`measures`] | what is measured |
 //! | [`cpu`], [`host_info`] | where the processors' time goes meanwhile, and what is measured on |

@@ -74,7 +74,7 @@ async fn main() -> Result<()> {
         if wants(Part::Shop) {
             bench.shop().await?;
         }
-        // After every round, so that whoever is interrupted keeps what has been measured.
+        // After every round, so that an interrupted run keeps what has been measured.
         let text = report::write(&bench.results, &host, round);
         match &arguments.report {
             Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string())?,

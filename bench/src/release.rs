@@ -1,4 +1,4 @@
-//! A release of Nexus: the binaries of one folder. Whoever compares two has a folder of each.
+//! A release of Nexus: the binaries of one folder. A comparison needs a folder of each release.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use crate::servers::Servers;
 pub struct Release(PathBuf);
 
 impl Release {
-    /// What has been built together with the driver.
+    /// The release that was built together with the driver.
     pub fn of_driver() -> Result<Self> {
         let own = std::env::current_exe()?;
         Ok(Release(own.parent().context("no directory")?.to_owned()))
     }
 
-    /// What has been built elsewhere.
+    /// A release that was built elsewhere.
     pub fn at(dir: &Path) -> Result<Self> {
         let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
         Ok(Release(dir))

@@ -1,5 +1,4 @@
-//! The text. What is said here beside the numbers is true of how they were measured; what they come
-//! to, the reader sees.
+//! The text. It says how the numbers were measured and leaves conclusions to the reader.
 
 use crate::{
     host_info::HostInfo,

@@ -1,4 +1,4 @@
-//! What several rounds have measured.
+//! The measurements of several rounds.
 
 use std::fmt;
 

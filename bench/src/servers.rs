@@ -1,6 +1,5 @@
-//! PostgreSQL and Redis as they would be run in earnest: with fsync, full page writes and
-//! synchronous commits, and an append-only file that is synced every second. Everybody who is
-//! measured uses the same two.
+//! PostgreSQL and Redis as in production: with fsync, full page writes and synchronous commits, and
+//! an append-only file that is synced every second. All systems that are measured use the same two.
 
 use std::{
     fs::File,
@@ -72,7 +71,7 @@ impl Servers {
         Ok(sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(&self.db).await?)
     }
 
-    /// What is not to be measured is written before.
+    /// Writes earlier changes to the disk now, so that no measurement pays for them.
     pub async fn settle(&self) -> Result<()> {
         sqlx::query("CHECKPOINT").execute(&self.db).await?;
         Ok(())
@@ -84,7 +83,7 @@ impl Servers {
     }
 
     /// A command that knows the servers and nothing else, dies with the driver and logs to a file,
-    /// as it would be run in earnest.
+    /// as in production.
     pub fn command(&self, program: &Path, log: &str) -> Result<Command> {
         let mut command = process::command(program, None, "KILL");
         let log = File::options()

@@ -1,5 +1,5 @@
-//! A shop in earnest: a real API process and the payments worker of a release, in front of servers
-//! of its own, with buyers and the providers' stand-ins.
+//! A shop as in production: a real API process and the payments worker of a release, in front of
+//! servers of its own, with buyers and the providers' stand-ins.
 
 use std::{
     process::Command,
@@ -20,7 +20,7 @@ use crate::{cpu::Cpu, release::Release, servers::Servers};
 
 const USERS: usize = 2_000;
 
-/// The processes, and who speaks to them.
+/// The processes and their clients.
 pub struct Site {
     api: Process,
     worker: Process,
@@ -70,7 +70,7 @@ impl Site {
                 .env("HOST", "127.0.0.1")
                 .env("PORT", port.to_string())
                 .env("FRONTEND_URL", "http://localhost:5173")
-                // Counted as in production, and never too many.
+                // The limits count as in production, and are never reached.
                 .env("RATE_LIMIT_ANONYMOUS", "1000000/1s")
                 .env("RATE_LIMIT_USER", "1000000/1s")
                 .env("JWT_SECRET", secret("a"))
@@ -175,7 +175,7 @@ async fn users(servers: &Servers, signer: &Signer) -> Result<Vec<String>> {
     ids.into_iter().map(|id| Ok(signer.access(UserId(id))?)).collect()
 }
 
-/// As people write it.
+/// A duration as reports write it.
 pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

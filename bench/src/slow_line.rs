@@ -1,6 +1,6 @@
-//! A longer line to PostgreSQL: whatever is said on it arrives later, in order, and as fast as it
-//! was said. What a round trip costs between machines is invisible where client and server share
-//! one.
+//! A longer line to PostgreSQL: every byte arrives later, in order, and as fast as it was sent.
+//! Without it, client and server on one machine would hide what a round trip between machines
+//! costs.
 
 use std::time::{Duration, Instant};
 

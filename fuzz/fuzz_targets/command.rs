@@ -1,5 +1,5 @@
-//! Socket.IO commands: from the packet, through the library's parser, to what each command makes of
-//! its payload. The same readers serve REST bodies.
+//! Socket.IO commands: from the packet, through the library's parser, to each command's input. The
+//! same readers serve REST bodies.
 
 #![no_main]
 #![allow(

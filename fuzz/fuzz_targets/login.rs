@@ -19,7 +19,7 @@ use nexus_common::{
 };
 use serde_json::json;
 
-/// What somebody has typed, a line a field.
+/// What a user has typed, a line a field.
 struct Typed<'a> {
     email: &'a str,
     phone: &'a str,
@@ -88,7 +88,7 @@ fn login(text: &str) {
     let email = Email::parse(text.trim()).map(|email| email.as_str().to_owned());
     let registered = email.or_else(|| Phone::parse(text).map(|phone| phone.as_str().to_owned()));
     let login = Login::of(text);
-    // What can be registered can log in; what could be once still can.
+    // An account that can be registered can log in; so can one that older rules accepted.
     assert!(registered.is_none() || login.map(|login| login.as_str().to_owned()) == registered);
 }
 
@@ -108,6 +108,6 @@ fn registration(typed: &Typed) {
     assert!((2..=100).contains(&name.chars().count()));
     assert!(new.city.is_none_or(|city| (1..=100).contains(&city.chars().count())));
     assert!(!name.contains('\0'));
-    // What is left once tags are gone has none that a second look would find.
+    // Removing tags once leaves none for a second pass to find.
     assert_eq!(without_tags(&name).as_deref(), Some(name.as_str()), "tags are gone at once");
 }

@@ -1,4 +1,4 @@
-//! Tokens: nothing is one that was not signed with our key, for this purpose, and is still valid.
+//! Tokens: only text that our key signed, for this purpose, and that is still valid is accepted.
 
 #![no_main]
 #![allow(
@@ -108,7 +108,7 @@ fuzz_target!(|attempt: Attempt| {
     }
 });
 
-/// What was verified is what the claims say.
+/// A verified token says what its claims say.
 fn says_so(verified: &Verified, claims: &Value, purpose: &str) {
     assert_eq!(claims["type"], purpose);
     assert_eq!(claims["userId"], verified.user.0);
@@ -116,7 +116,7 @@ fn says_so(verified: &Verified, claims: &Value, purpose: &str) {
     assert!(verified.expires_at.timestamp() >= now() - 5, "an expired token was accepted");
 }
 
-/// Our own tokens are good for what they were made for, and not with a single character changed.
+/// Our own tokens are accepted for their purpose, and refused with a single character changed.
 fn changed(signer: &Signer, user: UserId, refresh: bool, at: usize, by: u8) {
     let token = if refresh { signer.refresh(user) } else { signer.access(user) }.unwrap();
     let (access, refreshed) = (signer.verify_access(&token), signer.verify_refresh(&token));

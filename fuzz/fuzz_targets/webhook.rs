@@ -1,5 +1,5 @@
-//! Webhooks, from the bytes on the wire to what they tell: the signature decides, and amounts are
-//! amounts.
+//! Webhooks, from the bytes on the wire to their meaning: the signature decides, and amounts are
+//! valid.
 
 #![no_main]
 #![allow(
@@ -40,7 +40,7 @@ fn signed(body: &[u8]) {
         "one secret does not stand for another"
     );
     assert!(!webhook_is_signed(&[], body, &today));
-    // What a forger would send: text of any kind, and a signature that belongs to another body.
+    // As a forger would send it: text of any kind, and a signature that belongs to another body.
     let text = String::from_utf8_lossy(&body[..body.len().min(64)]);
     assert!(!webhook_is_signed(&secrets, body, &text));
     for at in [0, body.len() / 2, body.len().saturating_sub(1)] {

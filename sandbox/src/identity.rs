@@ -1,4 +1,4 @@
-//! What a server proves with that it is itself.
+//! The certificate with which a server proves its identity.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
@@ -18,7 +18,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The files `server.crt` and `server.key` in `dir`, readable for nobody but the server.
+    /// The files `server.crt` and `server.key` in `dir`, readable for the server only.
     pub(crate) fn write(&self, dir: &Path, account: Option<Account>) -> Result<()> {
         for (name, text) in [("server.crt", &self.certificate), ("server.key", &self.key)] {
             let path = dir.join(name);

@@ -6,11 +6,11 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Mutex;
 
 /// Below the range from which Linux takes the local ports of outgoing connections, so that a server
-/// which is stopped and started again never finds its port in use by somebody's client socket.
+/// which is stopped and started again never finds its port in use by a client socket.
 const RANGE: std::ops::Range<u16> = 15_000..32_000;
 
-/// What this process has been given lately, the oldest first. A server binds its port long before
-/// so many others are asked for.
+/// The ports that this process got lately, the oldest first. A server binds its port long before so
+/// many others are asked for.
 static CLAIMED: Mutex<Vec<Claim>> = Mutex::new(Vec::new());
 const CLAIMS_KEPT: usize = 200;
 
@@ -29,14 +29,14 @@ impl Claim {
     }
 }
 
-/// A free loopback port that is given to nobody else.
+/// A free loopback port that no other caller gets.
 pub fn free() -> u16 {
     let mut ports = std::iter::repeat_with(|| rand::random_range(RANGE)).take(1_000);
     ports.find(|port| !is_ours(*port) && claim(*port)).unwrap_or(0)
 }
 
-/// Whether this process may start a server on this loopback port; the port is given to nobody else
-/// then.
+/// Whether this process may start a server on this loopback port; if so, no other caller gets the
+/// port.
 pub fn claim(port: u16) -> bool {
     if is_ours(port) {
         return is_free(port);

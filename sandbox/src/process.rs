@@ -90,7 +90,7 @@ impl Process {
 
     /// Sends a signal; a child that has already ended is no error.
     pub fn signal(&mut self, signal: Signal) {
-        // While the child has not been waited for, its id cannot belong to anybody else.
+        // Until the child has been waited for, its id cannot belong to another process.
         if let (Ok(None), Some(pid)) = (self.0.try_wait(), pid(self.0.id())) {
             let _ = rustix::process::kill_process(pid, signal);
         }

@@ -16,7 +16,7 @@ use crate::process::{self, Process, Signal};
 const START_PATIENCE: Duration = Duration::from_secs(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A Redis server of one's own. Dropping it stops it; a throwaway one takes its directory along.
+/// A private Redis server. Dropping it stops it; a throwaway one takes its directory along.
 #[derive(Debug)]
 pub struct Redis {
     dir: PathBuf,
@@ -98,7 +98,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Stops the server in its tracks: connections stay open, and nobody answers. Or lets it go on.
+    /// Stops the server in its tracks: connections stay open and get no answer. Or lets it go on.
     pub fn freeze(&mut self, frozen: bool) {
         if let Some(process) = &mut self.process {
             process.signal(if frozen { Signal::STOP } else { Signal::CONT });

@@ -27,7 +27,7 @@ const { executable, profile, pages } = JSON.parse((await lines.next()).value);
 const browser = await chromium.launchPersistentContext(profile, {
   executablePath: executable,
   args: ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-component-update", "--disable-background-networking"],
-  // Whatever the browser keeps beside its profile.
+  // What the browser keeps beside its profile.
   env: { ...process.env, HOME: profile },
   handleSIGTERM: false,
 });

@@ -12,7 +12,7 @@ const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const env = JSON.parse((await lines.next()).value);
 const db = new pg.Pool({ connectionString: env.DATABASE_URL, max: 10 });
 const redis = new Redis(env.REDIS_URL);
-// Whoever needs them fails anyway.
+// A command that needs them fails anyway.
 for (const server of [db, redis]) server.on("error", () => {});
 
 const LOCK = Number(env.SEAT_LOCK_SECONDS ?? 600) * 1000;
@@ -114,7 +114,8 @@ const commands = {
     await rows(update, seatTypeId, quantity);
   },
 
-  // Redis first, then the row, under whatever rule the installation has against a second one, then the count.
+  // Redis first, then the row, under the installation's constraint against a second one if it has
+  // one, then the count.
   async lock({ userId, eventId, seatTypeId, label }) {
     const lockedAt = new Date();
     const expiresAt = new Date(lockedAt.getTime() + LOCK);

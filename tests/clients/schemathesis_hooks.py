@@ -22,14 +22,14 @@ def before_add_examples(context, examples):
     if example is not None:
         media_type = "application/json" if "body" in example else None
         case = operation.Case(**example, media_type=media_type)
-        # As whoever the configuration logs in, which it does for cases of its own only.
+        # As the user whom the configuration logs in, which it does only for cases of its own.
         set_on_case(case, AuthContext(operation=operation, app=operation.app), None)
         examples.append(case)
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # A key that has been used before would only ever be told so.
+    # A key that has been used before would only ever be refused.
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and 0 < len(key) < 200:
         case.headers["Idempotency-Key"] = f"{key}{next(number)}"

@@ -1,9 +1,9 @@
-//! Who signs certificates of servers, as an installation's own authority does.
+//! A certificate authority of an installation, which signs the certificates of servers.
 
 use nexus_sandbox::identity::Identity;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-/// An authority of one's own.
+/// A certificate authority.
 #[derive(Debug)]
 pub struct Authority {
     /// Its certificate, PEM.
@@ -27,7 +27,7 @@ impl Authority {
         self.sign(params(names))
     }
 
-    /// For a server that should have got another one long ago.
+    /// An expired one.
     pub fn expired(&self, names: &[&str]) -> Identity {
         let mut params = params(names);
         params.not_before = date_time_ymd(2019, 1, 1);

@@ -98,8 +98,7 @@ impl Page<'_> {
     }
 
     /// `fetch` with credentials, as a frontend where `who` is logged in calls the API: what the
-    /// page can read of the response, or what it is told instead when the browser lets it read
-    /// nothing.
+    /// page can read of the response, or the error when the browser lets it read nothing.
     pub async fn fetch(
         &self,
         who: &Client,
@@ -140,7 +139,7 @@ impl Page<'_> {
         })
     }
 
-    /// Waits until the browser's console says so about the page.
+    /// Waits for a line about the page in the browser's console.
     pub async fn wait_for_console(&self, text: &str) {
         let lines = &self.browser.lines;
         eventually(&format!("the console says {text:?}"), SOON, async || {

@@ -1,4 +1,4 @@
-//! REST clients: they send JSON and keep a token. Every response is held against the API's
+//! REST clients: they send JSON and keep a token. Every response is checked against the API's
 //! documents.
 
 use std::net::Ipv4Addr;
@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::conformance;
 use crate::response::Response;
 
-/// Somebody who talks to the API, logged in or not. Each has an address of its own, so that
-/// nobody's rate limit is another's.
+/// A client of the API, logged in or not. Each has an address of its own, so that no two share a
+/// rate limit.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// `users.id`; 0 for nobody.
+    /// `users.id`; 0 for an anonymous client.
     pub id: i64,
     /// The access token, if logged in.
     pub token: Option<String>,
@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Nobody in particular, talking to `http://host:port`.
+    /// An anonymous client, talking to `http://host:port`.
     pub fn anonymous(http: &reqwest::Client, url: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let address =
@@ -43,13 +43,13 @@ impl Client {
         }
     }
 
-    /// The same client as that user.
+    /// This client with that user's tokens.
     pub fn with_token(mut self, id: i64, token: impl Into<String>) -> Self {
         (self.id, self.token) = (id, Some(token.into()));
         self
     }
 
-    /// The same user, talking to another API process.
+    /// This user at another API process.
     pub fn at(mut self, url: &str) -> Self {
         url.clone_into(&mut self.url);
         self
@@ -65,7 +65,7 @@ impl Client {
         self
     }
 
-    /// Where its requests say that they come from.
+    /// The address from which its requests claim to come.
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
@@ -117,14 +117,15 @@ impl Client {
     }
 }
 
-/// A client for everybody in a test.
+/// The HTTP client that a whole test shares.
 pub fn http_client() -> reqwest::Client {
     // The client insists on a TLS provider even though it only ever talks to loopback. A second
     // call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
         .no_proxy()
-        // And it would read all that the machine has, which takes longer than most requests.
+        // It would also read all certificates of the machine, which takes longer than most
+        // requests.
         .tls_certs_only([])
         .redirect(Policy::none())
         .timeout(Duration::from_secs(30));
@@ -137,7 +138,7 @@ impl Response {
         Self::try_to(request).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Sends a request that may find nobody listening.
+    /// Sends a request to a server that may not be listening.
     pub async fn try_to(request: RequestBuilder) -> Result<Self, String> {
         let (client, request) = request.build_split();
         let request = request.map_err(|error| error.to_string())?;

@@ -28,11 +28,11 @@ pub struct Span {
     pub trace: String,
     /// Its own id.
     pub id: String,
-    /// Of the span that caused it; empty when there is none.
+    /// The id of the span that caused it; empty when there is none.
     pub parent: String,
     /// Attributes that are text, and numbers as text.
     pub attributes: Vec<(String, String)>,
-    /// Whether it says that it failed.
+    /// Whether its status is an error.
     pub failed: bool,
 }
 
@@ -58,7 +58,7 @@ impl Collector {
         Self::serve(false).await
     }
 
-    /// One that takes every connection and every request, and never says a word.
+    /// One that takes every connection and every request, and never answers.
     pub async fn hanging() -> Self {
         Self::serve(true).await
     }

@@ -1,6 +1,6 @@
-//! Holds what the API says in every test against what its documents say: `nexus-api openapi` for
-//! HTTP, `nexus-api asyncapi` for Socket.IO. What was accepted is held against them, too: a
-//! document must not ask for more than the API does.
+//! Checks everything that the API sends in a test against its documents: `nexus-api openapi` for
+//! HTTP, `nexus-api asyncapi` for Socket.IO. Accepted requests are checked, too: a document must
+//! not ask for more than the API does.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -43,12 +43,12 @@ impl Document {
         }
     }
 
-    /// What is at the end of a path of names.
+    /// The value at a path of names.
     pub fn at(&self, path: &[&str]) -> &Value {
         path.iter().fold(&self.whole, |value, name| &value[name])
     }
 
-    /// Holds a value against the schema there.
+    /// Checks a value against the schema there.
     fn check(&self, path: &[&str], value: &Value) -> Result<(), String> {
         let validator = {
             let mut validators = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ pub fn check_response(request: &Request, response: &Response) {
     }
     let method = method.as_str().to_ascii_lowercase();
     let Some(template) = OPENAPI.template(path) else {
-        // Beside the API there is the operators' page.
+        // The operators' pages are not part of the API.
         let is_api = path.to_ascii_lowercase().starts_with("/api");
         return assert!(
             !is_api || response.body["error"]["code"] == "route_not_found",
@@ -165,7 +165,7 @@ pub fn check_event(line: &Value) {
     assert_eq!(line["args"].as_array().map(Vec::len), Some(1), "an event has one argument: {line}");
 }
 
-/// The same as the response; and if it is a success, the payload that led to it.
+/// Checks a response to a command and, if it is a success, the command's payload.
 pub fn check_acknowledgement(command: &str, arguments: &[Value], response: &Value) {
     check_event(&json!({ "event": format!("{command}_response"), "args": [response] }));
     if response["success"] == true {

@@ -1,4 +1,4 @@
-//! What must hold whenever a test has ended: nothing oversold, nobody's money kept, no work
+//! What must hold at the end of every test: nothing oversold, no money kept without a seat, no work
 //! forgotten.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::waiting::{eventually, seen};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Each query finds what must not be there.
+/// Each query finds violations.
 const FORBIDDEN: [(&str, &str); 9] = [
     (
         "counts are right: available = quantity - seats that are locked or booked, never negative",
@@ -59,8 +59,8 @@ const FORBIDDEN: [(&str, &str); 9] = [
 /// The sweep and the reconciler's look, jobs that never end.
 pub const ENDLESS: &str = "kind IN ('sweep_expired', 'reconcile_orders')";
 
-/// Jobs of these queues that are to be done. What is planned for later and has never failed may
-/// stay, and so may what never ends.
+/// Jobs of these queues that are to be done. A job that is planned for later and has never failed
+/// may stay, and so may one that never ends.
 fn unfinished(queues: &[&str]) -> String {
     let queues = queues.join(",");
     // Not now(): PostgreSQL takes it before it looks, so that a job which has been put back in
@@ -78,7 +78,7 @@ impl Stack {
         self.until_idle_within(DEADLINE, queues).await;
     }
 
-    /// The same, for those who have left them much to do.
+    /// The same, for tests that have left them much to do.
     pub async fn until_idle_within(&self, deadline: Duration, queues: &[&str]) {
         let unfinished = unfinished(queues);
         eventually("all work is done", deadline, async || {
@@ -93,7 +93,7 @@ impl Stack {
         self.assert_invariants_with(&self.queues()).await;
     }
 
-    /// The same with workers for these queues.
+    /// Checks the invariants with workers for these queues only.
     pub async fn assert_invariants_with(&self, queues: &[&str]) {
         let unfinished = unfinished(queues);
         let mut rules = vec![("all work is done", unfinished.as_str())];

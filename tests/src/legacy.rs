@@ -1,6 +1,6 @@
-//! What there was before Nexus: a database with the Node service's schema, and a small imitation of
-//! that service (`clients/legacy-service.mjs`), which works on the same PostgreSQL and Redis as
-//! Nexus does.
+//! The world before Nexus: a database with the Node service's schema, and a small imitation of that
+//! service (`clients/legacy-service.mjs`), which works on the same PostgreSQL and Redis as Nexus
+//! does.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ impl NodeService {
         Self { lines, next_id: AtomicU64::new(1) }
     }
 
-    /// Asks for something; returns the response or the message of the refusal.
+    /// Sends a command; returns the response or the message of the refusal.
     pub async fn call(&self, command: &str, mut request: Value) -> Result<Value, String> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         (request["id"], request["command"]) = (json!(id), json!(command));
@@ -65,13 +65,13 @@ impl NodeService {
         }
     }
 
-    /// Asks for something that has to succeed.
+    /// Sends a command that has to succeed.
     pub async fn call_ok(&self, command: &str, request: Value) -> Value {
         let what = format!("{command} {request}");
         self.call(command, request).await.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    /// Registers somebody with an e-mail address and a password; returns `users.id`.
+    /// Registers a user with an e-mail address and a password; returns `users.id`.
     pub async fn register(&self, email: &str, password: &str) -> i64 {
         let request = json!({"name": "Legacy User", "email": email, "password": password});
         self.call_ok("register", request).await.as_i64().expect("a user id")
@@ -139,7 +139,7 @@ impl NodeService {
         order.as_str().expect("an order id").to_owned()
     }
 
-    /// Confirms a booking, as a webhook made it do.
+    /// Confirms a booking, as the Node service did on a webhook.
     pub async fn confirm(&self, booking: &Booking, payment_id: &str) {
         self.call_ok("confirm", json!({"bookingId": booking.id, "paymentId": payment_id})).await;
     }
@@ -197,7 +197,7 @@ impl Builder {
 }
 
 impl Stack {
-    /// Somebody whom the Node service has registered.
+    /// A user whom the Node service has registered.
     pub fn client_of(&self, user: i64) -> Client {
         self.anonymous().with_token(user, self.mint_token(user))
     }

@@ -1,5 +1,5 @@
-//! The harness of the black-box tests: [`Stack`] is an empty installation of one's own (PostgreSQL,
-//! Redis, providers, every Nexus process), and clients that speak the wire as anybody's would.
+//! The harness of the black-box tests: [`Stack`] is an empty installation for one test (PostgreSQL,
+//! Redis, providers, every Nexus process), with clients that speak the wire as any client would.
 //!
 //! | Module | |
 //! |---|---|
@@ -7,21 +7,20 @@
 //! | [`probes`] | workers whose jobs fail, hang and die as they are told |
 //! | [`looking`] | what is in the database, in Redis and in the logs |
 //! | [`passage`] | a way to a server, which can vanish |
-//! | [`client`], [`response`], [`shop`], [`refusals`] | REST clients and what they are told, what people do in a ticket shop, what they must not do |
+//! | [`client`], [`response`], [`shop`], [`refusals`] | REST clients and their responses, what people do in a ticket shop, what they must not do |
 //! | [`wire`] | HTTP by hand, byte for byte |
 //! | [`socket`], [`browser`], [`lines`] | the official Socket.IO clients, a real browser, and the processes that both run in |
 //! | [`collector`], [`metrics`] | where traces go, and what Prometheus reads |
 //! | [`authority`] | certificates, good and bad |
-//! | [`conformance`] | the documents of the API, against which whatever it says is held |
+//! | [`conformance`] | the documents of the API, against which everything that it sends is checked |
 //! | [`legacy`] | the Node service and the database that it leaves behind |
 //! | [`invariants`], [`settlement`] | what must hold whenever a test has ended; where the money is |
 //! | [`replay`] | the recording of the Node service, replayed |
 //! | [`repository`] | the files of the repository, what git and cargo know of them |
-//! | [`waiting`], [`seeded_rng`], [`qr`] | deadlines instead of sleeps; chance with a seed; reading QR codes |
+//! | [`waiting`], [`seeded_rng`], [`qr`] | deadlines instead of sleeps; seeded random numbers; reading QR codes |
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus.
-//! Whatever goes wrong panics with what was expected and what was seen: a test has nothing better
-//! to do with it.
+//! Its functions return no errors: they panic with what was expected and what was seen.
 
 #![allow(
     clippy::unwrap_used,
@@ -72,6 +71,6 @@ pub use socket::SocketClient;
 pub use stack::Stack;
 pub use waiting::{eventually, seen};
 
-/// Long enough for anything that works, even on a busy machine; a test that waits for so long has
+/// Long enough for everything that works, even on a busy machine; a test that waits for so long has
 /// failed.
 pub const SOON: Duration = Duration::from_secs(15);

@@ -26,7 +26,7 @@ impl Log {
         self.with(|lines| lines.iter().filter(|line| line["type"] == kind).cloned().collect())
     }
 
-    /// The same, which are then forgotten.
+    /// Takes those of one `type` out of the log.
     pub fn take(&self, kind: &str) -> Vec<Value> {
         self.with(|lines| lines.extract_if(.., |line| line["type"] == kind).collect())
     }

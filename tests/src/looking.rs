@@ -30,14 +30,13 @@ impl Stack {
         self.row(&format!("SELECT count(*) AS n FROM {from}")).await["n"].as_i64().expect("a count")
     }
 
-    /// How many statements of processes of that name, or of names that begin so, wait for what
-    /// somebody else has locked.
+    /// How many statements of processes of that name, or of names that begin so, wait for a lock.
     pub async fn blocked(&self, process: &str) -> i64 {
         let waiting = "pg_stat_activity WHERE wait_event_type = 'Lock'";
         self.count(&format!("{waiting} AND application_name LIKE '{process}%'")).await
     }
 
-    /// Waits until there are so many.
+    /// Waits until so many statements wait for a lock.
     pub async fn until_blocked(&self, process: &str, count: i64) {
         eventually(&format!("{count} statements of {process} wait for a lock"), SOON, async || {
             let blocked = self.blocked(process).await;
@@ -46,7 +45,7 @@ impl Stack {
         .await;
     }
 
-    /// Changes something; returns how many rows.
+    /// Carries out a change; returns how many rows it changed.
     pub async fn execute(&self, statement: &str) -> u64 {
         let done = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&self.db).await;
         done.unwrap_or_else(|error| panic!("{statement}: {error}")).rows_affected()
@@ -97,7 +96,7 @@ impl Stack {
         self.redis_list("KEYS *").await
     }
 
-    /// What is in Redis for ever and has no right to be, and how many workers are registered there.
+    /// Keys that stay in Redis for ever and should not, and how many workers are registered there.
     pub async fn lasting_in_redis(&self) -> (Vec<String>, usize) {
         let (mut registered, mut lasting) = (0, Vec::new());
         for key in self.redis_keys().await {

@@ -1,4 +1,4 @@
-//! What Prometheus reads from a process.
+//! The metrics of a process, as Prometheus reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

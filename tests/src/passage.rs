@@ -1,6 +1,6 @@
-//! A way to a server that can stop leading anywhere: what a process sees when the other side's
-//! machine is gone without a word, be it cut off or switched off, and another takes its place. (A
-//! server that is killed says so: its machine closes its connections.)
+//! A proxy to a server that can fall silent: what a process sees when the server's machine is cut
+//! off or switched off, and another takes its place. (A killed server does not vanish so: its
+//! machine closes its connections.)
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -1,6 +1,5 @@
-//! Workers whose jobs go as they are told (`tests/probe`): everything that a handler may do,
-//! brought about on purpose. And processes that come in numbers, to be ended and started while
-//! something else goes on.
+//! Workers whose jobs do as they are told (`tests/probe`): everything that a handler may do, on
+//! purpose. And groups of processes that a test ends and starts while something else goes on.
 
 use nexus_sandbox::ports;
 use nexus_sandbox::process::Signal;
@@ -16,7 +15,7 @@ use crate::waiting::{eventually, seen};
 pub struct Processes(Vec<Program>);
 
 impl Stack {
-    /// So many probe processes, not started yet, with these settings beside everybody's.
+    /// So many probe processes, not started yet, with these settings beside the stack's.
     pub async fn probes(&self, count: usize, settings: &[(&str, &str)]) -> Processes {
         self.execute(
             "CREATE TABLE IF NOT EXISTS probe_runs (
@@ -31,7 +30,7 @@ impl Stack {
         self.processes("nexus-probe", count, settings)
     }
 
-    /// So many processes of a program, not started yet, with these settings beside everybody's.
+    /// So many processes of a program, not started yet, with these settings beside the stack's.
     pub fn processes(&self, program: &str, count: usize, settings: &[(&str, &str)]) -> Processes {
         let mut env = self.env().clone();
         env.retain(|(name, _)| !settings.iter().any(|(own, _)| own == name));
@@ -42,7 +41,7 @@ impl Stack {
     }
 
     /// So many API processes beside the stack's own, not started yet, with these settings beside
-    /// everybody's; and where they will be.
+    /// the stack's; and their addresses.
     pub fn further_apis(
         &self,
         count: usize,
@@ -80,8 +79,8 @@ impl Stack {
         serde_json::from_str(&ids).unwrap_or_else(|error| panic!("{ids}: {error}"))
     }
 
-    /// Enqueues `count` probes with those steps at once. Quick, and past the code that is meant to
-    /// do it.
+    /// Enqueues `count` probes with those steps at once. Quick, because it bypasses the code of
+    /// Nexus.
     pub async fn flood(&self, count: u32, steps: Value) {
         let payload = json!({"steps": steps});
         let insert = format!(

@@ -35,7 +35,7 @@ pub fn command(program: &Path, dir: &Path, env: &Environment) -> Command {
     let mut command = process::command(program, None, "KILL");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.envs(env.iter().map(|(name, value)| (name, value)));
-    // Away from the repository, whose `.env` is none of our business.
+    // Away from the repository, whose `.env` it must not read.
     command.current_dir(dir).stdin(Stdio::null());
     command
 }
@@ -106,7 +106,7 @@ impl Program {
         process.end(Signal::KILL, STOP_PATIENCE).await.expect("the end of a killed process");
     }
 
-    /// The same for one that may have ended by itself.
+    /// [`kill_9`](Self::kill_9) for one that may have ended by itself.
     pub async fn kill_9_if_running(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.end(Signal::KILL, STOP_PATIENCE).await.expect("the end of a killed process");
@@ -127,7 +127,7 @@ impl Program {
         }
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }

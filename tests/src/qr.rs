@@ -22,7 +22,7 @@ pub fn read_png(file: &[u8]) -> (u32, u32, String) {
     (image.width, image.height, content)
 }
 
-/// The same for a `data:image/png;base64,…` URL.
+/// Width, height and content of a QR code in a `data:image/png;base64,…` URL.
 pub fn read_data_url(url: &str) -> (u32, u32, String) {
     let encoded = url.strip_prefix("data:image/png;base64,");
     let encoded = encoded.unwrap_or_else(|| panic!("expected a PNG data URL, saw {:.60}…", url));

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::stack::Stack;
 
-/// Of seats that somebody wants to book.
+/// When the seats to book are not locked.
 pub const NOT_LOCKED: &str = "One or more seats are not locked by you, have expired, or do not exist. Please lock the seats again.";
-/// Of a seat type that has nothing left.
+/// When a seat type has nothing left.
 pub const SOLD_OUT: &str = "No seats available for this seat type";
-/// Of what was asked too often.
+/// When a limit is reached.
 pub const TOO_MANY: &str = "Too many requests. Please try again later.";
 
 /// A body, the status and the message of its refusal.
@@ -28,7 +28,7 @@ pub fn with(base: &Value, field: &str, value: Value) -> Value {
 }
 
 impl Stack {
-    /// Posts every body, and checks that each is refused so and that nothing was stored.
+    /// Posts every body, and checks that each gets its refusal and that nothing was stored.
     pub async fn refuses(&self, client: &Client, path: &str, cases: Vec<Refusal>) {
         let before = self.contents().await;
         for (body, status, message) in cases {

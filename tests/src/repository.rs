@@ -33,21 +33,21 @@ pub fn folder(name: impl AsRef<Path>) -> Vec<String> {
     names
 }
 
-/// The files that git tracks, and those that it would, by their paths.
+/// The files that git tracks or would track, by their paths.
 pub fn files() -> Vec<String> {
     let listed = run("git", &["ls-files", "--cached", "--others", "--exclude-standard"]);
     listed.lines().filter(|name| path(name).is_file()).map(str::to_owned).collect()
 }
 
-/// What a command prints that is run in the repository's folder; it has to succeed.
+/// Runs a command in the repository's folder, which has to succeed; returns what it prints.
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let (code, said) = try_run(program, arguments);
     assert_eq!(code, Some(0), "{program} {}: {said}", arguments.join(" "));
     said
 }
 
-/// The same whether it succeeds or not: its exit code, and what it prints (and, unless it succeeds,
-/// what it complains of).
+/// Runs a command that may fail; returns its exit code and what it prints (on failure, its errors
+/// too).
 pub fn try_run(program: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(program).args(arguments).current_dir(path("")).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));

@@ -1,8 +1,8 @@
-//! What the API said, and how to look at it closely.
+//! A response of the API, and checks of it.
 
 use serde_json::{Value, json};
 
-/// What the API said.
+/// A response of the API.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// `POST /api/v1/…`
@@ -28,7 +28,8 @@ impl Response {
         self.ok()["data"].take()
     }
 
-    /// Checks that it failed so, in the envelope that the contract prescribes (section 9).
+    /// Checks that it failed with this status and message, in the contract's envelope
+    /// (docs/contract.md#failures).
     pub fn failed(&self, status: u16, message: &str) {
         let error = &self.body["error"];
         assert_eq!((self.status, error["message"].as_str()), (status, Some(message)), "{self}");

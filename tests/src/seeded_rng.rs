@@ -1,4 +1,4 @@
-//! Chance whose seed is known: the same seed, the same story (SplitMix64).
+//! Random numbers that a seed repeats (SplitMix64).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What processes are told, and where they may write.
+//! Settings of processes, and directories where they may write.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -46,7 +46,7 @@ pub fn environment(
     env
 }
 
-/// A directory of one's own, gone when dropped.
+/// A private directory, removed when dropped.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
 

@@ -22,7 +22,7 @@ impl Stack {
             .collect()
     }
 
-    /// Waits until all money that the provider has is a sale, or back.
+    /// Waits until all money at the provider is a sale or has gone back.
     pub async fn until_settled(&self, deadline: Duration) {
         eventually("every payment is settled", deadline, async || {
             let decided = self.decisions().await;

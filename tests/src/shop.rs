@@ -79,7 +79,7 @@ pub fn event_request(seat_types: &[(&str, f64, u32)]) -> Value {
     })
 }
 
-/// What others than its buyer and its organiser are told as a booking's reference.
+/// The masked reference of a booking, which clients other than its buyer and organiser hear.
 pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
 
 impl Stack {
@@ -89,7 +89,7 @@ impl Stack {
         self.users(1).await.remove(0)
     }
 
-    /// Gives a user a phone number, and has them prove that it is theirs.
+    /// Gives a user a phone number, which the user proves with a code.
     pub async fn set_phone(&self, user: &Client, phone: &str) {
         let set = format!(
             "UPDATE users SET phone = '{phone}', phone_verified_at = now() WHERE id = {}",
@@ -98,7 +98,7 @@ impl Stack {
         self.execute(&set).await;
     }
 
-    /// So many of them.
+    /// So many new users.
     pub async fn users(&self, count: usize) -> Vec<Client> {
         let insert = "INSERT INTO users (name, email)
                       SELECT 'User ' || n, 'user-' || gen_random_uuid() || '@nexus.example' FROM generate_series(1, $1) n RETURNING id";
@@ -141,7 +141,7 @@ impl Stack {
         (buyer, event, booking, order)
     }
 
-    /// The same, and no webhook ever comes.
+    /// The same, but every webhook is lost.
     pub async fn booked_without_webhooks(&self) -> (Client, Event, Booking, String) {
         self.providers.fault(Target::Webhook, None, Fault::lost());
         self.booked().await
@@ -159,7 +159,7 @@ impl Stack {
         self.pay_with(&Pay::order(order_id, outcome))
     }
 
-    /// The same with everything chosen.
+    /// Lets `buyer` pay as the request says.
     pub fn pay_with(&self, pay: &Pay) -> Payment {
         self.providers
             .pay(pay)

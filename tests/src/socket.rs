@@ -61,8 +61,8 @@ impl Stack {
 }
 
 impl SocketClient {
-    /// Starts a client with options of the library, `url` and perhaps `client`; it may or may not
-    /// get through.
+    /// Starts a client with options of the library, `url` and perhaps `client`; the server may
+    /// refuse it.
     pub async fn start(name: &str, options: &Value) -> Self {
         let (runs, log) = if options["client"] == "python-socketio" {
             let lines = Lines::python(name, "socket_client.py");
@@ -175,7 +175,7 @@ impl SocketClient {
         self.log.forget();
     }
 
-    /// Holds everything that it received against the document.
+    /// Checks everything that it received against the document.
     fn check(&self) {
         for line in self.log.of("event") {
             conformance::check_event(&line);
@@ -224,7 +224,7 @@ impl Node {
                 let mut line: Value = serde_json::from_str(&line).expect("JSON");
                 let number = line.as_object_mut().and_then(|line| line.remove("socket"));
                 let number = number.and_then(|number| number.as_u64()).expect("a client's number");
-                // A client that has been dropped may still have been told something.
+                // Messages to a client that has been dropped may still arrive.
                 if let Some(log) = locked(&known).get(&number) {
                     log.push(line);
                 }
@@ -248,7 +248,7 @@ impl Node {
 
     fn close(&self, number: u64) {
         locked(&self.logs).remove(&number);
-        // Without node there is no client, either, and whoever needed one has failed.
+        // Without node no client could start, so the test that needed one has failed already.
         let _ = locked(&self.input)
             .write_all(format!("{}\n", json!({"socket": number, "close": true})).as_bytes());
     }

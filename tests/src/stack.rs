@@ -1,5 +1,5 @@
-//! An empty installation of one's own: servers, stand-ins, every Nexus process; gone without a
-//! trace when dropped.
+//! An empty installation for one test: servers, stand-ins, every Nexus process. Dropping it leaves
+//! no trace.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,12 +55,12 @@ impl Builder {
         self
     }
 
-    /// Several of them.
+    /// Several settings for every process.
     pub fn settings(self, settings: &[(&str, &str)]) -> Self {
         settings.iter().fold(self, |builder, (name, value)| builder.env(name, value))
     }
 
-    /// Nothing is too often: for tests that ask for more than people do.
+    /// Switches rate limits off, for tests that ask for more than people do.
     pub fn without_limits(self) -> Self {
         self.env("RATE_LIMITS", "off")
     }
@@ -247,7 +247,7 @@ impl Stack {
                 self.apis.push((program, url));
                 return;
             }
-            // Somebody else may have taken the port between the look and the bind.
+            // Another process may have taken the port between the look and the bind.
             assert!(
                 attempts_left > 0 && program.log().contains("cannot listen"),
                 "the API ended:\n{}",
@@ -267,7 +267,7 @@ impl Stack {
         self.until_ready_at(&self.apis[index].1).await;
     }
 
-    /// The same for an API process that is not the stack's own.
+    /// Waits until `/ready` of another API process says so.
     pub async fn until_ready_at(&self, url: &str) {
         eventually("the API is ready", START_PATIENCE, async || self.readiness_at(url).await).await;
     }
@@ -287,8 +287,7 @@ impl Stack {
         &mut self.apis[index].0
     }
 
-    /// The process ids of all Nexus processes: the same as before when none has been started anew,
-    /// or has ended.
+    /// The process ids of all Nexus processes; they change when one ends or is started again.
     pub fn process_ids(&mut self) -> Vec<u32> {
         let programs = self.apis.iter_mut().map(|(api, _)| api).chain(self.workers.values_mut());
         programs
@@ -313,7 +312,7 @@ impl Stack {
         self.workers.keys().map(String::as_str).collect()
     }
 
-    /// What every process is told.
+    /// The settings of every process.
     pub fn env(&self) -> &Environment {
         &self.env
     }
@@ -326,7 +325,7 @@ impl Stack {
         self.ticket_text(&text)
     }
 
-    /// The same for what a picture says.
+    /// The same for the text of a picture.
     pub fn ticket_text(&self, text: &str) -> qr::Claim {
         let key = self.env.iter().find(|(name, _)| name == "TICKET_SIGNING_KEY");
         qr::read_ticket(text, &key.expect("a key").1)
@@ -349,7 +348,7 @@ impl Stack {
         }
     }
 
-    /// Where PostgreSQL is, and no word of how it is to be talked to.
+    /// PostgreSQL's address without any options.
     pub fn plain_database_url(&self) -> String {
         postgres::url(self.postgres.port())
     }
@@ -359,7 +358,7 @@ impl Stack {
         &self.dir
     }
 
-    /// Somebody who is not logged in.
+    /// A client that is not logged in.
     pub fn anonymous(&self) -> Client {
         Client::anonymous(&self.http, &self.api_url(0))
     }
@@ -388,12 +387,12 @@ impl Stack {
         self.cli("nexus-jobs", arguments).await
     }
 
-    /// The same, with every setting that the workers have.
+    /// Runs `nexus-jobs` with every setting that the workers have.
     pub async fn jobs_cli_with_settings(&self, arguments: &[&str]) -> Output {
         run("nexus-jobs", arguments, &self.dir, &self.env).await
     }
 
-    /// The same, for a command that has to succeed; returns what it printed.
+    /// Runs `nexus-jobs` with these words, which have to succeed; returns what it printed.
     pub async fn jobs_cli_ok(&self, arguments: &[&str]) -> String {
         self.cli_ok("nexus-jobs", arguments).await
     }
@@ -436,7 +435,7 @@ impl Drop for Stack {
             self.apis.iter().for_each(|(api, _)| api.print_log());
             self.workers.values().for_each(Program::print_log);
         }
-        // Processes first: they would only complain that their servers go away.
+        // Processes first: otherwise they would log that their servers go away.
         self.workers.clear();
         self.apis.clear();
     }

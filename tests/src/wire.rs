@@ -1,4 +1,4 @@
-//! HTTP by hand: every byte is the test's, whether or not it makes sense.
+//! HTTP by hand: the test chooses every byte, sensible or not.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::stack::Stack;
 #[derive(Debug)]
 pub struct Wire {
     tcp: TcpStream,
-    /// What has come and was not looked at yet.
+    /// Bytes that have come and are not read yet.
     read: Vec<u8>,
 }
 
@@ -57,7 +57,7 @@ impl Wire {
         timeout(SOON, self.tcp.write_all(bytes.as_ref())).await.is_ok_and(|sent| sent.is_ok())
     }
 
-    /// Has nothing more to send, but reads on.
+    /// Closes the sending half, and reads on.
     pub async fn finish(&mut self) {
         self.tcp.shutdown().await.expect("half a connection");
     }
@@ -98,7 +98,7 @@ impl Wire {
         self.response().await.unwrap_or_else(|| panic!("no response to {shown:?}"))
     }
 
-    /// Waits until the other side has closed; whatever comes before that is lost.
+    /// Waits until the other side has closed; discards what comes before.
     pub async fn until_closed(&mut self) {
         while self.more().await {
             self.read.clear();

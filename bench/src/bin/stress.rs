@@ -38,7 +38,7 @@ struct Arguments {
     report: Option<PathBuf>,
 }
 
-/// What has been measured: what it is, before and after.
+/// The measurements: name, value before and value after.
 type Rows = Vec<(String, Samples, Samples)>;
 
 /// Every number of one round, in the order of the report.

@@ -1,5 +1,5 @@
-//! A worker for jobs that do nothing, made as the others are. What it runs, it reports to the
-//! driver.
+//! A worker for jobs that do nothing, built as Nexus's own workers are. It reports to the driver
+//! what it runs.
 
 use std::{
     process::ExitCode,

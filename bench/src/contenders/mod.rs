@@ -1,5 +1,5 @@
-//! Who is measured. A job means the same everywhere: `noop` does nothing, `wait` waits, `probe`
-//! says when it starts.
+//! The systems that are measured. A job means the same in each: `noop` does nothing, `wait` waits,
+//! `probe` says when it starts.
 
 mod bullmq;
 mod graphile;
@@ -46,7 +46,7 @@ pub struct Enqueuing {
 /// A job system.
 #[allow(async_fn_in_trait, reason = "used in this crate only")]
 pub trait Contender {
-    /// What may be open until it is released.
+    /// A batch of jobs that is held back until it is released.
     type Held;
 
     /// As the report names it.

@@ -66,7 +66,7 @@ impl Contender for Nexus {
 
     async fn hold(&mut self, work: Work, jobs: usize) -> Result<Self::Held> {
         let mut tx = self.db.begin().await?;
-        // A thousand a statement, as somebody with many would.
+        // A thousand a statement, as a caller with many jobs would do it.
         for left in (1..=jobs).rev().step_by(1_000) {
             let jobs = left.min(1_000);
             match work {

@@ -13,10 +13,10 @@ use crate::{
     servers::Servers,
 };
 
-/// After that, what has been run by then is counted.
+/// The longest measurement: it counts the jobs that have run by then.
 const LONGEST: Duration = Duration::from_millis(2500);
 
-/// What came of it.
+/// The result of [`drain`].
 #[derive(Debug, Clone, Copy)]
 pub struct Drained {
     /// Jobs per second.

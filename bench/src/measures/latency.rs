@@ -13,12 +13,12 @@ use crate::{
     servers::Servers,
 };
 
-/// What came of it.
+/// The result of a measurement.
 #[derive(Debug, Clone)]
 pub struct Idle {
     /// From commit to the handler's start, in milliseconds, sorted.
     pub latencies: Vec<f64>,
-    /// Of one idle second.
+    /// Used by workers and servers in one idle second.
     pub cpu: Cpu,
 }
 

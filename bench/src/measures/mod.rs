@@ -37,7 +37,7 @@ pub async fn repeat(how: Enqueuing, transaction: impl AsyncFn() -> Result<()>) -
     Ok((calls * how.batch) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// A webhook about a payment for somebody else's order: stored, looked at, closed.
+/// A webhook about a payment for a foreign order: stored, looked at, closed.
 fn webhook(site: &Site, number: u64) -> RequestBuilder {
     let payment = json!({
         "id": format!("pay_bench{number}"), "order_id": format!("order_bench{number}"), "amount": 10_000, "currency": "INR",
@@ -66,7 +66,7 @@ struct Workers {
 
 /// Every worker has run something within this time.
 const WARM_PATIENCE: Duration = Duration::from_secs(15);
-/// And the rest within this one.
+/// And everything else is done within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Workers {
@@ -114,7 +114,7 @@ impl Workers {
             ensure!(Instant::now() < deadline, "{}: jobs are left", C::NAME);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // What was said last may still be on its way.
+        // The last reports may still be on their way.
         tokio::time::sleep(Duration::from_millis(30)).await;
         self.ran();
         Ok(())

@@ -30,19 +30,19 @@ pub struct Shop {
     next: AtomicU64,
 }
 
-/// What came of locking.
+/// The result of locking.
 #[derive(Debug, Clone, Copy)]
 pub struct Locked {
     /// Seats per second.
     pub rate: f64,
-    /// Of one lock, in milliseconds.
+    /// Time of one lock, in milliseconds.
     pub p99: f64,
     /// Seconds.
     pub time: f64,
     pub cpu: Cpu,
 }
 
-/// What came of webhooks.
+/// The result of delivering webhooks.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
     /// Stored in a second.
@@ -64,7 +64,7 @@ impl Shop {
         Ok(Shop { site, on_sale, next: AtomicU64::new(0) })
     }
 
-    /// Many clients lock one seat after the other, everybody another one.
+    /// Many clients lock one seat after the other, each different ones.
     pub async fn lock_seats(&self, time: Duration) -> Result<Locked> {
         let (start, before) = (Instant::now(), self.site.cpu());
         let client = async || -> Result<Vec<f64>> {

@@ -1,5 +1,5 @@
-//! What one event, or one slow part, does to everything else: an event that everybody wants, an
-//! event whose inventory somebody holds, commits that take long, and a dump that takes long.
+//! What one event, or one slow part, does to everything else: an event that all buyers want, an
+//! event whose inventory a transaction holds, commits that take long, and a dump that takes long.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,11 +24,12 @@ use crate::{
     slow_line::SlowLine,
 };
 
-/// Between PostgreSQL and whoever uses it, in [`hot_event`].
+/// Time of a round trip between PostgreSQL and its clients, in [`hot_event`].
 pub const ROUND_TRIP: Duration = Duration::from_millis(4);
 /// Buyers who pay for seats of one event, in [`hot_event`].
 pub const PAYING: usize = 200;
-/// Of the event that is held, and as many of the other one, in [`held_event`].
+/// Buyers who pay for seats of the event that is held, and as many for the other one, in
+/// [`held_event`].
 pub const PAYING_BESIDE: usize = 20;
 /// Clients that lock seats meanwhile.
 pub const LOCKING: usize = 16;
@@ -39,9 +40,9 @@ pub const DELIVERING: usize = 32;
 /// Jobs that have gone since the snapshot of [`old_snapshot`] was taken.
 pub const GONE: i32 = 200_000;
 
-/// How long something is looked at that need not end by itself.
+/// How long a measurement runs that would not end by itself.
 const WATCH: Duration = Duration::from_secs(4);
-/// After that, what has happened by then is counted.
+/// The longest wait for an end: after it, what has happened by then counts.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// Buyers who get ready at once.
 const AT_ONCE: usize = 32;
@@ -55,7 +56,7 @@ pub struct Answered {
     pub p99: f64,
 }
 
-/// Everybody pays for, and locks, seats of the same event, whose database is a few milliseconds
+/// All buyers pay for, and lock, seats of the same event, whose database is a few milliseconds
 /// away.
 #[derive(Debug, Clone, Copy)]
 pub struct Hot {
@@ -87,10 +88,10 @@ pub async fn hot_event(servers: &Servers, release: &Release) -> Result<Hot> {
     Ok(hot)
 }
 
-/// Somebody holds the inventory of one event: what buyers of another one see of it.
+/// A transaction holds the inventory of one event: what buyers of another one see of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Held {
-    /// Of the other event.
+    /// Locks of the other event.
     pub locks: Answered,
     /// Until the other event's payments had become bookings, in milliseconds.
     pub confirmed_after: f64,
@@ -110,7 +111,7 @@ pub async fn held_event(servers: &Servers, release: &Release) -> Result<Held> {
         .execute(&mut *holder)
         .await?;
     pay(&site, &orders_held)?;
-    // Those who want seats of the event that is held: they wait, whatever becomes of them.
+    // Requests for seats of the event that is held: they wait, and their outcome does not matter.
     let waiting = join_all((0..LOCKING).map(|client| {
         let token = &site.tokens[client];
         site.lock(token, held, &format!("W{client}")).send()
@@ -159,7 +160,8 @@ pub async fn slow_commits(servers: &Servers, release: &Release) -> Result<Answer
     Ok(answered)
 }
 
-/// Somebody holds a snapshot, as a dump does, and many jobs have gone since: bookings per second.
+/// A transaction holds a snapshot, as a dump does, and many jobs have gone since: bookings per
+/// second.
 pub async fn old_snapshot(servers: &Servers, release: &Release) -> Result<f64> {
     let mut dump = servers.db.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *dump).await?;

@@ -75,7 +75,7 @@ fn template(binaries: &Path) -> Result<PathBuf> {
     let lock = File::create(template.with_extension("lock"))?;
     lock.lock()?;
     if is_cluster(&template) {
-        // The place is open to everybody: only trust what the right account owns.
+        // Every account may write there: only trust what the right account owns.
         let owner = std::fs::metadata(&template)?.uid();
         if owner != account.map_or(uid, |account| account.uid) {
             bail!("{} belongs to somebody else; remove it", template.display());

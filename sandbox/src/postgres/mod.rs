@@ -50,8 +50,8 @@ impl Options {
     }
 }
 
-/// A PostgreSQL server of one's own, with a database and a superuser both named `nexus`.
-/// Dropping it stops it; a throwaway one takes its directory along.
+/// A private PostgreSQL server, with a database and a superuser both named `nexus`. Dropping it
+/// stops it; a throwaway one takes its directory along.
 #[derive(Debug)]
 pub struct Postgres {
     dir: PathBuf,
@@ -98,7 +98,7 @@ impl Postgres {
         }
     }
 
-    /// `postgres://nexus@127.0.0.1:port/nexus`; a secured one is believed whoever it is.
+    /// `postgres://nexus@127.0.0.1:port/nexus`; with TLS the client does not check the certificate.
     pub fn url(&self) -> String {
         format!("{}{}", url(self.port), if self.is_secured { "?sslmode=require" } else { "" })
     }
@@ -149,8 +149,8 @@ impl Postgres {
         Ok(())
     }
 
-    /// Stops the server and every backend in their tracks: connections stay open, and nobody
-    /// answers. Or lets them go on.
+    /// Stops the server and every backend in their tracks: connections stay open and get no answer.
+    /// Or lets them go on.
     pub fn freeze(&mut self, frozen: bool) {
         if let Some(process) = &mut self.process {
             process.signal_with_children(if frozen { Signal::STOP } else { Signal::CONT });

@@ -1,4 +1,4 @@
-//! Who called what: every call at a provider is counted, and the newest are kept.
+//! Calls: every call at a provider is counted, and the newest are kept.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;

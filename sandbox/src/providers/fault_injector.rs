@@ -102,8 +102,7 @@ impl Fault {
         tokio::time::sleep(Duration::from_millis(self.delay_response_ms)).await;
     }
 
-    /// A script that asks for something its target cannot do is told so, rather than silently
-    /// working.
+    /// Refuses a fault that its target cannot show, rather than silently working.
     fn check(&self, target: Target) -> Result<(), String> {
         let late = self.late_ms > 0 || self.late_up_to_ms > 0;
         let webhook_only = self.lose || self.duplicate > 0 || late || self.reorder;
@@ -149,7 +148,7 @@ pub struct ActiveFault {
 }
 
 impl ActiveFault {
-    /// A script that makes no sense is told so.
+    /// Refuses a fault that makes no sense.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
             return Err("percent must be between 1 and 100".to_owned());
@@ -193,8 +192,8 @@ impl FaultInjector {
         locked(&self.0).active.clear();
     }
 
-    /// What shall happen to this call: the oldest fault of its target that does not spare it, used
-    /// up by one. What has no path has an empty one.
+    /// Decides the fault of this call: the oldest of its target that does not spare it, used up by
+    /// one. A call without a path has an empty one.
     pub(crate) fn take(&self, target: Target, path: &str) -> Fault {
         let mut script = locked(&self.0);
         let Script { active, draws } = &mut *script;

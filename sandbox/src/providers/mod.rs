@@ -7,7 +7,7 @@
 //! | `webhooks` | signed events to the webhook URL, with retries and replays |
 //! | `twilio` | one-time passwords (Verify) and text messages: their rules, their HTTP routes |
 //! | `smtp`, `mail` | the mail server; what it received, parsed |
-//! | `target`, `fault_injector`, `calls` | kinds of calls; what goes wrong on purpose; who called what |
+//! | `target`, `fault_injector`, `calls` | kinds of calls; what goes wrong on purpose; the calls that came |
 //! | `route` | the frame around every HTTP route of a provider |
 //! | `control` | `/sandbox/…`: everything above for people and scripts |
 //! | `server`, `provider_state`, `recent`, `locked` | listeners, shared state, bounded collections, mutexes |
@@ -149,7 +149,7 @@ impl Providers {
         ]
     }
 
-    /// Where webhooks go from now on. Events that happened without an address are waiting for it.
+    /// Where webhooks go from now on. Events that happened before wait for the first address.
     pub fn set_webhook_url(&self, url: impl Into<String>) {
         self.state.webhooks.set_url(url.into());
     }
@@ -217,7 +217,7 @@ impl Providers {
         self.state.razorpay(|razorpay| razorpay.fail_refunds(times));
     }
 
-    /// Refunds a payment as somebody at Razorpay's dashboard would: all that is left of it, or
+    /// Refunds a payment as a person at Razorpay's dashboard would: all that is left of it, or
     /// `amount` paise.
     pub fn refund_manually(
         &self,
@@ -267,7 +267,7 @@ impl Providers {
         self.state.webhooks.replay(&self.state.calls, event_id, times).await
     }
 
-    /// Sends an event of one's own making, for instance of an unknown type; returns its id.
+    /// Sends an event that the caller made up, for instance of an unknown type; returns its id.
     pub fn send_webhook(&self, event: &str, payload: serde_json::Value) -> String {
         self.state.emit(event, payload)
     }

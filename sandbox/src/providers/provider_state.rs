@@ -66,7 +66,7 @@ impl ProviderState {
         self.razorpay(|razorpay| razorpay.lapse(payment_id));
     }
 
-    /// Refunds a payment as somebody at Razorpay's dashboard would; the whole of what is left of it
+    /// Refunds a payment as a person at Razorpay's dashboard would; the whole of what is left of it
     /// unless `amount` says otherwise.
     pub(crate) fn refund_manually(
         self: &Arc<Self>,

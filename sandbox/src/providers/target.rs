@@ -1,4 +1,4 @@
-//! What is called at a provider: kinds of calls, which fail and are counted separately.
+//! Kinds of calls to a provider, which fail and are counted separately.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Money that goes back in other ways than asked for: authorisations that nobody captures, refunds
+//! Money that goes back in other ways than asked for: authorisations that are not captured, refunds
 //! that the bank cannot make.
 
 use std::time::{Duration, Instant};

@@ -72,7 +72,7 @@ async fn faults_by_chance_take_their_share_and_the_same_seed_draws_the_same() {
         for _ in 0..1_000 {
             providers.send_webhook("invoice.paid", json!({}));
         }
-        // The lost ones are so as soon as their delivery has had its turn; the others wait for an
+        // An event is lost as soon as its delivery has had its turn; the others wait for an
         // address.
         for _ in 0..5_000 {
             tokio::task::yield_now().await;

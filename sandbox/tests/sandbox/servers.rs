@@ -1,4 +1,4 @@
-//! PostgreSQL and Redis of one's own: fast to start, survive a kill, leave nothing behind.
+//! Private PostgreSQL and Redis servers: fast to start, survive a kill, leave nothing behind.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn sql(postgres: &Postgres, statement: &str) -> String {
 }
 
 fn is_running(id: u32) -> bool {
-    // A zombie that nobody has waited for yet does not run.
+    // A zombie that its parent has not waited for yet does not run.
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }

@@ -24,7 +24,7 @@ const STD: i64 = 2;
 /// The event that was made over a socket, and its seat type.
 const GIG: i64 = 19;
 const GIG_SEATS: i64 = 20;
-/// Ids of what has no counterpart in the recording begin here.
+/// Rows without a counterpart in the recording have ids from here on.
 const EXTRA: i64 = 901;
 
 impl Replay {
@@ -47,8 +47,8 @@ impl Replay {
                         .failed(401, "Invalid OTP. Please try again.");
                 }
             }
-            // The exchange before has used up the password, because it may spell the phone as it
-            // likes.
+            // The exchange before has used up the password: Nexus accepts its spelling of the
+            // phone.
             134 => {
                 self.stack
                     .anonymous()
@@ -117,7 +117,7 @@ impl Replay {
             }
             327 => self.extra(&["seats"]).await,
 
-            // Asking again for an order has given the same one.
+            // The second request for an order has returned the first one.
             362 => self.same_order("order_xQvcFJLGgs9ruz", "order_pqI1FCarbm4sSl"),
             371 => self.next_id("tickets", 1).await,
             387 => {
@@ -164,7 +164,7 @@ impl Replay {
                 self.until_idle().await;
             }
 
-            // Booking 21 is paid for, rather than confirmed by whoever says so.
+            // The buyer pays for booking 21, which Nexus confirms on no client's word.
             474 => {
                 self.order(21, "order_paid").await;
                 self.pay_order("order_paid").await;
@@ -204,7 +204,7 @@ impl Replay {
         assert!(self.stack.execute(statement).await > 0, "nothing to do for {statement}");
     }
 
-    /// What is made next has no counterpart in the recording.
+    /// Gives the next row an id that no recorded row has.
     async fn extra(&self, tables: &[&str]) {
         for table in tables {
             self.next_id(table, EXTRA).await;

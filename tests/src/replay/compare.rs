@@ -51,8 +51,7 @@ fn compare(
     }
 }
 
-/// Broadcasts by name and seat: nobody promises which of two comes first. Other lists stay as they
-/// are.
+/// Broadcasts by name and seat: their order is not promised. Other lists stay as they are.
 fn in_order(list: &[Value]) -> Vec<&Value> {
     let mut list: Vec<&Value> = list.iter().collect();
     list.sort_by_key(|broadcast| {
@@ -85,7 +84,7 @@ mod tests {
         })
     }
 
-    /// What is found when the recorded outcome comes back with one change.
+    /// The differences found when the live outcome is the recorded one with one change.
     fn found(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut live = recorded();
         change(&mut live);

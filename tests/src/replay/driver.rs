@@ -22,7 +22,7 @@ const RECORDED_OTP: &str = r#""otp":"123456""#;
 /// A page of this origin made some of the recorded requests.
 const ORIGIN: &str = "http://app.example";
 
-/// What creates a row, and how the response shows its id.
+/// Tables in which exchanges create rows, and where the response shows the id.
 const IDS: [(&str, &str); 6] = [
     ("users", "/user/id"),
     ("events", "/event/id"),
@@ -35,12 +35,12 @@ const IDS: [(&str, &str); 6] = [
 /// An installation in which the recording is replayed.
 pub struct Replay {
     pub stack: Stack,
-    /// What things are called in it.
+    /// The live names of recorded things.
     pub names: Names,
     pub(super) http: reqwest::Client,
     /// The other clients, by their names in the recording.
     pub(super) sockets: BTreeMap<String, SocketClient>,
-    /// What each of them has received that belongs to no exchange yet.
+    /// What each of the other clients has received that belongs to no exchange yet.
     pub(super) heard: BTreeMap<String, Vec<Value>>,
     /// The newest `event:seats-update` of each client and event.
     pub(super) counts: BTreeMap<(String, i64), Value>,
@@ -54,7 +54,7 @@ pub struct Replay {
 impl Replay {
     /// Starts an empty installation.
     pub async fn start() -> Self {
-        // The recording goes on with the accounts of six registrations in a row; and this is faster
+        // The recording needs the accounts of six registrations in a row, and the replay is faster
         // than people are.
         let stack =
             Stack::builder().env("FRONTEND_URL", ORIGIN).env("RATE_LIMIT_REGISTRATION", "6/1h");
@@ -119,8 +119,8 @@ impl Replay {
         Truth { seat_types, changed }
     }
 
-    /// Ends the installation: the provider carries out its refunds, and everything that must hold,
-    /// holds. Nobody hears of it.
+    /// Ends the installation: the provider carries out its refunds, every invariant holds, and no
+    /// client hears of it.
     pub async fn end(mut self) {
         let providers = &self.stack.providers;
         providers.clear_faults();
@@ -230,8 +230,8 @@ impl Replay {
         json!({})
     }
 
-    /// Text as it has to be in this installation. Tokens that nobody was given are made with the
-    /// same claims, as many seconds from now as they were from then.
+    /// Text as it has to be in this installation. Tokens that the API did not issue are made with
+    /// the same claims, as many seconds from now as they were from then.
     pub(super) fn translate(&mut self, text: &str) -> String {
         let token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         for word in text.split(|c| !token(c)).filter(|word| word.starts_with("eyJ")) {
@@ -255,7 +255,7 @@ impl Replay {
         self.stack.sign_token(&claims)
     }
 
-    /// The right one-time password stays right.
+    /// Replaces the recording's right one-time password by the live one.
     fn put_otp(&self, body: &mut String) {
         let Ok(fields) = serde_json::from_str::<Value>(body) else { return };
         let digits: String = fields["phone"]
@@ -270,7 +270,7 @@ impl Replay {
         }
     }
 
-    /// A signature that was right is right again; then its payment is known to the provider, too.
+    /// Signs a webhook again whose signature was right; then the provider knows its payment, too.
     fn sign(&mut self, recorded: &str, body: &mut String) -> String {
         let right = recorded.len() == 64 && recorded.bytes().any(|b| b != b'0');
         if !right {

@@ -54,7 +54,7 @@ impl Replay {
             "long-polling transport" => {
                 json!({"transports": ["polling"], "auth": {"token": token}})
             }
-            // The one that the leaver has logged out.
+            // The token of the session that the leaver has ended.
             "revoked token" => with(json!(self.tokens["leaver"])),
             _ => panic!("nobody knows how to connect with {how}"),
         };

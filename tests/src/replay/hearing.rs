@@ -1,11 +1,11 @@
-//! What the other clients hear of an exchange, and being sure that it is all.
+//! What the other clients hear of an exchange, and proof that it is all.
 //!
 //! Nothing is waited for by time. A request's own broadcasts are on their way when it is answered;
 //! those of jobs, when no job is left. Then an acknowledged command on each socket brings up
-//! everything that was sent to it before. What is expected is waited for; what comes in spite of
-//! everything, and late, counts against the next exchange, or against the end of the replay:
-//! nothing that was heard is dropped unseen. Updates of counts are the exception: they are
-//! coalesced, so that only the newest has to come, and to be right.
+//! everything that was sent to it before. What is expected is waited for; a broadcast that comes
+//! late in spite of that counts against the next exchange, or against the end of the replay: none
+//! is dropped unseen. Updates of counts are the exception: they are coalesced, so that only the
+//! newest has to come, and to be right.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::waiting::eventually;
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Replay {
-    /// Adds what everybody has heard, which is waited for as far as it is expected.
+    /// Adds what all clients have heard; waits for what is expected.
     pub async fn listen(&mut self, exchange: &Exchange, expected: &Value, live: &mut Value) {
         self.fence().await;
         let client = match &exchange.request {
@@ -34,7 +34,7 @@ impl Replay {
             wanted.insert(client.to_owned(), received.clone());
         }
         let counts = expected.get("counts").and_then(Value::as_object).cloned().unwrap_or_default();
-        // What does not come is a difference, and found as one.
+        // A missing broadcast is a difference, which the comparison finds.
         let patience = Instant::now() + SOON;
         while !self.has_heard(&wanted, &counts) && Instant::now() < patience {
             tokio::time::sleep(LOOK).await;
@@ -75,7 +75,7 @@ impl Replay {
                 self.counts.get(&((*client).to_owned(), event)).cloned().unwrap_or_default()
             })
             .map(|mut update| {
-                // Which version it is does not matter here; that it is one does.
+                // Any version will do here, but there has to be one.
                 assert!(update.is_null() || update["version"].is_i64(), "no version in {update}");
                 update["version"] = Value::Null;
                 update
@@ -123,7 +123,7 @@ impl Replay {
         }
     }
 
-    /// The same, for one of them.
+    /// Waits until one client has heard of such a thing, and forgets it.
     pub(super) async fn hears(&mut self, client: &str, event: &str) {
         eventually(&format!("{client} hears {event}"), SOON, async || {
             self.gather();
@@ -135,8 +135,8 @@ impl Replay {
     }
 }
 
-/// News of seats without the version of the counts, which the Node service did not have. Which it
-/// is does not matter here; that it is one does.
+/// News of seats without the version of the counts, which the Node service did not have. Any
+/// version will do here, but there has to be one.
 fn without_version(mut broadcast: Value) -> Value {
     if matches!(broadcast["event"].as_str(), Some("seat_locked" | "seat_unlocked" | "seat_booked"))
     {

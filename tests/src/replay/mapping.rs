@@ -11,7 +11,7 @@ use serde_json::Value;
 /// The hour of the recording: every time in it that was not sent by a client.
 const RECORDED_ON: &str = "2026-11-23T2";
 
-/// Stands in an expected outcome for what nobody can foresee, but for its form.
+/// Stands in an expected outcome for a value of which only the form is known.
 pub mod any {
     /// A stable name of a failure.
     pub const CODE: &str = "<snake_case>";
@@ -22,7 +22,7 @@ pub mod any {
     /// The number of seconds that are left to pay a booking.
     pub const SECONDS_LEFT: &str = "<seconds left>";
     pub const TIME: &str = "<time>";
-    /// A token that nobody has had before.
+    /// A token that is new.
     pub const TOKEN: &str = "<token>";
 }
 

@@ -1,5 +1,5 @@
-//! Replays what was recorded of the Node service against Nexus: the same exchanges in the same
-//! order, one installation for all of them.
+//! Replays the recording of the Node service against Nexus: every exchange in order, in one
+//! installation.
 //!
 //! | Module | |
 //! |---|---|

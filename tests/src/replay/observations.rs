@@ -1,4 +1,5 @@
-//! What takes more than one message. Answers `{data}` with what the recording noted.
+//! Observations: exchanges of more than one message. Each returns `{data}`, as the recording noted
+//! it.
 
 use nexus_sandbox::providers::sign;
 use serde_json::{Value, json};
@@ -55,8 +56,8 @@ impl Replay {
         rate_limited(&responses)
     }
 
-    /// The tokens of the first log the exchange after next out; the second session is tried in the
-    /// one after that.
+    /// Logs in twice and notes the tokens: the exchange after next logs the first session out, the
+    /// one after that tries the second.
     async fn log_in_twice(&mut self, recording: &[Exchange]) -> Value {
         let login = || async {
             let login = json!({"email": "user-4@example.com", "password": "Passw0rd!"});

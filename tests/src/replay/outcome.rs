@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::mapping::any;
 use super::recording::{Exchange, Request};
 
-/// It is refused with this status (over HTTP) and message, and nobody hears of it.
+/// It is refused with this status (over HTTP) and message, and no client hears of it.
 pub fn refuse(exchange: &Exchange, outcome: &mut Value, status: u64, message: &str) {
     match &exchange.request {
         Request::Http { path, .. } => respond_http(outcome, status, failure(path, message)),
@@ -61,18 +61,18 @@ pub fn respond(outcome: &mut Value, command: &str, response: Value) {
     outcome["received"] = json!([{"event": format!("{command}_response"), "args": [response]}]);
 }
 
-/// What each of the others hears.
+/// What each of the other clients hears.
 pub fn everybody(outcome: &mut Value) -> impl Iterator<Item = &mut Vec<Value>> {
     let broadcasts = outcome.get_mut("broadcasts").and_then(Value::as_object_mut);
     broadcasts.into_iter().flat_map(|heard| heard.values_mut()).filter_map(Value::as_array_mut)
 }
 
-/// Nobody hears of it.
+/// No client hears of it.
 pub fn silence(outcome: &mut Value) {
     everybody(outcome).for_each(Vec::clear);
 }
 
-/// Everybody hears this, too.
+/// All clients hear this, too.
 pub fn tell(outcome: &mut Value, event: &str, payload: &Value) {
     for heard in everybody(outcome) {
         heard.push(json!({"event": event, "args": [payload]}));

@@ -1,10 +1,9 @@
 //! The recording (`contract/transcript.jsonl.gz`): what was sent to the Node service, what it
-//! answered, and what three other clients heard.
-//!
-//! What came of an exchange is an *outcome*, JSON of one form for the recorded and the live one, so
-//! that they can be compared: `{status, headers, body, broadcasts}` for a request, `{received,
-//! acknowledged?, broadcasts}` for a socket's command, `{data}` for an observation. Where the Node
-//! service answered an HTML page, `thrown` has the error behind it instead of `body`.
+//! answered, and what three other clients heard. The result of an exchange is an *outcome*, JSON of
+//! one form for the recorded and the live one, so that they can be compared: `{status, headers,
+//! body, broadcasts}` for a request, `{received, acknowledged?, broadcasts}` for a socket's
+//! command, `{data}` for an observation. Where the Node service answered an HTML page, `thrown` has
+//! the error behind it instead of `body`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -15,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::mapping::any;
 
-/// Headers that clients act upon: framing, and the banners of a framework, are not among them. Of a
-/// media type the charset is not, which JSON does not have; CORS is for pages, whose requests have
-/// an Origin.
+/// Headers that clients act upon: not framing, nor a framework's banners, nor the charset of a
+/// media type, which JSON does not have. CORS headers count for pages, whose requests have an
+/// Origin.
 const RELEVANT: [&str; 6] = [
     "access-control-allow-credentials",
     "access-control-allow-headers",
@@ -47,7 +46,7 @@ pub enum Request {
     Http { method: String, path: String, headers: BTreeMap<String, String>, body: Option<String> },
     /// Over the socket of `client`.
     Command { client: String, event: String, arguments: Vec<Value>, wants_ack: bool },
-    /// Something that takes more than one message; its name says what.
+    /// An observation, which takes more than one message; its name says what.
     Observation,
 }
 
@@ -190,7 +189,7 @@ pub fn http_outcome(
     json!({"status": status, "headers": relevant, "body": body})
 }
 
-/// Of a token's claims, says how long it is valid rather than from when until when.
+/// Replaces the two times in a token's claims by how long it is valid.
 pub fn tell_lifetime(claims: &mut Value) {
     if let (Some(from), Some(until)) = (claims["iat"].as_i64(), claims["exp"].as_i64()) {
         claims["iat"] = json!("now");

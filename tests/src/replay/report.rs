@@ -1,4 +1,4 @@
-//! How many exchanges are as they were, how many differ by which rule, and which differ without
+//! How many exchanges equal the recording, how many differ by which rule, and which differ without
 //! one.
 
 use std::fmt::{Display, Formatter, Result};
@@ -116,7 +116,7 @@ mod tests {
         Exchange { seq, name: format!("number {seq}"), request: Request::Observation, outcome }
     }
 
-    /// What the rules make of these exchanges, each of which is the same as ever.
+    /// Applies the rules to these exchanges, whose live outcomes equal the recorded ones.
     fn report<'a>(rules: &'a [Rule], exchanges: &'a [Exchange]) -> Report<'a> {
         let mut report = Report::new(rules);
         for exchange in exchanges {

@@ -92,7 +92,7 @@ impl Rule {
         self
     }
 
-    /// Rewrites whatever it finds to rewrite.
+    /// Rewrites every outcome in which it finds something to rewrite.
     pub fn everywhere(self, rewrite: impl Fn(&Case, &mut Value) + 'static) -> Self {
         self.on([], rewrite)
     }
@@ -107,12 +107,12 @@ impl Rule {
         self.on([seq], move |case, outcome| succeed(case.exchange, outcome, &data))
     }
 
-    /// This request is refused with this status and message, and nobody hears of it.
+    /// This request is refused with this status and message, and no client hears of it.
     pub fn refused(self, seq: u32, status: u64, message: &'static str) -> Self {
         self.on([seq], move |case, outcome| refuse(case.exchange, outcome, status, message))
     }
 
-    /// This command fails with this message, and nobody hears of it.
+    /// This command fails with this message, and no client hears of it.
     pub fn failed(self, seq: u32, message: &'static str) -> Self {
         self.refused(seq, 0, message)
     }

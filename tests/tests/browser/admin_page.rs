@@ -1,5 +1,5 @@
-//! The operators' page: who may see it, and that dead letters can be understood and dealt with
-//! there, in a real browser.
+//! The operators' page in a real browser: who may see it, and that an operator can understand dead
+//! letters there and deal with them.
 
 use nexus_tests::browser::{Browser, Page};
 use nexus_tests::shop::PASSWORD;
@@ -41,7 +41,7 @@ async fn until_text(page: &Page<'_>, expected: &[&str]) -> String {
     .await
 }
 
-/// Keeps a picture of the page, for whoever wants to see what it looks like.
+/// Keeps a picture of the page, for developers who want to see it.
 async fn picture(page: &Page<'_>, name: &str) {
     let path = format!("{}/admin-{name}.png", env!("CARGO_TARGET_TMPDIR"));
     page.act("screenshot", json!([{"path": path, "fullPage": true}])).await;

@@ -1,4 +1,4 @@
-//! What needs a real browser.
+//! Tests that need a real browser.
 
 #![allow(
     clippy::expect_used,

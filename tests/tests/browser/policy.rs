@@ -11,7 +11,7 @@ async fn until(page: &Page<'_>, expression: &str, expected: &str) {
     .await;
 }
 
-/// Nothing on the page goes against its policy, and what does is stopped: a script that somebody
+/// Nothing on the page goes against its policy, and what does is stopped: a script that an attacker
 /// smuggles in.
 async fn assert_policy_holds(page: &Page<'_>) {
     let console = page.console();

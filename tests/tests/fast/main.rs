@@ -1,5 +1,5 @@
-//! Whatever can be tried in seconds, by noun. Every test has servers of its own, so that all of
-//! them may run at once: `cargo test --workspace --test fast seats::`.
+//! Tests that take seconds, by noun. Each has servers of its own, so that all of them may run at
+//! once: `cargo test --workspace --test fast seats::`.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Tickets that cannot be made up: what a QR code says is signed, and those from before are issued
+//! Tickets that cannot be forged: the text of a QR code is signed, and older tickets are issued
 //! anew.
 
 use std::collections::BTreeSet;
@@ -19,7 +19,8 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     let ticket = &tickets[0];
     assert_eq!(ticket["ticket_id"], format!("TKT-{}-A1", booking.reference));
 
-    // Everything that a ticket was made of, and nothing that this one is made of.
+    // The listener hears all that older codes were made of, and nothing of what this one is made
+    // of.
     listener.wait_for_any("seat_booked").await;
     listener.wait_for_any("booking_confirmed").await;
     let (before, heard) = (text(ticket), listener.describe());
@@ -80,7 +81,7 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
         "one that is cancelled stays, one of a cancelled booking becomes so"
     );
 
-    // The same ticket, with another text; its buyer is sent it, and nobody else is sent anything.
+    // The same ticket, with another text; its buyer gets it by mail, and no other buyer gets any.
     let sent = mails(2).await;
     let again = stack.until_tickets(&buyer, &booking, 1).await;
     let second = stack.ticket_code(&again[0]);

@@ -115,7 +115,7 @@ async fn sell_by_a_wrong_clock(offset: &str) {
         1
     );
 
-    // Nobody looks over and over for what is not due yet.
+    // No worker looks over and over for a job that is not due yet.
     let looks = async || {
         stack.row("SELECT sum(delivery)::bigint AS n FROM jobs WHERE kind IN ('sweep_expired', 'reconcile_orders')").await["n"].as_i64().unwrap()
     };

@@ -1,6 +1,6 @@
 //! PostgreSQL's disk is full. It really is, as far as PostgreSQL can tell: the files of some tables
-//! are `/dev/full`, where the kernel refuses every write with ENOSPC. That needs neither a file
-//! system of one's own nor anybody's permission.
+//! are `/dev/full`, where the kernel refuses every write with ENOSPC. That needs neither a separate
+//! file system nor any permission.
 
 use std::os::unix::fs::symlink;
 
@@ -9,8 +9,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::assert_unavailable;
 
-/// Gives an empty table a new file, under a lock that keeps everybody from opening the wrong one;
-/// then `swap` may put something else in its place.
+/// Gives an empty table a new file, under a lock that keeps all processes from opening the wrong
+/// one; then `swap` may put something else in its place.
 async fn new_file(stack: &Stack, table: &str, swap: impl FnOnce(&std::path::Path)) {
     let mut conn = PgConnection::connect(&stack.postgres.url()).await.unwrap();
     let mut tx = conn.begin().await.unwrap();
@@ -58,7 +58,7 @@ async fn a_full_disk_delays_a_purchase_and_leaves_nothing_half_done() {
     make_room(&stack, &["bookings", "booking_seats"]).await;
     let booking = Booking::from_created(&buyer.book(&event, &[("VIP", "A1")]).await.data());
 
-    // What cannot be stored is not taken, so that Razorpay comes back with it.
+    // A webhook that cannot be stored is refused, so that Razorpay sends it again.
     let order = buyer.order(&booking).await;
     let payment = stack.pay(&order, Outcome::Captured);
     eventually("the webhook is refused", SOON, async || {

@@ -1,7 +1,7 @@
-//! What Nexus stands on fails in every way that it can: requests end in bounded time with the right
-//! status, nothing is lost or done twice, and when it is over everything works again, without a
-//! restart of any process. Deaths of our own processes are in `fast/jobs/crashes.rs`, everything at
-//! once in `long/`.
+//! The servers that Nexus needs fail in every way that they can: requests end in bounded time with
+//! the right status, nothing is lost or done twice, and when it is over everything works again,
+//! without a restart of any process. Deaths of our own processes are in `fast/jobs/crashes.rs`,
+//! everything at once in `long/`.
 
 #![allow(
     clippy::expect_used,
@@ -26,7 +26,7 @@ use sqlx::{Postgres, Transaction};
 /// What a time-out may take longer on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// A response, and whoever waits for it does not wait for longer than `bound`.
+/// A response that has to come within `bound`.
 async fn within(bound: Duration, response: impl Future<Output = Response>) -> Response {
     let begun = Instant::now();
     let response = response.await;
@@ -41,8 +41,8 @@ fn assert_unavailable(response: &Response) {
     assert!(response.headers.contains_key("retry-after"), "{response}");
 }
 
-/// Holds all seats and what is left of them, until it is dropped: whoever wants to change something
-/// waits in PostgreSQL.
+/// Holds all seats and what is left of them, until it is dropped: every request for a change waits
+/// in PostgreSQL.
 async fn hold_seats(stack: &Stack) -> Transaction<'static, Postgres> {
     let mut tx = stack.db.begin().await.unwrap();
     for query in ["SELECT 1 FROM event_inventory FOR UPDATE", "SELECT 1 FROM seats FOR UPDATE"] {

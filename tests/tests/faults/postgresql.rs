@@ -10,13 +10,13 @@ use nexus_tests::{
 
 use crate::{assert_unavailable, hold_seats, within};
 
-/// No request takes longer, whatever happens to it.
+/// No request takes longer, not even one that fails.
 const LONGEST: Duration = Duration::from_secs(25);
 /// How long a request waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
 
-/// One buyer has locked a seat, another has an order and pays while PostgreSQL is away. Everybody
-/// is answered meanwhile; afterwards both have what they wanted, and nobody else has.
+/// One buyer has locked a seat, another has an order and pays while PostgreSQL is away. Every
+/// request is answered meanwhile; afterwards both have what they wanted, and no one else has.
 async fn purchases_survive(
     away: impl AsyncFnOnce(&mut Postgres),
     back: impl AsyncFnOnce(&mut Postgres),
@@ -190,7 +190,7 @@ async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_broadcasts_on
     let newcomer = stack.user().await;
     let before = stack.socket("who was there before", &buyer).await;
 
-    // Its token is looked at again, in vain.
+    // The API looks its token up again, and fails.
     let mut held = stack.db.begin().await.unwrap();
     sqlx::query("LOCK TABLE blacklisted_tokens IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *held)
@@ -206,7 +206,7 @@ async fn a_socket_whose_token_could_not_be_looked_up_hears_its_own_broadcasts_on
         .await;
     held.rollback().await.unwrap();
 
-    // Another one comes while nobody can say whether its token is good.
+    // Another one comes while no process can tell whether its token is good.
     stack.postgres.stop().await.unwrap();
     let during = stack.socket("who came while it was away", &newcomer).await;
     stack.postgres.restart().await.unwrap();

@@ -28,7 +28,7 @@ enum Manner {
     Trickle,
     /// Closes in a way that loses what was on the way.
     Reset,
-    /// A page that somebody's proxy makes up.
+    /// A page that a proxy makes up.
     Html,
     /// JSON, and not what was asked for.
     OtherJson,
@@ -77,7 +77,7 @@ impl Manner {
             Manner::HalfABody | Manner::Trickle => ok.to_owned(),
             Manner::Reset => {
                 let _ = stream.read(&mut [0]).await;
-                // What has not been read makes it a reset rather than an end.
+                // Unread bytes make the close a reset rather than an end.
                 return;
             }
             Manner::Html => text("200 OK", "text/html", "<h1>Welcome</h1>"),
@@ -144,7 +144,7 @@ async fn whatever_a_provider_answers_its_caller_is_answered_in_time_and_may_try_
                 confirm["error"], "The provider could not be reached. Please try again shortly.",
                 "{manner:?}"
             );
-            // Where the provider behaves, the same again works.
+            // Once the provider behaves, the same request works.
             buyer.order(&booking).await;
         }
     });
@@ -200,7 +200,7 @@ async fn calls_that_hang_hold_no_connection() {
         assert_eq!(stack.count(transactions).await, 0);
         calls
     };
-    // The calls hang until they are given up: whoever was served before that was served beside
+    // The calls hang until they are given up: jobs that were done before that were done beside
     // them.
     let (responses, calls) = tokio::join!(hanging, others);
     assert_eq!(calls.len(), 40);

@@ -53,7 +53,7 @@ async fn sales_survive(begin: impl AsyncFnOnce(&mut Stack), end: impl AsyncFnOnc
         seen(response.status == 401, response.to_string())
     })
     .await;
-    // Given back, and taken by somebody else: what Redis remembers of it does not count.
+    // Given back, and taken by another buyer: what Redis remembers of it does not count.
     unlock(&buyer, &event, "A3").await;
     eventually("the seat is free", SOON, async || {
         let response = within(ASKED, rival.lock(&event, "VIP", "A3")).await;
@@ -177,8 +177,8 @@ async fn until_done(stack: &Stack, count: i64) {
     .await;
 }
 
-/// Lets Redis go on after so many jobs: others go through it again, and what it had been told of
-/// before has run once all the same.
+/// Lets Redis go on after so many jobs: new jobs go through it again, and the old ones that it
+/// still delivers have run only once.
 async fn thaw(stack: &mut Stack, probes: &mut Processes, mut count: i64) {
     stack.redis.freeze(false);
     eventually("jobs go through Redis again", SOON, async || {

@@ -1,7 +1,7 @@
-//! Nobody pays for nothing, whatever happens: of hundreds of payments three tenths of the webhooks
-//! are lost, two tenths come twice, the rest late or after their successors, while workers and API
-//! processes are killed. In the end every paisa is a seat or a refund, and nobody has waited for
-//! longer than the reconciler takes.
+//! No buyer pays for nothing: of the webhooks of hundreds of payments three tenths are lost, two
+//! tenths come twice, the rest late or after their successors, while workers and API processes are
+//! killed. In the end every paisa is a seat or a refund, and no buyer has waited for longer than
+//! the reconciler takes.
 //!
 //! `NEXUS_CHAOS_PAYMENTS` says how many buyers there are, `NEXUS_CHAOS_SEED` what they do and what
 //! happens to them, `NEXUS_CHAOS_REPORT` names a file for what was measured (`make chaos`).
@@ -73,7 +73,7 @@ fn now() -> f64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64()
 }
 
-/// A buyer, and what a buyer knows.
+/// A buyer, with what a buyer knows.
 struct Buyer {
     client: Client,
     rival: Client,
@@ -182,7 +182,7 @@ impl Buyer {
     }
 }
 
-/// Kills one process after the other until nobody buys any more; returns how often each was killed.
+/// Kills one process after the other until all buyers are done; returns how often each was killed.
 async fn kill_until_done(
     stack: &mut Stack,
     buyers: &mut JoinSet<Vec<Paid>>,

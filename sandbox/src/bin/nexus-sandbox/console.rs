@@ -1,4 +1,4 @@
-//! What the launcher prints: its own words and the processes' lines, each under its name.
+//! What the launcher prints: its own lines and those of the processes, each under its name.
 
 use std::io::{IsTerminal, Write, stdout};
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ static COLOURED: LazyLock<bool> = LazyLock::new(|| {
     stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 });
 
-/// Who is speaking.
+/// The name and the colour of lines.
 #[derive(Debug, Clone)]
 pub(crate) struct Speaker {
     name: String,
@@ -35,7 +35,7 @@ impl Speaker {
     pub(crate) fn say(&self, line: &str) {
         let (name, colour) = (&self.name, self.colour);
         let prefix = format!("{name:<WIDTH$}|");
-        // Whoever read our output may have gone away; that is no reason to stop.
+        // The reader of our output may have gone away; that is no reason to stop.
         let _ = match *COLOURED {
             true => writeln!(stdout(), "\x1b[{colour}m{prefix}\x1b[0m {line}"),
             false => writeln!(stdout(), "{prefix} {line}"),

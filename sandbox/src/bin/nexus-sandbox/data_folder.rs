@@ -1,5 +1,5 @@
-//! The data folder: what outlives a run (servers' data, secrets, addresses), who is using it, and
-//! the env file.
+//! The data folder: what outlives a run (servers' data, secrets, addresses), which launcher uses
+//! it, and the env file.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};

@@ -7,7 +7,7 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-/// Somebody to log in as.
+/// An account to log in as.
 pub(crate) struct Account {
     pub(crate) name: &'static str,
     username: &'static str,

@@ -16,7 +16,7 @@ use crate::settings::{self, Settings, port_of};
 use crate::stop;
 use crate::supervisor::{ProcfileEntry, Supervisor, read_procfile};
 
-/// What has been started so far, in this order.
+/// Everything that has been started so far, in this order.
 #[derive(Default)]
 struct Running {
     postgres: Option<Postgres>,

@@ -1,4 +1,5 @@
-//! The settings a run needs: the user's where given, else kept from the last run, else made up.
+//! The settings that a run needs: the user's where given, else kept from the last run, else made
+//! up.
 
 use anyhow::{Context, Result, bail};
 use nexus_sandbox::providers::ProvidersConfig;
@@ -96,7 +97,7 @@ impl Settings {
         settings.set("API_URL", api_url);
         settings.set_default("NODE_ENV", "development");
         settings.set_default("TRUSTED_PROXIES", "127.0.0.0/8,::1/128");
-        // One person at one address plays everybody.
+        // One person at one address plays all users.
         settings.set_default("RATE_LIMIT_LOGIN", "100/15m");
         settings.set_default("RATE_LIMIT_REGISTRATION", "100/1h");
         settings.set_default("TWILIO_FROM", "+15005550006");

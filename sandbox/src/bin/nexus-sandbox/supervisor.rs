@@ -16,7 +16,7 @@ use crate::settings::Settings;
 
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A process that ran this long has recovered from whatever made it fall over.
+/// A process that ran this long has recovered from what made it fall over.
 const RECOVERED: Duration = Duration::from_secs(60);
 
 /// One line of the Procfile.
@@ -71,7 +71,7 @@ impl ProcfileEntry {
     /// Runs it to its end.
     pub(crate) async fn run_once(&self, settings: &Settings) -> Result<()> {
         let status = self.start(settings)?.ended().await?;
-        // Its last words are on their way through the pipe.
+        // Its last lines are still in the pipe.
         tokio::time::sleep(Duration::from_millis(50)).await;
         if !status.success() {
             bail!("{} failed ({status}); its output above says why", self.name);
@@ -122,7 +122,7 @@ impl Supervisor {
         supervisor
     }
 
-    /// From now on the API is restarted like everybody else.
+    /// From now on the API is restarted like every other process.
     pub(crate) fn api_is_ready(&self) {
         self.ready.send_replace(true);
     }
@@ -133,7 +133,7 @@ impl Supervisor {
         let _ = self.gave_up.subscribe().wait_for(|gave_up| *gave_up).await;
     }
 
-    /// SIGTERM to all at once; whoever takes too long is killed.
+    /// SIGTERM to all at once; a process that takes too long is killed.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}

@@ -1,4 +1,4 @@
-//! Disputes: a buyer's bank asks for a payment back, and somebody decides.
+//! Disputes: a buyer's bank asks for a payment back, and the test decides how that ends.
 
 use chrono::Utc;
 use serde_json::json;

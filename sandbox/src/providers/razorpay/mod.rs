@@ -325,7 +325,7 @@ impl Razorpay {
         Ok(refund)
     }
 
-    /// Nobody has captured an authorisation in time: it goes back by itself.
+    /// An authorisation that was not captured in time goes back by itself.
     pub(crate) fn lapse(&mut self, payment_id: &str) {
         let Some(payment) =
             self.payments.get_mut(payment_id).filter(|payment| payment.status == "authorized")

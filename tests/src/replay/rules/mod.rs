@@ -2,9 +2,9 @@
 //! see [`rule`](super::rule) for what a rule is, and for how they name their sources. Exchanges are
 //! cited by their numbers in the recording.
 //!
-//! What an exchange created that Nexus refuses has been replaced by something legal with the same
-//! id before the next one ([`arrangements`](super::arrangements)); ids from 901 on are of what
-//! Nexus creates where the Node service refused.
+//! Where Nexus refuses what an exchange created, an [arrangement](super::arrangements) puts
+//! something legal with the same id in its place before the next exchange; ids from 901 on belong
+//! to rows that Nexus creates where the Node service refused.
 
 mod accounts;
 mod bookings;

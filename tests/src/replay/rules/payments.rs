@@ -1,4 +1,4 @@
-//! Orders, payments and webhooks: nobody pays for nothing.
+//! Orders, payments and webhooks: no buyer pays for nothing.
 
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ pub(super) fn payments() -> Vec<Rule> {
     ]
 }
 
-/// Webhooks: nobody pays for nothing.
+/// Webhooks: no buyer pays for nothing.
 pub(super) fn webhooks() -> Vec<Rule> {
     const STORED: [u32; 17] =
         [281, 369, 370, 371, 373, 375, 376, 377, 378, 380, 392, 397, 400, 402, 408, 415, 475];
@@ -158,7 +158,7 @@ pub(super) fn webhooks() -> Vec<Rule> {
     ]
 }
 
-/// Everybody hears that the booking of this webhook is confirmed.
+/// All clients hear that the booking of this webhook is confirmed.
 fn confirm(case: &Case, outcome: &mut Value) {
     let (booking, event, reference) = match case.exchange.seq {
         281 => (3, 18, "BKG-2026-1123-224639-ADC3"),

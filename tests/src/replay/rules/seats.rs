@@ -8,7 +8,7 @@ use crate::replay::rule::{Case, Rule, rule};
 
 pub(super) fn seats() -> Vec<Rule> {
     vec![
-        // In 285 it is the locks that nobody gets, so that there is nothing to book.
+        // In 285 the locks themselves are refused, so that there is nothing to book.
         rule("docs/contract.md#change-7", "nobody holds more seats than max_tickets_per_user")
             .refused(268, 409, "You can hold at most 1 ticket(s) for this event")
             .refused(285, 409, NOT_LOCKED),

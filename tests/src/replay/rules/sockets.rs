@@ -1,4 +1,4 @@
-//! Commands over sockets, and what everybody hears.
+//! Commands over sockets, and what all clients hear.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn unauthenticated(_: &Case, outcome: &mut Value) {
     silence(outcome);
 }
 
-/// What everybody hears.
+/// What all clients hear.
 pub(super) fn broadcasts() -> Vec<Rule> {
     vec![
         rule("docs/contract.md#broadcasts", "ids are numbers").everywhere(|_, outcome| {
@@ -106,7 +106,7 @@ fn ids_to_numbers(payload: &mut Value) {
     }
 }
 
-/// Where everybody hears of a booking, they hear `broadcast` of each of its seats as well.
+/// Where all clients hear of a booking, they hear `broadcast` of each of its seats as well.
 fn each_seat(case: &Case, outcome: &mut Value, of: &str, broadcast: &str) {
     for heard in everybody(outcome) {
         let bookings = heard.iter().filter(|heard| heard["event"] == of);

@@ -1,6 +1,6 @@
 //! The authorisation matrix: `docs/authorisation.md` has a table of every route, command and page
-//! and of what each kind of caller gets; here every cell is tried. A table that is not complete, or
-//! not true, fails, and the true one is printed.
+//! and of what each kind of caller gets; this test tries every cell. It fails when a table is
+//! incomplete or wrong, and prints the right one.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -193,7 +193,7 @@ impl Fixture {
         self.people[OWNER].lock_and_book(&self.event("").await, &[("VIP", "A1")]).await
     }
 
-    /// A phone number that nobody has used, and a code that has just been sent to it.
+    /// An unused phone number, and a code that has just been sent to it.
     async fn phone_and_code(&self) -> Value {
         let phone = format!("+9198{:08}", self.number());
         self.stack.anonymous().post("/auth/send-otp", json!({"phone": phone})).await.ok();
@@ -203,8 +203,8 @@ impl Fixture {
         json!({"phone": phone, "otp": sent.await.code})
     }
 
-    /// What `operation` is asked with: fields of path, query, body or payload. Whatever it needs to
-    /// be there has been made for this alone.
+    /// The input of `operation`: fields of path, query, body or payload. Rows that it needs are
+    /// made for this request alone.
     async fn input(&self, operation: &str, about: &str) -> Value {
         match operation {
             "register" => {
@@ -283,7 +283,7 @@ impl Fixture {
         input
     }
 
-    /// Who asks; whoever ends their sessions gets one for it.
+    /// The caller of an operation; one that ends sessions gets a session of its own.
     async fn caller(&self, operation: &str, caller: usize) -> Client {
         if operation.starts_with("logout") && caller > 0 {
             self.stack.user().await
@@ -325,7 +325,7 @@ impl Fixture {
 
     /// Asks for a page of the operators, or submits one of its forms.
     async fn page(&self, method: &Method, path: &str, caller: usize) -> Response {
-        // A kind of its own, so that nobody else retries or discards it.
+        // A kind of its own, so that no other request retries or discards it.
         let kind = format!("matrix_{}", self.number());
         let id = match path.split('/').nth(2) {
             Some("alerts") => {

@@ -1,6 +1,7 @@
 //! Bad input over REST: the contract's message, the right status, and nothing stored. Accounts
-//! here; events and seat types are in `bad_events`, locks, bookings and payments in `bad_sales`,
-//! what is no API request at all in `bad_requests`, sockets in `bad_commands`.
+//! here; events and seat types are in `events/bad_input.rs`, locks, bookings and payments in
+//! `bookings/bad_input.rs`, input that is no API request in `http/bad_requests.rs`, sockets in
+//! `realtime/bad_input.rs`.
 
 use nexus_tests::refusals::{Refusal, with};
 use nexus_tests::shop::PASSWORD;

@@ -1,5 +1,5 @@
-//! Whoever can register can be reached: what is accepted as an e-mail address gets mail, and what
-//! older rules have accepted is told to operators and can be put right.
+//! Every user who can register can be reached: an accepted e-mail address gets mail, and an address
+//! that older rules accepted is reported to operators, who can put it right.
 
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Booking, Client, Event, SOON, Stack, Value, eventually, json, seen};

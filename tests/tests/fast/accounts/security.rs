@@ -1,5 +1,5 @@
-//! Accounts: what is kept of their tokens, how sessions end at once everywhere, what a flood of
-//! logins costs, and roles.
+//! Accounts: how tokens are kept, how sessions end at once everywhere, what a flood of logins
+//! costs, and roles.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn found(stack: &Stack, text: &str) -> Vec<String> {
     found
 }
 
-/// Everything that a few sessions have been given: those that go on, and those that have ended.
+/// The tokens of a few sessions: those that are still good, and those that have ended.
 async fn tokens(stack: &Stack) -> (Vec<String>, Vec<String>) {
     let first = registered(stack, "asha@nexus.example").await;
     let second = log_in(stack, "asha@nexus.example").await;
@@ -84,13 +84,13 @@ async fn a_revocation_that_redis_has_lost_is_known_to_every_process_at_once() {
     for how in ["logout", "logout-all"] {
         let here = stack.user().await;
         let there = here.clone().at(&stack.api_url(1));
-        // Remembered as good.
+        // The other process remembers the token as good.
         there.get("/auth/me").await.ok();
         there.get("/auth/me").await.ok();
         here.post(&format!("/auth/{how}"), json!({})).await.ok();
         stack.redis_command("FLUSHALL").await;
         here.get("/auth/me").await.failed(401, "Token has been revoked");
-        // Memory alone would let it in for ten seconds.
+        // From memory alone that process would accept the token for ten seconds.
         eventually("the other process knows", Duration::from_secs(7), async || {
             let response = there.get("/auth/me").await;
             seen(response.status == 401, response.to_string()).map(drop)

@@ -1,12 +1,12 @@
-//! Sessions: what a logged-in user is told of themselves, and what ends all of their sessions at
-//! once.
+//! Sessions: what the API tells a logged-in user of themselves, and what ends all of their sessions
+//! at once.
 
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Client, Method, Response, SOON, Stack, Value, eventually, json};
 
 const PHONE: &str = "+919811111111";
 
-/// Somebody with a password and a phone, logged in twice.
+/// A user with a password and a phone, logged in twice.
 async fn logged_in_twice(stack: &Stack) -> (Client, Client) {
     let account = json!({"email": "asha@nexus.example", "phone": PHONE, "name": "Asha", "password": PASSWORD});
     let anonymous = stack.anonymous();

@@ -54,7 +54,7 @@ async fn locks() {
         eprintln!("{path}");
         buyer.post(&path, label.clone()).await.failed(status, message);
     }
-    // A version counts looks at an inventory, too, and says nothing about what is in it.
+    // A version counts every hold of an inventory, even one that changes nothing.
     let relevant = |contents: Vec<Value>| {
         contents.into_iter().filter(|table| table["name"] != "event_inventory").collect::<Vec<_>>()
     };
@@ -256,7 +256,7 @@ async fn payments() {
     buyer.get("/payments/verify/order_unknown").await.failed(404, "Order not found");
     stack.anonymous().get(&verify).await.failed(401, "Access token is required");
 
-    // A provider that does not work is not the buyer's fault, and nothing is remembered of it.
+    // A failure of the provider is not the buyer's fault, and leaves nothing behind.
     let away = "The provider could not be reached. Please try again shortly.";
     let refused = "The payment provider does not accept an order for this booking. Trying again will not help.";
     for (fault, said) in

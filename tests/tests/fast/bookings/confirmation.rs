@@ -1,5 +1,5 @@
-//! `confirm_booking`: the buyer's word is nothing, Razorpay's is everything
-//! (docs/contract.md#change-1); and the job it names.
+//! `confirm_booking` believes Razorpay and not the buyer (docs/contract.md#change-1); and the job
+//! that it names.
 
 use nexus_tests::{
     Booking, Fault, Outcome, Pay, SOON, SocketClient, Stack, Target, Value, eventually, json, seen,

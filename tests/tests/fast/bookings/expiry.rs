@@ -70,7 +70,7 @@ async fn a_late_worker_costs_no_sale_and_takes_nothing_from_the_next_buyer() {
     until_lock_has_run_out(&stack, "A1").await;
     until_lock_has_run_out(&stack, "B2").await;
 
-    // Nobody has tidied up, and yet the seats are for sale.
+    // No worker has tidied up, and yet the seats are for sale.
     assert_eq!(stack.count("seats").await, 2, "rows that nobody has tidied up");
     let shown = stack.anonymous().get(&format!("/events/{}", event.id)).await.data();
     assert_eq!(shown["available_seats"], 2, "{shown}");

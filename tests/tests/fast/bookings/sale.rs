@@ -1,4 +1,4 @@
-//! The main job from beginning to end, with the official client.
+//! A whole sale from beginning to end, with the official client.
 
 use nexus_tests::shop::{MASKED_REFERENCE, PASSWORD};
 use nexus_tests::{Booking, Event, Outcome, SOON, Stack, Value, eventually, json, qr, seen, shop};
@@ -6,7 +6,7 @@ use nexus_tests::{Booking, Event, Outcome, SOON, Stack, Value, eventually, json,
 const PHONE: &str = "+919812345678";
 const EMAIL: &str = "asha@nexus.example";
 
-/// What happened to whom, in the order in which it has to happen.
+/// What each client hears, in the order in which it has to come.
 #[tokio::test]
 async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     let stack = Stack::start().await;
@@ -65,7 +65,7 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     let buyer = stack.anonymous().logged_in(&login);
     let buyer_socket = stack.socket("the buyer", &buyer).await;
 
-    // Two seats are locked; everybody else sees it.
+    // Two seats are locked; all other clients see it.
     for (label, left) in [("V1", 49), ("V2", 48)] {
         let lock = json!({"eventId": event.id, "seatTypeId": event.seat_type("VIP"), "seat_label": label.to_lowercase()});
         buyer_socket.emit("lock_seat", &[lock]).await;
@@ -213,8 +213,8 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     assert_eq!(codes, expected);
     assert!(mail.attachments.iter().all(|file| file.content_type == "image/png"));
 
-    // Another broadcast, so that whatever was on its way to the viewers has arrived: nothing that
-    // is the buyer's alone.
+    // Another broadcast, so that all earlier ones have reached the viewers: none of them is for the
+    // buyer alone.
     organiser
         .put(&format!("/events/{}", event.id), json!({"venue_name": "Harbour Hall"}))
         .await

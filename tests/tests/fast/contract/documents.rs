@@ -1,6 +1,6 @@
 //! The documents themselves: official tools accept them, they are complete, and what they do not
-//! know is noticed. That they are true is checked by every other test: each answer and each event
-//! is held against them.
+//! know is noticed. Every other test checks that they are true: the harness checks each response
+//! and event against them.
 
 use std::collections::BTreeSet;
 use std::path::Path;

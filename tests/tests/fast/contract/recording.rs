@@ -1,5 +1,5 @@
-//! The wire contract, as it was recorded of the Node service: every exchange is made again, and
-//! what comes of it is what came of it then, or what a named rule expects instead.
+//! The wire contract, as it was recorded of the Node service: every exchange is made again, and its
+//! outcome is the recorded one, or the one that a named rule expects instead.
 
 use std::path::Path;
 

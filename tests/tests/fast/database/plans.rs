@@ -1,5 +1,5 @@
-//! No statement reads what grows from end to end: PostgreSQL is asked how it would carry out each
-//! of them in a shop that has been at it for years.
+//! No statement reads a growing table from end to end: the test asks PostgreSQL for the plan of
+//! each in a database of a shop that has run for years.
 
 use std::collections::BTreeSet;
 
@@ -31,11 +31,11 @@ const ALLOWED: [(&str, &str); 5] = [
     ),
 ];
 
-/// These never grow: a row, a row each kind of job, and what PostgreSQL has of itself.
+/// Tables that never grow: one row, one row for each kind of job, and PostgreSQL's own.
 const SMALL: [&str; 3] = ["installation", "job_schedule", "pg_database"];
 
-/// What no statement needs that finds its rows, of a hundred thousand, by an index. Reading one of
-/// the tables costs as much.
+/// More pages than a statement needs that finds its rows, of a hundred thousand, by an index.
+/// Reading one of the tables costs as much.
 const DEAR: f64 = 3_000.0;
 
 /// A statement as the macros know it.
@@ -70,7 +70,7 @@ impl Statement {
         self.text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// How PostgreSQL would carry it out whatever the parameters are.
+    /// PostgreSQL's plan of it for any parameters.
     async fn plan(&self, conn: &mut PgConnection) -> Value {
         self.explain(conn, "FORMAT JSON", &vec!["NULL"; self.parameters.len()]).await
     }
@@ -99,8 +99,8 @@ impl Statement {
     }
 }
 
-/// What in a plan grows with a table. An index that holds some of the rows only holds what is still
-/// to be done, and may be read as a whole; so may the beginning of any, up to a LIMIT.
+/// The parts of a plan that grow with a table. A partial index holds only the work that is left,
+/// and may be read as a whole; so may the beginning of any index, up to a LIMIT.
 fn growing(plan: &Value, whole: &BTreeSet<String>, limited: bool, found: &mut Vec<String>) {
     let text = |name: &str| plan[name].as_str().unwrap_or_default();
     let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));

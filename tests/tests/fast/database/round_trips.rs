@@ -79,7 +79,7 @@ async fn until_logged(stack: &Stack, before: usize, says: &str) -> Statements {
     .await
 }
 
-/// Those of a transaction from its hold on the event's inventory to its end.
+/// The statements of a transaction from its hold on the event's inventory to its end.
 fn with_inventory(transaction: &Statements) -> &[String] {
     let opened = transaction.iter().position(|one| one.contains("UPDATE event_inventory"));
     opened.map_or(&[], |opened| &transaction[opened..])

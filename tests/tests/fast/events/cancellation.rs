@@ -115,7 +115,7 @@ async fn a_cancellation_goes_on_where_its_worker_died() {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     sold(&stack, &event, 5).await;
-    // A job that was lost on its way to the worker waits for another without having failed.
+    // A job that was lost on its way to the worker is handed over again without having failed.
     eventually("everybody has tickets", SOON, async || {
         let mails = stack.providers.mail().len();
         seen(mails == 5, mails).map(drop)
@@ -270,10 +270,10 @@ async fn a_buyer_who_cancels_is_told_by_mail_and_sms() {
     assert_eq!(tickets, [json!({"status": "cancelled"})]);
 }
 
-/// How the statement begins that everybody waits with for an event's inventory.
+/// The beginning of the statement with which a transaction waits for an event's inventory.
 const OPEN_INVENTORY: &str = "WITH held AS (SELECT event_id FROM event_inventory";
 
-/// Waits until one of our processes waits with such a query for what somebody else holds.
+/// Waits until one of our processes waits with such a query for a lock.
 async fn until_blocked(stack: &Stack, process: &str, query: &str) {
     eventually(&format!("{process} waits to {query}"), SOON, async || {
         let blocked = stack.count(&waiting(process, query)).await;

@@ -1,5 +1,5 @@
-//! One event in trouble is its own affair: while somebody holds its inventory, or its counts are
-//! wrong, all other events go on.
+//! An event in trouble leaves the others alone: while a transaction holds its inventory, or its
+//! counts are wrong, all other events go on.
 
 use nexus_tests::{
     Client, Event, Method, Outcome, Response, SOON, Stack, Value, eventually, json, seen,
@@ -7,7 +7,7 @@ use nexus_tests::{
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 
-/// Keeps an event's inventory from everybody, until the transaction ends.
+/// Holds an event's inventory until the transaction ends.
 async fn hold(stack: &Stack, event: &Event) -> Transaction<'static, Postgres> {
     let mut holding = stack.db.begin().await.unwrap();
     let held = sqlx::query("UPDATE event_inventory SET version = version + 1 WHERE event_id = $1")
@@ -31,7 +31,7 @@ async fn events<const N: usize>(stack: &Stack) -> [Event; N] {
     events.try_into().unwrap()
 }
 
-/// Takes a booking's seats from it, as if it had expired: whoever pays for it now takes them again.
+/// Takes a booking's seats from it, as if it had expired: a payment has to take them again.
 async fn expire_by_hand(stack: &Stack, event: &Event) {
     let id = event.id;
     stack
@@ -47,8 +47,7 @@ async fn expire_by_hand(stack: &Stack, event: &Event) {
         .await;
 }
 
-/// With a sweep that looks at least every six seconds, whatever it believes the next deadline to
-/// be.
+/// With a sweep that looks at least every six seconds, even if it expects the next deadline later.
 async fn sweeping() -> Stack {
     Stack::builder().workers(["expiry"]).env("SEAT_LOCK_SECONDS", 6).start().await
 }
@@ -257,7 +256,7 @@ async fn requests_for_other_events_find_connections_while_one_is_held() {
 
     holding.rollback().await.unwrap();
     while let Some(status) = waiting.join_next().await {
-        // Who has waited for too long is told to come back.
+        // A request that has waited for too long is told to come back.
         assert!(matches!(status.unwrap(), 200 | 503));
     }
     stack.assert_invariants().await;

@@ -1,4 +1,4 @@
-//! What is no sensible HTTP request at all, and what answers have in common.
+//! Input that is no sensible HTTP request, and what all responses have in common.
 
 use nexus_tests::{Client, Response, Stack, json};
 use reqwest::{Method, RequestBuilder};
@@ -86,7 +86,7 @@ async fn routes_methods_and_bodies() {
     assert_eq!((response.status, &response.body["success"]), (413, &json!(false)), "{response}");
     assert_eq!(stack.contents().await, before, "rows");
 
-    // What is no mistake: no body at all, a charset, a trailing slash, a query.
+    // Allowed: no body at all, a charset, a trailing slash, a query.
     let invalid = "Validation failed: Email or phone number is required";
     send(user.request(Method::POST, "/auth/login"))
         .await

@@ -111,13 +111,13 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
             .await;
         assert_eq!(response.status, 413, "{path}: {response:?}");
     }
-    // Not one byte is sent for it.
+    // The client sends no byte of the body.
     let mut wire = stack.wire().await;
     wire.ask(login("content-length: 1000001\r\nexpect: 100-continue"))
         .await
         .failed(413, "body_too_large");
 
-    // In chunks, whose sum nobody has said before.
+    // In chunks, whose sum no header announces.
     let mut wire = stack.wire().await;
     wire.send(login("transfer-encoding: chunked")).await;
     let chunk = format!("{:x}\r\n{}\r\n", 1_000_001, " ".repeat(1_000_001));
@@ -215,7 +215,7 @@ async fn what_is_no_http_is_answered_in_json_and_closed() {
 async fn a_request_cannot_hide_another_in_its_body() {
     let stack = alone().start().await;
     let hidden = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
-    // Whoever goes by the length takes the hidden request for the body.
+    // A server that goes by the length takes the hidden request for the body.
     for framing in [
         format!("content-length: {}\r\ntransfer-encoding: chunked", 5 + hidden.len()),
         format!("transfer-encoding: chunked\r\ncontent-length: {}", 5 + hidden.len()),

@@ -1,4 +1,5 @@
-//! What answers tell browsers and caches. That our pages work under it is in `browser/policy.rs`.
+//! The headers that responses give browsers and caches. `browser/policy.rs` tests that our pages
+//! work under them.
 
 use nexus_tests::{Method, Response, Stack};
 
@@ -58,7 +59,7 @@ async fn every_kind_of_answer_is_protected() {
             if response.request.ends_with(".js") { "cross-origin" } else { "same-origin" };
         assert_eq!(header(&response, "cross-origin-resource-policy"), loaded_by, "{response}");
         assert!(!header(&response, "cache-control").is_empty(), "{response}");
-        // Whoever develops without TLS is not locked out of localhost.
+        // HSTS would lock developers without TLS out of localhost.
         assert_eq!(header(&response, "strict-transport-security"), "", "{response}");
     }
     let malformed = stack.wire().await.ask("GET / HTTP/1.1\r\nno header\r\n\r\n").await;
@@ -84,7 +85,7 @@ async fn caches_keep_nothing_personal_and_ask_again_about_the_rest() {
         let response = who.get(path).await;
         assert_eq!(header(&response, "cache-control"), expected, "{response}");
     }
-    // What is not kept can still be asked for in short.
+    // A response that may not be stored still has an ETag for conditional requests.
     let known = user.get("/bookings/my-bookings").await.headers["etag"].clone();
     let again = user.request(Method::GET, "/bookings/my-bookings").header("if-none-match", known);
     assert_eq!(Response::to(again).await.status, 304);

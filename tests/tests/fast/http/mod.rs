@@ -1,4 +1,4 @@
-//! HTTP whatever is asked for: connections, heads, bodies.
+//! HTTP below the routes: connections, heads, bodies.
 
 mod bad_requests;
 mod connections;

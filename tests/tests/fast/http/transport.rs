@@ -1,4 +1,4 @@
-//! What every client of HTTP may rely on, whatever it asks for.
+//! What every HTTP client may rely on, on every route.
 
 use nexus_tests::{Response, Stack, json};
 use reqwest::Method;

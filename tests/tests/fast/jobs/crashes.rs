@@ -1,4 +1,5 @@
-//! Whoever dies in the middle of a job: the job is done, once, soon after somebody is there again.
+//! A process dies in the middle of a job: the job is done, once, soon after a worker is there
+//! again.
 
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ async fn until_job(stack: &Stack, kind: &str, state: &str) -> Value {
     .await
 }
 
-/// A call that keeps its caller waiting and leads to nothing: whoever is killed meanwhile has not
-/// done the work.
+/// A call that keeps its caller waiting and leads to nothing: a worker that is killed meanwhile has
+/// not done the work.
 fn slow_and_futile() -> Fault {
     Fault { delay_ms: 20_000, drop: true, ..Fault::default() }
 }
@@ -267,7 +268,7 @@ async fn an_api_that_died_gets_the_webhook_when_it_is_back() {
     stack.api(0).kill_9().await;
     stack.pay(&order, Outcome::Captured);
     stack.restart_api(0).await;
-    // Whoever was connected and whatever was locked is still there.
+    // The connected clients and the locks are still there.
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     let other = stack.user().await;
     other

@@ -1,5 +1,5 @@
-//! A job that cannot succeed becomes a dead letter with its whole history, and an operator brings
-//! it back.
+//! A job that cannot succeed becomes a dead letter with its whole history, which an operator can
+//! retry.
 
 use nexus_tests::{Client, Event, Fault, SOON, Stack, Target, Value, eventually, json, seen};
 
@@ -72,7 +72,7 @@ async fn a_job_is_retried_with_growing_pauses_dies_and_is_brought_back_by_an_ope
     let code = stack.providers.otp(PHONE).expect("a code").code;
     stack.anonymous().post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await.ok();
 
-    // What is done is done.
+    // A finished job cannot be retried.
     let refused = stack.jobs_cli(&["retry", id]).await;
     let reason = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(1) && reason.contains("done"), "{refused:?}");
@@ -96,7 +96,7 @@ async fn a_refusal_is_final_at_once_and_can_be_discarded() {
         "Twilio's code is in the history: {dead}"
     );
 
-    // Somebody asks again: a new job, beside which the dead one cannot return.
+    // The user asks again: a new job, beside which the dead one cannot return.
     stack.providers.clear_faults();
     stack.anonymous().post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
     eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into()))

@@ -1,5 +1,5 @@
-//! What is left of finished jobs, and of what they might have sent: removed in time, in bounded
-//! steps, and no burden while it is there.
+//! Rows of finished jobs, and of notices that jobs might have sent: removed in time, in bounded
+//! steps, and no burden while they stay.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn finished_jobs_are_removed_in_bounded_steps_until_none_is_left_and_dead_
     finished(&stack, 1_000, "cancelled", 2).await;
     finished(&stack, 7, "dead", 400).await;
     finished(&stack, 5, "done", 0).await;
-    // Its clock has never ticked, and so does at once.
+    // The worker's schedule has never run, so the job is due at once.
     let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
     worker.start().await;
     eventually("what is old is gone", SOON, async || {
@@ -116,8 +116,8 @@ async fn webhooks_and_alerts_that_are_over_are_removed_and_all_others_stay() {
 #[tokio::test]
 async fn workers_read_none_of_the_finished_jobs() {
     let stack = Stack::builder().api_processes(0).workers([]).start().await;
-    // Plans are made while the table is small and known to be, and must not be a burden when it has
-    // grown.
+    // PostgreSQL plans the statements while it knows the table to be small; these plans must not be
+    // slow when it has grown.
     stack.flood(50, json!(["done"])).await;
     stack.execute("ANALYZE jobs").await;
     let mut probes = stack.probes(2, &[("WORKER_CONCURRENCY", "4")]).await;
@@ -133,19 +133,19 @@ async fn workers_read_none_of_the_finished_jobs() {
     stack.flood(500, json!(["retry", "done"])).await;
     stack.flood(500, json!(["done"])).await;
     eventually("all have run", Duration::from_secs(60), async || {
-        // Not by looking at the jobs, which would be counted.
+        // Not by a look at `jobs`, which the statistics would count.
         let effects = stack.count("probe_effects").await;
         seen(effects == 1_100, effects).map(drop)
     })
     .await;
     for n in 0..probes.len() {
-        // With its last connection, a process leaves its numbers.
+        // A process's statistics are complete once its last connection has ended.
         probes.process(n).stop().await;
     }
     let after = stack.row(read).await;
     let read = |name: &str| after[name].as_i64().unwrap() - before[name].as_i64().unwrap();
     assert!(read("idx_tup_fetch") > 1_000, "{before} {after}");
-    // What was read while the table was small may be counted late.
+    // Reads of the small table may be counted late.
     assert!(read("seq_tup_read") < 100_000, "the table was read from end to end: {before} {after}");
 }
 

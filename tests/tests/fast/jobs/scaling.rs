@@ -1,5 +1,4 @@
-//! Several processes a queue, slots, backlogs: more hands do more, and nobody stands in another's
-//! way.
+//! Several processes a queue, slots, backlogs: more workers do more, and none is in another's way.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What the job system promises (docs/jobs.md), one promise a test. The jobs are probes, which go
-//! as they are told; leases are short, so that nobody has to wait for long ones.
+//! What the job system promises (docs/jobs.md), one promise a test. The jobs are probes, which do
+//! as they are told; leases are short, so that the tests need not wait long.
 
 use nexus_tests::{SOON, Stack, Value, eventually, json, probes::Processes, seen};
 

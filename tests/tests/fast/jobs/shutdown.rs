@@ -1,5 +1,5 @@
-//! Workers that leave in good order: what runs may finish, the rest goes to others at once, and
-//! nobody notices.
+//! Workers that leave in good order: running jobs may finish, the rest go to other workers at once,
+//! and no client notices.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use nexus_tests::stack::QUEUES;
 use nexus_tests::{Client, Event, SOON, Stack, Target, eventually, json, seen};
 use tokio::time::sleep;
 
-/// Whoever has to wait for a rescue here waits for longer than any test does.
+/// A job that has to wait for a rescue here waits for longer than any test does.
 async fn stack(grace_ms: u32) -> Stack {
     let stack = Stack::builder().api_processes(0).workers([]).env("SHUTDOWN_GRACE_MS", grace_ms);
     stack.env("JOB_LEASE_MS", 120_000).env("JOB_LOST_MS", 120_000).start().await
@@ -97,8 +97,9 @@ async fn a_job_that_was_claimed_and_cannot_be_begun_is_given_back() {
     assert_eq!(job["available_at"], due, "it keeps its place in the queue");
 }
 
-/// Whoever keeps all queues busy: people who book free seats (payments, bookings, notifications),
-/// let locks run out (expiry) and ask for codes (otp); and checks of the books (cleanup).
+/// The load that keeps all queues busy: people who book free seats (payments, bookings,
+/// notifications), let locks run out (expiry) and ask for codes (otp); and checks of the books
+/// (cleanup).
 struct Load {
     event: Event,
     people: Vec<Client>,
@@ -193,7 +194,7 @@ async fn a_rolling_restart_of_all_workers_under_load_loses_nothing_and_delays_no
  {
     let stack =
         Stack::builder().workers([]).env("SEAT_LOCK_SECONDS", 2).env("SHUTDOWN_GRACE_MS", 10_000);
-    // Whoever has to wait for a rescue waits for longer than this test does.
+    // A job that has to wait for a rescue waits for longer than this test does.
     let stack = stack.env("JOB_LEASE_MS", 120_000).env("JOB_LOST_MS", 120_000).start().await;
     let mut workers = QUEUES.map(|queue| stack.processes(&format!("nexus-worker-{queue}"), 2, &[]));
     for workers in &mut workers {

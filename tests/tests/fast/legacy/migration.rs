@@ -87,8 +87,8 @@ async fn a_migration_that_collides_with_the_node_service_is_begun_anew() {
         event.id
     );
     sqlx::query(AssertSqlSafe(insert)).execute(&mut *booking).await.unwrap();
-    // PostgreSQL undoes whoever looks for a deadlock first: the migration, unless this test is held
-    // up.
+    // PostgreSQL undoes the transaction that looks for a deadlock first: the migration, unless this
+    // test is held up.
     sqlx::query("SET LOCAL deadlock_timeout = '5s'").execute(&mut *booking).await.unwrap();
     let link = async {
         let waiting = "pg_stat_activity WHERE application_name = 'nexus-migrate' AND wait_event_type = 'Lock'";
@@ -109,7 +109,7 @@ async fn a_migration_that_collides_with_the_node_service_is_begun_anew() {
 async fn a_migration_waits_for_a_dump_and_keeps_nobody_waiting_behind_it() {
     let LegacyShop { stack, node, event, buyers: [buyer, _], .. } =
         LegacyShop::open(Stack::builder()).await;
-    // What pg_dump does with every table first.
+    // As pg_dump locks every table first.
     let mut dump = stack.db.begin().await.unwrap();
     sqlx::query("LOCK TABLE seats, bookings, booking_seats IN ACCESS SHARE MODE")
         .execute(&mut *dump)

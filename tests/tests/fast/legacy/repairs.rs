@@ -1,5 +1,5 @@
-//! The migrations on a database that the Node service has filled: what is in order stays as it is,
-//! what the service's defects left behind (docs/contract.md#changes) is repaired, and nobody loses
+//! The migrations on a database that the Node service has filled: good rows stay as they are, what
+//! the service's defects left behind (docs/contract.md#changes) is repaired, and no buyer loses
 //! what they have paid for.
 
 use nexus_tests::refusals::SOLD_OUT;
@@ -12,7 +12,7 @@ async fn open(workers: &[&str]) -> LegacyShop {
     LegacyShop::open(Stack::builder().workers(workers.iter().copied())).await
 }
 
-/// An installation that has no rule against giving a label out twice.
+/// An installation without a constraint against giving a label out twice.
 async fn without_rule(workers: &[&str]) -> LegacyShop {
     let shop = open(workers).await;
     shop.stack.execute("ALTER TABLE seats DROP CONSTRAINT seats_event_id_seat_label_key").await;

@@ -1,4 +1,4 @@
-//! Whoever had an account or a session with the Node service goes on with it
+//! Users keep the accounts and sessions that they had with the Node service
 //! (docs/contract.md#existing-data).
 
 use nexus_tests::{Client, LegacyShop, Response, SOON, Stack, eventually, json, seen};
@@ -181,7 +181,7 @@ async fn sessions_go_on_when_the_way_of_keeping_them_changes() {
         "as the Node service wants them"
     );
 
-    // What another process, with another setting, would have made of them.
+    // As another process, with the other setting, would have stored them.
     stack.redis_command("FLUSHALL").await;
     for table in ["refresh_tokens", "blacklisted_tokens"] {
         let hash = "'sha256:' || encode(sha256(convert_to(token, 'UTF8')), 'hex')";

@@ -16,7 +16,7 @@ fn taken(label: &str) -> String {
     format!("Seat {label} is already taken. Please select another seat.")
 }
 
-/// The service that somebody's request happens to reach.
+/// The service that a request happens to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Service {
     Node,
@@ -44,8 +44,8 @@ impl Shop {
         Self { node, stack, event }
     }
 
-    /// Locks a seat over either service; a refusal is its message, and anything of Nexus that is
-    /// none of the contract's fails the test.
+    /// Locks a seat over either service; a refusal is its message. A failure of Nexus that is not
+    /// in the contract fails the test.
     async fn lock(&self, service: Service, buyer: &Client, label: &str) -> Result<(), String> {
         match service {
             Service::Node => self.node.lock(buyer.id, &self.event, "VIP", label).await.map(drop),
@@ -76,7 +76,7 @@ impl Shop {
         }
     }
 
-    /// Everybody wants a label at once, half of them from each service; returns the winners by
+    /// All buyers want a label at once, half of them from each service; returns the winners by
     /// label, and the refusals.
     async fn rush(
         &self,
@@ -180,7 +180,7 @@ async fn half_a_lock(shop: &Shop, label: &str) -> Transaction<'static, Postgres>
     tx
 }
 
-/// The rest of it.
+/// The rest of that transaction.
 async fn the_other_half(
     shop: &Shop,
     mut tx: Transaction<'static, Postgres>,
@@ -226,7 +226,8 @@ async fn two_transactions_that_wait_for_each_other_end_in_one_lock_and_one_refus
     shop.lock(Service::Node, &shop.stack.user().await, "X1").await.unwrap();
     shop.stack.execute("UPDATE seats SET expires_at = now()").await;
     let mut node = half_a_lock(&shop, "A1").await;
-    // PostgreSQL undoes whoever looks for a deadlock first: Nexus, unless this test is held up.
+    // PostgreSQL undoes the transaction that looks for a deadlock first: that of Nexus, unless this
+    // test is held up.
     sqlx::query("SET LOCAL deadlock_timeout = '5s'").execute(&mut *node).await.unwrap();
     let buyer = shop.stack.user().await;
     let (nexus, node) = join(shop.lock(Service::Nexus, &buyer, "A1"), async {

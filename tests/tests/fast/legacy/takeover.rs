@@ -14,7 +14,7 @@ async fn on_sale(builder: Builder) -> (Stack, NodeService, Event, i64) {
     (stack, node, event, buyer)
 }
 
-/// The same with `"ts"` for every time that has the contract's form.
+/// A value with `"ts"` for every time that has the contract's form.
 fn without_times(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
@@ -173,7 +173,7 @@ async fn a_confirmed_booking_that_has_no_tickets_yet_gets_them() {
     let tickets = stack.until_tickets(&buyer, &bookings[1], 1).await;
     assert_eq!(tickets[0]["ticket_id"], format!("TKT-{}-A2", bookings[1].reference));
     stack.assert_invariants().await;
-    // Whoever had theirs is sent them again, once, as anybody could draw the old ones.
+    // Buyers who had their tickets get them again, once, as anybody could draw the old ones.
     let mut texts = eventually("both are mailed", SOON, async || {
         let mails = stack.providers.mail();
         let texts: Vec<_> = mails.into_iter().map(|mail| mail.text).collect();

@@ -148,7 +148,7 @@ async fn jobs_wait_for_a_provider_whose_credentials_are_not_set_and_are_done_onc
         worker.wait_for_log(&format!("not set: {}. Off: ", names.join(", ")), SOON).await;
     }
     let (buyer, _, booking, order) = stack.booked().await;
-    // What Razorpay has told needs no question.
+    // A payment whose webhook comes needs no call to Razorpay.
     let payment = stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     stack.until_tickets(&buyer, &booking, 2).await;

@@ -1,5 +1,5 @@
-//! What operators are given, `ops/`: an example dashboard and alert rules, which may name only what
-//! the processes really expose; and docs/operations.md, which must name all of that.
+//! `ops/`, which operators get: an example dashboard and alert rules, which may name only what the
+//! processes really expose; and docs/operations.md, which must name all of that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +55,7 @@ fn grouped(expression: &str) -> BTreeSet<String> {
     labels.filter(|label| label != "le").collect()
 }
 
-/// What is asked for and not there.
+/// The metrics and labels that expressions ask for and no process exposes.
 fn missing(expressions: &[String], series: &Series) -> Vec<String> {
     let mut missing = Vec::new();
     for expression in expressions {

@@ -1,5 +1,5 @@
-//! What is given to whoever deploys Nexus, `ops/` and `docs/deploy.md`: it may name only what there
-//! is, and has to name all of it.
+//! What Nexus gives to those who deploy it, `ops/` and `docs/deploy.md`: these may name only what
+//! exists, and have to name all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What processes write: lines that belong together say so, and none holds a secret, or anything
-//! that tells who somebody is.
+//! What processes write: lines that belong together say so, and none holds a secret or personal
+//! data.
 
 use nexus_sandbox::providers::sign;
 use nexus_tests::stack::QUEUES;
@@ -93,7 +93,7 @@ async fn a_line_is_json_in_production_even_when_something_panics_and_readable_el
     assert!(log.contains(" INFO ") && !log.contains('{'), "{log}");
 }
 
-/// What must not be found, and what it is.
+/// Texts that no log may hold, each with its meaning.
 struct Canaries {
     texts: Vec<(&'static str, String)>,
     /// Six digits are part of many a time and id: only as a word of its own it is one.
@@ -169,7 +169,7 @@ async fn story(stack: &mut Stack) -> Canaries {
         anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await;
     }
 
-    // What is no request.
+    // Bytes that are no HTTP request.
     let malformed = format!(r#"{{"password": "{PASSWORD}", "card": {CARD}, "email": "{EMAIL}""#);
     for path in ["/auth/login", "/bookings/create", "/payments/create-order"] {
         let request = buyer.request(Method::POST, path).header("content-type", "application/json");
@@ -298,7 +298,7 @@ async fn nothing_is_told(mode: &str) {
             logs[process].lines().filter(|line| !canaries.found_in(line).is_empty()).collect();
         assert!(found.is_empty(), "{process} tells {found:#?} in {told:#?}");
     }
-    // Jobs carry ids. The one exception: a code is sent to a phone that may be nobody's yet.
+    // Jobs carry ids. The one exception: a code is sent to a phone that no account may have yet.
     for job in stack
         .rows("SELECT kind, payload, unique_key, last_error, errors, trace_context FROM jobs")
         .await

@@ -42,7 +42,8 @@ async fn a_worker_tells_what_became_of_its_jobs_and_how_long_they_took() {
                 .is_some_and(|max| max >= 3.0)
         );
     }
-    // Who enqueued a job counted it: the payments worker the tickets', the API the webhooks'.
+    // The process that enqueued a job counted it: the payments worker the tickets', the API the
+    // webhooks'.
     let tickets = r#"nexus_jobs_enqueued_total{queue="bookings",kind="finalise_booking"}"#;
     assert_eq!(page.value(tickets), Some(1.0), "{}", page.0);
     let webhooks = r#"nexus_jobs_enqueued_total{queue="payments",kind="process_webhook"}"#;

@@ -1,4 +1,4 @@
-//! What Nexus is made of, as far as the lock file tells; `make audit` asks cargo-deny about the
+//! The dependencies of Nexus, as far as the lock file tells; `make audit` asks cargo-deny about the
 //! rest.
 
 use std::collections::{BTreeMap, BTreeSet};

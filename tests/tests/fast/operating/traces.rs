@@ -1,5 +1,5 @@
-//! Traces: one of them spans a request, the job that it enqueued and what that broadcast; and no
-//! collector is ever waited for.
+//! Traces: one trace spans a request, the job that it enqueued and the broadcast of that job; and
+//! no process ever waits for a collector.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ async fn one_trace_spans_the_request_its_job_and_the_broadcast() {
     stack.pay(&order, Outcome::Captured);
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
 
-    // Back from what everybody heard to what caused it.
+    // Back from the broadcast to what caused it.
     let heard = |span: &Span| span.name == "broadcast booking_confirmed";
     let broadcast = collector.span("the broadcast", heard).await;
     let trace = &broadcast.trace;

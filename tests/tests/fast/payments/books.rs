@@ -1,4 +1,4 @@
-//! The books: what is checked every day and by hand, and the ledger that operators take away.
+//! The books: their check, daily and by hand, and the export of the ledger.
 
 use std::time::Instant;
 
@@ -166,7 +166,7 @@ async fn a_row_that_is_committed_after_the_end_of_its_day_is_in_exactly_one_file
     assert_eq!(refused.status, 503, "{refused}");
     assert_eq!(refused.body["error"]["code"], "ledger_period_open", "{refused}");
     assert!(refused.headers.contains_key("retry-after"), "{refused}");
-    // A look at what is not over yet waits for nothing.
+    // A look at a period that is not over yet waits for nothing.
     assert_eq!(export("?to=2999-01-01").await.status, 200);
 
     early.commit().await.expect("a commit");

@@ -1,5 +1,5 @@
-//! Disputes: a buyer's bank asks a payment back. They are kept, told to operators, and in the
-//! ledger as far as money moves.
+//! Disputes: a buyer's bank asks for a payment back. Nexus keeps disputes, tells operators of them,
+//! and writes the ledger as far as money moves.
 
 use nexus_sandbox::providers::{Dispute, DisputeMove, OpenDispute};
 use nexus_tests::{
@@ -67,7 +67,7 @@ async fn a_lost_dispute_takes_the_tickets_with_the_money() {
     let lost = alert(&stack, "dispute_lost", &dispute).await;
     assert!(lost.contains("the booking is cancelled, its tickets are void"), "{lost}");
 
-    // Whatever is told again, or late, changes nothing.
+    // Webhooks that come again, or late, change nothing.
     let mut again = Vec::new();
     for webhook in stack.providers.webhooks() {
         let payload = json!({"dispute": {"entity": dispute}});
@@ -87,8 +87,7 @@ async fn a_lost_dispute_takes_the_tickets_with_the_money() {
     checked_books(&stack).await;
     stack.assert_invariants().await;
 
-    // Whoever asks is told, on the command line and on the page, and accountants find it in the
-    // ledger.
+    // Operators find it on the command line and on the page, accountants in the ledger.
     let admin = stack.admin().await;
     let page = async |path: &str| Response::to(admin.request_root(Method::GET, path)).await.text;
     let shown = page(&format!("/admin/payments?about={}", dispute.id)).await;

@@ -1,6 +1,6 @@
-//! One account at Razorpay, several who use it: other shops, other installations, and this one as
-//! it was before its books were restored. Money on an order that is not in our books moves only
-//! where the order is ours beyond doubt.
+//! One account at Razorpay with several users: other shops, other installations, and this one as it
+//! was before its books were restored. Money on an order that is not in our books moves only where
+//! the order is ours beyond doubt.
 
 use std::time::SystemTime;
 
@@ -102,8 +102,8 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
     let installations = until_alerts(&stack, "other_installation", 1).await;
     assert_eq!(installations[0]["subject"], other, "{installations:?}");
 
-    // Operators who have dealt with it are not told again. Webhooks and looks that are still under
-    // way would ask again.
+    // Operators who have closed the alerts are not told again. Webhooks and looks that are still
+    // under way would raise them again, so they end first.
     stack.api(0).stop().await;
     eventually("the webhooks are dealt with, and the days compared", SOON, async || {
         let open = "jobs WHERE kind IN ('process_webhook', 'reconcile_days') AND state <> 'done'";
@@ -127,7 +127,7 @@ async fn orders_of_others_move_no_money_whatever_their_notes_say() {
     );
     stack.restart_api(0).await;
 
-    // Of another stranger's they are.
+    // They are told of another stranger's order.
     stack.pay(&late, Outcome::Captured);
     eventually("the alert is raised again, with one order", SOON, async || {
         let listed = stack.jobs_cli_ok(&["alerts"]).await;
@@ -262,7 +262,7 @@ async fn after_a_restore_no_refund_is_asked_for_until_an_operator_says_so() {
         &["--clean", "--if-exists", "--exit-on-error", "--dbname", &url, &dump],
     )
     .await;
-    // What is in the backup was looked at three hours ago, and the payment was begun since.
+    // The backup's last look was three hours ago, and the payment began after it.
     stack.execute("UPDATE installation SET looked_at = now() - interval '3 hours'").await;
     stack.restart_api(0).await;
     for queue in QUEUES {

@@ -1,5 +1,5 @@
 //! Payments that are late, for nothing we know, or go back in odd ways: each ends as a seat or a
-//! refund, and whoever has to know is told.
+//! refund, and buyers and operators are told.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -416,7 +416,7 @@ async fn a_part_that_somebody_refunds_before_ours_is_asked_for_is_left_out_of_ou
     let (buyer, _, booking, payment) = stack.sold().await;
     stack.worker("payments").stop().await;
     buyer.cancel(&booking).await.ok();
-    // Nothing is heard of it but what Razorpay answers to whoever asks for the whole.
+    // Nexus hears of it only when it asks Razorpay to refund the whole.
     stack.providers.fault(Target::Webhook, Some(2), Fault::lost());
     stack.providers.refund_manually(&payment.id, Some(2_500)).expect("a refund");
     eventually("it is made", SOON, async || {
@@ -565,7 +565,7 @@ async fn a_booking_in_a_state_of_a_newer_release_is_left_to_that() {
     assert_eq!(stack.count("payments").await, 0, "rows in the ledger");
     assert_eq!(buyer.cancel(&booking).await.status, 500);
     assert_eq!(stack.count("seats WHERE status = 'locked'").await, 2);
-    // Whoever knows the state brings it to an end, and the payment finds its booking.
+    // A release that knows the state moves the booking on, and the payment finds it.
     stack.execute("UPDATE bookings SET status = 'pending'").await;
     stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
     assert_eq!(stack.available(event.seat_type("VIP")).await, 48);

@@ -12,7 +12,7 @@ async fn two_orders_asked_for_at_once_are_one_for_the_buyer() {
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let buyer = stack.user().await;
     let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
-    // All of them find no order, and ask Razorpay for one.
+    // None of them finds an order, so each asks Razorpay for one.
     stack.providers.fault(
         Target::RazorpayOrders,
         None,

@@ -1,4 +1,4 @@
-//! Nobody pays for nothing: what each kind of payment leads to.
+//! No buyer pays for nothing: what each kind of payment leads to.
 
 use nexus_tests::{
     Booking, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen,

@@ -1,5 +1,5 @@
-//! A provider that refuses our key, or another of our settings: what needs it waits, operators are
-//! told once, and everything is done when it is right.
+//! A provider that refuses our key, or another of our settings: jobs that need it wait, operators
+//! get one alert, and everything is done once it is right.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn until_alert(stack: &Stack, provider: &str, open: bool) {
     .await;
 }
 
-/// Waits until every job of a kind is done, and sees that none has used up an attempt before.
+/// Waits until every job of a kind is done, and checks that none used up an attempt before.
 async fn until_done(stack: &Stack, kind: &str, count: i64) {
     eventually(&format!("{count} jobs of {kind} are done"), PATIENCE, async || {
         let query =

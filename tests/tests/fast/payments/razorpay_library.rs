@@ -1,5 +1,5 @@
 //! Razorpay's own library agrees: with what our webhook takes and refuses, and with what the
-//! stand-in signs and responses.
+//! stand-in signs and answers.
 
 use nexus_sandbox::providers::{OpenDispute, sign};
 use nexus_tests::lines::Lines;
@@ -133,7 +133,7 @@ async fn the_library_lists_accepts_and_fetches_disputes() {
     );
     let again = ask(&library, "disputes", json!({"again": true, "accept": first.id, "url": args["url"], "key_id": args["key_id"], "key_secret": args["key_secret"]})).await;
     assert_eq!(again["error"], "Action not allowed as the dispute is already closed");
-    // What it has accepted our books know.
+    // Our books know the dispute that the library has accepted.
     let lost = async || seen(stack.count("disputes WHERE status = 'lost'").await == 1, ());
     eventually("the loss is heard of", SOON, lost).await;
 }

@@ -1,5 +1,5 @@
-//! What no webhook tells is found out all the same: payments, refunds, and orders that nobody lived
-//! to remember.
+//! The reconciler finds what no webhook tells: payments, refunds, and orders whose process died
+//! before it stored them.
 
 use std::time::Duration;
 

@@ -1,11 +1,10 @@
-//! Money that goes back although nobody has cancelled anything: its buyer is told why, once, and
-//! nobody else.
+//! Money that goes back without a cancellation: its buyer, and no one else, is told why, once.
 
 use nexus_tests::{
     Booking, Client, Fault, Outcome, Pay, SOON, Stack, Target, Value, eventually, json, seen,
 };
 
-/// The only mail about a refund that somebody has got.
+/// The only mail about a refund, which has gone to this buyer.
 async fn until_mail(stack: &Stack, buyer: &Client) -> String {
     let address = stack.row(&format!("SELECT email FROM users WHERE id = {}", buyer.id)).await;
     eventually("a mail about the refund", SOON, async || {
@@ -220,7 +219,7 @@ async fn a_payment_of_another_amount_is_told_of_and_a_cancelled_booking_once() {
         "{mail}"
     );
 
-    // Who cancels is told by the notice of the cancellation, and by nothing else.
+    // A buyer who cancels gets the notice of the cancellation, and no other.
     let (seller, _, sold, _) = stack.sold().await;
     let socket = stack.socket("who cancels", &seller).await;
     seller.cancel(&sold).await.ok();

@@ -1,5 +1,5 @@
-//! The story of a payment: whatever an operator has in hand (a payment, an order, a refund, a
-//! booking, an alert) leads to all that is known of it.
+//! The story of a payment: every id that an operator may have (of a payment, an order, a refund, a
+//! booking, an alert) leads to all that the books have of it.
 
 use nexus_tests::{
     Fault, Method, Outcome, Response, SOON, Stack, Target, Value, eventually, json, seen,
@@ -97,7 +97,7 @@ async fn every_id_leads_to_the_whole_story_in_the_order_in_which_it_happened() {
     let unknown = stack.jobs_cli(&["payment", "pay_unknown"]).await;
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
 
-    // The same on the operators' page, which leads there from the alert and from the dead letter.
+    // The operators' page shows the same; its alert and its dead letter link to it.
     let admin = stack.admin().await;
     let page = async |path: &str| Response::to(admin.request_root(Method::GET, path)).await;
     let shown = page(&format!("/admin/payments?about={}", second.id)).await;

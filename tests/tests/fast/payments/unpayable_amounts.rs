@@ -1,5 +1,5 @@
-//! Amounts that the payment provider cannot charge are refused before anybody owes them; what it
-//! refuses all the same is no outage.
+//! Amounts that the payment provider cannot charge are refused before a buyer owes them; one that
+//! it refuses all the same is no outage.
 
 use nexus_tests::{Event, Fault, Stack, Target, json};
 

@@ -1,4 +1,4 @@
-//! What the webhook accepts, however often and in whatever order Razorpay delivers.
+//! What the webhook accepts, however often and in any order that Razorpay delivers.
 
 use std::time::{Duration, Instant};
 
@@ -245,7 +245,7 @@ async fn relays_hear_of_a_job_from_its_process_and_not_from_its_transaction() {
     let stack = Stack::builder().workers([]).start().await;
     let mut relay = PgListener::connect_with(&stack.db).await.unwrap();
     relay.listen("nexus_jobs").await.unwrap();
-    // Whoever inserts without more tells nobody: a notice would hold up everybody else who commits.
+    // A plain insert notifies no relay: a notice would hold up all other commits.
     stack.flood(1, json!(["done"])).await;
     let body = json!({"event": "payment.failed", "payload": {}}).to_string();
     let secret = &stack.providers.config().razorpay_webhook_secret;

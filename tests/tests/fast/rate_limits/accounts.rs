@@ -61,7 +61,7 @@ async fn a_stranger_cannot_keep_an_owner_out() {
     log_in(&owner, EMAIL, "Wr0ng-horse").await.failed(401, "Invalid email or password");
     log_in(&owner, EMAIL, PASSWORD).await.ok();
 
-    // From anywhere else there is the code, and with it the password again.
+    // From anywhere else the owner has the code, and after it the password again.
     let elsewhere = stack.anonymous();
     send_code(&elsewhere, PHONE).await.ok();
     let code = code(&stack).await;

@@ -1,5 +1,5 @@
-//! How often somebody may ask (`docs/limits.md`): each limit at its edge, for whom it counts, and
-//! that none of them keeps out whoever has done nothing.
+//! How often a client may ask (`docs/limits.md`): each limit at its edge, for whom it counts, and
+//! that none of them keeps out the innocent.
 
 mod accounts;
 
@@ -41,7 +41,7 @@ async fn log_in(client: &Client, login: &str, password: &str) -> Response {
     client.post("/auth/login", json!({field: login, "password": password})).await
 }
 
-/// Somebody with an account, at the address from which it was made.
+/// A user, at the address from which the account was made.
 async fn owner(stack: &Stack) -> Client {
     let owner = stack.anonymous();
     owner
@@ -138,7 +138,7 @@ async fn behind_our_proxies_the_address_is_the_last_that_is_none_and_ipv6_counts
         ["198.51.100.1", "203.0.113.9, 198.51.100.1", "203.0.113.8, 198.51.100.1, 127.0.0.2"],
         ["2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff::3"],
         ["198.51.100.2", "::ffff:198.51.100.2", "198.51.100.2:4711"],
-        // Beyond what is no address nothing is believed: it is the proxy's.
+        // Nothing beyond an entry that is no address is believed: the proxy's address counts.
         ["203.0.113.1, garbage", "203.0.113.2, garbage", "203.0.113.3, 1.2.3"],
     ] {
         get_from(&stack, client[0]).await.ok();
@@ -187,7 +187,7 @@ async fn a_redis_that_hangs_delays_nobody_for_long() {
     let took = started.elapsed();
     signal("-CONT");
     counts(&asked, [(200, 5), (429, 3)]);
-    // Redis gets a second, whoever asks; the rest is a busy machine's.
+    // The process waits a second for Redis; the rest is for a busy machine.
     assert!(took < Duration::from_secs(15), "{took:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Who may do what over a socket, and as whom.
+//! Who may do what over a socket, and as which user.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use nexus_tests::conformance::ASYNCAPI;
 use nexus_tests::shop::event_request;
 use nexus_tests::{Event, Method, Stack, Value, json};
 
-/// What nobody has to log in for.
+/// Commands that need no login.
 const LISTENING: [&str; 2] = ["join_event", "leave_event"];
 
 /// Every command of the document, with the names of its payload's fields.
@@ -59,7 +59,7 @@ async fn finding_10_anonymous_sockets_may_listen_and_nothing_else() {
     anonymous.call_ok("leave_event", json!(event.id)).await;
 }
 
-/// What is no sensible value of any field.
+/// Values that make no sense in any field.
 fn malformed() -> Vec<Value> {
     let deep = (0..100).fold(json!("bottom"), |inner, _| json!([inner]));
     // Deeper than any parser goes.
@@ -112,12 +112,12 @@ async fn finding_20_every_payload_is_answered_with_a_sentence() {
         }
     }
     assert_eq!(stack.contents().await, before, "rows");
-    // The same connection as ever.
+    // Still the same connection.
     assert_eq!(socket.call("delete_event", &[]).await, refused("Event not found"));
     stack.anonymous().get_root("/health").await.ok();
 }
 
-/// The same with every name under which somebody might say who they are.
+/// The same with every field in which a client might claim to be a user.
 fn claiming_to_be(user: i64, request: Value) -> Value {
     let mut request = request;
     for name in
@@ -161,7 +161,7 @@ async fn finding_21_who_acts_is_whom_the_token_names() {
         };
         assert_eq!(booked["booking"]["user_id"], forger.id, "{over}");
 
-        // Nor does it open what is somebody else's.
+        // Nor does it open what belongs to another user.
         let theirs = stack.event(&victim, &[("VIP", 100.0, 50)]).await;
         let update = claiming(json!({"eventId": theirs.id, "name": "Mine now"}));
         let refusal = "You are not authorized to update this event";

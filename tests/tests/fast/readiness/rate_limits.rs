@@ -1,8 +1,8 @@
-//! How often somebody may ask (finding 4).
+//! How often a client may ask (finding 4).
 
 use nexus_tests::{Client, Stack, json};
 
-/// How the login of somebody is answered: with a password that is not theirs.
+/// The response to a login with a wrong password.
 async fn try_password(client: &Client, email: &str) -> nexus_tests::Response {
     client.post("/auth/login", json!({"email": email, "password": "Wr0ng-horse"})).await
 }

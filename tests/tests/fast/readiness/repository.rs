@@ -1,4 +1,4 @@
-//! What is, and is not, in the repository and what is built from it (findings 6, 16 to 19).
+//! What the repository and its binaries contain, and what they do not (findings 6, 16 to 19).
 
 use std::collections::BTreeSet;
 
@@ -87,7 +87,7 @@ fn finding_17_nothing_that_only_development_needs_is_linked_into_what_is_deploye
     assert_eq!(linked.intersection(&for_development).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
-/// The Node service was built with whatever TypeScript was installed.
+/// The Node service was built with the TypeScript that happened to be installed.
 #[test]
 fn finding_18_the_compiler_and_every_dependency_are_pinned() {
     let toolchain = file("rust-toolchain.toml");

@@ -23,7 +23,7 @@ async fn finding_01_a_label_is_unique_within_its_seat_type_and_free_in_another()
     stack.assert_invariants().await;
 }
 
-/// There, nobody ever ran what frees expired locks and deletes expired tokens.
+/// There, no process ever freed expired locks or deleted expired tokens.
 #[tokio::test]
 async fn finding_05_expired_locks_and_tokens_are_cleaned_up_and_counts_restored() {
     let mut stack =
@@ -55,7 +55,7 @@ async fn finding_05_expired_locks_and_tokens_are_cleaned_up_and_counts_restored(
     .await;
 }
 
-/// There, viewers learned of locks in a message to whoever had locked.
+/// There, only the client that had locked a seat heard of the changed counts.
 #[tokio::test]
 async fn finding_24_everybody_who_shows_an_event_is_told_its_counts() {
     let stack = Stack::builder().workers([]).start().await;

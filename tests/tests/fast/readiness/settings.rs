@@ -105,14 +105,14 @@ async fn finding_12_without_a_providers_credentials_only_what_needs_them_is_off(
         (503, &json!("Webhooks are not available here"))
     );
 
-    // What costs nothing is sold from end to end, e-mail included.
+    // A free event is sold from end to end, e-mail included.
     let free = buyer.lock_and_book(&event, &[("Free", "A1")]).await;
     stack.until_tickets(&buyer, &free, 1).await;
     eventually("the tickets are mailed", SOON, async || {
         seen(!stack.providers.mail().is_empty(), ()).map(drop)
     })
     .await;
-    // What has to wait is not lost.
+    // Jobs that have to wait are not lost.
     eventually("the reconciler waits", SOON, async || {
         let waits = stack
             .count("jobs WHERE kind = 'reconcile_orders' AND state = 'pending' AND available_at > now()")
@@ -137,7 +137,7 @@ async fn finding_13_the_pool_has_the_size_and_the_patience_that_it_is_told() {
         .env("DATABASE_STATEMENT_TIMEOUT_MS", 12_000)
         .start()
         .await;
-    // As many requests as there are connections wait for a lock; the next one is told so, after a
+    // As many requests as there are connections wait for a lock; the next one gets 503 after a
     // while.
     let held = "pg_stat_activity WHERE application_name = 'nexus-api'";
     let mut holder = stack.db.begin().await.expect("a transaction");
@@ -297,6 +297,7 @@ fn finding_23_the_example_environment_is_what_the_processes_read() {
             );
         }
     }
-    // Nobody reads a variable past the settings: clippy, which is part of `make check`, refuses it.
+    // No code reads a variable past the settings: clippy, which is part of `make check`, refuses
+    // it.
     assert!(file("clippy.toml").contains("\"std::env::var\","), "the rule is in force");
 }

@@ -146,7 +146,7 @@ async fn payloads_of_every_shape_are_answered() {
                 "{payload}"
             );
         }
-        // What nobody has defined, nobody answers; the socket lives on.
+        // An unknown event gets no response; the socket lives on.
         socket.emit("no_such_command", &[json!({})]).await;
         socket.emit("connection", &[]).await;
         assert_eq!(both_ways(&socket, "delete_event", &[]).await, refused("Event not found"));

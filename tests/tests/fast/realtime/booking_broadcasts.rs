@@ -1,4 +1,4 @@
-//! News of bookings: whose booking it is hears all of it, others neither its reference nor its
+//! Broadcasts about bookings: the parties hear all of it, others neither its reference nor its
 //! amount nor the buyer's words.
 
 use super::fence;

@@ -1,5 +1,5 @@
-//! Who hears of what: everybody but the sender, whichever process they are connected to; those who
-//! joined an event, of that event only.
+//! Who hears a broadcast: every client but the sender, on every process; clients that joined an
+//! event, of that event only.
 
 use super::fence;
 use nexus_tests::shop::event_request;

@@ -70,7 +70,7 @@ async fn who_is_disconnected_and_connects_anew_over_the_same_connection_begins_n
             "{packet}"
         );
     };
-    // Whatever is said until a packet comes that begins so.
+    // Everything up to the packet that begins so.
     let until = async |wanted: &str| {
         let mut said = String::new();
         while !said.split('\x1e').any(|packet| packet.starts_with(wanted)) {

@@ -1,5 +1,5 @@
-//! The official clients that frontends use, each over every transport: what they could rely on with
-//! the Node service works, and goes on working when the API is restarted.
+//! The official clients that frontends use, each over every transport: what clients could rely on
+//! with the Node service works, and goes on working when the API is restarted.
 
 use nexus_tests::shop::event_request;
 use nexus_tests::{Client, Event, SOON, SocketClient, Stack, Value, eventually, json, seen};

@@ -1,5 +1,5 @@
-//! What code and documents cite exists: documents, headings, files. And documents are laid out to
-//! be read in an editor.
+//! The documents, headings and files that code and documents cite exist. And documents are laid out
+//! to be read in an editor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -168,7 +168,7 @@ fn every_file_that_a_document_names_exists() {
     let texts = texts();
     let folders: BTreeSet<&str> =
         texts.keys().filter_map(|name| name.split_once('/')).map(|(folder, _)| folder).collect();
-    // What it tells of may have gone.
+    // The changelog may name files that have gone.
     let documents = texts.iter().filter(|(name, _)| is_document(name) && *name != "CHANGELOG.md");
     let mut missing = Vec::new();
     for (name, text) in documents {

@@ -1,5 +1,5 @@
-//! How the source is built: no file uses another that uses it, and rooms stand in one direction.
-//! Read from the paths in `use` declarations and in code.
+//! How the source is built: files do not use each other in a circle, and rooms depend in one
+//! direction. Read from the paths in `use` declarations and in code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

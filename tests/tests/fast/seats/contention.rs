@@ -1,11 +1,11 @@
-//! Many people want the same thing at the same moment.
+//! Many buyers want the same seats at the same moment.
 
 use std::time::Duration;
 
 use nexus_tests::{Booking, Client, Event, Response, Stack, json};
 use tokio::task::JoinSet;
 
-/// Whoever has no response after this hangs.
+/// A request without a response after this hangs.
 const NOBODY_WAITS_LONGER: Duration = Duration::from_secs(20);
 
 /// All at once; returns the responses, in any order.
@@ -44,7 +44,7 @@ fn assert_won(responses: &[Response], winners: usize, refusal: &str) {
     assert_eq!(won.len(), winners, "winners of {}", responses.len());
 }
 
-/// Everybody at one of these addresses in turn.
+/// Spreads the users over these addresses.
 fn spread(buyers: Vec<Client>, urls: &[String]) -> Vec<Client> {
     buyers.into_iter().zip(urls.iter().cycle()).map(|(buyer, url)| buyer.at(url)).collect()
 }
@@ -58,7 +58,7 @@ async fn two_hundred_want_one_seat(stack: &Stack, urls: &[String]) {
     assert_eq!(stack.available(event.seat_type("VIP")).await, 499);
 }
 
-/// The seat type is cold: nobody has asked for it before.
+/// The seat type is cold: no request has named it before.
 async fn sixty_four_want_fifty_seats(stack: &Stack, urls: &[String]) {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
@@ -163,7 +163,7 @@ async fn one_of_ten_bookings_of_the_same_seats_is_made_and_one_of_ten_cancellati
     assert_eq!(counts, (1, 9), "{messages:?}");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 50);
 
-    // Whatever was broadcast before this has arrived with it.
+    // All earlier broadcasts have arrived with this one.
     organiser.put(&format!("/events/{}", event.id), json!({"location": "Pune"})).await.ok();
     viewer.wait_for_any("event_updated").await;
     assert_eq!(viewer.received("booking_cancelled").len(), 1, "{}", viewer.describe());

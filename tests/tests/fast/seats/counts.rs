@@ -1,4 +1,4 @@
-//! What is left of an event's seats, and the version that says of two counts which is the later.
+//! What is left of an event's seats, and the version that says which of two counts is the later.
 
 use nexus_tests::{Client, Event, Outcome, SOON, Stack, Value, eventually, json, seen};
 

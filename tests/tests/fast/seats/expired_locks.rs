@@ -1,5 +1,5 @@
-//! Locks that have run out and that nobody has tidied up: however many there are, nobody pays for
-//! them, and each of them is free.
+//! Locks that have run out and that no worker has tidied up: however many there are, they slow no
+//! request down, and each of them is free.
 
 use nexus_tests::{Client, Event, Stack, Value, json};
 
@@ -71,7 +71,8 @@ async fn a_sold_out_seat_type_whose_locks_have_run_out_can_be_had_whole() {
 async fn a_lock_that_is_extended_in_the_last_moment_stays() {
     let stack = Stack::builder().workers([]).start().await;
     let (event, buyer) = with_expired(&stack, 10, 1).await;
-    // Whoever extends it has not committed yet when somebody else sees that it has run out.
+    // The request that extends the lock has not committed yet when another one sees that it has run
+    // out.
     let mut extending = stack.db.begin().await.unwrap();
     sqlx::query(
         "UPDATE seats SET expires_at = now() + interval '5 minutes' WHERE seat_label = 'V1'",

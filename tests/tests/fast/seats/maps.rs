@@ -1,10 +1,10 @@
-//! `GET /seats/:eventId` when everybody asks at once.
+//! `GET /seats/:eventId` when many clients ask at once.
 
 use nexus_tests::{Client, Event, Response, Stack, json};
 use sqlx::{Postgres, Transaction};
 use tokio::task::JoinSet;
 
-/// Nobody can look at seats until this is dropped.
+/// No transaction can read seats until this is dropped.
 async fn hold_seats(stack: &Stack) -> Transaction<'static, Postgres> {
     let mut tx = stack.db.begin().await.unwrap();
     sqlx::query("LOCK TABLE seats IN ACCESS EXCLUSIVE MODE").execute(&mut *tx).await.unwrap();
@@ -31,7 +31,7 @@ async fn a_crowd_that_asks_at_once_costs_one_query() {
         tokio::spawn(map(stack.anonymous(), event.clone())),
     );
     stack.until_blocked("nexus-api", 1).await;
-    // Who leaves takes nobody with them.
+    // A client that leaves does not end the others' requests.
     leaver.abort();
     // Others, who need a connection, get one: the crowd has not taken them all.
     stack.user().await.get("/bookings/my-bookings").await.ok();

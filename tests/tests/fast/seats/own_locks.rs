@@ -1,9 +1,9 @@
-//! What somebody may do with locks beside booking them: have several at once, give them back, keep
-//! them longer; and the map that shows them.
+//! What a user may do with locks beside booking them: have several at once, give them back, extend
+//! them; and the map that shows them.
 
 use nexus_tests::{Client, Event, Stack, Value, json};
 
-/// An event with two seat types, and somebody who wants seats.
+/// An event with two seat types, and a buyer.
 async fn sale(stack: &Stack) -> (Event, Client) {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 5), ("Balcony", 50.0, 3)]).await;

@@ -9,7 +9,7 @@ use nexus_tests::{Stack, Target, Value, eventually, seen};
 
 use super::AFTERWARDS;
 
-/// Only what asked for it has died.
+/// Only jobs that were told to die are dead, each with its reason.
 pub(crate) async fn assert_dead_with_a_reason(stack: &Stack) {
     let asked = "kind = 'probe' AND payload->'steps'->>0 = 'discard'";
     let other = format!("SELECT * FROM jobs WHERE (state = 'dead') <> ({asked})");
@@ -26,7 +26,7 @@ pub(crate) async fn assert_dead_with_a_reason(stack: &Stack) {
 /// Outward calls by kind: how many jobs made them, and how often they were made.
 pub(crate) type Calls = BTreeMap<&'static str, (u64, u64)>;
 
-/// What is in PostgreSQL happened exactly once. An outward call happened at least once, and once
+/// An effect in PostgreSQL happened exactly once. An outward call happened at least once, and once
 /// more at most for each attempt that failed.
 pub(crate) async fn assert_effects(stack: &Stack) -> Calls {
     let wrong = "SELECT j.id, j.payload, j.errors, count(e.n) AS effects FROM jobs j LEFT JOIN probe_effects e ON e.job_id = j.id
@@ -79,7 +79,7 @@ pub(crate) async fn assert_effects(stack: &Stack) -> Calls {
     calls
 }
 
-/// Of jobs there is nothing left; of workers, only those that live.
+/// Redis holds nothing of jobs, and only the workers that live.
 pub(crate) async fn assert_nothing_stale_in_redis(stack: &Stack, workers: &mut [Processes]) {
     let alive: usize = workers.iter().map(Processes::len).sum();
     eventually("Redis holds nothing stale", AFTERWARDS, async || {

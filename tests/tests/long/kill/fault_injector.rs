@@ -1,4 +1,4 @@
-//! What goes wrong, and when: by chance whose seed is known.
+//! What goes wrong, and when: at random, from a known seed.
 
 use nexus_sandbox::postgres::Postgres;
 use nexus_sandbox::redis::Redis;
@@ -16,7 +16,8 @@ pub(crate) struct FaultInjector<'a> {
 }
 
 impl FaultInjector<'_> {
-    /// Whatever has died, by a fault or by its own jobs, is started again, as any supervisor does.
+    /// Starts every process again that has died, by a fault or by its own jobs, as a supervisor
+    /// does.
     pub(crate) fn supervise(&mut self) {
         self.apis.supervise();
         self.workers.iter_mut().for_each(Processes::supervise);

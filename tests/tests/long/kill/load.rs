@@ -104,7 +104,7 @@ impl Load<'_> {
                 self.ask(buyer, Method::POST, &lock, &json!({"seat_label": label})).await;
             } else {
                 let begun = Instant::now();
-                // Whoever has not got so far in half a minute goes home.
+                // A buyer who has not got so far in half a minute goes home.
                 let _ = timeout(Duration::from_secs(30), self.buy(buyer, &lock, &label)).await;
                 sleep(Duration::from_millis(600).saturating_sub(begun.elapsed())).await;
             }
@@ -114,7 +114,8 @@ impl Load<'_> {
     async fn buy(&self, buyer: &Client, lock: &str, label: &str) {
         let seat = self.event.seat_type("VIP");
         let book = json!({"event_id": self.event.id, "seat_details": [{"seat_label": label, "seat_type_id": seat}]});
-        // A response may be lost when what it tells of is done: so one looks before one asks again.
+        // A response may be lost although the change is done: so the buyer looks before asking
+        // again.
         let (id, total) = loop {
             self.ask(buyer, Method::POST, lock, &json!({"seat_label": label})).await;
             self.ask(buyer, Method::POST, "/bookings/create", &book).await;

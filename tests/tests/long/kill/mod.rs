@@ -31,7 +31,7 @@ use load::Load;
 
 /// At least, for every fault.
 const JOBS: i64 = 20;
-/// For whatever has to happen after the last fault.
+/// For everything that has to happen after the last fault.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
 /// Kills and starts, while the load goes on; says how many faults of which kind there were.
@@ -74,11 +74,11 @@ async fn faults_under_load_cost_no_job_and_no_effect() {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 2_000)]).await;
     let buyers = stack.users(600).await;
-    // Its place is taken by two that die.
+    // Two API processes that the faults kill take its place.
     stack.api(0).stop().await;
     let (apis, urls) = stack.further_apis(2, &[]);
     stack.providers.set_webhook_url(format!("{}/api/v1/payments/webhook", urls[0]));
-    // Slow to answer: a process may die when its call has been made and before it knows.
+    // Slow to answer: a process may die after a call has been made and before it hears the answer.
     for target in [Target::TwilioVerify, Target::Smtp, Target::RazorpayCapture] {
         stack.providers.fault(target, None, Fault::delay_response(Duration::from_millis(200)));
     }
@@ -110,7 +110,7 @@ async fn faults_under_load_cost_no_job_and_no_effect() {
     let FaultInjector { apis: _apis, mut workers, .. } = injector;
     let quiet = Instant::now();
 
-    // Whoever was too slow for so many jobs gets the rest now.
+    // Workers that were too slow for so many jobs get the rest now.
     let missing = JOBS * count as i64 - stack.count("jobs").await;
     stack.flood(missing.max(0) as u32, json!(["done"])).await;
     let unfinished = format!(

@@ -17,7 +17,7 @@ pub(crate) const TELLING: Duration = Duration::from_secs(240);
 /// would be five times as much.
 pub(crate) const GROWTH: f64 = 1.0;
 /// Beside connections to PostgreSQL: those to Redis, and those that stay open for a minute and a
-/// half after their last use, to providers and from whoever delivers webhooks.
+/// half after their last use, to providers and from senders of webhooks.
 pub(crate) const FILES: usize = 40;
 
 pub(crate) async fn everything(
@@ -51,15 +51,15 @@ pub(crate) async fn everything(
     }
 }
 
-/// 502 and 503, and only while something is wrong; nothing else of that kind ever.
+/// Of failures only 502 and 503 are right, and only while something is wrong.
 fn responses(injector: &FaultInjector, record: &Record, broken: &mut impl FnMut(String)) {
     let [elder, _] = injector.urls();
     for failure in record.failures.borrow().iter() {
         let excused = injector.is_excused(failure.began, failure.ended);
         let known = match failure.status {
             502 | 503 => true,
-            // Whoever is killed does not answer; the elder is not. An export that is under way when
-            // PostgreSQL goes is cut off, so that nobody takes it for the whole.
+            // A killed process does not answer; the elder is never killed. An export that is under
+            // way when PostgreSQL goes is cut off, so that no reader takes it for the whole.
             0 => {
                 let is_cut_off = failure.what.contains("/admin/ledger.csv")
                     && failure.what.contains("kind: Body");
@@ -103,7 +103,7 @@ fn logs(stack: &mut Stack, injector: &mut FaultInjector, broken: &mut impl FnMut
     }
 }
 
-/// Of a time such as `2031-05-01T18:00:00.000000Z`, those since 1970.
+/// The seconds since 1970 of a time such as `2031-05-01T18:00:00.000000Z`.
 fn seconds(time: &str) -> Option<f64> {
     let (date, time) = time.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
@@ -153,7 +153,7 @@ async fn files(watch: &mut Watch, broken: &mut impl FnMut(String)) {
     }
 }
 
-/// Nobody holds a transaction open, or more connections than allowed.
+/// No process holds a transaction open, or more connections than allowed.
 async fn connections(stack: &Stack, broken: &mut impl FnMut(String)) {
     let held = "SELECT application_name, state, query FROM pg_stat_activity
                 WHERE application_name LIKE 'nexus-%' AND state <> 'idle' AND now() - state_change > interval '2 seconds'";
@@ -174,7 +174,7 @@ async fn redis(stack: &Stack, broken: &mut impl FnMut(String)) {
     let deadline = Instant::now() + 2 * SOON;
     loop {
         let (mut lasting, workers) = stack.lasting_in_redis().await;
-        // What is under way may be there, and the jobs that never end always are.
+        // Jobs that are under way may be there, and those that never end always are.
         for row in
             stack.rows("SELECT DISTINCT queue FROM jobs WHERE state IN ('queued', 'running')").await
         {
@@ -191,7 +191,7 @@ async fn redis(stack: &Stack, broken: &mut impl FnMut(String)) {
     }
 }
 
-/// Whatever has died says why; and nothing had a reason to.
+/// Every process that has died says why; and none had a reason to.
 async fn jobs(stack: &Stack, broken: &mut impl FnMut(String)) {
     let dead =
         "SELECT id, kind, attempt, last_error FROM jobs WHERE state IN ('dead', 'cancelled')";

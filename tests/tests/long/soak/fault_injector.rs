@@ -1,5 +1,5 @@
-//! What goes wrong, and when. Of each kind of process one lives through it all, so that it can be
-//! seen whether it grows; the other is killed again and again.
+//! What goes wrong, and when. Of each kind of process one lives through it all, so that its growth
+//! shows; the other is killed again and again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::record::now;
 use super::watch::Watch;
 
-/// Of each process.
+/// DATABASE_MAX_CONNECTIONS of each process.
 pub(crate) const CONNECTIONS: usize = 8;
 /// How long people notice something after it is over: the longest time-out, and what a process
 /// takes to start.
@@ -206,7 +206,7 @@ impl FaultInjector {
             (Target::Smtp, 5),
         ];
         for (target, times) in calls {
-            // What begins with 5 is a mail server's last word; what begins with 4 may pass.
+            // A mail server's 5xx is final; a 4xx may pass.
             let fault = if target == Target::Smtp && what == UNAVAILABLE {
                 Fault::status(451)
             } else {

@@ -28,7 +28,7 @@ use record::Record;
 use shop::Shop;
 use watch::Watch;
 
-/// Whatever is under way when the traffic ends has ended after this.
+/// Work that is under way when the traffic ends has ended after this.
 const AFTERWARDS: Duration = Duration::from_secs(120);
 /// Seats are kept for so long, in seconds: short, so that many run out.
 const LOCK: u64 = 10;
@@ -93,7 +93,7 @@ async fn soak() {
     stack.assert_invariants().await;
 }
 
-/// Money is where it belongs, and nobody has anything left to do.
+/// Money is where it belongs, and no worker has anything left to do.
 async fn until_settled(stack: &Stack) {
     eventually("every webhook that is not lost has come", AFTERWARDS, async || {
         let left = stack.providers.webhooks();
@@ -112,7 +112,7 @@ async fn until_settled(stack: &Stack) {
     stack.until_idle_within(AFTERWARDS, &stack.queues()).await;
 }
 
-/// A soak in which nobody did anything shows nothing.
+/// A soak without traffic shows nothing.
 fn enough_happened(record: &Record) {
     for what in [
         "lock",
@@ -129,7 +129,7 @@ fn enough_happened(record: &Record) {
     }
 }
 
-/// Chance for somebody of their own, so that one's story does not depend on another's timing.
+/// Random numbers for one person, so that their story does not depend on the timing of others.
 fn own_rng(seed: u64, who: u64) -> SeededRng {
     SeededRng(seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(who))
 }

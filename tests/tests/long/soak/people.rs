@@ -1,4 +1,4 @@
-//! What people do all day: each of them the same, over and over, undeterred.
+//! What people do: each repeats one activity to the end, undeterred by failures.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -160,7 +160,7 @@ async fn clicks(shop: Rc<Shop>, socket: SocketClient, mut rng: SeededRng) {
     }
 }
 
-/// Hears what everybody does.
+/// Listens to all broadcasts.
 async fn listens(shop: Rc<Shop>, socket: SocketClient) {
     while !shop.is_over() {
         shop.pause(Duration::from_secs(1)).await;
@@ -293,7 +293,7 @@ async fn organises(shop: Rc<Shop>, mut rng: SeededRng) {
     }
 }
 
-/// Looks after it all.
+/// Does what an operator does.
 async fn administers(shop: Rc<Shop>) {
     while !shop.is_over() {
         for path in ["/admin", "/admin/jobs?state=dead", "/admin/ledger.csv", "/ready", "/health"] {
@@ -305,7 +305,7 @@ async fn administers(shop: Rc<Shop>) {
     }
 }
 
-/// Sends what makes no sense.
+/// Sends requests that make no sense.
 async fn errs(shop: Rc<Shop>) {
     let nobody = Client::anonymous(&shop.http, &shop.urls[0]);
     let forged = nobody.clone().with_token(1, "eyJhbGciOiJub25lIn0.e30.");

@@ -1,4 +1,4 @@
-//! What was asked, and what was answered.
+//! Counts of requests and their responses.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use nexus_tests::{Client, Event, Method, Response, Stack, Value, json};
 
 use super::record::{Record, now};
 
-/// Shared by everybody.
+/// Shared by all people.
 pub(crate) struct Shop {
     pub(crate) urls: [String; 2],
     /// Of the stand-ins for the providers.
@@ -42,7 +42,7 @@ impl Shop {
         }
     }
 
-    /// Everybody has left; connections are closed.
+    /// All people have left; connections are closed.
     pub(crate) fn leave(self) -> Record {
         self.record
     }
@@ -102,7 +102,7 @@ impl Shop {
         None
     }
 
-    /// Somebody, talking to whichever process comes next.
+    /// The same client, talking to the API process that comes next.
     pub(crate) fn anywhere(&self, who: &Client) -> Client {
         self.turn.set(self.turn.get() + 1);
         who.clone().at(&self.urls[self.turn.get() % self.urls.len()])
@@ -116,8 +116,7 @@ impl Shop {
     }
 }
 
-/// New users, whose tokens are valid for as long as anybody wants to stay, and whose connections
-/// end with `http`.
+/// New users, whose tokens outlive the run, and whose connections end with `http`.
 pub(crate) async fn users(stack: &Stack, http: &reqwest::Client, count: usize) -> Vec<Client> {
     let url = stack.api_url(0);
     let lasting = |user: Client| {
