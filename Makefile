@@ -57,8 +57,10 @@ test: test-deps fmt build-tested lint fuzz-smoke ## Check and test everything
 test-long: test-deps build-tested ## Run in full what `make test` runs in short; an hour
 	@export PROPTEST_CASES=10000 NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_KILL_FAULTS=100 NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 ))
 	export EXAMPLES=20 NEXUS_BOOKS_BOOKINGS=50000 NEXUS_FINISHED_JOBS=1000000
-	cargo test --workspace --no-fail-fast --test histories --test long
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --test fast -- schemathesis:: while_nobody_has_counted_them workers_read_none
+	failed=0
+	cargo test --workspace --no-fail-fast --test histories --test long || failed=1
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --test fast -- schemathesis:: while_nobody_has_counted_them workers_read_none || failed=1
+	exit $$failed
 
 chaos: build-tested ## Sell to PAYMENTS buyers while webhooks are lost and processes killed; what was measured goes to REPORT
 	@NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_CHAOS_REPORT=$(abspath $(or $(REPORT),target/chaos.md)) cargo test --workspace --test long chaos:: -- --nocapture

@@ -22,9 +22,7 @@ pub const BENCH_HUB: &str = "BENCH_HUB";
 #[serde(untagged)]
 pub enum Said {
     /// So many jobs have been started since the process was.
-    Ran {
-        ran: u64,
-    },
+    Ran { ran: u64 },
     /// A probe's handler has started.
     Probe {
         probe: u64,

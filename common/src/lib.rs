@@ -5,7 +5,7 @@
 //! | [`types`], [`error`] | the words: ids, money, time, labels, statuses; why something could not be done |
 //! | [`config`] | settings |
 //! | [`observability`] | logs, metrics, traces |
-//! | [`storage`] | PostgreSQL and Redis |
+//! | [`tls`], [`storage`] | certificates; PostgreSQL and Redis |
 //! | [`limiter`] | how often something may be done |
 //! | [`realtime`] | broadcasts, and what follows a commit |
 //! | [`jobs`] | the durable job queue |

@@ -20,7 +20,7 @@ use super::operator::Admin;
 use crate::{
     app::App,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Text, filled},
         request::Fields,
     },
@@ -38,7 +38,7 @@ pub(super) async fn export(
     State(app): State<App>,
     operator: Admin,
     fields: Fields<Period>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let Period { from, to } = fields.request;
     let given = |field: Option<Text>| field.as_ref().and_then(filled);
     let range = Range::parse(given(from).as_deref(), given(to).as_deref())?;
@@ -62,7 +62,7 @@ pub(super) async fn export(
 }
 
 /// How long an export waits for rows that are still being written.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// If the period is over, waits until no further row can be dated in it. The wait blocks no other
 /// request.
@@ -70,7 +70,7 @@ async fn until_closed(app: &App, range: Range) -> Result<()> {
     let Some(barrier) = ledger_export::barrier(&mut *app.db.acquire().await?, range).await? else {
         return Ok(());
     };
-    let give_up_at = Instant::now() + PATIENCE;
+    let give_up_at = Instant::now() + CLOSING_TIMEOUT;
     while !ledger_export::is_past(&mut *app.db.acquire().await?, &barrier).await? {
         if Instant::now() >= give_up_at {
             return Err(Error::LedgerPeriodOpen);

@@ -33,13 +33,13 @@ use session::Acting;
 use crate::{
     app::App,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Text, filled},
         request::Fields,
     },
 };
 
-type Page = Result<Response, Failure>;
+type Page = Result<Response, ApiError>;
 
 /// The pages, below `/admin`.
 pub(crate) fn routes() -> Router<App> {
@@ -177,9 +177,9 @@ async fn close_alert(State(app): State<App>, Path(id): Path<i64>, operator: Acti
     Ok(Redirect::to(&format!("/admin?closed={id}")).into_response())
 }
 
-fn kind(operator: &Acting) -> Result<&str, Failure> {
+fn kind(operator: &Acting) -> Result<&str, ApiError> {
     let kind = operator.fields.get("kind").map(String::as_str).filter(|kind| !kind.is_empty());
     kind.ok_or_else(|| {
-        Failure::http(StatusCode::BAD_REQUEST, "validation_failed", "kind is required")
+        ApiError::http(StatusCode::BAD_REQUEST, "validation_failed", "kind is required")
     })
 }

@@ -12,7 +12,7 @@ use super::{
     operator::Admin,
     pages::{at, page},
 };
-use crate::{app::App, http::failure::Failure};
+use crate::{app::App, http::api_error::ApiError};
 
 /// The operator's search term; absent before they have searched.
 #[derive(Deserialize)]
@@ -25,7 +25,7 @@ pub(super) async fn show(
     State(app): State<App>,
     admin: Admin,
     Query(search): Query<Search>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let about = search.about.unwrap_or_default();
     let story = match about.trim() {
         "" => None,

@@ -23,7 +23,7 @@ use crate::{
     app::App,
     auth::caller::bearer,
     auth::{login, revocations},
-    http::{client_ip::ClientIp, failure::Failure},
+    http::{api_error::ApiError, client_ip::ClientIp},
 };
 
 const COOKIE: &str = "nexus_admin";
@@ -56,7 +56,7 @@ pub(super) enum NotAdmin {
     /// Not logged in, or not an admin: may log in as one.
     LogIn,
     /// The request cannot be checked.
-    Failed(Failure),
+    Failed(ApiError),
     /// The form comes from another site, or was rendered for another session.
     Forged,
 }
@@ -154,7 +154,7 @@ pub(super) async fn log_in(
             let page = pages::log_in(Some("Too many attempts. Please try again later."));
             (StatusCode::TOO_MANY_REQUESTS, wait, page).into_response()
         }
-        Err(error) => Failure::from(error).into_response(),
+        Err(error) => ApiError::from(error).into_response(),
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn log_out(
     State(app): State<App>,
     headers: HeaderMap,
     operator: Acting,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     if let Some(token) = cookie(&headers) {
         let expires_at = app.signer.verify_access(token)?.expires_at;
         let (mut conn, storage) = (app.db.acquire().await?, app.settings.token_storage);

@@ -11,7 +11,7 @@ use nexus_common::{Error, types::ids::UserId};
 
 use crate::{
     app::App,
-    http::{client_ip::ClientIp, failure::Failure},
+    http::{api_error::ApiError, client_ip::ClientIp},
 };
 
 /// A caller of whom nothing is known.
@@ -27,7 +27,7 @@ impl FromRequestParts<App> for Anybody {
 
 /// The user of the request's access token, looked up once.
 #[derive(Clone)]
-pub(crate) struct Identity(pub(crate) Result<UserId, Failure>);
+pub(crate) struct Identity(pub(crate) Result<UserId, ApiError>);
 
 impl FromRequestParts<App> for ClientIp {
     type Rejection = Infallible;
@@ -48,9 +48,9 @@ pub(crate) struct Caller {
 }
 
 impl FromRequestParts<App> for Caller {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let token = bearer(&parts.headers).ok_or(Error::TokenMissing)?;
         let user = match parts.extensions.get::<Identity>() {
             Some(Identity(user)) => user.clone()?,
@@ -64,9 +64,9 @@ impl FromRequestParts<App> for Caller {
 pub(crate) struct MaybeCaller(pub(crate) Option<UserId>);
 
 impl FromRequestParts<App> for MaybeCaller {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         match Caller::from_request_parts(parts, app).await {
             Ok(caller) => Ok(MaybeCaller(Some(caller.user))),
             Err(failure) if failure.status == StatusCode::UNAUTHORIZED => Ok(MaybeCaller(None)),

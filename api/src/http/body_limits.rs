@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::failure::Failure;
+use super::api_error::ApiError;
 
 /// Bodies may be this long (docs/contract.md#failures).
 pub(crate) const BODY_LIMIT: usize = 1_000_000;
@@ -37,7 +37,7 @@ pub(crate) async fn limit(
     next: Next,
 ) -> Response {
     if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
-        return Failure::uri_too_long().into_response();
+        return ApiError::uri_too_long().into_response();
     }
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -87,10 +87,10 @@ impl Excess {
     }
 
     /// What its sender is told.
-    pub(crate) fn failure(self) -> Failure {
+    pub(crate) fn failure(self) -> ApiError {
         match self {
-            Excess::Size => Failure::body_too_large(),
-            Excess::Time => Failure::request_timeout(),
+            Excess::Size => ApiError::body_too_large(),
+            Excess::Time => ApiError::request_timeout(),
         }
     }
 
@@ -192,13 +192,13 @@ async fn discard(body: Body) {
 }
 
 /// The whole body, within its limits, as it was sent: a compressed one is refused.
-pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     if headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
-        return Err(Failure::unsupported_content_encoding());
+        return Err(ApiError::unsupported_content_encoding());
     }
     let read = to_bytes(body, BODY_LIMIT).await;
-    read.map_err(|error| Excess::of(&error).map_or_else(Failure::incomplete_body, Excess::failure))
+    read.map_err(|error| Excess::of(&error).map_or_else(ApiError::incomplete_body, Excess::failure))
 }

@@ -1,8 +1,8 @@
 //! What HTTP adds to a request and its response: the client, the fields, the limits, the failure.
 
+pub(crate) mod api_error;
 pub(crate) mod body_limits;
 pub(crate) mod client_ip;
-pub(crate) mod failure;
 pub(crate) mod fields;
 pub(crate) mod policy;
 pub(crate) mod request;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{body_limits::read, failure::Failure};
+use super::{api_error::ApiError, body_limits::read};
 
 /// Query parameters, JSON body and path segments; of two with the same name, the path's wins, then
 /// the body's.
@@ -21,9 +21,9 @@ pub(crate) struct Fields<T> {
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let mut fields = Map::new();
         // Some proxies drop the bodies of DELETE requests.
@@ -43,15 +43,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
             }
         }
         let fields = Value::Object(fields);
-        // The map is sorted, so the order of fields does not matter.
-        let digest = Sha256::digest(fields.to_string()).to_vec();
+        let digest = digest(&fields);
         let request = serde_json::from_value(fields).map_err(Error::internal)?;
         Ok(Fields { request, digest })
     }
 }
 
+/// The map of fields is sorted, so that their order does not matter.
+fn digest(fields: &Value) -> Vec<u8> {
+    Sha256::digest(fields.to_string()).to_vec()
+}
+
 /// The fields of a request's JSON body; an absent one counts as `{}`.
-async fn json(parts: &Parts, body: Body) -> Result<Map<String, Value>, Failure> {
+async fn json(parts: &Parts, body: Body) -> Result<Map<String, Value>, ApiError> {
     let bytes = read(&parts.headers, body).await?;
     if bytes.is_empty() {
         return Ok(Map::new());
@@ -67,11 +71,24 @@ async fn json(parts: &Parts, body: Body) -> Result<Map<String, Value>, Failure> 
                 || (mime.starts_with("application/") && mime.ends_with("+json"))
         });
     if !is_json {
-        return Err(Failure::unsupported_media_type());
+        return Err(ApiError::unsupported_media_type());
     }
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Failure::not_an_object()),
-        Err(_) => Err(Failure::malformed_json()),
+        Ok(_) => Err(ApiError::not_an_object()),
+        Err(_) => Err(ApiError::malformed_json()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_fields_makes_no_other_request() {
+        let digest_of = |body| digest(&serde_json::from_str(body).unwrap());
+        let request = digest_of(r#"{"eventId": 1, "seat": {"a": 1, "b": 2}}"#);
+        assert_eq!(request, digest_of(r#"{"seat": {"b": 2, "a": 1}, "eventId": 1}"#));
+        assert_ne!(request, digest_of(r#"{"eventId": "1", "seat": {"a": 1, "b": 2}}"#));
     }
 }

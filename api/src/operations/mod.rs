@@ -38,7 +38,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         policy::{Envelope, json_of},
     },
     spec::operation::Operation,
@@ -64,8 +64,8 @@ pub(crate) trait Command: DeserializeOwned + ToSchema + Send + 'static {
     }
 }
 
-/// Any other operation over HTTP.
-pub(crate) trait Query: DeserializeOwned + ToSchema + Send + 'static {
+/// Any other operation, over HTTP only: a read, or something that concerns an account.
+pub(crate) trait Endpoint: DeserializeOwned + ToSchema + Send + 'static {
     /// Who may ask, and what is known of the caller.
     type Caller: FromRequestParts<App> + Send;
     /// The content of a success.
@@ -79,7 +79,7 @@ pub(crate) trait Query: DeserializeOwned + ToSchema + Send + 'static {
         self,
         app: App,
         caller: Self::Caller,
-    ) -> impl Future<Output = Result<Self::Response, Failure>> + Send;
+    ) -> impl Future<Output = Result<Self::Response, ApiError>> + Send;
 
     /// Its whole description in the API documents.
     fn described() -> Operation {
@@ -93,7 +93,7 @@ pub(crate) trait Respond {
     fn describe(operation: Operation) -> Operation;
 
     /// The response, in its envelope.
-    fn respond(self, envelope: Envelope) -> Result<Response, Failure>;
+    fn respond(self, envelope: Envelope) -> Result<Response, ApiError>;
 }
 
 /// A single item.
@@ -113,7 +113,7 @@ impl<T: Serialize + ToSchema> Respond for One<T> {
         operation.response::<T>()
     }
 
-    fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
+    fn respond(self, envelope: Envelope) -> Result<Response, ApiError> {
         Ok(Json(envelope.wrap(json_of(self.0)?)).into_response())
     }
 }
@@ -123,7 +123,7 @@ impl<T: Serialize + ToSchema> Respond for All<T> {
         operation.list_response::<T>()
     }
 
-    fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
+    fn respond(self, envelope: Envelope) -> Result<Response, ApiError> {
         Ok(Json(envelope.wrap(json_of(self.0)?)).into_response())
     }
 }
@@ -133,7 +133,7 @@ impl<T: Serialize + ToSchema> Respond for Paged<T> {
         operation.page_response::<T>()
     }
 
-    fn respond(self, envelope: Envelope) -> Result<Response, Failure> {
+    fn respond(self, envelope: Envelope) -> Result<Response, ApiError> {
         let mut body = envelope.wrap(json_of(self.0)?);
         body["pagination"] = json_of(self.1)?;
         Ok(Json(body).into_response())
@@ -145,7 +145,7 @@ impl<T: ToSchema> Respond for Prepared<T> {
         operation.response::<T>()
     }
 
-    fn respond(self, _: Envelope) -> Result<Response, Failure> {
+    fn respond(self, _: Envelope) -> Result<Response, ApiError> {
         Ok(([(header::CONTENT_TYPE, "application/json")], self.0).into_response())
     }
 }

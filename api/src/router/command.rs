@@ -23,7 +23,7 @@ use crate::{
     app::App,
     auth::caller::Caller,
     http::{
-        failure::{Failure, Outcome},
+        api_error::{ApiError, Outcome},
         policy::{DEADLINE, Envelope},
         request::Fields,
     },
@@ -40,9 +40,9 @@ pub(crate) static REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 pub(super) struct IdempotencyKey(Option<(String, String)>);
 
 impl FromRequestParts<App> for IdempotencyKey {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Some(key) = parts.headers.get("idempotency-key") else {
             return Ok(IdempotencyKey(None));
         };
@@ -106,7 +106,7 @@ async fn carry_out(call: Call, command: impl Command) -> Result<Value> {
 /// failure gives the key back.
 async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
     let (app, reservation) = (call.app.clone(), call.reservation.clone());
-    let result = within(DEADLINE, carry_out(call, command)).await.map_err(Failure::from);
+    let result = within(DEADLINE, carry_out(call, command)).await.map_err(ApiError::from);
     if let Some(reservation) = reservation
         && let Err(error) = bounded(remember(&app, &reservation, &result)).await
     {
@@ -136,7 +136,7 @@ fn replay(stored: StoredResponse, envelope: Envelope) -> Outcome<Response> {
         Ok(StatusCode::OK) => Json(envelope.wrap(stored.body)).into_response(),
         Ok(status) => {
             let text = |field: &str| stored.body[field].as_str().unwrap_or_default().to_owned();
-            Failure::http(status, text("code"), text("message")).into_response()
+            ApiError::http(status, text("code"), text("message")).into_response()
         }
         Err(error) => return Err(Error::internal(error).into()),
     };

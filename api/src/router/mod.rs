@@ -13,7 +13,7 @@ use crate::{
     admin,
     app::App,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         policy::{Envelope, Policies, Policy},
     },
     operations::{
@@ -33,28 +33,28 @@ const WITH_SUCCESS: Policy = Policy { envelope: Envelope::Success, ..PERSONAL };
 fn routes() -> Routes {
     use Method as M;
     let auth = Routes::new("Auth", "/api/v1/auth", PERSONAL)
-        .query::<Register>(M::POST, "/register")
-        .query::<Login>(M::POST, "/login")
-        .query::<Logout>(M::POST, "/logout")
-        .query_without_fields::<LogoutAll>(M::POST, "/logout-all")
-        .query::<RefreshToken>(M::POST, "/refresh-token")
-        .query::<SendOtp>(M::POST, "/send-otp")
-        .query::<VerifyOtp>(M::POST, "/verify-otp")
-        .query::<ResetPassword>(M::POST, "/reset-password")
-        .query::<CheckUsername>(M::POST, "/check-unique-username")
-        .query::<GetMe>(M::GET, "/me");
+        .endpoint::<Register>(M::POST, "/register")
+        .endpoint::<Login>(M::POST, "/login")
+        .endpoint::<Logout>(M::POST, "/logout")
+        .endpoint_without_fields::<LogoutAll>(M::POST, "/logout-all")
+        .endpoint::<RefreshToken>(M::POST, "/refresh-token")
+        .endpoint::<SendOtp>(M::POST, "/send-otp")
+        .endpoint::<VerifyOtp>(M::POST, "/verify-otp")
+        .endpoint::<ResetPassword>(M::POST, "/reset-password")
+        .endpoint::<CheckUsername>(M::POST, "/check-unique-username")
+        .endpoint::<GetMe>(M::GET, "/me");
 
     let events = Routes::new("Events", "/api/v1/events", Policy::API)
-        .query::<ListEvents>(M::GET, "")
+        .endpoint::<ListEvents>(M::GET, "")
         .command::<CreateEvent>(M::POST, "/create")
-        .query::<GetEvent>(M::GET, "/{eventId}")
+        .endpoint::<GetEvent>(M::GET, "/{eventId}")
         .command::<UpdateEvent>(M::PUT, "/{eventId}")
         .command::<DeleteEvent>(M::DELETE, "/{eventId}")
-        .query::<GetCancellation>(M::GET, "/{eventId}/cancellation")
-        .query::<ListSeatTypes>(M::GET, "/{eventId}/seat-types");
+        .endpoint::<GetCancellation>(M::GET, "/{eventId}/cancellation")
+        .endpoint::<ListSeatTypes>(M::GET, "/{eventId}/seat-types");
 
     let seats = Routes::new("Seats", "/api/v1/seats/{eventId}", Policy::API)
-        .query::<GetSeats>(M::GET, "")
+        .endpoint::<GetSeats>(M::GET, "")
         .command::<LockSeats>(M::POST, "/locks")
         .command::<CreateSeatType>(M::POST, "/seat-types")
         .command::<UpdateSeatType>(M::PUT, "/seat-types/{seatTypeId}")
@@ -65,15 +65,15 @@ fn routes() -> Routes {
 
     let bookings = Routes::new("Bookings", "/api/v1/bookings", WITH_SUCCESS)
         .command::<CreateBooking>(M::POST, "/create")
-        .query::<ListBookings>(M::GET, "/my-bookings")
-        .query::<GetBooking>(M::GET, "/{booking_id}")
+        .endpoint::<ListBookings>(M::GET, "/my-bookings")
+        .endpoint::<GetBooking>(M::GET, "/{booking_id}")
         .command::<CancelBooking>(M::POST, "/{booking_id}/cancel")
-        .query::<GetTickets>(M::GET, "/{booking_id}/tickets")
-        .query::<GetTicketJob>(M::GET, "/ticket-status/{job_id}");
+        .endpoint::<GetTickets>(M::GET, "/{booking_id}/tickets")
+        .endpoint::<GetTicketJob>(M::GET, "/ticket-status/{job_id}");
 
     let payments = Routes::new("Payments", "/api/v1/payments", WITH_SUCCESS)
         .command::<CreateOrder>(M::POST, "/create-order")
-        .query_by_id::<VerifyPayment>(M::GET, "/verify/{order_id}")
+        .endpoint_by_id::<VerifyPayment>(M::GET, "/verify/{order_id}")
         .uncounted_post("/webhook", webhook::webhook, webhook::spec());
 
     let service = Routes::new("Service", "", Policy::NONE)
@@ -108,7 +108,7 @@ pub(crate) fn router(documents: Documents) -> Router<App> {
         .router
         .nest("/admin", admin::routes())
         .nest("/docs", documents::below_docs())
-        .fallback(async || Failure::route_not_found())
-        .method_not_allowed_fallback(async || Failure::method_not_allowed())
+        .fallback(async || ApiError::route_not_found())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(Extension(documents))
 }

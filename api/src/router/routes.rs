@@ -16,7 +16,7 @@ use crate::{
         policy::{Policies, Policy},
         request::Fields,
     },
-    operations::{Command, Query, Respond},
+    operations::{Command, Endpoint, Respond},
     spec::operation::{Operation, Route},
 };
 
@@ -66,33 +66,33 @@ impl Routes {
         self.add(method, path, handler, C::described())
     }
 
-    /// Adds a query.
-    pub(crate) fn query<Q: Query>(self, method: Method, path: &str) -> Self {
+    /// Adds an endpoint.
+    pub(crate) fn endpoint<E: Endpoint>(self, method: Method, path: &str) -> Self {
         let envelope = self.policy.envelope;
-        let handler = async move |State(app): State<App>, caller: Q::Caller, fields: Fields<Q>| {
+        let handler = async move |State(app): State<App>, caller: E::Caller, fields: Fields<E>| {
             fields.request.run(app, caller).await?.respond(envelope)
         };
-        self.add(method, path, handler, Q::described())
+        self.add(method, path, handler, E::described())
     }
 
-    /// Adds a query that has no fields: whatever its body says, it is not read.
-    pub(crate) fn query_without_fields<Q: Query + Default>(
+    /// Adds an endpoint without fields: its body is not read.
+    pub(crate) fn endpoint_without_fields<E: Endpoint + Default>(
         self,
         method: Method,
         path: &str,
     ) -> Self {
         let envelope = self.policy.envelope;
-        let handler = async move |State(app): State<App>, caller: Q::Caller| {
-            Q::default().run(app, caller).await?.respond(envelope)
+        let handler = async move |State(app): State<App>, caller: E::Caller| {
+            E::default().run(app, caller).await?.respond(envelope)
         };
-        self.add(method, path, handler, Q::described())
+        self.add(method, path, handler, E::described())
     }
 
-    /// Adds a query whose path ends with an id whose case matters.
-    pub(crate) fn query_by_id<Q: Query>(mut self, method: Method, path: &str) -> Self {
+    /// Adds an endpoint whose path ends with an id whose case matters.
+    pub(crate) fn endpoint_by_id<E: Endpoint>(mut self, method: Method, path: &str) -> Self {
         let before = path.rsplit_once('/').map_or(path, |(before, _)| before);
         self.before_an_id.push(format!("{}{before}", self.base));
-        self.query::<Q>(method, path)
+        self.endpoint::<E>(method, path)
     }
 
     /// Adds a handler that makes its own response.

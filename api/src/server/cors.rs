@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::{rate_limits, request_log::REQUEST_ID};
-use crate::{http::failure::Failure, router::REPLAYED};
+use crate::{http::api_error::ApiError, router::REPLAYED};
 
 /// The origins of FRONTEND_URL.
 pub(crate) type Origins = Arc<Vec<HeaderValue>>;
@@ -67,7 +67,7 @@ pub(crate) async fn guard_sockets(
     let is_socket = request.uri().path().starts_with("/socket.io");
     match request.headers().get(header::ORIGIN) {
         Some(origin) if is_socket && !origins.contains(origin) => {
-            Failure::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed")
+            ApiError::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed")
                 .into_response()
         }
         _ => next.run(request).await,

@@ -37,7 +37,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     app::{App, AppState},
     auth::revocations,
-    http::{body_limits, failure::Failure},
+    http::{api_error::ApiError, body_limits},
     router, socketio,
     spec::Documents,
 };
@@ -129,7 +129,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
 
 /// The response when a handler panics; the panic itself is in the log.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
-    Failure::from(Error::internal("a handler panicked")).into_response()
+    ApiError::from(Error::internal("a handler panicked")).into_response()
 }
 
 /// How often values that no event reports are measured.

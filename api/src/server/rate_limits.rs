@@ -16,7 +16,7 @@ use nexus_common::{Error, types::usage::Usage};
 use crate::{
     app::App,
     auth::caller::{Identity, bearer},
-    http::{client_ip::ClientIp, failure::Failure, policy::Policies},
+    http::{api_error::ApiError, client_ip::ClientIp, policy::Policies},
     socketio::command_rate_limiter::CommandRateLimiter,
 };
 
@@ -46,12 +46,12 @@ pub(crate) async fn requests(
     };
     let taken = match taken {
         Ok(taken) => taken,
-        Err(error) => return Failure::from(error).into_response(),
+        Err(error) => return ApiError::from(error).into_response(),
     };
-    request.extensions_mut().insert(Identity(identity.map_err(Failure::from)));
+    request.extensions_mut().insert(Identity(identity.map_err(ApiError::from)));
     let mut response = next.run(request).await;
     let is_refusal =
-        response.extensions().get::<Failure>().is_some_and(|failure| failure.usage.is_some());
+        response.extensions().get::<ApiError>().is_some_and(|failure| failure.usage.is_some());
     if let Some(usage) = taken.usage.first()
         && !is_refusal
     {
@@ -74,7 +74,7 @@ pub(crate) async fn connections(
         uri.path().starts_with("/socket.io") && !has_session && request.method() != Method::OPTIONS;
     if connects {
         if let Err(error) = app.budgets.connection(address).await {
-            return Failure::from(error).into_response();
+            return ApiError::from(error).into_response();
         }
         request.extensions_mut().insert(CommandRateLimiter::new(app.budgets.commands()));
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::rate_limits;
 use crate::http::{
-    failure::Failure,
+    api_error::ApiError,
     policy::{DEADLINE, Envelope, Policies},
 };
 
@@ -60,9 +60,9 @@ pub(crate) async fn log(
     let served = next.run(request).instrument(span.clone());
     let mut response = match tokio::time::timeout(DEADLINE, served).await {
         Ok(response) => response,
-        Err(_) => Failure::timed_out().into_response(),
+        Err(_) => ApiError::timed_out().into_response(),
     };
-    let failure = response.extensions_mut().remove::<Failure>().or_else(|| unexplained(&response));
+    let failure = response.extensions_mut().remove::<ApiError>().or_else(|| unexplained(&response));
     let status = response.status().as_u16();
     let took = started.elapsed();
     metrics::request(method_label(&method), &route, status, took);
@@ -99,7 +99,7 @@ pub(crate) async fn log(
 }
 
 /// The JSON of a failure (docs/contract.md#failures); bookings and payments add `success:false`.
-fn write_failure(response: &mut Response, failure: &Failure, envelope: Envelope, id: &str) {
+fn write_failure(response: &mut Response, failure: &ApiError, envelope: Envelope, id: &str) {
     let body = Json(failure.body(id, envelope.has_success()));
     let mut written = (failure.status, body).into_response();
     // Headers that inner layers set (Allow, CORS, Vary) stay, except those about the body.
@@ -121,11 +121,11 @@ fn write_failure(response: &mut Response, failure: &Failure, envelope: Envelope,
 }
 
 /// A refusal by one of our libraries, without a body.
-fn unexplained(response: &Response) -> Option<Failure> {
+fn unexplained(response: &Response) -> Option<ApiError> {
     let status = response.status();
     let is_failure = status.is_client_error() || status.is_server_error();
     let is_bare = is_failure && !response.headers().contains_key(header::CONTENT_TYPE);
-    is_bare.then(|| Failure::of_status(status))
+    is_bare.then(|| ApiError::of_status(status))
 }
 
 /// Socket.IO's polls wait on purpose: they stay out of the other requests' times, and out of

@@ -10,7 +10,7 @@ use axum::{
 use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::failure::Failure;
+use crate::http::api_error::ApiError;
 
 /// Answers polls that would otherwise go on waiting.
 pub(crate) async fn drop_polls(
@@ -25,7 +25,7 @@ pub(crate) async fn drop_polls(
         response = next.run(request) => response,
         () = stopping.cancelled() => {
             let message = "The server is restarting. Please try again.";
-            Failure::http(StatusCode::SERVICE_UNAVAILABLE, "restarting", message).into_response()
+            ApiError::http(StatusCode::SERVICE_UNAVAILABLE, "restarting", message).into_response()
         }
     }
 }

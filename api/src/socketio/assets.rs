@@ -8,7 +8,7 @@ use axum::{
 };
 use http::{HeaderValue, Method, StatusCode, header};
 
-use crate::{http::failure::Failure, server::headers::RESOURCE_POLICY};
+use crate::{http::api_error::ApiError, server::headers::RESOURCE_POLICY};
 
 /// The browser's client, as npm's socket.io-client has it.
 const CLIENT: &str = include_str!("../../assets/socket.io.min.js");
@@ -36,9 +36,9 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
         }
         // The library's status for requests that do not follow the protocol.
         StatusCode::INTERNAL_SERVER_ERROR
-            if is_poll && response.extensions().get::<Failure>().is_none() =>
+            if is_poll && response.extensions().get::<ApiError>().is_none() =>
         {
-            return Failure::of_status(StatusCode::BAD_REQUEST).into_response();
+            return ApiError::of_status(StatusCode::BAD_REQUEST).into_response();
         }
         _ => {}
     }

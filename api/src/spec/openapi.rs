@@ -17,7 +17,7 @@ use super::{
     operation::{Access, Header, Operation, Route, Success},
     schemas::{Schemas, exactly},
 };
-use crate::http::{failure::Failure, policy::Policy};
+use crate::http::{api_error::ApiError, policy::Policy};
 
 /// Sections of the document, in reading order.
 const TAGS: [(&str, &str); 6] = [
@@ -48,7 +48,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
         item[route.method.as_str().to_ascii_lowercase()] = operation(route, &mut schemas);
     }
     let mut described = schemas.finish();
-    described["Failure"] = components::failure(false);
+    described["ApiError"] = components::failure(false);
     described["FailureWithSuccess"] = components::failure(true);
     described["TooMany"] = components::too_many(false);
     described["TooManyWithSuccess"] = components::too_many(true);
@@ -244,11 +244,15 @@ fn success_body(success: Success, policy: Policy, schemas: &mut Schemas) -> Valu
 }
 
 /// The failures of an operation by status: its own, and those of all operations like it.
-fn failures(method: &Method, policy: Policy, operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
-    let mut all: Vec<Failure> = vec![
+fn failures(
+    method: &Method,
+    policy: Policy,
+    operation: &Operation,
+) -> BTreeMap<u16, Vec<ApiError>> {
+    let mut all: Vec<ApiError> = vec![
         Error::internal("").into(),
         Error::Unavailable("".into()).into(),
-        Failure::uri_too_long(),
+        ApiError::uri_too_long(),
     ];
     if policy.is_limited {
         all.push(
@@ -258,41 +262,41 @@ fn failures(method: &Method, policy: Policy, operation: &Operation) -> BTreeMap<
     if operation.access == Access::User {
         all.extend(
             [Error::TokenMissing, Error::TokenInvalid, Error::TokenRevoked, Error::TokenType]
-                .map(Failure::from),
+                .map(ApiError::from),
         );
     }
     if method != Method::GET {
         all.extend([
-            Failure::malformed_json(),
-            Failure::not_an_object(),
-            Failure::incomplete_body(),
-            Failure::request_timeout(),
-            Failure::body_too_large(),
-            Failure::unsupported_media_type(),
-            Failure::unsupported_content_encoding(),
+            ApiError::malformed_json(),
+            ApiError::not_an_object(),
+            ApiError::incomplete_body(),
+            ApiError::request_timeout(),
+            ApiError::body_too_large(),
+            ApiError::unsupported_media_type(),
+            ApiError::unsupported_content_encoding(),
         ]);
     }
     if operation.once {
-        all.extend([Error::RequestInFlight, Error::IdempotencyKeyReused].map(Failure::from));
+        all.extend([Error::RequestInFlight, Error::IdempotencyKeyReused].map(ApiError::from));
     }
     all.extend(operation.failures.iter().cloned());
-    let mut by_status: BTreeMap<u16, Vec<Failure>> = BTreeMap::new();
+    let mut by_status: BTreeMap<u16, Vec<ApiError>> = BTreeMap::new();
     for failure in all {
         by_status.entry(failure.status.as_u16()).or_default().push(failure);
     }
     by_status
 }
 
-fn in_words(reasons: &[Failure]) -> String {
+fn in_words(reasons: &[ApiError]) -> String {
     let lines = reasons.iter().map(|reason| format!("- `{}`: {}", reason.code, reason.message));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn failed(policy: Policy, status: u16, reasons: &[Failure]) -> Value {
+fn failed(policy: Policy, status: u16, reasons: &[ApiError]) -> Value {
     let envelope = match (status, policy.envelope.has_success()) {
         (429, false) => "TooMany",
         (429, true) => "TooManyWithSuccess",
-        (_, false) => "Failure",
+        (_, false) => "ApiError",
         (_, true) => "FailureWithSuccess",
     };
     let codes: BTreeSet<_> = reasons.iter().map(|reason| &reason.code).collect();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::schemas::{Describe, Schemas};
-use crate::http::{failure::Failure, policy::Policy};
+use crate::http::{api_error::ApiError, policy::Policy};
 
 /// The description of one route.
 pub(crate) struct Route {
@@ -36,7 +36,7 @@ pub(crate) struct Operation {
     pub(super) success: Option<Success>,
     pub(super) plain: Vec<Plain>,
     /// Failures besides those that every operation of its kind has.
-    pub(super) failures: Vec<Failure>,
+    pub(super) failures: Vec<ApiError>,
 }
 
 /// Who may ask for it.
@@ -212,7 +212,7 @@ impl Operation {
 
     /// Why it may fail.
     pub(crate) fn failures(mut self, failures: impl IntoIterator<Item = Error>) -> Self {
-        self.failures.extend(failures.into_iter().map(Failure::from));
+        self.failures.extend(failures.into_iter().map(ApiError::from));
         self
     }
 }

@@ -79,7 +79,7 @@ pub async fn lock_for_update(
     id: BookingId,
 ) -> Result<Option<LockedBooking>> {
     let Some(event) = event(conn, id).await? else { return Ok(None) };
-    inventory::open_inventory(conn, &[event]).await?;
+    inventory::lock_inventory(conn, &[event]).await?;
     // Lock the row first and look second: a single statement would see other tables as they were
     // before it waited for the row.
     sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", id as _)

@@ -71,7 +71,7 @@ pub async fn finish(
     event: EventId,
     after: &mut AfterCommit,
 ) -> Result<bool> {
-    inventory::open_inventory(conn, &[event]).await?;
+    inventory::lock_inventory(conn, &[event]).await?;
     if !is_cancelled(conn, event).await? {
         return Ok(true);
     }

@@ -20,7 +20,7 @@ pub async fn delete(
 ) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, id, user, "delete this event").await?;
     // Until this transaction ends, no lock can be won, and no booking created or confirmed.
-    inventory::open_inventory(conn, &[id]).await?;
+    inventory::lock_inventory(conn, &[id]).await?;
     sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)
         .await?;

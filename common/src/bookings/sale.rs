@@ -4,7 +4,7 @@
 //! Turning a lock into a booked seat changes no count. So a booking that has all its seats, and its
 //! deadline well ahead, is confirmed with its own row and the rows of its seats, and leaves the
 //! event's inventory to requests that lock and free seats. Only a booking that has lost seats, or
-//! is about to, opens the inventory before it locks the booking's row; a look without locks decides
+//! is about to, locks the inventory before it locks the booking's row; a look without locks decides
 //! which case it is. If the look turns out wrong once the row is locked, everything is undone
 //! ([`Error::Collision`]), and the next try looks again: a transaction that has a booking's row
 //! never waits for the inventory.
@@ -73,7 +73,7 @@ pub async fn lock_for_update(
     .await?;
     let inventory = needed.as_ref().is_some_and(|needed| needed.inventory);
     if let Some(needed) = needed.filter(|needed| needed.inventory) {
-        inventory::open_inventory(conn, &[needed.event_id]).await?;
+        inventory::lock_inventory(conn, &[needed.event_id]).await?;
     }
     // The payment is an advisory lock, taken once the row is locked. A separate statement then
     // looks at both, and so sees what other transactions did meanwhile.
@@ -198,7 +198,7 @@ struct Lost {
     seats: Vec<(SeatTypeId, SeatLabel)>,
 }
 
-/// Makes sure that a booking has all its seats, with the inventory open, or returns why it cannot.
+/// Makes sure that a booking has all its seats, with the inventory locked, or returns why it cannot.
 async fn complete(
     conn: &mut PgConnection,
     booking: &LockedBooking,

@@ -27,7 +27,7 @@ pub(super) async fn prepare(
 ) -> Result<()> {
     // Transactions that change the event's seats end before this, or see the new status; the job
     // finds a sale that does neither.
-    inventory::open_inventory(conn, &[event]).await?;
+    inventory::lock_inventory(conn, &[event]).await?;
     if status == EventStatus::Cancelled {
         sqlx::query!(
             "INSERT INTO event_cancellations (event_id) VALUES ($1) ON CONFLICT (event_id) DO UPDATE SET finished_at = NULL",

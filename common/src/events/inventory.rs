@@ -67,7 +67,7 @@ pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<Seat
 ///
 /// An event has an inventory for as long as it exists. A transaction that waited here while the
 /// event was deleted has nothing left to change, and must look to find that out.
-pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
+pub async fn lock_inventory(conn: &mut PgConnection, events: &[EventId]) -> Result<()> {
     sqlx::query!(
         "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = ANY ($1) ORDER BY event_id FOR UPDATE)
          UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",
@@ -78,9 +78,9 @@ pub async fn open_inventory(conn: &mut PgConnection, events: &[EventId]) -> Resu
     Ok(())
 }
 
-/// Like [`open_inventory`], but does not wait: false when another transaction has it, or the event
+/// Like [`lock_inventory`], but does not wait: false when another transaction has it, or the event
 /// is gone.
-pub async fn try_open_inventory(conn: &mut PgConnection, event: EventId) -> Result<bool> {
+pub async fn try_lock_inventory(conn: &mut PgConnection, event: EventId) -> Result<bool> {
     let opened = sqlx::query!(
         "WITH held AS (SELECT event_id FROM event_inventory WHERE event_id = $1 FOR UPDATE SKIP LOCKED)
          UPDATE event_inventory SET version = version + 1 WHERE event_id IN (SELECT event_id FROM held)",

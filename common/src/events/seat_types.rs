@@ -1,5 +1,5 @@
 //! Seat types: a name, a price and a number of seats (docs/contract.md#seats). Counts change only
-//! with the event's inventory opened.
+//! with the event's inventory locked.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -90,7 +90,7 @@ pub async fn create(
 ) -> Result<(SeatType, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
     // The counts grow, which makes a new version.
-    inventory::open_inventory(conn, &[event]).await?;
+    inventory::lock_inventory(conn, &[event]).await?;
     let types = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM event_seat_types WHERE event_id = $1"#,
         event as _,
@@ -145,7 +145,7 @@ pub async fn update(
     chargeable: Chargeable,
 ) -> Result<(SeatType, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
-    inventory::open_inventory(conn, &[event]).await?;
+    inventory::lock_inventory(conn, &[event]).await?;
     let now = sqlx::query!(
         r#"SELECT (quantity - available_quantity)::bigint AS "taken!", price AS "price: Paise"
            FROM event_seat_types WHERE id = $1 AND event_id = $2"#,
@@ -194,7 +194,7 @@ pub async fn delete(
     user: UserId,
 ) -> Result<(String, Audience)> {
     let audience = require_organizer(conn, event, user, MANAGE).await?;
-    inventory::open_inventory(conn, &[event]).await?;
+    inventory::lock_inventory(conn, &[event]).await?;
     // Waits for transactions that create or confirm bookings of it.
     sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id as _)
         .fetch_optional(&mut *conn)

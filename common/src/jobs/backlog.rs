@@ -42,7 +42,7 @@ struct Level {
 
 /// How many jobs a relay may hand over.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Capacity {
     /// Jobs of any priority.
     pub jobs: i64,
     /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once,
@@ -140,11 +140,15 @@ impl Backlog {
 
     /// Takes due jobs for hand-over to Redis, by priority and then by age, and no more than there
     /// is room for. Also returns how long the oldest of them had been due.
-    pub async fn hand_over(&self, pool: &PgPool, room: Room) -> Result<(Vec<Delivery>, Duration)> {
+    pub async fn hand_over(
+        &self,
+        pool: &PgPool,
+        capacity: Capacity,
+    ) -> Result<(Vec<Delivery>, Duration)> {
         let is_due = |level: &&Level| level.due_in.is_some_and(|left| left <= 0.0);
         let due: Vec<&Level> = self.levels.iter().filter(is_due).collect();
         if due.iter().all(|level| level.priority <= 0) {
-            return take(&mut *pool.acquire().await?, self.queue, room, due).await;
+            return take(&mut *pool.acquire().await?, self.queue, capacity, due).await;
         }
         // One relay at a time counts how many jobs of a priority are with the workers, so that all
         // relays together take no more than there is room for. The others leave such jobs to it. A
@@ -157,7 +161,7 @@ impl Backlog {
         .fetch_one(&mut *tx)
         .await?;
         let due = due.into_iter().filter(|level| alone || level.priority <= 0);
-        let taken = take(&mut tx, self.queue, room, due).await?;
+        let taken = take(&mut tx, self.queue, capacity, due).await?;
         tx.commit().await?;
         Ok(taken)
     }
@@ -166,7 +170,7 @@ impl Backlog {
 async fn take<'a>(
     conn: &mut PgConnection,
     queue: Queue,
-    room: Room,
+    capacity: Capacity,
     due: impl IntoIterator<Item = &'a Level>,
 ) -> Result<(Vec<Delivery>, Duration)> {
     let (priorities, pending_from, taken_from) = columns(due);
@@ -195,8 +199,8 @@ async fn take<'a>(
            ))
            RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS "lag!""#,
         queue as _,
-        room.jobs,
-        room.of_a_priority,
+        capacity.jobs,
+        capacity.of_a_priority,
         &priorities,
         &pending_from,
         &taken_from,

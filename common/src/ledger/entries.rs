@@ -10,14 +10,14 @@ use crate::{
 
 /// Money that has arrived.
 #[derive(Debug, Clone)]
-pub struct Captured {
+pub struct ProviderPayment {
     pub payment_id: String,
     pub order_id: String,
     pub amount_paise: i64,
     pub currency: String,
 }
 
-impl Captured {
+impl ProviderPayment {
     /// Its amount as people write it.
     pub fn written(&self) -> String {
         written(self.amount_paise, &self.currency)
@@ -84,7 +84,7 @@ pub(crate) async fn record(
     conn: &mut PgConnection,
     movement: LedgerEntry,
     booking: Option<BookingId>,
-    money: &Captured,
+    money: &ProviderPayment,
 ) -> Result<bool> {
     Ok(record_all(conn, &[movement], booking, money).await? == 1)
 }
@@ -94,7 +94,7 @@ pub(crate) async fn record_source(
     conn: &mut PgConnection,
     movements: &[LedgerEntry],
     booking: Option<BookingId>,
-    money: &Captured,
+    money: &ProviderPayment,
     source_id: &str,
 ) -> Result<()> {
     insert(conn, movements, booking, money, source_id).await.map(drop)
@@ -105,18 +105,17 @@ pub(crate) async fn record_all(
     conn: &mut PgConnection,
     movements: &[LedgerEntry],
     booking: Option<BookingId>,
-    money: &Captured,
+    money: &ProviderPayment,
 ) -> Result<u64> {
     insert(conn, movements, booking, money, "").await
 }
 
-/// Money that went back before its payment's capture or sale is written, is written together with
-/// that.
+/// Adds rows; with a payment's capture or sale, also what has already gone back of it.
 async fn insert(
     conn: &mut PgConnection,
     movements: &[LedgerEntry],
     booking: Option<BookingId>,
-    money: &Captured,
+    money: &ProviderPayment,
     source_id: &str,
 ) -> Result<u64> {
     let amounts: Vec<i64> =

@@ -5,7 +5,7 @@
 use sqlx::PgConnection;
 
 use super::{
-    entries::{Captured, LedgerEntry, lock_payment, record},
+    entries::{LedgerEntry, ProviderPayment, lock_payment, record},
     payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
 };
 use crate::{
@@ -35,7 +35,7 @@ pub async fn reverse_sale(
         && payment_id.starts_with("pay_")
         && total > Paise::ZERO
     {
-        let money = Captured {
+        let money = ProviderPayment {
             payment_id: payment_id.to_owned(),
             order_id: String::new(),
             amount_paise: total.get(),
@@ -53,7 +53,7 @@ pub async fn reverse_sale(
     let Some(Sale { money, left_paise }) = sale else { return Ok(()) };
     let state = lock_payment(conn, &money.payment_id).await?;
     if left_paise > 0 {
-        let left = Captured { amount_paise: left_paise, ..money.clone() };
+        let left = ProviderPayment { amount_paise: left_paise, ..money.clone() };
         record(conn, LedgerEntry::SaleReversal, Some(booking), &left).await?;
     }
     match payment_states::next(state, PaymentEvent::SaleReversed) {
@@ -66,7 +66,7 @@ pub async fn reverse_sale(
 
 /// What a booking was sold for.
 struct Sale {
-    money: Captured,
+    money: ProviderPayment,
     /// What is left of the sale after refunds of parts of its payment.
     left_paise: i64,
 }
@@ -83,7 +83,7 @@ async fn sale_of(conn: &mut PgConnection, booking: BookingId) -> Result<Option<S
     .await?;
     Ok(row.map(|row| Sale {
         left_paise: row.paise - row.reversed,
-        money: Captured {
+        money: ProviderPayment {
             payment_id: row.payment_id,
             order_id: row.order_id,
             amount_paise: row.paise,
@@ -97,7 +97,7 @@ async fn sale_of(conn: &mut PgConnection, booking: BookingId) -> Result<Option<S
 /// fails.
 pub(crate) async fn owe_refund(
     conn: &mut PgConnection,
-    money: &Captured,
+    money: &ProviderPayment,
     booking: Option<BookingId>,
     reason: RefundReason,
 ) -> Result<Option<RefundId>> {
@@ -153,8 +153,8 @@ pub struct Refund {
 
 impl Refund {
     /// The payment that goes back.
-    pub fn payment(&self) -> Captured {
-        Captured {
+    pub fn payment(&self) -> ProviderPayment {
+        ProviderPayment {
             payment_id: self.payment_id.clone(),
             order_id: String::new(),
             amount_paise: self.captured_paise,
@@ -230,7 +230,6 @@ pub struct Back {
     pub under_way: bool,
 }
 
-/// What our books know of a payment's refunds.
 pub async fn back(conn: &mut PgConnection, payment_id: &str) -> Result<Back> {
     let back = sqlx::query_as!(
         Back,
@@ -300,7 +299,7 @@ pub async fn grant_tries(conn: &mut PgConnection, id: RefundId) -> Result<()> {
 /// capture; nothing is sold. Returns the refund, and the reason for it.
 pub(crate) async fn settle_returned(
     conn: &mut PgConnection,
-    money: &Captured,
+    money: &ProviderPayment,
     booking: BookingId,
 ) -> Result<(RefundId, RefundReason)> {
     record(conn, LedgerEntry::Capture, Some(booking), money).await?;

@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     ledger::{
         alerts,
-        entries::{Captured, LedgerEntry, lock_payment, record_source},
+        entries::{LedgerEntry, ProviderPayment, lock_payment, record_source},
         payment_states::PaymentState,
         refunds,
     },
@@ -73,7 +73,7 @@ pub struct Dispute {
     pub status: DisputeStatus,
     pub respond_by: Option<DateTime<Utc>>,
     /// The payment, if Razorpay tells of it, too: its capture may not have reached us yet.
-    pub payment: Option<Captured>,
+    pub payment: Option<ProviderPayment>,
 }
 
 impl Dispute {
@@ -212,7 +212,7 @@ async fn alert_open(
 async fn captured(
     conn: &mut PgConnection,
     dispute: &Dispute,
-) -> Result<Option<(Captured, Option<BookingId>)>> {
+) -> Result<Option<(ProviderPayment, Option<BookingId>)>> {
     let row = sqlx::query!(
         r#"SELECT booking_id AS "booking_id: BookingId", amount_paise, currency
            FROM payments WHERE payment_id = $1 AND kind = 'capture'"#,
@@ -222,7 +222,7 @@ async fn captured(
     .await?;
     Ok(row.map(|row| {
         let (payment_id, order_id) = (dispute.payment_id.clone(), String::new());
-        let money = Captured {
+        let money = ProviderPayment {
             payment_id,
             order_id,
             amount_paise: row.amount_paise,
@@ -237,7 +237,7 @@ async fn write_ledger(
     conn: &mut PgConnection,
     dispute: &Dispute,
     booking: Option<BookingId>,
-    captured: &Captured,
+    captured: &ProviderPayment,
 ) -> Result<()> {
     let net = sqlx::query_scalar!(
         r#"SELECT coalesce(-sum(amount_paise), 0)::bigint AS "net!" FROM payments
@@ -252,7 +252,7 @@ async fn write_ledger(
     if more == 0 {
         return Ok(());
     }
-    let money = Captured { amount_paise: more.abs(), ..captured.clone() };
+    let money = ProviderPayment { amount_paise: more.abs(), ..captured.clone() };
     record_source(conn, &[movement], booking, &money, &dispute.id).await
 }
 
@@ -261,7 +261,7 @@ async fn decide(
     conn: &mut PgConnection,
     dispute: &Dispute,
     state: PaymentState,
-    captured: Option<&Captured>,
+    captured: Option<&ProviderPayment>,
     of: Option<BookingId>,
     booking: Option<&LockedBooking>,
     after: &mut AfterCommit,
@@ -292,7 +292,7 @@ async fn decide(
         }
         PaymentState::Sold => {
             if let Some(captured) = captured {
-                let part = Captured { amount_paise: dispute.taken(), ..captured.clone() };
+                let part = ProviderPayment { amount_paise: dispute.taken(), ..captured.clone() };
                 record_source(conn, &[LedgerEntry::SaleReversal], of, &part, &dispute.id).await?;
             }
             "it is a part of the payment: the booking stands"

@@ -16,7 +16,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::{
     error::Result,
     jobs::{admin, payments::RefundPayment},
-    ledger::{alerts, entries::Captured},
+    ledger::{alerts, entries::ProviderPayment},
     types::{alert_reason::AlertReason, ids::BookingId},
 };
 
@@ -100,7 +100,11 @@ pub async fn is_foreign(conn: &mut PgConnection, order_id: &str) -> Result<bool>
 /// told once per order if the order is ours, once per installation if it is another installation's,
 /// and otherwise by one alert that counts. If the order is ours, refunds are held from now on: our
 /// books may have been restored from a backup.
-pub async fn note_foreign(conn: &mut PgConnection, money: &Captured, owner: &Owner) -> Result<()> {
+pub async fn note_foreign(
+    conn: &mut PgConnection,
+    money: &ProviderPayment,
+    owner: &Owner,
+) -> Result<()> {
     let other = match owner {
         Owner::OtherInstallation(id) => Some(id.as_str()),
         _ => None,

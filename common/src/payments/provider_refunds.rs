@@ -16,7 +16,7 @@ use crate::{
     jobs::{self, Job, payments::RefundPayment},
     ledger::{
         alerts,
-        entries::{Captured, LedgerEntry, lock_payment, record_source},
+        entries::{LedgerEntry, ProviderPayment, lock_payment, record_source},
         payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
         refunds,
     },
@@ -71,7 +71,7 @@ pub struct ProviderRefund {
     /// Whether we have asked for it.
     pub ours: bool,
     /// The payment that goes back, with its own amount.
-    pub payment: Captured,
+    pub payment: ProviderPayment,
 }
 
 /// What has become of a payment's money, by its refunds and by disputes that have taken some.
@@ -309,7 +309,7 @@ async fn write_ledger(
     )
     .fetch_one(&mut *conn)
     .await?;
-    let money = Captured {
+    let money = ProviderPayment {
         payment_id: refund.payment.payment_id.clone(),
         order_id: String::new(),
         amount_paise: refund.amount_paise,

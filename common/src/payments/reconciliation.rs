@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use crate::{
     error::Result,
     jobs::{self, Job, payments::RefundPayment},
-    ledger::entries::Captured,
+    ledger::entries::ProviderPayment,
     storage::postgres::interval,
     types::{
         ids::{BookingId, RefundId},
@@ -164,7 +164,7 @@ pub async fn resume_refund(conn: &mut PgConnection, refund_id: RefundId) -> Resu
 /// Whether authorized money would buy what its order is for if it were captured now; otherwise it
 /// should lapse rather than be captured and refunded. A look, not a promise: captured money is
 /// settled in any case.
-pub async fn is_wanted(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
+pub async fn is_wanted(conn: &mut PgConnection, money: &ProviderPayment) -> Result<bool> {
     let Some(price) = Paise::new(money.amount_paise) else { return Ok(false) };
     let wanted = sqlx::query_scalar!(
         r#"SELECT EXISTS (

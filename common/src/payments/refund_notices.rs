@@ -11,7 +11,7 @@ use crate::{
         self,
         notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
     },
-    ledger::entries::Captured,
+    ledger::entries::ProviderPayment,
     realtime::{AfterCommit, Audience, Broadcast},
     types::{
         ids::{BookingId, RefundId, UserId},
@@ -47,7 +47,7 @@ pub struct Notice {
 pub(super) async fn announce(
     conn: &mut PgConnection,
     refund_id: RefundId,
-    money: &Captured,
+    money: &ProviderPayment,
     booking: BookingId,
     reason: RefundReason,
     after: &mut AfterCommit,

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     ledger::{
         alerts,
-        entries::{self, Captured, LedgerEntry, lock_payment, record, record_all},
+        entries::{self, LedgerEntry, ProviderPayment, lock_payment, record, record_all},
         payment_states::{self, PaymentEvent, PaymentStep},
         refunds::{owe_refund, settle_returned},
     },
@@ -63,7 +63,7 @@ pub async fn is_ours(conn: &mut PgConnection, payment_id: &str, order_id: &str) 
 /// webhooks say, and however often.
 pub async fn settle(
     conn: &mut PgConnection,
-    money: &Captured,
+    money: &ProviderPayment,
     after: &mut AfterCommit,
 ) -> Result<Settled> {
     let order = sqlx::query!(
@@ -126,7 +126,7 @@ pub async fn settle(
 
 /// Owes back money that was paid for a booking that our books do not have, on an operator's word.
 /// False when it was settled before.
-pub async fn return_lost(conn: &mut PgConnection, money: &Captured) -> Result<bool> {
+pub async fn return_lost(conn: &mut PgConnection, money: &ProviderPayment) -> Result<bool> {
     let state = lock_payment(conn, &money.payment_id).await?;
     if payment_states::next(state, PaymentEvent::Captured) != PaymentStep::Settle {
         return Ok(false);
@@ -141,7 +141,7 @@ async fn sell(
     conn: &mut PgConnection,
     booking: Option<&LockedBooking>,
     as_ordered: bool,
-    money: &Captured,
+    money: &ProviderPayment,
     after: &mut AfterCommit,
 ) -> Result<Option<RefundReason>> {
     let state = booking.map_or(BookingState::Gone, LockedBooking::state);

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     ledger::{
         alerts,
-        entries::{self, Captured},
+        entries::{self, ProviderPayment},
         payment_states::{self, PaymentEvent, PaymentStep},
     },
     realtime::AfterCommit,
@@ -28,10 +28,10 @@ pub enum WebhookAction {
     /// Nothing more: it was dealt with, and this is its outcome for the inbox.
     Done(&'static str),
     /// A capture: Razorpay has to capture this first; then it is to be settled.
-    Capture(Captured),
+    Capture(ProviderPayment),
     /// A search: our books do not have the payment's order. Razorpay may know its owner: see
     /// [`installation`](super::installation).
-    FindOrder(Captured),
+    FindOrder(ProviderPayment),
 }
 
 /// The event whose inventory a webhook may need, if it is about one of our bookings.
@@ -94,7 +94,7 @@ pub async fn act_on(
 async fn payment(
     conn: &mut PgConnection,
     event: PaymentEvent,
-    money: Captured,
+    money: ProviderPayment,
     after: &mut AfterCommit,
 ) -> Result<WebhookAction> {
     // A look without locks: settling looks again, with the payment locked.
@@ -119,7 +119,7 @@ async fn payment(
 /// Settles captured money; returns the outcome for the inbox.
 pub async fn settle(
     conn: &mut PgConnection,
-    money: &Captured,
+    money: &ProviderPayment,
     after: &mut AfterCommit,
 ) -> Result<&'static str> {
     Ok(match settlement::settle(conn, money, after).await? {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::Result,
     jobs::{self, payments::ProcessWebhook},
-    ledger::{entries::Captured, payment_states::PaymentEvent, refunds},
+    ledger::{entries::ProviderPayment, payment_states::PaymentEvent, refunds},
     providers::razorpay,
     types::{ids::WebhookId, money::CURRENCY, text::remove_nul},
 };
@@ -148,10 +148,10 @@ impl Webhook {
     }
 
     /// Its payment, if it names an amount. We did not ask for a payment without an order.
-    fn payment(&self) -> Option<Captured> {
+    fn payment(&self) -> Option<ProviderPayment> {
         let entity = self.entity("payment")?;
         let text = |field: &str| entity.get(field).and_then(Value::as_str).map(str::to_owned);
-        Some(Captured {
+        Some(ProviderPayment {
             payment_id: text("id")?,
             order_id: text("order_id").unwrap_or_default(),
             amount_paise: entity.get("amount")?.as_i64().filter(|amount| *amount > 0)?,
@@ -182,7 +182,7 @@ impl Webhook {
             refund_id: text("id")?.to_owned(),
             amount_paise,
             ours: refunds::is_ours(payment_id, text("receipt")),
-            payment: Captured {
+            payment: ProviderPayment {
                 payment_id: payment_id.to_owned(),
                 order_id: order_id.to_owned(),
                 amount_paise: whole.unwrap_or(amount_paise),
@@ -196,7 +196,7 @@ impl Webhook {
 #[derive(Debug)]
 pub enum WebhookEvent {
     /// Something happened to a payment.
-    Payment(PaymentEvent, Captured),
+    Payment(PaymentEvent, ProviderPayment),
     /// Something happened to a refund.
     Refund(ProviderRefundStatus, ProviderRefund),
     /// Something happened to a dispute.

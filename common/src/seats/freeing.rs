@@ -2,7 +2,7 @@
 //! counts them again.
 //!
 //! Every change of an event's inventory begins with
-//! [`open_inventory`](crate::events::inventory::open_inventory), which makes one transaction at a
+//! [`lock_inventory`](crate::events::inventory::lock_inventory), which makes one transaction at a
 //! time the owner of its counts. How a lock is won is in [`locks`](super::locks).
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +30,7 @@ pub struct Freed {
 
 /// Frees seats whose lock has expired: those that are `named`, and of each seat type the longest
 /// expired, as many as `room` says. Never more, however many have expired: the expiry worker
-/// handles the rest, and their bookings. The caller has opened the inventory.
+/// handles the rest, and their bookings. The caller has locked the inventory.
 ///
 /// A seat whose row another transaction has locked is being booked or extended: it stays until the
 /// next call.
@@ -73,7 +73,7 @@ pub async fn free_expired(
     count_freed(conn, gone).await
 }
 
-/// Frees seats by row id. The caller has opened the inventory, and holds the rows that decide about
+/// Frees seats by row id. The caller has locked the inventory, and holds the rows that decide about
 /// these seats: their own, or their booking's.
 pub async fn free(conn: &mut PgConnection, seats: &[SeatId]) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
@@ -87,7 +87,7 @@ pub async fn free(conn: &mut PgConnection, seats: &[SeatId]) -> Result<Vec<Freed
     count_freed(conn, gone).await
 }
 
-/// Frees all locked seats of an event, but no booked ones. The caller has opened the inventory.
+/// Frees all locked seats of an event, but no booked ones. The caller has locked the inventory.
 pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,

@@ -36,7 +36,7 @@ impl Lock {
 
 /// Locks that a request has won.
 #[derive(Clone, Debug)]
-pub struct Won {
+pub struct WonLocks {
     /// Each lock, and the count of its seat type after it.
     pub locks: Vec<(Lock, i32)>,
     /// The version of the event's counts, with these locks.

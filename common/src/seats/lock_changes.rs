@@ -75,10 +75,10 @@ struct OwnLock {
     on_sale: bool,
 }
 
-/// A live lock of `user` that no booking has taken over, with the event's inventory opened and the
+/// A live lock of `user` that no booking has taken over, with the event's inventory locked and the
 /// row locked.
 async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<OwnLock> {
-    inventory::open_inventory(conn, &[seat.event]).await?;
+    inventory::lock_inventory(conn, &[seat.event]).await?;
     // Lock the row first, which a transaction that creates a booking holds, and look second: a
     // single statement would decide by what it saw before the wait.
     let id = sqlx::query_scalar!(

@@ -1,5 +1,5 @@
 //! How a group of requests for seats is decided: a few statements gather all facts with the
-//! inventory open, every verdict is reached in memory, and one insert writes all locks.
+//! inventory locked, every verdict is reached in memory, and one insert writes all locks.
 //! [`lock_queues`](super::lock_queues) forms the groups.
 
 use std::{
@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::{
     freeing,
-    lock::{Lock, Request, Won},
+    lock::{Lock, Request, WonLocks},
 };
 use crate::{
     error::{Error, Result, violated_constraint},
@@ -60,7 +60,7 @@ pub(super) async fn decide(
     conn: &mut PgConnection,
     requests: &[Request],
     valid: Duration,
-) -> Result<Vec<Result<Won>>> {
+) -> Result<Vec<Result<WonLocks>>> {
     let events: BTreeSet<EventId> =
         requests.iter().map(|request| request.selection.event).collect();
     let mut wanted: BTreeMap<SeatTypeId, usize> = BTreeMap::new();
@@ -71,13 +71,13 @@ pub(super) async fn decide(
     }
     let events = Vec::from_iter(events);
 
-    // Looked for before the inventory is opened, while no other group waits for this one: the more
+    // Looked for before the inventory is locked, while no other group waits for this one: the more
     // seats are sold, the longer it takes.
     let best_of: BTreeSet<SeatTypeId> =
         requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
     let most = best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)? + SPARE)));
     let best = best_seats(conn, most, true).await?;
-    inventory::open_inventory(conn, &events).await?;
+    inventory::lock_inventory(conn, &events).await?;
     // Expired locks of the seats wanted by name, and room for as many seats as are wanted in all.
     // Clearing away much more is not this group's job.
     let room = wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
@@ -105,7 +105,7 @@ pub(super) async fn decide(
             Ok(grants) => collect(conn, grants, &mut locks).await?,
             Err(error) => Err(error),
         };
-        results.push(result.map(|locks| Won {
+        results.push(result.map(|locks| WonLocks {
             locks,
             version: facts.events.get(&request.selection.event).map_or(0, |event| event.version),
             cache_hit: false,
@@ -116,7 +116,7 @@ pub(super) async fn decide(
 }
 
 /// Collects the locks of one request. A granted lock that was not inserted has gone to the Node
-/// service, which does not open the inventory: then the request's other locks are undone.
+/// service, which does not lock the inventory: then the request's other locks are undone.
 async fn collect(
     conn: &mut PgConnection,
     grants: Vec<Grant>,
@@ -191,7 +191,7 @@ impl Facts {
 
     /// Of the `best` seats that were free before the inventory was opened, those that still are. In
     /// the rare case that others have taken so many that the rest may not be enough, it looks
-    /// again: with the inventory open, free seats stay free.
+    /// again: with the inventory locked, free seats stay free.
     async fn still_free(
         &self,
         conn: &mut PgConnection,

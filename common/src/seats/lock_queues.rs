@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    lock::{Request, Won},
+    lock::{Request, WonLocks},
     lock_groups::decide,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     types::ids::EventId,
 };
 
-pub(super) type Reply = oneshot::Sender<Result<Won>>;
+pub(super) type Reply = oneshot::Sender<Result<WonLocks>>;
 type Waiting = (Request, Reply);
 
 /// Requests that are written in one transaction.
@@ -188,7 +188,7 @@ async fn write_group(
     db: &PgPool,
     requests: &[Request],
     valid: Duration,
-) -> Result<Vec<Result<Won>>> {
+) -> Result<Vec<Result<WonLocks>>> {
     let mut attempt = 1;
     loop {
         match try_group(db, requests, valid).await {
@@ -206,7 +206,11 @@ async fn write_group(
 }
 
 /// Writes a group in one transaction.
-async fn try_group(db: &PgPool, requests: &[Request], valid: Duration) -> Result<Vec<Result<Won>>> {
+async fn try_group(
+    db: &PgPool,
+    requests: &[Request],
+    valid: Duration,
+) -> Result<Vec<Result<WonLocks>>> {
     let mut tx = db.begin().await?;
     let results = decide(&mut tx, requests, valid).await?;
     if results.iter().any(Result::is_ok) {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     freeing,
     hints::{self, Hint},
-    lock::{Request, Won},
+    lock::{Request, WonLocks},
     lock_queues::Writer,
     selection::Selection,
 };
@@ -36,7 +36,7 @@ pub struct SeatLocks {
 }
 
 /// The longest time that a caller waits for a reply.
-const PATIENCE: Duration = Duration::from_secs(15);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest time that a group waits for its event's inventory while it has one of few
 /// connections.
@@ -71,7 +71,7 @@ impl SeatLocks {
     }
 
     /// Locks the seats of `selection` for `user`: all or none.
-    pub async fn lock(&self, user: UserId, selection: Selection) -> Result<Won> {
+    pub async fn lock(&self, user: UserId, selection: Selection) -> Result<WonLocks> {
         let keys = selection.keys();
         let mut taken = Vec::with_capacity(keys.len());
         let mut result = Ok(());
@@ -101,7 +101,7 @@ impl SeatLocks {
             }
             Err(_) => hints::give_back(&self.cache, &taken, user).await,
         }
-        result.map(|won| Won { cache_hit, ..won })
+        result.map(|won| WonLocks { cache_hit, ..won })
     }
 
     /// Step 1: Redis turns away every request but the first.
@@ -131,13 +131,13 @@ impl SeatLocks {
     }
 
     /// Step 2: PostgreSQL decides.
-    async fn write(&self, request: Request) -> Result<Won> {
+    async fn write(&self, request: Request) -> Result<WonLocks> {
         let (reply, replied) = oneshot::channel();
         let overloaded = || Error::Unavailable("too many locks are waiting".into());
         if !self.writer.push(request, reply) {
             return Err(overloaded());
         }
-        match tokio::time::timeout(PATIENCE, replied).await {
+        match tokio::time::timeout(REPLY_TIMEOUT, replied).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::internal("the lock writer is gone")),
             Err(_) => Err(overloaded()),

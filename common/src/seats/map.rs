@@ -136,7 +136,7 @@ impl Snapshot {
     /// Frees the locks that had expired, which makes a new version. `None` when another transaction
     /// is about to make one.
     pub async fn free_expired(&self, conn: &mut PgConnection) -> Result<Option<Vec<Freed>>> {
-        if !inventory::try_open_inventory(conn, self.counts.event_id).await? {
+        if !inventory::try_lock_inventory(conn, self.counts.event_id).await? {
             return Ok(None);
         }
         let room = self.over.iter().map(|(id, count)| (*id, (*count).min(PORTION))).collect();

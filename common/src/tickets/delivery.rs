@@ -1,5 +1,7 @@
 //! Sending tickets: what a message needs, and which have been sent.
 
+use sqlx::PgConnection;
+
 use crate::{
     error::{Error, Result},
     jobs::{self, notifications::EmailTickets},
@@ -8,7 +10,6 @@ use crate::{
         time::Timestamp,
     },
 };
-use sqlx::PgConnection;
 
 /// The tickets of a booking, to be sent to its buyer.
 #[derive(Debug)]

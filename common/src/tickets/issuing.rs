@@ -1,6 +1,12 @@
 //! How tickets are made: one per seat of a confirmed booking, with a QR code
 //! (docs/contract.md#bookings) that holds a signed text ([`codes`](super::codes)).
 
+use std::collections::HashMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use qrcodegen::{QrCode, QrCodeEcc};
+use sqlx::PgConnection;
+
 use super::{
     broadcasts::TicketsReady,
     codes::{Claim, SigningKey},
@@ -18,10 +24,6 @@ use crate::{
         seats::SeatLabel,
     },
 };
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use qrcodegen::{QrCode, QrCodeEcc};
-use sqlx::PgConnection;
-use std::collections::HashMap;
 
 /// A ticket that has no QR code yet, and no row.
 #[derive(Debug)]

@@ -1,5 +1,9 @@
 //! What buyers see of their tickets and of their progress (docs/contract.md#bookings).
 
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
 use crate::{
     error::{Error, Result},
     jobs::{Job, JobId, JobState, bookings::FinaliseBooking},
@@ -11,9 +15,6 @@ use crate::{
         time::Timestamp,
     },
 };
-use serde::Serialize;
-use sqlx::PgConnection;
-use utoipa::ToSchema;
 
 /// A ticket as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]

@@ -348,7 +348,7 @@ impl<'a> Shop<'a> {
         let all = self.types.iter().map(|seat_type| (*seat_type, 100)).collect();
         let mut tx = self.begin().await?;
         let result = async {
-            inventory::open_inventory(&mut tx, &[self.event]).await?;
+            inventory::lock_inventory(&mut tx, &[self.event]).await?;
             freeing::free_expired(&mut tx, &[], &all).await
         };
         let result = result.await;

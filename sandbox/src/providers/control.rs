@@ -167,7 +167,10 @@ async fn faults(State(state): Sandbox) -> Json<Vec<ActiveFault>> {
     Json(state.faults.list())
 }
 
-async fn add_fault(State(state): Sandbox, body: Body<ActiveFault>) -> ControlResult<Vec<ActiveFault>> {
+async fn add_fault(
+    State(state): Sandbox,
+    body: Body<ActiveFault>,
+) -> ControlResult<Vec<ActiveFault>> {
     let Json(active) = body?;
     active.check().map_err(|why| Problem(StatusCode::BAD_REQUEST, why))?;
     state.faults.add(active);

@@ -117,7 +117,7 @@ async fn free_locks(cx: &Context<Expiry>, troubles: &mut Troubles) -> Result<usi
 async fn free(cx: &Context<Expiry>, event: EventId, seat_type: SeatTypeId) -> Result<bool, Error> {
     let mut after = AfterCommit::default();
     let mut tx = cx.db.begin().await?;
-    inventory::open_inventory(&mut tx, &[event]).await?;
+    inventory::lock_inventory(&mut tx, &[event]).await?;
     let freed = freeing::free_expired(&mut tx, &[], &[(seat_type, LOCKS)].into()).await?;
     tx.commit().await?;
     let any = !freed.is_empty();

@@ -1,6 +1,6 @@
 //! The state of the payments queue's handlers, and the handler of bookings that cost nothing. All
-//! handlers of that queue call Razorpay first, outside any transaction, and then commit what
-//! follows from its response together with the job.
+//! handlers of that queue call Razorpay outside any transaction, and commit what follows from its
+//! response together with the job.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ pub struct Payments {
 const AT_ONE_EVENT: usize = 3;
 /// How long a job waits for its event's turn before it gives its slot to others and comes back
 /// later.
-const PATIENCE: Duration = Duration::from_millis(250);
+const TURN_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Payments {
     /// Reads the settings.
@@ -47,7 +47,7 @@ impl Payments {
                 razorpay,
                 rate,
                 reconciliation,
-                turns: Turns::new(AT_ONE_EVENT, PATIENCE),
+                turns: Turns::new(AT_ONE_EVENT, TURN_TIMEOUT),
             })
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexus_common::{
     Error,
     jobs::payments::ProcessWebhook,
-    ledger::entries::Captured,
+    ledger::entries::ProviderPayment,
     payments::{
         installation,
         webhook_actions::{self, WebhookAction},
@@ -99,7 +99,7 @@ async fn capture(
     id: WebhookId,
     attempt: Attempt,
     event: Option<EventId>,
-    money: &Captured,
+    money: &ProviderPayment,
 ) -> Result<(), JobFailure> {
     let captured = cx
         .razorpay()?

@@ -24,7 +24,7 @@ use nexus_common::{
     Error, Result,
     config::Reconciliation,
     error::Kind,
-    ledger::entries::Captured,
+    ledger::entries::ProviderPayment,
     providers::razorpay::{Payment, Razorpay, Span},
     realtime::{AfterCommit, Coalesced, Emitter},
     storage::{Cache, postgres},
@@ -167,8 +167,8 @@ fn concerns_all(error: &Error) -> bool {
 }
 
 /// A payment as our domain takes it; `None` for one without an order or an amount.
-fn captured(payment: &Payment) -> Option<Captured> {
-    Some(Captured {
+fn captured(payment: &Payment) -> Option<ProviderPayment> {
+    Some(ProviderPayment {
         payment_id: payment.id.clone(),
         order_id: payment.order_id.clone()?,
         amount_paise: Some(payment.amount).filter(|amount| *amount > 0)?,

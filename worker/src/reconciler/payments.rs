@@ -2,7 +2,7 @@
 
 use nexus_common::{
     Result,
-    ledger::entries::Captured,
+    ledger::entries::ProviderPayment,
     payments::{
         installation::{self, Owner},
         orders,
@@ -93,7 +93,11 @@ impl Reconciler<'_> {
         Ok(())
     }
 
-    async fn capture_and_settle(&self, theirs: &Payment, money: &Captured) -> Result<String> {
+    async fn capture_and_settle(
+        &self,
+        theirs: &Payment,
+        money: &ProviderPayment,
+    ) -> Result<String> {
         Ok(match theirs.status.as_str() {
             "authorized" if !self.capture(money).await? => LAPSES.into(),
             "authorized" => format!("captured, {}", self.settle(money).await?),
@@ -106,7 +110,7 @@ impl Reconciler<'_> {
     async fn preview(
         &self,
         theirs: &Payment,
-        money: &Captured,
+        money: &ProviderPayment,
         orphaned: Option<OrphanedOrder>,
     ) -> Result<String> {
         let mut tx = self.db.begin().await?;
@@ -134,7 +138,7 @@ impl Reconciler<'_> {
 
     /// Captures money that is only authorized, if it would buy something. False when it would not,
     /// or when it can no longer be captured.
-    async fn capture(&self, money: &Captured) -> Result<bool> {
+    async fn capture(&self, money: &ProviderPayment) -> Result<bool> {
         if !reconciliation::is_wanted(&mut *self.db.acquire().await?, money).await? {
             return Ok(false);
         }
@@ -147,7 +151,7 @@ impl Reconciler<'_> {
     }
 
     /// Does what the payment's webhook would have done.
-    pub(super) async fn settle(&self, money: &Captured) -> Result<String> {
+    pub(super) async fn settle(&self, money: &ProviderPayment) -> Result<String> {
         let mut after = AfterCommit::default();
         let mut tx = self.db.begin().await?;
         let settled = settlement::settle(&mut tx, money, &mut after).await?;

@@ -3,7 +3,7 @@
 
 use nexus_common::{
     Result,
-    ledger::{entries::Captured, payment_states::PaymentStep, refunds},
+    ledger::{entries::ProviderPayment, payment_states::PaymentStep, refunds},
     payments::{
         provider_refunds::{self, ProviderRefund, ProviderRefundStatus},
         reconciliation::{self, OpenRefund, PaymentRecord},
@@ -93,7 +93,7 @@ impl Reconciler<'_> {
         let mut difference = Difference::of_refund(theirs, &nexus, "would be written down");
         difference.booking = ours.booking;
         if !self.dry_run() {
-            let payment = Captured {
+            let payment = ProviderPayment {
                 payment_id: theirs.payment_id.clone(),
                 order_id: String::new(),
                 amount_paise: theirs.amount,
@@ -107,7 +107,7 @@ impl Reconciler<'_> {
     }
 
     /// Does what a webhook about the refund would have done.
-    async fn write(&self, payment: &Captured, refund: &Refund) -> Result<PaymentStep> {
+    async fn write(&self, payment: &ProviderPayment, refund: &Refund) -> Result<PaymentStep> {
         let told = ProviderRefund {
             refund_id: refund.id.clone(),
             amount_paise: refund.amount,

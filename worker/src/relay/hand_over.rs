@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use nexus_common::{
     Result,
     jobs::{
-        backlog::Room,
+        backlog::Capacity,
         lifecycle::{self, Delivery},
     },
     observability::metrics,
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     LOOK, LOOK_FULL, Relay, State,
-    room::{BATCH, MOST, of_a_priority, target},
+    capacity::{BATCH, MOST, of_a_priority, target},
 };
 use crate::transport::Transport;
 
@@ -108,8 +108,8 @@ impl<T: Transport> Relay<T> {
     /// their rows stay `queued` until a rescue finds them.
     async fn take_due(&self, state: &State, limit: usize) -> Result<Vec<Delivery>> {
         let of_a_priority = of_a_priority(self.concurrency, state.workers) as i64;
-        let room = Room { jobs: limit as i64, of_a_priority };
-        let (deliveries, lag) = bounded(state.backlog.hand_over(&self.db, room)).await?;
+        let capacity = Capacity { jobs: limit as i64, of_a_priority };
+        let (deliveries, lag) = bounded(state.backlog.hand_over(&self.db, capacity)).await?;
         if !deliveries.is_empty() {
             metrics::handed_over(self.queue, lag);
         }

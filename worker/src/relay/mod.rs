@@ -13,10 +13,10 @@
 //! Deliveries that the transport still makes after that have been replaced in the ledger, and do
 //! not run twice.
 
+mod capacity;
 mod hand_over;
 mod health;
 mod rescue;
-mod room;
 pub(crate) mod signal;
 
 use std::{
@@ -41,7 +41,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::room::refill_after;
+pub(crate) use self::capacity::refill_after;
 use self::{health::TransportHealth, signal::RelaySignal};
 use crate::transport::{RunJob, Transport};
 
@@ -54,11 +54,11 @@ const LOOK_FULL: Duration = Duration::from_millis(100);
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
 /// A survey, which reads all live jobs, is followed by a pause of this many times its duration:
 /// while an old snapshot is open, it is not cheap.
-const THRIFT: u32 = 50;
+const SURVEY_PAUSE: u32 = 50;
 /// The same when a job has come that only a survey can find.
-const HASTE: u32 = 5;
+const URGENT_SURVEY_PAUSE: u32 = 5;
 /// The longest such pause.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST_SURVEY_PAUSE: Duration = Duration::from_secs(5);
 
 /// The relay of one worker.
 pub(crate) struct Relay<T> {
@@ -159,7 +159,8 @@ impl<T: Transport> Relay<T> {
             let began = Instant::now();
             state.rescue_at = began + RESCUE_EVERY.mul_f64(jitter());
             unrescued = bounded(self.rescue()).await.err();
-            state.rescue_at = state.rescue_at.max(Instant::now() + pause(began.elapsed(), THRIFT));
+            state.rescue_at =
+                state.rescue_at.max(Instant::now() + pause(began.elapsed(), SURVEY_PAUSE));
         }
         self.look(state).await?;
         // Due jobs must not wait for a rescue that fails.
@@ -186,7 +187,11 @@ impl<T: Transport> Relay<T> {
 
     /// When the next survey is due; `None` before the first.
     fn next_survey(&self, state: &State) -> Option<Instant> {
-        let times = if self.signal.back.load(Ordering::Acquire) { HASTE } else { THRIFT };
+        let times = if self.signal.back.load(Ordering::Acquire) {
+            URGENT_SURVEY_PAUSE
+        } else {
+            SURVEY_PAUSE
+        };
         state.surveyed.map(|(last, took)| last + pause(took, times))
     }
 
@@ -215,7 +220,7 @@ impl<T: Transport> Relay<T> {
 
 /// How long to pause after a look that took `took`.
 fn pause(took: Duration, times: u32) -> Duration {
-    took.saturating_mul(times).min(LONGEST)
+    took.saturating_mul(times).min(LONGEST_SURVEY_PAUSE)
 }
 
 /// Between 0.75 and 1.25, so that relays do not march in step.

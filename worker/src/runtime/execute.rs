@@ -83,7 +83,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     claimed.kind,
                     env!("CARGO_PKG_VERSION")
                 );
-                (Ended::Broke { error, wait: Some(UNKNOWN_KIND) }, RetryPolicy::INTERNAL)
+                (Ended::Crashed { error, wait: Some(UNKNOWN_KIND) }, RetryPolicy::INTERNAL)
             }
         };
         let verdict = judge(ended, &policy, claimed.attempt, claimed.max_attempts);
@@ -222,7 +222,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 biased;
                 result = &mut task => return match result {
                     Ok(returned) => Ended::Returned(returned),
-                    Err(error) if error.is_panic() => Ended::Broke { error: panicked(error.into_panic().as_ref()), wait: None },
+                    Err(error) if error.is_panic() => Ended::Crashed { error: panicked(error.into_panic().as_ref()), wait: None },
                     Err(_) => Ended::Interrupted,
                 },
                 () = self.kill.cancelled() => {
@@ -231,7 +231,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 }
                 () = &mut time_limit => {
                     end(task).await;
-                    return Ended::Broke { error: format!("timed out after {:?}", handler.timeout), wait: None };
+                    return Ended::Crashed { error: format!("timed out after {:?}", handler.timeout), wait: None };
                 }
                 () = sleep_until(held_until), if !committed => {
                     end(task).await;

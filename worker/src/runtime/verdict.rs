@@ -20,7 +20,7 @@ pub(super) enum Ended {
     /// The handler returned.
     Returned(Result<(), JobFailure>),
     /// The handler panicked or took too long, or the kind has none.
-    Broke { error: String, wait: Option<Duration> },
+    Crashed { error: String, wait: Option<Duration> },
     /// The lease is lost: another worker may have the job.
     Lost,
     /// The worker is leaving and has stopped the handler.
@@ -37,7 +37,7 @@ pub(super) enum Verdict {
     },
     Snooze(Duration),
     /// Other transactions held what the job needs: not a failure.
-    Crowded {
+    Contended {
         error: String,
         after: Duration,
     },
@@ -63,7 +63,7 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
         Ended::Returned(Err(JobFailure::Retry(error) | JobFailure::RetryAfter(_, error)))
             if error.is_crowded() =>
         {
-            Verdict::Crowded { error: error.details(), after: policy.delay_after(attempt) }
+            Verdict::Contended { error: error.details(), after: policy.delay_after(attempt) }
         }
         Ended::Returned(Err(JobFailure::Retry(error))) => retry(error.details(), None),
         Ended::Returned(Err(JobFailure::RetryAfter(wait, error))) => {
@@ -71,7 +71,7 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
         }
         Ended::Returned(Err(JobFailure::Snooze(wait))) => Verdict::Snooze(wait),
         Ended::Returned(Err(JobFailure::Discard(reason))) => Verdict::Dead(reason),
-        Ended::Broke { error, wait } => retry(error, wait),
+        Ended::Crashed { error, wait } => retry(error, wait),
         Ended::Lost => Verdict::Lost,
         Ended::Interrupted => Verdict::GiveBack,
     }
@@ -91,7 +91,7 @@ impl Verdict {
         let recorded = match &self {
             Verdict::Done => batches.complete(*lease).await.map(|()| true)?,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
-            Verdict::Snooze(after) | Verdict::Crowded { after, .. } => {
+            Verdict::Snooze(after) | Verdict::Contended { after, .. } => {
                 lease.snooze(db, *after).await?
             }
             Verdict::Dead(error) => {
@@ -129,7 +129,7 @@ impl Verdict {
             self,
             Verdict::Retry { .. }
                 | Verdict::Snooze(_)
-                | Verdict::Crowded { .. }
+                | Verdict::Contended { .. }
                 | Verdict::GiveBack
         )
     }
@@ -139,7 +139,7 @@ impl Verdict {
         match self {
             Verdict::Done => "done",
             Verdict::Retry { .. } => "retry",
-            Verdict::Snooze(_) | Verdict::Crowded { .. } => "snooze",
+            Verdict::Snooze(_) | Verdict::Contended { .. } => "snooze",
             Verdict::Dead(_) => "dead",
             Verdict::Lost => "lost",
             Verdict::GiveBack => "given_back",
@@ -167,7 +167,7 @@ impl Verdict {
                 let again_in_ms = wait.as_millis() as u64;
                 tracing::info!(kind, %job_id, attempt, outcome, duration_ms, again_in_ms, trace_id, "job waits");
             }
-            Verdict::Crowded { error, after } => {
+            Verdict::Contended { error, after } => {
                 let again_in_ms = after.as_millis() as u64;
                 tracing::warn!(
                     kind, %job_id, attempt, outcome, duration_ms, again_in_ms, error, trace_id,
@@ -219,7 +219,7 @@ mod tests {
         assert!(matches!(judge(failed(error()), &POLICY, 1, 3), Verdict::Retry { .. }));
         assert_eq!(judge(failed(error()), &POLICY, 3, 3), Verdict::Dead("no".into()));
 
-        let broke = || Ended::Broke { error: "panicked".into(), wait: None };
+        let broke = || Ended::Crashed { error: "panicked".into(), wait: None };
         assert!(matches!(judge(broke(), &POLICY, 2, 3), Verdict::Retry { .. }));
         assert_eq!(judge(broke(), &POLICY, 3, 3), Verdict::Dead("panicked".into()));
     }
@@ -242,7 +242,10 @@ mod tests {
     fn to_wait_for_others_uses_no_attempt() {
         let crowded = [Error::Busy("held".into()), Error::from(sqlx::Error::PoolTimedOut)];
         for error in crowded {
-            assert!(matches!(judge(failed(error.into()), &POLICY, 3, 3), Verdict::Crowded { .. }));
+            assert!(matches!(
+                judge(failed(error.into()), &POLICY, 3, 3),
+                Verdict::Contended { .. }
+            ));
         }
     }
 

@@ -8,10 +8,10 @@ use crate::{
     app::App,
     auth::caller::Anybody,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Text, filled},
     },
-    operations::{One, Query},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct UsernameChecked {
     message: &'static str,
 }
 
-impl Query for CheckUsername {
+impl Endpoint for CheckUsername {
     type Caller = Anybody;
     type Response = One<UsernameChecked>;
 
@@ -43,7 +43,7 @@ impl Query for CheckUsername {
         Operation::open("check_username", "Check whether a username is available")
     }
 
-    async fn run(self, app: App, _: Anybody) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, _: Anybody) -> Result<Self::Response, ApiError> {
         let username = filled(&self.username);
         let username = username.ok_or_else(|| Error::invalid("Username is required"))?;
         let username = username.to_lowercase();

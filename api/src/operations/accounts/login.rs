@@ -10,11 +10,11 @@ use crate::{
     app::App,
     auth::login,
     http::{
+        api_error::ApiError,
         client_ip::ClientIp,
-        failure::Failure,
         fields::{Address, Field, Number, Verbatim, sent},
     },
-    operations::{One, Query},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -47,7 +47,7 @@ impl Login {
     }
 }
 
-impl Query for Login {
+impl Endpoint for Login {
     type Caller = ClientIp;
     type Response = One<LoggedIn>;
 
@@ -57,7 +57,7 @@ impl Query for Login {
             .failures([Error::BadCredentials])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let (login, password) = self.credentials()?;
         let user = login::with_password(&app, address, &login, password).await?;

@@ -10,10 +10,10 @@ use crate::{
     auth::caller::Caller,
     auth::revocations,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Field, Text, sent},
     },
-    operations::{One, Query},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct Message {
     message: &'static str,
 }
 
-impl Query for Logout {
+impl Endpoint for Logout {
     type Caller = Caller;
     type Response = One<Message>;
 
@@ -40,7 +40,7 @@ impl Query for Logout {
             .description("Revokes the access token, and the refresh token if it is sent along.")
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let expires_at = app.signer.verify_access(&caller.token)?.expires_at;
         let mut tx = app.db.begin().await?;
         let storage = app.settings.token_storage;

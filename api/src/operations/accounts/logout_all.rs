@@ -8,8 +8,8 @@ use super::forget_sessions;
 use crate::{
     app::App,
     auth::caller::Caller,
-    http::failure::Failure,
-    operations::{One, Query},
+    http::api_error::ApiError,
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct LoggedOutOfAll {
     sessions_ended: usize,
 }
 
-impl Query for LogoutAll {
+impl Endpoint for LogoutAll {
     type Caller = Caller;
     type Response = One<LoggedOutOfAll>;
 
@@ -31,7 +31,7 @@ impl Query for LogoutAll {
         Operation::private("logout_all", "Log out of all sessions")
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let mut tx = app.db.begin().await?;
         let ended = sessions::end_sessions(&mut tx, caller.user).await?;
         tx.commit().await?;

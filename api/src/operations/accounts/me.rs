@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::caller::Caller,
-    http::failure::Failure,
-    operations::{One, Query},
+    http::api_error::ApiError,
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct Me {
     user: User,
 }
 
-impl Query for GetMe {
+impl Endpoint for GetMe {
     type Caller = Caller;
     type Response = One<Me>;
 
@@ -32,7 +32,7 @@ impl Query for GetMe {
         Operation::private("me", "Get the current user")
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let mut conn = app.db.acquire().await?;
         let user = users::get(&mut conn, caller.user).await?.ok_or(Error::TokenInvalid)?;
         Ok(One(Me { user }))

@@ -8,10 +8,10 @@ use crate::{
     app::App,
     auth::caller::Anybody,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Field, Text},
     },
-    operations::{One, Query},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Refreshed {
     message: &'static str,
 }
 
-impl Query for RefreshToken {
+impl Endpoint for RefreshToken {
     type Caller = Anybody;
     type Response = One<Refreshed>;
 
@@ -45,7 +45,7 @@ impl Query for RefreshToken {
             ])
     }
 
-    async fn run(self, app: App, _: Anybody) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, _: Anybody) -> Result<Self::Response, ApiError> {
         let missing = || Error::invalid("Refresh token is required");
         if self.refresh_token.get().is_none() {
             return Err(missing().into());

@@ -19,11 +19,11 @@ use super::{LoggedIn, open_session};
 use crate::{
     app::App,
     http::{
+        api_error::ApiError,
         client_ip::ClientIp,
-        failure::Failure,
         fields::{Email, Field, Password, Phone, Text, sent},
     },
-    operations::{One, Query},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -120,7 +120,7 @@ impl TryFrom<Register> for Registration {
     }
 }
 
-impl Query for Register {
+impl Endpoint for Register {
     type Caller = ClientIp;
     type Response = One<LoggedIn>;
 
@@ -130,7 +130,7 @@ impl Query for Register {
             .failures([Error::UserExists])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let new = Registration::try_from(self)?;
         app.budgets.registration(address).await?;

@@ -17,12 +17,12 @@ use crate::{
     app::App,
     auth::login,
     http::{
+        api_error::ApiError,
         client_ip::ClientIp,
-        failure::Failure,
         fields::{Field, Otp, Phone, Text, Verbatim, sent},
     },
     operations::{
-        One, Query,
+        Endpoint, One,
         payments::{provider_failed, provider_refused},
     },
     spec::operation::Operation,
@@ -72,7 +72,7 @@ impl TryFrom<ResetPassword> for Reset {
     }
 }
 
-impl Query for ResetPassword {
+impl Endpoint for ResetPassword {
     type Caller = ClientIp;
     type Response = One<PasswordReset>;
 
@@ -90,7 +90,7 @@ impl Query for ResetPassword {
             ])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
         let reset = Reset::try_from(self)?;
         let claimant = login::claimant(&app, address, &Login::from(&reset.phone)).await?;
         let taken = app.budgets.password_reset(claimant, &reset.phone).await?;

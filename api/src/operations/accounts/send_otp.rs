@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     auth::login,
-    http::{client_ip::ClientIp, failure::Failure, fields::Phone},
-    operations::{One, Query},
+    http::{api_error::ApiError, client_ip::ClientIp, fields::Phone},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct OtpSent {
     expires_in: &'static str,
 }
 
-impl Query for SendOtp {
+impl Endpoint for SendOtp {
     type Caller = ClientIp;
     type Response = One<OtpSent>;
 
@@ -42,7 +42,7 @@ impl Query for SendOtp {
             .failures([Error::Off(Feature::Sms)])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
         let phone = self.phone.number("Phone number is required")?;
         // Without credentials, no worker would send it.
         app.twilio()?;

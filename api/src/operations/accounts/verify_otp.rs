@@ -17,12 +17,12 @@ use crate::{
     app::App,
     auth::login,
     http::{
+        api_error::ApiError,
         client_ip::ClientIp,
-        failure::Failure,
         fields::{Field, Otp, Phone},
     },
     operations::{
-        One, Query,
+        Endpoint, One,
         payments::{provider_failed, provider_refused},
     },
     spec::operation::Operation,
@@ -54,7 +54,7 @@ pub(crate) struct OtpVerified {
     is_new_user: bool,
 }
 
-impl Query for VerifyOtp {
+impl Endpoint for VerifyOtp {
     type Caller = ClientIp;
     type Response = One<OtpVerified>;
 
@@ -71,7 +71,7 @@ impl Query for VerifyOtp {
             ])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
         let (phone, otp) = self.proof()?;
         let since = Utc::now();
         let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;

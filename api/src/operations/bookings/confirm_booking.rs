@@ -8,7 +8,7 @@ use nexus_common::{
         confirmation::{self, Claim, Confirmed, Needed},
         sale,
     },
-    ledger::entries::Captured,
+    ledger::entries::ProviderPayment,
     payments::settlement::{self, Settled},
     providers::CallError,
     realtime::AfterCommit,
@@ -96,7 +96,7 @@ async fn carry_out(
     call: &Call,
     claim: &Claim,
     needed: &Needed,
-    money: Option<&Captured>,
+    money: Option<&ProviderPayment>,
 ) -> Result<Done> {
     let mut after = AfterCommit::default();
     let mut tx = call.begin().await?;
@@ -130,7 +130,7 @@ async fn carry_out(
 /// The claim's payment, as Razorpay has it: for an order of this booking, and captured. Settlement
 /// checks its amount and currency, because money that has arrived either buys the booking or goes
 /// back.
-async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
+async fn captured_payment(call: &Call, claim: &Claim) -> Result<ProviderPayment> {
     let payment = match call.app.razorpay()?.payment(&claim.payment_id).await {
         Ok(payment) => payment,
         Err(CallError::Refused { .. }) => return Err(Error::PaymentNotVerified),
@@ -155,7 +155,7 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<Captured> {
     if !captured {
         return Err(Error::PaymentNotVerified);
     }
-    Ok(Captured {
+    Ok(ProviderPayment {
         payment_id: payment.id,
         order_id,
         amount_paise: payment.amount,

@@ -11,8 +11,8 @@ use super::viewed;
 use crate::{
     app::App,
     auth::caller::Caller,
-    http::{failure::Failure, fields::Id},
-    operations::{One, Query},
+    http::{api_error::ApiError, fields::Id},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct GetBooking {
     booking_id: Id,
 }
 
-impl Query for GetBooking {
+impl Endpoint for GetBooking {
     type Caller = Caller;
     type Response = One<BookingDetail>;
 
@@ -29,7 +29,7 @@ impl Query for GetBooking {
         Operation::private("get_booking", "Get a booking").failures([Error::BookingNotFound])
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.booking_id)?;
         let mut conn = app.db.acquire().await?;
         Ok(One(views::get(&mut conn, id, caller.user).await?))

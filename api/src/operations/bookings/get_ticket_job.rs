@@ -11,10 +11,10 @@ use crate::{
     app::App,
     auth::caller::Caller,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Field, Text},
     },
-    operations::{One, Query},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct GetTicketJob {
     job_id: Text,
 }
 
-impl Query for GetTicketJob {
+impl Endpoint for GetTicketJob {
     type Caller = Caller;
     type Response = One<TicketJob>;
 
@@ -33,7 +33,7 @@ impl Query for GetTicketJob {
             .failures([Error::TicketJobNotFound])
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let job = self.job_id.read().and_then(|id| id.parse().ok());
         let job = job.ok_or(Error::TicketJobNotFound)?;
         let mut conn = app.db.acquire().await?;

@@ -11,8 +11,8 @@ use super::viewed;
 use crate::{
     app::App,
     auth::caller::Caller,
-    http::{failure::Failure, fields::Id},
-    operations::{One, Query},
+    http::{api_error::ApiError, fields::Id},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct GetTickets {
     booking_id: Id,
 }
 
-impl Query for GetTickets {
+impl Endpoint for GetTickets {
     type Caller = Caller;
     type Response = One<Tickets>;
 
@@ -30,7 +30,7 @@ impl Query for GetTickets {
             .failures([Error::BookingNotFoundOrForbidden])
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.booking_id)?;
         let mut conn = app.db.acquire().await?;
         Ok(One(views::of_booking(&mut conn, id, caller.user).await?))

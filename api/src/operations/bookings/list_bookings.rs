@@ -8,10 +8,10 @@ use crate::{
     app::App,
     auth::caller::Caller,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Text, Whole, filled, page, sent},
     },
-    operations::{Paged, Query},
+    operations::{Endpoint, Paged},
     spec::operation::Operation,
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct ListBookings {
     offset: Option<Whole>,
 }
 
-impl Query for ListBookings {
+impl Endpoint for ListBookings {
     type Caller = Caller;
     type Response = Paged<ListedBooking>;
 
@@ -34,7 +34,7 @@ impl Query for ListBookings {
         Operation::private("list_bookings", "List your bookings, newest first")
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let page = page(&self.limit, &self.offset)?;
         let status = sent(&self.status).and_then(filled);
         let mut conn = app.db.acquire().await?;

@@ -11,8 +11,8 @@ use super::viewed;
 use crate::{
     app::App,
     auth::caller::Caller,
-    http::{failure::Failure, fields::Id},
-    operations::{One, Query},
+    http::{api_error::ApiError, fields::Id},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct GetCancellation {
     event_id: Id,
 }
 
-impl Query for GetCancellation {
+impl Endpoint for GetCancellation {
     type Caller = Caller;
     type Response = One<EventCancellation>;
 
@@ -35,7 +35,7 @@ impl Query for GetCancellation {
             ])
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.event_id)?;
         let mut conn = app.db.acquire().await?;
         Ok(One(cancellation::progress(&mut conn, id, caller.user).await?))

@@ -11,8 +11,8 @@ use super::viewed;
 use crate::{
     app::App,
     auth::caller::MaybeCaller,
-    http::{failure::Failure, fields::Id},
-    operations::{One, Query},
+    http::{api_error::ApiError, fields::Id},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct GetEvent {
     event_id: Id,
 }
 
-impl Query for GetEvent {
+impl Endpoint for GetEvent {
     type Caller = MaybeCaller;
     type Response = One<EventDetail>;
 
@@ -34,7 +34,7 @@ impl Query for GetEvent {
         self,
         app: App,
         MaybeCaller(viewer): MaybeCaller,
-    ) -> Result<Self::Response, Failure> {
+    ) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.event_id)?;
         let mut conn = app.db.acquire().await?;
         Ok(One(views::get(&mut conn, id, viewer).await?))

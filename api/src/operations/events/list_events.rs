@@ -11,10 +11,10 @@ use crate::{
     app::App,
     auth::caller::MaybeCaller,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Field, Id, Text, Truth, Whole, filled, page, sent},
     },
-    operations::{Paged, Query},
+    operations::{Endpoint, Paged},
     spec::operation::Operation,
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct ListEvents {
     offset: Option<Whole>,
 }
 
-impl Query for ListEvents {
+impl Endpoint for ListEvents {
     type Caller = MaybeCaller;
     type Response = Paged<EventListItem>;
 
@@ -46,7 +46,7 @@ impl Query for ListEvents {
         self,
         app: App,
         MaybeCaller(viewer): MaybeCaller,
-    ) -> Result<Self::Response, Failure> {
+    ) -> Result<Self::Response, ApiError> {
         let page = page(&self.limit, &self.offset)?;
         // As in the Node service, anything but a number is no filter.
         let filter = ListFilter {

@@ -11,8 +11,8 @@ use super::viewed;
 use crate::{
     app::App,
     auth::caller::MaybeCaller,
-    http::{failure::Failure, fields::Id},
-    operations::{All, Query},
+    http::{api_error::ApiError, fields::Id},
+    operations::{All, Endpoint},
     spec::operation::Operation,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct ListSeatTypes {
     event_id: Id,
 }
 
-impl Query for ListSeatTypes {
+impl Endpoint for ListSeatTypes {
     type Caller = MaybeCaller;
     type Response = All<SeatType>;
 
@@ -35,7 +35,7 @@ impl Query for ListSeatTypes {
         self,
         app: App,
         MaybeCaller(viewer): MaybeCaller,
-    ) -> Result<Self::Response, Failure> {
+    ) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.event_id)?;
         let mut conn = app.db.acquire().await?;
         Ok(All(seat_types::list(&mut conn, id, viewer).await?))

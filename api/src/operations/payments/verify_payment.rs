@@ -11,10 +11,10 @@ use crate::{
     app::App,
     auth::caller::Caller,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Field, Text},
     },
-    operations::{One, Query},
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct VerifyPayment {
     order_id: Text,
 }
 
-impl Query for VerifyPayment {
+impl Endpoint for VerifyPayment {
     type Caller = Caller;
     type Response = One<PaymentVerification>;
 
@@ -34,7 +34,7 @@ impl Query for VerifyPayment {
             .failures([Error::OrderNotFound])
     }
 
-    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, Failure> {
+    async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let order_id = self.order_id.read().unwrap_or_default();
         let mut conn = app.db.acquire().await?;
         Ok(One(orders::state(&mut conn, &order_id, caller.user).await?))

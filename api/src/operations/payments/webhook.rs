@@ -32,7 +32,7 @@ pub(crate) struct WebhookRefused {
 
 /// Razorpay hangs up after 5 s (docs/providers.md#razorpay); a 503 before that says more. If the
 /// webhook was stored after all, the next delivery finds it.
-const PATIENCE: Duration = Duration::from_secs(4);
+const STORE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Its text in the API documents.
 pub(crate) fn spec() -> Operation {
@@ -80,7 +80,7 @@ pub(crate) async fn webhook(
         .and_then(|value| value.to_str().ok())
         .filter(|id| (1..=200).contains(&id.len()));
     let incoming = Incoming { event_id, headers: kept(&headers), body: &body };
-    let stored = tokio::time::timeout(PATIENCE, store(&app, &incoming)).await;
+    let stored = tokio::time::timeout(STORE_TIMEOUT, store(&app, &incoming)).await;
     match stored
         .unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into())))
     {

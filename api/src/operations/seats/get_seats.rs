@@ -10,10 +10,10 @@ use crate::{
     app::App,
     auth::caller::MaybeCaller,
     http::{
-        failure::Failure,
+        api_error::ApiError,
         fields::{Field, Id},
     },
-    operations::{Prepared, Query},
+    operations::{Endpoint, Prepared},
     spec::operation::Operation,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct GetSeats {
     event_id: Id,
 }
 
-impl Query for GetSeats {
+impl Endpoint for GetSeats {
     type Caller = MaybeCaller;
     type Response = Prepared<SeatMap>;
 
@@ -37,7 +37,7 @@ impl Query for GetSeats {
         self,
         app: App,
         MaybeCaller(viewer): MaybeCaller,
-    ) -> Result<Self::Response, Failure> {
+    ) -> Result<Self::Response, ApiError> {
         let event = self.event_id.read().map(EventId);
         let event = event.ok_or_else(|| Error::invalid("Invalid event ID"))?;
         Ok(Prepared(app.seat_maps.response(event, viewer).await?, PhantomData))

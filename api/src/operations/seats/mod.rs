@@ -11,7 +11,7 @@ use nexus_common::{
     realtime::{AfterCommit, Audience, Broadcast},
     seats::{
         broadcasts::{self, SeatLocked, UnlockReason},
-        lock::Won,
+        lock::WonLocks,
     },
     types::{
         ids::{EventId, SeatTypeId},
@@ -55,7 +55,7 @@ pub(crate) struct Seat {
 }
 
 /// The broadcasts about new locks.
-fn announce(won: &mut Won) -> AfterCommit {
+fn announce(won: &mut WonLocks) -> AfterCommit {
     let mut after = AfterCommit::default();
     broadcasts::freed(&mut after, std::mem::take(&mut won.cleared), UnlockReason::Expired);
     for (lock, available_quantity) in &won.locks {

@@ -75,7 +75,7 @@ pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
 /// A supervisor that asks for the process's health takes a late response for a dead process.
 const BRIEFLY: Duration = Duration::from_millis(500);
 /// A server that takes longer counts as failed.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The text about readiness in the API documents.
 pub(crate) fn ready_spec() -> Operation {
@@ -87,7 +87,7 @@ pub(crate) fn ready_spec() -> Operation {
 /// Whether PostgreSQL and Redis answer and the schema is up to date: 200, or 503 with what is
 /// missing.
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
-    let checks = check(&app, PATIENCE).await;
+    let checks = check(&app, CHECK_TIMEOUT).await;
     let ready = checks.all_ok();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { status: if ready { "ready" } else { "not_ready" }, checks }))

@@ -7,7 +7,7 @@ use http::StatusCode;
 use nexus_common::Error;
 use uuid::Uuid;
 
-use crate::{http::failure::Failure, server::headers};
+use crate::{http::api_error::ApiError, server::headers};
 
 /// There are too many connections already.
 pub(super) fn busy() -> Bytes {
@@ -16,18 +16,20 @@ pub(super) fn busy() -> Bytes {
 
 /// The request's head did not arrive in time.
 pub(super) fn too_slow() -> Bytes {
-    written(&Failure::request_timeout())
+    written(&ApiError::request_timeout())
 }
 
 /// The response to send instead of hyper's when it cannot read a request: hyper's has the right
 /// status and nothing more, and all of ours have a request id.
 pub(super) fn instead_of(head: &[u8]) -> Option<Bytes> {
     let failure = match head.get(8..13)? {
-        b" 400 " => {
-            Failure::http(StatusCode::BAD_REQUEST, "malformed_request", "Request is not valid HTTP")
-        }
-        b" 414 " => Failure::uri_too_long(),
-        b" 431 " => Failure::headers_too_large(),
+        b" 400 " => ApiError::http(
+            StatusCode::BAD_REQUEST,
+            "malformed_request",
+            "Request is not valid HTTP",
+        ),
+        b" 414 " => ApiError::uri_too_long(),
+        b" 431 " => ApiError::headers_too_large(),
         _ => return None,
     };
     let is_hypers = head.starts_with(b"HTTP/1.")
@@ -38,7 +40,7 @@ pub(super) fn instead_of(head: &[u8]) -> Option<Bytes> {
 
 const ID: &[u8] = b"x-request-id";
 
-fn written(failure: &Failure) -> Bytes {
+fn written(failure: &ApiError) -> Bytes {
     let id = Uuid::now_v7().to_string();
     let body = failure.body(&id, false).to_string();
     let mut text = format!(

@@ -75,9 +75,7 @@ fn every_queue_has_a_worker_and_every_kind_of_job_a_handler_in_it() {
     let jobs = file("common/src/types/queue.rs");
     let queues: BTreeMap<&str, &str> = jobs
         .lines()
-        .filter_map(|line| {
-            line.trim().strip_suffix("\",")?.split_once(" = \"")
-        })
+        .filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" = \""))
         .collect();
     let workers: BTreeSet<String> = binaries()
         .iter()

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// Why a request was not served.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
@@ -21,16 +21,16 @@ pub(crate) struct Failure {
     pub(crate) usage: Option<Usage>,
 }
 
-pub(crate) type Outcome<T> = Result<T, Failure>;
+pub(crate) type Outcome<T> = Result<T, ApiError>;
 
-impl Failure {
+impl ApiError {
     /// A failure that only HTTP knows.
     pub(crate) fn http(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Failure { status, code: code.into(), message: message.into(), details: None, usage: None }
+        ApiError { status, code: code.into(), message: message.into(), details: None, usage: None }
     }
 
     /// A failure that one of our libraries answers without a word: the status must do.
@@ -125,7 +125,7 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             Kind::Validation => StatusCode::BAD_REQUEST,
@@ -143,7 +143,7 @@ impl From<Error> for Failure {
         // A feature that is off on purpose is not a defect.
         let details =
             (status.is_server_error() && error.kind() != Kind::Off).then(|| error.details());
-        Failure {
+        ApiError {
             status,
             code: error.code().into(),
             message: error.to_string(),
@@ -153,13 +153,13 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
         Error::from(error).into()
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
