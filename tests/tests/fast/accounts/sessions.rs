@@ -78,11 +78,11 @@ async fn logout_all_ends_every_session_and_no_later_one() {
 #[tokio::test]
 async fn logout_all_reads_no_body() {
     let stack = Stack::builder().workers([]).start().await;
-    let user = stack.user().await;
-    let request = user.request(Method::POST, "/auth/logout-all");
-    let response = Response::to(request.header("content-type", "text/plain").body("[")).await;
-    assert_eq!(response.data()["sessions_ended"], 1);
-    has_ended(&user).await;
+    let (first, second) = logged_in_twice(&stack).await;
+    let request = first.request(Method::POST, "/auth/logout-all");
+    Response::to(request.header("content-type", "text/plain").body("[")).await.ok();
+    has_ended(&first).await;
+    has_ended(&second).await;
 }
 
 #[tokio::test]
