@@ -5,7 +5,7 @@
 //! deliveries to workers with a free slot. The path of a job:
 //!
 //! - `relay` takes due rows of the queue from the ledger and hands them to Redis, a bounded number
-//! at a time, or to its own worker while Redis is away;
+//!   at a time, or to its own worker while Redis is away;
 //! - `transport` carries them; its folder `apalis` is the only place that knows apalis;
 //! - `runtime::execute` claims a delivered job, runs its handler under a lease, and writes down
 //!   what became of it;

@@ -8,17 +8,17 @@
 //! What code that enqueues may rely on (`docs/jobs.md` has it all, with a diagram of the states):
 //!
 //! - A job exists if and only if its transaction commits. It then runs until it is done or dead,
-//! even if processes die meanwhile.
+//!   even if processes die meanwhile.
 //! - At most one job with a given [unique key](Job::unique_key) is live; the key is free again when
-//! that job is done, dead or cancelled.
+//!   that job is done, dead or cancelled.
 //! - It runs when it is due, not before; lower [priorities](Job::PRIORITY) first, then the older.
 //! - It may run more than once, even in two workers at a time if one of them is presumed dead. What
-//! a handler commits together with [`lifecycle::Lease::complete`] still happens exactly once; what
-//! it does outside PostgreSQL may be repeated after a crash.
+//!   a handler commits together with [`lifecycle::Lease::complete`] still happens exactly once;
+//!   what it does outside PostgreSQL may be repeated after a crash.
 //! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that
-//! counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not count,
-//! or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and stays so
-//! until an operator decides.
+//!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
+//!   count, or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and
+//!   stays so until an operator decides.
 //! - A failing job does not hold up other jobs.
 
 pub mod admin;

@@ -162,7 +162,7 @@ async fn redis_remembers_nothing_of_what_is_done() {
     let before = stack.redis_keys().await;
     stack.flood(2_000, json!(["done"])).await;
     stack.flood(50, json!(["discard"])).await;
-    stack.until_idle(&["cleanup"]).await;
+    stack.until_idle_within(Duration::from_secs(120), &["cleanup"]).await;
     eventually("Redis holds what it held before", SOON, async || {
         let keys = stack.redis_keys().await;
         let more: Vec<_> = keys
