@@ -1,6 +1,6 @@
 //! What clients can ask for, one file per operation: its request, its response, its text in the API
 //! documents, and its function. [`router`](crate::router) gives each its place in HTTP, and
-//! [`socketio::commands`](crate::socketio::commands) lists those that are also commands over a
+//! [`socketio`](crate::socketio) lists those that are also commands over a
 //! socket.
 
 pub(crate) mod accounts;

@@ -179,7 +179,8 @@ pub async fn username_is_available(conn: &mut PgConnection, username: &str) -> R
 }
 
 /// Sets the password of the account with that phone number, which a one-time password has just
-/// proved; the same transaction must then call [`end_sessions`].
+/// proved; the same transaction must then call
+/// [`sessions::end_sessions`](super::sessions::end_sessions).
 pub async fn set_password(conn: &mut PgConnection, phone: &Phone, hash: &str) -> Result<UserId> {
     let id = sqlx::query_scalar!(
         "UPDATE users SET password = $2, phone_verified_at = coalesce(phone_verified_at, now()), updated_at = now()

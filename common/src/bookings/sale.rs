@@ -198,7 +198,8 @@ struct Lost {
     seats: Vec<(SeatTypeId, SeatLabel)>,
 }
 
-/// Makes sure that a booking has all its seats, with the inventory locked, or returns why it cannot.
+/// Makes sure that a booking has all its seats, with the inventory locked, or returns why it
+/// cannot.
 async fn complete(
     conn: &mut PgConnection,
     booking: &LockedBooking,

@@ -38,7 +38,7 @@ pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentS
 
 /// The same for a change: no other transaction changes the payment until this one ends. Lock the
 /// inventory and the booking's row before the payment: always in that order.
-/// [`sale::lock_for_update`] takes the same lock.
+/// `bookings::sale::lock_for_update` takes the same lock.
 pub(crate) async fn lock_payment(
     conn: &mut PgConnection,
     payment_id: &str,

@@ -370,9 +370,9 @@ async fn remember_return(conn: &mut PgConnection, refund: &ProviderRefund) -> Re
     Ok(())
 }
 
-/// Gives up a remainder that is [too little](Refund::is_too_little) to ask for. While a refund is
-/// under way, its end decides what we owe; otherwise the refund is settled, and operators are told
-/// what the buyer has not got. False when there is no such remainder.
+/// Gives up a remainder that is [too little](crate::ledger::refunds::Refund::is_too_little) to ask
+/// for. While a refund is under way, its end decides what we owe; otherwise the refund is settled,
+/// and operators are told what the buyer has not got. False when there is no such remainder.
 pub async fn leave(conn: &mut PgConnection, id: RefundId, payment_id: &str) -> Result<bool> {
     lock_booking(conn, payment_id).await?;
     lock_payment(conn, payment_id).await?;

@@ -1,5 +1,5 @@
 //! Settling payments: captured money becomes a sale or a refund (docs/architecture.md#payments).
-//! Orders are in [`orders`](super::orders), webhooks in [`webhooks`](super::webhooks), refunds in
+//! Orders are in [`orders`], webhooks in [`webhooks`](super::webhooks), refunds in
 //! [`refunds`](crate::ledger::refunds). [`payment_states`] and [`booking_states`] say what to do in
 //! which state; this module does it.
 //!

@@ -47,9 +47,9 @@ const DEAD: &str = r"
     end
     return dead";
 
-/// Removes a worker and up to ARGV[2] ids that it had fetched; returns how many there were. The ids
-/// of a healthy worker go back to the others. After a failure they are dropped: one of them may be
-/// what ended apalis, and the ledger hands the jobs over anew.
+/// Removes a worker and up to `ARGV[2]` ids that it had fetched; returns how many there were. The
+/// ids of a healthy worker go back to the others. After a failure they are dropped: one of them may
+/// be what ended apalis, and the ledger hands the jobs over anew.
 const RETIRE: &str = r"
     -- KEYS: workers set, inflight set, data hash, worker's metadata, active list.
     -- ARGV: worker, how many ids, prefix of the metadata keys, 1 if it was healthy.
