@@ -11,15 +11,18 @@
 //!
 //! Nothing that frees seats ever frees one that is being confirmed, though both may run at once:
 //!
-//! | beside a confirmation without the inventory | |
-//! |---|---|
-//! | a booking that expires, or is cancelled, by its buyer or with its event | needs the booking's row: it comes before (and the look was wrong) or after, and then finds a confirmed booking |
-//! | `free_expired`, of the sweep and of the lock writer | deletes only expired locks, holding the seat's row, and skips a row that another transaction has |
-//! | a holder who unlocks or extends | takes the seat's row, and refuses a seat that is in a booking |
-//! | a seat type that is deleted | takes the rows of its locked seats before it counts those that are booked |
-//! | an event that is deleted | takes the rows of its pending bookings before it counts those that are confirmed |
-//! | the end of an event's cancellation, which frees every lock | waits until no booking is pending, and none can be created |
-//! | another payment of the booking, or its owner's `confirm_booking` | needs the booking's row |
+//! - a booking that expires, or is cancelled, by its buyer or with its event: needs the booking's
+//!   row, so it comes before (and the look was wrong) or after, and then finds a confirmed booking
+//! - `free_expired`, of the sweep and of the lock writer: deletes only expired locks, holding the
+//!   seat's row, and skips a row that another transaction has
+//! - a holder who unlocks or extends: takes the seat's row, and refuses a seat that is in a booking
+//! - a seat type that is deleted: takes the rows of its locked seats before it counts those that
+//!   are booked
+//! - an event that is deleted: takes the rows of its pending bookings before it counts those that
+//!   are confirmed
+//! - the end of an event's cancellation, which frees every lock: waits until no booking is pending,
+//!   and none can be created
+//! - another payment of the booking, or its owner's `confirm_booking`: needs the booking's row
 //!
 //! None of them waits for another in a circle: all take inventory, booking, payment and seats in
 //! this order, and seats by their ids.

@@ -1,16 +1,16 @@
 //! Stand-ins for Razorpay, Twilio and a mail server: real HTTP and SMTP, real signatures, scripted
 //! faults.
 //!
-//! | Module | |
-//! |---|---|
-//! | `razorpay` | orders, payments, refunds, disputes: their rules, their HTTP routes |
-//! | `webhooks` | signed events to the webhook URL, with retries and replays |
-//! | `twilio` | one-time passwords (Verify) and text messages: their rules, their HTTP routes |
-//! | `smtp`, `mail` | the mail server; what it received, parsed |
-//! | `target`, `fault_injector`, `calls` | kinds of calls; what goes wrong on purpose; the calls that came |
-//! | `route` | the frame around every HTTP route of a provider |
-//! | `control` | `/sandbox/…`: everything above for people and scripts |
-//! | `server`, `provider_state`, `recent`, `locked` | listeners, shared state, bounded collections, mutexes |
+//! - `razorpay`: orders, payments, refunds, disputes: their rules, their HTTP routes
+//! - `webhooks`: signed events to the webhook URL, with retries and replays
+//! - `twilio`: one-time passwords (Verify) and text messages: their rules, their HTTP routes
+//! - `smtp`, `mail`: the mail server; what it received, parsed
+//! - `target`, `fault_injector`, `calls`: kinds of calls; what goes wrong on purpose; the calls
+//!   that came
+//! - `route`: the frame around every HTTP route of a provider
+//! - `control`: `/sandbox/…`: everything above for people and scripts
+//! - `server`, `provider_state`, `recent`, `locked`: listeners, shared state, bounded collections,
+//!   mutexes
 
 mod calls;
 mod config;
