@@ -188,7 +188,7 @@ field!(
         .pattern(Some(
             r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@.\s\x00-\x1f\x7f-\x9f]+(\.[^@.\s\x00-\x1f\x7f-\x9f]+)+$"
         ))
-        .description(Some("Whatever registration has ever taken for an e-mail address."))
+        .description(Some("Anything that registration has ever accepted as an e-mail address."))
 );
 field!(
     Phone: String = to_text,
@@ -206,7 +206,7 @@ field!(
         .pattern(Some(
             r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|9[ ()-]*1([ ()-]*[0-9]){10}|(0[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
         ))
-        .description(Some("Whatever registration has ever taken for a phone number."))
+        .description(Some("Anything that registration has ever accepted as a phone number."))
 );
 field!(
     /// Compared with a hash, so every character counts.

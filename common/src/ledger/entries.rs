@@ -8,7 +8,7 @@ use crate::{
     types::{ids::BookingId, money::written, statuses::RefundStatus, text_enum::text_enum},
 };
 
-/// Money that has arrived.
+/// A payment as Razorpay tells of it, captured or not.
 #[derive(Debug, Clone)]
 pub struct ProviderPayment {
     pub payment_id: String,
