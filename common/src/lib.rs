@@ -1,16 +1,16 @@
 //! What the Nexus API and its workers share. One room per noun; each uses only the rooms before it:
 //!
-//! - [`types`], [`error`]: ids, money, time, labels, statuses; why something could not be done
-//! - [`config`]: settings
-//! - [`observability`]: logs, metrics, traces
-//! - [`tls`], [`storage`]: certificates; PostgreSQL and Redis
-//! - [`limiter`]: how often something may be done
-//! - [`realtime`]: broadcasts, and what follows a commit
-//! - [`jobs`]: the durable job queue
-//! - [`providers`]: Razorpay, Twilio, SMTP
-//! - [`accounts`], [`events`], [`seats`], [`tickets`], [`ledger`], [`bookings`], [`payments`]: what
-//!   Nexus is about: each its types, rules, SQL and broadcasts
-//! - [`idempotency`], [`books`], [`retention`]: what concerns several of them
+//! - [`types`], [`error`] – ids, money, time, labels, statuses; why something could not be done
+//! - [`config`] – settings
+//! - [`observability`] – logs, metrics, traces
+//! - [`tls`], [`storage`] – certificates; PostgreSQL and Redis
+//! - [`limiter`] – how often something may be done
+//! - [`realtime`] – broadcasts, and what follows a commit
+//! - [`jobs`] – the durable job queue
+//! - [`providers`] – Razorpay, Twilio, SMTP
+//! - [`accounts`], [`events`], [`seats`], [`tickets`], [`ledger`], [`bookings`], [`payments`] –
+//!   what Nexus is about: each its types, rules, SQL and broadcasts
+//! - [`idempotency`], [`books`], [`retention`] – what concerns several of them
 //!
 //! Verbs take the caller's connection (`freeing::free(&mut tx, …)`), so that the caller decides
 //! what commits together; no verb opens a second connection inside one. Nothing here knows axum,

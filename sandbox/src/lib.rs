@@ -1,13 +1,15 @@
 //! Stand-ins for the outside world on one machine, for `make run` and for the tests.
 //!
-//! - [`postgres`], [`redis`]: private servers under a private directory, on free loopback ports;
-//! - [`providers`]: Razorpay, Twilio and an SMTP server, with scripted faults;
-//! - [`identity`]: certificates for the servers;
-//! - [`random`]: identifiers and secrets;
-//! - [`process`]: child processes that never outlive their parent;
-//! - [`ports`]: loopback ports that are free and stay reusable;
-//! - [`scratch`]: where throwaway files are. Everything here speaks real HTTP, SMTP and SQL to its
-//!   clients; nothing here knows the code under test.
+//! - [`postgres`], [`redis`] – private servers under a private directory, on free loopback ports;
+//! - [`providers`] – Razorpay, Twilio and an SMTP server, with scripted faults;
+//! - [`identity`] – certificates for the servers;
+//! - [`random`] – identifiers and secrets;
+//! - [`process`] – child processes that never outlive their parent;
+//! - [`ports`] – loopback ports that are free and stay reusable;
+//! - [`scratch`] – where throwaway files are.
+//!
+//! Everything here speaks real HTTP, SMTP and SQL to its clients; nothing here knows the code under
+//! test.
 
 pub mod identity;
 pub mod ports;

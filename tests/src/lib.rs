@@ -1,24 +1,24 @@
 //! The harness of the black-box tests: [`Stack`] is an empty installation for one test (PostgreSQL,
 //! Redis, providers, every Nexus process), with clients that speak the wire as any client would.
 //!
-//! - [`stack`], [`template`], [`program`], [`settings`]: the installation: servers, processes,
+//! - [`stack`], [`template`], [`program`], [`settings`] – the installation: servers, processes,
 //!   their logs and settings
-//! - [`probes`]: workers whose jobs fail, hang and die as they are told
-//! - [`looking`]: what is in the database, in Redis and in the logs
-//! - [`passage`]: a way to a server, which can vanish
-//! - [`client`], [`response`], [`shop`], [`refusals`]: REST clients and their responses, what
+//! - [`probes`] – workers whose jobs fail, hang and die as they are told
+//! - [`looking`] – what is in the database, in Redis and in the logs
+//! - [`passage`] – a way to a server, which can vanish
+//! - [`client`], [`response`], [`shop`], [`refusals`] – REST clients and their responses, what
 //!   people do in a ticket shop, what they must not do
-//! - [`wire`]: HTTP by hand, byte for byte
-//! - [`socket`], [`browser`], [`lines`]: the official Socket.IO clients, a real browser, and the
+//! - [`wire`] – HTTP by hand, byte for byte
+//! - [`socket`], [`browser`], [`lines`] – the official Socket.IO clients, a real browser, and the
 //!   processes that both run in
-//! - [`collector`], [`metrics`]: where traces go, and what Prometheus reads
-//! - [`authority`]: certificates, good and bad
-//! - [`conformance`]: the documents of the API, against which everything that it sends is checked
-//! - [`legacy`]: the Node service and the database that it leaves behind
-//! - [`invariants`], [`settlement`]: what must hold whenever a test has ended; where the money is
-//! - [`replay`]: the recording of the Node service, replayed
-//! - [`repository`]: the files of the repository, what git and cargo know of them
-//! - [`waiting`], [`seeded_rng`], [`qr`]: deadlines instead of sleeps; seeded random numbers;
+//! - [`collector`], [`metrics`] – where traces go, and what Prometheus reads
+//! - [`authority`] – certificates, good and bad
+//! - [`conformance`] – the documents of the API, against which everything that it sends is checked
+//! - [`legacy`] – the Node service and the database that it leaves behind
+//! - [`invariants`], [`settlement`] – what must hold whenever a test has ended; where the money is
+//! - [`replay`] – the recording of the Node service, replayed
+//! - [`repository`] – the files of the repository, what git and cargo know of them
+//! - [`waiting`], [`seeded_rng`], [`qr`] – deadlines instead of sleeps; seeded random numbers;
 //!   reading QR codes
 //!
 //! The harness knows the wire, the environment variables and the tables; it links no code of Nexus.
