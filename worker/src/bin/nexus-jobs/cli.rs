@@ -37,30 +37,10 @@ pub(crate) enum Command {
     },
     /// Make dead or cancelled jobs due again, with all their attempts before them.
     #[command(arg_required_else_help = true)]
-    Retry {
-        /// The job.
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        id: Option<JobId>,
-        /// Every dead job of a kind.
-        #[arg(long, requires = "kind")]
-        all: bool,
-        /// The kind.
-        #[arg(long, requires = "all")]
-        kind: Option<String>,
-    },
+    Retry(Chosen),
     /// Cancel a job that has not started, or is dead.
     #[command(arg_required_else_help = true)]
-    Discard {
-        /// The job.
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        id: Option<JobId>,
-        /// Every dead job of a kind.
-        #[arg(long, requires = "kind")]
-        all: bool,
-        /// The kind.
-        #[arg(long, requires = "all")]
-        kind: Option<String>,
-    },
+    Discard(Chosen),
     /// E-mail a booking's tickets again, to the address that its buyer has now (`nexus-api
     /// set-email`).
     ResendTickets {
@@ -132,6 +112,19 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Chosen {
+    /// The job.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) id: Option<JobId>,
+    /// Every dead job of a kind.
+    #[arg(long, requires = "kind")]
+    all: bool,
+    /// The kind.
+    #[arg(long, requires = "all")]
+    pub(crate) kind: Option<String>,
 }
 
 #[derive(Args)]

@@ -20,7 +20,7 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
-    cli::{Command, Which},
+    cli::{Chosen, Command, Which},
     tables,
 };
 
@@ -73,7 +73,7 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
                 admin::show(db, id).await?.with_context(|| format!("there is no job {id}"))?;
             Ok(if json { tables::json(&job)? } else { tables::job(&job) })
         }
-        Command::Retry { id: Some(id), .. } => {
+        Command::Retry(Chosen { id: Some(id), .. }) => {
             if !admin::retry(db, id).await? {
                 bail!(
                     "{}",
@@ -87,11 +87,12 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             }
             Ok(format!("{id} is due again\n"))
         }
-        Command::Retry { kind: Some(kind), .. } => match admin::retry_all(db, &kind).await? {
+        Command::Retry(Chosen { kind: Some(kind), .. }) => match admin::retry_all(db, &kind).await?
+        {
             0 => bail!("there is no dead job of kind {kind} that can be retried"),
             retried => Ok(format!("{retried} jobs are due again\n")),
         },
-        Command::Discard { id: Some(id), .. } => {
+        Command::Discard(Chosen { id: Some(id), .. }) => {
             if !admin::discard(db, id).await? {
                 bail!(
                     "{}",
@@ -101,11 +102,13 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             }
             Ok(format!("{id} is cancelled\n"))
         }
-        Command::Discard { kind: Some(kind), .. } => match admin::discard_all(db, &kind).await? {
-            0 => bail!("there is no dead job of kind {kind}"),
-            discarded => Ok(format!("{discarded} jobs are cancelled\n")),
-        },
-        Command::Retry { .. } | Command::Discard { .. } => {
+        Command::Discard(Chosen { kind: Some(kind), .. }) => {
+            match admin::discard_all(db, &kind).await? {
+                0 => bail!("there is no dead job of kind {kind}"),
+                discarded => Ok(format!("{discarded} jobs are cancelled\n")),
+            }
+        }
+        Command::Retry(_) | Command::Discard(_) => {
             bail!("name a job, or --all and a --kind")
         }
         Command::Reconcile { .. } | Command::ListConfig => bail!("the settings are missing"),
