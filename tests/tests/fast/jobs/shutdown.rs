@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nexus_tests::probes::Processes;
 use nexus_tests::stack::QUEUES;
-use nexus_tests::{Client, Event, SOON, Stack, Target, eventually, json, seen};
+use nexus_tests::{Client, Event, SOON, Stack, Target, Value, eventually, json, seen};
 use tokio::time::sleep;
 
 /// A job that has to wait for a rescue here waits for longer than any test does.
@@ -22,6 +22,16 @@ async fn until_running(stack: &Stack, count: i64) {
         seen(running == count, running).map(drop)
     })
     .await;
+}
+
+/// The job waits as if it had never begun.
+async fn assert_given_back(stack: &Stack, id: &str, due: &Value) {
+    let job = stack.job(id).await;
+    assert_eq!(
+        (&job["state"], &job["attempt"], &job["errors"]),
+        (&json!("pending"), &json!(0), &json!([]))
+    );
+    assert_eq!(job["available_at"], *due, "it keeps its place in the queue");
 }
 
 #[tokio::test]
@@ -55,12 +65,7 @@ async fn what_does_not_finish_in_time_is_given_back_and_runs_elsewhere_as_if_for
     let due = stack.job(&id).await["available_at"].clone();
     let status = probes.process(0).stop().await;
     assert!(status.success(), "{status}");
-    let job = stack.job(&id).await;
-    assert_eq!(
-        (&job["state"], &job["attempt"], &job["errors"]),
-        (&json!("pending"), &json!(0), &json!([]))
-    );
-    assert_eq!(job["available_at"], due, "it keeps its place in the queue");
+    assert_given_back(&stack, &id, &due).await;
 
     probes.process(1).start();
     let job = stack.until_state(&id, "done").await;
@@ -89,12 +94,7 @@ async fn a_job_that_was_claimed_and_cannot_be_begun_is_given_back() {
     let due = stack.until_state(&id, "running").await["available_at"].clone();
     let status = probes.process(0).stop().await;
     assert!(status.success(), "{status}");
-    let job = stack.job(&id).await;
-    assert_eq!(
-        (&job["state"], &job["attempt"], &job["errors"]),
-        (&json!("pending"), &json!(0), &json!([]))
-    );
-    assert_eq!(job["available_at"], due, "it keeps its place in the queue");
+    assert_given_back(&stack, &id, &due).await;
 }
 
 /// The load that keeps all queues busy: people who book free seats (payments, bookings,
