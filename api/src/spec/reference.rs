@@ -33,63 +33,58 @@ fn file(name: &str) -> String {
     format!("/docs/{name}?{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The page about HTTP.
-pub(crate) fn http() -> Markup {
+fn frame(title: &str, style: &str, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Nexus API" }
-                link rel="stylesheet" href=(file("swagger-ui.css"));
+                title { (title) }
+                link rel="stylesheet" href=(file(style));
             }
-            body {
-                div id="swagger-ui" {}
-                script src=(file("swagger-ui-bundle.js")) {}
-                script src=(file("start.js")) {}
-            }
+            body { (content) }
         }
     }
+}
+
+/// The page about HTTP.
+pub(crate) fn http() -> Markup {
+    let content = html! {
+        div id="swagger-ui" {}
+        script src=(file("swagger-ui-bundle.js")) {}
+        script src=(file("start.js")) {}
+    };
+    frame("Nexus API", "swagger-ui.css", &content)
 }
 
 /// The page about Socket.IO.
 pub(super) fn socketio(asyncapi: &Value) -> Markup {
     let document = Document(asyncapi);
     let sections = [("Commands", "receive"), ("Broadcasts", "send")];
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Nexus over Socket.IO" }
-                link rel="stylesheet" href=(file("socketio.css"));
-            }
-            body {
-                nav {
-                    h1 { "Socket.IO" }
-                    a href="/docs" { "HTTP" }
-                    @for (heading, action) in sections {
-                        h2 { (heading) }
-                        @for (name, _) in document.operations(action) {
-                            a href={ "#" (name) } { (name) }
-                        }
-                    }
-                }
-                main {
-                    p { (text(&asyncapi["info"]["description"])) }
-                    p { "For programs: " a href="/asyncapi.json" { "asyncapi.json" } "." }
-                    @for (heading, action) in sections {
-                        h2 { (heading) }
-                        @for (name, operation) in document.operations(action) {
-                            (document.operation(name, operation))
-                        }
-                    }
+    let content = html! {
+        nav {
+            h1 { "Socket.IO" }
+            a href="/docs" { "HTTP" }
+            @for (heading, action) in sections {
+                h2 { (heading) }
+                @for (name, _) in document.operations(action) {
+                    a href={ "#" (name) } { (name) }
                 }
             }
         }
-    }
+        main {
+            p { (text(&asyncapi["info"]["description"])) }
+            p { "For programs: " a href="/asyncapi.json" { "asyncapi.json" } "." }
+            @for (heading, action) in sections {
+                h2 { (heading) }
+                @for (name, operation) in document.operations(action) {
+                    (document.operation(name, operation))
+                }
+            }
+        }
+    };
+    frame("Nexus over Socket.IO", "socketio.css", &content)
 }
 
 struct Document<'a>(&'a Value);
