@@ -55,8 +55,8 @@ test: test-deps fmt lint fuzz-smoke ## Check and test everything
 	@export $(LINTER) RUST_TEST_THREADS=$(TEST_THREADS)
 	cargo test --workspace --no-fail-fast
 
-test-long: test-deps build-tested ## Run in full what `make test` runs in short; an hour
-	@export PROPTEST_CASES=10000 NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_KILL_FAULTS=100 NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 ))
+test-long: test-deps lint ## Run in full what `make test` runs in short; an hour
+	@export $(LINTER) PROPTEST_CASES=10000 NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_KILL_FAULTS=100 NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 ))
 	export EXAMPLES=20 NEXUS_BOOKS_BOOKINGS=50000 NEXUS_FINISHED_JOBS=1000000
 	failed=0
 	cargo test --workspace --no-fail-fast --test histories --test long || failed=1
@@ -203,7 +203,7 @@ fmt: ## Check the formatting
 # The linter is a compiler that says more: what it has built is what the tests run.
 LINTER := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings
 
-lint: ## Build and lint everything, with every query checked against a freshly migrated database and .sqlx compared with it
+lint: ## Build and lint all but the fuzz targets (fuzz-build does), with every query checked against a freshly migrated database and .sqlx compared with it
 	@export $(LINTER)
 	cargo build --workspace --bin nexus-sandbox
 	fresh=$$(mktemp -d)
