@@ -12,12 +12,16 @@ use sha2::{Digest, Sha256};
 
 use super::{api_error::ApiError, body_limits::read};
 
+/// The header that makes a repeated request one request.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// Query parameters, JSON body and path segments; of two with the same name, the path's wins, then
 /// the body's.
 pub(crate) struct Fields<T> {
     pub(crate) request: T,
     /// Distinguishes it from other requests of its kind: SHA-256 of its fields in sorted order.
-    pub(crate) digest: Vec<u8>,
+    /// `None` without an `Idempotency-Key`, because then it is compared with none.
+    pub(crate) digest: Option<Vec<u8>>,
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
@@ -43,7 +47,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
             }
         }
         let fields = Value::Object(fields);
-        let digest = digest(&fields);
+        let digest = parts.headers.contains_key(IDEMPOTENCY_KEY).then(|| digest(&fields));
         let request = serde_json::from_value(fields).map_err(Error::internal)?;
         Ok(Fields { request, digest })
     }

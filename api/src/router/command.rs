@@ -25,7 +25,7 @@ use crate::{
     http::{
         api_error::{ApiError, Outcome},
         policy::{DEADLINE, Envelope},
-        request::Fields,
+        request::{Fields, IDEMPOTENCY_KEY},
     },
     operations::{Call, Command},
 };
@@ -43,7 +43,7 @@ impl FromRequestParts<App> for IdempotencyKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let Some(key) = parts.headers.get("idempotency-key") else {
+        let Some(key) = parts.headers.get(IDEMPOTENCY_KEY) else {
             return Ok(IdempotencyKey(None));
         };
         let key = key
@@ -61,8 +61,9 @@ impl FromRequestParts<App> for IdempotencyKey {
 
 impl IdempotencyKey {
     /// The request that the key stands for.
-    fn request(self, user: UserId, digest: Vec<u8>) -> Option<idempotency::Request> {
-        self.0.map(|(route, key)| idempotency::Request { user, route, key, hash: digest })
+    fn request(self, user: UserId, digest: Option<Vec<u8>>) -> Option<idempotency::Request> {
+        let ((route, key), hash) = self.0.zip(digest)?;
+        Some(idempotency::Request { user, route, key, hash })
     }
 }
 
