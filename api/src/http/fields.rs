@@ -5,15 +5,13 @@
 
 use nexus_common::{
     Error, Result,
-    types::{
-        contacts::Phone as PhoneNumber,
-        page::Page,
-        text::{one_line, several_lines},
-    },
+    types::{contacts::Phone as PhoneNumber, page::Page},
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type, schema::AnyOfBuilder};
+
+use super::lenient::{to_id, to_number, to_text, to_truth, to_whole, without_nul};
 
 /// A field as the client sent it, of any JSON type.
 pub(crate) trait Field: Sized {
@@ -78,53 +76,57 @@ pub(crate) fn page(limit: &Option<Whole>, offset: &Option<Whole>) -> Result<Page
     Ok(Page::new(read(limit), read(offset))?)
 }
 
+/// A type of field: what it holds, how it is read and cleaned, and its schema.
 macro_rules! field {
     ($(#[$doc:meta])* $name:ident: $value:ty = $read:expr, cleaned by $clean:expr, $schema:expr) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub(crate) struct $name(Value);
+        pub(crate) struct $name(::serde_json::Value);
 
-        impl Field for $name {
+        impl $crate::http::fields::Field for $name {
             type Value = $value;
 
-            fn holding(mut value: Value) -> Self {
-                if let Value::String(text) = &mut value {
+            fn holding(mut value: ::serde_json::Value) -> Self {
+                if let ::serde_json::Value::String(text) = &mut value {
                     let clean: fn(&str) -> String = $clean;
                     *text = clean(text);
                 }
                 $name(value)
             }
 
-            fn get(&self) -> Option<&Value> {
+            fn get(&self) -> Option<&::serde_json::Value> {
                 Some(&self.0).filter(|value| !value.is_null())
             }
 
             fn read(&self) -> Option<$value> {
-                let read: fn(&Value) -> Option<$value> = $read;
-                self.get().and_then(read)
+                let read: fn(&::serde_json::Value) -> Option<$value> = $read;
+                $crate::http::fields::Field::get(self).and_then(read)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 // As an option, because serde lets an option be absent.
-                let value = Option::<Value>::deserialize(deserializer)?;
-                Ok(Self::holding(value.unwrap_or_default()))
+                let value = Option::<::serde_json::Value>::deserialize(deserializer)?;
+                Ok($crate::http::fields::Field::holding(value.unwrap_or_default()))
             }
         }
 
-        impl utoipa::PartialSchema for $name {
-            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        impl ::utoipa::PartialSchema for $name {
+            fn schema() -> ::utoipa::openapi::RefOr<::utoipa::openapi::Schema> {
                 $schema.into()
             }
         }
 
-        impl utoipa::ToSchema for $name {}
+        impl ::utoipa::ToSchema for $name {}
     };
     ($(#[$doc:meta])* $name:ident: $value:ty = $read:expr, $schema:expr) => {
-        field!($(#[$doc])* $name: $value = $read, cleaned by one_line, $schema);
+        $crate::http::fields::field!(
+            $(#[$doc])* $name: $value = $read, cleaned by ::nexus_common::types::text::one_line, $schema
+        );
     };
 }
+pub(crate) use field;
 
 field!(
     /// A row's id. A number that no row can have is still well-formed: the response is "not found".
@@ -232,11 +234,6 @@ field!(
     ObjectBuilder::new().schema_type(Type::String)
 );
 field!(
-    /// Text of several lines.
-    Lines: String = to_text, cleaned by several_lines,
-    ObjectBuilder::new().schema_type(Type::String)
-);
-field!(
     /// Text in which every character counts.
     Verbatim: String = to_text, cleaned by without_nul,
     ObjectBuilder::new().schema_type(Type::String)
@@ -278,63 +275,6 @@ impl Phone {
     }
 }
 
-fn to_text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "")
-}
-
-fn to_id(number: i64) -> Option<i32> {
-    // Row ids start at 1, and no row has a negative one.
-    (number != 0).then(|| i32::try_from(number).unwrap_or(-1))
-}
-
-/// NaN when it is not a number.
-fn to_number(value: &Value) -> f64 {
-    match value {
-        Value::Number(number) => number.as_f64().unwrap_or(f64::NAN),
-        Value::String(text) => text.trim().parse().unwrap_or(f64::NAN),
-        _ => f64::NAN,
-    }
-}
-
-/// Decimals are cut off, as JavaScript's `parseInt` does.
-fn to_whole(value: &Value) -> Option<i64> {
-    match value {
-        // `as` saturates, and turns NaN into 0. Rounded down, so that negative numbers stay
-        // negative.
-        Value::Number(number) => {
-            number.as_i64().or_else(|| number.as_f64().map(|n| n.floor() as i64))
-        }
-        Value::String(text) => leading_integer(text),
-        _ => None,
-    }
-}
-
-fn leading_integer(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let digits_start = usize::from(text.starts_with(['-', '+']));
-    let digits = text[digits_start..]
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len() - digits_start);
-    if digits == 0 {
-        return None;
-    }
-    // Too many digits for i64: a number that is neither an id nor a sensible quantity.
-    Some(text[..digits_start + digits].parse().unwrap_or(i64::MAX))
-}
-
-/// `true`, `false`, or their text.
-fn to_truth(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(truth) => Some(*truth),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    }
-}
-
 fn integer(from: i32, to: i32) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(from)).maximum(Some(to))
 }
@@ -354,8 +294,16 @@ fn rupees() -> ObjectBuilder {
         .description(Some("Rupees."))
 }
 
-fn text(example: &str) -> ObjectBuilder {
+pub(crate) fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([example])
+}
+
+/// Text that says something, in at most `longest` characters.
+pub(crate) fn some_text(longest: usize, example: &str) -> ObjectBuilder {
+    text(example)
+        .min_length(Some(1))
+        .max_length(Some(longest))
+        .pattern(Some(r"[^\s\x00-\x1f\x7f-\x9f]"))
 }
 
 /// A JSON type, or the same as text.
@@ -367,7 +315,6 @@ fn or_text(schema: ObjectBuilder, pattern: &str) -> AnyOfBuilder {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -418,15 +365,7 @@ mod tests {
     #[test]
     fn text_is_clean_when_it_is_read() {
         assert_eq!(Text::holding(json!("a\tb\u{0}")).read().as_deref(), Some("a b"));
-        assert_eq!(Lines::holding(json!("a\r\nb")).read().as_deref(), Some("a\nb"));
         assert_eq!(Verbatim::holding(json!("a\tb\u{0}")).read().as_deref(), Some("a\tb"));
         assert_eq!(Text::holding(json!(7)).read(), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_is_too_odd(text in ".*") {
-            let _ = leading_integer(&text);
-        }
     }
 }

@@ -4,5 +4,6 @@ pub(crate) mod api_error;
 pub(crate) mod body_limits;
 pub(crate) mod client_ip;
 pub(crate) mod fields;
+pub(crate) mod lenient;
 pub(crate) mod policy;
 pub(crate) mod request;

@@ -15,11 +15,17 @@ use nexus_common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{bounded, dates, is_public, max_tickets, price_not_payable, seat_type_fields, status};
+use super::{
+    bounded, dates,
+    fields::{
+        EventDescription, EventName, ImageUrl, Location, SeatTypeDescription, SeatTypeName,
+        VenueName, new_seat_type,
+    },
+    is_public, max_tickets, optional, price_not_payable, status,
+};
 use crate::{
     http::fields::{
-        Field, Lines, List, Price, SomeQuantity, Text, TicketLimit, Time, Truth, filled,
-        optional_text, parts, sent,
+        Field, List, Price, SomeQuantity, Text, TicketLimit, Time, Truth, filled, parts, sent,
     },
     operations::{Call, Command, Done},
     spec::operation::Operation,
@@ -27,39 +33,16 @@ use crate::{
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct CreateEvent {
-    #[schema(
-        value_type = String,
-        min_length = 1,
-        max_length = 255,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
-        example = "Monsoon Jazz Night"
-    )]
-    name: Text,
-    #[schema(
-        value_type = String,
-        min_length = 1,
-        max_length = 20_000,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
-        example = "Two sets under one roof."
-    )]
-    description: Lines,
+    name: EventName,
+    description: EventDescription,
     start_date: Time,
     /// Not before the start.
     end_date: Time,
-    #[schema(
-        value_type = String,
-        min_length = 1,
-        max_length = 255,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
-        example = "Mumbai"
-    )]
-    location: Text,
+    location: Location,
     #[schema(value_type = Vec<SeatTypeOfEvent>, min_items = 1, max_items = 100)]
     seat_types: List,
-    #[schema(value_type = Option<String>, max_length = 2_000)]
-    image_url: Option<Text>,
-    #[schema(value_type = Option<String>, max_length = 255)]
-    venue_name: Option<Text>,
+    image_url: Option<ImageUrl>,
+    venue_name: Option<VenueName>,
     /// `published` by default.
     #[schema(value_type = Option<EventStatus>)]
     status: Option<Text>,
@@ -72,18 +55,10 @@ pub(crate) struct CreateEvent {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewSeatType)]
 pub(crate) struct SeatTypeOfEvent {
-    #[schema(
-        value_type = String,
-        min_length = 1,
-        max_length = 100,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
-        example = "VIP"
-    )]
-    name: Text,
+    name: SeatTypeName,
     price: Price,
     quantity: SomeQuantity,
-    #[schema(value_type = Option<String>, max_length = 2_000)]
-    description: Option<Lines>,
+    description: Option<SeatTypeDescription>,
 }
 
 /// An event has been created.
@@ -121,9 +96,6 @@ impl TryFrom<CreateEvent> for NewEvent {
             .map(|(index, seat_type)| seat_type.nth(index + 1))
             .collect::<Result<Vec<_>>>()?;
         let (start_date, end_date) = dates(start, end)?;
-        let optional = |name: &str, field: Option<&Text>, longest| {
-            optional_text(name, field)?.map(|text| bounded(name, text, longest)).transpose()
-        };
         Ok(NewEvent {
             name: bounded("name", name, 255)?,
             description: bounded("description", description, 20_000)?,
@@ -148,17 +120,11 @@ impl SeatTypeOfEvent {
                 "Seat type {nth} is missing required fields: name, price, quantity"
             ))
         };
-        let name = filled(&self.name).ok_or_else(missing)?;
-        let price = self.price.read().ok_or_else(missing)?;
-        if self.quantity.get().is_none() || self.quantity.read() == Some(0) {
+        if self.quantity.read() == Some(0) {
             return Err(missing());
         }
-        Ok(NewSeatType {
-            name: seat_type_fields::name(name)?,
-            description: seat_type_fields::description(self.description.as_ref())?,
-            price: seat_type_fields::price(price)?,
-            quantity: seat_type_fields::quantity(&self.quantity)?,
-        })
+        let about = self.description.as_ref();
+        new_seat_type(&self.name, &self.price, &self.quantity, about, missing)
     }
 }
 

@@ -11,9 +11,13 @@ use nexus_common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MANAGE, price_not_payable, seat_type_fields};
+use super::{
+    MANAGE,
+    fields::{SeatTypeDescription, SeatTypeName, new_seat_type},
+    price_not_payable,
+};
 use crate::{
-    http::fields::{Field, Id, Lines, Price, Quantity, Text, filled},
+    http::fields::{Id, Price, Quantity},
     operations::{Call, Command, Done, seats},
     spec::operation::Operation,
 };
@@ -22,18 +26,10 @@ use crate::{
 pub(crate) struct CreateSeatType {
     #[serde(rename = "eventId")]
     event_id: Id,
-    #[schema(
-        value_type = String,
-        min_length = 1,
-        max_length = 100,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
-        example = "Balcony"
-    )]
-    name: Text,
+    name: SeatTypeName,
     price: Price,
     quantity: Quantity,
-    #[schema(value_type = Option<String>, max_length = 2_000)]
-    description: Option<Lines>,
+    description: Option<SeatTypeDescription>,
 }
 
 /// A seat type has been created or changed.
@@ -48,17 +44,8 @@ impl TryFrom<CreateSeatType> for NewSeatType {
 
     fn try_from(request: CreateSeatType) -> Result<Self> {
         let missing = || Error::invalid("Missing required fields: name, price, quantity");
-        let name = filled(&request.name).ok_or_else(missing)?;
-        let price = request.price.read().ok_or_else(missing)?;
-        if request.quantity.get().is_none() {
-            return Err(missing());
-        }
-        Ok(NewSeatType {
-            name: seat_type_fields::name(name)?,
-            description: seat_type_fields::description(request.description.as_ref())?,
-            price: seat_type_fields::price(price)?,
-            quantity: seat_type_fields::quantity(&request.quantity)?,
-        })
+        let about = request.description.as_ref();
+        new_seat_type(&request.name, &request.price, &request.quantity, about, missing)
     }
 }
 

@@ -5,11 +5,11 @@ pub(crate) mod create_event;
 pub(crate) mod create_seat_type;
 pub(crate) mod delete_event;
 pub(crate) mod delete_seat_type;
+pub(crate) mod fields;
 pub(crate) mod get_cancellation;
 pub(crate) mod get_event;
 pub(crate) mod list_events;
 pub(crate) mod list_seat_types;
-pub(crate) mod seat_type_fields;
 pub(crate) mod update_event;
 pub(crate) mod update_seat_type;
 
@@ -26,7 +26,7 @@ pub(crate) use self::{
     list_events::ListEvents, list_seat_types::ListSeatTypes, update_event::UpdateEvent,
     update_seat_type::UpdateSeatType,
 };
-use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, sent};
+use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, optional_text, sent};
 
 /// The event that the caller looks at.
 fn viewed(id: &Id) -> Result<EventId> {
@@ -39,6 +39,15 @@ fn bounded(field: &str, text: String, longest: usize) -> Result<String> {
         return Err(Error::invalid(format!("{field} must be at most {longest} characters long")));
     }
     Ok(text)
+}
+
+/// Text that may be absent, and fits its column.
+fn optional(
+    name: &str,
+    field: Option<&impl Field<Value = String>>,
+    longest: usize,
+) -> Result<Option<String>> {
+    optional_text(name, field)?.map(|text| bounded(name, text, longest)).transpose()
 }
 
 fn date(field: &str, text: Option<String>) -> Result<Timestamp> {

@@ -13,11 +13,13 @@ use nexus_common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{bounded, date, is_public, max_tickets, status, to};
+use super::{
+    bounded, date,
+    fields::{EventDescription, EventName, ImageUrl, Location, VenueName},
+    is_public, max_tickets, optional, status, to,
+};
 use crate::{
-    http::fields::{
-        Change, Field, Id, Lines, Text, TicketLimit, Time, Truth, change, filled, optional_text,
-    },
+    http::fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, change, filled},
     operations::{Call, Command, Done, seats},
     spec::operation::Operation,
 };
@@ -27,22 +29,11 @@ pub(crate) struct UpdateEvent {
     #[serde(rename = "eventId")]
     event_id: Id,
     #[serde(default, deserialize_with = "change")]
-    #[schema(
-        value_type = Option<String>,
-        min_length = 1,
-        max_length = 255,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
-        example = "Monsoon Jazz Night"
-    )]
-    name: Change<Text>,
+    #[schema(value_type = Option<EventName>)]
+    name: Change<EventName>,
     #[serde(default, deserialize_with = "change")]
-    #[schema(
-        value_type = Option<String>,
-        min_length = 1,
-        max_length = 20_000,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]"
-    )]
-    description: Change<Lines>,
+    #[schema(value_type = Option<EventDescription>)]
+    description: Change<EventDescription>,
     #[serde(default, deserialize_with = "change")]
     #[schema(value_type = Option<Time>)]
     start_date: Change<Time>,
@@ -50,21 +41,16 @@ pub(crate) struct UpdateEvent {
     #[schema(value_type = Option<Time>)]
     end_date: Change<Time>,
     #[serde(default, deserialize_with = "change")]
-    #[schema(
-        value_type = Option<String>,
-        min_length = 1,
-        max_length = 255,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]"
-    )]
-    location: Change<Text>,
+    #[schema(value_type = Option<Location>)]
+    location: Change<Location>,
     /// Null removes it.
     #[serde(default, deserialize_with = "change")]
-    #[schema(value_type = Option<String>, max_length = 2_000)]
-    image_url: Change<Text>,
+    #[schema(value_type = Option<ImageUrl>)]
+    image_url: Change<ImageUrl>,
     /// Null removes it.
     #[serde(default, deserialize_with = "change")]
-    #[schema(value_type = Option<String>, max_length = 255)]
-    venue_name: Change<Text>,
+    #[schema(value_type = Option<VenueName>)]
+    venue_name: Change<VenueName>,
     #[serde(default, deserialize_with = "change")]
     #[schema(value_type = Option<EventStatus>)]
     status: Change<Text>,
@@ -149,10 +135,12 @@ fn text(
 }
 
 /// A field whose null, `Some(None)`, removes it.
-fn removable(name: &str, change: &Change<Text>, longest: usize) -> Result<Option<Option<String>>> {
-    let Some(field) = change else { return Ok(None) };
-    let text = optional_text(name, field.as_ref())?;
-    text.map(|text| bounded(name, text, longest)).transpose().map(Some)
+fn removable(
+    name: &str,
+    change: &Change<impl Field<Value = String>>,
+    longest: usize,
+) -> Result<Option<Option<String>>> {
+    change.as_ref().map(|field| optional(name, field.as_ref(), longest)).transpose()
 }
 
 impl Command for UpdateEvent {

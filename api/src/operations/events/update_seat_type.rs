@@ -11,9 +11,14 @@ use nexus_common::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{MANAGE, create_seat_type::ChangedSeatType, price_not_payable, seat_type_fields, to};
+use super::{
+    MANAGE,
+    create_seat_type::ChangedSeatType,
+    fields::{self, SeatTypeDescription, SeatTypeName},
+    price_not_payable, to,
+};
 use crate::{
-    http::fields::{Change, Field, Id, Lines, Price, Quantity, Text, change, filled},
+    http::fields::{Change, Field, Id, Price, Quantity, change, filled},
     operations::{Call, Command, Done, seats},
     spec::operation::Operation,
 };
@@ -25,13 +30,8 @@ pub(crate) struct UpdateSeatType {
     #[serde(rename = "seatTypeId")]
     seat_type_id: Id,
     #[serde(default, deserialize_with = "change")]
-    #[schema(
-        value_type = Option<String>,
-        min_length = 1,
-        max_length = 100,
-        pattern = r"[^\s\x00-\x1f\x7f-\x9f]"
-    )]
-    name: Change<Text>,
+    #[schema(value_type = Option<SeatTypeName>)]
+    name: Change<SeatTypeName>,
     #[serde(default, deserialize_with = "change")]
     #[schema(value_type = Option<Price>)]
     price: Change<Price>,
@@ -41,8 +41,8 @@ pub(crate) struct UpdateSeatType {
     quantity: Change<Quantity>,
     /// Null removes it.
     #[serde(default, deserialize_with = "change")]
-    #[schema(value_type = Option<String>, max_length = 2_000)]
-    description: Change<Lines>,
+    #[schema(value_type = Option<SeatTypeDescription>)]
+    description: Change<SeatTypeDescription>,
 }
 
 /// The fields that can be changed.
@@ -64,15 +64,12 @@ impl TryFrom<UpdateSeatType> for SeatTypeChanges {
             .transpose()?;
         let description = request.description.as_ref();
         Ok(SeatTypeChanges {
-            name: name.map(seat_type_fields::name).transpose()?,
+            name: name.map(fields::seat_type_name).transpose()?,
             description: description
-                .map(|field| seat_type_fields::description(field.as_ref()))
+                .map(|field| fields::description(field.as_ref()))
                 .transpose()?,
-            price: to(&request.price)
-                .and_then(Field::read)
-                .map(seat_type_fields::price)
-                .transpose()?,
-            quantity: to(&request.quantity).map(seat_type_fields::quantity).transpose()?,
+            price: to(&request.price).and_then(Field::read).map(fields::price).transpose()?,
+            quantity: to(&request.quantity).map(fields::quantity).transpose()?,
         })
     }
 }
