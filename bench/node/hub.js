@@ -14,7 +14,7 @@ export const say = (line) => socket.write(JSON.stringify(line) + "\n");
 export const obey = async (orders) => {
     for await (const line of createInterface({ input: socket })) {
         const { order, ...details } = JSON.parse(line);
-        say({ answer: (await orders[order](details)) ?? null });
+        say({ response: (await orders[order](details)) ?? null });
     }
 };
 
