@@ -294,16 +294,18 @@ fn rupees() -> ObjectBuilder {
         .description(Some("Rupees."))
 }
 
-pub(crate) fn text(example: &str) -> ObjectBuilder {
+fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([example])
+}
+
+/// Text of at most `longest` characters.
+pub(crate) fn any_text(longest: usize, example: &str) -> ObjectBuilder {
+    text(example).max_length(Some(longest))
 }
 
 /// Text that says something, in at most `longest` characters.
 pub(crate) fn some_text(longest: usize, example: &str) -> ObjectBuilder {
-    text(example)
-        .min_length(Some(1))
-        .max_length(Some(longest))
-        .pattern(Some(r"[^\s\x00-\x1f\x7f-\x9f]"))
+    any_text(longest, example).min_length(Some(1)).pattern(Some(r"[^\s\x00-\x1f\x7f-\x9f]"))
 }
 
 /// A JSON type, or the same as text.

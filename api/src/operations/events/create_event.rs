@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    bounded, dates,
+    dates,
     fields::{
         EventDescription, EventName, ImageUrl, Location, SeatTypeDescription, SeatTypeName,
-        VenueName, new_seat_type,
+        VenueName, bounded, new_seat_type, optional,
     },
-    is_public, max_tickets, optional, price_not_payable, status,
+    is_public, max_tickets, price_not_payable, status,
 };
 use crate::{
     http::fields::{
@@ -97,13 +97,13 @@ impl TryFrom<CreateEvent> for NewEvent {
             .collect::<Result<Vec<_>>>()?;
         let (start_date, end_date) = dates(start, end)?;
         Ok(NewEvent {
-            name: bounded("name", name, 255)?,
-            description: bounded("description", description, 20_000)?,
+            name: bounded::<EventName>(name)?,
+            description: bounded::<EventDescription>(description)?,
             start_date,
             end_date,
-            location: bounded("location", location, 255)?,
-            image_url: optional("image_url", request.image_url.as_ref(), 2_000)?,
-            venue_name: optional("venue_name", request.venue_name.as_ref(), 255)?,
+            location: bounded::<Location>(location)?,
+            image_url: optional(request.image_url.as_ref())?,
+            venue_name: optional(request.venue_name.as_ref())?,
             status: status(sent(&request.status))?.unwrap_or(EventStatus::Published),
             is_public: is_public(sent(&request.is_public))?.unwrap_or(true),
             max_tickets_per_user: max_tickets(sent(&request.max_tickets_per_user))?.unwrap_or(10),

@@ -5,32 +5,70 @@ use nexus_common::{
     events::seat_types::NewSeatType,
     types::{
         money::Paise,
-        text::{several_lines, without_tags},
+        text::{one_line, several_lines, without_tags},
     },
 };
 
-use super::bounded;
 use crate::http::{
-    fields::{Field, Price, field, filled, optional_text, some_text, text},
+    fields::{Field, Price, any_text, field, filled, optional_text, some_text},
     lenient::to_text,
 };
 
-field!(EventName: String = to_text, some_text(255, "Monsoon Jazz Night"));
-field!(
-    EventDescription: String = to_text, cleaned by several_lines,
-    some_text(20_000, "Two sets under one roof.")
+/// A text of an event or a seat type.
+pub(super) trait BoundedText: Field<Value = String> {
+    /// The field's name in messages.
+    const NAME: &'static str;
+    /// Characters.
+    const LONGEST: usize;
+}
+
+macro_rules! text {
+    ($type:ident = $name:literal, at most $longest:literal, cleaned by $clean:expr, $schema:ident($example:literal)) => {
+        field!($type: String = to_text, cleaned by $clean, $schema($longest, $example));
+
+        impl BoundedText for $type {
+            const NAME: &'static str = $name;
+            const LONGEST: usize = $longest;
+        }
+    };
+}
+
+text!(EventName = "name", at most 255, cleaned by one_line, some_text("Monsoon Jazz Night"));
+text!(
+    EventDescription = "description", at most 20_000, cleaned by several_lines,
+    some_text("Two sets under one roof.")
 );
-field!(Location: String = to_text, some_text(255, "Mumbai"));
-field!(VenueName: String = to_text, text("Blue Frog").max_length(Some(255)));
-field!(
-    ImageUrl: String = to_text,
-    text("https://nexus.example/jazz.jpg").max_length(Some(2_000))
+text!(Location = "location", at most 255, cleaned by one_line, some_text("Mumbai"));
+text!(VenueName = "venue_name", at most 255, cleaned by one_line, any_text("Blue Frog"));
+text!(
+    ImageUrl = "image_url", at most 2_000, cleaned by one_line,
+    any_text("https://nexus.example/jazz.jpg")
 );
-field!(SeatTypeName: String = to_text, some_text(100, "VIP"));
-field!(
-    SeatTypeDescription: String = to_text, cleaned by several_lines,
-    text("The first three rows.").max_length(Some(2_000))
+text!(SeatTypeName = "name", at most 100, cleaned by one_line, some_text("VIP"));
+text!(
+    SeatTypeDescription = "description", at most 2_000, cleaned by several_lines,
+    any_text("The first three rows.")
 );
+
+/// The text, if it is not too long.
+pub(super) fn bounded<F: BoundedText>(text: String) -> Result<String> {
+    if text.chars().count() > F::LONGEST {
+        let (name, longest) = (F::NAME, F::LONGEST);
+        return Err(Error::invalid(format!("{name} must be at most {longest} characters long")));
+    }
+    Ok(text)
+}
+
+/// The text of a field that is not to be empty.
+pub(super) fn some<F: BoundedText>(field: &F) -> Result<String> {
+    let empty = || Error::invalid(format!("{} must not be empty", F::NAME));
+    bounded::<F>(filled(field).ok_or_else(empty)?)
+}
+
+/// The text of a field that may be absent or empty.
+pub(super) fn optional<F: BoundedText>(field: Option<&F>) -> Result<Option<String>> {
+    optional_text(F::NAME, field)?.map(bounded::<F>).transpose()
+}
 
 /// The seat type that a request describes; what it needs to have is `missing` otherwise.
 pub(super) fn new_seat_type(
@@ -46,7 +84,7 @@ pub(super) fn new_seat_type(
         return Err(missing());
     }
     Ok(NewSeatType {
-        name: seat_type_name(name)?,
+        name: bounded::<SeatTypeName>(name)?,
         description: description(about)?,
         price: self::price(price)?,
         quantity: self::quantity(quantity)?,
@@ -56,13 +94,9 @@ pub(super) fn new_seat_type(
 /// More than any venue has.
 const MOST_SEATS: i64 = 1_000_000;
 
-pub(super) fn seat_type_name(name: String) -> Result<String> {
-    bounded("name", name, 100)
-}
-
 pub(super) fn description(field: Option<&SeatTypeDescription>) -> Result<Option<String>> {
-    let text = optional_text("description", field)?.as_deref().and_then(without_tags);
-    text.map(|text| bounded("description", text, 2_000)).transpose()
+    let text = optional_text(SeatTypeDescription::NAME, field)?;
+    text.as_deref().and_then(without_tags).map(bounded::<SeatTypeDescription>).transpose()
 }
 
 pub(super) fn price(rupees: f64) -> Result<Paise> {

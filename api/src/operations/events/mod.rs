@@ -26,28 +26,11 @@ pub(crate) use self::{
     list_events::ListEvents, list_seat_types::ListSeatTypes, update_event::UpdateEvent,
     update_seat_type::UpdateSeatType,
 };
-use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, optional_text, sent};
+use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, sent};
 
 /// The event that the caller looks at.
 fn viewed(id: &Id) -> Result<EventId> {
     id.read().map(EventId).ok_or_else(|| Error::invalid("Invalid event ID"))
-}
-
-/// Text that fits its column.
-fn bounded(field: &str, text: String, longest: usize) -> Result<String> {
-    if text.chars().count() > longest {
-        return Err(Error::invalid(format!("{field} must be at most {longest} characters long")));
-    }
-    Ok(text)
-}
-
-/// Text that may be absent, and fits its column.
-fn optional(
-    name: &str,
-    field: Option<&impl Field<Value = String>>,
-    longest: usize,
-) -> Result<Option<String>> {
-    optional_text(name, field)?.map(|text| bounded(name, text, longest)).transpose()
 }
 
 fn date(field: &str, text: Option<String>) -> Result<Timestamp> {

@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    bounded, date,
-    fields::{EventDescription, EventName, ImageUrl, Location, VenueName},
-    is_public, max_tickets, optional, status, to,
+    date,
+    fields::{
+        BoundedText, EventDescription, EventName, ImageUrl, Location, VenueName, optional, some,
+    },
+    is_public, max_tickets, status, to,
 };
 use crate::{
-    http::fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, change, filled},
+    http::fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, change},
     operations::{Call, Command, Done, seats},
     spec::operation::Operation,
 };
@@ -106,17 +108,17 @@ impl TryFrom<UpdateEvent> for EventChanges {
             return Err(Error::invalid("No fields to update"));
         }
         Ok(EventChanges {
-            name: text("name", to(&request.name), 255)?,
-            description: text("description", to(&request.description), 20_000)?,
+            name: to(&request.name).map(some).transpose()?,
+            description: to(&request.description).map(some).transpose()?,
             start_date: to(&request.start_date)
                 .map(|time| date("start_date", time.read()))
                 .transpose()?,
             end_date: to(&request.end_date)
                 .map(|time| date("end_date", time.read()))
                 .transpose()?,
-            location: text("location", to(&request.location), 255)?,
-            image_url: removable("image_url", &request.image_url, 2_000)?,
-            venue_name: removable("venue_name", &request.venue_name, 255)?,
+            location: to(&request.location).map(some).transpose()?,
+            image_url: removable(&request.image_url)?,
+            venue_name: removable(&request.venue_name)?,
             status: status(to(&request.status))?,
             is_public: is_public(to(&request.is_public))?,
             max_tickets_per_user: max_tickets(to(&request.max_tickets_per_user))?,
@@ -124,23 +126,9 @@ impl TryFrom<UpdateEvent> for EventChanges {
     }
 }
 
-fn text(
-    name: &str,
-    field: Option<&impl Field<Value = String>>,
-    longest: usize,
-) -> Result<Option<String>> {
-    let Some(field) = field else { return Ok(None) };
-    let text = filled(field).ok_or_else(|| Error::invalid(format!("{name} must not be empty")))?;
-    bounded(name, text, longest).map(Some)
-}
-
 /// A field whose null, `Some(None)`, removes it.
-fn removable(
-    name: &str,
-    change: &Change<impl Field<Value = String>>,
-    longest: usize,
-) -> Result<Option<Option<String>>> {
-    change.as_ref().map(|field| optional(name, field.as_ref(), longest)).transpose()
+fn removable<F: BoundedText>(change: &Change<F>) -> Result<Option<Option<String>>> {
+    change.as_ref().map(|field| optional(field.as_ref())).transpose()
 }
 
 impl Command for UpdateEvent {

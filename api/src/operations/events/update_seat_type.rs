@@ -18,7 +18,7 @@ use super::{
     price_not_payable, to,
 };
 use crate::{
-    http::fields::{Change, Field, Id, Price, Quantity, change, filled},
+    http::fields::{Change, Field, Id, Price, Quantity, change},
     operations::{Call, Command, Done, seats},
     spec::operation::Operation,
 };
@@ -59,12 +59,9 @@ impl TryFrom<UpdateSeatType> for SeatTypeChanges {
         {
             return Err(Error::invalid("No fields to update"));
         }
-        let name = to(&request.name)
-            .map(|name| filled(name).ok_or_else(|| Error::invalid("name must not be empty")))
-            .transpose()?;
         let description = request.description.as_ref();
         Ok(SeatTypeChanges {
-            name: name.map(fields::seat_type_name).transpose()?,
+            name: to(&request.name).map(fields::some).transpose()?,
             description: description
                 .map(|field| fields::description(field.as_ref()))
                 .transpose()?,
