@@ -60,7 +60,8 @@ impl FromRequestParts<App> for IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// The request that the key stands for.
+    /// The request that the key stands for. Both the key and the digest come of the same header:
+    /// there are both, or none.
     fn request(self, user: UserId, digest: Option<Vec<u8>>) -> Option<idempotency::Request> {
         let ((route, key), hash) = self.0.zip(digest)?;
         Some(idempotency::Request { user, route, key, hash })
