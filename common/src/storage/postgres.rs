@@ -23,31 +23,39 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 /// A pool that connects on first use, so that a process starts (and reports itself not ready) while
 /// PostgreSQL is away.
 pub fn pool(settings: &Database, process: &str) -> PgPool {
-    lazy_pool(settings, options(settings, process))
-}
-
-/// The same for a worker. Workers never need a whole table; but a plan that was made while the job
-/// ledger was small would read it, over and over, until PostgreSQL notices that it has grown.
-/// (Where there is no index, the table is read all the same, at a price that would make the query
-/// look worth compiling.)
-pub fn worker_pool(settings: &Database, process: &str) -> PgPool {
-    let options = options(settings, process).options([("enable_seqscan", "off"), ("jit", "off")]);
-    lazy_pool(settings, options)
-}
-
-fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
     // No statement of a request may hold a connection, or wait for a lock, for long.
     let milliseconds = |limit: Duration| limit.as_millis().to_string();
-    let options = options.options([
+    let options = options(settings, process).options([
         ("statement_timeout", milliseconds(settings.statement_timeout)),
         ("lock_timeout", milliseconds(settings.lock_timeout)),
         ("idle_in_transaction_session_timeout", milliseconds(2 * settings.statement_timeout)),
+    ]);
+    // Every statement has one plan, which a connection makes once. PostgreSQL would make another
+    // one at each call of those with arrays, which takes longer than to find a few rows. And a plan
+    // that was made while a table was small would read it from end to end, over and over, until
+    // PostgreSQL notices that it has grown. (Where there is no index, the table is read all the
+    // same, at a price that would make the query look worth compiling.)
+    let options = options.options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
     ]);
     PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(settings.idle)
         .max_lifetime(settings.max_lifetime)
+        // A connection that was used a moment ago is taken to be there still: to ask first would
+        // cost each of its users a round trip.
+        .test_before_acquire(false)
+        .before_acquire(|conn, connection| {
+            Box::pin(async move {
+                if connection.idle_for > FRESH {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         // Cleans up a connection whose call was interrupted before others may have it. A server
         // that has vanished silently does not answer that, and its connections must not be missing
         // for as long as TCP keeps trying, which is a quarter of an hour.
@@ -62,6 +70,9 @@ fn lazy_pool(settings: &Database, options: PgConnectOptions) -> PgPool {
         })
         .connect_lazy_with(options)
 }
+
+/// PostgreSQL takes longer to restart, which ends all connections.
+const FRESH: Duration = Duration::from_millis(100);
 
 const RELEASE: Duration = Duration::from_secs(5);
 

@@ -62,7 +62,7 @@ async fn run<S: Send + Sync + 'static>(
             lock_timeout: config.database.lock_timeout.min(lock_timeout),
             ..config.database.clone()
         };
-        postgres::worker_pool(&settings, name)
+        postgres::pool(&settings, name)
     };
     let db = connect(own, Duration::MAX);
     let handlers_db = connect(handlers, LOCK_TIMEOUT);
