@@ -5,15 +5,20 @@ use std::{sync::Arc, time::Duration};
 use nexus_common::{
     Error, Result,
     accounts::{hints::TokenHints, sessions, tokens::Signer},
+    bookings::creation::{self, Created, Terms, Wanted},
     config,
     events::turns::Turns,
+    payments::{
+        orders::{self, CreatedOrder},
+        webhooks::{self, Incoming},
+    },
     providers::{Key, razorpay::Razorpay, twilio::Twilio},
-    realtime::Coalesced,
+    realtime::{AfterCommit, Coalesced},
     seats::{
         counts,
         locks::{self, SeatLocks},
     },
-    storage::{Cache, postgres::bounded},
+    storage::{Cache, groups::Groups, postgres::bounded},
     types::{feature::Feature, ids::UserId},
 };
 use sqlx::PgPool;
@@ -37,6 +42,13 @@ pub(crate) struct AppState {
     pub(crate) budgets: Budgets,
     pub(crate) signer: Signer,
     pub(crate) locks: SeatLocks,
+    /// What every new booking is subject to.
+    pub(crate) terms: Terms,
+    pub(crate) bookings: Groups<Wanted, (Created, AfterCommit)>,
+    /// Records orders.
+    pub(crate) orders: Groups<CreatedOrder, String>,
+    /// Stores webhooks.
+    pub(crate) inbox: Groups<Incoming, bool>,
     /// Limits how many requests for one event wait for its inventory at once.
     pub(crate) turns: Turns,
     pub(crate) everyone: Everyone,
@@ -58,7 +70,12 @@ impl AppState {
         let cache = Cache::new(&settings.redis)?;
         let everyone = Everyone(io);
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
+        let terms = Terms { valid: settings.deadlines.booking, chargeable: settings.chargeable };
         Ok(Arc::new(AppState {
+            terms,
+            bookings: creation::creator(db.clone(), terms),
+            orders: orders::recorder(db.clone()),
+            inbox: webhooks::inbox(db.clone()),
             budgets: Budgets::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens)?,
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),

@@ -320,6 +320,18 @@ impl Error {
         }
     }
 
+    /// The same failure, as far as a caller can act on it, for another of those whom it struck at
+    /// once.
+    pub fn repeated(&self) -> Self {
+        let cause = self.details().into();
+        match self {
+            _ if self.is_crowded() => Error::Busy(cause),
+            Error::Collision(_) => Error::Collision(cause),
+            _ if self.kind() == Kind::Unavailable => Error::Unavailable(cause),
+            _ => Error::Internal(cause),
+        }
+    }
+
     /// For [`Kind::TooMany`]: how much is allowed, and when to try again.
     pub fn usage(&self) -> Option<Usage> {
         match self {

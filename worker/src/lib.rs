@@ -24,7 +24,7 @@ mod runtime;
 mod transport;
 
 pub use runtime::{
-    context::{Attempt, Context, JobFailure},
+    context::{Attempt, Context, Followers, JobFailure},
     program::run_worker,
     registry::Registry,
 };

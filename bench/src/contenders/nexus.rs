@@ -56,7 +56,7 @@ impl Contender for Nexus {
             if how.batch == 1 {
                 jobs::enqueue(&mut tx, &Noop {}).await?;
             } else {
-                jobs::enqueue_all(&mut tx, &vec![Noop {}; how.batch]).await?;
+                jobs::enqueue_all(&mut tx, &vec![(Noop {}, None); how.batch]).await?;
             }
             tx.commit().await?;
             Ok(())
@@ -70,8 +70,10 @@ impl Contender for Nexus {
         for left in (1..=jobs).rev().step_by(1_000) {
             let jobs = left.min(1_000);
             match work {
-                Work::Noop => jobs::enqueue_all(&mut tx, &vec![Noop {}; jobs]).await?,
-                Work::Wait(ms) => jobs::enqueue_all(&mut tx, &vec![Wait { ms }; jobs]).await?,
+                Work::Noop => jobs::enqueue_all(&mut tx, &vec![(Noop {}, None); jobs]).await?,
+                Work::Wait(ms) => {
+                    jobs::enqueue_all(&mut tx, &vec![(Wait { ms }, None); jobs]).await?
+                }
             };
         }
         Ok(tx)

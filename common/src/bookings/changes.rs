@@ -95,20 +95,29 @@ pub(super) async fn read_locked(
     id: BookingId,
     inventory: bool,
 ) -> Result<Option<LockedBooking>> {
-    let row = sqlx::query!(
-        r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.user_id AS "user_id: UserId", b.total_amount AS "total: Paise",
+    Ok(read_all_locked(conn, &[id], inventory).await?.pop())
+}
+
+/// The same for several bookings, in no order.
+pub(super) async fn read_all_locked(
+    conn: &mut PgConnection,
+    ids: &[BookingId],
+    inventory: bool,
+) -> Result<Vec<LockedBooking>> {
+    let rows = sqlx::query!(
+        r#"SELECT b.id AS "id: BookingId", b.booking_reference, b.event_id AS "event_id: EventId", b.user_id AS "user_id: UserId",
+                  b.total_amount AS "total: Paise",
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
                   coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
                   e.status = 'published' AS "on_sale!", e.organizer_id AS "organizer_id: UserId"
-           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1"#,
-        id as _,
+           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = ANY ($1)"#,
+        ids as _,
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(LockedBooking {
-        id,
+    let locked = rows.into_iter().map(|row| LockedBooking {
+        id: row.id,
         reference: row.booking_reference,
         event: row.event_id,
         organiser: row.organizer_id,
@@ -121,7 +130,8 @@ pub(super) async fn read_locked(
         event_started: row.started,
         event_on_sale: row.on_sale,
         inventory,
-    }))
+    });
+    Ok(locked.collect())
 }
 
 /// A booking's state, for a look; it may have changed by the time the caller uses it.

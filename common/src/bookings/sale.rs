@@ -27,14 +27,14 @@
 //! None of them waits for another in a circle: all take inventory, booking, payment and seats in
 //! this order, and seats by their ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{Connection, PgConnection};
 
 use super::{
     booking_states::{self, BookingEvent, BookingState, BookingStep},
     broadcasts::BookingConfirmed,
-    changes::{LockedBooking, read_locked},
+    changes::{self, LockedBooking, read_locked},
 };
 use crate::{
     error::{Error, Result},
@@ -91,6 +91,95 @@ pub async fn lock_for_update(
     read_locked(conn, id, inventory).await
 }
 
+/// A booking that waits for its payment, and an order on which it may be paid.
+pub(crate) struct Ordered {
+    pub(crate) order_id: String,
+    pub(crate) amount_paise: i64,
+    pub(crate) currency: String,
+    pub(crate) booking: LockedBooking,
+}
+
+/// Locks the bookings behind some orders, as far as nobody else has them, they wait for their
+/// payment, and their deadline is well ahead; and with each the payment that is said to be for it.
+/// Waits for nothing.
+pub(crate) async fn lock_waiting(
+    conn: &mut PgConnection,
+    payments: &[(&str, &str)],
+) -> Result<Vec<Ordered>> {
+    let (orders, payment_ids): (Vec<&str>, Vec<&str>) = payments.iter().copied().unzip();
+    let rows = sqlx::query!(
+        r#"WITH held AS MATERIALIZED (
+               SELECT id FROM bookings
+               WHERE id IN (SELECT booking_id FROM own_orders WHERE order_id = ANY ($1)) AND status = 'pending'
+                 AND coalesce(expires_at > clock_timestamp() + interval '1 minute', TRUE)
+               ORDER BY id FOR UPDATE SKIP LOCKED
+           ), locked AS MATERIALIZED (
+               SELECT paid.order_id, held.id, pg_try_advisory_xact_lock(hashtextextended('payment:' || paid.payment_id, 0)) AS free
+               FROM unnest($1::text[], $2::text[]) AS paid (order_id, payment_id)
+               JOIN own_orders o ON o.order_id = paid.order_id JOIN held ON held.id = o.booking_id
+           )
+           SELECT locked.order_id AS "order_id!", locked.id AS "booking: BookingId", o.amount_paise, o.currency
+           FROM locked JOIN payment_orders o USING (order_id) WHERE locked.free"#,
+        &orders as &[&str],
+        &payment_ids as &[&str],
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let ids: Vec<BookingId> = rows.iter().map(|row| row.booking).collect();
+    // A separate statement sees what other transactions did before this one had the locks.
+    let mut locked: HashMap<BookingId, LockedBooking> = changes::read_all_locked(conn, &ids, false)
+        .await?
+        .into_iter()
+        .map(|booking| (booking.id, booking))
+        .collect();
+    let ordered = rows.into_iter().filter_map(|row| {
+        Some(Ordered {
+            order_id: row.order_id,
+            amount_paise: row.amount_paise,
+            currency: row.currency,
+            booking: locked.remove(&row.booking)?,
+        })
+    });
+    Ok(ordered.collect())
+}
+
+/// A booking that its payment confirms.
+pub(crate) struct Paid<'a> {
+    pub(crate) booking: &'a LockedBooking,
+    pub(crate) payment_id: &'a str,
+    /// The trace context of the payment's news.
+    pub(crate) trace: Option<String>,
+}
+
+/// Confirms bookings that wait for their payment: all of them, or none when one has lost a seat
+/// ([`Error::Collision`]).
+pub(crate) async fn confirm_all(
+    conn: &mut PgConnection,
+    paid: &[Paid<'_>],
+    after: &mut AfterCommit,
+) -> Result<()> {
+    let finalising: Vec<_> = paid
+        .iter()
+        .map(|paid| (FinaliseBooking { booking_id: paid.booking.id }, paid.trace.clone()))
+        .collect();
+    let jobs = jobs::enqueue_all(conn, &finalising).await?;
+    let confirmations: Vec<Confirmation<'_>> = paid
+        .iter()
+        .zip(jobs)
+        .map(|(paid, job)| Confirmation {
+            booking: paid.booking.id,
+            payment_id: Some(paid.payment_id),
+            job,
+        })
+        .collect();
+    let mut booked = book(conn, &confirmations).await?;
+    for paid in paid {
+        let seats = booked.remove(&paid.booking.id).ok_or_else(changed)?;
+        tell(paid.booking, seats, after);
+    }
+    Ok(())
+}
+
 /// Confirms a booking that costs nothing. False when it no longer needs confirmation, or its seats
 /// cannot be had.
 pub async fn confirm_free(
@@ -113,8 +202,6 @@ pub async fn confirm(
     payment_id: Option<&str>,
     after: &mut AfterCommit,
 ) -> Result<Option<BookingEvent>> {
-    let changed =
-        || Error::Collision("the booking has changed while it was being confirmed".into());
     if booking.inventory {
         if let Some(obstacle) = complete(conn, booking, after).await? {
             return Ok(Some(obstacle));
@@ -123,11 +210,21 @@ pub async fn confirm(
         return Err(changed());
     }
     let job = jobs::enqueue(conn, &FinaliseBooking { booking_id: booking.id }).await?;
-    let booked = book(conn, booking, payment_id, job).await?;
-    if booked.is_empty() {
-        return Err(changed());
+    let confirmation = Confirmation { booking: booking.id, payment_id, job };
+    let mut booked = book(conn, &[confirmation]).await?;
+    tell(booking, booked.remove(&booking.id).ok_or_else(changed)?, after);
+    if booking.inventory {
+        after.counts_changed(booking.event);
     }
+    Ok(None)
+}
 
+fn changed() -> Error {
+    Error::Collision("the booking has changed while it was being confirmed".into())
+}
+
+/// Collects what clients hear of a confirmation.
+fn tell(booking: &LockedBooking, booked: Vec<SeatBooked>, after: &mut AfterCommit) {
     let full = BookingConfirmed {
         booking_id: booking.id,
         booking_reference: booking.reference.clone(),
@@ -149,47 +246,67 @@ pub async fn confirm(
     for seat in booked {
         after.tell(Broadcast::new(Audience::Event(booking.event), seat));
     }
-    if booking.inventory {
-        after.counts_changed(booking.event);
-    }
-    Ok(None)
 }
 
-/// Books a booking and all its seats with one statement; changes nothing when a seat is missing.
+/// What a confirmation writes into its booking.
+struct Confirmation<'a> {
+    booking: BookingId,
+    payment_id: Option<&'a str>,
+    /// Makes the tickets.
+    job: Option<JobId>,
+}
+
+/// Books bookings and all their seats with one statement, and returns those seats; leaves a booking
+/// out when one of its seats is missing.
 async fn book(
     conn: &mut PgConnection,
-    booking: &LockedBooking,
-    payment_id: Option<&str>,
-    job: Option<JobId>,
-) -> Result<Vec<SeatBooked>> {
-    let booked = sqlx::query_as!(
-        SeatBooked,
-        r#"WITH wanted AS (
-               SELECT seat_id, price_paid FROM booking_seats WHERE booking_id = $1
-           ), held AS (
+    confirmations: &[Confirmation<'_>],
+) -> Result<HashMap<BookingId, Vec<SeatBooked>>> {
+    let ids: Vec<BookingId> = confirmations.iter().map(|one| one.booking).collect();
+    let payments: Vec<Option<&str>> = confirmations.iter().map(|one| one.payment_id).collect();
+    let jobs: Vec<Option<JobId>> = confirmations.iter().map(|one| one.job).collect();
+    let rows = sqlx::query!(
+        r#"WITH wanted AS MATERIALIZED (
+               SELECT booking_id, seat_id, price_paid FROM booking_seats WHERE booking_id = ANY ($1)
+           ), held AS MATERIALIZED (
                SELECT id FROM seats WHERE id IN (SELECT seat_id FROM wanted) ORDER BY id FOR UPDATE
+           ), complete AS (
+               SELECT booking_id, sum(price_paid) AS total FROM wanted LEFT JOIN held ON held.id = wanted.seat_id
+               GROUP BY booking_id HAVING count(*) = count(held.id)
            ), confirmed AS (
-               UPDATE bookings
-               SET status = 'confirmed', payment_status = 'completed', payment_id = coalesce($2, payment_id),
-                   payment_gateway = CASE WHEN $2::text IS NULL THEN payment_gateway ELSE 'razorpay' END, confirmed_at = now(),
-                   cancelled_at = NULL, cancellation_reason = NULL, finalisation_job = coalesce($3, finalisation_job)
-               WHERE id = $1 AND (SELECT count(*) FROM held) = (SELECT count(*) FROM wanted)
-                 AND total_amount = (SELECT sum(price_paid) FROM wanted)
-               RETURNING id
+               UPDATE bookings b
+               SET status = 'confirmed', payment_status = 'completed', payment_id = coalesce(one.payment_id, b.payment_id),
+                   payment_gateway = CASE WHEN one.payment_id IS NULL THEN b.payment_gateway ELSE 'razorpay' END, confirmed_at = now(),
+                   cancelled_at = NULL, cancellation_reason = NULL, finalisation_job = coalesce(one.job, b.finalisation_job)
+               FROM unnest($1::int[], $2::text[], $3::uuid[]) AS one (booking_id, payment_id, job)
+               JOIN complete USING (booking_id)
+               WHERE b.id = one.booking_id AND b.total_amount = complete.total
+               RETURNING b.id
            ), booked AS (
                UPDATE seats s SET status = 'booked', booked_at = now(), updated_at = now()
-               FROM confirmed, held WHERE s.id = held.id RETURNING s.id, s.event_seat_type_id, s.seat_label
+               FROM wanted JOIN confirmed ON confirmed.id = wanted.booking_id
+               WHERE s.id = wanted.seat_id RETURNING s.id, s.event_seat_type_id, s.seat_label, wanted.booking_id
            )
-           SELECT t.event_id AS "event_id!", t.id AS "seat_type_id!", booked.seat_label AS "seat_label!: _",
-                  t.available_quantity AS "available_quantity!",
+           SELECT booked.booking_id AS "booking!: BookingId", t.event_id AS "event!: EventId", t.id AS "seat_type!: SeatTypeId",
+                  booked.seat_label AS "label!: SeatLabel", t.available_quantity AS "available!",
                   (SELECT version FROM event_inventory WHERE event_id = t.event_id) AS "version!"
            FROM booked JOIN event_seat_types t ON t.id = booked.event_seat_type_id ORDER BY booked.id"#,
-        booking.id as _,
-        payment_id,
-        job,
+        &ids as _,
+        &payments as &[Option<&str>],
+        &jobs as &[Option<JobId>],
     )
     .fetch_all(conn)
     .await?;
+    let mut booked: HashMap<BookingId, Vec<SeatBooked>> = HashMap::new();
+    for row in rows {
+        booked.entry(row.booking).or_default().push(SeatBooked {
+            event_id: row.event,
+            seat_type_id: row.seat_type,
+            seat_label: row.label,
+            available_quantity: row.available,
+            version: row.version,
+        });
+    }
     Ok(booked)
 }
 

@@ -288,6 +288,22 @@ pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
     Ok(())
 }
 
+/// Marks jobs done **in the caller's transaction**, together with their effects. Returns those whose
+/// lease was still held: nothing may be done for the others.
+pub async fn complete_all(conn: &mut PgConnection, leases: &[Lease]) -> Result<HashSet<JobId>> {
+    let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
+    let done = sqlx::query_scalar!(
+        "UPDATE jobs SET state = 'done', finished_at = now(), leased_until = NULL
+         WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'running'
+         RETURNING id",
+        &ids,
+        &numbers,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(done.into_iter().collect())
+}
+
 /// Ids and delivery numbers, each job once and in order, so that two statements never wait for each
 /// other in a circle. Only the newest of a job's deliveries counts.
 fn newest(deliveries: impl Iterator<Item = Delivery>) -> (Vec<JobId>, Vec<i32>) {

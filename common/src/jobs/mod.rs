@@ -33,7 +33,7 @@ pub mod otp;
 pub mod payments;
 pub mod wakeups;
 
-use std::{fmt::Display, time::Duration};
+use std::{collections::HashSet, fmt::Display, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::PgConnection;
@@ -111,18 +111,27 @@ pub async fn enqueue_in<J: Job>(
 }
 
 /// Enqueues many jobs of a kind with one statement, to run at once, as part of the caller's
-/// transaction. Returns how many were enqueued: jobs whose unique key a live job already has are
-/// not.
-pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<u64> {
+/// transaction: each under the trace context of what it follows from. Returns an id for each, in
+/// order; `None` when a live job already has its unique key.
+pub async fn enqueue_all<J: Job>(
+    conn: &mut PgConnection,
+    jobs: &[(J, Option<String>)],
+) -> Result<Vec<Option<JobId>>> {
+    if jobs.is_empty() {
+        return Ok(vec![]);
+    }
     let ids: Vec<JobId> = jobs.iter().map(|_| Uuid::now_v7()).collect();
-    let payloads = jobs.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>();
+    let payloads =
+        jobs.iter().map(|(job, _)| serde_json::to_value(job)).collect::<Result<Vec<_>, _>>();
     let payloads = payloads.map_err(Error::internal)?;
-    let keys: Vec<Option<String>> = jobs.iter().map(J::unique_key).collect();
-    let priorities: Vec<i16> = jobs.iter().map(J::priority).collect();
+    let keys: Vec<Option<String>> = jobs.iter().map(|(job, _)| job.unique_key()).collect();
+    let priorities: Vec<i16> = jobs.iter().map(|(job, _)| job.priority()).collect();
+    let traces: Vec<Option<&str>> = jobs.iter().map(|(_, trace)| trace.as_deref()).collect();
     let enqueued = sqlx::query_scalar!(
         "INSERT INTO jobs (id, queue, kind, payload, unique_key, priority, max_attempts, available_at, trace_context)
-         SELECT id, $4, $5, payload, unique_key, priority, $7, clock_timestamp(), $8
-         FROM unnest($1::uuid[], $2::jsonb[], $3::text[], $6::smallint[]) AS job (id, payload, unique_key, priority)
+         SELECT id, $4, $5, payload, unique_key, priority, $7, clock_timestamp(), trace_context
+         FROM unnest($1::uuid[], $2::jsonb[], $3::text[], $6::smallint[], $8::text[])
+             AS job (id, payload, unique_key, priority, trace_context)
          ON CONFLICT (unique_key) WHERE job_is_live(state) DO NOTHING
          RETURNING id",
         &ids,
@@ -132,7 +141,7 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
         J::KIND,
         &priorities,
         J::RETRY.max_attempts,
-        crate::observability::traces::current(),
+        &traces as &[Option<&str>],
     )
     .fetch_all(conn)
     .await?;
@@ -141,7 +150,8 @@ pub async fn enqueue_all<J: Job>(conn: &mut PgConnection, jobs: &[J]) -> Result<
     if let Some(first) = enqueued.first() {
         wakeups::enqueued(*first);
     }
-    Ok(enqueued.len() as u64)
+    let enqueued: HashSet<JobId> = enqueued.into_iter().collect();
+    Ok(ids.into_iter().map(|id| enqueued.contains(&id).then_some(id)).collect())
 }
 
 async fn insert<J: Job>(conn: &mut PgConnection, job: &J, wait: Duration) -> Result<Option<JobId>> {

@@ -36,6 +36,29 @@ pub async fn state(conn: &mut PgConnection, payment_id: &str) -> Result<PaymentS
     Ok(PaymentState::of(row.captured, row.refund))
 }
 
+/// The states of several payments whose lock this transaction has, in the same order; `None` for a
+/// payment of which something has gone back already.
+pub(crate) async fn untouched_states(
+    conn: &mut PgConnection,
+    payment_ids: &[&str],
+) -> Result<Vec<Option<PaymentState>>> {
+    let rows = sqlx::query!(
+        r#"SELECT EXISTS (SELECT 1 FROM payments p WHERE p.payment_id = wanted.id AND kind = 'capture') AS "captured!",
+                  (SELECT status FROM refunds r WHERE r.payment_id = wanted.id) AS "refund: RefundStatus",
+                  EXISTS (SELECT 1 FROM provider_refunds r WHERE r.payment_id = wanted.id)
+                      OR EXISTS (SELECT 1 FROM disputes d WHERE d.payment_id = wanted.id) AS "touched!"
+           FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, number) ORDER BY number"#,
+        payment_ids as &[&str],
+    )
+    .fetch_all(conn)
+    .await?;
+    let state = |captured, refund| PaymentState::of(captured, refund);
+    Ok(rows
+        .into_iter()
+        .map(|row| (!row.touched).then(|| state(row.captured, row.refund)))
+        .collect())
+}
+
 /// The same for a change: no other transaction changes the payment until this one ends. Lock the
 /// inventory and the booking's row before the payment: always in that order.
 /// `bookings::sale::lock_for_update` takes the same lock.
@@ -108,6 +131,38 @@ pub(crate) async fn record_all(
     money: &ProviderPayment,
 ) -> Result<u64> {
     insert(conn, movements, booking, money, "").await
+}
+
+/// Adds the capture and the sale of several payments of which nothing has gone back.
+pub(crate) async fn record_sales(
+    conn: &mut PgConnection,
+    sales: &[(BookingId, &ProviderPayment)],
+) -> Result<()> {
+    let bookings: Vec<BookingId> = sales.iter().map(|(booking, _)| *booking).collect();
+    let column = |field: fn(&ProviderPayment) -> &str| -> Vec<&str> {
+        sales.iter().map(|(_, money)| field(money)).collect()
+    };
+    let amounts: Vec<i64> = sales.iter().map(|(_, money)| money.amount_paise).collect();
+    let movements = [LedgerEntry::Capture, LedgerEntry::Sale];
+    let signs: Vec<i64> = movements.iter().map(|movement| movement.signed(1)).collect();
+    sqlx::query!(
+        "INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency)
+         SELECT kind, booking_id, order_id, payment_id, sign * amount, currency
+         FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::text[])
+             WITH ORDINALITY AS sale (booking_id, order_id, payment_id, amount, currency, number),
+             unnest($6::text[], $7::bigint[]) WITH ORDINALITY AS movement (kind, sign, step)
+         ORDER BY number, step",
+        &bookings as _,
+        &column(|money| &money.order_id) as &[&str],
+        &column(|money| &money.payment_id) as &[&str],
+        &amounts,
+        &column(|money| &money.currency) as &[&str],
+        &movements as _,
+        &signs,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Adds rows; with a payment's capture or sale, also what has already gone back of it.

@@ -9,6 +9,7 @@ pub mod orders;
 pub mod provider_refunds;
 pub mod reconciliation;
 pub mod refund_notices;
+pub mod sales;
 pub mod settlement;
 pub mod story;
 pub mod webhook_actions;

@@ -1,12 +1,15 @@
 //! Orders, and the booking behind an order (docs/contract.md#payments).
 
+use std::collections::HashMap;
+
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, violated_constraint},
+    storage::groups::Groups,
     types::{
         ids::{BookingId, UserId},
         money::{CURRENCY, Paise},
@@ -92,56 +95,94 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
     })
 }
 
+/// An order that Razorpay has created.
+#[derive(Clone, Debug)]
+pub struct CreatedOrder {
+    pub booking: BookingId,
+    pub order_id: String,
+    pub amount: Paise,
+}
+
+/// Records orders as [`remember`] does, those of many bookings in one transaction.
+pub fn recorder(db: PgPool) -> Groups<CreatedOrder, String> {
+    Groups::new(move |orders| {
+        let db = db.clone();
+        async move {
+            let mut tx = db.begin().await?;
+            let live = remember_all(&mut tx, &orders).await?;
+            tx.commit().await?;
+            Ok(live.into_iter().map(Ok).collect())
+        }
+    })
+}
+
 /// Records an order that Razorpay has created, and returns the order that the buyer is to pay: of
 /// several requested at once, the first that was recorded. The others stay known, in case the buyer
 /// pays them after all.
-pub async fn remember(
-    conn: &mut PgConnection,
-    booking: BookingId,
-    order_id: &str,
-    amount: Paise,
-) -> Result<String> {
+pub async fn remember(conn: &mut PgConnection, order: CreatedOrder) -> Result<String> {
+    let live = remember_all(conn, &[order]).await?.pop();
+    live.ok_or_else(|| Error::internal("an order was not recorded"))
+}
+
+/// The same for several orders, each of another booking; returns the live ones in the same order.
+async fn remember_all(conn: &mut PgConnection, orders: &[CreatedOrder]) -> Result<Vec<String>> {
+    let bookings: Vec<BookingId> = orders.iter().map(|order| order.booking).collect();
+    let ids: Vec<&str> = orders.iter().map(|order| order.order_id.as_str()).collect();
+    let amounts: Vec<i64> = orders.iter().map(|order| order.amount.get()).collect();
     // One at a time: the second request finds the first one's order.
-    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", booking as _)
-        .fetch_optional(&mut *conn)
-        .await?;
+    sqlx::query!(
+        "SELECT id FROM bookings WHERE id = ANY ($1) ORDER BY id FOR UPDATE",
+        &bookings as _
+    )
+    .fetch_all(&mut *conn)
+    .await?;
     // The buyer is no longer asked for an order of another amount, currency or installation.
     sqlx::query!(
-        "UPDATE payment_orders SET superseded_at = now()
-         WHERE booking_id = $1 AND superseded_at IS NULL
-             AND (amount_paise <> $2 OR currency <> $3 OR installation <> (SELECT id FROM installation))",
-        booking as _,
-        amount.get(),
+        "UPDATE payment_orders o SET superseded_at = now()
+         FROM unnest($1::int[], $2::bigint[]) AS new (booking_id, amount)
+         WHERE o.booking_id = new.booking_id AND superseded_at IS NULL
+             AND (amount_paise <> new.amount OR currency <> $3 OR installation <> (SELECT id FROM installation))",
+        &bookings as _,
+        &amounts,
         CURRENCY,
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
         "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
-         VALUES ($1, $2, $3, $4, CASE WHEN EXISTS (
-             SELECT 1 FROM payment_orders WHERE booking_id = $2 AND superseded_at IS NULL) THEN now() END)
+         SELECT order_id, booking_id, amount, $4, CASE WHEN EXISTS (
+             SELECT 1 FROM payment_orders o WHERE o.booking_id = new.booking_id AND superseded_at IS NULL) THEN now() END
+         FROM unnest($1::text[], $2::int[], $3::bigint[]) AS new (order_id, booking_id, amount)
          ON CONFLICT (order_id) DO NOTHING",
-        order_id,
-        booking as _,
-        amount.get(),
+        &ids as &[&str],
+        &bookings as _,
+        &amounts,
         CURRENCY,
     )
     .execute(&mut *conn)
-    .await?;
-    let live = sqlx::query_scalar!(
-        "SELECT order_id FROM payment_orders WHERE booking_id = $1 AND superseded_at IS NULL",
-        booking as _,
+    .await
+    // Of two orders of one booking, one is recorded first, and then the other.
+    .map_err(|error| match violated_constraint(&error) {
+        Some("payment_orders_live") => Error::Collision(Box::new(error)),
+        _ => error.into(),
+    })?;
+    let live = sqlx::query!(
+        r#"WITH live AS (
+               SELECT booking_id, order_id FROM payment_orders WHERE booking_id = ANY ($1) AND superseded_at IS NULL
+           ), marked AS (
+               UPDATE bookings b SET payment_id = live.order_id, payment_gateway = 'razorpay'
+               FROM live WHERE b.id = live.booking_id AND b.status = 'pending'
+           )
+           SELECT booking_id AS "booking: BookingId", order_id FROM live"#,
+        &bookings as _,
     )
-    .fetch_one(&mut *conn)
+    .fetch_all(conn)
     .await?;
-    sqlx::query!(
-        "UPDATE bookings SET payment_id = $2, payment_gateway = 'razorpay' WHERE id = $1 AND status = 'pending'",
-        booking as _,
-        live,
-    )
-    .execute(conn)
-    .await?;
-    Ok(live)
+    let live: HashMap<BookingId, String> =
+        live.into_iter().map(|row| (row.booking, row.order_id)).collect();
+    let of = |order: &CreatedOrder| live.get(&order.booking).cloned();
+    let found: Option<Vec<String>> = orders.iter().map(of).collect();
+    found.ok_or_else(|| Error::internal("an order was not recorded"))
 }
 
 /// Records an order whose process created it and died before it could record it; the booking may

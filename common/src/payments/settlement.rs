@@ -98,10 +98,7 @@ pub async fn settle(
         record_all(conn, &[LedgerEntry::Capture, LedgerEntry::Sale], Some(id), money).await?;
         return Ok(Settled::Already);
     }
-    // Clients used to choose an order's currency (docs/contract.md#change-6).
-    let as_ordered = money.amount_paise == order.amount_paise
-        && money.currency == order.currency
-        && money.currency == CURRENCY;
+    let as_ordered = is_as_ordered(money, order.amount_paise, &order.currency);
     let Some(reason) = sell(conn, booking.as_ref(), as_ordered, money, after).await? else {
         record_all(conn, &[LedgerEntry::Capture, LedgerEntry::Sale], Some(id), money).await?;
         return Ok(Settled::Confirmed);
@@ -145,14 +142,7 @@ async fn sell(
     after: &mut AfterCommit,
 ) -> Result<Option<RefundReason>> {
     let state = booking.map_or(BookingState::Gone, LockedBooking::state);
-    let event = match booking {
-        Some(booking) if !as_ordered || money.amount_paise != booking.total.get() => {
-            BookingEvent::PaidWrongly
-        }
-        Some(booking) if !booking.event_on_sale => BookingEvent::PaidOffSale,
-        Some(booking) if booking.event_started => BookingEvent::PaidAfterStart,
-        _ => BookingEvent::Paid,
-    };
+    let event = event_of(booking, as_ordered, money);
     let step = booking_states::next(state, event);
     let (BookingStep::Confirm, Some(booking)) = (step, booking) else {
         return refund_reason(step).map(Some);
@@ -165,6 +155,28 @@ async fn sell(
         changes::expire(conn, booking.id, after).await?;
     }
     refund_reason(step).map(Some)
+}
+
+/// Whether money is what an order asked for. (Clients used to choose an order's currency:
+/// docs/contract.md#change-6.)
+pub(super) fn is_as_ordered(money: &ProviderPayment, amount_paise: i64, currency: &str) -> bool {
+    money.amount_paise == amount_paise && money.currency == currency && money.currency == CURRENCY
+}
+
+/// What captured money means for its booking.
+pub(super) fn event_of(
+    booking: Option<&LockedBooking>,
+    as_ordered: bool,
+    money: &ProviderPayment,
+) -> BookingEvent {
+    match booking {
+        Some(booking) if !as_ordered || money.amount_paise != booking.total.get() => {
+            BookingEvent::PaidWrongly
+        }
+        Some(booking) if !booking.event_on_sale => BookingEvent::PaidOffSale,
+        Some(booking) if booking.event_started => BookingEvent::PaidAfterStart,
+        _ => BookingEvent::Paid,
+    }
 }
 
 fn refund_reason(step: BookingStep) -> Result<RefundReason> {

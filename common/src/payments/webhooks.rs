@@ -1,10 +1,12 @@
 //! The inbox: stores Razorpay's webhooks byte for byte, together with the job that acts on them,
 //! and reads them.
 
+use std::{collections::HashMap, sync::Arc};
+
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use super::{
     disputes::{Dispute, DisputeStatus},
@@ -15,50 +17,88 @@ use crate::{
     jobs::{self, payments::ProcessWebhook},
     ledger::{entries::ProviderPayment, payment_states::PaymentEvent, refunds},
     providers::razorpay,
+    storage::groups::Groups,
     types::{ids::WebhookId, money::CURRENCY, text::remove_nul},
 };
 
 /// A webhook whose signature has been checked.
-#[derive(Debug)]
-pub struct Incoming<'a> {
+#[derive(Clone, Debug)]
+pub struct Incoming {
     /// `x-razorpay-event-id`, the same for every delivery of one event.
-    pub event_id: Option<&'a str>,
+    pub event_id: Option<String>,
     /// The headers that tell where it comes from, by name.
     pub headers: Value,
     /// The signed bytes.
-    pub body: &'a [u8],
+    pub body: Arc<[u8]>,
+    /// The delivery's trace context.
+    pub trace: Option<String>,
 }
 
-/// Stores a webhook and enqueues the job that acts on it. False when it was stored before.
-pub async fn receive(conn: &mut PgConnection, incoming: &Incoming<'_>) -> Result<bool> {
-    let event_id = match incoming.event_id {
-        Some(id) => id.to_owned(),
-        None => {
-            let digest = Sha256::digest(incoming.body);
-            format!(
-                "sha256:{}",
-                digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-            )
+impl Incoming {
+    /// What the inbox knows it by.
+    fn key(&self) -> String {
+        self.event_id.clone().unwrap_or_else(|| {
+            let digest = Sha256::digest(&self.body);
+            let hash = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            format!("sha256:{hash}")
+        })
+    }
+}
+
+/// The inbox: stores webhooks, many in one transaction, each together with the job that acts on
+/// it. Says whether each is new.
+pub fn inbox(db: PgPool) -> Groups<Incoming, bool> {
+    Groups::new(move |incoming| {
+        let db = db.clone();
+        async move {
+            let mut tx = db.begin().await?;
+            let new = receive(&mut tx, &incoming).await?;
+            tx.commit().await?;
+            Ok(new.into_iter().map(Ok).collect())
         }
-    };
-    let webhook = Webhook::parse(incoming.body);
-    let (payment_id, order_id) = webhook.as_ref().map(Webhook::about).unwrap_or_default();
-    let event_type = webhook.map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event_type);
-    let stored = sqlx::query_scalar!(
-        "INSERT INTO webhook_events (event_id, event_type, headers, body, payment_id, order_id) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id AS \"id: WebhookId\"",
-        event_id,
-        event_type,
-        incoming.headers,
-        incoming.body,
-        payment_id,
-        order_id,
+    })
+}
+
+async fn receive(conn: &mut PgConnection, incoming: &[Incoming]) -> Result<Vec<bool>> {
+    let keys: Vec<String> = incoming.iter().map(Incoming::key).collect();
+    let (mut types, mut payments, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+    for webhook in incoming.iter().map(|incoming| Webhook::parse(&incoming.body)) {
+        let (payment, order) = webhook.as_ref().map(Webhook::about).unwrap_or_default();
+        payments.push(payment);
+        orders.push(order);
+        types.push(webhook.map_or_else(|| "unreadable".to_owned(), |webhook| webhook.event_type));
+    }
+    let headers: Vec<Value> = incoming.iter().map(|one| one.headers.clone()).collect();
+    let bodies: Vec<&[u8]> = incoming.iter().map(|one| one.body.as_ref()).collect();
+    // Of two deliveries of one event, the first is stored.
+    let stored = sqlx::query!(
+        r#"INSERT INTO webhook_events (event_id, event_type, headers, body, payment_id, order_id)
+           SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::text[], $6::text[])
+           ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id AS "id: WebhookId", event_id"#,
+        &keys,
+        &types,
+        &headers,
+        &bodies as &[&[u8]],
+        &payments,
+        &orders,
     )
-    .fetch_optional(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let Some(webhook_event_id) = stored else { return Ok(false) };
-    jobs::enqueue(conn, &ProcessWebhook { webhook_event_id }).await?;
-    Ok(true)
+    let mut stored: HashMap<String, WebhookId> =
+        stored.into_iter().map(|row| (row.event_id, row.id)).collect();
+    let mut jobs = Vec::with_capacity(stored.len());
+    let mut new = Vec::with_capacity(incoming.len());
+    for (key, incoming) in keys.iter().zip(incoming) {
+        let id = stored.remove(key);
+        new.push(id.is_some());
+        jobs.extend(
+            id.map(|webhook_event_id| {
+                (ProcessWebhook { webhook_event_id }, incoming.trace.clone())
+            }),
+        );
+    }
+    jobs::enqueue_all(conn, &jobs).await?;
+    Ok(new)
 }
 
 /// The body of a stored webhook that has not been dealt with.
@@ -70,6 +110,37 @@ pub async fn open(conn: &mut PgConnection, id: WebhookId) -> Result<Option<Vec<u
     .fetch_optional(conn)
     .await?;
     Ok(body)
+}
+
+/// The bodies of those of several stored webhooks that have not been dealt with.
+pub(super) async fn open_all(
+    conn: &mut PgConnection,
+    ids: &[WebhookId],
+) -> Result<HashMap<WebhookId, Vec<u8>>> {
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: WebhookId", body FROM webhook_events WHERE id = ANY ($1) AND processed_at IS NULL"#,
+        ids as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.body)).collect())
+}
+
+/// Records what several webhooks led to.
+pub(super) async fn close_all(
+    conn: &mut PgConnection,
+    outcomes: &[(WebhookId, &'static str)],
+) -> Result<()> {
+    let (ids, outcomes): (Vec<WebhookId>, Vec<&str>) = outcomes.iter().copied().unzip();
+    sqlx::query!(
+        "UPDATE webhook_events w SET processed_at = now(), outcome = closed.outcome
+         FROM unnest($1::bigint[], $2::text[]) AS closed (id, outcome) WHERE w.id = closed.id",
+        &ids as _,
+        &outcomes as &[&str],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Records what a webhook led to.

@@ -1,16 +1,21 @@
-//! How a group of requests for seats is decided: a few statements gather all facts with the
-//! inventory locked, every verdict is reached in memory, and one insert writes all locks.
+//! How a group of requests for seats of one event is decided: one statement gathers all facts, every
+//! verdict is reached in memory, and one statement writes all locks.
 //! [`lock_queues`](super::lock_queues) forms the groups.
+//!
+//! At first nobody is kept from changing the inventory between the two: the second statement writes
+//! only if the inventory still has the version that the facts had. Only when it has another one, or
+//! when locks have run out and are to be cleared away, everything is decided anew with the inventory
+//! locked.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::{
-    freeing,
+    freeing::{self, Freed},
     lock::{Lock, Request, WonLocks},
 };
 use crate::{
@@ -20,20 +25,23 @@ use crate::{
     types::{
         ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::SeatLabel,
-        statuses::EventStatus,
+        statuses::{EventStatus, SeatStatus},
     },
 };
 
 /// What a group needs to know before it can be decided.
 struct Facts {
-    events: HashMap<EventId, EventFacts>,
+    /// `None`: there is no such event.
+    event: Option<EventFacts>,
     users: HashSet<UserId>,
-    /// Event and number left, by seat type.
-    types: HashMap<SeatTypeId, (EventId, i32)>,
+    /// The number left of each of the event's wanted seat types.
+    types: HashMap<SeatTypeId, i32>,
     taken: HashSet<(SeatTypeId, SeatLabel)>,
-    held: HashMap<(EventId, UserId), i64>,
+    held: HashMap<UserId, i64>,
     /// Free seats, best first: enough for all requests of the group.
     best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
+    /// Whether locks of the wanted seat types have run out and not been cleared away.
+    expired: bool,
 }
 
 struct EventFacts {
@@ -55,92 +63,139 @@ type Grant = (SeatTypeId, SeatLabel, i32);
 /// then right unless the expiry worker is far behind.
 const ROOM: usize = 50;
 
-/// Decides the requests; returns one result per request, in order.
+/// The requests of a group, and what they want in all.
+struct Group<'a> {
+    event: EventId,
+    requests: &'a [Request],
+    wanted: BTreeMap<SeatTypeId, usize>,
+}
+
+/// Decides requests for seats of `event` and writes what they win; returns one result per request,
+/// in order. [`Error::Collision`] when everything must be decided anew, with the inventory locked.
 pub(super) async fn decide(
     conn: &mut PgConnection,
+    event: EventId,
     requests: &[Request],
     valid: Duration,
 ) -> Result<Vec<Result<WonLocks>>> {
-    let events: BTreeSet<EventId> =
-        requests.iter().map(|request| request.selection.event).collect();
-    let mut wanted: BTreeMap<SeatTypeId, usize> = BTreeMap::new();
-    for request in requests {
-        for (seat_type, count) in request.selection.wanted() {
-            *wanted.entry(seat_type).or_default() += count;
-        }
+    let group = Group::new(event, requests);
+    let best = group.best_seats(conn).await?;
+    let named = group.named(&best);
+    let facts = facts(conn, &group, &named).await?;
+    if facts.expired {
+        return Err(Error::Collision("locks have run out".into()));
     }
-    let events = Vec::from_iter(events);
+    group.write(conn, facts, best, vec![], valid).await
+}
 
+/// The same with the inventory locked. Also clears expired locks away: those of the seats that are
+/// wanted by name, and as many as make room for what is wanted in all. Clearing away much more is
+/// not this group's job.
+pub(super) async fn decide_locked(
+    conn: &mut PgConnection,
+    event: EventId,
+    requests: &[Request],
+    valid: Duration,
+) -> Result<Vec<Result<WonLocks>>> {
+    let group = Group::new(event, requests);
+    let mut tx = conn.begin().await?;
     // Looked for before the inventory is locked, while no other group waits for this one: the more
     // seats are sold, the longer it takes.
-    let best_of: BTreeSet<SeatTypeId> =
-        requests.iter().flat_map(|request| request.selection.best.keys().copied()).collect();
-    let most = best_of.iter().filter_map(|id| Some((*id, *wanted.get(id)? + SPARE)));
-    let best = best_seats(conn, most, true).await?;
-    inventory::lock_inventory(conn, &events).await?;
-    // Expired locks of the seats wanted by name, and room for as many seats as are wanted in all.
-    // Clearing away much more is not this group's job.
-    let room = wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
-    let named: Vec<(SeatTypeId, SeatLabel)> = requests
-        .iter()
-        .flat_map(|request| request.selection.seats.iter().cloned())
-        .chain(best.iter().flat_map(|(id, labels)| labels.iter().map(|label| (*id, label.clone()))))
-        .collect();
-    let mut cleared = freeing::free_expired(conn, &named, &room).await?;
-    let mut facts = facts(conn, requests, &events, &wanted, &named).await?;
-    facts.best = facts.still_free(conn, best, &wanted).await?;
-
-    let verdicts: Vec<Result<Vec<Grant>>> =
-        requests.iter().map(|request| facts.verdict(request)).collect();
-    let winners: Vec<(&Request, &Grant)> = requests
-        .iter()
-        .zip(&verdicts)
-        .flat_map(|(request, verdict)| verdict.iter().flatten().map(move |grant| (request, grant)))
-        .collect();
-    let mut locks = insert(conn, &winners, valid).await?;
-
-    let mut results = Vec::with_capacity(requests.len());
-    for (request, verdict) in requests.iter().zip(verdicts) {
-        let result = match verdict {
-            Ok(grants) => collect(conn, grants, &mut locks).await?,
-            Err(error) => Err(error),
-        };
-        results.push(result.map(|locks| WonLocks {
-            locks,
-            version: facts.events.get(&request.selection.event).map_or(0, |event| event.version),
-            cache_hit: false,
-            cleared: std::mem::take(&mut cleared),
-        }));
+    let best = group.best_seats(&mut tx).await?;
+    inventory::lock_inventory(&mut tx, &[event]).await?;
+    let named = group.named(&best);
+    let room = group.wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
+    let cleared = freeing::free_expired(&mut tx, &named, &room).await?;
+    let facts = facts(&mut tx, &group, &named).await?;
+    let results = group.write(&mut tx, facts, best, cleared, valid).await?;
+    if results.iter().any(Result::is_ok) {
+        tx.commit().await?;
+    } else {
+        tx.rollback().await?;
     }
     Ok(results)
 }
 
-/// Collects the locks of one request. A granted lock that was not inserted has gone to the Node
-/// service, which does not lock the inventory: then the request's other locks are undone.
-async fn collect(
-    conn: &mut PgConnection,
-    grants: Vec<Grant>,
-    inserted: &mut HashMap<(SeatTypeId, SeatLabel), Lock>,
-) -> Result<Result<Vec<(Lock, i32)>>> {
-    let mut locks = Vec::with_capacity(grants.len());
-    let mut lost = None;
-    for (seat_type, label, left) in grants {
-        match inserted.remove(&(seat_type, label.clone())) {
-            Some(lock) => locks.push((lock, left)),
-            None => lost = Some(label),
+impl<'a> Group<'a> {
+    fn new(event: EventId, requests: &'a [Request]) -> Self {
+        let mut wanted: BTreeMap<SeatTypeId, usize> = BTreeMap::new();
+        for request in requests {
+            for (seat_type, count) in request.selection.wanted() {
+                *wanted.entry(seat_type).or_default() += count;
+            }
         }
+        Group { event, requests, wanted }
     }
-    let Some(label) = lost else { return Ok(Ok(locks)) };
-    let undone: Vec<SeatId> = locks.iter().map(|(lock, _)| lock.id).collect();
-    freeing::free(conn, &undone).await?;
-    Ok(Err(Error::SeatTaken(label.to_string())))
+
+    /// The best seats of the types of which somebody wants the best, with some to spare.
+    async fn best_seats(
+        &self,
+        conn: &mut PgConnection,
+    ) -> Result<HashMap<SeatTypeId, VecDeque<SeatLabel>>> {
+        let types: BTreeSet<SeatTypeId> = self
+            .requests
+            .iter()
+            .flat_map(|request| request.selection.best.keys().copied())
+            .collect();
+        let most = types.iter().filter_map(|id| Some((*id, *self.wanted.get(id)? + SPARE)));
+        best_seats(conn, most, true).await
+    }
+
+    /// The seats that somebody may get.
+    fn named(
+        &self,
+        best: &HashMap<SeatTypeId, VecDeque<SeatLabel>>,
+    ) -> Vec<(SeatTypeId, SeatLabel)> {
+        let named =
+            self.requests.iter().flat_map(|request| request.selection.seats.iter().cloned());
+        let best =
+            best.iter().flat_map(|(id, labels)| labels.iter().map(|label| (*id, label.clone())));
+        named.chain(best).collect()
+    }
+
+    /// Reaches the verdicts and writes the locks.
+    async fn write(
+        &self,
+        conn: &mut PgConnection,
+        mut facts: Facts,
+        best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
+        mut cleared: Vec<Freed>,
+        valid: Duration,
+    ) -> Result<Vec<Result<WonLocks>>> {
+        facts.best = facts.still_free(conn, best, &self.wanted).await?;
+        let verdicts: Vec<Result<Vec<Grant>>> =
+            self.requests.iter().map(|request| facts.verdict(request)).collect();
+        let winners: Vec<(UserId, &Grant)> = self
+            .requests
+            .iter()
+            .zip(&verdicts)
+            .flat_map(|(request, verdict)| {
+                verdict.iter().flatten().map(move |grant| (request.user, grant))
+            })
+            .collect();
+        let before = facts.event.map_or(0, |event| event.version);
+        let (mut locks, version) = insert(conn, self.event, before, &winners, valid).await?;
+        let results = verdicts.into_iter().map(|verdict| {
+            let locks = verdict?.into_iter().map(|(seat_type, label, left)| {
+                let lock = locks.remove(&(seat_type, label));
+                lock.map(|lock| (lock, left)).ok_or_else(|| Error::internal("a lock is missing"))
+            });
+            Ok(WonLocks {
+                locks: locks.collect::<Result<_>>()?,
+                version,
+                cache_hit: false,
+                cleared: std::mem::take(&mut cleared),
+            })
+        });
+        Ok(results.collect())
+    }
 }
 
 impl Facts {
     /// Decides one request and counts it: returns the seats that it gets, or the reason for none.
     fn verdict(&mut self, request: &Request) -> Result<Vec<Grant>> {
         let selection = &request.selection;
-        let event = self.events.get(&selection.event).ok_or(Error::EventNotFound)?;
+        let event = self.event.as_ref().ok_or(Error::EventNotFound)?;
         if !self.users.contains(&request.user) {
             return Err(Error::TokenInvalid);
         }
@@ -148,10 +203,7 @@ impl Facts {
             return Err(Error::EventNotOnSale);
         }
         let wanted = selection.wanted();
-        if wanted
-            .keys()
-            .any(|id| self.types.get(id).is_none_or(|(event, _)| *event != selection.event))
-        {
+        if wanted.keys().any(|id| !self.types.contains_key(id)) {
             return Err(Error::SeatTypeNotFound);
         }
         if let Some((_, label)) = selection.seats.iter().find(|seat| self.taken.contains(seat)) {
@@ -159,11 +211,11 @@ impl Facts {
         }
         if wanted
             .iter()
-            .any(|(id, count)| self.types.get(id).is_none_or(|(_, left)| (*left as usize) < *count))
+            .any(|(id, count)| self.types.get(id).is_none_or(|left| (*left as usize) < *count))
         {
             return Err(Error::SoldOut);
         }
-        let held = self.held.entry((selection.event, request.user)).or_default();
+        let held = self.held.entry(request.user).or_default();
         let total = wanted.values().sum::<usize>() as i64;
         if *held + total > i64::from(event.most_per_user) {
             return Err(Error::TicketLimit(event.most_per_user));
@@ -191,7 +243,7 @@ impl Facts {
 
     /// Of the `best` seats that were free before the inventory was opened, those that still are. In
     /// the rare case that others have taken so many that the rest may not be enough, it looks
-    /// again: with the inventory locked, free seats stay free.
+    /// again: they stay free for as long as the inventory has the version of the facts.
     async fn still_free(
         &self,
         conn: &mut PgConnection,
@@ -201,7 +253,7 @@ impl Facts {
         let mut short = Vec::new();
         for (seat_type, labels) in &mut best {
             labels.retain(|label| !self.taken.contains(&(*seat_type, label.clone())));
-            let left = self.types.get(seat_type).map_or(0, |(_, left)| *left as usize);
+            let left = self.types.get(seat_type).map_or(0, |left| *left as usize);
             let needed = wanted.get(seat_type).copied().unwrap_or(0).min(left);
             if labels.len() < needed {
                 short.push((*seat_type, needed));
@@ -212,7 +264,7 @@ impl Facts {
     }
 
     fn grant(&mut self, seat_type: SeatTypeId, label: SeatLabel, grants: &mut Vec<Grant>) {
-        if let Some((_, left)) = self.types.get_mut(&seat_type) {
+        if let Some(left) = self.types.get_mut(&seat_type) {
             *left -= 1;
             self.taken.insert((seat_type, label.clone()));
             grants.push((seat_type, label, *left));
@@ -222,74 +274,77 @@ impl Facts {
 
 async fn facts(
     conn: &mut PgConnection,
-    requests: &[Request],
-    events: &[EventId],
-    wanted: &BTreeMap<SeatTypeId, usize>,
+    group: &Group<'_>,
     named: &[(SeatTypeId, SeatLabel)],
 ) -> Result<Facts> {
-    let type_ids: Vec<SeatTypeId> = wanted.keys().copied().collect();
-    let user_ids: Vec<UserId> = requests.iter().map(|request| request.user).collect();
+    let type_ids: Vec<SeatTypeId> = group.wanted.keys().copied().collect();
+    let users: BTreeSet<UserId> = group.requests.iter().map(|request| request.user).collect();
+    let users = Vec::from_iter(users);
     let (seat_types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
         named.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
-
-    let rows = sqlx::query!(
-        r#"SELECT e.id AS "id: EventId", e.status AS "status: EventStatus", e.start_date <= clock_timestamp() AS "started!", coalesce(e.max_tickets_per_user, 10) AS "most!", i.version
-           FROM events e JOIN event_inventory i ON i.event_id = e.id WHERE e.id = ANY ($1)"#,
-        events as _,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    // Locked, so that no account can be deleted between this look and the insert.
-    let users = sqlx::query_scalar!(
-        r#"SELECT id AS "id: UserId" FROM users WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE"#,
-        &user_ids as _,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let types = sqlx::query!(
-        r#"SELECT id AS "id: SeatTypeId", event_id AS "event_id: EventId", available_quantity
-           FROM event_seat_types WHERE id = ANY ($1)"#,
+    // One statement, so that all facts and the version belong together. Locked, pending and
+    // confirmed seats count alike for a user: each has a row (docs/contract.md#change-7).
+    let row = sqlx::query!(
+        r#"SELECT e.status AS "status: EventStatus", e.start_date <= clock_timestamp() AS "started!",
+                  coalesce(e.max_tickets_per_user, 10) AS "most!", i.version,
+                  ARRAY(SELECT id FROM users WHERE id = ANY ($2)) AS "users!: Vec<UserId>",
+                  types.ids AS "types: Vec<SeatTypeId>", types.counts,
+                  taken.types AS "taken_types: Vec<SeatTypeId>", taken.labels AS "taken_labels: Vec<SeatLabel>",
+                  held.users AS "held_by: Vec<UserId>", held.counts AS held,
+                  EXISTS (SELECT 1 FROM unnest($3::int[]) wanted (id), LATERAL (
+                      SELECT 1 FROM seats s WHERE s.event_seat_type_id = wanted.id AND s.status = 'locked' AND s.expires_at <= now()
+                      LIMIT 1) expired) AS "expired!"
+           FROM events e JOIN event_inventory i ON i.event_id = e.id
+           CROSS JOIN LATERAL (
+               SELECT array_agg(id) AS ids, array_agg(available_quantity) AS counts
+               FROM event_seat_types t WHERE t.event_id = e.id AND t.id = ANY ($3)
+           ) types
+           CROSS JOIN LATERAL (
+               SELECT array_agg(s.event_seat_type_id) AS types, array_agg(s.seat_label::text) AS labels
+               FROM unnest($4::int[], $5::text[]) AS wanted (seat_type, label)
+               JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+           ) taken
+           CROSS JOIN LATERAL (
+               SELECT array_agg(user_id) AS users, array_agg(n) AS counts
+               FROM (SELECT user_id, count(*) AS n FROM seats
+                     WHERE event_id = e.id AND user_id = ANY ($2) AND (status = 'booked' OR expires_at > now())
+                     GROUP BY user_id) held
+           ) held
+           WHERE e.id = $1"#,
+        group.event as _,
+        &users as _,
         &type_ids as _,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let taken = sqlx::query!(
-        r#"SELECT s.event_seat_type_id AS "seat_type: SeatTypeId", s.seat_label AS "label: SeatLabel" FROM seats s
-           JOIN unnest($1::int[], $2::text[]) AS wanted (seat_type, label)
-             ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label"#,
         &seat_types as _,
         &labels as _,
     )
-    .fetch_all(&mut *conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    // Locked, pending and confirmed seats alike: each has a row (docs/contract.md#change-7).
-    let held = sqlx::query!(
-        r#"SELECT event_id AS "event_id: EventId", user_id AS "user_id!: UserId", count(*) AS "held!" FROM seats
-           WHERE event_id = ANY ($1) AND user_id = ANY ($2) AND (status = 'booked' OR expires_at > now())
-           GROUP BY event_id, user_id"#,
-        events as _,
-        &user_ids as _,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-
-    Ok(Facts {
-        events: rows
-            .into_iter()
-            .map(|row| {
-                let on_sale = row.status == EventStatus::Published && !row.started;
-                (row.id, EventFacts { on_sale, version: row.version, most_per_user: row.most })
-            })
-            .collect(),
-        users: users.into_iter().collect(),
-        types: types
-            .into_iter()
-            .map(|row| (row.id, (row.event_id, row.available_quantity)))
-            .collect(),
-        taken: taken.into_iter().map(|row| (row.seat_type, row.label)).collect(),
-        held: held.into_iter().map(|row| ((row.event_id, row.user_id), row.held)).collect(),
+    let mut facts = Facts {
+        event: None,
+        users: HashSet::new(),
+        types: HashMap::new(),
+        taken: HashSet::new(),
+        held: HashMap::new(),
         best: HashMap::new(),
-    })
+        expired: false,
+    };
+    let Some(row) = row else { return Ok(facts) };
+    facts.event = Some(EventFacts {
+        on_sale: row.status == EventStatus::Published && !row.started,
+        version: row.version,
+        most_per_user: row.most,
+    });
+    facts.users = row.users.into_iter().collect();
+    facts.types = pairs(row.types, row.counts).collect();
+    facts.taken = pairs(row.taken_types, row.taken_labels).collect();
+    facts.held = pairs(row.held_by, row.held).collect();
+    facts.expired = row.expired;
+    Ok(facts)
+}
+
+/// Two columns of which PostgreSQL has aggregated the rows.
+fn pairs<A, B>(left: Option<Vec<A>>, right: Option<Vec<B>>) -> impl Iterator<Item = (A, B)> {
+    left.unwrap_or_default().into_iter().zip(right.unwrap_or_default())
 }
 
 /// The best free seats of some types, a number of each, including expired locks if `expired`. Seats
@@ -330,48 +385,66 @@ async fn best_seats(
     Ok(best)
 }
 
+/// Writes locks, if the inventory still has the version of `before`; returns them by seat, and the
+/// inventory's new version.
 async fn insert(
     conn: &mut PgConnection,
-    winners: &[(&Request, &Grant)],
+    event: EventId,
+    before: i64,
+    winners: &[(UserId, &Grant)],
     valid: Duration,
-) -> Result<HashMap<(SeatTypeId, SeatLabel), Lock>> {
+) -> Result<(HashMap<(SeatTypeId, SeatLabel), Lock>, i64)> {
     if winners.is_empty() {
-        return Ok(HashMap::new());
+        return Ok((HashMap::new(), before));
     }
-    let (events, users): (Vec<EventId>, Vec<UserId>) =
-        winners.iter().map(|(request, _)| (request.selection.event, request.user)).unzip();
+    let users: Vec<UserId> = winners.iter().map(|(user, _)| *user).collect();
     let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
         winners.iter().map(|(_, (seat_type, label, _))| (*seat_type, label)).unzip();
-    let locks = sqlx::query_as!(
-        Lock,
-        r#"INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
-           SELECT event_id, type_id, label, user_id, 'locked', clock_timestamp(), clock_timestamp() + $5::interval
-           FROM unnest($1::int[], $2::int[], $3::text[], $4::int[]) AS winner (event_id, type_id, label, user_id)
-           ON CONFLICT (event_seat_type_id, seat_label) DO NOTHING
-           RETURNING id, event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id!",
-                     status AS "status: _", locked_at AS "locked_at!", expires_at AS "expires_at!""#,
-        &events as _,
+    let rows = sqlx::query!(
+        r#"WITH held AS (
+               UPDATE event_inventory SET version = version + 1 WHERE event_id = $1 AND version = $2 RETURNING version
+           ), counted AS (
+               UPDATE event_seat_types t SET available_quantity = available_quantity - taken.n
+               FROM (SELECT id, count(*)::integer AS n FROM unnest($3::int[]) id GROUP BY id) taken, held WHERE t.id = taken.id
+           ), locked AS (
+               INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
+               SELECT $1, type_id, label, user_id, 'locked', clock_timestamp(), clock_timestamp() + $6::interval
+               FROM held, unnest($3::int[], $4::text[], $5::int[]) AS winner (type_id, label, user_id)
+               RETURNING id, event_seat_type_id, seat_label, user_id, locked_at, expires_at
+           )
+           SELECT locked.id AS "id: SeatId", event_seat_type_id AS "seat_type: SeatTypeId", seat_label AS "label: SeatLabel",
+                  user_id AS "user!: UserId", locked_at AS "locked_at!", expires_at AS "expires_at!", held.version
+           FROM locked, held"#,
+        event as _,
+        before,
         &types as _,
         &labels as _,
         &users as _,
         postgres::interval(valid)?,
     )
     .fetch_all(&mut *conn)
-    .await?;
-    let inserted: Vec<SeatTypeId> = locks.iter().map(|lock| lock.event_seat_type_id).collect();
-    sqlx::query!(
-        "UPDATE event_seat_types t SET available_quantity = available_quantity - taken.n
-         FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) taken WHERE t.id = taken.id",
-        &inserted as _,
-    )
-    .execute(conn)
     .await
-    // The Node service counts without opening the inventory: seats that were left a moment ago may
-    // be gone.
+    // What the inventory's version does not cover: the Node service locks and counts without it,
+    // and accounts are deleted.
     .map_err(|error| match violated_constraint(&error) {
-        Some("seat_types_available_check") => Error::Collision(Box::new(error)),
-        _ => error.into(),
+        Some(_) => Error::Collision(Box::new(error)),
+        None => error.into(),
     })?;
-    let key = |lock: &Lock| (lock.event_seat_type_id, lock.seat_label.clone());
-    Ok(locks.into_iter().map(|lock| (key(&lock), lock)).collect())
+    let version = rows.first().map(|row| row.version);
+    let version =
+        version.ok_or_else(|| Error::Collision("the inventory has another version".into()))?;
+    let locks = rows.into_iter().map(|row| {
+        let lock = Lock {
+            id: row.id,
+            event_id: event,
+            event_seat_type_id: row.seat_type,
+            seat_label: row.label,
+            user_id: row.user,
+            status: SeatStatus::Locked,
+            locked_at: row.locked_at.into(),
+            expires_at: row.expires_at.into(),
+        };
+        ((lock.event_seat_type_id, lock.seat_label.clone()), lock)
+    });
+    Ok((locks.collect(), version))
 }

@@ -7,10 +7,10 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::sleep,
@@ -18,11 +18,11 @@ use tokio::{
 
 use super::{
     lock::{Request, WonLocks},
-    lock_groups::decide,
+    lock_groups::{decide, decide_locked},
 };
 use crate::{
     error::{Error, Kind, Result},
-    storage::postgres::bounded,
+    storage::postgres::{FRESH, bounded},
     types::ids::EventId,
 };
 
@@ -46,6 +46,9 @@ pub(super) struct Writer {
     /// One for each connection.
     turns: Semaphore,
     queues: Mutex<Queues>,
+    /// Connections that wrote a group a moment ago. To give them back to the pool each time would
+    /// cost two round trips.
+    kept: Mutex<Vec<(PoolConnection<Postgres>, Instant)>>,
 }
 
 #[derive(Default)]
@@ -59,7 +62,7 @@ impl Writer {
     /// Writes over the connections of `db`, which nothing else uses. Locks are valid for `valid`.
     pub(super) fn new(db: PgPool, valid: Duration) -> Arc<Self> {
         let turns = Semaphore::new(db.options().get_max_connections() as usize);
-        Arc::new(Writer { db, valid, turns, queues: Mutex::default() })
+        Arc::new(Writer { db, valid, turns, queues: Mutex::default(), kept: Mutex::default() })
     }
 
     pub(super) fn pool(&self) -> &PgPool {
@@ -91,7 +94,7 @@ impl Writer {
             let Some(group) = self.take(event) else { return };
             // A separate task: if it panics, its callers are told, and the event's other requests
             // are served.
-            let unwritten = tokio::spawn(write(self.db.clone(), group, self.valid)).await;
+            let unwritten = tokio::spawn(self.clone().write(event, group)).await;
             drop(turn);
             match unwritten {
                 Ok(unwritten) if !unwritten.is_empty() => {
@@ -138,85 +141,85 @@ impl Writer {
     fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Writes a group and tells its callers. Returns the group, unwritten, when the inventory was held
-/// for too long.
-async fn write(db: PgPool, group: Vec<Waiting>, valid: Duration) -> Vec<Waiting> {
-    let (requests, replies): (Vec<Request>, Vec<Reply>) = group.into_iter().unzip();
-    match bounded(write_group(&db, &requests, valid)).await {
-        Ok(results) => {
-            for (reply, result) in replies.into_iter().zip(results) {
-                // The caller may have gone; its lock runs out by itself.
-                let _ = reply.send(result);
+    /// Writes a group and tells its callers. Returns the group, unwritten, when the inventory was
+    /// held for too long.
+    async fn write(self: Arc<Self>, event: EventId, group: Vec<Waiting>) -> Vec<Waiting> {
+        let (requests, replies): (Vec<Request>, Vec<Reply>) = group.into_iter().unzip();
+        match bounded(self.write_group(event, &requests)).await {
+            Ok(results) => {
+                for (reply, result) in replies.into_iter().zip(results) {
+                    // The caller may have gone; its lock runs out by itself.
+                    let _ = reply.send(result);
+                }
             }
-        }
-        Err(Error::Busy(cause)) => {
-            let event_id = requests.first().map(|request| request.selection.event.0);
-            tracing::warn!(event_id, error = %cause, "an event's inventory is held; its locks wait");
-            return requests.into_iter().zip(replies).collect();
-        }
-        // One bad apple must not spoil the group: write each by itself, once.
-        Err(error) if error.kind() == Kind::Internal && requests.len() > 1 => {
-            tracing::error!(error = error.details(), "a group of locks failed; writing one by one");
-            for (request, reply) in requests.iter().zip(replies) {
-                let result = bounded(write_group(&db, std::slice::from_ref(request), valid)).await;
-                let _ = reply.send(result.and_then(|mut only| {
-                    only.pop().unwrap_or_else(|| Err(Error::internal("a request was not decided")))
-                }));
+            Err(Error::Busy(cause)) => {
+                let event_id = event.0;
+                tracing::warn!(event_id, error = %cause, "an event's inventory is held; its locks wait");
+                return requests.into_iter().zip(replies).collect();
             }
-        }
-        Err(error) => {
-            let cause: Arc<str> = error.details().into();
-            let unavailable = error.kind() == Kind::Unavailable;
-            for reply in replies {
-                let error = if unavailable {
-                    Error::Unavailable(cause.as_ref().into())
-                } else {
-                    Error::internal(cause.as_ref())
-                };
-                let _ = reply.send(Err(error));
-            }
-        }
-    }
-    vec![]
-}
-
-/// Writes a group; returns one result per request, in order. The Node service does not open the
-/// inventory, so a group can collide with it: then everything is decided anew.
-async fn write_group(
-    db: &PgPool,
-    requests: &[Request],
-    valid: Duration,
-) -> Result<Vec<Result<WonLocks>>> {
-    let mut attempt = 1;
-    loop {
-        match try_group(db, requests, valid).await {
-            Err(error @ Error::Collision(_)) if attempt < ATTEMPTS => {
-                tracing::info!(
+            // One bad apple must not spoil the group: write each by itself, once.
+            Err(error) if error.kind() == Kind::Internal && requests.len() > 1 => {
+                tracing::error!(
                     error = error.details(),
-                    attempt,
-                    "a group of locks is decided anew"
+                    "a group of locks failed; writing one by one"
                 );
-                attempt += 1;
+                for (request, reply) in requests.iter().zip(replies) {
+                    let only = std::slice::from_ref(request);
+                    let result = bounded(self.write_group(event, only)).await;
+                    let _ = reply.send(result.and_then(|mut only| {
+                        only.pop()
+                            .unwrap_or_else(|| Err(Error::internal("a request was not decided")))
+                    }));
+                }
             }
-            result => return result,
+            Err(error) => {
+                for reply in replies {
+                    let _ = reply.send(Err(error.repeated()));
+                }
+            }
         }
+        vec![]
     }
-}
 
-/// Writes a group in one transaction.
-async fn try_group(
-    db: &PgPool,
-    requests: &[Request],
-    valid: Duration,
-) -> Result<Vec<Result<WonLocks>>> {
-    let mut tx = db.begin().await?;
-    let results = decide(&mut tx, requests, valid).await?;
-    if results.iter().any(Result::is_ok) {
-        tx.commit().await?;
-    } else {
-        tx.rollback().await?;
+    /// Writes a group; returns one result per request, in order. If it collides with what other
+    /// processes do, everything is decided anew, with the inventory locked. Even then it can collide
+    /// with the Node service, which does not lock the inventory.
+    async fn write_group(
+        &self,
+        event: EventId,
+        requests: &[Request],
+    ) -> Result<Vec<Result<WonLocks>>> {
+        let mut conn = match self.kept() {
+            Some(conn) => conn,
+            None => self.db.acquire().await?,
+        };
+        let mut attempt = 1;
+        let mut result = decide(&mut conn, event, requests, self.valid).await;
+        while let Err(error @ Error::Collision(_)) = &result
+            && attempt < ATTEMPTS
+        {
+            tracing::debug!(error = error.details(), attempt, "a group of locks is decided anew");
+            attempt += 1;
+            result = decide_locked(&mut conn, event, requests, self.valid).await;
+        }
+        // After a failure, the pool finds out whether the connection is still good.
+        if result.is_ok() {
+            self.keep(conn);
+        }
+        result
     }
-    Ok(results)
+
+    /// A connection that was used a moment ago: it is there still.
+    fn kept(&self) -> Option<PoolConnection<Postgres>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (conn, used) = kept.pop()?;
+        (used.elapsed() < FRESH).then_some(conn)
+    }
+
+    fn keep(&self, conn: PoolConnection<Postgres>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(_, used)| used.elapsed() < FRESH);
+        kept.push((conn, Instant::now()));
+    }
 }

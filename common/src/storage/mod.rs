@@ -1,6 +1,7 @@
 //! PostgreSQL, which has the truth, and Redis, which has hints: connections to both, and listeners
-//! for their messages.
+//! for their messages, and [`groups`] of calls that are made together.
 
+pub mod groups;
 pub mod listener;
 pub mod postgres;
 pub mod redis;

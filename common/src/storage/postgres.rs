@@ -45,8 +45,8 @@ pub fn pool(settings: &Database, process: &str) -> PgPool {
         .acquire_timeout(settings.acquire_timeout)
         .idle_timeout(settings.idle)
         .max_lifetime(settings.max_lifetime)
-        // A connection that was used a moment ago is taken to be there still: to ask first would
-        // cost each of its users a round trip.
+        // To ask first whether a connection is still there would cost each of its users a round
+        // trip.
         .test_before_acquire(false)
         .before_acquire(|conn, connection| {
             Box::pin(async move {
@@ -71,8 +71,9 @@ pub fn pool(settings: &Database, process: &str) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// PostgreSQL takes longer to restart, which ends all connections.
-const FRESH: Duration = Duration::from_millis(100);
+/// A connection that was used within this time is taken to be there still: PostgreSQL takes longer
+/// to restart, which ends all connections.
+pub const FRESH: Duration = Duration::from_millis(100);
 
 const RELEASE: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,7 @@
 //! Sending tickets: what a message needs, and which have been sent.
 
+use std::collections::{HashMap, HashSet};
+
 use sqlx::PgConnection;
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// The tickets of a booking, to be sent to its buyer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery {
     pub reference: String,
     pub event_name: String,
@@ -22,13 +24,15 @@ pub struct Delivery {
     pub email: Option<String>,
     /// Only a proved number.
     pub phone: Option<String>,
+    /// Whether all tickets have been e-mailed.
     pub email_sent: bool,
+    /// The same by SMS.
     pub sms_sent: bool,
     pub tickets: Vec<Delivered>,
 }
 
 /// A ticket as it is sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivered {
     pub id: TicketId,
     pub nonce: Option<i64>,
@@ -37,68 +41,72 @@ pub struct Delivered {
     pub seat_type_name: String,
     /// A data URL.
     pub qr_code: String,
-    pub email_sent: bool,
-    pub sms_sent: bool,
 }
 
-/// The tickets of a booking, and the buyer who gets them; `None` when there are none to deliver.
-pub async fn delivery(conn: &mut PgConnection, booking: BookingId) -> Result<Option<Delivery>> {
-    let row = sqlx::query!(
-        "SELECT b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email,
-                CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
-         FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-         WHERE b.id = $1 AND b.status = 'confirmed'",
-        booking as _,
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let tickets = sqlx::query_as!(
-        Delivered,
-        r#"SELECT id, qr_nonce AS nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
+/// The tickets of bookings, and the buyers who get them; without those that have none to deliver.
+pub async fn deliveries(
+    conn: &mut PgConnection,
+    bookings: &[BookingId],
+) -> Result<HashMap<BookingId, Delivery>> {
+    let rows = sqlx::query!(
+        r#"SELECT b.id AS "booking: BookingId", b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email,
+                  CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
+                  t.id AS "id: TicketId", qr_nonce AS nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
                   coalesce(qr_code, '') AS "qr_code!", coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
-           FROM tickets WHERE booking_id = $1 AND status <> 'cancelled' ORDER BY id"#,
-        booking as _,
+           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id JOIN tickets t ON t.booking_id = b.id
+           WHERE b.id = ANY ($1) AND b.status = 'confirmed' AND t.status <> 'cancelled' ORDER BY t.id"#,
+        bookings as _,
     )
     .fetch_all(conn)
     .await?;
-    if tickets.is_empty() {
-        return Ok(None);
+    let mut deliveries: HashMap<BookingId, Delivery> = HashMap::new();
+    for row in rows {
+        let delivery = deliveries.entry(row.booking).or_insert_with(|| Delivery {
+            reference: row.booking_reference,
+            event_name: row.event_name,
+            event_start: row.start_date.into(),
+            location: row.location,
+            name: row.name,
+            email: row.email,
+            phone: row.phone,
+            email_sent: true,
+            sms_sent: true,
+            tickets: Vec::new(),
+        });
+        delivery.email_sent &= row.email_sent;
+        delivery.sms_sent &= row.sms_sent;
+        delivery.tickets.push(Delivered {
+            id: row.id,
+            nonce: row.nonce,
+            ticket_id: row.ticket_id,
+            seat_label: row.seat_label,
+            seat_type_name: row.seat_type_name,
+            qr_code: row.qr_code,
+        });
     }
-    Ok(Some(Delivery {
-        reference: row.booking_reference,
-        event_name: row.event_name,
-        event_start: row.start_date.into(),
-        location: row.location,
-        name: row.name,
-        email: row.email,
-        phone: row.phone,
-        email_sent: tickets.iter().all(|ticket| ticket.email_sent),
-        sms_sent: tickets.iter().all(|ticket| ticket.sms_sent),
-        tickets,
-    }))
+    Ok(deliveries)
 }
 
-/// Records that tickets have been e-mailed. False when they were reissued meanwhile: the new ones
-/// are still to be sent.
+/// A ticket that has been sent, with the nonce of its code.
+pub type Sent = (TicketId, Option<i64>);
+
+/// Records which tickets of bookings have been e-mailed. Returns those that still have the code
+/// that was sent: others were reissued meanwhile, and the new ones are still to be sent.
 pub async fn mark_emailed(
     conn: &mut PgConnection,
-    booking: BookingId,
-    sent: &[Delivered],
-) -> Result<bool> {
-    let (ids, nonces): (Vec<TicketId>, Vec<Option<i64>>) =
-        sent.iter().map(|ticket| (ticket.id, ticket.nonce)).unzip();
-    let still = sqlx::query!(
-        "UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
-         FROM unnest($2::int[], $3::bigint[]) AS sent (id, nonce)
-         WHERE t.booking_id = $1 AND t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce",
-        booking as _,
+    sent: impl Iterator<Item = Sent>,
+) -> Result<HashSet<TicketId>> {
+    let (ids, nonces): (Vec<TicketId>, Vec<Option<i64>>) = sent.unzip();
+    let still = sqlx::query_scalar!(
+        r#"UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
+           FROM unnest($1::int[], $2::bigint[]) AS sent (id, nonce)
+           WHERE t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce RETURNING t.id AS "id: TicketId""#,
         &ids as _,
         &nonces as _,
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(still.rows_affected() == sent.len() as u64)
+    Ok(still.into_iter().collect())
 }
 
 /// Records that a booking's buyer has been told by SMS.

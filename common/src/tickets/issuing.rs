@@ -1,7 +1,7 @@
 //! How tickets are made: one per seat of a confirmed booking, with a QR code
 //! (docs/contract.md#bookings) that holds a signed text ([`codes`](super::codes)).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use qrcodegen::{QrCode, QrCodeEcc};
@@ -28,6 +28,7 @@ use crate::{
 /// A ticket that has no QR code yet, and no row.
 #[derive(Debug)]
 pub struct PendingTicket {
+    booking: BookingId,
     /// `tickets.id`, which the code contains. An id that is not used in the end is lost.
     id: TicketId,
     event: EventId,
@@ -63,12 +64,15 @@ impl Code {
     }
 }
 
-/// The seats of a confirmed booking that have no ticket yet. If a label occurs in two seat types,
-/// the type's id follows it, so that ticket ids differ (docs/contract.md#change-9).
-pub async fn pending(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<PendingTicket>> {
+/// The seats of confirmed bookings that have no ticket yet. If a label occurs in two seat types of
+/// a booking, the type's id follows it, so that ticket ids differ (docs/contract.md#change-9).
+pub async fn pending(
+    conn: &mut PgConnection,
+    bookings: &[BookingId],
+) -> Result<Vec<PendingTicket>> {
     let rows = sqlx::query!(
         r#"SELECT s.id AS "seat_id: SeatId", s.seat_label AS "seat_label: SeatLabel", s.event_seat_type_id, t.name AS seat_type_name,
-                  bs.price_paid AS "price: Paise", b.booking_reference, b.event_id AS "event_id: EventId",
+                  bs.price_paid AS "price: Paise", b.id AS "booking: BookingId", b.booking_reference, b.event_id AS "event_id: EventId",
                   k.id IS NOT NULL AS "issued!",
                   CASE WHEN k.id IS NULL THEN nextval(pg_get_serial_sequence('tickets', 'id'))::integer END AS "id: TicketId"
            FROM bookings b
@@ -76,24 +80,25 @@ pub async fn pending(conn: &mut PgConnection, booking: BookingId) -> Result<Vec<
            JOIN seats s ON s.id = bs.seat_id AND s.status = 'booked'
            JOIN event_seat_types t ON t.id = s.event_seat_type_id
            LEFT JOIN tickets k ON k.booking_id = b.id AND k.seat_id = s.id
-           WHERE b.id = $1 AND b.status = 'confirmed'
-           ORDER BY s.id"#,
-        booking as _,
+           WHERE b.id = ANY ($1) AND b.status = 'confirmed'
+           ORDER BY b.id, s.id"#,
+        bookings as _,
     )
     .fetch_all(conn)
     .await?;
-    let mut labels: HashMap<&SeatLabel, usize> = HashMap::new();
+    let mut labels: HashMap<(BookingId, &SeatLabel), usize> = HashMap::new();
     for row in &rows {
-        *labels.entry(&row.seat_label).or_default() += 1;
+        *labels.entry((row.booking, &row.seat_label)).or_default() += 1;
     }
     rows.iter()
         .filter(|row| !row.issued)
         .map(|row| {
             let mut ticket_id = format!("TKT-{}-{}", row.booking_reference, row.seat_label);
-            if labels.get(&row.seat_label).is_some_and(|n| *n > 1) {
+            if labels.get(&(row.booking, &row.seat_label)).is_some_and(|n| *n > 1) {
                 ticket_id.push_str(&format!("-{}", row.event_seat_type_id));
             }
             Ok(PendingTicket {
+                booking: row.booking,
                 id: row.id.ok_or_else(|| Error::internal("tickets.id has no sequence"))?,
                 event: row.event_id,
                 seat_id: row.seat_id,
@@ -115,40 +120,84 @@ pub fn render(tickets: Vec<PendingTicket>, key: &SigningKey) -> Result<Vec<Rende
     tickets.into_iter().map(render).collect()
 }
 
-/// Stores rendered tickets, and enqueues their delivery. Returns the broadcast for the buyer,
-/// unless the booking was cancelled meanwhile.
+/// Stores rendered tickets of bookings, and enqueues their delivery under each booking's trace
+/// context. Returns the broadcasts for the buyers, except those whose booking was cancelled
+/// meanwhile.
 pub async fn issue(
     conn: &mut PgConnection,
-    booking: BookingId,
+    bookings: &[(BookingId, Option<String>)],
     tickets: &[RenderedTicket],
     key: &SigningKey,
-) -> Result<Option<Broadcast>> {
+) -> Result<Vec<Broadcast>> {
+    let ids: Vec<BookingId> = bookings.iter().map(|(id, _)| *id).collect();
     // Shared among readers, exclusive against a cancellation.
-    let row = sqlx::query!(
-        r#"SELECT booking_reference, user_id AS "user_id: UserId" FROM bookings
-           WHERE id = $1 AND status = 'confirmed' FOR SHARE"#,
-        booking as _,
+    let confirmed = sqlx::query!(
+        r#"SELECT b.id AS "id: BookingId", b.booking_reference, b.user_id AS "user_id: UserId", u.email IS NOT NULL AS "has_email!",
+                  u.phone IS NOT NULL AND u.phone_verified_at IS NOT NULL AS "has_phone!",
+                  (SELECT count(*) FROM tickets t WHERE t.booking_id = b.id AND t.status <> 'cancelled') AS "tickets!"
+           FROM bookings b JOIN users u ON u.id = b.user_id
+           WHERE b.id = ANY ($1) AND b.status = 'confirmed' ORDER BY b.id FOR SHARE OF b"#,
+        &ids as _,
     )
-    .fetch_optional(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let pending = || tickets.iter().map(|rendered| &rendered.ticket);
-    let ids: Vec<TicketId> = pending().map(|ticket| ticket.id).collect();
-    let seats: Vec<SeatId> = pending().map(|ticket| ticket.seat_id).collect();
-    let ticket_ids: Vec<&str> = pending().map(|ticket| ticket.ticket_id.as_str()).collect();
-    let labels: Vec<&SeatLabel> = pending().map(|ticket| &ticket.seat_label).collect();
-    let types: Vec<&str> = pending().map(|ticket| ticket.seat_type_name.as_str()).collect();
-    let prices: Vec<Paise> = pending().map(|ticket| ticket.price).collect();
-    let codes: Vec<&str> = tickets.iter().map(|ticket| ticket.code.picture.as_str()).collect();
-    let nonces: Vec<i64> = tickets.iter().map(|ticket| ticket.code.nonce).collect();
-    sqlx::query!(
-        "INSERT INTO tickets (id, booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key,
+    let mut made = store(conn, confirmed.iter().map(|row| row.id), tickets, key).await?;
+    let trace = |id| bookings.iter().find(|(booking, _)| *booking == id)?.1.clone();
+    let mails: Vec<_> = confirmed
+        .iter()
+        .filter(|row| row.has_email)
+        .map(|row| (EmailTickets { booking_id: row.id, reissued: false }, trace(row.id)))
+        .collect();
+    jobs::enqueue_all(conn, &mails).await?;
+    let messages: Vec<_> = confirmed
+        .iter()
+        .filter(|row| row.has_phone)
+        .map(|row| (SmsTickets { booking_id: row.id, reissued: false }, trace(row.id)))
+        .collect();
+    jobs::enqueue_all(conn, &messages).await?;
+    let ready = confirmed.into_iter().map(|row| {
+        let ready = TicketsReady {
+            booking_id: row.id,
+            booking_reference: row.booking_reference,
+            ticket_count: row.tickets + made.remove(&row.id).unwrap_or_default(),
+            user_id: row.user_id,
+        };
+        Broadcast::new(Audience::User(row.user_id), ready)
+    });
+    Ok(ready.collect())
+}
+
+/// Stores those of the tickets that belong to `bookings`; returns how many are new, by booking.
+async fn store(
+    conn: &mut PgConnection,
+    bookings: impl Iterator<Item = BookingId>,
+    tickets: &[RenderedTicket],
+    key: &SigningKey,
+) -> Result<HashMap<BookingId, i64>> {
+    let bookings: HashSet<BookingId> = bookings.collect();
+    let rendered: Vec<&RenderedTicket> =
+        tickets.iter().filter(|rendered| bookings.contains(&rendered.ticket.booking)).collect();
+    if rendered.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let tickets = || rendered.iter().map(|rendered| &rendered.ticket);
+    let bookings: Vec<BookingId> = tickets().map(|ticket| ticket.booking).collect();
+    let ids: Vec<TicketId> = tickets().map(|ticket| ticket.id).collect();
+    let seats: Vec<SeatId> = tickets().map(|ticket| ticket.seat_id).collect();
+    let ticket_ids: Vec<&str> = tickets().map(|ticket| ticket.ticket_id.as_str()).collect();
+    let labels: Vec<&SeatLabel> = tickets().map(|ticket| &ticket.seat_label).collect();
+    let types: Vec<&str> = tickets().map(|ticket| ticket.seat_type_name.as_str()).collect();
+    let prices: Vec<Paise> = tickets().map(|ticket| ticket.price).collect();
+    let codes: Vec<&str> = rendered.iter().map(|one| one.code.picture.as_str()).collect();
+    let nonces: Vec<i64> = rendered.iter().map(|one| one.code.nonce).collect();
+    let stored = sqlx::query_scalar!(
+        r#"INSERT INTO tickets (id, booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key,
                               status, generated_at)
-         SELECT id, $1, seat_id, ticket_id, label, type_name, price, qr_code, nonce, $10, 'generated', now()
-         FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::int[], $9::bigint[])
-             AS ticket (seat_id, ticket_id, label, type_name, price, qr_code, id, nonce)
-         ON CONFLICT (booking_id, seat_id) DO NOTHING",
-        booking as _,
+         SELECT id, booking_id, seat_id, ticket_id, label, type_name, price, qr_code, nonce, $10, 'generated', now()
+         FROM unnest($1::int[], $2::int[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::int[], $9::bigint[])
+             AS ticket (booking_id, seat_id, ticket_id, label, type_name, price, qr_code, id, nonce)
+         ON CONFLICT (booking_id, seat_id) DO NOTHING RETURNING booking_id AS "booking: BookingId""#,
+        &bookings as _,
         &seats as _,
         &ticket_ids as _,
         &labels as _,
@@ -159,24 +208,13 @@ pub async fn issue(
         &nonces,
         key.public().id().to_string(),
     )
-    .execute(&mut *conn)
+    .fetch_all(conn)
     .await?;
-    jobs::enqueue(conn, &EmailTickets { booking_id: booking, reissued: false }).await?;
-    jobs::enqueue(conn, &SmsTickets { booking_id: booking, reissued: false }).await?;
-    let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM tickets WHERE booking_id = $1 AND status <> 'cancelled'"#,
-        booking as _,
-    )
-    .fetch_one(conn)
-    .await?;
-    let user_id = row.user_id;
-    let ready = TicketsReady {
-        booking_id: booking,
-        booking_reference: row.booking_reference,
-        ticket_count: count,
-        user_id,
-    };
-    Ok(Some(Broadcast::new(Audience::User(user_id), ready)))
+    let mut made = HashMap::new();
+    for booking in stored {
+        *made.entry(booking).or_default() += 1;
+    }
+    Ok(made)
 }
 
 /// Pixels per side of a QR code's image.

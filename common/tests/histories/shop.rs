@@ -11,14 +11,15 @@ use nexus_common::{
     bookings::{
         booking_states::BookingEvent,
         cancellation, changes,
-        creation::{self, NewBooking},
+        creation::{self, NewBooking, Terms},
         event_removal, sale,
     },
+    config::Chargeable,
     error::Kind,
     events::inventory,
     ledger::refunds,
     payments::{
-        orders::{self, NewOrder},
+        orders::{self, CreatedOrder, NewOrder},
         provider_refunds::{self, ProviderRefund, ProviderRefundStatus},
         webhook_actions::{self, WebhookAction},
         webhooks::Webhook,
@@ -271,8 +272,9 @@ impl<'a> Shop<'a> {
         }
         let new = NewBooking { event: self.event, seats: locked.into_iter().collect() };
         let mut tx = self.begin().await?;
-        let result =
-            creation::create(&mut tx, self.buyer(buyer), &new, Duration::from_secs(900)).await;
+        let chargeable = Chargeable { most: Paise::MAX };
+        let terms = Terms { valid: Duration::from_secs(900), chargeable };
+        let result = creation::create(&mut tx, self.buyer(buyer), new, terms).await;
         if let Some((created, _)) = self.end(tx, result).await? {
             self.bookings.push((created.booking.id, self.buyer(buyer)));
         }
@@ -293,9 +295,10 @@ impl<'a> Shop<'a> {
         };
         let Some(payable) = self.end(tx, result).await? else { return Ok(()) };
         if payable.open_order.is_none() {
-            let order = self.razorpay.create_order(payable.total.get());
+            let order_id = self.razorpay.create_order(payable.total.get());
+            let new = CreatedOrder { booking, order_id, amount: payable.total };
             let mut tx = self.begin().await?;
-            let result = orders::remember(&mut tx, booking, &order, payable.total).await;
+            let result = orders::remember(&mut tx, new).await;
             self.end(tx, result).await?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Handlers of the bookings queue.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -11,17 +11,33 @@ use nexus_common::{
     jobs::{
         self,
         bookings::{FinaliseBooking, ReissueTickets},
+        lifecycle::{self, Lease},
     },
-    realtime::Publish,
+    observability::traces,
+    realtime::{Emitter, Publish},
+    storage::groups::Groups,
     tickets::{codes::SigningKey, issuing, reissue},
-    types::ids::TicketId,
+    types::ids::{BookingId, TicketId},
 };
+use sqlx::PgPool;
 
 use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need besides the common context.
 pub struct Bookings {
     key: SigningKey,
+    /// Makes the tickets of many bookings; see [`Bookings::finalising`].
+    finalising: OnceLock<Groups<Finalising, ()>>,
+}
+
+/// A booking whose tickets are to be made.
+#[derive(Clone)]
+struct Finalising {
+    booking: BookingId,
+    /// The job that makes them.
+    lease: Lease,
+    /// Its trace context.
+    trace: Option<String>,
 }
 
 impl Bookings {
@@ -34,7 +50,15 @@ impl Bookings {
             // Logged because operators must keep the key while its tickets are valid, even when a
             // newer key signs.
             tracing::info!(key = %key.public().id(), public_key = %key.public(), "signing tickets");
-            Ok(Bookings { key })
+            Ok(Bookings { key, finalising: OnceLock::new() })
+        })
+    }
+
+    /// The way to make a booking's tickets together with those of others.
+    fn finalising(cx: &Context<Self>) -> &Groups<Finalising, ()> {
+        cx.finalising.get_or_init(|| {
+            let (db, key, emitter) = (cx.db.clone(), cx.key.clone(), cx.emitter.clone());
+            Groups::new(move |all| finalise(db.clone(), key.clone(), emitter.clone(), all))
         })
     }
 }
@@ -45,19 +69,36 @@ pub async fn finalise_booking(
     job: FinaliseBooking,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = job.booking_id;
-    let pending = issuing::pending(&mut *cx.db.acquire().await?, booking).await?;
-    let key = cx.key.clone();
-    let render = move || issuing::render(pending, &key);
+    let (lease, trace) = (attempt.lease, traces::current());
+    let finalising = Finalising { booking: job.booking_id, lease, trace };
+    Ok(Bookings::finalising(&cx).call(finalising).await?)
+}
+
+async fn finalise(
+    db: PgPool,
+    key: SigningKey,
+    emitter: Emitter,
+    all: Vec<Finalising>,
+) -> Result<Vec<Result<(), Error>>, Error> {
+    let bookings: Vec<BookingId> = all.iter().map(|one| one.booking).collect();
+    let pending = issuing::pending(&mut *db.acquire().await?, &bookings).await?;
+    let signing = key.clone();
+    let render = move || issuing::render(pending, &signing);
     let rendered = tokio::task::spawn_blocking(render).await.map_err(Error::internal)??;
-    let mut tx = cx.db.begin().await?;
-    let ready = issuing::issue(&mut tx, booking, &rendered, &cx.key).await?;
-    attempt.lease.complete(&mut tx).await?;
+    let leases: Vec<Lease> = all.iter().map(|one| one.lease).collect();
+    let mut tx = db.begin().await?;
+    let held = lifecycle::complete_all(&mut tx, &leases).await?;
+    let is_held = |one: &Finalising| held.contains(&one.lease.job_id());
+    let bookings: Vec<_> =
+        all.iter().filter(|one| is_held(one)).map(|one| (one.booking, one.trace.clone())).collect();
+    let ready = issuing::issue(&mut tx, &bookings, &rendered, &key).await?;
     tx.commit().await?;
-    if let Some(ready) = ready {
-        cx.emitter.publish(ready).await;
-    }
-    Ok(())
+    tokio::spawn(async move {
+        for broadcast in ready {
+            emitter.publish(broadcast).await;
+        }
+    });
+    Ok(all.iter().map(|one| is_held(one).then_some(()).ok_or(Error::LeaseLost)).collect())
 }
 
 /// How long one run issues tickets anew before it gives way to other jobs.

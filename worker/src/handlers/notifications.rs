@@ -1,7 +1,10 @@
 //! Handlers of the notifications queue. They run at least once: see
 //! [`nexus_common::jobs::notifications`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use askama::Template;
 use base64::{
@@ -9,16 +12,23 @@ use base64::{
     engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL},
 };
 use nexus_common::{
+    Error,
     config::{self, Env},
-    jobs::notifications::{EmailTickets, SmsTickets},
+    jobs::{
+        lifecycle::{self, Lease},
+        notifications::{EmailTickets, SmsTickets},
+    },
     providers::{
         Key,
         smtp::{Email, Smtp},
         twilio::Twilio,
     },
-    tickets::delivery::{self, Delivered, Delivery},
+    storage::groups::Groups,
+    tickets::delivery::{self, Delivered, Delivery, Sent},
+    types::ids::BookingId,
 };
 use sha2::{Digest, Sha256};
+use sqlx::PgPool;
 
 use super::{bodies, needed, outward};
 use crate::{Attempt, Build, Context, JobFailure};
@@ -27,6 +37,18 @@ use crate::{Attempt, Build, Context, JobFailure};
 pub struct Notifications {
     pub(super) smtp: Option<Smtp>,
     pub(super) twilio: Option<Twilio>,
+    /// Reads what is to be delivered of many bookings; see [`Notifications::delivery`].
+    deliveries: OnceLock<Groups<BookingId, Option<Delivery>>>,
+    /// Records many mails; see [`Notifications::emailed`].
+    emailed: OnceLock<Groups<Emailed, bool>>,
+}
+
+/// Tickets that have been e-mailed.
+#[derive(Clone)]
+struct Emailed {
+    tickets: Vec<Sent>,
+    /// The job that has sent them.
+    lease: Lease,
 }
 
 impl Notifications {
@@ -41,7 +63,8 @@ impl Notifications {
         Box::new(move || {
             let smtp = smtp.as_ref().map(Smtp::new).transpose()?;
             let twilio = twilio.as_ref().map(Twilio::new).transpose()?;
-            Ok(Notifications { smtp, twilio })
+            let (deliveries, emailed) = (OnceLock::new(), OnceLock::new());
+            Ok(Notifications { smtp, twilio, deliveries, emailed })
         })
     }
 
@@ -57,25 +80,68 @@ impl Notifications {
     }
 }
 
+impl Notifications {
+    /// What is to be delivered of a booking, read together with that of others; `None` if nothing.
+    async fn delivery(cx: &Context<Self>, booking: BookingId) -> Result<Option<Delivery>, Error> {
+        let deliveries = cx.deliveries.get_or_init(|| {
+            let db = cx.db.clone();
+            Groups::new(move |bookings| deliveries(db.clone(), bookings))
+        });
+        deliveries.call(booking).await
+    }
+
+    /// Records a mail together with others, and completes its job. False when its tickets were
+    /// reissued meanwhile.
+    async fn emailed(cx: &Context<Self>, emailed: Emailed) -> Result<bool, Error> {
+        let group = cx.emailed.get_or_init(|| {
+            let db = cx.db.clone();
+            Groups::new(move |all| record_emailed(db.clone(), all))
+        });
+        group.call(emailed).await
+    }
+}
+
+async fn deliveries(
+    db: PgPool,
+    bookings: Vec<BookingId>,
+) -> Result<Vec<Result<Option<Delivery>, Error>>, Error> {
+    let found = delivery::deliveries(&mut *db.acquire().await?, &bookings).await?;
+    Ok(bookings.iter().map(|booking| Ok(found.get(booking).cloned())).collect())
+}
+
+async fn record_emailed(db: PgPool, all: Vec<Emailed>) -> Result<Vec<Result<bool, Error>>, Error> {
+    let mut tx = db.begin().await?;
+    let sent = all.iter().flat_map(|one| one.tickets.iter().copied());
+    let current = delivery::mark_emailed(&mut tx, sent).await?;
+    let is_current = |one: &Emailed| one.tickets.iter().all(|(id, _)| current.contains(id));
+    let leases: Vec<Lease> =
+        all.iter().filter(|one| is_current(one)).map(|one| one.lease).collect();
+    let held = lifecycle::complete_all(&mut tx, &leases).await?;
+    tx.commit().await?;
+    let recorded = |one: &Emailed| match is_current(one) {
+        false => Ok(false),
+        // It has been sent, whoever has the job now.
+        true => held.contains(&one.lease.job_id()).then_some(true).ok_or(Error::LeaseLost),
+    };
+    Ok(all.iter().map(recorded).collect())
+}
+
 /// See [`EmailTickets`].
 pub async fn email_tickets(
     cx: Arc<Context<Notifications>>,
     job: EmailTickets,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let booking = job.booking_id;
-    let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
+    let Some(delivery) = Notifications::delivery(&cx, job.booking_id).await? else {
         return Ok(());
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&delivery, to)?).await.map_err(outward)?;
-    let mut tx = cx.db.begin().await?;
-    if !delivery::mark_emailed(&mut tx, booking, &delivery.tickets).await? {
-        return Err(JobFailure::Snooze(Duration::ZERO));
+    let tickets = delivery.tickets.iter().map(|ticket| (ticket.id, ticket.nonce)).collect();
+    match Notifications::emailed(&cx, Emailed { tickets, lease: attempt.lease }).await? {
+        true => Ok(()),
+        false => Err(JobFailure::Snooze(Duration::ZERO)),
     }
-    attempt.lease.complete(&mut tx).await?;
-    tx.commit().await?;
-    Ok(())
 }
 
 /// See [`SmsTickets`].
@@ -85,9 +151,7 @@ pub async fn sms_tickets(
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
     let booking = job.booking_id;
-    let Some(delivery) = delivery::delivery(&mut *cx.db.acquire().await?, booking).await? else {
-        return Ok(());
-    };
+    let Some(delivery) = Notifications::delivery(&cx, booking).await? else { return Ok(()) };
     let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else {
         return Ok(());
     };

@@ -2,7 +2,10 @@
 //! handlers of that queue call Razorpay outside any transaction, and commit what follows from its
 //! response together with the job.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use nexus_common::{
     Error,
@@ -10,13 +13,17 @@ use nexus_common::{
     config::{self, Env},
     events::turns::Turns,
     jobs::payments::ConfirmFreeBooking,
+    payments::sales::{self, Received},
     providers::{Key, razorpay::Razorpay},
     realtime::AfterCommit,
+    storage::groups::Groups,
     types::ids::EventId,
 };
 
+use sqlx::PgPool;
+
 use super::needed;
-use crate::{Attempt, Build, Context, JobFailure, reconciler::CallRateLimiter};
+use crate::{Attempt, Build, Context, Followers, JobFailure, reconciler::CallRateLimiter};
 
 /// What these handlers need besides the common context.
 pub struct Payments {
@@ -25,6 +32,8 @@ pub struct Payments {
     pub(super) reconciliation: config::Reconciliation,
     /// Limits how many jobs of one event change its bookings at once.
     turns: Turns,
+    /// Makes ordinary sales; see [`Payments::sales`].
+    sales: OnceLock<Groups<Received, bool>>,
 }
 
 /// Connections that the jobs of one event may take: fewer than the handlers have, which is 7 by
@@ -48,6 +57,7 @@ impl Payments {
                 rate,
                 reconciliation,
                 turns: Turns::new(AT_ONE_EVENT, TURN_TIMEOUT),
+                sales: OnceLock::new(),
             })
         })
     }
@@ -62,6 +72,14 @@ impl Payments {
         needed(&self.razorpay)
     }
 
+    /// The way to make an ordinary sale together with others; false when it is not ordinary.
+    pub(super) fn sales(cx: &Context<Self>) -> &Groups<Received, bool> {
+        cx.sales.get_or_init(|| {
+            let (db, followers) = (cx.db.clone(), cx.followers());
+            Groups::new(move |received| sell(db.clone(), followers.clone(), received))
+        })
+    }
+
     /// Does `work` when it is its event's turn; at once if there is no event.
     pub(super) async fn in_turn<T>(
         &self,
@@ -73,6 +91,31 @@ impl Payments {
             None => work.await,
         }
     }
+}
+
+async fn sell(
+    db: PgPool,
+    followers: Followers,
+    received: Vec<Received>,
+) -> Result<Vec<Result<bool, Error>>, Error> {
+    let mut after = AfterCommit::default();
+    let selling = async {
+        let mut tx = db.begin().await?;
+        let made = sales::make(&mut tx, &received, &mut after).await?;
+        tx.commit().await?;
+        Ok(made)
+    };
+    let made = match selling.await {
+        Ok(made) => made,
+        // It is looked at with more care by itself.
+        Err(error @ (Error::Collision(_) | Error::Internal(_))) if received.len() == 1 => {
+            tracing::info!(error = error.details(), "a sale is not ordinary after all");
+            return Ok(vec![Ok(false)]);
+        }
+        Err(error) => return Err(error),
+    };
+    followers.run(after);
+    Ok(made.into_iter().map(Ok).collect())
 }
 
 /// See [`ConfirmFreeBooking`].

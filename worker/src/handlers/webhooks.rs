@@ -6,8 +6,10 @@ use nexus_common::{
     Error,
     jobs::payments::ProcessWebhook,
     ledger::entries::ProviderPayment,
+    observability::traces,
     payments::{
         installation,
+        sales::Received,
         webhook_actions::{self, WebhookAction},
         webhooks::{self, Webhook, WebhookEvent},
     },
@@ -25,7 +27,12 @@ pub async fn process_webhook(
     job: ProcessWebhook,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    act_on_webhook(&cx, job.webhook_event_id, attempt).await
+    let webhook = job.webhook_event_id;
+    let received = Received { webhook, lease: attempt.lease, trace: traces::current() };
+    if Payments::sales(&cx).call(received).await? {
+        return Ok(());
+    }
+    act_on_webhook(&cx, webhook, attempt).await
 }
 
 async fn act_on_webhook(

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use nexus_common::{
     Error, Result,
-    bookings::creation::{self, Created, NewBooking},
+    bookings::creation::{self, Created, NewBooking, Wanted},
     config::Chargeable,
+    observability::traces,
     types::{
         ids::{EventId, SeatTypeId},
         money::Paise,
@@ -76,12 +77,15 @@ impl Command for CreateBooking {
     }
 
     async fn run(self, call: Call) -> Result<Done> {
-        let new = NewBooking::try_from(self)?;
+        let (user, new) = (call.user, NewBooking::try_from(self)?);
+        // With a key, the booking and its response are committed together.
+        if call.reservation.is_none() {
+            let wanted = Wanted { user, new, trace: traces::current() };
+            let (created, after) = call.app.bookings.call(wanted).await?;
+            return Done::new(created, after);
+        }
         let mut tx = call.begin().await?;
-        let valid = call.app.settings.deadlines.booking;
-        let (created, after) = creation::create(&mut tx, call.user, &new, valid).await?;
-        // Rolls the booking back: no buyer is asked for an amount that they could not pay.
-        call.app.settings.chargeable.check_total(created.booking.total_amount)?;
+        let (created, after) = creation::create(&mut tx, user, new, call.app.terms).await?;
         call.commit(tx, created, after).await
     }
 }

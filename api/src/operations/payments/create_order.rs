@@ -6,7 +6,7 @@ use nexus_common::{
     Error, Result,
     payments::{
         installation,
-        orders::{self, CheckoutOrder, NewOrder},
+        orders::{self, CheckoutOrder, CreatedOrder, NewOrder},
     },
     providers::{CallError, razorpay},
     realtime::AfterCommit,
@@ -110,11 +110,8 @@ impl Command for CreateOrder {
                     .create_order(&new)
                     .await
                     .map_err(|error| refused(error, payable.total))?;
-                let mut tx = call.begin().await?;
-                let live =
-                    orders::remember(&mut tx, payable.booking, &order.id, payable.total).await?;
-                tx.commit().await?;
-                live
+                let (booking, amount) = (payable.booking, payable.total);
+                app.orders.call(CreatedOrder { booking, order_id: order.id, amount }).await?
             }
         };
         let data = orders::checkout(payable, order_id, razorpay.key_id());

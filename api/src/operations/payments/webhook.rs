@@ -6,8 +6,7 @@ use std::time::Duration;
 use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
 use nexus_common::{
-    Error,
-    payments::webhooks::{self, Incoming},
+    Error, observability::traces, payments::webhooks::Incoming,
     providers::razorpay::webhook_is_signed,
 };
 use serde::Serialize;
@@ -79,8 +78,13 @@ pub(crate) async fn webhook(
         .get("x-razorpay-event-id")
         .and_then(|value| value.to_str().ok())
         .filter(|id| (1..=200).contains(&id.len()));
-    let incoming = Incoming { event_id, headers: kept(&headers), body: &body };
-    let stored = tokio::time::timeout(STORE_TIMEOUT, store(&app, &incoming)).await;
+    let incoming = Incoming {
+        event_id: event_id.map(str::to_owned),
+        headers: kept(&headers),
+        body: body.as_ref().into(),
+        trace: traces::current(),
+    };
+    let stored = tokio::time::timeout(STORE_TIMEOUT, app.inbox.call(incoming)).await;
     match stored
         .unwrap_or_else(|_| Err(Error::Unavailable("storing a webhook took too long".into())))
     {
@@ -93,13 +97,6 @@ pub(crate) async fn webhook(
             refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhook could not be stored")
         }
     }
-}
-
-async fn store(app: &App, incoming: &Incoming<'_>) -> nexus_common::Result<bool> {
-    let mut tx = app.db.begin().await?;
-    let new = webhooks::receive(&mut tx, incoming).await?;
-    tx.commit().await?;
-    Ok(new)
 }
 
 /// Headers that tell where a webhook comes from; the others only tell its route.

@@ -17,7 +17,8 @@ const PARTS: [(&str, &str); 5] = [
     ("confirmation", "SET status = 'confirmed'"),
 ];
 
-/// The statements of a transaction, in order, with its BEGIN and its COMMIT: each is a round trip.
+/// The statements of a part, in order, with BEGIN and COMMIT where they are a transaction: each is a
+/// round trip.
 type Statements = Vec<String>;
 
 /// Has PostgreSQL log every statement from now on.
@@ -50,22 +51,22 @@ fn statements(stack: &Stack) -> Vec<(String, String)> {
     entries.lines().filter_map(statement).collect()
 }
 
-/// The last transaction among `statements` that says so.
+/// The last work among `statements` that says so: a transaction, or single statements of one
+/// connection.
 fn transaction(statements: &[(String, String)], says: &str) -> Option<Statements> {
     let mut open: BTreeMap<&str, Statements> = BTreeMap::new();
     let mut found = None;
     for (process, statement) in statements {
+        let done = open.entry(process).or_default();
         if statement.starts_with("BEGIN") {
-            open.insert(process, vec![]);
+            done.clear();
         }
-        if let Some(transaction) = open.get_mut(process.as_str()) {
-            transaction.push(statement.clone());
-        }
-        if matches!(statement.as_str(), "COMMIT" | "ROLLBACK") {
-            found = open
-                .remove(process.as_str())
-                .filter(|all| all.iter().any(|one| one.contains(says)))
-                .or(found);
+        done.push(statement.clone());
+        let is_open = done[0].starts_with("BEGIN");
+        let has_ended = matches!(statement.as_str(), "COMMIT" | "ROLLBACK");
+        if has_ended || (!is_open && statement.contains(says)) {
+            let done = std::mem::take(done);
+            found = Some(done).filter(|all| all.iter().any(|one| one.contains(says))).or(found);
         }
     }
     found
