@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-long chaos soak bench bench-stress bench-books build build-tested release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
+.PHONY: help run check test test-long chaos soak bench bench-quick bench-stress bench-books build build-tested release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
 	clock-deps fmt lint sqlx check-sqlx docs clean-data
 
 # rust-toolchain.toml names the compiler. Where rustup may not fetch it, it may be there under another name; the tests check the version.
@@ -70,19 +70,24 @@ soak: deps node-deps build-tested ## Mixed traffic with faults for SOAK_MINUTES,
 	@NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) NEXUS_SOAK_REPORT=$(abspath $(or $(REPORT),target/soak.md)) \
 		cargo test --workspace $(if $(filter release,$(PROFILE)),--release) --test long soak:: -- --nocapture
 
-bench: deps bench-deps ## Measure Nexus beside graphile-worker and BullMQ, and write bench/REPORT.md; takes ten minutes
-	@cargo build --workspace --release --bin nexus-bench --bin nexus-bench-worker --bin nexus-api --bin nexus-worker-payments
+# What is measured besides the drivers: an API process and the workers of a sale.
+MEASURED := $(addprefix --bin ,nexus-api $(addprefix nexus-worker-,payments bookings notifications))
+BENCH := cargo build --workspace --release $(MEASURED) --bin nexus-bench --bin nexus-bench-worker
+
+bench: deps bench-deps ## Measure Nexus beside a shop in Node, graphile-worker and BullMQ, and write bench/REPORT.md; 25 minutes
+	@$(BENCH)
 	@target/release/nexus-bench --report bench/REPORT.md
 
-# What is measured besides the driver.
-STRESSED := -p nexus-api -p nexus-worker --bin nexus-api --bin nexus-worker-payments
+bench-quick: deps bench-deps ## The same in less than three minutes, to see that nothing has become much slower; writes nothing
+	@$(BENCH)
+	@target/release/nexus-bench --quick
 
 bench-stress: deps ## Measure this release beside that of the commit BEFORE under stress, and write bench/STRESS.md; takes five minutes
 	@source=target/before/source
 	rm -rf $$source && mkdir -p $$source
 	git archive $(BEFORE) | tar -x -C $$source
-	cargo build --release --manifest-path $$source/Cargo.toml --target-dir target/before/build $(STRESSED)
-	cargo build --release $(STRESSED)
+	cargo build --release --manifest-path $$source/Cargo.toml --target-dir target/before/build -p nexus-api -p nexus-worker $(MEASURED)
+	cargo build --release -p nexus-api -p nexus-worker $(MEASURED)
 	cargo build --release -p nexus-bench --bin nexus-bench-stress
 	target/release/nexus-bench-stress --before target/before/build/release --before-name $$(git rev-parse --short $(BEFORE)) --report bench/STRESS.md
 

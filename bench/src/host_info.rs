@@ -106,7 +106,7 @@ async fn versions(servers: &Servers) -> Result<Vec<(String, String)>> {
         ("Node.js".to_owned(), node.trim().trim_start_matches('v').to_owned()),
     ];
     let package: Value = serde_json::from_str(&fs::read_to_string(script("package.json"))?)?;
-    for name in ["graphile-worker", "bullmq"] {
+    for name in ["express", "socket.io", "pg", "ioredis", "bullmq", "graphile-worker"] {
         let version = package["dependencies"][name]
             .as_str()
             .with_context(|| format!("no version of {name}"))?;

@@ -3,65 +3,125 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::PossibleValue};
 use nexus_bench::{
     contenders::{Bullmq, Contender, Enqueuing, Graphile, Nexus, Setup, Work},
     host_info::HostInfo,
     hub::Hub,
-    measures::{drain::drain, latency::latency, shop::Shop},
+    limits::{BARE_ROUTE, serve_bare_route},
+    measures::{drain::drain, latency::latency},
+    release::Release,
     report,
     results::Results,
     servers::Servers,
+    shop::{
+        rows::{Group, Scale, measure},
+        seller::Seller,
+    },
 };
 use serde_json::json;
 
-/// Measures Nexus beside graphile-worker and BullMQ, on PostgreSQL and Redis servers of its own.
+/// Measures Nexus beside a shop in Node, graphile-worker and BullMQ, on PostgreSQL and Redis servers
+/// of its own.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// How often everything is measured.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// How often everything is measured: five times, or once with `--quick`.
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Only this; may be repeated.
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// In less than three minutes: enough to see that something has become much slower.
+    #[arg(long)]
+    quick: bool,
+    /// The binaries of an earlier release, whose shop is measured, too.
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// Where the report goes; printed otherwise.
     #[arg(long)]
     report: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// What can be measured alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// Jobs enqueued per second.
+    Limits,
+    Shop(Group),
     Enqueue,
-    /// Jobs run per second.
     Drain,
-    /// From commit to start.
     Latency,
-    /// Seats and webhooks.
-    Shop,
+}
+
+impl ValueEnum for Part {
+    fn value_variants<'a>() -> &'a [Self] {
+        const PARTS: [Part; 12] = {
+            let mut parts = [Part::Limits; 12];
+            let mut group = 0;
+            while group < Group::ALL.len() {
+                parts[1 + group] = Part::Shop(Group::ALL[group]);
+                group += 1;
+            }
+            (parts[9], parts[10], parts[11]) = (Part::Enqueue, Part::Drain, Part::Latency);
+            parts
+        };
+        &PARTS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Part::Limits => ("limits", "what PostgreSQL, Redis and axum can do at most"),
+            Part::Shop(Group::Logins) => ("logins", "logins, and the memory that they take"),
+            Part::Shop(Group::Purchase) => ("purchase", "whole purchases"),
+            Part::Shop(Group::Burst) => ("burst", "many payments at once"),
+            Part::Shop(Group::Reads) => ("reads", "an event, and the list"),
+            Part::Shop(Group::Bookings) => ("bookings", "making and listing bookings"),
+            Part::Shop(Group::Webhooks) => ("webhooks", "webhooks that are stored"),
+            Part::Shop(Group::Locks) => ("locks", "seat locks over HTTP"),
+            Part::Shop(Group::Sockets) => ("sockets", "seat locks over sockets"),
+            Part::Enqueue => ("enqueue", "jobs enqueued"),
+            Part::Drain => ("drain", "jobs run"),
+            Part::Latency => ("latency", "from a job's commit to its start"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 /// How jobs are enqueued: name, transactions at once, jobs in each.
 const ENQUEUING: [(&str, usize, usize); 3] =
     [("1 × 1", 1, 1), ("16 × 1", 16, 1), ("4 × 100", 4, 100)];
-const ENQUEUE_FOR: Duration = Duration::from_secs(1);
-const PROBES: u64 = 200;
-const LOCK_FOR: Duration = Duration::from_secs(2);
-const DELIVER_FOR: Duration = Duration::from_secs(4);
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // One of the limits is measured at this binary itself.
+    if let [_, argument, port] = &std::env::args().collect::<Vec<_>>()[..]
+        && argument == BARE_ROUTE
+    {
+        return serve_bare_route(port.parse()?).await;
+    }
     let arguments = Arguments::parse();
     let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let groups: Vec<Group> =
+        Group::ALL.into_iter().filter(|group| wants(Part::Shop(*group))).collect();
+    let mut sellers = vec![Seller::Node, Seller::Nexus(Release::of_driver()?)];
+    if let Some(before) = &arguments.before {
+        sellers.insert(1, Seller::Before(Release::at(before)?));
+    }
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 5 });
     // target/nexus-bench: on a disk, which a temporary directory need not be.
     let own = std::env::current_exe()?;
     let dir = own.ancestors().nth(2).context("no target directory")?.join("nexus-bench");
     let servers = Servers::start(&dir).await?;
     let host = HostInfo::look(&servers, &dir).await?;
-    let mut bench = Bench::new(&servers).await?;
-    for round in 1..=arguments.rounds {
-        eprintln!("round {round} of {}", arguments.rounds);
+    let mut bench = Bench::new(&servers, arguments.quick).await?;
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        if wants(Part::Limits) {
+            bench.results.limits.measure(&servers, Duration::from_secs(1)).await?;
+        }
+        if !groups.is_empty() {
+            bench.shop(&sellers, &groups).await?;
+        }
         if wants(Part::Enqueue) {
             bench.enqueue().await?;
         }
@@ -71,14 +131,11 @@ async fn main() -> Result<()> {
         if wants(Part::Latency) {
             bench.latency().await?;
         }
-        if wants(Part::Shop) {
-            bench.shop().await?;
-        }
         // After every round, so that an interrupted run keeps what has been measured.
         let text = report::write(&bench.results, &host, round);
         match &arguments.report {
             Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string())?,
-            None if round == arguments.rounds => println!("{text}"),
+            None if round == rounds => println!("{text}"),
             None => {}
         }
     }
@@ -92,6 +149,7 @@ struct Bench<'a> {
     graphile: Graphile,
     bullmq: Bullmq,
     results: Results,
+    is_quick: bool,
 }
 
 fn setup(name: &'static str, settings: serde_json::Value, jobs: usize) -> Setup {
@@ -99,7 +157,7 @@ fn setup(name: &'static str, settings: serde_json::Value, jobs: usize) -> Setup 
 }
 
 impl<'a> Bench<'a> {
-    async fn new(servers: &'a Servers) -> Result<Self> {
+    async fn new(servers: &'a Servers, is_quick: bool) -> Result<Self> {
         let hub = Hub::open()?;
         Ok(Bench {
             servers,
@@ -108,12 +166,30 @@ impl<'a> Bench<'a> {
             bullmq: Bullmq::new(servers, &hub).await?,
             hub,
             results: Results::default(),
+            is_quick,
         })
+    }
+
+    async fn shop(&mut self, sellers: &[Seller], groups: &[Group]) -> Result<()> {
+        let scale = match self.is_quick {
+            true => Scale { time: Duration::from_millis(700), burst: 300 },
+            false => Scale { time: Duration::from_millis(1_500), burst: 1_000 },
+        };
+        // The jobs of other systems go.
+        self.servers.flush_redis().await?;
+        for seller in sellers {
+            eprintln!("  {}", seller.name());
+            for (row, load) in measure(self.servers, seller, groups, scale).await? {
+                self.results.shop.add(seller.name(), row, load);
+            }
+        }
+        Ok(())
     }
 
     async fn enqueue(&mut self) -> Result<()> {
         for (name, parallel, batch) in ENQUEUING {
-            let how = Enqueuing { time: ENQUEUE_FOR, parallel, batch };
+            let time = Duration::from_millis(if self.is_quick { 400 } else { 1_000 });
+            let how = Enqueuing { time, parallel, batch };
             enqueue(&mut self.nexus, self.servers, &mut self.results, name, how).await?;
             enqueue(&mut self.graphile, self.servers, &mut self.results, name, how).await?;
             enqueue(&mut self.bullmq, self.servers, &mut self.results, name, how).await?;
@@ -122,7 +198,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn drain(&mut self) -> Result<()> {
-        let Bench { servers, hub, nexus, graphile, bullmq, results } = self;
+        let Bench { servers, hub, nexus, graphile, bullmq, results, is_quick } = self;
         let noop = ("noop", Work::Noop);
         // As the documentation of each has it.
         run(nexus, servers, hub, results, setup("default", json!({}), 20_000), 1, noop).await?;
@@ -140,6 +216,9 @@ impl<'a> Bench<'a> {
             "concurrentJobs": 24, "maxPoolSize": 25, "localQueue": { "size": 500 }, "completeJobBatchDelay": 0, "failJobBatchDelay": 0,
         });
         run(graphile, servers, hub, results, setup("batched", tuned, 40_000), 1, noop).await?;
+        if *is_quick {
+            return Ok(());
+        }
         for processes in [2, 3] {
             run(nexus, servers, hub, results, setup("default", json!({}), 20_000), processes, noop)
                 .await?;
@@ -154,22 +233,15 @@ impl<'a> Bench<'a> {
     }
 
     async fn latency(&mut self) -> Result<()> {
-        let Bench { servers, hub, nexus, graphile, bullmq, results } = self;
-        idle(nexus, servers, hub, results, 1).await?;
-        idle(graphile, servers, hub, results, 1).await?;
-        idle(bullmq, servers, hub, results, 1).await?;
-        idle(nexus, servers, hub, results, 3).await?;
+        let Bench { servers, hub, nexus, graphile, bullmq, results, is_quick } = self;
+        let probes = if *is_quick { 50 } else { 200 };
+        idle(nexus, servers, hub, results, 1, probes).await?;
+        idle(graphile, servers, hub, results, 1, probes).await?;
+        idle(bullmq, servers, hub, results, 1, probes).await?;
+        if !*is_quick {
+            idle(nexus, servers, hub, results, 3, probes).await?;
+        }
         Ok(())
-    }
-
-    async fn shop(&mut self) -> Result<()> {
-        self.nexus.reset().await?;
-        let shop = Shop::open(self.servers).await?;
-        self.servers.settle().await?;
-        self.results.add_locked(shop.lock_seats(LOCK_FOR).await?);
-        self.servers.settle().await?;
-        self.results.add_delivered(shop.deliver_webhooks(self.servers, DELIVER_FOR).await?);
-        shop.close().await
     }
 }
 
@@ -215,9 +287,10 @@ async fn idle<C: Contender>(
     hub: &Hub,
     results: &mut Results,
     processes: usize,
+    probes: u64,
 ) -> Result<()> {
     let defaults = setup("default", json!({}), 0);
-    let idle = latency(contender, hub, servers, &defaults, processes, PROBES).await?;
+    let idle = latency(contender, hub, servers, &defaults, processes, probes).await?;
     results.add_idle(C::NAME, processes, &idle);
     eprintln!(
         "  latency: {}, {processes} processes: {:.1?} ms, idle {:.3?}",

@@ -30,10 +30,10 @@ impl Release {
         Ok(path)
     }
 
-    /// Makes its schema.
-    pub fn migrate(&self, servers: &Servers) -> Result<()> {
-        let status =
-            servers.command(&self.binary("nexus-api")?, "migrate")?.arg("migrate").status()?;
+    /// Makes its schema in a database.
+    pub fn migrate(&self, servers: &Servers, database: &str) -> Result<()> {
+        let mut migrate = servers.command(&self.binary("nexus-api")?, "migrate")?;
+        let status = migrate.arg("migrate").env("DATABASE_URL", database).status()?;
         ensure!(status.success(), "nexus-api migrate ended with {status}");
         Ok(())
     }

@@ -1,12 +1,10 @@
 //! What all rounds have measured, row by row.
 
 use crate::{
+    comparison::Comparison,
     cpu::Cpu,
-    measures::{
-        drain::Drained,
-        latency::Idle,
-        shop::{Delivered, Locked},
-    },
+    limits::Limits,
+    measures::{drain::Drained, latency::Idle},
     samples::{Samples, percentile},
 };
 
@@ -18,8 +16,8 @@ pub struct Results {
     pub drained: Vec<DrainRow>,
     /// Workers that had nothing to do.
     pub idle: Vec<IdleRow>,
-    pub locked: LockRow,
-    pub delivered: WebhookRow,
+    pub shop: Comparison,
+    pub limits: Limits,
 }
 
 /// One system, one setup, one kind of job, so many processes.
@@ -54,32 +52,6 @@ pub struct IdleRow {
     /// Of an idle second: thousandths of a processor, workers and servers.
     pub workers: Samples,
     pub servers: Samples,
-}
-
-#[derive(Debug, Default)]
-pub struct LockRow {
-    /// Per second.
-    pub rate: Samples,
-    /// Milliseconds.
-    pub p99: Samples,
-    /// Over all rounds.
-    pub cpu: Cpu,
-    /// Over all rounds, in seconds.
-    pub time: f64,
-}
-
-#[derive(Debug, Default)]
-pub struct WebhookRow {
-    /// Stored per second.
-    pub rate: Samples,
-    /// How many of a round were not.
-    pub refused: Samples,
-    /// Milliseconds.
-    pub p50: Samples,
-    /// Milliseconds.
-    pub p99: Samples,
-    /// Milliseconds.
-    pub backlog: Samples,
 }
 
 impl Results {
@@ -137,23 +109,6 @@ impl Results {
         row.p99.add(percentile(&idle.latencies, 0.99));
         row.workers.add(idle.cpu.processes * 1000.0);
         row.servers.add((idle.cpu.postgres + idle.cpu.redis) * 1000.0);
-    }
-
-    /// One more round of locking.
-    pub fn add_locked(&mut self, locked: Locked) {
-        self.locked.rate.add(locked.rate);
-        self.locked.p99.add(locked.p99);
-        self.locked.cpu = self.locked.cpu + locked.cpu;
-        self.locked.time += locked.time;
-    }
-
-    /// One more round of webhooks.
-    pub fn add_delivered(&mut self, delivered: Delivered) {
-        self.delivered.rate.add(delivered.rate);
-        self.delivered.refused.add(delivered.refused);
-        self.delivered.p50.add(delivered.p50);
-        self.delivered.p99.add(delivered.p99);
-        self.delivered.backlog.add(delivered.backlog);
     }
 
     /// The jobs per second of a row that was measured.

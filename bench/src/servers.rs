@@ -82,14 +82,30 @@ impl Servers {
         Ok(redis::Client::open(self.redis.url())?.get_multiplexed_async_connection().await?)
     }
 
+    /// Where a database is for those who reach PostgreSQL at that port of this machine.
+    pub fn database_url(&self, port: u16, name: &str) -> String {
+        let url = nexus_sandbox::postgres::url(port);
+        let server = url.rsplit_once('/').map_or("", |(server, _)| server);
+        format!("{server}/{name}")
+    }
+
+    /// A file of the driver's, gone when it ends.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.0.join(name)
+    }
+
+    /// Forgets everything that is in Redis.
+    pub async fn flush_redis(&self) -> Result<()> {
+        let mut connection = self.redis_connection().await?;
+        Ok(redis::cmd("FLUSHALL").query_async(&mut connection).await?)
+    }
+
     /// A command that knows the servers and nothing else, dies with the driver and logs to a file,
     /// as in production.
     pub fn command(&self, program: &Path, log: &str) -> Result<Command> {
         let mut command = process::command(program, None, "KILL");
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.dir.0.join(format!("{log}.log")))?;
+        let log =
+            File::options().create(true).append(true).open(self.path(&format!("{log}.log")))?;
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

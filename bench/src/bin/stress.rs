@@ -17,6 +17,7 @@ use nexus_bench::{
     release::Release,
     samples::{Samples, number},
     servers::Servers,
+    shop::seller::Seller,
 };
 
 /// Measures what one event, slow commits, or a dump do to everything else: with an earlier release
@@ -42,16 +43,15 @@ struct Arguments {
 type Rows = Vec<(String, Samples, Samples)>;
 
 /// Every number of one round, in the order of the report.
-async fn measure(dir: &Path, release: &Release) -> Result<Vec<(String, f64)>> {
+async fn measure(dir: &Path, seller: &Seller) -> Result<Vec<(String, f64)>> {
     let servers = Servers::empty(dir).await?;
-    release.migrate(&servers)?;
-    let hot = hot_event(&servers, release).await?;
+    let hot = hot_event(&servers, seller).await?;
     eprintln!("  {hot:.1?}");
-    let held = held_event(&servers, release).await?;
+    let held = held_event(&servers, seller).await?;
     eprintln!("  {held:.1?}");
-    let stored = slow_commits(&servers, release).await?;
+    let stored = slow_commits(&servers, seller).await?;
     eprintln!("  {stored:.1?}");
-    let beside_dump = old_snapshot(&servers, release).await?;
+    let beside_dump = old_snapshot(&servers, seller).await?;
     eprintln!("  {beside_dump:.1?}");
     let (round_trip, flush) = (ROUND_TRIP.as_millis(), FLUSH / 1000);
     Ok(vec![
@@ -108,7 +108,8 @@ fn report(rows: &Rows, name: &str, host: &HostInfo, rounds: usize) -> String {
 async fn compare(arguments: Arguments) -> Result<()> {
     let own = std::env::current_exe()?;
     let dir = own.ancestors().nth(2).context("no target directory")?.join("nexus-bench-stress");
-    let (earlier, this) = (Release::at(&arguments.before)?, Release::of_driver()?);
+    let earlier = Seller::Before(Release::at(&arguments.before)?);
+    let this = Seller::Nexus(Release::of_driver()?);
     let host = HostInfo::look(&Servers::empty(&dir).await?, &dir).await?;
     let mut rows = Rows::new();
     for round in 1..=arguments.rounds {

@@ -2,23 +2,18 @@
 
 pub mod drain;
 pub mod latency;
-pub mod shop;
 pub mod stress;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
-use nexus_sandbox::providers::sign;
-use reqwest::RequestBuilder;
-use serde_json::json;
 
 use crate::{
     contenders::{Contender, Enqueuing, Setup, Work},
     cpu::Cpu,
     hub::{Hub, Peer, Said},
     servers::Servers,
-    site::Site,
 };
 
 /// Calls `transaction` again and again as `how` says; returns jobs per second.
@@ -35,24 +30,6 @@ pub async fn repeat(how: Enqueuing, transaction: impl AsyncFn() -> Result<()>) -
     let calls: usize =
         try_join_all((0..how.parallel).map(|_| one_after_the_other())).await?.into_iter().sum();
     Ok((calls * how.batch) as f64 / start.elapsed().as_secs_f64())
-}
-
-/// A webhook about a payment for a foreign order: stored, looked at, closed.
-fn webhook(site: &Site, number: u64) -> RequestBuilder {
-    let payment = json!({
-        "id": format!("pay_bench{number}"), "order_id": format!("order_bench{number}"), "amount": 10_000, "currency": "INR",
-        "status": "failed", "method": "upi", "error_code": "BAD_REQUEST_ERROR", "error_description": "Payment failed",
-    });
-    let body = json!({ "entity": "event", "event": "payment.failed", "contains": ["payment"], "payload": { "payment": { "entity": payment } } });
-    let body = body.to_string();
-    site.post("payments/webhook")
-        .header("content-type", "application/json")
-        .header(
-            "x-razorpay-signature",
-            sign(&site.providers.config().razorpay_webhook_secret, body.as_bytes()),
-        )
-        .header("x-razorpay-event-id", format!("evt_bench{number}"))
-        .body(body)
 }
 
 /// Worker processes of one system.
@@ -122,7 +99,7 @@ impl Workers {
 
     fn cpu(&self) -> Cpu {
         let ids: Vec<u32> = self.peers.iter().map(Peer::id).collect();
-        Cpu::used(&ids, self.postgres, self.redis)
+        Cpu::used(&ids, &[], self.postgres, self.redis)
     }
 
     async fn stop(self) -> Result<()> {

@@ -2,25 +2,31 @@
 //! event whose inventory a transaction holds, commits that take long, and a dump that takes long.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    cell::Cell,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use futures_util::{
     StreamExt, TryStreamExt,
-    future::{join, join_all, try_join_all},
+    future::{join, join_all},
     stream,
 };
 use nexus_sandbox::providers::{Outcome, Pay};
-use tokio::time::sleep;
+use serde_json::json;
+use tokio::time::{sleep, timeout};
 
-use super::webhook;
 use crate::{
-    release::Release,
-    samples::percentile,
+    cpu::Cpu,
     servers::Servers,
-    site::{OnSale, Site, milliseconds},
+    shop::{
+        http::{Connection, Request},
+        load::{Load, closed_loop, connections, for_so_long, load, milliseconds},
+        requests::{OnSale, buy, lock},
+        seller::Seller,
+        site::Site,
+        store::{NAME, Store},
+    },
     slow_line::SlowLine,
 };
 
@@ -47,14 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// Buyers who get ready at once.
 const AT_ONCE: usize = 32;
 
-/// Requests that were answered.
-#[derive(Debug, Clone, Copy)]
-pub struct Answered {
-    /// Per second.
-    pub rate: f64,
-    /// Milliseconds.
-    pub p99: f64,
-}
+/// A client that has waited for so long gives up.
+const GIVES_UP: Duration = Duration::from_secs(10);
 
 /// All buyers pay for, and lock, seats of the same event, whose database is a few milliseconds
 /// away.
@@ -62,108 +62,102 @@ pub struct Answered {
 pub struct Hot {
     /// Bookings per second.
     pub confirmed: f64,
-    pub locks: Answered,
+    pub locks: Load,
 }
 
 /// See [`Hot`].
-pub async fn hot_event(servers: &Servers, release: &Release) -> Result<Hot> {
+pub async fn hot_event(servers: &Servers, seller: &Seller) -> Result<Hot> {
     let line = SlowLine::to(servers.postgres.port(), ROUND_TRIP).await?;
-    let site = Site::open(servers, release, line.port()).await?;
+    let store = Store::create(servers, seller).await?;
+    let far = servers.database_url(line.port(), NAME);
+    let site = Site::open(servers, seller, &store, &far).await?;
     let event = site.event(1_000_000).await?;
-    let orders = orders(&site, event, 0..PAYING).await?;
+    let orders = orders(&site, event, PAYING).await?;
     servers.settle().await?;
 
     let start = Instant::now();
     pay(&site, &orders)?;
-    let paid = AtomicBool::new(false);
+    let is_paid = Cell::new(false);
     let until_paid = async {
-        let confirmed = until_confirmed(servers, event, start).await;
-        paid.store(true, Ordering::Relaxed);
+        let confirmed = until_confirmed(&store, event, start).await;
+        is_paid.set(true);
         confirmed
     };
-    let (confirmed, locks) =
-        join(until_paid, lock(&site, event, || !paid.load(Ordering::Relaxed))).await;
-    let hot = Hot { confirmed: confirmed? as f64 / start.elapsed().as_secs_f64(), locks };
+    let (confirmed, locks) = join(until_paid, lock_while(&site, event, || !is_paid.get())).await;
+    let confirmed = confirmed? as f64 / start.elapsed().as_secs_f64();
     site.close().await?;
-    Ok(hot)
+    store.drop(servers).await?;
+    Ok(Hot { confirmed, locks: locks? })
 }
 
 /// A transaction holds the inventory of one event: what buyers of another one see of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Held {
     /// Locks of the other event.
-    pub locks: Answered,
+    pub locks: Load,
     /// Until the other event's payments had become bookings, in milliseconds.
     pub confirmed_after: f64,
 }
 
 /// See [`Held`].
-pub async fn held_event(servers: &Servers, release: &Release) -> Result<Held> {
-    let site = Site::open(servers, release, servers.postgres.port()).await?;
+pub async fn held_event(servers: &Servers, seller: &Seller) -> Result<Held> {
+    let store = Store::create(servers, seller).await?;
+    let site = Site::open(servers, seller, &store, &store.url).await?;
     let (held, other) = (site.event(1_000_000).await?, site.event(1_000_000).await?);
-    let orders_held = orders(&site, held, 0..PAYING_BESIDE).await?;
-    let orders_other = orders(&site, other, 0..PAYING_BESIDE).await?;
+    let orders_held = orders(&site, held, PAYING_BESIDE).await?;
+    let orders_other = orders(&site, other, PAYING_BESIDE).await?;
     servers.settle().await?;
 
-    let mut holder = servers.db.begin().await?;
+    let mut holder = store.db.begin().await?;
     sqlx::query("SELECT FROM event_inventory WHERE event_id = $1 FOR UPDATE")
-        .bind(held.event())
+        .bind(held.event)
         .execute(&mut *holder)
         .await?;
     pay(&site, &orders_held)?;
     // Requests for seats of the event that is held: they wait, and their outcome does not matter.
-    let waiting = join_all((0..LOCKING).map(|client| {
-        let token = &site.tokens[client];
-        site.lock(token, held, &format!("W{client}")).send()
+    let waiting = join_all((0..LOCKING).map(async |client| {
+        let request = lock(held, &format!("W{client}"), site.token(client));
+        Connection::open(site.port()).await?.call(&request).await
     }));
     let beside = async {
         sleep(Duration::from_millis(500)).await;
-        let begun = Instant::now();
-        let locks = lock(&site, other, || begun.elapsed() < WATCH).await;
+        let locks = lock_while(&site, other, for_so_long(WATCH)).await?;
         let begun = Instant::now();
         pay(&site, &orders_other)?;
-        until_confirmed(servers, other, begun).await?;
+        until_confirmed(&store, other, begun).await?;
         let confirmed_after = milliseconds(begun.elapsed());
         holder.rollback().await?;
         anyhow::Ok(Held { locks, confirmed_after })
     };
     let (_, held) = join(waiting, beside).await;
     site.close().await?;
+    store.drop(servers).await?;
     held
 }
 
 /// Every flush of PostgreSQL's log takes a while: how many webhooks are stored all the same.
-pub async fn slow_commits(servers: &Servers, release: &Release) -> Result<Answered> {
-    let site = Site::open(servers, release, servers.postgres.port()).await?;
+pub async fn slow_commits(servers: &Servers, seller: &Seller) -> Result<Load> {
+    let store = Store::create(servers, seller).await?;
+    let site = Site::open(servers, seller, &store, &store.url).await?;
     servers.settle().await?;
     set_flush(servers, FLUSH).await?;
-    let next = AtomicU64::new(0);
-    let begun = Instant::now();
-    let client = async || -> Result<Vec<f64>> {
-        let mut took = Vec::new();
-        while begun.elapsed() < WATCH {
-            let sent = Instant::now();
-            let response = webhook(&site, next.fetch_add(1, Ordering::Relaxed)).send().await?;
-            ensure!(
-                response.status().is_success(),
-                "a webhook was refused: {}",
-                response.text().await?
-            );
-            took.push(milliseconds(sent.elapsed()));
-        }
-        Ok(took)
-    };
-    let took = try_join_all((0..DELIVERING).map(|_| client())).await?.concat();
-    let answered = answered(took, begun.elapsed());
+    let next = Cell::new(0_u64);
+    let stored = load(&site, DELIVERING, WATCH, async |_, connection| {
+        next.set(next.get() + 1);
+        connection.call(&foreign_payment(&site, next.get())).await?.success()
+    });
+    let stored = stored.await?;
     set_flush(servers, 0).await?;
     site.close().await?;
-    Ok(answered)
+    store.drop(servers).await?;
+    Ok(stored)
 }
 
 /// A transaction holds a snapshot, as a dump does, and many jobs have gone since: bookings per
 /// second.
-pub async fn old_snapshot(servers: &Servers, release: &Release) -> Result<f64> {
-    let mut dump = servers.db.begin().await?;
+pub async fn old_snapshot(servers: &Servers, seller: &Seller) -> Result<f64> {
+    let store = Store::create(servers, seller).await?;
+    let mut dump = store.db.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *dump).await?;
     sqlx::query("SELECT FROM jobs LIMIT 1").execute(&mut *dump).await?;
     sqlx::query(
@@ -172,25 +166,26 @@ pub async fn old_snapshot(servers: &Servers, release: &Release) -> Result<f64> {
          FROM generate_series(1, $1)",
     )
     .bind(GONE)
-    .execute(&servers.db)
+    .execute(&store.db)
     .await?;
     for step in [
         "UPDATE jobs SET state = 'queued', queued_at = now(), delivery = 1 WHERE state = 'pending'",
         "UPDATE jobs SET state = 'running', leased_until = now() WHERE state = 'queued'",
         "UPDATE jobs SET state = 'done', leased_until = NULL, finished_at = now() WHERE state = 'running'",
     ] {
-        sqlx::query(step).execute(&servers.db).await?;
+        sqlx::query(step).execute(&store.db).await?;
     }
-    let site = Site::open(servers, release, servers.postgres.port()).await?;
+    let site = Site::open(servers, seller, &store, &store.url).await?;
     let event = site.event(1_000_000).await?;
-    let orders = orders(&site, event, 0..PAYING).await?;
+    let orders = orders(&site, event, PAYING).await?;
     servers.settle().await?;
     let start = Instant::now();
     pay(&site, &orders)?;
     let confirmed =
-        until_confirmed(servers, event, start).await? as f64 / start.elapsed().as_secs_f64();
+        until_confirmed(&store, event, start).await? as f64 / start.elapsed().as_secs_f64();
     site.close().await?;
     dump.rollback().await?;
+    store.drop(servers).await?;
     Ok(confirmed)
 }
 
@@ -205,11 +200,22 @@ async fn set_flush(servers: &Servers, microseconds: u32) -> Result<()> {
     Ok(())
 }
 
+/// A webhook about a payment for a foreign order: stored, looked at, closed.
+fn foreign_payment(site: &Site, number: u64) -> Request {
+    let payment = json!({
+        "id": format!("pay_bench{number}"), "order_id": format!("order_bench{number}"), "amount": 10_000, "currency": "INR",
+        "status": "failed", "method": "upi", "error_code": "BAD_REQUEST_ERROR", "error_description": "Payment failed",
+    });
+    site.webhook("payment.failed", &format!("evt_bench{number}"), &payment)
+}
+
 /// Orders of as many buyers, each for one seat.
-async fn orders(site: &Site, event: OnSale, buyers: std::ops::Range<usize>) -> Result<Vec<String>> {
-    let order =
-        async |buyer: usize| site.order(&site.tokens[buyer], event, &format!("B{buyer}")).await;
-    stream::iter(buyers).map(order).buffer_unordered(AT_ONCE).try_collect().await
+async fn orders(site: &Site, event: OnSale, buyers: usize) -> Result<Vec<String>> {
+    let order = async |buyer: usize| {
+        let mut connection = Connection::open(site.port()).await?;
+        buy(&mut connection, event, &format!("B{buyer}"), site.token(buyer)).await
+    };
+    stream::iter(0..buyers).map(order).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// The buyers pay; webhooks are on their way when this returns.
@@ -223,13 +229,13 @@ fn pay(site: &Site, orders: &[String]) -> Result<()> {
 
 /// Waits until no booking of `event` is pending, for [`PATIENCE`] at most; returns how many are
 /// confirmed.
-async fn until_confirmed(servers: &Servers, event: OnSale, begun: Instant) -> Result<i64> {
+async fn until_confirmed(store: &Store, event: OnSale, begun: Instant) -> Result<i64> {
     let look =
         "SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'confirmed')
                 FROM bookings WHERE event_id = $1";
     loop {
         let (pending, confirmed): (i64, i64) =
-            sqlx::query_as(look).bind(event.event()).fetch_one(&servers.db).await?;
+            sqlx::query_as(look).bind(event.event).fetch_one(&store.db).await?;
         if pending == 0 || begun.elapsed() > PATIENCE {
             return Ok(confirmed);
         }
@@ -239,31 +245,19 @@ async fn until_confirmed(servers: &Servers, event: OnSale, begun: Instant) -> Re
 
 /// Clients that lock one seat of `event` after the other. One that is not answered in time counts
 /// with the time that it waited.
-async fn lock(site: &Site, event: OnSale, go_on: impl Fn() -> bool) -> Answered {
-    let begun = Instant::now();
-    let next = AtomicU64::new(0);
-    let client = async || {
-        let (mut took, mut locked) = (Vec::new(), 0);
-        while go_on() {
-            let seat = next.fetch_add(1, Ordering::Relaxed);
-            let token = &site.tokens[PAYING + seat as usize % (site.tokens.len() - PAYING)];
-            let sent = Instant::now();
-            let response = site.lock(token, event, &format!("L{seat}")).send().await;
-            took.push(milliseconds(sent.elapsed()));
-            locked += usize::from(response.is_ok_and(|response| response.status().is_success()));
+async fn lock_while(site: &Site, event: OnSale, go_on: impl Fn() -> bool) -> Result<Load> {
+    let (next, locked) = (Cell::new(0), Cell::new(0_usize));
+    let work = async |_, connection: &mut Connection| {
+        let seat = next.replace(next.get() + 1);
+        // Buyers who do not pay meanwhile.
+        let request = lock(event, &format!("L{seat}"), site.token(PAYING + seat));
+        match timeout(GIVES_UP, connection.call(&request)).await {
+            Ok(response) => locked.set(locked.get() + usize::from(response?.status == 200)),
+            Err(_) => *connection = Connection::open(site.port()).await?,
         }
-        (took, locked)
+        Ok(())
     };
-    let (took, locked): (Vec<_>, Vec<_>) =
-        join_all((0..LOCKING).map(|_| client())).await.into_iter().unzip();
-    let answered = answered(took.concat(), begun.elapsed());
-    Answered {
-        rate: locked.iter().sum::<usize>() as f64 / begun.elapsed().as_secs_f64(),
-        ..answered
-    }
-}
-
-fn answered(mut took: Vec<f64>, time: Duration) -> Answered {
-    took.sort_by(f64::total_cmp);
-    Answered { rate: took.len() as f64 / time.as_secs_f64(), p99: percentile(&took, 0.99) }
+    let clients = connections(site.port(), LOCKING).await?;
+    let found = closed_loop(clients, Duration::ZERO, go_on, Cpu::default, work).await?;
+    Ok(Load { rate: locked.get() as f64 / found.time, ..found })
 }

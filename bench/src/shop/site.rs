@@ -1,0 +1,198 @@
+//! A shop as in production: the API process and the workers of a seller, in front of servers that
+//! it shares with nobody, with buyers and the providers' stand-ins.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use nexus_common::{accounts::tokens::Signer, config, types::ids::UserId};
+use nexus_sandbox::{
+    ports,
+    process::{Process, Signal},
+    providers::{Providers, ProvidersConfig, sign},
+    random::signing_key,
+};
+use serde_json::{Value, json};
+
+use super::{
+    http::{Connection, Request},
+    requests::OnSale,
+    seller::Seller,
+    store::Store,
+};
+use crate::{cpu::Cpu, servers::Servers};
+
+/// Buyers of a shop.
+pub const BUYERS: usize = 2_000;
+
+/// The processes and their clients.
+pub struct Site {
+    api: Process,
+    workers: Vec<Process>,
+    port: u16,
+    /// What the stand-ins have been told, and been asked.
+    pub providers: Providers,
+    /// `users.id`
+    pub buyers: Vec<i32>,
+    /// One for each buyer.
+    pub tokens: Vec<String>,
+    /// The password of every buyer.
+    pub password: String,
+    postgres: Option<u32>,
+    redis: Option<u32>,
+}
+
+impl Site {
+    /// Starts the processes of a seller on its database, which they reach at `database`.
+    pub async fn open(
+        servers: &Servers,
+        seller: &Seller,
+        store: &Store,
+        database: &str,
+    ) -> Result<Self> {
+        // The clients of the stand-ins insist on a TLS provider even though they only ever talk to
+        // loopback.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = ProvidersConfig::default();
+        let secret = |what: &str| {
+            format!("{what}{}{}", settings.razorpay_webhook_secret, settings.razorpay_key_secret)
+        };
+        let tokens = config::Tokens { access: secret("a").into(), refresh: secret("r").into() };
+        let providers = Providers::start(settings.clone()).await?;
+        let port = ports::free();
+        providers.set_webhook_url(format!("http://127.0.0.1:{port}/api/v1/payments/webhook"));
+        let signing_key = signing_key();
+        let configured = |mut command: Command| {
+            command
+                .envs(providers.env())
+                .env("DATABASE_URL", database)
+                .env("HOST", "127.0.0.1")
+                .env("PORT", port.to_string())
+                .env("FRONTEND_URL", "http://localhost:5173")
+                .env("TICKET_SIGNING_KEY", &signing_key)
+                .env("JWT_SECRET", secret("a"))
+                .env("JWT_REFRESH_SECRET", secret("r"));
+            // The limits count as in production, and are never reached.
+            for limit in ["ANONYMOUS", "USER", "CONNECTIONS", "COMMANDS", "LOGIN"] {
+                command.env(format!("RATE_LIMIT_{limit}"), "1000000/1s");
+            }
+            Process::spawn(command)
+        };
+        let password = signing_key.clone();
+        let hash = nexus_common::accounts::passwords::hash(password.clone()).await?;
+        let buyers = store.users(BUYERS, &hash).await?;
+        let signer = Signer::new(&tokens)?;
+        let tokens = buyers.iter().map(|id| Ok(signer.access(UserId(*id))?)).collect::<Result<_>>();
+        let workers = seller.workers(servers)?.into_iter().map(configured);
+        let mut site = Site {
+            api: configured(seller.api(servers)?)?,
+            workers: workers.collect::<Result<_, _>>()?,
+            port,
+            providers,
+            buyers,
+            tokens: tokens?,
+            password,
+            postgres: servers.postgres.id(),
+            redis: servers.redis.id(),
+        };
+        site.until_ready().await?;
+        Ok(site)
+    }
+
+    async fn until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let is_ready = async || {
+            let ready = reqwest::get(format!("http://127.0.0.1:{}/ready", self.port)).await;
+            ready.is_ok_and(|response| response.status().is_success())
+        };
+        while !is_ready().await {
+            let is_alive = self.api.status().is_none();
+            ensure!(is_alive && Instant::now() < deadline, "the API is not ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// The API's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The API's process id.
+    pub fn api(&self) -> u32 {
+        self.api.id()
+    }
+
+    /// A buyer's token.
+    pub fn token(&self, buyer: usize) -> &str {
+        &self.tokens[buyer % self.tokens.len()]
+    }
+
+    /// Puts an event with so many seats on sale, at 100 rupees each.
+    pub async fn event(&self, seats: u32) -> Result<OnSale> {
+        let event = json!({
+            "name": "Bench", "description": "Bench", "location": "Bench", "max_tickets_per_user": 10_000,
+            "start_date": "2099-05-01T18:00:00.000Z", "end_date": "2099-05-01T22:00:00.000Z",
+            "seat_types": [{ "name": "Standing", "price": 100, "quantity": seats }],
+        });
+        let request = Request::post("events/create", Some(self.token(0)), &event.to_string());
+        let created = Connection::open(self.port).await?.call(&request).await?.json()?;
+        let id = |id: &Value| id.as_i64().map(|id| id as i32).with_context(|| created.to_string());
+        let data = &created["data"];
+        Ok(OnSale {
+            event: id(&data["event"]["id"])?,
+            seat_type: id(&data["seat_types"][0]["id"])?,
+        })
+    }
+
+    /// Razorpay's news that an order has been paid.
+    pub fn captured(&self, order: &str) -> Request {
+        let payment = json!({
+            "id": order.replace("order_", "pay_"), "order_id": order, "amount": 10_000, "currency": "INR",
+            "status": "captured", "captured": true, "method": "upi",
+        });
+        self.webhook("payment.captured", &order.replace("order_", "evt_"), &payment)
+    }
+
+    /// Razorpay's news of a payment.
+    pub fn webhook(&self, event: &str, id: &str, payment: &Value) -> Request {
+        let body = json!({
+            "entity": "event", "event": event, "contains": ["payment"],
+            "payload": { "payment": { "entity": payment } },
+        })
+        .to_string();
+        let signature = sign(&self.providers.config().razorpay_webhook_secret, body.as_bytes());
+        let headers = [("x-razorpay-signature", signature.as_str()), ("x-razorpay-event-id", id)];
+        Request::post_with("payments/webhook", &headers, &body)
+    }
+
+    /// What everything has used so far.
+    pub fn cpu(&self) -> Cpu {
+        let workers: Vec<u32> = self.workers.iter().map(Process::id).collect();
+        Cpu::used(&[self.api.id()], &workers, self.postgres, self.redis)
+    }
+
+    /// Memory of the API process, in MB.
+    pub fn api_memory(&self) -> f64 {
+        resident(self.api.id())
+    }
+
+    /// Ends the processes.
+    pub async fn close(mut self) -> Result<()> {
+        let patience = Duration::from_secs(15);
+        self.api.end(Signal::TERM, patience).await?;
+        for mut worker in self.workers {
+            worker.end(Signal::TERM, patience).await?;
+        }
+        Ok(())
+    }
+}
+
+fn resident(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kilobytes.unwrap_or(f64::NAN) / 1000.0
+}
