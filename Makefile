@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-long chaos soak bench bench-quick bench-stress bench-books build build-tested release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
+.PHONY: help run check test test-long chaos soak before bench bench-quick bench-costs bench-stress bench-books build build-tested release fuzz fuzz-smoke fuzz-build fuzz-deps audit sbom deps node-deps bench-deps python-deps browser-deps \
 	clock-deps fmt lint sqlx check-sqlx docs clean-data
 
 # rust-toolchain.toml names the compiler. Where rustup may not fetch it, it may be there under another name; the tests check the version.
@@ -30,8 +30,9 @@ TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 # For `make chaos` and `make soak`; REPORT names another file for what they measure.
 PAYMENTS ?= 1000
 SOAK_MINUTES ?= 30
-# For `make bench-stress`: the commit that this one is compared with.
+# For `make bench-stress` and `make bench-costs`: the commit that this one is compared with.
 BEFORE ?= HEAD~1
+BEFORE_BIN := target/before/build/release
 # For `make bench-books`.
 BOOKINGS ?= 500000
 # For `make fuzz`: how long each target runs.
@@ -82,14 +83,19 @@ bench-quick: deps bench-deps ## The same in less than three minutes, to see that
 	@$(BENCH)
 	@target/release/nexus-bench --quick
 
-bench-stress: deps ## Measure this release beside that of the commit BEFORE under stress, and write bench/STRESS.md; takes five minutes
+bench-costs: deps bench-deps before ## Count what a sale costs in this release and in that of the commit BEFORE, for docs/performance.md; takes a minute
+	@$(BENCH)
+	@target/release/nexus-bench --only costs --rounds 1 --before $(BEFORE_BIN) --costs docs/performance.md
+
+bench-stress: deps before ## Measure this release beside that of the commit BEFORE under stress, and write bench/STRESS.md; takes five minutes
+	@cargo build --workspace --release $(MEASURED) --bin nexus-bench-stress
+	@target/release/nexus-bench-stress --before $(BEFORE_BIN) --before-name $$(git rev-parse --short $(BEFORE)) --report bench/STRESS.md
+
+before:
 	@source=target/before/source
 	rm -rf $$source && mkdir -p $$source
 	git archive $(BEFORE) | tar -x -C $$source
-	cargo build --release --manifest-path $$source/Cargo.toml --target-dir target/before/build -p nexus-api -p nexus-worker $(MEASURED)
-	cargo build --release -p nexus-api -p nexus-worker $(MEASURED)
-	cargo build --release -p nexus-bench --bin nexus-bench-stress
-	target/release/nexus-bench-stress --before target/before/build/release --before-name $$(git rev-parse --short $(BEFORE)) --report bench/STRESS.md
+	cargo build --workspace --release --manifest-path $$source/Cargo.toml --target-dir target/before/build $(MEASURED)
 
 bench-books: build-tested ## Check the books of BOOKINGS bookings and say how long it takes; a minute for filling them in
 	@NEXUS_BOOKS_BOOKINGS=$(BOOKINGS) cargo test --workspace --test fast while_nobody_has_counted_them -- --nocapture
@@ -175,7 +181,7 @@ node-deps: ## Install what the tests use from npm
 	# Again only when the lock file has changed.
 	[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
 
-bench-deps: ## Install the job systems that Nexus is measured beside
+bench-deps: ## Install what Nexus is measured beside
 	@cd bench/node
 	[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
 

@@ -7,6 +7,7 @@
 //! - [`contenders`] – the job systems that are measured: Nexus, graphile-worker, BullMQ
 //! - [`limits`] – what PostgreSQL, Redis and axum can do at most
 //! - [`release`] – the binaries of a release
+//! - [`costs`] – what the steps of a sale cost; [`counting_line`], which counts for it
 //! - [`slow_line`] – round trips as they are between machines
 //! - [`measures`] – what is measured of jobs, and under stress
 //! - [`cpu`], [`host_info`] – where the processors' time goes meanwhile, and what is measured on
@@ -14,6 +15,8 @@
 
 pub mod comparison;
 pub mod contenders;
+pub mod costs;
+pub mod counting_line;
 pub mod cpu;
 pub mod host_info;
 pub mod hub;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum, builder::PossibleValue};
 use nexus_bench::{
     contenders::{Bullmq, Contender, Enqueuing, Graphile, Nexus, Setup, Work},
+    costs,
     host_info::HostInfo,
     hub::Hub,
     limits::{BARE_ROUTE, serve_bare_route},
@@ -41,6 +42,9 @@ struct Arguments {
     /// Where the report goes; printed otherwise.
     #[arg(long)]
     report: Option<PathBuf>,
+    /// A document that has the table of what a sale costs.
+    #[arg(long)]
+    costs: Option<PathBuf>,
 }
 
 /// What can be measured alone.
@@ -48,6 +52,7 @@ struct Arguments {
 enum Part {
     Limits,
     Shop(Group),
+    Costs,
     Enqueue,
     Drain,
     Latency,
@@ -55,14 +60,15 @@ enum Part {
 
 impl ValueEnum for Part {
     fn value_variants<'a>() -> &'a [Self] {
-        const PARTS: [Part; 12] = {
-            let mut parts = [Part::Limits; 12];
+        const PARTS: [Part; 13] = {
+            let mut parts = [Part::Limits; 13];
             let mut group = 0;
             while group < Group::ALL.len() {
                 parts[1 + group] = Part::Shop(Group::ALL[group]);
                 group += 1;
             }
-            (parts[9], parts[10], parts[11]) = (Part::Enqueue, Part::Drain, Part::Latency);
+            (parts[9], parts[10]) = (Part::Costs, Part::Enqueue);
+            (parts[11], parts[12]) = (Part::Drain, Part::Latency);
             parts
         };
         &PARTS
@@ -79,6 +85,7 @@ impl ValueEnum for Part {
             Part::Shop(Group::Webhooks) => ("webhooks", "webhooks that are stored"),
             Part::Shop(Group::Locks) => ("locks", "seat locks over HTTP"),
             Part::Shop(Group::Sockets) => ("sockets", "seat locks over sockets"),
+            Part::Costs => ("costs", "what each step of a sale costs; once, not every round"),
             Part::Enqueue => ("enqueue", "jobs enqueued"),
             Part::Drain => ("drain", "jobs run"),
             Part::Latency => ("latency", "from a job's commit to its start"),
@@ -122,6 +129,9 @@ async fn main() -> Result<()> {
         if !groups.is_empty() {
             bench.shop(&sellers, &groups).await?;
         }
+        if wants(Part::Costs) && round == 1 {
+            bench.costs(&sellers).await?;
+        }
         if wants(Part::Enqueue) {
             bench.enqueue().await?;
         }
@@ -139,7 +149,10 @@ async fn main() -> Result<()> {
             None => {}
         }
     }
-    Ok(())
+    match &arguments.costs {
+        Some(document) => report::write_costs(&bench.results, document),
+        None => Ok(()),
+    }
 }
 
 struct Bench<'a> {
@@ -183,6 +196,21 @@ impl<'a> Bench<'a> {
                 self.results.shop.add(seller.name(), row, load);
             }
         }
+        Ok(())
+    }
+
+    async fn costs(&mut self, sellers: &[Seller]) -> Result<()> {
+        self.servers.flush_redis().await?;
+        let mut all = Vec::new();
+        for seller in sellers.iter().filter(|seller| seller.release().is_some()) {
+            eprintln!("  costs of {}", seller.name());
+            all.push(costs::measure(self.servers, seller).await?);
+        }
+        self.results.costs = match &all[..] {
+            [before, after] => Some(costs::table(Some(before), after)),
+            [after] => Some(costs::table(None, after)),
+            _ => None,
+        };
         Ok(())
     }
 

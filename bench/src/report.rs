@@ -1,5 +1,9 @@
 //! The text. It says how the numbers were measured and leaves conclusions to the reader.
 
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
 use crate::{
     host_info::HostInfo,
     results::{DrainRow, IdleRow, Results},
@@ -15,6 +19,11 @@ pub fn write(results: &Results, host: &HostInfo, rounds: usize) -> String {
     if !results.limits.is_empty() {
         text.push(format!("## What the machine can do\n\n{}", results.limits.table()));
     }
+    if let Some(costs) = &results.costs {
+        text.push(format!(
+            "## What a sale costs\n\n`docs/performance.md` says what is counted.\n\n{costs}"
+        ));
+    }
     if !results.drained.is_empty() && !results.idle.is_empty() {
         text.push(goals(results));
     }
@@ -27,8 +36,28 @@ pub fn write(results: &Results, host: &HostInfo, rounds: usize) -> String {
     if !results.idle.is_empty() {
         text.push(idle(results));
     }
+    if !results.drained.is_empty() {
+        text.push(WHAT_LIMITS_JOBS.to_owned());
+    }
     text.push(METHOD.to_owned());
     text.join("\n")
+}
+
+/// What begins and ends the table of costs in a document.
+const COSTS: [&str; 2] =
+    ["<!-- costs: written by `make bench-costs` -->\n", "<!-- costs end -->\n"];
+
+/// Puts the table of costs into a document, in place of an earlier one.
+pub fn write_costs(results: &Results, document: &Path) -> Result<()> {
+    let costs = results.costs.as_ref().context("costs have not been measured")?;
+    let text = std::fs::read_to_string(document).with_context(|| document.display().to_string())?;
+    let [begin, end] = COSTS;
+    let parts = text.split_once(begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(end)?;
+        Some(format!("{before}{begin}\n{costs}\n{end}{after}"))
+    });
+    let text = parts.with_context(|| format!("{} has no place for it", document.display()))?;
+    Ok(std::fs::write(document, text)?)
 }
 
 fn head(host: &HostInfo, rounds: usize) -> String {
@@ -159,19 +188,22 @@ fn shop(results: &Results) -> String {
     )
 }
 
-const METHOD: &str = "## What limits it\n\n\
+const WHAT_LIMITS_JOBS: &str = "### What limits jobs\n\n\
     - **The processors.** Driver, workers, PostgreSQL and Redis share one machine; *processors in use* shows how much of it a run takes. A job that does nothing\n\
     \x20 is five changes of its row (enqueued, handed over, claimed, begun, done), and each of them is written to the row, its indexes and the log.\n\
     - **Commits.** Claims and completions that come at the same time share one, and so do jobs that are handed over. A worker that runs one job at a\n\
     \x20 time, or a queue that is nearly empty, pays for each of its own.\n\
     - **NOTIFY.** PostgreSQL lets transactions that notify commit one after the other, each with its own flush. graphile-worker notifies in the transaction that\n\
     \x20 enqueues; Nexus after it, once for all that has been committed meanwhile (`make bench-stress` shows the difference).\n\
-    - **Redis** costs the least of the three: it carries ids, one fetch a job.\n\n\
-    ## How it is measured\n\n\
+    - **Redis** costs the least of the three: it carries ids, one fetch a job.\n";
+
+const METHOD: &str = "## How it is measured\n\n\
     PostgreSQL with fsync, full page writes and synchronous commits; Redis with an append-only file that is synced every second; otherwise the defaults of both.\n\
-    Before each measurement, tables and Redis are emptied and PostgreSQL writes a checkpoint. Workers are started anew, have run something before, and log\n\
-    as they do in production, to a file. A run ends with the last job, and a check that each was run once; or after 2.5 seconds, with what has been run by\n\
-    then. The driver is `bench/src`, the other systems' processes are in `bench/node`; `nexus-bench --help` says how to run a part.\n";
+    Before each measurement PostgreSQL writes a checkpoint. Processes log as they do in production, to a file. A shop begins with an empty database and 2,000\n\
+    buyers; each client begins its next request when it has the response to the last one, and the first tenth of the time is not counted. Seats, bookings and\n\
+    orders that a line needs are in the database beforehand. Job systems begin with empty tables and an empty Redis; workers have run something before. A run\n\
+    ends with the last job, and a check that each was run once; or after 2.5 seconds, with what has been run by then. The driver is `bench/src`, the other\n\
+    systems' processes are in `bench/node`; `nexus-bench --help` says how to run a part.\n";
 
 fn per_thousand(seconds: f64, row: &DrainRow) -> String {
     // Milliseconds per 1,000 jobs.

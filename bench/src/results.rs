@@ -18,6 +18,8 @@ pub struct Results {
     pub idle: Vec<IdleRow>,
     pub shop: Comparison,
     pub limits: Limits,
+    /// The table of what a sale costs.
+    pub costs: Option<String>,
 }
 
 /// One system, one setup, one kind of job, so many processes.

@@ -11,7 +11,7 @@ use nexus_common::{accounts::tokens::Signer, config, types::ids::UserId};
 use nexus_sandbox::{
     ports,
     process::{Process, Signal},
-    providers::{Providers, ProvidersConfig, sign},
+    providers::{Providers, ProvidersConfig, Target, sign},
     random::signing_key,
 };
 use serde_json::{Value, json};
@@ -72,6 +72,7 @@ impl Site {
                 .env("PORT", port.to_string())
                 .env("FRONTEND_URL", "http://localhost:5173")
                 .env("TICKET_SIGNING_KEY", &signing_key)
+                .env("MAIL_FROM", "Tickets <tickets@nexus.example>")
                 .env("JWT_SECRET", secret("a"))
                 .env("JWT_REFRESH_SECRET", secret("r"));
             // The limits count as in production, and are never reached.
@@ -179,12 +180,22 @@ impl Site {
         resident(self.api.id())
     }
 
-    /// Ends the processes.
+    /// How many messages the mail server has been handed.
+    pub fn mails(&self) -> u64 {
+        self.providers.count(Target::Smtp).calls
+    }
+
+    /// Sends a signal to every worker.
+    pub fn signal_workers(&mut self, signal: Signal) {
+        self.workers.iter_mut().for_each(|worker| worker.signal(signal));
+    }
+
+    /// Ends the processes, which have to be running still.
     pub async fn close(mut self) -> Result<()> {
-        let patience = Duration::from_secs(15);
-        self.api.end(Signal::TERM, patience).await?;
-        for mut worker in self.workers {
-            worker.end(Signal::TERM, patience).await?;
+        for process in self.workers.iter_mut().chain([&mut self.api]) {
+            let ended = process.status();
+            ensure!(ended.is_none(), "a process has ended: {ended:?}");
+            process.end(Signal::TERM, Duration::from_secs(15)).await?;
         }
         Ok(())
     }
