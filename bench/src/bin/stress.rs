@@ -46,15 +46,11 @@ type Rows = Vec<(String, Samples, Samples)>;
 async fn measure(dir: &Path, seller: &Seller) -> Result<Vec<(String, f64)>> {
     let servers = Servers::empty(dir).await?;
     let hot = hot_event(&servers, seller).await?;
-    eprintln!("  {hot:.1?}");
     let held = held_event(&servers, seller).await?;
-    eprintln!("  {held:.1?}");
     let stored = slow_commits(&servers, seller).await?;
-    eprintln!("  {stored:.1?}");
     let beside_dump = old_snapshot(&servers, seller).await?;
-    eprintln!("  {beside_dump:.1?}");
     let (round_trip, flush) = (ROUND_TRIP.as_millis(), FLUSH / 1000);
-    Ok(vec![
+    let found = vec![
         (
             format!(
                 "One hot event, {round_trip} ms to PostgreSQL and back: confirmations a second, of {PAYING}"
@@ -85,7 +81,9 @@ async fn measure(dir: &Path, seller: &Seller) -> Result<Vec<(String, f64)>> {
             ),
             beside_dump,
         ),
-    ])
+    ];
+    found.iter().for_each(|(what, value)| eprintln!("  {what}: {}", number(*value)));
+    Ok(found)
 }
 
 fn report(rows: &Rows, name: &str, host: &HostInfo, rounds: usize) -> String {
