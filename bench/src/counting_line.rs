@@ -131,7 +131,6 @@ impl Messages {
     fn read(&mut self, mut bytes: &[u8], mut heard: impl FnMut(u8)) {
         // The answer to a client that would have liked TLS is one letter.
         if !std::mem::replace(&mut self.has_begun, true) && bytes.first() == Some(&b'N') {
-            self.has_begun = false;
             bytes = &bytes[1..];
         }
         while !bytes.is_empty() {
