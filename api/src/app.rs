@@ -5,21 +5,27 @@ use std::{sync::Arc, time::Duration};
 use nexus_common::{
     Error, Result,
     accounts::{hints::TokenHints, sessions, tokens::Signer},
-    bookings::creation::{self, Created, Terms, Wanted},
+    bookings::{
+        creation::{self, Created, Terms, Wanted},
+        views::{self, BookingDetail, ListedBooking, Listing},
+    },
     config,
     events::turns::Turns,
     payments::{
-        orders::{self, CreatedOrder},
+        orders::{self, CreatedOrder, PaymentVerification},
         webhooks::{self, Incoming},
     },
     providers::{Key, razorpay::Razorpay, twilio::Twilio},
-    realtime::{AfterCommit, Coalesced},
+    realtime::{AfterCommit, Followers},
     seats::{
         counts,
         locks::{self, SeatLocks},
     },
     storage::{Cache, groups::Groups, postgres::bounded},
-    types::{feature::Feature, ids::UserId},
+    types::{
+        feature::Feature,
+        ids::{BookingId, UserId},
+    },
 };
 use sqlx::PgPool;
 
@@ -49,10 +55,15 @@ pub(crate) struct AppState {
     pub(crate) orders: Groups<CreatedOrder, String>,
     /// Stores webhooks.
     pub(crate) inbox: Groups<Incoming, bool>,
+    pub(crate) booking_lists: Groups<Listing, (Vec<ListedBooking>, i64)>,
+    pub(crate) booking_details: Groups<(BookingId, UserId), BookingDetail>,
+    /// By order or payment id.
+    pub(crate) payment_states: Groups<(String, UserId), PaymentVerification>,
     /// Limits how many requests for one event wait for its inventory at once.
     pub(crate) turns: Turns,
     pub(crate) everyone: Everyone,
-    pub(crate) seats: Coalesced<Everyone>,
+    /// Carries out what follows this process's commits, in order.
+    pub(crate) followers: Followers,
     pub(crate) seat_maps: SeatMaps,
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
@@ -76,6 +87,9 @@ impl AppState {
             bookings: creation::creator(db.clone(), terms),
             orders: orders::recorder(db.clone()),
             inbox: webhooks::inbox(db.clone()),
+            booking_lists: views::lists(db.clone()),
+            booking_details: views::details(db.clone()),
+            payment_states: orders::states(db.clone()),
             budgets: Budgets::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens)?,
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
@@ -84,7 +98,7 @@ impl AppState {
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: VerifiedTokens::default(),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
-            seats,
+            followers: Followers::new(cache.clone(), seats),
             tokens: TokenHints::new(cache.clone(), settings.token_storage),
             db,
             cache,

@@ -24,7 +24,7 @@ mod runtime;
 mod transport;
 
 pub use runtime::{
-    context::{Attempt, Context, Followers, JobFailure},
+    context::{Attempt, Context, JobFailure},
     program::run_worker,
     registry::Registry,
 };

@@ -24,7 +24,7 @@ use nexus_common::{
     bookings::changes,
     events::turns::Turn,
     idempotency::{Reservation, StoredResponse},
-    realtime::AfterCommit,
+    realtime::{AfterCommit, Publish},
     types::{
         ids::{BookingId, EventId, UserId},
         page::Pagination,
@@ -163,12 +163,29 @@ pub(crate) struct Done {
     /// The response's `data`.
     pub(crate) data: Value,
     /// Broadcasts and changes in Redis; the transport of the command decides who hears them.
-    pub(crate) after: AfterCommit,
+    after: AfterCommit,
+    /// Whether the caller is told at once: it has what others can no longer have, and needs nobody
+    /// to know that yet.
+    at_once: bool,
 }
 
 impl Done {
     pub(crate) fn new(data: impl Serialize, after: AfterCommit) -> Result<Self> {
-        Ok(Done { data: json_of(data)?, after })
+        Ok(Done { data: json_of(data)?, after, at_once: false })
+    }
+
+    /// The same for a caller who is told at once.
+    pub(crate) fn at_once(data: impl Serialize, after: AfterCommit) -> Result<Self> {
+        Ok(Done { at_once: true, ..Done::new(data, after)? })
+    }
+
+    /// Tells clients through `publisher`, and returns the response's `data` when it can be sent.
+    pub(crate) async fn announce(self, app: &App, publisher: impl Publish) -> Value {
+        match self.at_once {
+            true => app.followers.follow(self.after, publisher),
+            false => app.followers.run(self.after, publisher).await,
+        }
+        self.data
     }
 }
 

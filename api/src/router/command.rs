@@ -100,8 +100,7 @@ async fn carry_out(call: Call, command: impl Command) -> Result<Value> {
     let (app, user) = (call.app.clone(), call.user);
     let done = command.run(call).await?;
     app.seat_maps.changed(user);
-    done.after.run(&app.cache, &app.everyone, &app.seats).await;
-    Ok(done.data)
+    Ok(done.announce(&app, app.everyone.clone()).await)
 }
 
 /// Carries the command out and remembers the response. Refusals are responses, too; a transient

@@ -143,8 +143,9 @@ async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcom
     match within(DEADLINE, served).await {
         Ok(done) => {
             app.seat_maps.changed(user);
-            let outcome = respond(socket, message, Ok(done.data));
-            done.after.run(&app.cache, &Others(socket.clone()), &app.seats).await;
+            // The caller of a socket's command is told first, and is not told again.
+            let outcome = respond(socket, message, Ok(done.data.clone()));
+            done.announce(app, Others(socket.clone())).await;
             outcome
         }
         Err(error) => respond(socket, message, Err(error)),

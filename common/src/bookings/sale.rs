@@ -152,12 +152,11 @@ pub(crate) struct Paid<'a> {
 }
 
 /// Confirms bookings that wait for their payment: all of them, or none when one has lost a seat
-/// ([`Error::Collision`]).
+/// ([`Error::Collision`]). Returns what follows each.
 pub(crate) async fn confirm_all(
     conn: &mut PgConnection,
     paid: &[Paid<'_>],
-    after: &mut AfterCommit,
-) -> Result<()> {
+) -> Result<Vec<AfterCommit>> {
     let finalising: Vec<_> = paid
         .iter()
         .map(|paid| (FinaliseBooking { booking_id: paid.booking.id }, paid.trace.clone()))
@@ -173,11 +172,13 @@ pub(crate) async fn confirm_all(
         })
         .collect();
     let mut booked = book(conn, &confirmations).await?;
-    for paid in paid {
+    let follow = |paid: &Paid<'_>| {
+        let mut after = AfterCommit::default();
         let seats = booked.remove(&paid.booking.id).ok_or_else(changed)?;
-        tell(paid.booking, seats, after);
-    }
-    Ok(())
+        tell(paid.booking, seats, &mut after);
+        Ok(after)
+    };
+    paid.iter().map(follow).collect()
 }
 
 /// Confirms a booking that costs nothing. False when it no longer needs confirmation, or its seats

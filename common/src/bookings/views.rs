@@ -1,12 +1,15 @@
 //! Looking at bookings: a user's list, and one booking in detail (docs/contract.md#bookings).
 
+use std::collections::HashMap;
+
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
 use super::creation::BookedEvent;
 use crate::{
     error::{Error, Result},
+    storage::groups::Groups,
     types::{
         ids::{BookingId, EventId, SeatId, UserId},
         money::Paise,
@@ -34,41 +37,87 @@ pub struct ListedBooking {
     pub expires_at: Timestamp,
 }
 
-/// A page of `user`'s bookings, newest first, and how many there are in all.
-pub async fn list(
+/// A look at a user's bookings.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub user: UserId,
+    /// Only those; others than [`BookingStatus`] has none.
+    pub status: Option<String>,
+    pub page: Page,
+}
+
+/// Reads pages of users' bookings, newest first, and how many there are in all; those of many users
+/// together.
+pub fn lists(db: PgPool) -> Groups<Listing, (Vec<ListedBooking>, i64)> {
+    Groups::new(move |listings| {
+        let db = db.clone();
+        async move { list(&mut *db.acquire().await?, &listings).await }
+    })
+}
+
+async fn list(
     conn: &mut PgConnection,
-    user: UserId,
-    status: Option<&str>,
-    page: Page,
-) -> Result<(Vec<ListedBooking>, i64)> {
-    let total = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM bookings WHERE user_id = $1 AND ($2::text IS NULL OR status = $2)"#,
-        user as _,
-        status,
+    listings: &[Listing],
+) -> Result<Vec<Result<(Vec<ListedBooking>, i64)>>> {
+    let users: Vec<UserId> = listings.iter().map(|listing| listing.user).collect();
+    let statuses: Vec<Option<&str>> =
+        listings.iter().map(|listing| listing.status.as_deref()).collect();
+    let limits: Vec<i64> = listings.iter().map(|listing| listing.page.limit).collect();
+    let offsets: Vec<i64> = listings.iter().map(|listing| listing.page.offset).collect();
+    let totals = sqlx::query_scalar!(
+        r#"SELECT (SELECT count(*) FROM bookings WHERE user_id = wanted.id AND (wanted.status IS NULL OR status = wanted.status)) AS "total!"
+           FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS wanted (id, status, number) ORDER BY number"#,
+        &users as _,
+        &statuses as &[Option<&str>],
     )
-    .fetch_one(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let bookings = sqlx::query_as!(
-        ListedBooking,
-        r#"SELECT b.id, b.booking_reference, b.event_id, e.name AS event_name, e.start_date, e.end_date, e.image_url,
-                  b.total_amount AS "total_amount: _", b.status AS "status: _", b.payment_status AS "payment_status: _",
-                  b.booked_at AS "booked_at!", b.confirmed_at AS "confirmed_at: _",
+    let rows = sqlx::query!(
+        r#"SELECT wanted.number AS "number!", b.id AS "id: BookingId", b.booking_reference, b.event_id AS "event_id: EventId",
+                  e.name AS event_name, e.start_date, e.end_date, e.image_url, b.total_amount AS "total_amount: Paise",
+                  b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus",
+                  b.booked_at AS "booked_at!", b.confirmed_at AS "confirmed_at: Timestamp",
                   coalesce(b.expires_at, b.booked_at) AS "expires_at!"
-           FROM bookings b JOIN events e ON e.id = b.event_id
-           WHERE b.user_id = $1 AND ($2::text IS NULL OR b.status = $2)
-           ORDER BY b.booked_at DESC, b.id DESC LIMIT $3 OFFSET $4"#,
-        user as _,
-        status,
-        page.limit,
-        page.offset,
+           FROM unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[])
+               WITH ORDINALITY AS wanted (id, status, most, skipped, number)
+           CROSS JOIN LATERAL (
+               SELECT * FROM bookings WHERE user_id = wanted.id AND (wanted.status IS NULL OR status = wanted.status)
+               ORDER BY booked_at DESC, id DESC LIMIT wanted.most OFFSET wanted.skipped
+           ) b JOIN events e ON e.id = b.event_id
+           ORDER BY wanted.number, b.booked_at DESC, b.id DESC"#,
+        &users as _,
+        &statuses as &[Option<&str>],
+        &limits,
+        &offsets,
     )
     .fetch_all(conn)
     .await?;
-    Ok((bookings, total))
+    let mut lists: Vec<Result<(Vec<ListedBooking>, i64)>> =
+        totals.into_iter().map(|total| Ok((Vec::new(), total))).collect();
+    for row in rows {
+        let number = usize::try_from(row.number - 1).map_err(Error::internal)?;
+        let Some(Ok((list, _))) = lists.get_mut(number) else { continue };
+        list.push(ListedBooking {
+            id: row.id,
+            booking_reference: row.booking_reference,
+            event_id: row.event_id,
+            event_name: row.event_name,
+            start_date: row.start_date.into(),
+            end_date: row.end_date.into(),
+            image_url: row.image_url,
+            total_amount: row.total_amount,
+            status: row.status,
+            payment_status: row.payment_status,
+            booked_at: row.booked_at.into(),
+            confirmed_at: row.confirmed_at,
+            expires_at: row.expires_at.into(),
+        });
+    }
+    Ok(lists)
 }
 
 /// The response to `GET /bookings/:id`.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BookingDetail {
     pub booking: DetailedBooking,
     pub event: BookedEvent,
@@ -76,7 +125,7 @@ pub struct BookingDetail {
 }
 
 /// A booking in detail.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DetailedBooking {
     pub id: BookingId,
     pub booking_reference: String,
@@ -94,7 +143,7 @@ pub struct DetailedBooking {
 }
 
 /// A seat of a booking; seats that were freed no longer belong to it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DetailedSeat {
     pub seat_id: SeatId,
     pub seat_label: String,
@@ -104,59 +153,88 @@ pub struct DetailedSeat {
     pub booked_at: Option<Timestamp>,
 }
 
-/// One booking, for its owner; to other users it does not exist.
-pub async fn get(conn: &mut PgConnection, id: BookingId, user: UserId) -> Result<BookingDetail> {
-    let row = sqlx::query!(
-        r#"SELECT b.booking_reference, b.event_id AS "event_id: EventId", b.total_amount AS "total_amount: Paise",
+/// Reads bookings in detail, each for its owner; to other users they do not exist. Those of many
+/// users are read together.
+pub fn details(db: PgPool) -> Groups<(BookingId, UserId), BookingDetail> {
+    Groups::new(move |wanted| {
+        let db = db.clone();
+        async move { get(&mut *db.acquire().await?, &wanted).await }
+    })
+}
+
+async fn get(
+    conn: &mut PgConnection,
+    wanted: &[(BookingId, UserId)],
+) -> Result<Vec<Result<BookingDetail>>> {
+    let (ids, users): (Vec<BookingId>, Vec<UserId>) = wanted.iter().copied().unzip();
+    let rows = sqlx::query!(
+        r#"SELECT b.id AS "id: BookingId", b.booking_reference, b.event_id AS "event_id: EventId", b.user_id AS "user_id: UserId",
+                  b.total_amount AS "total_amount: Paise",
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
                   b.payment_gateway, b.booked_at AS "booked_at!", b.confirmed_at AS "confirmed_at: Timestamp",
                   b.cancelled_at AS "cancelled_at: Timestamp",
                   coalesce(b.expires_at, b.booked_at) AS "expires_at!",
                   e.name, e.start_date, e.end_date, e.location, e.venue_name, e.image_url
-           FROM bookings b JOIN events e ON e.id = b.event_id
-           WHERE b.id = $1 AND b.user_id = $2"#,
-        id as _,
-        user as _,
+           FROM unnest($1::int[], $2::int[]) WITH ORDINALITY AS wanted (id, user_id, number)
+           JOIN bookings b ON b.id = wanted.id AND b.user_id = wanted.user_id JOIN events e ON e.id = b.event_id"#,
+        &ids as _,
+        &users as _,
     )
-    .fetch_optional(&mut *conn)
-    .await?
-    .ok_or(Error::BookingNotFound)?;
-    let seats = sqlx::query_as!(
-        DetailedSeat,
-        r#"SELECT s.id AS seat_id, s.seat_label, t.name AS seat_type_name, bs.price_paid AS "price: _", s.status AS "status: _",
-                  s.booked_at AS "booked_at: _"
+    .fetch_all(&mut *conn)
+    .await?;
+    let found: Vec<BookingId> = rows.iter().map(|row| row.id).collect();
+    let seat_rows = sqlx::query!(
+        r#"SELECT bs.booking_id AS "booking: BookingId", s.id AS "seat_id: SeatId", s.seat_label, t.name AS seat_type_name,
+                  bs.price_paid AS "price: Paise", s.status AS "status: SeatStatus", s.booked_at AS "booked_at: Timestamp"
            FROM booking_seats bs JOIN seats s ON s.id = bs.seat_id JOIN event_seat_types t ON t.id = s.event_seat_type_id
-           WHERE bs.booking_id = $1 ORDER BY bs.id"#,
-        id as _,
+           WHERE bs.booking_id = ANY ($1) ORDER BY bs.id"#,
+        &found as _,
     )
     .fetch_all(conn)
     .await?;
-    Ok(BookingDetail {
-        booking: DetailedBooking {
-            id,
-            booking_reference: row.booking_reference,
-            event_id: row.event_id,
-            user_id: user,
-            total_amount: row.total_amount,
+    let mut seats: HashMap<BookingId, Vec<DetailedSeat>> = HashMap::new();
+    for row in seat_rows {
+        seats.entry(row.booking).or_default().push(DetailedSeat {
+            seat_id: row.seat_id,
+            seat_label: row.seat_label,
+            seat_type_name: row.seat_type_name,
+            price: row.price,
             status: row.status,
-            payment_status: row.payment_status,
-            payment_id: row.payment_id,
-            payment_gateway: row.payment_gateway,
-            booked_at: row.booked_at.into(),
-            confirmed_at: row.confirmed_at,
-            cancelled_at: row.cancelled_at,
-            expires_at: row.expires_at.into(),
-        },
-        event: BookedEvent {
-            id: row.event_id,
-            name: row.name,
-            description: None,
-            start_date: row.start_date.into(),
-            end_date: row.end_date.into(),
-            location: row.location,
-            venue_name: row.venue_name,
-            image_url: row.image_url,
-        },
-        seats,
-    })
+            booked_at: row.booked_at,
+        });
+    }
+    let details = rows.into_iter().map(|row| {
+        let detail = BookingDetail {
+            booking: DetailedBooking {
+                id: row.id,
+                booking_reference: row.booking_reference,
+                event_id: row.event_id,
+                user_id: row.user_id,
+                total_amount: row.total_amount,
+                status: row.status,
+                payment_status: row.payment_status,
+                payment_id: row.payment_id,
+                payment_gateway: row.payment_gateway,
+                booked_at: row.booked_at.into(),
+                confirmed_at: row.confirmed_at,
+                cancelled_at: row.cancelled_at,
+                expires_at: row.expires_at.into(),
+            },
+            event: BookedEvent {
+                id: row.event_id,
+                name: row.name,
+                description: None,
+                start_date: row.start_date.into(),
+                end_date: row.end_date.into(),
+                location: row.location,
+                venue_name: row.venue_name,
+                image_url: row.image_url,
+            },
+            seats: seats.get(&row.id).cloned().unwrap_or_default(),
+        };
+        ((row.id, row.user_id), detail)
+    });
+    let details: HashMap<(BookingId, UserId), BookingDetail> = details.collect();
+    let of = |wanted| details.get(wanted).cloned().ok_or(Error::BookingNotFound);
+    Ok(wanted.iter().map(of).collect())
 }

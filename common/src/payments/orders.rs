@@ -242,28 +242,55 @@ pub struct PaymentVerification {
     pub is_confirmed: bool,
 }
 
-/// The state of the booking behind an order or payment id, for its owner. It is `refunded` when
-/// that payment has gone back, even while the booking still waits for another payment.
-pub async fn state(conn: &mut PgConnection, id: &str, user: UserId) -> Result<PaymentVerification> {
-    sqlx::query_as!(
-        PaymentVerification,
-        r#"SELECT $1::text AS "order_id!", b.id AS booking_id, b.booking_reference, b.status AS "status: _",
-                CASE WHEN b.status = 'pending' AND EXISTS (
-                    SELECT 1 FROM payments p JOIN refunds r ON r.payment_id = p.payment_id
-                    WHERE p.booking_id = b.id AND p.kind = 'capture' AND $1 IN (p.order_id, p.payment_id))
-                THEN 'refunded' ELSE b.payment_status END AS "payment_status!: _", b.status = 'confirmed' AS "is_confirmed!"
-         FROM bookings b
-         WHERE b.user_id = $2 AND b.id IN (
-             SELECT booking_id FROM payment_orders WHERE order_id = $1
-             UNION ALL SELECT booking_id FROM payments WHERE payment_id = $1
-             UNION ALL SELECT id FROM bookings WHERE payment_id = $1)
-         LIMIT 1"#,
-        id,
-        user as _,
+/// Reads the states of the bookings behind order or payment ids, each for its owner, many together.
+/// A state is `refunded` when that payment has gone back, even while the booking still waits for
+/// another payment.
+pub fn states(db: PgPool) -> Groups<(String, UserId), PaymentVerification> {
+    Groups::new(move |wanted| {
+        let db = db.clone();
+        async move { state(&mut *db.acquire().await?, &wanted).await }
+    })
+}
+
+async fn state(
+    conn: &mut PgConnection,
+    wanted: &[(String, UserId)],
+) -> Result<Vec<Result<PaymentVerification>>> {
+    let (ids, users): (Vec<&str>, Vec<UserId>) =
+        wanted.iter().map(|(id, user)| (id.as_str(), *user)).unzip();
+    let rows = sqlx::query!(
+        r#"SELECT wanted.number AS "number!", b.id AS "id: BookingId", b.booking_reference, b.status AS "status: BookingStatus",
+                  CASE WHEN b.status = 'pending' AND EXISTS (
+                      SELECT 1 FROM payments p JOIN refunds r ON r.payment_id = p.payment_id
+                      WHERE p.booking_id = b.id AND p.kind = 'capture' AND wanted.id IN (p.order_id, p.payment_id))
+                  THEN 'refunded' ELSE b.payment_status END AS "payment_status!: PaymentStatus"
+           FROM unnest($1::text[], $2::int[]) WITH ORDINALITY AS wanted (id, user_id, number)
+           CROSS JOIN LATERAL (
+               SELECT * FROM bookings WHERE user_id = wanted.user_id AND id IN (
+                   SELECT booking_id FROM payment_orders WHERE order_id = wanted.id
+                   UNION ALL SELECT booking_id FROM payments WHERE payment_id = wanted.id
+                   UNION ALL SELECT id FROM bookings WHERE payment_id = wanted.id)
+               LIMIT 1
+           ) b"#,
+        &ids as &[&str],
+        &users as _,
     )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::OrderNotFound)
+    .fetch_all(conn)
+    .await?;
+    let mut states: HashMap<usize, PaymentVerification> = HashMap::new();
+    for row in rows {
+        let number = usize::try_from(row.number - 1).map_err(Error::internal)?;
+        let state = PaymentVerification {
+            order_id: wanted[number].0.clone(),
+            booking_id: row.id,
+            booking_reference: row.booking_reference,
+            is_confirmed: row.status == BookingStatus::Confirmed,
+            status: row.status,
+            payment_status: row.payment_status,
+        };
+        states.insert(number, state);
+    }
+    Ok((0..wanted.len()).map(|number| states.remove(&number).ok_or(Error::OrderNotFound)).collect())
 }
 
 /// The response to `POST /payments/create-order`.

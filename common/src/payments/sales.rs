@@ -47,12 +47,12 @@ struct News<'a> {
 }
 
 /// Makes those sales that are ordinary, and closes the webhooks of those that were settled before,
-/// each together with its job. Returns whether each was dealt with, in order.
+/// each together with its job. Returns what follows from each, in order; `None` if it was not dealt
+/// with.
 pub async fn make(
     conn: &mut PgConnection,
     received: &[Received],
-    after: &mut AfterCommit,
-) -> Result<Vec<bool>> {
+) -> Result<Vec<Option<AfterCommit>>> {
     let news = news(conn, received).await?;
     let captured: Vec<(&str, &str)> = news
         .iter()
@@ -95,7 +95,7 @@ pub async fn make(
             trace: news.received.trace.clone(),
         })
         .collect();
-    sale::confirm_all(conn, &paid, after).await?;
+    let following = sale::confirm_all(conn, &paid).await?;
     let entries: Vec<_> = sold.iter().map(|(news, booking)| (booking.id, &news.money)).collect();
     entries::record_sales(conn, &entries).await?;
     let outcomes: Vec<(WebhookId, &str)> = sold
@@ -105,8 +105,13 @@ pub async fn make(
         .collect();
     webhooks::close_all(conn, &outcomes).await?;
 
-    let closed: HashSet<WebhookId> = outcomes.into_iter().map(|(webhook, _)| webhook).collect();
-    Ok(received.iter().map(|received| closed.contains(&received.webhook)).collect())
+    let nothing = settled.iter().map(|_| AfterCommit::default());
+    let mut closed: HashMap<WebhookId, AfterCommit> = outcomes
+        .iter()
+        .map(|(webhook, _)| *webhook)
+        .zip(following.into_iter().chain(nothing))
+        .collect();
+    Ok(received.iter().map(|received| closed.remove(&received.webhook)).collect())
 }
 
 /// The webhooks that tell of payments; of each payment and each order, the first.

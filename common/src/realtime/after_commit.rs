@@ -11,9 +11,9 @@ use crate::{storage::Cache, types::ids::EventId};
 #[derive(Default)]
 #[must_use = "run it after the commit"]
 pub struct AfterCommit {
-    cache: redis::Pipeline,
-    broadcasts: Vec<Broadcast>,
-    changed: BTreeSet<EventId>,
+    pub(super) cache: redis::Pipeline,
+    pub(super) broadcasts: Vec<Broadcast>,
+    pub(super) changed: BTreeSet<EventId>,
 }
 
 impl AfterCommit {
@@ -36,6 +36,10 @@ impl AfterCommit {
     /// Broadcasts the new counts of `event` after the commit.
     pub fn counts_changed(&mut self, event: EventId) {
         self.changed.insert(event);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.cache.is_empty() && self.broadcasts.is_empty() && self.changed.is_empty()
     }
 
     /// Carries everything out: Redis first, so that a client that hears of a free seat can lock it.

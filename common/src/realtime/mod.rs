@@ -8,6 +8,7 @@ mod after_commit;
 mod broadcast;
 mod coalesced;
 mod emitter;
+mod followers;
 
 pub use self::{
     after_commit::AfterCommit,
@@ -17,4 +18,5 @@ pub use self::{
     },
     coalesced::Coalesced,
     emitter::Emitter,
+    followers::Followers,
 };

@@ -77,22 +77,7 @@ async fn set_if_absent(cache: &Cache, key: String, value: String, lives: Duratio
 }
 
 /// Follows a committed lock or booking: the keys live until its deadline and belong to it, even if
-/// another user had them before.
-pub(super) async fn keep_now(
-    cache: &Cache,
-    seats: &[SeatKey],
-    user: UserId,
-    now: Timestamp,
-    until: Timestamp,
-) {
-    let mut pipe = redis::pipe();
-    set(&mut pipe, seats, user, now, until);
-    if !pipe.is_empty() {
-        cache.pipeline::<()>(&pipe).await;
-    }
-}
-
-/// The same, after a commit. `now` is PostgreSQL's time.
+/// another user had them before. `now` is PostgreSQL's time.
 pub fn keep(
     after: &mut AfterCommit,
     seats: &[SeatKey],
@@ -100,14 +85,10 @@ pub fn keep(
     now: Timestamp,
     until: Timestamp,
 ) {
-    set(after.cache(), seats, user, now, until);
-}
-
-fn set(pipe: &mut Pipeline, seats: &[SeatKey], user: UserId, now: Timestamp, until: Timestamp) {
     let left = (until.0 - now.0).num_milliseconds();
     if let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) {
         for seat in seats {
-            pipe.pset_ex(key(seat), lock_value(seat, user, now, until), left).ignore();
+            after.cache().pset_ex(key(seat), lock_value(seat, user, now, until), left).ignore();
         }
     }
 }

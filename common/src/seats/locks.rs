@@ -90,16 +90,8 @@ impl SeatLocks {
             Ok(()) => self.write(Request { user, selection }).await,
             Err(error) => Err(error),
         };
-        match &result {
-            Ok(won) => {
-                // Written together, so all have the same times.
-                if let Some((first, _)) = won.locks.first() {
-                    let keys: Vec<SeatKey> = won.locks.iter().map(|(lock, _)| lock.key()).collect();
-                    hints::keep_now(&self.cache, &keys, user, first.locked_at, first.expires_at)
-                        .await;
-                }
-            }
-            Err(_) => hints::give_back(&self.cache, &taken, user).await,
+        if result.is_err() {
+            hints::give_back(&self.cache, &taken, user).await;
         }
         result.map(|won| WonLocks { cache_hit, ..won })
     }

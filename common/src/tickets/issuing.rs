@@ -121,14 +121,14 @@ pub fn render(tickets: Vec<PendingTicket>, key: &SigningKey) -> Result<Vec<Rende
 }
 
 /// Stores rendered tickets of bookings, and enqueues their delivery under each booking's trace
-/// context. Returns the broadcasts for the buyers, except those whose booking was cancelled
+/// context. Returns the broadcast for each buyer, except those whose booking was cancelled
 /// meanwhile.
 pub async fn issue(
     conn: &mut PgConnection,
     bookings: &[(BookingId, Option<String>)],
     tickets: &[RenderedTicket],
     key: &SigningKey,
-) -> Result<Vec<Broadcast>> {
+) -> Result<HashMap<BookingId, Broadcast>> {
     let ids: Vec<BookingId> = bookings.iter().map(|(id, _)| *id).collect();
     // Shared among readers, exclusive against a cancellation.
     let confirmed = sqlx::query!(
@@ -162,7 +162,7 @@ pub async fn issue(
             ticket_count: row.tickets + made.remove(&row.id).unwrap_or_default(),
             user_id: row.user_id,
         };
-        Broadcast::new(Audience::User(row.user_id), ready)
+        (row.id, Broadcast::new(Audience::User(row.user_id), ready))
     });
     Ok(ready.collect())
 }

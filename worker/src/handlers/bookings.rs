@@ -14,7 +14,7 @@ use nexus_common::{
         lifecycle::{self, Lease},
     },
     observability::traces,
-    realtime::{Emitter, Publish},
+    realtime::{Broadcast, Publish},
     storage::groups::Groups,
     tickets::{codes::SigningKey, issuing, reissue},
     types::ids::{BookingId, TicketId},
@@ -26,8 +26,8 @@ use crate::{Attempt, Build, Context, JobFailure};
 /// What these handlers need besides the common context.
 pub struct Bookings {
     key: SigningKey,
-    /// Makes the tickets of many bookings; see [`Bookings::finalising`].
-    finalising: OnceLock<Groups<Finalising, ()>>,
+    /// Makes the tickets of many bookings, and returns the broadcasts that follow.
+    finalising: OnceLock<Groups<Finalising, Option<Broadcast>>>,
 }
 
 /// A booking whose tickets are to be made.
@@ -53,14 +53,6 @@ impl Bookings {
             Ok(Bookings { key, finalising: OnceLock::new() })
         })
     }
-
-    /// The way to make a booking's tickets together with those of others.
-    fn finalising(cx: &Context<Self>) -> &Groups<Finalising, ()> {
-        cx.finalising.get_or_init(|| {
-            let (db, key, emitter) = (cx.db.clone(), cx.key.clone(), cx.emitter.clone());
-            Groups::new(move |all| finalise(db.clone(), key.clone(), emitter.clone(), all))
-        })
-    }
 }
 
 /// See [`FinaliseBooking`].
@@ -70,16 +62,22 @@ pub async fn finalise_booking(
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
     let (lease, trace) = (attempt.lease, traces::current());
-    let finalising = Finalising { booking: job.booking_id, lease, trace };
-    Ok(Bookings::finalising(&cx).call(finalising).await?)
+    let finalising = cx.finalising.get_or_init(|| {
+        let (db, key) = (cx.db.clone(), cx.key.clone());
+        Groups::new(move |all| finalise(db.clone(), key.clone(), all))
+    });
+    let finalised = Finalising { booking: job.booking_id, lease, trace };
+    if let Some(ready) = finalising.call(finalised).await? {
+        cx.emitter.publish(ready).await;
+    }
+    Ok(())
 }
 
 async fn finalise(
     db: PgPool,
     key: SigningKey,
-    emitter: Emitter,
     all: Vec<Finalising>,
-) -> Result<Vec<Result<(), Error>>, Error> {
+) -> Result<Vec<Result<Option<Broadcast>, Error>>, Error> {
     let bookings: Vec<BookingId> = all.iter().map(|one| one.booking).collect();
     let pending = issuing::pending(&mut *db.acquire().await?, &bookings).await?;
     let signing = key.clone();
@@ -91,14 +89,13 @@ async fn finalise(
     let is_held = |one: &Finalising| held.contains(&one.lease.job_id());
     let bookings: Vec<_> =
         all.iter().filter(|one| is_held(one)).map(|one| (one.booking, one.trace.clone())).collect();
-    let ready = issuing::issue(&mut tx, &bookings, &rendered, &key).await?;
+    let mut ready = issuing::issue(&mut tx, &bookings, &rendered, &key).await?;
     tx.commit().await?;
-    tokio::spawn(async move {
-        for broadcast in ready {
-            emitter.publish(broadcast).await;
-        }
-    });
-    Ok(all.iter().map(|one| is_held(one).then_some(()).ok_or(Error::LeaseLost)).collect())
+    let finalised = |one: &Finalising| match is_held(one) {
+        true => Ok(ready.remove(&one.booking)),
+        false => Err(Error::LeaseLost),
+    };
+    Ok(all.iter().map(finalised).collect())
 }
 
 /// How long one run issues tickets anew before it gives way to other jobs.

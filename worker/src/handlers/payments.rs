@@ -23,7 +23,7 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use super::needed;
-use crate::{Attempt, Build, Context, Followers, JobFailure, reconciler::CallRateLimiter};
+use crate::{Attempt, Build, Context, JobFailure, reconciler::CallRateLimiter};
 
 /// What these handlers need besides the common context.
 pub struct Payments {
@@ -32,8 +32,8 @@ pub struct Payments {
     pub(super) reconciliation: config::Reconciliation,
     /// Limits how many jobs of one event change its bookings at once.
     turns: Turns,
-    /// Makes ordinary sales; see [`Payments::sales`].
-    sales: OnceLock<Groups<Received, bool>>,
+    /// See [`Payments::sell`].
+    sales: OnceLock<Groups<Received, Option<AfterCommit>>>,
 }
 
 /// Connections that the jobs of one event may take: fewer than the handlers have, which is 7 by
@@ -72,12 +72,17 @@ impl Payments {
         needed(&self.razorpay)
     }
 
-    /// The way to make an ordinary sale together with others; false when it is not ordinary.
-    pub(super) fn sales(cx: &Context<Self>) -> &Groups<Received, bool> {
-        cx.sales.get_or_init(|| {
-            let (db, followers) = (cx.db.clone(), cx.followers());
-            Groups::new(move |received| sell(db.clone(), followers.clone(), received))
-        })
+    /// Makes an ordinary sale together with others, and returns what follows from it; `None` when it
+    /// is not ordinary.
+    pub(super) async fn sell(
+        cx: &Context<Self>,
+        received: Received,
+    ) -> Result<Option<AfterCommit>, Error> {
+        let sales = cx.sales.get_or_init(|| {
+            let db = cx.db.clone();
+            Groups::new(move |received| sell(db.clone(), received))
+        });
+        sales.call(received).await
     }
 
     /// Does `work` when it is its event's turn; at once if there is no event.
@@ -95,27 +100,23 @@ impl Payments {
 
 async fn sell(
     db: PgPool,
-    followers: Followers,
     received: Vec<Received>,
-) -> Result<Vec<Result<bool, Error>>, Error> {
-    let mut after = AfterCommit::default();
+) -> Result<Vec<Result<Option<AfterCommit>, Error>>, Error> {
     let selling = async {
         let mut tx = db.begin().await?;
-        let made = sales::make(&mut tx, &received, &mut after).await?;
+        let made = sales::make(&mut tx, &received).await?;
         tx.commit().await?;
         Ok(made)
     };
-    let made = match selling.await {
-        Ok(made) => made,
+    match selling.await {
+        Ok(made) => Ok(made.into_iter().map(Ok).collect()),
         // It is looked at with more care by itself.
         Err(error @ (Error::Collision(_) | Error::Internal(_))) if received.len() == 1 => {
             tracing::info!(error = error.details(), "a sale is not ordinary after all");
-            return Ok(vec![Ok(false)]);
+            Ok(vec![Ok(None)])
         }
-        Err(error) => return Err(error),
-    };
-    followers.run(after);
-    Ok(made.into_iter().map(Ok).collect())
+        Err(error) => Err(error),
+    }
 }
 
 /// See [`ConfirmFreeBooking`].

@@ -29,7 +29,8 @@ pub async fn process_webhook(
 ) -> Result<(), JobFailure> {
     let webhook = job.webhook_event_id;
     let received = Received { webhook, lease: attempt.lease, trace: traces::current() };
-    if Payments::sales(&cx).call(received).await? {
+    if let Some(after) = Payments::sell(&cx, received).await? {
+        after.run(&cx.cache, &cx.emitter, &cx.seats).await;
         return Ok(());
     }
     act_on_webhook(&cx, webhook, attempt).await

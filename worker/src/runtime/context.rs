@@ -5,7 +5,7 @@ use std::{ops::Deref, time::Duration};
 use nexus_common::{
     Error,
     jobs::{JobId, lifecycle::Lease},
-    realtime::{AfterCommit, Coalesced, Emitter},
+    realtime::{Coalesced, Emitter},
     storage::Cache,
 };
 use sqlx::PgPool;
@@ -24,31 +24,6 @@ pub struct Context<S> {
     pub seats: Coalesced<Emitter>,
     /// What only this queue's handlers need.
     pub state: S,
-}
-
-impl<S> Context<S> {
-    /// The way to carry out what follows a commit.
-    pub fn followers(&self) -> Followers {
-        let (cache, emitter, seats) =
-            (self.cache.clone(), self.emitter.clone(), self.seats.clone());
-        Followers { cache, emitter, seats }
-    }
-}
-
-/// Carries out what follows a commit, outside any job. Cheap to clone.
-#[derive(Clone)]
-pub struct Followers {
-    cache: Cache,
-    emitter: Emitter,
-    seats: Coalesced<Emitter>,
-}
-
-impl Followers {
-    /// Runs it in the background: it may be lost.
-    pub fn run(&self, after: AfterCommit) {
-        let this = self.clone();
-        tokio::spawn(async move { after.run(&this.cache, &this.emitter, &this.seats).await });
-    }
 }
 
 impl<S> Deref for Context<S> {

@@ -105,7 +105,7 @@ async fn carry_out(
             // The decision stands, whatever the response: seats may have become free, and the money
             // is on its way back.
             tx.commit().await?;
-            after.run(&call.app.cache, &call.app.everyone, &call.app.seats).await;
+            call.app.followers.run(after, call.app.everyone.clone()).await;
             return Err(Error::PaymentReturned);
         }
     } else if *needed == Needed::FreeConfirmation {

@@ -82,7 +82,7 @@ impl Command for CreateBooking {
         if call.reservation.is_none() {
             let wanted = Wanted { user, new, trace: traces::current() };
             let (created, after) = call.app.bookings.call(wanted).await?;
-            return Done::new(created, after);
+            return Done::at_once(created, after);
         }
         let mut tx = call.begin().await?;
         let (created, after) = creation::create(&mut tx, user, new, call.app.terms).await?;

@@ -1,9 +1,6 @@
 //! `GET /bookings/:id`
 
-use nexus_common::{
-    Error,
-    bookings::views::{self, BookingDetail},
-};
+use nexus_common::{Error, bookings::views::BookingDetail};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -31,7 +28,6 @@ impl Endpoint for GetBooking {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.booking_id)?;
-        let mut conn = app.db.acquire().await?;
-        Ok(One(views::get(&mut conn, id, caller.user).await?))
+        Ok(One(app.booking_details.call((id, caller.user)).await?))
     }
 }

@@ -1,6 +1,6 @@
 //! `GET /bookings/my-bookings`
 
-use nexus_common::bookings::views::{self, ListedBooking};
+use nexus_common::bookings::views::{ListedBooking, Listing};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -37,9 +37,8 @@ impl Endpoint for ListBookings {
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let page = page(&self.limit, &self.offset)?;
         let status = sent(&self.status).and_then(filled);
-        let mut conn = app.db.acquire().await?;
-        let (bookings, total) =
-            views::list(&mut conn, caller.user, status.as_deref(), page).await?;
+        let listing = Listing { user: caller.user, status, page };
+        let (bookings, total) = app.booking_lists.call(listing).await?;
         Ok(Paged(bookings, page.describe(total)))
     }
 }

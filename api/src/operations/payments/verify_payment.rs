@@ -1,9 +1,6 @@
 //! `GET /payments/verify/:orderId`
 
-use nexus_common::{
-    Error,
-    payments::orders::{self, PaymentVerification},
-};
+use nexus_common::{Error, payments::orders::PaymentVerification};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -36,7 +33,6 @@ impl Endpoint for VerifyPayment {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let order_id = self.order_id.read().unwrap_or_default();
-        let mut conn = app.db.acquire().await?;
-        Ok(One(orders::state(&mut conn, &order_id, caller.user).await?))
+        Ok(One(app.payment_states.call((order_id, caller.user)).await?))
     }
 }

@@ -60,6 +60,6 @@ impl Command for LockSeat {
             expires_in_seconds: valid.as_secs(),
             cache_hit: won.cache_hit,
         };
-        Done::new(data, after)
+        Done::at_once(data, after)
     }
 }

@@ -98,6 +98,6 @@ impl Command for LockSeats {
             expires_in_seconds: valid.as_secs(),
             locks,
         };
-        Done::new(data, after)
+        Done::at_once(data, after)
     }
 }

@@ -11,6 +11,7 @@ use nexus_common::{
     realtime::{AfterCommit, Audience, Broadcast},
     seats::{
         broadcasts::{self, SeatLocked, UnlockReason},
+        hints,
         lock::WonLocks,
     },
     types::{
@@ -59,6 +60,7 @@ fn announce(won: &mut WonLocks) -> AfterCommit {
     let mut after = AfterCommit::default();
     broadcasts::freed(&mut after, std::mem::take(&mut won.cleared), UnlockReason::Expired);
     for (lock, available_quantity) in &won.locks {
+        hints::keep(&mut after, &[lock.key()], lock.user_id, lock.locked_at, lock.expires_at);
         after.counts_changed(lock.event_id);
         let locked = SeatLocked {
             event_id: lock.event_id,
