@@ -137,6 +137,8 @@ struct Found {
     p99: Samples,
     cpu: Cpu,
     time: f64,
+    /// How many in that time.
+    count: f64,
 }
 
 /// All lines, with what each seller has been found to do.
@@ -156,6 +158,7 @@ impl Comparison {
         found.p99.add(load.p99);
         found.cpu = found.cpu + load.cpu;
         found.time += load.time;
+        found.count += load.rate * load.time;
     }
 
     /// Whether nothing was measured.
@@ -220,14 +223,16 @@ impl Comparison {
         text
     }
 
-    /// Which processes use the processors in each line, in per cent of one.
+    /// Which processes use the processors in each line.
     pub fn processors(&self) -> String {
-        let mut text = "| | | API | workers | PostgreSQL | Redis | driver | all |\n|---|---|---|---|---|---|---|---|\n".to_owned();
+        let mut text = "| | | API | workers | PostgreSQL | Redis | driver | all | ms for each |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
         for (row, sellers) in self.0.iter().filter(|(row, _)| !row.is_memory()) {
             for (seller, found) in sellers {
                 let used = found.cpu.by_process().map(|(_, used)| used);
+                let of_seller = used.iter().sum::<f64>() - found.cpu.driver;
                 let cells = used.into_iter().chain([found.cpu.machine]);
                 let cells = cells.map(|used| format!("{:.0}", used * 100.0 / found.time));
+                let cells = cells.chain([number(of_seller * 1000.0 / found.count)]);
                 let cells: Vec<String> = cells.collect();
                 text += &format!("| {} | {seller} | {} |\n", row.what(), cells.join(" | "));
             }

@@ -76,6 +76,14 @@ struct Reading {
 /// Counts what the operations of a release cost.
 pub async fn measure(servers: &Servers, seller: &Seller) -> Result<Costs> {
     sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_walinspect").execute(&servers.db).await?;
+    // What it writes would be counted as part of whatever operation happens meanwhile.
+    let autovacuum = async |value: &str| -> Result<()> {
+        let set = format!("ALTER SYSTEM SET autovacuum = {value}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&servers.db).await?;
+        sqlx::query("SELECT pg_reload_conf()").execute(&servers.db).await?;
+        Ok(())
+    };
+    autovacuum("off").await?;
     let store = Store::create(servers, seller).await?;
     let line = CountingLine::to(servers.postgres.port()).await?;
     let database = servers.database_url(line.port(), NAME);
@@ -86,6 +94,7 @@ pub async fn measure(servers: &Servers, seller: &Seller) -> Result<Costs> {
     let Meter { site, costs, .. } = meter;
     site.close().await?;
     store.drop(servers).await?;
+    autovacuum("on").await?;
     Ok(costs)
 }
 
@@ -95,7 +104,9 @@ impl Meter<'_> {
         let on_sale = self.site.event(1_000_000).await?;
         // Statements are prepared, and pages have been written since the last checkpoint.
         self.servers.settle().await?;
-        self.sell(on_sale, "X", BUYING, 4 * BUYING).await?;
+        sell(&self.site, on_sale, "X", BUYING, 4 * BUYING).await?;
+        sqlx::query("ANALYZE").execute(&self.store.db).await?;
+        sleep(SETTLES).await;
         let (before, idle) = (self.read().await?, Duration::from_secs(3));
         sleep(idle).await;
         let after = self.read().await?;
@@ -202,12 +213,6 @@ impl Meter<'_> {
             })
             .await?;
         }
-        Ok(())
-    }
-
-    async fn sell(&self, on_sale: OnSale, letter: &str, buyers: usize, sales: usize) -> Result<()> {
-        sell(&self.site, on_sale, letter, buyers, sales).await?;
-        sleep(SETTLES).await;
         Ok(())
     }
 

@@ -80,7 +80,11 @@ impl Cpu {
         let most = self.by_process().into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let Some((name, used)) = most else { return String::new() };
         let share = format!("{name} {:.0} %", used * 100.0 / seconds);
+        let measured: f64 = self.by_process().iter().map(|(_, used)| used).sum();
         match self.machine / seconds {
+            machine if machine >= 0.9 * cores && measured < 0.8 * self.machine => {
+                format!("the processors, which others use, too: {share}")
+            }
             machine if machine >= 0.9 * cores => format!("the processors: {share}"),
             _ if used >= 0.8 * seconds => share,
             _ => format!("waiting: {share}"),

@@ -181,7 +181,8 @@ fn shop(results: &Results) -> String {
          Nexus* is who uses most of a processor meanwhile: *the processors* when all of them are in use, *waiting* when nobody is busy.\n\n\
          {}\n\
          ### Who uses the processors\n\n\
-         In per cent of one. The driver is the buyers, and Razorpay and the mail server.\n\n\
+         In per cent of one. The driver is the buyers, and Razorpay and the mail server. The last column is what all but the driver use for each: it depends\n\
+         least on what else the machine does.\n\n\
          {}",
         results.shop.table(),
         results.shop.processors(),

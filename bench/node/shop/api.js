@@ -153,7 +153,7 @@ const createBooking = async (user, { event_id, seat_details }) => {
         query("booked event", "SELECT id, name, description, start_date, end_date, location, venue_name, image_url FROM events WHERE id = $1", [event_id]),
     ]);
     if (!found) throw new Refusal(400, "Some seats are not locked by you");
-    const { seats, order_id, payment_id, confirmed_at, ...booking } = found;
+    const { seats, order_id, payment_id, confirmed_at, is_delivered, ...booking } = found;
     io.emit("booking_created", { event_id, booking_reference: booking.booking_reference, status: booking.status });
     return { booking, event, seats, total_seats: seats.length, payment_required: true };
 };

@@ -13,12 +13,12 @@ export const db = new pg.Pool({ connectionString: process.env.DATABASE_URL, max:
 /** One connection for all commands; `enableAutoPipelining` sends those of one tick together. */
 export const redis = new Redis(process.env.REDIS_URL, { enableAutoPipelining: true, maxRetriesPerRequest: null });
 
-/** The queues of the jobs. Finished jobs are removed, as a busy installation would have it. */
+/** The queues of the jobs. Those that are over are removed, as a busy installation would have it. */
 export const queue = (name) =>
     new Queue(name, {
         connection: redis,
         prefix: "shop",
-        defaultJobOptions: { removeOnComplete: true, attempts: 5, backoff: { type: "exponential", delay: 1000 } },
+        defaultJobOptions: { removeOnComplete: true, removeOnFail: true, attempts: 5, backoff: { type: "exponential", delay: 1000 } },
     });
 
 /** Does `work` in one transaction. */

@@ -48,9 +48,12 @@ CREATE TABLE bookings (
     payment_id TEXT,
     booked_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     confirmed_at TIMESTAMPTZ,
+    -- Whether the tickets have been mailed.
+    is_delivered BOOLEAN NOT NULL DEFAULT FALSE,
     expires_at TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX ON bookings (user_id, booked_at DESC);
+CREATE INDEX ON bookings (confirmed_at) WHERE status = 'confirmed' AND NOT is_delivered;
 
 -- A seat has a row while it is locked or booked.
 CREATE TABLE seats (
@@ -82,6 +85,7 @@ CREATE TABLE webhook_events (
     received_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     processed_at TIMESTAMPTZ
 );
+CREATE INDEX ON webhook_events (received_at) WHERE processed_at IS NULL;
 
 CREATE TABLE tickets (
     id SERIAL PRIMARY KEY,

@@ -1,5 +1,5 @@
 // The workers of the shop in one process: webhooks, tickets, mail. Each job may run twice and changes
-// nothing the second time.
+// nothing the second time; what Redis or a process that died has lost is enqueued again.
 
 import { Worker } from "bullmq";
 import { createTransport } from "nodemailer";
@@ -7,6 +7,7 @@ import QRCode from "qrcode";
 
 import { db, queue, redis, transaction } from "./connections.js";
 
+const webhooks = queue("webhooks");
 const tickets = queue("tickets");
 const mail = queue("mail");
 const mailer = createTransport({ url: process.env.SMTP_URL, pool: true });
@@ -19,7 +20,7 @@ const settle = async ({ id }) => {
     const booking = await transaction(async (client) => {
         const { rows } = await client.query({
             name: "take",
-            text: "UPDATE webhook_events SET processed_at = now() WHERE event_id = $1 AND processed_at IS NULL RETURNING body",
+            text: "UPDATE webhook_events SET processed_at = coalesce(processed_at, now()) WHERE event_id = $1 RETURNING body",
             values: [id],
         });
         const body = JSON.parse(rows[0]?.body ?? "{}");
@@ -38,7 +39,10 @@ const settle = async ({ id }) => {
                    SELECT id FROM confirmed`,
             values: [paid.order_id, paid.id, paid.amount],
         });
-        return confirmed.rows[0]?.id;
+        if (confirmed.rows[0]) return confirmed.rows[0].id;
+        // An earlier run may have confirmed it and died.
+        const { rows: earlier } = await client.query("SELECT id FROM bookings WHERE order_id = $1 AND status = 'confirmed'", [paid.order_id]);
+        return earlier[0]?.id;
     });
     if (booking) await tickets.add("make", { booking }, { jobId: `tickets-${booking}` });
 };
@@ -76,10 +80,28 @@ const send = async ({ booking }) => {
         text: `Your tickets: ${rows.map((ticket) => ticket.ticket_id).join(", ")}`,
         attachments: rows.map((ticket) => ({ filename: `${ticket.ticket_id}.png`, path: ticket.qr_code })),
     });
-    await db.query({ name: "sent", text: "UPDATE tickets SET email_sent = TRUE WHERE booking_id = $1", values: [booking] });
+    await db.query({
+        name: "sent",
+        text: `WITH sent AS (UPDATE tickets SET email_sent = TRUE WHERE booking_id = $1)
+               UPDATE bookings SET is_delivered = TRUE WHERE id = $1`,
+        values: [booking],
+    });
+};
+
+/** Enqueues what should have been done for a minute. */
+const rescue = async () => {
+    const unprocessed = await db.query(
+        "SELECT event_id AS id FROM webhook_events WHERE processed_at IS NULL AND received_at < now() - interval '1 minute' LIMIT 1000",
+    );
+    for (const { id } of unprocessed.rows) await webhooks.add("settle", { id }, { jobId: id });
+    const undelivered = await db.query(
+        `SELECT id FROM bookings WHERE status = 'confirmed' AND NOT is_delivered AND confirmed_at < now() - interval '1 minute' LIMIT 1000`,
+    );
+    for (const { id } of undelivered.rows) await tickets.add("make", { booking: id }, { jobId: `tickets-${id}` });
 };
 
 work("webhooks", settle);
 work("tickets", make);
 work("mail", send);
+setInterval(() => rescue().catch(console.error), 30_000);
 process.on("SIGTERM", () => process.exit(0));

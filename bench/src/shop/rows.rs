@@ -129,6 +129,13 @@ impl Shop<'_> {
         self.rows.push((row, load));
     }
 
+    /// Whether a list has as many entries as it should, so that all sellers do the same.
+    async fn is_listed(&self, request: &Request, entries: usize) -> Result<()> {
+        let list = Connection::open(self.site.port()).await?.call(request).await?.json()?;
+        ensure!(list["data"].as_array().map(Vec::len) == Some(entries), "a list is {list}");
+        Ok(())
+    }
+
     async fn event(&self) -> Result<OnSale> {
         self.site.event(1_000_000).await
     }
@@ -248,6 +255,7 @@ impl Shop<'_> {
         let on_sale = self.site.event(1_000).await?;
         let one = Request::get(&format!("events/{}", on_sale.event), None);
         let list = Request::get("events", None);
+        self.is_listed(&list, 10).await?;
         for (row, request) in [(Row::EventRead as fn(usize) -> Row, one), (Row::EventList, list)] {
             for clients in [16, 64] {
                 let found = load(&self.site, clients, self.scale.time, async |_, connection| {
@@ -267,6 +275,7 @@ impl Shop<'_> {
         let site = &self.site;
         let request = |token: &String| Request::get("bookings/my-bookings", Some(token));
         let requests: Vec<Request> = site.tokens.iter().map(request).collect();
+        self.is_listed(&requests[0], BOOKINGS).await?;
         let next = Counter::default();
         let found = load(site, 64, self.scale.time, async |_, connection| {
             connection.call(&requests[next.next() % requests.len()]).await?.success()
