@@ -187,11 +187,11 @@ impl Shop<'_> {
         Ok(())
     }
 
-    /// Waits until the tickets of so many sales are made, so that no line pays for another.
+    /// Waits until the tickets of so many sales are mailed, so that no line pays for another.
     async fn until_sold(&self, on_sale: OnSale, sales: usize) -> Result<()> {
         let goes_on = for_so_long(PATIENCE);
-        while self.store.sold(on_sale).await?.1 < sales as i64 {
-            ensure!(goes_on(), "the tickets of {sales} sales are not made");
+        while self.store.sold(on_sale).await?.2 < sales as i64 {
+            ensure!(goes_on(), "the tickets of {sales} sales are not mailed");
             sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -223,7 +223,7 @@ impl Shop<'_> {
             let (mut confirmed, goes_on) = (None, for_so_long(PATIENCE));
             let now = || (begun.elapsed(), site.cpu() - before);
             loop {
-                let (bookings, tickets) = self.store.sold(on_sale).await?;
+                let (bookings, tickets, _) = self.store.sold(on_sale).await?;
                 if bookings == count as i64 && confirmed.is_none() {
                     confirmed = Some(now());
                     is_over.set(true);
@@ -247,7 +247,7 @@ impl Shop<'_> {
         self.found(Row::BurstTickets, found(made));
         self.found(Row::BurstLocksAlone, alone);
         self.found(Row::BurstLocks, meanwhile);
-        Ok(())
+        self.until_sold(on_sale, count).await
     }
 
     async fn reads(&mut self) -> Result<()> {

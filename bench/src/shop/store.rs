@@ -128,10 +128,11 @@ impl Store {
         Ok(())
     }
 
-    /// How many of an event's bookings are confirmed, and how many tickets they have.
-    pub async fn sold(&self, on_sale: OnSale) -> Result<(i64, i64)> {
-        let look = "SELECT (SELECT count(*) FROM bookings WHERE event_id = $1 AND status = 'confirmed'),
-                           (SELECT count(*) FROM tickets t JOIN bookings b ON b.id = t.booking_id WHERE b.event_id = $1)";
+    /// How many of an event's bookings are confirmed, how many tickets they have, and how many of
+    /// these have been mailed.
+    pub async fn sold(&self, on_sale: OnSale) -> Result<(i64, i64, i64)> {
+        let look = "SELECT (SELECT count(*) FROM bookings WHERE event_id = $1 AND status = 'confirmed'), count(*), count(*) FILTER (WHERE email_sent)
+                    FROM tickets t JOIN bookings b ON b.id = t.booking_id WHERE b.event_id = $1";
         Ok(sqlx::query_as(look).bind(on_sale.event).fetch_one(&self.db).await?)
     }
 }
