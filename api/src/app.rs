@@ -32,6 +32,7 @@ use sqlx::PgPool;
 use crate::{
     auth::verified_tokens::VerifiedTokens,
     budgets::Budgets,
+    reads::Reads,
     seat_maps::SeatMaps,
     socketio::delivery::{Everyone, Io},
 };
@@ -64,6 +65,7 @@ pub(crate) struct AppState {
     pub(crate) everyone: Everyone,
     /// Carries out what follows this process's commits, in order.
     pub(crate) followers: Followers,
+    pub(crate) reads: Reads,
     pub(crate) seat_maps: SeatMaps,
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
@@ -97,6 +99,7 @@ impl AppState {
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: VerifiedTokens::default(),
+            reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
             followers: Followers::new(cache.clone(), seats),
             tokens: TokenHints::new(cache.clone(), settings.token_storage),

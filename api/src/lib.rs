@@ -9,6 +9,7 @@ mod cli;
 pub mod fuzzing;
 mod http;
 mod operations;
+mod reads;
 mod router;
 mod seat_maps;
 mod server;

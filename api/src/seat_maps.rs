@@ -8,23 +8,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::body::Bytes;
 use nexus_common::{
     Error, Result,
-    error::Kind,
     realtime::{AfterCommit, Coalesced},
     seats::{
         broadcasts::{self, UnlockReason},
-        map::{self, SeatMap, Snapshot},
+        map::{self, Snapshot},
     },
     storage::{Cache, postgres::bounded},
     types::ids::{EventId, UserId},
 };
-use serde::Serialize;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::socketio::delivery::Everyone;
+use crate::{
+    reads::{body::Body, groups::same},
+    socketio::delivery::Everyone,
+};
 
 /// How long a finished snapshot is shared. A client that has heard of a later version sees from the
 /// map's version that the map is older.
@@ -61,16 +61,10 @@ struct Taken {
     result: Result<Arc<Shared>, Arc<Error>>,
 }
 
-/// The response (docs/contract.md#transport).
-#[derive(Serialize)]
-struct Envelope {
-    data: SeatMap,
-}
-
 /// A snapshot, and the response to all users who have no seats in it.
 struct Shared {
     snapshot: Snapshot,
-    strangers: Bytes,
+    strangers: Body,
 }
 
 impl Taking {
@@ -115,7 +109,7 @@ impl SeatMaps {
     }
 
     /// The response to `GET /seats/:eventId`.
-    pub(crate) async fn response(&self, event: EventId, viewer: Option<UserId>) -> Result<Bytes> {
+    pub(crate) async fn response(&self, event: EventId, viewer: Option<UserId>) -> Result<Body> {
         let shared = self.shared(event, viewer).await?;
         shared.snapshot.require_visible(viewer)?;
         match viewer {
@@ -226,17 +220,6 @@ impl Maps {
     }
 }
 
-fn response(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Bytes> {
-    let body =
-        serde_json::to_vec(&Envelope { data: snapshot.map(viewer) }).map_err(Error::internal)?;
-    Ok(body.into())
-}
-
-/// A copy of the failure that several callers share.
-fn same(error: &Error) -> Error {
-    match error.kind() {
-        Kind::NotFound => Error::EventNotFound,
-        Kind::Unavailable => Error::Unavailable(error.details().into()),
-        _ => Error::internal(error.details()),
-    }
+fn response(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Body> {
+    Body::around(snapshot.map(viewer))
 }

@@ -14,7 +14,6 @@ use std::marker::PhantomData;
 
 use axum::{
     Json,
-    body::Bytes,
     extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
@@ -41,6 +40,7 @@ use crate::{
         api_error::ApiError,
         policy::{Envelope, json_of},
     },
+    reads::body::Body,
     spec::operation::Operation,
 };
 
@@ -105,8 +105,14 @@ pub(crate) struct All<T>(pub(crate) Vec<T>);
 /// A page of a list.
 pub(crate) struct Paged<T>(pub(crate) Vec<T>, pub(crate) Pagination);
 
-/// A response that was made for many callers, in its envelope.
-pub(crate) struct Prepared<T>(pub(crate) Bytes, pub(crate) PhantomData<T>);
+/// A response that was made for many callers; described as the content that it stands for.
+pub(crate) struct Prepared<R>(Body, PhantomData<R>);
+
+impl<R> From<Body> for Prepared<R> {
+    fn from(body: Body) -> Self {
+        Prepared(body, PhantomData)
+    }
+}
 
 impl<T: Serialize + ToSchema> Respond for One<T> {
     fn describe(operation: Operation) -> Operation {
@@ -140,13 +146,16 @@ impl<T: Serialize + ToSchema> Respond for Paged<T> {
     }
 }
 
-impl<T: ToSchema> Respond for Prepared<T> {
+impl<R: Respond> Respond for Prepared<R> {
     fn describe(operation: Operation) -> Operation {
-        operation.response::<T>()
+        R::describe(operation)
     }
 
     fn respond(self, _: Envelope) -> Result<Response, ApiError> {
-        Ok(([(header::CONTENT_TYPE, "application/json")], self.0).into_response())
+        let Body { json, tag } = self.0;
+        let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+        response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
+        Ok(response)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Tags responses to GET (`ETag`), so that a client that already has one gets a few bytes instead:
-//! 304, as Express did.
+//! 304, as Express did. Responses that many get have been tagged before ([`reads`](crate::reads)).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -27,29 +27,41 @@ pub(crate) async fn tag(request: Request, next: Next) -> Response {
 
 async fn tagged(response: Response, known: Option<HeaderValue>) -> Response {
     let is_short = response.body().size_hint().exact().is_some_and(|length| length <= LONGEST);
-    if !is_short
-        || response.headers().get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store")
+    let is_tagged = response.headers().contains_key(header::ETAG);
+    if !is_tagged
+        && (!is_short
+            || response
+                .headers()
+                .get(header::CACHE_CONTROL)
+                .is_some_and(|value| value == "no-store"))
     {
         return response;
     }
-    let (mut head, body) = response.into_parts();
-    let Ok(body) = to_bytes(body, LONGEST as usize).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let mut hash = DefaultHasher::new();
-    body.hash(&mut hash);
-    // Weak: the same content, though perhaps in another encoding.
-    let tag = format!("W/\"{:x}-{:016x}\"", body.len(), hash.finish());
-    let is_known = known.as_ref().is_some_and(|known| holds(known, &tag));
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        head.headers.insert(header::ETAG, tag);
+    let (mut head, mut body) = response.into_parts();
+    if !is_tagged {
+        let Ok(bytes) = to_bytes(body, LONGEST as usize).await else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        head.headers.extend(tag_of(&bytes).map(|tag| (header::ETAG, tag)));
+        body = bytes.into();
     }
+    let tag = head.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let is_known = known.zip(tag).is_some_and(|(known, tag)| holds(&known, tag));
     if !is_known {
-        return Response::from_parts(head, body.into());
+        return Response::from_parts(head, body);
     }
     head.status = StatusCode::NOT_MODIFIED;
     without_body(&mut head.headers);
     Response::from_parts(head, Body::empty())
+}
+
+/// The tag of a body.
+pub(crate) fn tag_of(body: &[u8]) -> Option<HeaderValue> {
+    let mut hash = DefaultHasher::new();
+    body.hash(&mut hash);
+    // Weak: the same content, though perhaps in another encoding.
+    let tag = format!("W/\"{:x}-{:016x}\"", body.len(), hash.finish());
+    HeaderValue::from_str(&tag).ok()
 }
 
 fn without_body(headers: &mut HeaderMap) {

@@ -2,7 +2,7 @@
 
 pub(crate) mod accept;
 mod cors;
-mod etag;
+pub(crate) mod etag;
 pub(crate) mod headers;
 mod normalize_path;
 mod rate_limits;

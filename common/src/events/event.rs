@@ -94,20 +94,17 @@ impl EventUpdated {
     }
 }
 
-/// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events exist
-/// only for their organiser.
-pub async fn require_visible(
-    conn: &mut PgConnection,
-    id: EventId,
-    viewer: Option<UserId>,
-) -> Result<()> {
-    sqlx::query_scalar!(
-        "SELECT 1 FROM events WHERE id = $1 AND ((status <> 'draft' AND is_public) OR organizer_id = $2)",
-        id as _,
-        viewer as _,
-    )
-    .fetch_optional(conn)
-    .await?
-    .map(|_| ())
-    .ok_or(Error::EventNotFound)
+/// Who may know of an event: of drafts and private ones, only their organiser.
+#[derive(Clone, Copy, Debug)]
+pub struct Visibility {
+    pub organizer: UserId,
+    /// Neither a draft nor private.
+    pub open: bool,
+}
+
+impl Visibility {
+    /// [`Error::EventNotFound`] unless `viewer` may know of the event.
+    pub fn require(self, viewer: Option<UserId>) -> Result<()> {
+        if self.open || viewer == Some(self.organizer) { Ok(()) } else { Err(Error::EventNotFound) }
+    }
 }

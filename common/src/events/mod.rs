@@ -7,5 +7,6 @@ pub mod changes;
 pub mod event;
 pub mod inventory;
 pub mod seat_types;
+pub mod stamps;
 pub mod turns;
 pub mod views;

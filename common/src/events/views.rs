@@ -4,7 +4,10 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::event::require_visible;
+use super::{
+    event::Visibility,
+    stamps::{INCOMPLETE, Known, Look, split},
+};
 use crate::{
     error::{Error, Result},
     types::{
@@ -16,7 +19,7 @@ use crate::{
 };
 
 /// An event in a list: seats that are neither free nor sold count as booked.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EventListItem {
     pub id: EventId,
     pub name: String,
@@ -42,7 +45,7 @@ pub struct EventListItem {
 }
 
 /// One event in detail.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EventDetail {
     #[serde(flatten)]
     pub event: EventListItem,
@@ -54,25 +57,121 @@ pub struct EventDetail {
     pub organizer_email: Option<String>,
 }
 
+impl EventListItem {
+    /// Who may know of the event.
+    pub fn visibility(&self) -> Visibility {
+        Visibility {
+            organizer: self.organizer_id,
+            open: self.is_public && self.status != EventStatus::Draft,
+        }
+    }
+}
+
+impl EventDetail {
+    fn of(event: EventListItem) -> Self {
+        let occupancy = match event.total_seats {
+            0 => 0.0,
+            total => event.booked_seats as f64 * 100.0 / total as f64,
+        };
+        EventDetail { occupancy_rate: format!("{occupancy:.2}"), organizer_email: None, event }
+    }
+
+    /// The event as its organiser sees it.
+    pub fn for_organizer(&self) -> Self {
+        EventDetail { organizer_email: self.event.organizer_email.clone(), ..self.clone() }
+    }
+}
+
 /// Which events a list shows.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListFilter {
-    /// The caller; organisers see their own drafts and private events when they filter for
-    /// themselves.
-    pub viewer: Option<UserId>,
-    pub status: Option<String>,
+    /// The caller filters for themselves: drafts and private events, too.
+    pub own: bool,
+    pub status: Option<EventStatus>,
     /// Only (not) public ones.
     pub is_public: Option<bool>,
     pub organizer: Option<UserId>,
 }
 
-/// A page of events, oldest first, and how many there are in all.
+/// What [`events`](fn@events) found.
+#[derive(Debug)]
+pub struct Events {
+    /// What the lists of events were made of at the same moment.
+    pub catalogue: Catalogue,
+    /// Those that exist, in any order.
+    pub found: Vec<Look<EventDetail>>,
+}
+
+/// Which events there are, in which order, and who sees them: lists have the same members for as
+/// long as this is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Catalogue(i64);
+
+/// Looks at events again: those that still are what the caller knows of them are not read. All at
+/// one moment.
+pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> {
+    let (ids, stamps) = split(known);
+    // OFFSET keeps the planner from reading every event before it compares the stamps.
+    let rows = sqlx::query!(
+        r#"SELECT c.changed_by::text::bigint AS "catalogue!", s.event_id AS "id?: EventId", s.stamp AS "stamp?",
+                  changed.id IS NOT NULL AS "is_changed!",
+                  name AS "name?", description AS "description?", start_date AS "start_date?: Timestamp", end_date AS "end_date?: Timestamp",
+                  image_url AS "image_url?", location AS "location?", venue_name AS "venue_name?", organizer_id AS "organizer_id?: UserId",
+                  status AS "status?: EventStatus", is_public AS "is_public?", max_tickets_per_user AS "max_tickets_per_user?",
+                  created_at AS "created_at?: Timestamp", updated_at AS "updated_at?: Timestamp", organizer_name AS "organizer_name?",
+                  organizer_email AS "organizer_email?", total_seats AS "total_seats?", available_seats AS "available_seats?"
+           FROM event_catalogue c
+           LEFT JOIN (unnest($1::int[], $2::bigint[]) AS known (id, stamp) JOIN event_stamps s ON s.event_id = known.id) ON TRUE
+           LEFT JOIN LATERAL (
+               SELECT * FROM event_overview o WHERE o.id = s.event_id AND s.stamp IS DISTINCT FROM known.stamp OFFSET 0
+           ) changed ON TRUE"#,
+        &ids as _,
+        &stamps as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    let catalogue = Catalogue(rows.first().map_or(0, |row| row.catalogue));
+    let mut found = Vec::with_capacity(known.len());
+    for row in rows {
+        let (Some(id), Some(stamp)) = (row.id, row.stamp) else { continue };
+        let event = || {
+            Some(EventListItem {
+                id,
+                name: row.name?,
+                description: row.description?,
+                start_date: row.start_date?,
+                end_date: row.end_date?,
+                image_url: row.image_url,
+                location: row.location?,
+                venue_name: row.venue_name,
+                organizer_id: row.organizer_id?,
+                status: row.status?,
+                is_public: row.is_public?,
+                max_tickets_per_user: row.max_tickets_per_user?,
+                created_at: row.created_at?,
+                updated_at: row.updated_at?,
+                organizer_name: row.organizer_name,
+                organizer_email: row.organizer_email,
+                total_seats: row.total_seats?,
+                available_seats: row.available_seats?,
+                booked_seats: row.total_seats? - row.available_seats?,
+            })
+        };
+        let changed = match row.is_changed {
+            true => Some(EventDetail::of(event().ok_or_else(|| Error::internal(INCOMPLETE))?)),
+            false => None,
+        };
+        found.push(Look { event: id, stamp: stamp.into(), changed });
+    }
+    Ok(Events { catalogue, found })
+}
+
+/// The events of a page, oldest first, and how many there are in all.
 pub async fn list(
     conn: &mut PgConnection,
-    filter: &ListFilter,
+    filter: ListFilter,
     page: Page,
-) -> Result<(Vec<EventListItem>, i64)> {
-    let own = filter.viewer.is_some() && filter.viewer == filter.organizer;
+) -> Result<(Vec<EventId>, i64)> {
     let found = sqlx::query!(
         r#"WITH matching AS (
                SELECT id, created_at FROM events
@@ -81,51 +180,14 @@ pub async fn list(
            )
            SELECT (SELECT count(*) FROM matching) AS "total!",
                   ARRAY (SELECT id FROM matching ORDER BY created_at, id LIMIT $5 OFFSET $6) AS "ids!: Vec<EventId>""#,
-        filter.status,
+        filter.status as _,
         filter.is_public,
         filter.organizer as _,
-        own,
+        filter.own,
         page.limit,
         page.offset,
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    Ok((overview(conn, &found.ids).await?, found.total))
-}
-
-/// One event, if `viewer` may know of it.
-pub async fn get(
-    conn: &mut PgConnection,
-    id: EventId,
-    viewer: Option<UserId>,
-) -> Result<EventDetail> {
-    require_visible(conn, id, viewer).await?;
-    let mut event = overview(conn, &[id]).await?.pop().ok_or(Error::EventNotFound)?;
-    let is_organizer = viewer == Some(event.organizer_id);
-    let occupancy = match event.total_seats {
-        0 => 0.0,
-        total => event.booked_seats as f64 * 100.0 / total as f64,
-    };
-    Ok(EventDetail {
-        occupancy_rate: format!("{occupancy:.2}"),
-        organizer_email: event.organizer_email.take().filter(|_| is_organizer),
-        event,
-    })
-}
-
-/// These events, oldest first.
-async fn overview(conn: &mut PgConnection, ids: &[EventId]) -> Result<Vec<EventListItem>> {
-    let events = sqlx::query_as!(
-        EventListItem,
-        r#"SELECT id AS "id!", name AS "name!", description AS "description!", start_date AS "start_date!", end_date AS "end_date!",
-                  image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!: _",
-                  is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!",
-                  updated_at AS "updated_at!", organizer_name, organizer_email, total_seats AS "total_seats!",
-                  available_seats AS "available_seats!", total_seats - available_seats AS "booked_seats!"
-           FROM event_overview WHERE id = ANY ($1) ORDER BY created_at, id"#,
-        ids as _,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(events)
+    Ok((found.ids, found.total))
 }

@@ -20,6 +20,8 @@ const HTTP_REQUESTS: &str = "nexus_http_requests_total";
 const HTTP_DURATION: &str = "nexus_http_request_duration_seconds";
 const HTTP_CONNECTIONS: &str = "nexus_http_connections";
 const HTTP_REFUSED: &str = "nexus_http_connections_refused_total";
+const READ_GROUPS: &str = "nexus_read_groups_total";
+const READS: &str = "nexus_reads_total";
 const SOCKETS: &str = "nexus_sockets";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
 const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
@@ -92,6 +94,14 @@ fn describe() {
     describe_counter!(
         HTTP_REFUSED,
         "Connections that were closed on their client, by reason: full, slow (to send or to read), unreadable"
+    );
+    describe_counter!(
+        READ_GROUPS,
+        "Groups of requests that were answered together from memory, by what they asked for"
+    );
+    describe_counter!(
+        READS,
+        "Comparisons of what is in memory with PostgreSQL, by what it is and what came of it: same, changed (or not there)"
     );
     describe_histogram!(
         SOCKET_COMMAND_DURATION,
@@ -186,6 +196,17 @@ impl Drop for Connection {
 /// A connection has been closed on its client.
 pub fn refused(reason: &'static str) {
     counter!(HTTP_REFUSED, "reason" => reason).increment(1);
+}
+
+/// A group of requests has been answered.
+pub fn read_group(what: &'static str) {
+    counter!(READ_GROUPS, "what" => what).increment(1);
+}
+
+/// So many things in memory are what PostgreSQL has, and so many had to be read.
+pub fn looked(what: &'static str, same: u64, changed: u64) {
+    counter!(READS, "what" => what, "memory" => "same").increment(same);
+    counter!(READS, "what" => what, "memory" => "changed").increment(changed);
 }
 
 /// A socket that is connected while this lives.

@@ -11,7 +11,10 @@ use utoipa::ToSchema;
 use super::freeing::{self, Freed};
 use crate::{
     error::{Error, Result},
-    events::inventory::{self, SeatCounts},
+    events::{
+        event::Visibility,
+        inventory::{self, SeatCounts},
+    },
     types::{
         ids::{EventId, SeatTypeId, UserId},
         seats::SeatLabel,
@@ -43,9 +46,7 @@ pub struct TakenSeat {
 /// The seats of an event at one moment, and who has them.
 #[derive(Debug)]
 pub struct Snapshot {
-    organizer: UserId,
-    /// Neither a draft nor private.
-    open: bool,
+    visibility: Visibility,
     counts: SeatCounts,
     seats: Vec<Seat>,
     holders: HashSet<UserId>,
@@ -89,8 +90,7 @@ pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapsho
         *over.entry(seat.seat_type).or_insert(0) += 1;
     }
     Ok(Snapshot {
-        organizer: row.organizer,
-        open: row.open,
+        visibility: Visibility { organizer: row.organizer, open: row.open },
         counts,
         holders: seats.iter().filter_map(|seat| seat.holder).collect(),
         over,
@@ -102,10 +102,9 @@ pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapsho
 const PORTION: usize = 100;
 
 impl Snapshot {
-    /// [`Error::EventNotFound`] unless `viewer` may know of the event: drafts and private events
-    /// exist only for their organiser.
+    /// [`Error::EventNotFound`] unless `viewer` may know of the event.
     pub fn require_visible(&self, viewer: Option<UserId>) -> Result<()> {
-        if self.open || viewer == Some(self.organizer) { Ok(()) } else { Err(Error::EventNotFound) }
+        self.visibility.require(viewer)
     }
 
     /// Whether `viewer` has some of the seats.

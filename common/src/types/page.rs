@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::invalid::Invalid;
 
 /// The requested part of a list (docs/contract.md#events: `limit(10) offset(0)`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// The most entries.
     pub limit: i64,

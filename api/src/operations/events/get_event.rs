@@ -1,9 +1,6 @@
 //! `GET /events/:id`
 
-use nexus_common::{
-    Error,
-    events::views::{self, EventDetail},
-};
+use nexus_common::{Error, events::views::EventDetail};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -12,7 +9,7 @@ use crate::{
     app::App,
     auth::caller::MaybeCaller,
     http::{api_error::ApiError, fields::Id},
-    operations::{Endpoint, One},
+    operations::{Endpoint, One, Prepared},
     spec::operation::Operation,
 };
 
@@ -24,7 +21,7 @@ pub(crate) struct GetEvent {
 
 impl Endpoint for GetEvent {
     type Caller = MaybeCaller;
-    type Response = One<EventDetail>;
+    type Response = Prepared<One<EventDetail>>;
 
     fn spec() -> Operation {
         Operation::open_to_users("get_event", "Get an event").failures([Error::EventNotFound])
@@ -36,7 +33,6 @@ impl Endpoint for GetEvent {
         MaybeCaller(viewer): MaybeCaller,
     ) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.event_id)?;
-        let mut conn = app.db.acquire().await?;
-        Ok(One(views::get(&mut conn, id, viewer).await?))
+        Ok(app.reads.event(id, viewer).await?.into())
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /events`
 
 use nexus_common::{
-    events::views::{self, EventListItem, ListFilter},
+    events::views::{EventListItem, ListFilter},
     types::ids::UserId,
 };
 use serde::Deserialize;
@@ -14,7 +14,8 @@ use crate::{
         api_error::ApiError,
         fields::{Field, Id, Text, Truth, Whole, filled, page, sent},
     },
-    operations::{Endpoint, Paged},
+    operations::{Endpoint, Paged, Prepared},
+    reads::lists,
     spec::operation::Operation,
 };
 
@@ -34,7 +35,7 @@ pub(crate) struct ListEvents {
 
 impl Endpoint for ListEvents {
     type Caller = MaybeCaller;
-    type Response = Paged<EventListItem>;
+    type Response = Prepared<Paged<EventListItem>>;
 
     fn spec() -> Operation {
         Operation::open_to_users("list_events", "List events, oldest first").description(
@@ -49,14 +50,19 @@ impl Endpoint for ListEvents {
     ) -> Result<Self::Response, ApiError> {
         let page = page(&self.limit, &self.offset)?;
         // As in the Node service, anything but a number is no filter.
-        let filter = ListFilter {
-            viewer,
-            status: sent(&self.status).and_then(filled),
-            is_public: sent(&self.is_public).and_then(Field::read).map(|text| text == "true"),
-            organizer: sent(&self.organizer_id).and_then(Field::read).map(UserId),
+        let organizer = sent(&self.organizer_id).and_then(Field::read).map(UserId);
+        let status = match sent(&self.status).and_then(filled).map(|word| word.parse()) {
+            None => None,
+            Some(Ok(status)) => Some(status),
+            // No event has such a status.
+            Some(Err(_)) => return Ok(lists::response(&[], page.describe(0))?.into()),
         };
-        let mut conn = app.db.acquire().await?;
-        let (events, total) = views::list(&mut conn, &filter, page).await?;
-        Ok(Paged(events, page.describe(total)))
+        let filter = ListFilter {
+            own: viewer.is_some() && viewer == organizer,
+            status,
+            is_public: sent(&self.is_public).and_then(Field::read).map(|text| text == "true"),
+            organizer,
+        };
+        Ok(app.reads.list(filter, page).await?.into())
     }
 }

@@ -1,9 +1,6 @@
 //! `GET /events/:id/seat-types`
 
-use nexus_common::{
-    Error,
-    events::seat_types::{self, SeatType},
-};
+use nexus_common::{Error, events::seat_types::SeatType};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -12,7 +9,7 @@ use crate::{
     app::App,
     auth::caller::MaybeCaller,
     http::{api_error::ApiError, fields::Id},
-    operations::{All, Endpoint},
+    operations::{All, Endpoint, Prepared},
     spec::operation::Operation,
 };
 
@@ -24,7 +21,7 @@ pub(crate) struct ListSeatTypes {
 
 impl Endpoint for ListSeatTypes {
     type Caller = MaybeCaller;
-    type Response = All<SeatType>;
+    type Response = Prepared<All<SeatType>>;
 
     fn spec() -> Operation {
         Operation::open_to_users("list_seat_types", "List the seat types of an event")
@@ -37,7 +34,6 @@ impl Endpoint for ListSeatTypes {
         MaybeCaller(viewer): MaybeCaller,
     ) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.event_id)?;
-        let mut conn = app.db.acquire().await?;
-        Ok(All(seat_types::list(&mut conn, id, viewer).await?))
+        Ok(app.reads.seat_types(id, viewer).await?.into())
     }
 }

@@ -1,7 +1,5 @@
 //! `GET /seats/:eventId`
 
-use std::marker::PhantomData;
-
 use nexus_common::{Error, seats::map::SeatMap, types::ids::EventId};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -13,7 +11,7 @@ use crate::{
         api_error::ApiError,
         fields::{Field, Id},
     },
-    operations::{Endpoint, Prepared},
+    operations::{Endpoint, One, Prepared},
     spec::operation::Operation,
 };
 
@@ -25,7 +23,7 @@ pub(crate) struct GetSeats {
 
 impl Endpoint for GetSeats {
     type Caller = MaybeCaller;
-    type Response = Prepared<SeatMap>;
+    type Response = Prepared<One<SeatMap>>;
 
     fn spec() -> Operation {
         Operation::open_to_users("get_seats", "List the taken seats of an event")
@@ -40,6 +38,6 @@ impl Endpoint for GetSeats {
     ) -> Result<Self::Response, ApiError> {
         let event = self.event_id.read().map(EventId);
         let event = event.ok_or_else(|| Error::invalid("Invalid event ID"))?;
-        Ok(Prepared(app.seat_maps.response(event, viewer).await?, PhantomData))
+        Ok(app.seat_maps.response(event, viewer).await?.into())
     }
 }

@@ -3,3 +3,4 @@
 mod bad_input;
 mod cancellation;
 mod held;
+mod reads;
