@@ -1,13 +1,14 @@
 //! Password hashing: Argon2id for new hashes, bcrypt for those of the Node service
 //! (docs/contract.md#existing-data). Hashing never runs on the async threads; only a few hashes run
-//! at once, because each takes a core and 19 MiB; and the queue is short, so that in a flood of
-//! logins most are refused at once.
+//! at once, because each takes a core and 19 MiB, which its thread keeps for the next one; and the
+//! queue is short, so that in a flood of logins most are refused at once.
 //!
 //! A password is hashed in one Unicode form, NFC (RFC 8265), because keyboards differ in how they
 //! write the same letters. Older hashes are of passwords as they were typed, and a hash cannot be
 //! normalised: a password that does not match in NFC is tried as typed, where that differs.
 
 use std::{
+    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
@@ -17,8 +18,11 @@ use std::{
 };
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::{
+        self, PasswordHasher,
+        phc::{Output, ParamsString, PasswordHash, Salt},
+    },
 };
 use tokio::sync::{Semaphore, oneshot};
 use unicode_normalization::UnicodeNormalization;
@@ -44,8 +48,7 @@ static QUEUE: LazyLock<Queue> =
 type Task = Box<dyn FnOnce() + Send>;
 
 /// Threads that hash, one per core, and the callers that wait for them. They are not the runtime's
-/// threads, of which there are many: the allocator keeps the 19 MiB for each thread that ever
-/// needed them.
+/// threads, of which there are many: each thread that hashes keeps its memory.
 struct Queue {
     places: Semaphore,
     tasks: Sender<Task>,
@@ -187,8 +190,13 @@ fn argon2_matches(password: &str, stored: &str, work: &mut Work) -> Option<bool>
     work.argon2 += 1;
     let hash = PasswordHash::new(stored).ok()?;
     // With the parameters that the hash names.
-    Argon2::default().verify_password(password.as_bytes(), &hash).ok()?;
     let params = Params::try_from(&hash).ok()?;
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    let version = hash.version.map(Version::try_from).transpose().ok()?.unwrap_or_default();
+    let hasher = Hasher { algorithm, version, params: params.clone() };
+    let computed = hasher.hash_password_with_salt(password.as_bytes(), hash.salt.as_ref()?).ok()?;
+    // Compares in constant time.
+    hash.hash.zip(computed.hash).filter(|(stored, computed)| stored == computed)?;
     let made_with = (hash.algorithm.as_str(), params.m_cost(), params.t_cost(), params.p_cost());
     Some(made_with == (Algorithm::Argon2id.as_str(), MEMORY_KIB, PASSES, LANES))
 }
@@ -196,11 +204,60 @@ fn argon2_matches(password: &str, stored: &str, work: &mut Work) -> Option<bool>
 fn argon2_hash(password: &str) -> Result<String> {
     let params =
         Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| Error::internal(e.to_string()))?;
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hasher = Hasher { algorithm: Algorithm::Argon2id, version: Version::V0x13, params };
     // The salt comes from the operating system.
     let hash =
-        argon2.hash_password(password.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
+        hasher.hash_password(password.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
     Ok(hash.to_string())
+}
+
+thread_local! {
+    /// What a hash fills. Given to the allocator and taken again for each hash, it would stay in
+    /// the process several times over, among smaller things.
+    static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Argon2 in its thread's memory.
+struct Hasher {
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+}
+
+impl Hasher {
+    fn fill(&self, password: &[u8], salt: &[u8], out: &mut [u8]) -> argon2::Result<()> {
+        let argon2 = Argon2::new(self.algorithm, self.version, self.params.clone());
+        let blocks = self.params.block_count();
+        // Rare, and not worth keeping: a hash that was made elsewhere.
+        if blocks > MEMORY_KIB as usize {
+            return argon2.hash_password_into(password, salt, out);
+        }
+        MEMORY.with_borrow_mut(|memory| {
+            memory.resize(blocks.max(memory.len()), Block::new());
+            argon2.hash_password_into_with_memory(password, salt, out, &mut memory[..blocks])
+        })
+    }
+}
+
+impl PasswordHasher<PasswordHash> for Hasher {
+    fn hash_password_with_salt(
+        &self,
+        password: &[u8],
+        salt: &[u8],
+    ) -> password_hash::Result<PasswordHash> {
+        let mut buffer = [0; Output::MAX_LENGTH];
+        let out = buffer
+            .get_mut(..self.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN))
+            .ok_or(password_hash::Error::OutputSize)?;
+        self.fill(password, salt, out)?;
+        Ok(PasswordHash {
+            algorithm: self.algorithm.ident(),
+            version: Some(self.version.into()),
+            params: ParamsString::try_from(&self.params)?,
+            salt: Some(Salt::new(salt)?),
+            hash: Some(Output::new(out)?),
+        })
+    }
 }
 
 #[cfg(test)]
