@@ -15,6 +15,10 @@ pub(crate) fn normalize<B>(mut request: Request<B>, policies: &Policies) -> Requ
 
 fn normalized(uri: &Uri, policies: &Policies) -> Option<Uri> {
     let path = uri.path();
+    // Nearly all.
+    if !path.ends_with('/') && !path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     let lower = trimmed.to_ascii_lowercase();
     let plain = match trimmed.rsplit_once('/') {
