@@ -23,6 +23,7 @@ use nexus_common::{
     bookings::changes,
     events::turns::Turn,
     idempotency::{Reservation, StoredResponse},
+    jobs::wakeups,
     realtime::{AfterCommit, Publish},
     types::{
         ids::{BookingId, EventId, UserId},
@@ -237,6 +238,7 @@ impl Call {
             }
         }
         tx.commit().await?;
+        wakeups::committed();
         Ok(done)
     }
 }

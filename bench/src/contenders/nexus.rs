@@ -80,7 +80,9 @@ impl Contender for Nexus {
     }
 
     async fn release(&mut self, held: Self::Held) -> Result<()> {
-        Ok(held.commit().await?)
+        held.commit().await?;
+        wakeups::committed();
+        Ok(())
     }
 
     async fn is_idle(&mut self) -> Result<bool> {
@@ -94,6 +96,7 @@ impl Contender for Nexus {
         jobs::enqueue(&mut tx, &Probe { seq }).await?;
         let before = now();
         tx.commit().await?;
+        wakeups::committed();
         Ok(before)
     }
 }

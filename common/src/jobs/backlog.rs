@@ -1,4 +1,5 @@
-//! The jobs that wait in a queue, and which of them a relay takes next.
+//! The jobs that wait in a queue, and which of them a relay takes next, for its own worker or for
+//! Redis.
 //! [`lifecycle`](super::lifecycle) has what happens to a job after that.
 //!
 //! Every job passes through the two small indexes that are read here, and leaves an entry in them
@@ -11,7 +12,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::{Queue, lifecycle::Delivery, wakeups::LATE};
+use super::{
+    Queue,
+    lifecycle::{Claimed, ClaimedRow, Delivery},
+    wakeups::LATE,
+};
 use crate::{error::Result, storage::postgres::interval};
 
 /// The priorities that kinds of jobs have. Another priority becomes known once a survey has found
@@ -40,7 +45,16 @@ struct Level {
     due_in: Option<f64>,
 }
 
-/// How many jobs a relay may hand over.
+/// For whom a relay takes due jobs.
+#[derive(Clone, Copy, Debug)]
+pub enum Taker<'a> {
+    /// For its own worker of this name, which holds each for so long at least.
+    Worker(&'a str, Duration),
+    /// For any worker, through Redis; only jobs that have been due for so long.
+    Redis(Duration),
+}
+
+/// How many jobs a relay may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Jobs of any priority.
@@ -56,7 +70,7 @@ impl Backlog {
         Backlog { queue, levels: Vec::new() }
     }
 
-    /// How many jobs are in Redis.
+    /// How many jobs are in Redis, or on their way there.
     pub fn queued(&self) -> i64 {
         self.levels.iter().map(|level| level.queued).sum()
     }
@@ -66,6 +80,12 @@ impl Backlog {
         let first = self.levels.iter().filter_map(|level| level.due_in).min_by(f64::total_cmp)?;
         // A time in the past means due; one centuries away is not soon.
         Some(Duration::try_from_secs_f64(first.max(0.0)).unwrap_or(Duration::MAX))
+    }
+
+    /// For how long the oldest pending job has been due.
+    pub fn overdue(&self) -> Duration {
+        let first = self.levels.iter().filter_map(|level| level.due_in).min_by(f64::total_cmp);
+        Duration::try_from_secs_f64(-first.unwrap_or_default()).unwrap_or_default()
     }
 
     /// Looks at all live jobs, and finds anew where they begin. While another transaction holds an
@@ -138,17 +158,49 @@ impl Backlog {
         Ok(())
     }
 
-    /// Takes due jobs for hand-over to Redis, by priority and then by age, and no more than there
-    /// is room for. Also returns how long the oldest of them had been due.
+    /// Claims due jobs for a worker, by priority and then by age, and no more than there is room
+    /// for: those that a look has found, or, if `blindly`, all that may have come since and that
+    /// no other relay has to be asked about.
+    pub async fn claim(
+        &self,
+        pool: &PgPool,
+        taker: (&str, Duration),
+        capacity: Capacity,
+        blindly: bool,
+    ) -> Result<Vec<Claimed>> {
+        let taker = Taker::Worker(taker.0, taker.1);
+        let rows = if blindly {
+            let free = self.levels.iter().filter(|level| level.priority <= 0);
+            take(&mut *pool.acquire().await?, self.queue, taker, capacity, free).await?
+        } else {
+            self.take_due(pool, taker, capacity).await?
+        };
+        Ok(rows.into_iter().map(Claimed::from).collect())
+    }
+
+    /// Takes jobs that have been due for `overdue` for hand-over to Redis, by priority and then by
+    /// age, and no more than there is room for.
     pub async fn hand_over(
         &self,
         pool: &PgPool,
+        overdue: Duration,
         capacity: Capacity,
-    ) -> Result<(Vec<Delivery>, Duration)> {
+    ) -> Result<Vec<Delivery>> {
+        let rows = self.take_due(pool, Taker::Redis(overdue), capacity).await?;
+        let delivery = |row: ClaimedRow| Delivery { job_id: row.id, delivery: row.delivery };
+        Ok(rows.into_iter().map(delivery).collect())
+    }
+
+    async fn take_due(
+        &self,
+        pool: &PgPool,
+        taker: Taker<'_>,
+        capacity: Capacity,
+    ) -> Result<Vec<ClaimedRow>> {
         let is_due = |level: &&Level| level.due_in.is_some_and(|left| left <= 0.0);
         let due: Vec<&Level> = self.levels.iter().filter(is_due).collect();
         if due.iter().all(|level| level.priority <= 0) {
-            return take(&mut *pool.acquire().await?, self.queue, capacity, due).await;
+            return take(&mut *pool.acquire().await?, self.queue, taker, capacity, due).await;
         }
         // One relay at a time counts how many jobs of a priority are with the workers, so that all
         // relays together take no more than there is room for. The others leave such jobs to it. A
@@ -161,7 +213,7 @@ impl Backlog {
         .fetch_one(&mut *tx)
         .await?;
         let due = due.into_iter().filter(|level| alone || level.priority <= 0);
-        let taken = take(&mut tx, self.queue, capacity, due).await?;
+        let taken = take(&mut tx, self.queue, taker, capacity, due).await?;
         tx.commit().await?;
         Ok(taken)
     }
@@ -170,14 +222,21 @@ impl Backlog {
 async fn take<'a>(
     conn: &mut PgConnection,
     queue: Queue,
+    taker: Taker<'_>,
     capacity: Capacity,
     due: impl IntoIterator<Item = &'a Level>,
-) -> Result<(Vec<Delivery>, Duration)> {
+) -> Result<Vec<ClaimedRow>> {
     let (priorities, pending_from, taken_from) = columns(due);
+    let (worker, lease, overdue) = match taker {
+        Taker::Worker(name, lease) => (Some(name), Some(interval(lease)?), Duration::ZERO),
+        Taker::Redis(overdue) => (None, None, overdue),
+    };
     // Priority by priority, so that the index leads to the due jobs however many wait for later. An
     // array rather than a join, so that no plan that was made while the table was small reads the
-    // whole table once it is large.
-    let rows = sqlx::query!(
+    // whole table once it is large. Where a row is needs no index; a row that has just moved is
+    // left for the next time.
+    let mut rows = sqlx::query_as!(
+        ClaimedRow,
         r#"WITH rooms AS (
                SELECT priority, pending_from, CASE WHEN priority <= 0 THEN $2 ELSE least($2, greatest(0, $3 - (
                    SELECT count(*) FROM jobs taken
@@ -186,36 +245,38 @@ async fn take<'a>(
                ))) END AS room
                FROM unnest($4::smallint[], $5::timestamptz[], $6::timestamptz[]) AS level (priority, pending_from, taken_from)
            )
-           UPDATE jobs SET state = 'queued', queued_at = now(), delivery = delivery + 1
-           WHERE id = ANY (ARRAY(
-               SELECT due.id FROM rooms, LATERAL (
-                   SELECT id FROM jobs
+           UPDATE jobs SET state = CASE WHEN $7::text IS NULL THEN 'queued'::job_state ELSE 'running' END,
+                  queued_at = now(), delivery = delivery + 1, worker = $7, leased_until = clock_timestamp() + $8::interval,
+                  attempt = attempt + CASE WHEN $7::text IS NULL THEN 0 ELSE 1 END,
+                  started_at = CASE WHEN $7::text IS NOT NULL THEN clock_timestamp() END
+           FROM (SELECT CASE WHEN $7::text IS NOT NULL THEN set_config('synchronous_commit', 'off', TRUE) END) unflushed
+           WHERE state = 'pending' AND ctid = ANY (ARRAY(
+               SELECT due.ctid FROM rooms, LATERAL (
+                   SELECT ctid FROM jobs
                    WHERE queue = $1 AND state = 'pending' AND priority = rooms.priority
-                       AND available_at BETWEEN rooms.pending_from AND now()
+                       AND available_at BETWEEN rooms.pending_from AND now() - $9::interval
                    ORDER BY available_at, id
                    LIMIT rooms.room
                    FOR UPDATE SKIP LOCKED) due
                LIMIT $2
            ))
-           RETURNING id, delivery, priority, extract(epoch FROM now() - available_at)::float8 AS "lag!""#,
+           RETURNING id, delivery, kind, payload, priority, attempt, max_attempts, trace_context,
+                     extract(epoch FROM now() - available_at)::float8 AS "waited!""#,
         queue as _,
         capacity.jobs,
         capacity.of_a_priority,
         &priorities,
         &pending_from,
         &taken_from,
+        worker,
+        lease as _,
+        interval(overdue)?,
     )
     .fetch_all(conn)
     .await?;
-    let lag = rows.iter().map(|row| row.lag).fold(0.0, f64::max);
-    let mut rows: Vec<_> = rows
-        .into_iter()
-        .map(|row| (row.priority, Delivery { job_id: row.id, delivery: row.delivery }))
-        .collect();
     // RETURNING has no order; ids are time-ordered.
-    rows.sort_by_key(|(priority, delivery)| (*priority, delivery.job_id));
-    let deliveries = rows.into_iter().map(|(_, delivery)| delivery).collect();
-    Ok((deliveries, Duration::try_from_secs_f64(lag).unwrap_or_default()))
+    rows.sort_by_key(|row| (row.priority, row.id));
+    Ok(rows)
 }
 
 /// Levels in the form that PostgreSQL takes: priorities, where the pending jobs begin, and where

@@ -3,22 +3,35 @@
 //! both succeed:
 //!
 //! ```text
-//! pending --hand_over--> queued --claim--> running --complete----------> done
-//!    ^ ^                   |               (begin) \--give_up, rescue---> dead
-//!    | +- take_back, rescue+                 |
-//!    +----- retry, snooze, give_back, rescue +
+//!         +--------------- claim ---------------+
+//!         |                                     v
+//! pending --hand_over--> queued --accept--> running --complete----------> done
+//!    ^ ^                   |                    |  \--give_up, rescue---> dead
+//!    | +- take_back, rescue+                    |
+//!    +----- retry, snooze, give_back, rescue ---+
 //! ```
 //!
-//! A claim is not an attempt yet: [`begin`] counts the attempt, and is the last step before the
-//! handler. If the worker vanishes between the two, or the claim takes so long that the lease runs
-//! out, the job has not been tried.
+//! A worker claims due jobs for itself, with [`Backlog::claim`](super::backlog::Backlog::claim), or
+//! accepts one that Redis has brought. Either counts an attempt, in the statement that takes the
+//! job: the count has to be written before the handler is called, so that a job that kills its
+//! worker every time is dead in the end.
 //!
 //! A worker holds a running job through its [`Lease`]: job id, delivery number, and a deadline that
 //! the worker keeps moving. If the worker has lost the lease (paused too long, presumed dead), its
 //! `complete` changes nothing and it must roll back.
+//!
+//! Claims, and the completion of jobs that have no effect in PostgreSQL, do not wait for the flush
+//! of the log ([decision 13](../../../docs/decisions/0013-workers-claim-for-themselves.md)). A
+//! PostgreSQL that crashes may forget the last of them: then the job is pending again, and the
+//! attempt does not count; its worker finds that it has lost the lease. What a handler commits
+//! together with `complete` is flushed as every transaction is, and everything before it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,9 +54,11 @@ pub struct Delivery {
 }
 
 /// The right to run a job, until another worker may.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Lease {
     delivery: Delivery,
+    /// Whether the handler has completed the job, as far as its transaction was committed.
+    completed: Arc<AtomicBool>,
 }
 
 /// A job that a worker has claimed.
@@ -55,7 +70,7 @@ pub struct Claimed {
     pub kind: String,
     /// The job struct as JSON.
     pub payload: Value,
-    /// The number of the attempt that begins now; 1 for the first.
+    /// The number of this attempt; 1 for the first.
     pub attempt: i32,
     /// The attempt after which a failure is final.
     pub max_attempts: i32,
@@ -66,9 +81,24 @@ pub struct Claimed {
 }
 
 impl Lease {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        Lease { delivery, completed: Arc::default() }
+    }
+
     /// The job that the lease holds.
     pub fn job_id(&self) -> JobId {
         self.delivery.job_id
+    }
+
+    /// Whether [`complete`](Self::complete) has succeeded. A handler that returns `Ok` after that
+    /// has committed it.
+    pub fn is_completed(&self) -> bool {
+        self.completed.load(Ordering::Acquire)
+    }
+
+    /// Notes that the job was completed by [`complete_all`], in a transaction that is committed.
+    pub fn note_completed(&self) {
+        self.completed.store(true, Ordering::Release);
     }
 
     /// Marks the job done **in the caller's transaction**, together with the job's effects.
@@ -82,20 +112,11 @@ impl Lease {
         )
         .execute(conn)
         .await?;
-        if done.rows_affected() == 1 { Ok(()) } else { Err(Error::LeaseLost) }
-    }
-
-    /// Moves the deadline; false when the lease is lost.
-    pub async fn renew(&self, pool: &PgPool, lease: Duration) -> Result<bool> {
-        let renewed = sqlx::query!(
-            "UPDATE jobs SET leased_until = now() + $3 WHERE id = $1 AND delivery = $2 AND state = 'running'",
-            self.delivery.job_id,
-            self.delivery.delivery,
-            interval(lease)?,
-        )
-        .execute(pool)
-        .await?;
-        Ok(renewed.rows_affected() == 1)
+        if done.rows_affected() != 1 {
+            return Err(Error::LeaseLost);
+        }
+        self.completed.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Whether the handler has completed the job. A renewal that found nothing to renew must ask
@@ -160,25 +181,32 @@ impl Lease {
         .await?;
         Ok(snoozed.rows_affected() == 1)
     }
+}
 
-    /// The worker is leaving, or cannot begin: the job is due again at once, in its old place, and
-    /// `attempt` does not count, whether it had begun or not. The relays of other workers are told
-    /// that a job is [back](super::wakeups::BACK).
-    pub async fn give_back(&self, pool: &PgPool, attempt: i32) -> Result<bool> {
-        let given = sqlx::query!(
-            "WITH back AS (
-                 UPDATE jobs SET state = 'pending', leased_until = NULL, attempt = $3
-                 WHERE id = $1 AND delivery = $2 AND state = 'running'
-                 RETURNING queue
-             )
-             SELECT pg_notify('nexus_jobs', queue || ' back') FROM back",
-            self.delivery.job_id,
-            self.delivery.delivery,
-            attempt - 1,
-        )
-        .fetch_all(pool)
-        .await?;
-        Ok(!given.is_empty())
+/// A row of a job that was just taken.
+pub(super) struct ClaimedRow {
+    pub(super) id: JobId,
+    pub(super) delivery: i32,
+    pub(super) kind: String,
+    pub(super) payload: Value,
+    pub(super) priority: i16,
+    pub(super) attempt: i32,
+    pub(super) max_attempts: i32,
+    pub(super) trace_context: Option<String>,
+    pub(super) waited: f64,
+}
+
+impl From<ClaimedRow> for Claimed {
+    fn from(row: ClaimedRow) -> Self {
+        Claimed {
+            lease: Lease::new(Delivery { job_id: row.id, delivery: row.delivery }),
+            kind: row.kind,
+            payload: row.payload,
+            attempt: row.attempt,
+            max_attempts: row.max_attempts,
+            trace_context: row.trace_context,
+            waited: Duration::try_from_secs_f64(row.waited.max(0.0)).unwrap_or_default(),
+        }
     }
 }
 
@@ -203,20 +231,23 @@ pub async fn take_back(pool: &PgPool, deliveries: &[Delivery]) -> Result<()> {
     Ok(())
 }
 
-/// Claims delivered jobs for `worker`; returns one result per delivery. `None` when the delivery no
-/// longer counts: its job has run, was delivered anew, or was cancelled.
-pub async fn claim(
+/// Accepts jobs for `worker` that Redis has brought; returns one result per delivery. `None` when
+/// the delivery no longer counts: its job has run, was delivered anew, or was cancelled.
+pub async fn accept(
     pool: &PgPool,
     deliveries: &[Delivery],
     worker: &str,
     lease: Duration,
 ) -> Result<Vec<Option<Claimed>>> {
     let (ids, numbers) = newest(deliveries.iter().copied());
-    let rows = sqlx::query!(
-        "UPDATE jobs SET state = 'running', leased_until = now() + $3, worker = $4, started_at = NULL
-         WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'queued'
-         RETURNING id, delivery, kind, payload, attempt + 1 AS \"attempt!\", max_attempts, trace_context,
-                   extract(epoch FROM now() - available_at)::float8 AS \"waited!\"",
+    let rows = sqlx::query_as!(
+        ClaimedRow,
+        r#"UPDATE jobs SET state = 'running', worker = $4, attempt = attempt + 1, started_at = clock_timestamp(),
+                  leased_until = clock_timestamp() + $3::interval
+           FROM (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
+           WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'queued'
+           RETURNING id, delivery, kind, payload, priority, attempt, max_attempts, trace_context,
+                     extract(epoch FROM now() - available_at)::float8 AS "waited!""#,
         &ids,
         &numbers,
         interval(lease)?,
@@ -224,61 +255,43 @@ pub async fn claim(
     )
     .fetch_all(pool)
     .await?;
-    let mut claimed: HashMap<Delivery, Claimed> = rows
-        .into_iter()
-        .map(|row| {
-            let delivery = Delivery { job_id: row.id, delivery: row.delivery };
-            let claimed = Claimed {
-                lease: Lease { delivery },
-                kind: row.kind,
-                payload: row.payload,
-                attempt: row.attempt,
-                max_attempts: row.max_attempts,
-                trace_context: row.trace_context,
-                waited: Duration::try_from_secs_f64(row.waited.max(0.0)).unwrap_or_default(),
-            };
-            (delivery, claimed)
-        })
-        .collect();
-    Ok(deliveries.iter().map(|delivery| claimed.remove(delivery)).collect())
+    let mut accepted: HashMap<JobId, Claimed> =
+        rows.into_iter().map(|row| (row.id, row.into())).collect();
+    let accepted = deliveries.iter().map(|delivery| {
+        let claimed = accepted.remove(&delivery.job_id)?;
+        (claimed.lease.delivery == *delivery).then_some(claimed)
+    });
+    Ok(accepted.collect())
 }
 
-/// Counts the attempts that handlers are about to begin, and renews their leases; returns one
-/// result each, false when the lease is lost. May be repeated.
-pub async fn begin(pool: &PgPool, attempts: &[(Lease, i32)], lease: Duration) -> Result<Vec<bool>> {
-    // In order and each job once, as `newest` does.
-    let mut newest: BTreeMap<JobId, (i32, i32)> = BTreeMap::new();
-    for (Lease { delivery: Delivery { job_id, delivery } }, number) in attempts {
-        let attempt = newest.entry(*job_id).or_default();
-        *attempt = (*delivery, *number).max(*attempt);
-    }
-    let ids: Vec<JobId> = newest.keys().copied().collect();
-    let (deliveries, numbers): (Vec<i32>, Vec<i32>) = newest.into_values().unzip();
-    // Does not wait for the flush: if PostgreSQL crashes and forgets this, the attempt does not
-    // count.
-    let begun = sqlx::query!(
-        "UPDATE jobs SET attempt = ($3::int[])[array_position($1, id)], started_at = clock_timestamp(),
-                leased_until = clock_timestamp() + $4::interval
+/// Moves the deadlines of leases; returns one result each, false when the lease is lost.
+pub async fn renew(pool: &PgPool, leases: &[Lease], lease: Duration) -> Result<Vec<bool>> {
+    let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
+    let renewed = sqlx::query!(
+        "UPDATE jobs SET leased_until = clock_timestamp() + $3::interval
          FROM (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
          WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'running'
          RETURNING id, delivery",
         &ids,
-        &deliveries,
         &numbers,
         interval(lease)?,
     )
     .fetch_all(pool)
     .await?;
-    let begun: HashSet<Delivery> =
-        begun.into_iter().map(|row| Delivery { job_id: row.id, delivery: row.delivery }).collect();
-    Ok(attempts.iter().map(|(lease, _)| begun.contains(&lease.delivery)).collect())
+    let renewed: HashSet<Delivery> = renewed
+        .into_iter()
+        .map(|row| Delivery { job_id: row.id, delivery: row.delivery })
+        .collect();
+    Ok(leases.iter().map(|lease| renewed.contains(&lease.delivery)).collect())
 }
 
-/// Marks jobs done, except those that their handlers have completed and those whose lease is lost.
+/// Marks jobs done, except those whose lease is lost. If PostgreSQL crashes and forgets this, a job
+/// runs again, as if its worker had died just before.
 pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
     let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
     sqlx::query!(
         "UPDATE jobs SET state = 'done', finished_at = now(), leased_until = NULL
+         FROM (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
          WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'running'",
         &ids,
         &numbers,
@@ -289,7 +302,8 @@ pub async fn complete(pool: &PgPool, leases: &[Lease]) -> Result<()> {
 }
 
 /// Marks jobs done **in the caller's transaction**, together with their effects. Returns those whose
-/// lease was still held: nothing may be done for the others.
+/// lease was still held: nothing may be done for the others. After the commit, the caller
+/// [notes](Lease::note_completed) it.
 pub async fn complete_all(conn: &mut PgConnection, leases: &[Lease]) -> Result<HashSet<JobId>> {
     let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
     let done = sqlx::query_scalar!(
@@ -302,6 +316,46 @@ pub async fn complete_all(conn: &mut PgConnection, leases: &[Lease]) -> Result<H
     .fetch_all(conn)
     .await?;
     Ok(done.into_iter().collect())
+}
+
+/// The worker is leaving, or has no slot for these jobs: they are due again at once, in their old
+/// places, and the attempts do not count. Returns one result each, false when the lease is lost. The
+/// relays of other workers are told that jobs are [back](super::wakeups::BACK).
+pub async fn give_back(pool: &PgPool, leases: &[Lease]) -> Result<Vec<bool>> {
+    let (ids, numbers) = newest(leases.iter().map(|lease| lease.delivery));
+    let given = sqlx::query!(
+        r#"WITH back AS (
+               UPDATE jobs SET state = 'pending', leased_until = NULL, started_at = NULL, attempt = attempt - 1
+               WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'running'
+               RETURNING id, queue
+           )
+           SELECT array_agg(id) AS "ids!", pg_notify('nexus_jobs', queue || ' back') AS told FROM back GROUP BY queue"#,
+        &ids,
+        &numbers,
+    )
+    .fetch_all(pool)
+    .await?;
+    let given: HashSet<JobId> = given.into_iter().flat_map(|row| row.ids).collect();
+    Ok(leases.iter().map(|lease| given.contains(&lease.delivery.job_id)).collect())
+}
+
+/// Gives back what `worker` holds besides `own`: it has claimed jobs whose names have not reached
+/// it, because the connection broke.
+pub async fn disown(pool: &PgPool, queue: Queue, worker: &str, own: &[JobId]) -> Result<()> {
+    sqlx::query!(
+        "WITH back AS (
+             UPDATE jobs SET state = 'pending', leased_until = NULL, started_at = NULL, attempt = attempt - 1
+             WHERE queue = $1 AND state = 'running' AND worker = $2 AND id <> ALL ($3)
+             RETURNING queue
+         )
+         SELECT pg_notify('nexus_jobs', queue || ' back') FROM (SELECT DISTINCT queue FROM back) q",
+        queue as _,
+        worker,
+        own,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(())
 }
 
 /// Ids and delivery numbers, each job once and in order, so that two statements never wait for each

@@ -15,7 +15,7 @@
 //! - It may run more than once, even in two workers at a time if one of them is presumed dead. What
 //!   a handler commits together with [`lifecycle::Lease::complete`] still happens exactly once;
 //!   what it does outside PostgreSQL may be repeated after a crash.
-//! - An attempt begins with its handler, not with the claim. It ends as done, as a failure that
+//! - An attempt begins when a worker takes the job. It ends as done, as a failure that
 //!   counts (error, panic, time-out, vanished worker), as snoozed or given back, which do not
 //!   count, or as discarded. After [`RetryPolicy::max_attempts`] failures the job is dead, and
 //!   stays so until an operator decides.

@@ -4,16 +4,24 @@
 //! It does not use a NOTIFY in the enqueueing transaction: PostgreSQL lets transactions that notify
 //! commit one after the other, each with its own flush of the log, so every transaction that
 //! enqueues would queue up behind a lock of the whole installation. Instead, one task per process
-//! remembers the jobs that were enqueued, asks a moment later which of them are committed, and
-//! notifies once for all of those, in a separate transaction that changes nothing and waits for no
-//! flush. A crash or an outage may lose a wake-up: the relays look by themselves, too.
+//! remembers the jobs that were enqueued, asks which of them are committed when it hears of a
+//! commit ([`committed`]) or a moment later, and notifies once for all of those, in a separate
+//! transaction that changes nothing and waits for no flush. A crash or an outage may lose a
+//! wake-up: the relays look by themselves, too.
 
-use std::{collections::HashMap, sync::OnceLock, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::PgPool;
 use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
+    sync::{Notify, mpsc},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::JobId;
@@ -34,7 +42,8 @@ pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// Jobs whose announcement may wait; the relays find further ones when they next look.
 const WAITING: usize = 10_000;
-/// Jobs that are enqueued within this time are announced together; most are committed by then.
+/// Jobs that are enqueued within this time of each other, or of the last announcement, are
+/// announced together; most are committed by then.
 const SOON: Duration = Duration::from_millis(2);
 /// How long to wait, at most, before looking again at a transaction that takes longer.
 const LATER: Duration = Duration::from_millis(100);
@@ -45,6 +54,9 @@ const FORGOTTEN: Duration = Duration::from_secs(2);
 const CALL: Duration = Duration::from_secs(2);
 
 static ENQUEUED: OnceLock<mpsc::Sender<JobId>> = OnceLock::new();
+/// How many enqueued jobs have not been announced.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+static COMMITTED: Notify = Notify::const_new();
 
 /// Starts the task that tells the relays which jobs this process has enqueued. Without it, jobs
 /// wait until the relays look.
@@ -55,9 +67,18 @@ pub fn start(db: PgPool) {
     }
 }
 
+/// Says that a transaction has been committed. If it has enqueued jobs, they are announced at once;
+/// without this, a moment later.
+pub fn committed() {
+    if OPEN.load(Ordering::Relaxed) > 0 {
+        COMMITTED.notify_one();
+    }
+}
+
 /// Notes a job that was enqueued; its transaction may not be committed yet.
 pub(super) fn enqueued(id: JobId) {
     if let Some(sender) = ENQUEUED.get() {
+        OPEN.fetch_add(1, Ordering::Relaxed);
         // A full channel drops the job: there is much to do, and the relays find the rest by
         // themselves.
         let _ = sender.try_send(id);
@@ -66,15 +87,19 @@ pub(super) fn enqueued(id: JobId) {
 
 async fn tell(db: PgPool, mut enqueued: mpsc::Receiver<JobId>) {
     let mut open: HashMap<JobId, Instant> = HashMap::new();
+    let mut told = Instant::now();
     let mut pause = SOON;
     loop {
+        OPEN.store(open.len() + enqueued.len(), Ordering::Relaxed);
         tokio::select! {
             id = enqueued.recv() => {
                 let Some(id) = id else { return };
                 open.insert(id, Instant::now());
                 pause = SOON;
-                sleep(pause).await;
+                let _ = timeout(SOON, COMMITTED.notified()).await;
+                sleep_until(told + SOON).await;
             }
+            () = COMMITTED.notified(), if !open.is_empty() => sleep_until(told + SOON).await,
             () = sleep(pause), if !open.is_empty() => {}
         }
         while open.len() < WAITING
@@ -88,6 +113,7 @@ async fn tell(db: PgPool, mut enqueued: mpsc::Receiver<JobId>) {
             Err(error) => tracing::debug!(error = error.details(), "relays could not be woken"),
         }
         open.retain(|_, since| since.elapsed() < FORGOTTEN);
+        told = Instant::now();
         pause = (pause * 2).min(LATER);
     }
 }

@@ -51,15 +51,15 @@ fn main() -> ExitCode {
 async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(), JobFailure> {
     let failure = || Error::invalid("as told");
     let wait = Duration::from_millis;
-    match script.steps.get(begin(&cx.db, attempt).await?).or(script.steps.last()).unwrap() {
-        Step::Done => commit(&cx.db, attempt).await,
+    match script.steps.get(begin(&cx.db, &attempt).await?).or(script.steps.last()).unwrap() {
+        Step::Done => commit(&cx.db, &attempt).await,
         Step::Sleep(milliseconds) => {
             sleep(wait(*milliseconds)).await;
-            commit(&cx.db, attempt).await
+            commit(&cx.db, &attempt).await
         }
         Step::Hold(milliseconds) => {
             let mut tx = cx.db.begin().await?;
-            effect(&mut tx, attempt).await?;
+            effect(&mut tx, &attempt).await?;
             // It computes: no timer of this runtime can stop it here.
             tokio::task::block_in_place(|| std::thread::sleep(wait(*milliseconds)));
             attempt.lease.complete(&mut tx).await?;
@@ -76,23 +76,23 @@ async fn run(cx: Arc<Context<()>>, script: Script, attempt: Attempt) -> Result<(
         Step::Die => std::process::abort(),
         Step::DieBeforeCommit => {
             let mut tx = cx.db.begin().await?;
-            effect(&mut tx, attempt).await?;
+            effect(&mut tx, &attempt).await?;
             attempt.lease.complete(&mut tx).await?;
             std::process::abort()
         }
         Step::DieAfterCommit => {
-            commit(&cx.db, attempt).await?;
+            commit(&cx.db, &attempt).await?;
             std::process::abort()
         }
         Step::PanicAfterCommit => {
-            commit(&cx.db, attempt).await?;
+            commit(&cx.db, &attempt).await?;
             panic!("as told")
         }
     }
 }
 
 /// Says how many runs this job has had before.
-async fn begin(db: &PgPool, attempt: Attempt) -> Result<usize, JobFailure> {
+async fn begin(db: &PgPool, attempt: &Attempt) -> Result<usize, JobFailure> {
     let before: i64 = sqlx::query_scalar(
         "WITH this AS (INSERT INTO probe_runs (job_id, attempt, process) VALUES ($1, $2, $3))
          SELECT count(*) FROM probe_runs WHERE job_id = $1",
@@ -105,7 +105,7 @@ async fn begin(db: &PgPool, attempt: Attempt) -> Result<usize, JobFailure> {
     Ok(before as usize)
 }
 
-async fn effect(conn: &mut sqlx::PgConnection, attempt: Attempt) -> Result<(), JobFailure> {
+async fn effect(conn: &mut sqlx::PgConnection, attempt: &Attempt) -> Result<(), JobFailure> {
     sqlx::query("INSERT INTO probe_effects (job_id) VALUES ($1)")
         .bind(attempt.job_id)
         .execute(conn)
@@ -114,7 +114,7 @@ async fn effect(conn: &mut sqlx::PgConnection, attempt: Attempt) -> Result<(), J
 }
 
 /// The effect and "done", in one transaction.
-async fn commit(db: &PgPool, attempt: Attempt) -> Result<(), JobFailure> {
+async fn commit(db: &PgPool, attempt: &Attempt) -> Result<(), JobFailure> {
     let mut tx = db.begin().await?;
     effect(&mut tx, attempt).await?;
     attempt.lease.complete(&mut tx).await?;

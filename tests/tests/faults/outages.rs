@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
+use nexus_tests::probes::Processes;
 use nexus_tests::{Booking, Fault, Outcome, SOON, Stack, Target, Value, eventually, json, seen};
 
-/// One slow job at a time, so that the others wait in Redis.
-async fn slow_stack() -> Stack {
+/// Two workers with one slow job each, so that the others wait in Redis.
+async fn slow_stack() -> (Stack, Processes) {
     let stack = Stack::builder()
         .env("WORKER_CONCURRENCY", 1)
         .env("JOB_LOST_MS", 2_000)
         .env("JOB_LEASE_MS", 2_000);
     let stack = stack.start().await;
-    stack.providers.fault(Target::TwilioVerify, Some(16), Fault::delay(Duration::from_millis(150)));
-    stack
+    stack.providers.fault(Target::TwilioVerify, Some(16), Fault::delay(Duration::from_millis(300)));
+    let mut second = stack.processes("nexus-worker-otp", 1, &[]);
+    second.start().await;
+    (stack, second)
 }
 
 fn phones(first: usize) -> Vec<String> {
@@ -45,7 +48,7 @@ async fn until_all_have_codes(stack: &Stack, phones: &[String]) {
 
 #[tokio::test]
 async fn jobs_survive_a_redis_that_is_emptied_and_one_that_is_killed() {
-    let mut stack = slow_stack().await;
+    let (mut stack, _second) = slow_stack().await;
     let first = phones(10);
     ask_for_codes(&stack, &first).await;
     until_in_redis(&stack).await;
@@ -67,7 +70,7 @@ async fn jobs_survive_a_redis_that_is_emptied_and_one_that_is_killed() {
 
 #[tokio::test]
 async fn jobs_survive_a_postgresql_that_is_killed() {
-    let mut stack = slow_stack().await;
+    let (mut stack, _second) = slow_stack().await;
     let phones = phones(10);
     ask_for_codes(&stack, &phones).await;
     until_in_redis(&stack).await;

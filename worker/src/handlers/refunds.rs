@@ -36,7 +36,7 @@ pub async fn refund_payment(
     let Some(refund) = refund else {
         return Err(JobFailure::Discard("there is no such refund".into()));
     };
-    refund_left(&cx, &job, attempt, refund).await
+    refund_left(&cx, &job, &attempt, refund).await
 }
 
 /// Asks Razorpay to refund the rest of a payment, and asks again for the new rest whenever a part
@@ -44,7 +44,7 @@ pub async fn refund_payment(
 async fn refund_left(
     cx: &Context<Payments>,
     job: &RefundPayment,
-    attempt: Attempt,
+    attempt: &Attempt,
     mut refund: refunds::Refund,
 ) -> Result<(), JobFailure> {
     loop {
@@ -124,7 +124,7 @@ async fn ask(
 async fn follow_all(
     cx: &Context<Payments>,
     job: &RefundPayment,
-    attempt: Attempt,
+    attempt: &Attempt,
     refund: &refunds::Refund,
     made: &[Refund],
 ) -> Result<Option<refunds::Refund>, JobFailure> {

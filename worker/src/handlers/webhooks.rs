@@ -54,7 +54,7 @@ async fn act_on_webhook(
             let mut tx = cx.db.begin().await?;
             let action = webhook_actions::act_on(&mut tx, id, webhook_event, &mut after).await?;
             match &action {
-                WebhookAction::Done(outcome) => close(tx, id, attempt, outcome).await?,
+                WebhookAction::Done(outcome) => close(tx, id, &attempt, outcome).await?,
                 WebhookAction::Capture(_) | WebhookAction::FindOrder(_) => tx.rollback().await?,
             }
             Ok(action)
@@ -64,12 +64,12 @@ async fn act_on_webhook(
                 after.run(&cx.cache, &cx.emitter, &cx.seats).await;
                 return Ok(());
             }
-            WebhookAction::Capture(money) => return capture(cx, id, attempt, event, &money).await,
+            WebhookAction::Capture(money) => return capture(cx, id, &attempt, event, &money).await,
             WebhookAction::FindOrder(money) => {
                 let noted =
                     installation::is_foreign(&mut *cx.db.acquire().await?, &money.order_id).await?;
                 if noted {
-                    return Ok(close(cx.db.begin().await?, id, attempt, "not_ours").await?);
+                    return Ok(close(cx.db.begin().await?, id, &attempt, "not_ours").await?);
                 }
                 let found = orphaned_orders::find(&cx.db, cx.razorpay()?, &money.order_id).await?;
                 let mut tx = cx.db.begin().await?;
@@ -80,7 +80,7 @@ async fn act_on_webhook(
                     }
                     Err(owner) => {
                         installation::note_foreign(&mut tx, &money, &owner).await?;
-                        return Ok(close(tx, id, attempt, owner.outcome()).await?);
+                        return Ok(close(tx, id, &attempt, owner.outcome()).await?);
                     }
                 }
             }
@@ -92,7 +92,7 @@ async fn act_on_webhook(
 async fn close(
     mut tx: PgTransaction<'_>,
     id: WebhookId,
-    attempt: Attempt,
+    attempt: &Attempt,
     outcome: &str,
 ) -> Result<(), Error> {
     webhooks::close(&mut tx, id, outcome).await?;
@@ -105,7 +105,7 @@ async fn close(
 async fn capture(
     cx: &Context<Payments>,
     id: WebhookId,
-    attempt: Attempt,
+    attempt: &Attempt,
     event: Option<EventId>,
     money: &ProviderPayment,
 ) -> Result<(), JobFailure> {

@@ -1,5 +1,5 @@
 //! How many jobs all relays of a queue together keep in the transport: a small multiple of what the
-//! queue's workers run at once, so that no worker has to wait for a relay.
+//! queue's workers run at once.
 
 /// The most jobs of a queue in the transport, which breaks at 8,000 (docs/apalis.md).
 pub(super) const MOST: usize = 1000;
@@ -17,11 +17,6 @@ pub(super) fn target(concurrency: usize, workers: usize) -> usize {
 /// How many jobs of one priority above 0 may be with the workers at once: half of all slots.
 pub(super) fn of_a_priority(concurrency: usize, workers: usize) -> usize {
     (concurrency * workers.max(1) / 2).max(1)
-}
-
-/// A relay refills the transport after this many claims of its own worker.
-pub(crate) fn refill_after(concurrency: usize) -> usize {
-    target(concurrency, 1).div_ceil(4)
 }
 
 /// One worker's part of the target.

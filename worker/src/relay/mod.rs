@@ -1,55 +1,56 @@
-//! The relay hands due jobs of one queue from the ledger to the transport: batch by batch, never
-//! more than the workers are about to need, so that Redis holds no backlog and loses little when it
-//! loses everything.
+//! The relay finds due jobs of one queue in the ledger, and claims as many for its worker as that
+//! has room for ([`claims`], [`load`]). All workers of a queue do so at the same time, and take
+//! different jobs.
 //!
-//! Each round looks at the ledger and says when to look again: at the next due time, or after
+//! Each round claims or looks, and says when to look again: at the next due time, or after
 //! [`LOOK`]. Notices of newly enqueued jobs ([`wakeups`](nexus_common::jobs::wakeups)) and the
-//! worker's own progress wake the relay earlier ([`signal`]). Lost deliveries are found again: a
-//! relay takes back what it has pushed as soon as the transport reports trouble, and every relay
-//! rescues everything else ([`rescue`]).
+//! worker's own progress wake the relay earlier ([`signal`]).
 //!
-//! A transport that takes nothing for some seconds is away ([`health`]): the relay then hands due
-//! jobs to the slots of its own worker until the transport takes deliveries again ([`hand_over`]).
-//! Deliveries that the transport still makes after that have been replaced in the ledger, and do
-//! not run twice.
+//! A job that is overdue while its worker is full goes to the transport, which gives it to any
+//! worker with a free slot ([`hand_over`]); no job needs the transport to be run. Lost deliveries
+//! are found again: a relay takes back what it has pushed as soon as the transport reports trouble,
+//! and every relay rescues everything else ([`rescue`]).
 
 mod capacity;
+mod claims;
 mod hand_over;
 mod health;
+mod load;
 mod rescue;
 pub(crate) mod signal;
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use nexus_common::{
     Result,
-    jobs::{Queue, backlog::Backlog, lifecycle::Delivery},
+    jobs::{
+        Queue,
+        backlog::Backlog,
+        lifecycle::{Claimed, Delivery},
+    },
     storage::postgres::{bounded, within},
     types::backoff::Backoff,
 };
 use sqlx::PgPool;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::capacity::refill_after;
-use self::{health::TransportHealth, signal::RelaySignal};
-use crate::transport::{RunJob, Transport};
+use self::{
+    claims::{Left, Which},
+    health::TransportHealth,
+    signal::RelaySignal,
+};
+use crate::transport::Transport;
 
 /// How often the relay looks at the ledger while nothing is due: other processes give no notice of
 /// retries and snoozes.
 const LOOK: Duration = Duration::from_millis(500);
-/// The same while the transport is full: claims of this worker wake the relay earlier, claims of
-/// other workers do not.
+/// The same while jobs wait for this worker: the end of another of its jobs wakes the relay
+/// earlier.
 const LOOK_FULL: Duration = Duration::from_millis(100);
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
 /// A survey, which reads all live jobs, is followed by a pause of this many times its duration:
@@ -60,19 +61,20 @@ const URGENT_SURVEY_PAUSE: u32 = 5;
 /// The longest such pause.
 const LONGEST_SURVEY_PAUSE: Duration = Duration::from_secs(5);
 
+/// Starts a job that the worker holds until then at least.
+pub(crate) type RunClaimed = Box<dyn Fn(Claimed, Instant) + Send + Sync>;
+
 /// The relay of one worker.
 pub(crate) struct Relay<T> {
     pub(crate) db: PgPool,
     pub(crate) queue: Queue,
+    /// The worker's name.
+    pub(crate) worker: String,
+    pub(crate) lease: Duration,
     pub(crate) concurrency: usize,
     pub(crate) lost_after: Duration,
     pub(crate) transport: Arc<T>,
-    /// Runs a job here, without the transport.
-    pub(crate) run_job: RunJob,
-    /// The worker's slots, which it shares with the transport.
-    pub(crate) slots: Arc<Semaphore>,
-    /// Knows every running job.
-    pub(crate) running: TaskTracker,
+    pub(crate) run_claimed: RunClaimed,
     pub(crate) signal: Arc<RelaySignal>,
     pub(crate) stop: CancellationToken,
 }
@@ -83,33 +85,40 @@ struct State {
     /// When the last survey of all live jobs ended, and how long it took. Other looks begin where
     /// the survey found the first live jobs.
     surveyed: Option<(Instant, Duration)>,
-    /// The newest pushes, including all that no worker has claimed yet.
+    /// When the last look of any kind ended.
+    looked: Instant,
+    /// The newest pushes, including all that no worker has accepted yet.
     pushed: VecDeque<Delivery>,
     rescue_at: Instant,
     /// Rounds in a row that expected a due job and found none.
     misses: u32,
-    health: TransportHealth,
-    /// Workers of the queue, when the transport last reported them.
-    workers: usize,
+    /// A claim has failed, and may have taken jobs all the same.
+    unsure: bool,
+    /// When the pace of the worker was last measured.
+    measured: Instant,
+    health: Arc<TransportHealth>,
 }
 
 impl<T: Transport> Relay<T> {
-    /// Runs until the worker stops; then takes back the deliveries that no worker has claimed.
+    /// Runs until the worker stops; then takes back the deliveries that no worker has accepted.
     pub(crate) async fn run(self) {
-        let answers = Arc::new(AtomicBool::new(true));
-        let watch = tokio::spawn(health::watch(self.transport.clone(), answers.clone()));
+        let health = TransportHealth::new();
+        let watch = tokio::spawn(health::watch(self.transport.clone(), health.clone()));
         let mut state = State {
             backlog: Backlog::unknown(self.queue),
             surveyed: None,
+            looked: Instant::now(),
             pushed: VecDeque::new(),
             rescue_at: Instant::now(),
             misses: 0,
-            health: TransportHealth::new(answers),
-            workers: 1,
+            unsure: false,
+            measured: Instant::now(),
+            health,
         };
         let mut waits = Backoff::default();
+        let mut woken = false;
         while !self.stop.is_cancelled() {
-            match self.round(&mut state).await {
+            match self.round(&mut state, woken).await {
                 Ok(pause) => {
                     if waits.is_failing() {
                         tracing::info!("relaying again");
@@ -117,8 +126,8 @@ impl<T: Transport> Relay<T> {
                     }
                     tokio::select! {
                         () = self.stop.cancelled() => {}
-                        () = self.signal.notify.notified() => {}
-                        () = sleep(pause) => {}
+                        () = self.signal.notify.notified() => woken = true,
+                        () = sleep(pause) => woken = false,
                     }
                 }
                 Err(error) => {
@@ -146,14 +155,16 @@ impl<T: Transport> Relay<T> {
         }
     }
 
-    /// Hands over due jobs. Returns the pause until the next round.
-    async fn round(&self, state: &mut State) -> Result<Duration> {
+    /// Takes due jobs; a relay that was `woken` does so before it looks. Returns the pause until the
+    /// next round.
+    async fn round(&self, state: &mut State, woken: bool) -> Result<Duration> {
         if self.signal.lost.swap(false, Ordering::Acquire)
             && let Err(error) = bounded(self.take_back(state)).await
         {
             self.signal.lost.store(true, Ordering::Release);
             return Err(error);
         }
+        self.signal.load.measure(&mut state.measured);
         let mut unrescued = None;
         if Instant::now() >= state.rescue_at {
             let began = Instant::now();
@@ -162,23 +173,39 @@ impl<T: Transport> Relay<T> {
             state.rescue_at =
                 state.rescue_at.max(Instant::now() + pause(began.elapsed(), SURVEY_PAUSE));
         }
+        self.disown(state).await?;
+        let is_fresh = state.surveyed.is_some() && state.looked.elapsed() < LOOK;
+        if woken
+            && is_fresh
+            && !self.signal.back.load(Ordering::Acquire)
+            && self.claim(state, Which::New).await? == Left::Perhaps
+            && state.looked.elapsed() < LOOK_FULL
+        {
+            return Ok(LOOK_FULL);
+        }
         self.look(state).await?;
+        state.looked = Instant::now();
         // Due jobs must not wait for a rescue that fails.
         if let Some(error) = unrescued {
             tracing::warn!(error = error.details(), "lost jobs cannot be rescued; trying again");
         }
+        if state.backlog.queued() > 0 && self.signal.load.room() > 0 {
+            self.transport.fetch();
+        }
         let due_in = state.backlog.due_in();
         if due_in == Some(Duration::ZERO) {
-            if !state.health.is_away() {
-                match self.fill_transport(state).await {
-                    Err(_) if state.health.is_away() => {}
-                    filled => return filled,
+            return match self.claim(state, Which::Found).await? {
+                Left::Perhaps => {
+                    // No job depends on it.
+                    if let Err(error) = self.hand_over(state).await {
+                        tracing::debug!(error = error.details(), "jobs were not handed over");
+                    }
+                    Ok(LOOK_FULL)
                 }
-            }
-            return self.fill_own_slots(state).await;
+                Left::Few { taken } => Ok(state.pause_after(taken).min(LOOK)),
+            };
         }
-        self.signal.full.store(false, Ordering::Relaxed);
-        self.signal.waiting.store(false, Ordering::Relaxed);
+        self.signal.waiting.store(false, Ordering::Release);
         state.misses = 0;
         let next = self.next_survey(state).filter(|_| self.signal.back.load(Ordering::Acquire));
         let next = next.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));

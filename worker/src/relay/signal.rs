@@ -2,24 +2,23 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use nexus_common::{
-    jobs::{Queue, wakeups},
+    jobs::{JobId, Queue, wakeups},
     storage::listener::Heard,
 };
 use tokio::sync::Notify;
 
+use super::load::Load;
+
 /// Wakes the relay of a worker, and holds what the relay has to know then.
 pub(crate) struct RelaySignal {
     pub(crate) notify: Notify,
-    /// The transport is full, and more jobs are due.
-    pub(crate) full: AtomicBool,
-    /// A due job had to wait for the end of another job.
+    pub(crate) load: Load,
+    /// A due job has to wait for the end of another job.
     pub(crate) waiting: AtomicBool,
-    pub(crate) claimed: AtomicUsize,
-    refill_after: usize,
     /// Pushed deliveries may be lost.
     pub(crate) lost: AtomicBool,
     /// A job is pending in an old place, perhaps before all that the relay looks at.
@@ -27,14 +26,12 @@ pub(crate) struct RelaySignal {
 }
 
 impl RelaySignal {
-    /// The relay refills the transport after `refill_after` claims of its worker.
-    pub(crate) fn new(refill_after: usize) -> Arc<Self> {
+    /// For a worker with so many slots.
+    pub(crate) fn new(slots: usize) -> Arc<Self> {
         Arc::new(RelaySignal {
             notify: Notify::new(),
-            full: AtomicBool::new(false),
+            load: Load::new(slots),
             waiting: AtomicBool::new(false),
-            claimed: AtomicUsize::new(0),
-            refill_after,
             lost: AtomicBool::new(false),
             back: AtomicBool::new(false),
         })
@@ -65,19 +62,10 @@ impl RelaySignal {
         }
     }
 
-    /// A worker has claimed a delivery. Throughput must not depend on how often the relay looks, so
-    /// it refills the transport when a part has been used up.
-    pub(crate) fn claimed(&self) {
-        let claimed = self.claimed.fetch_add(1, Ordering::Relaxed) + 1;
-        if claimed >= self.refill_after && self.full.load(Ordering::Relaxed) {
-            self.claimed.store(0, Ordering::Relaxed);
-            self.wake();
-        }
-    }
-
-    /// A job has ended.
-    pub(crate) fn ended(&self) {
-        if self.waiting.load(Ordering::Relaxed) {
+    /// The worker no longer holds a job.
+    pub(crate) fn ended(&self, job: JobId) {
+        self.load.drop(job);
+        if self.waiting.load(Ordering::Acquire) && self.load.is_low() {
             self.wake();
         }
     }
@@ -96,19 +84,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn claims_wake_a_full_relay_only() {
-        let signal = RelaySignal::new(4);
-        for _ in 0..16 {
-            signal.claimed();
-        }
+    async fn the_end_of_a_job_wakes_the_relay_if_another_waits_for_it() {
+        let signal = RelaySignal::new(1);
+        let job = JobId::from_u128(1);
+        signal.load.take([job]);
+        signal.ended(job);
         assert!(!wakes(&signal).await, "nothing more is due");
-        signal.full.store(true, Ordering::Relaxed);
-        signal.claimed();
-        assert!(wakes(&signal).await);
-        assert!(!wakes(&signal).await, "a part must be used up first");
-        for _ in 0..4 {
-            signal.claimed();
-        }
+        signal.waiting.store(true, Ordering::Release);
+        signal.load.take([job]);
+        signal.ended(job);
         assert!(wakes(&signal).await);
     }
 

@@ -1,6 +1,8 @@
-//! Batches the claims, beginnings and completions that arrive at the same time into one statement
-//! each: a busy worker pays once per group of jobs, not once per job. No call waits for others: a
-//! call that comes alone is made at once, and the next group gathers meanwhile.
+//! Batches what a worker writes about its jobs: acceptances, completions and returns that arrive at
+//! the same time are one statement each, so that a busy worker pays once per group of jobs, not
+//! once per job. (Renewals are not: a handler that is about to commit holds the row of its job, and
+//! must not hold up the others.) No call waits for others: a call that comes alone is made at once, and
+//! the next group gathers meanwhile.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,13 +18,13 @@ use tokio::sync::{
 };
 
 /// Most jobs in one statement.
-const MOST: usize = 100;
+const MOST: usize = 500;
 
 /// Makes the ledger calls that every job needs.
 pub(super) struct Batches {
-    claims: UnboundedSender<Call<Delivery, Option<Claimed>>>,
-    beginnings: UnboundedSender<Call<(Lease, i32), bool>>,
+    acceptances: UnboundedSender<Call<Delivery, Option<Claimed>>>,
     completions: UnboundedSender<Call<Lease, ()>>,
+    returns: UnboundedSender<Call<Lease, bool>>,
 }
 
 struct Call<T, R> {
@@ -34,44 +36,52 @@ impl Batches {
     /// For the worker of that name, which holds its jobs for `lease`. The tasks behind it end when
     /// it is dropped.
     pub(super) fn new(db: &PgPool, worker: &str, lease: Duration) -> Self {
-        let (claims, inbox) = unbounded_channel();
-        let (pool, worker) = (db.clone(), Arc::<str>::from(worker));
-        tokio::spawn(gather(inbox, move |deliveries: Vec<Delivery>| {
-            let (pool, worker) = (pool.clone(), worker.clone());
-            async move { lifecycle::claim(&pool, &deliveries, &worker, lease).await }
-        }));
-        let (beginnings, inbox) = unbounded_channel();
-        let pool = db.clone();
-        tokio::spawn(gather(inbox, move |attempts: Vec<(Lease, i32)>| {
-            let pool = pool.clone();
-            async move { lifecycle::begin(&pool, &attempts, lease).await }
-        }));
-        let (completions, inbox) = unbounded_channel();
-        let pool = db.clone();
-        tokio::spawn(gather(inbox, move |leases: Vec<Lease>| {
-            let pool = pool.clone();
-            async move {
+        let worker = Arc::<str>::from(worker);
+        Batches {
+            acceptances: start(db, move |pool, deliveries: Vec<Delivery>| {
+                let worker = worker.clone();
+                async move { lifecycle::accept(&pool, &deliveries, &worker, lease).await }
+            }),
+            completions: start(db, |pool, leases: Vec<Lease>| async move {
                 lifecycle::complete(&pool, &leases).await?;
                 Ok(vec![(); leases.len()])
-            }
-        }));
-        Batches { claims, beginnings, completions }
+            }),
+            returns: start(db, |pool, leases: Vec<Lease>| async move {
+                lifecycle::give_back(&pool, &leases).await
+            }),
+        }
     }
 
-    /// Like [`lifecycle::claim`], for one delivery.
-    pub(super) async fn claim(&self, delivery: Delivery) -> Result<Option<Claimed>> {
-        call(&self.claims, delivery).await
-    }
-
-    /// Like [`lifecycle::begin`], for one attempt.
-    pub(super) async fn begin(&self, lease: Lease, attempt: i32) -> Result<bool> {
-        call(&self.beginnings, (lease, attempt)).await
+    /// Like [`lifecycle::accept`], for one delivery.
+    pub(super) async fn accept(&self, delivery: Delivery) -> Result<Option<Claimed>> {
+        call(&self.acceptances, delivery).await
     }
 
     /// Like [`lifecycle::complete`], for one job.
-    pub(super) async fn complete(&self, lease: Lease) -> Result<()> {
-        call(&self.completions, lease).await
+    pub(super) async fn complete(&self, lease: &Lease) -> Result<()> {
+        call(&self.completions, lease.clone()).await
     }
+
+    /// Like [`lifecycle::give_back`], for one job.
+    pub(super) async fn give_back(&self, lease: &Lease) -> Result<bool> {
+        call(&self.returns, lease.clone()).await
+    }
+}
+
+/// Starts a task that makes such calls together.
+fn start<T, R, F>(
+    db: &PgPool,
+    make: impl Fn(PgPool, Vec<T>) -> F + Send + 'static,
+) -> UnboundedSender<Call<T, R>>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Future<Output = Result<Vec<R>>> + Send + 'static,
+{
+    let (calls, inbox) = unbounded_channel();
+    let pool = db.clone();
+    tokio::spawn(gather(inbox, move |all| make(pool.clone(), all)));
+    calls
 }
 
 async fn call<T, R>(calls: &UnboundedSender<Call<T, R>>, what: T) -> Result<R> {

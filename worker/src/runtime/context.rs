@@ -35,11 +35,12 @@ impl<S> Deref for Context<S> {
 }
 
 /// The attempt that a handler is making.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     /// The right to run the job. A handler whose effects are in PostgreSQL calls
     /// `attempt.lease.complete(&mut tx)` as the last statement of its transaction, so that the
-    /// effects and "done" commit together; otherwise the runtime completes the job after `Ok(())`.
+    /// effects and "done" commit together; otherwise the runtime completes the job after `Ok(())`. A handler whose transaction fails
+    /// after that must not return `Ok(())`.
     pub lease: Lease,
     /// 1 for the first attempt.
     pub number: i32,

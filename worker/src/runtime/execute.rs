@@ -1,8 +1,8 @@
-//! One delivery, from claim to verdict.
+//! One job, from the moment that the worker holds it to the verdict.
 //!
 //! The handler runs in a separate task: a panic stays there, and the supervisor can stop it when it
 //! exceeds the time limit, when the lease is lost, or when the worker leaves. Wherever this process
-//! dies, the row tells the rest: another relay's rescue finds `queued` rows and expired leases.
+//! dies, the row tells the rest: another relay's rescue finds expired leases.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -11,6 +11,7 @@ use nexus_common::{
     jobs::{
         Queue, RetryPolicy,
         lifecycle::{self, Claimed, Delivery},
+        wakeups,
     },
     observability::{metrics, traces},
     storage::postgres::{bounded, within},
@@ -18,8 +19,9 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field};
@@ -43,6 +45,8 @@ pub(super) struct Executor<S> {
     pub(super) batches: Batches,
     pub(super) lease: Duration,
     pub(super) lost_after: Duration,
+    /// Bounds the handlers that run at once.
+    pub(super) slots: Arc<Semaphore>,
     pub(super) relay: Arc<RelaySignal>,
     /// Cancelled when no more jobs may be claimed.
     pub(super) stop: CancellationToken,
@@ -55,12 +59,51 @@ pub(super) struct Executor<S> {
 const UNKNOWN_KIND: Duration = Duration::from_secs(60);
 /// An outcome that cannot be recorded for this long is left to the lease: the job will run again.
 const RECORD_FOR: Duration = Duration::from_secs(30);
+/// A job that was claimed ahead waits this long for a slot; then jobs before it have turned out to
+/// be slow, and another worker may run it.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 impl<S: Send + Sync + 'static> Executor<S> {
-    /// Runs the delivered job, unless the delivery has been replaced.
-    pub(super) async fn run(&self, delivery: Delivery) {
-        let Some(claimed) = self.claim(delivery).await else { return };
-        let Some(held_until) = self.begin(&claimed).await else { return };
+    /// Runs a job that Redis has brought, unless the delivery has been replaced. Without room for
+    /// it the job goes back to the ledger, where other workers find it.
+    pub(super) async fn receive(&self, delivery: Delivery) {
+        let job = delivery.job_id;
+        if self.stop.is_cancelled() || !self.relay.load.try_take(job) {
+            return self.refuse(delivery).await;
+        }
+        match self.accept(delivery).await {
+            Some((claimed, held_until)) => self.run(claimed, held_until).await,
+            None => self.relay.ended(job),
+        }
+    }
+
+    /// Runs a claimed job that is held until then at least.
+    pub(super) async fn run(&self, claimed: Claimed, held_until: Instant) {
+        match self.slot(held_until).await {
+            Some(slot) => self.attempt(&claimed, held_until, slot).await,
+            None => {
+                let returned = within(self.lease, self.batches.give_back(&claimed.lease)).await;
+                if let Err(error) = returned {
+                    tracing::debug!(job_id = %claimed.lease.job_id(), error = error.details(), "a job was not given back; its lease will run out");
+                }
+            }
+        }
+        self.relay.ended(claimed.lease.job_id());
+    }
+
+    /// A slot for a handler; `None` when the job had better run elsewhere.
+    async fn slot(&self, held_until: Instant) -> Option<OwnedSemaphorePermit> {
+        let patience = held_until.min(Instant::now() + PATIENCE);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            slot = self.slots.clone().acquire_owned() => slot.ok(),
+            () = sleep_until(patience) => None,
+        }
+    }
+
+    /// Calls the handler, and records what becomes of the job.
+    async fn attempt(&self, claimed: &Claimed, held_until: Instant, slot: OwnedSemaphorePermit) {
         metrics::claimed(self.queue, &claimed.kind, claimed.waited);
         let started = Instant::now();
         let span = tracing::info_span!(
@@ -75,7 +118,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
         let trace_id = traces::begin(&span, claimed.trace_context.as_deref());
         let (ended, policy) = match self.registry.handler(&claimed.kind) {
             Some(handler) => {
-                (self.supervise(handler, &claimed, held_until, &span).await, handler.retry)
+                (self.supervise(handler, claimed, held_until, &span).await, handler.retry)
             }
             None => {
                 let error = format!(
@@ -88,15 +131,16 @@ impl<S: Send + Sync + 'static> Executor<S> {
         };
         let verdict = judge(ended, &policy, claimed.attempt, claimed.max_attempts);
         let took = started.elapsed();
-        let verdict = self.record(verdict, &claimed).await;
+        drop(slot);
+        // Jobs that this one has enqueued are committed.
+        wakeups::committed();
+        let verdict = self.record(verdict, claimed).await;
         if verdict.is_pending() {
             self.relay.wake();
-        } else {
-            self.relay.ended();
         }
         metrics::attempt(self.queue, &claimed.kind, verdict.outcome(), took);
-        verdict.log(&claimed, trace_id.as_deref(), took);
-        verdict.trace(&claimed, &span);
+        verdict.log(claimed, trace_id.as_deref(), took);
+        verdict.trace(claimed, &span);
     }
 
     /// Writes the verdict down, and returns what became of the job.
@@ -116,8 +160,9 @@ impl<S: Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// Claims the job; `None` when it is not ours to run.
-    async fn claim(&self, delivery: Delivery) -> Option<Claimed> {
+    /// Accepts the job, and returns it with the time until which it is held at least; `None` when
+    /// it is not ours to run.
+    async fn accept(&self, delivery: Delivery) -> Option<(Claimed, Instant)> {
         let give_up_at = Instant::now() + self.lost_after;
         let mut waits = Backoff::default();
         loop {
@@ -125,14 +170,19 @@ impl<S: Send + Sync + 'static> Executor<S> {
                 self.refuse(delivery).await;
                 return None;
             }
-            match self.batches.claim(delivery).await {
-                Ok(claimed) => {
-                    self.relay.claimed();
-                    return claimed;
+            // PostgreSQL starts the lease later than this moment.
+            let asked = Instant::now();
+            match self.batches.accept(delivery).await {
+                Ok(accepted) => {
+                    let claimed = accepted?;
+                    if asked.elapsed() < self.lease / 3 {
+                        return Some((claimed, asked + self.lease));
+                    }
+                    return self.hold(claimed).await;
                 }
-                // A rescue hands the job over again after that.
+                // A rescue makes the job due again after that.
                 Err(error) if Instant::now() > give_up_at => {
-                    tracing::warn!(job_id = %delivery.job_id, error = error.details(), "a job could not be claimed");
+                    tracing::warn!(job_id = %delivery.job_id, error = error.details(), "a job could not be accepted");
                     return None;
                 }
                 Err(_) => {
@@ -142,42 +192,11 @@ impl<S: Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// Counts the attempt, and returns the time until which the job is held at least; `None` when
-    /// it is no longer ours to run. Counting starts here because the claim may have taken long.
-    async fn begin(&self, claimed: &Claimed) -> Option<Instant> {
-        let job_id = claimed.lease.job_id();
-        let give_up_at = Instant::now() + self.lost_after;
-        let mut waits = Backoff::default();
-        while !self.kill.is_cancelled() {
-            // PostgreSQL starts the lease later than this moment.
-            let held_until = Instant::now() + self.lease;
-            let begun = tokio::select! {
-                begun = self.batches.begin(claimed.lease, claimed.attempt) => begun,
-                () = self.kill.cancelled() => break,
-            };
-            match begun {
-                Ok(true) if Instant::now() < held_until => return Some(held_until),
-                // The answer came after the lease may have run out.
-                Ok(true) => {}
-                Ok(false) => {
-                    tracing::info!(kind = claimed.kind, %job_id, "a claim took longer than its lease; the job was not begun");
-                    return None;
-                }
-                Err(error) if Instant::now() > give_up_at => {
-                    tracing::warn!(%job_id, error = error.details(), "a job could not be begun");
-                    break;
-                }
-                Err(_) => {
-                    let _ = timeout(waits.next_wait(), self.kill.cancelled()).await;
-                }
-            }
-        }
-        // Earlier statements may have succeeded, but the handler has not begun.
-        let given_back = claimed.lease.give_back(&self.db, claimed.attempt);
-        if let Err(error) = within(self.lease, given_back).await {
-            tracing::debug!(%job_id, error = error.details(), "a job was not given back; its lease will run out");
-        }
-        None
+    /// Renews a lease that the worker got late: others may think that the worker is dead.
+    async fn hold(&self, claimed: Claimed) -> Option<(Claimed, Instant)> {
+        let asked = Instant::now();
+        let renewed = within(self.lease, self.renew(&claimed)).await;
+        matches!(renewed, Ok(Renewed::Held)).then_some((claimed, asked + self.lease))
     }
 
     async fn refuse(&self, delivery: Delivery) {
@@ -197,7 +216,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
         span: &Span,
     ) -> Ended {
         let attempt = Attempt {
-            lease: claimed.lease,
+            lease: claimed.lease.clone(),
             number: claimed.attempt,
             max: claimed.max_attempts,
             job_id: claimed.lease.job_id(),
@@ -211,13 +230,13 @@ impl<S: Send + Sync + 'static> Executor<S> {
             }
         };
         let mut task = tokio::spawn(work.instrument(span.clone()));
-        let time_limit = sleep(handler.timeout);
-        tokio::pin!(time_limit);
+        let time_limit = Instant::now() + handler.timeout;
         let third = self.lease / 3;
-        let mut renewals = interval_at(Instant::now() + third, third);
-        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renew_at = held_until - self.lease + third;
         let mut committed = false;
         loop {
+            let next =
+                if committed { time_limit } else { time_limit.min(renew_at).min(held_until) };
             tokio::select! {
                 biased;
                 result = &mut task => return match result {
@@ -229,34 +248,41 @@ impl<S: Send + Sync + 'static> Executor<S> {
                     end(task).await;
                     return Ended::Interrupted;
                 }
-                () = &mut time_limit => {
-                    end(task).await;
-                    return Ended::Crashed { error: format!("timed out after {:?}", handler.timeout), wait: None };
-                }
-                () = sleep_until(held_until), if !committed => {
+                () = sleep_until(next) => {}
+            }
+            let asked = Instant::now();
+            if asked >= time_limit {
+                end(task).await;
+                let error = format!("timed out after {:?}", handler.timeout);
+                return Ended::Crashed { error, wait: None };
+            }
+            if asked >= held_until {
+                end(task).await;
+                return Ended::Lost;
+            }
+            renew_at = asked + third;
+            match within(third, self.renew(claimed)).await {
+                Ok(Renewed::Held) => held_until = asked + self.lease,
+                // The handler has committed and is doing what follows; no other worker can have the
+                // job any more.
+                Ok(Renewed::Done) => committed = true,
+                Ok(Renewed::Lost) => {
                     end(task).await;
                     return Ended::Lost;
                 }
-                _ = renewals.tick(), if !committed => {
-                    let asked = Instant::now();
-                    match within(third, self.renew(claimed)).await {
-                        Ok(Renewed::Held) => held_until = asked + self.lease,
-                        // The handler has committed and is doing what follows; no other worker can
-                        // have the job any more.
-                        Ok(Renewed::Done) => committed = true,
-                        Ok(Renewed::Lost) => {
-                            end(task).await;
-                            return Ended::Lost;
-                        }
-                        Err(error) => tracing::debug!(error = error.details(), "a lease was not renewed; trying again"),
-                    }
+                Err(error) => {
+                    tracing::debug!(
+                        error = error.details(),
+                        "a lease was not renewed; trying again"
+                    );
                 }
             }
         }
     }
 
     async fn renew(&self, claimed: &Claimed) -> Result<Renewed> {
-        if claimed.lease.renew(&self.db, self.lease).await? {
+        let renewed = lifecycle::renew(&self.db, std::slice::from_ref(&claimed.lease), self.lease);
+        if renewed.await? == [true] {
             Ok(Renewed::Held)
         } else if claimed.lease.is_done(&self.db).await? {
             Ok(Renewed::Done)

@@ -38,8 +38,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{batches::Batches, context::Context, execute::Executor, registry::Registry};
 use crate::{
-    relay::{self, Relay, signal::RelaySignal},
-    transport::{self, Consumer, RunJob, Transport},
+    relay::{Relay, signal::RelaySignal},
+    transport::{self, Consumer, Transport},
 };
 
 async fn run<S: Send + Sync + 'static>(
@@ -84,7 +84,7 @@ async fn run<S: Send + Sync + 'static>(
     }
 
     wakeups::start(db.clone());
-    let signal = RelaySignal::new(relay::refill_after(config.concurrency));
+    let signal = RelaySignal::new(config.concurrency);
     let mut registry = registry;
     let clocks = schedule::start(std::mem::take(&mut registry.schedule), &db, &stop);
     for key in (registry.keys)(&context.state) {
@@ -98,42 +98,48 @@ async fn run<S: Send + Sync + 'static>(
         move |heard| woken.hear(queue, heard),
     ));
     let sampler = tokio::spawn(sample(queue, db.clone(), context.db.clone()));
-    let runtime_db = db.clone();
+    let slots = Arc::new(Semaphore::new(config.concurrency));
     let executor = Arc::new(Executor {
         queue,
         registry,
         context,
         batches: Batches::new(&db, &worker, config.lease),
-        db,
+        db: db.clone(),
         lease: config.lease,
         lost_after: config.lost_after,
+        slots: slots.clone(),
         relay: signal.clone(),
         stop: stop.clone(),
         kill: kill.clone(),
     });
-    let run_job: RunJob = Arc::new(move |delivery| {
-        let executor = executor.clone();
-        Box::pin(async move { executor.run(delivery).await })
-    });
-    let slots = Arc::new(Semaphore::new(config.concurrency));
     let running = TaskTracker::new();
-    let relaying = tokio::spawn(
-        Relay {
-            db: runtime_db,
-            queue,
-            concurrency: config.concurrency,
-            lost_after: config.lost_after,
-            transport: transport.clone(),
-            run_job: run_job.clone(),
-            slots: slots.clone(),
-            running: running.clone(),
-            signal: signal.clone(),
-            stop: stop.clone(),
-        }
-        .run(),
-    );
-    let consumer =
-        Consumer { run_job, slots, running: running.clone(), relay: signal, stop: stop.clone() };
+    let (runs, tracker) = (executor.clone(), running.clone());
+    let relay = Relay {
+        db,
+        queue,
+        worker: worker.clone(),
+        lease: config.lease,
+        concurrency: config.concurrency,
+        lost_after: config.lost_after,
+        transport: transport.clone(),
+        run_claimed: Box::new(move |claimed, held_until| {
+            let executor = runs.clone();
+            tracker.spawn(async move { executor.run(claimed, held_until).await });
+        }),
+        signal: signal.clone(),
+        stop: stop.clone(),
+    };
+    let mut relaying = tokio::spawn(relay.run());
+    let consumer = Consumer {
+        run_delivery: Arc::new(move |delivery| {
+            let executor = executor.clone();
+            Box::pin(async move { executor.receive(delivery).await })
+        }),
+        slots,
+        running: running.clone(),
+        relay: signal,
+        stop: stop.clone(),
+    };
     let receiving = tokio::spawn(async move { transport.receive(consumer).await });
     tracing::info!(queue = queue.name(), worker, concurrency = config.concurrency, "worker ready");
 
@@ -142,16 +148,24 @@ async fn run<S: Send + Sync + 'static>(
     sampler.abort();
     notices.abort();
     running.close();
+    let left = async {
+        // Its last claim may still bring jobs, to give back.
+        let _ = (&mut relaying).await;
+        running.wait().await;
+    };
     tokio::select! {
-        () = running.wait() => {}
+        () = left => {}
         () = sleep(config.grace) => {}
         () = kill.cancelled() => {}
     }
     kill.cancel();
     // Bounded: a job that is not given back in time is rescued when its lease has run out.
     let _ = timeout(Duration::from_secs(5), async {
+        if !relaying.is_finished() {
+            let _ = relaying.await;
+        }
         running.wait().await;
-        let _ = tokio::join!(relaying, receiving, clocks);
+        let _ = tokio::join!(receiving, clocks);
     })
     .await;
     tracing::info!("worker has left");

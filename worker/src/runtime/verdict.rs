@@ -89,7 +89,9 @@ impl Verdict {
     ) -> Result<Verdict> {
         let lease = &claimed.lease;
         let recorded = match &self {
-            Verdict::Done => batches.complete(*lease).await.map(|()| true)?,
+            // Its handler has committed that.
+            Verdict::Done if lease.is_completed() => true,
+            Verdict::Done => batches.complete(lease).await.map(|()| true)?,
             Verdict::Retry { error, after } => lease.retry(db, error, *after).await?,
             Verdict::Snooze(after) | Verdict::Contended { after, .. } => {
                 lease.snooze(db, *after).await?
@@ -110,7 +112,7 @@ impl Verdict {
                 tx.commit().await?;
                 given_up
             }
-            Verdict::GiveBack => lease.give_back(db, claimed.attempt).await?,
+            Verdict::GiveBack => batches.give_back(lease).await?,
             Verdict::Lost => true,
         };
         if recorded {

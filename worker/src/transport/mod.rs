@@ -25,15 +25,14 @@ pub(crate) trait Transport: Send + Sync + 'static {
     fn depth(&self) -> impl Future<Output = Result<Depth>> + Send;
 
     /// Sends deliveries to the workers of the queue: all of them or, on an error, perhaps none.
-    /// Workers receive them in this order.
+    /// Workers receive them in this order, when they [look](Self::fetch) or after a while.
     fn push(&self, deliveries: &[Delivery]) -> impl Future<Output = Result<()>> + Send;
 
     /// Receives deliveries and hands them to the consumer until its worker stops.
     fn receive(&self, consumer: Consumer) -> impl Future<Output = ()> + Send;
 
-    /// Receives nothing until the transport answers, and gives back the slot that is reserved for
-    /// the next delivery.
-    fn suspend(&self);
+    /// Looks for deliveries now: there are some, and the worker has room.
+    fn fetch(&self);
 }
 
 /// What a transport holds of a queue.
@@ -46,7 +45,7 @@ pub(crate) struct Depth {
 
 /// What a worker offers to the transport.
 pub(crate) struct Consumer {
-    pub(crate) run_job: RunJob,
+    pub(crate) run_delivery: RunDelivery,
     /// Bounds the jobs that run at once.
     pub(crate) slots: Arc<Semaphore>,
     /// Knows every running job.
@@ -56,8 +55,8 @@ pub(crate) struct Consumer {
     pub(crate) stop: CancellationToken,
 }
 
-/// Runs a delivered job to its end.
-pub(crate) type RunJob = Arc<dyn Fn(Delivery) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Runs a delivered job to its end, or refuses it.
+pub(crate) type RunDelivery = Arc<dyn Fn(Delivery) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The transport of `queue` for the process `worker`. It connects when it is first used.
 pub(crate) fn open(

@@ -4,7 +4,7 @@
 use nexus_common::{
     Error,
     accounts::credentials::Login,
-    jobs::{self, otp},
+    jobs::{self, otp, wakeups},
     types::feature::Feature,
 };
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,7 @@ impl Endpoint for SendOtp {
         app.budgets.otp_send(claimant, &phone).await?;
         let mut conn = app.db.acquire().await?;
         jobs::enqueue(&mut conn, &otp::SendOtp { phone: phone.as_str().to_owned() }).await?;
+        wakeups::committed();
         Ok(One(OtpSent {
             success: true,
             message: "OTP sent successfully",

@@ -201,8 +201,23 @@ async fn a_relay_passes_by_the_jobs_that_have_gone_while_an_old_snapshot_is_held
     let pages = look.pages(&mut conn, &["'payments'", "'{0}'", from, from]).await;
     assert!(pages < 30, "a look reads {pages} pages");
     let take = starting("WITH rooms AS");
-    let pages = take.pages(&mut conn, &["'payments'", "32", "8", "'{0}'", from, from]).await;
-    assert!(pages < 60, "a hand-over reads {pages} pages");
+    let pages = take
+        .pages(
+            &mut conn,
+            &[
+                "'payments'",
+                "32",
+                "8",
+                "'{0}'",
+                from,
+                from,
+                "'worker'",
+                "'6 seconds'",
+                "'0 seconds'",
+            ],
+        )
+        .await;
+    assert!(pages < 60, "a claim reads {pages} pages");
     assert_eq!(stack.rows("SELECT state FROM jobs WHERE state <> 'done'").await.len(), 1);
     dump.rollback().await.unwrap();
 }

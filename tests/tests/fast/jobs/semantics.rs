@@ -285,7 +285,7 @@ async fn a_claim_that_takes_longer_than_its_lease_is_no_attempt() {
     stack
         .execute(
             "CREATE TRIGGER slow BEFORE UPDATE ON jobs FOR EACH ROW
-             WHEN (OLD.state = 'queued' AND NEW.state = 'running') EXECUTE FUNCTION slow()",
+             WHEN (OLD.state = 'pending' AND NEW.state = 'running') EXECUTE FUNCTION slow()",
         )
         .await;
     let id = stack.enqueue_one("probe_hasty", json!(["done"])).await;
@@ -296,7 +296,7 @@ async fn a_claim_that_takes_longer_than_its_lease_is_no_attempt() {
         "{job}"
     );
 
-    // A worker that died between the claim and the handler.
+    // A worker of the release before died between the claim and the handler.
     stack.execute("DROP TRIGGER slow ON jobs").await;
     probes.process(0).kill_9().await;
     let id = stack.enqueue_one("probe_hasty", json!(["done"])).await;

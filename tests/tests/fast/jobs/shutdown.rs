@@ -74,10 +74,9 @@ async fn what_does_not_finish_in_time_is_given_back_and_runs_elsewhere_as_if_for
 }
 
 #[tokio::test]
-async fn a_job_that_was_claimed_and_cannot_be_begun_is_given_back() {
+async fn a_job_that_cannot_be_claimed_waits_as_if_nobody_had_tried() {
     let stack = stack(300).await;
     let mut probes = stack.probes(1, &[]).await;
-    // Claiming a job forgets when it was started.
     stack
         .execute(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$",
@@ -91,10 +90,35 @@ async fn a_job_that_was_claimed_and_cannot_be_begun_is_given_back() {
         .await;
     probes.start().await;
     let id = stack.enqueue_one("probe", json!(["done"])).await;
-    let due = stack.until_state(&id, "running").await["available_at"].clone();
+    let due = stack.job(&id).await["available_at"].clone();
+    probes.process(0).wait_for_log("jobs cannot be relayed; trying again", SOON).await;
     let status = probes.process(0).stop().await;
     assert!(status.success(), "{status}");
     assert_given_back(&stack, &id, &due).await;
+
+    stack.execute("DROP TRIGGER refuse ON jobs").await;
+    probes.start().await;
+    assert_eq!(stack.until_state(&id, "done").await["attempt"], 1);
+}
+
+#[tokio::test]
+async fn what_a_leaving_worker_has_claimed_ahead_is_given_back_as_if_it_had_not() {
+    let stack = stack(10_000).await;
+    let mut probes = stack.probes(1, &[("WORKER_CONCURRENCY", "4")]).await;
+    probes.start().await;
+    stack.flood(3_000, json!(["done"])).await;
+    eventually("it works", SOON, async || {
+        let done = stack.count("jobs WHERE state = 'done'").await;
+        seen(done >= 300, done).map(drop)
+    })
+    .await;
+    let status = probes.process(0).stop().await;
+    assert!(status.success(), "{status}");
+    let harmed = "jobs WHERE NOT (state = 'done' AND attempt = 1 OR state = 'pending' AND attempt = 0) OR errors <> '[]'";
+    assert_eq!(stack.count(harmed).await, 0);
+    let done = stack.count("jobs WHERE state = 'done'").await;
+    assert!(done < 3_000, "it was still at work");
+    assert_eq!(stack.count("probe_effects").await, done);
 }
 
 /// The load that keeps all queues busy: people who book free seats (payments, bookings,

@@ -25,10 +25,7 @@ use nexus_common::{
 };
 use redis::{RedisError, aio::ConnectionManager};
 use serde_json::Value;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use ulid::{Generator, Ulid};
 
 use self::{
@@ -47,8 +44,7 @@ pub(super) struct Apalis {
     /// For apalis, whose worker ends on a time-out.
     patient: ConnectionManager,
     ids: Mutex<Generator>,
-    pushed: Arc<AtomicWaker>,
-    suspended: Notify,
+    fetch: Arc<AtomicWaker>,
 }
 
 /// How long the steps before a worker starts, or when it ends, may take.
@@ -83,8 +79,7 @@ impl Apalis {
             conn: connect(settings, Profile::DELIVERIES)?,
             patient: connect(settings, Profile::APALIS)?,
             ids: Mutex::new(Generator::new()),
-            pushed: Arc::default(),
-            suspended: Notify::new(),
+            fetch: Arc::default(),
         })
     }
 
@@ -115,11 +110,14 @@ impl Apalis {
     async fn live(&self, name: &str, consumer: &Consumer, finished: &Finished) -> Option<String> {
         let backend = RedisStorage::<Value, _>::new(self.patient.clone())
             .with_config(self.config.clone())
-            .poll_with_strategy(Wakeup::new(self.pushed.clone()));
+            .poll_with_strategy(Wakeup::new(self.fetch.clone()));
         let context = WorkerContext::new(name);
-        let worker = WorkerBuilder::new(context.clone())
-            .backend(backend)
-            .build(Intake::new(name, consumer, finished));
+        let worker = WorkerBuilder::new(context.clone()).backend(backend).build(Intake::new(
+            name,
+            consumer,
+            finished,
+            &self.fetch,
+        ));
         // Spawned: awaited in place, its timers are not always polled.
         let mut run = tokio::spawn(worker.run());
         tokio::select! {
@@ -128,10 +126,6 @@ impl Apalis {
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             }),
-            () = self.suspended.notified() => {
-                run.abort();
-                Some("Redis is away".into())
-            }
             () = consumer.stop.cancelled() => {
                 if context.stop().is_err() || timeout(FAST, &mut run).await.is_err() {
                     run.abort();
@@ -163,7 +157,6 @@ impl Transport for Apalis {
             deliveries.iter().map(|delivery| self.task(delivery)).collect::<Result<Vec<_>, _>>();
         let tasks = tasks.map_err(Error::internal)?;
         queries::push_tasks(&mut self.conn.clone(), &self.config, &tasks).await.map_err(away)?;
-        self.pushed.wake();
         Ok(())
     }
 
@@ -199,8 +192,8 @@ impl Transport for Apalis {
         sweeper.abort();
     }
 
-    fn suspend(&self) {
-        self.suspended.notify_waiters();
+    fn fetch(&self) {
+        self.fetch.wake();
     }
 }
 

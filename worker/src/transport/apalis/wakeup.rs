@@ -1,5 +1,5 @@
-//! When the apalis worker looks into Redis: at once after a push of this process, and every 25 ms
-//! for pushes of other processes.
+//! When the apalis worker looks into Redis: when the relay has seen in the ledger that something is
+//! there, and twice a second by itself.
 
 use std::{
     sync::Arc,
@@ -11,26 +11,26 @@ use apalis::prelude::{PollSnapshot, PollStrategy};
 use futures_util::task::AtomicWaker;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-const EVERY: Duration = Duration::from_millis(25);
+const EVERY: Duration = Duration::from_millis(500);
 
 /// apalis fetches on every wake-up and ignores what a strategy returns; the strategy only has to
 /// register a waker.
 pub(super) struct Wakeup {
     tick: Interval,
-    pushed: Arc<AtomicWaker>,
+    fetch: Arc<AtomicWaker>,
 }
 
 impl Wakeup {
-    pub(super) fn new(pushed: Arc<AtomicWaker>) -> Self {
+    pub(super) fn new(fetch: Arc<AtomicWaker>) -> Self {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Wakeup { tick, pushed }
+        Wakeup { tick, fetch }
     }
 }
 
 impl PollStrategy for Wakeup {
     fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
-        self.pushed.register(cx.waker());
+        self.fetch.register(cx.waker());
         let mut due = false;
         // Until it is pending: only then has it kept the waker.
         while self.tick.poll_tick(cx).is_ready() {
@@ -57,13 +57,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_push_wakes_at_once() {
-        let pushed: Arc<AtomicWaker> = Arc::default();
-        let mut strategy = Wakeup::new(pushed.clone());
+    async fn to_fetch_wakes_at_once() {
+        let fetch: Arc<AtomicWaker> = Arc::default();
+        let mut strategy = Wakeup::new(fetch.clone());
         let flag = Arc::new(Flag::default());
         let waker = std::task::Waker::from(flag.clone());
         let _ = strategy.poll_drive(&mut Context::from_waker(&waker), &PollSnapshot::new());
-        pushed.wake();
+        fetch.wake();
         assert!(flag.0.load(std::sync::atomic::Ordering::SeqCst));
     }
 
