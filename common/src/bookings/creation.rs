@@ -16,7 +16,7 @@ use super::broadcasts::BookingCreated;
 use crate::{
     config::Chargeable,
     error::{Error, Result, violated_constraint},
-    jobs::{self, payments::ConfirmFreeBooking},
+    jobs::{self, payments::ConfirmFreeBooking, wakeups},
     observability::traces,
     realtime::{AfterCommit, Parties},
     seats::hints,
@@ -115,6 +115,7 @@ pub fn creator(db: PgPool, terms: Terms) -> Groups<Wanted, (Created, AfterCommit
             let mut tx = db.begin().await?;
             let created = create_all(&mut tx, &wanted, terms).await?;
             tx.commit().await?;
+            wakeups::committed();
             Ok(created)
         }
     })

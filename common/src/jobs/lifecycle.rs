@@ -21,7 +21,7 @@
 //! `complete` changes nothing and it must roll back.
 //!
 //! Claims, and the completion of jobs that have no effect in PostgreSQL, do not wait for the flush
-//! of the log ([decision 13](../../../docs/decisions/0013-workers-claim-for-themselves.md)). A
+//! of the log ([decision 14](../../../docs/decisions/0014-workers-claim-for-themselves.md)). A
 //! PostgreSQL that crashes may forget the last of them: then the job is pending again, and the
 //! attempt does not count; its worker finds that it has lost the lease. What a handler commits
 //! together with `complete` is flushed as every transaction is, and everything before it.

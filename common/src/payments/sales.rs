@@ -82,7 +82,7 @@ pub async fn make(
     }
 
     let decided = sold.iter().map(|(news, _)| *news).chain(settled.iter().copied());
-    let leases: Vec<Lease> = decided.map(|news| news.received.lease).collect();
+    let leases: Vec<Lease> = decided.map(|news| news.received.lease.clone()).collect();
     let held = lifecycle::complete_all(conn, &leases).await?;
     sold.retain(|(news, _)| held.contains(&news.received.lease.job_id()));
     settled.retain(|news| held.contains(&news.received.lease.job_id()));

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    jobs::{self, payments::ProcessWebhook},
+    jobs::{self, payments::ProcessWebhook, wakeups},
     ledger::{entries::ProviderPayment, payment_states::PaymentEvent, refunds},
     providers::razorpay,
     storage::groups::Groups,
@@ -54,6 +54,7 @@ pub fn inbox(db: PgPool) -> Groups<Incoming, bool> {
             let mut tx = db.begin().await?;
             let new = receive(&mut tx, &incoming).await?;
             tx.commit().await?;
+            wakeups::committed();
             Ok(new.into_iter().map(Ok).collect())
         }
     })

@@ -12,6 +12,7 @@ use nexus_common::{
         self,
         bookings::{FinaliseBooking, ReissueTickets},
         lifecycle::{self, Lease},
+        wakeups,
     },
     observability::traces,
     realtime::{Broadcast, Publish},
@@ -61,7 +62,7 @@ pub async fn finalise_booking(
     job: FinaliseBooking,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let (lease, trace) = (attempt.lease, traces::current());
+    let (lease, trace) = (attempt.lease.clone(), traces::current());
     let finalising = cx.finalising.get_or_init(|| {
         let (db, key) = (cx.db.clone(), cx.key.clone());
         Groups::new(move |all| finalise(db.clone(), key.clone(), all))
@@ -83,7 +84,7 @@ async fn finalise(
     let signing = key.clone();
     let render = move || issuing::render(pending, &signing);
     let rendered = tokio::task::spawn_blocking(render).await.map_err(Error::internal)??;
-    let leases: Vec<Lease> = all.iter().map(|one| one.lease).collect();
+    let leases: Vec<Lease> = all.iter().map(|one| one.lease.clone()).collect();
     let mut tx = db.begin().await?;
     let held = lifecycle::complete_all(&mut tx, &leases).await?;
     let is_held = |one: &Finalising| held.contains(&one.lease.job_id());
@@ -91,6 +92,8 @@ async fn finalise(
         all.iter().filter(|one| is_held(one)).map(|one| (one.booking, one.trace.clone())).collect();
     let mut ready = issuing::issue(&mut tx, &bookings, &rendered, &key).await?;
     tx.commit().await?;
+    wakeups::committed();
+    all.iter().filter(|one| is_held(one)).for_each(|one| one.lease.note_completed());
     let finalised = |one: &Finalising| match is_held(one) {
         true => Ok(ready.remove(&one.booking)),
         false => Err(Error::LeaseLost),

@@ -115,13 +115,17 @@ async fn record_emailed(db: PgPool, all: Vec<Emailed>) -> Result<Vec<Result<bool
     let current = delivery::mark_emailed(&mut tx, sent).await?;
     let is_current = |one: &Emailed| one.tickets.iter().all(|(id, _)| current.contains(id));
     let leases: Vec<Lease> =
-        all.iter().filter(|one| is_current(one)).map(|one| one.lease).collect();
+        all.iter().filter(|one| is_current(one)).map(|one| one.lease.clone()).collect();
     let held = lifecycle::complete_all(&mut tx, &leases).await?;
     tx.commit().await?;
-    let recorded = |one: &Emailed| match is_current(one) {
-        false => Ok(false),
+    let recorded = |one: &Emailed| match (is_current(one), held.contains(&one.lease.job_id())) {
+        (false, _) => Ok(false),
         // It has been sent, whoever has the job now.
-        true => held.contains(&one.lease.job_id()).then_some(true).ok_or(Error::LeaseLost),
+        (true, false) => Err(Error::LeaseLost),
+        (true, true) => {
+            one.lease.note_completed();
+            Ok(true)
+        }
     };
     Ok(all.iter().map(recorded).collect())
 }
@@ -138,7 +142,7 @@ pub async fn email_tickets(
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&delivery, to)?).await.map_err(outward)?;
     let tickets = delivery.tickets.iter().map(|ticket| (ticket.id, ticket.nonce)).collect();
-    match Notifications::emailed(&cx, Emailed { tickets, lease: attempt.lease }).await? {
+    match Notifications::emailed(&cx, Emailed { tickets, lease: attempt.lease.clone() }).await? {
         true => Ok(()),
         false => Err(JobFailure::Snooze(Duration::ZERO)),
     }

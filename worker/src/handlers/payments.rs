@@ -12,7 +12,7 @@ use nexus_common::{
     bookings::{changes, sale},
     config::{self, Env},
     events::turns::Turns,
-    jobs::payments::ConfirmFreeBooking,
+    jobs::{payments::ConfirmFreeBooking, wakeups},
     payments::sales::{self, Received},
     providers::{Key, razorpay::Razorpay},
     realtime::AfterCommit,
@@ -106,6 +106,10 @@ async fn sell(
         let mut tx = db.begin().await?;
         let made = sales::make(&mut tx, &received).await?;
         tx.commit().await?;
+        wakeups::committed();
+        for (received, _) in received.iter().zip(&made).filter(|(_, after)| after.is_some()) {
+            received.lease.note_completed();
+        }
         Ok(made)
     };
     match selling.await {

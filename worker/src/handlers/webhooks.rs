@@ -28,7 +28,7 @@ pub async fn process_webhook(
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
     let webhook = job.webhook_event_id;
-    let received = Received { webhook, lease: attempt.lease, trace: traces::current() };
+    let received = Received { webhook, lease: attempt.lease.clone(), trace: traces::current() };
     if let Some(after) = Payments::sell(&cx, received).await? {
         after.run(&cx.cache, &cx.emitter, &cx.seats).await;
         return Ok(());
