@@ -11,7 +11,7 @@ use super::postgres::bounded;
 use crate::error::{Error, Kind, Result};
 
 /// Calls in one group.
-const MOST: usize = 100;
+const MOST: usize = 200;
 /// Calls that may wait; further ones are told to come back.
 const WAITING: usize = 10_000;
 
