@@ -47,11 +47,22 @@ struct Level {
 
 /// For whom a relay takes due jobs.
 #[derive(Clone, Copy, Debug)]
-pub enum Taker<'a> {
-    /// For its own worker of this name, which holds each for so long at least.
-    Worker(&'a str, Duration),
-    /// For any worker, through Redis; only jobs that have been due for so long.
+enum Taker<'a> {
+    Worker(Claimant<'a>),
+    /// Any worker, through Redis; only jobs that have been due for so long.
     Redis(Duration),
+}
+
+/// The worker for which a relay claims jobs.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant<'a> {
+    pub name: &'a str,
+    /// It holds each job for so long at least.
+    pub lease: Duration,
+    /// Whether many jobs are due. Then the claim waits for the flush of the log: until that,
+    /// PostgreSQL cannot mark the index entries of claimed jobs as dead, and the next claims would
+    /// walk over all that were claimed in half a second.
+    pub busy: bool,
 }
 
 /// How many jobs a relay may take.
@@ -164,11 +175,11 @@ impl Backlog {
     pub async fn claim(
         &self,
         pool: &PgPool,
-        taker: (&str, Duration),
+        claimant: Claimant<'_>,
         capacity: Capacity,
         blindly: bool,
     ) -> Result<Vec<Claimed>> {
-        let taker = Taker::Worker(taker.0, taker.1);
+        let taker = Taker::Worker(claimant);
         let rows = if blindly {
             let free = self.levels.iter().filter(|level| level.priority <= 0);
             take(&mut *pool.acquire().await?, self.queue, taker, capacity, free).await?
@@ -227,9 +238,11 @@ async fn take<'a>(
     due: impl IntoIterator<Item = &'a Level>,
 ) -> Result<Vec<ClaimedRow>> {
     let (priorities, pending_from, taken_from) = columns(due);
-    let (worker, lease, overdue) = match taker {
-        Taker::Worker(name, lease) => (Some(name), Some(interval(lease)?), Duration::ZERO),
-        Taker::Redis(overdue) => (None, None, overdue),
+    let (worker, lease, overdue, flushed) = match taker {
+        Taker::Worker(Claimant { name, lease, busy }) => {
+            (Some(name), Some(interval(lease)?), Duration::ZERO, busy)
+        }
+        Taker::Redis(overdue) => (None, None, overdue, true),
     };
     // Priority by priority, so that the index leads to the due jobs however many wait for later. An
     // array rather than a join, so that no plan that was made while the table was small reads the
@@ -249,7 +262,7 @@ async fn take<'a>(
                   queued_at = now(), delivery = delivery + 1, worker = $7, leased_until = clock_timestamp() + $8::interval,
                   attempt = attempt + CASE WHEN $7::text IS NULL THEN 0 ELSE 1 END,
                   started_at = CASE WHEN $7::text IS NOT NULL THEN clock_timestamp() END
-           FROM (SELECT CASE WHEN $7::text IS NOT NULL THEN set_config('synchronous_commit', 'off', TRUE) END) unflushed
+           FROM (SELECT CASE WHEN NOT $10::bool THEN set_config('synchronous_commit', 'off', TRUE) END) unflushed
            WHERE state = 'pending' AND ctid = ANY (ARRAY(
                SELECT due.ctid FROM rooms, LATERAL (
                    SELECT ctid FROM jobs
@@ -271,6 +284,7 @@ async fn take<'a>(
         worker,
         lease as _,
         interval(overdue)?,
+        flushed,
     )
     .fetch_all(conn)
     .await?;

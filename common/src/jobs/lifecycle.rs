@@ -20,7 +20,7 @@
 //! the worker keeps moving. If the worker has lost the lease (paused too long, presumed dead), its
 //! `complete` changes nothing and it must roll back.
 //!
-//! Claims, and the completion of jobs that have no effect in PostgreSQL, do not wait for the flush
+//! Claims of few jobs, and completions apart from a handler's transaction, do not wait for the flush
 //! of the log ([decision 14](../../../docs/decisions/0014-workers-claim-for-themselves.md)). A
 //! PostgreSQL that crashes may forget the last of them: then the job is pending again, and the
 //! attempt does not count; its worker finds that it has lost the lease. What a handler commits
@@ -391,6 +391,22 @@ pub struct Vanished {
     pub error: String,
     /// Whether that was its last attempt.
     pub dead: bool,
+}
+
+/// Whether [`rescue`] or [`bury`] would find a job of `queue`. Cheap, because it is asked again and
+/// again and hardly ever true.
+pub async fn is_any_lost(pool: &PgPool, queue: Queue, lost_after: Duration) -> Result<bool> {
+    let lost = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM jobs WHERE queue = $1 AND state IN ('queued', 'running')
+                   AND CASE state WHEN 'queued' THEN queued_at < now() - $2::interval ELSE leased_until < now() END
+           ) AS "lost!""#,
+        queue as _,
+        interval(lost_after)?,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(lost)
 }
 
 /// Makes jobs of `queue` due again whose delivery was lost (queued for longer than `lost_after`,

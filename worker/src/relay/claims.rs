@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use nexus_common::{
     Result,
     jobs::{
-        backlog::Capacity,
+        backlog::{Capacity, Claimant},
         lifecycle::{self, Claimed},
     },
     observability::metrics,
@@ -41,7 +41,8 @@ impl<T> Relay<T> {
         // What is in Redis has waited for longer: it gets a slot of its own.
         let elsewhere = usize::from(state.backlog.queued() > 0);
         let room = self.signal.load.room().saturating_sub(elsewhere);
-        if room == 0 {
+        // A worker that has enough to do waits until a claim is worth it.
+        if room == 0 || !self.signal.load.is_low() {
             return Ok(Left::Perhaps);
         }
         let capacity = Capacity {
@@ -50,9 +51,11 @@ impl<T> Relay<T> {
         };
         let asked = Instant::now();
         let new = which == Which::New;
-        let claiming = state.backlog.claim(&self.db, (&self.worker, self.lease), capacity, new);
+        let claimant = Claimant { name: &self.worker, lease: self.lease, busy: state.busy };
+        let claiming = state.backlog.claim(&self.db, claimant, capacity, new);
         let claimed = bounded(claiming).await.inspect_err(|_| state.unsure = true)?;
         let taken = claimed.len();
+        state.busy = taken == room;
         if let Some(longest) = claimed.iter().map(|job| job.waited).max() {
             metrics::handed_over(self.queue, longest);
         }

@@ -15,7 +15,7 @@ use crate::transport::Transport;
 /// A transport that has not answered for this long is away.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// How often the transport is asked.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// How the transport has been doing, as [`watch`] has seen it.
 pub(super) struct TransportHealth {

@@ -12,6 +12,9 @@ use crate::dead_letters;
 
 impl<T> Relay<T> {
     pub(super) async fn rescue(&self) -> Result<()> {
+        if !lifecycle::is_any_lost(&self.db, self.queue, self.lost_after).await? {
+            return Ok(());
+        }
         let rescued =
             lifecycle::rescue(&mut *self.db.acquire().await?, self.queue, self.lost_after).await?;
         if rescued.lost > 0 {

@@ -13,7 +13,7 @@ use tokio::{
 
 /// Ids removed by one call.
 const BATCH: usize = 500;
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_secs(1);
 /// Most ids that are kept for another try after their removal failed. The rest waits for the end of
 /// its apalis worker.
 const KEEP: usize = 20_000;
@@ -21,7 +21,7 @@ const KEEP: usize = 20_000;
 /// metadata is dead: only Redis measures that, so the workers' clocks do not matter.
 const METADATA: Duration = Duration::from_secs(10);
 /// Rounds between two searches for dead workers.
-const LOOK_FOR_DEAD: u64 = 4;
+const LOOK_FOR_DEAD: u64 = 2;
 
 /// Removes finished ids with their data, but only those that this worker still has: an id that
 /// another worker has taken over will be delivered again, and a delivery without data would end

@@ -1,5 +1,5 @@
 //! When the apalis worker looks into Redis: when the relay has seen in the ledger that something is
-//! there, and twice a second by itself.
+//! there, and every two seconds by itself.
 
 use std::{
     sync::Arc,
@@ -11,7 +11,7 @@ use apalis::prelude::{PollSnapshot, PollStrategy};
 use futures_util::task::AtomicWaker;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_secs(2);
 
 /// apalis fetches on every wake-up and ignores what a strategy returns; the strategy only has to
 /// register a waker.
