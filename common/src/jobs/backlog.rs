@@ -246,8 +246,7 @@ async fn take<'a>(
     };
     // Priority by priority, so that the index leads to the due jobs however many wait for later. An
     // array rather than a join, so that no plan that was made while the table was small reads the
-    // whole table once it is large. Where a row is needs no index; a row that has just moved is
-    // left for the next time.
+    // whole table once it is large.
     let mut rows = sqlx::query_as!(
         ClaimedRow,
         r#"WITH rooms AS (
@@ -263,9 +262,9 @@ async fn take<'a>(
                   attempt = attempt + CASE WHEN $7::text IS NULL THEN 0 ELSE 1 END,
                   started_at = CASE WHEN $7::text IS NOT NULL THEN clock_timestamp() END
            FROM (SELECT CASE WHEN NOT $10::bool THEN set_config('synchronous_commit', 'off', TRUE) END) unflushed
-           WHERE state = 'pending' AND ctid = ANY (ARRAY(
-               SELECT due.ctid FROM rooms, LATERAL (
-                   SELECT ctid FROM jobs
+           WHERE id = ANY (ARRAY(
+               SELECT due.id FROM rooms, LATERAL (
+                   SELECT id FROM jobs
                    WHERE queue = $1 AND state = 'pending' AND priority = rooms.priority
                        AND available_at BETWEEN rooms.pending_from AND now() - $9::interval
                    ORDER BY available_at, id
