@@ -1,6 +1,7 @@
 //! What people do in a ticket shop, over REST.
 
 use nexus_sandbox::providers::{Fault, Outcome, Pay, Payment, Target};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::SOON;
@@ -242,11 +243,21 @@ impl Client {
 
     /// Tries to book locked seats: seat type and label.
     pub async fn book(&self, event: &Event, seats: &[(&str, &str)]) -> Response {
+        Response::to(self.booking(event, seats)).await
+    }
+
+    /// Tries the same with a key, and so in a transaction of its own.
+    pub async fn book_alone(&self, event: &Event, seats: &[(&str, &str)]) -> Response {
+        let (_, key) = seats[0];
+        Response::to(self.booking(event, seats).header("idempotency-key", key)).await
+    }
+
+    fn booking(&self, event: &Event, seats: &[(&str, &str)]) -> RequestBuilder {
         let details = seats.iter().map(
             |(seat_type, label)| json!({"seat_label": label, "seat_type_id": event.seat_type(seat_type)}),
         );
         let request = json!({"event_id": event.id, "seat_details": details.collect::<Vec<_>>()});
-        self.post("/bookings/create", request).await
+        self.request(Method::POST, "/bookings/create").json(&request)
     }
 
     /// Locks and books.

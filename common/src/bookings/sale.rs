@@ -157,6 +157,9 @@ pub(crate) async fn confirm_all(
     conn: &mut PgConnection,
     paid: &[Paid<'_>],
 ) -> Result<Vec<AfterCommit>> {
+    if paid.is_empty() {
+        return Ok(vec![]);
+    }
     let finalising: Vec<_> = paid
         .iter()
         .map(|paid| (FinaliseBooking { booking_id: paid.booking.id }, paid.trace.clone()))

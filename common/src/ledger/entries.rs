@@ -138,6 +138,9 @@ pub(crate) async fn record_sales(
     conn: &mut PgConnection,
     sales: &[(BookingId, &ProviderPayment)],
 ) -> Result<()> {
+    if sales.is_empty() {
+        return Ok(());
+    }
     let bookings: Vec<BookingId> = sales.iter().map(|(booking, _)| *booking).collect();
     let column = |field: fn(&ProviderPayment) -> &str| -> Vec<&str> {
         sales.iter().map(|(_, money)| field(money)).collect()

@@ -81,6 +81,9 @@ pub async fn make(
         }
     }
 
+    if sold.is_empty() && settled.is_empty() {
+        return Ok(received.iter().map(|_| None).collect());
+    }
     let decided = sold.iter().map(|(news, _)| *news).chain(settled.iter().copied());
     let leases: Vec<Lease> = decided.map(|news| news.received.lease.clone()).collect();
     let held = lifecycle::complete_all(conn, &leases).await?;

@@ -54,7 +54,8 @@ pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
 }
 
 impl SeatLocks {
-    /// Reads over the connections of `db` and writes over those of `writing`. Locks are valid for
+    /// Reads over the connections of `db` and writes over those of `writing`, which nothing else
+    /// uses: it may keep them. Locks are valid for
     /// `valid`.
     pub fn new(db: PgPool, writing: PgPool, cache: Cache, valid: Duration) -> Self {
         SeatLocks { cache, db, writer: Writer::new(writing, valid), valid }

@@ -180,6 +180,9 @@ pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
     let mut conn = pool.acquire().await?;
     let applied = match conn.list_applied_migrations(&MIGRATIONS.table_name).await {
         Ok(applied) => applied,
+        Err(MigrateError::Execute(error)) if error.as_database_error().is_none() => {
+            return Err(error.into());
+        }
         Err(error) => {
             tracing::debug!(%error, "no migration has been applied");
             return Ok(false);

@@ -28,7 +28,7 @@ use std::{
 use nexus_common::{
     books,
     config::{Database, Redis as RedisSettings},
-    seats::locks::SeatLocks,
+    seats::locks::{self, SeatLocks},
     storage::{Cache, postgres},
 };
 use nexus_sandbox::{
@@ -181,6 +181,7 @@ impl World {
         };
         postgres::migrate(&settings, |_| ()).await.expect("migrations");
         let db = postgres::pool(&settings, "histories");
+        let writing = locks::pool(&settings, AT_ONCE, "histories locks");
         let cache =
             Cache::new(&RedisSettings { url: redis.url().into(), ca: None }).expect("a cache");
         let users = "INSERT INTO users (name, email) SELECT 'User', n || '@nexus.example' FROM generate_series(0, $1) n RETURNING id";
@@ -190,7 +191,7 @@ impl World {
             .await
             .expect("users");
         World {
-            locks: SeatLocks::new(db.clone(), db.clone(), cache.clone(), Duration::from_secs(600)),
+            locks: SeatLocks::new(db.clone(), writing, cache.clone(), Duration::from_secs(600)),
             organiser: buyers.pop().expect("one more user than buyers"),
             db,
             cache,

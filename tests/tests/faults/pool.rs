@@ -41,8 +41,8 @@ async fn whoever_finds_no_connection_is_told_so_and_is_served_as_soon_as_there_i
         within(ACQUIRE, users[2].get("/events")).await.ok();
     };
     let (first, second, ()) = tokio::join!(
-        users[0].book(&event, &[("VIP", "A1")]),
-        users[1].book(&event, &[("VIP", "A2")]),
+        users[0].book_alone(&event, &[("VIP", "A1")]),
+        users[1].book_alone(&event, &[("VIP", "A2")]),
         others
     );
     first.ok();

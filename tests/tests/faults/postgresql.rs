@@ -131,7 +131,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     let held = hold_seats(&stack).await;
     let booked = |n: usize| {
         let (buyer, event) = (&buyers[n], &event);
-        async move { buyer.book(event, &[("VIP", format!("A{n}").as_str())]).await }
+        async move { buyer.book_alone(event, &[("VIP", format!("A{n}").as_str())]).await }
     };
     let keyed = async {
         let path = format!("/seats/{}/seat-types/{}/lock/extend", event.id, event.seat_type("VIP"));

@@ -268,6 +268,7 @@ async fn jobs_whose_calls_are_never_answered_are_tried_again_and_have_one_effect
 async fn slow_refunds_leave_slots_to_confirmations_and_slow_mail_to_sms() {
     let stack = Stack::builder().env("WORKER_CONCURRENCY", 2).start().await;
     let (event, buyer) = stack.on_sale().await;
+    stack.set_phone(&buyer, "+919800000001").await;
     for slow in [Target::RazorpayRefund, Target::Smtp] {
         stack.providers.fault(slow, None, Fault::delay(FOREVER));
     }

@@ -4,8 +4,18 @@
 //! exceeds the time limit, when the lease is lost, or when the worker leaves. Wherever this process
 //! dies, the row tells the rest: another relay's rescue finds expired leases.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Waker},
+    time::Duration,
+};
 
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, MaybeDone, maybe_done},
+};
 use nexus_common::{
     Result,
     jobs::{
@@ -19,7 +29,7 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -54,6 +64,10 @@ pub(super) struct Executor<S> {
     pub(super) kill: CancellationToken,
 }
 
+/// A place in the queue for a slot.
+pub(super) type Place =
+    Pin<Box<MaybeDone<BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>>>>;
+
 /// A job of a kind that this version does not know waits this long for a newer worker, again and
 /// again until its attempts are used up.
 const UNKNOWN_KIND: Duration = Duration::from_secs(60);
@@ -72,14 +86,22 @@ impl<S: Send + Sync + 'static> Executor<S> {
             return self.refuse(delivery).await;
         }
         match self.accept(delivery).await {
-            Some((claimed, held_until)) => self.run(claimed, held_until).await,
+            Some((claimed, held_until)) => self.run(claimed, held_until, self.queue_up()).await,
             None => self.relay.ended(job),
         }
     }
 
-    /// Runs a claimed job that is held until then at least.
-    pub(super) async fn run(&self, claimed: Claimed, held_until: Instant) {
-        match self.slot(held_until).await {
+    /// Queues up for a slot. Jobs run in the order of these calls.
+    pub(super) fn queue_up(&self) -> Place {
+        let mut place = Box::pin(maybe_done(self.slots.clone().acquire_owned().boxed()));
+        // The first look is what joins the queue.
+        let _ = place.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+        place
+    }
+
+    /// Runs a claimed job, which is held until then at least, when its place in the queue has come.
+    pub(super) async fn run(&self, claimed: Claimed, held_until: Instant, place: Place) {
+        match self.slot(place, held_until).await {
             Some(slot) => self.attempt(&claimed, held_until, slot).await,
             None => {
                 let returned = within(self.lease, self.batches.give_back(&claimed.lease)).await;
@@ -92,12 +114,12 @@ impl<S: Send + Sync + 'static> Executor<S> {
     }
 
     /// A slot for a handler; `None` when the job had better run elsewhere.
-    async fn slot(&self, held_until: Instant) -> Option<OwnedSemaphorePermit> {
+    async fn slot(&self, mut place: Place, held_until: Instant) -> Option<OwnedSemaphorePermit> {
         let patience = held_until.min(Instant::now() + PATIENCE);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            slot = self.slots.clone().acquire_owned() => slot.ok(),
+            () = place.as_mut() => place.as_mut().take_output()?.ok(),
             () = sleep_until(patience) => None,
         }
     }

@@ -123,8 +123,8 @@ async fn run<S: Send + Sync + 'static>(
         lost_after: config.lost_after,
         transport: transport.clone(),
         run_claimed: Box::new(move |claimed, held_until| {
-            let executor = runs.clone();
-            tracker.spawn(async move { executor.run(claimed, held_until).await });
+            let (executor, place) = (runs.clone(), runs.queue_up());
+            tracker.spawn(async move { executor.run(claimed, held_until, place).await });
         }),
         signal: signal.clone(),
         stop: stop.clone(),

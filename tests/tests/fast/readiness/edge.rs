@@ -185,11 +185,13 @@ async fn finding_11_sigterm_finishes_what_has_begun_and_ends_with_success() {
     let mut stack = Stack::builder().workers(["otp"]).start().await;
     let socket = stack.socket("a client", &stack.user().await).await;
     let mut lock = stack.db.begin().await.unwrap();
-    sqlx::query("LOCK TABLE events").execute(&mut *lock).await.unwrap();
+    sqlx::query("LOCK TABLE users").execute(&mut *lock).await.unwrap();
     let mut wires = Vec::new();
     for _ in 0..IN_FLIGHT {
         let mut wire = stack.wire().await;
-        wire.send("GET /api/v1/events HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let head = "POST /api/v1/auth/check-unique-username HTTP/1.1\r\nhost: x\r\n\
+                    content-type: application/json\r\ncontent-length: 23\r\n\r\n";
+        wire.send(head.to_owned() + r#"{"username":"somebody"}"#).await;
         wires.push(wire);
     }
     let mut resting = stack.wire().await;
