@@ -177,16 +177,17 @@ fn options(settings: &Database, process: &str) -> PgConnectOptions {
 /// Whether each migration of this binary has been applied, unchanged. Newer ones do not matter:
 /// they must be compatible with the previous release.
 pub async fn is_migrated(pool: &PgPool) -> Result<bool> {
+    const UNDEFINED_TABLE: &str = "42P01";
     let mut conn = pool.acquire().await?;
     let applied = match conn.list_applied_migrations(&MIGRATIONS.table_name).await {
         Ok(applied) => applied,
-        Err(MigrateError::Execute(error)) if error.as_database_error().is_none() => {
-            return Err(error.into());
-        }
-        Err(error) => {
-            tracing::debug!(%error, "no migration has been applied");
+        Err(MigrateError::Execute(sqlx::Error::Database(error)))
+            if error.code().as_deref() == Some(UNDEFINED_TABLE) =>
+        {
             return Ok(false);
         }
+        Err(MigrateError::Execute(error)) => return Err(error.into()),
+        Err(error) => return Err(Error::internal(error)),
     };
     Ok(MIGRATIONS.iter().all(|known| {
         applied.iter().any(|done| done.version == known.version && done.checksum == known.checksum)

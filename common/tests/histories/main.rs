@@ -263,7 +263,7 @@ fn no_history_costs_anybody_money_or_a_seat() {
         books::violations(&mut conn).await.expect("a check")
     });
     assert!(violations.is_empty(), "{violations:#?}");
-    runtime.block_on(async {
+    runtime.block_on(async move {
         let kinds = "SELECT kind || ' ' || count(*) FROM payments GROUP BY kind
                      UNION ALL SELECT 'dispute ' || status || ' ' || count(*) FROM disputes GROUP BY status
                      UNION ALL SELECT reason || ' ' || count(*) FROM refunds GROUP BY reason
@@ -271,6 +271,8 @@ fn no_history_costs_anybody_money_or_a_seat() {
         let seen: Vec<String> = sqlx::query_scalar(kinds).fetch_all(&world.db).await.expect("counts");
         println!("{cases} histories: {seen:?}");
         world.db.close().await;
+        // Within the runtime: it gives back the connections that it has kept.
+        drop(world);
     });
     drop((redis, postgres));
     let _ = std::fs::remove_dir_all(dir);

@@ -167,7 +167,7 @@ async fn requests_under_way_end_in_time_when_postgresql_vanishes_and_its_success
     })
     .await;
     for n in [0, 1, 4, 5] {
-        booked(n).await.ok();
+        buyers[n].book(&event, &[("VIP", &format!("A{n}"))]).await.ok();
     }
     socket.call_ok("lock_seat", lock("B3")).await;
     let all =
