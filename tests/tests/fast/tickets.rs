@@ -37,6 +37,7 @@ async fn a_listener_cannot_draw_a_ticket_and_those_from_before_are_issued_anew()
     };
     mails(1).await;
     stack.until_idle(&["bookings", "notifications"]).await;
+    assert_eq!(stack.count("jobs WHERE kind = 'sms_tickets'").await, 0, "nobody has a phone");
 
     // As an earlier release and the Node service left them: of this booking, of others that are
     // over, and one that is not good any more.

@@ -1,8 +1,7 @@
 //! Batches what a worker writes about its jobs: acceptances, completions and returns that arrive at
-//! the same time are one statement each, so that a busy worker pays once per group of jobs, not
-//! once per job. (Renewals are not: a handler that is about to commit holds the row of its job, and
-//! must not hold up the others.) No call waits for others: a call that comes alone is made at once, and
-//! the next group gathers meanwhile.
+//! the same time are one statement each, so that a busy worker pays once per group of jobs, not once
+//! per job. (Renewals are not: a handler that is about to commit holds the row of its job, and must
+//! not hold up the others.)
 
 use std::{sync::Arc, time::Duration};
 

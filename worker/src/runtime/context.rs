@@ -39,8 +39,8 @@ impl<S> Deref for Context<S> {
 pub struct Attempt {
     /// The right to run the job. A handler whose effects are in PostgreSQL calls
     /// `attempt.lease.complete(&mut tx)` as the last statement of its transaction, so that the
-    /// effects and "done" commit together; otherwise the runtime completes the job after `Ok(())`. A handler whose transaction fails
-    /// after that must not return `Ok(())`.
+    /// effects and "done" commit together; otherwise the runtime completes the job after `Ok(())`.
+    /// A handler whose transaction fails after that must not return `Ok(())`.
     pub lease: Lease,
     /// 1 for the first attempt.
     pub number: i32,

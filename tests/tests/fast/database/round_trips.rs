@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use nexus_sandbox::process::Signal;
 use nexus_tests::{
     Booking, Event, Outcome, SOON, Stack, Value, eventually, json, repository, seen,
 };
@@ -138,6 +139,38 @@ async fn a_sale_takes_the_statements_that_the_documents_list_for_one_seat_as_for
     }
     let documented = repository::file("docs/round-trips.md");
     assert!(documented.contains(&measured), "docs/round-trips.md should list\n{measured}{one:#?}");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn webhooks_that_come_together_share_their_statements_and_each_of_them_sells() {
+    const SALES: usize = 8;
+    let mut stack = Stack::builder().without_limits().workers(["payments"]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
+    let mut sales = Vec::new();
+    for (n, buyer) in stack.users(SALES).await.into_iter().enumerate() {
+        let booking = buyer.lock_and_book(&event, &[("VIP", &format!("A{n}"))]).await;
+        sales.push((buyer.order(&booking).await, buyer, booking));
+    }
+    stack.worker("payments").signal(Signal::STOP);
+    log_statements(&stack).await;
+    for (order, ..) in &sales {
+        stack.pay(order, Outcome::Captured);
+    }
+    eventually("all webhooks are stored", SOON, async || {
+        let stored = stack.count("webhook_events").await;
+        seen(stored == SALES as i64, stored).map(drop)
+    })
+    .await;
+    stack.worker("payments").signal(Signal::CONT);
+    for (_, buyer, booking) in &sales {
+        stack.until_booking(buyer, booking, "confirmed", "completed").await;
+    }
+    let confirming = statements(&stack)
+        .into_iter()
+        .filter(|(_, statement)| statement.contains("SET status = 'confirmed'"));
+    let confirming = confirming.count();
+    assert!((1..=SALES / 2).contains(&confirming), "{confirming} statements for {SALES} sales");
     stack.assert_invariants().await;
 }
 
