@@ -5,7 +5,7 @@
 //! A sale is decided by the same tables as there, and holds the same locks; but it waits for none:
 //! what another transaction has is not ordinary.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
@@ -19,11 +19,11 @@ use crate::{
         changes::LockedBooking,
         sale::{self, Ordered, Paid},
     },
-    error::Result,
+    error::{Error, Result},
     jobs::lifecycle::{self, Lease},
     ledger::{
         entries::{self, ProviderPayment},
-        payment_states::{self, PaymentEvent, PaymentStep},
+        payment_states::{self, PaymentEvent, PaymentState, PaymentStep},
     },
     realtime::AfterCommit,
     types::ids::WebhookId,
@@ -69,6 +69,9 @@ pub async fn make(
     let mut settled: Vec<&News<'_>> = Vec::new();
     for (news, state) in news.iter().zip(states) {
         let Some(state) = state else { continue };
+        // Razorpay tells of a payment twice, at the same time.
+        let is_sold = sold.iter().any(|(first, _)| first.money.payment_id == news.money.payment_id);
+        let state = if is_sold { PaymentState::Sold } else { state };
         match payment_states::next(state, news.event) {
             PaymentStep::Settle => {
                 let ordered = waiting.remove(&news.money.order_id);
@@ -86,9 +89,9 @@ pub async fn make(
     }
     let decided = sold.iter().map(|(news, _)| *news).chain(settled.iter().copied());
     let leases: Vec<Lease> = decided.map(|news| news.received.lease.clone()).collect();
-    let held = lifecycle::complete_all(conn, &leases).await?;
-    sold.retain(|(news, _)| held.contains(&news.received.lease.job_id()));
-    settled.retain(|news| held.contains(&news.received.lease.job_id()));
+    if lifecycle::complete_all(conn, &leases).await?.len() < leases.len() {
+        return Err(Error::Collision("another worker has one of the jobs".into()));
+    }
 
     let paid: Vec<Paid<'_>> = sold
         .iter()
@@ -117,19 +120,13 @@ pub async fn make(
     Ok(received.iter().map(|received| closed.remove(&received.webhook)).collect())
 }
 
-/// The webhooks that tell of payments; of each payment and each order, the first.
+/// The webhooks that tell of payments.
 async fn news<'a>(conn: &mut PgConnection, received: &'a [Received]) -> Result<Vec<News<'a>>> {
     let ids: Vec<WebhookId> = received.iter().map(|received| received.webhook).collect();
     let mut bodies = webhooks::open_all(conn, &ids).await?;
-    let (mut payments, mut orders) = (HashSet::new(), HashSet::new());
     let news = received.iter().filter_map(|received| {
         match Webhook::parse(&bodies.remove(&received.webhook)?)?.event() {
-            WebhookEvent::Payment(event, money)
-                if payments.insert(money.payment_id.clone())
-                    && orders.insert(money.order_id.clone()) =>
-            {
-                Some(News { received, event, money })
-            }
+            WebhookEvent::Payment(event, money) => Some(News { received, event, money }),
             _ => None,
         }
     });

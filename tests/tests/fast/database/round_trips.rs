@@ -159,7 +159,8 @@ async fn webhooks_that_come_together_share_their_statements_and_each_of_them_sel
     }
     eventually("all webhooks are stored", SOON, async || {
         let stored = stack.count("webhook_events").await;
-        seen(stored == SALES as i64, stored).map(drop)
+        // `payment.captured` and `order.paid`.
+        seen(stored == 2 * SALES as i64, stored).map(drop)
     })
     .await;
     stack.worker("payments").signal(Signal::CONT);
