@@ -51,9 +51,9 @@ pub(crate) struct AppState {
     pub(crate) locks: SeatLocks,
     /// What every new booking is subject to.
     pub(crate) terms: Terms,
-    pub(crate) bookings: Groups<Wanted, (Created, AfterCommit)>,
+    pub(crate) bookings: Groups<Wanted, Option<(Created, AfterCommit)>>,
     /// Records orders.
-    pub(crate) orders: Groups<CreatedOrder, String>,
+    pub(crate) orders: Groups<CreatedOrder, Option<String>>,
     /// Stores webhooks.
     pub(crate) inbox: Groups<Incoming, bool>,
     pub(crate) booking_lists: Groups<Listing, (Vec<ListedBooking>, i64)>,

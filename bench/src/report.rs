@@ -194,12 +194,12 @@ fn shop(results: &Results) -> String {
 
 const WHAT_LIMITS_JOBS: &str = "### What limits jobs\n\n\
     - **The processors.** Driver, workers, PostgreSQL and Redis share one machine; *processors in use* shows how much of it a run takes. A job that does nothing\n\
-    \x20 is five changes of its row (enqueued, handed over, claimed, begun, done), and each of them is written to the row, its indexes and the log.\n\
-    - **Commits.** Claims and completions that come at the same time share one, and so do jobs that are handed over. A worker that runs one job at a\n\
+    \x20 is three changes of its row (enqueued, claimed, done), and each of them is written to the row, its indexes and the log.\n\
+    - **Commits.** Claims and completions that come at the same time share one. A worker that runs one job at a\n\
     \x20 time, or a queue that is nearly empty, pays for each of its own.\n\
     - **NOTIFY.** PostgreSQL lets transactions that notify commit one after the other, each with its own flush. graphile-worker notifies in the transaction that\n\
     \x20 enqueues; Nexus after it, once for all that has been committed meanwhile (`make bench-stress` shows the difference).\n\
-    - **Redis** costs the least of the three: it carries ids, one fetch a job.\n";
+    - **Redis** carries only the ids of jobs that wait while a worker is full and there are others: none here.\n";
 
 const METHOD: &str = "## How it is measured\n\n\
     PostgreSQL with fsync, full page writes and synchronous commits; Redis with an append-only file that is synced every second; otherwise the defaults of both.\n\

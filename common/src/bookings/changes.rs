@@ -3,6 +3,8 @@
 //! which state. Each verb that frees or takes seats opens the event's inventory first, then locks
 //! the booking's row, then the seats: always in that order.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 
 use super::booking_states::{self, BookingEvent, BookingState, BookingStep};
@@ -86,6 +88,17 @@ pub async fn lock_for_update(
         .fetch_optional(&mut *conn)
         .await?;
     read_locked(conn, id, true).await
+}
+
+/// Locks those of the bookings that no other transaction holds, and waits for none.
+pub async fn lock_free(conn: &mut PgConnection, ids: &[BookingId]) -> Result<HashSet<BookingId>> {
+    let held = sqlx::query_scalar!(
+        r#"SELECT id AS "id: BookingId" FROM bookings WHERE id = ANY ($1) ORDER BY id FOR UPDATE SKIP LOCKED"#,
+        ids as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(held.into_iter().collect())
 }
 
 /// Reads a booking whose row this transaction has locked; `inventory` says whether it has also

@@ -107,16 +107,36 @@ pub struct Wanted {
     pub trace: Option<String>,
 }
 
-/// Turns locked seats into bookings, those of many users in one transaction.
-pub fn creator(db: PgPool, terms: Terms) -> Groups<Wanted, (Created, AfterCommit)> {
-    Groups::new(move |wanted| {
+/// Turns locked seats into bookings, those of many users in one transaction. `None` for a request
+/// whose seats its user may not have, or another transaction holds: it is to be [created](create) by
+/// itself, so that nobody waits for what others hold.
+pub fn creator(db: PgPool, terms: Terms) -> Groups<Wanted, Option<(Created, AfterCommit)>> {
+    Groups::new(move |all: Vec<Wanted>| {
         let db = db.clone();
         async move {
             let mut tx = db.begin().await?;
-            let created = create_all(&mut tx, &wanted, terms).await?;
+            let mut held: HashMap<i32, Vec<SeatId>> = HashMap::new();
+            for (number, seat) in lock_free(&mut tx, &all).await? {
+                held.entry(number).or_default().push(seat);
+            }
+            let mut now = Vec::new();
+            let mut seats = Vec::new();
+            let mut ready = Vec::with_capacity(all.len());
+            for (number, wanted) in (0..).zip(&all) {
+                let own = held.remove(&number).filter(|own| own.len() == wanted.new.seats.len());
+                ready.push(own.is_some());
+                if let Some(own) = own {
+                    let place = i32::try_from(now.len()).map_err(Error::internal)?;
+                    seats.extend(own.into_iter().map(|seat| (place, seat)));
+                    now.push(wanted.clone());
+                }
+            }
+            let events = booked_events(&mut tx, &now).await?;
+            let mut created = create_all(&mut tx, &now, &events, seats, terms).await?.into_iter();
             tx.commit().await?;
             wakeups::committed();
-            Ok(created)
+            let result = |is_ready| if is_ready { created.next().transpose() } else { Ok(None) };
+            Ok(ready.into_iter().map(result).collect())
         }
     })
 }
@@ -129,25 +149,29 @@ pub async fn create(
     new: NewBooking,
     terms: Terms,
 ) -> Result<(Created, AfterCommit)> {
-    let wanted = Wanted { user, new, trace: traces::current() };
-    let created = create_all(conn, &[wanted], terms).await?.pop();
+    let wanted = [Wanted { user, new, trace: traces::current() }];
+    let events = booked_events(conn, &wanted).await?;
+    let held = lock(conn, &wanted).await?;
+    let created = create_all(conn, &wanted, &events, held, terms).await?.pop();
     created.unwrap_or_else(|| Err(Error::internal("a booking was not decided")))
 }
 
-/// The same for several requests; returns one result for each, in order.
+/// The same for several requests, whose events and seats this transaction has locked; returns one
+/// result for each, in order.
 async fn create_all(
     conn: &mut PgConnection,
     wanted: &[Wanted],
+    events: &HashMap<EventId, EventFacts>,
+    held: Vec<Held>,
     terms: Terms,
 ) -> Result<Vec<Result<(Created, AfterCommit)>>> {
-    let events = booked_events(conn, wanted).await?;
-    let mut seats = locked_seats(conn, wanted).await?;
+    let mut seats = read_locked(conn, held).await?;
     // Two requests may want the same seat.
     let mut given = HashSet::new();
     let mut decided: Vec<Result<NewRow>> = Vec::with_capacity(wanted.len());
     for (number, wanted) in wanted.iter().enumerate() {
         let seats = seats.remove(&number).unwrap_or_default();
-        decided.push(decide(wanted, &events, seats, &mut given, terms));
+        decided.push(decide(wanted, events, seats, &mut given, terms));
     }
     let rows: Vec<&NewRow> = decided.iter().flatten().collect();
     let mut bookings = insert(conn, &rows, terms.valid).await?;
@@ -322,13 +346,11 @@ async fn booked_events(
     Ok(facts.collect())
 }
 
-/// The wanted seats that their users have locked, by the number of the request. Until the
-/// transaction ends, their rows stay locked and their types cannot be deleted.
-async fn locked_seats(
-    conn: &mut PgConnection,
-    wanted: &[Wanted],
-) -> Result<HashMap<usize, Vec<LockedSeat>>> {
-    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+/// The wanted seats, as PostgreSQL takes them: number of the request, event, user, seat type, label.
+type Columns<'a> = (Vec<i32>, Vec<EventId>, Vec<UserId>, Vec<SeatTypeId>, Vec<&'a SeatLabel>);
+
+fn columns(wanted: &[Wanted]) -> Result<Columns<'_>> {
+    let mut columns = Columns::default();
     for (number, wanted) in wanted.iter().enumerate() {
         for (seat_type, label) in &wanted.new.seats {
             columns.0.push(i32::try_from(number).map_err(Error::internal)?);
@@ -338,9 +360,15 @@ async fn locked_seats(
             columns.4.push(label);
         }
     }
-    let (numbers, events, users, types, labels) = columns;
-    // Lock the rows first and look second: a single statement would decide by the rows and the time
-    // from before it waited for other transactions.
+    Ok(columns)
+}
+
+/// The number of a request, and a seat that it wants, whose row this transaction has locked.
+type Held = (i32, SeatId);
+
+/// Locks the wanted seats that their users have, and keeps their types from being deleted.
+async fn lock(conn: &mut PgConnection, wanted: &[Wanted]) -> Result<Vec<Held>> {
+    let (numbers, events, users, types, labels) = columns(wanted)?;
     let held = sqlx::query!(
         r#"SELECT wanted.number AS "number!", s.id AS "id: SeatId"
            FROM unnest($1::int[], $2::int[], $3::int[], $4::int[], $5::text[]) AS wanted (number, event_id, user_id, seat_type, label)
@@ -354,10 +382,40 @@ async fn locked_seats(
         &types as _,
         &labels as _,
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(conn)
     .await?;
-    let (numbers, ids): (Vec<i32>, Vec<SeatId>) =
-        held.into_iter().map(|row| (row.number, row.id)).unzip();
+    Ok(held.into_iter().map(|row| (row.number, row.id)).collect())
+}
+
+/// The same for those that no other transaction holds, their events included; waits for nothing.
+async fn lock_free(conn: &mut PgConnection, wanted: &[Wanted]) -> Result<Vec<Held>> {
+    let (numbers, events, users, types, labels) = columns(wanted)?;
+    let held = sqlx::query!(
+        r#"SELECT wanted.number AS "number!", s.id AS "id: SeatId"
+           FROM unnest($1::int[], $2::int[], $3::int[], $4::int[], $5::text[]) AS wanted (number, event_id, user_id, seat_type, label)
+           JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
+           JOIN event_seat_types t ON t.id = s.event_seat_type_id JOIN events e ON e.id = s.event_id
+           WHERE s.event_id = wanted.event_id AND s.user_id = wanted.user_id
+           ORDER BY s.id FOR UPDATE OF s SKIP LOCKED FOR KEY SHARE OF t, e SKIP LOCKED"#,
+        &numbers,
+        &events as _,
+        &users as _,
+        &types as _,
+        &labels as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(held.into_iter().map(|row| (row.number, row.id)).collect())
+}
+
+/// Reads locked seats, by the number of the request. It comes after the locks, in a statement of its
+/// own: a single one would decide by the rows and the time from before it waited for other
+/// transactions.
+async fn read_locked(
+    conn: &mut PgConnection,
+    held: Vec<Held>,
+) -> Result<HashMap<usize, Vec<LockedSeat>>> {
+    let (numbers, ids): (Vec<i32>, Vec<SeatId>) = held.into_iter().unzip();
     let rows = sqlx::query!(
         r#"SELECT held.number AS "number!", s.id AS "seat_id: SeatId", s.seat_label AS "seat_label: SeatLabel",
                   t.id AS "seat_type_id: SeatTypeId", t.name AS seat_type_name, t.price AS "price: Paise",

@@ -99,9 +99,9 @@ pub(crate) struct Ordered {
     pub(crate) booking: LockedBooking,
 }
 
-/// Locks the bookings behind some orders, as far as nobody else has them, they wait for their
-/// payment, and their deadline is well ahead; and with each the payment that is said to be for it.
-/// Waits for nothing.
+/// Locks the bookings behind some orders with all their seats, as far as nobody else has any of
+/// them, they wait for their payment, and their deadline is well ahead; and with each the payment
+/// that is said to be for it. Waits for nothing.
 pub(crate) async fn lock_waiting(
     conn: &mut PgConnection,
     payments: &[(&str, &str)],
@@ -113,13 +113,18 @@ pub(crate) async fn lock_waiting(
                WHERE id IN (SELECT booking_id FROM own_orders WHERE order_id = ANY ($1)) AND status = 'pending'
                  AND coalesce(expires_at > clock_timestamp() + interval '1 minute', TRUE)
                ORDER BY id FOR UPDATE SKIP LOCKED
+           ), free AS MATERIALIZED (
+               SELECT id FROM seats WHERE id IN (SELECT seat_id FROM booking_seats WHERE booking_id IN (SELECT id FROM held))
+               ORDER BY id FOR UPDATE SKIP LOCKED
            ), locked AS MATERIALIZED (
                SELECT paid.order_id, held.id, pg_try_advisory_xact_lock(hashtextextended('payment:' || paid.payment_id, 0)) AS free
                FROM unnest($1::text[], $2::text[]) AS paid (order_id, payment_id)
                JOIN own_orders o ON o.order_id = paid.order_id JOIN held ON held.id = o.booking_id
            )
            SELECT locked.order_id AS "order_id!", locked.id AS "booking: BookingId", o.amount_paise, o.currency
-           FROM locked JOIN payment_orders o USING (order_id) WHERE locked.free"#,
+           FROM locked JOIN payment_orders o USING (order_id)
+           WHERE locked.free AND NOT EXISTS (
+               SELECT 1 FROM booking_seats bs LEFT JOIN free ON free.id = bs.seat_id WHERE bs.booking_id = locked.id AND free.id IS NULL)"#,
         &orders as &[&str],
         &payment_ids as &[&str],
     )

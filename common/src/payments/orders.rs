@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    bookings::changes,
     error::{Error, Result, violated_constraint},
     storage::groups::Groups,
     types::{
@@ -103,15 +104,25 @@ pub struct CreatedOrder {
     pub amount: Paise,
 }
 
-/// Records orders as [`remember`] does, those of many bookings in one transaction.
-pub fn recorder(db: PgPool) -> Groups<CreatedOrder, String> {
-    Groups::new(move |orders| {
+/// Records orders as [`remember`] does, those of many bookings in one transaction. `None` for an
+/// order whose booking another transaction holds: it is to be remembered by itself, so that nobody
+/// waits for what others hold.
+pub fn recorder(db: PgPool) -> Groups<CreatedOrder, Option<String>> {
+    Groups::new(move |orders: Vec<CreatedOrder>| {
         let db = db.clone();
         async move {
             let mut tx = db.begin().await?;
-            let live = remember_all(&mut tx, &orders).await?;
+            let bookings: Vec<BookingId> = orders.iter().map(|order| order.booking).collect();
+            let held = changes::lock_free(&mut tx, &bookings).await?;
+            let now: Vec<CreatedOrder> =
+                orders.iter().filter(|order| held.contains(&order.booking)).cloned().collect();
+            let mut live = remember_all(&mut tx, &now).await?.into_iter();
             tx.commit().await?;
-            Ok(live.into_iter().map(Ok).collect())
+            let result = |order: &CreatedOrder| match held.contains(&order.booking) {
+                true => Ok(live.next()),
+                false => Ok(None),
+            };
+            Ok(orders.iter().map(result).collect())
         }
     })
 }

@@ -75,6 +75,8 @@ async fn receive(conn: &mut PgConnection, incoming: &[Incoming]) -> Result<Vec<b
     let stored = sqlx::query!(
         r#"INSERT INTO webhook_events (event_id, event_type, headers, body, payment_id, order_id)
            SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::text[], $6::text[])
+               AS incoming (event_id, event_type, headers, body, payment_id, order_id)
+           ORDER BY event_id
            ON CONFLICT ON CONSTRAINT webhook_events_event_key DO NOTHING RETURNING id AS "id: WebhookId", event_id"#,
         &keys,
         &types,

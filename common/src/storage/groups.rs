@@ -1,6 +1,9 @@
 //! Calls that are made together: those that come while a group is being written form the next one,
 //! so that a busy process pays for a transaction once per group, not once per call. No call waits
 //! for others to come: one that comes alone is made at once.
+//!
+//! Nor does a group wait for rows that other transactions hold, because all later calls would wait
+//! behind it: it skips them, and whoever called makes that call by itself.
 
 use tokio::sync::{
     mpsc::{Receiver, Sender, channel, error::TrySendError},

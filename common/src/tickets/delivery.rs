@@ -1,6 +1,6 @@
 //! Sending tickets: what a message needs, and which have been sent.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
@@ -87,26 +87,26 @@ pub async fn deliveries(
     Ok(deliveries)
 }
 
-/// A ticket that has been sent, with the nonce of its code.
-pub type Sent = (TicketId, Option<i64>);
-
-/// Records which tickets of bookings have been e-mailed. Returns those that still have the code
-/// that was sent: others were reissued meanwhile, and the new ones are still to be sent.
+/// Records that tickets have been e-mailed. False when they were reissued meanwhile: the new ones
+/// are still to be sent.
 pub async fn mark_emailed(
     conn: &mut PgConnection,
-    sent: impl Iterator<Item = Sent>,
-) -> Result<HashSet<TicketId>> {
-    let (ids, nonces): (Vec<TicketId>, Vec<Option<i64>>) = sent.unzip();
-    let still = sqlx::query_scalar!(
-        r#"UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
-           FROM unnest($1::int[], $2::bigint[]) AS sent (id, nonce)
-           WHERE t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce RETURNING t.id AS "id: TicketId""#,
+    booking: BookingId,
+    sent: &[Delivered],
+) -> Result<bool> {
+    let (ids, nonces): (Vec<TicketId>, Vec<Option<i64>>) =
+        sent.iter().map(|ticket| (ticket.id, ticket.nonce)).unzip();
+    let still = sqlx::query!(
+        "UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
+         FROM unnest($2::int[], $3::bigint[]) AS sent (id, nonce)
+         WHERE t.booking_id = $1 AND t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce",
+        booking as _,
         &ids as _,
         &nonces as _,
     )
-    .fetch_all(conn)
+    .execute(conn)
     .await?;
-    Ok(still.into_iter().collect())
+    Ok(still.rows_affected() == sent.len() as u64)
 }
 
 /// Records that a booking's buyer has been told by SMS.

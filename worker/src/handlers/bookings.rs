@@ -7,6 +7,7 @@ use std::{
 
 use nexus_common::{
     Error,
+    bookings::changes,
     config::{self, Env},
     jobs::{
         self,
@@ -27,9 +28,12 @@ use crate::{Attempt, Build, Context, JobFailure};
 /// What these handlers need besides the common context.
 pub struct Bookings {
     key: SigningKey,
-    /// Makes the tickets of many bookings, and returns the broadcasts that follow.
-    finalising: OnceLock<Groups<Finalising, Option<Broadcast>>>,
+    /// Makes the tickets of many bookings; `None` for a booking that another transaction holds.
+    finalising: OnceLock<Groups<Finalising, Option<Finalised>>>,
 }
+
+/// The broadcast that follows; none if the booking was cancelled meanwhile.
+type Finalised = Option<Broadcast>;
 
 /// A booking whose tickets are to be made.
 #[derive(Clone)]
@@ -65,27 +69,42 @@ pub async fn finalise_booking(
     let (lease, trace) = (attempt.lease.clone(), traces::current());
     let finalising = cx.finalising.get_or_init(|| {
         let (db, key) = (cx.db.clone(), cx.key.clone());
-        Groups::new(move |all| finalise(db.clone(), key.clone(), all))
+        Groups::new(move |all| finalise(db.clone(), key.clone(), all, false))
     });
-    let finalised = Finalising { booking: job.booking_id, lease, trace };
-    if let Some(ready) = finalising.call(finalised).await? {
+    let one = Finalising { booking: job.booking_id, lease, trace };
+    let ready = match finalising.call(one.clone()).await? {
+        Some(ready) => ready,
+        // By itself, so that no other job waits for whoever holds the booking.
+        None => {
+            let mut alone = finalise(cx.db.clone(), cx.key.clone(), vec![one], true).await?;
+            alone.pop().transpose()?.flatten().flatten()
+        }
+    };
+    if let Some(ready) = ready {
         cx.emitter.publish(ready).await;
     }
     Ok(())
 }
 
+/// Makes tickets; unless it `waits`, leaves out bookings that another transaction holds.
 async fn finalise(
     db: PgPool,
     key: SigningKey,
     all: Vec<Finalising>,
-) -> Result<Vec<Result<Option<Broadcast>, Error>>, Error> {
+    waits: bool,
+) -> Result<Vec<Result<Option<Finalised>, Error>>, Error> {
     let bookings: Vec<BookingId> = all.iter().map(|one| one.booking).collect();
     let pending = issuing::pending(&mut *db.acquire().await?, &bookings).await?;
     let signing = key.clone();
     let render = move || issuing::render(pending, &signing);
     let rendered = tokio::task::spawn_blocking(render).await.map_err(Error::internal)??;
-    let leases: Vec<Lease> = all.iter().map(|one| one.lease.clone()).collect();
     let mut tx = db.begin().await?;
+    let free = match waits {
+        true => bookings.into_iter().collect(),
+        false => changes::lock_free(&mut tx, &bookings).await?,
+    };
+    let is_free = |one: &&Finalising| free.contains(&one.booking);
+    let leases: Vec<Lease> = all.iter().filter(is_free).map(|one| one.lease.clone()).collect();
     let held = lifecycle::complete_all(&mut tx, &leases).await?;
     let is_held = |one: &Finalising| held.contains(&one.lease.job_id());
     let bookings: Vec<_> =
@@ -94,11 +113,12 @@ async fn finalise(
     tx.commit().await?;
     wakeups::committed();
     all.iter().filter(|one| is_held(one)).for_each(|one| one.lease.note_completed());
-    let finalised = |one: &Finalising| match is_held(one) {
-        true => Ok(ready.remove(&one.booking)),
-        false => Err(Error::LeaseLost),
+    let result = |one: &Finalising| match (is_free(&one), is_held(one)) {
+        (false, _) => Ok(None),
+        (true, false) => Err(Error::LeaseLost),
+        (true, true) => Ok(Some(ready.remove(&one.booking))),
     };
-    Ok(all.iter().map(finalised).collect())
+    Ok(all.iter().map(result).collect())
 }
 
 /// How long one run issues tickets anew before it gives way to other jobs.

@@ -14,17 +14,14 @@ use base64::{
 use nexus_common::{
     Error,
     config::{self, Env},
-    jobs::{
-        lifecycle::{self, Lease},
-        notifications::{EmailTickets, SmsTickets},
-    },
+    jobs::notifications::{EmailTickets, SmsTickets},
     providers::{
         Key,
         smtp::{Email, Smtp},
         twilio::Twilio,
     },
     storage::groups::Groups,
-    tickets::delivery::{self, Delivered, Delivery, Sent},
+    tickets::delivery::{self, Delivered, Delivery},
     types::ids::BookingId,
 };
 use sha2::{Digest, Sha256};
@@ -39,16 +36,6 @@ pub struct Notifications {
     pub(super) twilio: Option<Twilio>,
     /// Reads what is to be delivered of many bookings; see [`Notifications::delivery`].
     deliveries: OnceLock<Groups<BookingId, Option<Delivery>>>,
-    /// Records many mails; see [`Notifications::emailed`].
-    emailed: OnceLock<Groups<Emailed, bool>>,
-}
-
-/// Tickets that have been e-mailed.
-#[derive(Clone)]
-struct Emailed {
-    tickets: Vec<Sent>,
-    /// The job that has sent them.
-    lease: Lease,
 }
 
 impl Notifications {
@@ -63,8 +50,7 @@ impl Notifications {
         Box::new(move || {
             let smtp = smtp.as_ref().map(Smtp::new).transpose()?;
             let twilio = twilio.as_ref().map(Twilio::new).transpose()?;
-            let (deliveries, emailed) = (OnceLock::new(), OnceLock::new());
-            Ok(Notifications { smtp, twilio, deliveries, emailed })
+            Ok(Notifications { smtp, twilio, deliveries: OnceLock::new() })
         })
     }
 
@@ -89,16 +75,6 @@ impl Notifications {
         });
         deliveries.call(booking).await
     }
-
-    /// Records a mail together with others, and completes its job. False when its tickets were
-    /// reissued meanwhile.
-    async fn emailed(cx: &Context<Self>, emailed: Emailed) -> Result<bool, Error> {
-        let group = cx.emailed.get_or_init(|| {
-            let db = cx.db.clone();
-            Groups::new(move |all| record_emailed(db.clone(), all))
-        });
-        group.call(emailed).await
-    }
 }
 
 async fn deliveries(
@@ -107,27 +83,6 @@ async fn deliveries(
 ) -> Result<Vec<Result<Option<Delivery>, Error>>, Error> {
     let found = delivery::deliveries(&mut *db.acquire().await?, &bookings).await?;
     Ok(bookings.iter().map(|booking| Ok(found.get(booking).cloned())).collect())
-}
-
-async fn record_emailed(db: PgPool, all: Vec<Emailed>) -> Result<Vec<Result<bool, Error>>, Error> {
-    let mut tx = db.begin().await?;
-    let sent = all.iter().flat_map(|one| one.tickets.iter().copied());
-    let current = delivery::mark_emailed(&mut tx, sent).await?;
-    let is_current = |one: &Emailed| one.tickets.iter().all(|(id, _)| current.contains(id));
-    let leases: Vec<Lease> =
-        all.iter().filter(|one| is_current(one)).map(|one| one.lease.clone()).collect();
-    let held = lifecycle::complete_all(&mut tx, &leases).await?;
-    tx.commit().await?;
-    let recorded = |one: &Emailed| match (is_current(one), held.contains(&one.lease.job_id())) {
-        (false, _) => Ok(false),
-        // It has been sent, whoever has the job now.
-        (true, false) => Err(Error::LeaseLost),
-        (true, true) => {
-            one.lease.note_completed();
-            Ok(true)
-        }
-    };
-    Ok(all.iter().map(recorded).collect())
 }
 
 /// See [`EmailTickets`].
@@ -141,11 +96,14 @@ pub async fn email_tickets(
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&delivery, to)?).await.map_err(outward)?;
-    let tickets = delivery.tickets.iter().map(|ticket| (ticket.id, ticket.nonce)).collect();
-    match Notifications::emailed(&cx, Emailed { tickets, lease: attempt.lease.clone() }).await? {
-        true => Ok(()),
-        false => Err(JobFailure::Snooze(Duration::ZERO)),
+    // Not together with others: one that had to be tried again would be sent again.
+    let mut tx = cx.db.begin().await?;
+    if !delivery::mark_emailed(&mut tx, job.booking_id, &delivery.tickets).await? {
+        return Err(JobFailure::Snooze(Duration::ZERO));
     }
+    attempt.lease.complete(&mut tx).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// See [`SmsTickets`].

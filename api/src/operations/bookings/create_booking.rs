@@ -80,9 +80,10 @@ impl Command for CreateBooking {
         let (user, new) = (call.user, NewBooking::try_from(self)?);
         // With a key, the booking and its response are committed together.
         if call.reservation.is_none() {
-            let wanted = Wanted { user, new, trace: traces::current() };
-            let (created, after) = call.app.bookings.call(wanted).await?;
-            return Done::at_once(created, after);
+            let wanted = Wanted { user, new: new.clone(), trace: traces::current() };
+            if let Some((created, after)) = call.app.bookings.call(wanted).await? {
+                return Done::at_once(created, after);
+            }
         }
         let mut tx = call.begin().await?;
         let (created, after) = creation::create(&mut tx, user, new, call.app.terms).await?;

@@ -111,7 +111,16 @@ impl Command for CreateOrder {
                     .await
                     .map_err(|error| refused(error, payable.total))?;
                 let (booking, amount) = (payable.booking, payable.total);
-                app.orders.call(CreatedOrder { booking, order_id: order.id, amount }).await?
+                let created = CreatedOrder { booking, order_id: order.id, amount };
+                match app.orders.call(created.clone()).await? {
+                    Some(live) => live,
+                    None => {
+                        let mut tx = call.begin().await?;
+                        let live = orders::remember(&mut tx, created).await?;
+                        tx.commit().await?;
+                        live
+                    }
+                }
             }
         };
         let data = orders::checkout(payable, order_id, razorpay.key_id());

@@ -3,5 +3,6 @@
 mod bad_input;
 mod confirmation;
 mod expiry;
+mod held;
 mod idempotency;
 mod sale;
