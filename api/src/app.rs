@@ -21,7 +21,7 @@ use nexus_common::{
         counts,
         locks::{self, SeatLocks},
     },
-    storage::{Cache, groups::Groups, postgres::bounded},
+    storage::{Cache, groups::Groups, postgres::promptly},
     types::{
         feature::Feature,
         ids::{BookingId, UserId},
@@ -140,9 +140,10 @@ impl AppState {
             Ok(()) => None,
             Err(began) => Some(began),
         };
-        let revoked =
-            async { sessions::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
-        if bounded(revoked).await? {
+        let mut conn = self.db.acquire().await?;
+        let revoked = promptly(sessions::is_revoked(&mut conn, token, &verified)).await?;
+        drop(conn);
+        if revoked {
             return Err(Error::TokenRevoked);
         }
         if let Some(began) = began {

@@ -25,6 +25,7 @@ use nexus_common::{
     idempotency::{Reservation, StoredResponse},
     jobs::wakeups,
     realtime::{AfterCommit, Publish},
+    storage::postgres::{self, promptly},
     types::{
         ids::{BookingId, EventId, UserId},
         page::Pagination,
@@ -210,7 +211,9 @@ impl Call {
     async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
         // Releases the connection before the wait: in the head of the `match` it would be kept
         // until the end.
-        let event = changes::event(&mut *self.app.db.acquire().await?, booking).await?;
+        let mut conn = self.app.db.acquire().await?;
+        let event = promptly(changes::event(&mut conn, booking)).await?;
+        drop(conn);
         match event {
             Some(event) => Ok(Some(self.turn(event).await?)),
             None => Ok(None),
@@ -219,7 +222,7 @@ impl Call {
 
     /// Begins the command's transaction.
     async fn begin(&self) -> Result<PgTransaction<'static>> {
-        Ok(self.app.db.begin().await?)
+        postgres::begin(&self.app.db).await
     }
 
     /// Commits the command together with its response, so that no crash can separate the two: a

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nexus_common::{
-    Error, Result, error::Kind, observability::metrics, storage::postgres::bounded,
+    Error, Result, error::Kind, observability::metrics, storage::postgres::promptly,
 };
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
@@ -123,13 +123,13 @@ async fn answer<S: Source>(mut reader: Reader<S>) {
     let inner = reader.inner.clone();
     let mut conn = None;
     while let Some(Group { keys, answers }) = reader.next() {
-        let read = bounded(async {
+        let read = async {
             let conn = match &mut conn {
                 Some(conn) => conn,
                 None => conn.insert(inner.db.acquire().await?),
             };
-            inner.source.read(conn, keys).await
-        });
+            promptly(inner.source.read(conn, keys)).await
+        };
         let read = read.await;
         if read.is_err() {
             conn = None;

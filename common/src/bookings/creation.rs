@@ -20,7 +20,10 @@ use crate::{
     observability::traces,
     realtime::{AfterCommit, Parties},
     seats::hints,
-    storage::{groups::Groups, postgres},
+    storage::{
+        groups::Groups,
+        postgres::{self, begin},
+    },
     types::{
         ids::{BookingId, EventId, SeatId, SeatTypeId, UserId},
         money::Paise,
@@ -114,7 +117,7 @@ pub fn creator(db: PgPool, terms: Terms) -> Groups<Wanted, Option<(Created, Afte
     Groups::new(move |all: Vec<Wanted>| {
         let db = db.clone();
         async move {
-            let mut tx = db.begin().await?;
+            let mut tx = begin(&db).await?;
             let mut held: HashMap<i32, Vec<SeatId>> = HashMap::new();
             for (number, seat) in lock_free(&mut tx, &all).await? {
                 held.entry(number).or_default().push(seat);

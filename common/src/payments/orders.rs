@@ -10,7 +10,10 @@ use uuid::Uuid;
 use crate::{
     bookings::changes,
     error::{Error, Result, violated_constraint},
-    storage::groups::Groups,
+    storage::{
+        groups::Groups,
+        postgres::{begin, promptly},
+    },
     types::{
         ids::{BookingId, UserId},
         money::{CURRENCY, Paise},
@@ -111,7 +114,7 @@ pub fn recorder(db: PgPool) -> Groups<CreatedOrder, Option<String>> {
     Groups::new(move |orders: Vec<CreatedOrder>| {
         let db = db.clone();
         async move {
-            let mut tx = db.begin().await?;
+            let mut tx = begin(&db).await?;
             let bookings: Vec<BookingId> = orders.iter().map(|order| order.booking).collect();
             let held = changes::lock_free(&mut tx, &bookings).await?;
             let now: Vec<CreatedOrder> =
@@ -259,7 +262,7 @@ pub struct PaymentVerification {
 pub fn states(db: PgPool) -> Groups<(String, UserId), PaymentVerification> {
     Groups::new(move |wanted| {
         let db = db.clone();
-        async move { state(&mut *db.acquire().await?, &wanted).await }
+        async move { promptly(state(&mut *db.acquire().await?, &wanted)).await }
     })
 }
 

@@ -17,7 +17,7 @@ use crate::{
     jobs::{self, payments::ProcessWebhook, wakeups},
     ledger::{entries::ProviderPayment, payment_states::PaymentEvent, refunds},
     providers::razorpay,
-    storage::groups::Groups,
+    storage::{groups::Groups, postgres::begin},
     types::{ids::WebhookId, money::CURRENCY, text::remove_nul},
 };
 
@@ -51,7 +51,7 @@ pub fn inbox(db: PgPool) -> Groups<Incoming, bool> {
     Groups::new(move |incoming| {
         let db = db.clone();
         async move {
-            let mut tx = db.begin().await?;
+            let mut tx = begin(&db).await?;
             let new = receive(&mut tx, &incoming).await?;
             tx.commit().await?;
             wakeups::committed();

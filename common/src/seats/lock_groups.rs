@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result, violated_constraint},
     events::inventory,
-    storage::postgres,
+    storage::postgres::{self, promptly},
     types::{
         ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::SeatLabel,
@@ -79,9 +79,12 @@ pub(super) async fn decide(
     valid: Duration,
 ) -> Result<Vec<Result<WonLocks>>> {
     let group = Group::new(event, requests);
-    let best = group.best_seats(conn).await?;
-    let named = group.named(&best);
-    let facts = facts(conn, &group, &named).await?;
+    let (best, facts) = promptly(async {
+        let best = group.best_seats(conn).await?;
+        let facts = facts(conn, &group, &group.named(&best)).await?;
+        Ok((best, facts))
+    })
+    .await?;
     if facts.expired {
         return Err(Error::Collision("locks have run out".into()));
     }

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    Connection, PgConnection, PgPool, PgTransaction,
     migrate::{Migrate, MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions, types::PgInterval},
 };
@@ -72,7 +72,8 @@ pub fn pool(settings: &Database, process: &str) -> PgPool {
 }
 
 /// A connection that was used within this time is taken to be there still: PostgreSQL takes longer
-/// to restart, which ends all connections.
+/// to restart, which ends all connections. Should PostgreSQL have stopped answering since, what is
+/// done first with the connection ends [`promptly`].
 pub const FRESH: Duration = Duration::from_millis(100);
 
 const RELEASE: Duration = Duration::from_secs(5);
@@ -87,6 +88,21 @@ const CALL: Duration = Duration::from_secs(20);
 /// do not help when it is frozen or unreachable.
 pub async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     within(CALL, call).await
+}
+
+/// Longer than PostgreSQL takes for what waits for nobody's locks.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// Like [`bounded`], for a call that waits for nobody's locks: one that reads, or begins a
+/// transaction.
+pub async fn promptly<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+    within(PROMPT, call).await
+}
+
+/// Begins a transaction, if PostgreSQL answers [`promptly`] once there is a connection.
+pub async fn begin(db: &PgPool) -> Result<PgTransaction<'static>> {
+    let limit = db.options().get_acquire_timeout() + PROMPT;
+    within(limit, async { Ok(db.begin().await?) }).await
 }
 
 /// Like [`bounded`], but no longer than `limit`.

@@ -29,6 +29,12 @@ async fn purchases_survive(
     let order = payer.order(&paid).await;
     buyer.lock(&event, "VIP", "A2").await.ok();
     let processes = stack.process_ids();
+    // All connections were used a moment ago: requests come before anyone can know that PostgreSQL
+    // is away.
+    for _ in 0..20 {
+        tokio::join!(rival.get("/bookings/my-bookings"), rival.get("/events"));
+    }
+    rival.lock(&event, "VIP", "A9").await.ok();
 
     away(&mut stack.postgres).await;
     stack.pay(&order, Outcome::Captured);
