@@ -21,10 +21,7 @@ use nexus_common::{
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::{
-    reads::{body::Body, groups::same},
-    socketio::delivery::Everyone,
-};
+use crate::{reads::body::Body, socketio::delivery::Everyone};
 
 /// How long a finished snapshot is shared. A client that has heard of a later version sees from the
 /// map's version that the map is older.
@@ -129,7 +126,7 @@ impl SeatMaps {
             // A snapshot that began before the caller's own change may not show it; the next one
             // will.
             if since.is_none_or(|since| since <= taking.began) {
-                return result.map_err(|error| same(&error));
+                return result.map_err(|error| error.repeated());
             }
         }
     }

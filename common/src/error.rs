@@ -325,6 +325,7 @@ impl Error {
     pub fn repeated(&self) -> Self {
         let cause = self.details().into();
         match self {
+            Error::EventNotFound => Error::EventNotFound,
             _ if self.is_crowded() => Error::Busy(cause),
             Error::Collision(_) => Error::Collision(cause),
             _ if self.kind() == Kind::Unavailable => Error::Unavailable(cause),

@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nexus_common::{
-    Error, Result, error::Kind, observability::metrics, storage::postgres::promptly,
-};
+use nexus_common::{Error, Result, observability::metrics, storage::postgres::promptly};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 
@@ -81,7 +79,7 @@ impl<S: Source> Groups<S> {
         let answered = answers.wait_for(Option::is_some).await.map(|answers| answers.clone());
         match answered {
             Ok(Some(Ok(answers))) => Ok(answers.get(&key).cloned()),
-            Ok(Some(Err(error))) => Err(same(&error)),
+            Ok(Some(Err(error))) => Err(error.repeated()),
             _ => Err(Error::internal("the task that reads is gone")),
         }
     }
@@ -165,14 +163,5 @@ impl<S: Source> Drop for Reader<S> {
         if self.counts {
             self.inner.queue().readers -= 1;
         }
-    }
-}
-
-/// A copy of the failure that several callers share.
-pub(crate) fn same(error: &Error) -> Error {
-    match error.kind() {
-        Kind::NotFound => Error::EventNotFound,
-        Kind::Unavailable => Error::Unavailable(error.details().into()),
-        _ => Error::internal(error.details()),
     }
 }

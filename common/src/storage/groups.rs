@@ -1,13 +1,20 @@
 //! Calls that are made together: those that come while a group is being written form the next one,
 //! so that a busy process pays for a transaction once per group, not once per call. No call waits
-//! for others to come: one that comes alone is made at once.
+//! for others to come: one that comes alone is made at once. Nor does it wait for long for a group
+//! that is slow.
 //!
 //! Nor does a group wait for rows that other transactions hold, because all later calls would wait
 //! behind it: it skips them, and whoever called makes that call by itself.
 
-use tokio::sync::{
-    mpsc::{Receiver, Sender, channel, error::TrySendError},
-    oneshot,
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{
+        mpsc::{Receiver, Sender, channel, error::TrySendError},
+        oneshot,
+    },
+    task::JoinSet,
+    time::timeout,
 };
 
 use super::postgres::bounded;
@@ -15,6 +22,10 @@ use crate::error::{Error, Kind, Result};
 
 /// Calls in one group.
 const MOST: usize = 200;
+/// How long a group is waited for before the next one begins beside it.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Groups that may be under way at once.
+const MOST_GROUPS: usize = 4;
 /// Calls that may wait; further ones are told to come back.
 const WAITING: usize = 10_000;
 
@@ -60,40 +71,62 @@ where
     }
 }
 
-async fn gather<T, R, F>(mut inbox: Receiver<Call<T, R>>, make: impl Fn(Vec<T>) -> F + Sync)
+async fn gather<T, R, F>(
+    mut inbox: Receiver<Call<T, R>>,
+    make: impl Fn(Vec<T>) -> F + Send + Sync + 'static,
+) where
+    T: Clone + Send + 'static,
+    R: Send + 'static,
+    F: Future<Output = Result<Vec<Result<R>>>> + Send + 'static,
+{
+    let make = Arc::new(make);
+    let mut under_way = JoinSet::new();
+    let mut calls = Vec::with_capacity(MOST);
+    while inbox.recv_many(&mut calls, MOST).await > 0 {
+        calls.retain(|call| !call.reply.is_closed());
+        let group = std::mem::replace(&mut calls, Vec::with_capacity(MOST));
+        under_way.spawn(answer(make.clone(), group));
+        // Until one of them is over, or has taken so long that the next one begins beside it.
+        let _ = timeout(PATIENCE, under_way.join_next()).await;
+        while under_way.len() >= MOST_GROUPS {
+            under_way.join_next().await;
+        }
+        while under_way.try_join_next().is_some() {}
+    }
+    under_way.detach_all();
+}
+
+/// Makes a group, and tells its callers.
+async fn answer<T, R, F>(make: Arc<impl Fn(Vec<T>) -> F + Send + Sync>, group: Vec<Call<T, R>>)
 where
     T: Clone + Send + 'static,
     R: Send + 'static,
     F: Future<Output = Result<Vec<Result<R>>>> + Send + 'static,
 {
-    let mut calls = Vec::with_capacity(MOST);
-    while inbox.recv_many(&mut calls, MOST).await > 0 {
-        calls.retain(|call| !call.reply.is_closed());
-        let (all, replies): (Vec<T>, Vec<_>) =
-            calls.drain(..).map(|call| (call.what, call.reply)).unzip();
-        match together(&make, all.clone()).await {
-            Ok(results) => {
-                for (reply, result) in replies.into_iter().zip(results) {
-                    let _ = reply.send(result);
-                }
+    let (all, replies): (Vec<T>, Vec<_>) =
+        group.into_iter().map(|call| (call.what, call.reply)).unzip();
+    match together(&*make, all.clone()).await {
+        Ok(results) => {
+            for (reply, result) in replies.into_iter().zip(results) {
+                let _ = reply.send(result);
             }
-            // One bad apple must not spoil the group: each is made by itself, once.
-            Err(error) if spares_others(&error) && all.len() > 1 => {
-                tracing::warn!(
-                    error = error.details(),
-                    "a group failed; its calls are made one by one"
-                );
-                for (what, reply) in all.into_iter().zip(replies) {
-                    let made = together(&make, vec![what]).await.and_then(|mut only| {
-                        only.pop().unwrap_or_else(|| Err(Error::internal("a call was not made")))
-                    });
-                    let _ = reply.send(made);
-                }
+        }
+        // One bad apple must not spoil the group: each is made by itself, once.
+        Err(error) if spares_others(&error) && all.len() > 1 => {
+            tracing::warn!(
+                error = error.details(),
+                "a group failed; its calls are made one by one"
+            );
+            for (what, reply) in all.into_iter().zip(replies) {
+                let made = together(&*make, vec![what]).await.and_then(|mut only| {
+                    only.pop().unwrap_or_else(|| Err(Error::internal("a call was not made")))
+                });
+                let _ = reply.send(made);
             }
-            Err(error) => {
-                for reply in replies {
-                    let _ = reply.send(Err(error.repeated()));
-                }
+        }
+        Err(error) => {
+            for reply in replies {
+                let _ = reply.send(Err(error.repeated()));
             }
         }
     }
@@ -157,6 +190,31 @@ mod tests {
         let others: Vec<u32> = others.into_iter().map(Result::unwrap).collect();
         assert_eq!(others, [4, 6, 8, 10, 12, 14, 16, 18, 20]);
         assert_eq!(*made.lock().unwrap(), [1, 9]);
+    }
+
+    #[tokio::test]
+    async fn a_group_that_takes_long_is_not_waited_for() {
+        let gate = Arc::new(Notify::new());
+        let opened = gate.clone();
+        let slow = Groups::new(move |numbers: Vec<u32>| {
+            let gate = gate.clone();
+            async move {
+                if numbers.contains(&1) {
+                    gate.notified().await;
+                }
+                Ok(numbers.into_iter().map(Ok).collect())
+            }
+        });
+        let first = slow.call(1);
+        let others = async {
+            // The first one is under way.
+            tokio::task::yield_now().await;
+            for number in 2..10 {
+                assert_eq!(slow.call(number).await.unwrap(), number);
+            }
+            opened.notify_one();
+        };
+        assert_eq!(tokio::join!(first, others).0.unwrap(), 1);
     }
 
     #[tokio::test]
