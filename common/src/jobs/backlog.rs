@@ -7,7 +7,7 @@
 //! still see: while a dump runs for an hour, each look at the head of the queue would walk over all
 //! jobs of that hour. So a relay remembers where the live jobs begin, and looks from there.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -66,13 +66,22 @@ pub struct Claimant<'a> {
 }
 
 /// How many jobs a relay may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Capacity {
     /// Jobs of any priority.
     pub jobs: i64,
-    /// Jobs of each [priority](super::Job::PRIORITY) above 0 that may be with the workers at once,
-    /// including those that already are.
-    pub of_a_priority: i64,
+    /// Jobs of each [priority](super::Job::PRIORITY) above 0.
+    pub slow: Slow,
+}
+
+/// How many jobs of each priority above 0 may be with the workers at once, including those that
+/// already are.
+#[derive(Debug)]
+pub enum Slow {
+    /// So many with the worker itself, which holds these by priority.
+    Own { most: i64, held: HashMap<i16, i64> },
+    /// So many with all workers together: half of a single slot is nothing.
+    Common { most: i64 },
 }
 
 impl Backlog {
@@ -180,11 +189,20 @@ impl Backlog {
         blindly: bool,
     ) -> Result<Vec<Claimed>> {
         let taker = Taker::Worker(claimant);
-        let rows = if blindly {
-            let free = self.levels.iter().filter(|level| level.priority <= 0);
-            take(&mut *pool.acquire().await?, self.queue, taker, capacity, free).await?
-        } else {
-            self.take_due(pool, taker, capacity).await?
+        let rows = match &capacity.slow {
+            Slow::Common { most } if !blindly => {
+                self.take_counted(pool, taker, capacity.jobs, *most).await?
+            }
+            slow => {
+                let room = |level: &Level| match slow {
+                    _ if level.priority <= 0 => capacity.jobs,
+                    Slow::Own { most, held } => most - held.get(&level.priority).unwrap_or(&0),
+                    Slow::Common { .. } => 0,
+                };
+                let rooms = self.levels.iter().filter(|level| blindly || level.is_due());
+                let rooms = rooms.map(|level| (level, room(level))).filter(|(_, room)| *room > 0);
+                take(&mut *pool.acquire().await?, self.queue, taker, capacity.jobs, rooms).await?
+            }
         };
         Ok(rows.into_iter().map(Claimed::from).collect())
     }
@@ -197,25 +215,39 @@ impl Backlog {
         overdue: Duration,
         capacity: Capacity,
     ) -> Result<Vec<Delivery>> {
-        let rows = self.take_due(pool, Taker::Redis(overdue), capacity).await?;
+        let (taker, jobs) = (Taker::Redis(overdue), capacity.jobs);
+        let rows = match capacity.slow {
+            Slow::Common { most } => self.take_counted(pool, taker, jobs, most).await?,
+            // Each worker looks for those by itself.
+            Slow::Own { .. } => {
+                let due = self.levels.iter().filter(|level| level.priority <= 0 && level.is_due());
+                let rooms = due.map(|level| (level, jobs));
+                take(&mut *pool.acquire().await?, self.queue, taker, jobs, rooms).await?
+            }
+        };
         let delivery = |row: ClaimedRow| Delivery { job_id: row.id, delivery: row.delivery };
         Ok(rows.into_iter().map(delivery).collect())
     }
 
-    async fn take_due(
+    /// Takes due jobs, and no more of a priority above 0 than leaves `most` of it with all workers
+    /// together.
+    async fn take_counted(
         &self,
         pool: &PgPool,
         taker: Taker<'_>,
-        capacity: Capacity,
+        jobs: i64,
+        most: i64,
     ) -> Result<Vec<ClaimedRow>> {
-        let is_due = |level: &&Level| level.due_in.is_some_and(|left| left <= 0.0);
-        let due: Vec<&Level> = self.levels.iter().filter(is_due).collect();
-        if due.iter().all(|level| level.priority <= 0) {
-            return take(&mut *pool.acquire().await?, self.queue, taker, capacity, due).await;
+        let due: Vec<&Level> = self.levels.iter().filter(|level| level.is_due()).collect();
+        let (counted, free): (Vec<&Level>, Vec<&Level>) =
+            due.into_iter().partition(|level| level.priority > 0);
+        let mut rooms: Vec<(&Level, i64)> = free.into_iter().map(|level| (level, jobs)).collect();
+        if counted.is_empty() {
+            return take(&mut *pool.acquire().await?, self.queue, taker, jobs, rooms).await;
         }
-        // One relay at a time counts how many jobs of a priority are with the workers, so that all
-        // relays together take no more than there is room for. The others leave such jobs to it. A
-        // separate statement, so that the next one sees what the previous relay took.
+        // One relay at a time counts, so that all relays together take no more than there is room
+        // for. The others leave such jobs to it. Separate statements, so that the second one sees
+        // what the previous relay took.
         let mut tx = pool.begin().await?;
         let alone = sqlx::query_scalar!(
             r#"SELECT pg_try_advisory_xact_lock(hashtextextended('nexus.hand_over.' || $1, 0)) AS "alone!""#,
@@ -223,21 +255,49 @@ impl Backlog {
         )
         .fetch_one(&mut *tx)
         .await?;
-        let due = due.into_iter().filter(|level| alone || level.priority <= 0);
-        let taken = take(&mut tx, self.queue, taker, capacity, due).await?;
+        if alone {
+            let (priorities, _, taken_from) = columns(counted.iter().copied());
+            let taken = sqlx::query_scalar!(
+                r#"SELECT (SELECT count(*) FROM jobs
+                           WHERE queue = $1 AND state IN ('queued', 'running') AND priority = level.priority
+                               AND queued_at >= level.taken_from) AS "taken!"
+                   FROM unnest($2::smallint[], $3::timestamptz[]) WITH ORDINALITY AS level (priority, taken_from, number)
+                   ORDER BY number"#,
+                self.queue as _,
+                &priorities,
+                &taken_from,
+            )
+            .fetch_all(&mut *tx)
+            .await?;
+            rooms
+                .extend(counted.into_iter().zip(taken).map(|(level, taken)| (level, most - taken)));
+        }
+        let rooms = rooms.into_iter().filter(|(_, room)| *room > 0);
+        let taken = take(&mut tx, self.queue, taker, jobs, rooms).await?;
         tx.commit().await?;
         Ok(taken)
     }
 }
 
+impl Level {
+    fn is_due(&self) -> bool {
+        self.due_in.is_some_and(|left| left <= 0.0)
+    }
+}
+
+/// Takes due jobs, as many of each priority as there is room for it, and so many in all.
 async fn take<'a>(
     conn: &mut PgConnection,
     queue: Queue,
     taker: Taker<'_>,
-    capacity: Capacity,
-    due: impl IntoIterator<Item = &'a Level>,
+    jobs: i64,
+    rooms: impl IntoIterator<Item = (&'a Level, i64)>,
 ) -> Result<Vec<ClaimedRow>> {
-    let (priorities, pending_from, taken_from) = columns(due);
+    let (levels, rooms): (Vec<&Level>, Vec<i64>) = rooms.into_iter().unzip();
+    if levels.is_empty() {
+        return Ok(vec![]);
+    }
+    let (priorities, pending_from, _) = columns(levels);
     let (worker, lease, overdue, flushed) = match taker {
         Taker::Worker(Claimant { name, lease, busy }) => {
             (Some(name), Some(interval(lease)?), Duration::ZERO, busy)
@@ -249,37 +309,29 @@ async fn take<'a>(
     // whole table once it is large.
     let mut rows = sqlx::query_as!(
         ClaimedRow,
-        r#"WITH rooms AS (
-               SELECT priority, pending_from, CASE WHEN priority <= 0 THEN $2 ELSE least($2, greatest(0, $3 - (
-                   SELECT count(*) FROM jobs taken
-                   WHERE taken.queue = $1 AND taken.state IN ('queued', 'running') AND taken.priority = level.priority
-                       AND taken.queued_at >= level.taken_from
-               ))) END AS room
-               FROM unnest($4::smallint[], $5::timestamptz[], $6::timestamptz[]) AS level (priority, pending_from, taken_from)
-           )
-           UPDATE jobs SET state = CASE WHEN $7::text IS NULL THEN 'queued'::job_state ELSE 'running' END,
-                  queued_at = now(), delivery = delivery + 1, worker = $7, leased_until = clock_timestamp() + $8::interval,
-                  attempt = attempt + CASE WHEN $7::text IS NULL THEN 0 ELSE 1 END,
-                  started_at = CASE WHEN $7::text IS NOT NULL THEN clock_timestamp() END
-           FROM (SELECT CASE WHEN NOT $10::bool THEN set_config('synchronous_commit', 'off', TRUE) END) unflushed
+        r#"UPDATE jobs SET state = CASE WHEN $6::text IS NULL THEN 'queued'::job_state ELSE 'running' END,
+                  queued_at = now(), delivery = delivery + 1, worker = $6, leased_until = clock_timestamp() + $7::interval,
+                  attempt = attempt + CASE WHEN $6::text IS NULL THEN 0 ELSE 1 END,
+                  started_at = CASE WHEN $6::text IS NOT NULL THEN clock_timestamp() END
+           FROM (SELECT CASE WHEN NOT $9::bool THEN set_config('synchronous_commit', 'off', TRUE) END) unflushed
            WHERE id = ANY (ARRAY(
-               SELECT due.id FROM rooms, LATERAL (
+               SELECT due.id
+               FROM unnest($3::smallint[], $4::timestamptz[], $5::bigint[]) AS level (priority, pending_from, room), LATERAL (
                    SELECT id FROM jobs
-                   WHERE queue = $1 AND state = 'pending' AND priority = rooms.priority
-                       AND available_at BETWEEN rooms.pending_from AND now() - $9::interval
+                   WHERE queue = $1 AND state = 'pending' AND priority = level.priority
+                       AND available_at BETWEEN level.pending_from AND now() - $8::interval
                    ORDER BY available_at, id
-                   LIMIT rooms.room
+                   LIMIT level.room
                    FOR UPDATE SKIP LOCKED) due
                LIMIT $2
            ))
            RETURNING id, delivery, kind, payload, priority, attempt, max_attempts, trace_context,
                      extract(epoch FROM now() - available_at)::float8 AS "waited!""#,
         queue as _,
-        capacity.jobs,
-        capacity.of_a_priority,
+        jobs,
         &priorities,
         &pending_from,
-        &taken_from,
+        &rooms,
         worker,
         lease as _,
         interval(overdue)?,

@@ -70,6 +70,8 @@ pub struct Claimed {
     pub kind: String,
     /// The job struct as JSON.
     pub payload: Value,
+    /// The job's [priority](super::Job::PRIORITY).
+    pub priority: i16,
     /// The number of this attempt; 1 for the first.
     pub attempt: i32,
     /// The attempt after which a failure is final.
@@ -83,6 +85,11 @@ pub struct Claimed {
 impl Lease {
     pub(super) fn new(delivery: Delivery) -> Self {
         Lease { delivery, completed: Arc::default() }
+    }
+
+    /// The job that the lease holds, and by which delivery.
+    pub(crate) fn held(&self) -> Delivery {
+        self.delivery
     }
 
     /// The job that the lease holds.
@@ -202,6 +209,7 @@ impl From<ClaimedRow> for Claimed {
             lease: Lease::new(Delivery { job_id: row.id, delivery: row.delivery }),
             kind: row.kind,
             payload: row.payload,
+            priority: row.priority,
             attempt: row.attempt,
             max_attempts: row.max_attempts,
             trace_context: row.trace_context,

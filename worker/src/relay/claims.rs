@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use nexus_common::{
     Result,
     jobs::{
-        backlog::{Capacity, Claimant},
+        backlog::{Capacity, Claimant, Slow},
         lifecycle::{self, Claimed},
     },
     observability::metrics,
@@ -45,10 +45,7 @@ impl<T> Relay<T> {
         if room == 0 || !self.signal.load.is_low() {
             return Ok(Left::Perhaps);
         }
-        let capacity = Capacity {
-            jobs: room as i64,
-            of_a_priority: of_a_priority(self.concurrency, state.health.workers()) as i64,
-        };
+        let capacity = Capacity { jobs: room as i64, slow: self.slow(state.health.workers()) };
         let asked = Instant::now();
         let new = which == Which::New;
         let claimant = Claimant { name: &self.worker, lease: self.lease, busy: state.busy };
@@ -60,12 +57,27 @@ impl<T> Relay<T> {
             metrics::handed_over(self.queue, longest);
         }
         self.start(claimed, asked).await?;
-        Ok(if taken == room { Left::Perhaps } else { Left::Few { taken } })
+        let is_full = match self.slow(state.health.workers()) {
+            Slow::Own { most, held } => held.values().any(|held| *held >= most),
+            Slow::Common { .. } => false,
+        };
+        Ok(if taken == room || is_full { Left::Perhaps } else { Left::Few { taken } })
+    }
+
+    /// How many jobs of each priority above 0 may be taken, where there are so many workers.
+    pub(super) fn slow(&self, workers: usize) -> Slow {
+        match self.concurrency {
+            1 => Slow::Common { most: of_a_priority(1, workers) as i64 },
+            slots => Slow::Own {
+                most: of_a_priority(slots, 1) as i64,
+                held: self.signal.load.by_priority(),
+            },
+        }
     }
 
     /// Starts jobs that were claimed at `asked`.
     async fn start(&self, mut claimed: Vec<Claimed>, mut asked: Instant) -> Result<()> {
-        self.signal.load.take(claimed.iter().map(|job| job.lease.job_id()));
+        self.signal.load.take(claimed.iter().map(|job| (job.lease.job_id(), job.priority)));
         // The claim has taken long: other workers may think that this one is dead.
         if asked.elapsed() > self.lease / 3 {
             asked = Instant::now();

@@ -11,7 +11,7 @@ use nexus_common::{
 
 use super::{
     Relay, State,
-    capacity::{BATCH, MOST, of_a_priority, target},
+    capacity::{BATCH, MOST, target},
 };
 use crate::transport::Transport;
 
@@ -34,8 +34,7 @@ impl<T: Transport> Relay<T> {
         if room == 0 {
             return Ok(());
         }
-        let of_a_priority = of_a_priority(self.concurrency, depth.workers) as i64;
-        let capacity = Capacity { jobs: room as i64, of_a_priority };
+        let capacity = Capacity { jobs: room as i64, slow: self.slow(depth.workers) };
         // If the relay dies before it delivers them, their rows stay `queued` until a rescue finds
         // them.
         let deliveries = bounded(state.backlog.hand_over(&self.db, OVERDUE, capacity)).await?;

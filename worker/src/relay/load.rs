@@ -3,7 +3,7 @@
 //! job; a worker that claimed only for its free slots would wait more than it works.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
@@ -26,7 +26,8 @@ const EVERY: Duration = Duration::from_millis(50);
 /// The jobs that a worker holds.
 pub(crate) struct Load {
     slots: usize,
-    held: Mutex<HashSet<JobId>>,
+    /// With their priorities, as far as they are known.
+    held: Mutex<HashMap<JobId, Option<i16>>>,
     /// How many it may hold.
     bound: AtomicUsize,
     /// How many have ended since the pace was last measured.
@@ -57,12 +58,16 @@ impl Load {
     /// Takes a job if there is room.
     pub(crate) fn try_take(&self, job: JobId) -> bool {
         let mut held = self.held();
-        held.len() < self.bound.load(Ordering::Relaxed) && held.insert(job)
+        let is_taken = held.len() < self.bound.load(Ordering::Relaxed) && !held.contains_key(&job);
+        if is_taken {
+            held.insert(job, None);
+        }
+        is_taken
     }
 
-    /// Takes jobs that have been claimed.
-    pub(crate) fn take(&self, jobs: impl IntoIterator<Item = JobId>) {
-        self.held().extend(jobs);
+    /// Takes jobs that have been claimed, with their priorities.
+    pub(crate) fn take(&self, jobs: impl IntoIterator<Item = (JobId, i16)>) {
+        self.held().extend(jobs.into_iter().map(|(job, priority)| (job, Some(priority))));
     }
 
     /// A job has ended, and the ledger knows.
@@ -73,7 +78,16 @@ impl Load {
 
     /// The jobs that the worker knows to be its own.
     pub(crate) fn jobs(&self) -> Vec<JobId> {
-        self.held().iter().copied().collect()
+        self.held().keys().copied().collect()
+    }
+
+    /// How many jobs of each priority the worker holds.
+    pub(crate) fn by_priority(&self) -> HashMap<i16, i64> {
+        let mut held = HashMap::new();
+        for priority in self.held().values().flatten() {
+            *held.entry(*priority).or_default() += 1;
+        }
+        held
     }
 
     /// Measures how quick the jobs are; `since` is when that was done last.
@@ -86,7 +100,7 @@ impl Load {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashSet<JobId>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<JobId, Option<i16>>> {
         self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

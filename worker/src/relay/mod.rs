@@ -178,13 +178,20 @@ impl<T: Transport> Relay<T> {
         }
         self.disown(state).await?;
         let is_fresh = state.surveyed.is_some() && state.looked.elapsed() < LOOK;
-        if woken
-            && is_fresh
-            && !self.signal.back.load(Ordering::Acquire)
-            && self.claim(state, Which::New).await? == Left::Perhaps
-            && state.looked.elapsed() < LOOK_FULL
-        {
-            return Ok(LOOK_FULL);
+        if woken && is_fresh && !self.signal.back.load(Ordering::Acquire) {
+            let left = self.claim(state, Which::New).await?;
+            let unseen = state.looked.elapsed();
+            let due_in = state.backlog.due_in().map(|due_in| due_in.saturating_sub(unseen));
+            match left {
+                Left::Perhaps if unseen < LOOK_FULL => return Ok(LOOK_FULL),
+                // It has asked for jobs of every kind, and there are no more.
+                Left::Few { .. } if unseen < LOOK_FULL && self.concurrency > 1 => {
+                    let next = due_in.unwrap_or(LOOK_FULL).min(LOOK_FULL - unseen);
+                    self.signal.waiting.store(next.is_zero(), Ordering::Release);
+                    return Ok(next);
+                }
+                _ => {}
+            }
         }
         self.look(state).await?;
         state.looked = Instant::now();

@@ -87,11 +87,11 @@ mod tests {
     async fn the_end_of_a_job_wakes_the_relay_if_another_waits_for_it() {
         let signal = RelaySignal::new(1);
         let job = JobId::from_u128(1);
-        signal.load.take([job]);
+        signal.load.take([(job, 0)]);
         signal.ended(job);
         assert!(!wakes(&signal).await, "nothing more is due");
         signal.waiting.store(true, Ordering::Release);
-        signal.load.take([job]);
+        signal.load.take([(job, 0)]);
         signal.ended(job);
         assert!(wakes(&signal).await);
     }

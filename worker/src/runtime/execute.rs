@@ -86,7 +86,10 @@ impl<S: Send + Sync + 'static> Executor<S> {
             return self.refuse(delivery).await;
         }
         match self.accept(delivery).await {
-            Some((claimed, held_until)) => self.run(claimed, held_until, self.queue_up()).await,
+            Some((claimed, held_until)) => {
+                self.relay.load.take([(job, claimed.priority)]);
+                self.run(claimed, held_until, self.queue_up()).await;
+            }
             None => self.relay.ended(job),
         }
     }
