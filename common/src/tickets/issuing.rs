@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use qrcodegen::{QrCode, QrCodeEcc};
+use qrcodegen::{Mask, QrCode, QrCodeEcc, QrSegment, Version};
 use sqlx::PgConnection;
 
 use super::{
@@ -225,23 +225,32 @@ const QUIET: usize = 4;
 
 /// A QR code as a PNG of 300 × 300 pixels, error correction H.
 pub fn qr_png(text: &str) -> Result<Vec<u8>> {
-    let code = QrCode::encode_text(text, QrCodeEcc::High)
-        .map_err(|error| Error::internal(error.to_string()))?;
+    // A mask breaks up regular patterns. A text that is mostly a signature has none, so that it is
+    // not worth to draw the code with each of the eight masks, which takes ten times as long.
+    let mask = Some(Mask::new(0));
+    let segments = QrSegment::make_segments(text);
+    let (smallest, largest) = (Version::MIN, Version::MAX);
+    let code =
+        QrCode::encode_segments_advanced(&segments, QrCodeEcc::High, smallest, largest, mask, true)
+            .map_err(|error| Error::internal(error.to_string()))?;
     let modules = code.size() as usize + 2 * QUIET;
     // The largest whole number of pixels per module that fits; the rest widens the white margin.
     let scale = (SIDE / modules).max(1);
     let margin = (SIDE.saturating_sub(scale * code.size() as usize)) / 2;
     // One bit per pixel: the picture is the largest part of a row, and with eight bits twice as
     // large.
-    let mut pixels = vec![u8::MAX; SIDE.div_ceil(8) * SIDE];
-    for y in 0..SIDE {
-        for x in 0..SIDE {
-            let module = |pixel: usize| (pixel as i32 - margin as i32).div_euclid(scale as i32);
-            if code.get_module(module(x), module(y)) {
-                pixels[y * SIDE.div_ceil(8) + x / 8] &= !(0x80 >> (x % 8));
+    let blank = [u8::MAX; SIDE.div_ceil(8)];
+    let mut pixels = blank.repeat(margin);
+    for y in 0..code.size() {
+        let mut line = blank;
+        for x in (0..code.size()).filter(|x| code.get_module(*x, y)) {
+            for pixel in (margin + x as usize * scale..).take(scale) {
+                line[pixel / 8] &= !(0x80 >> (pixel % 8));
             }
         }
+        pixels.extend(line.repeat(scale));
     }
+    pixels.resize(SIDE * blank.len(), u8::MAX);
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, SIDE as u32, SIDE as u32);
     encoder.set_color(png::ColorType::Grayscale);
