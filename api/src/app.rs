@@ -6,7 +6,8 @@ use nexus_common::{
     Error, Result,
     accounts::{hints::TokenHints, sessions, tokens::Signer},
     bookings::{
-        creation::{self, Created, Terms, Wanted},
+        creation::{self, Terms},
+        new_bookings::{Created, Wanted},
         views::{self, BookingDetail, ListedBooking, Listing},
     },
     config,

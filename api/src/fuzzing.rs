@@ -3,7 +3,7 @@
 use nexus_common::{
     Result,
     accounts::credentials::{Login, Otp, PasswordReset, Registration},
-    bookings::creation::NewBooking,
+    bookings::new_bookings::NewBooking,
     events::{
         changes::{EventChanges, NewEvent},
         seat_types::{NewSeatType, SeatTypeChanges},

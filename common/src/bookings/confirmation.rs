@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::creation::BookedEvent;
+use super::new_bookings::BookedEvent;
 use crate::{
     accounts::users,
     error::{Error, Result},

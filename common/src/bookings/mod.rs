@@ -10,5 +10,6 @@ pub mod creation;
 pub mod deadlines;
 pub mod event_cancellation;
 pub mod event_removal;
+pub mod new_bookings;
 pub mod sale;
 pub mod views;

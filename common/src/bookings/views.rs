@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
-use super::creation::BookedEvent;
+use super::new_bookings::BookedEvent;
 use crate::{
     error::{Error, Result},
     storage::{groups::Groups, postgres::promptly},

@@ -134,22 +134,20 @@ pub fn recorder(db: PgPool) -> Groups<CreatedOrder, Option<String>> {
 /// several requested at once, the first that was recorded. The others stay known, in case the buyer
 /// pays them after all.
 pub async fn remember(conn: &mut PgConnection, order: CreatedOrder) -> Result<String> {
+    // One at a time: the second request finds the first one's order.
+    sqlx::query!("SELECT id FROM bookings WHERE id = $1 FOR UPDATE", order.booking as _)
+        .fetch_optional(&mut *conn)
+        .await?;
     let live = remember_all(conn, &[order]).await?.pop();
     live.ok_or_else(|| Error::internal("an order was not recorded"))
 }
 
-/// The same for several orders, each of another booking; returns the live ones in the same order.
+/// The same for several orders, each of another booking that this transaction has locked; returns
+/// the live ones in the same order.
 async fn remember_all(conn: &mut PgConnection, orders: &[CreatedOrder]) -> Result<Vec<String>> {
     let bookings: Vec<BookingId> = orders.iter().map(|order| order.booking).collect();
     let ids: Vec<&str> = orders.iter().map(|order| order.order_id.as_str()).collect();
     let amounts: Vec<i64> = orders.iter().map(|order| order.amount.get()).collect();
-    // One at a time: the second request finds the first one's order.
-    sqlx::query!(
-        "SELECT id FROM bookings WHERE id = ANY ($1) ORDER BY id FOR UPDATE",
-        &bookings as _
-    )
-    .fetch_all(&mut *conn)
-    .await?;
     // The buyer is no longer asked for an order of another amount, currency or installation.
     sqlx::query!(
         "UPDATE payment_orders o SET superseded_at = now()
@@ -163,10 +161,12 @@ async fn remember_all(conn: &mut PgConnection, orders: &[CreatedOrder]) -> Resul
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at)
+        "INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, superseded_at, look_at, installation)
          SELECT order_id, booking_id, amount, $4, CASE WHEN EXISTS (
-             SELECT 1 FROM payment_orders o WHERE o.booking_id = new.booking_id AND superseded_at IS NULL) THEN now() END
+                    SELECT 1 FROM payment_orders o WHERE o.booking_id = new.booking_id AND superseded_at IS NULL) THEN now() END,
+                coalesce(b.expires_at, now()), (SELECT id FROM installation)
          FROM unnest($1::text[], $2::int[], $3::bigint[]) AS new (order_id, booking_id, amount)
+         LEFT JOIN bookings b ON b.id = new.booking_id
          ON CONFLICT (order_id) DO NOTHING",
         &ids as &[&str],
         &bookings as _,

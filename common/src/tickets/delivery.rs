@@ -6,7 +6,11 @@ use sqlx::PgConnection;
 
 use crate::{
     error::{Error, Result},
-    jobs::{self, notifications::EmailTickets},
+    jobs::{
+        self,
+        lifecycle::{Delivery as Held, Lease},
+        notifications::EmailTickets,
+    },
     types::{
         ids::{BookingId, TicketId},
         time::Timestamp,
@@ -87,26 +91,46 @@ pub async fn deliveries(
     Ok(deliveries)
 }
 
-/// Records that tickets have been e-mailed. False when they were reissued meanwhile: the new ones
-/// are still to be sent.
+/// Records that tickets have been e-mailed, and with the same statement that the job which did so
+/// is done. False when they were reissued meanwhile: the new ones are still to be sent.
 pub async fn mark_emailed(
     conn: &mut PgConnection,
     booking: BookingId,
     sent: &[Delivered],
+    lease: &Lease,
 ) -> Result<bool> {
     let (ids, nonces): (Vec<TicketId>, Vec<Option<i64>>) =
         sent.iter().map(|ticket| (ticket.id, ticket.nonce)).unzip();
-    let still = sqlx::query!(
-        "UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
-         FROM unnest($2::int[], $3::bigint[]) AS sent (id, nonce)
-         WHERE t.booking_id = $1 AND t.id = sent.id AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce",
+    let Held { job_id, delivery } = lease.held();
+    let row = sqlx::query!(
+        r#"WITH still AS MATERIALIZED (
+               SELECT t.id FROM tickets t JOIN unnest($2::int[], $3::bigint[]) AS sent (id, nonce) ON t.id = sent.id
+               WHERE t.booking_id = $1 AND t.qr_nonce IS NOT DISTINCT FROM sent.nonce ORDER BY t.id FOR UPDATE OF t
+           ), done AS (
+               UPDATE jobs SET state = 'done', finished_at = now(), leased_until = NULL
+               WHERE id = $4 AND delivery = $5 AND state = 'running' AND (SELECT count(*) FROM still) = cardinality($2::int[])
+               RETURNING id
+           ), marked AS (
+               UPDATE tickets t SET email_sent = TRUE, delivered_at = coalesce(delivered_at, now())
+               FROM still WHERE t.id = still.id AND EXISTS (SELECT 1 FROM done)
+           )
+           SELECT (SELECT count(*) FROM still) = cardinality($2::int[]) AS "still!", EXISTS (SELECT 1 FROM done) AS "done!""#,
         booking as _,
         &ids as _,
         &nonces as _,
+        job_id,
+        delivery,
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(still.rows_affected() == sent.len() as u64)
+    match (row.still, row.done) {
+        (false, _) => Ok(false),
+        (true, false) => Err(Error::LeaseLost),
+        (true, true) => {
+            lease.note_completed();
+            Ok(true)
+        }
+    }
 }
 
 /// Records that a booking's buyer has been told by SMS.

@@ -11,8 +11,10 @@ use nexus_common::{
     bookings::{
         booking_states::BookingEvent,
         cancellation, changes,
-        creation::{self, NewBooking, Terms},
-        event_removal, sale,
+        creation::{self, Terms},
+        event_removal,
+        new_bookings::NewBooking,
+        sale,
     },
     config::Chargeable,
     error::Kind,

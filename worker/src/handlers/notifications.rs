@@ -97,13 +97,12 @@ pub async fn email_tickets(
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
     needed(&cx.smtp)?.send(compose(&delivery, to)?).await.map_err(outward)?;
     // Not together with others: one that had to be tried again would be sent again.
-    let mut tx = cx.db.begin().await?;
-    if !delivery::mark_emailed(&mut tx, job.booking_id, &delivery.tickets).await? {
-        return Err(JobFailure::Snooze(Duration::ZERO));
+    let mut conn = cx.db.acquire().await?;
+    let (tickets, lease) = (&delivery.tickets, &attempt.lease);
+    match delivery::mark_emailed(&mut conn, job.booking_id, tickets, lease).await? {
+        true => Ok(()),
+        false => Err(JobFailure::Snooze(Duration::ZERO)),
     }
-    attempt.lease.complete(&mut tx).await?;
-    tx.commit().await?;
-    Ok(())
 }
 
 /// See [`SmsTickets`].

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use nexus_common::{
     Error, Result,
-    bookings::creation::{self, Created, NewBooking, Wanted},
+    bookings::{
+        creation,
+        new_bookings::{Created, NewBooking, Wanted},
+    },
     config::Chargeable,
     observability::traces,
     types::{
