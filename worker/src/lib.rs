@@ -23,11 +23,17 @@ mod relay;
 mod runtime;
 mod transport;
 
-pub use runtime::{
+use tikv_jemallocator::Jemalloc;
+
+pub use self::runtime::{
     context::{Attempt, Context, JobFailure},
     program::run_worker,
     registry::Registry,
 };
+
+/// As in the API.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// What a queue's `from_env` returns: builds the state of the queue's handlers once all settings
 /// are known to be valid.
