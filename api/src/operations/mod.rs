@@ -155,7 +155,7 @@ impl<R: Respond> Respond for Prepared<R> {
 
     fn respond(self, _: Envelope) -> Result<Response, ApiError> {
         let Body { json, tag } = self.0;
-        let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+        let mut response = json.into_response("application/json");
         response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
         Ok(response)
     }

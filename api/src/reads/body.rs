@@ -1,16 +1,15 @@
-//! A response that many callers get: serialised and tagged once.
+//! A response that many callers get: serialised, tagged and compressed once.
 
-use axum::body::Bytes;
 use http::HeaderValue;
 use nexus_common::{Error, Result};
 use serde::Serialize;
 
-use crate::server::etag;
+use crate::server::{encoding::Shared, etag};
 
 /// The body of a response, and its tag. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
-    pub(crate) json: Bytes,
+    pub(crate) json: Shared,
     pub(crate) tag: Option<HeaderValue>,
 }
 
@@ -27,7 +26,7 @@ impl Body {
     }
 
     pub(crate) fn of(response: &impl Serialize) -> Result<Self> {
-        let json = Bytes::from(serde_json::to_vec(response).map_err(Error::internal)?);
-        Ok(Body { tag: etag::tag_of(&json), json })
+        let json = serde_json::to_vec(response).map_err(Error::internal)?;
+        Ok(Body { tag: etag::tag_of(&json), json: Shared::new(json) })
     }
 }

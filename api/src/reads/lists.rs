@@ -43,7 +43,8 @@ pub(crate) struct List {
 
 impl Weigh for Arc<List> {
     fn weight(&self) -> usize {
-        self.body.json.len() + 16 * self.events.len() + 500
+        // Whatever is compressed is shorter.
+        2 * self.body.json.len() + 16 * self.events.len() + 500
     }
 }
 

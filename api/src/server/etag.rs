@@ -11,16 +11,22 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::encoding::{Encoding, encode};
+
 /// Longer responses are sent as they are.
 const LONGEST: u64 = 1_000_000;
 
 /// Tags the response to a GET, and leaves out a body that the client already has.
 pub(crate) async fn tag(request: Request, next: Next) -> Response {
-    let known = (request.method() == Method::GET)
-        .then(|| request.headers().get(header::IF_NONE_MATCH).cloned());
+    if request.method() != Method::GET {
+        return next.run(request).await;
+    }
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+    let accepts = request.headers().get(header::ACCEPT_ENCODING);
+    let encoding = accepts.and_then(|accepts| Encoding::accepted(accepts.to_str().ok()?));
     let response = next.run(request).await;
-    match known {
-        Some(known) if response.status() == StatusCode::OK => tagged(response, known).await,
+    match response.status() {
+        StatusCode::OK => encode(tagged(response, known).await, encoding).await,
         _ => response,
     }
 }

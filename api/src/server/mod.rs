@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 mod cors;
+pub(crate) mod encoding;
 pub(crate) mod etag;
 pub(crate) mod headers;
 mod normalize_path;

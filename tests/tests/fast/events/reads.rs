@@ -1,9 +1,10 @@
 //! What everyone reads of events comes from memory, and is never older than its question.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use nexus_tests::{Client, Event, Response, Stack, Value, json};
+use nexus_tests::{Client, Event, Method, Response, Stack, Value, json};
 use tokio::task::JoinSet;
 
 /// The event in the list.
@@ -209,6 +210,48 @@ async fn what_is_private_stays_out_of_others_answers() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_long_is_compressed_for_whoever_can_read_that() {
+    let stack = Stack::builder().without_limits().workers([]).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 300)]).await;
+    let description = "A long evening. ".repeat(200);
+    organiser.put(&format!("/events/{}", event.id), json!({"description": description})).await.ok();
+    let anonymous = stack.anonymous();
+    let event_path = format!("/events/{}", event.id);
+    for path in [event_path.clone(), "/events".to_owned(), format!("/seats/{}", event.id)] {
+        let plain = anonymous.get(&path).await;
+        assert!(!plain.headers.contains_key("content-encoding"));
+        assert_eq!(plain.headers["vary"], "accept-encoding", "{path}");
+        for (accepted, encoding) in [("gzip, deflate, br", "br"), ("gzip;q=0.5", "gzip")] {
+            let ask = anonymous.request(Method::GET, &path).header("accept-encoding", accepted);
+            let response = ask.send().await.unwrap();
+            assert_eq!(response.headers()["content-encoding"], encoding, "{path}");
+            assert_eq!(response.headers()["vary"], "accept-encoding", "{path}");
+            assert_eq!(response.headers()["content-type"], plain.headers["content-type"]);
+            let bytes = response.bytes().await.unwrap();
+            assert!(bytes.len() * 2 < plain.text.len(), "{} of {}", bytes.len(), plain.text.len());
+            let mut text = String::new();
+            let read = match encoding {
+                "br" => brotli::Decompressor::new(&*bytes, 4096).read_to_string(&mut text),
+                _ => flate2::read::GzDecoder::new(&*bytes).read_to_string(&mut text),
+            };
+            read.unwrap();
+            let body: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(body["data"]["id"], plain.body["data"]["id"], "{path}");
+        }
+    }
+    let known = anonymous.get(&event_path).await.headers["etag"].clone();
+    let ask = anonymous.request(Method::GET, &event_path).header("accept-encoding", "br");
+    let known = Response::to(ask.header("if-none-match", known)).await;
+    assert_eq!((known.status, known.text.as_str()), (304, ""));
+    assert!(!known.headers.contains_key("content-encoding"));
+
+    let short = anonymous.request(Method::GET, &format!("{event_path}/seat-types"));
+    let short = Response::to(short.header("accept-encoding", "br")).await;
+    assert!(!short.headers.contains_key("content-encoding"), "{short}");
 }
 
 async fn conditional(viewer: &Client, path: &str, tag: &str) -> Response {
