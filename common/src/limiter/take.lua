@@ -7,23 +7,26 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- Forgets the uses up to that time. There may be thousands, so the first that stays is searched for by halves.
+-- Forgets the uses up to that time. Returns the oldest one that stays, and whether the list is new or has become shorter. There may be
+-- thousands, so the first that stays is searched for by halves.
 local function forget(key, time)
     local oldest = redis.call('LINDEX', key, 0)
-    if not oldest or tonumber(oldest) > time then return end
+    if not oldest then return nil, true end
+    if tonumber(oldest) > time then return oldest, false end
     local from, to = 1, redis.call('LLEN', key)
     while from < to do
         local middle = math.floor((from + to) / 2)
         if tonumber(redis.call('LINDEX', key, middle)) > time then to = middle else from = middle + 1 end
     end
     redis.call('LTRIM', key, from, -1)
+    return redis.call('LINDEX', key, 0), true
 end
 
 local refused = false
-local uses = {}
+local uses, oldest, has_moved = {}, {}, {}
 for i, key in ipairs(KEYS) do
-    forget(key, now - ARGV[2 * i])
-    uses[i] = redis.call('LLEN', key)
+    oldest[i], has_moved[i] = forget(key, now - ARGV[2 * i])
+    uses[i] = oldest[i] and redis.call('LLEN', key) or 0
     refused = refused or uses[i] >= tonumber(ARGV[2 * i - 1])
 end
 
@@ -32,11 +35,13 @@ for i, key in ipairs(KEYS) do
     local count, period = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
     if not refused then
         uses[i] = redis.call('RPUSH', key, string.format('%.0f', now))
-        redis.call('PEXPIRE', key, period)
     end
+    -- Long enough: whoever comes after the oldest use has gone, within a period, says so anew.
+    if has_moved[i] then redis.call('PEXPIRE', key, 2 * period) end
+    local next_to_go = oldest[i]
     -- Beyond `count` are uses from before the limit was lowered.
-    local next_to_go = redis.call('LINDEX', key, math.max(uses[i] - count, 0)) or now
+    if uses[i] > count then next_to_go = redis.call('LINDEX', key, uses[i] - count) end
     table.insert(answer, uses[i])
-    table.insert(answer, next_to_go + period - now)
+    table.insert(answer, (next_to_go or now) + period - now)
 end
 return answer
