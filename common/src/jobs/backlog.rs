@@ -78,7 +78,7 @@ pub struct Capacity {
 /// already are.
 #[derive(Debug)]
 pub enum Slow {
-    /// So many with the worker itself, which holds these by priority.
+    /// So many with the worker itself, which holds so many of each.
     Own { most: i64, held: HashMap<i16, i64> },
     /// So many with all workers together: half of a single slot is nothing.
     Common { most: i64 },

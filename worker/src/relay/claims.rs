@@ -70,7 +70,7 @@ impl<T> Relay<T> {
             1 => Slow::Common { most: of_a_priority(1, workers) as i64 },
             slots => Slow::Own {
                 most: of_a_priority(slots, 1) as i64,
-                held: self.signal.load.by_priority(),
+                held: self.signal.load.of_each_priority(),
             },
         }
     }

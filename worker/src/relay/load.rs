@@ -81,10 +81,10 @@ impl Load {
         self.held().keys().copied().collect()
     }
 
-    /// How many jobs of each priority the worker holds.
-    pub(crate) fn by_priority(&self) -> HashMap<i16, i64> {
+    /// How many jobs of each priority above 0 the worker holds.
+    pub(crate) fn of_each_priority(&self) -> HashMap<i16, i64> {
         let mut held = HashMap::new();
-        for priority in self.held().values().flatten() {
+        for priority in self.held().values().flatten().filter(|priority| **priority > 0) {
             *held.entry(*priority).or_default() += 1;
         }
         held

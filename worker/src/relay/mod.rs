@@ -184,10 +184,12 @@ impl<T: Transport> Relay<T> {
             let due_in = state.backlog.due_in().map(|due_in| due_in.saturating_sub(unseen));
             match left {
                 Left::Perhaps if unseen < LOOK_FULL => return Ok(LOOK_FULL),
-                // It has asked for jobs of every kind, and there are no more.
-                Left::Few { .. } if unseen < LOOK_FULL && self.concurrency > 1 => {
+                // It has asked for jobs of every kind, and there are no more; unless other relays
+                // have got hold of some at the same moment.
+                Left::Few { taken } if unseen < LOOK_FULL && self.concurrency > 1 => {
                     let next = due_in.unwrap_or(LOOK_FULL).min(LOOK_FULL - unseen);
-                    self.signal.waiting.store(next.is_zero(), Ordering::Release);
+                    let perhaps = taken > 0 && state.health.workers() > 1;
+                    self.signal.waiting.store(perhaps || next.is_zero(), Ordering::Release);
                     return Ok(next);
                 }
                 _ => {}

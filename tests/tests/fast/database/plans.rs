@@ -200,17 +200,16 @@ async fn a_relay_passes_by_the_jobs_that_have_gone_while_an_old_snapshot_is_held
     let look = starting("SELECT priority AS \"priority!\", (SELECT count(*) FROM jobs");
     let pages = look.pages(&mut conn, &["'payments'", "'{0}'", from, from]).await;
     assert!(pages < 30, "a look reads {pages} pages");
-    let take = starting("WITH rooms AS");
+    let take = starting("UPDATE jobs SET state = CASE WHEN");
     let pages = take
         .pages(
             &mut conn,
             &[
                 "'payments'",
                 "32",
-                "8",
                 "'{0}'",
                 from,
-                from,
+                "'{32}'",
                 "'worker'",
                 "'6 seconds'",
                 "'0 seconds'",

@@ -216,17 +216,17 @@ async fn what_is_private_stays_out_of_others_answers() {
 async fn what_is_long_is_compressed_for_whoever_can_read_that() {
     let stack = Stack::builder().without_limits().workers([]).start().await;
     let organiser = stack.user().await;
-    let event = stack.event(&organiser, &[("VIP", 100.0, 300)]).await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 30)]).await;
     let description = "A long evening. ".repeat(200);
     organiser.put(&format!("/events/{}", event.id), json!({"description": description})).await.ok();
     let anonymous = stack.anonymous();
     let event_path = format!("/events/{}", event.id);
-    for path in [event_path.clone(), "/events".to_owned(), format!("/seats/{}", event.id)] {
-        let plain = anonymous.get(&path).await;
+    for path in [event_path.as_str(), "/events"] {
+        let plain = anonymous.get(path).await;
         assert!(!plain.headers.contains_key("content-encoding"));
         assert_eq!(plain.headers["vary"], "accept-encoding", "{path}");
         for (accepted, encoding) in [("gzip, deflate, br", "br"), ("gzip;q=0.5", "gzip")] {
-            let ask = anonymous.request(Method::GET, &path).header("accept-encoding", accepted);
+            let ask = anonymous.request(Method::GET, path).header("accept-encoding", accepted);
             let response = ask.send().await.unwrap();
             assert_eq!(response.headers()["content-encoding"], encoding, "{path}");
             assert_eq!(response.headers()["vary"], "accept-encoding", "{path}");
