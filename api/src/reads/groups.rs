@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nexus_common::{Error, Result, observability::metrics, storage::postgres::promptly};
+use nexus_common::{
+    Error, Result,
+    observability::metrics,
+    storage::postgres::{bounded, promptly},
+};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 
@@ -76,12 +80,14 @@ impl<S: Source> Groups<S> {
     /// What PostgreSQL has of `key`, as of a moment after the call.
     pub(crate) async fn get(&self, key: S::Key) -> Result<Option<S::Answer>> {
         let mut answers = self.join(key.clone());
-        let answered = answers.wait_for(Option::is_some).await.map(|answers| answers.clone());
-        match answered {
-            Ok(Some(Ok(answers))) => Ok(answers.get(&key).cloned()),
-            Ok(Some(Err(error))) => Err(error.repeated()),
-            _ => Err(Error::internal("the task that reads is gone")),
-        }
+        let answered = async {
+            match answers.wait_for(Option::is_some).await.map(|answers| answers.clone()) {
+                Ok(Some(Ok(answers))) => Ok(answers.get(&key).cloned()),
+                Ok(Some(Err(error))) => Err(error.repeated()),
+                _ => Err(Error::internal("the task that reads is gone")),
+            }
+        };
+        promptly(answered).await
     }
 
     fn join(&self, key: S::Key) -> watch::Receiver<Option<Answers<S>>> {
@@ -121,13 +127,13 @@ async fn answer<S: Source>(mut reader: Reader<S>) {
     let inner = reader.inner.clone();
     let mut conn = None;
     while let Some(Group { keys, answers }) = reader.next() {
-        let read = async {
+        let read = bounded(async {
             let conn = match &mut conn {
                 Some(conn) => conn,
                 None => conn.insert(inner.db.acquire().await?),
             };
-            promptly(inner.source.read(conn, keys)).await
-        };
+            inner.source.read(conn, keys).await
+        });
         let read = read.await;
         if read.is_err() {
             conn = None;

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use nexus_common::{
     Error, Result,
     idempotency::{self, Begun, Reservation, StoredResponse},
-    storage::postgres::{bounded, promptly, within},
+    storage::postgres::{bounded, within},
     types::ids::UserId,
 };
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ pub(super) async fn command<C: Command>(
         return Ok(Json(envelope.wrap(carry_out(call, request).await?)).into_response());
     };
     let mut conn = app.db.acquire().await?;
-    let begun = promptly(idempotency::begin(&mut conn, idempotent, LEASE)).await?;
+    let begun = idempotency::begin(&mut conn, idempotent, LEASE).await?;
     drop(conn);
     match begun {
         Begun::Replay(stored) => replay(stored, envelope),

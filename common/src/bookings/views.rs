@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::new_bookings::BookedEvent;
 use crate::{
     error::{Error, Result},
-    storage::{groups::Groups, postgres::promptly},
+    storage::groups::Groups,
     types::{
         ids::{BookingId, EventId, SeatId, UserId},
         money::Paise,
@@ -51,7 +51,7 @@ pub struct Listing {
 pub fn lists(db: PgPool) -> Groups<Listing, (Vec<ListedBooking>, i64)> {
     Groups::new(move |listings| {
         let db = db.clone();
-        async move { promptly(list(&mut *db.acquire().await?, &listings)).await }
+        async move { list(&mut *db.acquire().await?, &listings).await }
     })
 }
 
@@ -158,7 +158,7 @@ pub struct DetailedSeat {
 pub fn details(db: PgPool) -> Groups<(BookingId, UserId), BookingDetail> {
     Groups::new(move |wanted| {
         let db = db.clone();
-        async move { promptly(get(&mut *db.acquire().await?, &wanted)).await }
+        async move { get(&mut *db.acquire().await?, &wanted).await }
     })
 }
 

@@ -10,10 +10,7 @@ use uuid::Uuid;
 use crate::{
     bookings::changes,
     error::{Error, Result, violated_constraint},
-    storage::{
-        groups::Groups,
-        postgres::{begin, promptly},
-    },
+    storage::{groups::Groups, postgres::begin},
     types::{
         ids::{BookingId, UserId},
         money::{CURRENCY, Paise},
@@ -262,7 +259,7 @@ pub struct PaymentVerification {
 pub fn states(db: PgPool) -> Groups<(String, UserId), PaymentVerification> {
     Groups::new(move |wanted| {
         let db = db.clone();
-        async move { promptly(state(&mut *db.acquire().await?, &wanted)).await }
+        async move { state(&mut *db.acquire().await?, &wanted).await }
     })
 }
 

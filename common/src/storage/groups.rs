@@ -17,14 +17,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::postgres::bounded;
+use super::postgres::{bounded, promptly};
 use crate::error::{Error, Kind, Result};
 
 /// Calls in one group.
 const MOST: usize = 200;
 /// How long a group is waited for before the next one begins beside it.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// Groups that may be under way at once.
+/// Groups that may be under way at once, unless it is said otherwise.
 const MOST_GROUPS: usize = 4;
 /// Calls that may wait; further ones are told to come back.
 const WAITING: usize = 10_000;
@@ -55,9 +55,22 @@ where
     where
         F: Future<Output = Result<Vec<Result<R>>>> + Send + 'static,
     {
+        Self::at_once(MOST_GROUPS, make)
+    }
+
+    /// The same with no more groups under way at once than that: each may use a connection.
+    pub fn at_once<F>(most: usize, make: impl Fn(Vec<T>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Vec<Result<R>>>> + Send + 'static,
+    {
         let (sender, inbox) = channel(WAITING);
-        tokio::spawn(gather(inbox, make));
+        tokio::spawn(gather(inbox, most, make));
         Groups(sender)
+    }
+
+    /// Makes one call that only reads; not one that PostgreSQL does not answer promptly.
+    pub async fn read(&self, what: T) -> Result<R> {
+        promptly(self.call(what)).await
     }
 
     /// Makes one call. A caller that no longer waits when its group begins has called in vain.
@@ -73,6 +86,7 @@ where
 
 async fn gather<T, R, F>(
     mut inbox: Receiver<Call<T, R>>,
+    most: usize,
     make: impl Fn(Vec<T>) -> F + Send + Sync + 'static,
 ) where
     T: Clone + Send + 'static,
@@ -88,7 +102,7 @@ async fn gather<T, R, F>(
         under_way.spawn(answer(make.clone(), group));
         // Until one of them is over, or has taken so long that the next one begins beside it.
         let _ = timeout(PATIENCE, under_way.join_next()).await;
-        while under_way.len() >= MOST_GROUPS {
+        while under_way.len() >= most {
             under_way.join_next().await;
         }
         while under_way.try_join_next().is_some() {}
@@ -214,7 +228,9 @@ mod tests {
             }
             opened.notify_one();
         };
-        assert_eq!(tokio::join!(first, others).0.unwrap(), 1);
+        let both = async { tokio::join!(first, others).0 };
+        let first = timeout(Duration::from_secs(10), both).await.expect("nobody waits for it");
+        assert_eq!(first.unwrap(), 1);
     }
 
     #[tokio::test]

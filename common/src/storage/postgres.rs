@@ -39,7 +39,7 @@ pub fn pool(settings: &Database, process: &str) -> PgPool {
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         ("jit", "off"),
-        // Its triggers need not do what its processes do themselves (migrations/0014_sales.sql).
+        // Triggers need not do what this process does itself (migrations/0014_sales.sql).
         ("nexus.records_orders", "on"),
     ]);
     PgPoolOptions::new()
@@ -74,8 +74,8 @@ pub fn pool(settings: &Database, process: &str) -> PgPool {
 }
 
 /// A connection that was used within this time is taken to be there still: PostgreSQL takes longer
-/// to restart, which ends all connections. Should PostgreSQL have stopped answering since, what is
-/// done first with the connection ends [`promptly`].
+/// to restart, which ends all connections. Should PostgreSQL have stopped answering since, what most
+/// requests do first, read or [`begin`], ends [`promptly`].
 pub const FRESH: Duration = Duration::from_millis(100);
 
 const RELEASE: Duration = Duration::from_secs(5);
@@ -102,9 +102,16 @@ pub async fn promptly<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// Begins a transaction, if PostgreSQL answers [`promptly`] once there is a connection.
+///
+/// In a task of its own, which goes on when the caller does not: whoever stops waiting for a BEGIN
+/// leaves a connection in a transaction that sqlx does not know of, and would not end.
 pub async fn begin(db: &PgPool) -> Result<PgTransaction<'static>> {
     let limit = db.options().get_acquire_timeout() + PROMPT;
-    within(limit, async { Ok(db.begin().await?) }).await
+    let begun = tokio::spawn({
+        let db = db.clone();
+        async move { bounded(async { Ok(db.begin().await?) }).await }
+    });
+    within(limit, async { begun.await.map_err(Error::internal)? }).await
 }
 
 /// Like [`bounded`], but no longer than `limit`.

@@ -12,7 +12,8 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-/// Makes the ledger calls that every job needs.
+/// Makes the ledger calls that every job needs. One group of each kind at a time: the few
+/// connections of the runtime are also for renewals.
 pub(super) struct Batches {
     acceptances: Groups<Delivery, Option<Claimed>>,
     completions: Groups<Lease, ()>,
@@ -26,18 +27,18 @@ impl Batches {
         let worker = Arc::<str>::from(worker);
         let (accepting, completing, returning) = (db.clone(), db.clone(), db.clone());
         Batches {
-            acceptances: Groups::new(move |deliveries: Vec<Delivery>| {
+            acceptances: Groups::at_once(1, move |deliveries: Vec<Delivery>| {
                 let (db, worker) = (accepting.clone(), worker.clone());
                 async move { each(lifecycle::accept(&db, &deliveries, &worker, lease).await) }
             }),
-            completions: Groups::new(move |leases: Vec<Lease>| {
+            completions: Groups::at_once(1, move |leases: Vec<Lease>| {
                 let db = completing.clone();
                 async move {
                     lifecycle::complete(&db, &leases).await?;
                     each(Ok(vec![(); leases.len()]))
                 }
             }),
-            returns: Groups::new(move |leases: Vec<Lease>| {
+            returns: Groups::at_once(1, move |leases: Vec<Lease>| {
                 let db = returning.clone();
                 async move { each(lifecycle::give_back(&db, &leases).await) }
             }),

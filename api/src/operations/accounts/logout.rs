@@ -1,7 +1,10 @@
 //! `POST /auth/logout`
 
 use chrono::Utc;
-use nexus_common::accounts::{sessions, tokens};
+use nexus_common::{
+    accounts::{sessions, tokens},
+    storage::postgres,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -42,7 +45,7 @@ impl Endpoint for Logout {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let expires_at = app.signer.verify_access(&caller.token)?.expires_at;
-        let mut tx = app.db.begin().await?;
+        let mut tx = postgres::begin(&app.db).await?;
         let storage = app.settings.token_storage;
         sessions::revoke_access_token(&mut tx, caller.user, &caller.token, storage, expires_at)
             .await?;

@@ -1,6 +1,6 @@
 //! `POST /auth/logout-all`: ends every session of the caller, this one included.
 
-use nexus_common::accounts::sessions;
+use nexus_common::{accounts::sessions, storage::postgres};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,7 +32,7 @@ impl Endpoint for LogoutAll {
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
-        let mut tx = app.db.begin().await?;
+        let mut tx = postgres::begin(&app.db).await?;
         let ended = sessions::end_sessions(&mut tx, caller.user).await?;
         tx.commit().await?;
         forget_sessions(&app, caller.user, &ended).await;

@@ -7,6 +7,7 @@ use nexus_common::{
         credentials::{LONGEST_PASSWORD, Login, PASSWORD_TOO_LONG, PasswordReset as Reset},
         passwords, sessions, users,
     },
+    storage::postgres,
     types::feature::Feature,
 };
 use serde::{Deserialize, Serialize};
@@ -96,7 +97,7 @@ impl Endpoint for ResetPassword {
         let taken = app.budgets.password_reset(claimant, &reset.phone).await?;
         login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
         let hash = passwords::hash(reset.password).await?;
-        let mut tx = app.db.begin().await?;
+        let mut tx = postgres::begin(&app.db).await?;
         let user = users::set_password(&mut tx, &reset.phone, &hash).await?;
         let ended = sessions::end_sessions(&mut tx, user).await?;
         tx.commit().await?;

@@ -7,6 +7,7 @@ use nexus_common::{
         credentials::{Login, Otp as OneTimePassword},
         users,
     },
+    storage::postgres,
     types::{contacts::Phone as PhoneNumber, feature::Feature},
 };
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ impl Endpoint for VerifyOtp {
         let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
         let taken = app.budgets.otp_check(claimant, &phone).await?;
         login::check_code(&app, taken, &phone, &otp).await?;
-        let mut tx = app.db.begin().await?;
+        let mut tx = postgres::begin(&app.db).await?;
         let (user, is_new) = users::find_or_create_by_phone(&mut tx, &phone).await?;
         tx.commit().await?;
         let message = if is_new {

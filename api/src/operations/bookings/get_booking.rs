@@ -28,6 +28,6 @@ impl Endpoint for GetBooking {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.booking_id)?;
-        Ok(One(app.booking_details.call((id, caller.user)).await?))
+        Ok(One(app.booking_details.read((id, caller.user)).await?))
     }
 }

@@ -38,7 +38,7 @@ impl Endpoint for ListBookings {
         let page = page(&self.limit, &self.offset)?;
         let status = sent(&self.status).and_then(filled);
         let listing = Listing { user: caller.user, status, page };
-        let (bookings, total) = app.booking_lists.call(listing).await?;
+        let (bookings, total) = app.booking_lists.read(listing).await?;
         Ok(Paged(bookings, page.describe(total)))
     }
 }

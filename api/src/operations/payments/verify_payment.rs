@@ -33,6 +33,6 @@ impl Endpoint for VerifyPayment {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let order_id = self.order_id.read().unwrap_or_default();
-        Ok(One(app.payment_states.call((order_id, caller.user)).await?))
+        Ok(One(app.payment_states.read((order_id, caller.user)).await?))
     }
 }
