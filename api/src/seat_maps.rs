@@ -110,7 +110,9 @@ impl SeatMaps {
         let shared = self.shared(event, viewer).await?;
         shared.snapshot.require_visible(viewer)?;
         match viewer {
-            Some(user) if shared.snapshot.has_seats_of(user) => response(&shared.snapshot, viewer),
+            Some(user) if shared.snapshot.has_seats_of(user) => {
+                Body::for_one(shared.snapshot.map(viewer))
+            }
             _ => Ok(shared.strangers.clone()),
         }
     }
@@ -195,7 +197,7 @@ impl Maps {
                 }
             }
         }
-        Ok(Shared { strangers: response(&snapshot, None)?, snapshot })
+        Ok(Shared { strangers: Body::around(snapshot.map(None))?, snapshot })
     }
 
     /// Frees expired locks; false when another transaction is about to change the event's counts.
@@ -215,8 +217,4 @@ impl Maps {
         tx.rollback().await?;
         Ok(snapshot)
     }
-}
-
-fn response(snapshot: &Snapshot, viewer: Option<UserId>) -> Result<Body> {
-    Body::around(snapshot.map(viewer))
 }

@@ -1,15 +1,16 @@
-//! A response that many callers get: serialised, tagged and compressed once.
+//! A response that many callers get: serialised, tagged and compressed once. Some callers get one of
+//! their own.
 
 use http::HeaderValue;
 use nexus_common::{Error, Result};
 use serde::Serialize;
 
-use crate::server::{encoding::Shared, etag};
+use crate::server::{encoding::Prepared, etag};
 
 /// The body of a response, and its tag. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
-    pub(crate) json: Shared,
+    pub(crate) json: Prepared,
     pub(crate) tag: Option<HeaderValue>,
 }
 
@@ -26,7 +27,16 @@ impl Body {
     }
 
     pub(crate) fn of(response: &impl Serialize) -> Result<Self> {
-        let json = serde_json::to_vec(response).map_err(Error::internal)?;
-        Ok(Body { tag: etag::tag_of(&json), json: Shared::new(json) })
+        Self::prepare(response, Prepared::shared)
+    }
+
+    /// The envelope of `data` that is for one caller.
+    pub(crate) fn for_one(data: impl Serialize) -> Result<Self> {
+        Self::prepare(&Envelope { data }, Prepared::for_one)
+    }
+
+    fn prepare(response: &impl Serialize, json: fn(Vec<u8>) -> Prepared) -> Result<Self> {
+        let bytes = serde_json::to_vec(response).map_err(Error::internal)?;
+        Ok(Body { tag: etag::tag_of(&bytes), json: json(bytes) })
     }
 }

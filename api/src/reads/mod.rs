@@ -69,7 +69,7 @@ impl Reads {
         event.content.event.visibility().require(viewer)?;
         match viewer {
             Some(user) if user == event.content.event.organizer_id => {
-                Body::around(event.content.for_organizer())
+                Body::for_one(event.content.for_organizer())
             }
             _ => Ok(event.body.clone()),
         }

@@ -5,12 +5,18 @@ use std::{io::Write, sync::Arc};
 
 use axum::{body::Bytes, response::Response};
 use flate2::{Compression, write::GzEncoder};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use nexus_common::{Error, Result};
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::spawn_blocking,
+};
 
 /// Shorter responses fit into a packet as they are.
 const SHORTEST: usize = 1_000;
+
+/// How many bodies are compressed at once: requests that are answered come first.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// How a body may be compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +33,26 @@ impl Encoding {
         }
     }
 
-    /// The one that a client prefers which sends this `Accept-Encoding`. Of several, the better
-    /// one: clients that can read them all seldom say what they prefer.
-    pub(super) fn accepted(header: &str) -> Option<Self> {
-        let accepts = |encoding: &Encoding| {
-            header.split(',').any(|one| {
-                let mut parts = one.split(';').map(str::trim);
-                let name = parts.next().unwrap_or_default();
-                let refused = parts.any(|part| {
-                    part.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()) == Some(0.0)
-                });
-                name.eq_ignore_ascii_case(encoding.name()) && !refused
-            })
-        };
-        [Encoding::Brotli, Encoding::Gzip].into_iter().find(accepts)
+    /// The better one of those that a client accepts: who can read both seldom says which it
+    /// prefers.
+    pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
+        let lines = headers.get_all(header::ACCEPT_ENCODING).into_iter();
+        let accepted: Vec<&str> =
+            lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).collect();
+        [Encoding::Brotli, Encoding::Gzip]
+            .into_iter()
+            .find(|encoding| accepted.iter().any(|one| encoding.is_accepted(one)))
+    }
+
+    /// By one element of the header.
+    fn is_accepted(self, one: &str) -> bool {
+        let mut parts = one.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let refused = parts.any(|part| {
+            let q = part.to_ascii_lowercase();
+            q.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()) == Some(0.0)
+        });
+        name.eq_ignore_ascii_case(self.name()) && !refused
     }
 
     /// Compresses, rather quickly than well: a map of many seats is out of date in a moment.
@@ -61,70 +73,89 @@ impl Encoding {
     }
 }
 
-/// A body that many clients get; compressed when the first of them asks for it. Cheap to clone.
+/// A body that clients get, perhaps many of them. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared(Arc<Encodings>);
-
-#[derive(Debug)]
-struct Encodings {
+pub(crate) struct Prepared {
     plain: Bytes,
+    /// Of a body for many.
+    compressed: Option<Arc<Compressed>>,
+}
+
+/// Made when somebody first asks for it.
+#[derive(Debug, Default)]
+struct Compressed {
     brotli: OnceCell<Bytes>,
     gzip: OnceCell<Bytes>,
 }
 
-impl Shared {
-    pub(crate) fn new(plain: Vec<u8>) -> Self {
-        let (brotli, gzip) = (OnceCell::new(), OnceCell::new());
-        Shared(Arc::new(Encodings { plain: plain.into(), brotli, gzip }))
+impl Prepared {
+    /// For many clients.
+    pub(crate) fn shared(plain: Vec<u8>) -> Self {
+        Prepared { plain: plain.into(), compressed: Some(Arc::default()) }
+    }
+
+    /// For one client: it is not worth to compress it.
+    pub(crate) fn for_one(plain: Vec<u8>) -> Self {
+        Prepared { plain: plain.into(), compressed: None }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.plain.len()
+        self.plain.len()
     }
 
     /// A response with it, which may be compressed on its way.
     pub(crate) fn into_response(self, content_type: &'static str) -> Response {
-        let mut response = Response::new(self.0.plain.clone().into());
+        let mut response = Response::new(self.plain.clone().into());
         let content_type = HeaderValue::from_static(content_type);
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        if self.len() >= SHORTEST {
+        if self.compressed.is_some() && self.len() >= SHORTEST {
             response.extensions_mut().insert(self);
         }
         response
     }
 
-    async fn compressed(&self, encoding: Encoding) -> Result<Bytes> {
+    /// `None` while as much is being compressed as may be, or if it cannot be.
+    async fn compressed(&self, encoding: Encoding) -> Option<Bytes> {
+        let compressed = self.compressed.as_ref()?;
         let cell = match encoding {
-            Encoding::Brotli => &self.0.brotli,
-            Encoding::Gzip => &self.0.gzip,
+            Encoding::Brotli => &compressed.brotli,
+            Encoding::Gzip => &compressed.gzip,
         };
         let compress = async || {
-            let plain = self.0.plain.clone();
-            spawn_blocking(move || encoding.compress(&plain)).await.map_err(Error::internal)?
+            let turn = TURNS.try_acquire().map_err(|_| None)?;
+            let plain = self.plain.clone();
+            let made = spawn_blocking(move || {
+                let made = encoding.compress(&plain);
+                drop(turn);
+                made
+            });
+            made.await.map_err(Error::internal).flatten().map_err(Some)
         };
-        cell.get_or_try_init(compress).await.cloned()
+        match cell.get_or_try_init(compress).await {
+            Ok(made) => Some(made.clone()),
+            Err(error) => {
+                if let Some(error) = error {
+                    let error = error.details();
+                    tracing::error!(error, "a response could not be compressed");
+                }
+                None
+            }
+        }
     }
 }
 
-/// Compresses a [shared](Shared) body for a client that accepts `encoding`.
+/// Compresses a [body for many](Prepared::shared) for a client that accepts `encoding`.
 pub(super) async fn encode(mut response: Response, encoding: Option<Encoding>) -> Response {
-    let Some(body) = response.extensions_mut().remove::<Shared>() else { return response };
+    let Some(body) = response.extensions_mut().remove::<Prepared>() else { return response };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
     let Some(encoding) = encoding.filter(|_| response.status() == StatusCode::OK) else {
         return response;
     };
-    match body.compressed(encoding).await {
-        Ok(compressed) => {
-            let name = HeaderValue::from_static(encoding.name());
-            response.headers_mut().insert(header::CONTENT_ENCODING, name);
-            response.headers_mut().remove(header::CONTENT_LENGTH);
-            response.map(|_| compressed.into())
-        }
-        Err(error) => {
-            tracing::error!(error = error.details(), "a response could not be compressed");
-            response
-        }
-    }
+    let Some(compressed) = body.compressed(encoding).await else { return response };
+    let name = HeaderValue::from_static(encoding.name());
+    response.headers_mut().insert(header::CONTENT_ENCODING, name);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.map(|_| compressed.into())
 }
 
 #[cfg(test)]
@@ -133,10 +164,14 @@ mod tests {
 
     #[test]
     fn the_best_encoding_that_a_client_accepts_is_chosen() {
-        let browser = Encoding::accepted("gzip, deflate, br, zstd");
-        assert_eq!(browser, Some(Encoding::Brotli));
-        assert_eq!(Encoding::accepted("GZIP;q=0.5"), Some(Encoding::Gzip));
-        assert_eq!(Encoding::accepted("br;q=0, gzip; q=0.0, identity"), None);
-        assert_eq!(Encoding::accepted(""), None);
+        let accepted = |lines: &[&'static str]| {
+            let lines = lines.iter().map(|line| HeaderValue::from_static(line));
+            Encoding::accepted(&lines.map(|line| (header::ACCEPT_ENCODING, line)).collect())
+        };
+        assert_eq!(accepted(&["gzip, deflate, br, zstd"]), Some(Encoding::Brotli));
+        assert_eq!(accepted(&["gzip", "br"]), Some(Encoding::Brotli));
+        assert_eq!(accepted(&["GZIP;q=0.5"]), Some(Encoding::Gzip));
+        assert_eq!(accepted(&["br;q=0, gzip; Q=0.0, identity"]), None);
+        assert_eq!(accepted(&[]), None);
     }
 }

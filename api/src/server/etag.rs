@@ -22,8 +22,7 @@ pub(crate) async fn tag(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let accepts = request.headers().get(header::ACCEPT_ENCODING);
-    let encoding = accepts.and_then(|accepts| Encoding::accepted(accepts.to_str().ok()?));
+    let encoding = Encoding::accepted(request.headers());
     let response = next.run(request).await;
     match response.status() {
         StatusCode::OK => encode(tagged(response, known).await, encoding).await,
