@@ -10,7 +10,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgExecutor, PgPool};
 
 use super::{
     Queue,
@@ -102,9 +102,11 @@ impl Backlog {
         Some(Duration::try_from_secs_f64(first.max(0.0)).unwrap_or(Duration::MAX))
     }
 
-    /// For how long the oldest pending job has been due.
-    pub fn overdue(&self) -> Duration {
-        let first = self.levels.iter().filter_map(|level| level.due_in).min_by(f64::total_cmp);
+    /// For how long the oldest pending job has been due that may be [handed
+    /// over](Self::hand_over).
+    pub fn overdue(&self, slow: &Slow) -> Duration {
+        let levels = self.levels.iter().filter(|level| level.is_handed_over(slow));
+        let first = levels.filter_map(|level| level.due_in).min_by(f64::total_cmp);
         Duration::try_from_secs_f64(-first.unwrap_or_default()).unwrap_or_default()
     }
 
@@ -201,7 +203,7 @@ impl Backlog {
                 };
                 let rooms = self.levels.iter().filter(|level| blindly || level.is_due());
                 let rooms = rooms.map(|level| (level, room(level))).filter(|(_, room)| *room > 0);
-                take(&mut *pool.acquire().await?, self.queue, taker, capacity.jobs, rooms).await?
+                take(pool, self.queue, taker, capacity.jobs, rooms).await?
             }
         };
         Ok(rows.into_iter().map(Claimed::from).collect())
@@ -218,11 +220,10 @@ impl Backlog {
         let (taker, jobs) = (Taker::Redis(overdue), capacity.jobs);
         let rows = match capacity.slow {
             Slow::Common { most } => self.take_counted(pool, taker, jobs, most).await?,
-            // Each worker looks for those by itself.
-            Slow::Own { .. } => {
-                let due = self.levels.iter().filter(|level| level.priority <= 0 && level.is_due());
-                let rooms = due.map(|level| (level, jobs));
-                take(&mut *pool.acquire().await?, self.queue, taker, jobs, rooms).await?
+            ref slow => {
+                let due = |level: &&Level| level.is_handed_over(slow) && level.is_due();
+                let rooms = self.levels.iter().filter(due).map(|level| (level, jobs));
+                take(pool, self.queue, taker, jobs, rooms).await?
             }
         };
         let delivery = |row: ClaimedRow| Delivery { job_id: row.id, delivery: row.delivery };
@@ -243,7 +244,7 @@ impl Backlog {
             due.into_iter().partition(|level| level.priority > 0);
         let mut rooms: Vec<(&Level, i64)> = free.into_iter().map(|level| (level, jobs)).collect();
         if counted.is_empty() {
-            return take(&mut *pool.acquire().await?, self.queue, taker, jobs, rooms).await;
+            return take(pool, self.queue, taker, jobs, rooms).await;
         }
         // One relay at a time counts, so that all relays together take no more than there is room
         // for. The others leave such jobs to it. Separate statements, so that the second one sees
@@ -273,7 +274,7 @@ impl Backlog {
                 .extend(counted.into_iter().zip(taken).map(|(level, taken)| (level, most - taken)));
         }
         let rooms = rooms.into_iter().filter(|(_, room)| *room > 0);
-        let taken = take(&mut tx, self.queue, taker, jobs, rooms).await?;
+        let taken = take(&mut *tx, self.queue, taker, jobs, rooms).await?;
         tx.commit().await?;
         Ok(taken)
     }
@@ -283,11 +284,16 @@ impl Level {
     fn is_due(&self) -> bool {
         self.due_in.is_some_and(|left| left <= 0.0)
     }
+
+    /// Of the others, each worker looks for as many as it may hold by itself.
+    fn is_handed_over(&self, slow: &Slow) -> bool {
+        self.priority <= 0 || matches!(slow, Slow::Common { .. })
+    }
 }
 
 /// Takes due jobs, as many of each priority as there is room for it, and so many in all.
 async fn take<'a>(
-    conn: &mut PgConnection,
+    db: impl PgExecutor<'_>,
     queue: Queue,
     taker: Taker<'_>,
     jobs: i64,
@@ -337,7 +343,7 @@ async fn take<'a>(
         interval(overdue)?,
         flushed,
     )
-    .fetch_all(conn)
+    .fetch_all(db)
     .await?;
     // RETURNING has no order; ids are time-ordered.
     rows.sort_by_key(|row| (row.priority, row.id));

@@ -103,7 +103,8 @@ impl Lease {
         self.completed.load(Ordering::Acquire)
     }
 
-    /// Notes that the job was completed by [`complete_all`], in a transaction that is committed.
+    /// Notes that another statement than [`complete`](Self::complete) has completed the job, and is
+    /// committed.
     pub fn note_completed(&self) {
         self.completed.store(true, Ordering::Release);
     }

@@ -74,7 +74,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// An attempt that takes longer is stopped and counts as failed.
     const TIMEOUT: Duration = Duration::from_secs(30);
     /// Lower runs first within its queue. All jobs with the same priority above 0 use at most half
-    /// of the queue's slots: a job that may wait, or that depends on a slow provider, gets such a
+    /// of a worker's slots: a job that may wait, or that depends on a slow provider, gets such a
     /// number and leaves the other half to the rest of the queue.
     const PRIORITY: i16 = 0;
 

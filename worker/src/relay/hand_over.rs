@@ -22,7 +22,8 @@ impl<T: Transport> Relay<T> {
     /// Hands overdue jobs to the transport, up to its target, if there are other workers.
     pub(super) async fn hand_over(&self, state: &mut State) -> Result<()> {
         let others = state.health.workers() > 1 && state.health.answers();
-        if !others || state.backlog.overdue() < OVERDUE {
+        let slow = self.slow(state.health.workers());
+        if !others || state.backlog.overdue(&slow) < OVERDUE {
             return Ok(());
         }
         // The transport may hold more than the ledger thinks, namely deliveries that have been

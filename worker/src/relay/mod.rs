@@ -49,8 +49,8 @@ use crate::transport::Transport;
 /// How often the relay looks at the ledger while nothing is due: other processes give no notice of
 /// retries and snoozes.
 const LOOK: Duration = Duration::from_millis(500);
-/// The same while jobs wait for this worker: the end of another of its jobs wakes the relay
-/// earlier.
+/// The same while jobs wait for this worker, where the end of another of its jobs wakes the relay
+/// earlier, or while it claims all that come without a look.
 const LOOK_FULL: Duration = Duration::from_millis(100);
 const RESCUE_EVERY: Duration = Duration::from_millis(1000);
 /// A survey, which reads all live jobs, is followed by a pause of this many times its duration:
@@ -178,28 +178,20 @@ impl<T: Transport> Relay<T> {
         }
         self.disown(state).await?;
         let is_fresh = state.surveyed.is_some() && state.looked.elapsed() < LOOK;
-        if woken && is_fresh && !self.signal.back.load(Ordering::Acquire) {
-            let left = self.claim(state, Which::New).await?;
-            let unseen = state.looked.elapsed();
-            let due_in = state.backlog.due_in().map(|due_in| due_in.saturating_sub(unseen));
-            match left {
-                Left::Perhaps if unseen < LOOK_FULL => return Ok(LOOK_FULL),
-                // It has asked for jobs of every kind, and there are no more; unless other relays
-                // have got hold of some at the same moment.
-                Left::Few { taken } if unseen < LOOK_FULL && self.concurrency > 1 => {
-                    let next = due_in.unwrap_or(LOOK_FULL).min(LOOK_FULL - unseen);
-                    let perhaps = taken > 0 && state.health.workers() > 1;
-                    self.signal.waiting.store(perhaps || next.is_zero(), Ordering::Release);
-                    return Ok(next);
-                }
-                _ => {}
-            }
+        let claimed = match woken && is_fresh && !self.signal.back.load(Ordering::Acquire) {
+            true => self.claim_new(state).await?,
+            false => None,
+        };
+        if claimed.is_none() {
+            self.look(state).await?;
+            state.looked = Instant::now();
         }
-        self.look(state).await?;
-        state.looked = Instant::now();
         // Due jobs must not wait for a rescue that fails.
         if let Some(error) = unrescued {
             tracing::warn!(error = error.details(), "lost jobs cannot be rescued; trying again");
+        }
+        if let Some(pause) = claimed {
+            return Ok(pause);
         }
         if state.backlog.queued() > 0 && self.signal.load.room() > 0 {
             self.transport.fetch();
@@ -222,6 +214,29 @@ impl<T: Transport> Relay<T> {
         let next = self.next_survey(state).filter(|_| self.signal.back.load(Ordering::Acquire));
         let next = next.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
         Ok(due_in.unwrap_or(LOOK).min(LOOK).min(next))
+    }
+
+    /// Claims what has come since the last look. Returns the pause until the next round, unless the
+    /// relay has to look now.
+    async fn claim_new(&self, state: &mut State) -> Result<Option<Duration>> {
+        let left = self.claim(state, Which::New).await?;
+        let unseen = state.looked.elapsed();
+        if unseen >= LOOK_FULL {
+            return Ok(None);
+        }
+        Ok(match left {
+            Left::Perhaps => Some(LOOK_FULL),
+            // Half of a single slot is nothing: jobs of some priorities were not asked for.
+            Left::Few { .. } if self.concurrency == 1 => None,
+            // There are no more; unless other relays have got hold of some at the same moment.
+            Left::Few { taken } => {
+                let due_in = state.backlog.due_in().map(|due_in| due_in.saturating_sub(unseen));
+                let next = due_in.unwrap_or(LOOK_FULL).min(LOOK_FULL - unseen);
+                let perhaps = taken > 0 && state.health.workers() > 1;
+                self.signal.waiting.store(perhaps || next.is_zero(), Ordering::Release);
+                Some(next)
+            }
+        })
     }
 
     /// When the next survey is due; `None` before the first.

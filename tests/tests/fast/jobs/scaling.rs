@@ -76,23 +76,40 @@ async fn every_process_of_a_queue_takes_its_share() {
     assert!(shares.len() == 4 && shares[0] >= 50, "a hundred each, more or less: {shares:?}");
 }
 
-#[tokio::test]
-async fn jobs_of_one_priority_take_half_of_all_slots_however_many_relays_look_at_once() {
+/// Runs many jobs of one priority above 0 on so many workers, whose relays all look at the same
+/// moment.
+async fn run_slow_jobs(workers: usize, slots: &str) -> Stack {
     let stack = stack().await;
-    let mut probes = stack.probes(4, &[("WORKER_CONCURRENCY", "1")]).await;
+    let mut probes = stack.probes(workers, &[("WORKER_CONCURRENCY", slots)]).await;
     probes.start().await;
     stack.flood(80, json!([{"sleep": 50}])).await;
     stack.until_idle(&["cleanup"]).await;
 
     stack.execute("UPDATE jobs SET state = 'pending', priority = 10, attempt = 0, finished_at = NULL, started_at = NULL").await;
     eventually("everything is done", Duration::from_secs(60), async || {
-        // All four look at the same moment.
         stack.execute("SELECT pg_notify('nexus_jobs', 'cleanup')").await;
         let done = stack.count("jobs WHERE state = 'done'").await;
         seen(done == 80, done).map(drop)
     })
     .await;
+    stack
+}
+
+#[tokio::test]
+async fn jobs_of_one_priority_take_half_of_all_slots_however_many_relays_look_at_once() {
+    let stack = run_slow_jobs(4, "1").await;
     assert_eq!(stack.most_at_once().await, 2, "half of four");
+}
+
+#[tokio::test]
+async fn jobs_of_one_priority_take_half_of_each_workers_slots() {
+    let stack = run_slow_jobs(2, "4").await;
+    assert_eq!(stack.most_at_once().await, 4, "half of eight");
+    let of_one = "SELECT max(n) AS most FROM jobs one, LATERAL (
+                      SELECT count(*) AS n FROM jobs other
+                      WHERE other.worker = one.worker
+                        AND other.started_at <= one.started_at AND other.finished_at > one.started_at) at_once";
+    assert_eq!(stack.row(of_one).await["most"], 2, "half of four");
 }
 
 #[tokio::test]
