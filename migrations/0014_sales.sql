@@ -1,7 +1,7 @@
--- What triggers do for each sale, although the process that makes it has done so itself.
+-- Two triggers no longer run for a sale whose process has done their work itself.
 -- Locks: nobody can write to payment_orders and bookings, for milliseconds.
 
--- Whoever records an order says when the reconciler asks for it; the Node service does not.
+-- For an order that comes without the time at which the reconciler is to ask for it.
 CREATE OR REPLACE TRIGGER payment_orders_plan_look BEFORE INSERT ON payment_orders
     FOR EACH ROW WHEN (NEW.look_at IS NULL) EXECUTE FUNCTION payment_orders_plan_look();
 

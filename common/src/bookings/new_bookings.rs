@@ -1,5 +1,5 @@
-//! New bookings: what is asked for, what is answered, and their rows. Who gets which seats is decided
-//! in [`creation`](super::creation).
+//! New bookings: what is asked for, what is answered, and their rows. Who gets which seats is
+//! decided in [`creation`](super::creation).
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -7,25 +7,24 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- Forgets the uses up to that time. Returns the oldest one that stays, and whether the list is new or has become shorter. There may be
--- thousands, so the first that stays is searched for by halves.
+-- Forgets the uses up to that time, and returns the oldest one that stays. There may be thousands, so the first that stays is searched for
+-- by halves.
 local function forget(key, time)
     local oldest = redis.call('LINDEX', key, 0)
-    if not oldest then return nil, true end
-    if tonumber(oldest) > time then return oldest, false end
+    if not oldest or tonumber(oldest) > time then return oldest end
     local from, to = 1, redis.call('LLEN', key)
     while from < to do
         local middle = math.floor((from + to) / 2)
         if tonumber(redis.call('LINDEX', key, middle)) > time then to = middle else from = middle + 1 end
     end
     redis.call('LTRIM', key, from, -1)
-    return redis.call('LINDEX', key, 0), true
+    return redis.call('LINDEX', key, 0)
 end
 
 local refused = false
-local uses, oldest, has_moved = {}, {}, {}
+local uses, oldest = {}, {}
 for i, key in ipairs(KEYS) do
-    oldest[i], has_moved[i] = forget(key, now - ARGV[2 * i])
+    oldest[i] = forget(key, now - ARGV[2 * i])
     uses[i] = oldest[i] and redis.call('LLEN', key) or 0
     refused = refused or uses[i] >= tonumber(ARGV[2 * i - 1])
 end
@@ -35,9 +34,8 @@ for i, key in ipairs(KEYS) do
     local count, period = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
     if not refused then
         uses[i] = redis.call('RPUSH', key, string.format('%.0f', now))
+        redis.call('PEXPIRE', key, period)
     end
-    -- Long enough: whoever comes after the oldest use has gone, within a period, says so anew.
-    if has_moved[i] then redis.call('PEXPIRE', key, 2 * period) end
     local next_to_go = oldest[i]
     -- Beyond `count` are uses from before the limit was lowered.
     if uses[i] > count then next_to_go = redis.call('LINDEX', key, uses[i] - count) end
