@@ -22,7 +22,7 @@ use nexus_common::{
         counts,
         locks::{self, SeatLocks},
     },
-    storage::{Cache, groups::Groups, postgres::promptly},
+    storage::{Cache, groups::Groups, postgres::promptly_from},
     types::{
         feature::Feature,
         ids::{BookingId, UserId},
@@ -141,10 +141,9 @@ impl AppState {
             Ok(()) => None,
             Err(began) => Some(began),
         };
-        let mut conn = self.db.acquire().await?;
-        let revoked = promptly(sessions::is_revoked(&mut conn, token, &verified)).await?;
-        drop(conn);
-        if revoked {
+        let revoked =
+            async { sessions::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
+        if promptly_from(&self.db, revoked).await? {
             return Err(Error::TokenRevoked);
         }
         if let Some(began) = began {

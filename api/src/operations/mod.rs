@@ -25,7 +25,7 @@ use nexus_common::{
     idempotency::{Reservation, StoredResponse},
     jobs::wakeups,
     realtime::{AfterCommit, Publish},
-    storage::postgres::{self, promptly},
+    storage::postgres::{self, promptly_from},
     types::{
         ids::{BookingId, EventId, UserId},
         page::Pagination,
@@ -209,12 +209,9 @@ impl Call {
 
     /// The same for a booking's event, if the booking exists.
     async fn turn_of(&self, booking: BookingId) -> Result<Option<Turn>> {
-        // Releases the connection before the wait: in the head of the `match` it would be kept
-        // until the end.
-        let mut conn = self.app.db.acquire().await?;
-        let event = promptly(changes::event(&mut conn, booking)).await?;
-        drop(conn);
-        match event {
+        // Gives the connection back before the wait for the turn.
+        let event = async { changes::event(&mut *self.app.db.acquire().await?, booking).await };
+        match promptly_from(&self.app.db, event).await? {
             Some(event) => Ok(Some(self.turn(event).await?)),
             None => Ok(None),
         }

@@ -13,7 +13,7 @@ use std::{
 use nexus_common::{
     Error, Result,
     observability::metrics,
-    storage::postgres::{bounded, promptly},
+    storage::postgres::{bounded, promptly_from},
 };
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
@@ -26,9 +26,9 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Its name in metrics.
     const NAME: &'static str;
     /// The most keys of a group.
-    const MOST_KEYS: usize;
+    const MOST_KEYS: usize = 256;
     /// How long a group is waited for before the next one begins beside it.
-    const PATIENCE: Duration;
+    const PATIENCE: Duration = Duration::from_millis(50);
 
     /// What PostgreSQL has now; keys of which it has nothing are left out.
     fn read(
@@ -87,7 +87,7 @@ impl<S: Source> Groups<S> {
                 _ => Err(Error::internal("the task that reads is gone")),
             }
         };
-        promptly(answered).await
+        promptly_from(&self.0.db, answered).await
     }
 
     fn join(&self, key: S::Key) -> watch::Receiver<Option<Answers<S>>> {

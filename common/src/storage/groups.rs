@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::postgres::{bounded, promptly};
+use super::postgres::bounded;
 use crate::error::{Error, Kind, Result};
 
 /// Calls in one group.
@@ -68,11 +68,6 @@ where
         Groups(sender)
     }
 
-    /// Makes one call that only reads; not one that PostgreSQL does not answer promptly.
-    pub async fn read(&self, what: T) -> Result<R> {
-        promptly(self.call(what)).await
-    }
-
     /// Makes one call. A caller that no longer waits when its group begins has called in vain.
     pub async fn call(&self, what: T) -> Result<R> {
         let (reply, replied) = oneshot::channel();
@@ -95,11 +90,10 @@ async fn gather<T, R, F>(
 {
     let make = Arc::new(make);
     let mut under_way = JoinSet::new();
-    let mut calls = Vec::with_capacity(MOST);
+    let mut calls = Vec::new();
     while inbox.recv_many(&mut calls, MOST).await > 0 {
         calls.retain(|call| !call.reply.is_closed());
-        let group = std::mem::replace(&mut calls, Vec::with_capacity(MOST));
-        under_way.spawn(answer(make.clone(), group));
+        under_way.spawn(answer(make.clone(), std::mem::take(&mut calls)));
         // Until one of them is over, or has taken so long that the next one begins beside it.
         let _ = timeout(PATIENCE, under_way.join_next()).await;
         while under_way.len() >= most {

@@ -101,17 +101,21 @@ pub async fn promptly<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     within(PROMPT, call).await
 }
 
-/// Begins a transaction, if PostgreSQL answers [`promptly`] once there is a connection.
+/// The same for a call that has to get a connection of `db` first.
+pub async fn promptly_from<T>(db: &PgPool, call: impl Future<Output = Result<T>>) -> Result<T> {
+    within(db.options().get_acquire_timeout() + PROMPT, call).await
+}
+
+/// Begins a transaction, if PostgreSQL answers [`promptly`].
 ///
-/// In a task of its own, which goes on when the caller does not: whoever stops waiting for a BEGIN
-/// leaves a connection in a transaction that sqlx does not know of, and would not end.
+/// BEGIN is sent by a task of its own, which goes on when the caller does not: whoever stops
+/// waiting for it leaves a connection in a transaction that sqlx does not know of, and would not
+/// end. A caller who leaves before there is a connection takes none.
 pub async fn begin(db: &PgPool) -> Result<PgTransaction<'static>> {
-    let limit = db.options().get_acquire_timeout() + PROMPT;
-    let begun = tokio::spawn({
-        let db = db.clone();
-        async move { bounded(async { Ok(db.begin().await?) }).await }
-    });
-    within(limit, async { begun.await.map_err(Error::internal)? }).await
+    let conn = db.acquire().await?;
+    let begin = async { Ok(PgTransaction::begin(conn, None).await?) };
+    let begun = tokio::spawn(bounded(begin));
+    promptly(async { begun.await.map_err(Error::internal)? }).await
 }
 
 /// Like [`bounded`], but no longer than `limit`.

@@ -70,6 +70,12 @@ async fn purchases_survive(
     }
     stack.assert_invariants().await;
     assert_eq!(stack.process_ids(), processes, "no process was started anew");
+    eventually("no given-up transaction is left open", SOON, async || {
+        let open = "pg_stat_activity WHERE state LIKE 'idle in transaction%' AND xact_start < now() - interval '1 second'";
+        let open = stack.count(open).await;
+        seen(open == 0, open).map(drop)
+    })
+    .await;
     stack
 }
 

@@ -1,6 +1,6 @@
 //! `GET /bookings/:id`
 
-use nexus_common::{Error, bookings::views::BookingDetail};
+use nexus_common::{Error, bookings::views::BookingDetail, storage::postgres::promptly_from};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -28,6 +28,7 @@ impl Endpoint for GetBooking {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.booking_id)?;
-        Ok(One(app.booking_details.read((id, caller.user)).await?))
+        let details = app.booking_details.call((id, caller.user));
+        Ok(One(promptly_from(&app.db, details).await?))
     }
 }

@@ -1,6 +1,9 @@
 //! `GET /bookings/my-bookings`
 
-use nexus_common::bookings::views::{ListedBooking, Listing};
+use nexus_common::{
+    bookings::views::{ListedBooking, Listing},
+    storage::postgres::promptly_from,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -38,7 +41,7 @@ impl Endpoint for ListBookings {
         let page = page(&self.limit, &self.offset)?;
         let status = sent(&self.status).and_then(filled);
         let listing = Listing { user: caller.user, status, page };
-        let (bookings, total) = app.booking_lists.read(listing).await?;
+        let (bookings, total) = promptly_from(&app.db, app.booking_lists.call(listing)).await?;
         Ok(Paged(bookings, page.describe(total)))
     }
 }

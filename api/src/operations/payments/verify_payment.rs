@@ -1,6 +1,8 @@
 //! `GET /payments/verify/:orderId`
 
-use nexus_common::{Error, payments::orders::PaymentVerification};
+use nexus_common::{
+    Error, payments::orders::PaymentVerification, storage::postgres::promptly_from,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -33,6 +35,7 @@ impl Endpoint for VerifyPayment {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let order_id = self.order_id.read().unwrap_or_default();
-        Ok(One(app.payment_states.read((order_id, caller.user)).await?))
+        let state = app.payment_states.call((order_id, caller.user));
+        Ok(One(promptly_from(&app.db, state).await?))
     }
 }
