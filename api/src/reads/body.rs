@@ -5,12 +5,12 @@ use http::HeaderValue;
 use nexus_common::{Error, Result};
 use serde::Serialize;
 
-use crate::server::{encoding::Prepared, etag};
+use crate::server::{encoding::BodyBytes, etag};
 
 /// The body of a response, and its tag. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
-    pub(crate) json: Prepared,
+    pub(crate) json: BodyBytes,
     pub(crate) tag: Option<HeaderValue>,
 }
 
@@ -27,15 +27,15 @@ impl Body {
     }
 
     pub(crate) fn of(response: &impl Serialize) -> Result<Self> {
-        Self::prepare(response, Prepared::shared)
+        Self::prepare(response, BodyBytes::shared)
     }
 
     /// The envelope of `data` that is for one caller.
     pub(crate) fn for_one(data: impl Serialize) -> Result<Self> {
-        Self::prepare(&Envelope { data }, Prepared::for_one)
+        Self::prepare(&Envelope { data }, BodyBytes::for_one)
     }
 
-    fn prepare(response: &impl Serialize, json: fn(Vec<u8>) -> Prepared) -> Result<Self> {
+    fn prepare(response: &impl Serialize, json: fn(Vec<u8>) -> BodyBytes) -> Result<Self> {
         let bytes = serde_json::to_vec(response).map_err(Error::internal)?;
         Ok(Body { tag: etag::tag_of(&bytes), json: json(bytes) })
     }

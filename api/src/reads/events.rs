@@ -147,8 +147,6 @@ impl Source for Shared<EventDetail> {
     type Answer = Arc<Remembered<EventDetail>>;
 
     const NAME: &'static str = EventDetail::NAME;
-    const MOST_KEYS: usize = 256;
-    const PATIENCE: Duration = Duration::from_millis(50);
 
     async fn read(
         &self,
@@ -164,8 +162,6 @@ impl Source for Shared<EventSeatTypes> {
     type Answer = Arc<Remembered<EventSeatTypes>>;
 
     const NAME: &'static str = EventSeatTypes::NAME;
-    const MOST_KEYS: usize = 256;
-    const PATIENCE: Duration = Duration::from_millis(50);
 
     async fn read(
         &self,

@@ -113,7 +113,6 @@ impl Source for KnownLists {
 
     const NAME: &'static str = "list";
     const MOST_KEYS: usize = 16;
-    const PATIENCE: Duration = Duration::from_millis(50);
 
     async fn read(
         &self,

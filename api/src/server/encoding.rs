@@ -75,7 +75,7 @@ impl Encoding {
 
 /// A body that clients get, perhaps many of them. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Prepared {
+pub(crate) struct BodyBytes {
     plain: Bytes,
     /// Of a body for many.
     compressed: Option<Arc<Compressed>>,
@@ -88,15 +88,15 @@ struct Compressed {
     gzip: OnceCell<Bytes>,
 }
 
-impl Prepared {
+impl BodyBytes {
     /// For many clients.
     pub(crate) fn shared(plain: Vec<u8>) -> Self {
-        Prepared { plain: plain.into(), compressed: Some(Arc::default()) }
+        BodyBytes { plain: plain.into(), compressed: Some(Arc::default()) }
     }
 
     /// For one client: it is not worth to compress it.
     pub(crate) fn for_one(plain: Vec<u8>) -> Self {
-        Prepared { plain: plain.into(), compressed: None }
+        BodyBytes { plain: plain.into(), compressed: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -144,9 +144,9 @@ impl Prepared {
     }
 }
 
-/// Compresses a [body for many](Prepared::shared) for a client that accepts `encoding`.
+/// Compresses a [body for many](BodyBytes::shared) for a client that accepts `encoding`.
 pub(super) async fn encode(mut response: Response, encoding: Option<Encoding>) -> Response {
-    let Some(body) = response.extensions_mut().remove::<Prepared>() else { return response };
+    let Some(body) = response.extensions_mut().remove::<BodyBytes>() else { return response };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
     let Some(encoding) = encoding.filter(|_| response.status() == StatusCode::OK) else {
         return response;
