@@ -1,8 +1,10 @@
 //! A client connects: its limits, its token, its queue of commands (docs/contract.md#commands).
 
+use std::convert::Infallible;
+
 use nexus_common::realtime::ALL_EVENTS;
 use serde_json::Value;
-use socketioxide::extract::TryData;
+use socketioxide::{extract::TryData, handler::ConnectHandler};
 
 use super::{
     command,
@@ -16,27 +18,33 @@ use crate::{
 };
 
 pub(crate) async fn open(io: &Io, app: App) -> anyhow::Result<()> {
-    io.ns("/", async move |socket: Socket, auth: TryData<Value>| {
+    let connecting = app.clone();
+    let connected = async move |socket: Socket, auth: TryData<Value>| {
         on_connect(socket, auth, app.clone()).await
-    })
-    .await
-    .map_err(|error| anyhow::anyhow!("the Socket.IO namespace cannot be opened: {error}"))
+    };
+    // Before the client is told that it is connected: `connected` runs in a task of its own, and
+    // commands that came before it would be lost.
+    let connect = connected.with(async move |socket: Socket| {
+        let limiter = socket.req_parts().extensions.get::<CommandRateLimiter>().cloned();
+        let limiter =
+            limiter.unwrap_or_else(|| CommandRateLimiter::new(connecting.budgets.commands()));
+        if matches!(limiter.step(), Step::Taken) {
+            queue::open(&socket, limiter);
+        }
+        Ok::<_, Infallible>(())
+    });
+    io.ns("/", connect)
+        .await
+        .map_err(|error| anyhow::anyhow!("the Socket.IO namespace cannot be opened: {error}"))
 }
 
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
-    // An unreadable auth payload is not "no auth": something is wrong with this client.
-    let Ok(auth) = auth else {
+    // An unreadable auth payload is not "no auth": something is wrong with this client. Without a
+    // queue, it has sent too many commands over this connection.
+    let (Ok(auth), Some(commands)) = (auth, queue::commands(&socket)) else {
         let _ = socket.disconnect();
         return;
     };
-    let limiter = socket.req_parts().extensions.get::<CommandRateLimiter>().cloned();
-    let limiter = limiter.unwrap_or_else(|| CommandRateLimiter::new(app.budgets.commands()));
-    if !matches!(limiter.step(), Step::Taken) {
-        let _ = socket.disconnect();
-        return;
-    }
-    // Commands first: they may arrive while the token is being checked, and then wait in the queue.
-    let commands = queue::open(&socket, limiter);
     socket.join(ALL_EVENTS);
     let token = match auth.get("token").and_then(Value::as_str) {
         Some(token) => Some(token.to_owned()),

@@ -2,7 +2,10 @@
 //! one socket's commands would overtake each other. An extractor, however, runs in arrival order:
 //! it puts each command into the socket's queue, and one task takes them out.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde_json::{Value, json};
 use socketioxide::{
@@ -38,10 +41,15 @@ struct Sender {
     limiter: CommandRateLimiter,
 }
 
-/// Opens the queue of a socket's commands; the receiver ends when the socket is gone.
-pub(super) fn open(socket: &Socket, limiter: CommandRateLimiter) -> mpsc::Receiver<Message> {
+/// The end of a queue at which its commands are taken, until somebody does that.
+#[derive(Clone)]
+struct Receiver(Arc<Mutex<Option<mpsc::Receiver<Message>>>>);
+
+/// Opens the queue of a socket's commands.
+pub(super) fn open(socket: &Socket, limiter: CommandRateLimiter) {
     let (queue, receiver) = mpsc::channel(WAITING);
     socket.extensions.insert(Sender { queue, limiter });
+    socket.extensions.insert(Receiver(Arc::new(Mutex::new(Some(receiver)))));
     socket.on_fallback(async |socket: Socket, queued: Queued| match queued {
         Queued::Yes => {}
         Queued::Refused(command, why) => refuse(&socket, command, &why),
@@ -53,7 +61,12 @@ pub(super) fn open(socket: &Socket, limiter: CommandRateLimiter) -> mpsc::Receiv
     socket.on_disconnect(async |socket: Socket| {
         socket.extensions.remove::<Sender>();
     });
-    receiver
+}
+
+/// The commands of a socket's queue, if it is [open]; they end when the socket is gone.
+pub(super) fn commands(socket: &Socket) -> Option<mpsc::Receiver<Message>> {
+    let Receiver(commands) = socket.extensions.remove()?;
+    commands.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Answers a command that will not be served, like any other failed command.
