@@ -59,10 +59,6 @@ pub struct Claimant<'a> {
     pub name: &'a str,
     /// It holds each job for so long at least.
     pub lease: Duration,
-    /// Whether many jobs are due. Then the claim waits for the flush of the log: until that,
-    /// PostgreSQL cannot mark the index entries of claimed jobs as dead, and the next claims would
-    /// walk over all that were claimed in half a second.
-    pub busy: bool,
 }
 
 /// How many jobs a relay may take.
@@ -304,11 +300,11 @@ async fn take<'a>(
         return Ok(vec![]);
     }
     let (priorities, pending_from, _) = columns(levels);
-    let (worker, lease, overdue, flushed) = match taker {
-        Taker::Worker(Claimant { name, lease, busy }) => {
-            (Some(name), Some(interval(lease)?), Duration::ZERO, busy)
+    let (worker, lease, overdue) = match taker {
+        Taker::Worker(Claimant { name, lease }) => {
+            (Some(name), Some(interval(lease)?), Duration::ZERO)
         }
-        Taker::Redis(overdue) => (None, None, overdue, true),
+        Taker::Redis(overdue) => (None, None, overdue),
     };
     // Priority by priority, so that the index leads to the due jobs however many wait for later. An
     // array rather than a join, so that no plan that was made while the table was small reads the
@@ -319,7 +315,6 @@ async fn take<'a>(
                   queued_at = now(), delivery = delivery + 1, worker = $6, leased_until = clock_timestamp() + $7::interval,
                   attempt = attempt + CASE WHEN $6::text IS NULL THEN 0 ELSE 1 END,
                   started_at = CASE WHEN $6::text IS NOT NULL THEN clock_timestamp() END
-           FROM (SELECT CASE WHEN NOT $9::bool THEN set_config('synchronous_commit', 'off', TRUE) END) unflushed
            WHERE id = ANY (ARRAY(
                SELECT due.id
                FROM unnest($3::smallint[], $4::timestamptz[], $5::bigint[]) AS level (priority, pending_from, room), LATERAL (
@@ -341,7 +336,6 @@ async fn take<'a>(
         worker,
         lease as _,
         interval(overdue)?,
-        flushed,
     )
     .fetch_all(db)
     .await?;

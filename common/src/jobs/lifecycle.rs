@@ -253,7 +253,6 @@ pub async fn accept(
         ClaimedRow,
         r#"UPDATE jobs SET state = 'running', worker = $4, attempt = attempt + 1, started_at = clock_timestamp(),
                   leased_until = clock_timestamp() + $3::interval
-           FROM (SELECT set_config('synchronous_commit', 'off', TRUE)) unflushed
            WHERE id = ANY ($1) AND delivery = ($2::int[])[array_position($1, id)] AND state = 'queued'
            RETURNING id, delivery, kind, payload, priority, attempt, max_attempts, trace_context,
                      extract(epoch FROM now() - available_at)::float8 AS "waited!""#,

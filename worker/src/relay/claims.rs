@@ -48,11 +48,10 @@ impl<T> Relay<T> {
         let capacity = Capacity { jobs: room as i64, slow: self.slow(state.health.workers()) };
         let asked = Instant::now();
         let new = which == Which::New;
-        let claimant = Claimant { name: &self.worker, lease: self.lease, busy: state.busy };
+        let claimant = Claimant { name: &self.worker, lease: self.lease };
         let claiming = state.backlog.claim(&self.db, claimant, capacity, new);
         let claimed = bounded(claiming).await.inspect_err(|_| state.unsure = true)?;
         let taken = claimed.len();
-        state.busy = taken == room;
         if let Some(longest) = claimed.iter().map(|job| job.waited).max() {
             metrics::handed_over(self.queue, longest);
         }

@@ -94,8 +94,6 @@ struct State {
     misses: u32,
     /// A claim has failed, and may have taken jobs all the same.
     unsure: bool,
-    /// The last claim took all that the worker had room for.
-    busy: bool,
     /// When the pace of the worker was last measured.
     measured: Instant,
     health: Arc<TransportHealth>,
@@ -114,7 +112,6 @@ impl<T: Transport> Relay<T> {
             rescue_at: Instant::now(),
             misses: 0,
             unsure: false,
-            busy: false,
             measured: Instant::now(),
             health,
         };

@@ -213,7 +213,6 @@ async fn a_relay_passes_by_the_jobs_that_have_gone_while_an_old_snapshot_is_held
                 "'worker'",
                 "'6 seconds'",
                 "'0 seconds'",
-                "false",
             ],
         )
         .await;
