@@ -143,9 +143,11 @@ async fn finding_13_the_pool_has_the_size_and_the_patience_that_it_is_told() {
     let mut holder = stack.db.begin().await.expect("a transaction");
     sqlx::query("LOCK TABLE events").execute(&mut *holder).await.expect("a lock");
     let mut waiting = tokio::task::JoinSet::new();
-    for _ in 0..3 {
+    // Of different lists: those who ask for the same one share a connection.
+    for limit in 1..=3 {
         let anonymous = stack.anonymous();
-        waiting.spawn(async move { anonymous.get("/events").await.status });
+        let list = format!("/events?limit={limit}");
+        waiting.spawn(async move { anonymous.get(&list).await.status });
     }
     eventually("every connection waits", SOON, async || {
         let waiting = stack.count(&format!("{held} AND wait_event_type = 'Lock'")).await;
