@@ -149,6 +149,11 @@ impl Voice {
         Ok(Voice(stream))
     }
 
+    /// Where the driver's orders can be read.
+    pub fn line(&self) -> std::io::Result<TcpStream> {
+        self.0.try_clone()
+    }
+
     /// A second writer for another thread.
     pub fn another(&self) -> std::io::Result<Self> {
         self.0.try_clone().map(Voice)

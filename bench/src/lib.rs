@@ -5,6 +5,7 @@
 //! - [`jobs`] – the jobs that do nothing
 //! - [`hub`] – the line between the driver and the processes that it measures
 //! - [`contenders`] – the job systems that are measured: Nexus, graphile-worker, BullMQ
+//! - [`crowd`] – tens of thousands of Socket.IO clients
 //! - [`limits`] – what PostgreSQL, Redis and axum can do at most
 //! - [`release`] – the binaries of a release
 //! - [`costs`] – what the steps of a sale cost; [`counting_line`], which counts for it
@@ -18,6 +19,7 @@ pub mod contenders;
 pub mod costs;
 pub mod counting_line;
 pub mod cpu;
+pub mod crowd;
 pub mod host_info;
 pub mod hub;
 pub mod jobs;
