@@ -73,13 +73,13 @@ soak: deps node-deps build-tested ## Mixed traffic with faults for SOAK_MINUTES,
 
 # What is measured besides the drivers: an API process and the workers of a sale.
 MEASURED := $(addprefix --bin ,nexus-api $(addprefix nexus-worker-,payments bookings notifications))
-BENCH := cargo build --workspace --release $(MEASURED) --bin nexus-bench --bin nexus-bench-worker
+BENCH := cargo build --workspace --release $(MEASURED) --bin nexus-bench --bin nexus-bench-worker --bin nexus-bench-crowd
 
-bench: deps bench-deps ## Measure Nexus beside a shop in Node, graphile-worker and BullMQ, and write bench/REPORT.md; 25 minutes
+bench: deps bench-deps ## Measure Nexus beside a shop in Node, graphile-worker and BullMQ, and write bench/REPORT.md; half an hour
 	@$(BENCH)
 	@target/release/nexus-bench --report bench/REPORT.md
 
-bench-quick: deps bench-deps ## The same in less than three minutes, to see that nothing has become much slower; writes nothing
+bench-quick: deps bench-deps ## The same in four minutes, to see that nothing has become much slower; writes nothing
 	@$(BENCH)
 	@target/release/nexus-bench --quick
 

@@ -7,8 +7,13 @@ use clap::{Parser, ValueEnum, builder::PossibleValue};
 use nexus_bench::{
     contenders::{Bullmq, Contender, Enqueuing, Graphile, Nexus, Setup, Work},
     costs,
+    crowd::{
+        self,
+        measures::Scale as CrowdScale,
+        plain::{self, PLAIN_SOCKETS},
+    },
     host_info::HostInfo,
-    hub::Hub,
+    hub::{BENCH_HUB, Hub},
     limits::{BARE_ROUTE, serve_bare_route},
     measures::{drain::drain, latency::latency},
     release::Release,
@@ -33,7 +38,7 @@ struct Arguments {
     /// Only this; may be repeated.
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// In less than three minutes: enough to see that something has become much slower.
+    /// In four minutes: enough to see that something has become much slower.
     #[arg(long)]
     quick: bool,
     /// The binaries of an earlier release, whose shop is measured, too.
@@ -56,12 +61,13 @@ enum Part {
     Enqueue,
     Drain,
     Latency,
+    Crowd,
 }
 
 impl ValueEnum for Part {
     fn value_variants<'a>() -> &'a [Self] {
-        const PARTS: [Part; 13] = {
-            let mut parts = [Part::Limits; 13];
+        const PARTS: [Part; 14] = {
+            let mut parts = [Part::Limits; 14];
             let mut group = 0;
             while group < Group::ALL.len() {
                 parts[1 + group] = Part::Shop(Group::ALL[group]);
@@ -69,6 +75,7 @@ impl ValueEnum for Part {
             }
             (parts[9], parts[10]) = (Part::Costs, Part::Enqueue);
             (parts[11], parts[12]) = (Part::Drain, Part::Latency);
+            parts[13] = Part::Crowd;
             parts
         };
         &PARTS
@@ -89,6 +96,7 @@ impl ValueEnum for Part {
             Part::Enqueue => ("enqueue", "jobs enqueued"),
             Part::Drain => ("drain", "jobs run"),
             Part::Latency => ("latency", "from a job's commit to its start"),
+            Part::Crowd => ("crowd", "tens of thousands of clients that listen"),
         };
         Some(PossibleValue::new(name).help(help))
     }
@@ -105,6 +113,9 @@ async fn main() -> Result<()> {
         && argument == BARE_ROUTE
     {
         return serve_bare_route(port.parse()?).await;
+    }
+    if std::env::args().nth(1).as_deref() == Some(PLAIN_SOCKETS) {
+        return plain::serve(&std::env::var(BENCH_HUB)?);
     }
     let arguments = Arguments::parse();
     let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
@@ -140,6 +151,10 @@ async fn main() -> Result<()> {
         }
         if wants(Part::Latency) {
             bench.latency().await?;
+        }
+        // Medians of several locks, and minutes: once is enough.
+        if wants(Part::Crowd) && round == 1 {
+            bench.crowd(&sellers).await?;
         }
         // After every round, so that an interrupted run keeps what has been measured.
         let text = report::write(&bench.results, &host, round);
@@ -195,6 +210,17 @@ impl<'a> Bench<'a> {
             for (row, load) in measure(self.servers, seller, groups, scale).await? {
                 self.results.shop.add(seller.name(), row, load);
             }
+        }
+        Ok(())
+    }
+
+    async fn crowd(&mut self, sellers: &[Seller]) -> Result<()> {
+        let scale = if self.is_quick { CrowdScale::QUICK } else { CrowdScale::FULL };
+        let Bench { servers, hub, results, .. } = self;
+        eprintln!("  crowds");
+        crowd::measures::measure_kernel(servers, hub, scale, &mut results.crowd).await?;
+        for seller in sellers {
+            crowd::measures::measure(servers, hub, seller, scale, &mut results.crowd).await?;
         }
         Ok(())
     }

@@ -16,6 +16,9 @@ pub fn write(results: &Results, host: &HostInfo, rounds: usize) -> String {
     if !results.shop.is_empty() {
         text.push(shop(results));
     }
+    if !results.crowd.is_empty() {
+        text.push(crowd(results));
+    }
     if !results.limits.is_empty() {
         text.push(format!("## What the machine can do\n\n{}", results.limits.table()));
     }
@@ -189,6 +192,19 @@ fn shop(results: &Results) -> String {
          {}",
         results.shop.table(),
         results.shop.processors(),
+    )
+}
+
+fn crowd(results: &Results) -> String {
+    format!(
+        "## Crowds\n\n\
+         Clients that listen: Socket.IO over websockets with a browser's headers, from 250 addresses of this machine, driven by one thread that costs a few\n\
+         microseconds an event (`bench/src/crowd`). Beside Nexus a server of npm socket.io that sends the same events and stores nothing (`bench/node/sockets.js`,\n\
+         `perMessageDeflate: false`; several processes over its Redis adapter); Nexus locks in PostgreSQL as always. *Kernel alone* is a thread that writes as many\n\
+         bytes to as many sockets, one plain write each: nothing can be faster with one write a socket. Times are medians of nine locks over HTTP; a line is\n\
+         empty (–) when not all clients have heard. CPU of the server includes `event:seats-update`, which follows a lock, and pings. Measured once, in the first\n\
+         round.\n\n{}",
+        results.crowd.table()
     )
 }
 

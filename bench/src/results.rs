@@ -3,6 +3,7 @@
 use crate::{
     comparison::Comparison,
     cpu::Cpu,
+    crowd::rows::Findings,
     limits::Limits,
     measures::{drain::Drained, latency::Idle},
     samples::{Samples, percentile},
@@ -18,6 +19,7 @@ pub struct Results {
     pub idle: Vec<IdleRow>,
     pub shop: Comparison,
     pub limits: Limits,
+    pub crowd: Findings,
     /// The table of what a sale costs.
     pub costs: Option<String>,
 }

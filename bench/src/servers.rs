@@ -48,6 +48,8 @@ impl Servers {
 
     /// The same without a schema.
     pub async fn empty(dir: &Path) -> Result<Self> {
+        // HTTP clients insist on a TLS provider even though they only ever talk to loopback.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         if dir.exists() {
             std::fs::remove_dir_all(dir)?;
         }

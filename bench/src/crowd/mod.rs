@@ -6,11 +6,17 @@
 //! - [`client`], [`wire`] – one client, and what it says and hears
 //! - [`ears`] – what all have heard
 //! - [`absences`] – who has lost its connection
+//! - [`server`], [`plain`] – what they connect to, and a server that does nothing but write
+//! - [`measures`], [`rows`] – what is measured, and how the report shows it
 
 pub mod absences;
 pub mod client;
 pub mod ears;
+pub mod measures;
 pub mod orders;
+pub mod plain;
+pub mod rows;
+pub mod server;
 pub mod wire;
 
 use std::{

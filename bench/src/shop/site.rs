@@ -27,10 +27,20 @@ use crate::{cpu::Cpu, servers::Servers};
 /// Buyers of a shop.
 pub const BUYERS: usize = 2_000;
 
+const LIMITS: [&str; 5] = [
+    "RATE_LIMIT_ANONYMOUS",
+    "RATE_LIMIT_USER",
+    "RATE_LIMIT_CONNECTIONS",
+    "RATE_LIMIT_COMMANDS",
+    "RATE_LIMIT_LOGIN",
+];
+
 /// The processes and their clients.
 pub struct Site {
     api: Process,
     workers: Vec<Process>,
+    /// What all of them know.
+    configuration: Vec<(&'static str, String)>,
     port: u16,
     /// What the stand-ins have been told, and been asked.
     pub providers: Providers,
@@ -52,9 +62,6 @@ impl Site {
         store: &Store,
         database: &str,
     ) -> Result<Self> {
-        // The clients of the stand-ins insist on a TLS provider even though they only ever talk to
-        // loopback.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let settings = ProvidersConfig::default();
         let secret = |what: &str| {
             format!("{what}{}{}", settings.razorpay_webhook_secret, settings.razorpay_key_secret)
@@ -64,23 +71,19 @@ impl Site {
         let port = ports::free();
         providers.set_webhook_url(format!("http://127.0.0.1:{port}/api/v1/payments/webhook"));
         let signing_key = signing_key();
-        let configured = |mut command: Command| {
-            command
-                .envs(providers.env())
-                .env("DATABASE_URL", database)
-                .env("HOST", "127.0.0.1")
-                .env("PORT", port.to_string())
-                .env("FRONTEND_URL", "http://localhost:5173")
-                .env("TICKET_SIGNING_KEY", &signing_key)
-                .env("MAIL_FROM", "Tickets <tickets@nexus.example>")
-                .env("JWT_SECRET", secret("a"))
-                .env("JWT_REFRESH_SECRET", secret("r"));
-            // The limits count as in production, and are never reached.
-            for limit in ["ANONYMOUS", "USER", "CONNECTIONS", "COMMANDS", "LOGIN"] {
-                command.env(format!("RATE_LIMIT_{limit}"), "1000000/1s");
-            }
-            Process::spawn(command)
-        };
+        let mut configuration = providers.env();
+        configuration.extend([
+            ("DATABASE_URL", database.to_owned()),
+            ("HOST", "127.0.0.1".to_owned()),
+            ("FRONTEND_URL", "http://localhost:5173".to_owned()),
+            ("TICKET_SIGNING_KEY", signing_key.clone()),
+            ("MAIL_FROM", "Tickets <tickets@nexus.example>".to_owned()),
+            ("JWT_SECRET", secret("a")),
+            ("JWT_REFRESH_SECRET", secret("r")),
+        ]);
+        // The limits count as in production, and are never reached.
+        configuration.extend(LIMITS.map(|limit| (limit, "1000000/1s".to_owned())));
+        let configured = |command| configured(command, &configuration, port);
         let password = signing_key.clone();
         let hash = nexus_common::accounts::passwords::hash(password.clone()).await?;
         let buyers = store.users(BUYERS, &hash).await?;
@@ -90,6 +93,7 @@ impl Site {
         let mut site = Site {
             api: configured(seller.api(servers)?)?,
             workers: workers.collect::<Result<_, _>>()?,
+            configuration,
             port,
             providers,
             buyers,
@@ -98,22 +102,16 @@ impl Site {
             postgres: servers.postgres.id(),
             redis: servers.redis.id(),
         };
-        site.until_ready().await?;
+        until_ready(&mut site.api, port).await?;
         Ok(site)
     }
 
-    async fn until_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let is_ready = async || {
-            let ready = reqwest::get(format!("http://127.0.0.1:{}/ready", self.port)).await;
-            ready.is_ok_and(|response| response.status().is_success())
-        };
-        while !is_ready().await {
-            let is_alive = self.api.status().is_none();
-            ensure!(is_alive && Instant::now() < deadline, "the API is not ready");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+    /// Starts one more API process, at a port of its own.
+    pub async fn another_api(&self, servers: &Servers, seller: &Seller) -> Result<(Process, u16)> {
+        let port = ports::free();
+        let mut api = configured(seller.api(servers)?, &self.configuration, port)?;
+        until_ready(&mut api, port).await?;
+        Ok((api, port))
     }
 
     /// The API's port.
@@ -201,7 +199,33 @@ impl Site {
     }
 }
 
-fn resident(process: u32) -> f64 {
+fn configured(
+    mut command: Command,
+    configuration: &[(&'static str, String)],
+    port: u16,
+) -> Result<Process> {
+    let configuration = configuration.iter().map(|(name, value)| (name, value));
+    command.envs(configuration).env("PORT", port.to_string());
+    Ok(Process::spawn(command)?)
+}
+
+/// Waits until a process answers that it is ready.
+pub async fn until_ready(process: &mut Process, port: u16) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let is_ready = async || {
+        let ready = reqwest::get(format!("http://127.0.0.1:{port}/ready")).await;
+        ready.is_ok_and(|response| response.status().is_success())
+    };
+    while !is_ready().await {
+        let is_alive = process.status().is_none();
+        ensure!(is_alive && Instant::now() < deadline, "the API is not ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Memory of a process, in MB.
+pub fn resident(process: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());

@@ -1,0 +1,434 @@
+//! What crowds see of a server.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::{join_all, try_join_all};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    plain::PLAIN_SOCKETS,
+    rows::{Findings, KERNEL, Of, Row},
+    server::Server,
+};
+use crate::{
+    cpu::Cpu,
+    hub::{Hub, Peer, now},
+    release::Release,
+    samples::percentile,
+    servers::Servers,
+    shop::{
+        http::Connection,
+        load::{connections, milliseconds},
+        seller::Seller,
+        sockets::Socket,
+    },
+};
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// Clients of a large crowd.
+    pub many: usize,
+    /// Clients of three processes, if that is measured.
+    pub most: Option<usize>,
+    /// Locks, of which the median counts.
+    pub locks: usize,
+    /// How long loads last.
+    pub time: Duration,
+    /// After which memory is what it will be.
+    pub quiet: Duration,
+}
+
+impl Scale {
+    /// All of it.
+    pub const FULL: Scale = Scale {
+        many: 10_000,
+        most: Some(50_000),
+        locks: 9,
+        time: Duration::from_secs(5),
+        quiet: Duration::from_secs(12),
+    };
+    /// Enough to see that something has become much worse.
+    pub const QUICK: Scale = Scale {
+        many: 2_000,
+        most: None,
+        locks: 3,
+        time: Duration::from_secs(1),
+        quiet: Duration::from_secs(2),
+    };
+}
+
+/// Clients of a small crowd, and those that poll.
+const FEW: usize = 1_000;
+/// Clients that send commands.
+const COMMANDING: usize = 100;
+/// Clients that may be on their way at the same time.
+const AT_ONCE: usize = 100;
+/// Between two locks, so that the counts that follow the first have gone, too.
+const PAUSE: Duration = Duration::from_millis(400);
+/// Nobody waits longer for the response to a command.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections over which seats are changed.
+const CHANGING: usize = 64;
+
+/// The response to `connect`.
+#[derive(Deserialize)]
+struct Connected {
+    connected: usize,
+    why: Option<String>,
+    rate: f64,
+}
+
+/// The response to `expect`.
+#[derive(Deserialize)]
+struct Heard {
+    clients: usize,
+    last: Option<u64>,
+}
+
+/// A seller's server, and who listens to it.
+struct Stage<'a> {
+    name: &'static str,
+    servers: &'a Servers,
+    server: Server,
+    crowds: Vec<Peer>,
+    findings: &'a mut Findings,
+    scale: Scale,
+}
+
+/// Measures a seller's server.
+pub async fn measure(
+    servers: &Servers,
+    hub: &Hub,
+    seller: &Seller,
+    scale: Scale,
+    findings: &mut Findings,
+) -> Result<()> {
+    let name = seller.name();
+    let mut stage = Stage::open((servers, hub), seller, 1, scale, findings).await?;
+    stage.memory().await?;
+    stage.commands().await?;
+    stage.polling().await?;
+    stage.legacy().await?;
+    stage.storm().await?;
+    stage.close().await?;
+    if let Some(most) = scale.most {
+        let mut stage = Stage::open((servers, hub), seller, 3, scale, findings).await?;
+        stage.over_processes(most).await.with_context(|| format!("{name} over processes"))?;
+        stage.close().await?;
+    }
+    Ok(())
+}
+
+/// Measures what a broadcast costs the kernel.
+pub async fn measure_kernel(
+    servers: &Servers,
+    hub: &Hub,
+    scale: Scale,
+    findings: &mut Findings,
+) -> Result<()> {
+    let mut command = servers.command(&std::env::current_exe()?, "plain-sockets")?;
+    command.arg(PLAIN_SOCKETS);
+    let mut plain = hub.start(command).await?;
+    let mut crowd = hub.start(crowd_command(servers)?).await?;
+    let address = plain.order(json!({ "order": "address" })).await?;
+    let packet = format!("42[\"seat_locked\",{{\"padding\":\"{}\"}}]", "x".repeat(PADDING));
+    let broadcast = json!({ "order": "broadcast", "packet": packet });
+    let used = |peer: &Peer| Cpu::used(&[peer.id()], &[], None, None).processes;
+    let mut clients = 0;
+    for count in [FEW, scale.many] {
+        let more = json!({ "order": "connect", "address": address, "count": count - clients, "at_once": AT_ONCE });
+        let connected: Connected = serde_json::from_value(crowd.order(more).await?)?;
+        ensure!(connected.connected == count - clients, "not connected: {:?}", connected.why);
+        clients = count;
+        let (before, mut took) = (used(&plain), Vec::new());
+        for _ in 0..scale.locks {
+            crowd.order(json!({ "order": "arm", "event": "seat_locked" })).await?;
+            let begun = plain.order(broadcast.clone()).await?;
+            let heard = expect(&mut crowd, clients).await?;
+            took.push(heard.after(clients, begun.as_u64().unwrap_or_default()));
+            sleep(PAUSE).await;
+        }
+        findings.add(KERNEL, Row::Lock(clients, Of::Last), median(took));
+        let each = (used(&plain) - before) * 1e3 / scale.locks as f64;
+        findings.add(KERNEL, Row::Lock(clients, Of::Cpu), each);
+    }
+    let before = used(&crowd);
+    for _ in 0..BROADCASTS {
+        plain.order(broadcast.clone()).await?;
+    }
+    crowd.order(json!({ "order": "arm", "event": "end" })).await?;
+    plain.order(json!({ "order": "broadcast", "packet": "42[\"end\"]" })).await?;
+    expect(&mut crowd, clients).await?;
+    let frames = (clients * BROADCASTS) as f64;
+    findings.add(KERNEL, Row::Taken(clients), frames / (used(&crowd) - before));
+    crowd.stop().await?;
+    plain.stop().await
+}
+
+/// As much as Nexus tells of a lock.
+const PADDING: usize = 300;
+/// One after the other, to see what clients can take.
+const BROADCASTS: usize = 20;
+
+impl<'a> Stage<'a> {
+    async fn open(
+        (servers, hub): (&'a Servers, &'a Hub),
+        seller: &Seller,
+        processes: usize,
+        scale: Scale,
+        findings: &'a mut Findings,
+    ) -> Result<Self> {
+        let server = Server::open(servers, seller, processes).await?;
+        let mut crowds = Vec::new();
+        for _ in 0..processes {
+            crowds.push(hub.start(crowd_command(servers)?).await?);
+        }
+        Ok(Stage { name: seller.name(), servers, server, crowds, findings, scale })
+    }
+
+    async fn close(self) -> Result<()> {
+        for crowd in self.crowds {
+            crowd.stop().await?;
+        }
+        self.server.close(self.servers).await
+    }
+
+    fn found(&mut self, row: Row, value: f64) {
+        self.findings.add(self.name, row, value);
+    }
+
+    /// Connects `count` clients, spread over the crowds; returns how many do so in a second.
+    async fn connect(&mut self, count: usize, more: &Value) -> Result<f64> {
+        let share = count.div_ceil(self.crowds.len());
+        let ports = self.server.ports();
+        let connecting = self.crowds.iter_mut().zip(ports).map(async |(crowd, port)| {
+            let mut order = json!({
+                "order": "connect", "address": format!("127.0.0.1:{port}"), "count": share, "at_once": AT_ONCE,
+            });
+            for (name, value) in more.as_object().into_iter().flatten() {
+                order[name] = value.clone();
+            }
+            let connected: Connected = serde_json::from_value(crowd.order(order).await?)?;
+            ensure!(connected.connected == share, "{} of {share} clients have connected: {:?}", connected.connected, connected.why);
+            Ok(connected.rate)
+        });
+        Ok(try_join_all(connecting).await?.iter().sum())
+    }
+
+    /// Lets all leave.
+    async fn leave(&mut self) -> Result<()> {
+        for crowd in &mut self.crowds {
+            crowd.order(json!({ "order": "close" })).await?;
+        }
+        Ok(())
+    }
+
+    /// Locks some seats; returns how long it took until the last client knew, and what each lock
+    /// cost the server, both in milliseconds.
+    async fn locks(&mut self, clients: usize) -> Result<(f64, f64)> {
+        let mut connection = Connection::open(self.server.ports()[0]).await?;
+        let share = clients.div_ceil(self.crowds.len());
+        // The first is not counted.
+        let (mut before, mut took) = (0.0, Vec::new());
+        for number in 0..=self.scale.locks {
+            let (label, request) = self.server.lock();
+            for crowd in &mut self.crowds {
+                let contains = format!("\"{label}\"");
+                let arm = json!({ "order": "arm", "event": "seat_locked", "contains": contains });
+                crowd.order(arm).await?;
+            }
+            if number == 1 {
+                before = self.server.cpu();
+            }
+            let begun = now();
+            connection.call(&request).await?.success()?;
+            let heard = try_join_all(self.crowds.iter_mut().map(|crowd| expect(crowd, share)));
+            let after = heard.await?.iter().map(|heard| heard.after(share, begun)).fold(0.0, worse);
+            if after.is_nan() {
+                eprintln!("    {}: not all of {clients} clients have heard of {label}", self.name);
+                return Ok((f64::NAN, f64::NAN));
+            }
+            if number > 0 {
+                took.push(after);
+            }
+            sleep(PAUSE).await;
+        }
+        let each = (self.server.cpu() - before) * 1e3 / self.scale.locks as f64;
+        Ok((median(took), each))
+    }
+
+    /// Connecting to a process that has just begun, the memory of idle clients, what they hear of
+    /// locks, and the memory when they have left.
+    async fn memory(&mut self) -> Result<()> {
+        let many = self.scale.many;
+        let before = self.server.memory();
+        let rate = self.connect(many, &json!({})).await?;
+        self.found(Row::ConnectRate(many), rate);
+        sleep(self.scale.quiet).await;
+        let idle = self.server.memory();
+        self.found(Row::Memory(many), (idle - before) * 1e3 / many as f64);
+        let (last, cpu) = self.locks(many).await?;
+        self.found(Row::Lock(many, Of::Last), last);
+        self.found(Row::Lock(many, Of::Cpu), cpu);
+        self.leave().await?;
+        sleep(self.scale.quiet).await;
+        let kept = self.server.memory() - before;
+        self.found(Row::MemoryKept(many), kept);
+        self.connect(FEW, &json!({})).await?;
+        let (last, cpu) = self.locks(FEW).await?;
+        self.found(Row::Lock(FEW, Of::Last), last);
+        self.found(Row::Lock(FEW, Of::Cpu), cpu);
+        self.leave().await
+    }
+
+    async fn commands(&mut self) -> Result<()> {
+        self.connect(COMMANDING, &json!({})).await?;
+        let exchange = json!({
+            "order": "exchange", "clients": COMMANDING, "packet": format!("42[\"join_event\",{}]", self.server.event()),
+            "response": "join_event_response", "seconds": self.scale.time.as_secs_f64(),
+        });
+        let exchanged = self.crowds[0].order(exchange).await?;
+        self.found(Row::Commands(COMMANDING), exchanged["rate"].as_f64().unwrap_or(f64::NAN));
+        self.leave().await
+    }
+
+    async fn polling(&mut self) -> Result<()> {
+        self.connect(FEW, &json!({ "transport": "polling" })).await?;
+        let (last, cpu) = self.locks(FEW).await?;
+        self.found(Row::PolledLock(FEW, Of::Last), last);
+        self.found(Row::PolledLock(FEW, Of::Cpu), cpu);
+        self.leave().await
+    }
+
+    /// Clients that hear of everything, while more happens than they need to know.
+    async fn legacy(&mut self) -> Result<()> {
+        self.connect(FEW, &json!({})).await?;
+        self.crowds[0].order(json!({ "order": "counts" })).await?;
+        let (begun, before) = (Instant::now(), self.server.cpu());
+        let made = self.change(500).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let cpu = self.server.cpu() - before;
+        let counts = self.crowds[0].order(json!({ "order": "counts" })).await?;
+        let counts: BTreeMap<String, Value> = serde_json::from_value(counts)?;
+        let frames: f64 = counts.values().filter_map(|count| count["frames"].as_f64()).sum();
+        self.found(Row::LegacyChanges(FEW), made as f64 / seconds);
+        self.found(Row::LegacyFrames(FEW), frames / seconds);
+        self.found(Row::LegacyCpu(FEW), cpu * 100.0 / seconds);
+        self.leave().await
+    }
+
+    /// A command's response while clients that joined an event hear of many changes.
+    async fn storm(&mut self) -> Result<()> {
+        let many = self.scale.many;
+        self.connect(many, &json!({ "join": self.server.event() })).await?;
+        let port = self.server.ports()[0];
+        let (event, is_over) = (json!(self.server.event()), Cell::new(false));
+        let sockets = try_join_all((0..8).map(|_| Socket::open(port, None))).await?;
+        let commanding = sockets.into_iter().map(async |mut socket| {
+            let mut took = Vec::new();
+            while !is_over.get() {
+                let sent = Instant::now();
+                let response = timeout(PATIENCE, socket.command("join_event", &event)).await;
+                took.push(milliseconds(sent.elapsed()));
+                if response.is_err() {
+                    break;
+                }
+                response??;
+                sleep(Duration::from_millis(20)).await;
+            }
+            anyhow::Ok(took)
+        });
+        let begun = Instant::now();
+        let changing = async {
+            let made = self.change(200).await;
+            is_over.set(true);
+            made.map(|made| made as f64 / begun.elapsed().as_secs_f64())
+        };
+        let (made, took) = tokio::join!(changing, join_all(commanding));
+        let mut took = took.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        took.sort_by(f64::total_cmp);
+        let made = made?;
+        self.found(Row::StormChanges(many), made);
+        self.found(Row::StormCommand(many), percentile(&took, 0.99));
+        // There may be much that has not arrived yet: the crowd goes, whatever waits for it.
+        for crowd in std::mem::take(&mut self.crowds) {
+            crowd.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Changes so many seats a second, as far as the server keeps up; returns how many it has changed
+    /// in that time.
+    async fn change(&mut self, rate: u32) -> Result<usize> {
+        let (begun, time) = (Instant::now(), self.scale.time);
+        let count = (time.as_secs_f64() * f64::from(rate)) as usize;
+        let requests: Vec<_> = (0..count).map(|_| self.server.lock().1).collect();
+        let (next, made) = (Cell::new(0), Cell::new(0));
+        let change = async |mut connection: Connection| -> Result<()> {
+            while let Some(request) = requests.get(next.get()) {
+                let due = begun + Duration::from_secs(1) * next.get() as u32 / rate;
+                next.set(next.get() + 1);
+                tokio::time::sleep_until(due.into()).await;
+                let left = time.saturating_sub(begun.elapsed());
+                let Ok(changed) = timeout(left, connection.call(request)).await else { break };
+                changed?.success()?;
+                made.set(made.get() + 1);
+            }
+            Ok(())
+        };
+        let changing = connections(self.server.ports()[0], CHANGING).await?;
+        try_join_all(changing.into_iter().map(change)).await?;
+        Ok(made.get())
+    }
+
+    /// Many clients of several processes, each of which hears of what the first one does.
+    async fn over_processes(&mut self, clients: usize) -> Result<()> {
+        let before = self.server.memory();
+        self.connect(clients, &json!({})).await?;
+        sleep(self.scale.quiet).await;
+        let idle = self.server.memory();
+        self.found(Row::ManyMemory(clients), (idle - before) * 1e3 / clients as f64);
+        let (last, cpu) = self.locks(clients).await?;
+        self.found(Row::ManyLock(clients, Of::Last), last);
+        self.found(Row::ManyLock(clients, Of::Cpu), cpu);
+        Ok(())
+    }
+}
+
+impl Heard {
+    /// How long it took until the last of so many knew, in milliseconds; not a number if not all do.
+    fn after(&self, clients: usize, begun: u64) -> f64 {
+        match self.last {
+            Some(last) if self.clients >= clients => last.saturating_sub(begun) as f64 / 1e3,
+            _ => f64::NAN,
+        }
+    }
+}
+
+fn crowd_command(servers: &Servers) -> Result<Command> {
+    servers.command(&Release::of_driver()?.binary("nexus-bench-crowd")?, "crowd")
+}
+
+async fn expect(crowd: &mut Peer, clients: usize) -> Result<Heard> {
+    let expect = json!({ "order": "expect", "clients": clients });
+    Ok(serde_json::from_value(crowd.order(expect).await?)?)
+}
+
+/// What is not a number is worse than any.
+fn worse(one: f64, other: f64) -> f64 {
+    if one.is_nan() || one > other { one } else { other }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    percentile(&values, 0.5)
+}
