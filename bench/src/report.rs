@@ -198,12 +198,12 @@ fn shop(results: &Results) -> String {
 fn crowd(results: &Results) -> String {
     format!(
         "## Crowds\n\n\
-         Clients that listen: Socket.IO over websockets with a browser's headers, from 250 addresses of this machine, driven by one thread that costs a few\n\
-         microseconds an event (`bench/src/crowd`). Beside Nexus a server of npm socket.io that sends the same events and stores nothing (`bench/node/sockets.js`,\n\
-         `perMessageDeflate: false`; several processes over its Redis adapter); Nexus locks in PostgreSQL as always. *Kernel alone* is a thread that writes as many\n\
-         bytes to as many sockets, one plain write each: nothing can be faster with one write a socket. Times are medians of nine locks over HTTP; a line is\n\
-         empty (–) when not all clients have heard. CPU of the server includes `event:seats-update`, which follows a lock, and pings. Measured once, in the first\n\
-         round.\n\n{}",
+         Clients that listen: Socket.IO over websockets with a browser's headers, from 250 addresses of this machine, driven by one thread without a runtime\n\
+         (`bench/src/crowd`). Beside Nexus, npm socket.io sends the same events and stores nothing (`bench/node/sockets.js`, `perMessageDeflate: false`; several\n\
+         processes over its Redis adapter), while Nexus locks in PostgreSQL as always. *Kernel alone* is a thread that writes one message of 300 bytes to as\n\
+         many sockets, one plain write each: nobody who makes a write for each socket is cheaper. A lock is two messages, since the counts\n\
+         (`event:seats-update`) follow; its CPU is that of both, with the pings of the time. Times are medians of nine locks over HTTP; a line is empty (–)\n\
+         when not all clients have heard. Measured once, in the first round.\n\n{}",
         results.crowd.table()
     )
 }

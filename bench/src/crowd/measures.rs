@@ -78,6 +78,10 @@ const PAUSE: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections over which seats are changed.
 const CHANGING: usize = 64;
+/// What the kernel writes in place of a lock: as much as Nexus tells of one.
+const PADDING: usize = 300;
+/// How many of them, one after the other, show what clients can take.
+const BROADCASTS: usize = 20;
 
 /// The response to `connect`.
 #[derive(Deserialize)]
@@ -173,11 +177,6 @@ pub async fn measure_kernel(
     crowd.stop().await?;
     plain.stop().await
 }
-
-/// As much as Nexus tells of a lock.
-const PADDING: usize = 300;
-/// One after the other, to see what clients can take.
-const BROADCASTS: usize = 20;
 
 impl<'a> Stage<'a> {
     async fn open(
