@@ -2,16 +2,15 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
     plain::PLAIN_SOCKETS,
@@ -26,7 +25,7 @@ use crate::{
     servers::Servers,
     shop::{
         http::Connection,
-        load::{connections, milliseconds},
+        load::{connections, for_so_long, milliseconds},
         seller::Seller,
         sockets::Socket,
     },
@@ -43,7 +42,7 @@ pub struct Scale {
     pub locks: usize,
     /// How long loads last.
     pub time: Duration,
-    /// After which memory is what it will be.
+    /// After which memory is what it will be: Nexus gives back what it has not used for 5 s.
     pub quiet: Duration,
 }
 
@@ -62,7 +61,7 @@ impl Scale {
         most: None,
         locks: 3,
         time: Duration::from_secs(1),
-        quiet: Duration::from_secs(2),
+        quiet: Duration::from_secs(6),
     };
 }
 
@@ -76,6 +75,8 @@ const AT_ONCE: usize = 100;
 const PAUSE: Duration = Duration::from_millis(400);
 /// Nobody waits longer for the response to a command.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Clients whose commands are waited for meanwhile.
+const COMMANDED: usize = 8;
 /// Connections over which seats are changed.
 const CHANGING: usize = 64;
 /// What the kernel writes in place of a lock: as much as Nexus tells of one.
@@ -96,6 +97,22 @@ struct Connected {
 struct Heard {
     clients: usize,
     last: Option<u64>,
+}
+
+/// Seats that have been changed.
+struct Changed {
+    /// As long as new changes were begun.
+    in_time: usize,
+    /// Until the last of them was over.
+    in_all: usize,
+    /// Until then.
+    seconds: f64,
+}
+
+/// Frames that have arrived.
+struct Counted {
+    all: f64,
+    locks: f64,
 }
 
 /// A seller's server, and who listens to it.
@@ -311,52 +328,57 @@ impl<'a> Stage<'a> {
     /// Clients that hear of everything, while more happens than they need to know.
     async fn legacy(&mut self) -> Result<()> {
         self.connect(FEW, &json!({})).await?;
-        self.crowds[0].order(json!({ "order": "counts" })).await?;
-        let (begun, before) = (Instant::now(), self.server.cpu());
-        let made = self.change(500).await?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let cpu = self.server.cpu() - before;
-        let counts = self.crowds[0].order(json!({ "order": "counts" })).await?;
-        let counts: BTreeMap<String, Value> = serde_json::from_value(counts)?;
-        let frames: f64 = counts.values().filter_map(|count| count["frames"].as_f64()).sum();
-        self.found(Row::LegacyChanges(FEW), made as f64 / seconds);
-        self.found(Row::LegacyFrames(FEW), frames / seconds);
-        self.found(Row::LegacyCpu(FEW), cpu * 100.0 / seconds);
+        self.count().await?;
+        let (time, before) = (self.scale.time.as_secs_f64(), self.server.cpu());
+        let changed = self.change(500).await?;
+        let (cpu, after) = (self.server.cpu() - before, changed.seconds);
+        let mut counted = self.count().await?;
+        self.found(Row::LegacyChanges(FEW), changed.in_time as f64 / time);
+        self.found(Row::LegacyFrames(FEW), counted.all / after);
+        self.found(Row::LegacyCpu(FEW), cpu * 100.0 / after);
+        let mut delivered = counted.locks;
+        // What has not arrived yet does so now, or never.
+        while counted.all > 0.0 {
+            sleep(PAUSE).await;
+            counted = self.count().await?;
+            delivered += counted.locks;
+        }
+        let expected = (changed.in_all * FEW) as f64;
+        self.found(Row::LegacyDelivered(FEW), delivered * 100.0 / expected);
         self.leave().await
+    }
+
+    /// The frames that have arrived since this was asked last.
+    async fn count(&mut self) -> Result<Counted> {
+        let counts = self.crowds[0].order(json!({ "order": "counts" })).await?;
+        let frames = |count: &Value| count["frames"].as_f64().unwrap_or_default();
+        let all = counts.as_object().into_iter().flat_map(|counts| counts.values());
+        Ok(Counted { all: all.map(frames).sum(), locks: frames(&counts["seat_locked"]) })
     }
 
     /// A command's response while clients that joined an event hear of many changes.
     async fn storm(&mut self) -> Result<()> {
-        let many = self.scale.many;
+        let (many, time) = (self.scale.many, self.scale.time);
         self.connect(many, &json!({ "join": self.server.event() })).await?;
-        let port = self.server.ports()[0];
-        let (event, is_over) = (json!(self.server.event()), Cell::new(false));
-        let sockets = try_join_all((0..8).map(|_| Socket::open(port, None))).await?;
+        let (port, event) = (self.server.ports()[0], json!(self.server.event()));
+        let sockets = try_join_all((0..COMMANDED).map(|_| Socket::open(port, None))).await?;
+        let goes_on = for_so_long(time);
         let commanding = sockets.into_iter().map(async |mut socket| {
             let mut took = Vec::new();
-            while !is_over.get() {
+            while goes_on() {
                 let sent = Instant::now();
                 let response = timeout(PATIENCE, socket.command("join_event", &event)).await;
                 took.push(milliseconds(sent.elapsed()));
-                if response.is_err() {
-                    break;
-                }
-                response??;
+                let Ok(response) = response else { break };
+                response?;
                 sleep(Duration::from_millis(20)).await;
             }
             anyhow::Ok(took)
         });
-        let begun = Instant::now();
-        let changing = async {
-            let made = self.change(200).await;
-            is_over.set(true);
-            made.map(|made| made as f64 / begun.elapsed().as_secs_f64())
-        };
-        let (made, took) = tokio::join!(changing, join_all(commanding));
-        let mut took = took.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        let (changed, took) = tokio::join!(self.change(200), try_join_all(commanding));
+        let (in_time, mut took) = (changed?.in_time, took?.concat());
         took.sort_by(f64::total_cmp);
-        let made = made?;
-        self.found(Row::StormChanges(many), made);
+        self.found(Row::StormChanges(many), in_time as f64 / time.as_secs_f64());
         self.found(Row::StormCommand(many), percentile(&took, 0.99));
         // There may be much that has not arrived yet: the crowd goes, whatever waits for it.
         for crowd in std::mem::take(&mut self.crowds) {
@@ -365,28 +387,31 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Changes so many seats a second, as far as the server keeps up; returns how many it has changed
-    /// in that time.
-    async fn change(&mut self, rate: u32) -> Result<usize> {
-        let (begun, time) = (Instant::now(), self.scale.time);
+    /// Begins to change so many seats a second, as far as the server keeps up.
+    async fn change(&mut self, rate: u32) -> Result<Changed> {
+        let time = self.scale.time;
         let count = (time.as_secs_f64() * f64::from(rate)) as usize;
         let requests: Vec<_> = (0..count).map(|_| self.server.lock().1).collect();
-        let (next, made) = (Cell::new(0), Cell::new(0));
+        let changing = connections(self.server.ports()[0], CHANGING).await?;
+        let (begun, next) = (Instant::now(), Cell::new(0));
+        let (in_time, in_all) = (Cell::new(0), Cell::new(0));
         let change = async |mut connection: Connection| -> Result<()> {
             while let Some(request) = requests.get(next.get()) {
                 let due = begun + Duration::from_secs(1) * next.get() as u32 / rate;
                 next.set(next.get() + 1);
-                tokio::time::sleep_until(due.into()).await;
-                let left = time.saturating_sub(begun.elapsed());
-                let Ok(changed) = timeout(left, connection.call(request)).await else { break };
-                changed?.success()?;
-                made.set(made.get() + 1);
+                sleep_until(due.into()).await;
+                if begun.elapsed() >= time {
+                    break;
+                }
+                connection.call(request).await?.success()?;
+                in_all.set(in_all.get() + 1);
+                in_time.set(in_time.get() + usize::from(begun.elapsed() < time));
             }
             Ok(())
         };
-        let changing = connections(self.server.ports()[0], CHANGING).await?;
         try_join_all(changing.into_iter().map(change)).await?;
-        Ok(made.get())
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(Changed { in_time: in_time.get(), in_all: in_all.get(), seconds })
     }
 
     /// Many clients of several processes, each of which hears of what the first one does.

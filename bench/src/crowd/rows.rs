@@ -20,6 +20,7 @@ pub enum Row {
     LegacyChanges(usize),
     LegacyFrames(usize),
     LegacyCpu(usize),
+    LegacyDelivered(usize),
     /// What the clients themselves can do.
     Taken(usize),
 }
@@ -74,6 +75,7 @@ impl Row {
             ),
             Row::LegacyFrames(_) => "… frames delivered a second".into(),
             Row::LegacyCpu(_) => "… CPU of the server, % of one".into(),
+            Row::LegacyDelivered(_) => "… `seat_locked` delivered in the end, %".into(),
             Row::Taken(n) => {
                 format!("frames that {} clients take in a second of their processor", of(n))
             }
