@@ -31,11 +31,8 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::verified_tokens::VerifiedTokens,
-    budgets::Budgets,
-    reads::Reads,
-    seat_maps::SeatMaps,
-    socketio::delivery::{Everyone, Io},
+    auth::verified_tokens::VerifiedTokens, budgets::Budgets, reads::Reads, seat_maps::SeatMaps,
+    socketio::delivery::Everyone,
 };
 
 /// Shared by all requests and sockets. Cheap to clone.
@@ -78,11 +75,11 @@ const TURN: Duration = Duration::from_secs(5);
 
 impl AppState {
     /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
-    pub(crate) fn new(settings: config::Api, io: Io) -> anyhow::Result<App> {
+    pub(crate) fn new(settings: config::Api) -> anyhow::Result<App> {
         let db = nexus_common::storage::postgres::pool(&settings.database, "nexus-api");
         let writing = locks::pool(&settings.database, settings.lock_connections, "nexus-api locks");
         let cache = Cache::new(&settings.redis)?;
-        let everyone = Everyone(io);
+        let everyone = Everyone::start(&settings.redis)?;
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
         let terms = Terms { valid: settings.deadlines.booking, chargeable: settings.chargeable };
         Ok(Arc::new(AppState {

@@ -98,6 +98,33 @@ impl Wire {
         self.response().await.unwrap_or_else(|| panic!("no response to {shown:?}"))
     }
 
+    /// Becomes a websocket of Socket.IO.
+    pub async fn upgrade(&mut self, query: &str) {
+        let upgraded = self
+            .ask(format!(
+                "GET /socket.io/?{query} HTTP/1.1\r\nhost: nexus\r\nconnection: upgrade\r\n\
+                 upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                 sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(upgraded.status, 101, "{upgraded:?}");
+    }
+
+    /// Becomes a Socket.IO client that has connected over a websocket, and reads nothing more.
+    pub async fn open_websocket(&mut self) {
+        self.upgrade("EIO=4&transport=websocket").await;
+        self.until_it_says(br#"0{"sid""#).await;
+        self.send(text_frame("40")).await;
+        self.until_it_says(br#"40{"sid""#).await;
+        self.read.clear();
+    }
+
+    async fn until_it_says(&mut self, text: &[u8]) {
+        while !self.read.windows(text.len()).any(|part| part == text) {
+            assert!(self.more().await, "closed before it says {text:?}");
+        }
+    }
+
     /// Waits until the other side has closed; discards what comes before.
     pub async fn until_closed(&mut self) {
         while self.more().await {
@@ -115,6 +142,14 @@ impl Wire {
         .unwrap_or(0)
             > 0
     }
+}
+
+/// A websocket's frame with a short text, as a client sends it: under a mask, here of zeros.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).ok().filter(|length| *length < 126);
+    let mut frame = vec![0x81, 0x80 | length.expect("a short text"), 0, 0, 0, 0];
+    frame.extend(text.as_bytes());
+    frame
 }
 
 impl Said {

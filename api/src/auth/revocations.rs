@@ -18,7 +18,7 @@ use sqlx::PgPool;
 
 use crate::{
     app::App,
-    socketio::delivery::{Identity, Socket},
+    socketio::{identity::Identity, server::Socket},
 };
 
 /// How soon a socket is looked at again if its token could not be looked up, and the longest pause

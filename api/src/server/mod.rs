@@ -55,11 +55,11 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     metrics::export(settings.observability.metrics)
         .map_err(|error| anyhow::anyhow!("metrics cannot be served: {}", error.details()))?;
     let measured = settings.observability.metrics.is_some();
-    let (sockets, io) = socketio::delivery::layer(&settings.redis)?;
+    let (sockets, io) = socketio::server::build();
     let notifications = revocations::pool(&settings.database);
-    let app = AppState::new(settings, io.clone())?;
+    let app = AppState::new(settings)?;
     wakeups::start(app.db.clone());
-    socketio::connect::open(&io, app.clone()).await?;
+    socketio::connect::open(&io, app.clone());
     // Only now, because the listener looks at the sockets, which need a namespace.
     tokio::spawn(revocations::listen_for_revocations(app.clone(), notifications));
     for key in app.keys() {
@@ -93,7 +93,10 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
                 .layer(middleware::from_fn(etag::tag))
                 .layer(middleware::from_fn(socketio::assets::serve))
                 .layer(middleware::from_fn_with_state(app.clone(), rate_limits::connections))
-                .layer(sockets),
+                .layer(middleware::from_fn_with_state(
+                    (app.clone(), sockets),
+                    socketio::upgrade::serve,
+                )),
         );
     // Outside the router, because it decides which route matches.
     let service = MapRequestLayer::new(move |request: Request<Body>| {

@@ -14,14 +14,15 @@ use nexus_common::{
     storage::postgres::within,
 };
 use serde_json::json;
-use tokio::sync::mpsc;
 use tracing::{Instrument, field};
 
 use super::{
-    delivery::{Identity, Others, Socket},
+    delivery::Others,
+    identity::Identity,
     joining::{join, join_spec, leave, leave_spec},
     queue::Message,
     response::{Outcome, respond},
+    server::Socket,
 };
 use crate::{
     app::App,
@@ -30,17 +31,9 @@ use crate::{
     spec::operation::Operation,
 };
 
-/// Serves one socket's commands, one after the other, until the socket is gone.
-pub(super) async fn run_in_turn(socket: Socket, mut commands: mpsc::Receiver<Message>, app: App) {
-    let _connected = metrics::Connected::now();
-    while let Some(message) = commands.recv().await {
-        measured(&socket, message, &app).await;
-    }
-}
-
 /// Serves a command in a separate trace, or in that of the `traceparent` in its payload: a socket
 /// lives much longer than one action of its user.
-async fn measured(socket: &Socket, message: Message, app: &App) {
+pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
     let started = Instant::now();
     let name = message.name.clone();
     let traceparent = message.payload["traceparent"].as_str();
@@ -145,7 +138,7 @@ async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcom
             app.seat_maps.changed(user);
             // The caller of a socket's command is told first, and is not told again.
             let outcome = respond(socket, message, Ok(done.data.clone()));
-            done.announce(app, Others(socket.clone())).await;
+            done.announce(app, Others(app.everyone.clone(), socket.id)).await;
             outcome
         }
         Err(error) => respond(socket, message, Err(error)),

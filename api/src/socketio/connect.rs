@@ -1,23 +1,29 @@
 //! A client connects: its limits, its token, its queue of commands (docs/contract.md#commands).
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
-use nexus_common::realtime::ALL_EVENTS;
 use serde_json::Value;
 use socketioxide::{extract::TryData, handler::ConnectHandler};
 
 use super::{
     command,
     command_rate_limiter::{CommandRateLimiter, Step},
-    delivery::{Identity, Io, Socket},
-    queue,
+    identity::Identity,
+    listeners::Listener,
+    queue::{self, Queue, Serve},
+    server::{Io, Socket},
 };
 use crate::{
     app::App,
     auth::{caller::bearer, revocations},
 };
 
-pub(crate) async fn open(io: &Io, app: App) -> anyhow::Result<()> {
+pub(crate) fn open(io: &Io, app: App) {
+    let serving = app.clone();
+    let serve: Serve = Arc::new(move |socket, message| {
+        let app = serving.clone();
+        Box::pin(async move { command::measured(&socket, message, &app).await })
+    });
     let connecting = app.clone();
     let connected = async move |socket: Socket, auth: TryData<Value>| {
         on_connect(socket, auth, app.clone()).await
@@ -29,23 +35,31 @@ pub(crate) async fn open(io: &Io, app: App) -> anyhow::Result<()> {
         let limiter =
             limiter.unwrap_or_else(|| CommandRateLimiter::new(connecting.budgets.commands()));
         if matches!(limiter.step(), Step::Taken) {
-            queue::open(&socket, limiter);
+            queue::open(&socket, limiter, serve.clone());
         }
+        let listeners = connecting.everyone.listeners.clone();
+        socket.on_disconnect(async move |socket: Socket| {
+            queue::close(&socket);
+            listeners.remove(&socket);
+        });
         Ok::<_, Infallible>(())
     });
-    io.ns("/", connect)
-        .await
-        .map_err(|error| anyhow::anyhow!("the Socket.IO namespace cannot be opened: {error}"))
+    io.ns("/", connect);
 }
 
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
     // An unreadable auth payload is not "no auth": something is wrong with this client. Without a
     // queue, it has sent too many commands over this connection.
-    let (Ok(auth), Some(commands)) = (auth, queue::commands(&socket)) else {
+    let (Ok(auth), Some(commands)) = (auth, socket.extensions.get::<Queue>()) else {
         let _ = socket.disconnect();
         return;
     };
-    socket.join(ALL_EVENTS);
+    app.everyone.listeners.add(Listener::new(socket.clone()));
+    if socket.extensions.get::<Queue>().is_none() {
+        // It has left meanwhile, and perhaps before it was added.
+        app.everyone.listeners.remove(&socket);
+        return;
+    }
     let token = match auth.get("token").and_then(Value::as_str) {
         Some(token) => Some(token.to_owned()),
         None => bearer(&socket.req_parts().headers).map(str::to_owned),
@@ -57,5 +71,5 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         socket.extensions.insert(identity.clone());
         revocations::recheck(&app, vec![(socket.clone(), identity)]).await;
     }
-    tokio::spawn(command::run_in_turn(socket, commands, app));
+    commands.begin(&socket);
 }

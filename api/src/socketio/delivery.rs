@@ -1,103 +1,189 @@
-//! The Socket.IO server and its limits (docs/realtime.md#limits has every number), and how
-//! broadcasts reach its sockets.
+//! How broadcasts reach the clients: those of this process directly, those of the others over Redis.
+//!
+//! A broadcast to ten thousand clients takes the kernel longer than the next one takes to come. So
+//! they leave in rounds: what comes while one round is written leaves together in the next, in one
+//! system call a client. A single broadcast leaves at once; a flood is paced.
 
-use std::time::Duration;
+use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
 
 use nexus_common::{
     config,
-    realtime::{Broadcast, Publish, user_room},
-    types::ids::UserId,
+    realtime::{Audience, Broadcast, Message, Publish},
 };
-use socketioxide::{SocketIo, adapter::Emitter, extract::SocketRef, layer::SocketIoLayer};
-use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
+use redis::RedisError;
+use serde_json::value::RawValue;
+use socketioxide::socket::Sid;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 
-use super::driver::RedisDriver;
+use super::{
+    bus::Bus,
+    listeners::{Due, Listener, Listeners},
+};
 
-/// Carries broadcasts between API processes.
-pub(crate) type Adapter = CustomRedisAdapter<Emitter, RedisDriver>;
-
-/// The Socket.IO server of this process.
-pub(crate) type Io = SocketIo<Adapter>;
-
-/// One client's connection.
-pub(crate) type Socket = SocketRef<Adapter>;
-
-/// Packets that may wait for a client. The library's 128 loses packets of healthy clients.
-const BUFFERED_PACKETS: usize = 4096;
-
-/// The largest message, over any transport; the handshake tells clients.
-const MAX_MESSAGE: usize = 1_000_000;
-
-/// The server, as a layer for the middleware stack.
-pub(crate) fn layer(redis: &config::Redis) -> anyhow::Result<(SocketIoLayer<Adapter>, Io)> {
-    let adapter = RedisAdapterCtr::new_with_driver(
-        RedisDriver::start(redis)?,
-        RedisAdapterConfig::new().with_stream_buffer(BUFFERED_PACKETS),
-    );
-    Ok(SocketIo::builder()
-        .max_buffer_size(BUFFERED_PACKETS)
-        .max_payload(MAX_MESSAGE as u64)
-        .ws_max_message_size(MAX_MESSAGE)
-        .ws_max_frame_size(MAX_MESSAGE)
-        .connect_timeout(Duration::from_secs(10))
-        .ping_interval(Duration::from_secs(25))
-        .ping_timeout(Duration::from_secs(20))
-        .with_adapter::<Adapter>(adapter)
-        .build_layer())
-}
-
-/// The access token that a socket came with, checked anew for every command: it can expire or be
-/// revoked meanwhile.
-#[derive(Clone)]
-pub(crate) struct Identity {
-    pub(super) token: String,
-    pub(super) user: UserId,
-}
+/// Broadcasts that may wait for their round. Further ones are lost: clients lose hints.
+const WAITING: usize = 10_000;
+/// Broadcasts that leave in one round.
+const AT_ONCE: usize = 100;
+/// How long all of them are, and how much leaves in a second. A larger burst would be more than may
+/// wait for a client, and let go of everybody who is further away than the next room.
+const LONGEST_ROUND: usize = 64 * 1024;
+const PACE: f64 = 1_600_000.0;
+/// Shorter pauses are not kept.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// A task that writes lets others work after so many clients, a fraction of a millisecond.
+const TURN: usize = 16;
+/// Fewer clients than this are written to by one task.
+const SHARE: usize = 256;
 
 /// Delivers to every client of every process.
 #[derive(Clone)]
-pub(crate) struct Everyone(pub(crate) Io);
+pub(crate) struct Everyone {
+    pub(super) listeners: Listeners,
+    rounds: mpsc::Sender<Said>,
+    bus: Bus,
+}
+
+/// A broadcast that this process's clients are to hear.
+struct Said {
+    to: Audience,
+    except: Option<Sid>,
+    data: Box<RawValue>,
+}
 
 impl Everyone {
-    /// The sockets of this process that hear what is meant for their user alone: those of `user`,
-    /// or all.
-    pub(crate) fn identified(&self, user: Option<UserId>) -> Vec<(Socket, Identity)> {
-        let sockets = match user {
-            Some(user) => self.0.within(user_room(user)).sockets(),
-            None => self.0.sockets(),
+    /// Starts the tasks that deliver. Redis may be away.
+    pub(crate) fn start(settings: &config::Redis) -> Result<Self, RedisError> {
+        let listeners = Listeners::default();
+        let (rounds, said) = mpsc::channel(WAITING);
+        tokio::spawn(deliver(said, listeners.clone()));
+        let heard = rounds.clone();
+        let bus = Bus::start(settings, move |Message { to, data, .. }| {
+            tell(&heard, Said { to, except: None, data });
+        })?;
+        Ok(Everyone { listeners, rounds, bus })
+    }
+
+    async fn publish_but(&self, broadcast: Broadcast, except: Option<Sid>) {
+        let emit = async {
+            self.bus.say(Message::new(Some(self.bus.id), &broadcast));
+            let (to, data) = (broadcast.audience, broadcast.data.clone());
+            tell(&self.rounds, Said { to, except, data });
+            Ok::<_, std::convert::Infallible>(())
         };
-        let identified =
-            sockets.into_iter().map(|socket| (socket.extensions.get::<Identity>(), socket));
-        identified.filter_map(|(identity, socket)| Some((socket, identity?))).collect()
+        let Ok(()) = broadcast.send(emit).await;
     }
 }
 
 impl Publish for Everyone {
     async fn publish(&self, broadcast: Broadcast) {
-        let emit = self
-            .0
-            .to(broadcast.rooms())
-            .except(broadcast.except())
-            .emit(broadcast.event, &broadcast.payload);
-        log_loss(broadcast.event, broadcast.send(emit).await);
+        self.publish_but(broadcast, None).await;
     }
 }
 
 /// Delivers to every client of every process except the one whose command caused the broadcast.
 #[derive(Clone)]
-pub(super) struct Others(pub(super) Socket);
+pub(super) struct Others(pub(super) Everyone, pub(super) Sid);
 
 impl Publish for Others {
     async fn publish(&self, broadcast: Broadcast) {
-        let others = self.0.broadcast().to(broadcast.rooms()).except(broadcast.except());
-        let emit = others.emit(broadcast.event, &broadcast.payload);
-        log_loss(broadcast.event, broadcast.send(emit).await);
+        self.0.publish_but(broadcast, Some(self.1)).await;
     }
 }
 
-fn log_loss<E: std::fmt::Display>(event: &str, sent: Result<(), E>) {
-    if let Err(error) = sent {
-        // The usual reason is a client that is gone or stuck.
-        tracing::debug!(%error, event, "a broadcast did not reach everybody");
+fn tell(rounds: &mpsc::Sender<Said>, said: Said) {
+    if rounds.try_send(said).is_err() {
+        tracing::warn!("broadcasts are lost: too many wait");
     }
+}
+
+async fn deliver(mut waiting: mpsc::Receiver<Said>, listeners: Listeners) {
+    let mut said = Vec::new();
+    while waiting.recv_many(&mut said, AT_ONCE).await > 0 {
+        let mut rest = &said[..];
+        while !rest.is_empty() {
+            let begun = Instant::now();
+            let (round, bytes) = round(rest);
+            write(&rest[..round], &listeners).await;
+            rest = &rest[round..];
+            let until_next = begun + Duration::from_secs_f64(bytes as f64 / PACE);
+            if until_next.saturating_duration_since(Instant::now()) >= SHORTEST_PAUSE {
+                sleep_until(until_next).await;
+            }
+        }
+        said.clear();
+    }
+}
+
+/// How many broadcasts make a round, and how long they are.
+fn round(said: &[Said]) -> (usize, usize) {
+    let mut bytes = 0;
+    for (index, Said { data, .. }) in said.iter().enumerate() {
+        if index > 0 && bytes + data.get().len() > LONGEST_ROUND {
+            return (index, bytes);
+        }
+        bytes += data.get().len();
+    }
+    (said.len(), bytes)
+}
+
+async fn write(said: &[Said], listeners: &Listeners) {
+    let writers = available_parallelism().map_or(1, NonZero::get);
+    let mut touched = Vec::new();
+    for same in said.chunk_by(|one, other| (one.to, one.except) == (other.to, other.except)) {
+        let hearing = listeners.audience(same[0].to, same[0].except);
+        if !hearing.is_empty() {
+            let due = due(same);
+            touched.extend(hearing.into_iter().filter(|listener| listener.hear(&due)));
+        }
+    }
+    let share = touched.len().div_ceil(writers).max(SHARE);
+    let mut writing = JoinSet::new();
+    while touched.len() > share {
+        writing.spawn(flush(touched.split_off(touched.len() - share)));
+    }
+    flush(touched).await;
+    while writing.join_next().await.is_some() {}
+}
+
+async fn flush(touched: Vec<Arc<Listener>>) {
+    for turn in touched.chunks(TURN) {
+        for listener in turn {
+            listener.flush();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Encodes broadcasts once for all their listeners.
+fn due(said: &[Said]) -> Due<'_> {
+    let mut frames = Vec::with_capacity(said.iter().map(|said| said.data.get().len() + 16).sum());
+    for Said { data, .. } in said {
+        write_frame(&mut frames, data.get());
+    }
+    Due::new(frames.into(), said.iter().map(|said| &*said.data).collect())
+}
+
+/// A Socket.IO event (`42`) in a text frame of RFC 6455, which a server does not mask.
+fn write_frame(frames: &mut Vec<u8>, data: &str) {
+    const EVENT: &[u8] = b"42";
+    const FINAL_TEXT: u8 = 0x81;
+    let length = EVENT.len() + data.len();
+    frames.push(FINAL_TEXT);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..=125), _) => frames.push(length),
+        (_, Ok(length)) => {
+            frames.push(126);
+            frames.extend(length.to_be_bytes());
+        }
+        _ => {
+            frames.push(127);
+            frames.extend((length as u64).to_be_bytes());
+        }
+    }
+    frames.extend(EVENT);
+    frames.extend(data.as_bytes());
 }

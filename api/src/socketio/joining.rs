@@ -1,20 +1,15 @@
 //! `join_event` and `leave_event`: a client that shows one event hears only about that event.
 
 use futures_util::future::BoxFuture;
-use nexus_common::{
-    Error, Result,
-    realtime::{ALL_EVENTS, event_room, is_own},
-    types::ids::EventId,
-};
+use nexus_common::{Error, Result, types::ids::EventId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    delivery::Socket,
-    identity::{look_away, view},
     queue::Message,
     response::{Outcome, respond},
+    server::Socket,
 };
 use crate::{
     app::App,
@@ -42,14 +37,16 @@ pub(super) fn leave_spec() -> Operation {
     Operation::open("leave_event", "Leave an event").request::<Id>().response::<Joined>()
 }
 
-pub(super) fn join<'a>(socket: &'a Socket, message: Message, _: &'a App) -> BoxFuture<'a, Outcome> {
+pub(super) fn join<'a>(
+    socket: &'a Socket,
+    message: Message,
+    app: &'a App,
+) -> BoxFuture<'a, Outcome> {
     let joined = event(&message.payload).and_then(|event| {
-        if socket.rooms().iter().filter(|room| !is_own(room)).count() >= MOST_JOINED {
-            return Err(Error::invalid("Too many events are joined"));
+        match app.everyone.listeners.join(socket.id, event, MOST_JOINED) {
+            true => Ok(json!(Joined { event_id: event })),
+            false => Err(Error::invalid("Too many events are joined")),
         }
-        look_away(socket, ALL_EVENTS.into());
-        view(socket, event_room(event));
-        Ok(json!(Joined { event_id: event }))
     });
     Box::pin(async move { respond(socket, message, joined) })
 }
@@ -57,10 +54,10 @@ pub(super) fn join<'a>(socket: &'a Socket, message: Message, _: &'a App) -> BoxF
 pub(super) fn leave<'a>(
     socket: &'a Socket,
     message: Message,
-    _: &'a App,
+    app: &'a App,
 ) -> BoxFuture<'a, Outcome> {
     let left = event(&message.payload).map(|event| {
-        look_away(socket, event_room(event));
+        app.everyone.listeners.leave(socket.id, event);
         json!(Joined { event_id: event })
     });
     Box::pin(async move { respond(socket, message, left) })

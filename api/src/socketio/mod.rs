@@ -3,14 +3,18 @@
 
 pub(crate) mod arguments;
 pub(crate) mod assets;
+mod bus;
 mod command;
 pub(crate) mod command_rate_limiter;
 pub(crate) mod connect;
 pub(crate) mod delivery;
-mod driver;
 pub(crate) mod identity;
 pub(crate) mod joining;
+mod listeners;
 mod queue;
 mod response;
+pub(crate) mod server;
+pub(crate) mod upgrade;
+mod wire;
 
 pub(crate) use self::command::described;

@@ -3,7 +3,7 @@
 use nexus_common::{Error, Result, error::Kind};
 use serde_json::{Value, json};
 
-use super::{delivery::Socket, queue::Message};
+use super::{queue::Message, server::Socket};
 
 /// `ok` or the failure's code; `None` for an undefined command.
 pub(super) type Outcome = Option<&'static str>;

@@ -23,6 +23,7 @@ const HTTP_REFUSED: &str = "nexus_http_connections_refused_total";
 const READ_GROUPS: &str = "nexus_read_groups_total";
 const READS: &str = "nexus_reads_total";
 const SOCKETS: &str = "nexus_sockets";
+const SLOW_SOCKETS: &str = "nexus_slow_sockets_total";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
 const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
 const RATE_LIMITED: &str = "nexus_rate_limited_total";
@@ -109,6 +110,10 @@ fn describe() {
         "Time to answer a Socket.IO command, by name"
     );
     describe_gauge!(SOCKETS, "Socket.IO clients that are connected to this process");
+    describe_counter!(
+        SLOW_SOCKETS,
+        "Socket.IO clients that were let go because they read too slowly, by the bound (bytes, seconds)"
+    );
     describe_counter!(
         SOCKET_COMMANDS,
         "Socket.IO commands by name and outcome (ok, or the failure's code)"
@@ -225,6 +230,12 @@ impl Drop for Connected {
     fn drop(&mut self) {
         gauge!(SOCKETS).decrement(1);
     }
+}
+
+/// A client read too slowly, and was let go: more than so many `bytes` waited for it, or it took
+/// nothing for so many `seconds`.
+pub fn slow_socket(bound: &'static str) {
+    counter!(SLOW_SOCKETS, "bound" => bound).increment(1);
 }
 
 /// A defined socket command has been answered: `ok`, or a failure's code.

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tracing::Instrument;
 use utoipa::ToSchema;
 
@@ -49,11 +49,8 @@ impl Listeners {
     }
 }
 
-/// Every socket is in this room until it joins an event.
-pub const ALL_EVENTS: &str = "all";
-
 /// Who receives a broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Audience {
     /// Every connected client, anonymous ones too.
     Everyone,
@@ -70,7 +67,7 @@ pub enum Audience {
 }
 
 /// The buyer and the organiser of a booking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parties {
     pub event: EventId,
     pub buyer: UserId,
@@ -78,12 +75,10 @@ pub struct Parties {
 }
 
 impl Parties {
-    /// The rooms of both parties, as viewers of the event.
-    fn rooms(self) -> Vec<String> {
-        let viewing = viewers(self.event);
-        let mut users = vec![self.buyer, self.organiser];
-        users.dedup();
-        users.iter().flat_map(|user| viewing.iter().map(|room| own_room(*user, room))).collect()
+    /// The buyer, and the organiser if that is somebody else.
+    pub fn users(self) -> impl Iterator<Item = UserId> {
+        let organiser = Some(self.organiser).filter(|organiser| *organiser != self.buyer);
+        [self.buyer].into_iter().chain(organiser)
     }
 }
 
@@ -94,18 +89,19 @@ pub struct Broadcast {
     pub event: &'static str,
     /// Who receives it.
     pub audience: Audience,
-    /// Its one argument.
-    pub payload: Value,
+    /// `[event, payload]`: encoded once, however many receive it.
+    pub data: Box<RawValue>,
 }
 
 impl Broadcast {
     /// A broadcast of the payload to `audience`.
     pub fn new<P: Payload>(audience: Audience, payload: P) -> Self {
-        let payload = serde_json::to_value(payload).unwrap_or_else(|error| {
+        let data = to_raw_value(&(P::EVENT, payload)).or_else(|error| {
             tracing::error!(%error, event = P::EVENT, "a broadcast does not serialise");
-            Value::Null
+            to_raw_value(&(P::EVENT, ()))
         });
-        Broadcast { event: P::EVENT, audience, payload }
+        let data = data.unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Broadcast { event: P::EVENT, audience, data }
     }
 
     /// Sends it by `emit`: counted, logged, and traced as part of what caused it.
@@ -128,54 +124,6 @@ impl Broadcast {
         }
         sent
     }
-
-    /// The rooms that make up the audience, except those of [`except`](Self::except); none means
-    /// everyone.
-    pub fn rooms(&self) -> Vec<String> {
-        match self.audience {
-            Audience::Everyone | Audience::Others(_) => vec![],
-            Audience::Event(event) | Audience::Bystanders(Parties { event, .. }) => {
-                viewers(event).into()
-            }
-            Audience::Parties(parties) => parties.rooms(),
-            Audience::User(user) => vec![user_room(user)],
-        }
-    }
-
-    /// The rooms whose sockets do not receive it.
-    pub fn except(&self) -> Vec<String> {
-        match self.audience {
-            Audience::Bystanders(parties) => parties.rooms(),
-            Audience::Others(user) => vec![user_room(user)],
-            _ => vec![],
-        }
-    }
-}
-
-/// The rooms of the sockets that hear of `event`.
-fn viewers(event: EventId) -> [String; 2] {
-    [ALL_EVENTS.into(), event_room(event)]
-}
-
-/// The room of the sockets that joined `event`.
-pub fn event_room(event: EventId) -> String {
-    format!("event:{event}")
-}
-
-/// The room of `user`'s sockets.
-pub fn user_room(user: UserId) -> String {
-    format!("user:{user}")
-}
-
-/// The room of those of `user`'s sockets that are also in `room`: Socket.IO can add rooms up and
-/// leave them out, but not intersect them.
-pub fn own_room(user: UserId, room: &str) -> String {
-    format!("user:{user}:{room}")
-}
-
-/// Whether a room belongs to one user's sockets.
-pub fn is_own(room: &str) -> bool {
-    room.starts_with("user:")
 }
 
 /// Something that can deliver a broadcast.

@@ -6,10 +6,9 @@ use std::{
 };
 
 use redis::{AsyncCommands, RedisError, aio::ConnectionManager};
-use socketioxide_emitter::IoEmitter;
 use tokio::time::{Instant, timeout};
 
-use super::{Broadcast, Publish};
+use super::{Broadcast, CHANNEL, Message, Publish};
 use crate::{
     config::Redis,
     storage::redis::{Profile, connect},
@@ -18,7 +17,7 @@ use crate::{
 /// Sends a worker's broadcasts to every API process, over Redis.
 #[derive(Clone)]
 pub struct Emitter {
-    driver: RedisDriver,
+    connection: ConnectionManager,
     /// After a slow failure, nothing is sent until then, so that an outage of Redis costs a job one
     /// time-out rather than one per broadcast.
     quiet_until: Arc<Mutex<Option<Instant>>>,
@@ -30,22 +29,11 @@ const QUIET: Duration = Duration::from_millis(500);
 /// A Redis that has not taken a broadcast within this time, connecting included, is away.
 const EMIT: Duration = Duration::from_secs(2);
 
-#[derive(Clone)]
-struct RedisDriver(ConnectionManager);
-
-impl socketioxide_emitter::Driver for RedisDriver {
-    type Error = RedisError;
-
-    async fn emit(&self, channel: String, data: Vec<u8>) -> Result<(), RedisError> {
-        self.0.clone().publish::<_, _, ()>(channel, data).await
-    }
-}
-
 impl Emitter {
     /// Connects lazily: Redis may be away.
     pub fn new(settings: &Redis) -> Result<Self, RedisError> {
-        let driver = RedisDriver(connect(settings, Profile::BROADCASTS)?);
-        Ok(Emitter { driver, quiet_until: Arc::default() })
+        let connection = connect(settings, Profile::BROADCASTS)?;
+        Ok(Emitter { connection, quiet_until: Arc::default() })
     }
 
     fn quiet_until(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -62,12 +50,14 @@ impl Publish for Emitter {
             );
             return;
         }
-        let emitter = IoEmitter::new().to(broadcast.rooms()).except(broadcast.except());
         let begun = Instant::now();
         let emit = async {
-            let emit = emitter.emit(broadcast.event, &broadcast.payload, &self.driver);
-            match timeout(EMIT, emit).await {
-                Ok(emitted) => emitted.map_err(|error| error.to_string()),
+            let message =
+                Message::new(None, &broadcast).encoded().map_err(|error| error.to_string())?;
+            let mut connection = self.connection.clone();
+            let published = connection.publish::<_, _, ()>(CHANNEL, message);
+            match timeout(EMIT, published).await {
+                Ok(published) => published.map_err(|error| error.to_string()),
                 Err(elapsed) => Err(elapsed.to_string()),
             }
         };
@@ -84,7 +74,7 @@ impl Publish for Emitter {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use serde_json::Value;
+    use serde_json::value::RawValue;
     use tokio::net::TcpListener;
 
     use super::{super::Audience, *};
@@ -103,8 +93,11 @@ mod tests {
             }
         });
         let emitter = Emitter::new(&Redis { url: url.into(), ca: None }).unwrap();
-        let broadcast =
-            Broadcast { event: "seat_locked", audience: Audience::Everyone, payload: Value::Null };
+        let broadcast = Broadcast {
+            event: "seat_locked",
+            audience: Audience::Everyone,
+            data: RawValue::NULL.to_owned(),
+        };
         emitter.publish(broadcast.clone()).await;
         assert!(emitter.quiet_until().is_some());
 

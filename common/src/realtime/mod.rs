@@ -1,6 +1,6 @@
 //! Broadcasts: what clients are told, who hears it, and how it reaches them. The API delivers to
-//! its own sockets and, through the adapter, to those of every other API process; a worker
-//! publishes in the same wire format. Broadcasts are sent after commit and are hints: a client that
+//! its own sockets and, over Redis, to those of every other API process; a worker publishes in the
+//! same form. Broadcasts are sent after commit and are hints: a client that
 //! missed one fetches the state. Each noun has its own: `seats::broadcasts`, `bookings::broadcasts`
 //! …
 
@@ -9,14 +9,13 @@ mod broadcast;
 mod coalesced;
 mod emitter;
 mod followers;
+mod message;
 
 pub use self::{
     after_commit::AfterCommit,
-    broadcast::{
-        ALL_EVENTS, Audience, Broadcast, Listeners, Parties, Payload, Publish, event_room, is_own,
-        own_room, user_room,
-    },
+    broadcast::{Audience, Broadcast, Listeners, Parties, Payload, Publish},
     coalesced::Coalesced,
     emitter::Emitter,
     followers::Followers,
+    message::{CHANNEL, Message},
 };

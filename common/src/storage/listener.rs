@@ -2,21 +2,12 @@
 //! notices when its connection breaks, even if the server has vanished silently, and makes another
 //! one, for as long as the process lives. It does not hear messages that are sent in between.
 
-use std::{
-    collections::{HashMap, HashSet},
-    convert::Infallible,
-    error::Error,
-    fmt::Display,
-    time::Duration,
-};
+use std::{convert::Infallible, error::Error, fmt::Display, time::Duration};
 
 use futures_util::StreamExt;
-use redis::{Client, Msg};
+use redis::Client;
 use sqlx::{Executor, PgPool, postgres::PgListener};
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use crate::types::backoff::Backoff;
 
@@ -51,17 +42,17 @@ pub async fn listen_to_postgres(
     }
 }
 
-/// Listens to the Redis channels that are keys of `channels`, following its changes. `what` names
-/// the messages in the log.
-pub async fn listen_to_redis<S>(
+/// Listens to a channel of Redis. `what` names the messages in the log.
+pub async fn listen_to_redis(
     client: Client,
-    mut channels: watch::Receiver<HashMap<String, S>>,
+    channel: &str,
     what: &'static str,
-    hear: impl Fn(&Msg),
+    mut hear: impl FnMut(Heard<'_>),
 ) {
     let mut connection = Connection::new(what);
     loop {
-        let Err(error) = hear_redis(&client, &mut channels, &mut connection, &hear).await;
+        let Err(error) = hear_redis(&client, channel, &mut connection, &mut hear).await;
+        hear(Heard::Disconnected);
         connection.broke(&error).await;
     }
 }
@@ -89,31 +80,26 @@ async fn hear_postgres(
     }
 }
 
-async fn hear_redis<S>(
+async fn hear_redis(
     client: &Client,
-    channels: &mut watch::Receiver<HashMap<String, S>>,
+    channel: &str,
     connection: &mut Connection,
-    hear: &impl Fn(&Msg),
+    hear: &mut impl FnMut(Heard<'_>),
 ) -> Result<Infallible, Broken> {
     let pubsub = timeout(ANSWER, client.get_async_pubsub()).await??;
-    connection.works();
     let (mut sink, mut messages) = pubsub.split();
-    let mut subscribed = HashSet::new();
+    timeout(ANSWER, sink.subscribe(channel)).await??;
+    connection.works();
+    hear(Heard::Connected);
     loop {
-        let wanted: HashSet<String> = channels.borrow_and_update().keys().cloned().collect();
-        for channel in wanted.difference(&subscribed) {
-            timeout(ANSWER, sink.subscribe(channel)).await??;
-        }
-        for channel in subscribed.difference(&wanted) {
-            timeout(ANSWER, sink.unsubscribe(channel)).await??;
-        }
-        subscribed = wanted;
-        loop {
-            tokio::select! {
-                Ok(()) = channels.changed() => break,
-                message = messages.next() => hear(&message.ok_or(CLOSED)?),
-                () = sleep(SILENCE) => timeout(ANSWER, sink.ping()).await??,
+        tokio::select! {
+            message = messages.next() => {
+                // What is not text was not said by one of our processes.
+                if let Ok(text) = std::str::from_utf8(message.ok_or(CLOSED)?.get_payload_bytes()) {
+                    hear(Heard::Message(text));
+                }
             }
+            () = sleep(SILENCE) => timeout(ANSWER, sink.ping()).await??,
         }
     }
 }

@@ -23,7 +23,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt};
 
-use self::stream::{Serving, Stream};
+use self::stream::Serving;
+pub(crate) use self::stream::{Counted, Stream};
 
 /// A peer that has acknowledged nothing for this long is gone.
 const STUCK: Duration = Duration::from_secs(20);

@@ -60,7 +60,7 @@ impl Serving {
     }
 }
 
-pub(super) struct Stream {
+pub(crate) struct Stream {
     tcp: TcpStream,
     serving: Serving,
     patience: Duration,
@@ -80,16 +80,18 @@ pub(super) struct Stream {
     refusal: Option<Bytes>,
     /// The connection ends with a refusal: how long it lingers, and how many more bytes have come.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
-    /// Held as long as the connection lives, also as a websocket.
-    _counted: (OwnedSemaphorePermit, metrics::Connection),
+    counted: Counted,
 }
+
+/// Held as long as the connection lives, also as a websocket.
+pub(crate) type Counted = (OwnedSemaphorePermit, metrics::Connection);
 
 impl Stream {
     pub(super) fn new(
         tcp: TcpStream,
         serving: Serving,
         patience: Duration,
-        counted: (OwnedSemaphorePermit, metrics::Connection),
+        counted: Counted,
     ) -> Self {
         Stream {
             tcp,
@@ -103,8 +105,13 @@ impl Stream {
             flushed: true,
             refusal: None,
             lingering: None,
-            _counted: counted,
+            counted,
         }
+    }
+
+    /// For a connection that is no longer hyper's.
+    pub(crate) fn into_tcp(self) -> (TcpStream, Counted) {
+        (self.tcp, self.counted)
     }
 
     /// Starts, stops and checks the clock of a request's head.

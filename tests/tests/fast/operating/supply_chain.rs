@@ -56,8 +56,8 @@ fn every_doubled_crate_is_explained_and_nothing_else() {
 }
 
 #[test]
-fn every_crate_comes_from_crates_io_with_a_checksum() {
-    let lock = file("Cargo.lock");
+fn every_crate_comes_from_crates_io_with_a_checksum_or_its_patch_is_explained() {
+    let (lock, patched) = (file("Cargo.lock"), file("vendor/README.md"));
     let mut ours = 0;
     for package in lock.split("\n[[package]]\n").skip(1) {
         if package.contains("\nsource = ") {
@@ -68,9 +68,14 @@ fn every_crate_comes_from_crates_io_with_a_checksum() {
                 "{package}"
             );
             assert!(package.contains("\nchecksum = \""), "{package}");
-        } else {
-            assert!(package.starts_with("name = \"nexus-"), "{package}");
+            continue;
+        }
+        let name = package.split('"').nth(1).unwrap();
+        if name.starts_with("nexus-") {
             ours += 1;
+        } else {
+            assert!(path("vendor").join(name).is_dir(), "{package}");
+            assert!(patched.contains(&format!("`{name}/src/")), "{name}");
         }
     }
     assert!(ours > 3);

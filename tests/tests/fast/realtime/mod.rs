@@ -5,6 +5,7 @@ mod booking_broadcasts;
 mod broadcasts;
 mod limits;
 mod official_clients;
+mod slow_readers;
 
 use nexus_tests::{SOON, SocketClient, Stack};
 

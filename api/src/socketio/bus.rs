@@ -1,0 +1,88 @@
+//! Broadcasts to and from the other processes, over Redis. Publishing never waits and never fails:
+//! while Redis is away, a process's clients still hear its own broadcasts.
+
+use nexus_common::{
+    config,
+    realtime::{CHANNEL, Message},
+    storage::{
+        listener::{Heard, listen_to_redis},
+        redis::{Profile, connect},
+    },
+};
+use redis::{RedisError, aio::ConnectionManager};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// Broadcasts that may wait to be published, and that are published in one round trip.
+const WAITING: usize = 4096;
+const AT_ONCE: usize = 200;
+
+/// The way to the other processes. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Bus {
+    /// This process.
+    pub(super) id: Uuid,
+    outbox: mpsc::Sender<Message>,
+}
+
+impl Bus {
+    /// Publishes, and gives what other processes say to `hear`. Redis may be away.
+    pub(super) fn start(
+        settings: &config::Redis,
+        hear: impl Fn(Message) + Send + Sync + 'static,
+    ) -> Result<Self, RedisError> {
+        let id = Uuid::new_v4();
+        let (outbox, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(publish(waiting, connect(settings, Profile::BROADCASTS)?));
+        let client = settings.client()?;
+        tokio::spawn(async move {
+            let hear = |heard: Heard<'_>| {
+                let Heard::Message(text) = heard else { return };
+                match serde_json::from_str::<Message>(text) {
+                    Ok(message) if message.from != Some(id) => hear(message),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "a broadcast cannot be understood"),
+                }
+            };
+            listen_to_redis(client, CHANNEL, "broadcasts of other processes", hear).await;
+        });
+        Ok(Bus { id, outbox })
+    }
+
+    pub(super) fn say(&self, message: Message) {
+        if self.outbox.try_send(message).is_err() {
+            tracing::warn!("too many broadcasts to other processes: one was dropped");
+        }
+    }
+}
+
+async fn publish(mut waiting: mpsc::Receiver<Message>, mut connection: ConnectionManager) {
+    let mut lost = 0;
+    let mut due = Vec::with_capacity(AT_ONCE);
+    while waiting.recv_many(&mut due, AT_ONCE).await > 0 {
+        let mut pipeline = redis::pipe();
+        for message in &due {
+            match message.encoded() {
+                Ok(said) => pipeline.publish(CHANNEL, said).ignore(),
+                Err(error) => {
+                    tracing::error!(%error, "a broadcast does not serialise");
+                    continue;
+                }
+            };
+        }
+        match pipeline.query_async::<()>(&mut connection).await {
+            Ok(()) if lost > 0 => {
+                tracing::info!(lost, "broadcasts reach other processes again");
+                lost = 0;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if lost == 0 {
+                    tracing::warn!(%error, "broadcasts do not reach other processes");
+                }
+                lost += due.len();
+            }
+        }
+        due.clear();
+    }
+}

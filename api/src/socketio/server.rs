@@ -1,0 +1,39 @@
+//! The Socket.IO library, and its limits (docs/realtime.md#limits has every number).
+
+use std::time::Duration;
+
+use axum::Router;
+use socketioxide::{SocketIo, extract::SocketRef, service::SocketIoService};
+
+/// The Socket.IO server of this process.
+pub(crate) type Io = SocketIo;
+
+/// Answers the requests of the protocol.
+pub(crate) type Library = SocketIoService<Router>;
+
+/// One client's connection to it.
+pub(crate) type Socket = SocketRef;
+
+/// Packets that may wait for a client that polls. The library's 128 loses packets of healthy
+/// clients.
+const BUFFERED_PACKETS: usize = 4096;
+
+/// The largest message, over any transport; the handshake tells clients.
+const MAX_MESSAGE: usize = 1_000_000;
+
+/// What is read of a websocket at once: commands are small, and each socket has such a buffer.
+const READ_BUFFER: usize = 512;
+
+/// The server.
+pub(crate) fn build() -> (Library, Io) {
+    SocketIo::builder()
+        .max_buffer_size(BUFFERED_PACKETS)
+        .max_payload(MAX_MESSAGE as u64)
+        .ws_read_buffer_size(READ_BUFFER)
+        .ws_max_message_size(MAX_MESSAGE)
+        .ws_max_frame_size(MAX_MESSAGE)
+        .connect_timeout(Duration::from_secs(10))
+        .ping_interval(Duration::from_secs(25))
+        .ping_timeout(Duration::from_secs(20))
+        .build_with_inner_svc(Router::new())
+}

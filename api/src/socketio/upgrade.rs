@@ -1,0 +1,146 @@
+//! A connection becomes a websocket, or a session begins: the library gets no more of the request
+//! than it needs. What it gets, it keeps as long as the session lives, and hyper's requests are
+//! slices of buffers of many kilobytes.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use socketioxide::{TransportType, socket::Sid};
+use tokio::time::sleep;
+use tower::Service;
+
+use super::{
+    command_rate_limiter::CommandRateLimiter,
+    listeners::Listeners,
+    server::Library,
+    wire::{Transport, Wire},
+};
+use crate::{app::App, http::api_error::ApiError, server::accept::Stream};
+
+/// How often a session that leaves polling for a websocket is looked at, and how long the library
+/// then needs at most to write what waited for the next poll.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Longer than the library lets a client take for the upgrade, and for connecting after it.
+const MOST_LOOKS: usize = 250;
+/// No token of ours is longer.
+const LONGEST_AUTHORIZATION: usize = 4096;
+
+/// Lets the library answer requests of the protocol, and gives it websockets in our own form.
+pub(crate) async fn serve(
+    State((app, mut library)): State<(App, Library)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    if path != "/socket.io" && !path.starts_with("/socket.io/") {
+        return next.run(request).await;
+    }
+    let sid = first(request.uri(), "sid").and_then(|sid| sid.parse().ok());
+    let is_websocket = first(request.uri(), "transport") == Some("websocket");
+    // The library does not find it, and leaves the connection to us.
+    let connection = hyper::upgrade::on(&mut request);
+    let needed = needed(&request);
+    let is_poll = request.method() == Method::GET && !is_websocket;
+    match sid {
+        // To its client, a session that is unknown has broken: it begins another.
+        Some(sid) if app.everyone.listeners.is_let_go(sid) => {
+            let message = "Session ID unknown";
+            return ApiError::http(StatusCode::BAD_REQUEST, "session_unknown", message)
+                .into_response();
+        }
+        None if is_poll => request = needed.clone().map(|()| Body::empty()),
+        _ => {}
+    }
+    let Ok(response) = Service::<Request>::call(&mut library, request).await;
+    match (response.status(), sid) {
+        (StatusCode::SWITCHING_PROTOCOLS, _) => {
+            let listeners = app.everyone.listeners.clone();
+            tokio::spawn(begin(connection, needed, sid, library, listeners));
+        }
+        // Less is a NOOP, for a client that is about to have a websocket: it has taken nothing.
+        (StatusCode::OK, Some(sid)) if is_poll && response.body().size_hint().lower() > 1 => {
+            app.everyone.listeners.polled(sid);
+        }
+        _ => {}
+    }
+    response.map(Body::new)
+}
+
+/// A parameter of the query; of several, the library takes the first, too.
+fn first<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(named, _)| *named == name).map(|(_, value)| value)
+}
+
+/// What the library needs of a request that opens a session, in memory of its own.
+fn needed(request: &Request) -> http::Request<()> {
+    let mut needed = http::Request::new(());
+    let parameters = ["EIO", "transport", "sid"].into_iter();
+    let pairs = parameters
+        .filter_map(|name| Some(format!("{name}={}", first(request.uri(), name)?)))
+        .collect::<Vec<_>>();
+    // Nothing but parts of what has been an URI already.
+    *needed.uri_mut() = format!("/socket.io/?{}", pairs.join("&")).parse().unwrap_or_default();
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    if let Some(value) = authorization.filter(|value| value.len() <= LONGEST_AUTHORIZATION)
+        && let Ok(copy) = HeaderValue::from_bytes(value.as_bytes())
+    {
+        needed.headers_mut().insert(header::AUTHORIZATION, copy);
+    }
+    if let Some(limiter) = request.extensions().get::<CommandRateLimiter>() {
+        needed.extensions_mut().insert(limiter.clone());
+    }
+    needed
+}
+
+/// Gives the connection to the library, and to broadcasts.
+async fn begin(
+    upgrade: OnUpgrade,
+    mut needed: http::Request<()>,
+    sid: Option<Sid>,
+    mut library: Library,
+    listeners: Listeners,
+) {
+    let Ok(upgraded) = upgrade.await else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+        tracing::error!("a websocket's connection is not one of ours");
+        return;
+    };
+    let (tcp, counted) = parts.io.into_inner().into_tcp();
+    let transport = Transport::new(tcp, parts.read_buf, sid.is_some(), counted);
+    let wire = transport.wire();
+    needed.extensions_mut().insert(Arc::downgrade(&wire));
+    // The answer to the request has said whether it is right.
+    let _ =
+        Service::<(Transport, http::Request<()>)>::call(&mut library, (transport, needed)).await;
+    if let Some(sid) = sid {
+        switch(sid, &wire, &listeners).await;
+    }
+}
+
+/// A client that polled hears broadcasts over its websocket as soon as the library has written
+/// there what waited for the next poll.
+async fn switch(sid: Sid, wire: &Arc<Wire>, listeners: &Listeners) {
+    for _ in 0..MOST_LOOKS {
+        sleep(LOOK_EVERY).await;
+        if wire.is_over() {
+            return;
+        }
+        if let Some(listener) = listeners.get(sid)
+            && listener.socket.transport_type() == TransportType::Websocket
+        {
+            listener.has_upgraded(wire.clone());
+            sleep(LOOK_EVERY).await;
+            wire.upgraded();
+            return;
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! The bytes to and from one websocket. The library's packets and our broadcasts leave here, whole
+//! frame after whole frame; broadcasts that are due together leave in one system call. What the
+//! client does not take at once waits, within bounds of bytes and seconds: a client that reads too
+//! slowly is let go, and comes back.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind, IoSlice},
+    net::Shutdown,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use nexus_common::observability::metrics;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::server::accept::Counted;
+
+/// What may wait for a client in this process, beside its last frame, and in the kernel, which takes
+/// twice what it is told.
+const MOST_WAITING: usize = 96 * 1024;
+const KERNEL_BUFFER: usize = 64 * 1024;
+/// How long a client may take nothing of what waits.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 20_000 });
+/// Frames that are handed to the kernel at once.
+const AT_ONCE: usize = 64;
+
+/// A websocket's connection.
+pub(crate) struct Wire {
+    tcp: TcpStream,
+    outbox: Mutex<Outbox>,
+    _counted: Counted,
+}
+
+#[derive(Default)]
+struct Outbox {
+    /// What has to be written, in this order.
+    due: VecDeque<Bytes>,
+    bytes: usize,
+    /// Broadcasts that wait until the library has said what comes before them.
+    held: Vec<Bytes>,
+    waits_for: WaitsFor,
+    /// A task writes what is due as the client takes it.
+    is_draining: bool,
+    /// Nothing more will be written: by the library, or at all.
+    is_closing: bool,
+    is_broken: bool,
+}
+
+/// What the library has to say before the first broadcast.
+#[derive(Default, PartialEq)]
+enum WaitsFor {
+    /// That the client is connected.
+    #[default]
+    Connected,
+    /// All that waits for a client that has polled until now; nobody knows how much that is.
+    Upgrade,
+    Nothing,
+}
+
+impl Outbox {
+    fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.due.push_back(frame);
+    }
+
+    fn release(&mut self) {
+        self.waits_for = WaitsFor::Nothing;
+        self.due.extend(std::mem::take(&mut self.held));
+    }
+
+    fn written(&mut self, mut bytes: usize) {
+        self.bytes -= bytes;
+        while let Some(frame) = self.due.front_mut() {
+            if frame.len() > bytes {
+                drop(frame.split_to(bytes));
+                return;
+            }
+            bytes -= frame.len();
+            self.due.pop_front();
+        }
+        // Most of the time, nothing is due: it is to cost nothing then.
+        self.due = VecDeque::new();
+    }
+
+    fn give_up(&mut self) {
+        *self = Outbox { is_draining: self.is_draining, is_broken: true, ..Outbox::default() };
+    }
+}
+
+impl Wire {
+    fn new(tcp: TcpStream, waits_for: WaitsFor, counted: Counted) -> Arc<Self> {
+        let _ = SockRef::from(&tcp).set_send_buffer_size(KERNEL_BUFFER);
+        let outbox = Mutex::new(Outbox { waits_for, ..Outbox::default() });
+        Arc::new(Wire { tcp, outbox, _counted: counted })
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a broadcast's frames in line. Returns whether they are the first: then they must be
+    /// [flushed](Self::flush).
+    pub(super) fn hear(self: &Arc<Self>, frames: Bytes) -> bool {
+        let mut outbox = self.outbox();
+        self.make_room(&mut outbox);
+        if outbox.is_broken || outbox.is_closing {
+            return false;
+        }
+        if outbox.waits_for != WaitsFor::Nothing {
+            outbox.bytes += frames.len();
+            outbox.held.push(frames);
+            return false;
+        }
+        let is_first = outbox.due.is_empty();
+        outbox.push(frames);
+        is_first
+    }
+
+    /// Writes what is due; what the client does not take now, it gets as soon as it does.
+    pub(super) fn flush(self: &Arc<Self>) {
+        self.write(&mut self.outbox());
+    }
+
+    /// The library has said all that waited for a client that polled.
+    pub(super) fn upgraded(self: &Arc<Self>) {
+        let mut outbox = self.outbox();
+        outbox.release();
+        self.write(&mut outbox);
+    }
+
+    /// Whether nothing more can be written.
+    pub(super) fn is_over(&self) -> bool {
+        let outbox = self.outbox();
+        outbox.is_broken || outbox.is_closing
+    }
+
+    fn write(self: &Arc<Self>, outbox: &mut Outbox) {
+        while !outbox.due.is_empty() && !outbox.is_draining {
+            match self.try_write(outbox) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    outbox.is_draining = true;
+                    tokio::spawn(drain(self.clone()));
+                }
+                Err(_) => self.hang_up(outbox),
+            }
+        }
+    }
+
+    /// Lets go of a client for which too much waits that the kernel does not take, either.
+    fn make_room(self: &Arc<Self>, outbox: &mut Outbox) {
+        if outbox.bytes > MOST_WAITING {
+            self.write(outbox);
+        }
+        if outbox.bytes > MOST_WAITING {
+            self.let_go(outbox, "bytes");
+        }
+    }
+
+    fn try_write(&self, outbox: &mut Outbox) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); AT_ONCE];
+        let frames = outbox.due.len().min(AT_ONCE);
+        for (slice, frame) in slices.iter_mut().zip(&outbox.due) {
+            *slice = IoSlice::new(frame);
+        }
+        let written = self.tcp.try_write_vectored(&slices[..frames])?;
+        outbox.written(written);
+        Ok(())
+    }
+
+    fn let_go(&self, outbox: &mut Outbox, bound: &'static str) {
+        metrics::slow_socket(bound);
+        self.hang_up(outbox);
+    }
+
+    /// Ends the connection: whoever reads from it, notices.
+    fn hang_up(&self, outbox: &mut Outbox) {
+        outbox.give_up();
+        let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
+    }
+
+    fn close(&self) {
+        let mut outbox = self.outbox();
+        outbox.is_closing = true;
+        if outbox.due.is_empty() {
+            let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
+        }
+    }
+}
+
+/// Writes what is due as the client takes it, until nothing is. Only a client that is slow needs
+/// this task.
+async fn drain(wire: Arc<Wire>) {
+    loop {
+        let writable = timeout(PATIENCE, wire.tcp.writable()).await;
+        let mut outbox = wire.outbox();
+        match writable {
+            Err(_) => wire.let_go(&mut outbox, "seconds"),
+            Ok(Err(_)) => wire.hang_up(&mut outbox),
+            Ok(Ok(())) => match wire.try_write(&mut outbox) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => wire.hang_up(&mut outbox),
+                _ => {}
+            },
+        }
+        if outbox.due.is_empty() {
+            outbox.is_draining = false;
+            let is_closing = outbox.is_closing;
+            drop(outbox);
+            if is_closing {
+                wire.close();
+            }
+            return;
+        }
+    }
+}
+
+/// The library's end of a websocket.
+pub(super) struct Transport {
+    wire: Arc<Wire>,
+    /// What the client sent before the connection became a websocket.
+    early: Bytes,
+}
+
+impl Transport {
+    /// A connection that is a websocket from now on: of a new session, or of one that has polled
+    /// until now.
+    pub(super) fn new(tcp: TcpStream, early: Bytes, has_polled: bool, counted: Counted) -> Self {
+        let waits_for = if has_polled { WaitsFor::Upgrade } else { WaitsFor::Connected };
+        // An empty slice, too, would keep hyper's buffer.
+        let early = if early.is_empty() { Bytes::new() } else { early };
+        Transport { wire: Wire::new(tcp, waits_for, counted), early }
+    }
+
+    pub(super) fn wire(&self) -> Arc<Wire> {
+        self.wire.clone()
+    }
+}
+
+/// The library is done with the connection, or has never begun.
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.wire.close();
+    }
+}
+
+/// Whether one of these frames tells the client that it is connected: `40` of Socket.IO.
+fn say_connected(mut frames: &[u8]) -> bool {
+    while let [_, length, rest @ ..] = frames {
+        let (length, payload) = match (length, rest) {
+            (126, [a, b, payload @ ..]) => (u16::from_be_bytes([*a, *b]).into(), payload),
+            // No frame with so much says that.
+            (127, _) => return false,
+            (length, payload) => (usize::from(*length), payload),
+        };
+        if payload.starts_with(b"40") {
+            return true;
+        }
+        frames = payload.get(length..).unwrap_or_default();
+    }
+    false
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Transport { wire, early } = self.get_mut();
+        if !early.is_empty() {
+            let taken = early.len().min(buf.remaining());
+            buf.put_slice(&early.split_to(taken));
+            if early.is_empty() {
+                *early = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            ready!(wire.tcp.poll_read_ready(cx))?;
+            match wire.tcp.try_read(buf.initialize_unfilled()) {
+                Ok(read) => {
+                    buf.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    /// Takes all of the library's frames, which are whole ones, so that it never waits for the
+    /// client.
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wire = &self.wire;
+        let mut outbox = wire.outbox();
+        wire.make_room(&mut outbox);
+        if outbox.is_broken {
+            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
+        }
+        outbox.push(Bytes::copy_from_slice(frames));
+        if outbox.waits_for == WaitsFor::Connected && say_connected(frames) {
+            outbox.release();
+        }
+        wire.write(&mut outbox);
+        Poll::Ready(Ok(frames.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpSocket},
+        sync::Semaphore,
+    };
+
+    use super::*;
+
+    async fn pair(has_polled: bool) -> (Transport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        // So that what it does not read waits on our side.
+        client.set_recv_buffer_size(4_096).unwrap();
+        let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let counted = (slot, metrics::Connection::open());
+        (Transport::new(tcp, Bytes::from_static(b"early"), has_polled, counted), client)
+    }
+
+    /// Puts a broadcast in line and writes it, as a round does.
+    fn broadcast(wire: &Arc<Wire>, frames: impl Into<Bytes>) {
+        if wire.hear(frames.into()) {
+            wire.flush();
+        }
+    }
+
+    async fn read(client: &mut TcpStream, length: usize) -> String {
+        let mut text = vec![0; length];
+        client.read_exact(&mut text).await.unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_broadcast_comes_before_the_client_is_told_that_it_is_connected() {
+        let (mut transport, mut client) = pair(false).await;
+        let wire = transport.wire();
+        let frame = |text: &str| format!("\x01{}{text}", text.len() as u8 as char);
+        let (open, ping, connected) = (frame("0{}"), frame("2"), frame("40{}"));
+        broadcast(&wire, "<one>");
+        transport.write_all(open.as_bytes()).await.unwrap();
+        transport.write_all(ping.as_bytes()).await.unwrap();
+        broadcast(&wire, "<two>");
+        // The library may write several frames at once.
+        transport.write_all(format!("{ping}{connected}").as_bytes()).await.unwrap();
+        broadcast(&wire, "<three>");
+        let expected = format!("{open}{ping}{ping}{connected}<one><two><three>");
+        assert_eq!(read(&mut client, expected.len()).await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_waited_for_a_poll_comes_before_the_broadcasts_of_the_websocket() {
+        let (mut transport, mut client) = pair(true).await;
+        let wire = transport.wire();
+        transport.write_all(b"<probed>").await.unwrap();
+        broadcast(&wire, "<broadcast>");
+        transport.write_all(b"<had waited>").await.unwrap();
+        wire.upgraded();
+        let expected = "<probed><had waited><broadcast>";
+        assert_eq!(read(&mut client, expected.len()).await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_the_client_sent_early_is_read_first() {
+        let (mut transport, mut client) = pair(false).await;
+        client.write_all(b" and late").await.unwrap();
+        let mut text = [0; 14];
+        transport.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"early and late");
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_gets_everything_in_order() {
+        let (_transport, mut client) = pair(false).await;
+        let wire = _transport.wire();
+        wire.upgraded();
+        let frames: Vec<String> = (0..60).map(|n| format!("{n:08}").repeat(1_000)).collect();
+        let reader = async {
+            let mut text = String::new();
+            for frame in &frames {
+                text += &read(&mut client, frame.len()).await;
+            }
+            text
+        };
+        let writer = async {
+            for frame in &frames {
+                broadcast(&wire, frame.clone());
+                tokio::task::yield_now().await;
+                while wire.outbox().bytes > MOST_WAITING / 2 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        let (text, ()) = tokio::join!(reader, writer);
+        assert!(text == frames.concat());
+        assert!(wire.outbox().due.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_let_go_and_costs_no_more_than_its_bounds() {
+        let (mut transport, _client) = pair(false).await;
+        let wire = transport.wire();
+        wire.upgraded();
+        let frame = Bytes::from(vec![b'x'; 1_000]);
+        let mut most = 0;
+        while !wire.is_over() {
+            broadcast(&wire, frame.clone());
+            most = most.max(wire.outbox().bytes);
+        }
+        assert!(most <= MOST_WAITING + frame.len(), "{most}");
+        assert_eq!(wire.outbox().bytes, 0);
+        let mut rest = Vec::new();
+        // The library reads that the connection has ended.
+        transport.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(transport.write(b"more").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_for_too_long_is_let_go() {
+        let (mut transport, _client) = pair(false).await;
+        let wire = transport.wire();
+        wire.upgraded();
+        while !wire.outbox().is_draining {
+            broadcast(&wire, vec![b'x'; 1_000]);
+        }
+        assert!(!wire.is_over());
+        transport.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(wire.is_over());
+    }
+}
