@@ -55,11 +55,6 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         return;
     };
     app.everyone.listeners.add(Listener::new(socket.clone()));
-    if socket.extensions.get::<Queue>().is_none() {
-        // It has left meanwhile, and perhaps before it was added.
-        app.everyone.listeners.remove(&socket);
-        return;
-    }
     let token = match auth.get("token").and_then(Value::as_str) {
         Some(token) => Some(token.to_owned()),
         None => bearer(&socket.req_parts().headers).map(str::to_owned),

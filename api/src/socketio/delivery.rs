@@ -1,4 +1,4 @@
-//! How broadcasts reach the clients: those of this process directly, those of the others over Redis.
+//! How broadcasts reach clients: those of this process directly, those of the others over Redis.
 //!
 //! A broadcast to ten thousand clients takes the kernel longer than the next one takes to come. So
 //! they leave in rounds: what comes while one round is written leaves together in the next, in one
@@ -139,6 +139,8 @@ async fn write(said: &[Said], listeners: &Listeners) {
             let due = due(same);
             touched.extend(hearing.into_iter().filter(|listener| listener.hear(&due)));
         }
+        // Ten thousand clients take a millisecond or two, and a round may have a hundred audiences.
+        tokio::task::yield_now().await;
     }
     let share = touched.len().div_ceil(writers).max(SHARE);
     let mut writing = JoinSet::new();

@@ -43,7 +43,7 @@ pub(super) fn join<'a>(
     app: &'a App,
 ) -> BoxFuture<'a, Outcome> {
     let joined = event(&message.payload).and_then(|event| {
-        match app.everyone.listeners.join(socket.id, event, MOST_JOINED) {
+        match app.everyone.listeners.join(socket, event, MOST_JOINED) {
             true => Ok(json!(Joined { event_id: event })),
             false => Err(Error::invalid("Too many events are joined")),
         }
@@ -57,7 +57,7 @@ pub(super) fn leave<'a>(
     app: &'a App,
 ) -> BoxFuture<'a, Outcome> {
     let left = event(&message.payload).map(|event| {
-        app.everyone.listeners.leave(socket.id, event);
+        app.everyone.listeners.leave(socket, event);
         json!(Joined { event_id: event })
     });
     Box::pin(async move { respond(socket, message, left) })

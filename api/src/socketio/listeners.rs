@@ -20,7 +20,7 @@ use nexus_common::{
 use serde_json::{Value, value::RawValue};
 use socketioxide::{TransportType, socket::Sid};
 
-use super::{server::Socket, wire::Wire};
+use super::{queue::Queue, server::Socket, wire::Wire};
 
 /// What may wait for a client until it polls.
 const MOST_UNPOLLED: usize = 192 * 1024;
@@ -185,10 +185,14 @@ impl Listeners {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client has connected.
+    /// A client has connected, unless it has left again: then it has no queue any more. It loses
+    /// that before it is removed, so whoever is added here will be.
     pub(super) fn add(&self, listener: Arc<Listener>) {
         let sid = listener.socket.id;
         let mut index = self.write();
+        if listener.socket.extensions.get::<Queue>().is_none() {
+            return;
+        }
         index.everywhere.insert(sid, listener.clone());
         index.all.insert(sid, Entry { listener, joined: None, user: None });
     }
@@ -211,8 +215,11 @@ impl Listeners {
 
     /// The client hears about this event, and not about those that it has not joined. False if it
     /// has joined `most` others.
-    pub(super) fn join(&self, sid: Sid, event: EventId, most: usize) -> bool {
-        let mut index = self.write();
+    pub(super) fn join(&self, socket: &Socket, event: EventId, most: usize) -> bool {
+        let (sid, mut index) = (socket.id, self.write());
+        if index.entry(socket).is_none() {
+            return true;
+        }
         let Index { all, everywhere, joined, .. } = &mut *index;
         let Some(entry) = all.get_mut(&sid) else { return true };
         let events = entry.joined.get_or_insert_with(|| {
@@ -228,12 +235,11 @@ impl Listeners {
     }
 
     /// The client no longer hears about this event.
-    pub(super) fn leave(&self, sid: Sid, event: EventId) {
+    pub(super) fn leave(&self, socket: &Socket, event: EventId) {
         let mut index = self.write();
-        let Index { all, joined, .. } = &mut *index;
-        if let Some(events) = all.get_mut(&sid).and_then(|entry| entry.joined.as_mut()) {
+        if let Some(events) = index.entry(socket).and_then(|entry| entry.joined.as_mut()) {
             events.remove(&event);
-            remove(joined, event, sid);
+            remove(&mut index.joined, event, socket.id);
         }
     }
 

@@ -24,8 +24,8 @@ use tokio::{
 
 use crate::server::accept::Counted;
 
-/// What may wait for a client in this process, beside its last frame, and in the kernel, which takes
-/// twice what it is told.
+/// What may wait for a client in this process, beside the last round, and in the kernel, which
+/// takes twice what it is told.
 const MOST_WAITING: usize = 96 * 1024;
 const KERNEL_BUFFER: usize = 64 * 1024;
 /// How long a client may take nothing of what waits.
