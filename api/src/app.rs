@@ -17,7 +17,7 @@ use nexus_common::{
         webhooks::{self, Incoming},
     },
     providers::{Key, razorpay::Razorpay, twilio::Twilio},
-    realtime::{AfterCommit, Followers},
+    realtime::{AfterCommit, Coalesced, Followers},
     seats::{
         counts,
         locks::{self, SeatLocks},
@@ -63,6 +63,7 @@ pub(crate) struct AppState {
     pub(crate) everyone: Everyone,
     /// Carries out what follows this process's commits, in order.
     pub(crate) followers: Followers,
+    counts: Coalesced<Everyone>,
     pub(crate) reads: Reads,
     pub(crate) seat_maps: SeatMaps,
     twilio: Option<Twilio>,
@@ -99,13 +100,21 @@ impl AppState {
             verified: VerifiedTokens::default(),
             reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
-            followers: Followers::new(cache.clone(), seats),
+            followers: Followers::new(cache.clone(), seats.clone()),
+            counts: seats,
             tokens: TokenHints::new(cache.clone(), settings.token_storage),
             db,
             cache,
             everyone,
             settings,
         }))
+    }
+
+    /// Tells the other processes what follows the last commits.
+    pub(crate) async fn say_last_words(&self) {
+        self.followers.settle().await;
+        self.counts.settle().await;
+        self.everyone.settle().await;
     }
 
     /// The client of Twilio, if its credentials are set.

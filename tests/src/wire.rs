@@ -100,29 +100,53 @@ impl Wire {
 
     /// Becomes a websocket of Socket.IO.
     pub async fn upgrade(&mut self, query: &str) {
-        let upgraded = self
-            .ask(format!(
-                "GET /socket.io/?{query} HTTP/1.1\r\nhost: nexus\r\nconnection: upgrade\r\n\
-                 upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                 sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            ))
-            .await;
+        let upgraded = self.ask(upgrade(query)).await;
         assert_eq!(upgraded.status, 101, "{upgraded:?}");
     }
 
-    /// Becomes a Socket.IO client that has connected over a websocket, and reads nothing more.
+    /// Becomes a Socket.IO client that has connected over a websocket.
     pub async fn open_websocket(&mut self) {
-        self.upgrade("EIO=4&transport=websocket").await;
-        self.until_it_says(br#"0{"sid""#).await;
-        self.send(text_frame("40")).await;
-        self.until_it_says(br#"40{"sid""#).await;
-        self.read.clear();
+        assert!(self.try_open_websocket(&Value::Null).await, "no websocket");
     }
 
-    async fn until_it_says(&mut self, text: &[u8]) {
-        while !self.read.windows(text.len()).any(|part| part == text) {
-            assert!(self.more().await, "closed before it says {text:?}");
+    /// The same with a handshake's `auth`; false if the other side would not have it.
+    pub async fn try_open_websocket(&mut self, auth: &Value) -> bool {
+        self.send(upgrade("EIO=4&transport=websocket")).await;
+        let connected = async {
+            let end = loop {
+                if let Some(end) = self.read.windows(4).position(|part| part == b"\r\n\r\n") {
+                    break end + 4;
+                }
+                self.read_some().await?;
+            };
+            let head: Vec<u8> = self.read.drain(..end).collect();
+            head.starts_with(b"HTTP/1.1 101").then_some(())?;
+            while !self.packet().await?.starts_with('0') {}
+            let connect = if auth.is_null() { "40".to_owned() } else { format!("40{auth}") };
+            self.send(text_frame(&connect)).await;
+            while !self.packet().await?.starts_with("40") {}
+            Some(())
+        };
+        timeout(SOON, connected).await.is_ok_and(|connected| connected.is_some())
+    }
+
+    /// A websocket's next packet, however late; none when the other side says goodbye, or closes.
+    pub async fn packet(&mut self) -> Option<String> {
+        loop {
+            match first_frame(&self.read) {
+                Some((opcode, payload)) => {
+                    let text = String::from_utf8_lossy(&self.read[payload.clone()]).into_owned();
+                    self.read.drain(..payload.end);
+                    return (opcode == TEXT).then_some(text);
+                }
+                None => self.read_some().await?,
+            }
         }
+    }
+
+    async fn read_some(&mut self) -> Option<()> {
+        let read = self.tcp.read_buf(&mut self.read).await;
+        read.is_ok_and(|read| read > 0).then_some(())
     }
 
     /// Waits until the other side has closed; discards what comes before.
@@ -144,12 +168,43 @@ impl Wire {
     }
 }
 
-/// A websocket's frame with a short text, as a client sends it: under a mask, here of zeros.
+/// The opcode of a text in one frame.
+const TEXT: u8 = 1;
+
+fn upgrade(query: &str) -> String {
+    format!(
+        "GET /socket.io/?{query} HTTP/1.1\r\nhost: nexus\r\nconnection: upgrade\r\n\
+         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A websocket's frame with a text, as a client sends it: under a mask, here of zeros.
 pub fn text_frame(text: &str) -> Vec<u8> {
-    let length = u8::try_from(text.len()).ok().filter(|length| *length < 126);
-    let mut frame = vec![0x81, 0x80 | length.expect("a short text"), 0, 0, 0, 0];
+    const MASKED: u8 = 0x80;
+    let mut frame = vec![0x80 | TEXT];
+    match (u8::try_from(text.len()), u16::try_from(text.len())) {
+        (Ok(length @ ..=125), _) => frame.push(MASKED | length),
+        (_, Ok(length)) => {
+            frame.push(MASKED | 126);
+            frame.extend(length.to_be_bytes());
+        }
+        _ => panic!("a short text"),
+    }
+    frame.extend([0; 4]);
     frame.extend(text.as_bytes());
     frame
+}
+
+/// The opcode and the payload of the first frame that a server has sent, once it is whole.
+fn first_frame(bytes: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
+    let (head, length) = match *bytes.get(1)? {
+        126 => (4, u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?).into()),
+        127 => (10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?) as usize),
+        length => (2, length.into()),
+    };
+    let end = head + length;
+    (bytes.len() >= end).then_some((bytes[0] & 0x0f, head..end))
 }
 
 impl Said {

@@ -43,8 +43,10 @@ use crate::{
     spec::Documents,
 };
 
-/// How long open requests may take to finish after SIGTERM.
+/// How long open requests and clients of Socket.IO may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the last broadcasts may take to other processes after that.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long PostgreSQL may take to say goodbye after that.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -89,7 +91,10 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
                     body_limits::limit,
                 ))
                 .layer(middleware::from_fn_with_state(origins, cors::guard_sockets))
-                .layer(middleware::from_fn_with_state(stopping.clone(), shutdown::drop_polls))
+                .layer(middleware::from_fn_with_state(
+                    (app.clone(), stopping.clone()),
+                    shutdown::drop_polls,
+                ))
                 .layer(middleware::from_fn(etag::tag))
                 .layer(middleware::from_fn(socketio::assets::serve))
                 .layer(middleware::from_fn_with_state(app.clone(), rate_limits::connections))
@@ -120,9 +125,13 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     terminated().await?;
     tracing::info!("shutting down");
     stopping.cancel();
-    match tokio::time::timeout(GRACE, server).await {
-        Ok(ended) => ended.context("the server's task failed")?,
-        Err(_) => tracing::warn!("not every request finished in time"),
+    let leaving = async { tokio::join!(server, app.everyone.listeners.let_all_leave()) };
+    match tokio::time::timeout(GRACE, leaving).await {
+        Ok((ended, ())) => ended.context("the server's task failed")?,
+        Err(_) => tracing::warn!("not every request finished, or not every client left, in time"),
+    }
+    if tokio::time::timeout(LAST_WORDS, app.say_last_words()).await.is_err() {
+        tracing::warn!("the last broadcasts may not have reached the other processes");
     }
     // An unfinished request may hold a connection for ever.
     let goodbye = async { tokio::join!(app.db.close(), app.locks.pool().close()) };

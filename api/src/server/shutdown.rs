@@ -1,31 +1,82 @@
-//! Releases Socket.IO's long polls when the process stops. It drops their connections rather than
-//! close them by the protocol: python-socketio takes a closed connection as unwanted and does not
-//! return to it. Every client returns after a dropped one.
+//! Releases Socket.IO's long polls when the process stops, as their clients
+//! [leave](crate::socketio::leaving). It fails the polls rather than close the sessions by the
+//! protocol: python-socketio takes a closed session as unwanted and does not return. Every client
+//! returns after a failed poll.
+
+use std::future::ready;
 
 use axum::{
+    body::{Body, to_bytes},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::api_error::ApiError;
+use crate::{app::App, http::api_error::ApiError, socketio::upgrade::session};
+
+/// Engine.IO's separator of packets.
+const SEPARATOR: u8 = 0x1e;
 
 /// Answers polls that would otherwise go on waiting.
 pub(crate) async fn drop_polls(
-    State(stopping): State<CancellationToken>,
+    State((app, stopping)): State<(App, CancellationToken)>,
     request: Request,
     next: Next,
 ) -> Response {
     if request.method() != Method::GET || !request.uri().path().starts_with("/socket.io") {
         return next.run(request).await;
     }
-    tokio::select! {
-        response = next.run(request) => response,
-        () = stopping.cancelled() => {
-            let message = "The server is restarting. Please try again.";
-            ApiError::http(StatusCode::SERVICE_UNAVAILABLE, "restarting", message).into_response()
+    let sid = session(request.uri());
+    let has_left = async {
+        stopping.cancelled().await;
+        if let Some(sid) = sid {
+            app.everyone.listeners.has_left(sid).await;
         }
+    };
+    let (parts, body) = request.into_parts();
+    let again = Request::from_parts(parts.clone(), Body::empty());
+    let response = tokio::select! {
+        // First, so that an answer that has come is taken.
+        biased;
+        response = next.clone().run(Request::from_parts(parts, body)) => response,
+        () = has_left => {
+            let message = "The server is restarting. Please try again.";
+            return ApiError::http(StatusCode::SERVICE_UNAVAILABLE, "restarting", message)
+                .into_response();
+        }
+    };
+    match sid {
+        Some(sid) if stopping.is_cancelled() && response.status() == StatusCode::OK => {
+            app.everyone.listeners.has_left(sid).await;
+            let more = tokio::select! {
+                biased;
+                more = next.run(again) => Some(more),
+                () = ready(()) => None,
+            };
+            match more.filter(|more| more.status() == StatusCode::OK) {
+                Some(more) => joined(response, more).await,
+                None => response,
+            }
+        }
+        _ => response,
     }
+}
+
+/// The packets of two polls: the client cannot come back for the second.
+async fn joined(first: Response, second: Response) -> Response {
+    let (mut head, body) = first.into_parts();
+    let limit = usize::MAX;
+    let (Ok(mut packets), Ok(more)) =
+        (to_bytes(body, limit).await.map(Vec::from), to_bytes(second.into_body(), limit).await)
+    else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    if !more.is_empty() {
+        packets.push(SEPARATOR);
+        packets.extend(more);
+    }
+    head.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(head, packets.into())
 }

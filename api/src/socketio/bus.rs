@@ -10,7 +10,7 @@ use nexus_common::{
     },
 };
 use redis::{RedisError, aio::ConnectionManager};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 /// Broadcasts that may wait to be published, and that are published in one round trip.
@@ -22,7 +22,13 @@ const AT_ONCE: usize = 200;
 pub(super) struct Bus {
     /// This process.
     pub(super) id: Uuid,
-    outbox: mpsc::Sender<Message>,
+    outbox: mpsc::Sender<Outgoing>,
+}
+
+enum Outgoing {
+    Message(Message),
+    /// To be told when all before it are published.
+    End(oneshot::Sender<()>),
 }
 
 impl Bus {
@@ -50,18 +56,34 @@ impl Bus {
     }
 
     pub(super) fn say(&self, message: Message) {
-        if self.outbox.try_send(message).is_err() {
+        if self.outbox.try_send(Outgoing::Message(message)).is_err() {
             tracing::warn!("too many broadcasts to other processes: one was dropped");
+        }
+    }
+
+    /// Returns when everything is published, or lost.
+    pub(super) async fn settle(&self) {
+        let (end, is_done) = oneshot::channel();
+        if self.outbox.send(Outgoing::End(end)).await.is_ok() {
+            let _ = is_done.await;
         }
     }
 }
 
-async fn publish(mut waiting: mpsc::Receiver<Message>, mut connection: ConnectionManager) {
+async fn publish(mut waiting: mpsc::Receiver<Outgoing>, mut connection: ConnectionManager) {
     let mut lost = 0;
     let mut due = Vec::with_capacity(AT_ONCE);
     while waiting.recv_many(&mut due, AT_ONCE).await > 0 {
         let mut pipeline = redis::pipe();
-        for message in &due {
+        let mut ends = Vec::new();
+        for outgoing in due.drain(..) {
+            let message = match outgoing {
+                Outgoing::Message(message) => message,
+                Outgoing::End(end) => {
+                    ends.push(end);
+                    continue;
+                }
+            };
             match message.encoded() {
                 Ok(said) => pipeline.publish(CHANNEL, said).ignore(),
                 Err(error) => {
@@ -70,8 +92,12 @@ async fn publish(mut waiting: mpsc::Receiver<Message>, mut connection: Connectio
                 }
             };
         }
-        match pipeline.query_async::<()>(&mut connection).await {
-            Ok(()) if lost > 0 => {
+        let published = match pipeline.is_empty() {
+            true => Ok(()),
+            false => pipeline.query_async::<()>(&mut connection).await,
+        };
+        match published {
+            Ok(()) if lost > 0 && !pipeline.is_empty() => {
                 tracing::info!(lost, "broadcasts reach other processes again");
                 lost = 0;
             }
@@ -80,9 +106,11 @@ async fn publish(mut waiting: mpsc::Receiver<Message>, mut connection: Connectio
                 if lost == 0 {
                     tracing::warn!(%error, "broadcasts do not reach other processes");
                 }
-                lost += due.len();
+                lost += pipeline.len();
             }
         }
-        due.clear();
+        for end in ends {
+            let _ = end.send(());
+        }
     }
 }

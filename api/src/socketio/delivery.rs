@@ -42,7 +42,7 @@ const SHARE: usize = 256;
 /// Delivers to every client of every process.
 #[derive(Clone)]
 pub(crate) struct Everyone {
-    pub(super) listeners: Listeners,
+    pub(crate) listeners: Listeners,
     rounds: mpsc::Sender<Said>,
     bus: Bus,
 }
@@ -65,6 +65,11 @@ impl Everyone {
             tell(&heard, Said { to, except: None, data });
         })?;
         Ok(Everyone { listeners, rounds, bus })
+    }
+
+    /// Returns when the other processes have been told everything.
+    pub(crate) async fn settle(&self) {
+        self.bus.settle().await;
     }
 
     async fn publish_but(&self, broadcast: Broadcast, except: Option<Sid>) {

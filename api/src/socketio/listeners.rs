@@ -7,7 +7,7 @@ use std::{
     ptr,
     sync::{
         Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -34,6 +34,9 @@ pub(crate) struct Listener {
     wire: OnceLock<Arc<Wire>>,
     /// What it has been sent since it polled.
     unpolled: AtomicUsize,
+    /// The process stops: the client is about to leave it, and may.
+    is_leaving: AtomicBool,
+    has_left: AtomicBool,
     _connected: metrics::Connected,
 }
 
@@ -66,8 +69,27 @@ impl Listener {
             socket,
             wire: wire.map_or_else(OnceLock::new, OnceLock::from),
             unpolled: AtomicUsize::new(0),
+            is_leaving: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             _connected: metrics::Connected::now(),
         })
+    }
+
+    pub(super) fn wire(&self) -> Option<&Arc<Wire>> {
+        self.wire.get()
+    }
+
+    /// False if it has begun before.
+    pub(super) fn begins_to_leave(&self) -> bool {
+        !self.is_leaving.swap(true, Relaxed)
+    }
+
+    pub(super) fn leaves(&self) {
+        self.has_left.store(true, Relaxed);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left.load(Relaxed)
     }
 
     /// From now on, it hears broadcasts over this websocket.

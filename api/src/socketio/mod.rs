@@ -10,6 +10,7 @@ pub(crate) mod connect;
 pub(crate) mod delivery;
 pub(crate) mod identity;
 pub(crate) mod joining;
+mod leaving;
 mod listeners;
 mod queue;
 mod response;

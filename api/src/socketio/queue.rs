@@ -73,6 +73,12 @@ impl Queue {
         self.0.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether all commands that have come are served.
+    pub(super) fn is_idle(&self) -> bool {
+        let commands = self.commands();
+        commands.waiting.is_empty() && commands.served != Served::Now
+    }
+
     /// Serves commands from now on, in turn.
     pub(super) fn begin(&self, socket: &Socket) {
         self.commands().served = Served::Ready;

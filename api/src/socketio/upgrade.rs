@@ -43,7 +43,7 @@ pub(crate) async fn serve(
     if path != "/socket.io" && !path.starts_with("/socket.io/") {
         return next.run(request).await;
     }
-    let sid = first(request.uri(), "sid").and_then(|sid| sid.parse().ok());
+    let sid = session(request.uri());
     let is_websocket = first(request.uri(), "transport") == Some("websocket");
     // The library does not find it, and leaves the connection to us.
     let connection = hyper::upgrade::on(&mut request);
@@ -72,6 +72,11 @@ pub(crate) async fn serve(
         _ => {}
     }
     response.map(Body::new)
+}
+
+/// The session that a request belongs to, unless it opens one.
+pub(crate) fn session(uri: &Uri) -> Option<Sid> {
+    first(uri, "sid")?.parse().ok()
 }
 
 /// A parameter of the query; of several, the library takes the first, too.

@@ -8,8 +8,11 @@ use std::{
     io::{self, ErrorKind, IoSlice},
     net::Shutdown,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -22,6 +25,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::leaving::LAST;
 use crate::server::accept::Counted;
 
 /// What may wait for a client in this process, beside the last round, and in the kernel, which
@@ -30,6 +34,8 @@ const MOST_WAITING: usize = 96 * 1024;
 const KERNEL_BUFFER: usize = 64 * 1024;
 /// How long a client may take nothing of what waits.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 20_000 });
+/// A websocket's frame that closes it, because the service restarts (1012).
+const GOODBYE: &[u8] = &[0x88, 2, 0x03, 0xf4];
 /// Frames that are handed to the kernel at once.
 const AT_ONCE: usize = 64;
 
@@ -37,6 +43,10 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Wire {
     tcp: TcpStream,
     outbox: Mutex<Outbox>,
+    /// The library has read, and perhaps not understood all of it.
+    is_reading: AtomicBool,
+    /// It is to read no more.
+    is_deaf: AtomicBool,
     _counted: Counted,
 }
 
@@ -100,7 +110,8 @@ impl Wire {
     fn new(tcp: TcpStream, waits_for: WaitsFor, counted: Counted) -> Arc<Self> {
         let _ = SockRef::from(&tcp).set_send_buffer_size(KERNEL_BUFFER);
         let outbox = Mutex::new(Outbox { waits_for, ..Outbox::default() });
-        Arc::new(Wire { tcp, outbox, _counted: counted })
+        let (is_reading, is_deaf) = (AtomicBool::new(true), AtomicBool::new(false));
+        Arc::new(Wire { tcp, outbox, is_reading, is_deaf, _counted: counted })
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -135,6 +146,16 @@ impl Wire {
         let mut outbox = self.outbox();
         outbox.release();
         self.write(&mut outbox);
+    }
+
+    /// What the client sends from now on is thrown away.
+    pub(super) fn stop_reading(&self) {
+        self.is_deaf.store(true, SeqCst);
+    }
+
+    /// Whether the library may be about to hand on something that it has read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.is_reading.load(SeqCst) && !self.is_over()
     }
 
     /// Whether nothing more can be written.
@@ -188,8 +209,15 @@ impl Wire {
         let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
     }
 
-    fn close(&self) {
-        let mut outbox = self.outbox();
+    /// Says goodbye as RFC 6455 has it, after all that is due. The client then closes the
+    /// connection.
+    fn say_goodbye(self: &Arc<Self>, outbox: &mut Outbox) {
+        outbox.push(Bytes::from_static(GOODBYE));
+        self.write(outbox);
+        self.close(outbox);
+    }
+
+    fn close(&self, outbox: &mut Outbox) {
         outbox.is_closing = true;
         if outbox.due.is_empty() {
             let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
@@ -213,10 +241,8 @@ async fn drain(wire: Arc<Wire>) {
         }
         if outbox.due.is_empty() {
             outbox.is_draining = false;
-            let is_closing = outbox.is_closing;
-            drop(outbox);
-            if is_closing {
-                wire.close();
+            if outbox.is_closing {
+                wire.close(&mut outbox);
             }
             return;
         }
@@ -248,25 +274,43 @@ impl Transport {
 /// The library is done with the connection, or has never begun.
 impl Drop for Transport {
     fn drop(&mut self) {
-        self.wire.close();
+        self.wire.close(&mut self.wire.outbox());
     }
 }
 
 /// Whether one of these frames tells the client that it is connected: `40` of Socket.IO.
-fn say_connected(mut frames: &[u8]) -> bool {
-    while let [_, length, rest @ ..] = frames {
-        let (length, payload) = match (length, rest) {
-            (126, [a, b, payload @ ..]) => (u16::from_be_bytes([*a, *b]).into(), payload),
-            // No frame with so much says that.
-            (127, _) => return false,
-            (length, payload) => (usize::from(*length), payload),
+fn say_connected(frames: &[u8]) -> bool {
+    find(frames, |payload| payload.starts_with(b"40")).is_some()
+}
+
+/// What comes before the [last](LAST) frame, if that is among these.
+fn before_last(frames: &[u8]) -> Option<&[u8]> {
+    let is_last = |payload: &[u8]| {
+        let event = payload.strip_prefix(b"42[\"").and_then(|event| event.strip_prefix(LAST));
+        event.is_some_and(|rest| rest.starts_with(b"\""))
+    };
+    Some(&frames[..find(frames, is_last)?])
+}
+
+/// Where the first frame begins with such a payload. All are whole.
+fn find(frames: &[u8], is_it: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    let mut rest = frames;
+    while let [_, length, after @ ..] = rest {
+        let (length, after) = match (length, after) {
+            (126, [a, b, after @ ..]) => (u16::from_be_bytes([*a, *b]).into(), after),
+            (127, after) => {
+                let (length, after) = after.split_first_chunk()?;
+                (usize::try_from(u64::from_be_bytes(*length)).ok()?, after)
+            }
+            (length, after) => (usize::from(*length), after),
         };
-        if payload.starts_with(b"40") {
-            return true;
+        let (payload, after) = after.split_at_checked(length)?;
+        if is_it(payload) {
+            return Some(frames.len() - rest.len());
         }
-        frames = payload.get(length..).unwrap_or_default();
+        rest = after;
     }
-    false
+    None
 }
 
 impl AsyncRead for Transport {
@@ -276,7 +320,10 @@ impl AsyncRead for Transport {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Transport { wire, early } = self.get_mut();
-        if !early.is_empty() {
+        // Before it is looked whether the library is to read: who forbids it must not miss what is
+        // read now.
+        wire.is_reading.store(true, SeqCst);
+        if !early.is_empty() && !wire.is_deaf.load(SeqCst) {
             let taken = early.len().min(buf.remaining());
             buf.put_slice(&early.split_to(taken));
             if early.is_empty() {
@@ -285,8 +332,12 @@ impl AsyncRead for Transport {
             return Poll::Ready(Ok(()));
         }
         loop {
-            ready!(wire.tcp.poll_read_ready(cx))?;
+            if wire.tcp.poll_read_ready(cx)?.is_pending() {
+                wire.is_reading.store(false, SeqCst);
+                return Poll::Pending;
+            }
             match wire.tcp.try_read(buf.initialize_unfilled()) {
+                Ok(read) if read > 0 && wire.is_deaf.load(SeqCst) => {}
                 Ok(read) => {
                     buf.advance(read);
                     return Poll::Ready(Ok(()));
@@ -312,6 +363,17 @@ impl AsyncWrite for Transport {
         if outbox.is_broken {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
+        if outbox.is_closing {
+            return Poll::Ready(Ok(frames.len()));
+        }
+        if wire.is_deaf.load(SeqCst)
+            && let Some(before) = before_last(frames)
+        {
+            outbox.release();
+            outbox.push(Bytes::copy_from_slice(before));
+            wire.say_goodbye(&mut outbox);
+            return Poll::Ready(Ok(frames.len()));
+        }
         outbox.push(Bytes::copy_from_slice(frames));
         if outbox.waits_for == WaitsFor::Connected && say_connected(frames) {
             outbox.release();
@@ -325,7 +387,7 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wire.close();
+        self.wire.close(&mut self.wire.outbox());
         Poll::Ready(Ok(()))
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use redis::{AsyncCommands, RedisError, aio::ConnectionManager};
 use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 
 use super::{Broadcast, Publish};
 use crate::{
@@ -30,6 +31,7 @@ pub struct Coalesced<P> {
     compose: Arc<Compose>,
     /// Without Redis: events whose broadcast this process is about to send.
     due: Arc<Mutex<HashSet<EventId>>>,
+    telling: TaskTracker,
 }
 
 const COALESCE: Duration = Duration::from_millis(100);
@@ -42,13 +44,19 @@ impl<P: Publish> Coalesced<P> {
         compose: impl Fn(EventId) -> Composing + Send + Sync + 'static,
     ) -> Result<Self, RedisError> {
         let gate = connect(settings, Profile::TURNS)?;
-        Ok(Coalesced { gate, publisher, compose: Arc::new(compose), due: Arc::default() })
+        Ok(Coalesced {
+            gate,
+            publisher,
+            compose: Arc::new(compose),
+            due: Arc::default(),
+            telling: TaskTracker::new(),
+        })
     }
 
     /// Call after committing a change of the event. Returns at once.
     pub fn changed(&self, event: EventId) {
         let this = self.clone();
-        tokio::spawn(traces::carried(async move {
+        self.telling.spawn(traces::carried(async move {
             // A change that finds the gate closed was committed before the gate opens again, so the
             // read after that sees it.
             match this.gate_is_mine(event).await {
@@ -67,6 +75,12 @@ impl<P: Publish> Coalesced<P> {
                 Err(error) => tracing::debug!(error = error.details(), %event, "no broadcast"),
             }
         }));
+    }
+
+    /// Returns when what has changed so far is told: nobody else would, for a process that ends.
+    pub async fn settle(&self) {
+        self.telling.close();
+        self.telling.wait().await;
     }
 
     /// Whether this process broadcasts for the event in the next 100 ms; `None` without Redis, when

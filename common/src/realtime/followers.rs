@@ -49,6 +49,20 @@ impl Followers {
         let _ = is_done.await;
     }
 
+    /// Returns when everything is carried out.
+    pub async fn settle(&self) {
+        let (done, is_done) = oneshot::channel();
+        let nothing = Following {
+            cache: redis::Pipeline::default(),
+            broadcasts: Box::pin(async {}),
+            changed: BTreeSet::new(),
+            done: Some(done),
+        };
+        if self.0.send(nothing).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
     fn send<P: Publish>(
         &self,
         AfterCommit { cache, broadcasts, changed }: AfterCommit,

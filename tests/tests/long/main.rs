@@ -11,6 +11,7 @@
 
 mod chaos;
 mod kill;
+mod restarts;
 mod soak;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -3,6 +3,7 @@
 mod bad_input;
 mod booking_broadcasts;
 mod broadcasts;
+mod leaving;
 mod limits;
 mod official_clients;
 mod slow_readers;
