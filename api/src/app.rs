@@ -31,8 +31,11 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::verified_tokens::VerifiedTokens, budgets::Budgets, reads::Reads, seat_maps::SeatMaps,
-    socketio::delivery::Everyone,
+    auth::verified_tokens::VerifiedTokens,
+    budgets::Budgets,
+    reads::Reads,
+    seat_maps::SeatMaps,
+    socketio::{delivery::Everyone, gaps},
 };
 
 /// Shared by all requests and sockets. Cheap to clone.
@@ -82,6 +85,7 @@ impl AppState {
         let cache = Cache::new(&settings.redis)?;
         let everyone = Everyone::start(&settings.redis)?;
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
+        tokio::spawn(gaps::tell(db.clone(), seats.clone(), everyone.clone()));
         let terms = Terms { valid: settings.deadlines.booking, chargeable: settings.chargeable };
         Ok(Arc::new(AppState {
             terms,

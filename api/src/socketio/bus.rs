@@ -13,6 +13,8 @@ use redis::{RedisError, aio::ConnectionManager};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::gaps::Gaps;
+
 /// Broadcasts that may wait to be published, and that are published in one round trip.
 const WAITING: usize = 4096;
 const AT_ONCE: usize = 200;
@@ -35,15 +37,20 @@ impl Bus {
     /// Publishes, and gives what other processes say to `hear`. Redis may be away.
     pub(super) fn start(
         settings: &config::Redis,
+        gaps: Gaps,
         hear: impl Fn(Message) + Send + Sync + 'static,
     ) -> Result<Self, RedisError> {
         let id = Uuid::new_v4();
         let (outbox, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(publish(waiting, connect(settings, Profile::BROADCASTS)?));
+        tokio::spawn(publish(waiting, connect(settings, Profile::BROADCASTS)?, gaps.clone()));
         let client = settings.client()?;
         tokio::spawn(async move {
             let hear = |heard: Heard<'_>| {
-                let Heard::Message(text) = heard else { return };
+                let text = match heard {
+                    Heard::Message(text) => text,
+                    Heard::Connected => return gaps.end(),
+                    Heard::Disconnected => return gaps.begin(),
+                };
                 match serde_json::from_str::<Message>(text) {
                     Ok(message) if message.from != Some(id) => hear(message),
                     Ok(_) => {}
@@ -70,7 +77,11 @@ impl Bus {
     }
 }
 
-async fn publish(mut waiting: mpsc::Receiver<Outgoing>, mut connection: ConnectionManager) {
+async fn publish(
+    mut waiting: mpsc::Receiver<Outgoing>,
+    mut connection: ConnectionManager,
+    gaps: Gaps,
+) {
     let mut lost = 0;
     let mut due = Vec::with_capacity(AT_ONCE);
     while waiting.recv_many(&mut due, AT_ONCE).await > 0 {
@@ -99,12 +110,14 @@ async fn publish(mut waiting: mpsc::Receiver<Outgoing>, mut connection: Connecti
         match published {
             Ok(()) if lost > 0 && !pipeline.is_empty() => {
                 tracing::info!(lost, "broadcasts reach other processes again");
+                gaps.end();
                 lost = 0;
             }
             Ok(()) => {}
             Err(error) => {
                 if lost == 0 {
                     tracing::warn!(%error, "broadcasts do not reach other processes");
+                    gaps.begin();
                 }
                 lost += pipeline.len();
             }

@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     bus::Bus,
+    gaps::Gaps,
     listeners::{Due, Listener, Listeners},
 };
 
@@ -43,6 +44,7 @@ const SHARE: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Everyone {
     pub(crate) listeners: Listeners,
+    pub(super) gaps: Gaps,
     rounds: mpsc::Sender<Said>,
     bus: Bus,
 }
@@ -61,10 +63,11 @@ impl Everyone {
         let (rounds, said) = mpsc::channel(WAITING);
         tokio::spawn(deliver(said, listeners.clone()));
         let heard = rounds.clone();
-        let bus = Bus::start(settings, move |Message { to, data, .. }| {
+        let gaps = Gaps::default();
+        let bus = Bus::start(settings, gaps.clone(), move |Message { to, data, .. }| {
             tell(&heard, Said { to, except: None, data });
         })?;
-        Ok(Everyone { listeners, rounds, bus })
+        Ok(Everyone { listeners, gaps, rounds, bus })
     }
 
     /// Returns when the other processes have been told everything.

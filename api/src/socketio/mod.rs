@@ -8,6 +8,7 @@ mod command;
 pub(crate) mod command_rate_limiter;
 pub(crate) mod connect;
 pub(crate) mod delivery;
+pub(crate) mod gaps;
 pub(crate) mod identity;
 pub(crate) mod joining;
 mod leaving;

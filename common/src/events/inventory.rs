@@ -90,3 +90,30 @@ pub async fn try_lock_inventory(conn: &mut PgConnection, event: EventId) -> Resu
     .await?;
     Ok(opened.rows_affected() == 1)
 }
+
+/// A moment of the database: what was committed before it, PostgreSQL can tell from what came after.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(i64);
+
+/// Now.
+pub async fn moment(conn: &mut PgConnection) -> Result<Moment> {
+    let oldest_running = sqlx::query_scalar!(
+        r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "moment!""#
+    );
+    Ok(Moment(oldest_running.fetch_one(conn).await?))
+}
+
+/// The most events that are told after a gap: more have not changed in a few minutes.
+const MOST_CHANGED: i64 = 1_000;
+
+/// The events whose counts may have changed since then, last first. It reads the row of every
+/// event: a row knows the transaction that wrote it, and no index has that.
+pub async fn changed_since(conn: &mut PgConnection, since: Moment) -> Result<Vec<EventId>> {
+    let events = sqlx::query_scalar!(
+        r#"SELECT event_id AS "event: EventId" FROM event_inventory
+           WHERE age(xmin) <= age($1::bigint::text::xid8::xid) ORDER BY age(xmin) LIMIT $2"#,
+        since.0,
+        MOST_CHANGED,
+    );
+    Ok(events.fetch_all(conn).await?)
+}

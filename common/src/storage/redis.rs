@@ -13,7 +13,7 @@ use std::{
 };
 
 use redis::{
-    FromRedisValue, RedisResult,
+    ErrorKind, FromRedisValue, RedisError, RedisResult,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
@@ -117,8 +117,20 @@ impl Cache {
         self.ask(call.invoke_async(&mut self.conn.clone())).await
     }
 
-    /// Whether Redis answers.
-    pub async fn ping(&self) -> RedisResult<()> {
-        redis::cmd("PING").query_async::<()>(&mut self.conn.clone()).await
+    /// Whether Redis answers, and is one that can be used.
+    pub async fn check(&self) -> RedisResult<()> {
+        let mut info = redis::cmd("INFO");
+        let said: String = info.arg("server").query_async(&mut self.conn.clone()).await?;
+        match said.lines().find_map(|line| line.strip_prefix("redis_mode:")) {
+            Some("cluster") => Err(unusable("leads to a node of a Redis Cluster")),
+            Some("sentinel") => Err(unusable("leads to a Sentinel, and not to what it watches")),
+            _ => Ok(()),
+        }
     }
+}
+
+/// Neither keeps what belongs together on the one server that the URL leads to.
+fn unusable(why: &'static str) -> RedisError {
+    let wanted = "Nexus needs the address of one Redis, or of a proxy that follows the primary";
+    RedisError::from((ErrorKind::InvalidClientConfig, "REDIS_URL", format!("{why}: {wanted}")))
 }

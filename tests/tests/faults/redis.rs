@@ -208,3 +208,30 @@ async fn a_worker_with_a_single_slot_runs_its_jobs_without_redis_too() {
 
     thaw(&mut stack, 3).await;
 }
+
+#[tokio::test]
+async fn clients_are_told_to_refresh_what_has_changed_while_redis_was_away() {
+    let mut stack = Stack::builder().workers([]).api_processes(2).start().await;
+    let (event, buyer) = stack.on_sale().await;
+    let elsewhere = json!({"url": stack.api_url(1), "transports": ["websocket"]});
+    let viewer =
+        stack.socket_with("the viewer of the other process", &stack.anonymous(), elsewhere).await;
+    until_heard(&viewer, &buyer, &event).await;
+    let known = |viewer: &SocketClient| {
+        let told = viewer.received("event:seats-update").into_iter();
+        told.filter_map(|said| said["version"].as_i64()).max().unwrap_or(0)
+    };
+    stack.redis.kill().await.unwrap();
+    within(ASKED, buyer.lock(&event, "VIP", "C1")).await.ok();
+    let before = known(&viewer);
+    assert!(viewer.received("seat_locked").iter().all(|said| said["seat_label"] != "C1"));
+    stack.redis.restart().await.unwrap();
+    let is_news = |said: &nexus_tests::Value| {
+        said["event_id"] == event.id && said["version"].as_i64() > Some(before)
+    };
+    viewer.wait_for("event:seats-update", is_news, SOON).await;
+    assert_eq!(
+        viewer.received("seat_locked").last().map(|said| said["seat_label"] == "C1"),
+        Some(false)
+    );
+}

@@ -96,7 +96,7 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
 async fn check(app: &App, patience: Duration) -> Checks {
     let (migrated, pong) = tokio::join!(
         tokio::time::timeout(patience, postgres::is_migrated(&app.db)),
-        tokio::time::timeout(patience, app.cache.ping()),
+        tokio::time::timeout(patience, app.cache.check()),
     );
     if let Ok(Err(error)) = &migrated {
         tracing::warn!(error = error.details(), "PostgreSQL is away");

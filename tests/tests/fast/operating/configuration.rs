@@ -1,7 +1,11 @@
 //! Settings, readiness, and an end in good order.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nexus_sandbox::ports;
+use nexus_sandbox::process::{self, Process};
+use nexus_tests::client::http_client;
 use nexus_tests::program::{Environment, Program};
 use nexus_tests::stack::QUEUES;
 use nexus_tests::{Outcome, SOON, Stack, eventually, json, seen};
@@ -386,5 +390,39 @@ async fn sigterm_ends_every_process_within_seconds_and_with_success() {
     assert!(started.elapsed() < STOPS_WITHIN, "the API took {:?}", started.elapsed());
     for client in [&socket, &polling] {
         client.wait_for_line("disconnect", SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_cluster_and_a_sentinel_are_refused_in_plain_words() {
+    let stack = Stack::builder().workers([]).start().await;
+    let schemes = changed(&stack, &[("REDIS_URL", "redis-sentinel://127.0.0.1:26379")]);
+    let (code, said) = run(&stack, "nexus-api", &["check-config"], schemes).await;
+    assert!(said.contains("REDIS_URL must be a URL that starts with redis:// or rediss://"));
+    assert_eq!(code, UNUSABLE, "{said}");
+
+    let watched = stack.dir().join("sentinel.conf");
+    std::fs::write(&watched, "").unwrap();
+    for (mode, arguments) in [
+        ("a node of a Redis Cluster", vec!["--cluster-enabled", "yes"]),
+        ("a Sentinel", vec![watched.to_str().unwrap(), "--sentinel"]),
+    ] {
+        let [port, own] = [ports::free(), ports::free()].map(|port| port.to_string());
+        let mut command = process::command("redis-server", None, "KILL");
+        command.args(arguments).args(["--port", &port, "--bind", "127.0.0.1", "--dir"]);
+        command.arg(stack.dir()).stdout(Stdio::null());
+        let _redis = Process::spawn(command).unwrap();
+        let redis = format!("redis://127.0.0.1:{port}");
+        let env = changed(&stack, &[("REDIS_URL", &redis), ("PORT", &own)]);
+        let mut api =
+            Program::new(&format!("api beside {mode}"), "nexus-api", &["serve"], env, stack.dir());
+        api.start();
+        let words = format!("REDIS_URL: leads to {mode}");
+        eventually("the log says why", SOON, async || {
+            let ready = http_client().get(format!("http://127.0.0.1:{own}/ready")).send().await;
+            let status = ready.map(|ready| ready.status().as_u16()).unwrap_or(0);
+            seen(status == 503 && api.log().contains(&words), (status, api.log()))
+        })
+        .await;
     }
 }

@@ -1,0 +1,125 @@
+//! Gaps: as long as Redis is away, clients do not hear what other processes say. When it is back,
+//! they are told the counts of each event that has changed meanwhile: from a version that they do
+//! not know they see that they have missed something, and fetch the seat map.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use nexus_common::{
+    Result,
+    events::inventory::{self, Moment},
+    realtime::Coalesced,
+    storage::postgres::bounded,
+    types::{backoff::Backoff, ids::EventId},
+};
+use sqlx::PgPool;
+use tokio::{
+    sync::Notify,
+    time::{interval, sleep},
+};
+
+use super::delivery::Everyone;
+
+/// How often a moment is remembered.
+const EVERY: Duration = Duration::from_secs(5);
+/// So that the oldest was before a gap of which the listener learns by Redis' silence.
+const REMEMBERED: usize = 4;
+
+/// Whether there is a gap, and since when.
+#[derive(Clone, Default)]
+pub(super) struct Gaps(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    moments: Mutex<Moments>,
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Moments {
+    latest: VecDeque<Moment>,
+    is_gap: bool,
+    /// Clients know of everything before.
+    missed_since: Option<Moment>,
+}
+
+impl Gaps {
+    fn moments(&self) -> MutexGuard<'_, Moments> {
+        self.0.moments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, and perhaps for some time, nothing comes from other processes or reaches them.
+    pub(super) fn begin(&self) {
+        let mut moments = self.moments();
+        moments.is_gap = true;
+        moments.missed_since = moments.missed_since.or(moments.latest.front().copied());
+    }
+
+    /// Everything comes and arrives again.
+    pub(super) fn end(&self) {
+        self.moments().is_gap = false;
+        self.0.ended.notify_one();
+    }
+
+    fn remember(&self, moment: Moment) {
+        let mut moments = self.moments();
+        moments.latest.push_back(moment);
+        if moments.is_gap {
+            // A process that has started without Redis.
+            moments.missed_since.get_or_insert(moment);
+        }
+        if moments.latest.len() > REMEMBERED {
+            moments.latest.pop_front();
+        }
+    }
+}
+
+/// Tells clients after each gap, for as long as the process lives.
+pub(crate) async fn tell(db: PgPool, counts: Coalesced<Everyone>, everyone: Everyone) {
+    let gaps = everyone.gaps;
+    let mut now = interval(EVERY);
+    loop {
+        tokio::select! {
+            _ = now.tick() => match bounded(moment(&db)).await {
+                Ok(moment) => gaps.remember(moment),
+                Err(error) => tracing::debug!(error = error.details(), "the moment is not known"),
+            },
+            () = gaps.0.ended.notified() => {
+                let since = gaps.moments().missed_since.take();
+                if let Some(since) = since {
+                    tell_since(&db, &counts, since).await;
+                }
+            }
+        }
+    }
+}
+
+async fn tell_since(db: &PgPool, counts: &Coalesced<Everyone>, since: Moment) {
+    let mut waits = Backoff::default();
+    loop {
+        match bounded(changed(db, since)).await {
+            Ok(events) => {
+                tracing::info!(events = events.len(), "clients are told what they have missed");
+                return events.into_iter().for_each(|event| counts.changed(event));
+            }
+            Err(error) if waits.is_failing() => {
+                tracing::debug!(error = error.details(), "nobody is told yet what was missed");
+            }
+            Err(error) => {
+                tracing::warn!(error = error.details(), "nobody is told yet what was missed");
+            }
+        }
+        sleep(waits.next_wait()).await;
+    }
+}
+
+async fn moment(db: &PgPool) -> Result<Moment> {
+    inventory::moment(&mut *db.acquire().await?).await
+}
+
+async fn changed(db: &PgPool, since: Moment) -> Result<Vec<EventId>> {
+    inventory::changed_since(&mut *db.acquire().await?, since).await
+}
