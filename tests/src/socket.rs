@@ -160,6 +160,11 @@ impl SocketClient {
             .await
     }
 
+    /// Whether it has connected once, and was never disconnected.
+    pub fn has_stayed(&self) -> bool {
+        self.log.of("connect").len() == 1 && self.log.of("disconnect").is_empty()
+    }
+
     /// All events since the last call, as `{event, args}`, oldest first; they are forgotten.
     pub fn take(&self) -> Vec<Value> {
         let events = self.log.take("event").into_iter();

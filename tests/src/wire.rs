@@ -57,9 +57,9 @@ impl Wire {
         timeout(SOON, self.tcp.write_all(bytes.as_ref())).await.is_ok_and(|sent| sent.is_ok())
     }
 
-    /// Closes the sending half, and reads on.
+    /// Closes the sending half, and reads on; the other side may have closed already.
     pub async fn finish(&mut self) {
-        self.tcp.shutdown().await.expect("half a connection");
+        let _ = self.tcp.shutdown().await;
     }
 
     /// The next answer; none if the connection is closed instead.
@@ -144,6 +144,19 @@ impl Wire {
         }
     }
 
+    /// Reads until the other side says this, and forgets what has come; false if it closes instead.
+    pub async fn says(&mut self, text: &str) -> bool {
+        let mut looked = 0;
+        while !self.read[looked..].windows(text.len()).any(|part| part == text.as_bytes()) {
+            looked = (self.read.len() + 1).saturating_sub(text.len());
+            if !self.more().await {
+                return false;
+            }
+        }
+        self.read.clear();
+        true
+    }
+
     async fn read_some(&mut self) -> Option<()> {
         let read = self.tcp.read_buf(&mut self.read).await;
         read.is_ok_and(|read| read > 0).then_some(())
@@ -154,6 +167,12 @@ impl Wire {
         while self.more().await {
             self.read.clear();
         }
+    }
+
+    /// Sends nothing more, and waits until the other side has closed, too.
+    pub async fn end(mut self) {
+        self.finish().await;
+        self.until_closed().await;
     }
 
     /// Whether more has come before the end.

@@ -11,6 +11,7 @@
 
 mod chaos;
 mod kill;
+mod malformed;
 mod restarts;
 mod soak;
 
