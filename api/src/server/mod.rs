@@ -39,7 +39,8 @@ use crate::{
     app::{App, AppState},
     auth::revocations,
     http::{api_error::ApiError, body_limits},
-    router, socketio,
+    router,
+    socketio::{self, posted::Posted},
     spec::Documents,
 };
 
@@ -99,7 +100,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
                 .layer(middleware::from_fn(socketio::assets::serve))
                 .layer(middleware::from_fn_with_state(app.clone(), rate_limits::connections))
                 .layer(middleware::from_fn_with_state(
-                    (app.clone(), sockets),
+                    (app.clone(), sockets, Posted::default()),
                     socketio::upgrade::serve,
                 )),
         );

@@ -17,7 +17,6 @@ use crate::{
     app::App,
     auth::caller::{Identity, bearer},
     http::{api_error::ApiError, client_ip::ClientIp, policy::Policies},
-    socketio::command_rate_limiter::CommandRateLimiter,
 };
 
 pub(crate) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -64,7 +63,7 @@ pub(crate) async fn requests(
 pub(crate) async fn connections(
     State(app): State<App>,
     address: ClientIp,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let uri = request.uri();
@@ -76,7 +75,6 @@ pub(crate) async fn connections(
         if let Err(error) = app.budgets.connection(address).await {
             return ApiError::from(error).into_response();
         }
-        request.extensions_mut().insert(CommandRateLimiter::new(app.budgets.commands()));
     }
     next.run(request).await
 }

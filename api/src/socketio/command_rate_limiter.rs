@@ -2,7 +2,7 @@
 //! connection ends in one process, so this needs no Redis.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -13,13 +13,11 @@ use nexus_common::{
     observability::metrics,
 };
 
-/// A connection's limiter: it travels with the request that opened the connection, so that a client
-/// that is disconnected and reconnects over the same one gets no new budget.
-#[derive(Clone)]
-pub(crate) struct CommandRateLimiter {
+/// A socket's limiter.
+pub(super) struct CommandRateLimiter {
     /// `None`: unlimited.
     rate: Option<RateLimit>,
-    windows: Arc<Mutex<Windows>>,
+    windows: Mutex<Windows>,
 }
 
 #[derive(Default)]
@@ -37,8 +35,8 @@ pub(super) enum Step {
 }
 
 impl CommandRateLimiter {
-    pub(crate) fn new(rate: Option<RateLimit>) -> Self {
-        CommandRateLimiter { rate, windows: Arc::default() }
+    pub(super) fn new(rate: Option<RateLimit>) -> Self {
+        CommandRateLimiter { rate, windows: Mutex::default() }
     }
 
     /// Counts another command.

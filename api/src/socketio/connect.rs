@@ -1,13 +1,16 @@
 //! A client connects: its limits, its token, its queue of commands (docs/contract.md#commands).
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 
 use serde_json::Value;
 use socketioxide::{extract::TryData, handler::ConnectHandler};
 
 use super::{
     command,
-    command_rate_limiter::{CommandRateLimiter, Step},
+    command_rate_limiter::CommandRateLimiter,
     identity::Identity,
     listeners::Listener,
     queue::{self, Queue, Serve},
@@ -17,6 +20,17 @@ use crate::{
     app::App,
     auth::{caller::bearer, revocations},
 };
+
+/// A session's: its client may connect once. No client of ours connects again over a session that
+/// it has left, and the library confuses a socket with its successor of the same id.
+#[derive(Clone, Default)]
+pub(super) struct ConnectsOnce(Arc<AtomicBool>);
+
+impl ConnectsOnce {
+    fn is_first(&self) -> bool {
+        !self.0.swap(true, SeqCst)
+    }
+}
 
 pub(crate) fn open(io: &Io, app: App) {
     let serving = app.clone();
@@ -31,25 +45,25 @@ pub(crate) fn open(io: &Io, app: App) {
     // Before the client is told that it is connected: `connected` runs in a task of its own, and
     // commands that came before it would be lost.
     let connect = connected.with(async move |socket: Socket| {
-        let limiter = socket.req_parts().extensions.get::<CommandRateLimiter>().cloned();
-        let limiter =
-            limiter.unwrap_or_else(|| CommandRateLimiter::new(connecting.budgets.commands()));
-        if matches!(limiter.step(), Step::Taken) {
-            queue::open(&socket, limiter, serve.clone());
+        let once = socket.req_parts().extensions.get::<ConnectsOnce>();
+        if !once.is_some_and(ConnectsOnce::is_first) {
+            return Err("This session has been connected before");
         }
+        let limiter = CommandRateLimiter::new(connecting.budgets.commands());
+        queue::open(&socket, limiter, serve.clone());
         let listeners = connecting.everyone.listeners.clone();
         socket.on_disconnect(async move |socket: Socket| {
             queue::close(&socket);
             listeners.remove(&socket);
         });
-        Ok::<_, Infallible>(())
+        Ok(())
     });
     io.ns("/", connect);
 }
 
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
     // An unreadable auth payload is not "no auth": something is wrong with this client. Without a
-    // queue, it has sent too many commands over this connection.
+    // queue, it has left again.
     let (Ok(auth), Some(commands)) = (auth, socket.extensions.get::<Queue>()) else {
         let _ = socket.disconnect();
         return;

@@ -26,6 +26,8 @@ use super::{
 
 /// How many commands of one socket may wait.
 const MOST_WAITING: usize = 64;
+/// No command has a longer name. What nobody has defined gets no answer.
+const LONGEST_NAME: usize = 64;
 const FULL: &str = "Too many commands are waiting. Please slow down.";
 
 /// A command as it arrived.
@@ -170,7 +172,9 @@ impl FromMessageParts<LocalAdapter> for Queued {
         let payload = arguments.ok().and_then(|arguments| arguments.0).unwrap_or_default();
         let Some(queue) = socket.extensions.get::<Queue>() else { return Ok(Queued::Yes) };
         let command = Message { name, payload, ack };
+        let is_defined = command.name.len() <= LONGEST_NAME;
         Ok(match queue.0.limiter.step() {
+            Step::Taken | Step::Refused(_) if !is_defined => Queued::Yes,
             Step::Taken => match queue.add(command) {
                 Ok(()) => {
                     queue.serve(&socket.clone().into());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use socketioxide::{SocketIo, extract::SocketRef, service::SocketIoService};
+use socketioxide::{ParserConfig, SocketIo, extract::SocketRef, service::SocketIoService};
 
 /// The Socket.IO server of this process.
 pub(crate) type Io = SocketIo;
@@ -19,14 +19,22 @@ pub(crate) type Socket = SocketRef;
 const BUFFERED_PACKETS: usize = 4096;
 
 /// The largest message, over any transport; the handshake tells clients.
-const MAX_MESSAGE: usize = 1_000_000;
+pub(super) const MAX_MESSAGE: usize = 1_000_000;
+
+/// Binary attachments of a message. No command has any; to put them together takes the library the
+/// square of their number.
+const MOST_ATTACHMENTS: usize = 16;
 
 /// What is read of a websocket at once: commands are small, and each socket has such a buffer.
 const READ_BUFFER: usize = 512;
 
 /// The server.
 pub(crate) fn build() -> (Library, Io) {
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(MOST_ATTACHMENTS)
+        .max_incoming_binary_buf_size(MAX_MESSAGE);
     SocketIo::builder()
+        .with_parser(parser)
         .max_buffer_size(BUFFERED_PACKETS)
         .max_payload(MAX_MESSAGE as u64)
         .ws_read_buffer_size(READ_BUFFER)

@@ -18,9 +18,10 @@ use tokio::time::sleep;
 use tower::Service;
 
 use super::{
-    command_rate_limiter::CommandRateLimiter,
+    connect::ConnectsOnce,
     listeners::Listeners,
-    server::Library,
+    posted::Posted,
+    server::{Library, MAX_MESSAGE},
     wire::{Transport, Wire},
 };
 use crate::{app::App, http::api_error::ApiError, server::accept::Stream};
@@ -35,7 +36,7 @@ const LONGEST_AUTHORIZATION: usize = 4096;
 
 /// Lets the library answer requests of the protocol, and gives it websockets in our own form.
 pub(crate) async fn serve(
-    State((app, mut library)): State<(App, Library)>,
+    State((app, mut library, posted)): State<(App, Library, Posted)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -49,12 +50,11 @@ pub(crate) async fn serve(
     let connection = hyper::upgrade::on(&mut request);
     let needed = needed(&request);
     let is_poll = request.method() == Method::GET && !is_websocket;
+    let is_post = request.method() == Method::POST;
     match sid {
-        // To its client, a session that is unknown has broken: it begins another.
-        Some(sid) if app.everyone.listeners.is_let_go(sid) => {
-            let message = "Session ID unknown";
-            return ApiError::http(StatusCode::BAD_REQUEST, "session_unknown", message)
-                .into_response();
+        Some(sid) if app.everyone.listeners.is_let_go(sid) => return session_unknown(),
+        Some(sid) if is_post && !posted.may(sid, length(request.body())) => {
+            return session_unknown();
         }
         None if is_poll => request = needed.clone().map(|()| Body::empty()),
         _ => {}
@@ -66,12 +66,24 @@ pub(crate) async fn serve(
             tokio::spawn(begin(connection, needed, sid, library, listeners));
         }
         // Less is a NOOP, for a client that is about to have a websocket: it has taken nothing.
-        (StatusCode::OK, Some(sid)) if is_poll && response.body().size_hint().lower() > 1 => {
+        (StatusCode::OK, Some(sid)) if is_poll && length(response.body()) > 1 => {
             app.everyone.listeners.polled(sid);
+            posted.polled(sid, length(response.body()));
         }
         _ => {}
     }
     response.map(Body::new)
+}
+
+/// To its client, a session that is unknown has broken: it begins another.
+fn session_unknown() -> Response {
+    ApiError::http(StatusCode::BAD_REQUEST, "session_unknown", "Session ID unknown").into_response()
+}
+
+/// How long a body is. No client that we know sends one whose end it does not know.
+fn length(body: &impl HttpBody) -> usize {
+    let exact = body.size_hint().exact().and_then(|exact| exact.try_into().ok());
+    exact.unwrap_or(MAX_MESSAGE / 8).min(MAX_MESSAGE)
 }
 
 /// The session that a request belongs to, unless it opens one.
@@ -100,9 +112,7 @@ fn needed(request: &Request) -> http::Request<()> {
     {
         needed.headers_mut().insert(header::AUTHORIZATION, copy);
     }
-    if let Some(limiter) = request.extensions().get::<CommandRateLimiter>() {
-        needed.extensions_mut().insert(limiter.clone());
-    }
+    needed.extensions_mut().insert(ConnectsOnce::default());
     needed
 }
 

@@ -20,7 +20,10 @@ pub struct Observability {
     pub traces: bool,
 }
 
-const LOGGED: &str = "info,sqlx=warn,apalis=warn,apalis_redis=warn,apalis_core=off";
+/// What strangers can make these libraries say is no operator's business: socketioxide calls what
+/// they send an error of ours.
+const LOGGED: &str =
+    "info,sqlx=warn,apalis=warn,apalis_redis=warn,apalis_core=off,socketioxide=off";
 
 impl Observability {
     /// Reads the group.

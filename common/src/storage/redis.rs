@@ -122,8 +122,10 @@ impl Cache {
         let mut info = redis::cmd("INFO");
         let said: String = info.arg("server").query_async(&mut self.conn.clone()).await?;
         match said.lines().find_map(|line| line.strip_prefix("redis_mode:")) {
-            Some("cluster") => Err(unusable("leads to a node of a Redis Cluster")),
-            Some("sentinel") => Err(unusable("leads to a Sentinel, and not to what it watches")),
+            Some("cluster") => Err(unusable("REDIS_URL leads to a node of a Redis Cluster")),
+            Some("sentinel") => {
+                Err(unusable("REDIS_URL leads to a Sentinel, and not to what it watches"))
+            }
             _ => Ok(()),
         }
     }
@@ -132,5 +134,5 @@ impl Cache {
 /// Neither keeps what belongs together on the one server that the URL leads to.
 fn unusable(why: &'static str) -> RedisError {
     let wanted = "Nexus needs the address of one Redis, or of a proxy that follows the primary";
-    RedisError::from((ErrorKind::InvalidClientConfig, "REDIS_URL", format!("{why}: {wanted}")))
+    RedisError::from((ErrorKind::InvalidClientConfig, why, wanted.to_owned()))
 }

@@ -417,7 +417,7 @@ async fn a_redis_cluster_and_a_sentinel_are_refused_in_plain_words() {
         let mut api =
             Program::new(&format!("api beside {mode}"), "nexus-api", &["serve"], env, stack.dir());
         api.start();
-        let words = format!("REDIS_URL: leads to {mode}");
+        let words = format!("REDIS_URL leads to {mode}");
         eventually("the log says why", SOON, async || {
             let ready = http_client().get(format!("http://127.0.0.1:{own}/ready")).send().await;
             let status = ready.map(|ready| ready.status().as_u16()).unwrap_or(0);

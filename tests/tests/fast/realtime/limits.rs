@@ -1,9 +1,9 @@
 //! How fast sockets may send commands, and how many may come (`docs/limits.md`).
 
-use std::time::Duration;
-
 use nexus_tests::client::http_client;
+use nexus_tests::metrics::Metrics;
 use nexus_tests::refusals::TOO_MANY;
+use nexus_tests::wire::text_frame;
 use nexus_tests::{SOON, SocketClient, Stack, Value, eventually, json, seen};
 
 async fn start(settings: &[(&str, &str)]) -> Stack {
@@ -18,12 +18,11 @@ async fn a_flood_of_commands_is_refused_and_who_goes_on_is_disconnected() {
     let seat = |n: usize| json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": format!("S{n}")});
     let socket = stack.socket("the flood", &stack.user().await).await;
     let other = stack.socket("somebody else", &stack.user().await).await;
-    // Connecting has counted, too.
-    for n in 0..5 {
+    for n in 0..6 {
         socket.call_ok("lock_seat", seat(n)).await;
     }
     let refused = json!({"success": false, "error": TOO_MANY});
-    for n in 5..11 {
+    for n in 6..12 {
         assert_eq!(socket.call("lock_seat", &[seat(n)]).await, refused);
     }
     assert_eq!(
@@ -34,11 +33,11 @@ async fn a_flood_of_commands_is_refused_and_who_goes_on_is_disconnected() {
             .count(),
         6
     );
-    socket.emit("lock_seat", &[seat(11)]).await;
+    socket.emit("lock_seat", &[seat(12)]).await;
     let line = socket.wait_for_line("disconnect", SOON).await;
     assert_eq!(line["reason"], "io server disconnect");
-    other.call_ok("lock_seat", seat(12)).await;
-    assert_eq!(stack.count("seats").await, 6);
+    other.call_ok("lock_seat", seat(13)).await;
+    assert_eq!(stack.count("seats").await, 7);
     stack.assert_invariants().await;
 }
 
@@ -46,59 +45,38 @@ async fn a_flood_of_commands_is_refused_and_who_goes_on_is_disconnected() {
 async fn an_anonymous_flood_is_refused_too() {
     let stack = start(&[("RATE_LIMIT_COMMANDS", "4/1h")]).await;
     let socket = stack.socket("nobody", &stack.anonymous()).await;
-    for _ in 0..3 {
+    for _ in 0..4 {
         socket.call_ok("join_event", json!(1)).await;
     }
     assert_eq!(socket.call("join_event", &[json!(1)]).await["error"], TOO_MANY);
 }
 
+/// Engine.IO by hand: 40 connects, 41 disconnects.
 #[tokio::test]
-async fn who_is_disconnected_and_connects_anew_over_the_same_connection_begins_no_new_budget() {
-    let stack = start(&[("RATE_LIMIT_COMMANDS", "3/1h")]).await;
+async fn a_session_that_has_been_left_is_not_connected_again_and_leaves_nothing_behind() {
+    let stack = Stack::builder().workers([]).measured().start().await;
+    let mut socket = stack.wire().await;
+    socket.open_websocket().await;
+    socket.send(["41", "41", "40"].map(text_frame).concat()).await;
+    assert!(socket.says(r#"44{"message":"This session has been connected before"}"#).await);
+    drop(socket);
+    let gone = |page: &Metrics| page.value("nexus_sockets") == Some(0.0);
+    Metrics::until(&stack.metrics_urls()["api"], "no client", gone).await;
+}
+
+#[tokio::test]
+async fn a_session_that_posts_and_does_not_poll_finds_itself_unknown() {
+    let stack = Stack::builder().workers([]).start().await;
     let http = http_client();
-    // Engine.IO by hand: 40 connects, 41 disconnects, 42 is a command.
     let url = format!("{}/socket.io/?EIO=4&transport=polling", stack.api_url(0));
-    let poll = async |url: &str| {
-        let response = http.get(url).send().await.unwrap();
-        assert_eq!(response.status(), 200, "the connection has ended");
-        response.text().await.unwrap()
-    };
-    let opened: Value = serde_json::from_str(&poll(&url).await[1..]).unwrap();
+    let opened = http.get(&url).send().await.unwrap().text().await.unwrap();
+    let opened: Value = serde_json::from_str(&opened[1..]).unwrap();
     let url = format!("{url}&sid={}", opened["sid"].as_str().unwrap());
-    let send = async |packet: &str| {
-        assert_eq!(
-            http.post(&url).body(packet.to_owned()).send().await.unwrap().status(),
-            200,
-            "{packet}"
-        );
-    };
-    // Everything up to the packet that begins so.
-    let until = async |wanted: &str| {
-        let mut said = String::new();
-        while !said.split('\x1e').any(|packet| packet.starts_with(wanted)) {
-            said += "\x1e";
-            said += &poll(&url).await;
-        }
-        said
-    };
-    send("40").await;
-    until("40").await;
-    for _ in 0..6 {
-        send(r#"42["join_event",1]"#).await;
-    }
-    let said = until("41").await;
-    assert_eq!(said.matches(r#""success":true"#).count(), 2, "{said}");
-    // The library ignores a client that connects before it has forgotten that it disconnected it.
-    let connect_anew = async {
-        loop {
-            send("40").await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::select! {
-        _ = until("41") => {}
-        () = connect_anew => {}
-    }
+    // It would be told in as many words that there is no such namespace.
+    let namespace = format!("40/{},", "x".repeat(900_000));
+    let post =
+        async || http.post(&url).body(namespace.clone()).send().await.unwrap().status().as_u16();
+    assert_eq!((post().await, post().await), (200, 400));
 }
 
 #[tokio::test]
