@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
     Error, Result,
-    accounts::{hints::TokenHints, sessions, tokens::Signer},
+    accounts::{
+        hints::TokenHints,
+        sessions,
+        tokens::{Signer, Verified},
+    },
     bookings::{
         creation::{self, Terms},
         new_bookings::{Created, Wanted},
@@ -22,7 +26,7 @@ use nexus_common::{
         counts,
         locks::{self, SeatLocks},
     },
-    storage::{Cache, groups::Groups, postgres::promptly_from},
+    storage::{Cache, groups::Groups},
     types::{
         feature::Feature,
         ids::{BookingId, UserId},
@@ -72,6 +76,7 @@ pub(crate) struct AppState {
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
     pub(crate) verified: VerifiedTokens,
+    revocations: Groups<(String, Verified), bool>,
 }
 
 /// How long a request waits for its turn at an event.
@@ -85,7 +90,7 @@ impl AppState {
         let cache = Cache::new(&settings.redis)?;
         let everyone = Everyone::start(&settings.redis)?;
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
-        tokio::spawn(gaps::tell(db.clone(), seats.clone(), everyone.clone()));
+        tokio::spawn(gaps::tell(db.clone(), seats.clone(), everyone.gaps.clone()));
         let terms = Terms { valid: settings.deadlines.booking, chargeable: settings.chargeable };
         Ok(Arc::new(AppState {
             terms,
@@ -102,6 +107,7 @@ impl AppState {
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: VerifiedTokens::default(),
+            revocations: sessions::revocations(db.clone()),
             reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
             followers: Followers::new(cache.clone(), seats.clone()),
@@ -151,9 +157,7 @@ impl AppState {
             Ok(()) => None,
             Err(began) => Some(began),
         };
-        let revoked =
-            async { sessions::is_revoked(&mut *self.db.acquire().await?, token, &verified).await };
-        if promptly_from(&self.db, revoked).await? {
+        if self.revocations.call((token.to_owned(), verified)).await? {
             return Err(Error::TokenRevoked);
         }
         if let Some(began) = began {

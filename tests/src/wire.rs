@@ -106,11 +106,12 @@ impl Wire {
 
     /// Becomes a Socket.IO client that has connected over a websocket.
     pub async fn open_websocket(&mut self) {
-        assert!(self.try_open_websocket(&Value::Null).await, "no websocket");
+        self.connected(&Value::Null).await.expect("a websocket");
     }
 
-    /// The same with a handshake's `auth`; false if the other side would not have it.
-    pub async fn try_open_websocket(&mut self, auth: &Value) -> bool {
+    /// The same with a handshake's `auth`: what the client is told when it is connected; none if
+    /// the other side would not have it.
+    pub async fn connected(&mut self, auth: &Value) -> Option<Value> {
         self.send(upgrade("EIO=4&transport=websocket")).await;
         let connected = async {
             let end = loop {
@@ -124,10 +125,13 @@ impl Wire {
             while !self.packet().await?.starts_with('0') {}
             let connect = if auth.is_null() { "40".to_owned() } else { format!("40{auth}") };
             self.send(text_frame(&connect)).await;
-            while !self.packet().await?.starts_with("40") {}
-            Some(())
+            loop {
+                if let Some(told) = self.packet().await?.strip_prefix("40") {
+                    return serde_json::from_str(told).ok();
+                }
+            }
         };
-        timeout(SOON, connected).await.is_ok_and(|connected| connected.is_some())
+        timeout(SOON, connected).await.ok()?
     }
 
     /// A websocket's next packet, however late; none when the other side says goodbye, or closes.

@@ -11,7 +11,7 @@ use std::{
 use nexus_common::{
     Result,
     events::inventory::{self, Moment},
-    realtime::Coalesced,
+    realtime::{Coalesced, Publish},
     storage::postgres::bounded,
     types::{backoff::Backoff, ids::EventId},
 };
@@ -21,8 +21,6 @@ use tokio::{
     time::{interval, sleep},
 };
 
-use super::delivery::Everyone;
-
 /// How often a moment is remembered.
 const EVERY: Duration = Duration::from_secs(5);
 /// So that the oldest was before a gap of which the listener learns by Redis' silence.
@@ -30,7 +28,7 @@ const REMEMBERED: usize = 4;
 
 /// Whether there is a gap, and since when.
 #[derive(Clone, Default)]
-pub(super) struct Gaps(Arc<Inner>);
+pub(crate) struct Gaps(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -78,8 +76,7 @@ impl Gaps {
 }
 
 /// Tells clients after each gap, for as long as the process lives.
-pub(crate) async fn tell(db: PgPool, counts: Coalesced<Everyone>, everyone: Everyone) {
-    let gaps = everyone.gaps;
+pub(crate) async fn tell<P: Publish>(db: PgPool, counts: Coalesced<P>, gaps: Gaps) {
     let mut now = interval(EVERY);
     loop {
         tokio::select! {
@@ -97,7 +94,7 @@ pub(crate) async fn tell(db: PgPool, counts: Coalesced<Everyone>, everyone: Ever
     }
 }
 
-async fn tell_since(db: &PgPool, counts: &Coalesced<Everyone>, since: Moment) {
+async fn tell_since<P: Publish>(db: &PgPool, counts: &Coalesced<P>, since: Moment) {
     let mut waits = Backoff::default();
     loop {
         match bounded(changed(db, since)).await {

@@ -1,12 +1,13 @@
 //! Sessions: stored refresh tokens, and revoked tokens.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use super::tokens::{Verified, either_way, stored};
 use crate::{
     config::TokenStorage,
     error::{Error, Result},
+    storage::{groups::Groups, postgres::promptly_from},
     types::ids::UserId,
 };
 
@@ -143,18 +144,40 @@ pub async fn revoke_access_token(
 /// commits: see `api/src/auth/revocations.rs`.
 pub const REVOCATIONS: &str = "nexus_revocations";
 
-/// Whether an access token was revoked, alone or with all of its user's.
-pub async fn is_revoked(conn: &mut PgConnection, token: &str, verified: &Verified) -> Result<bool> {
+/// Whether access tokens were revoked, alone or with all of their users', many together: after a
+/// crash, ten thousand clients come back at once.
+pub fn revocations(db: PgPool) -> Groups<(String, Verified), bool> {
+    Groups::new(move |asked| {
+        let db = db.clone();
+        async move {
+            promptly_from(&db, async { are_revoked(&mut *db.acquire().await?, &asked).await }).await
+        }
+    })
+}
+
+async fn are_revoked(
+    conn: &mut PgConnection,
+    asked: &[(String, Verified)],
+) -> Result<Vec<Result<bool>>> {
+    let (mut one_way, mut other_way) = (Vec::new(), Vec::new());
+    for [one, other] in asked.iter().map(|(token, _)| either_way(token)) {
+        one_way.push(one);
+        other_way.push(other);
+    }
+    let users: Vec<UserId> = asked.iter().map(|(_, verified)| verified.user).collect();
+    let issued: Vec<_> = asked.iter().map(|(_, verified)| verified.issued_at).collect();
     let revoked = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token = ANY ($1))
-               OR EXISTS (SELECT 1 FROM users WHERE id = $2 AND sessions_valid_from > $3) AS "revoked!""#,
-        &either_way(token)[..],
-        verified.user as _,
-        verified.issued_at,
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(revoked)
+        r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token IN (asked.one_way, asked.other_way))
+               OR EXISTS (SELECT 1 FROM users WHERE id = asked.user_id AND sessions_valid_from > asked.issued_at) AS "revoked!"
+           FROM unnest($1::text[], $2::text[], $3::int[], $4::timestamptz[]) WITH ORDINALITY
+               AS asked (one_way, other_way, user_id, issued_at, number)
+           ORDER BY number"#,
+        &one_way,
+        &other_way,
+        &users as _,
+        &issued,
+    );
+    Ok(revoked.fetch_all(conn).await?.into_iter().map(Ok).collect())
 }
 
 async fn tell_processes(conn: &mut PgConnection, user: UserId) -> Result<()> {

@@ -54,7 +54,7 @@ impl Client {
             self.attempts += 1;
             let url = &self.crowd.urls[self.attempts % 2];
             if let Ok(mut wire) = Wire::connect(url).await
-                && wire.try_open_websocket(auth).await
+                && wire.connected(auth).await.is_some()
             {
                 self.crowd.connected.fetch_add(1, Relaxed);
                 return Some(wire);

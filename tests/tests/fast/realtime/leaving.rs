@@ -2,6 +2,7 @@
 //! (docs/realtime.md#restarts).
 
 use nexus_sandbox::process::Signal;
+use nexus_tests::wire::text_frame;
 use nexus_tests::{Client, Event, SOON, SocketClient, Stack, Value, eventually, json, seen};
 use sqlx::{PgConnection, Postgres, Transaction};
 
@@ -105,4 +106,27 @@ async fn the_other_processes_hear_of_the_last_change() {
     viewer.wait_for("seat_locked", |said| said["event_id"] == event.id, SOON).await;
     let counted = |said: &Value| said["seat_types"][0]["available_quantity"] == 49;
     viewer.wait_for("event:seats-update", counted, SOON).await;
+}
+
+#[tokio::test]
+async fn the_tokens_of_clients_that_come_back_together_are_looked_up_together() {
+    const CLIENTS: usize = 60;
+    let stack = Stack::builder().workers([]).without_limits().start().await;
+    let users = stack.users(CLIENTS).await;
+    let mut held = stack.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE blacklisted_tokens").execute(&mut *held).await.unwrap();
+    let mut sockets = Vec::new();
+    for user in &users {
+        let mut socket = stack.wire().await;
+        socket.connected(&json!({"token": user.token})).await.expect("a websocket");
+        socket.send(text_frame(r#"42["delete_event",{"eventId":1}]"#)).await;
+        sockets.push(socket);
+    }
+    until_somebody_waits(&stack).await;
+    let waiting = stack.count("pg_stat_activity WHERE wait_event_type = 'Lock'").await;
+    assert!(waiting <= 4, "{waiting} of {CLIENTS} wait each with a connection");
+    held.rollback().await.unwrap();
+    for mut socket in sockets {
+        assert!(socket.says("Event not found").await, "its command waits for its token");
+    }
 }
