@@ -1,7 +1,7 @@
 // Clients of socket.io-client, as many as are asked for: each is known by a number, `socket`, which is in every line about it. The first line
 // about one on standard input is `{socket, options: {url, client, ...options}}`, where `client` is the package, which names the version; every
 // further one is `{socket, event, args, ack}`, where `ack` is a number that asks for an acknowledgement and `{"$bytes": "<base64>"}` among
-// `args` is binary; the last is `{socket, close: true}`. Whatever happens is a JSON line on standard output.
+// `args` is binary; `{socket, drop: true}` loses the connection; the last is `{socket, close: true}`. Whatever happens is a JSON line on standard output.
 // socket_client.py is one such client of python-socketio.
 import { createInterface } from "node:readline";
 
@@ -16,14 +16,14 @@ async function open(number, { url, client = "socket.io-client", ...options }) {
   sockets.set(number, { socket, tell });
 
   socket.io.on("open", () => socket.io.engine.on("upgrade", () => tell({ type: "upgrade", transport: transport() })));
-  socket.on("connect", () => tell({ type: "connect", id: socket.id, transport: transport() }));
+  socket.on("connect", () => tell({ type: "connect", id: socket.id, transport: transport(), recovered: socket.recovered }));
   socket.on("connect_error", (error) => tell({ type: "connect_error", message: error.message }));
   socket.on("disconnect", (reason) => tell({ type: "disconnect", reason }));
   socket.onAny((event, ...args) => tell({ type: "event", event, args }));
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { socket: number, options, event, args, ack, close } = JSON.parse(line, bytes);
+  const { socket: number, options, event, args, ack, drop, close } = JSON.parse(line, bytes);
   if (options) {
     await open(number, options);
     continue;
@@ -32,6 +32,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (close) {
     sockets.delete(number);
     socket.disconnect();
-  } else if (ack === null) socket.emit(event, ...args);
+  } else if (drop) socket.io.engine.close();
+  else if (ack === null) socket.emit(event, ...args);
   else socket.emit(event, ...args, (...answer) => tell({ type: "ack", ack, answer }));
 }

@@ -20,6 +20,9 @@ use crate::lines::{Lines, Log, node};
 use crate::stack::Stack;
 use crate::waiting::eventually;
 
+/// Comes after each broadcast.
+const OFFSET: &str = "offset";
+
 /// One client. Dropping it ends it.
 #[derive(Debug)]
 pub struct SocketClient {
@@ -88,6 +91,11 @@ impl SocketClient {
         self.write(json!({"event": event, "args": arguments, "ack": null})).await;
     }
 
+    /// Loses the connection of a client of JavaScript, which comes back by itself.
+    pub async fn lose_connection(&self) {
+        self.write(json!({"drop": true})).await;
+    }
+
     /// Emits a command with an acknowledgement callback, and returns what the callback got.
     pub async fn call(&self, event: &str, arguments: &[Value]) -> Value {
         let ack = self.next_ack.fetch_add(1, Ordering::Relaxed);
@@ -143,13 +151,11 @@ impl SocketClient {
             .collect()
     }
 
-    /// The names of all events so far, oldest first.
+    /// The names of all events so far but offsets, oldest first.
     pub fn event_names(&self) -> Vec<String> {
-        self.log
-            .of("event")
-            .iter()
-            .filter_map(|line| line["event"].as_str().map(str::to_owned))
-            .collect()
+        let events = self.log.of("event");
+        let names = events.iter().filter_map(|line| line["event"].as_str());
+        names.filter(|name| *name != OFFSET).map(str::to_owned).collect()
     }
 
     /// Waits until the client says `connect`, `disconnect` or `connect_error`; returns the newest
@@ -165,11 +171,13 @@ impl SocketClient {
         self.log.of("connect").len() == 1 && self.log.of("disconnect").is_empty()
     }
 
-    /// All events since the last call, as `{event, args}`, oldest first; they are forgotten.
+    /// All events but offsets since the last call, as `{event, args}`, oldest first; they are
+    /// forgotten.
     pub fn take(&self) -> Vec<Value> {
         let events = self.log.take("event").into_iter();
         events
             .inspect(conformance::check_event)
+            .filter(|line| line["event"] != OFFSET)
             .map(|line| json!({"event": line["event"], "args": line["args"]}))
             .collect()
     }

@@ -14,10 +14,11 @@ use axum::{
 use http::{Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, http::api_error::ApiError, socketio::upgrade::session};
-
-/// Engine.IO's separator of packets.
-const SEPARATOR: u8 = 0x1e;
+use crate::{
+    app::App,
+    http::api_error::ApiError,
+    socketio::upgrade::{SEPARATOR, session},
+};
 
 /// Answers polls that would otherwise go on waiting.
 pub(crate) async fn drop_polls(

@@ -1,7 +1,7 @@
 //! A client connects: its limits, its token, its queue of commands (docs/contract.md#commands).
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
@@ -11,10 +11,13 @@ use socketioxide::{extract::TryData, handler::ConnectHandler};
 use super::{
     command,
     command_rate_limiter::CommandRateLimiter,
+    delivery::Everyone,
     identity::Identity,
     listeners::Listener,
     queue::{self, Queue, Serve},
+    recovery::{Pid, Returning},
     server::{Io, Socket},
+    wire::Wire,
 };
 use crate::{
     app::App,
@@ -44,11 +47,12 @@ pub(crate) fn open(io: &Io, app: App) {
     };
     // Before the client is told that it is connected: `connected` runs in a task of its own, and
     // commands that came before it would be lost.
-    let connect = connected.with(async move |socket: Socket| {
+    let connect = connected.with(async move |socket: Socket, auth: TryData<Value>| {
         let once = socket.req_parts().extensions.get::<ConnectsOnce>();
         if !once.is_some_and(ConnectsOnce::is_first) {
             return Err("This session has been connected before");
         }
+        recognise(&socket, auth, &connecting.everyone);
         let limiter = CommandRateLimiter::new(connecting.budgets.commands());
         queue::open(&socket, limiter, serve.clone());
         let listeners = connecting.everyone.listeners.clone();
@@ -61,6 +65,21 @@ pub(crate) fn open(io: &Io, app: App) {
     io.ns("/", connect);
 }
 
+/// Whether this is a client that comes back, and who it is from now on.
+fn recognise(socket: &Socket, TryData(auth): TryData<Value>, everyone: &Everyone) {
+    let (process, listeners) = (everyone.process(), &everyone.listeners);
+    let returning = auth.ok().and_then(|auth| Returning::read(&auth, process));
+    let returning = returning.filter(|returning| listeners.can_return(*returning));
+    let pid = returning.map_or(Pid(socket.id), |returning| returning.pid);
+    match socket.req_parts().extensions.get::<Weak<Wire>>().and_then(Weak::upgrade) {
+        Some(wire) => wire.will_tell(&pid.told(process)),
+        None => listeners.will_tell(socket.id, pid),
+    }
+    if let Some(returning) = returning {
+        socket.extensions.insert(returning);
+    }
+}
+
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
     // An unreadable auth payload is not "no auth": something is wrong with this client. Without a
     // queue, it has left again.
@@ -68,15 +87,26 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         let _ = socket.disconnect();
         return;
     };
-    app.everyone.listeners.add(Listener::new(socket.clone()));
     let token = match auth.get("token").and_then(Value::as_str) {
         Some(token) => Some(token.to_owned()),
         None => bearer(&socket.req_parts().headers).map(str::to_owned),
     };
-    if let Some(token) = token
-        && let Ok(verified) = app.signer.verify_access(&token)
-    {
-        let identity = Identity { token, user: verified.user };
+    let identity = token.and_then(|token| {
+        let user = app.signer.verify_access(&token).ok()?.user;
+        Some(Identity { token, user })
+    });
+    let (listeners, listener) = (&app.everyone.listeners, Listener::new(socket.clone()));
+    match socket.extensions.remove::<Returning>() {
+        None => listeners.add(listener),
+        Some(returning) => {
+            let user = match &identity {
+                Some(identity) => app.authenticate(&identity.token).await.ok(),
+                None => None,
+            };
+            listeners.add_returning(&listener, returning, user);
+        }
+    }
+    if let Some(identity) = identity {
         socket.extensions.insert(identity.clone());
         revocations::recheck(&app, vec![(socket.clone(), identity)]).await;
     }

@@ -8,10 +8,9 @@ use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Duration
 
 use nexus_common::{
     config,
-    realtime::{Audience, Broadcast, Message, Publish},
+    realtime::{Broadcast, Message, Publish},
 };
 use redis::RedisError;
-use serde_json::value::RawValue;
 use socketioxide::socket::Sid;
 use tokio::{
     sync::mpsc,
@@ -19,10 +18,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use uuid::Uuid;
+
 use super::{
     bus::Bus,
+    due::Due,
     gaps::Gaps,
-    listeners::{Due, Listener, Listeners},
+    listeners::{Listener, Listeners},
+    recent::{Numbered, Said},
 };
 
 /// Broadcasts that may wait for their round. Further ones are lost: clients lose hints.
@@ -44,16 +47,9 @@ const SHARE: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Everyone {
     pub(crate) listeners: Listeners,
-    pub(super) gaps: Gaps,
+    pub(crate) gaps: Gaps,
     rounds: mpsc::Sender<Said>,
     bus: Bus,
-}
-
-/// A broadcast that this process's clients are to hear.
-struct Said {
-    to: Audience,
-    except: Option<Sid>,
-    data: Box<RawValue>,
 }
 
 impl Everyone {
@@ -68,6 +64,11 @@ impl Everyone {
             tell(&heard, Said { to, except: None, data });
         })?;
         Ok(Everyone { listeners, gaps, rounds, bus })
+    }
+
+    /// What tells this process from the others.
+    pub(super) fn process(&self) -> Uuid {
+        self.bus.id
     }
 
     /// Returns when the other processes have been told everything.
@@ -111,7 +112,8 @@ fn tell(rounds: &mpsc::Sender<Said>, said: Said) {
 async fn deliver(mut waiting: mpsc::Receiver<Said>, listeners: Listeners) {
     let mut said = Vec::new();
     while waiting.recv_many(&mut said, AT_ONCE).await > 0 {
-        let mut rest = &said[..];
+        let numbered = listeners.record(said.drain(..));
+        let mut rest = &numbered[..];
         while !rest.is_empty() {
             let begun = Instant::now();
             let (round, bytes) = round(rest);
@@ -122,29 +124,30 @@ async fn deliver(mut waiting: mpsc::Receiver<Said>, listeners: Listeners) {
                 sleep_until(until_next).await;
             }
         }
-        said.clear();
     }
 }
 
 /// How many broadcasts make a round, and how long they are.
-fn round(said: &[Said]) -> (usize, usize) {
+fn round(said: &[Arc<Numbered>]) -> (usize, usize) {
     let mut bytes = 0;
-    for (index, Said { data, .. }) in said.iter().enumerate() {
-        if index > 0 && bytes + data.get().len() > LONGEST_ROUND {
+    for (index, numbered) in said.iter().enumerate() {
+        let length = numbered.said.data.get().len();
+        if index > 0 && bytes + length > LONGEST_ROUND {
             return (index, bytes);
         }
-        bytes += data.get().len();
+        bytes += length;
     }
     (said.len(), bytes)
 }
 
-async fn write(said: &[Said], listeners: &Listeners) {
+async fn write(said: &[Arc<Numbered>], listeners: &Listeners) {
     let writers = available_parallelism().map_or(1, NonZero::get);
     let mut touched = Vec::new();
-    for same in said.chunk_by(|one, other| (one.to, one.except) == (other.to, other.except)) {
-        let hearing = listeners.audience(same[0].to, same[0].except);
+    let audience = |numbered: &Numbered| (numbered.said.to, numbered.said.except);
+    for same in said.chunk_by(|one, other| audience(one) == audience(other)) {
+        let hearing = listeners.audience(same[0].said.to, same[0].said.except);
         if !hearing.is_empty() {
-            let due = due(same);
+            let due = Due::of(same);
             touched.extend(hearing.into_iter().filter(|listener| listener.hear(&due)));
         }
         // Ten thousand clients take a millisecond or two, and a round may have a hundred audiences.
@@ -166,34 +169,4 @@ async fn flush(touched: Vec<Arc<Listener>>) {
         }
         tokio::task::yield_now().await;
     }
-}
-
-/// Encodes broadcasts once for all their listeners.
-fn due(said: &[Said]) -> Due<'_> {
-    let mut frames = Vec::with_capacity(said.iter().map(|said| said.data.get().len() + 16).sum());
-    for Said { data, .. } in said {
-        write_frame(&mut frames, data.get());
-    }
-    Due::new(frames.into(), said.iter().map(|said| &*said.data).collect())
-}
-
-/// A Socket.IO event (`42`) in a text frame of RFC 6455, which a server does not mask.
-fn write_frame(frames: &mut Vec<u8>, data: &str) {
-    const EVENT: &[u8] = b"42";
-    const FINAL_TEXT: u8 = 0x81;
-    let length = EVENT.len() + data.len();
-    frames.push(FINAL_TEXT);
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(length @ ..=125), _) => frames.push(length),
-        (_, Ok(length)) => {
-            frames.push(126);
-            frames.extend(length.to_be_bytes());
-        }
-        _ => {
-            frames.push(127);
-            frames.extend((length as u64).to_be_bytes());
-        }
-    }
-    frames.extend(EVENT);
-    frames.extend(data.as_bytes());
 }

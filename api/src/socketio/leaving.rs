@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::{
     listeners::{Listener, Listeners},
     queue::Queue,
+    wire::LAST,
 };
 
 /// Over how long many clients leave. With the second that official clients wait before they come
@@ -18,11 +19,6 @@ const SPREAD: Duration = Duration::from_secs(4);
 /// A few leave at once.
 const STEP: Duration = Duration::from_millis(20);
 const FEW: usize = 20;
-/// An event that the library sends like any other. Nobody receives it: when it comes to a
-/// client's [wire](super::wire), all that was said before it is written.
-pub(super) const LAST: &[u8] = NAME.as_bytes();
-const NAME: &str = "nexus:last";
-
 impl Listeners {
     /// Lets go of all clients; returns when they are gone.
     pub(crate) async fn let_all_leave(&self) {
@@ -73,7 +69,7 @@ async fn let_leave(listener: Arc<Listener>) {
         // It may have polled a moment ago.
         wire.stop_reading();
         // Answers wait in the library for a task of its own.
-        let _ = socket.emit(NAME, &());
+        let _ = socket.emit(LAST, &());
     }
     listener.leaves();
 }

@@ -1,31 +1,37 @@
 //! The clients that are connected to this process, and who of them hears what.
 
 use std::{
-    cell::OnceCell,
     collections::{BTreeSet, HashMap},
     hash::Hash,
     ptr,
     sync::{
         Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use axum::body::Bytes;
 use nexus_common::{
     observability::metrics,
-    realtime::Audience,
+    realtime::{Audience, Parties},
     types::ids::{EventId, UserId},
 };
-use serde_json::{Value, value::RawValue};
 use socketioxide::{TransportType, socket::Sid};
 
-use super::{queue::Queue, server::Socket, wire::Wire};
+use super::{
+    due::Due,
+    queue::Queue,
+    recent::{Numbered, Recent, Said},
+    recovery::{Away, Left, Pid, Returning},
+    server::Socket,
+    wire::Wire,
+};
 
 /// What may wait for a client until it polls.
 const MOST_UNPOLLED: usize = 192 * 1024;
 /// What a packet that waits takes beside its text.
 const PACKET: usize = 256;
+/// Clients that have not been told who they are.
+const MOST_UNTOLD: usize = 10_000;
 
 /// A connected client.
 pub(crate) struct Listener {
@@ -37,29 +43,9 @@ pub(crate) struct Listener {
     /// The process stops: the client is about to leave it, and may.
     is_leaving: AtomicBool,
     has_left: AtomicBool,
+    /// The number of the last broadcast that it was told when it came back.
+    has_heard: AtomicU64,
     _connected: metrics::Connected,
-}
-
-/// Broadcasts that are due together, for the same clients.
-pub(super) struct Due<'a> {
-    /// As they are written to a websocket.
-    frames: Bytes,
-    /// `[event, payload]` each.
-    data: Vec<&'a RawValue>,
-    /// Events and payloads, for clients that poll.
-    packets: OnceCell<Vec<(&'a str, Value)>>,
-}
-
-impl<'a> Due<'a> {
-    pub(super) fn new(frames: Bytes, data: Vec<&'a RawValue>) -> Self {
-        Due { frames, data, packets: OnceCell::new() }
-    }
-
-    fn packets(&self) -> &[(&'a str, Value)] {
-        self.packets.get_or_init(|| {
-            self.data.iter().filter_map(|data| serde_json::from_str(data.get()).ok()).collect()
-        })
-    }
 }
 
 impl Listener {
@@ -71,8 +57,17 @@ impl Listener {
             unpolled: AtomicUsize::new(0),
             is_leaving: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
+            has_heard: AtomicU64::new(0),
             _connected: metrics::Connected::now(),
         })
+    }
+
+    /// Its client has missed something, and is to begin anew.
+    fn let_go(&self) {
+        self.unpolled.store(MOST_UNPOLLED + 1, Relaxed);
+        if let Some(wire) = self.wire.get() {
+            wire.break_off();
+        }
     }
 
     pub(super) fn wire(&self) -> Option<&Arc<Wire>> {
@@ -100,6 +95,10 @@ impl Listener {
     /// Puts broadcasts in line. Returns whether they are the first: then it must be
     /// [flushed](Self::flush).
     pub(super) fn hear(&self, due: &Due<'_>) -> bool {
+        due.first() > self.has_heard.load(Relaxed) && self.put_in_line(due)
+    }
+
+    fn put_in_line(&self, due: &Due<'_>) -> bool {
         match self.wire.get() {
             Some(wire) => wire.hear(due.frames.clone()),
             None => {
@@ -122,7 +121,7 @@ impl Listener {
 
     fn hear_polling(&self, due: &Due<'_>) {
         if self.socket.transport_type() == TransportType::Polling {
-            let due = due.frames.len() + due.data.len() * PACKET;
+            let due = due.frames.len() + due.packets().len() * PACKET;
             let waiting = self.unpolled.fetch_add(due, Relaxed);
             if waiting + due > MOST_UNPOLLED {
                 if waiting <= MOST_UNPOLLED {
@@ -153,10 +152,19 @@ struct Index {
     joined: HashMap<EventId, Group>,
     /// Those that hear what is meant for their user alone.
     users: HashMap<UserId, Group>,
+    recent: Recent,
+    away: Away,
+    /// The present session of clients that have come back.
+    back: HashMap<Pid, Sid>,
+    /// What clients that poll are to be told when they are connected.
+    pids: HashMap<Sid, Pid>,
 }
 
 struct Entry {
     listener: Arc<Listener>,
+    pid: Pid,
+    /// The number of the last broadcast before it connected.
+    since: u64,
     /// The events about whose seats and bookings it hears; `None`: about all.
     joined: Option<BTreeSet<EventId>>,
     user: Option<UserId>,
@@ -183,8 +191,53 @@ impl Index {
         joined.is_some_and(|joined| joined.as_ref().is_none_or(|events| events.contains(&event)))
     }
 
+    /// What is known of a client that is away, or whose last connection is not known to be broken.
+    fn left(&self, pid: Pid) -> Option<Left> {
+        let sid = self.back.get(&pid).copied().unwrap_or(pid.0);
+        let still = self.all.get(&sid).filter(|entry| entry.pid == pid).map(Entry::left);
+        still.or_else(|| self.away.get(pid).cloned())
+    }
+
+    /// Adds a client to its groups.
+    fn insert(&mut self, sid: Sid, entry: Entry) {
+        match &entry.joined {
+            None => drop(self.everywhere.insert(sid, entry.listener.clone())),
+            Some(events) => {
+                for event in events {
+                    self.joined.entry(*event).or_default().insert(sid, entry.listener.clone());
+                }
+            }
+        }
+        if let Some(user) = entry.user {
+            self.users.entry(user).or_default().insert(sid, entry.listener.clone());
+        }
+        self.all.insert(sid, entry);
+    }
+
     fn of(&self, user: UserId) -> impl Iterator<Item = (&Sid, &Arc<Listener>)> {
         self.users.get(&user).into_iter().flatten()
+    }
+}
+
+impl Entry {
+    fn left(&self) -> Left {
+        let sid = self.listener.socket.id;
+        Left { joined: self.joined.clone(), sid, since: self.since }
+    }
+
+    /// As [`Listeners::audience`] has it.
+    fn hears(&self, numbered: &Numbered, before: Sid) -> bool {
+        let views = |event| self.joined.as_ref().is_none_or(|events| events.contains(&event));
+        let is_party = |parties: Parties| parties.users().any(|user| self.user == Some(user));
+        let hears = match numbered.said.to {
+            Audience::Everyone => true,
+            Audience::Others(user) => self.user != Some(user),
+            Audience::Event(event) => views(event),
+            Audience::Bystanders(parties) => views(parties.event) && !is_party(parties),
+            Audience::Parties(parties) => views(parties.event) && is_party(parties),
+            Audience::User(user) => self.user == Some(user),
+        };
+        hears && numbered.said.except != Some(before)
     }
 }
 
@@ -207,31 +260,117 @@ impl Listeners {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Numbers broadcasts in the order in which they will be heard.
+    pub(super) fn record(&self, said: impl Iterator<Item = Said>) -> Vec<Arc<Numbered>> {
+        let mut index = self.write();
+        said.map(|said| index.recent.record(said)).collect()
+    }
+
     /// A client has connected, unless it has left again: then it has no queue any more. It loses
     /// that before it is removed, so whoever is added here will be.
     pub(super) fn add(&self, listener: Arc<Listener>) {
         let sid = listener.socket.id;
         let mut index = self.write();
-        if listener.socket.extensions.get::<Queue>().is_none() {
-            return;
+        if listener.socket.extensions.get::<Queue>().is_some() {
+            let since = index.recent.last;
+            index.insert(sid, Entry { listener, pid: Pid(sid), since, joined: None, user: None });
         }
-        index.everywhere.insert(sid, listener.clone());
-        index.all.insert(sid, Entry { listener, joined: None, user: None });
+    }
+
+    /// Whether it is known what a client that comes back has missed.
+    pub(super) fn can_return(&self, Returning { pid, offset }: Returning) -> bool {
+        let index = self.read();
+        let since = |left: Left| offset.unwrap_or(left.since);
+        index.left(pid).is_some_and(|left| index.recent.since(since(left)).is_some())
+    }
+
+    /// A client has come back as this user: it hears what it has missed, and then the rest.
+    pub(super) fn add_returning(
+        &self,
+        listener: &Arc<Listener>,
+        returning: Returning,
+        user: Option<UserId>,
+    ) {
+        if !self.try_to_return(listener, returning, user) {
+            listener.let_go();
+            self.add(listener.clone());
+        }
+    }
+
+    /// False if it is not known any more what the client has missed.
+    fn try_to_return(
+        &self,
+        listener: &Arc<Listener>,
+        Returning { pid, offset }: Returning,
+        user: Option<UserId>,
+    ) -> bool {
+        let sid = listener.socket.id;
+        let mut guard = self.write();
+        let index = &mut *guard;
+        if listener.socket.extensions.get::<Queue>().is_none() {
+            return true;
+        }
+        let Some(left) = index.left(pid) else { return false };
+        let since = offset.unwrap_or(left.since);
+        let Some(missed) = index.recent.since(since) else { return false };
+        let entry = Entry { listener: listener.clone(), pid, since, joined: left.joined, user };
+        let missed: Vec<_> =
+            missed.filter(|numbered| entry.hears(numbered, left.sid)).cloned().collect();
+        let is_first = !missed.is_empty() && listener.put_in_line(&Due::of(&missed));
+        listener.has_heard.store(index.recent.last, Relaxed);
+        index.away.has_returned(pid);
+        let before = index.back.insert(pid, sid).unwrap_or(pid.0);
+        let stale = index.all.get(&before).filter(|entry| entry.pid == pid);
+        let stale = stale.and_then(|entry| entry.listener.wire().cloned());
+        index.insert(sid, entry);
+        drop(guard);
+        if let Some(stale) = stale {
+            stale.break_off();
+        }
+        if is_first {
+            listener.flush();
+        }
+        true
+    }
+
+    /// A client that polls is to be told who it is when it is connected.
+    pub(super) fn will_tell(&self, sid: Sid, pid: Pid) {
+        let mut index = self.write();
+        if index.pids.len() >= MOST_UNTOLD {
+            // Most of them will never connect.
+            index.pids.clear();
+        }
+        index.pids.insert(sid, pid);
+    }
+
+    /// What a client that polls has not been told yet.
+    pub(super) fn untold(&self, sid: Sid) -> Option<Pid> {
+        self.read().pids.get(&sid).copied()
+    }
+
+    pub(super) fn told(&self, sid: Sid) {
+        self.write().pids.remove(&sid);
     }
 
     /// A client is gone.
     pub(super) fn remove(&self, socket: &Socket) {
         let (sid, mut index) = (socket.id, self.write());
+        index.pids.remove(&sid);
         if index.entry(socket).is_none() {
             return;
         }
-        let Some(Entry { joined, user, .. }) = index.all.remove(&sid) else { return };
+        let Some(entry) = index.all.remove(&sid) else { return };
         index.everywhere.remove(&sid);
-        for event in joined.into_iter().flatten() {
-            remove(&mut index.joined, event, sid);
+        for event in entry.joined.iter().flatten() {
+            remove(&mut index.joined, *event, sid);
         }
-        if let Some(user) = user {
+        if let Some(user) = entry.user {
             remove(&mut index.users, user, sid);
+        }
+        // Unless it has come back already.
+        if index.back.get(&entry.pid).is_none_or(|back| *back == sid) {
+            index.back.remove(&entry.pid);
+            index.away.leave(entry.pid, entry.left());
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, HttpBody},
+    body::{Body, Bytes, HttpBody, to_bytes},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -13,16 +13,19 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use nexus_common::Error;
 use socketioxide::{TransportType, socket::Sid};
 use tokio::time::sleep;
 use tower::Service;
 
 use super::{
     connect::ConnectsOnce,
+    delivery::Everyone,
     listeners::Listeners,
     posted::Posted,
+    recovery::{self, CONNECTED, Pid},
     server::{Library, MAX_MESSAGE},
-    wire::{Transport, Wire},
+    wire::{Transport, Untold, Wire},
 };
 use crate::{app::App, http::api_error::ApiError, server::accept::Stream};
 
@@ -33,6 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const MOST_LOOKS: usize = 250;
 /// No token of ours is longer.
 const LONGEST_AUTHORIZATION: usize = 4096;
+/// Engine.IO's separator of packets.
+pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// Lets the library answer requests of the protocol, and gives it websockets in our own form.
 pub(crate) async fn serve(
@@ -62,17 +67,38 @@ pub(crate) async fn serve(
     let Ok(response) = Service::<Request>::call(&mut library, request).await;
     match (response.status(), sid) {
         (StatusCode::SWITCHING_PROTOCOLS, _) => {
-            let listeners = app.everyone.listeners.clone();
-            tokio::spawn(begin(connection, needed, sid, library, listeners));
+            tokio::spawn(begin(connection, needed, sid, library, app.everyone.clone()));
         }
         // Less is a NOOP, for a client that is about to have a websocket: it has taken nothing.
         (StatusCode::OK, Some(sid)) if is_poll && length(response.body()) > 1 => {
             app.everyone.listeners.polled(sid);
             posted.polled(sid, length(response.body()));
+            if let Some(pid) = app.everyone.listeners.untold(sid) {
+                return tell(response.map(Body::new), sid, pid, &app.everyone).await;
+            }
         }
         _ => {}
     }
     response.map(Body::new)
+}
+
+/// Tells a client that polls who it is, if this says that it is connected.
+async fn tell(response: Response, sid: Sid, pid: Pid, everyone: &Everyone) -> Response {
+    let (mut head, body) = response.into_parts();
+    let Ok(packets) = to_bytes(body, usize::MAX).await else {
+        return ApiError::from(Error::internal("a poll has no answer")).into_response();
+    };
+    let mut packets: Vec<Bytes> =
+        packets.split(|byte| *byte == SEPARATOR).map(|packet| packets.slice_ref(packet)).collect();
+    if let Some(connected) = packets.iter_mut().find(|packet| packet.starts_with(CONNECTED)) {
+        everyone.listeners.told(sid);
+        if let Some(told) = recovery::tell(connected, &pid.told(everyone.process())) {
+            *connected = told.into();
+        }
+    }
+    let body = packets.join(&SEPARATOR);
+    head.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(head, body.into())
 }
 
 /// To its client, a session that is unknown has broken: it begins another.
@@ -122,7 +148,7 @@ async fn begin(
     mut needed: http::Request<()>,
     sid: Option<Sid>,
     mut library: Library,
-    listeners: Listeners,
+    everyone: Everyone,
 ) {
     let Ok(upgraded) = upgrade.await else { return };
     let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
@@ -130,7 +156,15 @@ async fn begin(
         return;
     };
     let (tcp, counted) = parts.io.into_inner().into_tcp();
-    let transport = Transport::new(tcp, parts.read_buf, sid.is_some(), counted);
+    let listeners = everyone.listeners.clone();
+    let untold = sid.map(|sid| -> Untold {
+        Box::new(move || {
+            let pid = everyone.listeners.untold(sid)?;
+            everyone.listeners.told(sid);
+            Some(pid.told(everyone.process()))
+        })
+    });
+    let transport = Transport::new(tcp, parts.read_buf, untold, counted);
     let wire = transport.wire();
     needed.extensions_mut().insert(Arc::downgrade(&wire));
     // The answer to the request has said whether it is right.

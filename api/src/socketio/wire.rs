@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::leaving::LAST;
+use super::recovery::{CONNECTED, tell};
 use crate::server::accept::Counted;
 
 /// What may wait for a client in this process, beside the last round, and in the kernel, which
@@ -36,6 +36,9 @@ const KERNEL_BUFFER: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 20_000 });
 /// A websocket's frame that closes it, because the service restarts (1012).
 const GOODBYE: &[u8] = &[0x88, 2, 0x03, 0xf4];
+/// An event that the library sends like any other to a client that is to leave. Nobody receives it:
+/// when it comes here, all that was said before it is written.
+pub(super) const LAST: &str = "nexus:last";
 /// Frames that are handed to the kernel at once.
 const AT_ONCE: usize = 64;
 
@@ -58,6 +61,8 @@ struct Outbox {
     /// Broadcasts that wait until the library has said what comes before them.
     held: Vec<Bytes>,
     waits_for: WaitsFor,
+    /// What the client is to be told when it is connected.
+    pid: Option<Box<str>>,
     /// A task writes what is due as the client takes it.
     is_draining: bool,
     /// Nothing more will be written: by the library, or at all.
@@ -146,6 +151,16 @@ impl Wire {
         let mut outbox = self.outbox();
         outbox.release();
         self.write(&mut outbox);
+    }
+
+    /// Tells the client its `pid` when it is connected.
+    pub(super) fn will_tell(&self, pid: &str) {
+        self.outbox().pid = Some(pid.into());
+    }
+
+    /// Its client is elsewhere by now.
+    pub(super) fn break_off(&self) {
+        self.hang_up(&mut self.outbox());
     }
 
     /// What the client sends from now on is thrown away.
@@ -254,16 +269,26 @@ pub(super) struct Transport {
     wire: Arc<Wire>,
     /// What the client sent before the connection became a websocket.
     early: Bytes,
+    /// Of a session that has polled until now.
+    untold: Option<Untold>,
 }
+
+/// What a client is to be told when it is connected, if it has not been told over a poll.
+pub(super) type Untold = Box<dyn Fn() -> Option<String> + Send>;
 
 impl Transport {
     /// A connection that is a websocket from now on: of a new session, or of one that has polled
     /// until now.
-    pub(super) fn new(tcp: TcpStream, early: Bytes, has_polled: bool, counted: Counted) -> Self {
-        let waits_for = if has_polled { WaitsFor::Upgrade } else { WaitsFor::Connected };
+    pub(super) fn new(
+        tcp: TcpStream,
+        early: Bytes,
+        untold: Option<Untold>,
+        counted: Counted,
+    ) -> Self {
+        let waits_for = if untold.is_some() { WaitsFor::Upgrade } else { WaitsFor::Connected };
         // An empty slice, too, would keep hyper's buffer.
         let early = if early.is_empty() { Bytes::new() } else { early };
-        Transport { wire: Wire::new(tcp, waits_for, counted), early }
+        Transport { wire: Wire::new(tcp, waits_for, counted), early, untold }
     }
 
     pub(super) fn wire(&self) -> Arc<Wire> {
@@ -278,15 +303,26 @@ impl Drop for Transport {
     }
 }
 
-/// Whether one of these frames tells the client that it is connected: `40` of Socket.IO.
-fn say_connected(frames: &[u8]) -> bool {
-    find(frames, |payload| payload.starts_with(b"40")).is_some()
+/// Where the frame begins that tells the client that it is connected.
+fn connected(frames: &[u8]) -> Option<usize> {
+    find(frames, |payload| payload.starts_with(CONNECTED))
+}
+
+/// The same frames, of which that one tells the client its `pid`, too.
+fn with_pid(frames: &[u8], connected: usize, pid: &str) -> Option<Vec<u8>> {
+    let (before, frame) = frames.split_at_checked(connected)?;
+    let (&[kind, length], rest) = frame.split_first_chunk()?;
+    let (payload, after) = rest.split_at_checked(length.into())?;
+    let payload = tell(payload, pid)?;
+    let length = u8::try_from(payload.len()).ok().filter(|length| *length <= 125)?;
+    Some([before, &[kind, length], &payload, after].concat())
 }
 
 /// What comes before the [last](LAST) frame, if that is among these.
 fn before_last(frames: &[u8]) -> Option<&[u8]> {
     let is_last = |payload: &[u8]| {
-        let event = payload.strip_prefix(b"42[\"").and_then(|event| event.strip_prefix(LAST));
+        let event =
+            payload.strip_prefix(b"42[\"").and_then(|event| event.strip_prefix(LAST.as_bytes()));
         event.is_some_and(|rest| rest.starts_with(b"\""))
     };
     Some(&frames[..find(frames, is_last)?])
@@ -319,7 +355,7 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Transport { wire, early } = self.get_mut();
+        let Transport { wire, early, .. } = self.get_mut();
         // Before it is looked whether the library is to read: who forbids it must not miss what is
         // read now.
         wire.is_reading.store(true, SeqCst);
@@ -374,9 +410,18 @@ impl AsyncWrite for Transport {
             wire.say_goodbye(&mut outbox);
             return Poll::Ready(Ok(frames.len()));
         }
-        outbox.push(Bytes::copy_from_slice(frames));
-        if outbox.waits_for == WaitsFor::Connected && say_connected(frames) {
-            outbox.release();
+        let awaited = outbox.waits_for == WaitsFor::Connected;
+        match connected(frames).filter(|_| awaited || self.untold.is_some()) {
+            Some(connected) => {
+                let pid = outbox.pid.take().map(String::from);
+                let pid = pid.or_else(|| self.untold.as_ref().and_then(|untold| untold()));
+                let told = pid.and_then(|pid| with_pid(frames, connected, &pid));
+                outbox.push(told.unwrap_or_else(|| frames.to_vec()).into());
+                if awaited {
+                    outbox.release();
+                }
+            }
+            None => outbox.push(Bytes::copy_from_slice(frames)),
         }
         wire.write(&mut outbox);
         Poll::Ready(Ok(frames.len()))
@@ -411,7 +456,8 @@ mod tests {
         let (tcp, _) = listener.accept().await.unwrap();
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let counted = (slot, metrics::Connection::open());
-        (Transport::new(tcp, Bytes::from_static(b"early"), has_polled, counted), client)
+        let untold: Option<Untold> = if has_polled { Some(Box::new(|| None)) } else { None };
+        (Transport::new(tcp, Bytes::from_static(b"early"), untold, counted), client)
     }
 
     /// Puts a broadcast in line and writes it, as a round does.

@@ -41,6 +41,13 @@ pub(super) fn document(commands: &[Operation]) -> Value {
         "Who sent it.",
         refused,
     );
+    channel.add_event(
+        "offset",
+        "The number of the broadcast before it. A client that has lost its connection, and connects \
+         again with its `pid` and this, as official clients do, hears what it has missed.",
+        "Who has heard that broadcast.",
+        json!({ "type": "string", "pattern": "^[0-9]+$" }),
+    );
     channel.add_broadcast::<EventCreated>();
     channel.add_broadcast::<EventChanged>();
     channel.add_broadcast::<EventDeleted>();

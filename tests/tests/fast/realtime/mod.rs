@@ -6,6 +6,7 @@ mod broadcasts;
 mod leaving;
 mod limits;
 mod official_clients;
+mod recovery;
 mod slow_readers;
 
 use nexus_tests::{SOON, SocketClient, Stack};

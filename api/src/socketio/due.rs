@@ -1,0 +1,67 @@
+//! Broadcasts as clients get them: encoded once, however many get them.
+
+use std::{cell::OnceCell, sync::Arc};
+
+use axum::body::Bytes;
+use serde_json::Value;
+
+use super::recent::Numbered;
+
+/// Broadcasts that are due together, for the same clients.
+pub(super) struct Due<'a> {
+    /// As they are written to a websocket: after each, its number.
+    pub(super) frames: Bytes,
+    said: &'a [Arc<Numbered>],
+    /// Events and payloads, for clients that poll.
+    packets: OnceCell<Vec<(&'a str, Value)>>,
+}
+
+/// The event that tells a client the number of the broadcast before it. The official client takes
+/// the last text that an event brings for its offset.
+const OFFSET: &str = "offset";
+
+impl<'a> Due<'a> {
+    /// Encodes broadcasts once for all their listeners.
+    pub(super) fn of(said: &'a [Arc<Numbered>]) -> Self {
+        let length = |numbered: &Arc<Numbered>| numbered.said.data.get().len() + 48;
+        let mut frames = Vec::with_capacity(said.iter().map(length).sum());
+        for numbered in said {
+            write_frame(&mut frames, numbered.said.data.get());
+            write_frame(&mut frames, &format!(r#"["{OFFSET}","{}"]"#, numbered.number));
+        }
+        Due { frames: frames.into(), said, packets: OnceCell::new() }
+    }
+
+    pub(super) fn packets(&self) -> &[(&'a str, Value)] {
+        let packets = |numbered: &'a Arc<Numbered>| {
+            let (event, payload) = serde_json::from_str(numbered.said.data.get()).ok()?;
+            Some([(event, payload), (OFFSET, numbered.number.to_string().into())])
+        };
+        self.packets.get_or_init(|| self.said.iter().filter_map(packets).flatten().collect())
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.said.first().map_or(0, |numbered| numbered.number)
+    }
+}
+
+/// A Socket.IO event (`42`) in a text frame of RFC 6455, which a server does not mask.
+fn write_frame(frames: &mut Vec<u8>, data: &str) {
+    const EVENT: &[u8] = b"42";
+    const FINAL_TEXT: u8 = 0x81;
+    let length = EVENT.len() + data.len();
+    frames.push(FINAL_TEXT);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..=125), _) => frames.push(length),
+        (_, Ok(length)) => {
+            frames.push(126);
+            frames.extend(length.to_be_bytes());
+        }
+        _ => {
+            frames.push(127);
+            frames.extend((length as u64).to_be_bytes());
+        }
+    }
+    frames.extend(EVENT);
+    frames.extend(data.as_bytes());
+}
