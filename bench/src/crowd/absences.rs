@@ -75,14 +75,15 @@ impl Absences {
         self.returns.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// A client whose time has come.
-    pub fn due(&mut self) -> Option<(usize, Rc<Plan>)> {
+    /// A client whose time has come, and how often it has tried.
+    pub fn due(&mut self) -> Option<(usize, Rc<Plan>, i32)> {
         let Reverse((due, number)) = *self.returns.peek()?;
         if due > Instant::now() {
             return None;
         }
         self.returns.pop();
-        Some((number, self.away.get(&number)?.plan.clone()))
+        let absence = self.away.get(&number)?;
+        Some((number, absence.plan.clone(), absence.tries))
     }
 
     /// How many are away, and so on.

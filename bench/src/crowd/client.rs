@@ -64,14 +64,14 @@ const ADDRESSES: usize = 250;
 const EINPROGRESS: i32 = 115;
 
 impl Client {
-    /// Begins to connect, from the address of its number.
-    pub fn dial(plan: Rc<Plan>, number: usize) -> Result<Self> {
+    /// Begins to connect, from the address of its number, when it has tried so often to come back.
+    pub fn dial(plan: Rc<Plan>, number: usize, tries: i32) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let source = Ipv4Addr::new(127, 0, 0, 2 + (number % ADDRESSES) as u8);
         socket.bind(&SocketAddr::from((source, 0)).into())?;
-        match socket.connect(&plan.address.into()) {
+        match socket.connect(&plan.server(tries).into()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
             Err(error) => return Err(error.into()),

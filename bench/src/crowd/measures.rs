@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::try_join_all;
+use nexus_sandbox::process::Signal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until, timeout};
@@ -139,8 +140,16 @@ pub async fn measure(
     stage.commands().await?;
     stage.polling().await?;
     stage.legacy().await?;
+    stage.stalled().await?;
     stage.storm().await?;
     stage.close().await?;
+    for (signal, row) in
+        [(Signal::TERM, Row::Stopped as fn(usize) -> Row), (Signal::KILL, Row::Killed)]
+    {
+        let mut stage = Stage::open((servers, hub), seller, 2, scale, findings).await?;
+        stage.lose_one(signal, row).await.with_context(|| format!("{name} loses a process"))?;
+        stage.close().await?;
+    }
     if let Some(most) = scale.most {
         let mut stage = Stage::open((servers, hub), seller, 3, scale, findings).await?;
         stage.over_processes(most).await.with_context(|| format!("{name} over processes"))?;
@@ -224,13 +233,18 @@ impl<'a> Stage<'a> {
 
     /// Connects `count` clients, spread over the crowds; returns how many do so in a second.
     async fn connect(&mut self, count: usize, more: &Value) -> Result<f64> {
+        self.connect_each(count, |_| more.clone()).await
+    }
+
+    /// The same with something else for each process, by its port.
+    async fn connect_each(&mut self, count: usize, more: impl Fn(u16) -> Value) -> Result<f64> {
         let share = count.div_ceil(self.crowds.len());
         let ports = self.server.ports();
         let connecting = self.crowds.iter_mut().zip(ports).map(async |(crowd, port)| {
             let mut order = json!({
                 "order": "connect", "address": format!("127.0.0.1:{port}"), "count": share, "at_once": AT_ONCE,
             });
-            for (name, value) in more.as_object().into_iter().flatten() {
+            for (name, value) in more(port).as_object().into_iter().flatten() {
                 order[name] = value.clone();
             }
             let connected: Connected = serde_json::from_value(crowd.order(order).await?)?;
@@ -352,8 +366,49 @@ impl<'a> Stage<'a> {
     async fn count(&mut self) -> Result<Counted> {
         let counts = self.crowds[0].order(json!({ "order": "counts" })).await?;
         let frames = |count: &Value| count["frames"].as_f64().unwrap_or_default();
-        let all = counts.as_object().into_iter().flat_map(|counts| counts.values());
-        Ok(Counted { all: all.map(frames).sum(), locks: frames(&counts["seat_locked"]) })
+        // What only Nexus sends beside each broadcast is none.
+        let all = counts.as_object().into_iter().flatten().filter(|(name, _)| *name != "offset");
+        let all = all.map(|(_, count)| frames(count)).sum();
+        Ok(Counted { all, locks: frames(&counts["seat_locked"]) })
+    }
+
+    /// What clients take that read nothing.
+    async fn stalled(&mut self) -> Result<()> {
+        self.connect(COMMANDING, &json!({})).await?;
+        self.crowds[0].order(json!({ "order": "stall", "count": COMMANDING })).await?;
+        let before = self.server.memory();
+        self.change(200).await?;
+        let grown = self.server.memory() - before;
+        self.found(Row::Stalled(COMMANDING), grown * 1e3 / COMMANDING as f64);
+        self.leave().await
+    }
+
+    /// Half of the clients lose their process, and go to the other.
+    async fn lose_one(&mut self, signal: Signal, row: fn(usize) -> Row) -> Result<()> {
+        let clients = self.scale.many / 2;
+        let [first, second] = self.server.ports()[..] else { bail!("there are two processes") };
+        for crowd in &mut self.crowds {
+            crowd.order(json!({ "order": "reconnecting", "on": true })).await?;
+        }
+        let other = |port: u16| if port == first { second } else { first };
+        self.connect_each(
+            clients,
+            |port| json!({ "elsewhere": format!("127.0.0.1:{}", other(port)) }),
+        )
+        .await?;
+        self.server.lose_one(signal).await?;
+        let until = Instant::now() + PATIENCE * 3;
+        let share = clients.div_ceil(self.crowds.len());
+        loop {
+            let status = self.crowds[1].order(json!({ "order": "status" })).await?;
+            let is_back = status["came_back"].as_u64() == Some(share as u64);
+            if is_back || Instant::now() > until {
+                let longest = status["longest_away"].as_f64().filter(|_| is_back);
+                self.found(row(clients), longest.unwrap_or(f64::NAN));
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// A command's response while clients that joined an event hear of many changes.

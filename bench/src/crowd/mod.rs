@@ -145,8 +145,8 @@ impl Crowd {
         for event in events.iter().filter(|event| event.token() != ORDERS) {
             self.attend(event.token().0, event.is_read_closed() || event.is_error());
         }
-        while let Some((number, plan)) = self.absences.due() {
-            self.dial(number, &plan);
+        while let Some((number, plan, tries)) = self.absences.due() {
+            self.dial(number, &plan, tries);
         }
         Ok(())
     }
@@ -202,12 +202,12 @@ impl Crowd {
             arrivals.under_way += 1;
             let plan = arrivals.plan.clone();
             self.clients.push(None);
-            self.dial(self.clients.len() - 1, &plan);
+            self.dial(self.clients.len() - 1, &plan, 0);
         }
     }
 
-    fn dial(&mut self, number: usize, plan: &Rc<Plan>) {
-        let dialled = Client::dial(plan.clone(), number).and_then(|mut client| {
+    fn dial(&mut self, number: usize, plan: &Rc<Plan>, tries: i32) {
+        let dialled = Client::dial(plan.clone(), number, tries).and_then(|mut client| {
             // Both from the beginning: that it can write is told once, and never changes again.
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut client.stream, Token(number), interest)?;

@@ -38,6 +38,9 @@ pub enum Order {
 pub struct Connect {
     /// Of the server.
     pub address: SocketAddr,
+    /// Where they go, and then in turns, when they have lost their connection: another process, as
+    /// a load balancer would have it.
+    pub elsewhere: Option<SocketAddr>,
     /// How many.
     pub count: usize,
     /// How many may be on their way at the same time.

@@ -21,6 +21,12 @@ pub enum Row {
     LegacyFrames(usize),
     LegacyCpu(usize),
     LegacyDelivered(usize),
+    /// Clients that read nothing.
+    Stalled(usize),
+    /// One of two processes stops.
+    Stopped(usize),
+    /// … or is killed.
+    Killed(usize),
     /// What the clients themselves can do.
     Taken(usize),
 }
@@ -76,6 +82,13 @@ impl Row {
             Row::LegacyFrames(_) => "… frames delivered a second".into(),
             Row::LegacyCpu(_) => "… CPU of the server, % of one".into(),
             Row::LegacyDelivered(_) => "… `seat_locked` delivered in the end, %".into(),
+            Row::Stalled(n) => {
+                format!("{} clients that read nothing of 200 seat changes a second, KB each", of(n))
+            }
+            Row::Stopped(n) => {
+                format!("{} clients of two processes, of which one stops: longest away, ms", of(n))
+            }
+            Row::Killed(_) => "… is killed: longest away, ms".into(),
             Row::Taken(n) => {
                 format!("frames that {} clients take in a second of their processor", of(n))
             }
@@ -91,6 +104,8 @@ impl Row {
             Row::Lock(10_000, Of::Cpu) => Some(Goal::AtMost(80.0)),
             Row::StormChanges(_) => Some(Goal::AtLeast(190.0)),
             Row::StormCommand(_) => Some(Goal::AtMost(250.0)),
+            Row::Stalled(_) => Some(Goal::AtMost(256.0)),
+            Row::Stopped(_) | Row::Killed(_) => Some(Goal::AtMost(10_000.0)),
             Row::LegacyChanges(_) => Some(Goal::AtLeast(475.0)),
             _ => None,
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nexus_sandbox::{
     ports,
     process::{Process, Signal},
@@ -78,6 +78,13 @@ impl Server {
     /// What the processes have used so far, in seconds.
     pub fn cpu(&self) -> f64 {
         Cpu::used(&self.ids(), &[], None, None).processes
+    }
+
+    /// Stops the last process, as a new release does, or kills it; its clients go to the others.
+    pub async fn lose_one(&mut self, signal: Signal) -> Result<()> {
+        let (mut process, _) = self.others.pop().context("there is only one process")?;
+        process.end(signal, Duration::from_secs(20)).await?;
+        Ok(())
     }
 
     /// A seat that nobody has, and the request that locks it.

@@ -25,7 +25,8 @@ const BROWSER: &str = "Pragma: no-cache\r\n\
 #[derive(Debug)]
 pub struct Plan {
     /// Where the server is.
-    pub address: SocketAddr,
+    address: SocketAddr,
+    elsewhere: Option<SocketAddr>,
     /// How packets travel.
     pub transport: Transport,
     /// The packet that connects to the namespace.
@@ -47,11 +48,17 @@ impl Plan {
         }
         Plan {
             address: order.address,
+            elsewhere: order.elsewhere,
             transport: order.transport,
             connect: format!("40{auth}"),
             join,
             headers,
         }
+    }
+
+    /// Where a client goes that has tried so often to come back.
+    pub fn server(&self, tries: i32) -> SocketAddr {
+        self.elsewhere.filter(|_| tries % 2 == 1).unwrap_or(self.address)
     }
 
     /// Asks for a websocket.
