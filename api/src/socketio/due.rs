@@ -13,12 +13,35 @@ pub(super) struct Due<'a> {
     pub(super) frames: Bytes,
     said: &'a [Arc<Numbered>],
     /// Events and payloads, for clients that poll.
-    packets: OnceCell<Vec<(&'a str, Value)>>,
+    packets: OnceCell<Vec<(u64, &'a str, Value)>>,
 }
 
 /// The event that tells a client the number of the broadcast before it. The official client takes
 /// the last text that an event brings for its offset.
 const OFFSET: &str = "offset";
+
+fn offset(number: u64) -> String {
+    format!(r#"["{OFFSET}","{number}"]"#)
+}
+
+/// Whether a packet of the library is a broadcast: so are all events but responses and errors.
+pub(super) fn is_broadcast(packet: &[u8]) -> bool {
+    let event = packet.strip_prefix(br#"42[""#);
+    let name = event.and_then(|event| event.split(|byte| *byte == b'"').next());
+    name.is_some_and(|name| name != b"error" && !name.ends_with(b"_response"))
+}
+
+/// The packet that tells a number.
+pub(super) fn offset_packet(number: u64) -> String {
+    format!("42{}", offset(number))
+}
+
+/// The same as it is written to a websocket.
+pub(super) fn offset_frame(number: u64) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_frame(&mut frame, &offset(number));
+    frame
+}
 
 impl<'a> Due<'a> {
     /// Encodes broadcasts once for all their listeners.
@@ -27,17 +50,18 @@ impl<'a> Due<'a> {
         let mut frames = Vec::with_capacity(said.iter().map(length).sum());
         for numbered in said {
             write_frame(&mut frames, numbered.said.data.get());
-            write_frame(&mut frames, &format!(r#"["{OFFSET}","{}"]"#, numbered.number));
+            write_frame(&mut frames, &offset(numbered.number));
         }
         Due { frames: frames.into(), said, packets: OnceCell::new() }
     }
 
-    pub(super) fn packets(&self) -> &[(&'a str, Value)] {
-        let packets = |numbered: &'a Arc<Numbered>| {
+    /// Each with its number.
+    pub(super) fn packets(&self) -> &[(u64, &'a str, Value)] {
+        let packet = |numbered: &'a Arc<Numbered>| {
             let (event, payload) = serde_json::from_str(numbered.said.data.get()).ok()?;
-            Some([(event, payload), (OFFSET, numbered.number.to_string().into())])
+            Some((numbered.number, event, payload))
         };
-        self.packets.get_or_init(|| self.said.iter().filter_map(packets).flatten().collect())
+        self.packets.get_or_init(|| self.said.iter().filter_map(packet).collect())
     }
 
     pub(super) fn first(&self) -> u64 {

@@ -1,12 +1,13 @@
 //! The clients that are connected to this process, and who of them hears what.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     hash::Hash,
     ptr,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -38,8 +39,7 @@ pub(crate) struct Listener {
     pub(super) socket: Socket,
     /// Its websocket, once it has one: a client that polls has none.
     wire: OnceLock<Arc<Wire>>,
-    /// What it has been sent since it polled.
-    unpolled: AtomicUsize,
+    unpolled: Mutex<Unpolled>,
     /// The process stops: the client is about to leave it, and may.
     is_leaving: AtomicBool,
     has_left: AtomicBool,
@@ -48,13 +48,25 @@ pub(crate) struct Listener {
     _connected: metrics::Connected,
 }
 
+/// What waits for a client that polls.
+#[derive(Default)]
+struct Unpolled {
+    bytes: usize,
+    /// Of the broadcasts, in order.
+    numbers: VecDeque<u64>,
+}
+
 impl Listener {
+    fn unpolled(&self) -> MutexGuard<'_, Unpolled> {
+        self.unpolled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn new(socket: Socket) -> Arc<Self> {
         let wire = socket.req_parts().extensions.get::<Weak<Wire>>().and_then(Weak::upgrade);
         Arc::new(Listener {
             socket,
             wire: wire.map_or_else(OnceLock::new, OnceLock::from),
-            unpolled: AtomicUsize::new(0),
+            unpolled: Mutex::default(),
             is_leaving: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             has_heard: AtomicU64::new(0),
@@ -64,7 +76,7 @@ impl Listener {
 
     /// Its client has missed something, and is to begin anew.
     fn let_go(&self) {
-        self.unpolled.store(MOST_UNPOLLED + 1, Relaxed);
+        self.unpolled().bytes = MOST_UNPOLLED + 1;
         if let Some(wire) = self.wire.get() {
             wire.break_off();
         }
@@ -116,25 +128,36 @@ impl Listener {
 
     /// Whether more was to wait than may: it has missed something.
     fn is_let_go(&self) -> bool {
-        self.unpolled.load(Relaxed) > MOST_UNPOLLED
+        self.unpolled().bytes > MOST_UNPOLLED
     }
 
     fn hear_polling(&self, due: &Due<'_>) {
+        let mut unpolled = self.unpolled();
         if self.socket.transport_type() == TransportType::Polling {
-            let due = due.frames.len() + due.packets().len() * PACKET;
-            let waiting = self.unpolled.fetch_add(due, Relaxed);
-            if waiting + due > MOST_UNPOLLED {
+            let waiting = unpolled.bytes;
+            unpolled.bytes += due.frames.len() + due.packets().len() * PACKET;
+            if unpolled.bytes > MOST_UNPOLLED {
                 if waiting <= MOST_UNPOLLED {
                     metrics::slow_socket("bytes");
                 }
                 return;
             }
         }
-        for (event, payload) in due.packets() {
-            if let Err(error) = self.socket.emit(event, payload) {
-                tracing::debug!(%error, event, "a broadcast did not reach a client that polls");
+        for (number, event, payload) in due.packets() {
+            match self.socket.emit(event, payload) {
+                Ok(()) => unpolled.numbers.push_back(*number),
+                Err(error) => {
+                    tracing::debug!(%error, event, "a broadcast did not reach a client that polls");
+                }
             }
         }
+    }
+
+    /// The client takes so many broadcasts: the number of the last.
+    pub(super) fn takes(&self, count: usize) -> Option<u64> {
+        let mut unpolled = self.unpolled();
+        let count = count.min(unpolled.numbers.len());
+        unpolled.numbers.drain(..count).last()
     }
 }
 
@@ -431,7 +454,7 @@ impl Listeners {
     /// The client has taken what waited for it.
     pub(super) fn polled(&self, sid: Sid) {
         if let Some(listener) = self.get(sid).filter(|listener| !listener.is_let_go()) {
-            listener.unpolled.store(0, Relaxed);
+            listener.unpolled().bytes = 0;
         }
     }
 

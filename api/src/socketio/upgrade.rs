@@ -21,11 +21,12 @@ use tower::Service;
 use super::{
     connect::ConnectsOnce,
     delivery::Everyone,
+    due::{is_broadcast, offset_packet},
     listeners::Listeners,
     posted::Posted,
-    recovery::{self, CONNECTED, Pid},
+    recovery::{self, CONNECTED},
     server::{Library, MAX_MESSAGE},
-    wire::{Transport, Untold, Wire},
+    wire::{Polled, Transport, Wire},
 };
 use crate::{app::App, http::api_error::ApiError, server::accept::Stream};
 
@@ -73,32 +74,35 @@ pub(crate) async fn serve(
         (StatusCode::OK, Some(sid)) if is_poll && length(response.body()) > 1 => {
             app.everyone.listeners.polled(sid);
             posted.polled(sid, length(response.body()));
-            if let Some(pid) = app.everyone.listeners.untold(sid) {
-                return tell(response.map(Body::new), sid, pid, &app.everyone).await;
-            }
+            return completed(response.map(Body::new), sid, &app.everyone).await;
         }
         _ => {}
     }
     response.map(Body::new)
 }
 
-/// Tells a client that polls who it is, if this says that it is connected.
-async fn tell(response: Response, sid: Sid, pid: Pid, everyone: &Everyone) -> Response {
+/// The answer to a poll, with what only we know: who the client is, when it says that it is
+/// connected, and the number of the last broadcast.
+async fn completed(response: Response, sid: Sid, everyone: &Everyone) -> Response {
     let (mut head, body) = response.into_parts();
     let Ok(packets) = to_bytes(body, usize::MAX).await else {
         return ApiError::from(Error::internal("a poll has no answer")).into_response();
     };
-    let mut packets: Vec<Bytes> =
-        packets.split(|byte| *byte == SEPARATOR).map(|packet| packets.slice_ref(packet)).collect();
-    if let Some(connected) = packets.iter_mut().find(|packet| packet.starts_with(CONNECTED)) {
+    let packet = |packet: &[u8]| packets.slice_ref(packet);
+    let mut packets: Vec<Bytes> = packets.split(|byte| *byte == SEPARATOR).map(packet).collect();
+    if let Some(pid) = everyone.listeners.untold(sid)
+        && let Some(connected) = packets.iter_mut().find(|packet| packet.starts_with(CONNECTED))
+    {
         everyone.listeners.told(sid);
         if let Some(told) = recovery::tell(connected, &pid.told(everyone.process())) {
             *connected = told.into();
         }
     }
-    let body = packets.join(&SEPARATOR);
+    let broadcasts = packets.iter().filter(|packet| is_broadcast(packet)).count();
+    let taken = everyone.listeners.get(sid).and_then(|listener| listener.takes(broadcasts));
+    packets.extend(taken.map(|number| offset_packet(number).into()));
     head.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(head, body.into())
+    Response::from_parts(head, packets.join(&SEPARATOR).into())
 }
 
 /// To its client, a session that is unknown has broken: it begins another.
@@ -157,14 +161,8 @@ async fn begin(
     };
     let (tcp, counted) = parts.io.into_inner().into_tcp();
     let listeners = everyone.listeners.clone();
-    let untold = sid.map(|sid| -> Untold {
-        Box::new(move || {
-            let pid = everyone.listeners.untold(sid)?;
-            everyone.listeners.told(sid);
-            Some(pid.told(everyone.process()))
-        })
-    });
-    let transport = Transport::new(tcp, parts.read_buf, untold, counted);
+    let polled = sid.map(|sid| -> Box<dyn Polled> { Box::new(Session { sid, everyone }) });
+    let transport = Transport::new(tcp, parts.read_buf, polled, counted);
     let wire = transport.wire();
     needed.extensions_mut().insert(Arc::downgrade(&wire));
     // The answer to the request has said whether it is right.
@@ -172,6 +170,24 @@ async fn begin(
         Service::<(Transport, http::Request<()>)>::call(&mut library, (transport, needed)).await;
     if let Some(sid) = sid {
         switch(sid, &wire, &listeners).await;
+    }
+}
+
+/// A session that has polled until now.
+struct Session {
+    sid: Sid,
+    everyone: Everyone,
+}
+
+impl Polled for Session {
+    fn is_told(&self) -> Option<String> {
+        let pid = self.everyone.listeners.untold(self.sid)?;
+        self.everyone.listeners.told(self.sid);
+        Some(pid.told(self.everyone.process()))
+    }
+
+    fn takes(&self, broadcasts: usize) -> Option<u64> {
+        self.everyone.listeners.get(self.sid)?.takes(broadcasts)
     }
 }
 

@@ -4,6 +4,7 @@
 //! slowly is let go, and comes back.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
     net::Shutdown,
@@ -25,7 +26,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::recovery::{CONNECTED, tell};
+use super::{
+    due::{is_broadcast, offset_frame},
+    recovery::{CONNECTED, tell},
+};
 use crate::server::accept::Counted;
 
 /// What may wait for a client in this process, beside the last round, and in the kernel, which
@@ -269,12 +273,16 @@ pub(super) struct Transport {
     wire: Arc<Wire>,
     /// What the client sent before the connection became a websocket.
     early: Bytes,
-    /// Of a session that has polled until now.
-    untold: Option<Untold>,
+    polled: Option<Box<dyn Polled>>,
 }
 
-/// What a client is to be told when it is connected, if it has not been told over a poll.
-pub(super) type Untold = Box<dyn Fn() -> Option<String> + Send>;
+/// A session that has polled until now: what the library says to it may have waited for a poll.
+pub(super) trait Polled: Send {
+    /// The client is told that it is connected: its `pid`, if it has not been told over a poll.
+    fn is_told(&self) -> Option<String>;
+    /// The client takes so many broadcasts: the number of the last.
+    fn takes(&self, broadcasts: usize) -> Option<u64>;
+}
 
 impl Transport {
     /// A connection that is a websocket from now on: of a new session, or of one that has polled
@@ -282,13 +290,13 @@ impl Transport {
     pub(super) fn new(
         tcp: TcpStream,
         early: Bytes,
-        untold: Option<Untold>,
+        polled: Option<Box<dyn Polled>>,
         counted: Counted,
     ) -> Self {
-        let waits_for = if untold.is_some() { WaitsFor::Upgrade } else { WaitsFor::Connected };
+        let waits_for = if polled.is_some() { WaitsFor::Upgrade } else { WaitsFor::Connected };
         // An empty slice, too, would keep hyper's buffer.
         let early = if early.is_empty() { Bytes::new() } else { early };
-        Transport { wire: Wire::new(tcp, waits_for, counted), early, untold }
+        Transport { wire: Wire::new(tcp, waits_for, counted), early, polled }
     }
 
     pub(super) fn wire(&self) -> Arc<Wire> {
@@ -306,6 +314,16 @@ impl Drop for Transport {
 /// Where the frame begins that tells the client that it is connected.
 fn connected(frames: &[u8]) -> Option<usize> {
     find(frames, |payload| payload.starts_with(CONNECTED))
+}
+
+/// How many broadcasts are in these frames.
+fn broadcasts(frames: &[u8]) -> usize {
+    let count = Cell::new(0);
+    find(frames, |payload| {
+        count.set(count.get() + usize::from(is_broadcast(payload)));
+        false
+    });
+    count.get()
 }
 
 /// The same frames, of which that one tells the client its `pid`, too.
@@ -393,7 +411,14 @@ impl AsyncWrite for Transport {
         _: &mut Context<'_>,
         frames: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wire = &self.wire;
+        let Transport { wire, polled, .. } = &*self;
+        let connected = connected(frames);
+        // Before the outbox is locked: who adds a client locks the index first, and then its outbox.
+        let polled_pid = connected.and(polled.as_ref()).and_then(|polled| polled.is_told());
+        let offset = polled.as_ref().and_then(|polled| match broadcasts(frames) {
+            0 => None,
+            broadcasts => polled.takes(broadcasts),
+        });
         let mut outbox = wire.outbox();
         wire.make_room(&mut outbox);
         if outbox.is_broken {
@@ -410,18 +435,16 @@ impl AsyncWrite for Transport {
             wire.say_goodbye(&mut outbox);
             return Poll::Ready(Ok(frames.len()));
         }
-        let awaited = outbox.waits_for == WaitsFor::Connected;
-        match connected(frames).filter(|_| awaited || self.untold.is_some()) {
-            Some(connected) => {
-                let pid = outbox.pid.take().map(String::from);
-                let pid = pid.or_else(|| self.untold.as_ref().and_then(|untold| untold()));
-                let told = pid.and_then(|pid| with_pid(frames, connected, &pid));
-                outbox.push(told.unwrap_or_else(|| frames.to_vec()).into());
-                if awaited {
-                    outbox.release();
-                }
-            }
-            None => outbox.push(Bytes::copy_from_slice(frames)),
+        let told = connected.and_then(|connected| {
+            let pid = polled_pid.or_else(|| outbox.pid.take().map(String::from))?;
+            with_pid(frames, connected, &pid)
+        });
+        outbox.push(told.unwrap_or_else(|| frames.to_vec()).into());
+        if let Some(number) = offset {
+            outbox.push(offset_frame(number).into());
+        }
+        if connected.is_some() && outbox.waits_for == WaitsFor::Connected {
+            outbox.release();
         }
         wire.write(&mut outbox);
         Poll::Ready(Ok(frames.len()))
@@ -447,6 +470,18 @@ mod tests {
 
     use super::*;
 
+    struct Nobody;
+
+    impl Polled for Nobody {
+        fn is_told(&self) -> Option<String> {
+            None
+        }
+
+        fn takes(&self, _: usize) -> Option<u64> {
+            None
+        }
+    }
+
     async fn pair(has_polled: bool) -> (Transport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpSocket::new_v4().unwrap();
@@ -456,8 +491,8 @@ mod tests {
         let (tcp, _) = listener.accept().await.unwrap();
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let counted = (slot, metrics::Connection::open());
-        let untold: Option<Untold> = if has_polled { Some(Box::new(|| None)) } else { None };
-        (Transport::new(tcp, Bytes::from_static(b"early"), untold, counted), client)
+        let polled = has_polled.then(|| -> Box<dyn Polled> { Box::new(Nobody) });
+        (Transport::new(tcp, Bytes::from_static(b"early"), polled, counted), client)
     }
 
     /// Puts a broadcast in line and writes it, as a round does.
