@@ -16,7 +16,10 @@ use nexus_common::{
         map::{self, Snapshot},
     },
     storage::{Cache, postgres::bounded},
-    types::ids::{EventId, UserId},
+    types::{
+        ids::{EventId, UserId},
+        visibility::Viewer,
+    },
 };
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -106,12 +109,12 @@ impl SeatMaps {
     }
 
     /// The response to `GET /seats/:eventId`.
-    pub(crate) async fn response(&self, event: EventId, viewer: Option<UserId>) -> Result<Body> {
-        let shared = self.shared(event, viewer).await?;
+    pub(crate) async fn response(&self, event: EventId, viewer: Viewer) -> Result<Body> {
+        let shared = self.shared(event, viewer.user).await?;
         shared.snapshot.require_visible(viewer)?;
-        match viewer {
+        match viewer.user {
             Some(user) if shared.snapshot.has_seats_of(user) => {
-                Body::for_one(shared.snapshot.map(viewer))
+                Body::for_one(shared.snapshot.map(viewer.user))
             }
             _ => Ok(shared.strangers.clone()),
         }

@@ -5,7 +5,12 @@
 
 use nexus_common::{
     Error, Result,
-    types::{contacts::Phone as PhoneNumber, page::Page},
+    types::{
+        contacts::Phone as PhoneNumber,
+        ids::UserId,
+        page::Page,
+        visibility::{ShareCode, Viewer},
+    },
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -74,6 +79,11 @@ pub(crate) fn change<'de, F: Field, D: Deserializer<'de>>(
 pub(crate) fn page(limit: &Option<Whole>, offset: &Option<Whole>) -> Result<Page> {
     let read = |field: &Option<Whole>| field.as_ref().and_then(Whole::read);
     Ok(Page::new(read(limit), read(offset))?)
+}
+
+/// Who looks at an event.
+pub(crate) fn viewer(user: Option<UserId>, code: &Option<Code>) -> Viewer {
+    Viewer { user, code: code.as_ref().and_then(Code::read) }
 }
 
 /// A type of field: what it holds, how it is read and cleaned, and its schema.
@@ -227,6 +237,13 @@ field!(
     text("V1")
         .pattern(Some("^ *[A-Za-z0-9]{1,20} *$"))
         .description(Some("Trimmed and upper-cased; unique within its seat type."))
+);
+field!(
+    /// Whatever is no code is wrong, and a wrong one is the same as none.
+    Code: ShareCode = |value| value.as_str().and_then(ShareCode::parse),
+    text("67e55044-10b1-426f-9247-bb680e5fe0c8").description(Some(
+        "The share code of a private event, as its organiser has it from `GET /events/:id`. Without the right one, there is no such event."
+    ))
 );
 field!(
     /// Text of one line; its request describes it.

@@ -21,13 +21,11 @@ use std::sync::Arc;
 use nexus_common::{
     Error, Result,
     events::{
+        event::require_visible,
         seat_types::EventSeatTypes,
         views::{EventDetail, ListFilter},
     },
-    types::{
-        ids::{EventId, UserId},
-        page::Page,
-    },
+    types::{ids::EventId, page::Page, visibility::Viewer},
 };
 use sqlx::PgPool;
 
@@ -64,10 +62,10 @@ impl Reads {
     }
 
     /// The response to `GET /events/:id`.
-    pub(crate) async fn event(&self, id: EventId, viewer: Option<UserId>) -> Result<Body> {
+    pub(crate) async fn event(&self, id: EventId, viewer: Viewer) -> Result<Body> {
         let event = self.events.get(id).await?.ok_or(Error::EventNotFound)?;
-        event.content.event.visibility().require(viewer)?;
-        match viewer {
+        require_visible(event.content.event.visibility(), viewer)?;
+        match viewer.user {
             Some(user) if user == event.content.event.organizer_id => {
                 Body::for_one(event.content.for_organizer())
             }
@@ -76,9 +74,9 @@ impl Reads {
     }
 
     /// The response to `GET /events/:id/seat-types`.
-    pub(crate) async fn seat_types(&self, id: EventId, viewer: Option<UserId>) -> Result<Body> {
+    pub(crate) async fn seat_types(&self, id: EventId, viewer: Viewer) -> Result<Body> {
         let event = self.seat_types.get(id).await?.ok_or(Error::EventNotFound)?;
-        event.content.visibility.require(viewer)?;
+        require_visible(event.content.visibility, viewer)?;
         Ok(event.body.clone())
     }
 

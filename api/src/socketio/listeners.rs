@@ -1,7 +1,7 @@
 //! The clients that are connected to this process, and who of them hears what.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
     ptr,
     sync::{
@@ -14,7 +14,10 @@ use std::{
 use nexus_common::{
     observability::metrics,
     realtime::{Audience, Parties},
-    types::ids::{EventId, UserId},
+    types::{
+        ids::{EventId, UserId},
+        visibility::{ShareCode, Visibility},
+    },
 };
 use socketioxide::{TransportType, socket::Sid};
 
@@ -22,7 +25,7 @@ use super::{
     due::Due,
     queue::Queue,
     recent::{Numbered, Recent, Said},
-    recovery::{Away, Left, Pid, Returning},
+    recovery::{Away, Joined, Left, Pid, Returning},
     server::Socket,
     wire::Wire,
 };
@@ -188,8 +191,9 @@ struct Entry {
     pid: Pid,
     /// The number of the last broadcast before it connected.
     since: u64,
-    /// The events about whose seats and bookings it hears; `None`: about all.
-    joined: Option<BTreeSet<EventId>>,
+    /// The events about whose seats and bookings it hears, and the codes with which it has joined
+    /// them; `None`: about all.
+    joined: Option<Joined>,
     user: Option<UserId>,
 }
 
@@ -204,14 +208,35 @@ impl Index {
         self.all.iter().map(|(sid, entry)| (sid, &entry.listener))
     }
 
-    /// Those who hear about an event's seats and bookings.
-    fn viewers(&self, event: EventId) -> impl Iterator<Item = (&Sid, &Arc<Listener>)> {
-        self.everywhere.iter().chain(self.joined.get(&event).into_iter().flatten())
+    /// Those who hear about an event's seats and bookings. Whether they may know of it is decided
+    /// for every broadcast anew: an event that was open when they joined it may be private by now.
+    fn viewers(
+        &self,
+        event: EventId,
+        visibility: Visibility,
+    ) -> Box<dyn Iterator<Item = (&Sid, &Arc<Listener>)> + '_> {
+        let joined = self.joined.get(&event).into_iter().flatten();
+        match visibility {
+            Visibility::Open => Box::new(self.everywhere.iter().chain(joined)),
+            Visibility::Private { organiser, code } => {
+                let guests = joined.filter(move |(sid, _)| {
+                    let entry = self.all.get(sid).filter(|entry| entry.user != Some(organiser));
+                    entry.is_some_and(|entry| entry.has_joined(event, code))
+                });
+                Box::new(self.viewing(organiser, event).chain(guests))
+            }
+            Visibility::Draft { organiser } => Box::new(self.viewing(organiser, event)),
+        }
     }
 
-    fn views(&self, sid: Sid, event: EventId) -> bool {
-        let joined = self.all.get(&sid).map(|entry| &entry.joined);
-        joined.is_some_and(|joined| joined.as_ref().is_none_or(|events| events.contains(&event)))
+    /// A user's clients that have joined the event, or none.
+    fn viewing(
+        &self,
+        user: UserId,
+        event: EventId,
+    ) -> impl Iterator<Item = (&Sid, &Arc<Listener>)> {
+        let views = move |sid| self.all.get(sid).is_some_and(|entry| entry.views(event));
+        self.of(user).filter(move |(sid, _)| views(*sid))
     }
 
     /// What is known of a client that is away, or whose last connection is not known to be broken.
@@ -226,7 +251,7 @@ impl Index {
         match &entry.joined {
             None => drop(self.everywhere.insert(sid, entry.listener.clone())),
             Some(events) => {
-                for event in events {
+                for event in events.keys() {
                     self.joined.entry(*event).or_default().insert(sid, entry.listener.clone());
                 }
             }
@@ -243,21 +268,41 @@ impl Index {
 }
 
 impl Entry {
+    fn views(&self, event: EventId) -> bool {
+        self.joined.as_ref().is_none_or(|events| events.contains_key(&event))
+    }
+
+    fn has_joined(&self, event: EventId, code: ShareCode) -> bool {
+        let joined = self.joined.as_ref().and_then(|events| events.get(&event));
+        joined == Some(&Some(code))
+    }
+
     fn left(&self) -> Left {
         let sid = self.listener.socket.id;
         Left { joined: self.joined.clone(), sid, since: self.since }
     }
 
-    /// As [`Listeners::audience`] has it.
+    /// As [`Listeners::audience`] has it, for a client that was another socket before.
     fn hears(&self, numbered: &Numbered, before: Sid) -> bool {
-        let views = |event| self.joined.as_ref().is_none_or(|events| events.contains(&event));
+        let may_view = |event, visibility| {
+            self.views(event)
+                && match visibility {
+                    Visibility::Open => true,
+                    Visibility::Private { organiser, code } => {
+                        self.user == Some(organiser) || self.has_joined(event, code)
+                    }
+                    Visibility::Draft { organiser } => self.user == Some(organiser),
+                }
+        };
         let is_party = |parties: Parties| parties.users().any(|user| self.user == Some(user));
         let hears = match numbered.said.to {
             Audience::Everyone => true,
             Audience::Others(user) => self.user != Some(user),
-            Audience::Event(event) => views(event),
-            Audience::Bystanders(parties) => views(parties.event) && !is_party(parties),
-            Audience::Parties(parties) => views(parties.event) && is_party(parties),
+            Audience::Event(event, visibility) => may_view(event, visibility),
+            Audience::Bystanders(parties) => {
+                may_view(parties.event, parties.visibility) && !is_party(parties)
+            }
+            Audience::Parties(parties) => self.views(parties.event) && is_party(parties),
             Audience::User(user) => self.user == Some(user),
         };
         hears && numbered.said.except != Some(before)
@@ -384,7 +429,7 @@ impl Listeners {
         }
         let Some(entry) = index.all.remove(&sid) else { return };
         index.everywhere.remove(&sid);
-        for event in entry.joined.iter().flatten() {
+        for event in entry.joined.iter().flat_map(Joined::keys) {
             remove(&mut index.joined, *event, sid);
         }
         if let Some(user) = entry.user {
@@ -397,9 +442,15 @@ impl Listeners {
         }
     }
 
-    /// The client hears about this event, and not about those that it has not joined. False if it
-    /// has joined `most` others.
-    pub(super) fn join(&self, socket: &Socket, event: EventId, most: usize) -> bool {
+    /// The client hears about this event, and not about those that it has not joined; as long as
+    /// the event is private, if this is its code. False if it has joined `most` others.
+    pub(super) fn join(
+        &self,
+        socket: &Socket,
+        event: EventId,
+        code: Option<ShareCode>,
+        most: usize,
+    ) -> bool {
         let (sid, mut index) = (socket.id, self.write());
         if index.entry(socket).is_none() {
             return true;
@@ -408,12 +459,12 @@ impl Listeners {
         let Some(entry) = all.get_mut(&sid) else { return true };
         let events = entry.joined.get_or_insert_with(|| {
             everywhere.remove(&sid);
-            BTreeSet::new()
+            BTreeMap::new()
         });
-        if events.len() >= most && !events.contains(&event) {
+        if events.len() >= most && !events.contains_key(&event) {
             return false;
         }
-        events.insert(event);
+        events.insert(event, code);
         joined.entry(event).or_default().insert(sid, entry.listener.clone());
         true
     }
@@ -482,15 +533,14 @@ impl Listeners {
                 deaf.extend(index.of(user).map(|(sid, _)| *sid));
                 Box::new(index.all())
             }
-            Audience::Event(event) => Box::new(index.viewers(event)),
+            Audience::Event(event, visibility) => index.viewers(event, visibility),
             Audience::Bystanders(parties) => {
                 deaf.extend(parties.users().flat_map(|user| index.of(user)).map(|(sid, _)| *sid));
-                Box::new(index.viewers(parties.event))
+                index.viewers(parties.event, parties.visibility)
             }
             Audience::Parties(parties) => {
-                let (index, event) = (&index, parties.event);
-                let both = parties.users().flat_map(|user| index.of(user));
-                Box::new(both.filter(move |(sid, _)| index.views(**sid, event)))
+                let index = &index;
+                Box::new(parties.users().flat_map(move |user| index.viewing(user, parties.event)))
             }
             Audience::User(user) => Box::new(index.of(user)),
         };

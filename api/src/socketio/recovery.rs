@@ -3,11 +3,11 @@
 //! and an offset after every broadcast; it comes back with both (docs/realtime.md#recovery).
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Instant,
 };
 
-use nexus_common::types::ids::EventId;
+use nexus_common::types::{ids::EventId, visibility::ShareCode};
 use serde_json::Value;
 use socketioxide::socket::Sid;
 use uuid::Uuid;
@@ -58,10 +58,13 @@ impl Returning {
     }
 }
 
+/// Events that a client has joined, and the share codes with which it has.
+pub(super) type Joined = BTreeMap<EventId, Option<ShareCode>>;
+
 /// What is known of a client that is away.
 #[derive(Clone, Debug)]
 pub(super) struct Left {
-    pub(super) joined: Option<BTreeSet<EventId>>,
+    pub(super) joined: Option<Joined>,
     /// Its session: what that has caused, it has not been told.
     pub(super) sid: Sid,
     /// The number of the last broadcast before it connected.

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
 use super::booking_states::{self, BookingEvent, BookingState, BookingStep};
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         ids::{BookingId, EventId, SeatId, UserId},
         money::Paise,
         statuses::{BookingStatus, PaymentStatus},
+        visibility::Visibility,
     },
 };
 
@@ -29,6 +30,8 @@ pub struct LockedBooking {
     pub id: BookingId,
     pub reference: String,
     pub event: EventId,
+    /// Who may know of the event.
+    pub visibility: Visibility,
     pub organiser: UserId,
     pub user: UserId,
     pub total: Paise,
@@ -49,7 +52,12 @@ impl LockedBooking {
 
     /// The buyer and the organiser.
     pub fn parties(&self) -> Parties {
-        Parties { event: self.event, buyer: self.user, organiser: self.organiser }
+        Parties {
+            event: self.event,
+            visibility: self.visibility,
+            buyer: self.user,
+            organiser: self.organiser,
+        }
     }
 
     /// Whether this payment confirmed it.
@@ -123,7 +131,8 @@ pub(super) async fn read_all_locked(
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
                   coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
-                  e.status = 'published' AS "on_sale!", e.organizer_id AS "organizer_id: UserId"
+                  e.status = 'published' AS "on_sale!", e.organizer_id AS "organizer_id: UserId",
+                  event_visibility(e) AS "visibility!: Json<Visibility>"
            FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = ANY ($1)"#,
         ids as _,
     )
@@ -133,6 +142,7 @@ pub(super) async fn read_all_locked(
         id: row.id,
         reference: row.booking_reference,
         event: row.event_id,
+        visibility: row.visibility.0,
         organiser: row.organizer_id,
         user: row.user_id,
         total: row.total,

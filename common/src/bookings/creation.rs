@@ -149,7 +149,12 @@ impl NewRow {
             total_amount: Some(self.total),
             status: booking.status,
         };
-        let parties = Parties { event, buyer: self.user, organiser: self.organiser };
+        let parties = Parties {
+            event,
+            visibility: self.visibility,
+            buyer: self.user,
+            organiser: self.organiser,
+        };
         let masked = full.masked();
         after.tell_of_booking(parties, full, masked);
         let created = Created {
@@ -208,6 +213,7 @@ fn decide(
         reference: reference(Timestamp::now()),
         user: *user,
         organiser: facts.organiser,
+        visibility: facts.visibility,
         event: facts.event.clone(),
         seats,
         total,

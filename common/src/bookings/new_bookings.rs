@@ -8,7 +8,7 @@ use std::{
 
 use rand::RngExt;
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         seats::SeatLabel,
         statuses::{BookingStatus, EventStatus, PaymentStatus},
         time::Timestamp,
+        visibility::Visibility,
     },
 };
 
@@ -96,6 +97,7 @@ pub(super) struct NewRow {
     pub(super) reference: String,
     pub(super) user: UserId,
     pub(super) organiser: UserId,
+    pub(super) visibility: Visibility,
     pub(super) event: BookedEvent,
     pub(super) seats: Vec<CreatedSeat>,
     pub(super) total: Paise,
@@ -106,6 +108,8 @@ pub(super) struct NewRow {
 pub(super) struct EventFacts {
     pub(super) event: BookedEvent,
     pub(super) organiser: UserId,
+    /// Who may know of it.
+    pub(super) visibility: Visibility,
     pub(super) on_sale: bool,
     pub(super) started: bool,
 }
@@ -128,7 +132,8 @@ pub(super) async fn booked_events(
     let ids = Vec::from_iter(ids);
     let rows = sqlx::query!(
         r#"SELECT id AS "id: EventId", name, description, start_date, end_date, location, venue_name, image_url,
-                  organizer_id AS "organizer_id: UserId", status AS "status: EventStatus", start_date <= clock_timestamp() AS "started!"
+                  organizer_id AS "organizer_id: UserId", status AS "status: EventStatus", start_date <= clock_timestamp() AS "started!",
+                  event_visibility(events) AS "visibility!: Json<Visibility>"
            FROM events WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE"#,
         &ids as _,
     )
@@ -148,6 +153,7 @@ pub(super) async fn booked_events(
         let facts = EventFacts {
             event,
             organiser: row.organizer_id,
+            visibility: row.visibility.0,
             on_sale: row.status == EventStatus::Published,
             started: row.started,
         };

@@ -253,7 +253,7 @@ fn tell(booking: &LockedBooking, booked: Vec<SeatBooked>, after: &mut AfterCommi
         .collect();
     hints::drop_keys(after, sold.iter().map(|seat| (booking.user, seat)));
     for seat in booked {
-        after.tell(Broadcast::new(Audience::Event(booking.event), seat));
+        after.tell(Broadcast::new(Audience::Event(booking.event, booking.visibility), seat));
     }
 }
 

@@ -1,4 +1,4 @@
-//! An event: its data, its organiser, and who may know of it.
+//! An event: its data, its organiser, and who hears that it changes.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -11,6 +11,7 @@ use crate::{
         ids::{EventId, UserId},
         statuses::EventStatus,
         time::Timestamp,
+        visibility::{Viewer, Visibility},
     },
 };
 
@@ -94,17 +95,7 @@ impl EventUpdated {
     }
 }
 
-/// Who may know of an event: of drafts and private ones, only their organiser.
-#[derive(Clone, Copy, Debug)]
-pub struct Visibility {
-    pub organizer: UserId,
-    /// Neither a draft nor private.
-    pub open: bool,
-}
-
-impl Visibility {
-    /// [`Error::EventNotFound`] unless `viewer` may know of the event.
-    pub fn require(self, viewer: Option<UserId>) -> Result<()> {
-        if self.open || viewer == Some(self.organizer) { Ok(()) } else { Err(Error::EventNotFound) }
-    }
+/// [`Error::EventNotFound`] unless `viewer` may know of the event.
+pub fn require_visible(visibility: Visibility, viewer: Viewer) -> Result<()> {
+    if visibility.is_open_to(viewer) { Ok(()) } else { Err(Error::EventNotFound) }
 }

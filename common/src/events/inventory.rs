@@ -2,13 +2,16 @@
 //! the counts themselves.
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     realtime::{Listeners, Payload},
-    types::ids::{EventId, SeatTypeId},
+    types::{
+        ids::{EventId, SeatTypeId},
+        visibility::Visibility,
+    },
 };
 
 /// The counts of an event's seat types, with the version that orders them.
@@ -33,17 +36,24 @@ pub struct SeatCount {
 }
 
 /// The counts of an event's seat types at their version: one version always has the same counts. So
-/// an expired lock counts until it is freed, which makes a new version.
-pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<SeatCounts> {
+/// an expired lock counts until it is freed, which makes a new version. Also returns who may know
+/// of them.
+pub async fn seat_counts(
+    conn: &mut PgConnection,
+    event: EventId,
+) -> Result<(SeatCounts, Visibility)> {
     // One statement, so counts and version belong together.
     let rows = sqlx::query!(
-        r#"SELECT i.version, t.id AS "id?: SeatTypeId", t.quantity AS "quantity?", t.available_quantity AS "available?"
-           FROM event_inventory i LEFT JOIN event_seat_types t ON t.event_id = i.event_id
+        r#"SELECT i.version, event_visibility(e) AS "visibility!: Json<Visibility>",
+                  t.id AS "id?: SeatTypeId", t.quantity AS "quantity?", t.available_quantity AS "available?"
+           FROM event_inventory i JOIN events e ON e.id = i.event_id LEFT JOIN event_seat_types t ON t.event_id = i.event_id
            WHERE i.event_id = $1 ORDER BY t.id"#,
         event as _,
     )
     .fetch_all(conn)
     .await?;
+    let first = rows.first().ok_or(Error::EventNotFound)?;
+    let (version, visibility) = (first.version, first.visibility.0);
     let count = |id, quantity, available_quantity| {
         Some(SeatCount {
             seat_type_id: id?,
@@ -51,14 +61,9 @@ pub async fn seat_counts(conn: &mut PgConnection, event: EventId) -> Result<Seat
             available_quantity: available_quantity?,
         })
     };
-    Ok(SeatCounts {
-        event_id: event,
-        version: rows.first().map_or(0, |row| row.version),
-        seat_types: rows
-            .iter()
-            .filter_map(|row| count(row.id, row.quantity, row.available))
-            .collect(),
-    })
+    let seat_types =
+        rows.iter().filter_map(|row| count(row.id, row.quantity, row.available)).collect();
+    Ok((SeatCounts { event_id: event, version, seat_types }, visibility))
 }
 
 /// Makes this transaction the only one that changes the inventory of `events` until it ends, and

@@ -2,11 +2,11 @@
 //! with the event's inventory locked.
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
 use super::{
-    event::{Visibility, require_organizer},
+    event::require_organizer,
     inventory,
     stamps::{INCOMPLETE, Known, Look, split},
 };
@@ -18,6 +18,7 @@ use crate::{
         ids::{EventId, SeatTypeId, UserId},
         money::Paise,
         time::Timestamp,
+        visibility::Visibility,
     },
 };
 
@@ -71,7 +72,7 @@ pub async fn of_events(
     // OFFSET keeps the planner from reading every type before it compares the stamps.
     let rows = sqlx::query!(
         r#"SELECT s.event_id AS "event!: EventId", s.stamp AS "stamp!", s.stamp IS DISTINCT FROM known.stamp AS "is_changed!",
-                  e.organizer_id AS "organizer!: UserId", e.status <> 'draft' AND e.is_public AS "open!",
+                  event_visibility(e) AS "visibility!: Json<Visibility>",
                   changed.id AS "id?: SeatTypeId", changed.name AS "name?", changed.description AS "description?",
                   price AS "price?: Paise", quantity AS "quantity?", available AS "available?", display_order AS "display_order?",
                   changed.created_at AS "created_at?: Timestamp", changed.updated_at AS "updated_at?: Timestamp"
@@ -92,11 +93,11 @@ pub async fn of_events(
     let mut looks: Vec<Look<EventSeatTypes>> = Vec::new();
     for row in rows {
         if looks.last().is_none_or(|look| look.event != row.event) {
-            let visibility = Visibility { organizer: row.organizer, open: row.open };
+            let seat_types = EventSeatTypes { visibility: row.visibility.0, types: vec![] };
             looks.push(Look {
                 event: row.event,
                 stamp: row.stamp.into(),
-                changed: row.is_changed.then(|| EventSeatTypes { visibility, types: vec![] }),
+                changed: row.is_changed.then_some(seat_types),
             });
         }
         let seat_type = || {

@@ -1,13 +1,10 @@
 //! Looking at events: lists, one event in detail, and its counts.
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
-use super::{
-    event::Visibility,
-    stamps::{INCOMPLETE, Known, Look, split},
-};
+use super::stamps::{INCOMPLETE, Known, Look, split};
 use crate::{
     error::{Error, Result},
     types::{
@@ -15,6 +12,7 @@ use crate::{
         page::Page,
         statuses::EventStatus,
         time::Timestamp,
+        visibility::{ShareCode, Visibility},
     },
 };
 
@@ -39,6 +37,11 @@ pub struct EventListItem {
     /// Only [`EventDetail`] shows it, and only to the organiser.
     #[serde(skip)]
     organizer_email: Option<String>,
+    /// The same.
+    #[serde(skip)]
+    share_code: ShareCode,
+    #[serde(skip)]
+    visibility: Visibility,
     pub total_seats: i64,
     pub available_seats: i64,
     pub booked_seats: i64,
@@ -55,15 +58,16 @@ pub struct EventDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub organizer_email: Option<String>,
+    /// Opens the event, while it is private, to those who have it. Shown only to the organiser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub share_code: Option<ShareCode>,
 }
 
 impl EventListItem {
     /// Who may know of the event.
     pub fn visibility(&self) -> Visibility {
-        Visibility {
-            organizer: self.organizer_id,
-            open: self.is_public && self.status != EventStatus::Draft,
-        }
+        self.visibility
     }
 }
 
@@ -73,12 +77,21 @@ impl EventDetail {
             0 => 0.0,
             total => event.booked_seats as f64 * 100.0 / total as f64,
         };
-        EventDetail { occupancy_rate: format!("{occupancy:.2}"), organizer_email: None, event }
+        EventDetail {
+            occupancy_rate: format!("{occupancy:.2}"),
+            organizer_email: None,
+            share_code: None,
+            event,
+        }
     }
 
     /// The event as its organiser sees it.
     pub fn for_organizer(&self) -> Self {
-        EventDetail { organizer_email: self.event.organizer_email.clone(), ..self.clone() }
+        EventDetail {
+            organizer_email: self.event.organizer_email.clone(),
+            share_code: Some(self.event.share_code),
+            ..self.clone()
+        }
     }
 }
 
@@ -119,11 +132,13 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
                   image_url AS "image_url?", location AS "location?", venue_name AS "venue_name?", organizer_id AS "organizer_id?: UserId",
                   status AS "status?: EventStatus", is_public AS "is_public?", max_tickets_per_user AS "max_tickets_per_user?",
                   created_at AS "created_at?: Timestamp", updated_at AS "updated_at?: Timestamp", organizer_name AS "organizer_name?",
-                  organizer_email AS "organizer_email?", total_seats AS "total_seats?", available_seats AS "available_seats?"
+                  organizer_email AS "organizer_email?", share_code AS "share_code?: ShareCode", visibility AS "visibility?: Json<Visibility>",
+                  total_seats AS "total_seats?", available_seats AS "available_seats?"
            FROM event_catalogue c
            LEFT JOIN (unnest($1::int[], $2::bigint[]) AS known (id, stamp) JOIN event_stamps s ON s.event_id = known.id) ON TRUE
            LEFT JOIN LATERAL (
-               SELECT * FROM event_overview o WHERE o.id = s.event_id AND s.stamp IS DISTINCT FROM known.stamp OFFSET 0
+               SELECT o.*, e.share_code, event_visibility(e) AS visibility FROM event_overview o JOIN events e ON e.id = o.id
+               WHERE o.id = s.event_id AND s.stamp IS DISTINCT FROM known.stamp OFFSET 0
            ) changed ON TRUE"#,
         &ids as _,
         &stamps as _,
@@ -152,6 +167,8 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
                 updated_at: row.updated_at?,
                 organizer_name: row.organizer_name,
                 organizer_email: row.organizer_email,
+                share_code: row.share_code?,
+                visibility: row.visibility?.0,
                 total_seats: row.total_seats?,
                 available_seats: row.available_seats?,
                 booked_seats: row.total_seats? - row.available_seats?,

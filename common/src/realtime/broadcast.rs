@@ -9,7 +9,10 @@ use utoipa::ToSchema;
 
 use crate::{
     observability::{metrics, traces},
-    types::ids::{EventId, UserId},
+    types::{
+        ids::{EventId, UserId},
+        visibility::Visibility,
+    },
 };
 
 /// What a broadcast says (docs/contract.md#broadcasts).
@@ -37,12 +40,15 @@ impl Listeners {
                 "Every client; of drafts and private events, their organiser only."
             }
             Listeners::Viewers => {
-                "Clients that have joined the event, and those that have joined none."
+                "Clients that have joined the event, and those that have joined none; of a private \
+                 event, those that have joined it with its share code, and the organiser's; of a \
+                 draft, the organiser's."
             }
             Listeners::ViewersOfBookings => {
                 "Clients that have joined the event, and those that have joined none: the buyer's \
                  and the organiser's are told all of it, others without what is nobody else's \
-                 business."
+                 business. Of others, only those that have joined a private event with its share \
+                 code, and nobody of a draft."
             }
             Listeners::Buyer => "The buyer's clients.",
         }
@@ -56,9 +62,10 @@ pub enum Audience {
     Everyone,
     /// Everyone but one user's sockets.
     Others(UserId),
-    /// About seats and bookings of an event: those who joined it, and those who never joined any.
-    Event(EventId),
-    /// The sockets of the booking's parties, among those of `Event`.
+    /// About seats and bookings of an event: those who joined it, and those who never joined any,
+    /// as far as they may know of it.
+    Event(EventId, Visibility),
+    /// The sockets of the booking's parties that joined its event, or never joined any.
     Parties(Parties),
     /// The sockets of `Event` that are not the booking's parties'.
     Bystanders(Parties),
@@ -70,6 +77,8 @@ pub enum Audience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parties {
     pub event: EventId,
+    /// Who else may know of the event.
+    pub visibility: Visibility,
     pub buyer: UserId,
     pub organiser: UserId,
 }

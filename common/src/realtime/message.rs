@@ -9,7 +9,7 @@ use super::{Audience, Broadcast};
 
 /// The channel. Its number changes with what is said on it: processes of two releases do not hear
 /// each other's broadcasts rather than misunderstand them.
-pub const CHANNEL: &str = "nexus:broadcasts:1";
+pub const CHANNEL: &str = "nexus:broadcasts:2";
 
 /// What is said on the channel.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,12 +36,17 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ids::{EventId, UserId};
+    use crate::types::{
+        ids::{EventId, UserId},
+        visibility::{ShareCode, Visibility},
+    };
 
     #[test]
     fn what_is_published_is_what_is_heard() {
+        let code = ShareCode::parse("67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap();
         let to = Audience::Bystanders(super::super::Parties {
             event: EventId(1),
+            visibility: Visibility::Private { organiser: UserId(3), code },
             buyer: UserId(2),
             organiser: UserId(3),
         });

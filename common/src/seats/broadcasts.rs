@@ -84,6 +84,7 @@ pub fn freed(after: &mut AfterCommit, freed: Vec<Freed>, reason: UnlockReason) {
     hints::drop_keys(after, held);
     for seat in freed {
         after.counts_changed(seat.key.event);
+        let audience = Audience::Event(seat.key.event, seat.visibility);
         let unlocked = SeatUnlocked {
             event_id: seat.key.event,
             seat_type_id: seat.key.seat_type,
@@ -92,6 +93,6 @@ pub fn freed(after: &mut AfterCommit, freed: Vec<Freed>, reason: UnlockReason) {
             version: seat.version,
             reason,
         };
-        after.tell(Broadcast::new(Audience::Event(seat.key.event), unlocked));
+        after.tell(Broadcast::new(audience, unlocked));
     }
 }

@@ -19,8 +19,9 @@ pub fn updates<P: Publish>(
     Coalesced::new(settings, publisher, move |event: EventId| {
         let db = db.clone();
         Box::pin(async move {
-            let counts = inventory::seat_counts(&mut *db.acquire().await?, event).await?;
-            Ok(Broadcast::new(Audience::Event(event), counts))
+            let (counts, visibility) =
+                inventory::seat_counts(&mut *db.acquire().await?, event).await?;
+            Ok(Broadcast::new(Audience::Event(event, visibility), counts))
         })
     })
 }

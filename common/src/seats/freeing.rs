@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     types::{
         ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::{SeatKey, SeatLabel},
+        visibility::Visibility,
     },
 };
 
@@ -26,6 +27,8 @@ pub struct Freed {
     pub available_quantity: i32,
     /// The version of the event's counts now.
     pub version: i64,
+    /// Who may know of the event.
+    pub visibility: Visibility,
 }
 
 /// Frees seats whose lock has expired: those that are `named`, and of each seat type the longest
@@ -119,30 +122,29 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Fre
            FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
            WHERE t.id = freed.id
            RETURNING t.id AS "id: SeatTypeId", t.available_quantity,
-                     (SELECT version FROM event_inventory i WHERE i.event_id = t.event_id) AS "version!""#,
+                     (SELECT version FROM event_inventory i WHERE i.event_id = t.event_id) AS "version!",
+                     (SELECT event_visibility(e) FROM events e WHERE e.id = t.event_id) AS "visibility!: Json<Visibility>""#,
         &types as _,
     )
     .fetch_all(conn)
     .await?;
-    let counts: HashMap<SeatTypeId, (i32, i64)> =
-        counts.into_iter().map(|row| (row.id, (row.available_quantity, row.version))).collect();
-    let mut freed: Vec<Freed> = gone
-        .into_iter()
-        .map(|seat| {
-            let (available_quantity, version) =
-                counts.get(&seat.event_seat_type_id).copied().unwrap_or_default();
-            Freed {
-                available_quantity,
-                version,
-                key: SeatKey {
-                    event: seat.event_id,
-                    seat_type: seat.event_seat_type_id,
-                    label: seat.seat_label,
-                },
-                holder: seat.user_id,
-            }
+    let counts: HashMap<SeatTypeId, _> = counts.into_iter().map(|row| (row.id, row)).collect();
+    let freed = gone.into_iter().map(|seat| {
+        let counted = counts.get(&seat.event_seat_type_id);
+        let counted = counted.ok_or_else(|| Error::internal("a freed seat has no type"))?;
+        Ok(Freed {
+            available_quantity: counted.available_quantity,
+            version: counted.version,
+            visibility: counted.visibility.0,
+            key: SeatKey {
+                event: seat.event_id,
+                seat_type: seat.event_seat_type_id,
+                label: seat.seat_label,
+            },
+            holder: seat.user_id,
         })
-        .collect();
+    });
+    let mut freed = freed.collect::<Result<Vec<_>>>()?;
     freed.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(freed)
 }

@@ -9,6 +9,7 @@ use crate::types::{
     seats::{SeatKey, SeatLabel},
     statuses::SeatStatus,
     time::Timestamp,
+    visibility::Visibility,
 };
 
 /// A lock as the API shows it.
@@ -41,6 +42,8 @@ pub struct WonLocks {
     pub locks: Vec<(Lock, i32)>,
     /// The version of the event's counts, with these locks.
     pub version: i64,
+    /// Who may know of the event.
+    pub visibility: Visibility,
     /// Whether Redis took part in the decision.
     pub cache_hit: bool,
     /// Expired locks that the same commit freed; the caller tells clients of them.

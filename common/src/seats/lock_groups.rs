@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, types::Json};
 
 use super::{
     freeing::{self, Freed},
@@ -26,6 +26,7 @@ use crate::{
         ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::SeatLabel,
         statuses::{EventStatus, SeatStatus},
+        visibility::Visibility,
     },
 };
 
@@ -49,6 +50,7 @@ struct EventFacts {
     /// locked.
     on_sale: bool,
     version: i64,
+    visibility: Visibility,
     most_per_user: i32,
 }
 
@@ -176,8 +178,10 @@ impl<'a> Group<'a> {
                 verdict.iter().flatten().map(move |grant| (request.user, grant))
             })
             .collect();
-        let before = facts.event.map_or(0, |event| event.version);
-        let (mut locks, version) = insert(conn, self.event, before, &winners, valid).await?;
+        let Some(EventFacts { version, visibility, .. }) = facts.event else {
+            return Ok(verdicts.into_iter().map(|_| Err(Error::EventNotFound)).collect());
+        };
+        let (mut locks, version) = insert(conn, self.event, version, &winners, valid).await?;
         let results = verdicts.into_iter().map(|verdict| {
             let locks = verdict?.into_iter().map(|(seat_type, label, left)| {
                 let lock = locks.remove(&(seat_type, label));
@@ -186,6 +190,7 @@ impl<'a> Group<'a> {
             Ok(WonLocks {
                 locks: locks.collect::<Result<_>>()?,
                 version,
+                visibility,
                 cache_hit: false,
                 cleared: std::mem::take(&mut cleared),
             })
@@ -289,7 +294,7 @@ async fn facts(
     // confirmed seats count alike for a user: each has a row (docs/contract.md#change-7).
     let row = sqlx::query!(
         r#"SELECT e.status AS "status: EventStatus", e.start_date <= clock_timestamp() AS "started!",
-                  coalesce(e.max_tickets_per_user, 10) AS "most!", i.version,
+                  coalesce(e.max_tickets_per_user, 10) AS "most!", i.version, event_visibility(e) AS "visibility!: Json<Visibility>",
                   ARRAY(SELECT id FROM users WHERE id = ANY ($2)) AS "users!: Vec<UserId>",
                   types.ids AS "types: Vec<SeatTypeId>", types.counts,
                   taken.types AS "taken_types: Vec<SeatTypeId>", taken.labels AS "taken_labels: Vec<SeatLabel>",
@@ -335,6 +340,7 @@ async fn facts(
     facts.event = Some(EventFacts {
         on_sale: row.status == EventStatus::Published && !row.started,
         version: row.version,
+        visibility: row.visibility.0,
         most_per_user: row.most,
     });
     facts.users = row.users.into_iter().collect();

@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 
 use super::freeing::{self, Freed};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     events::{
-        event::Visibility,
+        event,
         inventory::{self, SeatCounts},
     },
     types::{
@@ -20,6 +20,7 @@ use crate::{
         seats::SeatLabel,
         statuses::SeatStatus,
         time::Timestamp,
+        visibility::{Viewer, Visibility},
     },
 };
 
@@ -68,14 +69,7 @@ struct Seat {
 /// Takes a snapshot of an event. The caller's transaction must see one state of the database
 /// throughout (REPEATABLE READ), so that seats and version belong together.
 pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapshot> {
-    let row = sqlx::query!(
-        r#"SELECT organizer_id AS "organizer: UserId", status <> 'draft' AND is_public AS "open!" FROM events WHERE id = $1"#,
-        event as _,
-    )
-    .fetch_optional(&mut *conn)
-    .await?
-    .ok_or(Error::EventNotFound)?;
-    let counts = inventory::seat_counts(conn, event).await?;
+    let (counts, visibility) = inventory::seat_counts(conn, event).await?;
     let seats = sqlx::query_as!(
         Seat,
         r#"SELECT event_seat_type_id AS seat_type, seat_label AS "label: _", status AS "status: _", user_id AS "holder: _",
@@ -90,7 +84,7 @@ pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapsho
         *over.entry(seat.seat_type).or_insert(0) += 1;
     }
     Ok(Snapshot {
-        visibility: Visibility { organizer: row.organizer, open: row.open },
+        visibility,
         counts,
         holders: seats.iter().filter_map(|seat| seat.holder).collect(),
         over,
@@ -102,9 +96,9 @@ pub async fn snapshot(conn: &mut PgConnection, event: EventId) -> Result<Snapsho
 const PORTION: usize = 100;
 
 impl Snapshot {
-    /// [`Error::EventNotFound`] unless `viewer` may know of the event.
-    pub fn require_visible(&self, viewer: Option<UserId>) -> Result<()> {
-        self.visibility.require(viewer)
+    /// [`Error::EventNotFound`](crate::Error::EventNotFound) unless `viewer` may know of the event.
+    pub fn require_visible(&self, viewer: Viewer) -> Result<()> {
+        event::require_visible(self.visibility, viewer)
     }
 
     /// Whether `viewer` has some of the seats.

@@ -8,7 +8,10 @@ use super::viewed;
 use crate::{
     app::App,
     auth::caller::MaybeCaller,
-    http::{api_error::ApiError, fields::Id},
+    http::{
+        api_error::ApiError,
+        fields::{Code, Id, viewer},
+    },
     operations::{Endpoint, One, Prepared},
     spec::operation::Operation,
 };
@@ -17,6 +20,7 @@ use crate::{
 pub(crate) struct GetEvent {
     #[serde(rename = "eventId")]
     event_id: Id,
+    share_code: Option<Code>,
 }
 
 impl Endpoint for GetEvent {
@@ -30,9 +34,10 @@ impl Endpoint for GetEvent {
     async fn run(
         self,
         app: App,
-        MaybeCaller(viewer): MaybeCaller,
+        MaybeCaller(user): MaybeCaller,
     ) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.event_id)?;
+        let viewer = viewer(user, &self.share_code);
         Ok(app.reads.event(id, viewer).await?.into())
     }
 }

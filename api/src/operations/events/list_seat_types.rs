@@ -8,7 +8,10 @@ use super::viewed;
 use crate::{
     app::App,
     auth::caller::MaybeCaller,
-    http::{api_error::ApiError, fields::Id},
+    http::{
+        api_error::ApiError,
+        fields::{Code, Id, viewer},
+    },
     operations::{All, Endpoint, Prepared},
     spec::operation::Operation,
 };
@@ -17,6 +20,7 @@ use crate::{
 pub(crate) struct ListSeatTypes {
     #[serde(rename = "eventId")]
     event_id: Id,
+    share_code: Option<Code>,
 }
 
 impl Endpoint for ListSeatTypes {
@@ -31,9 +35,10 @@ impl Endpoint for ListSeatTypes {
     async fn run(
         self,
         app: App,
-        MaybeCaller(viewer): MaybeCaller,
+        MaybeCaller(user): MaybeCaller,
     ) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.event_id)?;
+        let viewer = viewer(user, &self.share_code);
         Ok(app.reads.seat_types(id, viewer).await?.into())
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     auth::caller::MaybeCaller,
     http::{
         api_error::ApiError,
-        fields::{Field, Id},
+        fields::{Code, Field, Id, viewer},
     },
     operations::{Endpoint, One, Prepared},
     spec::operation::Operation,
@@ -19,6 +19,7 @@ use crate::{
 pub(crate) struct GetSeats {
     #[serde(rename = "eventId")]
     event_id: Id,
+    share_code: Option<Code>,
 }
 
 impl Endpoint for GetSeats {
@@ -34,10 +35,11 @@ impl Endpoint for GetSeats {
     async fn run(
         self,
         app: App,
-        MaybeCaller(viewer): MaybeCaller,
+        MaybeCaller(user): MaybeCaller,
     ) -> Result<Self::Response, ApiError> {
         let event = self.event_id.read().map(EventId);
         let event = event.ok_or_else(|| Error::invalid("Invalid event ID"))?;
+        let viewer = viewer(user, &self.share_code);
         Ok(app.seat_maps.response(event, viewer).await?.into())
     }
 }

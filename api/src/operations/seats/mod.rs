@@ -71,7 +71,7 @@ fn announce(won: &mut WonLocks) -> AfterCommit {
             version: won.version,
             lock: lock.clone(),
         };
-        after.tell(Broadcast::new(Audience::Event(lock.event_id), locked));
+        after.tell(Broadcast::new(Audience::Event(lock.event_id, won.visibility), locked));
     }
     after
 }

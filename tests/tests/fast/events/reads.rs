@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use nexus_tests::{Client, Event, Method, Response, Stack, Value, json};
+use nexus_tests::{Client, Event, Method, Response, SOON, Stack, Value, eventually, json};
 use tokio::task::JoinSet;
 
 /// The event in the list.
@@ -208,6 +208,73 @@ async fn what_is_private_stays_out_of_others_answers() {
                 assert!(listed(viewer, &own, &event).await.is_none());
                 assert!(listed(viewer, "", &event).await.is_none());
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_share_code_opens_a_private_event_and_no_draft() {
+    let stack = Stack::builder().without_limits().workers([]).start().await;
+    let (organiser, stranger) = (stack.user().await, stack.user().await);
+    let event = stack.event(&organiser, &[("VIP", 100.0, 10)]).await;
+    let other = stack.event(&organiser, &[("VIP", 100.0, 10)]).await;
+    let path = format!("/events/{}", event.id);
+    let code_of = async |event: &Event| {
+        let shown = organiser.get(&format!("/events/{}", event.id)).await.data();
+        shown["share_code"].as_str().expect("a code").to_owned()
+    };
+    let (code, others) = (code_of(&event).await, code_of(&other).await);
+    assert_ne!(code, others);
+    let paths = [path.clone(), format!("{path}/seat-types"), format!("/seats/{}", event.id)];
+    let viewers = [&stranger, &stack.anonymous()];
+    // As long as it is open, no code is needed, and a wrong one does no harm.
+    for path in &paths {
+        stranger.get(&format!("{path}?share_code={others}")).await.ok();
+    }
+
+    let closes = async |map: String| {
+        // A map is shared for a tenth of a second.
+        eventually("the seat map is closed", SOON, async || {
+            nexus_tests::seen(stranger.get(&map).await.status == 404, ())
+        })
+        .await;
+    };
+    organiser.put(&path, json!({"is_public": false})).await.ok();
+    closes(paths[2].clone()).await;
+    // In an order in which each would get the other's answer, were they the same.
+    for _ in 0..2 {
+        for path in &paths {
+            organiser.get(path).await.ok();
+            for viewer in viewers {
+                let shown = viewer.get(&format!("{path}?share_code={code}")).await;
+                assert!(!shown.text.contains(&code), "{}", shown.text);
+                assert!(!shown.text.contains("organizer_email"), "{}", shown.text);
+                shown.ok();
+                for wrong in ["", &others, "please", &code[1..]] {
+                    let wrong = viewer.get(&format!("{path}?share_code={wrong}")).await;
+                    wrong.failed(404, "Event not found");
+                }
+                viewer.get(path).await.failed(404, "Event not found");
+            }
+        }
+    }
+    let own = format!("?organizer_id={}", organiser.id);
+    assert!(listed(&organiser, &own, &event).await.unwrap().get("share_code").is_none());
+    assert!(listed(&stranger, &format!("{own}&share_code={code}"), &event).await.is_none());
+    let listener = stack.socket("the organiser", &organiser).await;
+    let changed = organiser.put(&path, json!({"location": "a cellar"})).await;
+    assert!(!changed.text.contains(&code), "{}", changed.text);
+    changed.ok();
+    let broadcast = listener.wait_for_any("event_updated").await;
+    assert!(!broadcast.to_string().contains(&code), "{broadcast}");
+
+    organiser.put(&path, json!({"status": "draft"})).await.ok();
+    closes(format!("{}?share_code={code}", paths[2])).await;
+    for path in &paths {
+        organiser.get(path).await.ok();
+        for viewer in viewers {
+            let closed = viewer.get(&format!("{path}?share_code={code}")).await;
+            closed.failed(404, "Event not found");
         }
     }
 }

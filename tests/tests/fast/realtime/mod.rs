@@ -6,6 +6,7 @@ mod broadcasts;
 mod leaving;
 mod limits;
 mod official_clients;
+mod private_events;
 mod recovery;
 mod slow_readers;
 

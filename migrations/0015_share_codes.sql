@@ -1,0 +1,23 @@
+-- The code with which the organiser of a private event lets others know of it.
+--
+-- Locks: nobody can use events, for milliseconds: no row is read. A column with a random default
+-- would be written into every row while everybody waits; so the default comes after the column, and
+-- the next file fills the rows that exist.
+ALTER TABLE events
+    ADD COLUMN share_code UUID,
+    -- Rule: every event has a code. Checked by the next file.
+    ADD CONSTRAINT events_have_share_code CHECK (share_code IS NOT NULL) NOT VALID;
+-- The Node service inserts events, too, and knows no codes.
+ALTER TABLE events ALTER COLUMN share_code SET DEFAULT gen_random_uuid();
+
+-- Who may know of an event, and hear of its seats and bookings: everybody, or its organiser and
+-- whoever has the code, or its organiser alone.
+CREATE FUNCTION event_visibility(event events) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN event.status = 'draft' THEN
+            jsonb_build_object('draft', jsonb_build_object('organiser', event.organizer_id))
+        WHEN event.is_public THEN '"open"'::jsonb
+        ELSE jsonb_build_object('private', jsonb_build_object(
+            'organiser', event.organizer_id, 'code', event.share_code))
+    END
+$$;
