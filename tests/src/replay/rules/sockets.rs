@@ -94,6 +94,12 @@ pub(super) fn broadcasts() -> Vec<Rule> {
             });
                 outcome["counts"] = counts.collect();
             }),
+        rule("docs/contract.md#change-34", "only its organiser hears of the seats of a private event, without its share code").on([264], |_, outcome| {
+            merge(outcome, json!({"broadcasts": {"buyer": [], "anonymous": []}}));
+            // The organiser's, and those of the others.
+            let counts = [outcome["counts"]["2"].take(), json!({"version": null})];
+            outcome["counts"]["2"] = json!(counts);
+        }),
     ]
 }
 
