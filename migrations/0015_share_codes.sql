@@ -5,8 +5,10 @@
 -- the next file fills the rows that exist.
 ALTER TABLE events
     ADD COLUMN share_code UUID,
-    -- Rule: every event has a code. Checked by the next file.
-    ADD CONSTRAINT events_have_share_code CHECK (share_code IS NOT NULL) NOT VALID;
+    -- Rule: every event has a code; one from before that ends before it starts gets its code when
+    -- that is mended, because until then its row cannot be written. Checked by the next file.
+    ADD CONSTRAINT events_have_share_code
+        CHECK (share_code IS NOT NULL OR end_date < start_date) NOT VALID;
 -- The Node service inserts events, too, and knows no codes.
 ALTER TABLE events ALTER COLUMN share_code SET DEFAULT gen_random_uuid();
 
@@ -18,6 +20,8 @@ CREATE FUNCTION event_visibility(event events) RETURNS jsonb LANGUAGE sql STABLE
             jsonb_build_object('draft', jsonb_build_object('organiser', event.organizer_id))
         WHEN event.is_public THEN '"open"'::jsonb
         ELSE jsonb_build_object('private', jsonb_build_object(
-            'organiser', event.organizer_id, 'code', event.share_code))
+            'organiser', event.organizer_id,
+            -- Without a code, nobody has it.
+            'code', coalesce(event.share_code, gen_random_uuid())))
     END
 $$;

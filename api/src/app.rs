@@ -15,7 +15,7 @@ use nexus_common::{
         views::{self, BookingDetail, ListedBooking, Listing},
     },
     config,
-    events::turns::Turns,
+    events::{inventory, turns::Turns},
     payments::{
         orders::{self, CreatedOrder, PaymentVerification},
         webhooks::{self, Incoming},
@@ -29,7 +29,8 @@ use nexus_common::{
     storage::{Cache, groups::Groups},
     types::{
         feature::Feature,
-        ids::{BookingId, UserId},
+        ids::{BookingId, EventId, UserId},
+        visibility::Viewer,
     },
 };
 use sqlx::PgPool;
@@ -61,6 +62,8 @@ pub(crate) struct AppState {
     pub(crate) orders: Groups<CreatedOrder, Option<String>>,
     /// Stores webhooks.
     pub(crate) inbox: Groups<Incoming, bool>,
+    /// Of events' counts.
+    pub(crate) versions: Groups<(EventId, Viewer), Option<i64>>,
     pub(crate) booking_lists: Groups<Listing, (Vec<ListedBooking>, i64)>,
     pub(crate) booking_details: Groups<(BookingId, UserId), BookingDetail>,
     /// By order or payment id.
@@ -97,6 +100,7 @@ impl AppState {
             bookings: creation::creator(db.clone(), terms),
             orders: orders::recorder(db.clone()),
             inbox: webhooks::inbox(db.clone()),
+            versions: inventory::versions(db.clone()),
             booking_lists: views::lists(db.clone()),
             booking_details: views::details(db.clone()),
             payment_states: orders::states(db.clone()),

@@ -71,10 +71,8 @@ pub(crate) async fn connections(
         uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")));
     let connects =
         uri.path().starts_with("/socket.io") && !has_session && request.method() != Method::OPTIONS;
-    if connects {
-        if let Err(error) = app.budgets.connection(address).await {
-            return ApiError::from(error).into_response();
-        }
+    if connects && let Err(error) = app.budgets.connection(address).await {
+        return ApiError::from(error).into_response();
     }
     next.run(request).await
 }

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use nexus_common::{
     Error, Result,
-    types::{ids::EventId, visibility::ShareCode},
+    types::{ids::EventId, visibility::Viewer},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
-    http::fields::{Code, Field, Id, part},
+    http::fields::{Code, Field, Id, Whole, part},
     spec::operation::Operation,
 };
 
@@ -28,9 +28,11 @@ const MOST_JOINED: usize = 100;
 
 /// What may be sent instead of the event's id alone.
 #[derive(Deserialize, ToSchema)]
-struct WithCode {
+struct More {
     event_id: Id,
     share_code: Option<Code>,
+    /// The version of the event's counts that the client shows, from before it lost its connection.
+    version: Option<Whole>,
 }
 
 /// An event's id, or an object with it.
@@ -38,13 +40,13 @@ struct IdOrObject;
 
 impl PartialSchema for IdOrObject {
     fn schema() -> RefOr<Schema> {
-        AnyOfBuilder::new().item(Id::schema()).item(WithCode::schema()).into()
+        AnyOfBuilder::new().item(Id::schema()).item(More::schema()).into()
     }
 }
 
 impl ToSchema for IdOrObject {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        WithCode::schemas(schemas);
+        More::schemas(schemas);
     }
 }
 
@@ -52,11 +54,22 @@ impl ToSchema for IdOrObject {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Joined {
     event_id: EventId,
+    /// Whether the version that came with it is the present one; otherwise the client fetches the
+    /// seat map. Nobody needs more than that of an event of which they may not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    up_to_date: Option<bool>,
+}
+
+impl Joined {
+    fn only(event_id: EventId) -> Self {
+        Joined { event_id, up_to_date: None }
+    }
 }
 
 pub(super) fn join_spec() -> Operation {
     Operation::open("join_event", "Join an event")
-        .description("The client receives broadcasts about seats and bookings of the events that it has joined, and of no others. At most 100 events. Whoever joins a private event hears of it with its share code, and is answered the same with any other and with none.")
+        .description("The client receives broadcasts about seats and bookings of the events that it has joined, and of no others. At most 100 events. Whoever joins a private event hears of it with its share code, and is answered the same with any other and with none. Who comes back and says which `version` it shows is told whether it is `up_to_date`.")
         .request::<IdOrObject>()
         .response::<Joined>()
 }
@@ -70,13 +83,24 @@ pub(super) fn join<'a>(
     message: Message,
     app: &'a App,
 ) -> BoxFuture<'a, Outcome> {
-    let joined = wanted(&message.payload).and_then(|(event, code)| {
-        match app.everyone.listeners.join(socket, event, code, MOST_JOINED) {
-            true => Ok(json!(Joined { event_id: event })),
-            false => Err(Error::invalid("Too many events are joined")),
-        }
-    });
-    Box::pin(async move { respond(socket, message, joined) })
+    Box::pin(async move {
+        let joined = try_to_join(socket, &message.payload, app).await;
+        respond(socket, message, joined.map(|joined| json!(joined)))
+    })
+}
+
+async fn try_to_join(socket: &Socket, payload: &Value, app: &App) -> Result<Joined> {
+    let (event, more) = wanted(payload)?;
+    let code = more.share_code.as_ref().and_then(Code::read);
+    if !app.everyone.listeners.join(socket, event, code, MOST_JOINED) {
+        return Err(Error::invalid("Too many events are joined"));
+    }
+    let Some(known) = more.version.as_ref().and_then(Whole::read) else {
+        return Ok(Joined::only(event));
+    };
+    // Only now: of every later version, the client hears.
+    let version = app.versions.call((event, Viewer { user: None, code })).await?;
+    Ok(Joined { event_id: event, up_to_date: Some(version == Some(known)) })
 }
 
 pub(super) fn leave<'a>(
@@ -86,18 +110,17 @@ pub(super) fn leave<'a>(
 ) -> BoxFuture<'a, Outcome> {
     let left = wanted(&message.payload).map(|(event, _)| {
         app.everyone.listeners.leave(socket, event);
-        json!(Joined { event_id: event })
+        json!(Joined::only(event))
     });
     Box::pin(async move { respond(socket, message, left) })
 }
 
-/// The event, and the code that comes with it.
-fn wanted(payload: &Value) -> Result<(EventId, Option<ShareCode>)> {
-    let WithCode { event_id, share_code } = match payload.is_object() {
+/// The event, and what comes with it.
+fn wanted(payload: &Value) -> Result<(EventId, More)> {
+    let more = match payload.is_object() {
         true => part(payload.clone())?,
-        false => WithCode { event_id: Id::holding(payload.clone()), share_code: None },
+        false => More { event_id: Id::holding(payload.clone()), share_code: None, version: None },
     };
-    let event = event_id.read().filter(|id| *id > 0).map(EventId);
-    let event = event.ok_or_else(|| Error::invalid("Invalid event ID"))?;
-    Ok((event, share_code.as_ref().and_then(Code::read)))
+    let event = more.event_id.read().filter(|id| *id > 0).map(EventId);
+    Ok((event.ok_or_else(|| Error::invalid("Invalid event ID"))?, more))
 }

@@ -160,7 +160,7 @@ impl Listener {
     pub(super) fn takes(&self, count: usize) -> Option<u64> {
         let mut unpolled = self.unpolled();
         let count = count.min(unpolled.numbers.len());
-        unpolled.numbers.drain(..count).last()
+        unpolled.numbers.drain(..count).next_back()
     }
 }
 

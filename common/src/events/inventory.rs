@@ -1,16 +1,19 @@
 //! An event's inventory: the row that makes one transaction at a time the owner of its counts, and
 //! the counts themselves.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde::Serialize;
-use sqlx::{PgConnection, types::Json};
+use sqlx::{PgConnection, PgPool, types::Json};
 use utoipa::ToSchema;
 
 use crate::{
     error::{Error, Result},
     realtime::{Listeners, Payload},
+    storage::{groups::Groups, postgres::promptly_from},
     types::{
         ids::{EventId, SeatTypeId},
-        visibility::Visibility,
+        visibility::{Viewer, Visibility},
     },
 };
 
@@ -121,4 +124,36 @@ pub async fn changed_since(conn: &mut PgConnection, since: Moment) -> Result<Vec
         MOST_CHANGED,
     );
     Ok(events.fetch_all(conn).await?)
+}
+
+/// The versions of events, many together: ten thousand clients may come back at once. None for
+/// events that there are not, to that viewer.
+pub fn versions(db: PgPool) -> Groups<(EventId, Viewer), Option<i64>> {
+    Groups::new(move |asked: Vec<(EventId, Viewer)>| {
+        let db = db.clone();
+        async move {
+            promptly_from(&db, async { versions_of(&mut *db.acquire().await?, &asked).await }).await
+        }
+    })
+}
+
+async fn versions_of(
+    conn: &mut PgConnection,
+    asked: &[(EventId, Viewer)],
+) -> Result<Vec<Result<Option<i64>>>> {
+    let events: BTreeSet<EventId> = asked.iter().map(|(event, _)| *event).collect();
+    let events = Vec::from_iter(events);
+    let rows = sqlx::query!(
+        r#"SELECT i.event_id AS "event: EventId", i.version, event_visibility(e) AS "visibility!: Json<Visibility>"
+           FROM event_inventory i JOIN events e ON e.id = i.event_id WHERE i.event_id = ANY ($1)"#,
+        &events as _,
+    );
+    let rows = rows.fetch_all(conn).await?.into_iter();
+    let versions: HashMap<EventId, _> =
+        rows.map(|row| (row.event, (row.version, row.visibility.0))).collect();
+    let seen = |(event, viewer): &(EventId, Viewer)| {
+        let (version, visibility) = versions.get(event)?;
+        visibility.is_open_to(*viewer).then_some(*version)
+    };
+    Ok(asked.iter().map(seen).map(Ok).collect())
 }

@@ -39,7 +39,7 @@ pub struct EventListItem {
     organizer_email: Option<String>,
     /// The same.
     #[serde(skip)]
-    share_code: ShareCode,
+    share_code: Option<ShareCode>,
     #[serde(skip)]
     visibility: Visibility,
     pub total_seats: i64,
@@ -89,7 +89,7 @@ impl EventDetail {
     pub fn for_organizer(&self) -> Self {
         EventDetail {
             organizer_email: self.event.organizer_email.clone(),
-            share_code: Some(self.event.share_code),
+            share_code: self.event.share_code,
             ..self.clone()
         }
     }
@@ -167,7 +167,7 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
                 updated_at: row.updated_at?,
                 organizer_name: row.organizer_name,
                 organizer_email: row.organizer_email,
-                share_code: row.share_code?,
+                share_code: row.share_code,
                 visibility: row.visibility?.0,
                 total_seats: row.total_seats?,
                 available_seats: row.available_seats?,

@@ -96,6 +96,7 @@ async fn an_event_that_ends_before_it_starts_is_shown_and_can_be_mended() {
     let path = format!("/events/{}", shop.event.id);
     assert_eq!(organiser.get(&path).await.data()["end_date"], "2099-05-01T17:00:00.000Z");
     organiser.put(&path, json!({"end_date": "2099-05-01T22:00:00.000Z"})).await.ok();
+    assert!(organiser.get(&path).await.data()["share_code"].is_string());
     organiser.put(&path, json!({"status": "cancelled"})).await.ok();
 }
 

@@ -162,3 +162,25 @@ async fn an_official_client_recovers_over_polling() {
 async fn an_official_client_recovers_after_an_upgrade() {
     an_official_client_recovers(&["polling", "websocket"]).await;
 }
+
+#[tokio::test]
+async fn who_says_what_it_shows_is_told_whether_to_fetch_the_seat_map() {
+    let stack = Stack::builder().workers([]).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let viewer = stack.socket("the viewer", &stack.anonymous()).await;
+    let join = async |version: &Value| {
+        let joined =
+            viewer.call_ok("join_event", json!({"event_id": event.id, "version": version})).await;
+        joined["up_to_date"].clone()
+    };
+    let map = stack.anonymous().get(&format!("/seats/{}", event.id)).await.data();
+    assert_eq!(join(&map["version"]).await, true);
+    organiser.lock(&event, "VIP", "A1").await.ok();
+    assert_eq!(join(&map["version"]).await, false);
+    assert_eq!(join(&Value::Null).await, Value::Null);
+
+    organiser.put(&format!("/events/{}", event.id), json!({"is_public": false})).await.ok();
+    let map = organiser.get(&format!("/seats/{}", event.id)).await.data();
+    assert_eq!(join(&map["version"]).await, false, "nobody may know");
+}
