@@ -9,8 +9,15 @@ ALTER TABLE events
     -- that is mended, because until then its row cannot be written. Checked by the next file.
     ADD CONSTRAINT events_have_share_code
         CHECK (share_code IS NOT NULL OR end_date < start_date) NOT VALID;
--- The Node service inserts events, too, and knows no codes.
+-- The Node service writes events, too, and knows no codes.
 ALTER TABLE events ALTER COLUMN share_code SET DEFAULT gen_random_uuid();
+CREATE FUNCTION events_get_share_code() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.share_code := gen_random_uuid();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER events_get_share_code BEFORE INSERT OR UPDATE ON events
+    FOR EACH ROW WHEN (NEW.share_code IS NULL) EXECUTE FUNCTION events_get_share_code();
 
 -- Who may know of an event, and hear of its seats and bookings: everybody, or its organiser and
 -- whoever has the code, or its organiser alone.

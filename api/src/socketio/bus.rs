@@ -13,7 +13,7 @@ use redis::{RedisError, aio::ConnectionManager};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::gaps::Gaps;
+use super::gaps::{Gaps, Way};
 
 /// Broadcasts that may wait to be published, and that are published in one round trip.
 const WAITING: usize = 4096;
@@ -48,8 +48,8 @@ impl Bus {
             let hear = |heard: Heard<'_>| {
                 let text = match heard {
                     Heard::Message(text) => text,
-                    Heard::Connected => return gaps.end(),
-                    Heard::Disconnected => return gaps.begin(),
+                    Heard::Connected => return gaps.end(Way::In),
+                    Heard::Disconnected => return gaps.begin(Way::In),
                 };
                 match serde_json::from_str::<Message>(text) {
                     Ok(message) if message.from != Some(id) => hear(message),
@@ -110,14 +110,14 @@ async fn publish(
         match published {
             Ok(()) if lost > 0 && !pipeline.is_empty() => {
                 tracing::info!(lost, "broadcasts reach other processes again");
-                gaps.end();
+                gaps.end(Way::Out);
                 lost = 0;
             }
             Ok(()) => {}
             Err(error) => {
                 if lost == 0 {
                     tracing::warn!(%error, "broadcasts do not reach other processes");
-                    gaps.begin();
+                    gaps.begin(Way::Out);
                 }
                 lost += pipeline.len();
             }

@@ -5,13 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
+use nexus_common::{Result, error::Kind, types::ids::UserId};
 use serde_json::Value;
 use socketioxide::{extract::TryData, handler::ConnectHandler};
 
 use super::{
     command,
     command_rate_limiter::CommandRateLimiter,
-    delivery::Everyone,
     identity::Identity,
     listeners::Listener,
     queue::{self, Queue, Serve},
@@ -52,7 +52,7 @@ pub(crate) fn open(io: &Io, app: App) {
         if !once.is_some_and(ConnectsOnce::is_first) {
             return Err("This session has been connected before");
         }
-        recognise(&socket, auth, &connecting.everyone);
+        recognise(&socket, auth, &connecting);
         let limiter = CommandRateLimiter::new(connecting.budgets.commands());
         queue::open(&socket, limiter, serve.clone());
         let listeners = connecting.everyone.listeners.clone();
@@ -66,18 +66,32 @@ pub(crate) fn open(io: &Io, app: App) {
 }
 
 /// Whether this is a client that comes back, and who it is from now on.
-fn recognise(socket: &Socket, TryData(auth): TryData<Value>, everyone: &Everyone) {
-    let (process, listeners) = (everyone.process(), &everyone.listeners);
-    let returning = auth.ok().and_then(|auth| Returning::read(&auth, process));
-    let returning = returning.filter(|returning| listeners.can_return(*returning));
-    let pid = returning.map_or(Pid(socket.id), |returning| returning.pid);
+fn recognise(socket: &Socket, TryData(auth): TryData<Value>, app: &App) {
+    let listeners = &app.everyone.listeners;
+    let auth = auth.unwrap_or_default();
+    let returning = Returning::read(&auth).filter(|returning| {
+        let user = identity(socket, &auth, app).map(|identity| identity.user);
+        listeners.can_return(*returning, user)
+    });
+    let pid = returning.map_or_else(Pid::new, |returning| returning.pid);
     match socket.req_parts().extensions.get::<Weak<Wire>>().and_then(Weak::upgrade) {
-        Some(wire) => wire.will_tell(&pid.told(process)),
+        Some(wire) => wire.will_tell(pid),
         None => listeners.will_tell(socket.id, pid),
     }
+    socket.extensions.insert(pid);
     if let Some(returning) = returning {
         socket.extensions.insert(returning);
     }
+}
+
+/// Who the client says that it is, and has been.
+fn identity(socket: &Socket, auth: &Value, app: &App) -> Option<Identity> {
+    let token = match auth.get("token").and_then(Value::as_str) {
+        Some(token) => token.to_owned(),
+        None => bearer(&socket.req_parts().headers)?.to_owned(),
+    };
+    let user = app.signer.verify_access(&token).ok()?.user;
+    Some(Identity { token, user })
 }
 
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
@@ -87,28 +101,29 @@ async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {
         let _ = socket.disconnect();
         return;
     };
-    let token = match auth.get("token").and_then(Value::as_str) {
-        Some(token) => Some(token.to_owned()),
-        None => bearer(&socket.req_parts().headers).map(str::to_owned),
-    };
-    let identity = token.and_then(|token| {
-        let user = app.signer.verify_access(&token).ok()?.user;
-        Some(Identity { token, user })
-    });
+    let identity = identity(&socket, &auth, &app);
     let (listeners, listener) = (&app.everyone.listeners, Listener::new(socket.clone()));
+    let pid = socket.extensions.remove::<Pid>().unwrap_or_else(Pid::new);
     match socket.extensions.remove::<Returning>() {
-        None => listeners.add(listener),
-        Some(returning) => {
-            let user = match &identity {
-                Some(identity) => app.authenticate(&identity.token).await.ok(),
-                None => None,
-            };
-            listeners.add_returning(&listener, returning, user);
-        }
+        None => listeners.add(listener, pid),
+        Some(returning) => match user(&identity, &app).await {
+            Ok(user) => listeners.add_returning(&listener, returning, user),
+            // What its user has missed, it would never hear.
+            Err(_) => listeners.begin_anew(&listener, pid),
+        },
     }
     if let Some(identity) = identity {
         socket.extensions.insert(identity.clone());
         revocations::recheck(&app, vec![(socket.clone(), identity)]).await;
     }
     commands.begin(&socket);
+}
+
+/// The user of a good token. An error says that nobody knows.
+async fn user(identity: &Option<Identity>, app: &App) -> Result<Option<UserId>> {
+    let Some(identity) = identity else { return Ok(None) };
+    match app.authenticate(&identity.token).await {
+        Err(error) if error.kind() == Kind::Unauthenticated => Ok(None),
+        user => user.map(Some),
+    }
 }

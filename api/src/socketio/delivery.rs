@@ -15,10 +15,8 @@ use socketioxide::socket::Sid;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
-
-use uuid::Uuid;
 
 use super::{
     bus::Bus,
@@ -36,6 +34,8 @@ const AT_ONCE: usize = 100;
 /// wait for a client, and let go of everybody who is further away than the next room.
 const LONGEST_ROUND: usize = 64 * 1024;
 const PACE: f64 = 1_600_000.0;
+/// How often clients are told how far they have heard.
+const OFFSETS: Duration = Duration::from_secs(15);
 /// Shorter pauses are not kept.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// A task that writes lets others work after so many clients, a fraction of a millisecond.
@@ -58,17 +58,13 @@ impl Everyone {
         let listeners = Listeners::default();
         let (rounds, said) = mpsc::channel(WAITING);
         tokio::spawn(deliver(said, listeners.clone()));
+        tokio::spawn(tell_offsets(rounds.clone(), listeners.clone()));
         let heard = rounds.clone();
         let gaps = Gaps::default();
         let bus = Bus::start(settings, gaps.clone(), move |Message { to, data, .. }| {
             tell(&heard, Said { to, except: None, data });
         })?;
         Ok(Everyone { listeners, gaps, rounds, bus })
-    }
-
-    /// What tells this process from the others.
-    pub(super) fn process(&self) -> Uuid {
-        self.bus.id
     }
 
     /// Returns when the other processes have been told everything.
@@ -106,6 +102,19 @@ impl Publish for Others {
 fn tell(rounds: &mpsc::Sender<Said>, said: Said) {
     if rounds.try_send(said).is_err() {
         tracing::warn!("broadcasts are lost: too many wait");
+    }
+}
+
+/// Tells clients how far they have heard, if it was others that heard something: they have missed
+/// nothing, and are to know it when they come back.
+async fn tell_offsets(rounds: mpsc::Sender<Said>, listeners: Listeners) {
+    let mut told = 0;
+    loop {
+        sleep(OFFSETS).await;
+        if listeners.last() > told {
+            told = listeners.last();
+            tell(&rounds, Said::nothing());
+        }
     }
 }
 

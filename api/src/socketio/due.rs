@@ -5,7 +5,7 @@ use std::{cell::OnceCell, sync::Arc};
 use axum::body::Bytes;
 use serde_json::Value;
 
-use super::recent::Numbered;
+use super::recent::{Numbered, Offset};
 
 /// Broadcasts that are due together, for the same clients.
 pub(super) struct Due<'a> {
@@ -13,33 +13,35 @@ pub(super) struct Due<'a> {
     pub(super) frames: Bytes,
     said: &'a [Arc<Numbered>],
     /// Events and payloads, for clients that poll.
-    packets: OnceCell<Vec<(u64, &'a str, Value)>>,
+    packets: OnceCell<Vec<(Option<Offset>, &'a str, Value)>>,
 }
 
 /// The event that tells a client the number of the broadcast before it. The official client takes
 /// the last text that an event brings for its offset.
 const OFFSET: &str = "offset";
 
-fn offset(number: u64) -> String {
-    format!(r#"["{OFFSET}","{number}"]"#)
+fn event(offset: Offset) -> String {
+    format!(r#"["{OFFSET}","{offset}"]"#)
 }
 
-/// Whether a packet of the library is a broadcast: so are all events but responses and errors.
+/// Whether a packet of the library is a broadcast: so are all events but responses, errors and
+/// offsets.
 pub(super) fn is_broadcast(packet: &[u8]) -> bool {
     let event = packet.strip_prefix(br#"42[""#);
     let name = event.and_then(|event| event.split(|byte| *byte == b'"').next());
-    name.is_some_and(|name| name != b"error" && !name.ends_with(b"_response"))
+    let others: [&[u8]; 2] = [b"error", OFFSET.as_bytes()];
+    name.is_some_and(|name| !others.contains(&name) && !name.ends_with(b"_response"))
 }
 
-/// The packet that tells a number.
-pub(super) fn offset_packet(number: u64) -> String {
-    format!("42{}", offset(number))
+/// The packet that tells an offset.
+pub(super) fn offset_packet(offset: Offset) -> String {
+    format!("42{}", event(offset))
 }
 
 /// The same as it is written to a websocket.
-pub(super) fn offset_frame(number: u64) -> Vec<u8> {
+pub(super) fn offset_frame(offset: Offset) -> Vec<u8> {
     let mut frame = Vec::new();
-    write_frame(&mut frame, &offset(number));
+    write_frame(&mut frame, &event(offset));
     frame
 }
 
@@ -49,23 +51,28 @@ impl<'a> Due<'a> {
         let length = |numbered: &Arc<Numbered>| numbered.said.data.get().len() + 48;
         let mut frames = Vec::with_capacity(said.iter().map(length).sum());
         for numbered in said {
-            write_frame(&mut frames, numbered.said.data.get());
-            write_frame(&mut frames, &offset(numbered.number));
+            if !numbered.said.is_nothing() {
+                write_frame(&mut frames, numbered.said.data.get());
+            }
+            write_frame(&mut frames, &event(numbered.offset));
         }
         Due { frames: frames.into(), said, packets: OnceCell::new() }
     }
 
-    /// Each with its number.
-    pub(super) fn packets(&self) -> &[(u64, &'a str, Value)] {
+    /// Each with its offset, if that has to be told when it is taken.
+    pub(super) fn packets(&self) -> &[(Option<Offset>, &'a str, Value)] {
         let packet = |numbered: &'a Arc<Numbered>| {
+            if numbered.said.is_nothing() {
+                return Some((None, OFFSET, numbered.offset.to_string().into()));
+            }
             let (event, payload) = serde_json::from_str(numbered.said.data.get()).ok()?;
-            Some((numbered.number, event, payload))
+            Some((Some(numbered.offset), event, payload))
         };
         self.packets.get_or_init(|| self.said.iter().filter_map(packet).collect())
     }
 
     pub(super) fn first(&self) -> u64 {
-        self.said.first().map_or(0, |numbered| numbered.number)
+        self.said.first().map_or(0, |numbered| numbered.offset.number)
     }
 }
 

@@ -3,7 +3,7 @@
 //! not know they see that they have missed something, and fetch the seat map.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,9 +39,17 @@ struct Inner {
 #[derive(Default)]
 struct Moments {
     latest: VecDeque<Moment>,
-    is_gap: bool,
+    /// Nothing comes from other processes, or nothing reaches them.
+    gaps: HashSet<Way>,
     /// Clients know of everything before.
     missed_since: Option<Moment>,
+}
+
+/// Which way broadcasts do not go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Way {
+    In,
+    Out,
 }
 
 impl Gaps {
@@ -49,23 +57,26 @@ impl Gaps {
         self.0.moments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, and perhaps for some time, nothing comes from other processes or reaches them.
-    pub(super) fn begin(&self) {
+    /// From now on, and perhaps for some time before, no broadcast goes that way.
+    pub(super) fn begin(&self, way: Way) {
         let mut moments = self.moments();
-        moments.is_gap = true;
+        moments.gaps.insert(way);
         moments.missed_since = moments.missed_since.or(moments.latest.front().copied());
     }
 
-    /// Everything comes and arrives again.
-    pub(super) fn end(&self) {
-        self.moments().is_gap = false;
-        self.0.ended.notify_one();
+    /// Broadcasts go that way again.
+    pub(super) fn end(&self, way: Way) {
+        let mut moments = self.moments();
+        moments.gaps.remove(&way);
+        if moments.gaps.is_empty() {
+            self.0.ended.notify_one();
+        }
     }
 
     fn remember(&self, moment: Moment) {
         let mut moments = self.moments();
         moments.latest.push_back(moment);
-        if moments.is_gap {
+        if !moments.gaps.is_empty() {
             // A process that has started without Redis.
             moments.missed_since.get_or_insert(moment);
         }

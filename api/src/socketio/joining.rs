@@ -99,7 +99,8 @@ async fn try_to_join(socket: &Socket, payload: &Value, app: &App) -> Result<Join
         return Ok(Joined::only(event));
     };
     // Only now: of every later version, the client hears.
-    let version = app.versions.call((event, Viewer { user: None, code })).await?;
+    let user = app.everyone.listeners.user(socket);
+    let version = app.versions.call((event, Viewer { user, code })).await?;
     Ok(Joined { event_id: event, up_to_date: Some(version == Some(known)) })
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use nexus_common::{
     observability::metrics,
-    realtime::{Audience, Parties},
+    realtime::Audience,
     types::{
         ids::{EventId, UserId},
         visibility::{ShareCode, Visibility},
@@ -23,9 +23,10 @@ use socketioxide::{TransportType, socket::Sid};
 
 use super::{
     due::Due,
+    ears::{Ears, Joined},
     queue::Queue,
-    recent::{Numbered, Recent, Said},
-    recovery::{Away, Joined, Left, Pid, Returning},
+    recent::{Numbered, Offset, Recent, Said},
+    recovery::{Away, Client, Left, Pid, Returning},
     server::Socket,
     wire::Wire,
 };
@@ -34,6 +35,12 @@ use super::{
 const MOST_UNPOLLED: usize = 192 * 1024;
 /// What a packet that waits takes beside its text.
 const PACKET: usize = 256;
+/// How much a client that comes back is told of what it has missed, and of how many broadcasts that
+/// may be found. Whoever has missed more fetches what it shows.
+const MOST_REPLAYED: usize = 96 * 1024;
+const MOST_MISSED: u64 = 10_000;
+/// Earlier sockets of a client that are remembered.
+const MOST_BEFORE: usize = 8;
 /// Clients that have not been told who they are.
 const MOST_UNTOLD: usize = 10_000;
 
@@ -56,7 +63,7 @@ pub(crate) struct Listener {
 struct Unpolled {
     bytes: usize,
     /// Of the broadcasts, in order.
-    numbers: VecDeque<u64>,
+    offsets: VecDeque<Offset>,
 }
 
 impl Listener {
@@ -92,6 +99,10 @@ impl Listener {
     /// False if it has begun before.
     pub(super) fn begins_to_leave(&self) -> bool {
         !self.is_leaving.swap(true, Relaxed)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Relaxed)
     }
 
     pub(super) fn leaves(&self) {
@@ -146,9 +157,9 @@ impl Listener {
                 return;
             }
         }
-        for (number, event, payload) in due.packets() {
+        for (offset, event, payload) in due.packets() {
             match self.socket.emit(event, payload) {
-                Ok(()) => unpolled.numbers.push_back(*number),
+                Ok(()) => unpolled.offsets.extend(offset),
                 Err(error) => {
                     tracing::debug!(%error, event, "a broadcast did not reach a client that polls");
                 }
@@ -156,11 +167,11 @@ impl Listener {
         }
     }
 
-    /// The client takes so many broadcasts: the number of the last.
-    pub(super) fn takes(&self, count: usize) -> Option<u64> {
+    /// The client takes so many broadcasts: the offset of the last.
+    pub(super) fn takes(&self, count: usize) -> Option<Offset> {
         let mut unpolled = self.unpolled();
-        let count = count.min(unpolled.numbers.len());
-        unpolled.numbers.drain(..count).next_back()
+        let count = count.min(unpolled.offsets.len());
+        unpolled.offsets.drain(..count).next_back()
     }
 }
 
@@ -179,22 +190,24 @@ struct Index {
     /// Those that hear what is meant for their user alone.
     users: HashMap<UserId, Group>,
     recent: Recent,
+    /// The sockets of clients that are here, and what is known of those that are not.
+    present: HashMap<Pid, Sid>,
     away: Away,
-    /// The present session of clients that have come back.
-    back: HashMap<Pid, Sid>,
     /// What clients that poll are to be told when they are connected.
     pids: HashMap<Sid, Pid>,
 }
 
 struct Entry {
     listener: Arc<Listener>,
-    pid: Pid,
-    /// The number of the last broadcast before it connected.
-    since: u64,
-    /// The events about whose seats and bookings it hears, and the codes with which it has joined
-    /// them; `None`: about all.
-    joined: Option<Joined>,
-    user: Option<UserId>,
+    client: Client,
+    ears: Ears,
+}
+
+/// What a client has missed that comes back.
+struct Missed {
+    client: Client,
+    ears: Ears,
+    said: Vec<Arc<Numbered>>,
 }
 
 impl Index {
@@ -220,8 +233,9 @@ impl Index {
             Visibility::Open => Box::new(self.everywhere.iter().chain(joined)),
             Visibility::Private { organiser, code } => {
                 let guests = joined.filter(move |(sid, _)| {
-                    let entry = self.all.get(sid).filter(|entry| entry.user != Some(organiser));
-                    entry.is_some_and(|entry| entry.has_joined(event, code))
+                    let entry =
+                        self.all.get(sid).filter(|entry| entry.ears.user != Some(organiser));
+                    entry.is_some_and(|entry| entry.ears.has_joined(event, code))
                 });
                 Box::new(self.viewing(organiser, event).chain(guests))
             }
@@ -235,20 +249,39 @@ impl Index {
         user: UserId,
         event: EventId,
     ) -> impl Iterator<Item = (&Sid, &Arc<Listener>)> {
-        let views = move |sid| self.all.get(sid).is_some_and(|entry| entry.views(event));
+        let views = move |sid| self.all.get(sid).is_some_and(|entry| entry.ears.views(event));
         self.of(user).filter(move |(sid, _)| views(*sid))
     }
 
     /// What is known of a client that is away, or whose last connection is not known to be broken.
     fn left(&self, pid: Pid) -> Option<Left> {
-        let sid = self.back.get(&pid).copied().unwrap_or(pid.0);
-        let still = self.all.get(&sid).filter(|entry| entry.pid == pid).map(Entry::left);
-        still.or_else(|| self.away.get(pid).cloned())
+        let here = self.present.get(&pid).and_then(|sid| self.all.get(sid)).map(Entry::left);
+        here.or_else(|| self.away.get(pid).cloned())
+    }
+
+    /// A client that comes back as this user, and what it has missed; none if that is not known any
+    /// more, or too much to be told.
+    fn missed(&self, Returning { pid, offset }: Returning, user: Option<UserId>) -> Option<Missed> {
+        let Left { client, joined } = self.left(pid)?;
+        let heard = offset.and_then(|offset| self.recent.number(offset));
+        let since = heard.unwrap_or_default().max(client.since);
+        if self.recent.last.saturating_sub(since) > MOST_MISSED {
+            return None;
+        }
+        let ears = Ears { joined, user };
+        let is_own = |sid: Option<Sid>| sid.is_some_and(|sid| client.before.contains(&sid));
+        let hears = |numbered: &&Arc<Numbered>| {
+            ears.hear(numbered.said.to) && !is_own(numbered.said.except)
+        };
+        let said: Vec<_> = self.recent.since(since)?.filter(hears).cloned().collect();
+        let weight: usize = said.iter().map(|numbered| numbered.weight()).sum();
+        let client = Client { since, ..client };
+        (weight <= MOST_REPLAYED).then_some(Missed { client, ears, said })
     }
 
     /// Adds a client to its groups.
     fn insert(&mut self, sid: Sid, entry: Entry) {
-        match &entry.joined {
+        match &entry.ears.joined {
             None => drop(self.everywhere.insert(sid, entry.listener.clone())),
             Some(events) => {
                 for event in events.keys() {
@@ -256,10 +289,25 @@ impl Index {
                 }
             }
         }
-        if let Some(user) = entry.user {
+        if let Some(user) = entry.ears.user {
             self.users.entry(user).or_default().insert(sid, entry.listener.clone());
         }
+        self.present.insert(entry.client.pid, sid);
         self.all.insert(sid, entry);
+    }
+
+    /// Removes a client from its groups.
+    fn remove(&mut self, sid: Sid) -> Option<Entry> {
+        let entry = self.all.remove(&sid)?;
+        self.everywhere.remove(&sid);
+        for event in entry.ears.joined.iter().flat_map(Joined::keys) {
+            remove(&mut self.joined, *event, sid);
+        }
+        if let Some(user) = entry.ears.user {
+            remove(&mut self.users, user, sid);
+        }
+        self.present.remove(&entry.client.pid);
+        Some(entry)
     }
 
     fn of(&self, user: UserId) -> impl Iterator<Item = (&Sid, &Arc<Listener>)> {
@@ -268,44 +316,13 @@ impl Index {
 }
 
 impl Entry {
-    fn views(&self, event: EventId) -> bool {
-        self.joined.as_ref().is_none_or(|events| events.contains_key(&event))
-    }
-
-    fn has_joined(&self, event: EventId, code: ShareCode) -> bool {
-        let joined = self.joined.as_ref().and_then(|events| events.get(&event));
-        joined == Some(&Some(code))
-    }
-
     fn left(&self) -> Left {
-        let sid = self.listener.socket.id;
-        Left { joined: self.joined.clone(), sid, since: self.since }
-    }
-
-    /// As [`Listeners::audience`] has it, for a client that was another socket before.
-    fn hears(&self, numbered: &Numbered, before: Sid) -> bool {
-        let may_view = |event, visibility| {
-            self.views(event)
-                && match visibility {
-                    Visibility::Open => true,
-                    Visibility::Private { organiser, code } => {
-                        self.user == Some(organiser) || self.has_joined(event, code)
-                    }
-                    Visibility::Draft { organiser } => self.user == Some(organiser),
-                }
-        };
-        let is_party = |parties: Parties| parties.users().any(|user| self.user == Some(user));
-        let hears = match numbered.said.to {
-            Audience::Everyone => true,
-            Audience::Others(user) => self.user != Some(user),
-            Audience::Event(event, visibility) => may_view(event, visibility),
-            Audience::Bystanders(parties) => {
-                may_view(parties.event, parties.visibility) && !is_party(parties)
-            }
-            Audience::Parties(parties) => self.views(parties.event) && is_party(parties),
-            Audience::User(user) => self.user == Some(user),
-        };
-        hears && numbered.said.except != Some(before)
+        let mut client = self.client.clone();
+        if client.before.len() >= MOST_BEFORE {
+            client.before.remove(0);
+        }
+        client.before.push(self.listener.socket.id);
+        Left { client, joined: self.ears.joined.clone() }
     }
 }
 
@@ -336,20 +353,18 @@ impl Listeners {
 
     /// A client has connected, unless it has left again: then it has no queue any more. It loses
     /// that before it is removed, so whoever is added here will be.
-    pub(super) fn add(&self, listener: Arc<Listener>) {
+    pub(super) fn add(&self, listener: Arc<Listener>, pid: Pid) {
         let sid = listener.socket.id;
         let mut index = self.write();
         if listener.socket.extensions.get::<Queue>().is_some() {
-            let since = index.recent.last;
-            index.insert(sid, Entry { listener, pid: Pid(sid), since, joined: None, user: None });
+            let client = Client { pid, since: index.recent.last, before: Vec::new() };
+            index.insert(sid, Entry { listener, client, ears: Ears::default() });
         }
     }
 
-    /// Whether it is known what a client that comes back has missed.
-    pub(super) fn can_return(&self, Returning { pid, offset }: Returning) -> bool {
-        let index = self.read();
-        let since = |left: Left| offset.unwrap_or(left.since);
-        index.left(pid).is_some_and(|left| index.recent.since(since(left)).is_some())
+    /// Whether it is known what a client has missed that comes back as this user.
+    pub(super) fn can_return(&self, returning: Returning, user: Option<UserId>) -> bool {
+        self.read().missed(returning, user).is_some()
     }
 
     /// A client has come back as this user: it hears what it has missed, and then the rest.
@@ -359,46 +374,46 @@ impl Listeners {
         returning: Returning,
         user: Option<UserId>,
     ) {
-        if !self.try_to_return(listener, returning, user) {
-            listener.let_go();
-            self.add(listener.clone());
-        }
-    }
-
-    /// False if it is not known any more what the client has missed.
-    fn try_to_return(
-        &self,
-        listener: &Arc<Listener>,
-        Returning { pid, offset }: Returning,
-        user: Option<UserId>,
-    ) -> bool {
         let sid = listener.socket.id;
-        let mut guard = self.write();
-        let index = &mut *guard;
+        let mut index = self.write();
         if listener.socket.extensions.get::<Queue>().is_none() {
-            return true;
+            return;
         }
-        let Some(left) = index.left(pid) else { return false };
-        let since = offset.unwrap_or(left.since);
-        let Some(missed) = index.recent.since(since) else { return false };
-        let entry = Entry { listener: listener.clone(), pid, since, joined: left.joined, user };
-        let missed: Vec<_> =
-            missed.filter(|numbered| entry.hears(numbered, left.sid)).cloned().collect();
-        let is_first = !missed.is_empty() && listener.put_in_line(&Due::of(&missed));
+        let Some(Missed { client, ears, said }) = index.missed(returning, user) else {
+            drop(index);
+            return self.begin_anew(listener, returning.pid);
+        };
+        let is_first = !said.is_empty() && listener.put_in_line(&Due::of(&said));
         listener.has_heard.store(index.recent.last, Relaxed);
-        index.away.has_returned(pid);
-        let before = index.back.insert(pid, sid).unwrap_or(pid.0);
-        let stale = index.all.get(&before).filter(|entry| entry.pid == pid);
-        let stale = stale.and_then(|entry| entry.listener.wire().cloned());
-        index.insert(sid, entry);
-        drop(guard);
+        index.away.has_returned(client.pid);
+        let stale = index.present.get(&client.pid).copied().and_then(|sid| index.remove(sid));
+        index.insert(sid, Entry { listener: listener.clone(), client, ears });
+        drop(index);
         if let Some(stale) = stale {
-            stale.break_off();
+            stale.listener.let_go();
         }
         if is_first {
             listener.flush();
         }
-        true
+    }
+
+    /// A client has been told that it has come back, and cannot: it is let go, and not known when
+    /// it comes again.
+    pub(super) fn begin_anew(&self, listener: &Arc<Listener>, pid: Pid) {
+        let mut index = self.write();
+        index.away.has_returned(pid);
+        let stale = index.present.get(&pid).copied().and_then(|sid| index.remove(sid));
+        drop(index);
+        if let Some(stale) = stale {
+            stale.listener.let_go();
+        }
+        listener.let_go();
+        self.add(listener.clone(), Pid::new());
+    }
+
+    /// The number of the last broadcast.
+    pub(super) fn last(&self) -> u64 {
+        self.read().recent.last
     }
 
     /// A client that polls is to be told who it is when it is connected.
@@ -427,18 +442,8 @@ impl Listeners {
         if index.entry(socket).is_none() {
             return;
         }
-        let Some(entry) = index.all.remove(&sid) else { return };
-        index.everywhere.remove(&sid);
-        for event in entry.joined.iter().flat_map(Joined::keys) {
-            remove(&mut index.joined, *event, sid);
-        }
-        if let Some(user) = entry.user {
-            remove(&mut index.users, user, sid);
-        }
-        // Unless it has come back already.
-        if index.back.get(&entry.pid).is_none_or(|back| *back == sid) {
-            index.back.remove(&entry.pid);
-            index.away.leave(entry.pid, entry.left());
+        if let Some(entry) = index.remove(sid) {
+            index.away.leave(entry.client.pid, entry.left());
         }
     }
 
@@ -457,7 +462,7 @@ impl Listeners {
         }
         let Index { all, everywhere, joined, .. } = &mut *index;
         let Some(entry) = all.get_mut(&sid) else { return true };
-        let events = entry.joined.get_or_insert_with(|| {
+        let events = entry.ears.joined.get_or_insert_with(|| {
             everywhere.remove(&sid);
             BTreeMap::new()
         });
@@ -472,7 +477,7 @@ impl Listeners {
     /// The client no longer hears about this event.
     pub(super) fn leave(&self, socket: &Socket, event: EventId) {
         let mut index = self.write();
-        if let Some(events) = index.entry(socket).and_then(|entry| entry.joined.as_mut()) {
+        if let Some(events) = index.entry(socket).and_then(|entry| entry.ears.joined.as_mut()) {
             events.remove(&event);
             remove(&mut index.joined, event, socket.id);
         }
@@ -481,10 +486,10 @@ impl Listeners {
     /// The client hears what is meant for this user alone. False if it did already, or is gone.
     pub(super) fn identify(&self, socket: &Socket, user: UserId) -> bool {
         let mut index = self.write();
-        let Some(entry) = index.entry(socket).filter(|entry| entry.user.is_none()) else {
+        let Some(entry) = index.entry(socket).filter(|entry| entry.ears.user.is_none()) else {
             return false;
         };
-        entry.user = Some(user);
+        entry.ears.user = Some(user);
         let listener = entry.listener.clone();
         index.users.entry(user).or_default().insert(socket.id, listener);
         true
@@ -493,9 +498,14 @@ impl Listeners {
     /// The client no longer hears what is meant for its user alone.
     pub(super) fn make_anonymous(&self, socket: &Socket) {
         let mut index = self.write();
-        if let Some(user) = index.entry(socket).and_then(|entry| entry.user.take()) {
+        if let Some(user) = index.entry(socket).and_then(|entry| entry.ears.user.take()) {
             remove(&mut index.users, user, socket.id);
         }
+    }
+
+    /// As whom the client hears.
+    pub(super) fn user(&self, socket: &Socket) -> Option<UserId> {
+        self.write().entry(socket).and_then(|entry| entry.ears.user)
     }
 
     pub(super) fn get(&self, sid: Sid) -> Option<Arc<Listener>> {

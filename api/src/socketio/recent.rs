@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use std::{
 use nexus_common::realtime::Audience;
 use serde_json::value::RawValue;
 use socketioxide::socket::Sid;
+use uuid::Uuid;
 
 /// For how long broadcasts are known: a client may be away for as long.
 pub(super) const LONGEST: Duration = Duration::from_secs(120);
@@ -25,33 +27,78 @@ pub(super) struct Said {
     pub(super) data: Box<RawValue>,
 }
 
+impl Said {
+    /// Nothing: its listeners are told how far they have heard.
+    pub(super) fn nothing() -> Self {
+        Said { to: Audience::Everyone, except: None, data: RawValue::NULL.to_owned() }
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        self.data.get() == RawValue::NULL.get()
+    }
+}
+
+/// Says how far a client has heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offset {
+    /// Another process numbers its broadcasts, too, and clients keep what it has told them.
+    process: u32,
+    pub(super) number: u64,
+}
+
+impl Offset {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (process, number) = text.split_once('.')?;
+        let process = u32::from_str_radix(process, 16).ok()?;
+        Some(Offset { process, number: number.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{}", self.process, self.number)
+    }
+}
+
 /// A broadcast, with its number in this process.
 pub(super) struct Numbered {
-    pub(super) number: u64,
+    pub(super) offset: Offset,
     pub(super) said: Said,
     at: Instant,
 }
 
 impl Numbered {
-    fn weight(&self) -> usize {
+    /// What it takes of memory, here and for a client that polls.
+    pub(super) fn weight(&self) -> usize {
         self.said.data.get().len() + OVERHEAD
     }
 }
 
 /// The latest broadcasts.
-#[derive(Default)]
 pub(super) struct Recent {
+    process: u32,
     /// Without gaps.
     broadcasts: VecDeque<Arc<Numbered>>,
     bytes: usize,
     pub(super) last: u64,
 }
 
+impl Default for Recent {
+    fn default() -> Self {
+        let (process, ..) = Uuid::new_v4().as_fields();
+        Recent { process, broadcasts: VecDeque::new(), bytes: 0, last: 0 }
+    }
+}
+
 impl Recent {
     pub(super) fn record(&mut self, said: Said) -> Arc<Numbered> {
-        let at = Instant::now();
+        let (at, process) = (Instant::now(), self.process);
+        if said.is_nothing() {
+            return Arc::new(Numbered { offset: Offset { process, number: self.last }, said, at });
+        }
         self.last += 1;
-        let numbered = Arc::new(Numbered { number: self.last, said, at });
+        let numbered =
+            Arc::new(Numbered { offset: Offset { process, number: self.last }, said, at });
         self.bytes += numbered.weight();
         self.broadcasts.push_back(numbered.clone());
         while let Some(first) = self.broadcasts.front()
@@ -61,6 +108,11 @@ impl Recent {
             self.broadcasts.pop_front();
         }
         numbered
+    }
+
+    /// The number of an offset that this process has told.
+    pub(super) fn number(&self, offset: Offset) -> Option<u64> {
+        (offset.process == self.process).then_some(offset.number)
     }
 
     /// What came after that number; none if not everything is known any more.
@@ -81,7 +133,19 @@ mod tests {
     }
 
     fn numbers(recent: &Recent, number: u64) -> Option<Vec<u64>> {
-        Some(recent.since(number)?.map(|numbered| numbered.number).collect())
+        Some(recent.since(number)?.map(|numbered| numbered.offset.number).collect())
+    }
+
+    #[test]
+    fn an_offset_is_read_as_it_was_told_and_counts_in_its_process_alone() {
+        let (one, other) = (Recent::default(), Recent { process: 7, ..Recent::default() });
+        let offset = Offset { process: one.process, number: 5 };
+        assert_eq!(Offset::parse(&offset.to_string()), Some(offset));
+        assert_eq!((one.number(offset), other.number(offset)), (Some(5), None));
+        assert_eq!(
+            (Offset::parse("5"), Offset::parse("x.5"), Offset::parse("")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -3,28 +3,36 @@
 //! and an offset after every broadcast; it comes back with both (docs/realtime.md#recovery).
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
+    fmt,
     time::Instant,
 };
 
-use nexus_common::types::{ids::EventId, visibility::ShareCode};
 use serde_json::Value;
 use socketioxide::socket::Sid;
 use uuid::Uuid;
 
-use super::recent::LONGEST;
+use super::{
+    ears::Joined,
+    recent::{LONGEST, Offset},
+};
 
 /// Clients that are remembered when they have left, at most.
 const MOST_AWAY: usize = 50_000;
 
-/// A client across its connections: the session of the first.
+/// A client across its connections. Whoever has it hears what the client had joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Pid(pub(super) Sid);
+pub(super) struct Pid(Uuid);
 
 impl Pid {
-    /// As the client knows it. Another process must not take it for one of its own.
-    pub(super) fn told(self, process: Uuid) -> String {
-        format!("{}.{}", process.simple(), self.0)
+    pub(super) fn new() -> Self {
+        Pid(Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
     }
 }
 
@@ -32,43 +40,42 @@ impl Pid {
 pub(super) const CONNECTED: &[u8] = b"40{";
 
 /// The same packet, which tells it its `pid`, too.
-pub(super) fn tell(connected: &[u8], pid: &str) -> Option<Vec<u8>> {
+pub(super) fn tell(connected: &[u8], pid: Pid) -> Option<Vec<u8>> {
     let without_end = connected.strip_suffix(b"}")?;
-    Some([without_end, br#","pid":""#, pid.as_bytes(), br#""}"#].concat())
+    Some([without_end, format!(r#","pid":"{pid}"}}"#).as_bytes()].concat())
 }
 
-/// A client that comes back, and what it has heard.
+/// A client that comes back, and how far it has heard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Returning {
     pub(super) pid: Pid,
-    /// The number of the last broadcast; none if it has heard none.
-    pub(super) offset: Option<u64>,
+    pub(super) offset: Option<Offset>,
 }
 
 impl Returning {
     /// Reads the handshake's `auth`.
-    pub(super) fn read(auth: &Value, process: Uuid) -> Option<Self> {
-        let (of, sid) = auth.get("pid")?.as_str()?.split_once('.')?;
-        let offset = match auth.get("offset") {
-            None | Some(Value::Null) => None,
-            Some(offset) => Some(offset.as_str()?.parse().ok()?),
-        };
-        let pid = Pid(sid.parse().ok()?);
-        (of == process.simple().to_string()).then_some(Returning { pid, offset })
+    pub(super) fn read(auth: &Value) -> Option<Self> {
+        let pid = Pid(Uuid::try_parse(auth.get("pid")?.as_str()?).ok()?);
+        let offset = auth.get("offset").and_then(Value::as_str).and_then(Offset::parse);
+        Some(Returning { pid, offset })
     }
 }
 
-/// Events that a client has joined, and the share codes with which it has.
-pub(super) type Joined = BTreeMap<EventId, Option<ShareCode>>;
-
-/// What is known of a client that is away.
+/// A client, apart from what it hears.
 #[derive(Clone, Debug)]
-pub(super) struct Left {
-    pub(super) joined: Option<Joined>,
-    /// Its session: what that has caused, it has not been told.
-    pub(super) sid: Sid,
+pub(super) struct Client {
+    pub(super) pid: Pid,
     /// The number of the last broadcast before it connected.
     pub(super) since: u64,
+    /// Its earlier sockets, the latest last: what these have caused, it has not been told.
+    pub(super) before: Vec<Sid>,
+}
+
+/// What is known of a client that is away.
+#[derive(Clone)]
+pub(super) struct Left {
+    pub(super) client: Client,
+    pub(super) joined: Option<Joined>,
 }
 
 /// Clients that are away, and may come back.
@@ -107,21 +114,21 @@ impl Away {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn who_comes_back_says_so_to_the_same_process() {
-        let (process, sid) = (Uuid::from_u128(7), Sid::new());
-        let told = Pid(sid).told(process);
-        let read = |auth: Value| {
-            Returning::read(&auth, process).map(|returning| (returning.pid, returning.offset))
-        };
-        let auth = |offset: Value| serde_json::json!({"pid": told, "offset": offset});
-        assert_eq!(read(auth("12".into())), Some((Pid(sid), Some(12))));
-        assert_eq!(read(auth(Value::Null)), Some((Pid(sid), None)));
-        assert_eq!(read(auth(12.into())), None);
-        let elsewhere = Pid(sid).told(Uuid::from_u128(8));
-        assert_eq!(read(serde_json::json!({"pid": elsewhere})), None);
-        assert_eq!(read(serde_json::json!({"pid": "x"})), None);
+    fn who_comes_back_says_who_it_is_and_perhaps_how_far_it_has_heard() {
+        let pid = Pid::new();
+        let read =
+            |auth: Value| Returning::read(&auth).map(|returning| (returning.pid, returning.offset));
+        let told = pid.to_string();
+        let offset = Offset::parse("7.12");
+        assert_eq!(read(json!({"pid": told, "offset": "7.12"})), Some((pid, offset)));
+        assert_eq!(read(json!({"pid": told})), Some((pid, None)));
+        assert_eq!(read(json!({"pid": told, "offset": 12})), Some((pid, None)));
+        assert_eq!(read(json!({"pid": "x"})), None);
+        assert_eq!(read(json!({"token": "x"})), None);
     }
 }

@@ -22,9 +22,11 @@ use super::{
     connect::ConnectsOnce,
     delivery::Everyone,
     due::{is_broadcast, offset_packet},
+    leaving,
     listeners::Listeners,
     posted::Posted,
-    recovery::{self, CONNECTED},
+    recent::Offset,
+    recovery::{self, CONNECTED, Pid},
     server::{Library, MAX_MESSAGE},
     wire::{Polled, Transport, Wire},
 };
@@ -82,7 +84,7 @@ pub(crate) async fn serve(
 }
 
 /// The answer to a poll, with what only we know: who the client is, when it says that it is
-/// connected, and the number of the last broadcast.
+/// connected, and how far it has heard.
 async fn completed(response: Response, sid: Sid, everyone: &Everyone) -> Response {
     let (mut head, body) = response.into_parts();
     let Ok(packets) = to_bytes(body, usize::MAX).await else {
@@ -94,13 +96,13 @@ async fn completed(response: Response, sid: Sid, everyone: &Everyone) -> Respons
         && let Some(connected) = packets.iter_mut().find(|packet| packet.starts_with(CONNECTED))
     {
         everyone.listeners.told(sid);
-        if let Some(told) = recovery::tell(connected, &pid.told(everyone.process())) {
+        if let Some(told) = recovery::tell(connected, pid) {
             *connected = told.into();
         }
     }
     let broadcasts = packets.iter().filter(|packet| is_broadcast(packet)).count();
     let taken = everyone.listeners.get(sid).and_then(|listener| listener.takes(broadcasts));
-    packets.extend(taken.map(|number| offset_packet(number).into()));
+    packets.extend(taken.map(|offset| offset_packet(offset).into()));
     head.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(head, packets.join(&SEPARATOR).into())
 }
@@ -180,13 +182,13 @@ struct Session {
 }
 
 impl Polled for Session {
-    fn is_told(&self) -> Option<String> {
+    fn is_told(&self) -> Option<Pid> {
         let pid = self.everyone.listeners.untold(self.sid)?;
         self.everyone.listeners.told(self.sid);
-        Some(pid.told(self.everyone.process()))
+        Some(pid)
     }
 
-    fn takes(&self, broadcasts: usize) -> Option<u64> {
+    fn takes(&self, broadcasts: usize) -> Option<Offset> {
         self.everyone.listeners.get(self.sid)?.takes(broadcasts)
     }
 }
@@ -205,6 +207,8 @@ async fn switch(sid: Sid, wire: &Arc<Wire>, listeners: &Listeners) {
             listener.has_upgraded(wire.clone());
             sleep(LOOK_EVERY).await;
             wire.upgraded();
+            // It may have been told to leave as one that polls.
+            leaving::upgraded(listener);
             return;
         }
     }

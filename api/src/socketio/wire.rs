@@ -28,7 +28,8 @@ use tokio::{
 
 use super::{
     due::{is_broadcast, offset_frame},
-    recovery::{CONNECTED, tell},
+    recent::Offset,
+    recovery::{CONNECTED, Pid, tell},
 };
 use crate::server::accept::Counted;
 
@@ -66,7 +67,7 @@ struct Outbox {
     held: Vec<Bytes>,
     waits_for: WaitsFor,
     /// What the client is to be told when it is connected.
-    pid: Option<Box<str>>,
+    pid: Option<Pid>,
     /// A task writes what is due as the client takes it.
     is_draining: bool,
     /// Nothing more will be written: by the library, or at all.
@@ -158,8 +159,8 @@ impl Wire {
     }
 
     /// Tells the client its `pid` when it is connected.
-    pub(super) fn will_tell(&self, pid: &str) {
-        self.outbox().pid = Some(pid.into());
+    pub(super) fn will_tell(&self, pid: Pid) {
+        self.outbox().pid = Some(pid);
     }
 
     /// Its client is elsewhere by now.
@@ -279,9 +280,9 @@ pub(super) struct Transport {
 /// A session that has polled until now: what the library says to it may have waited for a poll.
 pub(super) trait Polled: Send {
     /// The client is told that it is connected: its `pid`, if it has not been told over a poll.
-    fn is_told(&self) -> Option<String>;
-    /// The client takes so many broadcasts: the number of the last.
-    fn takes(&self, broadcasts: usize) -> Option<u64>;
+    fn is_told(&self) -> Option<Pid>;
+    /// The client takes so many broadcasts: the offset of the last.
+    fn takes(&self, broadcasts: usize) -> Option<Offset>;
 }
 
 impl Transport {
@@ -327,7 +328,7 @@ fn broadcasts(frames: &[u8]) -> usize {
 }
 
 /// The same frames, of which that one tells the client its `pid`, too.
-fn with_pid(frames: &[u8], connected: usize, pid: &str) -> Option<Vec<u8>> {
+fn with_pid(frames: &[u8], connected: usize, pid: Pid) -> Option<Vec<u8>> {
     let (before, frame) = frames.split_at_checked(connected)?;
     let (&[kind, length], rest) = frame.split_first_chunk()?;
     let (payload, after) = rest.split_at_checked(length.into())?;
@@ -436,12 +437,11 @@ impl AsyncWrite for Transport {
             return Poll::Ready(Ok(frames.len()));
         }
         let told = connected.and_then(|connected| {
-            let pid = polled_pid.or_else(|| outbox.pid.take().map(String::from))?;
-            with_pid(frames, connected, &pid)
+            with_pid(frames, connected, polled_pid.or_else(|| outbox.pid.take())?)
         });
         outbox.push(told.unwrap_or_else(|| frames.to_vec()).into());
-        if let Some(number) = offset {
-            outbox.push(offset_frame(number).into());
+        if let Some(offset) = offset {
+            outbox.push(offset_frame(offset).into());
         }
         if connected.is_some() && outbox.waits_for == WaitsFor::Connected {
             outbox.release();
@@ -473,11 +473,11 @@ mod tests {
     struct Nobody;
 
     impl Polled for Nobody {
-        fn is_told(&self) -> Option<String> {
+        fn is_told(&self) -> Option<Pid> {
             None
         }
 
-        fn takes(&self, _: usize) -> Option<u64> {
+        fn takes(&self, _: usize) -> Option<Offset> {
             None
         }
     }

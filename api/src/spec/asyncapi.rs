@@ -46,7 +46,7 @@ pub(super) fn document(commands: &[Operation]) -> Value {
         "The number of the broadcast before it. A client that has lost its connection, and connects \
          again with its `pid` and this, as official clients do, hears what it has missed.",
         "Who has heard that broadcast.",
-        json!({ "type": "string", "pattern": "^[0-9]+$" }),
+        json!({ "type": "string", "pattern": "^[0-9a-f]+[.][0-9]+$" }),
     );
     channel.add_broadcast::<EventCreated>();
     channel.add_broadcast::<EventChanged>();

@@ -150,7 +150,6 @@ pub async fn update(
              status = coalesce($11, status),
              is_public = coalesce($12, is_public),
              max_tickets_per_user = coalesce($13, max_tickets_per_user),
-             share_code = coalesce(share_code, gen_random_uuid()),
              updated_at = now()
          WHERE id = $1",
         id as _,

@@ -119,7 +119,7 @@ const MOST_CHANGED: i64 = 1_000;
 pub async fn changed_since(conn: &mut PgConnection, since: Moment) -> Result<Vec<EventId>> {
     let events = sqlx::query_scalar!(
         r#"SELECT event_id AS "event: EventId" FROM event_inventory
-           WHERE age(xmin) <= age($1::bigint::text::xid8::xid) ORDER BY age(xmin) LIMIT $2"#,
+           WHERE age(xmin) BETWEEN 0 AND age($1::bigint::text::xid8::xid) ORDER BY age(xmin) LIMIT $2"#,
         since.0,
         MOST_CHANGED,
     );

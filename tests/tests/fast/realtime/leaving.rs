@@ -38,6 +38,9 @@ fn seat(event: &Event, label: &str) -> Value {
 #[tokio::test]
 async fn what_has_come_is_answered_and_what_comes_later_is_not_done() {
     let (mut stack, event, buyer, idle) = start("websocket").await;
+    // Of this one, nothing is heard any more: it is not waited for.
+    let mut gone = stack.wire().await;
+    gone.open_websocket().await;
     let held = hold_seats(&stack).await;
     let (first, second) = (seat(&event, "A1"), seat(&event, "A2"));
     let locked = async { buyer.call_ok("lock_seat", first).await };
@@ -56,6 +59,7 @@ async fn what_has_come_is_answered_and_what_comes_later_is_not_done() {
     let labels: Vec<String> =
         sqlx::query_scalar("SELECT seat_label FROM seats").fetch_all(&stack.db).await.unwrap();
     assert_eq!((labels, buyer.received("lock_seat_response").len()), (vec!["A1".to_owned()], 1));
+    assert!(!stack.api(0).log().contains("in time"), "{}", stack.api(0).log());
 }
 
 #[tokio::test]

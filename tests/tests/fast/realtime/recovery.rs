@@ -124,6 +124,27 @@ async fn who_comes_to_another_process_begins_anew() {
     assert_ne!(first.pid, second.pid);
 }
 
+#[tokio::test]
+async fn who_has_missed_too_much_begins_anew() {
+    let stack = Stack::builder().workers([]).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let url = stack.api_url(0);
+    let mut first = Raw::connect(&url, &Value::Null).await;
+    organiser.lock(&event, "VIP", "A1").await.ok();
+    first.until_seat("A1").await;
+    drop(std::mem::replace(&mut first.wire, stack.wire().await));
+    for number in 0..12 {
+        let description = format!("{number} {}", "x".repeat(9_000));
+        let path = format!("/events/{}", event.id);
+        organiser.put(&path, json!({"description": description})).await.ok();
+    }
+    let mut second = first.back(&url, &Value::Null).await;
+    assert_ne!(second.pid, first.pid);
+    organiser.lock(&event, "VIP", "A2").await.ok();
+    second.until_seat("A2").await;
+}
+
 /// The official client, over a transport.
 async fn an_official_client_recovers(transports: &[&str]) {
     let (stack, event, buyer) = start().await;
