@@ -33,7 +33,7 @@ pub(crate) async fn drop_polls(
     let has_left = async {
         stopping.cancelled().await;
         if let Some(sid) = sid {
-            app.everyone.listeners.has_left(sid).await;
+            app.everyone.listeners.until_left(sid).await;
         }
     };
     let (parts, body) = request.into_parts();
@@ -50,7 +50,7 @@ pub(crate) async fn drop_polls(
     };
     match sid {
         Some(sid) if stopping.is_cancelled() && response.status() == StatusCode::OK => {
-            app.everyone.listeners.has_left(sid).await;
+            app.everyone.listeners.until_left(sid).await;
             let more = tokio::select! {
                 biased;
                 more = next.run(again) => Some(more),

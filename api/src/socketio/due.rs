@@ -72,7 +72,7 @@ impl<'a> Due<'a> {
     }
 
     pub(super) fn first(&self) -> u64 {
-        self.said.first().map_or(0, |numbered| numbered.offset.number)
+        self.said.first().map_or(0, |numbered| numbered.number)
     }
 }
 

@@ -6,7 +6,7 @@ use nexus_common::{
     realtime::{Audience, Parties},
     types::{
         ids::{EventId, UserId},
-        visibility::{ShareCode, Visibility},
+        visibility::{ShareCode, Viewer, Visibility},
     },
 };
 
@@ -26,22 +26,16 @@ impl Ears {
         self.joined.as_ref().is_none_or(|events| events.contains_key(&event))
     }
 
-    pub(super) fn has_joined(&self, event: EventId, code: ShareCode) -> bool {
+    /// As whom it looks at an event.
+    pub(super) fn viewer(&self, event: EventId) -> Viewer {
         let joined = self.joined.as_ref().and_then(|events| events.get(&event));
-        joined == Some(&Some(code))
+        Viewer { user: self.user, code: joined.copied().flatten() }
     }
 
     /// Whether it hears what is said to that audience, as `Listeners::audience` has it.
     pub(super) fn hear(&self, audience: Audience) -> bool {
-        let may_view = |event, visibility| {
-            self.views(event)
-                && match visibility {
-                    Visibility::Open => true,
-                    Visibility::Private { organiser, code } => {
-                        self.user == Some(organiser) || self.has_joined(event, code)
-                    }
-                    Visibility::Draft { organiser } => self.user == Some(organiser),
-                }
+        let may_view = |event, visibility: Visibility| {
+            self.views(event) && visibility.is_open_to(self.viewer(event))
         };
         let is_party = |parties: Parties| parties.users().any(|user| self.user == Some(user));
         match audience {

@@ -54,8 +54,8 @@ impl ToSchema for IdOrObject {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Joined {
     event_id: EventId,
-    /// Whether the version that came with it is the present one; otherwise the client fetches the
-    /// seat map. Nobody needs more than that of an event of which they may not know.
+    /// Whether the version that came with it is the present one, of an event of which the client may
+    /// know; otherwise it fetches the seat map.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     up_to_date: Option<bool>,
@@ -69,7 +69,7 @@ impl Joined {
 
 pub(super) fn join_spec() -> Operation {
     Operation::open("join_event", "Join an event")
-        .description("The client receives broadcasts about seats and bookings of the events that it has joined, and of no others. At most 100 events. Whoever joins a private event hears of it with its share code, and is answered the same with any other and with none. Who comes back and says which `version` it shows is told whether it is `up_to_date`.")
+        .description("The client receives broadcasts about seats and bookings of the events that it has joined, and of no others. At most 100 events. Whoever joins a private event hears of it with its share code; any other, and none, is answered as for an event that there is not. Who comes back and says which `version` it shows is told whether it is `up_to_date`.")
         .request::<IdOrObject>()
         .response::<Joined>()
 }
@@ -100,7 +100,8 @@ async fn try_to_join(socket: &Socket, payload: &Value, app: &App) -> Result<Join
     };
     // Only now: of every later version, the client hears.
     let user = app.everyone.listeners.user(socket);
-    let version = app.versions.call((event, Viewer { user, code })).await?;
+    // It has joined, whether or not PostgreSQL can be asked.
+    let version = app.versions.call((event, Viewer { user, code })).await.ok().flatten();
     Ok(Joined { event_id: event, up_to_date: Some(version == Some(known)) })
 }
 

@@ -57,7 +57,7 @@ impl Listeners {
     }
 
     /// Returns when a client that polls need not wait for anything more.
-    pub(crate) async fn has_left(&self, sid: Sid) {
+    pub(crate) async fn until_left(&self, sid: Sid) {
         while self.get(sid).is_some_and(|listener| !listener.has_left()) {
             sleep(STEP).await;
         }

@@ -35,13 +35,13 @@ use super::{
 const MOST_UNPOLLED: usize = 192 * 1024;
 /// What a packet that waits takes beside its text.
 const PACKET: usize = 256;
-/// How much a client that comes back is told of what it has missed, and of how many broadcasts that
-/// may be found. Whoever has missed more fetches what it shows.
+/// How much of what it has missed a client is told that comes back, and how many broadcasts may have
+/// to be looked at for that. Whoever has missed more fetches what it shows.
 const MOST_REPLAYED: usize = 96 * 1024;
 const MOST_MISSED: u64 = 10_000;
 /// Earlier sockets of a client that are remembered.
 const MOST_BEFORE: usize = 8;
-/// Clients that have not been told who they are.
+/// Clients that have connected, and not polled to be told who they are.
 const MOST_UNTOLD: usize = 10_000;
 
 /// A connected client.
@@ -53,7 +53,7 @@ pub(crate) struct Listener {
     /// The process stops: the client is about to leave it, and may.
     is_leaving: AtomicBool,
     has_left: AtomicBool,
-    /// The number of the last broadcast that it was told when it came back.
+    /// The number of the last broadcast before it came back: it has been told of those.
     has_heard: AtomicU64,
     _connected: metrics::Connected,
 }
@@ -229,18 +229,17 @@ impl Index {
         visibility: Visibility,
     ) -> Box<dyn Iterator<Item = (&Sid, &Arc<Listener>)> + '_> {
         let joined = self.joined.get(&event).into_iter().flatten();
-        match visibility {
-            Visibility::Open => Box::new(self.everywhere.iter().chain(joined)),
-            Visibility::Private { organiser, code } => {
-                let guests = joined.filter(move |(sid, _)| {
-                    let entry =
-                        self.all.get(sid).filter(|entry| entry.ears.user != Some(organiser));
-                    entry.is_some_and(|entry| entry.ears.has_joined(event, code))
-                });
-                Box::new(self.viewing(organiser, event).chain(guests))
-            }
-            Visibility::Draft { organiser } => Box::new(self.viewing(organiser, event)),
-        }
+        let organiser = match visibility {
+            Visibility::Open => return Box::new(self.everywhere.iter().chain(joined)),
+            Visibility::Private { organiser, .. } | Visibility::Draft { organiser } => organiser,
+        };
+        // A few: whoever has joined it, and those of the organiser's that have joined nothing.
+        let own = self.of(organiser).filter(|(sid, _)| self.everywhere.contains_key(sid));
+        let guests = joined.filter(move |(sid, _)| {
+            let entry = self.all.get(sid);
+            entry.is_some_and(|entry| visibility.is_open_to(entry.ears.viewer(event)))
+        });
+        Box::new(own.chain(guests))
     }
 
     /// A user's clients that have joined the event, or none.
@@ -263,8 +262,11 @@ impl Index {
     /// more, or too much to be told.
     fn missed(&self, Returning { pid, offset }: Returning, user: Option<UserId>) -> Option<Missed> {
         let Left { client, joined } = self.left(pid)?;
-        let heard = offset.and_then(|offset| self.recent.number(offset));
-        let since = heard.unwrap_or_default().max(client.since);
+        let heard = match offset {
+            Some(offset) => self.recent.number(offset)?,
+            None => client.since,
+        };
+        let since = heard.max(client.since);
         if self.recent.last.saturating_sub(since) > MOST_MISSED {
             return None;
         }
@@ -420,19 +422,15 @@ impl Listeners {
     pub(super) fn will_tell(&self, sid: Sid, pid: Pid) {
         let mut index = self.write();
         if index.pids.len() >= MOST_UNTOLD {
-            // Most of them will never connect.
+            // Most of them will never poll.
             index.pids.clear();
         }
         index.pids.insert(sid, pid);
     }
 
-    /// What a client that polls has not been told yet.
-    pub(super) fn untold(&self, sid: Sid) -> Option<Pid> {
-        self.read().pids.get(&sid).copied()
-    }
-
-    pub(super) fn told(&self, sid: Sid) {
-        self.write().pids.remove(&sid);
+    /// What a client that polls has not been told yet, and is now.
+    pub(super) fn take_pid(&self, sid: Sid) -> Option<Pid> {
+        self.write().pids.remove(&sid)
     }
 
     /// A client is gone.

@@ -1,7 +1,7 @@
 //! The latest broadcasts, numbered in the order in which this process's clients hear them.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -38,30 +38,30 @@ impl Said {
     }
 }
 
-/// Says how far a client has heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Offset {
-    /// Another process numbers its broadcasts, too, and clients keep what it has told them.
-    process: u32,
-    pub(super) number: u64,
-}
+/// Says how far a client has heard, and nothing else: a number would tell strangers how much others
+/// hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Offset(u64);
 
 impl Offset {
+    fn new() -> Self {
+        Offset(Uuid::new_v4().as_u64_pair().1)
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (process, number) = text.split_once('.')?;
-        let process = u32::from_str_radix(process, 16).ok()?;
-        Some(Offset { process, number: number.parse().ok()? })
+        u64::from_str_radix(text, 16).ok().map(Offset)
     }
 }
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}.{}", self.process, self.number)
+        write!(f, "{:016x}", self.0)
     }
 }
 
 /// A broadcast, with its number in this process.
 pub(super) struct Numbered {
+    pub(super) number: u64,
     pub(super) offset: Offset,
     pub(super) said: Said,
     at: Instant,
@@ -76,43 +76,55 @@ impl Numbered {
 
 /// The latest broadcasts.
 pub(super) struct Recent {
-    process: u32,
     /// Without gaps.
     broadcasts: VecDeque<Arc<Numbered>>,
+    numbers: HashMap<Offset, u64>,
     bytes: usize,
     pub(super) last: u64,
+    /// Of the last.
+    offset: Offset,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        let (process, ..) = Uuid::new_v4().as_fields();
-        Recent { process, broadcasts: VecDeque::new(), bytes: 0, last: 0 }
+        Recent {
+            broadcasts: VecDeque::new(),
+            numbers: HashMap::new(),
+            bytes: 0,
+            last: 0,
+            offset: Offset::new(),
+        }
     }
 }
 
 impl Recent {
     pub(super) fn record(&mut self, said: Said) -> Arc<Numbered> {
-        let (at, process) = (Instant::now(), self.process);
+        let at = Instant::now();
         if said.is_nothing() {
-            return Arc::new(Numbered { offset: Offset { process, number: self.last }, said, at });
+            return Arc::new(Numbered { number: self.last, offset: self.offset, said, at });
         }
         self.last += 1;
-        let numbered =
-            Arc::new(Numbered { offset: Offset { process, number: self.last }, said, at });
+        self.offset = Offset::new();
+        self.numbers.insert(self.offset, self.last);
+        let numbered = Arc::new(Numbered { number: self.last, offset: self.offset, said, at });
         self.bytes += numbered.weight();
         self.broadcasts.push_back(numbered.clone());
         while let Some(first) = self.broadcasts.front()
             && (self.bytes > MOST_BYTES || at - first.at > LONGEST)
         {
             self.bytes -= first.weight();
+            self.numbers.remove(&first.offset);
             self.broadcasts.pop_front();
         }
         numbered
     }
 
-    /// The number of an offset that this process has told.
+    /// The number that an offset stands for; none if it is not known any more, or another process's.
     pub(super) fn number(&self, offset: Offset) -> Option<u64> {
-        (offset.process == self.process).then_some(offset.number)
+        if offset == self.offset {
+            return Some(self.last);
+        }
+        self.numbers.get(&offset).copied()
     }
 
     /// What came after that number; none if not everything is known any more.
@@ -133,19 +145,19 @@ mod tests {
     }
 
     fn numbers(recent: &Recent, number: u64) -> Option<Vec<u64>> {
-        Some(recent.since(number)?.map(|numbered| numbered.offset.number).collect())
+        Some(recent.since(number)?.map(|numbered| numbered.number).collect())
     }
 
     #[test]
     fn an_offset_is_read_as_it_was_told_and_counts_in_its_process_alone() {
-        let (one, other) = (Recent::default(), Recent { process: 7, ..Recent::default() });
-        let offset = Offset { process: one.process, number: 5 };
-        assert_eq!(Offset::parse(&offset.to_string()), Some(offset));
-        assert_eq!((one.number(offset), other.number(offset)), (Some(5), None));
-        assert_eq!(
-            (Offset::parse("5"), Offset::parse("x.5"), Offset::parse("")),
-            (None, None, None)
-        );
+        let (mut one, other) = (Recent::default(), Recent::default());
+        let before = one.offset;
+        record(&mut one, 10);
+        for (offset, number) in [(before, None), (one.offset, Some(1))] {
+            assert_eq!(Offset::parse(&offset.to_string()), Some(offset));
+            assert_eq!((one.number(offset), other.number(offset)), (number, None));
+        }
+        assert_eq!((Offset::parse("x"), Offset::parse("")), (None, None));
     }
 
     #[test]

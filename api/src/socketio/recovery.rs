@@ -124,8 +124,8 @@ mod tests {
         let read =
             |auth: Value| Returning::read(&auth).map(|returning| (returning.pid, returning.offset));
         let told = pid.to_string();
-        let offset = Offset::parse("7.12");
-        assert_eq!(read(json!({"pid": told, "offset": "7.12"})), Some((pid, offset)));
+        let offset = Offset::parse("7f");
+        assert_eq!(read(json!({"pid": told, "offset": "7f"})), Some((pid, offset)));
         assert_eq!(read(json!({"pid": told})), Some((pid, None)));
         assert_eq!(read(json!({"pid": told, "offset": 12})), Some((pid, None)));
         assert_eq!(read(json!({"pid": "x"})), None);

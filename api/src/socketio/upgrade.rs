@@ -92,13 +92,11 @@ async fn completed(response: Response, sid: Sid, everyone: &Everyone) -> Respons
     };
     let packet = |packet: &[u8]| packets.slice_ref(packet);
     let mut packets: Vec<Bytes> = packets.split(|byte| *byte == SEPARATOR).map(packet).collect();
-    if let Some(pid) = everyone.listeners.untold(sid)
-        && let Some(connected) = packets.iter_mut().find(|packet| packet.starts_with(CONNECTED))
+    if let Some(connected) = packets.iter_mut().find(|packet| packet.starts_with(CONNECTED))
+        && let Some(pid) = everyone.listeners.take_pid(sid)
+        && let Some(told) = recovery::tell(connected, pid)
     {
-        everyone.listeners.told(sid);
-        if let Some(told) = recovery::tell(connected, pid) {
-            *connected = told.into();
-        }
+        *connected = told.into();
     }
     let broadcasts = packets.iter().filter(|packet| is_broadcast(packet)).count();
     let taken = everyone.listeners.get(sid).and_then(|listener| listener.takes(broadcasts));
@@ -182,10 +180,8 @@ struct Session {
 }
 
 impl Polled for Session {
-    fn is_told(&self) -> Option<Pid> {
-        let pid = self.everyone.listeners.untold(self.sid)?;
-        self.everyone.listeners.told(self.sid);
-        Some(pid)
+    fn take_pid(&self) -> Option<Pid> {
+        self.everyone.listeners.take_pid(self.sid)
     }
 
     fn takes(&self, broadcasts: usize) -> Option<Offset> {

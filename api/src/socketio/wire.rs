@@ -4,7 +4,6 @@
 //! slowly is let go, and comes back.
 
 use std::{
-    cell::Cell,
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
     net::Shutdown,
@@ -279,8 +278,8 @@ pub(super) struct Transport {
 
 /// A session that has polled until now: what the library says to it may have waited for a poll.
 pub(super) trait Polled: Send {
-    /// The client is told that it is connected: its `pid`, if it has not been told over a poll.
-    fn is_told(&self) -> Option<Pid>;
+    /// What the client is to be told when it is connected, if it has not been told over a poll.
+    fn take_pid(&self) -> Option<Pid>;
     /// The client takes so many broadcasts: the offset of the last.
     fn takes(&self, broadcasts: usize) -> Option<Offset>;
 }
@@ -319,12 +318,7 @@ fn connected(frames: &[u8]) -> Option<usize> {
 
 /// How many broadcasts are in these frames.
 fn broadcasts(frames: &[u8]) -> usize {
-    let count = Cell::new(0);
-    find(frames, |payload| {
-        count.set(count.get() + usize::from(is_broadcast(payload)));
-        false
-    });
-    count.get()
+    payloads(frames).filter(|(_, payload)| is_broadcast(payload)).count()
 }
 
 /// The same frames, of which that one tells the client its `pid`, too.
@@ -347,10 +341,17 @@ fn before_last(frames: &[u8]) -> Option<&[u8]> {
     Some(&frames[..find(frames, is_last)?])
 }
 
-/// Where the first frame begins with such a payload. All are whole.
+/// Where the first frame begins with such a payload.
 fn find(frames: &[u8], is_it: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    payloads(frames).find(|(_, payload)| is_it(payload)).map(|(start, _)| start)
+}
+
+/// Where each frame begins, and its payload. All are whole.
+fn payloads(frames: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut rest = frames;
-    while let [_, length, after @ ..] = rest {
+    std::iter::from_fn(move || {
+        let start = frames.len() - rest.len();
+        let [_, length, after @ ..] = rest else { return None };
         let (length, after) = match (length, after) {
             (126, [a, b, after @ ..]) => (u16::from_be_bytes([*a, *b]).into(), after),
             (127, after) => {
@@ -360,12 +361,9 @@ fn find(frames: &[u8], is_it: impl Fn(&[u8]) -> bool) -> Option<usize> {
             (length, after) => (usize::from(*length), after),
         };
         let (payload, after) = after.split_at_checked(length)?;
-        if is_it(payload) {
-            return Some(frames.len() - rest.len());
-        }
         rest = after;
-    }
-    None
+        Some((start, payload))
+    })
 }
 
 impl AsyncRead for Transport {
@@ -415,7 +413,7 @@ impl AsyncWrite for Transport {
         let Transport { wire, polled, .. } = &*self;
         let connected = connected(frames);
         // Before the outbox is locked: who adds a client locks the index first, and then its outbox.
-        let polled_pid = connected.and(polled.as_ref()).and_then(|polled| polled.is_told());
+        let polled_pid = connected.and(polled.as_ref()).and_then(|polled| polled.take_pid());
         let offset = polled.as_ref().and_then(|polled| match broadcasts(frames) {
             0 => None,
             broadcasts => polled.takes(broadcasts),
@@ -473,7 +471,7 @@ mod tests {
     struct Nobody;
 
     impl Polled for Nobody {
-        fn is_told(&self) -> Option<Pid> {
+        fn take_pid(&self) -> Option<Pid> {
             None
         }
 

@@ -43,10 +43,11 @@ pub(super) fn document(commands: &[Operation]) -> Value {
     );
     channel.add_event(
         "offset",
-        "The number of the broadcast before it. A client that has lost its connection, and connects \
-         again with its `pid` and this, as official clients do, hears what it has missed.",
+        "Follows broadcasts. A client that has lost its connection, and connects to the same process \
+         within two minutes with its `pid` and the last of these, as socket.io-client does, hears \
+         what it has missed.",
         "Who has heard that broadcast.",
-        json!({ "type": "string", "pattern": "^[0-9a-f]+[.][0-9]+$" }),
+        json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
     );
     channel.add_broadcast::<EventCreated>();
     channel.add_broadcast::<EventChanged>();

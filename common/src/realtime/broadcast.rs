@@ -47,8 +47,8 @@ impl Listeners {
             Listeners::ViewersOfBookings => {
                 "Clients that have joined the event, and those that have joined none: the buyer's \
                  and the organiser's are told all of it, others without what is nobody else's \
-                 business. Of others, only those that have joined a private event with its share \
-                 code, and nobody of a draft."
+                 business. Of a private event, others only if they have joined it with its share \
+                 code; of a draft, no others."
             }
             Listeners::Buyer => "The buyer's clients.",
         }
