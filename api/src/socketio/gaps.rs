@@ -26,6 +26,9 @@ const EVERY: Duration = Duration::from_secs(5);
 /// So that the oldest was before a gap of which the listener learns by Redis' silence.
 const REMEMBERED: usize = 4;
 
+/// Between two events that are told. Each is read from PostgreSQL, whose connections buyers need.
+const PACE: Duration = Duration::from_millis(5);
+
 /// Whether there is a gap, and since when.
 #[derive(Clone, Default)]
 pub(crate) struct Gaps(Arc<Inner>);
@@ -111,7 +114,11 @@ async fn tell_since<P: Publish>(db: &PgPool, counts: &Coalesced<P>, since: Momen
         match bounded(changed(db, since)).await {
             Ok(events) => {
                 tracing::info!(events = events.len(), "clients are told what they have missed");
-                return events.into_iter().for_each(|event| counts.changed(event));
+                for event in events {
+                    counts.changed(event);
+                    sleep(PACE).await;
+                }
+                return;
             }
             Err(error) if waits.is_failing() => {
                 tracing::debug!(error = error.details(), "nobody is told yet what was missed");
