@@ -4,7 +4,8 @@
 //! holds more than the limit. (GCRA, which needs only one number, would let nearly twice as many
 //! through in the first period, because its bucket starts full; "5 in 15 minutes" must mean that.)
 //! One script looks at all budgets of a request and takes from all or none, by Redis's clock; keys
-//! expire by themselves. A process that dies after taking has taken.
+//! expire by themselves. Requests that come at once share a call of it. A process that dies after
+//! taking has taken.
 //!
 //! While Redis does not answer, each process counts by itself ([`Local`]), starting from zero;
 //! Redis takes over again when it answers.
@@ -31,7 +32,7 @@ use crate::{
     config::{Limit, RateLimit},
     error::{Error, Result},
     observability::metrics,
-    storage::Cache,
+    storage::{Cache, groups::Groups},
     types::usage::Usage,
 };
 
@@ -61,9 +62,12 @@ impl Budget {
 pub struct Taken {
     /// Each budget's state now, in the order in which the budgets were passed.
     pub usage: Vec<Usage>,
-    budgets: Vec<Budget>,
+    budgets: Arc<[Budget]>,
     at: Time,
 }
+
+/// What the script says of one request: when, whether the uses were taken, and each budget's state.
+type Response = (i64, bool, Vec<Usage>);
 
 /// A time, and its clock.
 #[derive(Debug)]
@@ -77,25 +81,37 @@ enum Time {
 #[derive(Clone)]
 pub struct Limiter {
     cache: Cache,
+    /// Nothing, while Redis does not answer.
+    takes: Groups<Arc<[Budget]>, Option<Response>>,
     local: Arc<Local>,
-    /// Whether Redis did not answer the last time.
-    alone: Arc<AtomicBool>,
 }
 
 impl Limiter {
     /// A limiter on this Redis.
     pub fn new(cache: Cache) -> Self {
-        Limiter { cache, local: Arc::default(), alone: Arc::default() }
+        let (asked, alone) = (cache.clone(), Arc::new(AtomicBool::new(false)));
+        let takes = Groups::new(move |requests| {
+            let (asked, alone) = (asked.clone(), alone.clone());
+            async move {
+                let responses = take_together(&asked, &requests).await;
+                note_alone(&alone, responses.is_none());
+                let responses = responses.unwrap_or_else(|| vec![None; requests.len()]);
+                Ok(responses.into_iter().map(Ok).collect())
+            }
+        });
+        Limiter { cache, takes, local: Arc::default() }
     }
 
     /// Takes one use of each budget, or none: [`Error::RateLimited`] with the budget that takes
     /// longest to have room again.
     pub async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
+        let budgets: Arc<[Budget]> = budgets.into();
         if budgets.is_empty() {
             return Ok(Taken { usage: Vec::new(), budgets, at: Time::Here(Instant::now()) });
         }
-        let (at, taken, usage) = match self.take_in_redis(&budgets).await {
-            Some(usage) => usage,
+        let response = self.takes.call(budgets.clone()).await.ok().flatten();
+        let (at, taken, usage) = match response {
+            Some((at, taken, usage)) => (Time::Redis(at), taken, usage),
             None => {
                 let now = Instant::now();
                 let (taken, usage) = self.local.take(&budgets, now);
@@ -127,30 +143,41 @@ impl Limiter {
             Time::Here(at) => budgets.for_each(|budget| self.local.give_back(budget, at)),
         }
     }
+}
 
-    async fn take_in_redis(&self, budgets: &[Budget]) -> Option<(Time, bool, Vec<Usage>)> {
-        let mut call = TAKE.prepare_invoke();
-        for budget in budgets {
+/// Says so in the log when it changes whether Redis answers.
+fn note_alone(was_alone: &AtomicBool, alone: bool) {
+    match (alone, was_alone.swap(alone, Ordering::Relaxed)) {
+        (true, false) => {
+            tracing::warn!("Redis cannot be asked: this process counts rate limits for itself")
+        }
+        (false, true) => tracing::info!("Redis counts rate limits again"),
+        _ => {}
+    }
+}
+
+/// Takes for several requests, one after the other; `None` when Redis does not answer.
+async fn take_together(cache: &Cache, requests: &[Arc<[Budget]>]) -> Option<Vec<Option<Response>>> {
+    let mut call = TAKE.prepare_invoke();
+    for budgets in requests {
+        call.arg(budgets.len());
+        for budget in &**budgets {
             call.key(&budget.key).arg(budget.rate.count).arg(budget.rate.period.as_millis() as u64);
         }
-        let response = self.cache.script::<Vec<i64>>(&call).await;
-        if self.alone.swap(response.is_none(), Ordering::Relaxed) != response.is_none() {
-            match response {
-                None => tracing::warn!(
-                    "Redis cannot be asked: this process counts rate limits for itself"
-                ),
-                Some(_) => tracing::info!("Redis counts rate limits again"),
-            }
-        }
-        let (taken, now, uses) = match response?.as_slice() {
-            [taken, now, uses @ ..] => (*taken == 1, *now, uses.to_vec()),
-            _ => return None,
-        };
-        let usage = budgets.iter().zip(uses.chunks_exact(2)).map(|(budget, uses)| Usage {
-            limit: budget.rate.count,
-            used: u32::try_from(uses[0]).unwrap_or(u32::MAX).min(budget.rate.count),
-            until_room: Duration::from_millis(u64::try_from(uses[1]).unwrap_or_default()),
-        });
-        Some((Time::Redis(now), taken, usage.collect()))
     }
+    let (at, numbers) = cache.script::<(i64, Vec<i64>)>(&call).await?;
+    let mut numbers = numbers.into_iter();
+    let response = |budgets: &Arc<[Budget]>| {
+        let taken = numbers.next()? == 1;
+        let usage = budgets.iter().map(|budget| {
+            let (uses, rest) = (numbers.next()?, numbers.next()?);
+            Some(Usage {
+                limit: budget.rate.count,
+                used: u32::try_from(uses).unwrap_or(u32::MAX).min(budget.rate.count),
+                until_room: Duration::from_millis(u64::try_from(rest).unwrap_or_default()),
+            })
+        });
+        Some((at, taken, usage.collect::<Option<_>>()?))
+    };
+    Some(requests.iter().map(response).collect())
 }

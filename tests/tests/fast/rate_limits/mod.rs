@@ -123,6 +123,26 @@ async fn a_user_has_one_budget_wherever_from_and_an_invalid_token_none() {
 }
 
 #[tokio::test]
+async fn requests_that_come_at_once_are_each_counted_for_their_user() {
+    let settings = [
+        ("RATE_LIMIT_USER", "5/1h"),
+        ("RATE_LIMIT_LOGIN", "7/1h"),
+        ("RATE_LIMIT_ANONYMOUS", "50/1h"),
+    ];
+    let stack = start(&settings).await;
+    let owner = owner(&stack).await;
+    let users = [stack.user().await, stack.user().await, stack.user().await];
+    let lists = users.iter().map(|user| statuses((0..20).map(|_| user.get("/auth/me"))));
+    // Each of these counts for two budgets.
+    let logins = statuses((0..20).map(|_| log_in(&owner, EMAIL, "wrong-password-1")));
+    let (lists, logins) = tokio::join!(join_all(lists), logins);
+    for list in lists {
+        counts(&list, [(200, 5), (429, 15)]);
+    }
+    counts(&logins, [(401, 7), (429, 13)]);
+}
+
+#[tokio::test]
 async fn who_is_no_proxy_of_ours_cannot_choose_an_address() {
     let stack = start(&[("RATE_LIMIT_ANONYMOUS", "3/1m"), ("TRUSTED_PROXIES", "192.0.2.1")]).await;
     for _ in 0..3 {
@@ -249,7 +269,9 @@ async fn what_is_refused_is_counted_and_logged_without_a_name() {
     let lines: Vec<_> = log.lines().filter(|line| line.contains("rate_limited")).collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        lines[0].contains("status=429") && !lines[0].contains(&client.address().to_string()),
+        lines[0].contains("status=429")
+            && lines[0].contains(r#"route="/api/v1/events""#)
+            && !lines[0].contains(&client.address().to_string()),
         "{lines:?}"
     );
 }
