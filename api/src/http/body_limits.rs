@@ -10,8 +10,7 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
@@ -20,6 +19,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::api_error::ApiError;
+use crate::server::layers::{Answer, Layer};
 
 /// Bodies may be this long (docs/contract.md#failures).
 pub(crate) const BODY_LIMIT: usize = 1_000_000;
@@ -30,37 +30,37 @@ const LONGEST_URI: usize = 8 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 4 * BODY_LIMIT;
 
-/// Refuses requests that are too long or too slow.
-pub(crate) async fn limit(
-    State(patience): State<Duration>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
-        return ApiError::uri_too_long().into_response();
-    }
-    if request.body().is_end_stream() {
-        return next.run(request).await;
-    }
-    let exceeded = Exceeded::default();
-    let declared = request.body().size_hint().lower();
-    // A client that waits for our `100 Continue` sends nothing that would have to be read.
-    let is_sent = !request.headers().contains_key(header::EXPECT);
-    let request = request.map(|body| {
-        Body::new(Limited {
-            body: Some(body),
-            is_sent,
-            left: BODY_LIMIT,
-            is_too_long: declared > BODY_LIMIT as u64,
-            clock: Box::pin(sleep(patience)),
-            exceeded: exceeded.clone(),
-        })
-    });
-    let response = next.run(request).await;
-    // Not every reader says why it could not read.
-    match exceeded.0.get() {
-        Some(excess) if excess.failure().status != response.status() => excess.refuse(),
-        _ => response,
+/// Refuses requests that are too long, or whose bodies take longer than this.
+pub(crate) struct LimitBodies(pub(crate) Duration);
+
+impl Layer for LimitBodies {
+    async fn around(&self, request: Request, inner: &impl Answer) -> Response {
+        if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URI) {
+            return ApiError::uri_too_long().into_response();
+        }
+        if request.body().is_end_stream() {
+            return inner.answer(request).await;
+        }
+        let exceeded = Exceeded::default();
+        let declared = request.body().size_hint().lower();
+        // A client that waits for our `100 Continue` sends nothing that would have to be read.
+        let is_sent = !request.headers().contains_key(header::EXPECT);
+        let request = request.map(|body| {
+            Body::new(Limited {
+                body: Some(body),
+                is_sent,
+                left: BODY_LIMIT,
+                is_too_long: declared > BODY_LIMIT as u64,
+                clock: Box::pin(sleep(self.0)),
+                exceeded: exceeded.clone(),
+            })
+        });
+        let response = inner.answer(request).await;
+        // Not every reader says why it could not read.
+        match exceeded.0.get() {
+            Some(excess) if excess.failure().status != response.status() => excess.refuse(),
+            _ => response,
+        }
     }
 }
 

@@ -5,14 +5,17 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::{rate_limits, request_log::REQUEST_ID};
+use super::{
+    layers::{Answer, Layer},
+    rate_limits,
+    request_log::REQUEST_ID,
+};
 use crate::{http::api_error::ApiError, router::REPLAYED};
 
 /// The origins of FRONTEND_URL.
@@ -47,29 +50,33 @@ pub(crate) fn cors(origins: &Origins) -> CorsLayer {
         ])
 }
 
-/// Answers a preflight with 204, as Express did: there is nothing to read.
-pub(crate) async fn empty_preflight(request: Request, next: Next) -> Response {
-    let preflight = request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = next.run(request).await;
-    if preflight && response.status() == StatusCode::OK {
-        *response.status_mut() = StatusCode::NO_CONTENT;
+/// Answers preflights with 204, as Express did: there is nothing to read.
+pub(crate) struct EmptyPreflight;
+
+impl Layer for EmptyPreflight {
+    async fn around(&self, request: Request, inner: &impl Answer) -> Response {
+        let preflight = request.method() == Method::OPTIONS
+            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let mut response = inner.answer(request).await;
+        if preflight && response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        response
     }
-    response
 }
 
 /// Refuses Socket.IO to pages of other origins. Programs send no Origin and are welcome.
-pub(crate) async fn guard_sockets(
-    State(origins): State<Origins>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let is_socket = request.uri().path().starts_with("/socket.io");
-    match request.headers().get(header::ORIGIN) {
-        Some(origin) if is_socket && !origins.contains(origin) => {
-            ApiError::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed")
-                .into_response()
+pub(crate) struct GuardSockets(pub(crate) Origins);
+
+impl Layer for GuardSockets {
+    async fn around(&self, request: Request, inner: &impl Answer) -> Response {
+        let is_socket = request.uri().path().starts_with("/socket.io");
+        match request.headers().get(header::ORIGIN) {
+            Some(origin) if is_socket && !self.0.contains(origin) => {
+                ApiError::http(StatusCode::FORBIDDEN, "origin_not_allowed", "Origin not allowed")
+                    .into_response()
+            }
+            _ => inner.answer(request).await,
         }
-        _ => next.run(request).await,
     }
 }

@@ -6,27 +6,33 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use axum::{
     body::{Body, HttpBody, to_bytes},
     extract::Request,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::encoding::{Encoding, encode};
+use super::{
+    encoding::{Encoding, encode},
+    layers::{Answer, Layer},
+};
 
 /// Longer responses are sent as they are.
 const LONGEST: u64 = 1_000_000;
 
-/// Tags the response to a GET, and leaves out a body that the client already has.
-pub(crate) async fn tag(request: Request, next: Next) -> Response {
-    if request.method() != Method::GET {
-        return next.run(request).await;
-    }
-    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let encoding = Encoding::accepted(request.headers());
-    let response = next.run(request).await;
-    match response.status() {
-        StatusCode::OK => encode(tagged(response, known).await, encoding).await,
-        _ => response,
+/// Tags the responses to GET, and leaves out a body that the client already has.
+pub(crate) struct Tag;
+
+impl Layer for Tag {
+    async fn around(&self, request: Request, inner: &impl Answer) -> Response {
+        if request.method() != Method::GET {
+            return inner.answer(request).await;
+        }
+        let known = request.headers().get(header::IF_NONE_MATCH).cloned();
+        let encoding = Encoding::accepted(request.headers());
+        let response = inner.answer(request).await;
+        match response.status() {
+            StatusCode::OK => encode(tagged(response, known).await, encoding).await,
+            _ => response,
+        }
     }
 }
 

@@ -1,12 +1,9 @@
 //! What every response forbids browsers and caches to do with it.
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::layers::{Answer, Layer};
 use crate::http::policy::Policies;
 
 /// No response may be run, framed or sniffed, nor read by a page of another origin unless CORS,
@@ -28,29 +25,32 @@ pub(crate) const RESOURCE_POLICY: HeaderName =
 const HTTPS_ONLY: &str = "max-age=63072000; includeSubDomains";
 
 /// Adds the headers that a response does not set itself.
-pub(crate) async fn protect(
-    State((policies, production)): State<(Policies, bool)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let is_personal = policies.of(request.uri().path()).is_personal;
-    let is_users = request.headers().contains_key(header::AUTHORIZATION);
-    let mut response = next.run(request).await;
-    let (status, headers) = (response.status(), response.headers_mut());
-    // `no-cache`: caches may keep it, but use it only once we have confirmed it (304). Counts of
-    // seats are outdated at once.
-    let cache = match () {
-        () if is_personal || is_failure(status) => "no-store",
-        () if is_users => "private, no-cache",
-        () => "no-cache",
-    };
-    let https = production.then_some((header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY));
-    for (name, value) in
-        OF_EVERY_RESPONSE.into_iter().chain([(header::CACHE_CONTROL, cache)]).chain(https)
-    {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+pub(crate) struct Protect {
+    pub(crate) policies: Policies,
+    pub(crate) production: bool,
+}
+
+impl Layer for Protect {
+    async fn around(&self, request: Request, inner: &impl Answer) -> Response {
+        let is_personal = self.policies.of(request.uri().path()).is_personal;
+        let is_users = request.headers().contains_key(header::AUTHORIZATION);
+        let mut response = inner.answer(request).await;
+        let (status, headers) = (response.status(), response.headers_mut());
+        // `no-cache`: caches may keep it, but use it only once we have confirmed it (304). Counts
+        // of seats are outdated at once.
+        let cache = match () {
+            () if is_personal || is_failure(status) => "no-store",
+            () if is_users => "private, no-cache",
+            () => "no-cache",
+        };
+        let https = self.production.then_some((header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY));
+        for (name, value) in
+            OF_EVERY_RESPONSE.into_iter().chain([(header::CACHE_CONTROL, cache)]).chain(https)
+        {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        response
     }
-    response
 }
 
 fn is_failure(status: StatusCode) -> bool {

@@ -5,23 +5,18 @@ mod cors;
 pub(crate) mod encoding;
 pub(crate) mod etag;
 pub(crate) mod headers;
+pub(crate) mod layers;
 mod normalize_path;
 mod rate_limits;
 mod request_log;
 mod shutdown;
 
-use std::{any::Any, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
-use axum::{
-    Router,
-    body::Body,
-    extract::Request,
-    middleware,
-    response::{IntoResponse, Response},
-};
+use axum::middleware;
 use nexus_common::{
-    Error, config,
+    config,
     jobs::{Queue, admin, wakeups},
     ledger::alerts,
     observability::metrics,
@@ -32,15 +27,18 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, ServiceBuilder, util::MapRequestLayer};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::util::MapRequestLayer;
 
+use self::{
+    layers::{Answer, CatchPanic, Routes},
+    rate_limits::CountConnections,
+};
 use crate::{
     app::{App, AppState},
     auth::revocations,
-    http::{api_error::ApiError, body_limits},
+    http::body_limits::LimitBodies,
     router,
-    socketio::{self, posted::Posted},
+    socketio::{self, assets::Assets, posted::Posted, upgrade::Upgrade},
     spec::Documents,
 };
 
@@ -73,42 +71,28 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     let documents = Documents::new(router::described, socketio::described);
 
     let counted = (app.clone(), policies.clone());
-    let service: Router = router::router(documents)
+    let routes = router::router(documents)
         .layer(middleware::from_fn_with_state(counted, rate_limits::requests))
-        .with_state(app.clone())
-        .layer(
-            // From the outermost layer to the routes.
-            ServiceBuilder::new()
-                .layer(middleware::from_fn_with_state(
-                    (policies.clone(), app.settings.production),
-                    headers::protect,
-                ))
-                .layer(middleware::from_fn(cors::empty_preflight))
-                .layer(cors::cors(&origins))
-                .layer(middleware::from_fn_with_state(policies.clone(), request_log::log))
-                .layer(CatchPanicLayer::custom(panicked))
-                .layer(middleware::from_fn_with_state(
-                    app.settings.http.timeout,
-                    body_limits::limit,
-                ))
-                .layer(middleware::from_fn_with_state(origins, cors::guard_sockets))
-                .layer(middleware::from_fn_with_state(
-                    (app.clone(), stopping.clone()),
-                    shutdown::drop_polls,
-                ))
-                .layer(middleware::from_fn(etag::tag))
-                .layer(middleware::from_fn(socketio::assets::serve))
-                .layer(middleware::from_fn_with_state(app.clone(), rate_limits::connections))
-                .layer(middleware::from_fn_with_state(
-                    (app.clone(), sockets, Posted::default()),
-                    socketio::upgrade::serve,
-                )),
-        );
-    // Outside the router, because it decides which route matches.
-    let service = MapRequestLayer::new(move |request: Request<Body>| {
-        normalize_path::normalize(request, &policies)
-    })
-    .layer(service);
+        .layer(MapRequestLayer::new(request_log::name_route))
+        .with_state(app.clone());
+    // From the routes to the outermost layer, which is the first to see a request.
+    let service = Routes(routes)
+        .within(Upgrade { app: app.clone(), library: sockets, posted: Posted::default() })
+        .within(CountConnections(app.clone()))
+        .within(Assets)
+        .within(etag::Tag)
+        .within(shutdown::DropPolls { app: app.clone(), stopping: stopping.clone() })
+        .within(cors::GuardSockets(origins.clone()))
+        .within(LimitBodies(app.settings.http.timeout))
+        .within(CatchPanic)
+        .within(request_log::Log(policies.clone()))
+        .within(cors::cors(&origins))
+        .within(cors::EmptyPreflight)
+        .within(headers::Protect {
+            policies: policies.clone(),
+            production: app.settings.production,
+        })
+        .within(normalize_path::NormalizePath(policies));
 
     let listener = TcpListener::bind(address)
         .await
@@ -139,11 +123,6 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// The response when a handler panics; the panic itself is in the log.
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    ApiError::from(Error::internal("a handler panicked")).into_response()
 }
 
 /// How often values that no event reports are measured.

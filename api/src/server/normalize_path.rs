@@ -1,16 +1,22 @@
 //! Paths as Express read them: a trailing slash and letter case make no difference
 //! (docs/contract.md#transport). Ids keep their case.
 
-use http::{Request, Uri, uri::PathAndQuery};
+use axum::{extract::Request, response::Response};
+use http::{Uri, uri::PathAndQuery};
 
+use super::layers::{Answer, Layer};
 use crate::http::policy::Policies;
 
-/// Rewrites the request's path to the form that the router knows.
-pub(crate) fn normalize<B>(mut request: Request<B>, policies: &Policies) -> Request<B> {
-    if let Some(uri) = normalized(request.uri(), policies) {
-        *request.uri_mut() = uri;
+/// Rewrites a request's path to the form that the router knows.
+pub(crate) struct NormalizePath(pub(crate) Policies);
+
+impl Layer for NormalizePath {
+    async fn around(&self, mut request: Request, inner: &impl Answer) -> Response {
+        if let Some(uri) = normalized(request.uri(), &self.0) {
+            *request.uri_mut() = uri;
+        }
+        inner.answer(request).await
     }
-    request
 }
 
 fn normalized(uri: &Uri, policies: &Policies) -> Option<Uri> {

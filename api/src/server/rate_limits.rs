@@ -13,6 +13,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use nexus_common::{Error, types::usage::Usage};
 
+use super::layers::{Answer, Layer};
 use crate::{
     app::App,
     auth::caller::{Identity, bearer},
@@ -23,7 +24,7 @@ pub(crate) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit
 pub(crate) static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(crate) static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Counts a request.
+/// Counts a request to the API. Within the router, so that its route is known if it is refused.
 pub(crate) async fn requests(
     State((app, policies)): State<(App, Policies)>,
     request: Request,
@@ -59,22 +60,27 @@ pub(crate) async fn requests(
     response
 }
 
-/// Counts a new connection: a request without a session asks for one.
-pub(crate) async fn connections(
-    State(app): State<App>,
-    address: ClientIp,
-    request: Request,
-    next: Next,
-) -> Response {
-    let uri = request.uri();
-    let has_session =
-        uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")));
-    let connects =
-        uri.path().starts_with("/socket.io") && !has_session && request.method() != Method::OPTIONS;
-    if connects && let Err(error) = app.budgets.connection(address).await {
-        return ApiError::from(error).into_response();
+/// Counts new connections: a request without a session asks for one.
+pub(crate) struct CountConnections(pub(crate) App);
+
+impl Layer for CountConnections {
+    async fn around(&self, request: Request, inner: &impl Answer) -> Response {
+        let uri = request.uri();
+        let has_session =
+            uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("sid=")));
+        let connects = uri.path().starts_with("/socket.io")
+            && !has_session
+            && request.method() != Method::OPTIONS;
+        if !connects {
+            return inner.answer(request).await;
+        }
+        let (mut parts, body) = request.into_parts();
+        let Ok(address) = ClientIp::from_request_parts(&mut parts, &self.0).await;
+        match self.0.budgets.connection(address).await {
+            Ok(_) => inner.answer(Request::from_parts(parts, body)).await,
+            Err(error) => ApiError::from(error).into_response(),
+        }
     }
-    next.run(request).await
 }
 
 /// Reports the state of a budget; the reset is the Unix time at which its next use expires.

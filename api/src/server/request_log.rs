@@ -1,12 +1,14 @@
 //! Every request gets an id, a trace, a deadline, one log line and its metrics at its end, and the
 //! body of its failure.
 
-use std::time::Instant;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use axum::{
     Json,
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
+    extract::{MatchedPath, Request},
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -14,10 +16,13 @@ use nexus_common::observability::{
     metrics,
     traces::{self, OpenTelemetrySpanExt},
 };
-use tracing::{Instrument, field};
+use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use super::rate_limits;
+use super::{
+    layers::{Answer, Layer},
+    rate_limits,
+};
 use crate::http::{
     api_error::ApiError,
     policy::{DEADLINE, Envelope, Policies},
@@ -25,77 +30,123 @@ use crate::http::{
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Serves a request.
-pub(crate) async fn log(
-    State(policies): State<Policies>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let method = request.method().clone();
-    let envelope = policies.of(request.uri().path()).envelope;
-    let route = route(&request).to_owned();
-    let id = request
-        .headers()
-        .get(&REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|id| {
-            (8..=64).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        })
-        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    let span = match route.as_str() {
-        SOCKET_IO => tracing::info_span!(target: traces::UNTRACED, "request", request_id = id),
-        _ => tracing::info_span!(
-            "request",
-            otel.name = format!("{} {route}", method_label(&method)),
-            otel.kind = "server",
-            request_id = id,
-            trace_id = field::Empty,
-        ),
-    };
-    let trace_id = traces::begin(&span, traceparent);
+/// Logs requests.
+pub(crate) struct Log(pub(crate) Policies);
 
-    let served = next.run(request).instrument(span.clone());
-    let mut response = match tokio::time::timeout(DEADLINE, served).await {
-        Ok(response) => response,
-        Err(_) => ApiError::timed_out().into_response(),
-    };
-    let failure = response.extensions_mut().remove::<ApiError>().or_else(|| unexplained(&response));
-    let status = response.status().as_u16();
-    let took = started.elapsed();
-    metrics::request(method_label(&method), &route, status, took);
-    span.set_attribute("http.request.method", method_label(&method).to_owned());
-    span.set_attribute("http.route", route.clone());
-    span.set_attribute("http.response.status_code", i64::from(status));
-    span.set_attribute("nexus.request_id", id.clone());
-    if status >= 500 {
-        traces::failed(&span, failure.as_ref().map_or("", |failure| failure.code.as_ref()));
+/// The pattern that matched a request, not its path: paths contain ids, and every request would be
+/// its own kind. Only the router knows it.
+#[derive(Clone, Default)]
+struct Route(Arc<OnceLock<MatchedPath>>);
+
+/// Says which route was found, within the router.
+pub(crate) fn name_route(request: Request) -> Request {
+    let extensions = request.extensions();
+    if let Some(route) = extensions.get::<Route>()
+        && let Some(matched) = extensions.get::<MatchedPath>()
+    {
+        let _ = route.0.set(matched.clone());
+        name(&Span::current(), request.method(), matched.as_str());
     }
-    let duration_ms = took.as_millis() as u64;
-    match failure.as_ref().and_then(|failure| failure.details.as_deref()) {
-        Some(error) => {
-            tracing::error!(request_id = id, trace_id, %method, route, status, duration_ms, error, "request failed");
+    request
+}
+
+impl Layer for Log {
+    async fn around(&self, mut request: Request, inner: &impl Answer) -> Response {
+        let started = Instant::now();
+        let method = request.method().clone();
+        let envelope = self.0.of(request.uri().path()).envelope;
+        let is_socket = request.uri().path().starts_with(SOCKET_IO);
+        let matched = Route::default();
+        request.extensions_mut().insert(matched.clone());
+        let id = request
+            .headers()
+            .get(&REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| {
+                (8..=64).contains(&id.len())
+                    && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            })
+            .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+        let (span, trace_id) = begin(&request, &id, is_socket);
+
+        let served = inner.answer(request).instrument(span.clone());
+        let mut response = match tokio::time::timeout(DEADLINE, served).await {
+            Ok(response) => response,
+            Err(_) => ApiError::timed_out().into_response(),
+        };
+        let route = match matched.0.get() {
+            Some(matched) => matched.as_str(),
+            None if is_socket => SOCKET_IO,
+            None => UNMATCHED,
+        };
+        let failure =
+            response.extensions_mut().remove::<ApiError>().or_else(|| unexplained(&response));
+        let status = response.status().as_u16();
+        let took = started.elapsed();
+        metrics::request(method_label(&method), route, status, took);
+        if route == UNMATCHED {
+            name(&span, &method, route);
         }
-        None => tracing::info!(
-            request_id = id,
-            trace_id,
-            %method,
-            route,
-            status,
-            duration_ms,
-            code = failure.as_ref().map(|failure| failure.code.as_ref()),
-            "request"
-        ),
+        if !is_socket {
+            describe(&span, &method, &id, status);
+        }
+        if status >= 500 {
+            traces::failed(&span, failure.as_ref().map_or("", |failure| failure.code.as_ref()));
+        }
+        let duration_ms = took.as_millis() as u64;
+        match failure.as_ref().and_then(|failure| failure.details.as_deref()) {
+            Some(error) => {
+                tracing::error!(request_id = id, trace_id, %method, route, status, duration_ms, error, "request failed");
+            }
+            None => tracing::info!(
+                request_id = id,
+                trace_id,
+                %method,
+                route,
+                status,
+                duration_ms,
+                code = failure.as_ref().map(|failure| failure.code.as_ref()),
+                "request"
+            ),
+        }
+        if let Some(failure) = failure {
+            write_failure(&mut response, &failure, envelope, &id);
+        }
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(&REQUEST_ID, id);
+        }
+        response
     }
-    if let Some(failure) = failure {
-        write_failure(&mut response, &failure, envelope, &id);
+}
+
+/// The span of a request, and its trace's id.
+fn begin(request: &Request, id: &str, is_socket: bool) -> (Span, Option<String>) {
+    if is_socket {
+        return (tracing::info_span!(target: traces::UNTRACED, "request", request_id = id), None);
     }
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(&REQUEST_ID, id);
-    }
-    response
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        http.route = field::Empty,
+        request_id = id,
+        trace_id = field::Empty,
+    );
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let trace_id = traces::begin(&span, traceparent);
+    (span, trace_id)
+}
+
+/// Names the span of a request, as soon as its route is known.
+fn name(span: &Span, method: &Method, route: &str) {
+    span.record("http.route", route);
+    traces::rename(span, format!("{} {route}", method_label(method)));
+}
+
+/// What a trace says of a request at its end.
+fn describe(span: &Span, method: &Method, id: &str, status: u16) {
+    span.set_attribute("http.request.method", method_label(method).to_owned());
+    span.set_attribute("http.response.status_code", i64::from(status));
+    span.set_attribute("nexus.request_id", id.to_owned());
 }
 
 /// The JSON of a failure (docs/contract.md#failures); bookings and payments add `success:false`.
@@ -131,16 +182,8 @@ fn unexplained(response: &Response) -> Option<ApiError> {
 /// Socket.IO's polls wait on purpose: they stay out of the other requests' times, and out of
 /// traces.
 const SOCKET_IO: &str = "/socket.io";
-
-/// The pattern that matched, not the path: paths contain ids, and every request would be its own
-/// kind.
-fn route(request: &Request) -> &str {
-    match request.extensions().get::<MatchedPath>() {
-        Some(matched) => matched.as_str(),
-        None if request.uri().path().starts_with(SOCKET_IO) => SOCKET_IO,
-        None => "unmatched",
-    }
-}
+/// Requests without a route.
+const UNMATCHED: &str = "unmatched";
 
 /// One of a few labels: a method can be any word.
 fn method_label(method: &Method) -> &str {

@@ -7,13 +7,13 @@ use std::future::ready;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use http::{Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
+use super::layers::{Answer, Layer};
 use crate::{
     app::App,
     http::api_error::ApiError,
@@ -21,47 +21,51 @@ use crate::{
 };
 
 /// Answers polls that would otherwise go on waiting.
-pub(crate) async fn drop_polls(
-    State((app, stopping)): State<(App, CancellationToken)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if request.method() != Method::GET || !request.uri().path().starts_with("/socket.io") {
-        return next.run(request).await;
-    }
-    let sid = session(request.uri());
-    let has_left = async {
-        stopping.cancelled().await;
-        if let Some(sid) = sid {
-            app.everyone.listeners.until_left(sid).await;
+pub(crate) struct DropPolls {
+    pub(crate) app: App,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Layer for DropPolls {
+    async fn around(&self, request: Request, inner: &impl Answer) -> Response {
+        let DropPolls { app, stopping } = self;
+        if request.method() != Method::GET || !request.uri().path().starts_with("/socket.io") {
+            return inner.answer(request).await;
         }
-    };
-    let (parts, body) = request.into_parts();
-    let again = Request::from_parts(parts.clone(), Body::empty());
-    let response = tokio::select! {
-        // First, so that an answer that has come is taken.
-        biased;
-        response = next.clone().run(Request::from_parts(parts, body)) => response,
-        () = has_left => {
-            let message = "The server is restarting. Please try again.";
-            return ApiError::http(StatusCode::SERVICE_UNAVAILABLE, "restarting", message)
-                .into_response();
-        }
-    };
-    match sid {
-        Some(sid) if stopping.is_cancelled() && response.status() == StatusCode::OK => {
-            app.everyone.listeners.until_left(sid).await;
-            let more = tokio::select! {
-                biased;
-                more = next.run(again) => Some(more),
-                () = ready(()) => None,
-            };
-            match more.filter(|more| more.status() == StatusCode::OK) {
-                Some(more) => joined(response, more).await,
-                None => response,
+        let sid = session(request.uri());
+        let has_left = async {
+            stopping.cancelled().await;
+            if let Some(sid) = sid {
+                app.everyone.listeners.until_left(sid).await;
             }
+        };
+        let (parts, body) = request.into_parts();
+        let again = Request::from_parts(parts.clone(), Body::empty());
+        let response = tokio::select! {
+            // First, so that an answer that has come is taken.
+            biased;
+            response = inner.answer(Request::from_parts(parts, body)) => response,
+            () = has_left => {
+                let message = "The server is restarting. Please try again.";
+                return ApiError::http(StatusCode::SERVICE_UNAVAILABLE, "restarting", message)
+                    .into_response();
+            }
+        };
+        match sid {
+            Some(sid) if stopping.is_cancelled() && response.status() == StatusCode::OK => {
+                app.everyone.listeners.until_left(sid).await;
+                let more = tokio::select! {
+                    biased;
+                    more = inner.answer(again) => Some(more),
+                    () = ready(()) => None,
+                };
+                match more.filter(|more| more.status() == StatusCode::OK) {
+                    Some(more) => joined(response, more).await,
+                    None => response,
+                }
+            }
+            _ => response,
         }
-        _ => response,
     }
 }
 

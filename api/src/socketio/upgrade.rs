@@ -6,8 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Method, StatusCode, Uri, header};
@@ -30,7 +29,14 @@ use super::{
     server::{Library, MAX_MESSAGE},
     wire::{Polled, Transport, Wire},
 };
-use crate::{app::App, http::api_error::ApiError, server::accept::Stream};
+use crate::{
+    app::App,
+    http::api_error::ApiError,
+    server::{
+        accept::Stream,
+        layers::{Answer, Layer},
+    },
+};
 
 /// How often a session that leaves polling for a websocket is looked at, and how long the library
 /// then needs at most to write what waited for the next poll.
@@ -43,44 +49,50 @@ const LONGEST_AUTHORIZATION: usize = 4096;
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// Lets the library answer requests of the protocol, and gives it websockets in our own form.
-pub(crate) async fn serve(
-    State((app, mut library, posted)): State<(App, Library, Posted)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let path = request.uri().path();
-    if path != "/socket.io" && !path.starts_with("/socket.io/") {
-        return next.run(request).await;
-    }
-    let sid = session(request.uri());
-    let is_websocket = first(request.uri(), "transport") == Some("websocket");
-    // The library does not find it, and leaves the connection to us.
-    let connection = hyper::upgrade::on(&mut request);
-    let needed = needed(&request);
-    let is_poll = request.method() == Method::GET && !is_websocket;
-    let is_post = request.method() == Method::POST;
-    match sid {
-        Some(sid) if app.everyone.listeners.is_let_go(sid) => return session_unknown(),
-        Some(sid) if is_post && !posted.may(sid, length(request.body())) => {
-            return session_unknown();
+pub(crate) struct Upgrade {
+    pub(crate) app: App,
+    pub(crate) library: Library,
+    pub(crate) posted: Posted,
+}
+
+impl Layer for Upgrade {
+    async fn around(&self, mut request: Request, inner: &impl Answer) -> Response {
+        let Upgrade { app, library, posted } = self;
+        let path = request.uri().path();
+        if path != "/socket.io" && !path.starts_with("/socket.io/") {
+            return inner.answer(request).await;
         }
-        None if is_poll => request = needed.clone().map(|()| Body::empty()),
-        _ => {}
-    }
-    let Ok(response) = Service::<Request>::call(&mut library, request).await;
-    match (response.status(), sid) {
-        (StatusCode::SWITCHING_PROTOCOLS, _) => {
-            tokio::spawn(begin(connection, needed, sid, library, app.everyone.clone()));
+        let sid = session(request.uri());
+        let is_websocket = first(request.uri(), "transport") == Some("websocket");
+        let mut library = library.clone();
+        // The library does not find it, and leaves the connection to us.
+        let connection = hyper::upgrade::on(&mut request);
+        let needed = needed(&request);
+        let is_poll = request.method() == Method::GET && !is_websocket;
+        let is_post = request.method() == Method::POST;
+        match sid {
+            Some(sid) if app.everyone.listeners.is_let_go(sid) => return session_unknown(),
+            Some(sid) if is_post && !posted.may(sid, length(request.body())) => {
+                return session_unknown();
+            }
+            None if is_poll => request = needed.clone().map(|()| Body::empty()),
+            _ => {}
         }
-        // Less is a NOOP, for a client that is about to have a websocket: it has taken nothing.
-        (StatusCode::OK, Some(sid)) if is_poll && length(response.body()) > 1 => {
-            app.everyone.listeners.polled(sid);
-            posted.polled(sid, length(response.body()));
-            return completed(response.map(Body::new), sid, &app.everyone).await;
+        let Ok(response) = Service::<Request>::call(&mut library, request).await;
+        match (response.status(), sid) {
+            (StatusCode::SWITCHING_PROTOCOLS, _) => {
+                tokio::spawn(begin(connection, needed, sid, library, app.everyone.clone()));
+            }
+            // Less is a NOOP, for a client that is about to have a websocket: it has taken nothing.
+            (StatusCode::OK, Some(sid)) if is_poll && length(response.body()) > 1 => {
+                app.everyone.listeners.polled(sid);
+                posted.polled(sid, length(response.body()));
+                return completed(response.map(Body::new), sid, &app.everyone).await;
+            }
+            _ => {}
         }
-        _ => {}
+        response.map(Body::new)
     }
-    response.map(Body::new)
 }
 
 /// The answer to a poll, with what only we know: who the client is, when it says that it is

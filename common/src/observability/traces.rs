@@ -136,6 +136,11 @@ pub fn trace_id(span: &Span) -> Option<String> {
     ids.is_valid().then(|| ids.trace_id().to_string())
 }
 
+/// Gives a span, which has [begun](begin), another name.
+pub fn rename(span: &Span, name: String) {
+    span.context().span().update_name(name);
+}
+
 /// Marks a span as failed, for this reason.
 pub fn failed(span: &Span, why: &str) {
     span.set_status(Status::error(why.to_owned()));

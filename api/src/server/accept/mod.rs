@@ -6,12 +6,8 @@ mod stream;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    extract::{ConnectInfo, Request},
-    response::Response,
-    serve::Listener,
-};
+use axum::{body::Body, extract::ConnectInfo, response::Response, serve::Listener};
+use futures_util::future::BoxFuture;
 use http::StatusCode;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,10 +17,10 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::{Service, ServiceExt};
 
 use self::stream::Serving;
 pub(crate) use self::stream::{Counted, Stream};
+use super::layers::Answer;
 
 /// A peer that has acknowledged nothing for this long is gone.
 const STUCK: Duration = Duration::from_secs(20);
@@ -38,15 +34,13 @@ const MOST_HEADERS: usize = 100;
 ///
 /// Further connections, beyond `HTTP_MAX_CONNECTIONS`, get a 503 at once and cost nothing more:
 /// clients and load balancers can try another process, which they could not while they wait.
-pub(crate) async fn accept_until_stopped<S>(
+pub(crate) async fn accept_until_stopped(
     mut listener: TcpListener,
-    service: S,
+    service: impl Answer + 'static,
     settings: &config::Http,
     stopping: CancellationToken,
-) where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+) {
+    let service = Arc::new(service);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         // How long a connection may be idle: hyper's clock starts when it has answered the previous
@@ -106,24 +100,18 @@ pub(crate) async fn accept_until_stopped<S>(
 }
 
 /// Answers the requests of a connection one after the other; each knows its peer (`ConnectInfo`).
-fn answer<S>(
-    service: S,
+fn answer(
+    service: Arc<impl Answer + 'static>,
     peer: SocketAddr,
     serving: Serving,
-) -> impl Fn(
-    http::Request<Incoming>,
-) -> futures_util::future::BoxFuture<'static, Result<Response, Infallible>>
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+) -> impl Fn(http::Request<Incoming>) -> BoxFuture<'static, Result<Response, Infallible>> {
     move |request| {
         serving.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let (service, serving) = (service.clone(), serving.clone());
         Box::pin(async move {
-            let response = service.oneshot(request).await?;
+            let response = service.answer(request).await;
             // A connection that becomes a websocket waits for no more requests.
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 serving.end();
