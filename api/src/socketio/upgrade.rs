@@ -64,6 +64,10 @@ impl Layer for Upgrade {
         }
         let sid = session(request.uri());
         let is_websocket = first(request.uri(), "transport") == Some("websocket");
+        // The library would answer 101 all the same.
+        if is_websocket && request.extensions().get::<OnUpgrade>().is_none() {
+            return ApiError::of_status(StatusCode::BAD_REQUEST).into_response();
+        }
         let mut library = library.clone();
         // The library does not find it, and leaves the connection to us.
         let connection = hyper::upgrade::on(&mut request);
@@ -171,10 +175,10 @@ async fn begin(
         tracing::error!("a websocket's connection is not one of ours");
         return;
     };
-    let (tcp, counted) = parts.io.into_inner().into_tcp();
+    let (tcp, head, counted) = parts.io.into_inner().into_tcp();
     let listeners = everyone.listeners.clone();
     let polled = sid.map(|sid| -> Box<dyn Polled> { Box::new(Session { sid, everyone }) });
-    let transport = Transport::new(tcp, parts.read_buf, polled, counted);
+    let transport = Transport::new(tcp, head, parts.read_buf, polled, counted);
     let wire = transport.wire();
     needed.extensions_mut().insert(Arc::downgrade(&wire));
     // The answer to the request has said whether it is right.

@@ -116,11 +116,19 @@ impl Outbox {
 }
 
 impl Wire {
-    fn new(tcp: TcpStream, waits_for: WaitsFor, counted: Counted) -> Arc<Self> {
+    fn new(tcp: TcpStream, head: Bytes, waits_for: WaitsFor, counted: Counted) -> Arc<Self> {
         let _ = SockRef::from(&tcp).set_send_buffer_size(KERNEL_BUFFER);
-        let outbox = Mutex::new(Outbox { waits_for, ..Outbox::default() });
+        let is_of_new_session = waits_for == WaitsFor::Connected;
+        let mut outbox = Outbox { waits_for, ..Outbox::default() };
+        outbox.push(head);
         let (is_reading, is_deaf) = (AtomicBool::new(true), AtomicBool::new(false));
-        Arc::new(Wire { tcp, outbox, is_reading, is_deaf, _counted: counted })
+        let outbox = Mutex::new(outbox);
+        let wire = Arc::new(Wire { tcp, outbox, is_reading, is_deaf, _counted: counted });
+        // To a new session the library speaks first; others are waited for.
+        if !is_of_new_session {
+            wire.flush();
+        }
+        wire
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -232,11 +240,11 @@ impl Wire {
     /// connection.
     fn say_goodbye(self: &Arc<Self>, outbox: &mut Outbox) {
         outbox.push(Bytes::from_static(GOODBYE));
-        self.write(outbox);
         self.close(outbox);
     }
 
-    fn close(&self, outbox: &mut Outbox) {
+    fn close(self: &Arc<Self>, outbox: &mut Outbox) {
+        self.write(outbox);
         outbox.is_closing = true;
         if outbox.due.is_empty() {
             let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
@@ -285,10 +293,11 @@ pub(super) trait Polled: Send {
 }
 
 impl Transport {
-    /// A connection that is a websocket from now on: of a new session, or of one that has polled
-    /// until now.
+    /// A connection that is a websocket once the client has this `head`: of a new session, or of
+    /// one that has polled until now.
     pub(super) fn new(
         tcp: TcpStream,
+        head: Bytes,
         early: Bytes,
         polled: Option<Box<dyn Polled>>,
         counted: Counted,
@@ -296,7 +305,7 @@ impl Transport {
         let waits_for = if polled.is_some() { WaitsFor::Upgrade } else { WaitsFor::Connected };
         // An empty slice, too, would keep hyper's buffer.
         let early = if early.is_empty() { Bytes::new() } else { early };
-        Transport { wire: Wire::new(tcp, waits_for, counted), early, polled }
+        Transport { wire: Wire::new(tcp, head, waits_for, counted), early, polled }
     }
 
     pub(super) fn wire(&self) -> Arc<Wire> {
@@ -490,7 +499,8 @@ mod tests {
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let counted = (slot, metrics::Connection::open());
         let polled = has_polled.then(|| -> Box<dyn Polled> { Box::new(Nobody) });
-        (Transport::new(tcp, Bytes::from_static(b"early"), polled, counted), client)
+        let (head, early) = (Bytes::from_static(b"<head>"), Bytes::from_static(b"early"));
+        (Transport::new(tcp, head, early, polled, counted), client)
     }
 
     /// Puts a broadcast in line and writes it, as a round does.
@@ -507,6 +517,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_head_of_a_new_session_leaves_with_the_first_frame() {
+        let (mut transport, mut client) = pair(false).await;
+        let nothing = client.try_read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        transport.write_all(b"<open>").await.unwrap();
+        assert_eq!(read(&mut client, 12).await, "<head><open>");
+    }
+
+    #[tokio::test]
+    async fn the_head_does_not_wait_for_a_frame_that_does_not_come() {
+        let (_transport, mut client) = pair(true).await;
+        assert_eq!(read(&mut client, 6).await, "<head>");
+        let (transport, mut client) = pair(false).await;
+        drop(transport);
+        assert_eq!(read(&mut client, 6).await, "<head>");
+    }
+
+    #[tokio::test]
     async fn no_broadcast_comes_before_the_client_is_told_that_it_is_connected() {
         let (mut transport, mut client) = pair(false).await;
         let wire = transport.wire();
@@ -519,7 +547,7 @@ mod tests {
         // The library may write several frames at once.
         transport.write_all(format!("{ping}{connected}").as_bytes()).await.unwrap();
         broadcast(&wire, "<three>");
-        let expected = format!("{open}{ping}{ping}{connected}<one><two><three>");
+        let expected = format!("<head>{open}{ping}{ping}{connected}<one><two><three>");
         assert_eq!(read(&mut client, expected.len()).await, expected);
     }
 
@@ -531,7 +559,7 @@ mod tests {
         broadcast(&wire, "<broadcast>");
         transport.write_all(b"<had waited>").await.unwrap();
         wire.upgraded();
-        let expected = "<probed><had waited><broadcast>";
+        let expected = "<head><probed><had waited><broadcast>";
         assert_eq!(read(&mut client, expected.len()).await, expected);
     }
 
@@ -549,6 +577,7 @@ mod tests {
         let (_transport, mut client) = pair(false).await;
         let wire = _transport.wire();
         wire.upgraded();
+        assert_eq!(read(&mut client, 6).await, "<head>");
         let frames: Vec<String> = (0..60).map(|n| format!("{n:08}").repeat(1_000)).collect();
         let reader = async {
             let mut text = String::new();

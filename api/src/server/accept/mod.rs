@@ -112,9 +112,10 @@ fn answer(
         let (service, serving) = (service.clone(), serving.clone());
         Box::pin(async move {
             let response = service.answer(request).await;
-            // A connection that becomes a websocket waits for no more requests.
-            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                serving.end();
+            match response.status() {
+                // It waits for no more requests.
+                StatusCode::SWITCHING_PROTOCOLS => serving.switch(),
+                _ => serving.end(),
             }
             Ok(response)
         })

@@ -1,13 +1,14 @@
 //! A connection's bytes on their way to and from hyper, and what hyper does not do: limit how long
 //! a request's head takes from its first byte, watch whether the client takes its responses, and
-//! word its own refusals as ours.
+//! word its own refusals as ours. It keeps
+//! the response that makes it a websocket for whoever has the connection then.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -40,6 +41,7 @@ pub(super) struct Serving(Arc<Requests>);
 struct Requests {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    is_switching: AtomicBool,
 }
 
 impl Serving {
@@ -49,6 +51,11 @@ impl Serving {
 
     pub(super) fn end(&self) {
         self.0.ended.fetch_add(1, Relaxed);
+    }
+
+    /// The next response makes it a websocket.
+    pub(super) fn switch(&self) {
+        self.0.is_switching.store(true, Relaxed);
     }
 
     fn now(&self) -> bool {
@@ -78,6 +85,8 @@ pub(crate) struct Stream {
     flushed: bool,
     /// The rest of a refusal that is written instead of hyper's own.
     refusal: Option<Bytes>,
+    /// The response that makes it a websocket: it is to leave with the first frame, in one packet.
+    switching: Bytes,
     /// The connection ends with a refusal: how long it lingers, and how many more bytes have come.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
     counted: Counted,
@@ -104,14 +113,26 @@ impl Stream {
             taken: 0,
             flushed: true,
             refusal: None,
+            switching: Bytes::new(),
             lingering: None,
             counted,
         }
     }
 
-    /// For a connection that is no longer hyper's.
-    pub(crate) fn into_tcp(self) -> (TcpStream, Counted) {
-        (self.tcp, self.counted)
+    /// For a connection that is no longer hyper's: with the response that has yet to be written.
+    pub(crate) fn into_tcp(self) -> (TcpStream, Bytes, Counted) {
+        (self.tcp, self.switching, self.counted)
+    }
+
+    /// Keeps the response that makes it a websocket, which is nothing but a head.
+    fn keep_switching(&mut self, head: &[u8]) -> bool {
+        let is_it = self.serving.0.is_switching.load(Relaxed)
+            && head.starts_with(b"HTTP/1.1 101 ")
+            && head.ends_with(b"\r\n\r\n");
+        if is_it {
+            self.switching = Bytes::copy_from_slice(head);
+        }
+        is_it
     }
 
     /// Starts, stops and checks the clock of a request's head.
@@ -229,6 +250,9 @@ impl AsyncWrite for Stream {
         if let Some(refusal) = this.refusal(buf) {
             return this.poll_refusal(cx, refusal, buf.len());
         }
+        if this.keep_switching(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
         this.poll_taking(cx, written)
     }
@@ -245,6 +269,11 @@ impl AsyncWrite for Stream {
             && let Some(refusal) = this.refusal(head)
         {
             return this.poll_refusal(cx, refusal, head.len());
+        }
+        if let [head] = bufs
+            && this.keep_switching(head)
+        {
+            return Poll::Ready(Ok(head.len()));
         }
         let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
         this.poll_taking(cx, written)
@@ -274,5 +303,42 @@ impl AsyncWrite for Stream {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt, net::TcpListener, sync::Semaphore};
+
+    use super::*;
+
+    const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+
+    async fn stream(serving: Serving) -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let counted = (slot, metrics::Connection::open());
+        (Stream::new(tcp, serving, Duration::from_secs(10), counted), client)
+    }
+
+    #[tokio::test]
+    async fn the_response_that_makes_it_a_websocket_is_kept() {
+        let serving = Serving::default();
+        let (mut stream, client) = stream(serving.clone()).await;
+        serving.switch();
+        stream.write_all(HEAD).await.unwrap();
+        let nothing = client.try_read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        assert_eq!(stream.into_tcp().1, HEAD);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_reads_like_it_is_not() {
+        let (mut stream, client) = stream(Serving::default()).await;
+        stream.write_all(HEAD).await.unwrap();
+        client.readable().await.unwrap();
+        assert!(stream.into_tcp().1.is_empty());
     }
 }
