@@ -37,8 +37,8 @@ use crate::{
 pub struct Scale {
     /// Clients of a large crowd.
     pub many: usize,
-    /// Clients of three processes, if that is measured.
-    pub most: Option<usize>,
+    /// The largest crowds, each with its number of processes.
+    pub most: &'static [(usize, usize)],
     /// Locks, of which the median counts.
     pub locks: usize,
     /// How long loads last.
@@ -51,7 +51,8 @@ impl Scale {
     /// All of it.
     pub const FULL: Scale = Scale {
         many: 10_000,
-        most: Some(50_000),
+        // With less than the 20,000 files that a process may have open at once.
+        most: &[(19_000, 1), (50_000, 3)],
         locks: 9,
         time: Duration::from_secs(5),
         quiet: Duration::from_secs(12),
@@ -59,7 +60,7 @@ impl Scale {
     /// Enough to see that something has become much worse.
     pub const QUICK: Scale = Scale {
         many: 2_000,
-        most: None,
+        most: &[],
         locks: 3,
         time: Duration::from_secs(1),
         quiet: Duration::from_secs(6),
@@ -80,6 +81,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const COMMANDED: usize = 8;
 /// Connections over which seats are changed.
 const CHANGING: usize = 64;
+/// More changes a second than any server makes, so that each connection makes one after the other.
+const UNREACHABLE: u32 = 10_000;
 /// What the kernel writes in place of a lock: as much as Nexus tells of one.
 const PADDING: usize = 300;
 /// How many of them, one after the other, show what clients can take.
@@ -150,9 +153,9 @@ pub async fn measure(
         stage.lose_one(signal, row).await.with_context(|| format!("{name} loses a process"))?;
         stage.close().await?;
     }
-    if let Some(most) = scale.most {
-        let mut stage = Stage::open((servers, hub), seller, 3, scale, findings).await?;
-        stage.over_processes(most).await.with_context(|| format!("{name} over processes"))?;
+    for &(clients, processes) in scale.most {
+        let mut stage = Stage::open((servers, hub), seller, processes, scale, findings).await?;
+        stage.most(clients).await.with_context(|| format!("{clients} clients of {name}"))?;
         stage.close().await?;
     }
     Ok(())
@@ -346,20 +349,31 @@ impl<'a> Stage<'a> {
         let (time, before) = (self.scale.time.as_secs_f64(), self.server.cpu());
         let changed = self.change(500).await?;
         let (cpu, after) = (self.server.cpu() - before, changed.seconds);
-        let mut counted = self.count().await?;
+        let counted = self.count().await?;
         self.found(Row::LegacyChanges(FEW), changed.in_time as f64 / time);
         self.found(Row::LegacyFrames(FEW), counted.all / after);
         self.found(Row::LegacyCpu(FEW), cpu * 100.0 / after);
-        let mut delivered = counted.locks;
         // What has not arrived yet does so now, or never.
-        while counted.all > 0.0 {
-            sleep(PAUSE).await;
-            counted = self.count().await?;
-            delivered += counted.locks;
-        }
+        let delivered = counted.locks + self.drain().await?;
         let expected = (changed.in_all * FEW) as f64;
         self.found(Row::LegacyDelivered(FEW), delivered * 100.0 / expected);
+        let most = self.change(UNREACHABLE).await?;
+        self.found(Row::LegacyMost(FEW), most.in_time as f64 / time);
+        self.drain().await?;
         self.leave().await
+    }
+
+    /// Waits until no more frames arrive; returns how many of locks have.
+    async fn drain(&mut self) -> Result<f64> {
+        let mut locks = 0.0;
+        loop {
+            let counted = self.count().await?;
+            locks += counted.locks;
+            if counted.all == 0.0 {
+                return Ok(locks);
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// The frames that have arrived since this was asked last.
@@ -376,6 +390,7 @@ impl<'a> Stage<'a> {
     async fn stalled(&mut self) -> Result<()> {
         self.connect(COMMANDING, &json!({})).await?;
         self.crowds[0].order(json!({ "order": "stall", "count": COMMANDING })).await?;
+        sleep(self.scale.quiet).await;
         let before = self.server.memory();
         self.change(200).await?;
         let grown = self.server.memory() - before;
@@ -469,16 +484,16 @@ impl<'a> Stage<'a> {
         Ok(Changed { in_time: in_time.get(), in_all: in_all.get(), seconds })
     }
 
-    /// Many clients of several processes, each of which hears of what the first one does.
-    async fn over_processes(&mut self, clients: usize) -> Result<()> {
-        let before = self.server.memory();
+    /// As many clients as the processes have room for; each hears of what the first process does.
+    async fn most(&mut self, clients: usize) -> Result<()> {
+        let (processes, before) = (self.crowds.len(), self.server.memory());
         self.connect(clients, &json!({})).await?;
         sleep(self.scale.quiet).await;
         let idle = self.server.memory();
-        self.found(Row::ManyMemory(clients), (idle - before) * 1e3 / clients as f64);
+        self.found(Row::ManyMemory(clients, processes), (idle - before) * 1e3 / clients as f64);
         let (last, cpu) = self.locks(clients).await?;
-        self.found(Row::ManyLock(clients, Of::Last), last);
-        self.found(Row::ManyLock(clients, Of::Cpu), cpu);
+        self.found(Row::ManyLock(clients, processes, Of::Last), last);
+        self.found(Row::ManyLock(clients, processes, Of::Cpu), cpu);
         Ok(())
     }
 }

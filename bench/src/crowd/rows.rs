@@ -12,8 +12,9 @@ pub enum Row {
     MemoryKept(usize),
     Lock(usize, Of),
     PolledLock(usize, Of),
-    ManyMemory(usize),
-    ManyLock(usize, Of),
+    /// Of so many processes.
+    ManyMemory(usize, usize),
+    ManyLock(usize, usize, Of),
     Commands(usize),
     StormChanges(usize),
     StormCommand(usize),
@@ -21,6 +22,8 @@ pub enum Row {
     LegacyFrames(usize),
     LegacyCpu(usize),
     LegacyDelivered(usize),
+    /// As many changes as the server makes.
+    LegacyMost(usize),
     /// Clients that read nothing.
     Stalled(usize),
     /// One of two processes stops.
@@ -61,13 +64,15 @@ impl Row {
             Row::PolledLock(n, Of::Last) => {
                 format!("… the last of {} clients that poll, ms", of(n))
             }
-            Row::ManyMemory(n) => {
-                format!("{} clients of three processes: memory a socket, KB", of(n))
+            Row::ManyMemory(n, processes) => {
+                format!("{} clients, {}: memory a socket, KB", of(n), of_processes(processes))
             }
-            Row::ManyLock(_, Of::Last) => {
-                "… from a lock's request until the last client knows, ms".into()
-            }
-            Row::Lock(_, Of::Cpu) | Row::PolledLock(_, Of::Cpu) | Row::ManyLock(_, Of::Cpu) => {
+            Row::ManyLock(n, processes, Of::Last) => format!(
+                "{} clients, {}: from a lock's request until the last knows, ms",
+                of(n),
+                of_processes(processes)
+            ),
+            Row::Lock(_, Of::Cpu) | Row::PolledLock(_, Of::Cpu) | Row::ManyLock(_, _, Of::Cpu) => {
                 "… CPU of the server for each lock, ms".into()
             }
             Row::Commands(n) => format!("commands a second (`join_event`), {} clients", of(n)),
@@ -82,6 +87,7 @@ impl Row {
             Row::LegacyFrames(_) => "… frames delivered a second".into(),
             Row::LegacyCpu(_) => "… CPU of the server, % of one".into(),
             Row::LegacyDelivered(_) => "… `seat_locked` delivered in the end, %".into(),
+            Row::LegacyMost(_) => "… as many changes as it makes: made a second".into(),
             Row::Stalled(n) => {
                 format!("{} clients that read nothing of 200 seat changes a second, KB each", of(n))
             }
@@ -98,7 +104,7 @@ impl Row {
     fn goal(self) -> Option<Goal> {
         match self {
             Row::ConnectRate(_) => Some(Goal::AtLeast(8_000.0)),
-            Row::Memory(_) | Row::ManyMemory(_) => Some(Goal::AtMost(12.0)),
+            Row::Memory(_) | Row::ManyMemory(..) => Some(Goal::AtMost(12.0)),
             Row::MemoryKept(_) => Some(Goal::AtMost(20.0)),
             Row::Lock(10_000, Of::Last) => Some(Goal::AtMost(70.0)),
             Row::Lock(10_000, Of::Cpu) => Some(Goal::AtMost(80.0)),
@@ -107,9 +113,14 @@ impl Row {
             Row::Stalled(_) => Some(Goal::AtMost(256.0)),
             Row::Stopped(_) | Row::Killed(_) => Some(Goal::AtMost(10_000.0)),
             Row::LegacyChanges(_) => Some(Goal::AtLeast(475.0)),
+            Row::LegacyMost(_) => Some(Goal::AtLeast(1_000.0)),
             _ => None,
         }
     }
+}
+
+fn of_processes(count: usize) -> String {
+    if count == 1 { "one process".into() } else { format!("{count} processes") }
 }
 
 /// All lines, with what each server has been found to do.
