@@ -403,8 +403,11 @@ async fn a_redis_cluster_and_a_sentinel_are_refused_in_plain_words() {
 
     let watched = stack.dir().join("sentinel.conf");
     std::fs::write(&watched, "").unwrap();
+    // The nodes of a cluster speak to each other at a port of their own; by default, at one that
+    // anybody may have.
+    let nodes = ports::free().to_string();
     for (mode, arguments) in [
-        ("a node of a Redis Cluster", vec!["--cluster-enabled", "yes"]),
+        ("a node of a Redis Cluster", vec!["--cluster-enabled", "yes", "--cluster-port", &nodes]),
         ("a Sentinel", vec![watched.to_str().unwrap(), "--sentinel"]),
     ] {
         let [port, own] = [ports::free(), ports::free()].map(|port| port.to_string());
