@@ -109,6 +109,7 @@ impl Limiter {
         if budgets.is_empty() {
             return Ok(Taken { usage: Vec::new(), budgets, at: Time::Here(Instant::now()) });
         }
+        // When too many wait, Redis is as good as away.
         let response = self.takes.call(budgets.clone()).await.ok().flatten();
         let (at, taken, usage) = match response {
             Some((at, taken, usage)) => (Time::Redis(at), taken, usage),

@@ -1,7 +1,7 @@
 //! A connection's bytes on their way to and from hyper, and what hyper does not do: limit how long
 //! a request's head takes from its first byte, watch whether the client takes its responses, and
-//! word its own refusals as ours. It keeps
-//! the response that makes it a websocket for whoever has the connection then.
+//! word its own refusals as ours. The response that makes a connection a websocket stays here for
+//! whoever has the connection then.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
