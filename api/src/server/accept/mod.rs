@@ -6,9 +6,14 @@ mod stream;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::ConnectInfo, response::Response, serve::Listener};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+    serve::Listener,
+};
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{StatusCode, Version, header, uri::Authority};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nexus_common::{config, observability::metrics};
@@ -111,7 +116,10 @@ fn answer(
         request.extensions_mut().insert(ConnectInfo(peer));
         let (service, serving) = (service.clone(), serving.clone());
         Box::pin(async move {
-            let response = service.answer(request).await;
+            let response = match names_one_host(&request) {
+                true => service.answer(request).await,
+                false => refusal::unreadable(),
+            };
             match response.status() {
                 // It waits for no more requests.
                 StatusCode::SWITCHING_PROTOCOLS => serving.switch(),
@@ -120,6 +128,22 @@ fn answer(
             Ok(response)
         })
     }
+}
+
+/// Whether a request names its host as HTTP says: once, and only HTTP/1.0 may leave it out. A proxy
+/// in front of us may read another one of two than we do.
+fn names_one_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// A target without an authority has an empty host.
+fn is_host(host: &[u8]) -> bool {
+    host.is_empty() || (Authority::try_from(host).is_ok() && !host.contains(&b'@'))
 }
 
 fn prepare(tcp: &TcpStream) {

@@ -1,9 +1,12 @@
 //! Answers to requests that never reach a route: they are unreadable, arrive too slowly, or exceed
 //! the number of connections.
 
-use axum::body::Bytes;
+use axum::{
+    body::Bytes,
+    response::{IntoResponse, Response},
+};
 use chrono::Utc;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use nexus_common::Error;
 use uuid::Uuid;
 
@@ -17,6 +20,14 @@ pub(super) fn busy() -> Bytes {
 /// The request's head did not arrive in time.
 pub(super) fn too_slow() -> Bytes {
     written(&ApiError::request_timeout())
+}
+
+/// Refuses a request that hyper can read, and HTTP forbids, as hyper refuses what it cannot read:
+/// [`instead_of`] words both.
+pub(super) fn unreadable() -> Response {
+    let mut response = StatusCode::BAD_REQUEST.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The response to send instead of hyper's when it cannot read a request: hyper's has the right

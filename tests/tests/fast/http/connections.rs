@@ -212,6 +212,72 @@ async fn what_is_no_http_is_answered_in_json_and_closed() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let stack = alone().start().await;
+    for head in [
+        "GET /health HTTP/1.1\r\n\r\n",
+        "GET http://nexus.example/health HTTP/1.1\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: a.example\r\nhost: b.example\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: a.example\r\nx-between: 1\r\nHost: a.example\r\n\r\n",
+        "GET /health HTTP/1.0\r\nhost: a.example\r\nhost: a.example\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: a.example, b.example\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: a.example/b.example\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: a@b.example\r\n\r\n",
+        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n\r\n",
+        "OPTIONS /api/v1/events HTTP/1.1\r\norigin: http://localhost:5173\r\n\
+         access-control-request-method: GET\r\n\r\n",
+        "POST /api/v1/auth/login HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
+    ] {
+        let mut wire = stack.wire().await;
+        wire.ask(head).await.failed(400, "malformed_request");
+        wire.until_closed().await;
+    }
+    for head in [
+        "GET /health HTTP/1.0\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHOST: a.example:3000\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: [::1]:3000\r\n\r\n",
+        "GET http://a.example/health HTTP/1.1\r\nhost: a.example\r\n\r\n",
+    ] {
+        assert_eq!(stack.wire().await.ask(head).await.status, 200, "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_of_a_head_ends_with_cr_and_lf() {
+    let stack = alone().start().await;
+    let chunks = login("transfer-encoding: chunked") + "2\r\n{}\r\n0\r\n";
+    for head in [
+        "GET /health HTTP/1.1\nhost: x\r\n\r\n".to_owned(),
+        "GET /health HTTP/1.1\r\nhost: x\n\r\n".to_owned(),
+        "GET /health HTTP/1.1\r\nhost: x\r\n\n".to_owned(),
+        "GET /health HTTP/1.1\nhost: x\n\n".to_owned(),
+        "GET /health HTTP/1.1\r\nhost: x\r\nx-empty:\n\r\n".to_owned(),
+        "\nGET /health HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(),
+        chunks.clone() + "x-trailer: 1\nx-other: 2\r\n\r\n",
+    ] {
+        let mut wire = stack.wire().await;
+        let refused = wire.ask(&head).await;
+        assert_eq!(refused.status, 400, "{head:?}: {refused:?}");
+        wire.until_closed().await;
+    }
+
+    // The same of a request that has come together with the one before it.
+    let mut wire = stack.wire().await;
+    wire.send(GET.to_owned() + "GET /health HTTP/1.1\nhost: x\n\n").await;
+    assert_eq!(wire.response().await.expect("a response").status, 200);
+    wire.response().await.expect("a response").failed(400, "malformed_request");
+    wire.until_closed().await;
+
+    // An empty line before a request is no part of it, and a body may hold what it likes.
+    assert_eq!(stack.wire().await.ask("\r\n".to_owned() + GET).await.status, 200);
+    let mut wire = stack.wire().await;
+    let lines = wire.ask(login("content-length: 4") + "{\n\n}").await;
+    lines.failed(400, "validation_failed");
+    wire.ask(chunks + "x-trailer: 1\r\n\r\n").await.failed(400, "validation_failed");
+    assert_eq!(wire.ask(GET).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_request_cannot_hide_another_in_its_body() {
     let stack = alone().start().await;
     let hidden = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
