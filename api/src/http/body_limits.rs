@@ -18,11 +18,12 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::api_error::ApiError;
+use super::{
+    api_error::ApiError,
+    policy::{BODY_LIMIT, Policies},
+};
 use crate::server::layers::{Answer, Layer};
 
-/// Bodies may be this long (docs/contract.md#failures).
-pub(crate) const BODY_LIMIT: usize = 1_000_000;
 /// Longer than any of our pages needs; most proxies have the same limit.
 const LONGEST_URI: usize = 8 * 1024;
 /// How long a client may go on sending an unwanted body, and how much of it, until it reads the
@@ -30,8 +31,12 @@ const LONGEST_URI: usize = 8 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 const LEFTOVERS: usize = 4 * BODY_LIMIT;
 
-/// Refuses requests that are too long, or whose bodies take longer than this.
-pub(crate) struct LimitBodies(pub(crate) Duration);
+/// Refuses requests that are too long, or whose bodies are longer than the policy of their path says
+/// or take longer than this.
+pub(crate) struct LimitBodies {
+    pub(crate) timeout: Duration,
+    pub(crate) policies: Policies,
+}
 
 impl Layer for LimitBodies {
     async fn around(&self, request: Request, inner: &impl Answer) -> Response {
@@ -42,6 +47,7 @@ impl Layer for LimitBodies {
             return inner.answer(request).await;
         }
         let exceeded = Exceeded::default();
+        let longest = self.policies.of(request.uri().path()).longest_body;
         let declared = request.body().size_hint().lower();
         // A client that waits for our `100 Continue` sends nothing that would have to be read.
         let is_sent = !request.headers().contains_key(header::EXPECT);
@@ -49,9 +55,9 @@ impl Layer for LimitBodies {
             Body::new(Limited {
                 body: Some(body),
                 is_sent,
-                left: BODY_LIMIT,
-                is_too_long: declared > BODY_LIMIT as u64,
-                clock: Box::pin(sleep(self.0)),
+                left: longest,
+                is_too_long: declared > longest as u64,
+                clock: Box::pin(sleep(self.timeout)),
                 exceeded: exceeded.clone(),
             })
         });

@@ -35,6 +35,9 @@ impl Envelope {
     }
 }
 
+/// Bodies may be this long, unless a policy says less (docs/contract.md#failures).
+pub(crate) const BODY_LIMIT: usize = 1_000_000;
+
 /// How requests are treated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
@@ -43,12 +46,18 @@ pub(crate) struct Policy {
     pub(crate) is_limited: bool,
     /// Whether responses hold tokens or personal data, which caches must not keep.
     pub(crate) is_personal: bool,
+    /// How long their bodies may be.
+    pub(crate) longest_body: usize,
 }
 
 impl Policy {
     /// For paths without a route.
-    pub(crate) const NONE: Policy =
-        Policy { envelope: Envelope::Data, is_limited: false, is_personal: false };
+    pub(crate) const NONE: Policy = Policy {
+        envelope: Envelope::Data,
+        is_limited: false,
+        is_personal: false,
+        longest_body: BODY_LIMIT,
+    };
     /// For the API.
     pub(crate) const API: Policy = Policy { is_limited: true, ..Policy::NONE };
     /// For operations with personal data.

@@ -74,7 +74,7 @@ fn routes() -> Routes {
     let payments = Routes::new("Payments", "/api/v1/payments", WITH_SUCCESS)
         .command::<CreateOrder>(M::POST, "/create-order")
         .endpoint_by_id::<VerifyPayment>(M::GET, "/verify/{order_id}")
-        .uncounted_post("/webhook", webhook::webhook, webhook::spec());
+        .uncounted_post("/webhook", webhook::LONGEST, webhook::webhook, webhook::spec());
 
     let service = Routes::new("Service", "", Policy::NONE)
         .get("/", health::root, health::root_spec())

@@ -105,14 +105,16 @@ impl Routes {
         self.add(Method::GET, path, handler, operation)
     }
 
-    /// Adds a route that a provider calls, as often as it needs to: no limit counts its requests.
+    /// Adds a route that a provider calls, as often as it needs to: no limit counts its requests,
+    /// which are no longer than that.
     pub(crate) fn uncounted_post<T: 'static>(
         mut self,
         path: &str,
+        longest_body: usize,
         handler: impl Handler<T, App>,
         operation: Operation,
     ) -> Self {
-        let policy = Policy { is_limited: false, ..self.policy };
+        let policy = Policy { is_limited: false, longest_body, ..self.policy };
         self.exact.push((format!("{}{path}", self.base), policy));
         self.add(Method::POST, path, handler, operation)
     }

@@ -83,7 +83,10 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .within(etag::Tag)
         .within(shutdown::DropPolls { app: app.clone(), stopping: stopping.clone() })
         .within(cors::GuardSockets(origins.clone()))
-        .within(LimitBodies(app.settings.http.timeout))
+        .within(LimitBodies {
+            timeout: app.settings.http.timeout,
+            policies: policies.clone(),
+        })
         .within(CatchPanic)
         .within(request_log::Log(policies.clone()))
         .within(cors::cors(&origins))

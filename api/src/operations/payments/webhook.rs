@@ -3,14 +3,20 @@
 
 use std::time::Duration;
 
-use axum::{Json, body::Body, extract::State};
-use http::{HeaderMap, StatusCode};
+use axum::{
+    Json,
+    body::{Body, HttpBody},
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, header};
 use nexus_common::{
     Error, observability::traces, payments::webhooks::Incoming,
     providers::razorpay::webhook_is_signed,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::{app::App, http::body_limits::read, spec::operation::Operation};
@@ -29,6 +35,28 @@ pub(crate) struct WebhookRefused {
     error: String,
 }
 
+/// Why, and with which status.
+pub(crate) struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Refusal(status, error) = self;
+        let body = Json(WebhookRefused { success: false, error });
+        let later = [(header::RETRY_AFTER, "2")];
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => (status, later, body).into_response(),
+            _ => (status, body).into_response(),
+        }
+    }
+}
+
+/// Razorpay's are a few KB long.
+pub(crate) const LONGEST: usize = 256_000;
+/// A webhook that may be longer than this takes a place while its body is in memory.
+const SMALL: u64 = 16_000;
+/// All places; whoever holds them with bodies that never end keeps out none of Razorpay's.
+static LARGE: Semaphore = Semaphore::const_new(64);
+
 /// Razorpay hangs up after 5 s (docs/providers.md#razorpay); a 503 before that says more. If the
 /// webhook was stored after all, the next delivery finds it.
 const STORE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -41,9 +69,9 @@ pub(crate) fn spec() -> Operation {
         .header("X-Razorpay-Event-Id", false, "The same for every delivery of one event.")
         .plain_response::<WebhookStored>(200, "Stored, now or before.")
         .plain_response::<WebhookRefused>(400, "The signature is missing or wrong.")
-        .plain_response::<WebhookRefused>(413, "The body is longer than 1 MB.")
+        .plain_response::<WebhookRefused>(413, "The body is longer than 256 KB.")
         .plain_response::<WebhookRefused>(415, "The body is compressed.")
-        .plain_response::<WebhookRefused>(503, "It could not be stored, or RAZORPAY_WEBHOOK_SECRET is not set.")
+        .plain_response::<WebhookRefused>(503, "It could not be stored, there are too many large ones at once, or RAZORPAY_WEBHOOK_SECRET is not set.")
 }
 
 /// Stores the webhook together with the job that acts on it, then answers 200. Any other status
@@ -52,10 +80,8 @@ pub(crate) async fn webhook(
     State(app): State<App>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<WebhookStored>, (StatusCode, Json<WebhookRefused>)> {
-    let refuse = |status, error: &str| {
-        Err((status, Json(WebhookRefused { success: false, error: error.to_owned() })))
-    };
+) -> Result<Json<WebhookStored>, Refusal> {
+    let refuse = |status, error: &str| Err(Refusal(status, error.to_owned()));
     if app.settings.webhook_secrets.is_empty() {
         // The signature cannot be checked; the secret may be set by the next delivery.
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhooks are not available here");
@@ -63,16 +89,24 @@ pub(crate) async fn webhook(
     let Some(signature) = headers.get("x-razorpay-signature") else {
         return refuse(StatusCode::BAD_REQUEST, "Missing Razorpay signature header");
     };
+    let forged = || {
+        tracing::warn!("a webhook without a valid signature was refused");
+        refuse(StatusCode::BAD_REQUEST, "Invalid webhook signature")
+    };
+    let Some(signature) = signature.to_str().ok().filter(|text| is_signature(text)) else {
+        return forged();
+    };
+    let is_small = body.size_hint().upper().is_some_and(|length| length <= SMALL);
+    let place = if is_small { None } else { LARGE.try_acquire().ok() };
+    if !is_small && place.is_none() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many webhooks at once");
+    }
     let body = match read(&headers, body).await {
         Ok(body) => body,
         Err(failure) => return refuse(failure.status, &failure.message),
     };
-    let signed = signature
-        .to_str()
-        .is_ok_and(|signature| webhook_is_signed(&app.settings.webhook_secrets, &body, signature));
-    if !signed {
-        tracing::warn!("a webhook without a valid signature was refused");
-        return refuse(StatusCode::BAD_REQUEST, "Invalid webhook signature");
+    if !webhook_is_signed(&app.settings.webhook_secrets, &body, signature) {
+        return forged();
     }
     let event_id = headers
         .get("x-razorpay-event-id")
@@ -97,6 +131,11 @@ pub(crate) async fn webhook(
             refuse(StatusCode::SERVICE_UNAVAILABLE, "Webhook could not be stored")
         }
     }
+}
+
+/// Whether it can be one at all: nobody's body is read without.
+fn is_signature(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Headers that tell where a webhook comes from; the others only tell its route.

@@ -128,6 +128,81 @@ async fn what_razorpay_did_not_sign_is_refused_and_not_stored() {
     stack.assert_invariants().await;
 }
 
+/// A webhook up to its body, which may never come.
+fn head(signature: &str, framing: &str) -> String {
+    format!(
+        "POST /api/v1/payments/webhook HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         x-razorpay-signature: {signature}\r\n{framing}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn no_body_is_waited_for_without_what_looks_like_a_signature() {
+    let stack = Stack::builder().workers([]).start().await;
+    let invalid = json!({"success": false, "error": "Invalid webhook signature"});
+    for signature in ["garbage", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64)] {
+        let mut wire = stack.wire().await;
+        let refused = wire.ask(head(signature, "content-length: 100000")).await;
+        assert_eq!((refused.status, &refused.body), (400, &invalid), "{signature}");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_has_at_most_256_kb() {
+    let stack = Stack::builder().workers([]).start().await;
+    let secret = stack.providers.config().razorpay_webhook_secret.clone();
+    let too_large = json!({"success": false, "error": "Request body is too large"});
+    let of_length = |length: usize| {
+        let body = format!(r#"{{"event":"{}"}}"#, "x".repeat(length - 12));
+        (sign(&secret, body.as_bytes()), body)
+    };
+    let (signature, body) = of_length(256_000);
+    assert_eq!(deliver(&stack, &body, Some(&signature), None).await.ok(), accepted());
+
+    let (signature, body) = of_length(256_001);
+    let refused = deliver(&stack, &body, Some(&signature), None).await;
+    assert_eq!((refused.status, &refused.body), (413, &too_large), "{refused}");
+    // In chunks, whose sum no header announces.
+    let chunk = format!("{:x}\r\n{body}\r\n", body.len());
+    let mut wire = stack.wire().await;
+    let refused = wire.ask(head(&signature, "transfer-encoding: chunked") + &chunk).await;
+    assert_eq!((refused.status, &refused.body), (413, &too_large));
+}
+
+#[tokio::test]
+async fn who_holds_all_places_for_large_webhooks_keeps_out_large_ones_only() {
+    let stack = Stack::builder().workers([]).start().await;
+    let secret = stack.providers.config().razorpay_webhook_secret.clone();
+    let large = format!(r#"{{"event":"{}"}}"#, "x".repeat(20_000));
+    let signature = sign(&secret, large.as_bytes());
+    let mut held = Vec::new();
+    let refused = eventually("no place is left", SOON, async || {
+        for framing in ["content-length: 20000", "transfer-encoding: chunked"].repeat(16) {
+            let mut wire = stack.wire().await;
+            wire.send(head(&"0".repeat(64), framing)).await;
+            held.push(wire);
+        }
+        let refused = deliver(&stack, &large, Some(&signature), Some("evt_large")).await;
+        seen(refused.status == 503, refused.status)?;
+        Ok(refused)
+    })
+    .await;
+    let busy = json!({"success": false, "error": "Too many webhooks at once"});
+    assert_eq!(refused.body, busy);
+    assert!(refused.headers.contains_key("retry-after"), "{refused}");
+
+    let small = r#"{"event":"invoice.paid","payload":{}}"#;
+    let signature_of_small = sign(&secret, small.as_bytes());
+    let response = deliver(&stack, small, Some(&signature_of_small), Some("evt_small")).await;
+    assert_eq!(response.ok(), accepted());
+    drop(held);
+    eventually("there is a place again", SOON, async || {
+        let response = deliver(&stack, &large, Some(&signature), Some("evt_large")).await;
+        seen(response.status == 200, &response.status).map(drop)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn unknown_and_unreadable_events_are_accepted_and_ignored() {
     let stack = Stack::builder().workers(["payments"]).start().await;
