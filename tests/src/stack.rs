@@ -272,6 +272,17 @@ impl Stack {
         eventually("the API is ready", START_PATIENCE, async || self.readiness_at(url).await).await;
     }
 
+    /// Waits until `/ready` says that this is missing, which may take a second; returns its answer.
+    pub async fn until_missing(&self, what: &str) -> Response {
+        let url = format!("{}/ready", self.api_url(0));
+        eventually(&format!("{what} is missing"), START_PATIENCE, async || {
+            let ready = Response::try_to(self.http.get(&url)).await?;
+            let is_missing = ready.status == 503 && ready.body["checks"][what] == "failed";
+            if is_missing { Ok(ready) } else { Err(ready.to_string()) }
+        })
+        .await
+    }
+
     async fn readiness_at(&self, url: &str) -> Result<(), String> {
         let response = Response::try_to(self.http.get(format!("{url}/ready"))).await?;
         if response.status == 200 { Ok(()) } else { Err(response.to_string()) }

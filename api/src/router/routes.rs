@@ -106,7 +106,7 @@ impl Routes {
     }
 
     /// Adds a route that a provider calls, as often as it needs to: no limit counts its requests,
-    /// which are no longer than that.
+    /// whose bodies are no longer than that.
     pub(crate) fn uncounted_post<T: 'static>(
         mut self,
         path: &str,
