@@ -105,6 +105,12 @@ impl Budgets {
         self.take(budgets).await
     }
 
+    /// A question to Razorpay about the payment that a buyer names; only a booking's owner gets so
+    /// far. The caller gives [`Limit::ConfirmBooking`] back if the payment is the booking's.
+    pub(crate) async fn confirmation(&self, user: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::ConfirmBooking, user)]).await
+    }
+
     fn otp_failures(&self, claimant: Claimant, phone: &Phone) -> [Budget; 2] {
         [
             self.budget(Limit::OtpFailures, claimant.whose(phone.as_str())),

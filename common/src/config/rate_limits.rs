@@ -68,11 +68,12 @@ pub enum Limit {
     OtpFailures,
     OtpFailuresAddress,
     PasswordReset,
+    ConfirmBooking,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 12] = [
+    pub const ALL: [Limit; 13] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -85,6 +86,7 @@ impl Limit {
         Limit::OtpFailures,
         Limit::OtpFailuresAddress,
         Limit::PasswordReset,
+        Limit::ConfirmBooking,
     ];
 
     /// Its name in metrics and in Redis, its variable, and its default.
@@ -121,6 +123,10 @@ impl Limit {
             }
             // Password resets for one phone, and from one address.
             Limit::PasswordReset => ("password_reset", "RATE_LIMIT_PASSWORD_RESET", rate(3, HOUR)),
+            // Payments that a buyer names and that are not their booking's.
+            Limit::ConfirmBooking => {
+                ("confirm_booking", "RATE_LIMIT_CONFIRM_BOOKING", rate(10, MINUTE))
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use nexus_common::{
         confirmation::{self, Claim, Confirmed, Needed},
         sale,
     },
+    config::Limit,
     ledger::entries::ProviderPayment,
     payments::settlement::{self, Settled},
     providers::CallError,
@@ -50,6 +51,13 @@ impl TryFrom<ConfirmBooking> for Claim {
         let booking = booking.ok_or_else(|| Error::invalid("Invalid booking ID"))?;
         Ok(Claim { booking, payment_id: payment_id.chars().take(255).collect() })
     }
+}
+
+/// Whether Razorpay can have given that id to a payment: it is not asked about others.
+fn is_payment_id(text: &str) -> bool {
+    text.strip_prefix("pay_").is_some_and(|id| {
+        (1..=40).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 impl Command for ConfirmBooking {
@@ -131,7 +139,13 @@ async fn carry_out(
 /// checks its amount and currency, because money that has arrived either buys the booking or goes
 /// back.
 async fn captured_payment(call: &Call, claim: &Claim) -> Result<ProviderPayment> {
-    let payment = match call.app.razorpay()?.payment(&claim.payment_id).await {
+    let razorpay = call.app.razorpay()?;
+    if !is_payment_id(&claim.payment_id) {
+        return Err(Error::PaymentNotVerified);
+    }
+    let budgets = &call.app.budgets;
+    let taken = budgets.confirmation(call.user).await?;
+    let payment = match razorpay.payment(&claim.payment_id).await {
         Ok(payment) => payment,
         Err(CallError::Refused { .. }) => return Err(Error::PaymentNotVerified),
         Err(error) => return Err(error.into()),
@@ -145,16 +159,14 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<ProviderPayment>
     let captured = match payment.status.as_str() {
         "captured" => true,
         "authorized" => {
-            call.app
-                .razorpay()?
-                .ensure_captured(&payment.id, payment.amount, &payment.currency)
-                .await?
+            razorpay.ensure_captured(&payment.id, payment.amount, &payment.currency).await?
         }
         _ => false,
     };
     if !captured {
         return Err(Error::PaymentNotVerified);
     }
+    budgets.give_back(&taken, &[Limit::ConfirmBooking]).await;
     Ok(ProviderPayment {
         payment_id: payment.id,
         order_id,

@@ -1,6 +1,7 @@
 //! `confirm_booking` believes Razorpay and not the buyer (docs/contract.md#change-1); and the job
 //! that it names.
 
+use nexus_tests::refusals::TOO_MANY;
 use nexus_tests::{
     Booking, Fault, Outcome, Pay, SOON, SocketClient, Stack, Target, Value, eventually, json, seen,
 };
@@ -142,6 +143,54 @@ async fn nothing_but_the_bookings_own_captured_payment_confirms_it() {
     assert_eq!(confirm(&thief, &booking, &paid.id).await, refusal("Booking not found"));
     stack.until_booking(&buyer, &booking, "pending", "pending").await;
     assert_eq!(stack.count("payments").await, 0);
+}
+
+#[tokio::test]
+async fn razorpay_is_not_asked_for_what_is_no_payment_id() {
+    let stack = Stack::builder().workers([]).start().await;
+    let (buyer, _, booking, order) = stack.booked_without_webhooks().await;
+    let socket = stack.socket("the buyer", &buyer).await;
+    let long = format!("pay_{}", "a".repeat(41));
+    for no_id in ["pay_", "pay_a/../b", "pay_\u{e4}", "PAY_a", "pay_a b", &order, &long] {
+        assert_eq!(confirm(&socket, &booking, no_id).await, refusal(NOT_VERIFIED), "{no_id}");
+    }
+    assert_eq!(stack.providers.count(Target::RazorpayPaymentFetch).calls, 0);
+}
+
+#[tokio::test]
+async fn who_invents_payment_ids_is_soon_not_asked_about_any_more() {
+    let stack = Stack::builder().workers([]).env("RATE_LIMIT_CONFIRM_BOOKING", "3/1h").start();
+    let stack = stack.await;
+    let (buyer, event, booking, order) = stack.booked_without_webhooks().await;
+    let sockets =
+        [stack.socket("the buyer", &buyer).await, stack.socket("the buyer again", &buyer).await];
+    for n in 0..3 {
+        let invented = format!("pay_invented{n}");
+        let answer = confirm(&sockets[n % 2], &booking, &invented).await;
+        assert_eq!(answer, refusal(NOT_VERIFIED));
+    }
+    let paid = stack.pay(&order, Outcome::Captured);
+    assert_eq!(confirm(&sockets[0], &booking, &paid.id).await, refusal(TOO_MANY));
+    assert_eq!(stack.providers.count(Target::RazorpayPaymentFetch).calls, 3);
+
+    let other = stack.user().await;
+    let theirs = other.lock_and_book(&event, &[("VIP", "C1")]).await;
+    let paid = stack.pay(&other.order(&theirs).await, Outcome::Captured);
+    let socket = stack.socket("another buyer", &other).await;
+    assert_eq!(confirm(&socket, &theirs, &paid.id).await["success"], true);
+}
+
+#[tokio::test]
+async fn who_has_paid_may_confirm_as_many_bookings_as_there_are() {
+    let stack = Stack::builder().workers([]).env("RATE_LIMIT_CONFIRM_BOOKING", "1/1h").start();
+    let stack = stack.await;
+    let (event, buyer) = stack.on_sale().await;
+    let socket = stack.socket("the buyer", &buyer).await;
+    for seat in ["A1", "A2", "A3"] {
+        let booking = buyer.lock_and_book(&event, &[("VIP", seat)]).await;
+        let paid = stack.pay(&buyer.order(&booking).await, Outcome::Captured);
+        assert_eq!(confirm(&socket, &booking, &paid.id).await["success"], true, "{seat}");
+    }
 }
 
 #[tokio::test]
