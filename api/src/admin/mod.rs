@@ -29,6 +29,7 @@ use nexus_common::{
 use operator::Admin;
 use serde::Deserialize;
 use session::Acting;
+pub(crate) use session::cookie;
 
 use crate::{
     app::App,

@@ -104,7 +104,8 @@ async fn allowed(app: &App, token: &str) -> nexus_common::Result<UserId> {
     Ok(user)
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The access token of an operator's browser.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
     cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }

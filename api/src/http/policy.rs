@@ -46,6 +46,8 @@ pub(crate) struct Policy {
     pub(crate) is_limited: bool,
     /// Whether responses hold tokens or personal data, which caches must not keep.
     pub(crate) is_personal: bool,
+    /// Whether browsers show the operators' cookie instead of a token.
+    pub(crate) has_cookie: bool,
     /// How long their bodies may be.
     pub(crate) longest_body: usize,
 }
@@ -56,12 +58,13 @@ impl Policy {
         envelope: Envelope::Data,
         is_limited: false,
         is_personal: false,
+        has_cookie: false,
         longest_body: BODY_LIMIT,
     };
     /// For the API.
     pub(crate) const API: Policy = Policy { is_limited: true, ..Policy::NONE };
-    /// For operations with personal data.
-    pub(crate) const PERSONAL: Policy = Policy { is_personal: true, ..Policy::NONE };
+    /// For the operators' pages.
+    pub(crate) const PAGES: Policy = Policy { is_personal: true, has_cookie: true, ..Policy::API };
 }
 
 /// The policies of all paths. Cheap to clone.

@@ -99,7 +99,7 @@ pub(crate) fn described() -> Vec<Route> {
 
 /// The policy for requests to each path.
 pub(crate) fn policies() -> Policies {
-    routes().policies(&[("/api/v1", Policy::API), ("/admin", Policy::PERSONAL)])
+    routes().policies(&[("/api/v1", Policy::API), ("/admin", Policy::PAGES)])
 }
 
 /// The router without the layers around it (see [`server`](crate::server)).

@@ -1,7 +1,7 @@
-//! Every request to the API counts for its user or, without a valid token, for its address; every
-//! new Socket.IO connection counts for its address. Razorpay's webhooks are not counted: their
-//! signature, which costs less to verify than a budget to look up, tells them from forgeries, and
-//! no flood of forgeries may keep a real one out.
+//! Every request to the API and to the operators' pages counts for its user or, without a valid
+//! token, for its address; every new Socket.IO connection counts for its address. Razorpay's
+//! webhooks are not counted: their signature, which costs less to verify than a budget to look up,
+//! tells them from forgeries, and no flood of forgeries may keep a real one out.
 
 use std::time::SystemTime;
 
@@ -15,6 +15,7 @@ use nexus_common::{Error, types::usage::Usage};
 
 use super::layers::{Answer, Layer};
 use crate::{
+    admin::cookie,
     app::App,
     auth::caller::{Identity, bearer},
     http::{api_error::ApiError, client_ip::ClientIp, policy::Policies},
@@ -24,19 +25,21 @@ pub(crate) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit
 pub(crate) static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(crate) static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Counts a request to the API. Within the router, so that its route is known if it is refused.
+/// Counts a request to the API or to the pages. Within the router, so that its route is known if it is refused.
 pub(crate) async fn requests(
     State((app, policies)): State<(App, Policies)>,
     request: Request,
     next: Next,
 ) -> Response {
-    if !policies.of(request.uri().path()).is_limited {
+    let policy = policies.of(request.uri().path());
+    if !policy.is_limited {
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
     let Ok(address) = ClientIp::from_request_parts(&mut parts, &app).await;
     let mut request = Request::from_parts(parts, body);
-    let identity = match bearer(request.headers()) {
+    let of_browser = || cookie(request.headers()).filter(|_| policy.has_cookie);
+    let identity = match bearer(request.headers()).or_else(of_browser) {
         Some(token) => app.authenticate(token).await,
         None => Err(Error::TokenMissing),
     };

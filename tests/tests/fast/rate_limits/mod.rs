@@ -255,6 +255,35 @@ async fn webhooks_are_taken_however_many_forged_ones_come_from_the_same_address(
 }
 
 #[tokio::test]
+async fn the_operators_pages_count_for_the_user_of_their_cookie_or_for_the_address() {
+    let stack = start(&[("RATE_LIMIT_USER", "3/1h"), ("RATE_LIMIT_ANONYMOUS", "4/1h")]).await;
+    let admin = stack.admin().await;
+    let url = format!("{}/admin", stack.api_url(0));
+    let page = async |cookie: &str| {
+        Response::to(http_client().get(&url).header("cookie", cookie)).await.status
+    };
+    let own = format!("nexus_admin={}", stack.mint_token(admin.id));
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        asked.push(page(&own).await);
+    }
+    assert_eq!(asked, [200, 200, 200, 429]);
+    admin.get("/auth/me").await.failed(429, TOO_MANY);
+
+    let stranger = stack.anonymous();
+    let mut asked = Vec::new();
+    for path in ["/admin", "/admin/login", "/admin/style.css", "/admin/nothing", "/ADMIN/"] {
+        asked.push(Response::to(stranger.request_root(Method::GET, path)).await.status);
+    }
+    assert_eq!(asked, [303, 200, 200, 404, 429]);
+    stranger.get("/events").await.failed(429, TOO_MANY);
+
+    // The cookie is the pages': elsewhere it is nothing.
+    let elsewhere = stack.anonymous().request(Method::GET, "/auth/me").header("cookie", own);
+    Response::to(elsewhere).await.failed(401, "Access token is required");
+}
+
+#[tokio::test]
 async fn what_is_refused_is_counted_and_logged_without_a_name() {
     let stack = Stack::builder().workers([]).measured().env("RATE_LIMIT_ANONYMOUS", "1/1h");
     let mut stack = stack.start().await;
