@@ -42,13 +42,24 @@ impl Wire {
         Self::connect_with(url, None).await
     }
 
+    /// The same from an address of this machine.
+    pub async fn connect_from(address: [u8; 4], url: &str) -> std::io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((address, 0).into())?;
+        Self::over(socket, url).await
+    }
+
     /// The same, with a receive buffer of so many bytes.
     pub async fn connect_with(url: &str, buffer: Option<u32>) -> std::io::Result<Self> {
-        let address = url.trim_start_matches("http://").parse().expect("an address");
         let socket = TcpSocket::new_v4()?;
         if let Some(buffer) = buffer {
             socket.set_recv_buffer_size(buffer)?;
         }
+        Self::over(socket, url).await
+    }
+
+    async fn over(socket: TcpSocket, url: &str) -> std::io::Result<Self> {
+        let address = url.trim_start_matches("http://").parse().expect("an address");
         Ok(Self { tcp: socket.connect(address).await?, read: Vec::new() })
     }
 

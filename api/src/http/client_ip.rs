@@ -16,6 +16,11 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 pub(crate) struct ClientIp(IpAddr);
 
 impl ClientIp {
+    /// The address at the other end of a connection, which may be a proxy.
+    pub(crate) fn peer(peer: IpAddr) -> Self {
+        ClientIp(peer.to_canonical())
+    }
+
     /// Each proxy appends the address of its client at the right. So an entry is believed if one of
     /// our proxies wrote it, and the first one from the right that is not our proxy is the client.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Self {
@@ -34,16 +39,24 @@ impl ClientIp {
         }
         ClientIp(client)
     }
+
+    /// The network that limits count: an IPv4 address, or the first address of a /64.
+    pub(crate) fn network(self) -> IpAddr {
+        match self.0 {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+        }
+    }
 }
 
 impl fmt::Display for ClientIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self.network() {
             IpAddr::V4(address) => address.fmt(f),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                write!(f, "{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
+            IpAddr::V6(first) => write!(f, "{first}/64"),
         }
     }
 }

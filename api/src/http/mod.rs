@@ -5,5 +5,6 @@ pub(crate) mod body_limits;
 pub(crate) mod client_ip;
 pub(crate) mod fields;
 pub(crate) mod lenient;
+pub(crate) mod places;
 pub(crate) mod policy;
 pub(crate) mod request;

@@ -36,7 +36,7 @@ use self::{
 use crate::{
     app::{App, AppState},
     auth::revocations,
-    http::body_limits::LimitBodies,
+    http::{body_limits::LimitBodies, places::Places},
     router,
     socketio::{self, assets::Assets, posted::Posted, upgrade::Upgrade},
     spec::Documents,
@@ -70,6 +70,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     let policies = router::policies();
     let documents = Documents::new(router::described, socketio::described);
 
+    let limited = app.settings.limits.enforced;
     let counted = (app.clone(), policies.clone());
     let routes = router::router(documents)
         .layer(middleware::from_fn_with_state(counted, rate_limits::requests))
@@ -77,16 +78,18 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .with_state(app.clone());
     // From the routes to the outermost layer, which is the first to see a request.
     let service = Routes(routes)
-        .within(Upgrade { app: app.clone(), library: sockets, posted: Posted::default() })
+        .within(Upgrade {
+            app: app.clone(),
+            library: sockets,
+            posted: Posted::default(),
+            per_address: Places::new(limited.then_some(app.settings.http.sockets_per_address)),
+        })
         .within(CountConnections(app.clone()))
         .within(Assets)
         .within(etag::Tag)
         .within(shutdown::DropPolls { app: app.clone(), stopping: stopping.clone() })
         .within(cors::GuardSockets(origins.clone()))
-        .within(LimitBodies {
-            timeout: app.settings.http.timeout,
-            policies: policies.clone(),
-        })
+        .within(LimitBodies { timeout: app.settings.http.timeout, policies: policies.clone() })
         .within(CatchPanic)
         .within(request_log::Log(policies.clone()))
         .within(cors::cors(&origins))
@@ -103,8 +106,9 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
     let server = {
         let (http, stopping) = (app.settings.http.clone(), stopping.clone());
+        let per_address = Places::new(limited.then_some(http.connections_per_address));
         tokio::spawn(async move {
-            accept::accept_until_stopped(listener, service, &http, stopping).await
+            accept::accept_until_stopped(listener, service, &http, per_address, stopping).await
         })
     };
     if measured {

@@ -6,13 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
-    extract::Request,
+    extract::{FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use nexus_common::Error;
+use nexus_common::{Error, config::Limit, observability::metrics, types::usage::Usage};
 use socketioxide::{TransportType, socket::Sid};
 use tokio::time::sleep;
 use tower::Service;
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     app::App,
-    http::api_error::ApiError,
+    http::{api_error::ApiError, client_ip::ClientIp, places::Places},
     server::{
         accept::Stream,
         layers::{Answer, Layer},
@@ -53,11 +53,13 @@ pub(crate) struct Upgrade {
     pub(crate) app: App,
     pub(crate) library: Library,
     pub(crate) posted: Posted,
+    /// Of sessions, by their clients' addresses.
+    pub(crate) per_address: Places,
 }
 
 impl Layer for Upgrade {
     async fn around(&self, mut request: Request, inner: &impl Answer) -> Response {
-        let Upgrade { app, library, posted } = self;
+        let Upgrade { app, library, posted, per_address } = self;
         let path = request.uri().path();
         if path != "/socket.io" && !path.starts_with("/socket.io/") {
             return inner.answer(request).await;
@@ -71,7 +73,15 @@ impl Layer for Upgrade {
         let mut library = library.clone();
         // The library does not find it, and leaves the connection to us.
         let connection = hyper::upgrade::on(&mut request);
-        let needed = needed(&request);
+        let mut needed = needed(&request);
+        if sid.is_none() {
+            let (mut parts, body) = request.into_parts();
+            let Ok(address) = ClientIp::from_request_parts(&mut parts, app).await;
+            request = Request::from_parts(parts, body);
+            let Some(place) = per_address.take(address) else { return no_place(per_address) };
+            // The library keeps it as long as the session lives.
+            needed.extensions_mut().insert(Arc::new(place));
+        }
         let is_poll = request.method() == Method::GET && !is_websocket;
         let is_post = request.method() == Method::POST;
         match sid {
@@ -119,6 +129,15 @@ async fn completed(response: Response, sid: Sid, everyone: &Everyone) -> Respons
     packets.extend(taken.map(|offset| offset_packet(offset).into()));
     head.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(head, packets.join(&SEPARATOR).into())
+}
+
+/// Refuses a session as the limit of new ones does.
+fn no_place(per_address: &Places) -> Response {
+    metrics::rate_limited(Limit::Connections);
+    let most = per_address.most.and_then(|most| most.try_into().ok()).unwrap_or(u32::MAX);
+    let until_room = Duration::from_secs(2);
+    ApiError::from(Error::RateLimited(Usage { limit: most, used: most, until_room }))
+        .into_response()
 }
 
 /// To its client, a session that is unknown has broken: it begins another.

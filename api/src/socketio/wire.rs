@@ -497,7 +497,7 @@ mod tests {
         let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let counted = (slot, metrics::Connection::open());
+        let counted = (slot, None, metrics::Connection::open());
         let polled = has_polled.then(|| -> Box<dyn Polled> { Box::new(Nobody) });
         let (head, early) = (Bytes::from_static(b"<head>"), Bytes::from_static(b"early"));
         (Transport::new(tcp, head, early, polled, counted), client)

@@ -35,6 +35,9 @@ const LIMITS: [&str; 5] = [
     "RATE_LIMIT_LOGIN",
 ];
 
+/// All clients have one address.
+const AT_ONCE: [&str; 2] = ["HTTP_MAX_CONNECTIONS_PER_ADDRESS", "SOCKETS_PER_ADDRESS"];
+
 /// The processes and their clients.
 pub struct Site {
     api: Process,
@@ -83,6 +86,7 @@ impl Site {
         ]);
         // The limits count as in production, and are never reached.
         configuration.extend(LIMITS.map(|limit| (limit, "1000000/1s".to_owned())));
+        configuration.extend(AT_ONCE.map(|limit| (limit, "1000000".to_owned())));
         let configured = |command| configured(command, &configuration, port);
         let password = signing_key.clone();
         let hash = nexus_common::accounts::passwords::hash(password.clone()).await?;

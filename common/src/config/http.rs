@@ -25,6 +25,11 @@ pub struct Http {
     /// HTTP_MAX_CONNECTIONS: connections open at once, sockets included. Unset: as many as the
     /// limit of open files allows.
     pub max_connections: usize,
+    /// HTTP_MAX_CONNECTIONS_PER_ADDRESS, 4000: of these, those from one address that is no proxy of
+    /// ours. A college of 2,000 people may have one.
+    pub connections_per_address: usize,
+    /// SOCKETS_PER_ADDRESS, 4000: sessions of Socket.IO at once of clients with one address.
+    pub sockets_per_address: usize,
     /// HTTP_TIMEOUT_MS, 15000: how long a request's head may take to arrive, its body after that,
     /// and a client to take its response, or a good part of it.
     pub timeout: Duration,
@@ -49,10 +54,20 @@ impl Http {
             frontends: frontends.into_iter().flatten().collect(),
             proxies: trusted_proxies(env),
             max_connections: max_connections(env),
+            connections_per_address: at_once(env, "HTTP_MAX_CONNECTIONS_PER_ADDRESS"),
+            sockets_per_address: at_once(env, "SOCKETS_PER_ADDRESS"),
             // Less than the 30 s after which clients give a request up.
             timeout: env.milliseconds("HTTP_TIMEOUT_MS", 15_000, 100, 25_000),
             keep_alive: env.milliseconds("HTTP_KEEP_ALIVE_MS", 75_000, 100, 3_600_000),
         }
+    }
+}
+
+impl Http {
+    /// Whether an address is that of a proxy of ours.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.proxies.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -79,6 +94,11 @@ fn trusted_proxies(env: &mut Env) -> Vec<IpNet> {
         );
         Vec::new()
     })
+}
+
+/// How much one address may hold at once.
+fn at_once(env: &mut Env, name: &str) -> usize {
+    env.between(name, 4_000, 1, 1_000_000) as usize
 }
 
 fn max_connections(env: &mut Env) -> usize {

@@ -94,7 +94,7 @@ fn describe() {
     describe_gauge!(HTTP_CONNECTIONS, "Connections that are open, sockets included");
     describe_counter!(
         HTTP_REFUSED,
-        "Connections that were closed on their client, by reason: full, slow (to send or to read), unreadable"
+        "Connections that were closed on their client, by reason: full, address (it has as many as it may), slow (to send or to read), unreadable"
     );
     describe_counter!(
         READ_GROUPS,

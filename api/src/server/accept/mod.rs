@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::stream::Serving;
 pub(crate) use self::stream::{Counted, Stream};
 use super::layers::Answer;
+use crate::http::{client_ip::ClientIp, places::Places};
 
 /// A peer that has acknowledged nothing for this long is gone.
 const STUCK: Duration = Duration::from_secs(20);
@@ -37,12 +38,14 @@ const MOST_HEADERS: usize = 100;
 
 /// Serves connections until told to stop; open connections then finish their current request.
 ///
-/// Further connections, beyond `HTTP_MAX_CONNECTIONS`, get a 503 at once and cost nothing more:
-/// clients and load balancers can try another process, which they could not while they wait.
+/// Further connections, beyond `HTTP_MAX_CONNECTIONS` or what their address may have, get a 503 at
+/// once and cost nothing more: clients and load balancers can try another process, which they could
+/// not while they wait.
 pub(crate) async fn accept_until_stopped(
     mut listener: TcpListener,
     service: impl Answer + 'static,
     settings: &config::Http,
+    per_address: Places,
     stopping: CancellationToken,
 ) {
     let service = Arc::new(service);
@@ -66,9 +69,23 @@ pub(crate) async fn accept_until_stopped(
             accepted = Listener::accept(&mut listener) => accepted,
             () = stopping.cancelled() => break,
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            metrics::refused("full");
+        let refuse = |reason| {
+            metrics::refused(reason);
             let _ = tcp.try_write(&refusal::busy());
+        };
+        // Our proxies bring everybody.
+        let place = match settings.is_proxy(peer.ip()) {
+            true => None,
+            false => match per_address.take(ClientIp::peer(peer.ip())) {
+                None => {
+                    refuse("address");
+                    continue;
+                }
+                place => place,
+            },
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            refuse("full");
             continue;
         };
         prepare(&tcp);
@@ -77,7 +94,7 @@ pub(crate) async fn accept_until_stopped(
             tcp,
             serving.clone(),
             settings.timeout,
-            (slot, metrics::Connection::open()),
+            (slot, place, metrics::Connection::open()),
         );
         let answer = answer(service.clone(), peer, serving);
         let connection =

@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::refusal;
+use crate::http::places::Place;
 
 /// A client that takes this much of a response within the patience is slow, but reads.
 const PROGRESS: usize = 64 * 1024;
@@ -93,7 +94,7 @@ pub(crate) struct Stream {
 }
 
 /// Held as long as the connection lives, also as a websocket.
-pub(crate) type Counted = (OwnedSemaphorePermit, metrics::Connection);
+pub(crate) type Counted = (OwnedSemaphorePermit, Option<Place>, metrics::Connection);
 
 impl Stream {
     pub(super) fn new(
@@ -319,7 +320,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let counted = (slot, metrics::Connection::open());
+        let counted = (slot, None, metrics::Connection::open());
         (Stream::new(tcp, serving, Duration::from_secs(10), counted), client)
     }
 

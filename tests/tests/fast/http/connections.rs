@@ -362,6 +362,69 @@ async fn connections_beyond_the_limit_are_told_so_and_places_are_given_back() {
     .await;
 }
 
+/// Connections from there until one is refused: those that are served, and the refusal.
+async fn connect_until_refused(stack: &Stack, from: [u8; 4]) -> (Vec<Wire>, Said) {
+    let mut held = Vec::new();
+    loop {
+        let mut wire = Wire::connect_from(from, &stack.api_url(0)).await.expect("a connection");
+        let response = wire.ask(GET).await;
+        if response.status != 200 {
+            return (held, response);
+        }
+        held.push(wire);
+        assert!(held.len() < 50, "nobody is refused");
+    }
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_at_once_and_gets_them_back() {
+    let limited = alone().measured().env("HTTP_MAX_CONNECTIONS_PER_ADDRESS", 5);
+    let stack = limited.env("TRUSTED_PROXIES", "127.0.0.4").start().await;
+    let (mut held, refusal) = connect_until_refused(&stack, [127, 0, 0, 2]).await;
+    refusal.failed(503, "unavailable");
+    assert!(refusal.headers.contains_key("retry-after"), "{refusal:?}");
+    assert_eq!(held.len(), 5);
+    Metrics::until(&stack.metrics_urls()["api"], "the refusal", |page| {
+        page.value("nexus_http_connections_refused_total{reason=\"address\"}") == Some(1.0)
+    })
+    .await;
+
+    let (others, _) = connect_until_refused(&stack, [127, 0, 0, 3]).await;
+    assert_eq!(others.len(), 5, "another address has its own");
+    let mut behind_a_proxy = Vec::new();
+    for _ in 0..10 {
+        let wire = Wire::connect_from([127, 0, 0, 4], &stack.api_url(0)).await;
+        let mut wire = wire.expect("a connection");
+        assert_eq!(wire.ask(GET).await.status, 200, "a proxy brings everybody");
+        behind_a_proxy.push(wire);
+    }
+
+    // However they end: one becomes a websocket first, the others are just closed.
+    held[0].open_websocket().await;
+    held.clear();
+    eventually("the address has all its places again", SOON, async || {
+        let (again, _) = connect_until_refused(&stack, [127, 0, 0, 2]).await;
+        seen(again.len() == 5, again.len()).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_limits_an_address_has_as_many_connections_and_sockets_as_it_likes() {
+    let unlimited = alone().without_limits().env("TRUSTED_PROXIES", "192.0.2.1");
+    let stack = unlimited
+        .env("HTTP_MAX_CONNECTIONS_PER_ADDRESS", 1)
+        .env("SOCKETS_PER_ADDRESS", 1)
+        .start()
+        .await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut wire = stack.wire().await;
+        wire.open_websocket().await;
+        held.push(wire);
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_take_its_answers_is_closed() {
     let stack = alone().measured().env("HTTP_TIMEOUT_MS", 700).start().await;

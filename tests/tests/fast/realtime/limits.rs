@@ -3,7 +3,7 @@
 use nexus_tests::client::http_client;
 use nexus_tests::metrics::Metrics;
 use nexus_tests::refusals::TOO_MANY;
-use nexus_tests::wire::text_frame;
+use nexus_tests::wire::{Wire, text_frame};
 use nexus_tests::{SOON, SocketClient, Stack, Value, eventually, json, seen};
 
 async fn start(settings: &[(&str, &str)]) -> Stack {
@@ -93,6 +93,43 @@ async fn a_session_that_posts_and_does_not_poll_finds_itself_unknown() {
     let post =
         async || http.post(&url).body(namespace.clone()).send().await.unwrap().status().as_u16();
     assert_eq!((post().await, post().await), (200, 400));
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_sessions_at_once_and_gets_them_back() {
+    let stack = start(&[("SOCKETS_PER_ADDRESS", "2")]).await;
+    let url = stack.api_url(0);
+    let from = async |address: [u8; 4]| Wire::connect_from(address, &url).await.unwrap();
+    let polling = |query: &str| format!("/socket.io/?EIO=4&transport=polling{query} HTTP/1.1");
+    let open = format!("GET {}\r\nhost: x\r\n\r\n", polling(""));
+
+    let mut websocket = from([127, 0, 0, 2]).await;
+    websocket.open_websocket().await;
+    let mut poller = from([127, 0, 0, 2]).await;
+    let opened = poller.ask(&open).await;
+    assert_eq!(opened.status, 200, "{opened:?}");
+    let refused = from([127, 0, 0, 2]).await.ask(&open).await;
+    refused.failed(429, "rate_limited");
+    assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+    assert!(from([127, 0, 0, 2]).await.connected(&Value::Null).await.is_none());
+    from([127, 0, 0, 3]).await.open_websocket().await;
+
+    // A session that is left over its poll, and one whose connection breaks.
+    let sid = opened.text.split('"').nth(3).expect("a session");
+    let leave = polling(&format!("&sid={sid}"));
+    let left = poller.ask(format!("POST {leave}\r\nhost: x\r\ncontent-length: 1\r\n\r\n1")).await;
+    assert_eq!(left.status, 200, "{left:?}");
+    drop(websocket);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let session = eventually("there is a place again", SOON, async || {
+            let mut wire = from([127, 0, 0, 2]).await;
+            let connected = wire.connected(&Value::Null).await;
+            connected.map(|_| wire).ok_or_else(|| "no place".to_owned())
+        });
+        held.push(session.await);
+    }
+    from([127, 0, 0, 2]).await.ask(&open).await.failed(429, "rate_limited");
 }
 
 #[tokio::test]
