@@ -36,7 +36,7 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::verified_tokens::VerifiedTokens,
+    auth::{expiries::Expiries, verified_tokens::VerifiedTokens},
     budgets::Budgets,
     reads::Reads,
     seat_maps::SeatMaps,
@@ -79,6 +79,7 @@ pub(crate) struct AppState {
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
     pub(crate) verified: VerifiedTokens,
+    pub(crate) expiries: Expiries,
     revocations: Groups<(String, Verified), bool>,
 }
 
@@ -111,6 +112,7 @@ impl AppState {
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: VerifiedTokens::default(),
+            expiries: Expiries::default(),
             revocations: sessions::revocations(db.clone()),
             reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),

@@ -14,7 +14,10 @@ use nexus_common::{
     config::{Limit, RateLimit, RateLimits},
     limiter::{Budget, Limiter, Taken},
     storage::Cache,
-    types::{contacts::Phone, ids::UserId},
+    types::{
+        contacts::{Email, Phone},
+        ids::UserId,
+    },
 };
 
 use crate::http::client_ip::ClientIp;
@@ -89,6 +92,31 @@ impl Budgets {
             Budget::new(Limit::OtpCountry, cap, prefix),
         ])
         .await
+    }
+
+    /// A mail with a link or a code, which anybody can have sent to anybody.
+    pub(crate) async fn email_send(&self, claimant: Claimant, email: &Email) -> Result<Taken> {
+        self.take(vec![
+            self.budget(Limit::EmailSend, claimant.address),
+            self.budget(Limit::EmailSend, claimant.whose(email.as_str())),
+        ])
+        .await
+    }
+
+    /// A password to compare with those of accounts that claim a contact. The caller gives it back
+    /// unless the password is wrong.
+    pub(crate) async fn password_failure(
+        &self,
+        claimant: Claimant,
+        login: &Login,
+    ) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::LoginFailures, claimant.whose(login.as_str()))]).await
+    }
+
+    /// The password of somebody who is logged in, or has a link that was mailed to them; given back
+    /// likewise.
+    pub(crate) async fn own_password(&self, user: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::LoginFailures, format!("user {user}"))]).await
     }
 
     /// A code to compare. The caller gives [`Limit::OtpFailures`] and [`Limit::OtpFailuresAddress`]

@@ -1,5 +1,6 @@
 //! `nexus-api`: REST and Socket.IO. Start reading at [`router`].
 
+mod account_pages;
 mod admin;
 mod app;
 mod auth;

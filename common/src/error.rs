@@ -77,6 +77,18 @@ pub enum Error {
     OtpAttempts,
     #[error("User not found with this phone number")]
     PhoneUnknown,
+    #[error("Session not found")]
+    SessionNotFound,
+    #[error("This link has expired or has been used. Please request a new one.")]
+    LinkExpired,
+    #[error("Your e-mail address is verified already")]
+    EmailVerified,
+    #[error("Current password is incorrect")]
+    PasswordWrong,
+    #[error("Password is too easy to guess")]
+    PasswordGuessable,
+    #[error("{0} is required")]
+    ReauthenticationNeeded(&'static str),
 
     // Events and seats.
     #[error("Event not found")]
@@ -242,6 +254,12 @@ impl Error {
             Error::OtpExpired => (Gone, "otp_expired"),
             Error::OtpAttempts => (TooMany, "otp_attempts_exhausted"),
             Error::PhoneUnknown => (NotFound, "user_not_found"),
+            Error::SessionNotFound => (NotFound, "session_not_found"),
+            Error::LinkExpired => (Gone, "link_expired"),
+            Error::EmailVerified => (Conflict, "email_verified"),
+            Error::PasswordWrong => (Kind::Forbidden, "password_wrong"),
+            Error::PasswordGuessable => (Mismatch, "password_guessable"),
+            Error::ReauthenticationNeeded(_) => (Kind::Forbidden, "reauthentication_needed"),
             Error::EventNotFound => (NotFound, "event_not_found"),
             Error::Forbidden(_) => (Kind::Forbidden, "forbidden"),
             Error::EventHasBookings(_) => (Conflict, "event_has_bookings"),

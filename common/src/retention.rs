@@ -15,21 +15,30 @@ use crate::{
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Removed {
+    pub sessions: u64,
     pub refresh_tokens: u64,
     pub revoked_tokens: u64,
     pub idempotency_keys: u64,
     pub idempotent_requests: u64,
     pub login_networks: u64,
+    pub email_proofs: u64,
     pub cancellation_notices: u64,
     pub foreign_orders: u64,
     pub webhooks: u64,
     pub alerts: u64,
 }
 
-/// Removes expired tokens, keys, networks and notices, and old orders of others, webhooks and
+/// Removes expired tokens, keys, networks, proofs and notices, and old orders of others, webhooks and
 /// alerts, at most 10,000 of each per call. Where a row can be used anew between the look and the
 /// lock, the statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
+    let sessions = sqlx::query!(
+        // The last access token may outlive the last refresh token, and must not outlive this row.
+        "DELETE FROM sessions WHERE expires_at < now() - interval '1 hour'
+             AND id IN (SELECT id FROM sessions WHERE expires_at < now() - interval '1 hour' LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
     let refresh_tokens = sqlx::query!(
         "DELETE FROM refresh_tokens WHERE expires_at < now()
              AND id IN (SELECT id FROM refresh_tokens WHERE expires_at < now() LIMIT 10000)"
@@ -57,6 +66,12 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     let login_networks = sqlx::query!(
         "DELETE FROM login_networks WHERE last_login_at < now() - interval '90 days' AND (user_id, network) IN
              (SELECT user_id, network FROM login_networks WHERE last_login_at < now() - interval '90 days' LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let email_proofs = sqlx::query!(
+        "DELETE FROM email_proofs WHERE expires_at < now() AND (user_id, purpose) IN
+             (SELECT user_id, purpose FROM email_proofs WHERE expires_at < now() LIMIT 10000)"
     )
     .execute(&mut *conn)
     .await?;
@@ -95,11 +110,13 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     .execute(conn)
     .await?;
     Ok(Removed {
+        sessions: sessions.rows_affected(),
         refresh_tokens: refresh_tokens.rows_affected(),
         revoked_tokens: revoked_tokens.rows_affected(),
         idempotency_keys: idempotency_keys.rows_affected(),
         idempotent_requests: idempotent_requests.rows_affected(),
         login_networks: login_networks.rows_affected(),
+        email_proofs: email_proofs.rows_affected(),
         cancellation_notices: cancellation_notices.rows_affected(),
         foreign_orders: foreign_orders.rows_affected(),
         webhooks: webhooks.rows_affected(),

@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use nexus_common::{
     accounts::tokens::{Signer, Verified},
     config::Tokens,
-    types::ids::UserId,
+    types::ids::{SessionId, UserId},
 };
 use serde_json::{Map, Value, json};
 use sha2::{Sha256, Sha384, Sha512};
@@ -75,7 +75,7 @@ enum Field<'a> {
 }
 
 fuzz_target!(|attempt: Attempt| {
-    let tokens = Tokens { access: ACCESS.into(), refresh: REFRESH.into() };
+    let tokens = Tokens { access: vec![ACCESS.into()], refresh: vec![REFRESH.into()] };
     let signer = Signer::new(&tokens).expect("a signer");
     match attempt {
         Attempt::Text(text) => {
@@ -118,7 +118,11 @@ fn says_so(verified: &Verified, claims: &Value, purpose: &str) {
 
 /// Our own tokens are accepted for their purpose, and refused with a single character changed.
 fn changed(signer: &Signer, user: UserId, refresh: bool, at: usize, by: u8) {
-    let token = if refresh { signer.refresh(user) } else { signer.access(user) }.unwrap();
+    let session: SessionId =
+        serde_json::from_value(json!("01a229e3-6cd6-738a-8eb8-6584ea9fc3d8")).unwrap();
+    let token =
+        if refresh { signer.refresh(user, session) } else { signer.access(user, Some(session)) };
+    let token = token.unwrap();
     let (access, refreshed) = (signer.verify_access(&token), signer.verify_refresh(&token));
     assert_eq!(access.is_ok(), !refresh);
     assert_eq!(refreshed.is_ok(), refresh);

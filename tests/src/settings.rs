@@ -13,6 +13,9 @@ pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }
 
+/// Where links in mails lead: nowhere, as a process does not know its port before it is bound.
+pub const PUBLIC_URL: &str = "https://tickets.nexus.example";
+
 /// Something random that resists guessing.
 pub fn secret() -> String {
     let config = ProvidersConfig::default();
@@ -38,6 +41,7 @@ pub fn environment(
         ("TICKET_SIGNING_KEY", &random::signing_key()),
         ("TWILIO_FROM", "+15005550006"),
         ("MAIL_FROM", "Nexus <tickets@nexus.example>"),
+        ("PUBLIC_URL", PUBLIC_URL),
         ("RUST_BACKTRACE", "1"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -1,6 +1,6 @@
 //! What people do in a ticket shop, over REST.
 
-use nexus_sandbox::providers::{Fault, Outcome, Pay, Payment, Target};
+use nexus_sandbox::providers::{Fault, Mail, Outcome, Pay, Payment, Target};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -85,7 +85,7 @@ pub const MASKED_REFERENCE: &str = "BKG-****-****-******-****";
 
 impl Stack {
     /// A new user without a password, made in the database, which is quicker than registering; has
-    /// an e-mail address and no phone.
+    /// a proved e-mail address and no phone.
     pub async fn user(&self) -> Client {
         self.users(1).await.remove(0)
     }
@@ -101,8 +101,8 @@ impl Stack {
 
     /// So many new users.
     pub async fn users(&self, count: usize) -> Vec<Client> {
-        let insert = "INSERT INTO users (name, email)
-                      SELECT 'User ' || n, 'user-' || gen_random_uuid() || '@nexus.example' FROM generate_series(1, $1) n RETURNING id";
+        let insert = "INSERT INTO users (name, email, email_verified_at)
+                      SELECT 'User ' || n, 'user-' || gen_random_uuid() || '@nexus.example', now() FROM generate_series(1, $1) n RETURNING id";
         let ids = sqlx::query_scalar::<_, i32>(insert)
             .bind(count as i32)
             .fetch_all(&self.db)
@@ -117,8 +117,42 @@ impl Stack {
     pub async fn admin(&self) -> Client {
         let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
         let data = self.anonymous().post("/auth/register", account).await.data();
-        self.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
-        self.anonymous().logged_in(&data)
+        let admin = self.anonymous().logged_in(&data);
+        self.api_cli_ok(&["set-role", &admin.id.to_string(), "admin"]).await;
+        admin
+    }
+
+    /// Makes the e-mail addresses of all accounts their own, as if each had given a code.
+    pub async fn prove_emails(&self) {
+        self.execute("UPDATE users SET email_verified_at = now() WHERE email IS NOT NULL").await;
+    }
+
+    /// The newest mail to that address whose subject has these words.
+    pub async fn mailed(&self, to: &str, subject: &str) -> Mail {
+        eventually(&format!("a mail about {subject} to {to}"), SOON, async || {
+            let mails = self.providers.mail();
+            let found = |mail: &&Mail| mail.to == [to] && mail.subject.contains(subject);
+            mails.iter().rev().find(found).cloned().ok_or_else(|| format!("{} mails", mails.len()))
+        })
+        .await
+    }
+
+    /// The code in the newest mail that proves that address.
+    pub async fn mailed_code(&self, to: &str) -> String {
+        let mail = self.mailed(to, "verify your e-mail address").await;
+        let code = mail.text.split("logged in: ").nth(1).and_then(|rest| rest.split('\n').next());
+        code.unwrap_or_else(|| panic!("no code in {}", mail.text)).trim().to_owned()
+    }
+
+    /// Has a one-time password sent to a phone; returns it.
+    pub async fn otp(&self, phone: &str) -> String {
+        self.anonymous().post("/auth/send-otp", json!({"phone": phone})).await.ok();
+        eventually("the code is sent", SOON, async || {
+            let sent = self.providers.otp(phone).filter(|otp| otp.status == "pending");
+            sent.ok_or_else(|| "none".to_owned())
+        })
+        .await
+        .code
     }
 
     /// Creates an event for `organiser` with these seat types: name, price, quantity.

@@ -14,11 +14,11 @@ mod session;
 use axum::{
     Router,
     extract::{Path, Query, State},
-    middleware::{self, Next},
+    middleware,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use nexus_common::{
     jobs::{
         JobId,
@@ -36,6 +36,7 @@ use crate::{
     http::{
         api_error::ApiError,
         fields::{Text, filled},
+        html,
         request::Fields,
     },
 };
@@ -57,25 +58,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/alerts/{id}/close", post(close_alert))
         .route("/payments", get(payments::show))
         .route("/ledger.csv", get(ledger::export))
-        .route("/style.css", get(style))
-        .layer(middleware::from_fn(protect))
-}
-
-/// Allows these pages their style and their forms, with which browsers send their origin only if
-/// the policy lets them. Everything else is as for every response.
-async fn protect(request: axum::extract::Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let policy = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    for (name, value) in
-        [(header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, "same-origin")]
-    {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css"))
+        .route("/style.css", get(html::style))
+        .layer(middleware::from_fn(html::protect))
 }
 
 /// The effect of an action, which the next page reports.

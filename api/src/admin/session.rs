@@ -171,7 +171,7 @@ async fn open(
     roles::require_admin(&mut conn, user).await?;
     login_networks::remember(&mut conn, user, &address.to_string()).await?;
     tracing::info!(operator = %user, "an operator has logged in");
-    app.signer.access(user)
+    app.signer.access(user, None)
 }
 
 /// `POST /admin/logout`: revokes the token, as any logout does.

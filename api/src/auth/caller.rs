@@ -40,6 +40,26 @@ impl FromRequestParts<App> for ClientIp {
     }
 }
 
+/// From where somebody comes who is about to log in, and with which client.
+pub(crate) struct Device {
+    pub(crate) address: ClientIp,
+    /// What the client calls itself.
+    pub(crate) user_agent: Option<String>,
+}
+
+/// The most characters that are kept of it.
+const LONGEST_USER_AGENT: usize = 200;
+
+impl FromRequestParts<App> for Device {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let sent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let user_agent = sent.map(|agent| agent.chars().take(LONGEST_USER_AGENT).collect());
+        Ok(Device { address: ClientIp::from_request_parts(parts, app).await?, user_agent })
+    }
+}
+
 /// An authenticated caller.
 pub(crate) struct Caller {
     pub(crate) user: UserId,

@@ -4,15 +4,15 @@
 use nexus_common::{
     Error, Result,
     accounts::{
-        credentials::{Login, Otp},
+        credentials::{Login, Otp, Registration},
         login_networks,
         passwords::{self, Verdict},
-        users::{self, User},
+        users::{self, Account, User},
     },
     config::Limit,
     limiter::Taken,
     providers::twilio::CodeCheck,
-    types::contacts::Phone,
+    types::{contacts::Phone, ids::UserId},
 };
 
 use crate::{app::App, budgets::Claimant, http::client_ip::ClientIp};
@@ -34,7 +34,7 @@ pub(crate) async fn with_password(
 ) -> Result<User> {
     let claimant = claimant(app, address, login).await?;
     let taken = app.budgets.login(claimant, login).await?;
-    let user = compare(app, login, password).await;
+    let user = compare(app, address, login, password).await;
     // Only a wrong password counts against the account.
     if !matches!(user, Err(Error::BadCredentials)) {
         app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;
@@ -42,23 +42,109 @@ pub(crate) async fn with_password(
     user
 }
 
-async fn compare(app: &App, login: &Login, password: String) -> Result<User> {
+async fn compare(app: &App, address: ClientIp, login: &Login, password: String) -> Result<User> {
     let mut conn = app.db.acquire().await?;
-    let account = users::find(&mut conn, login).await?;
+    let accounts = users::find(&mut conn, login, &address.to_string()).await?;
     drop(conn);
-    let stored = account.as_ref().and_then(|account| account.password_hash.clone());
-    // Compared whether or not the account exists: the time must not tell.
-    let verdict = passwords::verify(password, stored.clone()).await?;
-    let user = account.ok_or(Error::BadCredentials)?.user;
-    match verdict {
-        Verdict::Wrong => return Err(Error::BadCredentials),
-        Verdict::Right => {}
-        Verdict::RightRehash(new) => {
-            let mut conn = app.db.acquire().await?;
-            users::rehash(&mut conn, user.id, &stored.unwrap_or_default(), &new).await?;
+    if accounts.is_empty() {
+        // Compared whether or not the account exists: the time must not tell.
+        passwords::verify(password, None).await?;
+        return Err(Error::BadCredentials);
+    }
+    for account in accounts {
+        if has_password(app, &account, password.clone()).await? {
+            return Ok(account.user);
         }
     }
-    Ok(user)
+    Err(Error::BadCredentials)
+}
+
+async fn has_password(app: &App, account: &Account, password: String) -> Result<bool> {
+    match passwords::verify(password, account.password_hash.clone()).await? {
+        Verdict::Wrong => Ok(false),
+        Verdict::Right => Ok(true),
+        Verdict::RightRehash(new) => {
+            let old = account.password_hash.as_deref().unwrap_or_default();
+            users::rehash(&mut *app.db.acquire().await?, account.user.id, old, &new).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// Whether there is an account for a contact of `new` already: one that has proved it, or one that
+/// claims it and has the same password. Who clicks twice, or has forgotten, gets no second
+/// account. Wrong passwords count as those of logins; once too many were wrong, none is looked at.
+pub(crate) async fn has_registered(
+    app: &App,
+    address: ClientIp,
+    new: &Registration,
+) -> Result<bool> {
+    let email = new.email.as_ref().and_then(|email| Login::by_email(email.as_str()));
+    for login in email.into_iter().chain(new.phone.as_ref().map(Login::from)) {
+        let network = address.to_string();
+        match users::find(&mut *app.db.acquire().await?, &login, &network).await?.first() {
+            None => continue,
+            Some(account) if account.proved => return Ok(true),
+            Some(_) => {}
+        }
+        let claimant = claimant(app, address, &login).await?;
+        let taken = match app.budgets.password_failure(claimant, &login).await {
+            Err(Error::RateLimited(_)) => continue,
+            taken => taken?,
+        };
+        match compare(app, address, &login, new.password.clone()).await {
+            Err(Error::BadCredentials) => {}
+            known => {
+                app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;
+                return known.map(|_| true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Checks that it is still the user who asks, before something that a thief of the access token
+/// could take the account over with: by the password, or, if the account has none, by a code that
+/// was sent to its phone.
+pub(crate) async fn reauthenticate(
+    app: &App,
+    address: ClientIp,
+    user: UserId,
+    password: Option<String>,
+    otp: Option<Otp>,
+) -> Result<()> {
+    let mut conn = app.db.acquire().await?;
+    let (hash, phone) = users::proofs(&mut conn, user).await?;
+    drop(conn);
+    match (hash, phone) {
+        (Some(hash), _) => {
+            let password = password.ok_or(Error::ReauthenticationNeeded("Password"))?;
+            check_password(app, user, password, hash).await
+        }
+        (None, Some(phone)) => {
+            let missing = || Error::ReauthenticationNeeded("OTP of the current phone number");
+            let phone = Phone::parse(&phone).ok_or_else(missing)?;
+            let otp = otp.ok_or_else(missing)?;
+            let taken = app.budgets.otp_check(Claimant { address, at_home: true }, &phone).await?;
+            check_code(app, taken, &phone, &otp).await
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// Compares a password with the hash of an account that is known already.
+pub(crate) async fn check_password(
+    app: &App,
+    user: UserId,
+    password: String,
+    hash: String,
+) -> Result<()> {
+    let taken = app.budgets.own_password(user).await?;
+    if passwords::verify(password, Some(hash)).await? == Verdict::Wrong {
+        return Err(Error::PasswordWrong);
+    }
+    app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;
+    Ok(())
 }
 
 /// Asks Twilio about a code. Unless the code is wrong, gives back the failure budgets in `taken`.

@@ -50,6 +50,16 @@ pub(crate) async fn listen_for_revocations(app: App, pool: PgPool) {
     listen_to_postgres(pool, REVOCATIONS, "revocations", hear).await;
 }
 
+/// Looks again at the sockets whose tokens expire, for as long as the process lives.
+pub(crate) async fn end_expired(app: App) {
+    loop {
+        app.expiries.next().await;
+        for user in app.expiries.expired() {
+            recheck_identified(app.clone(), Some(user)).await;
+        }
+    }
+}
+
 /// Looks again at the sockets of this process: those of `user`, or all.
 async fn recheck_identified(app: App, user: Option<UserId>) {
     recheck(&app, app.everyone.identified(user)).await;

@@ -1,18 +1,21 @@
 //! What operators do to accounts on the command line. It needs only the database; with REDIS_URL,
 //! Redis hears of the changes, too.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use nexus_common::{
     accounts::{
         credentials::Login,
+        email_proofs,
         hints::TokenHints,
         roles::{self, Holder, Role},
         sessions, users,
     },
     config::{self, Env, TokenStorage},
+    jobs::{self, notifications::EmailReplaced},
     storage::{Cache, postgres},
-    types::contacts::Email,
+    tickets::delivery,
+    types::{contacts::Email, ids::UserId},
 };
 use sqlx::PgConnection;
 
@@ -21,7 +24,7 @@ pub(crate) enum Command {
     /// Say what an account may do: an admin sees `/admin`, an organiser may create events where
     /// EVENT_CREATION=organisers.
     SetRole {
-        /// The account's e-mail address or phone number.
+        /// The account's id, e-mail address or phone number.
         account: String,
         /// Which role.
         #[arg(value_enum)]
@@ -31,19 +34,23 @@ pub(crate) enum Command {
     ListAdmins,
     /// Show an account: its role, who gave it which one, and its open sessions.
     ShowAccount {
-        /// The account's e-mail address or phone number.
+        /// The account's id, e-mail address or phone number.
         account: String,
     },
-    /// Give an account another e-mail address, such as one without a typing error.
+    /// Give an account another e-mail address, such as one without a typing error. The account gets
+    /// mail there once it has proved the address, for which a mail is sent to it.
     SetEmail {
-        /// The account's e-mail address or phone number.
+        /// The account's id, e-mail address or phone number.
         account: String,
         /// The new address.
         email: String,
+        /// You know that it is the account's owner's: it counts as proved at once.
+        #[arg(long)]
+        proved: bool,
     },
     /// End every session of an account at once: its tokens are worth nothing any more.
     EndSessions {
-        /// The account's e-mail address or phone number.
+        /// The account's id, e-mail address or phone number.
         account: String,
     },
 }
@@ -78,8 +85,14 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::SetRole { account, role } => {
             let role = Role::from(role);
-            let user = roles::set(&mut conn, &login(&account)?, role).await?;
-            let user = user.with_context(|| unknown(&account))?;
+            let (user, is_certain) = named(&mut conn, &account).await?;
+            // Anybody can register with somebody else's address.
+            if !is_certain {
+                bail!(
+                    "user {user} has not proved {account}: if it is theirs, name them by their id"
+                );
+            }
+            roles::set(&mut conn, user, role).await?;
             println!("User {user} is {} now.", role.name());
         }
         Command::ListAdmins => {
@@ -88,17 +101,26 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::ShowAccount { account } => show(&mut conn, &account).await?,
-        Command::SetEmail { account, email } => {
+        Command::SetEmail { account, email, proved } => {
             let holder = find(&mut conn, &account).await?;
             let email =
                 Email::parse(email.trim()).context("mail cannot be sent to such an address")?;
-            let before = users::set_email(&mut conn, holder.id, &email).await?;
-            let before = before.as_deref().unwrap_or("none");
-            println!(
-                "The e-mail address of user {} was {before} and is {} now.",
-                holder.id,
-                email.as_str()
-            );
+            drop(conn);
+            let mut tx = pool.begin().await?;
+            let before = holder.email.as_deref().unwrap_or("none");
+            let said = if proved {
+                let replaced = email_proofs::set(&mut tx, holder.id, &email).await?;
+                if let Some(to) = replaced {
+                    jobs::enqueue(&mut tx, &EmailReplaced { user_id: holder.id, to }).await?;
+                }
+                delivery::deliver_waiting(&mut tx, holder.id).await?;
+                format!("was {before} and is {} now", email.as_str())
+            } else {
+                email_proofs::begin(&mut tx, holder.id, email.as_str()).await?;
+                format!("is {before}, and will be {} once its owner has proved it", email.as_str())
+            };
+            tx.commit().await?;
+            println!("The e-mail address of user {} {said}.", holder.id);
         }
         Command::EndSessions { account } => {
             let holder = find(&mut conn, &account).await?;
@@ -109,7 +131,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             if let Some((redis, storage)) = cache {
                 TokenHints::new(Cache::new(&redis)?, storage).end_sessions(holder.id, &ended).await;
             }
-            println!("{} session(s) of user {} have ended.", ended.refresh_tokens.len(), holder.id);
+            println!("{} session(s) of user {} have ended.", ended.count, holder.id);
         }
     }
     Ok(())
@@ -131,11 +153,29 @@ async fn show(conn: &mut PgConnection, account: &str) -> anyhow::Result<()> {
 }
 
 async fn find(conn: &mut PgConnection, account: &str) -> anyhow::Result<Holder> {
-    roles::holder(conn, &login(account)?).await?.with_context(|| unknown(account))
+    let (user, _) = named(conn, account).await?;
+    roles::holder(conn, user).await?.with_context(|| unknown(account))
 }
 
-fn login(account: &str) -> anyhow::Result<Login> {
-    Login::of(account).context("this is neither an e-mail address nor a phone number")
+/// The account that an operator means, and whether it is certain whose it is.
+async fn named(conn: &mut PgConnection, account: &str) -> anyhow::Result<(UserId, bool)> {
+    // A phone number has more digits.
+    if let Ok(id) = account.parse()
+        && roles::holder(conn, UserId(id)).await?.is_some()
+    {
+        return Ok((UserId(id), true));
+    }
+    let login = Login::of(account)
+        .context("this is neither an id nor an e-mail address nor a phone number")?;
+    match &users::find(conn, &login, "").await?[..] {
+        [] => bail!(unknown(account)),
+        [account] => Ok((account.user.id, account.proved)),
+        several => {
+            let ids: Vec<_> = several.iter().map(|account| account.user.id.to_string()).collect();
+            let ids = ids.join(", ");
+            bail!("users {ids} claim {account}, and none has proved it: name one by its id")
+        }
+    }
 }
 
 fn unknown(account: &str) -> String {
@@ -143,6 +183,10 @@ fn unknown(account: &str) -> String {
 }
 
 fn line(holder: &Holder) -> String {
-    let known_as = [&holder.email, &holder.phone].into_iter().flatten().map(String::as_str);
+    let contacts = [(&holder.email, holder.email_verified), (&holder.phone, holder.phone_verified)];
+    let known_as = contacts.into_iter().filter_map(|(contact, proved)| {
+        let contact = contact.as_deref()?;
+        Some(if proved { contact.to_owned() } else { format!("{contact} (not proved)") })
+    });
     format!("{} {} {}", holder.id, holder.role, known_as.collect::<Vec<_>>().join(" "))
 }

@@ -10,7 +10,7 @@ use http::Method;
 pub(crate) use self::command::REPLAYED;
 use self::routes::Routes;
 use crate::{
-    admin,
+    account_pages, admin,
     app::App,
     http::{
         api_error::ApiError,
@@ -41,8 +41,17 @@ fn routes() -> Routes {
         .endpoint::<SendOtp>(M::POST, "/send-otp")
         .endpoint::<VerifyOtp>(M::POST, "/verify-otp")
         .endpoint::<ResetPassword>(M::POST, "/reset-password")
+        .endpoint::<ForgotPassword>(M::POST, "/forgot-password")
+        .endpoint::<RecoverPassword>(M::POST, "/recover-password")
+        .endpoint::<VerifyEmail>(M::POST, "/verify-email")
+        .endpoint_without_fields::<ResendVerification>(M::POST, "/verify-email/resend")
+        .endpoint::<ChangePassword>(M::POST, "/change-password")
+        .endpoint::<ChangeEmail>(M::POST, "/change-email")
+        .endpoint::<ChangePhone>(M::POST, "/change-phone")
         .endpoint::<CheckUsername>(M::POST, "/check-unique-username")
-        .endpoint::<GetMe>(M::GET, "/me");
+        .endpoint::<GetMe>(M::GET, "/me")
+        .endpoint::<ListSessions>(M::GET, "/sessions")
+        .endpoint::<EndSession>(M::DELETE, "/sessions/{session_id}");
 
     let events = Routes::new("Events", "/api/v1/events", Policy::API)
         .endpoint::<ListEvents>(M::GET, "")
@@ -99,7 +108,11 @@ pub(crate) fn described() -> Vec<Route> {
 
 /// The policy for requests to each path.
 pub(crate) fn policies() -> Policies {
-    routes().policies(&[("/api/v1", Policy::API), ("/admin", Policy::PAGES)])
+    routes().policies(&[
+        ("/api/v1", Policy::API),
+        ("/admin", Policy::PAGES),
+        ("/account", PERSONAL),
+    ])
 }
 
 /// The router without the layers around it (see [`server`](crate::server)).
@@ -107,6 +120,7 @@ pub(crate) fn router(documents: Documents) -> Router<App> {
     routes()
         .router
         .nest("/admin", admin::routes())
+        .nest("/account", account_pages::routes())
         .nest("/docs", documents::below_docs())
         .fallback(async || ApiError::route_not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())

@@ -63,6 +63,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     socketio::connect::open(&io, app.clone());
     // Only now, because the listener looks at the sockets, which need a namespace.
     tokio::spawn(revocations::listen_for_revocations(app.clone(), notifications));
+    tokio::spawn(revocations::end_expired(app.clone()));
     for key in app.keys() {
         tokio::spawn(alerts::watch_key(app.db.clone(), key));
     }

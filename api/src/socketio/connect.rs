@@ -90,8 +90,8 @@ fn identity(socket: &Socket, auth: &Value, app: &App) -> Option<Identity> {
         Some(token) => token.to_owned(),
         None => bearer(&socket.req_parts().headers)?.to_owned(),
     };
-    let user = app.signer.verify_access(&token).ok()?.user;
-    Some(Identity { token, user })
+    let verified = app.signer.verify_access(&token).ok()?;
+    Some(Identity { token, user: verified.user, expires_at: verified.expires_at })
 }
 
 async fn on_connect(socket: Socket, TryData(auth): TryData<Value>, app: App) {

@@ -1,6 +1,7 @@
 //! The user of a socket, for as long as its token is good, and what the socket hears because of
 //! that.
 
+use chrono::{DateTime, Utc};
 use nexus_common::{error::Kind, types::ids::UserId};
 
 use super::{delivery::Everyone, server::Socket};
@@ -12,6 +13,7 @@ use crate::app::App;
 pub(crate) struct Identity {
     pub(super) token: String,
     pub(super) user: UserId,
+    pub(super) expires_at: DateTime<Utc>,
 }
 
 impl Identity {
@@ -20,6 +22,7 @@ impl Identity {
     pub(crate) async fn recheck(&self, socket: &Socket, app: &App) -> bool {
         let mut looked = app.authenticate(&self.token).await;
         if looked.is_ok() && app.everyone.listeners.identify(socket, self.user) {
+            app.expiries.watch(self.user, self.expires_at);
             // A revocation at this very moment did not find the socket, so look again.
             looked = app.authenticate(&self.token).await;
         }

@@ -69,7 +69,8 @@ impl Site {
         let secret = |what: &str| {
             format!("{what}{}{}", settings.razorpay_webhook_secret, settings.razorpay_key_secret)
         };
-        let tokens = config::Tokens { access: secret("a").into(), refresh: secret("r").into() };
+        let tokens =
+            config::Tokens { access: vec![secret("a").into()], refresh: vec![secret("r").into()] };
         let providers = Providers::start(settings.clone()).await?;
         let port = ports::free();
         providers.set_webhook_url(format!("http://127.0.0.1:{port}/api/v1/payments/webhook"));
@@ -92,7 +93,8 @@ impl Site {
         let hash = nexus_common::accounts::passwords::hash(password.clone()).await?;
         let buyers = store.users(BUYERS, &hash).await?;
         let signer = Signer::new(&tokens)?;
-        let tokens = buyers.iter().map(|id| Ok(signer.access(UserId(*id))?)).collect::<Result<_>>();
+        let tokens =
+            buyers.iter().map(|id| Ok(signer.access(UserId(*id), None)?)).collect::<Result<_>>();
         let workers = seller.workers(servers)?.into_iter().map(configured);
         let mut site = Site {
             api: configured(seller.api(servers)?)?,

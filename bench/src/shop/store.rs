@@ -50,7 +50,11 @@ impl Store {
         let insert = "INSERT INTO users (name, email, password)
                       SELECT 'Buyer ' || n, 'buyer-' || n || '@nexus.example', $2 FROM generate_series(1, $1) n RETURNING id";
         let ids = sqlx::query_scalar(insert).bind(count as i32).bind(password);
-        Ok(ids.fetch_all(&self.db).await?)
+        let ids = ids.fetch_all(&self.db).await?;
+        // Only proved addresses get their tickets. An older schema does not know the difference.
+        let prove = "DO $$ BEGIN UPDATE users SET email_verified_at = now(); EXCEPTION WHEN undefined_column THEN NULL; END $$";
+        sqlx::raw_sql(prove).execute(&self.db).await?;
+        Ok(ids)
     }
 
     /// Puts events on sale that all look alike, with two seat types each.

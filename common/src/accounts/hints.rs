@@ -8,7 +8,11 @@ use super::{
     sessions::EndedSessions,
     tokens::{ACCESS_VALID, REFRESH_VALID, Verified, either_way, stored},
 };
-use crate::{config::TokenStorage, storage::Cache, types::ids::UserId};
+use crate::{
+    config::TokenStorage,
+    storage::Cache,
+    types::ids::{SessionId, UserId},
+};
 
 /// The keys of tokens.
 #[derive(Clone)]
@@ -27,7 +31,9 @@ impl TokenHints {
     pub async fn is_revoked(&self, token: &str, verified: &Verified) -> Option<bool> {
         let mut pipe = redis::pipe();
         let listed = either_way(token).map(|token| blacklist(&token));
-        pipe.exists(&listed).get(sessions_from(verified.user));
+        // A token without a session asks for a key that nobody writes.
+        let session = verified.session.map_or_else(String::new, |session| session.0.to_string());
+        pipe.exists((&listed, session_ended(&session))).get(sessions_from(verified.user));
         let (listed, from): (u32, Option<i64>) = self.cache.pipeline(&pipe).await?;
         Some(listed > 0 || from.is_some_and(|from| verified.issued_at.timestamp_millis() < from))
     }
@@ -38,18 +44,41 @@ impl TokenHints {
         self.cache.command::<()>(&redis::Cmd::set_ex(key, "1", left.as_secs().max(1))).await;
     }
 
+    /// Remembers that a session has ended, including its refresh tokens where the Node service looks
+    /// for them.
+    pub async fn end_session(&self, session: SessionId, refresh_tokens: &[String]) {
+        let mut pipe = redis::pipe();
+        let key = session_ended(&session.0.to_string());
+        pipe.set_ex(key, "1", ACCESS_VALID.as_secs()).ignore();
+        self.forget(&mut pipe, refresh_tokens);
+        self.cache.pipeline::<()>(&pipe).await;
+    }
+
     /// Remembers that all sessions of `user` have ended, including their refresh tokens where the
     /// Node service looks for them.
     pub async fn end_sessions(&self, user: UserId, ended: &EndedSessions) {
         let mut pipe = redis::pipe();
         pipe.set_ex(sessions_from(user), ended.from.timestamp_millis(), ACCESS_VALID.as_secs())
             .ignore();
-        for token in &ended.refresh_tokens {
+        self.forget(&mut pipe, &ended.refresh_tokens);
+        self.cache.pipeline::<()>(&pipe).await;
+    }
+
+    fn forget(&self, pipe: &mut redis::Pipeline, refresh_tokens: &[String]) {
+        for token in refresh_tokens {
             pipe.del(refresh_token(token)).ignore();
             pipe.set_ex(blacklist(&stored(token, self.storage)), "1", REFRESH_VALID.as_secs())
                 .ignore();
         }
-        self.cache.pipeline::<()>(&pipe).await;
+    }
+
+    /// Remembers that refresh tokens are revoked.
+    pub async fn revoke_refresh_tokens(&self, tokens: &[String]) {
+        if !tokens.is_empty() {
+            let mut pipe = redis::pipe();
+            self.forget(&mut pipe, tokens);
+            self.cache.pipeline::<()>(&pipe).await;
+        }
     }
 
     /// Remembers a refresh token where the Node service looks for it; Nexus does not read it.
@@ -59,11 +88,6 @@ impl TokenHints {
             let command = redis::Cmd::set_ex(key, user.0.to_string(), REFRESH_VALID.as_secs());
             self.cache.command::<()>(&command).await;
         }
-    }
-
-    /// Forgets a refresh token that has been revoked.
-    pub async fn drop_refresh_token(&self, token: &str) {
-        drop_refresh_tokens(&self.cache, &[token.to_owned()]).await;
     }
 }
 
@@ -81,6 +105,10 @@ fn blacklist(token: &str) -> String {
 
 fn refresh_token(token: &str) -> String {
     format!("refresh_token:{token}")
+}
+
+fn session_ended(session: &str) -> String {
+    format!("session_ended:{session}")
 }
 
 fn sessions_from(user: UserId) -> String {

@@ -6,14 +6,17 @@ use sqlx::PgConnection;
 use super::credentials::Login;
 use crate::{error::Result, types::ids::UserId};
 
-/// Whether the account of `login`, if it exists, has logged in from `network` in the last 90 days.
+/// Whether the account that has proved the contact of `login` has logged in from `network` in the last
+/// 90 days. To claim a contact makes nobody at home: anybody can.
 pub async fn is_own(conn: &mut PgConnection, login: &Login, network: &str) -> Result<bool> {
     let (email, phone) = login.columns();
     let own = sqlx::query_scalar!(
         r#"SELECT EXISTS (
-               SELECT 1 FROM users u JOIN login_networks n ON n.user_id = u.id
-               WHERE (u.email = ANY ($1) OR u.phone = ANY ($2)) AND n.network = $3
-                   AND n.last_login_at > now() - interval '90 days'
+               SELECT 1 FROM login_networks
+               WHERE user_id = ANY (ARRAY(
+                       SELECT id FROM users
+                       WHERE (email = ANY ($1) AND email_verified_at IS NOT NULL) OR (phone = ANY ($2) AND phone_verified_at IS NOT NULL)))
+                   AND network = $3 AND last_login_at > now() - interval '90 days'
            ) AS "own!""#,
         email,
         phone,

@@ -1,9 +1,11 @@
 //! Accounts: users, how they log in, their sessions and roles.
 
 pub mod credentials;
+pub mod email_proofs;
 pub mod hints;
 pub mod login_networks;
 pub mod passwords;
+pub mod phone_proofs;
 pub mod roles;
 pub mod sessions;
 pub mod tokens;

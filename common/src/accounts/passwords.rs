@@ -120,6 +120,26 @@ pub async fn hash(password: String) -> Result<String> {
     QUEUE.run(move || argon2_hash(&normalised(&password))).await?
 }
 
+/// Of a longer password only the beginning is looked at: to think of all ways in which it can be
+/// made up takes longer the longer it is.
+const LOOKED_AT: usize = 24;
+/// Who tries so many passwords in the best order gets the common ones, and those that are made of
+/// them, of dates, names or neighbours on the keyboard.
+const GUESSES: u64 = 10_000;
+
+/// Whether `password` is among the first that somebody would try who guesses, and knows these words
+/// of its owner. It takes a millisecond, and waits for no hashes.
+pub async fn is_guessable(password: String, about: Vec<String>) -> Result<bool> {
+    let looked = tokio::task::spawn_blocking(move || guessable(&password, &about));
+    looked.await.map_err(Error::internal)
+}
+
+fn guessable(password: &str, about: &[String]) -> bool {
+    let beginning: String = password.chars().take(LOOKED_AT).collect();
+    let about: Vec<&str> = about.iter().map(String::as_str).collect();
+    zxcvbn::zxcvbn(&beginning, &about).guesses() < GUESSES
+}
+
 /// Compares `password` with a stored hash, or with a dummy when there is none.
 /// [`Error::Unavailable`] when too many callers wait.
 pub async fn verify(password: String, stored: Option<String>) -> Result<Verdict> {
@@ -269,6 +289,20 @@ mod tests {
     use super::*;
 
     const PASSWORD: &str = "Passw0rd!";
+
+    #[test]
+    fn what_everybody_uses_is_guessable_and_a_sentence_is_not() {
+        let about = ["asha.rao@nexus.example".to_owned(), "Asha Rao".to_owned()];
+        for password in ["password", "12345678", "aaaaaaaa", "qwertyuiop", "Password1", "Asha Rao"]
+        {
+            assert!(guessable(password, &about), "{password}");
+        }
+        assert!(guessable(&"a".repeat(128), &[]));
+        for password in ["Corr3ct-horse", PASSWORD, "monsoon over the harbour", "नमस्ते दुनिया"]
+        {
+            assert!(!guessable(password, &about), "{password}");
+        }
+    }
 
     /// A hash that costs less than ours.
     fn weak(password: &str) -> String {

@@ -5,7 +5,6 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::credentials::Login;
 use crate::{
     error::{Error, Result},
     types::{ids::UserId, text_enum::text_enum},
@@ -50,24 +49,19 @@ async fn require(
     if has { Ok(()) } else { Err(Error::Forbidden(doing)) }
 }
 
-/// Gives the account of `login` a role, and records the change; `None` when there is no such
-/// account.
-pub async fn set(conn: &mut PgConnection, login: &Login, role: Role) -> Result<Option<UserId>> {
-    let (email, phone) = login.columns();
-    let id = sqlx::query_scalar!(
-        r#"WITH found AS (SELECT id, role FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
-                          ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1 FOR UPDATE),
-                changed AS (UPDATE users u SET role = $3, updated_at = now() FROM found
-                            WHERE u.id = found.id AND found.role <> $3 RETURNING u.id, found.role),
-                remembered AS (INSERT INTO role_changes (user_id, role_before, role_after) SELECT id, role, $3 FROM changed)
-           SELECT id AS "id!: UserId" FROM found"#,
-        email,
-        phone,
+/// Gives an account a role, and records the change.
+pub async fn set(conn: &mut PgConnection, user: UserId, role: Role) -> Result<()> {
+    sqlx::query!(
+        "WITH found AS (SELECT id, role FROM users WHERE id = $1 FOR UPDATE),
+              changed AS (UPDATE users u SET role = $2, updated_at = now() FROM found
+                          WHERE u.id = found.id AND found.role <> $2 RETURNING u.id, found.role)
+         INSERT INTO role_changes (user_id, role_before, role_after) SELECT id, role, $2 FROM changed",
+        user as _,
         role as _,
     )
-    .fetch_optional(conn)
+    .execute(conn)
     .await?;
-    Ok(id)
+    Ok(())
 }
 
 /// An account and its role, for operators.
@@ -76,6 +70,9 @@ pub struct Holder {
     pub id: UserId,
     pub email: Option<String>,
     pub phone: Option<String>,
+    /// Whether the account has proved that these are its own.
+    pub email_verified: bool,
+    pub phone_verified: bool,
     pub role: Role,
     pub created_at: DateTime<Utc>,
 }
@@ -84,7 +81,10 @@ pub struct Holder {
 pub async fn holders(conn: &mut PgConnection) -> Result<Vec<Holder>> {
     let holders = sqlx::query_as!(
         Holder,
-        r#"SELECT id, email, phone, role AS "role: _", created_at AS "created_at!"
+        r#"SELECT id, coalesce(email, claimed_email) AS email, coalesce(phone, claimed_phone) AS phone,
+                  email IS NOT NULL AND email_verified_at IS NOT NULL AS "email_verified!",
+                  phone IS NOT NULL AND phone_verified_at IS NOT NULL AS "phone_verified!",
+                  role AS "role: _", created_at AS "created_at!"
            FROM users WHERE role <> 'user' ORDER BY role, id"#
     )
     .fetch_all(conn)
@@ -92,16 +92,16 @@ pub async fn holders(conn: &mut PgConnection) -> Result<Vec<Holder>> {
     Ok(holders)
 }
 
-/// The account of `login`.
-pub async fn holder(conn: &mut PgConnection, login: &Login) -> Result<Option<Holder>> {
-    let (email, phone) = login.columns();
+/// An account.
+pub async fn holder(conn: &mut PgConnection, user: UserId) -> Result<Option<Holder>> {
     let holder = sqlx::query_as!(
         Holder,
-        r#"SELECT id, email, phone, role AS "role: _", created_at AS "created_at!"
-           FROM users WHERE email = ANY ($1) OR phone = ANY ($2)
-           ORDER BY array_position($1, email::text), array_position($2, phone::text) LIMIT 1"#,
-        email,
-        phone,
+        r#"SELECT id, coalesce(email, claimed_email) AS email, coalesce(phone, claimed_phone) AS phone,
+                  email IS NOT NULL AND email_verified_at IS NOT NULL AS "email_verified!",
+                  phone IS NOT NULL AND phone_verified_at IS NOT NULL AS "phone_verified!",
+                  role AS "role: _", created_at AS "created_at!"
+           FROM users WHERE id = $1"#,
+        user as _,
     )
     .fetch_optional(conn)
     .await?;

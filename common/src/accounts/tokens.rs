@@ -1,5 +1,9 @@
-//! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti}`
-//! (docs/contract.md#transport). Those of the Node service, which have no `jti`, stay valid.
+//! Access and refresh tokens: HS256 JWTs `{userId, type, iat, exp, jti, sid}`
+//! (docs/contract.md#transport). Those of the Node service, which have no `jti` and no `sid`, stay
+//! valid.
+//!
+//! A token's header names the key that signed it (`kid`), so that keys can be replaced: new tokens
+//! are signed with the newest one, and those of its predecessors are good until they expire.
 
 use std::{fmt::Write, time::Duration};
 
@@ -9,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
-    decode, encode,
+    decode, decode_header, encode,
     errors::ErrorKind,
     signature,
 };
@@ -21,7 +25,7 @@ use uuid::Uuid;
 use crate::{
     config::{TokenStorage, Tokens as Settings},
     error::{Error, Result},
-    types::ids::UserId,
+    types::ids::{SessionId, UserId},
 };
 
 /// How long an access token is valid.
@@ -58,12 +62,16 @@ struct Claims {
     exp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jti: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<SessionId>,
 }
 
 /// A token whose signature and time are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified {
     pub user: UserId,
+    /// `None` for tokens that the Node service has issued, and those of operators' pages.
+    pub session: Option<SessionId>,
     /// When it was issued: to the millisecond, or to the second if the Node service did.
     pub issued_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
@@ -75,18 +83,45 @@ pub struct Signer {
 }
 
 struct Keys {
+    /// The name of the one that signs.
+    id: String,
     sign: EncodingKey,
-    verify: DecodingKey,
+    /// The one that signs, and its predecessors.
+    verify: Vec<(String, DecodingKey)>,
 }
 
 impl Keys {
-    fn new(secret: &SecretString) -> Result<Self> {
-        let secret = secret.expose_secret().as_bytes();
+    /// Signs with the first secret.
+    fn new(secrets: &[SecretString]) -> Result<Self> {
+        let newest = secrets.first().ok_or_else(|| Error::internal("no key signs tokens"))?;
+        let key = |secret: &SecretString| {
+            let bytes = secret.expose_secret().as_bytes();
+            Ok((key_id(bytes)?, DecodingKey::from_secret(bytes).map_err(Error::internal)?))
+        };
         Ok(Keys {
-            sign: EncodingKey::from_secret(secret).map_err(Error::internal)?,
-            verify: DecodingKey::from_secret(secret).map_err(Error::internal)?,
+            id: key_id(newest.expose_secret().as_bytes())?,
+            sign: EncodingKey::from_secret(newest.expose_secret().as_bytes())
+                .map_err(Error::internal)?,
+            verify: secrets.iter().map(key).collect::<Result<_>>()?,
         })
     }
+
+    /// The keys that may have signed a token: the one that it names, or all, if it names none as
+    /// tokens of the Node service.
+    fn candidates(&self, token: &str) -> impl Iterator<Item = &DecodingKey> {
+        let named = decode_header(token).ok().and_then(|header| header.kid);
+        self.verify
+            .iter()
+            .filter(move |(id, _)| named.as_ref().is_none_or(|named| named == id))
+            .map(|(_, key)| key)
+    }
+}
+
+/// A key's name, which tells nothing of it.
+fn key_id(secret: &[u8]) -> Result<String> {
+    let mac = Hmac::<Sha256>::new_from_slice(secret).map_err(Error::internal)?;
+    let digest = mac.chain_update("kid").finalize().into_bytes();
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(&digest[..6]))
 }
 
 impl Signer {
@@ -97,13 +132,13 @@ impl Signer {
     }
 
     /// A new access token for `user`.
-    pub fn access(&self, user: UserId) -> Result<String> {
-        sign(&self.access, user, TokenType::Access, ACCESS_VALID)
+    pub fn access(&self, user: UserId, session: Option<SessionId>) -> Result<String> {
+        sign(&self.access, user, session, TokenType::Access)
     }
 
     /// A new refresh token for `user`.
-    pub fn refresh(&self, user: UserId) -> Result<String> {
-        sign(&self.refresh, user, TokenType::Refresh, REFRESH_VALID)
+    pub fn refresh(&self, user: UserId, session: SessionId) -> Result<String> {
+        sign(&self.refresh, user, Some(session), TokenType::Refresh)
     }
 
     pub fn verify_access(&self, token: &str) -> Result<Verified> {
@@ -196,29 +231,42 @@ pub fn form_token(access_token: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest)
 }
 
-fn sign(keys: &Keys, user_id: UserId, token_type: TokenType, valid: Duration) -> Result<String> {
+fn sign(
+    keys: &Keys,
+    user_id: UserId,
+    sid: Option<SessionId>,
+    token_type: TokenType,
+) -> Result<String> {
     let iat = Utc::now().timestamp();
+    let valid = match token_type {
+        TokenType::Access => ACCESS_VALID,
+        TokenType::Refresh => REFRESH_VALID,
+    };
     let claims = Claims {
         user_id,
         token_type,
         iat,
         exp: iat + valid.as_secs() as i64,
         jti: Some(Uuid::now_v7()),
+        sid,
     };
-    encode(&Header::new(Algorithm::HS256), &claims, &keys.sign).map_err(Error::internal)
+    let header = Header { kid: Some(keys.id.clone()), ..Header::new(Algorithm::HS256) };
+    encode(&header, &claims, &keys.sign).map_err(Error::internal)
 }
 
 fn verify(keys: &Keys, token: &str, expected: TokenType, invalid: Error) -> Result<Verified> {
     let mut rules = Validation::new(Algorithm::HS256);
     rules.leeway = 0;
-    let Ok(data) = decode::<Claims>(token, &keys.verify, &rules) else { return Err(invalid) };
-    let claims = data.claims;
-    let Some(expires_at) = DateTime::from_timestamp(claims.exp, 0) else { return Err(invalid) };
+    let decoded = keys.candidates(token).find_map(|key| decode::<Claims>(token, key, &rules).ok());
+    let Some(claims) = decoded.map(|data| data.claims) else { return Err(invalid) };
+    // The library compares whole seconds, and so accepts it for up to one more.
+    let expires_at = DateTime::from_timestamp(claims.exp, 0).filter(|end| Utc::now() < *end);
+    let Some(expires_at) = expires_at else { return Err(invalid) };
     let Some(issued_at) = issued_at(&claims) else { return Err(invalid) };
     if claims.token_type != expected {
         return Err(Error::TokenType);
     }
-    Ok(Verified { user: claims.user_id, issued_at, expires_at })
+    Ok(Verified { user: claims.user_id, session: claims.sid, issued_at, expires_at })
 }
 
 /// A second is too coarse to tell the last token before a password reset from the first after it;
@@ -240,26 +288,68 @@ mod tests {
     use super::*;
 
     fn signer() -> Signer {
-        let settings = Settings { access: "a".repeat(32).into(), refresh: "b".repeat(32).into() };
-        Signer::new(&settings).unwrap()
+        signed_with(&["a"])
     }
+
+    /// Whose access tokens are signed with the first of these.
+    fn signed_with(secrets: &[&str]) -> Signer {
+        let access = secrets.iter().map(|secret| secret.repeat(32).into()).collect();
+        Signer::new(&Settings { access, refresh: vec!["z".repeat(32).into()] }).unwrap()
+    }
+
+    const SESSION: SessionId = SessionId(Uuid::nil());
 
     #[test]
     fn two_tokens_of_one_second_differ() {
         let signer = signer();
-        assert_ne!(signer.access(UserId(1)).unwrap(), signer.access(UserId(1)).unwrap());
+        let access = || signer.access(UserId(1), Some(SESSION)).unwrap();
+        assert_ne!(access(), access());
     }
 
     #[test]
     fn a_token_is_what_it_was_made_for() {
         let signer = signer();
         let (access, refresh) =
-            (signer.access(UserId(7)).unwrap(), signer.refresh(UserId(7)).unwrap());
+            (signer.access(UserId(7), None).unwrap(), signer.refresh(UserId(7), SESSION).unwrap());
         assert_eq!(signer.verify_access(&access).unwrap().user, UserId(7));
+        assert_eq!(signer.verify_refresh(&refresh).unwrap().session, Some(SESSION));
         assert!(matches!(signer.verify_access(&refresh), Err(Error::TokenInvalid)));
         assert!(matches!(signer.verify_refresh(&access), Err(Error::RefreshInvalid)));
-        let disguised = sign(&signer.access, UserId(7), TokenType::Refresh, ACCESS_VALID).unwrap();
+        let disguised = sign(&signer.access, UserId(7), None, TokenType::Refresh).unwrap();
         assert!(matches!(signer.verify_access(&disguised), Err(Error::TokenType)));
+    }
+
+    #[test]
+    fn keys_overlap_while_one_replaces_another() {
+        let token = |signer: &Signer| signer.access(UserId(7), None).unwrap();
+        let is_good = |signer: &Signer, token: &str| signer.verify_access(token).is_ok();
+        let (old, both, new) = (signed_with(&["a"]), signed_with(&["b", "a"]), signed_with(&["b"]));
+        assert!(is_good(&both, &token(&old)) && is_good(&both, &token(&both)));
+        assert!(is_good(&new, &token(&both)) && !is_good(&new, &token(&old)));
+        assert!(!is_good(&old, &token(&both)));
+        // The Node service names no key.
+        let unnamed = |secret: &str| {
+            let now = Utc::now().timestamp();
+            let claims =
+                serde_json::json!({"userId": 7, "type": "access", "iat": now, "exp": now + 60});
+            let key = EncodingKey::from_secret(secret.repeat(32).as_bytes()).unwrap();
+            encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
+        };
+        assert!(is_good(&both, &unnamed("a")) && is_good(&both, &unnamed("b")));
+        assert!(!is_good(&new, &unnamed("a")));
+    }
+
+    #[test]
+    fn a_token_ends_with_the_second_that_it_names() {
+        let signer = signer();
+        let now = Utc::now().timestamp();
+        let claims =
+            |exp| serde_json::json!({"userId": 7, "type": "access", "iat": now - 60, "exp": exp});
+        let token = |exp| {
+            encode(&Header::new(Algorithm::HS256), &claims(exp), &signer.access.sign).unwrap()
+        };
+        assert!(signer.verify_access(&token(now)).is_err());
+        assert!(signer.verify_access(&token(now + 60)).is_ok());
     }
 
     proptest! {

@@ -32,7 +32,7 @@ pub use self::{
     env::{ConfigError, Env},
     http::Http,
     observability::Observability,
-    providers::{Razorpay, Smtp, Twilio},
+    providers::{Razorpay, Smtp, Twilio, public_url},
     rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
     redis::Redis,
     retention::Retention,

@@ -75,6 +75,13 @@ impl Razorpay {
     }
 }
 
+/// PUBLIC_URL: where clients reach the API, for the links in mails; without it, mails have codes
+/// only, and no password is recovered by mail.
+pub fn public_url(env: &mut Env) -> Option<String> {
+    env.has_any_of(&["PUBLIC_URL"], "links in mails, and setting another password with one")
+        .then(|| env.url("PUBLIC_URL", None, &["https", "http"]))
+}
+
 /// The mail server.
 #[derive(Debug, Clone)]
 pub struct Smtp {

@@ -67,13 +67,14 @@ pub enum Limit {
     OtpCountry,
     OtpFailures,
     OtpFailuresAddress,
+    EmailSend,
     PasswordReset,
     ConfirmBooking,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 13] = [
+    pub const ALL: [Limit; 14] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -85,6 +86,7 @@ impl Limit {
         Limit::OtpCountry,
         Limit::OtpFailures,
         Limit::OtpFailuresAddress,
+        Limit::EmailSend,
         Limit::PasswordReset,
         Limit::ConfirmBooking,
     ];
@@ -121,6 +123,8 @@ impl Limit {
             Limit::OtpFailuresAddress => {
                 ("otp_failures_address", "RATE_LIMIT_OTP_FAILURES_ADDRESS", rate(30, 30 * MINUTE))
             }
+            // Mails with a link or a code to one address, and for one network address.
+            Limit::EmailSend => ("email_send", "RATE_LIMIT_EMAIL_SEND", rate(5, HOUR)),
             // Password resets for one phone, and from one address.
             Limit::PasswordReset => ("password_reset", "RATE_LIMIT_PASSWORD_RESET", rate(3, HOUR)),
             // Payments that a buyer names and that are not their booking's.

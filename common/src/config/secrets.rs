@@ -11,22 +11,40 @@ use super::Env;
 /// The keys that sign tokens.
 #[derive(Debug, Clone)]
 pub struct Tokens {
-    /// JWT_SECRET
-    pub access: SecretString,
-    /// JWT_REFRESH_SECRET
-    pub refresh: SecretString,
+    /// JWT_SECRET, which signs, and JWT_SECRET_PREVIOUS: those that it has replaced, whose tokens
+    /// are still good.
+    pub access: Vec<SecretString>,
+    /// JWT_REFRESH_SECRET and JWT_REFRESH_SECRET_PREVIOUS
+    pub refresh: Vec<SecretString>,
 }
 
 impl Tokens {
     /// Reads the group.
     pub fn from_env(env: &mut Env) -> Self {
-        let access = env.strong_secret("JWT_SECRET");
-        let refresh = env.strong_secret("JWT_REFRESH_SECRET");
-        if !access.is_empty() && access == refresh {
+        let access = with_previous(env, "JWT_SECRET");
+        let refresh = with_previous(env, "JWT_REFRESH_SECRET");
+        if access.iter().any(|secret| !secret.is_empty() && refresh.contains(secret)) {
             env.problem("JWT_REFRESH_SECRET must differ from JWT_SECRET");
         }
-        Tokens { access: access.into(), refresh: refresh.into() }
+        let secret = |secret: String| secret.into();
+        Tokens {
+            access: access.into_iter().map(secret).collect(),
+            refresh: refresh.into_iter().map(secret).collect(),
+        }
     }
+}
+
+/// A secret, and those that it has replaced: `<name>_PREVIOUS`, separated by commas.
+fn with_previous(env: &mut Env, name: &str) -> Vec<String> {
+    let mut secrets = vec![env.strong_secret(name)];
+    let previous = format!("{name}_PREVIOUS");
+    for secret in env.get(&previous).unwrap_or_default().split(',').map(str::trim) {
+        if !secret.is_empty() {
+            env.refuse_weak(&previous, weakness(secret));
+            secrets.push(secret.to_owned());
+        }
+    }
+    secrets
 }
 
 /// TICKET_SIGNING_KEY: signs the QR codes of tickets; 32 bytes in base64.

@@ -3,11 +3,17 @@
 //! sent again. The window is only that moment, and the e-mail's Message-ID is derived from the
 //! booking, so that mail systems can recognise the copy.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
-use crate::types::ids::{BookingId, RefundId};
+use crate::types::{
+    ids::{BookingId, RefundId, UserId},
+    text_enum::text_enum,
+};
 
+/// Somebody is waiting for the mail, which is about their account: before all that is about bookings.
+const AWAITED: i16 = 9;
 /// Mail and SMS have half of the slots each, so that neither holds up the other when its provider
 /// hangs.
 const SMS: i16 = 10;
@@ -167,4 +173,103 @@ impl Job for SmsPartRefund {
     fn unique_key(&self) -> Option<String> {
         Some(Self::key(&self.refund_id))
     }
+}
+
+/// E-mails a link and a code that prove an address, to the address that the account is about to
+/// prove.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VerifyEmail {
+    pub user_id: UserId,
+}
+
+/// Without a unique key: a mail that is on its way is not the one that is asked for now. A limit
+/// bounds how many there are.
+impl Job for VerifyEmail {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "verify_email";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = AWAITED;
+}
+
+/// E-mails a link that sets another password, if an account has proved the address.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RecoverPassword {
+    /// The address and not an id: that there is an account is looked up where nobody can tell from
+    /// how long it takes.
+    pub email: String,
+}
+
+impl Job for RecoverPassword {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "recover_password";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = AWAITED;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::key(&self.email))
+    }
+}
+
+/// Tells a proved address that it is no longer that of its account.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailReplaced {
+    pub user_id: UserId,
+    /// The old address, which the account no longer has.
+    pub to: String,
+}
+
+impl Job for EmailReplaced {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_replaced";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = AWAITED;
+}
+
+/// Tells a proved phone the same, by SMS.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PhoneReplaced {
+    pub user_id: UserId,
+    /// The old number.
+    pub to: String,
+}
+
+impl Job for PhoneReplaced {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "phone_replaced";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = AWAITED;
+}
+
+/// Something happened to an account that its owner should know of, in case it was not them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountNotice {
+    pub user_id: UserId,
+    pub change: Change,
+    pub at: DateTime<Utc>,
+}
+
+text_enum! {
+    /// What happened to an account.
+    pub enum Change {
+        /// Somebody who had the phone, or a mailed link, has set another password.
+        PasswordReset = "password_reset",
+        /// Somebody who was logged in and had the old one has set another password.
+        PasswordChanged = "password_changed",
+        /// Somebody has logged in with a client and from a network that the account does not know.
+        NewDevice = "new_device",
+    }
+}
+
+impl AccountNotice {
+    /// It happens now.
+    pub fn now(user_id: UserId, change: Change) -> Self {
+        AccountNotice { user_id, change, at: Utc::now() }
+    }
+}
+
+impl Job for AccountNotice {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "account_notice";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = AWAITED;
 }

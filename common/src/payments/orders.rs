@@ -59,7 +59,8 @@ pub struct Prefill {
 pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -> Result<Payable> {
     let row = sqlx::query!(
         r#"SELECT b.booking_reference, b.total_amount AS "total: Paise", b.status AS "status: BookingStatus",
-                  coalesce(b.expires_at <= now(), FALSE) AS "overdue!", u.name, u.email, u.phone,
+                  coalesce(b.expires_at <= now(), FALSE) AS "overdue!", u.name, coalesce(u.email, u.claimed_email) AS email,
+                  coalesce(u.phone, u.claimed_phone) AS phone,
                   (SELECT o.order_id FROM own_orders o
                    WHERE o.booking_id = b.id AND o.superseded_at IS NULL AND o.amount_paise = $3 AND o.currency = $4) AS open_order,
                   greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left",

@@ -9,10 +9,11 @@ use crate::{
     jobs::{
         self,
         lifecycle::{Delivery as Held, Lease},
-        notifications::EmailTickets,
+        notifications::{EmailTickets, SmsTickets},
     },
+    observability::traces,
     types::{
-        ids::{BookingId, TicketId},
+        ids::{BookingId, TicketId, UserId},
         time::Timestamp,
     },
 };
@@ -25,6 +26,7 @@ pub struct Delivery {
     pub event_start: Timestamp,
     pub location: String,
     pub name: Option<String>,
+    /// Only a proved address.
     pub email: Option<String>,
     /// Only a proved number.
     pub phone: Option<String>,
@@ -53,7 +55,7 @@ pub async fn deliveries(
     bookings: &[BookingId],
 ) -> Result<HashMap<BookingId, Delivery>> {
     let rows = sqlx::query!(
-        r#"SELECT b.id AS "booking: BookingId", b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, u.email,
+        r#"SELECT b.id AS "booking: BookingId", b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
                   t.id AS "id: TicketId", qr_nonce AS nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
                   coalesce(qr_code, '') AS "qr_code!", coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
@@ -144,11 +146,40 @@ pub async fn mark_texted(conn: &mut PgConnection, booking: BookingId) -> Result<
     Ok(())
 }
 
+/// Enqueues the tickets that have waited for their buyer to prove an e-mail address or a phone:
+/// those of events that are not over.
+pub async fn deliver_waiting(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    let waiting = sqlx::query!(
+        r#"SELECT b.id AS "id: BookingId", NOT bool_and(coalesce(t.email_sent, FALSE)) AS "email!", NOT bool_and(coalesce(t.sms_sent, FALSE)) AS "sms!"
+           FROM bookings b JOIN events e ON e.id = b.event_id JOIN tickets t ON t.booking_id = b.id AND t.status <> 'cancelled'
+           WHERE b.user_id = $1 AND b.status = 'confirmed' AND e.end_date > now() GROUP BY b.id ORDER BY b.id"#,
+        user as _,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // Each job looks again at what has been proved, and at what has been sent.
+    let mails: Vec<_> = waiting
+        .iter()
+        .filter(|booking| booking.email)
+        .map(|booking| {
+            (EmailTickets { booking_id: booking.id, reissued: false }, traces::current())
+        })
+        .collect();
+    jobs::enqueue_all(conn, &mails).await?;
+    let messages: Vec<_> = waiting
+        .iter()
+        .filter(|booking| booking.sms)
+        .map(|booking| (SmsTickets { booking_id: booking.id, reissued: false }, traces::current()))
+        .collect();
+    jobs::enqueue_all(conn, &messages).await?;
+    Ok(())
+}
+
 /// Enqueues another e-mail of a confirmed booking's tickets, to its buyer's current address. The
 /// error says why nothing will be sent.
 pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     let booking = sqlx::query!(
-        r#"SELECT b.id AS "id: BookingId", u.email IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
+        r#"SELECT b.id AS "id: BookingId", u.email IS NOT NULL AND u.email_verified_at IS NOT NULL AS "has_email!" FROM bookings b JOIN users u ON u.id = b.user_id
            WHERE b.booking_reference = $1 AND b.status = 'confirmed' FOR UPDATE OF b"#,
         reference,
     )
@@ -156,7 +187,7 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     .await?
     .ok_or_else(|| Error::invalid(format!("there is no confirmed booking {reference}")))?;
     if !booking.has_email {
-        return Err(Error::invalid("its buyer has no e-mail address"));
+        return Err(Error::invalid("its buyer has no e-mail address that is proved"));
     }
     let unsent = sqlx::query!(
         "UPDATE tickets SET email_sent = FALSE WHERE booking_id = $1 AND status <> 'cancelled'",

@@ -130,13 +130,14 @@ pub async fn issue(
     key: &SigningKey,
 ) -> Result<HashMap<BookingId, Broadcast>> {
     let ids: Vec<BookingId> = bookings.iter().map(|(id, _)| *id).collect();
-    // Shared among readers, exclusive against a cancellation.
+    // Shared among readers, exclusive against a cancellation; and against the proof of a contact,
+    // which enqueues the delivery of tickets that it finds.
     let confirmed = sqlx::query!(
-        r#"SELECT b.id AS "id: BookingId", b.booking_reference, b.user_id AS "user_id: UserId", u.email IS NOT NULL AS "has_email!",
+        r#"SELECT b.id AS "id: BookingId", b.booking_reference, b.user_id AS "user_id: UserId", u.email IS NOT NULL AND u.email_verified_at IS NOT NULL AS "has_email!",
                   u.phone IS NOT NULL AND u.phone_verified_at IS NOT NULL AS "has_phone!",
                   (SELECT count(*) FROM tickets t WHERE t.booking_id = b.id AND t.status <> 'cancelled') AS "tickets!"
            FROM bookings b JOIN users u ON u.id = b.user_id
-           WHERE b.id = ANY ($1) AND b.status = 'confirmed' ORDER BY b.id FOR SHARE OF b"#,
+           WHERE b.id = ANY ($1) AND b.status = 'confirmed' ORDER BY b.id FOR SHARE OF b FOR KEY SHARE OF u"#,
         &ids as _,
     )
     .fetch_all(&mut *conn)

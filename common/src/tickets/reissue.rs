@@ -70,10 +70,10 @@ pub fn render(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
 /// sent the new ones; if the booking is no longer confirmed, the tickets are void. Returns how many
 /// tickets were handled.
 pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKey) -> Result<u64> {
-    // Shared among readers, exclusive against a cancellation.
+    // As in `issuing::issue`.
     let about = sqlx::query!(
-        r#"SELECT b.status = 'confirmed' AS "good!", e.end_date > now() AS "to_come!", u.email IS NOT NULL AS "has_email!"
-           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id WHERE b.id = $1 FOR SHARE OF b"#,
+        r#"SELECT b.status = 'confirmed' AS "good!", e.end_date > now() AS "to_come!", u.email IS NOT NULL AND u.email_verified_at IS NOT NULL AS "has_email!"
+           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id WHERE b.id = $1 FOR SHARE OF b FOR KEY SHARE OF u"#,
         reissue.booking as _,
     )
     .fetch_optional(&mut *conn)

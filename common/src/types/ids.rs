@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use uuid::Uuid;
 
 use super::schemas::describe;
 
@@ -38,6 +39,20 @@ macro_rules! id {
         );
     };
 }
+
+/// Names a row of `sessions`, and is the `sid` of its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct SessionId(pub Uuid);
+
+describe!(
+    SessionId,
+    "SessionId",
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("uuid".to_owned())))
+);
 
 id!(
     /// Names a row of `users`.

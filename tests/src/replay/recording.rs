@@ -50,6 +50,11 @@ pub enum Request {
     Observation,
 }
 
+/// A password that the recording sets by a reset, and that is refused by now
+/// (docs/contract.md#change-37). Another one, as long as it, stands for it.
+const GUESSABLE: &str = "\"aaaaaaaa\"";
+const STAND_IN: &str = "\"k7#xQ2!v\"";
+
 /// Every exchange, in the order in which they were made.
 pub fn load() -> Vec<Exchange> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contract/transcript.jsonl.gz");
@@ -58,6 +63,7 @@ pub fn load() -> Vec<Exchange> {
     let mut lines = String::new();
     GzDecoder::new(packed).read_to_string(&mut lines).expect("the recording");
     lines
+        .replace(GUESSABLE, STAND_IN)
         .lines()
         .map(|line| Exchange::parse(serde_json::from_str(line).expect("an exchange")))
         .collect()

@@ -9,6 +9,7 @@ use nexus_tests::{Client, Fault, Method, SOON, Stack, Target, eventually, json, 
 async fn admin(stack: &mut Stack) -> Client {
     let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
     let data = stack.anonymous().post("/auth/register", account).await.data();
+    stack.prove_emails().await;
     let said = stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
     assert!(said.ends_with("is admin now.\n"), "{said}");
     stack.anonymous().logged_in(&data)
@@ -273,7 +274,10 @@ async fn nobody_but_an_admin_sees_or_does_anything() {
     let mut stack = Stack::builder().workers(["otp"]).start().await;
     let admin = admin(&mut stack).await;
     dead_letters(&stack, 1).await;
-    let job = stack.row("SELECT id FROM jobs").await["id"].as_str().unwrap_or_default().to_owned();
+    let job = stack.row("SELECT id FROM jobs WHERE kind = 'send_otp'").await["id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let user = stack.user().await;
     let (retry, shown) = (format!("/admin/jobs/{job}/retry"), format!("/admin/jobs/{job}"));
     let pages = [

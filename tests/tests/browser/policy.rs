@@ -27,6 +27,7 @@ async fn the_pages_work_under_their_policy_in_a_browser() {
     let stack = Stack::builder().workers([]).start().await;
     let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
     stack.anonymous().post("/auth/register", account).await.data();
+    stack.prove_emails().await;
     stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
     let browser = Browser::start(1).await;
     let page = browser.page(0);

@@ -7,7 +7,7 @@ use nexus_common::jobs::{
     notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
 };
 use nexus_worker::handlers::{
-    cancellation_notices,
+    account_mails, cancellation_notices,
     notifications::{self, Notifications},
     refund_notices::{self, Refund},
 };
@@ -15,6 +15,11 @@ use nexus_worker::handlers::{
 fn main() -> ExitCode {
     nexus_worker::run_worker(Queue::Notifications, Notifications::from_env, |worker| {
         worker
+            .on(account_mails::verify_email)
+            .on(account_mails::recover_password)
+            .on(account_mails::account_notice)
+            .on(account_mails::email_replaced)
+            .on(account_mails::phone_replaced)
             .on(notifications::email_tickets)
             .on(notifications::sms_tickets)
             .on(cancellation_notices::email_cancellation)

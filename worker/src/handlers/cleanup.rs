@@ -61,11 +61,13 @@ pub async fn clean_up(
             return Ok(());
         }
         tracing::info!(
+            sessions = removed.sessions,
             refresh_tokens = removed.refresh_tokens,
             revoked_tokens = removed.revoked_tokens,
             idempotency_keys = removed.idempotency_keys,
             idempotent_requests = removed.idempotent_requests,
             login_networks = removed.login_networks,
+            email_proofs = removed.email_proofs,
             cancellation_notices = removed.cancellation_notices,
             foreign_orders = removed.foreign_orders,
             webhooks = removed.webhooks,

@@ -2,6 +2,7 @@
 //! that all handlers of the queue share. The job's struct in [`nexus_common::jobs`] says when, how
 //! often and for how long a handler runs.
 
+pub mod account_mails;
 pub mod bookings;
 pub mod cancellation_notices;
 pub mod cleanup;

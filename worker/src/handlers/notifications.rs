@@ -34,6 +34,8 @@ use crate::{Attempt, Build, Context, JobFailure};
 pub struct Notifications {
     pub(super) smtp: Option<Smtp>,
     pub(super) twilio: Option<Twilio>,
+    /// PUBLIC_URL: where clients reach the API, without a slash at its end.
+    pub(super) public_url: Option<String>,
     /// Reads what is to be delivered of many bookings; see [`Notifications::delivery`].
     deliveries: OnceLock<Groups<BookingId, Option<Delivery>>>,
 }
@@ -44,13 +46,14 @@ impl Notifications {
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let smtp = config::Smtp::optional(env, "e-mail, which waits");
         let twilio = config::Twilio::optional(env, "SMS, which wait");
+        let public_url = config::public_url(env);
         if smtp.is_none() && twilio.is_none() {
             env.problem("SMTP_URL is missing, and so are TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_VERIFY_SID: nothing can be sent");
         }
         Box::new(move || {
             let smtp = smtp.as_ref().map(Smtp::new).transpose()?;
             let twilio = twilio.as_ref().map(Twilio::new).transpose()?;
-            Ok(Notifications { smtp, twilio, deliveries: OnceLock::new() })
+            Ok(Notifications { smtp, twilio, public_url, deliveries: OnceLock::new() })
         })
     }
 

@@ -8,10 +8,9 @@ use utoipa::ToSchema;
 use super::{LoggedIn, open_session};
 use crate::{
     app::App,
-    auth::login,
+    auth::{caller::Device, login},
     http::{
         api_error::ApiError,
-        client_ip::ClientIp,
         fields::{Address, Field, Number, Verbatim, sent},
     },
     operations::{Endpoint, One},
@@ -48,7 +47,7 @@ impl Login {
 }
 
 impl Endpoint for Login {
-    type Caller = ClientIp;
+    type Caller = Device;
     type Response = One<LoggedIn>;
 
     fn spec() -> Operation {
@@ -57,10 +56,10 @@ impl Endpoint for Login {
             .failures([Error::BadCredentials])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
+    async fn run(self, app: App, device: Device) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let (login, password) = self.credentials()?;
-        let user = login::with_password(&app, address, &login, password).await?;
-        Ok(One(open_session(&app, address, user, since, "Login successful").await?))
+        let user = login::with_password(&app, device.address, &login, password).await?;
+        Ok(One(open_session(&app, &device, user, since, "Login successful").await?))
     }
 }

@@ -1,13 +1,11 @@
 //! `POST /auth/logout`
 
 use chrono::Utc;
-use nexus_common::{
-    accounts::{sessions, tokens},
-    storage::postgres,
-};
+use nexus_common::{accounts::sessions, storage::postgres};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::forget_session;
 use crate::{
     app::App,
     auth::caller::Caller,
@@ -23,7 +21,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Logout {
-    /// Revoked, too, if it is the caller's.
+    /// Revoked with its session, too, if it is the caller's.
     #[schema(value_type = Option<String>)]
     refresh_token: Option<Text>,
 }
@@ -40,30 +38,34 @@ impl Endpoint for Logout {
 
     fn spec() -> Operation {
         Operation::private("logout", "Log out")
-            .description("Revokes the access token, and the refresh token if it is sent along.")
+            .description("Ends the session: all of its tokens are revoked. So is another session of the caller whose refresh token is sent along.")
     }
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
-        let expires_at = app.signer.verify_access(&caller.token)?.expires_at;
+        let verified = app.signer.verify_access(&caller.token)?;
+        let expires_at = verified.expires_at;
         let mut tx = postgres::begin(&app.db).await?;
         let storage = app.settings.token_storage;
         sessions::revoke_access_token(&mut tx, caller.user, &caller.token, storage, expires_at)
             .await?;
-        let refresh = match sent(&self.refresh_token).and_then(Field::read) {
+        let mut revoked = Vec::new();
+        if let Some(session) = verified.session {
+            let ended = sessions::end_session(&mut tx, caller.user, session).await?;
+            revoked.extend(ended.unwrap_or_default());
+        }
+        if let Some(token) = sent(&self.refresh_token).and_then(Field::read) {
             // Another user's token stays valid (docs/contract.md#change-12).
-            Some(token) if sessions::revoke_refresh_token(&mut tx, caller.user, &token).await? => {
-                Some(token)
-            }
-            _ => None,
-        };
+            revoked.extend(sessions::revoke_refresh_token(&mut tx, caller.user, &token).await?);
+        }
         tx.commit().await?;
         let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
         app.tokens.revoke(&caller.token, left).await;
-        revocations::revoked(&app, caller.user).await;
-        if let Some(token) = refresh {
-            app.tokens.drop_refresh_token(&token).await;
-            // The Node service looks here first.
-            app.tokens.revoke(&token, tokens::REFRESH_VALID).await;
+        match verified.session {
+            Some(session) => forget_session(&app, caller.user, session, &revoked).await,
+            None => {
+                app.tokens.revoke_refresh_tokens(&revoked).await;
+                revocations::revoked(&app, caller.user).await;
+            }
         }
         Ok(One(Message { message: "Logout successful" }))
     }

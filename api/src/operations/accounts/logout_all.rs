@@ -38,7 +38,7 @@ impl Endpoint for LogoutAll {
         forget_sessions(&app, caller.user, &ended).await;
         Ok(One(LoggedOutOfAll {
             message: "Logged out of all sessions",
-            sessions_ended: ended.refresh_tokens.len(),
+            sessions_ended: ended.count,
         }))
     }
 }

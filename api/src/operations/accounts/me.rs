@@ -2,9 +2,9 @@
 
 use nexus_common::{
     Error,
-    accounts::users::{self, User},
+    accounts::users::{self, Profile},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
@@ -18,15 +18,9 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct GetMe {}
 
-/// Who the caller is.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Me {
-    user: User,
-}
-
 impl Endpoint for GetMe {
     type Caller = Caller;
-    type Response = One<Me>;
+    type Response = One<Profile>;
 
     fn spec() -> Operation {
         Operation::private("me", "Get the current user")
@@ -34,7 +28,7 @@ impl Endpoint for GetMe {
 
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let mut conn = app.db.acquire().await?;
-        let user = users::get(&mut conn, caller.user).await?.ok_or(Error::TokenInvalid)?;
-        Ok(One(Me { user }))
+        let profile = users::profile(&mut conn, caller.user).await?;
+        Ok(One(profile.ok_or(Error::TokenInvalid)?))
     }
 }

@@ -1,43 +1,65 @@
 //! Accounts and sessions (docs/contract.md#accounts).
 
+pub(crate) mod change_email;
+pub(crate) mod change_password;
+pub(crate) mod change_phone;
 pub(crate) mod check_username;
+pub(crate) mod end_session;
+pub(crate) mod forgot_password;
+pub(crate) mod list_sessions;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logout_all;
 pub(crate) mod me;
+pub(crate) mod recover_password;
 pub(crate) mod refresh_token;
 pub(crate) mod register;
+pub(crate) mod resend_verification;
 pub(crate) mod reset_password;
 pub(crate) mod send_otp;
+pub(crate) mod verify_email;
 pub(crate) mod verify_otp;
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nexus_common::{
     Error, Result,
     accounts::{
-        credentials::Otp as OneTimePassword,
-        login_networks,
-        sessions::{self, EndedSessions},
+        credentials::{Otp as OneTimePassword, new_password_rules},
+        login_networks, passwords,
+        sessions::{self, EndedSessions, NewSession},
         tokens,
         users::User,
     },
-    types::ids::UserId,
+    jobs::{
+        self,
+        notifications::{AccountNotice, Change},
+        wakeups,
+    },
+    storage::postgres,
+    types::ids::{SessionId, UserId},
 };
 use serde::Serialize;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 pub(crate) use self::{
-    check_username::CheckUsername, login::Login, logout::Logout, logout_all::LogoutAll, me::GetMe,
-    refresh_token::RefreshToken, register::Register, reset_password::ResetPassword,
-    send_otp::SendOtp, verify_otp::VerifyOtp,
+    change_email::ChangeEmail, change_password::ChangePassword, change_phone::ChangePhone,
+    check_username::CheckUsername, end_session::EndSession, forgot_password::ForgotPassword,
+    list_sessions::ListSessions, login::Login, logout::Logout, logout_all::LogoutAll, me::GetMe,
+    recover_password::RecoverPassword, refresh_token::RefreshToken, register::Register,
+    resend_verification::ResendVerification, reset_password::ResetPassword, send_otp::SendOtp,
+    verify_email::VerifyEmail, verify_otp::VerifyOtp,
 };
 use crate::{
     app::App,
-    auth::revocations,
-    http::{
-        client_ip::ClientIp,
-        fields::{Field, Otp},
+    auth::{
+        caller::{Caller, Device},
+        revocations,
     },
+    http::fields::{Field, Otp},
 };
 
 /// A user has logged in.
@@ -53,28 +75,67 @@ pub(crate) struct LoggedIn {
 /// Opens a session for a caller who proved after `since` to be `user`, and remembers their network.
 async fn open_session(
     app: &App,
-    address: ClientIp,
+    device: &Device,
     user: User,
     since: DateTime<Utc>,
     message: &'static str,
 ) -> Result<LoggedIn> {
-    let (access_token, refresh_token) = (app.signer.access(user.id)?, app.signer.refresh(user.id)?);
-    let mut conn = app.db.acquire().await?;
-    let expires_at = Utc::now() + tokens::REFRESH_VALID;
-    let storage = app.settings.token_storage;
-    sessions::keep_refresh_token(&mut conn, user.id, &refresh_token, storage, since, expires_at)
-        .await?;
-    login_networks::remember(&mut conn, user.id, &address.to_string()).await?;
-    drop(conn);
+    let session = SessionId(Uuid::now_v7());
+    let access_token = app.signer.access(user.id, Some(session))?;
+    let refresh_token = app.signer.refresh(user.id, session)?;
+    let network = device.address.to_string();
+    let new = NewSession {
+        id: session,
+        user: user.id,
+        refresh_token: &refresh_token,
+        expires_at: Utc::now() + tokens::REFRESH_VALID,
+        user_agent: device.user_agent.as_deref(),
+        network: &network,
+    };
+    let mut tx = postgres::begin(&app.db).await?;
+    let is_new = sessions::is_new_device(&mut tx, &new).await?;
+    sessions::open(&mut tx, &new, app.settings.token_storage, since).await?;
+    login_networks::remember(&mut tx, user.id, &network).await?;
+    if is_new {
+        jobs::enqueue(&mut tx, &AccountNotice::now(user.id, Change::NewDevice)).await?;
+    }
+    tx.commit().await?;
+    wakeups::committed();
     app.tokens.keep_refresh_token(&refresh_token, user.id).await;
     Ok(LoggedIn { user, access_token, refresh_token, message })
 }
 
-/// Makes this process forget the sessions before it responds; other processes are notified.
-async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
-    app.tokens.end_sessions(user, ended).await;
+/// Locks the caller's account for a change, unless their token was revoked meanwhile.
+async fn lock_own_account(app: &App, conn: &mut PgConnection, caller: &Caller) -> Result<()> {
+    sessions::require(conn, &app.signer.verify_access(&caller.token)?).await
+}
+
+/// Makes this process forget a session before it responds; other processes are notified.
+async fn forget_session(app: &App, user: UserId, session: SessionId, refresh_tokens: &[String]) {
+    app.tokens.end_session(session, refresh_tokens).await;
     revocations::revoked(app, user).await;
 }
+
+/// Makes this process forget all sessions before it responds; other processes are notified.
+async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
+    app.tokens.end_sessions(user, ended).await;
+    // A session that the caller opens now is of a later millisecond than those that have ended.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    revocations::revoked(app, user).await;
+}
+
+/// Checks another password than that of the registration: it need only be long enough, as it has
+/// always been, and hard to guess.
+async fn check_new_password(password: &str) -> Result<()> {
+    new_password_rules(password).map_err(Error::invalid)?;
+    match passwords::is_guessable(password.to_owned(), vec![]).await? {
+        true => Err(Error::PasswordGuessable),
+        false => Ok(()),
+    }
+}
+
+/// The message for an empty code of the current phone.
+const OTP_REQUIRED: &str = "OTP of the current phone number is required";
 
 /// A one-time password; absent and empty are `missing`.
 fn one_time_password(otp: &Otp, missing: &str) -> Result<OneTimePassword> {

@@ -1,15 +1,24 @@
 //! `POST /auth/refresh-token`
 
-use nexus_common::{Error, accounts::sessions};
+use chrono::Utc;
+use nexus_common::{
+    Error,
+    accounts::{
+        sessions::{self, Refresh},
+        tokens,
+    },
+    storage::postgres,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::forget_session;
 use crate::{
     app::App,
     auth::caller::Anybody,
     http::{
         api_error::ApiError,
-        fields::{Field, Text},
+        fields::{Field, Text, Truth, sent},
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -20,6 +29,9 @@ use crate::{
 pub(crate) struct RefreshToken {
     #[schema(value_type = String, min_length = 1)]
     refresh_token: Text,
+    /// Whether the refresh token is to be replaced. Then it can be used for ten more seconds; after
+    /// that, whoever uses it ends the session.
+    rotate: Option<Truth>,
 }
 
 /// A new access token.
@@ -27,6 +39,10 @@ pub(crate) struct RefreshToken {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Refreshed {
     access_token: String,
+    /// To be used from now on, if the request has asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refresh_token: Option<String>,
     message: &'static str,
 }
 
@@ -36,7 +52,7 @@ impl Endpoint for RefreshToken {
 
     fn spec() -> Operation {
         Operation::open("refresh_token", "Refresh the access token")
-            .description("The refresh token stays usable.")
+            .description("The refresh token stays usable, unless the request asks for another one.")
             .failures([
                 Error::RefreshInvalid,
                 Error::RefreshRevoked,
@@ -60,9 +76,43 @@ impl Endpoint for RefreshToken {
             return Err(Error::RefreshRevoked.into());
         }
         // Before the last look at the refresh token: see `check_refresh_token`.
-        let access_token = app.signer.access(user)?;
-        let mut conn = app.db.acquire().await?;
-        sessions::check_refresh_token(&mut conn, user, &token).await?;
-        Ok(One(Refreshed { access_token, message: "Access token refreshed successfully" }))
+        let access_token = app.signer.access(user, verified.session)?;
+        let mut tx = postgres::begin(&app.db).await?;
+        let session = match sessions::check_refresh_token(&mut tx, user, &token).await? {
+            Refresh::Of(session) => session,
+            Refresh::Reused(session) => {
+                let ended = sessions::end_session(&mut tx, user, session).await?;
+                tx.commit().await?;
+                forget_session(&app, user, session, &ended.unwrap_or_default()).await;
+                tracing::warn!(%user, "a replaced refresh token was used again: its session has ended");
+                return Err(Error::RefreshRevoked.into());
+            }
+        };
+        let wants_another = sent(&self.rotate).and_then(Field::read).unwrap_or_default();
+        let refresh_token = match session {
+            Some(session) if wants_another => {
+                let another = app.signer.refresh(user, session)?;
+                let expires_at = Utc::now() + tokens::REFRESH_VALID;
+                let storage = app.settings.token_storage;
+                sessions::rotate(&mut tx, user, session, (&token, &another), storage, expires_at)
+                    .await?;
+                Some(another)
+            }
+            Some(session) => {
+                sessions::touch(&mut tx, session).await?;
+                None
+            }
+            // Tokens from before there were sessions stay as they are.
+            None => wants_another.then(|| token.clone()),
+        };
+        tx.commit().await?;
+        if let Some(another) = &refresh_token {
+            app.tokens.keep_refresh_token(another, user).await;
+        }
+        Ok(One(Refreshed {
+            access_token,
+            refresh_token,
+            message: "Access token refreshed successfully",
+        }))
     }
 }

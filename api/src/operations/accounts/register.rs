@@ -4,9 +4,12 @@ use chrono::Utc;
 use nexus_common::{
     Error, Result,
     accounts::{
-        credentials::{Registration, password_rules, username_rules},
-        passwords, users,
+        credentials::{Login, Registration, password_rules, username_rules},
+        email_proofs, passwords,
+        users::{self, User},
     },
+    jobs::wakeups,
+    storage::postgres,
     types::{
         contacts::{Email as EmailAddress, Phone as PhoneNumber},
         text::without_tags,
@@ -18,6 +21,7 @@ use utoipa::ToSchema;
 use super::{LoggedIn, open_session};
 use crate::{
     app::App,
+    auth::{caller::Device, login},
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
@@ -121,26 +125,64 @@ impl TryFrom<Register> for Registration {
 }
 
 impl Endpoint for Register {
-    type Caller = ClientIp;
+    type Caller = Device;
     type Response = One<LoggedIn>;
 
     fn spec() -> Operation {
         Operation::open("register", "Create an account and log in")
             .needs_one_of(&["email", "phone"])
-            .failures([Error::UserExists])
+            .failures([Error::UserExists, Error::PasswordGuessable])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
+    async fn run(self, app: App, device: Device) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let new = Registration::try_from(self)?;
-        app.budgets.registration(address).await?;
+        let about = [&new.username, &new.name].into_iter().flatten().cloned();
+        let contacts = [
+            new.email.as_ref().map(|email| email.as_str().to_owned()),
+            new.phone.as_ref().map(|phone| phone.as_str().to_owned()),
+        ];
+        let about = about.chain(contacts.into_iter().flatten()).collect();
+        if passwords::is_guessable(new.password.clone(), about).await? {
+            return Err(Error::PasswordGuessable.into());
+        }
+        app.budgets.registration(device.address).await?;
         // Hashed before a connection is taken, because it takes a while.
         let hash = passwords::hash(new.password.clone()).await?;
-        let mut conn = app.db.acquire().await?;
-        let user = users::register(&mut conn, &new, &hash).await?;
-        drop(conn);
-        Ok(One(open_session(&app, address, user, since, "User registered successfully").await?))
+        let user = create(&app, device.address, &new, &hash).await?;
+        Ok(One(open_session(&app, &device, user, since, "User registered successfully").await?))
     }
+}
+
+/// Creates the account, and has a mail sent to its address, as far as limits allow.
+async fn create(app: &App, address: ClientIp, new: &Registration, hash: &str) -> Result<User> {
+    let login = new.email.as_ref().and_then(|email| Login::by_email(email.as_str()));
+    let mails = match (&new.email, login) {
+        (Some(email), Some(login)) => {
+            let claimant = login::claimant(app, address, &login).await?;
+            match app.budgets.email_send(claimant, email).await {
+                Err(Error::RateLimited(_)) => false,
+                taken => taken.map(|_| true)?,
+            }
+        }
+        _ => false,
+    };
+    // Again if somebody claims the same contacts at the same moment: it may be a second click.
+    for _ in 0..5 {
+        let newest = users::newest_claimant(&mut *app.db.acquire().await?, new).await?;
+        if newest.is_some() && login::has_registered(app, address, new).await? {
+            return Err(Error::UserExists);
+        }
+        let mut tx = postgres::begin(&app.db).await?;
+        let Some(user) = users::register(&mut tx, new, hash, newest).await? else { continue };
+        if let Some(email) = new.email.as_ref().filter(|_| mails) {
+            email_proofs::begin(&mut tx, user.id, email.as_str()).await?;
+        }
+        tx.commit().await?;
+        wakeups::committed();
+        return Ok(user);
+    }
+    Err(Error::UserExists)
 }
 
 #[cfg(test)]

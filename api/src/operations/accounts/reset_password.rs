@@ -4,16 +4,24 @@
 use nexus_common::{
     Error, Result,
     accounts::{
-        credentials::{LONGEST_PASSWORD, Login, PASSWORD_TOO_LONG, PasswordReset as Reset},
-        passwords, sessions, users,
+        credentials::{Login, PasswordReset as Reset, new_password_rules},
+        passwords,
+        phone_proofs::{self, Prover},
+        sessions,
+    },
+    jobs::{
+        self,
+        notifications::{AccountNotice, Change},
+        wakeups,
     },
     storage::postgres,
+    tickets::delivery,
     types::feature::Feature,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{forget_sessions, one_time_password};
+use super::{check_new_password, forget_sessions, one_time_password};
 use crate::{
     app::App,
     auth::login,
@@ -48,17 +56,19 @@ pub(crate) struct PasswordReset {
     security_note: &'static str,
 }
 
-/// Unlike at registration, the password need only be long enough, as it has always been.
+impl PasswordReset {
+    pub(super) const DONE: Self = PasswordReset {
+        message: "Password reset successful. Please login with your new password.",
+        security_note: "All existing sessions have been terminated for security.",
+    };
+}
+
 impl TryFrom<ResetPassword> for Reset {
     type Error = Error;
 
     fn try_from(request: ResetPassword) -> Result<Self> {
         let password = request.new_password.read().unwrap_or_default();
-        match password.chars().count() {
-            0..8 => return Err(Error::invalid("Password must be at least 8 characters long")),
-            8..=LONGEST_PASSWORD => {}
-            _ => return Err(Error::invalid(PASSWORD_TOO_LONG)),
-        }
+        new_password_rules(&password).map_err(Error::invalid)?;
         let otp = one_time_password(&request.otp, "OTP is required for password reset")?;
         let has_email =
             sent(&request.email).is_some_and(|email| email.get().is_some_and(|email| email != ""));
@@ -85,6 +95,7 @@ impl Endpoint for ResetPassword {
                 Error::OtpExpired,
                 Error::OtpAttempts,
                 Error::PhoneUnknown,
+                Error::PasswordGuessable,
                 provider_failed(),
                 provider_refused(),
                 Error::Off(Feature::Sms),
@@ -93,18 +104,22 @@ impl Endpoint for ResetPassword {
 
     async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
         let reset = Reset::try_from(self)?;
+        // Before the code is used up.
+        check_new_password(&reset.password).await?;
         let claimant = login::claimant(&app, address, &Login::from(&reset.phone)).await?;
         let taken = app.budgets.password_reset(claimant, &reset.phone).await?;
         login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
         let hash = passwords::hash(reset.password).await?;
         let mut tx = postgres::begin(&app.db).await?;
-        let user = users::set_password(&mut tx, &reset.phone, &hash).await?;
+        let network = address.to_string();
+        let prover = Prover { session: None, network: &network };
+        let user = phone_proofs::reset_password(&mut tx, &reset.phone, &prover, &hash).await?;
         let ended = sessions::end_sessions(&mut tx, user).await?;
+        delivery::deliver_waiting(&mut tx, user).await?;
+        jobs::enqueue(&mut tx, &AccountNotice::now(user, Change::PasswordReset)).await?;
         tx.commit().await?;
+        wakeups::committed();
         forget_sessions(&app, user, &ended).await;
-        Ok(One(PasswordReset {
-            message: "Password reset successful. Please login with your new password.",
-            security_note: "All existing sessions have been terminated for security.",
-        }))
+        Ok(One(PasswordReset::DONE))
     }
 }

@@ -5,21 +5,26 @@ use nexus_common::{
     Error, Result,
     accounts::{
         credentials::{Login, Otp as OneTimePassword},
+        phone_proofs::{self, Prover},
         users,
     },
+    jobs::wakeups,
     storage::postgres,
+    tickets::delivery,
     types::{contacts::Phone as PhoneNumber, feature::Feature},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{LoggedIn, one_time_password, open_session};
+use super::{LoggedIn, forget_sessions, one_time_password, open_session};
 use crate::{
     app::App,
-    auth::login,
+    auth::{
+        caller::{Device, MaybeCaller},
+        login,
+    },
     http::{
         api_error::ApiError,
-        client_ip::ClientIp,
         fields::{Field, Otp, Phone},
     },
     operations::{
@@ -56,12 +61,14 @@ pub(crate) struct OtpVerified {
 }
 
 impl Endpoint for VerifyOtp {
-    type Caller = ClientIp;
+    type Caller = (Device, MaybeCaller);
     type Response = One<OtpVerified>;
 
     fn spec() -> Operation {
-        Operation::open("verify_otp", "Log in with a one-time password")
-            .description("A phone number without an account gets one.")
+        Operation::open_to_users("verify_otp", "Log in with a one-time password")
+            .description(
+                "A phone number without an account gets one. If an account has only claimed the number, this is the first proof that it is the account's: unless the caller is logged in to it, its sessions, its password and an unverified e-mail address end.",
+            )
             .failures([
                 Error::OtpWrong,
                 Error::OtpExpired,
@@ -72,21 +79,38 @@ impl Endpoint for VerifyOtp {
             ])
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
+    async fn run(
+        self,
+        app: App,
+        (device, caller): (Device, MaybeCaller),
+    ) -> Result<Self::Response, ApiError> {
         let (phone, otp) = self.proof()?;
-        let since = Utc::now();
-        let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
+        let mut since = Utc::now();
+        let claimant = login::claimant(&app, device.address, &Login::from(&phone)).await?;
         let taken = app.budgets.otp_check(claimant, &phone).await?;
         login::check_code(&app, taken, &phone, &otp).await?;
         let mut tx = postgres::begin(&app.db).await?;
-        let (user, is_new) = users::find_or_create_by_phone(&mut tx, &phone).await?;
+        let network = device.address.to_string();
+        let prover = Prover { session: caller.0, network: &network };
+        let login = phone_proofs::log_in(&mut tx, &phone, &prover).await?;
+        if login.is_proof {
+            delivery::deliver_waiting(&mut tx, login.user).await?;
+        }
+        let user = users::get(&mut tx, login.user).await?;
+        let user = user.ok_or_else(|| Error::internal("a user vanished while logging in"))?;
         tx.commit().await?;
+        wakeups::committed();
+        if let Some(ended) = &login.ended {
+            forget_sessions(&app, login.user, ended).await;
+            since = ended.from;
+        }
+        let is_new = login.is_new;
         let message = if is_new {
             "OTP verified, user created and login successful"
         } else {
             "OTP verified and login successful"
         };
-        let login = open_session(&app, address, user, since, message).await?;
+        let login = open_session(&app, &device, user, since, message).await?;
         Ok(One(OtpVerified { login, is_new_user: is_new }))
     }
 }

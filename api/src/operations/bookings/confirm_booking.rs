@@ -148,7 +148,10 @@ async fn captured_payment(call: &Call, claim: &Claim) -> Result<ProviderPayment>
     let payment = match razorpay.payment(&claim.payment_id).await {
         Ok(payment) => payment,
         Err(CallError::Refused { .. }) => return Err(Error::PaymentNotVerified),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            budgets.give_back(&taken, &[Limit::ConfirmBooking]).await;
+            return Err(error.into());
+        }
     };
     let order_id = payment.order_id.ok_or(Error::PaymentNotVerified)?;
     let mut conn = call.app.db.acquire().await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chrono::{SecondsFormat, TimeDelta, Utc};
+use nexus_sandbox::providers::Providers;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -60,9 +61,9 @@ impl Api {
     }
 
     /// The demo organiser with one event to come, and the demo buyer. Returns the event's id.
-    pub(crate) async fn seed(&self) -> Result<i64> {
-        self.log_in(&BUYER).await?;
-        let organiser = self.log_in(&ORGANISER).await?;
+    pub(crate) async fn seed(&self, providers: &Providers) -> Result<i64> {
+        self.log_in(&BUYER, providers).await?;
+        let organiser = self.log_in(&ORGANISER, providers).await?;
         let organiser_id = &organiser["user"]["id"];
         let token = organiser["accessToken"].as_str().context("no access token")?;
 
@@ -95,8 +96,8 @@ impl Api {
         self.call(created).await?["data"]["event"]["id"].as_i64().context("the new event has no id")
     }
 
-    /// Registers the account unless it exists.
-    async fn log_in(&self, account: &Account) -> Result<Value> {
+    /// Registers the account unless it exists; then its phone and its address are its own.
+    async fn log_in(&self, account: &Account, providers: &Providers) -> Result<Value> {
         let Account { name, username, email, phone, password } = account;
         let login = json!({"email": email, "password": password});
         if let Ok(mut answer) =
@@ -107,7 +108,27 @@ impl Api {
         let register = json!({"name": name, "username": username, "email": email, "phone": phone, "password": password});
         let mut answer =
             self.call(self.request(Method::POST, "/auth/register").json(&register)).await?;
-        Ok(answer["data"].take())
+        let session = answer["data"].take();
+        let token = session["accessToken"].as_str().context("no access token")?;
+        self.prove(account, token, providers).await?;
+        Ok(session)
+    }
+
+    /// Proves the contacts of a new account with the codes that are sent there.
+    async fn prove(&self, account: &Account, token: &str, providers: &Providers) -> Result<()> {
+        let post = |path| self.request(Method::POST, path).bearer_auth(token);
+        self.call(post("/auth/send-otp").json(&json!({"phone": account.phone}))).await?;
+        let otp = arrived("the code", || providers.otp(account.phone)).await?.code;
+        let proof = json!({"phone": account.phone, "otp": otp});
+        self.call(post("/auth/change-phone").json(&proof)).await?;
+        let code = || {
+            let mail = providers.mail().into_iter().rfind(|mail| mail.to == [account.email])?;
+            let (_, code) = mail.text.split_once("logged in: ")?;
+            Some(code.lines().next()?.trim().to_owned())
+        };
+        let proof = json!({"code": arrived("the mail", code).await?});
+        self.call(post("/auth/verify-email").json(&proof)).await?;
+        Ok(())
     }
 
     /// Each request comes from an address of its own, so that rate limits do not matter.
@@ -128,4 +149,15 @@ impl Api {
         serde_json::from_str(&text)
             .with_context(|| format!("{path} answered something other than JSON"))
     }
+}
+
+/// Waits a while for what a worker sends.
+async fn arrived<T>(what: &str, look: impl Fn() -> Option<T>) -> Result<T> {
+    for _ in 0..100 {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("{what} does not arrive")
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nexus_sandbox::postgres::{Durability, Options, Postgres};
 use nexus_sandbox::providers::Providers;
 use nexus_sandbox::redis::Redis;
@@ -92,7 +92,10 @@ async fn start(
         () = until_ready(&api) => supervisor.api_is_ready(),
         () = supervisor.gave_up() => bail!("the API cannot start; its output above says why"),
     }
-    let event = api.seed().await;
+    let event = match &running.providers {
+        Some(providers) => api.seed(providers).await,
+        None => Err(anyhow!("there are no stand-ins")),
+    };
     folder.write_env(&settings.0)?;
     print_summary(settings, folder, event);
     Ok(())

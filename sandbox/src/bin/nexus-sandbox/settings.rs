@@ -94,7 +94,8 @@ impl Settings {
             host => host,
         };
         let api_url = format!("http://{host}:{port}");
-        settings.set("API_URL", api_url);
+        settings.set("API_URL", &api_url);
+        settings.set_default("PUBLIC_URL", &api_url);
         settings.set_default("NODE_ENV", "development");
         settings.set_default("TRUSTED_PROXIES", "127.0.0.0/8,::1/128");
         // One person at one address plays all users.

@@ -77,6 +77,19 @@ pub(super) fn accounts() -> Vec<Rule> {
         }),
         rule("docs/contract.md#change-16", "a token has a jti")
             .says(68, json!({"data": {"payload": {"jti": any::ID}, "refresh_payload": {"jti": any::ID}}})),
+        rule("docs/contract.md#change-36", "tokens name their session and their key")
+            .says(68, json!({"data": {"header": {"kid": any::ID}, "payload": {"sid": any::ID}, "refresh_payload": {"sid": any::ID}}})),
+        rule("docs/contract.md#change-36", "a logout ends all tokens of the session").refused(
+            100,
+            401,
+            "Refresh token has been revoked",
+        ),
+        rule("docs/contract.md#change-35", "tickets are mailed to proved addresses only").on([420], |_, outcome| {
+            let tickets = outcome["body"]["data"]["tickets"].as_array_mut();
+            for ticket in tickets.into_iter().flatten() {
+                merge(ticket, json!({"email_sent": false, "delivered_at": null}));
+            }
+        }),
     ]
 }
 

@@ -15,6 +15,8 @@ use nexus_tests::{
 };
 
 const CALLERS: [&str; 5] = ["anonymous", "other user", "owner", "organiser", "admin"];
+/// bcrypt of [`PASSWORD`], with which accounts can be made in the database.
+const PASSWORD_HASH: &str = "$2b$04$4ceu5Ie/vqM3eqL4mjxpvOC8N7FblA3NSnRhGPpKq9Mgu8TmdpN5O";
 const OWNER: usize = 2;
 const ORGANISER: usize = 3;
 const ADMIN: usize = 4;
@@ -73,24 +75,28 @@ fn table() -> Vec<Row> {
     document.lines().filter(|line| line.starts_with("| `")).map(Row::parse).collect()
 }
 
-/// Every request that the API serves: those of the document, and the operators' pages, which only
-/// the code lists.
+/// Every request that the API serves: those of the document, and the pages, which only the code
+/// lists.
 fn requests() -> BTreeSet<String> {
     let mut requests = BTreeSet::new();
     for (path, item) in OPENAPI.whole["paths"].as_object().unwrap() {
         let methods = item.as_object().unwrap().keys();
         requests.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
     }
-    for line in file("api/src/admin/mod.rs").lines() {
-        let Some((path, handlers)) =
-            line.trim().strip_prefix(".route(\"").and_then(|rest| rest.split_once('"'))
-        else {
-            continue;
-        };
-        let path = format!("/admin{}", path.trim_end_matches('/'));
-        for (call, method) in [("get(", "GET"), ("post(", "POST")] {
-            if handlers.contains(call) {
-                requests.insert(format!("{method} {path}"));
+    for (base, code) in
+        [("/admin", "api/src/admin/mod.rs"), ("/account", "api/src/account_pages.rs")]
+    {
+        for line in file(code).lines() {
+            let Some((path, handlers)) =
+                line.trim().strip_prefix(".route(\"").and_then(|rest| rest.split_once('"'))
+            else {
+                continue;
+            };
+            let path = format!("{base}{}", path.trim_end_matches('/'));
+            for (call, method) in [("get(", "GET"), ("post(", "POST")] {
+                if handlers.contains(call) {
+                    requests.insert(format!("{method} {path}"));
+                }
             }
         }
     }
@@ -143,7 +149,7 @@ impl Fixture {
             people.push(client);
             emails.push(email);
         }
-        stack.api_cli_ok(&["set-role", &emails[ADMIN], "admin"]).await;
+        stack.api_cli_ok(&["set-role", &people[ADMIN].id.to_string(), "admin"]).await;
         let mut fixture = Self {
             stack,
             people,
@@ -203,6 +209,18 @@ impl Fixture {
         json!({"phone": phone, "otp": sent.await.code})
     }
 
+    /// What the link in a mail to a new user ends with.
+    async fn mailed_link(&self, purpose: &str) -> String {
+        let number = self.number();
+        let insert = format!(
+            "WITH addressee AS (INSERT INTO users (email, password, email_verified_at) VALUES ('addressee-{number}@nexus.example', '{PASSWORD_HASH}', now()) RETURNING id, email)
+             INSERT INTO email_proofs (user_id, purpose, email, link_hash, expires_at)
+             SELECT id, '{purpose}', email, sha256('link-{number}'), now() + interval '1 hour' FROM addressee"
+        );
+        self.stack.execute(&insert).await;
+        format!("link-{number}")
+    }
+
     /// The input of `operation`: fields of path, query, body or payload. Rows that it needs are
     /// made for this request alone.
     async fn input(&self, operation: &str, about: &str) -> Value {
@@ -220,6 +238,31 @@ impl Fixture {
                 let phone = input["phone"].as_str().unwrap();
                 self.stack.execute(&format!("INSERT INTO users (phone) VALUES ('{phone}')")).await;
                 input["newPassword"] = json!(PASSWORD);
+                input
+            }
+            "forgot_password" => {
+                json!({"email": format!("nobody-{}@nexus.example", self.number())})
+            }
+            "recover_password" => {
+                json!({"token": self.mailed_link("recover").await, "newPassword": PASSWORD})
+            }
+            "verify_email" => {
+                json!({"token": self.mailed_link("verify").await, "password": PASSWORD})
+            }
+            "end_session" => {
+                let insert = "INSERT INTO sessions (id, user_id, expires_at, network) VALUES (gen_random_uuid(), $1, now() + interval '1 day', '')
+                              RETURNING id::text";
+                let id = sqlx::query_scalar::<_, String>(insert).bind(self.people[OWNER].id as i32);
+                json!({"session_id": id.fetch_one(&self.stack.db).await.unwrap()})
+            }
+            "change_password" => json!({"currentPassword": PASSWORD, "newPassword": PASSWORD}),
+            "change_email" => {
+                let email = format!("new-{}@nexus.example", self.number());
+                json!({"email": email, "password": PASSWORD})
+            }
+            "change_phone" => {
+                let mut input = self.phone_and_code().await;
+                input["password"] = json!(PASSWORD);
                 input
             }
             "create_event" => event_request(&[("VIP", 100.0, 50)]),
@@ -285,8 +328,25 @@ impl Fixture {
 
     /// The caller of an operation; one that ends sessions gets a session of its own.
     async fn caller(&self, operation: &str, caller: usize) -> Client {
-        if operation.starts_with("logout") && caller > 0 {
-            self.stack.user().await
+        if (operation.starts_with("logout") || operation == "change_password") && caller > 0 {
+            let user = self.stack.user().await;
+            self.stack
+                .execute(&format!(
+                    "UPDATE users SET password = '{PASSWORD_HASH}' WHERE id = {}",
+                    user.id
+                ))
+                .await;
+            user
+        } else if operation == "resend_verification" && caller > 0 {
+            // Somebody who has an address to prove.
+            let user = self.stack.user().await;
+            self.stack
+                .execute(&format!(
+                    "UPDATE users SET email_verified_at = NULL WHERE id = {}",
+                    user.id
+                ))
+                .await;
+            user
         } else {
             self.people[caller].clone()
         }
@@ -299,7 +359,7 @@ impl Fixture {
         (method, path): &(Method, String),
         caller: usize,
     ) -> Response {
-        if path.starts_with("/admin") {
+        if path.starts_with("/admin") || path.starts_with("/account") {
             return self.page(method, path, caller).await;
         }
         let operation = row.operation();
@@ -323,7 +383,7 @@ impl Fixture {
         .await
     }
 
-    /// Asks for a page of the operators, or submits one of its forms.
+    /// Asks for a page, or submits one of its forms.
     async fn page(&self, method: &Method, path: &str, caller: usize) -> Response {
         // A kind of its own, so that no other request retries or discards it.
         let kind = format!("matrix_{}", self.number());

@@ -2,6 +2,8 @@
 
 mod authorisation;
 mod bad_input;
+mod contacts;
 mod deliverability;
+mod passwords;
 mod security;
 mod sessions;

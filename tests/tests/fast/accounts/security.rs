@@ -13,6 +13,7 @@ async fn registered(stack: &Stack, email: &str) -> Client {
         .post("/auth/register", json!({"email": email, "password": PASSWORD}))
         .await
         .data();
+    stack.prove_emails().await;
     anonymous.logged_in(&data)
 }
 

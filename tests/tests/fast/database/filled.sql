@@ -2,13 +2,19 @@
 -- No triggers and no foreign keys: what is inserted here belongs together.
 SET session_replication_role = replica;
 
-INSERT INTO users (id, name, email, phone, password, role)
-SELECT n, 'Buyer ' || n, 'buyer' || n || '@nexus.example', '+9198' || lpad(n::text, 8, '0'), 'x', CASE WHEN n <= 3 THEN 'admin' ELSE 'user' END
+INSERT INTO users (id, name, email, phone, password, email_verified_at, phone_verified_at, role)
+SELECT n, 'Buyer ' || n, 'buyer' || n || '@nexus.example', '+9198' || lpad(n::text, 8, '0'), 'x', now(), now(), CASE WHEN n <= 3 THEN 'admin' ELSE 'user' END
 FROM generate_series(1, 50000) n;
+INSERT INTO users (id, claimed_email, claimed_phone, password)
+SELECT 100000 + n, 'buyer' || n || '@nexus.example', '+9199' || lpad(n::text, 8, '0'), 'x' FROM generate_series(1, 5000) n;
+INSERT INTO email_proofs (user_id, purpose, email, link_hash, expires_at)
+SELECT n, 'verify', 'buyer' || n || '@nexus.example', sha256(n::text::bytea), now() + n * interval '1 second' FROM generate_series(1, 25000) n;
 INSERT INTO role_changes (user_id, role_before, role_after) SELECT n, 'user', 'organiser' FROM generate_series(1, 20000) n;
 INSERT INTO login_networks (user_id, network, last_login_at)
 SELECT n, '10.0.0.0/24', now() - n * interval '40 seconds' FROM generate_series(1, 50000) n;
 INSERT INTO refresh_tokens (user_id, token, expires_at) SELECT n, 'sha256:' || md5(n::text), now() + n * interval '1 second' FROM generate_series(1, 50000) n;
+INSERT INTO sessions (id, user_id, expires_at, network)
+SELECT gen_random_uuid(), n, now() + n * interval '1 second', '10.0.0.0' FROM generate_series(1, 50000) n;
 INSERT INTO blacklisted_tokens (user_id, token, expires_at) SELECT n, 'sha256:' || md5(n::text), now() + n * interval '1 second' FROM generate_series(1, 50000) n;
 INSERT INTO idempotency_keys (idempotency_key, operation_type, user_id, expires_at)
 SELECT md5(n::text), 'create_booking', n, now() + n * interval '1 second' FROM generate_series(1, 25000) n;

@@ -166,8 +166,9 @@ async fn story(stack: &mut Stack) -> Canaries {
     let wrong = if otp == "999999" { "999998" } else { "999999" };
     stack.providers.fault(Target::TwilioCheck, Some(1), Fault::status(500));
     for code in [wrong, wrong, &otp] {
-        anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await;
+        buyer.post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await;
     }
+    stack.prove_emails().await;
 
     // Bytes that are no HTTP request.
     let malformed = format!(r#"{{"password": "{PASSWORD}", "card": {CARD}, "email": "{EMAIL}""#);

@@ -73,13 +73,13 @@ async fn a_buyer_hears_once_of_a_second_payment_by_mail_sms_and_socket() {
 }
 
 #[tokio::test]
-async fn sms_go_to_a_number_only_once_a_one_time_password_has_proved_it() {
+async fn messages_go_to_a_contact_only_once_it_is_proved() {
     const PHONE: &str = "+919812345678";
+    const EMAIL: &str = "asha@nexus.example";
     let stack = Stack::builder().without_limits().start().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 50)]).await;
     let anonymous = stack.anonymous();
-    let account =
-        json!({"email": "asha@nexus.example", "phone": PHONE, "password": "Correct-Horse-1"});
+    let account = json!({"email": EMAIL, "phone": PHONE, "password": "Correct-Horse-1"});
     let buyer =
         anonymous.clone().logged_in(&anonymous.post("/auth/register", account).await.data());
     let pay_twice = async |seat: &str| {
@@ -100,19 +100,19 @@ async fn sms_go_to_a_number_only_once_a_one_time_password_has_proved_it() {
         until_quiet(&stack).await;
     };
 
+    let sent = || (stack.providers.mail().len(), stack.providers.sms().len());
     pay_twice("A1").await;
-    assert_eq!(stack.providers.mail().len(), 3, "tickets, refund and cancellation");
-    assert_eq!(stack.providers.sms().len(), 0, "messages to who may be a stranger");
+    assert_eq!(sent(), (1, 0), "nothing but the code to who may be a stranger");
 
-    anonymous.post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
-    let code = eventually("a code", SOON, async || {
-        let sent = stack.providers.otp(PHONE);
-        seen(sent.is_some(), sent.clone()).map(|_| sent.map(|otp| otp.code).unwrap_or_default())
-    })
-    .await;
-    anonymous.post("/auth/verify-otp", json!({"phone": PHONE, "otp": code})).await.ok();
+    let code = stack.mailed_code(EMAIL).await;
+    buyer.post("/auth/verify-email", json!({"code": code})).await.ok();
     pay_twice("A2").await;
-    assert_eq!((stack.providers.mail().len(), stack.providers.sms().len()), (6, 3));
+    assert_eq!(sent(), (4, 0), "tickets, refund and cancellation");
+
+    let otp = stack.otp(PHONE).await;
+    buyer.post("/auth/change-phone", json!({"phone": PHONE, "otp": otp})).await.ok();
+    pay_twice("A3").await;
+    assert_eq!(sent(), (7, 3));
     stack.assert_invariants().await;
 }
 

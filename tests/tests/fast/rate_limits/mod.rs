@@ -41,13 +41,14 @@ async fn log_in(client: &Client, login: &str, password: &str) -> Response {
     client.post("/auth/login", json!({field: login, "password": password})).await
 }
 
-/// A user, at the address from which the account was made.
+/// A user who has proved phone and address, at the network address from which the account was made.
 async fn owner(stack: &Stack) -> Client {
     let owner = stack.anonymous();
     owner
         .post("/auth/register", json!({"email": EMAIL, "phone": PHONE, "password": PASSWORD}))
         .await
         .ok();
+    stack.execute("UPDATE users SET email_verified_at = now(), phone_verified_at = now()").await;
     owner
 }
 

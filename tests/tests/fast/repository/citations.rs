@@ -205,3 +205,25 @@ fn documents_are_wrapped_and_the_readme_is_short() {
     }
     assert_eq!(long, [""; 0], "lines of more than 100 columns that are no table");
 }
+
+#[test]
+fn every_test_in_the_table_of_attacks_exists() {
+    let tests: String = texts()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("tests/tests/"))
+        .map(|(_, text)| text)
+        .collect();
+    let document = std::fs::read_to_string(path("docs/abuse.md")).unwrap();
+    let rows = document.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let mut named = 0;
+    for row in rows {
+        let cell = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap_or_default();
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test in {row}");
+        for name in names {
+            assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named} tests");
+}

@@ -1,0 +1,113 @@
+//! `POST /auth/change-phone`: a phone number becomes the account's own, its first or another; a code
+//! from `send-otp` proves it.
+
+use nexus_common::{
+    Error,
+    accounts::{
+        phone_proofs,
+        users::{self, Profile},
+    },
+    jobs::{self, notifications::PhoneReplaced, wakeups},
+    storage::postgres,
+    tickets::delivery,
+    types::{contacts::Phone as PhoneNumber, feature::Feature},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{OTP_REQUIRED, lock_own_account, one_time_password};
+use crate::{
+    app::App,
+    auth::{caller::Caller, login},
+    budgets::Claimant,
+    http::{
+        api_error::ApiError,
+        client_ip::ClientIp,
+        fields::{Field, Otp, Phone, Verbatim, sent},
+    },
+    operations::{
+        Endpoint, One,
+        payments::{provider_failed, provider_refused},
+    },
+    spec::operation::Operation,
+};
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangePhone {
+    phone: Phone,
+    otp: Otp,
+    /// The account's, if it has one. Not needed for the number that the account has claimed.
+    #[schema(value_type = Option<String>, example = "Corr3ct-horse")]
+    password: Option<Verbatim>,
+    /// A code that was sent to the account's own phone, if that is proved and there is no password.
+    current_otp: Option<Otp>,
+}
+
+/// The number is the account's own.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PhoneVerified {
+    message: &'static str,
+    phone: String,
+}
+
+impl Endpoint for ChangePhone {
+    type Caller = (ClientIp, Caller);
+    type Response = One<PhoneVerified>;
+
+    fn spec() -> Operation {
+        Operation::private("change_phone", "Verify or change the phone number").failures([
+            Error::PasswordWrong,
+            Error::ReauthenticationNeeded("Password"),
+            Error::OtpWrong,
+            Error::OtpExpired,
+            Error::OtpAttempts,
+            Error::UserExists,
+            provider_failed(),
+            provider_refused(),
+            Error::Off(Feature::Sms),
+        ])
+    }
+
+    async fn run(
+        self,
+        app: App,
+        (address, caller): (ClientIp, Caller),
+    ) -> Result<Self::Response, ApiError> {
+        const MISSING: &str = "Phone number and OTP are required";
+        let user = caller.user;
+        let phone = self.phone.number(MISSING)?;
+        let otp = one_time_password(&self.otp, MISSING)?;
+        let current =
+            sent(&self.current_otp).map(|otp| one_time_password(otp, OTP_REQUIRED)).transpose()?;
+        let password = sent(&self.password).and_then(Field::read);
+        let Some(profile) = users::profile(&mut *app.db.acquire().await?, user).await? else {
+            return Err(Error::TokenInvalid.into());
+        };
+        if !is_own(&profile, &phone) {
+            login::reauthenticate(&app, address, user, password, current).await?;
+        }
+        let claimant = Claimant { address, at_home: is_own(&profile, &phone) };
+        let taken = app.budgets.otp_check(claimant, &phone).await?;
+        login::check_code(&app, taken, &phone, &otp).await?;
+        let mut tx = postgres::begin(&app.db).await?;
+        let replaced = phone_proofs::set(&mut tx, user, &phone).await?;
+        // After all accounts that it concerns were locked, in one order.
+        lock_own_account(&app, &mut tx, &caller).await?;
+        if let Some(to) = replaced {
+            jobs::enqueue(&mut tx, &PhoneReplaced { user_id: user, to }).await?;
+        }
+        delivery::deliver_waiting(&mut tx, user).await?;
+        tx.commit().await?;
+        wakeups::committed();
+        Ok(One(PhoneVerified {
+            message: "Phone number verified",
+            phone: phone.as_str().to_owned(),
+        }))
+    }
+}
+
+/// Whether it is the number with which the account was made.
+fn is_own(profile: &Profile, phone: &PhoneNumber) -> bool {
+    profile.user.phone.as_deref() == Some(phone.as_str())
+}
