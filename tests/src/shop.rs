@@ -269,6 +269,14 @@ impl Stack {
 }
 
 impl Client {
+    /// Checks that neither token of a session is good for anything.
+    pub async fn has_ended(&self) {
+        self.get("/auth/me").await.failed(401, "Token has been revoked");
+        let refresh = json!({"refreshToken": self.refresh_token});
+        let refused = self.post("/auth/refresh-token", refresh).await;
+        refused.failed(401, "Refresh token has been revoked");
+    }
+
     /// Tries to lock a seat.
     pub async fn lock(&self, event: &Event, seat_type: &str, label: &str) -> Response {
         let path = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type(seat_type));

@@ -125,7 +125,8 @@ pub(crate) async fn reauthenticate(
             let missing = || Error::ReauthenticationNeeded("OTP of the current phone number");
             let phone = Phone::parse(&phone).ok_or_else(missing)?;
             let otp = otp.ok_or_else(missing)?;
-            let taken = app.budgets.otp_check(Claimant { address, at_home: true }, &phone).await?;
+            let claimant = claimant(app, address, &Login::from(&phone)).await?;
+            let taken = app.budgets.otp_check(claimant, &phone).await?;
             check_code(app, taken, &phone, &otp).await
         }
         (None, None) => Ok(()),

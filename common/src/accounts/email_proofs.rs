@@ -72,21 +72,29 @@ pub async fn unproved(conn: &mut PgConnection, user: UserId) -> Result<Option<St
     Ok(email.fetch_optional(conn).await?.flatten())
 }
 
-/// What a mail says.
+/// What a mail says that proves an address. Nothing of what its account says: no stranger writes to
+/// others in our name.
 #[derive(Debug)]
-pub struct Letter {
+pub struct Verification {
     pub to: String,
-    /// Only of an account that has proved the address: no stranger writes to others in our name.
-    pub name: Option<String>,
     /// Ends the link; only for accounts that have a password.
     pub link: Option<String>,
     /// For who is logged in.
     pub code: String,
 }
 
+/// What a mail says with which the owner of a proved address sets another password.
+#[derive(Debug)]
+pub struct Recovery {
+    pub to: String,
+    pub name: Option<String>,
+    /// Ends the link.
+    pub link: String,
+}
+
 /// Makes a link and a code for the mail that [`begin`] has announced; those of earlier mails are
 /// worth nothing any more. `None` if there is nothing left to prove.
-pub async fn verification(conn: &mut PgConnection, user: UserId) -> Result<Option<Letter>> {
+pub async fn verification(conn: &mut PgConnection, user: UserId) -> Result<Option<Verification>> {
     let (link, code) = (new_link(), new_code());
     let row = sqlx::query!(
         r#"UPDATE email_proofs p SET link_hash = $2, code_hash = $3, attempts = 0 FROM users u
@@ -98,18 +106,13 @@ pub async fn verification(conn: &mut PgConnection, user: UserId) -> Result<Optio
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Letter {
-        to: row.email,
-        name: None,
-        link: row.has_password.then_some(link),
-        code,
-    }))
+    Ok(row.map(|row| Verification { to: row.email, link: row.has_password.then_some(link), code }))
 }
 
 /// Makes a link with which the owner of a proved address sets another password. `None` if no
 /// account has proved the address.
-pub async fn recovery(conn: &mut PgConnection, email: &Email) -> Result<Option<Letter>> {
-    let (link, code) = (new_link(), new_code());
+pub async fn recovery(conn: &mut PgConnection, email: &Email) -> Result<Option<Recovery>> {
+    let link = new_link();
     let row = sqlx::query!(
         r#"WITH owner AS (
                SELECT id, name, email FROM users WHERE email = ANY ($1) AND email_verified_at IS NOT NULL LIMIT 1 FOR SHARE
@@ -127,7 +130,7 @@ pub async fn recovery(conn: &mut PgConnection, email: &Email) -> Result<Option<L
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Letter { to: row.email, name: row.name, link: Some(link), code }))
+    Ok(row.map(|row| Recovery { to: row.email, name: row.name, link }))
 }
 
 /// Whom a link was mailed to.
@@ -183,8 +186,9 @@ pub async fn spend(conn: &mut PgConnection, purpose: Purpose, proof: &Addressee)
     if spent.rows_affected() == 0 { Err(Error::LinkExpired) } else { Ok(()) }
 }
 
-/// Makes an address that is proved that of the account, and no other account's; returns the proved address that
-/// it had before, if that was another. [`Error::UserExists`] if another account has proved it.
+/// Makes an address that is proved that of the account, and no other account's; returns the proved
+/// address that it had before, if that was another. [`Error::UserExists`] if another account has
+/// proved it.
 pub async fn set(conn: &mut PgConnection, user: UserId, email: &Email) -> Result<Option<String>> {
     let spellings = email.spellings();
     users::lock_contacts(conn, &[email.as_str()]).await?;

@@ -167,15 +167,13 @@ async fn lock_user(conn: &mut PgConnection, user: UserId) -> Result<()> {
 
 /// Locks the account of a token's user for a change that only they may make. Hashing and providers
 /// take a while: [`Error::TokenRevoked`] if the token was revoked since it was checked.
-pub async fn require(conn: &mut PgConnection, verified: &Verified) -> Result<()> {
-    let good = sqlx::query!(
-        "SELECT id FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $2)
-             AND NOT EXISTS (SELECT 1 FROM sessions WHERE id = $3 AND ended_at IS NOT NULL) FOR UPDATE",
-        verified.user as _,
-        verified.issued_at,
-        verified.session as _,
-    );
-    good.fetch_optional(conn).await?.map(drop).ok_or(Error::TokenRevoked)
+pub async fn require(conn: &mut PgConnection, token: &str, verified: Verified) -> Result<()> {
+    // First the lock, and then the look, so that it sees what the lock has waited for.
+    lock_user(conn, verified.user).await?;
+    match are_revoked(conn, &[(token.to_owned(), verified)]).await?.pop() {
+        Some(Ok(false)) => Ok(()),
+        _ => Err(Error::TokenRevoked),
+    }
 }
 
 /// A session as its user sees it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use askama::Template;
 use nexus_common::{
     accounts::{
-        email_proofs::{self, Letter},
+        email_proofs::{self, Recovery, Verification},
         users::contacts_of,
     },
     jobs::notifications::{
@@ -30,12 +30,12 @@ pub async fn verify_email(
     let smtp = needed(&cx.smtp)?;
     let letter = email_proofs::verification(&mut *cx.db.acquire().await?, job.user_id).await?;
     let Some(letter) = letter else { return Ok(()) };
-    let link = cx.link("verify-email", &letter);
+    let link = letter.link.as_ref().and_then(|token| cx.link("verify-email", token));
     let content = bodies(
         VerifyText { letter: &letter, link: &link },
         VerifyHtml { letter: &letter, link: &link },
     )?;
-    smtp.send(mail(letter.to, letter.name, "Please verify your e-mail address", content))
+    smtp.send(mail(letter.to, None, "Please verify your e-mail address", content))
         .await
         .map_err(outward)
 }
@@ -54,7 +54,7 @@ pub async fn recover_password(
     let Some(email) = contacts::Email::parse(&job.email) else { return Ok(()) };
     let letter = email_proofs::recovery(&mut *cx.db.acquire().await?, &email).await?;
     let Some(letter) = letter else { return Ok(()) };
-    let Some(link) = cx.link("reset-password", &letter) else { return Ok(()) };
+    let Some(link) = cx.link("reset-password", &letter.link) else { return Ok(()) };
     let content = bodies(
         RecoverText { letter: &letter, link: &link },
         RecoverHtml { letter: &letter, link: &link },
@@ -123,9 +123,9 @@ pub async fn phone_replaced(
 }
 
 impl Notifications {
-    /// The address of the API's page with the letter's link, if there is one.
-    fn link(&self, page: &str, letter: &Letter) -> Option<String> {
-        let (base, token) = (self.public_url.as_ref()?, letter.link.as_ref()?);
+    /// The address of a page of the API for who has been mailed this token.
+    fn link(&self, page: &str, token: &str) -> Option<String> {
+        let base = self.public_url.as_ref()?;
         Some(format!("{base}/account/{page}?token={token}"))
     }
 }
@@ -151,28 +151,28 @@ fn mail(
 #[derive(Template)]
 #[template(path = "verify_email.txt")]
 struct VerifyText<'a> {
-    letter: &'a Letter,
+    letter: &'a Verification,
     link: &'a Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "verify_email.html")]
 struct VerifyHtml<'a> {
-    letter: &'a Letter,
+    letter: &'a Verification,
     link: &'a Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "recover_password.txt")]
 struct RecoverText<'a> {
-    letter: &'a Letter,
+    letter: &'a Recovery,
     link: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "recover_password.html")]
 struct RecoverHtml<'a> {
-    letter: &'a Letter,
+    letter: &'a Recovery,
     link: &'a str,
 }
 

@@ -15,19 +15,16 @@ use nexus_common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{OTP_REQUIRED, lock_own_account, one_time_password};
+use super::{lock_own_account, reauthenticate, reauthentication_failures};
 use crate::{
     app::App,
     auth::{caller::Caller, login},
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
-        fields::{Email, Field, Otp, Verbatim, sent},
+        fields::{Email, Field, Otp, Verbatim},
     },
-    operations::{
-        Endpoint, One,
-        payments::{provider_failed, provider_refused},
-    },
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -59,16 +56,8 @@ impl Endpoint for ChangeEmail {
             .description(
                 "Mails a code to the new address; `verify-email` with it makes the change.",
             )
-            .failures([
-                Error::EmailVerified,
-                Error::PasswordWrong,
-                Error::ReauthenticationNeeded("Password"),
-                Error::OtpWrong,
-                Error::OtpExpired,
-                Error::OtpAttempts,
-                provider_failed(),
-                provider_refused(),
-            ])
+            .failures([Error::EmailVerified])
+            .failures(reauthentication_failures())
     }
 
     async fn run(
@@ -79,16 +68,13 @@ impl Endpoint for ChangeEmail {
         let user = caller.user;
         let email = self.email.read().and_then(|text| EmailAddress::parse(text.trim()));
         let email = email.ok_or_else(|| Error::invalid("Invalid email format"))?;
-        let otp =
-            sent(&self.current_otp).map(|otp| one_time_password(otp, OTP_REQUIRED)).transpose()?;
-        let password = sent(&self.password).and_then(Field::read);
         let Some(profile) = users::profile(&mut *app.db.acquire().await?, user).await? else {
             return Err(Error::TokenInvalid.into());
         };
         if is_verified(&profile, &email) {
             return Err(Error::EmailVerified.into());
         }
-        login::reauthenticate(&app, address, user, password, otp).await?;
+        reauthenticate(&app, address, user, &self.password, &self.current_otp).await?;
         let sent = send(&app, address, &caller, &email).await?;
         Ok(One(sent))
     }

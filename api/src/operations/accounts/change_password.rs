@@ -15,23 +15,17 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    LoggedIn, OTP_REQUIRED, check_new_password, forget_sessions, lock_own_account,
-    one_time_password, open_session,
+    LoggedIn, check_new_password, forget_sessions, lock_own_account, open_session, reauthenticate,
+    reauthentication_failures,
 };
 use crate::{
     app::App,
-    auth::{
-        caller::{Caller, Device},
-        login,
-    },
+    auth::caller::{Caller, Device},
     http::{
         api_error::ApiError,
-        fields::{Field, Otp, Verbatim, sent},
+        fields::{Field, Otp, Verbatim},
     },
-    operations::{
-        Endpoint, One,
-        payments::{provider_failed, provider_refused},
-    },
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -54,17 +48,8 @@ impl Endpoint for ChangePassword {
     fn spec() -> Operation {
         Operation::private("change_password", "Change the password")
             .description("Ends every session, and opens a new one.")
-            .failures([
-                Error::PasswordWrong,
-                Error::PasswordGuessable,
-                Error::ReauthenticationNeeded("Password"),
-                Error::OtpWrong,
-                Error::OtpExpired,
-                Error::OtpAttempts,
-                Error::BadCredentials,
-                provider_failed(),
-                provider_refused(),
-            ])
+            .failures([Error::PasswordGuessable, Error::BadCredentials])
+            .failures(reauthentication_failures())
     }
 
     async fn run(
@@ -75,10 +60,8 @@ impl Endpoint for ChangePassword {
         let user = caller.user;
         let new = self.new_password.read().unwrap_or_default();
         check_new_password(&new).await?;
-        let current = sent(&self.current_password).and_then(Field::read);
-        let otp =
-            sent(&self.current_otp).map(|otp| one_time_password(otp, OTP_REQUIRED)).transpose()?;
-        login::reauthenticate(&app, device.address, user, current, otp).await?;
+        reauthenticate(&app, device.address, user, &self.current_password, &self.current_otp)
+            .await?;
         let hash = passwords::hash(new).await?;
         let mut tx = postgres::begin(&app.db).await?;
         lock_own_account(&app, &mut tx, &caller).await?;

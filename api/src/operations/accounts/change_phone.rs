@@ -4,6 +4,7 @@
 use nexus_common::{
     Error,
     accounts::{
+        credentials::Login,
         phone_proofs,
         users::{self, Profile},
     },
@@ -15,20 +16,16 @@ use nexus_common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{OTP_REQUIRED, lock_own_account, one_time_password};
+use super::{lock_own_account, one_time_password, reauthenticate, reauthentication_failures};
 use crate::{
     app::App,
     auth::{caller::Caller, login},
-    budgets::Claimant,
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
-        fields::{Field, Otp, Phone, Verbatim, sent},
+        fields::{Otp, Phone, Verbatim},
     },
-    operations::{
-        Endpoint, One,
-        payments::{provider_failed, provider_refused},
-    },
+    operations::{Endpoint, One},
     spec::operation::Operation,
 };
 
@@ -56,17 +53,9 @@ impl Endpoint for ChangePhone {
     type Response = One<PhoneVerified>;
 
     fn spec() -> Operation {
-        Operation::private("change_phone", "Verify or change the phone number").failures([
-            Error::PasswordWrong,
-            Error::ReauthenticationNeeded("Password"),
-            Error::OtpWrong,
-            Error::OtpExpired,
-            Error::OtpAttempts,
-            Error::UserExists,
-            provider_failed(),
-            provider_refused(),
-            Error::Off(Feature::Sms),
-        ])
+        Operation::private("change_phone", "Verify or change the phone number")
+            .failures([Error::UserExists, Error::Off(Feature::Sms)])
+            .failures(reauthentication_failures())
     }
 
     async fn run(
@@ -78,16 +67,13 @@ impl Endpoint for ChangePhone {
         let user = caller.user;
         let phone = self.phone.number(MISSING)?;
         let otp = one_time_password(&self.otp, MISSING)?;
-        let current =
-            sent(&self.current_otp).map(|otp| one_time_password(otp, OTP_REQUIRED)).transpose()?;
-        let password = sent(&self.password).and_then(Field::read);
         let Some(profile) = users::profile(&mut *app.db.acquire().await?, user).await? else {
             return Err(Error::TokenInvalid.into());
         };
         if !is_own(&profile, &phone) {
-            login::reauthenticate(&app, address, user, password, current).await?;
+            reauthenticate(&app, address, user, &self.password, &self.current_otp).await?;
         }
-        let claimant = Claimant { address, at_home: is_own(&profile, &phone) };
+        let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
         let taken = app.budgets.otp_check(claimant, &phone).await?;
         login::check_code(&app, taken, &phone, &otp).await?;
         let mut tx = postgres::begin(&app.db).await?;

@@ -59,7 +59,11 @@ use crate::{
         caller::{Caller, Device},
         revocations,
     },
-    http::fields::{Field, Otp},
+    http::{
+        client_ip::ClientIp,
+        fields::{Field, Otp, Verbatim, sent},
+    },
+    operations::payments::{provider_failed, provider_refused},
 };
 
 /// A user has logged in.
@@ -107,7 +111,7 @@ async fn open_session(
 
 /// Locks the caller's account for a change, unless their token was revoked meanwhile.
 async fn lock_own_account(app: &App, conn: &mut PgConnection, caller: &Caller) -> Result<()> {
-    sessions::require(conn, &app.signer.verify_access(&caller.token)?).await
+    sessions::require(conn, &caller.token, app.signer.verify_access(&caller.token)?).await
 }
 
 /// Makes this process forget a session before it responds; other processes are notified.
@@ -136,6 +140,32 @@ async fn check_new_password(password: &str) -> Result<()> {
 
 /// The message for an empty code of the current phone.
 const OTP_REQUIRED: &str = "OTP of the current phone number is required";
+
+/// Checks that it is still the user who asks: see [`crate::auth::login::reauthenticate`].
+async fn reauthenticate(
+    app: &App,
+    address: ClientIp,
+    user: UserId,
+    password: &Option<Verbatim>,
+    otp: &Option<Otp>,
+) -> Result<()> {
+    let password = sent(password).and_then(Field::read);
+    let otp = sent(otp).map(|otp| one_time_password(otp, OTP_REQUIRED)).transpose()?;
+    crate::auth::login::reauthenticate(app, address, user, password, otp).await
+}
+
+/// How that fails.
+fn reauthentication_failures() -> [Error; 7] {
+    [
+        Error::PasswordWrong,
+        Error::ReauthenticationNeeded("Password"),
+        Error::OtpWrong,
+        Error::OtpExpired,
+        Error::OtpAttempts,
+        provider_failed(),
+        provider_refused(),
+    ]
+}
 
 /// A one-time password; absent and empty are `missing`.
 fn one_time_password(otp: &Otp, missing: &str) -> Result<OneTimePassword> {

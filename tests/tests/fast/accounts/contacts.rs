@@ -47,13 +47,6 @@ async fn verify_email(stack: &Stack, user: &Client, email: &str) {
     assert_eq!(verified, json!({"message": "E-mail address verified", "email": email}));
 }
 
-async fn has_ended(session: &Client) {
-    session.get("/auth/me").await.failed(401, "Token has been revoked");
-    let refresh = json!({"refreshToken": session.refresh_token});
-    let refused = session.post("/auth/refresh-token", refresh).await;
-    refused.failed(401, "Refresh token has been revoked");
-}
-
 /// Waits until no job of that kind is left to do.
 async fn until_sent(stack: &Stack, kind: &str) {
     eventually(&format!("{kind} is done"), SOON, async || {
@@ -76,7 +69,7 @@ async fn the_first_code_takes_an_account_from_the_stranger_who_made_it_with_the_
         (&data["isNewUser"], &data["user"]["email"], owner.id),
         (&json!(false), &Value::Null, stranger.id)
     );
-    has_ended(&stranger).await;
+    stranger.has_ended().await;
     let refusal = socket.call("create_event", &[json!({})]).await;
     assert_eq!(refusal, json!({"success": false, "error": "Authentication required"}));
     log_in(&stack, "email", "mallory@nexus.example", PASSWORD).await.failed(401, WRONG);
@@ -129,7 +122,7 @@ async fn a_password_reset_by_the_phones_owner_locks_the_stranger_out() {
     let otp = stack.otp(PHONE).await;
     let reset = json!({"phone": PHONE, "otp": otp, "newPassword": "An0ther-horse"});
     stack.anonymous().post("/auth/reset-password", reset).await.ok();
-    has_ended(&stranger).await;
+    stranger.has_ended().await;
     log_in(&stack, "email", "mallory@nexus.example", PASSWORD).await.failed(401, WRONG);
     log_in(&stack, "phone", PHONE, "An0ther-horse").await.ok();
 }
@@ -334,7 +327,7 @@ async fn a_proved_address_sets_another_password_and_a_claimed_one_does_not() {
     };
     recover("short").await.failed(400, "Password must be at least 8 characters long");
     recover("An0ther-horse").await.ok();
-    has_ended(&user).await;
+    user.has_ended().await;
     log_in(&stack, "email", EMAIL, "An0ther-horse").await.ok();
     log_in(&stack, "email", EMAIL, PASSWORD).await.failed(401, WRONG);
     let used = "This link has expired or has been used. Please request a new one.";
@@ -517,7 +510,7 @@ async fn a_change_that_is_under_way_when_the_account_changes_hands_is_not_made()
         let changed = changed.unwrap();
         if changed.status == 200 {
             // It was made before the owner came, and has ended with everything else.
-            has_ended(&stack.anonymous().logged_in(&changed.data())).await;
+            stack.anonymous().logged_in(&changed.data()).has_ended().await;
         }
     }
     owner.get("/auth/me").await.ok();
@@ -537,4 +530,44 @@ async fn who_claims_a_contact_often_uses_up_no_budget_of_its_owner() {
         sent += usize::from(response.status == 200);
     }
     assert_eq!(sent, 2, "all of them share one budget");
+}
+
+#[tokio::test]
+async fn a_session_that_ends_while_its_change_waits_makes_none() {
+    let stack = Stack::builder().workers([]).start().await;
+    let user = register(&stack, json!({"email": EMAIL, "password": PASSWORD})).await;
+    let mut ending = stack.db.begin().await.unwrap();
+    let sql = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+    let lock = format!("SELECT id FROM users WHERE id = {} FOR NO KEY UPDATE", user.id);
+    sql(lock).execute(&mut *ending).await.unwrap();
+    let change = json!({"currentPassword": PASSWORD, "newPassword": "An0ther-horse"});
+    let under_way = tokio::spawn({
+        let user = user.clone();
+        async move { user.post("/auth/change-password", change).await }
+    });
+    eventually("the change waits", SOON, async || {
+        let waiting = stack.count("pg_stat_activity WHERE wait_event_type = 'Lock'").await;
+        seen(waiting == 1, waiting).map(drop)
+    })
+    .await;
+    sql("UPDATE sessions SET ended_at = now()".to_owned()).execute(&mut *ending).await.unwrap();
+    ending.commit().await.unwrap();
+    under_way.await.unwrap().failed(401, "Token has been revoked");
+    log_in(&stack, "email", EMAIL, PASSWORD).await.ok();
+}
+
+#[tokio::test]
+async fn those_who_claim_a_phone_share_the_codes_that_may_be_tried_for_it() {
+    let stack =
+        Stack::builder().workers(["otp"]).env("RATE_LIMIT_OTP_FAILURES", "2/1h").start().await;
+    let code = stack.otp(PHONE).await;
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    let mut statuses = Vec::new();
+    for number in 0..3 {
+        let account = json!({"phone": PHONE, "password": format!("Str4nger-horse-{number}")});
+        let stranger = register(&stack, account).await;
+        let guess = json!({"phone": PHONE, "otp": wrong});
+        statuses.push(stranger.post("/auth/change-phone", guess).await.status);
+    }
+    assert_eq!(statuses, [401, 401, 429]);
 }

@@ -16,10 +16,6 @@ async fn registered(stack: &Stack) -> Client {
     user
 }
 
-async fn has_ended(session: &Client) {
-    session.get("/auth/me").await.failed(401, "Token has been revoked");
-}
-
 #[tokio::test]
 async fn a_password_that_everybody_tries_first_is_refused_wherever_one_is_set() {
     let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
@@ -60,8 +56,8 @@ async fn a_user_changes_the_password_with_the_old_one_and_goes_on_in_a_new_sessi
     user.get("/auth/me").await.ok();
     let changed = change(Some(PASSWORD)).await.data();
     assert_eq!(changed["message"], "Password changed");
-    has_ended(&user).await;
-    has_ended(&other).await;
+    user.has_ended().await;
+    other.has_ended().await;
     let again = anonymous.clone().logged_in(&changed);
     again.get("/auth/me").await.ok();
     again.post("/auth/refresh-token", json!({"refreshToken": again.refresh_token})).await.ok();

@@ -22,24 +22,6 @@ async fn log_in(anonymous: &Client, password: &str) -> Value {
         .data()
 }
 
-/// Checks that neither token of a session is good for anything.
-async fn has_ended(session: &Client) {
-    session.get("/auth/me").await.failed(401, "Token has been revoked");
-    let refresh = json!({"refreshToken": session.refresh_token});
-    session
-        .post("/auth/refresh-token", refresh)
-        .await
-        .failed(401, "Refresh token has been revoked");
-}
-
-/// Has a code sent to the phone; returns it.
-async fn otp(stack: &Stack) -> String {
-    stack.anonymous().post("/auth/send-otp", json!({"phone": PHONE})).await.ok();
-    eventually("the code is sent", SOON, async || stack.providers.otp(PHONE).ok_or("none".into()))
-        .await
-        .code
-}
-
 #[tokio::test]
 async fn me_is_the_user_of_the_token() {
     let stack = Stack::builder().workers([]).start().await;
@@ -67,7 +49,7 @@ async fn logout_all_ends_every_session_and_no_later_one() {
     let response = first.post("/auth/logout-all", json!({})).await.data();
     assert_eq!(response, json!({"message": "Logged out of all sessions", "sessions_ended": 2}));
     for session in [&first, &second, &refreshed] {
-        has_ended(session).await;
+        session.has_ended().await;
     }
     stranger.get("/bookings/my-bookings").await.ok();
     let anew = stack.anonymous().logged_in(&log_in(&first, PASSWORD).await);
@@ -81,8 +63,8 @@ async fn logout_all_reads_no_body() {
     let (first, second) = logged_in_twice(&stack).await;
     let request = first.request(Method::POST, "/auth/logout-all");
     Response::to(request.header("content-type", "text/plain").body("[")).await.ok();
-    has_ended(&first).await;
-    has_ended(&second).await;
+    first.has_ended().await;
+    second.has_ended().await;
 }
 
 #[tokio::test]
@@ -91,8 +73,8 @@ async fn ended_sessions_stay_ended_when_redis_forgets() {
     let (first, second) = logged_in_twice(&stack).await;
     first.post("/auth/logout-all", json!({})).await.ok();
     stack.redis_command("FLUSHALL").await;
-    has_ended(&first).await;
-    has_ended(&second).await;
+    first.has_ended().await;
+    second.has_ended().await;
 }
 
 #[tokio::test]
@@ -101,7 +83,7 @@ async fn a_password_reset_needs_the_phones_code_and_ends_every_session() {
     let (first, second) = logged_in_twice(&stack).await;
     let socket = stack.socket("the user", &first).await;
     let anonymous = stack.anonymous();
-    let code = otp(&stack).await;
+    let code = stack.otp(PHONE).await;
     let wrong = if code == "000000" { "111111" } else { "000000" };
     let reset =
         |otp: &str| json!({"phone": "98111 11111", "otp": otp, "newPassword": "monsoon-harbour"});
@@ -119,8 +101,8 @@ async fn a_password_reset_needs_the_phones_code_and_ends_every_session() {
             "security_note": "All existing sessions have been terminated for security.",
         })
     );
-    has_ended(&first).await;
-    has_ended(&second).await;
+    first.has_ended().await;
+    second.has_ended().await;
     let refusal = socket.call("create_event", &[json!({})]).await;
     assert_eq!(refusal, json!({"success": false, "error": "Authentication required"}));
     let old = json!({"email": "asha@nexus.example", "password": PASSWORD});
@@ -173,7 +155,7 @@ async fn a_reset_is_refused_in_the_contracts_words() {
         ),
     ];
     stack.refuses(&stack.anonymous(), "/auth/reset-password", cases).await;
-    let code = otp(&stack).await;
+    let code = stack.otp(PHONE).await;
     let nobody = json!({"phone": PHONE, "otp": code, "newPassword": "longenough"});
     let refusal = stack.anonymous().post("/auth/reset-password", nobody).await;
     refusal.failed(404, "User not found with this phone number");
@@ -186,13 +168,13 @@ async fn a_logout_ends_all_tokens_of_the_session_and_no_other_one() {
     let refreshed = refresh(&first, false).await.data();
     let refreshed = first.clone().with_token(first.id, refreshed["accessToken"].as_str().unwrap());
     first.post("/auth/logout", json!({})).await.ok();
-    has_ended(&first).await;
-    has_ended(&refreshed).await;
+    first.has_ended().await;
+    refreshed.has_ended().await;
     second.get("/auth/me").await.ok();
     refresh(&second, false).await.ok();
     // Redis only helps to answer sooner.
     stack.redis_command("FLUSHALL").await;
-    has_ended(&refreshed).await;
+    refreshed.has_ended().await;
     second.get("/auth/me").await.ok();
 }
 
@@ -226,7 +208,7 @@ async fn a_refresh_token_is_replaced_for_who_asks_for_it() {
     let all = first.post("/auth/logout-all", json!({})).await.data();
     assert_eq!(all["sessions_ended"], 3, "what could have been continued: {all}");
     for session in [&first, &next, &other, &second] {
-        has_ended(session).await;
+        session.has_ended().await;
     }
 }
 
@@ -239,7 +221,7 @@ async fn who_uses_a_replaced_refresh_token_later_ends_the_session() {
         .execute("UPDATE refresh_tokens SET rotated_at = rotated_at - interval '11 seconds'")
         .await;
     refresh(&first, false).await.failed(401, "Refresh token has been revoked");
-    has_ended(&next).await;
+    next.has_ended().await;
     refresh(&next, true).await.failed(401, "Refresh token has been revoked");
     second.get("/auth/me").await.ok();
 }
@@ -263,7 +245,7 @@ async fn a_user_sees_the_own_sessions_and_ends_one() {
     assert_eq!(list(&stranger).await, json!([]));
     let socket = stack.socket("the other session", &second).await;
     first.delete(&path).await.ok();
-    has_ended(&second).await;
+    second.has_ended().await;
     let refusal = socket.call("create_event", &[json!({})]).await;
     assert_eq!(refusal, json!({"success": false, "error": "Authentication required"}));
     assert_eq!(list(&first).await.as_array().unwrap().len(), 1);
