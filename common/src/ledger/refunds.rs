@@ -146,6 +146,8 @@ pub struct Refund {
     /// How many refunds of this payment we have asked for, of those that Razorpay has told us
     /// about.
     pub asked: i64,
+    /// How many refunds of this payment, ours and manual ones, the bank could not make.
+    pub not_made: i64,
     /// The installation that owns the payment, if not ours: see
     /// [`installation`](crate::payments::installation).
     pub other_installation: Option<String>,
@@ -172,6 +174,12 @@ impl Refund {
         self.left_paise > 0
             && self.status != RefundStatus::Processed
             && !(self.is_too_little() && self.under_way)
+    }
+
+    /// Whether Razorpay would be asked for something else by now, or for the same for a new reason:
+    /// another refund was made, or one that stood in the way has failed.
+    pub fn has_moved_since(&self, before: &Refund) -> bool {
+        self.left_paise != before.left_paise || self.not_made != before.not_made
     }
 
     /// The idempotency key of the next try. Razorpay answers a key that it knows with the refund
@@ -208,6 +216,7 @@ pub async fn get(conn: &mut PgConnection, id: RefundId) -> Result<Option<Refund>
                   coalesce(c.amount_paise, r.amount_paise) AS "captured_paise!",
                   coalesce(c.amount_paise, r.amount_paise) - back.paise AS "left_paise!", back.under_way AS "under_way!",
                   (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND ours) AS "asked!",
+                  (SELECT count(*) FROM provider_refunds WHERE payment_id = r.payment_id AND status = 'failed') AS "not_made!",
                   (SELECT installation::text FROM copied_payments WHERE payment_id = r.payment_id) AS other_installation
            FROM refunds r LEFT JOIN payments c ON c.payment_id = r.payment_id AND c.kind = 'capture'
            CROSS JOIN LATERAL (

@@ -39,8 +39,8 @@ pub async fn refund_payment(
     refund_left(&cx, &job, &attempt, refund).await
 }
 
-/// Asks Razorpay to refund the rest of a payment, and asks again for the new rest whenever a part
-/// has been refunded manually meanwhile.
+/// Asks Razorpay to refund the rest of a payment, and asks again for the new rest whenever a manual
+/// refund was made, or has failed, meanwhile.
 async fn refund_left(
     cx: &Context<Payments>,
     job: &RefundPayment,
@@ -83,11 +83,9 @@ async fn refund_left(
         let now = follow_all(cx, job, attempt, &refund, &made).await?;
         let Some(now) = now else { return Ok(()) };
         match refused {
-            // No other refund was made meanwhile, so the refusal has another cause.
-            Some(refused) if now.left_paise == refund.left_paise => return Err(outward(refused)),
-            _ if now.failures == refund.failures && now.left_paise != refund.left_paise => {
-                refund = now
-            }
+            // No other refund stood in the way, so the refusal has another cause.
+            Some(refused) if !now.has_moved_since(&refund) => return Err(outward(refused)),
+            _ if now.failures == refund.failures && now.has_moved_since(&refund) => refund = now,
             // The webhook may have told us of the failure before Razorpay's response did. This job
             // is still alive, so it is the one that asks again.
             _ => {

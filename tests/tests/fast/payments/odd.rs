@@ -448,6 +448,29 @@ async fn what_a_refund_by_hand_would_have_returned_is_returned_by_us_when_the_ba
 }
 
 #[tokio::test]
+async fn a_refusal_because_of_a_refund_by_hand_that_then_fails_is_not_final() {
+    let mut stack = Stack::start().await;
+    let (buyer, _, booking, payment) = stack.sold().await;
+    stack.worker("payments").stop().await;
+    buyer.cancel(&booking).await.ok();
+    // Nexus hears of it only when it asks why Razorpay has refused; by then the bank has failed.
+    stack.providers.fault(Target::Webhook, Some(2), Fault::lost());
+    stack.providers.fault(Target::RazorpayRefund, Some(1), Fault::status(400));
+    stack.providers.fail_refunds(1);
+    stack.providers.refund_manually(&payment.id, Some(5_000)).expect("a refund");
+    eventually("the bank has failed", SOON, async || {
+        let refunds = refunds(&stack);
+        seen(refunds[0].1 == "failed", refunds).map(drop)
+    })
+    .await;
+    stack.worker("payments").start();
+    stack.until_booking(&buyer, &booking, "cancelled", "refunded").await;
+    assert_eq!(refunds(&stack), [(5_000, "failed"), (10_000, "processed")]);
+    assert_eq!(stack.count("jobs WHERE state = 'dead'").await, 0, "dead letters");
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
 async fn what_is_too_little_for_a_refund_is_told_to_operators_and_asked_for_no_more() {
     let stack = Stack::start().await;
     let (buyer, _, booking, payment) = stack.sold().await;
