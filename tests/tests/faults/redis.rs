@@ -221,9 +221,24 @@ async fn clients_are_told_to_refresh_what_has_changed_while_redis_was_away() {
         let told = viewer.received("event:seats-update").into_iter();
         told.filter_map(|said| said["version"].as_i64()).max().unwrap_or(0)
     };
+    // Once it has heard the newest counts, nothing is on its way any more: the first broadcast that
+    // does not reach the other process is that of the lock.
+    let newest = format!("SELECT version FROM event_inventory WHERE event_id = {}", event.id);
+    let newest = stack.row(&newest).await["version"].as_i64().unwrap();
+    eventually("the newest counts are heard", SOON, async || {
+        let heard = known(&viewer);
+        seen(heard == newest, heard)
+    })
+    .await;
     stack.redis.kill().await.unwrap();
     within(ASKED, buyer.lock(&event, "VIP", "C1")).await.ok();
     let before = known(&viewer);
+    // As soon as Redis was back, it would be published, if it had not been given up.
+    eventually("the broadcast is lost", SOON, async || {
+        let log = stack.api(0).log();
+        seen(log.contains("broadcasts do not reach other processes"), log).map(drop)
+    })
+    .await;
     assert!(viewer.received("seat_locked").iter().all(|said| said["seat_label"] != "C1"));
     stack.redis.restart().await.unwrap();
     let is_news = |said: &nexus_tests::Value| {
