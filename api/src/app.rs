@@ -6,6 +6,7 @@ use nexus_common::{
     Error, Result,
     accounts::{
         hints::TokenHints,
+        otp_challenges::{Challenges, OtpHints},
         sessions,
         tokens::{Signer, Verified},
     },
@@ -80,6 +81,8 @@ pub(crate) struct AppState {
     razorpay: Option<Razorpay>,
     pub(crate) verified: VerifiedTokens,
     pub(crate) expiries: Expiries,
+    pub(crate) challenges: Challenges,
+    pub(crate) otp_hints: OtpHints,
     revocations: Groups<(String, Verified), bool>,
 }
 
@@ -113,6 +116,8 @@ impl AppState {
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             verified: VerifiedTokens::default(),
             expiries: Expiries::default(),
+            challenges: Challenges::new(&settings.tokens)?,
+            otp_hints: OtpHints::new(cache.clone()),
             revocations: sessions::revocations(db.clone()),
             reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),

@@ -9,16 +9,19 @@
 use std::fmt::Display;
 
 use nexus_common::{
-    Result,
-    accounts::credentials::Login,
+    Error, Result,
+    accounts::{credentials::Login, login_networks, otp_challenges},
     config::{Limit, RateLimit, RateLimits},
-    limiter::{Budget, Limiter, Taken},
+    limiter::{Budget, Limiter, Refused, Taken},
+    observability::metrics,
+    providers::twilio::Service,
     storage::Cache,
     types::{
         contacts::{Email, Phone},
         ids::UserId,
     },
 };
+use sqlx::PgPool;
 
 use crate::http::client_ip::ClientIp;
 
@@ -37,10 +40,52 @@ pub(crate) struct Claimant {
 }
 
 impl Claimant {
+    /// Who wants to log in as `login` from `address`.
+    pub(crate) async fn find(db: &PgPool, address: ClientIp, login: &Login) -> Result<Self> {
+        let mut conn = db.acquire().await?;
+        let network = address.to_string();
+        let at_home = login_networks::is_own(&mut conn, login, &network, None).await?;
+        Ok(Claimant { address, at_home })
+    }
+
     /// The owner of the budget for an account's failures from that network.
     fn whose(self, account: &str) -> String {
         if self.at_home { format!("{account} at {}", self.address) } else { account.to_owned() }
     }
+}
+
+/// What a caller can show for itself, and thereby whose wrong guesses it shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// That the phone is its own: it is logged in, or in a network from which its owner was.
+    Owner,
+    /// That it has asked for a code.
+    Asked,
+    Nothing,
+}
+
+impl Shown {
+    const ALL: [Shown; 3] = [Shown::Owner, Shown::Asked, Shown::Nothing];
+}
+
+/// A caller with a code.
+pub(crate) struct Guesser {
+    pub(crate) address: ClientIp,
+    pub(crate) shown: Shown,
+    /// Whose wrong guesses these are: a challenge, or a network.
+    pub(crate) whose: String,
+}
+
+/// Wrong codes for one phone by all callers who can show as much; Twilio checks five in all, and
+/// forgets that after ten minutes (docs/providers.md#twilio).
+fn checks(service: Service, phone: &Phone, shown: Shown) -> Budget {
+    let (count, who) = match shown {
+        Shown::Owner => (1, "owner"),
+        Shown::Asked => (3, "asked"),
+        Shown::Nothing => (1, "nothing"),
+    };
+    let rate = RateLimit { count, period: otp_challenges::VALID };
+    Budget::new(Limit::OtpChecks, rate, format!("{service} {} {who}", phone.as_str()))
 }
 
 impl Budgets {
@@ -89,6 +134,7 @@ impl Budgets {
         self.take(vec![
             self.budget(Limit::OtpSend, claimant.address),
             self.budget(Limit::OtpSend, claimant.whose(phone.as_str())),
+            self.budget(Limit::OtpDay, claimant.whose(phone.as_str())),
             Budget::new(Limit::OtpCountry, cap, prefix),
         ])
         .await
@@ -99,6 +145,7 @@ impl Budgets {
         self.take(vec![
             self.budget(Limit::EmailSend, claimant.address),
             self.budget(Limit::EmailSend, claimant.whose(email.as_str())),
+            self.budget(Limit::EmailDay, claimant.whose(email.as_str())),
         ])
         .await
     }
@@ -119,18 +166,51 @@ impl Budgets {
         self.take(vec![self.budget(Limit::LoginFailures, format!("user {user}"))]).await
     }
 
-    /// A code to compare. The caller gives [`Limit::OtpFailures`] and [`Limit::OtpFailuresAddress`]
-    /// back unless the code is wrong.
-    pub(crate) async fn otp_check(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
-        self.take(self.otp_failures(claimant, phone).into()).await
+    /// A code to compare, which may set another password. The caller gives [`Limit::GUESSES`] back
+    /// unless the code is wrong. [`Error::OtpAttempts`] when another code is needed. Who owns the phone has tries that nobody else can use up, and then
+    /// those of everyone who has asked for a code.
+    pub(crate) async fn otp_check(
+        &self,
+        guesser: &Guesser,
+        service: Service,
+        phone: &Phone,
+        resets_password: bool,
+    ) -> Result<Taken> {
+        let mut budgets = vec![
+            self.guesses(service, phone, &guesser.whose),
+            self.budget(Limit::OtpFailuresAddress, guesser.address),
+        ];
+        if resets_password {
+            let own = Claimant { address: guesser.address, at_home: guesser.shown == Shown::Owner };
+            budgets.push(self.budget(Limit::PasswordReset, own.address));
+            budgets.push(self.budget(Limit::PasswordReset, own.whose(phone.as_str())));
+        }
+        let try_as = async |shown| {
+            let mut budgets = budgets.clone();
+            budgets.push(checks(service, phone, shown));
+            self.try_take(budgets).await
+        };
+        let mut taken = try_as(guesser.shown).await?;
+        if guesser.shown == Shown::Owner
+            && taken.as_ref().is_err_and(|refused| refused.limit == Limit::OtpChecks)
+        {
+            taken = try_as(Shown::Asked).await?;
+        }
+        taken.map_err(|refused| {
+            metrics::rate_limited(refused.limit);
+            match refused.limit {
+                Limit::OtpFailures | Limit::OtpChecks => Error::OtpAttempts,
+                _ => Error::RateLimited(refused.usage),
+            }
+        })
     }
 
-    /// A new password for a caller who has the right code; the same limits are given back.
-    pub(crate) async fn password_reset(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
-        let mut budgets = Vec::from(self.otp_failures(claimant, phone));
-        budgets.push(self.budget(Limit::PasswordReset, claimant.address));
-        budgets.push(self.budget(Limit::PasswordReset, claimant.whose(phone.as_str())));
-        self.take(budgets).await
+    /// Forgets the wrong guesses of a code that another one replaces: all that Twilio has counted,
+    /// and those of the network that asks for the new one.
+    pub(crate) async fn forget_guesses(&self, service: Service, phone: &Phone, address: ClientIp) {
+        let mut budgets = Shown::ALL.map(|shown| checks(service, phone, shown)).to_vec();
+        budgets.push(self.guesses(service, phone, &address.to_string()));
+        self.limiter.clear(&budgets).await;
     }
 
     /// A question to Razorpay about the payment that a buyer names; only a booking's owner gets so
@@ -139,11 +219,10 @@ impl Budgets {
         self.take(vec![self.budget(Limit::ConfirmBooking, user)]).await
     }
 
-    fn otp_failures(&self, claimant: Claimant, phone: &Phone) -> [Budget; 2] {
-        [
-            self.budget(Limit::OtpFailures, claimant.whose(phone.as_str())),
-            self.budget(Limit::OtpFailuresAddress, claimant.address),
-        ]
+    /// One caller's wrong codes for a phone.
+    fn guesses(&self, service: Service, phone: &Phone, whose: &str) -> Budget {
+        let whose = format!("{service} {} {whose}", phone.as_str());
+        self.budget(Limit::OtpFailures, whose)
     }
 
     /// Gives these limits back, because nothing failed.
@@ -158,7 +237,14 @@ impl Budgets {
     }
 
     async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
-        let enforced = if self.rates.enforced { budgets } else { Vec::new() };
-        self.limiter.take(enforced).await
+        self.limiter.take(self.enforced(budgets)).await
+    }
+
+    async fn try_take(&self, budgets: Vec<Budget>) -> Result<Result<Taken, Refused>> {
+        self.limiter.try_take(self.enforced(budgets)).await
+    }
+
+    fn enforced(&self, budgets: Vec<Budget>) -> Vec<Budget> {
+        if self.rates.enforced { budgets } else { Vec::new() }
     }
 }

@@ -144,9 +144,14 @@ impl Stack {
         code.unwrap_or_else(|| panic!("no code in {}", mail.text)).trim().to_owned()
     }
 
-    /// Has a one-time password sent to a phone; returns it.
+    /// Has a one-time password sent to a phone, as a stranger; returns it.
     pub async fn otp(&self, phone: &str) -> String {
-        self.anonymous().post("/auth/send-otp", json!({"phone": phone})).await.ok();
+        self.otp_at(&self.anonymous(), phone).await
+    }
+
+    /// The same as `client`.
+    pub async fn otp_at(&self, client: &Client, phone: &str) -> String {
+        client.post("/auth/send-otp", json!({"phone": phone})).await.ok();
         eventually("the code is sent", SOON, async || {
             let sent = self.providers.otp(phone).filter(|otp| otp.status == "pending");
             sent.ok_or_else(|| "none".to_owned())

@@ -5,24 +5,16 @@ use nexus_common::{
     Error, Result,
     accounts::{
         credentials::{Login, Otp, Registration},
-        login_networks,
+        otp_challenges::OtpPurpose,
         passwords::{self, Verdict},
         users::{self, Account, User},
     },
     config::Limit,
-    limiter::Taken,
-    providers::twilio::CodeCheck,
     types::{contacts::Phone, ids::UserId},
 };
 
+use super::codes::{self, CodeCaller};
 use crate::{app::App, budgets::Claimant, http::client_ip::ClientIp};
-
-/// The claimant who wants to log in as `login` from `address`.
-pub(crate) async fn claimant(app: &App, address: ClientIp, login: &Login) -> Result<Claimant> {
-    let mut conn = app.db.acquire().await?;
-    let at_home = login_networks::is_own(&mut conn, login, &address.to_string()).await?;
-    Ok(Claimant { address, at_home })
-}
 
 /// The user who has this password. An attempt that a limit refuses hashes nothing, and looks the
 /// same whether or not the account exists.
@@ -32,7 +24,7 @@ pub(crate) async fn with_password(
     login: &Login,
     password: String,
 ) -> Result<User> {
-    let claimant = claimant(app, address, login).await?;
+    let claimant = Claimant::find(&app.db, address, login).await?;
     let taken = app.budgets.login(claimant, login).await?;
     let user = compare(app, address, login, password).await;
     // Only a wrong password counts against the account.
@@ -87,7 +79,7 @@ pub(crate) async fn has_registered(
             Some(account) if account.proved => return Ok(true),
             Some(_) => {}
         }
-        let claimant = claimant(app, address, &login).await?;
+        let claimant = Claimant::find(&app.db, address, &login).await?;
         let taken = match app.budgets.password_failure(claimant, &login).await {
             Err(Error::RateLimited(_)) => continue,
             taken => taken?,
@@ -125,9 +117,8 @@ pub(crate) async fn reauthenticate(
             let missing = || Error::ReauthenticationNeeded("OTP of the current phone number");
             let phone = Phone::parse(&phone).ok_or_else(missing)?;
             let otp = otp.ok_or_else(missing)?;
-            let claimant = claimant(app, address, &Login::from(&phone)).await?;
-            let taken = app.budgets.otp_check(claimant, &phone).await?;
-            check_code(app, taken, &phone, &otp).await
+            let caller = CodeCaller { address, session: Some(user), challenge: None };
+            codes::check(app, caller, &phone, OtpPurpose::Login, &otp).await
         }
         (None, None) => Ok(()),
     }
@@ -146,20 +137,4 @@ pub(crate) async fn check_password(
     }
     app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;
     Ok(())
-}
-
-/// Asks Twilio about a code. Unless the code is wrong, gives back the failure budgets in `taken`.
-pub(crate) async fn check_code(app: &App, taken: Taken, phone: &Phone, otp: &Otp) -> Result<()> {
-    let checked =
-        match app.twilio()?.check_code(phone.as_str(), otp.as_str()).await.map_err(Error::from) {
-            Ok(CodeCheck::Approved) => Ok(()),
-            Ok(CodeCheck::Wrong) => Err(Error::OtpWrong),
-            Ok(CodeCheck::NotFound) => Err(Error::OtpExpired),
-            Ok(CodeCheck::TooManyAttempts) => Err(Error::OtpAttempts),
-            Err(error) => Err(error),
-        };
-    if !matches!(checked, Err(Error::OtpWrong)) {
-        app.budgets.give_back(&taken, &[Limit::OtpFailures, Limit::OtpFailuresAddress]).await;
-    }
-    checked
 }

@@ -1,6 +1,7 @@
 //! Identity: tokens, passwords, one-time passwords.
 
 pub(crate) mod caller;
+pub(crate) mod codes;
 pub(crate) mod expiries;
 pub(crate) mod login;
 pub(crate) mod revocations;

@@ -5,6 +5,7 @@
 
 use nexus_common::{
     Error, Result,
+    accounts::otp_challenges::OtpPurpose,
     types::{
         contacts::Phone as PhoneNumber,
         ids::UserId,
@@ -230,6 +231,17 @@ field!(
         .description(Some(
             "With an upper-case and a lower-case letter, a digit and a special character."
         ))
+);
+field!(
+    /// Whatever is no challenge is one that has expired.
+    Challenge: String = to_text,
+    text("AZ_DWVbAdgmrd7-8YNYGfwDQ3qs0Pq2r3jK2v3iWwJcC").description(Some(
+        "The `challenge_id` of the response to `send-otp`: wrong codes then count for whoever has it. Without it they count for the network."
+    ))
+);
+field!(
+    Purpose: OtpPurpose = |value| value.as_str().and_then(|word| word.parse().ok()),
+    OtpPurpose::schema()
 );
 field!(Otp: String = to_text, text("123456").pattern(Some("^[0-9]{4,6}$")));
 field!(

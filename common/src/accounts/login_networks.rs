@@ -7,20 +7,27 @@ use super::credentials::Login;
 use crate::{error::Result, types::ids::UserId};
 
 /// Whether the account that has proved the contact of `login` has logged in from `network` in the last
-/// 90 days. To claim a contact makes nobody at home: anybody can.
-pub async fn is_own(conn: &mut PgConnection, login: &Login, network: &str) -> Result<bool> {
+/// 90 days, or is the one that `session` is logged in to. To claim a contact makes nobody at home:
+/// anybody can.
+pub async fn is_own(
+    conn: &mut PgConnection,
+    login: &Login,
+    network: &str,
+    session: Option<UserId>,
+) -> Result<bool> {
     let (email, phone) = login.columns();
     let own = sqlx::query_scalar!(
         r#"SELECT EXISTS (
-               SELECT 1 FROM login_networks
-               WHERE user_id = ANY (ARRAY(
-                       SELECT id FROM users
-                       WHERE (email = ANY ($1) AND email_verified_at IS NOT NULL) OR (phone = ANY ($2) AND phone_verified_at IS NOT NULL)))
-                   AND network = $3 AND last_login_at > now() - interval '90 days'
+               SELECT 1 FROM users u
+               WHERE ((email = ANY ($1) AND email_verified_at IS NOT NULL) OR (phone = ANY ($2) AND phone_verified_at IS NOT NULL))
+                   AND (u.id = $4 OR EXISTS (
+                       SELECT 1 FROM login_networks n
+                       WHERE n.user_id = u.id AND network = $3 AND last_login_at > now() - interval '90 days'))
            ) AS "own!""#,
         email,
         phone,
         network,
+        session as _,
     )
     .fetch_one(conn)
     .await?;

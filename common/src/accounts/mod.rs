@@ -4,6 +4,7 @@ pub mod credentials;
 pub mod email_proofs;
 pub mod hints;
 pub mod login_networks;
+pub mod otp_challenges;
 pub mod passwords;
 pub mod phone_proofs;
 pub mod roles;

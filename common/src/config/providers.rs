@@ -15,6 +15,9 @@ pub struct Twilio {
     pub auth_token: SecretString,
     /// TWILIO_VERIFY_SID
     pub verify_sid: String,
+    /// TWILIO_VERIFY_RESET_SID: the service whose codes reset passwords, and do nothing else. Without
+    /// it, every code does everything.
+    pub verify_reset_sid: Option<String>,
     /// TWILIO_FROM: a phone number, or a messaging service's MG… id. Without it no SMS are sent,
     /// only one-time passwords.
     pub from: Option<String>,
@@ -31,6 +34,7 @@ impl Twilio {
             account_sid: env.required("TWILIO_ACCOUNT_SID"),
             auth_token: env.credential("TWILIO_AUTH_TOKEN"),
             verify_sid: env.required("TWILIO_VERIFY_SID"),
+            verify_reset_sid: env.get("TWILIO_VERIFY_RESET_SID"),
             from: env.get("TWILIO_FROM"),
             verify_url: env.provider_url("TWILIO_VERIFY_URL", "https://verify.twilio.com"),
             api_url: env.provider_url("TWILIO_API_URL", "https://api.twilio.com"),

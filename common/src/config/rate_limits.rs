@@ -66,15 +66,21 @@ pub enum Limit {
     OtpSend,
     OtpCountry,
     OtpFailures,
+    OtpChecks,
     OtpFailuresAddress,
     EmailSend,
     PasswordReset,
     ConfirmBooking,
+    OtpDay,
+    EmailDay,
+    Mail,
+    Sms,
+    SmsCountry,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 14] = [
+    pub const ALL: [Limit; 20] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -85,11 +91,21 @@ impl Limit {
         Limit::OtpSend,
         Limit::OtpCountry,
         Limit::OtpFailures,
+        Limit::OtpChecks,
         Limit::OtpFailuresAddress,
         Limit::EmailSend,
         Limit::PasswordReset,
         Limit::ConfirmBooking,
+        Limit::OtpDay,
+        Limit::EmailDay,
+        Limit::Mail,
+        Limit::Sms,
+        Limit::SmsCountry,
     ];
+
+    /// What counts only if a code is wrong.
+    pub const GUESSES: [Limit; 3] =
+        [Limit::OtpFailures, Limit::OtpChecks, Limit::OtpFailuresAddress];
 
     /// Its name in metrics and in Redis, its variable, and its default.
     fn row(self) -> (&'static str, &'static str, RateLimit) {
@@ -115,10 +131,10 @@ impl Limit {
             Limit::OtpSend => ("otp_send", "RATE_LIMIT_OTP_SEND", rate(5, 30 * MINUTE)),
             // Codes to one country a day.
             Limit::OtpCountry => ("otp_country", "OTP_DAILY_CAP", rate(500, 24 * HOUR)),
-            // Wrong codes for one phone.
-            Limit::OtpFailures => {
-                ("otp_failures", "RATE_LIMIT_OTP_FAILURES", rate(10, 30 * MINUTE))
-            }
+            // Wrong codes for one phone by one caller.
+            Limit::OtpFailures => ("otp_failures", "RATE_LIMIT_OTP_FAILURES", rate(2, 10 * MINUTE)),
+            // Wrong codes for one phone by all callers of a kind: follows from Twilio's limit.
+            Limit::OtpChecks => ("otp_checks", "", rate(5, 10 * MINUTE)),
             // Wrong codes from one address.
             Limit::OtpFailuresAddress => {
                 ("otp_failures_address", "RATE_LIMIT_OTP_FAILURES_ADDRESS", rate(30, 30 * MINUTE))
@@ -131,6 +147,16 @@ impl Limit {
             Limit::ConfirmBooking => {
                 ("confirm_booking", "RATE_LIMIT_CONFIRM_BOOKING", rate(10, MINUTE))
             }
+            // Codes to one phone in a day.
+            Limit::OtpDay => ("otp_day", "RATE_LIMIT_OTP_DAY", rate(20, 24 * HOUR)),
+            // Mails with a link or a code to one address in a day.
+            Limit::EmailDay => ("email_day", "RATE_LIMIT_EMAIL_DAY", rate(20, 24 * HOUR)),
+            // Mails about bookings to one address, and for one account.
+            Limit::Mail => ("mail", "RATE_LIMIT_MAIL", rate(50, 24 * HOUR)),
+            // SMS about bookings to one phone, and for one account.
+            Limit::Sms => ("sms", "RATE_LIMIT_SMS", rate(20, 24 * HOUR)),
+            // SMS about bookings to one country a day.
+            Limit::SmsCountry => ("sms_country", "SMS_DAILY_CAP", rate(1_000, 24 * HOUR)),
         }
     }
 
@@ -139,7 +165,7 @@ impl Limit {
     }
 }
 
-/// How many codes per day go to phones of one country.
+/// How many codes, or other SMS, go to phones of one country in a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DailyCaps {
     /// By calling code, or by a longer prefix.
@@ -200,6 +226,8 @@ pub struct RateLimits {
     pub enforced: bool,
     /// OTP_DAILY_CAP
     pub otp_caps: DailyCaps,
+    /// SMS_DAILY_CAP
+    pub sms_caps: DailyCaps,
     rates: [RateLimit; Limit::ALL.len()],
 }
 
@@ -212,11 +240,18 @@ impl RateLimits {
         }
         let rates = Limit::ALL.map(|limit| match limit.row() {
             // Read as caps rather than one rate.
-            (_, "OTP_DAILY_CAP", default) => default,
+            (_, "OTP_DAILY_CAP" | "SMS_DAILY_CAP", default) => default,
+            // Not for operators to choose.
+            (_, "", default) => default,
             (_, variable, default) => env.or(variable, default),
         });
-        let usual = DailyCaps { own: vec![("91".to_owned(), 20_000)], others: 500 };
-        RateLimits { enforced, otp_caps: env.or("OTP_DAILY_CAP", usual), rates }
+        let usual = |india, others| DailyCaps { own: vec![("91".to_owned(), india)], others };
+        RateLimits {
+            enforced,
+            otp_caps: env.or("OTP_DAILY_CAP", usual(20_000, 500)),
+            sms_caps: env.or("SMS_DAILY_CAP", usual(100_000, 1_000)),
+            rates,
+        }
     }
 
     /// How much of something is allowed.

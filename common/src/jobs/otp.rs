@@ -10,6 +10,12 @@ use super::{Job, Queue, RetryPolicy};
 pub struct SendOtp {
     /// E.164, and not an id: the phone may not belong to a user yet.
     pub phone: String,
+    /// Whether it is a code that resets passwords, and does nothing else.
+    #[serde(default)]
+    pub reset: bool,
+    /// Twilio's id of the verification whose code was guessed wrong: another code takes its place.
+    #[serde(default)]
+    pub replaces: Option<String>,
 }
 
 impl Job for SendOtp {
@@ -25,6 +31,9 @@ impl Job for SendOtp {
 
     /// A user who clicks impatiently gets one message.
     fn unique_key(&self) -> Option<String> {
-        Some(Self::key(&self.phone))
+        match self.reset {
+            true => Some(Self::key(format!("{} reset", self.phone))),
+            false => Some(Self::key(&self.phone)),
+        }
     }
 }

@@ -41,6 +41,16 @@ impl Local {
         (true, taken.collect())
     }
 
+    /// Forgets all uses of these.
+    pub(super) fn clear(&self, budgets: &[Budget]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for budget in budgets {
+            if let Some(window) = all.windows.remove(&budget.key) {
+                all.uses -= window.len();
+            }
+        }
+    }
+
     pub(super) fn give_back(&self, budget: &Budget, at: Instant) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.with(budget, |window| window.give_back(at));

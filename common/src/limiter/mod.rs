@@ -66,6 +66,13 @@ pub struct Taken {
     at: Time,
 }
 
+/// The budget that has no room.
+#[derive(Debug)]
+pub struct Refused {
+    pub limit: Limit,
+    pub usage: Usage,
+}
+
 /// What the script says of one request: when, whether the uses were taken, and each budget's state.
 type Response = (i64, bool, Vec<Usage>);
 
@@ -105,9 +112,20 @@ impl Limiter {
     /// Takes one use of each budget, or none: [`Error::RateLimited`] with the budget that takes
     /// longest to have room again.
     pub async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
+        let refused = match self.try_take(budgets).await? {
+            Ok(taken) => return Ok(taken),
+            Err(refused) => refused,
+        };
+        metrics::rate_limited(refused.limit);
+        Err(Error::RateLimited(refused.usage))
+    }
+
+    /// The same for a caller who may have another budget, or another answer.
+    pub async fn try_take(&self, budgets: Vec<Budget>) -> Result<Result<Taken, Refused>> {
         let budgets: Arc<[Budget]> = budgets.into();
         if budgets.is_empty() {
-            return Ok(Taken { usage: Vec::new(), budgets, at: Time::Here(Instant::now()) });
+            let at = Time::Here(Instant::now());
+            return Ok(Ok(Taken { usage: Vec::new(), budgets, at }));
         }
         // When too many wait, Redis is as good as away.
         let response = self.takes.call(budgets.clone()).await.ok().flatten();
@@ -120,14 +138,13 @@ impl Limiter {
             }
         };
         if taken {
-            return Ok(Taken { usage, budgets, at });
+            return Ok(Ok(Taken { usage, budgets, at }));
         }
         let refused = budgets.iter().zip(usage).filter(|(_, usage)| usage.remaining() == 0);
         let (budget, usage) = refused
             .max_by_key(|(_, usage)| usage.until_room)
             .ok_or_else(|| Error::internal("refused by no budget"))?;
-        metrics::rate_limited(budget.limit);
-        Err(Error::RateLimited(usage))
+        Ok(Err(Refused { limit: budget.limit, usage }))
     }
 
     /// Gives the uses of one limit back.
@@ -143,6 +160,13 @@ impl Limiter {
             }
             Time::Here(at) => budgets.for_each(|budget| self.local.give_back(budget, at)),
         }
+    }
+
+    /// Forgets all uses of these budgets.
+    pub async fn clear(&self, budgets: &[Budget]) {
+        let keys: Vec<&str> = budgets.iter().map(|budget| budget.key.as_str()).collect();
+        self.cache.command::<()>(&redis::Cmd::del(keys)).await;
+        self.local.clear(budgets);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Twilio: Verify for one-time passwords, Messages for SMS (docs/providers.md#twilio).
 
+use std::fmt;
+
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,13 +34,32 @@ pub struct Twilio {
     key: Key,
 }
 
-/// What Twilio says about a code.
+/// Which codes: each service of Verify has its own for a phone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// TWILIO_VERIFY_SID
+    General,
+    /// TWILIO_VERIFY_RESET_SID
+    Reset,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Service::General => "general",
+            Service::Reset => "reset",
+        })
+    }
+}
+
+/// What Twilio says about a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CodeCheck {
     /// The code is right, and is now used up.
     Approved,
-    /// The code is wrong.
-    Wrong,
+    /// The code is wrong. Has Twilio's id of the verification, `VE…`, to [cancel](Twilio::cancel)
+    /// it.
+    Wrong(String),
     /// No code is waiting for this phone: never sent, expired, or used (20404).
     NotFound,
     /// Five codes have been tried (60202).
@@ -47,6 +68,8 @@ pub enum CodeCheck {
 
 #[derive(Deserialize)]
 struct Verification {
+    #[serde(default)]
+    sid: String,
     status: String,
 }
 
@@ -76,25 +99,54 @@ impl Twilio {
             .form(form)
     }
 
-    fn verify_url(&self, resource: &str) -> String {
-        format!("{}/v2/Services/{}/{resource}", self.settings.verify_url, self.settings.verify_sid)
+    /// The service whose codes reset passwords, or do everything else.
+    pub fn service(&self, resets_password: bool) -> Service {
+        match resets_password && self.settings.verify_reset_sid.is_some() {
+            true => Service::Reset,
+            false => Service::General,
+        }
+    }
+
+    fn verify_url(&self, service: Service, resource: &str) -> String {
+        let sid = match service {
+            Service::Reset => self.settings.verify_reset_sid.as_ref(),
+            Service::General => None,
+        };
+        let sid = sid.unwrap_or(&self.settings.verify_sid);
+        format!("{}/v2/Services/{sid}/{resource}", self.settings.verify_url)
     }
 
     /// Sends a one-time password by SMS. A second call within ten minutes sends the same code
     /// again.
-    pub async fn send_code(&self, phone: &str) -> Result<(), CallError> {
-        let request =
-            self.post(self.verify_url("Verifications"), &[("To", phone), ("Channel", "sms")]);
+    pub async fn send_code(&self, service: Service, phone: &str) -> Result<(), CallError> {
+        let url = self.verify_url(service, "Verifications");
+        let request = self.post(url, &[("To", phone), ("Channel", "sms")]);
         SEND_CODE.call::<Verification>(&self.key, request).await.map(drop)
     }
 
+    /// Ends a verification, so that the next code that is sent is another one, and may be checked
+    /// five times. One that has ended, however it did, is left as it is.
+    pub async fn cancel(&self, service: Service, verification: &str) -> Result<(), CallError> {
+        let url = self.verify_url(service, &format!("Verifications/{verification}"));
+        let request = self.post(url, &[("Status", "canceled")]);
+        match CHECK_CODE.call::<Verification>(&self.key, request).await {
+            Err(CallError::Refused { .. }) => Ok(()),
+            canceled => canceled.map(drop),
+        }
+    }
+
     /// Checks a one-time password; an approved one is used up.
-    pub async fn check_code(&self, phone: &str, code: &str) -> Result<CodeCheck, CallError> {
-        let request =
-            self.post(self.verify_url("VerificationCheck"), &[("To", phone), ("Code", code)]);
+    pub async fn check_code(
+        &self,
+        service: Service,
+        phone: &str,
+        code: &str,
+    ) -> Result<CodeCheck, CallError> {
+        let url = self.verify_url(service, "VerificationCheck");
+        let request = self.post(url, &[("To", phone), ("Code", code)]);
         match CHECK_CODE.call::<Verification>(&self.key, request).await {
             Ok(check) if check.status == "approved" => Ok(CodeCheck::Approved),
-            Ok(_) => Ok(CodeCheck::Wrong),
+            Ok(check) => Ok(CodeCheck::Wrong(check.sid)),
             Err(error) => match error.code() {
                 Some("20404") => Ok(CodeCheck::NotFound),
                 Some("60202") => Ok(CodeCheck::TooManyAttempts),

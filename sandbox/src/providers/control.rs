@@ -145,7 +145,7 @@ async fn replay(State(state): Sandbox, body: Body<Replay>) -> ControlResult<Vec<
 /// The plus may be missing, which is what becomes of it in careless shells and query encoders.
 async fn otp(State(state): Sandbox, Path(phone): Path<String>) -> ControlResult<Otp> {
     let phone = format!("+{}", phone.trim().trim_start_matches('+'));
-    let otp = state.twilio().otp(&phone);
+    let otp = state.twilio().otp(&state.config.twilio_verify_sid, &phone);
     otp.map(Json)
         .ok_or_else(|| Problem(StatusCode::NOT_FOUND, format!("no code was sent to {phone}")))
 }

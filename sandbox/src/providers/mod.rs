@@ -40,7 +40,7 @@ pub use razorpay::{
     Dispute, DisputeMove, OpenDispute, Order, Outcome, Paid, Pay, Payment, Refund, Refusal,
 };
 pub use target::Target;
-pub use twilio::{Otp, Sms};
+pub use twilio::{OTHER_VERIFY_SID, Otp, Sms};
 pub use webhooks::{Attempt, WebhookEvent, sign};
 
 use provider_state::ProviderState;
@@ -189,7 +189,12 @@ impl Providers {
 
     /// The newest one-time password sent to a phone.
     pub fn otp(&self, phone: &str) -> Option<Otp> {
-        self.state.twilio().otp(phone)
+        self.otp_of(&self.config().twilio_verify_sid, phone)
+    }
+
+    /// The newest one of a service of Verify.
+    pub fn otp_of(&self, service: &str, phone: &str) -> Option<Otp> {
+        self.state.twilio().otp(service, phone)
     }
 
     /// Text messages, oldest first.

@@ -34,6 +34,10 @@ impl<T> Recent<T> {
         self.entries.get_mut(id)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&String, &mut T)> {
+        self.entries.iter_mut()
+    }
+
     /// Oldest first.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.order.iter().filter_map(|id| self.entries.get(id))

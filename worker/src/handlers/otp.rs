@@ -5,7 +5,10 @@ use std::sync::Arc;
 use nexus_common::{
     config::{self, Env},
     jobs::otp::SendOtp,
-    providers::{Key, twilio::Twilio},
+    providers::{
+        Key,
+        twilio::{Service, Twilio},
+    },
 };
 
 use super::outward;
@@ -35,5 +38,9 @@ pub async fn send_otp(
     job: SendOtp,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    cx.twilio.send_code(&job.phone).await.map_err(outward)
+    let service = if job.reset { Service::Reset } else { Service::General };
+    if let Some(verification) = &job.replaces {
+        cx.twilio.cancel(service, verification).await.map_err(outward)?;
+    }
+    cx.twilio.send_code(service, &job.phone).await.map_err(outward)
 }

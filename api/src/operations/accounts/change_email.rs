@@ -18,7 +18,8 @@ use utoipa::ToSchema;
 use super::{lock_own_account, reauthenticate, reauthentication_failures};
 use crate::{
     app::App,
-    auth::{caller::Caller, login},
+    auth::caller::Caller,
+    budgets::Claimant,
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
@@ -93,7 +94,7 @@ pub(super) async fn send(
     email: &EmailAddress,
 ) -> nexus_common::Result<VerificationSent> {
     let recipient = Login::by_email(email.as_str()).ok_or(Error::BadCredentials)?;
-    let claimant = login::claimant(app, address, &recipient).await?;
+    let claimant = Claimant::find(&app.db, address, &recipient).await?;
     app.budgets.email_send(claimant, email).await?;
     let mut tx = postgres::begin(&app.db).await?;
     lock_own_account(app, &mut tx, caller).await?;

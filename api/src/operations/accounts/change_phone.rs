@@ -4,7 +4,7 @@
 use nexus_common::{
     Error,
     accounts::{
-        credentials::Login,
+        otp_challenges::OtpPurpose,
         phone_proofs,
         users::{self, Profile},
     },
@@ -19,11 +19,14 @@ use utoipa::ToSchema;
 use super::{lock_own_account, one_time_password, reauthenticate, reauthentication_failures};
 use crate::{
     app::App,
-    auth::{caller::Caller, login},
+    auth::{
+        caller::Caller,
+        codes::{self, CodeCaller},
+    },
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
-        fields::{Otp, Phone, Verbatim},
+        fields::{Challenge, Otp, Phone, Verbatim, optional_text},
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -34,6 +37,8 @@ use crate::{
 pub(crate) struct ChangePhone {
     phone: Phone,
     otp: Otp,
+    #[serde(rename = "challenge_id")]
+    challenge_id: Option<Challenge>,
     /// The account's, if it has one. Not needed for the number that the account has claimed.
     #[schema(value_type = Option<String>, example = "Corr3ct-horse")]
     password: Option<Verbatim>,
@@ -73,9 +78,10 @@ impl Endpoint for ChangePhone {
         if !is_own(&profile, &phone) {
             reauthenticate(&app, address, user, &self.password, &self.current_otp).await?;
         }
-        let claimant = login::claimant(&app, address, &Login::from(&phone)).await?;
-        let taken = app.budgets.otp_check(claimant, &phone).await?;
-        login::check_code(&app, taken, &phone, &otp).await?;
+        let challenge = optional_text("challenge_id", self.challenge_id.as_ref())?;
+        let code_caller =
+            CodeCaller { address, session: Some(user), challenge: challenge.as_deref() };
+        codes::check(&app, code_caller, &phone, OtpPurpose::Login, &otp).await?;
         let mut tx = postgres::begin(&app.db).await?;
         let replaced = phone_proofs::set(&mut tx, user, &phone).await?;
         // After all accounts that it concerns were locked, in one order.

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::login,
+    budgets::Claimant,
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
@@ -47,7 +47,7 @@ impl Endpoint for ForgotPassword {
         let email = self.email.read().and_then(|text| EmailAddress::parse(text.trim()));
         let email = email.ok_or_else(|| Error::invalid("Invalid email format"))?;
         let login = Login::by_email(email.as_str()).ok_or(Error::BadCredentials)?;
-        let claimant = login::claimant(&app, address, &login).await?;
+        let claimant = Claimant::find(&app.db, address, &login).await?;
         app.budgets.email_send(claimant, &email).await?;
         let job = RecoverPassword { email: email.as_str().to_owned() };
         jobs::enqueue(&mut *app.db.acquire().await?, &job).await?;

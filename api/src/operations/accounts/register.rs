@@ -22,6 +22,7 @@ use super::{LoggedIn, open_session};
 use crate::{
     app::App,
     auth::{caller::Device, login},
+    budgets::Claimant,
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
@@ -159,7 +160,7 @@ async fn create(app: &App, address: ClientIp, new: &Registration, hash: &str) ->
     let login = new.email.as_ref().and_then(|email| Login::by_email(email.as_str()));
     let mails = match (&new.email, login) {
         (Some(email), Some(login)) => {
-            let claimant = login::claimant(app, address, &login).await?;
+            let claimant = Claimant::find(&app.db, address, &login).await?;
             match app.budgets.email_send(claimant, email).await {
                 Err(Error::RateLimited(_)) => false,
                 taken => taken.map(|_| true)?,

@@ -4,7 +4,8 @@
 use nexus_common::{
     Error, Result,
     accounts::{
-        credentials::{Login, PasswordReset as Reset, new_password_rules},
+        credentials::{PasswordReset as Reset, new_password_rules},
+        otp_challenges::OtpPurpose,
         passwords,
         phone_proofs::{self, Prover},
         sessions,
@@ -24,11 +25,11 @@ use utoipa::ToSchema;
 use super::{check_new_password, forget_sessions, one_time_password};
 use crate::{
     app::App,
-    auth::login,
+    auth::codes::{self, CodeCaller},
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
-        fields::{Field, Otp, Phone, Text, Verbatim, sent},
+        fields::{Challenge, Field, Otp, Phone, Text, Verbatim, optional_text, sent},
     },
     operations::{
         Endpoint, One,
@@ -42,6 +43,8 @@ use crate::{
 pub(crate) struct ResetPassword {
     phone: Phone,
     otp: Otp,
+    #[serde(rename = "challenge_id")]
+    challenge_id: Option<Challenge>,
     #[schema(value_type = String, min_length = 8, max_length = 128, example = "Corr3ct-horse")]
     new_password: Verbatim,
     /// An e-mail address alone proves nothing.
@@ -103,12 +106,12 @@ impl Endpoint for ResetPassword {
     }
 
     async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
+        let challenge = optional_text("challenge_id", self.challenge_id.as_ref())?;
         let reset = Reset::try_from(self)?;
         // Before the code is used up.
         check_new_password(&reset.password).await?;
-        let claimant = login::claimant(&app, address, &Login::from(&reset.phone)).await?;
-        let taken = app.budgets.password_reset(claimant, &reset.phone).await?;
-        login::check_code(&app, taken, &reset.phone, &reset.otp).await?;
+        let caller = CodeCaller { address, session: None, challenge: challenge.as_deref() };
+        codes::check(&app, caller, &reset.phone, OtpPurpose::ResetPassword, &reset.otp).await?;
         let hash = passwords::hash(reset.password).await?;
         let mut tx = postgres::begin(&app.db).await?;
         let network = address.to_string();

@@ -4,7 +4,8 @@ use chrono::Utc;
 use nexus_common::{
     Error, Result,
     accounts::{
-        credentials::{Login, Otp as OneTimePassword},
+        credentials::Otp as OneTimePassword,
+        otp_challenges::OtpPurpose,
         phone_proofs::{self, Prover},
         users,
     },
@@ -21,11 +22,11 @@ use crate::{
     app::App,
     auth::{
         caller::{Device, MaybeCaller},
-        login,
+        codes::{self, CodeCaller},
     },
     http::{
         api_error::ApiError,
-        fields::{Field, Otp, Phone},
+        fields::{Challenge, Field, Otp, Phone, optional_text},
     },
     operations::{
         Endpoint, One,
@@ -38,6 +39,7 @@ use crate::{
 pub(crate) struct VerifyOtp {
     phone: Phone,
     otp: Otp,
+    challenge_id: Option<Challenge>,
 }
 
 impl VerifyOtp {
@@ -84,11 +86,15 @@ impl Endpoint for VerifyOtp {
         app: App,
         (device, caller): (Device, MaybeCaller),
     ) -> Result<Self::Response, ApiError> {
+        let challenge = optional_text("challenge_id", self.challenge_id.as_ref())?;
         let (phone, otp) = self.proof()?;
         let mut since = Utc::now();
-        let claimant = login::claimant(&app, device.address, &Login::from(&phone)).await?;
-        let taken = app.budgets.otp_check(claimant, &phone).await?;
-        login::check_code(&app, taken, &phone, &otp).await?;
+        let code_caller = CodeCaller {
+            address: device.address,
+            session: caller.0,
+            challenge: challenge.as_deref(),
+        };
+        codes::check(&app, code_caller, &phone, OtpPurpose::Login, &otp).await?;
         let mut tx = postgres::begin(&app.db).await?;
         let network = device.address.to_string();
         let prover = Prover { session: caller.0, network: &network };

@@ -10,17 +10,19 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, OTHER_VERIFY_SID};
 use crate::providers::provider_state::ProviderState;
 use crate::providers::route::route;
 use crate::providers::target::Target;
 
 pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
     let verifications = route(state, Target::TwilioVerify, post(send_code));
+    let updates = route(state, Target::TwilioVerify, post(update));
     let checks = route(state, Target::TwilioCheck, post(check_code));
     let messages = route(state, Target::TwilioSms, post(send_message));
     Router::new()
         .route("/twilio-verify/v2/Services/{service}/Verifications", verifications)
+        .route("/twilio-verify/v2/Services/{service}/Verifications/{sid}", updates)
         .route("/twilio-verify/v2/Services/{service}/VerificationCheck", checks)
         .route("/twilio/2010-04-01/Accounts/{account}/Messages.json", messages)
         .with_state(state.clone())
@@ -31,9 +33,18 @@ async fn send_code(
     Path(service): Path<String>,
     fields: Fields,
 ) -> Result<Created, Failure> {
-    expect_sid(&service, &state.config.twilio_verify_sid, "Services")?;
-    let answer = state.twilio().send_code(fields.get("To"), fields.get("Channel"))?;
+    expect_service(&state, &service)?;
+    let answer = state.twilio().send_code(&service, fields.get("To"), fields.get("Channel"))?;
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+async fn update(
+    State(state): State<Arc<ProviderState>>,
+    Path((service, sid)): Path<(String, String)>,
+    fields: Fields,
+) -> Result<Json<Value>, Failure> {
+    expect_service(&state, &service)?;
+    state.twilio().update(&service, &sid, fields.get("Status")).map(Json)
 }
 
 async fn check_code(
@@ -41,8 +52,8 @@ async fn check_code(
     Path(service): Path<String>,
     fields: Fields,
 ) -> Result<Json<Value>, Failure> {
-    expect_sid(&service, &state.config.twilio_verify_sid, "Services")?;
-    state.twilio().check_code(fields.get("To"), fields.get("Code")).map(Json)
+    expect_service(&state, &service)?;
+    state.twilio().check_code(&service, fields.get("To"), fields.get("Code")).map(Json)
 }
 
 async fn send_message(
@@ -77,6 +88,13 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         let Form(fields) =
             Form::from_request(request, state).await.map_err(IntoResponse::into_response)?;
         Ok(Self(fields))
+    }
+}
+
+fn expect_service(state: &ProviderState, found: &str) -> Result<(), Failure> {
+    match found {
+        OTHER_VERIFY_SID => Ok(()),
+        _ => expect_sid(found, &state.config.twilio_verify_sid, "Services"),
     }
 }
 

@@ -19,6 +19,8 @@ const LIMIT: usize = 20_000;
 const MAX_SENDS: usize = 5;
 const MAX_CHECKS: u32 = 5;
 const MAX_BODY: usize = 1_600;
+/// A second service of Verify, with codes of its own, which every imitation has.
+pub const OTHER_VERIFY_SID: &str = "VA00000000000000000000000000000001";
 /// The sender that Twilio itself offers to try a wrong one.
 const WRONG_SENDER: &str = "+15005550001";
 
@@ -31,7 +33,7 @@ pub struct Otp {
     pub code: String,
     /// When it stops being accepted.
     pub expires_at: DateTime<Utc>,
-    /// `pending`, `approved` or `expired`.
+    /// `pending`, `approved`, `canceled` or `expired`.
     pub status: &'static str,
 }
 
@@ -57,19 +59,20 @@ struct Verification {
     sends: Vec<DateTime<Utc>>,
     checks: u32,
     approved: bool,
+    canceled: bool,
 }
 
 impl Verification {
     fn is_open(&self) -> bool {
-        !self.approved && Utc::now() < self.expires_at
+        !self.approved && !self.canceled && Utc::now() < self.expires_at
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Twilio {
     account_sid: String,
-    service_sid: String,
     validity: TimeDelta,
+    /// By service and phone.
     verifications: Recent<Verification>,
     messages: VecDeque<Sms>,
 }
@@ -78,17 +81,17 @@ impl Twilio {
     pub(crate) fn new(config: &ProvidersConfig) -> Self {
         Self {
             account_sid: config.twilio_account_sid.clone(),
-            service_sid: config.twilio_verify_sid.clone(),
             validity: TimeDelta::from_std(config.otp_validity).unwrap_or(TimeDelta::minutes(10)),
             verifications: Recent::new(LIMIT),
             messages: VecDeque::new(),
         }
     }
 
-    pub(crate) fn otp(&self, phone: &str) -> Option<Otp> {
-        let verification = self.verifications.get(phone)?;
+    pub(crate) fn otp(&self, service: &str, phone: &str) -> Option<Otp> {
+        let verification = self.verifications.get(&key(service, phone))?;
         let status = match verification {
             Verification { approved: true, .. } => "approved",
+            Verification { canceled: true, .. } => "canceled",
             verification if verification.is_open() => "pending",
             _ => "expired",
         };
@@ -101,15 +104,15 @@ impl Twilio {
     }
 
     /// A second send within the validity repeats the same code and does not prolong it.
-    fn send_code(&mut self, to: &str, channel: &str) -> Result<Value, Failure> {
+    fn send_code(&mut self, service: &str, to: &str, channel: &str) -> Result<Value, Failure> {
         if !is_phone(to) {
             return Err(Failure(400, 60200, format!("Invalid parameter `To`: {to}")));
         }
         if !matches!(channel, "sms" | "call" | "whatsapp") {
             return Err(Failure(400, 60200, format!("Invalid parameter `Channel`: {channel}")));
         }
-        let now = Utc::now();
-        if !self.verifications.get(to).is_some_and(Verification::is_open) {
+        let (now, key) = (Utc::now(), key(service, to));
+        if !self.verifications.get(&key).is_some_and(Verification::is_open) {
             let verification = Verification {
                 sid: format!("VE{}", random::hex(32)),
                 code: random::digits(6),
@@ -119,52 +122,73 @@ impl Twilio {
                 sends: Vec::new(),
                 checks: 0,
                 approved: false,
+                canceled: false,
             };
-            self.verifications.insert(to, verification);
+            self.verifications.insert(&key, verification);
         }
-        match self.verifications.get_mut(to) {
+        match self.verifications.get_mut(&key) {
             Some(verification) if verification.sends.len() < MAX_SENDS => {
                 verification.sends.push(now)
             }
             _ => return Err(Failure(429, 60203, "Max send attempts reached".to_owned())),
         }
-        self.describe(to)
+        self.describe(service, to)
+    }
+
+    /// Ends a pending verification.
+    fn update(&mut self, service: &str, sid: &str, status: &str) -> Result<Value, Failure> {
+        if !matches!(status, "canceled" | "approved") {
+            return Err(Failure(400, 60200, format!("Invalid parameter `Status`: {status}")));
+        }
+        let found = self
+            .verifications
+            .iter_mut()
+            .find(|(key, found)| found.sid == sid && found.is_open() && key.starts_with(service));
+        let Some((key, verification)) = found else {
+            return Err(Failure::not_found(&format!("/Services/{service}/Verifications/{sid}")));
+        };
+        let to = key.rsplit(' ').next().unwrap_or_default().to_owned();
+        verification.canceled = status == "canceled";
+        verification.approved = status == "approved";
+        self.describe(service, &to)
     }
 
     /// A wrong code is no error. After five checks nothing is accepted any more until the code has
     /// expired.
-    fn check_code(&mut self, to: &str, code: &str) -> Result<Value, Failure> {
+    fn check_code(&mut self, service: &str, to: &str, code: &str) -> Result<Value, Failure> {
         if !(4..=10).contains(&code.len()) {
             return Err(Failure(400, 60200, format!("Invalid parameter `Code`: {code}")));
         }
-        let Some(verification) = self.verifications.get_mut(to).filter(|found| found.is_open())
-        else {
-            return Err(Failure::not_found(&format!(
-                "/Services/{}/VerificationCheck",
-                self.service_sid
-            )));
+        let found = self.verifications.get_mut(&key(service, to));
+        let Some(verification) = found.filter(|found| found.is_open()) else {
+            return Err(Failure::not_found(&format!("/Services/{service}/VerificationCheck")));
         };
         if verification.checks >= MAX_CHECKS {
             return Err(Failure(429, 60202, "Max check attempts reached".to_owned()));
         }
         verification.checks += 1;
         verification.approved = verification.code == code;
-        self.describe(to)
+        self.describe(service, to)
     }
 
-    fn describe(&self, to: &str) -> Result<Value, Failure> {
-        let verification =
-            self.verifications.get(to).ok_or_else(|| Failure::not_found("/Verifications"))?;
+    fn describe(&self, service: &str, to: &str) -> Result<Value, Failure> {
+        let verification = self.verifications.get(&key(service, to));
+        let verification = verification.ok_or_else(|| Failure::not_found("/Verifications"))?;
+        let status = match verification {
+            Verification { approved: true, .. } => "approved",
+            Verification { canceled: true, .. } => "canceled",
+            _ => "pending",
+        };
         let sends = verification.sends.iter().map(|at| {
             json!({"attempt_sid": format!("VL{}", random::hex(32)), "channel": verification.channel, "time": time(*at)})
         });
         Ok(json!({
             "sid": verification.sid,
-            "service_sid": self.service_sid,
+            "service_sid": service,
             "account_sid": self.account_sid,
             "to": to,
             "channel": verification.channel,
-            "status": if verification.approved { "approved" } else { "pending" },
+            "status": status,
             "valid": verification.approved,
             "amount": null,
             "payee": null,
@@ -173,7 +197,7 @@ impl Twilio {
             "send_code_attempts": sends.collect::<Vec<_>>(),
             "date_created": time(verification.created_at),
             "date_updated": time(Utc::now()),
-            "url": format!("https://verify.twilio.com/v2/Services/{}/Verifications/{}", self.service_sid, verification.sid),
+            "url": format!("https://verify.twilio.com/v2/Services/{service}/Verifications/{}", verification.sid),
         }))
     }
 
@@ -228,6 +252,10 @@ impl Twilio {
         recent::push(&mut self.messages, LIMIT, sms);
         Ok(answer)
     }
+}
+
+fn key(service: &str, phone: &str) -> String {
+    format!("{service} {phone}")
 }
 
 /// HTTP status, Twilio's code, message.

@@ -240,7 +240,7 @@ async fn one_time_passwords_and_usernames() {
     let right = otp.await.code;
     let wrong = if right == "000000" { "000001" } else { "000000" };
     let code = |otp: &str| json!({"phone": "9812345678", "otp": otp});
-    let wrong_five_times = (0..5).map(|_| (code(wrong), 401, "Invalid OTP. Please try again."));
+    let wrong_twice = (0..2).map(|_| (code(wrong), 401, "Invalid OTP. Please try again."));
     let mut cases = vec![
         (json!({}), 400, "Phone number and OTP are required"),
         (json!({"phone": "9812345678"}), 400, "Phone number and OTP are required"),
@@ -255,7 +255,7 @@ async fn one_time_passwords_and_usernames() {
         410,
         "OTP not found or expired. Please request a new OTP.",
     ));
-    cases.extend(wrong_five_times);
+    cases.extend(wrong_twice);
     cases.push((
         code(&right),
         429,

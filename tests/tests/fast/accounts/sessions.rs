@@ -83,7 +83,7 @@ async fn a_password_reset_needs_the_phones_code_and_ends_every_session() {
     let (first, second) = logged_in_twice(&stack).await;
     let socket = stack.socket("the user", &first).await;
     let anonymous = stack.anonymous();
-    let code = stack.otp(PHONE).await;
+    let code = stack.otp_at(&anonymous, PHONE).await;
     let wrong = if code == "000000" { "111111" } else { "000000" };
     let reset =
         |otp: &str| json!({"phone": "98111 11111", "otp": otp, "newPassword": "monsoon-harbour"});

@@ -1,6 +1,7 @@
 //! Logins, registrations, codes and password resets: how often, and that strangers cannot keep an
 //! owner out.
 
+use nexus_sandbox::providers::OTHER_VERIFY_SID;
 use nexus_tests::refusals::TOO_MANY;
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Client, Method, Response, SOON, Stack, Value, eventually, json, seen};
@@ -47,8 +48,7 @@ async fn fifty_wrong_passwords_at_once_for_one_account_are_ten() {
 
 #[tokio::test]
 async fn a_stranger_cannot_keep_an_owner_out() {
-    let stack =
-        start(&[("RATE_LIMIT_LOGIN_FAILURES", "3/1h"), ("RATE_LIMIT_OTP_FAILURES", "3/1h")]).await;
+    let stack = start(&[("RATE_LIMIT_LOGIN_FAILURES", "3/1h")]).await;
     let owner = owner(&stack).await;
     for _ in 0..3 {
         log_in(&stack.anonymous(), EMAIL, "Wr0ng-horse")
@@ -69,10 +69,23 @@ async fn a_stranger_cannot_keep_an_owner_out() {
     log_in(&elsewhere, EMAIL, PASSWORD).await.ok();
 }
 
+/// Another code than this one.
+fn wrong(code: &str) -> &'static str {
+    if code == "000000" { "000001" } else { "000000" }
+}
+
+async fn verify_with(client: &Client, code: &str, challenge: &Value) -> Response {
+    let body = json!({"phone": PHONE, "otp": code, "challenge_id": challenge});
+    client.post("/auth/verify-otp", body).await
+}
+
+const WRONG: &str = "Invalid OTP. Please try again.";
+const ANOTHER: &str = "Maximum verification attempts reached. Please request a new OTP.";
+const EXPIRED: &str = "OTP not found or expired. Please request a new OTP.";
+
 #[tokio::test]
 async fn a_stranger_cannot_use_up_an_owners_codes() {
-    let stack =
-        start(&[("RATE_LIMIT_OTP_FAILURES", "3/1h"), ("RATE_LIMIT_PASSWORD_RESET", "1/1h")]).await;
+    let stack = start(&[("RATE_LIMIT_PASSWORD_RESET", "1/1h")]).await;
     let owner = owner(&stack).await;
     for _ in 0..5 {
         send_code(&stack.anonymous(), PHONE).await.ok();
@@ -81,17 +94,145 @@ async fn a_stranger_cannot_use_up_an_owners_codes() {
     send_code(&owner, PHONE).await.ok();
 
     let code = code(&stack).await;
-    let wrong = if code == "000000" { "000001" } else { "000000" };
-    for _ in 0..2 {
-        verify(&stack.anonymous(), wrong).await.failed(401, "Invalid OTP. Please try again.");
-    }
     let reset = |otp: &str| json!({"phone": PHONE, "otp": otp, "newPassword": "An0ther-horse"});
-    let with_wrong = stack.anonymous().post("/auth/reset-password", reset(wrong)).await;
-    with_wrong.failed(401, "Invalid OTP. Please try again.");
+    let with_wrong = stack.anonymous().post("/auth/reset-password", reset(wrong(&code))).await;
+    with_wrong.failed(401, WRONG);
     // Neither way is left to strangers, and the owner has both.
-    verify(&stack.anonymous(), &code).await.failed(429, TOO_MANY);
+    verify(&stack.anonymous(), &code).await.failed(429, ANOTHER);
     stack.anonymous().post("/auth/reset-password", reset(&code)).await.failed(429, TOO_MANY);
     owner.post("/auth/reset-password", reset(&code)).await.ok();
+    log_in(&owner, EMAIL, "An0ther-horse").await.ok();
+}
+
+#[tokio::test]
+async fn strangers_wrong_codes_leave_the_owner_tries_at_home_and_when_logged_in() {
+    for is_logged_in in [false, true] {
+        let stack = start(&[]).await;
+        let owner = owner(&stack).await;
+        let askers = [stack.anonymous(), stack.anonymous()];
+        for asker in &askers {
+            send_code(asker, PHONE).await.ok();
+        }
+        let code = code(&stack).await;
+        let mut guesses = Vec::new();
+        for stranger in askers.iter().chain([&stack.anonymous(), &stack.anonymous()]) {
+            for _ in 0..3 {
+                guesses.push(verify(stranger, wrong(&code)).await.status);
+            }
+        }
+        // Three by those who have asked, one by all others: Twilio checks five.
+        assert_eq!(guesses, [401, 401, 429, 401, 429, 429, 401, 429, 429, 429, 429, 429]);
+        let owner = match is_logged_in {
+            false => owner,
+            true => {
+                let user = stack.row("SELECT id FROM users").await["id"].as_i64().unwrap();
+                stack.anonymous().with_token(user, stack.mint_token(user))
+            }
+        };
+        verify(&owner, wrong(&code)).await.failed(401, WRONG);
+        verify(&owner, wrong(&code)).await.failed(429, ANOTHER);
+        if is_logged_in {
+            continue;
+        }
+        send_code(&owner, PHONE).await.ok();
+        let another = eventually("another code comes", SOON, async || {
+            let now = stack.providers.otp(PHONE).map(|otp| otp.code);
+            now.filter(|now| *now != code).ok_or_else(|| "the same".to_owned())
+        })
+        .await;
+        verify(&owner, &another).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn the_owner_logs_in_at_home_with_the_code_that_strangers_have_guessed_at() {
+    let stack = start(&[]).await;
+    let owner = owner(&stack).await;
+    send_code(&owner, PHONE).await.ok();
+    let code = code(&stack).await;
+    for _ in 0..5 {
+        verify(&stack.anonymous(), wrong(&code)).await;
+    }
+    verify(&owner, &code).await.ok();
+}
+
+#[tokio::test]
+async fn wrong_codes_spend_the_challenge_of_who_guesses_even_behind_one_address() {
+    let stack = start(&[]).await;
+    let stranger = stack.anonymous();
+    let asha = stranger.clone();
+    let theirs = send_code(&stranger, PHONE).await.data()["challenge_id"].clone();
+    let own = send_code(&asha, PHONE).await.data()["challenge_id"].clone();
+    assert_ne!(theirs, own);
+    let code = code(&stack).await;
+    for status in [401, 401, 429, 429, 429] {
+        assert_eq!(verify_with(&stranger, wrong(&code), &theirs).await.status, status);
+    }
+    verify_with(&asha, &code, &own).await.ok();
+}
+
+#[tokio::test]
+async fn after_a_wrong_guess_another_code_comes_with_all_its_tries() {
+    let stack = start(&[]).await;
+    let asha = stack.anonymous();
+    send_code(&asha, PHONE).await.ok();
+    let first = code(&stack).await;
+    for _ in 0..2 {
+        verify(&asha, wrong(&first)).await.failed(401, WRONG);
+    }
+    verify(&asha, &first).await.failed(429, ANOTHER);
+    send_code(&asha, PHONE).await.ok();
+    let second = eventually("another code comes", SOON, async || {
+        let now = stack.providers.otp(PHONE).map(|otp| otp.code);
+        now.filter(|now| *now != first).ok_or_else(|| "the same".to_owned())
+    })
+    .await;
+    verify(&asha, wrong(&second)).await.failed(401, WRONG);
+    verify(&asha, &second).await.ok();
+}
+
+#[tokio::test]
+async fn a_challenge_is_good_for_its_phone_and_purpose_and_a_made_up_one_for_nothing() {
+    let stack = start(&[]).await;
+    let asha = stack.anonymous();
+    let send = async |phone: &str, purpose: &str| {
+        let sent = asha.post("/auth/send-otp", json!({"phone": phone, "purpose": purpose})).await;
+        sent.data()["challenge_id"].clone()
+    };
+    asha.post("/auth/send-otp", json!({"phone": PHONE, "purpose": "ring"}))
+        .await
+        .failed(400, "purpose must be login or reset_password");
+    let to_reset = send(PHONE, "reset_password").await;
+    let of_another = send("+919812345679", "login").await;
+    let code = code(&stack).await;
+    for challenge in [&to_reset, &of_another, &json!("invented")] {
+        verify_with(&asha, &code, challenge).await.failed(410, EXPIRED);
+    }
+    let to_log_in = send(PHONE, "login").await;
+    let reset = json!({"phone": PHONE, "otp": code, "newPassword": "An0ther-horse", "challenge_id": to_log_in});
+    asha.post("/auth/reset-password", reset).await.failed(410, EXPIRED);
+    verify_with(&asha, &code, &to_log_in).await.ok();
+}
+
+#[tokio::test]
+async fn with_a_service_of_their_own_only_codes_for_it_reset_passwords() {
+    let stack = start(&[("TWILIO_VERIFY_RESET_SID", OTHER_VERIFY_SID)]).await;
+    let owner = owner(&stack).await;
+    let reset = |otp: &str| json!({"phone": PHONE, "otp": otp, "newPassword": "An0ther-horse"});
+    send_code(&owner, PHONE).await.ok();
+    let general = code(&stack).await;
+    // As if it had never been sent.
+    owner.post("/auth/reset-password", reset(&general)).await.failed(410, EXPIRED);
+    owner.post("/auth/send-otp", json!({"phone": PHONE, "purpose": "reset_password"})).await.ok();
+    let own = eventually("the other code arrives", SOON, async || {
+        let sent = stack.providers.otp_of(OTHER_VERIFY_SID, PHONE);
+        sent.map(|otp| otp.code).ok_or_else(|| "none".to_owned())
+    })
+    .await;
+    if own != general {
+        verify(&owner, &own).await.failed(401, WRONG);
+    }
+    owner.post("/auth/reset-password", reset(&own)).await.ok();
     log_in(&owner, EMAIL, "An0ther-horse").await.ok();
 }
 
