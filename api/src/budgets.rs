@@ -167,8 +167,8 @@ impl Budgets {
     }
 
     /// A code to compare, which may set another password. The caller gives [`Limit::GUESSES`] back
-    /// unless the code is wrong. [`Error::OtpAttempts`] when another code is needed. Who owns the phone has tries that nobody else can use up, and then
-    /// those of everyone who has asked for a code.
+    /// unless the code is wrong. Who owns the phone has tries that nobody else can use up, and then
+    /// those of everyone who has asked for a code. [`Error::OtpAttempts`] when none is left.
     pub(crate) async fn otp_check(
         &self,
         guesser: &Guesser,

@@ -9,7 +9,7 @@ use crate::{
         notifications::{EmailCancellation, SmsCancellation},
     },
     types::{
-        ids::{BookingId, EventId},
+        ids::{BookingId, EventId, UserId},
         money::Paise,
         time::Timestamp,
     },
@@ -17,6 +17,7 @@ use crate::{
 
 #[derive(Debug)]
 pub struct Notice {
+    pub user: UserId,
     pub reference: String,
     pub event_name: String,
     pub event_start: Timestamp,
@@ -61,7 +62,7 @@ pub async fn notice(conn: &mut PgConnection, booking: BookingId) -> Result<Optio
     let notice = sqlx::query_as!(
         Notice,
         r#"SELECT n.booking_reference AS "reference!", n.reason, n.event_name AS "event_name!", n.event_start AS "event_start!",
-                  u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
+                  u.id AS "user: UserId", u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
                   (SELECT sum(amount_paise)::bigint FROM refunds WHERE booking_id = $1 AND reason <> 'disputed') AS "refund: _"
            FROM (SELECT b.user_id, b.booking_reference, b.cancellation_reason AS reason, e.name AS event_name,
                         e.start_date AS event_start

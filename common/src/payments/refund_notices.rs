@@ -22,6 +22,7 @@ use crate::{
 
 #[derive(Debug)]
 pub struct Notice {
+    pub user: UserId,
     /// Identifies the message: the payment that goes back, or the refund of a part.
     pub id: String,
     pub payment_id: String,
@@ -116,7 +117,7 @@ pub(super) async fn announce_part(
 pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Option<Notice>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.amount_paise AS part, b.status = 'confirmed' AS "stands!", -s.amount_paise AS "paise!", s.currency, b.booking_reference,
-                  e.name AS event_name, u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
+                  e.name AS event_name, u.id AS "user: UserId", u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
            FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
            JOIN bookings b ON b.id = s.booking_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
@@ -134,6 +135,7 @@ pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Opt
         payment_id: row.payment_id,
         reference: Some(row.booking_reference),
         event_name: Some(row.event_name),
+        user: row.user,
         name: row.name,
         email: row.email,
         phone: row.phone,
@@ -144,7 +146,7 @@ pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Opt
 pub async fn notice(conn: &mut PgConnection, refund_id: RefundId) -> Result<Option<Notice>> {
     let row = sqlx::query!(
         r#"SELECT r.payment_id, r.amount_paise, r.currency, r.reason, b.booking_reference AS "reference?", e.name AS "event_name?",
-                  u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
+                  u.id AS "user: UserId", u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
            FROM refunds r
            LEFT JOIN payments p ON p.payment_id = r.payment_id AND p.kind = 'capture'
            LEFT JOIN payment_orders o ON o.order_id = p.order_id
@@ -165,6 +167,7 @@ pub async fn notice(conn: &mut PgConnection, refund_id: RefundId) -> Result<Opti
         payment_id: row.payment_id,
         reference: row.reference,
         event_name: row.event_name,
+        user: row.user,
         name: row.name,
         email: row.email,
         phone: row.phone,

@@ -21,6 +21,7 @@ use crate::{
 /// The tickets of a booking, to be sent to its buyer.
 #[derive(Clone, Debug)]
 pub struct Delivery {
+    pub user: UserId,
     pub reference: String,
     pub event_name: String,
     pub event_start: Timestamp,
@@ -55,7 +56,7 @@ pub async fn deliveries(
     bookings: &[BookingId],
 ) -> Result<HashMap<BookingId, Delivery>> {
     let rows = sqlx::query!(
-        r#"SELECT b.id AS "booking: BookingId", b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
+        r#"SELECT b.id AS "booking: BookingId", u.id AS "user: UserId", b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
                   t.id AS "id: TicketId", qr_nonce AS nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
                   coalesce(qr_code, '') AS "qr_code!", coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
@@ -68,6 +69,7 @@ pub async fn deliveries(
     let mut deliveries: HashMap<BookingId, Delivery> = HashMap::new();
     for row in rows {
         let delivery = deliveries.entry(row.booking).or_insert_with(|| Delivery {
+            user: row.user,
             reference: row.booking_reference,
             event_name: row.event_name,
             event_start: row.start_date.into(),

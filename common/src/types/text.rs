@@ -58,6 +58,28 @@ pub fn without_tags(text: &str) -> Option<String> {
     (!plain.is_empty()).then(|| plain.to_owned())
 }
 
+/// Text from which phones and mail programs make no link, for messages that other people get: a dot
+/// within a word gets a space behind it, unless it stands between digits, and `://` becomes one.
+pub fn without_links(text: &str) -> String {
+    let is_dot =
+        |c| matches!(c, '.' | '\u{2024}' | '\u{3002}' | '\u{fe52}' | '\u{ff0e}' | '\u{ff61}');
+    let characters: Vec<char> = text.replace("://", " ").chars().collect();
+    let mut plain = String::with_capacity(text.len());
+    for (at, &c) in characters.iter().enumerate() {
+        plain.push(c);
+        let before = at.checked_sub(1).map(|at| characters[at]);
+        let after = characters.get(at + 1).copied();
+        if let (true, Some(before), Some(after)) = (is_dot(c), before, after)
+            && !before.is_whitespace()
+            && after.is_alphanumeric()
+            && !(before.is_ascii_digit() && after.is_ascii_digit())
+        {
+            plain.push(' ');
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -77,6 +99,21 @@ mod tests {
         assert_eq!(one_line("Ann\r\n\tLee\u{7}\u{7f}"), "Ann Lee");
         assert_eq!(one_line("x\u{2029}y"), "x y");
         assert_eq!(several_lines("a\r\nb\tc\u{1b}[31m\u{2028}d"), "a\nb\tc[31m\nd");
+    }
+
+    #[test]
+    fn names_keep_their_meaning_without_links() {
+        for (text, plain) in [
+            ("Monsoon Jazz Night", "Monsoon Jazz Night"),
+            ("Dr. Rao at 7.30 p.m.", "Dr. Rao at 7.30 p. m."),
+            ("Win at https://evil.example/a.b?c", "Win at https evil. example/a. b?c"),
+            ("www.evil.com", "www. evil. com"),
+            ("evil\u{3002}com, evil\u{ff0e}in", "evil\u{3002} com, evil\u{ff0e} in"),
+            ("write to me@evil.co.in", "write to me@evil. co. in"),
+            ("संगीत संध्या।", "संगीत संध्या।"),
+        ] {
+            assert_eq!(without_links(text), plain);
+        }
     }
 
     #[test]
@@ -119,6 +156,18 @@ mod tests {
             let lines = several_lines(&text);
             prop_assert!(lines.chars().all(|c| matches!(c, '\n' | '\t') || !is_control(c)));
             prop_assert_eq!(several_lines(&lines), lines);
+        }
+
+        #[test]
+        fn text_without_links_has_no_name_of_a_host(text in "[a-c1.:/ \u{3002}]{0,24}") {
+            let plain = without_links(&text);
+            let is_host = |word: &str| {
+                word.split(['.', '\u{3002}']).collect::<Vec<_>>().windows(2).any(|pair| {
+                    !pair[0].is_empty() && pair[1].starts_with(|c: char| c.is_ascii_alphabetic())
+                })
+            };
+            prop_assert!(!plain.split(' ').any(is_host), "{plain}");
+            prop_assert!(!plain.contains("://"), "{plain}");
         }
 
         #[test]

@@ -91,7 +91,7 @@ pub async fn account_notice(
             .await
             .map_err(outward);
     }
-    let (Some(phone), Some(twilio)) = (reachable.phone, cx.sms()?) else { return Ok(()) };
+    let (Some(phone), Some(twilio)) = (reachable.phone, cx.texts()?) else { return Ok(()) };
     let text = format!("{subject} ({at}). If that was not you, please write to us.");
     twilio.send_sms(&phone, &text).await.map_err(outward)
 }
@@ -117,7 +117,7 @@ pub async fn phone_replaced(
     job: PhoneReplaced,
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
-    let Some(twilio) = cx.sms()? else { return Ok(()) };
+    let Some(twilio) = cx.texts()? else { return Ok(()) };
     let text = "This number is no longer that of your account: another one was verified. If that was not you, please write to us.";
     twilio.send_sms(&job.to, text).await.map_err(outward)
 }

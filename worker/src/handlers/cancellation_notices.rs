@@ -8,9 +8,10 @@ use nexus_common::{
     bookings::cancellation_notices::{self, Notice},
     jobs::notifications::{EmailCancellation, SmsCancellation},
     providers::smtp::Email,
+    types::text,
 };
 
-use super::{bodies, needed, notifications::Notifications, outward};
+use super::{bodies, messages::Beyond, notifications::Notifications};
 use crate::{Attempt, Context, JobFailure};
 
 /// See [`EmailCancellation`].
@@ -23,7 +24,7 @@ pub async fn email_cancellation(
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    needed(&cx.smtp)?.send(compose(&notice, to)?).await.map_err(outward)
+    Notifications::mail(&cx, notice.user, compose(&notice, to)?, Beyond::IsLeftOut).await
 }
 
 /// See [`SmsCancellation`].
@@ -36,14 +37,14 @@ pub async fn sms_cancellation(
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
-    let Some(twilio) = cx.sms()? else { return Ok(()) };
-    let event: String = notice.event_name.chars().take(100).collect();
+    let event: String = text::without_links(&notice.event_name).chars().take(100).collect();
     let refund = notice
         .refund
         .map(|refund| format!(" {} will be refunded.", refund.written()))
         .unwrap_or_default();
-    let text = format!("Your booking {} for {event} has been cancelled.{refund}", notice.reference);
-    twilio.send_sms(phone, &text).await.map_err(outward)
+    let message =
+        format!("Your booking {} for {event} has been cancelled.{refund}", notice.reference);
+    Notifications::sms(&cx, notice.user, phone, &message).await
 }
 
 #[derive(Template)]
@@ -63,7 +64,10 @@ fn compose(notice: &Notice, to: String) -> Result<Email, JobFailure> {
     Ok(Email {
         to,
         to_name: notice.name.clone(),
-        subject: format!("Your booking for {} is cancelled", notice.event_name),
+        subject: format!(
+            "Your booking for {} is cancelled",
+            text::without_links(&notice.event_name)
+        ),
         text,
         html,
         message_id: format!("cancelled-{}", notice.reference.to_lowercase()),

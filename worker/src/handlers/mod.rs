@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod event_cancellation;
 pub mod expiry;
 mod expiry_troubles;
+mod messages;
 pub mod notifications;
 pub mod otp;
 pub mod payments;

@@ -13,7 +13,7 @@ use base64::{
 };
 use nexus_common::{
     Error,
-    config::{self, Env},
+    config::{self, Env, RateLimits},
     jobs::notifications::{EmailTickets, SmsTickets},
     providers::{
         Key,
@@ -22,12 +22,19 @@ use nexus_common::{
     },
     storage::groups::Groups,
     tickets::delivery::{self, Delivered, Delivery},
-    types::ids::BookingId,
+    types::{
+        ids::{BookingId, UserId},
+        text,
+    },
 };
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
-use super::{bodies, needed, outward};
+use super::{
+    bodies,
+    messages::{Beyond, MessageBudgets},
+    needed,
+};
 use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need besides the common context.
@@ -38,6 +45,8 @@ pub struct Notifications {
     pub(super) public_url: Option<String>,
     /// Reads what is to be delivered of many bookings; see [`Notifications::delivery`].
     deliveries: OnceLock<Groups<BookingId, Option<Delivery>>>,
+    rates: RateLimits,
+    budgets: OnceLock<MessageBudgets>,
 }
 
 impl Notifications {
@@ -47,13 +56,15 @@ impl Notifications {
         let smtp = config::Smtp::optional(env, "e-mail, which waits");
         let twilio = config::Twilio::optional(env, "SMS, which wait");
         let public_url = config::public_url(env);
+        let rates = RateLimits::from_env(env);
         if smtp.is_none() && twilio.is_none() {
             env.problem("SMTP_URL is missing, and so are TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_VERIFY_SID: nothing can be sent");
         }
         Box::new(move || {
             let smtp = smtp.as_ref().map(Smtp::new).transpose()?;
             let twilio = twilio.as_ref().map(Twilio::new).transpose()?;
-            Ok(Notifications { smtp, twilio, public_url, deliveries: OnceLock::new() })
+            let (deliveries, budgets) = (OnceLock::new(), OnceLock::new());
+            Ok(Notifications { smtp, twilio, public_url, deliveries, rates, budgets })
         })
     }
 
@@ -63,13 +74,38 @@ impl Notifications {
         smtp.into_iter().chain(self.twilio.as_ref().map(Twilio::key)).cloned().collect()
     }
 
-    /// The client that sends SMS; `None` if none are to be sent, because Twilio has no sender.
-    pub(super) fn sms(&self) -> Result<Option<&Twilio>, JobFailure> {
+    /// Sends a mail to a user, within the limits of messages.
+    pub(super) async fn mail(
+        cx: &Context<Self>,
+        user: UserId,
+        mail: Email,
+        beyond: Beyond,
+    ) -> Result<(), JobFailure> {
+        Self::budgets(cx).mail(needed(&cx.smtp)?, user, mail, beyond).await
+    }
+
+    /// Sends an SMS to a user, within the limits of messages; none if Twilio has no sender.
+    pub(super) async fn sms(
+        cx: &Context<Self>,
+        user: UserId,
+        to: &str,
+        text: &str,
+    ) -> Result<(), JobFailure> {
+        match cx.texts()? {
+            Some(twilio) => Self::budgets(cx).sms(twilio, user, to, text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What sends SMS; `None` if none are to be sent, because Twilio has no sender.
+    pub(super) fn texts(&self) -> Result<Option<&Twilio>, JobFailure> {
         Ok(Some(needed(&self.twilio)?).filter(|twilio| twilio.can_send_sms()))
     }
-}
 
-impl Notifications {
+    fn budgets(cx: &Context<Self>) -> &MessageBudgets {
+        cx.budgets.get_or_init(|| MessageBudgets::new(cx.rates.clone(), cx.cache.clone()))
+    }
+
     /// What is to be delivered of a booking, read together with that of others; `None` if nothing.
     async fn delivery(cx: &Context<Self>, booking: BookingId) -> Result<Option<Delivery>, Error> {
         let deliveries = cx.deliveries.get_or_init(|| {
@@ -98,7 +134,7 @@ pub async fn email_tickets(
         return Ok(());
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
-    needed(&cx.smtp)?.send(compose(&delivery, to)?).await.map_err(outward)?;
+    Notifications::mail(&cx, delivery.user, compose(&delivery, to)?, Beyond::Waits).await?;
     // Not together with others: one that had to be tried again would be sent again.
     let mut conn = cx.db.acquire().await?;
     let (tickets, lease) = (&delivery.tickets, &attempt.lease);
@@ -119,16 +155,16 @@ pub async fn sms_tickets(
     let Some(phone) = delivery.phone.as_deref().filter(|_| !delivery.sms_sent) else {
         return Ok(());
     };
-    let Some(twilio) = cx.sms()? else { return Ok(()) };
     let seats: Vec<&str> =
         delivery.tickets.iter().map(|ticket| ticket.seat_label.as_str()).collect();
-    let event: String = delivery.event_name.chars().take(100).collect();
-    let text = format!(
+    let event: String = text::without_links(&delivery.event_name).chars().take(100).collect();
+    let message = format!(
         "Your tickets for {event} are ready. Booking {}, seat(s) {}.",
         delivery.reference,
         seats.join(", ")
     );
-    twilio.send_sms(phone, &text.chars().take(1600).collect::<String>()).await.map_err(outward)?;
+    let message: String = message.chars().take(1600).collect();
+    Notifications::sms(&cx, delivery.user, phone, &message).await?;
     let mut tx = cx.db.begin().await?;
     delivery::mark_texted(&mut tx, booking).await?;
     attempt.lease.complete(&mut tx).await?;
@@ -166,7 +202,7 @@ fn compose(delivery: &Delivery, to: String) -> Result<Email, JobFailure> {
     Ok(Email {
         to,
         to_name: delivery.name.clone(),
-        subject: format!("Your tickets for {}", delivery.event_name),
+        subject: format!("Your tickets for {}", text::without_links(&delivery.event_name)),
         text,
         html,
         message_id: format!("tickets-{}-{contents}", delivery.reference.to_lowercase()),

@@ -10,7 +10,7 @@ use nexus_common::{
     types::ids::RefundId,
 };
 
-use super::{bodies, needed, notifications::Notifications, outward};
+use super::{bodies, messages::Beyond, notifications::Notifications};
 use crate::{Context, JobFailure};
 
 /// Which refund the buyer is told of.
@@ -25,15 +25,14 @@ pub enum Refund {
 pub async fn email(cx: Arc<Context<Notifications>>, refund: Refund) -> Result<(), JobFailure> {
     let Some(notice) = notice(&cx, refund).await? else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    needed(&cx.smtp)?.send(compose(&notice, to)?).await.map_err(outward)
+    Notifications::mail(&cx, notice.user, compose(&notice, to)?, Beyond::IsLeftOut).await
 }
 
 /// Tells the buyer by SMS, if there is a phone number.
 pub async fn sms(cx: Arc<Context<Notifications>>, refund: Refund) -> Result<(), JobFailure> {
     let Some(notice) = notice(&cx, refund).await? else { return Ok(()) };
     let Some(phone) = notice.phone.as_deref() else { return Ok(()) };
-    let Some(twilio) = cx.sms()? else { return Ok(()) };
-    twilio.send_sms(phone, &sentence(&notice, "Your")).await.map_err(outward)
+    Notifications::sms(&cx, notice.user, phone, &sentence(&notice, "Your")).await
 }
 
 async fn notice(

@@ -2,6 +2,7 @@
 //! that none of them keeps out the innocent.
 
 mod accounts;
+mod messages;
 
 use nexus_tests::refusals::TOO_MANY;
 use std::future::Future;
