@@ -21,7 +21,7 @@ use nexus_common::{
         orders::{self, CreatedOrder, PaymentVerification},
         webhooks::{self, Incoming},
     },
-    providers::{Key, razorpay::Razorpay, twilio::Twilio},
+    providers::{Key, breaches::Breaches, razorpay::Razorpay, twilio::Twilio},
     realtime::{AfterCommit, Coalesced, Followers},
     seats::{
         counts,
@@ -79,6 +79,8 @@ pub(crate) struct AppState {
     pub(crate) seat_maps: SeatMaps,
     twilio: Option<Twilio>,
     razorpay: Option<Razorpay>,
+    /// Without it, new passwords are compared with the bundled list only.
+    pub(crate) breaches: Option<Breaches>,
     pub(crate) verified: VerifiedTokens,
     pub(crate) expiries: Expiries,
     pub(crate) challenges: Challenges,
@@ -114,6 +116,7 @@ impl AppState {
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
+            breaches: settings.password_breaches.as_deref().map(Breaches::new).transpose()?,
             verified: VerifiedTokens::default(),
             expiries: Expiries::default(),
             challenges: Challenges::new(&settings.tokens)?,

@@ -87,6 +87,8 @@ pub enum Error {
     PasswordWrong,
     #[error("Password is too easy to guess")]
     PasswordGuessable,
+    #[error("Password has appeared in a data breach. Please choose another one.")]
+    PasswordBreached,
     #[error("{0} is required")]
     ReauthenticationNeeded(&'static str),
 
@@ -258,7 +260,7 @@ impl Error {
             Error::LinkExpired => (Gone, "link_expired"),
             Error::EmailVerified => (Conflict, "email_verified"),
             Error::PasswordWrong => (Kind::Forbidden, "password_wrong"),
-            Error::PasswordGuessable => (Mismatch, "password_guessable"),
+            Error::PasswordGuessable | Error::PasswordBreached => (Mismatch, "password_guessable"),
             Error::ReauthenticationNeeded(_) => (Kind::Forbidden, "reauthentication_needed"),
             Error::EventNotFound => (NotFound, "event_not_found"),
             Error::Forbidden(_) => (Kind::Forbidden, "forbidden"),

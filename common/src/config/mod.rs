@@ -32,7 +32,7 @@ pub use self::{
     env::{ConfigError, Env},
     http::Http,
     observability::Observability,
-    providers::{Razorpay, Smtp, Twilio, public_url},
+    providers::{Razorpay, Smtp, Twilio, password_breaches, public_url},
     rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
     redis::Redis,
     retention::Retention,
@@ -57,6 +57,8 @@ pub struct Api {
     /// SIDE_BY_SIDE
     pub token_storage: TokenStorage,
     pub event_creation: EventCreation,
+    /// Without it, new passwords are compared with the bundled list only.
+    pub password_breaches: Option<String>,
     pub deadlines: Deadlines,
     /// Without it, one-time passwords are off.
     pub twilio: Option<Twilio>,
@@ -88,6 +90,7 @@ impl Api {
             tokens: Tokens::from_env(env),
             token_storage: TokenStorage::from_env(env),
             event_creation: EventCreation::from_env(env),
+            password_breaches: password_breaches(env),
             deadlines: Deadlines::from_env(env),
             twilio: Twilio::optional(
                 env,

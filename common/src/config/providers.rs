@@ -79,6 +79,12 @@ impl Razorpay {
     }
 }
 
+/// PASSWORD_BREACH_URL: where new passwords are looked up in breaches, by the first five digits of
+/// their hash; off unless set.
+pub fn password_breaches(env: &mut Env) -> Option<String> {
+    env.get("PASSWORD_BREACH_URL").map(|_| env.provider_url("PASSWORD_BREACH_URL", ""))
+}
+
 /// PUBLIC_URL: where clients reach the API, for the links in mails; without it, mails have codes
 /// only, and no password is recovered by mail.
 pub fn public_url(env: &mut Env) -> Option<String> {

@@ -27,6 +27,7 @@ const SLOW_SOCKETS: &str = "nexus_slow_sockets_total";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
 const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
 const RATE_LIMITED: &str = "nexus_rate_limited_total";
+const PASSWORD_LOOKUPS: &str = "nexus_password_lookups_total";
 const BROADCASTS: &str = "nexus_broadcasts_total";
 const DB_CONNECTIONS: &str = "nexus_db_connections";
 const DB_CONNECTIONS_MAX: &str = "nexus_db_connections_max";
@@ -121,6 +122,10 @@ fn describe() {
     describe_counter!(
         RATE_LIMITED,
         "Requests, commands and connections that a limit has refused, by limit"
+    );
+    describe_counter!(
+        PASSWORD_LOOKUPS,
+        "New passwords that were looked up in breaches, by outcome: unknown, breached, failed (and let pass)"
     );
     describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
     describe_gauge!(
@@ -247,6 +252,11 @@ pub fn socket_command(name: &str, outcome: &'static str, took: Duration) {
 /// A limit has refused something.
 pub fn rate_limited(limit: Limit) {
     counter!(RATE_LIMITED, "limit" => limit.name()).increment(1);
+}
+
+/// A new password has been looked up in breaches.
+pub fn password_lookup(outcome: &'static str) {
+    counter!(PASSWORD_LOOKUPS, "outcome" => outcome).increment(1);
 }
 
 /// A broadcast has been sent.

@@ -1,6 +1,7 @@
 //! The outside world: one typed client per provider (docs/providers.md). Clients know no domain
 //! type; every call has a time-out; errors say whether trying again can help.
 
+pub mod breaches;
 mod keys;
 pub mod razorpay;
 pub mod smtp;

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::breaches;
 use super::fault_injector::ActiveFault;
 use super::mail::Mail;
 use super::provider_state::ProviderState;
@@ -39,6 +40,7 @@ pub(crate) fn router(state: &Arc<ProviderState>) -> Router {
         .route("/sandbox/otp/{phone}", get(otp))
         .route("/sandbox/sms", get(sms))
         .route("/sandbox/mail", get(mail).delete(clear_mail))
+        .route("/sandbox/breaches", post(breach))
         .route("/sandbox/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/sandbox/calls", get(calls).delete(clear_calls))
         .fallback(async || {
@@ -161,6 +163,17 @@ async fn mail(State(state): Sandbox) -> Json<Vec<Mail>> {
 async fn clear_mail(State(state): Sandbox) -> StatusCode {
     state.mailbox().clear();
     StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct Breached {
+    password: String,
+}
+
+async fn breach(State(state): Sandbox, body: Body<Breached>) -> ControlResult<Value> {
+    let Json(Breached { password }) = body?;
+    state.breached().push(breaches::hash(&password));
+    Ok(Json(json!({"breached": state.breached().len()})))
 }
 
 async fn faults(State(state): Sandbox) -> Json<Vec<ActiveFault>> {

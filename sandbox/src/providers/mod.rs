@@ -4,6 +4,7 @@
 //! - `razorpay`: orders, payments, refunds, disputes: their rules, their HTTP routes
 //! - `webhooks`: signed events to the webhook URL, with retries and replays
 //! - `twilio`: one-time passwords (Verify) and text messages: their rules, their HTTP routes
+//! - `breaches`: passwords that have appeared in breaches, by k-anonymity
 //! - `smtp`, `mail`: the mail server; what it received, parsed
 //! - `target`, `fault_injector`, `calls`: kinds of calls; what goes wrong on purpose; the calls
 //!   that came
@@ -12,6 +13,7 @@
 //! - `server`, `provider_state`, `recent`, `locked`: listeners, shared state, bounded collections,
 //!   mutexes
 
+mod breaches;
 mod calls;
 mod config;
 mod control;
@@ -63,7 +65,8 @@ impl Providers {
         let state = ProviderState::new(config)?;
         let router = control::router(&state)
             .merge(razorpay::api::router(&state))
-            .merge(twilio::api::router(&state));
+            .merge(twilio::api::router(&state))
+            .merge(breaches::router(&state));
         let http = Switch::start(http_port, server::http(router)).await?;
         let smtp = Switch::start(smtp_port, smtp::service(state.clone())).await?;
         Ok(Self { state, http, smtp })
@@ -125,6 +128,16 @@ impl Providers {
     /// `TWILIO_API_URL`.
     pub fn twilio_url(&self) -> String {
         format!("{}/twilio", self.url())
+    }
+
+    /// `PASSWORD_BREACH_URL`, which [`Providers::env`] leaves out: few installations set it.
+    pub fn breaches_url(&self) -> String {
+        format!("{}/breaches/range", self.url())
+    }
+
+    /// From now on, the password has appeared in a breach.
+    pub fn breach(&self, password: &str) {
+        self.state.breached().push(breaches::hash(password));
     }
 
     /// `SMTP_URL`.

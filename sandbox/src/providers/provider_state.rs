@@ -26,6 +26,8 @@ pub(crate) struct ProviderState {
     razorpay: Mutex<Razorpay>,
     twilio: Mutex<Twilio>,
     mailbox: Mutex<VecDeque<Mail>>,
+    /// Hashes.
+    breached: Mutex<Vec<String>>,
 }
 
 impl ProviderState {
@@ -38,6 +40,7 @@ impl ProviderState {
             razorpay: Mutex::new(Razorpay::new(&config.razorpay_key_secret)),
             twilio: Mutex::new(Twilio::new(&config)),
             mailbox: Mutex::default(),
+            breached: Mutex::default(),
             config,
         }))
     }
@@ -96,6 +99,10 @@ impl ProviderState {
 
     pub(crate) fn mailbox(&self) -> MutexGuard<'_, VecDeque<Mail>> {
         locked(&self.mailbox)
+    }
+
+    pub(crate) fn breached(&self) -> MutexGuard<'_, Vec<String>> {
+        locked(&self.breached)
     }
 
     /// Records a webhook event and delivers it in the background.

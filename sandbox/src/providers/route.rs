@@ -29,6 +29,12 @@ pub(crate) fn route(state: &Arc<ProviderState>, target: Target, handler: Handler
     observed(state, target, faulty(state, target, handler))
 }
 
+/// The same for a provider that knows no credentials.
+pub(crate) fn open_route(state: &Arc<ProviderState>, target: Target, handler: Handler) -> Handler {
+    let faulty = handler.layer(from_fn_with_state((state.clone(), target), inject));
+    observed(state, target, faulty)
+}
+
 /// The outer half of [`route`].
 pub(crate) fn observed(state: &Arc<ProviderState>, target: Target, handler: Handler) -> Handler {
     handler.layer(from_fn_with_state((state.clone(), target), observe))
@@ -120,6 +126,9 @@ fn failure(target: Target, status: u16) -> (StatusCode, Json<Value>) {
             }
         };
         return (http, Json(json!({"error": {"code": code, "description": description}})));
+    }
+    if target == Target::BreachesRange {
+        return (http, Json(json!({"statusCode": status, "message": "Please try again."})));
     }
     let (code, message) = match status {
         401 => (20003, "Authenticate"),

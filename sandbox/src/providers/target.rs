@@ -34,6 +34,9 @@ pub enum Target {
     /// Sending a text message.
     #[serde(rename = "twilio.sms")]
     TwilioSms,
+    /// Looking up a range of breached passwords.
+    #[serde(rename = "breaches.range")]
+    BreachesRange,
     /// A message handed to the mail server.
     #[serde(rename = "smtp")]
     Smtp,
@@ -46,7 +49,12 @@ impl Target {
     pub(crate) fn is_razorpay(self) -> bool {
         !matches!(
             self,
-            Self::TwilioVerify | Self::TwilioCheck | Self::TwilioSms | Self::Smtp | Self::Webhook
+            Self::TwilioVerify
+                | Self::TwilioCheck
+                | Self::TwilioSms
+                | Self::BreachesRange
+                | Self::Smtp
+                | Self::Webhook
         )
     }
 }

@@ -288,6 +288,30 @@ async fn one_time_passwords_follow_verifys_rules() {
 }
 
 #[tokio::test]
+async fn breached_passwords_are_found_by_the_beginning_of_their_hash() {
+    let providers = providers().await;
+    providers.breach("password");
+    let range = async |beginning: &str, padding: &str| {
+        let url = format!("{}/{beginning}", providers.breaches_url());
+        let response = client().get(url).header("add-padding", padding).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let found = "1E4C9B93F3F0682250B6CF8331B7EE68FD8:3".to_owned();
+    assert_eq!(range("5BAA6", "false").await, (200, found.clone()));
+    assert_eq!(range("00000", "false").await, (200, String::new()));
+    let (_, padded) = range("5baa6", "true").await;
+    let lines: Vec<&str> = padded.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (800, found.as_str()));
+    assert!(lines[1..].iter().all(|line| line.ends_with(":0")), "{padded}");
+    for wrong in ["5BAA", "5BAA61", "XYZXY"] {
+        assert_eq!(range(wrong, "true").await.0, 400, "{wrong}");
+    }
+    providers.fault(Target::BreachesRange, Some(1), Fault::status(503));
+    assert_eq!(range("5BAA6", "true").await.0, 503);
+    assert_eq!(providers.count(Target::BreachesRange).calls, 7);
+}
+
+#[tokio::test]
 async fn faults_and_outages() {
     let providers = providers().await;
     let config = providers.config().clone();

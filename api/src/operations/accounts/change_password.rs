@@ -59,7 +59,7 @@ impl Endpoint for ChangePassword {
     ) -> Result<Self::Response, ApiError> {
         let user = caller.user;
         let new = self.new_password.read().unwrap_or_default();
-        check_new_password(&new).await?;
+        check_new_password(&app, &new).await?;
         reauthenticate(&app, device.address, user, &self.current_password, &self.current_otp)
             .await?;
         let hash = passwords::hash(new).await?;

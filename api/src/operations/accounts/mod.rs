@@ -37,9 +37,11 @@ use nexus_common::{
         notifications::{AccountNotice, Change},
         wakeups,
     },
+    observability::metrics,
     storage::postgres,
     types::ids::{SessionId, UserId},
 };
+use secrecy::SecretString;
 use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
@@ -129,12 +131,34 @@ async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
 }
 
 /// Checks another password than that of the registration: it need only be long enough, as it has
-/// always been, and hard to guess.
-async fn check_new_password(password: &str) -> Result<()> {
+/// always been, and unknown to those who guess.
+async fn check_new_password(app: &App, password: &str) -> Result<()> {
     new_password_rules(password).map_err(Error::invalid)?;
-    match passwords::is_guessable(password.to_owned(), vec![]).await? {
-        true => Err(Error::PasswordGuessable),
-        false => Ok(()),
+    require_unknown(app, password, vec![]).await
+}
+
+/// Refuses a password that those try first who guess and know these words of its owner, and one that
+/// has appeared in a breach, if breaches are looked up. Whoever sets a password does not wait long
+/// for that, and is not refused because nobody answers.
+async fn require_unknown(app: &App, password: &str, about: Vec<String>) -> Result<()> {
+    if passwords::is_guessable(password.to_owned(), about).await? {
+        return Err(Error::PasswordGuessable);
+    }
+    let Some(breaches) = &app.breaches else { return Ok(()) };
+    match breaches.has(&SecretString::from(password)).await {
+        Ok(true) => {
+            metrics::password_lookup("breached");
+            Err(Error::PasswordBreached)
+        }
+        Ok(false) => {
+            metrics::password_lookup("unknown");
+            Ok(())
+        }
+        Err(error) => {
+            metrics::password_lookup("failed");
+            tracing::warn!(%error, "a new password was not looked up in breaches");
+            Ok(())
+        }
     }
 }
 

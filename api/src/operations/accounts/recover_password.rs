@@ -67,7 +67,7 @@ pub(crate) async fn by_link(app: &App, token: &str, password: String) -> Result<
         email_proofs::addressee(&mut conn, Purpose::Recover, token).await?
     };
     let user = proof.user;
-    check_new_password(&password).await?;
+    check_new_password(app, &password).await?;
     let hash = passwords::hash(password).await?;
     let mut tx = postgres::begin(&app.db).await?;
     users::recover_password(&mut tx, user, &proof.email, &hash).await?;

@@ -18,7 +18,7 @@ use nexus_common::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{LoggedIn, open_session};
+use super::{LoggedIn, open_session, require_unknown};
 use crate::{
     app::App,
     auth::{caller::Device, login},
@@ -144,9 +144,7 @@ impl Endpoint for Register {
             new.phone.as_ref().map(|phone| phone.as_str().to_owned()),
         ];
         let about = about.chain(contacts.into_iter().flatten()).collect();
-        if passwords::is_guessable(new.password.clone(), about).await? {
-            return Err(Error::PasswordGuessable.into());
-        }
+        require_unknown(&app, &new.password, about).await?;
         app.budgets.registration(device.address).await?;
         // Hashed before a connection is taken, because it takes a while.
         let hash = passwords::hash(new.password.clone()).await?;

@@ -2,6 +2,7 @@
 
 mod authorisation;
 mod bad_input;
+mod breaches;
 mod contacts;
 mod deliverability;
 mod passwords;
