@@ -219,6 +219,11 @@ impl Budgets {
         self.take(vec![self.budget(Limit::ConfirmBooking, user)]).await
     }
 
+    /// An export of everything that is held about a user, which may be much.
+    pub(crate) async fn account_export(&self, user: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::AccountExport, user)]).await
+    }
+
     /// One caller's wrong codes for a phone.
     fn guesses(&self, service: Service, phone: &Phone, whose: &str) -> Budget {
         let whose = format!("{service} {} {whose}", phone.as_str());

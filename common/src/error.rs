@@ -91,6 +91,14 @@ pub enum Error {
     PasswordBreached,
     #[error("{0} is required")]
     ReauthenticationNeeded(&'static str),
+    #[error(
+        "Your account cannot be deleted yet. You have {0} confirmed booking(s) for events that are not over. Please cancel them first, or wait until the events are over."
+    )]
+    AccountHasBookings(i64),
+    #[error(
+        "Your account cannot be deleted yet. You organise {0} event(s) that are not over. Please delete or cancel them first, or wait until they are over."
+    )]
+    AccountHasEvents(i64),
 
     // Events and seats.
     #[error("Event not found")]
@@ -261,6 +269,8 @@ impl Error {
             Error::EmailVerified => (Conflict, "email_verified"),
             Error::PasswordWrong => (Kind::Forbidden, "password_wrong"),
             Error::PasswordGuessable | Error::PasswordBreached => (Mismatch, "password_guessable"),
+            Error::AccountHasBookings(_) => (Conflict, "account_has_bookings"),
+            Error::AccountHasEvents(_) => (Conflict, "account_has_events"),
             Error::ReauthenticationNeeded(_) => (Kind::Forbidden, "reauthentication_needed"),
             Error::EventNotFound => (NotFound, "event_not_found"),
             Error::Forbidden(_) => (Kind::Forbidden, "forbidden"),

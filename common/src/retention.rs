@@ -7,7 +7,7 @@ use crate::{
     config::Retention,
     error::Result,
     jobs::{
-        Job,
+        Job, Queue,
         notifications::{EmailCancellation, SmsCancellation},
     },
     storage::postgres::interval,
@@ -25,11 +25,13 @@ pub struct Removed {
     pub cancellation_notices: u64,
     pub foreign_orders: u64,
     pub webhooks: u64,
+    pub webhook_bodies: u64,
     pub alerts: u64,
+    pub dead_messages: u64,
 }
 
-/// Removes expired tokens, keys, networks, proofs and notices, and old orders of others, webhooks and
-/// alerts, at most 10,000 of each per call. Where a row can be used anew between the look and the
+/// Removes expired tokens, keys, networks, proofs and notices, old orders of others, webhooks, alerts
+/// and messages that could not be sent, and empties the bodies of old webhooks, at most 10,000 of each per call. Where a row can be used anew between the look and the
 /// lock, the statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let sessions = sqlx::query!(
@@ -102,6 +104,39 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     )
     .execute(&mut *conn)
     .await?;
+    // What they said has been acted on, and names the buyer's contacts.
+    let webhook_bodies = sqlx::query!(
+        "UPDATE webhook_events SET body = '', has_body = FALSE WHERE processed_at IS NOT NULL AND has_body AND id = ANY (ARRAY(
+             SELECT id FROM webhook_events
+             WHERE processed_at < now() - $1::interval AND has_body AND outcome IS DISTINCT FROM 'unreadable'
+             ORDER BY processed_at LIMIT 2000))",
+        interval(retention.webhook_bodies)?,
+    )
+    .execute(&mut *conn)
+    .await?;
+    // The body of one that could not be read stays for as long as its alert is open.
+    let unreadable_bodies = sqlx::query!(
+        "UPDATE webhook_events SET body = '', has_body = FALSE WHERE processed_at IS NOT NULL AND has_body AND id = ANY (ARRAY(
+             SELECT id FROM webhook_events w
+             WHERE processed_at < now() - $1::interval AND has_body AND outcome = 'unreadable'
+                 AND NOT EXISTS (SELECT 1 FROM payment_alerts
+                     WHERE reason = 'unreadable' AND subject = 'webhook ' || w.id AND closed_at IS NULL)
+             LIMIT 100))",
+        interval(retention.webhook_bodies)?,
+    )
+    .execute(&mut *conn)
+    .await?;
+    // Nobody wants a message of months ago, which names a contact at times. Dead letters of other
+    // queues stand for something that is owed to somebody, and stay until an operator decides.
+    let dead_messages = sqlx::query!(
+        "DELETE FROM jobs WHERE state = 'dead' AND id = ANY (ARRAY(
+             SELECT id FROM jobs WHERE state = 'dead' AND finished_at < now() - $1::interval AND queue = ANY ($2)
+             ORDER BY finished_at LIMIT 10000))",
+        interval(retention.dead_messages)?,
+        &[Queue::Otp.name().to_owned(), Queue::Notifications.name().to_owned()],
+    )
+    .execute(&mut *conn)
+    .await?;
     let alerts = sqlx::query!(
         "DELETE FROM payment_alerts WHERE closed_at < now() - $1::interval AND id = ANY (ARRAY(
              SELECT id FROM payment_alerts WHERE closed_at < now() - $1::interval ORDER BY closed_at LIMIT 10000))",
@@ -120,7 +155,9 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         cancellation_notices: cancellation_notices.rows_affected(),
         foreign_orders: foreign_orders.rows_affected(),
         webhooks: webhooks.rows_affected(),
+        webhook_bodies: webhook_bodies.rows_affected() + unreadable_bodies.rows_affected(),
         alerts: alerts.rows_affected(),
+        dead_messages: dead_messages.rows_affected(),
     })
 }
 

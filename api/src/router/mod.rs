@@ -50,6 +50,8 @@ fn routes() -> Routes {
         .endpoint::<ChangePhone>(M::POST, "/change-phone")
         .endpoint::<CheckUsername>(M::POST, "/check-unique-username")
         .endpoint::<GetMe>(M::GET, "/me")
+        .endpoint::<DeleteAccount>(M::DELETE, "/me")
+        .endpoint::<ExportAccount>(M::GET, "/me/export")
         .endpoint::<ListSessions>(M::GET, "/sessions")
         .endpoint::<EndSession>(M::DELETE, "/sessions/{session_id}");
 

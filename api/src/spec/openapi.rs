@@ -111,7 +111,7 @@ fn input(
     let Some(mut body) = operation.input(schemas) else { return (parameters, None) };
     let required = body["required"].as_array().cloned().unwrap_or_default();
     let fields = body["properties"].as_object().cloned().unwrap_or_default();
-    let has_body = !matches!(*method, Method::GET | Method::DELETE);
+    let has_body = operation.in_body || !matches!(*method, Method::GET | Method::DELETE);
     let (inside, outside): (Map<_, _>, Map<_, _>) =
         fields.into_iter().partition(|(name, _)| has_body && !is_segment(path, name));
     parameters.extend(outside.into_iter().map(|(name, field)| {

@@ -29,6 +29,8 @@ pub(crate) struct Operation {
     pub(super) once: bool,
     /// Path segments, query parameters or body, and payload alike: an object.
     input: Option<Describe>,
+    /// Whether its fields are in the body even of a DELETE: proxies log queries.
+    pub(super) in_body: bool,
     /// Schemas; the input must match at least one.
     any_of: Vec<Value>,
     pub(super) headers: Vec<Header>,
@@ -90,6 +92,7 @@ impl Operation {
             access,
             once: false,
             input: None,
+            in_body: false,
             any_of: vec![],
             headers: vec![],
             success: None,
@@ -138,6 +141,11 @@ impl Operation {
         let invalid = Error::invalid("The message says which rule the input breaks.");
         self.failures.insert(0, invalid.into());
         Operation { input: Some(Schemas::input::<T>), ..self }
+    }
+
+    /// Its fields are secrets, and no part of an address.
+    pub(crate) fn in_body(self) -> Self {
+        Operation { in_body: true, ..self }
     }
 
     /// At least one of these fields must have a value.

@@ -2,6 +2,8 @@
 
 pub mod credentials;
 pub mod email_proofs;
+pub mod erasure;
+pub mod export;
 pub mod hints;
 pub mod login_networks;
 pub mod otp_challenges;

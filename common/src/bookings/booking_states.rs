@@ -20,7 +20,8 @@ pub enum BookingState {
     Returned,
     /// It was not paid in time.
     Expired,
-    /// It was deleted with its event.
+    /// It was deleted with its event; or it was never paid, and its buyer's account is erased: nobody
+    /// is there any more who could want it.
     Gone,
 }
 
@@ -100,6 +101,15 @@ impl BookingState {
             BookingStatus::Cancelled if sold => BookingState::Returned,
             BookingStatus::Cancelled => BookingState::Cancelled,
             BookingStatus::Expired => BookingState::Expired,
+        }
+    }
+
+    /// The same for a booking whose buyer's account may be `erased`: money that still arrives for it
+    /// goes back. What was pending was cancelled before the account was erased.
+    pub fn for_buyer(self, erased: bool) -> Self {
+        match self {
+            BookingState::Cancelled | BookingState::Expired if erased => BookingState::Gone,
+            state => state,
         }
     }
 }

@@ -132,8 +132,8 @@ pub(super) async fn read_all_locked(
                   coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
                   e.status = 'published' AS "on_sale!", e.organizer_id AS "organizer_id: UserId",
-                  event_visibility(e) AS "visibility!: Json<Visibility>"
-           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = ANY ($1)"#,
+                  u.erased_at IS NOT NULL AS "erased!", event_visibility(e) AS "visibility!: Json<Visibility>"
+           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id WHERE b.id = ANY ($1)"#,
         ids as _,
     )
     .fetch_all(conn)
@@ -146,7 +146,7 @@ pub(super) async fn read_all_locked(
         organiser: row.organizer_id,
         user: row.user_id,
         total: row.total,
-        state: BookingState::of(row.status, row.overdue, row.sold),
+        state: BookingState::of(row.status, row.overdue, row.sold).for_buyer(row.erased),
         status: row.status,
         payment_status: row.payment_status,
         payment_id: row.payment_id,
@@ -161,13 +161,16 @@ pub(super) async fn read_all_locked(
 pub async fn state(conn: &mut PgConnection, id: BookingId) -> Result<BookingState> {
     let row = sqlx::query!(
         r#"SELECT status AS "status: BookingStatus", coalesce(expires_at <= clock_timestamp(), FALSE) AS "overdue!",
-                  EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!"
-           FROM bookings b WHERE id = $1"#,
+                  EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
+                  u.erased_at IS NOT NULL AS "erased!"
+           FROM bookings b JOIN users u ON u.id = b.user_id WHERE b.id = $1"#,
         id as _,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map_or(BookingState::Gone, |row| BookingState::of(row.status, row.overdue, row.sold)))
+    Ok(row.map_or(BookingState::Gone, |row| {
+        BookingState::of(row.status, row.overdue, row.sold).for_buyer(row.erased)
+    }))
 }
 
 /// Frees the seats that the booking still has.

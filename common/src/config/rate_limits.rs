@@ -76,11 +76,12 @@ pub enum Limit {
     Mail,
     Sms,
     SmsCountry,
+    AccountExport,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 20] = [
+    pub const ALL: [Limit; 21] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -101,6 +102,7 @@ impl Limit {
         Limit::Mail,
         Limit::Sms,
         Limit::SmsCountry,
+        Limit::AccountExport,
     ];
 
     /// What counts only if a code is wrong.
@@ -157,6 +159,8 @@ impl Limit {
             Limit::Sms => ("sms", "RATE_LIMIT_SMS", rate(20, 24 * HOUR)),
             // SMS about bookings to one country a day.
             Limit::SmsCountry => ("sms_country", "SMS_DAILY_CAP", rate(1_000, 24 * HOUR)),
+            // Exports of everything that is held about one user.
+            Limit::AccountExport => ("account_export", "RATE_LIMIT_ACCOUNT_EXPORT", rate(5, HOUR)),
         }
     }
 

@@ -9,17 +9,26 @@ use super::Env;
 pub struct Retention {
     /// WEBHOOKS_KEEP_DAYS, 90: webhooks that have been acted on.
     pub webhooks: Duration,
+    /// WEBHOOK_BODIES_KEEP_DAYS, 30: their bodies, which have the buyer's contacts.
+    pub webhook_bodies: Duration,
     /// ALERTS_KEEP_DAYS, 365: alerts that are closed.
     pub alerts: Duration,
+    /// DEAD_MESSAGES_KEEP_DAYS, 90: messages that could not be sent.
+    pub dead_messages: Duration,
 }
 
 impl Retention {
     /// Reads the group.
     pub fn from_env(env: &mut Env) -> Self {
         const DAY: u64 = 86_400;
+        let mut days = |name, default, least| {
+            Duration::from_secs(env.between(name, default, least, 3_650) * DAY)
+        };
         Retention {
-            webhooks: Duration::from_secs(env.between("WEBHOOKS_KEEP_DAYS", 90, 7, 3_650) * DAY),
-            alerts: Duration::from_secs(env.between("ALERTS_KEEP_DAYS", 365, 1, 3_650) * DAY),
+            webhooks: days("WEBHOOKS_KEEP_DAYS", 90, 7),
+            webhook_bodies: days("WEBHOOK_BODIES_KEEP_DAYS", 30, 1),
+            alerts: days("ALERTS_KEEP_DAYS", 365, 1),
+            dead_messages: days("DEAD_MESSAGES_KEEP_DAYS", 90, 1),
         }
     }
 }

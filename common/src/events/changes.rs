@@ -65,7 +65,16 @@ pub async fn create(
     organizer: UserId,
     new: &NewEvent,
 ) -> Result<(Event, Vec<CreatedSeatType>)> {
-    let inserted = sqlx::query_as!(
+    // The user may have been deleted since their token was checked. Who erases the account meanwhile
+    // waits for this, or is waited for, and then nobody is left who could answer for the event.
+    let organizer_is_there = sqlx::query_scalar!(
+        "SELECT id FROM users WHERE id = $1 AND erased_at IS NULL FOR KEY SHARE",
+        organizer as _,
+    );
+    if organizer_is_there.fetch_optional(&mut *conn).await?.is_none() {
+        return Err(Error::TokenInvalid);
+    }
+    let event = sqlx::query_as!(
         Event,
         r#"INSERT INTO events (name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status, is_public,
                                max_tickets_per_user)
@@ -85,14 +94,7 @@ pub async fn create(
         new.max_tickets_per_user,
     )
     .fetch_one(&mut *conn)
-    .await;
-    let event = match inserted {
-        // The user was deleted, but their token is still valid.
-        Err(error) if violated_constraint(&error) == Some("events_organizer_id_fkey") => {
-            return Err(Error::TokenInvalid);
-        }
-        other => other?,
-    };
+    .await?;
     let mut created = Vec::with_capacity(new.seat_types.len());
     for seat_type in &new.seat_types {
         let stored = seat_types::insert(conn, event.id, seat_type).await?;

@@ -273,3 +273,20 @@ impl Job for AccountNotice {
     const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
     const PRIORITY: i16 = AWAITED;
 }
+
+/// Tells the owner of an account that it was erased, where it could be reached until then: at the
+/// proved e-mail address, or by SMS.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountErased {
+    /// The account has neither any more, and nothing here says which account it was. The job goes
+    /// as all that are done do (docs/retention.md).
+    pub email: Option<String>,
+    pub phone: Option<String>,
+}
+
+impl Job for AccountErased {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "account_erased";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    const PRIORITY: i16 = AWAITED;
+}

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             .on(account_mails::verify_email)
             .on(account_mails::recover_password)
             .on(account_mails::account_notice)
+            .on(account_mails::account_erased)
             .on(account_mails::email_replaced)
             .on(account_mails::phone_replaced)
             .on(notifications::email_tickets)

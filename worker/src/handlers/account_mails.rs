@@ -11,7 +11,8 @@ use nexus_common::{
         users::contacts_of,
     },
     jobs::notifications::{
-        AccountNotice, Change, EmailReplaced, PhoneReplaced, RecoverPassword, VerifyEmail,
+        AccountErased, AccountNotice, Change, EmailReplaced, PhoneReplaced, RecoverPassword,
+        VerifyEmail,
     },
     providers::smtp::Email,
     types::contacts,
@@ -122,6 +123,26 @@ pub async fn phone_replaced(
     twilio.send_sms(&job.to, text).await.map_err(outward)
 }
 
+/// See [`AccountErased`].
+pub async fn account_erased(
+    cx: Arc<Context<Notifications>>,
+    job: AccountErased,
+    _attempt: Attempt,
+) -> Result<(), JobFailure> {
+    const SUBJECT: &str = "Your account was deleted";
+    if let Some(to) = job.email {
+        // It may be one from before, to which no mail can be sent.
+        if contacts::Email::parse(&to).is_none() {
+            return Ok(());
+        }
+        let content = bodies(ErasedText {}, ErasedHtml {})?;
+        return needed(&cx.smtp)?.send(mail(to, None, SUBJECT, content)).await.map_err(outward);
+    }
+    let (Some(phone), Some(twilio)) = (job.phone, cx.sms()?) else { return Ok(()) };
+    let text = format!("{SUBJECT}. If that was not you, please write to us.");
+    twilio.send_sms(&phone, &text).await.map_err(outward)
+}
+
 impl Notifications {
     /// The address of a page of the API for who has been mailed this token.
     fn link(&self, page: &str, token: &str) -> Option<String> {
@@ -197,3 +218,11 @@ struct ReplacedText {}
 #[derive(Template)]
 #[template(path = "email_replaced.html")]
 struct ReplacedHtml {}
+
+#[derive(Template)]
+#[template(path = "account_erased.txt")]
+struct ErasedText {}
+
+#[derive(Template)]
+#[template(path = "account_erased.html")]
+struct ErasedHtml {}

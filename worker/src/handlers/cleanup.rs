@@ -71,7 +71,9 @@ pub async fn clean_up(
             cancellation_notices = removed.cancellation_notices,
             foreign_orders = removed.foreign_orders,
             webhooks = removed.webhooks,
+            webhook_bodies = removed.webhook_bodies,
             alerts = removed.alerts,
+            dead_messages = removed.dead_messages,
             jobs,
             hashed_tokens = hashed,
             "removed what nobody needs any more"

@@ -4,7 +4,9 @@ pub(crate) mod change_email;
 pub(crate) mod change_password;
 pub(crate) mod change_phone;
 pub(crate) mod check_username;
+pub(crate) mod delete_account;
 pub(crate) mod end_session;
+pub(crate) mod export_account;
 pub(crate) mod forgot_password;
 pub(crate) mod list_sessions;
 pub(crate) mod login;
@@ -49,8 +51,9 @@ use uuid::Uuid;
 
 pub(crate) use self::{
     change_email::ChangeEmail, change_password::ChangePassword, change_phone::ChangePhone,
-    check_username::CheckUsername, end_session::EndSession, forgot_password::ForgotPassword,
-    list_sessions::ListSessions, login::Login, logout::Logout, logout_all::LogoutAll, me::GetMe,
+    check_username::CheckUsername, delete_account::DeleteAccount, end_session::EndSession,
+    export_account::ExportAccount, forgot_password::ForgotPassword, list_sessions::ListSessions,
+    login::Login, logout::Logout, logout_all::LogoutAll, me::GetMe,
     recover_password::RecoverPassword, refresh_token::RefreshToken, register::Register,
     resend_verification::ResendVerification, reset_password::ResetPassword, send_otp::SendOtp,
     verify_email::VerifyEmail, verify_otp::VerifyOtp,

@@ -337,6 +337,8 @@ impl Fixture {
                 ))
                 .await;
             user
+        } else if operation == "delete_account" && caller > 0 {
+            self.stack.user().await
         } else if operation == "resend_verification" && caller > 0 {
             // Somebody who has an address to prove.
             let user = self.stack.user().await;

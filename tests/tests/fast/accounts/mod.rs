@@ -5,6 +5,8 @@ mod bad_input;
 mod breaches;
 mod contacts;
 mod deliverability;
+mod erasure;
+mod export;
 mod passwords;
 mod security;
 mod sessions;

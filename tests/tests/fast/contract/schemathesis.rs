@@ -141,6 +141,8 @@ async fn whatever_a_user_sends_is_answered_as_documented() {
             "{session_id}",
         ];
         !needs_more.iter().any(|end| path.ends_with(end))
+            // Who organises events cannot go.
+            && (method.as_str(), path.as_str()) != ("delete", "/api/v1/auth/me")
             && !log
                 .contains(&format!("method={} route=\"{path}\" status=200", method.to_uppercase()))
     });

@@ -56,6 +56,99 @@ async fn every_table_is_in_the_list_that_says_how_long_it_is_kept() {
     }
 }
 
+/// Tables that refer to users, or may say something about somebody.
+const PERSONAL: &str = "
+    SELECT DISTINCT name FROM (
+        SELECT c.conrelid::regclass::text AS name FROM pg_constraint c
+        WHERE c.contype = 'f' AND c.confrelid = 'users'::regclass
+        UNION ALL
+        SELECT table_name::text FROM information_schema.columns
+        JOIN pg_class ON relname = table_name AND relkind = 'r'
+        WHERE table_schema = 'public' AND column_name ~
+            '(user_id|organizer|booking_id|payment_id|email|phone|address|network|user_agent|payload|body|reason|answer|response_data)'
+    ) personal ORDER BY name";
+
+#[tokio::test]
+async fn every_table_about_somebody_is_in_the_list_that_says_what_is_exported_and_erased() {
+    let stack = Stack::builder().workers([]).api_processes(0).start().await;
+    let personal = stack.rows(PERSONAL).await;
+    let personal: Vec<&str> = personal.iter().filter_map(|row| row["name"].as_str()).collect();
+    assert!(personal.len() > 15, "{personal:?}");
+    let document = file("docs/privacy.md");
+    let listed: Vec<Vec<&str>> = document
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let names: Vec<&str> = listed.iter().map(|row| row[0].trim_matches('`')).collect();
+    let missing: Vec<_> = personal.iter().filter(|name| !names.contains(name)).collect();
+    assert!(missing.is_empty(), "not in docs/privacy.md: {missing:?}");
+    for row in listed {
+        assert!(row.len() == 3 && row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+    }
+}
+
+/// What goes, or is changed, with a row that is deleted.
+const GOES_ALONG: &str = "
+    SELECT format('%s -> %s %s', confrelid::regclass, conrelid::regclass, CASE confdeltype WHEN 'c' THEN 'goes' WHEN 'n' THEN 'stays' ELSE 'refuses' END) AS what
+    FROM pg_constraint WHERE contype = 'f' ORDER BY 1";
+
+#[tokio::test]
+async fn what_goes_with_a_deleted_row_is_its_own() {
+    let stack = Stack::builder().workers([]).api_processes(0).start().await;
+    let found = stack.rows(GOES_ALONG).await;
+    let found: Vec<&str> = found.iter().filter_map(|row| row["what"].as_str()).collect();
+    let expected = [
+        "bookings -> booking_seats goes",
+        "bookings -> tickets goes",
+        "event_seat_types -> seats goes",
+        "events -> bookings goes",
+        "events -> event_cancellations goes",
+        "events -> event_inventory goes",
+        "events -> event_seat_types goes",
+        "events -> seats goes",
+        "seats -> booking_seats stays",
+        "seats -> tickets stays",
+        "sessions -> refresh_tokens goes",
+        "users -> blacklisted_tokens goes",
+        "users -> bookings refuses",
+        "users -> cancellation_notices goes",
+        "users -> email_proofs goes",
+        "users -> events refuses",
+        "users -> idempotency_keys goes",
+        "users -> idempotent_requests goes",
+        "users -> login_networks goes",
+        "users -> refresh_tokens goes",
+        "users -> seats stays",
+        "users -> sessions goes",
+    ];
+    // Tables that a later migration adds are to be looked at, too: whose rows are they?
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn no_deletion_takes_along_what_somebody_has_paid_for() {
+    let stack = Stack::builder().workers(["payments", "bookings"]).start().await;
+    let (buyer, event, booking, _) = stack.sold().await;
+    stack.until_tickets(&buyer, &booking, 1).await;
+    let before = stack.contents().await;
+    for (deletion, rule) in [
+        (format!("DELETE FROM users WHERE id = {}", buyer.id), "bookings_user_id_fkey"),
+        (
+            "DELETE FROM users WHERE id = (SELECT organizer_id FROM events)".into(),
+            "events_organizer_id_fkey",
+        ),
+        (format!("DELETE FROM events WHERE id = {}", event.id), "bookings_keep_confirmed"),
+        (format!("DELETE FROM bookings WHERE id = {}", booking.id), "bookings_keep_confirmed"),
+    ] {
+        let refused = sqlx::query(sqlx::AssertSqlSafe(deletion.clone())).execute(&stack.db).await;
+        let refused = refused.expect_err(&deletion);
+        let constraint = refused.as_database_error().and_then(|error| error.constraint());
+        assert_eq!(constraint, Some(rule), "{deletion}: {refused}");
+    }
+    assert_eq!(stack.contents().await, before);
+}
+
 /// Databases remember the checksum of every migration that they have had.
 #[test]
 fn a_frozen_migration_is_never_changed_and_a_new_one_comes_after_it() {

@@ -113,6 +113,74 @@ async fn webhooks_and_alerts_that_are_over_are_removed_and_all_others_stay() {
     assert!(steps.iter().all(|step| *step <= 2_000), "{steps:?}");
 }
 
+#[tokio::test]
+async fn old_webhooks_lose_their_bodies_and_stay_known() {
+    let stack = Stack::builder()
+        .api_processes(0)
+        .workers([])
+        .env("WEBHOOK_BODIES_KEEP_DAYS", 10)
+        .start()
+        .await;
+    stack
+        .execute(
+            "INSERT INTO webhook_events (event_id, event_type, body, payment_id, order_id, received_at, processed_at, outcome)
+             SELECT 'old-' || n, 'payment.captured', '{\"contact\": 1}'::bytea, '', '', now(), now() - interval '11 days', 'confirmed'
+             FROM generate_series(1, 4500) n
+             UNION ALL SELECT 'open', 'payment.captured', '{}', '', '', now() - interval '400 days', NULL, NULL
+             UNION ALL SELECT 'young', 'payment.captured', '{}', '', '', now(), now() - interval '9 days', 'confirmed'
+             UNION ALL SELECT 'alert', 'unreadable', '{}', '', '', now(), now() - interval '11 days', 'unreadable'
+             UNION ALL SELECT 'seen', 'unreadable', '{}', '', '', now(), now() - interval '11 days', 'unreadable'",
+        )
+        .await;
+    stack
+        .execute(
+            "INSERT INTO payment_alerts (reason, subject, details, closed_at)
+             SELECT 'unreadable', 'webhook ' || id, '', CASE event_id WHEN 'seen' THEN now() END
+             FROM webhook_events WHERE event_id IN ('alert', 'seen')",
+        )
+        .await;
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("what is old is empty", SOON, async || {
+        let full = stack.rows("SELECT event_id FROM webhook_events WHERE octet_length(body) > 0 ORDER BY event_id").await;
+        let is_left = full
+            == [json!({"event_id": "alert"}), json!({"event_id": "open"}), json!({"event_id": "young"})];
+        seen(is_left, full.len()).map(drop)
+    })
+    .await;
+    assert_eq!(stack.count("webhook_events").await, 4_504, "all are known");
+    let steps = steps_in_the_log(&mut worker, "webhook_bodies", 4_501).await;
+    // Those that could be read, and a few that could not.
+    assert!(steps.iter().all(|step| *step <= 2_100), "{steps:?}");
+}
+
+#[tokio::test]
+async fn messages_that_could_not_be_sent_go_in_time_and_what_is_owed_stays() {
+    let stack = Stack::builder()
+        .api_processes(0)
+        .workers([])
+        .env("DEAD_MESSAGES_KEEP_DAYS", 20)
+        .start()
+        .await;
+    stack
+        .execute(
+            "INSERT INTO jobs (id, queue, kind, payload, state, attempt, max_attempts, delivery, finished_at)
+             SELECT gen_random_uuid(), queue, 'probe', '{}', 'dead', 1, 1, 1, now() - days * interval '1 day'
+             FROM unnest(ARRAY['otp', 'notifications', 'payments', 'bookings', 'expiry']) queue, unnest(ARRAY[19, 21]) days",
+        )
+        .await;
+    let mut worker = stack.processes("nexus-worker-cleanup", 1, &[]);
+    worker.start().await;
+    eventually("old messages are gone", SOON, async || {
+        let left = stack.count("jobs WHERE kind = 'probe'").await;
+        seen(left == 8, left).map(drop)
+    })
+    .await;
+    let owed = "jobs WHERE kind = 'probe' AND queue IN ('payments', 'bookings', 'expiry')";
+    assert_eq!(stack.count(owed).await, 6);
+    steps_in_the_log(&mut worker, "dead_messages", 2).await;
+}
+
 /// `NEXUS_FINISHED_JOBS` says how many there are.
 #[tokio::test]
 async fn workers_read_none_of_the_finished_jobs() {

@@ -310,3 +310,24 @@ async fn a_sale_that_somebody_refunds_at_razorpay_is_cancelled_and_told_to_opera
     assert_eq!(alert, json!({"reason": "foreign_refund", "subject": payment.id}));
     stack.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn an_organisers_row_no_longer_takes_along_what_others_have_paid_for() {
+    let (mut stack, node, event, buyer) = on_sale(Stack::builder().workers([])).await;
+    let booking = node.lock_and_book(buyer, &event, "VIP", &["A1"]).await;
+    let payment = stack.pay(&node.order(&booking).await, Outcome::Captured);
+    node.confirm(&booking, &payment.id).await;
+    let deletions = [
+        "DELETE FROM users WHERE id = (SELECT organizer_id FROM events)".to_owned(),
+        format!("DELETE FROM users WHERE id = {buyer}"),
+        format!("DELETE FROM events WHERE id = {}", event.id),
+    ];
+    stack.cut_over().await;
+    for deletion in deletions {
+        let refused = sqlx::query(sqlx::AssertSqlSafe(deletion.clone())).execute(&stack.db).await;
+        assert!(refused.is_err(), "{deletion}");
+    }
+    assert_eq!(stack.count(&format!("bookings WHERE id = {}", booking.id)).await, 1);
+    // The Node service goes on booking for its users.
+    node.lock_and_book(buyer, &event, "VIP", &["B1"]).await;
+}
