@@ -121,6 +121,10 @@ pub enum Error {
     EventNotOnSale,
     #[error("Event has already started. Booking is closed.")]
     EventStarted,
+    #[error(
+        "This event can be booked with a verified phone number only. Please verify yours in your account and try again."
+    )]
+    PhoneNotVerified,
     #[error("Seat type not found")]
     SeatTypeNotFound,
     #[error("Cannot delete seat type. There are {0} booked seat(s). Please handle bookings first.")]
@@ -280,6 +284,7 @@ impl Error {
             Error::EventNotCancelled => (NotFound, "event_not_cancelled"),
             Error::EventNotOnSale => (Conflict, "event_not_on_sale"),
             Error::EventStarted => (Conflict, "event_started"),
+            Error::PhoneNotVerified => (Kind::Forbidden, "phone_not_verified"),
             Error::SeatTypeNotFound => (NotFound, "seat_type_not_found"),
             Error::SeatTypeHasBookings(_) => (Conflict, "seat_type_has_bookings"),
             Error::QuantityBelowTaken(_) => (Conflict, "quantity_below_taken"),

@@ -191,6 +191,9 @@ fn decide(
     if !facts.on_sale {
         return Err(Error::EventNotOnSale);
     }
+    if facts.unproved.contains(user) {
+        return Err(Error::PhoneNotVerified);
+    }
     let linked = |seat: &LockedSeat| seat.linked || given.contains(&seat.seat.seat_id);
     if seats.iter().any(|seat| seat.live && linked(seat)) {
         return Err(Error::SeatsLinked);

@@ -2,7 +2,7 @@
 //! decided in [`creation`](super::creation).
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -112,6 +112,8 @@ pub(super) struct EventFacts {
     pub(super) visibility: Visibility,
     pub(super) on_sale: bool,
     pub(super) started: bool,
+    /// Those who may not book it, because they have proved no phone.
+    pub(super) unproved: HashSet<UserId>,
 }
 
 /// A wanted seat whose row this transaction has locked.
@@ -130,12 +132,16 @@ pub(super) async fn booked_events(
 ) -> Result<HashMap<EventId, EventFacts>> {
     let ids: BTreeSet<EventId> = wanted.iter().map(|wanted| wanted.new.event).collect();
     let ids = Vec::from_iter(ids);
+    let users: Vec<UserId> = wanted.iter().map(|wanted| wanted.user).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id: EventId", name, description, start_date, end_date, location, venue_name, image_url,
                   organizer_id AS "organizer_id: UserId", status AS "status: EventStatus", start_date <= clock_timestamp() AS "started!",
-                  event_visibility(events) AS "visibility!: Json<Visibility>"
-           FROM events WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE"#,
+                  event_visibility(events) AS "visibility!: Json<Visibility>",
+                  ARRAY(SELECT u.id FROM users u WHERE events.require_verified_phone AND u.id = ANY ($2)
+                        AND (u.phone IS NULL OR u.phone_verified_at IS NULL)) AS "unproved!: Vec<UserId>"
+           FROM events WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE OF events"#,
         &ids as _,
+        &users as _,
     )
     .fetch_all(conn)
     .await?;
@@ -156,6 +162,7 @@ pub(super) async fn booked_events(
             visibility: row.visibility.0,
             on_sale: row.status == EventStatus::Published,
             started: row.started,
+            unproved: row.unproved.into_iter().collect(),
         };
         (row.id, facts)
     });

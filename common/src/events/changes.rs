@@ -34,6 +34,7 @@ pub struct NewEvent {
     pub status: EventStatus,
     pub is_public: bool,
     pub max_tickets_per_user: i32,
+    pub require_verified_phone: bool,
     pub seat_types: Vec<NewSeatType>,
 }
 
@@ -52,6 +53,7 @@ pub struct EventChanges {
     pub status: Option<EventStatus>,
     pub is_public: Option<bool>,
     pub max_tickets_per_user: Option<i32>,
+    pub require_verified_phone: Option<bool>,
 }
 
 /// An event cannot end before it starts (docs/contract.md#change-13).
@@ -77,10 +79,10 @@ pub async fn create(
     let event = sqlx::query_as!(
         Event,
         r#"INSERT INTO events (name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status, is_public,
-                               max_tickets_per_user)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                               max_tickets_per_user, require_verified_phone)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
            RETURNING id, name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status AS "status: _",
-                     is_public, max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!""#,
+                     is_public, max_tickets_per_user AS "max_tickets_per_user!", require_verified_phone, created_at AS "created_at!""#,
         new.name,
         new.description,
         new.start_date as _,
@@ -92,6 +94,7 @@ pub async fn create(
         new.status as _,
         new.is_public,
         new.max_tickets_per_user,
+        new.require_verified_phone,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -152,6 +155,7 @@ pub async fn update(
              status = coalesce($11, status),
              is_public = coalesce($12, is_public),
              max_tickets_per_user = coalesce($13, max_tickets_per_user),
+             require_verified_phone = coalesce($14, require_verified_phone),
              updated_at = now()
          WHERE id = $1",
         id as _,
@@ -167,6 +171,7 @@ pub async fn update(
         changes.status as _,
         changes.is_public,
         changes.max_tickets_per_user,
+        changes.require_verified_phone,
     )
     .execute(&mut *conn)
     .await;
@@ -193,8 +198,9 @@ async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
         EventUpdated,
         r#"SELECT id AS "id!", name AS "name!", description AS "description!", start_date AS "start_date!", end_date AS "end_date!",
                   image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!: _",
-                  is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!", created_at AS "created_at!",
-                  updated_at AS "updated_at!", organizer_name
+                  is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!",
+                  (SELECT require_verified_phone FROM events WHERE id = $1) AS "require_verified_phone!",
+                  created_at AS "created_at!", updated_at AS "updated_at!", organizer_name
            FROM event_overview WHERE id = $1"#,
         id as _,
     )

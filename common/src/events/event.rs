@@ -29,6 +29,10 @@ pub struct Event {
     pub status: EventStatus,
     pub is_public: bool,
     pub max_tickets_per_user: i32,
+    /// Only users with a verified phone number lock and book its seats; left out where all do.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub require_verified_phone: bool,
     pub created_at: Timestamp,
 }
 
@@ -47,6 +51,10 @@ pub struct EventUpdated {
     pub status: EventStatus,
     pub is_public: bool,
     pub max_tickets_per_user: i32,
+    /// Only users with a verified phone number lock and book its seats; left out where all do.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub require_verified_phone: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub organizer_name: Option<String>,

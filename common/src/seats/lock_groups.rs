@@ -35,6 +35,8 @@ struct Facts {
     /// `None`: there is no such event.
     event: Option<EventFacts>,
     users: HashSet<UserId>,
+    /// Those who may not lock seats of the event, because they have proved no phone.
+    unproved: HashSet<UserId>,
     /// The number left of each of the event's wanted seat types.
     types: HashMap<SeatTypeId, i32>,
     taken: HashSet<(SeatTypeId, SeatLabel)>,
@@ -210,6 +212,9 @@ impl Facts {
         if !event.on_sale {
             return Err(Error::EventNotOnSale);
         }
+        if self.unproved.contains(&request.user) {
+            return Err(Error::PhoneNotVerified);
+        }
         let wanted = selection.wanted();
         if wanted.keys().any(|id| !self.types.contains_key(id)) {
             return Err(Error::SeatTypeNotFound);
@@ -295,7 +300,9 @@ async fn facts(
     let row = sqlx::query!(
         r#"SELECT e.status AS "status: EventStatus", e.start_date <= clock_timestamp() AS "started!",
                   coalesce(e.max_tickets_per_user, 10) AS "most!", i.version, event_visibility(e) AS "visibility!: Json<Visibility>",
-                  ARRAY(SELECT id FROM users WHERE id = ANY ($2)) AS "users!: Vec<UserId>",
+                  ARRAY(SELECT id FROM users WHERE id = ANY ($2) AND erased_at IS NULL) AS "users!: Vec<UserId>",
+                  ARRAY(SELECT id FROM users WHERE e.require_verified_phone AND id = ANY ($2)
+                        AND (phone IS NULL OR phone_verified_at IS NULL)) AS "unproved!: Vec<UserId>",
                   types.ids AS "types: Vec<SeatTypeId>", types.counts,
                   taken.types AS "taken_types: Vec<SeatTypeId>", taken.labels AS "taken_labels: Vec<SeatLabel>",
                   held.users AS "held_by: Vec<UserId>", held.counts AS held,
@@ -330,6 +337,7 @@ async fn facts(
     let mut facts = Facts {
         event: None,
         users: HashSet::new(),
+        unproved: HashSet::new(),
         types: HashMap::new(),
         taken: HashSet::new(),
         held: HashMap::new(),
@@ -344,6 +352,7 @@ async fn facts(
         most_per_user: row.most,
     });
     facts.users = row.users.into_iter().collect();
+    facts.unproved = row.unproved.into_iter().collect();
     facts.types = pairs(row.types, row.counts).collect();
     facts.taken = pairs(row.taken_types, row.taken_labels).collect();
     facts.held = pairs(row.held_by, row.held).collect();

@@ -68,6 +68,7 @@ impl Command for CreateBooking {
                 Error::EventNotFound,
                 Error::EventStarted,
                 Error::EventNotOnSale,
+                Error::PhoneNotVerified,
                 Error::SeatsNotLocked,
                 Error::LockExpired,
                 Error::SeatsLinked,

@@ -21,7 +21,7 @@ use super::{
         EventDescription, EventName, ImageUrl, Location, SeatTypeDescription, SeatTypeName,
         VenueName, bounded, new_seat_type, optional,
     },
-    is_public, max_tickets, price_not_payable, status,
+    is_public, max_tickets, price_not_payable, status, truth,
 };
 use crate::{
     http::fields::{
@@ -50,6 +50,8 @@ pub(crate) struct CreateEvent {
     is_public: Option<Truth>,
     /// Seats that one user can hold and own; 10 by default, and for 0.
     max_tickets_per_user: Option<TicketLimit>,
+    /// Only users with a verified phone number lock and book its seats; false by default.
+    require_verified_phone: Option<Truth>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -107,6 +109,11 @@ impl TryFrom<CreateEvent> for NewEvent {
             status: status(sent(&request.status))?.unwrap_or(EventStatus::Published),
             is_public: is_public(sent(&request.is_public))?.unwrap_or(true),
             max_tickets_per_user: max_tickets(sent(&request.max_tickets_per_user))?.unwrap_or(10),
+            require_verified_phone: truth(
+                "require_verified_phone",
+                sent(&request.require_verified_phone),
+            )?
+            .unwrap_or(false),
             seat_types,
         })
     }

@@ -56,9 +56,12 @@ fn status(field: Option<&Text>) -> Result<Option<EventStatus>> {
 }
 
 fn is_public(field: Option<&Truth>) -> Result<Option<bool>> {
-    field
-        .map(|field| field.read().ok_or_else(|| Error::invalid("is_public must be true or false")))
-        .transpose()
+    truth("is_public", field)
+}
+
+fn truth(name: &str, field: Option<&Truth>) -> Result<Option<bool>> {
+    let unreadable = || Error::invalid(format!("{name} must be true or false"));
+    field.map(|field| field.read().ok_or_else(unreadable)).transpose()
 }
 
 fn max_tickets(field: Option<&TicketLimit>) -> Result<Option<i32>> {

@@ -18,7 +18,7 @@ use super::{
     fields::{
         BoundedText, EventDescription, EventName, ImageUrl, Location, VenueName, optional, some,
     },
-    is_public, max_tickets, status, to,
+    is_public, max_tickets, status, to, truth,
 };
 use crate::{
     http::fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, change},
@@ -62,6 +62,9 @@ pub(crate) struct UpdateEvent {
     #[serde(default, deserialize_with = "change")]
     #[schema(value_type = Option<TicketLimit>)]
     max_tickets_per_user: Change<TicketLimit>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Truth>)]
+    require_verified_phone: Change<Truth>,
 }
 
 /// An event has been changed.
@@ -72,7 +75,7 @@ pub(crate) struct ChangedEvent {
 }
 
 /// The fields that can be changed.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "name",
     "description",
     "start_date",
@@ -83,6 +86,7 @@ const FIELDS: [&str; 10] = [
     "status",
     "is_public",
     "max_tickets_per_user",
+    "require_verified_phone",
 ];
 
 impl UpdateEvent {
@@ -97,6 +101,7 @@ impl UpdateEvent {
             && self.status.is_none()
             && self.is_public.is_none()
             && self.max_tickets_per_user.is_none()
+            && self.require_verified_phone.is_none()
     }
 }
 
@@ -122,6 +127,10 @@ impl TryFrom<UpdateEvent> for EventChanges {
             status: status(to(&request.status))?,
             is_public: is_public(to(&request.is_public))?,
             max_tickets_per_user: max_tickets(to(&request.max_tickets_per_user))?,
+            require_verified_phone: truth(
+                "require_verified_phone",
+                to(&request.require_verified_phone),
+            )?,
         })
     }
 }

@@ -77,11 +77,12 @@ fn announce(won: &mut WonLocks) -> AfterCommit {
 }
 
 /// Why a seat cannot be locked.
-fn lock_failures() -> [Error; 6] {
+fn lock_failures() -> [Error; 7] {
     [
         Error::EventNotFound,
         Error::SeatTypeNotFound,
         Error::EventNotOnSale,
+        Error::PhoneNotVerified,
         Error::SoldOut,
         Error::SeatTaken("V1".into()),
         Error::TicketLimit(10),

@@ -5,3 +5,4 @@ mod counts;
 mod expired_locks;
 mod maps;
 mod own_locks;
+mod verified_phone;
