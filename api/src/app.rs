@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use nexus_common::{
     Error, Result,
     accounts::{
@@ -10,6 +11,7 @@ use nexus_common::{
         sessions,
         tokens::{Signer, Verified},
     },
+    audit::AddressKey,
     bookings::{
         creation::{self, Terms},
         new_bookings::{Created, Wanted},
@@ -55,6 +57,8 @@ pub(crate) struct AppState {
     pub(crate) tokens: TokenHints,
     pub(crate) budgets: Budgets,
     pub(crate) signer: Signer,
+    /// Hashes addresses for logs.
+    pub(crate) addresses: AddressKey,
     pub(crate) locks: SeatLocks,
     /// What every new booking is subject to.
     pub(crate) terms: Terms,
@@ -100,6 +104,7 @@ impl AppState {
         let everyone = Everyone::start(&settings.redis)?;
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
         tokio::spawn(gaps::tell(db.clone(), seats.clone(), everyone.gaps.clone()));
+        let newest = settings.tokens.access.first().context("no key signs tokens")?;
         let terms = Terms { valid: settings.deadlines.booking, chargeable: settings.chargeable };
         Ok(Arc::new(AppState {
             terms,
@@ -112,6 +117,7 @@ impl AppState {
             payment_states: orders::states(db.clone()),
             budgets: Budgets::new(settings.limits.clone(), cache.clone()),
             signer: Signer::new(&settings.tokens)?,
+            addresses: AddressKey::new(newest)?,
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,

@@ -4,6 +4,7 @@
 //! - [`config`] – settings
 //! - [`observability`] – logs, metrics, traces
 //! - [`tls`], [`storage`] – certificates; PostgreSQL and Redis
+//! - [`audit`] – who did what
 //! - [`limiter`] – how often something may be done
 //! - [`realtime`] – broadcasts, and what follows a commit
 //! - [`jobs`] – the durable job queue
@@ -17,6 +18,7 @@
 //! socketioxide or apalis.
 
 pub mod accounts;
+pub mod audit;
 pub mod bookings;
 pub mod books;
 pub mod config;

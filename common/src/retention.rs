@@ -1,7 +1,7 @@
 //! What the cleanup job does: it removes rows that are no longer needed, and hashes tokens. Every
 //! step is bounded, so that a long backlog never becomes one long transaction.
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use crate::{
     config::Retention,
@@ -28,10 +28,12 @@ pub struct Removed {
     pub webhook_bodies: u64,
     pub alerts: u64,
     pub dead_messages: u64,
+    pub audit_log: u64,
 }
 
-/// Removes expired tokens, keys, networks, proofs and notices, old orders of others, webhooks, alerts
-/// and messages that could not be sent, and empties the bodies of old webhooks, at most 10,000 of each per call. Where a row can be used anew between the look and the
+/// Removes expired tokens, keys, networks, proofs and notices, old orders of others, webhooks,
+/// alerts, messages that could not be sent and rows of the audit log, and empties the bodies of old
+/// webhooks, at most 10,000 of each per call. Where a row can be used anew between the look and the
 /// lock, the statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let sessions = sqlx::query!(
@@ -142,8 +144,19 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
              SELECT id FROM payment_alerts WHERE closed_at < now() - $1::interval ORDER BY closed_at LIMIT 10000))",
         interval(retention.alerts)?,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    // The schema lets only such a transaction remove rows.
+    let mut tx = conn.begin().await?;
+    sqlx::query!("SELECT set_config('nexus.audit_retention', 'on', TRUE)").fetch_one(&mut *tx).await?;
+    let audit_log = sqlx::query!(
+        "DELETE FROM audit_log WHERE id = ANY (ARRAY(
+             SELECT id FROM audit_log WHERE at < now() - $1::interval ORDER BY at, id LIMIT 10000))",
+        interval(retention.audit)?,
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
     Ok(Removed {
         sessions: sessions.rows_affected(),
         refresh_tokens: refresh_tokens.rows_affected(),
@@ -158,6 +171,7 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         webhook_bodies: webhook_bodies.rows_affected() + unreadable_bodies.rows_affected(),
         alerts: alerts.rows_affected(),
         dead_messages: dead_messages.rows_affected(),
+        audit_log: audit_log.rows_affected(),
     })
 }
 

@@ -92,6 +92,9 @@ pub(super) fn job(admin: &Admin, job: &JobRow) -> Markup {
                 dt { "Due" } dd { (at(Some(job.available_at))) }
                 dt { "Started" } dd { (at(job.started_at)) }
                 dt { "Finished" } dd { (at(job.finished_at)) }
+                @if let Some(by) = &job.acted_by {
+                    dt { "Retried or discarded" } dd { "by " (by) ", " (at(job.acted_at)) }
+                }
                 dt { "Worker" } dd { (job.worker.as_deref().unwrap_or("—")) }
                 dt { "Trace" } dd { code { (job.trace_id().unwrap_or("—")) } }
             }

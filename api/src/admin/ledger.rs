@@ -11,9 +11,11 @@ use futures_util::{StreamExt, stream};
 use http::header;
 use nexus_common::{
     Error, Result,
+    audit::{self, Action, Subject},
     payments::ledger_export::{self, Place, Range},
 };
 use serde::Deserialize;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::operator::Admin;
@@ -43,6 +45,10 @@ pub(super) async fn export(
     let given = |field: Option<Text>| field.as_ref().and_then(filled);
     let range = Range::parse(given(from).as_deref(), given(to).as_deref())?;
     until_closed(&app, range).await?;
+    let (action, subject) = (Action::LedgerExported, Subject::installation());
+    let mut conn = app.db.acquire().await?;
+    audit::record(&mut conn, action, Some(operator.user), subject, json!({})).await?;
+    drop(conn);
     tracing::info!(operator = %operator.user, ?range, "an operator exports the ledger");
     let head = stream::once(async {
         Ok::<_, nexus_common::Error>(Bytes::from_static(ledger_export::HEADER.as_bytes()))

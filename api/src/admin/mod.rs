@@ -3,6 +3,7 @@
 //! script. Their data and actions are those of `nexus_common::jobs::admin` and
 //! `nexus_common::ledger::alerts`, which `nexus-jobs` uses, too.
 
+mod audit;
 mod jobs;
 mod ledger;
 mod operator;
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/dead/discard", get(ask_to_discard_all).post(discard_all))
         .route("/alerts/{id}/close", post(close_alert))
         .route("/payments", get(payments::show))
+        .route("/audit", get(audit::show))
         .route("/ledger.csv", get(ledger::export))
         .route("/style.css", get(html::style))
         .layer(middleware::from_fn(html::protect))
@@ -112,7 +114,7 @@ async fn show(State(app): State<App>, admin: Admin, Path(id): Path<String>) -> P
 }
 
 async fn retry(State(app): State<App>, Path(id): Path<JobId>, operator: Acting) -> Page {
-    if !admin::retry(&app.db, id).await? {
+    if !admin::retry(&app.db, id, operator.acts()).await? {
         let rule = "Only a dead or cancelled job can be retried, and only while no live job has its unique key.";
         return Ok((StatusCode::CONFLICT, pages::refusal(rule)).into_response());
     }
@@ -121,7 +123,7 @@ async fn retry(State(app): State<App>, Path(id): Path<JobId>, operator: Acting) 
 }
 
 async fn discard(State(app): State<App>, Path(id): Path<JobId>, operator: Acting) -> Page {
-    if !admin::discard(&app.db, id).await? {
+    if !admin::discard(&app.db, id, operator.acts()).await? {
         let rule = "Only a job that has not started or is dead can be discarded.";
         return Ok((StatusCode::CONFLICT, pages::refusal(rule)).into_response());
     }
@@ -131,7 +133,7 @@ async fn discard(State(app): State<App>, Path(id): Path<JobId>, operator: Acting
 
 async fn retry_all(State(app): State<App>, operator: Acting) -> Page {
     let kind = kind(&operator)?;
-    let retried = admin::retry_all(&app.db, kind).await?;
+    let retried = admin::retry_all(&app.db, kind, operator.acts()).await?;
     tracing::info!(operator = %operator.user, kind, retried, "an operator retries all dead jobs of a kind");
     Ok(Redirect::to(&format!("/admin?retried={retried}")).into_response())
 }
@@ -148,13 +150,13 @@ async fn ask_to_discard_all(State(app): State<App>, admin: Admin, fields: Fields
 
 async fn discard_all(State(app): State<App>, operator: Acting) -> Page {
     let kind = kind(&operator)?;
-    let discarded = admin::discard_all(&app.db, kind).await?;
+    let discarded = admin::discard_all(&app.db, kind, operator.acts()).await?;
     tracing::info!(operator = %operator.user, kind, discarded, "an operator discards all dead jobs of a kind");
     Ok(Redirect::to(&format!("/admin?discarded={discarded}")).into_response())
 }
 
 async fn close_alert(State(app): State<App>, Path(id): Path<i64>, operator: Acting) -> Page {
-    if !alerts::close(&app.db, id).await? {
+    if !alerts::close(&app.db, id, operator.acts()).await? {
         return Ok((StatusCode::CONFLICT, pages::refusal("Only an open alert can be closed."))
             .into_response());
     }

@@ -17,6 +17,7 @@ pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) 
             a href="/admin/jobs" { "Jobs" }
             a href="/admin/payments" { "Payments" }
             a href="/admin/ledger.csv" { "Ledger" }
+            a href="/admin/audit" { "Audit" }
             (form(admin, "/admin/logout", &html! { button.plain { "Log out" } }))
         }
     };

@@ -14,6 +14,7 @@ use maud::Markup;
 use nexus_common::{
     Error,
     accounts::{credentials::Login, login_networks, roles, sessions, tokens},
+    audit::Operator,
     error::Kind,
     types::ids::UserId,
 };
@@ -32,6 +33,13 @@ const COOKIE: &str = "nexus_admin";
 pub(super) struct Acting {
     pub(super) user: UserId,
     pub(super) fields: BTreeMap<String, String>,
+}
+
+impl Acting {
+    /// As the audit log names them.
+    pub(super) fn acts(&self) -> Operator {
+        Operator::User(self.user)
+    }
 }
 
 impl FromRequest<App> for Acting {

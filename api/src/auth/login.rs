@@ -9,9 +9,12 @@ use nexus_common::{
         passwords::{self, Verdict},
         users::{self, Account, User},
     },
+    audit::{self, Action},
     config::Limit,
     types::{contacts::Phone, ids::UserId},
 };
+
+use serde_json::json;
 
 use super::codes::{self, CodeCaller};
 use crate::{app::App, budgets::Claimant, http::client_ip::ClientIp};
@@ -43,12 +46,26 @@ async fn compare(app: &App, address: ClientIp, login: &Login, password: String) 
         passwords::verify(password, None).await?;
         return Err(Error::BadCredentials);
     }
+    let tried = accounts[0].user.id;
     for account in accounts {
         if has_password(app, &account, password.clone()).await? {
             return Ok(account.user);
         }
     }
+    tokio::spawn(audit::on_behalf(record_failure(app.clone(), tried)));
     Err(Error::BadCredentials)
+}
+
+/// Records a wrong password. Beside the response, whose time must not tell that there is such an
+/// account. Limits bound how many there can be.
+async fn record_failure(app: App, user: UserId) {
+    let recorded = async {
+        let mut conn = app.db.acquire().await?;
+        audit::record(&mut conn, Action::SignInFailed, None, user, json!({})).await
+    };
+    if let Err(error) = recorded.await {
+        tracing::warn!(error = error.details(), "a failed login is not in the audit log");
+    }
 }
 
 async fn has_password(app: &App, account: &Account, password: String) -> Result<bool> {

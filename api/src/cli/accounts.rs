@@ -11,12 +11,14 @@ use nexus_common::{
         roles::{self, Holder, Role},
         sessions, users,
     },
+    audit::{self, Action},
     config::{self, Env, TokenStorage},
     jobs::{self, notifications::EmailReplaced},
     storage::{Cache, postgres},
     tickets::delivery,
     types::{contacts::Email, ids::UserId},
 };
+use serde_json::json;
 use sqlx::PgConnection;
 
 #[derive(Subcommand)]
@@ -92,7 +94,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                     "user {user} has not proved {account}: if it is theirs, name them by their id"
                 );
             }
-            roles::set(&mut conn, user, role).await?;
+            drop(conn);
+            let mut tx = pool.begin().await?;
+            roles::set(&mut tx, user, role).await?;
+            tx.commit().await?;
             println!("User {user} is {} now.", role.name());
         }
         Command::ListAdmins => {
@@ -119,6 +124,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
                 email_proofs::begin(&mut tx, holder.id, email.as_str()).await?;
                 format!("is {before}, and will be {} once its owner has proved it", email.as_str())
             };
+            let details = json!({ "proved": proved });
+            audit::record(&mut tx, Action::EmailSet, None, holder.id, details).await?;
             tx.commit().await?;
             println!("The e-mail address of user {} {said}.", holder.id);
         }
@@ -127,6 +134,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             drop(conn);
             let mut tx = pool.begin().await?;
             let ended = sessions::end_sessions(&mut tx, holder.id).await?;
+            let details = json!({ "sessions": ended.count });
+            audit::record(&mut tx, Action::SessionsEnded, None, holder.id, details).await?;
             tx.commit().await?;
             if let Some((redis, storage)) = cache {
                 TokenHints::new(Cache::new(&redis)?, storage).end_sessions(holder.id, &ended).await;

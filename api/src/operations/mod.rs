@@ -20,6 +20,7 @@ use axum::{
 use http::header;
 use nexus_common::{
     Error, Result,
+    audit::{self, Action, Subject},
     bookings::changes,
     events::turns::Turn,
     idempotency::{Reservation, StoredResponse},
@@ -33,7 +34,7 @@ use nexus_common::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use sqlx::PgTransaction;
+use sqlx::{PgConnection, PgTransaction};
 use utoipa::ToSchema;
 
 use crate::{
@@ -220,6 +221,17 @@ impl Call {
     /// Begins the command's transaction.
     async fn begin(&self) -> Result<PgTransaction<'static>> {
         postgres::begin(&self.app.db).await
+    }
+
+    /// Records that the caller does this, with the command's transaction.
+    async fn record(
+        &self,
+        conn: &mut PgConnection,
+        action: Action,
+        subject: impl Into<Subject>,
+        details: Value,
+    ) -> Result<()> {
+        audit::record(conn, action, Some(self.user), subject, details).await
     }
 
     /// Commits the command together with its response, so that no crash can separate the two: a

@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use nexus_common::{
-    Error, Result,
+    Error, Result, audit,
     idempotency::{self, Begun, Reservation, StoredResponse},
     storage::postgres::{bounded, within},
     types::ids::UserId,
@@ -89,7 +89,8 @@ pub(super) async fn command<C: Command>(
         Begun::First(reservation) => {
             let call = Call { app, user, reservation: Some(reservation) };
             // A separate task: a client that hangs up and asks again must find the response.
-            let once = tokio::spawn(carry_out_once(call, request).in_current_span());
+            let once = carry_out_once(call, request).in_current_span();
+            let once = tokio::spawn(audit::on_behalf(once));
             let data = once.await.map_err(Error::internal)??;
             Ok(Json(envelope.wrap(data)).into_response())
         }

@@ -11,9 +11,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use nexus_common::{Error, types::usage::Usage};
+use nexus_common::{
+    Error,
+    audit::{self, Origin},
+    types::{ids::UserId, usage::Usage},
+};
 
-use super::layers::{Answer, Layer};
+use super::{
+    layers::{Answer, Layer},
+    request_log::Found,
+};
 use crate::{
     admin::cookie,
     app::App,
@@ -51,8 +58,9 @@ pub(crate) async fn requests(
         Ok(taken) => taken,
         Err(error) => return ApiError::from(error).into_response(),
     };
+    let origin = origin(&app, &request, identity.as_ref().ok().copied(), address);
     request.extensions_mut().insert(Identity(identity.map_err(ApiError::from)));
-    let mut response = next.run(request).await;
+    let mut response = audit::coming_from(origin, next.run(request)).await;
     let is_refusal =
         response.extensions().get::<ApiError>().is_some_and(|failure| failure.usage.is_some());
     if let Some(usage) = taken.usage.first()
@@ -61,6 +69,16 @@ pub(crate) async fn requests(
         tell(response.headers_mut(), usage);
     }
     response
+}
+
+/// Where a request comes from, which the log says, too.
+fn origin(app: &App, request: &Request, user: Option<UserId>, address: ClientIp) -> Origin {
+    let address = app.addresses.hash(address);
+    let found = request.extensions().get::<Found>();
+    if let Some(found) = found {
+        found.caller(user, &address);
+    }
+    Origin { address: Some(address), request_id: found.map(|found| found.id().to_owned()) }
 }
 
 /// Counts new connections: a request without a session asks for one.

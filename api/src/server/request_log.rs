@@ -12,9 +12,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use nexus_common::observability::{
-    metrics,
-    traces::{self, OpenTelemetrySpanExt},
+use nexus_common::{
+    observability::{
+        metrics,
+        traces::{self, OpenTelemetrySpanExt},
+    },
+    types::ids::UserId,
 };
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
@@ -33,18 +36,47 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 /// Logs requests.
 pub(crate) struct Log(pub(crate) Policies);
 
-/// The pattern that matched a request, not its path: paths contain ids, and every request would be
-/// its own kind. Only the router knows it.
+/// What is found out about a request within the router.
 #[derive(Clone, Default)]
-struct Route(Arc<OnceLock<MatchedPath>>);
+pub(super) struct Found(Arc<Facts>);
+
+#[derive(Default)]
+struct Facts {
+    /// The request's id.
+    id: String,
+    /// The pattern that matched, not the path: paths contain ids, and every request would be its own
+    /// kind.
+    route: OnceLock<MatchedPath>,
+    user: OnceLock<UserId>,
+    /// The client's address, hashed.
+    address: OnceLock<String>,
+}
+
+impl Found {
+    /// The request's id.
+    pub(super) fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Says who calls, and from where: in all lines of the request.
+    pub(super) fn caller(&self, user: Option<UserId>, address: &str) {
+        let span = Span::current();
+        span.record("address", address);
+        let _ = self.0.address.set(address.to_owned());
+        if let Some(user) = user {
+            span.record("user_id", user.0);
+            let _ = self.0.user.set(user);
+        }
+    }
+}
 
 /// Says which route was found, within the router.
 pub(crate) fn name_route(request: Request) -> Request {
     let extensions = request.extensions();
-    if let Some(route) = extensions.get::<Route>()
+    if let Some(found) = extensions.get::<Found>()
         && let Some(matched) = extensions.get::<MatchedPath>()
     {
-        let _ = route.0.set(matched.clone());
+        let _ = found.0.route.set(matched.clone());
         name(&Span::current(), request.method(), matched.as_str());
     }
     request
@@ -56,8 +88,6 @@ impl Layer for Log {
         let method = request.method().clone();
         let envelope = self.0.of(request.uri().path()).envelope;
         let is_socket = request.uri().path().starts_with(SOCKET_IO);
-        let matched = Route::default();
-        request.extensions_mut().insert(matched.clone());
         let id = request
             .headers()
             .get(&REQUEST_ID)
@@ -67,6 +97,8 @@ impl Layer for Log {
                     && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             })
             .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+        let found = Found(Arc::new(Facts { id: id.clone(), ..Facts::default() }));
+        request.extensions_mut().insert(found.clone());
         let (span, trace_id) = begin(&request, &id, is_socket);
 
         let served = inner.answer(request).instrument(span.clone());
@@ -74,7 +106,7 @@ impl Layer for Log {
             Ok(response) => response,
             Err(_) => ApiError::timed_out().into_response(),
         };
-        let route = match matched.0.get() {
+        let route = match found.0.route.get() {
             Some(matched) => matched.as_str(),
             None if is_socket => SOCKET_IO,
             None => UNMATCHED,
@@ -94,9 +126,10 @@ impl Layer for Log {
             traces::failed(&span, failure.as_ref().map_or("", |failure| failure.code.as_ref()));
         }
         let duration_ms = took.as_millis() as u64;
+        let (user_id, address) = (found.0.user.get().map(|user| user.0), found.0.address.get());
         match failure.as_ref().and_then(|failure| failure.details.as_deref()) {
             Some(error) => {
-                tracing::error!(request_id = id, trace_id, %method, route, status, duration_ms, error, "request failed");
+                tracing::error!(request_id = id, trace_id, %method, route, status, duration_ms, user_id, address, error, "request failed");
             }
             None => tracing::info!(
                 request_id = id,
@@ -105,6 +138,8 @@ impl Layer for Log {
                 route,
                 status,
                 duration_ms,
+                user_id,
+                address,
                 code = failure.as_ref().map(|failure| failure.code.as_ref()),
                 "request"
             ),
@@ -129,6 +164,8 @@ fn begin(request: &Request, id: &str, is_socket: bool) -> (Span, Option<String>)
         otel.kind = "server",
         http.route = field::Empty,
         request_id = id,
+        user_id = field::Empty,
+        address = field::Empty,
         trace_id = field::Empty,
     );
     let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());

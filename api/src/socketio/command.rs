@@ -6,6 +6,7 @@ use std::{sync::LazyLock, time::Instant};
 use futures_util::future::BoxFuture;
 use nexus_common::{
     Error,
+    audit::{self, Origin},
     error::Kind,
     observability::{
         metrics,
@@ -14,7 +15,7 @@ use nexus_common::{
     storage::postgres::within,
 };
 use serde_json::json;
-use tracing::{Instrument, field};
+use tracing::{Instrument, Span, field};
 
 use super::{
     delivery::Others,
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{fields::part, policy::DEADLINE},
+    http::{client_ip::ClientIp, fields::part, policy::DEADLINE},
     operations::{Call, Command, bookings::*, events::*, seats::*},
     spec::operation::Operation,
 };
@@ -35,6 +36,7 @@ use crate::{
 /// lives much longer than one action of its user.
 pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
     let started = Instant::now();
+    let identity = socket.extensions.get::<Identity>();
     let name = message.name.clone();
     let traceparent = message.payload["traceparent"].as_str();
     let span = tracing::info_span!(
@@ -42,6 +44,7 @@ pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
         otel.name = format!("command {name}"),
         otel.kind = "server",
         socket = %socket.id,
+        user_id = field::Empty,
         trace_id = field::Empty,
     );
     let trace_id = traces::begin(&span, traceparent);
@@ -51,7 +54,9 @@ pub(super) async fn measured(socket: &Socket, message: Message, app: &App) {
     metrics::socket_command(&name, outcome, took);
     span.set_attribute("nexus.outcome", outcome);
     let duration_ms = took.as_millis() as u64;
-    tracing::info!(command = name, socket = %socket.id, trace_id, outcome, duration_ms, "command");
+    // Whose token was not good is nobody.
+    let user_id = identity.map(|identity| identity.user.0).filter(|_| !is_anonymous(outcome));
+    tracing::info!(command = name, socket = %socket.id, user_id, trace_id, outcome, duration_ms, "command");
 }
 
 /// The function that serves a command, and its description in the API documents.
@@ -111,6 +116,17 @@ async fn dispatch(socket: &Socket, message: Message, app: &App) -> Outcome {
     (entry.serve)(socket, message, app).await
 }
 
+/// Whether a command was refused because nobody knows whose it is.
+fn is_anonymous(outcome: &str) -> bool {
+    outcome.starts_with("token_")
+}
+
+/// The hashed address of a socket's client.
+fn socket_address(socket: &Socket, app: &App) -> String {
+    let parts = socket.req_parts();
+    app.addresses.hash(ClientIp::of_parts(parts, app))
+}
+
 /// Runs a command for the socket's user.
 async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcome {
     let user = match socket.extensions.get::<Identity>() {
@@ -131,8 +147,13 @@ async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcom
     if let Err(error) = app.budgets.user(user).await {
         return respond(socket, message, Err(error));
     }
+    Span::current().record("user_id", user.0);
     let call = Call { app: app.clone(), user, reservation: None };
     let served = async { part::<C>(message.payload.clone())?.run(call).await };
+    // The lines of a command name its socket.
+    let request_id = Some(socket.id.to_string());
+    let origin = Origin { address: Some(socket_address(socket, app)), request_id };
+    let served = audit::coming_from(origin, served);
     match within(DEADLINE, served).await {
         Ok(done) => {
             app.seat_maps.changed(user);

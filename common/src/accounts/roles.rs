@@ -3,9 +3,11 @@
 //! whenever it matters and is in no token: a change takes effect at once.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::{
+    audit::{self, Action},
     error::{Error, Result},
     types::{ids::UserId, text_enum::text_enum},
 };
@@ -51,17 +53,20 @@ async fn require(
 
 /// Gives an account a role, and records the change.
 pub async fn set(conn: &mut PgConnection, user: UserId, role: Role) -> Result<()> {
-    sqlx::query!(
+    let before = sqlx::query_scalar!(
         "WITH found AS (SELECT id, role FROM users WHERE id = $1 FOR UPDATE),
               changed AS (UPDATE users u SET role = $2, updated_at = now() FROM found
                           WHERE u.id = found.id AND found.role <> $2 RETURNING u.id, found.role)
-         INSERT INTO role_changes (user_id, role_before, role_after) SELECT id, role, $2 FROM changed",
+         INSERT INTO role_changes (user_id, role_before, role_after) SELECT id, role, $2 FROM changed
+         RETURNING role_before",
         user as _,
         role as _,
     )
-    .execute(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    Ok(())
+    let Some(before) = before else { return Ok(()) };
+    let details = json!({ "before": before, "after": role });
+    audit::record(conn, Action::RoleChanged, None, user, details).await
 }
 
 /// An account and its role, for operators.

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::tokens::{Verified, either_way, stored};
 use crate::{
+    audit::{self, Action},
     config::TokenStorage,
     error::{Error, Result},
     storage::{
@@ -63,9 +65,13 @@ pub async fn open(
         new.user_agent,
         new.network,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    if inserted.rows_affected() == 0 { Err(Error::BadCredentials) } else { Ok(()) }
+    if inserted.rows_affected() == 0 {
+        return Err(Error::BadCredentials);
+    }
+    let details = json!({ "session": new.id });
+    audit::record(conn, Action::SignedIn, Some(new.user), new.user, details).await
 }
 
 /// Whether neither the client nor the network is one that the account knows, though it knows some.

@@ -15,6 +15,8 @@ pub struct Retention {
     pub alerts: Duration,
     /// DEAD_MESSAGES_KEEP_DAYS, 90: messages that could not be sent.
     pub dead_messages: Duration,
+    /// AUDIT_KEEP_DAYS, 365: rows of the audit log, which the schema keeps for a month at least.
+    pub audit: Duration,
 }
 
 impl Retention {
@@ -29,6 +31,7 @@ impl Retention {
             webhook_bodies: days("WEBHOOK_BODIES_KEEP_DAYS", 30, 1),
             alerts: days("ALERTS_KEEP_DAYS", 365, 1),
             dead_messages: days("DEAD_MESSAGES_KEEP_DAYS", 90, 1),
+            audit: days("AUDIT_KEEP_DAYS", 365, 31),
         }
     }
 }

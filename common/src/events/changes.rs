@@ -2,6 +2,7 @@
 //! what everyone sees.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
@@ -54,6 +55,28 @@ pub struct EventChanges {
     pub is_public: Option<bool>,
     pub max_tickets_per_user: Option<i32>,
     pub require_verified_phone: Option<bool>,
+}
+
+impl EventChanges {
+    /// Which fields it changes, and the words of those that say who sees the event.
+    pub fn fields(&self) -> Value {
+        let changed = [
+            ("name", self.name.is_some()),
+            ("description", self.description.is_some()),
+            ("start_date", self.start_date.is_some()),
+            ("end_date", self.end_date.is_some()),
+            ("location", self.location.is_some()),
+            ("image_url", self.image_url.is_some()),
+            ("venue_name", self.venue_name.is_some()),
+            ("max_tickets_per_user", self.max_tickets_per_user.is_some()),
+        ];
+        let fields = changed.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name));
+        json!({
+            "fields": fields.collect::<Vec<_>>(),
+            "status": self.status,
+            "is_public": self.is_public,
+        })
+    }
 }
 
 /// An event cannot end before it starts (docs/contract.md#change-13).

@@ -2,6 +2,7 @@
 //! with the event's inventory locked.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
@@ -53,6 +54,20 @@ pub struct SeatTypeChanges {
     pub description: Option<Option<String>>,
     pub price: Option<Paise>,
     pub quantity: Option<i32>,
+}
+
+impl SeatTypeChanges {
+    /// Which fields it changes, and the new numbers.
+    pub fn fields(&self) -> Value {
+        let changed =
+            [("name", self.name.is_some()), ("description", self.description.is_some())];
+        let fields = changed.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name));
+        json!({
+            "fields": fields.collect::<Vec<_>>(),
+            "price": self.price,
+            "quantity": self.quantity,
+        })
+    }
 }
 
 /// The seat types of an event, in the organiser's order, and who may see them.

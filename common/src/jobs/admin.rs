@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
 use super::{Job, JobId, JobState, Queue};
-use crate::{error::Result, observability::metrics};
+use crate::{
+    audit::{self, Action, Operator, Subject, SubjectKind},
+    error::Result,
+    observability::metrics,
+};
 
 /// A job as an operator sees it.
 #[derive(Debug, serde::Serialize)]
@@ -30,6 +34,9 @@ pub struct JobRow {
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// The operator who has retried or discarded it last, and when.
+    pub acted_by: Option<String>,
+    pub acted_at: Option<DateTime<Utc>>,
 }
 
 impl JobRow {
@@ -64,7 +71,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<JobRow>> {
     let rows = sqlx::query_as!(
         JobRow,
         r#"SELECT id, queue, kind, state::text AS "state!: _", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
-                  last_error, errors, trace_context, created_at, started_at, finished_at
+                  last_error, errors, trace_context, created_at, started_at, finished_at, acted_by, acted_at
            FROM jobs
            WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR kind = $2)
              AND state = ANY (CASE WHEN $3::text IS NULL THEN enum_range(NULL::job_state) ELSE ARRAY[$3::text::job_state] END)
@@ -84,7 +91,7 @@ pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
     let row = sqlx::query_as!(
         JobRow,
         r#"SELECT id, queue, kind, state::text AS "state!: _", payload, unique_key, priority, attempt, max_attempts, available_at, worker,
-                  last_error, errors, trace_context, created_at, started_at, finished_at
+                  last_error, errors, trace_context, created_at, started_at, finished_at, acted_by, acted_at
            FROM jobs WHERE id = $1"#,
         id,
     )
@@ -95,19 +102,25 @@ pub async fn show(pool: &PgPool, id: JobId) -> Result<Option<JobRow>> {
 
 /// Makes a dead or cancelled job due again, with all its attempts; its history stays. False when it
 /// is in another state, or when a live job has its unique key.
-pub async fn retry(pool: &PgPool, id: JobId) -> Result<bool> {
-    Ok(revive(pool, Some(id), None).await? == 1)
+pub async fn retry(pool: &PgPool, id: JobId, by: Operator) -> Result<bool> {
+    Ok(revive(pool, Some(id), None, by).await? == 1)
 }
 
 /// Makes every dead job of `kind` due again; returns how many.
-pub async fn retry_all(pool: &PgPool, kind: &str) -> Result<u64> {
-    revive(pool, None, Some(kind)).await
+pub async fn retry_all(pool: &PgPool, kind: &str, by: Operator) -> Result<u64> {
+    revive(pool, None, Some(kind), by).await
 }
 
-async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<u64> {
+async fn revive(
+    pool: &PgPool,
+    id: Option<JobId>,
+    kind: Option<&str>,
+    by: Operator,
+) -> Result<u64> {
     let mut tx = pool.begin().await?;
     let revived = sqlx::query_scalar!(
-        "UPDATE jobs SET state = 'pending', attempt = 0, available_at = now(), finished_at = NULL
+        "UPDATE jobs SET state = 'pending', attempt = 0, available_at = now(), finished_at = NULL,
+             acted_by = coalesce('user ' || $3::int, session_user), acted_at = now()
          WHERE id IN (
              SELECT DISTINCT ON (coalesce(unique_key, id::text)) id FROM jobs dead
              WHERE ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR kind = $2)
@@ -122,6 +135,7 @@ async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<
          RETURNING queue",
         id,
         kind,
+        by.user() as _,
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -131,19 +145,47 @@ async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>) -> Result<
     )
     .fetch_all(&mut *tx)
     .await?;
+    let revived = revived.len() as u64;
+    let (one, all) = (Action::JobRetried, Action::JobsRetried);
+    record(&mut tx, by, revived, (id, one), (kind, all)).await?;
     tx.commit().await?;
-    Ok(revived.len() as u64)
+    Ok(revived)
 }
 
 /// Cancels a job that has not started or is dead. False when it is running or finished.
-pub async fn discard(pool: &PgPool, id: JobId) -> Result<bool> {
+pub async fn discard(pool: &PgPool, id: JobId, by: Operator) -> Result<bool> {
+    let mut tx = pool.begin().await?;
     let discarded = sqlx::query!(
-        "UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE id = $1 AND state IN ('pending', 'queued', 'dead')",
+        "UPDATE jobs SET state = 'cancelled', finished_at = now(), acted_by = coalesce('user ' || $2::int, session_user), acted_at = now()
+         WHERE id = $1 AND state IN ('pending', 'queued', 'dead')",
         id,
+        by.user() as _,
     )
-    .execute(pool)
-    .await?;
-    Ok(discarded.rows_affected() == 1)
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    let (one, all) = (Action::JobDiscarded, Action::JobsDiscarded);
+    record(&mut tx, by, discarded, (Some(id), one), (None, all)).await?;
+    tx.commit().await?;
+    Ok(discarded == 1)
+}
+
+/// Records what an operator has done to one job, or to all dead ones of a kind.
+async fn record(
+    conn: &mut PgConnection,
+    by: Operator,
+    jobs: u64,
+    (id, one): (Option<JobId>, Action),
+    (kind, all): (Option<&str>, Action),
+) -> Result<()> {
+    if jobs == 0 {
+        return Ok(());
+    }
+    let (action, subject) = match (id, kind) {
+        (Some(id), _) => (one, audit::job(id)),
+        (None, kind) => (all, Subject::of(SubjectKind::JobKind, kind.unwrap_or_default())),
+    };
+    audit::record(conn, action, by.user(), subject, json!({ "jobs": jobs })).await
 }
 
 /// How many jobs a queue has in a state, and when the oldest of them became due.
@@ -157,14 +199,21 @@ pub struct Stat {
 }
 
 /// Cancels every dead job of `kind`; returns how many.
-pub async fn discard_all(pool: &PgPool, kind: &str) -> Result<u64> {
+pub async fn discard_all(pool: &PgPool, kind: &str, by: Operator) -> Result<u64> {
+    let mut tx = pool.begin().await?;
     let discarded = sqlx::query!(
-        "UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE kind = $1 AND state = 'dead'",
-        kind
+        "UPDATE jobs SET state = 'cancelled', finished_at = now(), acted_by = coalesce('user ' || $2::int, session_user), acted_at = now()
+         WHERE kind = $1 AND state = 'dead'",
+        kind,
+        by.user() as _,
     )
-    .execute(pool)
-    .await?;
-    Ok(discarded.rows_affected())
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    let (one, all) = (Action::JobDiscarded, Action::JobsDiscarded);
+    record(&mut tx, by, discarded, (None, one), (Some(kind), all)).await?;
+    tx.commit().await?;
+    Ok(discarded)
 }
 
 /// The jobs of one kind that are in trouble.

@@ -82,6 +82,13 @@ pub struct Claimed {
     pub waited: Duration,
 }
 
+impl Claimed {
+    /// The user whom the job is about, if its payload says so.
+    pub fn user_id(&self) -> Option<i64> {
+        self.payload["user_id"].as_i64()
+    }
+}
+
 impl Lease {
     pub(super) fn new(delivery: Delivery) -> Self {
         Lease { delivery, completed: Arc::default() }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
+    audit::{self, Action, Operator, Subject, SubjectKind},
     error::Result,
     observability::metrics,
     providers::{Key, Standing},
@@ -27,7 +29,7 @@ pub async fn raise(
     let raised = sqlx::query!(
         "INSERT INTO payment_alerts AS known (reason, subject, booking_id, details) VALUES ($1, $2, $3, $4)
          ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
-         DO UPDATE SET details = EXCLUDED.details, created_at = now(), closed_at = NULL WHERE known.closed_at IS NOT NULL",
+         DO UPDATE SET details = EXCLUDED.details, created_at = now(), closed_at = NULL, acted_by = NULL WHERE known.closed_at IS NOT NULL",
         reason as _,
         subject,
         booking as _,
@@ -52,7 +54,7 @@ pub async fn count(
     let cases = sqlx::query_scalar!(
         "INSERT INTO payment_alerts AS known (reason, subject, details) VALUES ($1, $2, $3)
          ON CONFLICT ON CONSTRAINT payment_alerts_subject_key
-         DO UPDATE SET details = EXCLUDED.details, closed_at = NULL,
+         DO UPDATE SET details = EXCLUDED.details, closed_at = NULL, acted_by = NULL,
              cases = CASE WHEN known.closed_at IS NULL THEN known.cases + 1 ELSE 1 END,
              created_at = CASE WHEN known.closed_at IS NULL THEN known.created_at ELSE now() END
          RETURNING cases",
@@ -153,14 +155,22 @@ pub async fn open(db: &PgPool, limit: i64) -> Result<Vec<AlertRow>> {
 
 /// Closes an alert that an operator has dealt with; false when it is not open, or waits for an
 /// operator to release the held refunds.
-pub async fn close(db: &PgPool, id: i64) -> Result<bool> {
+pub async fn close(db: &PgPool, id: i64, by: Operator) -> Result<bool> {
+    let mut tx = db.begin().await?;
     let closed = sqlx::query!(
-        "UPDATE payment_alerts SET closed_at = now() WHERE id = $1 AND closed_at IS NULL
+        "UPDATE payment_alerts SET closed_at = now(), acted_by = coalesce('user ' || $3::int, session_user) WHERE id = $1 AND closed_at IS NULL
              AND NOT (reason = $2 AND (SELECT refunds_held_at IS NOT NULL FROM installation))",
         id,
         AlertReason::RefundsHeld as _,
+        by.user() as _,
     )
-    .execute(db)
+    .execute(&mut *tx)
     .await?;
-    Ok(closed.rows_affected() == 1)
+    if closed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let alert = Subject::of(SubjectKind::Alert, id);
+    audit::record(&mut tx, Action::AlertClosed, by.user(), alert, json!({})).await?;
+    tx.commit().await?;
+    Ok(true)
 }

@@ -11,9 +11,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
+    audit::{self, Action, Subject},
     error::Result,
     jobs::{admin, payments::RefundPayment},
     ledger::{alerts, entries::ProviderPayment},
@@ -156,6 +158,7 @@ pub async fn hold_refunds(conn: &mut PgConnection, why: &str) -> Result<()> {
     if held.rows_affected() == 0 {
         return Ok(());
     }
+    audit::record(conn, Action::RefundsHeld, None, Subject::installation(), json!({})).await?;
     let details = format!("{why}; refunds wait until nexus-jobs release-refunds");
     alerts::raise(conn, AlertReason::RefundsHeld, REFUNDS, None, &details).await
 }
@@ -170,6 +173,10 @@ pub async fn release_refunds(db: &PgPool) -> Result<bool> {
     .await?;
     alerts::settle(&mut tx, AlertReason::RefundsHeld, REFUNDS).await?;
     admin::make_due::<RefundPayment>(&mut tx).await?;
+    if held.rows_affected() == 1 {
+        let released = Action::RefundsReleased;
+        audit::record(&mut tx, released, None, Subject::installation(), json!({})).await?;
+    }
     tx.commit().await?;
     Ok(held.rows_affected() == 1)
 }

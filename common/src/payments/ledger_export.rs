@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use crate::{
     error::{Error, Result},
-    types::time::Timestamp,
+    types::{csv::text, time::Timestamp},
 };
 
 pub const HEADER: &str = "id,created_at,kind,booking_id,booking_reference,order_id,payment_id,amount,currency,reason\r\n";
@@ -147,34 +147,9 @@ fn amount(paise: i64) -> String {
     format!("{sign}{}.{:02}", paise.unsigned_abs() / 100, paise.unsigned_abs() % 100)
 }
 
-/// Text from outside: quoted where CSV needs it, and never a formula to the spreadsheet that opens
-/// it.
-fn text(value: &str) -> String {
-    let guarded = match value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
-        true => format!("'{value}"),
-        false => value.to_owned(),
-    };
-    match guarded.contains(['"', ',', '\r', '\n']) {
-        true => format!("\"{}\"", guarded.replace('"', "\"\"")),
-        false => guarded,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn text_is_quoted_and_never_a_formula() {
-        assert_eq!(text("pay_1"), "pay_1");
-        assert_eq!(text("a,b"), "\"a,b\"");
-        assert_eq!(text("say \"hi\""), "\"say \"\"hi\"\"\"");
-        assert_eq!(text("=1+1"), "'=1+1");
-        assert_eq!(text("@SUM(A1,A2)"), "\"'@SUM(A1,A2)\"");
-        assert_eq!(text("-1\n2"), "\"'-1\n2\"");
-    }
 
     #[test]
     fn amounts_are_numbers_of_rupees() {
@@ -191,21 +166,5 @@ mod tests {
         assert_eq!(november, range("2026-11-01T00:00:00Z", "2026-12-01T05:30:00+05:30").unwrap());
         assert!(range("2026-11-02", "2026-10-01").is_err());
         assert!(range("yesterday", "2026-10-01").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn a_field_is_one_field_and_no_formula(value in ".*") {
-            let field = text(&value);
-            let inner = match field.strip_prefix('"') {
-                None => {
-                    prop_assert!(!field.contains([',', '"', '\r', '\n']));
-                    field.clone()
-                }
-                Some(quoted) => quoted.strip_suffix('"').unwrap().replace("\"\"", "\u{1}"),
-            };
-            prop_assert!(!inner.contains('"'));
-            prop_assert!(!inner.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']));
-        }
     }
 }

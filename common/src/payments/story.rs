@@ -390,7 +390,7 @@ async fn tell_alerts(
     subjects.extend(story.orders.iter().cloned());
     subjects.extend(webhooks.iter().map(|id| format!("webhook {id}")));
     let rows = sqlx::query!(
-        "SELECT id, reason, details, created_at, closed_at FROM payment_alerts
+        "SELECT id, reason, details, created_at, closed_at, acted_by FROM payment_alerts
          WHERE subject = ANY ($1) OR booking_id = $2 ORDER BY id",
         &subjects,
         story.booking_id as _,
@@ -398,7 +398,11 @@ async fn tell_alerts(
     .fetch_all(conn)
     .await?;
     for row in rows {
-        let state = if row.closed_at.is_some() { "closed" } else { "open" };
+        let state = match (row.closed_at, row.acted_by) {
+            (None, _) => "open".to_owned(),
+            (Some(_), None) => "closed".to_owned(),
+            (Some(_), Some(by)) => format!("closed by {by}"),
+        };
         story.add(
             row.created_at,
             "alert",

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::{
+    audit::{self, Action, Subject, SubjectKind},
     error::{Error, Result},
     jobs::{
         self,
@@ -200,6 +202,8 @@ pub async fn resend(conn: &mut PgConnection, reference: &str) -> Result<()> {
     if unsent.rows_affected() == 0 {
         return Err(Error::invalid("its tickets have not been made yet, and will be sent then"));
     }
+    let subject = Subject::of(SubjectKind::Booking, booking.id);
+    audit::record(conn, Action::TicketsResent, None, subject, json!({})).await?;
     // A running job may have read the old address.
     let job =
         jobs::enqueue(conn, &EmailTickets { booking_id: booking.id, reissued: false }).await?;

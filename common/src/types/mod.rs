@@ -4,6 +4,7 @@
 pub mod alert_reason;
 pub mod backoff;
 pub mod contacts;
+pub mod csv;
 pub mod feature;
 pub mod ids;
 pub mod invalid;

@@ -74,6 +74,7 @@ pub async fn clean_up(
             webhook_bodies = removed.webhook_bodies,
             alerts = removed.alerts,
             dead_messages = removed.dead_messages,
+            audit_log = removed.audit_log,
             jobs,
             hashed_tokens = hashed,
             "removed what nobody needs any more"

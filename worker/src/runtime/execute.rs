@@ -138,6 +138,7 @@ impl<S: Send + Sync + 'static> Executor<S> {
             kind = claimed.kind,
             job_id = %claimed.lease.job_id(),
             attempt = claimed.attempt,
+            user_id = claimed.user_id(),
             trace_id = field::Empty,
         );
         let trace_id = traces::begin(&span, claimed.trace_context.as_deref());

@@ -152,42 +152,42 @@ impl Verdict {
     pub(super) fn log(&self, claimed: &Claimed, trace_id: Option<&str>, took: Duration) {
         let (kind, job_id, attempt) =
             (claimed.kind.as_str(), claimed.lease.job_id(), claimed.attempt);
-        let max = claimed.max_attempts;
+        let (max, user_id) = (claimed.max_attempts, claimed.user_id());
         let (outcome, duration_ms) = (self.outcome(), took.as_millis() as u64);
         match self {
             Verdict::Done => {
-                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, trace_id, "job is done");
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, trace_id, user_id, "job is done");
             }
             Verdict::Retry { error, after } => {
                 let retry_in_ms = after.as_millis() as u64;
                 tracing::warn!(
-                    kind, %job_id, attempt, max, outcome, duration_ms, retry_in_ms, error, trace_id,
+                    kind, %job_id, attempt, max, outcome, duration_ms, retry_in_ms, error, trace_id, user_id,
                     "job failed and will be tried again"
                 );
             }
             Verdict::Snooze(wait) => {
                 let again_in_ms = wait.as_millis() as u64;
-                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, again_in_ms, trace_id, "job waits");
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, again_in_ms, trace_id, user_id, "job waits");
             }
             Verdict::Contended { error, after } => {
                 let again_in_ms = after.as_millis() as u64;
                 tracing::warn!(
-                    kind, %job_id, attempt, outcome, duration_ms, again_in_ms, error, trace_id,
+                    kind, %job_id, attempt, outcome, duration_ms, again_in_ms, error, trace_id, user_id,
                     "job waits for what others hold"
                 );
             }
             Verdict::Dead(error) => {
-                tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace_id, "job is dead");
+                tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace_id, user_id, "job is dead");
             }
             Verdict::Lost => {
                 tracing::info!(
-                    kind, %job_id, attempt, outcome, duration_ms, trace_id,
+                    kind, %job_id, attempt, outcome, duration_ms, trace_id, user_id,
                     "job's lease is lost; it may be another worker's now"
                 );
             }
             Verdict::GiveBack => {
                 tracing::info!(
-                    kind, %job_id, attempt, outcome, duration_ms, trace_id,
+                    kind, %job_id, attempt, outcome, duration_ms, trace_id, user_id,
                     "job is given back, the worker is leaving"
                 );
             }

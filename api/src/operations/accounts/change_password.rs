@@ -4,6 +4,7 @@
 use nexus_common::{
     Error,
     accounts::{passwords, sessions, users},
+    audit::{self, Action},
     jobs::{
         self,
         notifications::{AccountNotice, Change},
@@ -12,6 +13,7 @@ use nexus_common::{
     storage::postgres,
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
@@ -68,6 +70,7 @@ impl Endpoint for ChangePassword {
         users::set_password(&mut tx, user, &hash).await?;
         let ended = sessions::end_sessions(&mut tx, user).await?;
         jobs::enqueue(&mut tx, &AccountNotice::now(user, Change::PasswordChanged)).await?;
+        audit::record(&mut tx, Action::PasswordChanged, Some(user), user, json!({})).await?;
         let profile = users::get(&mut tx, user).await?.ok_or(Error::TokenInvalid)?;
         tx.commit().await?;
         wakeups::committed();

@@ -8,12 +8,14 @@ use nexus_common::{
         phone_proofs,
         users::{self, Profile},
     },
+    audit::{self, Action},
     jobs::{self, notifications::PhoneReplaced, wakeups},
     storage::postgres,
     tickets::delivery,
     types::{contacts::Phone as PhoneNumber, feature::Feature},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{lock_own_account, one_time_password, reauthenticate, reauthentication_failures};
@@ -86,6 +88,8 @@ impl Endpoint for ChangePhone {
         let replaced = phone_proofs::set(&mut tx, user, &phone).await?;
         // After all accounts that it concerns were locked, in one order.
         lock_own_account(&app, &mut tx, &caller).await?;
+        let details = json!({ "replaced": replaced.is_some() });
+        audit::record(&mut tx, Action::PhoneProved, Some(user), user, details).await?;
         if let Some(to) = replaced {
             jobs::enqueue(&mut tx, &PhoneReplaced { user_id: user, to }).await?;
         }

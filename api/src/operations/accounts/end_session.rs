@@ -1,7 +1,14 @@
 //! `DELETE /auth/sessions/:id`
 
-use nexus_common::{Error, accounts::sessions, storage::postgres, types::ids::SessionId};
+use nexus_common::{
+    Error,
+    accounts::sessions,
+    audit::{self, Action},
+    storage::postgres,
+    types::ids::SessionId,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::forget_session;
@@ -44,6 +51,8 @@ impl Endpoint for EndSession {
         let mut tx = postgres::begin(&app.db).await?;
         let ended = sessions::end_session(&mut tx, caller.user, session).await?;
         let ended = ended.ok_or(Error::SessionNotFound)?;
+        let (action, details) = (Action::SessionsEnded, json!({ "session": session }));
+        audit::record(&mut tx, action, Some(caller.user), caller.user, details).await?;
         tx.commit().await?;
         forget_session(&app, caller.user, session, &ended).await;
         Ok(One(SessionEnded { message: "Session ended", ended_session_id: session }))

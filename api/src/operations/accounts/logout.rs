@@ -1,8 +1,13 @@
 //! `POST /auth/logout`
 
 use chrono::Utc;
-use nexus_common::{accounts::sessions, storage::postgres};
+use nexus_common::{
+    accounts::sessions,
+    audit::{self, Action},
+    storage::postgres,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::forget_session;
@@ -57,6 +62,9 @@ impl Endpoint for Logout {
             // Another user's token stays valid (docs/contract.md#change-12).
             revoked.extend(sessions::revoke_refresh_token(&mut tx, caller.user, &token).await?);
         }
+        let details = json!({ "session": verified.session });
+        let action = Action::SignedOut;
+        audit::record(&mut tx, action, Some(caller.user), caller.user, details).await?;
         tx.commit().await?;
         let left = (expires_at - Utc::now()).to_std().unwrap_or_default();
         app.tokens.revoke(&caller.token, left).await;

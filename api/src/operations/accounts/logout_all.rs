@@ -1,7 +1,12 @@
 //! `POST /auth/logout-all`: ends every session of the caller, this one included.
 
-use nexus_common::{accounts::sessions, storage::postgres};
+use nexus_common::{
+    accounts::sessions,
+    audit::{self, Action},
+    storage::postgres,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::forget_sessions;
@@ -34,6 +39,8 @@ impl Endpoint for LogoutAll {
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let mut tx = postgres::begin(&app.db).await?;
         let ended = sessions::end_sessions(&mut tx, caller.user).await?;
+        let (action, details) = (Action::SessionsEnded, json!({ "sessions": ended.count }));
+        audit::record(&mut tx, action, Some(caller.user), caller.user, details).await?;
         tx.commit().await?;
         forget_sessions(&app, caller.user, &ended).await;
         Ok(One(LoggedOutOfAll {

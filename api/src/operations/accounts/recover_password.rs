@@ -8,6 +8,7 @@ use nexus_common::{
         email_proofs::{self, Purpose},
         passwords, sessions, users,
     },
+    audit::{self, Action},
     jobs::{
         self,
         notifications::{AccountNotice, Change},
@@ -16,6 +17,7 @@ use nexus_common::{
     storage::postgres,
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{check_new_password, forget_sessions, reset_password::PasswordReset};
@@ -74,6 +76,8 @@ pub(crate) async fn by_link(app: &App, token: &str, password: String) -> Result<
     let ended = sessions::end_sessions(&mut tx, user).await?;
     email_proofs::spend(&mut tx, Purpose::Recover, &proof).await?;
     jobs::enqueue(&mut tx, &AccountNotice::now(user, Change::PasswordReset)).await?;
+    let details = json!({ "by": "email" });
+    audit::record(&mut tx, Action::PasswordReset, Some(user), user, details).await?;
     tx.commit().await?;
     wakeups::committed();
     forget_sessions(app, user, &ended).await;

@@ -7,9 +7,11 @@ use nexus_common::{
         sessions::{self, Refresh},
         tokens,
     },
+    audit::{self, Action},
     storage::postgres,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::forget_session;
@@ -82,6 +84,8 @@ impl Endpoint for RefreshToken {
             Refresh::Of(session) => session,
             Refresh::Reused(session) => {
                 let ended = sessions::end_session(&mut tx, user, session).await?;
+                let details = json!({ "session": session, "why": "a replaced token was used" });
+                audit::record(&mut tx, Action::SessionsEnded, None, user, details).await?;
                 tx.commit().await?;
                 forget_session(&app, user, session, &ended.unwrap_or_default()).await;
                 tracing::warn!(%user, "a replaced refresh token was used again: its session has ended");

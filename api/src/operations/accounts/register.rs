@@ -8,6 +8,7 @@ use nexus_common::{
         email_proofs, passwords,
         users::{self, User},
     },
+    audit::{self, Action},
     jobs::wakeups,
     storage::postgres,
     types::{
@@ -16,6 +17,7 @@ use nexus_common::{
     },
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{LoggedIn, open_session, require_unknown};
@@ -177,6 +179,7 @@ async fn create(app: &App, address: ClientIp, new: &Registration, hash: &str) ->
         if let Some(email) = new.email.as_ref().filter(|_| mails) {
             email_proofs::begin(&mut tx, user.id, email.as_str()).await?;
         }
+        audit::record(&mut tx, Action::Registered, Some(user.id), user.id, json!({})).await?;
         tx.commit().await?;
         wakeups::committed();
         return Ok(user);
@@ -186,7 +189,7 @@ async fn create(app: &App, address: ClientIp, new: &Registration, hash: &str) ->
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 

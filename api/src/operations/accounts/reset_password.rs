@@ -10,6 +10,7 @@ use nexus_common::{
         phone_proofs::{self, Prover},
         sessions,
     },
+    audit::{self, Action},
     jobs::{
         self,
         notifications::{AccountNotice, Change},
@@ -20,6 +21,7 @@ use nexus_common::{
     types::feature::Feature,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{check_new_password, forget_sessions, one_time_password};
@@ -120,6 +122,7 @@ impl Endpoint for ResetPassword {
         let ended = sessions::end_sessions(&mut tx, user).await?;
         delivery::deliver_waiting(&mut tx, user).await?;
         jobs::enqueue(&mut tx, &AccountNotice::now(user, Change::PasswordReset)).await?;
+        audit::record(&mut tx, Action::PasswordReset, Some(user), user, json!({ "by": "phone" })).await?;
         tx.commit().await?;
         wakeups::committed();
         forget_sessions(&app, user, &ended).await;

@@ -7,12 +7,14 @@ use nexus_common::{
         email_proofs::{self, Addressee, Purpose},
         users,
     },
+    audit::{self, Action},
     jobs::{self, notifications::EmailReplaced, wakeups},
     storage::postgres,
     tickets::delivery,
     types::contacts::Email,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
@@ -113,10 +115,12 @@ async fn prove(app: &App, proof: Addressee) -> Result<String> {
     let mut tx = postgres::begin(&app.db).await?;
     let before = email_proofs::set(&mut tx, proof.user, &email).await?;
     email_proofs::spend(&mut tx, Purpose::Verify, &proof).await?;
+    let (user, details) = (proof.user, json!({ "replaced": before.is_some() }));
+    audit::record(&mut tx, Action::EmailProved, Some(user), user, details).await?;
     if let Some(to) = before {
-        jobs::enqueue(&mut tx, &EmailReplaced { user_id: proof.user, to }).await?;
+        jobs::enqueue(&mut tx, &EmailReplaced { user_id: user, to }).await?;
     }
-    delivery::deliver_waiting(&mut tx, proof.user).await?;
+    delivery::deliver_waiting(&mut tx, user).await?;
     tx.commit().await?;
     wakeups::committed();
     Ok(proof.email)

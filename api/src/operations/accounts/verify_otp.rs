@@ -9,12 +9,14 @@ use nexus_common::{
         phone_proofs::{self, Prover},
         users,
     },
+    audit::{self, Action},
     jobs::wakeups,
     storage::postgres,
     tickets::delivery,
     types::{contacts::Phone as PhoneNumber, feature::Feature},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{LoggedIn, forget_sessions, one_time_password, open_session};
@@ -100,6 +102,8 @@ impl Endpoint for VerifyOtp {
         let prover = Prover { session: caller.0, network: &network };
         let login = phone_proofs::log_in(&mut tx, &phone, &prover).await?;
         if login.is_proof {
+            let (user, details) = (login.user, json!({ "took_over": login.ended.is_some() }));
+            audit::record(&mut tx, Action::PhoneProved, Some(user), user, details).await?;
             delivery::deliver_waiting(&mut tx, login.user).await?;
         }
         let user = users::get(&mut tx, login.user).await?;

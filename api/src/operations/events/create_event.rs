@@ -3,6 +3,7 @@
 use nexus_common::{
     Error, Result,
     accounts::roles,
+    audit::Action,
     config::EventCreation,
     events::{
         broadcasts::EventCreated,
@@ -13,6 +14,7 @@ use nexus_common::{
     types::statuses::EventStatus,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
@@ -153,6 +155,7 @@ impl Command for CreateEvent {
         }
         let (event, seat_types) = changes::create(&mut tx, call.user, &new).await?;
 
+        call.record(&mut tx, Action::EventCreated, event.id, json!({})).await?;
         let total: i64 = seat_types.iter().map(|seat_type| i64::from(seat_type.quantity)).sum();
         let audience = event.audience();
         let created = EventCreated { event, seat_types, total_seats_available: total };

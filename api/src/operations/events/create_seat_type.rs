@@ -2,6 +2,7 @@
 
 use nexus_common::{
     Error, Result,
+    audit::Action,
     events::{
         broadcasts::SeatTypeCreated,
         seat_types::{self, NewSeatType, SeatType},
@@ -9,6 +10,7 @@ use nexus_common::{
     realtime::{AfterCommit, Broadcast},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
@@ -67,6 +69,8 @@ impl Command for CreateSeatType {
         let _turn = call.turn(event).await?;
         let mut tx = call.begin().await?;
         let (seat_type, audience) = seat_types::create(&mut tx, event, call.user, &new).await?;
+        let details = json!({ "event": event });
+        call.record(&mut tx, Action::SeatTypeCreated, seat_type.id, details).await?;
         let mut after = AfterCommit::default();
         after.counts_changed(event);
         let created = SeatTypeCreated { event_id: event, seat_type: seat_type.clone() };

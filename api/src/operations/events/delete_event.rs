@@ -2,11 +2,13 @@
 
 use nexus_common::{
     Error, Result,
+    audit::Action,
     bookings::event_removal,
     events::broadcasts::EventDeleted,
     realtime::{AfterCommit, Broadcast},
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
@@ -39,6 +41,7 @@ impl Command for DeleteEvent {
         let mut tx = call.begin().await?;
         let (name, audience) = event_removal::delete(&mut tx, id, call.user).await?;
 
+        call.record(&mut tx, Action::EventDeleted, id, json!({})).await?;
         let message = format!("Event \"{name}\" deleted successfully");
         let deleted = EventDeleted { message, deleted_event_id: id };
         let mut after = AfterCommit::default();

@@ -2,11 +2,13 @@
 
 use nexus_common::{
     Error, Result,
+    audit::Action,
     events::{broadcasts::SeatTypeDeleted, seat_types},
     realtime::{AfterCommit, Broadcast},
     types::ids::SeatTypeId,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::MANAGE;
@@ -48,6 +50,7 @@ impl Command for DeleteSeatType {
         let _turn = call.turn(event).await?;
         let mut tx = call.begin().await?;
         let (name, audience) = seat_types::delete(&mut tx, event, id, call.user).await?;
+        call.record(&mut tx, Action::SeatTypeDeleted, id, json!({ "event": event })).await?;
 
         let message = format!("Seat type \"{name}\" deleted successfully");
         let mut after = AfterCommit::default();

@@ -2,6 +2,7 @@
 
 use nexus_common::{
     Error, Result,
+    audit::Action,
     events::{
         broadcasts::EventChanged,
         changes::{self, EventChanges},
@@ -160,6 +161,12 @@ impl Command for UpdateEvent {
         let _turn = call.turn(id).await?;
         let mut tx = call.begin().await?;
         let (event, told) = changes::update(&mut tx, id, call.user, &changes).await?;
+
+        let action = match changes.status {
+            Some(EventStatus::Cancelled) => Action::EventCancelled,
+            _ => Action::EventUpdated,
+        };
+        call.record(&mut tx, action, id, changes.fields()).await?;
 
         let mut after = AfterCommit::default();
         for (audience, event) in told {

@@ -2,6 +2,7 @@
 
 use nexus_common::{
     Error, Result,
+    audit::Action,
     events::{
         broadcasts::SeatTypeUpdated,
         seat_types::{self, SeatTypeChanges},
@@ -9,6 +10,7 @@ use nexus_common::{
     realtime::{AfterCommit, Broadcast},
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
@@ -95,6 +97,9 @@ impl Command for UpdateSeatType {
         let chargeable = call.app.settings.chargeable;
         let (seat_type, audience) =
             seat_types::update(&mut tx, event, id, call.user, &changes, chargeable).await?;
+        let mut details = changes.fields();
+        details["event"] = json!(event);
+        call.record(&mut tx, Action::SeatTypeUpdated, id, details).await?;
         let mut after = AfterCommit::default();
         after.counts_changed(event);
         let updated = SeatTypeUpdated { event_id: event, seat_type: seat_type.clone() };

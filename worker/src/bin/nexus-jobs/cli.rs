@@ -94,6 +94,22 @@ pub(crate) enum Command {
         #[arg(long)]
         looks: Option<u64>,
     },
+    /// The audit log as CSV, the oldest rows first. (Rows of transactions that end later may be older
+    /// than the last one.)
+    Audit {
+        /// A date, a time, or how long ago: 2031-05-01, 2031-05-01T18:00Z, 3d, 12h, 30m.
+        #[arg(long, value_parser = manual::since)]
+        since: chrono::TimeDelta,
+    },
+    /// The payments ledger as CSV.
+    Ledger {
+        /// From that day or time on: 2031-05-01, 2031-05-01T18:00Z.
+        #[arg(long)]
+        from: Option<String>,
+        /// Up to the end of that day, or that time.
+        #[arg(long)]
+        to: Option<String>,
+    },
     /// Print the variables that are read, with what each is taken for when it is not set.
     ListConfig,
     /// Compare payments and refunds with Razorpay's, put right what differs, and print it. Exits

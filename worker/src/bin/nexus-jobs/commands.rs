@@ -2,21 +2,27 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use nexus_common::{
+    audit::{self, Action, Operator, Subject},
     books,
     jobs::{
         JobId, JobState,
         admin::{self, Filter, QueueNow},
     },
     ledger::alerts,
-    payments::{installation, story},
+    payments::{
+        installation,
+        ledger_export::{self, Place, Range},
+        story,
+    },
     tickets::delivery,
 };
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::{
@@ -41,7 +47,7 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             Ok(if json { tables::json(&story)? } else { tables::story(&story) })
         }
         Command::CloseAlert { id } => {
-            if !alerts::close(db, id).await? {
+            if !alerts::close(db, id, Operator::CommandLine).await? {
                 bail!(
                     "there is no open alert {id} that can be closed; refunds that are held have release-refunds"
                 );
@@ -74,7 +80,7 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             Ok(if json { tables::json(&job)? } else { tables::job(&job) })
         }
         Command::Retry(Chosen { id: Some(id), .. }) => {
-            if !admin::retry(db, id).await? {
+            if !admin::retry(db, id, Operator::CommandLine).await? {
                 bail!(
                     "{}",
                     refused(
@@ -87,13 +93,13 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             }
             Ok(format!("{id} is due again\n"))
         }
-        Command::Retry(Chosen { kind: Some(kind), .. }) => match admin::retry_all(db, &kind).await?
+        Command::Retry(Chosen { kind: Some(kind), .. }) => match admin::retry_all(db, &kind, Operator::CommandLine).await?
         {
             0 => bail!("there is no dead job of kind {kind} that can be retried"),
             retried => Ok(format!("{retried} jobs are due again\n")),
         },
         Command::Discard(Chosen { id: Some(id), .. }) => {
-            if !admin::discard(db, id).await? {
+            if !admin::discard(db, id, Operator::CommandLine).await? {
                 bail!(
                     "{}",
                     refused(db, id, "only a job that has not started or is dead can be discarded")
@@ -103,7 +109,7 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             Ok(format!("{id} is cancelled\n"))
         }
         Command::Discard(Chosen { kind: Some(kind), .. }) => {
-            match admin::discard_all(db, &kind).await? {
+            match admin::discard_all(db, &kind, Operator::CommandLine).await? {
                 0 => bail!("there is no dead job of kind {kind}"),
                 discarded => Ok(format!("{discarded} jobs are cancelled\n")),
             }
@@ -111,6 +117,8 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
         Command::Retry(_) | Command::Discard(_) => {
             bail!("name a job, or --all and a --kind")
         }
+        Command::Audit { since } => export_audit(db, Utc::now() - since).await,
+        Command::Ledger { from, to } => export_ledger(db, from.as_deref(), to.as_deref()).await,
         Command::Reconcile { .. } | Command::ListConfig => bail!("the settings are missing"),
         Command::Watch { every, looks } => watch(db, every, looks).await,
         Command::Stats { json } => {
@@ -140,6 +148,54 @@ async fn watch(db: &PgPool, every: u64, looks: Option<u64>) -> Result<String> {
         }
         before = Some(now);
         tokio::time::sleep(Duration::from_secs(every)).await;
+    }
+    Ok(String::new())
+}
+
+/// Prints the audit log.
+async fn export_audit(db: &PgPool, since: DateTime<Utc>) -> Result<String> {
+    let mut conn = db.acquire().await?;
+    let installation = Subject::installation();
+    audit::record(&mut conn, Action::AuditExported, None, installation, json!({})).await?;
+    let mut out = io::stdout();
+    let mut printed = out.write_all(audit::HEADER.as_bytes());
+    let mut after = (since, 0);
+    while printed.is_ok()
+        && let Some((lines, last)) = audit::page(&mut conn, after).await?
+    {
+        printed = out.write_all(lines.as_bytes());
+        after = last;
+    }
+    // A reader that has seen enough is not a failure.
+    Ok(String::new())
+}
+
+/// How long an export waits for rows that are still being written.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prints the ledger, once no further row can be dated in the period if that is over.
+async fn export_ledger(db: &PgPool, from: Option<&str>, to: Option<&str>) -> Result<String> {
+    let range = Range::parse(from, to)?;
+    let mut conn = db.acquire().await?;
+    if let Some(barrier) = ledger_export::barrier(&mut conn, range).await? {
+        let give_up_at = Instant::now() + CLOSING_TIMEOUT;
+        while !ledger_export::is_past(&mut conn, &barrier).await? {
+            if Instant::now() >= give_up_at {
+                bail!(nexus_common::Error::LedgerPeriodOpen);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let installation = Subject::installation();
+    audit::record(&mut conn, Action::LedgerExported, None, installation, json!({})).await?;
+    let mut out = io::stdout();
+    let mut printed = out.write_all(ledger_export::HEADER.as_bytes());
+    let mut after = Place::first(range);
+    while printed.is_ok()
+        && let Some((lines, last)) = ledger_export::page(&mut conn, range, after).await?
+    {
+        printed = out.write_all(lines.as_bytes());
+        after = last;
     }
     Ok(String::new())
 }

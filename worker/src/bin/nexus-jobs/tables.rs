@@ -44,6 +44,8 @@ pub(crate) fn job(job: &JobRow) -> String {
         ("available", time(job.available_at)),
         ("started", job.started_at.map(time).unwrap_or_default()),
         ("finished", job.finished_at.map(time).unwrap_or_default()),
+        ("acted by", job.acted_by.clone().unwrap_or_default()),
+        ("acted at", job.acted_at.map(time).unwrap_or_default()),
         ("worker", job.worker.clone().unwrap_or_default()),
         ("trace", job.trace_id().unwrap_or_default().to_owned()),
         ("last error", job.last_error.clone().unwrap_or_default()),
@@ -274,6 +276,8 @@ mod tests {
             created_at: now - TimeDelta::hours(2),
             started_at: None,
             finished_at: None,
+            acted_by: None,
+            acted_at: None,
         }
     }
 
