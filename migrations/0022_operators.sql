@@ -42,6 +42,18 @@ ALTER TABLE role_changes
         role_before IN ('user', 'organiser', 'auditor', 'admin')
         AND role_after IN ('user', 'organiser', 'auditor', 'admin'));
 
+-- Who has lost the role, is suspended, or has all sessions ended, is not at the pages any more.
+CREATE FUNCTION users_end_operator_sessions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM operator_sessions WHERE user_id = NEW.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER users_end_operator_sessions
+    AFTER UPDATE OF role, suspended_at, sessions_valid_from ON users FOR EACH ROW
+    WHEN (NEW.role IS DISTINCT FROM OLD.role OR NEW.suspended_at IS DISTINCT FROM OLD.suspended_at
+        OR NEW.sessions_valid_from IS DISTINCT FROM OLD.sessions_valid_from)
+    EXECUTE FUNCTION users_end_operator_sessions();
+
 -- Since when operators have taken the event down; NULL: they have not. Its organiser's alone, and not
 -- on sale, whatever its organiser says.
 ALTER TABLE events ADD COLUMN taken_down_at TIMESTAMPTZ;

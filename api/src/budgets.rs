@@ -166,6 +166,13 @@ impl Budgets {
         self.take(vec![self.budget(Limit::LoginFailures, format!("user {user}"))]).await
     }
 
+    /// A code of an operator's authenticator, for who knows the password or has the cookie; given
+    /// back unless it is wrong.
+    pub(crate) async fn operator_code(&self, claimant: Claimant, user: UserId) -> Result<Taken> {
+        let whose = claimant.whose(&format!("operator {user}"));
+        self.take(vec![self.budget(Limit::LoginFailures, whose)]).await
+    }
+
     /// A code to compare, which may set another password. The caller gives [`Limit::GUESSES`] back
     /// unless the code is wrong. Who owns the phone has tries that nobody else can use up, and then
     /// those of everyone who has asked for a code. [`Error::OtpAttempts`] when none is left.

@@ -112,6 +112,7 @@ impl Servers {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NODE_ENV", "production")
+            .env("EVENT_CREATION", "users")
             .env("DATABASE_URL", self.postgres.url())
             .env("REDIS_URL", self.redis.url())
             .current_dir(&self.dir.0)

@@ -40,6 +40,12 @@ text_enum! {
         PasswordChanged = "password_changed",
         PasswordReset = "password_reset",
         RoleChanged = "role_changed",
+        AccountSuspended = "account_suspended",
+        AccountReinstated = "account_reinstated",
+        OperatorSignedIn = "operator_signed_in",
+        OperatorSignInFailed = "operator_sign_in_failed",
+        OperatorSignedOut = "operator_signed_out",
+        OperatorTotpSet = "operator_totp_set",
         JobRetried = "job_retried",
         JobDiscarded = "job_discarded",
         JobsRetried = "jobs_retried",
@@ -54,6 +60,8 @@ text_enum! {
         EventUpdated = "event_updated",
         EventCancelled = "event_cancelled",
         EventDeleted = "event_deleted",
+        EventTakenDown = "event_taken_down",
+        EventRestored = "event_restored",
         SeatTypeCreated = "seat_type_created",
         SeatTypeUpdated = "seat_type_updated",
         SeatTypeDeleted = "seat_type_deleted",
@@ -330,6 +338,11 @@ fn line(row: &Entry) -> String {
         text(&row.details.to_string()),
     ];
     fields.join(",") + "\r\n"
+}
+
+/// An operator's reason, no longer than a row may be.
+pub fn reason(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 /// A job, as the subject of something.

@@ -55,6 +55,8 @@ pub enum Error {
     UserExists,
     #[error("Invalid email or password")]
     BadCredentials,
+    #[error("This account is suspended")]
+    AccountSuspended,
     #[error("Access token is required")]
     TokenMissing,
     #[error("Token has been revoked")]
@@ -257,6 +259,7 @@ impl Error {
             Error::Invalid(_) => (Validation, "validation_failed"),
             Error::UserExists => (Conflict, "user_exists"),
             Error::BadCredentials => (Unauthenticated, "bad_credentials"),
+            Error::AccountSuspended => (Kind::Forbidden, "account_suspended"),
             Error::TokenMissing => (Unauthenticated, "token_missing"),
             Error::TokenRevoked => (Unauthenticated, "token_revoked"),
             Error::TokenInvalid => (Unauthenticated, "token_invalid"),

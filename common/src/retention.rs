@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     pub sessions: u64,
+    pub operator_sessions: u64,
     pub refresh_tokens: u64,
     pub revoked_tokens: u64,
     pub idempotency_keys: u64,
@@ -40,6 +41,12 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         // The last access token may outlive the last refresh token, and must not outlive this row.
         "DELETE FROM sessions WHERE expires_at < now() - interval '1 hour'
              AND id IN (SELECT id FROM sessions WHERE expires_at < now() - interval '1 hour' LIMIT 10000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let operator_sessions = sqlx::query!(
+        "DELETE FROM operator_sessions WHERE expires_at < now()
+             AND token_hash IN (SELECT token_hash FROM operator_sessions WHERE expires_at < now() LIMIT 10000)"
     )
     .execute(&mut *conn)
     .await?;
@@ -148,7 +155,9 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     .await?;
     // The schema lets only such a transaction remove rows.
     let mut tx = conn.begin().await?;
-    sqlx::query!("SELECT set_config('nexus.audit_retention', 'on', TRUE)").fetch_one(&mut *tx).await?;
+    sqlx::query!("SELECT set_config('nexus.audit_retention', 'on', TRUE)")
+        .fetch_one(&mut *tx)
+        .await?;
     let audit_log = sqlx::query!(
         "DELETE FROM audit_log WHERE id = ANY (ARRAY(
              SELECT id FROM audit_log WHERE at < now() - $1::interval ORDER BY at, id LIMIT 10000))",
@@ -159,6 +168,7 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     tx.commit().await?;
     Ok(Removed {
         sessions: sessions.rows_affected(),
+        operator_sessions: operator_sessions.rows_affected(),
         refresh_tokens: refresh_tokens.rows_affected(),
         revoked_tokens: revoked_tokens.rows_affected(),
         idempotency_keys: idempotency_keys.rows_affected(),

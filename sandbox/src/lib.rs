@@ -6,6 +6,7 @@
 //! - [`random`] – identifiers and secrets;
 //! - [`process`] – child processes that never outlive their parent;
 //! - [`ports`] – loopback ports that are free and stay reusable;
+//! - [`totp`] – an authenticator app;
 //! - [`scratch`] – where throwaway files are.
 //!
 //! Everything here speaks real HTTP, SMTP and SQL to its clients; nothing here knows the code under
@@ -19,3 +20,4 @@ pub mod providers;
 pub mod random;
 pub mod redis;
 pub mod scratch;
+pub mod totp;

@@ -12,6 +12,17 @@ use serde_json::Value;
 use crate::conformance;
 use crate::response::Response;
 
+/// A session of the operators' pages.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// What the authenticator knows.
+    pub secret: String,
+    /// `nexus_admin=…`
+    pub cookie: String,
+    /// What every form has.
+    pub form_token: String,
+}
+
 /// A client of the API, logged in or not. Each has an address of its own, so that no two share a
 /// rate limit.
 #[derive(Debug, Clone)]
@@ -20,6 +31,8 @@ pub struct Client {
     pub id: i64,
     /// The access token, if logged in.
     pub token: Option<String>,
+    /// The cookie and the form token of the operators' pages, after a login there.
+    pub operator: Option<Operator>,
     /// The refresh token, after a login over REST.
     pub refresh_token: Option<String>,
     http: reqwest::Client,
@@ -36,6 +49,7 @@ impl Client {
         Self {
             id: 0,
             token: None,
+            operator: None,
             refresh_token: None,
             http: http.clone(),
             url: url.to_owned(),
@@ -113,7 +127,21 @@ impl Client {
 
     /// A request to a path outside `/api/v1` that has everything but a body.
     pub fn request_root(&self, method: Method, path: &str) -> RequestBuilder {
-        self.identified(self.http.request(method, format!("{}{path}", self.url)))
+        let request = self.identified(self.http.request(method, format!("{}{path}", self.url)));
+        match &self.operator {
+            Some(operator) => {
+                request.header("cookie", &operator.cookie).header("origin", &self.url)
+            }
+            None => request,
+        }
+    }
+
+    /// Submits a form of the operators' pages.
+    pub async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Response {
+        let token = self.operator.as_ref().map(|operator| operator.form_token.as_str());
+        let fields = token.map(|token| ("token", token)).into_iter().chain(fields.iter().copied());
+        let fields: Vec<_> = fields.collect();
+        Response::to(self.request_root(Method::POST, path).form(&fields)).await
     }
 }
 

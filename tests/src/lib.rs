@@ -13,6 +13,7 @@
 //!   processes that both run in
 //! - [`collector`], [`metrics`] – where traces go, and what Prometheus reads
 //! - [`authority`] – certificates, good and bad
+//! - [`operators`] – logins to the operators' pages
 //! - [`conformance`] – the documents of the API, against which everything that it sends is checked
 //! - [`legacy`] – the Node service and the database that it leaves behind
 //! - [`invariants`], [`settlement`] – what must hold whenever a test has ended; where the money is
@@ -41,6 +42,7 @@ pub mod legacy;
 pub mod lines;
 pub mod looking;
 pub mod metrics;
+pub mod operators;
 pub mod passage;
 pub mod probes;
 pub mod program;

@@ -32,6 +32,8 @@ pub fn environment(
     let mut env: Environment = [
         ("NODE_ENV", "test"),
         ("HOST", "127.0.0.1"),
+        // As everywhere but in production, in which some tests run.
+        ("EVENT_CREATION", "users"),
         ("FRONTEND_URL", "http://localhost:5173"),
         ("TRUSTED_PROXIES", "127.0.0.0/8"),
         ("DATABASE_URL", database_url),

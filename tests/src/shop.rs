@@ -119,7 +119,7 @@ impl Stack {
         let data = self.anonymous().post("/auth/register", account).await.data();
         let admin = self.anonymous().logged_in(&data);
         self.api_cli_ok(&["set-role", &admin.id.to_string(), "admin"]).await;
-        admin
+        self.operator(&admin).await
     }
 
     /// Makes the e-mail addresses of all accounts their own, as if each had given a code.

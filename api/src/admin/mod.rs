@@ -1,8 +1,9 @@
 //! The operators' pages: queues, throughput, failures, dead letters with their history, payments
-//! that need attention, and the actions on them. Rendered here, for admins only, without a line of
-//! script. Their data and actions are those of `nexus_common::jobs::admin` and
+//! that need attention, accounts and events that have to be stopped, the audit log, and the actions
+//! on them. Rendered here, for admins and, but for the actions, auditors, without a line of script. Their data and actions are those of `nexus_common::jobs::admin` and
 //! `nexus_common::ledger::alerts`, which `nexus-jobs` uses, too.
 
+mod accounts;
 mod audit;
 mod jobs;
 mod ledger;
@@ -10,7 +11,7 @@ mod operator;
 mod overview;
 mod pages;
 mod payments;
-mod session;
+pub(crate) mod session;
 
 use axum::{
     Router,
@@ -30,12 +31,12 @@ use nexus_common::{
 use operator::Admin;
 use serde::Deserialize;
 use session::Acting;
-pub(crate) use session::cookie;
 
 use crate::{
     app::App,
     http::{
         api_error::ApiError,
+        client_ip::ClientIp,
         fields::{Text, filled},
         html,
         request::Fields,
@@ -58,6 +59,11 @@ pub(crate) fn routes() -> Router<App> {
         .route("/dead/discard", get(ask_to_discard_all).post(discard_all))
         .route("/alerts/{id}/close", post(close_alert))
         .route("/payments", get(payments::show))
+        .route("/accounts", get(accounts::show))
+        .route("/accounts/{id}/suspend", post(accounts::suspend))
+        .route("/accounts/{id}/reinstate", post(accounts::reinstate))
+        .route("/events/{id}/take-down", post(accounts::take_down))
+        .route("/events/{id}/restore", post(accounts::restore))
         .route("/audit", get(audit::show))
         .route("/ledger.csv", get(ledger::export))
         .route("/style.css", get(html::style))
@@ -131,8 +137,11 @@ async fn discard(State(app): State<App>, Path(id): Path<JobId>, operator: Acting
     Ok(Redirect::to(&format!("/admin/jobs/{id}")).into_response())
 }
 
-async fn retry_all(State(app): State<App>, operator: Acting) -> Page {
+async fn retry_all(State(app): State<App>, address: ClientIp, operator: Acting) -> Page {
     let kind = kind(&operator)?;
+    if let Some(ask) = operator.asked_for_code(&app, address, "/admin/dead/retry").await? {
+        return Ok(ask);
+    }
     let retried = admin::retry_all(&app.db, kind, operator.acts()).await?;
     tracing::info!(operator = %operator.user, kind, retried, "an operator retries all dead jobs of a kind");
     Ok(Redirect::to(&format!("/admin?retried={retried}")).into_response())
@@ -148,8 +157,11 @@ async fn ask_to_discard_all(State(app): State<App>, admin: Admin, fields: Fields
     })
 }
 
-async fn discard_all(State(app): State<App>, operator: Acting) -> Page {
+async fn discard_all(State(app): State<App>, address: ClientIp, operator: Acting) -> Page {
     let kind = kind(&operator)?;
+    if let Some(ask) = operator.asked_for_code(&app, address, "/admin/dead/discard").await? {
+        return Ok(ask);
+    }
     let discarded = admin::discard_all(&app.db, kind, operator.acts()).await?;
     tracing::info!(operator = %operator.user, kind, discarded, "an operator discards all dead jobs of a kind");
     Ok(Redirect::to(&format!("/admin?discarded={discarded}")).into_response())

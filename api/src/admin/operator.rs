@@ -1,18 +1,22 @@
-//! The admin who looks at the pages.
+//! The operator who looks at the pages.
 
-use nexus_common::types::ids::UserId;
+use nexus_common::{accounts::roles::Role, types::ids::UserId};
 
-/// An admin, by cookie or bearer token.
+/// An admin or an auditor, whose browser has the cookie of an open session.
 pub(super) struct Admin {
     pub(super) user: UserId,
-    /// The token in the forms of this admin's pages; a bearer token needs none, because browsers do
-    /// not add it by themselves.
-    pub(super) form_token: Option<String>,
+    pub(super) role: Role,
+    /// Whether a code was given a moment ago.
+    pub(super) is_fresh: bool,
+    /// The cookie.
+    pub(super) token: String,
+    /// What every form of this operator's pages holds.
+    pub(super) form_token: String,
 }
 
 impl Admin {
-    /// The token for forms.
-    pub(super) fn form_token(&self) -> &str {
-        self.form_token.as_deref().unwrap_or_default()
+    /// Whether they may act, or only look.
+    pub(super) fn may_act(&self) -> bool {
+        self.role == Role::Admin
     }
 }

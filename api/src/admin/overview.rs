@@ -106,7 +106,7 @@ fn dead_letters(admin: &Admin, dead: &[Trouble]) -> Markup {
                         td data-label="Died" { @if let Some(when) = kind.when { (ago(when)) } }
                         td.actions {
                             (all_of(admin, "/admin/dead/retry", &kind.kind, &html! { button { "Retry all" } }))
-                            a.button href={ "/admin/dead/discard?kind=" (kind.kind) } { "Discard all" }
+                            @if admin.may_act() { a.button href={ "/admin/dead/discard?kind=" (kind.kind) } { "Discard all" } }
                         }
                     }
                 }

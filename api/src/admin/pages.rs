@@ -1,14 +1,17 @@
 //! What the operators' pages have in common: the frame, forms and times; and the pages that are
 //! little more than that.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{DOCTYPE, Markup, html};
 
 use super::operator::Admin;
 
-/// A page for an admin. With `refresh`, the browser loads it again every few seconds.
+/// The query of a page that the browser loads again by itself, which keeps no session open.
+pub(super) const BY_ITSELF: &str = "again";
+
+/// A page for an operator. With `refresh`, the browser loads it again every few seconds.
 pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) -> Markup {
     let links = html! {
         nav {
@@ -18,7 +21,8 @@ pub(super) fn page(admin: &Admin, title: &str, refresh: bool, content: &Markup) 
             a href="/admin/payments" { "Payments" }
             a href="/admin/ledger.csv" { "Ledger" }
             a href="/admin/audit" { "Audit" }
-            (form(admin, "/admin/logout", &html! { button.plain { "Log out" } }))
+            a href="/admin/accounts" { "Accounts" }
+            (posting(admin, "/admin/logout", &html! { button.plain { "Log out" } }))
         }
     };
     frame(title, refresh, &links, &html! { main { h1 { (title) } (content) } })
@@ -31,7 +35,7 @@ fn frame(title: &str, refresh: bool, links: &Markup, content: &Markup) -> Markup
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                @if refresh { meta http-equiv="refresh" content="5; url=/admin"; }
+                @if refresh { meta http-equiv="refresh" content={ "5; url=/admin?" (BY_ITSELF) }; }
                 title { (title) " · Nexus" }
                 link rel="stylesheet" href="/admin/style.css";
             }
@@ -52,6 +56,7 @@ pub(super) fn log_in(problem: Option<&str>) -> Markup {
                 @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
                 label { "E-mail or phone" input name="login" autocomplete="username" required autofocus; }
                 label { "Password" input name="password" type="password" autocomplete="current-password" required; }
+                label { "Code of your authenticator" input name="code" inputmode="numeric" autocomplete="one-time-code" required; }
                 button { "Log in" }
             }
         }
@@ -65,9 +70,43 @@ pub(super) fn refusal(why: &str) -> Markup {
     frame("Not done", false, &html! {}, &content)
 }
 
-/// A form that changes something.
+/// Asks for a code before what concerns many at once, and sends the form's fields again.
+pub(super) fn ask_for_code(
+    admin: &Admin,
+    action: &str,
+    fields: &BTreeMap<String, String>,
+    problem: Option<&str>,
+) -> Markup {
+    let kept = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "token" | "code"));
+    page(
+        admin,
+        "Is it still you?",
+        false,
+        &html! {
+            @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
+            p { "This concerns many at once, and takes a fresh code." }
+            (form(admin, action, &html! {
+                @for (name, value) in kept { input type="hidden" name=(name) value=(value); }
+                label { "Code of your authenticator" input name="code" inputmode="numeric" autocomplete="one-time-code" required autofocus; }
+                button.danger { "Go on" }
+                " "
+                a.button href="/admin" { "Keep" }
+            }))
+        },
+    )
+}
+
+/// A form that changes something, for who may.
 pub(super) fn form(admin: &Admin, action: &str, content: &Markup) -> Markup {
-    html! { form method="post" action=(action) { input type="hidden" name="token" value=(admin.form_token()); (content) } }
+    if admin.may_act() {
+        posting(admin, action, content)
+    } else {
+        html! {}
+    }
+}
+
+fn posting(admin: &Admin, action: &str, content: &Markup) -> Markup {
+    html! { form method="post" action=(action) { input type="hidden" name="token" value=(admin.form_token); (content) } }
 }
 
 /// An error, in a cell that stays small however long the text is.

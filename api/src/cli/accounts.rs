@@ -8,22 +8,27 @@ use nexus_common::{
         credentials::Login,
         email_proofs,
         hints::TokenHints,
+        operators,
         roles::{self, Holder, Role},
-        sessions, users,
+        sessions, suspension, users,
     },
-    audit::{self, Action},
+    audit::{self, Action, Operator},
     config::{self, Env, TokenStorage},
+    events::takedown,
     jobs::{self, notifications::EmailReplaced},
     storage::{Cache, postgres},
     tickets::delivery,
-    types::{contacts::Email, ids::UserId},
+    types::{
+        contacts::Email,
+        ids::{EventId, UserId},
+    },
 };
 use serde_json::json;
 use sqlx::PgConnection;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Say what an account may do: an admin sees `/admin`, an organiser may create events where
+    /// Say what an account may do: an admin sees and uses `/admin`, an auditor sees it, an organiser may create events where
     /// EVENT_CREATION=organisers.
     SetRole {
         /// The account's id, e-mail address or phone number.
@@ -32,7 +37,43 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         role: RoleName,
     },
-    /// List who is an admin or an organiser.
+    /// Give an operator a secret for their authenticator app, without which nobody gets into
+    /// `/admin`; it is shown only now.
+    OperatorTotp {
+        /// The account's id, e-mail address or phone number.
+        account: String,
+        /// There is one already, which is lost: it is worth nothing from now on.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Suspend an account at once: its tokens are worth nothing, and nobody can log in to it. What it
+    /// has paid stays valid.
+    Suspend {
+        /// The account's id, e-mail address or phone number.
+        account: String,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let the owner of a suspended account log in again.
+    Reinstate {
+        /// The account's id, e-mail address or phone number.
+        account: String,
+    },
+    /// Take an event down at once: nobody but its organiser sees it, and nothing of it is on sale.
+    TakeDown {
+        /// The event's id.
+        event: i32,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Make an event that was taken down what its organiser says that it is.
+    Restore {
+        /// The event's id.
+        event: i32,
+    },
+    /// List who is an admin, an auditor or an organiser.
     ListAdmins,
     /// Show an account: its role, who gave it which one, and its open sessions.
     ShowAccount {
@@ -61,6 +102,7 @@ pub(crate) enum Command {
 pub(crate) enum RoleName {
     User,
     Organiser,
+    Auditor,
     Admin,
 }
 
@@ -69,6 +111,7 @@ impl From<RoleName> for Role {
         match name {
             RoleName::User => Role::User,
             RoleName::Organiser => Role::Organiser,
+            RoleName::Auditor => Role::Auditor,
             RoleName::Admin => Role::Admin,
         }
     }
@@ -99,6 +142,63 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             roles::set(&mut tx, user, role).await?;
             tx.commit().await?;
             println!("User {user} is {} now.", role.name());
+        }
+        Command::OperatorTotp { account, replace } => {
+            let holder = find(&mut conn, &account).await?;
+            if !matches!(holder.role, Role::Admin | Role::Auditor) {
+                bail!("user {} is no admin or auditor: give them the role first", holder.id);
+            }
+            drop(conn);
+            let mut tx = pool.begin().await?;
+            let secret = operators::set_totp(&mut tx, holder.id, replace).await?;
+            let secret =
+                secret.context("there is a secret already; --replace makes it worthless")?;
+            tx.commit().await?;
+            println!("secret {}", secret.base32());
+            println!("{}", secret.uri(&holder.id.to_string()));
+        }
+        Command::Suspend { account, reason } => {
+            let holder = find(&mut conn, &account).await?;
+            drop(conn);
+            let mut tx = pool.begin().await?;
+            let by = Operator::CommandLine;
+            let ended = suspension::suspend(&mut tx, holder.id, &reason, by).await?;
+            let ended =
+                ended.with_context(|| format!("user {} is suspended already", holder.id))?;
+            tx.commit().await?;
+            if let Some((redis, storage)) = cache {
+                TokenHints::new(Cache::new(&redis)?, storage).end_sessions(holder.id, &ended).await;
+            }
+            println!("User {} is suspended; {} session(s) have ended.", holder.id, ended.count);
+        }
+        Command::Reinstate { account } => {
+            let holder = find(&mut conn, &account).await?;
+            drop(conn);
+            let mut tx = pool.begin().await?;
+            if !suspension::reinstate(&mut tx, holder.id, Operator::CommandLine).await? {
+                bail!("user {} is not suspended", holder.id);
+            }
+            tx.commit().await?;
+            println!("User {} may log in again.", holder.id);
+        }
+        Command::TakeDown { event, reason } => {
+            drop(conn);
+            let mut tx = pool.begin().await?;
+            let by = Operator::CommandLine;
+            if !takedown::take_down(&mut tx, EventId(event), &reason, by).await? {
+                bail!("there is no event {event} that is up");
+            }
+            tx.commit().await?;
+            println!("Event {event} is taken down.");
+        }
+        Command::Restore { event } => {
+            drop(conn);
+            let mut tx = pool.begin().await?;
+            if !takedown::restore(&mut tx, EventId(event), Operator::CommandLine).await? {
+                bail!("event {event} is not taken down");
+            }
+            tx.commit().await?;
+            println!("Event {event} is restored.");
         }
         Command::ListAdmins => {
             for holder in roles::holders(&mut conn).await? {
@@ -150,6 +250,9 @@ async fn show(conn: &mut PgConnection, account: &str) -> anyhow::Result<()> {
     let holder = find(conn, account).await?;
     println!("{}", line(&holder));
     println!("registered {}", holder.created_at.format("%F %T UTC"));
+    if let Some(since) = holder.suspended_at {
+        println!("suspended since {}", since.format("%F %T UTC"));
+    }
     println!("{} open session(s)", sessions::open_sessions(conn, holder.id).await?);
     for change in roles::history(conn, holder.id).await? {
         let roles::Change { role_before, role_after, changed_by, changed_at } = change;

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 mod cors;
+mod doors;
 pub(crate) mod encoding;
 pub(crate) mod etag;
 pub(crate) mod headers;
@@ -11,7 +12,7 @@ mod rate_limits;
 mod request_log;
 mod shutdown;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::middleware;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tower::util::MapRequestLayer;
 
 use self::{
+    doors::{Behind, Door},
     layers::{Answer, CatchPanic, Routes},
     rate_limits::CountConnections,
 };
@@ -92,6 +94,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .within(cors::GuardSockets(origins.clone()))
         .within(LimitBodies { timeout: app.settings.http.timeout, policies: policies.clone() })
         .within(CatchPanic)
+        .within(doors::Keep)
         .within(request_log::Log(policies.clone()))
         .within(cors::cors(&origins))
         .within(cors::EmptyPreflight)
@@ -105,11 +108,32 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
+    let operators = match app.settings.http.admin {
+        None => None,
+        Some(address) => {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+            tracing::info!(address = %listener.local_addr()?, "listening for operators");
+            Some(listener)
+        }
+    };
+    let service = Arc::new(service);
     let server = {
         let (http, stopping) = (app.settings.http.clone(), stopping.clone());
         let per_address = Places::new(limited.then_some(http.connections_per_address));
+        let public = if operators.is_some() { Door::Api } else { Door::Only };
         tokio::spawn(async move {
-            accept::accept_until_stopped(listener, service, &http, per_address, stopping).await
+            let accept = |listener, door| {
+                let behind = Behind(door, service.clone());
+                let per_address = per_address.clone();
+                accept::accept_until_stopped(listener, behind, &http, per_address, stopping.clone())
+            };
+            let for_operators = async {
+                if let Some(listener) = operators {
+                    accept(listener, Door::Operators).await;
+                }
+            };
+            tokio::join!(accept(listener, public), for_operators);
         })
     };
     if measured {

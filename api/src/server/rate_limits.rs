@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, request::Parts};
 use nexus_common::{
     Error,
     audit::{self, Origin},
@@ -22,7 +22,7 @@ use super::{
     request_log::Found,
 };
 use crate::{
-    admin::cookie,
+    admin::session,
     app::App,
     auth::caller::{Identity, bearer},
     http::{api_error::ApiError, client_ip::ClientIp, policy::Policies},
@@ -44,12 +44,14 @@ pub(crate) async fn requests(
     }
     let (mut parts, body) = request.into_parts();
     let Ok(address) = ClientIp::from_request_parts(&mut parts, &app).await;
-    let mut request = Request::from_parts(parts, body);
-    let of_browser = || cookie(request.headers()).filter(|_| policy.has_cookie);
-    let identity = match bearer(request.headers()).or_else(of_browser) {
-        Some(token) => app.authenticate(token).await,
-        None => Err(Error::TokenMissing),
+    let identity = match policy.has_cookie {
+        true => operator(&app, &mut parts).await,
+        false => match bearer(&parts.headers) {
+            Some(token) => app.authenticate(token).await,
+            None => Err(Error::TokenMissing),
+        },
     };
+    let mut request = Request::from_parts(parts, body);
     let taken = match &identity {
         Ok(user) => app.budgets.user(*user).await,
         Err(_) => app.budgets.anonymous(address).await,
@@ -69,6 +71,17 @@ pub(crate) async fn requests(
         tell(response.headers_mut(), usage);
     }
     response
+}
+
+/// The operator whose cookie a request has, who is not looked up again.
+async fn operator(app: &App, parts: &mut Parts) -> nexus_common::Result<UserId> {
+    let looked = session::look(app, parts).await;
+    let user = match &looked {
+        Ok(Some(session)) => Ok(session.user),
+        _ => Err(Error::TokenMissing),
+    };
+    parts.extensions.insert(session::Looked(looked.map_err(ApiError::from)));
+    user
 }
 
 /// Where a request comes from, which the log says, too.

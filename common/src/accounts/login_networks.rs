@@ -34,6 +34,19 @@ pub async fn is_own(
     Ok(own)
 }
 
+/// Whether `user` has logged in from `network` in the last 90 days.
+pub async fn knows(conn: &mut PgConnection, user: UserId, network: &str) -> Result<bool> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM login_networks
+               WHERE user_id = $1 AND network = $2 AND last_login_at > now() - interval '90 days'
+           ) AS "known!""#,
+        user as _,
+        network,
+    );
+    Ok(known.fetch_one(conn).await?)
+}
+
 /// Remembers that `user` has logged in from `network`; keeps the 20 newest networks.
 pub async fn remember(conn: &mut PgConnection, user: UserId, network: &str) -> Result<()> {
     sqlx::query!(

@@ -19,36 +19,23 @@ text_enum! {
         User = "user",
         /// May create events where not every user may.
         Organiser = "organiser",
+        /// Sees the operators' pages, and changes nothing there.
+        Auditor = "auditor",
         /// Operates the installation, and may organise. Has no say in other users' events and
         /// bookings.
         Admin = "admin",
     }
 }
 
-/// [`Error::Forbidden`] unless `user` is an admin.
-pub async fn require_admin(conn: &mut PgConnection, user: UserId) -> Result<()> {
-    require(conn, user, &[Role::Admin], "operate this installation").await
-}
-
 /// [`Error::Forbidden`] unless `user` is an organiser or an admin.
 pub async fn require_organiser(conn: &mut PgConnection, user: UserId) -> Result<()> {
-    require(conn, user, &[Role::Organiser, Role::Admin], "create events").await
-}
-
-async fn require(
-    conn: &mut PgConnection,
-    user: UserId,
-    roles: &[Role],
-    doing: &'static str,
-) -> Result<()> {
     let has = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND role = ANY ($2)) AS "has!""#,
+        r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND role IN ('organiser', 'admin')) AS "has!""#,
         user as _,
-        roles as _,
     )
     .fetch_one(conn)
     .await?;
-    if has { Ok(()) } else { Err(Error::Forbidden(doing)) }
+    if has { Ok(()) } else { Err(Error::Forbidden("create events")) }
 }
 
 /// Gives an account a role, and records the change.
@@ -80,6 +67,8 @@ pub struct Holder {
     pub phone_verified: bool,
     pub role: Role,
     pub created_at: DateTime<Utc>,
+    /// Since when the account has been suspended.
+    pub suspended_at: Option<DateTime<Utc>>,
 }
 
 /// Every account whose role is more than user.
@@ -89,7 +78,7 @@ pub async fn holders(conn: &mut PgConnection) -> Result<Vec<Holder>> {
         r#"SELECT id, coalesce(email, claimed_email) AS email, coalesce(phone, claimed_phone) AS phone,
                   email IS NOT NULL AND email_verified_at IS NOT NULL AS "email_verified!",
                   phone IS NOT NULL AND phone_verified_at IS NOT NULL AS "phone_verified!",
-                  role AS "role: _", created_at AS "created_at!"
+                  role AS "role: _", created_at AS "created_at!", suspended_at
            FROM users WHERE role <> 'user' ORDER BY role, id"#
     )
     .fetch_all(conn)
@@ -104,7 +93,7 @@ pub async fn holder(conn: &mut PgConnection, user: UserId) -> Result<Option<Hold
         r#"SELECT id, coalesce(email, claimed_email) AS email, coalesce(phone, claimed_phone) AS phone,
                   email IS NOT NULL AND email_verified_at IS NOT NULL AS "email_verified!",
                   phone IS NOT NULL AND phone_verified_at IS NOT NULL AS "phone_verified!",
-                  role AS "role: _", created_at AS "created_at!"
+                  role AS "role: _", created_at AS "created_at!", suspended_at
            FROM users WHERE id = $1"#,
         user as _,
     )

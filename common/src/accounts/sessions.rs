@@ -40,7 +40,7 @@ pub struct NewSession<'a> {
 }
 
 /// Opens a session whose credentials were checked after `since`. [`Error::BadCredentials`] when the
-/// account was deleted, or all its sessions were ended, meanwhile.
+/// account was deleted, or all its sessions were ended, meanwhile; [`Error::AccountSuspended`].
 pub async fn open(
     conn: &mut PgConnection,
     new: &NewSession<'_>,
@@ -51,7 +51,8 @@ pub async fn open(
     // versa.
     let inserted = sqlx::query!(
         "WITH owner AS (
-             SELECT id FROM users WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) FOR SHARE
+             SELECT id FROM users
+             WHERE id = $1 AND (sessions_valid_from IS NULL OR sessions_valid_from <= $3) AND suspended_at IS NULL FOR SHARE
          ), opened AS (
              INSERT INTO sessions (id, user_id, expires_at, user_agent, network) SELECT $5, id, $4, $6, $7 FROM owner
              RETURNING id, user_id
@@ -68,10 +69,20 @@ pub async fn open(
     .execute(&mut *conn)
     .await?;
     if inserted.rows_affected() == 0 {
-        return Err(Error::BadCredentials);
+        return Err(refused(conn, new.user).await?);
     }
     let details = json!({ "session": new.id });
     audit::record(conn, Action::SignedIn, Some(new.user), new.user, details).await
+}
+
+/// Why a user gets no session, although their credentials are right.
+async fn refused(conn: &mut PgConnection, user: UserId) -> Result<Error> {
+    let suspended = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND suspended_at IS NOT NULL) AS "suspended!""#,
+        user as _,
+    );
+    let suspended = suspended.fetch_one(conn).await?;
+    Ok(if suspended { Error::AccountSuspended } else { Error::BadCredentials })
 }
 
 /// Whether neither the client nor the network is one that the account knows, though it knows some.
@@ -100,7 +111,8 @@ pub struct EndedSessions {
     pub count: usize,
 }
 
-/// Ends every session of `user`: all access and refresh tokens that have been issued are revoked.
+/// Ends every session of `user`, on the operators' pages, too (a trigger sees to that): all access and refresh tokens that
+/// have been issued are revoked.
 pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<EndedSessions> {
     sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user as _)
         .fetch_optional(&mut *conn)
@@ -401,7 +413,7 @@ async fn are_revoked(
         asked.iter().map(|(_, verified)| verified.session.map(|session| session.0)).collect();
     let revoked = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM blacklisted_tokens WHERE token IN (asked.one_way, asked.other_way))
-               OR EXISTS (SELECT 1 FROM users WHERE id = asked.user_id AND sessions_valid_from > asked.issued_at)
+               OR EXISTS (SELECT 1 FROM users WHERE id = asked.user_id AND (sessions_valid_from > asked.issued_at OR suspended_at IS NOT NULL))
                OR EXISTS (SELECT 1 FROM sessions WHERE id = asked.session AND ended_at IS NOT NULL) AS "revoked!"
            FROM unnest($1::text[], $2::text[], $3::int[], $4::timestamptz[], $5::uuid[]) WITH ORDINALITY
                AS asked (one_way, other_way, user_id, issued_at, session, number)

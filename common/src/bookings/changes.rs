@@ -131,7 +131,7 @@ pub(super) async fn read_all_locked(
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
                   coalesce(b.expires_at <= clock_timestamp(), FALSE) AS "overdue!", e.start_date <= clock_timestamp() AS "started!",
                   EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale') AS "sold!",
-                  e.status = 'published' AS "on_sale!", e.organizer_id AS "organizer_id: UserId",
+                  e.status = 'published' AND e.taken_down_at IS NULL AS "on_sale!", e.organizer_id AS "organizer_id: UserId",
                   u.erased_at IS NOT NULL AS "erased!", event_visibility(e) AS "visibility!: Json<Visibility>"
            FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id WHERE b.id = ANY ($1)"#,
         ids as _,

@@ -18,7 +18,7 @@ use crate::{
         ids::{BookingId, EventId, SeatId, SeatTypeId, UserId},
         money::Paise,
         seats::SeatLabel,
-        statuses::{BookingStatus, EventStatus, PaymentStatus},
+        statuses::{BookingStatus, PaymentStatus},
         time::Timestamp,
         visibility::Visibility,
     },
@@ -135,7 +135,7 @@ pub(super) async fn booked_events(
     let users: Vec<UserId> = wanted.iter().map(|wanted| wanted.user).collect();
     let rows = sqlx::query!(
         r#"SELECT id AS "id: EventId", name, description, start_date, end_date, location, venue_name, image_url,
-                  organizer_id AS "organizer_id: UserId", status AS "status: EventStatus", start_date <= clock_timestamp() AS "started!",
+                  organizer_id AS "organizer_id: UserId", status = 'published' AND taken_down_at IS NULL AS "on_sale!", start_date <= clock_timestamp() AS "started!",
                   event_visibility(events) AS "visibility!: Json<Visibility>",
                   ARRAY(SELECT u.id FROM users u WHERE events.require_verified_phone AND u.id = ANY ($2)
                         AND (u.phone IS NULL OR u.phone_verified_at IS NULL)) AS "unproved!: Vec<UserId>"
@@ -160,7 +160,7 @@ pub(super) async fn booked_events(
             event,
             organiser: row.organizer_id,
             visibility: row.visibility.0,
-            on_sale: row.status == EventStatus::Published,
+            on_sale: row.on_sale,
             started: row.started,
             unproved: row.unproved.into_iter().collect(),
         };

@@ -2,7 +2,7 @@
 
 use super::Env;
 
-/// EVENT_CREATION, users: who may create events.
+/// EVENT_CREATION: who may create events. Unless set, organisers in production, and elsewhere users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventCreation {
     /// Every user, as existing frontends expect.
@@ -14,7 +14,12 @@ pub enum EventCreation {
 impl EventCreation {
     /// Reads the setting.
     pub fn from_env(env: &mut Env) -> Self {
-        let words = [("users", EventCreation::Users), ("organisers", EventCreation::Organisers)];
+        let mut words =
+            [("users", EventCreation::Users), ("organisers", EventCreation::Organisers)];
+        if env.production {
+            // The first is the default: whoever registers could sell tickets for anything.
+            words.reverse();
+        }
         env.one_of("EVENT_CREATION", &words)
     }
 }

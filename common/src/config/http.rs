@@ -1,7 +1,7 @@
 //! The HTTP side of the API.
 
 use std::{
-    net::{AddrParseError, IpAddr},
+    net::{AddrParseError, IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -18,6 +18,9 @@ pub struct Http {
     pub host: IpAddr,
     /// PORT, 3000
     pub port: u16,
+    /// ADMIN_ADDRESS: where the operators' pages are served, and nothing else. Unset: where everything
+    /// is.
+    pub admin: Option<SocketAddr>,
     /// FRONTEND_URL: the origins that browsers may call from, separated by commas.
     pub frontends: Vec<String>,
     /// TRUSTED_PROXIES: proxies whose X-Forwarded-For is believed.
@@ -51,6 +54,7 @@ impl Http {
         Http {
             host: env.or("HOST", IpAddr::from([0, 0, 0, 0])),
             port: env.or("PORT", 3000),
+            admin: admin_address(env),
             frontends: frontends.into_iter().flatten().collect(),
             proxies: trusted_proxies(env),
             max_connections: max_connections(env),
@@ -69,6 +73,15 @@ impl Http {
         let address = address.to_canonical();
         self.proxies.iter().any(|network| network.contains(&address))
     }
+}
+
+fn admin_address(env: &mut Env) -> Option<SocketAddr> {
+    const NAME: &str = "ADMIN_ADDRESS";
+    let address = env.optional(NAME);
+    if address.is_none() && env.production {
+        env.warning(format!("not set: {NAME}. /admin is served wherever the API is."));
+    }
+    address
 }
 
 /// An origin as browsers spell it: in lower case, without the default port. Patterns are not

@@ -70,7 +70,8 @@ impl EventChanges {
             ("venue_name", self.venue_name.is_some()),
             ("max_tickets_per_user", self.max_tickets_per_user.is_some()),
         ];
-        let fields = changed.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name));
+        let fields =
+            changed.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name));
         json!({
             "fields": fields.collect::<Vec<_>>(),
             "status": self.status,
@@ -212,8 +213,21 @@ pub async fn update(
         known.updated_at = event.updated_at;
         broadcasts.push((Audience::Others(user), known));
     }
-    broadcasts.push((event.audience(), event.clone()));
+    // Nobody else hears of what is taken down.
+    let audience = match is_taken_down(conn, id).await? {
+        true => Audience::User(user),
+        false => event.audience(),
+    };
+    broadcasts.push((audience, event.clone()));
     Ok((event, broadcasts))
+}
+
+async fn is_taken_down(conn: &mut PgConnection, id: EventId) -> Result<bool> {
+    let down = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM events WHERE id = $1 AND taken_down_at IS NOT NULL) AS "down!""#,
+        id as _,
+    );
+    Ok(down.fetch_one(conn).await?)
 }
 
 async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {

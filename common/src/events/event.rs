@@ -69,7 +69,7 @@ pub async fn require_organizer(
     doing: &'static str,
 ) -> Result<Audience> {
     let row = sqlx::query!(
-        r#"SELECT organizer_id AS "organizer_id: UserId", is_public, status AS "status: EventStatus" FROM events WHERE id = $1"#,
+        r#"SELECT organizer_id AS "organizer_id: UserId", is_public AND taken_down_at IS NULL AS "is_public!", status AS "status: EventStatus" FROM events WHERE id = $1"#,
         event as _,
     )
     .fetch_optional(conn)

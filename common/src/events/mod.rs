@@ -8,5 +8,6 @@ pub mod event;
 pub mod inventory;
 pub mod seat_types;
 pub mod stamps;
+pub mod takedown;
 pub mod turns;
 pub mod views;

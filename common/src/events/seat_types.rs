@@ -59,9 +59,9 @@ pub struct SeatTypeChanges {
 impl SeatTypeChanges {
     /// Which fields it changes, and the new numbers.
     pub fn fields(&self) -> Value {
-        let changed =
-            [("name", self.name.is_some()), ("description", self.description.is_some())];
-        let fields = changed.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name));
+        let changed = [("name", self.name.is_some()), ("description", self.description.is_some())];
+        let fields =
+            changed.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name));
         json!({
             "fields": fields.collect::<Vec<_>>(),
             "price": self.price,

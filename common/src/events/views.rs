@@ -199,7 +199,7 @@ pub async fn list(
         r#"WITH matching AS (
                SELECT id, created_at FROM events
                WHERE ($1::text IS NULL OR status = $1) AND ($2::boolean IS NULL OR is_public = $2)
-                 AND ($3::integer IS NULL OR organizer_id = $3) AND ($4 OR (status = 'published' AND is_public))
+                 AND ($3::integer IS NULL OR organizer_id = $3) AND ($4 OR (status = 'published' AND is_public AND taken_down_at IS NULL))
            )
            SELECT (SELECT count(*) FROM matching) AS "total!",
                   ARRAY (SELECT id FROM matching ORDER BY created_at, id LIMIT $5 OFFSET $6) AS "ids!: Vec<EventId>""#,

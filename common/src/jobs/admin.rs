@@ -111,12 +111,7 @@ pub async fn retry_all(pool: &PgPool, kind: &str, by: Operator) -> Result<u64> {
     revive(pool, None, Some(kind), by).await
 }
 
-async fn revive(
-    pool: &PgPool,
-    id: Option<JobId>,
-    kind: Option<&str>,
-    by: Operator,
-) -> Result<u64> {
+async fn revive(pool: &PgPool, id: Option<JobId>, kind: Option<&str>, by: Operator) -> Result<u64> {
     let mut tx = pool.begin().await?;
     let revived = sqlx::query_scalar!(
         "UPDATE jobs SET state = 'pending', attempt = 0, available_at = now(), finished_at = NULL,

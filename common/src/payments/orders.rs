@@ -64,7 +64,7 @@ pub async fn payable(conn: &mut PgConnection, user: UserId, wanted: &NewOrder) -
                   (SELECT o.order_id FROM own_orders o
                    WHERE o.booking_id = b.id AND o.superseded_at IS NULL AND o.amount_paise = $3 AND o.currency = $4) AS open_order,
                   greatest(floor(extract(epoch FROM b.expires_at - now())), 1)::bigint AS "seconds_left",
-                  e.status = 'published' AS "on_sale!", i.id AS installation
+                  e.status = 'published' AND e.taken_down_at IS NULL AS "on_sale!", i.id AS installation
            FROM bookings b JOIN users u ON u.id = b.user_id JOIN events e ON e.id = b.event_id CROSS JOIN installation i
            WHERE b.id = $1 AND b.user_id = $2"#,
         wanted.booking as _,

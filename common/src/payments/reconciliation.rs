@@ -170,7 +170,7 @@ pub async fn is_wanted(conn: &mut PgConnection, money: &ProviderPayment) -> Resu
         r#"SELECT EXISTS (
              SELECT 1 FROM payment_orders o JOIN bookings b ON b.id = o.booking_id JOIN events e ON e.id = b.event_id
              WHERE o.order_id = $1 AND o.amount_paise = $2 AND o.currency = $3 AND $3 = $4 AND b.total_amount = $5
-               AND b.status <> 'confirmed' AND e.status = 'published'
+               AND b.status <> 'confirmed' AND e.status = 'published' AND e.taken_down_at IS NULL
                AND (e.start_date > now() OR (b.status = 'pending' AND b.expires_at > now()))
                AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.booking_id = b.id AND p.kind = 'sale')
                AND NOT EXISTS (

@@ -95,7 +95,7 @@ async fn own_lock(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Resu
     let row = sqlx::query!(
         r#"SELECT s.status = 'booked' OR EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "in_booking!",
                   s.expires_at <= clock_timestamp() AS "expired!",
-                  e.status = 'published' AND e.start_date > clock_timestamp() AS "on_sale!"
+                  e.status = 'published' AND e.taken_down_at IS NULL AND e.start_date > clock_timestamp() AS "on_sale!"
            FROM seats s JOIN events e ON e.id = s.event_id WHERE s.id = $1"#,
         id as _,
     )

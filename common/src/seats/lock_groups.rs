@@ -25,7 +25,7 @@ use crate::{
     types::{
         ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::SeatLabel,
-        statuses::{EventStatus, SeatStatus},
+        statuses::SeatStatus,
         visibility::Visibility,
     },
 };
@@ -298,7 +298,7 @@ async fn facts(
     // One statement, so that all facts and the version belong together. Locked, pending and
     // confirmed seats count alike for a user: each has a row (docs/contract.md#change-7).
     let row = sqlx::query!(
-        r#"SELECT e.status AS "status: EventStatus", e.start_date <= clock_timestamp() AS "started!",
+        r#"SELECT e.status = 'published' AND e.taken_down_at IS NULL AS "published!", e.start_date <= clock_timestamp() AS "started!",
                   coalesce(e.max_tickets_per_user, 10) AS "most!", i.version, event_visibility(e) AS "visibility!: Json<Visibility>",
                   ARRAY(SELECT id FROM users WHERE id = ANY ($2) AND erased_at IS NULL) AS "users!: Vec<UserId>",
                   ARRAY(SELECT id FROM users WHERE e.require_verified_phone AND id = ANY ($2)
@@ -346,7 +346,7 @@ async fn facts(
     };
     let Some(row) = row else { return Ok(facts) };
     facts.event = Some(EventFacts {
-        on_sale: row.status == EventStatus::Published && !row.started,
+        on_sale: row.published && !row.started,
         version: row.version,
         visibility: row.visibility.0,
         most_per_user: row.most,

@@ -5,14 +5,23 @@ use nexus_tests::browser::{Browser, Page};
 use nexus_tests::shop::PASSWORD;
 use nexus_tests::{Client, Fault, Method, SOON, Stack, Target, eventually, json, seen};
 
-/// An account with a password, made an admin on the command line.
-async fn admin(stack: &mut Stack) -> Client {
+/// An account with a password, made an admin with an authenticator on the command line; returns the
+/// authenticator's secret, too.
+async fn account(stack: &Stack) -> (Client, String) {
     let account = json!({"email": "ops@nexus.example", "password": PASSWORD});
     let data = stack.anonymous().post("/auth/register", account).await.data();
     stack.prove_emails().await;
     let said = stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
     assert!(said.ends_with("is admin now.\n"), "{said}");
-    stack.anonymous().logged_in(&data)
+    let client = stack.anonymous().logged_in(&data);
+    let secret = stack.authenticator(client.id).await;
+    (client, secret)
+}
+
+/// The same, logged in to the pages.
+async fn admin(stack: &Stack) -> Client {
+    let (client, secret) = account(stack).await;
+    stack.log_in_to_pages(&client, &secret).await
 }
 
 /// So many dead jobs that send codes.
@@ -52,8 +61,8 @@ async fn picture(page: &Page<'_>, name: &str) {
 
 #[tokio::test]
 async fn an_operator_understands_and_retries_dead_letters_in_a_browser() {
-    let mut stack = Stack::builder().workers(["otp"]).start().await;
-    admin(&mut stack).await;
+    let stack = Stack::builder().workers(["otp"]).start().await;
+    let (client, secret) = account(&stack).await;
     dead_letters(&stack, 3).await;
     let browser = Browser::start(1).await;
     let page = browser.page(0);
@@ -61,12 +70,12 @@ async fn an_operator_understands_and_retries_dead_letters_in_a_browser() {
     page.act("goto", json!([format!("{}/admin", stack.api_url(0))])).await;
     until_text(&page, &["Nexus operators"]).await;
     page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
-    page.act("fill", json!(["[name=password]", "not the password"])).await;
-    page.act("click", json!(["main button"])).await;
-    until_text(&page, &["This is no operator's e-mail address or phone and password."]).await;
-    page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
     page.act("fill", json!(["[name=password]", PASSWORD])).await;
+    page.act("fill", json!(["[name=code]", "not the code"])).await;
     page.act("click", json!(["main button"])).await;
+    let refused = "This is no operator's e-mail address or phone, password and code.";
+    until_text(&page, &[refused]).await;
+    fill_in(&stack, &page, &client, &secret).await;
     until_text(&page, &["Queues", "payments", "Dead letters by kind", "send_otp", "400"]).await;
     picture(&page, "queues").await;
 
@@ -94,19 +103,26 @@ async fn an_operator_understands_and_retries_dead_letters_in_a_browser() {
     until_text(&page, &["Nexus operators"]).await;
 }
 
-/// Logs in and opens the first page.
-async fn logged_in(stack: &Stack, page: &Page<'_>) {
-    page.act("goto", json!([format!("{}/admin", stack.api_url(0))])).await;
+/// Fills the login form in, and submits it.
+async fn fill_in(stack: &Stack, page: &Page<'_>, client: &Client, secret: &str) {
     page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
     page.act("fill", json!(["[name=password]", PASSWORD])).await;
+    let code = stack.fresh_code(client.id, secret).await;
+    page.act("fill", json!(["[name=code]", code])).await;
     page.act("click", json!(["main button"])).await;
+}
+
+/// Makes an operator, logs in and opens the first page.
+async fn logged_in(stack: &Stack, page: &Page<'_>) {
+    let (client, secret) = account(stack).await;
+    page.act("goto", json!([format!("{}/admin", stack.api_url(0))])).await;
+    fill_in(stack, page, &client, &secret).await;
     until_text(page, &["Queues", "Dead letters by kind"]).await;
 }
 
 #[tokio::test]
 async fn every_dead_letter_of_a_kind_is_discarded_at_once_after_a_question() {
-    let mut stack = Stack::builder().workers(["otp"]).start().await;
-    admin(&mut stack).await;
+    let stack = Stack::builder().workers(["otp"]).start().await;
     dead_letters(&stack, 2).await;
     let browser = Browser::start(1).await;
     let page = browser.page(0);
@@ -125,8 +141,7 @@ async fn every_dead_letter_of_a_kind_is_discarded_at_once_after_a_question() {
 
 #[tokio::test]
 async fn every_page_fits_a_phone_and_bears_long_errors() {
-    let mut stack = Stack::builder().workers(["otp"]).start().await;
-    admin(&mut stack).await;
+    let stack = Stack::builder().workers(["otp"]).start().await;
     // A word that does not end, and an error of many lines; one dead letter and one that will be
     // tried again.
     let insert = "INSERT INTO jobs (id, queue, kind, payload, max_attempts, attempt, state, finished_at, available_at, last_error, errors)
@@ -175,57 +190,51 @@ async fn every_page_fits_a_phone_and_bears_long_errors() {
 
 #[tokio::test]
 async fn a_cookie_alone_changes_nothing_without_the_token_of_its_pages() {
-    let mut stack = Stack::builder().workers(["otp"]).start().await;
-    let admin = admin(&mut stack).await;
+    let stack = Stack::builder().workers(["otp"]).start().await;
+    let admin = admin(&stack).await;
     dead_letters(&stack, 1).await;
-    let (api, token) = (stack.api_url(0), admin.token.clone().unwrap_or_default());
-    let with_cookie = |method: Method, path: &str| {
-        let request = stack.anonymous().request_root(method, path);
-        request.header("cookie", format!("nexus_admin={token}")).header("origin", &api)
-    };
-    let page = with_cookie(Method::GET, "/admin")
-        .send()
-        .await
-        .expect("a response")
-        .text()
-        .await
-        .expect("a page");
-    let form_token =
-        page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
-    let form_token = form_token.expect("forms have a token");
+    let with_cookie = |path: &str| admin.request_root(Method::POST, path);
     for wrong in [vec![("kind", "send_otp")], vec![("kind", "send_otp"), ("token", "guessed")]] {
         for path in ["/admin/dead/discard", "/admin/dead/retry", "/admin/logout"] {
-            let response =
-                with_cookie(Method::POST, path).form(&wrong).send().await.expect("a response");
+            let response = with_cookie(path).form(&wrong).send().await.expect("a response");
             assert_eq!(response.status(), 403, "{path} {wrong:?}");
         }
     }
     until_jobs(&stack, "dead", 1).await;
-    let right = [("kind", "send_otp"), ("token", form_token)];
-    let response = with_cookie(Method::POST, "/admin/dead/discard")
-        .form(&right)
-        .send()
-        .await
-        .expect("a response");
-    assert_eq!(response.status(), 303);
+    let response = admin.submit("/admin/dead/discard", &[("kind", "send_otp")]).await;
+    assert_eq!(response.status, 303);
     until_jobs(&stack, "cancelled", 1).await;
 }
 
 #[tokio::test]
-async fn a_program_needs_a_bearer_token_and_nothing_else() {
-    let mut stack = Stack::builder().workers(["otp"]).start().await;
-    let admin = admin(&mut stack).await;
+async fn what_concerns_many_at_once_takes_a_fresh_code() {
+    let stack = Stack::builder().workers(["otp"]).start().await;
+    let admin = admin(&stack).await;
     dead_letters(&stack, 2).await;
-    let discard =
-        admin.request_root(Method::POST, "/admin/dead/discard").form(&[("kind", "send_otp")]);
-    assert_eq!(discard.send().await.expect("a response").status(), 303);
+    let kind = ("kind", "send_otp");
+    stack.execute("UPDATE operator_sessions SET proved_at = now() - interval '6 minutes'").await;
+    for path in ["/admin/dead/retry", "/admin/dead/discard"] {
+        for fields in [vec![kind], vec![kind, ("code", "000000")]] {
+            let asked = admin.submit(path, &fields).await;
+            assert_eq!(asked.status, 403, "{asked}");
+            assert!(asked.text.contains("Code of your authenticator"), "{asked}");
+            assert!(asked.text.contains("value=\"send_otp\""), "{asked}");
+        }
+    }
+    until_jobs(&stack, "dead", 2).await;
+    let secret = &admin.operator.as_ref().unwrap().secret;
+    let code = stack.fresh_code(admin.id, secret).await;
+    let done = admin.submit("/admin/dead/discard", &[kind, ("code", &code)]).await;
+    assert_eq!(done.status, 303, "{done}");
     until_jobs(&stack, "cancelled", 2).await;
+    // It counts for a while.
+    assert_eq!(admin.submit("/admin/dead/retry", &[kind]).await.status, 303);
 }
 
 #[tokio::test]
 async fn a_payment_alert_is_shown_until_somebody_closes_it() {
-    let mut stack = Stack::builder().workers([]).start().await;
-    let admin = admin(&mut stack).await;
+    let stack = Stack::builder().workers([]).start().await;
+    let admin = admin(&stack).await;
     stack
         .execute(
             "INSERT INTO payment_alerts (reason, subject, details) VALUES ('unknown_order', 'pay_1', '<b>')",
@@ -243,16 +252,15 @@ async fn a_payment_alert_is_shown_until_somebody_closes_it() {
     let id = &stack.row("SELECT id FROM payment_alerts").await["id"];
     let close = format!("/admin/alerts/{id}/close");
     for status in [303, 409] {
-        let response = admin.request_root(Method::POST, &close).send().await.expect("a response");
-        assert_eq!(response.status(), status);
+        assert_eq!(admin.submit(&close, &[]).await.status, status);
     }
     assert!(!shown().await.contains("pay_1"));
 }
 
 #[tokio::test]
 async fn a_list_bears_whatever_it_is_asked_for() {
-    let mut stack = Stack::builder().workers([]).start().await;
-    let admin = admin(&mut stack).await;
+    let stack = Stack::builder().workers([]).start().await;
+    let admin = admin(&stack).await;
     for asked in [
         "jobs?kind=%00",
         "jobs?queue=%00&state=%00",
@@ -271,8 +279,8 @@ async fn a_list_bears_whatever_it_is_asked_for() {
 
 #[tokio::test]
 async fn nobody_but_an_admin_sees_or_does_anything() {
-    let mut stack = Stack::builder().workers(["otp"]).start().await;
-    let admin = admin(&mut stack).await;
+    let stack = Stack::builder().workers(["otp"]).start().await;
+    let admin = admin(&stack).await;
     dead_letters(&stack, 1).await;
     let job = stack.row("SELECT id FROM jobs WHERE kind = 'send_otp'").await["id"]
         .as_str()
@@ -302,11 +310,12 @@ async fn nobody_but_an_admin_sees_or_does_anything() {
         }
     }
     // The cookie of an admin who looks at another site is of no use to that site.
-    let token = admin.token.clone().unwrap_or_default();
+    let operator = admin.operator.clone().unwrap();
     let forged = stack.anonymous().request_root(Method::POST, &retry);
     let forged = forged
-        .header("cookie", format!("nexus_admin={token}"))
-        .header("origin", "https://evil.example");
+        .header("cookie", operator.cookie)
+        .header("origin", "https://evil.example")
+        .form(&[("token", operator.form_token)]);
     assert_eq!(forged.send().await.expect("a response").status(), 403);
     until_jobs(&stack, "dead", 1).await;
 

@@ -29,6 +29,8 @@ async fn the_pages_work_under_their_policy_in_a_browser() {
     stack.anonymous().post("/auth/register", account).await.data();
     stack.prove_emails().await;
     stack.api_cli_ok(&["set-role", "ops@nexus.example", "admin"]).await;
+    let id = stack.row("SELECT id FROM users").await["id"].as_i64().unwrap();
+    let secret = stack.authenticator(id).await;
     let browser = Browser::start(1).await;
     let page = browser.page(0);
 
@@ -52,6 +54,8 @@ async fn the_pages_work_under_their_policy_in_a_browser() {
     until(&page, "getComputedStyle(document.querySelector('header')).display", "flex").await;
     page.act("fill", json!(["[name=login]", "ops@nexus.example"])).await;
     page.act("fill", json!(["[name=password]", PASSWORD])).await;
+    let code = stack.fresh_code(id, &secret).await;
+    page.act("fill", json!(["[name=code]", code])).await;
     page.act("click", json!(["main button"])).await;
     until(&page, "document.querySelector('h1').textContent", "Queues").await;
     page.act("click", json!(["nav >> text=Jobs"])).await;

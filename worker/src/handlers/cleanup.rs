@@ -62,6 +62,7 @@ pub async fn clean_up(
         }
         tracing::info!(
             sessions = removed.sessions,
+            operator_sessions = removed.operator_sessions,
             refresh_tokens = removed.refresh_tokens,
             revoked_tokens = removed.revoked_tokens,
             idempotency_keys = removed.idempotency_keys,

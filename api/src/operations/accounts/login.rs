@@ -53,7 +53,7 @@ impl Endpoint for Login {
     fn spec() -> Operation {
         Operation::open("login", "Log in with a password")
             .needs_one_of(&["email", "phone"])
-            .failures([Error::BadCredentials])
+            .failures([Error::BadCredentials, Error::AccountSuspended])
     }
 
     async fn run(self, app: App, device: Device) -> Result<Self::Response, ApiError> {

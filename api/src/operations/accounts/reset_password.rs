@@ -122,7 +122,8 @@ impl Endpoint for ResetPassword {
         let ended = sessions::end_sessions(&mut tx, user).await?;
         delivery::deliver_waiting(&mut tx, user).await?;
         jobs::enqueue(&mut tx, &AccountNotice::now(user, Change::PasswordReset)).await?;
-        audit::record(&mut tx, Action::PasswordReset, Some(user), user, json!({ "by": "phone" })).await?;
+        audit::record(&mut tx, Action::PasswordReset, Some(user), user, json!({ "by": "phone" }))
+            .await?;
         tx.commit().await?;
         wakeups::committed();
         forget_sessions(&app, user, &ended).await;

@@ -74,6 +74,7 @@ impl Endpoint for VerifyOtp {
                 "A phone number without an account gets one. If an account has only claimed the number, this is the first proof that it is the account's: unless the caller is logged in to it, its sessions, its password and an unverified e-mail address end.",
             )
             .failures([
+                Error::AccountSuspended,
                 Error::OtpWrong,
                 Error::OtpExpired,
                 Error::OtpAttempts,

@@ -3,6 +3,7 @@
 //! - `run` is what `make run` does: servers, stand-ins, migrations, every process, demo data;
 //! - `providers` starts the stand-ins alone;
 //! - `with-postgres` lends a throwaway database to another command;
+//! - `totp` is an authenticator app;
 //! - `clean` forgets what `run` has kept.
 
 mod console;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use data_folder::DataFolder;
+use nexus_sandbox::totp;
 
 /// Runs Nexus and what stands in for the outside world on one machine.
 #[derive(Parser)]
@@ -54,6 +56,11 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Print the code that an authenticator app shows now.
+    Totp {
+        /// What `nexus-api operator-totp` has printed.
+        secret: String,
+    },
     /// Delete what `run` has kept in NEXUS_DATA, unless it is in use.
     Clean,
 }
@@ -66,6 +73,10 @@ async fn main() -> ExitCode {
         Command::WithPostgres { migrations, command } => {
             with_postgres::run(migrations, &command).await
         }
+        Command::Totp { secret } => totp::code(&secret).map(|code| {
+            println!("{code}");
+            ExitCode::SUCCESS
+        }),
         Command::Clean => {
             DataFolder::open().and_then(DataFolder::delete).map(|()| ExitCode::SUCCESS)
         }

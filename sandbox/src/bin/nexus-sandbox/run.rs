@@ -179,7 +179,8 @@ fn print_summary(settings: &Settings, folder: &DataFolder, event: Result<i64>) {
          Demo event   {event}\n\
          Accounts     {}\n\
          \x20            {}\n\
-         Operators    {api}/admin, for accounts that `nexus-api set-role` has made admins\n\
+         Operators    {api}/admin, for accounts that `nexus-api set-role` has made admins and\n\
+         \x20            `nexus-api operator-totp` has given an authenticator (docs/operations.md)\n\
          Metrics      {}; those of the workers are the *_METRICS_URL of the settings\n\
          \n\
          Read a code  curl {sandbox}/sandbox/otp/{}\n\

@@ -150,6 +150,7 @@ impl Fixture {
             emails.push(email);
         }
         stack.api_cli_ok(&["set-role", &people[ADMIN].id.to_string(), "admin"]).await;
+        people[ADMIN] = stack.operator(&people[ADMIN]).await;
         let mut fixture = Self {
             stack,
             people,
@@ -391,22 +392,49 @@ impl Fixture {
         let kind = format!("matrix_{}", self.number());
         let id = match path.split('/').nth(2) {
             Some("alerts") => {
-                let insert = "INSERT INTO payment_alerts (reason, subject, details) VALUES ('unreadable', $1, '') RETURNING id";
-                let id = sqlx::query_scalar::<_, i64>(insert).bind(&kind);
-                id.fetch_one(&self.stack.db).await.unwrap().to_string()
+                let insert = "INSERT INTO payment_alerts (reason, subject, details) VALUES ('unreadable', $1, '') RETURNING id::text";
+                self.inserted(insert, &kind).await
+            }
+            Some("accounts") => {
+                let suspended = if path.ends_with("reinstate") { "now()" } else { "NULL" };
+                let insert = format!(
+                    "INSERT INTO users (name, suspended_at) VALUES ($1, {suspended}) RETURNING id::text"
+                );
+                self.inserted(&insert, &kind).await
+            }
+            Some("events") => {
+                let event = self.event("").await.id;
+                if path.ends_with("restore") {
+                    let down = "UPDATE events SET taken_down_at = now() WHERE id =";
+                    self.stack.execute(&format!("{down} {event}")).await;
+                }
+                event.to_string()
             }
             _ => {
                 let insert = "INSERT INTO jobs (id, queue, kind, payload, state, attempt, max_attempts, started_at, finished_at)
                               VALUES (gen_random_uuid(), 'cleanup', $1, '{}', 'dead', 1, 1, now(), now()) RETURNING id::text";
-                let id = sqlx::query_scalar::<_, String>(insert).bind(&kind);
-                id.fetch_one(&self.stack.db).await.unwrap()
+                self.inserted(insert, &kind).await
             }
         };
-        let request = self.people[caller].request_root(method.clone(), &path.replace("{id}", &id));
+        let mut client = self.people[caller].clone();
+        let mut code = String::new();
+        if let Some(operator) = client.operator.clone() {
+            if path == "/admin/login" {
+                code = self.stack.fresh_code(client.id, &operator.secret).await;
+            } else if path == "/admin/logout" {
+                // A session of its own.
+                client = self.stack.log_in_to_pages(&client, &operator.secret).await;
+            }
+        }
+        let token = client.operator.as_ref().map(|operator| operator.form_token.clone());
+        let request = client.request_root(method.clone(), &path.replace("{id}", &id));
         let fields = [
             ("kind", kind.as_str()),
             ("login", self.emails[caller].as_str()),
             ("password", PASSWORD),
+            ("code", &code),
+            ("reason", "a test"),
+            ("token", token.as_deref().unwrap_or_default()),
         ];
         Response::to(if *method == Method::GET {
             request.query(&fields[..1])
@@ -414,6 +442,12 @@ impl Fixture {
             request.form(&fields)
         })
         .await
+    }
+
+    /// The id of a row that is made for one request.
+    async fn inserted(&self, insert: &str, name: &str) -> String {
+        let id = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(insert)).bind(name);
+        id.fetch_one(&self.stack.db).await.unwrap()
     }
 
     /// The outcome of a row for a caller, over HTTP and, if it is a command, over a socket.
@@ -470,6 +504,37 @@ async fn everybody_gets_what_the_table_says() {
         wrong.len(),
         true_ones.join("\n")
     );
+}
+
+/// What the document says in a sentence.
+#[tokio::test]
+async fn an_auditor_sees_what_an_admin_sees_and_changes_nothing() {
+    let mut fixture = Fixture::new().await;
+    let auditor = fixture.people[ADMIN].clone();
+    let id = auditor.id.to_string();
+    fixture.stack.api_cli_ok(&["set-role", &id, "auditor"]).await;
+    let secret = auditor.operator.as_ref().unwrap().secret.clone();
+    fixture.people[ADMIN] = fixture.stack.log_in_to_pages(&auditor, &secret).await;
+    let before =
+        fixture.stack.count("audit_log WHERE action LIKE 'job%' OR action LIKE 'event_t%'");
+    assert_eq!(before.await, 0);
+    let pages = table()
+        .into_iter()
+        .filter(|row| row.request.as_ref().is_some_and(|(_, path)| path.starts_with("/admin")));
+    let mut seen = 0;
+    for row in pages {
+        let (method, path) = row.request.clone().unwrap();
+        let expected = match path.as_str() {
+            "/admin/login" | "/admin/logout" => row.outcomes[ADMIN].clone(),
+            _ if method == Method::GET => row.outcomes[ADMIN].clone(),
+            _ => "403".to_owned(),
+        };
+        assert_eq!(fixture.outcome(&row, ADMIN).await, expected, "{method} {path}");
+        seen += 1;
+    }
+    assert!(seen > 15, "{seen}");
+    let after = fixture.stack.count("audit_log WHERE action LIKE 'job%' OR action LIKE 'event_t%'");
+    assert_eq!(after.await, 0);
 }
 
 #[tokio::test]

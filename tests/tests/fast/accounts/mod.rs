@@ -1,5 +1,6 @@
 //! Accounts: who may do what, how people log in and stay logged in, what is refused.
 
+mod audit;
 mod authorisation;
 mod bad_input;
 mod breaches;
@@ -7,6 +8,8 @@ mod contacts;
 mod deliverability;
 mod erasure;
 mod export;
+mod operators;
 mod passwords;
 mod security;
 mod sessions;
+mod suspension;

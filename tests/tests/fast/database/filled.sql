@@ -72,5 +72,8 @@ FROM generate_series(1, 75000) n,
                      CASE WHEN n > 74900 THEN 'pending' WHEN n % 1000 = 0 THEN 'dead' ELSE 'done' END AS state) what,
      LATERAL (SELECT * FROM (VALUES (0, 'payments', 'process_webhook'), (1, 'bookings', 'finalise_booking'), (2, 'notifications', 'email_tickets')) q (r, queue, kind)
               WHERE r = n % 3) q;
+INSERT INTO audit_log (at, action, actor, subject_kind, subject)
+SELECT now() - n * interval '1 minute', (ARRAY['signed_in', 'signed_out', 'event_updated', 'registered'])[1 + n % 4], 1 + n % 20000, 'account', (1 + n % 20000)::text
+FROM generate_series(1, 100000) n;
 RESET session_replication_role;
 ANALYZE;

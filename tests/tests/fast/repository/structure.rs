@@ -141,12 +141,13 @@ fn absolute(from: &Module, path: &str) -> Option<Module> {
 
 /// The rooms of `common`, as its documentation lists them: each uses those before it. Rooms of one
 /// line do not know each other.
-const ROOMS: [&[&str]; 15] = [
+const ROOMS: [&[&str]; 16] = [
     &["types"],
     &["error", "tls"],
     &["config"],
     &["observability"],
     &["storage"],
+    &["audit"],
     &["limiter", "realtime", "jobs", "providers"],
     &["accounts"],
     &["events"],

@@ -26,8 +26,8 @@ pub(crate) struct Shop {
 impl Shop {
     pub(crate) async fn new(stack: &Stack, urls: [String; 2], seed: u64) -> Self {
         let http = http_client();
-        let [organiser, admin] = <[Client; 2]>::try_from(users(stack, &http, 2).await).unwrap();
-        stack.execute(&format!("UPDATE users SET role = 'admin' WHERE id = {}", admin.id)).await;
+        let [organiser] = <[Client; 1]>::try_from(users(stack, &http, 1).await).unwrap();
+        let admin = stack.admin().await;
         Self {
             urls,
             sandbox: format!("{}/sandbox", stack.providers.url()),

@@ -93,11 +93,12 @@ pub(crate) async fn run(command: Command, db: &PgPool) -> Result<String> {
             }
             Ok(format!("{id} is due again\n"))
         }
-        Command::Retry(Chosen { kind: Some(kind), .. }) => match admin::retry_all(db, &kind, Operator::CommandLine).await?
-        {
-            0 => bail!("there is no dead job of kind {kind} that can be retried"),
-            retried => Ok(format!("{retried} jobs are due again\n")),
-        },
+        Command::Retry(Chosen { kind: Some(kind), .. }) => {
+            match admin::retry_all(db, &kind, Operator::CommandLine).await? {
+                0 => bail!("there is no dead job of kind {kind} that can be retried"),
+                retried => Ok(format!("{retried} jobs are due again\n")),
+            }
+        }
         Command::Discard(Chosen { id: Some(id), .. }) => {
             if !admin::discard(db, id, Operator::CommandLine).await? {
                 bail!(
