@@ -4,6 +4,7 @@ pub(crate) mod api_error;
 pub(crate) mod body_limits;
 pub(crate) mod client_ip;
 pub(crate) mod fields;
+pub(crate) mod found;
 pub(crate) mod html;
 pub(crate) mod lenient;
 pub(crate) mod places;

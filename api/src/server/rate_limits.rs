@@ -17,15 +17,12 @@ use nexus_common::{
     types::{ids::UserId, usage::Usage},
 };
 
-use super::{
-    layers::{Answer, Layer},
-    request_log::Found,
-};
+use super::layers::{Answer, Layer};
 use crate::{
     admin::session,
     app::App,
     auth::caller::{Identity, bearer},
-    http::{api_error::ApiError, client_ip::ClientIp, policy::Policies},
+    http::{api_error::ApiError, client_ip::ClientIp, found::Found, policy::Policies},
 };
 
 pub(crate) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");

@@ -1,10 +1,7 @@
 //! Every request gets an id, a trace, a deadline, one log line and its metrics at its end, and the
 //! body of its failure.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::time::Instant;
 
 use axum::{
     Json,
@@ -12,12 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use nexus_common::{
-    observability::{
-        metrics,
-        traces::{self, OpenTelemetrySpanExt},
-    },
-    types::ids::UserId,
+use nexus_common::observability::{
+    metrics,
+    traces::{self, OpenTelemetrySpanExt},
 };
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
@@ -28,6 +22,7 @@ use super::{
 };
 use crate::http::{
     api_error::ApiError,
+    found::Found,
     policy::{DEADLINE, Envelope, Policies},
 };
 
@@ -36,47 +31,13 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 /// Logs requests.
 pub(crate) struct Log(pub(crate) Policies);
 
-/// What is found out about a request within the router.
-#[derive(Clone, Default)]
-pub(super) struct Found(Arc<Facts>);
-
-#[derive(Default)]
-struct Facts {
-    /// The request's id.
-    id: String,
-    /// The pattern that matched, not the path: paths contain ids, and every request would be its own
-    /// kind.
-    route: OnceLock<MatchedPath>,
-    user: OnceLock<UserId>,
-    /// The client's address, hashed.
-    address: OnceLock<String>,
-}
-
-impl Found {
-    /// The request's id.
-    pub(super) fn id(&self) -> &str {
-        &self.0.id
-    }
-
-    /// Says who calls, and from where: in all lines of the request.
-    pub(super) fn caller(&self, user: Option<UserId>, address: &str) {
-        let span = Span::current();
-        span.record("address", address);
-        let _ = self.0.address.set(address.to_owned());
-        if let Some(user) = user {
-            span.record("user_id", user.0);
-            let _ = self.0.user.set(user);
-        }
-    }
-}
-
 /// Says which route was found, within the router.
 pub(crate) fn name_route(request: Request) -> Request {
     let extensions = request.extensions();
     if let Some(found) = extensions.get::<Found>()
         && let Some(matched) = extensions.get::<MatchedPath>()
     {
-        let _ = found.0.route.set(matched.clone());
+        found.set_route(matched.clone());
         name(&Span::current(), request.method(), matched.as_str());
     }
     request
@@ -97,7 +58,7 @@ impl Layer for Log {
                     && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             })
             .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-        let found = Found(Arc::new(Facts { id: id.clone(), ..Facts::default() }));
+        let found = Found::new(&id);
         request.extensions_mut().insert(found.clone());
         let (span, trace_id) = begin(&request, &id, is_socket);
 
@@ -106,7 +67,7 @@ impl Layer for Log {
             Ok(response) => response,
             Err(_) => ApiError::timed_out().into_response(),
         };
-        let route = match found.0.route.get() {
+        let route = match found.route() {
             Some(matched) => matched.as_str(),
             None if is_socket => SOCKET_IO,
             None => UNMATCHED,
@@ -126,7 +87,7 @@ impl Layer for Log {
             traces::failed(&span, failure.as_ref().map_or("", |failure| failure.code.as_ref()));
         }
         let duration_ms = took.as_millis() as u64;
-        let (user_id, address) = (found.0.user.get().map(|user| user.0), found.0.address.get());
+        let (user_id, address) = (found.user().map(|user| user.0), found.address());
         match failure.as_ref().and_then(|failure| failure.details.as_deref()) {
             Some(error) => {
                 tracing::error!(request_id = id, trace_id, %method, route, status, duration_ms, user_id, address, error, "request failed");
