@@ -28,6 +28,7 @@ use nexus_common::{
     seats::{
         counts,
         locks::{self, SeatLocks},
+        pseudonyms::Pseudonyms,
     },
     storage::{Cache, groups::Groups},
     types::{
@@ -60,6 +61,7 @@ pub(crate) struct AppState {
     /// Hashes addresses for logs.
     pub(crate) addresses: AddressKey,
     pub(crate) locks: SeatLocks,
+    pub(crate) pseudonyms: Pseudonyms,
     /// What every new booking is subject to.
     pub(crate) terms: Terms,
     pub(crate) bookings: Groups<Wanted, Option<(Created, AfterCommit)>>,
@@ -119,6 +121,7 @@ impl AppState {
             signer: Signer::new(&settings.tokens)?,
             addresses: AddressKey::new(newest)?,
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
+            pseudonyms: Pseudonyms::new(&settings.tokens)?,
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,

@@ -128,6 +128,11 @@ impl Budgets {
         self.take(vec![self.budget(Limit::Registration, address)]).await
     }
 
+    /// A new event, of which everybody hears.
+    pub(crate) async fn event(&self, organiser: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::Events, organiser)]).await
+    }
+
     /// A code by SMS. Each costs money: no country gets more than its daily cap.
     pub(crate) async fn otp_send(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
         let (prefix, cap) = self.rates.otp_caps.of(phone);

@@ -117,6 +117,8 @@ pub enum Error {
     EventHasRefunds(i64),
     #[error("Event is cancelled and its bookings are being refunded. This cannot be undone.")]
     EventCancelled,
+    #[error("You can have at most {0} events")]
+    EventLimit(i64),
     #[error("Event is not cancelled")]
     EventNotCancelled,
     #[error("Event is not available for booking")]
@@ -284,6 +286,7 @@ impl Error {
             Error::EventHasBookings(_) => (Conflict, "event_has_bookings"),
             Error::EventHasRefunds(_) => (Conflict, "event_has_refunds"),
             Error::EventCancelled => (Conflict, "event_cancelled"),
+            Error::EventLimit(_) => (Conflict, "event_limit_reached"),
             Error::EventNotCancelled => (NotFound, "event_not_cancelled"),
             Error::EventNotOnSale => (Conflict, "event_not_on_sale"),
             Error::EventStarted => (Conflict, "event_started"),

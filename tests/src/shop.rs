@@ -20,6 +20,8 @@ pub struct Event {
     pub id: i64,
     /// Name and `event_seat_types.id`.
     pub seat_types: Vec<(String, i64)>,
+    /// The share code that is sent to lock its seats.
+    pub share_code: Option<String>,
 }
 
 impl Event {
@@ -32,7 +34,8 @@ impl Event {
             data["seat_types"].as_array().unwrap_or_else(|| panic!("no seat types in {data}"));
         let named =
             |value: &Value| (value["name"].as_str().unwrap_or_default().to_owned(), id(value));
-        Self { id: id(&data["event"]), seat_types: types.iter().map(named).collect() }
+        let seat_types = types.iter().map(named).collect();
+        Self { id: id(&data["event"]), seat_types, share_code: None }
     }
 
     /// The id of the seat type of that name.
@@ -285,7 +288,11 @@ impl Client {
     /// Tries to lock a seat.
     pub async fn lock(&self, event: &Event, seat_type: &str, label: &str) -> Response {
         let path = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type(seat_type));
-        self.post(&path, json!({"seat_label": label})).await
+        let mut request = json!({"seat_label": label});
+        if let Some(code) = &event.share_code {
+            request["share_code"] = json!(code);
+        }
+        self.post(&path, request).await
     }
 
     /// Tries to book locked seats: seat type and label.

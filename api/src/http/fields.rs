@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type, schema::AnyOfBuilder};
 
-use super::lenient::{to_id, to_number, to_text, to_truth, to_whole, without_nul};
+use super::lenient::{LONGEST_NUMBER, to_id, to_number, to_text, to_truth, to_whole, without_nul};
 
 /// A field as the client sent it, of any JSON type.
 pub(crate) trait Field: Sized {
@@ -47,7 +47,20 @@ pub(crate) fn filled(field: &impl Field<Value = String>) -> Option<String> {
     field.read().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The same for a field that may be absent; anything but text is refused.
+/// More than anybody writes in one line.
+const LONGEST_LINE: usize = 4_096;
+
+/// Text that is not too long to be looked at.
+fn to_line(value: &Value) -> Option<String> {
+    to_text(value).filter(|text| text.chars().nth(LONGEST_LINE).is_none())
+}
+
+/// As much of a text as is looked at: no password is as long.
+fn beginning(value: &Value) -> Option<String> {
+    value.as_str().map(|text| text.chars().take(LONGEST_LINE + 1).collect())
+}
+
+/// [`filled`] text of a field that may be absent; anything but text is refused.
 pub(crate) fn optional_text(
     name: &str,
     field: Option<&impl Field<Value = String>>,
@@ -180,7 +193,7 @@ field!(
             text("2031-05-01T18:00:00.000Z")
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
         )
-        .item(text("2031-05-01T18:00+05:30").pattern(Some(
+        .item(text("2031-05-01T18:00+05:30").max_length(Some(64)).pattern(Some(
             r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-3]):?[0-5][0-9])?)?$"
         )))
         .description(Some(
@@ -204,8 +217,8 @@ field!(
         .description(Some("Anything that registration has ever accepted as an e-mail address."))
 );
 field!(
-    Phone: String = to_text,
-    text("98765 43210")
+    Phone: String = to_line,
+    text("98765 43210").max_length(Some(LONGEST_LINE))
         .pattern(Some(
             r"^[ ()-]*(\+[ ()-]*([1-8]([ ()-]*[0-9]){6,14}|9[ ()-]*[02-9]([ ()-]*[0-9]){5,13})|(\+[ ()-]*9[ ()-]*1([ ()-]*0)?|9[ ()-]*1)[ ()-]*[1-9]([ ()-]*[0-9]){9}|(0[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
         ))
@@ -214,8 +227,8 @@ field!(
         ))
 );
 field!(
-    Number: String = to_text,
-    text("98765 43210")
+    Number: String = to_line,
+    text("98765 43210").max_length(Some(LONGEST_LINE))
         .pattern(Some(
             r"^[ ()-]*(\+[ ()-]*[1-9]([ ()-]*[0-9]){6,14}|9[ ()-]*1([ ()-]*[0-9]){10}|(0[ ()-]*)?[6-9]([ ()-]*[0-9]){9})[ ()-]*$"
         ))
@@ -243,10 +256,10 @@ field!(
     Purpose: OtpPurpose = |value| value.as_str().and_then(|word| word.parse().ok()),
     OtpPurpose::schema()
 );
-field!(Otp: String = to_text, text("123456").pattern(Some("^[0-9]{4,6}$")));
+field!(Otp: String = to_line, text("123456").max_length(Some(6)).pattern(Some("^[0-9]{4,6}$")));
 field!(
     Label: String = to_text,
-    text("V1")
+    text("V1").max_length(Some(64))
         .pattern(Some("^ *[A-Za-z0-9]{1,20} *$"))
         .description(Some("Trimmed and upper-cased; unique within its seat type."))
 );
@@ -258,14 +271,15 @@ field!(
     ))
 );
 field!(
-    /// Text of one line; its request describes it.
-    Text: String = to_text,
-    ObjectBuilder::new().schema_type(Type::String)
+    /// Text of one line that is a word or a name of something; its request describes it. What users
+    /// write for others is a [`WrittenText`](super::texts::WrittenText).
+    Text: String = to_line,
+    ObjectBuilder::new().schema_type(Type::String).max_length(Some(LONGEST_LINE))
 );
 field!(
     /// Text in which every character counts.
-    Verbatim: String = to_text, cleaned by without_nul,
-    ObjectBuilder::new().schema_type(Type::String)
+    Verbatim: String = beginning, cleaned by without_nul,
+    ObjectBuilder::new().schema_type(Type::String).max_length(Some(LONGEST_LINE))
 );
 
 field!(
@@ -327,21 +341,43 @@ fn text(example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).examples([example])
 }
 
-/// Text of at most `longest` characters.
-pub(crate) fn any_text(longest: usize, example: &str) -> ObjectBuilder {
-    text(example).max_length(Some(longest))
+/// Text of that form.
+pub(crate) fn text_like(pattern: &str, example: &str) -> ObjectBuilder {
+    text(example).pattern(Some(pattern))
 }
 
-/// Text that says something, in at most `longest` characters.
-pub(crate) fn some_text(longest: usize, example: &str) -> ObjectBuilder {
-    any_text(longest, example).min_length(Some(1)).pattern(Some(r"[^\s\x00-\x1f\x7f-\x9f]"))
+/// What [`is_unfit`](nexus_common::types::text::is_unfit) refuses, within a class of characters.
+macro_rules! unfit {
+    () => {
+        r"\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069"
+    };
+}
+
+/// Text without unfit characters.
+pub(crate) fn any_text(example: &str) -> ObjectBuilder {
+    text_like(concat!("^[^", unfit!(), "]*$"), example)
+}
+
+/// The same with something in it.
+pub(crate) fn some_text(example: &str) -> ObjectBuilder {
+    let pattern = concat!(
+        "^[^",
+        unfit!(),
+        r"]*[^\s\x00-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069][^",
+        unfit!(),
+        "]*$"
+    );
+    text_like(pattern, example).min_length(Some(1))
 }
 
 /// A JSON type, or the same as text.
 fn or_text(schema: ObjectBuilder, pattern: &str) -> AnyOfBuilder {
-    AnyOfBuilder::new()
-        .item(schema)
-        .item(ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)))
+    AnyOfBuilder::new().item(schema).item(
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .max_length(Some(LONGEST_NUMBER))
+            .pattern(Some(pattern)),
+    )
 }
 
 #[cfg(test)]

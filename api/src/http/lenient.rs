@@ -15,11 +15,16 @@ pub(crate) fn to_id(number: i64) -> Option<i32> {
     (number != 0).then(|| i32::try_from(number).unwrap_or(-1))
 }
 
+/// As long as the text of a number may be.
+pub(crate) const LONGEST_NUMBER: usize = 64;
+
 /// NaN when it is not a number.
 pub(crate) fn to_number(value: &Value) -> f64 {
     match value {
         Value::Number(number) => number.as_f64().unwrap_or(f64::NAN),
-        Value::String(text) => text.trim().parse().unwrap_or(f64::NAN),
+        Value::String(text) if text.len() <= LONGEST_NUMBER => {
+            text.trim().parse().unwrap_or(f64::NAN)
+        }
         _ => f64::NAN,
     }
 }

@@ -10,3 +10,4 @@ pub(crate) mod lenient;
 pub(crate) mod places;
 pub(crate) mod policy;
 pub(crate) mod request;
+pub(crate) mod texts;

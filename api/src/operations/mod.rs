@@ -30,6 +30,7 @@ use nexus_common::{
     types::{
         ids::{BookingId, EventId, UserId},
         page::Pagination,
+        visibility::{ShareCode, Viewer},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -41,9 +42,11 @@ use crate::{
     app::App,
     http::{
         api_error::ApiError,
+        fields::{Code, Field},
         policy::{Envelope, json_of},
     },
     reads::body::Body,
+    socketio::server::Socket,
     spec::operation::Operation,
 };
 
@@ -166,6 +169,8 @@ impl<R: Respond> Respond for Prepared<R> {
 pub(crate) struct Call {
     pub(crate) app: App,
     pub(crate) user: UserId,
+    /// The socket over which it has come.
+    pub(crate) socket: Option<Socket>,
     /// Reserved for the request's `Idempotency-Key`, if it has one.
     pub(crate) reservation: Option<Reservation>,
 }
@@ -216,6 +221,18 @@ impl Call {
             Some(event) => Ok(Some(self.turn(event).await?)),
             None => Ok(None),
         }
+    }
+
+    /// As whom the caller looks at an event: with the share code that comes with the request, or
+    /// with which the socket has joined it.
+    fn viewer(&self, event: EventId, sent: &Option<Code>) -> Viewer {
+        let code = sent.as_ref().and_then(Code::read).or_else(|| self.joined_with(event));
+        Viewer { user: Some(self.user), code }
+    }
+
+    /// The share code with which the socket has joined the event.
+    fn joined_with(&self, event: EventId) -> Option<ShareCode> {
+        self.app.everyone.listeners.joined_with(self.socket.as_ref()?, event)
     }
 
     /// Begins the command's transaction.

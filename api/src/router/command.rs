@@ -78,7 +78,7 @@ pub(super) async fn command<C: Command>(
 ) -> Outcome<Response> {
     let user = caller.user;
     let Some(idempotent) = key.request(user, digest) else {
-        let call = Call { app, user, reservation: None };
+        let call = Call { app, user, socket: None, reservation: None };
         return Ok(Json(envelope.wrap(carry_out(call, request).await?)).into_response());
     };
     let mut conn = app.db.acquire().await?;
@@ -87,7 +87,7 @@ pub(super) async fn command<C: Command>(
     match begun {
         Begun::Replay(stored) => replay(stored, envelope),
         Begun::First(reservation) => {
-            let call = Call { app, user, reservation: Some(reservation) };
+            let call = Call { app, user, socket: None, reservation: Some(reservation) };
             // A separate task: a client that hangs up and asks again must find the response.
             let once = carry_out_once(call, request).in_current_span();
             let once = tokio::spawn(audit::on_behalf(once));

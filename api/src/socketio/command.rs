@@ -148,7 +148,7 @@ async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcom
         return respond(socket, message, Err(error));
     }
     Span::current().record("user_id", user.0);
-    let call = Call { app: app.clone(), user, reservation: None };
+    let call = Call { app: app.clone(), user, socket: Some(socket.clone()), reservation: None };
     let served = async { part::<C>(message.payload.clone())?.run(call).await };
     // The lines of a command name its socket.
     let request_id = Some(socket.id.to_string());

@@ -22,7 +22,7 @@ use super::{
     bus::Bus,
     due::Due,
     gaps::Gaps,
-    listeners::{Listener, Listeners},
+    listeners::{Hearing, Listener, Listeners},
     recent::{Numbered, Said},
 };
 
@@ -152,12 +152,10 @@ fn round(said: &[Arc<Numbered>]) -> (usize, usize) {
 async fn write(said: &[Arc<Numbered>], listeners: &Listeners) {
     let writers = available_parallelism().map_or(1, NonZero::get);
     let mut touched = Vec::new();
-    let audience = |numbered: &Numbered| (numbered.said.to, numbered.said.except);
-    for same in said.chunk_by(|one, other| audience(one) == audience(other)) {
-        let hearing = listeners.audience(same[0].said.to, same[0].said.except);
-        if !hearing.is_empty() {
-            let due = Due::of(same);
-            touched.extend(hearing.into_iter().filter(|listener| listener.hear(&due)));
+    for together in said.chunk_by(|one, other| one.said.goes_with(&other.said)) {
+        for Hearing { listeners, said } in listeners.hearing(together) {
+            let due = Due::of(&said);
+            touched.extend(listeners.into_iter().filter(|listener| listener.hear(&due)));
         }
         // Ten thousand clients take a millisecond or two, and a round may have a hundred audiences.
         tokio::task::yield_now().await;

@@ -45,6 +45,9 @@ impl Ears {
             Audience::Bystanders(parties) => {
                 may_view(parties.event, parties.visibility) && !is_party(parties)
             }
+            Audience::Insiders(parties) => {
+                may_view(parties.event, parties.visibility) && is_party(parties)
+            }
             Audience::Parties(parties) => self.views(parties.event) && is_party(parties),
             Audience::User(user) => self.user == Some(user),
         }

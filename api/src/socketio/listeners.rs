@@ -1,7 +1,7 @@
 //! The clients that are connected to this process, and who of them hears what.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     hash::Hash,
     ptr,
     sync::{
@@ -242,14 +242,25 @@ impl Index {
         Box::new(own.chain(guests))
     }
 
-    /// A user's clients that have joined the event, or none.
-    fn viewing(
-        &self,
-        user: UserId,
-        event: EventId,
-    ) -> impl Iterator<Item = (&Sid, &Arc<Listener>)> {
-        let views = move |sid| self.all.get(sid).is_some_and(|entry| entry.ears.views(event));
-        self.of(user).filter(move |(sid, _)| views(*sid))
+    /// Those that hear what is not of an event's seats and bookings, but for `except`.
+    fn audience(&self, audience: Audience, except: Option<Sid>) -> Vec<Arc<Listener>> {
+        let mut deaf: Vec<Sid> = except.into_iter().collect();
+        let group: Box<dyn Iterator<Item = _>> = match audience {
+            Audience::User(user) => Box::new(self.of(user)),
+            Audience::Others(user) => {
+                deaf.extend(self.of(user).map(|(sid, _)| *sid));
+                Box::new(self.all())
+            }
+            Audience::Everyone => Box::new(self.all()),
+            Audience::Event(event, visibility) => self.viewers(event, visibility),
+            Audience::Parties(parties)
+            | Audience::Bystanders(parties)
+            | Audience::Insiders(parties) => self.viewers(parties.event, parties.visibility),
+        };
+        group
+            .filter(|(sid, _)| !deaf.contains(sid))
+            .map(|(_, listener): (_, &Arc<Listener>)| listener.clone())
+            .collect()
     }
 
     /// What is known of a client that is away, or whose last connection is not known to be broken.
@@ -531,30 +542,53 @@ impl Listeners {
         }
     }
 
-    /// Those that hear a broadcast to `audience`, but for `except`.
-    pub(super) fn audience(&self, audience: Audience, except: Option<Sid>) -> Vec<Arc<Listener>> {
+    /// Who hears which of some broadcasts that [go together](Said::goes_with), in order.
+    pub(super) fn hearing(&self, said: &[Arc<Numbered>]) -> Vec<Hearing> {
         let index = self.read();
-        let mut deaf: Vec<Sid> = except.into_iter().collect();
-        let group: Box<dyn Iterator<Item = _>> = match audience {
-            Audience::Everyone => Box::new(index.all()),
-            Audience::Others(user) => {
-                deaf.extend(index.of(user).map(|(sid, _)| *sid));
-                Box::new(index.all())
-            }
-            Audience::Event(event, visibility) => index.viewers(event, visibility),
-            Audience::Bystanders(parties) => {
-                deaf.extend(parties.users().flat_map(|user| index.of(user)).map(|(sid, _)| *sid));
-                index.viewers(parties.event, parties.visibility)
-            }
-            Audience::Parties(parties) => {
-                let index = &index;
-                Box::new(parties.users().flat_map(move |user| index.viewing(user, parties.event)))
-            }
-            Audience::User(user) => Box::new(index.of(user)),
+        let Some(first) = said.first() else { return vec![] };
+        let Some((event, visibility)) = first.said.to.view() else {
+            let listeners = index.audience(first.said.to, first.said.except);
+            return vec![Hearing { listeners, said: said.to_vec() }];
         };
-        group
-            .filter(|(sid, _)| !deaf.contains(sid))
-            .map(|(_, listener): (_, &Arc<Listener>)| listener.clone())
-            .collect()
+        // A few hear something else than the crowd: those who are named, and those who have caused
+        // something.
+        let mut apart: HashSet<Sid> = said.iter().filter_map(|one| one.said.except).collect();
+        for parties in said.iter().filter_map(|one| one.said.to.parties()) {
+            let users = parties.users().flat_map(|user| index.of(user));
+            apart.extend(users.map(|(sid, _)| *sid));
+        }
+        let is_for_all = |one: &&Arc<Numbered>| {
+            !matches!(one.said.to, Audience::Parties(_) | Audience::Insiders(_))
+        };
+        let public: Vec<_> = said.iter().filter(is_for_all).cloned().collect();
+        let mut hearing = Vec::with_capacity(apart.len() + 1);
+        if !public.is_empty() {
+            let crowd = index.viewers(event, visibility).filter(|(sid, _)| !apart.contains(sid));
+            let listeners = crowd.map(|(_, listener)| listener.clone()).collect();
+            hearing.push(Hearing { listeners, said: public });
+        }
+        for sid in apart {
+            let Some(entry) = index.all.get(&sid) else { continue };
+            let hears =
+                |one: &&Arc<Numbered>| one.said.except != Some(sid) && entry.ears.hear(one.said.to);
+            let heard = said.iter().filter(hears).cloned().collect();
+            hearing.push(Hearing { listeners: vec![entry.listener.clone()], said: heard });
+        }
+        hearing.retain(|hearing| !hearing.listeners.is_empty() && !hearing.said.is_empty());
+        hearing
     }
+
+    /// The share code with which the client has joined the event.
+    pub(crate) fn joined_with(&self, socket: &Socket, event: EventId) -> Option<ShareCode> {
+        let index = self.read();
+        let entry = index.all.get(&socket.id)?;
+        let is_it = ptr::eq(&*entry.listener.socket, &**socket);
+        is_it.then(|| entry.ears.viewer(event).code).flatten()
+    }
+}
+
+/// Clients, and the broadcasts that all of them hear.
+pub(super) struct Hearing {
+    pub(super) listeners: Vec<Arc<Listener>>,
+    pub(super) said: Vec<Arc<Numbered>>,
 }

@@ -33,6 +33,15 @@ impl Said {
         Said { to: Audience::Everyone, except: None, data: RawValue::NULL.to_owned() }
     }
 
+    /// Whether both are for the same listeners, or about the same event: then it is decided for both
+    /// at once who hears them.
+    pub(super) fn goes_with(&self, other: &Said) -> bool {
+        match (self.to.view(), other.to.view()) {
+            (None, None) => (self.to, self.except) == (other.to, other.except),
+            (one, another) => one == another,
+        }
+    }
+
     pub(super) fn is_nothing(&self) -> bool {
         self.data.get() == RawValue::NULL.get()
     }

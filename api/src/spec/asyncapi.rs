@@ -12,7 +12,7 @@ use nexus_common::{
     },
     payments::broadcasts::PaymentRefunded,
     realtime::Payload,
-    seats::broadcasts::{SeatBooked, SeatLocked, SeatUnlocked},
+    seats::broadcasts::{SeatBooked, SeatLocked, SeatUnlocked, SeatsChanged},
     tickets::broadcasts::TicketsReady,
 };
 use serde_json::{Map, Value, json};
@@ -58,6 +58,7 @@ pub(super) fn document(commands: &[Operation]) -> Value {
     channel.add_broadcast::<SeatLocked>();
     channel.add_broadcast::<SeatUnlocked>();
     channel.add_broadcast::<SeatBooked>();
+    channel.add_broadcast::<SeatsChanged>();
     channel.add_broadcast::<SeatCounts>();
     channel.add_broadcast::<BookingCreated>();
     channel.add_broadcast::<BookingConfirmed>();

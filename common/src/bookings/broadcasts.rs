@@ -66,8 +66,8 @@ impl BookingConfirmed {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BookingCancelled {
     pub booking_id: BookingId,
-    /// The buyer's own words, if they have given a reason; all but the buyer and the organiser get
-    /// `Cancelled by user`, `Event cancelled` or `Refunded`.
+    /// For the buyer, their own words, if they have given a reason. Others get `Cancelled by user`,
+    /// `Event cancelled` or `Refunded`, the organiser also `Payment disputed`.
     pub reason: String,
 }
 

@@ -115,7 +115,7 @@ async fn require_time_left(
 
 /// Cancels a locked booking, as far as `event` can do that in its state: reverses the sale, owes
 /// its money, voids its tickets, frees its seats, and has the buyer told if they had paid, or were
-/// about to when the event was cancelled. The reason is the buyer's own, if they have `said` one;
+/// about to when the event was cancelled. The reason is what is `said`, if anything is;
 /// bystanders see the event's. False when there is nothing left to cancel.
 pub async fn carry_out(
     conn: &mut PgConnection,
@@ -154,7 +154,14 @@ pub async fn carry_out(
     .await?;
     free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
     let cancelled = |reason: &str| BookingCancelled { booking_id: id, reason: reason.to_owned() };
-    after.tell_of_booking(booking.parties(), cancelled(said.unwrap_or(reason)), cancelled(reason));
+    let parties = match event {
+        // The buyer's words are for nobody else.
+        BookingEvent::Cancel | BookingEvent::CancelAfterStart => {
+            booking.parties().without_organiser()
+        }
+        _ => booking.parties(),
+    };
+    after.tell_of_booking(parties, cancelled(said.unwrap_or(reason)), cancelled(reason));
     if told {
         cancellation_notices::enqueue(conn, id).await?;
     }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::Chargeable,
     error::{Error, Result},
+    events::event::require_visible,
     jobs::{self, payments::ConfirmFreeBooking, wakeups},
     observability::traces,
     realtime::{AfterCommit, Parties},
@@ -29,6 +30,7 @@ use crate::{
         money::Paise,
         seats::SeatKey,
         time::{Timestamp, in_words},
+        visibility::Viewer,
     },
 };
 
@@ -185,6 +187,10 @@ fn decide(
     Terms { chargeable, .. }: Terms,
 ) -> Result<NewRow> {
     let facts = events.get(&new.event).ok_or(Error::EventNotFound)?;
+    // Who has locked one of the seats knew of the event then.
+    if seats.is_empty() {
+        require_visible(facts.visibility, Viewer { user: Some(*user), code: new.code })?;
+    }
     if facts.started {
         return Err(Error::EventStarted);
     }

@@ -20,7 +20,7 @@ use crate::{
         seats::SeatLabel,
         statuses::{BookingStatus, PaymentStatus},
         time::Timestamp,
-        visibility::Visibility,
+        visibility::{ShareCode, Visibility},
     },
 };
 
@@ -30,6 +30,8 @@ pub struct NewBooking {
     pub event: EventId,
     /// The seats; each once.
     pub seats: BTreeSet<(SeatTypeId, SeatLabel)>,
+    /// The share code that the user has shown, if the event is private.
+    pub code: Option<ShareCode>,
 }
 
 /// The response to a new booking.

@@ -40,7 +40,7 @@ use crate::{
     error::{Error, Result},
     events::inventory,
     jobs::{self, JobId, bookings::FinaliseBooking},
-    realtime::{AfterCommit, Audience, Broadcast},
+    realtime::AfterCommit,
     seats::{
         broadcasts::{self, SeatBooked, UnlockReason},
         freeing, hints,
@@ -252,9 +252,7 @@ fn tell(booking: &LockedBooking, booked: Vec<SeatBooked>, after: &mut AfterCommi
         })
         .collect();
     hints::drop_keys(after, sold.iter().map(|seat| (booking.user, seat)));
-    for seat in booked {
-        after.tell(Broadcast::new(Audience::Event(booking.event, booking.visibility), seat));
-    }
+    broadcasts::booked(after, booking.event, booking.visibility, booked);
 }
 
 /// What a confirmation writes into its booking.

@@ -59,6 +59,8 @@ pub struct Api {
     pub event_creation: EventCreation,
     /// Without it, new passwords are compared with the bundled list only.
     pub password_breaches: Option<String>,
+    /// EVENTS_PER_ACCOUNT, 2000: the most events that an account can have.
+    pub most_events: i64,
     pub deadlines: Deadlines,
     /// Without it, one-time passwords are off.
     pub twilio: Option<Twilio>,
@@ -91,6 +93,7 @@ impl Api {
             token_storage: TokenStorage::from_env(env),
             event_creation: EventCreation::from_env(env),
             password_breaches: password_breaches(env),
+            most_events: env.between("EVENTS_PER_ACCOUNT", 2_000, 1, 1_000_000) as i64,
             deadlines: Deadlines::from_env(env),
             twilio: Twilio::optional(
                 env,

@@ -77,11 +77,12 @@ pub enum Limit {
     Sms,
     SmsCountry,
     AccountExport,
+    Events,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 21] = [
+    pub const ALL: [Limit; 22] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -103,6 +104,7 @@ impl Limit {
         Limit::Sms,
         Limit::SmsCountry,
         Limit::AccountExport,
+        Limit::Events,
     ];
 
     /// What counts only if a code is wrong.
@@ -161,6 +163,8 @@ impl Limit {
             Limit::SmsCountry => ("sms_country", "SMS_DAILY_CAP", rate(1_000, 24 * HOUR)),
             // Exports of everything that is held about one user.
             Limit::AccountExport => ("account_export", "RATE_LIMIT_ACCOUNT_EXPORT", rate(5, HOUR)),
+            // New events of one user.
+            Limit::Events => ("events", "RATE_LIMIT_EVENTS", rate(200, 24 * HOUR)),
         }
     }
 

@@ -10,8 +10,17 @@ use super::{
 };
 use crate::{
     realtime::{Listeners, Payload},
-    types::ids::{EventId, SeatTypeId},
+    types::{
+        ids::{EventId, SeatTypeId},
+        text::shortened,
+    },
 };
+
+/// How much of descriptions everybody is told, in characters: of an event's, of a seat type's, and
+/// of those of all seat types of a new event together. Who wants to read on fetches the event.
+const EVENT_TEXT: usize = 1_000;
+const SEAT_TYPE_TEXT: usize = 200;
+const SEAT_TYPE_TEXTS: usize = 2_000;
 
 /// An event has been created.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -19,6 +28,19 @@ pub struct EventCreated {
     pub event: Event,
     pub seat_types: Vec<CreatedSeatType>,
     pub total_seats_available: i64,
+}
+
+impl EventCreated {
+    /// What everybody is told.
+    pub fn shortened(&self) -> Self {
+        let mut told = self.clone();
+        told.event.description = shortened(&told.event.description, EVENT_TEXT);
+        let longest = SEAT_TYPE_TEXT.min(SEAT_TYPE_TEXTS / told.seat_types.len().max(1));
+        for text in told.seat_types.iter_mut().filter_map(|told| told.description.as_mut()) {
+            *text = shortened(text, longest);
+        }
+        told
+    }
 }
 
 impl Payload for EventCreated {
@@ -30,6 +52,14 @@ impl Payload for EventCreated {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EventChanged {
     pub event: EventUpdated,
+}
+
+impl EventChanged {
+    /// What everybody is told.
+    pub fn shortened(mut self) -> Self {
+        self.event.description = shortened(&self.event.description, EVENT_TEXT);
+        self
+    }
 }
 
 impl Payload for EventChanged {
@@ -47,6 +77,14 @@ pub struct EventDeleted {
 impl Payload for EventDeleted {
     const EVENT: &'static str = "event_deleted";
     const LISTENERS: Listeners = Listeners::Everybody;
+}
+
+impl SeatType {
+    /// What everybody is told.
+    pub fn shortened(&self) -> Self {
+        let description = self.description.as_deref().map(|text| shortened(text, SEAT_TYPE_TEXT));
+        SeatType { description, ..self.clone() }
+    }
 }
 
 /// A seat type has been created.

@@ -85,6 +85,40 @@ pub fn ends_before_it_starts() -> Error {
     Error::invalid("end_date must not be before start_date")
 }
 
+/// Whether an image is loaded without anybody in between being able to read or replace it, and by
+/// nothing but a request for it.
+fn is_https(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_at_checked("https://".len()) else { return false };
+    let odd = |c: char| c.is_whitespace() || "\"<>\\^`{|}".contains(c);
+    scheme.eq_ignore_ascii_case("https://")
+        && !rest.contains(odd)
+        && rest.chars().next().is_some_and(|first| !"/?#:@".contains(first))
+}
+
+fn not_https() -> Error {
+    Error::invalid("image_url must begin with https://")
+}
+
+/// Refuses another event to a user who has `most` or more. Of those whom one user asks for at the
+/// same time, each is counted before the next is decided: until this transaction ends, the others
+/// wait.
+pub async fn require_room(conn: &mut PgConnection, organizer: UserId, most: i64) -> Result<()> {
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", organizer as _)
+        .fetch_optional(&mut *conn)
+        .await?
+        .ok_or(Error::TokenInvalid)?;
+    // A separate statement sees those that were committed while this one waited; it counts no
+    // further than it needs to.
+    let events = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM (SELECT FROM events WHERE organizer_id = $1 LIMIT $2) own"#,
+        organizer as _,
+        most,
+    )
+    .fetch_one(conn)
+    .await?;
+    if events < most { Ok(()) } else { Err(Error::EventLimit(most)) }
+}
+
 /// Creates an event and its seat types.
 pub async fn create(
     conn: &mut PgConnection,
@@ -99,6 +133,9 @@ pub async fn create(
     );
     if organizer_is_there.fetch_optional(&mut *conn).await?.is_none() {
         return Err(Error::TokenInvalid);
+    }
+    if new.image_url.as_deref().is_some_and(|url| !is_https(url)) {
+        return Err(not_https());
     }
     let event = sqlx::query_as!(
         Event,
@@ -159,6 +196,15 @@ pub async fn update(
     changes: &EventChanges,
 ) -> Result<(EventUpdated, Vec<(Audience, EventUpdated)>)> {
     let before = require_organizer(conn, id, user, "update this event").await?;
+    if let Some(Some(url)) = &changes.image_url
+        && !is_https(url)
+    {
+        // Clients send a whole event back, with what it had before there was this rule.
+        let present = sqlx::query_scalar!("SELECT image_url FROM events WHERE id = $1", id as _);
+        if present.fetch_optional(&mut *conn).await?.flatten().as_ref() != Some(url) {
+            return Err(not_https());
+        }
+    }
     let hides = changes.is_public == Some(false) || changes.status == Some(EventStatus::Draft);
     let known = match before {
         Audience::Everyone if hides => Some(current(conn, id).await?),
@@ -244,4 +290,31 @@ async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
     .fetch_optional(conn)
     .await?
     .ok_or(Error::EventNotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_at_an_address_that_begins_with_https() {
+        for url in ["https://nexus.example/jazz.jpg", "HTTPS://a", "https://ü.example/é?x=1#y"] {
+            assert!(is_https(url), "{url}");
+        }
+        for url in [
+            "http://nexus.example/jazz.jpg",
+            "https://",
+            "https:///etc",
+            "https:/a",
+            "//a",
+            "jazz.jpg",
+            "javascript:alert(1)",
+            "data:image/png;base64,AA",
+            "https://a/\"onerror=\"",
+            "https://a b",
+            "éhttps://a",
+        ] {
+            assert!(!is_https(url), "{url}");
+        }
+    }
 }

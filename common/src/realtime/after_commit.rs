@@ -27,7 +27,7 @@ impl AfterCommit {
         self.broadcasts.push(broadcast);
     }
 
-    /// Tells the buyer and the organiser the `full` payload, and the bystanders the `masked` one.
+    /// Tells the parties of a booking the `full` payload, and the bystanders the `masked` one.
     pub fn tell_of_booking<P: Payload>(&mut self, parties: Parties, full: P, masked: P) {
         self.tell(Broadcast::new(Audience::Parties(parties), full));
         self.tell(Broadcast::new(Audience::Bystanders(parties), masked));

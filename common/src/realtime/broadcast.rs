@@ -69,8 +69,31 @@ pub enum Audience {
     Parties(Parties),
     /// The sockets of `Event` that are not the booking's parties'.
     Bystanders(Parties),
+    /// The sockets of `Event` that are.
+    Insiders(Parties),
     /// One user's sockets.
     User(UserId),
+}
+
+impl Audience {
+    /// The event that it is to be heard of, if there is one: its listeners hear either form of what
+    /// is said of a booking or a lock, or neither.
+    pub fn view(self) -> Option<(EventId, Visibility)> {
+        match self {
+            Audience::Event(event, visibility) => Some((event, visibility)),
+            _ => self.parties().map(|parties| (parties.event, parties.visibility)),
+        }
+    }
+
+    /// Those who hear another form than the others.
+    pub fn parties(self) -> Option<Parties> {
+        match self {
+            Audience::Parties(parties)
+            | Audience::Bystanders(parties)
+            | Audience::Insiders(parties) => Some(parties),
+            _ => None,
+        }
+    }
 }
 
 /// The buyer and the organiser of a booking.
@@ -84,6 +107,16 @@ pub struct Parties {
 }
 
 impl Parties {
+    /// The user alone, about something of an event that is nobody else's.
+    pub fn one(user: UserId, event: EventId, visibility: Visibility) -> Self {
+        Parties { event, visibility, buyer: user, organiser: user }
+    }
+
+    /// The buyer alone; to the organiser it is what it is to others.
+    pub fn without_organiser(self) -> Self {
+        Parties { organiser: self.buyer, ..self }
+    }
+
     /// The buyer, and the organiser if that is somebody else.
     pub fn users(self) -> impl Iterator<Item = UserId> {
         let organiser = Some(self.organiser).filter(|organiser| *organiser != self.buyer);

@@ -9,7 +9,7 @@ use super::{Audience, Broadcast};
 
 /// The channel. Its number changes with what is said on it: processes of two releases do not hear
 /// each other's broadcasts rather than misunderstand them.
-pub const CHANNEL: &str = "nexus:broadcasts:2";
+pub const CHANNEL: &str = "nexus:broadcasts:3";
 
 /// What is said on the channel.
 #[derive(Debug, Serialize, Deserialize)]

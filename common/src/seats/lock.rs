@@ -9,7 +9,7 @@ use crate::types::{
     seats::{SeatKey, SeatLabel},
     statuses::SeatStatus,
     time::Timestamp,
-    visibility::Visibility,
+    visibility::{ShareCode, Visibility},
 };
 
 /// A lock as the API shows it.
@@ -54,5 +54,7 @@ pub struct WonLocks {
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) user: UserId,
+    /// The share code that the user has shown, if the event is private.
+    pub(super) code: Option<ShareCode>,
     pub(super) selection: Selection,
 }

@@ -20,13 +20,13 @@ use super::{
 };
 use crate::{
     error::{Error, Result, violated_constraint},
-    events::inventory,
+    events::{event::require_visible, inventory},
     storage::postgres::{self, promptly},
     types::{
         ids::{EventId, SeatId, SeatTypeId, UserId},
         seats::SeatLabel,
         statuses::SeatStatus,
-        visibility::Visibility,
+        visibility::{Viewer, Visibility},
     },
 };
 
@@ -209,6 +209,8 @@ impl Facts {
         if !self.users.contains(&request.user) {
             return Err(Error::TokenInvalid);
         }
+        let viewer = Viewer { user: Some(request.user), code: request.code };
+        require_visible(event.visibility, viewer)?;
         if !event.on_sale {
             return Err(Error::EventNotOnSale);
         }

@@ -18,12 +18,18 @@ use super::{
     lock::{Request, WonLocks},
     lock_queues::Writer,
     selection::Selection,
+    visibilities::Visibilities,
 };
 use crate::{
     config::Database,
     error::{Error, Result},
     storage::{Cache, postgres},
-    types::{ids::UserId, seats::SeatKey, time::Timestamp},
+    types::{
+        ids::UserId,
+        seats::SeatKey,
+        time::Timestamp,
+        visibility::{ShareCode, Viewer},
+    },
 };
 
 /// The way to lock seats. Cheap to clone.
@@ -32,6 +38,7 @@ pub struct SeatLocks {
     cache: Cache,
     db: PgPool,
     writer: Arc<Writer>,
+    visibilities: Visibilities,
     valid: Duration,
 }
 
@@ -58,7 +65,8 @@ impl SeatLocks {
     /// uses: it may keep them. Locks are valid for
     /// `valid`.
     pub fn new(db: PgPool, writing: PgPool, cache: Cache, valid: Duration) -> Self {
-        SeatLocks { cache, db, writer: Writer::new(writing, valid), valid }
+        let visibilities = Visibilities::new(db.clone());
+        SeatLocks { cache, db, writer: Writer::new(writing, valid), visibilities, valid }
     }
 
     /// The connections that write locks.
@@ -71,8 +79,14 @@ impl SeatLocks {
         self.valid
     }
 
-    /// Locks the seats of `selection` for `user`: all or none.
-    pub async fn lock(&self, user: UserId, selection: Selection) -> Result<WonLocks> {
+    /// Locks the seats of `selection` for `user`: all or none. A private event has to be known by
+    /// its `code`.
+    pub async fn lock(
+        &self,
+        user: UserId,
+        code: Option<ShareCode>,
+        selection: Selection,
+    ) -> Result<WonLocks> {
         let keys = selection.keys();
         let mut taken = Vec::with_capacity(keys.len());
         let mut result = Ok(());
@@ -88,7 +102,13 @@ impl SeatLocks {
         }
         let cache_hit = !taken.is_empty() && taken.len() == keys.len();
         let result = match result {
-            Ok(()) => self.write(Request { user, selection }).await,
+            Ok(()) => self.write(Request { user, code, selection }).await,
+            // Nor does it tell of an event that the user may not know of which seats are taken.
+            Err(Error::SeatTaken(label)) => {
+                let viewer = Viewer { user: Some(user), code };
+                let visible = self.visibilities.require(selection.event, viewer).await;
+                visible.and(Err(Error::SeatTaken(label)))
+            }
             Err(error) => Err(error),
         };
         if result.is_err() {

@@ -11,4 +11,6 @@ mod lock_groups;
 mod lock_queues;
 pub mod locks;
 pub mod map;
+pub mod pseudonyms;
 pub mod selection;
+mod visibilities;

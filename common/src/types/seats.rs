@@ -26,6 +26,9 @@ describe!(
         .examples(["V1"])
 );
 
+/// A label with all the space around it.
+const LONGEST: usize = 64;
+
 impl SeatLabel {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let label = text.trim();
@@ -33,7 +36,7 @@ impl SeatLabel {
             Err(Invalid::new("Seat label is required"))
         } else if !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             Err(Invalid::new("Invalid seat label format. Only alphanumeric characters allowed."))
-        } else if label.len() > 20 {
+        } else if label.len() > 20 || text.len() > LONGEST {
             Err(Invalid::new("Seat label too long (max 20 characters)"))
         } else {
             Ok(SeatLabel(label.to_ascii_uppercase()))

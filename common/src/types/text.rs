@@ -7,22 +7,52 @@ fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Text of several lines, without other control characters.
+/// Marks that say nothing and cannot be seen. The joiners of Indic scripts and of emoji, U+200C and
+/// U+200D, and the marks of a text's own direction, U+200E and U+200F, do say something.
+fn is_void(c: char) -> bool {
+    matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}')
+}
+
+/// Text of several lines; a line ends with U+000A.
 pub fn several_lines(text: &str) -> String {
-    let mut text =
-        text.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
-    text.retain(|c| matches!(c, '\n' | '\t') || !is_control(c));
+    let mut text = text
+        .replace("\r\n", "\n")
+        .replace(['\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
+    text.retain(|c| !is_void(c));
     text
 }
 
-/// Text of one line, without control characters: they are invisible, mail headers cannot hold them,
-/// and terminals and logs obey them. A line break or a tab separates words, and becomes a space.
-pub fn one_line(text: &str) -> String {
+/// Text of one line. A line break or a tab separates words, and becomes a space.
+pub fn joined_lines(text: &str) -> String {
     let breaks = |c: char| c.is_whitespace() && is_control(c);
     let parts: Vec<&str> = text.split(breaks).filter(|part| !part.is_empty()).collect();
     let mut line = parts.join(" ");
+    line.retain(|c| !is_void(c));
+    line
+}
+
+/// The same without control characters: they are invisible, mail headers cannot hold them, and
+/// terminals and logs obey them.
+pub fn one_line(text: &str) -> String {
+    let mut line = joined_lines(text);
     line.retain(|c| !is_control(c));
     line
+}
+
+/// Whether a text has characters that nobody else should have to look at: control characters, and
+/// those that make the text around them be shown in another order (U+202A–202E, U+2066–2069).
+pub fn is_unfit(text: &str) -> bool {
+    let reorders = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().any(|c| reorders(c) || (is_control(c) && !matches!(c, '\n' | '\t')))
+}
+
+/// The beginning of a text that is longer than so many characters, with an ellipsis for its last.
+pub fn shortened(text: &str, longest: usize) -> String {
+    if text.chars().nth(longest).is_none() {
+        return text.to_owned();
+    }
+    let beginning: String = text.chars().take(longest.saturating_sub(1)).collect();
+    beginning + "…"
 }
 
 /// Removes U+0000, which JSON allows and PostgreSQL does not store, from all text in a value.
@@ -98,7 +128,26 @@ mod tests {
     fn a_line_break_becomes_a_space_where_text_has_one_line() {
         assert_eq!(one_line("Ann\r\n\tLee\u{7}\u{7f}"), "Ann Lee");
         assert_eq!(one_line("x\u{2029}y"), "x y");
-        assert_eq!(several_lines("a\r\nb\tc\u{1b}[31m\u{2028}d"), "a\nb\tc[31m\nd");
+        assert_eq!(several_lines("a\r\nb\tc\u{2028}d"), "a\nb\tc\nd");
+    }
+
+    #[test]
+    fn control_and_reordering_characters_are_unfit_and_joiners_are_not() {
+        for text in ["\u{7}", "\u{1b}[31m", "\u{9f}", "a\u{202e}b", "\u{2066}", "\u{2069}"] {
+            assert!(is_unfit(text), "{text:?}");
+        }
+        for text in ["a\nb\tc", "क्‍ष", "می‌خواهم", "👩‍👩‍👧", "\u{200e}", "é"]
+        {
+            assert!(!is_unfit(text), "{text:?}");
+        }
+        assert_eq!(joined_lines("a\u{200b}b\u{feff}\n c"), "ab  c");
+    }
+
+    #[test]
+    fn a_long_text_is_shortened_between_characters() {
+        assert_eq!(shortened("héllo", 5), "héllo");
+        assert_eq!(shortened("héllo", 3), "hé…");
+        assert_eq!((shortened("", 0), shortened("a", 0)), (String::new(), "…".to_owned()));
     }
 
     #[test]
@@ -154,7 +203,7 @@ mod tests {
             prop_assert!(!line.contains(is_control));
             prop_assert_eq!(one_line(&line), line);
             let lines = several_lines(&text);
-            prop_assert!(lines.chars().all(|c| matches!(c, '\n' | '\t') || !is_control(c)));
+            prop_assert!(!lines.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']));
             prop_assert_eq!(several_lines(&lines), lines);
         }
 

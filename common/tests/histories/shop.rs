@@ -255,7 +255,7 @@ impl<'a> Shop<'a> {
         }
         let wanted = Selection::new(self.event, wanted, BTreeMap::new());
         let Some(wanted) = allowed(wanted)? else { return Ok(()) };
-        allowed(self.world.locks.lock(self.buyer(buyer), wanted).await).map(drop)
+        allowed(self.world.locks.lock(self.buyer(buyer), None, wanted).await).map(drop)
     }
 
     /// Books whatever the buyer has locked.
@@ -272,7 +272,7 @@ impl<'a> Shop<'a> {
         if locked.is_empty() {
             return Ok(());
         }
-        let new = NewBooking { event: self.event, seats: locked.into_iter().collect() };
+        let new = NewBooking { event: self.event, seats: locked.into_iter().collect(), code: None };
         let mut tx = self.begin().await?;
         let chargeable = Chargeable { most: Paise::MAX };
         let terms = Terms { valid: Duration::from_secs(900), chargeable };

@@ -17,6 +17,8 @@ pub mod any {
     pub const CODE: &str = "<snake_case>";
     /// The id of a request, a session or a token.
     pub const ID: &str = "<id>";
+    /// The number that stands for a user in what others hear of an event.
+    pub const PSEUDONYM: &str = "<pseudonym>";
     /// The reference of a booking that the recording does not know.
     pub const REFERENCE: &str = "<reference>";
     /// The number of seconds that are left to pay a booking.

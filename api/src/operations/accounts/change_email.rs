@@ -34,7 +34,7 @@ use crate::{
 pub(crate) struct ChangeEmail {
     email: Email,
     /// The account's, if it has one.
-    #[schema(value_type = Option<String>, example = "Corr3ct-horse")]
+    #[schema(value_type = Option<String>, max_length = 4096, example = "Corr3ct-horse")]
     password: Option<Verbatim>,
     /// A code that was sent to the account's phone, if that is proved and there is no password.
     current_otp: Option<Otp>,

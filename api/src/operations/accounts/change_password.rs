@@ -35,7 +35,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ChangePassword {
     /// If the account has a password.
-    #[schema(value_type = Option<String>, example = "Th3-old-horse")]
+    #[schema(value_type = Option<String>, max_length = 4096, example = "Th3-old-horse")]
     current_password: Option<Verbatim>,
     /// A code that was sent to the account's phone, if that is proved and there is no password.
     current_otp: Option<Otp>,

@@ -42,7 +42,7 @@ pub(crate) struct ChangePhone {
     #[serde(rename = "challenge_id")]
     challenge_id: Option<Challenge>,
     /// The account's, if it has one. Not needed for the number that the account has claimed.
-    #[schema(value_type = Option<String>, example = "Corr3ct-horse")]
+    #[schema(value_type = Option<String>, max_length = 4096, example = "Corr3ct-horse")]
     password: Option<Verbatim>,
     /// A code that was sent to the account's own phone, if that is proved and there is no password.
     current_otp: Option<Otp>,

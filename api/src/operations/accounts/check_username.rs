@@ -20,6 +20,7 @@ pub(crate) struct CheckUsername {
     #[schema(
         value_type = String,
         min_length = 1,
+        max_length = 4096,
         pattern = r"[^\s\x00-\x1f\x7f-\x9f]",
         example = "asha"
     )]

@@ -22,7 +22,7 @@ pub(crate) struct Login {
     email: Option<Address>,
     /// Ignored if there is an e-mail address.
     phone: Option<Number>,
-    #[schema(value_type = String, min_length = 1, example = "Corr3ct-horse")]
+    #[schema(value_type = String, max_length = 4096, min_length = 1, example = "Corr3ct-horse")]
     password: Verbatim,
 }
 

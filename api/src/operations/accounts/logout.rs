@@ -27,7 +27,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Logout {
     /// Revoked with its session, too, if it is the caller's.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 4096)]
     refresh_token: Option<Text>,
 }
 

@@ -36,7 +36,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RecoverPassword {
     /// From the mail's link.
-    #[schema(value_type = String, min_length = 1, example = "nS2QJ2mJ0g1yqVv7n9yS7A")]
+    #[schema(value_type = String, max_length = 4096, min_length = 1, example = "nS2QJ2mJ0g1yqVv7n9yS7A")]
     token: Text,
     #[schema(value_type = String, min_length = 8, max_length = 128, example = "Corr3ct-horse")]
     new_password: Verbatim,

@@ -29,7 +29,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RefreshToken {
-    #[schema(value_type = String, min_length = 1)]
+    #[schema(value_type = String, max_length = 4096, min_length = 1)]
     refresh_token: Text,
     /// Whether the refresh token is to be replaced. Then it can be used for ten more seconds; after
     /// that, whoever uses it ends the session.

@@ -13,7 +13,7 @@ use nexus_common::{
     storage::postgres,
     types::{
         contacts::{Email as EmailAddress, Phone as PhoneNumber},
-        text::without_tags,
+        text::{is_unfit, one_line, without_tags},
     },
 };
 use serde::Deserialize;
@@ -28,7 +28,8 @@ use crate::{
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
-        fields::{Email, Field, Password, Phone, Text, sent},
+        fields::{Email, Field, Password, Phone, Text, any_text, sent},
+        texts::{WrittenText, text},
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -52,20 +53,27 @@ pub(crate) struct Register {
     #[schema(
         value_type = Option<String>,
         max_length = 100,
-        pattern = r"^[^<>\s\x00-\x1f\x7f-\x9f][^<>]*[^<>\s\x00-\x1f\x7f-\x9f]",
+        pattern = r"^(?![\s\S]*[\u202a-\u202e\u2066-\u2069])[^<>\s\x00-\x1f\x7f-\x9f\u200b\u2060\ufeff][^<>]*[^<>\s\x00-\x1f\x7f-\x9f\u200b\u2060\ufeff]",
         example = "Asha Rao"
     )]
     name: Option<Text>,
-    #[schema(value_type = Option<String>)]
-    address: Option<Text>,
-    #[schema(value_type = Option<String>)]
-    city: Option<Text>,
-    #[schema(value_type = Option<String>)]
-    state: Option<Text>,
-    #[schema(value_type = Option<String>)]
-    zip: Option<Text>,
-    #[schema(value_type = Option<String>)]
-    country: Option<Text>,
+    address: Option<StreetAddress>,
+    city: Option<City>,
+    state: Option<State>,
+    zip: Option<Zip>,
+    country: Option<Country>,
+}
+
+text!(StreetAddress = "address", at most 500, cleaned by one_line, any_text("1 Park Street"));
+text!(City = "city", at most 100, cleaned by one_line, any_text("Mumbai"));
+text!(State = "state", at most 100, cleaned by one_line, any_text("Maharashtra"));
+text!(Zip = "zip", at most 20, cleaned by one_line, any_text("400001"));
+text!(Country = "country", at most 100, cleaned by one_line, any_text("India"));
+
+/// As much of a part of the address as is kept. Nobody else is shown it, so no more is asked of it.
+fn kept<F: WrittenText>(field: &Option<F>) -> Option<String> {
+    let text = sent(field).and_then(Field::read)?;
+    Some(without_tags(&text)?.chars().take(F::LONGEST).collect())
 }
 
 /// Lists every problem, in the contract's order.
@@ -103,21 +111,22 @@ impl TryFrom<Register> for Registration {
                 .then_some("Name must be between 2 and 100 characters"),
         );
 
-        let text = |field: &Option<Text>, longest: usize| {
-            let text = sent(field).and_then(Field::read)?;
-            Some(without_tags(&text)?.chars().take(longest).collect::<String>())
-        };
+        let unfit = name.as_deref().is_some_and(is_unfit);
+        let unfit =
+            unfit.then_some("Name must not contain characters that change the order of text");
+        check(unfit);
+
         let registration = Registration {
             username,
             name,
             email,
             phone,
             password,
-            address: text(&request.address, 500),
-            city: text(&request.city, 100),
-            state: text(&request.state, 100),
-            zip: text(&request.zip, 20),
-            country: text(&request.country, 100),
+            address: kept(&request.address),
+            city: kept(&request.city),
+            state: kept(&request.state),
+            zip: kept(&request.zip),
+            country: kept(&request.country),
         };
         if problems.is_empty() {
             Ok(registration)

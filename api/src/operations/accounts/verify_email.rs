@@ -31,13 +31,13 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct VerifyEmail {
     /// From the mail, for who is logged in.
-    #[schema(value_type = Option<String>, pattern = "^[0-9]{8}$", example = "12345678")]
+    #[schema(value_type = Option<String>, max_length = 8, pattern = "^[0-9]{8}$", example = "12345678")]
     code: Option<Text>,
     /// From the mail's link, with the password.
-    #[schema(value_type = Option<String>, min_length = 1, example = "nS2QJ2mJ0g1yqVv7n9yS7A")]
+    #[schema(value_type = Option<String>, max_length = 4096, min_length = 1, example = "nS2QJ2mJ0g1yqVv7n9yS7A")]
     token: Option<Text>,
     /// The account's.
-    #[schema(value_type = Option<String>, example = "Corr3ct-horse")]
+    #[schema(value_type = Option<String>, max_length = 4096, example = "Corr3ct-horse")]
     password: Option<Verbatim>,
 }
 

@@ -3,22 +3,33 @@
 use nexus_common::{
     Error, Result,
     bookings::cancellation::{self, Cancelled},
-    types::ids::BookingId,
+    types::{ids::BookingId, text::joined_lines},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    http::fields::{Field, Id, Text, optional_text, sent},
+    http::{
+        fields::{Field, Id, Text, any_text, sent},
+        texts::{optional, text},
+    },
     operations::{Call, Command, Done},
     spec::operation::Operation,
 };
 
+text!(
+    CancelReason = "reason", at most 20_000, cleaned by joined_lines, any_text("Changed my mind")
+);
+
+/// As much of a reason as is kept.
+const LONGEST_REASON: usize = 500;
+
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct CancelBooking {
     booking_id: Id,
-    #[schema(value_type = Option<String>, example = "Changed my mind")]
-    reason: Option<Text>,
+    /// For the buyer alone; others are told that the user has cancelled. Beyond 500 characters, it is
+    /// cut off.
+    reason: Option<CancelReason>,
     /// A call with the same key answers what the first call did.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     idempotency_key: Option<Text>,
@@ -49,8 +60,8 @@ impl Command for CancelBooking {
             })
         });
         let key = key.transpose()?;
-        let reason = optional_text("reason", self.reason.as_ref())?;
-        let reason = reason.map(|reason| reason.chars().take(500).collect::<String>());
+        let reason = optional(self.reason.as_ref())?;
+        let reason = reason.map(|reason| reason.chars().take(LONGEST_REASON).collect::<String>());
         let _turn = call.turn_of(booking).await?;
         let mut tx = call.begin().await?;
         let closing = call.app.settings.cancel_until;

@@ -31,10 +31,10 @@ use crate::{
 pub(crate) struct ConfirmBooking {
     booking_id: Id,
     /// Checked with Razorpay.
-    #[schema(value_type = String, min_length = 1, example = "pay_29QQoUBi66xm2f")]
+    #[schema(value_type = String, max_length = 4096, min_length = 1, example = "pay_29QQoUBi66xm2f")]
     payment_id: Text,
     #[allow(dead_code, reason = "there is only one")]
-    #[schema(value_type = Option<String>, example = "razorpay")]
+    #[schema(value_type = Option<String>, max_length = 4096, example = "razorpay")]
     payment_gateway: Option<Text>,
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    http::fields::{Field, Id, List, filled, parts},
+    http::fields::{Code, Field, Id, List, filled, parts},
     operations::{Call, Command, Done, seats::Seat},
     spec::operation::Operation,
 };
@@ -31,6 +31,7 @@ pub(crate) struct CreateBooking {
     /// Seats that the caller has locked; each once.
     #[schema(value_type = Vec<Seat>, min_items = 1)]
     seat_details: List,
+    share_code: Option<Code>,
 }
 
 impl TryFrom<CreateBooking> for NewBooking {
@@ -54,7 +55,8 @@ impl TryFrom<CreateBooking> for NewBooking {
                 return Err(Error::SeatsNotLocked);
             }
         }
-        Ok(NewBooking { event, seats })
+        let code = request.share_code.as_ref().and_then(Code::read);
+        Ok(NewBooking { event, seats, code })
     }
 }
 
@@ -81,7 +83,8 @@ impl Command for CreateBooking {
     }
 
     async fn run(self, call: Call) -> Result<Done> {
-        let (user, new) = (call.user, NewBooking::try_from(self)?);
+        let (user, mut new) = (call.user, NewBooking::try_from(self)?);
+        new.code = new.code.or_else(|| call.joined_with(new.event));
         // With a key, the booking and its response are committed together.
         if call.reservation.is_none() {
             let wanted = Wanted { user, new: new.clone(), trace: traces::current() };

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ListBookings {
     /// Such as `confirmed`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 4096)]
     status: Option<Text>,
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 100, default = 10)]
     limit: Option<Whole>,

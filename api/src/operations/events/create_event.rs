@@ -21,13 +21,16 @@ use super::{
     dates,
     fields::{
         EventDescription, EventName, ImageUrl, Location, SeatTypeDescription, SeatTypeName,
-        VenueName, bounded, new_seat_type, optional,
+        VenueName, new_seat_type,
     },
     is_public, max_tickets, price_not_payable, status, truth,
 };
 use crate::{
-    http::fields::{
-        Field, List, Price, SomeQuantity, Text, TicketLimit, Time, Truth, filled, parts, sent,
+    http::{
+        fields::{
+            Field, List, Price, SomeQuantity, Text, TicketLimit, Time, Truth, filled, parts, sent,
+        },
+        texts::{checked, optional},
     },
     operations::{Call, Command, Done},
     spec::operation::Operation,
@@ -101,11 +104,11 @@ impl TryFrom<CreateEvent> for NewEvent {
             .collect::<Result<Vec<_>>>()?;
         let (start_date, end_date) = dates(start, end)?;
         Ok(NewEvent {
-            name: bounded::<EventName>(name)?,
-            description: bounded::<EventDescription>(description)?,
+            name: checked::<EventName>(name)?,
+            description: checked::<EventDescription>(description)?,
             start_date,
             end_date,
-            location: bounded::<Location>(location)?,
+            location: checked::<Location>(location)?,
             image_url: optional(request.image_url.as_ref())?,
             venue_name: optional(request.venue_name.as_ref())?,
             status: status(sent(&request.status))?.unwrap_or(EventStatus::Published),
@@ -141,18 +144,23 @@ impl Command for CreateEvent {
     type Response = CreatedEvent;
 
     fn spec() -> Operation {
-        Operation::command("create_event", "Create an event and its seat types")
-            .failures([Error::Forbidden("create events"), price_not_payable()])
+        Operation::command("create_event", "Create an event and its seat types").failures([
+            Error::Forbidden("create events"),
+            Error::EventLimit(2_000),
+            price_not_payable(),
+        ])
     }
 
     async fn run(self, call: Call) -> Result<Done> {
         let new = NewEvent::try_from(self)?;
         let chargeable = call.app.settings.chargeable;
         new.seat_types.iter().try_for_each(|seat_type| chargeable.check_price(seat_type.price))?;
+        call.app.budgets.event(call.user).await?;
         let mut tx = call.begin().await?;
         if call.app.settings.event_creation == EventCreation::Organisers {
             roles::require_organiser(&mut tx, call.user).await?;
         }
+        changes::require_room(&mut tx, call.user, call.app.settings.most_events).await?;
         let (event, seat_types) = changes::create(&mut tx, call.user, &new).await?;
 
         call.record(&mut tx, Action::EventCreated, event.id, json!({})).await?;
@@ -160,7 +168,7 @@ impl Command for CreateEvent {
         let audience = event.audience();
         let created = EventCreated { event, seat_types, total_seats_available: total };
         let mut after = AfterCommit::default();
-        after.tell(Broadcast::new(audience, created.clone()));
+        after.tell(Broadcast::new(audience, created.shortened()));
         let message = format!(
             "Event created successfully with {total} virtual seats. Seats will be generated on-demand when booked."
         );

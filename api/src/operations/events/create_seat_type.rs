@@ -73,7 +73,7 @@ impl Command for CreateSeatType {
         call.record(&mut tx, Action::SeatTypeCreated, seat_type.id, details).await?;
         let mut after = AfterCommit::default();
         after.counts_changed(event);
-        let created = SeatTypeCreated { event_id: event, seat_type: seat_type.clone() };
+        let created = SeatTypeCreated { event_id: event, seat_type: seat_type.shortened() };
         after.tell(Broadcast::new(audience, created));
         let data = ChangedSeatType { seat_type, message: "Seat type created successfully" };
         call.commit(tx, data, after).await

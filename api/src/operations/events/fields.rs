@@ -5,70 +5,35 @@ use nexus_common::{
     events::seat_types::NewSeatType,
     types::{
         money::Paise,
-        text::{one_line, several_lines, without_tags},
+        text::{joined_lines, several_lines, without_tags},
     },
 };
 
 use crate::http::{
-    fields::{Field, Price, any_text, field, filled, optional_text, some_text},
-    lenient::to_text,
+    fields::{Field, Price, any_text, filled, optional_text, some_text, text_like},
+    texts::{WrittenText, checked, text},
 };
 
-/// A text of an event or a seat type.
-pub(super) trait BoundedText: Field<Value = String> {
-    /// The field's name in messages.
-    const NAME: &'static str;
-    /// Characters.
-    const LONGEST: usize;
-}
-
-macro_rules! text {
-    ($type:ident = $name:literal, at most $longest:literal, cleaned by $clean:expr, $schema:ident($example:literal)) => {
-        field!($type: String = to_text, cleaned by $clean, $schema($longest, $example));
-
-        impl BoundedText for $type {
-            const NAME: &'static str = $name;
-            const LONGEST: usize = $longest;
-        }
-    };
-}
-
-text!(EventName = "name", at most 255, cleaned by one_line, some_text("Monsoon Jazz Night"));
+text!(EventName = "name", at most 255, cleaned by joined_lines, some_text("Monsoon Jazz Night"));
 text!(
     EventDescription = "description", at most 20_000, cleaned by several_lines,
     some_text("Two sets under one roof.")
 );
-text!(Location = "location", at most 255, cleaned by one_line, some_text("Mumbai"));
-text!(VenueName = "venue_name", at most 255, cleaned by one_line, any_text("Blue Frog"));
+text!(Location = "location", at most 255, cleaned by joined_lines, some_text("Mumbai"));
+text!(VenueName = "venue_name", at most 255, cleaned by joined_lines, any_text("Blue Frog"));
 text!(
-    ImageUrl = "image_url", at most 2_000, cleaned by one_line,
-    any_text("https://nexus.example/jazz.jpg")
+    ImageUrl = "image_url", at most 2_000, cleaned by joined_lines,
+    text_like(HTTPS, "https://nexus.example/jazz.jpg")
+        .description(Some("It begins with `https://`; one from before may be sent again."))
 );
-text!(SeatTypeName = "name", at most 100, cleaned by one_line, some_text("VIP"));
+text!(SeatTypeName = "name", at most 100, cleaned by joined_lines, some_text("VIP"));
 text!(
     SeatTypeDescription = "description", at most 2_000, cleaned by several_lines,
     any_text("The first three rows.")
 );
 
-/// The text, if it is not too long.
-pub(super) fn bounded<F: BoundedText>(text: String) -> Result<String> {
-    if text.chars().count() > F::LONGEST {
-        let (name, longest) = (F::NAME, F::LONGEST);
-        return Err(Error::invalid(format!("{name} must be at most {longest} characters long")));
-    }
-    Ok(text)
-}
-
-/// The text of a field that is not to be empty.
-pub(super) fn some<F: BoundedText>(field: &F) -> Result<String> {
-    let empty = || Error::invalid(format!("{} must not be empty", F::NAME));
-    bounded::<F>(filled(field).ok_or_else(empty)?)
-}
-
-/// The text of a field that may be absent or empty.
-pub(super) fn optional<F: BoundedText>(field: Option<&F>) -> Result<Option<String>> {
-    optional_text(F::NAME, field)?.map(bounded::<F>).transpose()
-}
+/// What [`create`](nexus_common::events::changes::create) accepts.
+const HTTPS: &str = r#"^(?:[hH][tT][tT][pP][sS]://[^\s\x00-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069"<>\\^`{|}/?#:@][^\s\x00-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069"<>\\^`{|}]*)?$"#;
 
 /// The seat type that a request describes; what it needs to have is `missing` otherwise.
 pub(super) fn new_seat_type(
@@ -84,7 +49,7 @@ pub(super) fn new_seat_type(
         return Err(missing());
     }
     Ok(NewSeatType {
-        name: bounded::<SeatTypeName>(name)?,
+        name: checked::<SeatTypeName>(name)?,
         description: description(about)?,
         price: self::price(price)?,
         quantity: self::quantity(quantity)?,
@@ -96,7 +61,7 @@ const MOST_SEATS: i64 = 1_000_000;
 
 pub(super) fn description(field: Option<&SeatTypeDescription>) -> Result<Option<String>> {
     let text = optional_text(SeatTypeDescription::NAME, field)?;
-    text.as_deref().and_then(without_tags).map(bounded::<SeatTypeDescription>).transpose()
+    text.as_deref().and_then(without_tags).map(checked::<SeatTypeDescription>).transpose()
 }
 
 pub(super) fn price(rupees: f64) -> Result<Paise> {
@@ -127,7 +92,7 @@ mod tests {
 
     #[test]
     fn descriptions_keep_their_lines_and_names_have_one() {
-        let text = json!("a\r\nb\u{0}");
+        let text = json!("a\r\nb");
         assert_eq!(EventDescription::holding(text.clone()).read().as_deref(), Some("a\nb"));
         assert_eq!(SeatTypeDescription::holding(text.clone()).read().as_deref(), Some("a\nb"));
         assert_eq!(EventName::holding(text).read().as_deref(), Some("a b"));

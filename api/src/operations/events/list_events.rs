@@ -22,7 +22,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ListEvents {
     /// Such as `draft`, for organisers who give their `organizer_id`, too.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 4096)]
     status: Option<Text>,
     #[schema(value_type = Option<Truth>)]
     is_public: Option<Text>,

@@ -16,13 +16,14 @@ use utoipa::ToSchema;
 
 use super::{
     date,
-    fields::{
-        BoundedText, EventDescription, EventName, ImageUrl, Location, VenueName, optional, some,
-    },
+    fields::{EventDescription, EventName, ImageUrl, Location, VenueName},
     is_public, max_tickets, status, to, truth,
 };
 use crate::{
-    http::fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, change},
+    http::{
+        fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, change},
+        texts::{WrittenText, optional, some},
+    },
     operations::{Call, Command, Done, seats},
     spec::operation::Operation,
 };
@@ -137,7 +138,7 @@ impl TryFrom<UpdateEvent> for EventChanges {
 }
 
 /// A field whose null, `Some(None)`, removes it.
-fn removable<F: BoundedText>(change: &Change<F>) -> Result<Option<Option<String>>> {
+fn removable<F: WrittenText>(change: &Change<F>) -> Result<Option<Option<String>>> {
     change.as_ref().map(|field| optional(field.as_ref())).transpose()
 }
 
@@ -170,7 +171,7 @@ impl Command for UpdateEvent {
 
         let mut after = AfterCommit::default();
         for (audience, event) in told {
-            after.tell(Broadcast::new(audience, EventChanged { event }));
+            after.tell(Broadcast::new(audience, EventChanged { event }.shortened()));
         }
         let data = ChangedEvent { event, message: "Event updated successfully" };
         call.commit(tx, data, after).await

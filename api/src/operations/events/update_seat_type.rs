@@ -20,7 +20,10 @@ use super::{
     price_not_payable, to,
 };
 use crate::{
-    http::fields::{Change, Field, Id, Price, Quantity, change},
+    http::{
+        fields::{Change, Field, Id, Price, Quantity, change},
+        texts::some,
+    },
     operations::{Call, Command, Done, seats},
     spec::operation::Operation,
 };
@@ -63,7 +66,7 @@ impl TryFrom<UpdateSeatType> for SeatTypeChanges {
         }
         let description = request.description.as_ref();
         Ok(SeatTypeChanges {
-            name: to(&request.name).map(fields::some).transpose()?,
+            name: to(&request.name).map(some).transpose()?,
             description: description
                 .map(|field| fields::description(field.as_ref()))
                 .transpose()?,
@@ -102,7 +105,7 @@ impl Command for UpdateSeatType {
         call.record(&mut tx, Action::SeatTypeUpdated, id, details).await?;
         let mut after = AfterCommit::default();
         after.counts_changed(event);
-        let updated = SeatTypeUpdated { event_id: event, seat_type: seat_type.clone() };
+        let updated = SeatTypeUpdated { event_id: event, seat_type: seat_type.shortened() };
         after.tell(Broadcast::new(audience, updated));
         let data = ChangedSeatType { seat_type, message: "Seat type updated successfully" };
         call.commit(tx, data, after).await

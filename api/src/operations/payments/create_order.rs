@@ -33,7 +33,7 @@ pub(crate) struct CreateOrder {
     /// The booking's total.
     amount: Total,
     /// `INR`, in any case.
-    #[schema(value_type = Option<String>, pattern = "^(?:[Ii][Nn][Rr])?$", example = "INR")]
+    #[schema(value_type = Option<String>, max_length = 3, pattern = "^(?:[Ii][Nn][Rr])?$", example = "INR")]
     currency: Option<Text>,
 }
 

@@ -2,15 +2,16 @@
 
 use nexus_common::{
     Error, Result,
-    seats::{lock::Lock, selection::Selection},
+    realtime::AfterCommit,
+    seats::{broadcasts, lock::Lock, selection::Selection},
     types::time::in_words,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{announce, lock_failures, seat};
+use super::{lock_failures, seat};
 use crate::{
-    http::fields::{Id, Label},
+    http::fields::{Code, Id, Label},
     operations::{Call, Command, Done},
     spec::operation::Operation,
 };
@@ -22,6 +23,7 @@ pub(crate) struct LockSeat {
     #[serde(rename = "seatTypeId")]
     seat_type_id: Id,
     seat_label: Label,
+    share_code: Option<Code>,
 }
 
 /// A seat is locked.
@@ -39,14 +41,16 @@ impl Command for LockSeat {
 
     fn spec() -> Operation {
         Operation::command("lock_seat", "Lock a seat")
-            .description("Nobody else can lock or book the seat until the lock expires.")
+            .description("Nobody else can lock or book the seat until the lock expires. A private event needs its share code, unless the socket has joined the event with it.")
             .failures(lock_failures())
     }
 
     async fn run(self, call: Call) -> Result<Done> {
         let seat = seat(&self.event_id, &self.seat_type_id, &self.seat_label)?;
-        let mut won = call.app.locks.lock(call.user, Selection::one(seat)).await?;
-        let after = announce(&mut won);
+        let viewer = call.viewer(seat.event, &self.share_code);
+        let won = call.app.locks.lock(call.user, viewer.code, Selection::one(seat)).await?;
+        let mut after = AfterCommit::default();
+        broadcasts::locked(&mut after, &won, &call.app.pseudonyms);
         let (lock, _) =
             won.locks.first().ok_or_else(|| Error::internal("a lock was won and is not there"))?;
         let valid = call.app.locks.valid();

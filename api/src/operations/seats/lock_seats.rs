@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_common::{
     Error, Result,
-    seats::{lock::Lock, selection::Selection},
+    realtime::AfterCommit,
+    seats::{broadcasts, lock::Lock, selection::Selection},
     types::{ids::SeatTypeId, seats::SeatLabel, time::in_words},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Seat, announce, event, lock_failures};
+use super::{Seat, event, lock_failures};
 use crate::{
-    http::fields::{Field, Id, List, Object, SeatLimit, part, parts, sent},
+    http::fields::{Code, Field, Id, List, Object, SeatLimit, part, parts, sent},
     operations::{Call, Command, Done},
     spec::operation::Operation,
 };
@@ -27,6 +28,7 @@ pub(crate) struct LockSeats {
     /// How many more seats of each type, the best available; at most 100 in all.
     #[schema(value_type = Option<BestAvailable>)]
     best_available: Option<Object>,
+    share_code: Option<Code>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -80,13 +82,16 @@ impl Command for LockSeats {
 
     fn spec() -> Operation {
         Operation::command("lock_seats", "Lock several seats, all or none")
+            .description("A private event needs its share code, unless the socket has joined the event with it. Others hear of each of up to ten seats by itself, and of more in one `seats_changed`.")
             .needs_one_of(&["seats", "best_available"])
             .failures(lock_failures())
     }
 
     async fn run(self, call: Call) -> Result<Done> {
-        let mut won = call.app.locks.lock(call.user, self.try_into()?).await?;
-        let after = announce(&mut won);
+        let viewer = call.viewer(event(&self.event_id)?, &self.share_code);
+        let won = call.app.locks.lock(call.user, viewer.code, self.try_into()?).await?;
+        let mut after = AfterCommit::default();
+        broadcasts::locked(&mut after, &won, &call.app.pseudonyms);
         let locks: Vec<Lock> = won.locks.into_iter().map(|(lock, _)| lock).collect();
         let valid = call.app.locks.valid();
         let data = LockedSeats {

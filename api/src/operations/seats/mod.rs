@@ -8,12 +8,6 @@ pub(crate) mod unlock_seat;
 
 use nexus_common::{
     Error, Result,
-    realtime::{AfterCommit, Audience, Broadcast},
-    seats::{
-        broadcasts::{self, SeatLocked, UnlockReason},
-        hints,
-        lock::WonLocks,
-    },
     types::{
         ids::{EventId, SeatTypeId},
         seats::{SeatKey, SeatLabel},
@@ -53,27 +47,6 @@ fn seat(event_id: &Id, seat_type_id: &Id, label: &Label) -> Result<SeatKey> {
 pub(crate) struct Seat {
     pub(crate) seat_type_id: Id,
     pub(crate) seat_label: Label,
-}
-
-/// The broadcasts about new locks.
-fn announce(won: &mut WonLocks) -> AfterCommit {
-    let mut after = AfterCommit::default();
-    broadcasts::freed(&mut after, std::mem::take(&mut won.cleared), UnlockReason::Expired);
-    for (lock, available_quantity) in &won.locks {
-        hints::keep(&mut after, &[lock.key()], lock.user_id, lock.locked_at, lock.expires_at);
-        after.counts_changed(lock.event_id);
-        let locked = SeatLocked {
-            event_id: lock.event_id,
-            seat_type_id: lock.event_seat_type_id,
-            seat_label: lock.seat_label.clone(),
-            user_id: lock.user_id,
-            available_quantity: *available_quantity,
-            version: won.version,
-            lock: lock.clone(),
-        };
-        after.tell(Broadcast::new(Audience::Event(lock.event_id, won.visibility), locked));
-    }
-    after
 }
 
 /// Why a seat cannot be locked.

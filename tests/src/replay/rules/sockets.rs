@@ -68,6 +68,11 @@ pub(super) fn broadcasts() -> Vec<Rule> {
                 broadcast["available_quantity"] = json!(case.truth.available(seat_type));
             }
         }),
+        rule("docs/contract.md#change-42", "a buyer's words are the buyer's").everywhere(|_, outcome| {
+            let heard = outcome.pointer_mut("/broadcasts/organizer").and_then(Value::as_array_mut);
+            let cancelled = heard.into_iter().flatten().filter(|heard| heard["event"] == "booking_cancelled");
+            cancelled.for_each(|heard| merge(&mut heard["args"][0], json!({"reason": "Cancelled by user"})));
+        }),
         rule("docs/contract.md#change-17", "a booking's reference, amount and words are its buyer's and its organiser's").everywhere(|_, outcome| {
             // Every recorded booking is the buyer's, of an event that is the organizer's.
             let Some(Value::Array(heard)) = outcome.pointer_mut("/broadcasts/anonymous") else { return };
@@ -94,11 +99,14 @@ pub(super) fn broadcasts() -> Vec<Rule> {
             });
                 outcome["counts"] = counts.collect();
             }),
-        rule("docs/contract.md#change-34", "only its organiser hears of the seats of a private event, without its share code").on([264], |_, outcome| {
-            merge(outcome, json!({"broadcasts": {"buyer": [], "anonymous": []}}));
-            // The organiser's, and those of the others.
-            let counts = [outcome["counts"]["2"].take(), json!({"version": null})];
-            outcome["counts"]["2"] = json!(counts);
+        rule("docs/contract.md#change-43", "whose lock it is only the user is told").everywhere(|_, outcome| {
+            for (client, user) in [("organizer", 1), ("buyer", 2), ("anonymous", 0)] {
+                let Some(Value::Array(heard)) = outcome.pointer_mut(&format!("/broadcasts/{client}")) else { continue };
+                let locked = heard.iter_mut().filter(|heard| heard["event"] == "seat_locked").map(|heard| &mut heard["args"][0]);
+                for locked in locked.filter(|locked| locked["user_id"] != user) {
+                    merge(locked, json!({"user_id": any::PSEUDONYM, "lock": {"user_id": any::PSEUDONYM}}));
+                }
+            }
         }),
     ]
 }

@@ -37,7 +37,7 @@ async fn locks() {
         .await
         .failed(409, "Seat S1 is already taken. Please select another seat.");
     buyer.lock(&event, "VIP", "A2").await.failed(409, "No seats available for this seat type");
-    buyer.lock(&draft, "VIP", "A1").await.failed(409, "Event is not available for booking");
+    buyer.lock(&draft, "VIP", "A1").await.failed(404, "Event not found");
     stack.anonymous().lock(&event, "Standard", "S2").await.failed(401, "Access token is required");
     let label = json!({"seat_label": "S2"});
     for (path, status, message) in [

@@ -90,14 +90,18 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
             let broadcast = viewer
                 .wait_for("seat_locked", |broadcast| broadcast["seat_label"] == label, SOON)
                 .await;
+            // Others are not told whose it is.
+            assert_ne!(broadcast["user_id"], buyer.id);
+            let mut lock = data["lock"].clone();
+            lock["user_id"] = broadcast["user_id"].clone();
             let expected = json!({
                 "event_id": event.id,
                 "seat_type_id": event.seat_type("VIP"),
                 "seat_label": label,
-                "user_id": buyer.id,
+                "user_id": broadcast["user_id"],
                 "available_quantity": left,
                 "version": broadcast["version"],
-                "lock": data["lock"],
+                "lock": lock,
             });
             assert_eq!(broadcast, expected);
         }

@@ -51,6 +51,71 @@ async fn the_documents_and_the_page_are_served() {
     }
 }
 
+/// The texts of a schema that may be of any length, each with its place.
+fn endless(document: &Value, schema: &Value, place: &str, found: &mut BTreeSet<String>) {
+    if let Some(target) = schema["$ref"].as_str() {
+        let schema = document.pointer(target.trim_start_matches('#')).expect("what it refers to");
+        return endless(document, schema, target, found);
+    }
+    let is_text = schema["type"] == "string"
+        || schema["type"].as_array().is_some_and(|types| types.contains(&json!("string")));
+    let is_a_word = schema["enum"].is_array() || schema["const"].is_string();
+    let is_formal = ["date-time", "uuid"].iter().any(|format| schema["format"] == *format);
+    if is_text && !is_a_word && !is_formal && schema["maxLength"].is_null() {
+        found.insert(place.to_owned());
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        // Whatever is no UUID is no code.
+        if name == "share_code" {
+            continue;
+        }
+        endless(document, property, &format!("{place}/{name}"), found);
+    }
+    for several in ["anyOf", "oneOf", "allOf"] {
+        for (index, one) in schema[several].as_array().into_iter().flatten().enumerate() {
+            endless(document, one, &format!("{place}/{several}/{index}"), found);
+        }
+    }
+    if schema["items"].is_object() {
+        endless(document, &schema["items"], &format!("{place}/items"), found);
+    }
+}
+
+#[test]
+fn every_text_of_a_request_has_a_longest_length() {
+    let mut found = BTreeSet::new();
+    let document = &OPENAPI.whole;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                // Those of the path and of the head are bounded by their length.
+                if parameter["in"] == "query" && parameter["name"] != "share_code" {
+                    let place = format!("{place} {}", parameter["name"]);
+                    endless(document, &parameter["schema"], &place, &mut found);
+                }
+            }
+            for (kind, content) in
+                operation["requestBody"]["content"].as_object().into_iter().flatten()
+            {
+                endless(document, &content["schema"], &format!("{place} {kind}"), &mut found);
+            }
+        }
+    }
+    let document = &ASYNCAPI.whole;
+    for name in over_sockets("receive") {
+        let operation = &document["operations"][name];
+        for message in operation["messages"].as_array().into_iter().flatten() {
+            let mut message = message;
+            while let Some(target) = message["$ref"].as_str() {
+                message = document.pointer(target.trim_start_matches('#')).expect("a message");
+            }
+            endless(document, &message["payload"], name, &mut found);
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn openapi_is_what_the_official_validator_takes() {
     let file = TempDir::create();
@@ -135,7 +200,10 @@ async fn every_event_of_the_document_is_heard() {
 
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let path = format!("/events/{}", event.id);
-    organiser.put(&path, json!({"name": "Renamed"})).await.ok();
+    let renamed = json!({"name": "Renamed", "max_tickets_per_user": 20});
+    organiser.put(&path, renamed).await.ok();
+    let many = json!({"best_available": {"seat_type_id": event.seat_type("VIP"), "count": 11}});
+    organiser.post(&format!("/seats/{}/locks", event.id), many).await.ok();
     let types = format!("/seats/{}/seat-types", event.id);
     let made =
         organiser.post(&types, json!({"name": "Floor", "price": 1, "quantity": 1})).await.data();

@@ -4,3 +4,4 @@ mod bad_input;
 mod cancellation;
 mod held;
 mod reads;
+mod texts;

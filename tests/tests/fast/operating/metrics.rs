@@ -154,7 +154,8 @@ async fn sockets_their_commands_and_broadcasts_are_counted() {
             (&format!(r#"{commands}{{command="lock_seat",outcome="ok"}}"#), 1.0),
             (&format!(r#"{commands}{{command="lock_seat",outcome="token_missing"}}"#), 1.0),
             (r#"nexus_socket_command_duration_seconds_count{command="lock_seat"}"#, 2.0),
-            (r#"nexus_broadcasts_total{event="seat_locked"}"#, 1.0),
+            // For the user, and for the others.
+            (r#"nexus_broadcasts_total{event="seat_locked"}"#, 2.0),
         ],
     )
     .await;

@@ -56,8 +56,10 @@ async fn an_anonymous_command_is_refused_and_listening_is_not() {
         }
         assert_eq!(stack.contents().await, before, "rows");
         let lock = stack.user().await;
-        lock.lock(&event, "VIP", &format!("A{}", lock.id)).await.ok();
-        socket.wait_for("seat_locked", |broadcast| broadcast["user_id"] == lock.id, SOON).await;
+        let label = format!("A{}", lock.id);
+        lock.lock(&event, "VIP", &label).await.ok();
+        let is_it = |broadcast: &Value| broadcast["seat_label"].as_str() == Some(&label);
+        socket.wait_for("seat_locked", is_it, SOON).await;
         stack.execute("DELETE FROM seats").await;
         stack.execute("UPDATE event_seat_types SET available_quantity = quantity").await;
         stack.execute(&format!("DELETE FROM users WHERE id = {}", lock.id)).await;

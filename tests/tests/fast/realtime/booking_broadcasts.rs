@@ -1,5 +1,5 @@
 //! Broadcasts about bookings: the parties hear all of it, others neither its reference nor its
-//! amount nor the buyer's words.
+//! amount; the buyer's words are for the buyer alone.
 
 use super::fence;
 use nexus_tests::shop::{MASKED_REFERENCE, event_request};
@@ -76,9 +76,12 @@ async fn a_bookings_parties_hear_all_of_it_and_others_what_is_no_secret() {
             vec![json!({"booking_id": booking.id, "reason": reason})],
         ]
     };
-    for socket in &parties {
-        let full = expected(&booking.reference, json!(200), "my mother died");
+    for (place, socket) in parties.iter().enumerate() {
+        let is_the_buyers = [0, 1, 3].contains(&place);
+        let reason = if is_the_buyers { "my mother died" } else { "Cancelled by user" };
+        let full = expected(&booking.reference, json!(200), reason);
         assert_eq!(told(socket), full, "{}", socket.describe());
+        assert_eq!(socket.describe().contains("mother"), is_the_buyers, "{}", socket.describe());
     }
     for socket in &others {
         assert_eq!(
@@ -110,6 +113,9 @@ async fn the_senders_other_sockets_hear_all_of_it_and_the_sender_nothing() {
     let owner = stack.socket("the organiser", &organiser).await;
     let stranger = stack.socket("the stranger", &stack.anonymous()).await;
 
+    let shown = organiser.get(&format!("/events/{}", event.id)).await.data();
+    let join = json!({"event_id": event.id, "share_code": shown["share_code"]});
+    sender.call_ok("join_event", join).await;
     let seat_type = event.seat_type("VIP");
     sender
         .call_ok(
@@ -127,14 +133,14 @@ async fn the_senders_other_sockets_hear_all_of_it_and_the_sender_nothing() {
 
     assert_eq!(told(&sender), NOTHING, "{}", sender.describe());
     assert_eq!(told(&stranger), NOTHING, "a private event: {}", stranger.describe());
-    for socket in [&beside, &owner] {
+    for (socket, reason) in [(&beside, "rain"), (&owner, "Cancelled by user")] {
         let [created, confirmed, cancelled] = told(socket);
         assert_eq!((created.len(), confirmed.len()), (1, 0), "{}", socket.describe());
         let reference = &booked["booking"]["booking_reference"];
         assert_eq!(&created[0]["booking_reference"], reference, "{}", socket.describe());
         assert_eq!(
             cancelled,
-            [json!({"booking_id": id, "reason": "rain"})],
+            [json!({"booking_id": id, "reason": reason})],
             "{}",
             socket.describe()
         );

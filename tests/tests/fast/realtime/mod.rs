@@ -1,5 +1,6 @@
 //! Socket.IO: commands, broadcasts, and the official clients.
 
+mod amplification;
 mod bad_input;
 mod booking_broadcasts;
 mod broadcasts;
@@ -7,6 +8,7 @@ mod leaving;
 mod limits;
 mod official_clients;
 mod private_events;
+mod pseudonyms;
 mod recovery;
 mod slow_readers;
 

@@ -206,9 +206,15 @@ async fn long_messages_foreign_scripts_and_bytes_are_carried(cell: Cell) {
     let created = succeeds(&buyer, "create_event", request).await;
     assert_eq!(created["event"]["description"], description.trim());
     let broadcast = viewer
-        .wait_for("event_created", |broadcast| broadcast["event"] == created["event"], SOON)
+        .wait_for(
+            "event_created",
+            |broadcast| broadcast["event"]["id"] == created["event"]["id"],
+            SOON,
+        )
         .await;
     assert_eq!(broadcast["event"]["name"], created["event"]["name"]);
+    let told = broadcast["event"]["description"].as_str().unwrap().trim_end_matches('…');
+    assert!(told.chars().count() == 999 && description.starts_with(told), "{told}");
 
     // To the byte: what Engine.IO counts is `42["lock_seat",{…}]`.
     let padded = |label: &str, length: usize| {

@@ -16,8 +16,9 @@ async fn hidden(organiser: &Client, fields: &[(&str, Value)]) -> (Event, String)
     for (field, value) in fields {
         request[*field] = value.clone();
     }
-    let event = Event::from_created(&organiser.post("/events/create", request).await.data());
+    let mut event = Event::from_created(&organiser.post("/events/create", request).await.data());
     let code = code(organiser, &event).await;
+    event.share_code = Some(code.clone());
     (event, code)
 }
 
@@ -141,8 +142,9 @@ async fn who_has_the_code_hears_of_seats_and_bookings_and_strangers_do_not() {
 async fn an_event_that_becomes_private_is_no_longer_heard_without_its_code() {
     let stack = Stack::builder().workers([]).start().await;
     let (organiser, buyer) = (stack.user().await, stack.user().await);
-    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let mut event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let code = code(&organiser, &event).await;
+    event.share_code = Some(code.clone());
     let never = stack.socket("who never joined", &stack.anonymous()).await;
     let joined = stack.socket("who joined while it was open", &stack.anonymous()).await;
     let guest = stack.socket("who joined with the code while it was open", &buyer).await;

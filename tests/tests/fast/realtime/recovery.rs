@@ -134,8 +134,8 @@ async fn who_has_missed_too_much_begins_anew() {
     organiser.lock(&event, "VIP", "A1").await.ok();
     first.until_seat("A1").await;
     drop(std::mem::replace(&mut first.wire, stack.wire().await));
-    for number in 0..12 {
-        let description = format!("{number} {}", "x".repeat(9_000));
+    for number in 0..30 {
+        let description = format!("{number} {}", "🎆".repeat(1_000));
         let path = format!("/events/{}", event.id);
         organiser.put(&path, json!({"description": description})).await.ok();
     }

@@ -3,6 +3,7 @@
 mod contention;
 mod counts;
 mod expired_locks;
+mod hidden_events;
 mod maps;
 mod own_locks;
 mod verified_phone;

@@ -1,0 +1,81 @@
+//! Who may know of an event, for those whom Redis has turned away: they are many, and PostgreSQL is
+//! asked for all of them together, and not again for a second. Whoever gets a seat is decided by
+//! PostgreSQL itself.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sqlx::{PgConnection, PgPool, types::Json};
+
+use crate::{
+    error::{Error, Result},
+    events::event::require_visible,
+    storage::{groups::Groups, postgres::promptly_from},
+    types::{
+        ids::EventId,
+        visibility::{Viewer, Visibility},
+    },
+};
+
+/// How long an answer that lets somebody know of an event is good.
+const FRESH: Duration = Duration::from_secs(1);
+/// Beyond this number, those that are over are forgotten.
+const MOST: usize = 1_000;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Visibilities {
+    known: Arc<Mutex<HashMap<EventId, (Visibility, Instant)>>>,
+    asked: Groups<EventId, Option<Visibility>>,
+}
+
+impl Visibilities {
+    pub(super) fn new(db: PgPool) -> Self {
+        let asked = Groups::new(move |events: Vec<EventId>| {
+            let db = db.clone();
+            async move {
+                promptly_from(&db, async { read(&mut *db.acquire().await?, &events).await }).await
+            }
+        });
+        Visibilities { known: Arc::default(), asked }
+    }
+
+    /// [`Error::EventNotFound`] unless `viewer` may know of the event, or might a second ago.
+    pub(super) async fn require(&self, event: EventId, viewer: Viewer) -> Result<()> {
+        let known = self.known().get(&event).copied();
+        if let Some((visibility, at)) = known
+            && at.elapsed() < FRESH
+            && visibility.is_open_to(viewer)
+        {
+            return Ok(());
+        }
+        let visibility = self.asked.call(event).await?.ok_or(Error::EventNotFound)?;
+        let mut known = self.known();
+        if known.len() >= MOST {
+            known.retain(|_, (_, at)| at.elapsed() < FRESH);
+        }
+        known.insert(event, (visibility, Instant::now()));
+        require_visible(visibility, viewer)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<EventId, (Visibility, Instant)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn read(
+    conn: &mut PgConnection,
+    events: &[EventId],
+) -> Result<Vec<Result<Option<Visibility>>>> {
+    let ids = Vec::from_iter(events.iter().copied().collect::<BTreeSet<_>>());
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: EventId", event_visibility(events) AS "visibility!: Json<Visibility>" FROM events WHERE id = ANY ($1)"#,
+        &ids as _,
+    );
+    let rows = rows.fetch_all(conn).await?.into_iter();
+    let found: HashMap<EventId, Visibility> = rows.map(|row| (row.id, row.visibility.0)).collect();
+    Ok(events.iter().map(|event| Ok(found.get(event).copied())).collect())
+}
