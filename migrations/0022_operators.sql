@@ -1,7 +1,9 @@
 -- Operators: how they log in to their pages, accounts that they have suspended, and events that they
 -- have taken down.
 --
--- Locks: nobody can use users and events, for milliseconds: no row is read.
+-- Locks: nobody can use events and users, for milliseconds: no row is read. In the order in which
+-- whoever locks a seat refers to them.
+LOCK TABLE events, users IN ACCESS EXCLUSIVE MODE;
 
 -- Sessions of the operators' pages.
 CREATE TABLE operator_sessions (

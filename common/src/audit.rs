@@ -42,6 +42,8 @@ text_enum! {
         RoleChanged = "role_changed",
         AccountSuspended = "account_suspended",
         AccountReinstated = "account_reinstated",
+        AccountExported = "account_exported",
+        AccountErased = "account_erased",
         OperatorSignedIn = "operator_signed_in",
         OperatorSignInFailed = "operator_sign_in_failed",
         OperatorSignedOut = "operator_signed_out",

@@ -10,6 +10,7 @@ use nexus_common::{
         contacts::Phone as PhoneNumber,
         ids::UserId,
         page::Page,
+        text::one_line,
         visibility::{ShareCode, Viewer},
     },
 };
@@ -53,6 +54,18 @@ const LONGEST_LINE: usize = 4_096;
 /// Text that is not too long to be looked at.
 fn to_line(value: &Value) -> Option<String> {
     to_text(value).filter(|text| text.chars().nth(LONGEST_LINE).is_none())
+}
+
+/// Text of one line as it is kept; one that is too long stays so, whatever it has too much of.
+pub(crate) fn clean_line(text: &str) -> String {
+    if text.chars().nth(LONGEST_LINE).is_some() { text.to_owned() } else { one_line(text) }
+}
+
+const LONGEST_CHALLENGE: usize = 200;
+
+fn to_challenge(value: &Value) -> Option<String> {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    to_text(value).filter(|text| text.len() <= LONGEST_CHALLENGE && text.chars().all(is_fit))
 }
 
 /// As much of a text as is looked at: no password is as long.
@@ -146,7 +159,7 @@ macro_rules! field {
     };
     ($(#[$doc:meta])* $name:ident: $value:ty = $read:expr, $schema:expr) => {
         $crate::http::fields::field!(
-            $(#[$doc])* $name: $value = $read, cleaned by ::nexus_common::types::text::one_line, $schema
+            $(#[$doc])* $name: $value = $read, cleaned by $crate::http::fields::clean_line, $schema
         );
     };
 }
@@ -246,11 +259,13 @@ field!(
         ))
 );
 field!(
-    /// Whatever is no challenge is one that has expired.
-    Challenge: String = to_text,
-    text("AZ_DWVbAdgmrd7-8YNYGfwDQ3qs0Pq2r3jK2v3iWwJcC").description(Some(
-        "The `challenge_id` of the response to `send-otp`: wrong codes then count for whoever has it. Without it they count for the network."
-    ))
+    /// Whatever looks like a challenge and is none is one that has expired.
+    Challenge: String = to_challenge, cleaned by str::to_owned,
+    text_like("^[A-Za-z0-9_-]*$", "AZ_DWVbAdgmrd7-8YNYGfwDQ3qs0Pq2r3jK2v3iWwJcC")
+        .max_length(Some(LONGEST_CHALLENGE))
+        .description(Some(
+            "The `challenge_id` of the response to `send-otp`: wrong codes then count for whoever has it. Without it they count for the network."
+        ))
 );
 field!(
     Purpose: OtpPurpose = |value| value.as_str().and_then(|word| word.parse().ok()),

@@ -123,6 +123,8 @@ pub async fn erase(conn: &mut PgConnection, user: UserId) -> Result<()> {
         sqlx::query!("DELETE FROM refresh_tokens WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM sessions WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM blacklisted_tokens WHERE user_id = $1", user as _),
+        sqlx::query!("DELETE FROM operator_sessions WHERE user_id = $1", user as _),
+        sqlx::query!("DELETE FROM operator_totps WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM login_networks WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM email_proofs WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM idempotency_keys WHERE user_id = $1", user as _),

@@ -59,6 +59,10 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
                   (SELECT coalesce(jsonb_agg(jsonb_build_object('role_before', role_before, 'role_after', role_after, 'changed_at', changed_at) ORDER BY c.id), '[]')
                    FROM role_changes c WHERE c.user_id = u.id) AS "role_changes!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                              'at', at, 'action', action, 'subject_kind', subject_kind, 'subject', subject, 'by_user', actor IS NOT DISTINCT FROM u.id) ORDER BY l.id), '[]')
+                   FROM ((SELECT * FROM audit_log WHERE actor = u.id ORDER BY id DESC LIMIT 1000)
+                         UNION (SELECT * FROM audit_log WHERE subject_kind = 'account' AND subject = u.id::text ORDER BY id DESC LIMIT 1000)) l) AS "audit_log!",
+                  (SELECT coalesce(jsonb_agg(jsonb_build_object(
                               'event_id', event_id, 'seat_type_id', event_seat_type_id, 'seat_label', seat_label, 'status', s.status,
                               'locked_at', locked_at, 'expires_at', expires_at, 'booked_at', booked_at) ORDER BY s.id), '[]')
                    FROM seats s WHERE s.user_id = u.id) AS "seats!",
@@ -96,6 +100,7 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
         ("sessions", row.sessions),
         ("login_networks", row.login_networks),
         ("role_changes", row.role_changes),
+        ("audit_log", row.audit_log),
         ("seats", row.seats),
         ("cancellation_notices", row.notices),
         ("orders_of_deleted_bookings", row.orders_of_deleted_bookings),

@@ -103,10 +103,15 @@ fn not_https() -> Error {
 /// same time, each is counted before the next is decided: until this transaction ends, the others
 /// wait.
 pub async fn require_room(conn: &mut PgConnection, organizer: UserId, most: i64) -> Result<()> {
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", organizer as _)
-        .fetch_optional(&mut *conn)
-        .await?
-        .ok_or(Error::TokenInvalid)?;
+    // The user may have been deleted since their token was checked. Who erases the account meanwhile
+    // waits for this, or is waited for, and then nobody is left who could answer for the event.
+    sqlx::query!(
+        "SELECT id FROM users WHERE id = $1 AND erased_at IS NULL FOR NO KEY UPDATE",
+        organizer as _,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::TokenInvalid)?;
     // A separate statement sees those that were committed while this one waited; it counts no
     // further than it needs to.
     let events = sqlx::query_scalar!(
@@ -125,15 +130,6 @@ pub async fn create(
     organizer: UserId,
     new: &NewEvent,
 ) -> Result<(Event, Vec<CreatedSeatType>)> {
-    // The user may have been deleted since their token was checked. Who erases the account meanwhile
-    // waits for this, or is waited for, and then nobody is left who could answer for the event.
-    let organizer_is_there = sqlx::query_scalar!(
-        "SELECT id FROM users WHERE id = $1 AND erased_at IS NULL FOR KEY SHARE",
-        organizer as _,
-    );
-    if organizer_is_there.fetch_optional(&mut *conn).await?.is_none() {
-        return Err(Error::TokenInvalid);
-    }
     if new.image_url.as_deref().is_some_and(|url| !is_https(url)) {
         return Err(not_https());
     }

@@ -38,6 +38,8 @@ pub struct Replay {
     /// The live names of recorded things.
     pub names: Names,
     pub(super) http: reqwest::Client,
+    /// Who has one-time passwords sent, and sends them back.
+    pub(super) owner_of_phones: Client,
     /// The other clients, by their names in the recording.
     pub(super) sockets: BTreeMap<String, SocketClient>,
     /// What each of the other clients has received that belongs to no exchange yet.
@@ -54,18 +56,20 @@ pub struct Replay {
 impl Replay {
     /// Starts an empty installation.
     pub async fn start() -> Self {
-        // The recording needs the accounts of six registrations in a row, and the replay is faster
+        // The recording needs six registrations and four resets in a row, and the replay is faster
         // than people are.
         let stack =
             Stack::builder().env("FRONTEND_URL", ORIGIN).env("RATE_LIMIT_REGISTRATION", "6/1h");
         let stack =
             stack.env("RATE_LIMIT_COMMANDS", "100000/1s").env("RATE_LIMIT_USER", "100000/1s");
+        let stack = stack.env("RATE_LIMIT_PASSWORD_RESET", "4/1h");
         let mut stack = stack.start().await;
         // The recorded webhooks are sent, not the stand-in's own.
         stack.providers.fault(Target::Webhook, None, Fault::lost());
         // Tickets were delivered some seconds after they were made.
         stack.worker("notifications").stop().await;
         Self {
+            owner_of_phones: stack.anonymous(),
             stack,
             names: Names::default(),
             http: http_client(),
@@ -197,8 +201,14 @@ impl Replay {
             };
             request = request.header(name, value);
         }
-        // An address for each, so that no exchange counts against another's rate limit.
-        request = request.header("x-forwarded-for", self.stack.anonymous().address().to_string());
+        // An address for each, so that no exchange counts against another's rate limit; but wrong
+        // codes are counted for the network that has asked for the code.
+        let by_code = ["/send-otp", "/verify-otp", "/reset-password"];
+        let address = match by_code.iter().any(|end| path.ends_with(end)) {
+            true => self.owner_of_phones.address(),
+            false => self.stack.anonymous().address(),
+        };
+        request = request.header("x-forwarded-for", address.to_string());
         if let Some(body) = body {
             request = request.body(body);
         }

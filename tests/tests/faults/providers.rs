@@ -120,7 +120,8 @@ async fn whatever_a_provider_answers_its_caller_is_answered_in_time_and_may_try_
             let label = format!("A{}", manner as usize);
             let booking = buyer.lock_and_book(event, &[("VIP", label.as_str())]).await;
             let there = buyer.clone().at(url);
-            let login = json!({"phone": "9812345678", "otp": "123456"});
+            let login =
+                json!({"phone": format!("98123456{:02}", manner as usize), "otp": "123456"});
             let confirm = async {
                 let socket = stack.socket_with("the buyer", buyer, json!({"url": url})).await;
                 let paid = json!({"booking_id": booking.id, "payment_id": "pay_0123456789abcd"});

@@ -138,7 +138,7 @@ pub async fn account_erased(
         let content = bodies(ErasedText {}, ErasedHtml {})?;
         return needed(&cx.smtp)?.send(mail(to, None, SUBJECT, content)).await.map_err(outward);
     }
-    let (Some(phone), Some(twilio)) = (job.phone, cx.sms()?) else { return Ok(()) };
+    let (Some(phone), Some(twilio)) = (job.phone, cx.texts()?) else { return Ok(()) };
     let text = format!("{SUBJECT}. If that was not you, please write to us.");
     twilio.send_sms(&phone, &text).await.map_err(outward)
 }

@@ -7,6 +7,7 @@ use nexus_common::{
         erasure::{self, Holdings},
         sessions::{self, EndedSessions},
     },
+    audit::{self, Action},
     bookings::{
         booking_states::BookingEvent,
         cancellation,
@@ -25,6 +26,7 @@ use nexus_common::{
     },
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
@@ -46,7 +48,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeleteAccount {
     /// The account's, if it has one.
-    #[schema(value_type = Option<String>, example = "Corr3ct-horse")]
+    #[schema(value_type = Option<String>, max_length = 4096, example = "Corr3ct-horse")]
     password: Option<Verbatim>,
     /// A code that was sent to the account's phone, if that is proved and there is no password.
     current_otp: Option<Otp>,
@@ -112,6 +114,7 @@ async fn erase(app: &App, caller: &Caller) -> Result<Option<EndedSessions>> {
         return Ok(None);
     }
     erasure::erase(&mut tx, user).await?;
+    audit::record(&mut tx, Action::AccountErased, Some(user), user, json!({})).await?;
     tx.commit().await?;
     wakeups::committed();
     Ok(Some(ended))

@@ -10,10 +10,11 @@ use http::header;
 use nexus_common::{
     Error, Result,
     accounts::export::{self, Outline},
+    audit::{self, Action},
     types::ids::{BookingId, EventId, UserId},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
@@ -44,6 +45,9 @@ struct Described {
     login_networks: Value,
     #[schema(value_type = Vec<Object>)]
     role_changes: Value,
+    /// What the user did, and what was done to the account: the newest thousand of each.
+    #[schema(value_type = Vec<Object>)]
+    audit_log: Value,
     /// Seats that the user has locked or booked.
     #[schema(value_type = Vec<Object>)]
     seats: Value,
@@ -79,7 +83,10 @@ impl Endpoint for ExportAccount {
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let user = caller.user;
         app.budgets.account_export(user).await?;
-        let outline = export::outline(&mut *app.db.acquire().await?, user).await?;
+        let mut conn = app.db.acquire().await?;
+        let outline = export::outline(&mut conn, user).await?;
+        audit::record(&mut conn, Action::AccountExported, Some(user), user, json!({})).await?;
+        drop(conn);
         Ok(Export { app, user, outline })
     }
 }

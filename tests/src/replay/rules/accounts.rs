@@ -84,6 +84,10 @@ pub(super) fn accounts() -> Vec<Rule> {
             401,
             "Refresh token has been revoked",
         ),
+        rule("docs/contract.md#change-49", "a code comes with a challenge").on(
+            [104, 115, 117, 131, 137],
+            |_, outcome| merge(&mut outcome["body"], json!({"data": {"challenge_id": any::ID}})),
+        ),
         rule("docs/contract.md#change-35", "tickets are mailed to proved addresses only").on([420], |_, outcome| {
             let tickets = outcome["body"]["data"]["tickets"].as_array_mut();
             for ticket in tickets.into_iter().flatten() {

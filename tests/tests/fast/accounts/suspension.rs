@@ -121,7 +121,7 @@ async fn an_event_that_is_taken_down_is_seen_by_nobody_and_not_on_sale_whatever_
         assert_eq!(seen_by(client, event.id).await, [false; 4]);
     }
     let off = "Event is not available for booking";
-    buyer.lock(&event, "VIP", "A4").await.failed(409, off);
+    buyer.lock(&event, "VIP", "A4").await.failed(404, "Event not found");
     buyer.book(&event, &[("VIP", "A3")]).await.failed(409, off);
     buyer.try_order(&pending).await.failed(409, off);
     // Its organiser sees it, as a draft, and does not bring it back.

@@ -47,17 +47,18 @@ async fn seats_are_sold_from_the_lock_to_the_ticket_in_the_mail() {
     let anonymous = stack.anonymous();
     let known = anonymous.clone().logged_in(&registered);
     let sent = anonymous.post("/auth/send-otp", json!({"phone": PHONE})).await.data();
+    let challenge = sent["challenge_id"].as_str().expect("a challenge");
     assert_eq!(
         sent,
-        json!({"success": true, "message": "OTP sent successfully", "status": "pending", "expiresIn": "10 minutes"})
+        json!({"success": true, "message": "OTP sent successfully", "status": "pending", "expiresIn": "10 minutes", "challenge_id": challenge})
     );
     let otp = eventually("the code is sent", SOON, async || {
         stack.providers.otp(PHONE).ok_or("none".into())
     })
     .await;
     // Who is logged in to the account proves the phone, and then the address.
-    let login =
-        known.post("/auth/verify-otp", json!({"phone": PHONE, "otp": otp.code})).await.data();
+    let proof = json!({"phone": PHONE, "otp": otp.code, "challenge_id": challenge});
+    let login = known.post("/auth/verify-otp", proof).await.data();
     assert_eq!(
         (&login["message"], &login["isNewUser"]),
         (&json!("OTP verified and login successful"), &json!(false))

@@ -118,6 +118,8 @@ async fn what_goes_with_a_deleted_row_is_its_own() {
         "users -> idempotency_keys goes",
         "users -> idempotent_requests goes",
         "users -> login_networks goes",
+        "users -> operator_sessions goes",
+        "users -> operator_totps goes",
         "users -> refresh_tokens goes",
         "users -> seats stays",
         "users -> sessions goes",
