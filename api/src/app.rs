@@ -117,7 +117,7 @@ impl AppState {
             booking_lists: views::lists(db.clone()),
             booking_details: views::details(db.clone()),
             payment_states: orders::states(db.clone()),
-            budgets: Budgets::new(settings.limits.clone(), cache.clone()),
+            budgets: Budgets::new(settings.limits.clone(), cache.clone(), &settings.tokens)?,
             signer: Signer::new(&settings.tokens)?,
             addresses: AddressKey::new(newest)?,
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),

@@ -5,14 +5,20 @@
 //! its owner out. So a caller in a network from which the account has logged in before has a
 //! separate budget there, which strangers' failures do not touch; all other networks share one.
 //! Accounts are counted by the address or number that was typed, whether or not the account exists.
+//!
+//! What is counted for an address is counted for the networks around it, too. Beyond the budgets of
+//! networks, which strangers share, logins, new accounts, codes and mails take work ([`puzzles`]).
 
 use std::fmt::Display;
 
 use nexus_common::{
     Error, Result,
     accounts::{credentials::Login, login_networks, otp_challenges},
-    config::{Limit, RateLimit, RateLimits},
-    limiter::{Budget, Limiter, Refused, Taken},
+    config::{Limit, RateLimit, RateLimits, Tokens},
+    limiter::{
+        Budget, Limiter, Refused, Taken,
+        puzzles::{self, Puzzles},
+    },
     observability::metrics,
     providers::twilio::Service,
     storage::Cache,
@@ -23,12 +29,13 @@ use nexus_common::{
 };
 use sqlx::PgPool;
 
-use crate::http::client_ip::ClientIp;
+use crate::http::{client_ip::ClientIp, solution::Solution};
 
 /// The limits of this process.
 pub(crate) struct Budgets {
     rates: RateLimits,
     limiter: Limiter,
+    puzzles: Puzzles,
 }
 
 /// A caller who claims to own an account.
@@ -89,13 +96,13 @@ fn checks(service: Service, phone: &Phone, shown: Shown) -> Budget {
 }
 
 impl Budgets {
-    pub(crate) fn new(rates: RateLimits, cache: Cache) -> Self {
-        Budgets { rates, limiter: Limiter::new(cache) }
+    pub(crate) fn new(rates: RateLimits, cache: Cache, tokens: &Tokens) -> Result<Self> {
+        Ok(Budgets { rates, limiter: Limiter::new(cache), puzzles: Puzzles::new(tokens)? })
     }
 
     /// A request without a valid token.
     pub(crate) async fn anonymous(&self, address: ClientIp) -> Result<Taken> {
-        self.take(vec![self.budget(Limit::Anonymous, address)]).await
+        self.take(self.of_networks(Limit::Anonymous, address)).await
     }
 
     /// A request or a command of a user.
@@ -105,7 +112,7 @@ impl Budgets {
 
     /// A new Socket.IO connection.
     pub(crate) async fn connection(&self, address: ClientIp) -> Result<Taken> {
-        self.take(vec![self.budget(Limit::Connections, address)]).await
+        self.take(self.of_networks(Limit::Connections, address)).await
     }
 
     /// Commands over one connection, which counts them itself; `None` when they are not limited.
@@ -113,19 +120,30 @@ impl Budgets {
         self.rates.enforced.then(|| self.rates.of(Limit::Commands))
     }
 
-    /// A login with a password. The caller gives [`Limit::LoginFailures`] back unless the login
-    /// fails: it is taken first, so that simultaneous attempts cannot get around it.
-    pub(crate) async fn login(&self, claimant: Claimant, login: &Login) -> Result<Taken> {
-        self.take(vec![
-            self.budget(Limit::Login, claimant.address),
-            self.budget(Limit::LoginFailures, claimant.whose(login.as_str())),
-        ])
-        .await
+    /// A login with a password. The caller gives back [`Limit::RIGHT_LOGIN`] or
+    /// [`Limit::WRONG_LOGIN`]: all are taken first, so that simultaneous attempts cannot get around
+    /// them.
+    pub(crate) async fn login(
+        &self,
+        claimant: Claimant,
+        login: &Login,
+        solution: &Solution,
+    ) -> Result<Taken> {
+        let mut budgets = self.of_networks(Limit::Login, claimant.address);
+        budgets.push(self.budget(Limit::Logins, claimant.whose(login.as_str())));
+        budgets.push(self.budget(Limit::LoginFailures, claimant.whose(login.as_str())));
+        let whose = format!("{} {}", claimant.address, login.as_str());
+        self.take_or_work(Limit::Login, whose, budgets, solution).await
     }
 
     /// A new account.
-    pub(crate) async fn registration(&self, address: ClientIp) -> Result<Taken> {
-        self.take(vec![self.budget(Limit::Registration, address)]).await
+    pub(crate) async fn registration(
+        &self,
+        address: ClientIp,
+        solution: &Solution,
+    ) -> Result<Taken> {
+        let budgets = self.of_networks(Limit::Registration, address);
+        self.take_or_work(Limit::Registration, address.to_string(), budgets, solution).await
     }
 
     /// A new event, of which everybody hears.
@@ -133,26 +151,63 @@ impl Budgets {
         self.take(vec![self.budget(Limit::Events, organiser)]).await
     }
 
-    /// A code by SMS. Each costs money: no country gets more than its daily cap.
-    pub(crate) async fn otp_send(&self, claimant: Claimant, phone: &Phone) -> Result<Taken> {
+    /// A code by SMS. Each costs money: no country gets more than its daily cap, of which a part can
+    /// be had without work, and no network more than a tenth. Who is at home is limited by the phone,
+    /// and by the cap.
+    pub(crate) async fn otp_send(
+        &self,
+        claimant: Claimant,
+        phone: &Phone,
+        solution: &Solution,
+    ) -> Result<Taken> {
         let (prefix, cap) = self.rates.otp_caps.of(phone);
-        self.take(vec![
-            self.budget(Limit::OtpSend, claimant.address),
+        let part = u64::from(cap.count) * u64::from(self.rates.otp_free_percent) / 100;
+        let free = RateLimit { count: (part as u32).max(1), ..cap };
+        let country = Budget::new(Limit::OtpCountry, free, prefix).with_work(cap.count);
+        let mut budgets = vec![
             self.budget(Limit::OtpSend, claimant.whose(phone.as_str())),
             self.budget(Limit::OtpDay, claimant.whose(phone.as_str())),
-            Budget::new(Limit::OtpCountry, cap, prefix),
-        ])
-        .await
+        ];
+        if claimant.at_home {
+            budgets.push(country.worked_for());
+            return self.take(budgets).await;
+        }
+        let tenth = RateLimit { count: cap.count.div_ceil(10), ..cap };
+        let whose = format!("{prefix} {}", claimant.address.widest());
+        budgets.extend([country, Budget::new(Limit::OtpNetwork, tenth, whose)]);
+        budgets.extend(self.of_networks(Limit::OtpSendAddress, claimant.address));
+        let whose = format!("{} {}", claimant.address, phone.as_str());
+        self.take_or_work(Limit::OtpSendAddress, whose, budgets, solution).await
     }
 
-    /// A mail with a link or a code, which anybody can have sent to anybody.
-    pub(crate) async fn email_send(&self, claimant: Claimant, email: &Email) -> Result<Taken> {
-        self.take(vec![
-            self.budget(Limit::EmailSend, claimant.address),
-            self.budget(Limit::EmailSend, claimant.whose(email.as_str())),
-            self.budget(Limit::EmailDay, claimant.whose(email.as_str())),
-        ])
-        .await
+    /// A mail with a link or a code, which anybody can have sent to anybody. Who is at home is
+    /// limited by the recipient.
+    pub(crate) async fn email_send(
+        &self,
+        claimant: Claimant,
+        email: &Email,
+        solution: &Solution,
+    ) -> Result<Taken> {
+        let mut budgets = self.of_recipient(claimant, email);
+        if claimant.at_home {
+            return self.take(budgets).await;
+        }
+        budgets.extend(self.of_networks(Limit::EmailSendAddress, claimant.address));
+        let whose = format!("{} {}", claimant.address, email.as_str());
+        self.take_or_work(Limit::EmailSendAddress, whose, budgets, solution).await
+    }
+
+    /// The mail that goes with a new account, whose own budget is the narrower one.
+    pub(crate) async fn welcome_mail(&self, claimant: Claimant, email: &Email) -> Result<Taken> {
+        let mut budgets = self.of_recipient(claimant, email);
+        let networks = self.of_networks(Limit::EmailSendAddress, claimant.address);
+        budgets.extend(networks.iter().map(Budget::worked_for));
+        self.take(budgets).await
+    }
+
+    fn of_recipient(&self, claimant: Claimant, email: &Email) -> Vec<Budget> {
+        let whose = claimant.whose(email.as_str());
+        vec![self.budget(Limit::EmailSend, &whose), self.budget(Limit::EmailDay, &whose)]
     }
 
     /// A password to compare with those of accounts that claim a contact. The caller gives it back
@@ -188,13 +243,11 @@ impl Budgets {
         phone: &Phone,
         resets_password: bool,
     ) -> Result<Taken> {
-        let mut budgets = vec![
-            self.guesses(service, phone, &guesser.whose),
-            self.budget(Limit::OtpFailuresAddress, guesser.address),
-        ];
+        let mut budgets = self.of_networks(Limit::OtpFailuresAddress, guesser.address);
+        budgets.push(self.guesses(service, phone, &guesser.whose));
         if resets_password {
             let own = Claimant { address: guesser.address, at_home: guesser.shown == Shown::Owner };
-            budgets.push(self.budget(Limit::PasswordReset, own.address));
+            budgets.extend(self.of_networks(Limit::PasswordResetAddress, own.address));
             budgets.push(self.budget(Limit::PasswordReset, own.whose(phone.as_str())));
         }
         let try_as = async |shown| {
@@ -253,6 +306,53 @@ impl Budgets {
         Budget::new(limit, self.rates.of(limit), whose)
     }
 
+    /// Of one limit: that of the address, and those of the networks around it.
+    fn of_networks(&self, limit: Limit, address: ClientIp) -> Vec<Budget> {
+        let budget = |(network, times)| {
+            let rate = self.rates.of(limit).times(times);
+            Budget::new(limit, rate, network).with_work(rate.times(limit.with_work()).count)
+        };
+        address.networks().map(budget).collect()
+    }
+
+    /// Takes from all, or none. If only budgets are used up that work gets more of, the caller gets
+    /// a puzzle for `whose` asking for what `limit` limits, and more for its solution.
+    async fn take_or_work(
+        &self,
+        limit: Limit,
+        whose: String,
+        budgets: Vec<Budget>,
+        solution: &Solution,
+    ) -> Result<Taken> {
+        let refused = match self.try_take(budgets.clone()).await? {
+            Ok(taken) => return Ok(taken),
+            Err(refused) => refused,
+        };
+        let Some(beyond) = refused.beyond else { return Err(refuse(refused)) };
+        let purpose = format!("{} {whose}", limit.name());
+        if let Some(solution) = &solution.0 {
+            let solved = self.puzzles.solved(solution, &purpose);
+            if let Some(solved) = solved.filter(|solved| solved.suffices(beyond)) {
+                let once = RateLimit { count: 1, period: puzzles::VALID };
+                let mut budgets: Vec<_> = budgets.iter().map(Budget::worked_for).collect();
+                budgets.push(Budget::new(Limit::Puzzles, once, solved.id));
+                match self.try_take(budgets).await? {
+                    Ok(taken) => {
+                        metrics::puzzle(limit, "solved");
+                        return Ok(taken);
+                    }
+                    // It has been used.
+                    Err(refused) if refused.limit == Limit::Puzzles => {}
+                    Err(refused) => return Err(refuse(refused)),
+                }
+            }
+            metrics::puzzle(limit, "refused");
+        }
+        metrics::puzzle(limit, "given");
+        let puzzle = Box::new(self.puzzles.set(&purpose, beyond)?);
+        Err(Error::WorkNeeded { usage: refused.usage, puzzle })
+    }
+
     async fn take(&self, budgets: Vec<Budget>) -> Result<Taken> {
         self.limiter.take(self.enforced(budgets)).await
     }
@@ -264,4 +364,9 @@ impl Budgets {
     fn enforced(&self, budgets: Vec<Budget>) -> Vec<Budget> {
         if self.rates.enforced { budgets } else { Vec::new() }
     }
+}
+
+fn refuse(refused: Refused) -> Error {
+    metrics::rate_limited(refused.limit);
+    Error::RateLimited(refused.usage)
 }

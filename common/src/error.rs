@@ -7,7 +7,8 @@
 use std::{error::Error as StdError, time::Duration};
 
 use crate::types::{
-    feature::Feature, invalid::Invalid, money::Paise, statuses::BookingStatus, usage::Usage,
+    feature::Feature, invalid::Invalid, money::Paise, puzzle::Puzzle, statuses::BookingStatus,
+    usage::Usage,
 };
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -211,6 +212,9 @@ pub enum Error {
     // Everything around.
     #[error("Too many requests. Please try again later.")]
     RateLimited(Usage),
+    /// The same for somebody who may go on at once after solving a puzzle.
+    #[error("Too many requests. Please try again later.")]
+    WorkNeeded { usage: Usage, puzzle: Box<Puzzle> },
     #[error("A request with this Idempotency-Key is already in progress")]
     RequestInFlight,
     #[error("This Idempotency-Key belongs to a different request")]
@@ -312,6 +316,7 @@ impl Error {
             Error::BookingConfirmed => (Conflict, "booking_confirmed"),
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
             Error::RateLimited(_) => (TooMany, "rate_limited"),
+            Error::WorkNeeded { .. } => (TooMany, "proof_of_work_needed"),
             Error::IdempotencyInFlight | Error::RequestInFlight => {
                 (Conflict, "idempotency_key_in_use")
             }
@@ -377,12 +382,20 @@ impl Error {
     /// For [`Kind::TooMany`]: how much is allowed, and when to try again.
     pub fn usage(&self) -> Option<Usage> {
         match self {
-            Error::RateLimited(usage) => Some(*usage),
+            Error::RateLimited(usage) | Error::WorkNeeded { usage, .. } => Some(*usage),
             // Twilio checks at most five codes per code that it has sent, and forgets that after
             // ten minutes (docs/providers.md#twilio).
             Error::OtpAttempts => {
                 Some(Usage { limit: 5, used: 5, until_room: Duration::from_secs(600) })
             }
+            _ => None,
+        }
+    }
+
+    /// What may be solved instead of waiting.
+    pub fn puzzle(&self) -> Option<&Puzzle> {
+        match self {
+            Error::WorkNeeded { puzzle, .. } => Some(puzzle),
             _ => None,
         }
     }

@@ -23,7 +23,7 @@ pub struct Operator {
     pub form_token: String,
 }
 
-/// A client of the API, logged in or not. Each has an address of its own, so that no two share a
+/// A client of the API, logged in or not. Each has a /24 of its own, so that no two share a
 /// rate limit.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -45,7 +45,7 @@ impl Client {
     pub fn anonymous(http: &reqwest::Client, url: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let address =
-            Ipv4Addr::from(0x0a00_0000 | (NEXT.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff));
+            Ipv4Addr::from(0x0a00_0001 | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff) << 8);
         Self {
             id: 0,
             token: None,

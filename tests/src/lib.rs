@@ -8,6 +8,7 @@
 //! - [`passage`] – a way to a server, which can vanish
 //! - [`client`], [`response`], [`shop`], [`refusals`] – REST clients and their responses, what
 //!   people do in a ticket shop, what they must not do
+//! - [`puzzles`] – proof of work, as clients do it
 //! - [`wire`] – HTTP by hand, byte for byte
 //! - [`socket`], [`browser`], [`lines`] – the official Socket.IO clients, a real browser, and the
 //!   processes that both run in
@@ -46,6 +47,7 @@ pub mod operators;
 pub mod passage;
 pub mod probes;
 pub mod program;
+pub mod puzzles;
 pub mod qr;
 pub mod refusals;
 pub mod replay;

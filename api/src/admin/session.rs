@@ -33,7 +33,7 @@ use crate::{
     app::App,
     auth::login,
     budgets::Claimant,
-    http::{api_error::ApiError, client_ip::ClientIp},
+    http::{api_error::ApiError, client_ip::ClientIp, solution::Solution},
 };
 
 /// The cookie's name. `__Host-` has browsers keep it to this host and to https, which production has.
@@ -210,7 +210,8 @@ pub(super) async fn log_in(
             ));
             (StatusCode::UNAUTHORIZED, page).into_response()
         }
-        Err(Error::RateLimited(usage)) => {
+        // The form solves no puzzles.
+        Err(Error::RateLimited(usage) | Error::WorkNeeded { usage, .. }) => {
             let wait = [(header::RETRY_AFTER, usage.seconds_until_room().to_string())];
             let page = pages::log_in(Some("Too many attempts. Please try again later."));
             (StatusCode::TOO_MANY_REQUESTS, wait, page).into_response()
@@ -232,7 +233,8 @@ async fn open(
     let since = Utc::now();
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let login = Login::of(field("login")).ok_or(Error::BadCredentials)?;
-    let user = login::with_password(app, address, &login, field("password").to_owned()).await?.id;
+    let password = field("password").to_owned();
+    let user = login::with_password(app, address, &login, password, &Solution::default()).await?.id;
     check_code(app, address, user, field("code")).await?;
     let token = operators::new_token();
     let mut tx = postgres::begin(&app.db).await?;

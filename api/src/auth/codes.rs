@@ -22,7 +22,7 @@ use nexus_common::{
 use crate::{
     app::App,
     budgets::{Claimant, Guesser, Shown},
-    http::client_ip::ClientIp,
+    http::{client_ip::ClientIp, solution::Solution},
 };
 
 /// Who asks about a code.
@@ -42,12 +42,13 @@ pub(crate) async fn send(
     address: ClientIp,
     phone: &Phone,
     purpose: Option<OtpPurpose>,
+    solution: &Solution,
 ) -> Result<String> {
     // Without credentials, no worker would send it.
     let twilio = app.twilio()?;
     let service = twilio.service(purpose == Some(OtpPurpose::ResetPassword));
     let claimant = Claimant::find(&app.db, address, &Login::from(phone)).await?;
-    app.budgets.otp_send(claimant, phone).await?;
+    app.budgets.otp_send(claimant, phone, solution).await?;
     let hints = &app.otp_hints;
     let replaces = hints.was_guessed(phone, service).await;
     let job =

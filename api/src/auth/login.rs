@@ -17,7 +17,11 @@ use nexus_common::{
 use serde_json::json;
 
 use super::codes::{self, CodeCaller};
-use crate::{app::App, budgets::Claimant, http::client_ip::ClientIp};
+use crate::{
+    app::App,
+    budgets::Claimant,
+    http::{client_ip::ClientIp, solution::Solution},
+};
 
 /// The user who has this password. An attempt that a limit refuses hashes nothing, and looks the
 /// same whether or not the account exists.
@@ -26,14 +30,17 @@ pub(crate) async fn with_password(
     address: ClientIp,
     login: &Login,
     password: String,
+    solution: &Solution,
 ) -> Result<User> {
     let claimant = Claimant::find(&app.db, address, login).await?;
-    let taken = app.budgets.login(claimant, login).await?;
+    let taken = app.budgets.login(claimant, login, solution).await?;
     let user = compare(app, address, login, password).await;
-    // Only a wrong password counts against the account.
-    if !matches!(user, Err(Error::BadCredentials)) {
-        app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;
-    }
+    // Only a wrong password counts for the address, and against the account.
+    let uncounted: &[Limit] = match user {
+        Err(Error::BadCredentials) => &Limit::WRONG_LOGIN,
+        _ => &Limit::RIGHT_LOGIN,
+    };
+    app.budgets.give_back(&taken, uncounted).await;
     user
 }
 

@@ -6,7 +6,11 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use nexus_common::{Error, error::Kind, types::usage::Usage};
+use nexus_common::{
+    Error,
+    error::Kind,
+    types::{puzzle::Puzzle, usage::Usage},
+};
 use serde_json::{Value, json};
 
 /// Why a request was not served.
@@ -19,6 +23,8 @@ pub(crate) struct ApiError {
     pub(crate) details: Option<String>,
     /// The state of the limit that refused it.
     pub(crate) usage: Option<Usage>,
+    /// What the caller may solve to be let past it.
+    pub(crate) puzzle: Option<Box<Puzzle>>,
 }
 
 pub(crate) type Outcome<T> = Result<T, ApiError>;
@@ -30,7 +36,14 @@ impl ApiError {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        ApiError { status, code: code.into(), message: message.into(), details: None, usage: None }
+        ApiError {
+            status,
+            code: code.into(),
+            message: message.into(),
+            details: None,
+            usage: None,
+            puzzle: None,
+        }
     }
 
     /// A failure that one of our libraries answers without a word: the status must do.
@@ -46,6 +59,9 @@ impl ApiError {
             body["error"]["retryAfter"] = json!(usage.seconds_until_room());
             body["error"]["limit"] = json!(usage.limit);
             body["error"]["current"] = json!(usage.used);
+        }
+        if let Some(puzzle) = &self.puzzle {
+            body["error"]["puzzle"] = json!(puzzle);
         }
         if with_success {
             body["success"] = json!(false);
@@ -149,6 +165,7 @@ impl From<Error> for ApiError {
             message: error.to_string(),
             details,
             usage: error.usage(),
+            puzzle: error.puzzle().cloned().map(Box::new),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use http::HeaderMap;
@@ -40,23 +40,64 @@ impl ClientIp {
         ClientIp(client)
     }
 
-    /// The network that limits count: an IPv4 address, or the first address of a /64.
-    pub(crate) fn network(self) -> IpAddr {
-        match self.0 {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
-        }
+    /// The networks that it belongs to, its own first, each with how many times as much as one
+    /// client it gets. One person may command all of a wide one: who rents a server is given a /48
+    /// for the asking, and whole /24s are for rent, too. So it gets far less than all its addresses
+    /// together would; but more than one of them, because strangers share it: those of a home have
+    /// a /56, those of an office a /48, and providers put subscribers beside each other in a /24.
+    pub(crate) fn networks(self) -> impl Iterator<Item = (Network, u32)> {
+        let layers: &[(u8, u32)] = match self.0 {
+            IpAddr::V4(_) => &[(32, 1), (24, 16)],
+            IpAddr::V6(_) => &[(64, 1), (56, 4), (48, 16)],
+        };
+        layers.iter().map(move |(prefix, times)| (Network::of(self.0, *prefix), *times))
+    }
+
+    /// The one that limits take for the client's own.
+    fn network(self) -> Network {
+        Network::of(self.0, if self.0.is_ipv4() { 32 } else { 64 })
+    }
+
+    /// The widest of them.
+    pub(crate) fn widest(self) -> Network {
+        Network::of(self.0, if self.0.is_ipv4() { 24 } else { 48 })
     }
 }
 
 impl fmt::Display for ClientIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.network() {
-            IpAddr::V4(address) => address.fmt(f),
-            IpAddr::V6(first) => write!(f, "{first}/64"),
+        self.network().fmt(f)
+    }
+}
+
+/// The addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Network {
+    first: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    fn of(address: IpAddr, prefix: u8) -> Self {
+        let first = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                Ipv4Addr::from_bits(address.to_bits() & mask).into()
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+                Ipv6Addr::from_bits(address.to_bits() & mask).into()
+            }
+        };
+        Network { first, prefix }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Network { first: IpAddr::V4(address), prefix: 32 } => address.fmt(f),
+            Network { first, prefix } => write!(f, "{first}/{prefix}"),
         }
     }
 }
@@ -139,5 +180,18 @@ mod tests {
             assert_eq!(client("10.0.0.1", &[written]), "2001:db8:1:2::/64", "{written}");
         }
         assert_eq!(client("10.0.0.1", &["2001:db8:1:3::1"]), "2001:db8:1:3::/64");
+    }
+
+    #[test]
+    fn a_client_belongs_to_wider_networks() {
+        let networks = |address: &str| {
+            let networks = ClientIp::peer(address.parse().unwrap()).networks();
+            networks.map(|(network, _)| network.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(networks("203.0.113.7"), ["203.0.113.7", "203.0.113.0/24"]);
+        assert_eq!(
+            networks("2001:db8:1:23ff::1"),
+            ["2001:db8:1:23ff::/64", "2001:db8:1:2300::/56", "2001:db8:1::/48"]
+        );
     }
 }

@@ -10,4 +10,5 @@ pub(crate) mod lenient;
 pub(crate) mod places;
 pub(crate) mod policy;
 pub(crate) mod request;
+pub(crate) mod solution;
 pub(crate) mod texts;

@@ -1,13 +1,12 @@
-//! How much one address may hold at once: connections, or sessions of Socket.IO. Other limits count
-//! what begins in a time; these count what has not ended.
+//! How much one address, and the networks that it belongs to, may hold at once: connections, or
+//! sessions of Socket.IO. Other limits count what begins in a time; these count what has not ended.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::client_ip::ClientIp;
+use super::client_ip::{ClientIp, Network};
 
 /// The places of every address. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,12 +18,16 @@ pub(crate) struct Places {
 
 /// By network; those that hold none are not listed.
 #[derive(Debug, Default)]
-struct Held(Mutex<HashMap<IpAddr, usize>>);
+struct Held(Mutex<HashMap<Network, usize>>);
+
+/// How many times as many the wider networks may hold: more, because strangers share them, and yet
+/// not all that a process has.
+const WIDER: usize = 2;
 
 /// A place, which is given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    network: IpAddr,
+    address: ClientIp,
     held: Arc<Held>,
 }
 
@@ -34,21 +37,26 @@ impl Places {
         Places { most, held: Arc::default() }
     }
 
-    /// None if the address holds as many as it may.
+    /// None if the address, or one of its networks, holds as many as it may.
     pub(crate) fn take(&self, address: ClientIp) -> Option<Place> {
-        let network = address.network();
         let mut held = self.held.lock();
-        let count = held.get(&network).copied().unwrap_or(0);
-        if self.most.is_some_and(|most| count >= most) {
+        let is_full = |(network, times): (Network, u32)| {
+            let count = held.get(&network).copied().unwrap_or(0);
+            let factor = if times == 1 { 1 } else { WIDER };
+            self.most.is_some_and(|most| count >= most.saturating_mul(factor))
+        };
+        if address.networks().any(is_full) {
             return None;
         }
-        held.insert(network, count + 1);
-        Some(Place { network, held: self.held.clone() })
+        for (network, _) in address.networks() {
+            *held.entry(network).or_default() += 1;
+        }
+        Some(Place { address, held: self.held.clone() })
     }
 }
 
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -56,9 +64,11 @@ impl Held {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.held.lock();
-        match held.get_mut(&self.network) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(held.remove(&self.network)),
+        for (network, _) in self.address.networks() {
+            match held.get_mut(&network) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(held.remove(&network)),
+            }
         }
     }
 }
@@ -80,6 +90,17 @@ mod tests {
         let third = take("2001:db8:1:2::3");
         assert!(third.is_some());
         assert!(take("2001:db8:1:2::4").is_none());
+    }
+
+    #[test]
+    fn a_48_holds_twice_as_much_as_one_address() {
+        let places = Places::new(Some(2));
+        let take =
+            |n: u32| places.take(ClientIp::peer(format!("2001:db8:1:{n:x}00::1").parse().unwrap()));
+        let mut held: Vec<_> = (0..4).map(|n| take(n).expect("a place")).collect();
+        assert!(take(4).is_none());
+        held.pop();
+        assert!(take(4).is_some());
     }
 
     #[test]

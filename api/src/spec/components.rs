@@ -87,5 +87,9 @@ pub(super) fn too_many(with_success: bool) -> Value {
             required.push(json!(name));
         }
     }
+    error["properties"]["puzzle"] = json!({
+        "$ref": "#/components/schemas/Puzzle",
+        "description": "With `proof_of_work_needed` only.",
+    });
     envelope
 }

@@ -8,7 +8,7 @@ use std::{
 use http::Method;
 use nexus_common::{
     Error,
-    types::{page::Pagination, usage::Usage},
+    types::{page::Pagination, puzzle::Puzzle, usage::Usage},
 };
 use serde_json::{Map, Value, json};
 
@@ -47,6 +47,8 @@ pub(super) fn document(routes: &[Route]) -> Value {
         let item = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
         item[route.method.as_str().to_ascii_lowercase()] = operation(route, &mut schemas);
     }
+    // In the envelope of 429, which no type describes.
+    schemas.output::<Puzzle>();
     let mut described = schemas.finish();
     described["ApiError"] = components::failure(false);
     described["FailureWithSuccess"] = components::failure(true);

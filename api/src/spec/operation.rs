@@ -1,12 +1,14 @@
 //! The description of an operation in the API documents, over HTTP, a socket, or both.
 
+use std::time::Duration;
+
 use http::Method;
-use nexus_common::Error;
+use nexus_common::{Error, types::usage::Usage};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::schemas::{Describe, Schemas};
-use crate::http::{api_error::ApiError, policy::Policy};
+use crate::http::{api_error::ApiError, policy::Policy, solution::SOLUTION};
 
 /// The description of one route.
 pub(crate) struct Route {
@@ -216,6 +218,17 @@ impl Operation {
     ) -> Self {
         self.headers.push(Header { name, required, description });
         self
+    }
+
+    /// It may be answered with a puzzle, and takes the solution.
+    pub(crate) fn puzzles(self) -> Self {
+        let usage = Usage { limit: 1, used: 1, until_room: Duration::ZERO };
+        let header = self.header(
+            SOLUTION,
+            false,
+            "With `proof_of_work_needed`, the response has a `puzzle`. The same request succeeds with its solution: Base64, as ALTCHA's widget and libraries make it. It counts once.",
+        );
+        header.failures([Error::WorkNeeded { usage, puzzle: Box::default() }])
     }
 
     /// Why it may fail.

@@ -18,6 +18,13 @@ const SHAPE: &str = "it must look like 5/15m: a count from 1 to 1000000, and a t
 const DAY: Duration = Duration::from_secs(86_400);
 const MOST: u32 = 1_000_000;
 
+impl RateLimit {
+    /// So many times as much.
+    pub fn times(self, factor: u32) -> Self {
+        RateLimit { count: self.count.saturating_mul(factor), ..self }
+    }
+}
+
 impl FromStr for RateLimit {
     type Err = &'static str;
 
@@ -61,15 +68,21 @@ pub enum Limit {
     Connections,
     Commands,
     Login,
+    Logins,
     LoginFailures,
     Registration,
     OtpSend,
+    OtpSendAddress,
     OtpCountry,
+    OtpNetwork,
     OtpFailures,
     OtpChecks,
     OtpFailuresAddress,
     EmailSend,
+    EmailSendAddress,
     PasswordReset,
+    PasswordResetAddress,
+    Puzzles,
     ConfirmBooking,
     OtpDay,
     EmailDay,
@@ -82,21 +95,27 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 22] = [
+    pub const ALL: [Limit; 28] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
         Limit::Commands,
         Limit::Login,
+        Limit::Logins,
         Limit::LoginFailures,
         Limit::Registration,
         Limit::OtpSend,
+        Limit::OtpSendAddress,
         Limit::OtpCountry,
+        Limit::OtpNetwork,
         Limit::OtpFailures,
         Limit::OtpChecks,
         Limit::OtpFailuresAddress,
         Limit::EmailSend,
+        Limit::EmailSendAddress,
         Limit::PasswordReset,
+        Limit::PasswordResetAddress,
+        Limit::Puzzles,
         Limit::ConfirmBooking,
         Limit::OtpDay,
         Limit::EmailDay,
@@ -111,6 +130,11 @@ impl Limit {
     pub const GUESSES: [Limit; 3] =
         [Limit::OtpFailures, Limit::OtpChecks, Limit::OtpFailuresAddress];
 
+    /// What a login does not count for whose password is right,
+    pub const RIGHT_LOGIN: [Limit; 2] = [Limit::Login, Limit::LoginFailures];
+    /// and one whose password is wrong.
+    pub const WRONG_LOGIN: [Limit; 1] = [Limit::Logins];
+
     /// Its name in metrics and in Redis, its variable, and its default.
     fn row(self) -> (&'static str, &'static str, RateLimit) {
         let rate = |count, seconds| RateLimit { count, period: Duration::from_secs(seconds) };
@@ -118,35 +142,53 @@ impl Limit {
         const HOUR: u64 = 3_600;
         match self {
             // Requests to the API from one address, without a valid token.
-            Limit::Anonymous => ("anonymous", "RATE_LIMIT_ANONYMOUS", rate(100, MINUTE)),
+            Limit::Anonymous => ("anonymous", "RATE_LIMIT_ANONYMOUS", rate(3_000, MINUTE)),
             // Requests and socket commands of one user, together.
             Limit::User => ("user", "RATE_LIMIT_USER", rate(1_000, MINUTE)),
             // New Socket.IO connections from one address.
-            Limit::Connections => ("connections", "RATE_LIMIT_CONNECTIONS", rate(300, MINUTE)),
+            Limit::Connections => ("connections", "RATE_LIMIT_CONNECTIONS", rate(3_000, MINUTE)),
             // Commands over one Socket.IO connection, connecting included.
             Limit::Commands => ("commands", "RATE_LIMIT_COMMANDS", rate(100, 10)),
-            // Logins with a password from one address.
-            Limit::Login => ("login", "RATE_LIMIT_LOGIN", rate(5, 15 * MINUTE)),
+            // Logins with a password from one address that have failed, or go on.
+            Limit::Login => ("login", "RATE_LIMIT_LOGIN", rate(100, 15 * MINUTE)),
+            // Logins to one account: each costs as much to check as a wrong one, and leaves a session.
+            Limit::Logins => ("logins", "RATE_LIMIT_LOGINS", rate(60, HOUR)),
             // Wrong passwords for one account.
             Limit::LoginFailures => ("login_failures", "RATE_LIMIT_LOGIN_FAILURES", rate(10, HOUR)),
             // New accounts from one address.
-            Limit::Registration => ("registration", "RATE_LIMIT_REGISTRATION", rate(3, HOUR)),
-            // Codes to one phone, and from one address.
+            Limit::Registration => ("registration", "RATE_LIMIT_REGISTRATION", rate(20, HOUR)),
+            // Codes to one phone.
             Limit::OtpSend => ("otp_send", "RATE_LIMIT_OTP_SEND", rate(5, 30 * MINUTE)),
+            // Codes for one address.
+            Limit::OtpSendAddress => {
+                ("otp_send_address", "RATE_LIMIT_OTP_SEND_ADDRESS", rate(20, 30 * MINUTE))
+            }
             // Codes to one country a day.
             Limit::OtpCountry => ("otp_country", "OTP_DAILY_CAP", rate(500, 24 * HOUR)),
+            // Codes to one country for one network a day: a share of the country's cap.
+            Limit::OtpNetwork => ("otp_network", "", rate(50, 24 * HOUR)),
             // Wrong codes for one phone by one caller.
             Limit::OtpFailures => ("otp_failures", "RATE_LIMIT_OTP_FAILURES", rate(2, 10 * MINUTE)),
             // Wrong codes for one phone by all callers of a kind: follows from Twilio's limit.
             Limit::OtpChecks => ("otp_checks", "", rate(5, 10 * MINUTE)),
             // Wrong codes from one address.
             Limit::OtpFailuresAddress => {
-                ("otp_failures_address", "RATE_LIMIT_OTP_FAILURES_ADDRESS", rate(30, 30 * MINUTE))
+                ("otp_failures_address", "RATE_LIMIT_OTP_FAILURES_ADDRESS", rate(100, 30 * MINUTE))
             }
-            // Mails with a link or a code to one address, and for one network address.
+            // Mails with a link or a code to one address.
             Limit::EmailSend => ("email_send", "RATE_LIMIT_EMAIL_SEND", rate(5, HOUR)),
-            // Password resets for one phone, and from one address.
+            // The same mails for one network address.
+            Limit::EmailSendAddress => {
+                ("email_send_address", "RATE_LIMIT_EMAIL_SEND_ADDRESS", rate(20, HOUR))
+            }
+            // Password resets for one phone.
             Limit::PasswordReset => ("password_reset", "RATE_LIMIT_PASSWORD_RESET", rate(3, HOUR)),
+            // Password resets from one address.
+            Limit::PasswordResetAddress => {
+                ("password_reset_address", "RATE_LIMIT_PASSWORD_RESET_ADDRESS", rate(100, HOUR))
+            }
+            // Uses of one puzzle; see [`puzzles::VALID`](crate::limiter::puzzles::VALID).
+            Limit::Puzzles => ("puzzles", "", rate(1, 5 * MINUTE)),
             // Payments that a buyer names and that are not their booking's.
             Limit::ConfirmBooking => {
                 ("confirm_booking", "RATE_LIMIT_CONFIRM_BOOKING", rate(10, MINUTE))
@@ -170,6 +212,16 @@ impl Limit {
 
     pub fn name(self) -> &'static str {
         self.row().0
+    }
+
+    /// How many times as much of it a network gets that works for it; 1 if work does not help. With
+    /// the limits' defaults that is enough for 2,000 people behind one address.
+    pub fn with_work(self) -> u32 {
+        match self {
+            Limit::Login => 20,
+            Limit::Registration | Limit::OtpSendAddress | Limit::EmailSendAddress => 100,
+            _ => 1,
+        }
     }
 }
 
@@ -234,6 +286,8 @@ pub struct RateLimits {
     pub enforced: bool,
     /// OTP_DAILY_CAP
     pub otp_caps: DailyCaps,
+    /// OTP_FREE_PERCENT: how much of that can be had without work.
+    pub otp_free_percent: u32,
     /// SMS_DAILY_CAP
     pub sms_caps: DailyCaps,
     rates: [RateLimit; Limit::ALL.len()],
@@ -253,10 +307,15 @@ impl RateLimits {
             (_, "", default) => default,
             (_, variable, default) => env.or(variable, default),
         });
+        let otp_free_percent = env.or("OTP_FREE_PERCENT", 50);
+        if otp_free_percent > 100 {
+            env.problem("OTP_FREE_PERCENT must be at most 100");
+        }
         let usual = |india, others| DailyCaps { own: vec![("91".to_owned(), india)], others };
         RateLimits {
             enforced,
             otp_caps: env.or("OTP_DAILY_CAP", usual(20_000, 500)),
+            otp_free_percent,
             sms_caps: env.or("SMS_DAILY_CAP", usual(100_000, 1_000)),
             rates,
         }

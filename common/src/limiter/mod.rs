@@ -11,6 +11,7 @@
 //! Redis takes over again when it answers.
 
 mod local;
+pub mod puzzles;
 mod window;
 
 use std::{
@@ -44,6 +45,8 @@ pub struct Budget {
     limit: Limit,
     rate: RateLimit,
     key: String,
+    /// How many uses there are for those who have done work ([`puzzles`]).
+    with_work: u32,
 }
 
 impl Budget {
@@ -53,7 +56,24 @@ impl Budget {
         let digest = Sha256::digest(whose.to_string());
         let key =
             format!("limit:{}:{}", limit.name(), BASE64_URL_SAFE_NO_PAD.encode(&digest[..16]));
-        Budget { limit, rate, key }
+        Budget { limit, rate, key, with_work: rate.count }
+    }
+
+    /// The same with so many uses for those who have done work.
+    pub fn with_work(self, count: u32) -> Self {
+        Budget { with_work: count.max(self.rate.count), ..self }
+    }
+
+    /// As it is for somebody who has done work.
+    pub fn worked_for(&self) -> Self {
+        Budget { rate: RateLimit { count: self.with_work, ..self.rate }, ..self.clone() }
+    }
+
+    /// How much of what work can get has been used, in percent; `None` if all of it has, or nothing
+    /// can be had that way.
+    fn beyond(&self, used: u32) -> Option<u32> {
+        let (all, used) = (self.with_work - self.rate.count, used.saturating_sub(self.rate.count));
+        (used < all).then(|| (u64::from(used) * 100 / u64::from(all)) as u32)
     }
 }
 
@@ -71,6 +91,9 @@ pub struct Taken {
 pub struct Refused {
     pub limit: Limit,
     pub usage: Usage,
+    /// How far the caller is beyond what can be had without work, in percent of what can be had
+    /// with it; `None` if work does not help.
+    pub beyond: Option<u32>,
 }
 
 /// What the script says of one request: when, whether the uses were taken, and each budget's state.
@@ -141,10 +164,13 @@ impl Limiter {
             return Ok(Ok(Taken { usage, budgets, at }));
         }
         let refused = budgets.iter().zip(usage).filter(|(_, usage)| usage.remaining() == 0);
+        let beyond = refused
+            .clone()
+            .try_fold(0, |most, (budget, usage)| Some(budget.beyond(usage.used)?.max(most)));
         let (budget, usage) = refused
             .max_by_key(|(_, usage)| usage.until_room)
             .ok_or_else(|| Error::internal("refused by no budget"))?;
-        Ok(Err(Refused { limit: budget.limit, usage }))
+        Ok(Err(Refused { limit: budget.limit, usage, beyond }))
     }
 
     /// Gives the uses of one limit back.
@@ -198,7 +224,7 @@ async fn take_together(cache: &Cache, requests: &[Arc<[Budget]>]) -> Option<Vec<
             let (uses, rest) = (numbers.next()?, numbers.next()?);
             Some(Usage {
                 limit: budget.rate.count,
-                used: u32::try_from(uses).unwrap_or(u32::MAX).min(budget.rate.count),
+                used: u32::try_from(uses).unwrap_or(u32::MAX),
                 until_room: Duration::from_millis(u64::try_from(rest).unwrap_or_default()),
             })
         });

@@ -40,7 +40,7 @@ local function take(budgets, key, arg)
             redis.call('PEXPIRE', KEYS[key + i], period)
         end
         local next_to_go = oldest[i]
-        -- Beyond `count` are uses from before the limit was lowered.
+        -- Beyond `count` are uses of those who may more, and from before the limit was lowered.
         if uses[i] > count then next_to_go = redis.call('LINDEX', KEYS[key + i], uses[i] - count) end
         table.insert(said, uses[i])
         table.insert(said, (next_to_go or now) + period - now)

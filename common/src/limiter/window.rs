@@ -33,10 +33,11 @@ impl Window {
         while self.0.front().is_some_and(|oldest| now.duration_since(*oldest) >= rate.period) {
             self.0.pop_front();
         }
-        let until_room = self.0.front().map_or(Duration::ZERO, |oldest| {
-            rate.period.saturating_sub(now.duration_since(*oldest))
-        });
-        Usage { limit: rate.count, used: (self.0.len() as u32).min(rate.count), until_room }
+        // More than `count` have been taken by those who may more.
+        let next_to_go = self.0.get(self.0.len().saturating_sub(rate.count as usize));
+        let until_room = next_to_go
+            .map_or(Duration::ZERO, |time| rate.period.saturating_sub(now.duration_since(*time)));
+        Usage { limit: rate.count, used: self.0.len() as u32, until_room }
     }
 
     pub(super) fn len(&self) -> usize {

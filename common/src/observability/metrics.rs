@@ -27,6 +27,7 @@ const SLOW_SOCKETS: &str = "nexus_slow_sockets_total";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
 const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
 const RATE_LIMITED: &str = "nexus_rate_limited_total";
+const PUZZLES: &str = "nexus_puzzles_total";
 const PASSWORD_LOOKUPS: &str = "nexus_password_lookups_total";
 const BROADCASTS: &str = "nexus_broadcasts_total";
 const DB_CONNECTIONS: &str = "nexus_db_connections";
@@ -122,6 +123,10 @@ fn describe() {
     describe_counter!(
         RATE_LIMITED,
         "Requests, commands and connections that a limit has refused, by limit"
+    );
+    describe_counter!(
+        PUZZLES,
+        "Puzzles (proof of work) by limit and outcome: given (instead of what was asked for), solved, refused (wrong, used, expired, for something else or too easy by now)"
     );
     describe_counter!(
         PASSWORD_LOOKUPS,
@@ -252,6 +257,11 @@ pub fn socket_command(name: &str, outcome: &'static str, took: Duration) {
 /// A limit has refused something.
 pub fn rate_limited(limit: Limit) {
     counter!(RATE_LIMITED, "limit" => limit.name()).increment(1);
+}
+
+/// Somebody beyond a limit was given a puzzle, or has come back with one.
+pub fn puzzle(limit: Limit, outcome: &'static str) {
+    counter!(PUZZLES, "limit" => limit.name(), "outcome" => outcome).increment(1);
 }
 
 /// A new password has been looked up in breaches.

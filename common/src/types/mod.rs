@@ -10,6 +10,7 @@ pub mod ids;
 pub mod invalid;
 pub mod money;
 pub mod page;
+pub mod puzzle;
 pub mod queue;
 pub mod refund_reason;
 pub mod retry_policy;

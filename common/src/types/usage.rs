@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Usage {
     /// Uses that are allowed.
     pub limit: u32,
-    /// Uses that count now.
+    /// Uses that count now; others may have been allowed more.
     pub used: u32,
     /// How long until the next of them stops counting.
     pub until_room: Duration,

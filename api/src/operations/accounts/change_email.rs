@@ -24,6 +24,7 @@ use crate::{
         api_error::ApiError,
         client_ip::ClientIp,
         fields::{Email, Field, Otp, Verbatim},
+        solution::Solution,
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -49,7 +50,7 @@ pub(crate) struct VerificationSent {
 }
 
 impl Endpoint for ChangeEmail {
-    type Caller = (ClientIp, Caller);
+    type Caller = (ClientIp, Caller, Solution);
     type Response = One<VerificationSent>;
 
     fn spec() -> Operation {
@@ -59,12 +60,13 @@ impl Endpoint for ChangeEmail {
             )
             .failures([Error::EmailVerified])
             .failures(reauthentication_failures())
+            .puzzles()
     }
 
     async fn run(
         self,
         app: App,
-        (address, caller): (ClientIp, Caller),
+        (address, caller, solution): (ClientIp, Caller, Solution),
     ) -> Result<Self::Response, ApiError> {
         let user = caller.user;
         let email = self.email.read().and_then(|text| EmailAddress::parse(text.trim()));
@@ -76,7 +78,7 @@ impl Endpoint for ChangeEmail {
             return Err(Error::EmailVerified.into());
         }
         reauthenticate(&app, address, user, &self.password, &self.current_otp).await?;
-        let sent = send(&app, address, &caller, &email).await?;
+        let sent = send(&app, address, &caller, &email, &solution).await?;
         Ok(One(sent))
     }
 }
@@ -92,10 +94,11 @@ pub(super) async fn send(
     address: ClientIp,
     caller: &Caller,
     email: &EmailAddress,
+    solution: &Solution,
 ) -> nexus_common::Result<VerificationSent> {
     let recipient = Login::by_email(email.as_str()).ok_or(Error::BadCredentials)?;
     let claimant = Claimant::find(&app.db, address, &recipient).await?;
-    app.budgets.email_send(claimant, email).await?;
+    app.budgets.email_send(claimant, email, solution).await?;
     let mut tx = postgres::begin(&app.db).await?;
     lock_own_account(app, &mut tx, caller).await?;
     email_proofs::begin(&mut tx, caller.user, email.as_str()).await?;

@@ -18,6 +18,7 @@ use crate::{
         api_error::ApiError,
         client_ip::ClientIp,
         fields::{Email, Field},
+        solution::Solution,
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -35,20 +36,25 @@ pub(crate) struct RecoverySent {
 }
 
 impl Endpoint for ForgotPassword {
-    type Caller = ClientIp;
+    type Caller = (ClientIp, Solution);
     type Response = One<RecoverySent>;
 
     fn spec() -> Operation {
         Operation::open("forgot_password", "Send a link to reset the password by e-mail")
             .description("Only to an address that its account has verified.")
+            .puzzles()
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
+    async fn run(
+        self,
+        app: App,
+        (address, solution): (ClientIp, Solution),
+    ) -> Result<Self::Response, ApiError> {
         let email = self.email.read().and_then(|text| EmailAddress::parse(text.trim()));
         let email = email.ok_or_else(|| Error::invalid("Invalid email format"))?;
         let login = Login::by_email(email.as_str()).ok_or(Error::BadCredentials)?;
         let claimant = Claimant::find(&app.db, address, &login).await?;
-        app.budgets.email_send(claimant, &email).await?;
+        app.budgets.email_send(claimant, &email, &solution).await?;
         let job = RecoverPassword { email: email.as_str().to_owned() };
         jobs::enqueue(&mut *app.db.acquire().await?, &job).await?;
         wakeups::committed();

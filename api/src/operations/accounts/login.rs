@@ -12,6 +12,7 @@ use crate::{
     http::{
         api_error::ApiError,
         fields::{Address, Field, Number, Verbatim, sent},
+        solution::Solution,
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -47,19 +48,24 @@ impl Login {
 }
 
 impl Endpoint for Login {
-    type Caller = Device;
+    type Caller = (Device, Solution);
     type Response = One<LoggedIn>;
 
     fn spec() -> Operation {
         Operation::open("login", "Log in with a password")
             .needs_one_of(&["email", "phone"])
             .failures([Error::BadCredentials, Error::AccountSuspended])
+            .puzzles()
     }
 
-    async fn run(self, app: App, device: Device) -> Result<Self::Response, ApiError> {
+    async fn run(
+        self,
+        app: App,
+        (device, solution): (Device, Solution),
+    ) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let (login, password) = self.credentials()?;
-        let user = login::with_password(&app, device.address, &login, password).await?;
+        let user = login::with_password(&app, device.address, &login, password, &solution).await?;
         Ok(One(open_session(&app, &device, user, since, "Login successful").await?))
     }
 }

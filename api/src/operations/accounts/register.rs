@@ -29,6 +29,7 @@ use crate::{
         api_error::ApiError,
         client_ip::ClientIp,
         fields::{Email, Field, Password, Phone, Text, any_text, sent},
+        solution::Solution,
         texts::{WrittenText, text},
     },
     operations::{Endpoint, One},
@@ -137,16 +138,21 @@ impl TryFrom<Register> for Registration {
 }
 
 impl Endpoint for Register {
-    type Caller = Device;
+    type Caller = (Device, Solution);
     type Response = One<LoggedIn>;
 
     fn spec() -> Operation {
         Operation::open("register", "Create an account and log in")
             .needs_one_of(&["email", "phone"])
             .failures([Error::UserExists, Error::PasswordGuessable])
+            .puzzles()
     }
 
-    async fn run(self, app: App, device: Device) -> Result<Self::Response, ApiError> {
+    async fn run(
+        self,
+        app: App,
+        (device, solution): (Device, Solution),
+    ) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let new = Registration::try_from(self)?;
         let about = [&new.username, &new.name].into_iter().flatten().cloned();
@@ -156,7 +162,7 @@ impl Endpoint for Register {
         ];
         let about = about.chain(contacts.into_iter().flatten()).collect();
         require_unknown(&app, &new.password, about).await?;
-        app.budgets.registration(device.address).await?;
+        app.budgets.registration(device.address, &solution).await?;
         // Hashed before a connection is taken, because it takes a while.
         let hash = passwords::hash(new.password.clone()).await?;
         let user = create(&app, device.address, &new, &hash).await?;
@@ -170,7 +176,7 @@ async fn create(app: &App, address: ClientIp, new: &Registration, hash: &str) ->
     let mails = match (&new.email, login) {
         (Some(email), Some(login)) => {
             let claimant = Claimant::find(&app.db, address, &login).await?;
-            match app.budgets.email_send(claimant, email).await {
+            match app.budgets.welcome_mail(claimant, email).await {
                 Err(Error::RateLimited(_)) => false,
                 taken => taken.map(|_| true)?,
             }

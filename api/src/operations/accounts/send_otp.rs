@@ -12,6 +12,7 @@ use crate::{
         api_error::ApiError,
         client_ip::ClientIp,
         fields::{Field, Phone, Purpose, sent},
+        solution::Solution,
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -39,16 +40,21 @@ pub(crate) struct OtpSent {
 }
 
 impl Endpoint for SendOtp {
-    type Caller = ClientIp;
+    type Caller = (ClientIp, Solution);
     type Response = One<OtpSent>;
 
     fn spec() -> Operation {
         Operation::open("send_otp", "Send a one-time password by SMS")
             .description("After a wrong guess, another code takes the place of the one before.")
             .failures([Error::Off(Feature::Sms)])
+            .puzzles()
     }
 
-    async fn run(self, app: App, address: ClientIp) -> Result<Self::Response, ApiError> {
+    async fn run(
+        self,
+        app: App,
+        (address, solution): (ClientIp, Solution),
+    ) -> Result<Self::Response, ApiError> {
         let phone = self.phone.number("Phone number is required")?;
         let purpose = match sent(&self.purpose) {
             None => None,
@@ -63,7 +69,7 @@ impl Endpoint for SendOtp {
             message: "OTP sent successfully",
             status: "pending",
             expires_in: "10 minutes",
-            challenge_id: codes::send(&app, address, &phone, purpose).await?,
+            challenge_id: codes::send(&app, address, &phone, purpose, &solution).await?,
         }))
     }
 }

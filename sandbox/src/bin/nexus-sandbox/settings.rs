@@ -99,7 +99,6 @@ impl Settings {
         settings.set_default("NODE_ENV", "development");
         settings.set_default("TRUSTED_PROXIES", "127.0.0.0/8,::1/128");
         // One person at one address plays all users.
-        settings.set_default("RATE_LIMIT_LOGIN", "100/15m");
         settings.set_default("RATE_LIMIT_REGISTRATION", "100/1h");
         settings.set_default("TWILIO_FROM", "+15005550006");
         settings.set_default("MAIL_FROM", "Nexus <tickets@nexus.example>");

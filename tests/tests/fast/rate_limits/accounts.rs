@@ -26,7 +26,8 @@ async fn code(stack: &Stack) -> String {
 
 #[tokio::test]
 async fn fifty_logins_at_once_over_two_processes_are_five() {
-    let stack = Stack::builder().workers([]).api_processes(2).start().await;
+    let stack = Stack::builder().workers([]).api_processes(2).env("RATE_LIMIT_LOGIN", "5/15m");
+    let stack = stack.start().await;
     let client = stack.anonymous();
     let logins = (0..50).map(|n| {
         let client = client.clone().at(&stack.api_url(n % 2));
@@ -273,7 +274,7 @@ async fn limits_do_not_tell_whether_there_is_an_account() {
 
 #[tokio::test]
 async fn registrations_and_resets_are_limited_and_input_that_breaks_a_rule_does_not_count() {
-    let stack = start(&[]).await;
+    let stack = start(&[("RATE_LIMIT_REGISTRATION", "3/1h")]).await;
     let client = stack.anonymous();
     let register = async |n: usize, password: &str| {
         let account = json!({"email": format!("user-{n}@nexus.example"), "password": password});
@@ -296,7 +297,12 @@ async fn registrations_and_resets_are_limited_and_input_that_breaks_a_rule_does_
 
 #[tokio::test]
 async fn codes_are_limited_by_address_and_by_country_and_a_refused_one_counts_for_neither() {
-    let stack = start(&[("OTP_DAILY_CAP", "91:7,*:1"), ("RATE_LIMIT_OTP_SEND", "3/30m")]).await;
+    let settings = [
+        ("OTP_DAILY_CAP", "91:70,*:10"),
+        ("OTP_FREE_PERCENT", "10"),
+        ("RATE_LIMIT_OTP_SEND_ADDRESS", "3/30m"),
+    ];
+    let stack = start(&settings).await;
     let client = stack.anonymous();
     for n in 0..3 {
         send_code(&client, &format!("+9198123456{n:02}")).await.ok();
@@ -316,7 +322,7 @@ async fn codes_are_limited_by_address_and_by_country_and_a_refused_one_counts_fo
 
 #[tokio::test]
 async fn operators_logins_are_limited_like_everybodys() {
-    let stack = start(&[]).await;
+    let stack = start(&[("RATE_LIMIT_LOGIN", "5/15m")]).await;
     let client = stack.anonymous();
     let address = client.address().to_string();
     let log_in_there = async || {

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod messages;
+mod networks;
 
 use nexus_tests::refusals::TOO_MANY;
 use std::future::Future;

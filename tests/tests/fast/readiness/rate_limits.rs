@@ -9,7 +9,12 @@ async fn try_password(client: &Client, email: &str) -> nexus_tests::Response {
 
 #[tokio::test]
 async fn finding_04_logins_registrations_codes_and_requests_are_limited() {
-    let stack = Stack::builder().workers([]).env("RATE_LIMIT_ANONYMOUS", "20/1m").start().await;
+    let stack = Stack::builder().workers([]).settings(&[
+        ("RATE_LIMIT_ANONYMOUS", "20/1m"),
+        ("RATE_LIMIT_LOGIN", "5/15m"),
+        ("RATE_LIMIT_REGISTRATION", "3/1h"),
+    ]);
+    let stack = stack.start().await;
     let client = stack.anonymous();
     for _ in 0..5 {
         try_password(&client, "asha@nexus.example").await.failed(401, "Invalid email or password");
@@ -17,7 +22,7 @@ async fn finding_04_logins_registrations_codes_and_requests_are_limited() {
     let refused = try_password(&client, "asha@nexus.example").await;
     assert_eq!(
         (refused.status, &refused.body["error"]["code"]),
-        (429, &json!("rate_limited")),
+        (429, &json!("proof_of_work_needed")),
         "{refused}"
     );
 
