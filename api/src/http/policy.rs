@@ -35,8 +35,11 @@ impl Envelope {
     }
 }
 
-/// Bodies may be this long, unless a policy says less (docs/contract.md#failures).
+/// No body is longer than this, an event's with all its seat types (docs/contract.md#failures).
 pub(crate) const BODY_LIMIT: usize = 1_000_000;
+/// The others of the API: 100 KB, as the Node service had it. A body becomes a tree of JSON before
+/// anything else is known of it, which costs much more than its bytes.
+const SHORT_BODY: usize = 102_400;
 
 /// How requests are treated.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +65,10 @@ impl Policy {
         longest_body: BODY_LIMIT,
     };
     /// For the API.
-    pub(crate) const API: Policy = Policy { is_limited: true, ..Policy::NONE };
+    pub(crate) const API: Policy =
+        Policy { is_limited: true, longest_body: SHORT_BODY, ..Policy::NONE };
+    /// For what is long.
+    pub(crate) const EVENTS: Policy = Policy { longest_body: BODY_LIMIT, ..Policy::API };
     /// For the operators' pages.
     pub(crate) const PAGES: Policy = Policy { is_personal: true, has_cookie: true, ..Policy::API };
 }

@@ -55,7 +55,7 @@ fn routes() -> Routes {
         .endpoint::<ListSessions>(M::GET, "/sessions")
         .endpoint::<EndSession>(M::DELETE, "/sessions/{session_id}");
 
-    let events = Routes::new("Events", "/api/v1/events", Policy::API)
+    let events = Routes::new("Events", "/api/v1/events", Policy::EVENTS)
         .endpoint::<ListEvents>(M::GET, "")
         .command::<CreateEvent>(M::POST, "/create")
         .endpoint::<GetEvent>(M::GET, "/{eventId}")

@@ -8,7 +8,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::{
@@ -26,10 +26,24 @@ pub(crate) fn origins(frontends: &[String]) -> Origins {
     Arc::new(frontends.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect())
 }
 
+/// Our own pages, which belong to operators and to the owners of accounts: no script reads them, not
+/// even one of the frontend's.
+const PAGES: [&str; 2] = ["/admin", "/account"];
+
+fn is_page(path: &str) -> bool {
+    let below =
+        |page| path.strip_prefix(page).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    PAGES.into_iter().any(below)
+}
+
 /// CORS with credentials, for these origins only.
 pub(crate) fn cors(origins: &Origins) -> CorsLayer {
+    let origins = origins.clone();
+    let may_read = move |origin: &HeaderValue, request: &Parts| {
+        origins.contains(origin) && !is_page(request.uri.path())
+    };
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_origin(AllowOrigin::predicate(may_read))
         .allow_credentials(true)
         .allow_methods([
             Method::GET,

@@ -289,15 +289,19 @@ pub async fn recover_password(
 }
 
 /// Sets another password, after its owner has proved to be it; the same transaction must then call
-/// [`sessions::end_sessions`](super::sessions::end_sessions).
+/// [`sessions::end_sessions`](super::sessions::end_sessions). A link that was mailed to set one is
+/// worth nothing any more: somebody else may have asked for it.
 pub async fn set_password(conn: &mut PgConnection, user: UserId, hash: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE users SET password = $2, updated_at = now() WHERE id = $1",
         user as _,
         hash
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    sqlx::query!("DELETE FROM email_proofs WHERE user_id = $1 AND purpose = 'recover'", user as _)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -20,7 +20,12 @@ pub struct Selection {
 }
 
 /// The most seats that a request may want.
-const MOST_AT_ONCE: usize = 100;
+pub const MOST_AT_ONCE: usize = 100;
+
+/// The failure of a request that wants more than [`MOST_AT_ONCE`].
+pub fn too_many() -> Error {
+    Error::invalid(format!("At most {MOST_AT_ONCE} seats can be locked at once"))
+}
 
 impl Selection {
     pub fn one(seat: SeatKey) -> Self {
@@ -41,7 +46,7 @@ impl Selection {
         match selection.wanted().values().fold(0, |sum: usize, count| sum.saturating_add(*count)) {
             0 => Err(Error::invalid("At least one seat is required")),
             1..=MOST_AT_ONCE => Ok(selection),
-            _ => Err(Error::invalid(format!("At most {MOST_AT_ONCE} seats can be locked at once"))),
+            _ => Err(too_many()),
         }
     }
 

@@ -29,10 +29,13 @@ use crate::{
 pub(crate) struct CreateBooking {
     event_id: Id,
     /// Seats that the caller has locked; each once.
-    #[schema(value_type = Vec<Seat>, min_items = 1)]
+    #[schema(value_type = Vec<Seat>, min_items = 1, max_items = 1000)]
     seat_details: List,
     share_code: Option<Code>,
 }
+
+/// More than anybody sits with.
+const MOST_SEATS: usize = 1_000;
 
 impl TryFrom<CreateBooking> for NewBooking {
     type Error = Error;
@@ -44,6 +47,11 @@ impl TryFrom<CreateBooking> for NewBooking {
             Some(details) if !details.is_empty() => details,
             _ => return Err(Error::invalid("At least one seat detail is required")),
         };
+        // Before so many are looked at.
+        if details.len() > MOST_SEATS {
+            let message = format!("At most {MOST_SEATS} seats can be booked at once");
+            return Err(Error::invalid(message));
+        }
         let mut seats = BTreeSet::new();
         for seat in parts::<Seat>(details)? {
             let incomplete =

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use nexus_common::{
     Error, Result,
     realtime::AfterCommit,
-    seats::{broadcasts, lock::Lock, selection::Selection},
+    seats::{
+        broadcasts,
+        lock::Lock,
+        selection::{self, MOST_AT_ONCE, Selection},
+    },
     types::{ids::SeatTypeId, seats::SeatLabel, time::in_words},
 };
 use serde::{Deserialize, Serialize};
@@ -54,6 +58,10 @@ impl TryFrom<LockSeats> for Selection {
             None => vec![],
             Some(list) => list.read().ok_or_else(|| Error::invalid("seats must be a list"))?,
         };
+        // Before so many are looked at.
+        if wanted.len() > MOST_AT_ONCE {
+            return Err(selection::too_many());
+        }
         let mut seats = BTreeSet::new();
         for seat in parts::<Seat>(wanted)? {
             let (Some(seat_type), Some(label)) = (seat.seat_type_id.read(), seat.seat_label.get())

@@ -38,10 +38,10 @@ pub(super) fn transport() -> Vec<Rule> {
             415,
             "Content-Type must be application/json",
         ),
-        rule("docs/contract.md#failures", "a body of up to 1 MB is read").refused(
+        rule("docs/contract.md#failures", "a body over 100 KB is refused").refused(
             17,
-            401,
-            "Invalid email or password",
+            413,
+            "Request body is too large",
         ),
     ]
 }

@@ -348,6 +348,22 @@ async fn a_proved_address_sets_another_password_and_a_claimed_one_does_not() {
 }
 
 #[tokio::test]
+async fn a_link_to_set_a_password_is_worth_nothing_once_another_is_set() {
+    let stack = Stack::builder().workers(["notifications"]).without_limits().start().await;
+    let user = register(&stack, json!({"email": EMAIL, "password": PASSWORD})).await;
+    stack.prove_emails().await;
+    stack.anonymous().post("/auth/forgot-password", json!({"email": EMAIL})).await.ok();
+    let page = link(&stack, EMAIL, "another password").await;
+    let change = json!({"currentPassword": PASSWORD, "newPassword": "An0ther-horse"});
+    user.post("/auth/change-password", change).await.ok();
+    let (_, token) = page.split_once("?token=").unwrap();
+    let wanted = json!({"token": token, "newPassword": "Th1rd-horse!"});
+    let used = "This link has expired or has been used. Please request a new one.";
+    stack.anonymous().post("/auth/recover-password", wanted).await.failed(410, used);
+    log_in(&stack, "email", EMAIL, "An0ther-horse").await.ok();
+}
+
+#[tokio::test]
 async fn the_recovery_page_sets_another_password() {
     let stack = Stack::builder().workers(["notifications"]).without_limits().start().await;
     register(&stack, json!({"email": EMAIL, "password": PASSWORD})).await;

@@ -89,6 +89,11 @@ async fn bookings() {
         (json!({"event_id": event.id}), 400, none),
         (request(json!([])), 400, none),
         (request(json!("A2")), 400, none),
+        (
+            request(Value::from(vec![json!({}); 1001])),
+            400,
+            "At most 1000 seats can be booked at once",
+        ),
         (request(json!([{"seat_label": "A2"}])), 400, details),
         (request(json!([{"seat_type_id": 1}])), 400, details),
         (request(json!([detail("A2"), {}])), 400, details),

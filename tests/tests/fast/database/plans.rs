@@ -168,6 +168,29 @@ async fn no_statement_reads_what_grows_from_end_to_end() {
     assert!(gone.is_empty(), "there are no such statements any more: {gone:?}");
 }
 
+/// The most rows that a part of a carried out plan has.
+fn most_rows(plan: &Value) -> f64 {
+    let own = plan["Actual Rows"].as_f64().unwrap_or_default();
+    plan["Plans"].as_array().into_iter().flatten().map(most_rows).fold(own, f64::max)
+}
+
+#[tokio::test]
+async fn the_best_seats_of_a_large_type_cost_what_is_taken_and_wanted() {
+    let stack = Stack::builder().workers([]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 1_000_000)]).await;
+    let buyer = stack.user().await;
+    buyer.lock(&event, "VIP", "V1").await.ok();
+    let all = Statement::all();
+    let chooses =
+        |statement: &&Statement| statement.line().contains("AS \"label!: SeatLabel\" FROM unnest");
+    let best = all.iter().find(chooses).expect("the statement that chooses seats");
+    let mut conn = stack.db.acquire().await.unwrap();
+    let wanted = [&format!("ARRAY[{}]", event.seat_type("VIP")), "ARRAY[3]", "FALSE"];
+    let plan = best.explain(&mut conn, "ANALYZE, FORMAT JSON", &wanted).await;
+    assert_eq!(plan["Actual Rows"].as_f64(), Some(3.0), "{plan:#}");
+    assert!(most_rows(&plan) < 10.0, "{plan:#}");
+}
+
 #[tokio::test]
 async fn a_relay_passes_by_the_jobs_that_have_gone_while_an_old_snapshot_is_held() {
     let stack = Stack::builder().workers([]).api_processes(0).start().await;

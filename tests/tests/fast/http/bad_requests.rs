@@ -17,6 +17,9 @@ fn post(
     client.request(Method::POST, path).header("content-type", content_type).body(body)
 }
 
+const MISSING: &str =
+    "Missing required fields: name, description, start_date, end_date, location, organizer_id";
+
 #[tokio::test]
 async fn routes_methods_and_bodies() {
     let stack = Stack::builder().workers([]).start().await;
@@ -98,11 +101,11 @@ async fn routes_methods_and_bodies() {
     send(plain).await.failed(400, invalid);
     user.get("/events/").await.ok();
     user.get("/events/?limit=abc&limit=2").await.ok();
-    let exactly = json!({"email": "x".repeat(1_000_000 - 12)}).to_string();
-    assert_eq!(exactly.len(), 1_000_000, "a body of exactly 1 MB");
-    send(post(&user, "/auth/login", json_type, exactly))
-        .await
-        .failed(400, "Validation failed: Invalid email format");
+    let exactly = |length: usize| json!({"email": "x".repeat(length - 12)}).to_string();
+    let login = async |body: String| send(post(&user, "/auth/login", json_type, body)).await;
+    login(exactly(102_400)).await.failed(400, "Validation failed: Invalid email format");
+    login(exactly(102_401)).await.failed(413, "Request body is too large");
+    send(post(&user, "/events/create", json_type, exactly(1_000_000))).await.failed(400, MISSING);
 }
 
 #[tokio::test]
@@ -131,6 +134,24 @@ async fn failures_tell_nothing_that_is_ours_and_can_be_found_in_the_log() {
         response.failed(404, "Route not found");
         assert_ne!(response.body["error"]["request_id"], *odd, "{response}");
     }
+}
+
+#[tokio::test]
+async fn no_page_of_the_frontend_reads_those_of_operators_and_accounts() {
+    let origin = "http://localhost:5173";
+    let stack = Stack::builder().workers([]).env("FRONTEND_URL", origin).start().await;
+    let anonymous = stack.anonymous();
+    let told = async |method: Method, path: &str| {
+        let request = anonymous.request_root(method, path).header("origin", origin);
+        let request = request.header("access-control-request-method", "POST");
+        send(request).await.headers.contains_key("access-control-allow-origin")
+    };
+    for path in ["/admin", "/admin/login", "/account/recover", "/admin/ledger.csv"] {
+        assert!(!told(Method::GET, path).await, "{path}");
+        assert!(!told(Method::OPTIONS, path).await, "{path}");
+    }
+    assert!(told(Method::GET, "/health").await);
+    assert!(told(Method::OPTIONS, "/api/v1/auth/login").await);
 }
 
 #[tokio::test]
