@@ -195,6 +195,11 @@ impl Providers {
         }
     }
 
+    /// What is still to go wrong.
+    pub fn faults(&self) -> Vec<ActiveFault> {
+        self.state.faults.list()
+    }
+
     /// Everything works again.
     pub fn clear_faults(&self) {
         self.state.faults.clear();

@@ -130,9 +130,12 @@ async fn what_goes_with_a_deleted_row_is_its_own() {
 
 #[tokio::test]
 async fn no_deletion_takes_along_what_somebody_has_paid_for() {
-    let stack = Stack::builder().workers(["payments", "bookings"]).start().await;
+    let mut stack = Stack::builder().workers(["payments", "bookings"]).start().await;
     let (buyer, event, booking, _) = stack.sold().await;
     stack.until_tickets(&buyer, &booking, 1).await;
+    for queue in ["payments", "bookings"] {
+        stack.worker(queue).stop().await;
+    }
     let before = stack.contents().await;
     for (deletion, rule) in [
         (format!("DELETE FROM users WHERE id = {}", buyer.id), "bookings_user_id_fkey"),

@@ -30,6 +30,9 @@ fn slow_and_futile() -> Fault {
     Fault { delay_ms: 20_000, drop: true, ..Fault::default() }
 }
 
+/// More than there are.
+const CALLS: u32 = 1_000;
+
 /// Kills the worker while it runs a job of that kind, and starts it again, now without faults.
 async fn kill_in_the_middle(stack: &mut Stack, queue: &str, kind: &str) {
     // A claim is no attempt yet.
@@ -38,6 +41,12 @@ async fn kill_in_the_middle(stack: &mut Stack, queue: &str, kind: &str) {
     eventually(&format!("{kind} has begun"), SOON, async || {
         let begun = stack.count(&begun).await;
         seen(begun > 0, begun).map(drop)
+    })
+    .await;
+    // What is on its way to a provider arrives although its sender is killed.
+    eventually("the provider is called", SOON, async || {
+        let faults = stack.providers.faults();
+        seen(faults.iter().all(|fault| fault.times != Some(CALLS)), &faults).map(drop)
     })
     .await;
     stack.worker(queue).kill_9().await;
@@ -66,7 +75,7 @@ async fn hold(stack: &Stack, query: &str) -> Transaction<'static, Postgres> {
 #[tokio::test]
 async fn an_otp_is_sent_although_its_worker_died_while_sending() {
     let mut stack = stack().await;
-    stack.providers.fault(Target::TwilioVerify, None, slow_and_futile());
+    stack.providers.fault(Target::TwilioVerify, Some(CALLS), slow_and_futile());
     stack.anonymous().post("/auth/send-otp", json!({"phone": "9812345678"})).await.ok();
     kill_in_the_middle(&mut stack, "otp", "send_otp").await;
     let otp = eventually("the code is sent", SOON, async || {
@@ -160,7 +169,7 @@ async fn tickets_are_made_once_although_their_worker_died_while_storing_them() {
 async fn a_mail_is_sent_once_although_its_worker_died_before_the_server_took_it() {
     let mut stack = stack().await;
     let (event, buyer) = stack.on_sale().await;
-    stack.providers.fault(Target::Smtp, None, slow_and_futile());
+    stack.providers.fault(Target::Smtp, Some(CALLS), slow_and_futile());
     stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
     kill_in_the_middle(&mut stack, "notifications", "email_tickets").await;
     assert_done_after_a_crash(&stack, "email_tickets").await;
@@ -249,7 +258,7 @@ async fn expired_tokens_are_removed_although_the_worker_died_while_removing_them
 #[tokio::test]
 async fn with_the_lease_as_it_is_delivered_a_job_is_rescued_within_seconds() {
     let mut stack = Stack::start().await;
-    stack.providers.fault(Target::TwilioVerify, None, slow_and_futile());
+    stack.providers.fault(Target::TwilioVerify, Some(CALLS), slow_and_futile());
     stack.anonymous().post("/auth/send-otp", json!({"phone": "9812345678"})).await.ok();
     kill_in_the_middle(&mut stack, "otp", "send_otp").await;
     eventually("the code is sent", Duration::from_secs(12), async || {

@@ -137,9 +137,10 @@ async fn sell(
     let mut read = read.subscribe();
     for (buyer, due) in buyers.iter().zip((begun + EVERY..).step_by(EVERY as usize)) {
         read.wait_for(|read| *read >= due).await.expect("the senders go on");
-        buyer.lock(event, "VIP", &format!("S{}", buyer.id)).await.ok();
+        let seat = format!("S{}", buyer.id);
+        buyer.lock(event, "VIP", &seat).await.ok();
         for listener in listeners {
-            let is_it = |said: &Value| said["user_id"] == buyer.id;
+            let is_it = |said: &Value| said["seat_label"] == seat;
             listener.wait_for("seat_locked", is_it, SOON).await;
         }
     }
