@@ -13,8 +13,8 @@ use nexus_common::{
     },
     audit::AddressKey,
     bookings::{
-        creation::{self, Terms},
-        new_bookings::{Created, Wanted},
+        creation,
+        new_bookings::{Created, Terms, Wanted},
         views::{self, BookingDetail, ListedBooking, Listing},
     },
     config,
@@ -26,7 +26,7 @@ use nexus_common::{
     providers::{Key, breaches::Breaches, razorpay::Razorpay, twilio::Twilio},
     realtime::{AfterCommit, Coalesced, Followers},
     seats::{
-        counts,
+        counts, lock,
         locks::{self, SeatLocks},
         pseudonyms::Pseudonyms,
     },
@@ -107,7 +107,14 @@ impl AppState {
         let seats = counts::updates(db.clone(), &settings.redis, everyone.clone())?;
         tokio::spawn(gaps::tell(db.clone(), seats.clone(), everyone.gaps.clone()));
         let newest = settings.tokens.access.first().context("no key signs tokens")?;
-        let terms = Terms { valid: settings.deadlines.booking, chargeable: settings.chargeable };
+        let (deadlines, unpaid) = (settings.deadlines, settings.limits.unpaid());
+        let terms = Terms {
+            valid: deadlines.booking,
+            lock: deadlines.lock,
+            most_unpaid: unpaid.bookings,
+            chargeable: settings.chargeable,
+        };
+        let locking = lock::Terms { valid: deadlines.lock, unpaid };
         Ok(Arc::new(AppState {
             terms,
             bookings: creation::creator(db.clone(), terms),
@@ -122,7 +129,7 @@ impl AppState {
             addresses: AddressKey::new(newest)?,
             turns: Turns::new(settings.database.max_connections as usize / 4, TURN),
             pseudonyms: Pseudonyms::new(&settings.tokens)?,
-            locks: SeatLocks::new(db.clone(), writing, cache.clone(), settings.deadlines.lock),
+            locks: SeatLocks::new(db.clone(), writing, cache.clone(), locking),
             twilio: settings.twilio.as_ref().map(Twilio::new).transpose()?,
             razorpay: settings.razorpay.as_ref().map(Razorpay::new).transpose()?,
             breaches: settings.password_breaches.as_deref().map(Breaches::new).transpose()?,

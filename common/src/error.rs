@@ -8,6 +8,7 @@ use std::{error::Error as StdError, time::Duration};
 
 use crate::types::{
     feature::Feature, invalid::Invalid, money::Paise, puzzle::Puzzle, statuses::BookingStatus,
+    time::in_words,
     usage::Usage,
 };
 
@@ -142,6 +143,14 @@ pub enum Error {
     SeatTaken(String),
     #[error("You can hold at most {0} ticket(s) for this event")]
     TicketLimit(i32),
+    #[error(
+        "You can hold at most {0} unpaid seats at once, of all events together. Please pay for some of them or give some back first."
+    )]
+    UnpaidSeats(u32),
+    #[error("You have held many seats for long today without paying. Please try again in {}.", wait(.0))]
+    UnpaidSeatTime(Usage),
+    #[error("Several of your bookings have ended unpaid today. Please try again in {}.", wait(.0))]
+    CoolingDown(Usage),
     #[error("You have no lock on seat {0}")]
     LockNotFound(String),
     #[error("Seat {0} belongs to a booking. Cancel the booking instead.")]
@@ -162,6 +171,10 @@ pub enum Error {
         "One or more seats are already linked to another booking. Please lock the seats again."
     )]
     SeatsLinked,
+    #[error(
+        "You can have at most {0} unpaid bookings at once, of all events together. Please pay for one or cancel it first."
+    )]
+    UnpaidBookings(u32),
     #[error("Booking not found")]
     BookingNotFound,
     #[error("Booking not found or unauthorized")]
@@ -301,6 +314,10 @@ impl Error {
             Error::SoldOut => (Conflict, "sold_out"),
             Error::SeatTaken(_) => (Conflict, "seat_taken"),
             Error::TicketLimit(_) => (Conflict, "ticket_limit_reached"),
+            Error::UnpaidSeats(_) => (Conflict, "unpaid_seats_limit_reached"),
+            Error::UnpaidBookings(_) => (Conflict, "unpaid_bookings_limit_reached"),
+            Error::UnpaidSeatTime(_) => (TooMany, "unpaid_seat_time_used_up"),
+            Error::CoolingDown(_) => (TooMany, "cooling_down"),
             Error::LockNotFound(_) => (NotFound, "lock_not_found"),
             Error::SeatInBooking(_) => (Conflict, "seat_in_booking"),
             Error::LockLimit(_) => (Conflict, "lock_limit_reached"),
@@ -382,7 +399,10 @@ impl Error {
     /// For [`Kind::TooMany`]: how much is allowed, and when to try again.
     pub fn usage(&self) -> Option<Usage> {
         match self {
-            Error::RateLimited(usage) | Error::WorkNeeded { usage, .. } => Some(*usage),
+            Error::RateLimited(usage)
+            | Error::WorkNeeded { usage, .. }
+            | Error::UnpaidSeatTime(usage)
+            | Error::CoolingDown(usage) => Some(*usage),
             // Twilio checks at most five codes per code that it has sent, and forgets that after
             // ten minutes (docs/providers.md#twilio).
             Error::OtpAttempts => {
@@ -414,6 +434,11 @@ impl Error {
         }
         causes.join(": ")
     }
+}
+
+/// For a person: how long until there is room again.
+fn wait(usage: &Usage) -> String {
+    in_words(Duration::from_secs(60 * usage.seconds_until_room().div_ceil(60)))
 }
 
 impl From<sqlx::Error> for Error {

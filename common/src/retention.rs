@@ -30,10 +30,11 @@ pub struct Removed {
     pub alerts: u64,
     pub dead_messages: u64,
     pub audit_log: u64,
+    pub unpaid_holds: u64,
 }
 
 /// Removes expired tokens, keys, networks, proofs and notices, old orders of others, webhooks,
-/// alerts, messages that could not be sent and rows of the audit log, and empties the bodies of old
+/// unpaid holds, alerts, messages that could not be sent and rows of the audit log, and empties the bodies of old
 /// webhooks, at most 10,000 of each per call. Where a row can be used anew between the look and the
 /// lock, the statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
@@ -153,6 +154,13 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
     )
     .execute(&mut *conn)
     .await?;
+    // As long as they count.
+    let unpaid_holds = sqlx::query!(
+        "DELETE FROM unpaid_holds WHERE id = ANY (ARRAY(
+             SELECT id FROM unpaid_holds WHERE ended_at < now() - interval '1 day' ORDER BY ended_at LIMIT 10000))"
+    )
+    .execute(&mut *conn)
+    .await?;
     // The schema lets only such a transaction remove rows.
     let mut tx = conn.begin().await?;
     sqlx::query!("SELECT set_config('nexus.audit_retention', 'on', TRUE)")
@@ -182,6 +190,7 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         alerts: alerts.rows_affected(),
         dead_messages: dead_messages.rows_affected(),
         audit_log: audit_log.rows_affected(),
+        unpaid_holds: unpaid_holds.rows_affected(),
     })
 }
 

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     ledger::refunds,
     realtime::AfterCommit,
-    seats::broadcasts::UnlockReason,
+    seats::{broadcasts::UnlockReason, unpaid::End},
     storage::postgres::interval,
     types::{
         ids::{BookingId, UserId},
@@ -152,7 +152,11 @@ pub async fn carry_out(
     )
     .fetch_one(&mut *conn)
     .await?;
-    free_seats(conn, booking, UnlockReason::Cancelled, after).await?;
+    let end = match event {
+        BookingEvent::Cancel | BookingEvent::CancelAfterStart => End::Booking(id),
+        _ => End::Excused,
+    };
+    free_seats(conn, booking, UnlockReason::Cancelled, end, after).await?;
     let cancelled = |reason: &str| BookingCancelled { booking_id: id, reason: reason.to_owned() };
     let parties = match event {
         // The buyer's words are for nobody else.

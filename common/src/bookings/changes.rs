@@ -15,6 +15,7 @@ use crate::{
     seats::{
         broadcasts::{self, UnlockReason},
         freeing,
+        unpaid::End,
     },
     types::{
         ids::{BookingId, EventId, SeatId, UserId},
@@ -178,6 +179,7 @@ pub(super) async fn free_seats(
     conn: &mut PgConnection,
     booking: &LockedBooking,
     reason: UnlockReason,
+    end: End,
     after: &mut AfterCommit,
 ) -> Result<()> {
     let seats = sqlx::query_scalar!(
@@ -186,7 +188,7 @@ pub(super) async fn free_seats(
     )
     .fetch_all(&mut *conn)
     .await?;
-    let freed = freeing::free(conn, &seats).await?;
+    let freed = freeing::free(conn, &seats, end).await?;
     broadcasts::freed(after, freed, reason);
     Ok(())
 }
@@ -208,6 +210,6 @@ pub async fn expire(
     )
     .execute(&mut *conn)
     .await?;
-    free_seats(conn, &booking, UnlockReason::Expired, after).await?;
+    free_seats(conn, &booking, UnlockReason::Expired, End::Booking(id), after).await?;
     Ok(true)
 }

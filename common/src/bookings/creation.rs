@@ -13,15 +13,15 @@ use super::{
     broadcasts::BookingCreated,
     new_bookings::{
         Created, CreatedBooking, CreatedSeat, EventFacts, Held, LockedSeat, NewBooking, NewRow,
-        Wanted, booked_events, insert, link, lock, lock_free, read_locked, reference,
+        Terms, Wanted, booked_events, insert, link, lock, lock_free, read_locked, reference,
     },
 };
 use crate::{
-    config::Chargeable,
+    config::Limit,
     error::{Error, Result},
     events::event::require_visible,
     jobs::{self, payments::ConfirmFreeBooking, wakeups},
-    observability::traces,
+    observability::{metrics, traces},
     realtime::{AfterCommit, Parties},
     seats::hints,
     storage::{groups::Groups, postgres::begin},
@@ -33,15 +33,6 @@ use crate::{
         visibility::Viewer,
     },
 };
-
-/// What every new booking is subject to.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// How long a booking waits for its payment.
-    pub valid: Duration,
-    /// The totals that buyers can pay.
-    pub chargeable: Chargeable,
-}
 
 /// Turns locked seats into bookings, those of many users in one transaction. `None` for a request
 /// whose seats its user may not have, or another transaction holds: it is to be [created](create) by
@@ -102,15 +93,14 @@ async fn create_all(
     terms: Terms,
 ) -> Result<Vec<Result<(Created, AfterCommit)>>> {
     let mut seats = read_locked(conn, held).await?;
-    // Two requests may want the same seat.
-    let mut given = HashSet::new();
+    let mut given = Given::default();
     let mut decided: Vec<Result<NewRow>> = Vec::with_capacity(wanted.len());
     for (number, wanted) in wanted.iter().enumerate() {
         let seats = seats.remove(&number).unwrap_or_default();
         decided.push(decide(wanted, events, seats, &mut given, terms));
     }
     let rows: Vec<&NewRow> = decided.iter().flatten().collect();
-    let mut bookings = insert(conn, &rows, terms.valid).await?;
+    let mut bookings = insert(conn, &rows, terms).await?;
     link(conn, &rows, &bookings).await?;
     let free: Vec<_> = rows
         .iter()
@@ -124,14 +114,14 @@ async fn create_all(
         let row = row?;
         let booking = bookings.remove(&row.reference);
         let booking = booking.ok_or_else(|| Error::internal("a booking was not inserted"))?;
-        Ok(row.created(booking, terms.valid))
+        Ok(row.created(booking))
     });
     Ok(created.collect())
 }
 
 impl NewRow {
     /// The response, and what clients hear.
-    fn created(self, booking: CreatedBooking, valid: Duration) -> (Created, AfterCommit) {
+    fn created(self, booking: CreatedBooking) -> (Created, AfterCommit) {
         let payment_required = self.total > Paise::ZERO;
         let mut after = AfterCommit::default();
         let event = self.event.id;
@@ -163,7 +153,7 @@ impl NewRow {
             message: if payment_required {
                 format!(
                     "Booking created successfully. Please complete payment within {}.",
-                    in_words(valid)
+                    in_words(valid(&booking))
                 )
             } else {
                 "Booking created successfully. No payment is required.".into()
@@ -178,13 +168,29 @@ impl NewRow {
     }
 }
 
+/// The time that a booking's buyer has to pay: whole minutes, unless that is none.
+fn valid(booking: &CreatedBooking) -> Duration {
+    let valid = (booking.expires_at.0 - booking.booked_at.0).to_std().unwrap_or_default();
+    match valid.as_secs() {
+        seconds @ ..60 => Duration::from_secs(seconds),
+        seconds => Duration::from_secs(seconds - seconds % 60),
+    }
+}
+
+/// What the requests before have got, of several that are decided together.
+#[derive(Default)]
+struct Given {
+    seats: HashSet<SeatId>,
+    unpaid_bookings: HashMap<UserId, i64>,
+}
+
 /// What becomes of a request. The seats that it gets are `given` to no other.
 fn decide(
     Wanted { user, new, trace }: &Wanted,
     events: &HashMap<EventId, EventFacts>,
     seats: Vec<LockedSeat>,
-    given: &mut HashSet<SeatId>,
-    Terms { chargeable, .. }: Terms,
+    given: &mut Given,
+    Terms { chargeable, most_unpaid, .. }: Terms,
 ) -> Result<NewRow> {
     let facts = events.get(&new.event).ok_or(Error::EventNotFound)?;
     // Who has locked one of the seats knew of the event then.
@@ -200,7 +206,7 @@ fn decide(
     if facts.unproved.contains(user) {
         return Err(Error::PhoneNotVerified);
     }
-    let linked = |seat: &LockedSeat| seat.linked || given.contains(&seat.seat.seat_id);
+    let linked = |seat: &LockedSeat| seat.linked || given.seats.contains(&seat.seat.seat_id);
     if seats.iter().any(|seat| seat.live && linked(seat)) {
         return Err(Error::SeatsLinked);
     }
@@ -210,6 +216,9 @@ fn decide(
     if seats.len() < new.seats.len() {
         return Err(Error::SeatsNotLocked);
     }
+    let first = seats.first().ok_or(Error::SeatsNotLocked)?;
+    let unpaid = first.unpaid_bookings;
+    let locked_at = seats.iter().map(|seat| seat.locked_at).fold(first.locked_at, Timestamp::min);
     let seats: Vec<CreatedSeat> = seats.into_iter().map(|seat| seat.seat).collect();
     let total = seats
         .iter()
@@ -217,7 +226,15 @@ fn decide(
         .ok_or_else(|| Error::invalid("The booking's total is too large"))?;
     // No buyer is asked for an amount that they could not pay.
     chargeable.check_total(total)?;
-    given.extend(seats.iter().map(|seat| seat.seat_id));
+    if total > Paise::ZERO {
+        let made = given.unpaid_bookings.entry(*user).or_default();
+        if unpaid + *made >= i64::from(most_unpaid) {
+            metrics::rate_limited(Limit::UnpaidBookings);
+            return Err(Error::UnpaidBookings(most_unpaid));
+        }
+        *made += 1;
+    }
+    given.seats.extend(seats.iter().map(|seat| seat.seat_id));
     Ok(NewRow {
         reference: reference(Timestamp::now()),
         user: *user,
@@ -226,6 +243,7 @@ fn decide(
         event: facts.event.clone(),
         seats,
         total,
+        locked_at,
         trace: trace.clone(),
     })
 }

@@ -12,7 +12,9 @@ use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
 use crate::{
+    config::Chargeable,
     error::{Error, Result, violated_constraint},
+    seats::unpaid,
     storage::postgres,
     types::{
         ids::{BookingId, EventId, SeatId, SeatTypeId, UserId},
@@ -85,6 +87,19 @@ pub struct CreatedSeat {
     pub price: Paise,
 }
 
+/// What every new booking is subject to.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a booking waits for its payment.
+    pub valid: Duration,
+    /// How long seats can have been locked before without shortening that.
+    pub lock: Duration,
+    /// The unpaid bookings that a user may have.
+    pub most_unpaid: u32,
+    /// The totals that buyers can pay.
+    pub chargeable: Chargeable,
+}
+
 /// A user's request for a booking.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -103,6 +118,8 @@ pub(super) struct NewRow {
     pub(super) event: BookedEvent,
     pub(super) seats: Vec<CreatedSeat>,
     pub(super) total: Paise,
+    /// When the first of its seats was locked.
+    pub(super) locked_at: Timestamp,
     pub(super) trace: Option<String>,
 }
 
@@ -125,6 +142,9 @@ pub(super) struct LockedSeat {
     pub(super) live: bool,
     /// It is in a booking.
     pub(super) linked: bool,
+    pub(super) locked_at: Timestamp,
+    /// The bookings for which its user has still to pay.
+    pub(super) unpaid_bookings: i64,
 }
 
 /// The events, which cannot be deleted until this transaction ends.
@@ -191,7 +211,8 @@ fn columns(wanted: &[Wanted]) -> Result<Columns<'_>> {
 /// The number of a request, and a seat that it wants, whose row this transaction has locked.
 pub(super) type Held = (i32, SeatId);
 
-/// Locks the wanted seats that their users have, and keeps their types from being deleted.
+/// Locks the wanted seats that their users have, and keeps their types from being deleted; then the
+/// accounts of these users, who book nothing else meanwhile.
 pub(super) async fn lock(conn: &mut PgConnection, wanted: &[Wanted]) -> Result<Vec<Held>> {
     let (numbers, events, users, types, labels) = columns(wanted)?;
     let held = sqlx::query!(
@@ -207,12 +228,14 @@ pub(super) async fn lock(conn: &mut PgConnection, wanted: &[Wanted]) -> Result<V
         &types as _,
         &labels as _,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
+    unpaid::lock_accounts(conn, &users).await?;
     Ok(held.into_iter().map(|row| (row.number, row.id)).collect())
 }
 
-/// The same for those that no other transaction holds, their events included; waits for nothing.
+/// The same for those that no other transaction holds, their events included; waits for nothing. Who
+/// has locked seats has a row in `seat_holders`, unless the Node service did it.
 pub(super) async fn lock_free(conn: &mut PgConnection, wanted: &[Wanted]) -> Result<Vec<Held>> {
     let (numbers, events, users, types, labels) = columns(wanted)?;
     let held = sqlx::query!(
@@ -220,8 +243,9 @@ pub(super) async fn lock_free(conn: &mut PgConnection, wanted: &[Wanted]) -> Res
            FROM unnest($1::int[], $2::int[], $3::int[], $4::int[], $5::text[]) AS wanted (number, event_id, user_id, seat_type, label)
            JOIN seats s ON s.event_seat_type_id = wanted.seat_type AND s.seat_label = wanted.label
            JOIN event_seat_types t ON t.id = s.event_seat_type_id JOIN events e ON e.id = s.event_id
+           JOIN seat_holders h ON h.user_id = s.user_id
            WHERE s.event_id = wanted.event_id AND s.user_id = wanted.user_id
-           ORDER BY s.id FOR UPDATE OF s SKIP LOCKED FOR KEY SHARE OF t, e SKIP LOCKED"#,
+           ORDER BY s.id FOR UPDATE OF s, h SKIP LOCKED FOR KEY SHARE OF t, e SKIP LOCKED"#,
         &numbers,
         &events as _,
         &users as _,
@@ -245,7 +269,10 @@ pub(super) async fn read_locked(
         r#"SELECT held.number AS "number!", s.id AS "seat_id: SeatId", s.seat_label AS "seat_label: SeatLabel",
                   t.id AS "seat_type_id: SeatTypeId", t.name AS seat_type_name, t.price AS "price: Paise",
                   s.status = 'locked' AND s.expires_at > statement_timestamp() AS "live!",
-                  EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "linked!"
+                  EXISTS (SELECT 1 FROM booking_seats bs WHERE bs.seat_id = s.id) AS "linked!",
+                  coalesce(s.locked_at, statement_timestamp()) AS "locked_at!",
+                  (SELECT count(*) FROM bookings b WHERE b.user_id = s.user_id AND b.status NOT IN ('confirmed', 'cancelled', 'expired') AND b.total_amount > 0
+                       AND b.expires_at > statement_timestamp()) AS "unpaid_bookings!"
            FROM unnest($1::int[], $2::int[]) AS held (number, seat_id)
            JOIN seats s ON s.id = held.seat_id JOIN event_seat_types t ON t.id = s.event_seat_type_id
            ORDER BY s.id"#,
@@ -264,17 +291,27 @@ pub(super) async fn read_locked(
             seat_type_name: row.seat_type_name,
             price: row.price,
         };
-        let seat = LockedSeat { seat, live: row.live, linked: row.linked };
+        let seat = LockedSeat {
+            seat,
+            live: row.live,
+            linked: row.linked,
+            locked_at: row.locked_at.into(),
+            unpaid_bookings: row.unpaid_bookings,
+        };
         locked.entry(number).or_default().push(seat);
     }
     Ok(locked)
 }
 
-/// Inserts bookings; returns them by reference.
+/// The least time that a buyer has to pay, however long the seats were locked before.
+const LEAST: Duration = Duration::from_secs(5 * 60);
+
+/// Inserts bookings; returns them by reference. A booking has `valid` to be paid, but what its seats
+/// were locked for longer than `lock` before is taken off that.
 pub(super) async fn insert(
     conn: &mut PgConnection,
     rows: &[&NewRow],
-    valid: Duration,
+    Terms { valid, lock, .. }: Terms,
 ) -> Result<HashMap<String, CreatedBooking>> {
     if rows.is_empty() {
         return Ok(HashMap::new());
@@ -283,11 +320,13 @@ pub(super) async fn insert(
     let events: Vec<EventId> = rows.iter().map(|row| row.event.id).collect();
     let users: Vec<UserId> = rows.iter().map(|row| row.user).collect();
     let totals: Vec<Paise> = rows.iter().map(|row| row.total).collect();
+    let locked: Vec<Timestamp> = rows.iter().map(|row| row.locked_at).collect();
     let bookings = sqlx::query_as!(
         CreatedBooking,
         r#"INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, booked_at, expires_at, orders_are_marked, installation)
-           SELECT reference, event_id, user_id, total, now(), now() + $5::interval, TRUE, (SELECT id FROM installation)
-           FROM unnest($1::text[], $2::int[], $3::int[], $4::numeric[]) AS new (reference, event_id, user_id, total)
+           SELECT reference, event_id, user_id, total, now(), least(now() + $5::interval, greatest(locked_at + $7::interval + $5::interval, now() + $8::interval)),
+                  TRUE, (SELECT id FROM installation)
+           FROM unnest($1::text[], $2::int[], $3::int[], $4::numeric[], $6::timestamptz[]) AS new (reference, event_id, user_id, total, locked_at)
            RETURNING id, booking_reference, event_id, user_id, total_amount AS "total_amount: _", status AS "status: _",
                      payment_status AS "payment_status: _", booked_at AS "booked_at!", expires_at AS "expires_at!""#,
         &references as &[&str],
@@ -295,6 +334,9 @@ pub(super) async fn insert(
         &users as _,
         &totals as _,
         postgres::interval(valid)?,
+        &locked as _,
+        postgres::interval(lock)?,
+        postgres::interval(LEAST)?,
     )
     .fetch_all(conn)
     .await?;

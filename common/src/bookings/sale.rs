@@ -43,7 +43,7 @@ use crate::{
     realtime::AfterCommit,
     seats::{
         broadcasts::{self, SeatBooked, UnlockReason},
-        freeing, hints,
+        freeing, hints, unpaid,
     },
     types::{
         ids::{BookingId, EventId, SeatTypeId},
@@ -451,6 +451,7 @@ async fn take_again(
     )
     .execute(&mut *attempt)
     .await?;
+    unpaid::forgive(&mut attempt, booking.user, booking.id).await?;
     attempt.commit().await?;
     Ok(true)
 }

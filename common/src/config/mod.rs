@@ -33,7 +33,7 @@ pub use self::{
     http::Http,
     observability::Observability,
     providers::{Razorpay, Smtp, Twilio, password_breaches, public_url},
-    rate_limits::{DailyCaps, Limit, RateLimit, RateLimits},
+    rate_limits::{DailyCaps, Limit, RateLimit, RateLimits, Unpaid},
     redis::Redis,
     retention::Retention,
     secrets::{Tokens, ticket_signing_key},

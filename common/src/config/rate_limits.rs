@@ -91,11 +91,15 @@ pub enum Limit {
     SmsCountry,
     AccountExport,
     Events,
+    UnpaidSeats,
+    UnpaidBookings,
+    UnpaidSeatMinutes,
+    UnpaidEndings,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 28] = [
+    pub const ALL: [Limit; 32] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -124,6 +128,10 @@ impl Limit {
         Limit::SmsCountry,
         Limit::AccountExport,
         Limit::Events,
+        Limit::UnpaidSeats,
+        Limit::UnpaidBookings,
+        Limit::UnpaidSeatMinutes,
+        Limit::UnpaidEndings,
     ];
 
     /// What counts only if a code is wrong.
@@ -134,6 +142,11 @@ impl Limit {
     pub const RIGHT_LOGIN: [Limit; 2] = [Limit::Login, Limit::LoginFailures];
     /// and one whose password is wrong.
     pub const WRONG_LOGIN: [Limit; 1] = [Limit::Logins];
+
+    /// What one account may hold without paying for it: PostgreSQL counts it, over a day or at any
+    /// moment, so that the setting is a number without a time.
+    const UNPAID: [Limit; 4] =
+        [Limit::UnpaidSeats, Limit::UnpaidBookings, Limit::UnpaidSeatMinutes, Limit::UnpaidEndings];
 
     /// Its name in metrics and in Redis, its variable, and its default.
     fn row(self) -> (&'static str, &'static str, RateLimit) {
@@ -207,6 +220,20 @@ impl Limit {
             Limit::AccountExport => ("account_export", "RATE_LIMIT_ACCOUNT_EXPORT", rate(5, HOUR)),
             // New events of one user.
             Limit::Events => ("events", "RATE_LIMIT_EVENTS", rate(200, 24 * HOUR)),
+            // Unpaid seats of one user, over all events.
+            Limit::UnpaidSeats => ("unpaid_seats", "UNPAID_SEATS_PER_ACCOUNT", rate(20, 24 * HOUR)),
+            // Unpaid bookings of one user, over all events.
+            Limit::UnpaidBookings => {
+                ("unpaid_bookings", "UNPAID_BOOKINGS_PER_ACCOUNT", rate(5, 24 * HOUR))
+            }
+            // Minutes of unpaid seats of one user in a day, those of each seat.
+            Limit::UnpaidSeatMinutes => {
+                ("unpaid_seat_minutes", "UNPAID_SEAT_MINUTES_PER_DAY", rate(900, 24 * HOUR))
+            }
+            // Unpaid bookings of one user that end in a day before there is a cool-down.
+            Limit::UnpaidEndings => {
+                ("unpaid_endings", "UNPAID_ENDINGS_PER_DAY", rate(2, 24 * HOUR))
+            }
         }
     }
 
@@ -280,6 +307,19 @@ impl fmt::Display for DailyCaps {
     }
 }
 
+/// What one account may hold without paying for it (docs/limits.md#unpaid-seats).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpaid {
+    /// UNPAID_SEATS_PER_ACCOUNT, 20: seats at once, over all events.
+    pub seats: u32,
+    /// UNPAID_BOOKINGS_PER_ACCOUNT, 5: bookings at once, over all events.
+    pub bookings: u32,
+    /// UNPAID_SEAT_MINUTES_PER_DAY, 900: the time that its seats are held, all together.
+    pub seat_minutes: u32,
+    /// UNPAID_ENDINGS_PER_DAY, 2: bookings that end unpaid before the cool-downs begin.
+    pub endings: u32,
+}
+
 #[derive(Clone, Debug)]
 pub struct RateLimits {
     /// RATE_LIMITS is not `off`.
@@ -305,6 +345,10 @@ impl RateLimits {
             (_, "OTP_DAILY_CAP" | "SMS_DAILY_CAP", default) => default,
             // Not for operators to choose.
             (_, "", default) => default,
+            (_, variable, default) if Limit::UNPAID.contains(&limit) => {
+                let count = env.between(variable, default.count.into(), 1, MOST.into());
+                RateLimit { count: count as u32, ..default }
+            }
             (_, variable, default) => env.or(variable, default),
         });
         let otp_free_percent = env.or("OTP_FREE_PERCENT", 50);
@@ -318,6 +362,17 @@ impl RateLimits {
             otp_free_percent,
             sms_caps: env.or("SMS_DAILY_CAP", usual(100_000, 1_000)),
             rates,
+        }
+    }
+
+    /// What one account may hold without paying for it.
+    pub fn unpaid(&self) -> Unpaid {
+        let most = |limit| if self.enforced { self.of(limit).count } else { u32::MAX };
+        Unpaid {
+            seats: most(Limit::UnpaidSeats),
+            bookings: most(Limit::UnpaidBookings),
+            seat_minutes: most(Limit::UnpaidSeatMinutes),
+            endings: most(Limit::UnpaidEndings),
         }
     }
 

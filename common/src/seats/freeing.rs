@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{PgConnection, types::Json};
 
+use super::unpaid::End;
 use crate::{
     error::{Error, Result},
     types::{
@@ -65,7 +66,8 @@ pub async fn free_expired(
          DELETE FROM seats
          WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM longest)
            AND status = 'locked' AND expires_at <= statement_timestamp()
-         RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _""#,
+         RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
+                   extract(epoch FROM expires_at - locked_at)::bigint AS unpaid_seconds"#,
         &named_types as _,
         &labels as _,
         &types as _,
@@ -73,21 +75,22 @@ pub async fn free_expired(
     )
     .fetch_all(&mut *conn)
     .await?;
-    count_freed(conn, gone).await
+    count_freed(conn, gone, End::RanOut).await
 }
 
 /// Frees seats by row id. The caller has locked the inventory, and holds the rows that decide about
 /// these seats: their own, or their booking's.
-pub async fn free(conn: &mut PgConnection, seats: &[SeatId]) -> Result<Vec<Freed>> {
+pub async fn free(conn: &mut PgConnection, seats: &[SeatId], end: End) -> Result<Vec<Freed>> {
     let gone = sqlx::query_as!(
         Gone,
         r#"DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
-           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _""#,
+           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
+                     CASE status WHEN 'locked' THEN extract(epoch FROM least(expires_at, clock_timestamp()) - locked_at)::bigint END AS unpaid_seconds"#,
         seats as _,
     )
     .fetch_all(&mut *conn)
     .await?;
-    count_freed(conn, gone).await
+    count_freed(conn, gone, end).await
 }
 
 /// Frees all locked seats of an event, but no booked ones. The caller has locked the inventory.
@@ -95,12 +98,12 @@ pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<
     let gone = sqlx::query_as!(
         Gone,
         r#"DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
-           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _""#,
+           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", NULL::bigint AS unpaid_seconds"#,
         event as _,
     )
     .fetch_all(&mut *conn)
     .await?;
-    count_freed(conn, gone).await
+    count_freed(conn, gone, End::Excused).await
 }
 
 /// A row of `seats` that has been deleted.
@@ -109,22 +112,46 @@ struct Gone {
     event_seat_type_id: SeatTypeId,
     seat_label: SeatLabel,
     user_id: Option<UserId>,
+    /// How long it was held, unless it was paid for.
+    unpaid_seconds: Option<i64>,
 }
 
-/// Adds deleted seats to the counts again.
-async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>) -> Result<Vec<Freed>> {
+/// The least that a seat counts which was held and not paid for. It bounds the rows of a user who
+/// locks and releases without end: see [`unpaid`](super::unpaid).
+const LEAST_SECONDS: i64 = 60;
+
+/// Adds deleted seats to the counts again, and to what their holders have not paid for.
+async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>, end: End) -> Result<Vec<Freed>> {
     if gone.is_empty() {
         return Ok(vec![]);
     }
     let types: Vec<SeatTypeId> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
+    let (holders, seconds): (Vec<UserId>, Vec<i64>) = gone
+        .iter()
+        .filter(|_| !matches!(end, End::Excused))
+        .filter_map(|seat| Some((seat.user_id?, seat.unpaid_seconds?.max(LEAST_SECONDS))))
+        .unzip();
+    let booking = if let End::Booking(id) = end { Some(id) } else { None };
+    // Locks that run out one after the other, because their holder has gone, are one ending.
     let counts = sqlx::query!(
-        r#"UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
+        r#"WITH unpaid AS (
+               INSERT INTO unpaid_holds (user_id, booking_id, seat_seconds, is_ending)
+               SELECT held.user_id, $4, sum(held.seconds), $5 AND ($4::int IS NOT NULL OR NOT EXISTS (
+                   SELECT 1 FROM unpaid_holds earlier
+                   WHERE earlier.user_id = held.user_id AND earlier.is_ending AND earlier.ended_at > clock_timestamp() - interval '10 minutes'))
+               FROM unnest($2::int[], $3::bigint[]) AS held (user_id, seconds) GROUP BY held.user_id
+           )
+           UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
            FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
            WHERE t.id = freed.id
            RETURNING t.id AS "id: SeatTypeId", t.available_quantity,
                      (SELECT version FROM event_inventory i WHERE i.event_id = t.event_id) AS "version!",
                      (SELECT event_visibility(e) FROM events e WHERE e.id = t.event_id) AS "visibility!: Json<Visibility>""#,
         &types as _,
+        &holders as _,
+        &seconds,
+        booking as _,
+        matches!(end, End::RanOut | End::Booking(_)),
     )
     .fetch_all(conn)
     .await?;

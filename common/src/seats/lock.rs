@@ -1,15 +1,20 @@
 //! A lock: the request, and what it wins.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{freeing::Freed, selection::Selection};
-use crate::types::{
-    ids::{EventId, SeatId, SeatTypeId, UserId},
-    seats::{SeatKey, SeatLabel},
-    statuses::SeatStatus,
-    time::Timestamp,
-    visibility::{ShareCode, Visibility},
+use crate::{
+    config::Unpaid,
+    types::{
+        ids::{EventId, SeatId, SeatTypeId, UserId},
+        seats::{SeatKey, SeatLabel},
+        statuses::SeatStatus,
+        time::Timestamp,
+        visibility::{ShareCode, Visibility},
+    },
 };
 
 /// A lock as the API shows it.
@@ -48,6 +53,15 @@ pub struct WonLocks {
     pub cache_hit: bool,
     /// Expired locks that the same commit freed; the caller tells clients of them.
     pub cleared: Vec<Freed>,
+}
+
+/// What every lock is subject to.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long it is valid.
+    pub valid: Duration,
+    /// What its user may hold without paying for it.
+    pub unpaid: Unpaid,
 }
 
 /// A user's request for seats.

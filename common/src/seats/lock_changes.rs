@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::{
     freeing::{self, Freed},
     lock::Lock,
+    unpaid::End,
 };
 use crate::{
     error::{Error, Result},
@@ -27,7 +28,7 @@ pub const LONGEST: Duration = Duration::from_secs(20 * 60);
 /// Gives back one of `user`'s locks.
 pub async fn release(conn: &mut PgConnection, user: UserId, seat: &SeatKey) -> Result<Freed> {
     let OwnLock { id, .. } = own_lock(conn, user, seat).await?;
-    let freed = freeing::free(conn, &[id]).await?;
+    let freed = freeing::free(conn, &[id], End::Released).await?;
     freed.into_iter().next().ok_or_else(|| Error::internal("a lock vanished while it was released"))
 }
 

@@ -3,20 +3,19 @@
 //! [`lock_queues`](super::lock_queues) forms the groups.
 //!
 //! At first nobody is kept from changing the inventory between the two: the second statement writes
-//! only if the inventory still has the version that the facts had. Only when it has another one, or
-//! when locks have run out and are to be cleared away, everything is decided anew with the inventory
-//! locked.
+//! only if the inventory still has the version that the facts had, and so have the accounts of the
+//! users, who may lock seats of other events at the same time. Only when one has another, or when
+//! locks have run out and are to be cleared away, everything is decided anew with the inventory
+//! locked, and then the accounts.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use sqlx::{Connection, PgConnection, types::Json};
 
 use super::{
     freeing::{self, Freed},
-    lock::{Lock, Request, WonLocks},
+    lock::{Lock, Request, Terms, WonLocks},
+    unpaid::{self, Account},
 };
 use crate::{
     error::{Error, Result, violated_constraint},
@@ -41,6 +40,8 @@ struct Facts {
     types: HashMap<SeatTypeId, i32>,
     taken: HashSet<(SeatTypeId, SeatLabel)>,
     held: HashMap<UserId, i64>,
+    /// What the users hold without paying for it.
+    accounts: HashMap<UserId, Account>,
     /// Free seats, best first: enough for all requests of the group.
     best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
     /// Whether locks of the wanted seat types have run out and not been cleared away.
@@ -80,19 +81,19 @@ pub(super) async fn decide(
     conn: &mut PgConnection,
     event: EventId,
     requests: &[Request],
-    valid: Duration,
+    terms: Terms,
 ) -> Result<Vec<Result<WonLocks>>> {
     let group = Group::new(event, requests);
     let (best, facts) = promptly(async {
         let best = group.best_seats(conn).await?;
-        let facts = facts(conn, &group, &group.named(&best)).await?;
+        let facts = facts(conn, &group, &group.named(&best), terms).await?;
         Ok((best, facts))
     })
     .await?;
     if facts.expired {
         return Err(Error::Collision("locks have run out".into()));
     }
-    group.write(conn, facts, best, vec![], valid).await
+    group.write(conn, facts, best, vec![], terms).await
 }
 
 /// The same with the inventory locked. Also clears expired locks away: those of the seats that are
@@ -102,7 +103,7 @@ pub(super) async fn decide_locked(
     conn: &mut PgConnection,
     event: EventId,
     requests: &[Request],
-    valid: Duration,
+    terms: Terms,
 ) -> Result<Vec<Result<WonLocks>>> {
     let group = Group::new(event, requests);
     let mut tx = conn.begin().await?;
@@ -113,8 +114,10 @@ pub(super) async fn decide_locked(
     let named = group.named(&best);
     let room = group.wanted.iter().map(|(id, count)| (*id, (*count).max(ROOM))).collect();
     let cleared = freeing::free_expired(&mut tx, &named, &room).await?;
-    let facts = facts(&mut tx, &group, &named).await?;
-    let results = group.write(&mut tx, facts, best, cleared, valid).await?;
+    // After everything that another event's transaction may hold: no account waits for an event.
+    unpaid::lock_accounts(&mut tx, &group.users()).await?;
+    let facts = facts(&mut tx, &group, &named, terms).await?;
+    let results = group.write(&mut tx, facts, best, cleared, terms).await?;
     if results.iter().any(Result::is_ok) {
         tx.commit().await?;
     } else {
@@ -132,6 +135,11 @@ impl<'a> Group<'a> {
             }
         }
         Group { event, requests, wanted }
+    }
+
+    fn users(&self) -> Vec<UserId> {
+        let users: BTreeSet<UserId> = self.requests.iter().map(|request| request.user).collect();
+        Vec::from_iter(users)
     }
 
     /// The best seats of the types of which somebody wants the best, with some to spare.
@@ -167,11 +175,11 @@ impl<'a> Group<'a> {
         mut facts: Facts,
         best: HashMap<SeatTypeId, VecDeque<SeatLabel>>,
         mut cleared: Vec<Freed>,
-        valid: Duration,
+        terms: Terms,
     ) -> Result<Vec<Result<WonLocks>>> {
         facts.best = facts.still_free(conn, best, &self.wanted).await?;
         let verdicts: Vec<Result<Vec<Grant>>> =
-            self.requests.iter().map(|request| facts.verdict(request)).collect();
+            self.requests.iter().map(|request| facts.verdict(request, terms)).collect();
         let winners: Vec<(UserId, &Grant)> = self
             .requests
             .iter()
@@ -183,7 +191,9 @@ impl<'a> Group<'a> {
         let Some(EventFacts { version, visibility, .. }) = facts.event else {
             return Ok(verdicts.into_iter().map(|_| Err(Error::EventNotFound)).collect());
         };
-        let (mut locks, version) = insert(conn, self.event, version, &winners, valid).await?;
+        let accounts = &facts.accounts;
+        let (mut locks, version) =
+            insert(conn, self.event, version, accounts, &winners, terms).await?;
         let results = verdicts.into_iter().map(|verdict| {
             let locks = verdict?.into_iter().map(|(seat_type, label, left)| {
                 let lock = locks.remove(&(seat_type, label));
@@ -203,7 +213,7 @@ impl<'a> Group<'a> {
 
 impl Facts {
     /// Decides one request and counts it: returns the seats that it gets, or the reason for none.
-    fn verdict(&mut self, request: &Request) -> Result<Vec<Grant>> {
+    fn verdict(&mut self, request: &Request, terms: Terms) -> Result<Vec<Grant>> {
         let selection = &request.selection;
         let event = self.event.as_ref().ok_or(Error::EventNotFound)?;
         if !self.users.contains(&request.user) {
@@ -217,6 +227,8 @@ impl Facts {
         if self.unproved.contains(&request.user) {
             return Err(Error::PhoneNotVerified);
         }
+        let account = self.accounts.entry(request.user).or_default();
+        account.require_calm(terms.unpaid)?;
         let wanted = selection.wanted();
         if wanted.keys().any(|id| !self.types.contains_key(id)) {
             return Err(Error::SeatTypeNotFound);
@@ -235,6 +247,7 @@ impl Facts {
         if *held + total > i64::from(event.most_per_user) {
             return Err(Error::TicketLimit(event.most_per_user));
         }
+        account.hold(total, event.most_per_user, terms.unpaid)?;
         *held += total;
 
         let mut grants = Vec::with_capacity(total as usize);
@@ -291,14 +304,15 @@ async fn facts(
     conn: &mut PgConnection,
     group: &Group<'_>,
     named: &[(SeatTypeId, SeatLabel)],
+    terms: Terms,
 ) -> Result<Facts> {
     let type_ids: Vec<SeatTypeId> = group.wanted.keys().copied().collect();
-    let users: BTreeSet<UserId> = group.requests.iter().map(|request| request.user).collect();
-    let users = Vec::from_iter(users);
+    let users = group.users();
     let (seat_types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
         named.iter().map(|(seat_type, label)| (*seat_type, label)).unzip();
     // One statement, so that all facts and the version belong together. Locked, pending and
-    // confirmed seats count alike for a user: each has a row (docs/contract.md#change-7).
+    // confirmed seats count alike for a user: each has a row (docs/contract.md#change-7). Of what a
+    // user has held and not paid for, it reads the newest thousand rows.
     let row = sqlx::query!(
         r#"SELECT e.status = 'published' AND e.taken_down_at IS NULL AS "published!", e.start_date <= clock_timestamp() AS "started!",
                   coalesce(e.max_tickets_per_user, 10) AS "most!", i.version, event_visibility(e) AS "visibility!: Json<Visibility>",
@@ -307,7 +321,7 @@ async fn facts(
                         AND (phone IS NULL OR phone_verified_at IS NULL)) AS "unproved!: Vec<UserId>",
                   types.ids AS "types: Vec<SeatTypeId>", types.counts,
                   taken.types AS "taken_types: Vec<SeatTypeId>", taken.labels AS "taken_labels: Vec<SeatLabel>",
-                  held.users AS "held_by: Vec<UserId>", held.counts AS held,
+                  held.users AS "held_by: Vec<UserId>", held.counts AS held, accounts.list AS "accounts: Json<Vec<(UserId, i64, i64, i64, i64, i64, i64)>>",
                   EXISTS (SELECT 1 FROM unnest($3::int[]) wanted (id), LATERAL (
                       SELECT 1 FROM seats s WHERE s.event_seat_type_id = wanted.id AND s.status = 'locked' AND s.expires_at <= now()
                       LIMIT 1) expired) AS "expired!"
@@ -327,12 +341,33 @@ async fn facts(
                      WHERE event_id = e.id AND user_id = ANY ($2) AND (status = 'booked' OR expires_at > now())
                      GROUP BY user_id) held
            ) held
+           CROSS JOIN LATERAL (
+               SELECT json_agg(json_build_array(
+                          u.id, coalesce(h.version, 0), mine.n, (mine.seconds + coalesce(past.seconds, 0))::bigint,
+                          coalesce(extract(epoch FROM past.last_too_much + interval '1 day' - statement_timestamp()), 0)::bigint,
+                          coalesce(past.endings, 0), coalesce(extract(epoch FROM statement_timestamp() - past.last_ending), 0)::bigint)) AS list
+               FROM unnest($2::int[]) AS u (id) LEFT JOIN seat_holders h ON h.user_id = u.id
+               CROSS JOIN LATERAL (
+                   SELECT count(*) FILTER (WHERE expires_at > statement_timestamp()) AS n,
+                          coalesce(sum(extract(epoch FROM least(expires_at, statement_timestamp()) - locked_at)), 0) AS seconds
+                   FROM seats WHERE user_id = u.id AND status <> 'booked'
+               ) mine
+               CROSS JOIN LATERAL (
+                   SELECT sum(seat_seconds) AS seconds, count(*) FILTER (WHERE is_ending) AS endings,
+                          max(ended_at) FILTER (WHERE is_ending) AS last_ending,
+                          max(ended_at) FILTER (WHERE newer + mine.seconds >= $6::bigint) AS last_too_much
+                   FROM (SELECT ended_at, seat_seconds, is_ending, sum(seat_seconds) OVER (ORDER BY ended_at DESC ROWS UNBOUNDED PRECEDING) AS newer
+                         FROM unpaid_holds WHERE user_id = u.id AND ended_at > statement_timestamp() - interval '1 day'
+                         ORDER BY ended_at DESC LIMIT 1000) newest
+               ) past
+           ) accounts
            WHERE e.id = $1"#,
         group.event as _,
         &users as _,
         &type_ids as _,
         &seat_types as _,
         &labels as _,
+        60 * i64::from(terms.unpaid.seat_minutes),
     )
     .fetch_optional(&mut *conn)
     .await?;
@@ -343,6 +378,7 @@ async fn facts(
         types: HashMap::new(),
         taken: HashSet::new(),
         held: HashMap::new(),
+        accounts: HashMap::new(),
         best: HashMap::new(),
         expired: false,
     };
@@ -358,6 +394,15 @@ async fn facts(
     facts.types = pairs(row.types, row.counts).collect();
     facts.taken = pairs(row.taken_types, row.taken_labels).collect();
     facts.held = pairs(row.held_by, row.held).collect();
+    let accounts = row.accounts.map(|list| list.0).unwrap_or_default();
+    facts.accounts = accounts
+        .into_iter()
+        .map(|(user, version, seats, seat_seconds, until_room, endings, since_ending)| {
+            let account =
+                Account { version, seats, seat_seconds, until_room, endings, since_ending };
+            (user, account)
+        })
+        .collect();
     facts.expired = row.expired;
     Ok(facts)
 }
@@ -406,14 +451,15 @@ async fn best_seats(
     Ok(best)
 }
 
-/// Writes locks, if the inventory still has the version of `before`; returns them by seat, and the
-/// inventory's new version.
+/// Writes locks, if the inventory still has the version of `before`, and the users' accounts have
+/// theirs; returns them by seat, and the inventory's new version.
 async fn insert(
     conn: &mut PgConnection,
     event: EventId,
     before: i64,
+    accounts: &HashMap<UserId, Account>,
     winners: &[(UserId, &Grant)],
-    valid: Duration,
+    terms: Terms,
 ) -> Result<(HashMap<(SeatTypeId, SeatLabel), Lock>, i64)> {
     if winners.is_empty() {
         return Ok((HashMap::new(), before));
@@ -421,12 +467,21 @@ async fn insert(
     let users: Vec<UserId> = winners.iter().map(|(user, _)| *user).collect();
     let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
         winners.iter().map(|(_, (seat_type, label, _))| (*seat_type, label)).unzip();
+    let holders: BTreeSet<UserId> = users.iter().copied().collect();
+    let (holders, versions): (Vec<UserId>, Vec<i64>) = holders
+        .into_iter()
+        .map(|user| (user, accounts.get(&user).map_or(0, |account| account.version)))
+        .unzip();
     let rows = sqlx::query!(
         r#"WITH held AS (
                UPDATE event_inventory SET version = version + 1 WHERE event_id = $1 AND version = $2 RETURNING version
            ), counted AS (
                UPDATE event_seat_types t SET available_quantity = available_quantity - taken.n
                FROM (SELECT id, count(*)::integer AS n FROM unnest($3::int[]) id GROUP BY id) taken, held WHERE t.id = taken.id
+           ), holding AS (
+               INSERT INTO seat_holders AS holder (user_id, version)
+               SELECT user_id, seen + 1 FROM held, unnest($7::int[], $8::bigint[]) AS holder (user_id, seen) ORDER BY user_id
+               ON CONFLICT (user_id) DO UPDATE SET version = CASE holder.version WHEN excluded.version - 1 THEN excluded.version ELSE -1 END
            ), locked AS (
                INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
                SELECT $1, type_id, label, user_id, 'locked', clock_timestamp(), clock_timestamp() + $6::interval
@@ -441,12 +496,14 @@ async fn insert(
         &types as _,
         &labels as _,
         &users as _,
-        postgres::interval(valid)?,
+        postgres::interval(terms.valid)?,
+        &holders as _,
+        &versions,
     )
     .fetch_all(&mut *conn)
     .await
     // What the inventory's version does not cover: the Node service locks and counts without it,
-    // and accounts are deleted.
+    // accounts are deleted, and their users lock seats of other events.
     .map_err(|error| match violated_constraint(&error) {
         Some(_) => Error::Collision(Box::new(error)),
         None => error.into(),

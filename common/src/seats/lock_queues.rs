@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    lock::{Request, WonLocks},
+    lock::{Request, Terms, WonLocks},
     lock_groups::{decide, decide_locked},
 };
 use crate::{
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Writes the waiting requests.
 pub(super) struct Writer {
     db: PgPool,
-    valid: Duration,
+    terms: Terms,
     /// One for each connection.
     turns: Semaphore,
     queues: Mutex<Queues>,
@@ -59,10 +59,10 @@ struct Queues {
 }
 
 impl Writer {
-    /// Writes over the connections of `db`, which nothing else uses. Locks are valid for `valid`.
-    pub(super) fn new(db: PgPool, valid: Duration) -> Arc<Self> {
+    /// Writes over the connections of `db`, which nothing else uses.
+    pub(super) fn new(db: PgPool, terms: Terms) -> Arc<Self> {
         let turns = Semaphore::new(db.options().get_max_connections() as usize);
-        Arc::new(Writer { db, valid, turns, queues: Mutex::default(), kept: Mutex::default() })
+        Arc::new(Writer { db, terms, turns, queues: Mutex::default(), kept: Mutex::default() })
     }
 
     pub(super) fn pool(&self) -> &PgPool {
@@ -195,13 +195,13 @@ impl Writer {
             None => self.db.acquire().await?,
         };
         let mut attempt = 1;
-        let mut result = decide(&mut conn, event, requests, self.valid).await;
+        let mut result = decide(&mut conn, event, requests, self.terms).await;
         while let Err(error @ Error::Collision(_)) = &result
             && attempt < ATTEMPTS
         {
             tracing::debug!(error = error.details(), attempt, "a group of locks is decided anew");
             attempt += 1;
-            result = decide_locked(&mut conn, event, requests, self.valid).await;
+            result = decide_locked(&mut conn, event, requests, self.terms).await;
         }
         // After a failure, the pool finds out whether the connection is still good.
         if result.is_ok() {

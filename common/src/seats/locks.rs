@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 use super::{
     freeing,
     hints::{self, Hint},
-    lock::{Request, WonLocks},
+    lock::{Request, Terms, WonLocks},
     lock_queues::Writer,
     selection::Selection,
+    unpaid,
     visibilities::Visibilities,
 };
 use crate::{
@@ -39,7 +40,7 @@ pub struct SeatLocks {
     db: PgPool,
     writer: Arc<Writer>,
     visibilities: Visibilities,
-    valid: Duration,
+    terms: Terms,
 }
 
 /// The longest time that a caller waits for a reply.
@@ -62,11 +63,10 @@ pub fn pool(database: &Database, connections: u32, process: &str) -> PgPool {
 
 impl SeatLocks {
     /// Reads over the connections of `db` and writes over those of `writing`, which nothing else
-    /// uses: it may keep them. Locks are valid for
-    /// `valid`.
-    pub fn new(db: PgPool, writing: PgPool, cache: Cache, valid: Duration) -> Self {
+    /// uses: it may keep them.
+    pub fn new(db: PgPool, writing: PgPool, cache: Cache, terms: Terms) -> Self {
         let visibilities = Visibilities::new(db.clone());
-        SeatLocks { cache, db, writer: Writer::new(writing, valid), visibilities, valid }
+        SeatLocks { cache, db, writer: Writer::new(writing, terms), visibilities, terms }
     }
 
     /// The connections that write locks.
@@ -76,7 +76,7 @@ impl SeatLocks {
 
     /// How long a lock is valid.
     pub fn valid(&self) -> Duration {
-        self.valid
+        self.terms.valid
     }
 
     /// Locks the seats of `selection` for `user`: all or none. A private event has to be known by
@@ -114,13 +114,13 @@ impl SeatLocks {
         if result.is_err() {
             hints::give_back(&self.cache, &taken, user).await;
         }
-        result.map(|won| WonLocks { cache_hit, ..won })
+        result.inspect_err(unpaid::note).map(|won| WonLocks { cache_hit, ..won })
     }
 
     /// Step 1: Redis turns away every request but the first.
     async fn take_key(&self, seat: &SeatKey, user: UserId) -> Result<Hint> {
         let now = Timestamp::now();
-        let until = Timestamp(now.0 + self.valid);
+        let until = Timestamp(now.0 + self.terms.valid);
         let taken = || Error::SeatTaken(seat.label.to_string());
         match hints::take(&self.cache, seat, user, now, until).await {
             Hint::Taken => {}

@@ -13,4 +13,5 @@ pub mod locks;
 pub mod map;
 pub mod pseudonyms;
 pub mod selection;
+pub mod unpaid;
 mod visibilities;

@@ -27,8 +27,11 @@ use std::{
 
 use nexus_common::{
     books,
-    config::{Database, Redis as RedisSettings},
-    seats::locks::{self, SeatLocks},
+    config::{Database, Redis as RedisSettings, Unpaid},
+    seats::{
+        lock::Terms,
+        locks::{self, SeatLocks},
+    },
     storage::{Cache, postgres},
 };
 use nexus_sandbox::{
@@ -190,8 +193,11 @@ impl World {
             .fetch_all(&db)
             .await
             .expect("users");
+        let unpaid =
+            Unpaid { seats: 1_000, bookings: 1_000, seat_minutes: u32::MAX, endings: u32::MAX };
+        let terms = Terms { valid: Duration::from_secs(600), unpaid };
         World {
-            locks: SeatLocks::new(db.clone(), writing, cache.clone(), Duration::from_secs(600)),
+            locks: SeatLocks::new(db.clone(), writing, cache.clone(), terms),
             organiser: buyers.pop().expect("one more user than buyers"),
             db,
             cache,

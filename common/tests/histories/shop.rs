@@ -9,12 +9,8 @@ use std::{
 use nexus_common::{
     Error,
     bookings::{
-        booking_states::BookingEvent,
-        cancellation, changes,
-        creation::{self, Terms},
-        event_removal,
-        new_bookings::NewBooking,
-        sale,
+        booking_states::BookingEvent, cancellation, changes, creation, event_removal,
+        new_bookings::NewBooking, new_bookings::Terms, sale,
     },
     config::Chargeable,
     error::Kind,
@@ -275,7 +271,8 @@ impl<'a> Shop<'a> {
         let new = NewBooking { event: self.event, seats: locked.into_iter().collect(), code: None };
         let mut tx = self.begin().await?;
         let chargeable = Chargeable { most: Paise::MAX };
-        let terms = Terms { valid: Duration::from_secs(900), chargeable };
+        let (valid, lock) = (Duration::from_secs(900), Duration::from_secs(600));
+        let terms = Terms { valid, lock, most_unpaid: 1_000, chargeable };
         let result = creation::create(&mut tx, self.buyer(buyer), new, terms).await;
         if let Some((created, _)) = self.end(tx, result).await? {
             self.bookings.push((created.booking.id, self.buyer(buyer)));

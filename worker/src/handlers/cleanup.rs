@@ -76,6 +76,7 @@ pub async fn clean_up(
             alerts = removed.alerts,
             dead_messages = removed.dead_messages,
             audit_log = removed.audit_log,
+            unpaid_holds = removed.unpaid_holds,
             jobs,
             hashed_tokens = hashed,
             "removed what nobody needs any more"

@@ -82,6 +82,7 @@ impl Command for CreateBooking {
                 Error::SeatsNotLocked,
                 Error::LockExpired,
                 Error::SeatsLinked,
+                Error::UnpaidBookings(5),
                 Error::TotalNotPayable {
                     total: Paise::MAX,
                     least: Chargeable::LEAST,

@@ -6,11 +6,14 @@ pub(crate) mod lock_seat;
 pub(crate) mod lock_seats;
 pub(crate) mod unlock_seat;
 
+use std::time::Duration;
+
 use nexus_common::{
     Error, Result,
     types::{
         ids::{EventId, SeatTypeId},
         seats::{SeatKey, SeatLabel},
+        usage::Usage,
     },
 };
 use serde::Deserialize;
@@ -50,7 +53,8 @@ pub(crate) struct Seat {
 }
 
 /// Why a seat cannot be locked.
-fn lock_failures() -> [Error; 7] {
+fn lock_failures() -> [Error; 10] {
+    let usage = Usage { limit: 2, used: 3, until_room: Duration::from_secs(60) };
     [
         Error::EventNotFound,
         Error::SeatTypeNotFound,
@@ -59,6 +63,9 @@ fn lock_failures() -> [Error; 7] {
         Error::SoldOut,
         Error::SeatTaken("V1".into()),
         Error::TicketLimit(10),
+        Error::UnpaidSeats(20),
+        Error::UnpaidSeatTime(usage),
+        Error::CoolingDown(usage),
     ]
 }
 

@@ -121,6 +121,7 @@ async fn what_goes_with_a_deleted_row_is_its_own() {
         "users -> operator_sessions goes",
         "users -> operator_totps goes",
         "users -> refresh_tokens goes",
+        "users -> seat_holders goes",
         "users -> seats stays",
         "users -> sessions goes",
     ];

@@ -4,6 +4,7 @@ mod contention;
 mod counts;
 mod expired_locks;
 mod hidden_events;
+mod hoarding;
 mod maps;
 mod own_locks;
 mod verified_phone;
