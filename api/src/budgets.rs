@@ -289,6 +289,12 @@ impl Budgets {
         self.take(vec![self.budget(Limit::AccountExport, user)]).await
     }
 
+    /// A response that is kept for a day, for when the request is sent again. The caller gives
+    /// [`Limit::IdempotencyKeys`] back if none is kept.
+    pub(crate) async fn idempotency_key(&self, user: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::IdempotencyKeys, user)]).await
+    }
+
     /// One caller's wrong codes for a phone.
     fn guesses(&self, service: Service, phone: &Phone, whose: &str) -> Budget {
         let whose = format!("{service} {} {whose}", phone.as_str());

@@ -12,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -67,6 +67,7 @@ text_enum! {
         SeatTypeCreated = "seat_type_created",
         SeatTypeUpdated = "seat_type_updated",
         SeatTypeDeleted = "seat_type_deleted",
+        Viewed = "viewed",
     }
 }
 
@@ -111,7 +112,7 @@ impl Subject {
     }
 
     /// The account that it is.
-    fn account(&self) -> Option<i32> {
+    pub fn account(&self) -> Option<i32> {
         (self.kind == SubjectKind::Account).then(|| self.id.parse().ok())?
     }
 }
@@ -219,6 +220,29 @@ pub async fn record(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Records that an operator is shown personal data: once in an hour for each of its subjects, or
+/// twice if they look twice at the same moment.
+pub async fn viewed(
+    conn: &mut PgConnection,
+    operator: UserId,
+    subject: impl Into<Subject>,
+) -> Result<()> {
+    let subject = subject.into();
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM audit_log
+               WHERE subject_kind = $1 AND subject = $2 AND action = $3 AND actor = $4 AND at > now() - interval '1 hour') AS "known!""#,
+        subject.kind as _,
+        subject.id,
+        Action::Viewed as _,
+        operator as _,
+    );
+    match known.fetch_one(&mut *conn).await? {
+        true => Ok(()),
+        false => record(conn, Action::Viewed, Some(operator), subject, json!({})).await,
+    }
 }
 
 /// A row of the log.

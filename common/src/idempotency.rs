@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -32,6 +32,36 @@ pub struct StoredResponse {
     pub status: u16,
     /// The content of the envelope.
     pub body: Value,
+}
+
+/// The longest response that is stored, as JSON, in bytes. Those of an event with a description of
+/// 20,000 Latin letters, and of a hundred seats, are shorter.
+const LONGEST: usize = 32 * 1024;
+
+impl StoredResponse {
+    /// The response to a request that was carried out. Of one that is too long only this is kept:
+    /// the request, sent again, is not carried out again, and is told so.
+    pub fn success(body: &Value) -> Self {
+        if is_stored(body) {
+            return StoredResponse { status: 200, body: body.clone() };
+        }
+        let error = Error::ResponseNotKept;
+        StoredResponse {
+            status: 409,
+            body: json!({ "code": error.code(), "message": error.to_string() }),
+        }
+    }
+
+    /// The response to a request that was refused; `None` for one that is too long. Such a request
+    /// has changed nothing, and may be tried again.
+    pub fn refusal(status: u16, code: &str, message: &str) -> Option<Self> {
+        let body = json!({ "code": code, "message": message });
+        is_stored(&body).then_some(StoredResponse { status, body })
+    }
+}
+
+fn is_stored(body: &Value) -> bool {
+    body.to_string().len() <= LONGEST
 }
 
 /// What to do about a request.

@@ -14,6 +14,7 @@ use nexus_common::{
         roles::{self, Holder},
         suspension, users,
     },
+    audit,
     events::takedown::{self, Known},
     storage::postgres,
     types::ids::{EventId, UserId},
@@ -55,6 +56,9 @@ pub(super) async fn show(
         None => None,
     };
     let accounts = found(&mut conn, about.trim()).await?;
+    for account in &accounts {
+        audit::viewed(&mut conn, admin.user, account.id).await?;
+    }
     Ok(accounts_page(&admin, &about, &accounts, event.as_ref()).into_response())
 }
 

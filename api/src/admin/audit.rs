@@ -49,7 +49,13 @@ pub(super) async fn show(
     // What is about nothing that there could be is nowhere in the log.
     let rows = match (&about, &filter.about) {
         (Some(_), None) => vec![],
-        _ => audit::list(&mut *app.db.acquire().await?, &filter, LISTED).await?,
+        _ => {
+            let mut conn = app.db.acquire().await?;
+            if let Some(subject) = filter.about.clone().filter(|it| it.account().is_some()) {
+                audit::viewed(&mut conn, admin.user, subject).await?;
+            }
+            audit::list(&mut conn, &filter, LISTED).await?
+        }
     };
     let about = about.unwrap_or_default();
     Ok(audit_page(&admin, &about, filter.action, &rows).into_response())

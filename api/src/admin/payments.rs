@@ -5,7 +5,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
-use nexus_common::payments::story::{self, Story};
+use nexus_common::{
+    audit::{self, Subject, SubjectKind},
+    payments::story::{self, Story},
+};
 use serde::Deserialize;
 
 use super::{
@@ -29,7 +32,15 @@ pub(super) async fn show(
     let about = search.about.unwrap_or_default();
     let story = match about.trim() {
         "" => None,
-        about => story::tell(&mut *app.db.acquire().await?, about).await?,
+        about => {
+            let mut conn = app.db.acquire().await?;
+            let story = story::tell(&mut conn, about).await?;
+            if let Some(booking) = story.as_ref().and_then(|story| story.booking_id) {
+                let booking = Subject::of(SubjectKind::Booking, booking);
+                audit::viewed(&mut conn, admin.user, booking).await?;
+            }
+            story
+        }
     };
     Ok(story_page(&admin, &about, story.as_ref()).into_response())
 }

@@ -2,7 +2,7 @@
 //! keeps its token in a cookie that no script reads and no other site sends; requests that change
 //! something also need the token that every form of ours holds. Tokens of the API open nothing here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Form,
@@ -27,11 +27,12 @@ use nexus_common::{
     types::ids::UserId,
 };
 use serde_json::json;
+use tokio::time::{Instant, sleep_until};
 
 use super::{operator::Admin, pages};
 use crate::{
     app::App,
-    auth::login,
+    auth::login::{self, Door},
     budgets::Claimant,
     http::{api_error::ApiError, client_ip::ClientIp, solution::Solution},
 };
@@ -93,19 +94,28 @@ impl FromRequest<App> for Acting {
     type Rejection = NotAdmin;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, NotAdmin> {
-        let (mut parts, body) = request.into_parts();
-        let operator = Admin::from_request_parts(&mut parts, app).await?;
-        let form =
-            Form::<BTreeMap<String, String>>::from_request(Request::from_parts(parts, body), app);
-        // A body that is not a form has no fields.
-        let fields = form.await.map(|Form(fields)| fields).unwrap_or_default();
-        if fields.get("token") != Some(&operator.form_token) {
-            return Err(NotAdmin::Forged);
-        }
+        let (operator, fields) = submitted(request, app).await?;
         if !operator.may_act() {
             return Err(NotAdmin::Looking);
         }
         Ok(Acting { user: operator.user, operator, fields })
+    }
+}
+
+/// The operator who submitted one of our forms, and what they have filled in.
+async fn submitted(
+    request: Request,
+    app: &App,
+) -> Result<(Admin, BTreeMap<String, String>), NotAdmin> {
+    let (mut parts, body) = request.into_parts();
+    let operator = Admin::from_request_parts(&mut parts, app).await?;
+    let form =
+        Form::<BTreeMap<String, String>>::from_request(Request::from_parts(parts, body), app);
+    // A body that is not a form has no fields.
+    let fields = form.await.map(|Form(fields)| fields).unwrap_or_default();
+    match fields.get("token") == Some(&operator.form_token) {
+        true => Ok((operator, fields)),
+        false => Err(NotAdmin::Forged),
     }
 }
 
@@ -187,13 +197,23 @@ pub(super) async fn ask() -> Markup {
     pages::log_in(None)
 }
 
+/// When whoever is not let in is told so: later than all of it takes, so that the time does not say
+/// how far they have come.
+const REFUSED_AFTER: Duration = Duration::from_secs(1);
+
 /// `POST /admin/login`
 pub(super) async fn log_in(
     State(app): State<App>,
     address: ClientIp,
     form: Form<BTreeMap<String, String>>,
 ) -> Response {
-    match open(&app, address, &form).await {
+    let began = Instant::now();
+    let opened = open(&app, address, &form).await;
+    if opened.is_err() {
+        // A wrong password costs another time than a wrong code.
+        sleep_until(began + REFUSED_AFTER).await;
+    }
+    match opened {
         Ok(token) => {
             let seconds = operators::LONGEST.as_secs();
             ([(header::SET_COOKIE, set_cookie(&app, &token, seconds))], Redirect::to("/admin"))
@@ -234,7 +254,8 @@ async fn open(
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let login = Login::of(field("login")).ok_or(Error::BadCredentials)?;
     let password = field("password").to_owned();
-    let user = login::with_password(app, address, &login, password, &Solution::default()).await?.id;
+    let none = Solution::default();
+    let user = login::with_password(app, address, &login, password, &none, Door::Pages).await?.id;
     check_code(app, address, user, field("code")).await?;
     let token = operators::new_token();
     let mut tx = postgres::begin(&app.db).await?;
@@ -289,15 +310,7 @@ impl FromRequest<App> for Leaving {
     type Rejection = NotAdmin;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, NotAdmin> {
-        let (mut parts, body) = request.into_parts();
-        let operator = Admin::from_request_parts(&mut parts, app).await?;
-        let form =
-            Form::<BTreeMap<String, String>>::from_request(Request::from_parts(parts, body), app);
-        let fields = form.await.map(|Form(fields)| fields).unwrap_or_default();
-        match fields.get("token") == Some(&operator.form_token) {
-            true => Ok(Leaving(operator)),
-            false => Err(NotAdmin::Forged),
-        }
+        submitted(request, app).await.map(|(operator, _)| Leaving(operator))
     }
 }
 

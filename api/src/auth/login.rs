@@ -23,6 +23,16 @@ use crate::{
     http::{client_ip::ClientIp, solution::Solution},
 };
 
+/// What a password opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A session of the API.
+    Api,
+    /// The operators' pages. Accounts that are no operator's have no password here: theirs is not
+    /// even compared, so that nobody finds out at this door whether it is right.
+    Pages,
+}
+
 /// The user who has this password. An attempt that a limit refuses hashes nothing, and looks the
 /// same whether or not the account exists.
 pub(crate) async fn with_password(
@@ -31,10 +41,11 @@ pub(crate) async fn with_password(
     login: &Login,
     password: String,
     solution: &Solution,
+    door: Door,
 ) -> Result<User> {
     let claimant = Claimant::find(&app.db, address, login).await?;
     let taken = app.budgets.login(claimant, login, solution).await?;
-    let user = compare(app, address, login, password).await;
+    let user = compare(app, address, login, password, door).await;
     // Only a wrong password counts for the address, and against the account.
     let uncounted: &[Limit] = match user {
         Err(Error::BadCredentials) => &Limit::WRONG_LOGIN,
@@ -44,22 +55,31 @@ pub(crate) async fn with_password(
     user
 }
 
-async fn compare(app: &App, address: ClientIp, login: &Login, password: String) -> Result<User> {
+async fn compare(
+    app: &App,
+    address: ClientIp,
+    login: &Login,
+    password: String,
+    door: Door,
+) -> Result<User> {
     let mut conn = app.db.acquire().await?;
     let accounts = users::find(&mut conn, login, &address.to_string()).await?;
     drop(conn);
-    if accounts.is_empty() {
+    let tried = accounts.first().map(|account| account.user.id);
+    let mut opening =
+        accounts.into_iter().filter(|account| door == Door::Api || account.operates).peekable();
+    if opening.peek().is_none() {
         // Compared whether or not the account exists: the time must not tell.
-        passwords::verify(password, None).await?;
-        return Err(Error::BadCredentials);
+        passwords::verify(password.clone(), None).await?;
     }
-    let tried = accounts[0].user.id;
-    for account in accounts {
+    for account in opening {
         if has_password(app, &account, password.clone()).await? {
             return Ok(account.user);
         }
     }
-    tokio::spawn(audit::on_behalf(record_failure(app.clone(), tried)));
+    if let Some(tried) = tried {
+        tokio::spawn(audit::on_behalf(record_failure(app.clone(), tried)));
+    }
     Err(Error::BadCredentials)
 }
 
@@ -108,7 +128,7 @@ pub(crate) async fn has_registered(
             Err(Error::RateLimited(_)) => continue,
             taken => taken?,
         };
-        match compare(app, address, &login, new.password.clone()).await {
+        match compare(app, address, &login, new.password.clone(), Door::Api).await {
             Err(Error::BadCredentials) => {}
             known => {
                 app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;

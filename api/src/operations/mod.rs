@@ -261,7 +261,7 @@ impl Call {
     ) -> Result<Done> {
         let done = Done::new(data, after)?;
         if let Some(reservation) = &self.reservation {
-            let stored = StoredResponse { status: 200, body: done.data.clone() };
+            let stored = StoredResponse::success(&done.data);
             if !reservation.complete(&mut tx, &stored).await? {
                 return Err(Error::RequestInFlight);
             }

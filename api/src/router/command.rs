@@ -12,11 +12,12 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use nexus_common::{
     Error, Result, audit,
+    config::Limit,
     idempotency::{self, Begun, Reservation, StoredResponse},
     storage::postgres::{bounded, within},
     types::ids::UserId,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::Instrument;
 
 use crate::{
@@ -87,9 +88,8 @@ pub(super) async fn command<C: Command>(
     match begun {
         Begun::Replay(stored) => replay(stored, envelope),
         Begun::First(reservation) => {
-            let call = Call { app, user, socket: None, reservation: Some(reservation) };
             // A separate task: a client that hangs up and asks again must find the response.
-            let once = carry_out_once(call, request).in_current_span();
+            let once = carry_out_once(app, user, reservation, request).in_current_span();
             let once = tokio::spawn(audit::on_behalf(once));
             let data = once.await.map_err(Error::internal)??;
             Ok(Json(envelope.wrap(data)).into_response())
@@ -104,33 +104,59 @@ async fn carry_out(call: Call, command: impl Command) -> Result<Value> {
     Ok(done.announce(&app, app.everyone.clone()).await)
 }
 
-/// Carries the command out and remembers the response. Refusals are responses, too; a transient
-/// failure gives the key back.
-async fn carry_out_once(call: Call, command: impl Command) -> Outcome<Value> {
-    let (app, reservation) = (call.app.clone(), call.reservation.clone());
+/// Carries the command out and remembers the response, if the user has room for one more. Refusals
+/// are responses, too; a transient failure gives the key back.
+async fn carry_out_once(
+    app: App,
+    user: UserId,
+    reservation: Reservation,
+    command: impl Command,
+) -> Outcome<Value> {
+    // Only now that the key is known to be a new one: what was carried out is answered as ever.
+    let taken = match app.budgets.idempotency_key(user).await {
+        Ok(taken) => taken,
+        Err(error) => {
+            settle(&app, &reservation, None).await;
+            return Err(error.into());
+        }
+    };
+    let call =
+        Call { app: app.clone(), user, socket: None, reservation: Some(reservation.clone()) };
     let result = within(DEADLINE, carry_out(call, command)).await.map_err(ApiError::from);
-    if let Some(reservation) = reservation
-        && let Err(error) = bounded(remember(&app, &reservation, &result)).await
-    {
+    let response = response_to_keep(&result);
+    settle(&app, &reservation, response.as_ref()).await;
+    if response.is_none() {
+        app.budgets.give_back(&taken, &[Limit::IdempotencyKeys]).await;
+    }
+    result
+}
+
+/// What is answered when the request comes again; `None` if it is then carried out anew.
+fn response_to_keep(result: &Outcome<Value>) -> Option<StoredResponse> {
+    match result {
+        Ok(data) => Some(StoredResponse::success(data)),
+        Err(failure) if failure.may_pass() => None,
+        Err(failure) => {
+            StoredResponse::refusal(failure.status.as_u16(), &failure.code, &failure.message)
+        }
+    }
+}
+
+/// Remembers the response, or gives the key back.
+async fn settle(app: &App, reservation: &Reservation, response: Option<&StoredResponse>) {
+    let settled = bounded(async {
+        let mut conn = app.db.acquire().await?;
+        match response {
+            Some(response) => reservation.complete(&mut conn, response).await.map(drop),
+            None => reservation.release(&mut conn).await,
+        }
+    });
+    if let Err(error) = settled.await {
         tracing::error!(
             error = error.details(),
             "the response to an idempotent request could not be stored"
         );
     }
-    result
-}
-
-async fn remember(app: &App, reservation: &Reservation, result: &Outcome<Value>) -> Result<()> {
-    let mut conn = app.db.acquire().await?;
-    let stored = match result {
-        Ok(data) => StoredResponse { status: 200, body: data.clone() },
-        Err(failure) if failure.may_pass() => return reservation.release(&mut conn).await,
-        Err(failure) => StoredResponse {
-            status: failure.status.as_u16(),
-            body: json!({ "code": failure.code, "message": failure.message }),
-        },
-    };
-    reservation.complete(&mut conn, &stored).await.map(drop)
 }
 
 fn replay(stored: StoredResponse, envelope: Envelope) -> Outcome<Response> {

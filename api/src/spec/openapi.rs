@@ -279,7 +279,8 @@ fn failures(
         ]);
     }
     if operation.once {
-        all.extend([Error::RequestInFlight, Error::IdempotencyKeyReused].map(ApiError::from));
+        let keyed = [Error::RequestInFlight, Error::IdempotencyKeyReused, Error::ResponseNotKept];
+        all.extend(keyed.map(ApiError::from));
     }
     all.extend(operation.failures.iter().cloned());
     let mut by_status: BTreeMap<u16, Vec<ApiError>> = BTreeMap::new();

@@ -18,13 +18,14 @@ use crate::{
     },
 };
 
-/// [`Error::AccountHasBookings`] while the user has tickets for events that are not over, and
-/// [`Error::AccountHasEvents`] while others do for theirs: an event needs somebody who answers for
-/// it, and a ticket's buyer has to be told when it is cancelled.
+/// [`Error::AccountHasBookings`] while the user has tickets for events that have not started, which
+/// they can cancel, and have to be told when the event is; and [`Error::AccountHasEvents`] while
+/// theirs are not over: an event needs somebody who answers for it. Nobody has to wait for the end
+/// that somebody else has given to an event.
 pub async fn require_over(conn: &mut PgConnection, user: UserId) -> Result<()> {
     let left = sqlx::query!(
         r#"SELECT (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
-                   WHERE b.user_id = $1 AND b.status = 'confirmed' AND e.end_date > now()) AS "bookings!",
+                   WHERE b.user_id = $1 AND b.status = 'confirmed' AND e.start_date > now()) AS "bookings!",
                   (SELECT count(*) FROM events e
                    WHERE e.organizer_id = $1 AND e.end_date > now() AND (
                        e.status <> 'cancelled'

@@ -3,8 +3,11 @@
 //! claimed blocks nobody, and gets no messages about bookings (`docs/authorisation.md`).
 //!
 //! The first proof is the moment at which an account may change hands: a stranger can have
-//! registered with somebody's number, and wait for its owner. So unless the caller is logged in to
-//! the account, all that its former user could come back with ends.
+//! registered with somebody's number, and wait for its owner, or have mistyped their own. So unless
+//! the caller is logged in to the account, all that its former user could come back with ends; and
+//! somewhere where nobody has logged in to the account before, what its former user can still get at
+//! without the phone is not given away if it is worth something, and nothing is with what they said
+//! about themselves.
 
 use sqlx::PgConnection;
 
@@ -51,10 +54,10 @@ pub async fn log_in(
                 release(conn, phone, Some(user)).await?;
                 return Ok(known(user));
             }
-            Owner::Claims(user) => {
+            Owner::Claims(Claimant { user, at_home }) => {
                 let ended = match prover.session == Some(user) {
                     true => None,
-                    false => Some(hand_over(conn, user).await?),
+                    false => Some(hand_over(conn, user, at_home).await?),
                 };
                 give(conn, user, phone).await?;
                 return Ok(PhoneLogin { is_proof: true, ended, ..known(user) });
@@ -90,10 +93,13 @@ pub async fn reset_password(
 ) -> Result<UserId> {
     let user = match owner(conn, phone, prover).await? {
         Owner::Proved(user) => user,
-        Owner::Claims(user) => {
-            // The address stays, because people go on logging in with it; it gets nothing until it
-            // is proved.
+        Owner::Claims(Claimant { user, at_home }) => {
+            // The e-mail address and the name stay, because who sets another password knows of the
+            // account and goes on to log in with them; the address gets nothing until it is proved.
             forget_former_user(conn, user).await?;
+            if !at_home {
+                forget_whereabouts(conn, user).await?;
+            }
             give(conn, user, phone).await?;
             user
         }
@@ -125,36 +131,63 @@ enum Owner {
     /// An account has proved it before.
     Proved(UserId),
     /// Of those that claim it, this account may become its owner's.
-    Claims(UserId),
+    Claims(Claimant),
     Nobody,
 }
 
-/// Locks the accounts that have the phone or claim it, and the caller's own, and says whose it is. An
-/// account with a proved e-mail address has an owner already, whose the phone need not be; one with a role is not
-/// for whoever has a phone. Of the others, the caller's own counts before one that was used in
-/// the caller's network, and this before an older one.
+/// An account that claims a phone.
+#[derive(Clone, Copy)]
+struct Claimant {
+    user: UserId,
+    /// Whether it was used in the network of who proves the phone.
+    at_home: bool,
+}
+
+/// Locks the accounts that have the phone or claim it, and the caller's own, and says whose it is.
+///
+/// An account with a proved e-mail address has an owner already, whose the phone need not be; one
+/// that is suspended is nobody's, and must not take the phone with it; one with a role is not for whoever has a phone, nor are events; and tickets are their buyer's, who may
+/// have mistyped the number, and logs in with their address and password. Whose only way in is the
+/// phone has hardly mistyped it, and would lose all without it. Who comes from a network in which the
+/// account was used is taken for that person. Of the others, the caller's own counts before one that has paid
+/// for tickets, which others who claim the number would have to, too; then one that was used in the
+/// caller's network, and then the oldest.
 async fn owner(conn: &mut PgConnection, phone: &Phone, prover: &Prover<'_>) -> Result<Owner> {
     users::lock_contacts(conn, &[phone.as_str()]).await?;
+    sqlx::query!(
+        "SELECT id FROM users WHERE phone = $1 OR claimed_phone = $1 OR id = $2 ORDER BY id FOR UPDATE",
+        phone.as_str(),
+        prover.session as _,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    // After the locks, so that this sees a booking that they have waited for.
     let accounts = sqlx::query!(
         r#"SELECT u.id AS "id: UserId", phone IS NOT NULL AND phone_verified_at IS NOT NULL AS "proved!",
-                  (email IS NOT NULL AND email_verified_at IS NOT NULL AND email_verified_at > '-infinity') OR role <> 'user' AS "is_taken!",
-                  coalesce(phone = $1 OR claimed_phone = $1, FALSE) AS "claims!",
+                  (email IS NOT NULL AND email_verified_at IS NOT NULL AND email_verified_at > '-infinity') OR role <> 'user' OR suspended_at IS NOT NULL AS "is_taken!",
+                  EXISTS (SELECT 1 FROM events e WHERE e.organizer_id = u.id) OR password IS NOT NULL AND coalesce(email, claimed_email) IS NOT NULL
+                      AND EXISTS (SELECT 1 FROM bookings b WHERE b.user_id = u.id) AS "is_others!",
+                  EXISTS (SELECT 1 FROM bookings b WHERE b.user_id = u.id AND b.status = 'confirmed' AND b.total_amount > 0) AS "has_paid!",
                   EXISTS (SELECT 1 FROM login_networks n WHERE n.user_id = u.id AND n.network = $2) AS "at_home!"
-           FROM users u WHERE phone = $1 OR claimed_phone = $1 OR u.id = $3 ORDER BY u.id FOR UPDATE OF u"#,
+           FROM users u WHERE phone = $1 OR claimed_phone = $1 ORDER BY u.id"#,
         phone.as_str(),
         prover.network,
-        prover.session as _,
     )
     .fetch_all(conn)
     .await?;
-    let accounts: Vec<_> = accounts.into_iter().filter(|account| account.claims).collect();
     if let Some(account) = accounts.iter().find(|account| account.proved) {
         return Ok(Owner::Proved(account.id));
     }
     let own = accounts.iter().find(|account| prover.session == Some(account.id));
     let free = || accounts.iter().filter(|account| !account.is_taken);
-    let found = own.or_else(|| free().find(|account| account.at_home)).or_else(|| free().next());
-    Ok(found.map_or(Owner::Nobody, |account| Owner::Claims(account.id)))
+    let given = || free().filter(|account| account.at_home || !account.is_others);
+    let found = own
+        .or_else(|| given().find(|account| account.has_paid))
+        .or_else(|| given().find(|account| account.at_home))
+        .or_else(|| given().next());
+    Ok(found.map_or(Owner::Nobody, |account| {
+        Owner::Claims(Claimant { user: account.id, at_home: account.at_home })
+    }))
 }
 
 /// Makes the phone that of `user`, and no other account's.
@@ -184,8 +217,9 @@ async fn release(conn: &mut PgConnection, phone: &Phone, except: Option<UserId>)
 }
 
 /// Ends what the former user of an account could come back with: its sessions, its password, and an
-/// e-mail address that it has not proved.
-async fn hand_over(conn: &mut PgConnection, user: UserId) -> Result<EndedSessions> {
+/// e-mail address that it has not proved. Unless they seem to be the same person, the next user
+/// does not learn who it was.
+async fn hand_over(conn: &mut PgConnection, user: UserId, at_home: bool) -> Result<EndedSessions> {
     let ended = sessions::end_sessions(conn, user).await?;
     sqlx::query!(
         "UPDATE users SET password = NULL, email = NULL, claimed_email = NULL WHERE id = $1",
@@ -193,8 +227,35 @@ async fn hand_over(conn: &mut PgConnection, user: UserId) -> Result<EndedSession
     )
     .execute(&mut *conn)
     .await?;
+    if !at_home {
+        sqlx::query!("UPDATE users SET username = NULL, name = NULL WHERE id = $1", user as _)
+            .execute(&mut *conn)
+            .await?;
+        forget_whereabouts(conn, user).await?;
+    }
+    // What somebody else has held and not paid for is not held against the next user.
+    sqlx::query!("DELETE FROM unpaid_holds WHERE user_id = $1", user as _)
+        .execute(&mut *conn)
+        .await?;
     forget_former_user(conn, user).await?;
     Ok(ended)
+}
+
+/// Forgets where somebody lives, and what they logged in with.
+async fn forget_whereabouts(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    sqlx::query!(
+        "UPDATE users SET address = NULL, city = NULL, state = NULL, zip = NULL, country = NULL WHERE id = $1",
+        user as _,
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE sessions SET user_agent = NULL, network = '' WHERE user_id = $1",
+        user as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Forgets the mails that the former user has asked for, and the networks that were theirs.

@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::tokens::{Verified, either_way, stored};
+use super::tokens::{REFRESH_VALID, Signer, Verified, either_way, stored};
 use crate::{
     audit::{self, Action},
     config::TokenStorage,
@@ -111,8 +111,8 @@ pub struct EndedSessions {
     pub count: usize,
 }
 
-/// Ends every session of `user`, on the operators' pages, too (a trigger sees to that): all access and refresh tokens that
-/// have been issued are revoked.
+/// Ends every session of `user`, on the operators' pages, too (a trigger sees to that): all access
+/// and refresh tokens that have been issued are revoked.
 pub async fn end_sessions(conn: &mut PgConnection, user: UserId) -> Result<EndedSessions> {
     sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", user as _)
         .fetch_optional(&mut *conn)
@@ -243,11 +243,9 @@ pub async fn open_sessions(conn: &mut PgConnection, user: UserId) -> Result<i64>
 }
 
 /// How long a refresh token that was just replaced may be used once more: a client that has not had
-/// the answer asks again, and its other window asks at the same moment.
+/// the answer asks again, and its other window asks at the same moment. Each is given the same
+/// successor, so that a session never goes on in two lines of tokens.
 const USED_AGAIN: Duration = Duration::from_secs(10);
-
-/// How many tokens may continue a session because one was used several times in that time.
-const MOST_SUCCESSORS: i64 = 5;
 
 /// What a refresh token may be used for.
 #[derive(Debug)]
@@ -259,13 +257,14 @@ pub enum Refresh {
     Reused(SessionId),
 }
 
-/// Looks up a refresh token of `user`. Issue the new access token before this call: then
-/// a transaction that ends the user's sessions either is waited for here, or revokes the new token,
-/// too.
+/// Looks up a refresh token of `user`, whose session lasts no longer than `longest`. Issue the new
+/// access token before this call: then a transaction that ends the user's sessions either is waited
+/// for here, or revokes the new token, too.
 pub async fn check_refresh_token(
     conn: &mut PgConnection,
     user: UserId,
     token: &str,
+    longest: Duration,
 ) -> Result<Refresh> {
     // The user first, as where sessions are ended, and the look in a separate statement, so that it
     // sees the changes that it waited for.
@@ -274,22 +273,21 @@ pub async fn check_refresh_token(
         .await?;
     let found = sqlx::query!(
         r#"SELECT coalesce(t.is_revoked, FALSE) OR s.ended_at IS NOT NULL AS "revoked!", t.session_id AS "session: SessionId",
-                  coalesce(t.rotated_at < now() - $3::interval
-                      OR t.rotated_at IS NOT NULL AND (
-                          SELECT count(*) FROM refresh_tokens o
-                          WHERE o.session_id = t.session_id AND o.rotated_at IS NULL AND o.is_revoked IS NOT TRUE) >= $4, FALSE) AS "reused!"
+                  coalesce(t.rotated_at < now() - $3::interval, FALSE) AS "reused!",
+                  coalesce(s.created_at < now() - $4::interval, FALSE) AS "over!"
            FROM refresh_tokens t LEFT JOIN sessions s ON s.id = t.session_id
            WHERE t.token = ANY ($1) AND t.user_id = $2 ORDER BY 1 DESC LIMIT 1"#,
         &either_way(token)[..],
         user as _,
         interval(USED_AGAIN)?,
-        MOST_SUCCESSORS,
+        interval(longest)?,
     )
     .fetch_optional(conn)
     .await?;
     match found {
         None => Err(Error::RefreshUnknown),
         Some(found) if found.revoked => Err(Error::RefreshRevoked),
+        Some(found) if found.over => Err(Error::RefreshInvalid),
         Some(found) => Ok(match found.session {
             Some(session) if found.reused => Refresh::Reused(session),
             session => Refresh::Of(session),
@@ -308,33 +306,43 @@ pub async fn touch(conn: &mut PgConnection, session: SessionId) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a refresh token of a session by another one.
+/// Replaces a refresh token of a session by its successor, which lasts no longer than the session
+/// may. Of those who replace one at once, the later wait here, and get what the first got.
 pub async fn rotate(
     conn: &mut PgConnection,
-    user: UserId,
-    session: SessionId,
-    (old, new): (&str, &str),
+    signer: &Signer,
+    (user, session): (UserId, SessionId),
+    old: &str,
     storage: TokenStorage,
-    expires_at: DateTime<Utc>,
-) -> Result<()> {
-    sqlx::query!(
-        "UPDATE refresh_tokens SET rotated_at = coalesce(rotated_at, now()), updated_at = now() WHERE token = ANY ($1) AND user_id = $2",
+    longest: Duration,
+) -> Result<String> {
+    // This process's clock, which the tokens use, too.
+    let rotated = sqlx::query!(
+        r#"UPDATE refresh_tokens t SET rotated_at = coalesce(t.rotated_at, $3), updated_at = now()
+           FROM sessions s WHERE t.token = ANY ($1) AND t.user_id = $2 AND s.id = t.session_id
+           RETURNING t.rotated_at AS "at!", s.created_at + $4::interval AS "ends_at!""#,
         &either_way(old)[..],
         user as _,
+        Utc::now(),
+        interval(longest)?,
     )
-    .execute(&mut *conn)
-    .await?;
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::RefreshUnknown)?;
+    let expires_at = rotated.ends_at.min(rotated.at + REFRESH_VALID);
+    let successor = signer.successor(user, session, old, rotated.at, expires_at)?;
     sqlx::query!(
         "WITH continued AS (UPDATE sessions SET last_used_at = now(), expires_at = greatest(expires_at, $4) WHERE id = $3 RETURNING id)
-         INSERT INTO refresh_tokens (user_id, token, expires_at, session_id) SELECT $1, $2, $4, id FROM continued",
+         INSERT INTO refresh_tokens (user_id, token, expires_at, session_id) SELECT $1, $2, $4, id FROM continued
+         WHERE NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE token = $2)",
         user as _,
-        stored(new, storage),
+        stored(&successor, storage),
         session as _,
         expires_at,
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(successor)
 }
 
 /// Revokes a refresh token if it is `user`'s, and ends its session. Returns the refresh tokens that

@@ -20,7 +20,7 @@ use jsonwebtoken::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use crate::{
     config::{TokenStorage, Tokens as Settings},
@@ -141,6 +141,31 @@ impl Signer {
         sign(&self.refresh, user, Some(session), TokenType::Refresh)
     }
 
+    /// The refresh token that replaces `old` in a session: always the same one for the same time
+    /// and end, so that who asks twice at once gets it twice.
+    pub fn successor(
+        &self,
+        user: UserId,
+        session: SessionId,
+        old: &str,
+        at: DateTime<Utc>,
+        ends_at: DateTime<Utc>,
+    ) -> Result<String> {
+        let digest = Sha256::new().chain_update("successor ").chain_update(old).finalize();
+        let mut random = [0; 10];
+        random.copy_from_slice(&digest[..10]);
+        let millis = u64::try_from(at.timestamp_millis()).map_err(Error::internal)?;
+        let claims = Claims {
+            user_id: user,
+            token_type: TokenType::Refresh,
+            iat: at.timestamp(),
+            exp: ends_at.timestamp(),
+            jti: Some(Builder::from_unix_timestamp_millis(millis, &random).into_uuid()),
+            sid: Some(session),
+        };
+        encoded(&self.refresh, &claims)
+    }
+
     pub fn verify_access(&self, token: &str) -> Result<Verified> {
         verify(&self.access, token, TokenType::Access, Error::TokenInvalid)
     }
@@ -250,8 +275,12 @@ fn sign(
         jti: Some(Uuid::now_v7()),
         sid,
     };
+    encoded(keys, &claims)
+}
+
+fn encoded(keys: &Keys, claims: &Claims) -> Result<String> {
     let header = Header { kid: Some(keys.id.clone()), ..Header::new(Algorithm::HS256) };
-    encode(&header, &claims, &keys.sign).map_err(Error::internal)
+    encode(&header, claims, &keys.sign).map_err(Error::internal)
 }
 
 fn verify(keys: &Keys, token: &str, expected: TokenType, invalid: Error) -> Result<Verified> {
@@ -304,6 +333,19 @@ mod tests {
         let signer = signer();
         let access = || signer.access(UserId(1), Some(SESSION)).unwrap();
         assert_ne!(access(), access());
+    }
+
+    #[test]
+    fn a_refresh_token_has_one_successor_at_a_time() {
+        let signer = signer();
+        let at = DateTime::from_timestamp_millis(Utc::now().timestamp_millis()).unwrap();
+        let next =
+            |old, at| signer.successor(UserId(7), SESSION, old, at, at + REFRESH_VALID).unwrap();
+        assert_eq!(next("a", at), next("a", at));
+        assert_ne!(next("a", at), next("b", at));
+        assert_ne!(next("a", at), next("a", at + Duration::from_millis(1)));
+        let verified = signer.verify_refresh(&next("a", at)).unwrap();
+        assert_eq!((verified.session, verified.issued_at), (Some(SESSION), at));
     }
 
     #[test]

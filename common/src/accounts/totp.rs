@@ -5,6 +5,7 @@ use data_encoding::BASE32_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretBox};
 use sha1::Sha1;
+use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result};
 
@@ -45,7 +46,7 @@ impl TotpSecret {
         let mut found = None;
         // All of them, so that the time does not tell which.
         for step in now / PERIOD - 1..=now / PERIOD + 1 {
-            if self.code(step)? == code {
+            if bool::from(self.code(step)?.as_bytes().ct_eq(code.as_bytes())) {
                 found = Some(step);
             }
         }

@@ -52,6 +52,8 @@ pub struct Account {
     pub password_hash: Option<String>,
     /// Whether the account has proved what it was found by.
     pub proved: bool,
+    /// Whether its role opens the operators' pages.
+    pub operates: bool,
 }
 
 /// The newest account that has or claims a contact of `new`.
@@ -136,18 +138,21 @@ pub async fn register(
 /// The most accounts that one login may mean; each costs a comparison of the password.
 const CANDIDATES: i64 = 3;
 
-/// The accounts that `login` may mean: the one that has proved the contact; or of those that claim it
-/// the ones that were used in `network`, and then the oldest.
+/// The accounts that `login` may mean: the one that has proved the contact; or of those that claim
+/// it the ones that were used in `network`, then those that have paid for something, which
+/// strangers who claim somebody's contact to keep them out would have to, and then the oldest.
 pub async fn find(conn: &mut PgConnection, login: &Login, network: &str) -> Result<Vec<Account>> {
     let (email, phone) = login.columns();
     let rows = sqlx::query!(
         r#"SELECT id AS "id: UserId", username, name, coalesce(email, claimed_email) AS email, coalesce(phone, claimed_phone) AS phone, password,
                   coalesce(email = ANY ($1) AND email_verified_at IS NOT NULL, FALSE)
-                      OR coalesce(phone = ANY ($2) AND phone_verified_at IS NOT NULL, FALSE) AS "proved!"
+                      OR coalesce(phone = ANY ($2) AND phone_verified_at IS NOT NULL, FALSE) AS "proved!",
+                  role IN ('auditor', 'admin') AS "operates!"
            FROM users WHERE email = ANY ($1) OR claimed_email = ANY ($1) OR phone = ANY ($2) OR claimed_phone = ANY ($2)
            ORDER BY "proved!" DESC, array_position($1, coalesce(email, claimed_email)::text),
                     array_position($2, coalesce(phone, claimed_phone)::text),
-                    EXISTS (SELECT 1 FROM login_networks n WHERE n.user_id = users.id AND n.network = $4) DESC, id
+                    EXISTS (SELECT 1 FROM login_networks n WHERE n.user_id = users.id AND n.network = $4) DESC,
+                    EXISTS (SELECT 1 FROM bookings b WHERE b.user_id = users.id AND b.status = 'confirmed' AND b.total_amount > 0) DESC, id
            LIMIT $3"#,
         email,
         phone,
@@ -169,6 +174,7 @@ pub async fn find(conn: &mut PgConnection, login: &Login, network: &str) -> Resu
             },
             password_hash: row.password,
             proved: row.proved,
+            operates: row.operates,
         })
         .collect();
     if accounts.first().is_some_and(|account| account.proved) {

@@ -62,7 +62,12 @@ impl Replay {
             Stack::builder().env("FRONTEND_URL", ORIGIN).env("RATE_LIMIT_PASSWORD_RESET", "4/1h");
         let stack =
             stack.env("RATE_LIMIT_COMMANDS", "100000/1s").env("RATE_LIMIT_USER", "100000/1s");
-        let mut stack = stack.start().await;
+        let mut stack = stack
+            .env("UNPAID_SEATS_PER_ACCOUNT", "10000")
+            .env("UNPAID_BOOKINGS_PER_ACCOUNT", "10000")
+            .env("UNPAID_ENDINGS_PER_DAY", "10000")
+            .start()
+            .await;
         // The recorded webhooks are sent, not the stand-in's own.
         stack.providers.fault(Target::Webhook, None, Fault::lost());
         // Tickets were delivered some seconds after they were made.

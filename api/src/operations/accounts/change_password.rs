@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::{
     LoggedIn, check_new_password, forget_sessions, lock_own_account, open_session, reauthenticate,
-    reauthentication_failures,
+    reauthentication_failures, words_about,
 };
 use crate::{
     app::App,
@@ -61,7 +61,9 @@ impl Endpoint for ChangePassword {
     ) -> Result<Self::Response, ApiError> {
         let user = caller.user;
         let new = self.new_password.read().unwrap_or_default();
-        check_new_password(&app, &new).await?;
+        let known = users::get(&mut *app.db.acquire().await?, user).await?;
+        let known = known.as_ref().map(words_about).unwrap_or_default();
+        check_new_password(&app, &new, known).await?;
         reauthenticate(&app, device.address, user, &self.current_password, &self.current_otp)
             .await?;
         let hash = passwords::hash(new).await?;

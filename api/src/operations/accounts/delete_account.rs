@@ -29,16 +29,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{
-    OTP_REQUIRED, forget_sessions, lock_own_account, one_time_password, reauthentication_failures,
-};
+use super::{forget_sessions, lock_own_account, reauthenticate, reauthentication_failures};
 use crate::{
     app::App,
-    auth::{caller::Caller, login},
+    auth::caller::Caller,
     http::{
         api_error::ApiError,
         client_ip::ClientIp,
-        fields::{Field, Otp, Verbatim, sent},
+        fields::{Otp, Verbatim},
     },
     operations::{Endpoint, One},
     spec::operation::Operation,
@@ -81,14 +79,9 @@ impl Endpoint for DeleteAccount {
         (address, caller): (ClientIp, Caller),
     ) -> Result<Self::Response, ApiError> {
         let user = caller.user;
-        let unreadable = || Error::invalid("password must be text");
-        let password = sent(&self.password).map(|password| password.read().ok_or_else(unreadable));
-        let password = password.transpose()?;
-        let otp = sent(&self.current_otp).map(|otp| one_time_password(otp, OTP_REQUIRED));
-        let otp = otp.transpose()?;
         // Before the code is used up, and before anything is given back.
         erasure::require_over(&mut *app.db.acquire().await?, user).await?;
-        login::reauthenticate(&app, address, user, password, otp).await?;
+        reauthenticate(&app, address, user, &self.password, &self.current_otp).await?;
         for _ in 0..ROUNDS {
             let holdings = erasure::holdings(&mut *app.db.acquire().await?, user).await?;
             give_back(&app, user, holdings).await?;

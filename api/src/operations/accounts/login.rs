@@ -8,7 +8,10 @@ use utoipa::ToSchema;
 use super::{LoggedIn, open_session};
 use crate::{
     app::App,
-    auth::{caller::Device, login},
+    auth::{
+        caller::Device,
+        login::{self, Door},
+    },
     http::{
         api_error::ApiError,
         fields::{Address, Field, Number, Verbatim, sent},
@@ -65,7 +68,8 @@ impl Endpoint for Login {
     ) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let (login, password) = self.credentials()?;
-        let user = login::with_password(&app, device.address, &login, password, &solution).await?;
+        let (address, door) = (device.address, Door::Api);
+        let user = login::with_password(&app, address, &login, password, &solution, door).await?;
         Ok(One(open_session(&app, &device, user, since, "Login successful").await?))
     }
 }

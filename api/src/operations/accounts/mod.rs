@@ -134,16 +134,24 @@ async fn forget_sessions(app: &App, user: UserId, ended: &EndedSessions) {
 }
 
 /// Checks another password than that of the registration: it need only be long enough, as it has
-/// always been, and unknown to those who guess.
-async fn check_new_password(app: &App, password: &str) -> Result<()> {
+/// always been, and unknown to those who guess. The caller knows these words of its owner; others
+/// would tell a stranger whose account it is.
+async fn check_new_password(app: &App, password: &str, about: Vec<String>) -> Result<()> {
     new_password_rules(password).map_err(Error::invalid)?;
-    require_unknown(app, password, vec![]).await
+    require_unknown(app, password, about).await
+}
+
+/// What others can know of a user, of which a password is easily made up.
+fn words_about(user: &User) -> Vec<String> {
+    let known = [&user.username, &user.name, &user.email, &user.phone];
+    known.into_iter().flatten().cloned().collect()
 }
 
 /// Refuses a password that those try first who guess and know these words of its owner, and one that
 /// has appeared in a breach, if breaches are looked up. Whoever sets a password does not wait long
 /// for that, and is not refused because nobody answers.
 async fn require_unknown(app: &App, password: &str, about: Vec<String>) -> Result<()> {
+    let about = about.into_iter().chain(app.settings.http.site_names()).collect();
     if passwords::is_guessable(password.to_owned(), about).await? {
         return Err(Error::PasswordGuessable);
     }
@@ -176,7 +184,9 @@ async fn reauthenticate(
     password: &Option<Verbatim>,
     otp: &Option<Otp>,
 ) -> Result<()> {
-    let password = sent(password).and_then(Field::read);
+    let unreadable = || Error::invalid("password must be text");
+    let password = sent(password).map(|password| password.read().ok_or_else(unreadable));
+    let password = password.transpose()?;
     let otp = sent(otp).map(|otp| one_time_password(otp, OTP_REQUIRED)).transpose()?;
     crate::auth::login::reauthenticate(app, address, user, password, otp).await
 }

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{check_new_password, forget_sessions, reset_password::PasswordReset};
+use super::{check_new_password, forget_sessions, reset_password::PasswordReset, words_about};
 use crate::{
     app::App,
     auth::caller::Anybody,
@@ -69,7 +69,9 @@ pub(crate) async fn by_link(app: &App, token: &str, password: String) -> Result<
         email_proofs::addressee(&mut conn, Purpose::Recover, token).await?
     };
     let user = proof.user;
-    check_new_password(app, &password).await?;
+    let known = users::get(&mut *app.db.acquire().await?, user).await?;
+    let known = known.as_ref().map(words_about).unwrap_or_default();
+    check_new_password(app, &password, known).await?;
     let hash = passwords::hash(password).await?;
     let mut tx = postgres::begin(&app.db).await?;
     users::recover_password(&mut tx, user, &proof.email, &hash).await?;

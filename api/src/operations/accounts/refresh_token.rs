@@ -1,12 +1,8 @@
 //! `POST /auth/refresh-token`
 
-use chrono::Utc;
 use nexus_common::{
     Error,
-    accounts::{
-        sessions::{self, Refresh},
-        tokens,
-    },
+    accounts::sessions::{self, Refresh},
     audit::{self, Action},
     storage::postgres,
 };
@@ -31,8 +27,8 @@ use crate::{
 pub(crate) struct RefreshToken {
     #[schema(value_type = String, max_length = 4096, min_length = 1)]
     refresh_token: Text,
-    /// Whether the refresh token is to be replaced. Then it can be used for ten more seconds; after
-    /// that, whoever uses it ends the session.
+    /// Whether the refresh token is to be replaced. Then it can be used for ten more seconds, for
+    /// the same successor; after that, whoever uses it ends the session.
     rotate: Option<Truth>,
 }
 
@@ -54,7 +50,7 @@ impl Endpoint for RefreshToken {
 
     fn spec() -> Operation {
         Operation::open("refresh_token", "Refresh the access token")
-            .description("The refresh token stays usable, unless the request asks for another one.")
+            .description("The refresh token stays usable, unless the request asks for another one. A session that is older than the installation lets it be is not continued: the user logs in again.")
             .failures([
                 Error::RefreshInvalid,
                 Error::RefreshRevoked,
@@ -79,8 +75,9 @@ impl Endpoint for RefreshToken {
         }
         // Before the last look at the refresh token: see `check_refresh_token`.
         let access_token = app.signer.access(user, verified.session)?;
+        let longest = app.settings.longest_session;
         let mut tx = postgres::begin(&app.db).await?;
-        let session = match sessions::check_refresh_token(&mut tx, user, &token).await? {
+        let session = match sessions::check_refresh_token(&mut tx, user, &token, longest).await? {
             Refresh::Of(session) => session,
             Refresh::Reused(session) => {
                 let ended = sessions::end_session(&mut tx, user, session).await?;
@@ -95,12 +92,8 @@ impl Endpoint for RefreshToken {
         let wants_another = sent(&self.rotate).and_then(Field::read).unwrap_or_default();
         let refresh_token = match session {
             Some(session) if wants_another => {
-                let another = app.signer.refresh(user, session)?;
-                let expires_at = Utc::now() + tokens::REFRESH_VALID;
-                let storage = app.settings.token_storage;
-                sessions::rotate(&mut tx, user, session, (&token, &another), storage, expires_at)
-                    .await?;
-                Some(another)
+                let (of, storage) = ((user, session), app.settings.token_storage);
+                Some(sessions::rotate(&mut tx, &app.signer, of, &token, storage, longest).await?)
             }
             Some(session) => {
                 sessions::touch(&mut tx, session).await?;

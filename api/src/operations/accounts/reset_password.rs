@@ -111,7 +111,8 @@ impl Endpoint for ResetPassword {
         let challenge = optional_text("challenge_id", self.challenge_id.as_ref())?;
         let reset = Reset::try_from(self)?;
         // Before the code is used up.
-        check_new_password(&app, &reset.password).await?;
+        let known = vec![reset.phone.as_str().to_owned()];
+        check_new_password(&app, &reset.password, known).await?;
         let caller = CodeCaller { address, session: None, challenge: challenge.as_deref() };
         codes::check(&app, caller, &reset.phone, OtpPurpose::ResetPassword, &reset.otp).await?;
         let hash = passwords::hash(reset.password).await?;

@@ -3,6 +3,7 @@
 use nexus_common::{
     Error, Result,
     bookings::cancellation::{self, Cancelled},
+    config::Limit,
     types::{ids::BookingId, text::joined_lines},
 };
 use serde::Deserialize;
@@ -62,6 +63,10 @@ impl Command for CancelBooking {
         let key = key.transpose()?;
         let reason = optional(self.reason.as_ref())?;
         let reason = reason.map(|reason| reason.chars().take(LONGEST_REASON).collect::<String>());
+        let taken = match key {
+            Some(_) => Some(call.app.budgets.idempotency_key(call.user).await?),
+            None => None,
+        };
         let _turn = call.turn_of(booking).await?;
         let mut tx = call.begin().await?;
         let closing = call.app.settings.cancel_until;
@@ -74,6 +79,9 @@ impl Command for CancelBooking {
             closing,
         )
         .await?;
+        if let Some(taken) = taken.filter(|_| cancelled.idempotent) {
+            call.app.budgets.give_back(&taken, &[Limit::IdempotencyKeys]).await;
+        }
         call.commit(tx, cancelled, after).await
     }
 }

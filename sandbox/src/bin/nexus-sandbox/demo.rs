@@ -23,7 +23,7 @@ pub(crate) const ORGANISER: Account = Account {
     username: "demo-organiser",
     email: "organiser@nexus.example",
     phone: "+919000000001",
-    password: "Organiser#1",
+    password: "Seven-kites-1",
 };
 
 pub(crate) const BUYER: Account = Account {
@@ -31,7 +31,7 @@ pub(crate) const BUYER: Account = Account {
     username: "demo-buyer",
     email: "buyer@nexus.example",
     phone: "+919000000002",
-    password: "Buyer#123",
+    password: "Eight-kites-1",
 };
 
 /// A client for our own API.

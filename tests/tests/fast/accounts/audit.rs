@@ -177,6 +177,27 @@ async fn the_log_is_read_on_its_page_and_exported_on_the_command_line() {
 }
 
 #[tokio::test]
+async fn who_looks_at_personal_data_is_recorded_once_an_hour() {
+    let stack = Stack::builder().workers([]).start().await;
+    let admin = stack.admin().await;
+    let (buyer, _, booking, _) = stack.booked_without_webhooks().await;
+    let look = async |path: String| {
+        let page = Response::to(admin.request_root(Method::GET, &path)).await;
+        assert_eq!(page.status, 200, "{page}");
+    };
+    for _ in 0..2 {
+        look(format!("/admin/accounts?about={}", buyer.id)).await;
+        look(format!("/admin/audit?about={}", buyer.id)).await;
+        look(format!("/admin/payments?about={}", booking.reference)).await;
+    }
+    let viewed = async |kind: &str, id: i64| {
+        stack.count(&format!("audit_log WHERE action = 'viewed' AND actor = {} AND subject_kind = '{kind}' AND subject = '{id}'", admin.id)).await
+    };
+    assert_eq!((viewed("account", buyer.id).await, viewed("booking", booking.id).await), (1, 1));
+    assert_eq!(stack.count("audit_log WHERE action = 'viewed'").await, 2);
+}
+
+#[tokio::test]
 async fn jobs_and_alerts_say_who_acted_on_them() {
     let stack = Stack::builder().workers([]).start().await;
     let admin = stack.admin().await;

@@ -82,6 +82,161 @@ async fn the_first_code_takes_an_account_from_the_stranger_who_made_it_with_the_
     owner.get("/auth/me").await.ok();
 }
 
+/// A user with a name and an address who has registered with the phone, and only claims it.
+async fn with_mistyped_phone(stack: &Stack, username: &str, password: &str) -> Client {
+    let account = json!({
+        "email": format!("{username}@nexus.example"), "phone": PHONE, "password": password,
+        "username": username, "name": "Mistaken Person",
+        "address": "1 Park Street", "city": "Mumbai", "zip": "400001",
+    });
+    register(stack, account).await
+}
+
+#[tokio::test]
+async fn tickets_and_events_are_not_given_to_who_has_the_phone_that_was_mistyped() {
+    let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = with_mistyped_phone(&stack, "buyer", PASSWORD).await;
+    let cancelled = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    buyer.cancel(&cancelled).await.ok();
+    let seller = with_mistyped_phone(&stack, "seller", "An0ther-horse").await;
+    stack.event(&seller, &[("VIP", 100.0, 5)]).await;
+
+    let otp = stack.otp(PHONE).await;
+    let reset = json!({"phone": PHONE, "otp": otp, "newPassword": "An0ther-horse"});
+    let refused = stack.anonymous().post("/auth/reset-password", reset).await;
+    refused.failed(404, "User not found with this phone number");
+    let (owner, data) = owner_of_phone(&stack, PHONE).await;
+    assert_eq!((&data["isNewUser"], &data["user"]["name"]), (&json!(true), &Value::Null));
+    assert_eq!(owner.get("/bookings/my-bookings").await.data(), json!([]));
+    for former in [&buyer, &seller] {
+        assert_ne!(owner.id, former.id);
+        let me = former.get("/auth/me").await.data();
+        assert_eq!(
+            (&me["user"]["phone"], &me["user"]["name"]),
+            (&Value::Null, &json!("Mistaken Person"))
+        );
+        former
+            .post("/auth/refresh-token", json!({"refreshToken": former.refresh_token}))
+            .await
+            .ok();
+    }
+    // The right number is proved as ever.
+    let otp = stack.otp("+919812345679").await;
+    let change = json!({"phone": "+919812345679", "otp": otp, "password": PASSWORD});
+    buyer.post("/auth/change-phone", change).await.ok();
+    assert_eq!(buyer.get("/bookings/my-bookings").await.data().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn who_can_log_in_with_the_phone_only_finds_the_tickets_from_elsewhere() {
+    let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 5)]).await;
+    let buyer = register(&stack, json!({"phone": PHONE, "password": PASSWORD})).await;
+    buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    let (owner, _) = owner_of_phone(&stack, PHONE).await;
+    assert_eq!(owner.id, buyer.id);
+    assert_eq!(owner.get("/bookings/my-bookings").await.data().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_strangers_claim_does_not_come_before_the_account_that_has_paid() {
+    let stack = Stack::builder().workers(["otp", "payments"]).without_limits().start().await;
+    let (event, _) = stack.on_sale().await;
+    register(&stack, json!({"phone": PHONE, "password": "An0ther-horse"})).await;
+    let buyer = register(&stack, json!({"phone": PHONE, "password": PASSWORD})).await;
+    stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let (owner, _) = owner_of_phone(&stack, PHONE).await;
+    assert_eq!(owner.id, buyer.id);
+}
+
+#[tokio::test]
+async fn a_suspended_account_takes_no_phone_with_it() {
+    let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
+    let stranger = register(&stack, json!({"phone": PHONE, "password": PASSWORD})).await;
+    stack.api_cli_ok(&["suspend", &stranger.id.to_string(), "--reason", "a fraud"]).await;
+    let (owner, data) = owner_of_phone(&stack, PHONE).await;
+    assert_eq!(data["isNewUser"], true);
+    assert_ne!(owner.id, stranger.id);
+}
+
+#[tokio::test]
+async fn what_a_stranger_has_held_unpaid_is_not_held_against_the_phones_owner() {
+    let stack = Stack::builder().workers(["otp"]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 5)]).await;
+    let stranger = register(&stack, json!({"phone": PHONE, "password": PASSWORD})).await;
+    for _ in 0..3 {
+        let booking = stranger.lock_and_book(&event, &[("VIP", "A1")]).await;
+        stranger.cancel(&booking).await.ok();
+    }
+    assert_eq!(stranger.lock(&event, "VIP", "A1").await.status, 429);
+    let (owner, _) = owner_of_phone(&stack, PHONE).await;
+    assert_eq!(owner.id, stranger.id);
+    owner.lock(&event, "VIP", "A1").await.ok();
+}
+
+#[tokio::test]
+async fn who_sets_another_password_from_elsewhere_learns_of_no_address() {
+    let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
+    let former = with_mistyped_phone(&stack, "former", PASSWORD).await;
+    let reset =
+        json!({"phone": PHONE, "otp": stack.otp(PHONE).await, "newPassword": "An0ther-horse"});
+    stack.anonymous().post("/auth/reset-password", reset).await.ok();
+    // As somebody who has forgotten the password does.
+    let data = log_in(&stack, "email", "former@nexus.example", "An0ther-horse").await.data();
+    let owner = stack.anonymous().logged_in(&data);
+    let export = owner.get("/auth/me/export").await.text;
+    for known in ["Park Street", "Mumbai", "400001", &former.address().to_string()] {
+        assert!(!export.contains(known), "{known} in {export}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_who_claim_a_phone_first_do_not_keep_out_a_buyer_who_only_claims_it() {
+    let stack = Stack::builder().without_limits().start().await;
+    for n in 0..3 {
+        let account = json!({"phone": PHONE, "password": format!("An0ther-horse-{n}")});
+        register(&stack, account).await;
+    }
+    let buyer = with_mistyped_phone(&stack, "buyer", PASSWORD).await;
+    log_in(&stack, "phone", PHONE, PASSWORD).await.failed(401, WRONG);
+    let (event, _) = stack.on_sale().await;
+    stack.sell(&buyer, &event, &[("VIP", "A1")]).await;
+    let data = log_in(&stack, "phone", PHONE, PASSWORD).await.data();
+    assert_eq!(data["user"]["id"], buyer.id);
+}
+
+#[tokio::test]
+async fn who_proves_the_phone_at_home_keeps_tickets_and_name() {
+    let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let buyer = with_mistyped_phone(&stack, "buyer", PASSWORD).await;
+    buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    let otp = stack.otp(PHONE).await;
+    let mut at_home = buyer.clone();
+    at_home.token = None;
+    let data = at_home.post("/auth/verify-otp", json!({"phone": PHONE, "otp": otp})).await.data();
+    assert_eq!(
+        (&data["isNewUser"], &data["user"]["id"], &data["user"]["name"]),
+        (&json!(false), &json!(buyer.id), &json!("Mistaken Person"))
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_is_given_away_says_nothing_of_who_made_it() {
+    let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
+    let stranger = with_mistyped_phone(&stack, "stranger", PASSWORD).await;
+    let (owner, data) = owner_of_phone(&stack, PHONE).await;
+    assert_eq!(owner.id, stranger.id);
+    assert_eq!((&data["user"]["name"], &data["user"]["username"]), (&Value::Null, &Value::Null));
+    let export = owner.get("/auth/me/export").await.text;
+    for known in ["Mistaken", "Park Street", "Mumbai", "400001", &stranger.address().to_string()] {
+        assert!(!export.contains(known), "{known} in {export}");
+    }
+}
+
 #[tokio::test]
 async fn an_account_with_a_proved_address_is_not_given_to_whoever_has_its_claimed_phone() {
     let stack = Stack::builder().workers(["otp", "notifications"]).without_limits().start().await;

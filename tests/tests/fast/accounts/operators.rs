@@ -1,9 +1,11 @@
 //! Operators: what opens their pages, for how long, and where the pages are.
 
+use std::time::{Duration, Instant};
+
 use nexus_sandbox::ports;
 use nexus_tests::client::http_client;
 use nexus_tests::shop::PASSWORD;
-use nexus_tests::{Client, Method, Response, Stack, json};
+use nexus_tests::{Client, Method, Response, SOON, Stack, eventually, json, seen};
 
 const EMAIL: &str = "ops@nexus.example";
 
@@ -55,6 +57,26 @@ async fn who_knows_the_password_gets_ten_codes_an_hour_and_keeps_no_operator_out
     assert_eq!((&statuses[..10], statuses[10]), (&[401; 10][..], 429));
     let secret = admin.operator.clone().unwrap().secret;
     stack.log_in_to_pages(&admin, &secret).await;
+}
+
+#[tokio::test]
+async fn the_pages_do_not_tell_whether_the_password_of_an_ordinary_account_is_right() {
+    let stack = Stack::builder().workers([]).start().await;
+    let account = json!({"email": EMAIL, "password": PASSWORD});
+    stack.anonymous().post("/auth/register", account).await.ok();
+    let began = Instant::now();
+    let tries = (0..10).map(|_| log_in(&stack, PASSWORD, "000000"));
+    assert_eq!(futures_util::future::join_all(tries).await, [401; 10]);
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    // As many wrong ones.
+    assert_eq!(log_in(&stack, PASSWORD, "000000").await, 429);
+    let failures = "audit_log WHERE action = 'sign_in_failed'";
+    eventually("ten failures", SOON, async || {
+        let failures = stack.count(failures).await;
+        seen(failures == 10, failures).map(drop)
+    })
+    .await;
+    assert_eq!(stack.count("audit_log WHERE action = 'operator_sign_in_failed'").await, 0);
 }
 
 #[tokio::test]

@@ -21,13 +21,17 @@ async fn a_password_that_everybody_tries_first_is_refused_wherever_one_is_set() 
     let stack = Stack::builder().workers(["otp"]).without_limits().start().await;
     let anonymous = stack.anonymous();
     // They have every kind of character.
-    for common in ["P@ssw0rd", "Pa$$w0rd"] {
+    for common in ["P@ssw0rd", "Pa$$w0rd", "Nexus2026!", "AshaRao@123"] {
         let account = json!({"email": "asha.rao@nexus.example", "password": common});
         let refused = anonymous.post("/auth/register", account).await;
         refused.failed(422, GUESSABLE);
     }
     let user = registered(&stack).await;
     stack.set_phone(&user, PHONE).await;
+    for known in ["Asha@2026", "9812345678!"] {
+        let change = json!({"currentPassword": PASSWORD, "newPassword": known});
+        user.post("/auth/change-password", change).await.failed(422, GUESSABLE);
+    }
     for common in ["password", "12345678", "aaaaaaaa"] {
         let change = json!({"currentPassword": PASSWORD, "newPassword": common});
         user.post("/auth/change-password", change).await.failed(422, GUESSABLE);

@@ -207,3 +207,66 @@ async fn a_key_is_forgotten_after_a_day() {
     assert!(!is_replay(&keyed(&organiser, "/events/create", "k", &request).await));
     assert_eq!(stack.count("events").await, 2);
 }
+
+#[tokio::test]
+async fn a_user_has_so_many_keys_a_day_and_what_was_carried_out_is_answered_as_ever() {
+    let stack =
+        Stack::builder().workers([]).env("RATE_LIMIT_IDEMPOTENCY_KEYS", "3/1d").start().await;
+    let user = stack.user().await;
+    let request = event_request(&[("VIP", 100.0, 5)]);
+    let send = async |key: &str| keyed(&user, "/events/create", key, &request).await;
+    // A refusal is kept, too.
+    let refused = keyed(&user, "/events/create", "refused", &json!({})).await;
+    assert_eq!(refused.status, 400);
+    let first = send("first").await.ok();
+    send("second").await.ok();
+    for _ in 0..2 {
+        let response = send("third").await;
+        assert_eq!(response.body["error"]["code"], "rate_limited", "{response}");
+        assert!(response.headers.contains_key("retry-after"));
+    }
+    let again = send("first").await;
+    assert!(is_replay(&again));
+    assert_eq!(again.ok(), first);
+    assert_eq!((stack.count("events").await, stack.count("idempotent_requests").await), (2, 3));
+    // Others, and requests without a key, are not concerned.
+    keyed(&stack.user().await, "/events/create", "third", &request).await.ok();
+    user.post("/events/create", request.clone()).await.ok();
+}
+
+#[tokio::test]
+async fn keys_of_cancellations_count_among_the_others() {
+    let stack =
+        Stack::builder().workers([]).env("RATE_LIMIT_IDEMPOTENCY_KEYS", "2/1d").start().await;
+    let (buyer, _, booking, _) = stack.booked_without_webhooks().await;
+    let path = format!("/bookings/{}/cancel", booking.id);
+    let cancel = async |key: &str| buyer.post(&path, json!({"idempotency_key": key})).await;
+    for key in ["a", "a", "a", "b"] {
+        cancel(key).await.ok();
+    }
+    assert_eq!(cancel("c").await.status, 429);
+    assert_eq!(stack.count("idempotency_keys").await, 2);
+}
+
+#[tokio::test]
+async fn a_long_response_is_not_kept_and_its_request_is_not_carried_out_again() {
+    let stack = Stack::builder().workers([]).start().await;
+    let user = stack.user().await;
+    let types: Vec<_> = (0..100)
+        .map(|n| json!({"name": format!("T{n}"), "price": 1, "quantity": 1, "description": "d".repeat(1_000)}))
+        .collect();
+    let mut long = event_request(&[]);
+    long["seat_types"] = json!(types);
+    keyed(&user, "/events/create", "k", &long).await.ok();
+    let again = keyed(&user, "/events/create", "k", &long).await;
+    assert!(is_replay(&again));
+    assert_eq!((again.status, &again.body["error"]["code"]), (409, &json!("response_not_kept")));
+    assert_eq!(stack.count("events").await, 1);
+    let most = stack.row("SELECT max(length(answer::text)) AS most FROM idempotent_requests").await;
+    assert!(most["most"].as_i64().unwrap() < 1_000, "{most}");
+    // The longest description of an event is kept.
+    let mut event = event_request(&[("VIP", 100.0, 5)]);
+    event["description"] = json!("d".repeat(20_000));
+    let first = keyed(&user, "/events/create", "event", &event).await.ok();
+    assert_eq!(keyed(&user, "/events/create", "event", &event).await.ok(), first);
+}
