@@ -8,8 +8,7 @@ use std::{error::Error as StdError, time::Duration};
 
 use crate::types::{
     feature::Feature, invalid::Invalid, money::Paise, puzzle::Puzzle, statuses::BookingStatus,
-    time::in_words,
-    usage::Usage,
+    time::in_words, usage::Usage,
 };
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -96,7 +95,7 @@ pub enum Error {
     #[error("{0} is required")]
     ReauthenticationNeeded(&'static str),
     #[error(
-        "Your account cannot be deleted yet. You have {0} confirmed booking(s) for events that are not over. Please cancel them first, or wait until the events are over."
+        "Your account cannot be deleted yet. You have {0} confirmed booking(s) for events that have not started. Please cancel them first, or wait until the events have started."
     )]
     AccountHasBookings(i64),
     #[error(
@@ -119,6 +118,10 @@ pub enum Error {
     EventHasRefunds(i64),
     #[error("Event is cancelled and its bookings are being refunded. This cannot be undone.")]
     EventCancelled,
+    #[error("Event has bookings and cannot be moved into the past. You can cancel it instead.")]
+    EventHasBuyers,
+    #[error("This event has been taken down and stays as it is. You can cancel it, or contact us.")]
+    EventTakenDown,
     #[error("You can have at most {0} events")]
     EventLimit(i64),
     #[error("Event is not cancelled")]
@@ -232,6 +235,10 @@ pub enum Error {
     RequestInFlight,
     #[error("This Idempotency-Key belongs to a different request")]
     IdempotencyKeyReused,
+    #[error(
+        "This request was carried out, but its response was too long to be kept. Please read what it has changed."
+    )]
+    ResponseNotKept,
     /// A provider has answered and refuses: not an outage, and the same request will be refused
     /// again.
     #[error("The provider does not accept this request. Trying again will not help.")]
@@ -303,6 +310,8 @@ impl Error {
             Error::EventHasBookings(_) => (Conflict, "event_has_bookings"),
             Error::EventHasRefunds(_) => (Conflict, "event_has_refunds"),
             Error::EventCancelled => (Conflict, "event_cancelled"),
+            Error::EventHasBuyers => (Conflict, "event_has_bookings"),
+            Error::EventTakenDown => (Forbidden, "event_taken_down"),
             Error::EventLimit(_) => (Conflict, "event_limit_reached"),
             Error::EventNotCancelled => (NotFound, "event_not_cancelled"),
             Error::EventNotOnSale => (Conflict, "event_not_on_sale"),
@@ -338,6 +347,7 @@ impl Error {
                 (Conflict, "idempotency_key_in_use")
             }
             Error::IdempotencyKeyReused => (Mismatch, "idempotency_key_reused"),
+            Error::ResponseNotKept => (Conflict, "response_not_kept"),
             Error::BookingNotPayable => (NotFound, "booking_not_found"),
             Error::BookingNotPending(_) => (Conflict, "booking_not_pending"),
             Error::BookingExpired => (Gone, "booking_expired"),

@@ -33,14 +33,16 @@ pub(crate) struct Protect {
 impl Layer for Protect {
     async fn around(&self, request: Request, inner: &impl Answer) -> Response {
         let is_personal = self.policies.of(request.uri().path()).is_personal;
-        let is_users = request.headers().contains_key(header::AUTHORIZATION);
+        // The caller's own, or what a share code opens.
+        let has_code = request.uri().query().is_some_and(|query| query.contains("share_code"));
+        let is_ones = has_code || request.headers().contains_key(header::AUTHORIZATION);
         let mut response = inner.answer(request).await;
         let (status, headers) = (response.status(), response.headers_mut());
         // `no-cache`: caches may keep it, but use it only once we have confirmed it (304). Counts
         // of seats are outdated at once.
         let cache = match () {
             () if is_personal || is_failure(status) => "no-store",
-            () if is_users => "private, no-cache",
+            () if is_ones => "private, no-cache",
             () => "no-cache",
         };
         let https = self.production.then_some((header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY));

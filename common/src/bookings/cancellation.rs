@@ -153,7 +153,7 @@ pub async fn carry_out(
     .fetch_one(&mut *conn)
     .await?;
     let end = match event {
-        BookingEvent::Cancel | BookingEvent::CancelAfterStart => End::Booking(id),
+        BookingEvent::Cancel | BookingEvent::CancelAfterStart => End::Unpaid,
         _ => End::Excused,
     };
     free_seats(conn, booking, UnlockReason::Cancelled, end, after).await?;

@@ -210,6 +210,6 @@ pub async fn expire(
     )
     .execute(&mut *conn)
     .await?;
-    free_seats(conn, &booking, UnlockReason::Expired, End::Booking(id), after).await?;
+    free_seats(conn, &booking, UnlockReason::Expired, End::Unpaid, after).await?;
     Ok(true)
 }

@@ -18,7 +18,7 @@ pub async fn delete(
     id: EventId,
     user: UserId,
 ) -> Result<(String, Audience)> {
-    let audience = require_organizer(conn, id, user, "delete this event").await?;
+    let audience = require_organizer(conn, id, user, "delete this event").await?.audience()?;
     // Until this transaction ends, no lock can be won, and no booking created or confirmed.
     inventory::lock_inventory(conn, &[id]).await?;
     sqlx::query!("SELECT id FROM events WHERE id = $1 FOR UPDATE", id as _)

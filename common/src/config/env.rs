@@ -50,7 +50,8 @@ impl Env {
         };
         match env.get("NODE_ENV").as_deref() {
             Some("production") => env.production = true,
-            None | Some("development" | "test") => {}
+            Some("development" | "test") => {}
+            None => env.warning("not set: NODE_ENV. Servers need not prove who they are, and everybody may create events: for development only."),
             Some(_) => env.problem("NODE_ENV must be development, test or production"),
         }
         env
@@ -208,12 +209,16 @@ impl Env {
     /// machine.
     pub(super) fn provider_url(&mut self, name: &str, default: &str) -> String {
         let value = self.url(name, Some(default), &["https", "http"]);
-        let is_clear =
-            Url::parse(&value).is_ok_and(|url| url.scheme() == "http" && !is_local(&url));
+        self.require_https(name, &value);
+        value
+    }
+
+    /// In production, no address of ours or others' is one where anybody in between reads along.
+    pub(super) fn require_https(&mut self, name: &str, value: &str) {
+        let is_clear = Url::parse(value).is_ok_and(|url| url.scheme() == "http" && !is_local(&url));
         if self.production && is_clear {
             self.problem(format!("{name} must start with https:// in production"));
         }
-        value
     }
 
     /// The certificates in a PEM file.

@@ -51,6 +51,9 @@ impl Http {
                 "FRONTEND_URL must list origins such as https://tickets.example, separated by commas",
             );
         }
+        for frontend in frontends.iter().flatten() {
+            env.require_https("FRONTEND_URL", frontend);
+        }
         Http {
             host: env.or("HOST", IpAddr::from([0, 0, 0, 0])),
             port: env.or("PORT", 3000),
@@ -68,6 +71,12 @@ impl Http {
 }
 
 impl Http {
+    /// What the sites are called whose pages call the API: their hosts without the last part.
+    pub fn site_names(&self) -> impl Iterator<Item = String> {
+        let hosts = self.frontends.iter().filter_map(|origin| origin.split("://").nth(1));
+        hosts.filter_map(|host| host.rsplit_once('.')).map(|(name, _)| name.to_owned())
+    }
+
     /// Whether an address is that of a proxy of ours.
     pub fn is_proxy(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -101,6 +110,11 @@ fn trusted_proxies(env: &mut Env) -> Vec<IpNet> {
     let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let network = |entry: &str| entry.parse().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
     let proxies: Result<Vec<IpNet>, _> = entries.map(network).collect();
+    // Whoever is behind a proxy of ours may say that they are anybody.
+    let is_too_large = |network: &IpNet| network.prefix_len() < 8;
+    if proxies.iter().flatten().any(is_too_large) {
+        env.problem("TRUSTED_PROXIES must not list networks larger than a /8: not all of those are your proxies");
+    }
     proxies.unwrap_or_else(|_: AddrParseError| {
         env.problem(
             "TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8, separated by commas",

@@ -56,6 +56,8 @@ pub struct Api {
     pub tokens: Tokens,
     /// SIDE_BY_SIDE
     pub token_storage: TokenStorage,
+    /// SESSION_DAYS, 90: how long a session may be continued before its user logs in again.
+    pub longest_session: Duration,
     pub event_creation: EventCreation,
     /// Without it, new passwords are compared with the bundled list only.
     pub password_breaches: Option<String>,
@@ -91,6 +93,10 @@ impl Api {
             redis: Redis::from_env(env),
             tokens: Tokens::from_env(env),
             token_storage: TokenStorage::from_env(env),
+            // No shorter than its first refresh token lasts.
+            longest_session: Duration::from_secs(
+                86_400 * env.between("SESSION_DAYS", 90, 7, 3_650),
+            ),
             event_creation: EventCreation::from_env(env),
             password_breaches: password_breaches(env),
             most_events: env.between("EVENTS_PER_ACCOUNT", 2_000, 1, 1_000_000) as i64,
@@ -146,5 +152,32 @@ mod tests {
             assert!(problems.contains(name), "{name} not in {problems}");
         }
         assert!(!problems.contains("hunter2"));
+    }
+
+    #[test]
+    fn production_trusts_no_half_of_the_internet_and_links_to_https() {
+        let problems = |production: bool| {
+            let env = Env::from_lookup(match production {
+                true => |name| (name == "NODE_ENV").then(|| "production".into()).or(open(name)),
+                false => open,
+            });
+            env.load(|env| (Http::from_env(env), public_url(env))).err().map(|error| error.0)
+        };
+        fn open(name: &str) -> Option<String> {
+            let value = match name {
+                "FRONTEND_URL" => "http://localhost:5173, http://tickets.example",
+                "PUBLIC_URL" => "http://tickets.example",
+                "TRUSTED_PROXIES" => "10.0.0.0/8, 0.0.0.0/0, ::/0",
+                _ => return None,
+            };
+            Some(value.into())
+        }
+        let networks = "TRUSTED_PROXIES must not list networks larger than a /8: not all of those are your proxies";
+        assert_eq!(problems(false).unwrap(), [networks]);
+        let https = |name| format!("{name} must start with https:// in production");
+        assert_eq!(
+            problems(true).unwrap(),
+            [https("FRONTEND_URL"), networks.to_owned(), https("PUBLIC_URL")]
+        );
     }
 }

@@ -82,14 +82,23 @@ impl Razorpay {
 /// PASSWORD_BREACH_URL: where new passwords are looked up in breaches, by the first five digits of
 /// their hash; off unless set.
 pub fn password_breaches(env: &mut Env) -> Option<String> {
-    env.get("PASSWORD_BREACH_URL").map(|_| env.provider_url("PASSWORD_BREACH_URL", ""))
+    let url = env.get("PASSWORD_BREACH_URL").map(|_| env.provider_url("PASSWORD_BREACH_URL", ""));
+    if url.is_none() && env.production {
+        env.warning("PASSWORD_BREACH_URL is not set: new passwords are not looked up in breaches");
+    }
+    url
 }
 
 /// PUBLIC_URL: where clients reach the API, for the links in mails; without it, mails have codes
 /// only, and no password is recovered by mail.
 pub fn public_url(env: &mut Env) -> Option<String> {
-    env.has_any_of(&["PUBLIC_URL"], "links in mails, and setting another password with one")
-        .then(|| env.url("PUBLIC_URL", None, &["https", "http"]))
+    env.has_any_of(&["PUBLIC_URL"], "links in mails, and setting another password with one").then(
+        || {
+            let url = env.url("PUBLIC_URL", None, &["https", "http"]);
+            env.require_https("PUBLIC_URL", &url);
+            url
+        },
+    )
 }
 
 /// The mail server.

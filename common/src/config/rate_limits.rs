@@ -91,6 +91,7 @@ pub enum Limit {
     SmsCountry,
     AccountExport,
     Events,
+    IdempotencyKeys,
     UnpaidSeats,
     UnpaidBookings,
     UnpaidSeatMinutes,
@@ -99,7 +100,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 32] = [
+    pub const ALL: [Limit; 33] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -128,6 +129,7 @@ impl Limit {
         Limit::SmsCountry,
         Limit::AccountExport,
         Limit::Events,
+        Limit::IdempotencyKeys,
         Limit::UnpaidSeats,
         Limit::UnpaidBookings,
         Limit::UnpaidSeatMinutes,
@@ -220,6 +222,10 @@ impl Limit {
             Limit::AccountExport => ("account_export", "RATE_LIMIT_ACCOUNT_EXPORT", rate(5, HOUR)),
             // New events of one user.
             Limit::Events => ("events", "RATE_LIMIT_EVENTS", rate(200, 24 * HOUR)),
+            // Requests of one user whose response is kept for a day.
+            Limit::IdempotencyKeys => {
+                ("idempotency_keys", "RATE_LIMIT_IDEMPOTENCY_KEYS", rate(1_000, 24 * HOUR))
+            }
             // Unpaid seats of one user, over all events.
             Limit::UnpaidSeats => ("unpaid_seats", "UNPAID_SEATS_PER_ACCOUNT", rate(20, 24 * HOUR)),
             // Unpaid bookings of one user, over all events.

@@ -40,7 +40,7 @@ pub struct NewEvent {
 }
 
 /// The fields of an event that a request changes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct EventChanges {
     pub name: Option<String>,
     pub description: Option<String>,
@@ -55,9 +55,17 @@ pub struct EventChanges {
     pub is_public: Option<bool>,
     pub max_tickets_per_user: Option<i32>,
     pub require_verified_phone: Option<bool>,
+    /// The share code so far opens nothing any more.
+    pub new_share_code: bool,
 }
 
 impl EventChanges {
+    /// Whether they do nothing but cancel the event.
+    fn only_cancels(&self) -> bool {
+        let only = EventChanges { status: Some(EventStatus::Cancelled), ..Default::default() };
+        *self == only
+    }
+
     /// Which fields it changes, and the words of those that say who sees the event.
     pub fn fields(&self) -> Value {
         let changed = [
@@ -69,6 +77,8 @@ impl EventChanges {
             ("image_url", self.image_url.is_some()),
             ("venue_name", self.venue_name.is_some()),
             ("max_tickets_per_user", self.max_tickets_per_user.is_some()),
+            ("require_verified_phone", self.require_verified_phone.is_some()),
+            ("share_code", self.new_share_code),
         ];
         let fields =
             changed.into_iter().filter_map(|(name, is_changed)| is_changed.then_some(name));
@@ -191,7 +201,12 @@ pub async fn update(
     user: UserId,
     changes: &EventChanges,
 ) -> Result<(EventUpdated, Vec<(Audience, EventUpdated)>)> {
-    let before = require_organizer(conn, id, user, "update this event").await?;
+    let own = require_organizer(conn, id, user, "update this event").await?;
+    let before = match own.is_down && changes.only_cancels() {
+        // Its buyers get their money back.
+        true => Audience::User(user),
+        false => own.audience()?,
+    };
     if let Some(Some(url)) = &changes.image_url
         && !is_https(url)
     {
@@ -201,6 +216,7 @@ pub async fn update(
             return Err(not_https());
         }
     }
+    require_ahead(conn, id, changes).await?;
     let hides = changes.is_public == Some(false) || changes.status == Some(EventStatus::Draft);
     let known = match before {
         Audience::Everyone if hides => Some(current(conn, id).await?),
@@ -222,6 +238,7 @@ pub async fn update(
              is_public = coalesce($12, is_public),
              max_tickets_per_user = coalesce($13, max_tickets_per_user),
              require_verified_phone = coalesce($14, require_verified_phone),
+             share_code = CASE WHEN $15 THEN gen_random_uuid() ELSE share_code END,
              updated_at = now()
          WHERE id = $1",
         id as _,
@@ -238,6 +255,7 @@ pub async fn update(
         changes.is_public,
         changes.max_tickets_per_user,
         changes.require_verified_phone,
+        changes.new_share_code,
     )
     .execute(&mut *conn)
     .await;
@@ -255,13 +273,32 @@ pub async fn update(
         known.updated_at = event.updated_at;
         broadcasts.push((Audience::Others(user), known));
     }
-    // Nobody else hears of what is taken down.
+    // Nobody else hears of what is taken down, meanwhile or before.
     let audience = match is_taken_down(conn, id).await? {
         true => Audience::User(user),
         false => event.audience(),
     };
     broadcasts.push((audience, event.clone()));
     Ok((event, broadcasts))
+}
+
+/// [`Error::EventHasBuyers`] for a change that starts or ends the event at once, while somebody has
+/// booked it: its buyers could not cancel any more, nor its organiser be held to it. Whoever books
+/// while this is decided cannot pay for an event that has started.
+async fn require_ahead(conn: &mut PgConnection, id: EventId, changes: &EventChanges) -> Result<()> {
+    if changes.start_date.is_none() && changes.end_date.is_none() {
+        return Ok(());
+    }
+    let is_over = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM events e JOIN bookings b ON b.event_id = e.id
+               WHERE e.id = $1 AND b.status IN ('pending', 'confirmed')
+                   AND (e.start_date > now() AND $2 <= now() OR e.end_date > now() AND $3 <= now())) AS "over!""#,
+        id as _,
+        changes.start_date as _,
+        changes.end_date as _,
+    );
+    if is_over.fetch_one(conn).await? { Err(Error::EventHasBuyers) } else { Ok(()) }
 }
 
 async fn is_taken_down(conn: &mut PgConnection, id: EventId) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! An event: its data, its organiser, and who hears that it changes.
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
 use crate::{
@@ -60,25 +60,45 @@ pub struct EventUpdated {
     pub organizer_name: Option<String>,
 }
 
+/// An event of the caller's.
+#[derive(Debug)]
+pub struct Own {
+    audience: Audience,
+    /// An operator has taken it down.
+    pub is_down: bool,
+}
+
+impl Own {
+    /// Who hears of what is done with it. What an operator has taken down stays as it was when it
+    /// was: [`Error::EventTakenDown`].
+    pub fn audience(self) -> Result<Audience> {
+        if self.is_down { Err(Error::EventTakenDown) } else { Ok(self.audience) }
+    }
+}
+
 /// Refuses callers other than the event's organiser; `doing` completes "You are not authorized to
-/// …". Returns the audience of the event's broadcasts.
+/// …". To whom it is hidden, there is no such event.
 pub async fn require_organizer(
     conn: &mut PgConnection,
     event: EventId,
     user: UserId,
     doing: &'static str,
-) -> Result<Audience> {
+) -> Result<Own> {
     let row = sqlx::query!(
-        r#"SELECT organizer_id AS "organizer_id: UserId", is_public AND taken_down_at IS NULL AS "is_public!", status AS "status: EventStatus" FROM events WHERE id = $1"#,
+        r#"SELECT organizer_id AS "organizer_id: UserId", is_public, status AS "status: EventStatus", taken_down_at IS NOT NULL AS "is_down!",
+                  event_visibility(e) AS "visibility!: Json<Visibility>"
+           FROM events e WHERE id = $1"#,
         event as _,
     )
     .fetch_optional(conn)
     .await?
     .ok_or(Error::EventNotFound)?;
+    require_visible(row.visibility.0, Viewer { user: Some(user), code: None })?;
     if row.organizer_id != user {
         return Err(Error::Forbidden(doing));
     }
-    Ok(audience(row.is_public, row.status, user))
+    let audience = audience(row.is_public && !row.is_down, row.status, user);
+    Ok(Own { audience, is_down: row.is_down })
 }
 
 /// Only their organiser hears of drafts and private events (docs/contract.md#change-10 and

@@ -153,7 +153,7 @@ pub async fn create(
     user: UserId,
     new: &NewSeatType,
 ) -> Result<(SeatType, Audience)> {
-    let audience = require_organizer(conn, event, user, MANAGE).await?;
+    let audience = require_organizer(conn, event, user, MANAGE).await?.audience()?;
     // The counts grow, which makes a new version.
     inventory::lock_inventory(conn, &[event]).await?;
     let types = sqlx::query_scalar!(
@@ -209,7 +209,7 @@ pub async fn update(
     changes: &SeatTypeChanges,
     chargeable: Chargeable,
 ) -> Result<(SeatType, Audience)> {
-    let audience = require_organizer(conn, event, user, MANAGE).await?;
+    let audience = require_organizer(conn, event, user, MANAGE).await?.audience()?;
     inventory::lock_inventory(conn, &[event]).await?;
     let now = sqlx::query!(
         r#"SELECT (quantity - available_quantity)::bigint AS "taken!", price AS "price: Paise"
@@ -258,7 +258,7 @@ pub async fn delete(
     id: SeatTypeId,
     user: UserId,
 ) -> Result<(String, Audience)> {
-    let audience = require_organizer(conn, event, user, MANAGE).await?;
+    let audience = require_organizer(conn, event, user, MANAGE).await?.audience()?;
     inventory::lock_inventory(conn, &[event]).await?;
     // Waits for transactions that create or confirm bookings of it.
     sqlx::query!("SELECT id FROM event_seat_types WHERE id = $1 FOR UPDATE", id as _)

@@ -13,7 +13,7 @@ use super::unpaid::End;
 use crate::{
     error::{Error, Result},
     types::{
-        ids::{EventId, SeatId, SeatTypeId, UserId},
+        ids::{BookingId, EventId, SeatId, SeatTypeId, UserId},
         seats::{SeatKey, SeatLabel},
         visibility::Visibility,
     },
@@ -67,7 +67,8 @@ pub async fn free_expired(
          WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM longest)
            AND status = 'locked' AND expires_at <= statement_timestamp()
          RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
-                   extract(epoch FROM expires_at - locked_at)::bigint AS unpaid_seconds"#,
+                   extract(epoch FROM expires_at - locked_at)::bigint AS unpaid_seconds,
+                   (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _""#,
         &named_types as _,
         &labels as _,
         &types as _,
@@ -75,7 +76,7 @@ pub async fn free_expired(
     )
     .fetch_all(&mut *conn)
     .await?;
-    count_freed(conn, gone, End::RanOut).await
+    count_freed(conn, gone, End::Unpaid).await
 }
 
 /// Frees seats by row id. The caller has locked the inventory, and holds the rows that decide about
@@ -85,7 +86,8 @@ pub async fn free(conn: &mut PgConnection, seats: &[SeatId], end: End) -> Result
         Gone,
         r#"DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
            RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
-                     CASE status WHEN 'locked' THEN extract(epoch FROM least(expires_at, clock_timestamp()) - locked_at)::bigint END AS unpaid_seconds"#,
+                     CASE status WHEN 'locked' THEN extract(epoch FROM least(expires_at, clock_timestamp()) - locked_at)::bigint END AS unpaid_seconds,
+                     (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _""#,
         seats as _,
     )
     .fetch_all(&mut *conn)
@@ -98,7 +100,8 @@ pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<
     let gone = sqlx::query_as!(
         Gone,
         r#"DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
-           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", NULL::bigint AS unpaid_seconds"#,
+           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
+                     NULL::bigint AS unpaid_seconds, NULL::integer AS "booking_id: _""#,
         event as _,
     )
     .fetch_all(&mut *conn)
@@ -114,6 +117,8 @@ struct Gone {
     user_id: Option<UserId>,
     /// How long it was held, unless it was paid for.
     unpaid_seconds: Option<i64>,
+    /// The booking that it was in.
+    booking_id: Option<BookingId>,
 }
 
 /// The least that a seat counts which was held and not paid for. It bounds the rows of a user who
@@ -126,20 +131,29 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>, end: End) -> Resu
         return Ok(vec![]);
     }
     let types: Vec<SeatTypeId> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
-    let (holders, seconds): (Vec<UserId>, Vec<i64>) = gone
-        .iter()
-        .filter(|_| !matches!(end, End::Excused))
-        .filter_map(|seat| Some((seat.user_id?, seat.unpaid_seconds?.max(LEAST_SECONDS))))
-        .unzip();
-    let booking = if let End::Booking(id) = end { Some(id) } else { None };
-    // Locks that run out one after the other, because their holder has gone, are one ending.
+    let unpaid = gone.iter().filter(|_| !matches!(end, End::Excused)).filter_map(|seat| {
+        let seconds = seat.unpaid_seconds?.max(LEAST_SECONDS);
+        Some((seat.user_id?, seat, seconds))
+    });
+    let unpaid: Vec<_> = unpaid.collect();
+    let holders: Vec<UserId> = unpaid.iter().map(|(holder, ..)| *holder).collect();
+    let events: Vec<EventId> = unpaid.iter().map(|(_, seat, _)| seat.event_id).collect();
+    let bookings: Vec<Option<BookingId>> =
+        unpaid.iter().map(|(_, seat, _)| seat.booking_id).collect();
+    let seconds: Vec<i64> = unpaid.iter().map(|(.., seconds)| *seconds).collect();
+    // A booking ends once, whoever takes its seats away, and so do locks that run out one after the
+    // other, because their holder has gone. Who cannot pay, because the organiser or an operator has
+    // taken the event off sale, is not blamed for that.
     let counts = sqlx::query!(
         r#"WITH unpaid AS (
                INSERT INTO unpaid_holds (user_id, booking_id, seat_seconds, is_ending)
-               SELECT held.user_id, $4, sum(held.seconds), $5 AND ($4::int IS NOT NULL OR NOT EXISTS (
-                   SELECT 1 FROM unpaid_holds earlier
-                   WHERE earlier.user_id = held.user_id AND earlier.is_ending AND earlier.ended_at > clock_timestamp() - interval '10 minutes'))
-               FROM unnest($2::int[], $3::bigint[]) AS held (user_id, seconds) GROUP BY held.user_id
+               SELECT held.user_id, held.booking_id, sum(held.seconds), $5 AND NOT EXISTS (
+                   SELECT 1 FROM unpaid_holds earlier WHERE earlier.user_id = held.user_id AND earlier.is_ending
+                       AND CASE WHEN held.booking_id IS NULL THEN earlier.ended_at > clock_timestamp() - interval '10 minutes'
+                                ELSE earlier.booking_id = held.booking_id END)
+               FROM unnest($2::int[], $3::int[], $4::bigint[], $6::int[]) AS held (user_id, booking_id, seconds, event_id)
+               JOIN events e ON e.id = held.event_id AND e.status = 'published' AND e.taken_down_at IS NULL
+               GROUP BY held.user_id, held.booking_id
            )
            UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
            FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
@@ -149,9 +163,10 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>, end: End) -> Resu
                      (SELECT event_visibility(e) FROM events e WHERE e.id = t.event_id) AS "visibility!: Json<Visibility>""#,
         &types as _,
         &holders as _,
+        &bookings as _,
         &seconds,
-        booking as _,
-        matches!(end, End::RanOut | End::Booking(_)),
+        matches!(end, End::Unpaid),
+        &events as _,
     )
     .fetch_all(conn)
     .await?;

@@ -262,7 +262,8 @@ impl Facts {
                     std::iter::from_fn(|| free.pop_front())
                         .find(|l| !self.taken.contains(&(*seat_type, l.clone())))
                 });
-                let label = label.ok_or_else(|| Error::internal("no label for a free seat"))?;
+                // Only the count of a Node service beside us says that there is one.
+                let label = label.ok_or(Error::SoldOut)?;
                 self.grant(*seat_type, label, &mut grants);
             }
         }
@@ -415,7 +416,9 @@ fn pairs<A, B>(left: Option<Vec<A>>, right: Option<Vec<B>>) -> impl Iterator<Ite
 /// The best free seats of some types, a number of each, including expired locks if `expired`. Seats
 /// have no map: behind the first letter of the type's name (V1, V2, … of VIP), the lower the number
 /// the better. No type has fewer numbers than seats, so a seat that is left has a free number; and of
-/// as many numbers as are taken and wanted, as many as are wanted are free.
+/// as many numbers as are taken and wanted, as many as are wanted are free. How many are taken, the
+/// type's count says; but with `expired` false, who has been told too few asks again, and they are
+/// counted: a Node service beside us forgets locks in its counts.
 async fn best_seats(
     conn: &mut PgConnection,
     wanted: impl Iterator<Item = (SeatTypeId, usize)>,
@@ -434,7 +437,8 @@ async fn best_seats(
            JOIN event_seat_types t ON t.id = wanted.id
            CROSS JOIN LATERAL (
                SELECT letter || n AS label
-               FROM (SELECT coalesce(upper(substring(t.name FROM '[A-Za-z]')), 'S') AS letter, generate_series(1, least(t.quantity, t.quantity - t.available_quantity + wanted.most)) AS n) numbers
+               FROM (SELECT coalesce(upper(substring(t.name FROM '[A-Za-z]')), 'S') AS letter, generate_series(1, least(t.quantity, wanted.most + CASE
+                         WHEN $3 THEN t.quantity - t.available_quantity ELSE (SELECT count(*) FROM seats s WHERE s.event_seat_type_id = t.id) END)) AS n) numbers
                WHERE NOT EXISTS (SELECT 1 FROM seats s WHERE s.event_seat_type_id = t.id AND s.seat_label = letter || n
                                    AND (NOT $3 OR s.status = 'booked' OR s.expires_at > statement_timestamp()))
                ORDER BY n LIMIT wanted.most

@@ -23,10 +23,8 @@ use crate::{
 pub enum End {
     /// Their holder has given back locks.
     Released,
-    /// Their locks have run out.
-    RanOut,
-    /// Their booking was cancelled by its buyer, or not paid in time.
-    Booking(BookingId),
+    /// Their locks have run out, or their booking was cancelled by its buyer, or not paid in time.
+    Unpaid,
     /// It was not their holder's doing.
     Excused,
 }

@@ -57,6 +57,7 @@ impl Command for CreateSeatType {
     fn spec() -> Operation {
         Operation::command("create_seat_type", "Create a seat type").failures([
             Error::EventNotFound,
+            Error::EventTakenDown,
             MANAGE,
             price_not_payable(),
         ])

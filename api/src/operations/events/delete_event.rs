@@ -29,6 +29,7 @@ impl Command for DeleteEvent {
     fn spec() -> Operation {
         Operation::command("delete_event", "Delete an event").failures([
             Error::EventNotFound,
+            Error::EventTakenDown,
             Error::Forbidden("delete this event"),
             Error::EventHasBookings(2),
             Error::EventHasRefunds(2),

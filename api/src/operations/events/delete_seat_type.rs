@@ -39,6 +39,7 @@ impl Command for DeleteSeatType {
     fn spec() -> Operation {
         Operation::command("delete_seat_type", "Delete a seat type").failures([
             Error::EventNotFound,
+            Error::EventTakenDown,
             Error::SeatTypeNotFound,
             MANAGE,
             Error::SeatTypeHasBookings(2),

@@ -67,6 +67,11 @@ pub(crate) struct UpdateEvent {
     #[serde(default, deserialize_with = "change")]
     #[schema(value_type = Option<Truth>)]
     require_verified_phone: Change<Truth>,
+    /// Whoever has the share code so far can do nothing with it any more, and hears nothing more;
+    /// `get_event` shows its organiser the new one.
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Truth>)]
+    new_share_code: Change<Truth>,
 }
 
 /// An event has been changed.
@@ -77,7 +82,7 @@ pub(crate) struct ChangedEvent {
 }
 
 /// The fields that can be changed.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "name",
     "description",
     "start_date",
@@ -89,6 +94,7 @@ const FIELDS: [&str; 11] = [
     "is_public",
     "max_tickets_per_user",
     "require_verified_phone",
+    "new_share_code",
 ];
 
 impl UpdateEvent {
@@ -104,6 +110,7 @@ impl UpdateEvent {
             && self.is_public.is_none()
             && self.max_tickets_per_user.is_none()
             && self.require_verified_phone.is_none()
+            && self.new_share_code.is_none()
     }
 }
 
@@ -133,6 +140,7 @@ impl TryFrom<UpdateEvent> for EventChanges {
                 "require_verified_phone",
                 to(&request.require_verified_phone),
             )?,
+            new_share_code: truth("new_share_code", to(&request.new_share_code))?.unwrap_or(false),
         })
     }
 }
@@ -153,6 +161,8 @@ impl Command for UpdateEvent {
                 Error::EventNotFound,
                 Error::Forbidden("update this event"),
                 Error::EventCancelled,
+                Error::EventHasBuyers,
+                Error::EventTakenDown,
             ])
     }
 

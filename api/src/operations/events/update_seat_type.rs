@@ -85,6 +85,7 @@ impl Command for UpdateSeatType {
             .changes(&FIELDS)
             .failures([
                 Error::EventNotFound,
+                Error::EventTakenDown,
                 Error::SeatTypeNotFound,
                 MANAGE,
                 Error::QuantityBelowTaken(2),

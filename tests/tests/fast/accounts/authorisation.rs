@@ -135,8 +135,13 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        let stack =
-            Stack::builder().workers(["otp"]).env("RATE_LIMIT_EVENTS", "10000/1d").start().await;
+        let stack = Stack::builder()
+            .workers(["otp"])
+            .env("RATE_LIMIT_EVENTS", "10000/1d")
+            .env("UNPAID_SEATS_PER_ACCOUNT", "10000")
+            .env("UNPAID_BOOKINGS_PER_ACCOUNT", "10000")
+            .start()
+            .await;
         let (mut people, mut sockets, mut emails) = (vec![], vec![], vec![]);
         for (number, name) in CALLERS.into_iter().enumerate() {
             let mut client = stack.anonymous();

@@ -220,6 +220,41 @@ async fn an_account_with_tickets_or_events_is_kept_until_they_are_over() {
 }
 
 #[tokio::test]
+async fn an_event_with_buyers_is_not_moved_into_the_past() {
+    let stack = Stack::builder().workers(["payments", "bookings"]).without_limits().start().await;
+    let (buyer, event, booking, _) = stack.sold().await;
+    let organiser =
+        stack.row("SELECT organizer_id AS id FROM events").await["id"].as_i64().unwrap();
+    let organiser = stack.anonymous().with_token(organiser, stack.mint_token(organiser));
+    let path = format!("/events/{}", event.id);
+    let past = json!({"start_date": "2026-01-01T10:00:00Z", "end_date": "2026-01-01T11:00:00Z"});
+    let refused = organiser.put(&path, past.clone()).await;
+    refused.failed(
+        409,
+        "Event has bookings and cannot be moved into the past. You can cancel it instead.",
+    );
+    assert_eq!(delete(&organiser, json!({})).await.status, 409);
+    organiser
+        .put(
+            &path,
+            json!({"start_date": "2030-01-01T10:00:00Z", "end_date": "2030-01-01T11:00:00Z"}),
+        )
+        .await
+        .ok();
+    buyer.cancel(&booking).await.ok();
+    organiser.put(&path, past).await.ok();
+}
+
+#[tokio::test]
+async fn an_event_that_never_ends_keeps_no_buyers_account() {
+    let stack = Stack::builder().workers(["payments", "bookings"]).without_limits().start().await;
+    let (buyer, _, _, _) = stack.sold().await;
+    assert_eq!(delete(&buyer, json!({})).await.status, 409);
+    stack.execute("UPDATE events SET start_date = now() - interval '1 minute', end_date = now() + interval '900 years'").await;
+    delete(&buyer, json!({})).await.ok();
+}
+
+#[tokio::test]
 async fn what_is_not_paid_for_goes_to_others_and_late_money_goes_back() {
     let stack = Stack::builder().workers(["payments", "bookings"]).without_limits().start().await;
     let (buyer, event, booking, order) = stack.booked().await;

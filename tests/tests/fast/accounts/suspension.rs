@@ -128,7 +128,20 @@ async fn an_event_that_is_taken_down_is_seen_by_nobody_and_not_on_sale_whatever_
     assert!(organiser.get(&format!("/events/{}", event.id)).await.status == 200);
     let socket = stack.socket("a stranger", &stack.anonymous()).await;
     let path = format!("/events/{}", event.id);
-    organiser.put(&path, json!({"status": "published", "is_public": true})).await.ok();
+    let stays =
+        "This event has been taken down and stays as it is. You can cancel it, or contact us.";
+    organiser
+        .put(&path, json!({"status": "published", "is_public": true}))
+        .await
+        .failed(403, stays);
+    organiser.put(&path, json!({"description": "harmless"})).await.failed(403, stays);
+    organiser.delete(&path).await.failed(403, stays);
+    let types = format!("/seats/{}/seat-types", event.id);
+    let more = json!({"name": "More", "price": 1, "quantity": 1});
+    organiser.post(&types, more).await.failed(403, stays);
+    let vip = format!("{types}/{}", event.seat_type("VIP"));
+    organiser.put(&vip, json!({"price": 1})).await.failed(403, stays);
+    organiser.delete(&vip).await.failed(403, stays);
     assert_eq!(seen_by(&there, event.id).await, [false; 4]);
     // What follows is heard, and nothing of that was.
     organiser.post("/events/create", event_request(&[("VIP", 1.0, 1)])).await.ok();
@@ -145,6 +158,22 @@ async fn an_event_that_is_taken_down_is_seen_by_nobody_and_not_on_sale_whatever_
         assert_eq!(seen_by(client, event.id).await, [true; 4]);
     }
     stack.user().await.lock(&event, "VIP", "A5").await.ok();
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_taken_down_can_be_cancelled_by_its_organiser() {
+    let stack = Stack::start().await;
+    let (_, event, _, payment) = stack.sold().await;
+    let organiser =
+        stack.row("SELECT organizer_id AS id FROM events").await["id"].as_i64().unwrap();
+    let organiser = stack.anonymous().with_token(organiser, stack.mint_token(organiser));
+    stack.api_cli_ok(&["take-down", &event.id.to_string(), "--reason", "a fraud"]).await;
+    let path = format!("/events/{}", event.id);
+    let renamed = json!({"status": "cancelled", "name": "Nothing"});
+    assert_eq!(organiser.put(&path, renamed).await.status, 403);
+    organiser.put(&path, json!({"status": "cancelled"})).await.ok();
+    stack.until_refund(&payment).await;
     stack.assert_invariants().await;
 }
 

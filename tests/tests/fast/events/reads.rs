@@ -280,6 +280,48 @@ async fn a_share_code_opens_a_private_event_and_no_draft() {
 }
 
 #[tokio::test]
+async fn a_new_share_code_ends_the_old_one_at_once() {
+    let stack = Stack::builder().without_limits().workers([]).api_processes(2).start().await;
+    let (organiser, guest) = (stack.user().await, stack.user().await);
+    let event = stack.event(&organiser, &[("VIP", 100.0, 10)]).await;
+    let path = format!("/events/{}", event.id);
+    organiser.put(&path, json!({"is_public": false})).await.ok();
+    let code = async || {
+        let shown = organiser.get(&path).await.data();
+        shown["share_code"].as_str().expect("a code").to_owned()
+    };
+    let old = code().await;
+    let guest_there = guest.clone().at(&stack.api_url(1));
+    let shown = guest_there.get(&format!("{path}?share_code={old}")).await;
+    assert_eq!(shown.headers["cache-control"], "private, no-cache");
+    let socket = stack.socket("a guest", &guest).await;
+    socket.call_ok("join_event", json!({"event_id": event.id, "share_code": old})).await;
+
+    organiser
+        .put(&path, json!({"new_share_code": "yes"}))
+        .await
+        .failed(400, "new_share_code must be true or false");
+    organiser.put(&path, json!({"new_share_code": false})).await.ok();
+    assert_eq!(code().await, old);
+    organiser.put(&path, json!({"new_share_code": true})).await.ok();
+    let new = code().await;
+    assert_ne!(new, old);
+    guest_there.get(&format!("{path}?share_code={old}")).await.failed(404, "Event not found");
+    let lock = json!({"seats": [{"seat_type_id": event.seat_type("VIP"), "seat_label": "A1"}], "share_code": old});
+    let locks = format!("/seats/{}/locks", event.id);
+    guest.post(&locks, lock).await.failed(404, "Event not found");
+    // Who has joined with the old one hears nothing more.
+    let own = stack.socket("the organiser", &organiser).await;
+    own.call_ok("join_event", json!(event.id)).await;
+    organiser.lock(&event, "VIP", "A2").await.ok();
+    own.wait_for_any("seat_locked").await;
+    socket.call_ok("join_event", json!({"event_id": event.id, "share_code": new})).await;
+    organiser.lock(&event, "VIP", "A3").await.ok();
+    let heard = socket.wait_for_any("seat_locked").await;
+    assert_eq!(heard["seat_label"], "A3", "{heard}");
+}
+
+#[tokio::test]
 async fn what_is_long_is_compressed_for_whoever_can_read_that() {
     let stack = Stack::builder().without_limits().workers([]).start().await;
     let organiser = stack.user().await;

@@ -276,6 +276,43 @@ async fn what_is_paid_late_is_not_held_against_its_buyer() {
 }
 
 #[tokio::test]
+async fn who_cannot_pay_because_the_event_is_off_sale_is_not_blamed() {
+    let stack = Stack::builder().workers([]).start().await;
+    let organiser = stack.user().await;
+    let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
+    let buyer = stack.user().await;
+    let booking = buyer.lock_and_book(&event, &[("VIP", "A1")]).await;
+    let path = format!("/events/{}", event.id);
+    organiser.put(&path, json!({"status": "draft"})).await.ok();
+    buyer.cancel(&booking).await.ok();
+    assert_eq!(stack.count("unpaid_holds").await, 0);
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_booking_whose_seats_others_have_cleared_away_is_one_ending_and_can_be_paid_late() {
+    let stack = Stack::builder().workers(["payments", "bookings"]).start().await;
+    let (buyer, event, booking, order) = stack.booked().await;
+    for row in ["seats", "bookings"] {
+        stack.execute(&format!("UPDATE {row} SET expires_at = now() - interval '1 second'")).await;
+    }
+    // One seat of two goes when somebody wants it who then gives it back.
+    let other = stack.user().await;
+    other.lock(&event, "VIP", "A1").await.ok();
+    let path = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type("VIP"));
+    other.delete(&format!("{path}?seat_label=A1")).await.ok();
+    let held = format!("unpaid_holds WHERE user_id = {}", buyer.id);
+    assert_eq!(
+        stack.count(&format!("{held} AND is_ending AND booking_id = {}", booking.id)).await,
+        1
+    );
+    stack.pay(&order, Outcome::Captured);
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    assert_eq!(stack.count(&held).await, 0);
+    stack.assert_invariants().await;
+}
+
+#[tokio::test]
 async fn what_the_organiser_cancels_is_not_held_against_its_buyer() {
     let stack = Stack::start().await;
     let organiser = stack.user().await;

@@ -187,6 +187,29 @@ async fn the_best_available_seats_are_the_lowest_free_numbers() {
     stack.assert_invariants().await;
 }
 
+/// As the Node service's counts do, which forget locks.
+#[tokio::test]
+async fn the_best_seats_are_found_although_the_count_of_those_left_is_too_high() {
+    let stack = Stack::builder().workers([]).start().await;
+    let event = stack.event(&stack.user().await, &[("VIP", 100.0, 400)]).await;
+    let (buyer, vip) = (stack.user().await, event.seat_type("VIP"));
+    let taken = async |numbers: &str| {
+        let row = format!("{}, {vip}, 'V' || n, {}, 'booked', now(), now()", event.id, buyer.id);
+        let columns =
+            "event_id, event_seat_type_id, seat_label, user_id, status, locked_at, booked_at";
+        let insert =
+            format!("INSERT INTO seats ({columns}) SELECT {row} FROM generate_series({numbers}) n");
+        stack.execute(&insert).await;
+    };
+    taken("1, 300").await;
+    let other = stack.user().await;
+    let best = json!({"best_available": {"seat_type_id": vip, "count": 2}});
+    let won = lock_several(&other, &event, best.clone()).await.data();
+    assert_eq!(labels(&won), ["V301", "V302"]);
+    taken("303, 399").await;
+    lock_several(&other, &event, best).await.failed(409, "No seats available for this seat type");
+}
+
 #[tokio::test]
 async fn a_rush_for_the_best_seats_gives_each_out_once() {
     let stack = Stack::builder().workers([]).start().await;
