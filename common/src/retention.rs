@@ -34,9 +34,9 @@ pub struct Removed {
 }
 
 /// Removes expired tokens, keys, networks, proofs and notices, old orders of others, webhooks,
-/// unpaid holds, alerts, messages that could not be sent and rows of the audit log, and empties the bodies of old
-/// webhooks, at most 10,000 of each per call. Where a row can be used anew between the look and the
-/// lock, the statement repeats its condition, so that the row stays.
+/// unpaid holds, alerts, messages that could not be sent and rows of the audit log, and empties the
+/// bodies of old webhooks, at most 10,000 of each per call. Where a row can be used anew between the
+/// look and the lock, the statement repeats its condition, so that the row stays.
 pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> Result<Removed> {
     let sessions = sqlx::query!(
         // The last access token may outlive the last refresh token, and must not outlive this row.

@@ -146,10 +146,11 @@ struct Claimant {
 /// Locks the accounts that have the phone or claim it, and the caller's own, and says whose it is.
 ///
 /// An account with a proved e-mail address has an owner already, whose the phone need not be; one
-/// that is suspended is nobody's, and must not take the phone with it; one with a role is not for whoever has a phone, nor are events; and tickets are their buyer's, who may
-/// have mistyped the number, and logs in with their address and password. Whose only way in is the
-/// phone has hardly mistyped it, and would lose all without it. Who comes from a network in which the
-/// account was used is taken for that person. Of the others, the caller's own counts before one that has paid
+/// that is suspended is nobody's, and must not take the phone with it; one with a role is not for
+/// whoever has a phone, nor are events; and tickets are their buyer's, who may have mistyped the
+/// number, and logs in with their address and password. Whose only way in is the phone has hardly
+/// mistyped it, and would lose all without it. Who comes from a network in which the account was
+/// used is taken for that person. Of the others, the caller's own counts before one that has paid
 /// for tickets, which others who claim the number would have to, too; then one that was used in the
 /// caller's network, and then the oldest.
 async fn owner(conn: &mut PgConnection, phone: &Phone, prover: &Prover<'_>) -> Result<Owner> {

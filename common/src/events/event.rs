@@ -97,8 +97,7 @@ pub async fn require_organizer(
     if row.organizer_id != user {
         return Err(Error::Forbidden(doing));
     }
-    let audience = audience(row.is_public && !row.is_down, row.status, user);
-    Ok(Own { audience, is_down: row.is_down })
+    Ok(Own { audience: audience(row.is_public, row.status, user), is_down: row.is_down })
 }
 
 /// Only their organiser hears of drafts and private events (docs/contract.md#change-10 and

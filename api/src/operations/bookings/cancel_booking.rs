@@ -79,9 +79,11 @@ impl Command for CancelBooking {
             closing,
         )
         .await?;
-        if let Some(taken) = taken.filter(|_| cancelled.idempotent) {
-            call.app.budgets.give_back(&taken, &[Limit::IdempotencyKeys]).await;
+        let (app, was_known) = (call.app.clone(), cancelled.idempotent);
+        let done = call.commit(tx, cancelled, after).await?;
+        if let Some(taken) = taken.filter(|_| was_known) {
+            app.budgets.give_back(&taken, &[Limit::IdempotencyKeys]).await;
         }
-        call.commit(tx, cancelled, after).await
+        Ok(done)
     }
 }
