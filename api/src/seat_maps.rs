@@ -1,6 +1,7 @@
 //! Seat maps when many users ask at once: a process takes one snapshot of an event at a time, and
 //! users who ask meanwhile, or a moment later, share it. Their own seats are marked from the same
-//! snapshot, so that a thousand readers cost as much as one.
+//! snapshot, and whether the event has been hidden since is asked for many together, so that a
+//! thousand readers cost hardly more than one.
 
 use std::{
     collections::HashMap,
@@ -10,15 +11,17 @@ use std::{
 
 use nexus_common::{
     Error, Result,
+    events::event::require_visible,
     realtime::{AfterCommit, Coalesced},
     seats::{
         broadcasts::{self, UnlockReason},
         map::{self, Snapshot},
+        visibilities,
     },
-    storage::{Cache, postgres::bounded},
+    storage::{Cache, groups::Groups, postgres::bounded},
     types::{
         ids::{EventId, UserId},
-        visibility::Viewer,
+        visibility::{Viewer, Visibility},
     },
 };
 use sqlx::PgPool;
@@ -43,6 +46,7 @@ struct Maps {
     cache: Cache,
     everyone: Everyone,
     counts: Coalesced<Everyone>,
+    visibilities: Groups<EventId, Option<Visibility>>,
     snapshots: Mutex<HashMap<EventId, Taking>>,
     /// When a user last changed something through this process: an earlier map would not show it.
     changes: Mutex<HashMap<UserId, Instant>>,
@@ -90,6 +94,7 @@ impl SeatMaps {
         counts: Coalesced<Everyone>,
     ) -> Self {
         SeatMaps(Arc::new(Maps {
+            visibilities: visibilities::current(db.clone()),
             db,
             cache,
             everyone,
@@ -110,8 +115,15 @@ impl SeatMaps {
 
     /// The response to `GET /seats/:eventId`.
     pub(crate) async fn response(&self, event: EventId, viewer: Viewer) -> Result<Body> {
-        let shared = self.shared(event, viewer.user).await?;
-        shared.snapshot.require_visible(viewer)?;
+        let asked = Instant::now();
+        let (shared, began) = self.shared(event, viewer.user).await?;
+        if began < asked {
+            // The event may have been hidden since, or shown.
+            let visibility = self.0.visibilities.call(event).await?.ok_or(Error::EventNotFound)?;
+            require_visible(visibility, viewer)?;
+        } else {
+            shared.snapshot.require_visible(viewer)?;
+        }
         match viewer.user {
             Some(user) if shared.snapshot.has_seats_of(user) => {
                 Body::for_one(shared.snapshot.map(viewer.user))
@@ -120,7 +132,12 @@ impl SeatMaps {
         }
     }
 
-    async fn shared(&self, event: EventId, viewer: Option<UserId>) -> Result<Arc<Shared>> {
+    /// Also says when it began to be taken.
+    async fn shared(
+        &self,
+        event: EventId,
+        viewer: Option<UserId>,
+    ) -> Result<(Arc<Shared>, Instant)> {
         let since = viewer.and_then(|user| locked(&self.0.changes).get(&user).copied());
         loop {
             let mut taking = self.join(event, since);
@@ -131,7 +148,8 @@ impl SeatMaps {
             // A snapshot that began before the caller's own change may not show it; the next one
             // will.
             if since.is_none_or(|since| since <= taking.began) {
-                return result.map_err(|error| error.repeated());
+                let shared = result.map_err(|error| error.repeated())?;
+                return Ok((shared, taking.began));
             }
         }
     }

@@ -14,4 +14,4 @@ pub mod map;
 pub mod pseudonyms;
 pub mod selection;
 pub mod unpaid;
-mod visibilities;
+pub mod visibilities;

@@ -34,13 +34,7 @@ pub(super) struct Visibilities {
 
 impl Visibilities {
     pub(super) fn new(db: PgPool) -> Self {
-        let asked = Groups::new(move |events: Vec<EventId>| {
-            let db = db.clone();
-            async move {
-                promptly_from(&db, async { read(&mut *db.acquire().await?, &events).await }).await
-            }
-        });
-        Visibilities { known: Arc::default(), asked }
+        Visibilities { known: Arc::default(), asked: current(db) }
     }
 
     /// [`Error::EventNotFound`] unless `viewer` may know of the event, or might a second ago.
@@ -64,6 +58,14 @@ impl Visibilities {
     fn known(&self) -> MutexGuard<'_, HashMap<EventId, (Visibility, Instant)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Who may know of an event now; `None` if there is none.
+pub fn current(db: PgPool) -> Groups<EventId, Option<Visibility>> {
+    Groups::new(move |events: Vec<EventId>| {
+        let db = db.clone();
+        async move { promptly_from(&db, async { read(&mut *db.acquire().await?, &events).await }).await }
+    })
 }
 
 async fn read(

@@ -41,6 +41,23 @@ async fn book(who: &Client, event: &Event, label: &str, code: &Value) -> nexus_t
 }
 
 #[tokio::test]
+async fn the_seat_map_of_an_event_that_was_just_hidden_is_shown_to_no_stranger() {
+    let stack = Stack::builder().workers([]).start().await;
+    let (organiser, buyer) = (stack.user().await, stack.user().await);
+    let event = stack.event(&organiser, &[("VIP", 100.0, 5)]).await;
+    let (path, map) = (format!("/events/{}", event.id), format!("/seats/{}", event.id));
+    for is_public in [false, true, false] {
+        // Taken just before, for somebody else.
+        organiser.get(&map).await.ok();
+        organiser.put(&path, json!({"is_public": is_public})).await.ok();
+        match is_public {
+            true => drop(buyer.get(&map).await.ok()),
+            false => buyer.get(&map).await.failed(404, NOT_FOUND),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_private_events_seats_are_locked_with_its_code_and_booked_by_who_has_locked_them() {
     let stack = Stack::builder().workers([]).without_limits().start().await;
     let (organiser, guest, stranger) = (stack.user().await, stack.user().await, stack.user().await);

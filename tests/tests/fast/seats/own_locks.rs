@@ -1,7 +1,7 @@
 //! What a user may do with locks beside booking them: have several at once, give them back, extend
 //! them; and the map that shows them.
 
-use nexus_tests::{Client, Event, Stack, Value, json};
+use nexus_tests::{Client, Event, SOON, Stack, Value, eventually, json, seen};
 
 /// An event with two seat types, and a buyer.
 async fn sale(stack: &Stack) -> (Event, Client) {
@@ -155,11 +155,7 @@ async fn several_seats_are_locked_all_or_none() {
     assert_eq!(labels(&won), ["A1", "B1"]);
     for label in ["A1", "B1"] {
         let mut broadcast = viewer
-            .wait_for(
-                "seat_locked",
-                |broadcast| broadcast["seat_label"] == label,
-                nexus_tests::SOON,
-            )
+            .wait_for("seat_locked", |broadcast| broadcast["seat_label"] == label, SOON)
             .await;
         // Others are not told whose it is.
         broadcast["lock"]["user_id"] = json!(buyer.id);
@@ -318,14 +314,15 @@ async fn the_seat_map_shows_what_is_taken_and_the_version_that_updates_continue(
     assert!(before > empty["version"].as_i64().unwrap());
     buyer.lock(&event, "VIP", "A2").await.ok();
     let update = viewer
-        .wait_for(
-            "event:seats-update",
-            |broadcast| broadcast["seat_types"] == counts(3, 2),
-            nexus_tests::SOON,
-        )
+        .wait_for("event:seats-update", |broadcast| broadcast["seat_types"] == counts(3, 2), SOON)
         .await;
     assert_eq!(update["version"], before + 1);
-    let after = stack.anonymous().get(&path).await.data();
+    // A map that others have been shown a moment ago says by its version that it is older.
+    let after = eventually("a map of that version", SOON, async || {
+        let map = stack.anonymous().get(&path).await.data();
+        seen(map["version"] != before, map)
+    })
+    .await;
     assert_eq!(
         (&after["version"], &after["seat_types"]),
         (&update["version"], &update["seat_types"])
