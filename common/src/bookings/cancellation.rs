@@ -97,6 +97,25 @@ pub async fn cancel(
     Ok((response, after))
 }
 
+/// Whether an idempotency key has cancelled a booking before.
+pub async fn is_known(
+    conn: &mut PgConnection,
+    user: UserId,
+    booking: BookingId,
+    key: &str,
+) -> Result<bool> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM idempotency_keys WHERE (idempotency_key = $1 OR idempotency_key = $2 AND user_id = $3)
+               AND resource_id = $4 AND expires_at >= now()) AS "known!""#,
+        stored_key(user, key),
+        key,
+        user as _,
+        booking as _,
+    );
+    Ok(known.fetch_one(conn).await?)
+}
+
 /// Refuses to cancel a sale later than `closing` before the event starts.
 async fn require_time_left(
     conn: &mut PgConnection,

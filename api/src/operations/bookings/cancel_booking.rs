@@ -63,27 +63,39 @@ impl Command for CancelBooking {
         let key = key.transpose()?;
         let reason = optional(self.reason.as_ref())?;
         let reason = reason.map(|reason| reason.chars().take(LONGEST_REASON).collect::<String>());
+        let (app, reason, key) = (call.app.clone(), reason.as_deref(), key.as_deref());
+        // Only a new key counts: what was carried out is answered as ever.
         let taken = match key {
-            Some(_) => Some(call.app.budgets.idempotency_key(call.user).await?),
-            None => None,
+            Some(key) if !is_known(&call, booking, key).await? => {
+                Some(app.budgets.idempotency_key(call.user).await?)
+            }
+            _ => None,
         };
-        let _turn = call.turn_of(booking).await?;
-        let mut tx = call.begin().await?;
-        let closing = call.app.settings.cancel_until;
-        let (cancelled, after) = cancellation::cancel(
-            &mut tx,
-            booking,
-            call.user,
-            reason.as_deref(),
-            key.as_deref(),
-            closing,
-        )
-        .await?;
-        let (app, was_known) = (call.app.clone(), cancelled.idempotent);
-        let done = call.commit(tx, cancelled, after).await?;
-        if let Some(taken) = taken.filter(|_| was_known) {
+        let cancelled = cancel(call, booking, reason, key).await;
+        if let (Some(taken), Err(_) | Ok((_, false))) = (taken, &cancelled) {
             app.budgets.give_back(&taken, &[Limit::IdempotencyKeys]).await;
         }
-        Ok(done)
+        Ok(cancelled?.0)
     }
+}
+
+/// Cancels, and says whether the key is remembered because of that.
+async fn cancel(
+    call: Call,
+    booking: BookingId,
+    reason: Option<&str>,
+    key: Option<&str>,
+) -> Result<(Done, bool)> {
+    let _turn = call.turn_of(booking).await?;
+    let mut tx = call.begin().await?;
+    let closing = call.app.settings.cancel_until;
+    let (cancelled, after) =
+        cancellation::cancel(&mut tx, booking, call.user, reason, key, closing).await?;
+    let is_new = !cancelled.idempotent;
+    Ok((call.commit(tx, cancelled, after).await?, is_new))
+}
+
+async fn is_known(call: &Call, booking: BookingId, key: &str) -> Result<bool> {
+    let mut conn = call.app.db.acquire().await?;
+    cancellation::is_known(&mut conn, call.user, booking, key).await
 }
