@@ -81,11 +81,14 @@ pub(super) fn webhook_secrets(env: &mut Env) -> Vec<SecretString> {
     for secret in checked {
         // An attacker who guesses it can confirm unpaid bookings.
         env.refuse_weak(NAME, guessable(secret));
-        if ["JWT_SECRET", "JWT_REFRESH_SECRET"]
+        // Who has seen one must not have the other.
+        if ["JWT_SECRET", "JWT_REFRESH_SECRET", "RAZORPAY_KEY_SECRET"]
             .iter()
             .any(|name| env.get(name).as_deref() == Some(*secret))
         {
-            env.problem(format!("{NAME} must differ from the secrets that sign tokens"));
+            env.problem(format!(
+                "{NAME} must differ from JWT_SECRET, JWT_REFRESH_SECRET and RAZORPAY_KEY_SECRET"
+            ));
         }
     }
     secrets.into_iter().map(SecretString::from).collect()

@@ -202,7 +202,9 @@ async fn production_refuses_what_anybody_could_guess_or_listen_to() {
     let (code, said) = run(&stack, "nexus-api", &["check-config"], production(&[])).await;
     assert_eq!(code, 0, "servers on this machine need no TLS: {said}");
 
-    let jwt = stack.env().iter().find(|(name, _)| name == "JWT_SECRET").unwrap().1.clone();
+    let of_stack =
+        |name: &str| stack.env().iter().find(|(known, _)| known == name).unwrap().1.clone();
+    let (jwt, key_secret) = (of_stack("JWT_SECRET"), of_stack("RAZORPAY_KEY_SECRET"));
     let database = |rest: &str| format!("postgres://nexus:hunter-Zk3vQp9wLx@{rest}");
     let not_verify_full = "DATABASE_URL must not say another sslmode than verify-full";
     let refused = [
@@ -218,6 +220,7 @@ async fn production_refuses_what_anybody_could_guess_or_listen_to() {
             "RAZORPAY_WEBHOOK_SECRET is too weak",
         ),
         ("RAZORPAY_WEBHOOK_SECRET", &jwt, "RAZORPAY_WEBHOOK_SECRET must differ"),
+        ("RAZORPAY_WEBHOOK_SECRET", &key_secret, "RAZORPAY_WEBHOOK_SECRET must differ"),
         ("RAZORPAY_KEY_SECRET", "hunter", "RAZORPAY_KEY_SECRET is too weak"),
         ("RAZORPAY_API_URL", "http://hunter.example", "RAZORPAY_API_URL must start with https://"),
         ("TWILIO_AUTH_TOKEN", "hunter-changeme-hunter", "TWILIO_AUTH_TOKEN is too weak"),
