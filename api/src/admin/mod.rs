@@ -1,6 +1,7 @@
 //! The operators' pages: queues, throughput, failures, dead letters with their history, payments
 //! that need attention, accounts and events that have to be stopped, the audit log, and the actions
-//! on them. Rendered here, for admins and, but for the actions, auditors, without a line of script. Their data and actions are those of `nexus_common::jobs::admin` and
+//! on them. Rendered here, for admins and, but for the actions, auditors, without a line of script.
+//! Their data and actions are those of `nexus_common::jobs::admin` and
 //! `nexus_common::ledger::alerts`, which `nexus-jobs` uses, too.
 
 mod accounts;
@@ -22,6 +23,8 @@ use axum::{
 };
 use http::StatusCode;
 use nexus_common::{
+    Error,
+    audit::{Subject, SubjectKind, viewed},
     jobs::{
         JobId,
         admin::{self, Filter},
@@ -113,7 +116,12 @@ async fn show(State(app): State<App>, admin: Admin, Path(id): Path<String>) -> P
         Err(_) => None,
     };
     Ok(match job {
-        Some(job) => jobs::job(&admin, &job).into_response(),
+        Some(job) => {
+            // A phone or an address may be in it.
+            let mut conn = app.db.acquire().await.map_err(Error::from)?;
+            viewed(&mut conn, admin.user, Subject::of(SubjectKind::Job, job.id)).await?;
+            jobs::job(&admin, &job).into_response()
+        }
         None => (StatusCode::NOT_FOUND, pages::refusal("There is no such job (any more)."))
             .into_response(),
     })

@@ -181,6 +181,8 @@ async fn who_looks_at_personal_data_is_recorded_once_an_hour() {
     let stack = Stack::builder().workers([]).start().await;
     let admin = stack.admin().await;
     let (buyer, _, booking, _) = stack.booked_without_webhooks().await;
+    let job = stack.row("SELECT id::text AS id FROM jobs ORDER BY id LIMIT 1").await;
+    let job = job["id"].as_str().unwrap();
     let look = async |path: String| {
         let page = Response::to(admin.request_root(Method::GET, &path)).await;
         assert_eq!(page.status, 200, "{page}");
@@ -189,12 +191,17 @@ async fn who_looks_at_personal_data_is_recorded_once_an_hour() {
         look(format!("/admin/accounts?about={}", buyer.id)).await;
         look(format!("/admin/audit?about={}", buyer.id)).await;
         look(format!("/admin/payments?about={}", booking.reference)).await;
+        look(format!("/admin/jobs/{job}")).await;
     }
     let viewed = async |kind: &str, id: i64| {
         stack.count(&format!("audit_log WHERE action = 'viewed' AND actor = {} AND subject_kind = '{kind}' AND subject = '{id}'", admin.id)).await
     };
     assert_eq!((viewed("account", buyer.id).await, viewed("booking", booking.id).await), (1, 1));
-    assert_eq!(stack.count("audit_log WHERE action = 'viewed'").await, 2);
+    assert_eq!(
+        stack.count(&format!("audit_log WHERE action = 'viewed' AND subject = '{job}'")).await,
+        1
+    );
+    assert_eq!(stack.count("audit_log WHERE action = 'viewed'").await, 3);
 }
 
 #[tokio::test]
