@@ -58,7 +58,7 @@ pub(crate) struct AppState {
     pub(crate) tokens: TokenHints,
     pub(crate) budgets: Budgets,
     pub(crate) signer: Signer,
-    /// Hashes addresses for logs.
+    /// Hashes addresses and networks.
     pub(crate) addresses: AddressKey,
     pub(crate) locks: SeatLocks,
     pub(crate) pseudonyms: Pseudonyms,

@@ -278,6 +278,12 @@ impl Budgets {
         self.limiter.clear(&budgets).await;
     }
 
+    /// A phone that comes to belong to another account. So nobody has many accounts with one phone
+    /// a day, each with limits of its own.
+    pub(crate) async fn phone_owner(&self, phone: &Phone) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::PhoneOwners, phone.as_str())]).await
+    }
+
     /// A question to Razorpay about the payment that a buyer names; only a booking's owner gets so
     /// far. The caller gives [`Limit::ConfirmBooking`] back if the payment is the booking's.
     pub(crate) async fn confirmation(&self, user: UserId) -> Result<Taken> {

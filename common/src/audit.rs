@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
     types::{
         csv::text,
-        ids::{EventId, SeatTypeId, UserId},
+        ids::{EventId, NetworkHash, SeatTypeId, UserId},
         text_enum::text_enum,
     },
 };
@@ -173,6 +173,12 @@ impl AddressKey {
     pub fn hash(&self, address: impl Display) -> String {
         let digest = self.0.clone().chain_update(address.to_string()).finalize().into_bytes();
         BASE64_URL_SAFE_NO_PAD.encode(&digest[..12])
+    }
+
+    /// The same for a network, as a number.
+    pub fn network(&self, network: impl Display) -> NetworkHash {
+        let digest = self.0.clone().chain_update(network.to_string()).finalize().into_bytes();
+        NetworkHash(i64::from_be_bytes(std::array::from_fn(|byte| digest[byte])))
     }
 }
 

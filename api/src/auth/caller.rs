@@ -33,17 +33,10 @@ impl FromRequestParts<App> for ClientIp {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        Ok(ClientIp::of_parts(parts, app))
-    }
-}
-
-impl ClientIp {
-    /// Of the client that sent a request.
-    pub(crate) fn of_parts(parts: &Parts, app: &App) -> Self {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         // Every connection has a peer; this address stands in for none, and is no proxy of ours.
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
-        ClientIp::of(peer, &parts.headers, &app.settings.http.proxies)
+        Ok(ClientIp::of(peer, &parts.headers, &app.settings.http.proxies))
     }
 }
 

@@ -26,6 +26,7 @@ use nexus_common::{
     idempotency::{Reservation, StoredResponse},
     jobs::wakeups,
     realtime::{AfterCommit, Publish},
+    seats::{lock::WonLocks, selection::Selection},
     storage::postgres::{self, promptly_from},
     types::{
         ids::{BookingId, EventId, UserId},
@@ -42,6 +43,7 @@ use crate::{
     app::App,
     http::{
         api_error::ApiError,
+        client_ip::ClientIp,
         fields::{Code, Field},
         policy::{Envelope, json_of},
     },
@@ -169,6 +171,8 @@ impl<R: Respond> Respond for Prepared<R> {
 pub(crate) struct Call {
     pub(crate) app: App,
     pub(crate) user: UserId,
+    /// From where it comes.
+    pub(crate) address: ClientIp,
     /// The socket over which it has come.
     pub(crate) socket: Option<Socket>,
     /// Reserved for the request's `Idempotency-Key`, if it has one.
@@ -228,6 +232,12 @@ impl Call {
     fn viewer(&self, event: EventId, sent: &Option<Code>) -> Viewer {
         let code = sent.as_ref().and_then(Code::read).or_else(|| self.joined_with(event));
         Viewer { user: Some(self.user), code }
+    }
+
+    /// Locks seats for the caller.
+    async fn lock(&self, code: Option<ShareCode>, selection: Selection) -> Result<WonLocks> {
+        let network = self.app.addresses.network(self.address.widest());
+        self.app.locks.lock(self.user, network, code, selection).await
     }
 
     /// The share code with which the socket has joined the event.

@@ -25,6 +25,7 @@ use crate::{
     auth::caller::Caller,
     http::{
         api_error::{ApiError, Outcome},
+        client_ip::ClientIp,
         policy::{DEADLINE, Envelope},
         request::{Fields, IDEMPOTENCY_KEY},
     },
@@ -72,14 +73,14 @@ impl IdempotencyKey {
 /// Serves a command.
 pub(super) async fn command<C: Command>(
     app: App,
-    caller: Caller,
+    Caller { user, .. }: Caller,
+    address: ClientIp,
     key: IdempotencyKey,
     Fields { request, digest }: Fields<C>,
     envelope: Envelope,
 ) -> Outcome<Response> {
-    let user = caller.user;
     let Some(idempotent) = key.request(user, digest) else {
-        let call = Call { app, user, socket: None, reservation: None };
+        let call = Call { app, user, address, socket: None, reservation: None };
         return Ok(Json(envelope.wrap(carry_out(call, request).await?)).into_response());
     };
     let mut conn = app.db.acquire().await?;
@@ -89,7 +90,9 @@ pub(super) async fn command<C: Command>(
         Begun::Replay(stored) => replay(stored, envelope),
         Begun::First(reservation) => {
             // A separate task: a client that hangs up and asks again must find the response.
-            let once = carry_out_once(app, user, reservation, request).in_current_span();
+            let call =
+                Call { app, user, address, socket: None, reservation: Some(reservation.clone()) };
+            let once = carry_out_once(call, reservation, request).in_current_span();
             let once = tokio::spawn(audit::on_behalf(once));
             let data = once.await.map_err(Error::internal)??;
             Ok(Json(envelope.wrap(data)).into_response())
@@ -107,21 +110,19 @@ async fn carry_out(call: Call, command: impl Command) -> Result<Value> {
 /// Carries the command out and remembers the response, if the user has room for one more. Refusals
 /// are responses, too; a transient failure gives the key back.
 async fn carry_out_once(
-    app: App,
-    user: UserId,
+    call: Call,
     reservation: Reservation,
     command: impl Command,
 ) -> Outcome<Value> {
+    let app = call.app.clone();
     // Only now that the key is known to be a new one: what was carried out is answered as ever.
-    let taken = match app.budgets.idempotency_key(user).await {
+    let taken = match app.budgets.idempotency_key(call.user).await {
         Ok(taken) => taken,
         Err(error) => {
             settle(&app, &reservation, None).await;
             return Err(error.into());
         }
     };
-    let call =
-        Call { app: app.clone(), user, socket: None, reservation: Some(reservation.clone()) };
     let result = within(DEADLINE, carry_out(call, command)).await.map_err(ApiError::from);
     let response = response_to_keep(&result);
     settle(&app, &reservation, response.as_ref()).await;

@@ -13,6 +13,7 @@ use crate::{
     app::App,
     auth::caller::Caller,
     http::{
+        client_ip::ClientIp,
         policy::{Policies, Policy},
         request::Fields,
     },
@@ -59,9 +60,10 @@ impl Routes {
         let envelope = self.policy.envelope;
         let handler = async move |State(app): State<App>,
                                   caller: Caller,
+                                  address: ClientIp,
                                   key: IdempotencyKey,
                                   fields: Fields<C>| {
-            command(app, caller, key, fields, envelope).await
+            command(app, caller, address, key, fields, envelope).await
         };
         self.add(method, path, handler, C::described())
     }

@@ -121,12 +121,6 @@ fn is_anonymous(outcome: &str) -> bool {
     outcome.starts_with("token_")
 }
 
-/// The hashed address of a socket's client.
-fn socket_address(socket: &Socket, app: &App) -> String {
-    let parts = socket.req_parts();
-    app.addresses.hash(ClientIp::of_parts(parts, app))
-}
-
 /// Runs a command for the socket's user.
 async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcome {
     let user = match socket.extensions.get::<Identity>() {
@@ -148,11 +142,15 @@ async fn run<C: Command>(socket: &Socket, message: Message, app: &App) -> Outcom
         return respond(socket, message, Err(error));
     }
     Span::current().record("user_id", user.0);
-    let call = Call { app: app.clone(), user, socket: Some(socket.clone()), reservation: None };
+    let Some(address) = socket.req_parts().extensions.get::<ClientIp>().copied() else {
+        return respond(socket, message, Err(Error::internal("a socket has no address")));
+    };
+    let over = Some(socket.clone());
+    let call = Call { app: app.clone(), user, address, socket: over, reservation: None };
     let served = async { part::<C>(message.payload.clone())?.run(call).await };
     // The lines of a command name its socket.
     let request_id = Some(socket.id.to_string());
-    let origin = Origin { address: Some(socket_address(socket, app)), request_id };
+    let origin = Origin { address: Some(app.addresses.hash(address)), request_id };
     let served = audit::coming_from(origin, served);
     match within(DEADLINE, served).await {
         Ok(done) => {

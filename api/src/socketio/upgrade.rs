@@ -79,8 +79,9 @@ impl Layer for Upgrade {
             let Ok(address) = ClientIp::from_request_parts(&mut parts, app).await;
             request = Request::from_parts(parts, body);
             let Some(place) = per_address.take(address) else { return no_place(per_address) };
-            // The library keeps it as long as the session lives.
+            // The library keeps both as long as the session lives.
             needed.extensions_mut().insert(Arc::new(place));
+            needed.extensions_mut().insert(address);
         }
         let is_poll = request.method() == Method::GET && !is_websocket;
         let is_post = request.method() == Method::POST;

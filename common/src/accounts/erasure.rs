@@ -131,11 +131,10 @@ pub async fn erase(conn: &mut PgConnection, user: UserId) -> Result<()> {
         sqlx::query!("DELETE FROM idempotency_keys WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM idempotent_requests WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM cancellation_notices WHERE user_id = $1", user as _),
-        sqlx::query!("DELETE FROM unpaid_holds WHERE user_id = $1", user as _),
     ] {
         forget.execute(&mut *conn).await?;
     }
-    Ok(())
+    forget_holder(conn, user).await
 }
 
 /// Forgets the messages to these contacts that are still to be sent, or could not be; those that
@@ -153,5 +152,16 @@ async fn forget_messages(
     sqlx::query!("DELETE FROM jobs WHERE unique_key = ANY ($1) AND state = 'dead'", &keys)
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// Forgets whose seats were held unpaid, and in which bookings. Their network has still held them.
+pub(super) async fn forget_holder(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    sqlx::query!(
+        "UPDATE unpaid_holds SET user_id = NULL, booking_id = NULL WHERE user_id = $1",
+        user as _,
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

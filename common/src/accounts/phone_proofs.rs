@@ -12,6 +12,7 @@
 use sqlx::PgConnection;
 
 use super::{
+    erasure,
     sessions::{self, EndedSessions},
     users,
 };
@@ -37,6 +38,21 @@ pub struct PhoneLogin {
     pub is_proof: bool,
     /// What has ended, if the account may have changed hands.
     pub ended: Option<EndedSessions>,
+}
+
+/// A password that was set with a phone.
+pub struct PhoneReset {
+    pub user: UserId,
+    /// Whether the account has proved the phone only now.
+    pub is_proof: bool,
+}
+
+/// A phone that has become an account's own, or was already.
+pub struct PhoneSet {
+    /// Whether the account has proved it only now.
+    pub is_proof: bool,
+    /// The proved number that the account had before, if that was another.
+    pub replaced: Option<String>,
 }
 
 /// The account of a phone that a one-time password has just proved; it is created if there is none.
@@ -90,9 +106,9 @@ pub async fn reset_password(
     phone: &Phone,
     prover: &Prover<'_>,
     hash: &str,
-) -> Result<UserId> {
-    let user = match owner(conn, phone, prover).await? {
-        Owner::Proved(user) => user,
+) -> Result<PhoneReset> {
+    let (user, is_proof) = match owner(conn, phone, prover).await? {
+        Owner::Proved(user) => (user, false),
         Owner::Claims(Claimant { user, at_home }) => {
             // The e-mail address and the name stay, because who sets another password knows of the
             // account and goes on to log in with them; the address gets nothing until it is proved.
@@ -101,29 +117,29 @@ pub async fn reset_password(
                 forget_whereabouts(conn, user).await?;
             }
             give(conn, user, phone).await?;
-            user
+            (user, true)
         }
         Owner::Nobody => return Err(Error::PhoneUnknown),
     };
     users::set_password(conn, user, hash).await?;
-    Ok(user)
+    Ok(PhoneReset { user, is_proof })
 }
 
 /// Makes a phone that a one-time password has just proved that of the account to which its owner is
-/// logged in; returns the proved number that it had before, if that was another.
-/// [`Error::UserExists`] if another account has proved it.
-pub async fn set(conn: &mut PgConnection, user: UserId, phone: &Phone) -> Result<Option<String>> {
+/// logged in. [`Error::UserExists`] if another account has proved it.
+pub async fn set(conn: &mut PgConnection, user: UserId, phone: &Phone) -> Result<PhoneSet> {
     let prover = Prover { session: Some(user), network: "" };
     if let Owner::Proved(owner) = owner(conn, phone, &prover).await? {
-        return if owner == user { Ok(None) } else { Err(Error::UserExists) };
+        let same = PhoneSet { is_proof: false, replaced: None };
+        return if owner == user { Ok(same) } else { Err(Error::UserExists) };
     }
     let before = sqlx::query_scalar!(
         "SELECT phone FROM users WHERE id = $1 AND phone_verified_at IS NOT NULL",
         user as _,
     );
-    let before = before.fetch_optional(&mut *conn).await?.flatten();
+    let replaced = before.fetch_optional(&mut *conn).await?.flatten();
     give(conn, user, phone).await?;
-    Ok(before)
+    Ok(PhoneSet { is_proof: true, replaced })
 }
 
 /// Whose a phone is.
@@ -234,16 +250,14 @@ async fn hand_over(conn: &mut PgConnection, user: UserId, at_home: bool) -> Resu
             .await?;
         forget_whereabouts(conn, user).await?;
     }
-    // What somebody else has held and not paid for is not held against the next user.
-    sqlx::query!("DELETE FROM unpaid_holds WHERE user_id = $1", user as _)
-        .execute(&mut *conn)
-        .await?;
     forget_former_user(conn, user).await?;
     Ok(ended)
 }
 
-/// Forgets where somebody lives, and what they logged in with.
+/// Forgets where somebody lives, what they logged in with, and what they have held and not paid for:
+/// it is not held against the next user.
 async fn forget_whereabouts(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    erasure::forget_holder(conn, user).await?;
     sqlx::query!(
         "UPDATE users SET address = NULL, city = NULL, state = NULL, zip = NULL, country = NULL WHERE id = $1",
         user as _,

@@ -290,7 +290,7 @@ async fn book(
                WHERE b.id = one.booking_id AND b.total_amount = complete.total
                RETURNING b.id
            ), booked AS (
-               UPDATE seats s SET status = 'booked', booked_at = now(), updated_at = now()
+               UPDATE seats s SET status = 'booked', network = NULL, booked_at = now(), updated_at = now()
                FROM wanted JOIN confirmed ON confirmed.id = wanted.booking_id
                WHERE s.id = wanted.seat_id RETURNING s.id, s.event_seat_type_id, s.seat_label, wanted.booking_id
            )

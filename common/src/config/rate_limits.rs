@@ -92,15 +92,17 @@ pub enum Limit {
     AccountExport,
     Events,
     IdempotencyKeys,
+    PhoneOwners,
     UnpaidSeats,
     UnpaidBookings,
     UnpaidSeatMinutes,
     UnpaidEndings,
+    UnpaidNetworkMinutes,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 33] = [
+    pub const ALL: [Limit; 35] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -130,10 +132,12 @@ impl Limit {
         Limit::AccountExport,
         Limit::Events,
         Limit::IdempotencyKeys,
+        Limit::PhoneOwners,
         Limit::UnpaidSeats,
         Limit::UnpaidBookings,
         Limit::UnpaidSeatMinutes,
         Limit::UnpaidEndings,
+        Limit::UnpaidNetworkMinutes,
     ];
 
     /// What counts only if a code is wrong.
@@ -145,10 +149,15 @@ impl Limit {
     /// and one whose password is wrong.
     pub const WRONG_LOGIN: [Limit; 1] = [Limit::Logins];
 
-    /// What one account may hold without paying for it: PostgreSQL counts it, over a day or at any
-    /// moment, so that the setting is a number without a time.
-    const UNPAID: [Limit; 4] =
-        [Limit::UnpaidSeats, Limit::UnpaidBookings, Limit::UnpaidSeatMinutes, Limit::UnpaidEndings];
+    /// What may be held without being paid for: PostgreSQL counts it, over a day or at any moment,
+    /// so that the setting is a number without a time.
+    const UNPAID: [Limit; 5] = [
+        Limit::UnpaidSeats,
+        Limit::UnpaidBookings,
+        Limit::UnpaidSeatMinutes,
+        Limit::UnpaidEndings,
+        Limit::UnpaidNetworkMinutes,
+    ];
 
     /// Its name in metrics and in Redis, its variable, and its default.
     fn row(self) -> (&'static str, &'static str, RateLimit) {
@@ -226,6 +235,8 @@ impl Limit {
             Limit::IdempotencyKeys => {
                 ("idempotency_keys", "RATE_LIMIT_IDEMPOTENCY_KEYS", rate(1_000, 24 * HOUR))
             }
+            // Accounts to which one phone comes to belong, one after the other.
+            Limit::PhoneOwners => ("phone_owners", "RATE_LIMIT_PHONE_OWNERS", rate(5, 24 * HOUR)),
             // Unpaid seats of one user, over all events.
             Limit::UnpaidSeats => ("unpaid_seats", "UNPAID_SEATS_PER_ACCOUNT", rate(20, 24 * HOUR)),
             // Unpaid bookings of one user, over all events.
@@ -239,6 +250,11 @@ impl Limit {
             // Unpaid bookings of one user that end in a day before there is a cool-down.
             Limit::UnpaidEndings => {
                 ("unpaid_endings", "UNPAID_ENDINGS_PER_DAY", rate(2, 24 * HOUR))
+            }
+            // Minutes of unpaid seats of one network in a day, before accounts have fewer there.
+            Limit::UnpaidNetworkMinutes => {
+                let minutes = rate(9_000, 24 * HOUR);
+                ("unpaid_network_minutes", "UNPAID_SEAT_MINUTES_PER_NETWORK", minutes)
             }
         }
     }
@@ -313,7 +329,7 @@ impl fmt::Display for DailyCaps {
     }
 }
 
-/// What one account may hold without paying for it (docs/limits.md#unpaid-seats).
+/// What may be held without being paid for (docs/limits.md#unpaid-seats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unpaid {
     /// UNPAID_SEATS_PER_ACCOUNT, 20: seats at once, over all events.
@@ -324,6 +340,26 @@ pub struct Unpaid {
     pub seat_minutes: u32,
     /// UNPAID_ENDINGS_PER_DAY, 2: bookings that end unpaid before the cool-downs begin.
     pub endings: u32,
+    /// UNPAID_SEAT_MINUTES_PER_NETWORK, 9,000: the time that seats locked from one network were
+    /// held, before accounts hold few seats from there, and for a tenth of the time.
+    pub network_minutes: u32,
+}
+
+impl Unpaid {
+    /// How long an account may hold seats that it locks from a network, which may have spent what
+    /// it has.
+    pub fn seat_minutes_of(self, is_spent: bool) -> u32 {
+        if is_spent { self.seat_minutes.div_ceil(10) } else { self.seat_minutes }
+    }
+
+    /// How many seats it may hold at once, of an event that lets everybody have `most`. From a
+    /// spent network they are as many as use that time up in a quarter of an hour.
+    pub fn seats_of(self, is_spent: bool, most: u32) -> u32 {
+        match is_spent {
+            true => self.seat_minutes_of(true).div_ceil(15).min(self.seats),
+            false => self.seats.max(most),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -371,7 +407,7 @@ impl RateLimits {
         }
     }
 
-    /// What one account may hold without paying for it.
+    /// What may be held without being paid for.
     pub fn unpaid(&self) -> Unpaid {
         let most = |limit| if self.enforced { self.of(limit).count } else { u32::MAX };
         Unpaid {
@@ -379,6 +415,7 @@ impl RateLimits {
             bookings: most(Limit::UnpaidBookings),
             seat_minutes: most(Limit::UnpaidSeatMinutes),
             endings: most(Limit::UnpaidEndings),
+            network_minutes: most(Limit::UnpaidNetworkMinutes),
         }
     }
 

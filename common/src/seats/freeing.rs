@@ -13,7 +13,7 @@ use super::unpaid::End;
 use crate::{
     error::{Error, Result},
     types::{
-        ids::{BookingId, EventId, SeatId, SeatTypeId, UserId},
+        ids::{BookingId, EventId, NetworkHash, SeatId, SeatTypeId, UserId},
         seats::{SeatKey, SeatLabel},
         visibility::Visibility,
     },
@@ -66,7 +66,7 @@ pub async fn free_expired(
          DELETE FROM seats
          WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM longest)
            AND status = 'locked' AND expires_at <= statement_timestamp()
-         RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
+         RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", network AS "network: _",
                    extract(epoch FROM expires_at - locked_at)::bigint AS unpaid_seconds,
                    (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _""#,
         &named_types as _,
@@ -85,7 +85,7 @@ pub async fn free(conn: &mut PgConnection, seats: &[SeatId], end: End) -> Result
     let gone = sqlx::query_as!(
         Gone,
         r#"DELETE FROM seats WHERE id IN (SELECT id FROM seats WHERE id = ANY ($1) ORDER BY id FOR UPDATE)
-           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
+           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", network AS "network: _",
                      CASE status WHEN 'locked' THEN extract(epoch FROM least(expires_at, clock_timestamp()) - locked_at)::bigint END AS unpaid_seconds,
                      (SELECT booking_id FROM booking_seats bs WHERE bs.seat_id = seats.id) AS "booking_id: _""#,
         seats as _,
@@ -100,7 +100,7 @@ pub async fn free_locked(conn: &mut PgConnection, event: EventId) -> Result<Vec<
     let gone = sqlx::query_as!(
         Gone,
         r#"DELETE FROM seats WHERE event_id = $1 AND status = 'locked'
-           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _",
+           RETURNING event_id, event_seat_type_id, seat_label AS "seat_label: _", user_id AS "user_id: _", network AS "network: _",
                      NULL::bigint AS unpaid_seconds, NULL::integer AS "booking_id: _""#,
         event as _,
     )
@@ -115,14 +115,15 @@ struct Gone {
     event_seat_type_id: SeatTypeId,
     seat_label: SeatLabel,
     user_id: Option<UserId>,
+    network: Option<NetworkHash>,
     /// How long it was held, unless it was paid for.
     unpaid_seconds: Option<i64>,
     /// The booking that it was in.
     booking_id: Option<BookingId>,
 }
 
-/// The least that a seat counts which was held and not paid for. It bounds the rows of a user who
-/// locks and releases without end: see [`unpaid`](super::unpaid).
+/// The least that a seat counts for its user which was held and not paid for. It bounds the rows of
+/// who locks and releases without end: see [`unpaid`](super::unpaid).
 const LEAST_SECONDS: i64 = 60;
 
 /// Adds deleted seats to the counts again, and to what their holders have not paid for.
@@ -131,29 +132,32 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>, end: End) -> Resu
         return Ok(vec![]);
     }
     let types: Vec<SeatTypeId> = gone.iter().map(|seat| seat.event_seat_type_id).collect();
-    let unpaid = gone.iter().filter(|_| !matches!(end, End::Excused)).filter_map(|seat| {
-        let seconds = seat.unpaid_seconds?.max(LEAST_SECONDS);
-        Some((seat.user_id?, seat, seconds))
-    });
+    let unpaid = gone
+        .iter()
+        .filter(|_| !matches!(end, End::Excused))
+        .filter_map(|seat| Some((seat.user_id?, seat, seat.unpaid_seconds?)));
     let unpaid: Vec<_> = unpaid.collect();
     let holders: Vec<UserId> = unpaid.iter().map(|(holder, ..)| *holder).collect();
     let events: Vec<EventId> = unpaid.iter().map(|(_, seat, _)| seat.event_id).collect();
     let bookings: Vec<Option<BookingId>> =
         unpaid.iter().map(|(_, seat, _)| seat.booking_id).collect();
+    let networks: Vec<Option<NetworkHash>> =
+        unpaid.iter().map(|(_, seat, _)| seat.network).collect();
     let seconds: Vec<i64> = unpaid.iter().map(|(.., seconds)| *seconds).collect();
     // A booking ends once, whoever takes its seats away, and so do locks that run out one after the
     // other, because their holder has gone. Who cannot pay, because the organiser or an operator has
     // taken the event off sale, is not blamed for that.
     let counts = sqlx::query!(
         r#"WITH unpaid AS (
-               INSERT INTO unpaid_holds (user_id, booking_id, seat_seconds, is_ending)
-               SELECT held.user_id, held.booking_id, sum(held.seconds), $5 AND NOT EXISTS (
+               INSERT INTO unpaid_holds (user_id, booking_id, network, held_seconds, seat_seconds, is_ending)
+               SELECT held.user_id, held.booking_id, held.network, sum(held.seconds), sum(greatest(held.seconds, $8)),
+                      $5 AND row_number() OVER (PARTITION BY held.user_id, held.booking_id) = 1 AND NOT EXISTS (
                    SELECT 1 FROM unpaid_holds earlier WHERE earlier.user_id = held.user_id AND earlier.is_ending
                        AND CASE WHEN held.booking_id IS NULL THEN earlier.ended_at > clock_timestamp() - interval '10 minutes'
                                 ELSE earlier.booking_id = held.booking_id END)
-               FROM unnest($2::int[], $3::int[], $4::bigint[], $6::int[]) AS held (user_id, booking_id, seconds, event_id)
+               FROM unnest($2::int[], $3::int[], $4::bigint[], $6::int[], $7::bigint[]) AS held (user_id, booking_id, seconds, event_id, network)
                JOIN events e ON e.id = held.event_id AND e.status = 'published' AND e.taken_down_at IS NULL
-               GROUP BY held.user_id, held.booking_id
+               GROUP BY held.user_id, held.booking_id, held.network
            )
            UPDATE event_seat_types t SET available_quantity = available_quantity + freed.n, updated_at = now()
            FROM (SELECT id, count(*)::integer AS n FROM unnest($1::int[]) id GROUP BY id) freed
@@ -167,6 +171,8 @@ async fn count_freed(conn: &mut PgConnection, gone: Vec<Gone>, end: End) -> Resu
         &seconds,
         matches!(end, End::Unpaid),
         &events as _,
+        &networks as _,
+        LEAST_SECONDS,
     )
     .fetch_all(conn)
     .await?;

@@ -9,7 +9,7 @@ use super::{freeing::Freed, selection::Selection};
 use crate::{
     config::Unpaid,
     types::{
-        ids::{EventId, SeatId, SeatTypeId, UserId},
+        ids::{EventId, NetworkHash, SeatId, SeatTypeId, UserId},
         seats::{SeatKey, SeatLabel},
         statuses::SeatStatus,
         time::Timestamp,
@@ -60,7 +60,7 @@ pub struct WonLocks {
 pub struct Terms {
     /// How long it is valid.
     pub valid: Duration,
-    /// What its user may hold without paying for it.
+    /// What may be held without being paid for.
     pub unpaid: Unpaid,
 }
 
@@ -70,5 +70,9 @@ pub(super) struct Request {
     pub(super) user: UserId,
     /// The share code that the user has shown, if the event is private.
     pub(super) code: Option<ShareCode>,
+    /// From where the request comes.
+    pub(super) network: NetworkHash,
+    /// Whether seats that were locked from there have been held unpaid for too long.
+    pub(super) is_spent: bool,
     pub(super) selection: Selection,
 }

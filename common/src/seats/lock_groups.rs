@@ -18,11 +18,12 @@ use super::{
     unpaid::{self, Account},
 };
 use crate::{
+    config::Unpaid,
     error::{Error, Result, violated_constraint},
     events::{event::require_visible, inventory},
     storage::postgres::{self, promptly},
     types::{
-        ids::{EventId, SeatId, SeatTypeId, UserId},
+        ids::{EventId, NetworkHash, SeatId, SeatTypeId, UserId},
         seats::SeatLabel,
         statuses::SeatStatus,
         visibility::{Viewer, Visibility},
@@ -137,9 +138,19 @@ impl<'a> Group<'a> {
         Group { event, requests, wanted }
     }
 
+    /// In order.
     fn users(&self) -> Vec<UserId> {
         let users: BTreeSet<UserId> = self.requests.iter().map(|request| request.user).collect();
         Vec::from_iter(users)
+    }
+
+    /// For how long each user may hold seats without paying for them; if from several networks, the
+    /// least.
+    fn most_seconds(&self, users: &[UserId], unpaid: Unpaid) -> Vec<i64> {
+        let spent = self.requests.iter().filter(|request| request.is_spent);
+        let spent: HashSet<UserId> = spent.map(|request| request.user).collect();
+        let seconds = |user| 60 * i64::from(unpaid.seat_minutes_of(spent.contains(user)));
+        users.iter().map(seconds).collect()
     }
 
     /// The best seats of the types of which somebody wants the best, with some to spare.
@@ -180,12 +191,12 @@ impl<'a> Group<'a> {
         facts.best = facts.still_free(conn, best, &self.wanted).await?;
         let verdicts: Vec<Result<Vec<Grant>>> =
             self.requests.iter().map(|request| facts.verdict(request, terms)).collect();
-        let winners: Vec<(UserId, &Grant)> = self
+        let winners: Vec<(&Request, &Grant)> = self
             .requests
             .iter()
             .zip(&verdicts)
             .flat_map(|(request, verdict)| {
-                verdict.iter().flatten().map(move |grant| (request.user, grant))
+                verdict.iter().flatten().map(move |grant| (request, grant))
             })
             .collect();
         let Some(EventFacts { version, visibility, .. }) = facts.event else {
@@ -228,7 +239,7 @@ impl Facts {
             return Err(Error::PhoneNotVerified);
         }
         let account = self.accounts.entry(request.user).or_default();
-        account.require_calm(terms.unpaid)?;
+        account.require_calm(terms.unpaid, request.is_spent)?;
         let wanted = selection.wanted();
         if wanted.keys().any(|id| !self.types.contains_key(id)) {
             return Err(Error::SeatTypeNotFound);
@@ -247,7 +258,7 @@ impl Facts {
         if *held + total > i64::from(event.most_per_user) {
             return Err(Error::TicketLimit(event.most_per_user));
         }
-        account.hold(total, event.most_per_user, terms.unpaid)?;
+        account.hold(total, event.most_per_user, terms.unpaid, request.is_spent)?;
         *held += total;
 
         let mut grants = Vec::with_capacity(total as usize);
@@ -347,7 +358,7 @@ async fn facts(
                           u.id, coalesce(h.version, 0), mine.n, (mine.seconds + coalesce(past.seconds, 0))::bigint,
                           coalesce(extract(epoch FROM past.last_too_much + interval '1 day' - statement_timestamp()), 0)::bigint,
                           coalesce(past.endings, 0), coalesce(extract(epoch FROM statement_timestamp() - past.last_ending), 0)::bigint)) AS list
-               FROM unnest($2::int[]) AS u (id) LEFT JOIN seat_holders h ON h.user_id = u.id
+               FROM unnest($2::int[], $6::bigint[]) AS u (id, most_seconds) LEFT JOIN seat_holders h ON h.user_id = u.id
                CROSS JOIN LATERAL (
                    SELECT count(*) FILTER (WHERE expires_at > statement_timestamp()) AS n,
                           coalesce(sum(extract(epoch FROM least(expires_at, statement_timestamp()) - locked_at)), 0) AS seconds
@@ -356,7 +367,7 @@ async fn facts(
                CROSS JOIN LATERAL (
                    SELECT sum(seat_seconds) AS seconds, count(*) FILTER (WHERE is_ending) AS endings,
                           max(ended_at) FILTER (WHERE is_ending) AS last_ending,
-                          max(ended_at) FILTER (WHERE newer + mine.seconds >= $6::bigint) AS last_too_much
+                          max(ended_at) FILTER (WHERE newer + mine.seconds >= u.most_seconds) AS last_too_much
                    FROM (SELECT ended_at, seat_seconds, is_ending, sum(seat_seconds) OVER (ORDER BY ended_at DESC ROWS UNBOUNDED PRECEDING) AS newer
                          FROM unpaid_holds WHERE user_id = u.id AND ended_at > statement_timestamp() - interval '1 day'
                          ORDER BY ended_at DESC LIMIT 1000) newest
@@ -368,7 +379,7 @@ async fn facts(
         &type_ids as _,
         &seat_types as _,
         &labels as _,
-        60 * i64::from(terms.unpaid.seat_minutes),
+        &group.most_seconds(&users, terms.unpaid),
     )
     .fetch_optional(&mut *conn)
     .await?;
@@ -462,13 +473,14 @@ async fn insert(
     event: EventId,
     before: i64,
     accounts: &HashMap<UserId, Account>,
-    winners: &[(UserId, &Grant)],
+    winners: &[(&Request, &Grant)],
     terms: Terms,
 ) -> Result<(HashMap<(SeatTypeId, SeatLabel), Lock>, i64)> {
     if winners.is_empty() {
         return Ok((HashMap::new(), before));
     }
-    let users: Vec<UserId> = winners.iter().map(|(user, _)| *user).collect();
+    let (users, networks): (Vec<UserId>, Vec<NetworkHash>) =
+        winners.iter().map(|(request, _)| (request.user, request.network)).unzip();
     let (types, labels): (Vec<SeatTypeId>, Vec<&SeatLabel>) =
         winners.iter().map(|(_, (seat_type, label, _))| (*seat_type, label)).unzip();
     let holders: BTreeSet<UserId> = users.iter().copied().collect();
@@ -487,9 +499,9 @@ async fn insert(
                SELECT user_id, seen + 1 FROM held, unnest($7::int[], $8::bigint[]) AS holder (user_id, seen) ORDER BY user_id
                ON CONFLICT (user_id) DO UPDATE SET version = CASE holder.version WHEN excluded.version - 1 THEN excluded.version ELSE -1 END
            ), locked AS (
-               INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, status, locked_at, expires_at)
-               SELECT $1, type_id, label, user_id, 'locked', clock_timestamp(), clock_timestamp() + $6::interval
-               FROM held, unnest($3::int[], $4::text[], $5::int[]) AS winner (type_id, label, user_id)
+               INSERT INTO seats (event_id, event_seat_type_id, seat_label, user_id, network, status, locked_at, expires_at)
+               SELECT $1, type_id, label, user_id, network, 'locked', clock_timestamp(), clock_timestamp() + $6::interval
+               FROM held, unnest($3::int[], $4::text[], $5::int[], $9::bigint[]) AS winner (type_id, label, user_id, network)
                RETURNING id, event_seat_type_id, seat_label, user_id, locked_at, expires_at
            )
            SELECT locked.id AS "id: SeatId", event_seat_type_id AS "seat_type: SeatTypeId", seat_label AS "label: SeatLabel",
@@ -503,6 +515,7 @@ async fn insert(
         postgres::interval(terms.valid)?,
         &holders as _,
         &versions,
+        &networks as _,
     )
     .fetch_all(&mut *conn)
     .await

@@ -18,6 +18,7 @@ use super::{
     lock::{Request, Terms, WonLocks},
     lock_queues::Writer,
     selection::Selection,
+    spent_networks::SpentNetworks,
     unpaid,
     visibilities::Visibilities,
 };
@@ -26,7 +27,7 @@ use crate::{
     error::{Error, Result},
     storage::{Cache, postgres},
     types::{
-        ids::UserId,
+        ids::{NetworkHash, UserId},
         seats::SeatKey,
         time::Timestamp,
         visibility::{ShareCode, Viewer},
@@ -40,6 +41,7 @@ pub struct SeatLocks {
     db: PgPool,
     writer: Arc<Writer>,
     visibilities: Visibilities,
+    spent: SpentNetworks,
     terms: Terms,
 }
 
@@ -66,7 +68,8 @@ impl SeatLocks {
     /// uses: it may keep them.
     pub fn new(db: PgPool, writing: PgPool, cache: Cache, terms: Terms) -> Self {
         let visibilities = Visibilities::new(db.clone());
-        SeatLocks { cache, db, writer: Writer::new(writing, terms), visibilities, terms }
+        let spent = SpentNetworks::follow(db.clone(), terms.unpaid);
+        SeatLocks { cache, db, writer: Writer::new(writing, terms), visibilities, spent, terms }
     }
 
     /// The connections that write locks.
@@ -79,14 +82,16 @@ impl SeatLocks {
         self.terms.valid
     }
 
-    /// Locks the seats of `selection` for `user`: all or none. A private event has to be known by
-    /// its `code`.
+    /// Locks the seats of `selection` for `user`, who comes from `network`: all or none. A private
+    /// event has to be known by its `code`.
     pub async fn lock(
         &self,
         user: UserId,
+        network: NetworkHash,
         code: Option<ShareCode>,
         selection: Selection,
     ) -> Result<WonLocks> {
+        let is_spent = self.spent.contain(network);
         let keys = selection.keys();
         let mut taken = Vec::with_capacity(keys.len());
         let mut result = Ok(());
@@ -102,7 +107,7 @@ impl SeatLocks {
         }
         let cache_hit = !taken.is_empty() && taken.len() == keys.len();
         let result = match result {
-            Ok(()) => self.write(Request { user, code, selection }).await,
+            Ok(()) => self.write(Request { user, code, network, is_spent, selection }).await,
             // Nor does it tell of an event that the user may not know of which seats are taken.
             Err(Error::SeatTaken(label)) => {
                 let viewer = Viewer { user: Some(user), code };
@@ -114,7 +119,9 @@ impl SeatLocks {
         if result.is_err() {
             hints::give_back(&self.cache, &taken, user).await;
         }
-        result.inspect_err(unpaid::note).map(|won| WonLocks { cache_hit, ..won })
+        result
+            .inspect_err(|error| unpaid::note(error, is_spent))
+            .map(|won| WonLocks { cache_hit, ..won })
     }
 
     /// Step 1: Redis turns away every request but the first.

@@ -13,5 +13,6 @@ pub mod locks;
 pub mod map;
 pub mod pseudonyms;
 pub mod selection;
+mod spent_networks;
 pub mod unpaid;
 pub mod visibilities;

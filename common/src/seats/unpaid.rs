@@ -52,7 +52,7 @@ const LONGEST: i64 = 60 * 60;
 
 impl Account {
     /// Whether it may lock seats now.
-    pub(super) fn require_calm(&self, limits: Unpaid) -> Result<()> {
+    pub(super) fn require_calm(&self, limits: Unpaid, is_spent: bool) -> Result<()> {
         let usage = |limit: u32, used: i64, seconds: i64| Usage {
             limit,
             used: u32::try_from(used).unwrap_or(u32::MAX),
@@ -62,17 +62,23 @@ impl Account {
         if left > 0 {
             return Err(Error::CoolingDown(usage(limits.endings, self.endings, left)));
         }
-        let minutes = self.seat_seconds / 60;
-        if minutes >= i64::from(limits.seat_minutes) {
+        let (minutes, most) = (self.seat_seconds / 60, limits.seat_minutes_of(is_spent));
+        if minutes >= i64::from(most) {
             let left = self.until_room.max(SHORTEST);
-            return Err(Error::UnpaidSeatTime(usage(limits.seat_minutes, minutes, left)));
+            return Err(Error::UnpaidSeatTime(usage(most, minutes, left)));
         }
         Ok(())
     }
 
     /// Counts `more` seats of an event that lets everybody have `most` of its own.
-    pub(super) fn hold(&mut self, more: i64, most: i32, limits: Unpaid) -> Result<()> {
-        let most = limits.seats.max(most.try_into().unwrap_or_default());
+    pub(super) fn hold(
+        &mut self,
+        more: i64,
+        most: i32,
+        limits: Unpaid,
+        is_spent: bool,
+    ) -> Result<()> {
+        let most = limits.seats_of(is_spent, most.try_into().unwrap_or_default());
         if self.seats + more > i64::from(most) {
             return Err(Error::UnpaidSeats(most));
         }
@@ -90,9 +96,10 @@ fn cool_down(excess: i64) -> i64 {
     }
 }
 
-/// Counts a refusal.
-pub(super) fn note(error: &Error) {
+/// Counts a refusal, of somebody in a network that may have spent what it has.
+pub(super) fn note(error: &Error, is_spent: bool) {
     metrics::rate_limited(match error {
+        Error::UnpaidSeats(_) | Error::UnpaidSeatTime(_) if is_spent => Limit::UnpaidNetworkMinutes,
         Error::UnpaidSeats(_) => Limit::UnpaidSeats,
         Error::UnpaidSeatTime(_) => Limit::UnpaidSeatMinutes,
         Error::CoolingDown(_) => Limit::UnpaidEndings,
@@ -134,7 +141,8 @@ pub(crate) async fn forgive(
 mod tests {
     use super::*;
 
-    const LIMITS: Unpaid = Unpaid { seats: 20, bookings: 5, seat_minutes: 900, endings: 2 };
+    const LIMITS: Unpaid =
+        Unpaid { seats: 20, bookings: 5, seat_minutes: 900, endings: 2, network_minutes: 9_000 };
 
     #[test]
     fn cool_downs_grow_from_a_minute_to_an_hour() {
@@ -142,18 +150,32 @@ mod tests {
         assert_eq!(minutes, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
         let account =
             |endings, since_ending| Account { endings, since_ending, ..Default::default() };
-        assert!(account(2, 0).require_calm(LIMITS).is_ok());
-        assert!(account(4, 120).require_calm(LIMITS).is_ok());
-        let Err(Error::CoolingDown(usage)) = account(4, 50).require_calm(LIMITS) else { panic!() };
+        assert!(account(2, 0).require_calm(LIMITS, false).is_ok());
+        assert!(account(4, 120).require_calm(LIMITS, false).is_ok());
+        let Err(Error::CoolingDown(usage)) = account(4, 50).require_calm(LIMITS, false) else {
+            panic!()
+        };
         assert_eq!((usage.limit, usage.used, usage.seconds_until_room()), (2, 4, 70));
     }
 
     #[test]
     fn an_event_that_lets_everybody_have_more_seats_raises_the_limit_for_its_own() {
         let mut account = Account { seats: 15, ..Default::default() };
-        assert!(matches!(account.hold(6, 10, LIMITS), Err(Error::UnpaidSeats(20))));
-        assert!(account.hold(5, 10, LIMITS).is_ok());
-        assert!(matches!(account.hold(1, 10, LIMITS), Err(Error::UnpaidSeats(20))));
-        assert!(account.hold(30, 50, LIMITS).is_ok());
+        let mut hold = |more, most| account.hold(more, most, LIMITS, false);
+        assert!(matches!(hold(6, 10), Err(Error::UnpaidSeats(20))));
+        assert!(hold(5, 10).is_ok());
+        assert!(matches!(hold(1, 10), Err(Error::UnpaidSeats(20))));
+        assert!(hold(30, 50).is_ok());
+    }
+
+    #[test]
+    fn from_a_spent_network_an_account_holds_six_seats_whatever_the_event_says() {
+        let mut account = Account::default();
+        let mut hold = |more, most| account.hold(more, most, LIMITS, true);
+        assert!(matches!(hold(7, 50), Err(Error::UnpaidSeats(6))));
+        assert!(hold(6, 50).is_ok());
+        let account = Account { seat_seconds: 90 * 60, ..Default::default() };
+        assert!(account.require_calm(LIMITS, false).is_ok());
+        assert!(matches!(account.require_calm(LIMITS, true), Err(Error::UnpaidSeatTime(_))));
     }
 }

@@ -54,6 +54,12 @@ describe!(
         .format(Some(SchemaFormat::Custom("uuid".to_owned())))
 );
 
+/// Stands for a network of clients, and does not say which
+/// ([`AddressKey`](crate::audit::AddressKey)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct NetworkHash(pub i64);
+
 id!(
     /// Names a row of `users`.
     UserId(i32),

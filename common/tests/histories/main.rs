@@ -193,8 +193,13 @@ impl World {
             .fetch_all(&db)
             .await
             .expect("users");
-        let unpaid =
-            Unpaid { seats: 1_000, bookings: 1_000, seat_minutes: u32::MAX, endings: u32::MAX };
+        let unpaid = Unpaid {
+            seats: 1_000,
+            bookings: 1_000,
+            seat_minutes: u32::MAX,
+            endings: u32::MAX,
+            network_minutes: u32::MAX,
+        };
         let terms = Terms { valid: Duration::from_secs(600), unpaid };
         World {
             locks: SeatLocks::new(db.clone(), writing, cache.clone(), terms),

@@ -25,7 +25,7 @@ use nexus_common::{
     realtime::AfterCommit,
     seats::{freeing, hints, selection::Selection},
     types::{
-        ids::{BookingId, EventId, RefundId, SeatTypeId, UserId, WebhookId},
+        ids::{BookingId, EventId, NetworkHash, RefundId, SeatTypeId, UserId, WebhookId},
         money::Paise,
         seats::{SeatKey, SeatLabel},
     },
@@ -251,7 +251,8 @@ impl<'a> Shop<'a> {
         }
         let wanted = Selection::new(self.event, wanted, BTreeMap::new());
         let Some(wanted) = allowed(wanted)? else { return Ok(()) };
-        allowed(self.world.locks.lock(self.buyer(buyer), None, wanted).await).map(drop)
+        allowed(self.world.locks.lock(self.buyer(buyer), NetworkHash(1), None, wanted).await)
+            .map(drop)
     }
 
     /// Books whatever the buyer has locked.

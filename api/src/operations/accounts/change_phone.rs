@@ -5,7 +5,7 @@ use nexus_common::{
     Error,
     accounts::{
         otp_challenges::OtpPurpose,
-        phone_proofs,
+        phone_proofs::{self, PhoneSet},
         users::{self, Profile},
     },
     audit::{self, Action},
@@ -85,7 +85,7 @@ impl Endpoint for ChangePhone {
             CodeCaller { address, session: Some(user), challenge: challenge.as_deref() };
         codes::check(&app, code_caller, &phone, OtpPurpose::Login, &otp).await?;
         let mut tx = postgres::begin(&app.db).await?;
-        let replaced = phone_proofs::set(&mut tx, user, &phone).await?;
+        let PhoneSet { is_proof, replaced } = phone_proofs::set(&mut tx, user, &phone).await?;
         // After all accounts that it concerns were locked, in one order.
         lock_own_account(&app, &mut tx, &caller).await?;
         let details = json!({ "replaced": replaced.is_some() });
@@ -94,6 +94,9 @@ impl Endpoint for ChangePhone {
             jobs::enqueue(&mut tx, &PhoneReplaced { user_id: user, to }).await?;
         }
         delivery::deliver_waiting(&mut tx, user).await?;
+        if is_proof {
+            app.budgets.phone_owner(&phone).await?;
+        }
         tx.commit().await?;
         wakeups::committed();
         Ok(One(PhoneVerified {

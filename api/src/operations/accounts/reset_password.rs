@@ -7,7 +7,7 @@ use nexus_common::{
         credentials::{PasswordReset as Reset, new_password_rules},
         otp_challenges::OtpPurpose,
         passwords,
-        phone_proofs::{self, Prover},
+        phone_proofs::{self, PhoneReset, Prover},
         sessions,
     },
     audit::{self, Action},
@@ -119,12 +119,16 @@ impl Endpoint for ResetPassword {
         let mut tx = postgres::begin(&app.db).await?;
         let network = address.to_string();
         let prover = Prover { session: None, network: &network };
-        let user = phone_proofs::reset_password(&mut tx, &reset.phone, &prover, &hash).await?;
+        let PhoneReset { user, is_proof } =
+            phone_proofs::reset_password(&mut tx, &reset.phone, &prover, &hash).await?;
         let ended = sessions::end_sessions(&mut tx, user).await?;
         delivery::deliver_waiting(&mut tx, user).await?;
         jobs::enqueue(&mut tx, &AccountNotice::now(user, Change::PasswordReset)).await?;
         audit::record(&mut tx, Action::PasswordReset, Some(user), user, json!({ "by": "phone" }))
             .await?;
+        if is_proof {
+            app.budgets.phone_owner(&reset.phone).await?;
+        }
         tx.commit().await?;
         wakeups::committed();
         forget_sessions(&app, user, &ended).await;

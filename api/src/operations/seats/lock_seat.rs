@@ -48,7 +48,7 @@ impl Command for LockSeat {
     async fn run(self, call: Call) -> Result<Done> {
         let seat = seat(&self.event_id, &self.seat_type_id, &self.seat_label)?;
         let viewer = call.viewer(seat.event, &self.share_code);
-        let won = call.app.locks.lock(call.user, viewer.code, Selection::one(seat)).await?;
+        let won = call.lock(viewer.code, Selection::one(seat)).await?;
         let mut after = AfterCommit::default();
         broadcasts::locked(&mut after, &won, &call.app.pseudonyms);
         let (lock, _) =

@@ -97,7 +97,7 @@ impl Command for LockSeats {
 
     async fn run(self, call: Call) -> Result<Done> {
         let viewer = call.viewer(event(&self.event_id)?, &self.share_code);
-        let won = call.app.locks.lock(call.user, viewer.code, self.try_into()?).await?;
+        let won = call.lock(viewer.code, self.try_into()?).await?;
         let mut after = AfterCommit::default();
         broadcasts::locked(&mut after, &won, &call.app.pseudonyms);
         let locks: Vec<Lock> = won.locks.into_iter().map(|(lock, _)| lock).collect();

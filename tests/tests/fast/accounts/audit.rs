@@ -77,7 +77,8 @@ async fn what_happens_to_an_account_is_recorded_with_who_did_it_and_from_where()
 async fn what_organisers_do_is_recorded_over_http_and_over_sockets() {
     let stack = Stack::builder().workers([]).start().await;
     let organiser = stack.user().await;
-    let socket = stack.socket("the organiser", &organiser).await;
+    let address = json!({"extraHeaders": {"x-forwarded-for": organiser.address()}});
+    let socket = stack.socket_with("the organiser", &organiser, address).await;
     let created = socket.call_ok("create_event", event_request(&[("VIP", 100.0, 5)])).await;
     let event = created["event"]["id"].as_i64().unwrap();
     organiser.put(&format!("/events/{event}"), json!({"location": "Pune"})).await.ok();
@@ -96,6 +97,8 @@ async fn what_organisers_do_is_recorded_over_http_and_over_sockets() {
     assert_eq!(actions(&stack, "seat_type", floor).await, of_the_type);
     let unsaid = "audit_log WHERE actor IS NULL OR address IS NULL OR request_id IS NULL";
     assert_eq!(stack.count(unsaid).await, 0);
+    let addresses = stack.row("SELECT count(DISTINCT address)::int AS n FROM audit_log").await;
+    assert_eq!(addresses["n"], 1, "the same over a socket");
     let updated = stack.row("SELECT details FROM audit_log WHERE action = 'event_updated'").await;
     assert_eq!(updated["details"]["fields"], json!(["location"]));
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use nexus_tests::settings::PUBLIC_URL;
 use nexus_tests::shop::PASSWORD;
-use nexus_tests::{Client, Method, Response, SOON, Stack, Value, eventually, json, seen};
+use nexus_tests::{Client, Event, Method, Response, SOON, Stack, Value, eventually, json, seen};
 
 const PHONE: &str = "+919812345678";
 const EMAIL: &str = "asha@nexus.example";
@@ -161,8 +161,8 @@ async fn a_suspended_account_takes_no_phone_with_it() {
     assert_ne!(owner.id, stranger.id);
 }
 
-#[tokio::test]
-async fn what_a_stranger_has_held_unpaid_is_not_held_against_the_phones_owner() {
+/// Somebody who has registered with the phone, and may lock no seats for a while.
+async fn stranger_who_cools_down() -> (Stack, Event, Client) {
     let stack = Stack::builder().workers(["otp"]).start().await;
     let event = stack.event(&stack.user().await, &[("VIP", 100.0, 5)]).await;
     let stranger = register(&stack, json!({"phone": PHONE, "password": PASSWORD})).await;
@@ -171,9 +171,38 @@ async fn what_a_stranger_has_held_unpaid_is_not_held_against_the_phones_owner() 
         stranger.cancel(&booking).await.ok();
     }
     assert_eq!(stranger.lock(&event, "VIP", "A1").await.status, 429);
+    (stack, event, stranger)
+}
+
+#[tokio::test]
+async fn what_a_stranger_has_held_unpaid_is_not_held_against_the_phones_owner() {
+    let (stack, event, stranger) = stranger_who_cools_down().await;
     let (owner, _) = owner_of_phone(&stack, PHONE).await;
     assert_eq!(owner.id, stranger.id);
     owner.lock(&event, "VIP", "A1").await.ok();
+}
+
+#[tokio::test]
+async fn nor_is_it_if_the_owner_sets_another_password() {
+    let (stack, event, stranger) = stranger_who_cools_down().await;
+    let reset =
+        json!({"phone": PHONE, "otp": stack.otp(PHONE).await, "newPassword": "An0ther-horse"});
+    stack.anonymous().post("/auth/reset-password", reset).await.ok();
+    let data = log_in(&stack, "phone", PHONE, "An0ther-horse").await.data();
+    let owner = stack.anonymous().logged_in(&data);
+    assert_eq!(owner.id, stranger.id);
+    owner.lock(&event, "VIP", "A1").await.ok();
+}
+
+#[tokio::test]
+async fn who_proves_a_phone_at_home_has_held_what_they_have_held() {
+    let (stack, event, user) = stranger_who_cools_down().await;
+    let mut at_home = user.clone();
+    at_home.token = None;
+    let login = json!({"phone": PHONE, "otp": stack.otp_at(&at_home, PHONE).await});
+    let data = at_home.post("/auth/verify-otp", login).await.data();
+    assert_eq!(data["user"]["id"], user.id);
+    assert_eq!(at_home.logged_in(&data).lock(&event, "VIP", "A1").await.status, 429);
 }
 
 #[tokio::test]

@@ -173,6 +173,41 @@ async fn an_account_is_deleted_with_the_password_or_a_code() {
 }
 
 #[tokio::test]
+async fn a_phone_comes_to_belong_to_so_many_accounts_a_day() {
+    let stack = Stack::builder()
+        .workers(["otp"])
+        .env("RATE_LIMIT_PHONE_OWNERS", "2/1d")
+        .env("RATE_LIMIT_OTP_SEND", "100/1m")
+        .start()
+        .await;
+    let log_in = async || {
+        let client = stack.anonymous();
+        let login = json!({"phone": PHONE, "otp": stack.otp(PHONE).await});
+        let response = client.post("/auth/verify-otp", login).await;
+        (client, response)
+    };
+    for _ in 0..2 {
+        // Who has it already may log in as often as they like.
+        for _ in 0..2 {
+            log_in().await.1.ok();
+        }
+        let (client, response) = log_in().await;
+        let user = client.logged_in(&response.data());
+        delete(&user, json!({"currentOtp": stack.otp(PHONE).await})).await.ok();
+    }
+    let refused = log_in().await.1;
+    assert_eq!((refused.status, &refused.body["error"]["code"]), (429, &json!("rate_limited")));
+    // Nor in any other way.
+    let claimant = register(&stack).await;
+    let reset =
+        json!({"phone": PHONE, "otp": stack.otp(PHONE).await, "newPassword": "An0ther-horse"});
+    assert_eq!(stack.anonymous().post("/auth/reset-password", reset).await.status, 429);
+    let change = json!({"phone": PHONE, "otp": stack.otp(PHONE).await});
+    assert_eq!(claimant.post("/auth/change-phone", change).await.status, 429);
+    assert_eq!(stack.count("users WHERE phone_verified_at IS NOT NULL").await, 0);
+}
+
+#[tokio::test]
 async fn who_has_a_phone_only_is_told_by_sms() {
     let stack = Stack::builder().workers(["otp", "notifications"]).without_limits().start().await;
     let otp = stack.otp(PHONE).await;

@@ -11,8 +11,8 @@ INSERT INTO email_proofs (user_id, purpose, email, link_hash, expires_at)
 SELECT n, 'verify', 'buyer' || n || '@nexus.example', sha256(n::text::bytea), now() + n * interval '1 second' FROM generate_series(1, 25000) n;
 INSERT INTO role_changes (user_id, role_before, role_after) SELECT n, 'user', 'organiser' FROM generate_series(1, 20000) n;
 INSERT INTO seat_holders (user_id, version) SELECT id, 3 FROM users;
-INSERT INTO unpaid_holds (user_id, booking_id, ended_at, seat_seconds, is_ending)
-SELECT n, n, now() - n * interval '1 second', 600, TRUE FROM generate_series(1, 100000) n;
+INSERT INTO unpaid_holds (user_id, booking_id, network, ended_at, seat_seconds, is_ending)
+SELECT n, n, n % 5000, now() - n * interval '1 second', 600, TRUE FROM generate_series(1, 100000) n;
 INSERT INTO login_networks (user_id, network, last_login_at)
 SELECT n, '10.0.0.0/24', now() - n * interval '40 seconds' FROM generate_series(1, 50000) n;
 INSERT INTO refresh_tokens (user_id, token, expires_at) SELECT n, 'sha256:' || md5(n::text), now() + n * interval '1 second' FROM generate_series(1, 50000) n;

@@ -1,8 +1,10 @@
 //! Nobody keeps seats from others that they do not buy (docs/limits.md#unpaid-seats).
 
+use std::net::Ipv4Addr;
+
 use futures_util::future::join_all;
 use nexus_tests::shop::Booking;
-use nexus_tests::{Client, Event, Outcome, Response, SOON, Stack, eventually, json, seen};
+use nexus_tests::{Client, Event, Method, Outcome, Response, SOON, Stack, eventually, json, seen};
 
 const SEATS: &str = "You can hold at most 20 unpaid seats at once, of all events together. Please pay for some of them or give some back first.";
 const BOOKINGS: &str = "You can have at most 5 unpaid bookings at once, of all events together. Please pay for one or cancel it first.";
@@ -235,6 +237,141 @@ async fn an_account_has_so_many_minutes_of_unpaid_seats_in_a_day() {
     assert_eq!(user.lock(event, "VIP", "A1").await.status, 429);
     pass(&stack, 24 * 60).await;
     user.lock(event, "VIP", "A1").await.ok();
+}
+
+#[tokio::test]
+async fn who_locks_from_a_spent_network_holds_few_seats_for_a_short_time() {
+    let stack = Stack::builder()
+        .workers([])
+        .env("UNPAID_SEAT_MINUTES_PER_NETWORK", 100)
+        .env("UNPAID_SEAT_MINUTES_PER_DAY", 500)
+        .start()
+        .await;
+    let event = &events(&stack, 1).await[0];
+    let hoarders = stack.users(2).await;
+    // Two addresses of one /24; over HTTP, and over a socket.
+    let [there, beside] = &hoarders[..] else { unreachable!() };
+    let [a, b, c, _] = there.address().octets();
+    let neighbour = Ipv4Addr::new(a, b, c, 77).to_string();
+    hold_for_an_hour(&stack, there, event).await;
+    let socket = json!({"extraHeaders": {"x-forwarded-for": neighbour}});
+    let socket = stack.socket_with("beside", beside, socket).await;
+    let best = json!({"seat_type_id": event.seat_type("VIP"), "count": 6});
+    let best = json!({"eventId": event.id, "best_available": best});
+    assert_eq!(socket.call("lock_seats", &[best]).await["success"], true);
+    pass(&stack, 10).await;
+    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second'").await;
+    // Which frees them: with another hour, more than a network's hundred minutes.
+    lock_best(&stack.user().await, event, 1).await.ok();
+
+    let refused = until_spent(there, event).await;
+    assert_eq!(refused.body["error"]["code"], "unpaid_seat_time_used_up");
+    let limit = (&refused.body["error"]["limit"], &refused.body["error"]["current"]);
+    assert_eq!(limit, (&json!(50), &json!(59)), "a tenth");
+    // Until enough of its hour is a day old.
+    let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((85_000..=86_400).contains(&wait), "{refused}");
+    // Who shares the network and has not done so is served, and so is who goes elsewhere.
+    let stranger = stack.user().await;
+    let stranger = there.clone().with_token(stranger.id, stranger.token.unwrap());
+    // A tenth of 500 minutes are four seats for a quarter of an hour.
+    let refused = lock_best(&stranger, event, 5).await;
+    refused.failed(409, &SEATS.replace("20", "4"));
+    lock_best(&stranger, event, 4).await.ok();
+    let elsewhere = stack.user().await.with_token(there.id, there.token.clone().unwrap());
+    lock_best(&elsewhere, event, 1).await.ok();
+    // What is a day old does not count.
+    let old = format!("ended_at = ended_at - interval '1 day' WHERE user_id = {}", beside.id);
+    stack.execute(&format!("UPDATE unpaid_holds SET {old}")).await;
+    eventually("the network has minutes again", SOON, async || {
+        let response = lock_best(there, event, 1).await;
+        seen(response.status == 200, response)
+    })
+    .await;
+}
+
+/// Waits until somebody may lock no seats in a spent network, who may elsewhere.
+async fn until_spent(who: &Client, event: &Event) -> Response {
+    // Which locks nothing even if it is let through.
+    let best = json!({"best_available": {"seat_type_id": 999_999, "count": 1}});
+    eventually("the network is spent", SOON, async || {
+        let response = who.post(&format!("/seats/{}/locks", event.id), best.clone()).await;
+        seen(response.status == 429, response)
+    })
+    .await
+}
+
+/// Locks six of the best seats, keeps them for an hour, all together, and lets them run out.
+async fn hold_for_an_hour(stack: &Stack, who: &Client, event: &Event) {
+    lock_best(who, event, 6).await.ok();
+    pass(stack, 10).await;
+    stack.execute("UPDATE seats SET expires_at = now() - interval '1 second'").await;
+    // Who frees them.
+    lock_best(&stack.user().await, event, 1).await.ok();
+}
+
+#[tokio::test]
+async fn what_erased_accounts_have_held_unpaid_counts_for_their_network() {
+    let stack =
+        Stack::builder().workers([]).env("UNPAID_SEAT_MINUTES_PER_NETWORK", 50).start().await;
+    let event = &events(&stack, 1).await[0];
+    let anonymous = stack.anonymous();
+    let account = json!({"email": "hoarder@nexus.example", "password": "Corr3ct-horse"});
+    let registered = anonymous.post("/auth/register", account).await.data();
+    let hoarder = anonymous.clone().logged_in(&registered);
+    hold_for_an_hour(&stack, &hoarder, event).await;
+    let password = json!({"password": "Corr3ct-horse"});
+    Response::to(hoarder.request(Method::DELETE, "/auth/me").json(&password)).await.ok();
+    assert_eq!(stack.count("unpaid_holds WHERE user_id IS NOT NULL").await, 0);
+    let [neighbour, next] = stack.users(2).await.try_into().unwrap();
+    let here = |who: Client| anonymous.clone().with_token(who.id, who.token.unwrap());
+    let (neighbour, next) = (here(neighbour), here(next));
+    let held = "INSERT INTO unpaid_holds (user_id, seat_seconds, is_ending)";
+    stack.execute(&format!("{held} VALUES ({}, 5400, FALSE)", neighbour.id)).await;
+    until_spent(&neighbour, event).await;
+    lock_best(&next, event, 7).await.failed(409, &SEATS.replace("20", "6"));
+}
+
+#[tokio::test]
+async fn a_network_counts_seats_for_as_long_as_they_were_held() {
+    let stack = Stack::builder().workers([]).start().await;
+    let event = &events(&stack, 1).await[0];
+    let here = stack.user().await;
+    let there = stack.anonymous().with_token(here.id, here.token.clone().unwrap());
+    let path = format!("/seats/{}/seat-types/{}/lock", event.id, event.seat_type("VIP"));
+    here.lock(event, "VIP", "A1").await.ok();
+    here.delete(&format!("{path}?seat_label=A1")).await.ok();
+    let held = "SELECT seat_seconds AS account, held_seconds < 30 AS short FROM unpaid_holds";
+    assert_eq!(stack.row(held).await, json!({"account": 60, "short": true}));
+    // Seats of one booking that were locked from two networks.
+    here.lock(event, "VIP", "B1").await.ok();
+    there.lock(event, "VIP", "B2").await.ok();
+    there.lock(event, "VIP", "B3").await.ok();
+    pass(&stack, 10).await;
+    let booking = here.book(event, &[("VIP", "B1"), ("VIP", "B2"), ("VIP", "B3")]).await.data();
+    here.cancel(&Booking::from_created(&booking)).await.ok();
+    let held =
+        "SELECT (held_seconds / 60)::int AS minutes, count(*) OVER (PARTITION BY network)::int AS n
+                FROM unpaid_holds WHERE booking_id IS NOT NULL ORDER BY 1";
+    let of_both = json!([{"minutes": 10, "n": 1}, {"minutes": 20, "n": 1}]);
+    assert_eq!(json!(stack.rows(held).await), of_both);
+    assert_eq!(stack.count("unpaid_holds WHERE is_ending").await, 1);
+}
+
+#[tokio::test]
+async fn what_is_paid_for_is_not_held_against_its_network() {
+    let stack = Stack::start().await;
+    let event = &events(&stack, 1).await[0];
+    let buyer = stack.user().await;
+    buyer.lock(event, "VIP", "A1").await.ok();
+    assert_eq!(stack.count("seats WHERE network IS NOT NULL").await, 1);
+    let booking = buyer.book(event, &[("VIP", "A1")]).await.data();
+    let booking = Booking::from_created(&booking);
+    stack.pay(&buyer.order(&booking).await, Outcome::Captured);
+    stack.until_booking(&buyer, &booking, "confirmed", "completed").await;
+    assert_eq!(stack.count("seats WHERE network IS NOT NULL").await, 0);
+    buyer.cancel(&booking).await.ok();
+    assert_eq!(stack.count("unpaid_holds").await, 0);
 }
 
 #[tokio::test]
