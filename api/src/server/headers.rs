@@ -1,7 +1,10 @@
 //! What every response forbids browsers and caches to do with it.
 
-use axum::{extract::Request, response::Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::{
+    extract::{Query, Request},
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use super::layers::{Answer, Layer};
 use crate::http::policy::Policies;
@@ -34,8 +37,8 @@ impl Layer for Protect {
     async fn around(&self, request: Request, inner: &impl Answer) -> Response {
         let is_personal = self.policies.of(request.uri().path()).is_personal;
         // The caller's own, or what a share code opens.
-        let has_code = request.uri().query().is_some_and(|query| query.contains("share_code"));
-        let is_ones = has_code || request.headers().contains_key(header::AUTHORIZATION);
+        let is_ones =
+            request.headers().contains_key(header::AUTHORIZATION) || has_code(request.uri());
         let mut response = inner.answer(request).await;
         let (status, headers) = (response.status(), response.headers_mut());
         // `no-cache`: caches may keep it, but use it only once we have confirmed it (304). Counts
@@ -53,6 +56,12 @@ impl Layer for Protect {
         }
         response
     }
+}
+
+/// Whether a request shows a share code, however its name is written.
+fn has_code(uri: &Uri) -> bool {
+    let parameters = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    parameters.is_ok_and(|Query(pairs)| pairs.iter().any(|(name, _)| name == "share_code"))
 }
 
 fn is_failure(status: StatusCode) -> bool {
