@@ -10,6 +10,7 @@ mod erasure;
 mod export;
 mod operators;
 mod passwords;
+mod phones;
 mod security;
 mod sessions;
 mod suspension;
