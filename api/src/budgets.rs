@@ -279,7 +279,9 @@ impl Budgets {
     }
 
     /// A phone that comes to belong to another account. So nobody has many accounts with one phone
-    /// a day, each with limits of its own.
+    /// a day, each with limits of its own. Only the transaction that gives it knows whether it does:
+    /// for its locks nobody waits but who proves the same phone, and for Redis no longer than a
+    /// second.
     pub(crate) async fn phone_owner(&self, phone: &Phone) -> Result<Taken> {
         self.take(vec![self.budget(Limit::PhoneOwners, phone.as_str())]).await
     }

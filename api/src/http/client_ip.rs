@@ -185,8 +185,10 @@ mod tests {
     #[test]
     fn a_client_belongs_to_wider_networks() {
         let networks = |address: &str| {
-            let networks = ClientIp::peer(address.parse().unwrap()).networks();
-            networks.map(|(network, _)| network.to_string()).collect::<Vec<_>>()
+            let client = ClientIp::peer(address.parse().unwrap());
+            let networks: Vec<_> = client.networks().map(|(network, _)| network).collect();
+            assert_eq!(networks.last(), Some(&client.widest()));
+            networks.iter().map(Network::to_string).collect::<Vec<_>>()
         };
         assert_eq!(networks("203.0.113.7"), ["203.0.113.7", "203.0.113.0/24"]);
         assert_eq!(

@@ -1,6 +1,6 @@
-//! Who may know of an event, for those whom Redis has turned away: they are many, and PostgreSQL is
-//! asked for all of them together, and not again for a second. Whoever gets a seat is decided by
-//! PostgreSQL itself.
+//! Who may know of an event, when many ask at once: PostgreSQL is asked for all of them together,
+//! and for those whom Redis has turned away not again for a second. Whoever gets a seat is decided
+//! by PostgreSQL itself.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -64,7 +64,10 @@ impl Visibilities {
 pub fn current(db: PgPool) -> Groups<EventId, Option<Visibility>> {
     Groups::new(move |events: Vec<EventId>| {
         let db = db.clone();
-        async move { promptly_from(&db, async { read(&mut *db.acquire().await?, &events).await }).await }
+        async move {
+            let read = async { read(&mut *db.acquire().await?, &events).await };
+            promptly_from(&db, read).await
+        }
     })
 }
 

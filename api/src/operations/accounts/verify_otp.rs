@@ -110,7 +110,6 @@ impl Endpoint for VerifyOtp {
         let user = users::get(&mut tx, login.user).await?;
         let user = user.ok_or_else(|| Error::internal("a user vanished while logging in"))?;
         if login.is_proof || login.is_new {
-            // Meanwhile nobody waits but who proves the same phone.
             app.budgets.phone_owner(&phone).await?;
         }
         tx.commit().await?;
