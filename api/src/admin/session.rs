@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{operator::Admin, pages};
 use crate::{
     app::App,
-    auth::login::{self, Door},
+    auth::login::{self, Opens},
     budgets::Claimant,
     http::{api_error::ApiError, client_ip::ClientIp, solution::Solution},
 };
@@ -255,7 +255,7 @@ async fn open(
     let login = Login::of(field("login")).ok_or(Error::BadCredentials)?;
     let password = field("password").to_owned();
     let none = Solution::default();
-    let user = login::with_password(app, address, &login, password, &none, Door::Pages).await?.id;
+    let user = login::with_password(app, address, &login, password, &none, Opens::Pages).await?.id;
     check_code(app, address, user, field("code")).await?;
     let token = operators::new_token();
     let mut tx = postgres::begin(&app.db).await?;

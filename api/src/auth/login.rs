@@ -25,11 +25,11 @@ use crate::{
 
 /// What a password opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Opens {
     /// A session of the API.
     Api,
     /// The operators' pages. Accounts that are no operator's have no password here: theirs is not
-    /// even compared, so that nobody finds out at this door whether it is right.
+    /// even compared, so that nobody finds out here whether it is right.
     Pages,
 }
 
@@ -41,11 +41,11 @@ pub(crate) async fn with_password(
     login: &Login,
     password: String,
     solution: &Solution,
-    door: Door,
+    opens: Opens,
 ) -> Result<User> {
     let claimant = Claimant::find(&app.db, address, login).await?;
     let taken = app.budgets.login(claimant, login, solution).await?;
-    let user = compare(app, address, login, password, door).await;
+    let user = compare(app, address, login, password, opens).await;
     // Only a wrong password counts for the address, and against the account.
     let uncounted: &[Limit] = match user {
         Err(Error::BadCredentials) => &Limit::WRONG_LOGIN,
@@ -60,14 +60,14 @@ async fn compare(
     address: ClientIp,
     login: &Login,
     password: String,
-    door: Door,
+    opens: Opens,
 ) -> Result<User> {
     let mut conn = app.db.acquire().await?;
     let accounts = users::find(&mut conn, login, &address.to_string()).await?;
     drop(conn);
     let tried = accounts.first().map(|account| account.user.id);
     let mut opening =
-        accounts.into_iter().filter(|account| door == Door::Api || account.operates).peekable();
+        accounts.into_iter().filter(|account| opens == Opens::Api || account.operates).peekable();
     if opening.peek().is_none() {
         // Compared whether or not the account exists: the time must not tell.
         passwords::verify(password.clone(), None).await?;
@@ -128,7 +128,7 @@ pub(crate) async fn has_registered(
             Err(Error::RateLimited(_)) => continue,
             taken => taken?,
         };
-        match compare(app, address, &login, new.password.clone(), Door::Api).await {
+        match compare(app, address, &login, new.password.clone(), Opens::Api).await {
             Err(Error::BadCredentials) => {}
             known => {
                 app.budgets.give_back(&taken, &[Limit::LoginFailures]).await;

@@ -2,12 +2,12 @@
 
 pub(crate) mod accept;
 mod cors;
-mod doors;
 pub(crate) mod encoding;
 pub(crate) mod etag;
 pub(crate) mod headers;
 pub(crate) mod layers;
 mod normalize_path;
+mod ports;
 mod rate_limits;
 mod request_log;
 mod shutdown;
@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tower::util::MapRequestLayer;
 
 use self::{
-    doors::{Behind, Door},
     layers::{Answer, CatchPanic, Routes},
+    ports::{Behind, Port},
     rate_limits::CountConnections,
 };
 use crate::{
@@ -94,7 +94,7 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
         .within(cors::GuardSockets(origins.clone()))
         .within(LimitBodies { timeout: app.settings.http.timeout, policies: policies.clone() })
         .within(CatchPanic)
-        .within(doors::Keep)
+        .within(ports::Keep)
         .within(request_log::Log(policies.clone()))
         .within(cors::cors(&origins))
         .within(cors::EmptyPreflight)
@@ -121,16 +121,16 @@ pub(crate) async fn run(settings: config::Api) -> anyhow::Result<()> {
     let server = {
         let (http, stopping) = (app.settings.http.clone(), stopping.clone());
         let per_address = Places::new(limited.then_some(http.connections_per_address));
-        let public = if operators.is_some() { Door::Api } else { Door::Only };
+        let public = if operators.is_some() { Port::Api } else { Port::Only };
         tokio::spawn(async move {
-            let accept = |listener, door| {
-                let behind = Behind(door, service.clone());
+            let accept = |listener, port| {
+                let behind = Behind(port, service.clone());
                 let per_address = per_address.clone();
                 accept::accept_until_stopped(listener, behind, &http, per_address, stopping.clone())
             };
             let for_operators = async {
                 if let Some(listener) = operators {
-                    accept(listener, Door::Operators).await;
+                    accept(listener, Port::Operators).await;
                 }
             };
             tokio::join!(accept(listener, public), for_operators);

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     auth::{
         caller::Device,
-        login::{self, Door},
+        login::{self, Opens},
     },
     http::{
         api_error::ApiError,
@@ -68,8 +68,8 @@ impl Endpoint for Login {
     ) -> Result<Self::Response, ApiError> {
         let since = Utc::now();
         let (login, password) = self.credentials()?;
-        let (address, door) = (device.address, Door::Api);
-        let user = login::with_password(&app, address, &login, password, &solution, door).await?;
+        let (address, opens) = (device.address, Opens::Api);
+        let user = login::with_password(&app, address, &login, password, &solution, opens).await?;
         Ok(One(open_session(&app, &device, user, since, "Login successful").await?))
     }
 }

@@ -1,4 +1,4 @@
-//! The doors through which requests come: the API's, and, with ADMIN_ADDRESS, another one for the
+//! The ports through which requests come: the API's, and, with ADMIN_ADDRESS, another one for the
 //! operators' pages. What is behind the one is not found through the other.
 
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use axum::{
 use super::layers::{Answer, Layer};
 use crate::http::api_error::ApiError;
 
-/// Through which door a request has come.
+/// Through which port a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum Port {
     /// The only one.
     Only,
     /// The API's, beside the operators'.
@@ -22,21 +22,21 @@ pub(super) enum Door {
     Operators,
 }
 
-impl Door {
+impl Port {
     fn leads_to(self, path: &str) -> bool {
         let is_admin = path
             .strip_prefix("/admin")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         match self {
-            Door::Only => true,
-            Door::Api => !is_admin,
-            Door::Operators => is_admin,
+            Port::Only => true,
+            Port::Api => !is_admin,
+            Port::Operators => is_admin,
         }
     }
 }
 
-/// What is behind a door.
-pub(super) struct Behind<A>(pub(super) Door, pub(super) Arc<A>);
+/// What is behind a port.
+pub(super) struct Behind<A>(pub(super) Port, pub(super) Arc<A>);
 
 impl<A: Answer> Answer for Behind<A> {
     fn answer(&self, mut request: Request) -> impl Future<Output = Response> + Send {
@@ -45,13 +45,13 @@ impl<A: Answer> Answer for Behind<A> {
     }
 }
 
-/// Answers what is not behind the request's door, which paths that are normal tell.
+/// Answers what is not behind the request's port, which paths that are normal tell.
 pub(super) struct Keep;
 
 impl Layer for Keep {
     async fn around(&self, request: Request, inner: &impl Answer) -> Response {
-        let door = request.extensions().get::<Door>().copied().unwrap_or(Door::Api);
-        match door.leads_to(request.uri().path()) {
+        let port = request.extensions().get::<Port>().copied().unwrap_or(Port::Api);
+        match port.leads_to(request.uri().path()) {
             true => inner.answer(request).await,
             false => ApiError::route_not_found().into_response(),
         }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_door_leads_to_what_is_behind_it() {
+    fn each_port_leads_to_what_is_behind_it() {
         for (path, api, operators) in [
             ("/admin", false, true),
             ("/admin/jobs", false, true),
@@ -71,9 +71,9 @@ mod tests {
             ("/api/v1/events", true, false),
             ("/socket.io/", true, false),
         ] {
-            assert_eq!(Door::Api.leads_to(path), api, "{path}");
-            assert_eq!(Door::Operators.leads_to(path), operators, "{path}");
-            assert!(Door::Only.leads_to(path));
+            assert_eq!(Port::Api.leads_to(path), api, "{path}");
+            assert_eq!(Port::Operators.leads_to(path), operators, "{path}");
+            assert!(Port::Only.leads_to(path));
         }
     }
 }
