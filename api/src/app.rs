@@ -18,6 +18,7 @@ use nexus_common::{
         views::{self, BookingDetail, ListedBooking, Listing},
     },
     config,
+    door::{self, access::Scanner},
     events::{inventory, turns::Turns},
     payments::{
         orders::{self, CreatedOrder, PaymentVerification},
@@ -92,6 +93,9 @@ pub(crate) struct AppState {
     pub(crate) challenges: Challenges,
     pub(crate) otp_hints: OtpHints,
     revocations: Groups<(String, Verified), bool>,
+    scanners: Groups<door::keys::Token, Option<Scanner>>,
+    /// Tells organisers how many are in.
+    pub(crate) door_counts: Coalesced<Everyone>,
 }
 
 /// How long a request waits for its turn at an event.
@@ -138,6 +142,8 @@ impl AppState {
             challenges: Challenges::new(&settings.tokens)?,
             otp_hints: OtpHints::new(cache.clone()),
             revocations: sessions::revocations(db.clone()),
+            scanners: door::keys::scanners(db.clone()),
+            door_counts: door::counts::updates(db.clone(), &settings.redis, everyone.clone())?,
             reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
             followers: Followers::new(cache.clone(), seats.clone()),
@@ -154,6 +160,7 @@ impl AppState {
     pub(crate) async fn say_last_words(&self) {
         self.followers.settle().await;
         self.counts.settle().await;
+        self.door_counts.settle().await;
         self.everyone.settle().await;
     }
 
@@ -171,6 +178,11 @@ impl AppState {
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         let twilio = self.twilio.as_ref().map(Twilio::key);
         twilio.into_iter().chain(self.razorpay.as_ref().map(Razorpay::key)).cloned()
+    }
+
+    /// The scanner of a door key.
+    pub(crate) async fn scanner(&self, token: door::keys::Token) -> Result<Scanner> {
+        self.scanners.call(token).await?.ok_or(Error::TokenInvalid)
     }
 
     /// The user of an access token. Redis knows revoked tokens at once; PostgreSQL has the truth,

@@ -15,6 +15,7 @@ use nexus_common::{
     Error, Result,
     accounts::{credentials::Login, login_networks, otp_challenges},
     config::{Limit, RateLimit, RateLimits, Tokens},
+    door::access::Keeper,
     limiter::{
         Budget, Limiter, Refused, Taken,
         puzzles::{self, Puzzles},
@@ -24,7 +25,7 @@ use nexus_common::{
     storage::Cache,
     types::{
         contacts::{Email, Phone},
-        ids::UserId,
+        ids::{DoorKeyId, UserId},
     },
 };
 use sqlx::PgPool;
@@ -295,6 +296,25 @@ impl Budgets {
     /// An export of everything that is held about a user, which may be much.
     pub(crate) async fn account_export(&self, user: UserId) -> Result<Taken> {
         self.take(vec![self.budget(Limit::AccountExport, user)]).await
+    }
+
+    /// A request of a scanner, a device with a door key.
+    pub(crate) async fn scanner(&self, key: DoorKeyId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::Door, key)]).await
+    }
+
+    /// A search for tickets by name, which shows who has some.
+    pub(crate) async fn door_search(&self, keeper: Keeper) -> Result<Taken> {
+        let whose = match keeper {
+            Keeper::Account(user) => format!("user {user}"),
+            Keeper::Scanner(scanner) => format!("key {}", scanner.key),
+        };
+        self.take(vec![self.budget(Limit::DoorSearch, whose)]).await
+    }
+
+    /// An account that an organiser names as staff, who learns whether there is one.
+    pub(crate) async fn staff(&self, organiser: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::Staff, organiser)]).await
     }
 
     /// A response that is kept for a day, for when the request is sent again. The caller gives

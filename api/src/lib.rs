@@ -26,7 +26,10 @@ use nexus_common::{
     storage::postgres,
 };
 
-use self::{cli::accounts, spec::Documents};
+use self::{
+    cli::{accounts, ticket_keys},
+    spec::Documents,
+};
 
 /// The Nexus API.
 #[derive(Parser)]
@@ -44,6 +47,9 @@ enum Command {
     Migrate,
     #[command(flatten)]
     Operator(accounts::Command),
+    /// The keys that sign tickets.
+    #[command(subcommand)]
+    TicketKeys(ticket_keys::Command),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the AsyncAPI document.
@@ -67,6 +73,7 @@ pub async fn main() -> ExitCode {
         Command::Serve => run_serve().await,
         Command::Migrate => run_migrate().await,
         Command::Operator(command) => accounts::run(command).await,
+        Command::TicketKeys(command) => ticket_keys::run(command).await,
         Command::Openapi => print(documents().openapi()),
         Command::Asyncapi => print(documents().asyncapi()),
         Command::CheckConfig { list: true } => {

@@ -68,6 +68,16 @@ text_enum! {
         SeatTypeUpdated = "seat_type_updated",
         SeatTypeDeleted = "seat_type_deleted",
         Viewed = "viewed",
+        StaffAdded = "staff_added",
+        StaffRemoved = "staff_removed",
+        GateCreated = "gate_created",
+        GateUpdated = "gate_updated",
+        GateDeleted = "gate_deleted",
+        DoorKeyCreated = "door_key_created",
+        DoorKeyRevoked = "door_key_revoked",
+        CheckInUndone = "check_in_undone",
+        TicketKeyAdded = "ticket_key_added",
+        TicketKeyRevoked = "ticket_key_revoked",
     }
 }
 

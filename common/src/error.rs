@@ -188,12 +188,40 @@ pub enum Error {
     CancelTooLate,
     #[error("Cannot cancel confirmed booking. Cancelling ended {0} before the event starts.")]
     CancelClosed(String),
+    #[error("Cannot cancel confirmed booking. Its tickets have been used.")]
+    TicketsUsed,
     #[error("Booking is already confirmed")]
     BookingConfirmed,
     #[error("Ticket generation job not found")]
     TicketJobNotFound,
     #[error("A cancellation request with this idempotency key is already in progress.")]
     IdempotencyInFlight,
+
+    // The door.
+    #[error("No account has verified this e-mail address or phone number")]
+    AccountNotFound,
+    #[error("There is no such member of staff")]
+    StaffNotFound,
+    #[error("Gate not found")]
+    GateNotFound,
+    #[error("This event has a gate of that name already")]
+    GateExists,
+    #[error(
+        "This gate has a door key, or people have come in there. It cannot be deleted any more."
+    )]
+    GateInUse,
+    #[error("Door key not found")]
+    DoorKeyNotFound,
+    #[error(
+        "Please type more: a reference, four digits of a phone number or three characters of a name"
+    )]
+    SearchTooWide,
+    #[error("Check-in not found")]
+    CheckInNotFound,
+    #[error("This check-in has been undone. Please scan the ticket again.")]
+    CheckInUndone,
+    #[error("This key has been revoked: sign tickets with another one")]
+    TicketKeyRevoked,
 
     // Payments.
     #[error("Booking not found or you don't have permission to pay for this booking")]
@@ -339,8 +367,19 @@ impl Error {
             Error::BookingTimedOut => (Gone, "booking_expired"),
             Error::CancelTooLate => (Conflict, "event_started"),
             Error::CancelClosed(_) => (Conflict, "cancellation_closed"),
+            Error::TicketsUsed => (Conflict, "tickets_used"),
             Error::BookingConfirmed => (Conflict, "booking_confirmed"),
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
+            Error::AccountNotFound => (NotFound, "account_not_found"),
+            Error::StaffNotFound => (NotFound, "staff_not_found"),
+            Error::GateNotFound => (NotFound, "gate_not_found"),
+            Error::GateExists => (Conflict, "gate_exists"),
+            Error::GateInUse => (Conflict, "gate_in_use"),
+            Error::DoorKeyNotFound => (NotFound, "door_key_not_found"),
+            Error::SearchTooWide => (Mismatch, "search_too_wide"),
+            Error::CheckInNotFound => (NotFound, "check_in_not_found"),
+            Error::CheckInUndone => (Conflict, "check_in_undone"),
+            Error::TicketKeyRevoked => (Conflict, "ticket_key_revoked"),
             Error::RateLimited(_) => (TooMany, "rate_limited"),
             Error::WorkNeeded { .. } => (TooMany, "proof_of_work_needed"),
             Error::IdempotencyInFlight | Error::RequestInFlight => {

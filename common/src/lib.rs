@@ -11,6 +11,7 @@
 //! - [`providers`] – Razorpay, Twilio, SMTP
 //! - [`accounts`], [`events`], [`seats`], [`tickets`], [`ledger`], [`bookings`], [`payments`] –
 //!   what Nexus is about: each its types, rules, SQL and broadcasts
+//! - [`door`] – who comes in
 //! - [`idempotency`], [`books`], [`retention`] – what concerns several of them
 //!
 //! Verbs take the caller's connection (`freeing::free(&mut tx, …)`), so that the caller decides
@@ -22,6 +23,7 @@ pub mod audit;
 pub mod bookings;
 pub mod books;
 pub mod config;
+pub mod door;
 pub mod error;
 pub mod events;
 pub mod idempotency;

@@ -7,7 +7,11 @@ use std::{
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use nexus_common::{Error, types::ids::UserId};
+use nexus_common::{
+    Error,
+    door::access::{Keeper, Scanner},
+    types::ids::UserId,
+};
 
 use crate::{
     app::App,
@@ -77,6 +81,27 @@ impl FromRequestParts<App> for Caller {
             None => app.authenticate(token).await?,
         };
         Ok(Caller { user, token: token.to_owned() })
+    }
+}
+
+/// The scanner of the request's door key, looked up once; only of requests that have one.
+#[derive(Clone)]
+pub(crate) struct AtDoor(pub(crate) Result<Scanner, ApiError>);
+
+/// An authenticated caller, or a scanner.
+pub(crate) struct DoorCaller(pub(crate) Keeper);
+
+impl FromRequestParts<App> for DoorCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match parts.extensions.get::<AtDoor>() {
+            Some(AtDoor(scanner)) => Ok(DoorCaller(Keeper::Scanner(scanner.clone()?))),
+            None => {
+                let caller = Caller::from_request_parts(parts, app).await?;
+                Ok(DoorCaller(Keeper::Account(caller.user)))
+            }
+        }
     }
 }
 

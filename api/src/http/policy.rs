@@ -78,6 +78,8 @@ impl Policy {
 pub(crate) struct Policies {
     /// For single paths.
     exact: Arc<Vec<(String, Policy)>>,
+    /// For paths in which one of these is followed by an id, and that by one of these names.
+    inside: Arc<Vec<(String, String, Policy)>>,
     /// For all paths below these.
     below: Arc<Vec<(String, Policy)>>,
     /// Paths that are followed by a segment whose case matters.
@@ -85,16 +87,19 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Policies of single paths, and of all paths below others, of which the longest counts. The
-    /// segment after one of `before_an_id` is an id whose case matters.
+    /// Policies of single paths; of paths in which one is followed by an id and a name; and of all
+    /// paths below others, of which the longest counts. The segment after one of `before_an_id` is
+    /// an id whose case matters.
     pub(crate) fn new(
         exact: Vec<(String, Policy)>,
+        inside: Vec<(String, String, Policy)>,
         mut below: Vec<(String, Policy)>,
         before_an_id: Vec<String>,
     ) -> Self {
         below.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         Policies {
             exact: Arc::new(exact),
+            inside: Arc::new(inside),
             below: Arc::new(below),
             before_an_id: Arc::new(before_an_id),
         }
@@ -105,9 +110,15 @@ impl Policies {
         let is_below = |base: &str| {
             path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
+        let is_inside = |base: &str, name: &str| {
+            path.strip_prefix(base).and_then(|rest| rest.split('/').nth(2)) == Some(name)
+        };
         let exact = self.exact.iter().find(|(exact, _)| exact == path);
-        let found = exact.or_else(|| self.below.iter().find(|(base, _)| is_below(base)));
-        found.map_or(Policy::NONE, |(_, policy)| *policy)
+        let inside = || self.inside.iter().find(|(base, name, _)| is_inside(base, name));
+        let below = || self.below.iter().find(|(base, _)| is_below(base));
+        let found = exact.map(|(_, policy)| policy);
+        let found = found.or_else(|| inside().map(|(.., policy)| policy));
+        found.or_else(|| below().map(|(_, policy)| policy)).copied().unwrap_or(Policy::NONE)
     }
 
     /// Whether the segment after this path, in lower case, is an id whose case matters.

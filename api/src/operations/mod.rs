@@ -5,6 +5,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod bookings;
+pub(crate) mod door;
 pub(crate) mod events;
 pub(crate) mod payments;
 pub(crate) mod seats;

@@ -73,6 +73,12 @@ impl Reads {
         }
     }
 
+    /// [`Error::EventNotFound`] unless `viewer` may know of the event.
+    pub(crate) async fn require_visible(&self, id: EventId, viewer: Viewer) -> Result<()> {
+        let event = self.events.get(id).await?.ok_or(Error::EventNotFound)?;
+        require_visible(event.content.event.visibility(), viewer)
+    }
+
     /// The response to `GET /events/:id/seat-types`.
     pub(crate) async fn seat_types(&self, id: EventId, viewer: Viewer) -> Result<Body> {
         let event = self.seat_types.get(id).await?.ok_or(Error::EventNotFound)?;

@@ -19,6 +19,7 @@ use crate::{
     operations::{
         accounts::*,
         bookings::*,
+        door::*,
         events::*,
         payments::{webhook, *},
         seats::*,
@@ -64,6 +65,23 @@ fn routes() -> Routes {
         .endpoint::<GetCancellation>(M::GET, "/{eventId}/cancellation")
         .endpoint::<ListSeatTypes>(M::GET, "/{eventId}/seat-types");
 
+    let door = Routes::beside("Door", "/api/v1/events/{eventId}", PERSONAL)
+        .endpoint::<GetTicketKeys>(M::GET, "/ticket-keys")
+        .endpoint::<ListStaff>(M::GET, "/staff")
+        .command::<AddStaff>(M::POST, "/staff")
+        .command::<RemoveStaff>(M::DELETE, "/staff/{userId}")
+        .endpoint::<ListGates>(M::GET, "/gates")
+        .command::<CreateGate>(M::POST, "/gates")
+        .command::<UpdateGate>(M::PUT, "/gates/{gateId}")
+        .command::<DeleteGate>(M::DELETE, "/gates/{gateId}")
+        .endpoint::<ListDoorKeys>(M::GET, "/door-keys")
+        .endpoint::<CreateDoorKey>(M::POST, "/door-keys")
+        .command::<RevokeDoorKey>(M::DELETE, "/door-keys/{doorKeyId}")
+        .endpoint::<CheckInTicket>(M::POST, "/check-ins")
+        .endpoint::<UndoCheckIn>(M::DELETE, "/check-ins/{scanId}")
+        .endpoint::<GetCheckInCounts>(M::GET, "/check-ins/counts")
+        .endpoint::<SearchTickets>(M::GET, "/tickets");
+
     let seats = Routes::new("Seats", "/api/v1/seats/{eventId}", Policy::API)
         .endpoint::<GetSeats>(M::GET, "")
         .command::<LockSeats>(M::POST, "/locks")
@@ -100,7 +118,7 @@ fn routes() -> Routes {
         documents::docs_spec(),
     );
 
-    auth.and(events).and(seats).and(bookings).and(payments).and(service).and(docs)
+    auth.and(events).and(door).and(seats).and(bookings).and(payments).and(service).and(docs)
 }
 
 /// The API documents' description of every route.

@@ -29,6 +29,7 @@ pub(crate) struct Routes {
     pub(crate) router: Router<App>,
     pub(crate) described: Vec<Route>,
     below: Vec<(String, Policy)>,
+    inside: Vec<(String, String, Policy)>,
     exact: Vec<(String, Policy)>,
     before_an_id: Vec<String>,
 }
@@ -50,9 +51,16 @@ impl Routes {
                 .map(|base| (base.to_owned(), policy))
                 .into_iter()
                 .collect(),
+            inside: vec![],
             exact: vec![],
             before_an_id: vec![],
         }
+    }
+
+    /// The same for routes of which others have the base, too: their policy is for paths that have
+    /// the name behind it in common with one of these.
+    pub(crate) fn beside(tag: &'static str, base: &'static str, policy: Policy) -> Self {
+        Routes { below: vec![], ..Self::new(tag, base, policy) }
     }
 
     /// Adds a command.
@@ -128,6 +136,12 @@ impl Routes {
         handler: impl Handler<T, App>,
         operation: Operation,
     ) -> Self {
+        if self.below.is_empty()
+            && let (Some((before, _)), Some(name)) =
+                (self.base.split_once("/{"), path.split('/').nth(1))
+        {
+            self.inside.push((before.to_owned(), name.to_owned(), self.policy));
+        }
         let path = format!("{}{path}", self.base);
         let policy = self.exact.iter().find(|(exact, _)| *exact == path);
         let policy = policy.map_or(self.policy, |(_, policy)| *policy);
@@ -141,6 +155,7 @@ impl Routes {
         self.router = self.router.merge(others.router);
         self.described.extend(others.described);
         self.below.extend(others.below);
+        self.inside.extend(others.inside);
         self.exact.extend(others.exact);
         self.before_an_id.extend(others.before_an_id);
         self
@@ -150,7 +165,7 @@ impl Routes {
     pub(crate) fn policies(&self, others: &[(&str, Policy)]) -> Policies {
         let others = others.iter().map(|(path, policy)| ((*path).to_owned(), *policy));
         let below = self.below.iter().cloned().chain(others).collect();
-        Policies::new(self.exact.clone(), below, self.before_an_id.clone())
+        Policies::new(self.exact.clone(), self.inside.clone(), below, self.before_an_id.clone())
     }
 }
 

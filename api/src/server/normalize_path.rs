@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn case_and_trailing_slash_make_no_difference_but_ids_keep_theirs() {
-        let policies = Policies::new(vec![], vec![], vec!["/api/v1/payments/verify".to_owned()]);
+        let policies =
+            Policies::new(vec![], vec![], vec![], vec!["/api/v1/payments/verify".to_owned()]);
         let read = |uri: &str| {
             let uri: Uri = uri.parse().unwrap();
             normalized(&uri, &policies).unwrap_or(uri).to_string()

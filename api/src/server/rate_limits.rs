@@ -1,5 +1,5 @@
-//! Every request to the API and to the operators' pages counts for its user or, without a valid
-//! token, for its address; every new Socket.IO connection counts for its address. Razorpay's
+//! Every request to the API and to the operators' pages counts for its user, or for the device whose
+//! door key it has, or, without a valid token, for its address; every new Socket.IO connection counts for its address. Razorpay's
 //! webhooks are not counted: their signature, which costs less to verify than a budget to look up,
 //! tells them from forgeries, and no flood of forgeries may keep a real one out.
 
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, request::Parts};
 use nexus_common::{
     Error,
     audit::{self, Origin},
+    door::keys::Token,
     types::{ids::UserId, usage::Usage},
 };
 
@@ -21,7 +22,7 @@ use super::layers::{Answer, Layer};
 use crate::{
     admin::session,
     app::App,
-    auth::caller::{Identity, bearer},
+    auth::caller::{AtDoor, Identity, bearer},
     http::{api_error::ApiError, client_ip::ClientIp, found::Found, policy::Policies},
 };
 
@@ -41,17 +42,24 @@ pub(crate) async fn requests(
     }
     let (mut parts, body) = request.into_parts();
     let Ok(address) = ClientIp::from_request_parts(&mut parts, &app).await;
+    let door_key = bearer(&parts.headers).and_then(Token::parse);
+    let scanner = match door_key {
+        Some(key) if !policy.has_cookie => Some(app.scanner(key).await),
+        _ => None,
+    };
     let identity = match policy.has_cookie {
         true => operator(&app, &mut parts).await,
         false => match bearer(&parts.headers) {
+            Some(_) if scanner.is_some() => Err(Error::TokenInvalid),
             Some(token) => app.authenticate(token).await,
             None => Err(Error::TokenMissing),
         },
     };
     let mut request = Request::from_parts(parts, body);
-    let taken = match &identity {
-        Ok(user) => app.budgets.user(*user).await,
-        Err(_) => app.budgets.anonymous(address).await,
+    let taken = match (&scanner, &identity) {
+        (Some(Ok(scanner)), _) => app.budgets.scanner(scanner.key).await,
+        (_, Ok(user)) => app.budgets.user(*user).await,
+        (_, Err(_)) => app.budgets.anonymous(address).await,
     };
     let taken = match taken {
         Ok(taken) => taken,
@@ -59,6 +67,9 @@ pub(crate) async fn requests(
     };
     let origin = origin(&app, &request, identity.as_ref().ok().copied(), address);
     request.extensions_mut().insert(Identity(identity.map_err(ApiError::from)));
+    if let Some(scanner) = scanner {
+        request.extensions_mut().insert(AtDoor(scanner.map_err(ApiError::from)));
+    }
     let mut response = audit::coming_from(origin, next.run(request)).await;
     let is_refusal =
         response.extensions().get::<ApiError>().is_some_and(|failure| failure.usage.is_some());

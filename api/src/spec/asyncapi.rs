@@ -3,6 +3,7 @@
 
 use nexus_common::{
     bookings::broadcasts::{BookingCancelled, BookingConfirmed, BookingCreated},
+    door::counts::DoorCounts,
     events::{
         broadcasts::{
             EventChanged, EventCreated, EventDeleted, SeatTypeCreated, SeatTypeDeleted,
@@ -65,6 +66,7 @@ pub(super) fn document(commands: &[Operation]) -> Value {
     channel.add_broadcast::<BookingCancelled>();
     channel.add_broadcast::<PaymentRefunded>();
     channel.add_broadcast::<TicketsReady>();
+    channel.add_broadcast::<DoorCounts>();
 
     let Channel { schemas, messages, operations } = channel;
     json!({
@@ -122,7 +124,9 @@ impl Channel {
         ] }),
         );
         let security = match command.access {
-            Access::User => json!([{ "$ref": "#/components/securitySchemes/token" }]),
+            Access::User | Access::Keeper => {
+                json!([{ "$ref": "#/components/securitySchemes/token" }])
+            }
             Access::Anybody | Access::MaybeUser => json!([]),
         };
         self.operations.insert(

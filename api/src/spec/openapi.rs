@@ -64,7 +64,15 @@ pub(super) fn document(routes: &[Route]) -> Value {
             "schemas": described,
             "headers": components::headers(),
             "parameters": components::parameters(),
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+                "doorKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "nxd_…",
+                    "description": "A token for a device that lets people in to one event: see `create_door_key`.",
+                },
+            },
         },
     })
 }
@@ -83,6 +91,7 @@ fn operation(
             Access::Anybody => json!([]),
             Access::MaybeUser => json!([{}, { "bearer": [] }]),
             Access::User => json!([{ "bearer": [] }]),
+            Access::Keeper => json!([{ "bearer": [] }, { "doorKey": [] }]),
         },
         "parameters": parameters,
         "responses": responses(method, *policy, operation, schemas),
@@ -261,7 +270,7 @@ fn failures(
             Error::RateLimited(Usage { limit: 1, used: 1, until_room: Duration::ZERO }).into(),
         );
     }
-    if operation.access == Access::User {
+    if matches!(operation.access, Access::User | Access::Keeper) {
         all.extend(
             [Error::TokenMissing, Error::TokenInvalid, Error::TokenRevoked, Error::TokenType]
                 .map(ApiError::from),

@@ -50,6 +50,8 @@ pub(super) enum Access {
     /// Anyone; users may be told more.
     MaybeUser,
     User,
+    /// Users, and devices with a door key.
+    Keeper,
 }
 
 /// A request's header that matters to one operation.
@@ -116,6 +118,11 @@ impl Operation {
     /// For users.
     pub(crate) fn private(name: &'static str, summary: &'static str) -> Self {
         Self::new(name, summary, Access::User)
+    }
+
+    /// For users, and for devices with a door key.
+    pub(crate) fn at_the_door(name: &'static str, summary: &'static str) -> Self {
+        Self::new(name, summary, Access::Keeper)
     }
 
     /// For users, over sockets too.

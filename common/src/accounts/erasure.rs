@@ -131,6 +131,7 @@ pub async fn erase(conn: &mut PgConnection, user: UserId) -> Result<()> {
         sqlx::query!("DELETE FROM idempotency_keys WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM idempotent_requests WHERE user_id = $1", user as _),
         sqlx::query!("DELETE FROM cancellation_notices WHERE user_id = $1", user as _),
+        sqlx::query!("DELETE FROM event_staff WHERE user_id = $1", user as _),
     ] {
         forget.execute(&mut *conn).await?;
     }

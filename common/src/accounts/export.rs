@@ -66,6 +66,12 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
                               'event_id', event_id, 'seat_type_id', event_seat_type_id, 'seat_label', seat_label, 'status', s.status,
                               'locked_at', locked_at, 'expires_at', expires_at, 'booked_at', booked_at) ORDER BY s.id), '[]')
                    FROM seats s WHERE s.user_id = u.id) AS "seats!",
+                  (SELECT coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'added_at', added_at) ORDER BY added_at), '[]')
+                   FROM event_staff s WHERE s.user_id = u.id) AS "staff_of!",
+                  (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                              'event_id', event_id, 'count', count, 'first_at', first_at, 'last_at', last_at) ORDER BY first_at), '[]')
+                   FROM (SELECT event_id, count(*) AS count, min(scanned_at) AS first_at, max(scanned_at) AS last_at
+                         FROM check_ins WHERE check_ins.user_id = u.id GROUP BY event_id) c) AS "scans!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(
                               'booking_id', booking_id, 'booking_reference', booking_reference, 'event_name', event_name, 'event_start', event_start,
                               'reason', reason, 'kept_at', kept_at) ORDER BY booking_id), '[]')
@@ -102,6 +108,8 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
         ("role_changes", row.role_changes),
         ("audit_log", row.audit_log),
         ("seats", row.seats),
+        ("staff_of", row.staff_of),
+        ("scans", row.scans),
         ("cancellation_notices", row.notices),
         ("orders_of_deleted_bookings", row.orders_of_deleted_bookings),
     ];
@@ -129,7 +137,10 @@ pub async fn bookings(
                'tickets', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                'ticket_id', ticket_id, 'seat_label', seat_label, 'seat_type_name', seat_type_name, 'price_paid', price_paid,
                                'qr_code', qr_code, 'status', t.status, 'email_sent', email_sent, 'sms_sent', sms_sent, 'generated_at', generated_at,
-                               'delivered_at', delivered_at) ORDER BY t.id), '[]')
+                               'delivered_at', delivered_at,
+                               'check_ins', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                                                 'at', scanned_at, 'gate', g.name, 'undone_at', undone_at) ORDER BY scanned_at), '[]')
+                                             FROM check_ins c LEFT JOIN gates g ON g.id = c.gate_id WHERE c.ticket_id = t.id)) ORDER BY t.id), '[]')
                            FROM tickets t WHERE t.booking_id = b.id),
                'orders', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                               'order_id', order_id, 'amount_paise', amount_paise, 'currency', currency, 'created_at', o.created_at) ORDER BY o.created_at), '[]')
@@ -175,7 +186,9 @@ pub async fn events(conn: &mut PgConnection, user: UserId, ids: &[EventId]) -> R
     let rows = sqlx::query_scalar!(
         r#"SELECT to_jsonb(e) || jsonb_build_object(
                'seat_types', (SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.id), '[]') FROM event_seat_types t WHERE t.event_id = e.id),
-               'cancellation', (SELECT to_jsonb(c) FROM event_cancellations c WHERE c.event_id = e.id)
+               'cancellation', (SELECT to_jsonb(c) FROM event_cancellations c WHERE c.event_id = e.id),
+               'gates', (SELECT coalesce(jsonb_agg(to_jsonb(g) ORDER BY g.id), '[]') FROM gates g WHERE g.event_id = e.id),
+               'door_keys', (SELECT coalesce(jsonb_agg(to_jsonb(k) - 'hash' ORDER BY k.id), '[]') FROM door_keys k WHERE k.event_id = e.id)
            ) AS "event!"
            FROM events e WHERE e.id = ANY ($2) AND e.organizer_id = $1 ORDER BY e.id"#,
         user as _,

@@ -23,6 +23,7 @@ use crate::{
     storage::postgres::interval,
     types::{
         ids::{BookingId, UserId},
+        statuses::TicketStatus,
         time::in_words,
     },
 };
@@ -71,6 +72,7 @@ pub async fn cancel(
         if booking.event_started { BookingEvent::CancelAfterStart } else { BookingEvent::Cancel };
     if booking_states::next(booking.state(), event) == BookingStep::CancelSale {
         require_time_left(conn, &booking, closing).await?;
+        require_unused(conn, id).await?;
     }
     let cancelled = carry_out(conn, &booking, event, reason, &mut after).await?;
     let response = Cancelled {
@@ -130,6 +132,18 @@ async fn require_time_left(
     .fetch_one(conn)
     .await?;
     if closed { Err(Error::CancelClosed(in_words(closing))) } else { Ok(()) }
+}
+
+/// Refuses to cancel a booking with whose tickets somebody has come in. Who is at the door waits for
+/// this transaction, or is waited for.
+async fn require_unused(conn: &mut PgConnection, booking: BookingId) -> Result<()> {
+    let statuses = sqlx::query_scalar!(
+        r#"SELECT status AS "status: TicketStatus" FROM tickets WHERE booking_id = $1 ORDER BY id FOR NO KEY UPDATE"#,
+        booking as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    if statuses.contains(&TicketStatus::Used) { Err(Error::TicketsUsed) } else { Ok(()) }
 }
 
 /// Cancels a locked booking, as far as `event` can do that in its state: reverses the sale, owes

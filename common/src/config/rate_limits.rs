@@ -93,6 +93,9 @@ pub enum Limit {
     Events,
     IdempotencyKeys,
     PhoneOwners,
+    Door,
+    DoorSearch,
+    Staff,
     UnpaidSeats,
     UnpaidBookings,
     UnpaidSeatMinutes,
@@ -102,7 +105,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 35] = [
+    pub const ALL: [Limit; 38] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -133,6 +136,9 @@ impl Limit {
         Limit::Events,
         Limit::IdempotencyKeys,
         Limit::PhoneOwners,
+        Limit::Door,
+        Limit::DoorSearch,
+        Limit::Staff,
         Limit::UnpaidSeats,
         Limit::UnpaidBookings,
         Limit::UnpaidSeatMinutes,
@@ -237,6 +243,12 @@ impl Limit {
             }
             // Accounts to which one phone comes to belong, one after the other.
             Limit::PhoneOwners => ("phone_owners", "RATE_LIMIT_PHONE_OWNERS", rate(5, 24 * HOUR)),
+            // Requests of one device at a door.
+            Limit::Door => ("door", "RATE_LIMIT_DOOR", rate(600, MINUTE)),
+            // Searches for tickets by one device or user at a door.
+            Limit::DoorSearch => ("door_search", "RATE_LIMIT_DOOR_SEARCH", rate(60, MINUTE)),
+            // Accounts that one organiser names as staff, whether or not there are any.
+            Limit::Staff => ("staff", "RATE_LIMIT_STAFF", rate(100, HOUR)),
             // Unpaid seats of one user, over all events.
             Limit::UnpaidSeats => ("unpaid_seats", "UNPAID_SEATS_PER_ACCOUNT", rate(20, 24 * HOUR)),
             // Unpaid bookings of one user, over all events.

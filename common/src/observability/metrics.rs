@@ -30,6 +30,7 @@ const RATE_LIMITED: &str = "nexus_rate_limited_total";
 const PUZZLES: &str = "nexus_puzzles_total";
 const PASSWORD_LOOKUPS: &str = "nexus_password_lookups_total";
 const BROADCASTS: &str = "nexus_broadcasts_total";
+const CHECK_INS: &str = "nexus_check_ins_total";
 const DB_CONNECTIONS: &str = "nexus_db_connections";
 const DB_CONNECTIONS_MAX: &str = "nexus_db_connections_max";
 const JOBS: &str = "nexus_jobs";
@@ -133,6 +134,7 @@ fn describe() {
         "New passwords that were looked up in breaches, by outcome: unknown, breached, failed (and let pass)"
     );
     describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
+    describe_counter!(CHECK_INS, "Scans of tickets at doors, by what they came to");
     describe_gauge!(
         DB_CONNECTIONS,
         "PostgreSQL connections of this process by pool and state (idle, used)"
@@ -272,6 +274,11 @@ pub fn password_lookup(outcome: &'static str) {
 /// A broadcast has been sent.
 pub fn broadcast(event: &'static str) {
     counter!(BROADCASTS, "event" => event).increment(1);
+}
+
+/// A ticket has been scanned at a door.
+pub fn check_in(result: &'static str) {
+    counter!(CHECK_INS, "result" => result).increment(1);
 }
 
 /// The current use of a pool.

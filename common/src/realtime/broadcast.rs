@@ -30,6 +30,7 @@ pub enum Listeners {
     Viewers,
     ViewersOfBookings,
     Buyer,
+    Organiser,
 }
 
 impl Listeners {
@@ -51,6 +52,7 @@ impl Listeners {
                  code; of a draft, no others."
             }
             Listeners::Buyer => "The buyer's clients.",
+            Listeners::Organiser => "The clients of the event's organiser.",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Broadcasts about an event of which only the last counts: at most one per event per 100 ms across
-//! all processes, and always one after the last change.
+//! Broadcasts about an event of which only the last counts: at most so many per event and second
+//! across all processes, and always one after the last change.
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
@@ -26,7 +26,10 @@ type Composing = Pin<Box<dyn Future<Output = Result<Broadcast>> + Send>>;
 /// Tells clients an event's state, some time after it has changed.
 #[derive(Clone)]
 pub struct Coalesced<P> {
-    gate: ConnectionManager,
+    turns: ConnectionManager,
+    /// In Redis, what is said when; the event's id follows.
+    name: &'static str,
+    every: Duration,
     publisher: P,
     compose: Arc<Compose>,
     /// Without Redis: events whose broadcast this process is about to send.
@@ -34,18 +37,21 @@ pub struct Coalesced<P> {
     telling: TaskTracker,
 }
 
-const COALESCE: Duration = Duration::from_millis(100);
-
 impl<P: Publish> Coalesced<P> {
-    /// Sends what `compose` makes through `publisher`; processes take turns through Redis.
+    /// Sends what `compose` makes through `publisher`, no more often than `every`; processes take
+    /// turns through Redis, under `name`.
     pub fn new(
         settings: &Redis,
+        name: &'static str,
+        every: Duration,
         publisher: P,
         compose: impl Fn(EventId) -> Composing + Send + Sync + 'static,
     ) -> Result<Self, RedisError> {
-        let gate = connect(settings, Profile::TURNS)?;
+        let turns = connect(settings, Profile::TURNS)?;
         Ok(Coalesced {
-            gate,
+            turns,
+            name,
+            every,
             publisher,
             compose: Arc::new(compose),
             due: Arc::default(),
@@ -57,16 +63,16 @@ impl<P: Publish> Coalesced<P> {
     pub fn changed(&self, event: EventId) {
         let this = self.clone();
         self.telling.spawn(traces::carried(async move {
-            // A change that finds the gate closed was committed before the gate opens again, so the
-            // read after that sees it.
-            match this.gate_is_mine(event).await {
+            // A change that finds another's turn taken was committed before that turn ends, so the
+            // read after it sees it.
+            match this.turn_is_mine(event).await {
                 Some(false) => return,
-                Some(true) => tokio::time::sleep(COALESCE + Duration::from_millis(5)).await,
+                Some(true) => tokio::time::sleep(this.every + Duration::from_millis(5)).await,
                 None => {
                     if !this.due.lock().await.insert(event) {
                         return;
                     }
-                    tokio::time::sleep(COALESCE).await;
+                    tokio::time::sleep(this.every).await;
                     this.due.lock().await.remove(&event);
                 }
             }
@@ -83,14 +89,14 @@ impl<P: Publish> Coalesced<P> {
         self.telling.wait().await;
     }
 
-    /// Whether this process broadcasts for the event in the next 100 ms; `None` without Redis, when
-    /// every process broadcasts by itself.
-    async fn gate_is_mine(&self, event: EventId) -> Option<bool> {
+    /// Whether this process is the next to broadcast for the event; `None` without Redis, when every
+    /// process broadcasts by itself.
+    async fn turn_is_mine(&self, event: EventId) -> Option<bool> {
         let options = redis::SetOptions::default()
             .conditional_set(redis::ExistenceCheck::NX)
-            .with_expiration(redis::SetExpiry::PX(COALESCE.as_millis() as u64));
+            .with_expiration(redis::SetExpiry::PX(self.every.as_millis() as u64));
         let won: Result<Option<()>, _> =
-            self.gate.clone().set_options(format!("seats_update:{event}"), 1, options).await;
+            self.turns.clone().set_options(format!("{}:{event}", self.name), 1, options).await;
         won.ok().map(|won| won.is_some())
     }
 }

@@ -1,5 +1,7 @@
 //! `event:seats-update`: the counts of an event's seats, after a change.
 
+use std::time::Duration;
+
 use redis::RedisError;
 use sqlx::PgPool;
 
@@ -10,13 +12,16 @@ use crate::{
     types::ids::EventId,
 };
 
+/// How often clients are told of one event.
+const EVERY: Duration = Duration::from_millis(100);
+
 /// Broadcasts the counts of events, over `publisher`.
 pub fn updates<P: Publish>(
     db: PgPool,
     settings: &Redis,
     publisher: P,
 ) -> Result<Coalesced<P>, RedisError> {
-    Coalesced::new(settings, publisher, move |event: EventId| {
+    Coalesced::new(settings, "seats_update", EVERY, publisher, move |event: EventId| {
         let db = db.clone();
         Box::pin(async move {
             let (counts, visibility) =

@@ -6,12 +6,12 @@
 //! nonce (8), signature (64). Letters and digits of one case are what QR codes hold best: 139
 //! characters fit into 53 modules with error correction H.
 
-use std::fmt;
+use std::{fmt, num::ParseIntError, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::types::ids::{EventId, TicketId};
@@ -43,11 +43,26 @@ impl fmt::Display for KeyId {
     }
 }
 
+impl FromStr for KeyId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        Ok(KeyId(u32::from_str_radix(text, 16)?.to_be_bytes()))
+    }
+}
+
 /// Signs texts. Its `Debug` shows the public half only.
 #[derive(Debug, Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
+    /// Another key than there ever was, and the 32 bytes to make it from again, in base64.
+    pub fn generate() -> (Self, SecretString) {
+        let seed = SecretBox::new(Box::new(rand::random()));
+        let text = BASE64.encode(seed.expose_secret());
+        (Self::new(&seed), text.into())
+    }
+
     /// The key from 32 random bytes.
     pub fn new(seed: &SecretBox<[u8; 32]>) -> Self {
         SigningKey(ed25519_dalek::SigningKey::from_bytes(seed.expose_secret()))
@@ -76,6 +91,21 @@ impl SigningKey {
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
+    /// The key of these 32 bytes; `None` if no key is like that.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        VerifyingKey::from_bytes(bytes.try_into().ok()?).ok().map(PublicKey)
+    }
+
+    /// Its 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Reads what [`Display`](fmt::Display) shows.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::from_bytes(&BASE64.decode(text).ok()?)
+    }
+
     /// The id that its texts use for it.
     pub fn id(&self) -> KeyId {
         let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();

@@ -4,5 +4,6 @@ pub mod broadcasts;
 pub mod codes;
 pub mod delivery;
 pub mod issuing;
+pub mod keys;
 pub mod reissue;
 pub mod views;

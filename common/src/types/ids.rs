@@ -54,6 +54,20 @@ describe!(
         .format(Some(SchemaFormat::Custom("uuid".to_owned())))
 );
 
+/// Names a scan of a ticket, and the check-in that it led to. Whoever scans chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct ScanId(pub Uuid);
+
+describe!(
+    ScanId,
+    "ScanId",
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("uuid".to_owned())))
+);
+
 /// Stands for a network of clients, and does not say which
 /// ([`AddressKey`](crate::audit::AddressKey)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
@@ -88,6 +102,16 @@ id!(
 id!(
     /// Names a row of `tickets`.
     TicketId(i32),
+    KnownFormat::Int32
+);
+id!(
+    /// Names a row of `gates`.
+    GateId(i32),
+    KnownFormat::Int32
+);
+id!(
+    /// Names a row of `door_keys`.
+    DoorKeyId(i32),
     KnownFormat::Int32
 );
 id!(

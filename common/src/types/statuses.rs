@@ -46,8 +46,8 @@ text_enum! {
 }
 
 text_enum! {
-    /// A ticket's status. Nexus makes tickets that are generated, and cancels them; the other
-    /// statuses are the Node service's.
+    /// A ticket's status. Nexus makes tickets that are generated, and cancels them; with one that is
+    /// used, somebody has come in. The other statuses are the Node service's.
     pub enum TicketStatus {
         Pending = "pending",
         Generated = "generated",

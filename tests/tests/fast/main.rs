@@ -12,6 +12,7 @@ mod accounts;
 mod bookings;
 mod contract;
 mod database;
+mod door;
 mod events;
 mod http;
 mod jobs;

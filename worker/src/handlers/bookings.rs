@@ -18,16 +18,19 @@ use nexus_common::{
     observability::traces,
     realtime::{Broadcast, Publish},
     storage::groups::Groups,
-    tickets::{codes::SigningKey, issuing, reissue},
+    tickets::{codes::SigningKey, issuing, keys, reissue},
     types::ids::{BookingId, TicketId},
 };
 use sqlx::PgPool;
+use tokio::sync::OnceCell;
 
 use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need besides the common context.
 pub struct Bookings {
     key: SigningKey,
+    /// Whether every door knows the key.
+    known: OnceCell<()>,
     /// Makes the tickets of many bookings; `None` for a booking that another transaction holds.
     finalising: OnceLock<Groups<Finalising, Option<Finalised>>>,
 }
@@ -55,9 +58,20 @@ impl Bookings {
             // Logged because operators must keep the key while its tickets are valid, even when a
             // newer key signs.
             tracing::info!(key = %key.public().id(), public_key = %key.public(), "signing tickets");
-            Ok(Bookings { key, finalising: OnceLock::new() })
+            Ok(Bookings { key, known: OnceCell::new(), finalising: OnceLock::new() })
         })
     }
+}
+
+/// Lets every door know the key, before anything is signed with it. A key that an operator has
+/// revoked signs nothing.
+async fn publish_key(cx: &Context<Bookings>) -> Result<(), Error> {
+    let publish = async || {
+        let mut tx = cx.db.begin().await?;
+        keys::add(&mut tx, &cx.key.public()).await?;
+        Ok(tx.commit().await?)
+    };
+    cx.known.get_or_try_init(publish).await.copied()
 }
 
 /// See [`FinaliseBooking`].
@@ -66,6 +80,7 @@ pub async fn finalise_booking(
     job: FinaliseBooking,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
+    publish_key(&cx).await?;
     let (lease, trace) = (attempt.lease.clone(), traces::current());
     let finalising = cx.finalising.get_or_init(|| {
         let (db, key) = (cx.db.clone(), cx.key.clone());
@@ -130,6 +145,7 @@ pub async fn reissue_tickets(
     job: ReissueTickets,
     attempt: Attempt,
 ) -> Result<(), JobFailure> {
+    publish_key(&cx).await?;
     let started = Instant::now();
     let mut before = job.before.unwrap_or(TicketId(i32::MAX));
     let mut reissued = 0;

@@ -51,6 +51,12 @@ struct Described {
     /// Seats that the user has locked or booked.
     #[schema(value_type = Vec<Object>)]
     seats: Value,
+    /// Events to which the user may let people in.
+    #[schema(value_type = Vec<Object>)]
+    staff_of: Value,
+    /// How many tickets the user has scanned, by event.
+    #[schema(value_type = Vec<Object>)]
+    scans: Value,
     /// What is still to be said about bookings whose event was deleted.
     #[schema(value_type = Vec<Object>)]
     cancellation_notices: Value,

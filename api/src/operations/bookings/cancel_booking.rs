@@ -48,6 +48,7 @@ impl Command for CancelBooking {
                 Error::BookingTimedOut,
                 Error::CancelTooLate,
                 Error::CancelClosed("60 minutes".into()),
+                Error::TicketsUsed,
                 Error::IdempotencyInFlight,
             ])
     }

@@ -295,6 +295,21 @@ impl Fixture {
             }
             "get_cancellation" => json!({"eventId": self.event("a cancelled event").await.id}),
             "join_event" | "leave_event" => json!(self.event("").await.id),
+            "get_ticket_keys"
+            | "list_staff"
+            | "list_gates"
+            | "list_door_keys"
+            | "get_check_in_counts"
+            | "add_staff"
+            | "remove_staff"
+            | "create_gate"
+            | "update_gate"
+            | "delete_gate"
+            | "create_door_key"
+            | "revoke_door_key"
+            | "check_in"
+            | "undo_check_in"
+            | "search_tickets" => self.about_a_door(operation, about).await,
             _ => self.about_an_event(operation, about).await,
         }
     }
@@ -330,6 +345,59 @@ impl Fixture {
                     self.people[OWNER].lock(&event, "VIP", "A1").await.ok();
                 }
             }
+            _ => {}
+        }
+        input
+    }
+
+    async fn about_a_door(&self, operation: &str, about: &str) -> Value {
+        let event = self.event(about).await.id;
+        let mut input = json!({"eventId": event});
+        let made = async |insert: &str| {
+            self.inserted(&format!("{insert} RETURNING id::text"), &self.number().to_string()).await
+        };
+        match operation {
+            "add_staff" => {
+                let insert = "INSERT INTO users (email, email_verified_at) VALUES ('staff-' || $1 || '@nexus.example', now()) RETURNING email";
+                input["account"] = json!(self.inserted(insert, &self.number().to_string()).await);
+            }
+            "remove_staff" => {
+                let insert = format!(
+                    "INSERT INTO event_staff (event_id, user_id) SELECT {event}, {} WHERE $1 <> '' RETURNING user_id::text",
+                    self.people[OWNER].id
+                );
+                input["userId"] = json!(self.inserted(&insert, "staff").await);
+            }
+            "create_gate" | "create_door_key" => input["name"] = json!("North"),
+            "update_gate" | "delete_gate" => {
+                let insert = format!("INSERT INTO gates (event_id, name) VALUES ({event}, $1)");
+                input["gateId"] = json!(made(&insert).await);
+                if operation == "update_gate" {
+                    input["name"] = json!("North");
+                }
+            }
+            "revoke_door_key" => {
+                let insert = format!(
+                    "INSERT INTO door_keys (event_id, name, hash) VALUES ({event}, $1, sha256(convert_to('key ' || $1, 'UTF8')))"
+                );
+                input["doorKeyId"] = json!(made(&insert).await);
+            }
+            "check_in" => input["text"] = json!("no ticket"),
+            "undo_check_in" => {
+                let insert = format!(
+                    "WITH booking AS (INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, status, payment_status, confirmed_at)
+                                      VALUES ('BKG-' || $1, {event}, {buyer}, 0, 'confirmed', 'completed', now()) RETURNING id),
+                          ticket AS (INSERT INTO tickets (booking_id, ticket_id, seat_label, price_paid, status)
+                                     SELECT id, 'TKT-' || $1, 'A1', 0, 'used' FROM booking RETURNING id)
+                     INSERT INTO check_ins (event_id, scan_id, ticket_id, user_id, by_hand)
+                     SELECT {event}, gen_random_uuid(), id, {organiser}, FALSE FROM ticket RETURNING scan_id::text",
+                    buyer = self.people[OWNER].id,
+                    organiser = self.people[ORGANISER].id,
+                );
+                let name = format!("undone-{}", self.number());
+                input["scanId"] = json!(self.inserted(&insert, &name).await);
+            }
+            "search_tickets" => input["q"] = json!("Asha"),
             _ => {}
         }
         input

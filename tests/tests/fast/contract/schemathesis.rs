@@ -36,7 +36,8 @@ retry_on = [401]
 }
 
 /// A user who organises the events 1 to 3, the first with the seat types 1 to 3, and one that is
-/// cancelled, and has the bookings 1 to 3 for another user's event. Returns dictionaries of the
+/// cancelled, and has the bookings 1 to 3 for another user's event; somebody is in at the first.
+/// Returns dictionaries of the
 /// other ids, and requests that succeed, by operation: Schemathesis hardly ever guesses fields that
 /// have to fit together.
 async fn arrange(stack: &Stack) -> (String, Value) {
@@ -64,7 +65,21 @@ async fn arrange(stack: &Stack) -> (String, Value) {
     other.lock_and_book(&lasting, &[("VIP", "A1")]).await;
     let called_off = stack.event(&asha, &[("VIP", 100.0, 1000)]).await;
     asha.put(&format!("/events/{}", called_off.id), json!({"status": "cancelled"})).await.ok();
-    let job = stack.row("SELECT id FROM jobs WHERE kind = 'finalise_booking'").await;
+    // At the door of the lasting event: a member of staff, a gate, a door key, and somebody who is in.
+    let door = |rest: &str| format!("/events/{}/{rest}", lasting.id);
+    let staff = json!({"account": "other@nexus.example"});
+    stack.prove_emails().await;
+    asha.post(&door("staff"), staff.clone()).await.ok();
+    let gate = asha.post(&door("gates"), json!({"name": "North"})).await.data();
+    let key = asha.post(&door("door-keys"), json!({"name": "Phone"})).await.data();
+    let (admitted, _) = stack.sell(&other, &lasting, &[("VIP", "A4")]).await;
+    let ticket = stack.until_tickets(&other, &admitted, 1).await.remove(0);
+    let scan = asha.post(&door("check-ins"), json!({"ticket_id": ticket["ticket_id"]})).await;
+    let scan = scan.data()["check_in"]["scan_id"].clone();
+    let at_door =
+        |name: &str, id: &Value| json!({"path_parameters": {"eventId": lasting.id, name: id}});
+    let job = format!("SELECT id FROM jobs WHERE unique_key = 'finalise_booking:{}'", sold.id);
+    let job = stack.row(&job).await;
     let dictionary =
         |name: &str, value: &Value| format!("\n[dictionaries.{name}]\nvalues = [{value}]\n");
     let dictionaries = dictionary("orders", &json!(payment.order_id))
@@ -81,6 +96,11 @@ async fn arrange(stack: &Stack) -> (String, Value) {
         "change_password": {"body": {"currentPassword": PASSWORD, "newPassword": PASSWORD}},
         "create_order": {"body": {"booking_id": pending.id, "amount": pending.total, "currency": "INR"}},
         "verify_payment": {"path_parameters": {"order_id": payment.order_id}},
+        "add_staff": {"path_parameters": {"eventId": lasting.id}, "body": staff},
+        "remove_staff": at_door("userId", &json!(other.id)),
+        "delete_gate": at_door("gateId", &gate["gate"]["id"]),
+        "revoke_door_key": at_door("doorKeyId", &key["id"]),
+        "undo_check_in": at_door("scanId", &scan),
         "get_ticket_job": {"path_parameters": {"job_id": job["id"]}},
     });
     (dictionaries, examples)

@@ -1,0 +1,98 @@
+//! Who may let people in to an event: its organiser, the accounts that they have named, and devices
+//! with one of its door keys.
+
+use serde_json::{Value, json};
+use sqlx::{PgConnection, types::Json};
+
+use crate::{
+    error::{Error, Result},
+    events::event::require_visible,
+    types::{
+        ids::{DoorKeyId, EventId, GateId, UserId},
+        visibility::{Viewer, Visibility},
+    },
+};
+
+/// Who lets people in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    Account(UserId),
+    Scanner(Scanner),
+}
+
+/// A scanner: a device whose door key is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scanner {
+    pub key: DoorKeyId,
+    pub event: EventId,
+    /// Where it is.
+    pub gate: Option<GateId>,
+}
+
+impl Keeper {
+    /// The account.
+    pub fn account(self) -> Option<UserId> {
+        match self {
+            Keeper::Account(user) => Some(user),
+            Keeper::Scanner(_) => None,
+        }
+    }
+
+    /// The scanner.
+    pub fn scanner(self) -> Option<Scanner> {
+        match self {
+            Keeper::Account(_) => None,
+            Keeper::Scanner(scanner) => Some(scanner),
+        }
+    }
+
+    /// For the audit log, where it is no account.
+    pub fn details(self) -> Value {
+        json!({ "door_key": self.scanner().map(|scanner| scanner.key) })
+    }
+}
+
+/// The door of an event, for somebody who may let people in there.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    pub event: EventId,
+    pub keeper: Keeper,
+    /// An operator has taken the event down: its tickets are good, and its buyers' names nobody's.
+    pub is_down: bool,
+}
+
+/// What others are told; completes "You are not authorized to …".
+pub const LET_IN: &str = "let people in to this event";
+
+/// The door of `event`, if `keeper` may let people in there. To whom the event is hidden, there is
+/// no such event.
+pub async fn door(conn: &mut PgConnection, event: EventId, keeper: Keeper) -> Result<Door> {
+    let row = sqlx::query!(
+        r#"SELECT organizer_id = $2 AS "is_organiser", event_visibility(e) AS "visibility!: Json<Visibility>", taken_down_at IS NOT NULL AS "is_down!",
+                  EXISTS (SELECT 1 FROM event_staff s WHERE s.event_id = e.id AND s.user_id = $2) AS "is_staff!"
+           FROM events e WHERE id = $1"#,
+        event as _,
+        keeper.account() as _,
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::EventNotFound)?;
+    let may = match keeper {
+        Keeper::Account(_) => row.is_organiser == Some(true) || row.is_staff,
+        Keeper::Scanner(scanner) => scanner.event == event,
+    };
+    if !may {
+        require_visible(row.visibility.0, Viewer { user: keeper.account(), code: None })?;
+        return Err(Error::Forbidden(LET_IN));
+    }
+    Ok(Door { event, keeper, is_down: row.is_down })
+}
+
+/// Of those who add something to the door of one event at the same time, each waits here for the one
+/// before, so that what there is of it is counted.
+pub(super) async fn take_turns(conn: &mut PgConnection, event: EventId) -> Result<()> {
+    sqlx::query!("SELECT id FROM events WHERE id = $1 FOR NO KEY UPDATE", event as _)
+        .fetch_optional(conn)
+        .await?;
+    Ok(())
+}

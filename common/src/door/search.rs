@@ -1,0 +1,128 @@
+//! Looking for a ticket by hand: of somebody whose phone is flat.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::access::Door;
+use crate::{
+    error::{Error, Result},
+    types::{
+        ids::{GateId, SeatTypeId},
+        statuses::TicketStatus,
+        time::Timestamp,
+    },
+};
+
+/// A ticket that somebody at the door may be looking for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FoundTicket {
+    /// What a check-in by hand names.
+    pub ticket_id: String,
+    pub seat_label: String,
+    pub seat_type_id: Option<SeatTypeId>,
+    pub seat_type_name: String,
+    pub booking_reference: String,
+    /// The buyer's.
+    pub holder_name: Option<String>,
+    pub status: TicketStatus,
+    /// When its holder came in.
+    pub checked_in_at: Option<Timestamp>,
+    pub gate_id: Option<GateId>,
+}
+
+/// No more are shown.
+pub const MOST: i64 = 50;
+
+/// What somebody at the door types.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The beginning of a reference, or of a ticket's id, which contains it.
+    reference: Option<String>,
+    /// The last digits of a phone number.
+    digits: Option<String>,
+    /// A part of a name.
+    name: Option<String>,
+}
+
+impl Query {
+    /// `None` for what would find too many to be of use: a reference begins with `BKG-` and more, of
+    /// a phone number there are four digits, and of a name three characters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let upper = text.to_uppercase();
+        let reference = upper.strip_prefix("TKT-").unwrap_or(&upper);
+        if reference.starts_with("BKG-") {
+            let is_some = reference.len() > "BKG-2026-".len();
+            return is_some.then(|| Query {
+                reference: Some(reference.to_owned()),
+                digits: None,
+                name: None,
+            });
+        }
+        if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || " +-()".contains(c)) {
+            let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+            let is_some = (4..=15).contains(&digits.len());
+            return is_some.then_some(Query { reference: None, digits: Some(digits), name: None });
+        }
+        let is_some = text.chars().count() >= 3;
+        is_some.then(|| Query { reference: None, digits: None, name: Some(text.to_owned()) })
+    }
+}
+
+/// Text that LIKE takes as it is.
+fn verbatim(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+/// The tickets of an event's confirmed bookings that match.
+pub async fn find(conn: &mut PgConnection, door: &Door, query: &Query) -> Result<Vec<FoundTicket>> {
+    if door.is_down {
+        return Err(Error::EventTakenDown);
+    }
+    // A reference may be followed by the label of a ticket's id.
+    let reference = query.reference.as_deref();
+    let found = sqlx::query_as!(
+        FoundTicket,
+        r#"SELECT t.ticket_id, t.seat_label, s.event_seat_type_id AS "seat_type_id: _", coalesce(t.seat_type_name, '') AS "seat_type_name!",
+                  b.booking_reference, u.name AS holder_name, t.status AS "status: _", c.scanned_at AS "checked_in_at?: _", c.gate_id AS "gate_id: _"
+           FROM bookings b JOIN users u ON u.id = b.user_id JOIN tickets t ON t.booking_id = b.id
+           LEFT JOIN seats s ON s.id = t.seat_id
+           LEFT JOIN check_ins c ON c.ticket_id = t.id AND c.undone_at IS NULL AND NOT c.is_conflict
+           WHERE b.event_id = $1 AND b.status = 'confirmed' AND t.status <> 'cancelled'
+             AND ($2::text IS NULL OR b.booking_reference LIKE $2 || '%' OR t.ticket_id LIKE 'TKT-' || $2 || '%')
+             AND ($3::text IS NULL OR u.phone LIKE '%' || $3)
+             AND ($4::text IS NULL OR u.name ILIKE '%' || $4 || '%')
+           ORDER BY b.id, t.id LIMIT $5"#,
+        door.event as _,
+        reference.map(verbatim),
+        query.digits,
+        query.name.as_deref().map(verbatim),
+        MOST,
+    );
+    Ok(found.fetch_all(conn).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_a_reference_a_phone_or_a_name() {
+        let reference = |text: &str| Query::parse(text).unwrap().reference.unwrap();
+        assert_eq!(reference(" bkg-2026-1130 "), "BKG-2026-1130");
+        assert_eq!(reference("TKT-BKG-2026-1130-101500-AB12-V1"), "BKG-2026-1130-101500-AB12-V1");
+        assert_eq!(Query::parse("98-76").unwrap().digits.as_deref(), Some("9876"));
+        assert_eq!(Query::parse("Asha R").unwrap().name.as_deref(), Some("Asha R"));
+        for too_little in ["", "  ", "BKG-2026-", "123", "As", "TKT-"] {
+            assert_eq!(Query::parse(too_little).and_then(|query| query.digits), None);
+        }
+        assert_eq!(Query::parse("BKG-2026-"), None);
+        assert_eq!(Query::parse("As"), None);
+    }
+
+    #[test]
+    fn signs_of_like_stand_for_themselves() {
+        assert_eq!(verbatim(r"100%_\"), r"100\%\_\\");
+    }
+}
