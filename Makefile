@@ -57,7 +57,7 @@ test: test-deps fmt lint fuzz-smoke ## Check and test everything
 	cargo test --workspace --no-fail-fast
 
 test-long: test-deps lint ## Run in full what `make test` runs in short; an hour
-	@export $(LINTER) PROPTEST_CASES=10000 NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_KILL_FAULTS=100 NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 ))
+	@export $(LINTER) PROPTEST_CASES=10000 NEXUS_CHAOS_PAYMENTS=$(PAYMENTS) NEXUS_KILL_FAULTS=100 NEXUS_DOOR_TICKETS=5000 NEXUS_SOAK_SECONDS=$$(( $(SOAK_MINUTES) * 60 ))
 	export EXAMPLES=20 NEXUS_BOOKS_BOOKINGS=50000 NEXUS_FINISHED_JOBS=1000000
 	failed=0
 	cargo test --workspace --no-fail-fast --test histories --test long || failed=1

@@ -1,6 +1,6 @@
 -- The door: who lets people in, with which keys tickets are checked, and who is in.
 --
--- Locks: nobody can use audit_log, for milliseconds: no row is read.
+-- Locks: who uses audit_log or changes tickets, for milliseconds: no row is read.
 
 -- The public halves of the keys that sign tickets. A process that signs puts its own here first.
 CREATE TABLE ticket_keys (
@@ -69,27 +69,63 @@ CREATE TABLE check_ins (
     -- By the clock of the device, if it was offline.
     scanned_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     received_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
-    -- A device that was offline let somebody in with a ticket with which somebody was in already.
-    is_conflict BOOLEAN NOT NULL DEFAULT FALSE,
+    -- Why a scanner that is online would not have let somebody in; one that was offline has. NULL:
+    -- the check-in counts.
+    conflict TEXT CONSTRAINT check_ins_conflict
+        CHECK (conflict IN ('already_used', 'void', 'wrong_gate')),
     undone_at TIMESTAMPTZ,
+    -- The transaction that last changed the row. Scanners ask for what has changed since.
+    changed_by XID8 NOT NULL DEFAULT pg_current_xact_id(),
     -- Rule: a scan is recorded once. Serves: the check-ins of an event, and their undoing.
     PRIMARY KEY (event_id, scan_id),
     CONSTRAINT check_ins_by CHECK (num_nonnulls(door_key_id, user_id) = 1)
 );
 -- Rule: a ticket lets one person in. Serves: a second scan of a ticket, which is told of the first.
 CREATE UNIQUE INDEX check_ins_one_entry ON check_ins (ticket_id)
-    WHERE undone_at IS NULL AND NOT is_conflict;
+    WHERE undone_at IS NULL AND conflict IS NULL;
 -- Serves: the deletion of a booking with its tickets, and the export of an account.
 CREATE INDEX check_ins_ticket ON check_ins (ticket_id);
 -- Serves: the counts of an event's door.
 CREATE INDEX check_ins_counts ON check_ins (event_id, gate_id, seat_type_id)
-    WHERE undone_at IS NULL AND NOT is_conflict;
+    WHERE undone_at IS NULL AND conflict IS NULL;
+-- Serves: the conflicts of an event, for its organiser.
+CREATE INDEX check_ins_conflicts ON check_ins (event_id, received_at) WHERE conflict IS NOT NULL;
+-- Serves: what has changed at an event's door, for scanners that may be offline.
+CREATE INDEX check_ins_changed ON check_ins (event_id, changed_by);
 -- Serves: the deletion of a gate.
 CREATE INDEX check_ins_gate ON check_ins (gate_id) WHERE gate_id IS NOT NULL;
 -- Serves: the deletion of an event with its door keys.
 CREATE INDEX check_ins_door_key ON check_ins (door_key_id) WHERE door_key_id IS NOT NULL;
 -- Serves: the export of an account, and its deletion.
 CREATE INDEX check_ins_user ON check_ins (user_id) WHERE user_id IS NOT NULL;
+
+-- Codes of tickets that are good no more: the ticket was cancelled, or has another code. A scanner
+-- that is offline lets nobody in with them.
+CREATE TABLE void_codes (
+    event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    ticket_id INTEGER NOT NULL,
+    nonce BIGINT NOT NULL,
+    -- As in check_ins.
+    changed_by XID8 NOT NULL DEFAULT pg_current_xact_id(),
+    -- Rule: a code becomes void once.
+    PRIMARY KEY (ticket_id, nonce)
+);
+-- Serves: what has changed at an event's door; the deletion of the event.
+CREATE INDEX void_codes_changed ON void_codes (event_id, changed_by);
+
+-- Whoever cancels a ticket or gives it another code, the Node service too, says so here.
+CREATE FUNCTION codes_become_void() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO void_codes (event_id, ticket_id, nonce)
+    SELECT event_id, OLD.id, OLD.qr_nonce FROM bookings WHERE id = OLD.booking_id
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+-- Locks: who changes tickets, for milliseconds.
+CREATE TRIGGER codes_become_void AFTER UPDATE OF status, qr_nonce ON tickets FOR EACH ROW
+    WHEN (OLD.qr_nonce IS NOT NULL AND OLD.status <> 'cancelled'
+          AND (NEW.status = 'cancelled' OR NEW.qr_nonce IS DISTINCT FROM OLD.qr_nonce))
+    EXECUTE FUNCTION codes_become_void();
 
 ALTER TABLE audit_log DROP CONSTRAINT audit_log_action_check;
 ALTER TABLE audit_log

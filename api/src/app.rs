@@ -18,7 +18,7 @@ use nexus_common::{
         views::{self, BookingDetail, ListedBooking, Listing},
     },
     config,
-    door::{self, access::Scanner},
+    door::{self, access::Scanner, bundles::BundleKeys},
     events::{inventory, turns::Turns},
     payments::{
         orders::{self, CreatedOrder, PaymentVerification},
@@ -94,6 +94,8 @@ pub(crate) struct AppState {
     pub(crate) otp_hints: OtpHints,
     revocations: Groups<(String, Verified), bool>,
     scanners: Groups<door::keys::Token, Option<Scanner>>,
+    /// Sign what scanners get for working offline.
+    pub(crate) bundle_keys: BundleKeys,
     /// Tells organisers how many are in.
     pub(crate) door_counts: Coalesced<Everyone>,
 }
@@ -143,6 +145,7 @@ impl AppState {
             otp_hints: OtpHints::new(cache.clone()),
             revocations: sessions::revocations(db.clone()),
             scanners: door::keys::scanners(db.clone()),
+            bundle_keys: BundleKeys::new(&settings.tokens)?,
             door_counts: door::counts::updates(db.clone(), &settings.redis, everyone.clone())?,
             reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),

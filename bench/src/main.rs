@@ -66,16 +66,16 @@ enum Part {
 
 impl ValueEnum for Part {
     fn value_variants<'a>() -> &'a [Self] {
-        const PARTS: [Part; 14] = {
-            let mut parts = [Part::Limits; 14];
+        const PARTS: [Part; 15] = {
+            let mut parts = [Part::Limits; 15];
             let mut group = 0;
             while group < Group::ALL.len() {
                 parts[1 + group] = Part::Shop(Group::ALL[group]);
                 group += 1;
             }
-            (parts[9], parts[10]) = (Part::Costs, Part::Enqueue);
-            (parts[11], parts[12]) = (Part::Drain, Part::Latency);
-            parts[13] = Part::Crowd;
+            (parts[10], parts[11]) = (Part::Costs, Part::Enqueue);
+            (parts[12], parts[13]) = (Part::Drain, Part::Latency);
+            parts[14] = Part::Crowd;
             parts
         };
         &PARTS
@@ -92,6 +92,7 @@ impl ValueEnum for Part {
             Part::Shop(Group::Webhooks) => ("webhooks", "webhooks that are stored"),
             Part::Shop(Group::Locks) => ("locks", "seat locks over HTTP"),
             Part::Shop(Group::Sockets) => ("sockets", "seat locks over sockets"),
+            Part::Shop(Group::Scans) => ("scans", "tickets that are scanned at the door"),
             Part::Costs => ("costs", "what each step of a sale costs; once, not every round"),
             Part::Enqueue => ("enqueue", "jobs enqueued"),
             Part::Drain => ("drain", "jobs run"),

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// The packages whose binaries are deployed.
 pub const SHIPPED: [&str; 2] = ["nexus-api", "nexus-worker"];
+/// What these are made of.
+pub const SHARED: [&str; 2] = ["nexus-common", "nexus-ticket-code"];
 
 /// A path of the repository.
 pub fn path(path: impl AsRef<Path>) -> PathBuf {

@@ -6,11 +6,9 @@ use clap::Subcommand;
 use nexus_common::{
     config::{self, Env},
     storage::postgres,
-    tickets::{
-        codes::{KeyId, PublicKey, SigningKey},
-        keys,
-    },
+    tickets::{codes::SigningKey, keys},
 };
+use nexus_ticket_code::{KeyId, PublicKey};
 use secrecy::ExposeSecret;
 
 #[derive(Subcommand)]

@@ -79,6 +79,9 @@ fn routes() -> Routes {
         .command::<RevokeDoorKey>(M::DELETE, "/door-keys/{doorKeyId}")
         .endpoint::<CheckInTicket>(M::POST, "/check-ins")
         .endpoint::<UndoCheckIn>(M::DELETE, "/check-ins/{scanId}")
+        .endpoint::<UploadCheckIns>(M::POST, "/check-ins/upload")
+        .endpoint::<ListConflicts>(M::GET, "/check-ins/conflicts")
+        .endpoint::<GetDoor>(M::GET, "/door")
         .endpoint::<GetCheckInCounts>(M::GET, "/check-ins/counts")
         .endpoint::<SearchTickets>(M::GET, "/tickets");
 

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::{
     StreamExt, TryStreamExt,
     future::{join_all, try_join_all},
     stream,
 };
+use nexus_ticket_code::Claim;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -46,12 +47,14 @@ pub enum Group {
     Webhooks,
     Locks,
     Sockets,
+    /// Only of a shop that has a door.
+    Scans,
 }
 
 impl Group {
     /// All, in the order in which they are measured: the memory of a process that has done nothing
     /// yet comes first.
-    pub const ALL: [Group; 8] = [
+    pub const ALL: [Group; 9] = [
         Group::Logins,
         Group::Purchase,
         Group::Burst,
@@ -60,6 +63,7 @@ impl Group {
         Group::Webhooks,
         Group::Locks,
         Group::Sockets,
+        Group::Scans,
     ];
 }
 
@@ -67,6 +71,8 @@ impl Group {
 const ORDERS: usize = 10_000;
 /// Seats that wait for their booking when bookings are measured.
 const LOCKED: usize = 12_000;
+/// Tickets that are sold when they are scanned.
+const TICKETS: usize = 60_000;
 /// Bookings that each buyer has when they are listed.
 const BOOKINGS: usize = 10;
 /// How often a buyer's page asks whether the booking is confirmed.
@@ -104,6 +110,7 @@ pub async fn measure(
             Group::Webhooks => shop.webhooks().await?,
             Group::Locks => shop.locks().await?,
             Group::Sockets => shop.sockets().await?,
+            Group::Scans => shop.scans().await?,
         }
     }
     let Shop { site, rows, .. } = shop;
@@ -367,6 +374,53 @@ impl Shop<'_> {
             let found =
                 closed_loop(sockets, time / 10, for_so_long(time), || site.cpu(), work).await?;
             self.found(Row::SocketLock(clients), found);
+        }
+        Ok(())
+    }
+
+    async fn scans(&mut self) -> Result<()> {
+        let on_sale = self.event().await?;
+        let mut connection = Connection::open(self.site.port()).await?;
+        let path = format!("events/{}/door-keys", on_sale.event);
+        let create = Request::post(&path, Some(self.site.token(0)), r#"{"name":"a phone"}"#);
+        let created = connection.call(&create).await?;
+        if created.status == 404 {
+            return Ok(());
+        }
+        let key = created.json()?["data"]["token"].as_str().context("a door key")?.to_owned();
+        let tickets = self.store.sell(on_sale, TICKETS, &self.site.buyers).await?;
+        let signs = self.site.signs_tickets.clone();
+        self.store.publish(&signs).await?;
+        let text = |(ticket, nonce): (i32, i64)| {
+            signs.ticket(Claim { event: on_sale.event, ticket, nonce })
+        };
+        let path = format!("events/{}/check-ins", on_sale.event);
+        let scan = |ticket| {
+            let body = json!({ "text": text(ticket), "scan_id": uuid::Uuid::now_v7() });
+            Request::post(&path, Some(&key), &body.to_string())
+        };
+        self.servers.settle().await?;
+        let next = Counter::default();
+        for (row, clients) in [
+            (Row::Scan as fn(usize) -> Row, 1),
+            (Row::Scan, 20),
+            (Row::Scan, 64),
+            (Row::ScanAgain, 20),
+        ] {
+            let (expected, first) = match row(clients) {
+                Row::ScanAgain(_) => ("already_used", 0),
+                _ => ("ok", next.0.get()),
+            };
+            let used = next.0.get();
+            let found = load(&self.site, clients, self.scale.time, async |_, connection| {
+                let number = next.next() - used + first;
+                ensure!(number <= tickets.len(), "there are too few tickets to scan");
+                let scanned = connection.call(&scan(tickets[number - 1])).await?.json()?;
+                ensure!(scanned["data"]["result"] == expected, "a scan came to {scanned}");
+                Ok(())
+            });
+            let found = found.await?;
+            self.found(row(clients), found);
         }
         Ok(())
     }

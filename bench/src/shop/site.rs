@@ -7,13 +7,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use nexus_common::{accounts::tokens::Signer, config, types::ids::UserId};
+use nexus_common::{
+    accounts::tokens::Signer, config, tickets::codes::SigningKey, types::ids::UserId,
+};
 use nexus_sandbox::{
     ports,
     process::{Process, Signal},
     providers::{Providers, ProvidersConfig, Target, sign},
-    random::signing_key,
 };
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{
@@ -27,12 +29,13 @@ use crate::{cpu::Cpu, servers::Servers};
 /// Buyers of a shop.
 pub const BUYERS: usize = 2_000;
 
-const LIMITS: [&str; 5] = [
+const LIMITS: [&str; 6] = [
     "RATE_LIMIT_ANONYMOUS",
     "RATE_LIMIT_USER",
     "RATE_LIMIT_CONNECTIONS",
     "RATE_LIMIT_COMMANDS",
     "RATE_LIMIT_LOGIN",
+    "RATE_LIMIT_DOOR",
 ];
 
 /// All clients have one address.
@@ -53,6 +56,7 @@ pub struct Site {
     pub tokens: Vec<String>,
     /// The password of every buyer.
     pub password: String,
+    pub signs_tickets: SigningKey,
     postgres: Option<u32>,
     redis: Option<u32>,
 }
@@ -74,7 +78,8 @@ impl Site {
         let providers = Providers::start(settings.clone()).await?;
         let port = ports::free();
         providers.set_webhook_url(format!("http://127.0.0.1:{port}/api/v1/payments/webhook"));
-        let signing_key = signing_key();
+        let (signs_tickets, secret_key) = SigningKey::generate();
+        let signing_key = secret_key.expose_secret().to_owned();
         let mut configuration = providers.env();
         configuration.extend([
             ("DATABASE_URL", database.to_owned()),
@@ -105,6 +110,7 @@ impl Site {
             buyers,
             tokens: tokens?,
             password,
+            signs_tickets,
             postgres: servers.postgres.id(),
             redis: servers.redis.id(),
         };

@@ -2,6 +2,7 @@
 //! tables of the Node service in common, so most of it is the same for both.
 
 use anyhow::Result;
+use nexus_common::tickets::{codes::SigningKey, keys};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 use super::{requests::OnSale, seller::Seller};
@@ -129,6 +130,37 @@ impl Store {
             let step = sqlx::query(sqlx::AssertSqlSafe(step.to_owned()));
             step.bind(on_sale.seat_type).bind(letter).execute(&self.db).await?;
         }
+        Ok(())
+    }
+
+    /// Sells so many seats, each to one user in turn; returns the tickets with the nonces of their
+    /// codes.
+    pub async fn sell(
+        &self,
+        on_sale: OnSale,
+        count: usize,
+        users: &[i32],
+    ) -> Result<Vec<(i32, i64)>> {
+        self.lock(on_sale, "T", count, users).await?;
+        let sold = "WITH sold AS (
+                        UPDATE seats SET status = 'booked', booked_at = now(), expires_at = NULL
+                        WHERE event_seat_type_id = $1 AND seat_label LIKE 'T%' RETURNING id, event_id, user_id, seat_label
+                    ), booked AS (
+                        INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, status, payment_status, confirmed_at)
+                        SELECT 'BKG-' || seat_label, event_id, user_id, 100, 'confirmed', 'completed', now() FROM sold RETURNING id, booking_reference
+                    )
+                    INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_nonce, status)
+                    SELECT booked.id, sold.id, 'TKT-' || booking_reference, seat_label, 'VIP', 100, sold.id, 'generated'
+                    FROM sold JOIN booked ON booking_reference = 'BKG-' || seat_label RETURNING id, qr_nonce";
+        let tickets = sqlx::query_as(sold).bind(on_sale.seat_type).fetch_all(&self.db).await?;
+        sqlx::query("ANALYZE tickets, bookings, seats").execute(&self.db).await?;
+        Ok(tickets)
+    }
+
+    /// Lets every door know the key that signs tickets.
+    pub async fn publish(&self, key: &SigningKey) -> Result<()> {
+        let mut conn = self.db.acquire().await?;
+        keys::add(&mut conn, &key.public()).await?;
         Ok(())
     }
 

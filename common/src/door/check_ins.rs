@@ -2,8 +2,10 @@
 //! is sent.
 //!
 //! Who checks a ticket in holds its row, and so does whoever cancels its booking: of two gates, and
-//! of a gate and a refund, the second finds what the first has done.
+//! of a gate and a refund, the second finds what the first has done. A scanner that was offline
+//! could not ask; what it has done is recorded, and is a conflict where it should not have.
 
+use nexus_ticket_code::{Claim, PublicKey, Refusal, verify};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -17,10 +19,7 @@ use super::{
 use crate::{
     audit::{self, Action},
     error::{Error, Result, violated_constraint},
-    tickets::{
-        codes::{self, Claim, PublicKey, Refusal},
-        keys::{self, TicketKey},
-    },
+    tickets::keys::{self, TicketKey},
     types::{
         ids::{EventId, GateId, ScanId, SeatTypeId, TicketId},
         statuses::{BookingStatus, TicketStatus},
@@ -45,6 +44,8 @@ pub struct Scan {
     pub shown: Shown,
     /// Where, if the scanner's key does not say.
     pub gate: Option<GateId>,
+    /// The scanner was offline and has let somebody in, at that time by its own clock.
+    pub offline: Option<Timestamp>,
 }
 
 text_enum! {
@@ -80,6 +81,17 @@ text_enum! {
         UnknownKey = "unknown_key",
         /// The key may have been used by others. Its holder has been sent another code.
         RevokedKey = "revoked_key",
+    }
+}
+
+text_enum! {
+    /// Why somebody should not have been let in whom a scanner that was offline has let in.
+    pub enum Conflict {
+        /// Somebody was in with the ticket.
+        AlreadyUsed = "already_used",
+        /// The ticket was cancelled, or its code replaced.
+        Void = "void",
+        WrongGate = "wrong_gate",
     }
 }
 
@@ -124,6 +136,10 @@ pub struct Checked {
     pub ticket: Option<ScannedTicket>,
     /// With `ok` this one, with `already_used` the one before.
     pub check_in: Option<CheckIn>,
+    /// A scanner that was offline has let somebody in all the same, which is recorded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub is_conflict: bool,
     /// With `wrong_gate`: where its holder comes in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -141,6 +157,7 @@ impl Checked {
             message: message.into(),
             ticket: None,
             check_in: None,
+            is_conflict: false,
             gates: vec![],
             is_new: false,
         }
@@ -168,67 +185,119 @@ struct Ticket {
     shown: ScannedTicket,
 }
 
-/// Lets somebody in, or says why not.
+/// Lets somebody in, or says why not; or records that a scanner that was offline has.
 pub async fn check_in(conn: &mut PgConnection, door: &Door, scan: &Scan) -> Result<Checked> {
     let gate = gates::at(conn, door, scan.gate).await?;
-    let ticket = match &scan.shown {
-        Shown::Text(text) => {
-            let claim = match read(text, &keys::all(conn).await?) {
-                Ok(claim) => claim,
-                Err(NoTicket { result, reason, message }) => {
-                    return Ok(Checked::new(result, reason, message));
-                }
-            };
-            if claim.event != door.event {
-                return wrong_event(conn, claim.event).await;
-            }
-            let ticket = hold(conn, claim.ticket).await?.filter(|found| found.event == door.event);
-            ticket.map(|ticket| (ticket, Some(claim.nonce)))
+    let (ticket, nonce) = match find(conn, door, scan).await? {
+        Found::Ticket(ticket, nonce) => (*ticket, nonce),
+        Found::No(checked) => return Ok(*checked),
+    };
+    // Before anything else: what a scanner sends again is answered as it was.
+    let before = recorded(conn, door.event, scan.id).await?;
+    if let Some(before) = &before {
+        if before.ticket != ticket.id {
+            return Err(Error::invalid("scan_id belongs to the scan of another ticket"));
         }
+        if before.is_undone {
+            return Err(Error::CheckInUndone);
+        }
+        if before.conflict.is_none() {
+            return Ok(admitted(&ticket, before.check_in.clone(), false));
+        }
+    }
+    let Some(refused) = judge(conn, door, &ticket, nonce, gate.as_ref()).await? else {
+        let check_in = record(conn, door, scan, &ticket, gate, None).await?;
+        return Ok(admitted(&ticket, check_in, true));
+    };
+    let conflict = match refused.result {
+        _ if scan.offline.is_none() => return Ok(refused),
+        Verdict::AlreadyUsed => Conflict::AlreadyUsed,
+        Verdict::WrongGate => Conflict::WrongGate,
+        _ => Conflict::Void,
+    };
+    if before.is_none() {
+        record(conn, door, scan, &ticket, gate, Some(conflict)).await?;
+    }
+    Ok(Checked { is_conflict: true, is_new: before.is_none(), ..refused })
+}
+
+/// What a scan has found.
+enum Found {
+    /// A ticket of the door's event, and the nonce of its text.
+    Ticket(Box<Ticket>, Nonce),
+    No(Box<Checked>),
+}
+
+/// What a text says of the code that its ticket has.
+#[derive(Clone, Copy)]
+enum Nonce {
+    Of(i64),
+    /// The key that has signed it was revoked.
+    Revoked,
+    /// There is no text: the ticket was found by hand.
+    ByHand,
+}
+
+async fn find(conn: &mut PgConnection, door: &Door, scan: &Scan) -> Result<Found> {
+    let no = |checked| Ok(Found::No(Box::new(checked)));
+    let (id, nonce) = match &scan.shown {
+        Shown::Text(text) => match read(text, &keys::all(conn).await?, scan.offline.is_some()) {
+            Err(NoTicket { result, reason, message }) => {
+                return no(Checked::new(result, reason, message));
+            }
+            Ok((claim, _)) if claim.event != door.event.0 => {
+                return no(wrong_event(conn, EventId(claim.event)).await?);
+            }
+            Ok((claim, nonce)) => (Some(TicketId(claim.ticket)), nonce),
+        },
         Shown::TicketId(id) => {
             let id = sqlx::query_scalar!(
                 r#"SELECT t.id AS "id: TicketId" FROM tickets t JOIN bookings b ON b.id = t.booking_id WHERE t.ticket_id = $1 AND b.event_id = $2"#,
                 id,
                 door.event as _,
             );
-            match id.fetch_optional(&mut *conn).await? {
-                Some(id) => hold(conn, id).await?.map(|ticket| (ticket, None)),
-                None => None,
-            }
+            (id.fetch_optional(&mut *conn).await?, Nonce::ByHand)
         }
     };
-    let Some((ticket, nonce)) = ticket else {
-        let message = "There is no such ticket of this event";
-        return Ok(Checked::new(Verdict::Unknown, None, message));
+    let ticket = match id {
+        Some(id) => hold(conn, id).await?.filter(|ticket| ticket.event == door.event),
+        None => None,
     };
-    // Before anything else: what a scanner sends again is answered as it was.
-    if let Some((before, ticket_id, is_undone)) = recorded(conn, door.event, scan.id).await? {
-        if ticket_id != ticket.id {
-            return Err(Error::invalid("scan_id belongs to the scan of another ticket"));
-        }
-        if is_undone {
-            return Err(Error::CheckInUndone);
-        }
-        return Ok(admitted(&ticket, before, false));
+    match ticket {
+        Some(ticket) => Ok(Found::Ticket(Box::new(ticket), nonce)),
+        None => no(Checked::new(Verdict::Unknown, None, "There is no such ticket of this event")),
     }
+}
+
+/// Why a ticket lets nobody in; `None` if it does.
+async fn judge(
+    conn: &mut PgConnection,
+    door: &Door,
+    ticket: &Ticket,
+    nonce: Nonce,
+    gate: Option<&Gate>,
+) -> Result<Option<Checked>> {
+    let void =
+        |reason, message| Ok(Some(Checked::new(Verdict::Void, Some(reason), message).of(ticket)));
     if ticket.status == TicketStatus::Cancelled || ticket.booking != BookingStatus::Confirmed {
-        let message = "This ticket has been cancelled";
-        return Ok(Checked::new(Verdict::Void, Some(Reason::Cancelled), message).of(&ticket));
+        return void(Reason::Cancelled, "This ticket has been cancelled");
     }
-    if nonce.is_some() && nonce != ticket.nonce {
-        let message = "This ticket has been replaced by a newer one";
-        return Ok(Checked::new(Verdict::Void, Some(Reason::Reissued), message).of(&ticket));
+    match nonce {
+        Nonce::Of(nonce) if ticket.nonce != Some(nonce) => {
+            return void(Reason::Reissued, "This ticket has been replaced by a newer one");
+        }
+        Nonce::Revoked => return void(Reason::RevokedKey, REVOKED),
+        Nonce::Of(_) | Nonce::ByHand => {}
     }
     if ticket.status == TicketStatus::Used {
-        return already_used(conn, &ticket).await;
+        return already_used(conn, ticket).await.map(Some);
     }
-    if let Some(gate) = &gate
-        && !gate.admits(ticket.seat_type)
-    {
-        return wrong_gate(conn, door.event, &ticket).await;
+    match gate {
+        Some(gate) if !gate.admits(ticket.seat_type) => {
+            wrong_gate(conn, door.event, ticket).await.map(Some)
+        }
+        _ => Ok(None),
     }
-    let check_in = record(conn, door, scan, &ticket, gate).await?;
-    Ok(admitted(&ticket, check_in, true))
 }
 
 /// Why a text is not that of a ticket.
@@ -238,13 +307,16 @@ struct NoTicket {
     message: &'static str,
 }
 
-/// What a text claims.
-fn read(text: &str, known: &[TicketKey]) -> Result<Claim, NoTicket> {
-    let good: Vec<PublicKey> =
-        known.iter().filter(|key| key.revoked_at.is_none()).map(|key| key.public).collect();
+const REVOKED: &str =
+    "The key of this ticket has been revoked. Its holder has been sent a new one.";
+
+/// What a text claims. One of a revoked key is none, unless somebody was let in with it before the
+/// scanner could know.
+fn read(text: &str, known: &[TicketKey], offline: bool) -> Result<(Claim, Nonce), NoTicket> {
     let forged =
         |reason, message| NoTicket { result: Verdict::Forged, reason: Some(reason), message };
-    codes::verify(text.trim(), &good).map_err(|refusal| match refusal {
+    let keys: Vec<PublicKey> = known.iter().map(|key| key.public).collect();
+    let (claim, id) = verify(text.trim(), &keys).map_err(|refusal| match refusal {
         // The codes of the Node service, and of the first releases, contained the ticket's id,
         // which is no secret: anybody could draw them.
         Refusal::Unreadable if text.contains("TKT-") => forged(
@@ -256,13 +328,15 @@ fn read(text: &str, known: &[TicketKey]) -> Result<Claim, NoTicket> {
             reason: None,
             message: "This is not the code of a ticket",
         },
-        Refusal::UnknownKey(id) if known.iter().any(|key| key.public.id() == id) => forged(
-            Reason::RevokedKey,
-            "The key of this ticket has been revoked. Its holder has been sent a new one.",
-        ),
         Refusal::UnknownKey(_) => forged(Reason::UnknownKey, "This ticket is not one of ours"),
         Refusal::Forged => forged(Reason::BadSignature, "This ticket is forged"),
-    })
+    })?;
+    let is_revoked = known.iter().any(|key| key.public.id() == id && key.revoked_at.is_some());
+    match (is_revoked, offline) {
+        (false, _) => Ok((claim, Nonce::Of(claim.nonce))),
+        (true, true) => Ok((claim, Nonce::Revoked)),
+        (true, false) => Err(forged(Reason::RevokedKey, REVOKED)),
+    }
 }
 
 async fn hold(conn: &mut PgConnection, id: TicketId) -> Result<Option<Ticket>> {
@@ -293,15 +367,22 @@ async fn hold(conn: &mut PgConnection, id: TicketId) -> Result<Option<Ticket>> {
     }))
 }
 
-/// What a scan has led to, of which ticket, and whether that was undone.
+/// What a scan has led to.
+struct Recorded {
+    check_in: CheckIn,
+    ticket: TicketId,
+    conflict: Option<Conflict>,
+    is_undone: bool,
+}
+
 async fn recorded(
     conn: &mut PgConnection,
     event: EventId,
     scan: ScanId,
-) -> Result<Option<(CheckIn, TicketId, bool)>> {
+) -> Result<Option<Recorded>> {
     let row = sqlx::query!(
         r#"SELECT ticket_id AS "ticket: TicketId", scanned_at AS "at: Timestamp", by_hand, undone_at IS NOT NULL AS "undone!",
-                  g.id AS "gate?: GateId", g.name AS "gate_name?"
+                  conflict AS "conflict: Conflict", g.id AS "gate?: GateId", g.name AS "gate_name?"
            FROM check_ins c LEFT JOIN gates g ON g.id = c.gate_id WHERE c.event_id = $1 AND scan_id = $2"#,
         event as _,
         scan as _,
@@ -310,21 +391,25 @@ async fn recorded(
     .await?;
     Ok(row.map(|row| {
         let gate = row.gate.zip(row.gate_name).map(|(id, name)| NamedGate { id, name });
-        let check_in = CheckIn { scan_id: scan, at: row.at, gate, by_hand: row.by_hand };
-        (check_in, row.ticket, row.undone)
+        Recorded {
+            check_in: CheckIn { scan_id: scan, at: row.at, gate, by_hand: row.by_hand },
+            ticket: row.ticket,
+            conflict: row.conflict,
+            is_undone: row.undone,
+        }
     }))
 }
 
 async fn already_used(conn: &mut PgConnection, ticket: &Ticket) -> Result<Checked> {
     let scan = sqlx::query_scalar!(
-        r#"SELECT scan_id AS "scan: ScanId" FROM check_ins WHERE ticket_id = $1 AND undone_at IS NULL AND NOT is_conflict"#,
+        r#"SELECT scan_id AS "scan: ScanId" FROM check_ins WHERE ticket_id = $1 AND undone_at IS NULL AND conflict IS NULL"#,
         ticket.id as _,
     )
     .fetch_optional(&mut *conn)
     .await?;
     // Somebody else may have set the status.
     let before = match scan {
-        Some(scan) => recorded(conn, ticket.event, scan).await?.map(|(check_in, ..)| check_in),
+        Some(scan) => recorded(conn, ticket.event, scan).await?.map(|before| before.check_in),
         None => None,
     };
     let message = "Somebody has come in with this ticket already";
@@ -365,12 +450,13 @@ async fn record(
     scan: &Scan,
     ticket: &Ticket,
     gate: Option<Gate>,
+    conflict: Option<Conflict>,
 ) -> Result<CheckIn> {
     let by_hand = matches!(scan.shown, Shown::TicketId(_));
     let at = sqlx::query_scalar!(
-        r#"WITH used AS (UPDATE tickets SET status = 'used' WHERE id = $3)
-           INSERT INTO check_ins (event_id, scan_id, ticket_id, seat_type_id, gate_id, door_key_id, user_id, by_hand)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING scanned_at AS "at: Timestamp""#,
+        r#"WITH used AS (UPDATE tickets SET status = 'used' WHERE id = $3 AND $9::text IS NULL)
+           INSERT INTO check_ins (event_id, scan_id, ticket_id, seat_type_id, gate_id, door_key_id, user_id, by_hand, conflict, scanned_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, least($10, clock_timestamp())) RETURNING scanned_at AS "at: Timestamp""#,
         door.event as _,
         scan.id as _,
         ticket.id as _,
@@ -379,6 +465,8 @@ async fn record(
         door.keeper.scanner().map(|scanner| scanner.key) as _,
         door.keeper.account() as _,
         by_hand,
+        conflict as _,
+        scan.offline as _,
     )
     .fetch_one(conn)
     .await
@@ -411,9 +499,9 @@ pub async fn undo(conn: &mut PgConnection, door: &Door, scan: ScanId) -> Result<
     hold(conn, found.ticket).await?;
     let undone = sqlx::query_scalar!(
         r#"WITH undone AS (
-               UPDATE check_ins SET undone_at = clock_timestamp() WHERE event_id = $1 AND scan_id = $2 AND undone_at IS NULL RETURNING ticket_id, is_conflict
+               UPDATE check_ins SET undone_at = clock_timestamp(), changed_by = pg_current_xact_id() WHERE event_id = $1 AND scan_id = $2 AND undone_at IS NULL RETURNING ticket_id, conflict
            ), unused AS (
-               UPDATE tickets t SET status = 'generated' FROM undone WHERE t.id = undone.ticket_id AND t.status = 'used' AND NOT undone.is_conflict
+               UPDATE tickets t SET status = 'generated' FROM undone WHERE t.id = undone.ticket_id AND t.status = 'used' AND undone.conflict IS NULL
            )
            SELECT count(*) > 0 AS "undone!" FROM undone"#,
         door.event as _,
@@ -433,4 +521,63 @@ pub async fn undo(conn: &mut PgConnection, door: &Door, scan: ScanId) -> Result<
 /// A scan's id, where whoever scans has chosen none.
 pub fn new_scan() -> ScanId {
     ScanId(Uuid::now_v7())
+}
+
+/// Somebody whom a scanner that was offline should not have let in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConflictingCheckIn {
+    pub conflict: Conflict,
+    pub ticket: ScannedTicket,
+    /// That of the scanner that was offline.
+    pub check_in: CheckIn,
+    /// The one that counts, if there is one.
+    pub counted: Option<CheckIn>,
+}
+
+/// The newest conflicts of an event, those left out that were undone.
+pub async fn conflicts(conn: &mut PgConnection, door: &Door) -> Result<Vec<ConflictingCheckIn>> {
+    let rows = sqlx::query!(
+        r#"SELECT c.conflict AS "conflict!: Conflict", c.scan_id AS "scan: ScanId", c.scanned_at AS "at: Timestamp", c.by_hand,
+                  g.id AS "gate?: GateId", g.name AS "gate_name?",
+                  f.scan_id AS "first_scan?: ScanId", f.scanned_at AS "first_at?: Timestamp", f.by_hand AS "first_by_hand?",
+                  h.id AS "first_gate?: GateId", h.name AS "first_gate_name?",
+                  t.ticket_id, t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!", b.booking_reference, u.name
+           FROM check_ins c JOIN tickets t ON t.id = c.ticket_id JOIN bookings b ON b.id = t.booking_id JOIN users u ON u.id = b.user_id
+           LEFT JOIN gates g ON g.id = c.gate_id
+           LEFT JOIN check_ins f ON f.ticket_id = c.ticket_id AND f.undone_at IS NULL AND f.conflict IS NULL
+           LEFT JOIN gates h ON h.id = f.gate_id
+           WHERE c.event_id = $1 AND c.conflict IS NOT NULL AND c.undone_at IS NULL ORDER BY c.received_at DESC LIMIT 500"#,
+        door.event as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    let named = |gate: Option<GateId>, name: Option<String>| {
+        gate.zip(name).map(|(id, name)| NamedGate { id, name })
+    };
+    let rows = rows.into_iter().map(|row| {
+        let first = row.first_scan.zip(row.first_at).zip(row.first_by_hand);
+        ConflictingCheckIn {
+            conflict: row.conflict,
+            ticket: ScannedTicket {
+                ticket_id: row.ticket_id,
+                seat_label: row.seat_label,
+                seat_type_name: row.seat_type_name,
+                booking_reference: row.booking_reference,
+                holder_name: row.name.filter(|_| !door.is_down),
+            },
+            check_in: CheckIn {
+                scan_id: row.scan,
+                at: row.at,
+                gate: named(row.gate, row.gate_name),
+                by_hand: row.by_hand,
+            },
+            counted: first.map(|((scan_id, at), by_hand)| CheckIn {
+                scan_id,
+                at,
+                gate: named(row.first_gate, row.first_gate_name),
+                by_hand,
+            }),
+        }
+    });
+    Ok(rows.collect())
 }

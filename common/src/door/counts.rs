@@ -27,6 +27,8 @@ pub struct DoorCounts {
     /// Seats that are sold.
     pub sold: i64,
     pub checked_in: i64,
+    /// Whom scanners that were offline should not have let in.
+    pub conflicts: i64,
     pub seat_types: Vec<TypeCount>,
     /// Those at which somebody has come in, and the others; null stands for no gate.
     pub gates: Vec<GateCount>,
@@ -88,10 +90,16 @@ pub async fn of(conn: &mut PgConnection, event: EventId) -> Result<(DoorCounts, 
     let (organiser, at) = (first.organiser, first.at);
     let inside = sqlx::query!(
         r#"SELECT gate_id AS "gate: GateId", seat_type_id AS "seat_type: SeatTypeId", count(*) AS "count!"
-           FROM check_ins WHERE event_id = $1 AND undone_at IS NULL AND NOT is_conflict GROUP BY gate_id, seat_type_id"#,
+           FROM check_ins WHERE event_id = $1 AND undone_at IS NULL AND conflict IS NULL GROUP BY gate_id, seat_type_id"#,
         event as _,
     )
     .fetch_all(&mut *conn)
+    .await?;
+    let conflicts = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM check_ins WHERE event_id = $1 AND conflict IS NOT NULL AND undone_at IS NULL"#,
+        event as _,
+    )
+    .fetch_one(&mut *conn)
     .await?;
     let gates = super::gates::of(conn, event).await?;
     let count = |matches: &dyn Fn(Option<GateId>, Option<SeatTypeId>) -> bool| {
@@ -118,6 +126,7 @@ pub async fn of(conn: &mut PgConnection, event: EventId) -> Result<(DoorCounts, 
         at,
         sold: seat_types.iter().map(|one| one.sold).sum(),
         checked_in: count(&|_, _| true),
+        conflicts,
         seat_types,
         gates: gates.chain(Some(at_no_gate).filter(|none| none.checked_in > 0)).collect(),
     };

@@ -9,7 +9,10 @@ use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
-use super::access::{Scanner, take_turns};
+use super::{
+    access::{Scanner, take_turns},
+    bundles::BundleKeys,
+};
 use crate::{
     error::{Error, Result, violated_constraint},
     events::event::require_organizer,
@@ -72,6 +75,8 @@ pub struct NewDoorKey {
     /// For `Authorization: Bearer`. It is shown only now.
     #[schema(pattern = "^nxd_[A-Za-z0-9_-]{43}$", value_type = String)]
     pub token: Shown,
+    /// The keys that sign what the scanner gets for working offline (`get_door`), in base64.
+    pub bundle_keys: Vec<String>,
 }
 
 /// A token, on its way to the organiser.
@@ -113,6 +118,7 @@ pub async fn create(
     organiser: UserId,
     name: &str,
     gate: Option<GateId>,
+    bundle_keys: &BundleKeys,
 ) -> Result<NewDoorKey> {
     require_organizer(conn, event, organiser, MANAGE).await?.audience()?;
     take_turns(conn, event).await?;
@@ -146,7 +152,8 @@ pub async fn create(
         _ => error.into(),
     })?;
     let too_many = || Error::invalid(format!("An event can have at most {MOST} door keys"));
-    Ok(NewDoorKey { key: created.ok_or_else(too_many)?, token: Shown(token.0) })
+    let (key, token) = (created.ok_or_else(too_many)?, Shown(token.0));
+    Ok(NewDoorKey { key, token, bundle_keys: bundle_keys.published() })
 }
 
 /// Revokes a door key at once, for the event's organiser.

@@ -2,6 +2,7 @@
 //! many. What is in a ticket's code is [`tickets`](crate::tickets)' business (docs/door.md).
 
 pub mod access;
+pub mod bundles;
 pub mod check_ins;
 pub mod counts;
 pub mod gates;

@@ -88,7 +88,7 @@ pub async fn find(conn: &mut PgConnection, door: &Door, query: &Query) -> Result
                   b.booking_reference, u.name AS holder_name, t.status AS "status: _", c.scanned_at AS "checked_in_at?: _", c.gate_id AS "gate_id: _"
            FROM bookings b JOIN users u ON u.id = b.user_id JOIN tickets t ON t.booking_id = b.id
            LEFT JOIN seats s ON s.id = t.seat_id
-           LEFT JOIN check_ins c ON c.ticket_id = t.id AND c.undone_at IS NULL AND NOT c.is_conflict
+           LEFT JOIN check_ins c ON c.ticket_id = t.id AND c.undone_at IS NULL AND c.conflict IS NULL
            WHERE b.event_id = $1 AND b.status = 'confirmed' AND t.status <> 'cancelled'
              AND ($2::text IS NULL OR b.booking_reference LIKE $2 || '%' OR t.ticket_id LIKE 'TKT-' || $2 || '%')
              AND ($3::text IS NULL OR u.phone LIKE '%' || $3)

@@ -1,55 +1,10 @@
-//! The text in a ticket's QR code: only the owner of `TICKET_SIGNING_KEY` can make it, and anyone
-//! with the public key can check it without asking a server. Nothing here uses a database or a
-//! clock (docs/tickets.md has the format for other programs).
-//!
-//! The text is `NX1-` and, in base32 without padding, 84 bytes: key id (4), event (4), ticket (4),
-//! nonce (8), signature (64). Letters and digits of one case are what QR codes hold best: 139
-//! characters fit into 53 modules with error correction H.
-
-use std::{fmt, num::ParseIntError, str::FromStr};
+//! Signing what is in a ticket's QR code. What it says, and how it is checked, is in a crate of its
+//! own, [`nexus_ticket_code`], which gates use without the rest of Nexus.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use data_encoding::BASE32_NOPAD;
-use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use ed25519_dalek::Signer;
+use nexus_ticket_code::{Claim, PublicKey};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
-use sha2::{Digest, Sha256};
-
-use crate::types::ids::{EventId, TicketId};
-
-/// Says that this is a ticket, and in which form. It is signed with the rest, so that a text cannot
-/// be turned into another form.
-const FORM: &str = "NX1-";
-/// Key id, event, ticket and nonce.
-const CLAIM: usize = 4 + 4 + 4 + 8;
-
-/// What a text claims; the signature covers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// The event that the ticket is for.
-    pub event: EventId,
-    pub ticket: TicketId,
-    /// `tickets.qr_nonce`: a reissued ticket has another, so its older texts are no longer valid.
-    pub nonce: i64,
-}
-
-/// Which key has signed: the first bytes of the SHA-256 of its public half, so that operators need
-/// not number keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyId([u8; 4]);
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", u32::from_be_bytes(self.0))
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIntError> {
-        Ok(KeyId(u32::from_str_radix(text, 16)?.to_be_bytes()))
-    }
-}
 
 /// Signs texts. Its `Debug` shows the public half only.
 #[derive(Debug, Clone)]
@@ -70,95 +25,23 @@ impl SigningKey {
 
     /// The key that checks its texts.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        self.0.verifying_key().into()
     }
 
     /// The text for a ticket.
-    pub fn sign(&self, claim: Claim) -> String {
-        let mut bytes = Vec::with_capacity(CLAIM + Signature::BYTE_SIZE);
-        bytes.extend(self.public().id().0);
-        bytes.extend(claim.event.0.to_be_bytes());
-        bytes.extend(claim.ticket.0.to_be_bytes());
-        bytes.extend(claim.nonce.to_be_bytes());
-        let signature = self.0.sign(&signed(&bytes));
-        bytes.extend(signature.to_bytes());
-        format!("{FORM}{}", BASE32_NOPAD.encode(&bytes))
-    }
-}
-
-/// Checks texts. Shown in base64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublicKey(VerifyingKey);
-
-impl PublicKey {
-    /// The key of these 32 bytes; `None` if no key is like that.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        VerifyingKey::from_bytes(bytes.try_into().ok()?).ok().map(PublicKey)
+    pub fn ticket(&self, claim: Claim) -> String {
+        claim.signed(self.public().id(), |bytes| self.0.sign(bytes))
     }
 
-    /// Its 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+    /// The signature of something else, in base64.
+    pub fn sign(&self, bytes: &[u8]) -> String {
+        BASE64.encode(self.0.sign(bytes).to_bytes())
     }
-
-    /// Reads what [`Display`](fmt::Display) shows.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::from_bytes(&BASE64.decode(text).ok()?)
-    }
-
-    /// The id that its texts use for it.
-    pub fn id(&self) -> KeyId {
-        let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
-        KeyId([a, b, c, d])
-    }
-}
-
-impl fmt::Display for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64.encode(self.0.as_bytes()))
-    }
-}
-
-/// Why a text is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It is not in the form of a ticket.
-    #[error("this is not the text of a ticket")]
-    Unreadable,
-    /// The signature is missing, or made with a key that is not among those given.
-    #[error("no known key has signed this ticket ({0})")]
-    UnknownKey(KeyId),
-    /// The text was changed, or made without the key.
-    #[error("this ticket is forged")]
-    Forged,
-}
-
-/// What a text claims, if one of `keys` has signed it: the current key, or an earlier one whose
-/// tickets are still good. The caller must check that the ticket still has this nonce and has not
-/// been used.
-pub fn verify(text: &str, keys: &[PublicKey]) -> Result<Claim, Refusal> {
-    let encoded = text.strip_prefix(FORM).ok_or(Refusal::Unreadable)?;
-    let bytes = BASE32_NOPAD.decode(encoded.as_bytes()).map_err(|_| Refusal::Unreadable)?;
-    let (claim, signature) = bytes.split_first_chunk::<CLAIM>().ok_or(Refusal::Unreadable)?;
-    let signature = Signature::from_slice(signature).map_err(|_| Refusal::Unreadable)?;
-    let [k0, k1, k2, k3, e0, e1, e2, e3, t0, t1, t2, t3, nonce @ ..] = *claim;
-    let id = KeyId([k0, k1, k2, k3]);
-    let key = keys.iter().find(|key| key.id() == id).ok_or(Refusal::UnknownKey(id))?;
-    key.0.verify_strict(&signed(claim), &signature).map_err(|_| Refusal::Forged)?;
-    Ok(Claim {
-        event: EventId(i32::from_be_bytes([e0, e1, e2, e3])),
-        ticket: TicketId(i32::from_be_bytes([t0, t1, t2, t3])),
-        nonce: i64::from_be_bytes(nonce),
-    })
-}
-
-fn signed(claim: &[u8]) -> Vec<u8> {
-    [FORM.as_bytes(), claim].concat()
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use nexus_ticket_code::verify;
 
     use super::*;
 
@@ -166,81 +49,20 @@ mod tests {
         SigningKey::new(&SecretBox::new(Box::new(seed)))
     }
 
-    fn claims() -> impl Strategy<Value = Claim> {
-        (any::<i32>(), any::<i32>(), any::<i64>()).prop_map(|(event, ticket, nonce)| Claim {
-            event: EventId(event),
-            ticket: TicketId(ticket),
-            nonce,
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 32, ..Default::default() })]
-
-        #[test]
-        fn what_is_signed_is_read_back_also_with_a_retired_key(seed: [u8; 32], next: [u8; 32], claim in claims()) {
-            let text = key(seed).sign(claim);
-            prop_assert_eq!(verify(&text, &[key(next).public(), key(seed).public()]), Ok(claim));
-            let unknown = verify(&text, &[key(next).public()]);
-            prop_assert_eq!(unknown, Err(Refusal::UnknownKey(key(seed).public().id())));
-        }
-
-        #[test]
-        fn any_other_character_anywhere_is_refused(seed: [u8; 32], claim in claims(), other in any::<u8>()) {
-            let text = key(seed).sign(claim);
-            for place in 0..text.len() {
-                let mut changed = text.clone().into_bytes();
-                // Mostly another character of the alphabet, now and then any other byte.
-                let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-                changed[place] = if place % 8 == 0 { other } else { alphabet[usize::from(other) % 32] };
-                let changed = String::from_utf8_lossy(&changed).into_owned();
-                prop_assert!(changed == text || verify(&changed, &[key(seed).public()]).is_err(), "{}", changed);
-            }
-        }
-
-        #[test]
-        fn any_changed_byte_is_refused(seed: [u8; 32], claim in claims(), flip in 1..=u8::MAX) {
-            let text = key(seed).sign(claim);
-            let bytes = BASE32_NOPAD.decode(&text.as_bytes()[FORM.len()..]).unwrap();
-            for place in 0..bytes.len() {
-                let mut changed = bytes.clone();
-                changed[place] ^= flip;
-                let changed = format!("{FORM}{}", BASE32_NOPAD.encode(&changed));
-                prop_assert!(verify(&changed, &[key(seed).public()]).is_err());
-            }
-        }
-
-        #[test]
-        fn anything_else_is_no_ticket(text in ".{0,200}", seed: [u8; 32]) {
-            prop_assert!(verify(&text, &[key(seed).public()]).is_err());
-            let almost = format!("{FORM}{text}");
-            prop_assert!(verify(&almost, &[key(seed).public()]).is_err());
-        }
-    }
-
-    const PRINTED: &str = "NX1-3PBJQJIAAAAAOAAAAAU7777777777776QBLV4LO5AWY4UJW2LBGA56JKVG43XGLQ47BZOIARG743LSNXPN2VTO2ES26T2MUN6ERIAC24LOQZPSG7NRH42YQZXRFICO55YQF6UAI";
-
     #[test]
-    fn a_text_is_short_and_never_changes_its_form() {
-        let claim = Claim { event: EventId(7), ticket: TicketId(41), nonce: -2 };
-        let text = key([9; 32]).sign(claim);
-        assert_eq!(text.len(), 139);
-        // Made once, and fixed: programs at the door read what was printed long ago.
-        assert_eq!(text, PRINTED);
-        for shorter in 0..text.len() {
-            assert_eq!(
-                verify(&text[..shorter], &[key([9; 32]).public()]),
-                Err(Refusal::Unreadable)
-            );
-        }
-        assert!(verify(&text.to_lowercase(), &[key([9; 32]).public()]).is_err());
-        assert!(verify(&format!("{text}A"), &[key([9; 32]).public()]).is_err());
+    fn what_is_signed_is_what_gates_read() {
+        let claim = Claim { event: 7, ticket: 41, nonce: -2 };
+        let text = key([9; 32]).ticket(claim);
+        assert_eq!(
+            verify(&text, &[key([9; 32]).public()]),
+            Ok((claim, key([9; 32]).public().id()))
+        );
+        assert!(verify(&text, &[key([8; 32]).public()]).is_err());
     }
 
     #[test]
     fn a_key_is_not_shown() {
         let shown = format!("{:?}", key([171; 32]));
         assert!(!shown.contains("171, 171") && !shown.to_lowercase().contains("abab"), "{shown}");
-        assert_eq!(key([171; 32]).public().to_string().len(), 44);
     }
 }

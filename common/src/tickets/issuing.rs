@@ -4,13 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use nexus_ticket_code::Claim;
 use qrcodegen::{Mask, QrCode, QrCodeEcc, QrSegment, Version};
 use sqlx::PgConnection;
 
-use super::{
-    broadcasts::TicketsReady,
-    codes::{Claim, SigningKey},
-};
+use super::{broadcasts::TicketsReady, codes::SigningKey};
 use crate::{
     error::{Error, Result},
     jobs::{
@@ -59,7 +57,7 @@ impl Code {
     /// Signs and draws a ticket's code.
     pub fn draw(key: &SigningKey, event: EventId, ticket: TicketId) -> Result<Self> {
         let nonce = rand::random();
-        let png = qr_png(&key.sign(Claim { event, ticket, nonce }))?;
+        let png = qr_png(&key.ticket(Claim { event: event.0, ticket: ticket.0, nonce }))?;
         Ok(Code { nonce, picture: format!("data:image/png;base64,{}", BASE64.encode(png)) })
     }
 }

@@ -1,12 +1,12 @@
 //! The keys with which tickets are checked: the public halves of those that sign tickets now or have
 //! signed them. A process that signs puts its key here first; operators add and revoke others.
 
+use nexus_ticket_code::{KeyId, PublicKey};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::codes::{KeyId, PublicKey};
 use crate::{
     audit::{self, Action, Subject},
     error::{Error, Result},

@@ -10,6 +10,7 @@
 )]
 
 mod chaos;
+mod door;
 mod kill;
 mod malformed;
 mod restarts;

@@ -3,11 +3,12 @@
 use nexus_common::{
     Error, Result,
     door::{
-        access,
+        access::{self, Door},
         check_ins::{self, Checked, Scan as Scanned, Shown},
     },
     observability::metrics,
     storage::postgres,
+    types::ids::ScanId,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -40,23 +41,30 @@ pub(crate) struct CheckInTicket {
     gate_id: Option<Id>,
 }
 
+/// What somebody shows at the door.
+pub(super) fn shown(text: &Option<CodeText>, ticket_id: &Option<TicketIdText>) -> Result<Shown> {
+    let text = sent(text).map(some).transpose()?;
+    let ticket = sent(ticket_id).map(some).transpose()?;
+    match (text, ticket) {
+        (Some(text), _) => Ok(Shown::Text(text)),
+        (None, Some(id)) => Ok(Shown::TicketId(id)),
+        (None, None) => Err(Error::invalid("Either text or ticket_id is required")),
+    }
+}
+
+/// A scan's id.
+pub(super) fn scan_id(field: &Scan) -> Result<ScanId> {
+    field.read().ok_or_else(|| Error::invalid("scan_id must be a UUID"))
+}
+
 impl TryFrom<CheckInTicket> for Scanned {
     type Error = Error;
 
     fn try_from(request: CheckInTicket) -> Result<Self> {
-        let text = sent(&request.text).map(some).transpose()?;
-        let ticket = sent(&request.ticket_id).map(some).transpose()?;
-        let shown = match (text, ticket) {
-            (Some(text), _) => Shown::Text(text),
-            (None, Some(id)) => Shown::TicketId(id),
-            (None, None) => return Err(Error::invalid("Either text or ticket_id is required")),
-        };
-        let unreadable = || Error::invalid("scan_id must be a UUID");
-        let id = match sent(&request.scan_id) {
-            Some(id) => id.read().ok_or_else(unreadable)?,
-            None => check_ins::new_scan(),
-        };
-        Ok(Scanned { id, shown, gate: optional_gate(&request.gate_id)? })
+        let shown = shown(&request.text, &request.ticket_id)?;
+        let id = sent(&request.scan_id).map(scan_id).transpose()?;
+        let id = id.unwrap_or_else(check_ins::new_scan);
+        Ok(Scanned { id, shown, gate: optional_gate(&request.gate_id)?, offline: None })
     }
 }
 
@@ -83,14 +91,19 @@ impl Endpoint for CheckInTicket {
     ) -> Result<Self::Response, ApiError> {
         let event = seats::event(&self.event_id)?;
         let scan = Scanned::try_from(self)?;
-        let mut tx = postgres::begin(&app.db).await?;
-        let door = access::door(&mut tx, event, keeper).await?;
-        let checked = check_ins::check_in(&mut tx, &door, &scan).await?;
-        tx.commit().await?;
-        metrics::check_in(checked.result.name());
-        if checked.is_new {
-            app.door_counts.changed(event);
-        }
-        Ok(One(checked))
+        let door = access::door(&mut *app.db.acquire().await?, event, keeper).await?;
+        Ok(One(record(&app, &door, &scan).await?))
     }
+}
+
+/// Carries a scan out, and tells the organiser if somebody has come in.
+pub(super) async fn record(app: &App, door: &Door, scan: &Scanned) -> Result<Checked> {
+    let mut tx = postgres::begin(&app.db).await?;
+    let checked = check_ins::check_in(&mut tx, door, scan).await?;
+    tx.commit().await?;
+    metrics::check_in(checked.result.name());
+    if checked.is_new {
+        app.door_counts.changed(door.event);
+    }
+    Ok(checked)
 }

@@ -49,7 +49,8 @@ impl Endpoint for CreateDoorKey {
         let event = seats::event(&self.event_id)?;
         let (name, gate) = (some(&self.name)?, optional_gate(&self.gate_id)?);
         let mut tx = postgres::begin(&app.db).await?;
-        let created = keys::create(&mut tx, event, caller.user, &name, gate).await?;
+        let created =
+            keys::create(&mut tx, event, caller.user, &name, gate, &app.bundle_keys).await?;
         let details = json!({ "door_key": created.key.id });
         let (action, actor) = (Action::DoorKeyCreated, Some(caller.user));
         audit::record(&mut tx, action, actor, event, details).await?;

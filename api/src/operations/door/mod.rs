@@ -7,7 +7,9 @@ pub(crate) mod create_door_key;
 pub(crate) mod create_gate;
 pub(crate) mod delete_gate;
 pub(crate) mod get_check_in_counts;
+pub(crate) mod get_door;
 pub(crate) mod get_ticket_keys;
+pub(crate) mod list_conflicts;
 pub(crate) mod list_door_keys;
 pub(crate) mod list_gates;
 pub(crate) mod list_staff;
@@ -16,6 +18,7 @@ pub(crate) mod revoke_door_key;
 pub(crate) mod search_tickets;
 pub(crate) mod undo_check_in;
 pub(crate) mod update_gate;
+pub(crate) mod upload_check_ins;
 
 use nexus_common::{
     Error, Result,
@@ -31,9 +34,10 @@ use uuid::Uuid;
 pub(crate) use self::{
     add_staff::AddStaff, check_in::CheckInTicket, create_door_key::CreateDoorKey,
     create_gate::CreateGate, delete_gate::DeleteGate, get_check_in_counts::GetCheckInCounts,
-    get_ticket_keys::GetTicketKeys, list_door_keys::ListDoorKeys, list_gates::ListGates,
-    list_staff::ListStaff, remove_staff::RemoveStaff, revoke_door_key::RevokeDoorKey,
-    search_tickets::SearchTickets, undo_check_in::UndoCheckIn, update_gate::UpdateGate,
+    get_door::GetDoor, get_ticket_keys::GetTicketKeys, list_conflicts::ListConflicts,
+    list_door_keys::ListDoorKeys, list_gates::ListGates, list_staff::ListStaff,
+    remove_staff::RemoveStaff, revoke_door_key::RevokeDoorKey, search_tickets::SearchTickets,
+    undo_check_in::UndoCheckIn, update_gate::UpdateGate, upload_check_ins::UploadCheckIns,
 };
 use crate::http::{
     fields::{Field, Id, field, some_text},

@@ -309,7 +309,10 @@ impl Fixture {
             | "revoke_door_key"
             | "check_in"
             | "undo_check_in"
-            | "search_tickets" => self.about_a_door(operation, about).await,
+            | "search_tickets"
+            | "get_door"
+            | "upload_check_ins"
+            | "list_conflicts" => self.about_a_door(operation, about).await,
             _ => self.about_an_event(operation, about).await,
         }
     }
@@ -383,6 +386,7 @@ impl Fixture {
                 input["doorKeyId"] = json!(made(&insert).await);
             }
             "check_in" => input["text"] = json!("no ticket"),
+            "upload_check_ins" => input["scans"] = json!([]),
             "undo_check_in" => {
                 let insert = format!(
                     "WITH booking AS (INSERT INTO bookings (booking_reference, event_id, user_id, total_amount, status, payment_status, confirmed_at)

@@ -100,6 +100,10 @@ async fn arrange(stack: &Stack) -> (String, Value) {
         "remove_staff": at_door("userId", &json!(other.id)),
         "delete_gate": at_door("gateId", &gate["gate"]["id"]),
         "revoke_door_key": at_door("doorKeyId", &key["id"]),
+        "upload_check_ins": {
+            "path_parameters": {"eventId": lasting.id},
+            "body": {"scans": [{"scan_id": scan, "ticket_id": ticket["ticket_id"], "at": "2026-11-30T18:00:00Z"}]},
+        },
         "undo_check_in": at_door("scanId", &scan),
         "get_ticket_job": {"path_parameters": {"job_id": job["id"]}},
     });

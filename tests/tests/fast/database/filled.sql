@@ -54,6 +54,7 @@ INSERT INTO check_ins (event_id, scan_id, ticket_id, seat_type_id, gate_id, door
 SELECT event_id, gen_random_uuid(), id, 2 * event_id - 1, CASE WHEN event_id <= 20000 THEN event_id END, CASE WHEN event_id <= 20000 THEN event_id END,
        CASE WHEN event_id > 20000 THEN 1 + event_id % 5000 END, FALSE
 FROM bookings WHERE status = 'confirmed';
+INSERT INTO void_codes (event_id, ticket_id, nonce) SELECT event_id, id, id FROM bookings WHERE status = 'confirmed' AND id % 3 = 0;
 INSERT INTO payment_orders (order_id, booking_id, amount_paise, currency, created_at, look_at)
 SELECT 'order_' || id, id, 10000, 'INR', booked_at, CASE status WHEN 'pending' THEN expires_at END FROM bookings;
 INSERT INTO payments (kind, booking_id, order_id, payment_id, amount_paise, currency, created_at)

@@ -112,6 +112,7 @@ async fn what_goes_with_a_deleted_row_is_its_own() {
         "events -> event_staff goes",
         "events -> gates goes",
         "events -> seats goes",
+        "events -> void_codes goes",
         "gates -> check_ins refuses",
         "gates -> door_keys refuses",
         "seats -> booking_seats stays",

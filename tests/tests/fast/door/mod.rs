@@ -5,6 +5,7 @@ mod check_ins;
 mod counts;
 mod forgery;
 mod gates;
+mod offline;
 mod search;
 mod ticket_keys;
 

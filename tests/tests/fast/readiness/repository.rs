@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use nexus_tests::repository::{
-    SHIPPED, binaries, cargo, file, folder, linked, packages, path, run, try_run,
+    SHARED, SHIPPED, binaries, cargo, file, folder, linked, packages, path, run, try_run,
 };
 use nexus_tests::{Stack, json};
 
@@ -73,7 +73,7 @@ fn finding_17_nothing_that_only_development_needs_is_linked_into_what_is_deploye
     let mut for_development = BTreeSet::new();
     for package in packages() {
         let name = package["name"].as_str().unwrap().to_owned();
-        if SHIPPED.contains(&name.as_str()) || name == "nexus-common" {
+        if SHIPPED.contains(&name.as_str()) || SHARED.contains(&name.as_str()) {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
             let only_tests = dependencies.filter(|dependency| dependency["kind"] == "dev");
             for_development.extend(

@@ -1,0 +1,243 @@
+//! What a scanner needs to work without a network: the keys that check codes, which of them are void,
+//! who is in, and at which gate each seat type comes in; later, what has changed since. It is signed,
+//! so that it may come by any way.
+//!
+//! A bundle's version is the oldest transaction that was still running when it was read. All that is
+//! older is in it; what is as new or newer comes with the next one, some of it twice.
+
+use hmac::{Hmac, KeyInit, Mac};
+use nexus_ticket_code::PublicKey;
+use secrecy::{ExposeSecret, SecretBox};
+use serde::Serialize;
+use sha2::Sha256;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::{
+    access::Door,
+    counts::{self, DoorCounts},
+    gates::{self, Gate},
+};
+use crate::{
+    config::Tokens,
+    error::{Error, Result},
+    tickets::{
+        codes::SigningKey,
+        keys::{self, PublishedKey},
+    },
+    types::{
+        ids::{EventId, SeatTypeId, TicketId},
+        time::Timestamp,
+    },
+};
+
+/// What is in a bundle.
+#[derive(Debug, Serialize)]
+pub struct Bundle {
+    pub event: BundledEvent,
+    pub at: Timestamp,
+    /// For the next one.
+    pub version: String,
+    /// The version after which this tells what has changed; null: it tells everything.
+    pub since: Option<String>,
+    /// Keys whose tickets are good.
+    pub keys: Vec<PublishedKey>,
+    /// Ids of keys whose tickets are not.
+    pub revoked_keys: Vec<String>,
+    /// Public keys, in base64, of which one has signed every bundle.
+    pub bundle_keys: Vec<String>,
+    pub gates: Vec<Gate>,
+    pub counts: DoorCounts,
+    /// Codes that are good no more: ticket and nonce.
+    pub void: Vec<(TicketId, String)>,
+    /// Tickets with which somebody is in.
+    pub inside: Vec<TicketId>,
+    /// Tickets whose check-in was undone.
+    pub outside: Vec<TicketId>,
+    /// The tickets of each seat type, where a gate is not for all of them; only in a whole bundle.
+    pub seat_types: Vec<TypeTickets>,
+}
+
+/// The event, as whoever scans sees it.
+#[derive(Debug, Serialize)]
+pub struct BundledEvent {
+    pub id: EventId,
+    pub name: String,
+    pub start_date: Timestamp,
+    pub end_date: Timestamp,
+}
+
+/// The tickets of a seat type.
+#[derive(Debug, Serialize)]
+pub struct TypeTickets {
+    pub seat_type_id: SeatTypeId,
+    pub tickets: Vec<TicketId>,
+}
+
+/// A bundle on its way.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SignedBundle {
+    /// JSON, exactly as it was signed: what is in it is in docs/door.md.
+    pub bundle: String,
+    /// One is good for a scanner that knows one of the keys.
+    pub signatures: Vec<BundleSignature>,
+}
+
+/// By one of the keys that sign bundles.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BundleSignature {
+    /// In base64; a scanner gets it with its door key.
+    pub public_key: String,
+    /// Ed25519, over the bytes of the bundle, in base64.
+    pub signature: String,
+}
+
+/// Signs bundles, with keys that follow from those that sign tokens: the newest, and those that it
+/// has replaced, so that a scanner that knows an older one goes on.
+#[derive(Clone, Debug)]
+pub struct BundleKeys(Vec<SigningKey>);
+
+impl BundleKeys {
+    pub fn new(tokens: &Tokens) -> Result<Self> {
+        let keys = tokens.access.iter().map(|secret| {
+            let mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes());
+            let mac = mac.map_err(Error::internal)?.chain_update("door bundles");
+            let seed: [u8; 32] = mac.finalize().into_bytes().into();
+            Ok(SigningKey::new(&SecretBox::new(Box::new(seed))))
+        });
+        Ok(BundleKeys(keys.collect::<Result<_>>()?))
+    }
+
+    /// Their public halves, the newest first.
+    pub fn public(&self) -> Vec<PublicKey> {
+        self.0.iter().map(SigningKey::public).collect()
+    }
+
+    /// The same in base64.
+    pub fn published(&self) -> Vec<String> {
+        self.public().iter().map(PublicKey::to_string).collect()
+    }
+
+    /// Signs a bundle with each.
+    pub fn sign(&self, bundle: &Bundle) -> Result<SignedBundle> {
+        let bundle = serde_json::to_string(bundle).map_err(Error::internal)?;
+        let signature = |key: &SigningKey| BundleSignature {
+            public_key: key.public().to_string(),
+            signature: key.sign(bundle.as_bytes()),
+        };
+        let signatures = self.0.iter().map(signature).collect();
+        Ok(SignedBundle { bundle, signatures })
+    }
+}
+
+/// A version, as a scanner sends it back.
+#[derive(Clone, Copy, Debug)]
+pub struct Version(i64);
+
+impl Version {
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one = (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        is_one.then(|| text.parse().ok().map(Version))?
+    }
+}
+
+/// What a scanner needs at this door; or what of it has changed since a version. A version that
+/// there has not been yet, as after a backup was restored, is none.
+pub async fn read(
+    conn: &mut PgConnection,
+    door: &Door,
+    since: Option<Version>,
+    bundle_keys: &BundleKeys,
+) -> Result<Bundle> {
+    // The version first: what is read after it has at least all that it promises.
+    let event = sqlx::query!(
+        r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "version!", name, start_date AS "start_date: Timestamp", end_date AS "end_date: Timestamp"
+           FROM events WHERE id = $1"#,
+        door.event as _,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or(Error::EventNotFound)?;
+    let since = since.map(|since| since.0).filter(|since| *since <= event.version);
+    let void = sqlx::query!(
+        r#"SELECT ticket_id AS "ticket: TicketId", nonce FROM void_codes
+           WHERE event_id = $1 AND changed_by >= coalesce($2::bigint, 0)::text::xid8 ORDER BY ticket_id, nonce"#,
+        door.event as _,
+        since,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let changed = sqlx::query!(
+        r#"SELECT ticket_id AS "ticket: TicketId", bool_or(undone_at IS NULL AND conflict IS NULL) AS "inside!" FROM check_ins
+           WHERE event_id = $1 AND changed_by >= coalesce($2::bigint, 0)::text::xid8 GROUP BY ticket_id ORDER BY ticket_id"#,
+        door.event as _,
+        since,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let (inside, others): (Vec<_>, Vec<_>) = changed.into_iter().partition(|row| row.inside);
+    let outside: Vec<TicketId> = others.into_iter().map(|row| row.ticket).collect();
+    let (outside, still_inside) = split(conn, outside, since.is_some()).await?;
+    let mut inside: Vec<TicketId> = inside.into_iter().map(|row| row.ticket).collect();
+    inside.extend(still_inside);
+    let gates = gates::of(conn, door.event).await?;
+    let has_types = gates.iter().any(|gate| gate.seat_type_ids.is_some());
+    let seat_types = match has_types && since.is_none() {
+        true => seat_types(conn, door.event).await?,
+        false => vec![],
+    };
+    let (counts, _) = counts::of(conn, door.event).await?;
+    let all = keys::all(conn).await?;
+    let (good, revoked): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|key| key.revoked_at.is_none());
+    Ok(Bundle {
+        event: BundledEvent {
+            id: door.event,
+            name: event.name,
+            start_date: event.start_date,
+            end_date: event.end_date,
+        },
+        at: counts.at,
+        version: event.version.to_string(),
+        since: since.map(|since| since.to_string()),
+        keys: good.iter().map(|key| PublishedKey::from(&key.public)).collect(),
+        revoked_keys: revoked.iter().map(|key| key.public.id().to_string()).collect(),
+        bundle_keys: bundle_keys.published(),
+        gates,
+        counts,
+        void: void.into_iter().map(|row| (row.ticket, row.nonce.to_string())).collect(),
+        inside,
+        outside,
+        seat_types,
+    })
+}
+
+/// Of tickets of which something has changed, those with which nobody is in, and the others: an
+/// older check-in may count. A whole bundle need not say it of the first.
+async fn split(
+    conn: &mut PgConnection,
+    changed: Vec<TicketId>,
+    tells: bool,
+) -> Result<(Vec<TicketId>, Vec<TicketId>)> {
+    if changed.is_empty() || !tells {
+        return Ok((vec![], vec![]));
+    }
+    let inside = sqlx::query_scalar!(
+        r#"SELECT ticket_id AS "ticket: TicketId" FROM check_ins WHERE ticket_id = ANY ($1) AND undone_at IS NULL AND conflict IS NULL"#,
+        &changed as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(changed.into_iter().partition(|ticket| !inside.contains(ticket)))
+}
+
+async fn seat_types(conn: &mut PgConnection, event: EventId) -> Result<Vec<TypeTickets>> {
+    let rows = sqlx::query_as!(
+        TypeTickets,
+        r#"SELECT s.event_seat_type_id AS "seat_type_id: _", array_agg(t.id ORDER BY t.id) AS "tickets!: Vec<TicketId>"
+           FROM seats s JOIN tickets t ON t.seat_id = s.id
+           WHERE s.event_id = $1 AND s.status = 'booked' AND t.status <> 'cancelled' GROUP BY s.event_seat_type_id ORDER BY 1"#,
+        event as _,
+    );
+    Ok(rows.fetch_all(conn).await?)
+}
