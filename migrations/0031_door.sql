@@ -1,6 +1,6 @@
 -- The door: who lets people in, with which keys tickets are checked, and who is in.
 --
--- Locks: who uses audit_log or changes tickets, for milliseconds: no row is read.
+-- Locks: who changes events, accounts or tickets, for milliseconds: no row is read.
 
 -- The public halves of the keys that sign tickets. A process that signs puts its own here first.
 CREATE TABLE ticket_keys (
@@ -19,6 +19,8 @@ CREATE TABLE gates (
     name VARCHAR(100) NOT NULL,
     -- The seat types that come in here; NULL: all of them. A type that is deleted has no tickets.
     seat_type_ids INTEGER[],
+    -- As in check_ins.
+    changed_by XID8 NOT NULL DEFAULT pg_current_xact_id(),
     created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     -- Rule: people tell gates by their names. Serves: the gates of an event.
     CONSTRAINT gates_name_key UNIQUE (event_id, name),
@@ -29,6 +31,8 @@ CREATE TABLE gates (
 CREATE TABLE event_staff (
     event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
     user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- The address or number by which the organiser has named them.
+    named_as VARCHAR(255) NOT NULL,
     added_at TIMESTAMPTZ NOT NULL DEFAULT now(),
     PRIMARY KEY (event_id, user_id)
 );
@@ -71,8 +75,7 @@ CREATE TABLE check_ins (
     received_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     -- Why a scanner that is online would not have let somebody in; one that was offline has. NULL:
     -- the check-in counts.
-    conflict TEXT CONSTRAINT check_ins_conflict
-        CHECK (conflict IN ('already_used', 'void', 'wrong_gate')),
+    conflict TEXT CONSTRAINT check_ins_conflict CHECK (conflict IN ('already_used', 'void')),
     undone_at TIMESTAMPTZ,
     -- The transaction that last changed the row. Scanners ask for what has changed since.
     changed_by XID8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -98,47 +101,3 @@ CREATE INDEX check_ins_gate ON check_ins (gate_id) WHERE gate_id IS NOT NULL;
 CREATE INDEX check_ins_door_key ON check_ins (door_key_id) WHERE door_key_id IS NOT NULL;
 -- Serves: the export of an account, and its deletion.
 CREATE INDEX check_ins_user ON check_ins (user_id) WHERE user_id IS NOT NULL;
-
--- Codes of tickets that are good no more: the ticket was cancelled, or has another code. A scanner
--- that is offline lets nobody in with them.
-CREATE TABLE void_codes (
-    event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
-    ticket_id INTEGER NOT NULL,
-    nonce BIGINT NOT NULL,
-    -- As in check_ins.
-    changed_by XID8 NOT NULL DEFAULT pg_current_xact_id(),
-    -- Rule: a code becomes void once.
-    PRIMARY KEY (ticket_id, nonce)
-);
--- Serves: what has changed at an event's door; the deletion of the event.
-CREATE INDEX void_codes_changed ON void_codes (event_id, changed_by);
-
--- Whoever cancels a ticket or gives it another code, the Node service too, says so here.
-CREATE FUNCTION codes_become_void() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO void_codes (event_id, ticket_id, nonce)
-    SELECT event_id, OLD.id, OLD.qr_nonce FROM bookings WHERE id = OLD.booking_id
-    ON CONFLICT DO NOTHING;
-    RETURN NULL;
-END $$;
--- Locks: who changes tickets, for milliseconds.
-CREATE TRIGGER codes_become_void AFTER UPDATE OF status, qr_nonce ON tickets FOR EACH ROW
-    WHEN (OLD.qr_nonce IS NOT NULL AND OLD.status <> 'cancelled'
-          AND (NEW.status = 'cancelled' OR NEW.qr_nonce IS DISTINCT FROM OLD.qr_nonce))
-    EXECUTE FUNCTION codes_become_void();
-
-ALTER TABLE audit_log DROP CONSTRAINT audit_log_action_check;
-ALTER TABLE audit_log
-    -- Rule: what the code knows. A new word is allowed a release before code writes it.
-    ADD CONSTRAINT audit_log_action_check CHECK (action IN (
-        'registered', 'signed_in', 'sign_in_failed', 'signed_out', 'sessions_ended',
-        'email_proved', 'email_set', 'phone_proved', 'password_changed', 'password_reset',
-        'role_changed', 'account_suspended', 'account_reinstated', 'account_exported',
-        'account_erased', 'operator_signed_in', 'operator_sign_in_failed', 'operator_signed_out',
-        'operator_totp_set', 'job_retried', 'job_discarded', 'jobs_retried', 'jobs_discarded',
-        'alert_closed', 'refunds_held', 'refunds_released', 'tickets_resent', 'ledger_exported',
-        'audit_exported', 'event_created', 'event_updated', 'event_cancelled', 'event_deleted',
-        'event_taken_down', 'event_restored', 'seat_type_created', 'seat_type_updated',
-        'seat_type_deleted', 'viewed', 'staff_added', 'staff_removed', 'gate_created',
-        'gate_updated', 'gate_deleted', 'door_key_created', 'door_key_revoked',
-        'check_in_undone', 'ticket_key_added', 'ticket_key_revoked')) NOT VALID;

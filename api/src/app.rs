@@ -18,7 +18,11 @@ use nexus_common::{
         views::{self, BookingDetail, ListedBooking, Listing},
     },
     config,
-    door::{self, access::Scanner, bundles::BundleKeys},
+    door::{
+        self,
+        access::{Hours, Scanner},
+        bundles::BundleKeys,
+    },
     events::{inventory, turns::Turns},
     payments::{
         orders::{self, CreatedOrder, PaymentVerification},
@@ -41,7 +45,7 @@ use nexus_common::{
 use sqlx::PgPool;
 
 use crate::{
-    auth::{expiries::Expiries, verified_tokens::VerifiedTokens},
+    auth::{expiries::Expiries, known_scanners::KnownScanners, verified_tokens::VerifiedTokens},
     budgets::Budgets,
     reads::Reads,
     seat_maps::SeatMaps,
@@ -94,6 +98,7 @@ pub(crate) struct AppState {
     pub(crate) otp_hints: OtpHints,
     revocations: Groups<(String, Verified), bool>,
     scanners: Groups<door::keys::Token, Option<Scanner>>,
+    pub(crate) known_scanners: KnownScanners,
     /// Sign what scanners get for working offline.
     pub(crate) bundle_keys: BundleKeys,
     /// Tells organisers how many are in.
@@ -145,6 +150,7 @@ impl AppState {
             otp_hints: OtpHints::new(cache.clone()),
             revocations: sessions::revocations(db.clone()),
             scanners: door::keys::scanners(db.clone()),
+            known_scanners: KnownScanners::default(),
             bundle_keys: BundleKeys::new(&settings.tokens)?,
             door_counts: door::counts::updates(db.clone(), &settings.redis, everyone.clone())?,
             reads: Reads::new(&db),
@@ -183,9 +189,16 @@ impl AppState {
         twilio.into_iter().chain(self.razorpay.as_ref().map(Razorpay::key)).cloned()
     }
 
+    /// When people may come in to an event.
+    pub(crate) fn door_hours(&self) -> Hours {
+        Hours { opens: self.settings.door_opens }
+    }
+
     /// The scanner of a door key.
     pub(crate) async fn scanner(&self, token: door::keys::Token) -> Result<Scanner> {
-        self.scanners.call(token).await?.ok_or(Error::TokenInvalid)
+        let scanner = self.scanners.call(token.clone()).await?;
+        self.known_scanners.note(token, scanner.is_some());
+        scanner.ok_or(Error::TokenInvalid)
     }
 
     /// The user of an access token. Redis knows revoked tokens at once; PostgreSQL has the truth,

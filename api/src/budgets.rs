@@ -15,7 +15,7 @@ use nexus_common::{
     Error, Result,
     accounts::{credentials::Login, login_networks, otp_challenges},
     config::{Limit, RateLimit, RateLimits, Tokens},
-    door::access::Keeper,
+    door::access::{Keeper, Scanner},
     limiter::{
         Budget, Limiter, Refused, Taken,
         puzzles::{self, Puzzles},
@@ -25,7 +25,7 @@ use nexus_common::{
     storage::Cache,
     types::{
         contacts::{Email, Phone},
-        ids::{DoorKeyId, UserId},
+        ids::UserId,
     },
 };
 use sqlx::PgPool;
@@ -298,18 +298,34 @@ impl Budgets {
         self.take(vec![self.budget(Limit::AccountExport, user)]).await
     }
 
-    /// A request of a scanner, a device with a door key.
-    pub(crate) async fn scanner(&self, key: DoorKeyId) -> Result<Taken> {
-        self.take(vec![self.budget(Limit::Door, key)]).await
+    /// A request of a scanner, a device with a door key. All scanners of an event together get as
+    /// much as fifty.
+    pub(crate) async fn scanner(&self, scanner: Scanner) -> Result<Taken> {
+        let all = self.rates.of(Limit::Door).times(50);
+        let all = Budget::new(Limit::Door, all, format!("event {}", scanner.event));
+        self.take(vec![self.budget(Limit::Door, scanner.key), all]).await
     }
 
     /// A search for tickets by name, which shows who has some.
     pub(crate) async fn door_search(&self, keeper: Keeper) -> Result<Taken> {
-        let whose = match keeper {
-            Keeper::Account(user) => format!("user {user}"),
-            Keeper::Scanner(scanner) => format!("key {}", scanner.key),
-        };
-        self.take(vec![self.budget(Limit::DoorSearch, whose)]).await
+        self.take(self.of_keeper(Limit::DoorSearch, keeper)).await
+    }
+
+    /// A whole bundle, which may be long.
+    pub(crate) async fn bundle(&self, keeper: Keeper) -> Result<Taken> {
+        self.take(self.of_keeper(Limit::DoorBundles, keeper)).await
+    }
+
+    /// That of somebody at a door; and for scanners that of their event, fifty times as much.
+    fn of_keeper(&self, limit: Limit, keeper: Keeper) -> Vec<Budget> {
+        match keeper {
+            Keeper::Account(user) => vec![self.budget(limit, format!("user {user}"))],
+            Keeper::Scanner(Scanner { key, event, .. }) => {
+                let all = self.rates.of(limit).times(50);
+                let all = Budget::new(limit, all, format!("event {event}"));
+                vec![self.budget(limit, format!("key {key}")), all]
+            }
+        }
     }
 
     /// An account that an organiser names as staff, who learns whether there is one.

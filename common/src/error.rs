@@ -202,6 +202,8 @@ pub enum Error {
     AccountNotFound,
     #[error("There is no such member of staff")]
     StaffNotFound,
+    #[error("The door of this event is not open: it opens shortly before the event starts")]
+    DoorClosed,
     #[error("Gate not found")]
     GateNotFound,
     #[error("This event has a gate of that name already")]
@@ -213,7 +215,7 @@ pub enum Error {
     #[error("Door key not found")]
     DoorKeyNotFound,
     #[error(
-        "Please type more: a reference, four digits of a phone number or three characters of a name"
+        "Please type a reference, the last four digits of a phone number or three characters of a name"
     )]
     SearchTooWide,
     #[error("Check-in not found")]
@@ -372,6 +374,7 @@ impl Error {
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
             Error::AccountNotFound => (NotFound, "account_not_found"),
             Error::StaffNotFound => (NotFound, "staff_not_found"),
+            Error::DoorClosed => (Conflict, "door_closed"),
             Error::GateNotFound => (NotFound, "gate_not_found"),
             Error::GateExists => (Conflict, "gate_exists"),
             Error::GateInUse => (Conflict, "gate_in_use"),

@@ -7,7 +7,7 @@
 //! nonce (8), signature (64). Letters and digits of one case are what QR codes hold best: 139
 //! characters fit into 53 modules with error correction H.
 
-use std::{fmt, num::ParseIntError, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use data_encoding::{BASE32_NOPAD, BASE64};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -55,11 +55,18 @@ impl fmt::Display for KeyId {
     }
 }
 
-impl FromStr for KeyId {
-    type Err = ParseIntError;
+/// The text is not that of a key's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key's id is eight hexadecimal digits")]
+pub struct NoKeyId;
 
-    fn from_str(text: &str) -> Result<Self, ParseIntError> {
-        Ok(KeyId(u32::from_str_radix(text, 16)?.to_be_bytes()))
+impl FromStr for KeyId {
+    type Err = NoKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NoKeyId> {
+        let is_one = text.len() == 8 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let id = is_one.then(|| u32::from_str_radix(text, 16).ok()).flatten();
+        id.map(|id| KeyId(id.to_be_bytes())).ok_or(NoKeyId)
     }
 }
 
@@ -240,6 +247,9 @@ mod tests {
         assert_eq!(key.to_string().len(), 44);
         assert_eq!(PublicKey::parse(&key.to_string()), Some(key));
         assert_eq!(key.id().to_string().parse(), Ok(key.id()));
+        for no_id in ["", "1", "+abcdef0", "0123456g"] {
+            assert_eq!(no_id.parse::<KeyId>(), Err(NoKeyId));
+        }
         for no_key in ["", "AAAA", "no base64"] {
             assert_eq!(PublicKey::parse(no_key), None);
         }

@@ -59,7 +59,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             println!("Key {} is known{}.", key.id(), if is_new { " now" } else { " already" });
         }
         Command::Revoke { id } => {
-            let key: KeyId = id.trim().parse().context("a key's id is eight hexadecimal digits")?;
+            let key: KeyId = id.trim().parse()?;
             let mut tx = pool.begin().await?;
             let events = keys::revoke(&mut tx, key).await?;
             let events = events.with_context(|| format!("there is no key {key}"))?;

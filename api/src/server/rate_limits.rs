@@ -43,8 +43,18 @@ pub(crate) async fn requests(
     let (mut parts, body) = request.into_parts();
     let Ok(address) = ClientIp::from_request_parts(&mut parts, &app).await;
     let door_key = bearer(&parts.headers).and_then(Token::parse);
+    let mut counted = None;
     let scanner = match door_key {
-        Some(key) if !policy.has_cookie => Some(app.scanner(key).await),
+        Some(key) if !policy.has_cookie => {
+            // Made up, a key costs a look into the database: it counts before that.
+            if !app.known_scanners.contains(&key) {
+                match app.budgets.anonymous(address).await {
+                    Ok(taken) => counted = Some(taken),
+                    Err(error) => return ApiError::from(error).into_response(),
+                }
+            }
+            Some(app.scanner(key).await)
+        }
         _ => None,
     };
     let identity = match policy.has_cookie {
@@ -57,9 +67,12 @@ pub(crate) async fn requests(
     };
     let mut request = Request::from_parts(parts, body);
     let taken = match (&scanner, &identity) {
-        (Some(Ok(scanner)), _) => app.budgets.scanner(scanner.key).await,
+        (Some(Ok(scanner)), _) => app.budgets.scanner(*scanner).await,
         (_, Ok(user)) => app.budgets.user(*user).await,
-        (_, Err(_)) => app.budgets.anonymous(address).await,
+        (_, Err(_)) => match counted {
+            Some(taken) => Ok(taken),
+            None => app.budgets.anonymous(address).await,
+        },
     };
     let taken = match taken {
         Ok(taken) => taken,

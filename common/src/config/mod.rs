@@ -76,6 +76,8 @@ pub struct Api {
     /// CANCEL_UNTIL_MINUTES_BEFORE_START, 0: how long before an event starts its confirmed bookings
     /// can be cancelled.
     pub cancel_until: Duration,
+    /// DOOR_OPENS_HOURS_BEFORE_START, 24: how long before an event starts people may come in.
+    pub door_opens: Duration,
     /// Warnings, to be logged at start.
     pub warnings: Vec<String>,
 }
@@ -110,6 +112,9 @@ impl Api {
             webhook_secrets: secrets::webhook_secrets(env),
             cancel_until: Duration::from_secs(
                 60 * env.between("CANCEL_UNTIL_MINUTES_BEFORE_START", 0, 0, 525_600),
+            ),
+            door_opens: Duration::from_secs(
+                3_600 * env.between("DOOR_OPENS_HOURS_BEFORE_START", 24, 0, 1_000_000),
             ),
             // Last, after all groups have added their warnings.
             warnings: env.warnings(),

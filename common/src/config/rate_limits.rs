@@ -95,6 +95,7 @@ pub enum Limit {
     PhoneOwners,
     Door,
     DoorSearch,
+    DoorBundles,
     Staff,
     UnpaidSeats,
     UnpaidBookings,
@@ -105,7 +106,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 38] = [
+    pub const ALL: [Limit; 39] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -138,6 +139,7 @@ impl Limit {
         Limit::PhoneOwners,
         Limit::Door,
         Limit::DoorSearch,
+        Limit::DoorBundles,
         Limit::Staff,
         Limit::UnpaidSeats,
         Limit::UnpaidBookings,
@@ -247,6 +249,8 @@ impl Limit {
             Limit::Door => ("door", "RATE_LIMIT_DOOR", rate(600, MINUTE)),
             // Searches for tickets by one device or user at a door.
             Limit::DoorSearch => ("door_search", "RATE_LIMIT_DOOR_SEARCH", rate(60, MINUTE)),
+            // Whole bundles for one device or user at a door.
+            Limit::DoorBundles => ("door_bundles", "RATE_LIMIT_DOOR_BUNDLES", rate(20, MINUTE)),
             // Accounts that one organiser names as staff, whether or not there are any.
             Limit::Staff => ("staff", "RATE_LIMIT_STAFF", rate(100, HOUR)),
             // Unpaid seats of one user, over all events.

@@ -5,6 +5,8 @@
 //! A bundle's version is the oldest transaction that was still running when it was read. All that is
 //! older is in it; what is as new or newer comes with the next one, some of it twice.
 
+use std::fmt;
+
 use hmac::{Hmac, KeyInit, Mac};
 use nexus_ticket_code::PublicKey;
 use secrecy::{ExposeSecret, SecretBox};
@@ -26,7 +28,7 @@ use crate::{
         keys::{self, PublishedKey},
     },
     types::{
-        ids::{EventId, SeatTypeId, TicketId},
+        ids::{EventId, GateId, SeatTypeId, TicketId},
         time::Timestamp,
     },
 };
@@ -46,6 +48,8 @@ pub struct Bundle {
     pub revoked_keys: Vec<String>,
     /// Public keys, in base64, of which one has signed every bundle.
     pub bundle_keys: Vec<String>,
+    /// Where the scanner is, if its key says it.
+    pub gate_id: Option<GateId>,
     pub gates: Vec<Gate>,
     pub counts: DoorCounts,
     /// Codes that are good no more: ticket and nonce.
@@ -130,35 +134,81 @@ impl BundleKeys {
     }
 }
 
-/// A version, as a scanner sends it back.
-#[derive(Clone, Copy, Debug)]
-pub struct Version(i64);
+/// A version: of the transactions of a server since it was started. After a restart, and so after a
+/// backup was restored or another server has taken over, numbers may come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    started: i64,
+    transaction: i64,
+}
 
 impl Version {
     pub fn parse(text: &str) -> Option<Self> {
-        let is_one = (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        is_one.then(|| text.parse().ok().map(Version))?
+        let number = |text: &str| {
+            let is_one = (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+            is_one.then(|| text.parse().ok())?
+        };
+        let (started, transaction) = text.split_once('-')?;
+        Some(Version { started: number(started)?, transaction: number(transaction)? })
     }
 }
 
-/// What a scanner needs at this door; or what of it has changed since a version. A version that
-/// there has not been yet, as after a backup was restored, is none.
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.started, self.transaction)
+    }
+}
+
+/// From where a bundle goes on, and the version that it will have.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    since: Option<Version>,
+    version: Version,
+}
+
+impl Span {
+    /// Whether everything is told, which is much.
+    pub fn is_whole(self) -> bool {
+        self.since.is_none()
+    }
+}
+
+/// What has to be told to a scanner that has a version: everything, unless it is one of this server;
+/// and if a gate has changed, for it may matter now who comes in where.
+pub async fn span(conn: &mut PgConnection, event: EventId, since: Option<Version>) -> Result<Span> {
+    let row = sqlx::query!(
+        r#"SELECT extract(epoch FROM pg_postmaster_start_time())::bigint AS "started!", pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "transaction!",
+                  EXISTS (SELECT 1 FROM gates WHERE event_id = $1 AND changed_by >= coalesce($2::bigint, 0)::text::xid8) AS "gates_changed!""#,
+        event as _,
+        since.map(|since| since.transaction),
+    )
+    .fetch_one(conn)
+    .await?;
+    let version = Version { started: row.started, transaction: row.transaction };
+    let since = since.filter(|since| {
+        since.started == version.started
+            && since.transaction <= version.transaction
+            && !row.gates_changed
+    });
+    Ok(Span { since, version })
+}
+
+/// What a scanner needs at this door. The span is older than what is read, so that this has at least
+/// all that its version promises.
 pub async fn read(
     conn: &mut PgConnection,
     door: &Door,
-    since: Option<Version>,
+    span: Span,
     bundle_keys: &BundleKeys,
 ) -> Result<Bundle> {
-    // The version first: what is read after it has at least all that it promises.
     let event = sqlx::query!(
-        r#"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "version!", name, start_date AS "start_date: Timestamp", end_date AS "end_date: Timestamp"
-           FROM events WHERE id = $1"#,
+        r#"SELECT name, start_date AS "start_date: Timestamp", end_date AS "end_date: Timestamp" FROM events WHERE id = $1"#,
         door.event as _,
     )
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::EventNotFound)?;
-    let since = since.map(|since| since.0).filter(|since| *since <= event.version);
+    let since = span.since.map(|since| since.transaction);
     let void = sqlx::query!(
         r#"SELECT ticket_id AS "ticket: TicketId", nonce FROM void_codes
            WHERE event_id = $1 AND changed_by >= coalesce($2::bigint, 0)::text::xid8 ORDER BY ticket_id, nonce"#,
@@ -198,11 +248,12 @@ pub async fn read(
             end_date: event.end_date,
         },
         at: counts.at,
-        version: event.version.to_string(),
-        since: since.map(|since| since.to_string()),
+        version: span.version.to_string(),
+        since: span.since.map(|since| since.to_string()),
         keys: good.iter().map(|key| PublishedKey::from(&key.public)).collect(),
         revoked_keys: revoked.iter().map(|key| key.public.id().to_string()).collect(),
         bundle_keys: bundle_keys.published(),
+        gate_id: door.keeper.scanner().and_then(|scanner| scanner.gate),
         gates,
         counts,
         void: void.into_iter().map(|row| (row.ticket, row.nonce.to_string())).collect(),
@@ -240,4 +291,18 @@ async fn seat_types(conn: &mut PgConnection, event: EventId) -> Result<Vec<TypeT
         event as _,
     );
     Ok(rows.fetch_all(conn).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_as_it_is_written() {
+        let version = Version { started: 1_796_062_753, transaction: 75_312 };
+        assert_eq!(Version::parse(&version.to_string()), Some(version));
+        for no_version in ["", "1", "-1", "1-", "1-2-3", "a-b", "1-99999999999999999999"] {
+            assert_eq!(Version::parse(no_version), None, "{no_version}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result, violated_constraint},
     tickets::keys::{self, TicketKey},
     types::{
-        ids::{EventId, GateId, ScanId, SeatTypeId, TicketId},
+        ids::{DoorKeyId, EventId, GateId, ScanId, SeatTypeId, TicketId, UserId},
         statuses::{BookingStatus, TicketStatus},
         text_enum::text_enum,
         time::Timestamp,
@@ -89,9 +89,8 @@ text_enum! {
     pub enum Conflict {
         /// Somebody was in with the ticket.
         AlreadyUsed = "already_used",
-        /// The ticket was cancelled, or its code replaced.
+        /// The ticket was cancelled, its code replaced, or its key revoked.
         Void = "void",
-        WrongGate = "wrong_gate",
     }
 }
 
@@ -144,7 +143,7 @@ pub struct Checked {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub gates: Vec<NamedGate>,
-    /// Whether this scan has changed who is in, and was not sent before.
+    /// Whether this scan has recorded something, and was not sent before.
     #[serde(skip)]
     pub is_new: bool,
 }
@@ -185,46 +184,49 @@ struct Ticket {
     shown: ScannedTicket,
 }
 
-/// Lets somebody in, or says why not; or records that a scanner that was offline has.
+/// Lets somebody in, or says why not; or records that a scanner that was offline has. A scan that
+/// has been recorded is answered as it was.
 pub async fn check_in(conn: &mut PgConnection, door: &Door, scan: &Scan) -> Result<Checked> {
     let gate = gates::at(conn, door, scan.gate).await?;
-    let (ticket, nonce) = match find(conn, door, scan).await? {
-        Found::Ticket(ticket, nonce) => (*ticket, nonce),
+    let is_online = scan.offline.is_none();
+    if is_online && gate.is_none() && scan.gate.is_some() {
+        return Err(Error::GateNotFound);
+    }
+    let (id, nonce) = match find(conn, door, scan).await? {
+        Found::Ticket(id, nonce) => (id, nonce),
         Found::No(checked) => return Ok(*checked),
     };
-    // Before anything else: what a scanner sends again is answered as it was.
-    let before = recorded(conn, door.event, scan.id).await?;
-    if let Some(before) = &before {
-        if before.ticket != ticket.id {
-            return Err(Error::invalid("scan_id belongs to the scan of another ticket"));
-        }
-        if before.is_undone {
-            return Err(Error::CheckInUndone);
-        }
-        if before.conflict.is_none() {
-            return Ok(admitted(&ticket, before.check_in.clone(), false));
-        }
+    let ticket = hold(conn, door, id).await?.filter(|ticket| ticket.event == door.event);
+    let Some(ticket) = ticket else { return Ok(no_such_ticket()) };
+    let Entries { this, counting } = entries(conn, door.event, ticket.id, scan.id).await?;
+    if let Some(before) = this {
+        return again(door, &ticket, before, counting);
     }
-    let Some(refused) = judge(conn, door, &ticket, nonce, gate.as_ref()).await? else {
-        let check_in = record(conn, door, scan, &ticket, gate, None).await?;
-        return Ok(admitted(&ticket, check_in, true));
+    let refused = match judge(&ticket, nonce, counting) {
+        Some(refused) if is_online => return Ok(refused),
+        Some(refused) => refused,
+        None if is_online && gate.as_ref().is_some_and(|gate| !gate.admits(ticket.seat_type)) => {
+            return wrong_gate(conn, door.event, &ticket).await;
+        }
+        // Whom a scanner that was offline has let in is in, by whichever gate.
+        None => {
+            let check_in = record(conn, door, scan, &ticket, gate, None).await?;
+            let check_in = check_in.ok_or_else(|| Error::internal("nothing was recorded"))?;
+            return Ok(admitted(&ticket, check_in, true));
+        }
     };
     let conflict = match refused.result {
-        _ if scan.offline.is_none() => return Ok(refused),
         Verdict::AlreadyUsed => Conflict::AlreadyUsed,
-        Verdict::WrongGate => Conflict::WrongGate,
         _ => Conflict::Void,
     };
-    if before.is_none() {
-        record(conn, door, scan, &ticket, gate, Some(conflict)).await?;
-    }
-    Ok(Checked { is_conflict: true, is_new: before.is_none(), ..refused })
+    let is_new = record(conn, door, scan, &ticket, gate, Some(conflict)).await?.is_some();
+    Ok(Checked { is_conflict: true, is_new, ..refused })
 }
 
 /// What a scan has found.
 enum Found {
-    /// A ticket of the door's event, and the nonce of its text.
-    Ticket(Box<Ticket>, Nonce),
+    /// A ticket, and what its text says of its code.
+    Ticket(TicketId, Nonce),
     No(Box<Checked>),
 }
 
@@ -238,66 +240,83 @@ enum Nonce {
     ByHand,
 }
 
+fn no_such_ticket() -> Checked {
+    Checked::new(Verdict::Unknown, None, "There is no such ticket of this event")
+}
+
 async fn find(conn: &mut PgConnection, door: &Door, scan: &Scan) -> Result<Found> {
     let no = |checked| Ok(Found::No(Box::new(checked)));
-    let (id, nonce) = match &scan.shown {
-        Shown::Text(text) => match read(text, &keys::all(conn).await?, scan.offline.is_some()) {
-            Err(NoTicket { result, reason, message }) => {
-                return no(Checked::new(result, reason, message));
-            }
+    match &scan.shown {
+        Shown::Text(text) => match read(text, &keys::all(conn).await?) {
+            Err(NoTicket { result, reason, message }) => no(Checked::new(result, reason, message)),
             Ok((claim, _)) if claim.event != door.event.0 => {
-                return no(wrong_event(conn, EventId(claim.event)).await?);
+                no(wrong_event(conn, EventId(claim.event)).await?)
             }
-            Ok((claim, nonce)) => (Some(TicketId(claim.ticket)), nonce),
+            Ok((claim, nonce)) => Ok(Found::Ticket(TicketId(claim.ticket), nonce)),
         },
+        // Whoever sells tickets for something that an operator has taken down makes up no guests.
+        Shown::TicketId(_) if door.is_down => Err(Error::EventTakenDown),
         Shown::TicketId(id) => {
             let id = sqlx::query_scalar!(
                 r#"SELECT t.id AS "id: TicketId" FROM tickets t JOIN bookings b ON b.id = t.booking_id WHERE t.ticket_id = $1 AND b.event_id = $2"#,
                 id,
                 door.event as _,
             );
-            (id.fetch_optional(&mut *conn).await?, Nonce::ByHand)
+            match id.fetch_optional(conn).await? {
+                Some(id) => Ok(Found::Ticket(id, Nonce::ByHand)),
+                None => no(no_such_ticket()),
+            }
         }
-    };
-    let ticket = match id {
-        Some(id) => hold(conn, id).await?.filter(|ticket| ticket.event == door.event),
-        None => None,
-    };
-    match ticket {
-        Some(ticket) => Ok(Found::Ticket(Box::new(ticket), nonce)),
-        None => no(Checked::new(Verdict::Unknown, None, "There is no such ticket of this event")),
     }
 }
 
-/// Why a ticket lets nobody in; `None` if it does.
-async fn judge(
-    conn: &mut PgConnection,
+/// The answer to a scan that is recorded.
+fn again(
     door: &Door,
     ticket: &Ticket,
-    nonce: Nonce,
-    gate: Option<&Gate>,
-) -> Result<Option<Checked>> {
-    let void =
-        |reason, message| Ok(Some(Checked::new(Verdict::Void, Some(reason), message).of(ticket)));
+    before: Recorded,
+    counting: Option<Recorded>,
+) -> Result<Checked> {
+    // Another scanner that sends the same id would let somebody else in.
+    let keeper = (door.keeper.scanner().map(|scanner| scanner.key), door.keeper.account());
+    if before.ticket != ticket.id || before.by != keeper {
+        return Err(Error::invalid("scan_id belongs to another scan"));
+    }
+    if before.is_undone {
+        return Err(Error::CheckInUndone);
+    }
+    let checked = match before.conflict {
+        None => return Ok(admitted(ticket, before.check_in, false)),
+        Some(Conflict::AlreadyUsed) => already_used(ticket, counting),
+        Some(Conflict::Void) => void(ticket, None, "This ticket is not valid any more"),
+    };
+    Ok(Checked { is_conflict: true, ..checked })
+}
+
+/// Why a ticket lets nobody in; `None` if it does. The column decides nothing that `counting`, the
+/// check-in that counts, does not: others set it, too.
+fn judge(ticket: &Ticket, nonce: Nonce, counting: Option<Recorded>) -> Option<Checked> {
     if ticket.status == TicketStatus::Cancelled || ticket.booking != BookingStatus::Confirmed {
-        return void(Reason::Cancelled, "This ticket has been cancelled");
+        let message = "This ticket has been cancelled";
+        return Some(void(ticket, Some(Reason::Cancelled), message));
     }
     match nonce {
         Nonce::Of(nonce) if ticket.nonce != Some(nonce) => {
-            return void(Reason::Reissued, "This ticket has been replaced by a newer one");
+            let message = "This ticket has been replaced by a newer one";
+            return Some(void(ticket, Some(Reason::Reissued), message));
         }
-        Nonce::Revoked => return void(Reason::RevokedKey, REVOKED),
+        Nonce::Revoked => {
+            let forged = Checked::new(Verdict::Forged, Some(Reason::RevokedKey), REVOKED);
+            return Some(forged.of(ticket));
+        }
         Nonce::Of(_) | Nonce::ByHand => {}
     }
-    if ticket.status == TicketStatus::Used {
-        return already_used(conn, ticket).await.map(Some);
-    }
-    match gate {
-        Some(gate) if !gate.admits(ticket.seat_type) => {
-            wrong_gate(conn, door.event, ticket).await.map(Some)
-        }
-        _ => Ok(None),
-    }
+    (counting.is_some() || ticket.status == TicketStatus::Used)
+        .then(|| already_used(ticket, counting))
+}
+
+fn void(ticket: &Ticket, reason: Option<Reason>, message: &str) -> Checked {
+    Checked::new(Verdict::Void, reason, message).of(ticket)
 }
 
 /// Why a text is not that of a ticket.
@@ -310,9 +329,8 @@ struct NoTicket {
 const REVOKED: &str =
     "The key of this ticket has been revoked. Its holder has been sent a new one.";
 
-/// What a text claims. One of a revoked key is none, unless somebody was let in with it before the
-/// scanner could know.
-fn read(text: &str, known: &[TicketKey], offline: bool) -> Result<(Claim, Nonce), NoTicket> {
+/// What a text claims.
+fn read(text: &str, known: &[TicketKey]) -> Result<(Claim, Nonce), NoTicket> {
     let forged =
         |reason, message| NoTicket { result: Verdict::Forged, reason: Some(reason), message };
     let keys: Vec<PublicKey> = known.iter().map(|key| key.public).collect();
@@ -332,20 +350,18 @@ fn read(text: &str, known: &[TicketKey], offline: bool) -> Result<(Claim, Nonce)
         Refusal::Forged => forged(Reason::BadSignature, "This ticket is forged"),
     })?;
     let is_revoked = known.iter().any(|key| key.public.id() == id && key.revoked_at.is_some());
-    match (is_revoked, offline) {
-        (false, _) => Ok((claim, Nonce::Of(claim.nonce))),
-        (true, true) => Ok((claim, Nonce::Revoked)),
-        (true, false) => Err(forged(Reason::RevokedKey, REVOKED)),
-    }
+    Ok((claim, if is_revoked { Nonce::Revoked } else { Nonce::Of(claim.nonce) }))
 }
 
-async fn hold(conn: &mut PgConnection, id: TicketId) -> Result<Option<Ticket>> {
+/// Holds a ticket, and its event first: whoever deletes an event has it before its tickets.
+async fn hold(conn: &mut PgConnection, door: &Door, id: TicketId) -> Result<Option<Ticket>> {
     let row = sqlx::query!(
         r#"SELECT t.qr_nonce, t.status AS "status: TicketStatus", b.event_id AS "event: EventId", b.status AS "booking: BookingStatus",
                   s.event_seat_type_id AS "seat_type?: SeatTypeId", t.ticket_id, t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!",
                   b.booking_reference, u.name
-           FROM tickets t JOIN bookings b ON b.id = t.booking_id JOIN users u ON u.id = b.user_id LEFT JOIN seats s ON s.id = t.seat_id
-           WHERE t.id = $1 FOR NO KEY UPDATE OF t"#,
+           FROM tickets t JOIN bookings b ON b.id = t.booking_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+           LEFT JOIN seats s ON s.id = t.seat_id
+           WHERE t.id = $1 FOR KEY SHARE OF e FOR NO KEY UPDATE OF t"#,
         id as _,
     )
     .fetch_optional(conn)
@@ -362,7 +378,7 @@ async fn hold(conn: &mut PgConnection, id: TicketId) -> Result<Option<Ticket>> {
             seat_label: row.seat_label,
             seat_type_name: row.seat_type_name,
             booking_reference: row.booking_reference,
-            holder_name: row.name,
+            holder_name: row.name.filter(|_| !door.is_down),
         },
     }))
 }
@@ -373,48 +389,60 @@ struct Recorded {
     ticket: TicketId,
     conflict: Option<Conflict>,
     is_undone: bool,
+    /// Who has scanned.
+    by: (Option<DoorKeyId>, Option<UserId>),
 }
 
-async fn recorded(
+/// What there is of a scan and its ticket.
+struct Entries {
+    /// This scan, whatever its ticket.
+    this: Option<Recorded>,
+    /// The ticket's check-in that counts.
+    counting: Option<Recorded>,
+}
+
+/// Read once the ticket is held: by then nobody else records anything for it.
+async fn entries(
     conn: &mut PgConnection,
     event: EventId,
+    ticket: TicketId,
     scan: ScanId,
-) -> Result<Option<Recorded>> {
-    let row = sqlx::query!(
-        r#"SELECT ticket_id AS "ticket: TicketId", scanned_at AS "at: Timestamp", by_hand, undone_at IS NOT NULL AS "undone!",
-                  conflict AS "conflict: Conflict", g.id AS "gate?: GateId", g.name AS "gate_name?"
-           FROM check_ins c LEFT JOIN gates g ON g.id = c.gate_id WHERE c.event_id = $1 AND scan_id = $2"#,
+) -> Result<Entries> {
+    let rows = sqlx::query!(
+        r#"SELECT scan_id AS "scan!: ScanId", ticket_id AS "ticket!: TicketId", scanned_at AS "at!: Timestamp", by_hand AS "by_hand!", undone_at IS NOT NULL AS "undone!",
+                  conflict AS "conflict: Conflict", door_key_id AS "door_key: DoorKeyId", user_id AS "user: UserId", g.id AS "gate?: GateId", g.name AS "gate_name?"
+           FROM (SELECT * FROM check_ins WHERE event_id = $1 AND scan_id = $2
+                 UNION SELECT * FROM check_ins WHERE ticket_id = $3 AND undone_at IS NULL AND conflict IS NULL) c
+           LEFT JOIN gates g ON g.id = c.gate_id"#,
         event as _,
         scan as _,
+        ticket as _,
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(row.map(|row| {
+    let mut entries = Entries { this: None, counting: None };
+    for row in rows {
         let gate = row.gate.zip(row.gate_name).map(|(id, name)| NamedGate { id, name });
-        Recorded {
-            check_in: CheckIn { scan_id: scan, at: row.at, gate, by_hand: row.by_hand },
+        let recorded = Recorded {
+            check_in: CheckIn { scan_id: row.scan, at: row.at, gate, by_hand: row.by_hand },
             ticket: row.ticket,
             conflict: row.conflict,
             is_undone: row.undone,
+            by: (row.door_key, row.user),
+        };
+        match row.scan == scan {
+            true => entries.this = Some(recorded),
+            false => entries.counting = Some(recorded),
         }
-    }))
+    }
+    Ok(entries)
 }
 
-async fn already_used(conn: &mut PgConnection, ticket: &Ticket) -> Result<Checked> {
-    let scan = sqlx::query_scalar!(
-        r#"SELECT scan_id AS "scan: ScanId" FROM check_ins WHERE ticket_id = $1 AND undone_at IS NULL AND conflict IS NULL"#,
-        ticket.id as _,
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    // Somebody else may have set the status.
-    let before = match scan {
-        Some(scan) => recorded(conn, ticket.event, scan).await?.map(|before| before.check_in),
-        None => None,
-    };
+/// Somebody is in with the ticket: `counting` says who, unless others have set its status.
+fn already_used(ticket: &Ticket, counting: Option<Recorded>) -> Checked {
     let message = "Somebody has come in with this ticket already";
-    let refused = Checked::new(Verdict::AlreadyUsed, None, message);
-    Ok(Checked { check_in: before, ..refused.of(ticket) })
+    let refused = Checked::new(Verdict::AlreadyUsed, None, message).of(ticket);
+    Checked { check_in: counting.map(|counting| counting.check_in), ..refused }
 }
 
 async fn wrong_gate(conn: &mut PgConnection, event: EventId, ticket: &Ticket) -> Result<Checked> {
@@ -444,6 +472,10 @@ fn admitted(ticket: &Ticket, check_in: CheckIn, is_new: bool) -> Checked {
     Checked { check_in: Some(check_in), is_new, ..welcome }
 }
 
+/// Of one ticket no more conflicts are kept: each is as good as the others.
+const MOST_CONFLICTS: i64 = 20;
+
+/// Records a check-in; `None` for one more conflict than is kept.
 async fn record(
     conn: &mut PgConnection,
     door: &Door,
@@ -451,12 +483,14 @@ async fn record(
     ticket: &Ticket,
     gate: Option<Gate>,
     conflict: Option<Conflict>,
-) -> Result<CheckIn> {
+) -> Result<Option<CheckIn>> {
     let by_hand = matches!(scan.shown, Shown::TicketId(_));
     let at = sqlx::query_scalar!(
         r#"WITH used AS (UPDATE tickets SET status = 'used' WHERE id = $3 AND $9::text IS NULL)
            INSERT INTO check_ins (event_id, scan_id, ticket_id, seat_type_id, gate_id, door_key_id, user_id, by_hand, conflict, scanned_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, least($10, clock_timestamp())) RETURNING scanned_at AS "at: Timestamp""#,
+           SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, least($10, clock_timestamp())
+           WHERE $9::text IS NULL OR (SELECT count(*) FROM check_ins WHERE ticket_id = $3 AND conflict IS NOT NULL) < $11
+           RETURNING scanned_at AS "at: Timestamp""#,
         door.event as _,
         scan.id as _,
         ticket.id as _,
@@ -467,17 +501,18 @@ async fn record(
         by_hand,
         conflict as _,
         scan.offline as _,
+        MOST_CONFLICTS,
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await
     .map_err(|error| match violated_constraint(&error) {
-        // The gate was deleted since we looked.
-        Some("check_ins_gate_id_fkey") => Error::GateNotFound,
-        // Another ticket was scanned with the same id at the same moment.
-        Some("check_ins_pkey") => Error::Collision(error.into()),
+        // The gate was deleted since we looked, or another ticket scanned with the same id: asked
+        // again, the answer says so.
+        Some("check_ins_gate_id_fkey" | "check_ins_pkey") => Error::Collision(error.into()),
         _ => error.into(),
     })?;
-    Ok(CheckIn { scan_id: scan.id, at, gate: gate.map(NamedGate::from), by_hand })
+    let gate = gate.map(NamedGate::from);
+    Ok(at.map(|at| CheckIn { scan_id: scan.id, at, gate, by_hand }))
 }
 
 /// Undoes a check-in: the ticket is as good as before. A scanner undoes only its own. Undoing twice
@@ -496,19 +531,19 @@ pub async fn undo(conn: &mut PgConnection, door: &Door, scan: ScanId) -> Result<
         return Err(Error::Forbidden("undo what others have checked in"));
     }
     // As who checks in: the ticket first.
-    hold(conn, found.ticket).await?;
+    hold(conn, door, found.ticket).await?;
     let undone = sqlx::query_scalar!(
-        r#"WITH undone AS (
-               UPDATE check_ins SET undone_at = clock_timestamp(), changed_by = pg_current_xact_id() WHERE event_id = $1 AND scan_id = $2 AND undone_at IS NULL RETURNING ticket_id, conflict
-           ), unused AS (
-               UPDATE tickets t SET status = 'generated' FROM undone WHERE t.id = undone.ticket_id AND t.status = 'used' AND undone.conflict IS NULL
-           )
-           SELECT count(*) > 0 AS "undone!" FROM undone"#,
+        r#"UPDATE check_ins SET undone_at = clock_timestamp(), changed_by = pg_current_xact_id()
+           WHERE event_id = $1 AND scan_id = $2 AND undone_at IS NULL RETURNING conflict AS "conflict: Conflict""#,
         door.event as _,
         scan as _,
     )
-    .fetch_one(&mut *conn)
+    .fetch_optional(&mut *conn)
     .await?;
+    if undone == Some(None) {
+        next_of(conn, found.ticket).await?;
+    }
+    let undone = undone.is_some();
     if undone {
         let mut details = door.keeper.details();
         details["scan"] = json!(scan);
@@ -516,6 +551,30 @@ pub async fn undo(conn: &mut PgConnection, door: &Door, scan: ScanId) -> Result<
         audit::record(conn, Action::CheckInUndone, actor, door.event, details).await?;
     }
     Ok(undone)
+}
+
+/// Once the check-in that counted is undone: whoever came in with the ticket elsewhere, at a gate that
+/// was offline, is in all the same. Otherwise it is as good as before; if its key was revoked
+/// meanwhile, it gets another code.
+async fn next_of(conn: &mut PgConnection, ticket: TicketId) -> Result<()> {
+    let next = sqlx::query!(
+        "UPDATE check_ins SET conflict = NULL, changed_by = pg_current_xact_id()
+         WHERE (event_id, scan_id) IN (SELECT event_id, scan_id FROM check_ins
+                                       WHERE ticket_id = $1 AND conflict = 'already_used' AND undone_at IS NULL ORDER BY received_at LIMIT 1)",
+        ticket as _,
+    );
+    if next.execute(&mut *conn).await?.rows_affected() > 0 {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE tickets t SET status = 'generated',
+                qr_nonce = CASE WHEN EXISTS (SELECT 1 FROM ticket_keys k WHERE k.id = t.qr_key AND k.revoked_at IS NOT NULL) THEN NULL ELSE qr_nonce END
+         WHERE id = $1 AND status = 'used'",
+        ticket as _,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// A scan's id, where whoever scans has chosen none.

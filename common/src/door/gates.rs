@@ -54,7 +54,7 @@ pub async fn of(conn: &mut PgConnection, event: EventId) -> Result<Vec<Gate>> {
     Ok(gates.fetch_all(conn).await?)
 }
 
-/// The gate at which somebody says they are; a scanner is where its key says.
+/// The gate at which somebody says they are, if there is one; a scanner is where its key says.
 pub async fn at(
     conn: &mut PgConnection,
     door: &Door,
@@ -69,7 +69,7 @@ pub async fn at(
         gate as _,
         door.event as _,
     );
-    Ok(Some(gate.fetch_optional(conn).await?.ok_or(Error::GateNotFound)?))
+    Ok(gate.fetch_optional(conn).await?)
 }
 
 /// Adds a gate, for the event's organiser.
@@ -110,7 +110,7 @@ pub async fn update(
     require_types(conn, event, types.flatten()).await?;
     let updated = sqlx::query_as!(
         Gate,
-        r#"UPDATE gates SET name = coalesce($3, name), seat_type_ids = CASE WHEN $4 THEN $5 ELSE seat_type_ids END
+        r#"UPDATE gates SET changed_by = pg_current_xact_id(), name = coalesce($3, name), seat_type_ids = CASE WHEN $4 THEN $5 ELSE seat_type_ids END
            WHERE id = $1 AND event_id = $2 RETURNING id AS "id: _", name, seat_type_ids AS "seat_type_ids: _""#,
         gate as _,
         event as _,

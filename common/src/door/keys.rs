@@ -59,6 +59,7 @@ impl fmt::Debug for Token {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DoorKey {
     pub id: DoorKeyId,
+    pub event_id: EventId,
     /// What the organiser calls the device.
     pub name: String,
     /// Where the device is; null: it says itself.
@@ -75,6 +76,9 @@ pub struct NewDoorKey {
     /// For `Authorization: Bearer`. It is shown only now.
     #[schema(pattern = "^nxd_[A-Za-z0-9_-]{43}$", value_type = String)]
     pub token: Shown,
+    /// Opens the scanner page with it, behind the API's address: for a QR code that the device reads.
+    #[schema(pattern = "^/scan#[0-9]{1,10}\\.nxd_[A-Za-z0-9_-]{43}$", value_type = String)]
+    pub scan_path: Shown,
     /// The keys that sign what the scanner gets for working offline (`get_door`), in base64.
     pub bundle_keys: Vec<String>,
 }
@@ -90,12 +94,13 @@ impl fmt::Debug for Shown {
     }
 }
 
-/// No event has more that are not revoked.
+/// No event has more that are not revoked, nor four times as many in all.
 pub const MOST: i64 = 500;
 
 pub const MANAGE: &str = "manage the door keys of this event";
 
-/// The door keys of an event, the newest first, for its organiser.
+/// The door keys of an event, good ones before those that were revoked, the newest first, for its
+/// organiser.
 pub async fn list(
     conn: &mut PgConnection,
     event: EventId,
@@ -104,8 +109,8 @@ pub async fn list(
     require_organizer(conn, event, organiser, MANAGE).await?;
     let keys = sqlx::query_as!(
         DoorKey,
-        r#"SELECT id AS "id: _", name, gate_id AS "gate_id: _", created_at AS "created_at: _", revoked_at AS "revoked_at: _"
-           FROM door_keys WHERE event_id = $1 ORDER BY id DESC LIMIT 1000"#,
+        r#"SELECT id AS "id: _", event_id AS "event_id: _", name, gate_id AS "gate_id: _", created_at AS "created_at: _", revoked_at AS "revoked_at: _"
+           FROM door_keys WHERE event_id = $1 ORDER BY revoked_at IS NOT NULL, id DESC"#,
         event as _,
     );
     Ok(keys.fetch_all(conn).await?)
@@ -136,8 +141,9 @@ pub async fn create(
     let created = sqlx::query_as!(
         DoorKey,
         r#"INSERT INTO door_keys (event_id, gate_id, name, hash)
-           SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM door_keys WHERE event_id = $1 AND revoked_at IS NULL) < $5
-           RETURNING id AS "id: _", name, gate_id AS "gate_id: _", created_at AS "created_at: _", revoked_at AS "revoked_at: _""#,
+           SELECT $1, $2, $3, $4 FROM (SELECT count(*) AS made, count(*) FILTER (WHERE revoked_at IS NULL) AS good FROM door_keys WHERE event_id = $1) k
+           WHERE good < $5 AND made < 4 * $5
+           RETURNING id AS "id: _", event_id AS "event_id: _", name, gate_id AS "gate_id: _", created_at AS "created_at: _", revoked_at AS "revoked_at: _""#,
         event as _,
         gate as _,
         name,
@@ -152,8 +158,10 @@ pub async fn create(
         _ => error.into(),
     })?;
     let too_many = || Error::invalid(format!("An event can have at most {MOST} door keys"));
-    let (key, token) = (created.ok_or_else(too_many)?, Shown(token.0));
-    Ok(NewDoorKey { key, token, bundle_keys: bundle_keys.published() })
+    let key = created.ok_or_else(too_many)?;
+    let scan_path = Shown(format!("/scan#{event}.{}", token.0));
+    let token = Shown(token.0);
+    Ok(NewDoorKey { key, token, scan_path, bundle_keys: bundle_keys.published() })
 }
 
 /// Revokes a door key at once, for the event's organiser.
@@ -167,7 +175,7 @@ pub async fn revoke(
     let revoked = sqlx::query_as!(
         DoorKey,
         r#"UPDATE door_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 AND event_id = $2
-           RETURNING id AS "id: _", name, gate_id AS "gate_id: _", created_at AS "created_at: _", revoked_at AS "revoked_at: _""#,
+           RETURNING id AS "id: _", event_id AS "event_id: _", name, gate_id AS "gate_id: _", created_at AS "created_at: _", revoked_at AS "revoked_at: _""#,
         key as _,
         event as _,
     );

@@ -39,7 +39,8 @@ pub const MOST: i64 = 50;
 pub struct Query {
     /// The beginning of a reference, or of a ticket's id, which contains it.
     reference: Option<String>,
-    /// The last digits of a phone number.
+    /// The last four digits of a phone number, or all of them: whoever could ask for more and more
+    /// would find out the rest.
     digits: Option<String>,
     /// A part of a name.
     name: Option<String>,
@@ -47,7 +48,7 @@ pub struct Query {
 
 impl Query {
     /// `None` for what would find too many to be of use: a reference begins with `BKG-` and more, of
-    /// a phone number there are four digits, and of a name three characters.
+    /// a phone number there are the last four digits or all, and of a name three characters.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let upper = text.to_uppercase();
@@ -62,8 +63,14 @@ impl Query {
         }
         if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || " +-()".contains(c)) {
             let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-            let is_some = (4..=15).contains(&digits.len());
-            return is_some.then_some(Query { reference: None, digits: Some(digits), name: None });
+            let pattern = match digits.len() {
+                4 => format!("%{digits}"),
+                // As people here write them, or with the country.
+                10 => format!("+91{digits}"),
+                11..=15 => format!("+{digits}"),
+                _ => return None,
+            };
+            return Some(Query { reference: None, digits: Some(pattern), name: None });
         }
         let is_some = text.chars().count() >= 3;
         is_some.then(|| Query { reference: None, digits: None, name: Some(text.to_owned()) })
@@ -91,7 +98,7 @@ pub async fn find(conn: &mut PgConnection, door: &Door, query: &Query) -> Result
            LEFT JOIN check_ins c ON c.ticket_id = t.id AND c.undone_at IS NULL AND c.conflict IS NULL
            WHERE b.event_id = $1 AND b.status = 'confirmed' AND t.status <> 'cancelled'
              AND ($2::text IS NULL OR b.booking_reference LIKE $2 || '%' OR t.ticket_id LIKE 'TKT-' || $2 || '%')
-             AND ($3::text IS NULL OR u.phone LIKE '%' || $3)
+             AND ($3::text IS NULL OR u.phone LIKE $3)
              AND ($4::text IS NULL OR u.name ILIKE '%' || $4 || '%')
            ORDER BY b.id, t.id LIMIT $5"#,
         door.event as _,
@@ -112,7 +119,11 @@ mod tests {
         let reference = |text: &str| Query::parse(text).unwrap().reference.unwrap();
         assert_eq!(reference(" bkg-2026-1130 "), "BKG-2026-1130");
         assert_eq!(reference("TKT-BKG-2026-1130-101500-AB12-V1"), "BKG-2026-1130-101500-AB12-V1");
-        assert_eq!(Query::parse("98-76").unwrap().digits.as_deref(), Some("9876"));
+        let digits = |text: &str| Query::parse(text).and_then(|query| query.digits);
+        assert_eq!(digits("98-76").as_deref(), Some("%9876"));
+        assert_eq!(digits("98123 45678").as_deref(), Some("+919812345678"));
+        assert_eq!(digits("+44 7700 900123").as_deref(), Some("+447700900123"));
+        assert_eq!((digits("98765"), digits("123")), (None, None));
         assert_eq!(Query::parse("Asha R").unwrap().name.as_deref(), Some("Asha R"));
         for too_little in ["", "  ", "BKG-2026-", "123", "As", "TKT-"] {
             assert_eq!(Query::parse(too_little).and_then(|query| query.digits), None);

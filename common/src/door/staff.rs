@@ -19,7 +19,8 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StaffMember {
     pub user_id: UserId,
-    pub name: Option<String>,
+    /// The address or number by which the organiser has named them, who learns nothing else.
+    pub account: String,
     pub added_at: Timestamp,
 }
 
@@ -37,7 +38,7 @@ pub async fn list(
     require_organizer(conn, event, organiser, MANAGE).await?;
     let staff = sqlx::query_as!(
         StaffMember,
-        r#"SELECT user_id AS "user_id: _", name, added_at AS "added_at: _" FROM event_staff s JOIN users u ON u.id = s.user_id
+        r#"SELECT user_id AS "user_id: _", named_as AS account, added_at AS "added_at: _" FROM event_staff
            WHERE event_id = $1 ORDER BY added_at, user_id"#,
         event as _,
     );
@@ -57,12 +58,13 @@ pub async fn add(
     let account = found.filter(|account| account.proved).ok_or(Error::AccountNotFound)?;
     take_turns(conn, event).await?;
     let added = sqlx::query_scalar!(
-        r#"INSERT INTO event_staff AS s (event_id, user_id)
-           SELECT $1, $2 WHERE (SELECT count(*) FROM event_staff WHERE event_id = $1) < $3
-           ON CONFLICT (event_id, user_id) DO UPDATE SET added_at = s.added_at RETURNING added_at AS "added_at: Timestamp""#,
+        r#"INSERT INTO event_staff AS s (event_id, user_id, named_as)
+           SELECT $1, $2, $4 WHERE (SELECT count(*) FROM event_staff WHERE event_id = $1) < $3
+           ON CONFLICT (event_id, user_id) DO UPDATE SET named_as = excluded.named_as RETURNING added_at AS "added_at: Timestamp""#,
         event as _,
         account.user.id as _,
         MOST,
+        login.as_str(),
     )
     .fetch_optional(conn)
     .await;
@@ -74,7 +76,7 @@ pub async fn add(
     };
     let too_many = || Error::invalid(format!("An event can have at most {MOST} members of staff"));
     let added_at = added.ok_or_else(too_many)?;
-    Ok(StaffMember { user_id: account.user.id, name: account.user.name, added_at })
+    Ok(StaffMember { user_id: account.user.id, account: login.as_str().to_owned(), added_at })
 }
 
 /// Removes an account, for the event's organiser; false if it is not there.

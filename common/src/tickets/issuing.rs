@@ -8,7 +8,7 @@ use nexus_ticket_code::Claim;
 use qrcodegen::{Mask, QrCode, QrCodeEcc, QrSegment, Version};
 use sqlx::PgConnection;
 
-use super::{broadcasts::TicketsReady, codes::SigningKey};
+use super::{broadcasts::TicketsReady, codes::SigningKey, keys};
 use crate::{
     error::{Error, Result},
     jobs::{
@@ -179,6 +179,7 @@ async fn store(
     if rendered.is_empty() {
         return Ok(HashMap::new());
     }
+    keys::require_good(conn, &key.public()).await?;
     let tickets = || rendered.iter().map(|rendered| &rendered.ticket);
     let bookings: Vec<BookingId> = tickets().map(|ticket| ticket.booking).collect();
     let ids: Vec<TicketId> = tickets().map(|ticket| ticket.id).collect();

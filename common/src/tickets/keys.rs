@@ -120,6 +120,15 @@ pub async fn revoke(conn: &mut PgConnection, key: KeyId) -> Result<Option<Vec<Ev
     Ok(Some(events.fetch_all(conn).await?))
 }
 
+/// Refuses to sign with a key that has been revoked. Whoever revokes it waits for this transaction.
+pub(super) async fn require_good(conn: &mut PgConnection, key: &PublicKey) -> Result<()> {
+    let good = sqlx::query_scalar!(
+        "SELECT id FROM ticket_keys WHERE id = $1 AND revoked_at IS NULL FOR SHARE",
+        key.id().to_string(),
+    );
+    good.fetch_optional(conn).await?.map(drop).ok_or(Error::TicketKeyRevoked)
+}
+
 /// Gives up the codes of an event's tickets that a key has signed, so that the job
 /// `reissue_tickets` makes new ones and sends them. Returns how many.
 pub async fn give_up(conn: &mut PgConnection, event: EventId, key: KeyId) -> Result<u64> {

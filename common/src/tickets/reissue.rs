@@ -3,7 +3,7 @@
 
 use sqlx::PgConnection;
 
-use super::{codes::SigningKey, issuing::Code};
+use super::{codes::SigningKey, issuing::Code, keys};
 use crate::{
     error::Result,
     jobs::{
@@ -88,6 +88,7 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
         .await?;
         return Ok(cancelled.rows_affected());
     }
+    keys::require_good(conn, &key.public()).await?;
     let ids: Vec<TicketId> = reissue.tickets.iter().map(|(id, _)| *id).collect();
     let pictures: Vec<&str> =
         reissue.tickets.iter().map(|(_, code)| code.picture.as_str()).collect();

@@ -78,7 +78,9 @@ impl Endpoint for CheckInTicket {
             .needs_one_of(&["text", "ticket_id"])
             .failures([
                 Error::EventNotFound,
+                Error::EventTakenDown,
                 Error::Forbidden(access::LET_IN),
+                Error::DoorClosed,
                 Error::GateNotFound,
                 Error::CheckInUndone,
             ])
@@ -91,7 +93,9 @@ impl Endpoint for CheckInTicket {
     ) -> Result<Self::Response, ApiError> {
         let event = seats::event(&self.event_id)?;
         let scan = Scanned::try_from(self)?;
-        let door = access::door(&mut *app.db.acquire().await?, event, keeper).await?;
+        let door =
+            access::door(&mut *app.db.acquire().await?, event, keeper, app.door_hours()).await?;
+        door.require_open()?;
         Ok(One(record(&app, &door, &scan).await?))
     }
 }

@@ -26,7 +26,7 @@ use crate::{
 
 field!(
     Since: Version = |value| value.as_str().and_then(Version::parse),
-    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,18}$")).max_length(Some(18))
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,18}-[0-9]{1,18}$")).max_length(Some(37))
         .description(Some("The version of the bundle that the scanner has: it is told what has changed since."))
 );
 
@@ -62,12 +62,12 @@ impl Endpoint for GetDoor {
         let since =
             sent(&self.since).map(|since| since.read().ok_or_else(unreadable)).transpose()?;
         let mut conn = app.db.acquire().await?;
-        let door = access::door(&mut conn, event, keeper).await?;
-        if since.is_none() {
-            // A whole one is long.
-            app.budgets.door_search(keeper).await?;
+        let door = access::door(&mut conn, event, keeper, app.door_hours()).await?;
+        let span = bundles::span(&mut conn, event, since).await?;
+        if span.is_whole() {
+            app.budgets.bundle(keeper).await?;
         }
-        let bundle = bundles::read(&mut conn, &door, since, &app.bundle_keys).await?;
+        let bundle = bundles::read(&mut conn, &door, span, &app.bundle_keys).await?;
         Ok(One(app.bundle_keys.sign(&bundle)?))
     }
 }

@@ -27,7 +27,7 @@ impl Endpoint for ListDoorKeys {
 
     fn spec() -> Operation {
         Operation::private("list_door_keys", "List the door keys of an event")
-            .description("The newest first, without their tokens, for its organiser.")
+            .description("Those that are good first, without their tokens, for its organiser.")
             .failures([Error::EventNotFound, Error::Forbidden(keys::MANAGE)])
     }
 

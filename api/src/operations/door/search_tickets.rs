@@ -28,8 +28,8 @@ use crate::{
 pub(crate) struct SearchTickets {
     #[serde(rename = "eventId")]
     event_id: Id,
-    /// A part of the buyer's name, three characters or more; the last digits of their phone number,
-    /// four or more; or the beginning of a booking's reference or a ticket's id.
+    /// A part of the buyer's name, three characters or more; the last four digits of their phone
+    /// number, or all of them; or the beginning of a booking's reference or a ticket's id.
     #[schema(value_type = String, max_length = 4096, example = "Asha")]
     q: Text,
 }
@@ -60,7 +60,7 @@ impl Endpoint for SearchTickets {
         let typed = self.q.required(Error::invalid("q is required"), "q must be text")?;
         let query = Query::parse(&typed).ok_or(Error::SearchTooWide)?;
         let mut conn = app.db.acquire().await?;
-        let door = access::door(&mut conn, event, keeper).await?;
+        let door = access::door(&mut conn, event, keeper, app.door_hours()).await?;
         app.budgets.door_search(keeper).await?;
         Ok(All(search::find(&mut conn, &door, &query).await?))
     }

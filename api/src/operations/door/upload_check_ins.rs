@@ -1,5 +1,7 @@
 //! `POST /events/:id/check-ins/upload`
 
+use std::time::{Duration, Instant};
+
 use nexus_common::{
     Error, Result,
     door::{
@@ -29,6 +31,8 @@ use crate::{
 
 /// More are sent in several requests.
 const MOST: usize = 200;
+/// No more are begun after that: clients give up on answers that take long.
+const ENOUGH: Duration = Duration::from_secs(8);
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct UploadCheckIns {
@@ -57,12 +61,13 @@ impl TryFrom<OfflineScan> for Scanned {
     type Error = Error;
 
     fn try_from(request: OfflineScan) -> Result<Self> {
+        // Somebody is in, though the scanner's clock may be broken.
         let at = request.at.read().as_deref().and_then(Timestamp::parse);
         Ok(Scanned {
             id: scan_id(&request.scan_id)?,
             shown: shown(&request.text, &request.ticket_id)?,
             gate: optional_gate(&request.gate_id)?,
-            offline: Some(at.ok_or_else(|| Error::invalid("at is not a valid date"))?),
+            offline: Some(at.unwrap_or_else(Timestamp::now)),
         })
     }
 }
@@ -87,8 +92,12 @@ impl Endpoint for UploadCheckIns {
 
     fn spec() -> Operation {
         Operation::at_the_door("upload_check_ins", "Upload whom a scanner has let in while offline")
-            .description("Each scan counts once, however often it is uploaded. Somebody who should not have been let in is recorded as a conflict, and counts for nothing else. The answers are in the order of the scans.")
-            .failures([Error::EventNotFound, Error::Forbidden(access::LET_IN)])
+            .description("Each scan counts once, however often it is uploaded. Somebody who should not have been let in is recorded as a conflict, and counts for nothing else. The answers are in the order of the scans; if there are fewer, the rest is to be sent again.")
+            .failures([
+                Error::EventNotFound,
+                Error::Forbidden(access::LET_IN),
+                Error::DoorClosed,
+            ])
     }
 
     async fn run(
@@ -104,9 +113,15 @@ impl Endpoint for UploadCheckIns {
         let scans = parts::<OfflineScan>(scans)?;
         let ids: Vec<ScanId> =
             scans.iter().map(|scan| scan_id(&scan.scan_id)).collect::<Result<_>>()?;
-        let door = access::door(&mut *app.db.acquire().await?, event, keeper).await?;
-        let mut uploaded = Vec::with_capacity(scans.len());
+        let door =
+            access::door(&mut *app.db.acquire().await?, event, keeper, app.door_hours()).await?;
+        door.require_open()?;
+        let (began, mut uploaded) = (Instant::now(), Vec::with_capacity(scans.len()));
         for (scan_id, scan) in ids.into_iter().zip(scans) {
+            // The scanner sends the rest again.
+            if began.elapsed() > ENOUGH {
+                break;
+            }
             // Each by itself: one that is odd keeps no other from being recorded.
             let checked = match Scanned::try_from(scan) {
                 Ok(scan) => record(&app, &door, &scan).await,
@@ -126,5 +141,5 @@ impl Endpoint for UploadCheckIns {
 
 /// Whether the same scan would fail again: the scanner may forget it.
 fn is_final(error: &Error) -> bool {
-    matches!(error, Error::Invalid(_) | Error::GateNotFound | Error::CheckInUndone)
+    matches!(error, Error::Invalid(_) | Error::CheckInUndone | Error::EventTakenDown)
 }

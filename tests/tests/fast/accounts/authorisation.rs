@@ -366,7 +366,7 @@ impl Fixture {
             }
             "remove_staff" => {
                 let insert = format!(
-                    "INSERT INTO event_staff (event_id, user_id) SELECT {event}, {} WHERE $1 <> '' RETURNING user_id::text",
+                    "INSERT INTO event_staff (event_id, user_id, named_as) SELECT {event}, {}, $1 WHERE $1 <> '' RETURNING user_id::text",
                     self.people[OWNER].id
                 );
                 input["userId"] = json!(self.inserted(&insert, "staff").await);

@@ -48,7 +48,7 @@ SELECT id, CASE WHEN status <> 'expired' THEN id END, 100, 2 * event_id - 1, 'A'
 INSERT INTO tickets (booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key, status)
 SELECT id, id, 'TKT-' || id, 'A' || id, 'VIP', 100, '', id, '00000000', 'generated' FROM bookings WHERE status = 'confirmed';
 INSERT INTO gates (id, event_id, name) OVERRIDING SYSTEM VALUE SELECT n, n, 'North' FROM generate_series(1, 20000) n;
-INSERT INTO event_staff (event_id, user_id) SELECT n, 1 + n % 5000 FROM generate_series(1, 20000) n;
+INSERT INTO event_staff (event_id, user_id, named_as) SELECT n, 1 + n % 5000, 'helper' FROM generate_series(1, 20000) n;
 INSERT INTO door_keys (id, event_id, gate_id, name, hash) OVERRIDING SYSTEM VALUE SELECT n, n, n, 'Phone', sha256(n::text::bytea) FROM generate_series(1, 20000) n;
 INSERT INTO check_ins (event_id, scan_id, ticket_id, seat_type_id, gate_id, door_key_id, user_id, by_hand)
 SELECT event_id, gen_random_uuid(), id, 2 * event_id - 1, CASE WHEN event_id <= 20000 THEN event_id END, CASE WHEN event_id <= 20000 THEN event_id END,

@@ -93,7 +93,9 @@ async fn staff_let_people_in_and_change_nothing() {
     refused.failed(403, "You are not authorized to manage the staff of this event");
     for _ in 0..2 {
         let added = sold.organiser.post(&staff, json!({"account": email["email"]})).await.data();
-        assert_eq!(added["staff"]["user_id"], helper.id);
+        let staff = &added["staff"];
+        assert_eq!((&staff["user_id"], &staff["account"]), (&json!(helper.id), &email["email"]));
+        assert_eq!(staff.get("name"), None, "nothing that the organiser did not know");
     }
     assert_eq!(sold.organiser.get(&staff).await.data().as_array().unwrap().len(), 1);
 
@@ -142,7 +144,7 @@ async fn everybody_at_the_door_may_do_what_the_documents_say() {
     let staff = sold.stack.user().await;
     sold.stack
         .execute(&format!(
-            "INSERT INTO event_staff (event_id, user_id) VALUES ({}, {})",
+            "INSERT INTO event_staff (event_id, user_id, named_as) VALUES ({}, {}, 'helper')",
             sold.event.id, staff.id
         ))
         .await;
@@ -158,7 +160,13 @@ async fn everybody_at_the_door_may_do_what_the_documents_say() {
     let gate = sold.gate("North", &[]).await;
     let event = format!("/events/{}", sold.event.id);
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    let mine = sold.scan(&staff, &sold.texts[0]).await["check_in"]["scan_id"].clone();
+    let undo = format!("check-ins/{}", mine.as_str().unwrap());
     let asked = [
+        // Last by staff, who undo it.
+        (&delete, undo.as_str(), json!(null), [200, 403, 403, 401]),
+        (&delete, "staff/1", json!(null), [403, 401, 401, 401]),
+        (&delete, "door-keys/1", json!(null), [403, 401, 401, 401]),
         (&post, "check-ins", json!({"text": "no ticket"}), [200, 200, 403, 401]),
         (&get, "tickets?q=Asha", json!(null), [200, 200, 403, 401]),
         (&get, "check-ins/counts", json!(null), [200, 200, 403, 401]),
@@ -178,7 +186,8 @@ async fn everybody_at_the_door_may_do_what_the_documents_say() {
     ];
     for (method, path, body, expected) in asked {
         let path = format!("{event}/{path}");
-        for (who, expected) in [&staff, &scanner, &elsewhere, &revoked].into_iter().zip(expected) {
+        let keepers = [&staff, &scanner, &elsewhere, &revoked].into_iter().zip(expected);
+        for (who, expected) in keepers.rev() {
             let request = who.request(method.clone(), path.trim_end_matches('/'));
             let request = if body.is_null() { request } else { request.json(&body) };
             let response = Response::to(request).await;

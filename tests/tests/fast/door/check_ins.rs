@@ -59,7 +59,10 @@ async fn a_scan_that_is_sent_again_gets_the_same_answer() {
 
     let other = json!({"text": sold.texts[1], "scan_id": scan["scan_id"]});
     let refused = scanner.post(&path, other).await;
-    refused.failed(400, "scan_id belongs to the scan of another ticket");
+    refused.failed(400, "scan_id belongs to another scan");
+    // Nor does somebody else's scanner let somebody in by repeating it.
+    let (other, _) = sold.scanner(None).await;
+    other.post(&path, scan).await.failed(400, "scan_id belongs to another scan");
     let no_uuid = json!({"text": sold.texts[1], "scan_id": "17"});
     scanner.post(&path, no_uuid).await.failed(400, "scan_id must be a UUID");
 }
@@ -188,4 +191,61 @@ async fn nobody_comes_in_and_gets_the_money_back() {
         seen(refunds + entries == 12, (refunds, entries))
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_door_opens_a_day_before_the_event_and_not_as_soon_as_tickets_are_sold() {
+    let stack = Stack::builder().workers(["payments", "bookings"]);
+    let stack = stack.env("DOOR_OPENS_HOURS_BEFORE_START", 24).start().await;
+    let sold = Sold::on(stack, &[("VIP", "A1"), ("VIP", "A2")]).await;
+    let (scanner, _) = sold.scanner(None).await;
+    let starts = async |after: &str| {
+        let moved = format!(
+            "UPDATE events SET start_date = now() + interval '{after}', end_date = now() + interval '{after}'"
+        );
+        sold.stack.execute(&moved).await;
+    };
+    starts("25 hours").await;
+    let scan = json!({"text": sold.texts[0]});
+    let early = scanner.post(&sold.path("check-ins"), scan.clone()).await;
+    assert_eq!(code(&early), (409, "door_closed"));
+    let by_hand = json!({"ticket_id": sold.tickets[0]["ticket_id"]});
+    let by_hand = sold.organiser.post(&sold.path("check-ins"), by_hand).await;
+    assert_eq!(code(&by_hand), (409, "door_closed"), "an organiser keeps nobody from cancelling");
+    let upload = json!({"scans": [{"text": sold.texts[0], "scan_id": scan_id(), "at": "2026-11-30T12:00:00Z"}]});
+    let upload = scanner.post(&sold.path("check-ins/upload"), upload).await;
+    assert_eq!(code(&upload), (409, "door_closed"));
+    starts("23 hours").await;
+    assert_eq!(verdict(&sold.scan(&scanner, &sold.texts[0]).await), ("ok", ""));
+    starts("-47 hours").await;
+    assert_eq!(verdict(&sold.scan(&scanner, &sold.texts[1]).await), ("ok", ""));
+    starts("-49 hours").await;
+    let late = sold.organiser.post(&sold.path("check-ins"), scan).await;
+    assert_eq!(code(&late), (409, "door_closed"));
+}
+
+#[tokio::test]
+async fn a_ticket_with_which_others_say_that_somebody_is_in_lets_nobody_in_twice() {
+    let sold = Sold::seats(&[("VIP", "A1"), ("VIP", "A2")]).await;
+    sold.scan(&sold.organiser, &sold.texts[0]).await;
+    // The Node service, beside us, mails a ticket; an operator marks another one.
+    sold.stack.execute("UPDATE tickets SET status = 'sent' WHERE seat_label = 'A1'").await;
+    sold.stack.execute("UPDATE tickets SET status = 'used' WHERE seat_label = 'A2'").await;
+    for text in &sold.texts {
+        let again = sold.scan(&sold.organiser, text).await;
+        assert_eq!(verdict(&again), ("already_used", ""));
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_whose_check_in_is_undone_after_its_key_was_revoked_gets_another_code() {
+    let sold = Sold::seats(&[("VIP", "A1")]).await;
+    let checked = sold.scan(&sold.organiser, &sold.texts[0]).await;
+    let keys = sold.buyer.get(&sold.path("ticket-keys")).await.data();
+    sold.stack.api_cli_ok(&["ticket-keys", "revoke", keys[0]["id"].as_str().unwrap()]).await;
+    assert_eq!(sold.stack.count("tickets WHERE qr_nonce IS NULL").await, 0);
+    let undo = format!("check-ins/{}", checked["check_in"]["scan_id"].as_str().unwrap());
+    sold.organiser.delete(&sold.path(&undo)).await.ok();
+    let waits = "tickets WHERE qr_nonce IS NULL AND status = 'generated'";
+    assert_eq!(sold.stack.count(waits).await, 1, "tickets that are to be issued anew");
 }

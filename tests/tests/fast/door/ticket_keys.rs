@@ -47,7 +47,8 @@ async fn tickets_of_a_retired_key_are_good_until_it_is_revoked_and_then_issued_a
     sold.stack
         .execute(
             "INSERT INTO jobs (id, queue, kind, payload, max_attempts, unique_key)
-             VALUES (gen_random_uuid(), 'bookings', 'reissue_tickets', '{}', 20, 'reissue_tickets')",
+             VALUES (gen_random_uuid(), 'bookings', 'reissue_tickets', '{}', 20, 'reissue_tickets')
+             ON CONFLICT DO NOTHING",
         )
         .await;
     let anew = eventually("the other ticket is issued anew", SOON, async || {
@@ -61,12 +62,10 @@ async fn tickets_of_a_retired_key_are_good_until_it_is_revoked_and_then_issued_a
 
 #[tokio::test]
 async fn a_key_that_was_revoked_signs_nothing() {
-    let sold = Sold::seats(&[("VIP", "A1")]).await;
-    let mut sold = sold;
+    let mut sold = Sold::seats(&[("VIP", "A1")]).await;
     let published = sold.stack.anonymous().get(&sold.path("ticket-keys")).await.data();
     let key = published[0]["id"].as_str().unwrap().to_owned();
     sold.stack.api_cli_ok(&["ticket-keys", "revoke", &key]).await;
-    sold.stack.restart_with(&[]).await;
     let other = sold.stack.user().await;
     let (booking, _) = sold.stack.sell(&other, &sold.event, &[("VIP", "A2")]).await;
     eventually("the job says why it fails", SOON, async || {
@@ -76,6 +75,9 @@ async fn a_key_that_was_revoked_signs_nothing() {
         seen(said, errors)
     })
     .await;
+    assert_eq!(sold.stack.count(&format!("tickets WHERE booking_id = {}", booking.id)).await, 0);
+    // The key is revoked, and its worker started again.
+    sold.stack.restart_with(&[]).await;
     assert_eq!(sold.stack.count(&format!("tickets WHERE booking_id = {}", booking.id)).await, 0);
     let again = sold
         .stack
