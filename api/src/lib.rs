@@ -12,6 +12,7 @@ mod http;
 mod operations;
 mod reads;
 mod router;
+mod scan_page;
 mod seat_maps;
 mod server;
 mod socketio;

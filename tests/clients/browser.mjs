@@ -1,4 +1,4 @@
-// A real browser with some pages, each of an origin of its own. The first line on standard input is `{executable, profile, pages}`, answered by
+// A real browser with some pages, each of an origin of its own. The first line on standard input is `{executable, profile, pages, camera}`, answered by
 // `{type: "origins", origins}`; every further one is `{id, page, call, args}`: a function of page.js, called in that page; or
 // `{id, page, act, args}`: a method of Playwright's page. Both are answered by `{type: "result", id, result}`. What the browser itself says about a page is `{type: "console", page, text}`.
 import { once } from "node:events";
@@ -23,10 +23,13 @@ const serve = ({ url }, response) => {
   response.writeHead(found ? 200 : 404, { "content-type": types[url.split(".").pop()] ?? "text/plain" }).end(files[url]);
 };
 
-const { executable, profile, pages } = JSON.parse((await lines.next()).value);
+const { executable, profile, pages, camera } = JSON.parse((await lines.next()).value);
 const browser = await chromium.launchPersistentContext(profile, {
   executablePath: executable,
-  args: ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-component-update", "--disable-background-networking"],
+  args: [
+    ...(camera ? ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", `--use-file-for-fake-video-capture=${camera}`] : []),
+    "--disable-gpu", "--disable-quic", "--disable-sync", "--disable-component-update", "--disable-background-networking",
+  ],
   // What the browser keeps beside its profile.
   env: { ...process.env, HOME: profile },
   handleSIGTERM: false,

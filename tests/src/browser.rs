@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::SOON;
 use crate::client::Client;
 use crate::lines::Lines;
+use crate::qr;
 use crate::response::Response;
 use crate::settings::{TempDir, secret};
 use crate::waiting::eventually;
@@ -28,6 +29,7 @@ pub struct Browser {
     next_call: AtomicU64,
     /// Last, because the browser writes there until it has ended.
     _profile: TempDir,
+    _camera: Option<TempDir>,
 }
 
 /// One of its pages.
@@ -40,17 +42,30 @@ pub struct Page<'a> {
 impl Browser {
     /// Starts a browser with so many pages, each of an origin of its own.
     pub async fn start(pages: usize) -> Self {
+        Self::start_with(pages, None).await
+    }
+
+    /// The same with one page, whose camera shows this picture.
+    pub async fn with_camera(picture: &qr::Picture) -> Self {
+        let folder = TempDir::create();
+        let film = folder.join("camera.y4m");
+        std::fs::write(&film, picture.film()).expect("a film");
+        Self::start_with(1, Some((folder, film))).await
+    }
+
+    async fn start_with(pages: usize, camera: Option<(TempDir, PathBuf)>) -> Self {
         let profile = TempDir::create();
         let lines = Lines::node("the browser", "browser.mjs");
+        let (_camera, film) = camera.unzip();
         lines
-            .write(&json!({"executable": executable(), "profile": *profile, "pages": pages}))
+            .write(&json!({"executable": executable(), "profile": *profile, "pages": pages, "camera": film}))
             .await;
         let started = eventually("the browser starts", START_PATIENCE, async || {
             lines.log().of("origins").pop().ok_or_else(|| lines.describe())
         });
         let origins = started.await["origins"].as_array().cloned().unwrap_or_default();
         let origins = origins.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        Self { lines, origins, next_call: AtomicU64::new(1), _profile: profile }
+        Self { lines, origins, next_call: AtomicU64::new(1), _profile: profile, _camera }
     }
 
     /// The first page is 0.

@@ -5,21 +5,61 @@ use base64::prelude::BASE64_STANDARD;
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signature, SigningKey};
 
+/// A picture in shades of grey.
+#[derive(Debug)]
+pub struct Picture {
+    pub width: usize,
+    pub height: usize,
+    pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// What is in a PNG file.
+    pub fn of_png(file: &[u8]) -> Self {
+        let mut decoder = png::Decoder::new(std::io::Cursor::new(file));
+        decoder.set_transformations(png::Transformations::normalize_to_color8());
+        let mut reader = decoder.read_info().expect("a PNG file");
+        let size = reader.output_buffer_size().expect("an image that fits into memory");
+        let mut pixels = vec![0; size];
+        let image = reader.next_frame(&mut pixels).expect("a PNG image");
+        let samples = image.color_type.samples();
+        let pixels = pixels.into_iter().step_by(samples).collect();
+        Self { width: image.width as usize, height: image.height as usize, pixels }
+    }
+
+    /// A film as Chromium takes one for a camera: it lies on a table for a second, and is away for
+    /// four.
+    pub fn film(&self) -> Vec<u8> {
+        let (width, height) = (640, 480);
+        let (left, top) = ((width - self.width) / 2, (height - self.height) / 2);
+        let mut frame = vec![120; width * height];
+        for (y, line) in self.pixels.chunks(self.width).enumerate() {
+            let start = (top + y) * width + left;
+            frame[start..start + self.width].copy_from_slice(line);
+        }
+        // No colour.
+        frame.resize(width * height * 3 / 2, 128);
+        let mut film = format!("YUV4MPEG2 W{width} H{height} F5:1 Ip A1:1 C420jpeg\n").into_bytes();
+        let mut table = vec![120; width * height];
+        table.resize(frame.len(), 128);
+        for shown in std::iter::repeat_n(&frame, 5).chain(std::iter::repeat_n(&table, 20)) {
+            film.extend(b"FRAME\n");
+            film.extend(shown);
+        }
+        film
+    }
+}
+
 /// Width, height and content of a QR code in a PNG file.
 pub fn read_png(file: &[u8]) -> (u32, u32, String) {
-    let mut decoder = png::Decoder::new(std::io::Cursor::new(file));
-    decoder.set_transformations(png::Transformations::normalize_to_color8());
-    let mut reader = decoder.read_info().expect("a PNG file");
-    let mut pixels = vec![0; reader.output_buffer_size().expect("an image that fits into memory")];
-    let image = reader.next_frame(&mut pixels).expect("a PNG image");
-    let (width, samples) = (image.width as usize, image.color_type.samples());
-    let brightness = |x: usize, y: usize| pixels[(y * width + x) * samples];
+    let picture = Picture::of_png(file);
+    let brightness = |x: usize, y: usize| picture.pixels[y * picture.width + x];
     let mut prepared =
-        rqrr::PreparedImage::prepare_from_greyscale(width, image.height as usize, brightness);
+        rqrr::PreparedImage::prepare_from_greyscale(picture.width, picture.height, brightness);
     let grids = prepared.detect_grids();
     assert_eq!(grids.len(), 1, "QR codes in the image");
     let (_, content) = grids[0].decode().expect("a readable QR code");
-    (image.width, image.height, content)
+    (picture.width as u32, picture.height as u32, content)
 }
 
 /// Width, height and content of a QR code in a `data:image/png;base64,…` URL.

@@ -25,6 +25,7 @@ use crate::{
         seats::*,
         service::{documents, health},
     },
+    scan_page,
     spec::{Documents, operation::Route},
 };
 
@@ -135,6 +136,7 @@ pub(crate) fn policies() -> Policies {
         ("/api/v1", Policy::API),
         ("/admin", Policy::PAGES),
         ("/account", PERSONAL),
+        ("/scan", Policy::API),
     ])
 }
 
@@ -144,6 +146,7 @@ pub(crate) fn router(documents: Documents) -> Router<App> {
         .router
         .nest("/admin", admin::routes())
         .nest("/account", account_pages::routes())
+        .nest("/scan", scan_page::routes())
         .nest("/docs", documents::below_docs())
         .fallback(async || ApiError::route_not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())

@@ -10,3 +10,4 @@
 mod admin_page;
 mod pages;
 mod policy;
+mod scan_page;
