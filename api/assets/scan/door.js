@@ -4,6 +4,8 @@ import * as store from "./store.js";
 
 // An answer that takes longer is as good as none: people are waiting.
 const PATIENCE = 4_000;
+// How far the clocks of two servers may be apart.
+const CLOCKS = 600_000;
 // Scans in one upload.
 const PORTION = 200;
 
@@ -99,9 +101,12 @@ export class Door {
       const right = known.gates.filter((one) => !one.seat_type_ids || one.seat_type_ids.includes(type));
       return offline("wrong_gate", `This ticket is for another entrance: ${right.map((one) => one.name).join(", ")}`);
     }
-    await store.keep({ ...scan, at: new Date().toISOString() });
+    // At once: the same code may be read again while this one is written.
     known.inside.add(claim.ticket);
-    await store.write("known", known);
+    await store.keep({ ...scan, at: new Date().toISOString() });
+    // What is known may have been learnt anew meanwhile.
+    this.known.inside.add(claim.ticket);
+    await store.write("known", this.known);
     return offline("ok", "Welcome");
   }
 
@@ -149,8 +154,13 @@ export class Door {
     return problems;
   }
 
-  // Learns what has changed at the door.
-  async refresh() {
+  // Learns what has changed at the door; once at a time, as one change follows another.
+  refresh() {
+    this.refreshing ??= this.learn().finally(() => (this.refreshing = null));
+    return this.refreshing;
+  }
+
+  async learn() {
     const since = this.known ? `?since=${this.known.version}` : "";
     const signed = await this.tryAsk("GET", `door${since}`, undefined, 60_000);
     if (signed === undefined) return;
@@ -163,9 +173,14 @@ export class Door {
       throw new Error("What the server says of the door is not signed by it");
     }
     const bundle = JSON.parse(signed.bundle);
+    // Somebody in between may send an old one again.
+    const { at, version } = this.known ?? {};
+    const isOld = Date.parse(bundle.at) < Date.parse(at) - CLOCKS || (bundle.since ?? version) !== version;
+    if (isOld || bundle.event.id !== this.event) throw new Error("What the server says of the door is old");
     const known = bundle.since === null ? null : this.known;
     this.known = {
       event: bundle.event,
+      at: bundle.at,
       version: bundle.version,
       keys: bundle.keys,
       revokedKeys: bundle.revoked_keys,

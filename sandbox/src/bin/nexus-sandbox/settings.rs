@@ -100,6 +100,8 @@ impl Settings {
         settings.set_default("TRUSTED_PROXIES", "127.0.0.0/8,::1/128");
         // One person at one address plays all users.
         settings.set_default("RATE_LIMIT_REGISTRATION", "100/1h");
+        // Nobody waits for the day before the demo's event to scan a ticket.
+        settings.set_default("DOOR_OPENS_HOURS_BEFORE_START", "1000000");
         settings.set_default("TWILIO_FROM", "+15005550006");
         settings.set_default("MAIL_FROM", "Nexus <tickets@nexus.example>");
 
