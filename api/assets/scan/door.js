@@ -24,6 +24,7 @@ export class Door {
     const door = new Door(event, key);
     const known = await store.read("known");
     if (known?.event?.id === event) door.known = known;
+    await door.noteWaiting();
     return door;
   }
 
@@ -72,6 +73,7 @@ export class Door {
     const scan = { scan_id: crypto.randomUUID(), ...shown, ...(this.gate && { gate_id: this.gate }) };
     const checked = await this.tryAsk("POST", "check-ins", scan);
     if (checked !== undefined) {
+      // For when the network goes away in the next moment.
       if (checked.result === "ok" && shown.text) await this.note(shown.text);
       return { ...checked, scan_id: scan.scan_id };
     }
@@ -106,14 +108,18 @@ export class Door {
     await store.keep({ ...scan, at: new Date().toISOString() });
     // What is known may have been learnt anew meanwhile.
     this.known.inside.add(claim.ticket);
-    await store.write("known", this.known);
     return offline("ok", "Welcome");
   }
 
-  // Remembers that somebody is in, for when the network goes away in the next moment.
+  // Remembers that somebody is in.
   async note(text) {
-    const claim = this.known && (await verifyTicket(text, this.known.keys));
-    if (claim?.ticket) this.known.inside.add(claim.ticket);
+    const ticket = await this.ticketOf(text);
+    if (ticket) this.known.inside.add(ticket);
+  }
+
+  // The ticket of a good code.
+  async ticketOf(text) {
+    return this.known && (await verifyTicket(text, this.known.keys)).ticket;
   }
 
   async undo(scanId) {
@@ -125,9 +131,8 @@ export class Door {
     });
     if (undone === undefined && !waiting) throw new Error("There is no network: undo it later");
     if (waiting) await store.forget([scanId]);
-    const text = waiting?.text;
-    const claim = text && this.known && (await verifyTicket(text, this.known.keys));
-    if (claim?.ticket) this.known.inside.delete(claim.ticket);
+    const ticket = waiting && (await this.ticketOf(waiting.text));
+    if (ticket) this.known.inside.delete(ticket);
     if (undone !== undefined) await this.refresh();
   }
 
@@ -198,11 +203,12 @@ export class Door {
     for (const { seat_type_id: type, tickets } of bundle.seat_types) {
       for (const ticket of tickets) this.known.typeOf.set(ticket, type);
     }
-    // Those whom this device has let in, and has not uploaded.
-    for (const scan of await store.scans()) {
-      const claim = scan.text ? await verifyTicket(scan.text, bundle.keys) : {};
-      if (claim.ticket) this.known.inside.add(claim.ticket);
-    }
+    await this.noteWaiting();
     await store.write("known", this.known);
+  }
+
+  // Remembers those whom this device has let in, and of whom the server does not know.
+  async noteWaiting() {
+    for (const { text } of await store.scans()) await this.note(text);
   }
 }

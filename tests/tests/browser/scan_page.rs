@@ -135,6 +135,8 @@ async fn the_page_opens_and_checks_tickets_without_a_network_and_uploads_them_la
     // Nothing is lost with the page.
     door.page().act("reload", json!([])).await;
     door.until("#status", "1 to be uploaded").await;
+    door.click("#start").await;
+    door.until("#result", "Used already").await;
     assert_eq!(door.entries().await, 0);
 
     door.stack.restart_api(0).await;
