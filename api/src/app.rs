@@ -18,11 +18,7 @@ use nexus_common::{
         views::{self, BookingDetail, ListedBooking, Listing},
     },
     config,
-    door::{
-        self,
-        access::{Hours, Scanner},
-        bundles::BundleKeys,
-    },
+    door::{self, access::Scanner, bundles::BundleKeys},
     events::{inventory, turns::Turns},
     payments::{
         orders::{self, CreatedOrder, PaymentVerification},
@@ -187,11 +183,6 @@ impl AppState {
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         let twilio = self.twilio.as_ref().map(Twilio::key);
         twilio.into_iter().chain(self.razorpay.as_ref().map(Razorpay::key)).cloned()
-    }
-
-    /// When people may come in to an event.
-    pub(crate) fn door_hours(&self) -> Hours {
-        Hours { opens: self.settings.door_opens }
     }
 
     /// The scanner of a door key.

@@ -316,12 +316,13 @@ impl Budgets {
         self.take(self.of_keeper(Limit::DoorBundles, keeper)).await
     }
 
-    /// That of somebody at a door; and for scanners that of their event, fifty times as much.
+    /// That of somebody at a door; and for scanners that of their event, ten times as much: each of
+    /// these looks at all that the event has sold.
     fn of_keeper(&self, limit: Limit, keeper: Keeper) -> Vec<Budget> {
         match keeper {
             Keeper::Account(user) => vec![self.budget(limit, format!("user {user}"))],
             Keeper::Scanner(Scanner { key, event, .. }) => {
-                let all = self.rates.of(limit).times(50);
+                let all = self.rates.of(limit).times(10);
                 let all = Budget::new(limit, all, format!("event {event}"));
                 vec![self.budget(limit, format!("key {key}")), all]
             }

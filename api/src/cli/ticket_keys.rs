@@ -65,13 +65,17 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let events = events.with_context(|| format!("there is no key {key}"))?;
             tx.commit().await?;
             println!("Key {key} is revoked.");
-            // Event by event, so that nobody waits for all of them; whoever is interrupted here
-            // says it again.
+            // Some at a time, so that nobody waits for all of them; whoever is interrupted here says
+            // it again.
             let mut tickets = 0;
+            let mut conn = pool.acquire().await?;
             for event in events {
-                let mut tx = pool.begin().await?;
-                tickets += keys::give_up(&mut tx, event, key).await?;
-                tx.commit().await?;
+                loop {
+                    match keys::give_up(&mut conn, event, key).await? {
+                        0 => break,
+                        some => tickets += some,
+                    }
+                }
             }
             println!("{tickets} ticket(s) of events that are not over will be issued anew.");
         }

@@ -74,23 +74,17 @@ impl Door {
     }
 }
 
-/// When people may come in: from so long before the event starts until two days after its end, when
-/// door keys end, too.
-#[derive(Clone, Copy, Debug)]
-pub struct Hours {
-    pub opens: Duration,
-}
-
 /// What others are told; completes "You are not authorized to …".
 pub const LET_IN: &str = "let people in to this event";
 
 /// The door of `event`, if `keeper` may let people in there. To whom the event is hidden, there is
-/// no such event.
+/// no such event. It opens so long before the event starts, and closes two days after its end, when
+/// door keys end, too.
 pub async fn door(
     conn: &mut PgConnection,
     event: EventId,
     keeper: Keeper,
-    hours: Hours,
+    opens: Duration,
 ) -> Result<Door> {
     let row = sqlx::query!(
         r#"SELECT organizer_id = $2 AS "is_organiser", event_visibility(e) AS "visibility!: Json<Visibility>", taken_down_at IS NOT NULL AS "is_down!",
@@ -100,7 +94,7 @@ pub async fn door(
            FROM events e WHERE id = $1"#,
         event as _,
         keeper.account() as _,
-        interval(hours.opens)?,
+        interval(opens)?,
         keeper.scanner().map(|scanner| scanner.key) as _,
     )
     .fetch_optional(conn)

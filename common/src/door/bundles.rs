@@ -8,7 +8,6 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use nexus_ticket_code::PublicKey;
 use secrecy::{ExposeSecret, SecretBox};
 use serde::Serialize;
 use sha2::Sha256;
@@ -112,14 +111,9 @@ impl BundleKeys {
         Ok(BundleKeys(keys.collect::<Result<_>>()?))
     }
 
-    /// Their public halves, the newest first.
-    pub fn public(&self) -> Vec<PublicKey> {
-        self.0.iter().map(SigningKey::public).collect()
-    }
-
-    /// The same in base64.
+    /// Their public halves in base64, the newest first.
     pub fn published(&self) -> Vec<String> {
-        self.public().iter().map(PublicKey::to_string).collect()
+        self.0.iter().map(|key| key.public().to_string()).collect()
     }
 
     /// Signs a bundle with each.
@@ -282,12 +276,13 @@ async fn split(
     Ok(changed.into_iter().partition(|ticket| !inside.contains(ticket)))
 }
 
+/// The seats of the event first, whatever the planner thinks of tickets: hence OFFSET.
 async fn seat_types(conn: &mut PgConnection, event: EventId) -> Result<Vec<TypeTickets>> {
     let rows = sqlx::query_as!(
         TypeTickets,
         r#"SELECT s.event_seat_type_id AS "seat_type_id: _", array_agg(t.id ORDER BY t.id) AS "tickets!: Vec<TicketId>"
-           FROM seats s JOIN tickets t ON t.seat_id = s.id
-           WHERE s.event_id = $1 AND s.status = 'booked' AND t.status <> 'cancelled' GROUP BY s.event_seat_type_id ORDER BY 1"#,
+           FROM seats s CROSS JOIN LATERAL (SELECT id FROM tickets WHERE seat_id = s.id AND status <> 'cancelled' OFFSET 0) t
+           WHERE s.event_id = $1 AND s.status = 'booked' GROUP BY s.event_seat_type_id ORDER BY 1"#,
         event as _,
     );
     Ok(rows.fetch_all(conn).await?)

@@ -6,15 +6,14 @@
 //! could not ask; what it has done is recorded, and is a conflict where it should not have.
 
 use nexus_ticket_code::{Claim, PublicKey, Refusal, verify};
-use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     access::Door,
     gates::{self, Gate},
+    verdicts::{CheckIn, Checked, Conflict, NamedGate, Reason, ScannedTicket, Verdict},
 };
 use crate::{
     audit::{self, Action},
@@ -23,7 +22,6 @@ use crate::{
     types::{
         ids::{DoorKeyId, EventId, GateId, ScanId, SeatTypeId, TicketId, UserId},
         statuses::{BookingStatus, TicketStatus},
-        text_enum::text_enum,
         time::Timestamp,
     },
 };
@@ -46,131 +44,6 @@ pub struct Scan {
     pub gate: Option<GateId>,
     /// The scanner was offline and has let somebody in, at that time by its own clock.
     pub offline: Option<Timestamp>,
-}
-
-text_enum! {
-    /// What a scan comes to.
-    pub enum Verdict {
-        /// Come in.
-        Ok = "ok",
-        /// Somebody has come in with it.
-        AlreadyUsed = "already_used",
-        /// It is not good any more: cancelled, or replaced by another one.
-        Void = "void",
-        WrongEvent = "wrong_event",
-        /// Its seat is reached by another gate.
-        WrongGate = "wrong_gate",
-        /// It is no ticket, or none that is known.
-        Unknown = "unknown",
-        /// It looks like a ticket, and none of our keys has signed it.
-        Forged = "forged",
-    }
-}
-
-text_enum! {
-    /// Why, where the verdict alone does not say it.
-    pub enum Reason {
-        /// Its booking was cancelled or refunded.
-        Cancelled = "cancelled",
-        /// Its holder has been sent another code for it.
-        Reissued = "reissued",
-        /// Its text is of a time before codes were signed. Its holder has been sent another one.
-        Unsigned = "unsigned",
-        /// Somebody has changed its text.
-        BadSignature = "bad_signature",
-        UnknownKey = "unknown_key",
-        /// The key may have been used by others. Its holder has been sent another code.
-        RevokedKey = "revoked_key",
-    }
-}
-
-text_enum! {
-    /// Why somebody should not have been let in whom a scanner that was offline has let in.
-    pub enum Conflict {
-        /// Somebody was in with the ticket.
-        AlreadyUsed = "already_used",
-        /// The ticket was cancelled, its code replaced, or its key revoked.
-        Void = "void",
-    }
-}
-
-/// The ticket that was scanned.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct ScannedTicket {
-    pub ticket_id: String,
-    pub seat_label: String,
-    pub seat_type_name: String,
-    pub booking_reference: String,
-    /// The buyer's.
-    pub holder_name: Option<String>,
-}
-
-/// That somebody has come in.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct CheckIn {
-    pub scan_id: ScanId,
-    pub at: Timestamp,
-    pub gate: Option<NamedGate>,
-    /// The ticket was found in a list, and not scanned.
-    pub by_hand: bool,
-}
-
-/// A gate, as people call it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct NamedGate {
-    pub id: GateId,
-    pub name: String,
-}
-
-/// The answer to a scan.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Checked {
-    pub result: Verdict,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub reason: Option<Reason>,
-    /// In words, for whoever stands at the door.
-    pub message: String,
-    /// The ticket, if it is one of this event.
-    pub ticket: Option<ScannedTicket>,
-    /// With `ok` this one, with `already_used` the one before.
-    pub check_in: Option<CheckIn>,
-    /// A scanner that was offline has let somebody in all the same, which is recorded.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
-    pub is_conflict: bool,
-    /// With `wrong_gate`: where its holder comes in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    pub gates: Vec<NamedGate>,
-    /// Whether this scan has recorded something, and was not sent before.
-    #[serde(skip)]
-    pub is_new: bool,
-}
-
-impl Checked {
-    fn new(result: Verdict, reason: Option<Reason>, message: impl Into<String>) -> Self {
-        Checked {
-            result,
-            reason,
-            message: message.into(),
-            ticket: None,
-            check_in: None,
-            is_conflict: false,
-            gates: vec![],
-            is_new: false,
-        }
-    }
-
-    fn of(self, ticket: &Ticket) -> Self {
-        Checked { ticket: Some(ticket.shown.clone()), ..self }
-    }
-}
-
-impl From<Gate> for NamedGate {
-    fn from(gate: Gate) -> Self {
-        NamedGate { id: gate.id, name: gate.name }
-    }
 }
 
 /// A ticket whose row this transaction holds.
@@ -307,7 +180,7 @@ fn judge(ticket: &Ticket, nonce: Nonce, counting: Option<Recorded>) -> Option<Ch
         }
         Nonce::Revoked => {
             let forged = Checked::new(Verdict::Forged, Some(Reason::RevokedKey), REVOKED);
-            return Some(forged.of(ticket));
+            return Some(forged.of(&ticket.shown));
         }
         Nonce::Of(_) | Nonce::ByHand => {}
     }
@@ -316,7 +189,7 @@ fn judge(ticket: &Ticket, nonce: Nonce, counting: Option<Recorded>) -> Option<Ch
 }
 
 fn void(ticket: &Ticket, reason: Option<Reason>, message: &str) -> Checked {
-    Checked::new(Verdict::Void, reason, message).of(ticket)
+    Checked::new(Verdict::Void, reason, message).of(&ticket.shown)
 }
 
 /// Why a text is not that of a ticket.
@@ -441,7 +314,7 @@ async fn entries(
 /// Somebody is in with the ticket: `counting` says who, unless others have set its status.
 fn already_used(ticket: &Ticket, counting: Option<Recorded>) -> Checked {
     let message = "Somebody has come in with this ticket already";
-    let refused = Checked::new(Verdict::AlreadyUsed, None, message).of(ticket);
+    let refused = Checked::new(Verdict::AlreadyUsed, None, message).of(&ticket.shown);
     Checked { check_in: counting.map(|counting| counting.check_in), ..refused }
 }
 
@@ -455,7 +328,7 @@ async fn wrong_gate(conn: &mut PgConnection, event: EventId, ticket: &Ticket) ->
         false => format!("This ticket is for another entrance: {}", names.join(", ")),
     };
     let refused = Checked::new(Verdict::WrongGate, None, message);
-    Ok(Checked { gates: right, ..refused.of(ticket) })
+    Ok(Checked { gates: right, ..refused.of(&ticket.shown) })
 }
 
 async fn wrong_event(conn: &mut PgConnection, event: EventId) -> Result<Checked> {
@@ -468,7 +341,7 @@ async fn wrong_event(conn: &mut PgConnection, event: EventId) -> Result<Checked>
 }
 
 fn admitted(ticket: &Ticket, check_in: CheckIn, is_new: bool) -> Checked {
-    let welcome = Checked::new(Verdict::Ok, None, "Welcome").of(ticket);
+    let welcome = Checked::new(Verdict::Ok, None, "Welcome").of(&ticket.shown);
     Checked { check_in: Some(check_in), is_new, ..welcome }
 }
 
@@ -580,63 +453,4 @@ async fn next_of(conn: &mut PgConnection, ticket: TicketId) -> Result<()> {
 /// A scan's id, where whoever scans has chosen none.
 pub fn new_scan() -> ScanId {
     ScanId(Uuid::now_v7())
-}
-
-/// Somebody whom a scanner that was offline should not have let in.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ConflictingCheckIn {
-    pub conflict: Conflict,
-    pub ticket: ScannedTicket,
-    /// That of the scanner that was offline.
-    pub check_in: CheckIn,
-    /// The one that counts, if there is one.
-    pub counted: Option<CheckIn>,
-}
-
-/// The newest conflicts of an event, those left out that were undone.
-pub async fn conflicts(conn: &mut PgConnection, door: &Door) -> Result<Vec<ConflictingCheckIn>> {
-    let rows = sqlx::query!(
-        r#"SELECT c.conflict AS "conflict!: Conflict", c.scan_id AS "scan: ScanId", c.scanned_at AS "at: Timestamp", c.by_hand,
-                  g.id AS "gate?: GateId", g.name AS "gate_name?",
-                  f.scan_id AS "first_scan?: ScanId", f.scanned_at AS "first_at?: Timestamp", f.by_hand AS "first_by_hand?",
-                  h.id AS "first_gate?: GateId", h.name AS "first_gate_name?",
-                  t.ticket_id, t.seat_label, coalesce(t.seat_type_name, '') AS "seat_type_name!", b.booking_reference, u.name
-           FROM check_ins c JOIN tickets t ON t.id = c.ticket_id JOIN bookings b ON b.id = t.booking_id JOIN users u ON u.id = b.user_id
-           LEFT JOIN gates g ON g.id = c.gate_id
-           LEFT JOIN check_ins f ON f.ticket_id = c.ticket_id AND f.undone_at IS NULL AND f.conflict IS NULL
-           LEFT JOIN gates h ON h.id = f.gate_id
-           WHERE c.event_id = $1 AND c.conflict IS NOT NULL AND c.undone_at IS NULL ORDER BY c.received_at DESC LIMIT 500"#,
-        door.event as _,
-    )
-    .fetch_all(conn)
-    .await?;
-    let named = |gate: Option<GateId>, name: Option<String>| {
-        gate.zip(name).map(|(id, name)| NamedGate { id, name })
-    };
-    let rows = rows.into_iter().map(|row| {
-        let first = row.first_scan.zip(row.first_at).zip(row.first_by_hand);
-        ConflictingCheckIn {
-            conflict: row.conflict,
-            ticket: ScannedTicket {
-                ticket_id: row.ticket_id,
-                seat_label: row.seat_label,
-                seat_type_name: row.seat_type_name,
-                booking_reference: row.booking_reference,
-                holder_name: row.name.filter(|_| !door.is_down),
-            },
-            check_in: CheckIn {
-                scan_id: row.scan,
-                at: row.at,
-                gate: named(row.gate, row.gate_name),
-                by_hand: row.by_hand,
-            },
-            counted: first.map(|((scan_id, at), by_hand)| CheckIn {
-                scan_id,
-                at,
-                gate: named(row.first_gate, row.first_gate_name),
-                by_hand,
-            }),
-        }
-    });
-    Ok(rows.collect())
 }

@@ -4,8 +4,10 @@
 pub mod access;
 pub mod bundles;
 pub mod check_ins;
+pub mod conflicts;
 pub mod counts;
 pub mod gates;
 pub mod keys;
 pub mod search;
 pub mod staff;
+pub mod verdicts;

@@ -129,14 +129,27 @@ pub(super) async fn require_good(conn: &mut PgConnection, key: &PublicKey) -> Re
     good.fetch_optional(conn).await?.map(drop).ok_or(Error::TicketKeyRevoked)
 }
 
-/// Gives up the codes of an event's tickets that a key has signed, so that the job
-/// `reissue_tickets` makes new ones and sends them. Returns how many.
+/// Tickets whose codes are given up together: whoever scans one of them waits for so long.
+const PORTION: i64 = 1_000;
+
+/// Gives up the codes of some of an event's tickets that a key has signed, so that the job
+/// `reissue_tickets` makes new ones and sends them. Returns how many: none when there are no more.
 pub async fn give_up(conn: &mut PgConnection, event: EventId, key: KeyId) -> Result<u64> {
     let given_up = sqlx::query!(
-        "UPDATE tickets t SET qr_nonce = NULL FROM bookings b
-         WHERE b.id = t.booking_id AND b.event_id = $1 AND t.qr_key = $2 AND t.qr_nonce IS NOT NULL AND t.status NOT IN ('cancelled', 'used')",
+        "WITH chosen AS (
+             SELECT t.id FROM bookings b CROSS JOIN LATERAL (
+                 SELECT id FROM tickets
+                 WHERE booking_id = b.id AND qr_key = $2 AND qr_nonce IS NOT NULL AND status NOT IN ('cancelled', 'used') OFFSET 0) t
+             WHERE b.event_id = $1 ORDER BY t.id LIMIT $3
+         ), held AS (
+             SELECT id FROM tickets
+             WHERE id IN (SELECT id FROM chosen) AND qr_key = $2 AND qr_nonce IS NOT NULL AND status NOT IN ('cancelled', 'used')
+             ORDER BY id FOR NO KEY UPDATE
+         )
+         UPDATE tickets t SET qr_nonce = NULL FROM held WHERE t.id = held.id",
         event as _,
         key.to_string(),
+        PORTION,
     );
     Ok(given_up.execute(conn).await?.rows_affected())
 }

@@ -4,7 +4,8 @@ use nexus_common::{
     Error, Result,
     door::{
         access::{self, Door},
-        check_ins::{self, Checked, Scan as Scanned, Shown},
+        check_ins::{self, Scan as Scanned, Shown},
+        verdicts::Checked,
     },
     observability::metrics,
     storage::postgres,
@@ -94,7 +95,8 @@ impl Endpoint for CheckInTicket {
         let event = seats::event(&self.event_id)?;
         let scan = Scanned::try_from(self)?;
         let door =
-            access::door(&mut *app.db.acquire().await?, event, keeper, app.door_hours()).await?;
+            access::door(&mut *app.db.acquire().await?, event, keeper, app.settings.door_opens)
+                .await?;
         door.require_open()?;
         Ok(One(record(&app, &door, &scan).await?))
     }

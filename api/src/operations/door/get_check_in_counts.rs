@@ -41,7 +41,7 @@ impl Endpoint for GetCheckInCounts {
     ) -> Result<Self::Response, ApiError> {
         let event = seats::event(&self.event_id)?;
         let mut conn = app.db.acquire().await?;
-        let door = access::door(&mut conn, event, keeper, app.door_hours()).await?;
+        let door = access::door(&mut conn, event, keeper, app.settings.door_opens).await?;
         let (counts, _) = counts::of(&mut conn, door.event).await?;
         Ok(One(counts))
     }

@@ -4,7 +4,7 @@ use nexus_common::{
     Error,
     door::{
         access,
-        check_ins::{self, ConflictingCheckIn},
+        conflicts::{self, ConflictingCheckIn},
     },
 };
 use serde::Deserialize;
@@ -41,7 +41,7 @@ impl Endpoint for ListConflicts {
     ) -> Result<Self::Response, ApiError> {
         let event = seats::event(&self.event_id)?;
         let mut conn = app.db.acquire().await?;
-        let door = access::door(&mut conn, event, keeper, app.door_hours()).await?;
-        Ok(All(check_ins::conflicts(&mut conn, &door).await?))
+        let door = access::door(&mut conn, event, keeper, app.settings.door_opens).await?;
+        Ok(All(conflicts::list(&mut conn, &door).await?))
     }
 }

@@ -40,7 +40,7 @@ impl Endpoint for ListGates {
     ) -> Result<Self::Response, ApiError> {
         let event = seats::event(&self.event_id)?;
         let mut conn = app.db.acquire().await?;
-        let door = access::door(&mut conn, event, keeper, app.door_hours()).await?;
+        let door = access::door(&mut conn, event, keeper, app.settings.door_opens).await?;
         Ok(All(gates::of(&mut conn, door.event).await?))
     }
 }

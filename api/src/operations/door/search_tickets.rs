@@ -60,8 +60,10 @@ impl Endpoint for SearchTickets {
         let typed = self.q.required(Error::invalid("q is required"), "q must be text")?;
         let query = Query::parse(&typed).ok_or(Error::SearchTooWide)?;
         let mut conn = app.db.acquire().await?;
-        let door = access::door(&mut conn, event, keeper, app.door_hours()).await?;
+        let door = access::door(&mut conn, event, keeper, app.settings.door_opens).await?;
+        // Redis is not waited for with a connection in hand.
+        drop(conn);
         app.budgets.door_search(keeper).await?;
-        Ok(All(search::find(&mut conn, &door, &query).await?))
+        Ok(All(search::find(&mut *app.db.acquire().await?, &door, &query).await?))
     }
 }

@@ -60,7 +60,7 @@ impl Endpoint for UndoCheckIn {
         let event = seats::event(&self.event_id)?;
         let scan = self.scan_id.read().ok_or(Error::CheckInNotFound)?;
         let mut tx = postgres::begin(&app.db).await?;
-        let door = access::door(&mut tx, event, keeper, app.door_hours()).await?;
+        let door = access::door(&mut tx, event, keeper, app.settings.door_opens).await?;
         let undone = check_ins::undo(&mut tx, &door, scan).await?;
         tx.commit().await?;
         if undone {

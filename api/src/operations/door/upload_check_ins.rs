@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use nexus_common::{
     Error, Result,
-    door::{
-        access,
-        check_ins::{Checked, Scan as Scanned},
-    },
+    door::{access, check_ins::Scan as Scanned, verdicts::Checked},
     types::{ids::ScanId, time::Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -114,7 +111,8 @@ impl Endpoint for UploadCheckIns {
         let ids: Vec<ScanId> =
             scans.iter().map(|scan| scan_id(&scan.scan_id)).collect::<Result<_>>()?;
         let door =
-            access::door(&mut *app.db.acquire().await?, event, keeper, app.door_hours()).await?;
+            access::door(&mut *app.db.acquire().await?, event, keeper, app.settings.door_opens)
+                .await?;
         door.require_open()?;
         let (began, mut uploaded) = (Instant::now(), Vec::with_capacity(scans.len()));
         for (scan_id, scan) in ids.into_iter().zip(scans) {
