@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The packages whose binaries are deployed.
 pub const SHIPPED: [&str; 2] = ["nexus-api", "nexus-worker"];
 /// What these are made of.
-pub const SHARED: [&str; 2] = ["nexus-common", "nexus-ticket-code"];
+pub const SHARED: [&str; 3] = ["nexus-common", "nexus-ticket-code", "nexus-ticket-files"];
 
 /// A path of the repository.
 pub fn path(path: impl AsRef<Path>) -> PathBuf {
