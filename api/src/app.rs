@@ -1,6 +1,6 @@
 //! What every request can reach.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread::available_parallelism, time::Duration};
 
 use anyhow::Context;
 use nexus_common::{
@@ -32,6 +32,7 @@ use nexus_common::{
         pseudonyms::Pseudonyms,
     },
     storage::{Cache, groups::Groups},
+    tickets::files::Files,
     types::{
         feature::Feature,
         ids::{BookingId, EventId, UserId},
@@ -39,6 +40,7 @@ use nexus_common::{
     },
 };
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 
 use crate::{
     auth::{expiries::Expiries, known_scanners::KnownScanners, verified_tokens::VerifiedTokens},
@@ -97,12 +99,24 @@ pub(crate) struct AppState {
     pub(crate) known_scanners: KnownScanners,
     /// Sign what scanners get for working offline.
     pub(crate) bundle_keys: BundleKeys,
+    /// Makes files of tickets.
+    pub(crate) files: Arc<Files>,
+    /// A permit for each file that may be made at the same time: half of the cores, so that others
+    /// get theirs.
+    pub(crate) making_files: Arc<Semaphore>,
+    /// The same for requests that have codes drawn.
+    pub(crate) drawing: Arc<Semaphore>,
     /// Tells organisers how many are in.
     pub(crate) door_counts: Coalesced<Everyone>,
 }
 
 /// How long a request waits for its turn at an event.
 const TURN: Duration = Duration::from_secs(5);
+
+fn half_of_the_cores() -> Arc<Semaphore> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new((cores / 2).max(1)))
+}
 
 impl AppState {
     /// Connects lazily: PostgreSQL and Redis may be away when the process starts.
@@ -149,6 +163,9 @@ impl AppState {
             known_scanners: KnownScanners::default(),
             bundle_keys: BundleKeys::new(&settings.tokens)?,
             door_counts: door::counts::updates(db.clone(), &settings.redis, everyone.clone())?,
+            files: Arc::new(Files::new(settings.ticket_files.clone())),
+            making_files: half_of_the_cores(),
+            drawing: half_of_the_cores(),
             reads: Reads::new(&db),
             seat_maps: SeatMaps::new(db.clone(), cache.clone(), everyone.clone(), seats.clone()),
             followers: Followers::new(cache.clone(), seats.clone()),

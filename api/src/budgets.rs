@@ -147,6 +147,11 @@ impl Budgets {
         self.take_or_work(Limit::Registration, address.to_string(), budgets, solution).await
     }
 
+    /// A file of tickets, which takes a core for a while.
+    pub(crate) async fn ticket_files(&self, user: UserId) -> Result<Taken> {
+        self.take(vec![self.budget(Limit::TicketFiles, user)]).await
+    }
+
     /// A new event, of which everybody hears.
     pub(crate) async fn event(&self, organiser: UserId) -> Result<Taken> {
         self.take(vec![self.budget(Limit::Events, organiser)]).await

@@ -9,7 +9,7 @@ use nexus_common::{
         seat_types::{NewSeatType, SeatTypeChanges},
     },
     seats::selection::Selection,
-    types::contacts::Phone,
+    types::{contacts::Phone, time_zone::TimeZone},
 };
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub fn password_reset(fields: Value) -> Result<PasswordReset> {
 }
 
 pub fn new_event(fields: Value) -> Result<NewEvent> {
-    part::<events::CreateEvent>(fields)?.try_into()
+    part::<events::CreateEvent>(fields)?.event(TimeZone::KOLKATA)
 }
 
 pub fn event_changes(fields: Value) -> Result<EventChanges> {

@@ -194,6 +194,12 @@ pub enum Error {
     BookingConfirmed,
     #[error("Ticket generation job not found")]
     TicketJobNotFound,
+    #[error("There are no tickets.")]
+    TicketsNotFound,
+    #[error(
+        "Apple Wallet takes ten passes at once. Please ask for one ticket at a time, with ticket_id."
+    )]
+    TooManyPasses,
     #[error("A cancellation request with this idempotency key is already in progress.")]
     IdempotencyInFlight,
 
@@ -372,6 +378,8 @@ impl Error {
             Error::TicketsUsed => (Conflict, "tickets_used"),
             Error::BookingConfirmed => (Conflict, "booking_confirmed"),
             Error::TicketJobNotFound => (NotFound, "ticket_job_not_found"),
+            Error::TicketsNotFound => (NotFound, "tickets_not_found"),
+            Error::TooManyPasses => (Conflict, "too_many_passes"),
             Error::AccountNotFound => (NotFound, "account_not_found"),
             Error::StaffNotFound => (NotFound, "staff_not_found"),
             Error::DoorClosed => (Conflict, "door_closed"),

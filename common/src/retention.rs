@@ -24,6 +24,7 @@ pub struct Removed {
     pub login_networks: u64,
     pub email_proofs: u64,
     pub cancellation_notices: u64,
+    pub event_notices: u64,
     pub foreign_orders: u64,
     pub webhooks: u64,
     pub webhook_bodies: u64,
@@ -94,6 +95,12 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
                       WHERE unique_key = ANY (ARRAY[job_key($1, n.booking_id), job_key($2, n.booking_id)])) LIMIT 10000)",
         EmailCancellation::KIND,
         SmsCancellation::KIND,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let event_notices = sqlx::query!(
+        "DELETE FROM event_notices WHERE id = ANY (ARRAY(
+             SELECT id FROM event_notices WHERE finished_at < now() - interval '90 days' AND start_date < now() LIMIT 10000))"
     )
     .execute(&mut *conn)
     .await?;
@@ -184,6 +191,7 @@ pub async fn remove_expired(conn: &mut PgConnection, retention: &Retention) -> R
         login_networks: login_networks.rows_affected(),
         email_proofs: email_proofs.rows_affected(),
         cancellation_notices: cancellation_notices.rows_affected(),
+        event_notices: event_notices.rows_affected(),
         foreign_orders: foreign_orders.rows_affected(),
         webhooks: webhooks.rows_affected(),
         webhook_bodies: webhook_bodies.rows_affected() + unreadable_bodies.rows_affected(),

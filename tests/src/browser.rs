@@ -150,6 +150,7 @@ impl Page<'_> {
                 .filter_map(header)
                 .collect(),
             body: serde_json::from_str(&text).unwrap_or(Value::Null),
+            bytes: text.clone().into_bytes(),
             text,
         })
     }

@@ -175,9 +175,10 @@ impl Response {
         let unanswered = |error: reqwest::Error| format!("{what} was not answered: {error:?}");
         let response = client.execute(request).await.map_err(unanswered)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.map_err(unanswered)?;
+        let bytes = response.bytes().await.map_err(unanswered)?.to_vec();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        let response = Self { request: what, status, headers, text, body };
+        let response = Self { request: what, status, headers, bytes, text, body };
         if let Some(sent) = sent {
             conformance::check_response(&sent, &response);
         }

@@ -11,6 +11,8 @@ pub struct Response {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     /// The body as it came.
+    pub bytes: Vec<u8>,
+    /// The same as text.
     pub text: String,
     /// The body as JSON, null when it is none.
     pub body: Value,

@@ -31,16 +31,25 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The text, signed by `sign` with the key whose id is `key`.
-    pub fn signed(self, key: KeyId, sign: impl FnOnce(&[u8]) -> Signature) -> String {
+    /// What `sign`, with the key whose id is `key`, says to it.
+    pub fn signature(self, key: KeyId, sign: impl FnOnce(&[u8]) -> Signature) -> Signature {
+        sign(&covered(&self.bytes(key)))
+    }
+
+    /// The text, with this signature by the key whose id is `key`.
+    pub fn signed(self, key: KeyId, signature: Signature) -> String {
+        let mut bytes = self.bytes(key);
+        bytes.extend(signature.to_bytes());
+        format!("{FORM}{}", BASE32_NOPAD.encode(&bytes))
+    }
+
+    fn bytes(self, key: KeyId) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(CLAIM + Signature::BYTE_SIZE);
         bytes.extend(key.0);
         bytes.extend(self.event.to_be_bytes());
         bytes.extend(self.ticket.to_be_bytes());
         bytes.extend(self.nonce.to_be_bytes());
-        let signature = sign(&covered(&bytes));
-        bytes.extend(signature.to_bytes());
-        format!("{FORM}{}", BASE32_NOPAD.encode(&bytes))
+        bytes
     }
 }
 
@@ -171,7 +180,8 @@ mod tests {
     }
 
     fn text(seed: [u8; 32], claim: Claim) -> String {
-        claim.signed(public(seed).id(), |bytes| key(seed).sign(bytes))
+        let id = public(seed).id();
+        claim.signed(id, claim.signature(id, |bytes| key(seed).sign(bytes)))
     }
 
     fn claims() -> impl Strategy<Value = Claim> {

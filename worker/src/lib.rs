@@ -17,6 +17,7 @@
 
 mod dead_letters;
 pub mod handlers;
+mod letters;
 mod orphaned_orders;
 pub mod reconciler;
 mod relay;

@@ -42,12 +42,20 @@ function show() {
   $("setup").hidden = door !== null;
   $("search").hidden = $("forget").hidden = door === null;
   $("event").textContent = known?.event.name ?? "Scan tickets";
+  $("when").textContent = known ? local(known.event) : "";
   const gates = door && known && known.gate === null ? known.gates : [];
   $("gates").hidden = gates.length === 0;
   if ($("gate").children.length !== gates.length + 1) {
     $("gate").replaceChildren(new Option("Not said", ""), ...gates.map((gate) => new Option(gate.name, gate.id)));
     $("gate").value = door?.gate ?? "";
   }
+}
+
+/** When the event starts, in its own time zone. */
+function local({ start_date, time_zone }) {
+  // What was kept before there were zones has none.
+  const format = { dateStyle: "full", timeStyle: "short", timeZone: time_zone ?? "UTC" };
+  return `${new Date(start_date).toLocaleString([], format)} (${format.timeZone})`;
 }
 
 async function say() {

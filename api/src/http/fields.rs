@@ -11,6 +11,7 @@ use nexus_common::{
         ids::UserId,
         page::Page,
         text::one_line,
+        time_zone::TimeZone,
         visibility::{ShareCode, Viewer},
     },
 };
@@ -212,6 +213,15 @@ field!(
         .description(Some(
             "RFC 3339, the seconds or the zone left out if need be; without a zone it is UTC. A date alone is its midnight."
         ))
+);
+field!(
+    /// The zone in which people are told an event's times.
+    Zone: TimeZone = |value| value.as_str().and_then(TimeZone::parse),
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(TimeZone::names()))
+        .description(Some("A time zone, by its name in the IANA database."))
+        .examples(["Asia/Kolkata"])
 );
 field!(
     Email: String = to_text,

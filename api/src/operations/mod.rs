@@ -30,6 +30,7 @@ use nexus_common::{
     seats::{lock::WonLocks, selection::Selection},
     storage::postgres::{self, promptly_from},
     types::{
+        file::File,
         ids::{BookingId, EventId, UserId},
         page::Pagination,
         visibility::{ShareCode, Viewer},
@@ -114,6 +115,9 @@ pub(crate) struct All<T>(pub(crate) Vec<T>);
 /// A page of a list.
 pub(crate) struct Paged<T>(pub(crate) Vec<T>, pub(crate) Pagination);
 
+/// A file to keep. Its types are in the operation's text ([`Operation::file_response`]).
+pub(crate) struct Download(pub(crate) File);
+
 /// A response that was made for many callers; described as the content that it stands for.
 pub(crate) struct Prepared<R>(Body, PhantomData<R>);
 
@@ -152,6 +156,23 @@ impl<T: Serialize + ToSchema> Respond for Paged<T> {
         let mut body = envelope.wrap(json_of(self.0)?);
         body["pagination"] = json_of(self.1)?;
         Ok(Json(body).into_response())
+    }
+}
+
+impl Respond for Download {
+    fn describe(operation: Operation) -> Operation {
+        operation
+    }
+
+    fn respond(self, _: Envelope) -> Result<Response, ApiError> {
+        let File { name, media_type, content } = self.0;
+        // The name is ASCII without quotation marks.
+        let disposition = format!("attachment; filename=\"{name}\"");
+        let headers = [
+            (header::CONTENT_TYPE, media_type),
+            (header::CONTENT_DISPOSITION, disposition.as_str()),
+        ];
+        Ok((headers, content).into_response())
     }
 }
 

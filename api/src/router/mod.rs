@@ -102,6 +102,10 @@ fn routes() -> Routes {
         .endpoint::<GetBooking>(M::GET, "/{booking_id}")
         .command::<CancelBooking>(M::POST, "/{booking_id}/cancel")
         .endpoint::<GetTickets>(M::GET, "/{booking_id}/tickets")
+        .endpoint::<GetTicketsPdf>(M::GET, "/{booking_id}/tickets.pdf")
+        .endpoint::<GetPasses>(M::GET, "/{booking_id}/tickets.pkpass")
+        .endpoint::<GetWalletLinks>(M::GET, "/{booking_id}/wallet-links")
+        .endpoint::<GetCalendar>(M::GET, "/{booking_id}/calendar.ics")
         .endpoint::<GetTicketJob>(M::GET, "/ticket-status/{job_id}");
 
     let payments = Routes::new("Payments", "/api/v1/payments", WITH_SUCCESS)

@@ -190,10 +190,11 @@ fn responses(
         responses.insert(plain.status, response(plain.description, plain.media_type, body));
     }
     if let Some(success) = operation.success {
-        responses.insert(
-            200,
-            response("Done.", "application/json", success_body(success, policy, schemas)),
-        );
+        let done = match success {
+            Success::File(media_types) => file(media_types),
+            _ => response("Done.", "application/json", success_body(success, policy, schemas)),
+        };
+        responses.insert(200, done);
         for (status, reasons) in failures(method, policy, operation) {
             let mut about =
                 response(&in_words(&reasons), "application/json", failed(policy, status, &reasons));
@@ -225,6 +226,14 @@ fn responses(
         }
     }
     json!(responses)
+}
+
+fn file(media_types: &[&str]) -> Value {
+    let mut about = response("The file.", "", json!({}));
+    let content = json!({ "schema": { "type": "string", "format": "binary" } });
+    about["content"] =
+        media_types.iter().map(|name| ((*name).to_owned(), content.clone())).collect();
+    about
 }
 
 fn not_modified() -> Value {

@@ -68,6 +68,8 @@ pub(super) enum Success {
     Data(Describe),
     /// An array in `data`, and `pagination` beside it.
     Page(Describe),
+    /// A file of one of these types, without an envelope.
+    File(&'static [&'static str]),
 }
 
 impl Success {
@@ -75,6 +77,7 @@ impl Success {
     pub(crate) fn data(self, schemas: &mut Schemas) -> Value {
         match self {
             Success::Data(data) | Success::Page(data) => data(schemas),
+            Success::File(_) => json!({}),
         }
     }
 }
@@ -193,6 +196,11 @@ impl Operation {
     /// The elements of the page.
     pub(crate) fn page_response<T: ToSchema>(self) -> Self {
         Operation { success: Some(Success::Page(Schemas::list::<T>)), ..self }
+    }
+
+    /// A file of one of these types.
+    pub(crate) fn file_response(self, media_types: &'static [&'static str]) -> Self {
+        Operation { success: Some(Success::File(media_types)), ..self }
     }
 
     /// JSON without an envelope.

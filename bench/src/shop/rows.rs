@@ -12,6 +12,7 @@ use futures_util::{
     future::{join_all, try_join_all},
     stream,
 };
+use nexus_common::tickets::codes::Code;
 use nexus_ticket_code::Claim;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -392,7 +393,7 @@ impl Shop<'_> {
         let signs = self.site.signs_tickets.clone();
         self.store.publish(&signs).await?;
         let text = |(ticket, nonce): (i32, i64)| {
-            signs.ticket(Claim { event: on_sale.event, ticket, nonce })
+            Code::sign(&signs, Claim { event: on_sale.event, ticket, nonce }).text()
         };
         let path = format!("events/{}/check-ins", on_sale.event);
         let scan = |ticket| {

@@ -1,6 +1,9 @@
 //! Everything that is held about an account, for its owner (`docs/privacy.md`): nothing about anybody
 //! else. What may be much is read a page at a time.
 
+use data_encoding::HEXLOWER;
+use ed25519_dalek::Signature;
+use nexus_ticket_code::Claim;
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -10,7 +13,11 @@ use crate::{
         Job,
         notifications::{EmailCancellation, EmailTickets, SmsCancellation, SmsTickets},
     },
-    types::ids::{BookingId, EventId, UserId},
+    types::{
+        ids::{BookingId, EventId, UserId},
+        time::Timestamp,
+        time_zone::TimeZone,
+    },
 };
 
 /// Rows of a page.
@@ -73,7 +80,7 @@ pub async fn outline(conn: &mut PgConnection, user: UserId) -> Result<Outline> {
                    FROM (SELECT event_id, count(*) AS count, min(scanned_at) AS first_at, max(scanned_at) AS last_at
                          FROM check_ins WHERE check_ins.user_id = u.id GROUP BY event_id) c) AS "scans!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                              'booking_id', booking_id, 'booking_reference', booking_reference, 'event_name', event_name, 'event_start', event_start,
+                              'booking_id', booking_id, 'booking_reference', booking_reference, 'event_name', event_name, 'event_start', event_start, 'event_time_zone', time_zone,
                               'reason', reason, 'kept_at', kept_at) ORDER BY booking_id), '[]')
                    FROM cancellation_notices n WHERE n.user_id = u.id) AS "notices!",
                   (SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -127,16 +134,16 @@ pub async fn bookings(
         [EmailTickets::KIND, SmsTickets::KIND, EmailCancellation::KIND, SmsCancellation::KIND];
     let rows = sqlx::query_scalar!(
         r#"SELECT jsonb_build_object(
-               'id', b.id, 'booking_reference', booking_reference, 'event_id', event_id, 'event_name', e.name, 'total_amount', total_amount,
+               'id', b.id, 'booking_reference', booking_reference, 'event_id', event_id, 'event_name', e.name, 'event_start', e.start_date, 'event_time_zone', e.time_zone, 'total_amount', total_amount,
                'status', b.status, 'payment_status', payment_status, 'payment_id', payment_id, 'payment_gateway', payment_gateway,
                'booked_at', booked_at, 'confirmed_at', confirmed_at, 'cancelled_at', cancelled_at, 'cancellation_reason', cancellation_reason,
-               'expires_at', expires_at,
+               'expires_at', expires_at, 'mail_refused_at', mail_refused_at,
                'seats', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                              'seat_type_id', event_seat_type_id, 'seat_label', seat_label, 'price_paid', price_paid) ORDER BY s.id), '[]')
                          FROM booking_seats s WHERE s.booking_id = b.id),
                'tickets', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                'ticket_id', ticket_id, 'seat_label', seat_label, 'seat_type_name', seat_type_name, 'price_paid', price_paid,
-                               'qr_code', qr_code, 'status', t.status, 'email_sent', email_sent, 'sms_sent', sms_sent, 'generated_at', generated_at,
+                               'qr_code', qr_code, 'code', jsonb_build_object('ticket', t.id, 'nonce', qr_nonce, 'key', qr_key, 'signature', encode(qr_signature, 'hex')), 'status', t.status, 'email_sent', email_sent, 'sms_sent', sms_sent, 'generated_at', generated_at,
                                'delivered_at', delivered_at,
                                'check_ins', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                                  'at', scanned_at, 'gate', g.name, 'undone_at', undone_at) ORDER BY scanned_at), '[]')
@@ -178,7 +185,36 @@ pub async fn bookings(
         ids as _,
         &messages.map(str::to_owned),
     );
-    Ok(rows.fetch_all(conn).await?)
+    let mut bookings = rows.fetch_all(conn).await?;
+    for booking in &mut bookings {
+        booking["event_start_local"] = local(booking);
+        let event = booking["event_id"].clone();
+        let tickets = booking["tickets"].as_array_mut();
+        for ticket in tickets.into_iter().flatten() {
+            ticket["code"] = code(&event, &ticket["code"]);
+        }
+    }
+    Ok(bookings)
+}
+
+/// When the event of an exported booking starts, in its time zone.
+fn local(booking: &Value) -> Value {
+    let start = booking["event_start"].as_str().and_then(Timestamp::parse);
+    let zone = booking["event_time_zone"].as_str().and_then(TimeZone::parse);
+    start.zip(zone).map(|(start, zone)| zone.moment(start)).into()
+}
+
+/// The text in a ticket's QR code, of what `tickets` holds of it.
+fn code(event: &Value, stored: &Value) -> Value {
+    let number = |value: &Value| i32::try_from(value.as_i64()?).ok();
+    let read = || {
+        let nonce = stored["nonce"].as_i64()?;
+        let claim = Claim { event: number(event)?, ticket: number(&stored["ticket"])?, nonce };
+        let signature = HEXLOWER.decode(stored["signature"].as_str()?.as_bytes()).ok()?;
+        let key = stored["key"].as_str()?.parse().ok()?;
+        Some(claim.signed(key, Signature::from_slice(&signature).ok()?))
+    };
+    read().into()
 }
 
 /// Events that the user organises, without anything about who has booked them.

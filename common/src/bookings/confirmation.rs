@@ -17,6 +17,7 @@ use crate::{
         money::Paise,
         statuses::{BookingStatus, PaymentStatus},
         time::Timestamp,
+        time_zone::TimeZone,
     },
 };
 
@@ -132,7 +133,7 @@ pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> 
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
                   b.payment_gateway, b.booked_at AS "booked_at!", b.confirmed_at AS "confirmed_at: Timestamp", b.finalisation_job,
                   (SELECT count(*) FROM booking_seats WHERE booking_id = b.id) AS "seats!",
-                  e.name, e.description, e.start_date, e.end_date, e.location, e.venue_name, e.image_url
+                  e.name, e.description, e.start_date, e.end_date, e.time_zone AS "time_zone: TimeZone", e.location, e.venue_name, e.image_url
            FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1 AND b.user_id = $2"#,
         id as _,
         user as _,
@@ -141,7 +142,7 @@ pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> 
     .await?
     .ok_or(Error::BookingNotFound)?;
     let buyer = users::get(conn, user).await?.ok_or(Error::BookingNotFound)?;
-    let tickets = views::of_booking(conn, id, user).await?.tickets;
+    let tickets = views::of_booking(conn, id, user).await?.drawn().await?.tickets;
     Ok(Confirmed {
         booking: ConfirmedBooking {
             id,
@@ -162,6 +163,7 @@ pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> 
             description: Some(row.description),
             start_date: row.start_date.into(),
             end_date: row.end_date.into(),
+            time_zone: row.time_zone,
             location: row.location,
             venue_name: row.venue_name,
             image_url: row.image_url,

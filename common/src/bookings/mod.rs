@@ -9,6 +9,7 @@ pub mod confirmation;
 pub mod creation;
 pub mod deadlines;
 pub mod event_cancellation;
+pub mod event_notices;
 pub mod event_removal;
 pub mod new_bookings;
 pub mod sale;

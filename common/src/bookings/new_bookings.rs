@@ -22,6 +22,7 @@ use crate::{
         seats::SeatLabel,
         statuses::{BookingStatus, PaymentStatus},
         time::Timestamp,
+        time_zone::TimeZone,
         visibility::{ShareCode, Visibility},
     },
 };
@@ -72,6 +73,7 @@ pub struct BookedEvent {
     pub description: Option<String>,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
+    pub time_zone: TimeZone,
     pub location: String,
     pub venue_name: Option<String>,
     pub image_url: Option<String>,
@@ -156,7 +158,7 @@ pub(super) async fn booked_events(
     let ids = Vec::from_iter(ids);
     let users: Vec<UserId> = wanted.iter().map(|wanted| wanted.user).collect();
     let rows = sqlx::query!(
-        r#"SELECT id AS "id: EventId", name, description, start_date, end_date, location, venue_name, image_url,
+        r#"SELECT id AS "id: EventId", name, description, start_date, end_date, time_zone AS "time_zone: TimeZone", location, venue_name, image_url,
                   organizer_id AS "organizer_id: UserId", status = 'published' AND taken_down_at IS NULL AS "on_sale!", start_date <= clock_timestamp() AS "started!",
                   event_visibility(events) AS "visibility!: Json<Visibility>",
                   ARRAY(SELECT u.id FROM users u WHERE events.require_verified_phone AND u.id = ANY ($2)
@@ -174,6 +176,7 @@ pub(super) async fn booked_events(
             description: Some(row.description),
             start_date: row.start_date.into(),
             end_date: row.end_date.into(),
+            time_zone: row.time_zone,
             location: row.location,
             venue_name: row.venue_name,
             image_url: row.image_url,

@@ -16,6 +16,7 @@ use crate::{
         page::Page,
         statuses::{BookingStatus, PaymentStatus, SeatStatus},
         time::Timestamp,
+        time_zone::TimeZone,
     },
 };
 
@@ -28,6 +29,7 @@ pub struct ListedBooking {
     pub event_name: String,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
+    pub time_zone: TimeZone,
     pub image_url: Option<String>,
     pub total_amount: Paise,
     pub status: BookingStatus,
@@ -74,7 +76,7 @@ async fn list(
     .await?;
     let rows = sqlx::query!(
         r#"SELECT wanted.number AS "number!", b.id AS "id: BookingId", b.booking_reference, b.event_id AS "event_id: EventId",
-                  e.name AS event_name, e.start_date, e.end_date, e.image_url, b.total_amount AS "total_amount: Paise",
+                  e.name AS event_name, e.start_date, e.end_date, e.time_zone AS "time_zone: TimeZone", e.image_url, b.total_amount AS "total_amount: Paise",
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus",
                   b.booked_at AS "booked_at!", b.confirmed_at AS "confirmed_at: Timestamp",
                   coalesce(b.expires_at, b.booked_at) AS "expires_at!"
@@ -104,6 +106,7 @@ async fn list(
             event_name: row.event_name,
             start_date: row.start_date.into(),
             end_date: row.end_date.into(),
+            time_zone: row.time_zone,
             image_url: row.image_url,
             total_amount: row.total_amount,
             status: row.status,
@@ -140,6 +143,11 @@ pub struct DetailedBooking {
     pub confirmed_at: Option<Timestamp>,
     pub cancelled_at: Option<Timestamp>,
     pub expires_at: Timestamp,
+    /// When a mail about it was refused for good, so that its buyer had better give another address;
+    /// left out once one was accepted, or another address was proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub mail_refused_at: Option<Timestamp>,
 }
 
 /// A seat of a booking; seats that were freed no longer belong to it.
@@ -172,11 +180,11 @@ async fn get(
                   b.total_amount AS "total_amount: Paise",
                   b.status AS "status: BookingStatus", b.payment_status AS "payment_status: PaymentStatus", b.payment_id,
                   b.payment_gateway, b.booked_at AS "booked_at!", b.confirmed_at AS "confirmed_at: Timestamp",
-                  b.cancelled_at AS "cancelled_at: Timestamp",
+                  b.cancelled_at AS "cancelled_at: Timestamp", CASE WHEN b.mail_refused_at > u.email_verified_at THEN b.mail_refused_at END AS "mail_refused_at: Timestamp",
                   coalesce(b.expires_at, b.booked_at) AS "expires_at!",
-                  e.name, e.start_date, e.end_date, e.location, e.venue_name, e.image_url
+                  e.name, e.start_date, e.end_date, e.time_zone AS "time_zone: TimeZone", e.location, e.venue_name, e.image_url
            FROM unnest($1::int[], $2::int[]) WITH ORDINALITY AS wanted (id, user_id, number)
-           JOIN bookings b ON b.id = wanted.id AND b.user_id = wanted.user_id JOIN events e ON e.id = b.event_id"#,
+           JOIN bookings b ON b.id = wanted.id AND b.user_id = wanted.user_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id"#,
         &ids as _,
         &users as _,
     )
@@ -219,6 +227,7 @@ async fn get(
                 confirmed_at: row.confirmed_at,
                 cancelled_at: row.cancelled_at,
                 expires_at: row.expires_at.into(),
+                mail_refused_at: row.mail_refused_at,
             },
             event: BookedEvent {
                 id: row.event_id,
@@ -226,6 +235,7 @@ async fn get(
                 description: None,
                 start_date: row.start_date.into(),
                 end_date: row.end_date.into(),
+                time_zone: row.time_zone,
                 location: row.location,
                 venue_name: row.venue_name,
                 image_url: row.image_url,

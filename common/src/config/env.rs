@@ -236,6 +236,18 @@ impl Env {
         Some(pem)
     }
 
+    /// The text of a file.
+    pub(super) fn file(&mut self, name: &str) -> Option<String> {
+        let path = self.get(name)?;
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.problem(format!("{name} cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
     /// A provider's credential; in production not a guessable one.
     pub(super) fn credential(&mut self, name: &str) -> SecretString {
         let value = self.required(name);

@@ -17,12 +17,15 @@ mod rate_limits;
 mod redis;
 mod retention;
 mod secrets;
+mod ticket_files;
 mod token_storage;
 mod worker;
 
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::types::time_zone::TimeZone;
 
 pub use self::{
     accounts::EventCreation,
@@ -37,6 +40,7 @@ pub use self::{
     redis::Redis,
     retention::Retention,
     secrets::{Tokens, ticket_signing_key},
+    ticket_files::TicketFiles,
     token_storage::TokenStorage,
     worker::Worker,
 };
@@ -78,6 +82,12 @@ pub struct Api {
     pub cancel_until: Duration,
     /// DOOR_OPENS_HOURS_BEFORE_START, 24: how long before an event starts people may come in.
     pub door_opens: Duration,
+    /// Of events that say no other; see [`time_zone`].
+    pub time_zone: TimeZone,
+    /// EVENT_NOTICE_DELAY_SECONDS, 120: how long a change of an event's date or place waits for
+    /// further ones before buyers are told.
+    pub notice_delay: Duration,
+    pub ticket_files: TicketFiles,
     /// Warnings, to be logged at start.
     pub warnings: Vec<String>,
 }
@@ -116,10 +126,34 @@ impl Api {
             door_opens: Duration::from_secs(
                 3_600 * env.between("DOOR_OPENS_HOURS_BEFORE_START", 24, 0, 1_000_000),
             ),
+            time_zone: time_zone(env),
+            notice_delay: Duration::from_secs(env.between(
+                "EVENT_NOTICE_DELAY_SECONDS",
+                120,
+                0,
+                86_400,
+            )),
+            ticket_files: TicketFiles::from_env(env),
             // Last, after all groups have added their warnings.
             warnings: env.warnings(),
         }
     }
+}
+
+/// DEFAULT_TIME_ZONE, Asia/Kolkata: of events that say no other, and of whom no event is about.
+pub fn time_zone(env: &mut Env) -> TimeZone {
+    const NAME: &str = "DEFAULT_TIME_ZONE";
+    let Some(name) = env.get(NAME) else { return TimeZone::KOLKATA };
+    TimeZone::parse(&name).unwrap_or_else(|| {
+        env.problem(format!("{NAME} must be a name of the IANA database, such as Asia/Kolkata"));
+        TimeZone::KOLKATA
+    })
+}
+
+/// REMIND_HOURS_BEFORE_START, 0: how long before an event its buyers are reminded; `None`: never.
+pub fn remind(env: &mut Env) -> Option<Duration> {
+    let hours = env.between("REMIND_HOURS_BEFORE_START", 0, 0, 720);
+    (hours > 0).then(|| Duration::from_secs(3_600 * hours))
 }
 
 /// `required` or `optional`: whether a server must prove who it is. Unset: in production, unless

@@ -90,6 +90,7 @@ pub enum Limit {
     Sms,
     SmsCountry,
     AccountExport,
+    TicketFiles,
     Events,
     IdempotencyKeys,
     PhoneOwners,
@@ -106,7 +107,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub const ALL: [Limit; 39] = [
+    pub const ALL: [Limit; 40] = [
         Limit::Anonymous,
         Limit::User,
         Limit::Connections,
@@ -134,6 +135,7 @@ impl Limit {
         Limit::Sms,
         Limit::SmsCountry,
         Limit::AccountExport,
+        Limit::TicketFiles,
         Limit::Events,
         Limit::IdempotencyKeys,
         Limit::PhoneOwners,
@@ -237,6 +239,10 @@ impl Limit {
             Limit::SmsCountry => ("sms_country", "SMS_DAILY_CAP", rate(1_000, 24 * HOUR)),
             // Exports of everything that is held about one user.
             Limit::AccountExport => ("account_export", "RATE_LIMIT_ACCOUNT_EXPORT", rate(5, HOUR)),
+            // PDFs and passes of one user's tickets: each takes a core for a while.
+            Limit::TicketFiles => {
+                ("ticket_files", "RATE_LIMIT_TICKET_FILES", rate(30, 10 * MINUTE))
+            }
             // New events of one user.
             Limit::Events => ("events", "RATE_LIMIT_EVENTS", rate(200, 24 * HOUR)),
             // Requests of one user whose response is kept for a day.

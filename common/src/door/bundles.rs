@@ -29,6 +29,7 @@ use crate::{
     types::{
         ids::{EventId, GateId, SeatTypeId, TicketId},
         time::Timestamp,
+        time_zone::TimeZone,
     },
 };
 
@@ -68,6 +69,7 @@ pub struct BundledEvent {
     pub name: String,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
+    pub time_zone: TimeZone,
 }
 
 /// The tickets of a seat type.
@@ -196,7 +198,7 @@ pub async fn read(
     bundle_keys: &BundleKeys,
 ) -> Result<Bundle> {
     let event = sqlx::query!(
-        r#"SELECT name, start_date AS "start_date: Timestamp", end_date AS "end_date: Timestamp" FROM events WHERE id = $1"#,
+        r#"SELECT name, start_date AS "start_date: Timestamp", end_date AS "end_date: Timestamp", time_zone AS "time_zone: TimeZone" FROM events WHERE id = $1"#,
         door.event as _,
     )
     .fetch_optional(&mut *conn)
@@ -240,6 +242,7 @@ pub async fn read(
             name: event.name,
             start_date: event.start_date,
             end_date: event.end_date,
+            time_zone: event.time_zone,
         },
         at: counts.at,
         version: span.version.to_string(),

@@ -1,6 +1,8 @@
 //! Events: what organisers create and change (docs/contract.md#events). [`views`](super::views) has
 //! what everyone sees.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -9,6 +11,7 @@ use utoipa::ToSchema;
 use super::{
     cancellation,
     event::{Event, EventUpdated, require_organizer},
+    notices,
     seat_types::{self, NewSeatType},
 };
 use crate::{
@@ -19,6 +22,7 @@ use crate::{
         money::Paise,
         statuses::EventStatus,
         time::Timestamp,
+        time_zone::TimeZone,
     },
 };
 
@@ -29,6 +33,7 @@ pub struct NewEvent {
     pub description: String,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
+    pub time_zone: TimeZone,
     pub location: String,
     pub image_url: Option<String>,
     pub venue_name: Option<String>,
@@ -46,6 +51,7 @@ pub struct EventChanges {
     pub description: Option<String>,
     pub start_date: Option<Timestamp>,
     pub end_date: Option<Timestamp>,
+    pub time_zone: Option<TimeZone>,
     pub location: Option<String>,
     /// `Some(None)` removes it.
     pub image_url: Option<Option<String>>,
@@ -66,6 +72,14 @@ impl EventChanges {
         *self == only
     }
 
+    /// Whether it may begin at another time, or be at another place, than before.
+    fn moves(&self) -> bool {
+        self.start_date.is_some()
+            || self.time_zone.is_some()
+            || self.location.is_some()
+            || self.venue_name.is_some()
+    }
+
     /// Which fields it changes, and the words of those that say who sees the event.
     pub fn fields(&self) -> Value {
         let changed = [
@@ -73,6 +87,7 @@ impl EventChanges {
             ("description", self.description.is_some()),
             ("start_date", self.start_date.is_some()),
             ("end_date", self.end_date.is_some()),
+            ("time_zone", self.time_zone.is_some()),
             ("location", self.location.is_some()),
             ("image_url", self.image_url.is_some()),
             ("venue_name", self.venue_name.is_some()),
@@ -146,9 +161,9 @@ pub async fn create(
     let event = sqlx::query_as!(
         Event,
         r#"INSERT INTO events (name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status, is_public,
-                               max_tickets_per_user, require_verified_phone)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-           RETURNING id, name, description, start_date, end_date, image_url, location, venue_name, organizer_id, status AS "status: _",
+                               max_tickets_per_user, require_verified_phone, time_zone)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+           RETURNING id, name, description, start_date, end_date, time_zone AS "time_zone: _", image_url, location, venue_name, organizer_id, status AS "status: _",
                      is_public, max_tickets_per_user AS "max_tickets_per_user!", require_verified_phone, created_at AS "created_at!""#,
         new.name,
         new.description,
@@ -162,6 +177,7 @@ pub async fn create(
         new.is_public,
         new.max_tickets_per_user,
         new.require_verified_phone,
+        new.time_zone as _,
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -193,13 +209,15 @@ pub struct CreatedSeatType {
     pub display_order: i32,
 }
 
-/// Changes an event, for its organiser. Also returns who hears of the change, and what: if the
+/// Changes an event, for its organiser, and has its buyers told of another date or place once that
+/// has been so for a while (`settles`). Also returns who hears of the change, and what: if the
 /// event is now hidden, everyone but its organiser hears only that.
 pub async fn update(
     conn: &mut PgConnection,
     id: EventId,
     user: UserId,
     changes: &EventChanges,
+    settles: Duration,
 ) -> Result<(EventUpdated, Vec<(Audience, EventUpdated)>)> {
     let own = require_organizer(conn, id, user, "update this event").await?;
     let before = match own.is_down && changes.only_cancels() {
@@ -225,6 +243,10 @@ pub async fn update(
     if let Some(status) = changes.status {
         cancellation::prepare(conn, id, status).await?;
     }
+    let was = match changes.moves() {
+        true => Some(notices::before(conn, id).await?),
+        false => None,
+    };
     let updated = sqlx::query!(
         "UPDATE events SET
              name = coalesce($2, name),
@@ -239,6 +261,7 @@ pub async fn update(
              max_tickets_per_user = coalesce($13, max_tickets_per_user),
              require_verified_phone = coalesce($14, require_verified_phone),
              share_code = CASE WHEN $15 THEN gen_random_uuid() ELSE share_code END,
+             time_zone = coalesce($16, time_zone),
              updated_at = now()
          WHERE id = $1",
         id as _,
@@ -256,6 +279,7 @@ pub async fn update(
         changes.max_tickets_per_user,
         changes.require_verified_phone,
         changes.new_share_code,
+        changes.time_zone as _,
     )
     .execute(&mut *conn)
     .await;
@@ -266,6 +290,9 @@ pub async fn update(
         other => other?,
     };
     let event = current(conn, id).await?;
+    if let Some(was) = was.filter(|was| *was != event.occasion()) {
+        notices::changed(conn, id, &was, settles).await?;
+    }
     let mut broadcasts = Vec::new();
     if let Some(mut known) = known {
         known.is_public = event.is_public;
@@ -313,7 +340,7 @@ async fn current(conn: &mut PgConnection, id: EventId) -> Result<EventUpdated> {
     sqlx::query_as!(
         EventUpdated,
         r#"SELECT id AS "id!", name AS "name!", description AS "description!", start_date AS "start_date!", end_date AS "end_date!",
-                  image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!: _",
+                  (SELECT time_zone FROM events WHERE id = $1) AS "time_zone!: _", image_url, location AS "location!", venue_name, organizer_id AS "organizer_id!", status AS "status!: _",
                   is_public AS "is_public!", max_tickets_per_user AS "max_tickets_per_user!",
                   (SELECT require_verified_phone FROM events WHERE id = $1) AS "require_verified_phone!",
                   created_at AS "created_at!", updated_at AS "updated_at!", organizer_name

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 
+use super::notices::Occasion;
 use crate::{
     error::{Error, Result},
     realtime::Audience,
@@ -11,6 +12,7 @@ use crate::{
         ids::{EventId, UserId},
         statuses::EventStatus,
         time::Timestamp,
+        time_zone::TimeZone,
         visibility::{Viewer, Visibility},
     },
 };
@@ -22,6 +24,8 @@ pub struct Event {
     pub description: String,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
+    /// In which people are told its times.
+    pub time_zone: TimeZone,
     pub image_url: Option<String>,
     pub location: String,
     pub venue_name: Option<String>,
@@ -44,6 +48,8 @@ pub struct EventUpdated {
     pub description: String,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
+    /// In which people are told its times.
+    pub time_zone: TimeZone,
     pub image_url: Option<String>,
     pub location: String,
     pub venue_name: Option<String>,
@@ -117,6 +123,16 @@ impl Event {
 }
 
 impl EventUpdated {
+    /// When and where it is.
+    pub(super) fn occasion(&self) -> Occasion {
+        Occasion {
+            start_date: self.start_date,
+            time_zone: self.time_zone,
+            location: self.location.clone(),
+            venue_name: self.venue_name.clone(),
+        }
+    }
+
     pub fn audience(&self) -> Audience {
         audience(self.is_public, self.status, self.organizer_id)
     }

@@ -6,6 +6,7 @@ pub mod cancellation;
 pub mod changes;
 pub mod event;
 pub mod inventory;
+pub mod notices;
 pub mod seat_types;
 pub mod stamps;
 pub mod takedown;

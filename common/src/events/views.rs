@@ -12,6 +12,7 @@ use crate::{
         page::Page,
         statuses::EventStatus,
         time::Timestamp,
+        time_zone::TimeZone,
         visibility::{ShareCode, Visibility},
     },
 };
@@ -24,6 +25,8 @@ pub struct EventListItem {
     pub description: String,
     pub start_date: Timestamp,
     pub end_date: Timestamp,
+    /// In which people are told its times.
+    pub time_zone: TimeZone,
     pub image_url: Option<String>,
     pub location: String,
     pub venue_name: Option<String>,
@@ -133,6 +136,7 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
         r#"SELECT c.changed_by::text::bigint AS "catalogue!", s.event_id AS "id?: EventId", s.stamp AS "stamp?",
                   changed.id IS NOT NULL AS "is_changed!",
                   name AS "name?", description AS "description?", start_date AS "start_date?: Timestamp", end_date AS "end_date?: Timestamp",
+                  time_zone AS "time_zone?: TimeZone",
                   image_url AS "image_url?", location AS "location?", venue_name AS "venue_name?", organizer_id AS "organizer_id?: UserId",
                   status AS "status?: EventStatus", is_public AS "is_public?", max_tickets_per_user AS "max_tickets_per_user?",
                   require_verified_phone AS "require_verified_phone?",
@@ -142,7 +146,7 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
            FROM event_catalogue c
            LEFT JOIN (unnest($1::int[], $2::bigint[]) AS known (id, stamp) JOIN event_stamps s ON s.event_id = known.id) ON TRUE
            LEFT JOIN LATERAL (
-               SELECT o.*, e.require_verified_phone, e.share_code, event_visibility(e) AS visibility FROM event_overview o JOIN events e ON e.id = o.id
+               SELECT o.*, e.time_zone, e.require_verified_phone, e.share_code, event_visibility(e) AS visibility FROM event_overview o JOIN events e ON e.id = o.id
                WHERE o.id = s.event_id AND s.stamp IS DISTINCT FROM known.stamp OFFSET 0
            ) changed ON TRUE"#,
         &ids as _,
@@ -161,6 +165,7 @@ pub async fn events(conn: &mut PgConnection, known: &[Known]) -> Result<Events> 
                 description: row.description?,
                 start_date: row.start_date?,
                 end_date: row.end_date?,
+                time_zone: row.time_zone?,
                 image_url: row.image_url,
                 location: row.location?,
                 venue_name: row.venue_name,

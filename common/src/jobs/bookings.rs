@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
-use crate::types::ids::{BookingId, EventId, TicketId};
+use crate::types::ids::{BookingId, EventId, NoticeId, TicketId};
 
 /// Makes one ticket with a QR code for each seat of a confirmed booking. Exactly once: the tickets
 /// commit with the job.
@@ -42,6 +42,58 @@ impl Job for CancelEvent {
 
     fn unique_key(&self) -> Option<String> {
         Some(Self::key(self.event_id))
+    }
+}
+
+/// Enqueues the messages that tell the buyers of an event what a notice says, a page of bookings per
+/// run; each page commits with where it ends.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TellBuyers {
+    pub notice_id: NoticeId,
+}
+
+impl Job for TellBuyers {
+    const QUEUE: Queue = Queue::Bookings;
+    const KIND: &'static str = "tell_buyers";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    /// As for [`CancelEvent`].
+    const PRIORITY: i16 = 10;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::key(self.notice_id))
+    }
+}
+
+/// Looks for events that are near, and has their buyers reminded.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RemindBuyers {}
+
+impl Job for RemindBuyers {
+    const QUEUE: Queue = Queue::Bookings;
+    const KIND: &'static str = "remind_buyers";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    /// As for [`CancelEvent`].
+    const PRIORITY: i16 = 10;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::KIND.into())
+    }
+}
+
+/// Stores the codes of signed tickets of which earlier releases have stored the picture only. After
+/// some seconds, a run leaves the rest to the next one.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoreCodes {}
+
+impl Job for StoreCodes {
+    const QUEUE: Queue = Queue::Bookings;
+    const KIND: &'static str = "store_codes";
+    const RETRY: RetryPolicy = RetryPolicy::INTERNAL;
+    /// As for [`CancelEvent`].
+    const PRIORITY: i16 = 10;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::KIND.into())
     }
 }
 

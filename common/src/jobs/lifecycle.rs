@@ -181,6 +181,21 @@ impl Lease {
         Ok(given_up.rows_affected() == 1)
     }
 
+    /// The job has come to nothing, and nobody needs to do anything about it.
+    pub async fn cancel(&self, pool: &PgPool, reason: &str) -> Result<bool> {
+        let cancelled = sqlx::query!(
+            "UPDATE jobs SET state = 'cancelled', finished_at = now(), leased_until = NULL, last_error = $3,
+                    errors = jobs_with_error(errors, attempt, $3)
+             WHERE id = $1 AND delivery = $2 AND state = 'running'",
+            self.delivery.job_id,
+            self.delivery.delivery,
+            reason,
+        )
+        .execute(pool)
+        .await?;
+        Ok(cancelled.rows_affected() == 1)
+    }
+
     /// Not now but `after` that; the attempt does not count. A job that is tried for ever starts
     /// over: it succeeded, so earlier failures must not lengthen the waits after its next failure.
     pub async fn snooze(&self, pool: &PgPool, after: Duration) -> Result<bool> {

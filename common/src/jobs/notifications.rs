@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Queue, RetryPolicy};
 use crate::types::{
-    ids::{BookingId, RefundId, UserId},
+    ids::{BookingId, NoticeId, RefundId, UserId},
     text_enum::text_enum,
 };
 
@@ -172,6 +172,45 @@ impl Job for SmsPartRefund {
 
     fn unique_key(&self) -> Option<String> {
         Some(Self::key(&self.refund_id))
+    }
+}
+
+/// E-mails a buyer, if there is an e-mail address, that an event's date or place has changed, or that
+/// it is near.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EmailNotice {
+    pub booking_id: BookingId,
+    pub notice_id: NoticeId,
+}
+
+impl Job for EmailNotice {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "email_notice";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    /// There may be a hundred thousand at once.
+    const PRIORITY: i16 = REISSUED;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::key(format_args!("{}:{}", self.notice_id, self.booking_id)))
+    }
+}
+
+/// Tells a buyer by SMS, if there is a phone number, that an event's date or place has changed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SmsNotice {
+    pub booking_id: BookingId,
+    pub notice_id: NoticeId,
+}
+
+impl Job for SmsNotice {
+    const QUEUE: Queue = Queue::Notifications;
+    const KIND: &'static str = "sms_notice";
+    const RETRY: RetryPolicy = RetryPolicy::OUTBOUND;
+    /// As for [`EmailNotice`].
+    const PRIORITY: i16 = REISSUED;
+
+    fn unique_key(&self) -> Option<String> {
+        Some(Self::key(format_args!("{}:{}", self.notice_id, self.booking_id)))
     }
 }
 

@@ -27,6 +27,7 @@ const SLOW_SOCKETS: &str = "nexus_slow_sockets_total";
 const SOCKET_COMMANDS: &str = "nexus_socket_commands_total";
 const SOCKET_COMMAND_DURATION: &str = "nexus_socket_command_duration_seconds";
 const RATE_LIMITED: &str = "nexus_rate_limited_total";
+const MAILS_REFUSED: &str = "nexus_mails_refused_total";
 const PUZZLES: &str = "nexus_puzzles_total";
 const PASSWORD_LOOKUPS: &str = "nexus_password_lookups_total";
 const BROADCASTS: &str = "nexus_broadcasts_total";
@@ -134,6 +135,7 @@ fn describe() {
         "New passwords that were looked up in breaches, by outcome: unknown, breached, failed (and let pass)"
     );
     describe_counter!(BROADCASTS, "Broadcasts that this process sent, by event");
+    describe_counter!(MAILS_REFUSED, "Mails that a server has refused for good: bounces");
     describe_counter!(CHECK_INS, "Scans of tickets at doors, by what they came to");
     describe_gauge!(
         DB_CONNECTIONS,
@@ -259,6 +261,11 @@ pub fn socket_command(name: &str, outcome: &'static str, took: Duration) {
 /// A limit has refused something.
 pub fn rate_limited(limit: Limit) {
     counter!(RATE_LIMITED, "limit" => limit.name()).increment(1);
+}
+
+/// A mail server has refused a mail for good.
+pub fn mail_refused() {
+    counter!(MAILS_REFUSED).increment(1);
 }
 
 /// Somebody beyond a limit was given a puzzle, or has come back with one.

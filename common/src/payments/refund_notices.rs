@@ -34,7 +34,9 @@ pub struct Notice {
     pub stands: bool,
     /// Why it goes back; ends a sentence.
     pub reason: &'static str,
-    /// Its booking's reference, unless the booking was deleted with its event.
+    /// Its booking, unless that was deleted with its event.
+    pub booking: Option<BookingId>,
+    /// The booking's reference.
     pub reference: Option<String>,
     pub event_name: Option<String>,
     pub name: Option<String>,
@@ -116,7 +118,7 @@ pub(super) async fn announce_part(
 /// What to send about a part; `None` when its booking was deleted.
 pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Option<Notice>> {
     let row = sqlx::query!(
-        r#"SELECT r.payment_id, r.amount_paise AS part, b.status = 'confirmed' AS "stands!", -s.amount_paise AS "paise!", s.currency, b.booking_reference,
+        r#"SELECT r.payment_id, r.amount_paise AS part, b.status = 'confirmed' AS "stands!", -s.amount_paise AS "paise!", s.currency, b.id AS "booking: BookingId", b.booking_reference,
                   e.name AS event_name, u.id AS "user: UserId", u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
            FROM provider_refunds r JOIN payments s ON s.payment_id = r.payment_id AND s.kind = 'sale'
@@ -133,6 +135,7 @@ pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Opt
         stands: row.stands,
         reason: RefundReason::NotOurs.words(),
         payment_id: row.payment_id,
+        booking: Some(row.booking),
         reference: Some(row.booking_reference),
         event_name: Some(row.event_name),
         user: row.user,
@@ -145,7 +148,7 @@ pub async fn part_notice(conn: &mut PgConnection, refund_id: &str) -> Result<Opt
 /// What to send about a refund; `None` when its buyer is not known.
 pub async fn notice(conn: &mut PgConnection, refund_id: RefundId) -> Result<Option<Notice>> {
     let row = sqlx::query!(
-        r#"SELECT r.payment_id, r.amount_paise, r.currency, r.reason, b.booking_reference AS "reference?", e.name AS "event_name?",
+        r#"SELECT r.payment_id, r.amount_paise, r.currency, r.reason, b.id AS "booking?: BookingId", b.booking_reference AS "reference?", e.name AS "event_name?",
                   u.id AS "user: UserId", u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email, CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone
            FROM refunds r
            LEFT JOIN payments p ON p.payment_id = r.payment_id AND p.kind = 'capture'
@@ -165,6 +168,7 @@ pub async fn notice(conn: &mut PgConnection, refund_id: RefundId) -> Result<Opti
         amount: written(row.amount_paise, &row.currency),
         reason: row.reason.parse().map_or("it could not be used", RefundReason::words),
         payment_id: row.payment_id,
+        booking: row.booking,
         reference: row.reference,
         event_name: row.event_name,
         user: row.user,

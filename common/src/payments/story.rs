@@ -168,7 +168,7 @@ impl Story {
 async fn tell_booking(conn: &mut PgConnection, story: &mut Story, id: BookingId) -> Result<()> {
     let row = sqlx::query!(
         r#"SELECT booking_reference, total_amount AS "total: Paise", booked_at AS "booked_at!", confirmed_at, cancelled_at,
-                  cancellation_reason, status, payment_status
+                  cancellation_reason, status, payment_status, mail_refused_at
            FROM bookings WHERE id = $1"#,
         id as _,
     )
@@ -189,6 +189,9 @@ async fn tell_booking(conn: &mut PgConnection, story: &mut Story, id: BookingId)
         let reason =
             row.cancellation_reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         story.add(at, "booking", &row.booking_reference, format!("cancelled{reason}"));
+    }
+    if let Some(at) = row.mail_refused_at {
+        story.add(at, "booking", &row.booking_reference, "a mail to its buyer was refused".into());
     }
     story.booking_reference = Some(row.booking_reference);
     Ok(())

@@ -3,14 +3,18 @@
 use std::{error::Error as _, time::Duration};
 
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     address::Envelope,
-    message::{Attachment, Mailbox, MultiPart, header::ContentType},
+    message::{Attachment, Mailbox, MultiPart, SinglePart, header::ContentType},
 };
 use secrecy::ExposeSecret;
 
 use super::{CallError, Key, chain};
-use crate::{config::Smtp as Settings, error::Error, types::contacts::address};
+use crate::{
+    config::Smtp as Settings,
+    error::Error,
+    types::{contacts::address, file::File},
+};
 
 const PROVIDER: &str = "SMTP";
 
@@ -43,8 +47,9 @@ pub struct Email {
     pub html: String,
     /// The part of the Message-ID before the `@`: the same for every copy of the same mail.
     pub message_id: String,
-    /// File name and PNG.
-    pub images: Vec<(String, Vec<u8>)>,
+    /// Pictures that the HTML shows by their Content-ID, their name.
+    pub inline: Vec<File>,
+    pub attachments: Vec<File>,
 }
 
 impl Smtp {
@@ -66,8 +71,7 @@ impl Smtp {
 
     /// Sends an e-mail. When this returns, the server has it.
     pub async fn send(&self, email: Email) -> Result<(), CallError> {
-        let message = compose(self.from.clone(), email)
-            .map_err(|reason| CallError::Invalid { provider: PROVIDER, reason })?;
+        let message = compose(self.from.clone(), email)?;
         let to = message.envelope().to().first().map(ToString::to_string).unwrap_or_default();
         self.key.permit()?;
         match self.transport.send(message).await {
@@ -111,16 +115,28 @@ fn refuses_sender(reply: &str, to: &str) -> bool {
     is_said && !reply.contains(&to.to_lowercase())
 }
 
-fn compose(from: Mailbox, email: Email) -> Result<Message, String> {
-    let to = address(&email.to).ok_or("the address is invalid")?;
+/// The message; an address that none can be sent to is the only one that is its recipient's fault.
+fn compose(from: Mailbox, email: Email) -> Result<Message, CallError> {
+    let to = address(&email.to).ok_or_else(|| CallError::Invalid {
+        provider: PROVIDER,
+        reason: "the address is invalid".into(),
+    })?;
+    composed(from, to, email).map_err(|reason| CallError::Failed { provider: PROVIDER, reason })
+}
+
+fn composed(from: Mailbox, to: Address, email: Email) -> Result<Message, String> {
     let envelope = Envelope::new(Some(from.email.clone()), vec![to.clone()])
         .map_err(|error| error.to_string())?;
     let message_id = format!("<{}@{}>", email.message_id, from.email.domain());
-    let body = MultiPart::alternative_plain_html(email.text, email.html);
+    let mut html = MultiPart::related().singlepart(SinglePart::html(email.html));
+    for file in email.inline {
+        let part = Attachment::new_inline_with_name(file.name.clone(), file.name.clone());
+        html = html.singlepart(attached(part, file)?);
+    }
+    let body = MultiPart::alternative().singlepart(SinglePart::plain(email.text)).multipart(html);
     let mut parts = MultiPart::mixed().multipart(body);
-    let png = ContentType::parse("image/png").map_err(|error| error.to_string())?;
-    for (name, image) in email.images {
-        parts = parts.singlepart(Attachment::new(name).body(image, png.clone()));
+    for file in email.attachments {
+        parts = parts.singlepart(attached(Attachment::new(file.name.clone()), file)?);
     }
     Message::builder()
         .envelope(envelope)
@@ -130,6 +146,13 @@ fn compose(from: Mailbox, email: Email) -> Result<Message, String> {
         .message_id(Some(message_id))
         .multipart(parts)
         .map_err(|error| error.to_string())
+}
+
+fn attached(part: Attachment, file: File) -> Result<SinglePart, String> {
+    // Outlook takes the name from here, and where it is missing calls the file ATT00001.
+    let media_type = format!("{}; name=\"{}\"", file.media_type, file.name);
+    let media_type = ContentType::parse(&media_type).map_err(|error| error.to_string())?;
+    Ok(part.body(file.content, media_type))
 }
 
 /// Text that a header can hold: lettre panics on control characters, which old rows may have.
@@ -151,8 +174,13 @@ mod tests {
             text: format!("Hello {name}"),
             html: format!("<p>Hello {name}</p>"),
             message_id: "tickets-1".into(),
-            images: vec![(format!("{to}.png"), vec![0])],
+            inline: vec![picture("1")],
+            attachments: vec![picture("TKT-1.png")],
         }
+    }
+
+    fn picture(name: &str) -> File {
+        File { name: name.to_owned(), media_type: "image/png", content: vec![0] }
     }
 
     fn from() -> Mailbox {

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use nexus_ticket_files::qr;
 use serde_json::json;
 use sqlx::PgConnection;
 
+use super::codes::{Code, Stored};
 use crate::{
     audit::{self, Action, Subject, SubjectKind},
     error::{Error, Result},
+    events::notices::Occasion,
     jobs::{
         self,
         lifecycle::{Delivery as Held, Lease},
@@ -15,8 +19,10 @@ use crate::{
     },
     observability::traces,
     types::{
-        ids::{BookingId, TicketId, UserId},
+        ids::{BookingId, EventId, TicketId, UserId},
+        money::Paise,
         time::Timestamp,
+        time_zone::TimeZone,
     },
 };
 
@@ -25,9 +31,7 @@ use crate::{
 pub struct Delivery {
     pub user: UserId,
     pub reference: String,
-    pub event_name: String,
-    pub event_start: Timestamp,
-    pub location: String,
+    pub event: Event,
     pub name: Option<String>,
     /// Only a proved address.
     pub email: Option<String>,
@@ -40,6 +44,18 @@ pub struct Delivery {
     pub tickets: Vec<Delivered>,
 }
 
+/// The event of tickets.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub id: EventId,
+    pub name: String,
+    pub occasion: Occasion,
+    pub end_date: Timestamp,
+    /// The name of who organises it.
+    pub organizer: Option<String>,
+    pub updated_at: Timestamp,
+}
+
 /// A ticket as it is sent.
 #[derive(Clone, Debug)]
 pub struct Delivered {
@@ -48,8 +64,24 @@ pub struct Delivered {
     pub ticket_id: String,
     pub seat_label: String,
     pub seat_type_name: String,
+    pub price: Paise,
+    /// `None`: it is from before codes were stored, and has only a picture.
+    pub code: Option<Code>,
     /// A data URL.
-    pub qr_code: String,
+    picture: Option<String>,
+}
+
+impl Delivered {
+    /// The picture of its code, as PNG. `None` if there is none: it is about to be issued anew.
+    /// Occupies a core for a third of a millisecond.
+    pub fn png(&self) -> Result<Option<Vec<u8>>> {
+        if let Some(code) = &self.code {
+            return qr::png(&code.text()).map(Some).map_err(Error::internal);
+        }
+        let data =
+            self.picture.as_deref().and_then(|url| url.strip_prefix("data:image/png;base64,"));
+        Ok(data.and_then(|data| BASE64.decode(data).ok()))
+    }
 }
 
 /// The tickets of bookings, and the buyers who get them; without those that have none to deliver.
@@ -58,11 +90,13 @@ pub async fn deliveries(
     bookings: &[BookingId],
 ) -> Result<HashMap<BookingId, Delivery>> {
     let rows = sqlx::query!(
-        r#"SELECT b.id AS "booking: BookingId", u.id AS "user: UserId", b.booking_reference, e.name AS event_name, e.start_date, e.location, u.name, CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
+        r#"SELECT b.id AS "booking: BookingId", u.id AS "user: UserId", b.booking_reference, u.name,
+                  e.id AS "event: EventId", e.name AS event_name, e.start_date AS "start_date: Timestamp", e.end_date AS "end_date: Timestamp",
+                  e.time_zone AS "time_zone: TimeZone", e.location, e.venue_name, o.name AS "organizer?", e.updated_at AS "updated_at: Timestamp", CASE WHEN u.email_verified_at IS NOT NULL THEN u.email END AS email,
                   CASE WHEN u.phone_verified_at IS NOT NULL THEN u.phone END AS phone,
-                  t.id AS "id: TicketId", qr_nonce AS nonce, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
-                  coalesce(qr_code, '') AS "qr_code!", coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
-           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id JOIN tickets t ON t.booking_id = b.id
+                  t.id AS "id: TicketId", qr_nonce AS nonce, qr_key, qr_signature, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
+                  price_paid AS "price: Paise", qr_code, coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!"
+           FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id LEFT JOIN users o ON o.id = e.organizer_id JOIN tickets t ON t.booking_id = b.id
            WHERE b.id = ANY ($1) AND b.status = 'confirmed' AND t.status <> 'cancelled' ORDER BY t.id"#,
         bookings as _,
     )
@@ -73,9 +107,19 @@ pub async fn deliveries(
         let delivery = deliveries.entry(row.booking).or_insert_with(|| Delivery {
             user: row.user,
             reference: row.booking_reference,
-            event_name: row.event_name,
-            event_start: row.start_date.into(),
-            location: row.location,
+            event: Event {
+                id: row.event,
+                name: row.event_name,
+                occasion: Occasion {
+                    start_date: row.start_date,
+                    time_zone: row.time_zone,
+                    location: row.location,
+                    venue_name: row.venue_name,
+                },
+                end_date: row.end_date,
+                organizer: row.organizer,
+                updated_at: row.updated_at.unwrap_or(row.start_date),
+            },
             name: row.name,
             email: row.email,
             phone: row.phone,
@@ -91,10 +135,54 @@ pub async fn deliveries(
             ticket_id: row.ticket_id,
             seat_label: row.seat_label,
             seat_type_name: row.seat_type_name,
-            qr_code: row.qr_code,
+            price: row.price,
+            code: Code::stored(Stored {
+                event: delivery.event.id,
+                ticket: row.id,
+                nonce: row.nonce,
+                key: row.qr_key,
+                signature: row.qr_signature,
+            }),
+            picture: row.qr_code,
         });
     }
     Ok(deliveries)
+}
+
+/// What there is to deliver of a booking, for its buyer.
+pub async fn of_buyer(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    user: UserId,
+) -> Result<Delivery> {
+    let own = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM bookings WHERE id = $1 AND user_id = $2) AS "own!""#,
+        booking as _,
+        user as _,
+    );
+    if !own.fetch_one(&mut *conn).await? {
+        return Err(Error::BookingNotFound);
+    }
+    let delivery = deliveries(conn, &[booking]).await?.remove(&booking);
+    delivery.ok_or(Error::TicketsNotFound)
+}
+
+/// Records that a mail about a booking was refused for good, for its buyer to see, or that one was
+/// accepted again.
+pub async fn mark_mail(
+    conn: &mut PgConnection,
+    booking: BookingId,
+    is_refused: bool,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE bookings SET mail_refused_at = CASE WHEN $2 THEN now() END
+         WHERE id = $1 AND ($2 OR mail_refused_at IS NOT NULL)",
+        booking as _,
+        is_refused,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Records that tickets have been e-mailed, and with the same statement that the job which did so

@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use nexus_ticket_code::Claim;
-use qrcodegen::{Mask, QrCode, QrCodeEcc, QrSegment, Version};
 use sqlx::PgConnection;
 
-use super::{broadcasts::TicketsReady, codes::SigningKey, keys};
+use super::{
+    broadcasts::TicketsReady,
+    codes::{Code, SigningKey},
+    keys,
+};
 use crate::{
     error::{Error, Result},
     jobs::{
@@ -23,7 +24,7 @@ use crate::{
     },
 };
 
-/// A ticket that has no QR code yet, and no row.
+/// A ticket that has no code yet, and no row.
 #[derive(Debug)]
 pub struct PendingTicket {
     booking: BookingId,
@@ -37,28 +38,34 @@ pub struct PendingTicket {
     price: Paise,
 }
 
-/// A ticket with its QR code.
+/// A ticket with its code.
 #[derive(Debug)]
-pub struct RenderedTicket {
+pub struct SignedTicket {
     ticket: PendingTicket,
-    code: Code,
+    code: StoredCode,
 }
 
-/// A drawn QR code.
+/// A code, and its picture where the Node service works on the same data and shows it.
 #[derive(Debug)]
-pub struct Code {
-    /// Makes its text differ from earlier texts of the same ticket.
-    pub nonce: i64,
-    /// A data URL.
-    pub picture: String,
+pub(super) struct StoredCode {
+    pub(super) code: Code,
+    pub(super) picture: Option<String>,
 }
 
-impl Code {
-    /// Signs and draws a ticket's code.
-    pub fn draw(key: &SigningKey, event: EventId, ticket: TicketId) -> Result<Self> {
-        let nonce = rand::random();
-        let png = qr_png(&key.ticket(Claim { event: event.0, ticket: ticket.0, nonce }))?;
-        Ok(Code { nonce, picture: format!("data:image/png;base64,{}", BASE64.encode(png)) })
+/// Makes codes.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    pub key: SigningKey,
+    /// Whether pictures are stored.
+    pub draws: bool,
+}
+
+impl Signer {
+    /// A new code of a ticket.
+    pub(super) fn code(&self, event: EventId, ticket: TicketId) -> Result<StoredCode> {
+        let code = Code::new(&self.key, event, ticket);
+        let picture = self.draws.then(|| code.picture()).transpose()?;
+        Ok(StoredCode { code, picture })
     }
 }
 
@@ -109,22 +116,22 @@ pub async fn pending(
         .collect()
 }
 
-/// Draws the QR codes. Occupies a core for a while: do not call it on an async thread.
-pub fn render(tickets: Vec<PendingTicket>, key: &SigningKey) -> Result<Vec<RenderedTicket>> {
-    let render = |ticket: PendingTicket| {
-        let code = Code::draw(key, ticket.event, ticket.id)?;
-        Ok(RenderedTicket { ticket, code })
+/// Signs the codes. Occupies a core for a while: do not call it on an async thread.
+pub fn sign(tickets: Vec<PendingTicket>, signer: &Signer) -> Result<Vec<SignedTicket>> {
+    let sign = |ticket: PendingTicket| {
+        let code = signer.code(ticket.event, ticket.id)?;
+        Ok(SignedTicket { ticket, code })
     };
-    tickets.into_iter().map(render).collect()
+    tickets.into_iter().map(sign).collect()
 }
 
-/// Stores rendered tickets of bookings, and enqueues their delivery under each booking's trace
+/// Stores signed tickets of bookings, and enqueues their delivery under each booking's trace
 /// context. Returns the broadcast for each buyer, except those whose booking was cancelled
 /// meanwhile.
 pub async fn issue(
     conn: &mut PgConnection,
     bookings: &[(BookingId, Option<String>)],
-    tickets: &[RenderedTicket],
+    tickets: &[SignedTicket],
     key: &SigningKey,
 ) -> Result<HashMap<BookingId, Broadcast>> {
     let ids: Vec<BookingId> = bookings.iter().map(|(id, _)| *id).collect();
@@ -170,17 +177,18 @@ pub async fn issue(
 async fn store(
     conn: &mut PgConnection,
     bookings: impl Iterator<Item = BookingId>,
-    tickets: &[RenderedTicket],
+    tickets: &[SignedTicket],
     key: &SigningKey,
 ) -> Result<HashMap<BookingId, i64>> {
     let bookings: HashSet<BookingId> = bookings.collect();
-    let rendered: Vec<&RenderedTicket> =
-        tickets.iter().filter(|rendered| bookings.contains(&rendered.ticket.booking)).collect();
-    if rendered.is_empty() {
+    let signed: Vec<&SignedTicket> =
+        tickets.iter().filter(|signed| bookings.contains(&signed.ticket.booking)).collect();
+    if signed.is_empty() {
         return Ok(HashMap::new());
     }
     keys::require_good(conn, &key.public()).await?;
-    let tickets = || rendered.iter().map(|rendered| &rendered.ticket);
+    let tickets = || signed.iter().map(|signed| &signed.ticket);
+    let codes = || signed.iter().map(|signed| &signed.code);
     let bookings: Vec<BookingId> = tickets().map(|ticket| ticket.booking).collect();
     let ids: Vec<TicketId> = tickets().map(|ticket| ticket.id).collect();
     let seats: Vec<SeatId> = tickets().map(|ticket| ticket.seat_id).collect();
@@ -188,14 +196,15 @@ async fn store(
     let labels: Vec<&SeatLabel> = tickets().map(|ticket| &ticket.seat_label).collect();
     let types: Vec<&str> = tickets().map(|ticket| ticket.seat_type_name.as_str()).collect();
     let prices: Vec<Paise> = tickets().map(|ticket| ticket.price).collect();
-    let codes: Vec<&str> = rendered.iter().map(|one| one.code.picture.as_str()).collect();
-    let nonces: Vec<i64> = rendered.iter().map(|one| one.code.nonce).collect();
+    let pictures: Vec<Option<&str>> = codes().map(|one| one.picture.as_deref()).collect();
+    let nonces: Vec<i64> = codes().map(|one| one.code.nonce()).collect();
+    let signatures: Vec<Vec<u8>> = codes().map(|one| one.code.signature()).collect();
     let stored = sqlx::query_scalar!(
-        r#"INSERT INTO tickets (id, booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_key,
+        r#"INSERT INTO tickets (id, booking_id, seat_id, ticket_id, seat_label, seat_type_name, price_paid, qr_code, qr_nonce, qr_signature, qr_key,
                               status, generated_at)
-         SELECT id, booking_id, seat_id, ticket_id, label, type_name, price, qr_code, nonce, $10, 'generated', now()
-         FROM unnest($1::int[], $2::int[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::int[], $9::bigint[])
-             AS ticket (booking_id, seat_id, ticket_id, label, type_name, price, qr_code, id, nonce)
+         SELECT id, booking_id, seat_id, ticket_id, label, type_name, price, qr_code, nonce, signature, $11, 'generated', now()
+         FROM unnest($1::int[], $2::int[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::int[], $9::bigint[], $10::bytea[])
+             AS ticket (booking_id, seat_id, ticket_id, label, type_name, price, qr_code, id, nonce, signature)
          ON CONFLICT (booking_id, seat_id) DO NOTHING RETURNING booking_id AS "booking: BookingId""#,
         &bookings as _,
         &seats as _,
@@ -203,9 +212,10 @@ async fn store(
         &labels as _,
         &types as _,
         &prices as _,
-        &codes as _,
+        &pictures as _,
         &ids as _,
         &nonces,
+        &signatures,
         key.public().id().to_string(),
     )
     .fetch_all(conn)
@@ -215,48 +225,4 @@ async fn store(
         *made.entry(booking).or_default() += 1;
     }
     Ok(made)
-}
-
-/// Pixels per side of a QR code's image.
-const SIDE: usize = 300;
-
-/// White modules around the code, which scanners need.
-const QUIET: usize = 4;
-
-/// A QR code as a PNG of 300 × 300 pixels, error correction H.
-pub fn qr_png(text: &str) -> Result<Vec<u8>> {
-    // A mask breaks up regular patterns. A text that is mostly a signature has none, so that it is
-    // not worth to draw the code with each of the eight masks, which takes ten times as long.
-    let mask = Some(Mask::new(0));
-    let segments = QrSegment::make_segments(text);
-    let (smallest, largest) = (Version::MIN, Version::MAX);
-    let code =
-        QrCode::encode_segments_advanced(&segments, QrCodeEcc::High, smallest, largest, mask, true)
-            .map_err(|error| Error::internal(error.to_string()))?;
-    let modules = code.size() as usize + 2 * QUIET;
-    // The largest whole number of pixels per module that fits; the rest widens the white margin.
-    let scale = (SIDE / modules).max(1);
-    let margin = (SIDE.saturating_sub(scale * code.size() as usize)) / 2;
-    // One bit per pixel: the picture is the largest part of a row, and with eight bits twice as
-    // large.
-    let blank = [u8::MAX; SIDE.div_ceil(8)];
-    let mut pixels = blank.repeat(margin);
-    for y in 0..code.size() {
-        let mut line = blank;
-        for x in (0..code.size()).filter(|x| code.get_module(*x, y)) {
-            for pixel in (margin + x as usize * scale..).take(scale) {
-                line[pixel / 8] &= !(0x80 >> (pixel % 8));
-            }
-        }
-        pixels.extend(line.repeat(scale));
-    }
-    pixels.resize(SIDE * blank.len(), u8::MAX);
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, SIDE as u32, SIDE as u32);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(png::BitDepth::One);
-    let mut writer = encoder.write_header().map_err(Error::internal)?;
-    writer.write_image_data(&pixels).map_err(Error::internal)?;
-    writer.finish().map_err(Error::internal)?;
-    Ok(file)
 }

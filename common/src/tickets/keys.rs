@@ -146,7 +146,7 @@ pub async fn give_up(conn: &mut PgConnection, event: EventId, key: KeyId) -> Res
              WHERE id IN (SELECT id FROM chosen) AND qr_key = $2 AND qr_nonce IS NOT NULL AND status NOT IN ('cancelled', 'used')
              ORDER BY id FOR NO KEY UPDATE
          )
-         UPDATE tickets t SET qr_nonce = NULL FROM held WHERE t.id = held.id",
+         UPDATE tickets t SET qr_nonce = NULL, qr_signature = NULL FROM held WHERE t.id = held.id",
         event as _,
         key.to_string(),
         PORTION,

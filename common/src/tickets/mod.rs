@@ -3,6 +3,7 @@
 pub mod broadcasts;
 pub mod codes;
 pub mod delivery;
+pub mod files;
 pub mod issuing;
 pub mod keys;
 pub mod reissue;

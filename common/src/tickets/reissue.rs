@@ -1,9 +1,14 @@
-//! Reissuing tickets of the Node service and of earlier releases, whose QR codes hold only public
-//! data: the newest first, and mailed again if the event is still to come.
+//! Tickets of the Node service and of earlier releases. Those whose QR codes hold only public data
+//! are issued anew, the newest first, and mailed again if the event is still to come; those that
+//! are signed, by a key that we still have, keep their codes, and get them stored.
 
 use sqlx::PgConnection;
 
-use super::{codes::SigningKey, issuing::Code, keys};
+use super::{
+    codes::{Code, SigningKey},
+    issuing::{Signer, StoredCode},
+    keys,
+};
 use crate::{
     error::Result,
     jobs::{
@@ -25,7 +30,7 @@ pub struct Unsigned {
 #[derive(Debug)]
 pub struct Reissue {
     booking: BookingId,
-    tickets: Vec<(TicketId, Code)>,
+    tickets: Vec<(TicketId, StoredCode)>,
 }
 
 /// Up to 50 bookings with unsigned tickets whose ids are below `before`, and where to look next.
@@ -57,13 +62,13 @@ pub async fn unsigned(
     Ok((some, lowest))
 }
 
-/// Draws the new codes. Occupies a core for a while: do not call it on an async thread.
-pub fn render(some: Vec<Unsigned>, key: &SigningKey) -> Result<Vec<Reissue>> {
-    let render = |Unsigned { booking, event, tickets }| {
-        let draw = |id| Ok((id, Code::draw(key, event, id)?));
-        Ok(Reissue { booking, tickets: tickets.into_iter().map(draw).collect::<Result<_>>()? })
+/// Signs the new codes. Occupies a core for a while: do not call it on an async thread.
+pub fn sign(some: Vec<Unsigned>, signer: &Signer) -> Result<Vec<Reissue>> {
+    let sign = |Unsigned { booking, event, tickets }| {
+        let code = |id| Ok((id, signer.code(event, id)?));
+        Ok(Reissue { booking, tickets: tickets.into_iter().map(code).collect::<Result<_>>()? })
     };
-    some.into_iter().map(render).collect()
+    some.into_iter().map(sign).collect()
 }
 
 /// Replaces a booking's codes, unless another worker has. If the event is to come, the buyer is
@@ -90,13 +95,14 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
     }
     keys::require_good(conn, &key.public()).await?;
     let ids: Vec<TicketId> = reissue.tickets.iter().map(|(id, _)| *id).collect();
-    let pictures: Vec<&str> =
-        reissue.tickets.iter().map(|(_, code)| code.picture.as_str()).collect();
-    let nonces: Vec<i64> = reissue.tickets.iter().map(|(_, code)| code.nonce).collect();
+    let codes = || reissue.tickets.iter().map(|(_, code)| code);
+    let pictures: Vec<Option<&str>> = codes().map(|one| one.picture.as_deref()).collect();
+    let nonces: Vec<i64> = codes().map(|one| one.code.nonce()).collect();
+    let signatures: Vec<Vec<u8>> = codes().map(|one| one.code.signature()).collect();
     let replaced = sqlx::query!(
-        "UPDATE tickets t SET qr_code = new.picture, qr_nonce = new.nonce, qr_key = $5,
+        "UPDATE tickets t SET qr_code = new.picture, qr_nonce = new.nonce, qr_signature = new.signature, qr_key = $5,
                 email_sent = t.email_sent AND NOT $6, sms_sent = t.sms_sent AND NOT $7
-         FROM unnest($2::int[], $3::text[], $4::bigint[]) AS new (id, picture, nonce)
+         FROM unnest($2::int[], $3::text[], $4::bigint[], $8::bytea[]) AS new (id, picture, nonce, signature)
          WHERE t.booking_id = $1 AND t.id = new.id AND t.qr_nonce IS NULL",
         reissue.booking as _,
         &ids as _,
@@ -105,6 +111,7 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
         key.public().id().to_string(),
         about.to_come && about.has_email,
         about.to_come && !about.has_email,
+        &signatures,
     )
     .execute(&mut *conn)
     .await?
@@ -119,4 +126,50 @@ pub async fn replace(conn: &mut PgConnection, reissue: &Reissue, key: &SigningKe
         };
     }
     Ok(replaced)
+}
+
+/// A ticket of which only the picture of its code was stored.
+#[derive(Debug)]
+pub struct Unstored {
+    id: TicketId,
+    event: EventId,
+    nonce: i64,
+}
+
+/// Up to 300 tickets that this key has signed when only the pictures of codes were stored, the
+/// newest first.
+pub async fn unstored(conn: &mut PgConnection, key: &SigningKey) -> Result<Vec<Unstored>> {
+    let some = sqlx::query_as!(
+        Unstored,
+        r#"SELECT id, (SELECT event_id FROM bookings WHERE id = booking_id) AS "event!", qr_nonce AS "nonce!"
+           FROM tickets WHERE qr_key = $1 AND qr_signature IS NULL AND qr_nonce IS NOT NULL ORDER BY id DESC LIMIT 300"#,
+        key.public().id().to_string(),
+    );
+    Ok(some.fetch_all(conn).await?)
+}
+
+/// The codes of these tickets, as this key has signed them: it says the same to the same.
+pub fn sign_again(some: Vec<Unstored>, key: &SigningKey) -> Vec<(TicketId, Code)> {
+    let code = |Unstored { id, event, nonce }| (id, Code::again(key, event, id, nonce));
+    some.into_iter().map(code).collect()
+}
+
+/// Stores the codes of tickets, unless they have other ones by now.
+pub async fn store(conn: &mut PgConnection, codes: &[(TicketId, Code)]) -> Result<u64> {
+    let ids: Vec<TicketId> = codes.iter().map(|(id, _)| *id).collect();
+    let nonces: Vec<i64> = codes.iter().map(|(_, code)| code.nonce()).collect();
+    let signatures: Vec<Vec<u8>> = codes.iter().map(|(_, code)| code.signature()).collect();
+    let stored = sqlx::query!(
+        "WITH held AS MATERIALIZED (
+             SELECT t.id, new.signature FROM unnest($1::int[], $2::bigint[], $3::bytea[]) AS new (id, nonce, signature)
+             JOIN tickets t ON t.id = new.id AND t.qr_nonce = new.nonce ORDER BY t.id FOR NO KEY UPDATE OF t
+         )
+         UPDATE tickets t SET qr_signature = held.signature FROM held WHERE t.id = held.id",
+        &ids as _,
+        &nonces,
+        &signatures,
+    )
+    .execute(conn)
+    .await?;
+    Ok(stored.rows_affected())
 }

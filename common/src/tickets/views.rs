@@ -4,11 +4,12 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
+use super::codes::{Code, Stored};
 use crate::{
     error::{Error, Result},
     jobs::{Job, JobId, JobState, bookings::FinaliseBooking},
     types::{
-        ids::{BookingId, TicketId, UserId},
+        ids::{BookingId, EventId, TicketId, UserId},
         money::Paise,
         statuses::{BookingStatus, TicketStatus},
         text_enum::text_enum,
@@ -32,6 +33,25 @@ pub struct Ticket {
     pub delivered_at: Option<Timestamp>,
 }
 
+/// A ticket as it is stored.
+#[derive(Debug)]
+struct TicketRow {
+    id: TicketId,
+    ticket_id: String,
+    seat_label: String,
+    seat_type_name: String,
+    price_paid: Paise,
+    qr_code: Option<String>,
+    qr_nonce: Option<i64>,
+    qr_key: Option<String>,
+    qr_signature: Option<Vec<u8>>,
+    status: TicketStatus,
+    email_sent: bool,
+    sms_sent: bool,
+    generated_at: Timestamp,
+    delivered_at: Option<Timestamp>,
+}
+
 text_enum! {
     /// How far the tickets of a booking are.
     pub enum TicketProgress {
@@ -52,14 +72,22 @@ pub struct Tickets {
     pub status: TicketProgress,
 }
 
+/// The tickets of a booking, as they are stored.
+#[derive(Debug)]
+pub struct StoredTickets {
+    event: EventId,
+    rows: Vec<TicketRow>,
+    status: TicketProgress,
+}
+
 /// A booking's tickets, for its owner.
 pub async fn of_booking(
     conn: &mut PgConnection,
     booking: BookingId,
     user: UserId,
-) -> Result<Tickets> {
+) -> Result<StoredTickets> {
     let row = sqlx::query!(
-        r#"SELECT status AS "status: BookingStatus", (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!"
+        r#"SELECT event_id AS "event: EventId", status AS "status: BookingStatus", (SELECT count(*) FROM booking_seats WHERE booking_id = $1) AS "seats!"
            FROM bookings WHERE id = $1 AND user_id = $2"#,
         booking as _,
         user as _,
@@ -67,24 +95,65 @@ pub async fn of_booking(
     .fetch_optional(&mut *conn)
     .await?
     .ok_or(Error::BookingNotFoundOrForbidden)?;
-    let tickets = sqlx::query_as!(
-        Ticket,
-        r#"SELECT id, ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
-                  price_paid AS "price_paid: _", coalesce(qr_code, '') AS "qr_code!", status AS "status: _",
+    let rows = sqlx::query_as!(
+        TicketRow,
+        r#"SELECT id AS "id: TicketId", ticket_id, seat_label, coalesce(seat_type_name, '') AS "seat_type_name!",
+                  price_paid AS "price_paid: Paise", qr_code, qr_nonce, qr_key, qr_signature, status AS "status: TicketStatus",
                   coalesce(email_sent, FALSE) AS "email_sent!", coalesce(sms_sent, FALSE) AS "sms_sent!",
-                  coalesce(generated_at, created_at, now()) AS "generated_at!", delivered_at AS "delivered_at: _"
+                  coalesce(generated_at, created_at, now()) AS "generated_at!: Timestamp", delivered_at AS "delivered_at: Timestamp"
            FROM tickets WHERE booking_id = $1 ORDER BY id"#,
         booking as _,
     )
     .fetch_all(conn)
     .await?;
-    let status = match (row.status, tickets.len()) {
+    let status = match (row.status, rows.len()) {
         (BookingStatus::Confirmed, 0) => TicketProgress::Generating,
         (_, 0) => TicketProgress::Pending,
         (_, made) if (made as i64) < row.seats => TicketProgress::Partial,
         _ => TicketProgress::Ready,
     };
-    Ok(Tickets { tickets, status })
+    Ok(StoredTickets { event: row.event, rows, status })
+}
+
+impl StoredTickets {
+    /// With the pictures of their codes.
+    pub async fn drawn(self) -> Result<Tickets> {
+        let StoredTickets { event, rows, status } = self;
+        if rows.is_empty() {
+            return Ok(Tickets { tickets: vec![], status });
+        }
+        let draw = move || rows.into_iter().map(|row| row.drawn(event)).collect::<Result<_>>();
+        let tickets = tokio::task::spawn_blocking(draw).await.map_err(Error::internal)??;
+        Ok(Tickets { tickets, status })
+    }
+}
+
+impl TicketRow {
+    fn drawn(self, event: EventId) -> Result<Ticket> {
+        let code = Code::stored(Stored {
+            event,
+            ticket: self.id,
+            nonce: self.qr_nonce,
+            key: self.qr_key,
+            signature: self.qr_signature,
+        });
+        Ok(Ticket {
+            id: self.id,
+            ticket_id: self.ticket_id,
+            seat_label: self.seat_label,
+            seat_type_name: self.seat_type_name,
+            price_paid: self.price_paid,
+            qr_code: match code {
+                Some(code) => code.picture()?,
+                None => self.qr_code.unwrap_or_default(),
+            },
+            status: self.status,
+            email_sent: self.email_sent,
+            sms_sent: self.sms_sent,
+            generated_at: self.generated_at,
+            delivered_at: self.delivered_at,
+        })
+    }
 }
 
 text_enum! {

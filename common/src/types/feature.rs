@@ -8,6 +8,10 @@ pub enum Feature {
     Sms,
     /// Orders and looking up payments, by Razorpay.
     Payments,
+    /// Passes for Apple Wallet.
+    AppleWallet,
+    /// Links to Google Wallet.
+    GoogleWallet,
 }
 
 impl Feature {
@@ -16,6 +20,8 @@ impl Feature {
         match self {
             Feature::Sms => "One-time passwords are not available here.",
             Feature::Payments => "Payments are not available here.",
+            Feature::AppleWallet => "Passes for Apple Wallet are not available here.",
+            Feature::GoogleWallet => "Google Wallet is not available here.",
         }
     }
 
@@ -24,6 +30,8 @@ impl Feature {
         match self {
             Feature::Sms => "sms_unavailable",
             Feature::Payments => "payments_unavailable",
+            Feature::AppleWallet => "apple_wallet_unavailable",
+            Feature::GoogleWallet => "google_wallet_unavailable",
         }
     }
 }

@@ -46,6 +46,7 @@ impl AtTheDoor {
         let url = format!("{}{}", self.stack.api_url(0), key["scan_path"].as_str().unwrap());
         self.page().act("goto", json!([url])).await;
         self.until("h1", "Monsoon Jazz Night").await;
+        self.until("#when", "(Asia/Kolkata)").await;
         key
     }
 

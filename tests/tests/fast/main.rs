@@ -12,6 +12,7 @@ mod accounts;
 mod bookings;
 mod contract;
 mod database;
+mod delivery;
 mod door;
 mod events;
 mod http;

@@ -7,7 +7,7 @@ use nexus_common::jobs::{
     notifications::{EmailPartRefund, EmailRefund, SmsPartRefund, SmsRefund},
 };
 use nexus_worker::handlers::{
-    account_mails, cancellation_notices,
+    account_mails, cancellation_notices, event_notices,
     notifications::{self, Notifications},
     refund_notices::{self, Refund},
 };
@@ -25,6 +25,8 @@ fn main() -> ExitCode {
             .on(notifications::sms_tickets)
             .on(cancellation_notices::email_cancellation)
             .on(cancellation_notices::sms_cancellation)
+            .on(event_notices::email_notice)
+            .on(event_notices::sms_notice)
             .on(|cx, job: EmailRefund, _| refund_notices::email(cx, Refund::Whole(job.refund_id)))
             .on(|cx, job: SmsRefund, _| refund_notices::sms(cx, Refund::Whole(job.refund_id)))
             .on(|cx, job: EmailPartRefund, _| {

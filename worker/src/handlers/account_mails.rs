@@ -4,12 +4,8 @@
 
 use std::sync::Arc;
 
-use askama::Template;
 use nexus_common::{
-    accounts::{
-        email_proofs::{self, Recovery, Verification},
-        users::contacts_of,
-    },
+    accounts::{email_proofs, users::contacts_of},
     jobs::notifications::{
         AccountErased, AccountNotice, Change, EmailReplaced, PhoneReplaced, RecoverPassword,
         VerifyEmail,
@@ -19,8 +15,11 @@ use nexus_common::{
 };
 use uuid::Uuid;
 
-use super::{bodies, needed, notifications::Notifications, outward};
-use crate::{Attempt, Context, JobFailure};
+use super::{mail, messages::post, needed, notifications::Notifications, outward};
+use crate::{
+    Attempt, Context, JobFailure,
+    letters::{Letter, Written},
+};
 
 /// See [`VerifyEmail`].
 pub async fn verify_email(
@@ -32,13 +31,9 @@ pub async fn verify_email(
     let letter = email_proofs::verification(&mut *cx.db.acquire().await?, job.user_id).await?;
     let Some(letter) = letter else { return Ok(()) };
     let link = letter.link.as_ref().and_then(|token| cx.link("verify-email", token));
-    let content = bodies(
-        VerifyText { letter: &letter, link: &link },
-        VerifyHtml { letter: &letter, link: &link },
-    )?;
-    smtp.send(mail(letter.to, None, "Please verify your e-mail address", content))
-        .await
-        .map_err(outward)
+    let written =
+        cx.templates.write(&Letter::VerifyEmail { code: &letter.code, link: link.as_deref() })?;
+    post(smtp, account_mail(letter.to, None, written)).await
 }
 
 /// See [`RecoverPassword`].
@@ -56,11 +51,9 @@ pub async fn recover_password(
     let letter = email_proofs::recovery(&mut *cx.db.acquire().await?, &email).await?;
     let Some(letter) = letter else { return Ok(()) };
     let Some(link) = cx.link("reset-password", &letter.link) else { return Ok(()) };
-    let content = bodies(
-        RecoverText { letter: &letter, link: &link },
-        RecoverHtml { letter: &letter, link: &link },
-    )?;
-    smtp.send(mail(letter.to, letter.name, "Set another password", content)).await.map_err(outward)
+    let name = letter.name.as_deref();
+    let written = cx.templates.write(&Letter::RecoverPassword { name, link: &link })?;
+    post(smtp, account_mail(letter.to, letter.name, written)).await
 }
 
 /// See [`AccountNotice`]. By SMS to who has proved no e-mail address.
@@ -70,7 +63,7 @@ pub async fn account_notice(
     _attempt: Attempt,
 ) -> Result<(), JobFailure> {
     let reachable = contacts_of(&mut *cx.db.acquire().await?, job.user_id).await?;
-    let at = super::moment(&job.at.into());
+    let at = cx.time_zone.moment(job.at);
     let (subject, what) = match job.change {
         Change::PasswordReset => (
             "Your password was reset",
@@ -86,11 +79,9 @@ pub async fn account_notice(
         ),
     };
     if let Some(to) = reachable.email {
-        let content = bodies(NoticeText { what, at: &at }, NoticeHtml { what, at: &at })?;
-        return needed(&cx.smtp)?
-            .send(mail(to, reachable.name, subject, content))
-            .await
-            .map_err(outward);
+        let written = cx.templates.write(&Letter::AccountNotice { subject, what, at: &at })?;
+        let mail = account_mail(to, reachable.name, written);
+        return post(needed(&cx.smtp)?, mail).await;
     }
     let (Some(phone), Some(twilio)) = (reachable.phone, cx.texts()?) else { return Ok(()) };
     let text = format!("{subject} ({at}). If that was not you, please write to us.");
@@ -107,9 +98,8 @@ pub async fn email_replaced(
     if contacts::Email::parse(&job.to).is_none() {
         return Ok(());
     }
-    let content = bodies(ReplacedText {}, ReplacedHtml {})?;
-    let mail = mail(job.to, None, "Your e-mail address was changed", content);
-    needed(&cx.smtp)?.send(mail).await.map_err(outward)
+    let mail = account_mail(job.to, None, cx.templates.write(&Letter::EmailReplaced {})?);
+    post(needed(&cx.smtp)?, mail).await
 }
 
 /// See [`PhoneReplaced`].
@@ -135,8 +125,8 @@ pub async fn account_erased(
         if contacts::Email::parse(&to).is_none() {
             return Ok(());
         }
-        let content = bodies(ErasedText {}, ErasedHtml {})?;
-        return needed(&cx.smtp)?.send(mail(to, None, SUBJECT, content)).await.map_err(outward);
+        let mail = account_mail(to, None, cx.templates.write(&Letter::AccountErased {})?);
+        return post(needed(&cx.smtp)?, mail).await;
     }
     let (Some(phone), Some(twilio)) = (job.phone, cx.texts()?) else { return Ok(()) };
     let text = format!("{SUBJECT}. If that was not you, please write to us.");
@@ -151,78 +141,7 @@ impl Notifications {
     }
 }
 
-fn mail(
-    to: String,
-    to_name: Option<String>,
-    subject: &str,
-    (text, html): (String, String),
-) -> Email {
-    Email {
-        to,
-        to_name,
-        subject: subject.to_owned(),
-        text,
-        html,
-        // Each has its own link and code.
-        message_id: format!("account-{}", Uuid::new_v4()),
-        images: vec![],
-    }
+fn account_mail(to: String, to_name: Option<String>, written: Written) -> Email {
+    // Each has its own link and code.
+    mail(to, to_name, written, format!("account-{}", Uuid::new_v4()))
 }
-
-#[derive(Template)]
-#[template(path = "verify_email.txt")]
-struct VerifyText<'a> {
-    letter: &'a Verification,
-    link: &'a Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "verify_email.html")]
-struct VerifyHtml<'a> {
-    letter: &'a Verification,
-    link: &'a Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "recover_password.txt")]
-struct RecoverText<'a> {
-    letter: &'a Recovery,
-    link: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "recover_password.html")]
-struct RecoverHtml<'a> {
-    letter: &'a Recovery,
-    link: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "account_notice.txt")]
-struct NoticeText<'a> {
-    what: &'a str,
-    at: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "account_notice.html")]
-struct NoticeHtml<'a> {
-    what: &'a str,
-    at: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "email_replaced.txt")]
-struct ReplacedText {}
-
-#[derive(Template)]
-#[template(path = "email_replaced.html")]
-struct ReplacedHtml {}
-
-#[derive(Template)]
-#[template(path = "account_erased.txt")]
-struct ErasedText {}
-
-#[derive(Template)]
-#[template(path = "account_erased.html")]
-struct ErasedHtml {}

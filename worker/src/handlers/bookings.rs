@@ -8,17 +8,21 @@ use std::{
 use nexus_common::{
     Error,
     bookings::changes,
-    config::{self, Env},
+    config::{self, Env, TokenStorage},
     jobs::{
         self,
-        bookings::{FinaliseBooking, ReissueTickets},
+        bookings::{FinaliseBooking, ReissueTickets, StoreCodes},
         lifecycle::{self, Lease},
         wakeups,
     },
     observability::traces,
     realtime::{Broadcast, Publish},
     storage::groups::Groups,
-    tickets::{codes::SigningKey, issuing, keys, reissue},
+    tickets::{
+        codes::SigningKey,
+        issuing::{self, Signer},
+        keys, reissue,
+    },
     types::ids::{BookingId, TicketId},
 };
 use sqlx::PgPool;
@@ -28,7 +32,9 @@ use crate::{Attempt, Build, Context, JobFailure};
 
 /// What these handlers need besides the common context.
 pub struct Bookings {
-    key: SigningKey,
+    signer: Signer,
+    /// How long before an event its buyers are reminded; `None`: nobody is.
+    pub(super) remind: Option<Duration>,
     /// Whether every door knows the key.
     known: OnceCell<()>,
     /// Makes the tickets of many bookings; `None` for a booking that another transaction holds.
@@ -52,13 +58,17 @@ impl Bookings {
     /// Reads the settings.
     pub fn from_env(env: &mut Env) -> Build<Self> {
         let key = config::ticket_signing_key(env);
+        let remind = config::remind(env);
+        // The Node service shows the pictures that are stored.
+        let draws = TokenStorage::from_env(env) == TokenStorage::Raw;
         Box::new(move || {
             let key = key.as_ref().map(SigningKey::new);
             let key = key.ok_or_else(|| Error::internal("there is no key to sign tickets with"))?;
             // Logged because operators must keep the key while its tickets are valid, even when a
             // newer key signs.
             tracing::info!(key = %key.public().id(), public_key = %key.public(), "signing tickets");
-            Ok(Bookings { key, known: OnceCell::new(), finalising: OnceLock::new() })
+            let signer = Signer { key, draws };
+            Ok(Bookings { signer, remind, known: OnceCell::new(), finalising: OnceLock::new() })
         })
     }
 }
@@ -68,7 +78,7 @@ impl Bookings {
 async fn publish_key(cx: &Context<Bookings>) -> Result<(), Error> {
     let publish = async || {
         let mut tx = cx.db.begin().await?;
-        keys::add(&mut tx, &cx.key.public()).await?;
+        keys::add(&mut tx, &cx.signer.key.public()).await?;
         Ok(tx.commit().await?)
     };
     cx.known.get_or_try_init(publish).await.copied()
@@ -83,15 +93,15 @@ pub async fn finalise_booking(
     publish_key(&cx).await?;
     let (lease, trace) = (attempt.lease.clone(), traces::current());
     let finalising = cx.finalising.get_or_init(|| {
-        let (db, key) = (cx.db.clone(), cx.key.clone());
-        Groups::new(move |all| finalise(db.clone(), key.clone(), all, false))
+        let (db, signer) = (cx.db.clone(), cx.signer.clone());
+        Groups::new(move |all| finalise(db.clone(), signer.clone(), all, false))
     });
     let one = Finalising { booking: job.booking_id, lease, trace };
     let ready = match finalising.call(one.clone()).await? {
         Some(ready) => ready,
         // By itself, so that no other job waits for whoever holds the booking.
         None => {
-            let mut alone = finalise(cx.db.clone(), cx.key.clone(), vec![one], true).await?;
+            let mut alone = finalise(cx.db.clone(), cx.signer.clone(), vec![one], true).await?;
             alone.pop().transpose()?.flatten().flatten()
         }
     };
@@ -104,15 +114,15 @@ pub async fn finalise_booking(
 /// Makes tickets; unless it `waits`, leaves out bookings that another transaction holds.
 async fn finalise(
     db: PgPool,
-    key: SigningKey,
+    signer: Signer,
     all: Vec<Finalising>,
     waits: bool,
 ) -> Result<Vec<Result<Option<Finalised>, Error>>, Error> {
     let bookings: Vec<BookingId> = all.iter().map(|one| one.booking).collect();
     let pending = issuing::pending(&mut *db.acquire().await?, &bookings).await?;
-    let signing = key.clone();
-    let render = move || issuing::render(pending, &signing);
-    let rendered = tokio::task::spawn_blocking(render).await.map_err(Error::internal)??;
+    let key = signer.key.clone();
+    let sign = move || issuing::sign(pending, &signer);
+    let signed = tokio::task::spawn_blocking(sign).await.map_err(Error::internal)??;
     let mut tx = db.begin().await?;
     let free = match waits {
         true => bookings.into_iter().collect(),
@@ -124,7 +134,7 @@ async fn finalise(
     let is_held = |one: &Finalising| held.contains(&one.lease.job_id());
     let bookings: Vec<_> =
         all.iter().filter(|one| is_held(one)).map(|one| (one.booking, one.trace.clone())).collect();
-    let mut ready = issuing::issue(&mut tx, &bookings, &rendered, &key).await?;
+    let mut ready = issuing::issue(&mut tx, &bookings, &signed, &key).await?;
     tx.commit().await?;
     wakeups::committed();
     all.iter().filter(|one| is_held(one)).for_each(|one| one.lease.note_completed());
@@ -158,11 +168,11 @@ pub async fn reissue_tickets(
             return Ok(());
         }
         before = lowest;
-        let key = cx.key.clone();
-        let render = move || reissue::render(some, &key);
-        for reissue in tokio::task::spawn_blocking(render).await.map_err(Error::internal)?? {
+        let signer = cx.signer.clone();
+        let sign = move || reissue::sign(some, &signer);
+        for reissue in tokio::task::spawn_blocking(sign).await.map_err(Error::internal)?? {
             let mut tx = cx.db.begin().await?;
-            reissued += reissue::replace(&mut tx, &reissue, &cx.key).await?;
+            reissued += reissue::replace(&mut tx, &reissue, &cx.signer.key).await?;
             tx.commit().await?;
         }
     }
@@ -171,5 +181,28 @@ pub async fn reissue_tickets(
     attempt.lease.complete(&mut tx).await?;
     jobs::enqueue(&mut tx, &ReissueTickets { before: Some(before) }).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// See [`StoreCodes`].
+pub async fn store_codes(
+    cx: Arc<Context<Bookings>>,
+    _job: StoreCodes,
+    _attempt: Attempt,
+) -> Result<(), JobFailure> {
+    let (started, mut stored) = (Instant::now(), 0);
+    loop {
+        let some = reissue::unstored(&mut *cx.db.acquire().await?, &cx.signer.key).await?;
+        if some.is_empty() || started.elapsed() > RUN {
+            break;
+        }
+        let key = cx.signer.key.clone();
+        let sign = move || reissue::sign_again(some, &key);
+        let codes = tokio::task::spawn_blocking(sign).await.map_err(Error::internal)?;
+        stored += reissue::store(&mut *cx.db.acquire().await?, &codes).await?;
+    }
+    if stored > 0 {
+        tracing::info!(tickets = stored, "codes of earlier tickets are stored");
+    }
     Ok(())
 }

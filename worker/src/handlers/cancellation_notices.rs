@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
-use askama::Template;
 use nexus_common::{
+    Error,
     bookings::cancellation_notices::{self, Notice},
     jobs::notifications::{EmailCancellation, SmsCancellation},
     providers::smtp::Email,
-    types::text,
+    types::{money::Paise, text},
 };
 
-use super::{bodies, messages::Beyond, notifications::Notifications};
-use crate::{Attempt, Context, JobFailure};
+use super::{mail, messages::Beyond, notifications::Notifications};
+use crate::{
+    Attempt, Context, JobFailure,
+    letters::{Letter, Templates},
+};
 
 /// See [`EmailCancellation`].
 pub async fn email_cancellation(
@@ -24,7 +27,8 @@ pub async fn email_cancellation(
     let notice = cancellation_notices::notice(&mut *cx.db.acquire().await?, booking).await?;
     let Some(notice) = notice else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    Notifications::mail(&cx, notice.user, compose(&notice, to)?, Beyond::IsLeftOut).await
+    let mail = compose(&notice, to, &cx.templates)?;
+    Notifications::mail(&cx, notice.user, Some(booking), mail, Beyond::IsLeftOut).await
 }
 
 /// See [`SmsCancellation`].
@@ -47,30 +51,16 @@ pub async fn sms_cancellation(
     Notifications::sms(&cx, notice.user, phone, &message).await
 }
 
-#[derive(Template)]
-#[template(path = "cancellation.txt")]
-struct Text<'a> {
-    notice: &'a Notice,
-}
-
-#[derive(Template)]
-#[template(path = "cancellation.html")]
-struct Html<'a> {
-    notice: &'a Notice,
-}
-
-fn compose(notice: &Notice, to: String) -> Result<Email, JobFailure> {
-    let (text, html) = bodies(Text { notice }, Html { notice })?;
-    Ok(Email {
-        to,
-        to_name: notice.name.clone(),
-        subject: format!(
-            "Your booking for {} is cancelled",
-            text::without_links(&notice.event_name)
-        ),
-        text,
-        html,
-        message_id: format!("cancelled-{}", notice.reference.to_lowercase()),
-        images: vec![],
-    })
+fn compose(notice: &Notice, to: String, templates: &Templates) -> Result<Email, Error> {
+    let when = notice.time_zone.moment(notice.event_start);
+    let written = templates.write(&Letter::Cancellation {
+        name: notice.name.as_deref(),
+        reference: &notice.reference,
+        event_name: text::one_line(&notice.event_name),
+        when,
+        reason: notice.reason.as_deref(),
+        refund: notice.refund.map(Paise::written),
+    })?;
+    let message_id = format!("cancelled-{}", notice.reference.to_lowercase());
+    Ok(mail(to, notice.name.clone(), written, message_id))
 }

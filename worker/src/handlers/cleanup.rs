@@ -70,6 +70,7 @@ pub async fn clean_up(
             login_networks = removed.login_networks,
             email_proofs = removed.email_proofs,
             cancellation_notices = removed.cancellation_notices,
+            event_notices = removed.event_notices,
             foreign_orders = removed.foreign_orders,
             webhooks = removed.webhooks,
             webhook_bodies = removed.webhook_bodies,

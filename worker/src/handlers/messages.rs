@@ -10,6 +10,7 @@ use nexus_common::{
     limiter::{Budget, Limiter, Taken},
     observability::metrics,
     providers::{
+        CallError,
         smtp::{Email, Smtp},
         twilio::Twilio,
     },
@@ -35,26 +36,38 @@ pub(super) struct MessageBudgets {
     limiter: Limiter,
 }
 
+/// Sends a mail. What a server refuses for good, no operator can do anything about; whom it is for
+/// can.
+pub(super) async fn post(smtp: &Smtp, mail: Email) -> Result<(), JobFailure> {
+    smtp.send(mail).await.map_err(|error| match error {
+        CallError::Refused { .. } | CallError::Invalid { .. } => {
+            metrics::mail_refused();
+            JobFailure::Refused(error.to_string())
+        }
+        error => outward(error),
+    })
+}
+
 impl MessageBudgets {
     pub(super) fn new(rates: RateLimits, cache: Cache) -> Self {
         MessageBudgets { rates, limiter: Limiter::new(cache) }
     }
 
-    /// Sends a mail to a user, unless it is left out. What could not be sent does not count.
+    /// Sends a mail to a user, unless it is left out: false. What could not be sent does not count.
     pub(super) async fn mail(
         &self,
         smtp: &Smtp,
         user: UserId,
         mail: Email,
         beyond: Beyond,
-    ) -> Result<(), JobFailure> {
+    ) -> Result<bool, JobFailure> {
         let budgets = self.own(Limit::Mail, user, &mail.to);
-        let Some(taken) = self.take(budgets, beyond).await? else { return Ok(()) };
-        let sent = smtp.send(mail).await;
+        let Some(taken) = self.take(budgets, beyond).await? else { return Ok(false) };
+        let sent = post(smtp, mail).await;
         if sent.is_err() {
             self.give_back(&taken).await;
         }
-        sent.map_err(outward)
+        sent.map(|()| true)
     }
 
     /// Sends an SMS to a user, unless it is left out. What could not be sent does not count.

@@ -7,6 +7,7 @@ pub mod bookings;
 pub mod cancellation_notices;
 pub mod cleanup;
 pub mod event_cancellation;
+pub mod event_notices;
 pub mod expiry;
 mod expiry_troubles;
 mod messages;
@@ -20,10 +21,16 @@ pub mod webhooks;
 
 use std::time::Duration;
 
-use askama::Template;
-use nexus_common::{Error, providers::CallError, types::time::Timestamp};
+use nexus_common::{
+    Error,
+    events::notices::Occasion,
+    providers::{CallError, smtp::Email},
+};
 
-use crate::JobFailure;
+use crate::{
+    JobFailure,
+    letters::{EventWords, Written},
+};
 
 /// How long a job waits when it needs a provider whose credentials are not set.
 const UNTIL_SET: Duration = Duration::from_secs(600);
@@ -33,16 +40,16 @@ fn needed<C>(client: &Option<C>) -> Result<&C, JobFailure> {
     client.as_ref().ok_or_else(|| JobFailure::Snooze(UNTIL_SET))
 }
 
-/// The bodies of a mail: `templates/<mail>.txt` and `templates/<mail>.html`, which escapes text
-/// that people have written.
-fn bodies(text: impl Template, html: impl Template) -> Result<(String, String), JobFailure> {
-    let text = text.render().map_err(Error::internal)?;
-    Ok((text, html.render().map_err(Error::internal)?))
+/// When and where an event is, in the words of mails.
+fn words_of(name: &str, occasion: &Occasion) -> EventWords {
+    EventWords::new(name, occasion.when(), &occasion.place())
 }
 
-/// A point in time as mails show it.
-fn moment(at: &Timestamp) -> String {
-    at.0.format("%A, %-d %B %Y, %H:%M UTC").to_string()
+/// A mail without files.
+fn mail(to: String, to_name: Option<String>, written: Written, message_id: String) -> Email {
+    let Written { subject, text, html } = written;
+    let (inline, attachments) = (vec![], vec![]);
+    Email { to, to_name, subject, text, html, message_id, inline, attachments }
 }
 
 /// A provider's refusal is final; any other failure may pass. While the provider refuses our key,

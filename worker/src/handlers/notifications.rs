@@ -6,11 +6,7 @@ use std::{
     time::Duration,
 };
 
-use askama::Template;
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL},
-};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL};
 use nexus_common::{
     Error,
     config::{self, Env, RateLimits},
@@ -21,21 +17,29 @@ use nexus_common::{
         twilio::Twilio,
     },
     storage::groups::Groups,
-    tickets::delivery::{self, Delivered, Delivery},
+    tickets::{
+        delivery::{self, Delivery},
+        files::Files,
+    },
     types::{
+        file::File,
         ids::{BookingId, UserId},
         text,
+        time_zone::TimeZone,
     },
 };
+use nexus_ticket_files::plain;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use super::{
-    bodies,
     messages::{Beyond, MessageBudgets},
-    needed,
+    needed, words_of,
 };
-use crate::{Attempt, Build, Context, JobFailure};
+use crate::{
+    Attempt, Build, Context, JobFailure,
+    letters::{Letter, Templates, TicketWords, Written},
+};
 
 /// What these handlers need besides the common context.
 pub struct Notifications {
@@ -43,6 +47,10 @@ pub struct Notifications {
     pub(super) twilio: Option<Twilio>,
     /// PUBLIC_URL: where clients reach the API, without a slash at its end.
     pub(super) public_url: Option<String>,
+    pub(super) templates: Arc<Templates>,
+    files: Arc<Files>,
+    /// Of what is about no event.
+    pub(super) time_zone: TimeZone,
     /// Reads what is to be delivered of many bookings; see [`Notifications::delivery`].
     deliveries: OnceLock<Groups<BookingId, Option<Delivery>>>,
     rates: RateLimits,
@@ -56,6 +64,14 @@ impl Notifications {
         let smtp = config::Smtp::optional(env, "e-mail, which waits");
         let twilio = config::Twilio::optional(env, "SMS, which wait");
         let public_url = config::public_url(env);
+        let time_zone = config::time_zone(env);
+        let ticket_files = config::TicketFiles::from_env(env);
+        let templates = Templates::new(ticket_files.templates.as_deref());
+        let templates = templates.unwrap_or_else(|problem| {
+            env.problem(format!("TEMPLATES_DIR: {problem}"));
+            Templates::default()
+        });
+        let (templates, files) = (Arc::new(templates), Arc::new(Files::new(ticket_files)));
         let rates = RateLimits::from_env(env);
         if smtp.is_none() && twilio.is_none() {
             env.problem("SMTP_URL is missing, and so are TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_VERIFY_SID: nothing can be sent");
@@ -64,7 +80,17 @@ impl Notifications {
             let smtp = smtp.as_ref().map(Smtp::new).transpose()?;
             let twilio = twilio.as_ref().map(Twilio::new).transpose()?;
             let (deliveries, budgets) = (OnceLock::new(), OnceLock::new());
-            Ok(Notifications { smtp, twilio, public_url, deliveries, rates, budgets })
+            Ok(Notifications {
+                smtp,
+                twilio,
+                public_url,
+                templates,
+                files,
+                time_zone,
+                deliveries,
+                rates,
+                budgets,
+            })
         })
     }
 
@@ -74,14 +100,27 @@ impl Notifications {
         smtp.into_iter().chain(self.twilio.as_ref().map(Twilio::key)).cloned().collect()
     }
 
-    /// Sends a mail to a user, within the limits of messages.
+    /// Sends a mail about a booking, if it still exists, to a user, within the limits of messages.
+    /// The booking shows whether it was refused.
     pub(super) async fn mail(
         cx: &Context<Self>,
         user: UserId,
+        booking: Option<BookingId>,
         mail: Email,
         beyond: Beyond,
     ) -> Result<(), JobFailure> {
-        Self::budgets(cx).mail(needed(&cx.smtp)?, user, mail, beyond).await
+        let sent = Self::budgets(cx).mail(needed(&cx.smtp)?, user, mail, beyond).await;
+        if let (Some(booking), Ok(true) | Err(JobFailure::Refused(_))) = (booking, &sent) {
+            let marked = async {
+                let mut conn = cx.db.acquire().await?;
+                delivery::mark_mail(&mut conn, booking, sent.is_err()).await
+            };
+            // It was sent, or will not be, all the same.
+            if let Err(error) = marked.await {
+                tracing::warn!(error = error.details(), "whether a mail was refused is not shown");
+            }
+        }
+        sent.map(drop)
     }
 
     /// Sends an SMS to a user, within the limits of messages; none if Twilio has no sender.
@@ -104,6 +143,23 @@ impl Notifications {
 
     fn budgets(cx: &Context<Self>) -> &MessageBudgets {
         cx.budgets.get_or_init(|| MessageBudgets::new(cx.rates.clone(), cx.cache.clone()))
+    }
+
+    /// Those files of a booking's tickets that say when and where its event is; none if there are no
+    /// tickets yet.
+    pub(super) async fn changed_files(
+        cx: &Context<Self>,
+        booking: BookingId,
+    ) -> Result<Vec<File>, Error> {
+        let Some(delivery) = Self::delivery(cx, booking).await? else { return Ok(vec![]) };
+        let files = cx.files.clone();
+        let make = move || {
+            let mut made: Vec<File> = if_possible(files.pdf(&delivery)).into_iter().collect();
+            made.extend(if_possible(files.passes(&delivery)));
+            made.push(files.calendar(&delivery));
+            made
+        };
+        tokio::task::spawn_blocking(make).await.map_err(Error::internal)
     }
 
     /// What is to be delivered of a booking, read together with that of others; `None` if nothing.
@@ -134,7 +190,15 @@ pub async fn email_tickets(
         return Ok(());
     };
     let Some(to) = delivery.email.clone().filter(|_| !delivery.email_sent) else { return Ok(()) };
-    Notifications::mail(&cx, delivery.user, compose(&delivery, to)?, Beyond::Waits).await?;
+    // Before there is any work for nothing.
+    needed(&cx.smtp)?;
+    let (files, templates) = (cx.files.clone(), cx.templates.clone());
+    let letter = delivery.clone();
+    let compose = move || compose(&letter, to, &files, &templates);
+    let mail = tokio::task::spawn_blocking(compose).await.map_err(Error::internal)??;
+    let Some(mail) = mail else { return Ok(()) };
+    let booking = Some(job.booking_id);
+    Notifications::mail(&cx, delivery.user, booking, mail, Beyond::Waits).await?;
     // Not together with others: one that had to be tried again would be sent again.
     let mut conn = cx.db.acquire().await?;
     let (tickets, lease) = (&delivery.tickets, &attempt.lease);
@@ -157,9 +221,11 @@ pub async fn sms_tickets(
     };
     let seats: Vec<&str> =
         delivery.tickets.iter().map(|ticket| ticket.seat_label.as_str()).collect();
-    let event: String = text::without_links(&delivery.event_name).chars().take(100).collect();
+    let event: String = text::without_links(&delivery.event.name).chars().take(100).collect();
+    let occasion = &delivery.event.occasion;
     let message = format!(
-        "Your tickets for {event} are ready. Booking {}, seat(s) {}.",
+        "Your tickets for {event}, {}, are ready. Booking {}, seat(s) {}.",
+        occasion.time_zone.short_moment(occasion.start_date),
         delivery.reference,
         seats.join(", ")
     );
@@ -172,40 +238,55 @@ pub async fn sms_tickets(
     Ok(())
 }
 
-#[derive(Template)]
-#[template(path = "tickets.txt")]
-struct Text<'a> {
-    delivery: &'a Delivery,
+/// A file of tickets; a mail goes without one that cannot be made.
+fn if_possible<T: Default>(made: Result<T, Error>) -> T {
+    made.unwrap_or_else(|error| {
+        tracing::error!(error = error.details(), "a file of tickets cannot be made");
+        T::default()
+    })
 }
 
-#[derive(Template)]
-#[template(path = "tickets.html")]
-struct Html<'a> {
-    delivery: &'a Delivery,
-}
-
-fn compose(delivery: &Delivery, to: String) -> Result<Email, JobFailure> {
-    let (text, html) = bodies(Text { delivery }, Html { delivery })?;
-    let mut images = Vec::with_capacity(delivery.tickets.len());
+/// The mail with a booking's tickets. `None` while one of them has no code: whoever issues it anew
+/// has it mailed. Occupies a core for a while: do not call it on an async thread.
+fn compose(
+    delivery: &Delivery,
+    to: String,
+    files: &Files,
+    templates: &Templates,
+) -> Result<Option<Email>, Error> {
     // Reissued tickets make another Message-ID; a mail that is sent twice has the same one.
     let mut contents = Sha256::new();
-    for Delivered { ticket_id, qr_code, .. } in &delivery.tickets {
-        contents.update(qr_code);
-        let png = qr_code
-            .strip_prefix("data:image/png;base64,")
-            .and_then(|data| BASE64.decode(data).ok());
-        if let Some(png) = png {
-            images.push((format!("{ticket_id}.png"), png));
-        }
+    let (mut words, mut inline, mut attachments) = (vec![], vec![], vec![]);
+    attachments.extend(if_possible(files.pdf(delivery)));
+    for ticket in &delivery.tickets {
+        let Some(png) = ticket.png()? else { return Ok(None) };
+        contents.update(&png);
+        let picture = format!("code-{}", ticket.id);
+        words.push(TicketWords {
+            number: &ticket.ticket_id,
+            seat: &ticket.seat_label,
+            seat_type: &ticket.seat_type_name,
+            price: ticket.price.written(),
+            google: if_possible(files.google_link(delivery, ticket)),
+            picture: picture.clone(),
+        });
+        let file = |name, content| File { name, media_type: "image/png", content };
+        inline.push(file(picture, png.clone()));
+        attachments.push(file(format!("{}.png", plain(&ticket.ticket_id)), png));
     }
+    let passes = if_possible(files.passes(delivery));
+    let has_passes = !passes.is_empty();
+    attachments.extend(passes);
+    attachments.push(files.calendar(delivery));
+    let written = templates.write(&Letter::Tickets {
+        name: delivery.name.as_deref(),
+        reference: &delivery.reference,
+        event: words_of(&delivery.event.name, &delivery.event.occasion),
+        tickets: words,
+        has_passes,
+    })?;
     let contents = BASE64_URL.encode(&contents.finalize()[..9]);
-    Ok(Email {
-        to,
-        to_name: delivery.name.clone(),
-        subject: format!("Your tickets for {}", text::without_links(&delivery.event_name)),
-        text,
-        html,
-        message_id: format!("tickets-{}-{contents}", delivery.reference.to_lowercase()),
-        images,
-    })
+    let message_id = format!("tickets-{}-{contents}", delivery.reference.to_lowercase());
+    let (to_name, Written { subject, text, html }) = (delivery.name.clone(), written);
+    Ok(Some(Email { to, to_name, subject, text, html, message_id, inline, attachments }))
 }

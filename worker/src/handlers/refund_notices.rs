@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
-use askama::Template;
 use nexus_common::{
+    Error,
     payments::refund_notices::{self, Notice},
     providers::smtp::Email,
     types::ids::RefundId,
 };
 
-use super::{bodies, messages::Beyond, notifications::Notifications};
-use crate::{Context, JobFailure};
+use super::{mail, messages::Beyond, notifications::Notifications};
+use crate::{
+    Context, JobFailure,
+    letters::{Letter, Templates},
+};
 
 /// Which refund the buyer is told of.
 pub enum Refund {
@@ -25,7 +28,8 @@ pub enum Refund {
 pub async fn email(cx: Arc<Context<Notifications>>, refund: Refund) -> Result<(), JobFailure> {
     let Some(notice) = notice(&cx, refund).await? else { return Ok(()) };
     let Some(to) = notice.email.clone() else { return Ok(()) };
-    Notifications::mail(&cx, notice.user, compose(&notice, to)?, Beyond::IsLeftOut).await
+    let mail = compose(&notice, to, &cx.templates)?;
+    Notifications::mail(&cx, notice.user, notice.booking, mail, Beyond::IsLeftOut).await
 }
 
 /// Tells the buyer by SMS, if there is a phone number.
@@ -62,33 +66,15 @@ fn sentence(notice: &Notice, your: &str) -> String {
     }
 }
 
-#[derive(Template)]
-#[template(path = "refund.txt")]
-struct Text<'a> {
-    notice: &'a Notice,
-    sentence: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "refund.html")]
-struct Html<'a> {
-    notice: &'a Notice,
-    sentence: &'a str,
-}
-
-fn compose(notice: &Notice, to: String) -> Result<Email, JobFailure> {
-    let sentence = &sentence(notice, "your");
-    let (text, html) = bodies(Text { notice, sentence }, Html { notice, sentence })?;
-    Ok(Email {
-        to,
-        to_name: notice.name.clone(),
-        subject: match &notice.part {
-            None => format!("Your payment of {} goes back to you", notice.amount),
-            Some(part) => format!("{part} of your payment goes back to you"),
-        },
-        text,
-        html,
-        message_id: format!("refund-{}", notice.id.to_lowercase()),
-        images: vec![],
-    })
+fn compose(notice: &Notice, to: String, templates: &Templates) -> Result<Email, Error> {
+    let written = templates.write(&Letter::Refund {
+        name: notice.name.as_deref(),
+        sentence: &sentence(notice, "your"),
+        amount: notice.part.as_ref().unwrap_or(&notice.amount),
+        is_part: notice.part.is_some(),
+        event_name: notice.event_name.as_deref(),
+        payment_id: &notice.payment_id,
+    })?;
+    let message_id = format!("refund-{}", notice.id.to_lowercase());
+    Ok(mail(to, notice.name.clone(), written, message_id))
 }

@@ -61,6 +61,9 @@ pub enum JobFailure {
     Snooze(Duration),
     /// Trying again cannot help: make the job a dead letter, for this reason.
     Discard(String),
+    /// Trying again cannot help, and no operator can: whom the message is for takes none. The job is
+    /// cancelled.
+    Refused(String),
 }
 
 impl From<Error> for JobFailure {

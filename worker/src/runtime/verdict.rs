@@ -42,6 +42,7 @@ pub(super) enum Verdict {
         after: Duration,
     },
     Dead(String),
+    Cancelled(String),
     Lost,
     GiveBack,
 }
@@ -71,6 +72,7 @@ pub(super) fn judge(ended: Ended, policy: &RetryPolicy, attempt: i32, max: i32) 
         }
         Ended::Returned(Err(JobFailure::Snooze(wait))) => Verdict::Snooze(wait),
         Ended::Returned(Err(JobFailure::Discard(reason))) => Verdict::Dead(reason),
+        Ended::Returned(Err(JobFailure::Refused(reason))) => Verdict::Cancelled(reason),
         Ended::Crashed { error, wait } => retry(error, wait),
         Ended::Lost => Verdict::Lost,
         Ended::Interrupted => Verdict::GiveBack,
@@ -112,6 +114,7 @@ impl Verdict {
                 tx.commit().await?;
                 given_up
             }
+            Verdict::Cancelled(reason) => lease.cancel(db, reason).await?,
             Verdict::GiveBack => batches.give_back(lease).await?,
             Verdict::Lost => true,
         };
@@ -143,6 +146,7 @@ impl Verdict {
             Verdict::Retry { .. } => "retry",
             Verdict::Snooze(_) | Verdict::Contended { .. } => "snooze",
             Verdict::Dead(_) => "dead",
+            Verdict::Cancelled(_) => "cancelled",
             Verdict::Lost => "lost",
             Verdict::GiveBack => "given_back",
         }
@@ -178,6 +182,9 @@ impl Verdict {
             }
             Verdict::Dead(error) => {
                 tracing::error!(kind, %job_id, attempt, max, outcome, duration_ms, error, trace_id, user_id, "job is dead");
+            }
+            Verdict::Cancelled(reason) => {
+                tracing::info!(kind, %job_id, attempt, outcome, duration_ms, reason, trace_id, user_id, "job is cancelled");
             }
             Verdict::Lost => {
                 tracing::info!(
@@ -220,6 +227,8 @@ mod tests {
         let error = || JobFailure::from(Error::invalid("no"));
         assert!(matches!(judge(failed(error()), &POLICY, 1, 3), Verdict::Retry { .. }));
         assert_eq!(judge(failed(error()), &POLICY, 3, 3), Verdict::Dead("no".into()));
+        let refused = failed(JobFailure::Refused("no".into()));
+        assert_eq!(judge(refused, &POLICY, 1, 3), Verdict::Cancelled("no".into()));
 
         let broke = || Ended::Crashed { error: "panicked".into(), wait: None };
         assert!(matches!(judge(broke(), &POLICY, 2, 3), Verdict::Retry { .. }));

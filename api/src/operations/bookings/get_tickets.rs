@@ -7,7 +7,7 @@ use nexus_common::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::viewed;
+use super::{files, viewed};
 use crate::{
     app::App,
     auth::caller::Caller,
@@ -33,6 +33,10 @@ impl Endpoint for GetTickets {
     async fn run(self, app: App, caller: Caller) -> Result<Self::Response, ApiError> {
         let id = viewed(&self.booking_id)?;
         let mut conn = app.db.acquire().await?;
-        Ok(One(views::of_booking(&mut conn, id, caller.user).await?))
+        let tickets = views::of_booking(&mut conn, id, caller.user).await?;
+        // Nobody else needs to wait for the drawing.
+        drop(conn);
+        let _turn = files::turn(&app.drawing).await?;
+        Ok(One(tickets.drawn().await?))
     }
 }

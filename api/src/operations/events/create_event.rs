@@ -11,7 +11,7 @@ use nexus_common::{
         seat_types::{MOST_TYPES, NewSeatType, TOO_MANY_TYPES},
     },
     realtime::{AfterCommit, Broadcast},
-    types::statuses::EventStatus,
+    types::{statuses::EventStatus, time_zone::TimeZone},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -23,12 +23,13 @@ use super::{
         EventDescription, EventName, ImageUrl, Location, SeatTypeDescription, SeatTypeName,
         VenueName, new_seat_type,
     },
-    is_public, max_tickets, price_not_payable, status, truth,
+    is_public, max_tickets, price_not_payable, status, time_zone, truth,
 };
 use crate::{
     http::{
         fields::{
-            Field, List, Price, SomeQuantity, Text, TicketLimit, Time, Truth, filled, parts, sent,
+            Field, List, Price, SomeQuantity, Text, TicketLimit, Time, Truth, Zone, filled, parts,
+            sent,
         },
         texts::{checked, optional},
     },
@@ -57,6 +58,8 @@ pub(crate) struct CreateEvent {
     max_tickets_per_user: Option<TicketLimit>,
     /// Only users with a verified phone number lock and book its seats; false by default.
     require_verified_phone: Option<Truth>,
+    /// In which people are told its times; that of the installation by default.
+    time_zone: Option<Zone>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -76,10 +79,10 @@ pub(crate) struct CreatedEvent {
     message: String,
 }
 
-impl TryFrom<CreateEvent> for NewEvent {
-    type Error = Error;
-
-    fn try_from(request: CreateEvent) -> Result<Self> {
+impl CreateEvent {
+    /// The event that it describes, in this zone unless it says another one.
+    pub(crate) fn event(self, zone: TimeZone) -> Result<NewEvent> {
+        let request = self;
         let missing = || {
             Error::invalid(
                 "Missing required fields: name, description, start_date, end_date, location, organizer_id",
@@ -119,6 +122,7 @@ impl TryFrom<CreateEvent> for NewEvent {
                 sent(&request.require_verified_phone),
             )?
             .unwrap_or(false),
+            time_zone: time_zone(sent(&request.time_zone))?.unwrap_or(zone),
             seat_types,
         })
     }
@@ -152,7 +156,7 @@ impl Command for CreateEvent {
     }
 
     async fn run(self, call: Call) -> Result<Done> {
-        let new = NewEvent::try_from(self)?;
+        let new = self.event(call.app.settings.time_zone)?;
         let chargeable = call.app.settings.chargeable;
         new.seat_types.iter().try_for_each(|seat_type| chargeable.check_price(seat_type.price))?;
         call.app.budgets.event(call.user).await?;

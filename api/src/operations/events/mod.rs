@@ -17,7 +17,9 @@ use nexus_common::{
     Error, Result,
     config::Chargeable,
     events::changes::ends_before_it_starts,
-    types::{ids::EventId, money::Paise, statuses::EventStatus, time::Timestamp},
+    types::{
+        ids::EventId, money::Paise, statuses::EventStatus, time::Timestamp, time_zone::TimeZone,
+    },
 };
 
 pub(crate) use self::{
@@ -26,7 +28,7 @@ pub(crate) use self::{
     list_events::ListEvents, list_seat_types::ListSeatTypes, update_event::UpdateEvent,
     update_seat_type::UpdateSeatType,
 };
-use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, sent};
+use crate::http::fields::{Field, Id, Text, TicketLimit, Truth, Zone, sent};
 
 /// The event that the caller looks at.
 fn viewed(id: &Id) -> Result<EventId> {
@@ -62,6 +64,12 @@ fn is_public(field: Option<&Truth>) -> Result<Option<bool>> {
 fn truth(name: &str, field: Option<&Truth>) -> Result<Option<bool>> {
     let unreadable = || Error::invalid(format!("{name} must be true or false"));
     field.map(|field| field.read().ok_or_else(unreadable)).transpose()
+}
+
+fn time_zone(field: Option<&Zone>) -> Result<Option<TimeZone>> {
+    let unknown =
+        || Error::invalid("time_zone must be a name of the IANA database, such as Asia/Kolkata");
+    field.map(|field| field.read().ok_or_else(unknown)).transpose()
 }
 
 fn max_tickets(field: Option<&TicketLimit>) -> Result<Option<i32>> {

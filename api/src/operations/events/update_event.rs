@@ -17,11 +17,11 @@ use utoipa::ToSchema;
 use super::{
     date,
     fields::{EventDescription, EventName, ImageUrl, Location, VenueName},
-    is_public, max_tickets, status, to, truth,
+    is_public, max_tickets, status, time_zone, to, truth,
 };
 use crate::{
     http::{
-        fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, change},
+        fields::{Change, Field, Id, Text, TicketLimit, Time, Truth, Zone, change},
         texts::{WrittenText, optional, some},
     },
     operations::{Call, Command, Done, seats},
@@ -67,6 +67,9 @@ pub(crate) struct UpdateEvent {
     #[serde(default, deserialize_with = "change")]
     #[schema(value_type = Option<Truth>)]
     require_verified_phone: Change<Truth>,
+    #[serde(default, deserialize_with = "change")]
+    #[schema(value_type = Option<Zone>)]
+    time_zone: Change<Zone>,
     /// Whoever has the share code so far can do nothing with it any more, and hears nothing more;
     /// `get_event` shows its organiser the new one.
     #[serde(default, deserialize_with = "change")]
@@ -82,7 +85,7 @@ pub(crate) struct ChangedEvent {
 }
 
 /// The fields that can be changed.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "name",
     "description",
     "start_date",
@@ -94,6 +97,7 @@ const FIELDS: [&str; 12] = [
     "is_public",
     "max_tickets_per_user",
     "require_verified_phone",
+    "time_zone",
     "new_share_code",
 ];
 
@@ -110,6 +114,7 @@ impl UpdateEvent {
             && self.is_public.is_none()
             && self.max_tickets_per_user.is_none()
             && self.require_verified_phone.is_none()
+            && self.time_zone.is_none()
             && self.new_share_code.is_none()
     }
 }
@@ -140,6 +145,7 @@ impl TryFrom<UpdateEvent> for EventChanges {
                 "require_verified_phone",
                 to(&request.require_verified_phone),
             )?,
+            time_zone: time_zone(to(&request.time_zone))?,
             new_share_code: truth("new_share_code", to(&request.new_share_code))?.unwrap_or(false),
         })
     }
@@ -155,7 +161,7 @@ impl Command for UpdateEvent {
 
     fn spec() -> Operation {
         Operation::command("update_event", "Update an event")
-            .description("Fields that are not sent stay as they are. With the status `cancelled`, every booking is cancelled and refunded, every lock freed, and buyers are told; `get_cancellation` says how far that is. Once a booking has been cancelled so, the status cannot be changed back.")
+            .description("Fields that are not sent stay as they are. With the status `cancelled`, every booking is cancelled and refunded, every lock freed, and buyers are told; `get_cancellation` says how far that is. Once a booking has been cancelled so, the status cannot be changed back. Buyers are told of another start, time zone or place, some minutes later, and once an hour at most.")
             .changes(&FIELDS)
             .failures([
                 Error::EventNotFound,
@@ -171,7 +177,9 @@ impl Command for UpdateEvent {
         let changes = EventChanges::try_from(self)?;
         let _turn = call.turn(id).await?;
         let mut tx = call.begin().await?;
-        let (event, told) = changes::update(&mut tx, id, call.user, &changes).await?;
+        let (event, told) =
+            changes::update(&mut tx, id, call.user, &changes, call.app.settings.notice_delay)
+                .await?;
 
         let action = match changes.status {
             Some(EventStatus::Cancelled) => Action::EventCancelled,

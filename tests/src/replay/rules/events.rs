@@ -59,6 +59,29 @@ pub(super) fn events() -> Vec<Rule> {
     ]
 }
 
+/// Where an event takes place.
+pub(super) fn time_zones() -> Vec<Rule> {
+    fn add(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                if fields.contains_key("start_date") && fields.contains_key("end_date") {
+                    fields.insert("time_zone".into(), json!("Asia/Kolkata"));
+                }
+                fields.values_mut().for_each(add);
+            }
+            Value::Array(values) => values.iter_mut().for_each(add),
+            _ => {}
+        }
+    }
+    vec![
+        rule(
+            "docs/contract.md#change-66",
+            "an event has a time zone, also where it is a booking's",
+        )
+        .everywhere(|_, outcome| add(outcome)),
+    ]
+}
+
 /// Lists of events.
 pub(super) fn lists() -> Vec<Rule> {
     vec![

@@ -31,6 +31,7 @@ pub fn rules() -> Vec<Rule> {
         sockets::sockets(),
         sockets::broadcasts(),
         accounts::caches(),
+        events::time_zones(),
     ];
     topics.into_iter().flatten().collect()
 }

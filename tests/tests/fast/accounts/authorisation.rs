@@ -206,6 +206,20 @@ impl Fixture {
         self.people[OWNER].lock_and_book(&self.event("").await, &[("VIP", "A1")]).await
     }
 
+    /// A confirmed booking of the owner's, with a ticket.
+    async fn tickets(&self) -> Value {
+        let paid = self.paid(&self.event("").await).await;
+        self.sockets[OWNER].call_ok("confirm_booking", paid.clone()).await;
+        let insert = format!(
+            "INSERT INTO tickets (booking_id, ticket_id, seat_label, price_paid, qr_nonce, qr_key, qr_signature, status)
+             VALUES ({}, 'TKT-{}', 'A1', 100, 1, '01020304', decode(repeat('00', 64), 'hex'), 'generated')",
+            paid["booking_id"],
+            self.number(),
+        );
+        self.stack.execute(&insert).await;
+        paid["booking_id"].clone()
+    }
+
     /// An unused phone number, and a code that has just been sent to it.
     async fn phone_and_code(&self) -> Value {
         let phone = format!("+9198{:08}", self.number());
@@ -274,6 +288,9 @@ impl Fixture {
             }
             "create_event" => event_request(&[("VIP", 100.0, 50)]),
             "get_ticket_job" => json!({"job_id": self.ticket_job}),
+            "get_tickets_pdf" | "get_calendar" | "get_passes" | "get_wallet_links" => {
+                json!({"booking_id": self.tickets().await})
+            }
             "get_booking" | "get_tickets" | "cancel_booking" => {
                 json!({"booking_id": self.booking().await.id})
             }

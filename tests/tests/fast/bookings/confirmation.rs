@@ -49,7 +49,7 @@ async fn a_captured_payment_confirms_and_names_the_job_that_makes_the_tickets() 
                     "payment_gateway": "razorpay", "booked_at": "…", "confirmed_at": "…"},
         "event": {"id": event.id, "name": "Monsoon Jazz Night", "description": "Two sets under one roof.",
                   "start_date": "2099-05-01T18:00:00.000Z", "end_date": "2099-05-01T22:00:00.000Z",
-                  "location": "Mumbai", "venue_name": null, "image_url": null},
+                  "time_zone": "Asia/Kolkata", "location": "Mumbai", "venue_name": null, "image_url": null},
         "user": {"id": buyer.id, "name": "User 1", "email": email, "phone": null},
         "tickets": [],
         "total_tickets": 2,

@@ -252,6 +252,7 @@ fn check(status: u16, body: Value) {
             request: String::new(),
             status,
             headers: headers.into_iter().collect(),
+            bytes: vec![],
             text,
             body,
         },

@@ -15,7 +15,7 @@ const EMAIL: &str = "asha@nexus.example";
 /// Without the worker that sends one-time passwords: providers take no more than a few for one
 /// phone.
 async fn start() -> Stack {
-    Stack::builder()
+    crate::delivery::with_wallets()
         .without_limits()
         .workers(QUEUES.into_iter().filter(|queue| *queue != "otp"))
         .start()
@@ -78,6 +78,9 @@ async fn arrange(stack: &Stack) -> (String, Value) {
     let scan = scan.data()["check_in"]["scan_id"].clone();
     let at_door =
         |name: &str, id: &Value| json!({"path_parameters": {"eventId": lasting.id, name: id}});
+    // The bookings 1 to 3 may be cancelled.
+    let (kept, _) = stack.sell(&asha, &lasting, &[("VIP", "A5")]).await;
+    stack.until_tickets(&asha, &kept, 1).await;
     let job = format!("SELECT id FROM jobs WHERE unique_key = 'finalise_booking:{}'", sold.id);
     let job = stack.row(&job).await;
     let dictionary =
@@ -105,6 +108,10 @@ async fn arrange(stack: &Stack) -> (String, Value) {
             "body": {"scans": [{"scan_id": scan, "ticket_id": ticket["ticket_id"], "at": "2026-11-30T18:00:00Z"}]},
         },
         "undo_check_in": at_door("scanId", &scan),
+        "get_tickets_pdf": {"path_parameters": {"booking_id": kept.id}},
+        "get_calendar": {"path_parameters": {"booking_id": kept.id}},
+        "get_passes": {"path_parameters": {"booking_id": kept.id}},
+        "get_wallet_links": {"path_parameters": {"booking_id": kept.id}},
         "get_ticket_job": {"path_parameters": {"job_id": job["id"]}},
     });
     (dictionaries, examples)

@@ -75,6 +75,9 @@ INSERT INTO payment_alerts (reason, subject, booking_id, details, closed_at)
 SELECT 'unknown_order', 'pay_' || n, n, '', CASE WHEN n > 20 THEN now() - n * interval '1 minute' END FROM generate_series(1, 20000) n;
 INSERT INTO cancellation_notices (booking_id, user_id, booking_reference, event_name, event_start, kept_at)
 SELECT 200000 + n, n, 'BKG-' || n, 'Gone', now(), now() - n * interval '1 minute' FROM generate_series(1, 20000) n;
+INSERT INTO event_notices (event_id, kind, start_date, time_zone, location, changed_at, begun_at, told_through, finished_at)
+SELECT id, 'reminder', start_date - n * interval '1 day', time_zone, location, now(), now(), 1, CASE WHEN n > 1 THEN now() - n * interval '1 day' END
+FROM events, generate_series(1, 40) n;
 INSERT INTO jobs (id, queue, kind, payload, unique_key, state, max_attempts, delivery, available_at, created_at, started_at, finished_at)
 SELECT gen_random_uuid(), queue, kind, jsonb_build_object('booking_id', n), CASE WHEN state <> 'done' THEN kind || ':' || n END, state::job_state,
        20, 1, t, t, t, CASE WHEN state IN ('done', 'dead') THEN t END

@@ -108,6 +108,7 @@ async fn what_goes_with_a_deleted_row_is_its_own() {
         "events -> door_keys goes",
         "events -> event_cancellations goes",
         "events -> event_inventory goes",
+        "events -> event_notices goes",
         "events -> event_seat_types goes",
         "events -> event_staff goes",
         "events -> gates goes",

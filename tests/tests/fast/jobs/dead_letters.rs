@@ -124,12 +124,15 @@ async fn dead_jobs_of_a_kind_are_brought_back_together() {
     let stack = Stack::start().await;
     let organiser = stack.user().await;
     let event: Event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
-    stack.providers.fault(Target::Smtp, None, Fault::status(550));
+    stack.providers.fault(Target::Smtp, None, Fault::status(451));
     let buyers: Vec<Client> = stack.users(3).await;
     for (buyer, label) in buyers.iter().zip(["A1", "A2", "A3"]) {
         stack.sell(buyer, &event, &[("VIP", label)]).await;
     }
     eventually("three mails are dead letters", SOON, async || {
+        stack
+            .execute("UPDATE jobs SET available_at = now(), max_attempts = attempt + 1 WHERE kind = 'email_tickets' AND state = 'pending' AND attempt > 0")
+            .await;
         let dead = stack.count("jobs WHERE kind = 'email_tickets' AND state = 'dead'").await;
         seen(dead == 3, dead)
     })

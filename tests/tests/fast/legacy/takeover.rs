@@ -243,7 +243,7 @@ async fn events_and_bookings_are_shown_as_the_contract_has_them() {
 
     let mut listed = json!({
         "id": event.id, "name": "Legacy Gig", "description": "Two sets under one roof.", "start_date": "ts", "end_date": "ts",
-        "image_url": null, "location": "Mumbai", "venue_name": null, "organizer_id": organiser, "status": "published",
+        "time_zone": "Asia/Kolkata", "image_url": null, "location": "Mumbai", "venue_name": null, "organizer_id": organiser, "status": "published",
         "is_public": true, "max_tickets_per_user": 10, "created_at": "ts", "updated_at": "ts", "organizer_name": "Legacy User",
         "total_seats": 52, "available_seats": 51, "booked_seats": 1,
     });
@@ -257,7 +257,7 @@ async fn events_and_bookings_are_shown_as_the_contract_has_them() {
     let in_list = |booking: &Booking, amount, status, payment_status, confirmed_at| {
         json!({
             "id": booking.id, "booking_reference": booking.reference, "event_id": event.id, "event_name": "Legacy Gig",
-            "start_date": "ts", "end_date": "ts", "image_url": null, "total_amount": amount, "status": status,
+            "start_date": "ts", "end_date": "ts", "time_zone": "Asia/Kolkata", "image_url": null, "total_amount": amount, "status": status,
             "payment_status": payment_status, "booked_at": "ts", "confirmed_at": confirmed_at, "expires_at": "ts",
         })
     };
@@ -275,7 +275,7 @@ async fn events_and_bookings_are_shown_as_the_contract_has_them() {
             "total_amount": 100, "status": "confirmed", "payment_status": "completed", "payment_id": payment.id,
             "payment_gateway": "razorpay", "booked_at": "ts", "confirmed_at": "ts", "cancelled_at": null, "expires_at": "ts",
         },
-        "event": {"id": event.id, "name": "Legacy Gig", "start_date": "ts", "end_date": "ts", "location": "Mumbai",
+        "event": {"id": event.id, "name": "Legacy Gig", "start_date": "ts", "end_date": "ts", "time_zone": "Asia/Kolkata", "location": "Mumbai",
                   "venue_name": null, "image_url": null},
         "seats": [{"seat_id": seat, "seat_label": "A1", "seat_type_name": "VIP", "price": 100, "status": "booked",
                    "booked_at": "ts"}],

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nexus_tests::metrics::Metrics;
 use nexus_tests::repository::file;
-use nexus_tests::{SOON, Stack, Value, eventually, json};
+use nexus_tests::{Fault, SOON, Stack, Target, Value, eventually, json};
 
 type Series = BTreeMap<String, BTreeSet<String>>;
 
@@ -85,6 +85,8 @@ async fn eventful() -> Stack {
     let organiser = stack.user().await;
     let event = stack.event(&organiser, &[("VIP", 100.0, 50)]).await;
     let buyer = stack.user().await;
+    // Their mail is refused.
+    stack.providers.fault(Target::Smtp, Some(1), Fault::status(550));
     let socket = stack.socket("buyer", &buyer).await;
     let seat =
         json!({"eventId": event.id, "seatTypeId": event.seat_types[0].1, "seat_label": "A9"});

@@ -232,8 +232,9 @@ async fn story(stack: &mut Stack) -> Canaries {
     stack.providers.fault(Target::Smtp, Some(1), Fault::status(550));
     buyer.cancel(&booking).await.ok();
     eventually("the refusal is written down", SOON, async || {
-        let dead = stack.count("jobs WHERE kind = 'email_cancellation' AND state = 'dead'").await;
-        seen(dead == 1, dead)
+        let refused = "jobs WHERE kind = 'email_cancellation' AND state = 'cancelled'";
+        let refused = stack.count(refused).await;
+        seen(refused == 1, refused)
     })
     .await;
 

@@ -80,7 +80,7 @@ async fn an_organisers_words_become_no_links_in_sms_and_subjects() {
     })
     .await;
     assert_eq!(subject, "Your tickets for Win at https evil. example/now");
-    assert!(sms.starts_with("Your tickets for Win at https evil. example/now are ready."), "{sms}");
+    assert!(sms.starts_with("Your tickets for Win at https evil. example/now, 1 May"), "{sms}");
 }
 
 #[tokio::test]

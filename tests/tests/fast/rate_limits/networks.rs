@@ -162,6 +162,7 @@ fn solve_as(puzzle: &Value) -> String {
         request: String::new(),
         status: 429,
         headers: Default::default(),
+        bytes: vec![],
         text: String::new(),
         body,
     };

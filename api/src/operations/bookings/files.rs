@@ -1,0 +1,51 @@
+//! What the operations have in common that make files of a booking's tickets.
+
+use std::{sync::Arc, time::Duration};
+
+use nexus_common::{
+    Error, Result,
+    tickets::{
+        delivery::{self, Delivery},
+        files::Files,
+    },
+    types::ids::{BookingId, UserId},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::app::App;
+
+/// How long a request waits until others have made their files.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The tickets of a confirmed booking of `user`.
+pub(super) async fn delivery(app: &App, user: UserId, booking: BookingId) -> Result<Delivery> {
+    let mut conn = app.db.acquire().await?;
+    delivery::of_buyer(&mut conn, booking, user).await
+}
+
+/// A turn at what takes cores.
+pub(super) async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+    let turn = timeout(WAIT, turns.clone().acquire_owned()).await;
+    let turn = turn.map_err(|_| Error::Busy("others have their tickets drawn".into()))?;
+    turn.map_err(Error::internal)
+}
+
+/// Makes something of tickets, on one of the few threads that do.
+pub(super) async fn make<T: Send + 'static>(
+    app: &App,
+    user: UserId,
+    make: impl FnOnce(&Files) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let turn = turn(&app.making_files).await?;
+    app.budgets.ticket_files(user).await?;
+    let files = app.files.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        // Until it is made, even if nobody waits for it any more.
+        let _turn = turn;
+        make(&files)
+    });
+    made.await.map_err(Error::internal)?
+}
