@@ -115,9 +115,15 @@ impl Notifications {
                 let mut conn = cx.db.acquire().await?;
                 delivery::mark_mail(&mut conn, booking, sent.is_err()).await
             };
-            // It was sent, or will not be, all the same.
-            if let Err(error) = marked.await {
-                tracing::warn!(error = error.details(), "whether a mail was refused is not shown");
+            match marked.await {
+                // It is offered again, so that the refusal is shown; nobody gets it twice.
+                Err(error) if sent.is_err() => return Err(error.into()),
+                // It was sent all the same.
+                Err(error) => tracing::warn!(
+                    error = error.details(),
+                    "a booking still shows that its mail was refused"
+                ),
+                Ok(()) => {}
             }
         }
         sent.map(drop)
