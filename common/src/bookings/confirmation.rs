@@ -142,7 +142,9 @@ pub async fn confirmed(conn: &mut PgConnection, id: BookingId, user: UserId) -> 
     .await?
     .ok_or(Error::BookingNotFound)?;
     let buyer = users::get(conn, user).await?.ok_or(Error::BookingNotFound)?;
-    let tickets = views::of_booking(conn, id, user).await?.drawn().await?.tickets;
+    let tickets = views::of_booking(conn, id, user).await?;
+    let tickets = tokio::task::spawn_blocking(|| tickets.drawn()).await;
+    let tickets = tickets.map_err(Error::internal)??.tickets;
     Ok(Confirmed {
         booking: ConfirmedBooking {
             id,

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use nexus_common::{
     Error, Result,
+    config::Limit,
     tickets::{
         delivery::{self, Delivery},
         files::Files,
@@ -26,8 +27,21 @@ pub(super) async fn delivery(app: &App, user: UserId, booking: BookingId) -> Res
     delivery::of_buyer(&mut conn, booking, user).await
 }
 
-/// A turn at what takes cores.
-pub(super) async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+/// Does what takes a core for a while, when it is its turn.
+pub(super) async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let turn = turn(turns).await?;
+    let done = tokio::task::spawn_blocking(move || {
+        // Until it is done, even if nobody waits for it any more.
+        let _turn = turn;
+        work()
+    });
+    done.await.map_err(Error::internal)?
+}
+
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
     let turn = timeout(WAIT, turns.clone().acquire_owned()).await;
     let turn = turn.map_err(|_| Error::Busy("others have their tickets drawn".into()))?;
     turn.map_err(Error::internal)
@@ -39,13 +53,11 @@ pub(super) async fn make<T: Send + 'static>(
     user: UserId,
     make: impl FnOnce(&Files) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let turn = turn(&app.making_files).await?;
-    app.budgets.ticket_files(user).await?;
+    let taken = app.budgets.ticket_files(user).await?;
     let files = app.files.clone();
-    let made = tokio::task::spawn_blocking(move || {
-        // Until it is made, even if nobody waits for it any more.
-        let _turn = turn;
-        make(&files)
-    });
-    made.await.map_err(Error::internal)?
+    let made = in_turn(&app.making_files, move || make(&files)).await;
+    if matches!(made, Err(Error::Busy(_))) {
+        app.budgets.give_back(&taken, &[Limit::TicketFiles]).await;
+    }
+    made
 }
