@@ -162,6 +162,7 @@ async fn tickets_are_made_once_although_their_worker_died_while_storing_them() {
     stack.assert_invariants().await;
     assert_eq!(stack.count("tickets").await, 2);
     assert_eq!(stack.providers.mail().len(), 1, "mails");
+    socket.wait_for_any("tickets:ready").await;
     assert_eq!(socket.received("tickets:ready").len(), 1, "{}", socket.describe());
 }
 

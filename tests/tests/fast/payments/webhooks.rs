@@ -86,6 +86,7 @@ async fn ten_copies_of_a_webhook_at_once_are_one_confirmation() {
     assert_eq!(stack.count("tickets").await, 2);
     assert_eq!(stack.providers.mail().len(), 1, "mails");
     assert_eq!(stack.available(event.seat_type("VIP")).await, 48);
+    viewer.wait_for_any("booking_confirmed").await;
     assert_eq!(viewer.received("booking_confirmed").len(), 1, "{}", viewer.describe());
 }
 

@@ -226,8 +226,9 @@ async fn whoever_has_known_an_event_hears_that_it_is_hidden_and_nothing_else_of_
             .await
             .ok();
         let secret = |broadcast: &Value| broadcast["event"]["description"] == "a secret";
-        own.wait_for("event_updated", secret, SOON).await;
-        fence(&stack, &[&viewer]).await;
+        fence(&stack, &[&viewer, &own]).await;
+        let own_last = own.received("event_updated").pop().expect("its own broadcast");
+        assert_eq!((&own_last["event"]["id"], secret(&own_last)), (&json!(event.id), true));
         let heard = viewer.received("event_updated");
         let broadcast = &heard.last().expect("the broadcast")["event"];
         assert_eq!((&broadcast["id"], &broadcast[field]), (&json!(event.id), &value));
